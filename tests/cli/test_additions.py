@@ -173,7 +173,6 @@ def test_five_additions_are_planned_run_and_shown(ran: tuple[Path, subprocess.Co
     assert record["outcomes"][0]["notes"] == {"kind": "Dense"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["", "weigh_layers-*", "inspect-*"])
 def test_without_the_folder_their_names_are_refused(
     ran: tuple[Path, subprocess.CompletedProcess[str]],
@@ -195,7 +194,6 @@ def test_without_the_folder_their_names_are_refused(
     assert len(done.stderr.splitlines()) <= 2
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_whoever_began_a_run_finds_its_folder_again(
     ran: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path, modbench: Any

@@ -93,7 +93,6 @@ def test_skipped_cells_and_units_without_a_record_are_no_measurements(tmp_path: 
     assert reason.startswith("dense[")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "suite",
     [
@@ -111,7 +110,6 @@ def test_one_value_is_something(tmp_path: Path, suite: dict[str, Any], modbench:
     assert "Nothing was measured" not in done.stdout + done.stderr
 
 
-@pytest.mark.slow
 def test_to_resume_such_a_run_ends_with_1_and_python_raises(tmp_path: Path, modbench: Modbench) -> None:
     loaded = finished(tmp_path)
     for flags in ((), ("-q",), ("--json",)):
@@ -125,7 +123,6 @@ def test_to_resume_such_a_run_ends_with_1_and_python_raises(tmp_path: Path, modb
     assert not mb.load(loaded.path).cases.empty
 
 
-@pytest.mark.slow
 def test_failures_are_shown_quietly(tmp_path: Path, modbench: Modbench) -> None:
     """The only line on standard output is where the report is: a script may read it."""
     loaded = finished(tmp_path, metrics=["flops/forward", "latency/forward"])
