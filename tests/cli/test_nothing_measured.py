@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import left, planted_suite
+from planted import ended, left, planted_suite
 
 import modbench as mb
 from modbench.harness.planning.plan import Plan
-from modbench.harness.results.run_folder import RunFolder
 from modbench.reports.formats import md
 from modbench.reports.notebook import frames
 from modbench.reports.page import render
@@ -56,8 +55,7 @@ def planned(effort: str = "draft", **suite: Any) -> Plan:
 def finished(tmp_path: Path, **suite: Any) -> Loaded:
     """A run that ended, in which the anchor failed."""
     folder = left(tmp_path, planned(**suite), fails="dense")
-    ended = {"ended": "2026-01-01T00:00:00+00:00", "wall_s": 9.0, "timed_wall_s": 5.0, "parent_cpu_s": 0.01}
-    RunFolder(folder).write_finished(ended)
+    ended(folder)
     return render.write(folder)
 
 
