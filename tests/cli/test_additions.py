@@ -194,22 +194,6 @@ def test_without_the_folder_their_names_are_refused(
     assert len(done.stderr.splitlines()) <= 2
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_whoever_began_a_run_finds_its_folder_again(
-    ran: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path, modbench: Any
-) -> None:
-    """The folder is kept in the user's state, so `report` needs no flag, and shows the panel."""
-    here, _ = ran
-    shutil.copytree(here / "run", tmp_path / "run")
-    (tmp_path / "run" / "report.html").unlink()
-    assert json.loads((here / "run" / "run.json").read_text())["included"] == [
-        {"kind": "folder", "name": str(here / "mine")}
-    ]
-    done = modbench("report", "run", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "How many layers?" in (tmp_path / "run" / "report.html").read_text()
-
-
 TAKEN = {
     "metrics/mine.py": (
         "from modbench.harness.metrics.latency import METRICS\n",
