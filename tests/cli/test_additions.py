@@ -173,7 +173,6 @@ def test_five_additions_are_planned_run_and_shown(ran: tuple[Path, subprocess.Co
     assert record["outcomes"][0]["notes"] == {"kind": "Dense"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["", "weigh_layers-*", "inspect-*"])
 def test_without_the_folder_their_names_are_refused(
     ran: tuple[Path, subprocess.CompletedProcess[str]],
@@ -193,23 +192,6 @@ def test_without_the_folder_their_names_are_refused(
     assert "'layers/" in done.stderr
     assert f"--include {here / 'mine'}" in done.stderr
     assert len(done.stderr.splitlines()) <= 2
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("undrawn")
-def test_whoever_began_a_run_finds_its_folder_again(
-    ran: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path, modbench: Any
-) -> None:
-    """The folder is kept in the user's state, so `report` needs no flag, and shows the panel."""
-    here, _ = ran
-    shutil.copytree(here / "run", tmp_path / "run")
-    (tmp_path / "run" / "report.html").unlink()
-    assert json.loads((here / "run" / "run.json").read_text())["included"] == [
-        {"kind": "folder", "name": str(here / "mine")}
-    ]
-    done = modbench("report", "run", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "How many layers?" in (tmp_path / "run" / "report.html").read_text()
 
 
 TAKEN = {

@@ -73,7 +73,6 @@ def flags(source: Path) -> list[str]:
     return [f"hf:{source}", "--to", "mod", "--corpus", corpus, *sizes]
 
 
-@pytest.mark.slow
 def test_tuning_lowers_the_loss_and_changes_routers_alone(
     modbench: Any, source: Path, flags: list[str], tmp_path: Path
 ) -> None:
@@ -97,7 +96,6 @@ def test_tuning_lowers_the_loss_and_changes_routers_alone(
     assert {name for name in now if name not in was} == {name for name in now if ".router." in name}
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("units_here", "undrawn")
 def test_what_it_writes_is_a_model_for_transformers_and_for_modbench(
     modbench: Any, flags: list[str], tmp_path: Path
@@ -148,7 +146,6 @@ def test_what_it_writes_is_a_model_for_transformers_and_for_modbench(
     assert len(cost.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.slow
 def test_what_it_refuses(modbench: Any, source: Path, flags: list[str], tmp_path: Path) -> None:
     """Each in a line or two with what would work, exit code 2, and nothing written."""
     out = tmp_path / "out"
@@ -240,7 +237,6 @@ def saved(body: object) -> bytes:
     return stream.getvalue()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_file_that_is_none_ends_in_one_line(
     modbench: Any, source: Path, flags: list[str], tmp_path: Path, name: str
@@ -360,7 +356,6 @@ def test_the_converted_model_has_the_tokens_of_the_dense_one(
     assert (out / "tokenizer.json").read_text() == written
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("units_here", "undrawn")
 def test_bits_per_byte_are_those_that_a_run_finds(
     modbench: Any, source: Path, flags: list[str], tmp_path: Path

@@ -63,6 +63,13 @@ def plant(folder: Path, mark: Path, **changes: object) -> None:
     (folder / "code.py").write_text(CODE.format(mark=str(mark)))
 
 
+def typed(here: Path, modbench: Any, command: str) -> Any:
+    """Run a command on the planted folder: its code is not run."""
+    done = modbench(*(word.replace("MODEL", "hf:planted").replace("OUT", "out") for word in COMMANDS[command]))
+    assert not (here / "mark").exists(), done.stderr
+    return done
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where a user answers yes to whatever is asked."""
@@ -78,8 +85,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_code_of_a_models_folder_never_runs(here: Path, modbench: Any, command: str) -> None:
     plant(here / "planted", here / "mark", model_type="planted")
-    done = modbench(*(word.replace("MODEL", "hf:planted").replace("OUT", "out") for word in COMMANDS[command]))
-    assert not (here / "mark").exists(), done.stderr
+    done = typed(here, modbench, command)
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert "Do you wish" not in done.stdout + done.stderr
     assert "auto_map" in done.stderr
@@ -93,8 +99,7 @@ def test_a_type_that_transformers_knows_is_made_by_its_own_code(here: Path, modb
     plant(here / "planted", here / "mark")
     (here / "planted" / "tokenizer_config.json").unlink()
     tokenizer().save(str(here / "planted" / "tokenizer.json"))
-    done = modbench(*(word.replace("MODEL", "hf:planted").replace("OUT", "out") for word in COMMANDS[command]))
-    assert not (here / "mark").exists(), done.stderr
+    done = typed(here, modbench, command)
     assert done.returncode == 0, done.stderr
     if command == "convert":
         assert "auto_map" not in (here / "out" / "config.json").read_text()
@@ -104,8 +109,7 @@ def test_a_type_that_transformers_knows_is_made_by_its_own_code(here: Path, modb
 @pytest.mark.parametrize("command", ["convert", "run"])
 def test_code_of_a_tokenizer_alone_never_runs_either(here: Path, modbench: Any, command: str) -> None:
     plant(here / "planted", here / "mark")
-    done = modbench(*(word.replace("MODEL", "hf:planted").replace("OUT", "out") for word in COMMANDS[command]))
-    assert not (here / "mark").exists(), done.stderr
+    done = typed(here, modbench, command)
     assert done.returncode == 2, done.stderr
     assert "auto_map in" in done.stderr
 
@@ -116,7 +120,7 @@ def test_attention_is_the_librarys_own_too(here: Path, modbench: Any) -> None:
     plant(here / "planted", here / "mark", attn_implementation="somebody/kernel")
     (here / "planted" / "tokenizer_config.json").unlink()
     tokenizer().save(str(here / "planted" / "tokenizer.json"))
-    done = modbench(*(word.replace("MODEL", "hf:planted").replace("OUT", "out") for word in COMMANDS["convert"]))
+    done = typed(here, modbench, "convert")
     assert done.returncode == 0, done.stderr
     made: Any = MoDForCausalLM.from_pretrained(str(here / "out"))
     assert made.config._attn_implementation == "sdpa"

@@ -137,7 +137,6 @@ def sealed_again(made: mutations.Mutation) -> mutations.Mutation:
         return made
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n", "resealed"),
     # Without a new digest the digest alone finds them: a few are enough.
@@ -177,7 +176,6 @@ def test_unit_files_through_report_gate_and_resume(n: int, resealed: bool, folde
     assert not wrong, "\n".join(wrong[:20])
 
 
-@pytest.mark.slow
 @number(FEW, 500)
 @pytest.mark.usefixtures("fast")
 def test_run_files_through_report_gate_and_resume(n: int, folder: Folder, modbench: Modbench) -> None:
@@ -201,7 +199,6 @@ def test_run_files_through_report_gate_and_resume(n: int, folder: Folder, modben
     assert not wrong, "\n".join(wrong[:20])
 
 
-@pytest.mark.slow
 @number(6, 300)
 @pytest.mark.usefixtures("fast")
 def test_other_files_of_a_run_folder(n: int, folder: Folder, modbench: Modbench) -> None:
@@ -238,7 +235,6 @@ SUITE: dict[str, Any] = {
 }
 
 
-@pytest.mark.slow
 @number(6, 2000)
 def test_suite_files_through_validate_and_plan(n: int, modbench: Modbench, tmp_path: Path, tiny_corpus: Path) -> None:
     file, wrong = tmp_path / "fuzzed.toml", []
@@ -309,7 +305,6 @@ def arguments(rng: random.Random) -> list[str]:
     return made
 
 
-@pytest.mark.slow
 @number(FEW, 2000)
 @pytest.mark.usefixtures("fast")
 def test_arguments_through_every_command(

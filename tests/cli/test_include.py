@@ -142,9 +142,14 @@ def test_the_example_folder_runs_and_its_run_finds_it_again(
     assert {path.stem for path in (here / "bench").glob("*/*.*")} == {
         *("entropy", "weights", "sums", "tiny", "router_weights", "counting")
     }
+    assert json.loads((here / "run" / "run.json").read_text())["included"] == [
+        {"kind": "folder", "name": str(here / "bench")}
+    ]
     (here / "modbench.toml").unlink()
+    (here / "run" / "report.html").unlink()
     again = modbench("report", "run", cwd=here)
     assert (again.returncode, again.stderr) == (0, "")
+    assert "How many weights" in (here / "run" / "report.html").read_text()
     (here / "bench" / "panels" / "raises.py").write_text(RAISES)
     (here / "bench" / "panels" / "syntax.py").write_text("PANEL = (")
     (here / "bench" / "doubts").mkdir()

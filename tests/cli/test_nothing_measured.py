@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import left, planted_suite
+from planted import ended, left, planted_suite
 
 import modbench as mb
 from modbench.harness.planning.plan import Plan
-from modbench.harness.results.run_folder import RunFolder
 from modbench.reports.formats import md
 from modbench.reports.notebook import frames
 from modbench.reports.page import render
@@ -56,8 +55,7 @@ def planned(effort: str = "draft", **suite: Any) -> Plan:
 def finished(tmp_path: Path, **suite: Any) -> Loaded:
     """A run that ended, in which the anchor failed."""
     folder = left(tmp_path, planned(**suite), fails="dense")
-    ended = {"ended": "2026-01-01T00:00:00+00:00", "wall_s": 9.0, "timed_wall_s": 5.0, "parent_cpu_s": 0.01}
-    RunFolder(folder).write_finished(ended)
+    ended(folder)
     return render.write(folder)
 
 
@@ -93,7 +91,6 @@ def test_skipped_cells_and_units_without_a_record_are_no_measurements(tmp_path: 
     assert reason.startswith("dense[")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "suite",
     [
@@ -111,7 +108,6 @@ def test_one_value_is_something(tmp_path: Path, suite: dict[str, Any], modbench:
     assert "Nothing was measured" not in done.stdout + done.stderr
 
 
-@pytest.mark.slow
 def test_to_resume_such_a_run_ends_with_1_and_python_raises(tmp_path: Path, modbench: Modbench) -> None:
     loaded = finished(tmp_path)
     for flags in ((), ("-q",), ("--json",)):
@@ -125,7 +121,6 @@ def test_to_resume_such_a_run_ends_with_1_and_python_raises(tmp_path: Path, modb
     assert not mb.load(loaded.path).cases.empty
 
 
-@pytest.mark.slow
 def test_failures_are_shown_quietly(tmp_path: Path, modbench: Modbench) -> None:
     """The only line on standard output is where the report is: a script may read it."""
     loaded = finished(tmp_path, metrics=["flops/forward", "latency/forward"])

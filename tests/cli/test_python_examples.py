@@ -62,7 +62,6 @@ def executed(cells: list[str]) -> list[Any]:
     return values
 
 
-@pytest.mark.slow
 def test_the_notebook_runs_and_shows_little(quick: list[dict[str, Any]]) -> None:
     notebook = json.loads((ROOT / "examples" / "notebook.ipynb").read_text(encoding="utf-8"))
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
@@ -75,7 +74,6 @@ def test_the_notebook_runs_and_shows_little(quick: list[dict[str, Any]]) -> None
     assert quick[-1]["effort"] == "smoke"
 
 
-@pytest.mark.slow
 def test_the_blocks_of_the_page_run(quick: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
     executed(blocks)
@@ -99,7 +97,6 @@ def test_the_page_names_everything_and_nothing_else() -> None:
     assert named <= set(mb.__all__)
 
 
-@pytest.mark.slow
 def test_the_script_compares_its_modules(quick: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(ROOT / "examples" / "compare_modules.py"))
     said = capsys.readouterr().out

@@ -22,7 +22,7 @@ import jsonschema  # type: ignore[import-untyped]  # it has no types
 import make_demo
 import pytest
 import yaml  # type: ignore[import-untyped]  # it has no types
-from planted import left, planted_suite
+from planted import ended, left, planted_suite
 from resealed import reseal
 
 from modbench.commands import demo as demo_command
@@ -434,23 +434,11 @@ def test_the_page_is_opened_where_there_is_a_window(
     assert asked == [(tmp_path / "report.html").as_uri()] * bool(windows)
 
 
-def finish(folder: Path) -> None:
-    """Leave what a run leaves that has ended."""
-    ended = {
-        "ended": "2026-11-26T12:00:00+00:00",
-        "wall_s": 60.0,
-        "timed_wall_s": 30.0,
-        "parent_cpu_s": 0.1,
-        "resumed": False,
-    }
-    (folder / "finished.json").write_text(json.dumps(ended | {"started_monotonic_s": 0.0}))
-
-
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A small finished run with planted times."""
     left(tmp_path, planted_suite("draft", metrics=["latency/forward"], launches=3, rounds=1))
-    finish(tmp_path / "run")
+    ended(tmp_path / "run")
     return tmp_path / "run"
 
 

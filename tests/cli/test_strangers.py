@@ -146,7 +146,6 @@ def test_what_is_no_name_of_a_plain_file(name: str) -> None:
     assert problem_of_name(name)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["../../victim/notes", "esc\x1b[2J\nline", "n" * 231])
 def test_a_unit_is_named_as_a_plain_file(stranger: Stranger, name: str) -> None:
     stranger.plans()
@@ -195,7 +194,6 @@ def test_a_metric_that_only_the_suite_names_is_known_too(stranger: Stranger) -> 
     stranger.refused("run.json", "no/such", command="report")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("value", [None, 3, "--wrap", [1], {"a": 1}, True])
 def test_damaged_options_of_a_launcher_are_named(stranger: Stranger, value: object) -> None:
     stranger.plans()
@@ -210,7 +208,6 @@ def test_a_single_unit_is_named_as_a_plain_file_too(stranger: Stranger) -> None:
         planned(stranger.path, "../../victim")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("place", ["logs", "units", "checkpoints", "weights", "artifacts", "decisions"])
 def test_a_folder_that_is_a_link_is_refused(stranger: Stranger, place: str) -> None:
     stranger.plans()
@@ -249,7 +246,6 @@ def test_a_file_that_is_a_link_is_refused(stranger: Stranger, ending: str) -> No
     assert victim.read_text() == "precious"
 
 
-@pytest.mark.slow
 def test_no_file_outside_is_written_through_a_hard_link(stranger: Stranger) -> None:
     stranger.plans()
     victims = [link(stranger, ending, os.link) for ending in ENDINGS]
@@ -271,7 +267,6 @@ def test_views_replace_links_and_never_follow_them(stranger: Stranger) -> None:
     stranger.refused("report.html", "no plain file", command="report")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["run.json", "finished.json", "units/x.json", "logs/pipe", "cases.csv"])
 def test_pipes_do_not_hang_a_reader(stranger: Stranger, name: str) -> None:
     stranger.plans()
@@ -436,7 +431,6 @@ def test_a_strangers_router_is_asked_about(stranger: Stranger, monkeypatch: pyte
     assert not stranger.mark.exists()
 
 
-@pytest.mark.slow
 def test_folders_that_a_strangers_run_names_are_not_included(
     stranger: Stranger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -462,7 +456,6 @@ def test_folders_that_a_strangers_run_names_are_not_included(
     assert not stranger.mark.exists()
 
 
-@pytest.mark.slow
 def test_folders_that_a_run_began_with_are_included_again_as_they_were(
     stranger: Stranger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -612,7 +605,6 @@ def test_a_folder_in_the_place_of_a_decision_is_damage(tmp_path: Path) -> None:
         read(str(run))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

@@ -152,11 +152,6 @@ def test_a_worker_that_died_is_tried_again(modbench: Any, whole: Path, tmp_path:
     assert changed == {victim.name}
 
 
-def test_nothing_left_to_do_is_no_mistake(modbench: Any, whole: Path) -> None:
-    done = modbench("resume", str(whole), cwd=whole.parent)
-    assert done.returncode == 0
-
-
 @pytest.mark.slow
 def test_one_model_is_trained_and_its_weights_are_kept(modbench: Any, tmp_path: Path) -> None:
     place(tmp_path)

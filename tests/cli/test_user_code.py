@@ -116,7 +116,6 @@ def test_a_file_that_changed_is_not_run(here: Path) -> None:
             user_models.load_user_model(spec)
 
 
-@pytest.mark.slow
 def test_a_worker_runs_what_the_run_began_with(here: Path) -> None:
     file = here / "mine.py"
     file.write_text(BUILD)
@@ -232,7 +231,6 @@ def test_a_record_holds_all_files_of_the_users_that_its_process_ran(helped: Path
     assert read_record(folder.record(counting(folder))).code == record.code
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("edited", IMPORTED)
 def test_a_worker_runs_what_the_first_one_imported(helped: Path, edited: str) -> None:
     folder = planned(helped, "mine.py:build")
@@ -246,7 +244,6 @@ def test_a_worker_runs_what_the_first_one_imported(helped: Path, edited: str) ->
     assert edited not in (record.code or {})
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("edited", "recorded"), [*((name, True) for name in IMPORTED), (IMPORTED[0], False)])
 def test_a_run_is_not_resumed_with_another_import(helped: Path, edited: str, recorded: bool) -> None:
     """Whether its unit left a record, or was killed after it had run the file."""

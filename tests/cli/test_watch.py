@@ -9,11 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from planted import Trouble, fake_record
+from test_progress import plan_of as small_plan
+from test_progress import tracking
 
 from modbench.cli import main
 from modbench.commands.watch import _live, snapshot
@@ -23,10 +26,7 @@ from modbench.harness.core.files import now
 from modbench.harness.core.printable import SCREEN
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.domain.records import Missing
-from modbench.harness.execution.progress_tracker import Tracker
-from modbench.harness.execution.runner import phases
-from modbench.harness.planning.load_suite import parse_suite
-from modbench.harness.planning.plan import Plan, make_plan
+from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue
 from modbench.harness.results import lock, progress
 from modbench.harness.results.outcomes import missing
@@ -34,18 +34,7 @@ from modbench.harness.results.progress import Failure, Group, Running, RunProgre
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.workspace import Workspace
 
-
-def plan_of(effort: str = "draft", **changes: Any) -> Plan:
-    suite = {
-        "name": "small",
-        "effort": effort,
-        "metrics": ["latency/forward", "memory/peak_allocated"],
-        "shape": {"d_model": 32, "n_layers": 2, "vocab_size": 64},
-        "grid": {"seq_len": [16]},
-        "arms": [{"model": "dense"}, {"model": "mod"}],
-        **changes,
-    }
-    return make_plan(parse_suite(suite, "small"), device="cpu")
+plan_of = partial(small_plan, ["latency/forward", "memory/peak_allocated"])
 
 
 def begun(path: Path, plan: Plan) -> RunFolder:
@@ -53,10 +42,6 @@ def begun(path: Path, plan: Plan) -> RunFolder:
     folder = RunFolder(path)
     folder.write_run(plan, {}, ["modbench", "run", "small"], now())
     return folder
-
-
-def tracking(plan: Plan, folder: RunFolder, **more: Any) -> Tracker:
-    return Tracker(plan, phases(plan, 1), folder, **more)
 
 
 def written(folder: RunFolder, **fields: Any) -> Path:
@@ -99,7 +84,7 @@ def test_units_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
     count, *_ = plan.units
     timed = [unit for unit in plan.units if unit.made_in == "time"]
     gap = Missing(status="failed", kind="error", reason="ValueError: no")
-    with lock.hold(folder.path) as held, tracking(plan, folder, lock=held) as tracker:
+    with lock.hold(folder.path) as held, tracking(plan, folder.path, lock=held) as tracker:
         assert lines(folder)[0].startswith("small, draft, cpu: running ")
         for unit in (count, *timed[:2]):
             tracker.started(unit)
@@ -135,7 +120,7 @@ def test_a_run_is_finished_when_its_runner_says_so_and_its_records_are_there(
 ) -> None:
     plan, moment = plan_of(), [0.0]
     folder = begun(tmp_path / "run", plan)
-    with tracking(plan, folder, clock=lambda: moment[0]) as tracker:
+    with tracking(plan, folder.path, clock=lambda: moment[0]) as tracker:
         for unit in plan.units:
             tracker.started(unit)
             keep(folder, unit)
@@ -159,7 +144,7 @@ def test_how_a_runner_ended_is_written(error: BaseException, state: str, note: s
     folder = begun(tmp_path / "run", plan)
 
     def ends() -> None:
-        with tracking(plan, folder) as tracker:
+        with tracking(plan, folder.path) as tracker:
             tracker.started(plan.units[0])
             raise error
 
@@ -176,7 +161,7 @@ def test_how_a_runner_ended_is_written(error: BaseException, state: str, note: s
 def test_a_runner_that_lost_its_folder_writes_no_more(tmp_path: Path) -> None:
     plan = plan_of()
     folder = begun(tmp_path / "run", plan)
-    with lock.hold(folder.path) as held, tracking(plan, folder, lock=held) as tracker:
+    with lock.hold(folder.path) as held, tracking(plan, folder.path, lock=held) as tracker:
         before = (folder.path / progress.NAME).read_bytes()
         other = held.holder.model_copy(update={"token": "another"})
         (folder.path / lock.NAME).write_text(other.model_dump_json())
@@ -187,7 +172,7 @@ def test_a_runner_that_lost_its_folder_writes_no_more(tmp_path: Path) -> None:
 def test_beside_a_timed_unit_the_progress_is_written_as_seldom_as_the_lease(tmp_path: Path) -> None:
     plan, moment = plan_of(), [0.0]
     folder = begun(tmp_path / "run", plan)
-    tracker = tracking(plan, folder, clock=lambda: moment[0])
+    tracker = tracking(plan, folder.path, clock=lambda: moment[0])
 
     def writes(unit: UnitOfWork, seconds: int) -> int:
         """Number of writes while a unit runs, with a tick each second."""
@@ -242,7 +227,7 @@ def test_without_a_runner_nobody_counts_what_jobs_do(tmp_path: Path) -> None:
     plan = plan_of()
     folder = begun(tmp_path / "run", plan)
     first, second, *_ = plan.units
-    tracker = tracking(plan, folder, remote=True, clock=lambda: 0.0)
+    tracker = tracking(plan, folder.path, remote=True, clock=lambda: 0.0)
     tracker.started(first)
     tracker.stop.left = "1 job goes on"
     with pytest.raises(KeyboardInterrupt), tracker:
@@ -265,7 +250,7 @@ def test_without_a_runner_nobody_counts_what_jobs_do(tmp_path: Path) -> None:
 def test_jobs_that_are_submitted_at_once_are_written_together(tmp_path: Path) -> None:
     plan, moment = plan_of(), [0.0]
     folder = begun(tmp_path / "run", plan)
-    tracker = tracking(plan, folder, remote=True, clock=lambda: moment[0])
+    tracker = tracking(plan, folder.path, remote=True, clock=lambda: moment[0])
     for unit in plan.units:
         tracker.started(unit)
     seen = progress.read(folder.path)
@@ -364,7 +349,7 @@ def test_a_strangers_folder_is_data(tmp_path: Path) -> None:
 def test_a_record_that_is_damaged_counts_as_failed(tmp_path: Path) -> None:
     plan = plan_of()
     folder = begun(tmp_path / "run", plan)
-    tracker = tracking(plan, folder)
+    tracker = tracking(plan, folder.path)
     tracker.started(plan.units[0])
     folder.record(plan.units[0]).write_text("{")
     tracker.ended(plan.units[0])
@@ -377,7 +362,7 @@ def test_a_cluster_of_failures_and_units_is_cut(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(progress, "MOST_RUNNING", 2)
     plan = plan_of(grid={"seq_len": [16, 32, 64]})
     folder = begun(tmp_path / "run", plan)
-    tracker = tracking(plan, folder)
+    tracker = tracking(plan, folder.path)
     timed = [unit for unit in plan.units if unit.made_in == "time"][:8]
     for unit in timed:
         tracker.started(unit)
@@ -446,7 +431,7 @@ def test_failures_for_one_reason_are_one_entry_with_their_number(tmp_path: Path)
 def test_the_live_picture_ends_with_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_of()
     folder = begun(tmp_path / "run", plan)
-    with lock.hold(folder.path) as held, tracking(plan, folder, lock=held):
+    with lock.hold(folder.path) as held, tracking(plan, folder.path, lock=held):
 
         def ends(_seconds: float) -> None:
             written(folder, state="finished")

@@ -24,7 +24,6 @@ ANSWERED = f"""(word) => {{
 }}"""
 
 
-@pytest.mark.slow
 def test_a_word_can_be_typed_into_the_search_of_the_site_on_disk(
     browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from modbench.harness.core.config import ModelConfig
-from modbench.harness.domain.case import Case, Comparison, Place, Protocol, UnitOfWork
+import pytest
+from cases import case_of
+from fake_cuda import FakeCuda
+
+from modbench.harness.domain.case import Case, Comparison, Protocol, UnitOfWork
+from modbench.harness.domain.records import Blocks, Outcome
+from modbench.harness.passes import time as time_pass
 from modbench.harness.registry import catalogue
-from modbench.harness.registry.lookup import with_facts
-
-
-def place(device: str = "cuda") -> Place:
-    return Place.model_validate(
-        {"seq_len": 8, "batch_size": 1, "dtype": "fp32", "device": device, "threads": 1, "compile": False}
-    )
+from modbench.harness.subject.subject import Subject
 
 
 def case(*parts: str) -> Case:
     """A small dense model, by its arm's parts."""
-    config = ModelConfig.model_validate({"d_model": 16, "n_layers": 1, "n_heads": 2, "max_seq_len": 8})
-    return with_facts(Case(model="dense", arm_parts=parts, config=config, place=place()))
+    shape = {"d_model": 16, "n_layers": 1, "n_heads": 2, "max_seq_len": 8}
+    return case_of("dense", shape, arm_parts=parts, seq_len=8, batch_size=1, device="cuda")
 
 
 def unit_of(key: str, *arms: Case, **protocol: Any) -> UnitOfWork:
@@ -36,3 +35,14 @@ def unit_of(key: str, *arms: Case, **protocol: Any) -> UnitOfWork:
         workload=metric.group,
         facts=catalogue.facts_of_unit(metric.measured_by, metric.group, (key,)),
     )
+
+
+def timed(key: str, cuda: FakeCuda, **launch: Any) -> tuple[Outcome, Blocks]:
+    """Four samples, in two blocks, of one arm whose forward pass launches what is said."""
+    metric = catalogue.metrics()[key]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Subject, "forward", lambda _self, _tokens: cuda.launch(**launch))
+        outcome, witnessed = time_pass.run(unit_of(key, case()), [metric])
+    assert isinstance(outcome, Outcome)
+    assert isinstance(witnessed, Blocks)
+    return outcome, witnessed

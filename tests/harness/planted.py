@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
 import random
@@ -33,11 +34,13 @@ from modbench.harness.domain.notes import (
 from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.execution.phase import Asker
 from modbench.harness.flops.closed_form import case_cost
-from modbench.harness.machine.certificate import Certificate
+from modbench.harness.machine import environment
+from modbench.harness.machine.certificate import Certificate, fingerprint
 from modbench.harness.planning import plan
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import run_folder
+from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.timing.interleave import Clock, Effort, Session
 from modbench.reports.page import render
 from modbench.reports.tables.load import load
@@ -365,8 +368,7 @@ def left(
         trouble: what goes wrong.
     """
     folder = run_folder.create(str(tmp_path / "run"), "planted")
-    environment = ENVIRONMENT | {"certificate": certificate}
-    folder.write_run(made, environment, ["modbench"], files.now())
+    folder.write_run(made, ENVIRONMENT | {"certificate": certificate}, ["modbench"], files.now())
     asker = Asker(made, folder)
 
     def leave(unit: UnitOfWork) -> None:
@@ -391,3 +393,17 @@ def left(
                     leave(unit)
             done |= more
     return folder.path
+
+
+def ended(folder: Path) -> None:
+    """Leave what a run leaves that has ended."""
+    RunFolder(folder).write_finished(
+        {"ended": "2026-01-01T00:00:00+00:00", "wall_s": 9.0, "timed_wall_s": 5.0, "parent_cpu_s": 0.01}
+    )
+
+
+def measured_here(folder: Path) -> None:
+    """Let a run be one of this machine, which may resume it."""
+    body = json.loads((folder / "run.json").read_text())
+    body["environment"]["machine"] = fingerprint(environment.collect(), "cpu", 1)
+    (folder / "run.json").write_text(json.dumps(body))

@@ -7,16 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from cases import case_of, protocol_of
 from torch import Tensor, nn
 
-from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import UNASKED, Examples, Source, Task
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.train_plan import TrainRun
-from modbench.harness.domain.case import Case, Place, Protocol
+from modbench.harness.domain.case import Case
 from modbench.harness.passes._training import train_on_task
 from modbench.harness.registry import catalogue
-from modbench.harness.registry.lookup import with_facts
 from modbench.harness.subject.subject import Subject
 from modbench.harness.training.batches import batch_of, pieces
 from modbench.harness.training.task_eval import answer, one_question_each
@@ -70,14 +69,19 @@ class Knows(nn.Module):
     def calibrate(self, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> None: ...
 
 
+def case(model: str = "dense", **changes: Any) -> Case:
+    options = {"d_model": 32, "n_layers": 4, "vocab_size": 6, "max_seq_len": 10, **catalogue.model_options(model)}
+    return case_of(model, options | changes, task="planted", seq_len=10, batch_size=16)
+
+
 def subject(module: nn.Module, model: str = "dense") -> Subject:
-    config = ModelConfig.model_validate(
-        {"d_model": 32, "n_layers": 4, "vocab_size": 6, "max_seq_len": 10, **catalogue.model_options(model)}
-    )
-    place = Place(seq_len=10, batch_size=16, dtype="fp32", device="cpu", threads=1, compile=False)
-    return Subject(
-        with_facts(Case(model=model, arm_parts=(), config=config, place=place, task="planted")), 0, module=module
-    )
+    return Subject(case(model), 0, module=module)
+
+
+def drilled(it: Case, steps: int = 1, sha256: str = "") -> Any:
+    """What training on the task leaves."""
+    run = TrainRun(seq_len=10, batch_size=16, steps=steps, lr=1e-2)
+    return train_on_task(it, protocol_of(train=run, corpus_sha256=sha256))
 
 
 @pytest.fixture(autouse=True)
@@ -151,19 +155,8 @@ def test_pieces_are_the_whole() -> None:
 )
 def test_every_model_is_drilled(model: str) -> None:
     """And learns this one, which a table of six tokens solves, with tokens that skip too."""
-    layers = 4 if model == "depth_branches" else 2
-    options = {"d_model": 32, "n_layers": layers, "vocab_size": 6, "max_seq_len": 10, **catalogue.model_options(model)}
-    if "capacity" in options:
-        options["capacity"] = 0.5
-    place = Place(seq_len=10, batch_size=16, dtype="fp32", device="cpu", threads=1, compile=False)
-    case = with_facts(
-        Case(model=model, arm_parts=(), config=ModelConfig.model_validate(options), place=place, task="planted")
-    )
-    run = TrainRun(seq_len=10, batch_size=16, steps=60, lr=1e-2)
-    protocol = Protocol(
-        rounds=1, warm_up_calls=1, seed=0, train=run, corpus="", corpus_path=None, corpus_sha256="", task_path=None
-    )
-    found = train_on_task(case, protocol)
+    capacity = {"capacity": 0.5} if "capacity" in catalogue.model_options(model) else {}
+    found = drilled(case(model, n_layers=4 if model == "depth_branches" else 2, **capacity), steps=60)
     assert found.n == 200
     assert found.accuracy > 0.6
     assert len(found.curve["loss"]) == 60
@@ -171,22 +164,10 @@ def test_every_model_is_drilled(model: str) -> None:
 
 
 def test_a_bidirectional_model_has_no_next_token() -> None:
-    config = ModelConfig.model_validate({"d_model": 32, "n_layers": 2, "vocab_size": 6, "bidirectional": True})
-    place = Place(seq_len=10, batch_size=16, dtype="fp32", device="cpu", threads=1, compile=False)
-    case = with_facts(Case(model="dense", arm_parts=(), config=config, place=place, task="planted"))
-    run = TrainRun(seq_len=10, batch_size=16, steps=1, lr=1e-2)
-    protocol = Protocol(rounds=1, warm_up_calls=1, seed=0, train=run, corpus="", corpus_path=None, corpus_sha256="")
     with pytest.raises(Unmeasured, match="no next token"):
-        train_on_task(case, protocol)
+        drilled(case(bidirectional=True))
 
 
 def test_files_that_changed_since_the_plan_are_refused() -> None:
-    config = ModelConfig.model_validate({"d_model": 32, "n_layers": 2, "vocab_size": 6})
-    place = Place(seq_len=10, batch_size=16, dtype="fp32", device="cpu", threads=1, compile=False)
-    case = with_facts(Case(model="dense", arm_parts=(), config=config, place=place, task="planted"))
-    run = TrainRun(seq_len=10, batch_size=16, steps=1, lr=1e-2)
-    protocol = Protocol(
-        rounds=1, warm_up_calls=1, seed=0, train=run, corpus="", corpus_path=None, corpus_sha256="other"
-    )
     with pytest.raises(ValueError, match="changed since the plan"):
-        train_on_task(case, protocol)
+        drilled(case(), sha256="other")

@@ -11,14 +11,13 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from fake_launcher import Planting, new_folder, what_is_left
 from planted import left, planted_suite
-from test_search import Fake, new_folder
 
 from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.train_plan import TrainRun
-from modbench.harness.execution import resuming
 from modbench.harness.execution.phase import Asker, Run, Slots
 from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.execution.runner import phases
@@ -132,19 +131,15 @@ def test_a_run_that_was_cut_short_asks_for_the_same(planted: Path, tmp_path: Pat
     folder = new_folder(made, tmp_path / "cut")
     first = _run(made, folder, most=28)
     assert not decisions.read(folder.path, made)[NAME].ended
-    stored = resuming.without_old_decisions(run_folder.read(str(folder.path)), retry_failed=False)
-    assert stored.undecided
-    rest, all_units = (
-        stored.plan.model_copy(update={"units": (*units, *stored.undecided)})
-        for units in (resuming.remaining(stored, retry_failed=False), stored.plan.units)
-    )
-    second = _run(rest, folder, whole=all_units)
+    assert run_folder.read(str(folder.path)).undecided
+    rest, whole = what_is_left(folder)
+    second = _run(rest, folder, whole=whole)
     assert not {*first.ran} & {*second.ran}
     assert told(folder.path) == told(planted)
 
 
-def _run(made: Plan, folder: Any, *, whole: Plan | None = None, most: int | None = None) -> Fake:
-    launcher = Fake(most, losses=losses(), run_noise=0.01)
+def _run(made: Plan, folder: Any, *, whole: Plan | None = None, most: int | None = None) -> Planting:
+    launcher = Planting(most, losses=losses(), run_noise=0.01)
     running = Run(launcher, folder, Tracker(made, phases(made, 1), folder), Asker(whole or made, folder, made.units))
     slots = Slots(made.units, 1)
     try:

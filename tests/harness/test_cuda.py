@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from cuda_units import case, unit_of
+from cuda_units import case, timed
 from fake_cuda import FakeCuda
 from fake_nvml import FakeNVMLError, fake_pynvml, refuse
 
@@ -23,7 +23,6 @@ from modbench.harness.execution.runner import phases
 from modbench.harness.machine import nvml
 from modbench.harness.memory import fit_trial
 from modbench.harness.memory.step_peak import of_training
-from modbench.harness.passes import time as time_pass
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan, predicted_seconds
@@ -34,17 +33,6 @@ from modbench.harness.subject.subject import Subject
 from modbench.harness.timing import cuda_events, host_sync
 
 DOUBTS = {name: catalogue.load("doubts", name) for name in catalogue.entries("doubts")}
-
-
-def timed(key: str, cuda: FakeCuda, **launch: Any) -> tuple[Outcome, Blocks]:
-    """A timing of one arm whose forward pass launches what is said."""
-    metric = catalogue.metrics()[key]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Subject, "forward", lambda _self, _tokens: cuda.launch(**launch))
-        outcome, witnessed = time_pass.run(unit_of(key, case()), [metric])
-    assert isinstance(outcome, Outcome)
-    assert isinstance(witnessed, Blocks)
-    return outcome, witnessed
 
 
 def sampled(key: str, notes: dict[str, Any] | None = None, **columns: float) -> Outcome:

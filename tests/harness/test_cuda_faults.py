@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from cuda_units import place, unit_of
+from cuda_units import case, unit_of
 from fake_cuda import FakeCuda
 
 from modbench.harness.core.errors import Unmeasured
@@ -256,9 +256,9 @@ def test_a_record_says_what_a_gpus_libraries_were_set_to(cuda: FakeCuda, monkeyp
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
     monkeypatch.setenv("TORCH_CUDNN_SDPA_AVOID_RECOMPILE", "1")
-    said = environment_of(place())
+    said = environment_of(case().place)
     assert (said.device, said.cudnn, said.fp32_precision) == ("Fake H100", 91900, "ieee")
     assert said.attention == ("flash", "mem_efficient", "math", "cudnn")
     assert said.variables == {"NVIDIA_TF32_OVERRIDE": "0", "TORCH_CUDNN_SDPA_AVOID_RECOMPILE": "1"}
-    cpu = environment_of(place("cpu"))
+    cpu = environment_of(case().place.model_copy(update={"device": "cpu"}))
     assert (cpu.device, cpu.cudnn, cpu.attention, cpu.fp32_precision, cpu.variables) == (None,) * 5

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cases import protocol_of
 from planted import left, planted_suite
 from protocol_cases import case
 
@@ -14,7 +15,6 @@ from modbench.commands.plan.forecast import forecast as made_forecast
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.train_plan import TrainRun
-from modbench.harness.domain.case import Protocol
 from modbench.harness.passes._training import train
 from modbench.harness.planning import plan as planning
 from modbench.harness.planning.load_suite import load_suite
@@ -68,9 +68,8 @@ def test_random_weights_have_a_reason_in_place_of_a_loss(model: str) -> None:
     if model.startswith("hf:"):
         pytest.importorskip("transformers", reason="the extra hf is not installed")
     plan = TrainRun(seq_len=16, batch_size=1, steps=0, lr=1e-3, val_tokens=16)
-    protocol = Protocol(rounds=1, warm_up_calls=1, seed=0, train=plan, corpus="no", corpus_path=None, corpus_sha256="")
     with pytest.raises(Unmeasured, match="random"):
-        train(case(model), protocol)
+        train(case(model), protocol_of(train=plan, corpus="no"))
 
 
 def test_a_folder_is_evaluated_by_its_own_tokens_but_for_random_weights(tmp_path: Path) -> None:

@@ -59,34 +59,47 @@ def test_checks_of_a_cpu_are_found_again(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 class Driver:
-    """libcuda with one device."""
+    """libcuda with a number of devices, whose handles are 40, 41, …"""
 
-    def __init__(self, *, devices: int = 1) -> None:
+    def __init__(self, devices: int) -> None:
         self.devices = devices
 
     def cuInit(self, _flags: int) -> int:  # noqa: N802  # the driver's name
         return 0 if self.devices else 100
+
+    def cuDeviceGetCount(self, number: Any) -> int:  # noqa: N802
+        number._obj.value = self.devices
+        return 0
 
     def cuDeviceGet(self, device: Any, number: int) -> int:  # noqa: N802
         device._obj.value = 40 + number
         return 0
 
     def cuDeviceGetUuid_v2(self, uuid: Any, device: Any) -> int:  # noqa: N802
-        assert device.value == 40
-        uuid[:] = range(16)
+        uuid[:] = range(device.value, device.value + 16)
         return 0
 
 
-def test_the_driver_is_asked_for_the_device_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ctypes, "CDLL", lambda _name: Driver())
-    assert cuda_driver.uuid_in_use() == "00010203-0405-0607-0809-0a0b0c0d0e0f"
-    monkeypatch.setattr(ctypes, "CDLL", lambda _name: Driver(devices=0))
-    assert cuda_driver.uuid_in_use() is None
+FIRST, SECOND = "28292a2b-2c2d-2e2f-3031-323334353637", "292a2b2c-2d2e-2f30-3132-333435363738"
+
+
+@pytest.mark.parametrize(
+    ("devices", "used", "every"),
+    # One device may be an instance of a divided card, which has another kind of name.
+    [(0, None, ()), (1, FIRST, ("",)), (2, FIRST, (f"GPU-{FIRST}", f"GPU-{SECOND}"))],
+)
+def test_the_driver_names_the_device_in_use_and_all_of_several(
+    devices: int, used: str | None, every: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: Driver(devices))
+    assert cuda_driver.uuid_in_use() == used
+    assert cuda_driver.gpus_in_use() == every
 
 
 def test_no_driver_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda_driver, "LIBRARY", "no_such_library.so")
     assert cuda_driver.uuid_in_use() is None
+    assert cuda_driver.gpus_in_use() == ()
 
 
 def test_a_budget_is_read_without_a_context(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from fake_launcher import new_folder, resume_timed, run_timed
 from in_process import command_line
-from planted import EVERY_ARM, Trouble, fake_record, left, planted_suite, stored, unsynced
-from test_search import new_folder, run_fake
+from planted import EVERY_ARM, Trouble, ended, fake_record, left, measured_here, planted_suite, stored, unsynced
 
 from modbench import api
 from modbench.commands.plan.forecast import as_text, forecast
@@ -24,7 +23,6 @@ from modbench.harness.execution import resuming
 from modbench.harness.execution.phase import Asker
 from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.execution.runner import phases
-from modbench.harness.machine import certificate, environment
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan
@@ -62,7 +60,7 @@ def test_launches_after_the_pilot_run_only_if_it_asks_for_them(tmp_path: Path) -
     """One decision for each series, in a file of its own; what is beyond it is neither run nor missing."""
     made = timed_plan()
     folder = new_folder(made, tmp_path / "run")
-    launcher, left = run_fake(made, folder)
+    launcher, left = run_timed(made, folder)
     number = count(made, folder).made
     assert 4 <= number < 9
     expected = [
@@ -83,7 +81,7 @@ def test_a_number_is_computed_once(tmp_path: Path) -> None:
     """Records that change after the decision change nothing."""
     made = timed_plan()
     folder = new_folder(made, tmp_path / "run")
-    run_fake(made, folder)
+    run_timed(made, folder)
     before = (folder.path / "decisions" / f"{SERIES}.json").read_bytes()
     for unit in made.units:
         if unit.series == SERIES and unit.launch < 4:
@@ -124,11 +122,7 @@ def test_an_interrupted_pilot_is_incomplete_and_goes_on(tmp_path: Path) -> None:
     assert f"{SERIES}-launch5" not in run.missing
     assert {unit.launch for unit in run.undecided if unit.series == SERIES} == {5, 6, 7, 8}
     assert {unit.launch for unit in run.undecided if unit.series != SERIES} == {4, 5, 6, 7, 8}
-    rest, whole = (
-        run.plan.model_copy(update={"units": (*units, *run.undecided)})
-        for units in (resuming.remaining(run, retry_failed=False), run.plan.units)
-    )
-    launcher, left = run_fake(rest, folder, whole=whole)
+    launcher, left = resume_timed(folder)
     assert not [name for name in run_folder.read(str(folder.path)).missing if name.startswith("time-")]
     assert left.now.ended == len(run_folder.read(str(folder.path)).records)
     assert not any(name.startswith(f"{SERIES}-launch{n}") for name in launcher.ran for n in range(4))
@@ -137,7 +131,7 @@ def test_an_interrupted_pilot_is_incomplete_and_goes_on(tmp_path: Path) -> None:
 def test_a_launch_that_died_leaves_the_number_to_the_others(tmp_path: Path) -> None:
     made = timed_plan(pilot_launches=5)
     folder = new_folder(made, tmp_path / "run")
-    run_fake(made, folder, dies=[f"{SERIES}-launch1"])
+    run_timed(made, folder, dies=[f"{SERIES}-launch1"])
     found = count(made, folder)
     assert (found.pilot, found.used) == (5, 4)
     assert found.asked is not None
@@ -146,7 +140,7 @@ def test_a_launch_that_died_leaves_the_number_to_the_others(tmp_path: Path) -> N
 def test_a_pilot_without_times_asks_for_nothing_until_it_runs_again(tmp_path: Path) -> None:
     made = timed_plan()
     folder = new_folder(made, tmp_path / "run")
-    launcher, _ = run_fake(made, folder, dies=[f"{SERIES}-launch{n}" for n in range(4)])
+    launcher, _ = run_timed(made, folder, dies=[f"{SERIES}-launch{n}" for n in range(4)])
     found = count(made, folder)
     assert (found.asked, found.made) == (None, 4)
     assert str(found.reason).startswith("0 of 4 launches")
@@ -247,10 +241,8 @@ def test_a_pilot_that_is_measured_again_decides_when_it_has_ended(tmp_path: Path
 @pytest.mark.usefixtures("undrawn")
 def test_a_decision_that_was_removed_is_made_again_where_nothing_is_left_to_run(capped: Path) -> None:
     made, folder = timed_plan(mde=1e-6, most_launches=5), RunFolder(capped)
-    body = json.loads((folder.path / "run.json").read_text())
-    body["environment"]["machine"] = certificate.fingerprint(environment.collect(), "cpu", 1)
-    (folder.path / "run.json").write_text(json.dumps(body))
-    folder.write_finished({"ended": "", "wall_s": 9.0, "timed_wall_s": 5.0, "parent_cpu_s": 0.01})
+    measured_here(capped)
+    ended(capped)
     before = decisions.read(folder.path, made)
     decisions.file_of(folder.path, SERIES).unlink()
     api.resume(str(folder.path), Lines)

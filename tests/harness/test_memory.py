@@ -7,14 +7,14 @@ import subprocess
 
 import pytest
 import torch
+from cases import case_of
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.distributed._tools.mem_tracker import MemTracker
 
-from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.measure_plans import FIT_RESOLUTION
-from modbench.harness.domain.case import Case, Comparison, Place
+from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.domain.notes import FitNotes
 from modbench.harness.memory.step_peak import StorageTracker, of_training
 from modbench.harness.passes import fit
@@ -22,15 +22,12 @@ from modbench.harness.passes.fit import _try, bracket, forecast
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.units_of_work import units_of_work
 from modbench.harness.registry import catalogue
-from modbench.harness.registry.lookup import with_facts
 from modbench.harness.subject.subject import Subject
 
 
 def case(model: str = "dense") -> Case:
     options = dict(catalogue.model_options(model))
-    config = ModelConfig.model_validate({"d_model": 64, "n_layers": 2, "max_seq_len": 64, **options})
-    place = Place(seq_len=64, batch_size=2, dtype="fp32", device="cpu", threads=1, compile=False)
-    return with_facts(Case(model=model, arm_parts=(), config=config, place=place))
+    return case_of(model, {"d_model": 64, "n_layers": 2, "max_seq_len": 64, **options}, seq_len=64)
 
 
 def test_live_and_peak_bytes_by_hand() -> None:

@@ -8,32 +8,19 @@ from typing import Any
 
 import pytest
 import torch
-from cuda_units import case, unit_of
+from cuda_units import case, timed
 from fake_cuda import FakeCuda
 from fake_nvml import FakeNVMLError, fake_pynvml, refuse
 
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.domain.evidence import Evidence
 from modbench.harness.domain.notes import TimeNotes
-from modbench.harness.domain.records import Blocks, Outcome
 from modbench.harness.machine import counter_sampler, nvml
-from modbench.harness.passes import time as time_pass
 from modbench.harness.registry import catalogue
 from modbench.harness.stats import contamination
-from modbench.harness.subject.subject import Subject, clock_of
+from modbench.harness.subject.subject import clock_of
 
 MIG = "MIG-1"
-
-
-def timed(cuda: FakeCuda) -> tuple[Outcome, Blocks]:
-    """Four samples of a forward pass of 10 ms, in two blocks."""
-    metric = catalogue.metrics()["latency/forward"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Subject, "forward", lambda _self, _tokens: cuda.launch(1e-2))
-        outcome, blocks = time_pass.run(unit_of(metric.key, case()), [metric])
-    assert isinstance(outcome, Outcome)
-    assert isinstance(blocks, Blocks)
-    return outcome, blocks
 
 
 def driver(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Any:
@@ -60,7 +47,7 @@ def test_a_cap_in_the_middle_of_a_block_is_seen(monkeypatch: pytest.MonkeyPatch)
     cuda = FakeCuda().install(monkeypatch)
     capped = fields({74: lambda: int(cuda.host * 0.5e9), 270: lambda: 0})
     driver(monkeypatch, nvmlDeviceGetFieldValues=capped, nvmlDeviceGetCurrentClocksEventReasons=lambda _: 0x1)
-    outcome, blocks = timed(cuda)
+    outcome, blocks = timed("latency/forward", cuda, device_s=1e-2)
     assert blocks.columns["power_capped_s"] == pytest.approx([wall / 2 for wall in blocks.columns["wall_s"]], rel=1e-3)
     assert "power_brake_s" not in blocks.columns  # this driver has no such count
     evidence = Evidence(case(), catalogue.metrics()[outcome.metric], [outcome], [outcome], [blocks.columns])
@@ -106,7 +93,7 @@ def test_a_query_that_fails_later_ends_no_run(monkeypatch: pytest.MonkeyPatch) -
         return fields({74: lambda: 0})(_handle, [74])
 
     driver(monkeypatch, nvmlDeviceGetPowerUsage=power, nvmlDeviceGetFieldValues=energy_field)
-    outcome, blocks = timed(cuda)
+    outcome, blocks = timed("latency/forward", cuda, device_s=1e-2)
     assert outcome.status == "ok"
     assert blocks.columns["power_W"] == [300.0, 300.0]
     assert blocks.columns["unanswered"][-1] > 0
@@ -117,7 +104,7 @@ def test_a_query_that_fails_later_ends_no_run(monkeypatch: pytest.MonkeyPatch) -
 def test_without_a_driver_the_notes_say_why_nothing_was_watched(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = FakeCuda().install(monkeypatch)
     driver(monkeypatch, nvmlInit=refuse)
-    outcome, _ = timed(cuda)
+    outcome, _ = timed("latency/forward", cuda, device_s=1e-2)
     assert outcome.noted(TimeNotes).unwatched == "NVML: Not Supported"
 
 
@@ -173,7 +160,7 @@ def test_a_step_on_a_gpu_is_watched_in_all_threads(monkeypatch: pytest.MonkeyPat
         return counter_sampler.CounterSampler({name: made.counters[name] for name in ("collect_s",)})
 
     monkeypatch.setattr(counter_sampler, "of_samples", of_samples)
-    outcome, _ = timed(cuda)
+    outcome, _ = timed("latency/forward", cuda, device_s=1e-2)
     assert seen == [2]
     assert "cpu: process time" in outcome.noted(TimeNotes).clock
 

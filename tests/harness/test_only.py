@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,9 @@ def test_a_lone_model_gets_its_numbers_and_is_told_why_there_is_no_ratio(
     said = summary.closing(loaded, run / "report.html", None)
     assert "dense was measured alone" in " ".join(said.split())
     assert "forward pass" in said
+    assert re.search(r"^dense +\d", said, re.MULTILINE)
     page = (run / "report.html").read_text()
+    assert "How fast is dense" in page
     assert "One model was measured" in page
     assert numbers.NUMBERS.title in page
     for absent in (numbers.TABLE, tiles.PANEL, loss_cost.PANEL):

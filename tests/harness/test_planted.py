@@ -122,7 +122,6 @@ def test_a_single_launch_gives_an_interval_and_no_verdict(tmp_path: Path) -> Non
     assert timed.reason.str.contains("single launch").all()
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_where_the_anchor_failed_no_two_arms_are_a_pair_and_the_report_stands(tmp_path: Path) -> None:
     frame = stored(tmp_path, planted_suite("draft"), fails="dense")
@@ -135,7 +134,6 @@ def test_where_the_anchor_failed_no_two_arms_are_a_pair_and_the_report_stands(tm
     assert "planted failure" in render.html(load(tmp_path / "run"))
 
 
-@pytest.mark.slow
 def test_a_disturbed_ratio_wears_a_mark_and_claims_nothing(tmp_path: Path) -> None:
     frame = stored(tmp_path, planted_suite("draft"), waits="mod[c0.125]")
     timed = frame[(frame.metric == "latency/forward") & (frame.baseline_arm == "dense")].set_index("arm")
@@ -150,7 +148,6 @@ def test_a_disturbed_ratio_wears_a_mark_and_claims_nothing(tmp_path: Path) -> No
     assert "‡" not in next(line for line in said.splitlines() if line.startswith("MoE "))
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_cpu_time_decides_what_a_busy_machine_spoils(tmp_path: Path) -> None:
     """The arm waits as long as it runs: wall time says slower, its CPU time what it takes."""
@@ -180,7 +177,6 @@ def test_cpu_time_decides_what_a_busy_machine_spoils(tmp_path: Path) -> None:
     assert "comparisons are contaminated" not in page
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_smoke_run_on_a_busy_machine_says_so_first_and_in_labels(tmp_path: Path) -> None:
     frame = stored(tmp_path, planted_suite("smoke"), waits=EVERY_ARM)
@@ -236,7 +232,6 @@ def test_the_mark_names_the_baseline_where_that_is_what_reads_the_future(tmp_pat
     assert any("±" in line for line in mine)  # three seeds: an interval
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_verdicts_heed_the_whole_list(tmp_path: Path) -> None:
     """The margin is the suite's, and it is printed."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from cases import protocol_of
 from protocol_cases import decodes, example, subject
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,7 +16,6 @@ from torch.nn import functional as F
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.measure_plans import DecodePlan
 from modbench.harness.core.protocols import parts_of
-from modbench.harness.domain.case import Protocol
 from modbench.harness.passes.memory import Weighed
 from modbench.harness.registry import catalogue
 from modbench.harness.subject import after_timing, decode_guard, output_caching_guard
@@ -64,7 +64,7 @@ def test_a_model_without_a_cache_is_not_reported(metric: str) -> None:
 
 
 def test_bytes_of_a_cache_are_its_own_word_if_that_is_not_too_small() -> None:
-    weighed = Weighed(example("decoding"), protocol_of_nothing())
+    weighed = Weighed(example("decoding"), protocol_of(decode=DecodePlan(tokens=3)))
     wanted = 2 * 2 * 16 * 2 * 32 * 4  # layers, rows, tokens, keys and values, width, fp32
     assert METRICS["memory/kv_cache"].measure(weighed) == wanted
     cache: Any = [torch.zeros(3000)]
@@ -75,12 +75,6 @@ def test_bytes_of_a_cache_are_its_own_word_if_that_is_not_too_small() -> None:
         decode_guard.kept_bytes(subject(decodes()), held)
     held.nbytes = 12_000
     assert decode_guard.kept_bytes(subject(decodes()), held) == 12_000
-
-
-def protocol_of_nothing() -> Protocol:
-    return Protocol(
-        rounds=1, warm_up_calls=1, seed=0, corpus="", corpus_path=None, corpus_sha256="", decode=DecodePlan(tokens=3)
-    )
 
 
 def test_what_belongs_to_the_model_is_no_part_of_the_cache() -> None:

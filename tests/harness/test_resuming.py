@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import left, planted_suite
+from planted import ended, left, measured_here, planted_suite
 from resealed import reseal
 
 from modbench import api
 from modbench.harness.core.errors import IncompleteError, UsageError
 from modbench.harness.execution import resuming, runner
 from modbench.harness.execution.launch.local import LocalLauncher
-from modbench.harness.machine import certificate, environment
 from modbench.harness.results import lock, progress, run_folder
 from modbench.harness.results.run_file import StoredRun
-from modbench.harness.results.run_folder import RunFolder, read
+from modbench.harness.results.run_folder import read
 from modbench.progress import Lines
 from modbench.reports.page import render
 
@@ -35,8 +34,7 @@ def content(folder: Path) -> dict[str, tuple[int, bytes]]:
 def test_of_a_finished_run_nothing_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = left(tmp_path, planted_suite("smoke"))
     render.write(folder)
-    ended = {"ended": "2026-01-01T00:00:00+00:00", "wall_s": 9.0, "timed_wall_s": 5.0, "parent_cpu_s": 0.01}
-    RunFolder(folder).write_finished(ended)
+    ended(folder)
 
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError
@@ -84,10 +82,7 @@ def test_what_is_measured_again_is_kept_until_then(tmp_path: Path, monkeypatch: 
     """An interrupt between the two loses no good arm of a unit in which another failed."""
     left(tmp_path, planted_suite("smoke"), fails="moe")
     folder = tmp_path / "run"
-    body = json.loads((folder / "run.json").read_text())
-    here = certificate.fingerprint(environment.collect(), "cpu", 1)
-    body["environment"]["machine"] = here
-    (folder / "run.json").write_text(json.dumps(body))
+    measured_here(folder)
     records = sorted(folder.rglob("units/*.json"))
 
     def interrupted(*_: Any, **__: Any) -> None:
@@ -115,9 +110,7 @@ def test_where_nothing_is_left_no_launcher_is_made(tmp_path: Path, monkeypatch: 
     """A run that was killed before it wrote its end, maybe a stranger's: its launcher's options were not agreed to."""
     left(tmp_path, planted_suite("smoke"), fails="moe")
     folder = tmp_path / "run"
-    body = json.loads((folder / "run.json").read_text())
-    body["environment"]["machine"] = certificate.fingerprint(environment.collect(), "cpu", 1)
-    (folder / "run.json").write_text(json.dumps(body))
+    measured_here(folder)
 
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError

@@ -11,16 +11,15 @@ from typing import Any
 
 import pytest
 import torch
+from cases import case_of
 from planted_peaks import planted
 
-from modbench.harness.core.config import ModelConfig
-from modbench.harness.domain.case import Case, Place
+from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import CountNotes
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.profiling import measured_table
 from modbench.harness.profiling.operators_of_a_call import of_real_tensors, why_not
 from modbench.harness.registry import catalogue
-from modbench.harness.registry.lookup import with_facts
 from modbench.harness.roofline import stored
 from modbench.harness.roofline.table import Point, Table
 from modbench.harness.roofline.work import Kind, Listed, Work, listed
@@ -31,9 +30,7 @@ METRICS = catalogue.metrics()
 
 def tiny(model: str = "dense", seq_len: int = 32, **shape: Any) -> Case:
     options = dict(catalogue.model_options(model))
-    config = ModelConfig.model_validate({"d_model": 32, "n_layers": 2, "vocab_size": 64, **options, **shape})
-    place = Place(seq_len=seq_len, batch_size=2, dtype="fp32", device="cpu", threads=1, compile=False)
-    return with_facts(Case(model=model, arm_parts=(), config=config, place=place))
+    return case_of(model, {"d_model": 32, "n_layers": 2, "vocab_size": 64, **options, **shape}, seq_len=seq_len)
 
 
 def test_a_call_takes_its_launches_and_its_work_at_the_planted_rates() -> None:

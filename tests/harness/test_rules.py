@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_launcher import new_folder
 from test_confirming import sweep
 from test_launches import timed_plan
-from test_search import new_folder, searching
+from test_search import searching
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.results import run_folder

@@ -9,14 +9,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from planted import ENVIRONMENT, Trouble, fake_record, planted_suite, stored, unsynced
+from fake_launcher import Planting, new_folder, resume_timed, run_timed
+from planted import Trouble, fake_record, planted_suite, stored
 
 from modbench.commands.plan.forecast import as_text, forecast
-from modbench.harness.core import files
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.domain.records import Death
-from modbench.harness.execution import resuming
 from modbench.harness.execution.phase import Asker, Run, Slots
 from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.execution.runner import phases
@@ -57,81 +56,6 @@ def searching(**changes: Any) -> Plan:
 def paying_from(length: int, arm: str = "mod[c0.125]") -> dict[tuple[str, str, int], float]:
     """What an arm takes: less than the anchor from a length on."""
     return {(arm, "forward", t): WON if t >= length else LOST for t in LENGTHS}
-
-
-class Fake:
-    """A launcher whose units end at once with a planted record, until it is stopped; some die without one."""
-
-    is_remote = False
-
-    def __init__(self, most: int | None = None, dies: Sequence[str] = (), **trouble: Any) -> None:
-        self.ran: list[str] = []
-        self.most, self.dies, self.trouble = most, dies, trouble
-
-    def refuse(self, units: Sequence[UnitOfWork]) -> None:
-        pass
-
-    def at_once(self, usual: int) -> int:
-        return usual
-
-    def ask(self, handle: Any) -> None:
-        raise AssertionError(handle)
-
-    def leave(self, handles: list[Any]) -> str:
-        raise AssertionError(handles)
-
-    def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> Any:
-        del timeout_s
-        if len(self.ran) == self.most:
-            raise KeyboardInterrupt
-        self.ran.append(unit.name)
-        record = folder.record(unit)
-        if unit.name not in self.dies:
-            folder.write_record(fake_record(unit, Trouble(**self.trouble)))
-        return _Ended(unit, record)
-
-    def wait(self, handles: list[Any], timeout_s: float) -> list[Any]:
-        del timeout_s
-        return handles
-
-    def end(self, handle: Any) -> None:
-        """It has ended."""
-
-
-class _Ended:
-    running, exitcode, died = False, 9, None
-
-    def __init__(self, unit: UnitOfWork, record: Path) -> None:
-        self.unit, self.record = unit, record
-
-
-@unsynced()
-def new_folder(made: Plan, path: Path) -> RunFolder:
-    folder = run_folder.create(str(path), "planted")
-    folder.write_run(made, ENVIRONMENT, ["modbench"], files.now())
-    return folder
-
-
-@unsynced()
-def run_fake(made: Plan, folder: RunFolder, *, whole: Plan | None = None, **fake: Any) -> tuple[Fake, Tracker]:
-    asker = Asker(whole or made, folder, made.units)
-    launcher, lines = Fake(**fake), Tracker(made, phases(made, 1), folder, whole=whole, decided=asker.decided)
-    slots = Slots(tuple(unit for unit in made.units if unit.made_in == "time"), 1, timed=True)
-    running = Run(launcher, folder, lines, asker)
-    running.phase(slots, {unit.name: 9.0 for unit in slots.units})
-    return launcher, lines
-
-
-def resume_fake(folder: RunFolder, **trouble: Any) -> tuple[Fake, Tracker]:
-    """As `api.resume` goes on."""
-    run = resuming.without_old_decisions(run_folder.read(str(folder.path)), retry_failed=False)
-    rest, whole = (
-        run.plan.model_copy(update={"units": (*units, *run.undecided)})
-        for units in (resuming.remaining(run, retry_failed=False), run.plan.units)
-    )
-    for damaged in run.damaged:
-        folder.set_aside(damaged)
-    return run_fake(rest, folder, whole=whole, **trouble)
 
 
 def lengths_of(names: Sequence[str]) -> list[int]:
@@ -186,7 +110,7 @@ def test_a_search_visits_few_cells(tmp_path: Path) -> None:
     """It starts in the middle and goes to an end only if it leads there; what it leaves out is neither run nor missing."""
     made = searching()
     folder = new_folder(made, tmp_path / "run")
-    launcher, left = run_fake(made, folder, grid=paying_from(32))
+    launcher, left = run_timed(made, folder, grid=paying_from(32))
     assert lengths_of(launcher.ran) == [96, 48, 32] == asked_for(folder)
     assert len(launcher.ran) == 3 * 3
     others = sum(unit.made_in != "time" for unit in made.units)  # of other phases
@@ -213,7 +137,7 @@ def test_each_other_arm_is_searched_for(tmp_path: Path) -> None:
     assert row.others == ("dense", rung)
     assert rung.startswith("dense-f")
     folder = new_folder(made, tmp_path / "run")
-    launcher, _ = run_fake(
+    launcher, _ = run_timed(
         made, folder, grid=paying_from(64) | {(rung, "forward", t): 0.95 if t < 192 else 0.6 for t in LENGTHS}
     )
     # Against the anchor it pays from 64 on, against the rung up to 128 as well, and no longer at 192.
@@ -226,16 +150,16 @@ def test_a_row_goes_on_where_it_was_cut(tmp_path: Path) -> None:
     """After a kill in the first cell, before the last unit or at the end a resumed run asks for the same, to the byte."""
     made, grid = searching(), paying_from(128)
     whole = new_folder(made, tmp_path / "whole")
-    launcher, _ = run_fake(made, whole, grid=grid)
+    launcher, _ = run_timed(made, whole, grid=grid)
     for most in (1, len(launcher.ran) - 1, len(launcher.ran)):
         folder = new_folder(made, tmp_path / f"run{most}")
         if most < len(launcher.ran):
             with pytest.raises(KeyboardInterrupt):
-                run_fake(made, folder, most=most, grid=grid)
+                run_timed(made, folder, most=most, grid=grid)
         else:
-            run_fake(made, folder, grid=grid)
+            run_timed(made, folder, grid=grid)
             (folder.path / "decisions" / f"{ROW}.json").unlink()  # killed after the last record, before the file
-        again, left = resume_fake(folder, grid=grid)
+        again, left = resume_timed(folder, grid=grid)
         assert again.ran == launcher.ran[most:]
         assert left.now.ended == len(launcher.ran)
         files_of = [each.path / "decisions" / f"{ROW}.json" for each in (whole, folder)]
@@ -247,7 +171,7 @@ def test_a_search_that_was_cut_knows_what_it_lacks_and_goes_on(tmp_path: Path) -
     made = searching()
     folder = new_folder(made, tmp_path / "run")
     with pytest.raises(KeyboardInterrupt):
-        run_fake(made, folder, most=4, grid=paying_from(96))
+        run_timed(made, folder, most=4, grid=paying_from(96))
     run = run_folder.read(str(folder.path))
     assert [name for name in run.missing if name.startswith("time-")] == [
         f"time-forward-mod-c0.125-T48-B1-fp32-cpu1-launch{n}" for n in (1, 2)
@@ -263,7 +187,7 @@ def test_a_search_that_was_cut_knows_what_it_lacks_and_goes_on(tmp_path: Path) -
     assert seen.more
     assert [(each.done, each.units) for each in seen.groups if each.name == "time"] == [(4, 6)]
     assert seen.decisions == [f"{ROW}: 2 cells"]
-    resume_fake(folder, grid=paying_from(96))
+    resume_timed(folder, grid=paying_from(96))
     seen = progress.read(folder.path)
     assert seen is not None
     assert not seen.more
@@ -280,7 +204,7 @@ def edited(folder: RunFolder, change: Callable[[dict[str, Any]], object]) -> Non
 
 def test_a_file_that_names_what_is_not_of_its_row_is_damaged(tmp_path: Path) -> None:
     folder = new_folder(searching(), tmp_path / "run")
-    run_fake(searching(), folder, grid=paying_from(96))
+    run_timed(searching(), folder, grid=paying_from(96))
     file = folder.path / "decisions" / f"{ROW}.json"
     true = file.read_text()
     changes: dict[str, Callable[[dict[str, Any]], object]] = {
@@ -302,7 +226,7 @@ def test_a_file_that_names_what_is_not_of_its_row_is_damaged(tmp_path: Path) -> 
 def test_which_cells_were_asked_for_is_believed(tmp_path: Path) -> None:
     made = searching()
     folder = new_folder(made, tmp_path / "run")
-    run_fake(made, folder, grid=paying_from(96))
+    run_timed(made, folder, grid=paying_from(96))
     edited(folder, lambda body: [body["asked"].pop(name) for name in [*body["asked"]] if "-T64-" in name])
     run = run_folder.read(str(folder.path))
     assert lengths_of([record.unit.name for record in run.records]) == [48, 96]
@@ -313,15 +237,15 @@ def test_records_that_are_measured_again_are_searched_again(tmp_path: Path) -> N
     """A damaged record is set aside; when its cell has new times the search goes where these lead."""
     made, name = searching(), "time-forward-mod-c0.125-T96-B1-fp32-cpu1-launch0"
     folder = new_folder(made, tmp_path / "run")
-    launcher, _ = run_fake(made, folder, grid=paying_from(96))
+    launcher, _ = run_timed(made, folder, grid=paying_from(96))
     assert lengths_of(launcher.ran) == [96, 48, 64]
     (folder.path / "units" / f"{name}.json").write_text("{")
     assert run_folder.read(str(folder.path)).damaged
-    again, _ = resume_fake(folder, grid=paying_from(96))
+    again, _ = resume_timed(folder, grid=paying_from(96))
     assert again.ran == [name]
     assert asked_for(folder) == [96, 48, 64]
     (folder.path / "units" / f"{name}.json").write_text("{")
-    again, _ = resume_fake(folder, grid=paying_from(128))  # one launch of three now loses: the cell is undecided
+    again, _ = resume_timed(folder, grid=paying_from(128))  # one launch of three now loses: the cell is undecided
     assert lengths_of(again.ran) == [96, 128]
     assert asked_for(folder) == [96, 48, 64, 128]
     assert not [each for each in run_folder.read(str(folder.path)).missing if each.startswith("time-")]
@@ -336,12 +260,12 @@ def test_a_cell_that_runs_again_is_no_evidence_until_it_has_ended(tmp_path: Path
         update={"died": Death(kind="crash", reason="killed")}
     )
     with pytest.raises(KeyboardInterrupt):
-        run_fake(made, folder, most=3, grid=paying_from(192))
+        run_timed(made, folder, most=3, grid=paying_from(192))
     folder.write_record(record)
     (folder.path / "decisions" / f"{ROW}.json").unlink()  # as if it had died at once
     searches = Asker(made, folder)
     assert [int(name.partition("-T")[2].partition("-")[0]) for name in searches.decide(ROW).asked][-1] == 48  # below it
-    again, _ = resume_fake(folder, grid=paying_from(192))
+    again, _ = resume_timed(folder, grid=paying_from(192))
     assert again.ran[0] == dead.name
     assert lengths_of(again.ran) == [96, 192, 128]
     assert asked_for(folder) == [96, 192, 128]
@@ -356,7 +280,7 @@ def test_launches_of_a_cell_lie_between_those_of_other_rows(tmp_path: Path) -> N
     made = two_arms()
     folder = new_folder(made, tmp_path / "run")
     grid = paying_from(96) | paying_from(1000, "mod[c0.5]")
-    launcher, _ = run_fake(made, folder, grid=grid)
+    launcher, _ = run_timed(made, folder, grid=grid)
     arms = ["c0.125" if "c0.125" in name else "c0.5" for name in launcher.ran]
     assert arms == ["c0.125", "c0.5"] * 9
     assert asked_for(folder) == [96, 48, 64]
@@ -470,7 +394,7 @@ def test_the_plan_says_the_most_and_what_a_search_needs() -> None:
     assert {str(told["units_most"]), str(told["units"])} <= {*words}
 
 
-class Apart(Fake):
+class Apart(Planting):
     """Machines of their own: everything that waits is submitted, and units end one after the other."""
 
     is_remote = True

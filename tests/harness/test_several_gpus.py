@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 from pathlib import Path
-from typing import Any
 
 import pytest
 from test_workers import MODELS, planned
@@ -14,45 +12,6 @@ from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.machine import cuda_driver
 
 GPUS = ("GPU-a", "GPU-b", "GPU-c")
-
-
-class Driver:
-    """CUDA's driver with a number of devices."""
-
-    def __init__(self, devices: int) -> None:
-        self.devices = devices
-
-    def cuInit(self, _flags: int) -> int:  # noqa: N802
-        return 0
-
-    def cuDeviceGetCount(self, number: Any) -> int:  # noqa: N802
-        number._obj.value = self.devices
-        return 0
-
-    def cuDeviceGet(self, device: Any, number: int) -> int:  # noqa: N802
-        device._obj.value = number
-        return 0
-
-    def cuDeviceGetUuid_v2(self, uuid: Any, device: Any) -> int:  # noqa: N802
-        uuid[:] = [device.value] * 16
-        return 0
-
-
-def test_the_driver_names_all_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ctypes, "CDLL", lambda _name: Driver(2))
-    assert cuda_driver.gpus_in_use() == (
-        "GPU-00000000-0000-0000-0000-000000000000",
-        "GPU-01010101-0101-0101-0101-010101010101",
-    )
-    # One device may be an instance of a divided card, which has another kind of name.
-    monkeypatch.setattr(ctypes, "CDLL", lambda _name: Driver(1))
-    assert cuda_driver.gpus_in_use() == ("",)
-
-    def missing(_name: str) -> None:
-        raise OSError
-
-    monkeypatch.setattr(ctypes, "CDLL", missing)
-    assert cuda_driver.gpus_in_use() == ()
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,13 @@ import signal
 import sys
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fake_launcher import FakeLauncher
 from planted import Trouble, fake_record, planted_suite
 
 from modbench import api
@@ -35,8 +36,8 @@ def made() -> Plan:
     return planted_suite("smoke", metrics=["latency/forward"])
 
 
-class Fake:
-    """A launcher whose units end when they are waited for, and that notes what is asked of it."""
+class Noting(FakeLauncher):
+    """Notes what is asked of it; its units leave their records when they are waited for, if they leave any."""
 
     def __init__(self, *, is_remote: bool = False, exitcode: int = 0, writes: bool = True) -> None:
         self.is_remote, self.exitcode, self.writes = is_remote, exitcode, writes
@@ -44,16 +45,9 @@ class Fake:
         self.on_wait: Any = lambda: None
         self.waits, self.ends_at = 0, 1  # the call of `wait` by which units have ended
 
-    def refuse(self, units: Sequence[UnitOfWork]) -> None:
-        pass
-
-    def at_once(self, usual: int) -> int:
-        return usual
-
     def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> Any:
-        del timeout_s
         self.events.append("start")
-        return SimpleNamespace(unit=unit, record=folder.record(unit), running=False, exitcode=self.exitcode, died=None)
+        return super().start(unit, folder, timeout_s)
 
     def wait(self, handles: list[Any], timeout_s: float) -> list[Any]:
         del timeout_s
@@ -79,13 +73,13 @@ class Fake:
         return "Jobs go on. "
 
 
-def run(made: Plan, folder: RunFolder, launcher: Fake, stop: Stop, at_once: int = 1) -> None:
+def run(made: Plan, folder: RunFolder, launcher: Noting, stop: Stop, at_once: int = 1) -> None:
     limits = {unit.name: 9.0 for unit in made.units}
     Run(launcher, folder, QUIET, stop=stop).phase(Slots(made.units, at_once), limits)
 
 
 def test_the_first_interrupt_finishes_what_runs_and_starts_nothing_else(made: Plan, tmp_path: Path) -> None:
-    folder, launcher, told = run_folder.create(str(tmp_path / "run"), "s"), Fake(), []
+    folder, launcher, told = run_folder.create(str(tmp_path / "run"), "s"), Noting(), []
     stop = Stop(lambda: told.append(1))
     launcher.on_wait = lambda: stop.take(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
@@ -99,7 +93,7 @@ def test_the_first_interrupt_finishes_what_runs_and_starts_nothing_else(made: Pl
 @pytest.mark.parametrize("numbers", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM,), (signal.SIGHUP,)])
 def test_other_signals_stop_now(numbers: tuple[int, ...], made: Plan, tmp_path: Path) -> None:
     """The workers that run are ended, without a record; signals that come meanwhile change nothing."""
-    folder, launcher, stop = run_folder.create(str(tmp_path / "run"), "s"), Fake(), Stop()
+    folder, launcher, stop = run_folder.create(str(tmp_path / "run"), "s"), Noting(), Stop()
 
     def signalled() -> None:
         for number in numbers:
@@ -115,7 +109,7 @@ def test_other_signals_stop_now(numbers: tuple[int, ...], made: Plan, tmp_path: 
 
 
 def test_an_interrupt_in_the_last_unit_loses_nothing(made: Plan, tmp_path: Path) -> None:
-    folder, launcher, stop = run_folder.create(str(tmp_path / "run"), "s"), Fake(), Stop()
+    folder, launcher, stop = run_folder.create(str(tmp_path / "run"), "s"), Noting(), Stop()
     launcher.on_wait = lambda: stop.take(signal.SIGINT)
     run(made, folder, launcher, stop, at_once=len(made.units))  # all run: all end with a record, and there is no rest
     assert len(list(folder.units.iterdir())) == len(made.units)
@@ -125,7 +119,7 @@ def test_training_units_are_asked_once_and_come_back_without_a_record(tmp_path: 
     trained = planted_suite("smoke", metrics=["loss/val"])
     units = tuple(unit for unit in trained.units if unit.made_in == "train")
     folder, stop = run_folder.create(str(tmp_path / "run"), "s"), Stop()
-    launcher = Fake(exitcode=graceful_stop.Stopped.exit_code, writes=False)
+    launcher = Noting(exitcode=graceful_stop.Stopped.exit_code, writes=False)
     launcher.on_wait = lambda: setattr(stop, "finishing", True)
     launcher.ends_at = 2
     with pytest.raises(KeyboardInterrupt):
@@ -135,7 +129,7 @@ def test_training_units_are_asked_once_and_come_back_without_a_record(tmp_path: 
 
 
 def test_units_elsewhere_go_on(made: Plan, tmp_path: Path) -> None:
-    folder, launcher, stop = run_folder.create(str(tmp_path / "run"), "s"), Fake(is_remote=True), Stop()
+    folder, launcher, stop = run_folder.create(str(tmp_path / "run"), "s"), Noting(is_remote=True), Stop()
     launcher.on_wait, launcher.ends_at = lambda: stop.take(signal.SIGINT), 9
     with pytest.raises(KeyboardInterrupt):
         run(made, folder, launcher, stop, at_once=len(made.units))
@@ -146,7 +140,7 @@ def test_units_elsewhere_go_on(made: Plan, tmp_path: Path) -> None:
 def test_a_unit_that_cannot_write_ends_the_run(made: Plan, tmp_path: Path) -> None:
     """No failure is written for it: it runs again when the run is resumed."""
     folder = run_folder.create(str(tmp_path / "run"), "s")
-    launcher = Fake(exitcode=graceful_stop.CannotWrite.exit_code, writes=False)
+    launcher = Noting(exitcode=graceful_stop.CannotWrite.exit_code, writes=False)
     with pytest.raises(ModbenchError, match="disk is full") as error:
         run(made, folder, launcher, Stop())
     assert error.value.exit_code == 3
@@ -169,11 +163,11 @@ def test_an_interrupt_inside_a_finalizer_is_not_lost(
     made: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Python drops what a finalizer raises, and prints it with a traceback: the run ends all the same, and nothing is printed."""
-    folder, launcher, stop = run_folder.create(str(tmp_path / "run"), "s"), Fake(), Stop()
+    folder, launcher, stop = run_folder.create(str(tmp_path / "run"), "s"), Noting(), Stop()
     launcher.ends_at = 99
 
     def signalled() -> None:
-        weakref.finalize(Fake(), signal.raise_signal, signal.SIGTERM)  # at once: nothing else holds it
+        weakref.finalize(Noting(), signal.raise_signal, signal.SIGTERM)  # at once: nothing else holds it
 
     launcher.on_wait = signalled
     with stopping.signals(stop), pytest.raises(KeyboardInterrupt):
@@ -188,7 +182,7 @@ def test_other_errors_of_finalizers_are_printed(
 ) -> None:
     monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
     with stopping.signals(Stop()):
-        weakref.finalize(Fake(), divmod, 1, 0)
+        weakref.finalize(Noting(), divmod, 1, 0)
     assert "ZeroDivisionError" in capsys.readouterr().err
 
 

@@ -7,12 +7,11 @@ from typing import Any, cast
 
 import pytest
 import torch
+from cases import case_of
 from torch import Tensor, nn
 
-from modbench.harness.core.config import ModelConfig
-from modbench.harness.domain.case import Case, Place
+from modbench.harness.domain.case import Case
 from modbench.harness.registry import catalogue
-from modbench.harness.registry.lookup import with_facts
 from modbench.harness.subject import subject as room
 from modbench.harness.subject.build import build_module
 from modbench.harness.subject.generation import Generation
@@ -20,10 +19,8 @@ from modbench.harness.subject.subject import Subject
 
 
 def case(model: str = "mod", **place: Any) -> Case:
-    at = {"seq_len": 16, "batch_size": 2, "dtype": "fp32", "device": "cpu", "threads": 1, "compile": False} | place
     options = {} if ":" in model else dict(catalogue.model_options(model))
-    config = ModelConfig.model_validate({"d_model": 32, "n_layers": 2, "n_heads": 2, "max_seq_len": 16, **options})
-    return with_facts(Case(model=model, arm_parts=(), config=config, place=Place.model_validate(at)))
+    return case_of(model, {"d_model": 32, "n_layers": 2, "n_heads": 2, "max_seq_len": 16, **options}, **place)
 
 
 @pytest.fixture

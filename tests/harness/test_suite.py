@@ -130,17 +130,13 @@ def test_named_models_keep_the_anchor_and_add_what_is_lacking() -> None:
 
 def test_a_users_model_is_added_beside_all_arms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine.py").write_text(
-        "def build(config, capacity=0.5): ...\nraise RuntimeError('planning must not run this')\n"
-    )
+    (tmp_path / "mine.py").write_text("def build(config): ...\nraise RuntimeError('planning must not run this')\n")
     (tmp_path / "pkg").mkdir()
     (tmp_path / "pkg" / "__init__.py").write_text("")
     (tmp_path / "pkg" / "net.py").write_text("def make(config): ...\n")
     made = planned(model=("mine.py:build", "pkg.net:make"))
     assert [case.arm for case in first(made)][-2:] == ["mine:build", "pkg.net:make"]
     assert len(first(made)) == 11
-    swept = planned(model=("mine.py:build",), capacity=(0.25,))
-    assert "mine:build[c0.25]" in [case.arm for case in first(swept)]
 
 
 def test_two_files_of_one_name_are_told_apart_by_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

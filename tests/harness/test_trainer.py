@@ -14,20 +14,19 @@ from typing import Any
 
 import pytest
 import torch
+from cases import case_of
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from modbench.harness.core import files
-from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import UNASKED, Text
 from modbench.harness.core.errors import NumericsError, Unmeasured, UsageError
 from modbench.harness.core.train_plan import BUDGETS, TrainPlan, TrainRun, learning_rate, width_rule
-from modbench.harness.domain.case import Case, Place
+from modbench.harness.domain.case import Case
 from modbench.harness.passes.rates import search
 from modbench.harness.process import torchrun
 from modbench.harness.registry import catalogue, user_code
-from modbench.harness.registry.lookup import with_facts
 from modbench.harness.results import workspace
 from modbench.harness.subject.subject import Subject
 from modbench.harness.text.tokens import encode
@@ -43,8 +42,7 @@ TEXT = Text(
 
 def case(model: str = "mod", **changes: Any) -> Case:
     options = {"d_model": 32, "n_layers": 2, "max_seq_len": 16, **catalogue.model_options(model), **changes}
-    place = Place(seq_len=16, batch_size=4, dtype="fp32", device="cpu", threads=1, compile=False)
-    return with_facts(Case(model=model, arm_parts=(), config=ModelConfig.model_validate(options), place=place))
+    return case_of(model, options, batch_size=4)
 
 
 def trainer(made: Case | None = None, run: TrainRun = RUN, seed: int = 0, **named: Any) -> Trainer:
@@ -67,15 +65,24 @@ class KilledError(Exception):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("model", "killed_after"),
+    ("model", "options", "killed_after"),
     [
-        ("mod", 1),
-        ("depth_predictor", 5),
-        *(pytest.param(*each, marks=pytest.mark.proof) for each in (("mod", 11), ("dense", 5), ("mode_staged", 5))),
+        ("mod", {}, 1),
+        ("mod", {"router": "stochastic"}, 6),  # draws from torch's generator
+        ("depth_predictor", {}, 5),
+        # A controller of no-ops moves in every step.
+        *(("mode_integrated", {"choice": "token", "capacity": 0.5, "balance": by}, 2) for by in ("bias", "threshold")),
+        *(
+            pytest.param(model, {}, after, marks=pytest.mark.proof)
+            for model, after in (("mod", 11), ("dense", 5), ("mode_staged", 5))
+        ),
     ],
 )
-def test_killed_and_resumed_is_the_same_run_to_the_bit(model: str, killed_after: int, tmp_path: Path) -> None:
-    whole = trainer(case(model))
+def test_killed_and_resumed_is_the_same_run_to_the_bit(
+    model: str, options: dict[str, Any], killed_after: int, tmp_path: Path
+) -> None:
+    made = case(model, **options)
+    whole = trainer(made)
     whole.train()
     keep = tmp_path / "checkpoints" / "run.pt"
 
@@ -83,59 +90,19 @@ def test_killed_and_resumed_is_the_same_run_to_the_bit(model: str, killed_after:
         if told.step >= killed_after:
             raise KilledError
 
-    first = trainer(case(model), keep=keep, fingerprint="f", on_progress=kill)
+    first = trainer(made, keep=keep, fingerprint="f", on_progress=kill)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("modbench.harness.training.trainer.PROGRESS_S", 0)
         with pytest.raises(KilledError):
             first.train()
-    second = trainer(case(model), keep=keep, fingerprint="f")
+    torch.manual_seed(99)  # as in a process of its own
+    second = trainer(made, keep=keep, fingerprint="f")
     second.train()
     assert second.resumed_at == killed_after
     assert second.curve["loss"] == whole.curve["loss"]
     assert second.curve["step"] == list(range(12))
-    for mine, theirs in zip(second.subject.module.parameters(), whole.subject.module.parameters(), strict=True):
-        assert torch.equal(mine, theirs)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("balance", ["bias", "threshold"])
-def test_a_controller_of_no_ops_goes_on_where_it_was(balance: str, tmp_path: Path) -> None:
-    """It moves in every step, and what it became is in the checkpoint."""
-    made, keep = case("mode_integrated", choice="token", capacity=0.5, balance=balance), tmp_path / "run.pt"
-    whole, first = trainer(made), trainer(made, keep=keep, fingerprint="f")
-    whole.train()
-    first._make_step()
-    first._make_step()
-    first._read_losses()
-    first._save()
-    second = trainer(made, keep=keep, fingerprint="f")
-    second.train()
-    assert second.resumed_at == 2
-    assert second.curve["loss"] == whole.curve["loss"]
     state, wanted = second.subject.module.state_dict(), whole.subject.module.state_dict()
     assert all(torch.equal(state[key], wanted[key]) for key in wanted)
-    key = "blocks.1.mlp.controller.value"
-    assert (state[key] != trainer(made).subject.module.state_dict()[key]).any()
-
-
-def test_noise_of_a_stochastic_router_goes_on_where_it_was(tmp_path: Path) -> None:
-    """Its draws come from torch's generator, whose state is in the checkpoint."""
-    made, keep = case(router="stochastic"), tmp_path / "run.pt"
-    whole = trainer(made)
-    whole.train()
-
-    def kill(told: Progress) -> None:
-        if told.step == 6:
-            raise KilledError
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("modbench.harness.training.trainer.PROGRESS_S", 0)
-        with pytest.raises(KilledError):
-            trainer(made, keep=keep, on_progress=kill).train()
-    torch.manual_seed(99)
-    second = trainer(made, keep=keep)
-    second.train()
-    assert second.curve["loss"] == whole.curve["loss"]
 
 
 @pytest.mark.parametrize("changed", [False, True])

@@ -10,16 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+from cases import case_of
 from fake_cuda import FakeCuda
 from fake_nvml import fake_pynvml
 from torch import Tensor, nn
 
-from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.train_plan import TrainRun
-from modbench.harness.domain.case import Case, Place
 from modbench.harness.process.torchrun import Ranks
-from modbench.harness.registry.lookup import with_facts
 from modbench.harness.subject.subject import Subject
 from modbench.harness.text.tokens import encode
 from modbench.harness.training import batches, checkpoint, parallel, trainer
@@ -33,9 +31,8 @@ STEP = FORWARD + BACKWARD + OPTIMIZER
 
 
 def subject() -> Subject:
-    place = Place(seq_len=16, batch_size=4, dtype="fp32", device="cuda", threads=1, compile=False)
-    config = ModelConfig.model_validate({"d_model": 16, "n_layers": 1, "n_heads": 2, "max_seq_len": 16})
-    return Subject(with_facts(Case(model="dense", arm_parts=(), config=config, place=place)), 0)
+    shape = {"d_model": 16, "n_layers": 1, "n_heads": 2, "max_seq_len": 16}
+    return Subject(case_of("dense", shape, batch_size=4, device="cuda"), 0)
 
 
 @pytest.fixture

@@ -8,15 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from cases import case_of, protocol_of
 
-from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.train_plan import TrainRun
-from modbench.harness.domain.case import Case, Place, Protocol
+from modbench.harness.domain.case import Case, Protocol
 from modbench.harness.passes._training import train
 from modbench.harness.registry import catalogue
-from modbench.harness.registry.lookup import with_facts
 from modbench.harness.text.corpus import from_file
 from modbench.harness.text.tokens import encode
 from modbench.harness.training.batches import Windows
@@ -37,22 +36,12 @@ def as_tokens(made: Text) -> Any:
 def case(model: str, dtype: str = "fp32", **changes: Any) -> Case:
     options = dict(catalogue.model_options(model))
     shape = {"d_model": 32, "n_layers": 4 if model == "depth_branches" else 2, "max_seq_len": 16, **options, **changes}
-    place = {"seq_len": 16, "batch_size": 4, "dtype": dtype, "device": "cpu", "threads": 1, "compile": False}
-    config = ModelConfig.model_validate(shape)
-    return with_facts(Case(model=model, arm_parts=(), config=config, place=Place.model_validate(place)))
+    return case_of(model, shape, batch_size=4, dtype=dtype)
 
 
-def protocol(path: Path, seed: int = 0) -> Protocol:
-    made = text(path)
-    return Protocol(
-        rounds=1,
-        warm_up_calls=1,
-        seed=seed,
-        train=PLAN,
-        corpus="path",
-        corpus_path=str(path),
-        corpus_sha256=made.sha256,
-    )
+def protocol(path: Path) -> Protocol:
+    text(path)
+    return protocol_of(path, train=PLAN)
 
 
 @pytest.mark.slow

@@ -76,7 +76,6 @@ def test_the_name_of_a_twin_keeps_what_distinguishes_the_anchor() -> None:
     assert (twin.arm, twin.id) == ("mod-twin[c0.5]", "mod-twin[c0.5-T64-B1-fp32-cpu1]")
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("unmeasured")
 def test_only_timed_units_hold_the_twin() -> None:
     """It is neither counted, weighed nor trained, and is none of the plan's cases."""
@@ -106,7 +105,6 @@ def test_where_there_is_no_claim_on_times_there_is_no_twin(effort: str, changes:
     assert "twin" not in as_text(forecast(made))
 
 
-@pytest.mark.slow
 def test_a_twin_is_no_contender(calm: Loaded, unchecked: Loaded) -> None:
     assert [case.arm for case in calm.arms] == [case.arm for case in unchecked.arms]
     assert default_arm(calm) == default_arm(unchecked)
@@ -141,7 +139,6 @@ def test_a_twin_does_not_enlarge_the_family(calm: Loaded, monkeypatch: pytest.Mo
     assert set(sizes) == {4, 6, 2}  # arms against the anchor, other pairs, and the twins at both places
 
 
-@pytest.mark.slow
 def test_without_a_certificate_the_twin_is_the_check(calm: Loaded) -> None:
     status, said = checked(calm)
     found = twin_check(calm)
@@ -161,7 +158,6 @@ def test_without_a_certificate_the_twin_is_the_check(calm: Loaded) -> None:
     assert 'class="span-12 warning"' not in html
 
 
-@pytest.mark.slow
 def test_an_unequal_twin_is_said_before_all_times(tmp_path: Path) -> None:
     loaded = run(tmp_path, slower={"dense-twin": 1.1})
     status, said = checked(loaded)
@@ -184,7 +180,6 @@ def test_an_unequal_twin_is_said_before_all_times(tmp_path: Path) -> None:
     assert loaded.comparisons[loaded.comparisons.metric == "latency/forward"].verdict.notna().all()
 
 
-@pytest.mark.slow
 def test_no_verdict_on_a_time_stands_beside_an_unchecked_machine(unchecked: Loaded, calm: Loaded) -> None:
     """Neither doctor nor a twin: ratios and intervals stay, verdicts do not; the page and the terminal begin with that."""
     pairs = pd.read_csv(unchecked.path / "comparisons.csv")
@@ -223,7 +218,6 @@ def test_a_run_without_times_needs_no_check(tmp_path: Path) -> None:
     assert warnings(loaded) == []
 
 
-@pytest.mark.slow
 def test_a_twin_that_failed_checks_nothing(tmp_path: Path) -> None:
     loaded = run(tmp_path, fails="dense-twin")
     assert not loaded.checked
@@ -234,7 +228,6 @@ def test_a_twin_that_failed_checks_nothing(tmp_path: Path) -> None:
     assert warnings(loaded) == [f"Times have no verdicts: {SILENT.replace('`', '')}."]
 
 
-@pytest.mark.slow
 def test_a_disturbed_twin_checks_nothing(tmp_path: Path) -> None:
     loaded = run(tmp_path, waits="dense-twin")
     assert set(loaded.twins.verdict) == {"contaminated"}

@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from cases import case_of
 from torch import Tensor
 
-from modbench.harness.core.config import ModelConfig
-from modbench.harness.domain.case import Case, Place
-from modbench.harness.registry.lookup import with_facts
 from modbench.harness.routing import collect
 from modbench.harness.routing.collect import observe as real
 from modbench.harness.subject.subject import Subject
@@ -28,11 +26,8 @@ def test_watching_keeps_no_logits(monkeypatch: pytest.MonkeyPatch) -> None:
         return found
 
     monkeypatch.setattr(collect, "observe", observe)
-    place = Place(seq_len=16, batch_size=4, dtype="fp32", device="cpu", threads=1, compile=False)
-    config = ModelConfig.model_validate(
-        {"d_model": 16, "n_layers": 2, "n_heads": 2, "max_seq_len": 16, "capacity": 0.5}
-    )
-    module = Subject(with_facts(Case(model="mod", arm_parts=(), config=config, place=place)), 0).module
+    shape = {"d_model": 16, "n_layers": 2, "n_heads": 2, "max_seq_len": 16, "capacity": 0.5}
+    module = Subject(case_of("mod", shape, batch_size=4), 0).module
     tokens_NT = torch.randint(256, (5 * collect.ROWS, 16), generator=torch.Generator().manual_seed(1))
     found = collect.watch(module, tokens_NT, tokens_NT)
     assert found.loss_NT.shape == (5 * collect.ROWS, 16)

@@ -123,8 +123,9 @@ def test_a_unit_that_is_not_in_the_plan_is_named(here: Path) -> None:
     folder = folder_of(made, here)
     with pytest.raises(UsageError, match="unknown unit"):
         one_unit.planned(folder.path, "../../notes")
-    with pytest.raises(UsageError, match="no plan"):
-        one_unit.planned(here, made.units[0].name)
+    for none in (here, here / "nowhere"):
+        with pytest.raises(UsageError, match="no plan"):
+            one_unit.planned(none, made.units[0].name)
     (folder.path / "run.json").write_text("[]")
     with pytest.raises(UsageError, match="no plan"):
         one_unit.planned(folder.path, made.units[0].name)
@@ -306,11 +307,6 @@ def test_a_folder_is_checked_for_links_while_units_remove_files(here: Path, monk
 
     monkeypatch.setattr(os, "scandir", lambda _: contextlib.nullcontext([Vanished()]))
     files.refuse_links(here / "run")
-
-
-def test_a_unit_of_a_folder_that_is_missing_is_refused(here: Path) -> None:
-    with pytest.raises(UsageError, match="no plan"):
-        one_unit.planned(here / "nowhere", "a")
 
 
 def test_the_fork_server_frees_what_it_has_loaded_when_it_ends() -> None:

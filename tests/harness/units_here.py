@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
+
+from fake_launcher import FakeLauncher
 
 from modbench.harness.core.files import new_text
 from modbench.harness.domain.case import Case, UnitOfWork
@@ -16,50 +17,26 @@ from modbench.harness.results import workspace
 from modbench.harness.results.run_folder import RunFolder
 
 
-@dataclass
-class Ended:
-    """A unit that has its record."""
-
-    unit: UnitOfWork
-    record: Path
-    running = False
-    exitcode = 0
-    died = None
-
-
-class Here:
+class Here(FakeLauncher):
     """Runs each unit as it is started; one that would end its process ends the test."""
 
-    is_remote = False
-
     def __init__(self, **_: object) -> None:
-        pass
-
-    def refuse(self, units: Sequence[UnitOfWork]) -> None:
         pass
 
     def at_once(self, usual: int) -> int:
         return min(usual, 1)
 
-    def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> Ended:
-        del timeout_s
+    def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> Any:
         place = workspace.Workspace(folder.path, unit.name)
         with workspace.at(place), new_text(folder.log(unit)) as log:
             with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
                 record = worker.with_log(worker.make_record(unit), folder)
             folder.write_record(record)
             place.tidy()
-        return Ended(unit, folder.record(unit))
+        return super().start(unit, folder, timeout_s)
 
-    def wait(self, handles: list[Ended], timeout_s: float) -> list[Ended]:
-        del timeout_s
-        return list(handles)
-
-    def ask(self, handle: Ended) -> None:
-        pass
-
-    def end(self, handle: Ended) -> None:
-        pass
+    def ask(self, handle: Any) -> None:
+        """It has ended."""
 
 
 def counted(cases: Sequence[Case], *, memory: bool = False, operators: bool = False) -> list[UserModelCost | str]:

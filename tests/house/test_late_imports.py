@@ -22,7 +22,8 @@ PACKAGES = {
 }
 STARTS = {
     # The package checks no data yet.
-    "import modbench": ["pydantic", *PACKAGES],
+    "import modbench": ["pydantic", "numpy", "matplotlib", "typer", "rich", *PACKAGES],
+    "import modbench; modbench.load": ["torch", "typer"],
     # What commands load: tests/cli/test_commands.py.
     "import modbench.pytest_plugin": [*PACKAGES],
 }

@@ -9,18 +9,17 @@ from typing import Any
 
 import pytest
 import torch
+from cases import case_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Cost
-from modbench.harness.domain.case import Case, Place
+from modbench.harness.domain.case import Case
 from modbench.harness.flops import counter
 from modbench.harness.flops.counter import disagreement, is_cheap
 from modbench.harness.passes.count import Counted, count
 from modbench.harness.registry import catalogue
-from modbench.harness.registry.lookup import with_facts
 from modbench.models.dense import Dense
 
 MODELS = sorted(catalogue.entries("models"))
@@ -29,8 +28,7 @@ MODELS = sorted(catalogue.entries("models"))
 def case(model: str, seq_len: int = 48, batch_size: int = 2, **changes: Any) -> Case:
     options = dict(catalogue.model_options(model)) if ":" not in model else {}
     shape = {"d_model": 64, "n_layers": 4, "n_heads": 4, "max_seq_len": 256, **options, **changes}
-    place = Place(seq_len=seq_len, batch_size=batch_size, dtype="fp32", device="cpu", threads=1, compile=False)
-    return with_facts(Case(model=model, arm_parts=(), config=ModelConfig.model_validate(shape), place=place))
+    return case_of(model, shape, seq_len=seq_len, batch_size=batch_size)
 
 
 def fewest(model: str) -> int:

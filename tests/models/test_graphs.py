@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from modbench.harness.timing.host_sync import syncs
-from modbench.models.layers.decoder import Decoder
 
 ROUTED: dict[str, Any] = {"first_routed": 0, "every": 1}  # ignored by models that route nothing
 SHAPES: list[Any] = [
@@ -78,24 +77,6 @@ def test_syncs_are_seen() -> None:
         assert syncs(build(name).eval(), tokens()), name
     routed = build("mod", capacity=0.5).eval()
     assert len(syncs(routed, tokens(), causal=True)) == 2  # one for each of two routed blocks: how many pass at most
-
-
-def test_the_host_policy_synchronises_once_per_routed_block() -> None:
-    """The host policy asks once for each routed block; fixed shapes never ask."""
-
-    class Step(nn.Module):
-        def __init__(self, module: Decoder) -> None:
-            super().__init__()
-            self.module = module
-            self.cache = module.prefill(tokens(4, 8))[1]
-
-        def forward(self, x_B: Tensor) -> Tensor:
-            return self.module.decode(x_B, self.cache)
-
-    for policy, wanted in (("host", 2), ("budget", 0), ("masked", 0)):
-        module = build("mod", router="synthetic", capacity=0.5, decode_policy=policy).eval()
-        seen = syncs(Step(module), torch.tensor([1, 2, 3, 4]))
-        assert seen == ["tolist"] * wanted, policy
 
 
 @pytest.fixture(autouse=True)

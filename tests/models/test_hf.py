@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 import torch
+from cases import case_of, protocol_of
 from hf_folders import SHAPE, text, tokenizer, write_llama
 from torch import Tensor
 
-from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.model_specs import parse_spec
 from modbench.harness.core.protocols import parts_of
 from modbench.harness.core.train_plan import TrainPlan
-from modbench.harness.domain.case import Case, Dtype, Place, Protocol
+from modbench.harness.domain.case import Case, Dtype
 from modbench.harness.flops import counter
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost, closed_form
 from modbench.harness.memory.step_peak import of_fake_tensors, of_training
@@ -28,7 +28,6 @@ from modbench.harness.passes.memory import forecasts
 from modbench.harness.planning.arms import decided_by
 from modbench.harness.planning.units_of_work import tokenizer_of
 from modbench.harness.registry import catalogue
-from modbench.harness.registry.lookup import with_facts
 from modbench.harness.subject.build import build_module
 from modbench.harness.subject.subject import Subject
 from modbench.harness.text.corpus import from_file
@@ -77,16 +76,7 @@ def case(model: str, *, seq_len: int = 24, dtype: Dtype = "fp32", **more: Any) -
         shape.pop("n_kv_heads")
     model, options = parse_spec(model)
     shape |= decided_by(model, options, shape)
-    place = Place(seq_len=seq_len, batch_size=2, dtype=dtype, device="cpu", threads=1, compile=False)
-    return with_facts(
-        Case(
-            model=model,
-            arm_parts=(),
-            config=ModelConfig.model_validate(shape),
-            place=place,
-            options=tuple(options.items()),
-        )
-    )
+    return case_of(model, shape, options=options, seq_len=seq_len, dtype=dtype)
 
 
 def tokens(b: int, t: int) -> Tensor:
@@ -257,16 +247,7 @@ def test_without_a_step_the_stored_weights_are_evaluated(
     corpus, it = from_file(file), case(f"hf:{folder}")
     plan = TrainPlan(steps=0, seq_len=32, batch_size=4, val_tokens=256)
     plan = plan.model_copy(update={"tokenizer": tokenizer_of(it.model, it.options, plan)})
-    protocol = Protocol(
-        rounds=1,
-        warm_up_calls=1,
-        seed=0,
-        train=plan.resolved(32, None),
-        corpus="path",
-        corpus_path=str(file),
-        corpus_sha256=corpus.sha256,
-    )
-    made = train(it, protocol)
+    made = train(it, protocol_of(file, train=plan.resolved(32, None)))
     theirs = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
     words = tokenizer()
     ids = words.encode(corpus.val.decode(), add_special_tokens=False).ids

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from cases import case_of, protocol_of
 
 pytest.importorskip("transformers", reason="the extra hf is not installed")
 pytest.importorskip("tokenizers", reason="the extra bpe is not installed")
@@ -18,7 +19,7 @@ from modbench.harness.core.errors import Unmeasured, UsageError
 from modbench.harness.core.model_specs import parse_spec
 from modbench.harness.core.protocols import parts_of
 from modbench.harness.core.train_plan import TrainPlan
-from modbench.harness.domain.case import Case, Dtype, Place, Protocol
+from modbench.harness.domain.case import Case, Dtype
 from modbench.harness.flops import counter
 from modbench.harness.passes._training import train
 from modbench.harness.passes.memory import forecasts
@@ -28,7 +29,6 @@ from modbench.harness.registry.lookup import with_facts
 from modbench.harness.subject.build import build_module
 from modbench.harness.subject.generation import Generation
 from modbench.harness.subject.subject import Subject
-from modbench.harness.text.corpus import from_file
 from modbench.models.hf_mod import Logits, MoDForCausalLM, MoDOptions, convert
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
@@ -48,9 +48,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def case(spec: str, *, dtype: Dtype = "fp32") -> Case:
     model, options = parse_spec(spec)
-    config = ModelConfig.model_validate(decided_by(model, options, {}))
-    place = Place(seq_len=24, batch_size=2, dtype=dtype, device="cpu", threads=1, compile=False)
-    return with_facts(Case(model=model, arm_parts=(), config=config, place=place, options=tuple(options.items())))
+    return case_of(model, decided_by(model, options, {}), options=options, seq_len=24, dtype=dtype)
 
 
 def tokens() -> torch.Tensor:
@@ -66,12 +64,9 @@ def held_out(it: Case, folder: Path) -> Any:
     """The losses of a run without a step, on the text beside the tokenizer."""
     file = folder / "prose.txt"
     file.write_text(text(), encoding="utf-8")
-    corpus = from_file(file)
     plan = TrainPlan(steps=0, seq_len=32, batch_size=4, val_tokens=256)
     plan = plan.model_copy(update={"tokenizer": tokenizer_of(it.model, it.options, plan)})
-    told: dict[str, Any] = {"corpus": "path", "corpus_path": str(file), "corpus_sha256": corpus.sha256}
-    protocol = Protocol(rounds=1, warm_up_calls=1, seed=0, train=plan.resolved(32, None), **told)
-    return train(it, protocol).held_out
+    return train(it, protocol_of(file, train=plan.resolved(32, None))).held_out
 
 
 def test_its_losses_are_in_its_own_tokens(folders: tuple[Path, Path]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from cases import protocol_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_flops import MODELS, case, fewest
@@ -231,12 +232,10 @@ def test_rss_without_the_settings_is_null() -> None:
 
 
 def test_the_parts_add_up_to_what_is_resident() -> None:
-    from modbench.harness.domain.case import Protocol
     from modbench.harness.passes.memory import Weighed
 
     made = case("mod", 64, 2)
-    protocol = Protocol(rounds=1, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256="")
-    weighed = Weighed(made, protocol)
+    weighed = Weighed(made, protocol_of())
     cost = case_cost(made)
     assert cost is not None
     assert weighed.parameters == weighed.gradients == 4 * cost.params

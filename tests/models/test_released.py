@@ -11,15 +11,14 @@ from typing import Any
 
 import pytest
 import torch
+from cases import case_of
+from toolbox import trains_and_reads_future
 from torch import Tensor, nn
 
-from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.measure_plans import DecodePlan
-from modbench.harness.domain.case import Case, Place
+from modbench.harness.domain.case import Case
 from modbench.harness.domain.records import Missing
 from modbench.harness.flops import counter
-from modbench.harness.passes.count import count
-from modbench.harness.registry.lookup import with_facts
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.subject import decode_guard
 from modbench.harness.subject.subject import Subject
@@ -42,9 +41,7 @@ DECODES = {"dense": True, "dr_llm": True, "layerskip": True, "zero_experts": Tru
 
 
 def case(name: str, **options: Any) -> Case:
-    place = Place(seq_len=T, batch_size=B, dtype="fp32", device="cpu", threads=1, compile=False)
-    model, config = f"{FOLDER / name}.py:build", ModelConfig.model_validate(SHAPE)
-    return with_facts(Case(model=model, arm_parts=(), config=config, place=place, options=tuple(options.items())))
+    return case_of(f"{FOLDER / name}.py:build", SHAPE, options=options, seq_len=T, batch_size=B)
 
 
 def built(name: str, seed: int = 0, **options: Any) -> Any:
@@ -110,17 +107,7 @@ MEASURED = {"dense", "mor", "skipgpt"}
     "name", [pytest.param(name, marks=() if name in MEASURED else pytest.mark.proof) for name in REBUILDS]
 )
 def test_it_is_measured_as_a_users_model(name: str) -> None:
-    """Its contract, a training step in which weights move, and whether it reads later tokens."""
-    subject = Subject(case(name), 0)
-    tokens_BT = subject.inputs(0, 1)[0]
-    subject.check(tokens_BT)
-    before = [weight.clone() for weight in subject.module.parameters()]
-    subject.module.train()
-    subject.train_step(tokens_BT)
-    assert any(not torch.equal(a, b) for a, b in zip(before, subject.module.parameters(), strict=True))
-    found = count(case(name), 0, inputs=4, parts=())
-    assert found.notes.causality is not None
-    assert found.notes.causality.reads_future is (name in READS_FUTURE)
+    assert trains_and_reads_future(case(name)) is (name in READS_FUTURE)
 
 
 @pytest.mark.parametrize("name", REBUILDS)

@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from cases import case_of
+from toolbox import trains_and_reads_future
 
-from modbench.harness.core.config import ModelConfig
-from modbench.harness.domain.case import Case, Place
+from modbench.harness.domain.case import Case
 from modbench.harness.domain.records import Missing
 from modbench.harness.flops import counter
-from modbench.harness.passes.count import count
-from modbench.harness.registry.lookup import with_facts
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.subject.subject import Subject
 
@@ -29,9 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationW
 
 def case(rival: str, **options: Any) -> Case:
     shape = {"d_model": 32, "n_layers": 4, "n_heads": 4, "d_ff": 64, "max_seq_len": 64}
-    place = Place(seq_len=32, batch_size=2, dtype="fp32", device="cpu", threads=1, compile=False)
-    model, config = f"{FOLDER / rival}.py:build", ModelConfig.model_validate(shape)
-    return with_facts(Case(model=model, arm_parts=(), config=config, place=place, options=tuple(options.items())))
+    return case_of(f"{FOLDER / rival}.py:build", shape, options=options, seq_len=32)
 
 
 def test_every_rival_stands_in_the_readme() -> None:
@@ -42,23 +38,13 @@ def test_every_rival_stands_in_the_readme() -> None:
 
 @pytest.mark.parametrize("rival", RIVALS)
 def test_it_is_measured_as_a_users_model(rival: str) -> None:
-    """Its contract, a training step, and the guards of the counting pass."""
     if rival == "mixture_of_depth":
         # Its transformers is too old for everything else here: tests/bench/rivals.py says how to make an environment for it.
         pytest.importorskip("MoD", exc_type=ImportError)
     else:
         pytest.importorskip("transformers", minversion="5.0")
-    subject = Subject(case(rival), 0)
-    tokens_BT = subject.inputs(0, 1)[0]
-    subject.check(tokens_BT)
-    before = [weight.clone() for weight in subject.module.parameters()]
-    subject.module.train()
-    subject.train_step(tokens_BT)
-    assert any(not torch.equal(a, b) for a, b in zip(before, subject.module.parameters(), strict=True))
-    found = count(case(rival), 0, inputs=4, parts=())
-    assert found["forward"] > 0
-    assert found.notes.causality is not None
-    assert found.notes.causality.reads_future is (rival == "mixture_of_depth")  # top-k over the whole sequence
+    top_k_over_the_sequence = rival == "mixture_of_depth"
+    assert trains_and_reads_future(case(rival)) is top_k_over_the_sequence
 
 
 def test_zero_experts_save_work() -> None:

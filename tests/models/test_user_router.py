@@ -7,16 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from cases import case_of
 from toolbox import build, config, tokens
 from torch import Tensor
 
-from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import Unmeasured, UsageError
-from modbench.harness.domain.case import Case, Place
+from modbench.harness.domain.case import Case
 from modbench.harness.flops import user_router
 from modbench.harness.passes import count
 from modbench.harness.registry import user_routers
-from modbench.harness.registry.lookup import with_facts
 from modbench.harness.subject.generation import set_missing
 from modbench.harness.training.held_out import why_not_causal
 from modbench.models.layers.router import Calibrated, Router
@@ -77,20 +76,19 @@ def mlp(tmp_path: Path) -> str:
     return f"{file}:ROUTER"
 
 
-def case_of(router: str, **changes: object) -> Case:
+def routed_by(router: str, **changes: object) -> Case:
     keys = {**MODEL.options, "d_model": D, "n_layers": 4, "n_heads": 2, "max_seq_len": T, "capacity": 0.25}
-    made = ModelConfig.model_validate({**keys, "router": router, **changes})
-    place = Place(seq_len=T, batch_size=B, dtype="fp32", device="cpu", compile=False, threads=1)
-    return with_facts(Case(model="mod", config=made, place=place, arm_parts=("c0.25",)))
+    shape = {**keys, "router": router, **changes}
+    return case_of("mod", shape, arm_parts=("c0.25",), seq_len=T, batch_size=B)
 
 
 @pytest.mark.slow
 def test_what_its_methods_compute_is_counted(mlp: str) -> None:
     """Two layers of D to 2·D to 1, in two of four blocks; in training its loss scores once more."""
-    counted = count.count(case_of(mlp), 0)
+    counted = count.count(routed_by(mlp), 0)
     assert counted.mismatch is None
     once = 2 * 2 * B * T * (D * 2 * D + 2 * D)
-    plain = count.count(case_of("every_n"), 0)
+    plain = count.count(routed_by("every_n"), 0)
     assert counted["forward"] - plain["forward"] == once
     assert counted.notes.parts is not None
     assert counted.notes.parts["router"] == once
@@ -113,15 +111,15 @@ def test_an_error_elsewhere_still_fails_the_case(mlp: str, monkeypatch: pytest.M
         return twice(self, tokens_BT, *args, **named)  # type: ignore[arg-type]  # passed on
 
     monkeypatch.setattr(MoD, "forward", forward)
-    assert count._reference(case_of(mlp), 0, (), lambda _: None).mismatch is not None
+    assert count._reference(routed_by(mlp), 0, (), lambda _: None).mismatch is not None
 
 
 @pytest.mark.slow
 def test_a_router_without_products_costs_nothing() -> None:
-    counted = count.count(case_of(f"{EXAMPLE}:ROUTER"), 0)
+    counted = count.count(routed_by(f"{EXAMPLE}:ROUTER"), 0)
     assert counted.mismatch is None
-    assert counted["forward"] == count.count(case_of("norm"), 0)["forward"]
-    assert counted.params == count.count(case_of("norm"), 0).params + 2 * D
+    assert counted["forward"] == count.count(routed_by("norm"), 0)["forward"]
+    assert counted.params == count.count(routed_by("norm"), 0).params + 2 * D
 
 
 def test_counting_leaves_the_router_as_it_was(mlp: str) -> None:
@@ -147,7 +145,7 @@ def test_a_method_that_calls_another_is_counted_once(mlp: str) -> None:
 @pytest.mark.slow
 def test_the_guard_sees_that_it_looks_ahead(mlp: str) -> None:
     """A top-k over the whole sequence reads later tokens, whoever wrote the scores; no declaration says otherwise."""
-    case = case_of(mlp)
+    case = routed_by(mlp)
     assert MODEL.sees_future(case.config)
     causality = count.count(case, 0).notes.causality
     assert causality is not None
@@ -171,12 +169,12 @@ def test_it_routes_causally_once_it_is_calibrated(mlp: str) -> None:
 
 
 def test_a_router_without_a_rule_says_so(mlp: str) -> None:
-    case = case_of(mlp.replace("ROUTER", "NoRule"))
+    case = routed_by(mlp.replace("ROUTER", "NoRule"))
     from modbench.harness.subject.subject import Subject
 
     subject = Subject(case, 0)
     assert "defines no `selects`" in why_not_causal(subject)
-    assert why_not_causal(Subject(case_of(mlp), 0)) == ""
+    assert why_not_causal(Subject(routed_by(mlp), 0)) == ""
     with pytest.raises(Unmeasured, match="NoRule has no rule"):
         subject.module(subject.inputs(0, 1)[0], causal=True)
 
@@ -231,7 +229,7 @@ def test_the_base_classes_agree() -> None:
     class Plain(Router):
         pass
 
-    small = case_of("norm").config
+    small = routed_by("norm").config
     assert not Plain(small, 0).predicts_top_k
     assert not Calibrated(small, 0).predicts_top_k  # until it has a threshold
     assert Calibrated(small, 0).has_causal_rule

@@ -77,6 +77,7 @@ def test_a_step_waits_once_for_each_decision(
     ("name", "options"),
     [
         ("mod", {"router": "norm", "capacity": 0.5}),
+        ("mod", {"router": "synthetic", "capacity": 0.5, "decode_policy": "budget"}),
         ("mode_staged", {"capacity": 0.5}),
         ("depth_branches", {}),
         ("depth_predictor", {}),
@@ -86,7 +87,7 @@ def test_a_step_waits_once_for_each_decision(
 )
 def test_a_step_with_fixed_shapes_never_waits(name: str, options: dict[str, Any]) -> None:
     """It could not be captured in a graph."""
-    module = build(name, decode_policy="masked", **options)
+    module = build(name, **{"decode_policy": "masked", **options})
     cache = prefilled(module)
     assert waits(lambda: module.decode(NEXT_B, cache)) == []
 

@@ -9,7 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from modbench.harness.core.config import ModelConfig
+from modbench.harness.domain.case import Case
+from modbench.harness.passes.count import count
 from modbench.harness.registry import catalogue
+from modbench.harness.subject.subject import Subject
 from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.decoder import Decoder
 from modbench.models.layers.router import Router
@@ -94,6 +97,21 @@ def grads(module: Decoder, x_BT: Tensor) -> dict[str, Tensor]:
     logits = module(x_BT)
     F.cross_entropy(logits.flatten(0, 1), x_BT.flatten()).backward()
     return {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
+
+
+def trains_and_reads_future(case: Case) -> bool | None:
+    """Whether a user's model reads later tokens, once its contract was checked and a training step has moved its weights."""
+    subject = Subject(case, 0)
+    tokens_BT = subject.inputs(0, 1)[0]
+    subject.check(tokens_BT)
+    before = [weight.clone() for weight in subject.module.parameters()]
+    subject.module.train()
+    subject.train_step(tokens_BT)
+    assert any(not torch.equal(a, b) for a, b in zip(before, subject.module.parameters(), strict=True))
+    found = count(case, 0, inputs=4, parts=())
+    assert found["forward"] > 0
+    assert found.notes.causality is not None
+    return found.notes.causality.reads_future
 
 
 class One(Router):

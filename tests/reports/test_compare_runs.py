@@ -171,7 +171,6 @@ def test_three_runs_are_each_compared_with_the_first(runs: list[Loaded], tmp_pat
         ((), "one run was named"),
         (("SELF",), "named twice"),
         (("OTHER", "--baseline", "dense"), "--baseline needs --by AXIS"),
-        (("OTHER", "--margin", "2"), "--margin 2 is no share above 0 and below 1"),
         (("OTHER",) * 8, "9 runs: name two to 8"),
     ],
 )

@@ -90,14 +90,12 @@ def test_checks_are_read_with_exact_limits() -> None:
         (["slower:2"], "'2' has no %: write 2%."),
         (["larger:-1%"], "'-1%' is negative: give a percentage from 0% to below 100%"),
         (["larger:-1"], "'-1' is negative"),
-        (["larger:101%"], "'101%' is no share above 0 and below 1: 0.05 is 5 %"),
         (["larger:much"], "'much' is no percentage: give a number with %, such as 2% or 0.5%."),
         (["larger:1e1%"], "is no percentage"),
         (["larger:٢%"], "is no percentage"),
         (["larger:" + "9" * 5000 + "%"], "is no percentage"),
         (["larger:nan%"], "is no percentage"),
         (["slower:0%"], "samples never exclude a change of exactly 0. Write slower:2%."),
-        (["slower:100%"], "'100%' is no share above 0 and below 1: 0.05 is 5 %"),
         (["breaks:1%"], "breaks takes no limit, any more fail. Write breaks."),
         (["flops:0%,flops:1%"], "names flops twice"),
         (["flops:0%", "flops:0%"], "names flops twice"),
@@ -317,7 +315,6 @@ def test_mistakes_of_the_command_line_end_with_2(base: Loaded, tmp_path: Path, m
         ("--fail-on", "slower:2"),
         ("--fail-on", ""),
         ("--fail-on", "flops:0%", "--margin", 0.1),
-        ("--margin", 2),
     ):
         refused = modbench("gate", base.path, "--against", base.path, *bad)
         assert (refused.returncode, refused.stdout) == (2, "")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
+from fake_launcher import FakeLauncher
 from panels_of import drawn, shown
 from planted import left
 
@@ -100,26 +100,12 @@ def test_runs_wait_for_their_own_rates_alone(tmp_path: Path) -> None:
     units = [unit for unit in made.units if unit.made_in in {"rates", "train"}]
     events: list[tuple[str, str]] = []
 
-    class Slow:
-        """A launcher whose units finish in the order of their names, the rates of dense last."""
+    class Slow(FakeLauncher):
+        """Its units end in the order of their names, the rates of dense last."""
 
-        is_remote = False
-
-        def refuse(self, units: Sequence[UnitOfWork]) -> None:
-            pass
-
-        def at_once(self, usual: int) -> int:
-            return usual
-
-        def ask(self, handle: Any) -> None:
-            raise AssertionError(handle)
-
-        def leave(self, handles: list[Any]) -> str:
-            raise AssertionError(handles)
-
-        def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> Any:  # noqa: ARG002  # as the real one
+        def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> Any:
             events.append(("start", unit.name))
-            return SimpleNamespace(unit=unit, record=folder.record(unit), running=False, exitcode=0, died=None)
+            return super().start(unit, folder, timeout_s)
 
         def wait(self, handles: list[Any], timeout_s: float) -> list[Any]:  # noqa: ARG002  # as the real one
             assert handles, "nothing runs while something waits"

@@ -23,7 +23,6 @@ from modbench.harness.results import run_folder
 from modbench.reports import demo
 from modbench.reports.model import Estimate, Finding, Sentence
 from modbench.reports.notebook import frames
-from modbench.reports.page import render
 from modbench.reports.panels import pays_from
 from modbench.reports.questions import break_even, first_screen, win_rate
 from modbench.reports.questions.break_even import Line
@@ -69,14 +68,6 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 
 def closing(loaded: Loaded, *, verbose: bool = False) -> str:
     return summary.closing(loaded, Path("report.html"), 61.0, verbose=verbose)
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_a_lone_model_gets_its_numbers(tmp_path: Path) -> None:
-    suite = planted_suite("draft", metrics=["latency/forward"], train=None, arms=[{"model": "dense"}], launches=3)
-    loaded = load(left(tmp_path, suite))
-    assert re.search(r"^dense +\d", closing(loaded), re.MULTILINE)
-    assert "How fast is dense" in render.html(loaded)
 
 
 class Terminal(io.StringIO):

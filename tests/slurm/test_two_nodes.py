@@ -11,6 +11,7 @@ from unittest import mock
 import pytest
 from slurm_stubs import Quiet, folder_at, lines, units_of, work
 from slurm_watching import beside, hows, hurry, record, starts, tell, until
+from test_ranks import planned as on_ranks
 
 from modbench.harness.core import files
 from modbench.harness.core.errors import UsageError
@@ -22,26 +23,13 @@ from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.execution.slurm.options import parse
 from modbench.harness.execution.slurm.submitting import groups
-from modbench.harness.planning.load_suite import parse_suite
-from modbench.harness.planning.plan import Plan, make_plan, read_corpus
+from modbench.harness.planning.plan import Plan
 from modbench.harness.results import attempts, run_folder
 from modbench.harness.results.sealed_records import read_record
 
 
 def planned(here: Path) -> Plan:
-    (here / "text.txt").write_text("abc " * 500)
-    data: dict[str, Any] = {
-        "name": "ranks",
-        "effort": "draft",
-        "metrics": ["loss/val"],
-        "shape": {"d_model": 16, "n_layers": 1, "n_heads": 2},
-        "grid": {"seq_len": [8]},
-        "arms": [{"model": "dense"}],
-        "train": {"seq_len": 8, "batch_size": 4, "steps": 4, "val_tokens": 64, "ranks": 2},
-        "corpus": "text.txt",
-    }
-    suite = parse_suite(data, "ranks")
-    made = make_plan(suite, device="cpu", text=read_corpus(suite))
+    made = on_ranks("dense", here, ranks=2)
     return made.model_copy(update={"units": tuple(unit for unit in made.units if unit.made_in == "train")})
 
 

@@ -1,0 +1,36 @@
+"""Cases and protocols without a suite: a model of some shape at a small place, and what a launch of it does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.domain.case import Case, Place, Protocol
+from modbench.harness.registry.lookup import with_facts
+from modbench.harness.text.corpus import from_file
+
+
+def case_of(
+    model: str,
+    shape: Mapping[str, Any],
+    *,
+    arm_parts: tuple[str, ...] = (),
+    options: Mapping[str, Any] | None = None,
+    task: str = "",
+    **place: Any,
+) -> Case:
+    """A case on one thread of the CPU, in fp32, with two rows of 16 tokens, unless `place` says otherwise."""
+    at = {"seq_len": 16, "batch_size": 2, "dtype": "fp32", "device": "cpu", "threads": 1, "compile": False} | place
+    config, where = ModelConfig.model_validate(dict(shape)), Place.model_validate(at)
+    given = tuple((options or {}).items())
+    return with_facts(Case(model=model, arm_parts=arm_parts, config=config, place=where, options=given, task=task))
+
+
+def protocol_of(text: Path | None = None, **more: Any) -> Protocol:
+    """One round with seed 0, on the text in a file if there is one."""
+    corpus: dict[str, Any] = {"corpus": "", "corpus_path": None, "corpus_sha256": ""}
+    if text is not None:
+        corpus = {"corpus": "path", "corpus_path": str(text), "corpus_sha256": from_file(text).sha256}
+    return Protocol(**({"rounds": 1, "warm_up_calls": 1, "seed": 0} | corpus | more))

@@ -1,0 +1,104 @@
+"""Launchers without processes, and runs by them: each unit leaves a planted record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from planted import ENVIRONMENT, Trouble, fake_record, unsynced
+
+from modbench.harness.core import files
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.execution import resuming
+from modbench.harness.execution.phase import Asker, Run, Slots
+from modbench.harness.execution.progress_tracker import Tracker
+from modbench.harness.execution.runner import phases
+from modbench.harness.planning.plan import Plan
+from modbench.harness.results import run_folder
+from modbench.harness.results.run_folder import RunFolder
+
+
+class FakeLauncher:
+    """Starts nothing: a unit has ended when it is first waited for, and what it leaves is up to who inherits."""
+
+    is_remote = False
+    exitcode = 0
+
+    def refuse(self, units: Sequence[UnitOfWork]) -> None:
+        pass
+
+    def at_once(self, usual: int) -> int:
+        return usual
+
+    def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> Any:
+        del timeout_s
+        return SimpleNamespace(unit=unit, record=folder.record(unit), running=False, exitcode=self.exitcode, died=None)
+
+    def wait(self, handles: list[Any], timeout_s: float) -> list[Any]:
+        del timeout_s
+        return list(handles)
+
+    def ask(self, handle: Any) -> None:
+        raise AssertionError(handle)
+
+    def leave(self, handles: list[Any]) -> str:
+        raise AssertionError(handles)
+
+    def end(self, handle: Any) -> None:
+        """It has ended."""
+
+
+class Planting(FakeLauncher):
+    """Its units leave a planted record at once, but for those that die; Ctrl-C is pressed after `most` of them."""
+
+    exitcode = 9
+
+    def __init__(self, most: int | None = None, dies: Sequence[str] = (), **trouble: Any) -> None:
+        self.ran: list[str] = []
+        self.most, self.dies, self.trouble = most, dies, trouble
+
+    def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> Any:
+        if len(self.ran) == self.most:
+            raise KeyboardInterrupt
+        self.ran.append(unit.name)
+        if unit.name not in self.dies:
+            folder.write_record(fake_record(unit, Trouble(**self.trouble)))
+        return super().start(unit, folder, timeout_s)
+
+
+@unsynced()
+def new_folder(made: Plan, path: Path) -> RunFolder:
+    folder = run_folder.create(str(path), "planted")
+    folder.write_run(made, ENVIRONMENT, ["modbench"], files.now())
+    return folder
+
+
+@unsynced()
+def run_timed(made: Plan, folder: RunFolder, *, whole: Plan | None = None, **planting: Any) -> tuple[Planting, Tracker]:
+    """Run the timed units of a plan; `planting` is what `Planting` takes."""
+    asker = Asker(whole or made, folder, made.units)
+    launcher = Planting(**planting)
+    lines = Tracker(made, phases(made, 1), folder, whole=whole, decided=asker.decided)
+    slots = Slots(tuple(unit for unit in made.units if unit.made_in == "time"), 1, timed=True)
+    Run(launcher, folder, lines, asker).phase(slots, {unit.name: 9.0 for unit in slots.units})
+    return launcher, lines
+
+
+def what_is_left(folder: RunFolder) -> tuple[Plan, Plan]:
+    """What `api.resume` runs, and of which plan; damaged records are set aside."""
+    run = resuming.without_old_decisions(run_folder.read(str(folder.path)), retry_failed=False)
+    for damaged in run.damaged:
+        folder.set_aside(damaged)
+    rest, whole = (
+        run.plan.model_copy(update={"units": (*units, *run.undecided)})
+        for units in (resuming.remaining(run, retry_failed=False), run.plan.units)
+    )
+    return rest, whole
+
+
+def resume_timed(folder: RunFolder, **planting: Any) -> tuple[Planting, Tracker]:
+    """Run the timed units that are left."""
+    rest, whole = what_is_left(folder)
+    return run_timed(rest, folder, whole=whole, **planting)
