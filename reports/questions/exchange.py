@@ -438,10 +438,8 @@ def sentences(loaded: Loaded, made: Sequence[Exchange] | None = None) -> list[Se
 
 def in_brief(loaded: Loaded) -> Iterator[Sentence]:
     """Yield those of a sweep where there is little room: effective speed-ups from too few seeds are counted."""
-    if (
-        not loaded.sizes_differ or loaded.suite.trend is not None
-    ):  # what a trend says is not of the sizes that were explored
-        return
+    if not loaded.sizes_differ or loaded.suite.trend is not None:
+        return  # what a trend says is not of the sizes that were explored
     told, few = list[Exchange](), 0
     for each in best_sizes(exchanges(loaded)):
         if not each.stated or not each.stated[0].rate.illustration:

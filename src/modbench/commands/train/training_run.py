@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import sys
 import time
 from dataclasses import replace
@@ -31,7 +30,7 @@ from modbench.harness.results.upgrade import refuse_earlier
 from modbench.harness.training import parallel
 from modbench.progress import StepProgress
 from modbench.reports.model import Estimate
-from modbench.reports.writers.number_format import interval
+from modbench.reports.writers.number_format import estimate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -244,6 +243,4 @@ def as_text(finished: api.Finished) -> str:
 def _cell(row: dict[Any, Any]) -> str:
     if row["status"] != "ok":
         return f"{row['status']}: {row['reason']}"
-    low, high = (None if math.isnan(row[end]) else row[end] for end in ("ci_low", "ci_high"))
-    found = interval(Estimate(row["value"], low, high, unit=row["unit"]))
-    return f"{row['value']:.6g} {row['unit']} {found}".rstrip()
+    return estimate(Estimate.of(row["value"], row["ci_low"], row["ci_high"], unit=row["unit"]))
