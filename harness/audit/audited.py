@@ -209,7 +209,7 @@ class Audited:
         return wide.log_softmax(-1).clamp(min=causality.LEAST)
 
     def seeded_log_p(self, tokens_BT: Tensor, module: nn.Module | None = None, **how: Any) -> Tensor:  # noqa: ANN401  # as above
-        """The same of a call that draws the same random numbers as every other such call."""
+        """`log_p` with fixed random numbers: any two such calls draw the same."""
         with same_draws(tokens_BT):
             return self.log_p(tokens_BT, module, **how)
 

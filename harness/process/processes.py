@@ -1,4 +1,4 @@
-"""Processes of this host: what tells one from a later one with the same number; what programs and the system say when asked."""
+"""Processes of this host: telling one from a later one with the same number; asking programs; reading files of the kernel."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def answer(
 
 
 def text_of(file: str | Path) -> str | None:
-    """What the system says in a file of its own; None if it cannot be read."""
+    """Text of a file of the kernel, such as those below `/proc`; None if it cannot be read."""
     try:
         return Path(file).read_text(encoding="utf-8", errors="replace")
     except OSError:  # a process or thread may end before it is read

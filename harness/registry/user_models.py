@@ -45,7 +45,7 @@ def check_user_model(spec: str, given: Mapping[str, Any]) -> None:
 
 
 def found_in(spec: str, kind: str, what: str, example: str) -> tuple[str, str]:
-    """The file or module of what a user names as `FILE.py:NAME` or `package.module:NAME`, and the name.
+    """Split `FILE.py:NAME` or `package.module:NAME` into the file or module and the name, and check that it exists.
 
     Raises:
         UsageError: if the spec has no name, or there is no such file or module.

@@ -52,7 +52,7 @@ def newest() -> Path:
 
 
 def unused(name: str) -> Path:
-    """The folder of a new run that is given none: `runs/<name>-<date>-<n>`, the first that does not exist."""
+    """Default folder of a new run: the first `runs/<name>-<date>-<n>` that does not exist."""
     paths = (Path(RUNS) / f"{name}-{dt.datetime.now(dt.UTC):%Y%m%d}-{n}" for n in itertools.count(1))
     return next(path for path in paths if not path.exists())
 

@@ -598,9 +598,8 @@ def tables(found: Gate) -> Iterator[Table]:
             known.sort(key=lambda each: not found.counts(each))
             means = ("mean",) * any(each.mean is not None for each in known)
             head = ["case", "metric", "change: above 1 is better; of a loss the difference", *means, "why"]
-            yield Table(verdict, head, [_row(found, each, means=bool(means)) for each in known], file=FILE).first(
-                MOST_ROWS
-            )
+            rows = [_row(found, each, means=bool(means)) for each in known]
+            yield Table(verdict, head, rows, file=FILE).first(MOST_ROWS)
         groups = by_reason([each for each in mine if not _has_number(each)])
         if groups:
             label = f"{verdict}, without a number" if known else verdict
