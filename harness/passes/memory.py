@@ -18,7 +18,7 @@ from modbench.harness.domain.records import Missing, Outcome
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost
 from modbench.harness.process import clocks
 from modbench.harness.results import workspace
-from modbench.harness.results.outcomes import attempt, measured, missing
+from modbench.harness.results.outcomes import attempt, missing, single
 
 if TYPE_CHECKING:
     from modbench.harness.memory.step_peak import Peak
@@ -91,12 +91,9 @@ def run(unit: UnitOfWork, metrics: list[Metric[Weighed, float]]) -> Iterator[Out
             steps.say(metric.key)
             with clocks.busy():
                 value = attempt(partial(metric.measure, weighed))
-            if isinstance(value, Missing):
-                yield missing(case, metric, value)
-                continue
             retries = weighed.peak.retries if metric.statistic == "peak" else None
             notes = forecast.of(metric).model_copy(update={"alloc_retries": retries})
-            yield measured(case, metric, {"value": [float(value)]}, notes)
+            yield single(case, metric, value, notes)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from modbench.harness.domain.records import Missing, Outcome
 from modbench.harness.passes._training import Trained, runs, sink_log, train, train_on_task
 from modbench.harness.planning.units_of_work import UnitMaker
 from modbench.harness.process import clocks
-from modbench.harness.results.outcomes import attempt, measured, missing
+from modbench.harness.results.outcomes import attempt, missing, single
 
 if TYPE_CHECKING:
     from modbench.harness.training.task_eval import Answered
@@ -64,7 +64,7 @@ def _outcomes(
         if kept:  # curves are long: only the first metric of the run keeps them
             notes = notes.model_copy(update=dict.fromkeys(LONG))
         kept = True
-        yield measured(case, metric, {"value": [float(value)]}, notes)
+        yield single(case, metric, value, notes)
 
 
 def units(

@@ -83,10 +83,15 @@ def measured(case: Case, metric: AnyMetric, samples: dict[str, list[float]], not
 
 
 def single(case: Case, metric: AnyMetric, value: float | Missing, notes: Notes = NOTHING) -> Outcome:
-    """The outcome of a metric that has one value, or the reason why there is none."""
+    """The outcome of a metric that has one value, or the reason why there is none: a user's metric may return anything."""
     if isinstance(value, Missing):
         return missing(case, metric, value)
-    return measured(case, metric, {"value": [float(value)]}, notes)
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last from a tensor of several values
+        reason = f"{metric.key} returned a value of type {type(value).__name__}, which is not one number"
+        return missing(case, metric, Missing(status="failed", kind="error", reason=reason))
+    return measured(case, metric, {"value": [number]}, notes)
 
 
 def missing(case: Case, metric: AnyMetric | Made, why: Missing, notes: Notes = NOTHING) -> Outcome:
