@@ -45,8 +45,14 @@ def check(audited: Audited) -> Finding:
             else reported(words, "kept", kept=kept, facts=facts)
         )
     given: dict[str, Given] = {f"s{at}": Number(value=share, kind="share") for at, share in enumerate(shares.values())}
-    whose = ("dense's", "its")
-    words = ", ".join(f"{{s{at}}} of {whose[at]} {name}" for at, name in enumerate(shares))
+    if dense is not None:
+        whole = {
+            "activations": "dense's activations",
+            "cache": "its cache" if "activations" in shares else "dense's cache",
+        }
+    else:
+        whole = {"activations": "the activations without routing", "cache": "a cache for every token"}
+    words = ", ".join(f"{{s{at}}} of {whole[name]}" for at, name in enumerate(shares))
     if audited.of not in SAVING:
         return reported(words, f"s{len(shares) - 1}", facts=facts, **given)
     # What should be saved is what is skipped, or would be, were it not masked.
