@@ -94,7 +94,7 @@ def compare(
         typer.Option("--metric", metavar="LIST", help="With --by: only these metrics.", autocompletion=metrics),
     ] = None,
     seq_len: Annotated[
-        list[str] | None, typer.Option("--seq-len", metavar="LIST", help="With --by: only these lengths.")
+        list[str] | None, typer.Option("--seq-len", metavar="LIST", help="With --by or --paired: only these lengths.")
     ] = None,
     workload: Annotated[
         list[str] | None,
@@ -107,7 +107,7 @@ def compare(
             "--margin",
             metavar="SHARE",
             callback=checked_margin,
-            help="Of several runs: largest change that does not matter, as a share.",
+            help="Of several runs, or with --paired: largest change that does not matter, as a share.",
         ),
     ] = None,
     across_machines: Annotated[
