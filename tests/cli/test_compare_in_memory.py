@@ -448,6 +448,32 @@ def test_an_undecided_comparison_on_a_busy_machine_names_what_helps(monkeypatch:
     assert compare({"a": (0.01, 8), "b": (0.0102, 8)}, threads=1).remedy is None
 
 
+def test_ratio_and_efficiency_are_of_the_clock_that_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = Job.measure
+
+    def busy(self: Job, clock: Clock | None = None) -> Launch:
+        """Wall time scatters too much to tell anything; CPU time says that b takes 10 % more."""
+        made = measure(self, clock)
+        for name, columns in made.samples.items():
+            calls = range(len(columns["wall_s"]))
+            cpu = [0.01 * (1.1 if name == "b" else 1) * (1 + i * 7 % 5 / 1000) for i in calls]
+            wall = [each * (1 + (i * 7919 + (name == "b") * 5) % 13) for i, each in enumerate(cpu)]
+            nothing = [0.0] * len(calls)
+            columns.update(
+                wall_s=wall, cpu_s=cpu, wait_s=[0.9 * each for each in wall], others_s=nothing, blocked_s=nothing
+            )
+        return made
+
+    monkeypatch.setattr(Job, "measure", busy)
+    found = compare({"a": (0.01, 64), "b": (0.01, 32)}, threads=1)
+    row = found["b"]
+    assert (row.verdict, Label.BY_CPU in row.labels) == ("worse", True)
+    assert found.ratio("b") == row.cpu_ratio == pytest.approx(1 / 1.1, rel=0.01)
+    assert row.ideal is not None
+    assert row.efficiency == pytest.approx(found.ratio("b") / row.ideal)
+    assert row.ratio != pytest.approx(1 / 1.1, rel=0.01)
+
+
 def test_threads_are_set_for_the_timing_and_put_back() -> None:
     before, seen = torch.get_num_threads(), set[int]()
 

@@ -220,15 +220,14 @@ def _row(
     if against is None:
         return row
     ideal, otherwise = _ideal(own, flops[base])
-    wall = math.exp(against.effect.value)
     low, high = in_process_verdicts.ends(against.effect) or (None, None)
-    columns, reasons = against_ideal(wall, ideal, otherwise) if name in flops else ({}, [])  # not of a twin
+    columns, reasons = against_ideal(against.ratio, ideal, otherwise) if name in flops else ({}, [])  # not of a twin
     if against.cpu is not None:
         cpu_low, cpu_high = in_process_verdicts.ends(against.cpu) or (None, None)
         columns |= {"cpu_ratio": math.exp(against.cpu.value), "cpu_ratio_low": cpu_low, "cpu_ratio_high": cpu_high}
     return replace(
         row,
-        ratio=wall,
+        ratio=math.exp(against.effect.value),
         ratio_low=low,
         ratio_high=high,
         mean_ratio=against.mean_ratio,

@@ -57,8 +57,8 @@ class Row:
         ratio_high: upper end.
         mean_ratio: ratio of mean times.
         ideal: ratio that the FLOPs promise, with causal attention where an operator says that it is causal.
-        efficiency: ratio over ideal.
-        realised: (ratio - 1) / (ideal - 1); None where less than 10 % was promised.
+        efficiency: the ratio that the verdict is on over the ideal.
+        realised: (that ratio - 1) / (ideal - 1); None where less than 10 % was promised.
         verdict: `better`, `worse`, `equivalent`, `different`, `inconclusive` or `contaminated`; None of the baseline.
         reason: why something is None, or why it is undecided.
         labels: what to know of the numbers, such as `one process`.
@@ -154,12 +154,12 @@ class Comparison:
 
     @public("found.ratio('mod')")
     def ratio(self, name: str) -> float:
-        """Time of the baseline over the model's: above 1 it is faster; 1 of the baseline.
+        """Time of the baseline over the model's, as the verdict has it: above 1 it is faster; 1 of the baseline.
 
         Raises:
             UsageError: if there is none of this name.
         """
-        found = self[name].ratio
+        found = self[name].decided.value
         return 1.0 if found is None else found
 
     @public("found.save('found.json')")
