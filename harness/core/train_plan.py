@@ -370,8 +370,8 @@ class IsoflopPlan(Frozen):
 
     @property
     def middle(self) -> int:
-        """Index of the size at which rates are tried: the middle one of the first budget's."""
-        sizes = self.at(self.budgets[0])
+        """Index of the size at which rates are tried: the middle one of the smallest budget's."""
+        sizes = self.at(min(self.budgets))
         return sizes[len(sizes) // 2]
 
 

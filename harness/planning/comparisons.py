@@ -284,11 +284,11 @@ class Expander:
         known = catalogue.metrics()
         plain = tuple(key for key in keys if not catalogue.pass_of(known[key]).once_per_sweep)
         fresh = tuple(key for key in plain if catalogue.pass_of(known[key]).confirms)
-        for place, (i, budget) in itertools.product(places, enumerate(sweep.budgets)):
+        for place, budget in itertools.product(places, sweep.budgets):
             wanted = plain if self.suite.trend is None or self.suite.trend.explores(budget) else fresh
             for j in sweep.at(budget):
-                # Rates are tried once, at the first budget and the middle size.
-                asked = keys if i == 0 and j == sweep.middle else wanted
+                # Rates are tried once, at the smallest budget and its middle size.
+                asked = keys if budget == min(sweep.budgets) and j == sweep.middle else wanted
                 yield self._comparison(by_size[j], place, asked, _sized(by_size[j], budget), budget=budget)
         alone = tuple(key for key in plain if key not in fresh)
         for place, budget in itertools.product(places, sweep.anchor_budgets):
