@@ -62,11 +62,9 @@ class UserModelCosts:
         place = case.place
         table = stored.latest(certificate.fingerprint(self._machine, place.device, place.threads), place.dtype)
         if place.device != "cpu" or table is None:
-            where = (
-                "on a GPU"
-                if place.device != "cpu"
-                else f"in {place.dtype} before `modbench doctor` has measured its peaks"
-            )
+            # The machine's check measures peaks in fp32 alone; a run that times measures those of its own number format.
+            first = "`modbench doctor`" if place.dtype == "fp32" else "a timed run"
+            where = "on a GPU" if place.device != "cpu" else f"in {place.dtype} before {first} has measured its peaks"
             raise UsageError(f"no time is predicted {where}: match flops or params instead.")
         found = self._operators(case)
         why_not = table.lacks(found)
