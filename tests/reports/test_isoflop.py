@@ -78,8 +78,9 @@ def test_every_run_of_a_budget_costs_the_same_within_one_per_cent() -> None:
             assert run.steps > case.budget / dense_cost.train_step * 1.2
 
 
-def test_rates_are_tried_once_for_each_variant_and_come_first() -> None:
-    made = planned()
+@pytest.mark.parametrize("budgets", [[1e10, 3e10], [3e10, 1e10]])
+def test_rates_are_tried_once_for_each_variant_and_come_first(budgets: list[float]) -> None:
+    made = planned(isoflop={"budgets": budgets, "sizes": SIZES})
     rates = {unit.name: unit for unit in made.units if unit.made_in == "rates"}
     assert len(rates) == 3
     for unit in rates.values():
