@@ -466,7 +466,7 @@ class Evidence:
     Attributes:
         fewest: fresh processes of a ratio, the fewest.
         most: the most.
-        half: half of the median 95 % interval, as a share; without a value where no ratio has one.
+        half: half of the median 95 % interval, by the clock that decided, as a share; without a value where no ratio has one.
         ratios: how many ratios of times there are.
         judged: how many of them have a verdict.
         undecided: how many are undecided.
@@ -516,9 +516,10 @@ def evidence(loaded: Loaded) -> Evidence | None:
     timed = loaded.cases[(loaded.cases.unit == "s") & (loaded.cases.status == "ok")]
     # Not the baseline's: in a search those of several comparisons count for it, but for no ratio.
     launches = timed[timed.case_id.isin(rows.case_id)].n.dropna()
-    with_interval = rows[rows.ci_low.notna()]
-    median = None if with_interval.empty else float((with_interval.ci_high / with_interval.ci_low).median())
-    half = Estimate(None if median is None else math.sqrt(median) - 1, kind="share")
+    by_cpu = rows.labels.map(lambda said: Label.BY_CPU in of_cell(said))
+    low, high = (rows[f"cpu_ci_{end}"].where(by_cpu, rows[f"ci_{end}"]).astype(float) for end in ("low", "high"))
+    median = float((high / low).median())
+    half = Estimate(None if math.isnan(median) else math.sqrt(median) - 1, kind="share")
     judged, undecided = int(rows.verdict.notna().sum()), int((rows.verdict == "inconclusive").sum())
     return Evidence(int(launches.min()), int(launches.max()), half, len(rows), judged, undecided)
 
