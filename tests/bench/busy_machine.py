@@ -1,6 +1,7 @@
 """Verdicts of the product beside processes that spin, each in a session of its own.
 
     python tests/bench/busy_machine.py --tries 15   # mb.compare in one process, on pairs of known ratio
+    python tests/bench/busy_machine.py --tries 15 --launches 5   # over five processes
     python tests/bench/busy_machine.py --run        # modbench run: a model of 34 layers against one of 33
 
 Prints a Markdown table for docs/method-load.md, or the short answer of the run.
@@ -9,6 +10,7 @@ Prints a Markdown table for docs/method-load.md, or the short answer of the run.
 from __future__ import annotations
 
 import argparse
+import itertools
 import subprocess
 import sys
 import time
@@ -45,25 +47,34 @@ def build(config: object, layers: int = 33) -> Stack:
 def run() -> None:
     """Run both models at standard effort."""
     models = [f"--model={Path(__file__).resolve()}:build(layers={layers})" for layers in (33, 34)]
-    settings = ["--seq-len=128", "--set=metrics=latency/forward", "--set=d_model=128", "--effort=standard", "--only"]
+    settings = [
+        "--seq-len=128",
+        "--set=metrics=latency/forward",
+        "--set=d_model=128",
+        "--effort=standard",
+        "--only",
+        "--rival=none",
+    ]
     subprocess.run([sys.executable, "-m", "modbench", "run", "quick", *models, *settings], check=True)
 
 
-def compare(tries: int) -> None:
-    """Compare a block called 100 times with itself, and with 110 calls, again and again."""
+def compare(tries: int, launches: int) -> None:
+    """Compare a block called 100 times with itself, and with 105 and 110 calls, again and again."""
     import torch
     from planted_block import call_of
 
     import modbench as mb
 
     print("| calls | verdicts | seconds each |\n| --- | --- | --- |")
-    for calls in (100, 110):
-        words, start = Counter[str](), time.monotonic()
-        for _ in range(tries):
-            found = mb.compare({"base": call_of(100), "other": call_of(calls)}, torch.zeros(1))["other"]
-            words[f"{found.verdict}{' by CPU time' * ('by CPU time' in found.labels)}"] += 1
-        counted = ", ".join(f"{word} in {n}" for word, n in words.most_common())
-        print(f"| 100 against {calls} | {counted} | {(time.monotonic() - start) / tries:.0f} |", flush=True)
+    said, start = {calls: Counter[str]() for calls in (100, 105, 110)}, time.monotonic()
+    for _, calls in itertools.product(range(tries), said):
+        models = {"base": call_of(100), "other": call_of(calls)}
+        found = mb.compare(models, torch.zeros(1), launches=launches)["other"]
+        said[calls][f"{found.verdict}{' by CPU time' * ('by CPU time' in found.labels)}"] += 1
+    each_s = (time.monotonic() - start) / tries / len(said)
+    for calls, words in said.items():
+        counted = ", ".join(f"*{word}* in {n}" for word, n in words.most_common())
+        print(f"| 100 against {calls} | {counted} | {each_s:.0f} |", flush=True)
 
 
 def main() -> None:
@@ -73,10 +84,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--load", type=int, default=8, help="processes that spin")
     parser.add_argument("--tries", type=int, default=15)
+    parser.add_argument("--launches", type=int, default=1, help="processes of a comparison")
     parser.add_argument("--run", action="store_true", help="make the run instead")
     asked = parser.parse_args()
     with load(asked.load):
-        run() if asked.run else compare(asked.tries)
+        run() if asked.run else compare(asked.tries, asked.launches)
 
 
 if __name__ == "__main__":

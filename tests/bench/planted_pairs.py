@@ -1,6 +1,6 @@
 """Pairs of known ratio, given to modbench and to other tools in turn, beside several loads. Each decision is a line of a file.
 
-    python tests/bench/planted_pairs.py ours 100 103 30   # one tool, once: 103 blocks against 100 within 30 s, as JSON
+    python tests/bench/planted_pairs.py ours 100 103 30 1  # one tool, once: 103 blocks against 100 within 30 s, as JSON
 
 `false_positives.py` and `ratio_error.py` make such decisions and print tables of them. Both read the same file, and go on where
 it ends. A decision is a script in a process session of its own, and so is every load process (`load.py`). What has had the least
@@ -17,6 +17,7 @@ import importlib.util
 import json
 import math
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -88,10 +89,12 @@ LINES, FOUND = TypeAdapter(Decision), TypeAdapter(dict[str, Found])
 
 
 def block_launch(less: int, more: int, rounds: int) -> LaunchSamples:
-    """One process that interleaves the two."""
+    """One process that interleaves the two, built in random order as arms of a run are: what lies where makes a difference."""
     from planted_block import call_of
 
-    return load.launch(call_of(less), call_of(more), rounds, warm_up_s=0.05)
+    times = {"less": less, "more": more}
+    built = {name: call_of(times[name]) for name in random.sample(["less", "more"], 2)}
+    return load.launch(built["less"], built["more"], rounds, warm_up_s=0.05)
 
 
 def ours(less: int, more: int, seconds: float) -> dict[str, Found]:
@@ -314,18 +317,19 @@ def next_job(made: Sequence[Decision], jobs: Iterable[Job], pairs: int, others: 
     return min((job for job in open_ if count[job] < pairs), key=had, default=None)
 
 
-def decide(job: Job, seconds: float, mean_s: float) -> Decision:
-    """Let a tool decide, beside load processes, in a process session of its own."""
+def decide(job: Job, seconds: float, mean_s: float, times: int = 1) -> list[Decision]:
+    """Let a tool decide so many times in one script, beside load processes, in a process session of its own."""
     processes, tool, more = job
-    command = [sys.executable, __file__, tool, str(LESS), str(more), str(seconds)]
+    command = [sys.executable, __file__, tool, str(LESS), str(more), str(seconds), str(times)]
     paths = [str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
     with load.load(processes, mean_s):
         ran = load.run(command, environment)
     if ran.code:
         last = (ran.err.strip().splitlines() or [f"it ended with {ran.code}"])[-1]
-        return Decision(processes, tool, more, ran.wall_s, ran.cpu_s, failed=last)
-    return Decision(processes, tool, more, ran.wall_s, ran.cpu_s, FOUND.validate_json(ran.out.splitlines()[-1]))
+        return [Decision(processes, tool, more, ran.wall_s, ran.cpu_s, failed=last)]
+    found = [FOUND.validate_json(line) for line in ran.out.splitlines()[-times:]]
+    return [Decision(processes, tool, more, ran.wall_s / times, ran.cpu_s / times, each) for each in found]
 
 
 def decisions(description: str) -> list[Decision]:
@@ -341,6 +345,7 @@ def decisions(description: str) -> list[Decision]:
     parser.add_argument("--others", type=float, default=0.5, help="share of the time for other tools")
     parser.add_argument("--tools", default=",".join(TOOLS))
     parser.add_argument("--measure", type=float, metavar="S", help="seconds of a decision; 0.5: does it run?")
+    parser.add_argument("--times", type=int, default=1, help="decisions of ours by one script, one after the other")
     parser.add_argument("--out", type=Path, default=Path("planted_pairs.jsonl"), help="read, and appended to")
     asked = parser.parse_args()
     loads = [int(each) for each in asked.load.split(",")]
@@ -349,9 +354,10 @@ def decisions(description: str) -> list[Decision]:
     made = [LINES.validate_json(line) for line in asked.out.read_text().splitlines()] if asked.out.exists() else []
     begin = time.monotonic()
     while time.monotonic() - begin < asked.seconds and (job := next_job(made, jobs, asked.pairs, asked.others)):
-        made.append(decide(job, asked.measure or SECONDS[job[2]], asked.asleep))
+        new = decide(job, asked.measure or SECONDS[job[2]], asked.asleep, asked.times if job[1] == "ours" else 1)
+        made += new
         with asked.out.open("ab") as out:
-            out.write(LINES.dump_json(made[-1]) + b"\n")
+            out.writelines(LINES.dump_json(each) + b"\n" for each in new)
         print(f"\r{len(made)} decisions, {time.monotonic() - begin:.0f} s", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return [each for each in made if each.load in loads]
@@ -387,4 +393,5 @@ def table(made: Sequence[Decision], columns: Mapping[str, tuple[int, Cell]]) -> 
 
 if __name__ == "__main__":
     name, *numbers = sys.argv[1:]
-    print(FOUND.dump_json(TOOLS[name](int(numbers[0]), int(numbers[1]), float(numbers[2]))).decode())
+    for _ in range(int(numbers[3])):
+        print(FOUND.dump_json(TOOLS[name](int(numbers[0]), int(numbers[1]), float(numbers[2]))).decode())
