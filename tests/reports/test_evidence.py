@@ -1,0 +1,29 @@
+"""What the ratios of times stand on, on the first screen."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pandas as pd
+import pytest
+
+from modbench.reports.questions.first_screen import evidence
+from modbench.reports.tables.load import Loaded
+
+
+@pytest.mark.parametrize(
+    ("labels", "wall", "cpu", "half"),
+    [
+        ("", (0.9, 0.9 * 1.1**2), (0.9, 0.9 * 1.02**2), 0.1),
+        ("by CPU time", (0.9, 0.9 * 1.1**2), (0.9, 0.9 * 1.02**2), 0.02),
+        ("", (None, None), (0.9, 0.9 * 1.02**2), None),
+    ],
+)
+def test_the_width_is_that_of_the_intervals_that_decided(labels: str, wall: Any, cpu: Any, half: float | None) -> None:
+    row = {"case_id": "a", "unit": "s", "status": "ok", "labels": labels, "verdict": "worse", "n": 5}
+    row |= {"ci_low": wall[0], "ci_high": wall[1], "cpu_ci_low": cpu[0], "cpu_ci_high": cpu[1]}
+    table = pd.DataFrame([row])
+    found = evidence(cast(Loaded, SimpleNamespace(comparisons=table, cases=table)))
+    assert found is not None
+    assert found.half.value == (None if half is None else pytest.approx(half))
