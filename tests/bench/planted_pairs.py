@@ -299,7 +299,7 @@ def next_job(made: Sequence[Decision], jobs: Iterable[Job], pairs: int, others: 
         made: decisions so far.
         jobs: load, tool and calls.
         pairs: how many decisions of each are enough.
-        others: share of the time that other tools get together.
+        others: share of the time that other tools get together; ours come last at 1, others at 0.
     """
     open_ = list(jobs)
     number = {kind: sum((tool == "ours") == kind for _, tool, _ in open_) for kind in (True, False)}
@@ -312,7 +312,8 @@ def next_job(made: Sequence[Decision], jobs: Iterable[Job], pairs: int, others: 
 
     def had(job: Job) -> float:
         own = job[1] == "ours"
-        return spent[job] * number[own] / ((1 - others) if own else others)
+        share = 1 - others if own else others
+        return spent[job] * number[own] / share if share else math.inf
 
     return min((job for job in open_ if count[job] < pairs), key=had, default=None)
 
