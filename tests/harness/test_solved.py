@@ -12,7 +12,6 @@ from modbench.harness.core.contracts import Task
 from modbench.harness.registry import catalogue
 from modbench.harness.stats import exact_two_proportions, solved
 from modbench.harness.stats.effects import POWER
-from modbench.harness.stats.reason import Reason
 
 SIZES = [(n, n) for n in range(2, 11)] + [(3, 5), (4, 9), (7, 10)]
 
@@ -141,20 +140,6 @@ def test_more_seeds_say_which_rates_they_tell_apart() -> None:
     assert (found.seeds, found.pairs, found.from_none) == (12, 3, 0.5)
 
 
-@pytest.mark.parametrize(
-    ("accuracies", "why"),
-    [
-        ([1.0, 0.55, 0.99, 0.61, 0.57, 0.6], None),  # here or there
-        ([1.0, 0.99, 1.0], None),  # all there: nothing differs, and counts say so
-        ([0.55, 0.61, 0.57], Reason("no_run_solved", level=solved.solved_from(0.35))),
-        ([0.80, 0.84, 0.78, 1.0, 0.6], Reason("not_all_or_nothing", close=3, runs=5, level=solved.solved_from(0.35))),
-        ([0.80, 1.0, 0.6], None),  # one run may be close
-    ],
-)
-def test_runs_are_counted_only_where_they_are_here_or_there(accuracies: list[float], why: Reason | None) -> None:
-    assert solved.why_not_counted(accuracies, 0.35) == why
-
-
 @pytest.mark.parametrize("share", [0.0, 1.5, float("nan")])
 def test_a_task_with_an_impossible_share_is_refused(share: float) -> None:
     task = Task(open=lambda _path: None, shortcuts=lambda _train, _held_out: {}, solved=share)  # type: ignore[arg-type,return-value]
@@ -164,5 +149,3 @@ def test_a_task_with_an_impossible_share_is_refused(share: float) -> None:
 
 def test_a_task_says_from_where_on_it_is_solved() -> None:
     assert solved.solved_from(0.2, 0.5) == pytest.approx(0.6)
-    assert solved.why_not_counted([0.65, 0.1], 0.2, 0.5) is None
-    assert solved.why_not_counted([1.0], 1.0) == Reason("shortcut_answers_everything")
