@@ -49,10 +49,11 @@ def pooled(run: StoredRun, others: Sequence[StoredRun]) -> StoredRun:
                 f"--pool: {one.path} and {other.path} both trained seed {seeds[0]}: that repeats a computation, and is no new "
                 "evidence. Pool runs with other seeds (--seeds)."
             )
-    runs = sorted((run, *others), key=lambda each: each.started)
-    sets = tuple(
-        SeedSet(each.path, tuple(dict.fromkeys(unit.protocol.seed for unit in taken[id(each)]))) for each in runs
-    )
+    sets = [
+        (each.started, SeedSet(each.path, tuple(dict.fromkeys(unit.protocol.seed for unit in taken[id(each)]))))
+        for each in (run, *others)
+    ]
+    sets.sort(key=lambda each: (each[0], each[1].seeds))
     units = [unit for each in others for unit in taken[id(each)]]
     names = {unit.name for unit in units}
     return replace(
@@ -60,7 +61,7 @@ def pooled(run: StoredRun, others: Sequence[StoredRun]) -> StoredRun:
         plan=run.plan.model_copy(update={"units": (*run.plan.units, *units)}),
         planned=(*run.planned, *units),
         records=[*run.records, *(record for each in others for record in each.records if record.unit.name in names)],
-        sets=sets,
+        sets=tuple(each for _, each in sets),
     )
 
 

@@ -202,15 +202,15 @@ def docs() -> None:
     )
     print(f"| nli_templates, points over dense | {' | '.join(columns)} |\n| --- |{' --- |' * len(columns)}")
     found = {name: pooled([each.values() for each in sets]) for name, sets in DOCS.items()}
-    adjusted = effects.adjusted({name: each.p for name, each in found.items() if each.p is not None})
-    for name, sets in DOCS.items():
+    adjusted = effects.adjusted({i: each.p for i, each in enumerate(found.values()) if each.p is not None})
+    for i, (name, sets) in enumerate(DOCS.items()):
         alone = (f"{each.mean:+.1f} [{each.low:+.1f}, {each.high:+.1f}]" for each in sets)
         more = pooled([EXPLORED[name], *(each.values() for each in sets)])
         mine, theirs = (sum(SOLVED_RUNS[arm]) for arm in (name, "dense"))
         n = sum(each.n for each in sets)
         count = looks_of([each.n for each in sets])[-1].of_counts((mine, n), (theirs, n))
         counted = f"{mine} against {theirs} of {n}, p {count.p:.3f}"
-        print(f"| {name} | {' | '.join((*alone, _said(found[name]), f'{adjusted[name]:.3f}', _said(more), counted))} |")
+        print(f"| {name} | {' | '.join((*alone, _said(found[name]), f'{adjusted[i]:.3f}', _said(more), counted))} |")
     for name, (one, other) in DOCS.items():
         print(f"{name}: the two sets differ with p {differ(one, other):.2f}")
 
