@@ -107,8 +107,7 @@ class SeedSets:
         numbers += [round(seeds * number / done) for number in range(done + 1, self.planned + 1)]
         # So early a look spends nothing.
         kept = [number for number in numbers if number >= LEAST_FRACTION * numbers[-1]]
-        number = done - (len(numbers) - len(kept))
-        return SetLook(max(1, number), group_sequential.fractions_of(kept), numbers[-1])
+        return SetLook(done - (len(numbers) - len(kept)), group_sequential.fractions_of(kept), numbers[-1])
 
     def by_seed(self, mine: Mapping[int, float], theirs: Mapping[int, float]) -> Effect:
         """Return the mean of the differences, seed by seed, over the seeds that both have."""

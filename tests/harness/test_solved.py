@@ -12,6 +12,7 @@ from modbench.harness.core.contracts import Task
 from modbench.harness.registry import catalogue
 from modbench.harness.stats import exact_two_proportions, solved
 from modbench.harness.stats.effects import POWER
+from modbench.harness.stats.seed_sets import SeedSets
 
 SIZES = [(n, n) for n in range(2, 11)] + [(3, 5), (4, 9), (7, 10)]
 
@@ -138,6 +139,14 @@ def test_more_seeds_say_which_rates_they_tell_apart() -> None:
         exact_two_proportions.power(12, 0.18, 0.82, level) < POWER <= exact_two_proportions.power(12, 0.17, 0.83, level)
     )
     assert (found.seeds, found.pairs, found.from_none) == (12, 3, 0.5)
+
+
+def test_a_first_look_of_two_decides_less() -> None:
+    first = SeedSets((tuple(range(12)),), planned=2).look(range(12))
+    found = solved.decidable(12, 3, first)
+    assert found.level == first.level_at(0.05 / 3) < solved.level_among(3) / 10
+    assert found.from_none is not None
+    assert found.from_none > 0.5
 
 
 @pytest.mark.parametrize("share", [0.0, 1.5, float("nan")])
