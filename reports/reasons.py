@@ -100,15 +100,8 @@ WORDS = {
     "curve_opens_downwards": _of("the curve does not open upwards"),
     "optimum_is_smaller": _of("the optimum is beyond the smallest size"),
     "optimum_is_larger": _of("the optimum is beyond the largest size"),
-    # Of a task: why runs are not counted as solved or not, or what comes of it.
-    "shortcut_answers_everything": _of("a shortcut answers everything: no run can show that it solved the task"),
-    "no_run_solved": _of("no run solved it (accuracy of at least {level}): compared by mean accuracy", level="share"),
-    "not_all_or_nothing": _of(
-        "not all or nothing: {close} of {runs} runs are close to {level}; compared by mean accuracy",
-        close="setting",
-        runs="setting",
-        level="share",
-    ),
+    # Of a task.
+    "look": _of("look {number} of {looks} at the seeds: interval and p-value allow for all of them"),
     "counted": _of("all or nothing: {solved} of {n} seeds solved it (solved.csv)"),
 }
 

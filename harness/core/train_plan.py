@@ -271,12 +271,23 @@ class TaskPlan(Frozen):
         steps: the anchor's steps; None: each task's own.
         lr: peak learning rate; None: the width rule.
         paths: task to the file or folder that it reads.
+        counted: tasks on which arms are compared by how many of their runs solved it, such as `["retrieval"]`; on the others, by
+            default on all, by mean accuracy. Results never choose.
+        looks: how many sets of seeds shall be looked at in all; each run trains one of them, and `modbench report --pool` pools
+            them. The levels of all looks together make up 5 %.
     """
 
     batch_size: Annotated[int, Field(ge=1, le=MOST_TOKENS)] | None = None
     steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] | None = None
     lr: Annotated[float, Field(gt=0, le=10)] | None = None
     paths: dict[str, str] = Field(default_factory=dict)
+    counted: tuple[str, ...] = ()
+    looks: Annotated[int, Field(ge=1, le=10)] = 1
+
+    @property
+    def measured(self) -> TaskPlan:
+        """What numbers depend on: the plan without how they are compared."""
+        return self.model_copy(update={"counted": (), "looks": 1})
 
 
 class ExpectedOptimum(Frozen):

@@ -113,5 +113,5 @@ PASS = Pass(
     trains=True,
     samples="seeds",
     statistic="mean",
-    settings=lambda suite, case: suite.tasks if case.task else suite.train and suite.train.measured,
+    settings=lambda suite, case: suite.tasks.measured if case.task else suite.train and suite.train.measured,
 )

@@ -129,6 +129,9 @@ def _check_metrics(suite: Suite, source: str) -> None:
                 f"{source}: metric {metric!r} is measured where a sweep is confirmed: add a [confirm] or [trend] table, or leave "
                 "it out."
             )
+    for task in suite.tasks.counted:
+        if task not in catalogue.entries("tasks"):
+            raise UsageError(f"{source}: tasks.counted: {unknown('task', task, catalogue.entries('tasks'))}")
     if suite.grid.request and "latency/request" not in suite.metrics:
         raise UsageError(f"{source}: grid.request is read by the metric 'latency/request' alone: add it to metrics.")
     if suite.isoflop is not None and suite.train is None:

@@ -330,13 +330,17 @@ def assumed_speed(device: Device, forward: float) -> float:
 
 
 def decidable_on_tasks(plan: Plan) -> Decidable | None:
-    """Return what the seeds of a plan can decide on its tasks; None if nothing is compared there, or no claim is made.
+    """Return what the seeds of a plan can decide on tasks whose runs are counted; None if there is none, or no claim is made.
 
     Seeds that solve a task or do not are compared by exact counts, so that this is known before anything runs.
     """
-    pairs = [len(each.arms) - 1 for each in plan.comparisons if each.arms[0].task and len(each.arms) > 1]
-    if not pairs or not plan.suite.claims:
+    suite = plan.suite
+    counted = [each.arms for each in plan.comparisons if each.arms[0].task in suite.tasks.counted]
+    pairs = [len(arms) - 1 for arms in counted if len(arms) > 1]
+    if not pairs or not suite.claims:
         return None
     from modbench.harness.stats import solved  # which loads scipy
+    from modbench.harness.stats.seed_sets import SeedSets
 
-    return solved.decidable(len(plan.suite.seeds), max(pairs))
+    look = SeedSets((suite.seeds,), suite.tasks.looks).look(suite.seeds)
+    return solved.decidable(len(suite.seeds), max(pairs), look)

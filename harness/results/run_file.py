@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, Strict
 
@@ -88,6 +88,18 @@ class _Finished(_Part):
     parent_cpu_s: Duration
 
 
+class SeedSet(NamedTuple):
+    """Seeds of a run whose records are pooled with those of others (`results/pooling.py`).
+
+    Attributes:
+        run: the folder.
+        seeds: of the cases that are pooled.
+    """
+
+    run: Path
+    seeds: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class StoredRun:
     """A run folder as read.
@@ -112,6 +124,7 @@ class StoredRun:
         token: under which the user who began it is remembered, as run.json says.
         included: folders and packages with additions that it began with, as run.json says.
         schema: version of its format, as run.json says.
+        sets: the seeds of each run that was pooled, itself among them, in the order in which they began; empty: nothing was.
     """
 
     path: Path
@@ -133,6 +146,7 @@ class StoredRun:
     damaged: list[Damaged] = field(default_factory=list)
     included: tuple[Origin, ...] = ()
     schema: int = SCHEMA
+    sets: tuple[SeedSet, ...] = ()
 
     @property
     def open_groups(self) -> list[str]:

@@ -161,12 +161,12 @@ def over_launches(values: Sequence[float], within: Sequence[float] | None = None
     return Effect(mean, sd=sd, n=n, reason=Reason("few_values", n=n))
 
 
-def detectable(sd: float, n: int) -> float:
-    """Smallest true effect that n values tell from none with 80 % power, as a sum of two quantiles.
+def detectable(sd: float, n: int, level: float = 1 - LEVEL) -> float:
+    """Smallest true effect that n values tell from none at a two-sided level with 80 % power, as a sum of two quantiles.
 
     That of the non-central t, by which numbers are advised (`sample_size.py`), is 5 % larger at three values, 1 % at five.
     """
-    return (t_quantile(0.975, n) + t_quantile(POWER, n)) * (sd / math.sqrt(n))
+    return (t_quantile(1 - level / 2, n) + t_quantile(POWER, n)) * (sd / math.sqrt(n))
 
 
 @functools.cache

@@ -99,7 +99,7 @@ def _p_at(difference: float, solved: int, n: int, other: int, other_n: int) -> f
 
 
 @functools.lru_cache(maxsize=4096)
-def compare(solved: int, n: int, other: int, other_n: int) -> Effect:
+def compare(solved: int, n: int, other: int, other_n: int, level: float = 1 - LEVEL) -> Effect:
     """Difference of two shares with its exact interval and p-value.
 
     Args:
@@ -107,17 +107,18 @@ def compare(solved: int, n: int, other: int, other_n: int) -> Effect:
         n: its seeds.
         other: successes of the other.
         other_n: its seeds.
+        level: two-sided p-value at which the interval excludes a difference.
     """
     apart = solved / n - other / other_n
     ends = []
     for bound in (-1.0, 1.0):
         inside, outside = apart, bound
-        if _p_at(bound, solved, n, other, other_n) > 1 - LEVEL:
+        if _p_at(bound, solved, n, other, other_n) > level:
             ends.append(bound)
             continue
         for _ in range(HALVINGS):
             middle = (inside + outside) / 2
-            if _p_at(middle, solved, n, other, other_n) > 1 - LEVEL:
+            if _p_at(middle, solved, n, other, other_n) > level:
                 inside = middle
             else:
                 outside = middle

@@ -26,6 +26,8 @@ FEWEST = 3
 # The first of several looks: with fewer seeds its interval is so wide that it could not stop anything.
 FIRST = 4
 LOOKS = 4
+# Between these a repeated p-value is searched for.
+SMALLEST_P, LARGEST_P = 1e-12, 0.999
 
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
 
@@ -114,6 +116,42 @@ def guarded(level: float, total: int, looks: int) -> float:
     return level if looks == 1 else level * (1 - 1 / total)
 
 
+def levels_of(fractions: Sequence[float], total: int, level: float = LEVEL) -> tuple[float, ...]:
+    """Return the two-sided p-value that each look must come below by its t quantiles, so that all together keep to a level.
+
+    Args:
+        fractions: share of the planned seeds at every look.
+        total: seeds of each arm at the last look.
+        level: two-sided error of all looks together.
+    """
+    return boundaries(fractions, guarded(level, total, len(fractions)))
+
+
+def repeated_p(p: float, number: int, fractions: Sequence[float], total: int) -> float:
+    """Return the smallest error of all looks together at which a look with this p-value calls a difference.
+
+    That is the repeated p-value of Jennison & Turnbull (2000, chapter 9). It is at most 5 % where `look`'s interval excludes 0,
+    and several of them may be adjusted for their number as other p-values are.
+
+    Args:
+        p: two-sided, of the look alone.
+        number: which look it is, from 1.
+        fractions: share of the planned seeds at every look.
+        total: seeds of each arm at the last look.
+    """
+    if len(fractions) == 1:
+        return p
+    from scipy import optimize  # needed after several looks alone
+
+    def beyond(exponent: float) -> float:
+        return levels_of(fractions, total, math.exp(exponent))[number - 1] - p
+
+    least, most = math.log(SMALLEST_P), math.log(LARGEST_P)
+    if beyond(most) <= 0:
+        return 1.0
+    return SMALLEST_P if beyond(least) >= 0 else math.exp(optimize.brentq(beyond, least, most, xtol=1e-9))
+
+
 def look(
     mine: Sequence[float],
     theirs: Sequence[float],
@@ -146,7 +184,7 @@ def look(
     last = number == len(fractions)
     few = min(len(mine), len(theirs))
     total = max(FEWEST, round(few / fractions[number - 1]))
-    levels, levels90 = (boundaries(fractions, guarded(each, total, len(fractions))) for each in (level, 2 * level))
+    levels, levels90 = (levels_of(fractions, total, each) for each in (level, 2 * level))
     wide, narrow = levels[number - 1], levels90[number - 1]
     if error is None or freedom is None or few < FEWEST:
         place = (number, len(fractions), (len(mine), len(theirs)), middle, middle)

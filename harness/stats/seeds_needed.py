@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from scipy import special
 
 from modbench.harness.stats import sample_size
-from modbench.harness.stats.alpha_spending import LEVEL, boundaries, crossed
+from modbench.harness.stats.alpha_spending import LEVEL, crossed
 from modbench.harness.stats.effects import POWER
-from modbench.harness.stats.group_sequential import FEWEST, LOOKS, fractions_of, guarded, schedule, welch_freedom
+from modbench.harness.stats.group_sequential import FEWEST, LOOKS, fractions_of, levels_of, schedule, welch_freedom
 
 MOST_SEEDS = 2000
 
@@ -98,9 +98,7 @@ def _prospect(numbers: tuple[int, ...], effect: float, per_seed: float, level: f
         return Prospect(1.0, numbers[0])
     fractions, drift = fractions_of(numbers), effect * math.sqrt(numbers[-1])
     upper, lower = list[float](), list[float]()
-    for n, fraction, p in zip(
-        numbers, fractions, boundaries(fractions, guarded(level, numbers[-1], len(numbers))), strict=True
-    ):
+    for n, fraction, p in zip(numbers, fractions, levels_of(fractions, numbers[-1], level), strict=True):
         freedom, away = per_seed * (n - 1), drift * math.sqrt(fraction)
         # Kept away from 0 and 1, where nothing hangs on it.
         above = min(1 - 1e-12, max(1e-12, float(sample_size.power(away, freedom, p / 2))))

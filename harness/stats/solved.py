@@ -1,23 +1,19 @@
-"""What it means that a run solved a task, when that is counted, and what a number of seeds can decide.
+"""What it means that a run solved a task, and what a number of seeds can decide where such runs are counted.
 
 On a task with one rule to find, a training run finds it or stays on a plateau. A mean over seeds then says how many found it, and
-an interval of Student's t around it means nothing: runs are counted instead (`exact_two_proportions.py`).
+an interval of Student's t around it means nothing: the suite may say that runs are counted (`tasks.counted`), which are compared
+by an exact test (`exact_two_proportions.py`). Results never choose that: it would be a second test.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modbench.harness.core.contracts import SOLVED
 from modbench.harness.stats import exact_two_proportions
 from modbench.harness.stats.effects import LEVEL, POWER
-from modbench.harness.stats.reason import Reason
+from modbench.harness.stats.seed_sets import ONE_LOOK, SetLook
 
-# A run is close to that where it lies within this share of the way.
-CLOSE = 0.1
-# Counting needs runs that are either here or there: at most this share of them, or one, may be close.
-MOST_CLOSE = 0.1
 # Pairs of rates of success for which the number of seeds is told beforehand.
 FORESEEN = ((0.0, 1.0), (0.1, 0.9), (0.2, 0.8))
 
@@ -30,25 +26,6 @@ def solved_from(shortcut: float, way: float = SOLVED) -> float:
         way: share of the way from there to every answer right.
     """
     return shortcut + way * (1 - shortcut)
-
-
-def why_not_counted(accuracies: Sequence[float], shortcut: float, way: float = SOLVED) -> Reason | None:
-    """Why the runs on a task are compared by their mean accuracy; None where they are counted as solved or not.
-
-    Args:
-        accuracies: of all arms and seeds together, so that no arm decides how it is compared with another.
-        shortcut: accuracy of the best rule that does not solve the task.
-        way: as for `solved_from`.
-    """
-    if shortcut >= 1:
-        return Reason("shortcut_answers_everything")
-    level = solved_from(shortcut, way)
-    if not any(accuracy >= level for accuracy in accuracies):
-        return Reason("no_run_solved", level=level)
-    close = sum(abs(accuracy - level) <= CLOSE * (1 - shortcut) for accuracy in accuracies)
-    if close > max(1.0, MOST_CLOSE * len(accuracies)):
-        return Reason("not_all_or_nothing", close=close, runs=len(accuracies), level=level)
-    return None
 
 
 def level_among(pairs: int) -> float:
@@ -79,14 +56,15 @@ class Decidable:
     needed: dict[tuple[float, float], int | None]
 
 
-def decidable(seeds: int, pairs: int) -> Decidable:
+def decidable(seeds: int, pairs: int, look: SetLook = ONE_LOOK) -> Decidable:
     """Say what so many seeds can decide, if one of so many pairs differs.
 
     Args:
         seeds: of each arm.
         pairs: arms that are compared with the baseline.
+        look: which look at the seeds of the arms it is.
     """
-    level = level_among(pairs)
+    level = look.level_at(level_among(pairs))
     steps = [step / 100 for step in range(51)]
     symmetric = [each for each in steps if exact_two_proportions.power(seeds, each, 1 - each, level) >= POWER]
     above = [

@@ -45,7 +45,7 @@ def _figure(loaded: Loaded, made: list[TaskResult]) -> Figure:
     reading = Sentence(
         "Every arm spends the training FLOPs that {anchor} spends on the task's steps; {seeds}. Routing is causal.",
         anchor=made[0].arms[0].case,
-        seeds=seeds_in_words(loaded),
+        seeds=seeds_in_words(loaded, max(arm.seeds for task in made for arm in task.arms)),
     )
     data = [
         {
@@ -85,7 +85,7 @@ def _draw(axis: Axes, row: int, task: TaskResult) -> None:
 
 READING = (
     "Each model was trained on small made-up tasks, and answers questions that it has not seen. The mark is the share of right "
-    "answers, the bar its 95 % interval; small strokes are single seeds, where a task is all or nothing. The short tick is what "
+    "answers, the bar its 95 % interval; small strokes are single seeds, where such runs are counted. The short tick is what "
     "always giving the most frequent answer would reach, the long one the best shortcut, a rule that does not solve the task: "
     "above it a model has learned something of the task. These tasks are no measure of language."
 )
@@ -99,5 +99,7 @@ PANEL = Panel(
     told=True,
     reading=READING,
     tables={"solved": tasks.table},
-    lead=Lead(answer=tasks.answer, details=tasks.sentences, brief=tasks.sentences, table=tasks.in_short),
+    lead=Lead(
+        answer=tasks.answer, details=tasks.sentences, brief=tasks.sentences, doubts=tasks.doubts, table=tasks.in_short
+    ),
 )

@@ -365,7 +365,7 @@ def _alone(found: Finding) -> Value:
 
 def _notes(loaded: Loaded, group: Sequence[Combined]) -> Iterator[Value]:
     base, unit = group[0].square.base, losses.unit_of(loaded)[0]
-    yield "÷ product: 1× where savings multiply, less where they overlap"
+    yield "÷ product: 1× where savings multiply, less where they overlap; FLOPs and bytes follow from the models' sizes"
     if any(each.together.typical.kind == "difference" for each in group):
         words = "losses: {unit} over {base}, then over the sum of both alone, {n:seed}"
         yield Sentence(words, unit=unit, base=base, n=len(loaded.suite.seeds))
@@ -393,27 +393,30 @@ def in_place(loaded: Loaded) -> InPlace | None:
 
 
 def answer(loaded: Loaded) -> Iterator[Sentence]:
-    """Say of each combination how often both save less than the product, and how it is at the longest length in one time."""
+    """Say of each combination how often both save less time than the product, and how it is at the longest length.
+
+    FLOPs and bytes follow from the sizes of the models: a share of them is no evidence, and one of them is named only where no
+    time is known.
+    """
     counted = list[Sentence]()
     for group in _shown(loaded).values():
         ratios = [each for each in group if each.together.typical.kind == "ratio"]
-        known = [each for each in ratios if each.together.typical.value is not None]
-        timed = [each for each in known if each.together.timed] or known
-        if not timed:
+        times = [each for each in ratios if each.together.timed]
+        known = [each for each in times or ratios if each.together.typical.value is not None]
+        if not known:
             continue
-        first = max((each for each in timed if each.metric == timed[0].metric), key=lambda each: each.length)
+        first = max((each for each in known if each.metric == known[0].metric), key=lambda each: each.length)
         said = Sentence(
             "{what}, T = {length}: {together}" + f" {Label.BY_CPU}" * first.together.by_cpu,
             what=SHOWN[first.metric],
             length=first.length,
             together=first.together.typical,
         )
-        verdicts_ = [each.together.verdict for each in ratios]
+        verdicts_ = [each.together.verdict for each in times]
         both, less = first.square.title, verdicts_.count("worse")
         if any(verdicts_):
-            words = "{both} in {less} of {n:ratio} ({said})"
-            counted.append(Sentence(words, both=both, less=less, n=len(ratios), said=said))
+            counted.append(Sentence("{both} in {less} of {n} ({said})", both=both, less=less, n=len(times), said=said))
         else:
             yield Sentence("{both}: {said} of the product.", both=both, said=said)
     if counted:
-        yield Sentence("Both save less than the product: {counted}.", counted=Listed(counted))
+        yield Sentence("In time both save less than the product: {counted}.", counted=Listed(counted))

@@ -1,8 +1,8 @@
 """Which arms solve which tasks: accuracy beside rules that do not solve them, and runs that solved a task by count.
 
 With three seeds or more there are two intervals: over seeds (training varies most) and a binomial one over the questions,
-which all seeds share. With one seed there is only the second, which says nothing about another seed. Where a task is all or
-nothing, runs that solved it are counted in place of an interval over seeds (`tables/solved.py`), and `solved.csv` has the counts.
+which all seeds share. With one seed there is only the second, which says nothing about another seed. Where the suite says so,
+runs that solved a task are counted in place of an interval over seeds (`tables/solved.py`); `solved.csv` has all counts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,19 @@ from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.domain.notes import TaskAnswers, TrainNotes
 from modbench.harness.stats import effects, exact_two_proportions, solved
 from modbench.harness.stats.effects import LEVEL
-from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, Verdict, known_text
+from modbench.reports.model import (
+    Block,
+    Code,
+    Estimate,
+    Finding,
+    Listed,
+    Note,
+    Sentence,
+    Table,
+    Value,
+    Verdict,
+    known_text,
+)
 from modbench.reports.questions.results import filled
 from modbench.reports.tables import best_arms
 from modbench.reports.tables.cell import Cell, columns_of
@@ -31,9 +43,9 @@ from modbench.reports.writers.data import frame
 COLUMNS = (
     *("task", "arm", "model", "baseline_arm", "shortcut", "solved_from", "solved", "seeds", "baseline_solved"),
     *("baseline_seeds", "difference", "ci_low", "ci_high", "ci_level", "p", "p_adjusted", "verdict", "seeds_to_decide"),
-    *("status", "reason"),
+    *("status", "reason", "look", "looks"),
 )
-WHOLE = ("solved", "seeds", "baseline_solved", "baseline_seeds", "seeds_to_decide")
+WHOLE = ("solved", "seeds", "baseline_solved", "baseline_seeds", "seeds_to_decide", "look", "looks")
 NUMBERS = ("shortcut", "solved_from", "difference", "ci_low", "ci_high", "ci_level", "p", "p_adjusted")
 HEAD = ("Task", "Best shortcut", "Arm", "Accuracy [95 % over seeds]", "Solved", "Against the baseline")
 MORE = ("Task", "n", "Majority", "Arm", "95 % binomial", "As trained", "All of a sequence", "CPU s")
@@ -106,7 +118,7 @@ class TaskResult:
         majority: accuracy of always giving the most frequent answer.
         shortcut: name and accuracy of the best rule that does not solve the task.
         solved_from: accuracy from which a run has solved it.
-        why_not: why runs are not compared by whether they solved it; None if they are.
+        counted: whether arms are compared by how many of their runs solved it: there is then no interval over seeds.
     """
 
     name: str
@@ -115,12 +127,7 @@ class TaskResult:
     majority: float
     shortcut: tuple[str, float]
     solved_from: float
-    why_not: str | None
-
-    @property
-    def counted(self) -> bool:
-        """Whether runs are compared by whether they solved the task: there is then no interval over seeds."""
-        return self.why_not is None
+    counted: bool
 
     def beyond_shortcut(self, arm: Accuracy) -> bool:
         """Whether both intervals, over seeds and over questions, lie above the best shortcut, or every seed solved the task."""
@@ -152,7 +159,7 @@ def results(loaded: Loaded) -> list[TaskResult]:
             row = against.get(case.arm)
             arms.append(_by_mean(loaded, arm, metric.key) if row is None else _beside(arm, baseline, row))
         best, majority = max(shortcuts.items(), key=lambda pair: pair[1]), shortcuts.get(MAJORITY, 0.0)
-        made.append(TaskResult(metric.task, arms, failed, majority, best, counts.level, counts.why_not))
+        made.append(TaskResult(metric.task, arms, failed, majority, best, counts.level, counts.counted))
     return made
 
 
@@ -235,7 +242,8 @@ def _rows(loaded: Loaded, comparison: Comparison) -> list[dict[str, Any]]:
             rows.append(row | {"status": why[0], "reason": why[1]})
             continue
         mine, n = found.of(case)
-        row |= {"solved": mine, "seeds": n, "status": "ok", "reason": found.why_not}
+        row |= {"solved": mine, "seeds": n, "status": "ok"}
+        row |= {"reason": None if found.counted else "compared by mean accuracy: tasks.counted does not name the task"}
         rows.append(row if case.arm == baseline.arm else row | _compared(loaded, found, case, baseline, metric.key))
     return rows
 
@@ -247,7 +255,9 @@ def _compared(loaded: Loaded, found: Counts, case: Case, baseline: Case, key: st
         return row | {"reason": "the baseline has no value"}
     theirs, other_n = found.of(baseline)
     row |= {"baseline_solved": theirs, "baseline_seeds": other_n}
-    if found.why_not:
+    look = found.look(case, baseline)
+    row |= {"look": look.number, "looks": len(look.fractions)}
+    if not found.counted:
         return row
     effect, pair = found.effect(case, baseline), loaded.pair(case.arm, key)
     verdict = None if pair is None else known_text(pair.verdict)
@@ -318,10 +328,37 @@ def sentences(loaded: Loaded) -> Iterator[Sentence]:
         yield Sentence("Every run solved {tasks}.", tasks=_names(all_solved))
     by_mean = [task for task in made if not task.counted]
     if by_mean:
-        words = "Compared by mean accuracy, as runs are not simply solved or not: {tasks}."
-        yield Sentence(words, tasks=_names(by_mean))
+        yield Sentence("Compared by mean accuracy: {tasks}.", tasks=_names(by_mean))
     if sum(len(task.arms) - 1 for task in by_mean) <= MOST_NAMED:
         yield from filter(None, (_means(loaded, task) for task in by_mean))
+    yield from looks(loaded)
+
+
+def looks(loaded: Loaded) -> Iterator[Sentence]:
+    """Say whose seeds are pooled, and that verdicts allow for looking several times; nothing of one look at one run."""
+    sets, planned = loaded.run.sets, loaded.suite.tasks.looks
+    if sets:
+        runs = [Sentence("{n} of {run}", n=len(each.seeds), run=Code(str(each.run))) for each in sets]
+        yield Sentence(
+            "Pooled: {n:seed}, {runs}.", n=sum(len(each.seeds) for each in sets), runs=Listed(runs, last=" and ")
+        )
+    number = max(1, len(sets))
+    if (most := max(number, planned)) > 1 and results(loaded):
+        yield Sentence(
+            "This is look {number} of {most} at the seeds: intervals and verdicts allow for {all} of them together.",
+            number=number,
+            most=most,
+            all="both" if most == 2 else "all",
+        )
+
+
+def doubts(loaded: Loaded) -> Iterator[Sentence]:
+    """Say where more sets of seeds were looked at than the suite planned."""
+    sets, planned = loaded.run.sets, loaded.suite.tasks.looks
+    if len(sets) > planned:
+        words = "{n:set} of seeds are pooled, and the suite planned {planned:look} (tasks.looks): if an earlier set was judged "
+        words += "as the last one, the error of all looks together is above 5 %."
+        yield Sentence(words, n=len(sets), planned=planned)
 
 
 def _names(tasks: Sequence[TaskResult]) -> Listed:
@@ -392,7 +429,7 @@ def blocks(loaded: Loaded) -> Iterator[Block]:
     yield Table("Accuracy on tasks", HEAD, [row for task in made for row in _shown(task)])
     if taken := loaded.plan.arms_from:
         yield Note(best_arms.sentence(taken))
-    how = [_how(task) for task in made]
+    how = [*(_how(task) for task in made), *looks(loaded)]
     yield Note(Listed(["▲ beyond the best shortcut: both intervals, or where runs are counted every seed.", *how], " "))
     yield Table("Questions, routing and cost", MORE, [row for task in made for row in _more(task)], folded=True)
     yield Note(
@@ -432,8 +469,8 @@ def _more(task: TaskResult) -> Iterator[Sequence[Value]]:
 
 def _how(task: TaskResult) -> Sentence:
     """Say how the runs on a task are compared."""
-    if task.why_not is not None:
-        return Sentence("{task}: {why}.", task=task.name, why=task.why_not)
+    if not task.counted:
+        return Sentence("{task}: compared by mean accuracy.", task=task.name)
     words = "{task}: solved from {level}; counts compared by an exact test."
     return Sentence(words, task=task.name, level=Estimate(task.solved_from, kind="share"))
 

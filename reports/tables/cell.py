@@ -10,6 +10,7 @@ from modbench.harness.domain.notes import SomeNotes, TrainNotes
 from modbench.harness.domain.records import Failure, Outcome
 from modbench.harness.stats import effects
 from modbench.harness.stats.reason import Reason
+from modbench.harness.stats.seed_sets import SeedSets
 from modbench.reports.model import Interval, Listed, Value
 from modbench.reports.reasons import in_words, sentence
 
@@ -78,9 +79,10 @@ class Cell:
         """Return the value of each seed (or launch) that has one, for metrics with one value per unit."""
         return {number: outcome.samples["value"][0] for number, outcome in self.good().items()}
 
-    def over_seeds(self) -> effects.Effect:
-        """Return mean and interval over seeds; for one seed's accuracy the binomial interval over its questions."""
-        effect = effects.over_launches(list(self.values().values()))
+    def over_seeds(self, sets: SeedSets) -> effects.Effect:
+        """Return mean and interval over sets of seeds; for one seed's accuracy the binomial interval over its questions."""
+        values = self.values()
+        effect = sets.look(values).of_values(values.values())
         answers = next((notes.answers for notes in self.notes(TrainNotes) if notes.answers), None)
         if len(self.outcomes) > 1 or answers is None:
             return effect

@@ -22,6 +22,7 @@ from modbench.harness.domain.notes import FitNotes, MemoryNotes, TrainNotes
 from modbench.harness.planning.plan import Plan
 from modbench.harness.roofline.table import ROUTED_BIAS, SHORT
 from modbench.harness.stats import effects, verdicts
+from modbench.harness.stats.reason import Reason
 from modbench.harness.stats.verdicts import Disturbed, Estimates
 from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables import pair_verdicts, solved
@@ -288,13 +289,15 @@ def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> d
         why = "the two read other tokens, so a loss per token does not compare: bpb/val does"
         return {"status": "skipped", "reason": why}
     by_count = tables.counts(case, metric)
-    if by_count is not None and not by_count.why_not:
+    if by_count is not None and by_count.counted:
         row = solved.result(by_count, case, baseline, (mine.values(), theirs.values()))
         return row | {"evidence": Evidence(by_count.effect(case, baseline), better=metric.better)}
-    effect = effects.by_seed(mine.values(), theirs.values())
-    reasons: list[str | None] = [f"{metric.noun} has a difference, but no ratio"]
+    effect = tables.seed_sets(metric).by_seed(mine.values(), theirs.values())
+    reasons: list[Reason | str | None] = [f"{metric.noun} has a difference, but no ratio"]
     if effect.low is None:
         reasons.append(plain(Sentence("{n:seed}: illustration, no claim", n=effect.n)))
+    else:
+        reasons.append(effect.reason)
     return {
         **columns_of(effect, "difference"),
         "ci_level": None if effect.low is None else effects.LEVEL,

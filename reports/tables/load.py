@@ -23,6 +23,7 @@ from modbench.harness.machine.certificate import VERDICTS, Certificate
 from modbench.harness.planning.plan import Plan
 from modbench.harness.process.clocks import union_s
 from modbench.harness.results import run_folder
+from modbench.harness.results.pooling import pooled
 from modbench.harness.results.run_file import StoredRun, complete
 from modbench.harness.stats import memo
 from modbench.reports.tables import cases, comparisons, provenance
@@ -368,6 +369,7 @@ def load(
     all_pairs: bool = False,
     title: Mapping[str, str] | None = None,
     lacking: dict[str, UsageError] | None = None,
+    pool: Iterable[str | Path] = (),
 ) -> Loaded:
     """Read a run folder.
 
@@ -377,12 +379,15 @@ def load(
         all_pairs: whether any two arms are compared however many pairs that makes (`comparisons.MOST_PAIRS`).
         title: titles of arms, in place of those that the run has.
         lacking: takes what is wrong with titles of arms that it does not have; None: it is raised.
+        pool: run folders with other seeds of the same cases on the same tasks, which are added.
 
     Raises:
-        UsageError: if it is not a run folder, is damaged, or has no such arm.
+        UsageError: if it is not a run folder, is damaged, has no such arm, or cannot be pooled with the others.
     """
     with without_collections():
         run = run_folder.read(str(folder))
+        if others := [run_folder.read(str(each)) for each in pool]:
+            run = pooled(run, others)
         run = replace(run, plan=titled(run.plan, title, lacking)) if title else run
         complete(run.environment, run.path / "run.json")
         tables = Tables(run, baseline)

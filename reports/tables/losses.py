@@ -115,11 +115,11 @@ def few_seeds(loaded: Loaded) -> bool:
     return len(loaded.suite.seeds) < LEAST_SEEDS
 
 
-def seeds_in_words(loaded: Loaded) -> str:
-    """Say how many seeds there are: `1 seed: illustration, no claim`, or `3 seeds`."""
-    suite = loaded.suite
-    few = few_seeds(loaded) or not suite.claims
-    return plain(Sentence("{n:seed}" + ": illustration, no claim" * few, n=len(suite.seeds)))
+def seeds_in_words(loaded: Loaded, seeds: int | None = None) -> str:
+    """Say how many seeds there are, by default those of the suite: `1 seed: illustration, no claim`, or `3 seeds`."""
+    n = len(loaded.suite.seeds) if seeds is None else seeds
+    few = n < LEAST_SEEDS or not loaded.suite.claims
+    return plain(Sentence("{n:seed}" + ": illustration, no claim" * few, n=n))
 
 
 def in_flops(budget: float) -> Sentence:

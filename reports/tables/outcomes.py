@@ -38,6 +38,7 @@ from modbench.harness.roofline.table import Table
 from modbench.harness.stats import block_effects, contamination, effects, paired, trend_test
 from modbench.harness.stats.paired import LaunchSamples
 from modbench.harness.stats.reason import Reason
+from modbench.harness.stats.seed_sets import SeedSets
 from modbench.reports.reasons import in_words
 from modbench.reports.tables import audits, provenance, solved
 from modbench.reports.tables.cell import Cell, Trouble
@@ -162,7 +163,6 @@ class Tables:
         versions = provenance.joined_versions(cell.versions for cell in self.cells.values())
         self.changed = frozenset(provenance.mixed_versions(versions))
         self._leave_out()
-        self.seeds = " ".join(str(seed) for seed in self.suite.seeds)
 
     def _leave_out(self) -> None:
         for unit, reason in left_out(self.run):
@@ -327,15 +327,22 @@ class Tables:
             ]
             return effects.over_launches(means).mirrored().shifted(math.log(self.factor(case, metric)))
         if made_in.samples != "launches":
-            effect, found = cell.over_seeds(), self.counts(case, metric)
-            return effect if found is None or found.why_not else solved.estimate(found, case, effect)
+            effect, found = cell.over_seeds(self.seed_sets(metric)), self.counts(case, metric)
+            return solved.estimate(found, case, effect) if found is not None and found.counted else effect
         medians = [median(np.log(outcome.samples[made_in.column]).tolist()) for _, outcome in cell.outcomes]
         return effects.over_launches(medians)
 
     def counts(self, case: Case, metric: Metric) -> solved.Counts | None:
         """Return how many runs of each arm solved the task that a metric is about; None if it is about none."""
         cells = {arm.id: self.cell(arm.id, metric.key) for arm in self.comparison(case, metric).arms}
-        return solved.counts(metric, cells)
+        return solved.counts(metric, cells, self.suite, self.seed_sets(metric))
+
+    def seed_sets(self, metric: Metric) -> SeedSets:
+        """Return the sets of seeds that a metric was measured with: one, unless it is a task whose runs were pooled."""
+        if not metric.task:
+            return SeedSets((self.suite.seeds,))
+        sets = tuple(each.seeds for each in self.run.sets)
+        return SeedSets(sets or (self.suite.seeds,), self.suite.tasks.looks)
 
     @functools.cached_property
     def _alike(self) -> Mapping[str, Mapping[str, Sequence[str]]]:
@@ -444,6 +451,7 @@ class Tables:
     @once
     def case_columns(self, case: Case, metric: Metric) -> Mapping[str, Any]:
         """Return the columns that identify what was measured."""
+        seeds = self.seed_sets(metric).seeds if self.made_in(metric).samples == "seeds" else self.suite.seeds[:1]
         return {
             "case_id": case.id,
             "arm": case.arm,
@@ -452,7 +460,7 @@ class Tables:
             "depth_ratio": self.counted(case).depth_ratio,
             **case.place.model_dump(include={"seq_len", "batch_size", "device", "dtype", "compile", "threads"}),
             "workload": metric.workload,
-            "seed": self.seeds if self.made_in(metric).samples == "seeds" else str(self.suite.seeds[0]),
+            "seed": " ".join(map(str, seeds)),
             "params": self.counted(case).params,
             "effort": self.suite.effort,
             "config": case.config_diff(),

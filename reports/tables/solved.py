@@ -1,7 +1,7 @@
-"""Runs that solved a task, counted by arm, where a task is all or nothing; what two counts say about two arms, and seeds decide.
+"""Runs that solved a task, counted by arm; what two counts say about two arms where the suite counts them, and seeds decide.
 
-All arms and seeds of a task decide together whether runs are counted (`harness/stats/solved.py`). Where they are, an interval of
-Student's t over seeds means nothing and is not given; the verdict follows from an exact test of the counts.
+Where the suite says that runs are counted (`tasks.counted`), an interval of Student's t over seeds means nothing and is not
+given; the verdict follows from an exact test of the counts.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from modbench.harness.core.contracts import SOLVED
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import TrainNotes
+from modbench.harness.domain.suite import Suite
 from modbench.harness.planning.plan import Plan, decidable_on_tasks
 from modbench.harness.stats import exact_two_proportions, solved
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.reason import Reason
+from modbench.harness.stats.seed_sets import SeedSets, SetLook
 from modbench.reports.model import Estimate, Listed, Sentence
-from modbench.reports.reasons import in_words
+from modbench.reports.reasons import sentence
 from modbench.reports.tables.cell import Cell
 from modbench.reports.writers.number_format import plain
 
@@ -71,14 +73,16 @@ class Counts:
         shortcut: accuracy of the best rule that does not solve it.
         solved: id of a case to the seeds of its runs that solved it.
         seeds: id of a case to the seeds of all its runs.
-        why_not: why runs are not compared by count; None if they are.
+        counted: whether the suite compares arms by these counts, not by mean accuracy.
+        sets: the sets of seeds, each of which was looked at.
     """
 
     level: float
     shortcut: float
     solved: Mapping[str, tuple[int, ...]]
     seeds: Mapping[str, tuple[int, ...]]
-    why_not: str | None
+    counted: bool
+    sets: SeedSets
 
     def of(self, case: Case) -> tuple[int, int]:
         """Return the number of an arm's runs that solved the task, and of all its runs."""
@@ -86,10 +90,14 @@ class Counts:
 
     def effect(self, case: Case, baseline: Case) -> Effect:
         """Return the difference of two arms' shares of runs that solved the task, with exact interval and p-value."""
-        return exact_two_proportions.compare(*self.of(case), *self.of(baseline))
+        return self.look(case, baseline).of_counts(self.of(case), self.of(baseline))
+
+    def look(self, case: Case, baseline: Case) -> SetLook:
+        """Return which look at two arms it is."""
+        return self.sets.look(self.seeds[case.id], self.seeds[baseline.id])
 
 
-def counts(metric: Metric, cells: Mapping[str, Cell]) -> Counts | None:
+def counts(metric: Metric, cells: Mapping[str, Cell], suite: Suite, sets: SeedSets) -> Counts | None:
     """Count the runs that solved the task which a metric is about; None if it is about none, or no arm has a value."""
     if not metric.task:
         return None
@@ -105,7 +113,6 @@ def counts(metric: Metric, cells: Mapping[str, Cell]) -> Counts | None:
     if not accuracies:
         return None
     level = solved.solved_from(shortcut, way)
-    every = [accuracy for values in accuracies.values() for accuracy in values.values()]
     return Counts(
         level=level,
         shortcut=shortcut,
@@ -113,7 +120,8 @@ def counts(metric: Metric, cells: Mapping[str, Cell]) -> Counts | None:
             arm: tuple(seed for seed, each in values.items() if each >= level) for arm, values in accuracies.items()
         },
         seeds={arm: tuple(values) for arm, values in accuracies.items()},
-        why_not=in_words(solved.why_not_counted(every, shortcut, way)),
+        counted=metric.task in suite.tasks.counted,
+        sets=sets,
     )
 
 
@@ -133,12 +141,14 @@ def result(
     seeds = values[0].keys() & values[1].keys()
     apart = [values[0][seed] - values[1][seed] for seed in sorted(seeds)]
     said = Sentence(
-        "all or nothing: solved by {mine} of {n} seeds against {theirs} of {other_n}, exact p {p} (solved.csv)",
+        "all or nothing: solved by {mine} of {n} seeds against {theirs} of {other_n}, exact p {p} (solved.csv)"
+        + "; {look}" * (effect.reason is not None),
         mine=mine,
         n=n,
         theirs=theirs,
         other_n=other_n,
         p=Estimate(effect.p, kind="p"),
+        look=sentence(effect.reason),
     )
     return {
         "difference": sum(apart) / len(apart) if apart else None,

@@ -424,6 +424,7 @@ def report(
     formats: Sequence[str] = DEFAULT,
     out: str | None = None,
     title: Mapping[str, str] | None = None,
+    pool: Sequence[str | Path] = (),
 ) -> Finished:
     """Render the report of a stored run again. Does not import torch.
 
@@ -434,14 +435,15 @@ def report(
         formats: what is written, such as `md` and `tex`; default the page and the tables.
         out: the folder that takes the files; None: the run folder.
         title: titles of arms, in place of those that the run has.
+        pool: folders of runs with other seeds of the same cases on the same tasks, whose seeds are added.
 
     Raises:
-        UsageError: if the folder holds no readable run, or has no such arm.
+        UsageError: if the folder holds no readable run, has no such arm, or cannot be pooled with the others.
     """
     from modbench.reports.page import render
     from modbench.reports.tables.load import load
 
-    loaded = load(Path(run_folder), baseline, all_pairs=all_pairs, title=title)
+    loaded = load(Path(run_folder), baseline, all_pairs=all_pairs, title=title, pool=pool)
     files = render.views(loaded, formats, out)
     page = next((file for file in files if file.name == PAGE), files[0])
     return Finished(Path(run_folder), page, None, loaded, tuple(files))

@@ -19,6 +19,7 @@ from modbench.reports.panels import combine as panel
 from modbench.reports.questions import combine
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.writers import latex
+from modbench.reports.writers.number_format import plain
 
 METRICS = [
     "flops/forward",
@@ -130,6 +131,16 @@ def test_a_page_takes_the_tables_of_a_run_and_keeps_the_rest(run: Loaded) -> Non
     assert made.rpartition("<!--")[2] == page.rpartition("<!--")[2]
     with pytest.raises(ValueError, match="0 places"):
         filled("no place", "combine", run)
+
+
+def test_the_answer_counts_times_alone(run: Loaded, table: pd.DataFrame) -> None:
+    """FLOPs and bytes follow from the sizes: that they do not multiply is no evidence."""
+    rows = table[(table.arm == WINDOW) & (table.quantity == "ratio of ratios")]
+    times = rows[rows.metric.str.startswith("latency/")]
+    less = (times.verdict == "worse").sum()
+    assert (rows.verdict == "worse").sum() > less
+    (said,) = combine.answer(run)
+    assert f"window 16 in {less} of {len(times)} (forward pass" in plain(said)
 
 
 def test_smoke_claims_nothing(tmp_path: Path) -> None:

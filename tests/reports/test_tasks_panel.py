@@ -23,6 +23,7 @@ from modbench.reports.terminal import summary
 from modbench.reports.writers.number_format import plain
 
 FIVE = (0, 1, 2, 3, 4)
+COUNTED = {"counted": ["copy"]}
 
 
 def rows_of(loaded: Loaded) -> list[Any]:
@@ -47,7 +48,7 @@ def plant(monkeypatch: pytest.MonkeyPatch, dense: list[int], mod: list[int], gat
 
 def test_a_planted_failure_is_called_worse_by_the_exact_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch, [990, 1000, 995, 1000, 991], [550, 610, 600, 400, 570], [1000, 560, 1000, 990, 1000])
-    loaded = planted(tmp_path / "run", FIVE)
+    loaded = planted(tmp_path / "run", FIVE, tasks=COUNTED)
     dense, mod, gate = rows_of(loaded)
     assert (dense.solved, dense.seeds, dense.solved_from) == (5, 5, pytest.approx(0.8375))
     assert (mod.solved, mod.seeds, mod.baseline_solved, mod.baseline_seeds) == (0, 5, 5, 5)
@@ -73,7 +74,7 @@ def test_a_planted_failure_is_called_worse_by_the_exact_test(tmp_path: Path, mon
 def test_what_a_t_interval_would_have_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Dense finds the rule in four of five seeds; three seeds among two arms decide nothing, whatever they show."""
     plant(monkeypatch, [1000, 1000, 1000], [500, 500, 500], [1000, 1000, 1000])
-    _, mod, gate = rows_of(planted(tmp_path / "run"))
+    _, mod, gate = rows_of(planted(tmp_path / "run", tasks=COUNTED))
     assert (mod.p, mod.p_adjusted) == (pytest.approx(0.03125), pytest.approx(0.0625))
     assert (mod.verdict, mod.seeds_to_decide) == ("inconclusive", 4)
     assert (gate.verdict, gate.seeds_to_decide, gate.difference) == ("inconclusive", pd.NA, 0)
@@ -105,7 +106,7 @@ def test_a_difference_without_a_verdict_is_told_as_such(tmp_path: Path) -> None:
 
 
 def test_the_plan_says_what_it_can_decide(tmp_path: Path) -> None:
-    made = planted(tmp_path / "run").run.plan
+    made = planted(tmp_path / "run", tasks=COUNTED).run.plan
     said = decidable_in_words(made)
     assert said is not None
     assert said in " ".join(summary.opening(made).split())

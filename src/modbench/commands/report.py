@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from modbench.commands._app import command
-from modbench.commands._flags import JsonFlag, QuietFlag, RunOrNewest, TitleFlag, VerboseFlag
+from modbench.commands._flags import JsonFlag, QuietFlag, RunOrNewest, TitleFlag, VerboseFlag, runs
 from modbench.commands._flags import formats as formats_named
 from modbench.commands._output import chosen_run, print_summary
 
@@ -24,6 +24,15 @@ def report(
         bool,
         typer.Option("--all-pairs", help="Compare any two arms, even where that makes thousands of rows."),
     ] = False,
+    pool: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pool",
+            metavar="RUN",
+            help="Add the seeds of another run of the same cases on the same tasks. May be repeated.",
+            autocompletion=runs,
+        ),
+    ] = None,
     quiet: QuietFlag = False,
     verbose: VerboseFlag = False,
     formats: Annotated[
@@ -59,7 +68,13 @@ def report(
     chosen = DEFAULT if formats is None else parse_formats(formats)
     folder = chosen_run(run_folder, quiet=quiet, as_json=as_json)
     finished = api.report(
-        folder, baseline, all_pairs=all_pairs, formats=chosen, out=out, title=titles.listed(title or ())
+        folder,
+        baseline,
+        all_pairs=all_pairs,
+        formats=chosen,
+        out=out,
+        title=titles.listed(title or ()),
+        pool=pool or (),
     )
     only_files = formats is not None and not verbose
     print_summary(finished, as_json=as_json, quiet=quiet or only_files, verbose=verbose, every_file=formats is not None)

@@ -1,0 +1,78 @@
+"""Runs on the same tasks with other seeds, read as one: none of their sets of seeds replaces another."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import replace
+from itertools import combinations
+
+from modbench.harness.core.errors import UsageError
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.results.run_file import SeedSet, StoredRun
+
+
+def pooled(run: StoredRun, others: Sequence[StoredRun]) -> StoredRun:
+    """Return a run with the seeds that other runs trained the same cases on the same tasks with.
+
+    Only runs on tasks are pooled, and only of cases that `run` has: times of other sessions are no further launches. A seed that
+    two runs share is refused: to train it again repeats a computation, and is no new evidence.
+
+    Args:
+        run: whose cases and suite count.
+        others: the runs whose seeds are added.
+
+    Raises:
+        UsageError: if one of them is incomplete or smoke, trained none of the cases, or shares a seed.
+    """
+    mine = {_same(unit) for unit in _on_tasks(run)}
+    if not mine:
+        raise UsageError(
+            f"--pool: {run.path} trained on no task. Seeds of runs on tasks are pooled, as of tasks-confirm."
+        )
+    taken = {id(each): [unit for unit in _on_tasks(each) if _same(unit) in mine] for each in (run, *others)}
+    for each in others:
+        asked = f"--pool {each.path}"
+        if each.incomplete is not None:
+            raise UsageError(f"{asked}: {each.incomplete} `modbench resume {each.path}` completes it.")
+        if each.plan.suite.claims != run.plan.suite.claims:
+            raise UsageError(
+                f"{asked}: one of the two is a smoke run, which claims nothing. Pool runs of draft effort or more."
+            )
+        if not taken[id(each)]:
+            raise UsageError(
+                f"{asked}: it trained none of the cases of {run.path}: the model, its shape, the task and its training must be "
+                "the same, and only seeds may differ."
+            )
+    for one, other in combinations((run, *others), 2):
+        if seeds := sorted({seed for _, seed in _seeded(taken[id(one)]) & _seeded(taken[id(other)])}):
+            raise UsageError(
+                f"--pool: {one.path} and {other.path} both trained seed {seeds[0]}: that repeats a computation, and is no new "
+                "evidence. Pool runs with other seeds (--seeds)."
+            )
+    sets = [
+        (each.started, SeedSet(each.path, tuple(dict.fromkeys(unit.protocol.seed for unit in taken[id(each)]))))
+        for each in (run, *others)
+    ]
+    sets.sort(key=lambda each: (each[0], each[1].seeds))
+    units = [unit for each in others for unit in taken[id(each)]]
+    names = {unit.name for unit in units}
+    return replace(
+        run,
+        plan=run.plan.model_copy(update={"units": (*run.plan.units, *units)}),
+        planned=(*run.planned, *units),
+        records=[*run.records, *(record for each in others for record in each.records if record.unit.name in names)],
+        sets=tuple(each for _, each in sets),
+    )
+
+
+def _on_tasks(run: StoredRun) -> list[UnitOfWork]:
+    return [unit for unit in run.plan.units if unit.facts.samples == "seeds" and unit.comparison.arms[0].task]
+
+
+def _same(unit: UnitOfWork) -> Hashable:
+    """What units share that differ in their seed alone: the case, its training, and the task's files by their hash."""
+    return unit.comparison.arms, unit.protocol.train, unit.protocol.corpus_sha256
+
+
+def _seeded(units: Iterable[UnitOfWork]) -> set[tuple[Hashable, int]]:
+    return {(_same(unit), unit.protocol.seed) for unit in units}

@@ -1,0 +1,156 @@
+"""Two runs on the same task with other seeds are pooled: the newest does not replace the older, and each is one look."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from in_process import command_line
+from planted_tasks import RIGHT, planted
+
+from modbench.harness.core.errors import UsageError
+from modbench.harness.stats import effects
+from modbench.harness.stats.group_sequential import look
+from modbench.reports.questions import tasks
+from modbench.reports.tables.load import Loaded, load
+from modbench.reports.writers.number_format import plain
+
+KEY, MOD = "task/copy", "mod[c0.125]"
+OLDER, NEWER = (0, 1, 2, 3, 4, 5), (6, 7, 8, 9, 10, 11)
+# MoD is as good as dense in the older set; in the newer one it is worse by 40 of 1,000, give or take 26.
+DENSE = (800, 820, 810, 790, 805, 815, 800, 820, 810, 790, 805, 815)
+APART = (30, -40, 25, 20, -25, -10, -10, -66, -15, -60, -30, -59)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The folders of the older and the newer run."""
+    folder = tmp_path_factory.mktemp("runs")
+    right = {
+        "dense": DENSE,
+        MOD: tuple(dense + apart for dense, apart in zip(DENSE, APART, strict=True)),
+        "depth_predictor": tuple(dense + 100 + seed for seed, dense in enumerate(DENSE)),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for arm, correct in right.items():
+            patch.setitem(RIGHT, arm, correct)
+        planted(folder / "older", OLDER)
+        planted(folder / "newer", NEWER)
+    return folder / "older", folder / "newer"
+
+
+def row_of(loaded: Loaded, arm: str = MOD) -> Any:
+    return loaded.pair(arm, KEY)
+
+
+def test_the_newest_set_does_not_replace_the_older_one(runs: tuple[Path, Path]) -> None:
+    older, newer = runs
+    alone: Any = row_of(load(newer))
+    assert (alone.verdict, alone.ci_high < 0) == ("worse", True)
+    both = load(newer, pool=[older])
+    row = row_of(both)
+    assert row.difference == pytest.approx(sum(APART) / 12_000)
+    assert row.verdict == "inconclusive"
+    case: Any = both.case(MOD, KEY)
+    assert (case.n, case.seed) == (12, " ".join(map(str, OLDER + NEWER)))
+
+
+def test_each_set_is_one_look(runs: tuple[Path, Path]) -> None:
+    older, newer = runs
+    both = load(newer, pool=[older])
+    row, apart = row_of(both), [each / 1000 for each in APART]
+    found = look(apart, [0.0] * 12, 2, (0.5, 1.0), None, paired=True)
+    assert (row.ci_low, row.ci_high) == pytest.approx((found.low, found.high))
+    once = effects.over_launches(apart)
+    assert once.low is not None
+    assert row.ci_low < once.low
+    assert "look 2 of 2" in row.reason
+    better = row_of(both, "depth_predictor")
+    assert better.verdict == "better"
+    mod: Any = next(each for each in tasks.table(both).itertuples() if each.arm == MOD)
+    assert (mod.seeds, mod.look, mod.looks) == (12, 2, 2)
+
+
+def test_the_order_in_which_runs_are_named_changes_nothing(runs: tuple[Path, Path]) -> None:
+    older, newer = runs
+    one, other = row_of(load(newer, pool=[older])), row_of(load(older, pool=[newer]))
+    assert (one.difference, one.ci_low, one.p_adjusted) == pytest.approx(
+        (other.difference, other.ci_low, other.p_adjusted)
+    )
+
+
+def test_the_report_says_what_was_pooled_and_that_it_was_not_planned(runs: tuple[Path, Path]) -> None:
+    older, newer = runs
+    both = load(newer, pool=[older])
+    said = [plain(each) for each in tasks.sentences(both)]
+    assert f"Pooled: 12 seeds, 6 of {older} and 6 of {newer}." in said
+    assert "This is look 2 of 2 at the seeds: intervals and verdicts allow for both of them together." in said
+    assert "the suite planned 1 look" in plain(*tasks.doubts(both))
+    assert not [*tasks.doubts(load(newer))]
+
+
+def test_report_prints_the_pooled_numbers(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    older, newer = runs
+    done = command_line("report", newer, "--pool", older, "--format", "json", "-o", tmp_path, "-v")
+    assert done.returncode == 0, done.stderr
+    assert "-2.0 points" in done.stdout
+    assert "look 2 of 2" in done.stdout
+    assert json.loads((tmp_path / "report.json").read_text())
+
+
+def test_what_cannot_be_pooled_is_refused(
+    runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, newer = runs
+    for arm in RIGHT:
+        monkeypatch.setitem(RIGHT, arm, DENSE)
+    with pytest.raises(UsageError, match="both trained seed 6: that repeats a computation, and is no new evidence"):
+        load(newer, pool=[newer])
+    planted(tmp_path / "steps", (0,), tasks={"steps": 77})
+    with pytest.raises(UsageError, match="trained none of the cases"):
+        load(newer, pool=[tmp_path / "steps"])
+    planted(tmp_path / "smoke", (0,), effort="smoke")
+    with pytest.raises(UsageError, match="smoke run"):
+        load(newer, pool=[tmp_path / "smoke"])
+    next((tmp_path / "steps" / "units").glob("train-*")).unlink()
+    with pytest.raises(UsageError, match="is incomplete"):
+        load(newer, pool=[tmp_path / "steps"])
+    done = command_line("report", newer, "--pool", newer)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_a_first_look_of_two_that_are_planned_is_judged_strictly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newer set alone has a p of 0.01, which is not enough for the first look of two."""
+    monkeypatch.setitem(RIGHT, "dense", DENSE)
+    monkeypatch.setitem(RIGHT, MOD, tuple(dense + apart for dense, apart in zip(DENSE, APART, strict=True)))
+    monkeypatch.setitem(RIGHT, "depth_predictor", tuple(dense + 100 for dense in DENSE))
+    loaded = planted(tmp_path / "run", NEWER, tasks={"looks": 2})
+    assert row_of(loaded).verdict == "inconclusive"
+    assert "look 1 of 2" in row_of(loaded).reason
+    assert row_of(loaded, "depth_predictor").verdict == "better"
+    assert "look 1 of 2" in plain([*tasks.sentences(loaded)][-1])
+
+
+@pytest.mark.parametrize("close", [False, True])
+def test_the_suite_and_not_the_results_says_whether_runs_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, close: bool
+) -> None:
+    """Whether runs lie near the line from which a task is solved (83.8 %) or far from it."""
+    right = (830, 840, 845) if close else (990, 500, 995)
+    for arm in RIGHT:
+        monkeypatch.setitem(RIGHT, arm, right)
+    for counted in (False, True):
+        loaded = planted(tmp_path / f"run{counted}", tasks={"counted": ["copy"] if counted else []})
+        (task,) = tasks.results(loaded)
+        assert task.counted is counted
+        assert ("exact p" in row_of(loaded).reason) is counted
+
+
+def test_a_task_that_is_none_cannot_be_counted(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"tasks\.counted: unknown task 'cpoy'. Did you mean 'copy'"):
+        planted(tmp_path / "run", tasks={"counted": ["cpoy"]})
