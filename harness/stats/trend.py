@@ -10,6 +10,9 @@ The text is a second sample: all runs are judged on the same windows. Each block
 budget, from the same weights, and the spread of blocks adds to the variance of whatever is made of the differences.
 
 Slopes are unweighted least squares over the logarithm of the budget, so that no budget counts more for having more seeds.
+
+Few seeds know their standard deviation badly: a budget whose seeds happen to lie close together would make every interval too
+narrow. So all budgets share one pooled standard deviation, unless Bartlett's test at 1 % speaks against it (Bartlett 1937).
 """
 
 from __future__ import annotations
@@ -28,6 +31,10 @@ from modbench.harness.stats.group_sequential import welch_freedom
 from modbench.harness.stats.joint_fit import LEAST_BEND, Estimate, JointFit, Run
 
 LEVEL = 0.95
+# Level at which budgets are told to differ in their standard deviations.
+UNEQUAL_LEVEL = 0.01
+# Level at which a budget is told to lie off the line through the others.
+OFF_LEVEL = 0.01
 FEWEST_SEEDS = 3
 FEWEST_BUDGETS = 2
 # How far beyond its two sizes an optimum may lie, in distances between them: further out a parabola is a guess.
@@ -41,7 +48,7 @@ GROWTH = 0.5
 # Degrees of freedom that a fit must leave each arm for a curvature of its own: with less, its error is unknown.
 FEWEST_FREEDOM = 8.0
 
-Outcome: TypeAlias = Literal["both ends", "one end", "none", "cannot tell"]
+Outcome: TypeAlias = Literal["both ends", "one end", "one sign", "none", "cannot tell"]
 
 
 class Tried(NamedTuple):
@@ -153,14 +160,17 @@ class Bend:
 
 @dataclass(frozen=True)
 class Crossing:
-    """The budget at which the difference is 0.
+    """The budget at which the difference is 0. It takes a line that was tested, and both signs shown.
 
     Attributes:
-        outcome: `both ends`: its interval lies within the budgets; `one end`: one end does; `none`: the difference has one
-            sign at all of them; `cannot tell`: it is told from 0 at neither end, or the differences are on no straight line.
-        flops: the estimate; None where the line does not cross within the budgets.
-        low: lower end of the interval; None: below the budgets.
-        high: upper end; None: above the budgets.
+        outcome: `both ends`: the line is told from 0 at both ends of the budgets, with opposite signs, and the interval lies
+            within them; `one end`: the line is told from 0 at one end, and a budget's own seeds show the other sign;
+            `one sign`: the line is told from 0 at one end, and nothing shows the other sign: there may be no crossing;
+            `none`: the line has one sign at all budgets; `cannot tell`: it is told from 0 at neither end, or it was not shown
+            to be straight, which takes three budgets.
+        flops: the estimate; None without a crossing, or where the line crosses beyond the budgets.
+        low: lower end of the interval; None: below the budgets. For `one sign`: up to there the sign is known.
+        high: upper end; None: above the budgets. For `one sign`: from there on the sign is known.
     """
 
     outcome: Outcome
@@ -236,6 +246,24 @@ def step(first: Sizes, bend: Bend | None) -> int:
     return (place > first.high + close) - (place < first.low - close)
 
 
+def unequal(variances: Sequence[float] | np.ndarray, freedoms: Sequence[float] | np.ndarray) -> float:
+    """Return the p-value of Bartlett's test that samples have one variance; small where they differ. 1 for a single sample.
+
+    Args:
+        variances: of each sample.
+        freedoms: degrees of freedom of each.
+    """
+    variance_K, freedom_K = np.asarray(variances, float), np.asarray(freedoms, float)
+    whole, more = float(freedom_K.sum()), len(freedom_K) - 1
+    pooled = float(freedom_K @ variance_K) / whole
+    if not more or not pooled:
+        return 1.0
+    with np.errstate(divide="ignore"):  # a sample that does not vary at all has another variance than one that does
+        apart = whole * math.log(pooled) - float(freedom_K @ np.log(variance_K))
+    corrected = 1 + (float((1 / freedom_K).sum()) - 1 / whole) / (3 * more)
+    return float(special.chdtrc(more, max(0.0, apart / corrected)))
+
+
 class Trend:
     """The differences of an arm and the anchor over budgets.
 
@@ -246,6 +274,9 @@ class Trend:
 
     Attributes:
         budgets: ascending.
+        spreads: standard deviation over seeds at each budget, in nats, of the difference of one seed.
+        spread: the same of all budgets, pooled.
+        has_one_spread: whether the pooled one is in every interval; else each budget has its own.
         differences: the arm's loss minus the anchor's at each budget, in nats, each at its own optimum; below 0 it is better.
 
     Raises:
@@ -261,13 +292,16 @@ class Trend:
         of_seeds = [self._apart(arm.losses_S2, anchor.losses_S2, (arm, anchor)) for arm, anchor in sides]
         raised = [mine_.raised(mine.value) - theirs_.raised(theirs.value) for mine_, theirs_ in sides]
         self._values = np.array([each.mean() for each in of_seeds]) + raised
-        self._variances = [float(each.var(ddof=1)) / len(each) for each in of_seeds]
-        self._freedoms = [float(len(each) - 1) for each in of_seeds]
+        own_K = np.array([float(each.var(ddof=1)) for each in of_seeds])
+        self._seeds_K = np.array([len(each) for each in of_seeds])
+        pooled = float((self._seeds_K - 1) @ own_K) / float((self._seeds_K - 1).sum())
+        self.has_one_spread = unequal(own_K, self._seeds_K - 1) >= UNEQUAL_LEVEL
+        self.spreads, self.spread = [math.sqrt(each) for each in own_K], math.sqrt(pooled)
+        self._variance_K = np.full_like(own_K, pooled) if self.has_one_spread else own_K
         self._of_bends = np.array([[-a.product(mine.value), b.product(theirs.value)] for a, b in sides])
         self._text_KB = self._blocks(sides)
-        logs = np.log([each.flops for each in self.budgets])
-        self._middle = float(logs.mean())
-        self._from_middle = logs - self._middle
+        self._logs_K = np.log([each.flops for each in self.budgets])
+        self._from_middle = self._logs_K - self._logs_K.mean()
         self.differences = [self._estimate(row) for row in np.eye(len(self.budgets))]
 
     def _apart(self, mine_x2: np.ndarray, theirs_x2: np.ndarray, sides: tuple[Sizes, Sizes]) -> np.ndarray:
@@ -322,12 +356,29 @@ class Trend:
         return self._estimate(np.linalg.pinv(squares)[2])
 
     @property
+    def off_line(self) -> tuple[int, Estimate] | None:
+        """The budget, by its index, that is told at 1 % from the line through the others, and how far above it lies.
+
+        Of several it is the one that differs most. None where there is none, or fewer than three others, through which any two
+        points would make a line.
+        """
+        found = []
+        for i, budget in enumerate(self.budgets if len(self.budgets) > FEWEST_BUDGETS + 1 else ()):
+            others_K = np.arange(len(self.budgets)) != i
+            row_K = np.eye(len(self.budgets))[i]
+            row_K[others_K] -= _at_weights(self._logs_K[others_K], math.log(budget.flops))
+            apart = self._estimate(row_K, 1 - OFF_LEVEL)
+            if apart.error and sign(apart):
+                found.append((i, apart))
+        return max(found, key=lambda each: abs(each[1].value) / (each[1].error or 1.0), default=None)
+
+    @property
     def is_straight(self) -> bool | None:
-        """Whether nothing speaks against a straight line at 5 %; None where two budgets cannot tell."""
+        """Whether nothing speaks against a straight line: no bend at 5 %, no budget off it at 1 %; None where two cannot tell."""
         found = self.bent
         if found is None or found.low is None or found.high is None:
             return None
-        return found.low <= 0 <= found.high
+        return found.low <= 0 <= found.high and self.off_line is None
 
     def at(self, flops: float) -> Estimate | None:
         """The line's difference at a budget."""
@@ -335,19 +386,23 @@ class Trend:
 
     def crossing(self) -> Crossing:
         """Where the line is 0, by Fieller's interval, as far as the budgets reach."""
-        ends = [
-            estimate for each in (self.budgets[0], self.budgets[-1]) if (estimate := self.at(each.flops)) is not None
-        ]
-        if len(ends) < 2 or any(end.low is None for end in ends) or self.is_straight is False:
+        ends = [found for each in (self.budgets[0], self.budgets[-1]) if (found := self.at(each.flops)) is not None]
+        signs = [sign(found) for found in ends]
+        if not self.is_straight or not any(signs):
             return Crossing("cannot tell")
-        told = [end.low > 0 or end.high < 0 for end in ends]  # type: ignore[operator]  # both ends, as tested
-        if all(told) and (ends[0].value > 0) == (ends[1].value > 0):
-            return Crossing("none")
-        if not any(told):
-            return Crossing("cannot tell", self._root())
-        low = self._end(0) if told[0] else None
-        high = self._end(-1) if told[1] else None
-        return Crossing("both ends" if all(told) else "one end", self._root(), low, high)
+        if all(signs):
+            if signs[0] == signs[1]:
+                return Crossing("none")
+            return Crossing("both ends", self._root(), self._end(0), self._end(-1))
+        low, high = (self._end(end) if told else None for end, told in zip((0, -1), signs, strict=True))
+        beyond = [
+            sign(found)
+            for budget, found in zip(self.budgets, self.differences, strict=True)
+            if budget.flops < (high or 0.0) or budget.flops > (low or math.inf)
+        ]
+        if -sum(signs) in beyond:
+            return Crossing("one end", self._root(), low, high)
+        return Crossing("one sign", None, low, high)
 
     def _root(self) -> float | None:
         """The budget at which the line is 0; None where that is not among the budgets."""
@@ -377,16 +432,16 @@ class Trend:
     def forecast(self, flops: float, seeds: int) -> Estimate | None:
         """The difference that so many seeds of each arm and size will find at another budget, if it goes on along the line.
 
-        The interval holds what is measured, not only the true difference. Seeds are taken to spread as at the largest budget,
-        and the text as it does there.
+        The interval holds what is measured, not only the true difference. Seeds are taken to spread as at all budgets, or where
+        these differ as at the largest, and the text as it does there.
         """
         row_K = self._at_weights(flops) if len(self.budgets) >= FEWEST_BUDGETS else None
         if row_K is None or self._lacks_spread():
             return None
-        parts, freedoms = self._parts(row_K, row_K), self._all_freedoms()
         last = np.eye(len(self.budgets))[-1]
-        parts.append(self._variances[-1] * self.budgets[-1].seeds / seeds)
-        freedoms.append(self._freedoms[-1])
+        # What is measured has the spread that the line's error is made of: one part, whose degrees of freedom count once.
+        parts = [*self._of_seeds(row_K**2 / self._seeds_K + last / seeds), *self._of_others(row_K, row_K)]
+        freedoms = self._all_freedoms()
         if self._text_KB is not None:
             parts.append(self._text(last, last))
             freedoms.append(self._text_KB.shape[1] - 1.0)
@@ -400,16 +455,17 @@ class Trend:
         if found is None or found.low is None or found.high is None:
             return None
         slope_K = self._slope_weights()
-        of_seeds = sum(each * each * variance for each, variance in zip(slope_K, self._variances, strict=True))
-        rest = sum(self._parts(slope_K, slope_K)) - of_seeds
+        of_seeds = sum(self._of_seeds(slope_K**2 / self._seeds_K))
+        rest = sum(self._of_others(slope_K, slope_K))
         wanted = (half_width / _quantile(math.inf)) ** 2 - rest
         return of_seeds / wanted if wanted > 0 else None
 
     def _slope_weights(self) -> np.ndarray:
-        return self._from_middle / float(self._from_middle @ self._from_middle)
+        weights_K: np.ndarray = self._from_middle / float(self._from_middle @ self._from_middle)
+        return weights_K
 
     def _at_weights(self, flops: float) -> np.ndarray:
-        return 1 / len(self.budgets) + (math.log(flops) - self._middle) * self._slope_weights()
+        return _at_weights(self._logs_K, math.log(flops))
 
     def _text(self, one_K: np.ndarray, other_K: np.ndarray) -> float:
         assert self._text_KB is not None
@@ -418,19 +474,28 @@ class Trend:
         return float((one_B - one_B.mean()) @ (other_B - other_B.mean())) / (blocks - 1) / blocks if blocks > 1 else 0.0
 
     def _parts(self, one_K: np.ndarray, other_K: np.ndarray) -> list[float]:
-        """Covariance of two combinations of the differences, in parts: seeds of each budget, each curvature, the text."""
-        parts = [float(a * b) * variance for a, b, variance in zip(one_K, other_K, self._variances, strict=True)]
+        """Covariance of two combinations of the differences, in parts: the seeds, each curvature, the text."""
+        return [*self._of_seeds(one_K * other_K / self._seeds_K), *self._of_others(one_K, other_K)]
+
+    def _of_seeds(self, times_K: np.ndarray) -> list[float]:
+        """So many times the variance of a seed at each budget: one part for each estimate of it."""
+        parts_K = times_K * self._variance_K
+        return [float(parts_K.sum())] if self.has_one_spread else [float(each) for each in parts_K]
+
+    def _of_others(self, one_K: np.ndarray, other_K: np.ndarray) -> list[float]:
+        """Covariance of two combinations by what seeds have in common, in parts: each curvature, the text."""
         one_A, other_A = one_K @ self._of_bends, other_K @ self._of_bends
         if self._has_one_bend:
             one_A, other_A = one_A.sum(keepdims=True), other_A.sum(keepdims=True)
-        parts += [float(a * b) * bend.error**2 for a, b, bend in zip(one_A, other_A, self.bends, strict=False)]
+        parts = [float(a * b) * bend.error**2 for a, b, bend in zip(one_A, other_A, self.bends, strict=False)]
         if self._text_KB is not None:
             parts.append(self._text(one_K, other_K))
         return parts
 
     def _all_freedoms(self) -> list[float]:
+        freedom_K = self._seeds_K - 1.0
         return [
-            *self._freedoms,
+            *([float(freedom_K.sum())] if self.has_one_spread else map(float, freedom_K)),
             *(bend.freedom for bend in self.bends[: 1 if self._has_one_bend else 2]),
             *([self._text_KB.shape[1] - 1.0] if self._text_KB is not None else []),
         ]
@@ -441,16 +506,30 @@ class Trend:
     def _lacks_spread(self) -> bool:
         return min(each.seeds for each in self.budgets) < FEWEST_SEEDS
 
-    def _estimate(self, row_K: np.ndarray) -> Estimate:
+    def _estimate(self, row_K: np.ndarray, level: float = LEVEL) -> Estimate:
         value = float(row_K @ self._values)
         used = [each.seeds for each, weight in zip(self.budgets, row_K, strict=True) if weight]
         if min(used, default=0) < FEWEST_SEEDS:
             return Estimate(value)
         parts = self._parts(row_K, row_K)
         error = math.sqrt(sum(parts))
-        margin = _quantile(self._freedom(parts)) * error
+        margin = _quantile(self._freedom(parts), level) * error
         return Estimate(value, value - margin, value + margin, error)
 
 
-def _quantile(freedom: float) -> float:
-    return float(special.stdtrit(min(freedom, 1e9), (1 + LEVEL) / 2))
+def sign(found: Estimate) -> int:
+    """Return the sign that an interval shows, 1 or -1; 0 where it holds 0 or there is none."""
+    if found.low is None or found.high is None:
+        return 0
+    return (found.low > 0) - (found.high < 0)
+
+
+def _at_weights(logs_K: np.ndarray, log: float) -> np.ndarray:
+    """What each of some differences counts in their line at a place."""
+    away_K = logs_K - logs_K.mean()
+    weights_K: np.ndarray = 1 / len(logs_K) + (log - logs_K.mean()) * away_K / (away_K @ away_K)
+    return weights_K
+
+
+def _quantile(freedom: float, level: float = LEVEL) -> float:
+    return float(special.stdtrit(min(freedom, 1e9), (1 + level) / 2))

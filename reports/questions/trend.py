@@ -19,7 +19,7 @@ from modbench.harness.domain.records import Record
 from modbench.harness.rules.confirmation import CONFIRMED, found_in, place_of
 from modbench.harness.rules.trend import Followed, Runs, Side, runs_of, tried_in
 from modbench.harness.stats.joint_fit import Estimate as Fitted
-from modbench.harness.stats.trend import Budget, Crossing, Sizes, Trend, bend_of, curves
+from modbench.harness.stats.trend import FEWEST_BUDGETS, Budget, Crossing, Sizes, Trend, bend_of, curves, sign
 from modbench.reports.model import Block, Estimate, Listed, Note, Sentence, Table, Value
 from modbench.reports.panel import InPlace
 from modbench.reports.questions.confirmation import NATS
@@ -191,7 +191,7 @@ def _judged(record: Record | None) -> _Judged:
 
 
 def table(loaded: Loaded) -> pd.DataFrame:
-    """Return `trend.csv`: for each arm its difference at every budget, slope, straightness, crossing and forecast."""
+    """Return `trend.csv`: for each arm its differences, the spreads of its seeds, slope, straightness, crossing and forecast."""
     return frame((row for answer in answers(loaded) for row in rows_of(answer)), COLUMNS)
 
 
@@ -201,6 +201,7 @@ def rows_of(answer: Answer) -> Iterator[dict[str, object]]:
     if answer.trend is None:
         yield base | {"reason": answer.reason}
     trend = answer.trend
+    off = trend.budgets[trend.off_line[0]].flops if trend is not None and trend.off_line is not None else None
     for row in answer.rows:
         made = base | {"quantity": "difference", "budget": row.flops, "unit": "nat", "planned_seeds": row.planned}
         made |= {"seeds": row.seeds, "reason": row.reason}
@@ -209,9 +210,13 @@ def rows_of(answer: Answer) -> Iterator[dict[str, object]]:
         if (found := answer.at(row)) is not None:
             difference, (mine, theirs) = found
             made |= columns_of(difference) | {"loss": mine, "baseline_loss": theirs}
-        yield made
+        yield made | ({"outcome": "off the line"} if row.flops == off else {})
     if trend is None:
         return
+    spread = base | {"quantity": "spread", "unit": "nat"}
+    for budget, own in zip(trend.budgets, trend.spreads, strict=True):
+        yield spread | {"budget": budget.flops, "value": own, "seeds": budget.seeds}
+    yield spread | {"value": trend.spread, "outcome": "pooled" if trend.has_one_spread else "differs"}
     for quantity, change, unit in (
         ("slope", trend.slope, "nat per e-fold"),
         ("bend", trend.bent, "nat per squared e-fold"),
@@ -289,7 +294,8 @@ def blocks(loaded: Loaded) -> Iterator[Block]:
     if made:
         yield Note(
             "Each arm was trained at two neighbouring sizes on the same fresh seeds. With the curvature that the sweep found, "
-            "these give its loss at its own optimum. Intervals hold the spread over seeds and the errors of optimum and text."
+            "these give its loss at its own optimum. Intervals hold the spread over seeds (one for all budgets, unless they are "
+            "shown to differ) and the errors of optimum and text."
         )
 
 
@@ -330,30 +336,41 @@ def _where(answer: Answer, trend: Trend) -> Sentence:
     }
     if len(trend.budgets) == 1:
         (found,) = trend.differences
-        word = "is not told from" if _is_open(found) else f"has a {_side_of(found)} loss than"
+        word = f"has a {_side_of(found)} loss than" if sign(found) else "is not told from"
         return Sentence(f"At {{last}} {{arm}} {word} {{base}}: {{found}}.", found=nats(found), **given)
     if trend.is_straight is False:
-        return Sentence("From {first} to {last} the difference of {arm} and {base} follows no straight line.", **given)
-    falls = (trend.slope.value if trend.slope else 0.0) < 0
+        return _not_straight(trend, given)
     if crossing.outcome == "both ends":
         where = Estimate(crossing.flops, crossing.low, crossing.high, "budget")
-        words = "{arm} has the lower loss " + ("above" if falls else "below") + " {where} training FLOPs, {base} "
-        return Sentence(
-            words + ("below" if falls else "above") + " (trained from {first} to {largest}).", where=where, **given
-        )
+        here, there = ("above", "below") if (trend.slope.value if trend.slope else 0.0) < 0 else ("below", "above")
+        words = f"{{arm}} has the lower loss {here} {{where}} training FLOPs, {{base}} {there} "
+        return Sentence(words + "(trained from {first} to {largest}).", where=where, **given)
     if crossing.outcome == "none":
         words = f"{{arm}} has a {_side_of(trend.differences[0])} loss than {{base}} at all budgets from {{first}} to {{last}}."
         return Sentence(words, **given)
-    if crossing.outcome == "one end":
-        return _one_end(crossing, trend, given)
-    return _cannot_tell(trend, given)
+    if crossing.outcome == "cannot tell":
+        return _by_budget(trend, given)
+    return _one_end(crossing, trend, given)
 
 
-def _cannot_tell(trend: Trend, given: Mapping[str, Value]) -> Sentence:
-    """Say at which budgets the sign is known by their own seeds, where the line does not tell it."""
+def _not_straight(trend: Trend, given: Mapping[str, Value]) -> Sentence:
+    """Say that there is no line, and which budget differs most from that of the others, where one does."""
+    words = "From {first} to {last} the difference of {arm} and {base} follows no straight line"
+    if trend.off_line is None:
+        return Sentence(words + ".", **given)
+    i, apart = trend.off_line
+    found = trend.differences[i]
+    words += ": at {budget} it is {found} with {seeds:seed}, and the line through the other budgets is at {line}."
+    line = Estimate(found.value - apart.value, kind="difference", unit="nat")
+    budget = trend.budgets[i]
+    return Sentence(words, budget=_flops(budget.flops), found=nats(found), seeds=budget.seeds, line=line, **given)
+
+
+def _by_budget(trend: Trend, given: Mapping[str, Value]) -> Sentence:
+    """Say at which budgets the sign is known by their own seeds, where no line tells it."""
     at: dict[str, list[Value]] = {"lower": [], "higher": [], "open": []}
     for budget, found in zip(trend.budgets, trend.differences, strict=True):
-        at["open" if _is_open(found) else _side_of(found)].append(_flops(budget.flops))
+        at[_side_of(found) if sign(found) else "open"].append(_flops(budget.flops))
     told = [side for side in ("lower", "higher") if at[side]]
     if not told:
         return Sentence(
@@ -367,24 +384,28 @@ def _cannot_tell(trend: Trend, given: Mapping[str, Value]) -> Sentence:
 
 
 def _one_end(crossing: Crossing, trend: Trend, given: Mapping[str, Value]) -> Sentence:
-    """Say up to which budget, or from which on, the sign is known."""
+    """Say up to which budget, or from which on, the line knows the sign, and where the other sign was shown, if anywhere."""
     at_first = crossing.low is not None
-    end = crossing.low if at_first else crossing.high
-    shown = trend.at(trend.budgets[0 if at_first else -1].flops)
-    words = f"{{arm}} has a {_side_of(shown)} loss than {{base}} " + (
-        "from {first} up to {end} training FLOPs; above, to {last}, it cannot be told."
-        if at_first
-        else "from {end} to {last}; below, from {first}, it cannot be told."
+    side = _side_of(trend.at(trend.budgets[0 if at_first else -1].flops))
+    other = "higher" if side == "lower" else "lower"
+    words = f"{{arm}} has a {side} loss than {{base}} " + (
+        "from {first} up to {end} training FLOPs" if at_first else "from {end} to {last}"
     )
-    return Sentence(words, end=_flops(end or 0.0), **given)
+    shown = [
+        _flops(budget.flops)
+        for budget, found in zip(trend.budgets, trend.differences, strict=True)
+        if sign(found) and _side_of(found) == other
+    ]
+    if crossing.outcome == "one end":
+        words += f", and a {other} one at {{shown}}; between them it cannot be told."
+    else:
+        words += f"; {'above' if at_first else 'below'} it cannot be told: a {other} loss was not shown at any budget."
+    end = crossing.low if at_first else crossing.high
+    return Sentence(words, end=_flops(end or 0.0), shown=Listed(shown, last=" and "), **given)
 
 
 def _side_of(found: Fitted | None) -> str:
     return "lower" if found is not None and found.value < 0 else "higher"
-
-
-def _is_open(found: Fitted) -> bool:
-    return found.low is None or found.high is None or found.low <= 0 <= found.high
 
 
 def _flops(flops: float) -> Estimate:
@@ -394,7 +415,7 @@ def _flops(flops: float) -> Estimate:
 def _slope(answer: Answer, slope: Fitted) -> Sentence:
     """Say how the difference changes with the budget."""
     words = "No trend with compute is shown"
-    if not _is_open(slope):
+    if sign(slope):
         words = "With more compute {arm} " + ("gains on {base}" if slope.value < 0 else "falls behind {base}")
     return Sentence(
         words + ": {slope} {nats} for each e-fold of training FLOPs.",
@@ -415,6 +436,20 @@ def doubts(loaded: Loaded) -> Iterator[Sentence]:
             "The trend covers models of {params} parameters at most, of one depth, at one length.",
             params=Estimate(math.exp(max(each.mine.high for each in trend.budgets)), unit="param"),
         )
+        if len(trend.budgets) == FEWEST_BUDGETS:
+            words = "Two budgets do not show whether the difference follows a straight line: there is no crossing"
+            yield Sentence(words + (", and the forecast assumes one." if forecast_of(answer) else "."))
+        if not trend.has_one_spread:
+            yield Sentence(
+                "Seeds spread differently from budget to budget (Bartlett's test at 1 %): the intervals take each budget's own "
+                "standard deviation, {spreads}, of its few seeds.",
+                spreads=Listed(
+                    [
+                        Sentence("{sd} at {budget}", sd=Estimate(own, unit="nat"), budget=_flops(budget.flops))
+                        for budget, own in zip(trend.budgets, trend.spreads, strict=True)
+                    ]
+                ),
+            )
         slope, times = trend.slope, trend.seeds_for(WANTED)
         half = nats(slope).half if slope is not None else None
         if half is not None and half > WANTED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -69,7 +70,7 @@ def test_a_budget_alone_has_a_difference_and_no_trend(tmp_path: Path) -> None:
     loaded = planted(tmp_path, 0.05, 0.1, changes={"isoflop": one, "trend": {"seeds": 4}})
     (said,) = first_screen.answer(loaded)
     assert "a higher loss than dense" in plain(said)
-    assert list(trend.table(loaded).quantity) == ["difference", "crossing"]
+    assert list(trend.table(loaded).quantity) == ["difference", "spread", "spread", "crossing"]
 
 
 NOISE = (-0.02, 0.0, 0.02)
@@ -81,12 +82,15 @@ NOISE = (-0.02, 0.0, 0.02)
         ((0.1, 0.0, -0.1), "has the lower loss above 4e12 ["),
         ((-0.1, -0.11, -0.12), "has a lower loss than dense at all budgets"),
         ((0.1, 0.11, 0.12), "has a higher loss than dense at all budgets"),
-        ((-0.1, -0.05, 0.0), "has a lower loss than dense from 1e12 up to"),
-        ((0.0, 0.05, 0.1), "has a higher loss than dense from"),
+        ((-0.1, -0.05, 0.0), "a lower loss than dense from 1e12 up to 9.14e12 training FLOPs; above it cannot be told"),
+        ((-0.1, -0.05, 0.0), "a higher loss was not shown at any budget."),
+        ((0.0, 0.05, 0.1), "a higher loss than dense from 1.75e12 to 1.6e13 training FLOPs; below it cannot be told"),
+        ((0.0, 0.05, 0.1), "a lower loss was not shown at any budget."),
+        ((0.1, -0.1), "a lower loss than dense at 4e12 and a higher loss than dense at 1e12 training FLOPs."),
         ((-0.2, 0.3, -0.1), "follows no straight line"),
         ((-0.005, 0.0, 0.005), "cannot be told which"),
         (
-            (-0.02, -0.0505, -0.02),
+            (-0.005, -0.03, -0.005),
             "a lower loss than dense at 4e12 training FLOPs; at 1e12 and 1.6e13 it cannot be told.",
         ),
     ],
@@ -97,6 +101,50 @@ def test_every_outcome_has_its_words(differences: Any, words: str) -> None:
 
 
 def test_where_the_line_tells_nothing_budgets_may_tell_by_themselves() -> None:
-    said = plain(trend._cannot_tell(over([-0.1, 0.0, 0.1], NOISE), {"arm": "MoD", "base": "dense"}))
+    said = plain(trend._by_budget(over([-0.1, 0.0, 0.1], NOISE), {"arm": "MoD", "base": "dense"}))
     words = "MoD has a lower loss than dense at 1e12 and a higher loss than dense at 1.6e13 training FLOPs; at 4e12 it"
     assert said == f"{words} cannot be told."
+
+
+def test_a_crossing_beside_one_end_says_which_budget_shows_the_other_sign() -> None:
+    answer: Any = SimpleNamespace(name="MoD", base="dense")
+    few, many = (-0.03, 0.0, 0.03), [-0.03, 0.0, 0.03] * 12
+    said = plain(trend._where(answer, over((-0.012, 0.03, 0.06), many, few, few)))
+    words = "MoD has a higher loss than dense from 2.3e12 to 1.6e13 training FLOPs, and a lower one at 1e12"
+    assert said == f"{words}; between them it cannot be told."
+
+
+def test_a_budget_that_many_seeds_place_off_the_line_is_named() -> None:
+    answer: Any = SimpleNamespace(name="MoD", base="dense")
+    few, many = (-0.024, 0.0, 0.024), [-0.024, 0.0, 0.024] * 18
+    said = plain(trend._where(answer, over((-0.047, 0.0095, 0.016, 0.036), few, many, few, few)))
+    assert said == (
+        "From 1e12 to 6.4e13 training FLOPs the difference of MoD and dense follows no straight line: at 4e12 it is +0.010 "
+        "[+0.004, +0.015] with 54 seeds, and the line through the other budgets is at -0.017."
+    )
+
+
+def test_two_budgets_give_no_crossing_in_any_output(tmp_path: Path) -> None:
+    sweep: Any = followed().suite.isoflop
+    two = {"budgets": [*BUDGETS[:2]], "sizes": [*sweep.sizes], "max_epochs": 1e9}
+    loaded = planted(tmp_path, 0.05, 0.02, changes={"isoflop": two, "trend": {"seeds": 4, "forecast": 8e10}})
+    (row,) = trend.table(loaded).query("quantity == 'crossing'").to_dict("records")
+    assert row["outcome"] == "cannot tell"
+    assert all(math.isnan(row[key]) for key in ("value", "ci_low", "ci_high"))
+    said = " ".join(map(plain, first_screen.answer(loaded)))
+    assert "a lower loss than dense at 1e10 and a higher loss than dense at 2e10 training FLOPs." in said
+    doubts = " ".join(map(plain, trend.doubts(loaded)))
+    assert "Two budgets do not show whether the difference follows a straight line" in doubts
+
+
+def test_unequal_spreads_are_said_and_stand_in_the_table(crossing: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spread() -> list[Any]:
+        return trend.table(crossing).query("quantity == 'spread'").to_dict("records")
+
+    assert "Bartlett" not in " ".join(map(plain, trend.doubts(crossing)))
+    made = found(crossing)
+    assert [row["value"] for row in spread()] == pytest.approx([*made.spreads, made.spread])
+    assert spread()[-1]["outcome"] == "pooled"
+    monkeypatch.setattr("modbench.harness.stats.trend.UNEQUAL_LEVEL", 1.0)
+    assert spread()[-1]["outcome"] == "differs"
+    assert "Seeds spread differently from budget to budget" in " ".join(map(plain, trend.doubts(crossing)))
