@@ -52,7 +52,7 @@ def why_not_counted(accuracies: Sequence[float], shortcut: float, way: float = S
 
 
 def level_among(pairs: int) -> float:
-    """P-value at which one of so many pairs is told apart even if no other is (Benjamini-Hochberg)."""
+    """P-value at which one of so many pairs is told apart even if no other is (Holm)."""
     return (1 - LEVEL) / max(1, pairs)
 
 
