@@ -17,6 +17,7 @@ import pandas as pd
 from modbench.harness.core.grouped import grouped
 from modbench.harness.core.train_plan import ConfirmPlan
 from modbench.harness.domain.case import Case
+from modbench.harness.stats import effects
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value
 from modbench.reports.panel import InPlace
 from modbench.reports.questions.first_screen import described
@@ -35,13 +36,10 @@ NOT_MEASURED = "not measured at this length"
 NO_RUNG = "no dense model of equal cost is in this run"
 # What a cell says of an arm beside the dense model of equal cost, by the first time and the loss.
 Standing: TypeAlias = Literal["pays", "dense", "either", "equal", "open"]
-# What stands behind the cells that pay, each with its number.
-_OTHERS: Sequence[tuple[Standing, str]] = (
-    ("dense", "dense is better in {n}"),
-    ("either", "each is better in one of the two in {n}"),
-    ("equal", "equal in {n}"),
-    ("open", "open in {n}"),
-)
+MEMORY = "memory/peak_allocated"
+# Verdicts that the answer counts, and their words; those of times and bytes differ.
+_COUNTED = {"better": "better", "worse": "worse", "different": "different", "equivalent": "equal"}
+_OF_TIMES, _OF_BYTES = {"better": "faster", "worse": "slower"}, {"better": "smaller", "worse": "larger"}
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,7 @@ class Map:
         `pays`: it is better in one of time and loss, and better or equal in the other; `dense`: the dense model is;
         `either`: each is better in one of the two.
         """
-        words = {self._word(self.cell(case, length, each, equal_cost=True)) for each in self.deciding}
+        words = {self.word(self.cell(case, length, each, equal_cost=True)) for each in self.deciding}
         if words == {"better", "worse"}:
             return "either"
         if words <= {"better", "equivalent"}:
@@ -146,9 +144,9 @@ class Map:
 
     def needed(self, found: Finding) -> int | None:
         """Return how many seeds would tell a loss from that of the dense model, where it is open."""
-        return found.needed if self._word(found) == "inconclusive" else None
+        return found.needed if self.word(found) == "inconclusive" else None
 
-    def _word(self, found: Finding) -> str | None:
+    def word(self, found: Finding) -> str | None:
         """Return a verdict; a loss whose interval lies within `LOSS_MARGIN` is equivalent."""
         ends = found.typical.ends
         if found.metric == self.loss.metric and found.verdict is not None and ends is not None:
@@ -178,48 +176,61 @@ def of(loaded: Loaded) -> Map | None:
 
 
 def answer(loaded: Loaded) -> Iterator[Value]:
-    """Yield which capacity pays at which length over dense of equal cost, and what is found over the same shape."""
+    """Yield what is found over dense of equal cost, and which capacity pays there at which length; then over the same shape."""
     made = of(loaded)
     if made is None:
         return
     claims = loaded.suite.claims
     if made.ladder and claims:
-        yield _pays(made)
+        yield _at_equal_cost(made)
     found = [each for each in (_best(made, quantity) for quantity in made.deciding) if each is not None]
     if found:
         words = "Against {base}: {found}" + ", without a verdict" * (not claims) + "."
         yield Sentence(words, base=described(made.base), found=Listed(found, "; "))
 
 
-def _pays(made: Map) -> Sentence:
-    """Say at which lengths which arms pay over the dense models of equal cost; lengths with the same arms stand together."""
+def _at_equal_cost(made: Map) -> Sentence:
+    """Say in how many cells arms are better and worse than dense of equal cost, and which pay over it at which lengths."""
     arms = made.compared(equal_cost=True)
-    standings = {(case.arm, length): made.standing(case, length) for case in arms for length in made.lengths}
-    at = grouped(
-        (tuple(each.arm for each in arms if standings[each.arm, length] == "pays"), length) for length in made.lengths
-    )
-    named, counts = {case.arm: case for case in made.arms}, Counter(standings.values())
-    parts = [
-        Sentence(
-            "at {lengths} {arms}",
-            lengths=Sentence("T = {lengths}", lengths=Listed(lengths, last=" and ")),
-            arms=Listed([short(named[arm]) for arm in those], last=" and ") if those else "none",
-        )
+    memory = [each for each in made.counts if each.metric == MEMORY]
+    counts = [_counts(made, quantity) for quantity in [*made.times[:1], *memory, made.loss]]
+    pay = {length: [case for case in arms if made.standing(case, length) == "pays"] for length in made.lengths}
+    at = grouped((tuple(short(case) for case in those), length) for length, those in pay.items() if those)
+    where = [
+        Sentence("{arms} at T = {lengths}", arms=Listed(those, last=" and "), lengths=Listed(lengths, last=" and "))
         for those, lengths in at.items()
     ]
-    others = [Sentence(words, n=counts[word]) for word, words in _OTHERS if counts[word]]
-    where = (
-        ": {parts} ({n} of {all} cells" + "; {others}" * bool(others)
-        if counts["pays"]
-        else ", in none of {all} cells ({others}"
-    )
     return Sentence(
-        "Skipping pays over dense of equal cost, in {costs}" + where + ").",
-        costs=Listed([*(f"{each.title} time" for each in made.times[:1]), "loss"], last=" and "),
-        parts=Listed(parts, "; "),
-        n=counts["pays"],
-        all=len(standings),
-        others=Listed(others),
+        "Against dense of equal cost: {counts}; skipping pays in " + ("{n} ({where})." if where else "none."),
+        counts=Listed([each for each in counts if each is not None]),
+        n=sum(map(len, pay.values())),
+        where=Listed(where, "; "),
+    )
+
+
+def _counts(made: Map, quantity: Quantity) -> Sentence | None:
+    """Say in how many cells arms are better and worse than dense of equal cost: `loss better in 3 of 16 (chance gives up to 1)`.
+
+    Chance is named where not all cells agree, of what was sampled. None where there is no verdict.
+    """
+    cells = [
+        made.cell(case, at, quantity, equal_cost=True) for case in made.compared(equal_cost=True) for at in made.lengths
+    ]
+    judged = [each for each in cells if each.verdict is not None]
+    if not judged:
+        return None
+    words = _COUNTED | ({} if quantity.loss else _OF_TIMES if quantity in made.times else _OF_BYTES)
+    found = Counter(map(made.word, judged))
+    said = [Sentence(f"{word} in {{n}}", n=found[verdict]) for verdict, word in words.items() if found[verdict]]
+    chance = quantity not in made.counts and max(found.values()) < len(cells)
+    ratios = [each.typical.value for each in judged if each.typical.value is not None and not quantity.loss]
+    return Sentence(
+        "{title} {said} of {all}" + " ({span})" * bool(ratios) + " (chance gives up to {chance})" * chance,
+        title=quantity.title.partition(",")[0],
+        said=Listed(said or [Sentence("open in {n}", n=len(judged))]),
+        all=len(cells),
+        span=Estimate(None, min(ratios), max(ratios), kind="ratio", unit="s") if ratios else None,
+        chance=effects.by_chance(len({each.place.seq_len for each in judged})),
     )
 
 

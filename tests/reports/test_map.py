@@ -15,6 +15,7 @@ from modbench.harness.core.contracts import Text
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan
+from modbench.harness.stats.effects import by_chance
 from modbench.reports.figures.style import MAP
 from modbench.reports.page import render
 from modbench.reports.panels import map as panel
@@ -46,8 +47,28 @@ def test_a_capacity_pays_where_it_was_planted_to(made: Map) -> None:
     standings = {(case.arm, length): made.standing(case, length) for case in made.arms for length in made.lengths}
     assert standings == {(LOW, SHORT): "dense", (LOW, LONG): "pays", (HIGH, SHORT): "dense", (HIGH, LONG): "dense"}
     pays: Any = next(iter(capacity_map.answer(made.loaded)))
-    assert (pays.given["n"], pays.given["all"]) == (1, 4)
-    assert plain(pays.given["parts"]) == f"at T = {SHORT} none; at T = {LONG} MoD {CAPACITIES[0]}"
+    assert pays.given["n"] == 1
+    assert plain(pays.given["where"]) == f"MoD {CAPACITIES[0]} at T = {LONG}"
+
+
+def test_the_answer_counts_time_memory_and_loss_beside_what_chance_gives(made: Map, tmp_path: Path) -> None:
+    """Time is worse in three cells of four, the loss better in one, as planted; memory grows with the number of the arm."""
+    (over_cost, _) = capacity_map.answer(made.loaded)
+    time, memory, loss = over_cost.given["counts"].values
+    assert [plain(each.given["said"]) for each in (time, memory, loss)] == [
+        "faster in 1, slower in 3",
+        "larger in 4",
+        "better in 1, equal in 3",
+    ]
+    assert {each.given["all"] for each in (time, memory, loss)} == {4}
+    chance = f"(chance gives up to {by_chance(len(LENGTHS))})"
+    assert [chance in plain(each) for each in (time, memory, loss)] == [True, False, True]
+    # Where all cells agree, or none has a direction, it says so.
+    quiet = capacity_map.of(
+        load(map_run(tmp_path, losses={case.id: 2.0 for case in made.loaded.plan.cases}, run_noise=0.5))
+    )
+    assert quiet is not None
+    assert plain(capacity_map._counts(quiet, quiet.loss)) == "loss open in 4 of 4"
 
 
 def test_the_reading_names_the_margin_of_a_loss() -> None:
