@@ -7,7 +7,6 @@ alternative to skipping. There is a map where losses were planned at two lengths
 from __future__ import annotations
 
 import functools
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
@@ -37,9 +36,8 @@ NO_RUNG = "no dense model of equal cost is in this run"
 # What a cell says of an arm beside the dense model of equal cost, by the first time and the loss.
 Standing: TypeAlias = Literal["pays", "dense", "either", "equal", "open"]
 MEMORY = "memory/peak_allocated"
-# Verdicts that the answer counts, and their words; those of times and bytes differ.
-_COUNTED = {"better": "better", "worse": "worse", "different": "different", "equivalent": "equal"}
-_OF_TIMES, _OF_BYTES = {"better": "faster", "worse": "slower"}, {"better": "smaller", "worse": "larger"}
+# What better and worse are called, where it is neither a time nor a loss.
+_SIDES = {MEMORY: ("smaller", "larger")}
 
 
 @dataclass(frozen=True)
@@ -183,77 +181,69 @@ def answer(loaded: Loaded) -> Iterator[Value]:
     claims = loaded.suite.claims
     if made.ladder and claims:
         yield _at_equal_cost(made)
-    found = [each for each in (_best(made, quantity) for quantity in made.deciding) if each is not None]
+    found = [each for each in (_span(made, quantity) for quantity in made.deciding) if each is not None]
     if found:
         words = "Against {base}: {found}" + ", without a verdict" * (not claims) + "."
-        yield Sentence(words, base=described(made.base), found=Listed(found, "; "))
+        yield Sentence(words, base=described(made.base), found=Listed(found))
 
 
 def _at_equal_cost(made: Map) -> Sentence:
-    """Say in how many cells arms are better and worse than dense of equal cost, and which pay over it at which lengths."""
-    arms = made.compared(equal_cost=True)
-    memory = [each for each in made.counts if each.metric == MEMORY]
-    counts = [_counts(made, quantity) for quantity in [*made.times[:1], *memory, made.loss]]
-    pay = {length: [case for case in arms if made.standing(case, length) == "pays"] for length in made.lengths}
-    at = grouped((tuple(short(case) for case in those), length) for length, those in pay.items() if those)
-    where = [
-        Sentence("{arms} at T = {lengths}", arms=Listed(those, last=" and "), lengths=Listed(lengths, last=" and "))
-        for those, lengths in at.items()
-    ]
-    return Sentence(
-        "Against dense of equal cost: {counts}; skipping pays in " + ("{n} ({where})." if where else "none."),
-        counts=Listed([each for each in counts if each is not None]),
-        n=sum(map(len, pay.values())),
-        where=Listed(where, "; "),
-    )
+    """Say in how many cells arms are better and worse than dense of equal cost, and at which lengths which pay over it.
 
-
-def _counts(made: Map, quantity: Quantity) -> Sentence | None:
-    """Say in how many cells arms are better and worse than dense of equal cost: `loss better in 3 of 16 (chance gives up to 1)`.
-
-    Chance is named where not all cells agree, of what was sampled. None where there is no verdict.
+    What chance gives is named where times or losses do not agree in all cells.
     """
-    cells = [
-        made.cell(case, at, quantity, equal_cost=True) for case in made.compared(equal_cost=True) for at in made.lengths
+    arms, memory = made.compared(equal_cost=True), [each for each in made.counts if each.metric == MEMORY]
+    words = {each.metric: _verdicts(made, each) for each in (*made.deciding, *memory)}
+    said = [_counted_cells(each, words[each.metric]) for each in made.deciding if words[each.metric]]
+    unlike = any(len(set(words[each.metric])) > 1 for each in made.deciding)
+    by_arms = grouped(
+        (those, length)
+        for length in made.lengths
+        if (those := tuple(short(case) for case in arms if made.standing(case, length) == "pays"))
+    )
+    pays = [
+        Sentence("at T = {lengths} ({arms})", lengths=Listed(lengths, last=" and "), arms=Listed(those))
+        for those, lengths in by_arms.items()
     ]
-    judged = [each for each in cells if each.verdict is not None]
-    if not judged:
-        return None
-    words = _COUNTED | ({} if quantity.loss else _OF_TIMES if quantity in made.times else _OF_BYTES)
-    found = Counter(map(made.word, judged))
-    said = [Sentence(f"{word} in {{n}}", n=found[verdict]) for verdict, word in words.items() if found[verdict]]
-    chance = quantity not in made.counts and max(found.values()) < len(cells)
-    ratios = [each.typical.value for each in judged if each.typical.value is not None and not quantity.loss]
     return Sentence(
-        "{title} {said} of {all}" + " ({span})" * bool(ratios) + " (chance gives up to {chance})" * chance,
-        title=quantity.title.partition(",")[0],
-        said=Listed(said or [Sentence("open in {n}", n=len(judged))]),
-        all=len(cells),
-        span=Estimate(None, min(ratios), max(ratios), kind="ratio", unit="s") if ratios else None,
-        chance=effects.by_chance(len({each.place.seq_len for each in judged})),
+        "Of {all} cells against equal-cost dense: {said}"
+        + " (chance gives up to {chance})" * unlike
+        + ", {memory}" * bool(memory)
+        + "; skipping pays {where}.",
+        all=len(arms) * len(made.lengths),
+        said=Listed(said),
+        chance=effects.by_chance(len(made.lengths)),
+        memory=Listed([_counted_cells(each, words[each.metric]) for each in memory]),
+        where=Listed(pays, "; ") if pays else "in none",
     )
 
 
-def _best(made: Map, quantity: Quantity) -> Sentence | None:
-    """Say between what all cells lie over the baseline, and which arm is best by the estimates, if at every length."""
-    best, values = dict[str, Case](), list[float]()
-    for length in made.lengths:
-        cells = (made.cell(case, length, quantity, equal_cost=False) for case in made.arms)
-        known = [(each.typical.value, each.case) for each in cells if each.typical.value is not None]
-        values += (value for value, _ in known)
-        if known:
-            _, case = (min if quantity.loss else max)(known, key=lambda each: each[0])
-            best[case.arm] = case
+def _verdicts(made: Map, quantity: Quantity) -> list[str]:
+    """Return the verdicts of all cells over dense of equal cost, where there is one."""
+    every = (made.cell(case, at, quantity, equal_cost=True) for case in made.arms for at in made.lengths)
+    return [word for each in every if (word := made.word(each)) is not None]
+
+
+def _counted_cells(quantity: Quantity, verdicts: Sequence[str]) -> Sentence:
+    """Say how many are better and worse: `forward slower in 16`, `loss better in 3, worse in 1`."""
+    better, worse = _SIDES.get(quantity.metric, ("better", "worse") if quantity.loss else ("faster", "slower"))
+    counts = [(word, verdicts.count(verdict)) for word, verdict in ((better, "better"), (worse, "worse"))]
+    said = [Sentence(f"{word} in {{n}}", n=n) for word, n in counts if n]
+    title = quantity.title.partition(",")[0].removeprefix("peak ")
+    return Sentence("{title} {said}", title=title, said=Listed(said or [f"{better} in none"]))
+
+
+def _span(made: Map, quantity: Quantity) -> Sentence | None:
+    """Say between what all cells lie over the baseline."""
+    cells = (made.cell(case, at, quantity, equal_cost=False) for case in made.arms for at in made.lengths)
+    values = [each.typical.value for each in cells if each.typical.value is not None]
     if not values:
         return None
     if quantity.loss:
-        words, of, kind, unit = "loss {span} {of}, lowest", quantity.loss.unit, "difference", quantity.loss.base
+        words, of, kind, unit = "loss {span} {of}", quantity.loss.unit, "difference", quantity.loss.base
     else:
-        words, of, kind, unit = "{of} {span}, fastest", quantity.title, "ratio", "s"
-    arms = [*best.values()]
-    span = Estimate(None, min(values), max(values), kind=kind, unit=unit)  # type: ignore[arg-type]
-    words = words + " {arm}" if len(arms) == 1 else words.partition(",")[0]
-    return Sentence(words, of=of, span=span, arm=short(arms[0]))
+        words, of, kind, unit = "{of} {span}", quantity.title, "ratio", "s"
+    return Sentence(words, of=of, span=Estimate(None, min(values), max(values), kind=kind, unit=unit))  # type: ignore[arg-type]
 
 
 # --- tables
