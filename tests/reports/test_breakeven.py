@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import planted
 import pytest
@@ -139,9 +140,9 @@ def test_an_arm_that_never_pays_has_a_word_and_no_line(crossing: Path) -> None:
     row = rows.index("MoE")
     assert never.get_position() > (len(LENGTHS), row)
     assert never.get_position()[1] == row + 0.5
-    thick = [line for line in axis.lines if line.get_linestyle() == "-"]
-    assert {max(line.get_xdata()) < len(LENGTHS) for line in thick} == {True}
-    assert {rows[int(y)] for line in thick for y in line.get_ydata()[:1]} == {"MoD 0.125", "MoD 0.5"}
+    thick = [np.asarray(line.get_xydata()) for line in axis.lines if line.get_linestyle() == "-"]
+    assert all(line[:, 0].max() < len(LENGTHS) for line in thick)
+    assert {rows[int(line[0, 1])] for line in thick} == {"MoD 0.125", "MoD 0.5"}
     assert "Never: it pays at no length." in plain(drawing.caption)
 
 
