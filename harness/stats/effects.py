@@ -247,12 +247,22 @@ def input_spread(launches: Sequence[tuple[Columns, Columns]]) -> InputSpread | N
 
 
 def adjusted(p_values: Mapping[int, float]) -> dict[int, float]:
-    """Adjust the p-values of a list of comparisons by Benjamini-Hochberg, which bounds the share of false findings."""
-    if not p_values:
-        return {}
-    falling = sorted(p_values, key=p_values.__getitem__, reverse=True)
-    number, least, found = len(falling), 1.0, {}
-    for above, name in enumerate(falling):
-        least = min(least, p_values[name] * number / (number - above))
-        found[name] = least
+    """Adjust the p-values of a family of comparisons by Holm: any false finding among them has at most the level's probability.
+
+    That holds however they depend on each other (Holm 1979, doi:10.2307/4615733).
+    """
+    most, found = 0.0, {}
+    for below, name in enumerate(sorted(p_values, key=p_values.__getitem__)):
+        most = max(most, min(1.0, p_values[name] * (len(p_values) - below)))
+        found[name] = most
     return {name: found[name] for name in p_values}
+
+
+def by_chance(families: int) -> int:
+    """Most findings in one direction that chance gives in so many families, where nothing differs.
+
+    In each, a direction has half of the level. In 1 % more families have a finding than this; what is left of the 5 % is for
+    families that have several. `tests/bench/families.py` simulates how often there are more.
+    """
+    counts = np.arange(families + 1)
+    return int(np.searchsorted(special.bdtr(counts, families, (1 - LEVEL) / 2), 0.99))

@@ -29,7 +29,7 @@ def solved_from(shortcut: float, way: float = SOLVED) -> float:
 
 
 def level_among(pairs: int) -> float:
-    """P-value at which one of so many pairs is told apart even if no other is (Benjamini-Hochberg)."""
+    """P-value at which one of so many pairs is told apart even if no other is (Holm)."""
     return (1 - LEVEL) / max(1, pairs)
 
 

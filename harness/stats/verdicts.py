@@ -159,7 +159,7 @@ def verdict(effect: Effect, margin: float, adjusted_p: float | None = None) -> s
 
     `better` and `worse`: the 95 % interval lies outside the margin. `equivalent`: the 90 % interval lies inside it (two
     one-sided tests). `different`: the interval excludes no change, whether by more than the margin is open. `inconclusive`:
-    none of these, or a difference that is not significant after Benjamini-Hochberg over its family.
+    none of these, or a difference that is not significant after Holm's adjustment in its family.
 
     Args:
         effect: the log-ratio.

@@ -149,7 +149,7 @@ def _rule(loaded: Loaded) -> Value:
         return "A smoke run gives no verdicts."
     return Sentence(
         "Faster or slower: the whole 95 % interval of the ratio lies beyond {margin}, for typical calls and for mean times, and "
-        "the difference is significant among the arms at that place (Benjamini-Hochberg, 5 %). Equivalent: the 90 % interval "
+        "the difference is significant among the arms at that place (Holm, 5 %). Equivalent: the 90 % interval "
         "lies within {margin}. Different: there is a difference, but it may be smaller than that. Undecided: none of these.",
         margin=Estimate(loaded.suite.margin, kind="share"),
     )

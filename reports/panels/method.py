@@ -143,7 +143,10 @@ def facts(loaded: Loaded) -> list[tuple[str, Value]]:
             "Interval",
             Sentence("95 % t-interval over launches of the median block log-ratio; margin {margin}", margin=margin),
         ),
-        ("Many comparisons", "Benjamini-Hochberg over the arms against the baseline, for one metric at one place"),
+        (
+            "Many comparisons",
+            "Holm over the arms against the baseline, and over those against dense of equal cost, for one metric at one place",
+        ),
         ("Threads", f"{suite.threads} per worker"),
         ("Text", _corpora(loaded)),
         *([("Arms", sentence(run.plan.arms_from))] if run.plan.arms_from else []),

@@ -204,8 +204,8 @@ TABLE = Panel(
         "1× is better; losses and counts have a difference, case minus baseline. The interval covers the true "
         "ratio in 95 % of such measurements. The verdict is the one word that may be quoted: faster and slower are "
         "beyond the margin, equivalent is within it, undecided is neither. Click a heading to sort. MDE is the "
-        "smallest true effect that this run would detect with 80 % power; adjusted p is Benjamini-Hochberg over all "
-        "pairs of the run. Where the CPU-time ratio disagrees with that of wall time the machine was busy: "
+        "smallest true effect that this run would detect with 80 % power; adjusted p is Holm's over the "
+        "pairs that are judged together. Where the CPU-time ratio disagrees with that of wall time the machine was busy: "
         "disturbed is the share of blocks in which something else ran, and the clean ratio leaves such samples "
         "out."
     ),

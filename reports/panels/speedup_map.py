@@ -35,6 +35,13 @@ FEW_LENGTHS = 7
 # Where the numbers of a cell stand: heights in a row, and half their width in points.
 _NUMBERS, _HALF_WIDTH = (0.2, 0.92), 14.0
 _BAND_AT = 0.955
+# A word beside a row that never pays: how far from the map, in cells, and its size in points.
+_BESIDE, _SMALL = 0.08, 6.5
+_MEANINGS = {
+    "line": "Thick line: from there on it pays",
+    "band": "Dashed: where that may begin",
+    "never": "Never: it pays at no length",
+}
 # Least height of a row in inches, and of a line of its name.
 ROW, LINE = 0.36, 0.17
 
@@ -60,13 +67,13 @@ def _figure(loaded: Loaded, sides: Sequence[tuple[str, str]], choice: Against) -
     row = max(ROW, LINE * max(text.count("\n") + 1 for text in names))
     made, axes = new_figure(whole, 0.8 + row * len(arms), len(sides), share_y=True)
     width = whole * POINTS * MAPS_SHARE / cells
-    lined, to_measure, marks, data = False, set[int](), Marks(), list[Finding]()
+    drawn, to_measure, marks, data = set[str](), set[int](), Marks(), list[Finding]()
     for axis, (title, metric) in zip(axes, sides, strict=True):
         found = [by_length(loaded, metric, *pair) for pair in pairs]
         _draw(axis, loaded, title, pairs, found, marks)
         data += [each for line in found for length in loaded.lengths_shown if (each := line.get(length))]
         known = break_even_lines(loaded, metric, pairs)
-        lined |= _draw_lines(axis, arms, loaded.lengths_shown, known, width)
+        drawn |= _draw_lines(axis, arms, loaded.lengths_shown, known, width)
         to_measure |= {at for line in known.values() if (at := line.later.measure_next) is not None}
     axes[0].set_yticks([i + 0.5 for i in range(len(arms))], names)
     judged, hatched = any(each.verdict for each in data), any(map(_hatched, data))
@@ -76,9 +83,8 @@ def _figure(loaded: Loaded, sides: Sequence[tuple[str, str]], choice: Against) -
     caption = Sentence(
         f"Speed-up over {{base}}, ± half the 95 % interval. {colours}."
         + " Rows of dense models: the alternatives of equal cost." * any(case.rung for case in arms)
-        + " Thick line: from there on it pays" * lined
-        + "; {next}" * bool(to_measure)
-        + "." * lined,
+        + "".join(f" {meaning}." for sign, meaning in _MEANINGS.items() if sign in drawn)
+        + " Next, {next}." * bool(to_measure),
         base="dense of equal cost" if choice.equal_cost else loaded.baseline,
         next=measure_next("seq_len", to_measure),
     )
@@ -148,24 +154,29 @@ def break_even_lines(loaded: Loaded, metric: str, pairs: Iterable[tuple[Case, Ca
 
 def _draw_lines(
     axis: Axes, arms: Sequence[Case], lengths: Sequence[int], known: dict[str, Line], cell_points: float
-) -> bool:
-    """Draw the lines of the arms on a map whose cells are one unit wide and high; return whether there was one."""
-    places: list[float | None] = []
+) -> set[str]:
+    """Draw the lines of the arms on a map whose cells are one unit wide and high; return what was drawn, of `_MEANINGS`."""
+    places, drawn = list[float | None](), set[str]()
     for y, case in enumerate(arms):
         line = known.get(case.arm)
         x = None if line is None else _at(line, lengths)
         places.append(x)
         if line is None:
             continue
+        if line.later.verdict == "never":
+            drawn.add("never")
+            axis.text(len(lengths) + _BESIDE, y + 0.5, "never", rotation=90, va="center", color=INK, fontsize=_SMALL)
         if x is not None:
+            drawn.add("line")
             _tick(axis, x, y, near=_to_centre(x, len(lengths)) < _HALF_WIDTH / cell_points)
         low, high = _band(line, lengths)
         if high > low:
+            drawn.add("band")
             axis.plot([low, high], [y + _BAND_AT] * 2, color=INK, linewidth=1, linestyle=(0, (2.5, 2)), clip_on=False)
     for y, (x, below) in enumerate(itertools.pairwise(places)):
         if x is not None and below is not None and _neighbours(arms[y], arms[y + 1]):
             axis.plot([x, below], [y + 1, y + 1], color=INK, linewidth=2, clip_on=False, solid_capstyle="butt")
-    return any(line.later.verdict != "not monotone" for line in known.values())
+    return drawn
 
 
 def _tick(axis: Axes, x: float, y: int, *, near: bool) -> None:
@@ -175,8 +186,8 @@ def _tick(axis: Axes, x: float, y: int, *, near: bool) -> None:
 
 
 def _to_centre(x: float, columns: int) -> float:
-    """Distance to the nearest centre of a cell; the edges of the map are near none."""
-    if x in {0, columns}:
+    """Distance to the nearest centre of a cell; the left edge of the map is near none."""
+    if x == 0:
         return math.inf
     return min(abs(x - i - 0.5) for i in range(columns))
 
@@ -189,11 +200,9 @@ def _neighbours(case: Case, other: Case) -> bool:
 
 
 def _at(line: Line, lengths: Sequence[int]) -> float | None:
-    """Where the mark stands; None where nothing is claimed."""
+    """Where the mark stands: at the left edge where it pays at every length; None where it is not claimed to pay."""
     found = line.later
-    if found.verdict in {"always", "never"}:
-        return 0.0 if found.verdict == "always" else float(len(lengths))
-    if found.verdict != "crossing":
+    if found.verdict not in {"always", "crossing"}:
         return None
     return 0.0 if found.typical.value is None else _position(found.typical.value, lengths)
 
@@ -217,8 +226,8 @@ READING = (
     "the buttons choose, divided by the time of the arm: 1.50 means that the arm does the same call in two thirds of the time, "
     "and above 1 is better. Purple is faster, orange is slower, grey is within 9 % of 1 or shows no direction, and a hatched "
     "cell is not decided, by its interval or since the machine was disturbed or not checked. The thick line is read from all "
-    "lengths together: from it on the arm pays, in typical calls and in the mean; at the left edge at every length, at the right "
-    "at none, and dashed where else it may lie (95 %)."
+    "lengths together: from it on the arm pays, in typical calls and in the mean; at the left edge at every length. It is dashed "
+    "where else it may lie (95 %). 'Never' beside a row: the arm pays at no length."
 )
 
 PANEL = Panel(

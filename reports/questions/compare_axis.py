@@ -625,13 +625,14 @@ class _Maker:
         return (exact[0], "") if exact else (None, f"{name(case)}: no case with {called} is equal in all else")
 
     def _pairs(self, comparison: Comparison, metric: Metric, base: Case) -> dict[str, dict[str, Any]]:
-        """All arms of a comparison against a baseline, one family: as `modbench report --baseline` has them."""
-        family = (comparison.label, metric.key, base.arm)
-        if family not in self._against:
-            others = [each for each in comparison.arms if each.id != base.id]
-            rows = (pair_row(self.tables, each, base, metric) for each in others)
-            self._against[family] = {row["case_id"]: comparisons.of_family(row, family, primary=True) for row in rows}
-        return self._against[family]
+        """All arms of a comparison against a baseline, in families as `modbench report --baseline` has them."""
+        key = (comparison.label, metric.key, base.arm)
+        if key not in self._against:
+            self._against[key] = {
+                case.id: comparisons.of_family(pair_row(self.tables, case, base, metric), (*key, among), primary=True)
+                for case, _, among in comparisons.against(comparison, base)
+            }
+        return self._against[key]
 
     def _judge(self, columns: Sequence[Column]) -> None:
         """Judge all rows at once; those across places among the others of their column."""

@@ -226,8 +226,10 @@ def _against(
         if not whole and counts.get(words[0]) == len(places):
             first = f"{words[0]} everywhere"
         rest = "".join(f", {word} in {{{word}}}" for word, n in counts.items() if n and word != words[0])
-        said = f"{ratio} {first}{rest}: {{ratios}}"
         counts["first"] = counts.get(words[0], len(found))
+        counts["chance"] = win_rate.by_chance(found)
+        by_chance = " (chance gives up to {chance})" * (0 < counts["first"] < len(found))
+        said = f"{ratio} {first}{rest}{by_chance}: {{ratios}}"
     doubts = win_rate.doubts(found)
     said += " (but: {doubts})" * bool(doubts) + "."
     return Sentence(said, arm=case, base=called, ratios=ratios, doubts=doubts, all=len(found), **counts)

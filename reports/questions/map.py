@@ -7,7 +7,6 @@ alternative to skipping. There is a map where losses were planned at two lengths
 from __future__ import annotations
 
 import functools
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
@@ -17,6 +16,7 @@ import pandas as pd
 from modbench.harness.core.grouped import grouped
 from modbench.harness.core.train_plan import ConfirmPlan
 from modbench.harness.domain.case import Case
+from modbench.harness.stats import effects
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value
 from modbench.reports.panel import InPlace
 from modbench.reports.questions.first_screen import described
@@ -35,13 +35,9 @@ NOT_MEASURED = "not measured at this length"
 NO_RUNG = "no dense model of equal cost is in this run"
 # What a cell says of an arm beside the dense model of equal cost, by the first time and the loss.
 Standing: TypeAlias = Literal["pays", "dense", "either", "equal", "open"]
-# What stands behind the cells that pay, each with its number.
-_OTHERS: Sequence[tuple[Standing, str]] = (
-    ("dense", "dense is better in {n}"),
-    ("either", "each is better in one of the two in {n}"),
-    ("equal", "equal in {n}"),
-    ("open", "open in {n}"),
-)
+MEMORY = "memory/peak_allocated"
+# What better and worse are called, where it is neither a time nor a loss.
+_SIDES = {MEMORY: ("smaller", "larger")}
 
 
 @dataclass(frozen=True)
@@ -137,7 +133,7 @@ class Map:
         `pays`: it is better in one of time and loss, and better or equal in the other; `dense`: the dense model is;
         `either`: each is better in one of the two.
         """
-        words = {self._word(self.cell(case, length, each, equal_cost=True)) for each in self.deciding}
+        words = {self.word(self.cell(case, length, each, equal_cost=True)) for each in self.deciding}
         if words == {"better", "worse"}:
             return "either"
         if words <= {"better", "equivalent"}:
@@ -146,9 +142,9 @@ class Map:
 
     def needed(self, found: Finding) -> int | None:
         """Return how many seeds would tell a loss from that of the dense model, where it is open."""
-        return found.needed if self._word(found) == "inconclusive" else None
+        return found.needed if self.word(found) == "inconclusive" else None
 
-    def _word(self, found: Finding) -> str | None:
+    def word(self, found: Finding) -> str | None:
         """Return a verdict; a loss whose interval lies within `LOSS_MARGIN` is equivalent."""
         ends = found.typical.ends
         if found.metric == self.loss.metric and found.verdict is not None and ends is not None:
@@ -178,71 +174,76 @@ def of(loaded: Loaded) -> Map | None:
 
 
 def answer(loaded: Loaded) -> Iterator[Value]:
-    """Yield which capacity pays at which length over dense of equal cost, and what is found over the same shape."""
+    """Yield what is found over dense of equal cost, and which capacity pays there at which length; then over the same shape."""
     made = of(loaded)
     if made is None:
         return
     claims = loaded.suite.claims
     if made.ladder and claims:
-        yield _pays(made)
-    found = [each for each in (_best(made, quantity) for quantity in made.deciding) if each is not None]
+        yield _at_equal_cost(made)
+    found = [each for each in (_span(made, quantity) for quantity in made.deciding) if each is not None]
     if found:
         words = "Against {base}: {found}" + ", without a verdict" * (not claims) + "."
-        yield Sentence(words, base=described(made.base), found=Listed(found, "; "))
+        yield Sentence(words, base=described(made.base), found=Listed(found))
 
 
-def _pays(made: Map) -> Sentence:
-    """Say at which lengths which arms pay over the dense models of equal cost; lengths with the same arms stand together."""
-    arms = made.compared(equal_cost=True)
-    standings = {(case.arm, length): made.standing(case, length) for case in arms for length in made.lengths}
-    at = grouped(
-        (tuple(each.arm for each in arms if standings[each.arm, length] == "pays"), length) for length in made.lengths
+def _at_equal_cost(made: Map) -> Sentence:
+    """Say in how many cells arms are better and worse than dense of equal cost, and at which lengths which pay over it.
+
+    What chance gives is named where times or losses do not agree in all cells.
+    """
+    arms, memory = made.compared(equal_cost=True), [each for each in made.counts if each.metric == MEMORY]
+    words = {each.metric: _verdicts(made, each) for each in (*made.deciding, *memory)}
+    said = [_counted_cells(each, words[each.metric]) for each in made.deciding if words[each.metric]]
+    unlike = any(len(set(words[each.metric])) > 1 for each in made.deciding)
+    by_arms = grouped(
+        (those, length)
+        for length in made.lengths
+        if (those := tuple(short(case) for case in arms if made.standing(case, length) == "pays"))
     )
-    named, counts = {case.arm: case for case in made.arms}, Counter(standings.values())
-    parts = [
-        Sentence(
-            "at {lengths} {arms}",
-            lengths=Sentence("T = {lengths}", lengths=Listed(lengths, last=" and ")),
-            arms=Listed([short(named[arm]) for arm in those], last=" and ") if those else "none",
-        )
-        for those, lengths in at.items()
+    pays = [
+        Sentence("at T = {lengths} ({arms})", lengths=Listed(lengths, last=" and "), arms=Listed(those))
+        for those, lengths in by_arms.items()
     ]
-    others = [Sentence(words, n=counts[word]) for word, words in _OTHERS if counts[word]]
-    where = (
-        ": {parts} ({n} of {all} cells" + "; {others}" * bool(others)
-        if counts["pays"]
-        else ", in none of {all} cells ({others}"
-    )
     return Sentence(
-        "Skipping pays over dense of equal cost, in {costs}" + where + ").",
-        costs=Listed([*(f"{each.title} time" for each in made.times[:1]), "loss"], last=" and "),
-        parts=Listed(parts, "; "),
-        n=counts["pays"],
-        all=len(standings),
-        others=Listed(others),
+        "Of {all} cells against equal-cost dense: {said}"
+        + " (chance gives up to {chance})" * unlike
+        + ", {memory}" * bool(memory)
+        + "; skipping pays {where}.",
+        all=len(arms) * len(made.lengths),
+        said=Listed(said),
+        chance=effects.by_chance(len(made.lengths)),
+        memory=Listed([_counted_cells(each, words[each.metric]) for each in memory]),
+        where=Listed(pays, "; ") if pays else "in none",
     )
 
 
-def _best(made: Map, quantity: Quantity) -> Sentence | None:
-    """Say between what all cells lie over the baseline, and which arm is best by the estimates, if at every length."""
-    best, values = dict[str, Case](), list[float]()
-    for length in made.lengths:
-        cells = (made.cell(case, length, quantity, equal_cost=False) for case in made.arms)
-        known = [(each.typical.value, each.case) for each in cells if each.typical.value is not None]
-        values += (value for value, _ in known)
-        if known:
-            _, case = (min if quantity.loss else max)(known, key=lambda each: each[0])
-            best[case.arm] = case
+def _verdicts(made: Map, quantity: Quantity) -> list[str]:
+    """Return the verdicts of all cells over dense of equal cost, where there is one."""
+    every = (made.cell(case, at, quantity, equal_cost=True) for case in made.arms for at in made.lengths)
+    return [word for each in every if (word := made.word(each)) is not None]
+
+
+def _counted_cells(quantity: Quantity, verdicts: Sequence[str]) -> Sentence:
+    """Say how many are better and worse: `forward slower in 16`, `loss better in 3, worse in 1`."""
+    better, worse = _SIDES.get(quantity.metric, ("better", "worse") if quantity.loss else ("faster", "slower"))
+    counts = [(word, verdicts.count(verdict)) for word, verdict in ((better, "better"), (worse, "worse"))]
+    said = [Sentence(f"{word} in {{n}}", n=n) for word, n in counts if n]
+    title = quantity.title.partition(",")[0].removeprefix("peak ")
+    return Sentence("{title} {said}", title=title, said=Listed(said or [f"{better} in none"]))
+
+
+def _span(made: Map, quantity: Quantity) -> Sentence | None:
+    """Say between what all cells lie over the baseline."""
+    cells = (made.cell(case, at, quantity, equal_cost=False) for case in made.arms for at in made.lengths)
+    values = [each.typical.value for each in cells if each.typical.value is not None]
     if not values:
         return None
     if quantity.loss:
-        words, of, kind, unit = "loss {span} {of}, lowest", quantity.loss.unit, "difference", quantity.loss.base
+        words, of, kind, unit = "loss {span} {of}", quantity.loss.unit, "difference", quantity.loss.base
     else:
-        words, of, kind, unit = "{of} {span}, fastest", quantity.title, "ratio", "s"
-    arms = [*best.values()]
-    span = Estimate(None, min(values), max(values), kind=kind, unit=unit)  # type: ignore[arg-type]
-    words = words + " {arm}" if len(arms) == 1 else words.partition(",")[0]
-    return Sentence(words, of=of, span=span, arm=short(arms[0]))
+        words, of, kind, unit = "{of} {span}", quantity.title, "ratio", "s"
+    return Sentence(words, of=of, span=Estimate(None, min(values), max(values), kind=kind, unit=unit))  # type: ignore[arg-type]
 
 
 # --- tables

@@ -280,7 +280,7 @@ def _undecided(family: dict[int, Estimates], i: int, margin: float) -> Value:
     """Why a row is undecided, and what would decide it."""
     effect, p = family[i].typical, family[i].p
     if effect.excludes_0 and p is not None and p > 1 - effects.LEVEL:
-        words = "not significant among {n} rows (Benjamini-Hochberg p {p}): select fewer, or take more --launches"
+        words = "not significant among {n} rows (Holm p {p}): select fewer, or take more --launches"
         return Sentence(words, n=len(family), p=Estimate(p, kind="p"))
     needed = sample_size.to_decide(effect, margin)
     if needed is None:

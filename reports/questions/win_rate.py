@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from modbench.harness.core.labels import OF_WORK, Label
 from modbench.harness.domain.case import Case
+from modbench.harness.stats import effects
 from modbench.reports.model import MIRRORED, Estimate, Finding, Listed, PlaceAmong, Sentence, Value
 from modbench.reports.tables.findings import between, labels_of
 from modbench.reports.tables.load import Loaded
@@ -73,7 +74,7 @@ def sentence(found: Sequence[Finding], subject: Value = "", pronoun: str = "") -
         said = "no time was measured" if ratios is None else "{ratios}, without a verdict"
         return Sentence(f"{{subject}}: {said}" if subject else said, subject=subject, ratios=ratios)
     won = [each for each in found if each.verdict == "better"]
-    listed = 0 < len(won) <= MOST_LISTED and len(found) > len(won)
+    unlike = 0 < len(won) < len(found)
     counts = [(word, sum(each.verdict == verdict for each in found)) for verdict, word in WORDS.items()]
     numbers = [each.typical.value for each in found]
     counts.append(("without a verdict", sum(each.verdict is None and each.typical.value is not None for each in found)))
@@ -83,8 +84,9 @@ def sentence(found: Sequence[Finding], subject: Value = "", pronoun: str = "") -
     return Sentence(
         ("{subject} " + pronoun) * bool(subject)
         + "pays in {won} of {all}"
-        + " ({where})" * listed
+        + " ({where})" * (unlike and len(won) <= MOST_LISTED)
         + ", {rest}" * bool(rest)
+        + " (chance gives up to {chance})" * unlike
         + "; ratio {ratios}"
         + " (but: {doubts})" * bool(doubted),
         subject=subject,
@@ -92,9 +94,15 @@ def sentence(found: Sequence[Finding], subject: Value = "", pronoun: str = "") -
         all=len(found),
         where=Listed([_named(each, found) for each in won]),
         rest=Listed(rest),
+        chance=by_chance(found),
         ratios=ratios,
         doubts=doubted,
     )
+
+
+def by_chance(found: Sequence[Finding]) -> int:
+    """Return in how many of these places chance alone gives a verdict in one direction, at most."""
+    return effects.by_chance(sum(each.verdict is not None for each in found))
 
 
 def all_in_short(found: Sequence[Finding]) -> bool:

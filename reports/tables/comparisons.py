@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import pandas as pd
 
 from modbench.harness.core import labels
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.labels import Label
-from modbench.harness.domain.case import Case, Comparison
+from modbench.harness.domain.case import Case, Comparison, Rung
 from modbench.harness.domain.notes import FitNotes, MemoryNotes, TrainNotes
 from modbench.harness.planning.plan import Plan
 from modbench.harness.roofline.table import ROUTED_BIAS, SHORT
@@ -321,8 +320,10 @@ COMPARISONS = [
 ]
 # Rows of all pairs up to which they are made unasked.
 MOST_PAIRS = 5000
-# Rungs of the dense ladder with the arms that they were solved for; None: all pairs.
-Targets: TypeAlias = "AbstractSet[tuple[str, str]] | None"
+# Which pairs of a metric at a place are judged together: arms against the report's baseline, matched baselines against it, arms
+# against the matched baselines that were solved for them, and all others.
+Among: TypeAlias = Literal["arms", "matched", "equal cost", "others"]
+PRIMARY: tuple[Among, Among] = ("arms", "matched")
 # More columns, which only the page shows.
 MORE = (
     *("clean_ratio", "disturbed", "p_adjusted", "primary", "twin", "needed"),
@@ -331,23 +332,25 @@ MORE = (
 )
 
 
-def targets_of(plan: Plan, *, all_pairs: bool) -> Targets:
-    """Return what `pairs` asks for: None where all pairs are made."""
+def all_pairs_of(plan: Plan) -> bool:
+    """Return whether any two arms are compared, unless more is asked for."""
     rows = sum(len(each.metrics) * len(each.arms) * (len(each.arms) - 1) // 2 for each in plan.comparisons)
     # A sweep over sizes compares the step times of any two of them.
-    if all_pairs or plan.suite.isoflop is not None or rows <= MOST_PAIRS:
-        return None
-    return {(rung.arm, rung.target) for rung in plan.ladder}
+    return plan.suite.isoflop is not None or rows <= MOST_PAIRS
 
 
-def rows_of(tables: Tables, comparison: Comparison, targets: Targets) -> list[dict[str, Any]]:
+def rows_of(tables: Tables, comparison: Comparison, *, all_pairs: bool) -> list[dict[str, Any]]:
     """Return the rows of one comparison, without verdicts."""
+    found = [*pairs(comparison, tables.baseline_of(comparison), tables.plan.ladder, all_pairs=all_pairs)]
     return [
         of_family(
-            pair_row(tables, case, baseline, tables.metrics[key]), (comparison.label, key, primary), primary=primary
+            pair_row(tables, case, baseline, tables.metrics[key]),
+            (comparison.label, key, among),
+            primary=among in PRIMARY,
+            other=among == "others",
         )
         for key in comparison.metrics
-        for case, baseline, primary in pairs(comparison, tables.baseline_of(comparison), targets)
+        for case, baseline, among in found
     ]
 
 
@@ -390,29 +393,41 @@ def deciding(rows: pd.DataFrame) -> pd.DataFrame:
     return made
 
 
-def of_family(row: dict[str, Any], family: Hashable, *, primary: bool, twin: bool = False) -> dict[str, Any]:
+def of_family(
+    row: dict[str, Any], family: Hashable, *, primary: bool, other: bool = False, twin: bool = False
+) -> dict[str, Any]:
     """Add to a row what it is judged with."""
     if row.get("evidence") is not None:
-        row["evidence"] = replace(row["evidence"], family=family, other=not primary and not twin)
+        row["evidence"] = replace(row["evidence"], family=family, other=other)
     return row | {"primary": primary, "twin": twin}
 
 
-def pairs(comparison: Comparison, baseline: Case, targets: Targets = None) -> Iterator[tuple[Case, Case, bool]]:
-    """Yield (case, baseline, whether it is the report's): every arm against that baseline, then every other pair once.
+def pairs(
+    comparison: Comparison, baseline: Case, ladder: Sequence[Rung], *, all_pairs: bool = True
+) -> Iterator[tuple[Case, Case, Among]]:
+    """Yield (case, baseline, what it is judged among): every arm against the report's baseline, then every other pair once.
 
     Args:
         comparison: the arms.
         baseline: the report's.
-        targets: rungs of the dense ladder with the arms that they were solved for: of the other pairs only these and those
-            with the anchor; None: all.
+        ladder: the matched baselines, with the arms that they were solved for.
+        all_pairs: whether any two arms are compared; else of the other pairs only those of `ladder` and those with the anchor.
     """
-    others = [case for case in comparison.arms if case.arm != baseline.arm]
-    yield from ((case, baseline, True) for case in others)
-    if targets is None:
-        yield from ((case, earlier, False) for i, case in enumerate(others) for earlier in others[:i])
-        return
-    anchor, rungs = comparison.arms[0], [case for case in others if any(case.arm == rung for rung, _ in targets)]
+    yield from against(comparison, baseline)
+    others, anchor = [case for case in comparison.arms if case.arm != baseline.arm], comparison.arms[0]
+    solved = {frozenset((rung.arm, rung.target)) for rung in ladder}
     for i, case in enumerate(others):
-        earlier = [anchor] if i and anchor.arm != baseline.arm else []
-        earlier += [rung for rung in rungs if (rung.arm, case.arm) in targets and rung is not anchor]
-        yield from ((case, each, False) for each in earlier)
+        for earlier in others[:i]:
+            matched = frozenset((case.arm, earlier.arm)) in solved
+            if all_pairs or matched or earlier is anchor:
+                yield case, earlier, "equal cost" if matched else "others"
+
+
+def against(comparison: Comparison, baseline: Case) -> Iterator[tuple[Case, Case, Among]]:
+    """Yield (case, baseline, what it is judged among) of every other arm.
+
+    Matched baselines are smaller on purpose: among the arms, their differences would lower the bar for those of arms.
+    """
+    for case in comparison.arms:
+        if case.arm != baseline.arm:
+            yield case, baseline, "matched" if case.rung else "arms"

@@ -412,12 +412,12 @@ def load_all(folders: Iterable[str], title: Mapping[str, str]) -> list[Loaded]:
 
 def tables_of(tables: Tables, *, all_pairs: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return `cases.csv` and `comparisons.csv`, comparison by comparison: both start from the same block effects."""
-    targets = comparisons.targets_of(tables.plan, all_pairs=all_pairs)
+    all_pairs = all_pairs or comparisons.all_pairs_of(tables.plan)
     rows: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
     for comparison in tables.plan.comparisons:
         with memo.remembering():
             rows[0].extend(cases.rows_of(tables, comparison))
-            rows[1].extend(comparisons.rows_of(tables, comparison, targets))
+            rows[1].extend(comparisons.rows_of(tables, comparison, all_pairs=all_pairs))
     return cases.case_table(tables, rows[0]), comparisons.comparison_table(tables, rows[1])
 
 

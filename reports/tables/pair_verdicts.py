@@ -1,8 +1,9 @@
 """Verdicts on pairs: each row's effects become a word, among the other rows of its family; and where verdicts are withheld.
 
 A family holds the arms against the report's baseline, for one metric at one place. Whether an arm is told from its baseline then
-does not depend on other lengths, other metrics or pairs that no reader asked about. The other pairs of the same metric and place
-are a second family, and a row of it says so.
+does not depend on other lengths, other metrics or pairs that no reader asked about. Matched baselines against the report's are a
+family of their own, since they differ from it on purpose; so are the arms against their matched baselines, and all other pairs,
+whose rows say so. Which pair belongs where: `comparisons.pairs`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Evidence:
         disturbed: what may have disturbed the two.
         better: for a difference without a ratio, which direction is better; None for a ratio.
         family: rows with the same value are judged together.
-        other: whether the pair is not one against the report's baseline.
+        other: whether the pair is neither one against the report's baseline nor one of equal cost.
     """
 
     effect: Effect
@@ -131,7 +132,7 @@ def _judge_ratio(
     elif found.word != found.typical:
         more.append(f"a typical call is {WORDS[found.typical]}, the mean {WORDS.get(found.mean or '', 'undecided')}")
     if evidence.other and found.word != "inconclusive":
-        more.append("not a pair against the report's baseline: judged in a family of its own")
+        more.append("neither against the report's baseline nor of equal cost: judged in a family of its own")
     row["reason"] = joined_reasons([row["reason"], found.reason, *more])
 
 
@@ -148,7 +149,7 @@ def _among(clock: Estimates, family: int) -> str | None:
     """Say that an effect whose interval excludes none is not significant in its family; None where the interval includes none."""
     if clock.p is None or not clock.typical.excludes_0:
         return None
-    words = "not significant among {n} comparisons (Benjamini-Hochberg p {p})"
+    words = "not significant among {n} comparisons (Holm p {p})"
     return plain(Sentence(words, n=family, p=Estimate(clock.p, kind="p")))
 
 

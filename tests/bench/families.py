@@ -1,42 +1,158 @@
-"""Does a verdict depend on an arm's neighbours? A true +3 % alone, and beside seven arms equal to the anchor.
+"""Does a verdict depend on an arm's neighbours, and how often is one given where nothing differs?
 
-    python tests/bench/families.py
+    python tests/bench/families.py                # a true +3 % alone, and beside seven arms equal to the anchor
+    python tests/bench/families.py --maps 4000    # maps of capacity and length where no capacity differs from its baseline
 
-All arms share their anchor, so pairs depend on each other. Prints a Markdown table for docs/method-verdicts.md.
+All arms share their anchor, so pairs depend on each other. Prints Markdown tables for docs/method-verdicts.md. The map is that of
+the suite `map`: at each length four capacities and the four dense models of equal cost, which differ from dense of the same shape
+and from each other. What is planted is judged as a report judges it.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import math
 import random
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
+import numpy as np
 from simulate import World, pairs, words
 
+from modbench.harness.core.contracts import Text
+from modbench.harness.domain.case import Comparison
+from modbench.harness.planning.load_suite import load_suite
+from modbench.harness.planning.plan import Plan, make_plan
+from modbench.harness.stats import effects
+from modbench.reports.tables import comparisons, pair_verdicts
+from modbench.reports.tables.pair_verdicts import Evidence
+
 SIZES = ((3, 20), (5, 8), (10, 6))
+MARKS = ("better", "worse", "different")
+MOST_LENGTHS = 40
 
 
 def told_apart(world: World, neighbours: int, repeats: int, seed: int = 0) -> tuple[float, float, float]:
-    """Share of runs that tell a true +3 % apart, share that call it worse, and the false discovery rate."""
+    """Share of runs that tell a true +3 % apart, share that call it worse, and share with a false mark on a neighbour."""
     rng = random.Random(seed)
-    told = worse = 0
-    false_shares = []
+    told = worse = false = 0
     for _ in range(repeats):
         said = words(pairs(world, [1.03, *[1.0] * neighbours], rng))
-        claims = [word in {"better", "worse", "different"} for word in said]
+        claims = [word in MARKS for word in said]
         told += claims[0]
         worse += said[0] == "worse"
-        false_shares.append(sum(claims[1:]) / max(1, sum(claims)))
-    return told / repeats, worse / repeats, sum(false_shares) / repeats
+        false += any(claims[1:])
+    return told / repeats, worse / repeats, false / repeats
+
+
+# --- maps in which nothing differs
+
+Side: TypeAlias = Literal["same shape", "equal cost"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is planted in a map.
+
+    Attributes:
+        values: of an arm at a length: seeds of a loss, or launches of a time.
+        sd: of a value, beyond what all arms of a seed or launch share.
+        apart: how far a dense model of equal cost lies from dense of the same shape, and from the next one.
+        ratio: whether it is judged as a time is.
+    """
+
+    values: int
+    sd: float
+    apart: float
+    ratio: bool
+
+
+KINDS = {"loss, 5 seeds": Kind(5, 0.02, 0.1, ratio=False), "time, 12 launches": Kind(12, 0.03, 0.1, ratio=True)}
+
+
+@functools.cache
+def planned() -> Plan:
+    """The plan of the suite `map`."""
+    return make_plan(
+        load_suite("map"), device="cpu", text=Text("t", b"some words " * 50_000, b"words " * 9500, "c0ffee")
+    )
+
+
+def marks(plan: Plan, comparison: Comparison, side: Side, kind: Kind, rng: random.Random) -> list[int]:
+    """Plant one grid point of a map where no capacity differs from its baseline.
+
+    Returns:
+        Of each capacity 1 for a mark upwards, -1 for one downwards, 0 for none.
+    """
+    beside = {rung.target: rung.arm for rung in plan.ladder}
+    smaller = {arm: kind.apart * (1 + number) for number, arm in enumerate(dict.fromkeys(beside.values()))}
+    truth = {case.arm: smaller.get(case.arm, 0.0) for case in comparison.arms}
+    if side == "equal cost":
+        truth |= {arm: smaller[rung] for arm, rung in beside.items()}
+    values = {arm: [mean + rng.gauss(0, kind.sd) for _ in range(kind.values)] for arm, mean in truth.items()}
+    baseline, found = comparison.arms[0], dict[tuple[str, str], dict[str, Any]]()
+    for case, other, among in comparisons.pairs(comparison, baseline, plan.ladder):
+        effect = effects.over_launches([a - b for a, b in zip(values[case.arm], values[other.arm], strict=True)])
+        evidence = Evidence(effect, better=None if kind.ratio else "higher")
+        row = {"metric": "planted", "reason": None, "labels": None, "evidence": evidence, "upwards": effect.value > 0}
+        found[case.arm, other.arm] = comparisons.of_family(row, among, primary=among in comparisons.PRIMARY)
+    pair_verdicts.judge([*found.values()], plan.suite.margin, claims=True)
+    rows = (found[arm, baseline.arm if side == "same shape" else rung] for arm, rung in beside.items())
+    return [(1 if row["upwards"] else -1) if row["verdict"] in MARKS else 0 for row in rows]
+
+
+class Found(NamedTuple):
+    """Shares among maps in which no capacity differs from its baseline.
+
+    Attributes:
+        points: of grid points with a mark.
+        maps: of maps with a mark.
+        more: of maps with more marks upwards than `effects.by_chance` says; the largest over maps of 1 to `MOST_LENGTHS` lengths.
+    """
+
+    points: float
+    maps: float
+    more: float
+
+
+def false_marks(side: Side, kind: Kind, maps: int, seed: int = 0) -> Found:
+    """Shares of grid points and maps with a false mark, among so many planted maps of the suite `map`."""
+    plan, rng = planned(), random.Random(seed)
+    lengths = [each for each in plan.comparisons if "loss/val" in each.metrics]
+    points = some = 0
+    upwards = [0] * 5  # grid points by their marks upwards, of four capacities
+    for _ in range(maps):
+        found = [marks(plan, length, side, kind, rng) for length in lengths]
+        points += sum(map(any, found))
+        some += any(map(any, found))
+        for point in found:
+            upwards[point.count(1)] += 1
+    n = maps * len(lengths)
+    return Found(points / n, some / maps, max(_more([count / n for count in upwards])))
+
+
+def _more(upwards: Sequence[float]) -> Iterator[float]:
+    """Of maps of 1, 2, … lengths the share with more marks than chance is said to give, by the distribution at a grid point."""
+    marks = [1.0]
+    for lengths in range(1, MOST_LENGTHS + 1):
+        marks = [*np.convolve(marks, upwards)]
+        yield sum(marks[effects.by_chance(lengths) + 1 :])
 
 
 def main() -> None:
-    """Print shares by allocation."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print shares by allocation, or of maps."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=1000)
-    repeats = parser.parse_args().repeats
+    parser.add_argument("--maps", type=int, default=0)
+    options = parser.parse_args()
+    (_print_maps if options.maps else _print_neighbours)(options.maps or options.repeats)
+
+
+def _print_neighbours(repeats: int) -> None:
     print(
-        "| launches x rounds, launch sd 0.5 % | told apart alone | beside seven equal | worse alone / beside | false |"
+        "| launches x rounds, launch sd 0.5 % | told apart alone | beside seven equal | worse alone / beside | any false mark |"
     )
     print("| --- | --- | --- | --- | --- |")
     for launches, rounds in SIZES:
@@ -46,6 +162,20 @@ def main() -> None:
             f"| {launches} x {rounds} | {alone[0]:.2f} | {beside[0]:.2f} | {alone[1]:.2f} / {beside[1]:.2f} | {beside[2]:.3f} |",
             flush=True,
         )
+
+
+def _print_maps(maps: int) -> None:
+    print(
+        "| planted, no capacity differs | over dense of | a mark at a grid point | in a map | more marks upwards than said |"
+    )
+    print("| --- | --- | --- | --- | --- |")
+    for name, kind in KINDS.items():
+        for side in get_args(Side):
+            found = false_marks(side, kind, maps)
+            counts = maps * len(planned().suite.grid.seq_len), maps, maps
+            errors = [math.sqrt(share * (1 - share) / n) for share, n in zip(found, counts, strict=True)]
+            shares = " | ".join(f"{share:.3f} ± {error:.3f}" for share, error in zip(found, errors, strict=True))
+            print(f"| {name} | {side} | {shares} |", flush=True)
 
 
 if __name__ == "__main__":

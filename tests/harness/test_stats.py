@@ -17,6 +17,7 @@ from modbench.harness.stats.block_effects import differences
 from modbench.harness.stats.effects import (
     Effect,
     adjusted,
+    by_chance,
     input_spread,
     median_interval,
     over_launches,
@@ -232,11 +233,21 @@ def test_the_printed_mde_is_what_80_percent_of_repetitions_find() -> None:
     assert told / 4000 == pytest.approx(0.8, abs=0.03)
 
 
-def test_benjamini_hochberg_by_hand() -> None:
-    """Four p-values 0.01, 0.02, 0.03, 0.5: adjusted 0.04, 0.04, 0.04, 0.5 (p n / rank, made monotone from above)."""
+def test_holm_by_hand() -> None:
+    """Four p-values 0.01, 0.02, 0.03, 0.5: adjusted 0.04, 0.06, 0.06, 0.5 (times what is left, made monotone from below)."""
     found = adjusted({3: 0.01, 1: 0.02, 2: 0.03, 0: 0.5})
-    assert found == {3: pytest.approx(0.04), 1: pytest.approx(0.04), 2: pytest.approx(0.04), 0: pytest.approx(0.5)}
+    assert found == {3: pytest.approx(0.04), 1: pytest.approx(0.06), 2: pytest.approx(0.06), 0: pytest.approx(0.5)}
+    assert adjusted({0: 0.6, 1: 0.7}) == {0: 1.0, 1: 1.0}
     assert adjusted({}) == {}
+
+
+@pytest.mark.parametrize("families", [1, 2, 4, 6, 7, 16, 40])
+def test_what_chance_gives_is_a_quantile_of_the_binomial_distribution(families: int) -> None:
+    assert by_chance(families) == scipy_stats.binom.ppf(0.99, families, 0.025)
+
+
+def test_chance_gives_nothing_where_nothing_was_judged() -> None:
+    assert by_chance(0) == 0
 
 
 def test_a_finding_that_the_list_does_not_let_stand_is_inconclusive() -> None:

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import planted
 import pytest
+from panels_of import drawn
 from planted import planted_suite, stored
 
 from modbench.harness.core.labels import Label
@@ -126,6 +128,22 @@ def test_an_arm_in_doubt_has_no_claim(crossing: Path) -> None:
     assert mine.outcome.isna().all()
     assert set(mine.labels) == set(mine.reason.str.removeprefix("in doubt: ")) == {str(Label.FASTER)}
     assert table_of(loaded)["MoD 0.125"] == ["?", "?"]
+
+
+def test_an_arm_that_never_pays_has_a_word_and_no_line(crossing: Path) -> None:
+    """MoE pays at no length: nothing is drawn at the right edge, where a line would say that it pays from there on."""
+    loaded = load(crossing / "run")
+    (drawing,) = (each for each in drawn(speedup_map, loaded) if each.name == "map")
+    (axis,) = drawing.figure.axes
+    (never,) = (text for text in axis.texts if text.get_text() == "never")
+    rows = [label.get_text() for label in axis.get_yticklabels()]
+    row = rows.index("MoE")
+    assert never.get_position() > (len(LENGTHS), row)
+    assert never.get_position()[1] == row + 0.5
+    thick = [np.asarray(line.get_xydata()) for line in axis.lines if line.get_linestyle() == "-"]
+    assert all(line[:, 0].max() < len(LENGTHS) for line in thick)
+    assert {rows[int(line[0, 1])] for line in thick} == {"MoD 0.125", "MoD 0.5"}
+    assert "Never: it pays at no length." in plain(drawing.caption)
 
 
 def test_against_another_baseline_the_line_is_mirrored(crossing: Path) -> None:

@@ -15,6 +15,7 @@ from modbench.harness.core.contracts import Text
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan
+from modbench.harness.stats.effects import by_chance
 from modbench.reports.figures.style import MAP
 from modbench.reports.page import render
 from modbench.reports.panels import map as panel
@@ -46,8 +47,29 @@ def test_a_capacity_pays_where_it_was_planted_to(made: Map) -> None:
     standings = {(case.arm, length): made.standing(case, length) for case in made.arms for length in made.lengths}
     assert standings == {(LOW, SHORT): "dense", (LOW, LONG): "pays", (HIGH, SHORT): "dense", (HIGH, LONG): "dense"}
     pays: Any = next(iter(capacity_map.answer(made.loaded)))
-    assert (pays.given["n"], pays.given["all"]) == (1, 4)
-    assert plain(pays.given["parts"]) == f"at T = {SHORT} none; at T = {LONG} MoD {CAPACITIES[0]}"
+    assert plain(pays.given["where"]) == f"at T = {LONG} (MoD {CAPACITIES[0]})"
+
+
+def test_the_answer_counts_time_loss_and_memory_beside_what_chance_gives(made: Map, tmp_path: Path) -> None:
+    """Time is worse in three cells of four, the loss better in one, as planted; memory grows with the number of the arm."""
+    over_cost = plain(next(iter(capacity_map.answer(made.loaded))))
+    assert over_cost == (
+        f"Of 4 cells against equal-cost dense: forward faster in 1, slower in 3, loss better in 1 (chance gives up to "
+        f"{by_chance(len(LENGTHS))}), memory larger in 4; skipping pays at T = {LONG} (MoD {CAPACITIES[0]})."
+    )
+    # Where all cells agree, chance is no matter.
+    losses = {case.id: 2.0 for case in made.loaded.plan.cases}
+    grid = {
+        (case.arm, each, case.place.seq_len): 0.8 if case.rung else 1.0
+        for case in made.loaded.plan.cases
+        for each in ("forward", "train_step")
+    }
+    quiet = load(map_run(tmp_path, losses=losses, grid=grid))
+    said = plain(next(iter(capacity_map.answer(quiet))))
+    assert said.startswith(
+        "Of 4 cells against equal-cost dense: forward slower in 4, loss better in none, memory larger in 4;"
+    )
+    assert said.endswith("skipping pays in none.")
 
 
 def test_the_reading_names_the_margin_of_a_loss() -> None:
