@@ -11,7 +11,7 @@ import argparse
 import math
 import random
 from dataclasses import replace
-from statistics import median
+from statistics import NormalDist, median
 
 from simulate import World, covered, launch, lognormal_costs, pairs
 
@@ -54,6 +54,15 @@ def sized(world: World, launches: int, rounds: int) -> World:
     return replace(world, launches=launches, rounds=rounds, costs=costs)
 
 
+def as_one_list(launches: int, rounds: int, launch_sd: float = 0.013, block_sd: float = 0.01) -> float:
+    """Share of 95 % intervals that would hold the truth if the blocks of all launches were one list (normal, many blocks)."""
+    blocks = launches * rounds
+    claimed = math.hypot(launch_sd, block_sd) / math.sqrt(blocks)
+    true = math.sqrt(launch_sd**2 / launches + block_sd**2 / blocks)
+    normal = NormalDist()
+    return 2 * normal.cdf(normal.inv_cdf(0.975) * claimed / true) - 1
+
+
 def main() -> None:
     """Print coverage by world and allocation."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -64,6 +73,8 @@ def main() -> None:
     for name, world in WORLDS.items():
         found = (shares(sized(world, *size), repeats) for size in SIZES)
         print(f"| {name} |", " | ".join(f"{typical:.3f} / {mean:.3f}" for typical, mean in found), "|", flush=True)
+    sizes = ((3, 20), *SIZES)
+    print("as one list:", ", ".join(f"{n} launches x {r} {as_one_list(n, r):.2f}" for n, r in sizes))
 
 
 if __name__ == "__main__":
