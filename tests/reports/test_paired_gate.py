@@ -138,6 +138,17 @@ def test_what_one_side_lacks_is_as_between_stored_runs(tmp_path: Path) -> None:
     assert (words(new)["mod[c0.5"], new.verdict) == ("not compared", "pass")
 
 
+def test_a_base_that_fails_in_every_case_is_said(tmp_path: Path) -> None:
+    """Of two builds, which one run prepares; where others of its cases have a time, these are judged."""
+    fails = {"fails": "dense"}
+    alone = looked(made(tmp_path / "alone", 1, places=("both",), first=fails))
+    assert "the first side fails: failed: error: planted failure" in plain(alone.base_fails)
+    assert not alone.compared
+    both = looked(made(tmp_path / "both", 5, first=fails))
+    assert plain(both.base_fails)
+    assert both.compared
+
+
 def test_the_clock_is_chosen_by_what_was_disturbed(tmp_path: Path) -> None:
     """A busy machine is judged by CPU time, where that stands for the work; else it cannot tell."""
     busy = {"waits": EVERY_ARM}
