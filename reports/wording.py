@@ -151,11 +151,11 @@ _OF_RUNS = {
     "not worse": "≥ not worse",
     "not better": "≤ not better",
     "cannot tell": "? cannot tell",
+    "not alternated": "· not alternated",
     "not compared": "· not compared",
     "new": "+ new",
     "missing": "– missing",
 }
-_TIMES_OF_RUNS = _OF_RUNS | {"not worse": "≥ not slower", "not better": "≤ not faster"}
 # Timed workloads by metric, in the order of the page: those of single calls, which figures have along the length.
 TIMED = {
     "latency/forward": "forward pass",
@@ -181,5 +181,5 @@ MATCHED = {
 
 def verdict_words(verdict: object, unit: str) -> str:
     """Return a verdict as a glyph and a word, or `no claim`; times are faster or slower, all else better or worse."""
-    table = TIME_WORDS | _TIMES_OF_RUNS if unit == "s" else PLAIN_WORDS | _OF_RUNS
+    table = (TIME_WORDS if unit == "s" else PLAIN_WORDS) | _OF_RUNS
     return table.get(verdict, "no claim") if isinstance(verdict, str) else "no claim"

@@ -19,6 +19,7 @@ from modbench.harness.process.graceful_stop import CannotWrite, DeviceLost, Stop
 
 # Exit code after Ctrl-C where there was nothing to keep, as shells have it.
 INTERRUPTED = 130
+BUG = "this is a bug in modbench"
 
 
 def remark(said: str) -> None:
@@ -60,7 +61,7 @@ def message_and_code(error: BaseException) -> tuple[str, int]:
         case CannotWrite():
             return _system_error(error.__cause__ if isinstance(error.__cause__, OSError) else OSError(str(error)))
     traceback.print_exception(error)
-    return "this is a bug in modbench; the lines above say where.", 3
+    return f"{BUG}; the lines above say where.", 3
 
 
 def code_of_unit(error: BaseException) -> int:

@@ -98,7 +98,7 @@ def _by_clock(tables: Tables, case: Case, baseline: Case, metric: Metric, column
 def _between(case: Effect, baseline: Effect) -> Effect:
     """Two independent effects, the first minus the second (Welch-Satterthwaite)."""
     n = min(case.n, baseline.n)
-    change = welch(case, baseline, 0.0)
+    change = welch(case, baseline)
     if change is None:
         return Effect(case.value - baseline.value, n=n, reason=Reason("few_launches_of_each"))
     half95, power = (float(special.stdtrit(change.df, share)) * change.se for share in (0.975, POWER))

@@ -2,8 +2,8 @@
 
 What is compared with what, and when a change counts, are the gate's rules. A gate asks one question, whether the new run is
 worse; here it is asked in both directions, so that neither run is favoured: a case is *better* where the gate would call the
-first run worse than this one, and *equivalent* where it passes both ways. In what runs differ besides their numbers (machine,
-versions, code, suite) is named first.
+first run worse than this one, and *equivalent* where it passes both ways. Times are printed without a verdict, *not alternated*.
+In what runs differ besides their numbers (machine, versions, code, suite) is named first.
 """
 
 from __future__ import annotations
@@ -21,11 +21,9 @@ from modbench.harness.registry import catalogue
 from modbench.reports.model import Estimate, Finding, Kind, Listed, Sentence, Table, Value, Verdict
 from modbench.reports.questions.compare_axis import TITLES
 from modbench.reports.questions.gate.gate import gate
-from modbench.reports.questions.gate.non_inferiority import LABELS, GateFinding
-from modbench.reports.questions.gate.run_spread import RUN_SD
+from modbench.reports.questions.gate.non_inferiority import LABELS, NOT_ALTERNATED, GateFinding
 from modbench.reports.tables import axes, provenance
 from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.pair_verdicts import UNCHECKED
 from modbench.reports.writers.text import alike
 
 # Facts that make two machines unlike: times of one say little about times of the other.
@@ -33,8 +31,6 @@ KIND = ("processor", "GPU", "device", "threads")
 # Characters of a hash that are shown.
 SHORT = 12
 NONE = "–"
-# What tells how much runs differ, which a comparison is not given.
-FLAG = "modbench gate --history"
 
 
 @dataclass(frozen=True)
@@ -155,15 +151,14 @@ def the_same(found: Sequence[Difference], of: int) -> Sentence | None:
 
 # In the order of a summary.
 VERDICTS = (
-    *("worse", "better", "different", "not worse", "not better", "equivalent", "cannot tell", "not compared"),
-    *("new", "missing"),
+    *("worse", "better", "different", "not worse", "not better", "equivalent", "cannot tell", NOT_ALTERNATED),
+    *("not compared", "new", "missing"),
 )
 # Runs side by side: more columns than this are not readable.
 MOST_RUNS = 8
 PASSES = ("pass", "better")
 # Verdicts that claim nothing.
 UNDECIDED = "a change above the margin is neither shown nor excluded"
-SILENT = {"cannot tell", "not compared", "new", "missing"}
 # Units of losses, which stand in a heading, not beside each number.
 LOSS_UNITS = {"nat": "nats", "bit/B": "bits/byte"}
 # Names of a sentence, and reasons of a run's failures; of more the rest are counted.
@@ -175,8 +170,7 @@ class Row(Finding):
     """One case and metric of two runs.
 
     Its verdict is one of `VERDICTS`; `value` is that of this run; `typical` the ratio of this run to the first, above 1 better,
-    of a time the ratio of its ratios to the anchor, of a loss the difference, with a 90 % interval; `needed` the launches in each
-    run that would decide a *cannot tell*.
+    of a time the ratio of its ratios to the anchor, of a loss the difference, with a 90 % interval.
 
     Attributes:
         what: the case.
@@ -288,10 +282,10 @@ class _Pair:
         said: str | None = None
         labels = list[str]()
         if {*cases[0]} & {*cases[1]}:
-            asked = gate(self.run, self.first, margin, flag=FLAG)
-            mirrored = gate(self.first, self.run, margin, flag=FLAG)
-            forward, backward = _by_cell(asked.findings), _by_cell(mirrored.findings)
-            said = asked.unfit
+            forward, backward = (
+                _by_cell(gate(now, base, margin).findings)
+                for now, base in ((self.run, self.first), (self.first, self.run))
+            )
             labels += [*self._labels(forward, self.number), *self._labels(backward, 0)]
         elif {case.id for case in cases[0]} & {case.id for case in cases[1]}:
             said = "no case has the same settings in both runs"
@@ -310,17 +304,12 @@ class _Pair:
     def _row(self, key: Key, forward: GateFinding | None, backward: GateFinding | None) -> Row:
         case, metric = self.planned[0].get(key) or self.planned[1][key]
         verdict, reason = self._verdict(key, forward, backward)
-        # Nothing speaks for a machine that timed this metric.
-        unchecked = any(side.tables.made_in(metric).times and not side.checked for side in (self.first, self.run))
-        if verdict not in SILENT and unchecked:
-            verdict, reason = "cannot tell", UNCHECKED.replace("`", "")
         kind: Kind = "loss" if metric.unit in LOSS_UNITS else "quantity"
         first, value = (Estimate(side.values.get(key), kind=kind, unit=metric.unit) for side in (self.first, self.run))
         row = Row(case, metric=metric.key, value=value, verdict=verdict, reason=reason, of=metric, first=first)
         if forward is None or verdict in {"new", "missing"}:
             return row
-        needed = forward.needed if verdict == "cannot tell" else None
-        return replace(row, typical=forward.typical, mean=forward.mean, needed=needed)
+        return replace(row, typical=forward.typical, mean=forward.mean)
 
     def _verdict(self, key: Key, forward: GateFinding | None, backward: GateFinding | None) -> tuple[str, Value]:
         """Return the verdict on a case and metric, and the reason."""
@@ -331,11 +320,11 @@ class _Pair:
         if forward is None or backward is None:
             return "not compared", "the same id, but another case"
         verdict, reason = both_ways(forward.verdict or "", backward.verdict or ""), forward.reason
-        if verdict == "better" and not backward.changes and str(backward.reason).startswith("now "):
+        if verdict == "better" and backward.judged_by is None and str(backward.reason).startswith("now "):
             reason = f"{letter(0)}: {str(backward.reason).removeprefix('now ')}"
         elif verdict == "not compared" and forward.verdict != verdict:
             reason = backward.reason
-        elif verdict == "cannot tell" and forward.changes:
+        elif verdict == "cannot tell" and forward.judged_by is not None:
             reason = UNDECIDED
         return verdict, failed or reason
 
@@ -359,8 +348,9 @@ def both_ways(forward: str, backward: str) -> str:
     """
     if "worse" in {forward, backward}:
         return "different" if forward == backward else "worse" if forward == "worse" else "better"
-    if "not compared" in {forward, backward}:
-        return "not compared"
+    for word in ("not compared", NOT_ALTERNATED):
+        if word in {forward, backward}:
+            return word
     passes = forward in PASSES, backward in PASSES
     return {(True, True): "equivalent", (True, False): "not worse", (False, True): "not better"}.get(
         passes, "cannot tell"
@@ -406,7 +396,7 @@ def _named(case: Case, where: Sequence[str]) -> Value:
 
 
 def _change(row: Row) -> tuple[Value, Value]:
-    return "" if row.typical.value is None else row.typical, Verdict(row.verdict, row.of.unit == "s")
+    return "" if row.typical.value is None else row.typical, Verdict(row.verdict, timed=False)
 
 
 def whole_table(compared: Compared, most: int) -> Table:
@@ -448,11 +438,6 @@ def reasons(against: Against, most: int) -> Iterator[Sentence]:
         yield _of_cases(str(rows[0].verdict), cases, rows[0].reason, metrics)
     if len(found) > most:
         yield Sentence("and {n} more reasons: --json has them", n=len(found) - most)
-    needed = [row.needed for row in against.rows if row.needed]
-    if needed:
-        yield Sentence("more launches would tell, about {n} in each run by the gate's count", n=max(needed))
-    elif any(row.reason == UNDECIDED and row.of.unit == "s" for row in against.rows):
-        yield Sentence("more launches would not tell: compare both revisions in one job (--paired)")
 
 
 def _of_cases(what: str, cases: Sequence[str], reason: Value, metrics: Sequence[str]) -> Sentence:
@@ -478,12 +463,14 @@ def troubles(compared: Compared) -> Iterator[Sentence]:
 
 def how_to_read(compared: Compared) -> Iterator[Sentence]:
     """Say what the numbers are."""
-    words = "Above 1 is better; intervals of 90 %; margin {margin}. Times are compared as ratios to each run's own anchor, by "
-    words += "the rules of modbench gate in both directions (run sd {run_sd} assumed)."
-    margin, run_sd = (Estimate(share, kind="share") for share in (compared.margin, RUN_SD))
-    yield Sentence(words, margin=margin, run_sd=run_sd)
+    words = "Above 1 is better; intervals of 90 %; margin {margin}; verdicts by the rules of modbench gate in both directions."
+    yield Sentence(words, margin=Estimate(compared.margin, kind="share"))
+    if any(row.verdict == NOT_ALTERNATED for against in compared.against for row in against.rows):
+        words = "Times are ratios to each run's own anchor. They have no verdict, since the runs took no turns: their intervals "
+        words += "do not hold how much two runs differ. compare --paired times two revisions in turn."
+        yield Sentence(words)
     if compared.unlike:
-        yield Sentence("The machines are unlike: the anchors' own times have no verdict.")
+        yield Sentence("The machines are unlike: the anchors' own times are not compared.")
 
 
 def failures(loaded: Loaded) -> Iterator[tuple[str, list[str], list[str]]]:

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from modbench.harness.core.contracts import AnyMetric
-from modbench.harness.core.labels import Label
+from modbench.harness.core.labels import ESCAPED, OF_WORK, Label
 from modbench.harness.domain.case import Case
 from modbench.harness.results import run_folder
 from modbench.harness.stats import aba_blocks, contamination, effects, paired, sample_size, verdicts
@@ -20,8 +20,8 @@ from modbench.harness.stats.block_effects import Columns
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.reason import Reason
 from modbench.harness.stats.verdicts import Disturbed, Estimates
-from modbench.reports.model import Alert, Block, Estimate, Finding, Sentence, Table, Value, Verdict
-from modbench.reports.questions.gate.comparer import UNKNOWN, differences
+from modbench.reports.model import Alert, Block, Estimate, Finding, Listed, Sentence, Table, Value, Verdict
+from modbench.reports.questions.gate.comparer import UNKNOWN, differences, other_quantity
 from modbench.reports.tables.cell import Trouble, columns_of, listed_reasons
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.pair_verdicts import APART
@@ -29,7 +29,11 @@ from modbench.reports.wording import TIMED
 
 # Failures of a process, not of what it measured.
 DIED = frozenset({"crash", "timeout", "oom"})
-Lacking: TypeAlias = Literal["first", "second", "fails"]
+# With one of these a time is not that of the work, so that it is compared with no other.
+NOT_OF_WORK = frozenset(
+    {Label.REUSES_OUTPUT, Label.OTHER_PRECISION, Label.CLOCK_CHANGED, Label.IDLE_IN_TRAINING, Label.PROCESS_CHANGED}
+)
+Lacking: TypeAlias = Literal["first", "base", "second", "fails"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,10 @@ class Row(Finding):
         what: the case.
         seconds: median time of the first and of the second side; None where there is none.
         same: the A/A test: the first side against itself, in the same blocks.
-        lacking: the side without a number: the first whenever it has none; `fails`: the second one does now; None: neither.
+        labels: those of the second side, and `BY_CPU`.
+        against_labels: those of the first side.
+        lacking: the side without a number: the first whenever it has none, `base` where it fails; `fails`: the second one does
+            now; None: neither.
     """
 
     what: Case
@@ -58,6 +65,10 @@ class Row(Finding):
         told["same_verdict"] = None if self.same is None else self.same.verdict
         for key, made in (("", self.typical), ("same_", self.same.typical if self.same else Estimate(None))):
             told |= columns_of(made, f"{key}ratio", key)
+        told |= {
+            "labels": [each for each in self.labels if each != Label.BY_CPU],
+            "first_labels": list(self.against_labels),
+        }
         return told | {"blocks": self.typical.n, "by_cpu": self.by_cpu}
 
 
@@ -90,11 +101,46 @@ class Result:
         return {"sides": list(self.sides), "margin": self.margin, "rows": [row.as_dict() for row in self.rows]}
 
 
-def result(blocks: Sequence[Sequence[Path]], sides: tuple[str, str], margin: float | None = None) -> Result:
-    """Judge the launches of every block: first side, second side, first side again."""
-    read = [[Tables(run_folder.read(str(path))) for path in block] for block in blocks]
+def result(
+    blocks: Sequence[Sequence[Path]], prepared: Sequence[Path], sides: tuple[str, str], margin: float | None = None
+) -> Result:
+    """Judge the launches of every block (first side, second side, first side again), with the runs that prepared both sides."""
+    (*read, checked) = [[Tables(run_folder.read(str(path))) for path in each] for each in (*blocks, prepared)]
     chosen = read[0][0].suite.margin if margin is None else margin
-    return Result(sides, chosen, _judged([*timed(read)], chosen))
+    return Result(sides, chosen, _judged([*timed(read, checked)], chosen))
+
+
+def checks(side: Sequence[Tables], prepared: Tables, case: str, metric: AnyMetric) -> list[Label]:
+    """What checks found about a case of one side: in the run that prepared it, and in the launches of every block.
+
+    Guards run where a side is prepared. Launches leave them out and say so: what could not be checked, that run says.
+    """
+    found = dict[Label, None]()
+    for tables in (prepared, *side):
+        own = next((each for each in tables.plan.cases if each.id == case), None)
+        labels = () if own is None else tables.row_labels(own, metric)
+        found |= dict.fromkeys(each for each in labels if tables is prepared or each != Label.UNCHECKED)
+    return [each for each in found if each in OF_WORK]
+
+
+def not_its_work(first: Sequence[Label], second: Sequence[Label], metric: AnyMetric) -> Sentence | None:
+    """Say that a side's time is not that of its work, or may not be, so that nothing can be claimed; None: nothing says so."""
+    # What training leaves out changes no other time; with it on both sides the same may have been timed.
+    only_training = {Label.IDLE_IN_TRAINING} if metric.workload != "train_step" else set[Label]()
+    for side, labels in (("second", second), ("first", first)):
+        wrong = [each for each in labels if each in NOT_OF_WORK - only_training]
+        if wrong:
+            return Sentence(
+                "the {side} side {labels}: its time is not that of its work", side=side, labels=Listed(wrong)
+            )
+    apart = [{*labels} & ({Label.UNCHECKED} | only_training) for labels in (first, second)]
+    return None if apart[0] == apart[1] else Sentence("{said}", said=other_quantity(apart[1], apart[0]))
+
+
+def escaped(*sides: Sequence[Label]) -> Reason | None:
+    """Return the label of one side that says that work may be done where its time does not see it; None without one."""
+    found = (label for side in sides for label in side if label in ESCAPED)
+    return next((Reason("said", said=str(label)) for label in found), None)
 
 
 @dataclass(frozen=True)
@@ -108,6 +154,7 @@ class Timed:
         cpu: by CPU time; None where that is not comparable.
         disturbed: share of the rounds in which one of the three processes was disturbed.
         unfit: why no verdict may rest on CPU time; None where it may.
+        withheld: why no verdict may rest on any time of the two; None where it may.
     """
 
     row: Row
@@ -116,10 +163,16 @@ class Timed:
     cpu: list[aba_blocks.Block] | None
     disturbed: float
     unfit: Reason | None
+    withheld: Sentence | None
 
 
-def timed(blocks: Sequence[Sequence[Tables]]) -> Iterator[Row | Timed]:
-    """Yield the cases of both sides of every block (first, second, first again); one that cannot be compared with its reason."""
+def timed(blocks: Sequence[Sequence[Tables]], prepared: Sequence[Tables]) -> Iterator[Row | Timed]:
+    """Yield the cases of both sides of every block (first, second, first again); one that cannot be compared with its reason.
+
+    Args:
+        blocks: the launches of every block.
+        prepared: the runs that prepared the first and the second side.
+    """
     first, second = blocks[0][0], blocks[0][1]
     there = {case.id: case for case in second.plan.cases}
     here = {case.id for case in first.plan.cases}
@@ -133,13 +186,13 @@ def timed(blocks: Sequence[Sequence[Tables]]) -> Iterator[Row | Timed]:
                 changed = f"the same id, but another case: {differences(there[case.id], case)}"
                 yield Row(case, metric=metric, reason=changed)
             else:
-                yield _row(blocks, case, metric)
+                yield _row(blocks, prepared, case, metric)
         for case in second.plan.cases:
             if case.id not in here:
                 yield Row(case, metric=metric, reason="new: the first side has no such case", lacking="first")
 
 
-def _row(blocks: Sequence[Sequence[Tables]], case: Case, metric: str) -> Row | Timed:
+def _row(blocks: Sequence[Sequence[Tables]], prepared: Sequence[Tables], case: Case, metric: str) -> Row | Timed:
     made, times = list[tuple[_Rounds, ...]](), list[tuple[float, ...]]()
     for block in blocks:
         found = [_rounds(tables, case, metric) for tables in block]
@@ -148,8 +201,9 @@ def _row(blocks: Sequence[Sequence[Tables]], case: Case, metric: str) -> Row | T
             return lost(case, metric, wrong[0] or wrong[-1], wrong[1])
         made.append(tuple(each for each in found if isinstance(each, _Rounds)))
         times.append(tuple(median(each.wall) for each in made[-1]))
-    first, second = blocks[0][0], blocks[0][1]
-    known, other = first.metrics[metric], next(each for each in second.plan.cases if each.id == case.id)
+    known = blocks[0][0].metrics[metric]
+    launches = [each for one, _, again in blocks for each in (one, again)], [each for _, each, _ in blocks]
+    first, second = (checks(side, own, case.id, known) for side, own in zip(launches, prepared, strict=True))
     outer, inner = median([*(t[0] for t in times), *(t[2] for t in times)]), median(t[1] for t in times)
     seconds = Estimate(math.exp(outer), unit="s"), Estimate(math.exp(inner), unit="s")
     wall = [aba_blocks.block(*(each.wall for each in three)) for three in made]
@@ -163,14 +217,14 @@ def _row(blocks: Sequence[Sequence[Tables]], case: Case, metric: str) -> Row | T
     ]
     sides = [each.samples for one, _, again in made for each in (one, again)], [each.samples for _, each, _ in made]
     unfit = paired.unfit(sides) if case.place.one_thread else paired.SEVERAL_THREADS
-    escaped = first.escapes(known, case) or second.escapes(known, other)
     return Timed(
-        Row(case, metric=metric, seconds=seconds),
+        Row(case, metric=metric, seconds=seconds, labels=tuple(second), against_labels=tuple(first)),
         wall,
         calm if len(calm) == len(wall) else None,
         cpu,
         fmean(mark for marks in disturbed for mark in marks),
-        escaped or (unfit if ticked else unfit or paired.NOT_TICKED),
+        escaped(first, second) or (unfit if ticked else unfit or paired.NOT_TICKED),
+        not_its_work(first, second, known),
     )
 
 
@@ -180,7 +234,10 @@ def lost(case: Case, metric: str, first: Trouble | None, second: Trouble | None)
     assert wrong is not None
     # A launch of the first side that died says nothing of a case that its preparation, and maybe other blocks, have measured.
     unknown = wrong.kind in UNKNOWN or (first is not None and wrong.kind in DIED)
-    lacking: Lacking = "second" if unknown else "first" if first else "fails" if wrong.status == "failed" else "second"
+    failed = wrong.status == "failed"
+    lacking: Lacking = "second"
+    if not unknown:
+        lacking = ("base" if failed else "first") if first else "fails" if failed else "second"
     return Row(case, metric=metric, reason=f"{wrong.status}: {wrong.reason}", lacking=lacking)
 
 
@@ -248,9 +305,11 @@ def _judged(rows: Sequence[Row | Timed], margin: float) -> list[Row]:
         itself = Finding(
             row.row.what, row.row.what, metric=row.row.metric, typical=_ratio(same[i].typical), verdict=twin
         )
-        labels = (Label.BY_CPU,) if judged.by_cpu else ()
+        labels = (*row.row.labels, *[Label.BY_CPU] * judged.by_cpu)
         found = replace(row.row, against="", typical=_ratio(family[i].typical), same=itself, labels=labels)
-        if twin in APART:
+        if row.withheld is not None:
+            made.append(replace(found, verdict="inconclusive", reason=row.withheld))
+        elif twin in APART:
             apart = Sentence(
                 "the same code came out {ratio}: this machine cannot tell the two sides apart now",
                 ratio=itself.typical.alone,
@@ -303,6 +362,10 @@ def blocks(found: Result) -> Iterator[Block]:
         words = "In {n} of {all} rows the first side came out different from itself: they have no verdict."
         yield Alert(Sentence(words, n=len(found.fooled), all=len(found.compared)))
     for row in found.compared:
+        for side, labels in (("A", row.against_labels), ("B", row.labels)):
+            said = [label for label in labels if label != Label.BY_CPU]
+            if said:
+                yield Sentence("{side}: {case}: {labels}", side=side, case=_named(row), labels=Listed(said))
         if row.verdict in {"inconclusive", "contaminated"}:
             workload = row.metric.removeprefix("latency/")
             yield Sentence("? {case} {workload}: {why}", case=_named(row), workload=workload, why=row.reason)

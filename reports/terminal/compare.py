@@ -232,4 +232,4 @@ def _row(row: Row) -> dict[str, Any]:
     found |= {"ratio": None, "difference": None, kind: made.value}
     found |= {"ci_low": made.low, "ci_high": made.high, "ci_level": None if made.low is None else made.level}
     found |= {"mean_ratio": mean and mean.value, "mean_ci_low": mean and mean.low, "mean_ci_high": mean and mean.high}
-    return found | {"verdict": row.verdict, "launches": row.needed, "reason": data.value(row.reason)}
+    return found | {"verdict": row.verdict, "reason": data.value(row.reason)}

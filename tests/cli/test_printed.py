@@ -19,7 +19,7 @@ from resealed import reseal
 from modbench.harness.core import printable
 from modbench.harness.core.printable import cell, escaped, escaped_json, is_printable
 from modbench.reports.questions.gate.gate import Gate
-from modbench.reports.questions.gate.non_inferiority import Asked, GateFinding
+from modbench.reports.questions.gate.non_inferiority import GateFinding
 from modbench.reports.terminal import gate as gate_text
 from modbench.reports.writers import data
 
@@ -57,7 +57,7 @@ def test_a_strangers_reason_makes_no_line_of_its_own_in_a_gate() -> None:
         GateFinding("dense", metric="latency/forward", verdict=verdict, reason=reason)
         for verdict in ("not compared", "cannot tell")
     ]
-    found = Gate(findings, 0.02, Asked(), "draft", 2, incomplete=reason, said=(reason,))
+    found = Gate(findings, 0.02, incomplete=reason, said=(reason,))
     lines = list(gate_text.as_text(found))
     assert sum("your key expired" in line for line in lines) >= 3
     assert all(line.isprintable() and not line.startswith("modbench:") for line in lines)

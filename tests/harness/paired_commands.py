@@ -1,4 +1,4 @@
-"""Starts `compare --paired` for `test_paired_faults.py`: one process loads everything, each command is a fork of it.
+"""Starts paired commands for `test_paired_faults.py`: one process loads everything, each command is a fork of it.
 
 Reads requests from standard input, one line of JSON each, and answers each with a line. A table (`root`, `words`, `python`,
 `temporary`) starts a command: the answer is its process id, and the files that it prints to. A number waits for that process: the
@@ -18,7 +18,7 @@ from typing import Any
 
 from fault_process import Process, start
 
-from modbench.commands import compare  # noqa: F401  # loaded before the first fork
+from modbench.commands import compare, gate  # noqa: F401  # loaded before the first fork
 
 
 def prepared(python: str, temporary: str) -> None:

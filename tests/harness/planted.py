@@ -146,6 +146,7 @@ class Trouble:
         other_text: units whose name holds this were trained on another text.
         drifts: it becomes slower in the course of a launch.
         drifts_in: launches in which it does; None: in all.
+        noted: what guards found after its timing, fields of `TimeNotes`, by arm.
         beside: how many times as long every arm takes where a user's code is loaded.
         seed: of the noise: runs of one plan with different seeds are independent.
         losses: instead of what is planted, the loss by arm (or, in a sweep over budgets, by case), routed causally too; each seed
@@ -164,6 +165,7 @@ class Trouble:
     other_text: str | None = None
     drifts: str | None = None
     drifts_in: tuple[int, ...] | None = None
+    noted: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     beside: float = 1.0
     seed: int = 0
     losses: Mapping[str, float] = field(default_factory=dict)
@@ -261,7 +263,7 @@ def _timed(unit: UnitOfWork, trouble: Trouble) -> list[Outcome]:
             result: dict[str, Any] = {
                 "status": "ok",
                 "samples": samples,
-                "notes": TimeNotes(tokens=tokens, inputs=inputs),
+                "notes": TimeNotes(tokens=tokens, inputs=inputs, **trouble.noted.get(case.arm, {})),
             }
             if case.arm == trouble.fails:
                 result = {"status": "failed", "kind": "error", "reason": "planted failure"}

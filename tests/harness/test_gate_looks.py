@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from paired_power import gates
+from paired_power import advised, gates, too_alike
 
 from modbench.harness.stats import alpha_spending, effects, gate_looks, group_sequential
 
@@ -67,19 +67,55 @@ def test_no_spread_is_no_doubt() -> None:
     assert [each.word for each in gate_looks.look([same, slow], [EDGE] * 2, [5], 5)] == ["pass", "worse"]
 
 
-def test_the_blocks_that_it_asks_for_decide() -> None:
-    random = np.random.default_rng(3)
-    equal = random.normal(0, 0.03, 10)
-    found = gate_looks.look([(equal - equal.mean()).tolist()], [EDGE], [10], 10)
-    assert found[0].word == "cannot tell"
-    needed = gate_looks.blocks_needed(found, [EDGE])
-    assert needed is not None
-    assert needed > 10
-    assert gates(random, found[0].sd, slower=0.0, total=needed, repeats=100).passed >= 0.75
-    slow = gate_looks.look([(equal - equal.mean() - math.log1p(0.04)).tolist()], [EDGE], [10], 10)
-    needed = gate_looks.blocks_needed(slow, [EDGE])
-    assert needed is not None
-    assert gates(random, slow[0].sd, slower=0.04, total=needed, repeats=100).worse >= 0.75
+@pytest.mark.parametrize("slower", [0.01, 0.03])
+def test_the_blocks_that_are_advised_decide(slower: float) -> None:
+    """1 % from the margin, on either side: in 0.8 or more, a small form of tests/bench/paired_power.py."""
+    found = advised(np.random.default_rng(3), 0.015, slower=slower, total=10, gates=12)
+    assert found.open == 12
+    assert found.more == 1
+    assert found.decided >= 0.8
+
+
+def test_advice_counts_the_distance_from_the_estimate() -> None:
+    """Closer to the margin by the estimate, on either side, more blocks are advised; always more than there are."""
+    noise = np.random.default_rng(4).normal(0, 0.02, 10)
+    noise -= noise.mean()
+    advice = []
+    for slower in (0.0, 0.005, 0.01, 0.03, 0.035, 0.04):
+        (found,) = gate_looks.look([(noise - math.log1p(slower)).tolist()], [EDGE], [10], 10)
+        advice.append(gate_looks.blocks_needed([found], [EDGE]))
+    known = [each for each in advice if each is not None]
+    assert len(known) == len(advice)
+    assert known[:3] == sorted(known[:3])
+    assert known[3:] == sorted(known[3:], reverse=True)
+    assert min(known) > 10
+    (still,) = gate_looks.look([[0.0] * 10], [EDGE], [10], 10)
+    assert gate_looks.blocks_needed([still], [EDGE]) == math.ceil(1.1 * 11)
+
+
+def test_neighbours_that_are_alike_decide_nothing_from_twenty_blocks_on() -> None:
+    """The correlation in closed form, and that it withholds both verdicts."""
+    slow = np.repeat([0.001, -0.001, 0.001, -0.001, 0.001], 5)
+    rest = slow[:20] - slow[:20].mean()
+    assert gate_looks.serial(slow[:20]) == pytest.approx(float(rest[:-1] @ rest[1:] / (rest @ rest)))
+    assert gate_looks.serial(np.zeros(20)) == 0
+    for value, word in ((0.0, "pass"), (-0.1, "worse")):
+        (few,) = gate_looks.look([(slow[:19] + value).tolist()], [EDGE], [19], 19)
+        (many,) = gate_looks.look([(slow[:20] + value).tolist()], [EDGE], [20], 20)
+        mixed = np.random.default_rng(0).permutation(slow[:20])
+        (other,) = gate_looks.look([(mixed + value).tolist()], [EDGE], [20], 20)
+        assert (few.word, few.serial) == (other.word, other.serial) == (word, None)
+        assert many.word == "cannot tell"
+        assert many.serial == pytest.approx(gate_looks.serial(slow[:20]))
+        assert many.serial is not None
+        assert many.serial > 0.3
+
+
+def test_the_order_of_independent_blocks_rarely_speaks_against_them() -> None:
+    """In 5 % of looks at most, of one case or of 34: 16 of 200 leave room for chance (1 in 30)."""
+    for cases in (1, 34):
+        assert too_alike(np.random.default_rng(0), 0.0, cases=cases, blocks=20, repeats=200) <= 16 / 200
+    assert too_alike(np.random.default_rng(0), 0.7, cases=1, blocks=50, repeats=100) > 0.9
 
 
 def test_a_look_needs_five_blocks_of_each_case() -> None:

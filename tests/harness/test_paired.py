@@ -229,7 +229,8 @@ def test_a_suite_that_names_the_users_model_itself_is_refused(repository: Path, 
     [
         (None, Trouble("failed", "it raised", "error"), "fails"),
         (None, Trouble("failed", "it died twice", "crash"), "fails"),
-        (Trouble("failed", "it raised", "error"), None, "first"),
+        (Trouble("failed", "it raised", "error"), None, "base"),
+        (Trouble("skipped", "it needs more memory"), None, "first"),
         (Trouble("failed", "it died twice", "crash"), None, "second"),
         (None, Trouble("failed", "a damaged file", "damaged"), "second"),
         (None, Trouble("skipped", "a launch has no such case"), "second"),
@@ -348,7 +349,7 @@ def test_a_folder_goes_on_with_the_same_comparison_only(monkeypatch: pytest.Monk
 
 def test_a_planted_slowdown_of_one_case_is_named_and_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     blocks = launched(monkeypatch, tmp_path, {"mod[c0.125]": 1.1})
-    found = revisions.result(blocks, ("a", "b"))
+    found = revisions.result(blocks, blocks[0][:2], ("a", "b"))
     words = {(row.what.arm, row.verdict) for row in found.rows}
     assert {arm for arm, word in words if word == "worse"} == {"mod[c0.125]"}
     assert not found.fooled
@@ -362,7 +363,7 @@ def test_a_planted_slowdown_of_one_case_is_named_and_no_other(monkeypatch: pytes
     data = found.as_dict()["rows"]
     assert [row["verdict"] for row in data] == [row.verdict for row in found.rows]
     # As if one of the two processes of the first side had been another program: it differs from itself, and nothing is said.
-    found = revisions.result([[a, b, b] for a, b, _ in blocks], ("a", "b"))
+    found = revisions.result([[a, b, b] for a, b, _ in blocks], blocks[0][:2], ("a", "b"))
     assert {row.what.arm for row in found.fooled} == {"mod[c0.125]"}
     assert all(row.verdict is None for row in found.fooled)
     (alert,) = (each for each in revisions.blocks(found) if isinstance(each, Alert))
@@ -371,7 +372,8 @@ def test_a_planted_slowdown_of_one_case_is_named_and_no_other(monkeypatch: pytes
 
 
 def test_an_undecided_row_says_what_would_decide_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    found = revisions.result(launched(monkeypatch, tmp_path, {"mod[c0.125]": 1.02}), ("a", "b"), 0.02)
+    blocks = launched(monkeypatch, tmp_path, {"mod[c0.125]": 1.02})
+    found = revisions.result(blocks, blocks[0][:2], ("a", "b"), 0.02)
     open_ = [row for row in found.rows if row.verdict == "inconclusive"]
     assert open_
     assert all("--launches" in plain(row.reason) for row in open_)

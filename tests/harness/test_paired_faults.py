@@ -48,6 +48,10 @@ if words[1:5] == ["-m", "modbench", "run", "quick"]:
     if os.path.exists(os.path.join(here, "hang-run")):
         hang()
     said("journal", "run " + os.path.basename(words[words.index("-o") + 1]))
+    if os.path.exists(os.path.join(here, "fails-" + os.path.basename(words[words.index("-o") + 1]))):
+        with open(os.path.join(here, "fails-" + os.path.basename(words[words.index("-o") + 1]))) as code:
+            print("modbench: it broke", file=sys.stderr)
+            sys.exit(int(code.read()))
     shutil.copytree(os.path.join(here, "made", "block0-first"), words[words.index("-o") + 1], dirs_exist_ok=True)
 elif len(words) > 1 and words[1].endswith("one_launch.py"):
     run, unit, ask, granted = words[2], words[3], int(words[4]), int(words[5])
@@ -245,6 +249,27 @@ def test_a_launch_that_hangs_is_ended_by_its_limit_and_says_so(compared: Compare
     switch.unlink()
     out, _ = compared.start("--timeout", "2h", "-o", told["folder"]).finished()
     assert {row["blocks"] for row in json.loads(out)["rows"]} == {3}
+
+
+@pytest.mark.parametrize("code", [1, pytest.param(2, marks=pytest.mark.proof)])
+def test_a_side_that_does_not_run_is_worse_and_a_base_is_named(code: int, compared: Compared) -> None:
+    """Whatever stops `modbench run` of a side: that nothing could be measured, or that the side refuses the suite."""
+    asked = [word for word in compared.words if word not in {"--launches", "3"}]
+    gate = ["gate", *asked[1:], "--fail-on", "slower:5%"]
+    (compared.root / "fails-second").write_text(str(code))
+    compared.words = gate
+    out, _ = compared.start().finished(1)
+    told = json.loads(out)
+    (finding,) = told["findings"]
+    assert (told["verdict"], finding["verdict"]) == ("worse", "worse")
+    assert finding["reason"].startswith("fails now: main (")
+    assert finding["reason"].endswith("it broke")
+    (compared.root / "fails-second").rename(compared.root / "fails-first")
+    _, err = compared.start().finished(2)
+    assert err.splitlines()[-1].endswith("): it broke")
+    compared.words = [*asked, "--launches", "3"]
+    _, err = compared.start().finished(2)
+    assert err.splitlines()[-1].endswith("): it broke")
 
 
 def test_a_launch_that_dies_is_named_with_its_log(compared: Compared) -> None:

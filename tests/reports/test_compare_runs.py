@@ -21,13 +21,12 @@ from modbench.reports.questions.compare_runs import (
     reasons,
 )
 from modbench.reports.questions.gate import gate
+from modbench.reports.questions.gate.non_inferiority import NOT_ALTERNATED
 from modbench.reports.tables.load import Loaded
 from modbench.reports.terminal import compare
 from modbench.reports.writers.number_format import plain
 
 TIME, MEMORY = "latency/forward", "memory/peak_allocated"
-# A margin that two runs can decide, though runs of the same code are assumed to differ by 1 %.
-MARGIN = 0.06
 SMALL: dict[str, Any] = {"grid": {"seq_len": [64]}}
 MIRRORED = {
     "better": "worse",
@@ -77,7 +76,7 @@ def test_swapping_two_runs_mirrors_ratios_and_verdicts(runs: list[Loaded]) -> No
             assert other.typical.high == pytest.approx(1 / row.typical.low)
 
 
-WORDS = st.sampled_from(["pass", "better", "worse", "cannot tell", "not compared"])
+WORDS = st.sampled_from(["pass", "better", "worse", "cannot tell", NOT_ALTERNATED, "not compared"])
 
 
 @given(WORDS, WORDS)
@@ -97,22 +96,29 @@ def test_unlike_machines_are_refused_unless_named_and_then_ratios_to_the_anchor_
         compare_runs([runs[0], elsewhere])
     done = modbench("compare", runs[0].path, elsewhere.path)
     assert (done.returncode, done.stdout) == (2, "")
-    found = rows(compare_runs([runs[0], elsewhere], MARGIN, across_machines=True).against[0])
-    assert {found[arm].verdict for arm in ("mod[c0.125]", "mod[c0.25]", "moe")} == {"equivalent"}
+    found = rows(compare_runs([runs[0], elsewhere], across_machines=True).against[0])
+    assert {found[arm].verdict for arm in ("mod[c0.125]", "mod[c0.25]", "moe")} == {NOT_ALTERNATED}
     assert found["dense"].verdict == "not compared"
     assert (found["dense"].value and found["dense"].value.value) == pytest.approx(0.06, rel=0.01)
     done = modbench("compare", runs[0].path, elsewhere.path, "--across-machines")
     assert (done.returncode, "machines are unlike" in done.stdout) == (0, True), done.stderr
 
 
-def test_without_a_checked_machine_and_at_smoke_no_time_has_a_verdict(runs: list[Loaded], tmp_path: Path) -> None:
+def test_no_time_of_two_runs_has_a_verdict_and_every_one_is_shown(runs: list[Loaded], tmp_path: Path) -> None:
+    """Nor has one of a smoke run or of a machine that was not checked, whose counts are compared all the same."""
+    found = rows(compare_runs(runs).against[0])
+    assert {arm: row.verdict for arm, row in found.items()} == dict.fromkeys(found, NOT_ALTERNATED) | {"moe": "worse"}
+    assert found["mod[c0.125]"].typical.value == pytest.approx(1 / 1.2, rel=0.01)
+    text = compare.side_by_side(compare_runs(runs), 80)
+    assert "· not alternated" in text
+    assert "since the runs took no turns" in " ".join(text.split())
     unknown = small(tmp_path / "unknown", environment={"certificate": None}, slower={"moe": 2.0})
     smoke = small(tmp_path / "smoke", suite={"effort": "smoke", "launches": 5}, slower={"moe": 2.0})
     for other in (unknown, smoke):
         for order in ((runs[0], other), (other, runs[0])):
-            found = rows(compare_runs(order).against[0])
-            assert {row.verdict for row in found.values()} <= {"cannot tell", "not compared"}
-        assert {row.verdict for row in rows(compare_runs(order).against[0], MEMORY).values()} == {"equivalent"}
+            told = compare_runs(order).against[0]
+            assert {row.verdict for row in rows(told).values()} <= {NOT_ALTERNATED, "not compared"}
+            assert {row.verdict for row in rows(told, MEMORY).values()} == {"equivalent"}
 
 
 def test_new_and_missing_cases_of_other_suites_are_named(tmp_path: Path) -> None:
@@ -156,9 +162,9 @@ def test_losses_are_compared_seed_by_seed_as_differences(tmp_path: Path) -> None
 
 
 def test_three_runs_are_each_compared_with_the_first(runs: list[Loaded], tmp_path: Path) -> None:
-    found = compare_runs([*runs, small(tmp_path / "third", seed=6)], MARGIN)
+    found = compare_runs([*runs, small(tmp_path / "third", seed=6)])
     assert [each.run for each in found.against] == [1, 2]
-    assert rows(found.against[1])["mod[c0.125]"].verdict == "equivalent"
+    assert rows(found.against[1])["mod[c0.125]"].verdict == NOT_ALTERNATED
     text = compare.side_by_side(found, 80)
     assert "C against A: " in text
     assert max(len(line) for line in text.splitlines() if not line.startswith(("A  ", "B  ", "C  "))) <= 80

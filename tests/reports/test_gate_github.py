@@ -16,7 +16,7 @@ from planted_gate import finding, planted_run
 from modbench.reports.questions.gate import gate
 from modbench.reports.questions.gate.fail_on import FailOn
 from modbench.reports.questions.gate.gate import Gate
-from modbench.reports.questions.gate.non_inferiority import Asked, GateFinding
+from modbench.reports.questions.gate.non_inferiority import GateFinding
 from modbench.reports.terminal import gate as gate_github
 from modbench.reports.writers import markdown
 
@@ -45,7 +45,7 @@ FINDINGS = (
 def made(findings: Sequence[GateFinding], **more: Any) -> Gate:
     limits = {"slower": Fraction(2, 100), "flops": Fraction(0), "loss": Fraction(5, 1000), "syncs": None}
     checked = [replace(each, check=CHECKS.get(each.metric)) for each in findings]
-    return Gate(checked, 0.02, Asked(), "draft", 4, timed=frozenset({TIME}), fail_on=FailOn(limits), **more)
+    return Gate(checked, 0.02, fail_on=FailOn(limits), **more)
 
 
 def golden(name: str, text: str) -> None:
@@ -59,9 +59,9 @@ def golden(name: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "found"),
     [
-        ("gate_tiers", made(FINDINGS, said=("--history old is left out: another machine",))),
+        ("gate_tiers", made(FINDINGS, said=("margins differ",))),
         ("gate_attacked", made([finding(ATTACK, TIME, "worse", reason=ATTACK)], incomplete=ATTACK, unfit=ATTACK)),
-        ("gate_plain", Gate([*FINDINGS[:1]], 0.02, Asked(), "draft", 4, timed=frozenset({TIME}))),
+        ("gate_plain", Gate([*FINDINGS[:1]], 0.02)),
         ("gate_passes", made([FINDINGS[6]], incomplete=None)),
     ],
 )

@@ -14,7 +14,7 @@ from resealed import reseal
 from modbench.harness.core.labels import Label
 from modbench.harness.machine import certificate
 from modbench.reports.questions import machine
-from modbench.reports.questions.gate.history import same_machine
+from modbench.reports.questions.gate.comparer import same_machine
 from modbench.reports.tables import provenance
 from modbench.reports.tables.load import Loaded, load
 

@@ -18,6 +18,7 @@ from planted import EVERY_ARM, UNFIT, left, planted_suite
 from modbench.commands._paired.measure import Compared
 from modbench.commands.gate import paired as command
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.labels import Label
 from modbench.harness.process import exit_codes
 from modbench.harness.results import run_folder
 from modbench.harness.results.reading import DamagedError
@@ -27,6 +28,7 @@ from modbench.reports.questions.gate.fail_on import FailOn, parse
 from modbench.reports.questions.gate.gate import Gate
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.terminal.gate import as_text, summary
+from modbench.reports.writers import text
 from modbench.reports.writers.data import value as value_of
 from modbench.reports.writers.number_format import plain
 
@@ -69,9 +71,11 @@ def made(
     return blocks
 
 
-def looked(blocks: list[list[Path]], check: FailOn = TWO) -> Gate:
+def looked(blocks: list[list[Path]], check: FailOn = TWO, prepared: list[Path] | None = None) -> Gate:
+    """What blocks say; the sides were prepared in runs of their own, or as in the first block."""
     tables = [[Tables(run_folder.read(str(path))) for path in block] for block in blocks]
-    return paired_gate.look(tables, ("a", "b"), check, [len(blocks)], len(blocks))
+    checked = [Tables(run_folder.read(str(path))) for path in prepared or blocks[0][:2]]
+    return paired_gate.look(tables, checked, ("a", "b"), check, [len(blocks)], len(blocks))
 
 
 def words(found: Gate) -> dict[str, str | None]:
@@ -92,10 +96,12 @@ def test_equal_code_passes_and_the_slower_case_alone_fails(tmp_path: Path) -> No
         "made": 6,
         "planned": 6,
         "timed": 2,
+        "left": 0,
         "needed": None,
         "block_s": None,
         "fixed_s": 0.0,
         "budget_s": None,
+        "not_excluded": None,
     }
     json.dumps(data, default=value_of)
     assert MOD in summary(equal, "b", "a").replace("\\", "")  # how it changed, also where it passes
@@ -132,6 +138,17 @@ def test_what_one_side_lacks_is_as_between_stored_runs(tmp_path: Path) -> None:
     assert (words(new)["mod[c0.5"], new.verdict) == ("not compared", "pass")
 
 
+def test_a_base_that_fails_in_every_case_is_said(tmp_path: Path) -> None:
+    """Of two builds, which one run prepares; where others of its cases have a time, these are judged."""
+    fails = {"fails": "dense"}
+    alone = looked(made(tmp_path / "alone", 1, places=("both",), first=fails))
+    assert "the first side fails: failed: error: planted failure" in plain(alone.base_fails)
+    assert not alone.compared
+    both = looked(made(tmp_path / "both", 5, first=fails))
+    assert plain(both.base_fails)
+    assert both.compared
+
+
 def test_the_clock_is_chosen_by_what_was_disturbed(tmp_path: Path) -> None:
     """A busy machine is judged by CPU time, where that stands for the work; else it cannot tell."""
     busy = {"waits": EVERY_ARM}
@@ -152,7 +169,8 @@ def test_compare_judges_by_cpu_time_where_wall_time_is_contaminated(tmp_path: Pa
     seen = {"own_work_seen": True}
 
     def compared(name: str, first: dict[str, Any], second: dict[str, Any]) -> dict[str, tuple[str | None, float, bool]]:
-        found = revisions.result(made(tmp_path / name, 6, first=first, second=second), ("a", "b"), 0.02)
+        blocks = made(tmp_path / name, 6, first=first, second=second)
+        found = revisions.result(blocks, blocks[0][:2], ("a", "b"), 0.02)
         return {row.case.arm: (row.verdict, round(row.typical.value or 0.0, 1), row.by_cpu) for row in found.rows}
 
     assert compared("told", waits | seen, slower | seen) == {
@@ -171,6 +189,54 @@ def test_a_machine_that_calls_the_same_code_different_cannot_tell(tmp_path: Path
     mixed = looked([[first, second, second] for first, second, _ in blocks])
     assert words(mixed)["mod[c0.125"] == "cannot tell"
     assert mixed.exit_code() == 5
+
+
+REUSED = {"noted": {"mod[c0.125]": {"reused": "calls on tensors that were timed ran 3 FLOPs, on copies of them 9"}}}
+
+
+@pytest.mark.parametrize("where", ["prepared first", "prepared second", "a first", "a second", "again"])
+def test_what_checks_find_belongs_to_a_side_wherever_they_ran(where: str, tmp_path: Path) -> None:
+    """In the run that prepared a side, or in any block, not the first one alone."""
+    blocks, (found,) = made(tmp_path / "blocks", 6), made(tmp_path / "found", 1, first=REUSED, second=REUSED)
+    prepared = blocks[0][:2]
+    match where.split():
+        case ["prepared", side]:
+            place = ("first", "second").index(side)
+            prepared = [*prepared[:place], found[place], *prepared[place + 1 :]]
+        case [*_, side]:
+            blocks[4][("first", "second", "again").index(side)] = found[("first", "second", "again").index(side)]
+    side = "second" if "second" in where else "first"
+    told = looked(blocks, prepared=prepared)
+    assert words(told)["mod[c0.125"] == "cannot tell"
+    assert told.exit_code() == 5
+    (mod,) = (each for each in told.findings if each.what == MOD)
+    assert str(Label.REUSES_OUTPUT) in (mod.labels if side == "second" else mod.against_labels)
+    assert f"the {side} side {Label.REUSES_OUTPUT}: its time is not that of its work" in " ".join(as_text(told))
+    compared = revisions.result(blocks, prepared, ("a", "b"), 0.02)
+    (row,) = (row for row in compared.rows if row.case.id == MOD)
+    assert row.verdict == "inconclusive"
+    assert str(Label.REUSES_OUTPUT) in row.as_dict()["labels" if side == "second" else "first_labels"]
+    assert str(Label.REUSES_OUTPUT) in text.written(revisions.blocks(compared), 100)
+
+
+def test_a_case_that_is_withheld_alone_shows_nothing_even_if_lenient(tmp_path: Path, clock: Clock) -> None:
+    """It is not measured for longer either: no number of blocks would decide it."""
+    blocks = made(tmp_path, 8, places=("both",), first={"slower": {"mod[c0.125]": 0.5}})
+    (prepared,) = made(tmp_path / "found", 1, places=("both",), first=REUSED)
+    found = looked(blocks, prepared=prepared)
+    assert (words(found), found.exit_code(lenient=True)) == ({"mod[c0.125": "cannot tell"}, 5)
+    told, number, _ = measured(clock, tmp_path, blocks, budget_s=200, each_s=10, prepared=prepared)
+    assert (told.verdict, number) == ("cannot tell", 1)
+
+
+def test_labels_of_training_and_of_what_could_not_be_checked_withhold_where_sides_differ(tmp_path: Path) -> None:
+    """Compiled code is seen by no counter on either side; with what training leaves out on both, forward passes are alike."""
+    for field, value in (("unchecked", "a guard failed"), ("train_forward_share", 0.5)):
+        noted = {"noted": {"mod[c0.125]": {field: value}}}
+        blocks = made(tmp_path / field, 6)
+        (both,) = made(tmp_path / f"{field}-found", 1, first=noted, second=noted)
+        for prepared, word in ((both[:2], "pass"), ([blocks[0][0], both[1]], "cannot tell")):
+            assert words(looked(blocks, prepared=prepared))["mod[c0.125"] == word
 
 
 def test_an_unfit_machine_cannot_tell(tmp_path: Path) -> None:
@@ -196,11 +262,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def measured(
-    clock: Clock, folder: Path, blocks: list[list[Path]], *, budget_s: float, each_s: float
+    clock: Clock,
+    folder: Path,
+    blocks: list[list[Path]],
+    *,
+    budget_s: float,
+    each_s: float,
+    prepared: list[Path] | None = None,
 ) -> tuple[Gate, int, list[int]]:
     """What a gate finds that gets one more of these blocks whenever it wants one, at how many, and after which looks."""
     looking = command._Looking(TWO, budget_s, 0.0)
-    done = Compared(folder, ("a", "b"), [], [])
+    done = Compared(folder, ("a", "b"), prepared or blocks[0][:2], [], [])
     while len(done.blocks) < looking.wanted(done).blocks:
         done.blocks.append(blocks[len(done.blocks)])
         done.block_s.append(each_s)
@@ -217,7 +289,7 @@ def test_it_looks_at_even_distances_and_stops_once_it_knows(tmp_path: Path, cloc
     assert number < 20
     assert json.loads((tmp_path / command.PLAN).read_text()) == {"total": 20, "looks": looks}
     again = command._Looking(TWO, 200, 0.0)
-    done = Compared(tmp_path, ("a", "b"), blocks[:number], [])
+    done = Compared(tmp_path, ("a", "b"), blocks[0][:2], blocks[:number], [])
     assert again.wanted(done).blocks == number  # the same command goes on, and has nothing to do
     assert again.found is not None
     assert again.found.verdict == "pass"
@@ -228,7 +300,7 @@ def test_a_budget_that_ends_sooner_than_planned_ends_with_a_look(tmp_path: Path,
     """The machine becomes three times as slow after two blocks, on which the plan rests."""
     blocks = made(tmp_path, 12, second={"slower": {"mod[c0.125]": 1.02}})
     looking = command._Looking(TWO, 100, 0.0)
-    done = Compared(tmp_path, ("a", "b"), [], [])
+    done = Compared(tmp_path, ("a", "b"), blocks[0][:2], [], [])
     while len(done.blocks) < looking.wanted(done).blocks:
         each_s = 5.0 if len(done.blocks) < 2 else 15.0
         done.blocks.append(blocks[len(done.blocks)])
@@ -260,7 +332,7 @@ def test_an_interrupted_gate_says_which_budget_would_do(tmp_path: Path, clock: C
         looking = command._Looking(TWO, budget_s, 0.0)
         assert looking.lacking() == ""  # no block tells how long one takes
         clock.now = 30.0
-        looking.wanted(Compared(tmp_path, ("a", "b"), blocks, [20.0]))
+        looking.wanted(Compared(tmp_path, ("a", "b"), blocks[0][:2], blocks, [20.0]))
         assert "20 s" in looking.lacking()
         assert ("--budget 3min" in looking.lacking()) == asked  # 10 s before the first block, and six of them
 
@@ -280,7 +352,7 @@ def test_blocks_without_a_launch_that_did_not_die_end_with_what_is_known(tmp_pat
     for number in (1, 7):
         blocks = made(tmp_path / str(number), number)
         looking = command._Looking(TWO, 200, 0.0)
-        done = Compared(tmp_path / str(number), ("a", "b"), blocks[: number - 1], [10.0] * (number - 1))
+        done = Compared(tmp_path / str(number), ("a", "b"), blocks[0][:2], blocks[: number - 1], [10.0] * (number - 1))
         looking.wanted(done)
         done.blocks.append(blocks[-1])
         found = looking.result(done)
@@ -317,7 +389,7 @@ def test_a_file_of_looks_that_is_not_of_these_blocks_is_refused(text: str | None
     if text is not None:
         file.write_text(text)
     with pytest.raises(DamagedError, match=said) as refused:
-        command._stored(file, Compared(tmp_path, ("a", "b"), [[tmp_path]] * 6, []))
+        command._stored(file, Compared(tmp_path, ("a", "b"), [], [[tmp_path]] * 6, []))
     line, code = exit_codes.message_and_code(refused.value)
     assert (code, line.count("\n"), line.startswith(str(file))) == (2, 0, True)
 
@@ -325,7 +397,7 @@ def test_a_file_of_looks_that_is_not_of_these_blocks_is_refused(text: str | None
 def test_a_folder_in_the_place_of_the_looks_is_refused(tmp_path: Path) -> None:
     (tmp_path / command.PLAN).mkdir()
     with pytest.raises(DamagedError, match="not a file"):
-        command._stored(tmp_path / command.PLAN, Compared(tmp_path, ("a", "b"), [], []))
+        command._stored(tmp_path / command.PLAN, Compared(tmp_path, ("a", "b"), [], [], []))
 
 
 def test_a_full_disk_stops_with_one_line_and_the_same_command_goes_on(
@@ -345,7 +417,7 @@ def test_a_full_disk_stops_with_one_line_and_the_same_command_goes_on(
     assert not list(tmp_path.glob(f"*{command.PLAN}*"))
     monkeypatch.setattr(tempfile, "mkstemp", real)
     clock.now = 0.0
-    looking, done = command._Looking(TWO, 200, 0.0), Compared(tmp_path, ("a", "b"), blocks[:2], [])
+    looking, done = command._Looking(TWO, 200, 0.0), Compared(tmp_path, ("a", "b"), blocks[0][:2], blocks[:2], [])
     assert looking.wanted(done).blocks == 3
     done.blocks.append(blocks[2])
     done.block_s.append(10.0)
@@ -368,7 +440,7 @@ def test_words_that_name_no_two_sides_are_refused(words: list[str], models: list
 
 
 def test_only_a_check_of_times_is_taken() -> None:
-    with pytest.raises(UsageError, match="flops is for"):
+    with pytest.raises(UsageError, match="flops is not one"):
         command._check(parse(["slower:2%,flops:0%"]), 0.02)
     with pytest.raises(UsageError, match="exactly 0"):
         command._check(None, 0.0)

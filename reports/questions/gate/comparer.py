@@ -1,32 +1,59 @@
-"""What the gate compares with what: every metric of every case of two runs, or why there is nothing to compare.
-
-How much whole runs of the same code differ, which no launch of theirs shows, is `history.py`'s to say.
-"""
+"""What the gate compares with what: every metric of every case of two runs, or why there is nothing to compare."""
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from typing import Any
 
 from modbench.harness.core import model_specs
 from modbench.harness.core.contracts import AnyMetric as Metric
+from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.labels import LOOKED_AHEAD, OF_AUDIT, OF_PRECISION, Label
 from modbench.harness.domain.case import Case
-from modbench.harness.domain.notes import TimeNotes, TrainNotes
+from modbench.harness.domain.notes import FitNotes, TimeNotes, TrainNotes
 from modbench.harness.stats import contamination, effects
-from modbench.harness.stats.paired import Paired
-from modbench.reports import reasons
+from modbench.harness.stats.effects import Effect
 from modbench.reports.model import Estimate, Sentence, Value
-from modbench.reports.questions.gate.fail_on import CPU, Rules
-from modbench.reports.questions.gate.history import History, same_machine, settings
-from modbench.reports.questions.gate.non_inferiority import ALPHA, LABELS, Change, GateFinding, ratio, unnamed, welch
-from modbench.reports.questions.gate.run_spread import RunSpread
+from modbench.reports.questions.gate.fail_on import Rules, check_of
+from modbench.reports.questions.gate.non_inferiority import (
+    ALPHA,
+    LABELS,
+    NOT_ALTERNATED,
+    Change,
+    GateFinding,
+    ratio,
+    unnamed,
+    welch,
+)
+from modbench.reports.tables import provenance
 from modbench.reports.tables.cell import Trouble
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.pair_verdicts import SMOKE
+
+# Settings of training that change no result: when it is observed, and what is kept.
+NO_EFFECT = {"looks", "watch", "flips", "checkpoint_s"}
+
+
+def settings(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
+    """Return what a value depends on besides the case: `train.tokens` and the like."""
+    suite, made_in = tables.suite, tables.made_in(metric)
+    decodes = metric.workload == "decode"
+    plan: Frozen | None = suite.decode if decodes else made_in.settings(suite, case)
+    name = "decode" if decodes else made_in.name
+    dumped = {} if plan is None else plan.model_dump(exclude=NO_EFFECT)
+    found = {f"{name}.{key}": value for key, value in dumped.items()}
+    budgets = [notes.budget_bytes for notes in tables.cell(case.id, metric.key).notes(FitNotes)]
+    return found | {"budget": next(iter(budgets), None)}
+
+
+def same_machine(one: Tables, other: Tables) -> bool:
+    """Return whether both runs were timed on one machine, by its fingerprint."""
+    machines = {node.machine for tables in (one, other) for node in provenance.timed_on(tables.run)}
+    return len(machines) == 1 and None not in machines
 
 
 def why_other(now: Tables, base: Tables, case: Case, old: Case, metric: Metric) -> str | None:
@@ -54,38 +81,15 @@ TELL, COUNT_OUT = "cannot tell", "not compared"
 GONE, NOT_ASKED = "the new run has no such case", "the new run did not request it"
 NEW, NEWLY_ASKED = "new: the earlier run has no such case", "new: the earlier run did not request it"
 THREE = "an interval needs three launches in each run"
+ELSEWHERE = "the anchor's own time: the runs were timed on different machines, or do not say on which"
 # Failures that say nothing about the code: what was measured is not known.
 UNKNOWN = {"not_steady", "damaged"}
-# Labels with which a number looks better than it is, by what it comes from: losses, times.
-FLATTERED = {
-    "seeds": LOOKED_AHEAD,
-    "launches": frozenset({Label.REUSES_OUTPUT, Label.IDLE_IN_TRAINING, Label.OTHER_PRECISION, Label.CLOCK_CHANGED}),
-}
 
 
 def other_quantity(now: AbstractSet[Label], before: AbstractSet[Label]) -> str:
-    """Say which labels of `FLATTERED` one of two numbers has, so that they are not compared."""
+    """Say which labels one of two numbers has with which it looks better than it is, so that they are not compared."""
     fresh, gone = (", ".join(sorted(each)) for each in (now - before, before - now))
     return f"{f'now {fresh}' if fresh else f'before {gone}'}: not the same quantity"
-
-
-# Of a pair in both runs the gate judges typical calls first, then mean times: by wall time, by CPU time, and where undisturbed.
-WALL, BY_CPU, CLEAN = ("effect", "mean"), ("cpu", "cpu_mean"), ("clean",)
-
-
-def changes(
-    pairs: Sequence[Paired], names: Sequence[str], limit: float, spread_of: Callable[[str], RunSpread]
-) -> list[Change]:
-    """How estimates, fields of `Paired`, changed from the old run to the new one; none where one of them has no interval."""
-    both = [(name, [getattr(pair, name) for pair in pairs]) for name in names]
-    known = [(name, each) for name, each in both if None not in each]
-    found = [welch(now, before, limit, spread_of(name)) for name, (now, before) in known]
-    return [change for change in found if change is not None] if None not in found else []
-
-
-def _opposed(one: Change, other: Change) -> bool:
-    """Whether one shows no slowdown beyond the limit, and the other shows one."""
-    return one.passes != other.passes and min(one.p_worse, other.p_worse) < ALPHA
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,6 @@ class Comparer:
     now: Tables
     base: Tables
     rules: Rules
-    history: History
 
     @functools.cached_property
     def _same_machine(self) -> bool:
@@ -115,21 +118,23 @@ class Comparer:
 
     def _numbers(self, here: Mapping[str, Case], there: Mapping[str, Case]) -> Iterator[GateFinding]:
         for _, metric, case in self.now.asked():
-            for check in self.rules.checks(metric):
-                if case.id not in there:
-                    found = unnamed(COUNT_OUT, NEW)
-                elif not _planned(self.base, there[case.id], metric):
-                    found = unnamed(COUNT_OUT, NEWLY_ASKED)
-                else:
-                    found = self._compare(case, there[case.id], metric, check)
-                yield replace(found, what=case.id, metric=metric.key, check=check)
+            if case.id not in there:
+                found = unnamed(COUNT_OUT, NEW)
+            elif not _planned(self.base, there[case.id], metric):
+                found = unnamed(COUNT_OUT, NEWLY_ASKED)
+            else:
+                found = self._compare(case, there[case.id], metric)
+            yield self._of(found, case, metric)
         for _, metric, case in self.base.asked():
             if case.id not in here or not _planned(self.now, here[case.id], metric):
                 found = self._gone(case) if case.id not in here else unnamed(TELL, NOT_ASKED)
-                if self._by_nature(metric):
-                    found = replace(found, verdict=COUNT_OUT)
-                for check in self.rules.checks(metric):
-                    yield replace(found, what=case.id, metric=metric.key, check=check)
+                yield self._of(found, case, metric)
+
+    def _of(self, found: GateFinding, case: Case, metric: Metric) -> GateFinding:
+        """Name the case and metric of a finding. What is never judged leaves nothing open."""
+        judged = self._by_nature(metric) is None and self.now.made_in(metric).samples != "launches"
+        word = found.verdict if judged or found.verdict != TELL else COUNT_OUT
+        return replace(found, what=case.id, metric=metric.key, check=check_of(metric), verdict=word)
 
     def _gone(self, old: Case) -> GateFinding:
         """A case of the earlier run alone. A dense model that was solved anew for the same arm leaves nothing open about code."""
@@ -139,32 +144,31 @@ class Comparer:
         found = next(filter(None, instead), None) if old.rung else None
         return unnamed(TELL, GONE) if found is None else unnamed(COUNT_OUT, f"solved anew: now it is {found}")
 
-    def _compare(self, case: Case, old: Case, metric: Metric, check: str | None) -> GateFinding:
-        nature = self._by_nature(metric)
+    def _compare(self, case: Case, old: Case, metric: Metric) -> GateFinding:
         other = why_other(self.now, self.base, case, old, metric)
         if other:
-            return unnamed(COUNT_OUT if nature else TELL, other)
+            return unnamed(TELL, other)
         trouble, earlier = self.now.trouble(case, metric), _trouble(self.base, old, metric)
         if trouble and trouble.status == "failed" and trouble.kind not in UNKNOWN and not earlier:
             return unnamed("worse", f"fails now: {trouble.reason}")
         trouble = _trouble(self.now, case, metric)
-        if nature:
+        if nature := self._by_nature(metric):
             return unnamed(COUNT_OUT, nature)
         if trouble or earlier:
             return self._not_measured(case, metric, trouble, earlier)
-        return self._flattered(case, old, metric, self._measured(case, old, metric, check))
+        return self._flattered(case, old, metric, self._measured(case, old, metric))
 
     def _flattered(self, case: Case, old: Case, metric: Metric, found: GateFinding) -> GateFinding:
         """Withhold a verdict that rests on a number which looks better than it is in one of the runs alone."""
         samples = self.now.made_in(metric).samples
-        kind = FLATTERED.get(samples, frozenset()) if metric.unit != "FLOP" else frozenset({Label.LOWER_BOUND})
+        kind = {Label.LOWER_BOUND} if metric.unit == "FLOP" else LOOKED_AHEAD if samples == "seeds" else set[Label]()
         now, before = (kind & {*t.row_labels(c, metric)} for t, c in ((self.now, case), (self.base, old)))
         # Of a count it is certain that a lower bound which rose has risen, and that what fell below one has fallen.
         unsure = {"pass", "better"} if now - before else {"worse"}
         certain = samples == "one" and found.verdict not in unsure
         if now == before or certain or found.verdict == COUNT_OUT:
             return found
-        return replace(found, verdict=TELL, reason=other_quantity(now, before), changes=())
+        return replace(found, verdict=TELL, reason=other_quantity(now, before), judged_by=None)
 
     def _labels(self, case: Case, old: Case) -> GateFinding:
         """Return whether the case has a label that it had not, over all metrics that both runs measured."""
@@ -208,7 +212,7 @@ class Comparer:
         both = " (before as well)" if trouble and earlier else ""
         return unnamed(word, f"{which}: {said.reason}{both}")
 
-    def _measured(self, case: Case, old: Case, metric: Metric, check: str | None) -> GateFinding:
+    def _measured(self, case: Case, old: Case, metric: Metric) -> GateFinding:
         if damaged := self.now.damaged(case, metric) or self.base.damaged(old, metric):  # the file of the case's checks
             return unnamed(TELL, damaged)
         if elsewhere := self.rules.elsewhere(metric, same=self._same_machine):
@@ -217,48 +221,33 @@ class Comparer:
         if samples != "one" and not (self.now.suite.claims and self.base.suite.claims):
             return unnamed(TELL, SMOKE)
         if samples == "launches":
-            return self._times(case, old, metric, check)
+            return self._times(case, old, metric)
         if samples == "seeds" and metric.scored_as == "difference":
-            return self._losses(case, metric, check)
+            return self._losses(case, metric)
         return self._counts(case, metric)
 
-    def _times(self, case: Case, old: Case, metric: Metric, check: str | None) -> GateFinding:
-        anchor = self.now.anchor(case, metric)
+    def _times(self, case: Case, old: Case, metric: Metric) -> GateFinding:
+        """How a time changed. It has no verdict: the interval over launches does not hold how much two runs differ."""
         if why := self._not_alike(case, old, metric):
             return unnamed(TELL, why)
-        limit = self.rules.limit(check)
-        if anchor == case:
-            return self.history.finding(case, metric, limit, by_cpu=check == CPU)
-        pairs = [tables.pair(metric, case, anchor) for tables in (self.now, self.base)]
-        spread_of = functools.partial(self.history.spread, metric)
-        wall, cpu, clean = (changes(pairs, names, limit, spread_of) for names in (WALL, BY_CPU, CLEAN))
-        if not wall or not all(map(finite, wall)):
-            return unnamed(TELL, "a time is not a finite number" if wall else THREE)
-        found, kept = wall, True
-        reason: Value = "ratio to the anchor, now divided by before"
-        share = max(pair.disturbed for pair in pairs)
-        busy = Sentence("{share} of the blocks were disturbed", share=Estimate(share, kind="about"))
-        escaped = [tables.escapes(metric, case, anchor) for tables in (self.now, self.base)]
-        unfits = filter(None, [*escaped, *(pair.unfit for pair in pairs)])
-        unfit = reasons.sentence(next(unfits, None)) or (None if cpu else THREE)
-        # The clock is chosen by the check and by what was disturbed, before any change is looked at.
-        by_cpu = unfit is None and (check == CPU or share > contamination.MOST)
-        if by_cpu:
-            words = f"{{what}}, {Label.BY_CPU}" + ": {busy}" * (check != CPU)
-            found, reason = cpu, Sentence(words, what=reason, busy=busy)
-        elif check == CPU:
-            return unnamed(TELL, Sentence("CPU time does not count: {unfit}", unfit=unfit))
-        elif share > contamination.MOST:
-            words = "contaminated: {busy}, and CPU time does not count: {unfit}"
-            reason, kept = Sentence(words, busy=busy, unfit=unfit), False
-        elif share and clean and _opposed(wall[0], clean[0]):
-            words = "contaminated: undisturbed samples alone give {ratio}"
-            reason, kept = Sentence(words, ratio=clean[0].ratio), False
-        where = f"{metric.key} {case.place.label} {by_cpu}"
-        found = [replace(change, alike=f"{where} {number}") for number, change in enumerate(found)]
-        typical, mean = [*(each.ratio for each in found), None][:2]
+        own = self.now.anchor(case, metric) == case
+        if own and not self._same_machine:
+            return unnamed(TELL, ELSEWHERE)
+        sides = [_effects(tables, case, metric) for tables in (self.now, self.base)]
+        found = [welch(*both) for both in zip(*sides, strict=True)]
+        known = [change for change in found if change is not None]
+        if not known or len(known) < len(found):
+            return unnamed(TELL, THREE)
+        if not all(map(finite, known)):
+            return unnamed(TELL, "a time is not a finite number")
+        reason: Value = "the anchor's own time" if own else "ratio to the anchor, now divided by before"
+        share = max(tables.disturbed(case, metric) for tables in (self.now, self.base))
+        if share > contamination.MOST:
+            busy = Estimate(share, kind="about")
+            reason = Sentence("{what}; {share} of the blocks were disturbed", what=reason, share=busy)
+        typical, mean = [*(each.ratio for each in known), None][:2]
         assert typical is not None
-        return unnamed(TELL, reason, typical=typical, mean=mean, changes=tuple(found) if kept else (), by_cpu=by_cpu)
+        return unnamed(NOT_ALTERNATED, reason, typical=typical, mean=mean)
 
     def _not_alike(self, case: Case, old: Case, metric: Metric) -> str | None:
         """Return why the two runs timed something else, though the case is the same; None if they did not."""
@@ -273,7 +262,7 @@ class Comparer:
             return f"its cost may depend on the input, and the runs timed it on {numbers} of them: make both with the same rounds"
         return None
 
-    def _losses(self, case: Case, metric: Metric, check: str | None) -> GateFinding:
+    def _losses(self, case: Case, metric: Metric) -> GateFinding:
         """Compare losses or accuracies seed by seed. Without a named limit, any change for the worse alarms that is shown."""
         cells = [tables.cell(case.id, metric.key) for tables in (self.now, self.base)]
         if len({notes.corpus_sha256 for cell in cells for notes in cell.notes(TrainNotes)[:1]}) > 1:
@@ -292,6 +281,7 @@ class Comparer:
             few = Sentence("{n:seed}: three give an interval", n=effect.n)
             return unnamed(TELL, few, typical=_difference(effect.value))
         sign = -1 if metric.better == "lower" else 1
+        check = check_of(metric)
         allowed = self.rules.limit(check) * abs(sum(before[seed] for seed in seeds) / len(seeds))
         change = Change(
             sign * effect.value,
@@ -299,11 +289,10 @@ class Comparer:
             effect.n - 1,
             allowed,
             self.rules.alarms(check, allowed),
-            family="seeds",
         )
         made = _difference(effect.value, effect.low90, effect.high90)
         said = "difference, seed by seed"
-        return unnamed(TELL, said, typical=made, changes=(change,))
+        return unnamed(TELL, said, typical=made, judged_by=change)
 
     def _counts(self, case: Case, metric: Metric) -> GateFinding:
         now, before = (tables.estimate(case, metric).value for tables in (self.now, self.base))
@@ -323,6 +312,21 @@ class Comparer:
 
 def _difference(value: float, low: float | None = None, high: float | None = None) -> Estimate:
     return Estimate(value, low, high, "difference", "nat", level=1 - 2 * ALPHA)
+
+
+def _effects(tables: Tables, case: Case, metric: Metric) -> list[Effect]:
+    """Return the effects of a case over its launches, above 0 where it is faster: of typical calls, and of means where there are.
+
+    Against its anchor; of the anchor itself its own log time.
+    """
+    anchor = tables.anchor(case, metric)
+    if case != anchor:
+        pair = tables.pair(metric, case, anchor)
+        return [pair.effect] if pair.mean is None else [pair.effect, pair.mean]
+    logs = tables.log_times(case, metric, tables.made_in(metric).column)
+    return [effects.over_launches([-log for log in each]) for each in zip(*logs, strict=True)][
+        : 1 if metric.quantile else 2
+    ]
 
 
 def _planned(tables: Tables, case: Case, metric: Metric) -> bool:

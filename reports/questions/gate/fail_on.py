@@ -1,14 +1,14 @@
 """What `gate --fail-on` names: checks with limits, in three tiers by what their evidence needs.
 
-`exact`: counted numbers, which are the same on any machine. `timed`: sampled numbers, which only runs of one machine compare.
-`loss`: losses and accuracies, compared seed by seed. A check that is not named is reported and fails nothing.
+`exact`: counted numbers, which are the same on any machine. `timed`: times, which only processes that took turns compare
+(`--paired`). `loss`: losses and accuracies, compared seed by seed. A check that is not named is reported and fails nothing.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -22,13 +22,13 @@ from modbench.reports.questions.gate.non_inferiority import COMPARED, LABELS, Ga
 from modbench.reports.writers.text import alike
 
 FLAG = "--fail-on"
-EXAMPLE = "slower:2%,larger:1%,flops:0%,loss:0.5%"
-# The check that judges times by CPU time, whatever was disturbed: beside `slower`, and only where it is named.
-CPU = "cpu"
+EXAMPLE = "flops:0%,larger:1%,loss:0.5%"
+# The checks of `gate --paired`; the second judges times by CPU time, whatever was disturbed.
+SLOWER, CPU = "slower", "cpu"
+PAIRED = (SLOWER, CPU)
 # Memory that holds libraries too, which differ between machines: counted, but not a property of the code alone.
 OF_THE_MACHINE = frozenset({"memory/rss_peak"})
 NOTHING = "nothing was compared"
-OTHER_MACHINE = "the runs were timed on different machines, or do not say on which"
 NEITHER = "neither run measured it: add it to the metrics of the suite"
 
 
@@ -55,7 +55,7 @@ CHECKS: dict[str, Check] = {
     "breaks": Check("exact", "more graph breaks", limited=False),
     "syncs": Check("exact", "more synchronisations with the host", limited=False),
     LABELS: Check("exact", "a label that the case did not have", limited=False),
-    "slower": Check("timed", "longer times", above_0=True),
+    SLOWER: Check("timed", "longer times", above_0=True),
     CPU: Check("timed", "longer times, by CPU time", above_0=True),
     "energy": Check("timed", "more energy", above_0=True),
     "loss": Check("loss", "a higher loss"),
@@ -70,9 +70,9 @@ class FailOn:
     limits: Mapping[str, Fraction | None]
 
     @property
-    def timed(self) -> bool:
-        """Whether one of them compares sampled numbers."""
-        return any(CHECKS[word].tier == "timed" for word in self.limits)
+    def timed(self) -> list[str]:
+        """Those of them that compare sampled numbers."""
+        return [word for word in self.limits if CHECKS[word].tier == "timed"]
 
     @property
     def written(self) -> Listed:
@@ -148,15 +148,6 @@ class Rules:
 
     margin: float
     fail_on: FailOn | None = None
-    _checks: dict[str, tuple[str | None, ...]] = field(default_factory=dict, compare=False)
-
-    def checks(self, metric: Metric) -> tuple[str | None, ...]:
-        """Return the checks that judge a metric: that of `check_of`, and CPU time of a time where it is named."""
-        if metric.key not in self._checks:
-            made_in = catalogue.pass_of(metric)
-            by_cpu = self.fail_on is not None and CPU in self.fail_on.limits and made_in.times and not metric.source
-            self._checks[metric.key] = (check_of(metric), *[CPU] * by_cpu)
-        return self._checks[metric.key]
 
     def named(self, check: str | None) -> bool:
         """Whether the gate fails on this check."""
@@ -183,7 +174,7 @@ class Rules:
 
         A named limit is applied to the numbers as they are: 1 % more than 100 is 101, which no rounding makes too much.
         """
-        own = self._own(self.checks(metric)[0])
+        own = self._own(check_of(metric))
         lower = metric.better == "lower"
         if own is None:
             word = exact_verdict(before / now if lower else now / before, self.margin)
@@ -195,15 +186,9 @@ class Rules:
 
     def elsewhere(self, metric: Metric, *, same: bool) -> str | None:
         """Return why two values are not compared across machines, or None; without named checks, ratios are."""
-        if self.fail_on is None or same:
+        if self.fail_on is None or same or metric.key not in OF_THE_MACHINE:
             return None
-        if metric.key in OF_THE_MACHINE:
-            return (
-                "the runs were made on different machines, or do not say on which: libraries count in this memory too"
-            )
-        if catalogue.pass_of(metric).samples == "launches":
-            return OTHER_MACHINE
-        return None
+        return "the runs were made on different machines, or do not say on which: libraries count in this memory too"
 
 
 @dataclass(frozen=True)
@@ -263,7 +248,7 @@ def _verdict(findings: Iterable[GateFinding]) -> tuple[str, Value]:
     if not findings:
         return "cannot tell", NEITHER
     # What an interval leaves open has no reason but its width.
-    silent = [None if each.changes else each.reason for each in findings if each.verdict == "cannot tell"]
+    silent = [None if each.judged_by is not None else each.reason for each in findings if each.verdict == "cannot tell"]
     if silent:
         return "cannot tell", _only(silent)
     if not words & COMPARED:

@@ -19,10 +19,9 @@ from modbench.harness.stats.verdicts import Estimates
 from modbench.reports import reasons
 from modbench.reports.model import Estimate, Sentence, Value
 from modbench.reports.questions import revisions
-from modbench.reports.questions.gate.comparer import FLATTERED, other_quantity
-from modbench.reports.questions.gate.fail_on import FailOn
+from modbench.reports.questions.gate.fail_on import CPU, FailOn
 from modbench.reports.questions.gate.gate import Blocks, Gate, unfit
-from modbench.reports.questions.gate.non_inferiority import Asked, Change, GateFinding, ratio
+from modbench.reports.questions.gate.non_inferiority import Change, GateFinding, ratio
 from modbench.reports.questions.revisions import Row
 from modbench.reports.tables import provenance
 from modbench.reports.tables.outcomes import Tables
@@ -30,7 +29,8 @@ from modbench.reports.tables.pair_verdicts import APART
 
 RATIO = "time of the first side ÷ that of the second"
 # What is said of a case that one side lacks, by that side.
-LACKING = {"first": "not compared", "second": "cannot tell", "fails": "worse"}
+LACKING = {"first": "not compared", "base": "not compared", "second": "cannot tell", "fails": "worse"}
+BASE_FAILS = "the first side fails: {reason}"
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,18 @@ class _Candidate:
 
 
 def look(
-    blocks: Sequence[Sequence[Tables]], sides: tuple[str, ...], fail_on: FailOn, looks: Sequence[int], total: int
+    blocks: Sequence[Sequence[Tables]],
+    prepared: Sequence[Tables],
+    sides: tuple[str, ...],
+    fail_on: FailOn,
+    looks: Sequence[int],
+    total: int,
 ) -> Gate:
     """Judge the blocks so far.
 
     Args:
         blocks: the tables of every block: first side, second side, first side again; of two builds one.
+        prepared: those of the runs that prepared the first and the second side; of two builds one.
         sides: the two sides in words.
         fail_on: the one check, `slower` or `cpu`, with its limit.
         looks: the number of blocks at every look until now, this one included; empty: there are too few to look at.
@@ -64,34 +70,48 @@ def look(
     margin = float(limit or 0)
     edge = math.log1p(margin)
     read = _builds if len(blocks[0]) == 1 else _revisions
-    candidates = list(read(blocks, by_cpu=check == "cpu"))
+    candidates = list(read(blocks, prepared, by_cpu=check == CPU))
     timed = [each for each in candidates if isinstance(each, _Candidate)]
     looked = gate_looks.look([each.values for each in timed], [edge] * len(timed), looks, total) if looks else []
     few = f"an interval needs {gate_looks.FEWEST} blocks"
-    judged = iter(
+    judged = (
         [_judged(*each, edge) for each in zip(timed, looked, _fooled(timed, margin), strict=True)]
         if looks
-        else [replace(each.finding, verdict="cannot tell", reason=few) for each in timed]
+        else [_too_few(each.finding, few) for each in timed]
     )
-    findings = [replace(each if isinstance(each, GateFinding) else next(judged), check=check) for each in candidates]
-    open_ = any(each.verdict == "cannot tell" and each.changes for each in findings)
-    needed = gate_looks.blocks_needed(looked, [edge] * len(looked)) if open_ else None
-    first, keys = blocks[0][0].run, {each.metric for each in findings}
+    sound = [each for each, one in zip(looked, judged, strict=False) if one.judged_by is not None]
+    open_ = any(each.verdict == "cannot tell" and each.judged_by is not None for each in judged)
+    needed = gate_looks.blocks_needed(sound, [edge] * len(sound)) if open_ else None
+    left = iter(judged)
+    findings = [replace(each if isinstance(each, GateFinding) else next(left), check=check) for each in candidates]
+    first = blocks[0][0].run
     no_times = next(filter(None, (unfit(first.path, known) for known in provenance.certificates(first))), None)
     if no_times:
-        findings = [replace(each, verdict="cannot tell", changes=()) if each.changes else each for each in findings]
-    effort, (_, rounds) = first.plan.suite.effort, first.plan.suite.protocol_size
+        kept = ((each, each.judged_by is None) for each in findings)
+        findings = [each if keep else replace(each, verdict="cannot tell", judged_by=None) for each, keep in kept]
+    why = [each.reason for each in findings]
+    decidable = [each.verdict for each, one in zip(judged, timed, strict=True) if not one.finding.verdict]
     return Gate(
         findings,
         margin,
-        Asked(),
-        effort,
-        rounds,
-        timed=frozenset(keys),
         unfit=no_times,
+        base_fails=next((each for each in why if isinstance(each, Sentence) and each.words == BASE_FAILS), None),
         fail_on=fail_on,
-        blocks=Blocks(sides, len(blocks), total, len(timed), needed),
+        blocks=Blocks(sides, len(blocks), total, len(decidable), decidable.count("cannot tell"), needed),
     )
+
+
+def fails(why: str, fail_on: FailOn) -> Gate:
+    """The result where the second side does not even run."""
+    ((check, limit),) = fail_on.limits.items()
+    said = Sentence("fails now: {why}", why=why)
+    finding = GateFinding("the second side", metric="run", check=check, verdict="worse", reason=said)
+    return Gate([finding], float(limit or 0), fail_on=fail_on)
+
+
+def _too_few(finding: GateFinding, why: str) -> GateFinding:
+    """A case before the first look; where no number would decide, that is why."""
+    return finding if finding.verdict else replace(finding, verdict="cannot tell", reason=why)
 
 
 def _judged(candidate: _Candidate, looked: Looked, fooled: Value, edge: float) -> GateFinding:
@@ -99,8 +119,12 @@ def _judged(candidate: _Candidate, looked: Looked, fooled: Value, edge: float) -
     typical = ratio(*map(math.exp, (looked.value, looked.low, looked.high)))
     if finding.verdict or fooled:
         return replace(finding, typical=typical, verdict="cannot tell", reason=fooled or finding.reason)
+    if looked.serial is not None:
+        words = "blocks that follow one another are alike (correlation {r}): the machine changes slowly, and the interval is "
+        why = Sentence(words + "too narrow", r=Estimate(looked.serial, kind="setting"))
+        return replace(finding, typical=typical, verdict="cannot tell", reason=why)
     change = Change(looked.value, looked.error, looked.n - 1, edge, edge)
-    return replace(finding, typical=typical, changes=(change,), verdict=looked.word)
+    return replace(finding, typical=typical, judged_by=change, verdict=looked.word)
 
 
 def _fooled(timed: Sequence[_Candidate], margin: float) -> list[Sentence | None]:
@@ -117,24 +141,24 @@ def _fooled(timed: Sequence[_Candidate], margin: float) -> list[Sentence | None]
     return [said.get(i) for i in range(len(timed))]
 
 
-def _revisions(blocks: Sequence[Sequence[Tables]], *, by_cpu: bool) -> Iterator[GateFinding | _Candidate]:
+def _revisions(
+    blocks: Sequence[Sequence[Tables]], prepared: Sequence[Tables], *, by_cpu: bool
+) -> Iterator[GateFinding | _Candidate]:
     """The cases of two revisions."""
-    first, second = blocks[0][0], blocks[0][1]
-    for row in revisions.timed(blocks):
+    for row in revisions.timed(blocks, prepared):
         if isinstance(row, Row):
             yield _without_number(row)
             continue
-        case, metric = row.row.case, first.metrics[row.row.metric]
-        theirs = next(each for each in second.plan.cases if each.id == case.id)
-        begun = _begun(case.id, metric.key, row.disturbed, row.unfit, by_cpu=by_cpu)
-        labels = first.row_labels(case, metric), second.row_labels(theirs, metric)
-        made = row.cpu if begun.by_cpu and row.cpu is not None else row.wall
-        yield _candidate(begun, labels, [each.effect for each in made], [each.same for each in made])
+        finding = _begun(row.row, row.disturbed, row.unfit, row.withheld, by_cpu=by_cpu)
+        made = row.cpu if finding.by_cpu and row.cpu is not None else row.wall
+        yield _candidate(finding, [each.effect for each in made], [each.same for each in made])
 
 
-def _builds(blocks: Sequence[Sequence[Tables]], *, by_cpu: bool) -> Iterator[GateFinding | _Candidate]:
+def _builds(
+    blocks: Sequence[Sequence[Tables]], prepared: Sequence[Tables], *, by_cpu: bool
+) -> Iterator[GateFinding | _Candidate]:
     """The cases of the second of two builds, which one process times beside the first."""
-    every = [block[0] for block in blocks]
+    every, (checked,) = [block[0] for block in blocks], prepared
     tables = every[0]
     for comparison, metric, case in tables.asked():
         anchor = comparison.arms[0]
@@ -149,19 +173,29 @@ def _builds(blocks: Sequence[Sequence[Tables]], *, by_cpu: bool) -> Iterator[Gat
         launches = [launch for each in every for launch in each.launches(metric, case, anchor, anchor)]
         column, one_thread = tables.made_in(metric).column, case.place.one_thread
         pair = paired.compare(launches, column=column, one_thread=one_thread, averaged=False)
-        escaped = tables.escapes(metric, case, anchor)
-        begun = _begun(case.id, metric.key, pair.disturbed, escaped or pair.unfit, by_cpu=by_cpu)
-        labels = tables.row_labels(anchor, metric), tables.row_labels(case, metric)
-        yield _candidate(begun, labels, paired.launch_effects(launches, "cpu_s" if begun.by_cpu else column), [])
+        theirs, mine = (revisions.checks(every, checked, each.id, metric) for each in (anchor, case))
+        row = Row(case, metric=metric.key, labels=tuple(mine), against_labels=tuple(theirs))
+        unfit_why, withheld = (
+            revisions.escaped(theirs, mine) or pair.unfit,
+            revisions.not_its_work(theirs, mine, metric),
+        )
+        finding = _begun(row, pair.disturbed, unfit_why, withheld, by_cpu=by_cpu)
+        yield _candidate(finding, paired.launch_effects(launches, "cpu_s" if finding.by_cpu else column), [])
 
 
-def _begun(case: str, metric: str, disturbed: float, unfit_why: Reason | None, *, by_cpu: bool) -> GateFinding:
+def _begun(
+    row: Row, disturbed: float, unfit_why: Reason | None, withheld: Sentence | None, *, by_cpu: bool
+) -> GateFinding:
     """Return a finding to be judged by the clock that decides: that of the check, or where that was disturbed the CPU's.
 
-    Its verdict is `cannot tell` where that would be CPU time, and no verdict may rest on that (`unfit_why`).
+    Its verdict is `cannot tell` where no verdict may rest on that clock (`unfit_why`, of CPU time), or on any (`withheld`).
     """
-    found = GateFinding(case, metric=metric, reason=RATIO)
+    found = GateFinding(
+        row.case.id, metric=row.metric, reason=RATIO, labels=row.labels, against_labels=row.against_labels
+    )
     busy = Sentence("{share} of the rounds were disturbed", share=Estimate(disturbed, kind="about"))
+    if withheld is not None:
+        return replace(found, verdict="cannot tell", reason=withheld, withheld=True)
     if not by_cpu and disturbed <= contamination.MOST:
         return found
     if unfit_why is None:
@@ -171,18 +205,13 @@ def _begun(case: str, metric: str, disturbed: float, unfit_why: Reason | None, *
     return replace(found, verdict="cannot tell", reason=why)
 
 
-def _candidate(
-    finding: GateFinding, labels: tuple[Sequence[Label], Sequence[Label]], values: list[float], same: list[float]
-) -> GateFinding | _Candidate:
-    if finding.verdict:
-        return finding
-    before, now = (FLATTERED["launches"] & {*each} for each in labels)
-    if now != before:
-        finding = replace(finding, verdict="cannot tell", reason=other_quantity(now, before))
-    return _Candidate(finding, values, same)
+def _candidate(finding: GateFinding, values: list[float], same: list[float]) -> GateFinding | _Candidate:
+    """A case whose number is shown; where it was disturbed and no other clock counts, there is none."""
+    return finding if finding.verdict and not finding.withheld else _Candidate(finding, values, same)
 
 
 def _without_number(row: Row) -> GateFinding:
     word = LACKING[row.lacking] if row.lacking else "cannot tell"
-    said = Sentence("fails now: {reason}", reason=row.reason) if row.lacking == "fails" else row.reason
+    words = {"fails": "fails now: {reason}", "base": BASE_FAILS}.get(row.lacking or "")
+    said = Sentence(words, reason=row.reason) if words else row.reason
     return GateFinding(row.case.id, metric=row.metric, verdict=word, reason=said)

@@ -2,8 +2,8 @@
 
 Two sessions are not interleaved, so times of then and now are not compared: each session compares the candidate with its baseline
 at one moment, and it is these ratios that are. A session is one process, and processes of the same code differ by more than
-their rounds show; by how much, only several sessions tell. So a session is the unit of evidence, as a run is where a gate judges
-an anchor by its history, and below three earlier sessions nothing is shown.
+their rounds show; by how much, only several sessions tell. So a session is the unit of evidence, and below three earlier sessions
+nothing is shown.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ from modbench.harness.timing.threads import working_threads
 from modbench.reports.model import Estimate
 from modbench.reports.questions.gate import non_inferiority
 from modbench.reports.questions.gate.non_inferiority import Change, GateFinding, ratio
-from modbench.reports.questions.gate.run_spread import FEWEST_RUNS
 from modbench.reports.writers.number_format import plain
 
 # How long a session waits for another one that writes the same file.
 WAIT_S = 10.0
 METRIC = "ratio"
+# Least earlier sessions from which their variation is estimated.
+FEWEST = 3
 # Of an environment versions and processor are stored, no names.
 RECORDED = ("python", "packages", "system", "cpu", "cores", "usable_cores")
 DOUBTED = {in_process_verdicts.UNSTEADY, in_process_verdicts.DIFFERS, str(Label.CONTAMINATED)}
@@ -292,15 +293,14 @@ def ratio_change(name: str, now: Stored, earlier: Sequence[Samples], margin: flo
         )
     change = value - statistics.fmean(ratios)
     sessions = f"{counted(len(ratios), 'stored session')} of this machine"
-    if len(ratios) < FEWEST_RUNS:
-        reason = f"how much sessions differ is not known from {sessions}; {FEWEST_RUNS} tell{left_out}"
+    if len(ratios) < FEWEST:
+        reason = f"how much sessions differ is not known from {sessions}; {FEWEST} tell{left_out}"
         return GateFinding(name, metric=METRIC, typical=ratio(math.exp(change)), verdict="cannot tell", reason=reason)
     sd, edge = statistics.stdev(ratios), math.log1p(margin)
     judged_change = Change(change, sd * math.sqrt(1 + 1 / len(ratios)), len(ratios) - 1, edge, edge)
     differ, allowed = (plain(Estimate(each, kind="share")) for each in (math.expm1(sd), margin))
     reason = f"{sessions} differ by {differ} (standard deviation), margin {allowed}{left_out}"
-    typical, changes = judged_change.ratio, (judged_change,)
-    raw = GateFinding(name, metric=METRIC, typical=typical, verdict="cannot tell", reason=reason, changes=changes)
+    raw = GateFinding(name, metric=METRIC, typical=judged_change.ratio, reason=reason, judged_by=judged_change)
     return non_inferiority.judge([raw])[0]
 
 

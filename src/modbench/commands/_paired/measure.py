@@ -15,7 +15,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -24,7 +24,7 @@ from modbench.commands._flags import PairedFlags
 from modbench.commands._paired import folder as paired_folder
 from modbench.commands._paired import turn_taking
 from modbench.commands._paired.folder import timed_units
-from modbench.commands._paired.sides import Side, builds, side
+from modbench.commands._paired.sides import Side, SideFailsError, builds, side
 from modbench.commands._paired.turn_taking import End, Start
 from modbench.harness.core import printable
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
@@ -41,6 +41,7 @@ from modbench.harness.execution.stopping import Stop, signals
 from modbench.harness.execution.unit import ENDLESS_S
 from modbench.harness.machine import certificate, environment
 from modbench.harness.planning.overrides import Overrides, setting_of
+from modbench.harness.process import exit_codes
 from modbench.harness.process.graceful_stop import CannotWrite
 from modbench.harness.registry import catalogue
 from modbench.harness.results import lock, progress, run_folder
@@ -96,7 +97,8 @@ class Request:
         """The sides, with the files of revisions copied into a folder."""
         if not self.sides:
             return [builds(self.given.models)]
-        return [side(each, self.given.models, copies / "ab"[i]) for i, each in enumerate(self.sides)]
+        found = [side(each, self.given.models, copies / "ab"[i]) for i, each in enumerate(self.sides)]
+        return [replace(each, second=bool(i)) for i, each in enumerate(found)]
 
     def as_dict(self, sides: Sequence[Side]) -> dict[str, Any]:
         """The parts that all blocks of one comparison share: request, code of both sides, machine."""
@@ -160,12 +162,14 @@ class Compared:
     Attributes:
         folder: the folder of all run folders.
         sides: the sides in words.
+        prepared: the run folders that the sides were prepared in: what checks found there belongs to every block.
         blocks: the run folders block by block: first, second, again; of two builds one.
         block_s: seconds that each block took that was made now.
     """
 
     folder: Path
     sides: tuple[str, ...]
+    prepared: list[Path]
     blocks: list[list[Path]]
     block_s: list[float]
 
@@ -223,9 +227,10 @@ def measure(request: Request, wanted: Wanted) -> Compared:
     """Run the blocks that are wanted, or those that an earlier try of the same comparison lacks.
 
     Raises:
-        UsageError: if a side does not exist, or refuses the suite; if the folder holds something else; on Windows.
+        UsageError: if a side does not exist; if the folder holds something else; on Windows.
+        SideFailsError: if a side does not run.
         IncompleteError: if it was interrupted; finished blocks are kept.
-        ModbenchError: if a side cannot be prepared, or a file cannot be written.
+        ModbenchError: if a file cannot be written.
     """
     if sys.platform == "win32":
         raise UsageError("--paired needs Linux or macOS: processes cannot hand each other turns on Windows.")
@@ -237,7 +242,8 @@ def measure(request: Request, wanted: Wanted) -> Compared:
         supervision.refuse_if_stopped()
         folder = paired_folder.open_folder(request.name, request.given.out, same)
         labels = tuple(each.label for each in sides) if request.sides else request.given.models
-        done = Compared(folder, labels, paired_folder.finished(folder, list(request.order)), [])
+        prepared = [folder / name for name, _ in zip(request.order, sides, strict=False)]
+        done = Compared(folder, labels, prepared, paired_folder.finished(folder, list(request.order)), [])
         with lock.hold(folder):
             try:
                 _run_blocks(request, sides, done, supervision, wanted)
@@ -258,12 +264,11 @@ def _run_blocks(
     _say(f"{' against '.join(done.sides)}: blocks of {how}")
     if done.blocks:
         _say(f"{done.folder}: {_block_count(len(done.blocks), 'there')}; the others follow")
-    where = done.folder.resolve()  # a side runs in a folder of its own
     prepared = list[Path]()
     while len(done.blocks) < (goal := wanted(done)).blocks:
-        # Again for those that follow: the copies of the revisions lie elsewhere now.
+        # Again for those that follow: the copies of the revisions lie elsewhere now, and a side runs in a folder of its own.
         prepared = prepared or [
-            _prepare(each, request, where / name, supervision) for each, name in zip(sides, request.order, strict=False)
+            _prepare(each, request, out.resolve(), supervision) for each, out in zip(sides, done.prepared, strict=True)
         ]
         start = time.monotonic()
         block = paired_folder.block(done.folder, len(done.blocks), list(request.order))
@@ -325,8 +330,9 @@ def _prepare(one: Side, request: Request, out: Path, supervision: Supervision) -
         output = log.read_text(encoding="utf-8", errors="replace")
         last = [line for line in output.splitlines() if line.startswith("modbench: ")]
         why = last[-1].removeprefix("modbench: ") if last else f"exit code {run.exitcode}: {output.strip()[-300:]}"
-        kind = UsageError if run.exitcode == UsageError.exit_code else ModbenchError
-        raise kind(f"{one.label}: {why}")
+        if run.exitcode == ModbenchError.exit_code and exit_codes.BUG not in why:  # a full disk is no fault of the side
+            raise ModbenchError(f"{one.label}: {why}")
+        raise SideFailsError(f"{one.label}: {why}", second=one.second)
     log.unlink()
     timeout = request.given.timeout
     longest_s = None if timeout is None else parse_duration(timeout, "--timeout")

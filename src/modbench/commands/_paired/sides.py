@@ -24,6 +24,19 @@ AS_IT_IS = "."
 TURNS = "modbench.harness.timing.turns"
 
 
+class SideFailsError(UsageError):
+    """A side does not run. Not that it cannot be had, which is a mistake of the command.
+
+    Args:
+        said: which side, and why.
+        second: whether it is the second one.
+    """
+
+    def __init__(self, said: str, *, second: bool) -> None:
+        super().__init__(said)
+        self.second = second
+
+
 @dataclass(frozen=True)
 class Side:
     """One side of the comparison.
@@ -37,6 +50,7 @@ class Side:
         imported: more folders at the front of that path: modules that its models import come from there.
         models: models of the user with the file of this side.
         files: what else it runs.
+        second: whether it is the second of two.
     """
 
     name: str
@@ -47,6 +61,7 @@ class Side:
     imported: tuple[Path, ...] = ()
     models: dict[str, str] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
+    second: bool = False
 
     def environment(self) -> dict[str, str]:
         """The environment of its processes."""
@@ -59,7 +74,7 @@ class Side:
         """A digest of what it runs: its files, its modbench, and the version of torch.
 
         Raises:
-            UsageError: if it has no modbench, or another one is found first.
+            UsageError: if its modbench cannot be used.
         """
         where, *versions = self.modbench()
         digest = hashlib.sha256("\n".join(versions).encode())
@@ -82,7 +97,8 @@ class Side:
         """Return where its modbench lies, its version, and that of torch.
 
         Raises:
-            UsageError: if it has none, or another one is found first.
+            SideFailsError: if it cannot be imported.
+            UsageError: if it is too old, or another one is found first.
         """
         fields = "modbench.__file__, modbench.__version__, metadata.version('torch')"
         code = f"from importlib import metadata; import modbench, {TURNS}; print({fields}, sep='\\n')"
@@ -91,7 +107,8 @@ class Side:
             last = (done.stderr.decode(errors="replace").strip().splitlines() or ["it says nothing"])[-1]
             if TURNS in last:
                 raise UsageError(f"{self.name}: its modbench is too old for --paired: it has no {TURNS}.")
-            raise UsageError(f"{self.name}: modbench cannot be imported there ({last[:160]}).")
+            said = f"{self.name}: modbench cannot be imported there ({last[:160]})."
+            raise SideFailsError(said, second=self.second)
         where, version, torch = os.fsdecode(done.stdout).splitlines()[-3:]  # a start-up file may print, too
         if self.source is not None and not Path(where).resolve().is_relative_to(self.source.parent.resolve()):
             raise UsageError(

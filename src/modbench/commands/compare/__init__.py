@@ -261,7 +261,7 @@ def compare_revisions(
     asked = measure.request((first, second), suite, given)
     done = measure.measure(replace(asked, amount=str(number)), lambda _: measure.Goal(number, number))
     folder = done.folder
-    found = revisions.result(done.blocks, (done.sides[0], done.sides[1]), margin)
+    found = revisions.result(done.blocks, done.prepared, (done.sides[0], done.sides[1]), margin)
     if as_json:
         say_json(found.as_dict() | {"folder": str(folder)}, allow_nan=False)
     else:

@@ -25,7 +25,6 @@ from modbench.commands._flags import (
 )
 from modbench.commands._output import chosen_run, say, say_json
 from modbench.harness.core.errors import IncompleteError, UnfitError, UsageError, unknown
-from modbench.harness.core.units import parse_percent
 
 if TYPE_CHECKING:
     from modbench.reports.questions.gate.gate import Gate
@@ -45,30 +44,13 @@ def gate(
         str | None,
         typer.Option("--against", metavar="BASE", help="An earlier run of the same suite.", autocompletion=runs),
     ] = None,
-    history: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--history",
-            metavar="RUN",
-            help="An earlier run of this machine, or a folder of runs: how much runs differ. May be repeated.",
-        ),
-    ] = None,
-    run_sd: Annotated[
-        str | None,
-        typer.Option(
-            "--run-sd",
-            metavar="PERCENT",
-            help="How much runs of the same code differ in an arm's ratio, as a standard deviation, where fewer than three "
-            "earlier runs tell; default 1%.",
-        ),
-    ] = None,
     margin: Annotated[
         float | None,
         typer.Option(
             "--margin",
             metavar="SHARE",
             callback=checked_margin,
-            help="Largest slowdown that does not matter, as a share; default the suite's.",
+            help="Largest change for the worse that does not matter, as a share; default the suite's.",
         ),
     ] = None,
     lenient: Annotated[
@@ -80,8 +62,8 @@ def gate(
         typer.Option(
             "--fail-on",
             metavar="CHECK:LIMIT",
-            help="Fail on these alone, joined by commas: slower:2%, cpu:2%, energy:2%, larger:1%, flops:0%, breaks, syncs, "
-            "labels, loss:0.5%, accuracy:1%.",
+            help="Fail on these alone, joined by commas: flops:0%, larger:1%, breaks, syncs, labels, loss:0.5%, accuracy:1%; "
+            "with --paired slower:2% or cpu:2%. Default: all but times; with --paired slower by the suite's margin.",
         ),
     ] = None,
     style: Annotated[
@@ -119,7 +101,7 @@ def gate(
 ) -> None:
     """Fail if a run, or a revision, is worse than its base.
 
-    gate RUN --against BASE: two runs that were made
+    gate RUN --against BASE: two runs that were made, by everything but times
 
     gate --paired BASE HEAD SUITE: two revisions, measured in turn until it is decided
 
@@ -128,7 +110,6 @@ def gate(
     Exit code 1: something got worse. 5: that can neither be shown nor excluded.
     """
     from modbench.reports.questions.gate.fail_on import parse
-    from modbench.reports.writers.number_format import plain
 
     words = words or []  # what is missing is said below, for each of the three ways
     if style not in FORMATS:
@@ -137,7 +118,7 @@ def gate(
         raise UsageError("--format github and --json both print to standard output. Choose one.")
     if margin is not None and fail_on:
         raise UsageError(
-            "--margin and --fail-on do not go together: each check has a limit of its own. Write --fail-on slower:2%."
+            "--margin and --fail-on do not go together: each check has a limit of its own. Write --fail-on larger:2%."
         )
     checks = parse(fail_on) if fail_on else None
     only_paired = {
@@ -149,7 +130,7 @@ def gate(
         "-k": select,
     }
     if paired:
-        refuse({"--against": against, "--history": history, "--run-sd": run_sd}, "two runs that were made")
+        refuse({"--against": against}, "two runs that were made")
         from modbench.commands.gate.paired import gate_paired
 
         models, lengths = listed("--model", model, str), listed("--seq-len", seq_len, int)
@@ -162,17 +143,13 @@ def gate(
             raise UsageError(
                 "a gate takes the new run and the old one, `gate RUN --against BASE`; or `gate --paired BASE HEAD SUITE`."
             )
-        if run_sd is not None and checks is not None and not checks.timed:
-            said = plain(checks.written)
-            raise UsageError(f"--run-sd is for checks of times, such as slower:2%; --fail-on {said} has none.")
         (run_folder,) = words
         for folder in (run_folder, against):
             chosen_run(folder)
         from modbench.reports.questions.gate.gate import gate as judge
         from modbench.reports.tables.load import load
 
-        spread = None if run_sd is None else float(parse_percent(run_sd, "--run-sd"))
-        found = judge(load(run_folder), load(against), margin, history or (), checks, spread)
+        found = judge(load(run_folder), load(against), margin, checks)
     _tell(found, run_folder, against, style="json" if as_json else style, lenient=lenient, verbose=verbose)
     code = found.exit_code(lenient=lenient)
     if code == IncompleteError.exit_code:

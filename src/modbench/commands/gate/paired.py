@@ -16,6 +16,7 @@ from pydantic import Field, Strict
 from modbench.commands._flags import PairedFlags
 from modbench.commands._paired import measure
 from modbench.commands._paired.measure import Compared, Goal
+from modbench.commands._paired.sides import SideFailsError
 from modbench.harness.core.errors import IncompleteError, UsageError, shown
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.frozen import Frozen
@@ -26,14 +27,12 @@ from modbench.harness.results import run_folder
 from modbench.harness.results.reading import DamagedError, load, parse
 from modbench.harness.stats import gate_looks
 from modbench.reports.questions.gate import paired_gate
-from modbench.reports.questions.gate.fail_on import FailOn
+from modbench.reports.questions.gate.fail_on import PAIRED, FailOn
 from modbench.reports.questions.gate.gate import Gate
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.writers.number_format import plain
 
 BUDGET = "10min"
-# Checks of what is measured here.
-CHECKS = ("slower", "cpu")
 # Blocks from which the duration of one is taken.
 PILOT = 2
 # In the folder of the comparison: how many blocks were planned, and at how many it was looked at.
@@ -45,8 +44,10 @@ def gate_paired(
 ) -> Gate:
     """Measure two revisions, or two builds of a model, until it is decided whether the second is slower.
 
+    A second side that does not run is worse.
+
     Raises:
-        UsageError: if the words name nothing that can be compared, or a check is not one of times.
+        UsageError: if the words name nothing that can be compared, a check is not one of times, or the first side does not run.
         IncompleteError: if it was interrupted; finished blocks are kept.
     """
     start = time.monotonic()
@@ -61,7 +62,14 @@ def gate_paired(
         done = measure.measure(replace(asked, amount=f"{plain(named.written)} {budget or BUDGET}"), looking.wanted)
     except IncompleteError as error:
         raise IncompleteError(f"{error}{looking.lacking()}") from None
-    return looking.result(done)
+    except SideFailsError as error:
+        if not error.second:
+            raise
+        return paired_gate.fails(str(error), named)
+    found = looking.result(done)
+    if found.base_fails is not None and not found.compared:
+        raise UsageError(f"the base {done.sides[0]}: {plain(found.base_fails)}")
+    return found
 
 
 def _sides(words: Sequence[str], models: Sequence[str]) -> tuple[str, ...]:
@@ -90,10 +98,10 @@ def _check(checks: FailOn | None, margin: float) -> FailOn:
         if not margin:
             raise UsageError("the margin is 0: samples never exclude a change of exactly 0. Write --fail-on slower:2%.")
         return FailOn({"slower": Fraction(str(margin))})
-    other = [word for word in checks.limits if word not in CHECKS]
+    other = [word for word in checks.limits if word not in PAIRED]
     if other:
         raise UsageError(
-            f"--paired compares times: --fail-on slower:2% or cpu:2%. {other[0]} is for two runs: gate RUN --against BASE."
+            f"--paired compares times: --fail-on slower:2% or cpu:2%. {other[0]} is not one: see gate RUN --against BASE."
         )
     if len(checks.limits) > 1:
         raise UsageError(
@@ -160,6 +168,7 @@ class _Looking:
         total: blocks that were planned, fixed once two are there; 0: not yet.
         looks: the number of blocks at each look until now.
         tables: of each block, read once.
+        prepared: of the runs that prepared the sides.
         fixed_s: seconds before the first block.
         block_s: seconds that each block took that was made now.
         found: what was found last.
@@ -171,6 +180,7 @@ class _Looking:
     total: int = 0
     looks: list[int] = field(default_factory=list)
     tables: list[list[Tables]] = field(default_factory=list)
+    prepared: list[Tables] = field(default_factory=list)
     fixed_s: float = 0.0
     block_s: list[float] = field(default_factory=list)
     found: Gate | None = None
@@ -193,7 +203,7 @@ class _Looking:
             self._keep(done.folder)
         if number in self.looks:
             self.found = self._look(done)
-            if self.found.verdict != "cannot tell" or not self.found.blocks or not self.found.blocks.timed:
+            if self.found.verdict != "cannot tell" or not self.found.blocks or not self.found.blocks.left:
                 return Goal(number)
         if late or number >= self.total:
             self.found = self.found if number in self.looks else self._too_few(done, number)
@@ -221,6 +231,7 @@ class _Looking:
         )
 
     def _read(self, done: Compared) -> None:
+        self.prepared = [Tables(run_folder.read(str(path))) for path in done.prepared]
         self.tables += [
             [Tables(run_folder.read(str(path))) for path in block] for block in done.blocks[len(self.tables) :]
         ]
@@ -270,7 +281,7 @@ class _Looking:
 
     def _look(self, done: Compared) -> Gate:
         looks = self.looks if len(done.blocks) in self.looks else []
-        found = paired_gate.look(self.tables, done.sides, self.check, looks, self.total)
+        found = paired_gate.look(self.tables, self.prepared, done.sides, self.check, looks, self.total)
         assert found.blocks is not None, "it was judged by blocks"
         each_s = statistics.fmean(done.block_s) if done.block_s else None
         return replace(found, blocks=replace(found.blocks, block_s=each_s, fixed_s=self.fixed_s))
