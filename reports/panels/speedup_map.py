@@ -67,7 +67,7 @@ def _figure(loaded: Loaded, sides: Sequence[tuple[str, str]], choice: Against) -
         data += [each for line in found for length in loaded.lengths_shown if (each := line.get(length))]
         known = break_even_lines(loaded, metric, pairs)
         lined |= _draw_lines(axis, arms, loaded.lengths_shown, known, width)
-        to_measure |= {at for line in known.values() if (at := line.later.measure_next) is not None}
+        to_measure |= {at for line in known.values() if (at := line.found.measure_next) is not None}
     axes[0].set_yticks([i + 0.5 for i in range(len(arms))], names)
     judged, hatched = any(each.verdict for each in data), any(map(_hatched, data))
     colours = (
@@ -165,7 +165,7 @@ def _draw_lines(
     for y, (x, below) in enumerate(itertools.pairwise(places)):
         if x is not None and below is not None and _neighbours(arms[y], arms[y + 1]):
             axis.plot([x, below], [y + 1, y + 1], color=INK, linewidth=2, clip_on=False, solid_capstyle="butt")
-    return any(line.later.verdict != "not monotone" for line in known.values())
+    return any(line.found.verdict != "not monotone" for line in known.values())
 
 
 def _tick(axis: Axes, x: float, y: int, *, near: bool) -> None:
@@ -190,7 +190,7 @@ def _neighbours(case: Case, other: Case) -> bool:
 
 def _at(line: Line, lengths: Sequence[int]) -> float | None:
     """Where the mark stands; None where nothing is claimed."""
-    found = line.later
+    found = line.found
     if found.verdict in {"always", "never"}:
         return 0.0 if found.verdict == "always" else float(len(lengths))
     if found.verdict != "crossing":
@@ -199,7 +199,7 @@ def _at(line: Line, lengths: Sequence[int]) -> float | None:
 
 
 def _band(line: Line, lengths: Sequence[int]) -> tuple[float, float]:
-    found, point = line.later, line.later.typical
+    found, point = line.found, line.found.typical
     if found.verdict not in {"crossing", "undecided"}:
         return 0.0, 0.0
     low = 0.0 if point.low is None else _position(point.low, lengths)
@@ -217,7 +217,7 @@ READING = (
     "the buttons choose, divided by the time of the arm: 1.50 means that the arm does the same call in two thirds of the time, "
     "and above 1 is better. Purple is faster, orange is slower, grey is within 9 % of 1 or shows no direction, and a hatched "
     "cell is not decided, by its interval or since the machine was disturbed or not checked. The thick line is read from all "
-    "lengths together: from it on the arm pays, in typical calls and in the mean; at the left edge at every length, at the right "
+    "lengths together: from it on the arm pays; at the left edge at every length, at the right "
     "at none, and dashed where else it may lie (95 %)."
 )
 

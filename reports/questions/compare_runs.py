@@ -320,7 +320,7 @@ class _Pair:
         if forward is None or verdict in {"new", "missing"}:
             return row
         needed = forward.needed if verdict == "cannot tell" else None
-        return replace(row, typical=forward.typical, mean=forward.mean, needed=needed)
+        return replace(row, typical=forward.typical, other=forward.other, needed=needed)
 
     def _verdict(self, key: Key, forward: GateFinding | None, backward: GateFinding | None) -> tuple[str, Value]:
         """Return the verdict on a case and metric, and the reason."""
@@ -419,7 +419,7 @@ def whole_table(compared: Compared, most: int) -> Table:
     cells = list[tuple[Value, ...]]()
     for run, row in rows:
         change, verdict = _change(row)
-        own = (row.what.id, row.metric, row.first, row.value, change, row.mean or "", verdict, row.reason or "")
+        own = (row.what.id, row.metric, row.first, row.value, change, row.other or "", verdict, row.reason or "")
         cells.append((letter(run), *own) if several else own)
     return Table("All comparisons", head, cells, file="modbench compare … --json").first(most)
 

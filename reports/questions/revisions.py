@@ -104,7 +104,6 @@ class Timed:
     Attributes:
         row: without the ratios.
         wall: the effects of its blocks by wall time.
-        clean: by the rounds that nothing disturbed; None where a block has none.
         cpu: by CPU time; None where that is not comparable.
         disturbed: share of the rounds in which one of the three processes was disturbed.
         unfit: why no verdict may rest on CPU time; None where it may.
@@ -112,7 +111,6 @@ class Timed:
 
     row: Row
     wall: list[aba_blocks.Block]
-    clean: list[aba_blocks.Block] | None
     cpu: list[aba_blocks.Block] | None
     disturbed: float
     unfit: Reason | None
@@ -156,18 +154,12 @@ def _row(blocks: Sequence[Sequence[Tables]], case: Case, metric: str) -> Row | T
     ticked = case.place.one_thread and all(each.cpu for three in made for each in three)
     cpu = [aba_blocks.block(*(each.cpu for each in three)) for three in made] if ticked else None
     disturbed = [[any(marks) for marks in zip(*(each.disturbed for each in three), strict=True)] for three in made]
-    calm = [
-        aba_blocks.block(*([t for t, out in zip(each.wall, marks, strict=True) if not out] for each in three))
-        for three, marks in zip(made, disturbed, strict=True)
-        if not all(marks)
-    ]
     sides = [each.samples for one, _, again in made for each in (one, again)], [each.samples for _, each, _ in made]
     unfit = paired.unfit(sides) if case.place.one_thread else paired.SEVERAL_THREADS
     escaped = first.escapes(known, case) or second.escapes(known, other)
     return Timed(
         Row(case, metric=metric, seconds=seconds),
         wall,
-        calm if len(calm) == len(wall) else None,
         cpu,
         fmean(mark for marks in disturbed for mark in marks),
         escaped or (unfit if ticked else unfit or paired.NOT_TICKED),
@@ -225,7 +217,7 @@ def _rounds(tables: Tables, case: Case, metric: str) -> _Rounds | Trouble:
         return [float(logs[each].mean()) for each in rounds]
 
     marks = np.array([bool(each) for each in contamination.causes(own.samples, cell.blocks.get(launch, {}))])
-    cpu = means("cpu_s") if paired.ticked(own.samples, {}) else []
+    cpu = means("cpu_s") if paired.ticked(own.samples) else []
     disturbed = [bool(marks[each].any()) for each in rounds]
     return _Rounds(means(tables.made_in(known).column), cpu, disturbed, own.samples)
 
@@ -241,15 +233,15 @@ def _judged(rows: Sequence[Row | Timed], margin: float) -> list[Row]:
         if isinstance(row, Row):
             made.append(row)
             continue
-        calm = None if row.clean is None else aba_blocks.between(row.clean)
-        judged = verdicts.judge(wall[i], margin, Disturbed(row.disturbed, calm, cpu.get(i), row.unfit))
+        gap = None if row.cpu is None else aba_blocks.gap(row.wall, row.cpu)
+        judged = verdicts.judge(wall[i], margin, Disturbed(row.disturbed, cpu.get(i), gap, row.unfit))
         family, same = (cpu, cpu_same) if judged.by_cpu else (wall, wall_same)
         twin = verdicts.judge(same[i], margin).word
         itself = Finding(
-            row.row.what, row.row.what, metric=row.row.metric, typical=_ratio(same[i].typical), verdict=twin
+            row.row.what, row.row.what, metric=row.row.metric, typical=_ratio(same[i].effect), verdict=twin
         )
-        labels = (Label.BY_CPU,) if judged.by_cpu else ()
-        found = replace(row.row, against="", typical=_ratio(family[i].typical), same=itself, labels=labels)
+        labels = (*[Label.BY_CPU] * judged.by_cpu, *[Label.CONTAMINATED] * judged.noisy)
+        found = replace(row.row, against="", typical=_ratio(family[i].effect), same=itself, labels=labels)
         if twin in APART:
             apart = Sentence(
                 "the same code came out {ratio}: this machine cannot tell the two sides apart now",
@@ -257,7 +249,8 @@ def _judged(rows: Sequence[Row | Timed], margin: float) -> list[Row]:
             )
             made.append(replace(found, reason=apart))
         else:
-            why = _undecided(family, i, margin) if judged.word == "inconclusive" else None
+            open_ = judged.word == "inconclusive" and not judged.noisy
+            why = _undecided(family, i, margin) if open_ else None
             made.append(replace(found, verdict=judged.word, reason=listed_reasons([judged.reason, why])))
     return made
 
@@ -278,7 +271,7 @@ def _ratio(effect: Effect) -> Estimate:
 
 def _undecided(family: dict[int, Estimates], i: int, margin: float) -> Value:
     """Why a row is undecided, and what would decide it."""
-    effect, p = family[i].typical, family[i].p
+    effect, p = family[i].effect, family[i].p
     if effect.excludes_0 and p is not None and p > 1 - effects.LEVEL:
         words = "not significant among {n} rows (Benjamini-Hochberg p {p}): select fewer, or take more --launches"
         return Sentence(words, n=len(family), p=Estimate(p, kind="p"))
@@ -303,7 +296,7 @@ def blocks(found: Result) -> Iterator[Block]:
         words = "In {n} of {all} rows the first side came out different from itself: they have no verdict."
         yield Alert(Sentence(words, n=len(found.fooled), all=len(found.compared)))
     for row in found.compared:
-        if row.verdict in {"inconclusive", "contaminated"}:
+        if row.verdict == "inconclusive":
             workload = row.metric.removeprefix("latency/")
             yield Sentence("? {case} {workload}: {why}", case=_named(row), workload=workload, why=row.reason)
     for row in found.rows:

@@ -143,7 +143,7 @@ def unnamed(
     by_cpu: bool = False,
 ) -> GateFinding:
     """Return a finding without its case, metric and check, which are named where it is yielded."""
-    return GateFinding("", verdict=verdict, reason=reason, typical=typical, mean=mean, changes=changes, by_cpu=by_cpu)
+    return GateFinding("", verdict=verdict, reason=reason, typical=typical, other=mean, changes=changes, by_cpu=by_cpu)
 
 
 def ratio(value: float, low: float | None = None, high: float | None = None) -> Estimate:
