@@ -154,8 +154,8 @@ class Finding:
         where: place of the arm's case; None where there is none.
         metric: key of the metric.
         value: the arm's own value, beside what is found of it; None where it is not known, or not wanted.
-        typical: the comparison of typical calls, or the only one.
-        mean: the comparison of mean times; None where there is none.
+        typical: the comparison that the verdict is on.
+        other: by the other estimand, as the mean of a latency; None where there is none.
         verdict: word of `comparisons.csv`, or another fixed word of the question; None where nothing may be claimed.
         status: `ok`, `failed` or `skipped`.
         reason: why there is no number or no claim, or what else must be known.
@@ -174,7 +174,7 @@ class Finding:
     metric: str = ""
     value: Estimate | None = None
     typical: Estimate = Estimate(None)
-    mean: Estimate | None = None
+    other: Estimate | None = None
     verdict: str | None = None
     status: str = "ok"
     reason: Value = None
@@ -205,7 +205,7 @@ class Finding:
 
     @property
     def by_cpu(self) -> bool:
-        """Whether it is a ratio of CPU times, since the machine was disturbed."""
+        """Whether it is a ratio of CPU times, since waiting moved wall time."""
         return Label.BY_CPU in (*self.labels, *self.against_labels)
 
     @property
@@ -230,7 +230,7 @@ class Finding:
             against=self.what,
             value=None,
             typical=self.typical.mirrored(),
-            mean=None if self.mean is None else self.mean.mirrored(),
+            other=None if self.other is None else self.other.mirrored(),
             verdict=MIRRORED.get(self.verdict or "", self.verdict),
             labels=self.against_labels,
             against_labels=self.labels,

@@ -38,16 +38,9 @@ WORDS = {
     "smoke": _of("smoke effort: no claims"),
     # Of a verdict: what disturbed it, and whether CPU time counts.
     "disturbed": _of("{share} of the blocks were disturbed", share="about"),
-    "undisturbed_contradict": _of(
-        "undisturbed samples alone give {ratio}: the disturbance made the result", ratio="fine ratio"
-    ),
-    "cpu_contradicts": _of("CPU time gives {ratio}: the disturbance made the result", ratio="fine ratio"),
+    "clocks_differ": _of("the ratio by wall time is {gap} that by CPU time", gap="fine ratio"),
     "by_cpu": _of("by CPU time, since {why}"),
-    "neither_clock": _of("{busy}, and {cpu}"),
-    "cpu_undecided": _of("CPU time, {ratio}, does not decide either", ratio="fine ratio"),
-    "cpu_undecided_beyond": _of(
-        "CPU time, {ratio}, does not decide beyond {least} either", ratio="fine ratio", least="share"
-    ),
+    "cpu_undecided_beyond": _of("CPU time, {ratio}, does not decide beyond {least}", ratio="fine ratio", least="share"),
     "cpu_does_not_count": _of("CPU time does not count: {why}"),
     "cpu_not_recorded": _of("it was not recorded"),
     "waits_not_recorded": _of("whether an arm waits of itself, or other threads work, was not recorded"),
@@ -61,9 +54,7 @@ WORDS = {
     "more_rounds": _of("more rounds may decide it"),
     "not_significant": _of("not significant among all that were compared"),
     "margin_is_open": _of("a difference, but whether by more than {margin} is open", margin="share"),
-    "tail": _of(
-        "typical calls and the mean disagree: {typical} against {mean}", typical="rough ratio", mean="rough ratio"
-    ),
+    "tail": _of("medians and means disagree: {medians} against {means}", medians="rough ratio", means="rough ratio"),
     "one_process_beyond": _of("one process: judged beyond {least}", least="share"),
     "baseline_differs": _of("{name} timed twice differs from itself: {ratio}", ratio="fine ratio"),
     "slower_at_first": _of("slower at first ({ratio}), not when measured again", ratio="ratio"),

@@ -141,7 +141,6 @@ TIME_WORDS = {
     "equivalent": "≈ equivalent",
     "different": "≠ different",
     "inconclusive": "? undecided",
-    "contaminated": "‡ contaminated",
 }
 PLAIN_WORDS = {**TIME_WORDS, "better": "▲ better", "worse": "▼ worse"}
 # Those that leave nothing open.

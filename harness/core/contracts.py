@@ -26,6 +26,8 @@ Workload = Literal["forward", "train_step", "prefill", "decode", "request", "tra
 GENERATION: frozenset[Workload] = frozenset({"prefill", "decode", "request"})
 # How a workload is timed: whole calls end to end, the parts of a step, single decode steps, up to the first token, token by
 # token as a server does, device events behind a spin kernel, or the replay of a CUDA graph.
+# What an effect is of: a typical call, or many calls together.
+Estimand = Literal["median", "mean"]
 Timer = Literal["", "parts", "steps", "first-token", "serving", "device", "graph"]
 
 
@@ -256,6 +258,7 @@ class Metric(Generic[Given, Made]):
         per: what one sample is divided by: nothing (`call`), the decode steps of a call, or its tokens.
         timer: how it is timed; metrics of one workload and timer are timed together.
         lap: the part of a call that it measures; empty: the whole call.
+        estimand: what its effect and its verdict are of, medians or means; a rate's are always of means.
         quantile: whether a sample is a quantile over many calls or steps, so that samples have no meaningful mean.
         scored_as: `ratio` where baseline over case is meaningful, `difference` where only case minus baseline is.
         noun: name of a value that has no ratio, such as `a loss`.
@@ -280,6 +283,7 @@ class Metric(Generic[Given, Made]):
     per: Literal["call", "step", "token"] = "call"
     timer: Timer = ""
     lap: str = ""
+    estimand: Estimand = "median"
     quantile: bool = False
     scored_as: Literal["ratio", "difference"] = "ratio"
     noun: str = ""
@@ -294,6 +298,8 @@ class Metric(Generic[Given, Made]):
     def __post_init__(self) -> None:
         """Check that the metric is either measured by a pass or derived from another metric."""
         assert bool(self.measured_by) != bool(self.source), f"{self.key}: must name either a pass or a source"
+        if self.source:
+            object.__setattr__(self, "estimand", "mean")
 
     @property
     def group(self) -> str:

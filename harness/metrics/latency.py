@@ -102,6 +102,7 @@ TIMED: tuple[Metric[Subject, Call], ...] = (
     ),
     timed(
         key="latency/train_step",
+        estimand="mean",
         needs="roofline",
         workload="train_step",
         ideal="train_step_causal",
@@ -110,6 +111,7 @@ TIMED: tuple[Metric[Subject, Call], ...] = (
     ),
     timed(
         key="latency/train_step/device",
+        estimand="mean",
         workload="train_step",
         ideal="train_step_causal",
         timer="device",
@@ -120,6 +122,7 @@ TIMED: tuple[Metric[Subject, Call], ...] = (
     *(
         timed(
             key=f"latency/train_step/{part}",
+            estimand="mean",
             workload="train_step",
             timer="parts",
             lap=part,

@@ -62,8 +62,6 @@ class Look(Frozen):
     Attributes:
         seeds: seeds of each arm that left a loss, the best's first.
         value: difference of the mean losses, in nats per token.
-        estimate: median-unbiased estimate of the true difference: where looking stopped early the mean one is a little too large;
-            None in folders of earlier versions.
         low: lower end of its interval; all looks' intervals together hold the true difference with 95 %.
         high: upper end.
         verdict: `better`, `worse`, `equivalent` or `undecided`.
@@ -74,12 +72,6 @@ class Look(Frozen):
     low: float | None
     high: float | None
     verdict: group_sequential.Verdict
-    estimate: float | None = None
-
-    @property
-    def difference(self) -> float:
-        """What is said of the true difference: the estimate, or where there is none that of the means."""
-        return self.value if self.estimate is None else self.estimate
 
 
 class Compared(Frozen):
@@ -522,7 +514,6 @@ def _after(
         low=looked.low,
         high=looked.high,
         verdict=looked.verdict,
-        estimate=looked.estimate,
     )
     more = None
     if look.low is None:  # in words, as a decision keeps it

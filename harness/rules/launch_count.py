@@ -10,8 +10,9 @@ from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.domain.evidence import LaunchCount
 from modbench.harness.domain.records import Record
 from modbench.harness.planning.adaptive import AdaptiveRule, Decision
-from modbench.harness.results.launch_effects import clock, effect_in_launch
-from modbench.harness.stats import sample_size
+from modbench.harness.results.launch_effects import samples_in_launch
+from modbench.harness.stats import paired, sample_size, verdicts
+from modbench.harness.stats.paired import LaunchSamples
 
 if TYPE_CHECKING:
     from modbench.harness.domain.suite import Suite
@@ -52,7 +53,7 @@ class LaunchCountRule(AdaptiveRule[LaunchCount]):
         """
         mde, (pilot, _) = suite.wanted_mde, suite.protocol_size
         assert mde is not None
-        arms = _effects(list(records.values()))
+        arms = _effects(list(records.values()), suite.margin)
         used = max(map(len, arms), default=0)
         arms = [values for values in arms if len(values) == used]
         told: dict[str, Any] = {
@@ -74,18 +75,22 @@ class LaunchCountRule(AdaptiveRule[LaunchCount]):
         return Decision(asked, ended=True, why=why, found=found)
 
 
-def _effects(records: Sequence[Record]) -> list[list[float]]:
-    """Log-effects of every arm against the anchor, launch by launch. Nothing is claimed about a twin, so it has none.
+def _effects(records: Sequence[Record], margin: float) -> list[list[float]]:
+    """Log-effects of every arm against the anchor, launch by launch, by the clock that would decide.
 
-    Where the machine was disturbed and CPU time will decide, its spread counts.
+    Nothing is claimed about a twin, so it has none.
     """
-    arms, column = dict[str, list[float]](), clock(records)
-    for record in records:
-        anchor, *others = (case for case in record.unit.comparison.arms if not case.twin)
-        for arm in others:
-            if isinstance(effect := effect_in_launch(record, arm, anchor, column), float):
-                arms.setdefault(arm.id, []).append(effect)
-    return list(arms.values())
+    found = list[list[float]]()
+    arms = {case.id: case for record in records for case in record.unit.comparison.arms[1:] if not case.twin}
+    for arm in arms.values():
+        made = (samples_in_launch(each, arm, each.unit.comparison.arms[0]) for each in records)
+        launches = [each for each in made if isinstance(each, LaunchSamples)]
+        if launches:
+            column, one_thread = records[0].unit.facts.column, arm.place.one_thread
+            pair = paired.compare(launches, column=column, one_thread=one_thread, averaged=False)
+            by_cpu = verdicts.clock(margin, pair.evidence).by_cpu
+            found.append(paired.launch_effects(launches, "cpu_s" if by_cpu else column))
+    return found
 
 
 RULE = LaunchCountRule()

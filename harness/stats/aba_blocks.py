@@ -50,3 +50,8 @@ def between(blocks: Sequence[Block]) -> Effect:
 def same(blocks: Sequence[Block]) -> Effect:
     """The A/A effect: the first version against itself."""
     return effects.over_launches([each.same for each in blocks])
+
+
+def gap(wall: Sequence[Block], cpu: Sequence[Block]) -> Effect:
+    """How far the effects by two clocks lie apart, block by block."""
+    return effects.over_launches([one.effect - other.effect for one, other in zip(wall, cpu, strict=True)])

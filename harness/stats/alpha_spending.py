@@ -80,32 +80,6 @@ def crossed(
     return tuple(found)
 
 
-def middle_drift(fractions: Sequence[float], criticals: Sequence[float], z: float) -> float:
-    """Return the drift at which half of all that could have been found lies above what was found: it is median-unbiased.
-
-    What could be found is ordered by the look at which a path leaves, then by its statistic (stage-wise ordering: Tsiatis, Rosner
-    & Mehta 1984): above lie the paths that left upwards at an earlier look, and those that are higher at this one.
-
-    Args:
-        fractions: share of the information at each look, up to the one at which it stopped.
-        criticals: boundaries of the normal statistic at the looks before that one, on both sides.
-        z: normal statistic at the look at which it stopped.
-    """
-    from scipy import optimize  # needed after a confirmation alone
-
-    def beyond_half(drift: float) -> float:
-        paths, above = Paths(drift), 0.0
-        for fraction, critical in zip(fractions[:-1], criticals, strict=True):
-            paths.go_to(fraction)
-            above += paths.above(critical)
-            paths.keep_inside(-critical, critical)
-        paths.go_to(fractions[-1])
-        return above + paths.above(z) - 0.5
-
-    root, far = math.sqrt(fractions[-1]), abs(z) + 12
-    return float(optimize.brentq(beyond_half, -far / root, far / root))
-
-
 class Paths:
     """The sums of the data on those paths that crossed no boundary yet, as a density at the nodes of a quadrature.
 

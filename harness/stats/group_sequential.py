@@ -7,7 +7,6 @@ t quantiles by their p-values (Pocock 1977; Jennison & Turnbull 2000), which alo
 `guarded` lowers the level for it. `tests/bench/sequential.py` measures the error.
 
 The difference of the means is a little too large in most runs that stop early, since a look stops where the difference is large.
-`Looked.estimate` is median-unbiased: too large in half of all runs, whatever the true difference.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import Literal
 
 from scipy import special
 
-from modbench.harness.stats.alpha_spending import LARGEST_Z, LEVEL, boundaries, middle_drift
+from modbench.harness.stats.alpha_spending import LEVEL, boundaries
 
 # With fewer seeds of an arm there is no interval, as everywhere else.
 FEWEST = 3
@@ -41,8 +40,6 @@ class Looked:
         looks: of how many.
         seeds: of each arm, mine first.
         difference: of the means.
-        estimate: of the true difference, in half of all runs above it. It differs from `difference` where a plan stops after its
-            first look, unless it stops for equivalence.
         low: lower end of the repeated 95 % interval; None with fewer than three seeds of an arm.
         high: upper end.
         low90: lower end of the repeated 90 % interval, for the equivalence test.
@@ -59,7 +56,6 @@ class Looked:
     looks: int
     seeds: tuple[int, int]
     difference: float
-    estimate: float
     low: float | None
     high: float | None
     low90: float | None
@@ -187,7 +183,7 @@ def look(
     levels, levels90 = (levels_of(fractions, total, each) for each in (level, 2 * level))
     wide, narrow = levels[number - 1], levels90[number - 1]
     if error is None or freedom is None or few < FEWEST:
-        place = (number, len(fractions), (len(mine), len(theirs)), middle, middle)
+        place = (number, len(fractions), (len(mine), len(theirs)), middle)
         return Looked(*place, None, None, None, None, sds, freedom, wide, "undecided", stop=last)
     low, high = ends(middle, error, freedom, wide)
     low90, high90 = ends(middle, error, freedom, narrow)
@@ -198,15 +194,11 @@ def look(
         said = "better"
     elif low > 0:
         said = "worse"
-    stop, estimate = last or said != "undecided", middle
-    if stop and number > 1 and said != "equivalent" and error:
-        estimate = min(max(_unbiased(middle, error, freedom, fractions[:number], levels), low), high)
     return Looked(
         number=number,
         looks=len(fractions),
         seeds=(len(mine), len(theirs)),
         difference=middle,
-        estimate=estimate,
         low=low,
         high=high,
         low90=low90,
@@ -215,7 +207,7 @@ def look(
         freedom=freedom,
         level=wide,
         verdict=said,
-        stop=stop,
+        stop=last or said != "undecided",
     )
 
 
@@ -223,24 +215,6 @@ def ends(middle: float, error: float, freedom: float, level: float) -> tuple[flo
     """Return the t interval around an estimate, at a two-sided level."""
     half = float(-special.stdtrit(freedom, level / 2)) * error
     return middle - half, middle + half
-
-
-def _unbiased(
-    middle: float, error: float, freedom: float, fractions: Sequence[float], levels: Sequence[float]
-) -> float:
-    """The median-unbiased estimate: by its p-value t becomes a normal statistic, whose shift counts in standard errors.
-
-    Args:
-        middle: difference of the means at the look at which it stopped.
-        error: its standard error, above 0.
-        freedom: degrees of freedom of that.
-        fractions: share of the seeds at each look until then.
-        levels: two-sided p-value that each look had to come below.
-    """
-    away = min(float(-special.ndtri(special.stdtr(freedom, -abs(middle) / error))), LARGEST_Z)
-    criticals = [float(-special.ndtri(each / 2)) for each in levels[: len(fractions) - 1]]
-    shift = middle_drift(fractions, criticals, away) * math.sqrt(fractions[-1]) - away
-    return math.copysign(1, middle) * (abs(middle) + shift * error)
 
 
 def welch_freedom(parts: Sequence[float], freedoms: Sequence[float]) -> float:

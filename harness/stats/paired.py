@@ -1,4 +1,4 @@
-"""Two arms of one comparison, from raw samples: typical and mean effect by both clocks, and what was disturbed.
+"""Two arms of one comparison, from raw samples: median and mean effect by both clocks, and what was disturbed.
 
 Wall time is what a user waits for, and what a busy machine disturbs. CPU time is what the thread ran: waiting for a processor
 does not touch it. It sees no other waiting either, no other thread and no GPU, so that it stands for wall time only where one
@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
+from modbench.harness.core.contracts import Estimand
 from modbench.harness.stats import contamination, effects
 from modbench.harness.stats.block_effects import Columns
 from modbench.harness.stats.effects import Effect
@@ -25,11 +26,6 @@ from modbench.harness.stats.memo import remembered
 from modbench.harness.stats.reason import Reason
 from modbench.harness.stats.verdicts import NOT_RECORDED, Disturbed, Estimates, Judged, judge
 
-# Which samples count, given those of an arm and what witnesses saw of the blocks.
-Choose: TypeAlias = Callable[[Columns, Columns], Columns]
-# An estimate from undisturbed samples needs this share of a launch's blocks, in this share of the launches (at least three).
-LEAST_CLEAN = 0.25
-FEWEST_LAUNCHES = 3
 # CPU time of other threads, and waiting of its own, up to these shares of an arm's CPU time move no verdict.
 MOST_OTHERS, MOST_BLOCKED = 0.02, contamination.SHARE
 SEVERAL_THREADS = Reason("several_threads")
@@ -156,44 +152,56 @@ class Paired:
     """A pair over its launches, on the log scale, oriented so that above 0 the case is better (lower).
 
     Attributes:
-        effect: of a typical call: the median over blocks, from all samples.
-        cpu: the typical effect in CPU time of the thread; None where that is not comparable (several threads, a GPU).
-        clean: the typical effect from undisturbed samples alone; None where there are too few.
+        wall: by wall time.
+        cpu: by CPU time of the thread; None where that is not comparable (several threads, a GPU).
+        gap: the effect by wall time minus that by CPU time, launch by launch; None where there is no CPU time.
         disturbed: share of the case's or baseline's blocks with a disturbed sample.
-        mean: the effect on mean times, every input with the same weight; None where samples have no mean, such as quantiles.
-        apart: mean minus typical effect, launch by launch; None where there is no mean.
-        cpu_mean: as `mean`, in CPU time.
-        cpu_apart: as `apart`, in CPU time.
         unfit: why no verdict may rest on CPU time; None where it may.
     """
 
-    effect: Effect
-    cpu: Effect | None
-    clean: Effect | None
+    wall: Estimates
+    cpu: Estimates | None
+    gap: Effect | None
     disturbed: float
-    mean: Effect | None = None
-    apart: Effect | None = None
-    cpu_mean: Effect | None = None
-    cpu_apart: Effect | None = None
     unfit: Reason | None = NOT_RECORDED
 
     @property
-    def wall(self) -> Estimates:
+    def effect(self) -> Effect:
         """By wall time."""
-        return Estimates(self.effect, self.mean, self.apart)
+        return self.wall.effect
 
     @property
-    def by_cpu(self) -> Estimates | None:
-        """By CPU time; None where it is not comparable."""
-        return None if self.cpu is None else Estimates(self.cpu, self.cpu_mean, self.cpu_apart)
+    def evidence(self) -> Disturbed:
+        """What `verdicts.judge` is given beside `wall`."""
+        return Disturbed(self.disturbed, self.cpu, self.gap, self.unfit)
 
     def judged(self, margin: float) -> Judged:
         """Judge the pair as the only one of its family."""
-        return judge(self.wall, margin, Disturbed(self.disturbed, self.clean, self.by_cpu, self.unfit))
+        return judge(self.wall, margin, self.evidence)
+
+
+class _Launch(NamedTuple):
+    """The effects in a launch by one clock, above 0 where the case is better: of medians, of means, and of each block."""
+
+    median: float
+    mean: float | None
+    within: tuple[float, ...]
+
+    def by(self, estimand: Estimand) -> float:
+        """The effect by an estimand."""
+        if estimand == "median":
+            return self.median
+        assert self.mean is not None, "quantiles are compared by their medians"
+        return self.mean
 
 
 def compare(
-    launches: Sequence[LaunchSamples], *, column: str = "wall_s", one_thread: bool, averaged: bool = True
+    launches: Sequence[LaunchSamples],
+    *,
+    column: str = "wall_s",
+    one_thread: bool,
+    averaged: bool = True,
+    estimand: Estimand = "median",
 ) -> Paired:
     """Compare the arms in each launch, through the anchor of their blocks; then combine the launches.
 
@@ -202,23 +210,11 @@ def compare(
         column: what is compared.
         one_thread: whether one thread does all the work, so that its CPU time is comparable.
         averaged: whether samples have a mean; quantiles have none.
+        estimand: what the effect is of: medians over blocks, or means.
     """
-    effect = _over(launches, column, every)
-    assert effect is not None, "an arm and its anchor share every round"
-    cpu = _over(launches, "cpu_s", ticked) if one_thread else None
-    mean, apart = _means(launches, column) if averaged else (None, None)
-    cpu_mean, cpu_apart = _means(launches, "cpu_s") if averaged and cpu is not None else (None, None)
-    return Paired(
-        effect,
-        cpu,
-        _over(launches, column, contamination.clean, share=LEAST_CLEAN),
-        _disturbed(launches),
-        mean,
-        apart,
-        cpu_mean,
-        cpu_apart,
-        SEVERAL_THREADS if not one_thread else NOT_TICKED if cpu is None else unfit(_sides(launches)),
-    )
+    wall = _by_clock(launches, column, averaged=averaged)
+    cpu = _by_clock(launches, "cpu_s", averaged=averaged) if one_thread else None
+    return _paired(wall, cpu, estimand, _disturbed(launches), [launches])
 
 
 def compare_pairs(
@@ -228,10 +224,11 @@ def compare_pairs(
     column: str = "wall_s",
     one_thread: bool,
     averaged: bool = True,
+    estimand: Estimand = "median",
 ) -> Paired:
     """Compare the ratio of one pair with that of another, launch by launch: above 0 the first pair's is larger.
 
-    What drifts between launches cancels, as in a pair. There is no estimate from undisturbed samples alone.
+    What drifts between launches cancels, as in a pair.
 
     Args:
         one: launches of a pair.
@@ -239,41 +236,70 @@ def compare_pairs(
         column: what is compared.
         one_thread: whether one thread does all the work, so that its CPU time is comparable.
         averaged: whether samples have a mean; quantiles have none.
+        estimand: what the effect is of: medians over blocks, or means.
     """
 
-    def apart(clock: str, of: Callable[[Sequence[LaunchSamples], str], list[float]]) -> list[float]:
-        return [mine - theirs for mine, theirs in zip(of(one, clock), of(other, clock), strict=True)]
+    def apart(clock: str) -> list[_Launch | None]:
+        both = zip(*(_by_clock(each, clock, averaged=averaged) for each in (one, other)), strict=True)
+        return [None if mine is None or theirs is None else _minus(mine, theirs) for mine, theirs in both]
 
-    def by(clock: str) -> tuple[Effect, Effect | None, Effect | None]:
-        typical = apart(clock, launch_effects)
-        if not averaged:
-            return effects.over_launches(typical), None, None
-        mean = apart(clock, launch_means)
-        differ = [late - middle for late, middle in zip(mean, typical, strict=True)]
-        return effects.over_launches(typical), effects.over_launches(mean), effects.over_launches(differ)
-
-    effect, mean, differ = by(column)
-    ticks = one_thread and all(in_launch(each, "cpu_s", ticked) is not None for each in (*one, *other))
-    cpu, cpu_mean, cpu_differ = by("cpu_s") if ticks else (None, None, None)
-    why = SEVERAL_THREADS if not one_thread else NOT_TICKED if cpu is None else None
-    return Paired(
-        effect,
-        cpu,
-        None,
-        max(_disturbed(one), _disturbed(other)),
-        mean,
-        differ,
-        cpu_mean,
-        cpu_differ,
-        why or unfit(_sides(one)) or unfit(_sides(other)),
-    )
+    cpu = apart("cpu_s") if one_thread else None
+    return _paired(apart(column), cpu, estimand, max(_disturbed(one), _disturbed(other)), [one, other])
 
 
-def _means(launches: Sequence[LaunchSamples], column: str) -> tuple[Effect | None, Effect | None]:
-    """The effect on mean times, and how far it lies from the typical one."""
-    means = launch_means(launches, column)
-    apart = [mean - typical for mean, typical in zip(means, launch_effects(launches, column), strict=bool(means))]
-    return (effects.over_launches(means), effects.over_launches(apart)) if means else (None, None)
+def _paired(
+    wall: Sequence[_Launch | None],
+    cpu: Sequence[_Launch | None] | None,
+    estimand: Estimand,
+    disturbed: float,
+    pairs: Sequence[Sequence[LaunchSamples]],
+) -> Paired:
+    by_wall = _estimates(wall, estimand)
+    assert by_wall is not None, "an arm and its anchor share every round"
+    if cpu is None:
+        return Paired(by_wall, None, None, disturbed, SEVERAL_THREADS)
+    both = [(mine, theirs) for mine, theirs in zip(wall, cpu, strict=True) if mine is not None and theirs is not None]
+    if len(both) < sum(each is not None for each in wall):
+        return Paired(by_wall, None, None, disturbed, NOT_TICKED)
+    gap = _estimates([_minus(*each) for each in both], estimand)
+    sides = (side for launches in pairs for side in _sides(launches))
+    return Paired(by_wall, _estimates(cpu, estimand), gap and gap.effect, disturbed, unfit(sides))
+
+
+def _by_clock(launches: Sequence[LaunchSamples], column: str, *, averaged: bool) -> list[_Launch | None]:
+    """The effects of each launch; None where the clock did not tick in each of its calls, or a side shares no block."""
+    found = list[_Launch | None]()
+    for each in launches:
+        sides = [side for side in (each.case, each.baseline, each.anchor) if side is not None]
+        known = column != "cpu_s" or all(map(ticked, sides))
+        launch = effects.pair_in_launch(each.case, each.baseline, each.anchor, column) if known else None
+        if launch is None:
+            found.append(None)
+            continue
+        mean = mean_in_launch(each.case, each.baseline, each.anchor, each.blocks, column) if averaged else None
+        within = tuple(-value for value in launch.within)
+        found.append(_Launch(-launch.effect, None if mean is None else -mean, within))
+    return found
+
+
+def _minus(one: _Launch, other: _Launch) -> _Launch:
+    mean = None if one.mean is None or other.mean is None else one.mean - other.mean
+    within = tuple(mine - theirs for mine, theirs in zip(one.within, other.within, strict=False))
+    return _Launch(one.median - other.median, mean, within)
+
+
+def _estimates(launches: Sequence[_Launch | None], estimand: Estimand) -> Estimates | None:
+    """The effects over launches by an estimand, and by the other one; None of none."""
+    found = [each for each in launches if each is not None]
+    if not found:
+        return None
+    within = found[0].within if len(found) == 1 and estimand == "median" else None
+    effect = effects.over_launches([each.by(estimand) for each in found], within=within)
+    if any(each.mean is None for each in found):
+        return Estimates(effect)
+    other: Estimand = "mean" if estimand == "median" else "median"
+    apart = effects.over_launches([each.by(other) - each.by(estimand) for each in found])
+    return Estimates(effect, effects.over_launches([each.by(other) for each in found]), apart)
 
 
 def unfit(sides: Iterable[Sequence[Columns]]) -> Reason | None:
@@ -301,49 +327,23 @@ def _sides(launches: Sequence[LaunchSamples]) -> Iterator[list[Columns]]:
             yield side
 
 
-def launch_effects(launches: Sequence[LaunchSamples], column: str = "wall_s") -> list[float]:
+def launch_effects(
+    launches: Sequence[LaunchSamples], column: str = "wall_s", estimand: Estimand = "median"
+) -> list[float]:
     """The effect of each launch, oriented so that above 0 the case is better (lower)."""
-    found = [effects.pair_in_launch(each.case, each.baseline, each.anchor, column) for each in launches]
-    return [-launch.effect for launch in found if launch is not None]
+    found = _by_clock(launches, column, averaged=estimand == "mean")
+    return [launch.by(estimand) for launch in found if launch is not None]
 
 
-def launch_means(launches: Sequence[LaunchSamples], column: str = "wall_s") -> list[float]:
-    """The effect on mean times of each launch, oriented in the same way."""
-    found = (mean_in_launch(each.case, each.baseline, each.anchor, each.blocks, column) for each in launches)
-    return [-effect for effect in found if effect is not None]
+def ticked(samples: Columns) -> bool:
+    """Whether its CPU time was seen in every sample: a clock of coarse steps does not move in a short call."""
+    return bool(samples.get("cpu_s")) and all(samples["cpu_s"])
 
 
-def every(samples: Columns, _blocks: Columns) -> Columns:
-    """All samples."""
-    return samples
-
-
-def ticked(samples: Columns, _blocks: Columns) -> Columns:
-    """Samples whose CPU time was seen: a clock of coarse steps does not move in a short call."""
-    return samples if all(samples.get("cpu_s", ())) else {}
-
-
-def in_launch(launch: LaunchSamples, column: str, choose: Choose) -> effects.Launch | None:
-    """The effect in a launch, from the samples that `choose` keeps; None where it keeps none of a side."""
-    arm, base = (None if side is None else choose(side, launch.blocks) for side in (launch.case, launch.baseline))
-    anchor = choose(launch.anchor, launch.blocks)
-    if any(side is not None and not side.get(column) for side in (arm, base, anchor)):
-        return None
-    return effects.pair_in_launch(arm, base, anchor, column)
-
-
-def _over(launches: Sequence[LaunchSamples], column: str, choose: Choose, *, share: float = 0.0) -> Effect | None:
-    """The effect over launches, from the samples that `choose` keeps; None where too few launches keep that share of blocks."""
-    found = []
-    for launch in launches:
-        effect = in_launch(launch, column, choose)
-        samples = launch.case or launch.baseline or launch.anchor
-        if effect is not None and len(effect.within) >= share * len(set(samples["block"])):
-            found.append(effect)
-    if len(found) < max(min(FEWEST_LAUNCHES, len(launches)), share * len(launches)):
-        return None
-    within = [-value for value in found[0].within] if len(found) == 1 else None
-    return effects.over_launches([-each.effect for each in found], within=within)
+def within(launch: LaunchSamples, column: str) -> tuple[float, ...]:
+    """The effects of the blocks of a launch, above 0 where the case is better; empty where the clock did not tick."""
+    (found,) = _by_clock([launch], column, averaged=False)
+    return () if found is None else found.within
 
 
 def _disturbed(launches: Sequence[LaunchSamples]) -> float:

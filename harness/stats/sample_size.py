@@ -120,17 +120,10 @@ def to_decide(effect: Effect, margin: float) -> int | None:
     return fewest(lambda n: decided(effect.value, sd, n, margin), least=max(LEAST, effect.n + 1))
 
 
-def would_decide(typical: Effect, margin: float, mean: Effect | None = None) -> Reason:
-    """Return how many launches would decide an inconclusive comparison.
-
-    Inside the margin typical calls and mean times must both be decided: two arms are equivalent only where both say so. If the
-    mean varied 1.5 times as much, the number of typical calls alone decided as seldom as in a third of simulations.
-    """
-    both = [typical] if mean is None or abs(typical.value) >= math.log1p(margin) else [typical, mean]
-    numbers = [needed for each in both if (needed := to_decide(each, margin)) is not None]
-    if len(numbers) < len(both):
-        return Reason("no_launches_decide", most=MOST)
-    return Reason("launches_decide", n=max(numbers))
+def would_decide(effect: Effect, margin: float) -> Reason:
+    """Return how many launches would decide an inconclusive comparison."""
+    needed = to_decide(effect, margin)
+    return Reason("no_launches_decide", most=MOST) if needed is None else Reason("launches_decide", n=needed)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Verdicts on an effect: better, worse, equivalent, different, inconclusive, contaminated; by wall time or by CPU time.
+"""Verdicts on an effect: better, worse, equivalent, different, inconclusive; by wall time or by CPU time.
 
 Effects are on the log scale, oriented so that above 0 is better. Two questions are kept apart: is there a difference (the 95 %
 interval, and its p-value among those of its family), and does it matter (the margin, 2 % unless the suite sets another).
@@ -7,14 +7,13 @@ interval, and its p-value among those of its family), and does it matter (the ma
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from modbench.harness.stats import contamination
 from modbench.harness.stats.effects import LEVEL, Effect
-from modbench.harness.stats.reason import Reason
+from modbench.harness.stats.reason import Reason, both
 
-# Of CPU time that may or may not stand for the work: it decides nothing, but may contradict.
+# Whether CPU time stands for the work is not known: it decides nothing, but may contradict.
 NOT_RECORDED = Reason("waits_not_recorded")
 
 
@@ -22,38 +21,48 @@ class Estimates(NamedTuple):
     """What one clock says of a pair, on the log scale, above 0 where the case is better.
 
     Attributes:
-        typical: the effect on a typical call.
-        mean: the effect on mean times; None where there is none.
-        apart: mean minus typical effect.
-        p: p-value of `typical` among all comparisons of its family; None: a family of one.
-        mean_p: the same of `mean`.
+        effect: by the estimand of the metric: medians or means. The verdict is on it.
+        other: by the other one; None where there is none.
+        apart: other minus effect.
+        p: p-value of `effect` among all comparisons of its family; None: a family of one.
     """
 
-    typical: Effect
-    mean: Effect | None = None
+    effect: Effect
+    other: Effect | None = None
     apart: Effect | None = None
     p: float | None = None
-    mean_p: float | None = None
 
 
 class Disturbed(NamedTuple):
-    """What is known of a pair whose blocks may have been disturbed.
+    """What else is known of a pair of times, which something may have disturbed.
 
     Attributes:
         share: of its blocks in which something was.
-        clean: the typical effect from undisturbed samples alone; None where there are too few.
         cpu: what CPU time says; None where nothing.
+        gap: the effect by wall time minus that by CPU time; None where nothing is known by CPU time.
         unfit: why no verdict may rest on CPU time; None where it may.
         least: the margin of a verdict by CPU time, where it must be larger than that by wall time.
-        interleaved: whether the two were timed in the same blocks, so that a disturbance strikes both.
     """
 
     share: float
-    clean: Effect | None = None
     cpu: Estimates | None = None
+    gap: Effect | None = None
     unfit: Reason | None = None
     least: float | None = None
-    interleaved: bool = True
+
+
+class Clock(NamedTuple):
+    """The clock that decides.
+
+    Attributes:
+        by_cpu: whether that is CPU time.
+        noisy: whether no clock can decide.
+        reason: why it is not wall time; None where it is.
+    """
+
+    by_cpu: bool = False
+    noisy: bool = False
+    reason: Reason | None = None
 
 
 class Judged(NamedTuple):
@@ -61,97 +70,87 @@ class Judged(NamedTuple):
 
     Attributes:
         word: the verdict.
-        typical: the verdict on its typical calls.
-        mean: the verdict on its mean times; None where there are none.
-        tail: whether the two disagree.
-        by_cpu: whether CPU time decided.
-        reason: what the disturbance has to do with it: why the verdict is by CPU time, is *contaminated*, or was not reached.
-        next_by_cpu: whether CPU time may decide with more launches, where neither clock does yet.
+        tail: whether the two estimands disagree.
+        by_cpu: whether it is by CPU time.
+        noisy: whether the disturbance leaves no clock to decide by.
+        reason: why the verdict is by CPU time, or by no clock.
     """
 
     word: str
-    typical: str
-    mean: str | None = None
     tail: bool = False
     by_cpu: bool = False
+    noisy: bool = False
     reason: Reason | None = None
-    next_by_cpu: bool = False
-
-
-DECIDED = frozenset({"better", "worse", "equivalent"})
 
 
 def judge(wall: Estimates, margin: float, disturbed: Disturbed | None = None) -> Judged:
     """Judge a ratio of two arms: the only way to a verdict on one, in runs, between revisions and in one process.
 
-    Wall time decides where it can. It cannot where over half of the blocks were disturbed and it tells nothing, or where
-    undisturbed samples or CPU time have the opposite verdict, or *equivalent*: it is contaminated. Then CPU time is judged by the
-    same rules, if it stands for what the arms take. Rounds of one process that were mostly disturbed depend on each other by what
-    disturbed them: there one of the other two must say the same.
-
     Args:
         wall: by wall time.
         margin: of practical interest, as a share.
-        disturbed: what may have disturbed it; None: nothing.
+        disturbed: what may have disturbed it; None: nothing can, or the two are no times.
     """
-    found = _by(wall, margin)
-    if disturbed is None or not disturbed.share:
-        return found
-    busy = Reason("disturbed", share=disturbed.share)
-    others = _others(margin, disturbed)
-    contradicted = _contradicted(found.word, others)
-    if disturbed.share > contamination.MOST and (wall.typical.low is None or not disturbed.interleaved):
-        contradicted = busy
-    usable = disturbed.cpu is not None and disturbed.unfit is None
-    doubtful = disturbed.least is not None and usable and found.word not in {word for word, _ in others}
-    if contradicted is None and disturbed.share <= contamination.MOST:
-        return found
-    if contradicted is None and found.word in DECIDED and not doubtful:
-        return found
-    by_cpu, why_not = _by_cpu(margin, disturbed)
-    if by_cpu is not None and (by_cpu.word in DECIDED or found.word == "inconclusive"):
-        return by_cpu._replace(by_cpu=True, reason=Reason("by_cpu", why=contradicted or busy))
-    if contradicted is not None:
-        return found._replace(word="contaminated", reason=Reason("both", one=contradicted, other=why_not))
-    word = "inconclusive" if found.word in DECIDED else found.word
-    return found._replace(word=word, reason=Reason("neither_clock", busy=busy, cpu=why_not), next_by_cpu=usable)
+    by_cpu, noisy, reason = clock(margin, disturbed)
+    if noisy:
+        return Judged("inconclusive", noisy=True, reason=reason)
+    if not by_cpu:
+        return _by(wall, margin)
+    assert disturbed is not None
+    assert disturbed.cpu is not None
+    least = max(margin, disturbed.least or 0.0)
+    found = _by(disturbed.cpu, least)
+    if least > margin and found.word not in {"better", "worse"}:
+        undecided = Reason("cpu_undecided_beyond", ratio=disturbed.cpu.effect.ratio, least=least)
+        return Judged("inconclusive", by_cpu=True, reason=both(reason, undecided))
+    return found._replace(by_cpu=True, reason=reason)
+
+
+def clock(margin: float, disturbed: Disturbed | None) -> Clock:
+    """Choose the clock, before any verdict is known.
+
+    Wall time decides where CPU time agrees with it (`_agree`). Where it does not, something besides the work moved wall time, and
+    CPU time decides, if it stands for the work. If it does not stand for the work, there is no second clock: wall time decides
+    unless over half of the blocks were disturbed. Where it is not known whether it does, nothing decides.
+    """
+    if disturbed is None:
+        return Clock()
+    cpu, gap, unfit = disturbed.cpu, disturbed.gap, disturbed.unfit
+    stands = cpu is not None and unfit is None
+    if cpu is not None and gap is not None and gap.low is not None:
+        if _agree(gap, margin, at_zero=stands and (disturbed.least or 0.0) <= margin):
+            return Clock()
+        differ = Reason("clocks_differ", gap=gap.ratio)
+        if stands:
+            return Clock(by_cpu=True, reason=Reason("by_cpu", why=differ))
+        if unfit == NOT_RECORDED:
+            return Clock(noisy=True, reason=both(differ, Reason("cpu_does_not_count", why=unfit)))
+    if disturbed.share <= contamination.MOST:
+        return Clock()
+    why = Reason("cpu_does_not_count", why=unfit or Reason("cpu_not_recorded"))
+    return Clock(noisy=True, reason=both(Reason("disturbed", share=disturbed.share), why))
+
+
+# Clocks agree if the 95 % interval of their gap lies inside the first share of the margin; and if it holds 0, or lies inside the
+# second one. A gap that is shown moves wall time: at the margin's edge, it would make *worse* of an effect that is not.
+CLOSE, TINY = 1 / 2, 1 / 10
+
+
+def _agree(gap: Effect, margin: float, *, at_zero: bool) -> bool:
+    """Whether the two clocks agree; without `at_zero`, where CPU time could not decide instead, a shown gap may be larger."""
+    if gap.low is None or gap.high is None:
+        return False
+    widest, edge = max(-gap.low, gap.high), math.log1p(margin)
+    return widest < CLOSE * edge and (not at_zero or not gap.excludes_0 or widest < TINY * edge)
 
 
 def _by(clock: Estimates, margin: float) -> Judged:
-    """The verdict by one clock, whatever disturbed it."""
-    own = verdict(clock.typical, margin, clock.p)
-    if clock.mean is None or clock.apart is None:
-        return Judged(own, own)
-    of_mean = verdict(clock.mean, margin, clock.mean_p)
-    word, tail = joint(own, of_mean, clock.apart, margin)
-    return Judged(word, own, of_mean, tail)
-
-
-def _by_cpu(margin: float, disturbed: Disturbed) -> tuple[Judged | None, Reason]:
-    """The verdict by CPU time, None where it has none to give, and why it does not decide."""
-    if disturbed.cpu is None or disturbed.unfit is not None:
-        return None, Reason("cpu_does_not_count", why=disturbed.unfit or Reason("cpu_not_recorded"))
-    least, ratio = max(margin, disturbed.least or 0.0), disturbed.cpu.typical.ratio
-    found = _by(disturbed.cpu, least)
-    if least > margin:
-        decided = found.word in {"better", "worse"}
-        return found if decided else None, Reason("cpu_undecided_beyond", ratio=ratio, least=least)
-    return found if found.word != "inconclusive" else None, Reason("cpu_undecided", ratio=ratio)
-
-
-def _others(margin: float, disturbed: Disturbed) -> list[tuple[str, Reason]]:
-    """What undisturbed samples and CPU time say: their verdict, and how they contradict another one."""
-    found = []
-    if disturbed.clean is not None:
-        found.append((verdict(disturbed.clean, margin), Reason("undisturbed_contradict", ratio=disturbed.clean.ratio)))
-    if disturbed.cpu is not None and disturbed.unfit in {None, NOT_RECORDED}:
-        found.append((_by(disturbed.cpu, margin).word, Reason("cpu_contradicts", ratio=disturbed.cpu.typical.ratio)))
-    return found
-
-
-def _contradicted(word: str, others: Sequence[tuple[str, Reason]]) -> Reason | None:
-    """Which other estimate has the opposite verdict, or *equivalent*; one that is undecided says nothing against it."""
-    return next((how for other, how in others if word in DECIDED and other in DECIDED - {word}), None)
+    """The verdict by one clock, whatever disturbed it; `tail` where the other estimand differs by more than the margin."""
+    word = verdict(clock.effect, margin, clock.p)
+    if clock.other is None or clock.apart is None:
+        return Judged(word)
+    apart = clock.apart.excludes_0 and abs(clock.apart.value) > math.log1p(margin)
+    return Judged(word, tail=apart and verdict(clock.other, margin) != verdict(clock.effect, margin))
 
 
 def verdict(effect: Effect, margin: float, adjusted_p: float | None = None) -> str:
@@ -178,26 +177,6 @@ def verdict(effect: Effect, margin: float, adjusted_p: float | None = None) -> s
     if effect.high < -edge:
         return "worse"
     return "different" if effect.low > 0 or effect.high < 0 else "inconclusive"
-
-
-def joint(typical: str, mean: str, apart: Effect, margin: float) -> tuple[str, bool]:
-    """The verdict on typical calls and mean times together, and whether the two disagree.
-
-    `better`, `worse` and `equivalent` stand only where both say so. The two disagree where the interval of their difference
-    excludes zero, the difference is above the margin, and their verdicts are not the same.
-
-    Args:
-        typical: the verdict on the typical effect.
-        mean: the verdict on the mean effect.
-        apart: mean minus typical effect.
-        margin: of practical interest, as a share.
-    """
-    if typical == mean:
-        return typical, False
-    if apart.excludes_0 and abs(apart.value) > math.log1p(margin):
-        return "different", True
-    undecided = typical == "inconclusive" or {typical, mean} == {"equivalent", "inconclusive"}
-    return ("inconclusive" if undecided else "different"), False
 
 
 def loss_verdict(effect: Effect, adjusted_p: float | None = None) -> str | None:

@@ -16,9 +16,9 @@ from modbench.harness.core.errors import unknown
 from modbench.harness.core.labels import Label
 from modbench.harness.stats import block_effects, contamination, effects, paired, sample_size, verdicts
 from modbench.harness.stats.effects import Effect
-from modbench.harness.stats.paired import Choose, LaunchSamples, Paired
+from modbench.harness.stats.paired import LaunchSamples, Paired
 from modbench.harness.stats.reason import Reason, both
-from modbench.harness.stats.verdicts import Disturbed, Estimates
+from modbench.harness.stats.verdicts import Estimates
 from modbench.harness.timing.callables import Launch
 from modbench.harness.timing.threads import crowded, working_threads
 
@@ -41,15 +41,12 @@ def over_rounds(values: Sequence[float]) -> Effect:
 
 def of_pair(launch: LaunchSamples, pair: Paired) -> Paired:
     """The pair of a single launch, with its rounds as the units of evidence."""
-
-    def again(effect: Effect | None, column: str, choose: Choose) -> Effect | None:
-        found = None if effect is None else paired.in_launch(launch, column, choose)
-        return effect if found is None else over_rounds([-value for value in found.within])
-
-    typical = again(pair.effect, "wall_s", paired.every)
-    assert typical is not None, "an arm and its anchor share every round"
-    cpu, clean = again(pair.cpu, "cpu_s", paired.ticked), again(pair.clean, "wall_s", contamination.clean)
-    return replace(pair, effect=typical, cpu=cpu, clean=clean)
+    wall, cpu = (paired.within(launch, column) for column in ("wall_s", "cpu_s"))
+    by_wall = pair.wall._replace(effect=over_rounds(wall))
+    if pair.cpu is None:
+        return replace(pair, wall=by_wall)
+    gap = over_rounds([mine - theirs for mine, theirs in zip(wall, cpu, strict=True)])
+    return replace(pair, wall=by_wall, cpu=pair.cpu._replace(effect=over_rounds(cpu)), gap=gap)
 
 
 def _sign_test(values: Sequence[float]) -> float:
@@ -72,14 +69,14 @@ class Judged:
     Attributes:
         name: of the callable.
         baseline: of what it is compared with.
-        effect: log-ratio of a typical call, above 0 where the callable is faster; `reason` says what its interval lacks.
+        effect: log-ratio of medians, above 0 where the callable is faster; `reason` says what its interval lacks.
         mean_ratio: ratio of mean times, baseline over callable.
         disturbed: share of blocks in which a witness saw a disturbance.
-        verdict: `better`, `worse`, `equivalent`, `different`, `inconclusive` or `contaminated`.
+        verdict: `better`, `worse`, `equivalent`, `different` or `inconclusive`.
         reason: why it is undecided, or decided by CPU time; None where neither.
         labels: `one process`, `not steady`, `tail`, `clock was changed`, `contaminated`, `by CPU time`, `baseline differs from
             itself`.
-        cpu: log-ratio of a typical call in CPU time; None where that is not known.
+        cpu: the same in CPU time; None where that is not known.
     """
 
     name: str
@@ -140,13 +137,13 @@ def judge(
         raise unknown("baseline", base, first.samples)
     pairs = {name: _pair(launches, name, base) for name in first.samples if name != base}
     others = [pair for name, pair in pairs.items() if name != first.twin]
-    p_values = _adjusted([pair.effect for pair in others]) | _adjusted([pair.cpu for pair in others])
+    p_values = _adjusted([pair.wall for pair in others]) | _adjusted([pair.cpu for pair in others])
     for name, pair in pairs.items():
         said = next((escaped[each] for each in (name, base) if escaped and each in escaped), None)
         pairs[name] = replace(pair, unfit=Reason("said", said=said) if said else pair.unfit)
     found = {name: _judged(launches, name, base, pair, margin, p_values) for name, pair in pairs.items()}
     twin = found.get(first.twin or "")
-    if twin is None or twin.verdict in {"equivalent", "inconclusive", "contaminated"}:
+    if twin is None or twin.verdict in {"equivalent", "inconclusive"}:
         return found
     why = Reason("baseline_differs", name=base, ratio=twin.ratio)
     return {
@@ -157,9 +154,10 @@ def judge(
     }
 
 
-def _adjusted(found: Sequence[Effect | None]) -> dict[int, float]:
+def _adjusted(found: Sequence[Estimates | None]) -> dict[int, float]:
     """Adjusted p-values of the effects of one clock, by the identity of the effect."""
-    return effects.adjusted({id(each): each.p for each in found if each is not None and each.p is not None})
+    known = (each.effect for each in found if each is not None)
+    return effects.adjusted({id(effect): effect.p for effect in known if effect.p is not None})
 
 
 def _pair(launches: Sequence[Launch], name: str, base: str) -> Paired:
@@ -182,30 +180,31 @@ def _judged(
 ) -> Judged:
     alone = len(launches) == 1
     labels = [ONE_PROCESS] if alone else []
-    assert pair.mean is not None
-    wall, cpu = pair.wall._replace(p=p_values.get(id(pair.effect))), pair.by_cpu
-    cpu = None if cpu is None else cpu._replace(p=p_values.get(id(cpu.typical)))
-    if alone:  # the mean of one process has no interval
-        wall, cpu = wall._replace(mean=None), None if cpu is None else cpu._replace(mean=None)
+    assert pair.wall.other is not None, "calls have a mean"
+    wall, cpu = (each and each._replace(p=p_values.get(id(each.effect))) for each in (pair.wall, pair.cpu))
+    assert wall is not None
     # Processes of the same code differ in CPU time, too: one alone decides beyond what that makes.
     least = CPU_MARGIN if alone else None
     changed = next((Reason("said", said=each.clock_changed) for each in launches if each.clock_changed), None)
-    seen = verdicts.judge(wall, margin, Disturbed(pair.disturbed, pair.clean, cpu, changed or pair.unfit, least))
+    known = pair.evidence._replace(cpu=cpu, unfit=changed or pair.unfit, least=least)
+    seen = verdicts.judge(wall, margin, known)
     word, reason = seen.word, seen.reason
-    deciding = cpu if (seen.by_cpu or seen.next_by_cpu) and cpu is not None else wall
+    deciding = cpu if seen.by_cpu and cpu is not None else wall
     if seen.by_cpu:
         labels.append(Label.BY_CPU)
         if least is not None and least > margin:
             reason = both(reason, Reason("one_process_beyond", least=least))
-    if seen.tail:
-        labels.append(Label.TAIL)
-        assert deciding.mean is not None
-        typical, mean = (math.exp(each.value) for each in (deciding.typical, deciding.mean))
-        reason = Reason("tail", typical=typical, mean=mean)
+    if seen.noisy:
+        labels.append(Label.CONTAMINATED)
     elif word in {"inconclusive", "different"}:
         open_ = Reason("margin_is_open", margin=margin)
         why = open_ if word == "different" else _undecided(deciding, margin, len(launches))
-        reason = both(reason, None if seen.next_by_cpu and alone else why)
+        reason = both(reason, None if seen.by_cpu and alone else why)
+    if seen.tail:
+        labels.append(Label.TAIL)
+        assert deciding.other is not None
+        medians, means = (math.exp(each.value) for each in (deciding.effect, deciding.other))
+        reason = both(reason, Reason("tail", medians=medians, means=means))
     drifted = next((each.unsteady[arm] for each in launches for arm in (name, base) if arm in each.unsteady), None)
     if drifted:
         labels.append(UNSTEADY)
@@ -213,23 +212,21 @@ def _judged(
     if changed:
         word, reason = "inconclusive", changed
         labels.append(Label.CLOCK_CHANGED)
-    if word == "contaminated":
-        labels.append(Label.CONTAMINATED)
-    mean_ratio = math.exp(pair.mean.value)
+    mean_ratio, by_cpu = math.exp(pair.wall.other.value), None if pair.cpu is None else pair.cpu.effect
     said = tuple(map(str, labels))
-    return Judged(name, base, pair.effect, mean_ratio, pair.disturbed, word, reason, said, pair.cpu)
+    return Judged(name, base, pair.effect, mean_ratio, pair.disturbed, word, reason, said, by_cpu)
 
 
-def _undecided(wall: Estimates, margin: float, launches: int) -> Reason:
+def _undecided(clock: Estimates, margin: float, launches: int) -> Reason:
     """Why a pair is inconclusive, and what would decide it."""
-    effect = wall.typical
+    effect = clock.effect
     if effect.low is None or effect.high is None:
         return effect.reason or Reason("no_interval")
     if not effect.low <= 0 <= effect.high:
         return Reason("not_significant")
     if launches == 1:
         return Reason("more_rounds")
-    return sample_size.would_decide(effect, margin, wall.mean)
+    return sample_size.would_decide(effect, margin)
 
 
 @dataclass(frozen=True)
@@ -317,4 +314,4 @@ def doubtful(verdict: str | None, share: float) -> bool:
         verdict: on a callable.
         share: of its blocks in which something was disturbed.
     """
-    return verdict == "contaminated" or (verdict in {"inconclusive", "different"} and share > contamination.MOST)
+    return verdict in {"inconclusive", "different"} and share > contamination.MOST

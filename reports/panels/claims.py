@@ -101,7 +101,7 @@ class Cards:
         own = self.loaded.at(found.metric, found.case.arm, found.place)
         launches = None if own is None or pd.isna(own.n) else int(own.n)
         told = Estimate.of(pair.mde, kind="share"), Estimate.of(pair.p_adjusted, kind="p")
-        return [found.place, found.typical, found.mean, launches, *told, Verdict(found.verdict)]
+        return [found.place, found.typical, found.other, launches, *told, Verdict(found.verdict)]
 
     def _doubts(self, found: Sequence[Finding], sides: Sequence[Case], metric: str) -> list[Value]:
         """Return labels and doubts of both sides, reasons of the rows, and checks that are not met; each with where it holds."""
@@ -148,7 +148,7 @@ def _rule(loaded: Loaded) -> Value:
     if not loaded.suite.claims:
         return "A smoke run gives no verdicts."
     return Sentence(
-        "Faster or slower: the whole 95 % interval of the ratio lies beyond {margin}, for typical calls and for mean times, and "
+        "Faster or slower: the whole 95 % interval of the ratio lies beyond {margin}, and "
         "the difference is significant among the arms at that place (Holm, 5 %). Equivalent: the 90 % interval "
         "lies within {margin}. Different: there is a difference, but it may be smaller than that. Undecided: none of these.",
         margin=Estimate(loaded.suite.margin, kind="share"),

@@ -96,7 +96,7 @@ def render(loaded: Loaded) -> Iterator[Block]:
 READING = (
     "Prefill reads a prompt in one call (TTFT, time to first token, is that and the choice of the token); decoding then makes "
     "one token of each row per step (TPOT, time per output token), and tokens per second count all rows. The first table says "
-    "from which length or batch size on each model is faster, in typical calls and in the mean; in brackets stands the 95 % "
+    "from which length or batch size on each model is faster; in brackets stands the 95 % "
     "interval, and between measured points the line is interpolated. p50 and p95 are of single steps; KV cache is what the cache "
     "of keys and values holds. A request is a prompt and N decode steps in one call, each token read by the host; beside it "
     "stands what prefill and decode predict. Whether a model's text is as good is not part of it."

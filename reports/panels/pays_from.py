@@ -114,7 +114,7 @@ def render(loaded: Loaded) -> list[Table]:
 
 
 READING = (
-    "From the length in a cell on, an arm is faster than what stands above the column, in typical calls and in the mean; in "
+    "From the length in a cell on, an arm is faster than what stands above the column; in "
     "brackets the 95 % interval. Between measured lengths the line is interpolated. A question mark: not decided, or nothing may "
     "be claimed. FLOPs and memory are shares of the baseline's, the loss is a difference: below 0 is better."
 )

@@ -74,7 +74,7 @@ def _figure(loaded: Loaded, sides: Sequence[tuple[str, str]], choice: Against) -
         data += [each for line in found for length in loaded.lengths_shown if (each := line.get(length))]
         known = break_even_lines(loaded, metric, pairs)
         drawn |= _draw_lines(axis, arms, loaded.lengths_shown, known, width)
-        to_measure |= {at for line in known.values() if (at := line.later.measure_next) is not None}
+        to_measure |= {at for line in known.values() if (at := line.found.measure_next) is not None}
     axes[0].set_yticks([i + 0.5 for i in range(len(arms))], names)
     judged, hatched = any(each.verdict for each in data), any(map(_hatched, data))
     colours = (
@@ -163,7 +163,7 @@ def _draw_lines(
         places.append(x)
         if line is None:
             continue
-        if line.later.verdict == "never":
+        if line.found.verdict == "never":
             drawn.add("never")
             axis.text(len(lengths) + _BESIDE, y + 0.5, "never", rotation=90, va="center", color=INK, fontsize=_SMALL)
         if x is not None:
@@ -201,14 +201,14 @@ def _neighbours(case: Case, other: Case) -> bool:
 
 def _at(line: Line, lengths: Sequence[int]) -> float | None:
     """Where the mark stands: at the left edge where it pays at every length; None where it is not claimed to pay."""
-    found = line.later
+    found = line.found
     if found.verdict not in {"always", "crossing"}:
         return None
     return 0.0 if found.typical.value is None else _position(found.typical.value, lengths)
 
 
 def _band(line: Line, lengths: Sequence[int]) -> tuple[float, float]:
-    found, point = line.later, line.later.typical
+    found, point = line.found, line.found.typical
     if found.verdict not in {"crossing", "undecided"}:
         return 0.0, 0.0
     low = 0.0 if point.low is None else _position(point.low, lengths)
@@ -226,7 +226,7 @@ READING = (
     "the buttons choose, divided by the time of the arm: 1.50 means that the arm does the same call in two thirds of the time, "
     "and above 1 is better. Purple is faster, orange is slower, grey is within 9 % of 1 or shows no direction, and a hatched "
     "cell is not decided, by its interval or since the machine was disturbed or not checked. The thick line is read from all "
-    "lengths together: from it on the arm pays, in typical calls and in the mean; at the left edge at every length. It is dashed "
+    "lengths together: from it on the arm pays; at the left edge at every length. It is dashed "
     "where else it may lie (95 %). 'Never' beside a row: the arm pays at no length."
 )
 

@@ -126,9 +126,7 @@ def _tile(
     where = place(PlaceAmong(found.place, () if found.metric == LOSS else places))
     title = f"{title}, {where.replace(' = ', NARROW)}"
     # What was counted or allocated is exact.
-    open_ = (
-        found.verdict in {None, "contaminated"} and found.typical.unit != "FLOP" and found.metric != "memory/kv_cache"
-    )
+    open_ = found.verdict is None and found.typical.unit != "FLOP" and found.metric != "memory/kv_cache"
     return {"title": title, "big": inline(big), "bar": bar, "small": inline(small), "open": open_}
 
 

@@ -117,7 +117,7 @@ def fall(loaded: Loaded, arm: str, metric: str, seq_len: int) -> Fall | None:
         return None
     ideal = float(row.ideal)
     found = of_row(row, case, baseline)
-    share, claimed = replace(found.typical.mirrored(), kind="share"), found.verdict not in {None, "contaminated"}
+    share, claimed = replace(found.typical.mirrored(), kind="share"), found.verdict is not None
     table = loaded.tables.rooflines.get(case.place.dtype)
     mine, theirs = (getattr(loaded.tables.counted(side), field) for side in (case, baseline))
     if table is not None and mine is not None and theirs is not None and table.lacks(mine, theirs) is None:

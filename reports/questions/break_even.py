@@ -14,8 +14,9 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import pandas as pd
 
+from modbench.harness.core.contracts import Estimand
 from modbench.harness.core.grouped import grouped
-from modbench.harness.core.labels import OF_WORK, Label
+from modbench.harness.core.labels import OF_WORK, Label, of_cell
 from modbench.harness.domain.case import Case, Place
 from modbench.harness.stats.break_even import Found, Point, break_even
 from modbench.harness.stats.effects import LEVEL
@@ -39,11 +40,6 @@ COLUMNS = (
 )
 # Workloads whose batch is a choice of whoever serves the model.
 ALONG_BATCH = ("latency/prefill", "latency/decode")
-# Columns of the ratio, of the spread of its log between launches, and of their number.
-_ESTIMANDS: dict[str, tuple[str, str, str]] = {
-    "typical": ("ratio", "launch_sd", "launches"),
-    "mean": ("mean_ratio", "mean_launch_sd", "mean_launches"),
-}
 SMOKE = "smoke effort: no claims"
 # From this share on it is said that a dense model of equal cost has other FLOPs than the arm.
 FAR = 0.05
@@ -69,8 +65,8 @@ class Line:
     Attributes:
         axis: along what.
         kind: what the baseline is: `same shape`, `equal cost`, or `baseline` where it is no dense model of the arms' shape.
-        typical: what typical calls say: a point of the axis, with an outcome as its verdict; of too few numbers none.
-        mean: what mean times say.
+        found: by the estimand of the metric: a point of the axis, with an outcome as its verdict; of too few numbers none.
+        other: the same by the other estimand.
         measured: points of the axis that it is found from.
         left_out: points without a number, or disturbed, and why.
         launches: fewest at any of those points; None where there are none.
@@ -79,8 +75,8 @@ class Line:
 
     axis: Axis
     kind: str
-    typical: Finding
-    mean: Finding
+    found: Finding
+    other: Finding
     measured: tuple[int, ...]
     left_out: Mapping[int, str]
     launches: int | None
@@ -89,37 +85,23 @@ class Line:
     @property
     def case(self) -> Case:
         """The arm, at the first point of the axis that was planned."""
-        return self.typical.case
+        return self.found.case
 
     @property
     def baseline(self) -> Case:
         """What the arm is compared with."""
-        assert isinstance(self.typical.against, Case)
-        return self.typical.against
+        assert isinstance(self.found.against, Case)
+        return self.found.against
 
     @property
     def metric(self) -> str:
         """The time of a workload."""
-        return self.typical.metric
+        return self.found.metric
 
     @property
     def place(self) -> Place:
         """Where it runs; its own axis is that of the first point."""
         return self.case.place
-
-    @property
-    def later(self) -> Finding:
-        """The less favourable of both estimates: an arm pays where typical calls and the mean both do."""
-        return max(self.typical, self.mean, key=_how_late)
-
-
-# Outcomes from the most favourable to the least.
-_ORDER = ("always", "crossing", "undecided", "not monotone", "never", None)
-
-
-def _how_late(found: Finding) -> tuple[int, float]:
-    point = found.typical
-    return _ORDER.index(found.verdict), point.value or point.low or point.high or 0.0
 
 
 def lines(loaded: Loaded, arms: Collection[str] | None = None, metrics: Collection[str] = TIMED) -> list[Line]:
@@ -202,34 +184,45 @@ def _line(
     good = {at: pair for at, pair in here.items() if at not in troubles}
     labels = tuple(dict.fromkeys(label for row, _ in good.values() for label in labels_of(row)))
     case = next(cases[arm] for cases in group if arm in cases)
-    found = dict[str, Finding]()
-    launches = None
-    for estimand, columns in _ESTIMANDS.items():
-        points = [_point(at, row, columns, mirrored=mirrored) for at, (row, mirrored) in good.items()]
+    found = list[Finding]()
+    launches = min((int(row.launches) for row, _ in good.values()), default=None)
+    for read in (_effect, _other_effect):
+        points = [
+            Point(at, -read(row)[0] if mirrored else read(row)[0], read(row)[1], int(row.launches))
+            for at, (row, mirrored) in good.items()
+            if not math.isnan(read(row)[0])
+        ]
         made = break_even(points) if points else Found(None, reason=Reason("no_points"))
-        launches = min((point.n for point in points), default=None)
         point = Estimate(made.at, made.low, made.high, "point", n=launches)
         status = "ok" if made.outcome else "skipped"
-        found[estimand] = Finding(
-            case,
-            baseline,
-            case.place,
-            metric,
-            typical=point,
-            verdict=made.outcome,
-            status=status,
-            reason=reasons.sentence(made.reason),
-            measure_next=made.measure_next,
-            labels=labels,
+        found.append(
+            Finding(
+                case,
+                baseline,
+                case.place,
+                metric,
+                typical=point,
+                verdict=made.outcome,
+                status=status,
+                reason=reasons.sentence(made.reason),
+                measure_next=made.measure_next,
+                labels=labels,
+            )
         )
     withheld = _unfit(loaded) or _withheld([row for row, _ in good.values()], labels)
-    return Line(axis, kind, found["typical"], found["mean"], tuple(good), troubles, launches, withheld)
+    return Line(axis, kind, found[0], found[1], tuple(good), troubles, launches, withheld)
 
 
-def _point(at: int, row: Row, columns: tuple[str, str, str], *, mirrored: bool) -> Point:
-    ratio, sd, launches = (getattr(row, column) for column in columns)
-    effect = math.log(ratio)
-    return Point(at, -effect if mirrored else effect, known(sd), int(launches))
+def _effect(row: Row) -> tuple[float, float | None]:
+    """The log of the ratio that the verdict of a row is on, and its standard deviation between launches."""
+    return math.log(row.cpu_ratio if Label.BY_CPU in labels_of(row) else row.ratio), known(row.launch_sd)
+
+
+def _other_effect(row: Row) -> tuple[float, float | None]:
+    """The same by the other estimand; nan where there is none, or CPU time decided."""
+    if Label.BY_CPU in labels_of(row):
+        return math.nan, None
+    return math.log(row.median_ratio if math.isnan(row.mean_ratio) else row.mean_ratio), known(row.other_launch_sd)
 
 
 def _trouble(loaded: Loaded, row: Row) -> str | None:
@@ -239,9 +232,7 @@ def _trouble(loaded: Loaded, row: Row) -> str | None:
     metric = loaded.tables.metrics[row.metric]
     if any(loaded.tables.partly(loaded.cases_by_id[case], metric) for case in (row.case_id, row.baseline_case_id)):
         return "incomplete"
-    if Label.BY_CPU in labels_of(row):
-        return f"decided {Label.BY_CPU} alone"
-    return "contaminated" if row.verdict == "contaminated" else None
+    return str(Label.CONTAMINATED) if Label.CONTAMINATED in of_cell(row.labels) else None
 
 
 def _unfit(loaded: Loaded) -> str | None:
@@ -269,13 +260,18 @@ def table(loaded: Loaded) -> pd.DataFrame:
     `value` is the point of the axis from which on the arm pays, `ci_low` and `ci_high` the band; `outcome` is null where it
     would be no claim. Held fixed is the other of `seq_len` and `batch_size`.
     """
-    rows = (_row(line, estimand) for line in lines(loaded) for estimand in _ESTIMANDS)
+    rows = (
+        _row(line, found, estimand)
+        for line in lines(loaded)
+        for own in [loaded.tables.metrics[line.metric].estimand]
+        for found, estimand in ((line.found, own), (line.other, "mean" if own == "median" else "median"))
+    )
     numbers = ("capacity", "value", "ci_low", "ci_high", "ci_level")
     return frame(rows, COLUMNS, numbers=numbers, whole=("seq_len", "batch_size", "launches", "measure_next"))
 
 
-def _row(line: Line, estimand: str) -> dict[str, object]:
-    found, place, fixed = getattr(line, estimand), line.place, other(line.axis)
+def _row(line: Line, found: Finding, estimand: Estimand) -> dict[str, object]:
+    place, fixed = line.place, other(line.axis)
     point = found.typical
     troubles = [Sentence("{at}: {trouble}", at=at, trouble=trouble) for at, trouble in line.left_out.items()]
     without = Sentence("without {troubles}", troubles=Listed(troubles)) if troubles else None
@@ -341,7 +337,7 @@ def columns(loaded: Loaded, arms: Sequence[Case], metrics: Collection[str] = TIM
             AGAINST.get(kind, kind),
             [pays_from(of_arm.get(case.arm)) for case in arms],
             where.axis,
-            tuple(sorted({at for line in of_arm.values() if not line.withheld and (at := line.later.measure_next)})),
+            tuple(sorted({at for line in of_arm.values() if not line.withheld and (at := line.found.measure_next)})),
             where.metric,
         )
         for where, kinds in found.items()
@@ -379,7 +375,7 @@ def pays_from(line: Line | None) -> Value:
     """Return the later of both estimates: `128`, `≈389 [332–426]`, `≤426`, `>454 ?`, `never`, `?`; None without a line."""
     if line is None:
         return None
-    found = line.later
+    found = line.found
     point = found.typical
     if line.withheld or found.verdict is None or not line.measured:
         return OPEN

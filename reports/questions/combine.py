@@ -23,7 +23,6 @@ from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.stats import effects, memo, paired, verdicts
 from modbench.harness.stats.effects import LEVEL
-from modbench.harness.stats.verdicts import Disturbed
 from modbench.reports.model import Finding, Listed, PlaceAmong, Sentence, Table, Value
 from modbench.reports.panel import InPlace
 from modbench.reports.tables import comparisons, losses
@@ -55,7 +54,6 @@ OF_RATIOS = {
     "equivalent": "≈ product",
     "different": "≠ not the product",
     "inconclusive": "? undecided",
-    "contaminated": "‡ contaminated",
 }
 OF_LOSSES = OF_RATIOS | {"better": "▲ lower", "worse": "▼ higher"}
 COLUMNS = (
@@ -166,7 +164,7 @@ def combined(loaded: Loaded) -> list[Combined]:
                 continue
             with memo.remembering():
                 found += [(square, _judged_row(tables, square, metric)) for square in here]
-    comparisons.settle(tables, [row for _, row in found], [*loaded.twins.verdict])
+    comparisons.settle(tables, [row for _, row in found], loaded.twin_verdicts)
     made = [_of_square(loaded, square, row) for square, row in found]
     keys, metrics = (
         list(dict.fromkeys(order)) for order in ((each.square.key for each in made), (*SHOWN, *loaded.suite.metrics))
@@ -235,17 +233,16 @@ def _of_times(tables: Tables, pairs: Sequence[tuple[Case, Case]], metric: Metric
         column=made_in.column,
         one_thread=made_in.times and place.one_thread,
         averaged=not metric.quantile,
+        estimand=metric.estimand,
     )
     sides = [case for pair in pairs for case in pair]
     unfit = tables.escapes(metric, *sides) or found.unfit
     return {
         "status": "ok",
         "reason": joined_reasons([found.effect.reason, None if tables.suite.claims else SMOKE]),
-        **ratio_columns(found.effect, cpu=found.by_cpu),
+        **ratio_columns(found.wall, found.cpu),
         "n": found.effect.n,
-        "evidence": Evidence(
-            found.effect, found.mean, found.apart, Disturbed(found.disturbed, cpu=found.by_cpu, unfit=unfit)
-        ),
+        "evidence": Evidence(found.wall, found.evidence._replace(unfit=unfit), estimand=metric.estimand),
     }
 
 
@@ -259,7 +256,7 @@ def _of_seeds(tables: Tables, pairs: Sequence[tuple[Case, Case]], metric: Metric
         "reason": joined_reasons([effect.reason]),
         **columns_of(effect, "difference"),
         "n": effect.n,
-        "evidence": None if effect.low is None else Evidence(effect, better=metric.better),
+        "evidence": None if effect.low is None else Evidence(verdicts.Estimates(effect), better=metric.better),
     }
 
 

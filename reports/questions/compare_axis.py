@@ -43,56 +43,60 @@ NOT_INTERLEAVED = "not interleaved: measured in different processes"
 
 def unpaired_result(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
     """Compare the times (or rates) of two cases: columns of `comparisons.csv` from `ratio` on, and the evidence to judge."""
-    wall, cpu = _effects(tables, case, baseline, metric)
-    typical, mean, apart, *_ = wall
+    wall, cpu, gap = _effects(tables, case, baseline, metric)
     values = [math.exp(tables.estimate(side, metric).value) for side in (case, baseline)]
-    busy = max(tables.disturbed(side, metric) for side in (case, baseline))
+    busy = max(tables.disturbed(side, metric) for side in (case, baseline)) if tables.made_in(metric).times else None
     hardware = {kind for side in (case, baseline) for kind in tables.behind(side, metric).nodes.values()}
-    reasons = [NOT_INTERLEAVED, typical.reason]
+    reasons = [NOT_INTERLEAVED, wall.effect.reason]
     if len(hardware) > 1:
         reasons.append(f"the two ran on different hardware ({' and '.join(sorted(hardware))}): no verdict")
     if not tables.suite.claims:
         reasons.append(SMOKE)
-    disturbed = Disturbed(busy, cpu=cpu, unfit=tables.cpu_unfit(metric, case, baseline), interleaved=False)
+    disturbed = None if busy is None else Disturbed(busy, cpu, gap, tables.cpu_unfit(metric, case, baseline))
     return {
-        **ratio_columns(typical, mean, cpu),
+        **ratio_columns(wall, cpu, metric.estimand),
         "difference": values[0] - values[1],
         "paired": False,
         "status": "ok",
         "reason": joined_reasons(reasons),
-        "disturbed": busy if tables.made_in(metric).times else None,
-        "evidence": None if len(hardware) > 1 else Evidence(typical, mean if apart else None, apart, disturbed),
+        "disturbed": busy,
+        "evidence": None if len(hardware) > 1 else Evidence(wall, disturbed, estimand=metric.estimand),
     }
 
 
-def _effects(tables: Tables, case: Case, baseline: Case, metric: Metric) -> tuple[Estimates, Estimates | None]:
-    """What wall time and CPU time say; above 0 the case is better. CPU time is None where it was not recorded.
+def _effects(
+    tables: Tables, case: Case, baseline: Case, metric: Metric
+) -> tuple[Estimates, Estimates | None, Effect | None]:
+    """What wall time and CPU time say, and how far the two lie apart; above 0 the case is better. None where not recorded."""
+    made_in, cpu, gap = tables.made_in(metric), None, None
 
-    A rate follows from mean times and has no other; quantiles have no mean.
-    """
-    cpu = _by_clock(tables, case, baseline, metric, "cpu_s") if case.place.one_thread else None
+    def times(column: str) -> list[list[tuple[float, float]]]:
+        return [tables.log_times(side, metric, column) for side in (case, baseline)]
+
+    walls, ticks = times(made_in.column), times("cpu_s") if case.place.one_thread and made_in.times else []
+    wall = _by_clock(walls, metric)
+    if ticks and all(ticks):
+        cpu = _by_clock(ticks, metric)
+        # How far the clocks lie apart in each launch, as if that were a clock too.
+        apart = [
+            [(w[0] - c[0], w[1] - c[1]) for w, c in zip(*each, strict=True)] for each in zip(walls, ticks, strict=True)
+        ]
+        gap = _by_clock(apart, metric).effect
     if metric.source:
-        rate = _between(*(tables.estimate(side, metric) for side in (case, baseline)))
         by = math.log(tables.factor(case, metric) / tables.factor(baseline, metric))
-        return Estimates(rate, rate), None if cpu is None or cpu.mean is None else Estimates(cpu.mean.shifted(by))
-    typical = _between(*(tables.estimate(side, metric).mirrored() for side in (case, baseline)))
-    if metric.quantile:
-        return Estimates(typical), None
-    wall = _by_clock(tables, case, baseline, metric, tables.made_in(metric).column)
-    assert wall is not None, "each launch has the time that its pass measures"
-    return wall._replace(typical=typical), cpu if tables.made_in(metric).times else None
+        wall, cpu = Estimates(wall.effect.shifted(by)), cpu and Estimates(cpu.effect.shifted(by))
+    return wall, cpu, gap
 
 
-def _by_clock(tables: Tables, case: Case, baseline: Case, metric: Metric, column: str) -> Estimates | None:
-    """What a clock says; None where a launch lacks it."""
-    sides = [tables.log_times(side, metric, column) for side in (case, baseline)]
-    if not all(sides):
-        return None
-    typical, mean, apart = (
+def _by_clock(sides: Sequence[Sequence[tuple[float, float]]], metric: Metric) -> Estimates:
+    """What a clock says, from the median and the mean of each launch of both sides."""
+    median, mean, apart = (
         _between(*(effects.over_launches([value(*each) for each in side]).mirrored() for side in sides))
         for value in (lambda own, _: own, lambda _, each: each, lambda own, each: each - own)
     )
-    return Estimates(typical, mean, apart)
+    if metric.quantile:
+        return Estimates(median)
+    return Estimates(median, mean, apart) if metric.estimand == "median" else Estimates(mean, median, apart.mirrored())
 
 
 def _between(case: Effect, baseline: Effect) -> Effect:
@@ -641,7 +645,7 @@ class _Maker:
         rows += [
             c.row for column in columns for c in column.cells.values() if c.row is not None and id(c.row) not in known
         ]
-        comparisons.settle(self.tables, rows, [*self.loaded.twins.verdict])
+        comparisons.settle(self.tables, rows, self.loaded.twin_verdicts)
 
     def _called(self) -> str:
         if self.value is not None:

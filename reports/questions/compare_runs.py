@@ -309,7 +309,7 @@ class _Pair:
         row = Row(case, metric=metric.key, value=value, verdict=verdict, reason=reason, of=metric, first=first)
         if forward is None or verdict in {"new", "missing"}:
             return row
-        return replace(row, typical=forward.typical, mean=forward.mean)
+        return replace(row, typical=forward.typical, other=forward.other)
 
     def _verdict(self, key: Key, forward: GateFinding | None, backward: GateFinding | None) -> tuple[str, Value]:
         """Return the verdict on a case and metric, and the reason."""
@@ -409,7 +409,7 @@ def whole_table(compared: Compared, most: int) -> Table:
     cells = list[tuple[Value, ...]]()
     for run, row in rows:
         change, verdict = _change(row)
-        own = (row.what.id, row.metric, row.first, row.value, change, row.mean or "", verdict, row.reason or "")
+        own = (row.what.id, row.metric, row.first, row.value, change, row.other or "", verdict, row.reason or "")
         cells.append((letter(run), *own) if several else own)
     return Table("All comparisons", head, cells, file="modbench compare … --json").first(most)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -43,7 +43,7 @@ COLUMNS = (
     *("baseline_seeds", "loss", "baseline_loss", "difference", "ci_low", "ci_high", "share", "share_low", "share_high"),
     *("verdict", "margin"),
     *("effective_speedup", "effective_ci_low", "effective_ci_high", "looks", "planned_seeds", "wanted_seeds"),
-    *("more_seeds", "more_hours", "reason", "estimate"),
+    *("more_seeds", "more_hours", "reason"),
 )
 HEAD = ("Compared with", "Size", "Seeds", "Loss", "Difference [95 %]", "Of the loss", "Verdict")
 NATS = "nats per token"
@@ -116,7 +116,7 @@ class Answer:
         if not compared.looks:
             return Finding(best, other, status="skipped", reason=compared.reason or "no run left a loss")
         last = compared.looks[-1]
-        difference = Estimate(last.difference, last.low, last.high, "difference", "nat", n=min(last.seeds))
+        difference = Estimate(last.value, last.low, last.high, "difference", "nat", n=min(last.seeds))
         word = "inconclusive" if last.verdict == "undecided" else last.verdict  # as in comparisons.csv
         return Finding(best, other, typical=difference, verdict=word, reason=compared.reason, needed=compared.more)
 
@@ -204,9 +204,7 @@ def _speedup(loaded: Loaded, made: Confirmation, told: Confirmed, budget: float)
     folds = math.log(budget / below)
     margin = None if last.low is None or last.high is None else (last.high - last.low) / 2
     per_fold = Fall(fall.value / folds, (fall.high - fall.low) / 2 / folds)
-    found = exchange.from_fall(last.value, margin, per_fold)
-    # The interval is that of the look; the value is that of the estimate.
-    return found if found.value is None else replace(found, value=math.exp(-last.difference / per_fold.value))
+    return exchange.from_fall(last.value, margin, per_fold)
 
 
 def _explored(loaded: Loaded, place: Place | None) -> Iterator[tuple[UnitOfWork, Case, float]]:
@@ -256,7 +254,7 @@ def _rows(answer: Answer) -> list[dict[str, object]]:
             # The best may have got further seeds for another comparison: the row has those of its own difference.
             mine, theirs = (side.after(number) for side, number in zip((best, other), last.seeds, strict=True))
             row |= {"seeds": last.seeds[0], "baseline_seeds": last.seeds[1], "loss": mine, "baseline_loss": theirs}
-            row |= columns_of(last, "difference") | {"verdict": last.verdict, "estimate": last.estimate}
+            row |= columns_of(last, "difference") | {"verdict": last.verdict}
             for key, value in (("share", last.value), ("share_low", last.low), ("share_high", last.high)):
                 row[key] = None if value is None or theirs is None else value / theirs
         if compared.role == "anchor" and answer.speedup is not None:
@@ -463,15 +461,21 @@ def _between_sizes(loaded: Loaded, answer: Answer) -> Iterator[Sentence]:
 def blocks(loaded: Loaded) -> Iterator[Block]:
     """Return the losses of the fresh seeds and how the best compares with each arm; nothing where nothing was confirmed."""
     made = answers(loaded)
-    compared = [each for answer in made for each in answer.confirmed.compared]
     if made:
         yield Table("Confirmed", HEAD, [row for answer in made for row in _shown(answer)])
         yield Note(
             "Differences are the best's loss minus the other's, in nats per token: below 0 the best is better. The verdict is "
             "about the best: worse means worse than the model in that row."
-            + " Where looking stopped early they are median-unbiased estimates, a little smaller than those of the mean losses."
-            * any(each.looks[-1].difference != each.looks[-1].value for each in compared if each.looks)
+            + " Differences of comparisons that were decided early are a little too large."
+            * any(_stopped_early(each, answer) for answer in made for each in answer.confirmed.compared)
         )
+
+
+def _stopped_early(compared: Compared, answer: Answer) -> bool:
+    """Whether a difference was shown before the last look."""
+    if not compared.looks or compared.looks[-1].verdict not in {"better", "worse"}:
+        return False
+    return max(compared.looks[-1].seeds) < (answer.confirmed.planned or 0)
 
 
 def _shown(answer: Answer) -> Iterator[Sequence[Value]]:

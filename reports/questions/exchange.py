@@ -346,7 +346,7 @@ class _Maker:
         for rung in held.ladder:
             for found in between(self.loaded, metric.key, held.case, rung):
                 if found.case.id in here and found.status == "ok":
-                    contaminated = contaminated or found.verdict == "contaminated" or Label.BY_CPU in found.labels
+                    contaminated = contaminated or not {Label.CONTAMINATED, Label.BY_CPU}.isdisjoint(found.labels)
                     plain = found.typical if rung == held.same and found.typical.kind == "ratio" else plain
         return plain, contaminated
 

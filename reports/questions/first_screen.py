@@ -46,7 +46,6 @@ COUNTED = {
     "equal": "equivalent",
     "different": "different",
     "undecided": "inconclusive",
-    "disturbed": "contaminated",
 }
 # More names than this are counted.
 MOST_NAMED = 6

@@ -77,11 +77,13 @@ class TwinCheck:
 
     Attributes:
         verdicts: on the twin, one for each time that it was measured in.
+        disturbed: number of those that were disturbed.
         apart: where equals came out unequal, in words.
         largest: largest difference, as a share.
     """
 
     verdicts: list[str]
+    disturbed: int
     apart: list[Sentence]
     largest: float
 
@@ -94,7 +96,7 @@ class TwinCheck:
         """One line: `identical twin: equivalent in 5 of 6 comparisons, largest difference 0.8 %`."""
         words = "identical twin: equivalent in {equivalent} of {all:comparison}"
         words += ", found different in {apart}" * bool(self.apart)
-        words += ", contaminated in {disturbed}" * ("contaminated" in self.verdicts)
+        words += f", {Label.CONTAMINATED} in {{disturbed}}" * bool(self.disturbed)
         return Sentence(words + ", largest difference {largest}", **self.counts)
 
     def in_brief(self) -> Sentence:
@@ -105,9 +107,8 @@ class TwinCheck:
     @property
     def counts(self) -> dict[str, Value]:
         """What sentences about it say: how many comparisons came out how, and the largest difference."""
-        disturbed, largest = self.verdicts.count("contaminated"), Estimate(self.largest, kind="share")
         told = {"equivalent": self.equivalent, "all": len(self.verdicts), "apart": len(self.apart)}
-        return {**told, "disturbed": disturbed, "largest": largest}
+        return {**told, "disturbed": self.disturbed, "largest": Estimate(self.largest, kind="share")}
 
 
 def twin_check(loaded: Loaded) -> TwinCheck | None:
@@ -124,7 +125,8 @@ def twin_check(loaded: Loaded) -> TwinCheck | None:
         for ratio in [Estimate(row.ratio, kind="ratio")]
     ]
     largest = max(max(each, 1 / each) - 1 for each in rows.ratio)
-    return TwinCheck(list(rows.verdict), apart, largest)
+    disturbed = sum(Label.CONTAMINATED in of_cell(cell) for cell in rows.labels)
+    return TwinCheck(list(rows.verdict), disturbed, apart, largest)
 
 
 def machine_check(loaded: Loaded) -> tuple[str, Sentence]:

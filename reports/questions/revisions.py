@@ -150,7 +150,6 @@ class Timed:
     Attributes:
         row: without the ratios.
         wall: the effects of its blocks by wall time.
-        clean: by the rounds that nothing disturbed; None where a block has none.
         cpu: by CPU time; None where that is not comparable.
         disturbed: share of the rounds in which one of the three processes was disturbed.
         unfit: why no verdict may rest on CPU time; None where it may.
@@ -159,11 +158,18 @@ class Timed:
 
     row: Row
     wall: list[aba_blocks.Block]
-    clean: list[aba_blocks.Block] | None
     cpu: list[aba_blocks.Block] | None
     disturbed: float
     unfit: Reason | None
     withheld: Sentence | None
+
+    @property
+    def evidence(self) -> Disturbed:
+        """What chooses the clock."""
+        if self.cpu is None:
+            return Disturbed(self.disturbed, unfit=self.unfit)
+        cpu, gap = Estimates(aba_blocks.between(self.cpu)), aba_blocks.gap(self.wall, self.cpu)
+        return Disturbed(self.disturbed, cpu, gap, self.unfit)
 
 
 def timed(blocks: Sequence[Sequence[Tables]], prepared: Sequence[Tables]) -> Iterator[Row | Timed]:
@@ -210,17 +216,11 @@ def _row(blocks: Sequence[Sequence[Tables]], prepared: Sequence[Tables], case: C
     ticked = case.place.one_thread and all(each.cpu for three in made for each in three)
     cpu = [aba_blocks.block(*(each.cpu for each in three)) for three in made] if ticked else None
     disturbed = [[any(marks) for marks in zip(*(each.disturbed for each in three), strict=True)] for three in made]
-    calm = [
-        aba_blocks.block(*([t for t, out in zip(each.wall, marks, strict=True) if not out] for each in three))
-        for three, marks in zip(made, disturbed, strict=True)
-        if not all(marks)
-    ]
     sides = [each.samples for one, _, again in made for each in (one, again)], [each.samples for _, each, _ in made]
     unfit = paired.unfit(sides) if case.place.one_thread else paired.SEVERAL_THREADS
     return Timed(
         Row(case, metric=metric, seconds=seconds, labels=tuple(second), against_labels=tuple(first)),
         wall,
-        calm if len(calm) == len(wall) else None,
         cpu,
         fmean(mark for marks in disturbed for mark in marks),
         escaped(first, second) or (unfit if ticked else unfit or paired.NOT_TICKED),
@@ -282,7 +282,7 @@ def _rounds(tables: Tables, case: Case, metric: str) -> _Rounds | Trouble:
         return [float(logs[each].mean()) for each in rounds]
 
     marks = np.array([bool(each) for each in contamination.causes(own.samples, cell.blocks.get(launch, {}))])
-    cpu = means("cpu_s") if paired.ticked(own.samples, {}) else []
+    cpu = means("cpu_s") if paired.ticked(own.samples) else []
     disturbed = [bool(marks[each].any()) for each in rounds]
     return _Rounds(means(tables.made_in(known).column), cpu, disturbed, own.samples)
 
@@ -298,15 +298,14 @@ def _judged(rows: Sequence[Row | Timed], margin: float) -> list[Row]:
         if isinstance(row, Row):
             made.append(row)
             continue
-        calm = None if row.clean is None else aba_blocks.between(row.clean)
-        judged = verdicts.judge(wall[i], margin, Disturbed(row.disturbed, calm, cpu.get(i), row.unfit))
+        judged = verdicts.judge(wall[i], margin, row.evidence._replace(cpu=cpu.get(i)))
         family, same = (cpu, cpu_same) if judged.by_cpu else (wall, wall_same)
         twin = verdicts.judge(same[i], margin).word
         itself = Finding(
-            row.row.what, row.row.what, metric=row.row.metric, typical=_ratio(same[i].typical), verdict=twin
+            row.row.what, row.row.what, metric=row.row.metric, typical=_ratio(same[i].effect), verdict=twin
         )
-        labels = (*row.row.labels, *[Label.BY_CPU] * judged.by_cpu)
-        found = replace(row.row, against="", typical=_ratio(family[i].typical), same=itself, labels=labels)
+        labels = (*row.row.labels, *[Label.BY_CPU] * judged.by_cpu, *[Label.CONTAMINATED] * judged.noisy)
+        found = replace(row.row, against="", typical=_ratio(family[i].effect), same=itself, labels=labels)
         if row.withheld is not None:
             made.append(replace(found, verdict="inconclusive", reason=row.withheld))
         elif twin in APART:
@@ -316,7 +315,8 @@ def _judged(rows: Sequence[Row | Timed], margin: float) -> list[Row]:
             )
             made.append(replace(found, reason=apart))
         else:
-            why = _undecided(family, i, margin) if judged.word == "inconclusive" else None
+            open_ = judged.word == "inconclusive" and not judged.noisy
+            why = _undecided(family, i, margin) if open_ else None
             made.append(replace(found, verdict=judged.word, reason=listed_reasons([judged.reason, why])))
     return made
 
@@ -337,7 +337,7 @@ def _ratio(effect: Effect) -> Estimate:
 
 def _undecided(family: dict[int, Estimates], i: int, margin: float) -> Value:
     """Why a row is undecided, and what would decide it."""
-    effect, p = family[i].typical, family[i].p
+    effect, p = family[i].effect, family[i].p
     if effect.excludes_0 and p is not None and p > 1 - effects.LEVEL:
         words = "not significant among {n} rows (Holm p {p}): select fewer, or take more --launches"
         return Sentence(words, n=len(family), p=Estimate(p, kind="p"))
@@ -366,7 +366,7 @@ def blocks(found: Result) -> Iterator[Block]:
             said = [label for label in labels if label != Label.BY_CPU]
             if said:
                 yield Sentence("{side}: {case}: {labels}", side=side, case=_named(row), labels=Listed(said))
-        if row.verdict in {"inconclusive", "contaminated"}:
+        if row.verdict == "inconclusive":
             workload = row.metric.removeprefix("latency/")
             yield Sentence("? {case} {workload}: {why}", case=_named(row), workload=workload, why=row.reason)
     for row in found.rows:

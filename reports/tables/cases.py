@@ -30,9 +30,18 @@ CASES = [
 NUMBERS = frozenset(
     {
         *("capacity", "depth_ratio", "value", "ci_low", "ci_high", "ci_level", "ratio", "difference", "ideal"),
-        *("efficiency", "realised", "mde", "mean_ratio", "mean_ci_low", "mean_ci_high", "attainable"),
-        *("realised_ci_low", "realised_ci_high", "cpu_ratio", "cpu_ci_low", "cpu_ci_high", "clean_ratio", "disturbed"),
-        *("p_adjusted", "needed", "launches", "launch_sd", "mean_launches", "mean_launch_sd"),
+        *("efficiency", "realised", "mde", "mean_ratio", "mean_ci_low", "mean_ci_high", "attainable", "median_ratio"),
+        *(
+            "realised_ci_low",
+            "realised_ci_high",
+            "cpu_ratio",
+            "cpu_ci_low",
+            "cpu_ci_high",
+            "median_ci_low",
+            "median_ci_high",
+            "disturbed",
+        ),
+        *("p_adjusted", "needed", "launches", "launch_sd", "other_launch_sd"),
     }
 )
 COUNTS = frozenset({"params", "n", NEW_TOKENS})
@@ -82,7 +91,7 @@ def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
         return row | _filled(
             made_in.statistic, effect.value, effect.low, effect.high, effect.n, in_words(effect.reason)
         )
-    statistic = "rate at the mean" if metric.source else made_in.statistic
+    statistic = "rate at the mean" if metric.source else metric.estimand
     reason = joined_reasons([effect.reason, tables.partly(case, metric)])
     return row | _filled(statistic, *effect.ratio, effect.n, reason)
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from modbench.harness.core import labels
 from modbench.harness.core.contracts import AnyMetric as Metric
+from modbench.harness.core.contracts import Estimand
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case, Comparison, Rung
 from modbench.harness.domain.notes import FitNotes, MemoryNotes, TrainNotes
@@ -22,18 +23,20 @@ from modbench.harness.planning.plan import Plan
 from modbench.harness.roofline.table import ROUTED_BIAS, SHORT
 from modbench.harness.stats import effects, verdicts
 from modbench.harness.stats.reason import Reason
-from modbench.harness.stats.verdicts import Disturbed, Estimates
+from modbench.harness.stats.verdicts import Estimates
 from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables import pair_verdicts, solved
 from modbench.reports.tables.cases import CASE_COLUMNS, no_interval, table_of
 from modbench.reports.tables.cell import columns_of, joined_reasons
 from modbench.reports.tables.outcomes import NEW_TOKENS, Tables
-from modbench.reports.tables.pair_verdicts import Evidence, judge, machine_labels
+from modbench.reports.tables.pair_verdicts import Evidence, Twins, judge, machine_labels
 from modbench.reports.writers.number_format import percent, plain
 
-# Columns of `comparisons.csv`: ratios of typical calls and of mean times by wall time, and by CPU time.
+# Columns of `comparisons.csv`: ratios by the metric's estimand, by the other one (the mean of a latency, the median of training),
+# and by CPU time.
 RATIO = ("ratio", "ci_low", "ci_high")
 MEAN = ("mean_ratio", "mean_ci_low", "mean_ci_high")
+MEDIAN = ("median_ratio", "median_ci_low", "median_ci_high")
 BY_CPU = ("cpu_ratio", "cpu_ci_low", "cpu_ci_high")
 # Columns before the labels.
 ATTAINABLE = ("attainable", "realised_ci_low", "realised_ci_high")
@@ -149,16 +152,14 @@ def _result(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[
 def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
     """Compare launch by launch through the anchor, with a t-interval over launches. A rate is its time's effect, shifted."""
     found = tables.pair(metric, case, baseline)
-    effect, mean, apart = found.effect, found.mean, found.apart
-    cpu, clean = found.by_cpu, found.clean
+    wall, cpu = found.wall, found.cpu
     if metric.source:
-        # A rate is a number of tokens per mean second: it has no typical value of its own.
-        assert mean is not None, "no rate is derived from a quantile"
+        # A rate is a number of tokens per mean second: it has no median of its own.
         by = math.log(tables.factor(case, metric) / tables.factor(baseline, metric))
-        effect = mean = mean.shifted(by)
-        apart, clean = None, None
-        cpu = None if found.cpu_mean is None else Estimates(found.cpu_mean.shifted(by))
-    disturbed = Disturbed(found.disturbed, clean, cpu, tables.escapes(metric, case, baseline) or found.unfit)
+        wall = Estimates(wall.effect.shifted(by))
+        cpu = cpu and Estimates(cpu.effect.shifted(by))
+    effect, unfit = wall.effect, tables.escapes(metric, case, baseline) or found.unfit
+    disturbed = found.evidence._replace(cpu=cpu, unfit=unfit) if tables.made_in(metric).times else None
     difference = math.exp(tables.estimate(case, metric).value) - math.exp(tables.estimate(baseline, metric).value)
     ratio, low, high = effect.ratio
     promise, reasons = against_ideal(ratio, *_time_ideal(tables, case, baseline, metric), low, high)
@@ -166,42 +167,34 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
     reasons.append(unknown)
     if not tables.suite.claims:
         reasons.append(SMOKE)
-    if mean is None:
+    if metric.quantile:
         reasons.append("no mean ratio: samples are quantiles")
     if partly := tables.partly(case, metric) or tables.partly(baseline, metric):
         reasons.append(f"no verdict from {partly}")
     return {
-        **ratio_columns(effect, mean, cpu),
+        **ratio_columns(wall, cpu, metric.estimand),
         "difference": difference,
         **promise,
         "attainable": within_reach,
         "status": "ok",
         "reason": joined_reasons([effect.reason, *reasons]),
-        "clean_ratio": None if clean is None else math.exp(clean.value),
-        "disturbed": found.disturbed if tables.made_in(metric).times else None,
+        "disturbed": disturbed and disturbed.share,
         "launch_sd": effect.sd,
+        "other_launch_sd": wall.other and wall.other.sd,
         "launches": effect.n,
-        **({} if mean is None else {"mean_launch_sd": mean.sd, "mean_launches": mean.n}),
-        "evidence": None
-        if partly
-        else Evidence(
-            effect,
-            None if apart is None else mean,
-            apart,
-            disturbed if tables.made_in(metric).times else None,
-        ),
+        "evidence": None if partly else Evidence(wall, disturbed, estimand=metric.estimand),
     }
 
 
-def ratio_columns(
-    effect: effects.Effect, mean: effects.Effect | None = None, cpu: Estimates | None = None
-) -> dict[str, Any]:
-    """Return the columns of a ratio and its interval; of mean times and by CPU time where these are known."""
-    known = {RATIO: effect, MEAN: mean, BY_CPU: None if cpu is None else cpu.typical}
+def ratio_columns(wall: Estimates, cpu: Estimates | None = None, estimand: Estimand = "median") -> dict[str, Any]:
+    """Return the columns of a ratio and its interval, by wall and by CPU time, and of the ratio by the other estimand."""
+    other = MEAN if estimand == "median" else MEDIAN
+    known = {RATIO: wall.effect, other: wall.other, BY_CPU: cpu and cpu.effect}
     found: dict[str, Any] = {}
     for columns, each in known.items():
         if each is not None:
             found |= zip(columns, each.ratio, strict=True)
+    effect = wall.effect
     level = None if effect.low is None else effects.LEVEL
     return found | {"ci_level": level, "mde": None if effect.mde is None else math.expm1(effect.mde)}
 
@@ -290,7 +283,7 @@ def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> d
     by_count = tables.counts(case, metric)
     if by_count is not None and by_count.counted:
         row = solved.result(by_count, case, baseline, (mine.values(), theirs.values()))
-        return row | {"evidence": Evidence(by_count.effect(case, baseline), better=metric.better)}
+        return row | {"evidence": Evidence(Estimates(by_count.effect(case, baseline)), better=metric.better)}
     effect = tables.seed_sets(metric).by_seed(mine.values(), theirs.values())
     reasons: list[Reason | str | None] = [f"{metric.noun} has a difference, but no ratio"]
     if effect.low is None:
@@ -303,7 +296,7 @@ def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> d
         "mde": effect.mde,
         "status": "ok",
         "reason": joined_reasons(reasons),
-        "evidence": None if effect.low is None else Evidence(effect, better=metric.better),
+        "evidence": None if effect.low is None else Evidence(Estimates(effect), better=metric.better),
     }
 
 
@@ -317,6 +310,7 @@ COMPARISONS = [
     *BY_CPU,
     *("arm_title", "baseline_arm_title"),
     NEW_TOKENS,
+    *MEDIAN,
 ]
 # Rows of all pairs up to which they are made unasked.
 MOST_PAIRS = 5000
@@ -326,9 +320,9 @@ Among: TypeAlias = Literal["arms", "matched", "equal cost", "others"]
 PRIMARY: tuple[Among, Among] = ("arms", "matched")
 # More columns, which only the page shows.
 MORE = (
-    *("clean_ratio", "disturbed", "p_adjusted", "primary", "twin", "needed"),
-    # Of the effects on the log scale: reports/questions/break_even.py.
-    *("launch_sd", "launches", "mean_launch_sd", "mean_launches"),
+    *("disturbed", "p_adjusted", "primary", "twin", "needed"),
+    # Of the effects on the log scale, by both estimands: reports/questions/break_even.py.
+    *("launch_sd", "other_launch_sd", "launches"),
 )
 
 
@@ -363,13 +357,13 @@ def comparison_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataF
     rows = list(rows)
     twins = [of_family(pair_row(tables, *pair), "twins", primary=False, twin=True) for pair in tables.twins()]
     _judge(tables, [*rows, *twins])
-    pair_verdicts.suppress(tables, rows, [row.get("verdict") for row in twins])
+    pair_verdicts.suppress(tables, rows, [(row.get("verdict"), row.get("labels")) for row in twins])
     rows.sort(key=lambda row: not row["primary"])
     rows += twins
     return table_of(rows, [*COMPARISONS, *MORE]).astype({"primary": "bool", "twin": "bool"})
 
 
-def settle(tables: Tables, rows: Sequence[dict[str, Any]], twins: Sequence[object]) -> None:
+def settle(tables: Tables, rows: Sequence[dict[str, Any]], twins: Twins) -> None:
     """Judge rows with a family (`of_family`) made outside of `comparisons.csv`, and withhold what may not be claimed."""
     _judge(tables, rows)
     pair_verdicts.suppress(tables, rows, twins)

@@ -11,7 +11,7 @@ import pandas as pd
 from modbench.harness.core.labels import Label, of_cell
 from modbench.harness.domain.case import Case
 from modbench.reports.model import MIRRORED, Estimate, Finding, known, known_text
-from modbench.reports.tables.comparisons import BY_CPU
+from modbench.reports.tables.comparisons import BY_CPU, MEAN, MEDIAN
 from modbench.reports.tables.load import Loaded, Row, rung_beside, same_shape
 from modbench.reports.wording import short
 
@@ -51,16 +51,16 @@ def of_row(
         return made
     ends = get("ci_low"), get("ci_high")
     if known(get("ratio")) is None:
-        typical, mean = Estimate.of(get("difference"), *ends, kind="difference", unit=unit), None
+        typical, other = Estimate.of(get("difference"), *ends, kind="difference", unit=unit), None
     elif Label.BY_CPU in labels:  # what the verdict is on
-        typical, mean = Estimate.of(*(get(column) for column in BY_CPU), kind="ratio", unit=unit), None
+        typical, other = Estimate.of(*(get(column) for column in BY_CPU), kind="ratio", unit=unit), None
     else:
         typical = Estimate.of(get("ratio"), *ends, kind="ratio", unit=unit)
-        ends = get("mean_ci_low"), get("mean_ci_high")
-        mean = Estimate.of(get("mean_ratio"), *ends, kind="ratio", unit=unit)
-    mean = None if mean is None or mean.value is None else mean
+        columns = MEAN if known(get(MEAN[0])) is not None else MEDIAN
+        other = Estimate.of(*map(get, columns), kind="ratio", unit=unit)
+    other = None if other is None or other.value is None else other
     opposed = Label.BY_CPU not in labels and _opposed(typical, value, base)
-    return replace(made, typical=typical, mean=mean, verdict=known_text(get("verdict")), opposed=opposed)
+    return replace(made, typical=typical, other=other, verdict=known_text(get("verdict")), opposed=opposed)
 
 
 def of_pair(loaded: Loaded, row: Row) -> Finding:

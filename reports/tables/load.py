@@ -28,7 +28,7 @@ from modbench.harness.results.run_file import StoredRun, complete
 from modbench.harness.stats import memo
 from modbench.reports.tables import cases, comparisons, provenance
 from modbench.reports.tables.outcomes import Tables
-from modbench.reports.tables.pair_verdicts import has_evidence
+from modbench.reports.tables.pair_verdicts import Twins, has_evidence
 from modbench.reports.tables.titles import titled
 
 # Lengths and arms that figures, tiles and the terminal show at most; of more, so many that lie evenly among them.
@@ -73,9 +73,14 @@ class Loaded:
         return self.pairs[self.pairs.twin]
 
     @property
+    def twin_verdicts(self) -> Twins:
+        """Verdicts and labels of the twins."""
+        return [*zip(self.twins.verdict, self.twins.labels, strict=True)]
+
+    @property
     def checked(self) -> bool:
         """Whether a certificate or a twin says what verdicts on this run's times are worth."""
-        return self.certificate is not None or has_evidence(self.twins.verdict)
+        return self.certificate is not None or has_evidence(self.twin_verdicts)
 
     @property
     def path(self) -> Path:

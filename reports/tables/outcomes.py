@@ -269,6 +269,7 @@ class Tables:
             column=made_in.column,
             one_thread=made_in.times and case.place.one_thread,
             averaged=not source.quantile,
+            estimand=metric.estimand,
         )
 
     @once
@@ -321,16 +322,23 @@ class Tables:
         cell = self.behind(case, metric)
         made_in = self.made_in(metric)
         if metric.source:
-            means = [
-                paired.undisturbed_log_mean(outcome.samples, made_in.column, cell.blocks.get(number, {}))
-                for number, outcome in cell.outcomes
-            ]
-            return effects.over_launches(means).mirrored().shifted(math.log(self.factor(case, metric)))
+            means = effects.over_launches(self._log_means(cell, made_in.column))
+            return means.mirrored().shifted(math.log(self.factor(case, metric)))
         if made_in.samples != "launches":
             effect, found = cell.over_seeds(self.seed_sets(metric)), self.counts(case, metric)
             return solved.estimate(found, case, effect) if found is not None and found.counted else effect
+        if metric.estimand == "mean":
+            return effects.over_launches(self._log_means(cell, made_in.column))
         medians = [median(np.log(outcome.samples[made_in.column]).tolist()) for _, outcome in cell.outcomes]
         return effects.over_launches(medians)
+
+    @staticmethod
+    def _log_means(cell: Cell, column: str) -> list[float]:
+        """The log of the mean time of each launch."""
+        return [
+            paired.undisturbed_log_mean(outcome.samples, column, cell.blocks.get(number, {}))
+            for number, outcome in cell.outcomes
+        ]
 
     def counts(self, case: Case, metric: Metric) -> solved.Counts | None:
         """Return how many runs of each arm solved the task that a metric is about; None if it is about none."""

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Hashable, Mapping, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from modbench.harness.core.contracts import AnyMetric as Metric
+from modbench.harness.core.contracts import Estimand
 from modbench.harness.core.grouped import grouped
-from modbench.harness.core.labels import Label
+from modbench.harness.core.labels import Label, of_cell
 from modbench.harness.domain.case import Case
 from modbench.harness.results.run_file import StoredRun
 from modbench.harness.stats import contamination, effects, sample_size, verdicts
-from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.reason import Reason
 from modbench.harness.stats.verdicts import Disturbed, Estimates
 from modbench.reports.model import Estimate, Sentence
@@ -29,28 +29,24 @@ from modbench.reports.tables.cell import joined_reasons
 from modbench.reports.tables.outcomes import HELD_OUT, Tables
 from modbench.reports.writers.number_format import plain, ratio
 
-WORDS = {"better": "better", "worse": "worse", "equivalent": "equal within the margin", "different": "not the same"}
-
 
 @dataclass(frozen=True)
 class Evidence:
     """What a pair's verdict is made from.
 
     Attributes:
-        effect: of a typical call, or of a difference.
-        mean: of mean times; None where there is none.
-        apart: mean minus typical effect.
-        disturbed: what may have disturbed the two.
+        wall: by wall time, or of a difference.
+        disturbed: what may have disturbed the two; None: they are no times.
         better: for a difference without a ratio, which direction is better; None for a ratio.
+        estimand: what the effect of a time is of.
         family: rows with the same value are judged together.
         other: whether the pair is neither one against the report's baseline nor one of equal cost.
     """
 
-    effect: Effect
-    mean: Effect | None = None
-    apart: Effect | None = None
+    wall: Estimates
     disturbed: Disturbed | None = None
     better: str | None = None
+    estimand: Estimand = "median"
     family: Hashable = None
     other: bool = False
 
@@ -60,11 +56,11 @@ def judge(rows: Sequence[dict[str, Any]], margin: float, *, claims: bool) -> Non
     found: dict[int, Evidence] = {
         i: row.pop("evidence") for i, row in enumerate(rows) if row.get("evidence") is not None
     }
-    wall = _in_family({i: (each.family, Estimates(each.effect, each.mean, each.apart)) for i, each in found.items()})
+    wall = _in_family({i: (each.family, each.wall) for i, each in found.items()})
     cpu = _in_family(
         {i: (each.family, each.disturbed.cpu) for i, each in found.items() if each.disturbed and each.disturbed.cpu}
     )
-    sizes = Counter(each.family for each in found.values() if each.effect.p is not None)
+    sizes = Counter(each.family for each in found.values() if each.wall.effect.p is not None)
     for i, evidence in found.items():
         row, estimates = rows[i], wall[i]
         row["p_adjusted"] = estimates.p
@@ -74,11 +70,11 @@ def judge(rows: Sequence[dict[str, Any]], margin: float, *, claims: bool) -> Non
                 _label(row, Label.CONTAMINATED)
                 row["reason"] = joined_reasons([row["reason"], Reason("disturbed", share=disturbed.share)])
         elif evidence.better is not None:
-            row["verdict"] = verdicts.difference_verdict(evidence.effect, evidence.better, row["p_adjusted"])
+            row["verdict"] = verdicts.difference_verdict(evidence.wall.effect, evidence.better, row["p_adjusted"])
             # Confirmation looks several times, and advises its own number of seeds.
             if row["verdict"] == "inconclusive" and row["metric"] in HELD_OUT:
                 among = _among(estimates, sizes[evidence.family])
-                row["needed"] = None if among else sample_size.to_decide(evidence.effect, 0.0)
+                row["needed"] = None if among else sample_size.to_decide(evidence.wall.effect, 0.0)
                 few, many = f"not even {sample_size.MOST} seeds would", f"{row['needed']} seeds would probably"
                 seeds = f"{few if row['needed'] is None else many} tell it from none"
                 row["reason"] = joined_reasons([row["reason"], among or seeds])
@@ -88,15 +84,11 @@ def judge(rows: Sequence[dict[str, Any]], margin: float, *, claims: bool) -> Non
 
 def _in_family(by_row: Mapping[int, tuple[Hashable, Estimates]]) -> dict[int, Estimates]:
     """The estimates of one clock, by row, with p-values among the rows of a family."""
-    typical = _adjusted({i: (family, each.typical.p) for i, (family, each) in by_row.items()})
-    mean = _adjusted({i: (family, each.mean.p) for i, (family, each) in by_row.items() if each.mean is not None})
-    return {i: each._replace(p=typical.get(i), mean_p=mean.get(i)) for i, (_, each) in by_row.items()}
-
-
-def _adjusted(p_values: Mapping[int, tuple[Hashable, float | None]]) -> dict[int, float]:
-    """Adjusted p-value, by row."""
-    families = grouped((family, (i, p)) for i, (family, p) in p_values.items() if p is not None)
-    return {i: p for family in families.values() for i, p in effects.adjusted(dict(family)).items()}
+    families = grouped(
+        (family, (i, each.effect.p)) for i, (family, each) in by_row.items() if each.effect.p is not None
+    )
+    adjusted = {i: p for family in families.values() for i, p in effects.adjusted(dict(family)).items()}
+    return {i: each._replace(p=adjusted.get(i)) for i, (_, each) in by_row.items()}
 
 
 def _judge_ratio(
@@ -109,45 +101,43 @@ def _judge_ratio(
 ) -> None:
     found = verdicts.judge(wall, margin, disturbed)
     row["verdict"] = found.word
-    if found.word == "contaminated":
+    if found.noisy:
         _label(row, Label.CONTAMINATED)
         row["reason"] = joined_reasons([row["reason"], found.reason])
         return
     deciding = wall
-    if found.by_cpu or found.next_by_cpu:
+    if found.by_cpu:
         assert disturbed is not None
         assert disturbed.cpu is not None
         deciding = disturbed.cpu
-    if found.by_cpu:
-        row["p_adjusted"] = deciding.p
+        row |= {"p_adjusted": deciding.p, "launch_sd": deciding.effect.sd}
         _label(row, Label.BY_CPU)
     more: list[Reason | str | None] = []
+    if found.word == "inconclusive":
+        more.append(_undecided(deciding, margin, family))
+    elif evidence.other:
+        more.append("neither against the report's baseline nor of equal cost: judged in a family of its own")
     if found.tail:
         _label(row, Label.TAIL)
-        assert deciding.mean is not None
-        of_typical, mean_ratio = (ratio(math.exp(each.value)) for each in (deciding.typical, deciding.mean))
-        more.append(f"typical calls and the mean disagree: {of_typical} against {mean_ratio}")
-    elif found.word == "inconclusive":
-        more.append(_undecided(deciding, margin, found.typical, family))
-    elif found.word != found.typical:
-        more.append(f"a typical call is {WORDS[found.typical]}, the mean {WORDS.get(found.mean or '', 'undecided')}")
-    if evidence.other and found.word != "inconclusive":
-        more.append("neither against the report's baseline nor of equal cost: judged in a family of its own")
+        assert deciding.other is not None
+        names = ("the median", "the mean")[:: 1 if evidence.estimand == "median" else -1]
+        this, other = (ratio(math.exp(each.value)) for each in (deciding.effect, deciding.other))
+        more.append(f"{names[0]} says {this}, {names[1]} {other}")
     row["reason"] = joined_reasons([row["reason"], found.reason, *more])
 
 
-def _undecided(clock: Estimates, margin: float, own: str, family: int) -> Reason | str:
+def _undecided(clock: Estimates, margin: float, family: int) -> Reason | str:
     """Why a pair is inconclusive, and what would decide it."""
-    if own == "inconclusive" and (among := _among(clock, family)):
+    if among := _among(clock, family):
         return among
-    if clock.typical.sd is None:
+    if clock.effect.sd is None:
         return "a single launch gives no verdict"
-    return sample_size.would_decide(clock.typical, margin, clock.mean)
+    return sample_size.would_decide(clock.effect, margin)
 
 
 def _among(clock: Estimates, family: int) -> str | None:
     """Say that an effect whose interval excludes none is not significant in its family; None where the interval includes none."""
-    if clock.p is None or not clock.typical.excludes_0:
+    if clock.p is None or not clock.effect.excludes_0:
         return None
     words = "not significant among {n} comparisons (Holm p {p})"
     return plain(Sentence(words, n=family, p=Estimate(clock.p, kind="p")))
@@ -165,9 +155,13 @@ INCOMPLETE = "the machine was not checked, as the run is incomplete: `modbench r
 APART = ("better", "worse", "different")
 
 
-def has_evidence(verdicts: Iterable[object]) -> bool:
-    """Whether one of the verdicts on twins says something of the machine; a disturbed twin does not."""
-    return any(isinstance(verdict, str) and verdict != "contaminated" for verdict in verdicts)
+# Verdicts and labels of the twins of a run.
+Twins: TypeAlias = "Sequence[tuple[object, object]]"
+
+
+def has_evidence(twins: Twins) -> bool:
+    """Whether a verdict on a twin says something of the machine; that on a disturbed twin does not."""
+    return any(isinstance(verdict, str) and Label.CONTAMINATED not in of_cell(labels) for verdict, labels in twins)
 
 
 def why_unchecked(run: StoredRun, twins: Sized) -> str:
@@ -175,8 +169,8 @@ def why_unchecked(run: StoredRun, twins: Sized) -> str:
     return UNCHECKED if not len(twins) else INCOMPLETE if run.missing else SILENT
 
 
-def suppress(tables: Tables, rows: Sequence[dict[str, Any]], twins: Sequence[object]) -> None:
-    """Remove verdicts that may not be given, with the reason. *Contaminated* stays: it is no claim."""
+def suppress(tables: Tables, rows: Sequence[dict[str, Any]], twins: Twins) -> None:
+    """Remove verdicts that may not be given, with the reason."""
     if not (provenance.certificates(tables.run) or has_evidence(twins)):
         for row in rows:
             if tables.made_in(tables.metrics[row["metric"]]).times:
@@ -185,16 +179,15 @@ def suppress(tables: Tables, rows: Sequence[dict[str, Any]], twins: Sequence[obj
     for row in rows:
         sides = (cases[row["case_id"]], cases[row["baseline_case_id"]])
         for why in (_of_hardware, _of_code):
-            if _has_verdict(row) and (said := why(tables, *sides, tables.metrics[row["metric"]])) is not None:
+            if (
+                row.get("verdict") is not None
+                and (said := why(tables, *sides, tables.metrics[row["metric"]])) is not None
+            ):
                 _remove(row, said)
 
 
-def _has_verdict(row: dict[str, Any]) -> bool:
-    return row.get("verdict") not in {None, "contaminated"}
-
-
 def _remove(row: dict[str, Any], why: str) -> None:
-    if _has_verdict(row):
+    if row.get("verdict") is not None:
         row["verdict"], row["reason"] = None, "; ".join(filter(None, (row["reason"], why)))
 
 

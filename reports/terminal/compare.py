@@ -84,7 +84,8 @@ def _fitting(loaded: Loaded, table: AlongAxis, columns: Sequence[Column], width:
 
 KEPT = (
     *("case_id", "baseline_case_id", "ratio", "difference", "ci_low", "ci_high", "ci_level"),
-    *("mean_ratio", "mean_ci_low", "mean_ci_high", "ideal", "attainable", "mde"),
+    *("mean_ratio", "mean_ci_low", "mean_ci_high", "median_ratio", "median_ci_low", "median_ci_high"),
+    *("ideal", "attainable", "mde"),
     *("verdict", "paired", "status", "reason", "labels", "baseline_labels"),
 )
 
@@ -226,7 +227,7 @@ def _run(number: int, loaded: Loaded) -> dict[str, Any]:
 
 
 def _row(row: Row) -> dict[str, Any]:
-    kind, made, mean = "difference" if row.is_difference else "ratio", row.typical, row.mean
+    kind, made, mean = "difference" if row.is_difference else "ratio", row.typical, row.other
     found: dict[str, Any] = {"case": row.what.id, "metric": row.metric, "unit": row.of.unit}
     found |= {"baseline_value": row.first.value, "value": row.value and row.value.value}
     found |= {"ratio": None, "difference": None, kind: made.value}

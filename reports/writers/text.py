@@ -48,11 +48,11 @@ _WORDS = {"▲": "faster", "▼": "slower", "≈": "equal", "≠": "differs"}
 _MEANINGS = {
     FUTURE: f"{Label.NOT_AUTOREGRESSIVE}: not comparable with a causal loss",
     DISTURBED: "contaminated: the machine was disturbed, its wall time supports no claim",
-    TAIL: f"{Label.TAIL}: typical calls (shown) and the mean disagree; comparisons.csv has both",
+    TAIL: f"{Label.TAIL}: the median and the mean disagree; comparisons.csv has both",
     FEW: f"{ILLUSTRATION}: too few seeds for a claim",
     f" {WORK} ": "its times may not be those of the work that it claims: see what to doubt",
 }
-BY_CPU_MEANS = f"{BY_CPU} {Label.BY_CPU}, as the machine was disturbed: it sees no waiting, no other thread and no GPU"
+BY_CPU_MEANS = f"{BY_CPU} {Label.BY_CPU}, as waiting moved wall time: it sees no waiting, no other thread and no GPU"
 OPPOSED_MEANS = (
     "~ the two times say the opposite: ratios are taken within blocks of calls that lie beside each other, and may differ "
     "from the quotient of two times"
@@ -256,11 +256,9 @@ def _mark(found: Finding) -> str:
             if ILLUSTRATION in found.labels
             else GLYPHS.get(found.verdict or "", " ")
         )
-    if found.verdict == "contaminated" or Label.CONTAMINATED in found.labels:
+    if Label.CONTAMINATED in found.labels:
         return DISTURBED
-    if Label.TAIL in found.labels:
-        return TAIL
-    return GLYPHS.get(found.verdict or "", " ") if found.timed else ""
+    return GLYPHS.get(found.verdict or "", " ") + TAIL * (Label.TAIL in found.labels) if found.timed else ""
 
 
 def _parts(columns: Sequence[Sequence[str]], groups: Sequence[str], stub: int, width: int) -> list[list[str]]:

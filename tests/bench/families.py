@@ -26,6 +26,7 @@ from modbench.harness.domain.case import Comparison
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.stats import effects
+from modbench.harness.stats.verdicts import Estimates
 from modbench.reports.tables import comparisons, pair_verdicts
 from modbench.reports.tables.pair_verdicts import Evidence
 
@@ -95,7 +96,7 @@ def marks(plan: Plan, comparison: Comparison, side: Side, kind: Kind, rng: rando
     baseline, found = comparison.arms[0], dict[tuple[str, str], dict[str, Any]]()
     for case, other, among in comparisons.pairs(comparison, baseline, plan.ladder):
         effect = effects.over_launches([a - b for a, b in zip(values[case.arm], values[other.arm], strict=True)])
-        evidence = Evidence(effect, better=None if kind.ratio else "higher")
+        evidence = Evidence(Estimates(effect), better=None if kind.ratio else "higher")
         row = {"metric": "planted", "reason": None, "labels": None, "evidence": evidence, "upwards": effect.value > 0}
         found[case.arm, other.arm] = comparisons.of_family(row, among, primary=among in comparisons.PRIMARY)
     pair_verdicts.judge([*found.values()], plan.suite.margin, claims=True)

@@ -3,9 +3,8 @@
     python tests/bench/launch_power.py --comparisons 2000
 
 Samples are planted (nothing is timed): launches differ by a standard deviation of 0.5 % or 1 %, blocks of one launch by another.
-They go through the product's own code: the median and the mean of a launch, the number of launches from a pilot, the t-interval,
-the verdict on both at a margin of 2 %. Coverage is that of the whole rule for the typical effect, with the pilot's launches among
-those that are reported.
+They go through the product's own code: the median of a launch, the number of launches from a pilot, the t-interval,
+the verdict on it at a margin of 2 %. Coverage is that of the whole rule, with the pilot's launches among those that are reported.
 
 A second table holds *n launches would probably decide it* against its promise of 80 %: for an effect and a spread that are known,
 and as it is printed, from what undecided comparisons of 3 to 10 launches estimated.
@@ -17,13 +16,12 @@ import argparse
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from modbench.harness.domain.suite import EFFORTS, TWO_STAGE, TwoStage
 from modbench.harness.planning.load_suite import load_suite
-from modbench.harness.stats import effects, paired, sample_size, verdicts
+from modbench.harness.stats import effects, sample_size, verdicts
 from modbench.harness.stats.block_effects import Columns
 from modbench.harness.stats.effects import Effect
 
@@ -82,21 +80,16 @@ def simulate(
     for _ in range(comparisons):
         launches = [_launch(rng, design, sd, within, truth) for _ in range(design.launches)]
         if design.pilot is not None:
-            pilot = [[launch.typical[arm] for launch in launches] for arm in range(design.arms)]
+            pilot = [[launch[arm] for launch in launches] for arm in range(design.arms)]
             found = sample_size.number(
                 pilot, mde=design.pilot.mde, least=design.launches, most=design.pilot.most_launches
             )
             launches += [_launch(rng, design, sd, within, truth) for _ in range(found.made - design.launches)]
             asked.append(found.asked)
-        typical, means = (
-            [-value for value in side] for side in zip(*((x.typical[0], x.mean) for x in launches), strict=True)
-        )
-        effect, mean = effects.over_launches(typical), effects.over_launches(means)
-        apart = effects.over_launches([b - a for a, b in zip(typical, means, strict=True)])
+        effect = effects.over_launches([-launch[0] for launch in launches])
         assert effect.low is not None
         assert effect.high is not None
-        word, _ = verdicts.joint(verdicts.verdict(effect, MARGIN), verdicts.verdict(mean, MARGIN), apart, MARGIN)
-        worse.append(word == "worse")
+        worse.append(verdicts.verdict(effect, MARGIN) == "worse")
         covered.append(effect.low <= -math.log1p(truth) <= effect.high)
         made.append(len(launches))
     return Result(float(np.mean(worse)), float(np.mean(covered)), made, asked)
@@ -121,29 +114,18 @@ def advised(launches: int, effect: float, sd: float, comparisons: int, seed: int
     return float(np.mean(decided)), float(np.median(numbers))
 
 
-class Launch(NamedTuple):
-    """Typical effect of every arm against the anchor, and the mean effect of the one that is judged."""
-
-    typical: list[float]
-    mean: float
-
-
-def _launch(rng: np.random.Generator, design: Design, sd: float, within: float, truth: float) -> Launch:
+def _launch(rng: np.random.Generator, design: Design, sd: float, within: float, truth: float) -> list[float]:
     """Effect of every arm against the anchor in one launch; the noise of an effect is half the anchor's, which all arms share."""
     anchor = rng.normal(0, within / math.sqrt(2), design.rounds)
     both = rng.normal(0, sd / math.sqrt(2), design.arms + 1)
-    found, means = [], []
+    found = []
     for arm in range(design.arms):
         times = rng.normal(0, within / math.sqrt(2), design.rounds) + both[arm] - both[-1]
         times += math.log1p(truth) if arm == 0 else 0.0
         launch = effects.pair_in_launch(_samples(times), None, _samples(anchor))
         assert launch is not None
         found.append(launch.effect)
-        if arm == 0:
-            means.append(paired.mean_in_launch(_samples(times), None, _samples(anchor), {}))
-    (mean,) = means
-    assert mean is not None
-    return Launch(found, mean)
+    return found
 
 
 def _samples(logs: Sequence[float] | np.ndarray) -> Columns:

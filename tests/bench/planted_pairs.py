@@ -115,11 +115,11 @@ def ours(less: int, more: int, seconds: float) -> dict[str, Found]:
 
     judged = pair.judged(MARGIN)
     found = {
-        "**ours**": of(judged.word, pair.cpu if judged.by_cpu and pair.cpu is not None else pair.effect),
+        "**ours**": of(judged.word, pair.cpu.effect if judged.by_cpu and pair.cpu is not None else pair.effect),
         "**ours**, wall time alone": of(judge(pair.wall, MARGIN).word, pair.effect),
     }
-    if pair.by_cpu is not None:
-        found["**ours**, CPU time alone"] = of(judge(pair.by_cpu, MARGIN).word, pair.by_cpu.typical)
+    if pair.cpu is not None:
+        found["**ours**, CPU time alone"] = of(judge(pair.cpu, MARGIN).word, pair.cpu.effect)
     counted = [
         _instructions(each.case) / _instructions(each.anchor) for each in launches if "instructions" in each.anchor
     ]

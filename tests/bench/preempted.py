@@ -1,4 +1,4 @@
-"""How many pairs does disturbance veto where it cannot change the answer? Simulated through the statistics of a report.
+"""How many pairs does disturbance leave open where it cannot change the answer? Simulated through the statistics of a report.
 
     python tests/bench/preempted.py
 
@@ -16,15 +16,17 @@ from simulate import MARGIN, World, covered, pairs
 SIZES = ((3, 20), (10, 6))
 
 
-def vetoed(world: World, repeats: int, seed: int = 0) -> tuple[float, float]:
-    """Share of pairs of equal arms that are called contaminated, and share whose interval misses the truth."""
+def lost(world: World, repeats: int, seed: int = 0) -> tuple[float, float]:
+    """Share of pairs of equal arms that are not called equivalent, and share whose interval misses the truth."""
     rng = random.Random(seed)
-    vetoes = misses = 0
+    undecided = misses = 0
     for _ in range(repeats):
         found = pairs(world, [1.0], rng)[0]
-        vetoes += found.judged(MARGIN).word == "contaminated"
-        misses += not covered(found.effect, 0.0)
-    return vetoes / repeats, misses / repeats
+        judged = found.judged(MARGIN)
+        undecided += judged.word != "equivalent"
+        clock = found.cpu if judged.by_cpu else found.wall
+        misses += not covered(clock and clock.effect, 0.0)
+    return undecided / repeats, misses / repeats
 
 
 def main() -> None:
@@ -32,12 +34,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=1000)
     repeats = parser.parse_args().repeats
-    print("| samples preempted |", " | ".join(f"{n} x {r}: contaminated / missed" for n, r in SIZES), "|")
+    print("| samples preempted |", " | ".join(f"{n} x {r}: not equivalent / missed" for n, r in SIZES), "|")
     print("| --- |", " --- |" * len(SIZES))
     for share in (0.05, 0.2, 0.4):
         worlds = (replace(World(), launches=n, rounds=r, preempted=share) for n, r in SIZES)
-        found = (vetoed(world, repeats) for world in worlds)
-        print(f"| {share:.0%} |", " | ".join(f"{veto:.1%} / {miss:.1%}" for veto, miss in found), "|", flush=True)
+        found = (lost(world, repeats) for world in worlds)
+        print(f"| {share:.0%} |", " | ".join(f"{open_:.1%} / {miss:.1%}" for open_, miss in found), "|", flush=True)
 
 
 if __name__ == "__main__":

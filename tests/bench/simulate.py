@@ -10,10 +10,10 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from modbench.harness.core.contracts import Estimand
 from modbench.harness.stats import paired, verdicts
 from modbench.harness.stats.effects import adjusted
 from modbench.harness.stats.paired import LaunchSamples, Paired
-from modbench.harness.stats.verdicts import Disturbed
 
 MARGIN = 0.02
 Columns = dict[str, list[float]]
@@ -29,8 +29,16 @@ class World:
         launch_sd: standard deviation of a launch's effect on an arm relative to the anchor.
         sample_sd: standard deviation of a sample's log time.
         spikes: share of the arm's samples that take three times as long.
+        anchor_spikes: the same of the anchor's.
         costs: relative cost of each input for the arm; the anchor's is 1.
-        preempted: share of all samples that wait for a processor, for up to the sample's own time.
+        preempted: share of all samples that wait for a processor.
+        anchor_preempted: share of the anchor's that do; None: as of the arms.
+        waits: how long, as a share of the sample's own time; None: up to that time, at random.
+        busy_blocks: share of blocks in which every sample waits, all of one block for the same share of their time.
+        busy_launches: the longest wait of a sample, as a share, drawn for each launch between 0 and this.
+        drift: by how much all arms are slower in each further round, in log time.
+        tails: of noise by Student's t with 2 degrees of freedom, beside the other, its scale in log time.
+        clock_sd: standard deviation of noise that the two clocks do not share, in log time.
     """
 
     launches: int = 10
@@ -38,8 +46,16 @@ class World:
     launch_sd: float = 0.005
     sample_sd: float = 0.013
     spikes: float = 0.0
+    anchor_spikes: float = 0.0
     costs: tuple[float, ...] = (1.0,)
     preempted: float = 0.0
+    anchor_preempted: float | None = None
+    waits: float | None = None
+    busy_blocks: float = 0.0
+    busy_launches: float = 0.0
+    drift: float = 0.0
+    tails: float = 0.0
+    clock_sd: float = 0.0
 
     def mean_cost(self) -> float:
         """True mean time of the arm over the anchor's, for an arm of factor 1."""
@@ -54,22 +70,30 @@ def lognormal_costs(inputs: int, sd: float, seed: int = 0) -> tuple[float, ...]:
 
 def launch(world: World, factors: Mapping[str, float], rng: random.Random) -> dict[str, Columns]:
     """Samples of one launch: arm to columns. The first arm is the anchor, which has no spikes and no costly inputs."""
-    names = ("round", "block", "position", "calls", "input", "wall_s", "cpu_s", "wait_s")
+    names = ("round", "block", "position", "calls", "input", "wall_s", "cpu_s", "wait_s", "others_s", "blocked_s")
     samples: dict[str, Columns] = {arm: {name: [] for name in names} for arm in factors}
     anchor = next(iter(factors))
     own = {
         arm: factor * math.exp(rng.gauss(0, world.launch_sd) if arm != anchor else 0.0)
         for arm, factor in factors.items()
     }
+    busy = rng.random() * world.busy_launches
     for round_ in range(world.rounds):
         number = round_ % len(world.costs)
+        held = rng.random() if rng.random() < world.busy_blocks else 0.0
         order = rng.sample(list(factors), len(factors))
         for position, arm in enumerate(order + order[::-1]):
-            cpu = 0.01 * own[arm] * math.exp(rng.gauss(0, world.sample_sd))
-            if arm != anchor:
-                cpu *= world.costs[number] * (3.0 if rng.random() < world.spikes else 1.0)
-            wait = cpu * rng.random() if rng.random() < world.preempted else 0.0
-            values = (round_, round_, position, 1, number, cpu + wait, cpu, wait)
+            cpu = 0.01 * own[arm] * math.exp(rng.gauss(0, world.sample_sd) + world.drift * round_)
+            if world.tails:
+                cpu *= math.exp(world.tails * rng.gauss(0, 1) / math.sqrt(rng.expovariate(1)))
+            spikes = world.anchor_spikes if arm == anchor else world.spikes
+            cpu *= (1.0 if arm == anchor else world.costs[number]) * (3.0 if rng.random() < spikes else 1.0)
+            share = world.anchor_preempted if arm == anchor else None
+            long = rng.random() if world.waits is None else world.waits
+            wait = long if rng.random() < (world.preempted if share is None else share) else 0.0
+            wait = cpu * (wait + held + busy * rng.random())
+            wall, cpu = (each * math.exp(rng.gauss(0, world.clock_sd)) for each in (cpu + wait, cpu))
+            values = (round_, round_, position, 1, number, wall, cpu, wait, 0.0, 0.0)
             for name, value in zip(names, values, strict=True):
                 samples[arm][name].append(value)
     return samples
@@ -80,14 +104,14 @@ def blocks(rounds: int) -> Columns:
     return {"block": [float(i) for i in range(rounds)], "wall_s": [1.0] * rounds}
 
 
-def pairs(world: World, factors: Sequence[float], rng: random.Random) -> list[Paired]:
+def pairs(world: World, factors: Sequence[float], rng: random.Random, estimand: Estimand = "median") -> list[Paired]:
     """Every arm against the anchor, as a report compares them; a factor of 1.03 takes 3 % longer."""
     arms = {"anchor": 1.0} | {f"arm{i}": factor for i, factor in enumerate(factors)}
     made = [launch(world, arms, rng) for _ in range(world.launches)]
     seen = blocks(world.rounds)
     return [
         paired.compare(
-            [LaunchSamples(each[arm], None, each["anchor"], seen) for each in made], one_thread=True, averaged=True
+            [LaunchSamples(each[arm], None, each["anchor"], seen) for each in made], one_thread=True, estimand=estimand
         )
         for arm in list(arms)[1:]
     ]
@@ -95,14 +119,8 @@ def pairs(world: World, factors: Sequence[float], rng: random.Random) -> list[Pa
 
 def words(found: Sequence[Paired]) -> list[str]:
     """The verdict on each pair, all of them one family."""
-    typical = adjusted({i: each.effect.p for i, each in enumerate(found) if each.effect.p is not None})
-    mean = adjusted({i: each.mean.p for i, each in enumerate(found) if each.mean and each.mean.p is not None})
-    return [
-        verdicts.judge(
-            each.wall._replace(p=typical.get(i), mean_p=mean.get(i)), MARGIN, Disturbed(each.disturbed, each.clean)
-        ).word
-        for i, each in enumerate(found)
-    ]
+    p = adjusted({i: each.effect.p for i, each in enumerate(found) if each.effect.p is not None})
+    return [verdicts.judge(each.wall._replace(p=p.get(i)), MARGIN, each.evidence).word for i, each in enumerate(found)]
 
 
 def covered(effect: object, truth: float) -> bool:

@@ -720,7 +720,5 @@ def test_language_models_in_memory_meet_the_guards_of_a_run(how: str, label: str
 def test_where_the_clock_runs_apart_from_the_kernels_nothing_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clocks.Span, "apart", lambda _: "the clock counted 1 s where the kernel counted 2 s")
     found = mb.compare(two(), X, rounds=6)
-    assert (found.verdict("b"), "clock was changed" in found["b"].labels) in {
-        ("inconclusive", True),
-        ("contaminated", True),
-    }
+    assert found.verdict("b") == "inconclusive"
+    assert "clock was changed" in found["b"].labels

@@ -14,7 +14,7 @@ from modbench.harness.stats.effects import over_launches
 from modbench.harness.stats.paired import Paired
 from modbench.harness.stats.sample_size import told
 from modbench.harness.stats.time_to_detect import Spread, time_to_decide
-from modbench.harness.stats.verdicts import verdict
+from modbench.harness.stats.verdicts import Estimates, verdict
 
 
 def simulated(sd: float, launches: int, slowdown: float, times: int = 1000) -> float:
@@ -73,7 +73,7 @@ def test_a_machine_that_differs_by_a_third_decides_nothing() -> None:
 )
 def test_the_doctor_says_how_long_it_takes(spread: dict[str, float], words: str) -> None:
     known = Certificate("m", 100, 1, 0.0, 0.05, 0.01, None, 0.02, 0.0, 1, "", launches=6, launch_sd=0.01, **spread)
-    twin = Twin(Paired(over_launches([0.0, 0.01, -0.01]), None, None, 0.0), {})
+    twin = Twin(Paired(Estimates(over_launches([0.0, 0.01, -0.01])), None, None, 0.0), {})
     text = checkup.as_text(checkup.Checkup([twin], known, [], "a machine", 1.0))
     (line,) = (line for line in text.splitlines() if line.startswith("time to decide"))
     assert words in line

@@ -13,7 +13,6 @@ from scipy import stats
 from modbench.harness.domain.suite import TWO_STAGE
 from modbench.harness.stats import effects, sample_size, verdicts
 from modbench.harness.stats.effects import Effect
-from modbench.harness.stats.reason import Reason
 
 RUNS, MARGIN = 20_000, 0.02
 
@@ -74,30 +73,6 @@ def test_an_advice_from_few_launches_decides_less_surely() -> None:
     assert number == 13
     assert 0.55 < few < 0.75
     assert more > 0.8
-
-
-def joint(effect: float, sd: float, mean_sd: float, n: int, runs: int = 1500) -> float:
-    """Share of fresh runs with a verdict on typical calls and means together, which have a correlation of 0.85."""
-    drawn_RN, own_RN = np.random.default_rng(1).normal(0, 1, (2, runs, n))
-    means_RN = mean_sd * (0.85 * drawn_RN + math.sqrt(1 - 0.85**2) * own_RN)
-    decided = 0
-    for typical, mean in zip((effect + sd * drawn_RN).tolist(), (effect + means_RN).tolist(), strict=True):
-        apart = effects.over_launches([b - a for a, b in zip(typical, mean, strict=True)])
-        own, of_mean = (verdicts.verdict(effects.over_launches(each), MARGIN) for each in (typical, mean))
-        decided += verdicts.joint(own, of_mean, apart, MARGIN)[0] != "inconclusive"
-    return decided / runs
-
-
-@pytest.mark.parametrize(("share", "of_means"), [(0.0, True), (0.5, True), (1.5, False)])
-def test_inside_the_margin_the_number_is_for_means_as_well(share: float, of_means: bool) -> None:
-    effect = share * math.log1p(MARGIN)
-    typical, mean = (Effect(effect, sd=sd, n=2) for sd in (0.02, 0.03))
-    n = sample_size.to_decide(mean if of_means else typical, MARGIN)
-    assert n is not None
-    assert sample_size.would_decide(typical, MARGIN, mean) == Reason("launches_decide", n=n)
-    assert 0.79 < joint(effect, 0.02, 0.03, n) < 0.87
-    if of_means:
-        assert joint(effect, 0.02, 0.03, sample_size.to_decide(typical, MARGIN) or 0) < 0.6
 
 
 def test_the_rule_that_is_simulated_is_that_of_a_verdict() -> None:

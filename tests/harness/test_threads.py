@@ -51,5 +51,5 @@ def test_the_remedy_is_named_where_threads_wait_for_a_core(monkeypatch: pytest.M
 
 
 def test_what_noise_alone_left_open_needs_no_remedy() -> None:
-    asked = [("contaminated", 0.1), ("inconclusive", 0.9), ("inconclusive", 0.1), ("worse", 0.9), (None, 0.9)]
+    asked = [("different", 0.9), ("inconclusive", 0.9), ("inconclusive", 0.1), ("worse", 0.9), (None, 0.9)]
     assert [in_process_verdicts.doubtful(*each) for each in asked] == [True, True, False, False, False]

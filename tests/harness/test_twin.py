@@ -11,6 +11,7 @@ import pytest
 from planted import planted_suite, stored
 
 from modbench.commands.plan.forecast import as_text, forecast
+from modbench.harness.core.labels import Label
 from modbench.harness.stats import effects
 from modbench.reports.page import render
 from modbench.reports.questions.gate import gate
@@ -204,11 +205,11 @@ def test_no_verdict_on_a_time_stands_beside_an_unchecked_machine(unchecked: Load
         assert word not in html
 
 
-def test_disturbed_times_stay_contaminated_on_an_unchecked_machine(tmp_path: Path) -> None:
+def test_disturbed_times_keep_their_label_on_an_unchecked_machine(tmp_path: Path) -> None:
     loaded = run(tmp_path, suite={"twin": False}, waits="mod[c0.125]")
     rows = loaded.comparisons[(loaded.comparisons.metric == "latency/forward")].set_index("arm")
-    assert set(rows.loc["mod[c0.125]"].verdict) == {"contaminated"}
-    assert rows.loc["moe"].verdict.isna().all()
+    assert set(rows.loc["mod[c0.125]"].labels) == {Label.CONTAMINATED}
+    assert rows.verdict.isna().all()
 
 
 def test_a_run_without_times_needs_no_check(tmp_path: Path) -> None:
@@ -231,7 +232,7 @@ def test_a_twin_that_failed_checks_nothing(tmp_path: Path) -> None:
 
 def test_a_disturbed_twin_checks_nothing(tmp_path: Path) -> None:
     loaded = run(tmp_path, waits="dense-twin")
-    assert set(loaded.twins.verdict) == {"contaminated"}
+    assert set(loaded.twins.labels) == {Label.CONTAMINATED}
     assert loaded.comparisons[loaded.comparisons.metric == "latency/forward"].verdict.isna().all()
     status, said = checked(loaded)
     assert status == "unknown"

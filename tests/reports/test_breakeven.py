@@ -17,7 +17,7 @@ from planted import planted_suite, stored
 
 from modbench.harness.core.labels import Label
 from modbench.harness.planning.plan import Plan
-from modbench.reports.model import Estimate, Finding, Table
+from modbench.reports.model import Table
 from modbench.reports.panels import speedup_map
 from modbench.reports.questions import break_even
 from modbench.reports.tables import pair_verdicts
@@ -151,37 +151,19 @@ def test_against_another_baseline_the_line_is_mirrored(crossing: Path) -> None:
     loaded = load(crossing / "run", FAST)
     found = break_even.table(loaded).set_index(["arm", "estimand"])
     assert set(found.against) == {"baseline"}
-    assert found.loc[("dense", "typical"), "outcome"] == "not monotone"
-    assert found.loc[("moe", "typical"), "outcome"] == "never"
+    assert found.loc[("dense", "median"), "outcome"] == "not monotone"
+    assert found.loc[("moe", "median"), "outcome"] == "never"
     # The same line, from the pair that is stored in the other direction.
-    own = break_even.lines(load(crossing / "run"), arms=[FAST])[0].typical
+    own = break_even.lines(load(crossing / "run"), arms=[FAST])[0].found
     rows = {row.case_id: row for row in loaded.between("latency/forward", FAST, "dense")}
     assert {row.arm for row in rows.values()} == {"dense"}
     group = break_even._groups(loaded, "latency/forward", "seq_len")[0]
     dense = next(case for case in loaded.arms if case.arm == "dense")
     again: Any = break_even._line(loaded, "latency/forward", "seq_len", group, FAST, dense, "same shape", rows)
-    assert dataclasses.astuple(again.typical.typical)[:3] == pytest.approx(dataclasses.astuple(own.typical)[:3])
+    assert dataclasses.astuple(again.found.typical)[:3] == pytest.approx(dataclasses.astuple(own.typical)[:3])
 
 
 def test_one_length_makes_no_file(tmp_path: Path) -> None:
     stored(tmp_path, made(grid={"seq_len": [64]}))
     assert not (tmp_path / "run" / "breakeven.csv").exists()
     assert not [*break_even.blocks(load(tmp_path / "run"))]
-
-
-def test_estimates_that_disagree_give_the_later_line() -> None:
-    """An arm pays where both do."""
-    nothing: Any = None
-
-    def found(verdict: str | None, *point: float | None) -> Finding:
-        return Finding("", typical=Estimate.of(*(point or (None,)), kind="point"), verdict=verdict)
-
-    def line(typical: Finding, mean: Finding) -> break_even.Line:
-        return break_even.Line("seq_len", "same shape", typical, mean, (64, 512), {}, 5, nothing)
-
-    early, late, never = found("crossing", 100, 90, 110), found("crossing", 200, 190, 210), found("never")
-    order = [found("always"), early, late, found("undecided", None, 300), found("not monotone"), never]
-    for i, one in enumerate(order):
-        for other in order[i + 1 :]:
-            assert line(one, other).later is other
-            assert line(other, one).later is other

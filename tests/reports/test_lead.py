@@ -64,7 +64,7 @@ def test_what_was_asked_is_named_where_it_is_no_time_task_or_loss(
 
 
 def test_every_place_is_counted_under_its_verdict(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    verdicts = ("better", "worse", "equivalent", "different", "inconclusive", "contaminated")
+    verdicts = ("better", "worse", "equivalent", "different", "inconclusive", "inconclusive")
     made = win_rate.places
     monkeypatch.setattr(
         win_rate,

@@ -16,6 +16,7 @@ from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.stats import effects
 from modbench.harness.stats.effects import POWER, t_quantile
 from modbench.harness.stats.sample_size import decided
+from modbench.harness.stats.verdicts import Estimates
 from modbench.reports.formats import tex
 from modbench.reports.model import Finding
 from modbench.reports.panels import loss_curves
@@ -168,7 +169,11 @@ def test_a_loss_that_is_open_for_its_many_comparisons_alone_has_no_number_of_see
     """Its interval excludes none already."""
     values = [[0.01, 0.03, 0.02, 0.04, 0.005], *[[-0.01, 0.01, 0.01, 0.02, -0.005]] * 7]
     rows = [
-        {"metric": "loss/val", "reason": None, "evidence": Evidence(effects.over_launches(each), better="lower")}
+        {
+            "metric": "loss/val",
+            "reason": None,
+            "evidence": Evidence(Estimates(effects.over_launches(each)), better="lower"),
+        }
         for each in values
     ]
     judge(rows, 0.02, claims=True)

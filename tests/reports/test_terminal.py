@@ -120,10 +120,10 @@ def test_the_answer_counts_failures_and_names_doubts(
         said: Any = first_screen.answer(loaded)[0]
         return said.given
 
-    assert [given()[word] for word in ("faster", "disturbed", "failed", "all")] == [5, 0, 1, 6]
+    assert [given()[word] for word in ("faster", "undecided", "failed", "all")] == [5, 0, 1, 6]
     assert given()["doubts"] == Label.OTHER_PRECISION
-    found[2] = dataclasses.replace(found[2], verdict="contaminated")
-    assert [given()[word] for word in ("faster", "disturbed", "failed", "all")] == [4, 1, 1, 6]
+    found[2] = dataclasses.replace(found[2], verdict="inconclusive", labels=(Label.CONTAMINATED,))
+    assert [given()[word] for word in ("faster", "undecided", "failed", "all")] == [4, 1, 1, 6]
     monkeypatch.undo()
     made = planted_suite("draft", metrics=["latency/forward"], train=None, launches=3)
     left(tmp_path, made, fails="mod[c0.125]")
@@ -163,7 +163,7 @@ def test_of_a_model_that_is_measured_alone_nothing_is_decided(tmp_path: Path) ->
 
 
 def test_a_check_that_cannot_tell_is_a_doubt(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    twins = TwinCheck(["equivalent", "inconclusive", "inconclusive"], [], 0.064)
+    twins = TwinCheck(["equivalent", "inconclusive", "inconclusive"], 0, [], 0.064)
     monkeypatch.setattr(first_screen, "twin_check", lambda _: twins)
     before = first_screen.doubts(loaded)  # doctor knows this machine
     monkeypatch.setattr(first_screen, "machine_facts", lambda _: ("undecided", ""))
@@ -316,7 +316,7 @@ def test_what_a_line_has_said_is_no_doubt_too(quick: Loaded) -> None:
     assert plain(fewer).startswith("6 fresh processes, ")
 
 
-def line(verdict: str | None, *point: float | None, mean: str | None = "", **changes: Any) -> Line:
+def line(verdict: str | None, *point: float | None, **changes: Any) -> Line:
     """A line of MoD against dense that says so."""
     case = planted_suite("draft").cases[0]
     found = Finding(
@@ -329,14 +329,8 @@ def line(verdict: str | None, *point: float | None, mean: str | None = "", **cha
     )
     known: dict[str, Any] = {"axis": "seq_len", "kind": "same shape", "measured": (128, 256, 512), "left_out": {}}
     rest = {"launches": 7, "withheld": None}
-    return Line(
-        **(
-            known
-            | rest
-            | {"typical": found, "mean": dataclasses.replace(found, verdict=verdict if mean == "" else mean)}
-            | changes
-        )
-    )
+    other = dataclasses.replace(found, verdict="never")
+    return Line(**(known | rest | {"found": found, "other": other} | changes))
 
 
 @pytest.mark.parametrize(
@@ -355,7 +349,6 @@ def line(verdict: str | None, *point: float | None, mean: str | None = "", **cha
 def test_from_where_on_an_arm_pays_is_written_from_what_was_found(found: Any, text: str, short: str) -> None:
     for style, said in ((plain, text), (text_writer.BRIEF, short)):
         assert style(break_even.pays_from(line(*found))) == said
-        assert style(break_even.pays_from(line(*found, mean="never"))) in {"never", "?"}  # the later of both estimates
         assert style(break_even.pays_from(line(*found, withheld=break_even.SMOKE))) == "?"
         without = style(break_even.pays_from(line(*found, left_out={256: "contaminated"})))
         assert without == said + "°" * (found[0] is not None)

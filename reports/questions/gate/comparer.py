@@ -233,21 +233,17 @@ class Comparer:
         own = self.now.anchor(case, metric) == case
         if own and not self._same_machine:
             return unnamed(TELL, ELSEWHERE)
-        sides = [_effects(tables, case, metric) for tables in (self.now, self.base)]
-        found = [welch(*both) for both in zip(*sides, strict=True)]
-        known = [change for change in found if change is not None]
-        if not known or len(known) < len(found):
+        found = welch(*(_effect(tables, case, metric) for tables in (self.now, self.base)))
+        if found is None:
             return unnamed(TELL, THREE)
-        if not all(map(finite, known)):
+        if not finite(found):
             return unnamed(TELL, "a time is not a finite number")
         reason: Value = "the anchor's own time" if own else "ratio to the anchor, now divided by before"
         share = max(tables.disturbed(case, metric) for tables in (self.now, self.base))
         if share > contamination.MOST:
             busy = Estimate(share, kind="about")
             reason = Sentence("{what}; {share} of the blocks were disturbed", what=reason, share=busy)
-        typical, mean = [*(each.ratio for each in known), None][:2]
-        assert typical is not None
-        return unnamed(NOT_ALTERNATED, reason, typical=typical, mean=mean)
+        return unnamed(NOT_ALTERNATED, reason, typical=found.ratio)
 
     def _not_alike(self, case: Case, old: Case, metric: Metric) -> str | None:
         """Return why the two runs timed something else, though the case is the same; None if they did not."""
@@ -314,19 +310,10 @@ def _difference(value: float, low: float | None = None, high: float | None = Non
     return Estimate(value, low, high, "difference", "nat", level=1 - 2 * ALPHA)
 
 
-def _effects(tables: Tables, case: Case, metric: Metric) -> list[Effect]:
-    """Return the effects of a case over its launches, above 0 where it is faster: of typical calls, and of means where there are.
-
-    Against its anchor; of the anchor itself its own log time.
-    """
+def _effect(tables: Tables, case: Case, metric: Metric) -> Effect:
+    """Return the effect of a case over its launches, above 0 where it is faster: against its anchor; of that its own log time."""
     anchor = tables.anchor(case, metric)
-    if case != anchor:
-        pair = tables.pair(metric, case, anchor)
-        return [pair.effect] if pair.mean is None else [pair.effect, pair.mean]
-    logs = tables.log_times(case, metric, tables.made_in(metric).column)
-    return [effects.over_launches([-log for log in each]) for each in zip(*logs, strict=True)][
-        : 1 if metric.quantile else 2
-    ]
+    return tables.pair(metric, case, anchor).effect if case != anchor else tables.estimate(case, metric).mirrored()
 
 
 def _planned(tables: Tables, case: Case, metric: Metric) -> bool:

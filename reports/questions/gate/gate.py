@@ -291,7 +291,7 @@ def changed(found: Gate, *, every: bool = False) -> Iterator[Sentence]:
             metric=metric_of(worst),
             how=Sentence(few, n=len(those)) if len(those) > 1 else "",
             case=worst.what if every else _brief(worst.what, shared),
-            change=change(worst) if every else _worse_estimate(worst),
+            change=change(worst),
             more=more(worst),
             only=_reported_only(found, worst),
         )
@@ -328,20 +328,8 @@ def _brief(case: str, shared: set[str]) -> str:
 
 
 def change(finding: GateFinding) -> Value:
-    """Return how a metric changed: typical calls, and the mean where there is one; the reason where there is no number."""
-    if finding.typical.value is None:
-        return finding.reason
-    if finding.mean is None:
-        return finding.typical
-    return Sentence("{typical}, mean {mean}", typical=finding.typical, mean=finding.mean)
-
-
-def _worse_estimate(finding: GateFinding) -> Value:
-    """Return the worse of a change's two estimates."""
-    low, mean = finding.typical.low, finding.mean
-    if mean is None or mean.low is None or low is None or low <= mean.low:
-        return change(replace(finding, mean=None))
-    return Sentence("mean {mean}", mean=mean)
+    """Return how a metric changed; the reason where there is no number."""
+    return finding.reason if finding.typical.value is None else finding.typical
 
 
 def more(finding: GateFinding) -> Value:
@@ -486,9 +474,8 @@ def tables(found: Gate) -> Iterator[Table]:
         known = [each for each in mine if _has_number(each)]
         if known:
             known.sort(key=lambda each: not found.counts(each))
-            means = ("mean",) * any(each.mean is not None for each in known)
-            head = ["case", "metric", "change: above 1 is better; of a loss the difference", *means, "why"]
-            rows = [_row(found, each, means=bool(means)) for each in known]
+            head = ["case", "metric", "change: above 1 is better; of a loss the difference", "why"]
+            rows = [_row(found, each) for each in known]
             yield Table(verdict, head, rows, file=FILE).first(MOST_ROWS)
         groups = by_reason([each for each in mine if not _has_number(each)])
         if groups:
@@ -507,9 +494,9 @@ def _check(each: Checked) -> tuple[Value, ...]:
     return each.tier, Code(each.written), verdict, numbers(each.counts) or "none", each.reason or ""
 
 
-def _row(found: Gate, each: GateFinding, *, means: bool) -> tuple[Value, ...]:
+def _row(found: Gate, each: GateFinding) -> tuple[Value, ...]:
     beside: Value = more(each) or each.reason or ""
     if isinstance(beside, Sentence):
         beside = Sentence(beside.words.removeprefix("; "), **beside.given)
     why = Sentence("{why}{only}", why=beside, only=_reported_only(found, each))
-    return Code(each.what), Code(metric_of(each)), each.typical, *((each.mean or "",) if means else ()), why
+    return Code(each.what), Code(metric_of(each)), each.typical, why

@@ -113,11 +113,10 @@ class GateFinding(Finding):
 
     def as_dict(self) -> dict[str, Any]:
         """Return data for `--json`."""
-        mean = self.mean or Estimate(None)
         told: dict[str, Any] = {"case": self.what, "metric": self.metric, "verdict": self.verdict}
         told |= {"change": self.typical.value, "low": self.typical.low, "high": self.typical.high}
-        told |= {"mean_change": mean.value, "mean_low": mean.low, "mean_high": mean.high, "by_cpu": self.by_cpu}
         return told | {
+            "by_cpu": self.by_cpu,
             "p": self.p,
             "labels": list(self.labels),
             "before_labels": list(self.against_labels),
@@ -130,11 +129,10 @@ def unnamed(
     reason: Value,
     *,
     typical: Estimate = NO_RATIO,
-    mean: Estimate | None = None,
     judged_by: Change | None = None,
 ) -> GateFinding:
     """Return a finding without its case, metric and check, which are named where it is yielded."""
-    return GateFinding("", verdict=verdict, reason=reason, typical=typical, mean=mean, judged_by=judged_by)
+    return GateFinding("", verdict=verdict, reason=reason, typical=typical, judged_by=judged_by)
 
 
 def ratio(value: float, low: float | None = None, high: float | None = None) -> Estimate:

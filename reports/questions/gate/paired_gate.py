@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from modbench.harness.core.labels import Label
-from modbench.harness.stats import contamination, effects, gate_looks, paired, verdicts
+from modbench.harness.stats import effects, gate_looks, paired, verdicts
 from modbench.harness.stats.gate_looks import Looked
 from modbench.harness.stats.reason import Reason
-from modbench.harness.stats.verdicts import Estimates
+from modbench.harness.stats.verdicts import Clock, Disturbed, Estimates
 from modbench.reports import reasons
 from modbench.reports.model import Estimate, Sentence, Value
 from modbench.reports.questions import revisions
@@ -70,7 +70,7 @@ def look(
     margin = float(limit or 0)
     edge = math.log1p(margin)
     read = _builds if len(blocks[0]) == 1 else _revisions
-    candidates = list(read(blocks, prepared, by_cpu=check == CPU))
+    candidates = list(read(blocks, prepared, margin, by_cpu=check == CPU))
     timed = [each for each in candidates if isinstance(each, _Candidate)]
     looked = gate_looks.look([each.values for each in timed], [edge] * len(timed), looks, total) if looks else []
     few = f"an interval needs {gate_looks.FEWEST} blocks"
@@ -142,20 +142,20 @@ def _fooled(timed: Sequence[_Candidate], margin: float) -> list[Sentence | None]
 
 
 def _revisions(
-    blocks: Sequence[Sequence[Tables]], prepared: Sequence[Tables], *, by_cpu: bool
+    blocks: Sequence[Sequence[Tables]], prepared: Sequence[Tables], margin: float, *, by_cpu: bool
 ) -> Iterator[GateFinding | _Candidate]:
     """The cases of two revisions."""
     for row in revisions.timed(blocks, prepared):
         if isinstance(row, Row):
             yield _without_number(row)
             continue
-        finding = _begun(row.row, row.disturbed, row.unfit, row.withheld, by_cpu=by_cpu)
+        finding = _begun(row.row, row.evidence, row.withheld, margin, by_cpu=by_cpu)
         made = row.cpu if finding.by_cpu and row.cpu is not None else row.wall
         yield _candidate(finding, [each.effect for each in made], [each.same for each in made])
 
 
 def _builds(
-    blocks: Sequence[Sequence[Tables]], prepared: Sequence[Tables], *, by_cpu: bool
+    blocks: Sequence[Sequence[Tables]], prepared: Sequence[Tables], margin: float, *, by_cpu: bool
 ) -> Iterator[GateFinding | _Candidate]:
     """The cases of the second of two builds, which one process times beside the first."""
     every, (checked,) = [block[0] for block in blocks], prepared
@@ -172,37 +172,37 @@ def _builds(
             continue
         launches = [launch for each in every for launch in each.launches(metric, case, anchor, anchor)]
         column, one_thread = tables.made_in(metric).column, case.place.one_thread
-        pair = paired.compare(launches, column=column, one_thread=one_thread, averaged=False)
+        means = metric.estimand == "mean"
+        pair = paired.compare(launches, column=column, one_thread=one_thread, averaged=means, estimand=metric.estimand)
         theirs, mine = (revisions.checks(every, checked, each.id, metric) for each in (anchor, case))
         row = Row(case, metric=metric.key, labels=tuple(mine), against_labels=tuple(theirs))
-        unfit_why, withheld = (
-            revisions.escaped(theirs, mine) or pair.unfit,
-            revisions.not_its_work(theirs, mine, metric),
-        )
-        finding = _begun(row, pair.disturbed, unfit_why, withheld, by_cpu=by_cpu)
-        yield _candidate(finding, paired.launch_effects(launches, "cpu_s" if finding.by_cpu else column), [])
+        evidence = pair.evidence._replace(unfit=revisions.escaped(theirs, mine) or pair.unfit)
+        finding = _begun(row, evidence, revisions.not_its_work(theirs, mine, metric), margin, by_cpu=by_cpu)
+        clock = "cpu_s" if finding.by_cpu else column
+        yield _candidate(finding, paired.launch_effects(launches, clock, metric.estimand), [])
 
 
-def _begun(
-    row: Row, disturbed: float, unfit_why: Reason | None, withheld: Sentence | None, *, by_cpu: bool
-) -> GateFinding:
-    """Return a finding to be judged by the clock that decides: that of the check, or where that was disturbed the CPU's.
+def _begun(row: Row, evidence: Disturbed, withheld: Sentence | None, margin: float, *, by_cpu: bool) -> GateFinding:
+    """Return a finding to be judged by the clock of the check, or by the one that decides.
 
-    Its verdict is `cannot tell` where no verdict may rest on that clock (`unfit_why`, of CPU time), or on any (`withheld`).
+    Its verdict is `cannot tell` where no verdict may rest on that clock, or on any (`withheld`).
     """
     found = GateFinding(
         row.case.id, metric=row.metric, reason=RATIO, labels=row.labels, against_labels=row.against_labels
     )
-    busy = Sentence("{share} of the rounds were disturbed", share=Estimate(disturbed, kind="about"))
     if withheld is not None:
         return replace(found, verdict="cannot tell", reason=withheld, withheld=True)
-    if not by_cpu and disturbed <= contamination.MOST:
+    clock = verdicts.clock(margin, evidence)
+    if by_cpu and evidence.unfit is not None:
+        clock = Clock(noisy=True, reason=Reason("cpu_does_not_count", why=evidence.unfit))
+    elif by_cpu:
+        clock = Clock(by_cpu=True)
+    if clock.noisy:
+        return replace(found, verdict="cannot tell", reason=reasons.sentence(clock.reason))
+    if not clock.by_cpu:
         return found
-    if unfit_why is None:
-        words = f"{RATIO}, {Label.BY_CPU}" + ": {busy}" * (not by_cpu)
-        return replace(found, reason=Sentence(words, busy=busy), by_cpu=True)
-    why = Sentence("{busy}, and CPU time does not count: {why}", busy=busy, why=reasons.sentence(unfit_why))
-    return replace(found, verdict="cannot tell", reason=why)
+    why: Value = str(Label.BY_CPU) if clock.reason is None else reasons.sentence(clock.reason)
+    return replace(found, reason=Sentence(f"{RATIO}, {{why}}", why=why), by_cpu=True)
 
 
 def _candidate(finding: GateFinding, values: list[float], same: list[float]) -> GateFinding | _Candidate:

@@ -32,7 +32,7 @@ def against(loaded: Loaded, case: Case, other: Case, metric: str) -> Finding | N
     if known is None or case.arm == other.arm or not any(metric in each.metrics for each in together):
         return None
     pair = pair_row(loaded.tables, case, other, known)
-    settle(loaded.tables, [pair], [*loaded.twins.verdict])
+    settle(loaded.tables, [pair], loaded.twin_verdicts)
     return _known(of_row(pair, case, other))
 
 
@@ -54,9 +54,13 @@ def effect_between(loaded: Loaded, case: Case, other: Case, metric: str) -> Effe
         if not launches:
             return None
         one_thread = made_in.times and case.place.one_thread
-        pair = paired.compare(launches, column=made_in.column, one_thread=one_thread, averaged=False)
+        means = known.estimand == "mean"
+        pair = paired.compare(
+            launches, column=made_in.column, one_thread=one_thread, averaged=means, estimand=known.estimand
+        )
         pair = replace(pair, unfit=tables.escapes(known, case, other) or pair.unfit)
-        return pair.cpu if pair.judged(loaded.suite.margin).by_cpu else pair.effect
+        by_cpu = pair.cpu is not None and pair.judged(loaded.suite.margin).by_cpu
+        return pair.cpu.effect if pair.cpu is not None and by_cpu else pair.effect
     if made_in.samples == "seeds":
         mine, theirs = (tables.cell(side.id, metric).values() for side in (case, other))
         return by_seed(theirs, mine) if mine.keys() & theirs.keys() else None
@@ -248,7 +252,7 @@ def _made(loaded: Loaded, workload: str, comparison: Comparison) -> Choice:
 
 def _disturbed(row: Row) -> bool:
     """Whether wall time is no evidence of a pair: then neither is the time of an arm."""
-    return row.verdict == "contaminated" or Label.BY_CPU in labels_of(row)
+    return not {Label.CONTAMINATED, Label.BY_CPU}.isdisjoint(labels_of(row))
 
 
 def _value(row: Row | None, metric: str, unsure: str | None = None, *, sampled: bool = False) -> Value:

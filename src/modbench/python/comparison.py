@@ -59,7 +59,7 @@ class Row:
         ideal: ratio that the FLOPs promise, with causal attention where an operator says that it is causal.
         efficiency: the ratio that the verdict is on over the ideal.
         realised: (that ratio - 1) / (ideal - 1); None where less than 10 % was promised.
-        verdict: `better`, `worse`, `equivalent`, `different`, `inconclusive` or `contaminated`; None of the baseline.
+        verdict: `better`, `worse`, `equivalent`, `different` or `inconclusive`; None of the baseline.
         reason: why something is None, or why it is undecided.
         labels: what to know of the numbers, such as `one process`.
         disturbed: share of blocks in which the machine was disturbed.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # both load numpy and scipy, which a session that compares no
     from modbench.reports.questions.gate.non_inferiority import GateFinding
 
 NOT_JUDGED = "not judged"
-UNDECIDED = ("inconclusive", "contaminated", "different", NOT_JUDGED)
+UNDECIDED = ("inconclusive", "different", NOT_JUDGED)
 # Verdicts on times have words of their own.
 VERDICT_WORDS = {"better": "faster", "worse": "slower"}
 
@@ -27,7 +27,7 @@ class Compared:
 
     Attributes:
         name: id of the test, and the comparison's own name, if it has one.
-        verdict: `better`, `worse`, `equivalent`; `different`, `inconclusive`, `contaminated` or `not judged`, which fail nothing.
+        verdict: `better`, `worse`, `equivalent`; `different`, `inconclusive` or `not judged`, which fail nothing.
         margin: the largest slowdown that does not matter, as a share.
         ratio: time of the baseline over the candidate's, above 1 where the candidate is faster; None if nothing was timed.
         interval: the 95 % interval of the ratio, over the rounds of this process; None if there is none.

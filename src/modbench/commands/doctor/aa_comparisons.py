@@ -63,7 +63,7 @@ class Twin:
 
     def as_dict(self) -> dict[str, Any]:
         """The comparison as stored in the certificate."""
-        effect, cpu = self.pair.effect, self.pair.cpu
+        effect, cpu = self.pair.effect, self.pair.cpu and self.pair.cpu.effect
         return {
             "ratio": math.exp(effect.value),
             "hit": self.hit,
