@@ -32,7 +32,10 @@ def build_module(case: Case, seed: int, device: str | None = None) -> nn.Module:
     """
     torch.manual_seed(seed)
     if case.is_user_model:
-        build = user_models.load_user_model(case.model, case.given)
+        # A file is run once: what it makes outside of its functions must also serve a build on shapes alone, and one after it.
+        with torch.device("cpu"):
+            build = user_models.load_user_model(case.model, case.given)
+        torch.manual_seed(seed)  # the first build finds what a later one finds
         module = build(case.config)
         user_code.search_all()
     else:
