@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, median, stdev
 
 from modbench.harness.core.labels import Label
-from modbench.harness.core.units import about, percent
+from modbench.harness.core.units import about, human, percent
 from modbench.harness.domain.evidence import Evidence, doubt
 from modbench.harness.domain.notes import CountNotes, TimeNotes
 from modbench.harness.registry import catalogue
@@ -181,20 +181,30 @@ def log_median(samples: Columns, column: str) -> float:
     return math.log(median(samples[column]))
 
 
-def column_of(launches: Sequence[tuple[Columns, Columns]], *, one_thread: bool) -> str | None:
-    """The time by which launches are held against one another: `wall_s`, or `cpu_s`, which waiting does not touch.
+def column_of(launches: Sequence[tuple[Columns, Columns]], *, one_thread: bool) -> str:
+    """The time by which launches are held against one another: `wall_s`, or where others held the processors `cpu_s`.
+
+    Several threads have no CPU time that tells, and none decides a verdict on them.
 
     Args:
         launches: the anchor's samples, and what witnesses saw of its blocks.
         one_thread: whether one thread does all the work, so that its CPU time is comparable.
-
-    Returns:
-        None where the machine was busy in one of them and no CPU time tells.
     """
-    if not any(contamination.share_of_blocks(*each) > contamination.MOST for each in launches):
-        return "wall_s"
+    busy = any(
+        contamination.share_of_blocks(_from_outside(samples), blocks) > contamination.MOST
+        for samples, blocks in launches
+    )
     ticked = all(all(samples.get("cpu_s", (0.0,))) for samples, _ in launches)
-    return "cpu_s" if one_thread and ticked else None
+    return "cpu_s" if busy and one_thread and ticked else "wall_s"
+
+
+@remembered
+def _from_outside(samples: Columns) -> Columns:
+    """Samples without the waiting in which another thread of their process may have run: it is no other program's."""
+    if not {"wait_s", "others_s"} <= samples.keys():
+        return samples
+    waited = [max(0.0, wait - own) for wait, own in zip(samples["wait_s"], samples["others_s"], strict=True)]
+    return {**samples, "wait_s": waited}
 
 
 def changed(beside: Sequence[float], without: float) -> Changed | None:
@@ -230,14 +240,15 @@ def process_changed(evidence: Evidence) -> str | None:
         return None
     beside = [(outcome.samples, blocks) for outcome, blocks in zip(evidence.anchors, evidence.blocks, strict=False)]
     column = column_of([*beside, (alone.samples, alone.blocks)], one_thread=evidence.case.place.one_thread)
-    if column is None:
-        return None
-    known = [log_median(samples, column) for samples, _ in beside]
-    found = changed(known, log_median(alone.samples, column))
+    known, without = [log_median(samples, column) for samples, _ in beside], log_median(alone.samples, column)
+    found = changed(known, without)
     if found is None:
         return None
     spread = found.ratio / found.low
+    mine, theirs = (human(math.exp(each), "s") for each in (fmean(known), without))
+    clock = " of CPU time" if column == "cpu_s" else ""
     return (
-        f"{evidence.anchors[0].case} takes {found.ratio:.3g} times as long beside the user's code as "
-        f"in a process without it; as its {found.launches} launches differ, {1 / spread:.3g} to {spread:.3g} times are expected"
+        f"{evidence.anchors[0].case} takes {found.ratio:.3g} times as long beside the user's code as in a process without it "
+        f"({mine}, alone {theirs}{clock}); as its {found.launches} launches differ, {1 / spread:.3g} to {spread:.3g} times are "
+        "expected"
     )

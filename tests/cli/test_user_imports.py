@@ -69,7 +69,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     user_code.expect({})
     sys.path_importer_cache.clear()
     for name in set(sys.modules) - before:
-        if name in {"helper", "flat", "late", "other", "other.mine", "other.helper"} or name.startswith("modbench_user"):
+        if name in {"helper", "flat", "late", "other", "other.mine", "other.helper"} or name.startswith(
+            "modbench_user"
+        ):
             del sys.modules[name]
 
 

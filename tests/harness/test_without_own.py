@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 import pandas as pd
 import pytest
 from planted import ENVIRONMENT, left, planted_suite, stored
+from test_doubts import ANCHOR, evidence, outcome
 from test_faults import run_units
 
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.doubts.times import changed, column_of
+from modbench.harness.domain.evidence import Launch
+from modbench.harness.doubts.times import changed, column_of, process_changed
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import make_plan
 from modbench.reports.page import render
@@ -113,8 +116,27 @@ def test_on_a_busy_machine_cpu_time_tells() -> None:
     busy = quiet | {"wait_s": [0.005] * 2}
     assert column_of([(quiet, {})] * 3, one_thread=True) == "wall_s"
     assert column_of([(quiet, {}), (busy, {})], one_thread=True) == "cpu_s"
-    assert column_of([(quiet, {}), (busy, {})], one_thread=False) is None
-    assert column_of([(busy | {"cpu_s": [0.0, 0.01]}, {})], one_thread=True) is None  # a clock too coarse for it
+    assert column_of([(quiet, {}), (busy, {})], one_thread=False) == "wall_s"  # as verdicts on several threads
+    assert column_of([(busy | {"cpu_s": [0.0, 0.01]}, {})], one_thread=True) == "wall_s"  # a clock too coarse for it
+    assert column_of([(quiet, {}), (busy | {"others_s": [0.005] * 2}, {})], one_thread=True) == "wall_s"
+    assert column_of([(quiet, {}), (busy | {"others_s": [0.001] * 2}, {})], one_thread=True) == "cpu_s"
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_an_anchor_that_waits_for_a_thread_of_the_users_file_is_found(own: bool) -> None:
+    """It wakes outside its own calls, and leaves the anchor's CPU time alone; so does another program, which accuses nobody."""
+    beside = [
+        outcome({"wall_s": [0.01 + wait] * 40, "wait_s": [wait] * 40, "others_s": [wait * own] * 40}, arm=ANCHOR.id)
+        for wait in (0.0023, 0.0024, 0.0025)
+    ]
+    alone = Launch(outcome().samples | {"others_s": [0.0] * 40}, {})
+    said = process_changed.check(replace(evidence([outcome()] * 3), anchors=beside, without_own=alone))
+    if own:
+        assert said is not None
+        assert "takes 1.24 times as long beside the user's code" in said
+        assert "(12.4 ms, alone 10.0 ms)" in said
+    else:
+        assert said is None
 
 
 @pytest.mark.slow
