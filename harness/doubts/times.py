@@ -175,36 +175,31 @@ class Changed:
     launches: int
 
 
-@remembered
-def log_median(samples: Columns, column: str) -> float:
-    """Logarithm of the median time of a launch."""
-    return math.log(median(samples[column]))
+# What a clock of one thread needs besides its own columns.
+WAITS = frozenset({"cpu_s", "wait_s", "others_s", "blocked_s"})
 
 
-def column_of(launches: Sequence[tuple[Columns, Columns]], *, one_thread: bool) -> str:
-    """The time by which launches are held against one another: `wall_s`, or where others held the processors `cpu_s`.
+def log_times(launches: Sequence[Columns], *, one_thread: bool) -> list[float]:
+    """Logarithms of the median time of a call in each launch, without the waiting for processors that other programs had.
 
-    Several threads have no CPU time that tells, and none decides a verdict on them.
+    That is CPU time, and what the thread waited otherwise: asleep, for a lock, or while another thread of its process ran. Where
+    it is not recorded, and where several threads work, it is wall time.
 
     Args:
-        launches: the anchor's samples, and what witnesses saw of its blocks.
-        one_thread: whether one thread does all the work, so that its CPU time is comparable.
+        launches: samples of an arm.
+        one_thread: whether one thread does all the work.
     """
-    busy = any(
-        contamination.share_of_blocks(_from_outside(samples), blocks) > contamination.MOST
-        for samples, blocks in launches
-    )
-    ticked = all(all(samples.get("cpu_s", (0.0,))) for samples, _ in launches)
-    return "cpu_s" if busy and one_thread and ticked else "wall_s"
+    known = one_thread and all(each.keys() >= WAITS and all(each["cpu_s"]) for each in launches)
+    return [math.log(median(_own_s(each) if known else each["wall_s"])) for each in launches]
 
 
 @remembered
-def _from_outside(samples: Columns) -> Columns:
-    """Samples without the waiting in which another thread of their process may have run: it is no other program's."""
-    if not {"wait_s", "others_s"} <= samples.keys():
-        return samples
-    waited = [max(0.0, wait - own) for wait, own in zip(samples["wait_s"], samples["others_s"], strict=True)]
-    return {**samples, "wait_s": waited}
+def _own_s(samples: Columns) -> list[float]:
+    walls = samples["wall_s"]
+    sampled_s = samples.get("sample_s") or [wall * n for wall, n in zip(walls, samples["calls"], strict=True)]
+    waits = zip(samples["blocked_s"], samples["wait_s"], samples["others_s"], strict=True)
+    shares = [(blocked + min(wait, others)) / s for (blocked, wait, others), s in zip(waits, sampled_s, strict=True)]
+    return [cpu + wall * share for cpu, wall, share in zip(samples["cpu_s"], walls, shares, strict=True)]
 
 
 def changed(beside: Sequence[float], without: float) -> Changed | None:
@@ -238,17 +233,15 @@ def process_changed(evidence: Evidence) -> str | None:
     alone = evidence.without_own
     if alone is None:
         return None
-    beside = [(outcome.samples, blocks) for outcome, blocks in zip(evidence.anchors, evidence.blocks, strict=False)]
-    column = column_of([*beside, (alone.samples, alone.blocks)], one_thread=evidence.case.place.one_thread)
-    known, without = [log_median(samples, column) for samples, _ in beside], log_median(alone.samples, column)
+    launches = [*(outcome.samples for outcome in evidence.anchors), alone.samples]
+    *known, without = log_times(launches, one_thread=evidence.case.place.one_thread)
     found = changed(known, without)
     if found is None:
         return None
     spread = found.ratio / found.low
     mine, theirs = (human(math.exp(each), "s") for each in (fmean(known), without))
-    clock = " of CPU time" if column == "cpu_s" else ""
     return (
         f"{evidence.anchors[0].case} takes {found.ratio:.3g} times as long beside the user's code as in a process without it "
-        f"({mine}, alone {theirs}{clock}); as its {found.launches} launches differ, {1 / spread:.3g} to {spread:.3g} times are "
+        f"({mine}, alone {theirs}); as its {found.launches} launches differ, {1 / spread:.3g} to {spread:.3g} times are "
         "expected"
     )
