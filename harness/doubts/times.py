@@ -175,7 +175,7 @@ class Changed:
     launches: int
 
 
-# What a clock of one thread needs besides its own columns.
+# Columns that tell what a thread waited for.
 WAITS = frozenset({"cpu_s", "wait_s", "others_s", "blocked_s"})
 
 
@@ -195,11 +195,26 @@ def log_times(launches: Sequence[Columns], *, one_thread: bool) -> list[float]:
 
 @remembered
 def _own_s(samples: Columns) -> list[float]:
-    walls = samples["wall_s"]
-    sampled_s = samples.get("sample_s") or [wall * n for wall, n in zip(walls, samples["calls"], strict=True)]
-    waits = zip(samples["blocked_s"], samples["wait_s"], samples["others_s"], strict=True)
-    shares = [(blocked + min(wait, others)) / s for (blocked, wait, others), s in zip(waits, sampled_s, strict=True)]
-    return [cpu + wall * share for cpu, wall, share in zip(samples["cpu_s"], walls, shares, strict=True)]
+    waits = zip(samples["blocked_s"], samples["wait_s"], samples["others_s"], _watched_s(samples), strict=True)
+    shares = [(blocked + min(wait, others)) / watched for blocked, wait, others, watched in waits]
+    calls = zip(samples["cpu_s"], samples["wall_s"], shares, strict=True)
+    return [cpu + wall * share for cpu, wall, share in calls]
+
+
+def _watched_s(samples: Columns) -> Sequence[float]:
+    """Seconds of each sample in which witnesses watched: of a part of a call, or a step of many, more than it took."""
+    return samples.get("sample_s") or [
+        wall * calls for wall, calls in zip(samples["wall_s"], samples["calls"], strict=True)
+    ]
+
+
+def _others_share(samples: Columns) -> float:
+    """CPU time of other threads of the process while an arm was timed, over the arm's own; 0 where it is not recorded."""
+    if not samples.keys() >= WAITS:
+        return 0.0
+    times = zip(samples["cpu_s"], samples["wall_s"], _watched_s(samples), strict=True)
+    own_s = sum(cpu / wall * watched for cpu, wall, watched in times)
+    return sum(samples["others_s"]) / own_s if own_s else 0.0
 
 
 def changed(beside: Sequence[float], without: float) -> Changed | None:
@@ -234,12 +249,20 @@ def process_changed(evidence: Evidence) -> str | None:
     if alone is None:
         return None
     launches = [*(outcome.samples for outcome in evidence.anchors), alone.samples]
-    *known, without = log_times(launches, one_thread=evidence.case.place.one_thread)
+    one_thread = evidence.case.place.one_thread
+    *known, without = log_times(launches, one_thread=one_thread)
+    mine, theirs = (human(math.exp(each), "s") for each in (fmean(known), without))
     found = changed(known, without)
     if found is None:
-        return None
+        *shares, here = map(_others_share, launches)
+        share = median(shares)
+        if not one_thread or share - here <= LEAST_CHANGE:
+            return None
+        return (
+            f"while {evidence.anchors[0].case} computes beside the user's code, other threads of its process run for "
+            f"{about(share)} of the time, and for {about(here)} without it ({mine}, alone {theirs})"
+        )
     spread = found.ratio / found.low
-    mine, theirs = (human(math.exp(each), "s") for each in (fmean(known), without))
     return (
         f"{evidence.anchors[0].case} takes {found.ratio:.3g} times as long beside the user's code as in a process without it "
         f"({mine}, alone {theirs}); as its {found.launches} launches differ, {1 / spread:.3g} to {spread:.3g} times are "

@@ -145,6 +145,20 @@ def test_an_anchor_that_waits_beside_the_users_code_is_found(why: str) -> None:
         assert "(12.4 ms, alone 10.0 ms)" in said
 
 
+@pytest.mark.parametrize(("others_s", "found"), [(0.004, True), (0.0003, False)])
+def test_threads_that_run_while_the_anchor_computes_are_found_on_a_busy_machine(others_s: float, found: bool) -> None:
+    """Where launches differ too much for a ratio; a few per cent are Python's own."""
+    nothing = {"others_s": [0.0] * 40, "blocked_s": [0.0] * 40}
+    beside = [
+        outcome(nothing | {"wall_s": [wall] * 40, "cpu_s": [wall] * 40, "others_s": [others_s] * 40}, arm=ANCHOR.id)
+        for wall in (0.01, 0.02, 0.03)
+    ]
+    alone = Launch(outcome(nothing).samples, {})
+    said = process_changed.check(replace(evidence([outcome()] * 3), anchors=beside, without_own=alone))
+    assert ("other threads of its process run for 20 % of the time, and for 0 % without" in str(said)) is found
+    assert (said is not None) is found
+
+
 @pytest.mark.slow
 def test_launches_that_differ_by_chance_are_accused_in_one_of_a_hundred_at_most() -> None:
     n, rng, draws = 4, random.Random(4), 4000
