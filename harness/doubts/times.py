@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, median, stdev
 
 from modbench.harness.core.labels import Label
-from modbench.harness.core.units import about, percent
+from modbench.harness.core.units import about, human, percent
 from modbench.harness.domain.evidence import Evidence, doubt
 from modbench.harness.domain.notes import CountNotes, TimeNotes
 from modbench.harness.registry import catalogue
@@ -175,26 +175,46 @@ class Changed:
     launches: int
 
 
-@remembered
-def log_median(samples: Columns, column: str) -> float:
-    """Logarithm of the median time of a launch."""
-    return math.log(median(samples[column]))
+# Columns that tell what a thread waited for.
+WAITS = frozenset({"cpu_s", "wait_s", "others_s", "blocked_s"})
 
 
-def column_of(launches: Sequence[tuple[Columns, Columns]], *, one_thread: bool) -> str | None:
-    """The time by which launches are held against one another: `wall_s`, or `cpu_s`, which waiting does not touch.
+def log_times(launches: Sequence[Columns], *, one_thread: bool) -> list[float]:
+    """Logarithms of the median time of a call in each launch, without the waiting for processors that other programs had.
+
+    That is CPU time, and what the thread waited otherwise: asleep, for a lock, or while another thread of its process ran. Where
+    it is not recorded, and where several threads work, it is wall time.
 
     Args:
-        launches: the anchor's samples, and what witnesses saw of its blocks.
-        one_thread: whether one thread does all the work, so that its CPU time is comparable.
-
-    Returns:
-        None where the machine was busy in one of them and no CPU time tells.
+        launches: samples of an arm.
+        one_thread: whether one thread does all the work.
     """
-    if not any(contamination.share_of_blocks(*each) > contamination.MOST for each in launches):
-        return "wall_s"
-    ticked = all(all(samples.get("cpu_s", (0.0,))) for samples, _ in launches)
-    return "cpu_s" if one_thread and ticked else None
+    known = one_thread and all(each.keys() >= WAITS and all(each["cpu_s"]) for each in launches)
+    return [math.log(median(_own_s(each) if known else each["wall_s"])) for each in launches]
+
+
+@remembered
+def _own_s(samples: Columns) -> list[float]:
+    waits = zip(samples["blocked_s"], samples["wait_s"], samples["others_s"], _watched_s(samples), strict=True)
+    shares = [(blocked + min(wait, others)) / watched for blocked, wait, others, watched in waits]
+    calls = zip(samples["cpu_s"], samples["wall_s"], shares, strict=True)
+    return [cpu + wall * share for cpu, wall, share in calls]
+
+
+def _watched_s(samples: Columns) -> Sequence[float]:
+    """Seconds of each sample in which witnesses watched: of a part of a call, or a step of many, more than it took."""
+    return samples.get("sample_s") or [
+        wall * calls for wall, calls in zip(samples["wall_s"], samples["calls"], strict=True)
+    ]
+
+
+def _others_share(samples: Columns) -> float:
+    """CPU time of other threads of the process while an arm was timed, over the arm's own; 0 where it is not recorded."""
+    if not samples.keys() >= WAITS:
+        return 0.0
+    times = zip(samples["cpu_s"], samples["wall_s"], _watched_s(samples), strict=True)
+    own_s = sum(cpu / wall * watched for cpu, wall, watched in times)
+    return sum(samples["others_s"]) / own_s if own_s else 0.0
 
 
 def changed(beside: Sequence[float], without: float) -> Changed | None:
@@ -228,16 +248,23 @@ def process_changed(evidence: Evidence) -> str | None:
     alone = evidence.without_own
     if alone is None:
         return None
-    beside = [(outcome.samples, blocks) for outcome, blocks in zip(evidence.anchors, evidence.blocks, strict=False)]
-    column = column_of([*beside, (alone.samples, alone.blocks)], one_thread=evidence.case.place.one_thread)
-    if column is None:
-        return None
-    known = [log_median(samples, column) for samples, _ in beside]
-    found = changed(known, log_median(alone.samples, column))
+    launches = [*(outcome.samples for outcome in evidence.anchors), alone.samples]
+    one_thread = evidence.case.place.one_thread
+    *known, without = log_times(launches, one_thread=one_thread)
+    mine, theirs = (human(math.exp(each), "s") for each in (fmean(known), without))
+    found = changed(known, without)
     if found is None:
-        return None
+        *shares, here = map(_others_share, launches)
+        share = median(shares)
+        if not one_thread or share - here <= LEAST_CHANGE:
+            return None
+        return (
+            f"while {evidence.anchors[0].case} computes beside the user's code, other threads of its process run for "
+            f"{about(share)} of the time, and for {about(here)} without it ({mine}, alone {theirs})"
+        )
     spread = found.ratio / found.low
     return (
-        f"{evidence.anchors[0].case} takes {found.ratio:.3g} times as long beside the user's code as "
-        f"in a process without it; as its {found.launches} launches differ, {1 / spread:.3g} to {spread:.3g} times are expected"
+        f"{evidence.anchors[0].case} takes {found.ratio:.3g} times as long beside the user's code as in a process without it "
+        f"({mine}, alone {theirs}); as its {found.launches} launches differ, {1 / spread:.3g} to {spread:.3g} times are "
+        "expected"
     )

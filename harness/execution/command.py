@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from modbench.harness.domain.case import Case
+from modbench.harness.execution import worker
 from modbench.harness.execution.launch.local import variables
 from modbench.harness.execution.log_supervisor import LogSupervisor
 from modbench.harness.execution.worker_environment import worker_environment
@@ -137,8 +138,8 @@ def call_in_process(
     `repr` writes what it is called with; the other arguments are as of `call_on_cases`.
     """
     module, name = call.func.__module__, call.func.__name__
-    code = f"import sys; sys.path[:] = {sys.path!r}; from {module} import {name}; "
-    code += f"{name}(*{call.args!r}, **{call.keywords!r})"
+    code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import make_call; from {module} import {name}; "
+    code += f"make_call({name}, *{call.args!r}, **{call.keywords!r})"
     seen = worker_environment(os.environ) | {"PYTHONSAFEPATH": "1"} | (variables(threads) if threads else {})
     with started([sys.executable, "-c", code], seen, log, supervisor, limit_s) as running:
         running.join(limit_s)
@@ -146,6 +147,16 @@ def call_in_process(
             return None
     said = log.read_text(encoding="utf-8", errors="replace").strip()
     return running.exitcode, said.rpartition("\n")[2] or f"exit code {running.exitcode}"
+
+
+def make_call(function: Callable[..., None], *given: object, **values: object) -> NoReturn:
+    """Make a call of `call_in_process`, and end its process."""
+
+    def call() -> int:
+        function(*given, **values)
+        return 0
+
+    worker.ending(call)
 
 
 def answers(folder: Path) -> list[Any]:

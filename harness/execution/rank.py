@@ -9,13 +9,14 @@ import os
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 from modbench.harness.execution import worker
 from modbench.harness.execution.unit import planned
-from modbench.harness.process import exit_codes, graceful_stop, parent_death, torchrun
+from modbench.harness.process import graceful_stop, parent_death, torchrun
 from modbench.harness.results.run_folder import RunFolder
 
 
@@ -32,28 +33,24 @@ def _end_when_told() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Run a unit of a run folder as one of its ranks."""
-    code = 1
-    try:
-        parent_death.end_with_parent()
-        heed_torchrun()
-        graceful_stop.listen()
-        path, name = arguments
-        folder, ranks = RunFolder(Path(path)), torchrun.from_environment()
-        unit = planned(folder.path, name)
-        from modbench.harness.training.parallel import together
+def main(arguments: Sequence[str]) -> NoReturn:
+    """Run a unit of a run folder as one of its ranks, and end this process."""
+    worker.ending(partial(_run, *arguments))
 
-        with together(ranks, unit.comparison.place.device):
-            record = worker.run_unit(unit, folder, ranks)
-            if any(outcome.status == "failed" for outcome in record.outcomes):
-                worker.end(1)  # the others may wait for this rank
-        code = 0
-    except BaseException as error:  # noqa: BLE001  # the process ends with it; its traceback goes to the log
-        traceback.print_exc()
-        code = exit_codes.code_of_unit(error)
-    finally:
-        worker.end(code)
+
+def _run(path: str, name: str) -> int:
+    parent_death.end_with_parent()
+    heed_torchrun()
+    graceful_stop.listen()
+    folder, ranks = RunFolder(Path(path)), torchrun.from_environment()
+    unit = planned(folder.path, name)
+    from modbench.harness.training.parallel import together
+
+    with together(ranks, unit.comparison.place.device):
+        record = worker.run_unit(unit, folder, ranks)
+        if any(outcome.status == "failed" for outcome in record.outcomes):
+            worker.end(1)  # the others may wait for this rank
+    return 0
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ import os
 import socket
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from modbench.harness.core.files import new_text, now
 from modbench.harness.domain.case import Place, UnitOfWork
@@ -78,8 +78,8 @@ def redirect(file: int) -> None:
         os.dup2(file, stream)
 
 
-def work(unit_json: str, run_folder: str, token: str, held: Ties) -> None:
-    """Run one unit and end the process, even if a model left threads running that would keep it alive.
+def work(unit_json: str, run_folder: str, token: str, held: Ties) -> NoReturn:
+    """Run one unit and end the process.
 
     Args:
         unit_json: the unit.
@@ -87,25 +87,32 @@ def work(unit_json: str, run_folder: str, token: str, held: Ties) -> None:
         token: of the run; run.json of a large one takes long to read.
         held: how it must end.
     """
+    ending(partial(_work, unit_json, run_folder, token, held))
+
+
+def _work(unit_json: str, run_folder: str, token: str, held: Ties) -> int:
+    graceful_stop.listen()
+    held.tie()
+    unit, folder = UnitOfWork.model_validate_json(unit_json), RunFolder(Path(run_folder), known_token=token)
+    if folder.record(unit).exists():
+        # A fork server was killed after it started the unit and before it said so: that process wrote the record.
+        return 0
+    if held.out is None:
+        with graceful_stop.writing():
+            log = new_text(folder.log(unit))
+        with log:
+            redirect(log.fileno())
+    if unit.ranks > 1:
+        return ranks.start(unit, folder)
+    run_unit(unit, folder)
+    return 0
+
+
+def ending(call: Callable[[], int]) -> NoReturn:
+    """Make a call and end this process by the code that it returns, or that of what it raised, which is printed."""
     code = 1
     try:
-        graceful_stop.listen()
-        held.tie()
-        unit, folder = UnitOfWork.model_validate_json(unit_json), RunFolder(Path(run_folder), known_token=token)
-        if folder.record(unit).exists():
-            # A fork server was killed after it started the unit and before it said so: that process wrote the record.
-            code = 0
-            return
-        if held.out is None:
-            with graceful_stop.writing():
-                log = new_text(folder.log(unit))
-            with log:
-                redirect(log.fileno())
-        if unit.ranks > 1:
-            code = ranks.start(unit, folder)
-        else:
-            run_unit(unit, folder)
-            code = 0
+        code = call()
     except BaseException as error:  # noqa: BLE001  # the process ends with it; its traceback goes to the log
         traceback.print_exc()
         code = exit_codes.code_of_unit(error)
@@ -113,8 +120,8 @@ def work(unit_json: str, run_folder: str, token: str, held: Ties) -> None:
         end(code)
 
 
-def end(code: int) -> None:
-    """End this process, whatever threads a model left; with a negative code, of that signal."""
+def end(code: int) -> NoReturn:
+    """End this process, whatever threads a model left running; with a negative code, of that signal."""
     try:
         # Semaphores (of the compiler) would otherwise outlive this process, and Python would report a leak.
         with contextlib.suppress(Exception):

@@ -6,6 +6,9 @@ them seem so. And a file that is edited while its run goes on would put two vers
 What a user's model finds when it imports is the same in every process, whatever was imported there before. Its neighbours are
 looked for in its file's folder, then in the current one, which is where the command was started. Two models may each have a
 neighbour of the same name: each gets its own.
+
+A process runs a file once, under whatever names it is loaded: what a file registers for its whole process, such as operators of
+torch, cannot be registered again.
 """
 
 from __future__ import annotations
@@ -44,6 +47,8 @@ Agree = Callable[[str, str], str]
 _HASHES: dict[str, str] = {}
 _RAN: dict[str, str] = {}
 _FOLDERS: set[Path] = set()
+# Modules of the user's files that this process ran, by path and SHA-256.
+_MODULES: dict[tuple[Path, str], ModuleType] = {}
 _agree: list[Agree] = []
 _beside: list[bool] = []
 _get_code = SourceFileLoader.get_code
@@ -175,7 +180,26 @@ class FinderOfOwn(FileFinder):
 
 
 class FromSource(SourceFileLoader):
-    """Compiles a module's file each time, and refuses one that changed."""
+    """Compiles a module's file each time, refuses one that changed, and runs it once."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the file; where this process ran it as it is now, the module of it takes the place of this one.
+
+        Raises:
+            UsageError: as for its code.
+        """
+        file = Path(self.path).resolve()
+        version = (file, hashlib.sha256(self.get_data(self.path)).hexdigest())
+        known = _MODULES.setdefault(version, module)
+        if known is not module:
+            self.get_code(module.__name__)  # refuses it, or notes that it is used
+            sys.modules[module.__name__] = known
+            return
+        try:
+            super().exec_module(module)
+        except BaseException:  # half of it ran
+            del _MODULES[version]
+            raise
 
     def get_code(self, fullname: str) -> CodeType:
         """Compile the file.
@@ -212,7 +236,7 @@ def module_from_file(path: Path, name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     loader.exec_module(module)
-    return module
+    return sys.modules[spec.name]
 
 
 # Folders that were put on the path, and modules that gave way to others of the same name, by the folder they came from.

@@ -55,7 +55,7 @@ def load(router: str) -> type[Any]:
 
 @functools.lru_cache(maxsize=16)
 def _class(router: str, _from: Path) -> object:
-    """The class, the same for every block: importing a file again would make another one."""
+    """The class; its folder is searched for once, not for every block."""
     return user_models.load_user_model(router)
 
 

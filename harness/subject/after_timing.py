@@ -1,4 +1,4 @@
-"""The check of a language model that was timed, in the same process, with calls exactly as they were timed."""
+"""The check of a model that was timed, in the same process, with calls exactly as they were timed."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def why_unseen(*, compiled: bool, timer: str = "") -> str | None:
 
 @dataclass(frozen=True)
 class TimedModel:
-    """A language model that was timed, with all that is known of it.
+    """A model that was timed, with all that is known of it.
 
     Attributes:
         module: the model; in training its weights change.
         call: the call that was timed, a function of a batch.
-        batches: the tensors that it was timed on, integers [B, T].
+        batches: the tensors that it was timed on: of a language model integers [B, T].
         vocab_size: fresh tokens are below it.
         dtype: the number format that it should compute in; None: no case says so.
         trained_on: batches on which training mode is compared with evaluation mode; empty unless the call was a training step.
@@ -114,11 +114,17 @@ class TimedModel:
         )
 
     @classmethod
-    def in_memory(cls, model: nn.Module, tokens_BT: Tensor) -> TimedModel:
-        """A module in evaluation mode in the user's own process, and the tensor that it was timed on."""
-        return cls(
-            model, torch.no_grad()(model.__call__), [tokens_BT], int(tokens_BT.max()) + 1, run_guard=_or_reason_in_short
-        )
+    def in_memory(cls, call: Callable[[Tensor], object], timed: Tensor, language_model: nn.Module | None) -> TimedModel:
+        """A model that the user holds in memory.
+
+        Args:
+            call: the call that was timed, a function of a tensor of its inputs.
+            timed: the tensor that it was timed on.
+            language_model: the module, in evaluation mode, whose only input is tokens; None: it is none.
+        """
+        largest = 0 if timed.is_floating_point() else int(timed.max())
+        checked, module = language_model is None, language_model or nn.Module()
+        return cls(module, call, [timed], largest + 1, claims_checked=checked, run_guard=_or_reason_in_short)
 
 
 @dataclass(frozen=True)
@@ -148,20 +154,20 @@ class Findings:
             "unchecked": "; ".join(f"{what}: {reason}" for what, reason in self.unchecked.items()) or None,
         }
 
-    def labels(self) -> dict[Label, str]:
+    def labels(self) -> dict[str, str]:
         """As labels of a row, for a model that is no case of a run."""
         found = {
             Label.REUSES_OUTPUT: self.reused,
             Label.MASKS_COMPUTE: self.masked,
             Label.UNCHECKED: "; ".join(dict.fromkeys(self.unchecked.values())),
         }
-        return {label: said for label, said in found.items() if said}
+        return {str(label): said for label, said in found.items() if said}
 
 
 def check(timed: TimedModel) -> Findings:
     """Check by further calls that a model that was timed computes every call, and what its case or module claims.
 
-    Both ways to time a language model end here: `run`, whose case says how to build the model anew, and `mb.compare`. The pytest
+    Both ways to time a model on inputs end here: `run`, whose case says how to build the model anew, and `mb.compare`. The pytest
     plug-in times callables without inputs, so there is nothing to call them on again; `convert` times nothing.
     """
     precision = Precision(timed.dtype) if timed.dtype else None

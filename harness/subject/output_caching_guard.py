@@ -100,13 +100,13 @@ def kept(flops: Flops, timed: Sequence[Tensor], vocab_size: int, rebuilt: Callab
     Args:
         flops: counts a call exactly as it was timed; in training from the same state each time.
         timed: the tensors that were timed.
-        vocab_size: fresh tokens are below it.
+        vocab_size: fresh tokens are below it; fresh numbers are drawn from the timed ones.
         rebuilt: makes the counter of a model that has seen nothing, with the same weights; None in training, where what the
             model learnt from the timed batches may make them cheaper, but not by half.
     """
     seen = timed[:MANY]
-    moved = [tokens_BT.clone() for tokens_BT in seen]  # kept, so that no two have one address
-    fresh = [torch.randint_like(timed[0], vocab_size) for _ in seen]
+    moved = _moved(seen)
+    fresh = [_fresh(timed[0], vocab_size) for _ in seen]
     found: list[list[int]] = [[], [], []]
     seen_flops, moved_flops, fresh_flops = found
 
@@ -122,10 +122,11 @@ def kept(flops: Flops, timed: Sequence[Tensor], vocab_size: int, rebuilt: Callab
     look(range(min(FEW, len(seen)), len(seen)))
     if sum(seen_flops) < KEPT_SHARE * sum(moved_flops):
         return f"calls on tensors that were timed ran {_mean(seen_flops)} FLOPs, on copies of them {_mean(moved_flops)}"
+    enough = math.comb(len(seen) + MOST_FRESH, len(seen)) >= RARE  # with fewer no number of fresh ones tells
     while (cheaper := _cheaper(*found[::2], trains=rebuilt is None)) and not _shown(*found[::2]):
-        if len(fresh_flops) >= MOST_FRESH:
+        if not enough or len(fresh_flops) >= MOST_FRESH:
             break
-        fresh_flops.append(flops(torch.randint_like(timed[0], vocab_size)))
+        fresh_flops.append(flops(_fresh(timed[0], vocab_size)))
     if cheaper and _shown(*found[::2]):
         return (
             f"a call on tokens that were timed ran {_mean(seen_flops)} FLOPs, one on fresh tokens {_mean(fresh_flops)}"
@@ -133,13 +134,28 @@ def kept(flops: Flops, timed: Sequence[Tensor], vocab_size: int, rebuilt: Callab
     if rebuilt is None:
         return None
     anew = rebuilt()
-    anew(torch.randint_like(timed[0], vocab_size))  # makes its tables
+    anew(_fresh(timed[0], vocab_size))  # makes its tables
     anew_flops = [anew(each.clone()) for each in seen]
     if sum(seen_flops) < KEPT_SHARE * sum(anew_flops):
         return (
             f"calls on tokens that were timed ran {_mean(seen_flops)} FLOPs, by the model as built {_mean(anew_flops)}"
         )
     return None
+
+
+def _moved(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Copies at addresses at which the model was given nothing: where an earlier tensor lay, another may lie by now."""
+    first = tensors[0]
+    room = torch.empty((len(tensors) + 1, first.numel()), dtype=first.dtype, device=first.device)
+    return [part.view(first.shape).copy_(each.detach()) for part, each in zip(room[1:], tensors, strict=True)]
+
+
+def _fresh(timed: Tensor, vocab_size: int) -> Tensor:
+    """A tensor of the same kind: tokens, or numbers drawn from its own."""
+    if not timed.is_floating_point():
+        return torch.randint_like(timed, vocab_size)
+    drawn = torch.randint(timed.numel(), timed.shape, device=timed.device)
+    return timed.detach().flatten()[drawn]
 
 
 def _cheaper(seen: Sequence[int], fresh: Sequence[int], *, trains: bool) -> bool:

@@ -10,7 +10,7 @@ import contextlib
 import math
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from modbench.harness.core.errors import UsageError, shown, unknown
@@ -62,6 +62,8 @@ class Launch:
         unsteady: name to a sentence, for callables that still drifted after a second warm-up, or for which there was no time.
         first_call_s: name to the seconds of its first call.
         clock_changed: what the clock that timed the calls did, in one sentence; None: it ran as fast as the kernel's.
+        order: names in the order in which they were built, as far as this process did so, and first called.
+        findings: name to label to sentence: what checks of the timed calls found; empty: nothing, or none was made.
     """
 
     baseline: str
@@ -72,6 +74,16 @@ class Launch:
     unsteady: Mapping[str, str] = field(default_factory=dict)
     first_call_s: Mapping[str, float] = field(default_factory=dict)
     clock_changed: str | None = None
+    order: tuple[str, ...] = ()
+    findings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+def build_order(names: Collection[str], seed: int) -> tuple[str, ...]:
+    """The order in which a process builds what it times, drawn from its seed.
+
+    What is built first lies elsewhere in memory: in one order for all processes equal code differed in a fifth of comparisons.
+    """
+    return tuple(random.Random(f"build {seed}").sample(sorted(names), len(names)))  # noqa: S311  # no secret
 
 
 def time_callables(
@@ -96,7 +108,7 @@ def time_callables(
             is not repeated. Waiting for a processor does not count, up to 5 times as long. With `rounds` nothing ends them.
         twin: time the baseline once more under another name, as a check of this machine (A/A).
         clock: what to read; None: this machine's clocks, while witnesses watch what else happens.
-        seed: draws the orders.
+        seed: draws the orders, also that of the first calls.
         tidy: called after every sample, untimed; raises `LeftBehind` if the callable left something that would affect the others.
 
     Raises:
@@ -104,7 +116,7 @@ def time_callables(
     """
     base = _checked(calls, baseline, rounds, seconds)
     again = f"{base} (again)" if twin else None
-    named = dict(calls) | ({again: calls[base]} if again else {})
+    named = {name: calls[name] for name in build_order(calls, seed)} | ({again: calls[base]} if again else {})
     budget = None if rounds else (SECONDS_EACH * len(named) if seconds is None else seconds)
     with _watched(clock) as (read, of_samples, of_blocks):
         session = _Session(
@@ -123,7 +135,10 @@ def time_callables(
         found = session.measure(Effort(rounds or MOST_ROUNDS, WARM_UP_CALLS, WARM_UP_S))
         apart = span.apart() if clock is None else None
     one_thread = not read.on_device and working_threads() == 1
-    return Launch(base, found.samples, found.blocks, again, one_thread, found.unsteady, found.first_call_s, apart)
+    samples = {name: found.samples[name] for name in (*calls, *([again] if again else []))}
+    return Launch(
+        base, samples, found.blocks, again, one_thread, found.unsteady, found.first_call_s, apart, tuple(named)
+    )
 
 
 class _Session(Session):

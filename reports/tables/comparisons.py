@@ -244,14 +244,25 @@ def _exact(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[s
     if not suite.claims:
         reasons.append(SMOKE)
     judged = suite.claims and tables.made_in(metric).judged
+    word = verdicts.exact_verdict(ratio, suite.margin) if judged else None
+    if word in _uncertain(tables, case, baseline, metric):
+        word = "inconclusive"
+        reasons.append("a lower bound: with all FLOPs counted it may be another verdict")
     return {
         "ratio": ratio,
         "difference": mine - theirs,
         **promise,
-        "verdict": verdicts.exact_verdict(ratio, suite.margin) if judged else None,
+        "verdict": word,
         "status": "ok",
         "reason": joined_reasons(reasons),
     }
+
+
+def _uncertain(tables: Tables, case: Case, baseline: Case, metric: Metric) -> set[str]:
+    """Return the verdicts on FLOPs that would not stand if all were counted: more of the case's, or of the baseline's."""
+    sides = zip((case, baseline), ("better", "worse"), strict=True)
+    unsure = {word for side, word in sides if metric.unit == "FLOP" and tables.counted(side).uncounted}
+    return unsure | {"equivalent"} if unsure else unsure
 
 
 def _forecast(tables: Tables, case: Case, metric: Metric) -> MemoryNotes | FitNotes:

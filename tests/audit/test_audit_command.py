@@ -171,7 +171,7 @@ def test_how_the_process_of_an_audit_ends_is_told(
 
 
 MINE = """
-import os, time
+import os, threading, time
 from torch import nn
 class Model(nn.Module):
     def __init__(self, config, end):
@@ -184,7 +184,27 @@ def dies(config):
     return Model(config, lambda: os._exit(3))
 def hangs(config):
     return Model(config, lambda: time.sleep(1e6))
+def leaves_a_thread(config):
+    threading.Thread(target=threading.Event().wait).start()
+    return Model(config, lambda: None)
 """
+
+
+@pytest.mark.slow
+def test_a_thread_that_a_model_left_does_not_hold_the_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process ends by itself when the card is written: the thread would hold it up to the limit."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(MINE, encoding="utf-8")
+    ends, call = [], command.call_on_cases
+
+    def called(*given: Any, **values: Any) -> str | None:
+        ends.append(call(*given, **values))
+        return ends[-1]
+
+    monkeypatch.setattr(command, "call_on_cases", called)
+    (found,) = audits.audits([case("mine.py:leaves_a_thread")], None, ("causal",), limit_s=100.0)
+    assert list(found.findings) == ["causal"]
+    assert ends == ["exit code 0"]
 
 
 @pytest.mark.proof

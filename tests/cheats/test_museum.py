@@ -23,6 +23,7 @@ from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan
 from modbench.harness.process import clocks
+from modbench.harness.registry import user_code
 from modbench.harness.results import run_folder
 from modbench.harness.subject import shared_state
 from modbench.harness.timing import interleave
@@ -88,6 +89,7 @@ def measured(file: str, dtype: str, out: Path, monkeypatch: pytest.MonkeyPatch, 
     folder = run_folder.create(str(out / "run"), "museum")
     folder.write_run(plan, ENVIRONMENT, [], files.now())
     for unit in plan.units:
+        user_code._MODULES.clear()  # each has a process of its own
         torch.manual_seed(0)
         record = worker.make_record(unit)
         folder.write_record(record)

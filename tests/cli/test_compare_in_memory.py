@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
+import pickle
 import random
 import re
 import signal
@@ -26,7 +28,7 @@ import modbench as mb
 from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.core.labels import Label
 from modbench.harness.process import clocks
-from modbench.harness.timing import in_process_verdicts
+from modbench.harness.timing import callables, in_process_verdicts
 from modbench.harness.timing.callables import Launch
 from modbench.harness.timing.interleave import Clock
 from modbench.harness.timing.threads import at_threads
@@ -681,24 +683,32 @@ def test_work_that_no_counter_sees_makes_flops_a_lower_bound() -> None:
 TOKENS = torch.arange(32).reshape(2, 16)
 
 
+NUMBERS = torch.arange(32.0).reshape(2, 16)
+
+
 class Language(nn.Module):
-    """A language model that keeps, or masks, what it should compute."""
+    """A model that keeps, or masks, what it should compute: of tokens, or of numbers."""
 
     def __init__(self, how: str) -> None:
         super().__init__()
         self.how, self.kept = how, dict[Any, Tensor]()
         self.embed, self.head = nn.Embedding(64, 16), nn.Linear(16, 64)
+        self.more = nn.Linear(64, 64)
         if how == "masks":
             self.head.capacity, self.head.executed_tokens = 0.25, 8  # type: ignore[assignment]  # a setting, no part
 
     def forward(self, x_BT: Tensor) -> Tensor:
-        key = {"by address": x_BT.data_ptr(), "by value": tuple(x_BT.flatten().tolist())}.get(self.how)
+        address, value = x_BT.data_ptr(), float(x_BT.double().sum())
+        key = {"by address": address, "half by address": address, "by value": value}.get(self.how)
         if key is None:
-            made: Tensor = self.head(self.embed(x_BT))
-            return made
+            return self.part(x_BT)
         if key not in self.kept:
-            self.kept[key] = self.head(self.embed(x_BT))
-        return self.kept[key]
+            self.kept[key] = self.part(x_BT)
+        return self.more(self.kept[key]) if self.how == "half by address" else self.kept[key]
+
+    def part(self, x_BT: Tensor) -> Tensor:
+        made: Tensor = self.head(x_BT if x_BT.is_floating_point() else self.embed(x_BT))
+        return made
 
 
 @pytest.mark.parametrize(
@@ -706,15 +716,75 @@ class Language(nn.Module):
     [
         ("by address", Label.REUSES_OUTPUT, "ran 0 FLOPs"),
         ("by value", Label.REUSES_OUTPUT, "ran 0 FLOPs"),
+        ("half by address", Label.REUSES_OUTPUT, "on copies of them"),
         ("masks", Label.MASKS_COMPUTE, "8 of 32 tokens"),
         ("", None, ""),
     ],
 )
-def test_language_models_in_memory_meet_the_guards_of_a_run(how: str, label: str | None, why: str) -> None:
-    found = mb.compare({"a": Language(""), "b": Language(how)}, TOKENS, rounds=2, clock=Ticks())
-    assert set(found["b"].labels) - {"one process", label} == set()
-    assert (label is None) or (label in found["b"].labels and why in (found["b"].reason or ""))
-    assert not found["a"].labels
+@pytest.mark.parametrize("of", ["tokens", "numbers", "a callable"])
+def test_models_in_memory_meet_the_guards_of_a_run(how: str, label: str | None, why: str, of: str) -> None:
+    """What keeps its outputs is labelled, and neither it nor what is compared with it has a verdict."""
+    if how == "masks" and of != "tokens":
+        return  # tokens that are skipped are counted of language models
+    inputs = TOKENS if of == "tokens" else NUMBERS
+    for baseline in ("a", "b"):
+        model = Language(how)
+        timed = model.forward if of == "a callable" else model
+        found = mb.compare({"a": Language(""), "b": timed}, inputs, baseline=baseline, rounds=6, clock=Ticks())
+        assert set(found["b"].labels) - {"one process", label} == set()
+        assert (label is None) or (label in found["b"].labels and why in (found["b"].reason or ""))
+        assert set(found["a"].labels) <= {"one process"}
+        other = found["b" if baseline == "a" else "a"]
+        assert (other.verdict == "inconclusive") is (label == Label.REUSES_OUTPUT)
+
+
+def test_models_are_built_and_first_called_in_an_order_that_each_process_draws() -> None:
+    """Where a module lies in memory moves its time: in one order for all processes, equal code differs."""
+    orders = {callables.build_order(("b", "a", "c"), seed) for seed in range(40)}
+    assert orders == set(itertools.permutations("abc"))
+    assert {callables.build_order(("a", "b"), seed) for seed in range(3)} == {("a", "b"), ("b", "a")}
+    assert callables.build_order(("c", "b", "a"), 7) == callables.build_order(("a", "b", "c"), 7)
+    built, called = list[str](), list[str]()
+
+    class Says(nn.Linear):
+        def __init__(self, name: str) -> None:
+            super().__init__(8, 8)
+            self.name = name
+
+        def __deepcopy__(self, _memo: object) -> Says:
+            built.append(self.name)
+            return Says(self.name)
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return _unpickled, (self.name,)
+
+        def forward(self, x: Tensor) -> Tensor:
+            called.append(self.name)
+            return super().forward(x)
+
+    job = Job({name: Says(name) for name in "abc"}, Inputs.of(X), "train_step", "a", rounds=2, twin=True)
+    for number in range(4):
+        built.clear()
+        called.clear()
+        own = job.for_process(number)
+        launch = own.measure(Ticks())
+        order = callables.build_order(("a", "b", "c"), number)
+        assert launch.order == (*order, "a (again)")
+        assert tuple(built) == order == tuple(dict.fromkeys(called))
+        UNPICKLED.clear()
+        pickle.loads(pickle.dumps(own))  # noqa: S301  # our own
+        assert tuple(UNPICKLED) == order
+    found = mb.compare(dict(job.models), X, rounds=2, clock=Ticks(), twin=True)
+    assert [row.name for row in found.rows] == ["a", "b", "c", "a (again)"]
+    assert json.loads(found._json())["launches"][0]["order"] == [*callables.build_order("abc", 0), "a (again)"]
+
+
+UNPICKLED: list[str] = []
+
+
+def _unpickled(name: str) -> str:
+    UNPICKLED.append(name)
+    return name
 
 
 def test_where_the_clock_runs_apart_from_the_kernels_nothing_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,6 +55,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "path_hooks", list(sys.path_hooks))
     monkeypatch.setattr(user_code, "_FOLDERS", set())
+    monkeypatch.setattr(user_code, "_MODULES", {})
     monkeypatch.setattr(user_code, "_RAN", {})  # what these tests edit is no file of a later one's run
     yield tmp_path
     user_code.expect({})
@@ -208,6 +209,7 @@ def anew() -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] in {"parts", "package"}]:
         del sys.modules[name]
     user_code._RAN.clear()
+    user_code._MODULES.clear()
 
 
 def run_one(folder: RunFolder, unit: UnitOfWork) -> Record:
@@ -305,6 +307,7 @@ def test_what_an_included_metric_loads_is_held_too_and_one_that_is_not_used_is_n
     folder = api.new_folder(plan, str(here / "run"))
     folder.write_run(plan, {}, ["modbench"], now())
     unit = next(unit for unit in plan.units if unit.made_in == "inspect")
+    anew()
     for name in [name for name in sys.modules if name.startswith("modbench_include.")]:
         del sys.modules[name]
     for cached in (catalogue._metrics, catalogue._usable, catalogue._passes, catalogue._with_sources):

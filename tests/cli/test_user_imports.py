@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import torch
 from planted import planted_suite
 
 from modbench import api
@@ -20,10 +21,15 @@ from modbench.harness.registry.user_models import load_user_model
 from modbench.harness.results import trust
 from modbench.harness.results.run_folder import RunFolder, read
 from modbench.harness.results.sealed_records import read_record
+from modbench.harness.subject.build import build_module
 
+# What it registers for its process cannot be registered again, and each time that it runs leaves a line beside it.
 BUILD = """
-import torch
+import os, re, torch
 from helper import SAYS, WIDTH
+LIBRARY = torch.library.Library(re.sub("[^a-z0-9]", "_", __file__), "DEF")
+with open(__file__ + ".ran", "a") as file:
+    print(os.getpid(), file=file)
 def build(config):
     module = torch.nn.Sequential(torch.nn.Embedding(config.vocab_size, WIDTH), torch.nn.Linear(WIDTH, config.vocab_size))
     module.says = SAYS
@@ -50,6 +56,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(user_code, "_USED", set())
     monkeypatch.setattr(user_code, "_ASIDE", {})
     monkeypatch.setattr(user_code, "_RAN", {})
+    monkeypatch.setattr(user_code, "_MODULES", {})
     (tmp_path / "tiny.toml").write_text(SUITE)
     (tmp_path / "helper.py").write_text("SAYS, WIDTH = 'current', 8\n")
     (tmp_path / "flat.py").write_text(BUILD)
@@ -62,8 +69,15 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     user_code.expect({})
     sys.path_importer_cache.clear()
     for name in set(sys.modules) - before:
-        if name in {"helper", "flat", "late"} or name.startswith("modbench_user"):
+        if name in {"helper", "flat", "late", "other", "other.mine", "other.helper"} or name.startswith(
+            "modbench_user"
+        ):
             del sys.modules[name]
+
+
+def ran(file: Path) -> int:
+    """How often a file ran."""
+    return len(Path(f"{file}.ran").read_text().splitlines())
 
 
 def says(spec: str) -> str:
@@ -87,6 +101,46 @@ def test_a_neighbour_is_imported_once_and_one_that_gave_way_comes_back_as_it_was
     assert sys.modules["helper"] is mine
 
 
+@pytest.mark.parametrize("first", ["other/mine.py:build", "other.mine:build", "imports_it.py:build"])
+def test_a_process_runs_a_file_once_under_whatever_names_it_is_loaded(here: Path, first: str) -> None:
+    (here / "imports_it.py").write_text("from other.mine import build\n")
+    file = here / "other" / "mine.py"
+    file.write_text(BUILD.replace("from helper import", "from other.helper import"))
+    for spec in (first, "other/mine.py:build", "other.mine:build", "imports_it.py:build", str(file) + ":build"):
+        assert says(spec) == "other"
+    assert ran(file) == 1
+    file.write_text(file.read_text().replace("DEF", "FRAGMENT"))
+    assert says("other/mine.py:build") == "other"
+    assert ran(file) == 2, "an edited file is another one"
+
+
+def test_a_file_that_raised_is_run_again(here: Path) -> None:
+    file = here / "flat.py"
+    file.write_text(f"{BUILD}if not os.path.exists('ready'): raise OSError('not yet')\n".replace("LIBRARY", "#"))
+    with pytest.raises(OSError, match="not yet"):
+        says("flat.py:build")
+    (here / "ready").touch()
+    assert says("flat.py:build") == "current"
+    assert ran(file) == 2
+
+
+def test_what_a_file_draws_moves_no_weight_of_a_later_build(here: Path) -> None:
+    """A file runs before the first build alone, and before any on shapes alone; all builds of a seed are equal."""
+    (here / "flat.py").write_text(
+        "import torch\nTABLE = torch.randn(3)\n"
+        "def build(config):\n    made = torch.nn.Linear(2, 2)\n    made.table = TABLE\n    return made\n"
+    )
+    plan = api.make_plan("tiny.toml", Overrides(model=("flat.py:build",), only=True, device="cpu"))
+    (case,) = (each for each in plan.cases if each.is_user_model)
+    with torch.device("meta"):
+        assert build_module(case, 3).weight.is_meta
+    first, second = (cast("Any", build_module(case, 3)) for _ in range(2))
+    assert torch.equal(first.weight, second.weight)
+    assert not first.table.is_meta
+    user_code._MODULES.clear()  # as in another process
+    assert torch.equal(cast("Any", build_module(case, 3)).weight, second.weight)
+
+
 def test_what_a_model_imports_when_it_is_called_is_found_too(here: Path) -> None:
     (here / "sub" / "late.py").write_text("VALUE = 7\n")
     (here / "sub" / "mine.py").write_text(
@@ -108,6 +162,8 @@ def test_every_unit_of_a_run_finds_them_in_forked_processes(here: Path, modbench
         "flat:build",
     }
     assert [outcome for outcome in outcomes if outcome.status == "failed"] == []
+    processes = (here / "sub" / "mine.py.ran").read_text().splitlines()
+    assert len(processes) == len({*processes}) >= 2, "one counts, one times"
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from unittest import mock
 import pytest
 
 from modbench.cli import main
+from modbench.harness.registry import user_code
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -38,6 +39,7 @@ def command_line(*arguments: object, cwd: Path | None = None, columns: int = 120
         signal.signal(number, handler)
     for name in [name for name in sys.modules if name.startswith("modbench_user_")]:
         del sys.modules[name]
+    user_code._MODULES.clear()
     code = ended.value.code
     assert code is None or isinstance(code, int)
     return subprocess.CompletedProcess(command, code or 0, out.getvalue(), err.getvalue())

@@ -12,10 +12,14 @@ import pytest
 from planted import EVERY_ARM, PLANTED, left, planted_suite, stored
 
 from modbench.harness.core.labels import Label
+from modbench.harness.domain.case import Case
+from modbench.harness.domain.notes import CountNotes
 from modbench.harness.flops.closed_form import case_cost
 from modbench.reports.page import render
+from modbench.reports.questions import win_rate
 from modbench.reports.questions.machine import warnings
 from modbench.reports.tables.load import load
+from modbench.reports.tables.outcomes import Tables
 from modbench.reports.terminal import summary
 from modbench.reports.writers.number_format import plain
 
@@ -50,6 +54,29 @@ def test_planted_ratios_come_back(tmp_path: Path) -> None:
     assert (mod.realised_ci_low < mod.realised).all()
     assert (mod.realised < mod.realised_ci_high).all()
     assert mod.attainable.isna().all()  # the planted run holds no peaks by shape
+
+
+def test_flops_that_are_a_lower_bound_decide_only_what_the_rest_could_not_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MoD has fewer FLOPs than dense as far as both were counted, and is marked as the best of its column if both were."""
+    plan = planted_suite("draft", metrics=["flops/forward"], train=None, grid={"seq_len": [128]})
+    folder, whole = left(tmp_path, plan), Tables.counted
+    cases = {case.arm: case.id for case in plan.cases if case.arm in {"dense", "mod[c0.125]"}}
+
+    def found(*lacking: str) -> tuple[str, str | None]:
+        def counted(tables: Tables, case: Case) -> CountNotes:
+            return whole(tables, case).model_copy(update={"uncounted": ("aten.mystery",) * (case.arm in lacking)})
+
+        monkeypatch.setattr(Tables, "counted", counted)
+        loaded = load(folder)
+        (row,) = loaded.between("flops/forward", "mod[c0.125]", "dense")
+        return row.verdict, win_rate.best(loaded, "flops/forward", cases)
+
+    assert found() == ("better", "mod[c0.125]")
+    assert found("mod[c0.125]") == ("inconclusive", None)
+    assert found("dense") == ("better", "mod[c0.125]")
+    assert found("mod[c0.125]", "dense") == ("inconclusive", None)
 
 
 def test_losses_pair_by_seed(tmp_path: Path) -> None:

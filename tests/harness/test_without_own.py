@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 import pandas as pd
 import pytest
 from planted import ENVIRONMENT, left, planted_suite, stored
+from test_doubts import ANCHOR, evidence, outcome
 from test_faults import run_units
 
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.doubts.times import changed, column_of
+from modbench.harness.domain.evidence import Launch
+from modbench.harness.doubts.times import changed, log_times, process_changed
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import make_plan
 from modbench.reports.page import render
@@ -108,13 +111,52 @@ def test_the_anchor_differs_by_more_than_5_percent_and_more_than_launches_do(
     assert (changed([math.log(each) for each in beside], math.log(without)) is not None) is found
 
 
-def test_on_a_busy_machine_cpu_time_tells() -> None:
-    quiet = {"block": [0.0, 1.0], "calls": [1.0] * 2, "wall_s": [0.01] * 2, "cpu_s": [0.01] * 2, "wait_s": [0.0] * 2}
-    busy = quiet | {"wait_s": [0.005] * 2}
-    assert column_of([(quiet, {})] * 3, one_thread=True) == "wall_s"
-    assert column_of([(quiet, {}), (busy, {})], one_thread=True) == "cpu_s"
-    assert column_of([(quiet, {}), (busy, {})], one_thread=False) is None
-    assert column_of([(busy | {"cpu_s": [0.0, 0.01]}, {})], one_thread=True) is None  # a clock too coarse for it
+def test_waiting_counts_unless_another_program_had_the_processor() -> None:
+    call: dict[str, list[float]] = {"calls": [2.0] * 2, "wall_s": [0.010] * 2, "cpu_s": [0.004] * 2}
+    waits = {"blocked_s": [0.006] * 2, "wait_s": [0.006] * 2, "others_s": [0.002] * 2}
+
+    def typical(*launches: dict[str, list[float]], one_thread: bool = True) -> list[float]:
+        return [round(math.exp(each), 9) for each in log_times(launches, one_thread=one_thread)]
+
+    assert typical(call | waits) == [0.008]  # 4 ms, and each 3 ms asleep and 1 ms behind a thread of its own
+    assert typical(call | waits | {"sample_s": [0.1] * 2}) == [0.0048]  # a part of what was watched
+    assert typical(call | waits, one_thread=False) == [0.010]
+    assert typical(call | waits, call) == [0.010] * 2  # not recorded in one of them
+    assert typical(call | waits | {"cpu_s": [0.0, 0.004]}) == [0.010]  # a clock too coarse for it
+
+
+@pytest.mark.parametrize("why", ["a thread of its own", "it sleeps", "another program"])
+def test_an_anchor_that_waits_beside_the_users_code_is_found(why: str) -> None:
+    """For a thread of the file that wakes outside its own calls, or in a function of torch that the file replaced."""
+
+    def columns(wait: float) -> dict[str, list[float]]:
+        own, asleep = wait * (why == "a thread of its own"), wait * (why == "it sleeps")
+        each = {"wall_s": 0.01 + wait, "wait_s": wait - asleep, "others_s": own, "blocked_s": asleep}
+        return {name: [value] * 40 for name, value in each.items()}
+
+    beside = [outcome(columns(wait), arm=ANCHOR.id) for wait in (0.0023, 0.0024, 0.0025)]
+    alone = Launch(outcome(columns(0.0)).samples, {})
+    said = process_changed.check(replace(evidence([outcome()] * 3), anchors=beside, without_own=alone))
+    if why == "another program":
+        assert said is None
+    else:
+        assert said is not None
+        assert "takes 1.24 times as long beside the user's code" in said
+        assert "(12.4 ms, alone 10.0 ms)" in said
+
+
+@pytest.mark.parametrize(("others_s", "found"), [(0.004, True), (0.0003, False)])
+def test_threads_that_run_while_the_anchor_computes_are_found_on_a_busy_machine(others_s: float, found: bool) -> None:
+    """Where launches differ too much for a ratio; a few per cent are Python's own."""
+    nothing = {"others_s": [0.0] * 40, "blocked_s": [0.0] * 40}
+    beside = [
+        outcome(nothing | {"wall_s": [wall] * 40, "cpu_s": [wall] * 40, "others_s": [others_s] * 40}, arm=ANCHOR.id)
+        for wall in (0.01, 0.02, 0.03)
+    ]
+    alone = Launch(outcome(nothing).samples, {})
+    said = process_changed.check(replace(evidence([outcome()] * 3), anchors=beside, without_own=alone))
+    assert ("other threads of its process run for 20 % of the time, and for 0 % without" in str(said)) is found
+    assert (said is not None) is found
 
 
 @pytest.mark.slow

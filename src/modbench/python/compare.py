@@ -13,7 +13,7 @@ from modbench.harness.core import units
 from modbench.harness.core.errors import UsageError, shown, unknown
 from modbench.harness.core.labels import ESCAPED, Label
 from modbench.harness.core.public import public
-from modbench.harness.subject import after_timing, in_memory
+from modbench.harness.subject import in_memory
 from modbench.harness.timing import in_process_verdicts
 from modbench.harness.timing.callables import Launch, check_effort, naming
 from modbench.harness.timing.in_process_verdicts import Judged, own_time
@@ -99,17 +99,20 @@ def _compare(job: Job, launches: int, margin: float, clock: Clock | None, *, out
     differences, flops = _call_each(job, outputs=outputs)
     calls_s = time.monotonic() - began
     measured = (
-        [job.measure(clock)] if launches == 1 else subprocess_launches.launches(job, launches, job.limit_s(calls_s))
+        [job.measure_and_check(clock)]
+        if launches == 1
+        else subprocess_launches.launches(job, launches, job.limit_s(calls_s))
     )
-    findings = _guard_findings(job)
-    escaped = {name: str(label) for name, said in findings.items() for label in said if label in ESCAPED}
+    findings = _findings(measured)
+    escaped = {name: label for name, said in findings.items() for label in said if label in ESCAPED}
     found = in_process_verdicts.judge(measured, margin=margin, escaped=escaped)
     rows = [
         _with_findings(
             _row(name, measured, found.get(name), flops, base, differences.get(name) if name != base else None),
             findings.get(name, {}),
+            findings.get(base, {}),
         )
-        for name in measured[0].samples
+        for name in (*job.models, *filter(None, [measured[0].twin]))
     ]
     played = len(set(measured[0].samples[base]["round"]))
     doubtful = [row.name for row in rows if in_process_verdicts.doubtful(row.verdict, row.disturbed)]
@@ -176,26 +179,22 @@ def _call_each(job: Job, *, outputs: bool) -> tuple[dict[str, float | None], dic
     return differences, flops
 
 
-def _guard_findings(job: Job) -> dict[str, dict[Label, str]]:
-    """Findings of the guards on language models that were timed, by name and label."""
-    found = dict[str, dict[Label, str]]()
-    if job.copies.inputs.tokens is None or job.workload != "forward":
-        return found
-    with on_device(job.device), calls.evaluating(job.models):
-        for name, model in job.models.items():
-            unseen = after_timing.why_unseen(compiled=calls.uncompiled(model) is not model)
-            if unseen:
-                found[name] = {Label.UNCHECKED: unseen}
-            elif isinstance(model, nn.Module):
-                timed = after_timing.TimedModel.in_memory(model, job.copies.inputs.tokens)
-                found[name] = after_timing.check(timed).labels()
+def _findings(measured: Sequence[Launch]) -> dict[str, dict[str, str]]:
+    """What the checks of the timed calls found in all processes, by name and label."""
+    found = dict[str, dict[str, str]]()
+    for each in measured:
+        for name, labels in each.findings.items():
+            found[name] = dict(labels) | found.get(name, {})
     return found
 
 
-def _with_findings(row: Row, found: Mapping[Label, str]) -> Row:
-    """A row with the findings of the guards on its model."""
-    reason = "; ".join(filter(None, [row.reason, *found.values()])) or None
-    return replace(row, reason=reason, labels=(*row.labels, *map(str, found)))
+def _with_findings(row: Row, own: Mapping[str, str], of_base: Mapping[str, str]) -> Row:
+    """A row with what checks found of its model; the time of a look-up, on either side, decides nothing."""
+    reason = "; ".join(filter(None, [row.reason, *own.values()])) or None
+    labels = (*row.labels, *own)
+    if row.verdict is None or Label.REUSES_OUTPUT not in {*own, *of_base}:
+        return replace(row, reason=reason, labels=labels)
+    return replace(row, verdict="inconclusive", reason=reason, labels=labels)
 
 
 def _row(

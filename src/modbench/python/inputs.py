@@ -78,6 +78,20 @@ class Inputs:
         whole = isinstance(first, Tensor) and first.dtype == torch.int64 and first.ndim == 2 and first.numel() > 1
         return first if whole else None
 
+    @property
+    def varied(self) -> Tensor | None:
+        """The tensor that a check of the calls varies: the first of floating-point numbers or int64; None without one."""
+        tensors = _tensors((*self.args, *self.kwargs.values()))
+        return next((each for each in tensors if each.is_floating_point() or each.dtype == torch.int64), None)
+
+    def varied_to(self, tensor: Tensor) -> Inputs:
+        """These inputs where it is their own; for another one copies of them, with that in its place."""
+        if tensor is self.varied:
+            return self
+        memo: dict[int, Any] = {id(self.varied): tensor}
+        args, kwargs = tree_map(lambda leaf: _copy_leaf(leaf, memo), (self.args, dict(self.kwargs)))
+        return Inputs(args, kwargs, self.device)
+
     def copies(self) -> InputCopies:
         """Copies for models to be called on: these stay as they are, whatever a model does."""
         memo: dict[int, Any] = {}

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from modbench.harness.core.labels import Label
 from modbench.harness.execution import limits
-from modbench.harness.subject import in_memory
-from modbench.harness.timing.callables import MOST_ROUNDS, Launch, LeftBehind, time_callables
+from modbench.harness.subject import after_timing, in_memory
+from modbench.harness.timing.callables import MOST_ROUNDS, Launch, LeftBehind, build_order, time_callables
 from modbench.harness.timing.interleave import Clock
 from modbench.harness.timing.threads import working_threads
 from modbench.python import calls
@@ -33,7 +34,7 @@ class Job:
         rounds: their number; None: as many as fit into `seconds`.
         seconds: time of the rounds.
         twin: whether the baseline is timed twice.
-        seed: draws the orders.
+        seed: draws the orders: of the calls, and in which models are built or copied.
     """
 
     models: Mapping[str, Model]
@@ -86,8 +87,9 @@ class Job:
                 if self.copies.changed(closely=False):
                     raise LeftBehind(INPUT_CHANGED)
 
+            built = {name: self.call(name, self.copies.inputs) for name in build_order(self.models, self.seed)}
             launch = time_callables(
-                {name: self.call(name, self.copies.inputs) for name in self.models},
+                {name: built[name] for name in self.models},
                 baseline=self.baseline,
                 rounds=self.rounds,
                 seconds=self.seconds,
@@ -99,14 +101,43 @@ class Job:
         self.copies.check(" or ".join(self.models))
         return launch
 
+    def measure_and_check(self, clock: Clock | None = None) -> Launch:
+        """Time all models, then check the timed calls, as a run does in each of its processes.
+
+        Raises:
+            UsageError: as `measure`.
+        """
+        launch = self.measure(clock)
+        return replace(launch, findings=self._findings())
+
+    def _findings(self) -> dict[str, dict[str, str]]:
+        inputs, found = self.copies.inputs, dict[str, dict[str, str]]()
+        tensor = inputs.varied
+        if tensor is None or tensor.numel() < 2 or self.workload != "forward":
+            return found
+        with on_device(self.device), calls.evaluating(self.models):
+            for name, model in self.models.items():
+                unseen = after_timing.why_unseen(compiled=calls.uncompiled(model) is not model)
+                if unseen:
+                    found[name] = {str(Label.UNCHECKED): unseen}
+                    continue
+                module = model if isinstance(model, nn.Module) and inputs.tokens is not None else None
+                call = partial(self._call_on, name)
+                found[name] = after_timing.check(after_timing.TimedModel.in_memory(call, tensor, module)).labels()
+        return found
+
+    def _call_on(self, name: str, tensor: Tensor) -> object:
+        return self.call(name, self.copies.inputs.varied_to(tensor))()
+
     def limit_s(self, calls_s: float) -> float:
         """The time limit of a process in s, from the seconds that one check of each model took here."""
         played = 2 * (self.rounds or MOST_ROUNDS) * calls_s  # everything is called twice in a round
         return limits.of_calls(len(self.models), max(self.seconds or 0.0, played))
 
-    def reseeded(self, number: int) -> Job:
-        """The same for another process, in other orders."""
-        return replace(self, seed=self.seed + number)
+    def for_process(self, number: int) -> Job:
+        """The same for another process, in other orders: it unpickles the models in that in which they lie here."""
+        seed = self.seed + number
+        return replace(self, seed=seed, models={name: self.models[name] for name in build_order(self.models, seed)})
 
 
 def on_device(device: torch.device) -> AbstractContextManager[object]:

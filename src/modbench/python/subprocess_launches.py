@@ -29,25 +29,21 @@ def launches(job: Job, number: int, limit_s: float) -> list[Launch]:
         UsageError: if a model or input cannot be sent to another process.
         ModbenchError: if a process fails, or hangs.
     """
-    threads = working_threads()
-    content, supervisor = pickled_job(job), LogSupervisor()
+    supervisor = LogSupervisor()
+    check(job)
     with supervisor.temporary("modbench-") as folder:
-        (folder / JOB_FILE).write_bytes(content)
-        del content
-        return [_launch(folder, i, threads, supervisor, limit_s) for i in range(number)]
+        return [_launch(folder, job.for_process(i), i, supervisor, limit_s) for i in range(number)]
 
 
-def pickled_job(job: Job) -> bytes:
-    """The job as bytes.
+def check(job: Job) -> None:
+    """Check that a job can be sent to another process.
 
     Raises:
         UsageError: if something in it has no form that another process could read.
     """
     for name, model in job.models.items():
         _refuse_main(_pickle(model, f"model {name!r}"), f"model {name!r}")
-    content = _pickle(job, "an input or the loss")
-    _refuse_main(content, "an input or the loss")
-    return content
+    _refuse_main(_pickle(job, "an input or the loss"), "an input or the loss")
 
 
 def _pickle(value: object, name: str) -> bytes:
@@ -65,10 +61,12 @@ def _refuse_main(content: bytes, name: str) -> None:
         )
 
 
-def _launch(folder: Path, number: int, threads: int, supervisor: LogSupervisor, limit_s: float) -> Launch:
-    job, made, log = folder / JOB_FILE, folder / f"launch{number}.pickle", folder / f"launch{number}.log"
+def _launch(folder: Path, job: Job, number: int, supervisor: LogSupervisor, limit_s: float) -> Launch:
+    threads = working_threads()
+    file, made, log = folder / JOB_FILE, folder / f"launch{number}.pickle", folder / f"launch{number}.log"
+    file.write_bytes(_pickle(job, "the comparison"))
     ended = command.call_in_process(
-        functools.partial(child, str(job), str(made), number, threads), log, supervisor, limit_s, threads
+        functools.partial(child, str(file), str(made), threads), log, supervisor, limit_s, threads
     )
     if ended is None:
         raise ModbenchError(f"launch {number + 1} exceeded its limit of {human_duration(limit_s)} and was ended.")
@@ -79,10 +77,10 @@ def _launch(folder: Path, number: int, threads: int, supervisor: LogSupervisor, 
     return launch
 
 
-def child(job_file: str, launch_file: str, number: int, threads: int) -> None:
+def child(job_file: str, launch_file: str, threads: int) -> None:
     """Measure one launch; runs in a process of its own."""
     import torch
 
     torch.set_num_threads(threads)
     job: Job = pickle.loads(Path(job_file).read_bytes())  # noqa: S301  # written by the process that started this one
-    Path(launch_file).write_bytes(pickle.dumps(job.reseeded(number).measure()))
+    Path(launch_file).write_bytes(pickle.dumps(job.measure_and_check()))
