@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import trend_published
 from hypothesis import given
 from hypothesis import strategies as st
 from planted import left, planted_suite
@@ -112,8 +114,9 @@ def test_a_budget_off_the_line_of_the_others_refuses_a_line_that_is_not_bent() -
     assert found.off_line is not None
     at, apart = found.off_line
     # The others' line, by numpy.
-    others = np.polyval(np.polyfit([0, 2, 3], [-0.047, 0.016, 0.036], 1), 1)
-    assert (at, apart.value) == (1, pytest.approx(0.0095 - others))
+    others = float(np.polyval(np.polyfit([0, 2, 3], [-0.047, 0.016, 0.036], 1), 1))
+    assert at == 1
+    assert apart.value == pytest.approx(0.0095 - others)
     assert apart.error == pytest.approx(
         found.spread * math.sqrt(1 / 54 + ((4 / 7) ** 2 + (2 / 7) ** 2 + (1 / 7) ** 2) / 3)
     )
@@ -185,6 +188,25 @@ def test_forecasts_hold_and_so_do_most_of_the_narrowest() -> None:
     # Monte-Carlo errors: 0.01, and 0.043 of the narrowest 65, of which 0.86 hold (`tests/bench/trend.py`).
     assert np.mean(held) == pytest.approx(0.95, abs=0.02)
     assert np.mean(held[:65]) > 0.8
+
+
+def test_the_published_trend_is_made_anew_from_its_page() -> None:
+    """Its page has, beside each interval by a budget's own seeds, the one by the spread of all but the smallest."""
+    page = trend_published.PAGE.read_text(encoding="utf-8")
+    published = trend_published.table(page)
+    assert [(each.flops, each.seeds) for each in published] == [
+        (2.5e11, 12),
+        (1e12, 7),
+        (4e12, 5),
+        (1.6e13, 4),
+        (6.4e13, 4),
+    ]
+    made = trend_published.trend(published[1:])
+    assert made.has_one_spread
+    for budget, each in zip(made.budgets, made.differences, strict=True):
+        shown = trend_published.shown(each, 3).replace("-", "\N{MINUS SIGN}")
+        flops = f"{budget.flops:.2g}".replace("e+", "e")
+        assert re.search(rf"^\| {flops}[^|]*\|.*\| {re.escape(shown)} \|", page, re.MULTILINE)
 
 
 # --- the crossing
