@@ -1,13 +1,16 @@
 """Does a trend keep its promises? Planted losses, through the code that judges a run of `[trend]`.
 
-    python tests/bench/trend.py                 # four minutes on one core
+    python tests/bench/trend.py                 # five minutes on one core
     python tests/bench/trend.py --runs 100      # does it run? the figures say little
-    python tests/bench/trend.py --seeds 10,4,4 --sds 0.02,0.03    # for another plan, and other spreads
+    python tests/bench/trend.py --seeds 7,5,4 --explored 1 --sds 0.014,0.023    # for another plan, and other spreads
+    python tests/bench/trend.py --seeds 12,7,5,4 --only "slope 0.02, crosses in"    # four budgets; rows whose name begins so
+    python tests/bench/trend.py --bartlett      # how often Bartlett's test finds budgets that differ in their spread
 
 Two arms of four sizes are explored with two seeds; from these follow the curvatures and the two sizes of each arm, which are then
 given fresh seeds. Seeds share two thirds of their variance between the two sizes of an arm, and a third between the arms; each
 block of the text has a difference of its own. Prints a Markdown table for docs/method-trend.md: how often the intervals of slope,
-crossing and forecast hold the truth, how often a slope is told from 0, and how often a trend is called bent.
+differences, crossing and forecast hold the truth, how often a slope is told from 0, how often a trend is called bent, how often
+all budgets have one spread, and how often a crossing is given.
 """
 
 from __future__ import annotations
@@ -15,17 +18,33 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from modbench.harness.stats.trend import FIRST_SEEDS, Bend, Budget, Sizes, Trend, Tried, bend_of, curves, pairs, step
+from modbench.harness.stats.trend import (
+    FIRST_SEEDS,
+    UNEQUAL_LEVEL,
+    Bend,
+    Budget,
+    Sizes,
+    Trend,
+    Tried,
+    bend_of,
+    curves,
+    pairs,
+    step,
+    unequal,
+)
 
 # Parameters of widths 24 to 192 at four layers, as in the suite `trend`.
 PLACES = tuple(math.log(params) for params in (50_000, 82_200, 136_000, 255_000, 495_000, 920_000, 1_900_000))
 MIDDLE = 4e12
 ARMS = ("mine", "theirs")
+AHEAD = 6.4e13
+# Share of the forecasts that are the narrowest.
+NARROWEST = 0.13
 
 
 @dataclass(frozen=True)
@@ -44,6 +63,7 @@ class World:
         skew: cubic term of both, which no parabola has.
         text: standard error that the choice of text gives a difference.
         growth: power of the budget with which the best size grows; 0.5 is expected.
+        largest: deviation over seeds at the largest budget, and at the forecast one, as a multiple of the others'.
     """
 
     slope: float = 0.0
@@ -57,11 +77,23 @@ class World:
     skew: float = 0.0
     text: float = 0.001
     growth: float = 0.5
+    largest: float = 1.0
+
+    def sd(self, arm: int, flops: float) -> float:
+        """Deviation of an arm over seeds at a budget."""
+        return self.sds[arm] * (self.largest if flops >= self.budgets[-1] else 1.0)
 
     def truth(self, flops: float) -> float:
         """The true difference at a budget, each arm at its own optimum."""
         along = math.log(flops / MIDDLE)
         return self.level + self.slope * along + self.bent * along**2
+
+    @property
+    def zero(self) -> float | None:
+        """The budget among those trained at which the true difference is 0; None without one."""
+        roots = np.roots([self.bent, self.slope, self.level])
+        places = MIDDLE * np.exp(roots[np.isreal(roots)].real)
+        return next((float(each) for each in places if self.budgets[0] <= each <= self.budgets[-1] * (1 + 1e-9)), None)
 
 
 @dataclass
@@ -95,7 +127,7 @@ class Draws:
     def losses(self, arm: int, flops: float, places: Sequence[float], common_S: np.ndarray) -> np.ndarray:
         """Losses of an arm's seeds at each of its sizes [S, W]."""
         own_S, rest_SW = self.rng.normal(0, 1, len(common_S)), self.rng.normal(0, 1, (len(common_S), len(places)))
-        noise_SW = self.world.sds[arm] * (np.sqrt(1 / 3) * (common_S + own_S)[:, None] + np.sqrt(1 / 3) * rest_SW)
+        noise_SW = self.world.sd(arm, flops) * (np.sqrt(1 / 3) * (common_S + own_S)[:, None] + np.sqrt(1 / 3) * rest_SW)
         found: np.ndarray = noise_SW + np.array([self.level(arm, flops, place) for place in places])
         return found
 
@@ -123,7 +155,7 @@ def followed(world: World, rng: np.random.Generator) -> tuple[Trend, Draws] | No
     draws, explored = Draws(world, rng), world.budgets[: world.explored]
     windows = {flops: _window(flops) for flops in world.budgets}
     tried = [
-        Tried(name, flops, place, seed, draws.level(arm, flops, place) + rng.normal(0, world.sds[arm]))
+        Tried(name, flops, place, seed, draws.level(arm, flops, place) + rng.normal(0, world.sd(arm, flops)))
         for arm, name in enumerate(ARMS)
         for flops in explored
         for place, seed in itertools.product(windows[flops], range(2))
@@ -156,40 +188,53 @@ def holds(low: float | None, high: float | None, truth: float) -> bool:
 
 
 def shares(world: World, runs: int, seed: int = 0) -> dict[str, float]:
-    """Simulate a world many times."""
-    rng, made = np.random.default_rng(seed), 0
-    count = dict.fromkeys(("slope", "told", "zero", "bent", "forecast", "both ends", "half"), 0.0)
+    """Simulate a world many times: the share of the runs of which each is true, the mean half width of the slope."""
+    rng, found = np.random.default_rng(seed), list[dict[str, float]]()
     for _ in range(runs):
-        found = followed(world, rng)
-        if found is None:
-            continue
-        trend, draws = found
-        made += 1
-        slope = trend.slope
-        assert slope is not None
-        assert slope.low is not None
-        assert slope.high is not None
-        logs = np.log(world.budgets)
-        truth = float(np.polyfit(logs, [world.truth(each) for each in world.budgets], 1)[0])
-        count["slope"] += holds(slope.low, slope.high, truth)
-        count["told"] += not holds(slope.low, slope.high, 0.0)
-        count["half"] += (slope.high - slope.low) / 2
-        count["bent"] += trend.is_straight is False
-        if world.slope and not world.bent:
-            zero = trend.at(MIDDLE * math.exp(-world.level / world.slope))
-            assert zero is not None
-            count["zero"] += holds(zero.low, zero.high, 0.0)
-        crossing = trend.crossing()
-        count["both ends"] += crossing.outcome == "both ends"
-        ahead = trend.forecast(6.4e13, 4)
-        assert ahead is not None
+        if (one := followed(world, rng)) is not None:
+            found.append(judged(world, *one, rng))
+    known = {key: [each[key] for each in found if not math.isnan(each[key])] for key in found[0]}
+    made = {key: float(np.mean(each)) if each else math.nan for key, each in known.items()}
+    ahead = sorted((each["width"], each["forecast"]) for each in found if not math.isnan(each["forecast"]))
+    narrow = [held for _, held in ahead[: math.ceil(NARROWEST * len(ahead))]]
+    return made | {"narrowest": float(np.mean(narrow))}
+
+
+def judged(world: World, trend: Trend, draws: Draws, rng: np.random.Generator) -> dict[str, float]:
+    """What is true of one run; NaN for what it does not have."""
+    slope, crossing = trend.slope, trend.crossing()
+    assert slope is not None
+    assert slope.low is not None
+    assert slope.high is not None
+    truths = [world.truth(each) for each in world.budgets]
+    made = {
+        "slope": holds(slope.low, slope.high, float(np.polyfit(np.log(world.budgets), truths, 1)[0])),
+        "differences": np.mean(
+            [holds(one.low, one.high, each) for one, each in zip(trend.differences, truths, strict=True)]
+        ),
+        "told": not holds(slope.low, slope.high, 0.0),
+        "half": (slope.high - slope.low) / 2,
+        "bent": trend.is_straight is False,
+        "one spread": getattr(trend, "has_one_spread", False),  # which earlier versions do not have
+        "given": crossing.outcome in {"both ends", "one end"},
+        **dict.fromkeys(("zero", "right", "forecast", "width"), math.nan),
+    }
+    zero = world.zero
+    if zero is not None:
+        line = trend.at(zero)
+        assert line is not None
+        made["zero"] = holds(line.low, line.high, 0.0)
+    if made["given"]:
+        made["right"] = zero is not None and holds(crossing.low, crossing.high, zero)  # none: there is nothing to hold
+    ahead = None if made["bent"] else trend.forecast(AHEAD, 4)
+    if ahead is not None and ahead.low is not None and ahead.high is not None:
         common_S, sides = rng.normal(0, 1, 4), []
         for arm in (0, 1):  # one size on each side of the optimum
-            places = [draws.optimum(arm, 6.4e13) + away for away in (-0.3, 0.3)]
-            sides.append(draws.pair(arm, 6.4e13, places, draws.losses(arm, 6.4e13, places, common_S)))
-        then = Trend([Budget(6.4e13, *sides)], *trend.bends).differences[0].value
-        count["forecast"] += holds(ahead.low, ahead.high, then)
-    return {key: value / max(1, made) for key, value in count.items()} | {"made": made / runs}
+            places = [draws.optimum(arm, AHEAD) + away for away in (-0.3, 0.3)]
+            sides.append(draws.pair(arm, AHEAD, places, draws.losses(arm, AHEAD, places, common_S)))
+        then = Trend([Budget(AHEAD, *sides)], *trend.bends).differences[0].value
+        made |= {"forecast": holds(ahead.low, ahead.high, then), "width": ahead.high - ahead.low}
+    return {key: float(value) for key, value in made.items()}
 
 
 WORLDS = {
@@ -203,32 +248,85 @@ WORLDS = {
     "bent by 0.01": World(slope=0.02, bent=0.01),
     "explored at the smallest budget alone": World(slope=0.02, explored=1),
     "best sizes grow faster than expected": World(slope=0.02, explored=2, growth=0.8),
+    "never pays": World(slope=0.02, level=0.0327),  # +0.005 at the smallest budget
+    "barely pays": World(slope=0.02, level=0.0227),  # -0.005 there
+    "seeds spread half as much at the largest budget": World(slope=0.02, largest=0.5),
+    "a fifth as much": World(slope=0.02, largest=0.2),
+    "twice as much": World(slope=0.02, largest=2.0),
 }
+COLUMNS = {
+    "slope": "slope held",
+    "differences": "differences held",
+    "zero": "crossing held",
+    "forecast": "forecast held",
+    "narrowest": f"narrowest {NARROWEST:.0%} of forecasts",
+    "told": "told from 0",
+    "half": "half width",
+    "bent": "called bent",
+    "one spread": "one spread",
+    "given": "crossing given",
+    "right": "and holds the true one",
+}
+
+
+def shown(found: Mapping[str, float]) -> str:
+    """A row of the table."""
+    return " | ".join(
+        "–" if math.isnan(found[key]) else f"{found[key]:.{4 if key == 'half' else 3}f}" for key in COLUMNS
+    )
+
+
+def bartlett(runs: int) -> None:
+    """Print how often Bartlett's test finds that one budget's standard deviation is another than those of the others."""
+    ratios = (1.0, 2.0, 3.0, 5.0)
+    print("| seeds | which has another | " + " | ".join(f"ratio {each:g}" for each in ratios) + " |")
+    print("| --- " * (2 + len(ratios)) + "|")
+    rng = np.random.default_rng(0)
+    for seeds in ((12, 7, 5, 4), (7, 5, 4), (12, 12, 9)):
+        freedom_K = np.array(seeds) - 1.0
+        for where, at, power in (
+            ("smallest, a lower one", 0, -1),
+            ("largest, a lower one", -1, -1),
+            ("largest, a higher one", -1, 1),
+        ):
+            found = []
+            for ratio in ratios:
+                sd_K = np.ones(len(seeds))
+                sd_K[at] = ratio**power
+                variances_NK = sd_K**2 * rng.chisquare(freedom_K, (runs, len(seeds))) / freedom_K
+                found.append(np.mean([unequal(row_K, freedom_K) < UNEQUAL_LEVEL for row_K in variances_NK]))
+            print(f"| {', '.join(map(str, seeds))} | {where} | " + " | ".join(f"{each:.3f}" for each in found) + " |")
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--runs", type=int, default=2000)
-    parser.add_argument("--seeds", default="12,12,9", help="fresh seeds at each budget")
+    parser.add_argument("--seeds", default="12,12,9", help="fresh seeds at each budget, of which 1.6e13 is the last")
     parser.add_argument("--sds", default="0.015,0.025", help="deviation over seeds of the arm and of the anchor")
+    parser.add_argument("--explored", type=int, help="how many budgets are explored, in all rows")
+    parser.add_argument("--only", default="", help="rows whose name begins so")
+    parser.add_argument(
+        "--bartlett", action="store_true", help="how often the test of equal spreads finds unequal ones"
+    )
     given = parser.parse_args()
+    print(f"{given.runs:,} runs in each cell; the error of 0.95 is {math.sqrt(0.95 * 0.05 / given.runs):.3f}", end="")
+    if given.bartlett:
+        print()
+        bartlett(given.runs)
+        return
+    print(f", of 0.86 of the narrowest forecasts {math.sqrt(0.86 * 0.14 / (NARROWEST * given.runs)):.3f}")
     seeds = tuple(map(int, given.seeds.split(",")))
     sds = tuple(map(float, given.sds.split(",")))
-    columns = ("slope held", "crossing held", "forecast held", "told from 0", "half width", "called bent", "both ends")
-    print(f"| {given.seeds} seeds | {' | '.join(columns)} |")
-    print("| --- " * 8 + "|")
+    budgets = tuple(1.6e13 / 4**i for i in reversed(range(len(seeds))))
+    print(f"| {given.seeds} seeds | {' | '.join(COLUMNS.values())} |")
+    print("| --- " * (1 + len(COLUMNS)) + "|")
     for name, world in WORLDS.items():
-        found = shares(replace(world, seeds=seeds, sds=(sds[0], sds[1])), given.runs)
-        held = "–" if not world.slope or world.bent else f"{found['zero']:.3f}"  # no line crosses
-        cells = [
-            f"{found['slope']:.3f}",
-            held,
-            f"{found['forecast']:.3f}",
-            f"{found['told']:.3f}",
-            f"{found['half']:.4f}",
-        ]
-        print(f"| {name} | {' | '.join(cells)} | {found['bent']:.3f} | {found['both ends']:.3f} |", flush=True)
+        if name.startswith(given.only):
+            asked = replace(
+                world, seeds=seeds, budgets=budgets, sds=(sds[0], sds[1]), explored=given.explored or world.explored
+            )
+            print(f"| {name} | {shown(shares(asked, given.runs))} |", flush=True)
 
 
 if __name__ == "__main__":
