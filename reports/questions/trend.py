@@ -437,8 +437,8 @@ def doubts(loaded: Loaded) -> Iterator[Sentence]:
             params=Estimate(math.exp(max(each.mine.high for each in trend.budgets)), unit="param"),
         )
         if len(trend.budgets) == FEWEST_BUDGETS:
-            words = "Two budgets do not show whether the difference follows a straight line: there is no crossing"
-            yield Sentence(words + (", and the forecast assumes one." if forecast_of(answer) else "."))
+            words = "Two budgets do not show whether the difference follows a straight line: no crossing is given"
+            yield Sentence(words + (", and the forecast assumes such a line." if forecast_of(answer) else "."))
         if not trend.has_one_spread:
             yield Sentence(
                 "Seeds spread differently from budget to budget (Bartlett's test at 1 %): the intervals take each budget's own "

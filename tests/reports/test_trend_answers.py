@@ -11,6 +11,7 @@ import pytest
 from planted import left
 from test_trend import BUDGETS, followed, over, planted_losses
 
+from modbench.harness.stats.joint_fit import Estimate as Fitted
 from modbench.harness.stats.trend import Trend
 from modbench.reports.questions import first_screen, trend
 from modbench.reports.tables.load import Loaded, load
@@ -124,6 +125,22 @@ def test_a_budget_that_many_seeds_place_off_the_line_is_named() -> None:
     )
 
 
+def test_off_the_line_there_is_neither_crossing_nor_forecast_in_any_output(
+    crossing: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trend, "off_line", (1, Fitted(0.03, 0.01, 0.05, 0.006)))
+    table = trend.table(crossing)
+    assert list(table.query("quantity == 'difference'").outcome.notna()) == [False, True, False]
+    assert table[table.budget == BUDGETS[1]].outcome.iloc[0] == "off the line"
+    (row,) = table.query("quantity == 'crossing'").to_dict("records")
+    assert (row["outcome"], math.isnan(row["value"])) == ("cannot tell", True)
+    assert "forecast" not in set(table.quantity)
+    said = " ".join(map(plain, first_screen.answer(crossing)))
+    assert "follows no straight line: at 2e10 it is" in said
+    assert "Forecast" not in said
+    assert "has the lower loss" not in said
+
+
 def test_two_budgets_give_no_crossing_in_any_output(tmp_path: Path) -> None:
     sweep: Any = followed().suite.isoflop
     two = {"budgets": [*BUDGETS[:2]], "sizes": [*sweep.sizes], "max_epochs": 1e9}
@@ -134,7 +151,7 @@ def test_two_budgets_give_no_crossing_in_any_output(tmp_path: Path) -> None:
     said = " ".join(map(plain, first_screen.answer(loaded)))
     assert "a lower loss than dense at 1e10 and a higher loss than dense at 2e10 training FLOPs." in said
     doubts = " ".join(map(plain, trend.doubts(loaded)))
-    assert "Two budgets do not show whether the difference follows a straight line" in doubts
+    assert "straight line: no crossing is given, and the forecast assumes such a line." in doubts
 
 
 def test_unequal_spreads_are_said_and_stand_in_the_table(crossing: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
