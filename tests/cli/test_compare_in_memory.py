@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -764,15 +765,14 @@ def test_models_are_built_and_first_called_in_an_order_that_each_process_draws()
 
     job = Job({name: Says(name) for name in "abc"}, Inputs.of(X), "train_step", "a", rounds=2, twin=True)
     for number in range(4):
-        built.clear()
-        called.clear()
-        own = job.for_process(number)
-        launch = own.measure(Ticks())
-        order = callables.build_order(("a", "b", "c"), number)
-        assert launch.order == (*order, "a (again)")
-        assert tuple(built) == order == tuple(dict.fromkeys(called))
+        order, sent = callables.build_order(("a", "b", "c"), number), job.for_process(number)
+        for own in (replace(job, seed=number), sent):
+            built.clear()
+            called.clear()
+            assert own.measure(Ticks()).order == (*order, "a (again)")
+            assert tuple(built) == order == tuple(dict.fromkeys(called))
         UNPICKLED.clear()
-        pickle.loads(pickle.dumps(own))  # noqa: S301  # our own
+        pickle.loads(pickle.dumps(sent))  # noqa: S301  # our own
         assert tuple(UNPICKLED) == order
     found = mb.compare(dict(job.models), X, rounds=2, clock=Ticks(), twin=True)
     assert [row.name for row in found.rows] == ["a", "b", "c", "a (again)"]
