@@ -179,22 +179,27 @@ def answer(loaded: Loaded) -> Iterator[Value]:
     if made is None:
         return
     claims = loaded.suite.claims
-    if made.ladder and claims:
-        yield _at_equal_cost(made)
+    if made.ladder and claims and (said := _at_equal_cost(made)) is not None:
+        yield said
     found = [each for each in (_span(made, quantity) for quantity in made.deciding) if each is not None]
     if found:
         words = "Against {base}: {found}" + ", without a verdict" * (not claims) + "."
         yield Sentence(words, base=described(made.base), found=Listed(found))
 
 
-def _at_equal_cost(made: Map) -> Sentence:
+def _at_equal_cost(made: Map) -> Sentence | None:
     """Say in how many cells arms are better and worse than dense of equal cost, and at which lengths which pay over it.
 
-    What chance gives is named where times or losses do not agree in all cells.
+    What chance gives is named where times or losses do not agree in all cells. None where neither has a verdict.
     """
     arms, memory = made.compared(equal_cost=True), [each for each in made.counts if each.metric == MEMORY]
     words = {each.metric: _verdicts(made, each) for each in (*made.deciding, *memory)}
-    said = [_counted_cells(each, words[each.metric]) for each in made.deciding if words[each.metric]]
+    said, of_memory = (
+        [_counted_cells(each, words[each.metric]) for each in quantities if words[each.metric]]
+        for quantities in (made.deciding, memory)
+    )
+    if not said:
+        return None
     unlike = any(len(set(words[each.metric])) > 1 for each in made.deciding)
     by_arms = grouped(
         (those, length)
@@ -208,12 +213,12 @@ def _at_equal_cost(made: Map) -> Sentence:
     return Sentence(
         "Of {all} cells against equal-cost dense: {said}"
         + " (chance gives up to {chance})" * unlike
-        + ", {memory}" * bool(memory)
+        + ", {memory}" * bool(of_memory)
         + "; skipping pays {where}.",
         all=len(arms) * len(made.lengths),
         said=Listed(said),
         chance=effects.by_chance(len(made.lengths)),
-        memory=Listed([_counted_cells(each, words[each.metric]) for each in memory]),
+        memory=Listed(of_memory),
         where=Listed(pays, "; ") if pays else "in none",
     )
 
