@@ -436,8 +436,9 @@ def by_block(found: Gate, *, every: bool = False) -> Iterator[Sentence]:
     known.sort(key=lambda each: (each.verdict != "worse", _goodness(each)))
     for each in known[:most]:
         open_ = each.typical.value is not None and each.verdict == "cannot tell" and each.judged_by is None
-        words, case = "{verdict} {metric} {case} {change}" + "; {why}" * open_, Code(each.what)
-        given = {"case": case, "change": change(each), "why": each.reason}
+        labels = [] if each.withheld else [*dict.fromkeys((*each.labels, *each.against_labels))]
+        words = "{verdict} {metric} {case} {change}" + "; {why}" * open_ + " ({labels})" * bool(labels)
+        given = {"case": Code(each.what), "change": change(each), "why": each.reason, "labels": Listed(labels)}
         yield Sentence(words, verdict=each.verdict, metric=each.metric, **given)
     if len(known) > most:
         yield Sentence("and {n} more: -v, or --json", n=len(known) - most)
