@@ -236,7 +236,10 @@ def test_labels_of_training_and_of_what_could_not_be_checked_withhold_where_side
         blocks = made(tmp_path / field, 6)
         (both,) = made(tmp_path / f"{field}-found", 1, first=noted, second=noted)
         for prepared, word in ((both[:2], "pass"), ([blocks[0][0], both[1]], "cannot tell")):
-            assert words(looked(blocks, prepared=prepared))["mod[c0.125"] == word
+            found = looked(blocks, prepared=prepared)
+            assert words(found)["mod[c0.125"] == word
+            label = Label.UNCHECKED if field == "unchecked" else Label.IDLE_IN_TRAINING
+            assert str(label) in " ".join(as_text(found))
 
 
 def test_an_unfit_machine_cannot_tell(tmp_path: Path) -> None:

@@ -23,11 +23,10 @@ from modbench.reports.model import Code, Estimate, Listed, Sentence, Table, Valu
 from modbench.reports.questions.gate import non_inferiority
 from modbench.reports.questions.gate.comparer import Comparer
 from modbench.reports.questions.gate.fail_on import NOTHING as NOTHING_COMPARED
-from modbench.reports.questions.gate.fail_on import PAIRED, Checked, FailOn, Rules, checked, written
+from modbench.reports.questions.gate.fail_on import Checked, FailOn, Rules, checked
 from modbench.reports.questions.gate.non_inferiority import LABELS, NOT_ALTERNATED, GateFinding
 from modbench.reports.tables import rerun_command
 from modbench.reports.tables.load import Loaded
-from modbench.reports.writers.number_format import plain
 from modbench.reports.writers.text import alike
 
 
@@ -168,10 +167,8 @@ def gate(run: Loaded, base: Loaded, margin: float | None = None, fail_on: FailOn
         fail_on: the checks that count, with limits of their own; None: every finding counts.
 
     Raises:
-        UsageError: if the two have no case in common, or a check asks for a verdict on times.
+        UsageError: if the two have no case in common.
     """
-    if fail_on is not None:
-        refuse_timed(fail_on)
     now, then = run.tables, base.tables
     if not {*now.plan.cases} & {*then.plan.cases}:
         raise UsageError("the two runs have no case in common: a gate compares the same suite at two commits.")
@@ -193,26 +190,6 @@ def gate(run: Loaded, base: Loaded, margin: float | None = None, fail_on: FailOn
     lacking = next(filter(None, (tables.run.incomplete for tables in (now, then))), None)
     suite = rerun_command.suite_of(run.run)
     return Gate(findings, chosen, suite, incomplete=lacking, said=tuple(said), fail_on=fail_on)
-
-
-def refuse_timed(fail_on: FailOn) -> None:
-    """Refuse checks of times and energy of two runs that were made.
-
-    Raises:
-        UsageError: if there is one.
-    """
-    if not fail_on.timed:
-        return
-    word = fail_on.timed[0]
-    if word in PAIRED:
-        raise UsageError(
-            f"--fail-on {word} needs processes that took turns, which two runs did not: gate --paired BASE HEAD SUITE "
-            f"--fail-on {plain(written(word, fail_on.limits[word]))}."
-        )
-    raise UsageError(
-        f"--fail-on {word}: two runs took no turns, and --paired measures no {word}, so that it has no verdict. "
-        "`modbench compare` prints how it changed."
-    )
 
 
 def unfit(path: Path, known: Certificate | None) -> str | None:
@@ -280,7 +257,7 @@ def changed(found: Gate, *, every: bool = False) -> Iterator[Sentence]:
     parts = [{*_parts(each.what)} for each in told]
     shared = {part for part in set.intersection(*parts) if not part.startswith("T")} if parts else set[str]()
     groups = alike((_what_changed(each, every=every), each) for each in told)
-    for those in sorted(groups, key=lambda those: not found.counts(those[0])):
+    for those in sorted(groups, key=lambda those: (those[0].verdict == NOT_ALTERNATED, not found.counts(those[0]))):
         if those[0].verdict == "better" and not every:  # counted in the first line
             continue
         worst = min(those, key=_goodness)
@@ -447,8 +424,9 @@ def by_block(found: Gate, *, every: bool = False) -> Iterator[Sentence]:
     known.sort(key=lambda each: (each.verdict != "worse", _goodness(each)))
     for each in known[:most]:
         open_ = each.typical.value is not None and each.verdict == "cannot tell" and each.judged_by is None
-        words, case = "{verdict} {metric} {case} {change}" + "; {why}" * open_, Code(each.what)
-        given = {"case": case, "change": change(each), "why": each.reason}
+        labels = [] if each.withheld else [*dict.fromkeys((*each.labels, *each.against_labels))]
+        words = "{verdict} {metric} {case} {change}" + "; {why}" * open_ + " ({labels})" * bool(labels)
+        given = {"case": Code(each.what), "change": change(each), "why": each.reason, "labels": Listed(labels)}
         yield Sentence(words, verdict=each.verdict, metric=each.metric, **given)
     if len(known) > most:
         yield Sentence("and {n} more: -v, or --json", n=len(known) - most)

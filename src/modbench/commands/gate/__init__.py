@@ -27,6 +27,7 @@ from modbench.commands._output import chosen_run, say, say_json
 from modbench.harness.core.errors import IncompleteError, UnfitError, UsageError, unknown
 
 if TYPE_CHECKING:
+    from modbench.reports.questions.gate.fail_on import FailOn
     from modbench.reports.questions.gate.gate import Gate
 
 FORMATS = ("text", "github")
@@ -143,6 +144,8 @@ def gate(
             raise UsageError(
                 "a gate takes the new run and the old one, `gate RUN --against BASE`; or `gate --paired BASE HEAD SUITE`."
             )
+        if checks is not None:
+            _refuse_times(checks)
         (run_folder,) = words
         for folder in (run_folder, against):
             chosen_run(folder)
@@ -157,6 +160,30 @@ def gate(
     if code == UnfitError.exit_code and found.unfit:
         raise UnfitError(found.unfit)
     raise typer.Exit(code)
+
+
+def _refuse_times(checks: FailOn) -> None:
+    """Refuse checks of times and energy of two runs that were made.
+
+    Raises:
+        UsageError: if there is one.
+    """
+    from modbench.reports.questions.gate.fail_on import PAIRED, written
+    from modbench.reports.writers.number_format import plain
+
+    word = next(iter(checks.timed), None)
+    if word is None:
+        return
+    asked = plain(written(word, checks.limits[word]))
+    if word in PAIRED:
+        raise UsageError(
+            f"--fail-on {asked} needs processes that take turns, as those of two runs did not: "
+            f"gate --paired BASE HEAD SUITE --fail-on {asked}."
+        )
+    raise UsageError(
+        f"--fail-on {asked}: two runs took no turns, and --paired measures no {word}, so that no gate judges it. "
+        "`modbench compare` prints how it changed."
+    )
 
 
 def _tell(found: Gate, run_folder: str, against: str, *, style: str, lenient: bool, verbose: bool) -> None:
