@@ -109,7 +109,8 @@ def answer(loaded: Loaded) -> list[Value]:
     if case is None or loaded.sizes_differ:
         return []
     anchor, subject, arms = loaded.baseline, case, [case]
-    if (settings := best_setting.settings_of(loaded, case)) and best_setting.fastest(loaded, case) is None:
+    settings = [] if anchor.rung else best_setting.settings_of(loaded, case)  # a rung costs as much as one of them
+    if settings and best_setting.fastest(loaded, case) is None:
         subject, arms = best_setting.model_of(case), [each for each in settings if each.arm != anchor.arm]
     others: list[tuple[Case, Value]] = [(anchor, described(anchor))] if anchor.arm != case.arm else []
     beside = rung_beside(loaded, case) if subject is case else None
@@ -123,7 +124,7 @@ def answer(loaded: Loaded) -> list[Value]:
         del places[1:]  # that nothing can be compared is said once
     groups = dict.fromkeys(_group(loaded, each) for found in places[:1] for each in found)
     said = [*first, *best_setting.answers(loaded)]
-    named = bool(first) and subject is case
+    named = len(first) == 1 and subject is case
     for at, group in enumerate(groups or [None]):
         here = [[each for each in found if _group(loaded, each) == group] for found in places]
         made = [
@@ -279,7 +280,8 @@ def asked(loaded: Loaded) -> Sentence:
     if others and rungs == {baseline.arm}:
         words += ", a dense model of equal cost"
     elif others and rungs:
-        words += " of the same shape, and against smaller dense models of equal cost"
+        alike = same_shape(baseline)
+        words += " of the same shape" * alike + f", and against {'smaller ' * alike}dense models of equal cost"
     what = [workload for metric, workload in WORKLOADS.items() if metric in plan.suite.metrics]
     what += [name for name in ("memory", "energy") if any(key.startswith(f"{name}/") for key in plan.suite.metrics)]
     made = {key for comparison in plan.comparisons for key in comparison.metrics}  # a filter may leave tasks out
