@@ -40,7 +40,7 @@ class Row(Finding):
 
     Attributes:
         what: the case.
-        seconds: median time of the first and of the second side; None where there is none.
+        seconds: median time of the first side, and that by the ratio of wall times; None where there is none.
         same: the A/A test: the first side against itself, in the same blocks.
         lacking: the side without a number: the first whenever it has none; `fails`: the second one does now; None: neither.
     """
@@ -150,9 +150,11 @@ def _row(blocks: Sequence[Sequence[Tables]], case: Case, metric: str) -> Row | T
         times.append(tuple(median(each.wall) for each in made[-1]))
     first, second = blocks[0][0], blocks[0][1]
     known, other = first.metrics[metric], next(each for each in second.plan.cases if each.id == case.id)
-    outer, inner = median([*(t[0] for t in times), *(t[2] for t in times)]), median(t[1] for t in times)
-    seconds = Estimate(math.exp(outer), unit="s"), Estimate(math.exp(inner), unit="s")
     wall = [aba_blocks.block(*(each.wall for each in three)) for three in made]
+    # The second side's time is the first's by their ratio, which is taken round by round: so the three agree.
+    outer = median([*(t[0] for t in times), *(t[2] for t in times)])
+    inner = outer - aba_blocks.between(wall).value
+    seconds = Estimate(math.exp(outer), unit="s"), Estimate(math.exp(inner), unit="s")
     ticked = case.place.one_thread and all(each.cpu for three in made for each in three)
     cpu = [aba_blocks.block(*(each.cpu for each in three)) for three in made] if ticked else None
     disturbed = [[any(marks) for marks in zip(*(each.disturbed for each in three), strict=True)] for three in made]

@@ -6,10 +6,8 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any, TypeAlias, TypeVar
-
-import numpy as np
 
 from modbench.harness.audit.card import AuditFinding
 from modbench.harness.core.config import GENERATION_KEYS
@@ -35,7 +33,8 @@ from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue
 from modbench.harness.results.run_file import StoredRun
 from modbench.harness.roofline.table import Table
-from modbench.harness.stats import block_effects, contamination, effects, paired, trend_test
+from modbench.harness.stats import block_effects, contamination, effects, launch_times, paired, trend_test
+from modbench.harness.stats.block_effects import Columns
 from modbench.harness.stats.paired import LaunchSamples
 from modbench.harness.stats.reason import Reason
 from modbench.reports.reasons import in_words
@@ -318,19 +317,32 @@ class Tables:
     @once
     def estimate(self, case: Case, metric: Metric) -> effects.Effect:
         """Return value and interval of one cell; times and rates on the log scale. Rates come from mean times."""
-        cell = self.behind(case, metric)
         made_in = self.made_in(metric)
-        if metric.source:
-            means = [
-                paired.undisturbed_log_mean(outcome.samples, made_in.column, cell.blocks.get(number, {}))
-                for number, outcome in cell.outcomes
-            ]
-            return effects.over_launches(means).mirrored().shifted(math.log(self.factor(case, metric)))
         if made_in.samples != "launches":
-            effect, found = cell.over_seeds(), self.counts(case, metric)
+            effect, found = self.behind(case, metric).over_seeds(), self.counts(case, metric)
             return effect if found is None or found.why_not else solved.estimate(found, case, effect)
-        medians = [median(np.log(outcome.samples[made_in.column]).tolist()) for _, outcome in cell.outcomes]
-        return effects.over_launches(medians)
+        if metric.source:
+            means = [launch_times.mean(*each, made_in.column) for each in self._beside_anchor(case, metric)]
+            return effects.over_launches(means).mirrored().shifted(math.log(self.factor(case, metric)))
+        sides = self._beside_anchor(case, metric)
+        return effects.over_launches([launch_times.typical(*each, made_in.column) for *each, _ in sides])
+
+    def _beside_anchor(self, case: Case, metric: Metric) -> list[tuple[Columns | None, Columns | None, Columns]]:
+        """Return the samples of a time in each launch, those of its anchor, and what witnesses saw; `launch_times.py` reads them.
+
+        Of the launches those in which both were timed, from which ratios come; all where there is none.
+        """
+        cell, anchor = self.behind(case, metric), self.anchor(case, metric)
+        mine = cell.good()
+        if case == anchor:
+            return [(None, each.samples, cell.blocks.get(launch, {})) for launch, each in mine.items()]
+        theirs = self.behind(anchor, metric).good()
+        both = [
+            (each.samples, theirs[launch].samples, cell.blocks.get(launch, {}))
+            for launch, each in mine.items()
+            if launch in theirs
+        ]
+        return both or [(each.samples, None, cell.blocks.get(launch, {})) for launch, each in mine.items()]
 
     def counts(self, case: Case, metric: Metric) -> solved.Counts | None:
         """Return how many runs of each arm solved the task that a metric is about; None if it is about none."""
@@ -429,16 +441,12 @@ class Tables:
 
     def log_times(self, case: Case, metric: Metric, column: str) -> list[tuple[float, float]]:
         """Return logarithms of a case's typical and of its mean time, in each launch; none where a launch lacks the column."""
-        cell = self.behind(case, metric)
-        good = cell.good()
-        if not all(all(outcome.samples.get(column, (0.0,))) for outcome in good.values()):
+        sides = self._beside_anchor(case, metric)
+        if not all(all(samples.get(column, (0.0,))) for *both, _ in sides for samples in both if samples is not None):
             return []
         return [
-            (
-                float(median(np.log(outcome.samples[column]).tolist())),
-                paired.undisturbed_log_mean(outcome.samples, column, cell.blocks.get(launch, {})),
-            )
-            for launch, outcome in good.items()
+            (launch_times.typical(side, anchor, column), launch_times.mean(side, anchor, blocks, column))
+            for side, anchor, blocks in sides
         ]
 
     @once

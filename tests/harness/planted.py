@@ -146,6 +146,7 @@ class Trouble:
         other_text: units whose name holds this were trained on another text.
         drifts: it becomes slower in the course of a launch.
         drifts_in: launches in which it does; None: in all.
+        lurches: standard deviation, on the log scale, of the speed of the whole machine from block to block.
         beside: how many times as long every arm takes where a user's code is loaded.
         seed: of the noise: runs of one plan with different seeds are independent.
         losses: instead of what is planted, the loss by arm (or, in a sweep over budgets, by case), routed causally too; each seed
@@ -164,6 +165,7 @@ class Trouble:
     other_text: str | None = None
     drifts: str | None = None
     drifts_in: tuple[int, ...] | None = None
+    lurches: float = 0.0
     beside: float = 1.0
     seed: int = 0
     losses: Mapping[str, float] = field(default_factory=dict)
@@ -176,6 +178,10 @@ def _disturb(samples: dict[str, list[float]], arm: str, launch: int, trouble: Tr
     if arm == trouble.drifts and (trouble.drifts_in is None or launch in trouble.drifts_in):
         grows = zip(samples["wall_s"], samples["round"], strict=True)
         samples["wall_s"] = [wall * (1 + 0.01 * round_) for wall, round_ in grows]
+    if trouble.lurches:
+        speed = np.random.default_rng((launch, trouble.seed)).lognormal(0, trouble.lurches, 1000)
+        blocks = zip(samples["wall_s"], samples["block"], strict=True)
+        samples["wall_s"] = [wall * float(speed[int(block)]) for wall, block in blocks]
     if trouble.own_work_seen:
         samples |= {"others_s": [0.0] * len(samples["wall_s"]), "blocked_s": [0.0] * len(samples["wall_s"])}
     if trouble.waits:
