@@ -14,7 +14,7 @@ from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case, Rung
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value
 from modbench.reports.panel import panels
-from modbench.reports.questions import audit, best_setting, break_even, machine, rivals, win_rate
+from modbench.reports.questions import audit, best_setting, break_even, checks, machine, rivals, win_rate
 from modbench.reports.questions.machine import GLYPHS, machine_facts, twin_check
 from modbench.reports.tables import losses
 from modbench.reports.tables.cases import looked_ahead
@@ -607,13 +607,7 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
             brief=Sentence("{n:missing unit}", n=missing),
             heavy=True,
         )
-    for label, cases in loaded.labelled.items():
-        names = Listed(_named(loaded, cases), most=most_named)
-        yield Doubt(
-            Sentence("{label}: {names}.", label=f"{label[:1].upper()}{label[1:]}", names=names),
-            brief=Sentence("{label}: {names}", label=label, names=replace(names, most=1)),
-            heavy=label in OF_WORK,
-        )
+    yield from _of_checks(loaded, most_named)
     for who, what in _restored(loaded).items():
         words = "{who} changed {what} for every model of its process; it was put back before anything was measured."
         brief = Sentence("{who} changed its process", who=who)
@@ -650,6 +644,27 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
     failed = len(loaded.failed.case_id.unique())
     if failed:
         yield Doubt(Sentence("{n:case} failed.", n=failed), brief=Sentence("{n:case} failed", n=failed), heavy=True)
+
+
+def _of_checks(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
+    """Say what checks found: the arms of each label, then what concerns single cells."""
+    for label, cases in loaded.labelled.items():
+        names = Listed(_named(loaded, cases), most=most_named)
+        yield Doubt(
+            Sentence("{label}: {names}.", label=f"{label[:1].upper()}{label[1:]}", names=names),
+            brief=Sentence("{label}: {names}", label=label, names=replace(names, most=1)),
+            heavy=label in OF_WORK,
+        )
+    yield from (_found_in_cells(found) for found in checks.doubts(loaded) if not found.labelled)
+
+
+def _found_in_cells(found: checks.Doubt) -> Doubt:
+    """Say what a check without a label found, with the first cell; the others are counted."""
+    said, where = found.findings[0]
+    words = "{cell}: {said}" + "; so it is in {more:other cell}" * (found.cells > 1) + "."
+    short = Sentence(words, cell=where.values[0], said=said, more=found.cells - 1)
+    brief = Sentence("{n:cell} {what}", n=found.cells, what=found.name.replace("_", " "))
+    return Doubt(Sentence("{title} {found}", title=found.title, found=short), short, brief, heavy=found.timed)
 
 
 def _restored(loaded: Loaded) -> dict[str, str]:

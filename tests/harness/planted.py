@@ -140,6 +140,7 @@ class Trouble:
         costs: what it takes relative to that at each input, by arm.
         grid: what it takes instead of what is planted, by arm, workload and sequence length, or by batch size too.
         waits: it waits for a processor in every sample, as long as it runs; `EVERY_ARM`: the machine is busy.
+        waits_every: it does so in every second, third, … block alone.
         own_work_seen: whether it was recorded that no other thread works and no arm waits of itself.
         fails: its timing raises.
         leaks: its logits move when later tokens do.
@@ -159,6 +160,7 @@ class Trouble:
     costs: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     grid: Mapping[tuple[str, str, int], float] | Mapping[tuple[str, str, int, int], float] = field(default_factory=dict)
     waits: str | None = None
+    waits_every: int = 1
     own_work_seen: bool = False
     fails: str | None = None
     leaks: str | None = None
@@ -185,9 +187,9 @@ def _disturb(samples: dict[str, list[float]], arm: str, launch: int, trouble: Tr
     if trouble.own_work_seen:
         samples |= {"others_s": [0.0] * len(samples["wall_s"]), "blocked_s": [0.0] * len(samples["wall_s"])}
     if trouble.waits:
-        waits = trouble.waits in {arm, EVERY_ARM}
-        samples["wall_s"] = [wall * (2 if waits else 1) for wall in samples["wall_s"]]
-        samples["wait_s"] = [0.5 * wall * waits for wall in samples["wall_s"]]
+        waits = [trouble.waits in {arm, EVERY_ARM} and at % trouble.waits_every == 0 for at in samples["block"]]
+        samples["wall_s"] = [wall * (1 + waited) for wall, waited in zip(samples["wall_s"], waits, strict=True)]
+        samples["wait_s"] = [0.5 * wall * waited for wall, waited in zip(samples["wall_s"], waits, strict=True)]
 
 
 def _takes(unit: UnitOfWork, trouble: Trouble) -> dict[str, float]:
