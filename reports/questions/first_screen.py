@@ -612,17 +612,7 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
         words = "{who} changed {what} for every model of its process; it was put back before anything was measured."
         brief = Sentence("{who} changed its process", who=who)
         yield Doubt(Sentence(words, who=who, what=what), brief=brief, heavy=True)
-    disturbed = sum(Label.CONTAMINATED in of_cell(cell) for cell in loaded.comparisons.labels)
-    if disturbed:
-        words = "{n:comparison is|comparisons are} contaminated: the machine was disturbed; "
-        words += "the table says by what, with CPU times."
-        yield Doubt(Sentence(words, n=disturbed), brief=Sentence("{n} contaminated", n=disturbed), heavy=True)
-    by_cpu = sum(Label.BY_CPU in of_cell(cell) for cell in loaded.comparisons.labels)
-    if by_cpu:
-        words = "{n:comparison is|comparisons are} decided by CPU time"
-        why = ", since the machine was disturbed: it sees no waiting, no other thread and no GPU."
-        brief = Sentence("{n} by CPU time", n=by_cpu)
-        yield Doubt(Sentence(words + why, n=by_cpu), Sentence(f"{words}.", n=by_cpu), brief)
+    yield from _of_cells(loaded)
     twins = twin_check(loaded)
     if twins is not None and machine_facts(loaded)[0] == "undecided":
         words = "The machine check cannot tell: two identical models were shown to be equal in {equivalent} of "
@@ -647,7 +637,7 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
 
 
 def _of_checks(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
-    """Say what checks found: the arms of each label, then what concerns single cells."""
+    """Say what checks found of arms, label by label."""
     for label, cases in loaded.labelled.items():
         names = Listed(_named(loaded, cases), most=most_named)
         yield Doubt(
@@ -655,16 +645,36 @@ def _of_checks(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
             brief=Sentence("{label}: {names}", label=label, names=replace(names, most=1)),
             heavy=label in OF_WORK,
         )
-    yield from (_found_in_cells(found) for found in checks.doubts(loaded) if not found.labelled)
 
 
-def _found_in_cells(found: checks.Doubt) -> Doubt:
+def _of_cells(loaded: Loaded) -> Iterator[Doubt]:
+    """Say how many comparisons were disturbed, or decided by CPU time, and what checks found in single cells.
+
+    Where neither of the two says that the machine was disturbed, what was found in times weighs as much.
+    """
+    disturbed = sum(Label.CONTAMINATED in of_cell(cell) for cell in loaded.comparisons.labels)
+    if disturbed:
+        words = "{n:comparison is|comparisons are} contaminated: the machine was disturbed; "
+        words += "the table says by what, with CPU times."
+        yield Doubt(Sentence(words, n=disturbed), brief=Sentence("{n} contaminated", n=disturbed), heavy=True)
+    by_cpu = sum(Label.BY_CPU in of_cell(cell) for cell in loaded.comparisons.labels)
+    if by_cpu:
+        words = "{n:comparison is|comparisons are} decided by CPU time"
+        why = ", since the machine was disturbed: it sees no waiting, no other thread and no GPU."
+        brief = Sentence("{n} by CPU time", n=by_cpu)
+        yield Doubt(Sentence(words + why, n=by_cpu), Sentence(f"{words}.", n=by_cpu), brief)
+    for found in checks.doubts(loaded):
+        if not found.labelled:
+            yield _found_in_cells(found, heavy=found.timed and not disturbed and not by_cpu)
+
+
+def _found_in_cells(found: checks.Doubt, *, heavy: bool) -> Doubt:
     """Say what a check without a label found, with the first cell; the others are counted."""
     said, where = found.findings[0]
     words = "{cell}: {said}" + "; so it is in {more:other cell}" * (found.cells > 1) + "."
     short = Sentence(words, cell=where.values[0], said=said, more=found.cells - 1)
-    brief = Sentence("{n:cell} {what}", n=found.cells, what=found.name.replace("_", " "))
-    return Doubt(Sentence("{title} {found}", title=found.title, found=short), short, brief, heavy=found.timed)
+    brief = Sentence("{n:cell} {what}", n=found.cells, what=found.name.replace("_", " ")) if heavy else ""
+    return Doubt(Sentence("{title} {found}", title=found.title, found=short), short, brief, heavy)
 
 
 def _restored(loaded: Loaded) -> dict[str, str]:
