@@ -650,7 +650,7 @@ def _of_checks(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
 def _of_cells(loaded: Loaded) -> Iterator[Doubt]:
     """Say how many comparisons were disturbed, or decided by CPU time, and what checks found in single cells.
 
-    Where neither of the two says that the machine was disturbed, what was found in times weighs as much.
+    Where no label says that the machine was disturbed, what was found in times weighs as much.
     """
     disturbed = sum(Label.CONTAMINATED in of_cell(cell) for cell in loaded.comparisons.labels)
     if disturbed:
@@ -663,9 +663,10 @@ def _of_cells(loaded: Loaded) -> Iterator[Doubt]:
         why = ", since the machine was disturbed: it sees no waiting, no other thread and no GPU."
         brief = Sentence("{n} by CPU time", n=by_cpu)
         yield Doubt(Sentence(words + why, n=by_cpu), Sentence(f"{words}.", n=by_cpu), brief)
+    busy = disturbed or by_cpu or any(Label.CONTAMINATED in of_cell(cell) for cell in loaded.cases.labels)
     for found in checks.doubts(loaded):
         if not found.labelled:
-            yield _found_in_cells(found, heavy=found.timed and not disturbed and not by_cpu)
+            yield _found_in_cells(found, heavy=found.timed and not busy)
 
 
 def _found_in_cells(found: checks.Doubt, *, heavy: bool) -> Doubt:
