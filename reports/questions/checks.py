@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from modbench.harness.registry import catalogue
-from modbench.reports.model import Code, Listed
+from modbench.reports.model import Code, Listed, Sentence, Value
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import name
-from modbench.reports.writers.number_format import grid_point
 
 # Findings of one doubt, and cells of one finding, that are listed; the rest are counted.
 MOST_FINDINGS = 4
@@ -47,12 +46,15 @@ class Doubt:
 
 def doubts(loaded: Loaded) -> list[Doubt]:
     """Return each doubt that found something; labels first, since every output shows them."""
-    found: dict[str, dict[str, list[str]]] = {}
+    found: dict[str, dict[str, list[Value]]] = {}
     tables, timed = loaded.tables, set[str]()
     for _, metric, case in tables.asked():
         for doubt, said in tables.doubts_about(case, metric).items():
             labelled = bool(tables.doubts[doubt].label)
-            where = name(case) if labelled else f"{name(case)}, {metric.key} at {grid_point('T', case.place.seq_len)}"
+            cell = Sentence(
+                "{arm}, {metric} at T = {length}", arm=name(case), metric=metric.key, length=case.place.seq_len
+            )
+            where = name(case) if labelled else cell
             found.setdefault(doubt, {}).setdefault(said, []).append(where)
             timed |= {doubt} if tables.made_in(metric).times else set()
     titles = catalogue.entries("doubts")
@@ -81,7 +83,8 @@ def doubts(loaded: Loaded) -> list[Doubt]:
     return made
 
 
-def _by_arm(findings: dict[str, list[str]]) -> tuple[str, Listed]:
+def _by_arm(findings: dict[str, list[Value]]) -> tuple[str, Listed]:
     """Return all arms with a label at once, with the first finding as the example."""
     example, (first, *_) = next(iter(findings.items()))
+    assert isinstance(first, str), "of a label arms are named"
     return f"{example} ({first})", Listed([*dict.fromkeys(where for each in findings.values() for where in each)])
