@@ -325,7 +325,7 @@ class Tables:
             means = [launch_times.mean(*each, made_in.column) for each in self._beside_anchor(case, metric)]
             return effects.over_launches(means).mirrored().shifted(math.log(self.factor(case, metric)))
         sides = self._beside_anchor(case, metric)
-        return effects.over_launches([launch_times.typical(*each, made_in.column) for *each, _ in sides])
+        return effects.over_launches([launch_times.typical(side, anchor, made_in.column) for side, anchor, _ in sides])
 
     def _beside_anchor(self, case: Case, metric: Metric) -> list[tuple[Columns | None, Columns | None, Columns]]:
         """Return the samples of a time in each launch, those of its anchor, and what witnesses saw; `launch_times.py` reads them.
@@ -337,12 +337,11 @@ class Tables:
         if case == anchor:
             return [(None, each.samples, cell.blocks.get(launch, {})) for launch, each in mine.items()]
         theirs = self.behind(anchor, metric).good()
-        both = [
-            (each.samples, theirs[launch].samples, cell.blocks.get(launch, {}))
-            for launch, each in mine.items()
-            if launch in theirs
+        shared = [launch for launch in mine if launch in theirs] or list(mine)
+        return [
+            (mine[each].samples, theirs[each].samples if each in theirs else None, cell.blocks.get(each, {}))
+            for each in shared
         ]
-        return both or [(each.samples, None, cell.blocks.get(launch, {})) for launch, each in mine.items()]
 
     def counts(self, case: Case, metric: Metric) -> solved.Counts | None:
         """Return how many runs of each arm solved the task that a metric is about; None if it is about none."""

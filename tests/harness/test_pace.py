@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from planted_peaks import planted
 
-from modbench.commands.doctor import checkup
+from modbench.commands.doctor import aa_comparisons, checkup
 from modbench.commands.doctor.aa_comparisons import Twin
 from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.core.contracts import Text
@@ -203,7 +203,7 @@ def test_a_check_is_kept_for_plans(monkeypatch: pytest.MonkeyPatch) -> None:
     effect = Effect(0.0, -0.01, 0.01, n=4)
     twins = [Twin(Paired(effect, None, None, 0.0), {}, stretch=times) for times in (2.0, 3.0)]
     monkeypatch.setattr(checkup, "keep_peaks", lambda *_: None)
-    monkeypatch.setattr(checkup.aa_comparisons, "examine", lambda *_: twins)
+    monkeypatch.setattr(aa_comparisons, "examine", lambda *_: twins)
     plan = plan_of()
     checkup.check(2, "cpu", plan.suite.threads, None, fresh=False)  # type: ignore[arg-type]  # shows nothing
     assert stored.latest_load(RunTime(plan).machine) == Load(seen={stored.CHECK: 2.5})

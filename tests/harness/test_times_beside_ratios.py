@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -14,6 +15,7 @@ from test_callables import launch
 
 from modbench.harness.timing.callables import Launch
 from modbench.harness.timing.in_process_verdicts import judge, own_time
+from modbench.reports.model import Estimate
 from modbench.reports.panels import waterfall
 from modbench.reports.questions import revisions
 from modbench.reports.tables.load import Loaded, load
@@ -35,7 +37,8 @@ def quotients(loaded: Loaded) -> dict[tuple[str, str, str], tuple[float, float]]
     """Of each pair the quotient of the two values, above 1 where the case is better, and the ratio."""
     rows = loaded.pairs[(loaded.pairs.status == "ok") & loaded.pairs.ratio.notna() & loaded.pairs.paired]
     found = {}
-    for row in rows.itertuples():
+    every: list[Any] = [*rows.itertuples()]
+    for row in every:
         case, base = (loaded.values[each, row.metric] for each in (row.case_id, row.baseline_case_id))
         quotient = base / case if row.unit == "s" else case / base
         found[row.case_id, row.baseline_case_id, row.metric] = (quotient, row.ratio)
@@ -88,13 +91,11 @@ def test_the_waterfall_ends_at_the_time_that_tables_have(lurching: Path) -> None
     row: Any = loaded.pair(case.arm, "latency/forward", loaded.lengths[-1])
     base, own = (loaded.value(arm, "latency/forward", loaded.lengths[-1]) for arm in (loaded.baseline.arm, case.arm))
     assert base is not None
-    found = waterfall.Fall(
-        case, loaded.baseline, base, 0.5, {}, waterfall.Estimate(1 / row.ratio, kind="share"), predicted=False
-    )
+    found = waterfall.Fall(case, loaded.baseline, base, 0.5, {}, Estimate(1 / row.ratio, kind="share"), predicted=False)
     assert found.measured * found.seconds == pytest.approx(own)
     assert "ms" in waterfall._total(found, found.measured)
     # A share of CPU times is none of a wall time.
-    assert "ms" not in waterfall._total(waterfall.replace(found, by_cpu=True), found.measured)
+    assert "ms" not in waterfall._total(replace(found, by_cpu=True), found.measured)
 
 
 def test_two_revisions_have_times_whose_quotient_is_their_ratio(tmp_path: Path) -> None:
