@@ -163,7 +163,7 @@ class Finding:
         measure_next: where to measure next, a length or batch size, so that a point of the axis is known better; else None.
         labels: warnings that stand with the number in every output.
         against_labels: those of what it is compared with.
-        opposed: whether a ratio of times says the opposite of the quotient of both values.
+        apart: whether the quotient of both values is not the ratio of times: they come from other processes.
         best: whether it is told apart from everything beside it, and better.
         at_equal_cost: the same against the dense model of equal cost, where a cell has room for both; else None.
     """
@@ -182,7 +182,7 @@ class Finding:
     measure_next: int | None = None
     labels: tuple[str, ...] = ()
     against_labels: tuple[str, ...] = ()
-    opposed: bool = False
+    apart: bool = False
     best: bool = False
     at_equal_cost: Finding | None = None
 

@@ -115,21 +115,27 @@ def _whole(case: Case) -> set[str]:
 
 
 def _parts(case: Case) -> set[str]:
-    """Parts of its id, in small letters."""
-    return {part.casefold() for part in (case.short_model, *case.arm_parts)}
+    """Parts of its id, in small letters; those of the arm that a rung is named by are no names of the rung."""
+    own = case.arm_parts[:1] if named_by_target(case) else case.arm_parts
+    return {part.casefold() for part in (case.short_model, *own)}
+
+
+def named_by_target(case: Case) -> bool:
+    """Whether a dense model is named by the arm that it costs as much as, not by a share."""
+    return case.rung and not _rung(case)[0]
 
 
 def _rung(case: Case) -> tuple[str, str]:
     """The share of the anchor's cost that a rung has, and the quantity, from its first part, such as `f0.56`.
 
-    The share is empty where it depends on the length.
+    The share is empty where it depends on the length, or is one of an arm that does not run.
     """
     part = case.arm_parts[0]
     return f"{100 * float(part[1:]):.4g} %" if part[1:] else "", _QUANTITIES[part[0]]
 
 
 def _target(case: Case) -> str:
-    """The arm that a rung with a shape for each length is named by: of the parts `f`, `mod` and `c0.125` MoD 0.125."""
+    """The arm that a rung without a share is named by: of the parts `f`, `mod` and `c0.125` MoD 0.125."""
     _, model, *parts = case.arm_parts
     return _of_parts(model, parts)
 

@@ -98,6 +98,11 @@ class Limits(Mapping[str, float]):
         if found is not None:
             stored.keep_pace(self._run_time.machine, unit.comparison.place.dtype, self._run, *found)
 
+    def loaded(self, took_s: float, predicted_s: float) -> None:
+        """Store how many times as long as predicted the units of this run took, given both in s."""
+        if self._run and predicted_s >= stored.LEAST_S:
+            stored.keep_load(self._run_time.machine, self._run, took_s / predicted_s)
+
     def learn(self, unit: UnitOfWork, record: Record) -> None:
         """Learn from a record that its unit wrote itself; units that hung or died tell nothing.
 

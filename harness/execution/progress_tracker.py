@@ -107,13 +107,14 @@ class Tracker:
     def _predict(self, plan: Plan, slots: Sequence[Slots]) -> None:
         """The predicted seconds of all units: of those that run, and of those that each rule may ask for."""
         run_time, shares = RunTime(plan), plan.shares("most")
+        self._load = run_time.load
         self._seconds = {unit.name: run_time.seconds(unit, each.at_once) for each in slots for unit in each.units}
         self._rules = {unit.name: unit.group for unit in plan.units if unit.rule}
         self._open = dict.fromkeys(self._rules.values(), 0.0)
         for name, rule in self._rules.items():
             self._open[rule] += self._seconds[name] * shares[name]
         self._total = sum(seconds for name, seconds in self._seconds.items() if name not in self._rules)
-        self._done = 0.0
+        self._done = self._took = 0.0
 
     def _count(self, whole: Plan, records: dict[str, Record]) -> None:
         for unit in whole.units:
@@ -130,6 +131,8 @@ class Tracker:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         """Write how the run ended."""
         self._refresh()
+        if self.limits is not None and self._done > LEARNT * self._total:
+            self.limits.loaded(self._took, self._done)
         self.now.note = masked(self.stop.left)
         if error is None:
             self.now.state = "finished"
@@ -182,6 +185,7 @@ class Tracker:
         self._running.pop(unit.name, None)
         self._timing.discard(unit.name)
         self._done += self._seconds[unit.name]
+        self._took = max(0.0, self.clock() - self._start)
         try:
             record = read_record(self.folder.record(unit), unit)
         except (OSError, UsageError) as error:  # whoever reads it for its numbers says so
@@ -244,8 +248,13 @@ class Tracker:
         # How many jobs a cluster runs at once shows only in how fast they end.
         known = learnt or not found.remote
         scale = found.elapsed_s / self._done if learnt else 1.0
-        left = max(0.0, self._total - self._done) * scale
-        found.left_s, found.most_s = (left, left + sum(self._open.values()) * scale) if known else (None, None)
+        # Until this run has shown it, work may take as much longer as earlier runs and the first units did.
+        busy = (
+            scale if learnt or found.remote else max(scale, self._load, self._took / self._done if self._done else 0.0)
+        )
+        left = max(0.0, self._total - self._done)
+        more = left + sum(self._open.values())
+        found.left_s, found.most_s = (left * scale, more * busy) if known else (None, None)
         found.left_reason = "" if known else "too few units have ended on the other machines"
 
     def _write(self) -> None:

@@ -45,7 +45,7 @@ class ResolvedArm:
         targets: the arms that it matches: of a rung those that it was solved for, of another dense arm those that cost the same.
         quantity: the quantity in which it matches them.
         factor: how many times the targets' cost it has.
-        share: its share of the cost of the suite's dense arm, or of the full shape, by which it is named.
+        share: its share of the cost of the arm of full shape, by which it is named; 0 where no such arm runs.
         tokens_of: model and options whose tokenizer it takes, where that is no model of the suite's own.
         no_rival: why a user's model has no dense model of equal cost, although the suite asks for one.
         title: what tables and figures call it; empty: its own name.
@@ -99,8 +99,8 @@ class Solver(Protocol):
 def resolve_arms(suite: Suite, solver: Solver) -> list[ResolvedArm]:
     """Resolve all arms of a suite: the anchor, the rungs of the ladder, then the others in the suite's order.
 
-    Each model of the user's gets a rung of equal cost beside it if the suite has a `rival`; if nothing else is compared, that is
-    the anchor.
+    Each model of the user's gets a rung of equal cost beside it if the suite has a `rival`; if nothing else is compared, that of
+    its first setting is the anchor.
 
     Args:
         suite: what to resolve.
@@ -150,12 +150,17 @@ def resolve_arms(suite: Suite, solver: Solver) -> list[ResolvedArm]:
     rungs = [_solved(each, solver) for each in wanted]
     named, rungs = _with_rivals(named, rungs, rivals, solver)
     rungs = _distinct(rungs)
-    alone = len(named) == len(rungs) == 1 and named[0].is_user_model  # nothing else is compared with it
-    anchor = rungs[0] if alone else next((arm for arm in named if arm.anchor), named[0])
+    anchor = _rival_alone(suite, named, rungs) or next((arm for arm in named if arm.anchor), named[0])
     arms = [anchor, *(arm for arm in (*rungs, *named) if arm is not anchor)]
     _refuse_double_names(arms)
     check_titles([(short_name(arm.model), arm.title) for arm in arms])
     return arms
+
+
+def _rival_alone(suite: Suite, named: Sequence[ResolvedArm], rungs: Sequence[ResolvedArm]) -> ResolvedArm | None:
+    """The rung of the first setting of a user's model with which nothing else is compared; None if it has none."""
+    alone = named[0].is_user_model and sum(arm.match is None for arm in suite.arms) == 1
+    return next((rung for rung in rungs if named[0] in rung.targets), None) if alone else None
 
 
 class _Unsolved:
@@ -337,14 +342,14 @@ class _Wanted:
 
     Attributes:
         base: the arm whose shape is changed.
-        whole: the arm of whose cost it is named a share.
+        whole: the arm of whose cost it is named a share; None: none such runs, and it is named by the target.
         target: the arm to match.
         quantity: what is matched.
         factor: how many times the target's cost it shall have.
     """
 
     base: ResolvedArm
-    whole: ResolvedArm
+    whole: ResolvedArm | None
     target: ResolvedArm
     quantity: Quantity
     factor: float = 1.0
@@ -361,6 +366,8 @@ class _Wanted:
             quantity=self.quantity,
             factor=self.factor,
         )
+        if self.whole is None:
+            return made
         return replace(made, share=solver.ratios(made, self.whole, self.target, self.quantity)[-1])
 
 
@@ -385,7 +392,10 @@ def _matched(arm: Arm, match: Match, suite: Suite, shape: dict[str, Any], named:
     )
     base = _resolve(arm.model, {**shape, **_shape_of(target)} if own else shape, arm.settings, anchor=arm.anchor)
     base = replace(base, tokens_of=_tokens_of(target), title=arm.title)
-    return _Wanted(base, _whole(base, named) if own else base, target, match.quantity, match.factor)
+    whole = (
+        _dense_arm(named) if own else next((a for a in named if (a.model, a.config) == (base.model, base.config)), None)
+    )
+    return _Wanted(base, whole, target, match.quantity, match.factor)
 
 
 def _solved(wanted: _Wanted, solver: Solver) -> ResolvedArm:
@@ -402,12 +412,12 @@ def _rival(target: ResolvedArm, suite: Suite, named: Sequence[ResolvedArm]) -> _
     quantity = RIVALS[suite.rival]
     assert quantity is not None
     base = replace(_resolve(RIVAL, _shape_of(target), {}), tokens_of=_tokens_of(target))
-    return _Wanted(base, _whole(base, named), target, quantity)
+    return _Wanted(base, _dense_arm(named), target, quantity)
 
 
-def _whole(base: ResolvedArm, named: Sequence[ResolvedArm]) -> ResolvedArm:
-    """The suite's dense arm, of which the names of all its rungs give a share; without one the shape that is solved from."""
-    return next((arm for arm in named if arm.model == RIVAL), base)
+def _dense_arm(named: Sequence[ResolvedArm]) -> ResolvedArm | None:
+    """The suite's dense arm, of which the names of rivals give a share; None without one."""
+    return next((arm for arm in named if arm.model == RIVAL), None)
 
 
 def _shape_of(target: ResolvedArm) -> dict[str, Any]:
@@ -469,8 +479,8 @@ def _distinct(rungs: Sequence[ResolvedArm]) -> list[ResolvedArm]:
 
 
 def _parts_of(rung: ResolvedArm, digits: int) -> tuple[str, ...]:
-    """A rung's share of the full shape's cost; where that depends on the length, the arm that costs the same."""
+    """A rung's share of the full shape's cost; where that depends on the length or does not run, the arm that costs the same."""
     letter, target = QUANTITIES[rung.quantity].letter, rung.targets[0]
-    if not rung.shapes:
+    if rung.share and not rung.shapes:
         return (f"{letter}{rung.share:.{digits}f}",)
     return (letter, short_name(target.model), *target.parts, *[f"x{rung.factor:g}"] * (rung.factor != 1))

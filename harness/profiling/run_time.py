@@ -37,6 +37,9 @@ class RunTime:
         plan: the plan.
         tables: peaks by number format; default those that this machine keeps.
         paces: of training, by number format; default those that this machine keeps, or none with given tables.
+
+    Attributes:
+        load: how many times as long as predicted the last runs on this machine took, or its check saw work wait: at least 1.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class RunTime:
         self.tables = _kept(plan, self.machine) if tables is None else tables
         known = {dtype: stored.latest_pace(self.machine, dtype) for dtype in self.tables} if self.machine else {}
         self.paces = known if paces is None else paces
+        self.load = stored.latest_load(self.machine).most if self.machine else 1.0
         self._near = _nearest(plan) if self.tables else {}
         self._launch_s: dict[str, float] = {}
         self._call_s: dict[tuple[Case, str], float | None] = {}

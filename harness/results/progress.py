@@ -81,7 +81,8 @@ class RunProgress(_Part):
         started: when the runner started.
         elapsed_s: seconds since then.
         left_s: expected seconds left, without units that a rule may still ask for; None where that is not known.
-        most_s: the same with all of these units.
+        most_s: the same with all of these units, on a machine as busy as earlier runs found it, until this one shows how busy it
+            is.
         left_reason: why the time left is not known.
         more: whether a rule may still ask for units.
         remote: whether units run on other machines: `running` are then those that were submitted and have not ended.
@@ -130,7 +131,7 @@ class RunProgress(_Part):
 
     @property
     def left(self) -> str:
-        """The time left in words: `3 min 02 s left`, or `3 to 9 min left` while a rule may ask for more."""
+        """The time left in words: `3 min 02 s left`, or `3 to 9 min left` while a rule may ask for more, or the load is open."""
         if self.left_s is None or self.most_s is None:
             return f"time left unknown: {self.left_reason}"
         return f"{human_span(self.left_s, self.most_s)} left"

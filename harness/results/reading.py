@@ -58,6 +58,20 @@ def load(file: Path, content: bytes | None = None) -> dict[str, Any]:
     return body
 
 
+def has_values(run: Path) -> bool:
+    """Whether a record of a run holds a value; what is damaged holds none."""
+    for file in sorted((run / "units").rglob("*.json")):
+        try:
+            outcomes = load(file).get("outcomes")
+        except DamagedError:
+            continue
+        if isinstance(outcomes, list) and any(
+            isinstance(each, dict) and each.get("status") == "ok" for each in outcomes
+        ):
+            return True
+    return False
+
+
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Make an object; of a key that is there twice nobody knows which value is true."""
     made = dict(pairs)

@@ -1,7 +1,7 @@
 """What was measured last on each machine, kept under the user's state folder beside its checks: from it runs are planned.
 
 That is the table of its peaks, and the ratio of measured to predicted training time: predictions add up what each operator takes
-alone, and steps of small models take about twice as long.
+alone, and steps of small models take about twice as long. Beside them, how much longer than predicted runs took.
 """
 
 from __future__ import annotations
@@ -53,6 +53,30 @@ class Pace(Frozen):
         runs = dict(self.ratios.get(size, {}))
         runs[run] = min(ratio, runs.pop(run, math.inf))
         return Pace(ratios={**self.ratios, size: dict([*runs.items()][-RUNS:])})
+
+
+class Load(Frozen):
+    """How many times as long as predicted work took on a machine, which other programs may use too.
+
+    Attributes:
+        seen: by run, and by `CHECK`, the newest last.
+    """
+
+    seen: Mapping[str, float] = {}
+
+    @property
+    def most(self) -> float:
+        """The largest of the last, at least 1: what a plan must expect."""
+        return max(1.0, *self.seen.values()) if self.seen else 1.0
+
+    def with_seen(self, who: str, times: float) -> Load:
+        """Add what a run, or the check of the machine, saw last."""
+        others = {name: known for name, known in self.seen.items() if name != who}
+        return Load(seen=dict([*others.items(), (who, times)][-RUNS:]))
+
+
+# What `modbench doctor` keeps its own under.
+CHECK = "doctor"
 
 
 def size_of(flops: float) -> int:
@@ -110,6 +134,23 @@ def latest_pace(machine: str, dtype: str) -> Pace:
     return _latest("pace", machine, dtype, Pace) or Pace()
 
 
+def keep_load(machine: str, who: str, times: float) -> None:
+    """Keep how many times as long as predicted work took; nothing happens where it cannot be written.
+
+    Args:
+        machine: as above.
+        who: the run's folder, or `CHECK`.
+        times: of predicted time.
+    """
+    with contextlib.suppress(OSError, RuntimeError):
+        _keep(_file("load", machine), latest_load(machine).with_seen(who, times))
+
+
+def latest_load(machine: str) -> Load:
+    """What the last runs and checks of a machine saw; empty if none did."""
+    return _latest("load", machine, "", Load) or Load()
+
+
 def _keep(file: Path, kept: Frozen) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(file, kept.model_dump_json())
@@ -122,5 +163,5 @@ def _latest(kind: str, machine: str, dtype: str, of: type[Kept]) -> Kept | None:
         return None
 
 
-def _file(kind: str, machine: str, dtype: str) -> Path:
-    return state_folder() / kind / f"{machine}-{dtype}.json"
+def _file(kind: str, machine: str, dtype: str = "") -> Path:
+    return state_folder() / kind / f"{'-'.join(filter(None, (machine, dtype)))}.json"

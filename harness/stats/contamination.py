@@ -108,6 +108,16 @@ def share_of_blocks(samples: Columns, blocks: Columns | None = None) -> float:
     return sum(by_block.values()) / len(by_block) if by_block else 0.0
 
 
+def stretch(sides: Iterable[Columns]) -> float:
+    """How many times as long samples took as without waiting for a processor; 1 where that was not recorded."""
+    whole = waited = 0.0
+    for samples in sides:
+        if samples.get("wait_s"):
+            whole += sum(wall * calls for wall, calls in zip(samples["wall_s"], samples["calls"], strict=True))
+            waited += sum(samples["wait_s"])
+    return whole / (whole - waited) if 0 < waited < whole else 1.0
+
+
 def counted(found: Iterable[frozenset[str]]) -> dict[str, int]:
     """Number of samples that each cause disturbed, most frequent first."""
     return dict(Counter(cause for causes_of_one in found for cause in sorted(causes_of_one)).most_common())

@@ -8,7 +8,7 @@ would land; whoever shows it must say so.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, median
 
@@ -229,12 +229,20 @@ def _undecided(clock: Estimates, margin: float, launches: int) -> Reason:
     return sample_size.would_decide(effect, margin)
 
 
+def _beside_baseline(launch: Launch, name: str) -> Iterator[float]:
+    """The log times of a callable by round: of the baseline its own, of another a typical one of the baseline plus its effect."""
+    anchor = launch.samples[launch.baseline]
+    of_anchor = block_effects.log_means(anchor).values()
+    found = None if name == launch.baseline else effects.pair_in_launch(launch.samples[name], None, anchor)
+    yield from of_anchor if found is None else (median(of_anchor) + effect for effect in found.within)
+
+
 @dataclass(frozen=True)
 class OwnTime:
     """Seconds of a call.
 
     Attributes:
-        median_s: of a typical call; of several launches the geometric mean of their medians.
+        median_s: of a typical call; of several launches their geometric mean.
         low_s: lower end of the 95 % interval; None where there is none.
         high_s: upper end.
         mean_s: mean of all calls.
@@ -255,9 +263,13 @@ class OwnTime:
 
 
 def own_time(launches: Sequence[Launch], name: str) -> OwnTime:
-    """The time of a callable over launches; over the rounds of a single one."""
+    """The time of a callable over launches; over the rounds of a single one.
+
+    It is the baseline's, changed by the effect of the callable beside it, so that the quotient of two times is their ratio.
+    """
     rounds = [list(block_effects.log_means(each.samples[name]).values()) for each in launches]
-    effect = over_rounds(rounds[0]) if len(launches) == 1 else effects.over_launches([median(each) for each in rounds])
+    beside = [list(_beside_baseline(each, name)) for each in launches]
+    effect = over_rounds(beside[0]) if len(launches) == 1 else effects.over_launches([median(each) for each in beside])
     walls = [wall for each in launches for wall in each.samples[name]["wall_s"]]
     return OwnTime(
         math.exp(effect.value),

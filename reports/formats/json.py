@@ -11,9 +11,10 @@ from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.printable import masked
 from modbench.reports.format import Format
 from modbench.reports.formats.csv import more
-from modbench.reports.panels.caveats import Failed, doubts, failures
+from modbench.reports.panels.caveats import Failed, failures
 from modbench.reports.panels.method import facts
 from modbench.reports.questions import best_setting, first_screen
+from modbench.reports.questions.checks import doubts
 from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables.cases import CASES, COUNTS, NUMBERS
 from modbench.reports.tables.comparisons import COMPARISONS, MORE

@@ -7,9 +7,10 @@ from dataclasses import replace
 from modbench.reports.format import Format
 from modbench.reports.model import Alert, Listed, Sentence, Table, Value
 from modbench.reports.panel import shared_blocks
-from modbench.reports.panels.caveats import doubts, failure_sentences
+from modbench.reports.panels.caveats import failure_sentences
 from modbench.reports.panels.method import facts
 from modbench.reports.questions import first_screen, results
+from modbench.reports.questions.checks import doubts
 from modbench.reports.questions.first_screen import measured_on, place_shown
 from modbench.reports.questions.machine import warnings
 from modbench.reports.tables.load import Loaded

@@ -58,7 +58,7 @@ def html(loaded: Loaded, page: Path | None) -> str:
     where = f"report: {page}" if page else f"modbench report {loaded.path} writes its page"
     link = f'<a href="{inline(str(page))}">{inline(where)}</a>' if page else inline(where)
     tables = _tables(loaded)
-    doubts += [text.OPPOSED_MEANS] * (f" {text.OPPOSED}" in "".join(tables))
+    doubts += [text.APART_MEANS] * (f" {text.APART}" in "".join(tables))
     parts = [_lines(said), *tables, _figure(loaded), _lines(doubts), f"<div>{link}</div>"]
     return plain_html.html(*parts)
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.registry import catalogue
 from modbench.reports.model import Block, Code, Listed, Note, Sentence
 from modbench.reports.panel import Panel
+from modbench.reports.questions.checks import doubts
 from modbench.reports.tables import unit_files
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording import name
 from modbench.reports.writers.html import fill, inline
-from modbench.reports.writers.number_format import grid_point
 
 # Failures, and missing units, that are listed; the rest are counted.
 MOST_FAILURES = 200
@@ -81,63 +78,6 @@ FAILURES = Panel(
     ),
 )
 """Which cells failed, and which units have no record?"""
-
-
-# Findings of one doubt, and cells of one finding, that are listed; the rest are counted.
-MOST_FINDINGS = 4
-
-
-@dataclass(frozen=True)
-class Doubt:
-    """A doubt that found something.
-
-    Attributes:
-        title: what the check looks for.
-        findings: what was found, and in which cells.
-        more: further findings, which are not listed.
-        advice: what to do about it; words between backticks are code.
-    """
-
-    title: str
-    findings: list[tuple[str, Listed]]
-    more: int
-    advice: str
-
-    @property
-    def steps(self) -> Listed:
-        """The advice, with its code marked as such."""
-        parts = self.advice.split("`")
-        return Listed([Code(part) if at % 2 else part for at, part in enumerate(parts)], between="")
-
-
-def doubts(loaded: Loaded) -> list[Doubt]:
-    """Return each doubt that found something; labels first, since every output shows them."""
-    found: dict[str, dict[str, list[str]]] = {}
-    tables = loaded.tables
-    for _, metric, case in tables.asked():
-        for doubt, said in tables.doubts_about(case, metric).items():
-            labelled = bool(tables.doubts[doubt].label)
-            where = name(case) if labelled else f"{name(case)}, {metric.key} at {grid_point('T', case.place.seq_len)}"
-            found.setdefault(doubt, {}).setdefault(said, []).append(where)
-    titles = catalogue.entries("doubts")
-    made = []
-    for doubt in sorted(found, key=lambda doubt: (not tables.doubts[doubt].label, doubt)):
-        if tables.doubts[doubt].label:
-            findings = [_by_arm(found[doubt])]
-        else:
-            findings = [
-                (said, Listed([*dict.fromkeys(where)], "; ", most=MOST_FINDINGS))
-                for said, where in found[doubt].items()
-            ]
-        left_out = max(0, len(findings) - MOST_FINDINGS)
-        made.append(Doubt(titles[doubt].about, findings[:MOST_FINDINGS], left_out, tables.doubts[doubt].advice))
-    return made
-
-
-def _by_arm(findings: dict[str, list[str]]) -> tuple[str, Listed]:
-    """Return all arms with a label at once, with the first finding as the example."""
-    example, (first, *_) = next(iter(findings.items()))
-    return f"{example} ({first})", Listed([*dict.fromkeys(where for each in findings.values() for where in each)])
 
 
 def what_to_doubt(loaded: Loaded) -> Markup | None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pandas as pd
 
+from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.roofline.table import RATIO_ERROR, amount
@@ -78,6 +79,7 @@ class Fall:
         share: share that was measured.
         predicted: whether the parts are predicted from operators; else they are measured.
         claimed: whether a verdict on the measured time says anything: without one, no bar has the colour of one.
+        by_cpu: whether the measured share is one of CPU times.
     """
 
     case: Case
@@ -88,6 +90,7 @@ class Fall:
     share: Estimate
     predicted: bool = True
     claimed: bool = True
+    by_cpu: bool = False
 
     @property
     def measured(self) -> float:
@@ -122,7 +125,7 @@ def fall(loaded: Loaded, arm: str, metric: str, seq_len: int) -> Fall | None:
     mine, theirs = (getattr(loaded.tables.counted(side), field) for side in (case, baseline))
     if table is not None and mine is not None and theirs is not None and table.lacks(mine, theirs) is None:
         parts = parts_of(table, mine, theirs, ideal)
-        return Fall(case, baseline, seconds, 1 / ideal, parts, share, claimed=claimed)
+        return Fall(case, baseline, seconds, 1 / ideal, parts, share, claimed=claimed, by_cpu=found.by_cpu)
     waited, base = (_waited(loaded, side, metric) for side in (case, baseline))
     if waited is None or base is None:
         return None
@@ -340,8 +343,9 @@ def _added(share: float) -> str:
 
 
 def _total(found: Fall, share: float) -> str:
+    """A share, and the time that it comes to; of CPU time none, since the baseline's time is wall time."""
     share_, time = Estimate(share, kind="share"), Estimate(share * found.seconds, unit="s")
-    return plain(Sentence("{share}, {time}", share=share_, time=time))
+    return plain(Sentence("{share}" + ", {time}" * (not found.by_cpu), share=share_, time=time))
 
 
 def _caption(found: Fall) -> Sentence:
@@ -354,7 +358,9 @@ def _caption(found: Fall) -> Sentence:
         "{arm} at T = {length}, B = {batch}: FLOPs promise {promised} of {base}'s time; "
         + "its operators at this machine's measured peaks come to {attainable}, give or take {error} of that; "
         * found.predicted
-        + "measured: {measured}."
+        + "measured: {measured}"
+        + f" {Label.BY_CPU}" * found.by_cpu
+        + "."
         + " The interval includes what is attainable: the unexplained part may be noise." * noise
         + " The unexplained part is within that error." * error
         + " As a speed-up {bias}." * (bias is not None),

@@ -14,7 +14,7 @@ from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case, Rung
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value
 from modbench.reports.panel import panels
-from modbench.reports.questions import audit, best_setting, break_even, machine, rivals, win_rate
+from modbench.reports.questions import audit, best_setting, break_even, checks, machine, rivals, win_rate
 from modbench.reports.questions.machine import GLYPHS, machine_facts, twin_check
 from modbench.reports.tables import losses
 from modbench.reports.tables.cases import looked_ahead
@@ -108,7 +108,8 @@ def answer(loaded: Loaded) -> list[Value]:
     if case is None or loaded.sizes_differ:
         return []
     anchor, subject, arms = loaded.baseline, case, [case]
-    if (settings := best_setting.settings_of(loaded, case)) and best_setting.fastest(loaded, case) is None:
+    settings = [] if anchor.rung else best_setting.settings_of(loaded, case)  # a rung costs as much as one of them
+    if settings and best_setting.fastest(loaded, case) is None:
         subject, arms = best_setting.model_of(case), [each for each in settings if each.arm != anchor.arm]
     others: list[tuple[Case, Value]] = [(anchor, described(anchor))] if anchor.arm != case.arm else []
     beside = rung_beside(loaded, case) if subject is case else None
@@ -122,7 +123,7 @@ def answer(loaded: Loaded) -> list[Value]:
         del places[1:]  # that nothing can be compared is said once
     groups = dict.fromkeys(_group(loaded, each) for found in places[:1] for each in found)
     said = [*first, *best_setting.answers(loaded)]
-    named = bool(first) and subject is case
+    named = len(first) == 1 and subject is case
     for at, group in enumerate(groups or [None]):
         here = [[each for each in found if _group(loaded, each) == group] for found in places]
         made = [
@@ -280,7 +281,8 @@ def asked(loaded: Loaded) -> Sentence:
     if others and rungs == {baseline.arm}:
         words += ", a dense model of equal cost"
     elif others and rungs:
-        words += " of the same shape, and against smaller dense models of equal cost"
+        alike = same_shape(baseline)
+        words += " of the same shape" * alike + f", and against {'smaller ' * alike}dense models of equal cost"
     what = [workload for metric, workload in WORKLOADS.items() if metric in plan.suite.metrics]
     what += [name for name in ("memory", "energy") if any(key.startswith(f"{name}/") for key in plan.suite.metrics)]
     made = {key for comparison in plan.comparisons for key in comparison.metrics}  # a filter may leave tasks out
@@ -606,28 +608,12 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
             brief=Sentence("{n:missing unit}", n=missing),
             heavy=True,
         )
-    for label, cases in loaded.labelled.items():
-        names = Listed(_named(loaded, cases), most=most_named)
-        yield Doubt(
-            Sentence("{label}: {names}.", label=f"{label[:1].upper()}{label[1:]}", names=names),
-            brief=Sentence("{label}: {names}", label=label, names=replace(names, most=1)),
-            heavy=label in OF_WORK,
-        )
+    yield from _of_checks(loaded, most_named)
     for who, what in _restored(loaded).items():
         words = "{who} changed {what} for every model of its process; it was put back before anything was measured."
         brief = Sentence("{who} changed its process", who=who)
         yield Doubt(Sentence(words, who=who, what=what), brief=brief, heavy=True)
-    disturbed = sum(Label.CONTAMINATED in of_cell(cell) for cell in loaded.comparisons.labels)
-    if disturbed:
-        words = "{n:comparison is|comparisons are} contaminated: the machine was disturbed; "
-        words += "the table says by what, with CPU times."
-        yield Doubt(Sentence(words, n=disturbed), brief=Sentence("{n} contaminated", n=disturbed), heavy=True)
-    by_cpu = sum(Label.BY_CPU in of_cell(cell) for cell in loaded.comparisons.labels)
-    if by_cpu:
-        words = "{n:comparison is|comparisons are} decided by CPU time"
-        why = ", since the machine was disturbed: it sees no waiting, no other thread and no GPU."
-        brief = Sentence("{n} by CPU time", n=by_cpu)
-        yield Doubt(Sentence(words + why, n=by_cpu), Sentence(f"{words}.", n=by_cpu), brief)
+    yield from _of_cells(loaded)
     twins = twin_check(loaded)
     if twins is not None and machine_facts(loaded)[0] == "undecided":
         words = "The machine check cannot tell: two identical models were shown to be equal in {equivalent} of "
@@ -649,6 +635,48 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
     failed = len(loaded.failed.case_id.unique())
     if failed:
         yield Doubt(Sentence("{n:case} failed.", n=failed), brief=Sentence("{n:case} failed", n=failed), heavy=True)
+
+
+def _of_checks(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
+    """Say what checks found of arms, label by label."""
+    for label, cases in loaded.labelled.items():
+        names = Listed(_named(loaded, cases), most=most_named)
+        yield Doubt(
+            Sentence("{label}: {names}.", label=f"{label[:1].upper()}{label[1:]}", names=names),
+            brief=Sentence("{label}: {names}", label=label, names=replace(names, most=1)),
+            heavy=label in OF_WORK,
+        )
+
+
+def _of_cells(loaded: Loaded) -> Iterator[Doubt]:
+    """Say how many comparisons were disturbed, or decided by CPU time, and what checks found in single cells.
+
+    Where no label says that the machine was disturbed, what was found in times weighs as much.
+    """
+    disturbed = sum(Label.CONTAMINATED in of_cell(cell) for cell in loaded.comparisons.labels)
+    if disturbed:
+        words = "{n:comparison is|comparisons are} contaminated: the machine was disturbed; "
+        words += "the table says by what, with CPU times."
+        yield Doubt(Sentence(words, n=disturbed), brief=Sentence("{n} contaminated", n=disturbed), heavy=True)
+    by_cpu = sum(Label.BY_CPU in of_cell(cell) for cell in loaded.comparisons.labels)
+    if by_cpu:
+        words = "{n:comparison is|comparisons are} decided by CPU time"
+        why = ", since the machine was disturbed: it sees no waiting, no other thread and no GPU."
+        brief = Sentence("{n} by CPU time", n=by_cpu)
+        yield Doubt(Sentence(words + why, n=by_cpu), Sentence(f"{words}.", n=by_cpu), brief)
+    busy = disturbed or by_cpu or any(Label.CONTAMINATED in of_cell(cell) for cell in loaded.cases.labels)
+    for found in checks.doubts(loaded):
+        if not found.labelled:
+            yield _found_in_cells(found, heavy=found.timed and not busy)
+
+
+def _found_in_cells(found: checks.Doubt, *, heavy: bool) -> Doubt:
+    """Say what a check without a label found, with the first cell; the others are counted."""
+    said, where = found.findings[0]
+    words = "{cell}: {said}" + "; so it is in {more:other cell}" * (found.cells > 1) + "."
+    short = Sentence(words, cell=where.values[0], said=said, more=found.cells - 1)
+    brief = Sentence("{n:cell} {what}", n=found.cells, what=found.name.replace("_", " ")) if heavy else ""
+    return Doubt(Sentence("{title} {found}", title=found.title, found=short), short, brief, heavy)
 
 
 def _restored(loaded: Loaded) -> dict[str, str]:

@@ -10,7 +10,7 @@ from modbench.reports.questions import win_rate
 from modbench.reports.tables.comparisons import trained_apart
 from modbench.reports.tables.findings import between
 from modbench.reports.tables.load import Loaded, rung_beside
-from modbench.reports.wording import MATCHED, WORKLOADS, short
+from modbench.reports.wording import MATCHED, WORKLOADS, named_by_target, short
 
 # A rival further than this from equal in what it was solved for is said to be.
 MISSED = 0.05
@@ -29,15 +29,16 @@ def headline(loaded: Loaded, case: Case, rival: Case, solved: Rung) -> Sentence 
     """Say how fast a model is against its rival at the longest length: the forward pass, or what was timed instead.
 
     Returns:
-        `mine:build is 1.12× [1.08–1.16] as fast as dense of equal FLOPs (forward pass, T = 512): ▲ faster.`; of several dense
-        models that were solved it names which: `as fast as dense 61 %, of equal FLOPs`; None where the two have no ratio.
+        `mine:build is 1.12× [1.08–1.16] as fast as dense of equal FLOPs (forward pass, T = 512): ▲ faster.`; of several
+        dense models named by shares it says which: `as fast as dense 61 %, of equal FLOPs`; None where the two have no ratio.
     """
     every = [each for each in win_rate.places(loaded, case, rival) if each.typical.value is not None]
     if not every:
         return None
     found = max(every, key=lambda each: each.place.seq_len)  # of equal lengths the first: forward, the first batch size
     doubts = win_rate.doubts([found])
-    called = "{rival}," if sum(each.rung for each in loaded.arms) > 1 else "dense"
+    several = sum(each.rung for each in loaded.arms) > 1
+    called = "{rival}," if several and not named_by_target(rival) else "dense"
     words = f"{{arm}} is {{ratio}} as fast as {called} of equal {MATCHED[solved.quantity]} ({{what}}, {{place}}): {{verdict}}"
     return Sentence(
         words + " (but: {doubts})" * bool(doubts) + ".",

@@ -21,7 +21,7 @@ RATIOS = (
     *("baseline_arm", "metric", "unit", "ratio", "ci_low", "ci_high", "ci_level"),
     *("ideal", "attainable", "verdict", "status", "reason", "labels"),
 )
-# Ratios this near to 1 point nowhere, whatever their interval.
+# A quotient this near to a ratio is that ratio, whatever its interval.
 NEAR = 0.02
 
 
@@ -59,8 +59,8 @@ def of_row(
         columns = MEAN if known(get(MEAN[0])) is not None else MEDIAN
         other = Estimate.of(*map(get, columns), kind="ratio", unit=unit)
     other = None if other is None or other.value is None else other
-    opposed = Label.BY_CPU not in labels and _opposed(typical, value, base)
-    return replace(made, typical=typical, other=other, verdict=known_text(get("verdict")), opposed=opposed)
+    apart = Label.BY_CPU not in labels and _apart(typical, value, base)
+    return replace(made, typical=typical, other=other, verdict=known_text(get("verdict")), apart=apart)
 
 
 def of_pair(loaded: Loaded, row: Row) -> Finding:
@@ -74,13 +74,12 @@ def labels_of(row: Row) -> tuple[str, ...]:
     return (*of_cell(row.labels), *of_cell(row.baseline_labels))
 
 
-def _opposed(ratio: Estimate, value: float | None, base: float | None) -> bool:
-    """Whether a ratio of times lies above 1 and the quotient of the two times below, or the other way round."""
+def _apart(ratio: Estimate, value: float | None, base: float | None) -> bool:
+    """Whether the quotient of two times lies outside the interval of their ratio, as where they come from other processes."""
     if ratio.kind != "ratio" or ratio.unit != "s" or ratio.value is None or value is None or base is None:
         return False
     low, high = (ratio.value if end is None else end for end in (ratio.low, ratio.high))
-    above, below = min(low, ratio.value - NEAR) > 1, max(high, ratio.value + NEAR) < 1
-    return (above and base < value) or (below and base > value)
+    return not min(low, ratio.value - NEAR) <= base / value <= max(high, ratio.value + NEAR)
 
 
 def figure_rows(loaded: Loaded, found: Iterable[Finding]) -> pd.DataFrame:

@@ -6,10 +6,8 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any, TypeAlias, TypeVar
-
-import numpy as np
 
 from modbench.harness.audit.card import AuditFinding
 from modbench.harness.core.config import GENERATION_KEYS
@@ -35,7 +33,8 @@ from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue
 from modbench.harness.results.run_file import StoredRun
 from modbench.harness.roofline.table import Table
-from modbench.harness.stats import block_effects, contamination, effects, paired, trend_test
+from modbench.harness.stats import block_effects, contamination, effects, launch_times, paired, trend_test
+from modbench.harness.stats.block_effects import Columns
 from modbench.harness.stats.paired import LaunchSamples
 from modbench.harness.stats.reason import Reason
 from modbench.harness.stats.seed_sets import SeedSets
@@ -318,26 +317,34 @@ class Tables:
 
     @once
     def estimate(self, case: Case, metric: Metric) -> effects.Effect:
-        """Return value and interval of one cell; times and rates on the log scale. Rates come from mean times."""
-        cell = self.behind(case, metric)
+        """Return value and interval of one cell; times and rates on the log scale."""
         made_in = self.made_in(metric)
-        if metric.source:
-            means = effects.over_launches(self._log_means(cell, made_in.column))
-            return means.mirrored().shifted(math.log(self.factor(case, metric)))
         if made_in.samples != "launches":
-            effect, found = cell.over_seeds(self.seed_sets(metric)), self.counts(case, metric)
+            effect = self.behind(case, metric).over_seeds(self.seed_sets(metric))
+            found = self.counts(case, metric)
             return solved.estimate(found, case, effect) if found is not None and found.counted else effect
-        if metric.estimand == "mean":
-            return effects.over_launches(self._log_means(cell, made_in.column))
-        medians = [median(np.log(outcome.samples[made_in.column]).tolist()) for _, outcome in cell.outcomes]
-        return effects.over_launches(medians)
+        sides = self._beside_anchor(case, metric)
+        if metric.estimand == "median":
+            return effects.over_launches(
+                [launch_times.typical(mine, anchor, made_in.column) for mine, anchor, _ in sides]
+            )
+        means = effects.over_launches([launch_times.mean(*each, made_in.column) for each in sides])
+        return means.mirrored().shifted(math.log(self.factor(case, metric))) if metric.source else means
 
-    @staticmethod
-    def _log_means(cell: Cell, column: str) -> list[float]:
-        """The log of the mean time of each launch."""
+    def _beside_anchor(self, case: Case, metric: Metric) -> list[tuple[Columns | None, Columns | None, Columns]]:
+        """Return the samples of a time in each launch, those of its anchor, and what witnesses saw; `launch_times.py` reads them.
+
+        Of the launches those in which both were timed, from which ratios come; all where there is none.
+        """
+        cell, anchor = self.behind(case, metric), self.anchor(case, metric)
+        mine = cell.good()
+        if case == anchor:
+            return [(None, each.samples, cell.blocks.get(launch, {})) for launch, each in mine.items()]
+        theirs = self.behind(anchor, metric).good()
+        shared = [launch for launch in mine if launch in theirs] or list(mine)
         return [
-            paired.undisturbed_log_mean(outcome.samples, column, cell.blocks.get(number, {}))
-            for number, outcome in cell.outcomes
+            (mine[each].samples, theirs[each].samples if each in theirs else None, cell.blocks.get(each, {}))
+            for each in shared
         ]
 
     def counts(self, case: Case, metric: Metric) -> solved.Counts | None:
@@ -444,16 +451,12 @@ class Tables:
 
     def log_times(self, case: Case, metric: Metric, column: str) -> list[tuple[float, float]]:
         """Return logarithms of a case's typical and of its mean time, in each launch; none where a launch lacks the column."""
-        cell = self.behind(case, metric)
-        good = cell.good()
-        if not all(all(outcome.samples.get(column, (0.0,))) for outcome in good.values()):
+        sides = self._beside_anchor(case, metric)
+        if not all(all(samples.get(column, (0.0,))) for *both, _ in sides for samples in both if samples is not None):
             return []
         return [
-            (
-                float(median(np.log(outcome.samples[column]).tolist())),
-                paired.undisturbed_log_mean(outcome.samples, column, cell.blocks.get(launch, {})),
-            )
-            for launch, outcome in good.items()
+            (launch_times.typical(side, anchor, column), launch_times.mean(side, anchor, blocks, column))
+            for side, anchor, blocks in sides
         ]
 
     @once

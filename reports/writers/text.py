@@ -35,9 +35,9 @@ T = TypeVar("T")
 WIDEST = 120
 # Marks behind a number, each explained below the tables where it occurs.
 FUTURE, DISTURBED, TAIL, FEW = "†", "‡", "§", "¹"
-# Behind the best of a column; behind an arm whose times may not be those of the work that it claims; before a ratio that says the
-# opposite of the two times beside it; where it is open.
-BEST, WORK, OPPOSED, OPEN = "*", "!", "~", "?"
+# Behind the best of a column; behind an arm whose times may not be those of the work that it claims; before a ratio that is not
+# the quotient of the two times beside it; where it is open.
+BEST, WORK, APART, OPEN = "*", "!", "~", "?"
 # In place of a number.
 FAILED = "failed"
 # Before a ratio of CPU times.
@@ -52,11 +52,8 @@ _MEANINGS = {
     FEW: f"{ILLUSTRATION}: too few seeds for a claim",
     f" {WORK} ": "its times may not be those of the work that it claims: see what to doubt",
 }
-BY_CPU_MEANS = f"{BY_CPU} {Label.BY_CPU}, as waiting moved wall time: it sees no waiting, no other thread and no GPU"
-OPPOSED_MEANS = (
-    "~ the two times say the opposite: ratios are taken within blocks of calls that lie beside each other, and may differ "
-    "from the quotient of two times"
-)
+BY_CPU_MEANS = f"{BY_CPU} {Label.BY_CPU}, as waiting moved wall time: it sees no waiting, no other thread and no GPU; times are wall"
+APART_MEANS = "~ not the quotient of the two times: the ratio is of the processes alone in which both were timed"
 
 
 def width() -> int:
@@ -240,7 +237,7 @@ def compared(found: Finding) -> str:
     if made.value is None:
         return NONE
     if made.kind == "ratio":
-        return f"{OPPOSED * found.opposed}{BY_CPU * found.by_cpu}{made.value:.2f}×{half(made)}{_mark(found)}{second}"
+        return f"{APART * found.apart}{BY_CPU * found.by_cpu}{made.value:.2f}×{half(made)}{_mark(found)}{second}"
     factor = scale(made)[0]
     digits = 1 if factor < 1 else 3  # of points one
     return f"{bare(made.value, made, factor)}{half(made.scaled(1 / factor), digits)}{_mark(found)}{second}"
@@ -314,7 +311,7 @@ def legend(
     Args:
         lines: the tables.
         against: what ratios are taken to.
-        paired: whether both sides of ratios with an interval were timed in turn: these are not ratios of the times beside them.
+        paired: whether both sides of ratios with an interval were timed in turn.
         readers: who is meant by the mark of a loss that saw the future, besides its row.
         words: what glyphs mean that is not what they mean of times.
     """
@@ -327,5 +324,5 @@ def legend(
     parts += [f"{BEST} best"] * bool(re.search(rf"\S\{BEST}", said))
     meanings = {mark: readers * (mark == FUTURE) + words for mark, words in _MEANINGS.items()}
     sentences = [f"{mark.strip()} {words}" for mark, words in meanings.items() if mark in said]
-    before = {OPPOSED: OPPOSED_MEANS, BY_CPU: BY_CPU_MEANS}
+    before = {APART: APART_MEANS, BY_CPU: BY_CPU_MEANS}
     return parts, [*sentences, *(words for mark, words in before.items() if re.search(rf"\W{mark}\d+\.\d+×", said))]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from expected_cards import check_card
-from mod_toys import Toy, toy
+from mod_toys import CAPACITY, Toy, toy
 
 from modbench.commands.audit import targets
 from modbench.harness.audit.auditing import audit, built
@@ -18,7 +18,9 @@ from modbench.harness.audit.probes import zeroed
 from modbench.harness.audit.products import Product
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.registry import catalogue
+from modbench.reports.questions import audit as question
 from modbench.reports.terminal import audit as terminal
+from modbench.reports.writers.number_format import plain
 
 # What each shipped model is.
 KINDS: dict[str, Architecture] = {
@@ -52,6 +54,28 @@ def test_what_is_broken_is_named_and_nothing_else(switches: dict[str, Any], brok
     # A top-k over the sequence reads later tokens, unless there is none.
     future = set() if Toy(**switches).causal or not Toy(**switches).routed else {"causal"}
     assert set(card.deviates) == broken | future
+
+
+@pytest.mark.parametrize("routed", [(), (1, 3)])
+def test_what_is_computed_and_kept_is_called_so(routed: tuple[int, ...]) -> None:
+    """A number stands for what its title says: a dense model computes 100 % of rows, and skips none."""
+    made = audit(targets.in_memory(toy(routed=routed), None, targets.Called(32, 3)), only=("skips", "saves"))
+    rows = {plain(title): plain(said) for title, _, said in question.table(made).rows}
+    assert set(rows) == {"computes", "keeps"}
+    of_rows = float(rows["computes"].split(" %")[0]) / 100
+    d, chosen = 32, CAPACITY if routed else 1.0
+    block = 4 * d * d + 8 * d * d
+    whole = (
+        4 * block + 64 * d
+    )  # four blocks and the head; of two routed blocks a quarter of the tokens, and a router for all
+    met = 2 * block + 2 * chosen * block + 64 * d
+    assert of_rows == pytest.approx(met / whole, abs=0.002)
+    if routed:
+        assert (
+            0.625 < float(rows["keeps"].split(" %")[0]) / 100 < 0.7
+        )  # two blocks, and of two a quarter and the routing
+    else:
+        assert "MiB for backward" in rows["keeps"]
 
 
 def test_random_numbers_are_held_where_shapes_differ_and_no_model_stays_in_memory() -> None:

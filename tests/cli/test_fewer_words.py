@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from planted_compare import compared_run
+
+from modbench.harness.results.sealed_records import edit
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -54,6 +57,58 @@ def test_the_newest_run_is_read_and_named_in_the_first_line(command: str, here: 
     for words in ((), (NEWEST,)) if command != "report" else ((),):  # which draws a page each time
         shown = json.loads(modbench(*command.split()[:1], *words, *command.split()[1:], "--json", cwd=here).stdout)
         assert next(iter(shown.items())) == ("run", NEWEST)
+
+
+def failed(folder: Path, name: str, when: float) -> None:
+    """Add a run in which every cell failed."""
+    shutil.copytree(folder / "runs" / "old-20261129-1", folder / "runs" / name)
+    fields = {"status": "failed", "kind": "error", "reason": "RuntimeError: no", "samples": {}, "notes": {}}
+    for file in (folder / "runs" / name / "units").iterdir():
+        edit(file, lambda body: [outcome.update(fields) for outcome in body["outcomes"]])
+    os.utime(folder / "runs" / name / "run.json", (when, when))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
+def test_what_reads_values_passes_over_newer_runs_that_have_none(
+    here: Path, tmp_path: Path, modbench: Modbench
+) -> None:
+    """A run that failed as a whole, and one that has not begun to measure; what shows how a run ended takes the newest."""
+    shutil.copytree(here, tmp_path, dirs_exist_ok=True, symlinks=True)
+    failed(tmp_path, "failed-20261130-1", 2.1e9)
+    for command in READ[1::2]:
+        found = modbench(*command.split(), cwd=tmp_path)
+        assert found.returncode in {0, 4}, found.stderr
+        first, _, rest = found.stdout.partition("\n")
+        assert first == f"runs/failed-20261130-1 has no value; newest run that has one: {NEWEST}"
+        asked = modbench(*command.split()[:1], NEWEST, *command.split()[1:], cwd=tmp_path)
+        assert rest == asked.stdout
+    assert modbench("watch", cwd=tmp_path).stdout.startswith("newest run: runs/failed-20261130-1\n")
+    begun = tmp_path / "runs" / "begun"
+    (begun / "units").mkdir(parents=True)
+    shutil.copy(tmp_path / NEWEST / "run.json", begun)
+    os.utime(begun / "run.json", (2.2e9, 2.2e9))
+    first = modbench("recommend", cwd=tmp_path).stdout.splitlines()[0]
+    assert first == f"2 newer runs have no value; newest run that has one: {NEWEST}"
+
+
+@pytest.mark.slow
+def test_a_run_without_any_value_recommends_nothing_and_says_why(
+    here: Path, tmp_path: Path, modbench: Modbench
+) -> None:
+    shutil.copytree(here / "runs" / "old-20261129-1", tmp_path / "runs" / "old-20261129-1")
+    failed(tmp_path, "failed", 2.1e9)
+    named = modbench("recommend", "runs/failed", cwd=tmp_path)
+    assert named.returncode == 2
+    assert "Nothing was measured: " in named.stderr
+    assert "RuntimeError: no" in named.stderr
+    assert "--minimize" not in named.stderr
+    shutil.rmtree(tmp_path / "runs" / "old-20261129-1")
+    newest = modbench("recommend", cwd=tmp_path)
+    assert (newest.returncode, newest.stdout) == (2, "")
+    assert newest.stderr.startswith(
+        "modbench: no RUN was named, and none in runs/ here has a value; the newest is runs/failed"
+    )
 
 
 @pytest.mark.slow

@@ -140,6 +140,7 @@ class Trouble:
         costs: what it takes relative to that at each input, by arm.
         grid: what it takes instead of what is planted, by arm, workload and sequence length, or by batch size too.
         waits: it waits for a processor in every sample, as long as it runs; `EVERY_ARM`: the machine is busy.
+        waits_every: it does so in every second, third, … block alone.
         own_work_seen: whether it was recorded that no other thread works and no arm waits of itself.
         fails: its timing raises.
         leaks: its logits move when later tokens do.
@@ -147,6 +148,7 @@ class Trouble:
         drifts: it becomes slower in the course of a launch.
         drifts_in: launches in which it does; None: in all.
         noted: what guards found after its timing, fields of `TimeNotes`, by arm.
+        lurches: standard deviation, on the log scale, of the speed of the whole machine from block to block.
         beside: how many times as long every arm takes where a user's code is loaded.
         seed: of the noise: runs of one plan with different seeds are independent.
         losses: instead of what is planted, the loss by arm (or, in a sweep over budgets, by case), routed causally too; each seed
@@ -159,6 +161,7 @@ class Trouble:
     costs: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     grid: Mapping[tuple[str, str, int], float] | Mapping[tuple[str, str, int, int], float] = field(default_factory=dict)
     waits: str | None = None
+    waits_every: int = 1
     own_work_seen: bool = False
     fails: str | None = None
     leaks: str | None = None
@@ -166,6 +169,7 @@ class Trouble:
     drifts: str | None = None
     drifts_in: tuple[int, ...] | None = None
     noted: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    lurches: float = 0.0
     beside: float = 1.0
     seed: int = 0
     losses: Mapping[str, float] = field(default_factory=dict)
@@ -178,12 +182,17 @@ def _disturb(samples: dict[str, list[float]], arm: str, launch: int, trouble: Tr
     if arm == trouble.drifts and (trouble.drifts_in is None or launch in trouble.drifts_in):
         grows = zip(samples["wall_s"], samples["round"], strict=True)
         samples["wall_s"] = [wall * (1 + 0.01 * round_) for wall, round_ in grows]
+        samples["cpu_s"] = [*samples["wall_s"]]
+    if trouble.lurches:
+        speed = np.random.default_rng((launch, trouble.seed)).lognormal(0, trouble.lurches, 1000)
+        blocks = zip(samples["wall_s"], samples["block"], strict=True)
+        samples["wall_s"] = [wall * float(speed[int(block)]) for wall, block in blocks]
     if trouble.own_work_seen:
         samples |= {"others_s": [0.0] * len(samples["wall_s"]), "blocked_s": [0.0] * len(samples["wall_s"])}
     if trouble.waits:
-        waits = trouble.waits in {arm, EVERY_ARM}
-        samples["wall_s"] = [wall * (2 if waits else 1) for wall in samples["wall_s"]]
-        samples["wait_s"] = [0.5 * wall * waits for wall in samples["wall_s"]]
+        waits = [trouble.waits in {arm, EVERY_ARM} and at % trouble.waits_every == 0 for at in samples["block"]]
+        samples["wall_s"] = [wall * (1 + waited) for wall, waited in zip(samples["wall_s"], waits, strict=True)]
+        samples["wait_s"] = [0.5 * wall * waited for wall, waited in zip(samples["wall_s"], waits, strict=True)]
 
 
 def _takes(unit: UnitOfWork, trouble: Trouble) -> dict[str, float]:

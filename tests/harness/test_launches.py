@@ -199,6 +199,7 @@ def test_the_plan_says_the_least_and_the_most() -> None:
     assert fixed["units"] == fixed["units_most"]
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_the_time_left_grows_by_what_a_pilot_asks_for(tmp_path: Path) -> None:
     made = timed_plan()
     before = sum(not unit.rule for unit in made.units)

@@ -8,15 +8,26 @@ from typing import Any
 import pytest
 from planted_peaks import planted
 
+from modbench.commands.doctor import aa_comparisons, checkup
+from modbench.commands.doctor.aa_comparisons import Twin
+from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.core.contracts import Text
+from modbench.harness.core.units import human_duration
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.execution.limits import Limits
+from modbench.harness.execution.progress_tracker import Tracker
+from modbench.harness.execution.runner import phases
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.profiling import run_time
 from modbench.harness.profiling.run_time import RunTime
+from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.roofline import stored
-from modbench.harness.roofline.stored import USUAL, Pace
+from modbench.harness.roofline.stored import USUAL, Load, Pace
+from modbench.harness.stats import contamination
+from modbench.harness.stats.effects import Effect
+from modbench.harness.stats.paired import Paired
+from modbench.harness.stats.verdicts import Estimates
 
 SLOW = {"fp32": planted(1e7)}
 
@@ -104,3 +115,96 @@ def test_a_folder_that_cannot_be_written_costs_nothing(tmp_path: Path, monkeypat
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "state"))
     stored.keep_pace("machine", "fp32", "a", 1e9, 2.0)
     assert stored.latest_pace("machine", "fp32") == Pace()
+
+
+# --- a busy machine
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "kept"))
+    return tmp_path
+
+
+def test_the_most_of_the_last_three_counts_and_never_less_than_predicted() -> None:
+    found = Load()
+    assert found.most == 1.0
+    for who, times in (("a", 4.0), ("b", 0.5), (stored.CHECK, 1.2), ("b", 1.5), ("c", 1.1)):
+        found = found.with_seen(who, times)
+    assert found.seen == {stored.CHECK: 1.2, "b": 1.5, "c": 1.1}
+    assert found.most == 1.5
+    assert Load(seen={"a": 0.3}).most == 1.0
+
+
+@pytest.mark.usefixtures("kept")
+@pytest.mark.parametrize("who", ["a", stored.CHECK])
+def test_a_plan_says_a_range_up_to_what_a_busy_machine_took_last(who: str) -> None:
+    plan = plan_of()
+    quiet = forecast(plan)
+    assert as_text(quiet).startswith(
+        f"trained: {len(plan.units)} units on cpu, about {human_duration(quiet['predicted_s'])}."
+    )
+    stored.keep_load(RunTime(plan).machine, who, 2.5)
+    busy = forecast(plan)
+    assert busy["predicted_s"] == quiet["predicted_s"]
+    least, most = (f"{times * busy['predicted_s']:.0f}" for times in (1, 2.5))
+    assert as_text(busy).startswith(f"trained: {len(plan.units)} units on cpu, about {least} to {most} s.")
+    assert "2.5 times the predicted one" in " ".join(as_text(busy).split())
+    assert "times the predicted one" not in as_text(quiet)
+    stored.keep_load(RunTime(plan).machine, who, 1.0)  # by now it is quiet
+    assert as_text(forecast(plan)) == as_text(quiet)
+
+
+def test_the_time_left_reaches_as_far_as_the_load_that_was_seen(kept: Path) -> None:
+    """That of earlier runs, then of the first unit, until this run itself shows how long its work takes; later plans know it."""
+    plan = plan_of()
+    stored.keep_load(RunTime(plan).machine, "earlier", 2.0)
+    moment = [0.0]
+    limits = Limits(plan, run="this")
+    run = Tracker(plan, phases(plan, 1), RunFolder(kept), limits=limits, clock=lambda: moment[0])
+    total = run._total
+    first, *rest = sorted(plan.units, key=lambda unit: run._seconds[unit.name])
+    run._seconds[first.name], run._total = 0.01 * total, total - run._seconds[first.name] + 0.01 * total
+    with run:
+        assert (run.now.left_s, run.now.most_s) == pytest.approx((run._total, 2 * run._total))
+        assert " to " in run.now.left
+        run.started(first)
+        moment[0] += 3 * 0.01 * total  # too little work to go by, but three times what was predicted
+        run.ended(first)
+        left = run._total - 0.01 * total
+        assert (run.now.left_s, run.now.most_s) == pytest.approx((left, 3 * left))
+        for unit in reversed(rest):  # from the longest on
+            run.started(unit)
+            moment[0] += 1.5 * run._seconds[unit.name]
+            run.ended(unit)
+            assert run.now.left_s == run.now.most_s
+    found = stored.latest_load(RunTime(plan).machine)
+    assert list(found.seen) == ["earlier", "this"]
+    assert found.seen["this"] == pytest.approx(moment[0] / run._done)
+
+
+@pytest.mark.usefixtures("kept")
+def test_a_short_run_and_one_elsewhere_say_nothing_of_the_load() -> None:
+    plan = plan_of()
+    Limits(plan, run="a").loaded(10.0, 1.0)
+    Limits(plan).loaded(100.0, 10.0)  # elsewhere
+    assert stored.latest_load(RunTime(plan).machine) == Load()
+
+
+def test_a_check_of_the_machine_sees_how_long_work_waits() -> None:
+    busy = {"wall_s": [0.01, 0.03], "calls": [10.0, 10.0], "wait_s": [0.06, 0.18]}
+    assert contamination.stretch([busy]) == pytest.approx(0.4 / 0.16)
+    assert contamination.stretch([busy, {**busy, "wait_s": [0.0, 0.0]}]) == pytest.approx(0.8 / 0.56)
+    assert contamination.stretch([{"wall_s": [0.01], "calls": [10.0]}]) == 1.0  # not recorded here
+    assert contamination.stretch([]) == 1.0
+
+
+@pytest.mark.usefixtures("kept")
+def test_a_check_is_kept_for_plans(monkeypatch: pytest.MonkeyPatch) -> None:
+    effect = Effect(0.0, -0.01, 0.01, n=4)
+    twins = [Twin(Paired(Estimates(effect), None, None, 0.0), {}, stretch=times) for times in (2.0, 3.0)]
+    monkeypatch.setattr(checkup, "keep_peaks", lambda *_: None)
+    monkeypatch.setattr(aa_comparisons, "examine", lambda *_: twins)
+    plan = plan_of()
+    checkup.check(2, "cpu", plan.suite.threads, None, fresh=False)  # type: ignore[arg-type]  # shows nothing
+    assert stored.latest_load(RunTime(plan).machine) == Load(seen={stored.CHECK: 2.5})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,6 +29,7 @@ from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.results.run_file import StoredRun
 from modbench.progress import progress_for
+from modbench.reports import wording
 from modbench.reports.model import Estimate, Sentence, Verdict
 from modbench.reports.questions import best_setting, first_screen, rivals
 from modbench.reports.tables.load import load, rung_beside
@@ -178,11 +180,47 @@ def test_names_of_rivals_differ_where_their_costs_do() -> None:
 def test_a_model_alone_is_compared_with_its_rival() -> None:
     costs = Planted({1: 0.6 * dense_at(64) / 64})
     made = planned(costs, "mine.py:build", only=True)
-    assert arms(made) == ["dense-f0.60", "mine:build"]
+    assert arms(made) == ["dense-f-mine:build", "mine:build"]
     assert made.comparisons[0].twin_arm is not None
-    assert made.comparisons[0].twin_arm.arm == "dense-f0.60-twin"
+    assert made.comparisons[0].twin_arm.arm == "dense-f-mine:build-twin"
     assert arms(planned(costs, "mine.py:build", only=True, rival="none")) == ["mine:build"]
     assert not planned(costs, "mine.py:build", rival="none").ladder
+
+
+def test_settings_of_one_model_are_compared_with_the_rival_of_the_first() -> None:
+    """As with one setting; two models that are named each are compared with the first of them."""
+    full = dense_at(64) / 64
+    costs, model = Planted({1: 0.6 * full, 2: 0.4 * full, 3: "cannot be counted: it needs a GPU"}), "mine.py:build"
+    rivals_of = {n: f"dense-f-mine:build-width{n}" for n in (1, 2)}
+    own = {n: f"mine:build[width{n}]" for n in (1, 2, 3)}
+    made = planned(costs, f"{model}(width=[2,1])", only=True)
+    assert arms(made) == [rivals_of[2], rivals_of[1], own[2], own[1]]
+    assert [
+        each.arm for each in planned(costs, model, only=True, option={"width": [2, 1]}).comparisons[0].arms
+    ] == arms(made)
+    alike = Planted({1: 0.6 * full, 2: 0.6 * full})
+    assert arms(planned(alike, f"{model}(width=[1,2])", only=True)) == [rivals_of[1], own[1], own[2]]
+    assert arms(planned(costs, f"{model}(width=[3,1])", only=True)) == [own[3], rivals_of[1], own[1]]
+    apart = planned(costs, f"{model}(width=2)", f"{model}(width=1)", only=True)
+    assert arms(apart)[0] == own[2]
+
+
+def test_a_rung_is_named_by_a_share_only_of_an_arm_in_the_run() -> None:
+    """`dense, 60 % of the FLOPs` says of which: of dense beside it. Elsewhere it is named by what it costs as much as."""
+    full = dense_at(64) / 64
+    costs, model = Planted({1: 0.6 * full, 2: 0.4 * full}), "mine.py:build(width=[1,2])"
+    names = {wording.name(case) for case in planned(costs, model).comparisons[0].arms if case.rung}
+    assert names == {"dense, 60 % of the FLOPs", "dense, 40 % of the FLOPs"}
+    alone = [case for case in planned(costs, model, only=True).comparisons[0].arms if case.rung]
+    assert [wording.name(case) for case in alone] == [f"dense, FLOPs of mine:build width{n}" for n in (1, 2)]
+    given = [{"model": "mod"}, {"model": "dense", "match": {"arm": "mod", "factor": 2.0}}]
+    (rung,) = (case for case in planned(costs, changes={"arms": given}).comparisons[0].arms if case.rung)
+    assert wording.name(rung) == "dense, FLOPs of MoD 0.125 x2"
+    chosen = planned(costs, model, only=True).cases
+    assert (
+        wording.arm_named(chosen, "width2", "arm").arm == "mine:build[width2]"
+    )  # what it is named by is no name of it
+    assert wording.arm_named(chosen, "dense = mine:build width2", "arm") == alone[1]
 
 
 def test_a_selected_model_keeps_its_rival_as_with_only() -> None:
@@ -418,6 +456,31 @@ def test_the_answer_begins_with_the_rival(here: Path, monkeypatch: pytest.Monkey
     assert everywhere.given["all"] == 2
     assert isinstance(shape, Sentence)
     assert not list(rivals.missed(loaded))  # its FLOPs were not measured here
+
+
+def test_settings_without_a_dense_arm_are_each_held_against_dense_of_their_own_cost(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = dense_at(64) / 64
+    costs = Planted({1: 0.6 * full, 2: 0.4 * full})
+    made = planned(costs, "mine.py:build(width=[1,2])", only=True, changes={"effort": "draft", "twin": False})
+    for n, (own, rival) in {1: (0.5, 0.6), 2: (0.5, 0.4)}.items():
+        monkeypatch.setitem(planted.PLANTED, f"mine:build[width{n}]", own)
+        monkeypatch.setitem(planted.PLANTED, f"dense-f-mine:build-width{n}", rival)
+    loaded = load(left(here, made))
+    assert plain(first_screen.asked(loaded)) == (
+        "mine:build width1 and mine:build width2 against dense, FLOPs of mine:build width1, and against dense models of "
+        "equal cost: forward pass at 32 and 64 tokens."
+    )
+    said = " ".join(map(plain, first_screen.answer(loaded)))
+    assert re.search(
+        r"build width1 is 1\.[12]\S+ .*? as fast as dense of equal FLOPs \(forward pass, T = 64\): ▲ faster", said
+    )
+    assert re.search(
+        r"build width2 is 0\.[78]\S+ .*? as fast as dense of equal FLOPs \(forward pass, T = 64\): ▼ slower", said
+    )
+    assert "mine:build width1 is faster than dense, FLOPs of mine:build width1 in 2 of 2 places" in said
+    assert "mine:build is" not in said  # a rung costs as much as one setting: it is no baseline of all
 
 
 def test_a_predicted_time_is_held_against_the_measured_one(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from planted import left, planted_suite
 
 from modbench.harness.core.labels import Label
 from modbench.reports.page import render
-from modbench.reports.panels.caveats import doubts
+from modbench.reports.questions.checks import doubts
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import summary
 

@@ -151,12 +151,11 @@ def test_a_base_that_fails_in_every_case_is_said(tmp_path: Path) -> None:
 
 def test_the_clock_is_chosen_by_what_was_disturbed(tmp_path: Path) -> None:
     """A busy machine is judged by CPU time, where that stands for the work; else it cannot tell."""
-    busy = {"waits": EVERY_ARM}
-    seen = busy | {"own_work_seen": True}
-    told = looked(made(tmp_path / "told", 6, first=seen, second=seen | {"slower": {"mod[c0.125]": 1.1}}))
+    busy, seen = {"waits": EVERY_ARM}, {"own_work_seen": True}
+    told = looked(made(tmp_path / "told", 6, first=busy | seen, second=seen | {"slower": {"mod[c0.125]": 1.1}}))
     assert words(told) == {"dense[T64-B1-fp32-cpu1]": "pass", "mod[c0.125": "worse"}
     assert all("by CPU time" in plain(each.reason) for each in told.findings)
-    silent = looked(made(tmp_path / "silent", 6, first=busy, second=busy))
+    silent = looked(made(tmp_path / "silent", 6, first=busy))
     assert {each.verdict for each in silent.findings} == {"cannot tell"}
     assert all("CPU time does not count" in plain(each.reason) for each in silent.findings)
     assert silent.exit_code(lenient=True) == 5

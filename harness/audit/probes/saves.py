@@ -37,7 +37,7 @@ def check(audited: Audited) -> Finding:
     facts: dict[str, object] = dict(stored)
     if not shares:
         kept = Number(value=_kept(audited.another(), audited.tokens()), unit="B")
-        words = "keeps {kept} for backward; a build with capacity=… would compare"
+        words = "{kept} for backward; a build with capacity=… would compare"
         facts["bytes"] = kept.value
         return (
             unseen(words, kept=kept, facts=facts)
@@ -158,4 +158,4 @@ def _cache(audited: Audited, module: nn.Module, tokens_BT: Tensor) -> object | N
     return made
 
 
-PROBE = Probe("saves what it skips", check, order=70)
+PROBE = Probe("keeps", check, order=70)

@@ -1,4 +1,4 @@
-"""Not everything is computed: the share of rows that weights are multiplied with, and of FLOPs with everything on."""
+"""Whether everything is computed: the share of rows that weights are multiplied with, and of FLOPs with everything on."""
 
 from __future__ import annotations
 
@@ -173,4 +173,4 @@ def built_with(audited: Audited, capacity: float) -> nn.Module | None:
         return None
 
 
-PROBE = Probe("skips", check, order=10)
+PROBE = Probe("computes", check, order=10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -86,26 +87,42 @@ def print_summary(
         say("\n".join([summary.closing(*result, verbose=verbose), *(f"also: {file}" for file in others)]))
 
 
-def chosen_run(named: str | None, *, quiet: bool = False, as_json: bool = False) -> str:
+def chosen_run(named: str | None, *, quiet: bool = False, as_json: bool = False, with_values: bool = False) -> str:
     """The run folder that a command reads: the one that was named, or else the newest in `runs/`, which is then named first.
 
     Args:
         named: the folder as typed; None: the newest.
+        with_values: whether the newest is that of the runs that have a value; newer ones are named or counted.
         quiet: whether standard output takes paths alone: the name then goes to standard error.
         as_json: whether JSON is printed, which names the run itself.
 
     Raises:
         UsageError: if it is not a run folder, or there is no newest.
     """
+    from modbench.harness.core.errors import UsageError
     from modbench.harness.results import layout
 
     if named is not None:
         layout.run_file(named)  # before anything heavy is imported
         return named
-    found = str(layout.newest())
+    newest, said = layout.newest(), "newest run"
+    found = newest
+    if with_values:
+        from modbench.harness.results.reading import has_values
+
+        passed = [*itertools.takewhile(lambda run: not has_values(run), runs := layout.stored())]
+        if len(passed) == len(runs):
+            raise UsageError(
+                f"no RUN was named, and none in {layout.RUNS}/ here has a value; the newest is {newest}. `modbench report` says "
+                "why."
+            )
+        if passed:
+            found = runs[len(passed)]
+            those = f"{newest} has" if len(passed) == 1 else f"{len(passed)} newer runs have"
+            said = f"{those} no value; newest run that has one"
     if not as_json:
-        say(f"newest run: {found}", sys.stderr if quiet else None)
-    return found
+        say(f"{said}: {found}", sys.stderr if quiet else None)
+    return str(found)
 
 
 def elided(lines: Sequence[str], most: int, what: str) -> list[str]:

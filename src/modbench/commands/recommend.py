@@ -76,7 +76,8 @@ def recommend(
     check_sizes(size for size in (seq_len, batch_size) if size is not None)
     if dtype is not None and dtype not in ELEMENT_BYTES:
         raise unknown("--dtype", dtype, ELEMENT_BYTES)
-    folder = chosen_run(run_folder, as_json=as_json)
+    folder = chosen_run(run_folder, as_json=as_json, with_values=True)
+    from modbench.reports.questions.machine import nothing_measured
     from modbench.reports.questions.recommend.candidates import choice
     from modbench.reports.questions.recommend.limits import Limits
     from modbench.reports.questions.recommend.recommend import OBJECTIVES
@@ -92,6 +93,8 @@ def recommend(
         None if max_loss_increase is None else float(parse_percent(max_loss_increase, "--max-loss-increase")),
     )
     loaded = load(folder, title=titles.listed(title or ()))
+    if not loaded.measured:
+        raise UsageError(nothing_measured(loaded))
     if loaded.run.plan.suite.isoflop is not None:
         chosen_by = {
             "--max-latency": max_latency,
@@ -113,7 +116,7 @@ def recommend(
             each for each in OBJECTIVES if any(other.of(each).value is not None for other in chosen.candidates)
         ]
         raise UsageError(
-            f"no setting has a value of {minimize}, by which the best is chosen. The run has: {', '.join(available) or 'none'}; "
+            f"no setting has a value of {minimize}, by which the best is chosen. The run has: {', '.join(available)}; "
             f"choose with --minimize."
         )
     found = judge(loaded, chosen, limits, minimize)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from modbench import api
 from modbench.commands._app import include_additions
-from modbench.commands.plan.forecast import as_text
+from modbench.commands.plan.forecast import as_text, took_in_words
 from modbench.commands.plan.forecast import forecast as predict
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.public import public
-from modbench.harness.core.units import counted, human, human_duration, parse_duration
+from modbench.harness.core.units import counted, human, parse_duration
 from modbench.harness.execution.user_model_costs import UserModelCosts
 from modbench.harness.planning.plan import Plan
 from modbench.progress import in_notebook, progress_for
@@ -85,7 +85,7 @@ class Planned:
             for case in cases[:MOST_ROWS]
         ]
         left = [f"and {plain(len(cases) - MOST_ROWS)} more cases"] if len(cases) > MOST_ROWS else []
-        took = f"about {human_duration(self.forecast['predicted_s'])} on {self.plan.device}"
+        took = f"{took_in_words(self.forecast)} on {self.plan.device}"
         return html(html_table(HEAD, rows), html_lines([*left, f"{repr(self)[1:-1]}: {took}"]))
 
 

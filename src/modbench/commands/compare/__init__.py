@@ -199,7 +199,7 @@ def compare(
             raise UsageError(f"--by compares the cases of one run; {len(named)} were named.")
         if margin is not None or across_machines:
             raise UsageError("--margin and --across-machines are for several runs; --by takes the suite's margin.")
-        folder = chosen_run(named[0] if named else None, quiet=style is not None, as_json=as_json)
+        folder = chosen_run(named[0] if named else None, quiet=style is not None, as_json=as_json, with_values=True)
         from modbench.reports.questions.compare_axis import Filter
         from modbench.reports.tables.load import load
 

@@ -49,12 +49,14 @@ class Twin:
         causes: what disturbed its samples, with the number of samples.
         spread: of its launches and blocks, and what a launch cost; None where there is a single launch.
         blocks: blocks of a launch.
+        stretch: how many times as long its samples took as without waiting for a processor.
     """
 
     pair: paired.Paired
     causes: dict[str, int]
     spread: Spread | None = None
     blocks: int = 0
+    stretch: float = 1.0
 
     @property
     def hit(self) -> bool:
@@ -183,13 +185,8 @@ def judge(records: list[Record], took_s: Mapping[str, float] | None = None) -> I
         raise ModbenchError("the machine check failed: in every comparison a model still drifted relative to its twin")
     for found in (found for number, found in by_comparison.items() if number not in drifting):
         launches = [launch for _, launch in found]
-        marks = [
-            mark
-            for launch in launches
-            for side in (launch.case, launch.anchor)
-            if side is not None
-            for mark in contamination.causes(side, launch.blocks)
-        ]
+        sides = [(side, each.blocks) for each in launches for side in (each.case, each.anchor) if side is not None]
+        marks = [mark for each in sides for mark in contamination.causes(*each)]
         pair = paired.compare(launches, one_thread=place.one_thread)
         costs = [
             time_to_detect.cost(
@@ -201,7 +198,8 @@ def judge(records: list[Record], took_s: Mapping[str, float] | None = None) -> I
         ]
         blocks = len(launches[0].blocks["block"])
         spread = time_to_detect.measured("wall_s", launches, *map(fmean, zip(*costs, strict=True)))
-        yield Twin(pair, contamination.counted(marks), spread, blocks)
+        stretch = contamination.stretch(samples for samples, _ in sides)
+        yield Twin(pair, contamination.counted(marks), spread, blocks, stretch)
 
 
 Read = Callable[[str], str | None]

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from modbench.commands.doctor import aa_comparisons
@@ -30,6 +31,7 @@ from modbench.harness.passes.peak import PASS as PEAK
 from modbench.harness.process.processes import text_of
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts
+from modbench.harness.roofline import stored
 from modbench.harness.stats import sample_size, time_to_detect
 from modbench.harness.stats.effects import POWER
 from modbench.reports.model import Estimate
@@ -110,6 +112,7 @@ def check(number: int, device: Device, threads: int, progress: Progress, *, fres
     if fresh:
         certificate.forget(machine)
     certificate.keep(machine, [twin.as_dict() for twin in twins])
+    stored.keep_load(machine, stored.CHECK, fmean(twin.stretch for twin in twins))
     pooled = certificate.pooled(machine, EFFORTS["standard"][0])
     assert pooled is not None
     advice = aa_comparisons.advice(where, threads, text_of)

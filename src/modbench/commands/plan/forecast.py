@@ -11,7 +11,7 @@ from modbench.commands._output import elided
 from modbench.harness.audit.card import AUDIT
 from modbench.harness.core.grouped import grouped
 from modbench.harness.core.printable import SCREEN, WIDTH, aligned
-from modbench.harness.core.units import human, human_duration
+from modbench.harness.core.units import human, human_duration, human_span
 from modbench.harness.domain.case import ELEMENT_BYTES
 from modbench.harness.domain.user_model_cost import UserModelCost
 from modbench.harness.execution.runner import phases
@@ -71,6 +71,7 @@ def forecast(plan: Plan, costs: Costs | None = None) -> dict[str, Any]:
         "units_most": round(sum(most.values())),
         "predicted_s": sum(seconds * usual[unit.name] for unit, seconds in predicted),
         "predicted_most_s": sum(unit.facts.most * seconds * most[unit.name] for unit, seconds in predicted),
+        "load": run_time.load,
         "searched": plan.suite.search is not None,
         "measured_peaks": run_time.measured,
         "measured_pace": run_time.paced,
@@ -268,19 +269,27 @@ def _reasons(cases: list[dict[str, Any]]) -> list[str]:
 def _answer(forecast: dict[str, Any]) -> str:
     """The number of units, the device and the time."""
     units, most = forecast["units"], forecast["units_most"]
-    usual, longest = human_duration(forecast["predicted_s"]), human_duration(forecast["predicted_most_s"])
+    usual, longest = took_in_words(forecast), human_duration(forecast["load"] * forecast["predicted_most_s"])
     if forecast["searched"]:
-        amount = f"at most {most} units on {forecast['device']}, {longest}; the search needs about {units}, {usual}"
+        amount = f"at most {most} units on {forecast['device']}, {longest}; the search needs {units}, {usual}"
     else:
-        amount = f"{units}{f' to {most}' * (most > units)} units on {forecast['device']}, about {usual}"
+        amount = f"{units}{f' to {most}' * (most > units)} units on {forecast['device']}, {usual}"
         amount += f", up to {longest}" * (forecast["predicted_most_s"] > forecast["predicted_s"])
     return f"{forecast['suite']}: {amount}. Nothing was measured."
+
+
+def took_in_words(forecast: dict[str, Any]) -> str:
+    """How long a run takes: as predicted, to as much longer as the last ones took here."""
+    span = human_span(forecast["predicted_s"], forecast["load"] * forecast["predicted_s"])
+    return span if span.startswith("up to") else f"about {span}"
 
 
 def _basis(forecast: dict[str, Any]) -> Iterator[str]:
     """The basis of the predicted times, and what makes a run take longest."""
     if forecast["predicted_most_s"] > forecast["predicted_s"] and not forecast["searched"]:
         yield "It takes longest if pilots ask for more launches, or the best learning rate lies at an edge."
+    if (times := f"{forecast['load']:.1f}") != "1.0":
+        yield f"The longer time is {times} times the predicted one: as busy as the last runs or `doctor` found this machine."
     if not forecast["measured_peaks"]:
         rate = f"{forecast['assumed_flop_per_s'] / 1e9:g} GFLOP/s"
         if forecast["device"] == "cuda":

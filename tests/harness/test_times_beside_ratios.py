@@ -1,0 +1,143 @@
+"""Times that stand beside a ratio: their quotient is that ratio, on a machine that changes from block to block, too."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import pytest
+from planted import left, planted_suite
+from test_callables import launch
+
+from modbench.harness.timing.callables import Launch
+from modbench.harness.timing.in_process_verdicts import judge, own_time
+from modbench.reports.model import Estimate
+from modbench.reports.panels import waterfall
+from modbench.reports.questions import revisions
+from modbench.reports.tables.load import Loaded, load
+from modbench.reports.tables.outcomes import Tables
+from modbench.reports.terminal import summary
+
+LURCHES = 0.3
+
+
+@pytest.fixture(scope="module")
+def lurching(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on a machine whose blocks differ by 30 %, of both kinds of metrics that come from times."""
+    metrics = ["latency/forward", "latency/train_step", "tokens_per_s/train_step", "flops/forward"]
+    made = planted_suite("draft", metrics=metrics, launches=4, rounds=4, train=None)
+    return left(tmp_path_factory.mktemp("lurching"), made, lurches=LURCHES)
+
+
+def quotients(loaded: Loaded) -> dict[tuple[str, str, str], tuple[float, float]]:
+    """Of each pair the quotient of the two values, above 1 where the case is better, and the ratio."""
+    rows = loaded.pairs[(loaded.pairs.status == "ok") & loaded.pairs.ratio.notna() & loaded.pairs.paired]
+    found = {}
+    every: list[Any] = [*rows.itertuples()]
+    for row in every:
+        case, base = (loaded.values[each, row.metric] for each in (row.case_id, row.baseline_case_id))
+        quotient = base / case if row.unit == "s" else case / base
+        found[row.case_id, row.baseline_case_id, row.metric] = (quotient, row.ratio)
+    return found
+
+
+@pytest.mark.parametrize("baseline", [None, "mod[c0.125]"])
+def test_the_quotient_of_two_times_is_their_ratio(lurching: Path, baseline: str | None) -> None:
+    loaded = load(lurching, baseline, all_pairs=True)
+    found = quotients(loaded)
+    assert len(found) > 50
+    for pair, (quotient, ratio) in found.items():
+        # Rates come from undisturbed means, whose correction for noise is one of each side.
+        assert quotient == pytest.approx(ratio, rel=1e-9), pair
+    assert "~" not in summary.closing(loaded, "page", None)
+
+
+def test_medians_of_all_calls_would_contradict_it(lurching: Path) -> None:
+    """What the test above holds is not so by itself."""
+    tables, off = load(lurching).tables, list[float]()
+    metric = tables.metrics["latency/forward"]
+    for case in tables.plan.comparisons[0].arms[1:]:
+        pair = tables.pair(metric, case, tables.anchor(case, metric)).effect.value
+        own, base = (
+            [median(map(math.log, each.samples["wall_s"])) for each in tables.cell(side.id, metric.key).good().values()]
+            for side in (case, tables.anchor(case, metric))
+        )
+        off.append(abs(sum(base) / len(base) - sum(own) / len(own) - pair))
+    assert max(off) > 0.05
+
+
+def test_a_time_is_of_the_processes_from_which_its_ratio_comes(lurching: Path) -> None:
+    """Two of four launches, as where the other two have no record of the arm."""
+    loaded = load(lurching)
+    metric = loaded.tables.metrics["latency/forward"]
+    case = next(each for each in loaded.plan.cases if each.arm == "mod[c0.125]")
+    cell = loaded.tables.cell(case.id, metric.key)
+    anchor = loaded.tables.anchor(case, metric)
+    whole = loaded.tables.estimate(case, metric).n
+    del loaded.tables.cell(anchor.id, metric.key).outcomes[2:]
+    loaded.tables.known.clear()
+    assert (whole, len(cell.outcomes), loaded.tables.estimate(case, metric).n) == (4, 4, 2)
+    times = [loaded.tables.estimate(side, metric).value for side in (anchor, case)]
+    assert times[0] - times[1] == pytest.approx(loaded.tables.pair(metric, case, anchor).effect.value, rel=1e-9)
+
+
+def test_the_waterfall_ends_at_the_time_that_tables_have(lurching: Path) -> None:
+    loaded = load(lurching)
+    case = next(each for each in loaded.arms if each.arm == "mod[c0.125]")
+    row: Any = loaded.pair(case.arm, "latency/forward", loaded.lengths[-1])
+    base, own = (loaded.value(arm, "latency/forward", loaded.lengths[-1]) for arm in (loaded.baseline.arm, case.arm))
+    assert base is not None
+    found = waterfall.Fall(case, loaded.baseline, base, 0.5, {}, Estimate(1 / row.ratio, kind="share"), predicted=False)
+    assert found.measured * found.seconds == pytest.approx(own)
+    assert "ms" in waterfall._total(found, found.measured)
+    # A share of CPU times is none of a wall time.
+    assert "ms" not in waterfall._total(replace(found, by_cpu=True), found.measured)
+
+
+def test_two_revisions_have_times_whose_quotient_is_their_ratio(tmp_path: Path) -> None:
+    arms = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
+    made = planted_suite(
+        "smoke", metrics=["latency/forward"], launches=1, rounds=8, train=None, arms=arms, grid={"seq_len": [64]}
+    )
+    blocks = list[list[Tables]]()
+    for block in range(3):
+        runs = list[Tables]()
+        for process in range(3):
+            (tmp_path / f"{block}{process}").mkdir()
+            runs.append(
+                Tables(load(left(tmp_path / f"{block}{process}", made, lurches=0.3, seed=7 * block + process)).run)
+            )
+        blocks.append(runs)
+    rows = revisions._judged([*revisions.timed(blocks, blocks[0][:2])], 0.02)
+    assert len(rows) == 2
+    for row in rows:
+        assert row.seconds is not None
+        first, second = (each.value for each in row.seconds)
+        assert first is not None
+        assert second is not None
+        assert not row.by_cpu
+        assert first / second == pytest.approx(row.typical.value, rel=1e-9)
+
+
+@pytest.mark.parametrize("launches", [1, 4])
+def test_callables_have_times_whose_quotient_is_their_ratio(launches: int) -> None:
+    """The baseline's calls lie in every block, the others in one of each round: the machine differs from block to block."""
+    measured = [lurching_launch(seed) for seed in range(launches)]
+    found = judge(measured, margin=0.02)
+    base = own_time(measured, "a").median_s
+    for name in ("b", "c"):
+        assert base / own_time(measured, name).median_s == pytest.approx(math.exp(found[name].effect.value), rel=1e-9)
+
+
+def lurching_launch(seed: int) -> Launch:
+    """A process with 12 rounds, whose blocks differ by 30 %."""
+    made = launch({"a": 0.01, "b": 0.012, "c": 0.008}, seed=seed, rounds=12)
+    speed = np.random.default_rng(seed).lognormal(0, LURCHES, 1000)
+    for samples in made.samples.values():
+        blocks = zip(samples["wall_s"], samples["block"], strict=True)
+        samples["wall_s"][:] = [wall * float(speed[int(block)]) for wall, block in blocks]
+    return made

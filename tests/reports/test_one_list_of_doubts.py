@@ -1,0 +1,65 @@
+"""Doubts are one list: what a run's terminal output, page, Markdown and JSON say of them is the same."""
+
+from __future__ import annotations
+
+import html
+import re
+
+import pytest
+from planted import EVERY_ARM, left, planted_suite
+
+from modbench.reports.formats import json, md
+from modbench.reports.page import render
+from modbench.reports.questions import checks, first_screen, machine
+from modbench.reports.tables.load import Loaded, load
+from modbench.reports.terminal import summary
+from modbench.reports.writers.number_format import plain
+
+
+@pytest.fixture(scope="module")
+def restless(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    """A run in which the machine disturbed a third of all blocks: no time is contaminated for it, and no label says so."""
+    made = planted_suite("draft", metrics=["latency/forward", "loss/val"], launches=4, rounds=6, seeds=[0])
+    return load(left(tmp_path_factory.mktemp("restless"), made, waits=EVERY_ARM, waits_every=3))
+
+
+def words(said: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", html.unescape(said)).split())
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_blocks_that_were_disturbed_are_said_wherever_doubts_are(restless: Loaded) -> None:
+    said = "of its blocks were disturbed (preempted: "
+    found = next(each for each in checks.doubts(restless) if said in each.findings[0][0])
+    assert (found.labelled, found.timed) == (False, True)
+    assert "labelled contaminated" not in " ".join(map(plain, machine.warnings(restless)))
+    outputs = {
+        "terminal": summary.closing(restless, "page", None),
+        "all of the terminal": summary.closing(restless, "page", None, verbose=True),
+        "page": render.html(restless),
+        "Markdown": md.markdown(restless),
+        "JSON": " ".join(json.report(restless).cautions),
+    }
+    assert [name for name, output in outputs.items() if said not in words(output)] == []
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_each_output_has_the_whole_list(restless: Loaded) -> None:
+    """The short one of the terminal counts what it has no room for."""
+    every = [*map(plain, first_screen.doubts(restless))]
+    assert len(every) >= 2
+    outputs = {
+        "all of the terminal": summary.closing(restless, "page", None, verbose=True),
+        "page": render.html(restless),
+        "Markdown": md.markdown(restless).replace("\\", ""),
+    }
+    for name, output in outputs.items():
+        assert [said for said in every if said not in words(output)] == [], name
+    assert list(json.report(restless).cautions) == every
+    for found in checks.doubts(restless):  # what the page explains below is no other list
+        assert found.labelled or any(said.startswith(found.title) for said in every)
+
+
+def test_a_brief_doubt_counts_the_cells(restless: Loaded) -> None:
+    found = next(each for each in checks.doubts(restless) if each.name == "disturbed")
+    assert f"{found.cells} cells disturbed" in map(plain, first_screen.doubts_in_brief(restless))
