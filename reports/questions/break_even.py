@@ -232,7 +232,8 @@ def _trouble(loaded: Loaded, row: Row) -> str | None:
     metric = loaded.tables.metrics[row.metric]
     if any(loaded.tables.partly(loaded.cases_by_id[case], metric) for case in (row.case_id, row.baseline_case_id)):
         return "incomplete"
-    return str(Label.CONTAMINATED) if Label.CONTAMINATED in of_cell(row.labels) else None
+    noisy = isinstance(row.verdict, str) and Label.CONTAMINATED in of_cell(row.labels)
+    return str(Label.CONTAMINATED) if noisy else None
 
 
 def _unfit(loaded: Loaded) -> str | None:
