@@ -347,11 +347,10 @@ def columns(loaded: Loaded, arms: Sequence[Case], metrics: Collection[str] = TIM
 
 
 def measure_next(axis: Axis, places: Collection[int]) -> Sentence | None:
-    """Say which points of an axis to measure next: `measure T = 181 to narrow the line`; None where none would help."""
+    """Say which points of an axis to measure next: `measure T = 181 next`, to narrow the line; None where none would help."""
     if not places:
         return None
-    words = "measure {axis} = {places} to narrow " + ("the line" if len(places) == 1 else "the lines")
-    return Sentence(words, axis=LETTERS[axis], places=Listed(sorted(places), last=" and "))
+    return Sentence("measure {axis} = {places} next", axis=LETTERS[axis], places=Listed(sorted(places), last=" and "))
 
 
 def blocks(loaded: Loaded, metrics: Collection[str] = TIMED) -> Iterator[Block]:

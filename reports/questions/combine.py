@@ -404,7 +404,7 @@ def answer(loaded: Loaded) -> Iterator[Sentence]:
             continue
         first = max((each for each in known if each.metric == known[0].metric), key=lambda each: each.length)
         said = Sentence(
-            "{what}, T = {length}: {together}" + f" {Label.BY_CPU}" * first.together.by_cpu,
+            "{what}, T = {length}: {together}",
             what=SHOWN[first.metric],
             length=first.length,
             together=first.together.typical,

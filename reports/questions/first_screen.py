@@ -649,22 +649,16 @@ def _of_checks(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
 
 
 def _of_cells(loaded: Loaded) -> Iterator[Doubt]:
-    """Say how many comparisons were disturbed, or decided by CPU time, and what checks found in single cells.
+    """Say how many comparisons no clock can decide, and what checks found in single cells.
 
     Where no label says that the machine was disturbed, what was found in times weighs as much.
     """
     disturbed = sum(Label.CONTAMINATED in of_cell(cell) for cell in loaded.comparisons.labels)
     if disturbed:
-        words = "{n:comparison is|comparisons are} contaminated: the machine was disturbed; "
-        words += "the table says by what, with CPU times."
+        words = "{n:comparison is|comparisons are} contaminated: the machine was disturbed, and no "
+        words += "clock can decide; the table says by what."
         yield Doubt(Sentence(words, n=disturbed), brief=Sentence("{n} contaminated", n=disturbed), heavy=True)
-    by_cpu = sum(Label.BY_CPU in of_cell(cell) for cell in loaded.comparisons.labels)
-    if by_cpu:
-        words = "{n:comparison is|comparisons are} decided by CPU time"
-        why = ", since the machine was disturbed: it sees no waiting, no other thread and no GPU."
-        brief = Sentence("{n} by CPU time", n=by_cpu)
-        yield Doubt(Sentence(words + why, n=by_cpu), Sentence(f"{words}.", n=by_cpu), brief)
-    busy = disturbed or by_cpu or any(Label.CONTAMINATED in of_cell(cell) for cell in loaded.cases.labels)
+    busy = disturbed or any(Label.CONTAMINATED in of_cell(cell) for cell in loaded.cases.labels)
     for found in checks.doubts(loaded):
         if not found.labelled:
             yield _found_in_cells(found, heavy=found.timed and not busy)
@@ -673,10 +667,10 @@ def _of_cells(loaded: Loaded) -> Iterator[Doubt]:
 def _found_in_cells(found: checks.Doubt, *, heavy: bool) -> Doubt:
     """Say what a check without a label found, with the first cell; the others are counted."""
     said, where = found.findings[0]
-    words = "{cell}: {said}" + "; so it is in {more:other cell}" * (found.cells > 1) + "."
-    short = Sentence(words, cell=where.values[0], said=said, more=found.cells - 1)
-    brief = Sentence("{n:cell} {what}", n=found.cells, what=found.name.replace("_", " ")) if heavy else ""
-    return Doubt(Sentence("{title} {found}", title=found.title, found=short), short, brief, heavy)
+    words = "{title} {cell}: {said}" + "; so it is in {more:other cell}" * (found.cells > 1) + "."
+    full = Sentence(words, title=found.title, cell=where.values[0], said=said, more=found.cells - 1)
+    brief = Sentence("{n:cell} {what}", n=found.cells, what=found.name.replace("_", " "))
+    return Doubt(full, Sentence("{brief}.", brief=brief), brief if heavy else "", heavy)
 
 
 def _restored(loaded: Loaded) -> dict[str, str]:

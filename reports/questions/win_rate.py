@@ -32,7 +32,7 @@ def doubts(found: Iterable[Finding]) -> str:
     """Return labels of any arm that say that its time may not be that of the work it claims, or may be the machine's."""
     labels = dict[str, None]()
     for each in found:
-        wanted = OF_WORK | {Label.CONTAMINATED, Label.BY_CPU}
+        wanted = OF_WORK | {Label.CONTAMINATED}
         labels |= dict.fromkeys(label for label in (*each.labels, *each.against_labels) if label in wanted)
     return ", ".join(labels)
 

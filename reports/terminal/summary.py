@@ -192,7 +192,8 @@ def _legend(loaded: Loaded, lines: Sequence[str], more: Sequence[str], width: in
     who = f"{name(anchor)}, or both sides, " if anchor.arm in readers else ""
     against, words = (swept.baseline, swept.words) if swept else (name(anchor), {})
     parts, said = text.legend(lines, against, readers=who, words=words)
-    return [*joined([*parts, *more], width), *wrapped(said, width)]
+    short = [each for each in said if each == text.BY_CPU_MEANS]
+    return [*joined([*parts, *more, *short], width), *wrapped([each for each in said if each not in short], width)]
 
 
 def troubles(loaded: Loaded, *, verbose: bool = True) -> list[str]:

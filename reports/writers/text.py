@@ -52,10 +52,7 @@ _MEANINGS = {
     FEW: f"{ILLUSTRATION}: too few seeds for a claim",
     f" {WORK} ": "its times may not be those of the work that it claims: see what to doubt",
 }
-BY_CPU_MEANS = (
-    f"{BY_CPU} {Label.BY_CPU}, as waiting moved wall time: it sees no waiting, no other thread and no GPU; the times are wall "
-    "times"
-)
+BY_CPU_MEANS = f"{BY_CPU} {Label.BY_CPU}"
 APART_MEANS = "~ not the quotient of the two times: the ratio is of the processes alone in which both were timed"
 
 

@@ -93,7 +93,7 @@ forward on cpu, 1 thread; one process, 20 rounds; over dense
 
                        time               ratio  ideal  realised       verdict
 dense               10.0 ms            baseline
-mod                 8.01 ms   1.25× [1.24–1.25]  2.00×       25%      ▲ faster
+mod                 8.00 ms   1.25× [1.24–1.25]  2.00×       25%      ▲ faster
 a model of a… name  9.98 ms  1.00× [0.999–1.00]  4.00×        0%  ≈ equivalent
 dense (again)       9.99 ms  1.00× [0.999–1.00]      –         –  ≈ equivalent
 

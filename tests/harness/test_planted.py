@@ -192,10 +192,9 @@ def test_cpu_time_decides_what_a_busy_machine_spoils(tmp_path: Path) -> None:
     loaded = load(str(tmp_path / "run"))
     said = summary.closing(loaded, tmp_path / "report.html", None)
     row = next(line for line in said.splitlines() if re.match(r"MoD 0\.125 +\d", line))
-    assert "places: 1.60× (but: by CPU time)." in " ".join(said.split())
+    assert "places: 1.60×." in " ".join(said.split())
     assert re.findall(r" c(\d\.\d\d)×±\.\d+▲", row) == [f"{ratio:.2f}" for ratio in found.cpu_ratio]
-    assert f"c {Label.BY_CPU}, " in said
-    assert "2 comparisons are decided" in " ".join(said.split())
+    assert f"c {Label.BY_CPU}" in said
     assert "‡" not in said
     page = render.html(loaded)
     assert "(by CPU time)" in page
