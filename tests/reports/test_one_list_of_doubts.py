@@ -33,8 +33,8 @@ def test_blocks_that_were_disturbed_are_said_wherever_doubts_are(restless: Loade
     found = next(each for each in checks.doubts(restless) if said in each.findings[0][0])
     assert (found.labelled, found.timed) == (False, True)
     assert "labelled contaminated" not in " ".join(map(plain, machine.warnings(restless)))
+    assert f"{found.cells} cells disturbed" in words(summary.closing(restless, "page", None))
     outputs = {
-        "terminal": summary.closing(restless, "page", None),
         "all of the terminal": summary.closing(restless, "page", None, verbose=True),
         "page": render.html(restless),
         "Markdown": md.markdown(restless),

