@@ -146,7 +146,7 @@ FAULTS = (
     Fault(
         10,
         "An honest model whose gates flip between steps is accused of stored answers.",
-        "tests/cheats/test_museum.py::test_nobody_honest_is_accused[gate_at_its_threshold-True]",
+        "tests/models/test_guards.py::test_a_gate_that_hovers_at_its_threshold_is_not_accused",
         (
             "harness/subject/after_timing.py",
             "    first = ModuleState(timed.module).put_back if timed.trained_on else (lambda: None)\n",
@@ -329,10 +329,15 @@ FAULTS = (
 
 
 def code_of(checkout: Path, tests: Sequence[str], *more: str) -> tuple[int, str]:
-    """Run tests of a checkout to the first that fails: pytest's exit code, 1 if one fails, and its last lines."""
+    """Run tests of a checkout to the first that fails: pytest's exit code, 1 if one fails, and its last lines.
+
+    What a fault leaves in modbench's caches would be found by other runs, so that each has caches of its own.
+    """
     words = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *more, *tests]
-    seen = os.environ | {"PYTHONPATH": str(checkout / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(words, cwd=checkout, env=seen, capture_output=True, text=True, check=False)
+    with tempfile.TemporaryDirectory() as own:
+        seen = os.environ | {"PYTHONPATH": str(checkout / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+        seen |= {"MODBENCH_CACHE": f"{own}/cache", "MODBENCH_STATE": f"{own}/state"}
+        done = subprocess.run(words, cwd=checkout, env=seen, capture_output=True, text=True, check=False)
     return done.returncode, "\n".join(done.stdout.splitlines()[-10:])
 
 
