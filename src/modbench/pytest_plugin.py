@@ -61,7 +61,7 @@ class _Session:
     """
 
     def __init__(self, config: pytest.Config) -> None:
-        self.config, self.rows = config, list[dict[str, Any]]()
+        self.rows = list[dict[str, Any]]()
         self.ini = {key: config.getini(f"modbench_{key}") or None for key in KEYS}
         self.command_line = {"rounds": config.getoption("modbench_rounds")}
         if any((*self.ini.values(), *self.command_line.values())):
