@@ -38,9 +38,9 @@ def test_an_eighth_of_the_tokens_is_not_slower(modbench_compare: Callable[..., o
     modbench_compare(lambda: dense(x_TD), lambda: routed(x_TD, index_k))
 
 
-@pytest.mark.modbench(margin=0.5, against_margin=0.05)
+@pytest.mark.modbench(margin=0.5)
 def test_gather_and_scatter_stay_cheap(modbench_compare: Callable[..., object], x_TD: Tensor) -> None:
-    """With all tokens selected, routing may cost half as much again; against stored sessions, 5 % more at most."""
+    """With all tokens selected, routing may cost half as much again."""
     index_k = torch.arange(T)
     modbench_compare(lambda: dense(x_TD), lambda: routed(x_TD, index_k))
 

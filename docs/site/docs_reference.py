@@ -7,10 +7,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import schemas
 import typer.main
 
 from modbench.cli import app
-from modbench.harness.planning.editor_schema import suite_schema
 from modbench.harness.registry import catalogue
 
 ABOUT_KINDS = {
@@ -35,7 +35,7 @@ ABOUT_KINDS = {
 ABOUT_SUITES = (
     "A suite is one TOML file: which models, at which sizes, and what is measured. `modbench init` writes one with all of these "
     "keys ([first steps](../start.md)); `--set KEY=VALUE` and `--set TABLE.KEY=VALUE` change one for a run. This page is made "
-    "from the schema that `modbench schema suite` prints."
+    "from the schema that `modbench init` writes beside it."
 )
 # Longer lists of values are those of the catalogue.
 MOST_NAMED = 12
@@ -99,7 +99,7 @@ def _help(param: Any) -> str:  # noqa: ANN401  # as above
 
 def suites_page() -> str:
     """Return the page of suites: every key of every table, then the shipped files."""
-    schema = suite_schema()
+    schema = schemas.suite()
     top = schema["properties"]
     tables = {name: _table(key, schema) for name, key in top.items()}
     lines = [

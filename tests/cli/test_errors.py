@@ -221,7 +221,7 @@ def test_a_suite_file_with_a_mistake(
     toml: str, said: list[str], here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (here / "mine.toml").write_text(toml)
-    message = refused("validate mine.toml", capsys, monkeypatch)
+    message = refused("plan mine.toml", capsys, monkeypatch)
     for words in said:
         assert words in message
     assert [path.name for path in here.iterdir()] == ["mine.toml"]
@@ -291,8 +291,8 @@ def test_a_bug_of_ours_is_called_one(capsys: pytest.CaptureFixture[str], monkeyp
     def broken(_name: str) -> None:
         raise RuntimeError("planted")
 
-    monkeypatch.setattr("modbench.harness.planning.load_suite.load_suite", broken)
-    monkeypatch.setattr(sys, "argv", ["modbench", "validate", "quick"])
+    monkeypatch.setattr("modbench.api.load_suite", broken)
+    monkeypatch.setattr(sys, "argv", ["modbench", "plan", "quick"])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 3

@@ -158,7 +158,6 @@ MEANT = {
     "run own.tml": "'own.toml'",
     "run own": "'own.toml'",
     "plan owm.toml": "'own.toml'",
-    "validate own.tml": "'own.toml'",
     "init new.toml --from own.tml": "'own.toml'",
     "run quik": "'quick'",
     "run quick --model min.py:build": "'mine.py'",

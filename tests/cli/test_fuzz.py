@@ -236,23 +236,17 @@ SUITE: dict[str, Any] = {
 
 
 @number(6, 2000)
-def test_suite_files_through_validate_and_plan(n: int, modbench: Modbench, tmp_path: Path, tiny_corpus: Path) -> None:
+def test_suite_files_through_plan(n: int, modbench: Modbench, tmp_path: Path, tiny_corpus: Path) -> None:
     file, wrong = tmp_path / "fuzzed.toml", []
     whole = mutations.toml(SUITE | {"corpus": str(tiny_corpus)})
     file.write_bytes(whole)
-    for command in ("validate", "plan"):
-        done = modbench(command, file, *(("--device", "cpu") if command == "plan" else ()))
-        assert done.returncode == 0, done.stderr
+    done = modbench("plan", file, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
     for i in range(n):
         made = mutations.of_toml(SUITE | {"corpus": str(tiny_corpus)}, f"suite {i}")
         file.write_bytes(made.content)
-        done = modbench("validate", file)
-        wrong += [f"validate {i}: {made.name}: {said}" for said in [problem(done, {0, 2})] if said]
-        valid = done.returncode == 0
         done = modbench("plan", file, "--device", "cpu")
         wrong += [f"plan {i}: {made.name}: {said}" for said in [problem(done, {0, 2})] if said]
-        if not valid and done.returncode == 0:
-            wrong.append(f"plan {i}: {made.name}: planned what validate refuses")
     assert not wrong, "\n".join(wrong[:20])
 
 
@@ -290,7 +284,7 @@ SETTINGS = (
     "mde",
     "x",
 )
-COMMANDS = ("run", "plan", "list", "validate", "report", "cost", "doctor", "train", "profile", "gate", "resume", "gat")
+COMMANDS = ("run", "plan", "list", "report", "cost", "doctor", "train", "profile", "gate", "resume", "gat")
 
 
 def arguments(rng: random.Random) -> list[str]:

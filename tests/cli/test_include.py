@@ -53,7 +53,6 @@ def test_a_projects_file_counts_once_it_was_named(here: Path, modbench: Any) -> 
     """Until then its code does not run, and one line says what to do; from then on also in a folder below it."""
     for code, *command in (
         (0, "list", "metrics", "--json"),
-        (0, "validate", "quick"),
         (0, "list", "routers"),
         (2, "audit", "nosuch"),
         (2, "gate", "--paired", "quick", "--model", "a.py:b", "--model", "a.py:b"),
@@ -235,7 +234,7 @@ def test_every_command_takes_folders_but_those_that_read_no_suite_and_no_run() -
         for each in app.registered_commands
         if each.callback is not None
     }
-    assert {name for name, included in takes.items() if not included} == {"doctor", "schema"}
+    assert {name for name, included in takes.items() if not included} == {"doctor"}
     assert len(takes) > 15
 
 

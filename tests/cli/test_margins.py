@@ -32,14 +32,11 @@ PYTHON: dict[str, Callable[[Any], object]] = {
     "a suite": lambda value: parse_suite({**SUITE, "margin": value}, "s"),
     "a suite's confirmation": lambda value: parse_suite({**SUITE, "confirm": {"margin": value}}, "s"),
     "modbench_compare": lambda value: resolve({"margin": value}, {}, {}, {}),
-    "modbench_compare, stored sessions": lambda value: resolve({"against_margin": value}, {}, {}, {}),
     "the marker": lambda value: resolve({}, {"margin": value}, {}, {}),
-    "the marker, stored sessions": lambda value: resolve({}, {"against_margin": value}, {}, {}),
 }
 # What configuration and command lines give is text.
 TEXT: dict[str, Callable[[str], object]] = {
     "pytest's configuration": lambda value: resolve({}, {}, {"margin": value}, {}),
-    "pytest's configuration, stored sessions": lambda value: resolve({}, {}, {"against_margin": value}, {}),
 }
 COMMANDS = {
     "gate": ("gate", "RUN", "--against", "BASE", "--margin"),

@@ -21,14 +21,14 @@ from unittest import mock
 import jsonschema  # type: ignore[import-untyped]  # it has no types
 import make_demo
 import pytest
+import schemas
 import yaml  # type: ignore[import-untyped]  # it has no types
 from planted import ended, left, planted_suite
 from resealed import reseal
 
 from modbench.commands import demo as demo_command
 from modbench.commands.init.starts import STARTS, TEMPLATE, kind_of
-from modbench.commands.init.suite_file import EXAMPLES, example
-from modbench.harness.planning.editor_schema import suite_schema
+from modbench.commands.init.suite_file import EXAMPLES, example, suite_schema, toml
 from modbench.harness.planning.load_suite import load_suite, read_suite
 from modbench.harness.registry import catalogue
 from modbench.reports import demo
@@ -47,8 +47,12 @@ MINE = "import torch\ndef build(config):\n    return torch.nn.Embedding(config.v
 # --- the schema
 
 
-def test_the_schema_is_one() -> None:
-    CHECK.check_schema(SCHEMA)
+def test_the_schemas_that_ship_are_those_of_the_classes() -> None:
+    """Renew them with `python docs/site/schemas.py`."""
+    for name, content in schemas.files().items():
+        shipped = json.loads((schemas.FOLDER / name).read_text(encoding="utf-8"))
+        assert shipped == json.loads(content), name
+        CHECK.check_schema(shipped)
 
 
 def test_every_key_says_what_it_means() -> None:
@@ -85,10 +89,8 @@ BAD: list[dict[str, Any]] = [
 @pytest.mark.parametrize("change", BAD, ids=json.dumps)
 def test_the_schema_refuses_what_modbench_refuses(change: dict[str, Any], tmp_path: Path, modbench: Modbench) -> None:
     assert not CHECK.is_valid(GOOD | change)
-    from modbench.commands.init.suite_file import toml
-
     (tmp_path / "bad.toml").write_text("".join(f"{key} = {toml(value)}\n" for key, value in (GOOD | change).items()))
-    assert modbench("validate", "bad.toml", cwd=tmp_path).returncode == 2
+    assert modbench("plan", "bad.toml", cwd=tmp_path).returncode == 2
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,6 @@ def started(modbench: Modbench, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def test_init_writes_a_suite_that_is_valid_and_can_be_planned(started: Path, modbench: Modbench) -> None:
-    assert modbench("validate", started).returncode == 0
     planned = modbench("plan", started, "--json")
     assert planned.returncode == 0, planned.stderr
     assert len(json.loads(planned.stdout)["cases"]) >= 8
@@ -128,7 +129,15 @@ def test_init_writes_a_suite_that_is_valid_and_can_be_planned(started: Path, mod
 def test_an_editor_finds_the_schema(started: Path) -> None:
     first = started.read_text().splitlines()[0]
     assert first == "#:schema ./suite.schema.json"
-    assert json.loads((started.parent / "suite.schema.json").read_text())["properties"] == SCHEMA["properties"]
+    assert json.loads((started.parent / "suite.schema.json").read_text()) == SCHEMA
+
+
+def test_an_editor_knows_what_the_users_folders_add(tmp_path: Path, modbench: Modbench) -> None:
+    done = modbench("init", "suite.toml", "--include", str(ROOT / "examples" / "bench"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    own = jsonschema.Draft202012Validator(json.loads((tmp_path / "suite.schema.json").read_text()))
+    assert own.is_valid(GOOD | {"metrics": ["weights/routers"]})
+    assert not CHECK.is_valid(GOOD | {"metrics": ["weights/routers"]})
 
 
 def test_every_key_stands_in_the_file_below_what_it_means(started: Path) -> None:
@@ -322,7 +331,6 @@ def completed(modbench: Modbench, typed: str, cwd: Path | None = None) -> list[s
         ("modbench list rou", ["routers"]),
         ("modbench report x --format te", ["tex"]),
         ("modbench compare --format m", ["md"]),
-        ("modbench schema su", ["suite"]),
         ("modbench run nothing-such", []),
     ],
 )

@@ -207,7 +207,7 @@ def planned(words: list[str]) -> list[str]:
 
 
 # Commands that need no run and leave nothing behind: what an earlier page ran is not run again.
-READ_ALONE = {"run", "plan", "verify", "schema"}
+READ_ALONE = {"run", "plan", "verify"}
 RAN: set[tuple[str | bytes, ...]] = set()
 
 

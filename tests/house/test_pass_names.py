@@ -19,7 +19,6 @@ OTHER_MEANINGS = {
     "src/modbench/commands/_app.py": {"train", "profile"},  # commands
     "src/modbench/api.py": {"train"},  # a command
     "src/modbench/commands/audit/auditing.py": {"audit"},  # a folder's name
-    "src/modbench/commands/schema.py": {"audit"},  # a file
     "src/modbench/python/keywords.py": {"compile", "audit"},  # flags
     "src/modbench/python/runs.py": {"compile", "audit"},  # as above
     "src/modbench/commands/plan/forecast.py": {"time", "memory"},  # heads of a table

@@ -59,7 +59,7 @@ def wanted() -> set[str]:
     own = [folder for folder in front.iterdir() if folder.is_dir() and not folder.is_symlink()]
     files = [
         *front.glob("*.py"),
-        *(file for folder in own for end in ("py", "toml") for file in folder.rglob(f"*.{end}")),
+        *(file for folder in own for end in ("py", "toml", "json") for file in folder.rglob(f"*.{end}")),
     ]
     found = {"modbench/py.typed"} | {str(file.relative_to(ROOT / "src")) for file in files}
     for package in PACKAGES:

@@ -32,7 +32,7 @@ GROUPS = {
     "Decide": ("compare", "recommend", "report", "figure"),
     "Gate": ("gate",),
     "Look up": ("cost", "audit", "verify", "list", "demo"),
-    "Yours": ("init", "validate", "convert", "schema"),
+    "Yours": ("init", "convert"),
 }
 
 

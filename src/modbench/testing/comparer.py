@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from modbench.harness.timing.callables import Launch
     from modbench.harness.timing.in_process_verdicts import Judged
     from modbench.harness.timing.interleave import Clock
-    from modbench.testing.session_store import SessionStore
 
 BASELINE, CANDIDATE = "baseline", "candidate"
 
@@ -43,13 +42,10 @@ class Comparer:
         test: the item, which gets a property for each comparison.
         session: settings of all comparisons of the test.
         clock: what to read; None: this machine's.
-        store: keeps samples, and has those of earlier sessions; None: nothing is stored or compared.
     """
 
-    def __init__(
-        self, test: pytest.Item, session: SessionSettings, clock: Clock | None = None, store: SessionStore | None = None
-    ) -> None:
-        self.test, self.session, self.clock, self.store = test, session, clock, store
+    def __init__(self, test: pytest.Item, session: SessionSettings, clock: Clock | None = None) -> None:
+        self.test, self.session, self.clock = test, session, clock
         self.names = set[str]()
 
     @public("modbench_compare(baseline, candidate, margin=0.05)")
@@ -60,7 +56,6 @@ class Comparer:
         *,
         margin: float | None = None,
         rounds: int | None = None,
-        against_margin: float | None = None,
         threads: int | None = None,
         name: str | None = None,
     ) -> Compared:
@@ -73,7 +68,6 @@ class Comparer:
             rounds: each calls both at least twice; None: the marker's, else `modbench_rounds`, else as many as fit into a
                 second for each and for the baseline's twin (10 to 100; where calls take longer than in the warm-up they end
                 after 1.5 times that, with 9 at least). `--modbench-rounds` goes before all of these.
-            against_margin: the same for the change against stored sessions; None: `margin`.
             threads: torch's threads while both are timed; None: the marker's, else `modbench_threads`, else as many as it has.
             name: tells several comparisons of one test apart; None: they are numbered.
 
@@ -85,7 +79,7 @@ class Comparer:
             pytest.fail.Exception: if a regression is shown.
         """
         __tracebackhide__ = True
-        settings = {"margin": margin, "rounds": rounds, "against_margin": against_margin, "threads": threads}
+        settings = {"margin": margin, "rounds": rounds, "threads": threads}
         compared = self.measure(baseline, candidate, settings, name)
         self.settle(compared)
         return compared
@@ -146,10 +140,7 @@ class Comparer:
                 word = found.verdict if found.verdict in UNDECIDED else "inconclusive"
                 found = replace(found, verdict=word, reason=both(slower, found.reason))
         values = (found.ratio, found.interval, in_words(found.reason), found.labels, launch)
-        compared = Compared(key, found.verdict, settings.margin, *values)
-        if self.store is None:
-            return compared
-        return replace(compared, change=self.store.keep_and_compare(key, launch, settings.against_margin))
+        return Compared(key, found.verdict, settings.margin, *values)
 
     def _judge_pair(
         self, baseline: Callable[[], object], candidate: Callable[[], object], settings: Settings, seed: int = 0

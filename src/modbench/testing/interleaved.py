@@ -61,7 +61,6 @@ class Interleaved:
         *,
         margin: float | None = None,
         rounds: int | None = None,
-        against_margin: float | None = None,
         threads: int | None = None,
         name: str | None = None,
     ) -> Compared:
@@ -72,7 +71,7 @@ class Interleaved:
             pytest.fail.Exception: if a regression is shown.
         """
         __tracebackhide__ = True
-        settings = {"margin": margin, "rounds": rounds, "against_margin": against_margin, "threads": threads}
+        settings = {"margin": margin, "rounds": rounds, "threads": threads}
         why = None if self.benchmark.enabled else "pytest-benchmark is disabled"
         compared = self.compare.measure(baseline, candidate, settings, name, why)
         self._hand_over(compared)

@@ -11,9 +11,8 @@ from modbench.harness.core.errors import brief
 from modbench.harness.core.grouped import grouped
 from modbench.harness.core.printable import aligned, escaped
 
-if TYPE_CHECKING:  # both load numpy and scipy, which a session that compares nothing does not need
+if TYPE_CHECKING:  # it loads numpy, which a session that compares nothing does not need
     from modbench.harness.timing.callables import Launch
-    from modbench.reports.questions.gate.non_inferiority import GateFinding
 
 NOT_JUDGED = "not judged"
 UNDECIDED = ("inconclusive", "different", NOT_JUDGED)
@@ -34,7 +33,6 @@ class Compared:
         reason: why it is undecided; None where it is not.
         labels: warnings: `one process`, `not steady`, `baseline differs from itself`, `contaminated`.
         launch: the raw samples; None if nothing was timed.
-        change: how the ratio changed against stored sessions; None if it was not compared with any.
     """
 
     name: str
@@ -45,12 +43,11 @@ class Compared:
     reason: str | None = None
     labels: tuple[str, ...] = ()
     launch: Launch | None = None
-    change: GateFinding | None = None
 
     @property
     def is_regression(self) -> bool:
-        """Whether a regression is shown, here or against stored sessions."""
-        return self.verdict == "worse" or (self.change is not None and self.change.verdict == "worse")
+        """Whether a regression is shown."""
+        return self.verdict == "worse"
 
     @property
     def _ends(self) -> tuple[float | None, float | None]:
@@ -58,31 +55,17 @@ class Compared:
 
     def message(self) -> str:
         """Two lines about a regression: the finding, and the next step."""
-        if self.verdict == "worse":
-            return (
-                f"{self.name}: the candidate is slower than the baseline: {_ratio(self.ratio, *self._ends)} as fast, "
-                f"measured twice (95 % interval; margin {_share(self.margin)}).\n"
-                "Make it faster, or allow it by a larger margin=…; --modbench-rounds N with more rounds narrows the interval."
-            )
-        found = self.change
-        assert found is not None
-        made = found.typical
         return (
-            f"{self.name}: slower against its baseline than in stored sessions: "
-            f"{_ratio(made.value, made.low, made.high)} of the ratio then "
-            f"(90 % interval; {found.reason}).\n"
-            "Make it faster, or allow it by a larger against_margin=…, or store sessions of the new code for --modbench-against."
+            f"{self.name}: the candidate is slower than the baseline: {_ratio(self.ratio, *self._ends)} as fast, "
+            f"measured twice (95 % interval; margin {_share(self.margin)}).\n"
+            "Make it faster, or allow it by a larger margin=…; --modbench-rounds N with more rounds narrows the interval."
         )
 
     def row(self) -> dict[str, Any]:
         """The summary as plain data, for a report that travels between processes."""
         low, high = self._ends
         row: dict[str, Any] = {name: getattr(self, name) for name in ("name", "verdict", "margin", "ratio", "reason")}
-        row |= {"low": low, "high": high, "labels": list(self.labels), "change": None}
-        if self.change is not None:
-            told = self.change.as_dict()
-            row["change"] = {name: told[name] for name in ("verdict", "change", "low", "high", "reason")}
-        return row
+        return row | {"low": low, "high": high, "labels": list(self.labels)}
 
 
 def written(compared: Compared) -> str:
@@ -91,7 +74,7 @@ def written(compared: Compared) -> str:
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield the lines of the terminal's summary: a table, then why something is undecided, then changes against the store."""
+    """Yield the lines of the terminal's summary: a table, then why something is undecided."""
     from modbench.reports.model import Estimate
     from modbench.reports.writers.number_format import interval, number
 
@@ -105,12 +88,6 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield from _reasons("undecided", ((row["name"], row["reason"]) for row in rows if row["verdict"] in UNDECIDED))
     warned = ((row["name"], ", ".join(_warnings(row))) for row in rows if row["verdict"] not in UNDECIDED)
     yield from _reasons("warning", ((name, labels) for name, labels in warned if labels))
-    changes = [(row["name"], row["change"]) for row in rows if row["change"] is not None]
-    for name, change in changes:
-        word = VERDICT_WORDS.get(change["verdict"], change["verdict"])
-        ratio = _ratio(*(change[end] for end in ("change", "low", "high")))
-        then = "" if change["change"] is None else f" {ratio} of the ratio then;"
-        yield escaped(f"against the store: {name}: {word}:{then} {change['reason']}", lines=False)
 
 
 def _reasons(word: str, reasons: Iterable[tuple[str, str | None]]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from modbench.harness.core.errors import UsageError, shown, unknown
 
 # Below this there is no interval.
 FEWEST_ROUNDS = 6
-KEYS = ("margin", "rounds", "against_margin", "threads")
+KEYS = ("margin", "rounds", "threads")
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,11 @@ class Settings:
     Attributes:
         margin: the largest slowdown that does not matter, as a share.
         rounds: rounds of the measurement; None: as many as fit into a second for each callable.
-        against_margin: the largest loss against stored sessions that does not matter, as a share.
         threads: torch's threads while both are timed; None: as many as it has.
     """
 
     margin: float = 0.02
     rounds: int | None = None
-    against_margin: float = 0.02
     threads: int | None = None
 
 
@@ -44,17 +42,15 @@ def resolve(
             raise unknown("keyword in @pytest.mark.modbench", str(key), KEYS)
     places = (command_line, call, marker, ini)
     found = {key: next((place[key] for place in places if place.get(key) is not None), None) for key in KEYS}
-    margin = _margin(found, "margin", 0.02)
-    against = _margin(found, "against_margin", margin)
-    return Settings(margin, _whole_number(found, "rounds", FEWEST_ROUNDS), against, _whole_number(found, "threads", 1))
+    rounds, threads = _whole_number(found, "rounds", FEWEST_ROUNDS), _whole_number(found, "threads", 1)
+    return Settings(_margin(found["margin"]), rounds, threads)
 
 
-def _margin(found: Mapping[str, Any], key: str, default: float) -> float:
+def _margin(value: object) -> float:
     """A margin; in pytest's configuration it is text."""
-    value = found[key]
     if value is None:
-        return default
-    return units.margin(_number(value) if isinstance(value, str) else value, asked=f"{key} = {shown(value)}")
+        return Settings.margin
+    return units.margin(_number(value) if isinstance(value, str) else value, asked=f"margin = {shown(value)}")
 
 
 def _whole_number(found: Mapping[str, Any], key: str, least: int) -> int | None:

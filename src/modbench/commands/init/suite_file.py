@@ -11,15 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from modbench.commands.schema import schema_of
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.model_specs import is_user_model
 from modbench.harness.core.titles import slug
 from modbench.harness.planning.arms import unsolved_arms
 from modbench.harness.planning.load_suite import parse_suite, read_suite
+from modbench.harness.registry import catalogue
 
 SCHEMA_FILE = "suite.schema.json"
+SHIPPED = Path(__file__).parents[2] / "schemas" / SCHEMA_FILE
 # What a new suite measures: a first comparison that takes a minute or two.
 STARTER: dict[str, Any] = {
     "about": "Dense against Mixture-of-Depths",
@@ -78,9 +79,8 @@ HEAD = """\
 #:schema ./{schema}
 # A suite: which models are compared, at which sizes, and what is measured.
 #
-#   modbench validate {file}    checks it
-#   modbench plan {file}        shows what would run, and how long it takes
-#   modbench run {file}         measures it
+#   modbench plan {file}    checks it, and shows what would run and how long it takes
+#   modbench run {file}     measures it
 #
 # Lines such as "#threads = 1" are keys that are not set, with their default or an example: remove the # to set one.
 # An editor with Taplo (in VS Code: Even Better TOML) completes and checks keys by {schema}.
@@ -110,7 +110,7 @@ def write_suite(file: str, source: str | None = None, models: Sequence[str] = ()
         data = {**data, "rival": "flops"}
     arms = data["arms"][:1] if source is None and models else data["arms"]
     data = {**data, "name": slug(path.stem), "arms": [*arms, *({"model": model} for model in models)]}
-    schema = schema_of("suite")
+    schema = suite_schema()
     target = path.with_name(SCHEMA_FILE)
     _refuse_other_file(target, schema["title"])
     suite = parse_suite(data, f"{file} (not written)")
@@ -118,6 +118,16 @@ def write_suite(file: str, source: str | None = None, models: Sequence[str] = ()
     write_atomically(target, json.dumps(schema, indent=1) + "\n")
     write_atomically(path, suite_text(data, schema, path.name))
     return path, target
+
+
+def suite_schema() -> dict[str, Any]:
+    """The schema that ships, with the models and metrics of the user's folders beside those that ship."""
+    schema: dict[str, Any] = json.loads(SHIPPED.read_text(encoding="utf-8"))
+    schema["properties"]["metrics"]["items"]["enum"] = list(catalogue.metrics())
+    for table, key in (("Arm", "model"), ("Match", "arm")):
+        named, *_ = schema["$defs"][table]["properties"][key]["anyOf"]
+        named["enum"] = list(catalogue.entries("models"))
+    return schema
 
 
 def _refuse_other_file(target: Path, title: str) -> None:

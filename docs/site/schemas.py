@@ -1,0 +1,103 @@
+"""Writes the JSON Schemas that the wheel holds, src/modbench/schemas/*.schema.json: python docs/site/schemas.py."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import core_schema
+
+import modbench
+from modbench.harness.core.config import SHAPE_KEYS, ModelConfig
+from modbench.harness.domain.suite import Suite
+from modbench.harness.registry import catalogue
+from modbench.reports.formats.json import Report
+from modbench.reports.page.audit_files import Audit
+
+Schema = dict[str, Any]
+
+FOLDER = Path(modbench.__file__).parent / "schemas"
+# `    name: text` below "Attributes:"; a longer text goes on with more indentation.
+ATTRIBUTE = re.compile(r"^    (\w+): (.*(?:\n {5,}.*)*)$", re.MULTILINE)
+# A model of the user's own: FILE.py:build or package.module:build.
+OWN = {"type": "string", "pattern": r":|\.py"}
+
+
+class _InToml(GenerateJsonSchema):
+    """What a user may write, where pydantic says what is made of it: no nulls, and keys in the words of docstrings."""
+
+    def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002  # as pydantic calls it
+        return False
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> Schema:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> Schema:
+        made = super().default_schema(schema)
+        return {name: value for name, value in made.items() if (name, value) != ("default", None)}
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> Schema:
+        about, _, attributes = inspect.cleandoc(schema["cls"].__doc__ or "").partition("Attributes:\n")
+        made = super().model_schema(schema) | {"description": _line(about.partition("\n\n")[0])}
+        for name, said in ATTRIBUTE.findall(attributes):
+            if name in made["properties"]:
+                made["properties"][name]["description"] = _without_none(_line(said))
+        return made
+
+
+def suite() -> Schema:
+    """A suite's TOML file. Metrics and models are those of the catalogue; `modbench init` adds those of the user's folders."""
+    made = Suite.model_json_schema(schema_generator=_InToml)
+    top, parts = made["properties"], {name: part["properties"] for name, part in made["$defs"].items()}
+    keys = ModelConfig.model_json_schema(schema_generator=_InToml)["properties"]
+    keys["router"]["examples"] = list(catalogue.entries("routers"))
+    parts["Grid"] |= {name: _or_list(key) for name, key in parts["Grid"].items()}
+    parts["Arm"] |= {name: _or_list(key) for name, key in keys.items()}
+    parts["Match"] |= {name: key for name, key in keys.items() if name not in SHAPE_KEYS}
+    models = {"anyOf": [{"enum": list(catalogue.entries("models"))}, OWN]}
+    for part, key in (("Arm", "model"), ("Match", "arm")):
+        parts[part][key] |= models
+        del parts[part]["settings"]  # the keys of a model stand beside the others
+    top["shape"] |= {"properties": {name: keys[name] for name in SHAPE_KEYS}, "additionalProperties": False}
+    top["metrics"]["items"] = {"enum": list(catalogue.metrics())}
+    made["required"].remove("name")  # the file's name is the default
+    return made | {"title": "modbench suite"}
+
+
+def _or_list(key: Schema) -> Schema:
+    """A key that takes one value, or a list of them."""
+    about = {name: key[name] for name in ("description", "default", "examples") if name in key}
+    one = {name: value for name, value in key.items() if name not in about}
+    several = one if one.get("type") == "array" else {"type": "array", "items": one, "minItems": 1}
+    return about | {"anyOf": [several["items"], several]}
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _without_none(text: str) -> str:
+    """Say of a key that it may be left out, where Python says None."""
+    for python, toml in (("None:", "left out:"), ("None where", "left out where"), ("None ", "left out, it ")):
+        text = text.replace(python, toml)
+    return text
+
+
+def files() -> dict[str, str]:
+    """Name to content of every schema's file."""
+    made = {
+        "suite": suite(),
+        "report": Report.model_json_schema(mode="serialization"),
+        "audit": Audit.model_json_schema(mode="serialization"),
+    }
+    dialect = {"$schema": GenerateJsonSchema.schema_dialect}
+    return {f"{name}.schema.json": json.dumps(dialect | each, indent=1) + "\n" for name, each in made.items()}
+
+
+if __name__ == "__main__":
+    for name, content in files().items():
+        (FOLDER / name).write_text(content, encoding="utf-8")
