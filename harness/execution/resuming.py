@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from modbench.harness.core.errors import UsageError
+from modbench.harness.core import printable
+from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.execution.launching import is_remote_launcher
 from modbench.harness.machine import certificate, environment
@@ -43,6 +44,19 @@ def remaining(stored: StoredRun, *, retry_failed: bool) -> tuple[UnitOfWork, ...
         if unit.protocol.train is not None and unit.protocol.train.rate_from in again:
             again.add(unit.name)
     return tuple(unit for unit in stored.plan.units if unit.name in again)
+
+
+def check_options(stored: StoredRun, given: Sequence[str] | None) -> None:
+    """Check that the launcher's options are whole; None were given: those of the run.
+
+    Raises:
+        UsageError: if a value among them was masked.
+    """
+    if given is None and any(printable.MASK in option for option in stored.options):
+        raise UsageError(
+            f"{stored.path}: a value among the launcher's options was masked ({shown(' '.join(stored.options))}). Give the "
+            "options again, behind --."
+        )
 
 
 def make_ready(stored: StoredRun, remaining: Sequence[UnitOfWork]) -> None:

@@ -80,8 +80,7 @@ def keys(data: Any, above: str = "") -> Iterator[str]:
 def test_every_key_of_run_json_is_documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With and without a GPU, with and without a checkout."""
     found = set[str]()
-    own = user_files.UserFile(kind="model", name="m.py:build", path="/m.py", size=1, sha256="0")
-    monkeypatch.setattr(user_files, "of", lambda *_: (own,))
+    monkeypatch.setattr(user_files, "loaded", dict)
     monkeypatch.setattr(user_files, "sources", lambda: (user_files.Origin(kind="folder", name="/bench"),))
     for at, (module, checkout) in enumerate([(None, environment.CHECKOUT), (fake_pynvml(), tmp_path)]):
         with monkeypatch.context() as patch:
