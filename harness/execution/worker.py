@@ -229,7 +229,7 @@ def make_record(unit: UnitOfWork) -> Record:
         blocks=tuple(each for each in made if isinstance(each, Blocks)),
         busy=tuple(clocks.INTERVALS),
         restored=dict(shared_state.CHANGED),
-        code=user_files.loaded(unit, here),
+        code=user_files.loaded([unit], here),
     )
     return usable(record)
 

@@ -109,7 +109,7 @@ class RunFolder:
             "launcher": launcher,
             "launcher_options": shown,
             "token": uuid4().hex,
-            "code": user_files.loaded(),
+            "code": user_files.loaded(plan.units, texts=True),
             "included": [each.model_dump() for each in user_files.sources()],
             "environment": printable.masked_data(environment),
             "plan": compact_plan.packed(plan) if chosen == layout.SPREAD else plan.model_dump(mode="json"),

@@ -1,7 +1,7 @@
 """The user's own files in a run: folders and packages with additions, and whether what its processes loaded is as it was.
 
 Records hold the SHA-256 of each file of the user's that their process loaded, and `run.json` of those that the command had loaded
-when the run began. What a file reads by itself is not followed.
+when the run began, texts too. What a file reads by itself is not followed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.model_specs import is_user_model
+from modbench.harness.core.model_specs import Pairs, is_user_model
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue, discovery, user_code
@@ -104,22 +104,37 @@ def _from(kind: str, name: str, included: Sequence[Origin]) -> str:
     return "If it is your own, name its folder with --include DIR."
 
 
-def loaded(unit: UnitOfWork | None = None, here: Path | None = None) -> dict[str, str]:
-    """SHA-256 of the user's files that this process loaded, by name.
+def loaded(units: Iterable[UnitOfWork], here: Path | None = None, *, texts: bool = False) -> dict[str, str]:
+    """SHA-256 by name of the user's files that this process loaded; those of models from a source, such as `hf:FOLDER`, too.
 
     Args:
-        unit: what it ran; the files of models from a source, such as `hf:FOLDER`, are read to be hashed.
+        units: what it ran or planned.
         here: the folder in which it began; None: the current one.
+        texts: whether it read the files of corpora and tasks. Whoever trains on them compares them with the plan's hash.
     """
-    found = user_code.ran()
-    for case in unit.comparison.arms if unit else ():
-        if source := sourced(case.model, case.options):
-            found |= {str(file.absolute()): sha256 for file in source.files() if (sha256 := _sha256(file))}
-    return {user_code.name_of(path, here or Path.cwd()): sha256 for path, sha256 in sorted(found.items())}
+    units = list(units)
+    models = dict.fromkeys((case.model, case.options) for unit in units for case in unit.comparison.arms)
+    files = {file.absolute() for model in models for file in _files_of(*model)}
+    if texts:
+        protocols = [unit.protocol for unit in units]
+        files |= {Path(text).absolute() for each in protocols for text in (each.corpus_path, each.task_path) if text}
+    hashes = user_code.ran() | {str(file): sha256 for file in files if (sha256 := _sha256(file))}
+    return {user_code.name_of(path, here or Path.cwd()): sha256 for path, sha256 in sorted(hashes.items())}
+
+
+def _files_of(model: str, options: Pairs) -> Sequence[Path]:
+    """The files of a model that comes from a source; none of any other, or where it is gone."""
+    try:
+        found = sourced(model, options)
+        return found.files() if found else ()
+    except UsageError:
+        return ()
 
 
 def _sha256(file: Path) -> str | None:
-    """The hash of a file; None if it cannot be read."""
+    """The hash of a file; None if there is none to read."""
+    if not file.is_file():
+        return None
     try:
         with file.open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -195,73 +195,40 @@ def test_a_masked_option_is_not_passed_on(stranger: Stranger) -> None:
     stranger.refused("was masked", "behind --")
 
 
-@pytest.mark.parametrize("place", ["logs", "units", "checkpoints", "weights", "artifacts", "decisions"])
-def test_a_folder_that_is_a_link_is_refused(stranger: Stranger, place: str) -> None:
-    stranger.plans()
-    victim = stranger.here / "victim"
-    victim.mkdir()
-    for unit in json.loads((stranger.path / "run.json").read_text())["plan"]["units"]:
-        for ending in (".log", ".pt", ".part", ".progress", ".json"):
-            (victim / f"{unit['name']}{ending}").write_text("precious")
-    if (stranger.path / place).exists():
-        (stranger.path / place).rmdir()
-    (stranger.path / place).symlink_to(victim, target_is_directory=True)
-    stranger.refused(place, "symbolic link")
-    assert {file.read_text() for file in victim.iterdir()} == {"precious"}
-    stranger.refused(place, command="report")
-
-
-ENDINGS = ("logs/{}.log", "logs/{}.progress", "checkpoints/{}.part", "units/{}.json")
-
-
-def link(stranger: Stranger, ending: str, how: Callable[[Path, Path], object]) -> Path:
-    """Let a file of each unit be a link to one outside, which is returned."""
-    victim = stranger.here / ending.replace("/", " ")
-    victim.write_text("precious")
-    for unit in json.loads((stranger.path / "run.json").read_text())["plan"]["units"]:
-        file = stranger.path / ending.format(unit["name"])
-        file.parent.mkdir(exist_ok=True)
-        how(victim, file)
-    return victim
-
-
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_a_file_that_is_a_link_is_refused(stranger: Stranger, ending: str) -> None:
-    stranger.plans()
-    victim = link(stranger, ending, lambda outside, file: file.symlink_to(outside))
-    stranger.refused("symbolic link")
-    assert victim.read_text() == "precious"
+def linked(stranger: Stranger, how: Callable[[Path, Path], object]) -> list[Path]:
+    """Let files of each unit be links to some outside, which are returned."""
+    victims = []
+    for ending in ("logs/{}.log", "logs/{}.progress", "checkpoints/{}.part", "units/{}.json"):
+        victims.append(stranger.here / ending.replace("/", " "))
+        victims[-1].write_text("precious")
+        for unit in json.loads((stranger.path / "run.json").read_text())["plan"]["units"]:
+            file = stranger.path / ending.format(unit["name"])
+            file.parent.mkdir(exist_ok=True)
+            how(victims[-1], file)
+    return victims
 
 
 def test_no_file_outside_is_written_through_a_hard_link(stranger: Stranger) -> None:
     stranger.plans()
-    victims = [link(stranger, ending, os.link) for ending in ENDINGS]
+    victims = linked(stranger, os.link)
     done = stranger.modbench("resume", stranger.path, cwd=stranger.here)
     assert done.returncode == 0, done.stderr
-    assert [victim.read_text() for victim in victims] == ["precious"] * len(ENDINGS)
+    assert {victim.read_text() for victim in victims} == {"precious"}
 
 
-def test_views_replace_links_and_never_follow_them(stranger: Stranger) -> None:
+@pytest.mark.parametrize("place", ["finished.json", "decisions", "units/x.json", "logs/sub/x.log", "report.html"])
+def test_no_link_leads_out_of_a_folder_and_no_pipe_hangs(stranger: Stranger, place: str) -> None:
     stranger.plans()
-    victim = stranger.here / "victim"
-    victim.write_text("precious")
-    for name in ("report.html", "cases.csv", "comparisons.csv", "trend.csv", "finished.json"):
-        (stranger.path / name).symlink_to(victim)
-        stranger.refused(name, "symbolic link", command="report")
-        (stranger.path / name).unlink()
-    assert victim.read_text() == "precious"
-    (stranger.path / "report.html").mkdir()
-    stranger.refused("report.html", "no plain file", command="report")
-
-
-@pytest.mark.parametrize("name", ["run.json", "finished.json", "units/x.json", "logs/pipe", "cases.csv"])
-def test_pipes_do_not_hang_a_reader(stranger: Stranger, name: str) -> None:
-    stranger.plans()
-    file = stranger.path / name
-    file.unlink(missing_ok=True)
-    os.mkfifo(file)
-    for command in ("report", "resume"):
-        stranger.refused(Path(name).name if name != "run.json" else "run.json", command=command)
+    victim, file = stranger.here / "victim", stranger.path / place
+    victim.mkdir()
+    (victim / "notes").write_text("precious")
+    file.parent.mkdir(exist_ok=True)
+    for target, said in ((victim, "symbolic link"), (victim / "notes", "symbolic link"), (None, "a pipe")):
+        file.symlink_to(target) if target else os.mkfifo(file)
+        for command in ("report", "resume", "watch", "figure"):
+            stranger.refused(file.name, said, command=command)
+        file.unlink()
+    assert [(each.name, each.read_text()) for each in victim.iterdir()] == [("notes", "precious")]
 
 
 def test_a_run_folder_may_be_reached_through_a_link(stranger: Stranger) -> None:

@@ -55,9 +55,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(user_code, "_FOLDERS", set())
     monkeypatch.setattr(user_code, "_USED", set())
     monkeypatch.setattr(user_code, "_ASIDE", {})
-    monkeypatch.setattr(user_code, "_RAN", {})
-    monkeypatch.setattr(user_code, "_MODULES", {})
-    monkeypatch.setattr(user_code, "_SOURCES", {})
     (tmp_path / "tiny.toml").write_text(SUITE)
     (tmp_path / "helper.py").write_text("SAYS, WIDTH = 'current', 8\n")
     (tmp_path / "flat.py").write_text(BUILD)
@@ -67,7 +64,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "other" / "helper.py").write_text("SAYS, WIDTH = 'other', 16\n")
     before = set(sys.modules)
     yield tmp_path
-    user_code._settled.clear()
     sys.path_importer_cache.clear()
     for name in set(sys.modules) - before:
         if name in {"helper", "flat", "late", "other", "other.mine", "other.helper"} or name.startswith(

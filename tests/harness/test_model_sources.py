@@ -276,7 +276,7 @@ def test_a_plan_takes_the_shape_of_the_model_and_not_of_the_suite(folder: Path) 
 def test_a_record_knows_its_files_by_their_hashes(folder: Path) -> None:
     (folder / "tokenizer.json").write_text("{}")
     unit = make_plan(suite(f"hf:{folder}"), device="cpu").units[0]
-    found = {Path(name).name for name in user_files.loaded(unit) if Path(name).parent.name == folder.name}
+    found = {Path(name).name for name in user_files.loaded([unit]) if Path(name).parent.name == folder.name}
     assert found == {"config.json", "model.safetensors", "tokenizer.json"}
 
 
