@@ -81,8 +81,6 @@ def load(kind: str, name: str) -> Any:  # noqa: ANN401  # each kind exports its 
         return getattr(importlib.import_module(entry.module), entry.attribute)
     try:
         made = getattr(_module_of(entry), entry.attribute)
-    except UsageError:
-        raise
     except (Exception, SystemExit) as error:
         raise BrokenError(replace(entry, problem=import_error(error, entry))) from error
     wrong = type_error(kind, made)

@@ -37,6 +37,7 @@ _FOLDERS: set[Path] = set()
 _RAN: dict[str, str] = {}
 _SOURCES: dict[str, bytes] = {}
 _MODULES: dict[tuple[Path, str], ModuleType] = {}
+# Whether a file that is edited stays as this process first ran it.
 _settled: list[bool] = []
 _exec_module, _create_module = SourceFileLoader.exec_module, ExtensionFileLoader.create_module
 
@@ -84,16 +85,16 @@ def _exec_own(loader: SourceFileLoader, module: ModuleType) -> None:
         return
     content = _noted(path)
     version = path.resolve(), _RAN[str(path)]
-    imported = (
-        sys.modules.get(module.__name__) is module
-    )  # else the user's code executes it by hand, and holds the module
+    # Else the user's code executes it by hand, and holds the module.
+    imported = sys.modules.get(module.__name__) is module
     if imported and _MODULES.setdefault(version, module) is not module:
         sys.modules[module.__name__] = _MODULES[version]
         return
     try:
         exec(loader.source_to_code(content, str(path)), vars(module))  # noqa: S102  # what an import does
-    except BaseException:  # half of it ran
-        _MODULES.pop(version, None)
+    except BaseException:
+        if imported:  # half of it ran
+            _MODULES.pop(version, None)
         raise
 
 
@@ -115,7 +116,7 @@ def _noted(path: Path) -> bytes:
 
 
 def is_own(folder: Path) -> bool:
-    """Whether a folder, or one that it lies in, became importable because a user's file lies there."""
+    """Whether a folder, or one that it lies in, holds files of the user's."""
     here = folder.resolve()
     below = bool(_FOLDERS & {here, *here.parents})
     return below and not INSTALLED & {*here.parts} and not here.is_relative_to(STANDARD)

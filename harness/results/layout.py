@@ -13,7 +13,7 @@ import itertools
 import json
 from pathlib import Path
 
-from modbench.harness.core.errors import UsageError, near_path, shown
+from modbench.harness.core.errors import UnreadableError, UsageError, near_path, shown
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.foreign import problem_of_name
 
@@ -104,7 +104,9 @@ def file_of(run: Path, folder: str, name: str, ending: str) -> Path:
         UsageError: if the name is not that of a plain file, and so may lead out of the folder.
     """
     if wrong := problem_of_name(name):
-        raise UsageError(f"{run / RUN_FILE}: damaged: the name {shown(name)} {wrong}. modbench writes no such name.")
+        raise UnreadableError(
+            f"{run / RUN_FILE}: damaged: the name {shown(name)} {wrong}. modbench writes no such name."
+        )
     place = run / folder
     if of(run) == SPREAD:
         place /= hashlib.sha256(name.encode()).hexdigest()[:2]

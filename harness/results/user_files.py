@@ -7,26 +7,18 @@ when the run began, texts too. What a file reads by itself is not followed.
 from __future__ import annotations
 
 import hashlib
-import os
-import shlex
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.model_specs import Pairs, is_user_model
+from modbench.harness.core.model_specs import Pairs
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue, discovery, user_code
 from modbench.harness.registry.catalogue import BrokenError
 from modbench.harness.registry.model_sources import sourced
-
-if TYPE_CHECKING:
-    from modbench.harness.results.run_file import StoredRun
-
-# Files that are named in a message.
-MOST = 3
 
 
 class Origin(Frozen):
@@ -118,7 +110,7 @@ def loaded(units: Iterable[UnitOfWork], here: Path | None = None, *, texts: bool
     if texts:
         protocols = [unit.protocol for unit in units]
         files |= {Path(text).absolute() for each in protocols for text in (each.corpus_path, each.task_path) if text}
-    hashes = user_code.ran() | {str(file): sha256 for file in files if (sha256 := _sha256(file))}
+    hashes = user_code.ran() | {str(file): sha256 for file in files if (sha256 := sha256_of(file))}
     return {user_code.name_of(path, here or Path.cwd()): sha256 for path, sha256 in sorted(hashes.items())}
 
 
@@ -131,7 +123,7 @@ def _files_of(model: str, options: Pairs) -> Sequence[Path]:
         return ()
 
 
-def _sha256(file: Path) -> str | None:
+def sha256_of(file: Path) -> str | None:
     """The hash of a file; None if there is none to read."""
     if not file.is_file():
         return None
@@ -140,37 +132,3 @@ def _sha256(file: Path) -> str | None:
             return hashlib.file_digest(opened, "sha256").hexdigest()
     except (OSError, ValueError):
         return None
-
-
-def check_unchanged(stored: StoredRun, again: Collection[str], *, allowed: bool) -> None:
-    """Check that a run is resumed where it began, with the files of the user's as they were when its results were made.
-
-    Args:
-        stored: the run.
-        again: names of its units that are measured again.
-        allowed: whether the files may have changed.
-
-    Raises:
-        UsageError: if not; the message names the files.
-    """
-    begun = stored.started_in if stored.started_in and os.path.isdir(stored.started_in) else ""  # noqa: PTH112  # any text
-    here = Path(begun or Path.cwd())
-    if here != Path.cwd() and any(
-        is_user_model(s) for each in stored.plan.cases for s in (each.model, each.config.router)
-    ):
-        raise UsageError(
-            f"{stored.path}: the run was started in {here}, where its models look for what they import. Resume it from there: "
-            f"cd {shlex.quote(str(here))} && modbench resume {shlex.quote(str(stored.path.absolute()))}"
-        )
-    ran = dict(stored.code)
-    for record in sorted(stored.records, key=lambda each: each.started):
-        ran |= {} if record.unit.name in again else record.code or {}
-    now = {name: _sha256(here / name) for name in sorted(ran)}
-    found = [f"{shown(name, 100)}{'' if now[name] else ' (gone)'}" for name in now if now[name] != ran[name]]
-    found += [shown(each.name, 100) for each in missing_sources(stored.included) if each.kind == "package"]
-    if found and not allowed:
-        more = f" and {len(found) - MOST} more" if len(found) > MOST else ""
-        raise UsageError(
-            f"{stored.path}: not as it was when results were made: {', '.join(found[:MOST])}{more}. "
-            "Start a new run; or, to put numbers of two versions side by side, repeat with --allow-changed."
-        )

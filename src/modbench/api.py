@@ -22,7 +22,7 @@ from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override, with_arms
 from modbench.harness.process import torchrun
 from modbench.harness.registry import catalogue
-from modbench.harness.results import layout, lock, user_files
+from modbench.harness.results import layout, lock
 from modbench.harness.results.run_folder import RunFolder, create, has_checkpoint, read
 from modbench.harness.results.upgrade import refuse_earlier
 from modbench.reports.format import DEFAULT, PAGE
@@ -315,7 +315,7 @@ def resume(
         again = resuming.remaining(stored, retry_failed=retry_failed)
         if stored.undecided or again:
             resuming.check_options(stored, options)
-            user_files.check_unchanged(stored, {unit.name for unit in again}, allowed=allow_changed)
+            resuming.check_unchanged(stored, {unit.name for unit in again}, allowed=allow_changed)
         stored = resuming.without_old_decisions(stored, retry_failed=retry_failed)
         remaining = resuming.remaining(stored, retry_failed=retry_failed)
         if not remaining and stored.decided and stored.finished and (stored.path / PAGE).exists():

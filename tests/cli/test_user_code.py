@@ -21,7 +21,7 @@ from modbench.harness.core.files import now
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.domain.records import Missing, Record
-from modbench.harness.execution import worker
+from modbench.harness.execution import resuming, worker
 from modbench.harness.machine import certificate, environment
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.registry import discovery, user_code, user_models
@@ -194,7 +194,7 @@ def test_an_edit_reaches_no_process_that_ran_the_file_and_every_later_one(helped
 def resumed(folder: RunFolder, *, again: bool = False, allowed: bool = False) -> None:
     """Ask whether the run may be resumed; `again`: every unit is measured anew."""
     stored = read(str(folder.path))
-    user_files.check_unchanged(stored, {unit.name for unit in stored.planned} if again else (), allowed=allowed)
+    resuming.check_unchanged(stored, {unit.name for unit in stored.planned} if again else (), allowed=allowed)
 
 
 @pytest.mark.parametrize("edited", ["mine.py", *IMPORTED])
@@ -204,12 +204,12 @@ def test_resume_names_what_changed_since_a_process_loaded_it(helped: Path, edite
     resumed(folder)
     content = (helped / edited).read_text()
     (helped / edited).write_text(f"{content}# better\n")
-    with pytest.raises(UsageError, match=rf"not as it was .*: '{edited}'\. .*--allow-changed\.$"):
+    with pytest.raises(UsageError, match=rf": '{edited}' changed since results were made\. .*--allow-changed\.$"):
         resumed(folder)
     resumed(folder, again=True)  # nothing is left to be mixed with
     resumed(folder, allowed=True)
     (helped / edited).unlink()
-    with pytest.raises(UsageError, match=rf"'{edited}'"):
+    with pytest.raises(UsageError, match=rf"'{edited}' \(gone\) changed"):
         resumed(folder)
     (helped / edited).write_text(content)
     resumed(folder)
