@@ -19,6 +19,8 @@ from hypothesis import settings
 from in_process import SIGNALS, command_line
 from left_behind import pytest_runtest_makereport  # noqa: F401  # a hook: no process outlives a test that failed
 
+from modbench.harness.registry import user_code
+
 if TYPE_CHECKING:
     from fake_cuda import FakeCuda
     from playwright.sync_api import Browser
@@ -156,6 +158,13 @@ def _signals() -> Iterator[None]:
     yield
     for number, handler in handlers.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
+def _no_files_ran(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of the user's that an earlier test ran are none of this one's run."""
+    for kept in ("_RAN", "_SOURCES", "_MODULES", "_settled"):
+        monkeypatch.setattr(user_code, kept, type(getattr(user_code, kept))())
 
 
 @pytest.fixture(autouse=True)

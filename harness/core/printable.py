@@ -1,4 +1,4 @@
-"""Text as it may be printed: control characters are shown as escapes, so that data cannot steer a terminal or a spreadsheet.
+"""Text as it may be printed: control characters are shown as escapes, so that data cannot steer a terminal.
 
 Escaped are C0 and C1 controls, DEL, marks and overrides of the text's direction, line and paragraph separators, unpaired
 surrogates, and characters of no width, which make two names look the same (but for joiners, which scripts and emoji need).
@@ -26,10 +26,6 @@ WIDTH, SCREEN = 80, 40
 _ANY = re.compile(f"[{CONTROLS}]")
 # Lines and columns of text are no attack.
 _BUT_LINES = re.compile(f"(?![\n\t])[{CONTROLS}]")
-# What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection), wide forms included.
-FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-# The same behind what a spreadsheet of another language takes for the end of a cell.
-_LATER_FORMULA = re.compile(f"([;|])(?=[ ]?[{re.escape(''.join(FORMULA))}])")
 
 
 def is_printable(text: str) -> bool:
@@ -81,22 +77,6 @@ def aligned(
         for row in rows
     ]
     return lines if whole else [line.rstrip() for line in lines]
-
-
-def cell(value: object) -> object:
-    """A value as a cell of a CSV file: text on one line, with an apostrophe before what a spreadsheet would compute."""
-    if not isinstance(value, str):
-        return value
-    text = _LATER_FORMULA.sub(r"\1'", escaped(value, lines=False))
-    return f"'{text}" if text.startswith(FORMULA) and not _is_number(text) else text
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 MASK = "***"

@@ -1,20 +1,28 @@
-"""Finds the units that a resumed run measures again, and prepares its folder."""
+"""Finds the units that a resumed run measures again, checks that it may go on, and prepares its folder."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import shlex
+from collections.abc import Collection, Sequence
+from pathlib import Path
 
-from modbench.harness.core.errors import UsageError
+from modbench.harness.core import printable
+from modbench.harness.core.errors import UsageError, shown
+from modbench.harness.core.model_specs import is_user_model
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.execution.launching import is_remote_launcher
 from modbench.harness.machine import certificate, environment
 from modbench.harness.registry import catalogue
-from modbench.harness.results import decisions
+from modbench.harness.results import decisions, user_files
 from modbench.harness.results.decisions import Decided
 from modbench.harness.results.run_file import StoredRun
 from modbench.harness.results.run_folder import RunFolder, read
 from modbench.harness.results.sealed_records import read_record
 from modbench.harness.results.workspace import Workspace
+
+# Files that are named in a message.
+MOST = 3
 
 
 def without_old_decisions(stored: StoredRun, *, retry_failed: bool) -> StoredRun:
@@ -43,6 +51,53 @@ def remaining(stored: StoredRun, *, retry_failed: bool) -> tuple[UnitOfWork, ...
         if unit.protocol.train is not None and unit.protocol.train.rate_from in again:
             again.add(unit.name)
     return tuple(unit for unit in stored.plan.units if unit.name in again)
+
+
+def check_options(stored: StoredRun, given: Sequence[str] | None) -> None:
+    """Check that the launcher's options are whole; None were given: those of the run.
+
+    Raises:
+        UsageError: if a value among them was masked.
+    """
+    if given is None and any(printable.MASK in option for option in stored.options):
+        raise UsageError(
+            f"{stored.path}: a value among the launcher's options was masked ({shown(' '.join(stored.options))}). Give the "
+            "options again, behind --."
+        )
+
+
+def check_unchanged(stored: StoredRun, again: Collection[str], *, allowed: bool) -> None:
+    """Check that a run is resumed where it began, with the files of the user's as they were when its results were made.
+
+    Args:
+        stored: the run.
+        again: names of its units that are measured again.
+        allowed: whether the files may have changed.
+
+    Raises:
+        UsageError: if not; the message names the files.
+    """
+    begun = stored.started_in if stored.started_in and os.path.isdir(stored.started_in) else ""  # noqa: PTH112  # any text
+    here = Path(begun or Path.cwd())
+    if here != Path.cwd() and any(
+        is_user_model(s) for each in stored.plan.cases for s in (each.model, each.config.router)
+    ):
+        raise UsageError(
+            f"{stored.path}: the run was started in {here}, where its models look for what they import. Resume it from there: "
+            f"cd {shlex.quote(str(here))} && modbench resume {shlex.quote(str(stored.path.absolute()))}"
+        )
+    ran = dict(stored.code)
+    for record in sorted(stored.records, key=lambda each: each.started):
+        ran |= {} if record.unit.name in again else record.code or {}
+    now = {name: user_files.sha256_of(here / name) for name in sorted(ran)}
+    found = [f"{shown(name, 100)}{'' if now[name] else ' (gone)'}" for name in now if now[name] != ran[name]]
+    found += [shown(each.name, 100) for each in user_files.missing_sources(stored.included) if each.kind == "package"]
+    if found and not allowed:
+        more = f" and {len(found) - MOST} more" if len(found) > MOST else ""
+        raise UsageError(
+            f"{stored.path}: {', '.join(found[:MOST])}{more} changed since results were made. Start a new run; or, to put "
+            "numbers of two versions side by side, repeat with --allow-changed."
+        )
 
 
 def make_ready(stored: StoredRun, remaining: Sequence[UnitOfWork]) -> None:

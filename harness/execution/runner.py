@@ -112,7 +112,7 @@ def run(
     )
     with tracker:
         asker.decide_all()
-        if plan.units:  # else nothing is started, not even the launcher: nobody was asked whether to trust its options
+        if plan.units:  # else nothing is started, not even the launcher
             starts = launcher_for(plan, launcher, options)
             running = Run(starts, folder, tracker, asker, stop, lock)
             for slots in groups:

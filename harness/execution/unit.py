@@ -1,8 +1,7 @@
 """Runs one unit of a run folder: `python -m modbench.harness.execution.unit RUN UNIT`, for launchers that start units elsewhere.
 
 The unit is read from `run.json`, so a job needs no more than two names. It ends with the code of the unit's process: 0 when
-there is a record; 2 when the folder or the name is wrong. Whether the plan is to be trusted was asked by `modbench resume`: this
-asks nothing, so it is not for the folder of a stranger.
+there is a record; 2 when the folder or the name is wrong. As `modbench resume` it runs what the folder names.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from modbench.harness.core import files
 from modbench.harness.core.errors import UnreadableError, UsageError, unknown
+from modbench.harness.core.foreign import refuse_links
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.process import exit_codes
-from modbench.harness.results import path_names, trust
+from modbench.harness.results import user_files
 from modbench.harness.results.compact_plan import unpacked
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.upgrade import refuse_earlier, upgraded
@@ -33,13 +32,12 @@ def planned(folder: Path, name: str) -> UnitOfWork:
         UsageError: if the folder holds no readable plan, or no such unit.
     """
     file = folder / "run.json"
-    files.refuse_links(folder)
+    refuse_links(folder)
     try:
         written = json.loads(file.read_bytes())
         body = upgraded(written, file)
         refuse_earlier(written["schema_version"], folder)
-        # A run goes on while its user edits a panel; files that take part in measuring are compared one by one.
-        trust.include_again(str(body.get("token")), changed=True)
+        user_files.include_again(user_files.Origin.model_validate(each) for each in body.get("included", ()))
         units = unpacked(body["plan"], file)["units"]
         found = {unit["name"]: unit for unit in units}
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -52,7 +50,6 @@ def planned(folder: Path, name: str) -> UnitOfWork:
         unit = UnitOfWork.model_validate(found[name])
     except ValueError as error:
         raise UnreadableError(f"{file}: unit {name!r} is damaged: {error}.") from error
-    path_names.check_unit(unit, f"{file}: damaged at unit")
     return unit
 
 

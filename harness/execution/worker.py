@@ -25,7 +25,7 @@ from modbench.harness.execution import ranks
 from modbench.harness.process import clocks, exit_codes, graceful_stop, parent_death
 from modbench.harness.process.torchrun import ALONE, Ranks
 from modbench.harness.registry import catalogue, discovery, user_code
-from modbench.harness.results import trust, workspace
+from modbench.harness.results import user_files, workspace
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.sealed_records import usable
 
@@ -137,7 +137,7 @@ def end(code: int) -> NoReturn:
 
 def run_unit(unit: UnitOfWork, folder: RunFolder, ranks: Ranks = ALONE) -> Record:
     """Run one unit and write its record to the run folder; of several ranks the first one writes."""
-    user_code.expect(trust.expected(folder.path), partial(trust.first, folder.path))
+    user_code.settle()
     here, began = workspace.Workspace(folder.path, unit.name, ranks), os.getpid()
     with workspace.at(here):
         record = with_log(make_record(unit), folder)
@@ -229,7 +229,7 @@ def make_record(unit: UnitOfWork) -> Record:
         blocks=tuple(each for each in made if isinstance(each, Blocks)),
         busy=tuple(clocks.INTERVALS),
         restored=dict(shared_state.CHANGED),
-        code={user_code.name_of(path, here): sha256 for path, sha256 in sorted(user_code.ran().items())},
+        code=user_files.loaded([unit], here),
     )
     return usable(record)
 

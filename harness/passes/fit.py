@@ -159,10 +159,9 @@ def _try(case: Case, budget: int, axis: str, limit_s: float, value: int) -> bool
     grown = case.model_copy(update={"config": config, "place": case.place.model_copy(update={axis: value})})
     # The trial ends by itself too, should this process be stopped.
     asked = {"case": grown.model_dump(mode="json"), "budget": budget, "limit_s": limit_s + LATE_S}
-    request = json.dumps(asked | {"hashes": user_code.hashes()})
     try:
         done = processes.answer(
-            [sys.executable, "-m", TRIAL], limit_s, said=request.encode(), environment=os.environ | MALLOC
+            [sys.executable, "-m", TRIAL], limit_s, said=json.dumps(asked).encode(), environment=os.environ | MALLOC
         )
     except subprocess.TimeoutExpired as error:
         raise TimeoutError(f"{axis} {value} took over {limit_s:g} s: raise fit.trial_s or lower fit.budget") from error

@@ -81,8 +81,6 @@ def load(kind: str, name: str) -> Any:  # noqa: ANN401  # each kind exports its 
         return getattr(importlib.import_module(entry.module), entry.attribute)
     try:
         made = getattr(_module_of(entry), entry.attribute)
-    except UsageError:  # it changed since the run began
-        raise
     except (Exception, SystemExit) as error:
         raise BrokenError(replace(entry, problem=import_error(error, entry))) from error
     wrong = type_error(kind, made)
@@ -98,12 +96,9 @@ def _module_of(entry: Entry) -> ModuleType:
     known = sys.modules.get(name)
     if known is not None and known.__file__ == str(entry.path):
         return known
-    user_code.import_from_source(
-        entry.path.parents[1]
-    )  # what it loads from there too: nothing agreed to what was compiled
+    user_code.add_own_folder(entry.path.parents[1])
     try:
-        with user_code.beside(entry.path):
-            return user_code.module_from_file(entry.path, name)
+        return user_code.module_from_file(entry.path, name)
     except BaseException:
         sys.modules.pop(name, None)  # half of it ran
         raise

@@ -15,7 +15,6 @@ import functools
 import importlib.util
 import os
 import re
-import sys
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -25,7 +24,6 @@ from pathlib import Path
 from typing import Literal
 
 from modbench.harness.core.errors import UsageError, in_short, near_path, shown
-from modbench.harness.registry import user_code
 
 # Where each kind lies in modbench, and what its files export. A file of doubts or panels may hold several instead (`_named`).
 KINDS = {
@@ -126,13 +124,9 @@ class Point:
 
 @functools.cache
 def entry_points() -> tuple[Point, ...]:
-    """Every entry point in a group of modbench's, by package and name, as this process first found them.
-
-    Folders that became importable only because a user's model lies there hold no installed packages: they may be a stranger's.
-    """
-    path = [folder for folder in sys.path if folder and not user_code.is_own(Path(folder))]
+    """Every entry point in a group of modbench's, by package and name, as this process first found them."""
     found: dict[tuple[str, str, str], Point] = {}
-    for package in metadata.distributions(path=path):
+    for package in metadata.distributions():
         told = package.read_text("entry_points.txt") or ""
         if "modbench." not in told:
             continue

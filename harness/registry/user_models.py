@@ -203,7 +203,7 @@ def _module_of_name(name: str) -> ModuleType:
     for module, file in files_of_module(name).items():
         # A package of the user's that is installed in place lies elsewhere; what it imports of its own is the user's too.
         if file.name == "__init__.py" and module.partition(".")[0] != "modbench":
-            user_code.import_from_source(file.parent)
+            user_code.add_own_folder(file.parent)
     return importlib.import_module(name)
 
 

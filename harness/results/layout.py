@@ -13,8 +13,9 @@ import itertools
 import json
 from pathlib import Path
 
-from modbench.harness.core.errors import UsageError, near_path
+from modbench.harness.core.errors import UnreadableError, UsageError, near_path, shown
 from modbench.harness.core.files import write_atomically
+from modbench.harness.core.foreign import problem_of_name
 
 # Where runs are written unless `--out` says otherwise, and the file that makes a folder a run.
 RUNS, RUN_FILE = "runs", "run.json"
@@ -98,7 +99,14 @@ def file_of(run: Path, folder: str, name: str, ending: str) -> Path:
         folder: `units`, `logs`, `checkpoints` and so on.
         name: name of the unit or series.
         ending: what follows the name.
+
+    Raises:
+        UsageError: if the name is not that of a plain file, and so may lead out of the folder.
     """
+    if wrong := problem_of_name(name):
+        raise UnreadableError(
+            f"{run / RUN_FILE}: damaged: the name {shown(name)} {wrong}. modbench writes no such name."
+        )
     place = run / folder
     if of(run) == SPREAD:
         place /= hashlib.sha256(name.encode()).hexdigest()[:2]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UnreadableError, UsageError
-from modbench.harness.core.files import now, read_plain, write_once
+from modbench.harness.core.files import now, write_once
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.units import human_duration
 from modbench.harness.process import processes
@@ -285,7 +285,7 @@ def _clock_of(folder: Path) -> float:
 
 def _read(file: Path) -> Holder | None:
     try:
-        content = read_plain(file)
+        content = file.read_bytes()
     except FileNotFoundError:
         return None
     try:

@@ -9,14 +9,15 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from modbench.harness.core.files import problem_of_name, read_plain, replacing
+from modbench.harness.core.files import replacing
+from modbench.harness.core.foreign import problem_of_name
 from modbench.harness.core.printable import escaped_json
 from modbench.harness.core.units import human_span
 from modbench.harness.results.reading import load, parse
 
 NAME = "progress.json"
-# A runner names so many running units and failures, and writes some 100 kB at most.
-MOST_RUNNING, MOST_FAILURES, MOST_TEXT, MOST_BYTES = 64, 100, 300, 2**20
+# A runner names so many running units and failures.
+MOST_RUNNING, MOST_FAILURES, MOST_TEXT = 64, 100, 300
 
 
 def _plain(name: str) -> str:
@@ -151,11 +152,11 @@ def read(run: Path) -> RunProgress | None:
     """The progress of a run as it was written last; None if there is none.
 
     Raises:
-        UsageError: if the file is damaged, too large, or no plain file.
+        UsageError: if the file is damaged.
     """
     file = run / NAME
     try:
-        written, content = file.stat().st_mtime, read_plain(file, MOST_BYTES)
+        written, content = file.stat().st_mtime, file.read_bytes()
     except FileNotFoundError:
         return None
     found = parse(RunProgress, load(file, content), file)

@@ -28,7 +28,7 @@ from modbench.harness.results import layout
 from modbench.harness.results.decisions import Decided, Result
 from modbench.harness.results.reading import DamagedError, load, parse
 from modbench.harness.results.sealed_records import Damaged
-from modbench.harness.results.user_files import Origin, UserFile
+from modbench.harness.results.user_files import Origin
 
 Text = Annotated[str, Strict()]
 Whole = Annotated[int, Strict(), Field(ge=0)]
@@ -78,7 +78,7 @@ class RunFile(_Part):
     started_in: Text | None = None
     layout: Text = layout.TOGETHER
     token: Any = None
-    own_files: tuple[UserFile, ...] = ()
+    code: dict[str, Text] = Field(default_factory=dict)
     included: tuple[Origin, ...] = ()
 
 
@@ -119,10 +119,9 @@ class StoredRun:
         undecided: units that a rule may yet ask for.
         decisions: what rules decided, by group.
         planned: every unit in run.json: those of the plan, and those that no rule asked for, or may yet.
-        own_files: the user's files that it began with, as run.json says.
+        code: SHA-256 by name of the user's files that the command had loaded when the run began.
         started_in: the folder in which the command was started; None in a run that was packed.
-        token: under which the user who began it is remembered, as run.json says.
-        included: folders and packages with additions that it began with, as run.json says.
+        included: folders and packages with additions that it began with.
         schema: version of its format, as run.json says.
         sets: the seeds of each run that was pooled, itself among them, in the order in which they began; empty: nothing was.
     """
@@ -140,9 +139,8 @@ class StoredRun:
     decisions: Mapping[str, Decided] = field(default_factory=dict)
     options: tuple[str, ...] = ()
     planned: tuple[UnitOfWork, ...] = ()
-    own_files: tuple[UserFile, ...] = ()
+    code: Mapping[str, str] = field(default_factory=dict)
     started_in: str | None = None
-    token: str | None = None
     damaged: list[Damaged] = field(default_factory=list)
     included: tuple[Origin, ...] = ()
     schema: int = SCHEMA

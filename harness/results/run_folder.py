@@ -11,16 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
-from modbench.harness.core import files, printable
+from modbench.harness.core import printable
 from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.core.files import write_atomically
+from modbench.harness.core.foreign import refuse_links
 from modbench.harness.core.problems import Problem
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.domain.notes import Notes, TimeNotes
 from modbench.harness.domain.records import SCHEMA, Record
 from modbench.harness.planning.plan import Plan, assigned
-from modbench.harness.results import compact_plan, decisions, layout, lock, path_names, trust
+from modbench.harness.results import compact_plan, decisions, layout, lock, user_files
 from modbench.harness.results.layout import run_file
 from modbench.harness.results.reading import DamagedError, load, parse
 from modbench.harness.results.record_checks import DuplicateLaunches
@@ -106,7 +108,9 @@ class RunFolder:
             "command": printable.masked_command(command),
             "launcher": launcher,
             "launcher_options": shown,
-            **trust.begin(self.path, plan.units, launcher, shown),
+            "token": uuid4().hex,
+            "code": user_files.loaded(plan.units, texts=True),
+            "included": [each.model_dump() for each in user_files.sources()],
             "environment": printable.masked_data(environment),
             "plan": compact_plan.packed(plan) if chosen == layout.SPREAD else plan.model_dump(mode="json"),
         }
@@ -167,7 +171,7 @@ def remove_empty(folder: Path) -> None:
 
 
 # What a run leaves that was ended before it wrote its plan.
-BEGUN = {"units", "logs", lock.NAME, layout.MARK, trust.AGREED, trust.RAN}
+BEGUN = {"units", "logs", lock.NAME, layout.MARK}
 
 
 def _only_begun(path: Path) -> bool:
@@ -180,15 +184,19 @@ def _only_begun(path: Path) -> bool:
     return True
 
 
-def read(folder: str) -> StoredRun:
-    """Read a run folder, complete or not. Folders that this user began the run with are included again.
+def read(folder: str, *, include: bool = False) -> StoredRun:
+    """Read a run folder, complete or not.
+
+    Args:
+        folder: its path.
+        include: whether to include the folders with additions that it names, whose code then runs; else it is data alone.
 
     Raises:
         UsageError: if it is not a run folder, or one of its files cannot be read.
     """
     path = Path(folder)
     file = run_file(folder)
-    files.refuse_links(path)
+    refuse_links(path)
     written = load(file)
     body = current(written, file)
     told = parse(RunFile, body, file)
@@ -197,9 +205,10 @@ def read(folder: str) -> StoredRun:
             file, f"its layout is not that of {layout.MARK}: one of the two is missing, or of another run"
         )
     token = str(told.token)
-    trust.include_again(token)
+    if include:
+        user_files.include_again(told.included)
     plan = parse(Plan, compact_plan.unpacked(body["plan"], file), file)
-    path_names.check(plan, file, told.included)
+    user_files.check_known(plan, file, told.included)
     for problem in check_plan(plan):
         raise DamagedError(file, problem)
     if written["schema_version"] == SCHEMA:
@@ -244,9 +253,8 @@ def read(folder: str) -> StoredRun:
         launcher=told.launcher,
         options=told.launcher_options,
         planned=whole.units,
-        own_files=told.own_files,
+        code=told.code,
         started_in=told.started_in,
-        token=token,
         included=told.included,
         schema=written["schema_version"],
     )

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.core.errors import UnreadableError, UsageError
-from modbench.harness.core.files import read_plain, unfinished, write_atomically
+from modbench.harness.core.errors import UnreadableError
+from modbench.harness.core.files import unfinished, write_atomically
 from modbench.harness.process.torchrun import ALONE, Ranks
 from modbench.harness.results import layout
 from modbench.harness.results.reading import load
 
 # Seconds between two lines about the same step.
 SAY_S = 1.0
-# Characters of a line of progress that are shown, and bytes of its file.
-MOST_LINE, MOST_SAID = 500, 2**16
+# Characters of a line of progress that are shown.
+MOST_LINE = 500
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class Workspace:
     def said(self) -> str:
         """The unit's line of progress, cut if it is long; empty if there is none."""
         try:
-            line = read_plain(self.progress, MOST_SAID)
-        except (OSError, UsageError):
+            line = self.progress.read_bytes()
+        except OSError:
             return ""
         return " ".join(line.decode("utf-8", errors="replace").split())[:MOST_LINE]
 

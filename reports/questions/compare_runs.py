@@ -99,16 +99,9 @@ def _code(loaded: Loaded) -> Iterator[tuple[str, str]]:
     git = loaded.run.environment["git"]
     yield "commit", str(git["commit"] or "not known")[:SHORT]
     yield "uncommitted changes", {True: "yes", False: "no"}.get(git["dirty"], "not known")
-    for file in loaded.run.own_files:
-        yield (
-            f"{file.kind} {file.name}",
-            (file.identity or "missing")[:SHORT] if file.sha256 else str(file.identity or file.what),
-        )
-    named = {file.sha256 for file in loaded.run.own_files}
     versions = provenance.joined_versions(map(provenance.versions_of_record, loaded.run.records))
     for name, ran in sorted(versions.items()):
-        if not ran <= named:
-            yield f"import {name}", " and ".join(sorted(each[:SHORT] for each in ran))
+        yield f"file {name}", " and ".join(sorted(each[:SHORT] for each in ran))
 
 
 def _suite(loaded: Loaded) -> Iterator[tuple[str, str]]:

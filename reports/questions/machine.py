@@ -10,7 +10,7 @@ from typing import Any
 from modbench.harness.core.errors import NothingMeasuredError, brief
 from modbench.harness.core.labels import Label, of_cell
 from modbench.harness.core.units import counted
-from modbench.harness.results import attempts, trust
+from modbench.harness.results import attempts
 from modbench.harness.stats import contamination
 from modbench.reports.model import Estimate, Listed, Sentence, Value
 from modbench.reports.tables import provenance, unit_files
@@ -201,22 +201,10 @@ def _shipped(loaded: Loaded) -> Iterator[str]:
 
 
 def _two_versions(loaded: Loaded) -> Iterator[str]:
-    """Name the user's files that a resumption ran in another version than the run began with, as `--trust` allows."""
-    now = trust.expected(loaded.path)
-    began = {file.path: file.sha256 for file in loaded.run.own_files}
-    changed = {Path(path).name for path, sha256 in now.items() if began.get(path, sha256) != sha256}
-    changed |= {Path(name).name for name in loaded.tables.changed}
-    if changed:
-        yield (
-            f"{', '.join(sorted(changed))} changed after this run began, and --trust allowed both versions: numbers of two "
-            "versions stand side by side."
-        )
-    silent = sum(record.code is None and bool(record.environment) for record in loaded.run.records)
-    if began and 0 < silent < len(loaded.run.records):
-        yield (
-            f"{counted(silent, 'record')} of an earlier modbench did not keep which versions of your files ran: whether these "
-            "changed before the run was resumed is not known."
-        )
+    """Name the user's files of which units of the run loaded several versions."""
+    if loaded.tables.changed:
+        named = ", ".join(sorted({Path(name).name for name in loaded.tables.changed}))
+        yield f"{named} changed after this run began: numbers of two versions stand side by side."
 
 
 def doubtful(loaded: Loaded) -> list[Value]:

@@ -6,7 +6,7 @@ A launch times all arms of a comparison on one machine, so a ratio never crosses
 are repetitions like others: what differs between nodes is in their spread, and a label says so. Launches on different hardware
 answer different questions, and their pool has no verdict. GPUs of one machine count as machines do.
 
-`resume --trust` may measure with other versions of the user's files than the run began with. What ran in one process ran in one
+Files of the user's may change while a run goes on, or before `resume --allow-changed`. What ran in one process ran in one
 version. A number is labelled where another unit of the run ran another version of a file that its own units ran, since tables and
 figures show the two side by side. Where one number, or the two of a comparison, come from two versions of a file, there is no
 verdict. Two runs may differ in their code: that is what they are compared for.

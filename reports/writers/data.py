@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from modbench.harness.core.printable import cell, masked
+from modbench.harness.core.foreign import cell
+from modbench.harness.core.printable import masked
 from modbench.reports.model import Listed, Sentence, Value
 from modbench.reports.writers.number_format import plain
 

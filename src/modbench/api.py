@@ -24,7 +24,6 @@ from modbench.harness.process import torchrun
 from modbench.harness.registry import catalogue
 from modbench.harness.results import layout, lock
 from modbench.harness.results.run_folder import RunFolder, create, has_checkpoint, read
-from modbench.harness.results.trust import confirm
 from modbench.harness.results.upgrade import refuse_earlier
 from modbench.reports.format import DEFAULT, PAGE
 
@@ -35,7 +34,6 @@ if TYPE_CHECKING:  # reports, and pandas with them, are imported where one is wr
     from modbench.harness.domain.records import Record
     from modbench.harness.domain.suite import Suite
     from modbench.harness.planning.plan import Plan
-    from modbench.harness.results.trust import UntrustedFile
     from modbench.progress import Lines, Live
     from modbench.reports.tables.load import Loaded
 
@@ -281,7 +279,7 @@ def resume(
     retry_failed: bool = False,
     steal: bool = False,
     options: Sequence[str] | None = None,
-    trust: bool | Callable[[Sequence[UntrustedFile]], bool] = False,
+    allow_changed: bool = False,
     timeout_s: float | None = None,
 ) -> Finished:
     """Run the missing units of an interrupted run, and those whose process died.
@@ -295,17 +293,17 @@ def resume(
         retry_failed: also run every unit again in which a cell failed.
         steal: take over from a runner on another host that shows no sign of life.
         options: the launcher's own options; None: those of the run.
-        trust: whether to use files that changed, or that this user did not begin the run with; or a function that asks.
+        allow_changed: whether to go on where files of the user's are not as they were when the results were made.
         timeout_s: seconds that a unit may take; None: from its prediction.
 
     Raises:
         UsageError: if the folder holds no readable run, one of an earlier schema, one with times of another machine, or one of
-            `modbench train`, if it names files that are not trusted, or if another runner holds it.
+            `modbench train`, if files of the user's changed, or if another runner holds it.
         IncompleteError: if it was interrupted again.
         ModbenchError: if the folder can no longer be written; finished units are kept.
     """
     _refuse_ranks("modbench resume")
-    start, stored = time.monotonic(), read(run_folder)
+    start, stored = time.monotonic(), read(run_folder, include=True)
     refuse_earlier(stored.schema, stored.path)
     if stored.command[1:2] == ["train"]:
         raise UsageError(
@@ -314,8 +312,10 @@ def resume(
     with lock.hold(stored.path, steal=steal) as held:
         # Read once more: until now another runner may have written to the folder.
         stored = read(run_folder)
-        if stored.undecided or resuming.remaining(stored, retry_failed=retry_failed):
-            confirm(stored, trust=trust, options=stored.options if options is None else None)
+        again = resuming.remaining(stored, retry_failed=retry_failed)
+        if stored.undecided or again:
+            resuming.check_options(stored, options)
+            resuming.check_unchanged(stored, {unit.name for unit in again}, allowed=allow_changed)
         stored = resuming.without_old_decisions(stored, retry_failed=retry_failed)
         remaining = resuming.remaining(stored, retry_failed=retry_failed)
         if not remaining and stored.decided and stored.finished and (stored.path / PAGE).exists():

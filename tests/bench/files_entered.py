@@ -27,8 +27,7 @@ COMMANDS = {
 }
 # Files that ask about something else than a case.
 APART = {
-    "harness/results/path_names.py": "whether this installation has what a stored plan names",
-    "harness/results/user_files.py": "which files of the user's take part, to be hashed",
+    "harness/results/user_files.py": "whether this installation has what a stored plan names",
     "harness/results/run_file.py": "whether what a folder says of passes and models is so, since anyone may have changed it",
     "harness/results/sealed_records.py": "of which types notes are: code of a pass",
     "harness/results/record_checks.py": "which values a metric may have, since anyone may have changed a record",

@@ -39,8 +39,8 @@ def packed(run: Path) -> bytes:
     stored = read(str(run))
     if stored.finished is None or stored.incomplete:
         raise ValueError(f"{run} is not finished: {stored.incomplete or 'it was interrupted'}")
-    if stored.own_files:
-        raise ValueError(f"{run} uses files that do not ship: {', '.join(file.name for file in stored.own_files)}")
+    if own := {*stored.code, *(name for record in stored.records for name in record.code or {})}:
+        raise ValueError(f"{run} uses files that do not ship: {', '.join(sorted(own))}")
     names = [
         "run.json",
         "finished.json",

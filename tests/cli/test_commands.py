@@ -155,7 +155,6 @@ def test_a_run_leaves_the_folder_of_the_contract(tiny_run: Path) -> None:
             "run.json",
             "progress.json",
             "finished.json",
-            "agreed.json",
             "units",
             "logs",
             "cases.csv",

@@ -414,7 +414,7 @@ def test_a_stored_run_is_small_and_names_no_host(packed: Path) -> None:
     assert len(data) <= make_demo.MOST_BYTES
     files = demo.contents(data)
     assert files["run.json"]["environment"]["shipped"] is True
-    assert files["run.json"]["own_files"] == []
+    assert files["run.json"].get("code", {}) == {}
     records = [content for name, content in files.items() if name.startswith("units/")]
     assert {(record["environment"] or {}).get("host") for record in records} == {None}
     assert not make_demo.PATHS.search(json.dumps(files))

@@ -1,9 +1,9 @@
-"""What was hashed and agreed to is what runs: no file of the current folder, no compiled file, no later version."""
+"""Records name exactly what ran of a user's files; `resume` names what changed since; nothing that was not named is imported."""
 
 from __future__ import annotations
 
-import functools
 import hashlib
+import importlib.util
 import json
 import os
 import py_compile
@@ -11,19 +11,21 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
-from planted import left, planted_suite
 
 from modbench import api
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import now
+from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.domain.records import Missing, Record
-from modbench.harness.execution import worker
+from modbench.harness.execution import resuming, worker
+from modbench.harness.machine import certificate, environment
 from modbench.harness.planning.overrides import Overrides
-from modbench.harness.registry import catalogue, discovery, user_code, user_models
-from modbench.harness.results import trust
+from modbench.harness.registry import discovery, user_code, user_models
+from modbench.harness.results import user_files
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.results.run_folder import RunFolder, read
 from modbench.harness.results.sealed_records import read_record
@@ -55,20 +57,19 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "path_hooks", list(sys.path_hooks))
     monkeypatch.setattr(user_code, "_FOLDERS", set())
-    monkeypatch.setattr(user_code, "_MODULES", {})
-    monkeypatch.setattr(user_code, "_RAN", {})  # what these tests edit is no file of a later one's run
     yield tmp_path
-    user_code.expect({})
     sys.path_importer_cache.clear()
     for name in [name for name in sys.modules if name.split(".")[0] in {"mine", "package"} or "modbench_user" in name]:
         del sys.modules[name]
 
 
-def planned(here: Path, *models: str) -> RunFolder:
-    (here / "tiny.toml").write_text(SUITE)
+def planned(here: Path, *models: str, metrics: Sequence[str] = ("flops/forward",)) -> RunFolder:
+    (here / "tiny.toml").write_text(SUITE.replace('["flops/forward"]', json.dumps(metrics)))
     plan = api.make_plan(str(here / "tiny.toml"), Overrides(model=models, device="cpu"))
     folder = api.new_folder(plan, str(here / "run"))
-    folder.write_run(plan, {}, ["modbench"], now())
+    where = environment.collect()
+    where |= {"machine": certificate.fingerprint(where, "cpu", 1), "certificate": None}
+    folder.write_run(plan, where, ["modbench"], now())
     return folder
 
 
@@ -84,75 +85,17 @@ def test_nothing_in_the_current_folder_is_imported(here: Path) -> None:
     assert not (here / "mark").exists(), (here / "mark").read_text()
 
 
-@pytest.mark.parametrize("spec", ["mine.py:build", "mine:build", "package.inner:build", "caller.py:build"])
-@pytest.mark.parametrize(
-    "mode", [py_compile.PycInvalidationMode.UNCHECKED_HASH, py_compile.PycInvalidationMode.TIMESTAMP]
-)
-def test_a_compiled_file_beside_the_source_is_not_run(
-    here: Path, spec: str, mode: py_compile.PycInvalidationMode
-) -> None:
-    (here / "package").mkdir()
-    (here / "package" / "__init__.py").write_text("")
-    (here / "caller.py").write_text("from mine import build\n")
-    for file in (here / "mine.py", here / "package" / "inner.py"):
-        harm = "#" * (len(BUILD) - 22) + "\nraise SystemExit(666)"
-        assert len(harm) == len(BUILD)
-        file.write_text(harm)
-        os.utime(file, (1e9, 1e9))
-        py_compile.compile(str(file), invalidation_mode=mode)
-        file.write_text(BUILD)
-        os.utime(file, (1e9, 1e9))  # the same size and time: Python sees no difference
-    build = user_models.load_user_model(spec)
-    assert callable(build)
-
-
-def test_a_file_that_changed_is_not_run(here: Path) -> None:
-    file = here / "mine.py"
-    file.write_text(BUILD)
-    user_code.expect({str(file): hashlib.sha256(file.read_bytes()).hexdigest()})
-    assert callable(user_models.load_user_model("mine.py:build"))
-    file.write_text("# better\n" + BUILD)
-    for spec in ("mine.py:build", "mine:build"):
-        with pytest.raises(UsageError, match=r"mine\.py changed.*--trust"):
-            user_models.load_user_model(spec)
-
-
-def test_a_worker_runs_what_the_run_began_with(here: Path) -> None:
-    file = here / "mine.py"
-    file.write_text(BUILD)
-    folder = planned(here, "mine.py:build")
-    unit = next(unit for unit in read(str(folder.path)).plan.units if unit.made_in == "count")
-    file.write_text("# edited while the run goes on\n" + BUILD)
-    outcomes = {outcome.case: outcome for outcome in worker.run_unit(unit, folder).outcomes}
-    mine = next(outcome for case, outcome in outcomes.items() if case.startswith("mine"))
-    assert mine.status == "failed"
-    assert "mine.py changed" in str(mine.reason)
-    assert [outcome.status for case, outcome in outcomes.items() if case.startswith("dense")] == ["ok"]
-    trust.confirm(read(str(folder.path)), trust=True)
-    assert all(outcome.status != "failed" for outcome in worker.run_unit(unit, folder).outcomes)
-
-
-def test_a_report_says_that_two_versions_were_run(here: Path) -> None:
-    left(here, planted_suite("draft", metrics=["latency/forward"], train=None))
-    run = here / "run"
-    file = {"kind": "model", "name": "mine.py:build", "path": str(here / "mine.py"), "size": 1, "sha256": "a" * 64}
-    body = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps(body | {"own_files": [file]}))
-    for digit, warns in (("a", False), ("b", True)):
-        (run / trust.AGREED).write_text(json.dumps({file["path"]: digit * 64}))
-        said = [line for line in map(plain, warnings(load(run))) if "mine.py changed" in line]
-        assert bool(said) is warns
-
-
-@pytest.mark.parametrize("content", ["[", "[1]", '{"a": 1}'])
-def test_damaged_hashes_are_named(content: str, here: Path) -> None:
-    (here / trust.AGREED).write_text(content)
-    with pytest.raises(UsageError, match=trust.AGREED):
-        trust.expected(here)
-    (here / trust.AGREED).unlink()
-    assert trust.expected(here) == {}
-    (here / trust.AGREED).write_text(json.dumps({"a": "b"}))
-    assert trust.expected(here) == {"a": "b"}
+@pytest.mark.parametrize("spec", ["mine.py:build", "mine:build", "package.inner:build"])
+def test_what_python_compiled_before_an_edit_does_not_run(here: Path, spec: str) -> None:
+    """An edit of equal length within a tick of the clock looks to Python like none."""
+    for file in (here / "package" / "__init__.py", here / "package" / "inner.py", here / "mine.py"):
+        file.parent.mkdir(exist_ok=True)
+        for content in (f"{'raise SystemExit':<{len(BUILD)}}", BUILD):
+            file.write_text(content)
+            os.utime(file, (1e9, 1e9))
+            if not Path(importlib.util.cache_from_source(file)).exists():
+                py_compile.compile(str(file))
+    assert callable(user_models.load_user_model(spec))
 
 
 @pytest.mark.parametrize(
@@ -208,8 +151,8 @@ def anew() -> None:
     """As in another process: nothing is imported, nothing ran."""
     for name in [name for name in sys.modules if name.partition(".")[0] in {"parts", "package"}]:
         del sys.modules[name]
-    user_code._RAN.clear()
-    user_code._MODULES.clear()
+    for known in (user_code._RAN, user_code._SOURCES, user_code._MODULES):
+        known.clear()
 
 
 def run_one(folder: RunFolder, unit: UnitOfWork) -> Record:
@@ -233,54 +176,65 @@ def test_a_record_holds_all_files_of_the_users_that_its_process_ran(helped: Path
     assert read_record(folder.record(counting(folder))).code == record.code
 
 
-@pytest.mark.parametrize("edited", IMPORTED)
-def test_a_worker_runs_what_the_first_one_imported(helped: Path, edited: str) -> None:
+@pytest.mark.parametrize("edited", ["mine.py", *IMPORTED])
+def test_an_edit_reaches_no_process_that_ran_the_file_and_every_later_one(helped: Path, edited: str) -> None:
     folder = planned(helped, "mine.py:build")
-    run_one(folder, counting(folder))
-    (helped / edited).write_text("WIDE = 8\n")
-    folder.record(counting(folder)).unlink()
-    record = run_one(folder, counting(folder))
-    failed = [outcome for outcome in record.outcomes if outcome.status == "failed"]
-    assert {outcome.case.partition(":")[0] for outcome in failed} == {"mine"}
-    assert all(f"{edited} changed" in str(outcome.reason) for outcome in failed)
-    assert edited not in (record.code or {})
-
-
-@pytest.mark.parametrize(("edited", "recorded"), [*((name, True) for name in IMPORTED), (IMPORTED[0], False)])
-def test_a_run_is_not_resumed_with_another_import(helped: Path, edited: str, recorded: bool) -> None:
-    """Whether its unit left a record, or was killed after it had run the file."""
-    folder = planned(helped, "mine.py:build")
-    run_one(folder, counting(folder))
-    if not recorded:
-        folder.record(counting(folder)).unlink()
-    trust.confirm(read(str(folder.path)), trust=False)
-    (helped / edited).write_text("WIDE = 8\n")
-    with pytest.raises(UsageError, match=rf"^import '{helped / edited}' .*changed.*--trust\.$"):
-        trust.confirm(read(str(folder.path)), trust=False)
-    (helped / edited).unlink()
-    with pytest.raises(UsageError, match=rf"^import '{helped / edited}' is gone.*--trust\.$"):
-        trust.confirm(read(str(folder.path)), trust=False)
-    (helped / edited).write_text("WIDE = 8\n")
-    trust.confirm(read(str(folder.path)), trust=True)
-    trust.confirm(read(str(folder.path)), trust=False)  # this user agreed
-    record = run_one(folder, counting(folder))
-    assert record.code is not None
-    assert record.code[edited] == sha256(helped / edited)
+    unit, before = counting(folder), sha256(helped / edited)
+    anew()
+    worker.run_unit(unit, folder)
+    (helped / edited).write_text(f"{(helped / edited).read_text()}# edited while the run goes on\n")
+    for name in [name for name in sys.modules if name.partition(".")[0] in {"parts", "package"}]:
+        del sys.modules[name]
+    assert (worker.run_unit(unit, folder).code or {})[edited] == before
+    record = run_one(folder, unit)
+    assert (record.code or {})[edited] == sha256(helped / edited) != before
     assert {outcome.status for outcome in record.outcomes} <= {"ok", "skipped"}
 
 
-def test_an_import_of_somebody_elses_run_is_shown(helped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def resumed(folder: RunFolder, *, again: bool = False, allowed: bool = False) -> None:
+    """Ask whether the run may be resumed; `again`: every unit is measured anew."""
+    stored = read(str(folder.path))
+    resuming.check_unchanged(stored, {unit.name for unit in stored.planned} if again else (), allowed=allowed)
+
+
+@pytest.mark.parametrize("edited", ["mine.py", *IMPORTED])
+def test_resume_names_what_changed_since_a_process_loaded_it(helped: Path, edited: str) -> None:
     folder = planned(helped, "mine.py:build")
     run_one(folder, counting(folder))
-    monkeypatch.setenv("MODBENCH_STATE", str(helped / "another"))
-    shown: set[str] = set()
+    resumed(folder)
+    content = (helped / edited).read_text()
+    (helped / edited).write_text(f"{content}# better\n")
+    with pytest.raises(UsageError, match=rf": '{edited}' changed since results were made\. .*--allow-changed\.$"):
+        resumed(folder)
+    resumed(folder, again=True)  # nothing is left to be mixed with
+    resumed(folder, allowed=True)
+    (helped / edited).unlink()
+    with pytest.raises(UsageError, match=rf"'{edited}' \(gone\) changed"):
+        resumed(folder)
+    (helped / edited).write_text(content)
+    resumed(folder)
 
-    def agree(found: Sequence[trust.UntrustedFile]) -> bool:
-        shown.update(each.file.name for each in found)
-        return True
 
-    trust.confirm(read(str(folder.path)), trust=agree)
-    assert {"mine.py:build", *IMPORTED} <= shown
+def test_a_run_that_changed_on_purpose_goes_on_with_both_versions_on_show(helped: Path, modbench: Any) -> None:
+    """It was cut after it had counted; then `parts.py` beside its model was edited."""
+    folder = planned(helped, "mine.py:build", metrics=("flops/forward", "latency/forward"))
+    done = counting(folder)
+    run_one(folder, done)
+    (helped / "parts.py").write_text("WIDE = 8\n")
+    anew()
+    stopped = modbench("resume", "run", cwd=helped)
+    assert (stopped.returncode, stopped.stdout) == (2, "")
+    assert "'parts.py'" in stopped.stderr
+    assert len(stopped.stderr.splitlines()) == 1
+    assert folder.record(done).exists()
+    anew()
+    went_on = modbench("resume", "run", "--allow-changed", cwd=helped)
+    assert went_on.returncode == 0, went_on.stderr
+    loaded = load(folder.path)
+    worn = loaded.cases[loaded.cases.labels.fillna("").str.contains(Label.CODE_CHANGED)]
+    assert {*worn.metric} == {"flops/forward", "latency/forward"}
+    assert {*worn.model} == {"mine.py:build"}
+    assert any("parts.py changed after this run began" in line for line in map(plain, warnings(loaded)))
 
 
 METRIC = """
@@ -293,26 +247,21 @@ METRICS = (Metric("weights/{name}", "B", "lower", "inspect", "Weights.", beside.
 """
 
 
-def test_what_an_included_metric_loads_is_held_too_and_one_that_is_not_used_is_not(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_record_holds_what_an_included_metric_loads(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And `resume` names it."""
     (here / "bench" / "metrics").mkdir(parents=True)
-    for name in ("used", "unused"):
-        beside = here / "bench" / f"beside_{name}.py"
-        beside.write_text("def measure(subject):\n    return 1.0\n")
-        (here / "bench" / "metrics" / f"{name}.py").write_text(METRIC.format(beside=str(beside), name=name))
+    beside = here / "bench" / "beside.py"
+    beside.write_text("def measure(subject):\n    return 1.0\n")
+    (here / "bench" / "metrics" / "used.py").write_text(METRIC.format(beside=str(beside), name="used"))
     monkeypatch.setenv(discovery.VARIABLE, str(here / "bench"))
-    (here / "tiny.toml").write_text(SUITE.replace("flops/forward", "weights/used"))
-    plan = api.make_plan(str(here / "tiny.toml"), Overrides(device="cpu"))
-    folder = api.new_folder(plan, str(here / "run"))
-    folder.write_run(plan, {}, ["modbench"], now())
-    unit = next(unit for unit in plan.units if unit.made_in == "inspect")
-    anew()
-    for name in [name for name in sys.modules if name.startswith("modbench_include.")]:
-        del sys.modules[name]
-    for cached in (catalogue._metrics, catalogue._usable, catalogue._passes, catalogue._with_sources):
-        cached.cache_clear()
-    assert set(worker.run_unit(unit, folder).code or {}) == {"bench/beside_used.py", "bench/metrics/used.py"}
+    folder = planned(here, metrics=("weights/used",))
+    unit = next(unit for unit in read(str(folder.path)).planned if unit.made_in == "inspect")
+    files = {"bench/beside.py", "bench/metrics/used.py"}
+    assert read(str(folder.path)).code.keys() == files, "the command planned with them"
+    assert (worker.run_unit(unit, folder).code or {}).keys() == files
+    beside.write_text("def measure(subject):\n    return 2.0\n")
+    with pytest.raises(UsageError, match=r"'bench/beside\.py'"):
+        resumed(folder)
 
 
 def test_a_package_that_is_installed_in_place_is_the_users_own(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,16 +277,33 @@ def test_a_package_that_is_installed_in_place_is_the_users_own(here: Path, monke
     assert set(user_code.ran()) == {str(inner / name) for name in ("__init__.py", "model.py", "parts.py")}
 
 
-def test_files_that_another_process_ran_count_as_if_they_had_run_here(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_files_that_another_process_ran_count_as_if_they_had_run_here() -> None:
     """A trial of the pass `fit` is a process of its own, and ends before its unit writes the record."""
-    monkeypatch.setattr(user_code, "_RAN", {})
-    agree = functools.partial(trust.first, tmp_path)
-    user_code.expect({}, agree)
-    user_code.take({"/parts.py": "a"})
-    assert user_code.ran() == user_code.hashes() == {"/parts.py": "a"}
-    user_code.take({"/parts.py": "a"})
+    for _ in range(2):
+        user_code.take({"/parts.py": "a"})
+        assert user_code.ran() == {"/parts.py": "a"}
     with pytest.raises(UsageError, match=r"/parts\.py changed"):
         user_code.take({"/parts.py": "b"})
-    user_code.expect({})
+
+
+def test_resume_names_a_text_that_changed(here: Path) -> None:
+    (here / "corpus.txt").write_text("the quick brown fox counts lazy dogs\n" * 40)
+    train = "train = { seq_len = 16, batch_size = 1, steps = 2, val_tokens = 32 }"
+    (here / "tiny.toml").write_text(f'{SUITE.replace("flops/forward", "loss/val")}corpus = "corpus.txt"\n{train}\n')
+    plan = api.make_plan("tiny.toml", Overrides(device="cpu"))
+    folder = api.new_folder(plan, "run")
+    folder.write_run(plan, {}, ["modbench"], now())
+    resumed(folder)
+    (here / "corpus.txt").write_text("another\n" * 200)
+    with pytest.raises(UsageError, match=r"'corpus\.txt'"):
+        resumed(folder)
+
+
+def test_a_run_with_a_package_is_resumed_with_that_version(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = user_files.Origin(kind="package", name="mine 1.0")
+    with monkeypatch.context() as patch:
+        patch.setattr(user_files, "sources", lambda: (package,))
+        folder = planned(here)
+        resumed(folder)
+    with pytest.raises(UsageError, match=r"'mine 1\.0'"):
+        resumed(folder)

@@ -14,11 +14,11 @@ from planted import planted_suite
 from modbench import api
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UsageError
+from modbench.harness.execution import resuming
 from modbench.harness.execution import unit as cold
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.registry import user_code
 from modbench.harness.registry.user_models import load_user_model
-from modbench.harness.results import trust
 from modbench.harness.results.run_folder import RunFolder, read
 from modbench.harness.results.sealed_records import read_record
 from modbench.harness.subject.build import build_module
@@ -55,8 +55,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(user_code, "_FOLDERS", set())
     monkeypatch.setattr(user_code, "_USED", set())
     monkeypatch.setattr(user_code, "_ASIDE", {})
-    monkeypatch.setattr(user_code, "_RAN", {})
-    monkeypatch.setattr(user_code, "_MODULES", {})
     (tmp_path / "tiny.toml").write_text(SUITE)
     (tmp_path / "helper.py").write_text("SAYS, WIDTH = 'current', 8\n")
     (tmp_path / "flat.py").write_text(BUILD)
@@ -66,7 +64,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "other" / "helper.py").write_text("SAYS, WIDTH = 'other', 16\n")
     before = set(sys.modules)
     yield tmp_path
-    user_code.expect({})
     sys.path_importer_cache.clear()
     for name in set(sys.modules) - before:
         if name in {"helper", "flat", "late", "other", "other.mine", "other.helper"} or name.startswith(
@@ -181,18 +178,18 @@ def test_a_run_is_resumed_from_the_folder_in_which_it_was_started(here: Path, mo
     plan = api.make_plan("tiny.toml", Overrides(model=(f"{here}/sub/mine.py:build",), only=True, device="cpu"))
     folder = RunFolder(here / "run")
     api.new_folder(plan, "run").write_run(plan, {"packages": {}}, ["modbench"], "now")
-    trust.confirm(read(str(folder.path)), trust=False)
+    resuming.check_unchanged(read(str(folder.path)), (), allowed=False)
     monkeypatch.chdir(here / "other")
     with pytest.raises(UsageError, match=f"was started in {here}, .* cd {here} && modbench resume {here / 'run'}"):
-        trust.confirm(read(str(folder.path)), trust=True)
+        resuming.check_unchanged(read(str(folder.path)), (), allowed=True)
     body = (folder.path / "run.json").read_text()
     for elsewhere in ("null", f'"{here / "gone"}"'):  # of an older modbench, or the project was moved
         (folder.path / "run.json").write_text(body.replace(f'"started_in": "{here}"', f'"started_in": {elsewhere}'))
-        trust.confirm(read(str(folder.path)), trust=True)
+        resuming.check_unchanged(read(str(folder.path)), (), allowed=True)
 
 
 def test_a_run_without_models_of_ones_own_is_resumed_from_anywhere(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = planted_suite("draft", metrics=["latency/forward"], train=None)
     api.new_folder(plan, "run").write_run(plan, {"packages": {}}, ["modbench"], "now")
     monkeypatch.chdir(here / "other")
-    trust.confirm(read(str(here / "run")), trust=False)
+    resuming.check_unchanged(read(str(here / "run")), (), allowed=False)

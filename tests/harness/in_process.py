@@ -39,7 +39,8 @@ def command_line(*arguments: object, cwd: Path | None = None, columns: int = 120
         signal.signal(number, handler)
     for name in [name for name in sys.modules if name.startswith("modbench_user_")]:
         del sys.modules[name]
-    user_code._MODULES.clear()
+    for known in (user_code._MODULES, user_code._SOURCES, user_code._settled):
+        known.clear()
     code = ended.value.code
     assert code is None or isinstance(code, int)
     return subprocess.CompletedProcess(command, code or 0, out.getvalue(), err.getvalue())

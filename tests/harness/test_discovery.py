@@ -291,17 +291,6 @@ def test_a_package_serves_what_it_exports(tmp_path: Path, monkeypatch: pytest.Mo
     assert catalogue.file_of_metric("layers/x").origin == "packed 1.0"
 
 
-def test_a_folder_of_a_users_model_holds_no_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is on the path only since a model was named there, and may be a stranger's."""
-    from modbench.harness.registry import user_code
-
-    install(tmp_path, "stranger", "1.0", "[modbench.metrics]\nevil = stranger.m\n", m="")
-    monkeypatch.setattr(user_code, "_FOLDERS", {tmp_path.resolve()})
-    monkeypatch.syspath_prepend(str(tmp_path))
-    catalogue.forget()
-    assert [point.package for point in discovery.entry_points() if "stranger" in point.package] == []
-
-
 def test_tasks_of_a_folder_are_metrics_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "task/mine" not in catalogue.metrics()
     use(monkeypatch, write(tmp_path, tasks__mine='"""Mine."""\nTASK = 1\n'))

@@ -273,12 +273,11 @@ def test_a_plan_takes_the_shape_of_the_model_and_not_of_the_suite(folder: Path) 
         make_plan(suite("hf:llama", shape={"d_model": 64, "mixer": "convolution"}), device="cpu")
 
 
-def test_a_run_knows_its_files_by_their_hashes(folder: Path) -> None:
+def test_a_record_knows_its_files_by_their_hashes(folder: Path) -> None:
     (folder / "tokenizer.json").write_text("{}")
-    units = make_plan(suite(f"hf:{folder}"), device="cpu").units
-    found = {Path(file.path or "").name: file for file in user_files.of(units, "local")}
-    assert found.keys() == {"config.json", "model.safetensors", "tokenizer.json"}
-    assert all(file.sha256 and file.kind == "model" for file in found.values())
+    unit = make_plan(suite(f"hf:{folder}"), device="cpu").units[0]
+    found = {Path(name).name for name in user_files.loaded([unit]) if Path(name).parent.name == folder.name}
+    assert found == {"config.json", "model.safetensors", "tokenizer.json"}
 
 
 def trained(model: str) -> Any:

@@ -415,7 +415,7 @@ def test_a_resumed_run_counts_nothing_again(here: Path, monkeypatch: pytest.Monk
         raise AssertionError("counted again")
 
     monkeypatch.setattr(user_model_costs, "_in_processes", never)
-    finished = api.resume(str(folder.path), partial(progress_for, quiet=True), trust=True)
+    finished = api.resume(str(folder.path), partial(progress_for, quiet=True), allow_changed=True)
     assert finished.loaded.run.plan == made
     counted = finished.loaded.cases.set_index("arm").value
     rival, _ = of(made, "mine:build")

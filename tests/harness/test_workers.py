@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from modbench.harness.core import files
+from modbench.harness.core import files, foreign
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.domain.records import Outcome, Record
@@ -291,11 +291,11 @@ def test_a_folder_is_checked_for_links_while_units_remove_files(here: Path, monk
 
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(UsageError, match="symbolic link out of"):
-        files.refuse_links(here / "run")
+        foreign.refuse_links(here / "run")
     (here / "run" / "c" / "out").unlink()
     if not (here / "run" / "b").exists():
         (here / "run" / "b").mkdir()
-    files.refuse_links(here / "run")
+    foreign.refuse_links(here / "run")
     assert not (here / "run" / "b").exists()
 
     class Vanished:
@@ -306,7 +306,7 @@ def test_a_folder_is_checked_for_links_while_units_remove_files(here: Path, monk
             raise FileNotFoundError
 
     monkeypatch.setattr(os, "scandir", lambda _: contextlib.nullcontext([Vanished()]))
-    files.refuse_links(here / "run")
+    foreign.refuse_links(here / "run")
 
 
 def test_the_fork_server_frees_what_it_has_loaded_when_it_ends() -> None:

@@ -20,7 +20,7 @@ from modbench.harness.results.run_folder import create
 
 ROOT = Path(__file__).parents[2]
 # Documented as a whole: the plan as data of the suite, a certificate as what `modbench doctor` prints.
-WHOLE = {"plan", "environment.packages", "environment.certificate"}
+WHOLE = {"plan", "code", "environment.packages", "environment.certificate"}
 
 
 PRODUCT = [
@@ -80,8 +80,6 @@ def keys(data: Any, above: str = "") -> Iterator[str]:
 def test_every_key_of_run_json_is_documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With and without a GPU, with and without a checkout."""
     found = set[str]()
-    own = user_files.UserFile(kind="model", name="m.py:build", path="/m.py", size=1, sha256="0")
-    monkeypatch.setattr(user_files, "of", lambda *_: (own,))
     monkeypatch.setattr(user_files, "sources", lambda: (user_files.Origin(kind="folder", name="/bench"),))
     for at, (module, checkout) in enumerate([(None, environment.CHECKOUT), (fake_pynvml(), tmp_path)]):
         with monkeypatch.context() as patch:

@@ -12,14 +12,13 @@ import typer
 from typer.core import TyperGroup
 
 from modbench.harness.core.errors import UsageError, brief, shown
-from modbench.harness.process import exit_codes
 
 IncludeFlag = Annotated[
     list[str] | None,
     typer.Option(
         "--include",
         metavar="DIR",
-        help="Also use DIR/models, DIR/routers and so on; or agree to a modbench.toml by naming it.",
+        help="Also use DIR/models, DIR/routers and so on, as a project's modbench.toml does.",
     ),
 ]
 
@@ -111,9 +110,7 @@ def include_additions(folders: Iterable[str]) -> None:
     """
     from modbench.harness.registry import project
 
-    note = project.include(folders)
-    if note is not None:
-        exit_codes.remark(note)
+    project.include(folders)
 
 
 def command(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -58,8 +57,6 @@ def report(
     from modbench.harness.core import titles
     from modbench.harness.core.errors import IncompleteError, UsageError
     from modbench.harness.process import exit_codes
-    from modbench.harness.registry.consent import in_words
-    from modbench.harness.results.trust import changed_since
     from modbench.harness.results.user_files import missing_sources
     from modbench.reports.format import DEFAULT, parse_formats
 
@@ -79,12 +76,8 @@ def report(
     only_files = formats is not None and not verbose
     print_summary(finished, as_json=as_json, quiet=quiet or only_files, verbose=verbose, every_file=formats is not None)
     run = finished.loaded.run
-    gone = missing_sources(run.included)
-    since = changed_since(run.token) if gone else {}
-    for origin in gone:
-        files = since.get(origin.name)
-        changed = f" ({in_words(files, Path(origin.name))} changed since)" if files else ""
-        said = f"this run began with {origin.in_words()}{changed}. What it adds to the report, such as panels, is not there."
+    for origin in missing_sources(run.included):
+        said = f"this run began with {origin.in_words()}. What it adds to the report, such as panels, is not there."
         exit_codes.remark(said)
     for damaged in run.damaged:
         exit_codes.remark(str(damaged.error))

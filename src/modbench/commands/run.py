@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -23,10 +22,6 @@ from modbench.commands._flags import (
     with_flags,
 )
 from modbench.commands._output import chosen_run, print_summary, say
-from modbench.harness.core.printable import escaped
-
-if TYPE_CHECKING:
-    from modbench.harness.results.trust import UntrustedFile
 
 LauncherOptions = Annotated[
     list[str] | None,
@@ -124,8 +119,8 @@ def resume(
     steal: Annotated[
         bool, typer.Option("--steal", help="Take over from a runner on another host that shows no sign of life.")
     ] = False,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Use files that you did not begin the run with, or that changed since.")
+    allow_changed: Annotated[
+        bool, typer.Option("--allow-changed", help="Go on though files of yours changed since results were made.")
     ] = False,
     quiet: QuietFlag = False,
     verbose: VerboseFlag = False,
@@ -154,28 +149,8 @@ def resume(
         retry_failed=retry_failed,
         steal=steal,
         options=options,
-        trust=trust_policy(trust=trust),
+        allow_changed=allow_changed,
         timeout_s=timeout_s,
     )
     print_summary(finished, as_json=as_json, quiet=quiet, verbose=verbose)
     machine.check_measured(finished.loaded, finished.report)
-
-
-def trust_policy(*, trust: bool) -> Callable[[Sequence[UntrustedFile]], bool]:
-    """Return a function that lists the files and takes the consent: `--trust`, or an answer on a terminal.
-
-    A file that changed is never asked about: only `--trust` mixes two versions.
-    """
-
-    def answer(found: Sequence[UntrustedFile]) -> bool:
-        print("to resume this run, these files are run or read:", file=sys.stderr)
-        for each in found:
-            print(f"  {escaped(each.in_words(), lines=False)}", file=sys.stderr)
-        if trust or any(each.changed for each in found):
-            return trust
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            return False
-        print("Do you trust them? [y/N] ", end="", file=sys.stderr, flush=True)
-        return sys.stdin.readline().strip().lower() in {"y", "yes"}
-
-    return answer

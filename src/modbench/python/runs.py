@@ -268,7 +268,7 @@ def resume(
     *,
     retry_failed: bool = False,
     steal: bool = False,
-    trust: bool = False,
+    allow_changed: bool = False,
     timeout: str | None = None,
     options: Sequence[str] | None = None,
     quiet: bool = False,
@@ -279,7 +279,7 @@ def resume(
         run_folder: its folder.
         retry_failed: also run again what failed.
         steal: take the folder from a runner on another host that gives no sign of life.
-        trust: use files that you did not begin the run with, or that changed.
+        allow_changed: go on where files of yours are not as they were when the results were made.
         timeout: longest time of a unit, such as `10min`.
         options: options of the launcher; None: those of the run.
         quiet: show no progress.
@@ -297,7 +297,7 @@ def resume(
         retry_failed=retry_failed,
         steal=steal,
         options=options,
-        trust=trust,
+        allow_changed=allow_changed,
         timeout_s=parse_duration(timeout, "timeout") if timeout is not None else None,
     )
     machine.check_measured(finished.loaded, finished.report)

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from modbench.harness.core.errors import UsageError, shown
-from modbench.harness.core.files import now, refuse_links, write_atomically
+from modbench.harness.core.files import now, write_atomically
+from modbench.harness.core.foreign import refuse_links
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.execution.log_supervisor import LogSupervisor
 from modbench.harness.results import layout, lock, run_folder

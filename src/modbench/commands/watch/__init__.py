@@ -34,11 +34,11 @@ def watch(
     """
     from modbench.commands.watch.snapshot import as_json as as_values
     from modbench.commands.watch.snapshot import as_lines, take
-    from modbench.harness.core.files import refuse_links
+    from modbench.harness.core.foreign import refuse_links
 
     folder = chosen_run(run_folder, as_json=as_json)
-    seen = take(folder)
     refuse_links(Path(folder))
+    seen = take(folder)
     if seen.alive and sys.stdout.isatty() and not (once or as_json):
         seen = _live(seen)
     if as_json:
