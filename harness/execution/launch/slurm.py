@@ -201,7 +201,7 @@ class SlurmLauncher:
                     handle.submission, handle.task, handle.gone = sent, index, None
 
     def _ask(self) -> None:
-        """Ask Slurm for the states of jobs; no answer never counts as the end of a job."""
+        """Ask Slurm for the states of jobs; without an answer they stay as they were."""
         try:
             self._states, self._silent = states(), False
         except QueueError as error:
@@ -220,7 +220,7 @@ class SlurmLauncher:
         if handle.submission is None:
             return there
         state = self._states.get((handle.submission.name, handle.task), ("", GONE))[1]
-        if state in ENDED and not there and not self._silent:
+        if state in ENDED and not there:
             handle.gone = handle.gone or time.monotonic()
             return time.monotonic() - handle.gone >= GRACE_S and self._is_lost(handle, handle.submission, state)
         handle.gone = None

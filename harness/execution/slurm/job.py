@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from modbench.harness.core.errors import ModbenchError
 from modbench.harness.core.files import write_atomically
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.domain.records import Death
@@ -97,18 +97,20 @@ class Task:
                 stop.take(number, frame)  # at once: half a measurement is none
 
         of_submitit, _ = (signal.signal(number, hear) for number in SIGNALS)
-        slots = Slots(tuple(rest), 1, timed=rest[0].facts.timed)
+        slots, limits = Slots(tuple(rest), 1), {unit.name: limit_s for unit, limit_s in self.units}
         try:
-            Run(launcher, self.folder, _Ended(self), stop=stop).phase(
-                slots, {unit.name: limit_s for unit, limit_s in self.units}
-            )
+            Run(launcher, self.folder, _Ended(self), stop=stop).phase(slots, limits)
         except KeyboardInterrupt:
             if signal.SIGTERM not in heard:  # else Slurm decides whether it starts this job again
                 signal.signal(signal.SIGUSR2, of_submitit)
                 signal.raise_signal(signal.SIGUSR2)
 
     def _follow(self, unit: UnitOfWork, launcher: Launcher[Any], number: int) -> None:
-        """Run the ranks of a further node. If they die, those of the first node may wait for them for ever."""
+        """Run the ranks of a further node. If they die, those of the first node may wait for them for ever.
+
+        Raises:
+            ModbenchError: if they died.
+        """
         folder = OnNode(self.folder.path, number=number)
         handle, since = launcher.start(unit, folder, self.units[0][1]), None
         while not launcher.wait([handle], LOOK_S):
@@ -127,7 +129,7 @@ class Task:
             time.sleep(LOOK_S)
         if not self.folder.record(unit).exists():
             write_failure(unit, self.folder, cause)
-        sys.exit(1)  # srun then ends the task of the first node
+        raise ModbenchError(cause.reason)  # srun then ends the task of the first node
 
     def _has_ended(self, unit: UnitOfWork) -> bool:
         return unit.name in ended_units(self.place, self.index)
