@@ -19,6 +19,7 @@ from modbench.harness.execution import ranks
 from modbench.harness.execution.launch import slurm
 from modbench.harness.execution.launch.slurm import SlurmHandle, SlurmLauncher
 from modbench.harness.execution.phase import write_failure
+from modbench.harness.execution.slurm.job import Shielded
 from modbench.harness.execution.slurm.options import parse
 from modbench.harness.execution.slurm.submitting import (
     Group,
@@ -257,6 +258,11 @@ def test_the_first_worker_of_a_job_does_not_die_of_what_slurm_tells_the_job(tmp_
     (tmp_path / "job.py").write_text(WORKER)
     done = subprocess.run([sys.executable, tmp_path / "job.py"], capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
+
+
+def test_the_units_of_a_task_run_one_after_the_other_on_any_number_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StubLauncher, "at_once", lambda *_: 8)
+    assert Shielded(StubLauncher()).at_once(1) == 1  # type: ignore[arg-type]  # a stub refuses and leaves nothing
 
 
 def test_a_failure_names_no_log_that_is_not_there(tmp_path: Path) -> None:

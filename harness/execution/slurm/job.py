@@ -195,6 +195,10 @@ class Shielded:
 
     inside: Launcher[Any]
 
+    def at_once(self, usual: int) -> int:
+        """How many units run at once: the units of a task run one after the other, however many GPUs the job has."""
+        return usual
+
     def start(self, *args: Any) -> Any:  # noqa: ANN401  # as the launcher inside
         """Start a unit."""
         resource_tracker.ensure_running()  # else the first worker's start does, which unblocks SIGTERM again
