@@ -78,7 +78,7 @@ def test_a_job_on_two_nodes_that_is_told_of_its_end_stops_and_goes_back_into_the
     beside(signal)
     work([unit], folder, *ON_BOTH, "--time=10", grace_s=60.0)
     assert not died(folder, unit)
-    assert starts(folder)[unit.name] == 4
+    assert starts(folder)[unit.name] in {3, 4}  # the second node may come when the first has left a record
     assert lines(folder.path / "ends") == [unit.name]
     assert len(submissions(folder.path)) == 1
 
