@@ -10,7 +10,6 @@ from typing import Any
 from modbench.harness.core.errors import NothingMeasuredError, brief
 from modbench.harness.core.labels import Label, of_cell
 from modbench.harness.core.units import counted
-from modbench.harness.results import attempts
 from modbench.harness.stats import contamination
 from modbench.reports.model import Estimate, Listed, Sentence, Value
 from modbench.reports.tables import provenance, unit_files
@@ -58,14 +57,9 @@ def gpu(loaded: Loaded) -> str:
 
 
 def jobs(loaded: Loaded) -> list[tuple[str, str]]:
-    """Of a run on a cluster: the nodes that timed it, and how many units were requeued; nothing for another run."""
+    """Of a run on a cluster: the nodes that timed it; nothing for another run."""
     found = [node for node in provenance.timed_on(loaded.run) if node.host is not None]
-    said = [("Timed on", "; ".join(node.in_words() for node in found))] if found else []
-    if (loaded.path / attempts.JOBS).is_dir():
-        tried = attempts.all_attempts(loaded.path)
-        once = "1 unit, started once" if len(tried) == 1 else f"{len(tried)} units, each started once"
-        said.append(("Jobs", attempts.in_words(tried.values()) or once))
-    return said
+    return [("Timed on", "; ".join(node.in_words() for node in found))] if found else []
 
 
 GLYPHS = {"unknown": "○", "fit": "●", "undecided": "○", "doubtful": "!", "unfit": "×"}

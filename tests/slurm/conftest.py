@@ -50,7 +50,6 @@ KillWait=2
 OverTimeLimit=0
 SchedulerParameters=sched_interval=1,bf_interval=1,bf_resolution=1,batch_sched_delay=0
 SlurmdParameters=config_overrides
-MaxArraySize=3
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 NodeName=one NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=4 RealMemory=4000 Gres=gpu:fake:2 State=UNKNOWN

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,34 +15,31 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.results import attempts
-from modbench.harness.results.attempts import Submission
 from modbench.harness.results.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from modbench.harness.planning.plan import Plan
 
-TOKEN = "0123456789ab"  # noqa: S105  # names a submission
 WORK = """
 import json, os, pathlib, signal, sys, time
 folder, name, text, file = sys.argv[1:]
 seconds = float(os.environ.get("STUB_SECONDS", "0"))
 node = os.environ.get("SLURM_PROCID", "0")
-kept = pathlib.Path(folder) / f"{name}.kept{node}"
+kept, gone = (pathlib.Path(folder) / f"{name}.{end}" for end in ("kept", "gone"))
 stopped = []
 signal.signal(signal.SIGUSR1, lambda *_: stopped.append(True))
 if os.environ.get("SLURM_RESTART_COUNT", "0") != "0":
     seconds = 0
 with open(pathlib.Path(folder) / "starts", "a") as starts:
     starts.write(f"{name} {os.environ.get('CUDA_VISIBLE_DEVICES')}\\n")
-gone = pathlib.Path(folder) / f"{name}.gone"
 if os.environ.get("STUB_DIES", "?") in name and not kept.exists() and node == os.environ.get("STUB_DIES_ON", "0"):
     gone.touch()
     os.kill(os.getpid(), signal.SIGSEGV)
-end = time.monotonic() + (0 if kept.exists() else seconds)
+again = kept.exists()
+end = time.monotonic() + (0 if again else seconds)
 while time.monotonic() < end:
     time.sleep(0.02)
-    if stopped:
+    if stopped or (kept.exists() and not again):  # ranks agree on the end
         kept.touch()
         sys.exit(75)
     if gone.exists():
@@ -62,6 +62,7 @@ class StubHandle:
     unit: UnitOfWork
     process: subprocess.Popen[bytes]
     record: Path
+    died: None = None
 
     @property
     def running(self) -> bool:
@@ -80,9 +81,6 @@ class StubLauncher:
     def __init__(self, **_: Any) -> None:
         pass
 
-    def refuse(self, units: Sequence[UnitOfWork]) -> None:
-        pass
-
     def at_once(self, usual: int) -> int:
         return usual
 
@@ -92,11 +90,12 @@ class StubLauncher:
         return StubHandle(unit, subprocess.Popen([sys.executable, "-c", WORK, *arguments]), folder.record(unit))
 
     def wait(self, handles: list[StubHandle], timeout_s: float) -> list[StubHandle]:
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             handles[0].process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            return []
-        return handles
+        return [] if handles[0].running else handles
+
+    def ask(self, handle: StubHandle) -> None:
+        os.kill(handle.process.pid, signal.SIGUSR1)
 
     def end(self, handle: StubHandle) -> None:
         if handle.running:
@@ -147,12 +146,23 @@ def units_of(*made_in: str, trains: bool = True) -> list[UnitOfWork]:
     return [unit for unit in stub_plan(trains=trains).units if unit.made_in in made_in]
 
 
-def work(units: Sequence[UnitOfWork], folder: RunFolder, *options: str) -> None:
-    """Run units through Slurm as the runner does; stubs stand in for measurements."""
+def on_ranks(ranks: int) -> UnitOfWork:
+    """A training unit that several processes share."""
+    unit = units_of("train")[0]
+    assert unit.protocol.train is not None
+    train = unit.protocol.train.model_copy(update={"ranks": ranks})
+    return unit.model_copy(update={"protocol": unit.protocol.model_copy(update={"train": train})})
+
+
+def work(units: Sequence[UnitOfWork], folder: RunFolder, *options: str, grace_s: float = 1.0) -> None:
+    """Run units through Slurm as the runner does; stubs stand in for measurements.
+
+    A job that is requeued counts as failed for some seconds: who waits for it gives it a longer grace.
+    """
     from modbench.harness.execution.launch import slurm
     from modbench.harness.execution.phase import Run, Slots
 
-    hurried = mock.patch.multiple(slurm, GRACE_S=1.0, LATEST_S=0.4, LOOK_S=0.1)  # this controller serves nobody else
+    hurried = mock.patch.multiple(slurm, GRACE_S=grace_s, ASK_S=0.4, LOOK_S=0.1)  # this controller serves nobody else
     with hurried, mock.patch.object(slurm.SlurmLauncher, "inside", StubLauncher):
         launcher = slurm.SlurmLauncher(cold=True, threads=1, options=options)
         slots = Slots(tuple(units), launcher.at_once(1))
@@ -165,13 +175,6 @@ def folder_at(path: Path) -> RunFolder:
     folder.units.mkdir(parents=True, exist_ok=True)
     folder.logs.mkdir(exist_ok=True)
     return folder
-
-
-def submission(folder: Path) -> Submission:
-    """Two units that were submitted as the tasks of one job."""
-    made = Submission(token=TOKEN, job="7", submitted="2026-01-01T00:00:00+00:00", tasks=(("a",), ("b",)))
-    attempts.submit(folder, made)
-    return made
 
 
 def lines(file: Path) -> list[str]:

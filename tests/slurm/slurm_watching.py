@@ -8,11 +8,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 from slurm_stubs import lines
 
 from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.results import attempts
+from modbench.harness.execution.launch import slurm
+from modbench.harness.execution.slurm.submitting import submissions
 from modbench.harness.results.run_folder import RunFolder
 
 PATIENCE_S = 1500.0  # against hanging, on a busy machine too
@@ -38,34 +40,24 @@ def beside(act: Callable[[], None]) -> threading.Thread:
 
 
 def job_of(folder: RunFolder, unit: UnitOfWork) -> str:
-    """Slurm's id of the job that has a unit."""
-    for submission in attempts.submissions(folder.path):
-        for task, names in enumerate(submission.tasks):
-            if unit.name in names and submission.job is not None:
-                return submission.id_of(task)
+    """Slurm's id of the first job that had a unit."""
+    known = slurm.states()
+    for each in submissions(folder.path):
+        for task, names in enumerate(each.tasks):
+            if unit.name in names and (each.name, task) in known:
+                return replace(each, job=known[each.name, task][0]).id_of(task)
     return ""
 
 
-def hows(folder: RunFolder, unit: UnitOfWork) -> list[str | None]:
-    """How the attempts at a unit ended; a job writes it after the record."""
-    return [each.how for each in attempts.all_attempts(folder.path).get(unit.name, [])]
-
-
-def slurm_says(*command: str) -> None:
-    """Tell Slurm something; a controller that is busy may refuse at first."""
-    until(lambda: subprocess.run(command, check=False, capture_output=True).returncode == 0)
+def says(*command: str) -> bool:
+    """Whether Slurm does what it is told; a controller that is busy may refuse at first."""
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
 def tell(folder: RunFolder, unit: UnitOfWork, *command: str) -> None:
     """Tell Slurm something of a unit's job, unless that is done: on a busy machine its time limit may come first."""
     job = job_of(folder, unit)
-    until(
-        lambda: (
-            not folder.path.exists()
-            or "done" in hows(folder, unit)
-            or subprocess.run([*command, job], check=False, capture_output=True).returncode == 0
-        )
-    )
+    until(lambda: not folder.path.exists() or folder.record(unit).exists() or says(*command, job))
 
 
 def hurry(folder: RunFolder, unit: UnitOfWork, times: int) -> None:
@@ -75,12 +67,17 @@ def hurry(folder: RunFolder, unit: UnitOfWork, times: int) -> None:
     thread it would otherwise fail whichever test comes next.
     """
     job, end = job_of(folder, unit), time.monotonic() + PATIENCE_S  # a busy Slurm is slow to call the job pending
-    while time.monotonic() < end and starts(folder)[unit.name] < times and "done" not in hows(folder, unit):
+    asked = ["squeue", "--noheader", "--states=pending", f"--jobs={job}"]
+    until(lambda: not folder.path.exists() or folder.record(unit).exists() or subprocess.check_output(asked))
+    time.sleep(1.5)  # in the second in which it was requeued Slurm would find its credential revoked
+    while time.monotonic() < end and starts(folder)[unit.name] < times and not folder.record(unit).exists():
         if not folder.path.exists():
             return
-        subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], capture_output=True, check=False)
+        says("scontrol", "update", f"JobId={job}", "StartTime=now")
         time.sleep(0.05)
 
 
-def record(folder: RunFolder, unit: UnitOfWork) -> dict[str, object]:
-    return dict(json.loads(folder.record(unit).read_bytes()))
+def died(folder: RunFolder, unit: UnitOfWork) -> str:
+    """How a unit's record says that its process died; empty if it did not."""
+    said = json.loads(folder.record(unit).read_bytes()).get("died")
+    return str(said["reason"]) if said else ""

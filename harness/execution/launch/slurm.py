@@ -1,35 +1,55 @@
 """Submits units to a Slurm cluster: one array of jobs for each group of units that need the same resources.
 
-What was started since the last `wait` is submitted there. Whether a unit has ended is read from the run folder first; Slurm is
-asked second, and accounting is not needed. `jobs/` in the run folder says which job has which units, so a run that is resumed
-waits for jobs that are still queued or running instead of starting their units again.
+What was started since the last `wait` is submitted there. Whether a unit has ended is read from the run folder first; squeue is
+asked second. submitit would ask sacct: few small clusters have accounting. `jobs/` in the run folder says which job has which
+units, so a run that is resumed waits for jobs that are still queued or running instead of starting their units again.
 """
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
+import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Device, UnitOfWork
-from modbench.harness.domain.records import Death, Failure
+from modbench.harness.domain.records import Death
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.launching import MakeLauncher
-from modbench.harness.execution.slurm import options as asked_for
-from modbench.harness.execution.slurm import queue
-from modbench.harness.execution.slurm.submitting import Group, groups, refuse_without_submitit, send
-from modbench.harness.results import attempts
-from modbench.harness.results.attempts import Attempt, Submission
+from modbench.harness.execution.slurm.job import ended_units
+from modbench.harness.execution.slurm.options import parse
+from modbench.harness.execution.slurm.submitting import (
+    PREFIX,
+    QueueError,
+    Submission,
+    groups,
+    in_a_line,
+    load_submitit,
+    send,
+    submissions,
+)
+from modbench.harness.process import processes
 from modbench.harness.results.run_folder import RunFolder
 
-# Seconds between two questions to Slurm: often at first, then seldom, since its controller serves the whole site.
-SOONEST_S, LATEST_S = 1.0, 30.0
-LOOK_S = 0.5
-# A job that Slurm no longer knows counts as gone after this time: a record may take as long to be seen on a shared folder.
+# Seconds between two looks at the run folder, and between two questions to Slurm, whose controller serves the whole site.
+LOOK_S, ASK_S = 0.5, 30.0
+# A job that has ended counts as gone after this time: a record may take as long to be seen on a shared folder.
 GRACE_S = 30.0
+# How long squeue may take to answer.
+WAIT_S = 60.0
+# States of a job that will not run again by itself; any other is waiting, running or about to.
+GONE = "GONE"  # Slurm knows no such job, or forgot it
+ENDED = {GONE, "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "LAUNCH_FAILED", "NODE_FAIL"} | {
+    "OUT_OF_MEMORY", "PREEMPTED", "RECONFIG_FAIL", "REVOKED", "TIMEOUT"
+}  # fmt: skip
+# id of the array job, task (N/A for a job without an array), state, name
+FORMAT = "%F|%K|%T|%j"
 
 
 @dataclass
@@ -39,15 +59,14 @@ class SlurmHandle:
     Attributes:
         unit: the unit.
         record: path of its record.
-        limit_s: seconds after which it counts as hanging, once it runs.
+        limit_s: seconds after which its job ends it, once it runs.
         submission: the submission that has it; None until it is submitted.
         task: its task there.
-        tries: starts of its earlier jobs in this run of modbench.
+        tries: how often it was submitted again.
         gone: when its job was first seen to have ended without a record, on the monotonic clock.
-        exitcode: exit code of its process.
-        hung: whether its job ended it at its limit.
-        begun: whether Slurm has said that its job runs.
-        died: how it ended, if without a record and by no fault of its process.
+        died: how it ended, if without a record.
+        running: False: jobs end their units, and only units that have ended are handed back.
+        exitcode: None: the job has it.
     """
 
     unit: UnitOfWork
@@ -56,34 +75,10 @@ class SlurmHandle:
     submission: Submission | None = None
     task: int = 0
     tries: int = 0
-    begun: bool = False
     gone: float | None = None
-    exitcode: int | None = None
-    hung: bool = False
     died: Death | None = None
-
-    @property
-    def running(self) -> bool:
-        """Whether it was ended because it hung: other units that are handed back have ended."""
-        return self.hung
-
-    @property
-    def job(self) -> str:
-        """Slurm's id of its job; empty if it has none."""
-        return "" if self.submission is None else self.submission.id_of(self.task)
-
-
-@dataclass
-class _Queue:
-    """What Slurm said last, and when it is asked again."""
-
-    states: dict[tuple[str, int], tuple[str, str]] = field(default_factory=dict)
-    next_s: float = 0.0
-    pause_s: float = SOONEST_S
-    silent: bool = False
-
-    def soon(self) -> None:
-        self.next_s, self.pause_s = 0.0, SOONEST_S
+    running: bool = False
+    exitcode: int | None = None
 
 
 class SlurmLauncher:
@@ -96,7 +91,7 @@ class SlurmLauncher:
         options: sbatch's options, and a few of modbench's.
 
     Raises:
-        UsageError: without Slurm or submitit, or if sbatch refuses an option.
+        UsageError: without Slurm or submitit, or for what is no option.
     """
 
     is_remote = True
@@ -104,16 +99,18 @@ class SlurmLauncher:
 
     def __init__(self, *, cold: bool, threads: int, device: Device = "cpu", options: Sequence[str] = ()) -> None:
         del cold
-        queue.require()
-        refuse_without_submitit()
-        self.options = asked_for.parse(options)
-        queue.refuse_unknown(self.options.words())
-        self.threads, self.device = threads, device
-        self._largest = queue.largest_array()
+        if missing := [name for name in ("sbatch", "squeue", "srun") if shutil.which(name) is None]:
+            raise UsageError(
+                f"--launcher slurm needs Slurm's commands; {', '.join(missing)} cannot be found here. Start modbench on a login "
+                "node of the cluster (Debian: apt-get install slurm-client), or use --launcher local."
+            )
+        load_submitit()
+        self.options, self.threads, self.device = parse(options), threads, device
         self._folder: RunFolder | None = None
         self._known: dict[str, tuple[Submission, int]] = {}
         self._waiting: list[SlurmHandle] = []
-        self._queue = _Queue()
+        self._states: dict[tuple[str, int], tuple[str, str]] = {}
+        self._next_s, self._silent = 0.0, False
 
     def refuse(self, units: Sequence[UnitOfWork]) -> None:
         """Refuse units whose ranks cannot be divided among the nodes that were asked for.
@@ -130,9 +127,9 @@ class SlurmLauncher:
 
     def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> SlurmHandle:
         """Take a unit: it is submitted at the next `wait`, unless a job of an earlier submitter has it."""
-        if self._folder is None or self._folder.path != folder.path:
+        if self._folder is None or self._folder.path != folder.path.resolve():
             self._folder = RunFolder(folder.path.resolve())
-            self._known = self._at_large()
+            self._known = self._at_large(self._folder.path)
         handle = SlurmHandle(unit, folder.record(unit), timeout_s)
         if unit.name in self._known:
             handle.submission, handle.task = self._known.pop(unit.name)
@@ -145,55 +142,40 @@ class SlurmLauncher:
         until = time.monotonic() + timeout_s
         while True:
             self._submit(handles)
-            present = {
-                path for folder in {handle.record.parent for handle in handles} for path in folder.glob("*.json")
-            }
-            ended = [handle for handle in handles if handle.record in present and self._complete(handle)]
-            if not ended:
-                ended = self._ask([handle for handle in handles if handle.submission is not None])
+            if time.monotonic() >= self._next_s:
+                self._ask()
+            present = {path for place in {each.record.parent for each in handles} for path in place.glob("*.json")}
+            ended = [handle for handle in handles if self._has_ended(handle, there=handle.record in present)]
             if ended or time.monotonic() >= until:
                 return ended
             time.sleep(max(0.0, min(LOOK_S, until - time.monotonic())))
 
     def ask(self, handle: SlurmHandle) -> None:
-        """Ask a training unit to save a checkpoint; its job then goes back into the queue."""
-        if handle.job:
-            queue.tell(handle.job)
+        """Nobody asks: who leaves, leaves the jobs."""
 
     def end(self, handle: SlurmHandle) -> None:
-        """Nothing is left to do: jobs end their units, and only units that have ended are handed back."""
+        """Nothing is left to do: jobs end their units."""
 
     def leave(self, handles: list[SlurmHandle]) -> str:
         """What to tell a user who leaves while jobs are queued or running."""
         assert self._folder is not None
-        jobs = sorted({handle.submission.job for handle in handles if handle.submission and handle.submission.job})
+        jobs = sorted({handle.submission.job for handle in handles if handle.submission})
         run = shlex.quote(str(self._folder.path))
         if not jobs:
             return f"No job was submitted. `modbench resume {run}` continues."
         said = f"{len(jobs)} jobs go on" if len(jobs) > 1 else "1 job goes on"
         return f"{said}; `modbench resume {run}` waits for them again, `scancel {' '.join(jobs)}` cancels them."
 
-    def _at_large(self) -> dict[str, tuple[Submission, int]]:
-        """Units of earlier submitters whose jobs are queued or running; their other tasks are given up for good."""
-        assert self._folder is not None
-        path, found = self._folder.path, dict[str, tuple[Submission, int]]()
-        earlier = attempts.submissions(path)
-        states = queue.states(each.name for each in earlier) if earlier else {}
+    def _at_large(self, folder: Path) -> dict[str, tuple[Submission, int]]:
+        """Units of earlier submitters whose jobs are queued or running."""
+        found = dict[str, tuple[Submission, int]]()
+        earlier = submissions(folder)
+        self._states = states() if earlier else {}
         for each in earlier:
             for task, units in enumerate(each.tasks):
-                job, state = states.get((each.name, task), ("", "CANCELLED"))
-                if state in queue.ENDED:
-                    attempts.void(path, each.token, task)
-                    continue
-                submission = each
-                if each.job is None:  # its submitter was killed between sbatch and the file
-                    submission = each.model_copy(update={"job": job})
-                    attempts.submit(path, submission)
-                if attempts.is_void(path, each.token, task) or not attempts.has_work(path, submission, task):
-                    attempts.void(path, each.token, task)
-                    queue.cancel(submission.id_of(task))
-                    continue
-                found |= dict.fromkeys(units, (submission, task))
+                job, state = self._states.get((each.name, task), ("", GONE))
+                if state not in ENDED:
+                    found |= dict.fromkeys(units, (replace(each, job=job), task))
         return found
 
     def _submit(self, handles: Sequence[SlurmHandle]) -> None:
@@ -201,108 +183,86 @@ class SlurmLauncher:
         if not self._waiting:
             return
         assert self._folder is not None
-        made = groups([handle.unit for handle in self._waiting], self.threads, self.options)
         by_name = {handle.unit.name: handle for handle in self._waiting}
-        room = sys.maxsize
-        if self.options.max_submit is not None:
-            busy = {handle.job for handle in handles if handle.submission is not None}
-            room = self.options.max_submit - len(busy)
-        for group, tasks in made:
-            for some in _split(tasks, min(self._largest, queue.most_tasks(group.nodes))):
-                part = some[: max(0, room)]
-                if not part:
-                    return
-                room -= len(part)
-                self._send(group, [[by_name[unit.name] for unit in units] for units in part])
-        self._queue.soon()
+        room = self.options.max_submit - len({(each.submission, each.task) for each in handles if each.submission})
+        for group, all_tasks in groups([handle.unit for handle in self._waiting], self.threads, self.options):
+            tasks = [[by_name[unit.name] for unit in units] for units in all_tasks[: max(0, room)]]
+            room -= len(tasks)
+            if not tasks:
+                continue
+            units = [[(handle.unit, handle.limit_s) for handle in task] for task in tasks]
+            again = max(handle.tries for task in tasks for handle in task)
+            requeues = self.options.requeues - again
+            sent = send(self._folder, group, units, self.options, requeues=requeues, make=type(self).inside)
+            for index, task in enumerate(tasks):
+                self._states[sent.name, index] = (sent.job, "PENDING")
+                for handle in task:
+                    self._waiting.remove(handle)
+                    handle.submission, handle.task, handle.gone = sent, index, None
 
-    def _send(self, group: Group, tasks: Sequence[Sequence[SlurmHandle]]) -> None:
-        assert self._folder is not None
-        units = [[(handle.unit, handle.limit_s) for handle in handles] for handles in tasks]
-        again = max(handle.tries for handles in tasks for handle in handles)
-        submission = send(self._folder, group, units, self.options, again=again, make=type(self).inside)
-        for task, handles in enumerate(tasks):
-            for handle in handles:
-                self._waiting.remove(handle)
-                handle.submission, handle.task, handle.gone, handle.begun = submission, task, None, False
-
-    def _ask(self, handles: Sequence[SlurmHandle]) -> list[SlurmHandle]:
-        """Ask Slurm about units without a record; return those that ended all the same."""
-        assert self._folder is not None
-        if time.monotonic() >= self._queue.next_s:
-            self._refresh({handle.submission.name for handle in handles if handle.submission is not None})
-        if self._queue.silent:  # nothing is known: jobs may well go on
-            return []
-        ended = []
-        for handle in handles:
-            assert handle.submission is not None
-            state = self._queue.states.get((handle.submission.name, handle.task), ("", ""))[1]
-            live = bool(state) and state not in queue.ENDED
-            handle.begun = handle.begun or state == "RUNNING"
-            last = None if live else self._last_attempt(handle)
-            if last is not None and last.how == "failed":
-                handle.exitcode, handle.hung = last.exitcode, last.hung
-                ended.append(handle)
-            elif live:
-                handle.gone = None
-            elif handle.gone is None:
-                handle.gone = time.monotonic()
-            elif time.monotonic() - handle.gone >= GRACE_S and (
-                handle.record.exists() or self._lost(handle, state, last)
-            ):
-                ended.append(handle)
-        return ended
-
-    def _refresh(self, names: set[str]) -> None:
-        queued = self._queue
+    def _ask(self) -> None:
+        """Ask Slurm for the states of jobs; without an answer they stay as they were."""
         try:
-            queued.states = queue.states(names) if names else {}
-            queued.silent = False
-        except queue.QueueError as error:
-            if not queued.silent:
+            self._states, self._silent = states(), False
+        except QueueError as error:
+            if not self._silent:
                 sys.stderr.write(f"squeue does not answer ({error}); modbench goes on asking, and jobs go on\n")
-            queued.silent = True
-        queued.next_s = time.monotonic() + queued.pause_s
-        queued.pause_s = min(LATEST_S, 1.5 * queued.pause_s)
+            self._silent = True
+        self._next_s = time.monotonic() + ASK_S
 
-    def _complete(self, handle: SlurmHandle) -> bool:
-        """Whether a record will not change any more: its job writes the end of the attempt after the second clock's note."""
-        last = None if handle.submission is None else self._last_attempt(handle)
-        return handle.submission is None or (last is not None and last.how not in {None, "failed"})
+    def _has_ended(self, handle: SlurmHandle, *, there: bool) -> bool:
+        """Whether a unit has its record, or will get none; a unit whose job is lost is submitted again.
 
-    def _last_attempt(self, handle: SlurmHandle) -> Attempt | None:
-        assert self._folder is not None
-        assert handle.submission is not None
-        made = attempts.attempts_of(self._folder.path, handle.submission, handle.task)
-        return next((attempt for attempt in reversed(made) if attempt.unit == handle.unit.name), None)
+        Args:
+            handle: the unit.
+            there: whether its record is there. Its job may still note something there.
+        """
+        if handle.submission is None:
+            return there
+        state = self._states.get((handle.submission.name, handle.task), ("", GONE))[1]
+        if state in ENDED and not there:
+            handle.gone = handle.gone or time.monotonic()
+            return time.monotonic() - handle.gone >= GRACE_S and self._is_lost(handle, handle.submission, state)
+        handle.gone = None
+        return there and (state in ENDED or handle.unit.name in ended_units(handle.submission.place, handle.task))
 
-    def _lost(self, handle: SlurmHandle, state: str, last: Attempt | None) -> bool:
+    def _is_lost(self, handle: SlurmHandle, submission: Submission, state: str) -> bool:
         """Submit a unit again whose job ended without a record, or give it up; returns whether it was given up."""
-        assert self._folder is not None
-        assert handle.submission is not None
-        job, path = handle.job, self._folder.path
-        attempts.note(path, handle.submission.token, handle.task, {"state": state or "GONE", "job": job}, seen=True)
-        attempts.void(path, handle.submission.token, handle.task)
-        how = attempts.OF_STATE.get(state) or (last.how if last is not None and last.how else "lost")
-        log = attempts.log_of(path, handle.submission, handle.task)
+        job, log = submission.id_of(handle.task), submission.log_of(handle.task)
         if state == "CANCELLED":
             handle.died = Death(kind="crash", reason=f"the Slurm job {job} was cancelled{log}")
-            return True
-        handle.tries += attempts.starts(path, handle.submission, handle.task)
-        if handle.tries > self.options.requeues:
-            kind: Failure = "timeout" if how == "time limit" else "crash"
-            said = f"after {handle.tries} start{'s' * (handle.tries > 1)}"
-            handle.died = Death(kind=kind, reason=f"the Slurm job {job} ended without a record ({how}), {said}{log}")
-            return True
-        handle.submission, handle.gone = None, None
-        self._waiting.append(handle)
-        return False
+        elif handle.tries >= self.options.requeues:
+            how = "Slurm no longer knows it" if state == GONE else state.lower().replace("_", " ")
+            said = f"the Slurm job {job} ended without a record ({how}), submitted {handle.tries + 1} times{log}"
+            handle.died = Death(kind="timeout" if state == "TIMEOUT" else "crash", reason=said)
+        else:
+            handle.submission, handle.tries = None, handle.tries + 1
+            self._waiting.append(handle)
+        return handle.died is not None
 
 
-def _split(tasks: Sequence[Sequence[UnitOfWork]], most: int) -> Iterator[Sequence[Sequence[UnitOfWork]]]:
-    """Split the tasks of a group into arrays of at most `most` tasks."""
-    for start in range(0, len(tasks), most):
-        yield tasks[start : start + most]
+def states() -> dict[tuple[str, int], tuple[str, str]]:
+    """State of every task of this user's jobs that modbench submitted, as long as Slurm remembers it.
+
+    Returns:
+        (job name, task) to (id of the array job, state).
+
+    Raises:
+        QueueError: if squeue fails, which says nothing about the jobs.
+    """
+    words = ["squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}", f"--format={FORMAT}"]
+    try:
+        done = processes.answer(words, WAIT_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise QueueError(str(error)) from error
+    if done.returncode:
+        raise QueueError(in_a_line(done.stderr.decode(errors="replace")))
+    found = {}
+    for line in done.stdout.decode(errors="replace").splitlines():
+        job, task, state, name = [*line.split("|", 3), "", "", ""][:4]
+        if name.startswith(PREFIX):
+            found[name, int(task) if task.isdecimal() else 0] = (job, state)
+    return found
 
 
 LAUNCHER = SlurmLauncher

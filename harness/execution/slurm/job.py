@@ -1,10 +1,8 @@
-"""Runs inside a job: the units of one task, one after the other, by the same launcher as on any machine.
+"""Runs inside a job: the units of one task, one after the other, as on any machine.
 
-A job decides from the run folder: a unit with a record is not run again. Before the time limit, and when Slurm ends the job, a
-unit that trains saves a checkpoint; the job then puts itself back into the queue, whether or not its submitter still lives.
-Where ranks of a unit are on several nodes, each of these runs this; what concerns the whole job is left to the first one.
-They tell each other in the run folder that their processes have ended. Without that, ranks would wait for those of a node that
-is done, some of them for ever.
+A job decides from the run folder: a unit with a record is not run again. When Slurm tells it of its end, a unit that trains saves
+a checkpoint and a timed one is measured to its end; submitit then puts the job back into the queue, whether or not its submitter
+still lives. Where ranks of a unit are on several nodes, each of these runs this. The first one writes the record.
 """
 
 from __future__ import annotations
@@ -13,31 +11,202 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from modbench.harness.core.errors import ModbenchError
+from modbench.harness.core.files import write_atomically
 from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.records import Death
 from modbench.harness.domain.suite import EFFORTS
 from modbench.harness.execution import ranks
 from modbench.harness.execution.launch.local import LocalLauncher
-from modbench.harness.execution.launching import MakeLauncher
-from modbench.harness.execution.phase import check_clock, drop_empty_log
-from modbench.harness.execution.slurm import queue
+from modbench.harness.execution.launching import Launcher, MakeLauncher
+from modbench.harness.execution.phase import Run, Slots, death, write_failure
+from modbench.harness.execution.stopping import Stop
 from modbench.harness.execution.worker import NODE
 from modbench.harness.machine import certificate, environment
-from modbench.harness.results import attempts
+from modbench.harness.process.graceful_stop import Stopped
 from modbench.harness.results.run_folder import RunFolder
+from modbench.harness.results.sealed_records import read_record
 
-# Seconds between two looks at the notes of others, and those that ranks have to end by themselves once those of a node have.
+# Seconds between two looks at the run folder, and those that a node waits for another.
 LOOK_S, REST_S = 1.0, 15.0
 # Ports of torchrun: below those that systems give away themselves. Jobs that share a node have different ids.
 FIRST_PORT, PORTS = 16_000, 16_000
+# Slurm sends USR2 before the time limit, and SIGTERM when it ends a job: to every process of it.
+SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
+
+
+@dataclass(frozen=True)
+class Task:
+    """The units of one task of an array. submitit pickles it into the submission's folder, and calls it in the job.
+
+    Attributes:
+        folder: the run folder.
+        place: the submission's folder.
+        index: number of the task.
+        units: each unit, and its limit in s.
+        make: makes the launcher that starts units on the node.
+    """
+
+    folder: RunFolder
+    place: Path
+    index: int
+    units: tuple[tuple[UnitOfWork, float], ...]
+    make: MakeLauncher = LocalLauncher
+
+    def __call__(self) -> None:
+        """Run the units that have no record."""
+        import submitit
+
+        job = submitit.JobEnvironment()
+        rest = [unit for unit, _ in self.units if not self.folder.record(unit).exists()]
+        if not rest:
+            return
+        if job.num_nodes > 1:
+            # srun was started on the first node.
+            where = os.environ["SLURM_LAUNCH_NODE_IPADDR"], FIRST_PORT + int(job.raw_job_id) % PORTS
+            os.environ[ranks.NODES] = ranks.Nodes(job.num_nodes, job.node, *where).as_variable()
+        place = rest[0].comparison.place
+        launcher = Shielded(self.make(cold=True, threads=place.threads, device=place.device))
+        if job.node:
+            self._follow(rest[0], launcher, job.node)
+        else:
+            os.environ[NODE] = json.dumps(node(rest[0]))
+            self._lead(rest, launcher)
+
+    def checkpoint(self) -> Any:  # noqa: ANN401  # an optional package
+        """What submitit starts when the job runs again: the same, since the run folder says what is left."""
+        import submitit
+
+        return submitit.helpers.DelayedSubmission(self)
+
+    def _lead(self, rest: Sequence[UnitOfWork], launcher: Launcher[Any]) -> None:
+        stop, heard = Stop(), set[int]()
+
+        def hear(number: int, frame: FrameType | None) -> None:
+            heard.add(number)
+            stop.finishing = True
+            if number == signal.SIGTERM and not rest[0].facts.trains:
+                stop.take(number, frame)  # at once: half a measurement is none
+
+        of_submitit, _ = (signal.signal(number, hear) for number in SIGNALS)
+        slots, limits = Slots(tuple(rest), 1), {unit.name: limit_s for unit, limit_s in self.units}
+        try:
+            Run(launcher, self.folder, _Ended(self), stop=stop).phase(slots, limits)
+        except KeyboardInterrupt:
+            if signal.SIGTERM not in heard:  # else Slurm decides whether it starts this job again
+                signal.signal(signal.SIGUSR2, of_submitit)
+                signal.raise_signal(signal.SIGUSR2)
+
+    def _follow(self, unit: UnitOfWork, launcher: Launcher[Any], number: int) -> None:
+        """Run the ranks of a further node. If they die, those of the first node may wait for them for ever.
+
+        Raises:
+            ModbenchError: if they died.
+        """
+        folder = OnNode(self.folder.path, number=number)
+        handle, since = launcher.start(unit, folder, self.units[0][1]), None
+        while not launcher.wait([handle], LOOK_S):
+            since = since or (time.monotonic() if self._has_ended(unit) else None)
+            if since is not None and time.monotonic() - since >= REST_S:
+                break
+        timed_out = handle.running
+        launcher.end(handle)
+        if timed_out or handle.exitcode in {0, Stopped.exit_code}:
+            return
+        cause = death(handle.exitcode, timed_out=False)
+        if handle.exitcode < 0:  # ranks that fail otherwise mostly do so because another is gone
+            write_atomically(died_file(self.place, self.index), cause.model_dump_json())
+        until = time.monotonic() + REST_S
+        while not self._has_ended(unit) and time.monotonic() < until:
+            time.sleep(LOOK_S)
+        if not self.folder.record(unit).exists():
+            write_failure(unit, self.folder, cause)
+        raise ModbenchError(cause.reason)  # srun then ends the task of the first node
+
+    def _has_ended(self, unit: UnitOfWork) -> bool:
+        return unit.name in ended_units(self.place, self.index)
+
+
+def ended_units(place: Path, index: int) -> list[str]:
+    """Names of the units of a task whose records are complete: the job may add a note to what a unit's process wrote."""
+    file = place / f"{index}.ended"
+    return file.read_text(encoding="utf-8").split("\n") if file.exists() else []
+
+
+def died_file(place: Path, index: int) -> Path:
+    """Says how the ranks on a further node died."""
+    return place / f"{index}.died.json"
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """Progress that notes which units have ended."""
+
+    task: Task
+
+    def started(self, unit: UnitOfWork) -> None:
+        pass
+
+    def tick(self) -> None:
+        pass
+
+    def added(self, group: str, units: Sequence[UnitOfWork]) -> None:
+        pass
+
+    def ended(self, unit: UnitOfWork) -> None:
+        if ranks.NODES in os.environ:
+            self._explain(unit)
+        with (self.task.place / f"{self.task.index}.ended").open("a", encoding="utf-8") as file:
+            file.write(f"{unit.name}\n")
+
+    def _explain(self, unit: UnitOfWork) -> None:
+        """Where a unit of several nodes failed, let its record say how ranks on another died: the first node only lost them."""
+        record = read_record(self.task.folder.record(unit))
+        if record.died is None and all(each.status != "failed" for each in record.outcomes):
+            return
+        file, until = died_file(self.task.place, self.task.index), time.monotonic() + REST_S
+        while not file.exists() and time.monotonic() < until:
+            time.sleep(LOOK_S)
+        if file.exists():
+            write_failure(unit, self.task.folder, Death.model_validate_json(file.read_bytes()))
+
+
+@contextlib.contextmanager
+def blocked(*signals: signal.Signals) -> Iterator[None]:
+    """Block signals in processes that are started in the `with` block; for this process they wait."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+
+
+@dataclass(frozen=True)
+class Shielded:
+    """A launcher whose workers do not die of what Slurm tells the job: this process hears it, and tells its worker."""
+
+    inside: Launcher[Any]
+
+    def at_once(self, usual: int) -> int:
+        """How many units run at once: the units of a task run one after the other, however many GPUs the job has."""
+        return usual
+
+    def start(self, *args: Any) -> Any:  # noqa: ANN401  # as the launcher inside
+        """Start a unit."""
+        resource_tracker.ensure_running()  # else the first worker's start does, which unblocks SIGTERM again
+        with blocked(*SIGNALS):
+            return self.inside.start(*args)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self.inside, name)
 
 
 @dataclass(frozen=True)
@@ -45,237 +214,14 @@ class OnNode(RunFolder):
     """A run folder as a node sees it that is not the first one: what its ranks print goes to a log of its own.
 
     Attributes:
-        node: number of the node in its job.
+        number: number of the node in its job.
     """
 
-    node: int = 0
+    number: int = field(default=0, kw_only=True)
 
     def log(self, unit: UnitOfWork) -> Path:
         """Path of what the unit's processes on this node printed."""
-        return super().log(unit).with_suffix(f".node{self.node}.log")
-
-
-@dataclass
-class Nodes:
-    """The nodes of this job, of which this process sees one.
-
-    Attributes:
-        folder: the run folder.
-        token: the submission's.
-        task: number of the task.
-        run: id of the job, and how often Slurm had requeued it.
-        number: how many nodes there are.
-        this: number of this one, from 0.
-        since: when another node was first seen to have ended, on the monotonic clock.
-    """
-
-    folder: Path
-    token: str
-    task: int
-    run: tuple[str, int]
-    number: int
-    this: int
-    since: float | None = None
-
-    @property
-    def first(self) -> bool:
-        """Whether this node decides."""
-        return self.this == 0
-
-    def where(self) -> str:
-        """What ranks are told: how many nodes there are, and where torchrun of the first one is found."""
-        address = queue.address_of_first(os.environ["SLURM_STEP_NODELIST"])
-        port = FIRST_PORT + int(os.environ["SLURM_JOB_ID"]) % PORTS
-        return ranks.Nodes(self.number, self.this, address, port).as_variable()
-
-    def codes(self) -> list[int | None]:
-        """Exit codes of the unit's processes on the other nodes that this one must know; None where they have not ended."""
-        others = range(1, self.number) if self.first else (0,)
-        return [attempts.ended_on(self.folder, self.token, self.task, node, self.run) for node in others]
-
-    def given_up(self) -> bool:
-        """Whether the processes here have nobody to work with any more, and have had their time to see it."""
-        codes = self.codes()
-        # The ranks of the first node go on when those of others have ended well: they evaluate.
-        if not any(codes) if self.first else codes == [None]:
-            return False
-        self.since = self.since or time.monotonic()
-        return time.monotonic() - self.since >= REST_S
-
-    def code(self, own: int | None) -> int | None:
-        """Of the exit codes of all nodes the one that says most, once all are known or had their time.
-
-        Args:
-            own: this node's; None if it is not known, or was ended from here.
-        """
-        until = time.monotonic() + REST_S
-        while None in (codes := self.codes()) and time.monotonic() < until:
-            time.sleep(LOOK_S)
-        known = [code for code in (own, *codes) if code]
-        return ranks.cause(known) if known else own
-
-    def wait_for_first(self) -> None:
-        """Wait until the first node has noted the end: whoever leaves before it would end it."""
-        while self.codes() == [None]:
-            time.sleep(LOOK_S)
-
-
-POLL_S = 5.0
-# A signal that comes earlier than this before the end of the job, besides the delay that was asked for, announces a preemption.
-SLACK_S = 60
-
-
-@dataclass(frozen=True)
-class Task:
-    """The units of one task of an array.
-
-    Attributes:
-        run: the run folder.
-        token: the submission's.
-        index: number of the task.
-        units: JSON of each unit, and its limit in s.
-        requeues: how often the job may put itself back into the queue.
-        signal_s: seconds before the time limit at which Slurm sends USR2.
-        make: makes the launcher that starts units on the node.
-    """
-
-    run: str
-    token: str
-    index: int
-    units: tuple[tuple[str, float], ...]
-    requeues: int
-    signal_s: int
-    make: MakeLauncher = field(default=LocalLauncher)
-
-
-def run_task(task: Task) -> None:
-    """Run a task; what submitit starts in a job."""
-    if not attempts.is_void(Path(task.run), task.token, task.index):
-        _Work(task).run()
-
-
-class _Work:
-    """A task at work. `why` is set when it has to stop."""
-
-    def __init__(self, task: Task) -> None:
-        self.task, self.folder = task, RunFolder(Path(task.run))
-        self.job = "_".join(
-            os.environ[name] for name in ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID") if name in os.environ
-        ) or os.environ.get("SLURM_JOB_ID", "")
-        self.restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
-        number, this = (int(os.environ.get(name, "0")) for name in ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"))
-        run = self.job, self.restart
-        self.nodes = Nodes(self.folder.path, task.token, task.index, run, number, this) if number > 1 else None
-        self.first = self.nodes is None or self.nodes.first
-        self.why: attempts.How | None = None
-        self.again = False
-        self.unit: UnitOfWork | None = None
-        self.pid: int | None = None
-
-    def run(self) -> None:
-        """Run the units that have no record."""
-        signal.signal(signal.SIGUSR2, self._soon)
-        signal.signal(signal.SIGTERM, self._now)
-        signal.signal(signal.SIGCONT, signal.SIG_DFL)
-        units = [(UnitOfWork.model_validate_json(text), limit_s) for text, limit_s in self.task.units]
-        rest = [(unit, limit_s) for unit, limit_s in units if not self.folder.record(unit).exists()]
-        if rest and self.first:
-            os.environ[NODE] = json.dumps(node(rest[0][0]))
-        if rest and self.nodes is not None:
-            os.environ[ranks.NODES] = self.nodes.where()
-        for unit, limit_s in rest:
-            if self.why is None:
-                self._run(unit, limit_s)
-        if self.first and self.again and any(not self.folder.record(unit).exists() for unit, _ in rest):
-            self._requeue()
-
-    def _run(self, unit: UnitOfWork, limit_s: float) -> None:
-        place = unit.comparison.place
-        launcher = self.task.make(cold=True, threads=place.threads, device=place.device)
-        folder = self.folder if self.nodes is None or self.first else OnNode(self.folder.path, self.nodes.this)
-        self._note("start", unit, host=socket.gethostname())
-        self.unit = unit
-        with _kept_from_workers(signal.SIGUSR2, *([signal.SIGTERM] if unit.facts.trains else [])):
-            handle = launcher.start(unit, folder, limit_s)
-        self.pid = getattr(getattr(handle, "process", None), "pid", None)
-        if self.why is not None:  # the signal came before the process was there
-            self._tell(self.why)
-        ended: list[Any] = []
-        until, given_up = time.monotonic() + limit_s, False
-        while not ended and not given_up and time.monotonic() < until + 2 * POLL_S:
-            ended = launcher.wait([handle], POLL_S if self.nodes is None else LOOK_S)
-            given_up = not ended and self.nodes is not None and self.nodes.given_up()
-        hung = handle.running and not given_up
-        self.unit = self.pid = None
-        launcher.end(handle)
-        code = handle.exitcode
-        if self.nodes is not None and not self.first:
-            self._note("end", unit, how="done", exitcode=code)
-            drop_empty_log(folder.log(unit))
-            self.nodes.wait_for_first()
-            return
-        check_clock(self.folder.record(unit), unit, time.monotonic())
-        if self.nodes is not None and code and self.why is None:
-            code = self.nodes.code(None if given_up else code)
-            if code is not None and code < 0:  # the first rank only wrote that another was gone
-                self.folder.record(unit).unlink(missing_ok=True)
-        if self.folder.record(unit).exists():
-            self._note("end", unit, how="done", exitcode=code)
-        elif self.why is not None:
-            self._note("end", unit, how=self.why, exitcode=code)
-        else:
-            self._note("end", unit, how="failed", exitcode=code, hung=hung)
-
-    def _soon(self, _number: int, _frame: FrameType | None) -> None:
-        """Slurm will end this job: it reaches its time limit, or is preempted."""
-        end = float(os.environ.get("SLURM_JOB_END_TIME", "0"))
-        self._stop(
-            "time limit" if end and end - time.time() < self.task.signal_s + SLACK_S else "preempted", again=True
-        )
-
-    def _now(self, _number: int, _frame: FrameType | None) -> None:
-        """Slurm ends this job. If it was preempted or requeued, Slurm also starts it again; if it was cancelled, nobody does."""
-        self._stop("requeued", again=False)
-
-    def _stop(self, why: attempts.How, *, again: bool) -> None:
-        self.why, self.again = self.why or why, self.again or again
-        self._tell(self.why)
-
-    def _tell(self, why: attempts.How) -> None:
-        """Let a unit that trains save a checkpoint; end another at once, unless there is time: half a measurement is none."""
-        if self.unit is None or self.pid is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            if self.unit.facts.trains:
-                os.kill(self.pid, signal.SIGUSR1)
-            elif why == "requeued":
-                os.kill(self.pid, signal.SIGTERM)
-
-    def _requeue(self) -> None:
-        if self.restart >= self.task.requeues:
-            return
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing is left to do: the node is free at once
-        if queue.requeue(self.job):
-            time.sleep(queue.WAIT_S)  # Slurm ends this process; a return would complete the job
-
-    def _note(self, event: str, unit: UnitOfWork, **more: object) -> None:
-        line = {"event": event, "unit": unit.name, "job": self.job, "restart": self.restart, **more}
-        this = 0 if self.nodes is None else self.nodes.this
-        attempts.note(self.folder.path, self.task.token, self.task.index, line, node=this)
-
-
-@contextlib.contextmanager
-def _kept_from_workers(*signals: signal.Signals) -> Iterator[None]:
-    """Block signals in processes that are started in the `with` block: Slurm sends them to every process of a job.
-
-    This process is told, and tells its worker what to do; a worker that trains would die of them without a checkpoint.
-    """
-    resource_tracker.ensure_running()  # else the first worker's start does, which unblocks SIGTERM again
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+        return super().log(unit).with_suffix(f".node{self.number}.log")
 
 
 def node(unit: UnitOfWork) -> dict[str, Any]:

@@ -4,44 +4,88 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import math
-import os
 import re
 import secrets
 import shlex
-import sys
+import signal
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from modbench.harness.core import extras, printable
-from modbench.harness.core.files import now
+from modbench.harness.core.errors import ModbenchError, UnreadableError, UsageError
+from modbench.harness.core.files import write_atomically
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.execution.launching import MakeLauncher
-from modbench.harness.execution.slurm.job import Task, run_task
+from modbench.harness.execution.slurm.job import Task, blocked
 from modbench.harness.execution.slurm.options import Options
-from modbench.harness.execution.slurm.queue import refusal
-from modbench.harness.results import attempts
-from modbench.harness.results.attempts import Submission
 from modbench.harness.results.run_folder import RunFolder
 
+# The folder of submissions in a run folder, and the file of each that names its units.
+JOBS, UNITS = "jobs", "units.json"
+PREFIX = "modbench-"
 # Minutes of a job besides the limits of its units, and the longest that is asked for without --time.
 SPARE_MIN, LONGEST_MIN = 5, 24 * 60
-# With one of these, the user has said who else may be on the node.
+# With one of these, the user has said who else may be on the node, or how many cores a process needs.
 SHARING = {"exclusive", "oversubscribe"}
-# Options that say how many GPUs a process needs; all but one count those of a node.
-OF_THE_JOB = "gpus"
-OF_ONE_PROCESS = {OF_THE_JOB, "gpus-per-node", "gpus-per-task", "gres"}
-# Seconds that the tasks of other nodes have to end when that of the first has ended.
-REST_S = 60
-# With one of these, Slurm does not want --cpus-per-task as well.
 CORES = {"cpus-per-task", "cpus-per-gpu", "cores-per-socket"}
+# Options that say how many GPUs a process needs; the first counts those of the whole job, the others those of a node.
+GPUS = ("gpus", "gpus-per-node", "gpus-per-task", "gres")
+# What sbatch says where the cluster is at fault and no option.
+CLUSTER = re.compile(r"credential|authentica|unable to contact|timed out", re.IGNORECASE)
 
-# Starts sbatch where Ctrl-C and the end of the terminal do not reach it: it may already have submitted the jobs.
-IN_A_SESSION = (
-    "import os, sys; os.setsid(); os.umask(int(sys.argv[1])); os.execvp(sys.argv[2], sys.argv[2:])"  # the user's umask
-)
+
+class QueueError(ModbenchError):
+    """Slurm's controller does not answer; its jobs may well go on."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """An array of jobs, or one job. Its units are written down before sbatch is called, and its jobs found by their name.
+
+    Attributes:
+        place: its folder in the run folder, whose name is random.
+        tasks: names of the units of each task.
+        job: Slurm's id of the array.
+    """
+
+    place: Path
+    tasks: tuple[tuple[str, ...], ...]
+    job: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of its jobs."""
+        return PREFIX + self.place.name
+
+    def id_of(self, task: int) -> str:
+        """Slurm's id of one of its tasks."""
+        return self.job if len(self.tasks) == 1 else f"{self.job}_{task}"
+
+    def log_of(self, task: int) -> str:
+        """`; see jobs/…` with what a task's job printed; empty if there is no such file."""
+        file = self.place / f"{self.id_of(task)}_0_log.out"
+        return f"; see {JOBS}/{self.place.name}/{file.name}" if file.exists() else ""
+
+
+def submissions(folder: Path) -> list[Submission]:
+    """All submissions of a run.
+
+    Raises:
+        UnreadableError: if a file is damaged.
+    """
+    found = []
+    for file in sorted((folder / JOBS).glob(f"*/{UNITS}")):
+        try:
+            tasks = tuple(tuple(map(str, names)) for names in json.loads(file.read_bytes()))
+        except (ValueError, TypeError) as error:
+            raise UnreadableError(f"{file}: damaged: {error}.") from error
+        found.append(Submission(file.parent, tasks))
+    return found
 
 
 @dataclass(frozen=True)
@@ -67,12 +111,10 @@ class Group:
         if self.timed and options.exclusive and not SHARING & given.keys():
             given["exclusive"] = True
         if not CORES & given.keys():
-            given["cpus-per-task"] = str(self.threads * here)
-        elif str(given.get("cpus-per-task", "")).isdecimal():
-            given["cpus-per-task"] = str(int(str(given["cpus-per-task"])) * here)
-        for name in OF_ONE_PROCESS & given.keys():
-            number = self.ranks if name == OF_THE_JOB else here
-            given[name] = _for_all(str(given[name]), number, every=name != "gres")
+            given["cpus-per-task"] = str(self.threads)
+        for name in ("cpus-per-task", *GPUS):
+            if name in given:
+                given[name] = times(str(given[name]), self.ranks if name == GPUS[0] else here, only_gpus=name == "gres")
         if not {"requeue", "no-requeue"} & given.keys():
             given["requeue"] = True
         given.setdefault("time", str(minutes))
@@ -85,22 +127,24 @@ class Group:
         """Options of the srun that starts the task, given those of sbatch: once, or once on each of its nodes."""
         # On an exclusive node srun would start the task once for every core that sbatch was given.
         words = [f"--ntasks={self.nodes}"]
-        if self.nodes > 1:  # the first node's task decides when all have ended
-            words += ["--ntasks-per-node=1", "--kill-on-bad-exit=1", f"--wait={REST_S}"]
+        if self.nodes > 1:  # the first node may go on when others are done, but not when the ranks of one died
+            words += ["--ntasks-per-node=1", "--kill-on-bad-exit=1", "--wait=0"]
         if "cpus-per-task" in sbatch:  # which srun does not take over from sbatch
             words.append(f"--cpus-per-task={sbatch['cpus-per-task']}")
         return words
 
 
-def _for_all(asked: str, ranks: int, *, every: bool) -> str:
-    """GPUs for ranks that have as many each: for four, `gpu:a100:1` becomes `gpu:a100:4`; other resources stay."""
+def times(asked: str, ranks: int, *, only_gpus: bool) -> str:
+    """What some ranks need if one needs that: for four, `gpu:a100:1,tmpfs:9` becomes `gpu:a100:4,tmpfs:9`."""
     parts = []
     for part in asked.split(","):
-        if ranks > 1 and not every and re.fullmatch(r"gpu(:[A-Za-z_][^:]*)?", part):
-            part += ":1"  # as Slurm understands it  # noqa: PLW2901
-        kind, colon, number = part.rpartition(":")
-        counted = number.isdecimal() and (every or kind.partition(":")[0] == "gpu")
-        parts.append(f"{kind}{colon}{int(number) * ranks}" if counted else part)
+        kind, number = re.fullmatch(r"(.*?)(\d*)", part).groups() if part else ("", "")  # type: ignore[union-attr]
+        if number and (kind.endswith(":") or not kind) and (not only_gpus or kind.startswith("gpu:")):
+            parts.append(f"{kind}{int(number) * ranks}")
+        elif only_gpus and re.match(r"gpu(:|$)", part):  # Slurm takes it for one
+            parts.append(f"{part}:{ranks}")
+        else:
+            parts.append(part)
     return ",".join(parts)
 
 
@@ -113,12 +157,11 @@ def groups(units: Sequence[UnitOfWork], threads: int, options: Options) -> list[
         UsageError: if the ranks of a unit cannot be divided among the nodes of `--nodes` evenly.
     """
     timed: dict[str, list[UnitOfWork]] = {}
+    others: dict[int, list[list[UnitOfWork]]] = {}
     for unit in units:
         if unit.facts.timed:
             timed.setdefault(unit.comparison.label, []).append(unit)
-    others: dict[int, list[list[UnitOfWork]]] = {}
-    for unit in units:
-        if not unit.facts.timed:
+        else:
             others.setdefault(unit.ranks, []).append([unit])
     made = [
         (Group(timed=False, threads=threads, ranks=ranks, nodes=options.nodes_for(ranks)), tasks)
@@ -133,7 +176,7 @@ def send(
     tasks: Sequence[Sequence[tuple[UnitOfWork, float]]],
     options: Options,
     *,
-    again: int = 0,
+    requeues: int,
     make: MakeLauncher,
 ) -> Submission:
     """Submit an array of tasks.
@@ -143,88 +186,64 @@ def send(
         group: what the jobs need.
         tasks: the units of each task, and their limits in s.
         options: the user's.
-        again: how often units of it were started by earlier jobs.
+        requeues: how often a job may put itself back into the queue at its time limit.
         make: makes the launcher that starts units inside a job.
 
     Raises:
         UsageError: with sbatch's words, if it refuses an option.
-        QueueError: if it fails for another reason.
+        QueueError: if Slurm does not answer.
     """
-    import submitit
-    from submitit.core.utils import FailedJobError, FailedSubmissionError
-
-    token = secrets.token_hex(6)
+    submitit = load_submitit()
+    place = folder.path / JOBS / secrets.token_hex(6)
+    place.mkdir(mode=0o700, parents=True)  # the script holds the user's options, which may be secrets
+    submission = Submission(place, tuple(tuple(unit.name for unit, _ in units) for units in tasks))
+    write_atomically(place / UNITS, json.dumps(submission.tasks))
     minutes = min(LONGEST_MIN, SPARE_MIN + math.ceil(max(sum(s for _, s in units) for units in tasks) / 60))
     sbatch = group.sbatch(options, minutes)
-    names = tuple(tuple(unit.name for unit, _ in units) for units in tasks)
-    words = tuple(f"--{name}" if value is True else f"--{name}={value}" for name, value in sbatch.items())
-    submission = Submission(
-        token=token, submitted=now(), tasks=names, options=tuple(printable.masked_command(list(words)))
-    )
-    attempts.submit(folder.path, submission)  # before the jobs: whoever resumes finds them by their name
-    executor = submitit.SlurmExecutor(attempts.place(folder.path, token))
-    parameters: dict[str, Any] = {
-        "job_name": submission.name,
-        "comment": f"modbench {folder.path}",
-        "signal_delay_s": options.signal_s,
-        "array_parallelism": options.array_parallelism or len(tasks),
-        "additional_parameters": {name.replace("-", "_"): value for name, value in sbatch.items()},
+    executor = submitit.SlurmExecutor(place, max_num_timeout=requeues)
+    executor.update_parameters(
+        job_name=submission.name,
+        comment=f"modbench {folder.path}",
+        array_parallelism=len(tasks),
+        additional_parameters=sbatch,
         # submitit starts Python with -m, which puts the current folder first on its path.
-        "setup": ["export PYTHONSAFEPATH=1", *options.setup],
-        "stderr_to_stdout": True,
-    }
-    executor.update_parameters(**parameters, srun_args=group.srun(sbatch))
-    todo = [
-        Task(
-            str(folder.path),
-            token,
-            index,
-            tuple((unit.model_dump_json(), limit_s) for unit, limit_s in units),
-            max(0, options.requeues - again),
-            options.signal_s,
-            make,
-        )
-        for index, units in enumerate(tasks)
-    ]
+        setup=["export PYTHONSAFEPATH=1", *options.setup],
+        stderr_to_stdout=True,
+        srun_args=group.srun(sbatch),
+    )
+    todo = [Task(folder, place, index, tuple(units), make) for index, units in enumerate(tasks)]
     try:
-        said = io.StringIO()  # by submitit: what the error says too, with secrets masked
-        with warnings.catch_warnings(), _apart(submitit.SlurmExecutor), contextlib.redirect_stderr(said):
-            warnings.simplefilter("ignore")  # submitit's, on how its logs will look
-            jobs = executor.map_array(run_task, todo)
-    except (FailedJobError, FailedSubmissionError) as error:
-        attempts.withdraw(folder.path, submission)
-        resume = f"modbench resume {shlex.quote(str(folder.path))}"
-        again_by = f"records and other jobs are kept; units without a record are submitted again by `{resume}`"
-        instead = f"The run folder and other jobs are kept: `{resume} -- OPTIONS` goes on with other options."
-        raise refusal(words, str(error), again_by, instead) from error
-    done = submission.model_copy(update={"job": jobs[0].job_id.partition("_")[0]})
-    attempts.submit(folder.path, done)
-    return done
+        # Ctrl-C waits for sbatch. submitit warns of how its logs will look, and prints what the error says with secrets masked.
+        with blocked(signal.SIGINT), warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            jobs = executor.submit_array(todo)
+    except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
+        raise refusal(options, str(error), folder.path) from error
+    return Submission(place, submission.tasks, jobs[0].job_id.partition("_")[0])
 
 
-@contextlib.contextmanager
-def _apart(executor: Any) -> Iterator[None]:  # noqa: ANN401  # a class of an optional package
-    """Let submitit start sbatch in a session of its own, with a script that only its owner may read: options may hold secrets.
-
-    For an array submitit makes an executor of its own, so that its class is changed for the time of the `with` block.
-    """
-    usual, mask = executor._make_submission_command, os.umask(0o077)  # noqa: SLF001
-
-    def command(self: object, script: object) -> list[str]:
-        return [sys.executable, "-I", "-S", "-c", IN_A_SESSION, str(mask), *usual(self, script)]
-
-    executor._make_submission_command = command  # noqa: SLF001
-    try:
-        yield
-    finally:
-        executor._make_submission_command = usual  # noqa: SLF001
-        os.umask(mask)
+def refusal(options: Options, said: str, folder: Path) -> ModbenchError:
+    """The error for an sbatch that failed: the user's, unless it says that Slurm does not answer."""
+    words = [f"--{name}" if value is True else f"--{name}={value}" for name, value in options.sbatch.items()]
+    asked = " ".join(printable.masked_command(words)) or "the job"
+    resume = f"modbench resume {shlex.quote(str(folder))}"
+    if CLUSTER.search(said):
+        return QueueError(f"sbatch failed: {in_a_line(said)}; the run folder is kept, and `{resume}` goes on.")
+    return UsageError(
+        f"sbatch refuses {asked}: {in_a_line(said)}. The run folder is kept: `{resume} -- OPTIONS` goes on with other options."
+    )
 
 
-def refuse_without_submitit() -> None:
-    """Refuse to go on without submitit.
+def in_a_line(said: str) -> str:
+    """The output of a command of Slurm, on one line, with secrets masked."""
+    lines = [printable.masked(line.strip()) for line in said.splitlines() if not line.startswith('Try "')]
+    return "; ".join(dict.fromkeys(filter(None, lines)))[:400] or "it does not say why"
+
+
+def load_submitit() -> Any:  # noqa: ANN401  # an optional package
+    """Import submitit.
 
     Raises:
         UsageError: if it is not installed.
     """
-    extras.load("submitit", "slurm", "--launcher slurm")
+    return extras.load("submitit", "slurm", "--launcher slurm")
