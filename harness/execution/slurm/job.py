@@ -27,7 +27,7 @@ from modbench.harness.domain.suite import EFFORTS
 from modbench.harness.execution import ranks
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.launching import MakeLauncher
-from modbench.harness.execution.phase import check_clock, drop_empty_log
+from modbench.harness.execution.phase import drop_empty_log
 from modbench.harness.execution.slurm import queue
 from modbench.harness.execution.worker import NODE
 from modbench.harness.machine import certificate, environment
@@ -214,7 +214,6 @@ class _Work:
             drop_empty_log(folder.log(unit))
             self.nodes.wait_for_first()
             return
-        check_clock(self.folder.record(unit), unit, time.monotonic())
         if self.nodes is not None and code and self.why is None:
             code = self.nodes.code(None if given_up else code)
             if code is not None and code < 0:  # the first rank only wrote that another was gone

@@ -122,7 +122,7 @@ def resume(
         typer.Option("--retry-failed", help="Also repeat failed units, not only missing ones and those that died."),
     ] = False,
     steal: Annotated[
-        bool, typer.Option("--steal", help="Take over from a runner on another host that shows no sign of life.")
+        bool, typer.Option("--steal", help="Take over from a runner on another host that is dead.")
     ] = False,
     trust: Annotated[
         bool, typer.Option("--trust", help="Use files that you did not begin the run with, or that changed since.")
