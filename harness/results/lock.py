@@ -87,18 +87,15 @@ class Lock:
             IncompleteError: if another runner took it.
             ModbenchError: if the folder is gone.
         """
-        folder = self.file.parent
-        found = _read(self.file)
-        if found is None and not (folder / "run.json").exists():  # or another folder has its name
+        if self.mine:
+            return
+        folder, found = self.file.parent, _read(self.file)
+        if not (folder / "run.json").exists():  # or another folder has its name
             raise ModbenchError(
                 f"{str(folder)!r} is gone: it was moved or removed while units ran. Put it back to go on."
             )
-        if found is None:
-            raise IncompleteError(f"{self.file} was removed. This runner stops; what it finished is kept.")
-        if found.token != self.holder.token:
-            raise IncompleteError(
-                f"{str(folder)!r} was taken over by {found.words}. This runner stops; what it finished is kept."
-            )
+        what = f"{self.file} was removed" if found is None else f"{str(folder)!r} was taken over by {found.words}"
+        raise IncompleteError(f"{what}. This runner stops; what it finished is kept.")
 
     @property
     def mine(self) -> bool:
@@ -110,9 +107,11 @@ class Lock:
 
     def release(self) -> None:
         """Give the folder back; the file is removed, unless another runner has it."""
-        if self.mine:
-            self.file.unlink(missing_ok=True)
-        os.close(self._number)
+        try:
+            if self.mine:
+                self.file.unlink(missing_ok=True)
+        finally:
+            os.close(self._number)
 
 
 @contextlib.contextmanager
@@ -147,17 +146,12 @@ def hold(folder: Path, *, steal: bool = False, name: str = NAME, wait_s: float =
             lock.release()
 
 
-def find(folder: Path, name: str = NAME) -> Found | None:
-    """The lock on a folder; None if nobody runs in it. Nothing is written.
-
-    Args:
-        folder: the run folder.
-        name: of the lock's file.
-    """
-    holder = _read(folder / name)
+def find(folder: Path) -> Found | None:
+    """The lock on a run folder; None if nobody runs in it. Nothing is written."""
+    holder = _read(folder / NAME)
     if holder is None:
         return None
-    with contextlib.suppress(OSError), (folder / name).open("rb") as file:
+    with contextlib.suppress(OSError), (folder / NAME).open("rb") as file:
         return Found(holder, _state(file.fileno(), alone=False))
     return None
 
@@ -196,12 +190,14 @@ def _opened(file: Path, *, steal: bool, tries: int) -> int:
         if state == "dead":  # who held it has removed the file since
             continue
         holder = _read(file) or Holder()
-        if steal and (state == "unknown" or holder.host != socket.gethostname()):
+        may_be_dead = state == "unknown" or holder.host != socket.gethostname()
+        if steal and may_be_dead:
             file.unlink(missing_ok=True)
         elif left:
             time.sleep(PAUSE_S)
         else:
-            raise UsageError(_refusal(file, holder, state))
+            more = " If it is dead, take the folder over: `modbench resume --steal`." * may_be_dead
+            raise UsageError(f"{str(file.parent)!r} is in use by {holder.words}. Wait for it, or end it first.{more}")
     raise UsageError(f"{str(file.parent)!r}: other runners take this folder at the same moment. Try again.")
 
 
@@ -210,17 +206,6 @@ def _is(file: Path, number: int) -> bool:
     with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(file.stat(), os.fstat(number))
     return False
-
-
-def _refusal(file: Path, holder: Holder, state: State) -> str:
-    folder = str(file.parent)
-    if state == "alive" and holder.host in {socket.gethostname(), "?"}:
-        return f"{folder!r} is in use by {holder.words}. Wait for it, or end it first."
-    why = "its file system has no locks that would show whether it lives" if state == "unknown" else "it runs elsewhere"
-    return (
-        f"{folder!r} is in use by {holder.words}; {why}. Wait for it, or end it first. If it is dead, take the folder over: "
-        "`modbench resume --steal`."
-    )
 
 
 def _read(file: Path) -> Holder | None:

@@ -79,6 +79,7 @@ def test_a_damaged_file_holds_nobody_off(content: str, tmp_path: Path) -> None:
 
 def test_from_a_runner_elsewhere_a_folder_is_taken_only_if_asked(tmp_path: Path) -> None:
     """A node that died may keep its lock on a server. Should it live after all, it notices, and leaves the new lock."""
+    (tmp_path / "run.json").write_text("{}")
     with lock.hold(tmp_path) as first:
         name(tmp_path, host="elsewhere", token=first.holder.token)
         first.check()
@@ -101,16 +102,17 @@ def test_on_a_file_system_without_locks_the_file_is_the_lock(
         raise OSError(says, os.strerror(says))
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
+    (tmp_path / "run.json").write_text("{}")
     with lock.hold(tmp_path) as first:
         first.check()
         assert state(tmp_path) == "unknown"
-        with pytest.raises(UsageError, match=r"no locks that would show.*resume --steal"), lock.hold(tmp_path):
+        with pytest.raises(UsageError, match=r"in use by process \d+ .*resume --steal"), lock.hold(tmp_path):
             pass
         with lock.hold(tmp_path, steal=True) as second:
             second.check()
             with pytest.raises(IncompleteError, match="taken over"):
                 first.check()
-    assert not list(tmp_path.iterdir())
+    assert [file.name for file in tmp_path.iterdir()] == ["run.json"]
 
 
 def test_another_error_of_the_file_system_is_no_lack_of_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -242,6 +243,17 @@ def test_a_log_is_complete_and_a_second_end_changes_nothing(tmp_path: Path) -> N
     began.end()
     began.end()
     assert (began.exitcode, (tmp_path / "log").read_text()) == (0, "x" * 100_000)
+
+
+def test_a_child_that_prints_wakes_no_parent(tmp_path: Path) -> None:
+    """Beside a timed unit the parent must not work. It sleeps until the end, however much is printed, here 100 MB."""
+    began = command(tmp_path / "log", "for _ in range(1000): print('x' * 100_000)")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+    began.join()
+    woken = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before
+    began.end()
+    assert woken < 100  # a parent that copies it wakes some 400 times
+    assert child.HEAD + child.TAIL < (tmp_path / "log").stat().st_size < child.HEAD + child.TAIL + 100
 
 
 def test_who_holds_the_pipe_in_another_session_delays_no_end_for_long(tmp_path: Path) -> None:
