@@ -20,13 +20,13 @@ the child started is not ended either.
 
 from __future__ import annotations
 
+# What the minder needs, and no more: any other import, even `signal`, takes as long as the start of a bare interpreter.
 import os
 import select
-import signal
 import sys
 import time
 
-TYPE_CHECKING = False  # as `typing` has it, whose import takes as long as a bare interpreter's start
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from multiprocessing.connection import Connection
@@ -65,6 +65,8 @@ AGAIN_S = 1.0
 # The longest that the system can wait at a time is 24 days.
 LONGEST_S = 86400.0
 PR_SET_PDEATHSIG = 1
+# As Linux and macOS number them.
+SIGKILL, SIGALRM = 9, 14
 
 
 # The parent's part.
@@ -104,13 +106,15 @@ class Child:
 
     def end(self) -> None:
         """Reap it; end it first if it still runs. What is left of its group is killed, and its log is complete then."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
+        import signal
+
+        for number in (signal.SIGTERM, SIGKILL):
             if self.running:
                 if not signal_group(self.pid, number):  # it has not called `tie` yet
                     self.process.kill()
                 self.join(GRACE_S)
         self.join()
-        signal_group(self.pid, signal.SIGKILL)
+        signal_group(self.pid, SIGKILL)
         self.lifeline.close()
         self.minder.wait()
 
@@ -123,6 +127,7 @@ def start(make: Callable[[Connection], Process], log: Path, limit_s: float) -> C
         log: a new file that takes what it prints.
         limit_s: seconds after which the caller waits no longer.
     """
+    import signal
     import subprocess
     from multiprocessing import Pipe, resource_tracker
 
@@ -136,6 +141,7 @@ def start(make: Callable[[Connection], Process], log: Path, limit_s: float) -> C
         try:
             process = make(prints)
             given = [process.pid, limit_s + LATE_S, held.fileno()]
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})  # the minder hears none of them
             try:
                 minder = subprocess.Popen(  # noqa: S603  # this file
                     [sys.executable, "-I", "-S", os.path.abspath(__file__), "mind", *map(str, given)],  # noqa: PTH100  # no imports
@@ -177,6 +183,8 @@ def tie(parent: int) -> None:
     Args:
         parent: process id of who started it; if it is another's now, that one has ended, and this process ends at once.
     """
+    import signal
+
     if os.getpid() != os.getsid(0):
         os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # forgets one that waits: it was for the parent
@@ -190,12 +198,12 @@ def end_with_parent(parent: int | None = None) -> None:
     if sys.platform == "linux":
         import ctypes
 
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
     if parent is not None and os.getppid() != parent:
         os._exit(1)
 
 
-# The minder's part. It imports nothing else, so that it costs some 10 ms before anything is timed.
+# The minder's part.
 
 
 class Log:
@@ -243,9 +251,7 @@ def mind(group: int, limit_s: float, lifeline: int) -> None:
 
     Then kill what is left of its group. If the limit passes before, tell the group by SIGALRM, then kill it.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    log, wakes, ends_by = Log(0, 1), time.monotonic() + limit_s, signal.SIGALRM
+    log, wakes, ends_by = Log(0, 1), time.monotonic() + limit_s, SIGALRM
     pipes, waiting = {0, lifeline}, select.poll()
     for pipe in pipes:
         waiting.register(pipe, select.POLLIN)
@@ -257,13 +263,13 @@ def mind(group: int, limit_s: float, lifeline: int) -> None:
             waiting.unregister(pipe)
             pipes.remove(pipe)
             if pipe == lifeline:
-                signal_group(group, signal.SIGKILL)
+                signal_group(group, SIGKILL)
                 wakes = time.monotonic() + DRAIN_S
         if time.monotonic() >= wakes:
             if lifeline not in pipes:
                 break
             signal_group(group, ends_by)
-            wakes, ends_by = time.monotonic() + AGAIN_S, signal.SIGKILL
+            wakes, ends_by = time.monotonic() + AGAIN_S, SIGKILL
     log.finish()
 
 
