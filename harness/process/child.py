@@ -268,8 +268,9 @@ def mind(group: int, limit_s: float, lifeline: int) -> None:
         if time.monotonic() >= wakes:
             if lifeline not in pipes:
                 break
-            signal_group(group, ends_by)
-            wakes, ends_by = time.monotonic() + AGAIN_S, SIGKILL
+            if signal_group(group, ends_by):  # else it has not called `tie` yet
+                ends_by = SIGKILL
+            wakes = time.monotonic() + AGAIN_S
     log.finish()
 
 
