@@ -3,7 +3,7 @@
 Three processes take part. The *parent* calls `start`, and `Child.end` in any case. The *child* calls `tie` before all else, and
 works. Beside it a *minder* sleeps on two pipes: the one that the child prints to, and the *lifeline*, whose other end only the
 parent has open, so that the kernel closes it when the parent is gone, however it went. The minder is this file run as a script
-by a bare interpreter (8 MB). It copies what the child prints to its log, of which the first and the last MiB are kept. The
+by a bare interpreter (10 MB). It copies what the child prints to its log, of which the first and the last MiB are kept. The
 parent sleeps all the while, however much the child prints.
 
 Each child leads a session and a process group of its own: a terminal's Ctrl-C reaches the parent only, and what the child starts
