@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from modbench.harness.audit.card import Architecture, Card
@@ -10,7 +12,6 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import human_duration
 from modbench.harness.domain.case import Case
 from modbench.harness.execution import command
-from modbench.harness.execution.log_supervisor import LogSupervisor
 
 # Seconds after which an audit is ended: a card of the default shape takes some.
 LIMIT_S = 1800.0
@@ -32,9 +33,10 @@ def audits(
     Raises:
         UsageError: if a property is unknown, or a model cannot be built or called, ends its process, or takes too long.
     """
-    supervisor, limit_s = LogSupervisor(), LIMIT_S if limit_s is None else limit_s
-    with supervisor.temporary("modbench-audit-") as folder:
-        ended = command.call_on_cases(child, cases, folder, supervisor, limit_s, threads=None, of=of, only=tuple(only))
+    limit_s = LIMIT_S if limit_s is None else limit_s
+    with tempfile.TemporaryDirectory(prefix="modbench-audit-") as name:
+        folder = Path(name)
+        ended = command.call_on_cases(child, cases, folder, limit_s, threads=None, of=of, only=tuple(only))
         found = command.answers(folder)
     cards = tuple(Card.model_validate(each["card"]) for each in found if "card" in each)
     if len(cards) == len(cases):

@@ -1,32 +1,29 @@
 """Runs the units of one phase: starts them, waits for them, and sees that each leaves a record.
 
 Of a unit whose process died before it wrote one, its parent writes it, with the kind of failure. Between two timed units, while
-no unit runs, rules decide which others do. This process, which no user's model can reach, is the second clock of each unit.
+no unit runs, rules decide which others do.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic
+from typing import Generic
 from typing import Protocol as Interface
 
 from modbench.harness.core.errors import ModbenchError
 from modbench.harness.core.files import now
 from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.records import Death, Missing, Outcome, Record
 from modbench.harness.execution.launching import Launcher, Started, is_remote
 from modbench.harness.execution.limits import in_words
 from modbench.harness.execution.stopping import Stop
 from modbench.harness.planning.plan import Plan
-from modbench.harness.process.clocks import disagreement, monotonic
 from modbench.harness.process.graceful_stop import STOP_SIGNAL, CannotWrite, DeviceLost, Stopped, device_lost_message
 from modbench.harness.registry import catalogue
 from modbench.harness.results import decisions
@@ -34,13 +31,11 @@ from modbench.harness.results.decisions import Decided
 from modbench.harness.results.lock import Lock
 from modbench.harness.results.outcomes import missing
 from modbench.harness.results.run_folder import RunFolder
-from modbench.harness.results.sealed_records import edit, read_record
+from modbench.harness.results.sealed_records import read_record
 
 POLL_S = 1.0
 # The signal kills a worker whose handler is not set yet; such a worker has done nothing.
 ENDED_AS_ASKED = {Stopped.exit_code, *([-STOP_SIGNAL] if STOP_SIGNAL is not None else [])}
-# What the end of a process may take after its record is complete, on a loaded machine.
-ENDING_S = 2.0
 
 
 class Asker:
@@ -162,7 +157,7 @@ class Run(Generic[Started]):
         progress: receives events.
         asker: lets rules decide which units run; None: all units are run.
         stop: what signals asked for.
-        lock: the lease on the folder; None: nobody else knows it.
+        lock: the lock on the folder; None: nobody else knows it.
     """
 
     launcher: Launcher[Started]
@@ -281,8 +276,6 @@ class _Phase(Generic[Started]):
         self.running.remove(handle)
         if run.lock is not None:
             run.lock.check()
-        if not is_remote(run.launcher):  # clocks of other machines began elsewhere
-            check_clock(handle.record, unit, time.monotonic())
         log = run.folder.log(unit)
         if not handle.record.exists():
             if handle.exitcode == CannotWrite.exit_code:
@@ -393,7 +386,7 @@ def _lost(
 
 def death(exitcode: int | None, *, timed_out: bool, log: Path | None = None, limit: str = "its time limit") -> Death:
     """Describe how a process without a record ended, with what its log says of a lost device."""
-    if timed_out or exitcode == -signal.SIGALRM:  # its own alarm, should this process have been stopped
+    if timed_out or exitcode == -signal.SIGALRM:  # by its minder, should this process have been stopped
         return Death(kind="timeout", reason=f"the process exceeded {limit} and was ended")
     if exitcode is not None and exitcode < 0:
         name = signal.Signals(-exitcode).name
@@ -406,42 +399,3 @@ def death(exitcode: int | None, *, timed_out: bool, log: Path | None = None, lim
         said = device_lost_message(log.read_text(encoding="utf-8", errors="replace")) if log and log.exists() else ""
         return Death(kind="crash", reason=f"the GPU could not be used any more ({said or 'it did not say why'})")
     return Death(kind="crash", reason=f"the process ended with exit code {exitcode} and left no record")
-
-
-def check_clock(file: Path, unit: UnitOfWork, ended_s: float) -> None:
-    """Compare the unit's own duration with the time that it lived, and note in its record where they disagree.
-
-    Only records that hold a user's model are read: ours change no clock, and a parent that works disturbs what is timed next.
-
-    Args:
-        file: the unit's record; there may be none.
-        unit: the unit.
-        ended_s: when its end was seen, on this process's monotonic clock.
-    """
-    own = {case.id for case in unit.comparison.arms if case.is_user_model}
-    if not own or not file.exists():
-        return
-    made_in: Pass = catalogue.load("passes", unit.made_in)
-    if "clock_changed" not in made_in.notes.model_fields:
-        return
-    body = json.loads(file.read_text(encoding="utf-8"))
-    if body.get("began_s") is None:
-        return
-    lived_s = ended_s - body["began_s"]
-    # A process may take long to end on a loaded machine: until when it measured, the file system knows as well.
-    since_s = max(0.0, time.time() - file.stat().st_ctime)
-    measured_s = monotonic() - since_s - body["began_s"]
-    said, *others = (
-        disagreement(body["wall_s"], each_s, "the process that started it", ENDING_S)
-        for each_s in (lived_s, measured_s)
-    )
-    if said is None or None in others:
-        return
-
-    def note(body: dict[str, Any]) -> None:
-        body["wall_s"] = lived_s  # what the unit says itself may be less than nothing
-        for outcome in body["outcomes"]:
-            if outcome["case"] in own and outcome["status"] == "ok":
-                outcome["notes"]["clock_changed"] = said
-
-    edit(file, note)

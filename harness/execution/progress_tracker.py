@@ -23,15 +23,15 @@ from modbench.harness.process.graceful_stop import Stopped
 from modbench.harness.profiling.run_time import RunTime
 from modbench.harness.results import progress
 from modbench.harness.results.decisions import Decided
-from modbench.harness.results.lock import BEAT_S, Lock
+from modbench.harness.results.lock import Lock
 from modbench.harness.results.progress import Failure, Group, Running, RunProgress
 from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.sealed_records import read_record
 
-# Seconds between two writes while nothing happens; beside timed units and for other machines they are as far apart as beats of
-# the lease, so that this process stays idle.
-EVERY_S = 1.0
+# Seconds between two writes while nothing happens; beside timed units and for other machines they are further apart, so that
+# this process stays idle.
+EVERY_S, SELDOM_S = 1.0, 10.0
 # Share of the predicted work from which on the time that it took is the better estimate.
 LEARNT = 0.05
 
@@ -61,7 +61,7 @@ class Tracker:
         remote: whether units run on other machines.
         resumable: whether `modbench resume` can continue the run.
         stop: what signals ask for.
-        lock: the lease on the folder; whoever lost it writes no more.
+        lock: the lock on the folder; whoever lost it writes no more.
         clock: time in s.
 
     Attributes:
@@ -100,7 +100,7 @@ class Tracker:
         self._running: dict[str, Running] = {}
         self._timing: set[str] = set()
         self._predict(plan, slots)
-        self._start, self._written, self._unwritten = clock(), -BEAT_S, True
+        self._start, self._written, self._unwritten = clock(), -SELDOM_S, True
         self._groups: dict[str, Group] = {}
         self._count(whole or plan, {record.unit.name: record for record in kept})
 
@@ -161,7 +161,7 @@ class Tracker:
         self._refresh()
         self._show()
         seldom = self._timing or (self.now.remote and not self._unwritten)
-        if self.now.state != before or self.clock() - self._written >= (BEAT_S if seldom else EVERY_S):
+        if self.now.state != before or self.clock() - self._written >= (SELDOM_S if seldom else EVERY_S):
             self._write()
 
     def added(self, group: str, units: Sequence[UnitOfWork]) -> None:

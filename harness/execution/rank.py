@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from modbench.harness.execution import worker
+from modbench.harness.execution.ranks import PARENT
 from modbench.harness.execution.unit import planned
-from modbench.harness.process import graceful_stop, parent_death, torchrun
+from modbench.harness.process import child, graceful_stop, torchrun
 from modbench.harness.results.run_folder import RunFolder
 
 
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
 
 
 def _run(path: str, name: str) -> int:
-    parent_death.end_with_parent()
+    child.end_with_parent(int(os.environ.get(PARENT, os.getppid())))
     heed_torchrun()
     graceful_stop.listen()
     folder, ranks = RunFolder(Path(path)), torchrun.from_environment()

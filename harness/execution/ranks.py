@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from types import FrameType
 
 from modbench.harness.domain.case import UnitOfWork
@@ -23,6 +22,8 @@ from modbench.harness.results.run_folder import RunFolder
 MODULE = "modbench.harness.execution.rank"
 # JSON of `Nodes`, where a unit's ranks are on several machines.
 NODES = "MODBENCH_NODES"
+# Process id of the unit's process, with which its ranks end: torchrun gives each a session of its own.
+PARENT = "MODBENCH_PARENT"
 # Exit codes that say more than that a rank failed, and what torchrun ends the other ranks with.
 TELLING, ENDED = (
     (DeviceLost.exit_code, graceful_stop.CannotWrite.exit_code, graceful_stop.Stopped.exit_code),
@@ -72,6 +73,7 @@ def start(unit: UnitOfWork, folder: RunFolder) -> int:
     nodes = Nodes(**json.loads(said)) if (said := os.environ.get(NODES)) else None
     here = unit.ranks // (nodes.number if nodes else 1)
     options = nodes.options() if nodes else ["--standalone"]
+    os.environ[PARENT] = str(os.getpid())
     # Without restarts: a rank that dies ends the unit.
     options += ["--nproc-per-node", str(here), "--max-restarts", "0"]
     try:
@@ -97,14 +99,11 @@ def cause(codes: Sequence[int]) -> int:
 
 def _pass_on(number: int, _frame: FrameType | None) -> None:
     """Ask the ranks what this process was asked; before there are any, nothing is lost by an end at once."""
-    asked = _children()
+    import psutil
+
+    asked = psutil.Process().children()
     for child in asked:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, number)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.send_signal(number)
     if not asked:
         raise graceful_stop.Stopped
-
-
-def _children() -> list[int]:
-    listed = Path("/proc/self/task").glob("*/children")
-    return [int(child) for each in listed for child in each.read_text(encoding="ascii").split()]

@@ -83,7 +83,7 @@ def run(
         whole: the plan of an interrupted run, of which this is the rest; None: this is the whole.
         kept: records of the units of the whole that are not measured again.
         stop: what signals ask for.
-        lock: the lease on the folder.
+        lock: the lock on the folder.
         timeout_s: seconds that a unit may take; None: from its prediction.
 
     Raises:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,6 @@ from modbench.harness.core.units import human_duration
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.user_model_cost import UserModelCost
 from modbench.harness.execution import command
-from modbench.harness.execution.log_supervisor import LogSupervisor
 from modbench.harness.machine import certificate, environment
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.results.outcomes import SURVIVABLE
@@ -99,12 +100,12 @@ def _plain(case: Case) -> Case:
 
 def _in_processes(cases: Sequence[Case], *, memory: bool, operators: bool) -> Iterator[UserModelCost | str]:
     """Count all cases in one process; if a case ends it, the others are counted in a further one."""
-    supervisor, done = LogSupervisor(), 0
+    done = 0
     while done < len(cases):
-        with supervisor.temporary("modbench-count-") as folder:
-            left, threads = cases[done:], cases[0].place.threads
+        with tempfile.TemporaryDirectory(prefix="modbench-count-") as name:
+            folder, left, threads = Path(name), cases[done:], cases[0].place.threads
             ended = command.call_on_cases(
-                child, left, folder, supervisor, LIMIT_S, threads=threads, memory=memory, operators=operators
+                child, left, folder, LIMIT_S, threads=threads, memory=memory, operators=operators
             )
             found = command.answers(folder)
         yield from (each if isinstance(each, str) else UserModelCost.model_validate(each) for each in found)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
 import multiprocessing.util
 import os
 import socket
@@ -17,12 +16,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from modbench.harness.core.files import new_text, now
+from modbench.harness.core.files import now
 from modbench.harness.domain.case import Place, UnitOfWork
 from modbench.harness.domain.notes import Notes
 from modbench.harness.domain.records import Blocks, Environment, Outcome, Record
 from modbench.harness.execution import ranks
-from modbench.harness.process import clocks, exit_codes, graceful_stop, parent_death
+from modbench.harness.process import child, clocks, exit_codes, graceful_stop
 from modbench.harness.process.torchrun import ALONE, Ranks
 from modbench.harness.registry import catalogue, discovery, user_code
 from modbench.harness.results import user_files, workspace
@@ -40,42 +39,25 @@ NODE = "MODBENCH_NODE"
 
 @dataclass(frozen=True)
 class Ties:
-    """What a worker is told about how it must end, and where it prints.
+    """What a worker is told about its surroundings.
 
     Attributes:
-        mark: goes into the environment of what it starts.
-        limit_s: seconds after which it ends, even if the interpreter hangs and its parent is gone.
-        out: where it prints: the log supervisor's pipe; None: its log is opened here.
-        parent: process id of the fork server that starts it; None for a cold process.
+        parent: process id of who starts it: the runner, or the fork server.
+        prints: where it prints.
         include: the user's folders; a fork server keeps the environment in which it was started, as of an earlier run.
     """
 
-    mark: str
-    limit_s: float
-    out: Connection | None
-    parent: int | None = None
-    include: str = ""
+    parent: int
+    prints: Connection
+    include: str
 
     def tie(self) -> None:
-        """Take this process into a session of its own and tie it to its parent and its limit."""
-        parent = multiprocessing.parent_process()
-        parent_death.own_group()
-        parent_death.hear_interrupts()
-        parent_death.end_with_parent(self.parent)
-        if parent is not None and not parent.is_alive():
-            os._exit(1)
-        parent_death.end_after(self.limit_s)
-        os.environ[parent_death.MARK] = self.mark
+        """Tie this process to its parent, and let it and what it starts print to its log."""
+        child.tie(self.parent)
         os.environ[discovery.VARIABLE] = self.include
-        if self.out is not None:
-            redirect(self.out.fileno())
-            self.out.close()
-
-
-def redirect(file: int) -> None:
-    """Let this process, and what it starts, print to an open file."""
-    for stream in (1, 2):
-        os.dup2(file, stream)
+        for stream in (1, 2):
+            os.dup2(self.prints.fileno(), stream)
+        self.prints.close()
 
 
 def work(unit_json: str, run_folder: str, token: str, held: Ties) -> NoReturn:
@@ -85,7 +67,7 @@ def work(unit_json: str, run_folder: str, token: str, held: Ties) -> NoReturn:
         unit_json: the unit.
         run_folder: takes its record.
         token: of the run; run.json of a large one takes long to read.
-        held: how it must end.
+        held: its surroundings.
     """
     ending(partial(_work, unit_json, run_folder, token, held))
 
@@ -97,11 +79,6 @@ def _work(unit_json: str, run_folder: str, token: str, held: Ties) -> int:
     if folder.record(unit).exists():
         # A fork server was killed after it started the unit and before it said so: that process wrote the record.
         return 0
-    if held.out is None:
-        with graceful_stop.writing():
-            log = new_text(folder.log(unit))
-        with log:
-            redirect(log.fileno())
     if unit.ranks > 1:
         return ranks.start(unit, folder)
     run_unit(unit, folder)

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from modbench.harness.domain.case import Case
-from modbench.harness.process import parent_death
+from modbench.harness.process import child
 from modbench.harness.registry import user_code
 
 # Memory that a process maps for itself while it works, beyond the step's.
@@ -17,9 +17,8 @@ OWN_BYTES = 2**20
 
 def main() -> None:
     """Read a case and a budget, take two steps under the limit, print `{"fits": …, "ran": …}`."""
-    parent_death.end_with_parent()
+    child.end_with_parent()
     request = json.load(sys.stdin)
-    parent_death.end_after(float(request["limit_s"]))
     user_code.settle()
     case = Case.model_validate(request["case"])
 

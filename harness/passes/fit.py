@@ -38,8 +38,6 @@ from modbench.harness.results.outcomes import attempt, missing, single
 Fits = Callable[[int], bool]
 # Started with `python -m` for every input that is tried.
 TRIAL = "modbench.harness.memory.fit_trial"
-# Seconds after its limit at which a trial that was not ended ends by itself.
-LATE_S = 5.0
 # Trials of one search: a guess 1,000 times off takes ten to bracket, and the bracket is bisected to 1 %.
 MOST_TRIALS = 25
 
@@ -157,8 +155,7 @@ def _try(case: Case, budget: int, axis: str, limit_s: float, value: int) -> bool
     """
     config, _, _ = _grown(case, axis, value)
     grown = case.model_copy(update={"config": config, "place": case.place.model_copy(update={axis: value})})
-    # The trial ends by itself too, should this process be stopped.
-    asked = {"case": grown.model_dump(mode="json"), "budget": budget, "limit_s": limit_s + LATE_S}
+    asked = {"case": grown.model_dump(mode="json"), "budget": budget}
     try:
         done = processes.answer(
             [sys.executable, "-m", TRIAL], limit_s, said=json.dumps(asked).encode(), environment=os.environ | MALLOC

@@ -291,7 +291,7 @@ def resume(
         run_folder: folder of the interrupted run.
         progress_of: makes the progress display of a run folder.
         retry_failed: also run every unit again in which a cell failed.
-        steal: take over from a runner on another host that shows no sign of life.
+        steal: take over from a runner on another host that is dead, or on a file system without locks.
         options: the launcher's own options; None: those of the run.
         allow_changed: whether to go on where files of the user's are not as they were when the results were made.
         timeout_s: seconds that a unit may take; None: from its prediction.

@@ -41,7 +41,6 @@ from pydantic import TypeAdapter
 
 from modbench.commands._paired import turn_taking
 from modbench.commands._paired.measure import ROUNDS
-from modbench.harness.execution.log_supervisor import LogSupervisor
 from modbench.harness.machine import environment
 from modbench.harness.stats import aba_blocks, gate_looks
 from modbench.harness.timing import turns
@@ -121,14 +120,14 @@ def process(ask: int, granted: int) -> None:
     print(TIMES.dump_json(made).decode())
 
 
-def slot(supervisor: LogSupervisor) -> Slot:
+def slot() -> Slot:
     """Start three processes and let them measure in turns."""
     begin = time.monotonic()
     variables = {**os.environ, "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as name:
         logs = [Path(name, str(number)) for number in range(3)]
         words = [sys.executable, __file__, "--process"]
-        ends = turn_taking.run([turn_taking.Start(words, variables, None, log, LIMIT_S) for log in logs], supervisor)
+        ends = turn_taking.run([turn_taking.Start(words, variables, None, log, LIMIT_S) for log in logs])
         texts = [log.read_text(encoding="utf-8") for log in logs]
     if any(end.exitcode for end in ends):
         raise RuntimeError("\n".join(texts))
@@ -137,12 +136,12 @@ def slot(supervisor: LogSupervisor) -> Slot:
 
 def measure(path: Path, minutes: float, processes: int) -> None:
     """Measure a pool and write it, also where it is interrupted."""
-    made, supervisor, until = list[Slot](), LogSupervisor(), time.monotonic() + 60 * minutes
+    made, until = list[Slot](), time.monotonic() + 60 * minutes
     try:
         with load.load(processes):
             while (left_s := until - time.monotonic()) > 0:
                 print(f"\r{len(made)} slots, {left_s:.0f} s left ", end="", file=sys.stderr, flush=True)
-                made.append(slot(supervisor))
+                made.append(slot())
     finally:
         print(file=sys.stderr)
         if made:

@@ -138,11 +138,11 @@ class Trial:
 
     def helpers(self, process: Process) -> dict[str, list[int]]:
         """Processes that a command keeps beside its workers."""
-        found: dict[str, list[int]] = {"fork server": [], "supervisor": []}
+        found: dict[str, list[int]] = {"fork server": [], "minder": []}
         for pid in children(process.pid):
             said = command_of(pid)
-            if "log_supervisor_process.py" in said:
-                found["supervisor"].append(pid)
+            if "child.py\0mind" in said:
+                found["minder"].append(pid)
             elif said == command_of(os.getpid()) or "forkserver" in said:  # a fork of this process, or Python's own
                 found["fork server"].append(pid)
         return found

@@ -61,7 +61,7 @@ def _worker_killed(trial: Trial) -> bool:
 
 
 def _helper_killed(trial: Trial, what: str) -> bool:
-    """The fork server or the log supervisor is killed. The run goes on: units that this ended start again; all have records."""
+    """The fork server or the minders are killed. The run goes on: units that this ended start again; all have records."""
     process = trial.begin()
     if not trial.reach(process):
         return False
@@ -219,7 +219,7 @@ FAULTS = [
     Fault("SIGKILL of the runner", partial(_signalled, numbers=(signal.SIGKILL,), codes={-9})),
     Fault("SIGKILL of a worker", _worker_killed),
     Fault("SIGKILL of the fork server", partial(_helper_killed, what="fork server")),
-    Fault("SIGKILL of the log supervisor", partial(_helper_killed, what="supervisor")),
+    Fault("SIGKILL of a unit's minder", partial(_helper_killed, what="minder")),
     Fault("SIGTERM", partial(_signalled, numbers=(signal.SIGTERM,), codes={4})),
     Fault("SIGHUP", partial(_signalled, numbers=(signal.SIGHUP,), codes={4})),
     Fault("one Ctrl-C", partial(_signalled, numbers=(signal.SIGINT,), codes={4})),

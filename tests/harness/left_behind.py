@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 from collections.abc import Generator
 
+import psutil
 import pytest
-
-from modbench.harness.execution.log_supervisor_process import marked
 
 
 @pytest.hookimpl(wrapper=True)
@@ -19,8 +17,9 @@ def pytest_runtest_makereport(
     """End what a failed test started: pytest names the test in the environment, which processes inherit."""
     report = yield
     if report.failed and call.when == "call":
-        for process in marked(f"PYTEST_CURRENT_TEST={item.nodeid} (call)"):
-            if process != os.getpid():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGKILL)
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                named = process.environ().get("PYTEST_CURRENT_TEST") == f"{item.nodeid} (call)"
+                if named and process.pid != os.getpid():
+                    process.kill()
     return report

@@ -10,10 +10,8 @@ from typing import Any
 
 import pytest
 from planted import ENVIRONMENT
-from test_faults import outcomes, planned, run_units
+from test_faults import planned, run_units
 
-from modbench.harness.domain.notes import TimeNotes
-from modbench.harness.execution import phase
 from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue
 from modbench.harness.subject import shared_state
@@ -91,16 +89,6 @@ def timed(model: str) -> Plan:
     """A plan of the unit that times it beside dense."""
     made = planned(model, ["latency/forward"])
     return made.model_copy(update={"units": tuple(unit for unit in made.units if unit.made_in == "time")})
-
-
-@pytest.mark.slow
-def test_a_model_that_moves_every_clock_of_its_process_is_found_by_the_parent(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It reaches into the harness, and slows the kernel's clock with ours; the parent's it cannot reach."""
-    monkeypatch.setattr(phase, "ENDING_S", 0.3)  # so that two seconds are enough
-    (bad,) = outcomes(run_units(timed("slow_everywhere"), here), "bad:")
-    assert "process that started it" in str(bad.noted(TimeNotes).clock_changed)
 
 
 def test_inputs_and_targets_share_no_memory() -> None:

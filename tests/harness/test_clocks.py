@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
-from pathlib import Path
 
 import pytest
 import torch
-from test_faults import planned
 from torch import nn
 
 from modbench.commands.doctor import aa_comparisons
-from modbench.harness.core.files import now
 from modbench.harness.domain.case import Case
-from modbench.harness.domain.notes import TimeNotes
-from modbench.harness.domain.records import Record
-from modbench.harness.execution import phase
-from modbench.harness.execution.phase import ENDING_S, check_clock
 from modbench.harness.process import clocks
-from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts
-from modbench.harness.results.outcomes import measured
-from modbench.harness.results.sealed_records import as_record, is_intact, write_record
 from modbench.harness.subject import shared_state
 from modbench.harness.subject.subject import Subject, clock_of
 
@@ -61,41 +50,6 @@ def test_a_span_of_this_machines_clocks_agrees() -> None:
     while clocks.perf_counter() < until:
         pass
     assert span.apart() is None
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "bad.py").write_text("def build(config): ...\n")
-    (tmp_path / "text.txt").write_text("abc " * 500)
-    return tmp_path
-
-
-@pytest.mark.parametrize(
-    ("wall_s", "now_s", "changed"),
-    [(10.0, 1e6, False), (8.5, 1e6, False), (5.0, 1e6, True), (20.0, 1e6, True), (5.0, 1005.0, False)],
-)
-def test_the_parents_clock_is_the_second_source(
-    wall_s: float, now_s: float, changed: bool, here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The unit says how long it took by its own clock; its parent saw it end 10 seconds after it began.
-
-    In the last case its record was complete after 5, and the process took as long to end.
-    """
-    monkeypatch.setattr(phase, "monotonic", lambda: now_s)
-    made = planned("build", ["latency/forward"])
-    (unit,) = [unit for unit in made.units if unit.made_in == "time"]
-    metric = catalogue.metrics()["latency/forward"]
-    outcomes = tuple(measured(case, metric, {"wall_s": [1.0]}, TimeNotes()) for case in unit.comparison.arms)
-    record = Record(unit=unit, started=now(), wall_s=wall_s, began_s=1000.0, outcomes=outcomes)
-    file = here / "unit.json"
-    write_record(file, record, "")
-    check_clock(file, unit, 1010.0)
-    assert is_intact(file.read_bytes())
-    dense, bad = as_record(json.loads(file.read_bytes()), file).outcomes
-    assert dense.noted(TimeNotes).clock_changed is None
-    assert (bad.noted(TimeNotes).clock_changed is not None) is changed
-    assert ENDING_S < 5
 
 
 def planned_case(*, own: bool) -> Case:

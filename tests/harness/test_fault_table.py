@@ -24,7 +24,7 @@ NAMES = [
     "SIGKILL of the runner",
     "SIGKILL of a worker",
     "SIGKILL of the fork server",
-    "SIGKILL of the log supervisor",
+    "SIGKILL of a unit's minder",
     "SIGTERM",
     "SIGHUP",
     "one Ctrl-C",
@@ -84,7 +84,7 @@ LIKE_OTHERS = (
     "input/output error",
     "a record of no bytes",
     "SIGKILL of a worker",  # test_faults.py
-    "SIGKILL of the log supervisor",  # test_parent_death.py
+    "SIGKILL of a unit's minder",  # test_parent_death.py
     "a run and two resumes at once",  # test_lock.py, test_resuming.py
     "a unit that hangs",  # test_faults.py
     "two Ctrl-C",  # test_stopping.py

@@ -1,7 +1,9 @@
-"""One runner per folder: the lease, who may take it, and what happens to a runner that lost it."""
+"""One runner per folder: who may take it, and what happens to a runner that lost it."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import socket
@@ -15,94 +17,111 @@ from typing import Any
 import pytest
 
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
-from modbench.harness.process import processes
 from modbench.harness.results import lock
 
+HERE = socket.gethostname()
+HOLDS = (
+    "import sys, pathlib; from modbench.harness.results import lock\n"
+    "with lock.hold(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+)
 
-def write(folder: Path, *, silent_s: float = 0.0, **changes: Any) -> None:
-    """Leave the lease of a runner, as it would look some time after its last heartbeat."""
-    mine = {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "began": processes.began(os.getpid()),
-        "kernel": processes.kernel(),
-        "token": "theirs",
-        "since": "2026-01-01T00:00:00+00:00",
-    }
+
+def name(folder: Path, **changes: Any) -> None:
+    """Let the lock's file name another runner; who has locked it does not change."""
     file = folder / lock.NAME
-    file.write_text(json.dumps(mine | changes))
-    at = time.time() - silent_s
-    os.utime(file, (at, at))
+    file.write_text(json.dumps({"host": HERE, "pid": 7, "token": "theirs", "since": "2026-01-01"} | changes))
+
+
+def state(folder: Path) -> str | None:
+    found = lock.find(folder)
+    return None if found is None else found.state
 
 
 def test_a_second_runner_is_refused_by_name(tmp_path: Path) -> None:
+    """Also one that would steal: on this host the lock shows that the first lives."""
     with lock.hold(tmp_path):
-        with pytest.raises(UsageError, match=f"in use by process {os.getpid()} on {socket.gethostname()}, since 20"):
-            lock._take(tmp_path, steal=True)
+        for steal in (False, True):
+            with (
+                pytest.raises(UsageError, match=f"in use by process {os.getpid()} on {HERE}, since 20.* end it first"),
+                lock.hold(tmp_path, steal=steal),
+            ):
+                pass
         assert [file.name for file in tmp_path.iterdir()] == [lock.NAME]
     assert not list(tmp_path.iterdir())
 
 
-def test_a_killed_runner_leaves_a_lease_that_the_next_takes(tmp_path: Path) -> None:
-    code = (
-        "import sys, pathlib; from modbench.harness.results import lock\n"
-        "with lock.hold(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
-    )
+def test_a_killed_runner_leaves_a_folder_that_the_next_takes(tmp_path: Path) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLDS, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as runner:
         assert runner.stdout is not None
         assert runner.stdout.readline() == "held\n"
-        found = lock.lease(tmp_path)
+        found = lock.find(tmp_path)
         assert found is not None
         assert (found.holder.pid, found.state) == (runner.pid, "alive")
-        with pytest.raises(UsageError, match=f"process {runner.pid} on"), lock.hold(tmp_path, steal=True):
+        with pytest.raises(UsageError, match=f"process {runner.pid} on"), lock.hold(tmp_path):
             pass
         runner.kill()
+    assert state(tmp_path) == "dead"
     with lock.hold(tmp_path) as held:
         held.check()
         assert held.holder.pid == os.getpid()
 
 
-@pytest.mark.parametrize(
-    ("changes", "silent_s", "state"),
-    [
-        ({}, 10_000, "alive"),  # stopped for hours (a laptop that slept), but there
-        ({"began": "1"}, 0, "dead"),  # another process has its number now
-        ({"pid": 2**22 + 1}, 0, "dead"),
-        ({"host": "elsewhere"}, 0, "alive"),
-        ({"host": "elsewhere"}, 10_000, "silent"),
-        ({"host": "elsewhere"}, -10_000, "silent"),  # copied with its time, or the clock was set back
-        ({"kernel": "an earlier boot"}, 0, "alive"),
-        ({"kernel": "an earlier boot"}, 10_000, "silent"),
-    ],
-)
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="this system has no /proc")
-def test_who_is_alive(changes: dict[str, Any], silent_s: float, state: str, tmp_path: Path) -> None:
-    write(tmp_path, silent_s=silent_s, **changes)
-    found = lock.lease(tmp_path)
-    assert found is not None
-    assert found.state == state
-    for steal in (False, True):
-        write(tmp_path, silent_s=silent_s, **changes)
-        if state == "dead" or (state == "silent" and steal):
-            with lock.hold(tmp_path, steal=steal) as held:
-                held.check()
-        else:
-            words = "modbench resume --steal" if state == "silent" else "Wait for it, or end it first"
-            with pytest.raises(UsageError, match=words), lock.hold(tmp_path, steal=steal):
-                pass
-
-
-def test_a_runner_that_lost_its_folder_stops_and_leaves_the_new_lease(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ["", "[]", '{"host": 3}', "\x00"])
+def test_a_damaged_file_holds_nobody_off(content: str, tmp_path: Path) -> None:
+    """A runner may be killed before it has written its name."""
+    (tmp_path / lock.NAME).write_text(content)
+    assert state(tmp_path) == "dead"
     with lock.hold(tmp_path) as held:
         held.check()
-        write(tmp_path, host="elsewhere", pid=7)
-        with pytest.raises(IncompleteError, match="process 7 on elsewhere"):
-            held.check()
-    found = lock.lease(tmp_path)
-    assert found is not None
-    assert found.holder.host == "elsewhere"
+
+
+def test_from_a_runner_elsewhere_a_folder_is_taken_only_if_asked(tmp_path: Path) -> None:
+    """A node that died may keep its lock on a server. Should it live after all, it notices, and leaves the new lock."""
+    (tmp_path / "run.json").write_text("{}")
+    with lock.hold(tmp_path) as first:
+        name(tmp_path, host="elsewhere", token=first.holder.token)
+        first.check()
+        with pytest.raises(UsageError, match=r"process 7 on elsewhere.*resume --steal"), lock.hold(tmp_path):
+            pass
+        with lock.hold(tmp_path, steal=True) as second:
+            assert not first.mine
+            with pytest.raises(IncompleteError, match=f"taken over by process {os.getpid()} on {HERE}"):
+                first.check()
+            first.release()
+            second.check()
+            assert state(tmp_path) == "alive"
+
+
+@pytest.mark.parametrize("says", sorted(lock.NO_LOCKS))
+def test_on_a_file_system_without_locks_the_file_is_the_lock(
+    says: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: Any) -> None:
+        raise OSError(says, os.strerror(says))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    (tmp_path / "run.json").write_text("{}")
+    with lock.hold(tmp_path) as first:
+        first.check()
+        assert state(tmp_path) == "unknown"
+        with pytest.raises(UsageError, match=r"in use by process \d+ .*resume --steal"), lock.hold(tmp_path):
+            pass
+        with lock.hold(tmp_path, steal=True) as second:
+            second.check()
+            with pytest.raises(IncompleteError, match="taken over"):
+                first.check()
+    assert [file.name for file in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_another_error_of_the_file_system_is_no_lack_of_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(fcntl, "flock", broken)
+    with pytest.raises(OSError, match="Input/output"), lock.hold(tmp_path):
+        pass
 
 
 def test_a_folder_that_another_one_replaced_is_gone(tmp_path: Path) -> None:
@@ -110,99 +129,62 @@ def test_a_folder_that_another_one_replaced_is_gone(tmp_path: Path) -> None:
     run.mkdir()
     (run / "run.json").write_text("{}")
     with lock.hold(run) as held:
-        run.rename(tmp_path / "aside")
+        (run / lock.NAME).rename(tmp_path / "aside")
+        with pytest.raises(IncompleteError, match="was removed"):
+            held.check()
+        run.rename(tmp_path / "away")
         run.mkdir()
         with pytest.raises(ModbenchError, match="is gone"):
             held.check()
 
 
-def test_of_many_that_find_a_dead_runner_one_takes_over(tmp_path: Path) -> None:
+def test_of_many_that_find_a_dead_runner_one_takes_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "PAUSE_S", 0.001)
     for round_ in range(30):
         folder = tmp_path / str(round_)
         folder.mkdir()
-        write(folder, began="1")
+        name(folder)
+        ended, refused = threading.Event(), list[UsageError]()
         won: list[lock.Holder] = []
-        refused: list[UsageError] = []
         gate = threading.Barrier(6)
 
-        def take(folder: Path = folder, gate: threading.Barrier = gate) -> None:
+        def take(folder: Path = folder, gate: threading.Barrier = gate, ended: threading.Event = ended) -> None:
             gate.wait()
             try:
-                won.append(lock._take(folder, steal=False))  # noqa: B023  # joined before the next round
+                with lock.hold(folder) as held:
+                    held.check()
+                    won.append(held.holder)  # noqa: B023  # joined before the next round
+                    ended.wait()
             except UsageError as error:
                 refused.append(error)  # noqa: B023  # as above
+            if len(refused) == 5:  # noqa: B023  # as above
+                ended.set()
 
         threads = [threading.Thread(target=take) for _ in range(6)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        found = lock.lease(folder)
-        assert found is not None
-        # Whoever believes to hold the folder checks before each unit: only one passes.
-        assert sum(holder.token == found.holder.token for holder in won) == 1
-        assert [file.name for file in folder.iterdir()] == [lock.NAME]
+        assert (len(won), len(refused)) == (1, 5)
+        assert not list(folder.iterdir())
 
 
-def test_the_heart_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "BEAT_S", 0.01)
-    with lock.hold(tmp_path):
-        file = tmp_path / lock.NAME
-        os.utime(file, (1, 1))
-        while file.stat().st_mtime == 1:
-            time.sleep(0.01)
+def test_who_only_looks_keeps_no_runner_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`watch` holds a lock for a moment, beside others of its kind; a runner tries again."""
+    name(tmp_path)
+    with (tmp_path / lock.NAME).open("rb") as looks:
+        fcntl.flock(looks, fcntl.LOCK_SH)
+        assert state(tmp_path) == "dead"
+        monkeypatch.setattr(time, "sleep", lambda _: looks.close())
+        with lock.hold(tmp_path) as held:
+            held.check()
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"host": 3}', "\x00"])
-def test_a_damaged_lease_is_named(content: str, tmp_path: Path) -> None:
-    (tmp_path / lock.NAME).write_text(content)
-    with pytest.raises(UsageError, match=r"lock\.json: damaged"), lock.hold(tmp_path):
-        pass
-
-
-def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_links(*_: Any) -> None:
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr(os, "link", no_links)
-    with lock.hold(tmp_path) as held:
-        held.check()
-        with pytest.raises(UsageError, match="in use by"):
-            lock._take(tmp_path, steal=False)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_link_that_was_made_although_it_failed_is_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network file system whose answer was lost says of the second attempt that the file exists."""
-    real = os.link
-
-    def twice(source: Path, target: Path) -> None:
-        real(source, target)
-        raise FileExistsError(17, "File exists")
-
-    monkeypatch.setattr(os, "link", twice)
-    with lock.hold(tmp_path) as held:
-        held.check()
-
-
-def test_a_full_disk_leaves_no_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(OSError, match="No space left"), lock.hold(tmp_path):
         pass
     assert not list(tmp_path.iterdir())
-
-
-def test_a_lease_that_is_moved_for_a_moment_is_still_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "run.json").write_text("{}")
-    with lock.hold(tmp_path) as held:
-        file = tmp_path / lock.NAME
-        file.rename(tmp_path / "aside")
-        monkeypatch.setattr(time, "sleep", lambda _: (tmp_path / "aside").rename(file))
-        held.check()
-        file.unlink()
-        monkeypatch.setattr(time, "sleep", lambda _: None)
-        with pytest.raises(IncompleteError, match="was removed"):
-            held.check()

@@ -25,7 +25,6 @@ from modbench.commands._paired import sides as paired_sides
 from modbench.commands.compare import compare_revisions
 from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.execution.limits import Limits
-from modbench.harness.execution.log_supervisor import LogSupervisor
 from modbench.harness.execution.stopping import Stop
 from modbench.harness.process import exit_codes
 from modbench.harness.results import lock, run_folder
@@ -413,7 +412,7 @@ def test_a_launch_times_again_and_copies_the_rest(tmp_path: Path) -> None:
     prepared = left(tmp_path / "made", plan)
     (prepared / "report.html").write_text("old")
     one, out = paired_sides.Side("a", "a", sys.executable), tmp_path / "first"
-    held = paired.Supervision(LogSupervisor(), Stop(), {prepared: Limits(plan)})
+    held = paired.Supervision(Stop(), {prepared: Limits(plan)})
     assert paired._launch([(one, prepared, out)], held)
     (timed,) = paired_folder.timed_units(prepared)
     records = {record.unit.name: record for record in run_folder.read(str(out)).records}
@@ -447,7 +446,7 @@ def test_a_disk_that_is_full_ends_a_block_with_one_line_and_keeps_the_others(
     assert len(paired_folder.finished(tmp_path, ["first"])) == 1
     one, held = (
         paired_sides.Side("a", "a", sys.executable),
-        paired.Supervision(LogSupervisor(), Stop(), {prepared: Limits(plan)}),
+        paired.Supervision(Stop(), {prepared: Limits(plan)}),
     )
 
     def full(*_: object, **__: object) -> None:

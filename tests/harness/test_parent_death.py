@@ -1,41 +1,45 @@
-"""Nothing outlives a run: workers, hanging ones too, and what they started end with their parent, and at their limit."""
+"""Nothing outlives a run: a child, a hanging one too, and what it started end with the parent, and at their limit."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 from test_workers import folder_of, planned
 
-from modbench.harness.execution import log_supervisor
+from modbench.harness.execution.command import Command
+from modbench.harness.execution.command import started as started_command
+from modbench.harness.process import child
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
 
-# Hangs in C with the interpreter's lock held, and starts two processes, one of them in a session of its own.
+# Hangs in C with the interpreter's lock held, and starts a process.
 HANGING = """
 import ctypes, os, signal, subprocess, sys
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)"
-def start(**options):
-    process = subprocess.Popen([sys.executable, "-S", "-c", DEAF], stdout=subprocess.PIPE, **options)
+def start():
+    process = subprocess.Popen([sys.executable, "-S", "-c", DEAF], stdout=subprocess.PIPE)
     process.stdout.readline()
     return process.pid
 def hangs(config):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    pids = os.getpid(), start(), start(start_new_session=True)
+    pids = os.getpid(), start()
     with open("pids.part", "w") as file:
         file.write(" ".join(map(str, pids)))
     os.rename("pids.part", "pids")
     ctypes.PyDLL(None).sleep(600)
 def stubborn(config):
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
     hangs(config)
 """
 # What its workers do: they call the model without loading torch.
@@ -53,15 +57,16 @@ PARENT = """
 import os, signal, sys
 from pathlib import Path
 import without_torch
-from modbench.harness.execution import log_supervisor, unit
+from modbench.harness.execution import unit
 from modbench.harness.execution.launch import local
+from modbench.harness.process import child
 from modbench.harness.results.run_folder import RunFolder
-folder, name, cold, limit_s, supervisor_s, stops = sys.argv[1:]
+folder, name, cold, limit_s, stops = sys.argv[1:]
 local.PRELOAD, local.work = [], without_torch.work
-log_supervisor.ALARM_S, log_supervisor.SUPERVISOR_S = 0.5, float(supervisor_s)
+child.LATE_S = 0.5
 launcher = local.LocalLauncher(cold=cold == "cold", threads=1)
 handle = launcher.start(unit.planned(Path(folder), name), RunFolder(Path(folder)), float(limit_s))
-print(handle.process.pid, launcher._supervisor._process.pid, flush=True)
+print(handle.child.pid, handle.child.minder.pid, flush=True)
 if stops == "stops":
     os.kill(os.getpid(), signal.SIGSTOP)
 while not launcher.wait([handle], 1):
@@ -107,29 +112,29 @@ def pids_of(here: Path) -> list[int]:
 
 
 def started(here: Path, model: str, cold: str) -> tuple[subprocess.Popen[str], list[int]]:
-    """A parent whose unit hangs without a limit; the process ids of the worker, what it started, and the log supervisor."""
-    parent, _, supervisor = parent_of(here, model, cold, 1e6)
+    """A parent whose unit hangs without a limit; the process ids of the unit, what it started, and its minder."""
+    parent, _, minder = parent_of(here, model, cold, 1e6)
     while not (here / "pids").exists():
         assert parent.poll() is None
         time.sleep(0.05)
-    pids = [*pids_of(here), supervisor]
+    pids = [*pids_of(here), minder]
     assert all(alive(pid) for pid in pids)
     return parent, pids
 
 
 def parent_of(
-    here: Path, model: str, cold: str, limit_s: float, supervisor_s: float = 4.0, stops: str = "goes on"
+    here: Path, model: str, cold: str, limit_s: float, stops: str = "goes on"
 ) -> tuple[subprocess.Popen[str], int, int]:
-    """A parent whose unit hangs; the process ids of its worker and of its log supervisor."""
+    """A parent whose unit hangs; the process ids of its unit and of the minder."""
     made = planned(model)
     folder = folder_of(made, here)
-    given = (folder.path, made.units[-1].name, cold, limit_s, supervisor_s, stops)
+    given = (folder.path, made.units[-1].name, cold, limit_s, stops)
     parent = subprocess.Popen(
         [sys.executable, "parent.py", *map(str, given)], stdout=subprocess.PIPE, text=True, start_new_session=True
     )
     assert parent.stdout is not None
-    worker, supervisor = map(int, parent.stdout.readline().split())
-    return parent, worker, supervisor
+    worker, minder = map(int, parent.stdout.readline().split())
+    return parent, worker, minder
 
 
 def ended_at_limit(here: Path, model: str, *, stopped: bool) -> str:
@@ -144,19 +149,13 @@ def ended_at_limit(here: Path, model: str, *, stopped: bool) -> str:
     """
     limit_s = 2.0
     while True:
+        parent, worker, minder = parent_of(here, model, "cold", limit_s, "stops" if stopped else "goes on")
         if stopped:
-            # A worker that has an alarm is left to it; the log supervisor ends one that switched it off.
-            supervisor_s = 1e6 if model == "hangs" else 4.0
-            parent, worker, supervisor = parent_of(here, model, "cold", limit_s, supervisor_s, "stops")
             os.waitpid(parent.pid, os.WUNTRACED)
-            wait_until_gone([worker])
-            if model == "stubborn" and (here / "pids").exists():
-                wait_until_gone(pids_of(here))
+            wait_until_gone([worker, *(pids_of(here) if (here / "pids").exists() else [])])
             os.kill(parent.pid, signal.SIGCONT)
-        else:
-            parent, worker, supervisor = parent_of(here, model, "cold", limit_s)
         said = parent.communicate()[0].strip()
-        wait_until_gone([worker, supervisor])
+        wait_until_gone([worker, minder])
         if (here / "pids").exists():
             wait_until_gone(pids_of(here))
             return said
@@ -164,149 +163,126 @@ def ended_at_limit(here: Path, model: str, *, stopped: bool) -> str:
         limit_s *= 3
 
 
-def test_a_hanging_worker_ends_with_its_parent(here: Path) -> None:
+def test_a_hanging_unit_ends_with_its_parent_and_so_does_what_it_started(here: Path) -> None:
     parent, pids = started(here, "hangs", "forked")
     parent.kill()
     parent.communicate()
     wait_until_gone(pids)
 
 
-def test_nothing_wakes_up_while_a_cold_worker_works_and_it_ends_with_its_parent(here: Path) -> None:
-    """The log supervisor sleeps, the worker has no thread besides its own, and its alarm has not ticked.
+def test_nothing_wakes_up_while_a_cold_unit_works_and_it_ends_with_its_parent(here: Path) -> None:
+    """The minder sleeps, and the unit has no thread besides its own.
 
     A terminal's interrupt would reach the parent only: all others are in other sessions.
     """
     parent, pids = started(here, "hangs", "cold")
-    worker, *_, supervisor = pids
-    assert [os.getsid(pid) == os.getsid(parent.pid) for pid in pids] == [False] * 4
+    worker, _, minder = pids
+    assert [os.getsid(pid) == os.getsid(parent.pid) for pid in pids] == [False] * 3
     assert os.getpgid(worker) == worker
-    counts = [sleeps((worker, supervisor))]
+    counts = [sleeps((worker, minder))]
     while len(counts) < 3 or counts[-1] != counts[-3]:  # on a busy machine they may still be about to fall asleep
         time.sleep(0.5)
-        counts.append(sleeps((worker, supervisor)))
+        counts.append(sleeps((worker, minder)))
     assert [entry.name for entry in Path(f"/proc/{worker}/task").iterdir()] == [str(worker)]
     parent.kill()
     parent.communicate()
     wait_until_gone(pids)
 
 
-def test_a_worker_ends_with_its_parent_even_without_the_supervisor(here: Path) -> None:
-    parent, pids = started(here, "hangs", "cold")
-    worker, *_, supervisor = pids
-    os.kill(supervisor, signal.SIGKILL)
+def test_a_unit_ends_with_its_parent_even_without_its_minder(here: Path) -> None:
+    """What it started does not: the documentation says so."""
+    parent, (worker, left, minder) = started(here, "hangs", "cold")
+    os.kill(minder, signal.SIGKILL)
     parent.kill()
     parent.communicate()
     wait_until_gone([worker])
+    os.kill(left, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("model", ["hangs", "stubborn"])
-def test_a_worker_ends_at_its_limit_while_its_parent_is_stopped(model: str, here: Path) -> None:
-    """By its own alarm, or if the model switched that off, by the log supervisor."""
-    by = signal.SIGALRM if model == "hangs" else signal.SIGKILL
+@pytest.mark.parametrize(("model", "by"), [("hangs", signal.SIGALRM), ("stubborn", signal.SIGKILL)])
+def test_a_unit_ends_at_its_limit_while_its_parent_is_stopped(model: str, by: signal.Signals, here: Path) -> None:
+    """By its minder: with a signal that tells the parent of the limit, or if the model ignores that, with the next."""
     assert ended_at_limit(here, model, stopped=True) == f"ended {-by}"
 
 
-def test_what_a_worker_started_ends_with_it(here: Path) -> None:
-    """The parent ends a unit at its limit: what ignores SIGTERM, or moved to another session, ends too."""
-    # its alarm may be first
+def test_what_a_unit_started_ends_with_it(here: Path) -> None:
+    """The parent ends a unit at its limit: what ignores SIGTERM ends too."""
+    # on a busy machine its minder may be first
     assert ended_at_limit(here, "hangs", stopped=False) in {f"ended {-signal.SIGKILL}", f"ended {-signal.SIGALRM}"}
 
 
-def test_a_run_goes_on_when_its_supervisor_was_killed(here: Path) -> None:
-    """What it watched can still be ended, and the next worker has a new one."""
-    kept = log_supervisor.LogSupervisor()
-    for _ in range(2):
-        sleeping = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
-        reading, writing = os.pipe()
-        log = os.open(here / "log", os.O_WRONLY | os.O_CREAT)
-        kept.watch("unit", sleeping.pid, "MARK=1", 600, reading, log)
-        for file in (reading, writing, log):
-            os.close(file)
-        assert kept._process is not None
-        os.kill(kept._process.pid, signal.SIGKILL)
-        kept.end("unit", sleeping.pid, escaped=False)
-        assert sleeping.wait() == -signal.SIGKILL
+def command(log: Path, code: str, limit_s: float = 600.0) -> child.Child:
+    """A child that runs some Python."""
+
+    def make(prints: Connection) -> Command:
+        words = child.tied([sys.executable, "-S", "-c", code])
+        return Command(subprocess.Popen(words, stdout=prints.fileno(), start_new_session=True))
+
+    return child.start(make, log, limit_s)
 
 
-def watched(
-    kept: log_supervisor.LogSupervisor, here: Path, limit_s: float = 600
-) -> tuple[subprocess.Popen[bytes], int]:
-    """A process that the log supervisor watches as `unit`, and the other end of the pipe that it would print to."""
-    sleeping = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
-    reading, writing = os.pipe()
-    log = os.open(here / f"log{sleeping.pid}", os.O_WRONLY | os.O_CREAT)
-    try:
-        kept.watch("unit", sleeping.pid, f"MARK={sleeping.pid}", limit_s, reading, log)
-    finally:
-        os.close(reading)
-        os.close(log)
-    return sleeping, writing
+def test_a_parent_ends_a_child_whose_minder_was_killed(tmp_path: Path) -> None:
+    """With what it started, although it ended well before that."""
+    sleeps = (
+        "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']).pid)"
+    )
+    began = command(tmp_path / "log", f"{sleeps}; sys.stdout.flush(); sys.stdin.read()")
+    while not (said := (tmp_path / "log").read_text()).endswith("\n"):
+        time.sleep(0.01)
+    began.minder.kill()
+    began.minder.wait()
+    assert alive(int(said))
+    began.end()
+    wait_until_gone([int(said)])
 
 
-def test_a_limit_of_years_leaves_the_supervisor_alive(here: Path) -> None:
-    """The system cannot wait for so long at a time."""
-    kept = log_supervisor.LogSupervisor()
-    sleeping, writing = watched(kept, here, limit_s=1e8)
-    assert kept._process is not None
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        kept._process.wait(0.5)
-    os.write(writing, b"printed")
-    os.close(writing)
-    kept.end("unit", sleeping.pid, escaped=False)
-    assert sleeping.wait() == -signal.SIGKILL
-    assert (here / f"log{sleeping.pid}").read_bytes() == b"printed"
+def test_a_log_is_complete_and_a_second_end_changes_nothing(tmp_path: Path) -> None:
+    """A limit of years is longer than the system can wait at a time."""
+    began = command(tmp_path / "log", "print('x' * 100_000, end='')", limit_s=1e8)
+    began.join()
+    began.end()
+    began.end()
+    assert (began.exitcode, (tmp_path / "log").read_text()) == (0, "x" * 100_000)
 
 
-def test_an_answer_that_an_interrupt_left_behind_is_not_the_next_ones(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The log supervisor ends with what it watched, and the next worker has a new one."""
-    kept = log_supervisor.LogSupervisor()
-    first, writing = watched(kept, here)
-    os.close(writing)
-    real, process = kept._socket, kept._process
-    assert real is not None
-    send = real.sendmsg
-
-    class Interrupted:
-        sendmsg = send
-
-        def recv(self, _size: int) -> bytes:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(kept, "_socket", Interrupted())
-    with pytest.raises(KeyboardInterrupt):
-        kept.end("other", 0, escaped=False)
-    assert first.wait() == -signal.SIGKILL
-    second, writing = watched(kept, here)
-    os.close(writing)
-    assert kept._process not in (None, process)
-    kept.end("unit", second.pid, escaped=False)
-    assert second.wait() == -signal.SIGKILL
+def test_a_child_that_prints_wakes_no_parent(tmp_path: Path) -> None:
+    """Beside a timed unit the parent must not work. It sleeps until the end, however much is printed, here 100 MB."""
+    began = command(tmp_path / "log", "for _ in range(1000): print('x' * 100_000)")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+    began.join()
+    woken = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before
+    began.end()
+    assert woken < 100  # a parent that copies it wakes some 400 times
+    assert child.HEAD + child.TAIL < (tmp_path / "log").stat().st_size < child.HEAD + child.TAIL + 100
 
 
-def test_a_unit_that_starts_again_ends_the_worker_that_had_its_name(here: Path) -> None:
-    kept = log_supervisor.LogSupervisor()
-    (first, one), (second, other) = watched(kept, here), watched(kept, here)
-    os.close(one)
-    os.close(other)
-    assert first.wait() == -signal.SIGKILL
-    assert second.poll() is None
-    kept.end("unit", second.pid, escaped=False)
-    assert second.wait() == -signal.SIGKILL
+def test_who_holds_the_pipe_in_another_session_delays_no_end_for_long(tmp_path: Path) -> None:
+    """It is not ended: the documentation says so. The log has what was printed before."""
+    code = "import subprocess, sys; left = [sys.executable, '-c', 'import time; time.sleep(600)']; "
+    code += "print(subprocess.Popen(left, start_new_session=True).pid)"
+    began = command(tmp_path / "log", code)
+    began.join()
+    began.end()
+    left = int((tmp_path / "log").read_text())
+    assert alive(left)
+    os.kill(left, signal.SIGKILL)
+
+
+def test_a_command_that_does_not_exist_is_named_in_the_log(tmp_path: Path) -> None:
+    with started_command(["no-such-program"], os.environ, tmp_path / "log", 600.0) as began:
+        began.join()
+    assert "no-such-program: No such file" in (tmp_path / "log").read_text()
+    assert began.exitcode == 1
 
 
 def test_an_interrupt_that_was_for_the_parent_is_forgotten() -> None:
-    """Ctrl-C reaches the whole group, and a worker that starts is in it for a moment: it must not die with a traceback.
-
-    In a process without other threads, as a worker is then: each thread has a mask of its own.
-    """
+    """Ctrl-C reaches the whole group, and a child that starts is in it for a moment: it must not die with a traceback."""
     hears = (
         "import os, signal\n"
-        "from modbench.harness.process import parent_death\n"
-        "with parent_death.interrupts_wait():\n"
-        "    os.kill(os.getpid(), signal.SIGINT)\n"
-        "    parent_death.hear_interrupts()\n"
+        "from modbench.harness.process import child\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "child.tie(os.getppid())\n"
         "try:\n"
         "    signal.raise_signal(signal.SIGINT)\n"
         "except KeyboardInterrupt:\n"
@@ -316,15 +292,19 @@ def test_an_interrupt_that_was_for_the_parent_is_forgotten() -> None:
     assert ended.stdout == "heard\n"
 
 
-def test_the_first_process_does_not_hear_an_interrupt_that_waits() -> None:
+def test_the_first_child_does_not_hear_an_interrupt_that_waits(tmp_path: Path) -> None:
     """Python starts its resource tracker before a process that is the first, and unblocks SIGINT when it has."""
     starts = (
-        "import signal\n"
+        "import signal, sys\n"
         "from multiprocessing import resource_tracker\n"
-        "from modbench.harness.process import parent_death\n"
-        "with parent_death.interrupts_wait():\n"
+        "from pathlib import Path\n"
+        "from modbench.harness.process import child\n"
+        "def make(prints):\n"
         "    resource_tracker.ensure_running()\n"
         "    print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))\n"
+        "    sys.exit()\n"
+        "child.start(make, Path(sys.argv[1]), 600)\n"
     )
-    ended = subprocess.run([sys.executable, "-c", starts], capture_output=True, text=True, check=True)
+    words = [sys.executable, "-c", starts, str(tmp_path / "log")]
+    ended = subprocess.run(words, capture_output=True, text=True, check=True)
     assert ended.stdout == "True\n"

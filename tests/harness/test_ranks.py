@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from modbench.harness.core import files
@@ -94,7 +95,8 @@ def test_a_question_that_comes_before_there_are_ranks_ends_the_unit(
         signal.raise_signal(ask)
 
     monkeypatch.setattr(run, "run", runs)
-    monkeypatch.setattr(ranks, "_children", list)
+    monkeypatch.setattr(psutil.Process, "children", lambda _: [])
+    monkeypatch.setenv(ranks.PARENT, "")  # so that it is as it was in the end
     before = signal.getsignal(ask)
     try:
         with pytest.raises(graceful_stop.Stopped):

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from modbench.commands._paired import turn_taking
 from modbench.commands._paired.turn_taking import Start
-from modbench.harness.execution.log_supervisor import LogSupervisor
 
 CHILD = """
 import sys
@@ -33,7 +32,7 @@ def child(tmp_path: Path, name: str, rounds: int, code: int = 0) -> Start:
 
 def run(*starts: Start) -> list[tuple[int | None, bool]]:
     """How processes ended: exit codes, and whether they hung."""
-    return [(end.exitcode, end.hung) for end in turn_taking.run(starts, LogSupervisor())]
+    return [(end.exitcode, end.hung) for end in turn_taking.run(starts)]
 
 
 def test_one_process_computes_at_a_time_and_rounds_alternate(tmp_path: Path) -> None:

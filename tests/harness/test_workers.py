@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 import re
-import signal
-import socket
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +17,8 @@ from modbench.harness.core import files, foreign
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.domain.records import Outcome, Record
-from modbench.harness.execution import log_supervisor, log_supervisor_process, worker
 from modbench.harness.execution import unit as one_unit
+from modbench.harness.execution import worker
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.execution.progress_tracker import Tracker
@@ -32,7 +27,7 @@ from modbench.harness.machine import cuda_driver
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
-from modbench.harness.process import parent_death
+from modbench.harness.process import child
 from modbench.harness.results import run_folder
 from modbench.harness.results.layout import SPREAD, TOGETHER, make
 from modbench.harness.results.run_folder import RunFolder
@@ -177,15 +172,13 @@ def test_what_is_passed_on() -> None:
 
 
 @pytest.mark.slow
-def test_a_log_is_cut_in_the_middle(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_supervisor, "HEAD", 3000)
-    monkeypatch.setattr(log_supervisor, "TAIL", 2000)
+def test_a_log_is_cut_in_the_middle(here: Path) -> None:
     made = planned("prints")
     folder = folder_of(made, here)
     run_all(made, folder, made.units[-1:])
     for unit in made.units[-1:]:
         said = folder.log(unit).read_bytes()
-        assert len(said) < 5100
+        assert len(said) < child.HEAD + child.TAIL + 100
         assert said.startswith(b"the first line\nxxx")
         assert re.search(r"\d\.\d MiB cut", said.decode())
         # Two processes print: the end of one's line may come after the other's line.
@@ -200,12 +193,12 @@ def test_only_what_is_too_long_is_cut(size: int, kept: int, tmp_path: Path) -> N
     """Two bytes of three are kept at the beginning, one at the end, and nothing is lost at the seam."""
     said = bytes(i % 251 for i in range(size))
     reading, writing = os.pipe()
-    log = log_supervisor_process.Log(reading, os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT), 20, 10)
+    log = child.Log(reading, os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT), 20, 10)
     for start in range(0, size, 4096):
         os.write(writing, said[start : start + 4096])
-        log.read()
+        assert log.copy()
     os.close(writing)
-    assert not log.read()
+    assert not log.copy()
     log.finish()
     written = (tmp_path / "log").read_bytes()
     assert len(log.end) < 2**20
@@ -213,33 +206,6 @@ def test_only_what_is_too_long_is_cut(size: int, kept: int, tmp_path: Path) -> N
         assert written == said
     else:
         assert written == said[:20] + f"\n… {(size - 30) / 2**20:.1f} MiB cut here …\n".encode() + said[-10:]
-
-
-@pytest.mark.slow
-def test_a_worker_that_has_no_group_of_its_own_yet_is_ended_once_it_has(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A worker that starts late is in its parent's group while its limit passes."""
-    monkeypatch.setattr(log_supervisor_process, "AGAIN_S", 0.01)
-    code = "import os, signal, sys; sys.stdin.read(1); os.setsid(); signal.pause()"
-    started = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, text=True)
-    ours, theirs = socket.socketpair()
-    printed, printing = os.pipe()
-    log = log_supervisor_process.Log(printed, os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT), 1, 1)
-    late = log_supervisor_process.Worker(started.pid, f"{parent_death.MARK}=nobody", 0.0, log)
-    supervisor = log_supervisor_process.Supervisor(theirs)
-    supervisor.workers["late"] = late
-    serving = threading.Thread(target=supervisor.serve)
-    with started, ours, theirs:
-        serving.start()
-        ours.send(json.dumps({"name": "nobody"}).encode())  # it wakes, and finds that a limit has passed
-        while not late.deadline:
-            time.sleep(0.001)
-        started.communicate(".")
-        assert started.returncode == -signal.SIGKILL
-        os.close(printing)
-        ours.shutdown(socket.SHUT_RDWR)
-        serving.join()
 
 
 def test_a_failure_names_its_log_where_that_lies(here: Path) -> None:

@@ -1,7 +1,7 @@
-"""Starts local processes: children of a fork server with torch preloaded for drafts, a cold process per unit otherwise.
+"""Starts units as local processes: children of a fork server with torch preloaded for drafts, a cold process per unit otherwise.
 
-Plain fork is never used: a child of a process that ran OpenMP hangs. The parent blocks on the children's sentinels; a spinning
-parent would take the core that is being measured. Every unit has a process group of its own, which ends with it.
+How a process is held and ended is in `process/child.py`. Plain fork is never used: a child of a process that ran OpenMP hangs.
+The parent blocks on the children's sentinels; a spinning parent would take the core that is being measured.
 
 The fork server may be killed like any process, or not come up: what it started is ended, and started again. Python starts a new
 server by itself, but reports the units of the old one as ended while they still run.
@@ -20,26 +20,24 @@ import multiprocessing.connection
 import multiprocessing.forkserver
 import os
 import re
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
-from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
 
 from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.domain.case import Device, UnitOfWork
-from modbench.harness.execution.log_supervisor import LogSupervisor
 from modbench.harness.execution.worker import Ties, work
 from modbench.harness.execution.worker_environment import worker_environment
 from modbench.harness.machine import cuda_driver
 from modbench.harness.machine.environment import usable_cores
-from modbench.harness.process import processes
+from modbench.harness.process import child
+from modbench.harness.process.child import Child
 from modbench.harness.process.graceful_stop import STOP_SIGNAL
 from modbench.harness.registry import discovery
 from modbench.harness.results.run_folder import RunFolder
@@ -48,8 +46,8 @@ from modbench.harness.results.run_folder import RunFolder
 TRIES = 3
 # What Python reports of a process whose fork server is gone.
 NOBODY_KNOWS = 255
-# How long the end of a server may take after its sockets were closed.
-GONE_S = 2.0
+# How long the end of a server may take after its sockets were closed, and that of a unit after it was killed.
+GONE_S, ORPHAN_S = 2.0, 5.0
 # A word that was meant for `--set`, which takes one.
 SETTING = re.compile(r"[A-Za-z_][\w.]*=")
 # What a unit would otherwise import for itself; torch's optimizers load torch._dynamo (3 s) when first made.
@@ -76,73 +74,58 @@ def without_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def _number() -> int | None:
-    """Process id of the fork server; None if none was started."""
+def _number() -> int:
+    """Process id of the fork server."""
     return multiprocessing.forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined, no-any-return]  # noqa: SLF001  # no public way to it
 
 
-def gone(server: int | None) -> bool:
-    """Whether a fork server has ended, asked when its sockets and pipes are closed: the system closes them a moment before."""
-    until = time.monotonic() + GONE_S
-    while server is not None and not _ended(server):
+def runs(pid: int) -> bool:
+    """Whether a process runs; one that only waits to be reaped does not."""
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
+def gone(pid: int, limit_s: float) -> bool:
+    """Wait until a process has ended, at most so many seconds; whether it has."""
+    until = time.monotonic() + limit_s
+    while runs(pid):
         if time.monotonic() > until:
             return False
         time.sleep(0.001)
-    return server is not None
+    return True
 
 
-def _ended(server: int) -> bool:
-    """Whether the fork server has ended; Python is left to notice it by itself."""
-    if not hasattr(os, "waitid"):
-        return not _lives(server)
-    try:
-        return os.waitid(os.P_PID, server, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-    except ChildProcessError:  # it was noticed, and another was started
-        return True
+def started(make: Callable[[int], BaseProcess], *, cold: bool) -> tuple[BaseProcess, int]:
+    """Make a process, given the process id of its parent, and start it; once more if the fork server ended meanwhile.
 
+    The server may end after it started the process and before it said so: the process then ends itself.
 
-def started(make: Callable[[int | None], BaseProcess], *, cold: bool) -> tuple[BaseProcess, int | None]:
-    """Make a process, given the fork server's id, and start it; once more if the server ended meanwhile. Returns both.
-
-    The server may end after it started the process and before it said so: the process must then end itself.
+    Returns:
+        The process, and its parent: this process if it is cold, else the fork server.
 
     Raises:
-        ModbenchError: if it ends every time, as where it gets too little memory.
+        ModbenchError: if the server ends every time, as where it gets too little memory.
     """
-    if cold:
-        process = make(None)
-        with without_main():
-            process.start()
-        return process, None
     for _ in range(TRIES):
         with without_main():
-            multiprocessing.forkserver.ensure_running()
-        server = _number()
-        process = make(server)
-        try:
-            with without_main():
+            if not cold:
+                multiprocessing.forkserver.ensure_running()
+            parent = os.getpid() if cold else _number()
+            process = make(parent)
+            try:
                 process.start()
-        except (EOFError, ConnectionError):  # the server's end of the socket or the pipe was closed
-            gone(server)
-            continue
-        return process, server
+            except (EOFError, ConnectionError):  # the server's end of the socket or the pipe was closed
+                if cold:
+                    raise
+                gone(parent, GONE_S)
+            else:
+                return process, parent
     raise ModbenchError(
         f"the process that starts units ended {TRIES} times before it started one. It may be short of memory or of open files."
     )
-
-
-def end_orphan(pid: int | None) -> None:
-    """End a unit that outlived its fork server, and wait until it can write nothing any more."""
-    until = time.monotonic() + 5.0
-    while pid is not None and _lives(pid) and time.monotonic() < until:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        time.sleep(0.002)
-
-
-def _lives(pid: int) -> bool:
-    """Whether a process that is no child of this one runs; one that only waits to be reaped does not, as far as Linux tells."""
-    return bool(processes.began(pid)) if sys.platform == "linux" else processes.exists(pid)
 
 
 @contextlib.contextmanager
@@ -176,26 +159,23 @@ class LocalHandle:
 
     Attributes:
         unit: the unit.
-        process: its process.
+        child: its process, as it is ended.
+        process: the same, as it is waited for.
+        parent: process id of who started it: this process, or the fork server.
         record: path of its record.
         deadline: when it counts as hanging, on the monotonic clock, in s.
-        server: process id of the fork server that started it; None for a cold process.
         again: starts the unit again.
         tries: how often that may still be done.
     """
 
     unit: UnitOfWork
+    child: Child
     process: BaseProcess
+    parent: int
     record: Path
     deadline: float
-    server: int | None
     again: Callable[[], LocalHandle]
     tries: int = TRIES - 1
-
-    @property
-    def may_leave_some(self) -> bool:
-        """Whether processes that it started may be left although it ended well: it had ranks, or a user's model ran in it."""
-        return len(self.unit.comparison.shipped) < len(self.unit.comparison.arms) or self.unit.ranks > 1
 
     @property
     def running(self) -> bool:
@@ -218,13 +198,19 @@ class LocalHandle:
 
     def revive(self) -> bool:
         """Start the unit again if it ended only because the fork server was killed; returns whether it runs now."""
-        if self.exitcode != NOBODY_KNOWS or not self.tries or not gone(self.server):
+        if (
+            self.exitcode != NOBODY_KNOWS
+            or self.parent == os.getpid()
+            or not self.tries
+            or not gone(self.parent, GONE_S)
+        ):
             return False
-        end_orphan(self.process.pid)
+        self.child.end()
+        gone(self.child.pid, ORPHAN_S)  # until then it may write its record
         if self.record.exists():
             return False
         fresh = self.again()
-        self.process, self.deadline, self.server = fresh.process, fresh.deadline, fresh.server
+        self.child, self.process, self.parent, self.deadline = fresh.child, fresh.process, fresh.parent, fresh.deadline
         self.tries -= 1
         return True
 
@@ -251,11 +237,9 @@ class LocalLauncher:
         self._pinned: dict[str, str] = {}
         self._last: dict[str, str] = {}
         self._variables = variables(threads)
-        self._supervisor = LogSupervisor()
         self._cold = cold
-        self._context: BaseContext = multiprocessing.get_context("spawn" if cold else "forkserver")
         if not cold:
-            self._context.set_forkserver_preload(PRELOAD)
+            multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
 
     def refuse(self, units: Sequence[UnitOfWork]) -> None:
         """Refuse nothing: any unit can be started here."""
@@ -285,37 +269,38 @@ class LocalLauncher:
 
     def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> LocalHandle:
         """Start a unit, which writes its record when it is done. After `timeout_s` it counts as hanging."""
-        facts = unit.facts
-        server: int | None = None
-        context = multiprocessing.get_context("spawn") if facts.cold else self._context
+        cold = self._cold or unit.facts.cold
+        context = multiprocessing.get_context("spawn" if cold else "forkserver")
         work_on = (unit.model_dump_json(), str(folder.path.resolve()), folder.token)
+        process: BaseProcess
+        parent: int
 
-        def make(mark: str, alarm_s: float, out: Connection | None) -> BaseProcess:
-            nonlocal server
+        def make(prints: Connection) -> BaseProcess:
+            nonlocal process, parent
 
-            def tied(parent: int | None) -> BaseProcess:
-                held = Ties(mark, alarm_s, out, parent, discovery.included())
-                return context.Process(target=work, args=(*work_on, held), daemon=True)  # type: ignore[attr-defined, no-any-return]  # typeshed's BaseContext lacks it
+            def tied(to: int) -> BaseProcess:
+                ties = Ties(to, prints, discovery.included())
+                return context.Process(target=work, args=(*work_on, ties), daemon=True)  # type: ignore[attr-defined, no-any-return]  # typeshed's BaseContext lacks it
 
-            process, server = started(tied, cold=facts.cold or self._cold)
+            process, parent = started(tied, cold=cold)
             return process
 
-        with environment({**self._variables, **dict(facts.environment), **self._pin(unit)}):
-            process = self._supervisor.start(unit.name, folder.log(unit), timeout_s, make)
+        with environment({**self._variables, **dict(unit.facts.environment), **self._pin(unit)}):
+            held = child.start(make, folder.log(unit), timeout_s)
         again, deadline = partial(self.start, unit, folder, timeout_s), time.monotonic() + timeout_s
-        return LocalHandle(unit, process, folder.record(unit), deadline, server, again)
+        return LocalHandle(unit, held, process, parent, folder.record(unit), deadline, again)
 
     def wait(self, handles: list[LocalHandle], timeout_s: float) -> list[LocalHandle]:
         """Block until a unit ends, hangs or the time is up; return the units that ended or hang."""
         until = min([timeout_s, *(max(0.0, handle.deadline - time.monotonic()) for handle in handles)])
         multiprocessing.connection.wait([handle.process.sentinel for handle in handles], timeout=until)
-        return [handle for handle in handles if handle.timed_out or not (handle.process.is_alive() or handle.revive())]
+        return [handle for handle in handles if handle.timed_out or not (handle.running or handle.revive())]
 
     def ask(self, handle: LocalHandle) -> None:
         """Ask a training unit to save a checkpoint and end."""
-        if STOP_SIGNAL is not None and handle.process.pid is not None and handle.process.is_alive():
+        if STOP_SIGNAL is not None and handle.running:
             with contextlib.suppress(ProcessLookupError):  # it ended just now
-                os.kill(handle.process.pid, STOP_SIGNAL)
+                os.kill(handle.child.pid, STOP_SIGNAL)
 
     def leave(self, handles: list[LocalHandle]) -> str:
         """End them: local processes cannot go on without this one."""
@@ -324,9 +309,9 @@ class LocalLauncher:
         return ""
 
     def end(self, handle: LocalHandle) -> None:
-        """Reap a unit; kill it if it is still running, with all that it started. Its log is complete then."""
+        """Reap a unit; kill it if it is still running, with its process group. Its log is complete then."""
         self._pinned.pop(handle.unit.name, None)
-        self._supervisor.stop(handle.unit.name, handle.process, may_leave_some=handle.may_leave_some)
+        handle.child.end()
 
 
 LAUNCHER = LocalLauncher

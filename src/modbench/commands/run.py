@@ -117,7 +117,7 @@ def resume(
         typer.Option("--retry-failed", help="Also repeat failed units, not only missing ones and those that died."),
     ] = False,
     steal: Annotated[
-        bool, typer.Option("--steal", help="Take over from a runner on another host that shows no sign of life.")
+        bool, typer.Option("--steal", help="Take over from a runner on another host that is dead.")
     ] = False,
     allow_changed: Annotated[
         bool, typer.Option("--allow-changed", help="Go on though files of yours changed since results were made.")

@@ -278,7 +278,7 @@ def resume(
     Args:
         run_folder: its folder.
         retry_failed: also run again what failed.
-        steal: take the folder from a runner on another host that gives no sign of life.
+        steal: take the folder from a runner on another host that is dead, or on a file system without locks.
         allow_changed: go on where files of yours are not as they were when the results were made.
         timeout: longest time of a unit, such as `10min`.
         options: options of the launcher; None: those of the run.

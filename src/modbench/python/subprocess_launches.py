@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import pickle
 import pickletools
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modbench.harness.core.errors import ModbenchError, UsageError, in_short
 from modbench.harness.core.units import human_duration
 from modbench.harness.execution import command
-from modbench.harness.execution.log_supervisor import LogSupervisor
 from modbench.harness.timing.callables import Launch
 from modbench.harness.timing.threads import working_threads
 
@@ -29,10 +29,9 @@ def launches(job: Job, number: int, limit_s: float) -> list[Launch]:
         UsageError: if a model or input cannot be sent to another process.
         ModbenchError: if a process fails, or hangs.
     """
-    supervisor = LogSupervisor()
     check(job)
-    with supervisor.temporary("modbench-") as folder:
-        return [_launch(folder, job.for_process(i), i, supervisor, limit_s) for i in range(number)]
+    with tempfile.TemporaryDirectory(prefix="modbench-") as folder:
+        return [_launch(Path(folder), job.for_process(i), i, limit_s) for i in range(number)]
 
 
 def check(job: Job) -> None:
@@ -61,13 +60,11 @@ def _refuse_main(content: bytes, name: str) -> None:
         )
 
 
-def _launch(folder: Path, job: Job, number: int, supervisor: LogSupervisor, limit_s: float) -> Launch:
+def _launch(folder: Path, job: Job, number: int, limit_s: float) -> Launch:
     threads = working_threads()
     file, made, log = folder / JOB_FILE, folder / f"launch{number}.pickle", folder / f"launch{number}.log"
     file.write_bytes(_pickle(job, "the comparison"))
-    ended = command.call_in_process(
-        functools.partial(child, str(file), str(made), threads), log, supervisor, limit_s, threads
-    )
+    ended = command.call_in_process(functools.partial(child, str(file), str(made), threads), log, limit_s, threads)
     if ended is None:
         raise ModbenchError(f"launch {number + 1} exceeded its limit of {human_duration(limit_s)} and was ended.")
     code, said = ended

@@ -18,7 +18,6 @@ from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.files import now, write_atomically
 from modbench.harness.core.foreign import refuse_links
 from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.execution.log_supervisor import LogSupervisor
 from modbench.harness.results import layout, lock, run_folder
 from modbench.harness.results.reading import load
 from modbench.harness.results.run_folder import FINISHED, RunFolder
@@ -30,15 +29,15 @@ COPIES = "modbench-paired-"
 
 
 @contextlib.contextmanager
-def revision_folder(supervisor: LogSupervisor) -> Iterator[Path]:
-    """A temporary folder for the files of revisions. One whose command and supervisor were killed is removed."""
+def revision_folder() -> Iterator[Path]:
+    """A temporary folder for the files of revisions. One whose command was killed is removed."""
     for old in Path(tempfile.gettempdir()).glob(f"{COPIES}*"):
         with contextlib.suppress(OSError, UsageError):
-            found = lock.lease(old, writes=False)
+            found = lock.find(old)
             if found is not None and found.state == "dead":
                 shutil.rmtree(old, ignore_errors=True)
-    with supervisor.temporary(COPIES) as folder, lock.hold(folder):
-        yield folder
+    with tempfile.TemporaryDirectory(prefix=COPIES) as name, lock.hold(Path(name)):
+        yield Path(name)
 
 
 def open_folder(suite: str, out: str | None, request: dict[str, Any]) -> Path:
@@ -86,7 +85,7 @@ def _stored_request(path: Path) -> object:
 def _is_free(path: Path) -> bool:
     """Whether no process works in a folder."""
     with contextlib.suppress(OSError, UsageError):
-        found = lock.lease(path)
+        found = lock.find(path)
         return found is None or found.state == "dead"
     return False
 

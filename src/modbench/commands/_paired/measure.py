@@ -2,8 +2,8 @@
 
 Each side is prepared by a whole `modbench run`, which plans, counts and checks; its times are not used. A block of two revisions
 is three processes, first, second and first again, that are alive together and take turns, round by round; a block of two builds
-of a model is one process that times both. Each process works on a copy of a prepared folder. Launches have the limits and the
-supervisor that units of a run have, and a launch that died leaves a record. Finished blocks are kept; the same command continues
+of a model is one process that times both. Each process works on a copy of a prepared folder. Launches have the limits that
+units of a run have, and a launch that died leaves a record. Finished blocks are kept; the same command continues
 after them.
 """
 
@@ -35,8 +35,7 @@ from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.execution import command, limits, phase
 from modbench.harness.execution.launch import local
 from modbench.harness.execution.limits import Limits
-from modbench.harness.execution.log_supervisor import LogSupervisor
-from modbench.harness.execution.phase import cannot_write, check_clock
+from modbench.harness.execution.phase import cannot_write
 from modbench.harness.execution.stopping import Stop, signals
 from modbench.harness.execution.unit import ENDLESS_S
 from modbench.harness.machine import certificate, environment
@@ -192,17 +191,15 @@ Wanted: TypeAlias = Callable[[Compared], Goal]
 
 @dataclass(frozen=True)
 class Supervision:
-    """Limits and ends the processes.
+    """What decides how long the launches go on.
 
     Attributes:
-        supervisor: ends them where this process cannot.
         stop: what signals requested.
         limits: of a prepared folder, the limits of its units.
         died: units of which a launch died: they have no number any more, and are not measured again.
         hung: those of them that passed their limit, which a second try would take again.
     """
 
-    supervisor: LogSupervisor
     stop: Stop
     limits: dict[Path, Limits] = field(default_factory=dict)
     died: set[str] = field(default_factory=set)
@@ -235,8 +232,8 @@ def measure(request: Request, wanted: Wanted) -> Compared:
     if sys.platform == "win32":
         raise UsageError("--paired needs Linux or macOS: processes cannot hand each other turns on Windows.")
     stop = Stop(lambda: _say("the launches that run are finished first. Press Ctrl-C again to stop now."))
-    supervision = Supervision(LogSupervisor(), stop)
-    with signals(stop), paired_folder.revision_folder(supervision.supervisor) as copies:
+    supervision = Supervision(stop)
+    with signals(stop), paired_folder.revision_folder() as copies:
         sides = request.prepared(copies)
         same = request.as_dict(sides)
         supervision.refuse_if_stopped()
@@ -323,7 +320,7 @@ def _prepare(one: Side, request: Request, out: Path, supervision: Supervision) -
     log.unlink(missing_ok=True)
     # A run has limits of its own for its units.
     words, variables = preparing_command(one, request, out), one.environment()
-    with command.started(words, variables, log, supervision.supervisor, ENDLESS_S, folder=one.folder) as run:
+    with command.started(words, variables, log, ENDLESS_S, folder=one.folder) as run:
         run.join()
     supervision.refuse_if_stopped()
     if run.exitcode:
@@ -370,7 +367,7 @@ def _launch(sides: Sequence[tuple[Side, Path, Path]], supervision: Supervision) 
             for (one, prepared, out), timed in zip(sides, units, strict=True)
             if name in timed
         ]
-        ends = turn_taking.run([_start(*each, supervision) for each in launches], supervision.supervisor)
+        ends = turn_taking.run([_start(*each, supervision) for each in launches])
         for (_, prepared, out, unit), ended in zip(launches, ends, strict=True):
             _keep_record(RunFolder(out), unit, ended, supervision.limits[prepared], supervision)
     return any(_units_left(units, supervision))
@@ -397,7 +394,6 @@ def _keep_record(
 ) -> None:
     """Take the record of a launch, or write one with the cause of its death."""
     record, log = folder.record(unit), folder.log(unit)
-    check_clock(record, unit, ended.ended_s)
     if record.exists():
         return
     if ended.exitcode == CannotWrite.exit_code:

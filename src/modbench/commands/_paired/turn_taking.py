@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modbench.harness.execution import command
-from modbench.harness.execution.command import Command
-from modbench.harness.execution.log_supervisor import LogSupervisor, kill_group
+from modbench.harness.process.child import Child, signal_group
 
 # Seconds that a process may take to end after it closed its pipes.
 ENDING_S = 60.0
@@ -45,12 +44,10 @@ class End:
     Attributes:
         exitcode: its exit code, negative for a signal.
         hung: whether it passed its limit and was ended.
-        ended_s: when its end was seen, on the monotonic clock.
     """
 
     exitcode: int | None
     hung: bool
-    ended_s: float
 
 
 @dataclass
@@ -65,7 +62,7 @@ class _Child:
         end: how it ended; None: it may ask again.
     """
 
-    running: Command
+    running: Child
     asks: int
     grant: int
     left_s: float
@@ -78,15 +75,14 @@ class _Child:
         self.left_s -= time.monotonic() - began
         if ready and os.read(self.asks, 1):
             return
-        now = time.monotonic()
         if ready:
             self.running.join(ENDING_S)
-        self.end = End(self.running.exitcode, self.running.is_alive(), now)
+        self.end = End(self.running.exitcode, self.running.running)
         if self.end.hung:  # now: it must not compute beside the turns of the others
-            kill_group(self.running.pid, signal.SIGKILL)
+            signal_group(self.running.pid, signal.SIGKILL)
 
 
-def run(starts: Sequence[Start], supervisor: LogSupervisor) -> list[End]:
+def run(starts: Sequence[Start]) -> list[End]:
     """Start processes, let them load and build together, and then let one compute at a time.
 
     Rounds alternate as first, second, third, first, and so on. None has two turns in a row: in the second one it would find its
@@ -97,7 +93,7 @@ def run(starts: Sequence[Start], supervisor: LogSupervisor) -> list[End]:
     """
     all_turns_s = sum(start.limit_s for start in starts)
     with contextlib.ExitStack() as opened:
-        children = [opened.enter_context(_start(start, supervisor, all_turns_s)) for start in starts]
+        children = [opened.enter_context(_start(start, all_turns_s)) for start in starts]
         for child in children:
             child.wait()
         while waiting := [child for child in children if child.end is None]:
@@ -109,7 +105,7 @@ def run(starts: Sequence[Start], supervisor: LogSupervisor) -> list[End]:
 
 
 @contextlib.contextmanager
-def _start(start: Start, supervisor: LogSupervisor, all_turns_s: float) -> Iterator[_Child]:
+def _start(start: Start, all_turns_s: float) -> Iterator[_Child]:
     asks, ask = os.pipe()
     granted, grant = os.pipe()
     with contextlib.ExitStack() as ends:
@@ -122,7 +118,6 @@ def _start(start: Start, supervisor: LogSupervisor, all_turns_s: float) -> Itera
                     words,
                     start.environment,
                     start.log,
-                    supervisor,
                     all_turns_s,
                     folder=start.folder,
                     passed=(ask, granted),

@@ -19,6 +19,8 @@ from modbench.harness.results.workspace import Workspace
 
 # Running units and decisions that a screen lists; failures take the rest of it, at least so many.
 MOST, FEWEST = 4, 3
+# A runner writes its state more often; one that has not for so long is said to be silent.
+SILENT_S = 60.0
 NO_PROGRESS = "no progress.json (none yet, or a folder of an earlier version)"
 
 
@@ -30,7 +32,7 @@ class Snapshot:
         run: the folder, as it was named.
         state: as its runner wrote it; but `running` or `stopping` only while that runner lives, else `stopped`. Without
             progress.json `finished` or `unknown`.
-        lease: the runner that holds the folder; None: none does.
+        runner: the runner that holds the folder, or held it last; None: none.
         now: the progress; None in folders of earlier versions, and before the runner has written it.
         records: number of records in the folder.
         said: by name of a running unit, its last line of progress.
@@ -38,7 +40,7 @@ class Snapshot:
 
     run: str
     state: str
-    lease: lock.Lease | None
+    runner: lock.Found | None
     now: RunProgress | None
     records: int
     said: dict[str, str]
@@ -60,27 +62,28 @@ class Snapshot:
             return None
         if self.now is not None and not self.now.resumable:
             return f"repeat its command with -o {self.run}"
-        return f"modbench resume {self.run}{' --steal' * (self.lease is not None and self.lease.state == 'silent')}"
+        return f"modbench resume {self.run}{' --steal' * (self.runner is not None and self.runner.state == 'unknown')}"
 
 
 def take(run: str) -> Snapshot:
     """The run as it is now.
 
     Raises:
-        UsageError: if it is no run folder (any more), or its progress.json or lock.json is damaged.
+        UsageError: if it is no run folder (any more), or its progress.json is damaged.
     """
     path = run_file(run).parent
-    lease, now = lock.lease(path, writes=False), progress.read(path)
+    runner, now = lock.find(path), progress.read(path)
     written = now.state if now is not None else "finished" if (path / "finished.json").is_file() else "unknown"
     said = {}
-    if lease is not None and lease.state == "alive":
+    unknown = runner is not None and runner.state == "unknown" and now is not None and now.age_s < SILENT_S
+    if unknown or (runner is not None and runner.state == "alive"):
         state = "stopping" if written == "stopping" else "running"
         named = {each.unit: Workspace(path, each.unit).said() for each in (now.running if now is not None else ())}
         # A unit of another machine that has written nothing may still wait in the queue.
         said = {unit: line for unit, line in named.items() if line or (now is not None and not now.remote)}
     else:
         state = "stopped" if written in {"running", "stopping"} else written
-    return Snapshot(run, state, lease, now, len([*(path / "units").rglob("[!.]*.json")]), said)
+    return Snapshot(run, state, runner, now, len([*(path / "units").rglob("[!.]*.json")]), said)
 
 
 def as_json(seen: Snapshot) -> dict[str, Any]:
@@ -89,7 +92,7 @@ def as_json(seen: Snapshot) -> dict[str, Any]:
     body = now.model_dump() if seen.now else dict.fromkeys(RunProgress.model_fields) | {"left_reason": NO_PROGRESS}
     body |= {"groups": [group.model_dump() | {"units": group.units} for group in now.groups]}
     running = [each.model_dump() | {"said": seen.said[each.unit]} for each in now.running if each.unit in seen.said]
-    runner = seen.lease.words if seen.lease else None
+    runner = seen.runner.words if seen.runner else None
     body |= {"running": running, "state": seen.state, "runner": runner, "records": seen.records}
     return {"run": seen.run} | body | {"complete": seen.complete, "next": seen.next_step}
 
@@ -102,7 +105,7 @@ def as_lines(seen: Snapshot, width: int = 80, height: int | None = None, *, verb
     """
     most, now = None if verbose else MOST, seen.now or RunProgress()
     lines = [_state(seen)]
-    lines += [f"runner   {seen.lease.words}"] if seen.lease else []
+    lines += [f"runner   {seen.runner.words}"] if seen.runner else []
     lines += [f"note     {now.note}"] * bool(now.note)
     lines += ["", *_table(now)] if now.groups else []
     lines += _listed("running", [[f"{said or 'started'} ({unit})"] for unit, said in seen.said.items()], most)
@@ -133,7 +136,7 @@ def _state(seen: Snapshot) -> str:
     if seen.state == "stopping":
         return f"{state} after {took}: nothing else starts, the units that run are finished"
     if seen.alive:
-        silent = f"; written {human_duration(now.age_s)} ago" if now.age_s > lock.LEASE_S else ""
+        silent = f"; written {human_duration(now.age_s)} ago" if now.age_s > SILENT_S else ""
         return f"{state} for {took}, {now.left}{silent}"
     change = seen.records - now.ended
     if seen.state == "finished":
