@@ -239,9 +239,8 @@ class Audited:
         if changes:
             config = case.config.model_copy(update=changes)
             options = tuple((name, changes.get(name, value)) for name, value in case.options)
-            reached = {
-                key for key in changes if case.is_user_model and user_models.way(case.model, dict(options), key).by_name
-            }
+            own, given = case.is_user_model, dict(options)
+            reached = {key for key in changes if own and key not in given and user_models.takes(case.model, given, key)}
             by_name = tuple(sorted({*case.by_name, *reached}))
             case = case.model_copy(update={"config": config, "options": options, "by_name": by_name})
             if "facts" in self.case.__dict__:
