@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,7 +21,6 @@ from modbench.harness.core.errors import Unmeasured
 from modbench.harness.process.torch_modes import Operator, OperatorMode, name_of
 from modbench.harness.registry import user_models
 from modbench.harness.subject import causality
-from modbench.harness.subject.after_timing import ModuleState
 from modbench.harness.subject.build import evaluating
 from modbench.harness.subject.generation import set_missing
 from modbench.harness.subject.output_caching_guard import same_draws
@@ -41,6 +40,9 @@ TOLERANCE = causality.TOLERANCE[torch.float32]
 EXACT = causality.TOLERANCE[torch.float64]
 # The least rows of a decode step: of fewer, chance decides what share passes.
 DECODED = 8
+
+# What a module may hold beside weights and buffers and be set anew by a call, such as a capacity or the number of a step.
+PLAIN = (bool, int, float, str, type(None))
 
 
 def _argument(args: Sequence[Any], at: int, default: float) -> float:
@@ -237,9 +239,8 @@ class Audited:
         if changes:
             config = case.config.model_copy(update=changes)
             options = tuple((name, changes.get(name, value)) for name, value in case.options)
-            reached = {
-                key for key in changes if case.is_user_model and user_models.way(case.model, dict(options), key).by_name
-            }
+            own, given = case.is_user_model, dict(options)
+            reached = {key for key in changes if own and key not in given and user_models.takes(case.model, given, key)}
             by_name = tuple(sorted({*case.by_name, *reached}))
             case = case.model_copy(update={"config": config, "options": options, "by_name": by_name})
             if "facts" in self.case.__dict__:
@@ -315,3 +316,50 @@ class Audited:
     def _back(self, module: nn.Module) -> Callable[[], None]:
         """Puts back what calls leave behind in a copy, if any do."""
         return (lambda: None) if self._state is None else ModuleState(module).put_back
+
+
+class ModuleState:
+    """Weights, buffers, and the plain values and tensors among the attributes of all submodules.
+
+    Gradients are no part of it: a step begins without them. Nor is the optimizer's state: what a step computes does not depend
+    on it, and what it made of the weights is put back. Copies lie in the host's memory, as large as the module's tensors.
+
+    Args:
+        module: as its steps shall find it.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        copies: dict[int, Tensor] = {}
+        self._places: list[tuple[dict[str, Any], str, Any, Tensor | None]] = []
+        for holder, name, value in _held(module):
+            copy = None
+            if isinstance(value, Tensor):
+                if id(value) not in copies:  # tied weights are one tensor
+                    copies[id(value)] = value.detach().to("cpu", copy=True)
+                copy = copies[id(value)]
+            self._places.append((holder, name, value, copy))
+
+    def put_back(self) -> None:
+        """Make the module what it was, in its own tensors: whatever refers to them sees it."""
+        done: set[int] = set()
+        with torch.no_grad():
+            for holder, name, value, copy in self._places:
+                holder[name] = value
+                if copy is not None and id(value) not in done:
+                    done.add(id(value))
+                    value.copy_(copy)
+
+
+def _held(module: nn.Module) -> Iterator[tuple[dict[str, Any], str, Any]]:
+    for part in module.modules():
+        for holder in (part._parameters, part._buffers, part.__dict__):  # noqa: SLF001  # no public way to set them
+            for name, value in holder.items():
+                if isinstance(value, PLAIN) or (isinstance(value, Tensor) and _is_own(value)):
+                    yield holder, name, value
+
+
+def _is_own(value: Tensor) -> bool:
+    """Whether a call may write into a tensor that a later call reads: not what the last call left, nor a number shown as many."""
+    return value.grad_fn is None and not any(
+        step == 0 < size - 1 for step, size in zip(value.stride(), value.shape, strict=True)
+    )

@@ -15,7 +15,6 @@ class Label(StrEnum):
     REUSES_OUTPUT = "does not compute every call"
     IDLE_IN_TRAINING = "computes less in training"
     OTHER_PRECISION = "computes in another precision"
-    CLOCK_CHANGED = "clock was changed"
     FASTER = "faster than its FLOPs explain"
     UNCHECKED = "could not be checked"
     LOWER_BOUND = "FLOPs are a lower bound"
@@ -54,7 +53,6 @@ OF_WORK = frozenset(
         Label.REUSES_OUTPUT,
         Label.IDLE_IN_TRAINING,
         Label.OTHER_PRECISION,
-        Label.CLOCK_CHANGED,
         Label.FASTER,
         Label.UNCHECKED,
         Label.PROCESS_CHANGED,
@@ -63,9 +61,7 @@ OF_WORK = frozenset(
 
 
 # Of a model with one of these, work may be done where the time of its thread does not see it.
-ESCAPED = frozenset(
-    {Label.REUSES_OUTPUT, Label.IDLE_IN_TRAINING, Label.CLOCK_CHANGED, Label.FASTER, Label.PROCESS_CHANGED}
-)
+ESCAPED = frozenset({Label.REUSES_OUTPUT, Label.IDLE_IN_TRAINING, Label.FASTER, Label.PROCESS_CHANGED})
 
 
 def joined(labels: Iterable[Label]) -> str | None:

@@ -22,6 +22,7 @@ class UserModelCost(Frozen):
         unknown: operators that the counter has no formula for, which make FLOPs a lower bound.
         memory: bytes at the peak of a training step; None: not forecast.
         memory_reason: why they are not.
+        read: the keys of its configuration that it reads, built and called; None: a method that is called later may read more.
         operators: of a forward pass; None: not recorded.
         operators_reason: why they are not.
     """
@@ -30,6 +31,7 @@ class UserModelCost(Frozen):
     forward: Amount
     computed: bool = False
     unknown: tuple[str, ...] = ()
+    read: tuple[str, ...] | None = None
     memory: Amount | None = None
     memory_reason: str | None = None
     operators: Listed | None = None

@@ -10,7 +10,7 @@ from statistics import fmean, median, stdev
 from modbench.harness.core.labels import Label
 from modbench.harness.core.units import about, human, percent
 from modbench.harness.domain.evidence import Evidence, doubt
-from modbench.harness.domain.notes import CountNotes, TimeNotes
+from modbench.harness.domain.notes import CountNotes
 from modbench.harness.registry import catalogue
 from modbench.harness.stats import contamination, effects
 from modbench.harness.stats.block_effects import Columns
@@ -90,15 +90,6 @@ def capped_launches(evidence: Evidence) -> str | None:
         f"the pilot asked for {decided.asked_in_words} launches to detect {percent(decided.mde)}, but only "
         f"{decided.made} were allowed: launches differ by {percent(decided.sd)}"
     )
-
-
-@doubt(
-    "If only functions of `time` were replaced, the times stand: ours were bound before. If clocks disagree, none does.",
-    Label.CLOCK_CHANGED,
-)
-def clock_changed(evidence: Evidence) -> str | None:
-    """The clock that times calls was changed: a model replaced it, or it disagrees with a clock that no model reaches."""
-    return next((notes.clock_changed for notes in evidence.notes(TimeNotes) if notes.clock_changed), None)
 
 
 @remembered

@@ -35,12 +35,9 @@ def reused_output(evidence: Evidence) -> str | None:
 )
 def idle_in_training(evidence: Evidence) -> str | None:
     """A training step ran fewer FLOPs than the forward pass in evaluation mode implies."""
-    timed = [notes.train_forward_share for notes in evidence.notes(TimeNotes)]
-    forward = [share for share in (evidence.counted.train_forward_share, *timed) if share is not None]
-    if forward and min(forward) < LEAST_FORWARD:
-        return (
-            f"in training mode the forward pass ran {about(min(forward))} of the FLOPs that it runs in evaluation mode"
-        )
+    forward = evidence.counted.train_forward_share
+    if forward is not None and forward < LEAST_FORWARD:
+        return f"in training mode the forward pass ran {about(forward)} of the FLOPs that it runs in evaluation mode"
     share = evidence.counted.trained_share
     if share is None or share >= LEAST_SHARE:
         return None
@@ -50,8 +47,7 @@ def idle_in_training(evidence: Evidence) -> str | None:
 @doubt("Measure all arms in that format: `dtype` in the suite's grid.", Label.OTHER_PRECISION)
 def other_precision(evidence: Evidence) -> str | None:
     """Products were computed in a narrower number format than the case's: fewer digits are faster, and another result."""
-    timed = (notes.other_precision for notes in evidence.notes(TimeNotes) if notes.other_precision)
-    return evidence.counted.other_precision or next(timed, None)
+    return evidence.counted.other_precision
 
 
 @doubt(

@@ -24,7 +24,14 @@ from modbench.harness.execution.launching import Launcher, Started, is_remote
 from modbench.harness.execution.limits import in_words
 from modbench.harness.execution.stopping import Stop
 from modbench.harness.planning.plan import Plan
-from modbench.harness.process.graceful_stop import STOP_SIGNAL, CannotWrite, DeviceLost, Stopped, device_lost_message
+from modbench.harness.process.graceful_stop import (
+    STOP_SIGNAL,
+    CannotWrite,
+    DeviceLost,
+    ProcessChangedError,
+    Stopped,
+    message,
+)
 from modbench.harness.registry import catalogue
 from modbench.harness.results import decisions
 from modbench.harness.results.decisions import Decided
@@ -385,7 +392,7 @@ def _lost(
 
 
 def death(exitcode: int | None, *, timed_out: bool, log: Path | None = None, limit: str = "its time limit") -> Death:
-    """Describe how a process without a record ended, with what its log says of a lost device."""
+    """Describe how a process without a record ended, with what its log says of a lost device or a changed process."""
     if timed_out or exitcode == -signal.SIGALRM:  # by its minder, should this process have been stopped
         return Death(kind="timeout", reason=f"the process exceeded {limit} and was ended")
     if exitcode is not None and exitcode < 0:
@@ -395,7 +402,12 @@ def death(exitcode: int | None, *, timed_out: bool, log: Path | None = None, lim
                 kind="oom", reason=f"the process was killed ({name}): the machine most likely ran out of memory"
             )
         return Death(kind="crash", reason=f"the process died of {name}")
+    told = log.read_text(encoding="utf-8", errors="replace") if log and log.exists() else ""
+    if exitcode == ProcessChangedError.unit_code:
+        return Death(
+            kind="error", reason=f"its process was ended: {message(ProcessChangedError, told) or 'it did not say why'}"
+        )
     if exitcode == DeviceLost.exit_code:
-        said = device_lost_message(log.read_text(encoding="utf-8", errors="replace")) if log and log.exists() else ""
+        said = message(DeviceLost, told)
         return Death(kind="crash", reason=f"the GPU could not be used any more ({said or 'it did not say why'})")
     return Death(kind="crash", reason=f"the process ended with exit code {exitcode} and left no record")

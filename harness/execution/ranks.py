@@ -16,7 +16,7 @@ from types import FrameType
 
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.process import graceful_stop
-from modbench.harness.process.graceful_stop import DeviceLost
+from modbench.harness.process.graceful_stop import CannotWrite, DeviceLost, ProcessChangedError, Stopped
 from modbench.harness.results.run_folder import RunFolder
 
 MODULE = "modbench.harness.execution.rank"
@@ -26,7 +26,7 @@ NODES = "MODBENCH_NODES"
 PARENT = "MODBENCH_PARENT"
 # Exit codes that say more than that a rank failed, and what torchrun ends the other ranks with.
 TELLING, ENDED = (
-    (DeviceLost.exit_code, graceful_stop.CannotWrite.exit_code, graceful_stop.Stopped.exit_code),
+    (DeviceLost.exit_code, ProcessChangedError.unit_code, CannotWrite.exit_code, Stopped.exit_code),
     -signal.SIGTERM,
 )
 

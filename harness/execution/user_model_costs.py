@@ -157,8 +157,10 @@ def _counted_on(case: Case, device: str) -> UserModelCost:
     import torch
 
     from modbench.harness.flops import counter
-    from modbench.harness.subject.build import build_module
+    from modbench.harness.subject.build import build_module, keys_read, noting
 
+    config, read = noting(case.config)
+    case = case.model_copy(update={"config": config})
     shape = (case.place.batch_size, case.place.seq_len)
     with torch.device(device):
         module = build_module(case, 0)
@@ -172,7 +174,9 @@ def _counted_on(case: Case, device: str) -> UserModelCost:
     if forward == 0:
         raise ValueError(f"the counter has no formula for {', '.join(unknown) or 'any of its operators'}")
     params = sum(parameter.numel() for parameter in module.parameters())
-    return UserModelCost(params=params, forward=forward, computed=device != "meta", unknown=unknown)
+    with torch.device(device):
+        keys = keys_read(module, batches[0], read)
+    return UserModelCost(params=params, forward=forward, computed=device != "meta", unknown=unknown, read=keys)
 
 
 def _memory(case: Case) -> dict[str, object]:

@@ -160,7 +160,7 @@ def environment_of(place: Place) -> Environment:
     )
     if place.device != "cuda":
         return environment
-    from modbench.harness.subject import process_settings, shared_state
+    from modbench.harness.subject import process_settings
 
     # torch's device 0, which may differ from NVML's: CUDA_VISIBLE_DEVICES hides and reorders devices.
     properties = torch.cuda.get_device_properties(0)
@@ -170,7 +170,7 @@ def environment_of(place: Place) -> Environment:
         "cudnn": torch.backends.cudnn.version(),
         "attention": process_settings.attention(),
         "fp32_precision": process_settings.fp32_precision(),
-        "variables": shared_state.variables(),
+        "variables": process_settings.variables(),
     }
     return environment.model_copy(update=found)
 
@@ -179,9 +179,6 @@ def make_record(unit: UnitOfWork) -> Record:
     """Run a unit in this process and return its record."""
     import torch
 
-    from modbench.harness.subject import shared_state  # before any model, whose file may change what it reads
-
-    shared_state.CHANGED.clear()
     place = unit.comparison.place
     torch.set_num_threads(place.threads)
     environment = environment_of(place)
@@ -205,7 +202,6 @@ def make_record(unit: UnitOfWork) -> Record:
         findings=next((each for each in made if isinstance(each, Notes)), None),
         blocks=tuple(each for each in made if isinstance(each, Blocks)),
         busy=tuple(clocks.INTERVALS),
-        restored=dict(shared_state.CHANGED),
         code=user_files.loaded([unit], here),
     )
     return usable(record)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import random
-import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from modbench.harness.core.contracts import GENERATION, AnyMetric, Metric
 from modbench.harness.domain.case import Case, Comparison, Protocol, UnitOfWork
@@ -30,19 +29,35 @@ from modbench.harness.timing.interleave import Clock, Effort, Measured, Samples,
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from modbench.harness.subject.after_timing import Watched
     from modbench.harness.subject.subject import Subject
 
     # What a metric's `measure` returns: it is called with a batch of tokens.
     Call = Callable[[Tensor], object]
-    Subjects = weakref.WeakValueDictionary[str, Subject]
 
 # Most input batches of a place; more if some arm's cost depends on the input, so that inputs are a factor of their own.
 INPUTS, MANY_INPUTS = 4, 16
 
 
+class Timed(NamedTuple):
+    """An arm that is timed. Nothing else holds it, so that one that is dropped frees its memory.
+
+    Attributes:
+        call: what is timed.
+        batches: what it is timed on.
+        watched: compares what it computes before the timing and after; None: of an arm that no guard sees.
+        unchecked: why none does; None: of a shipped arm, too.
+    """
+
+    call: Call
+    batches: list[Tensor]
+    watched: Watched | None
+    unchecked: str | None
+
+
 def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outcome | Blocks]:
     """Time one launch of a comparison: all arms interleaved in this process; yields outcomes, then witnesses of blocks."""
-    from modbench.harness.subject import shared_state
+    from modbench.harness.subject import process_settings
     from modbench.harness.subject.subject import clock_of
 
     place = unit.comparison.place
@@ -53,22 +68,21 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
     varying = any(varies(case, metrics[0].workload) for case in unit.comparison.arms)
     inputs = number_of_inputs(unit.protocol.rounds, varying=varying)
     arms = rng.sample(unit.comparison.arms, len(unit.comparison.arms))  # construction order is a factor too
-    # Weak: only the timed calls hold an arm, so that one that is dropped frees its memory.
-    subjects: Subjects = weakref.WeakValueDictionary()
-    timed, missing_arms = _prepare_all(arms, unit, metrics[0], clock, inputs, subjects)
+    settings = process_settings.read()
+    timed, missing_arms = _prepare_all(arms, unit, metrics[0], clock, inputs, settings)
     collector, of_blocks = counter_sampler.Collector(), counter_sampler.of_blocks()
     gpu = nvml.watched() if on_gpu else nvml.Watched({}, {})
     of_blocks = counter_sampler.CounterSampler(of_blocks.counters | gpu.counters, of_blocks.levels | gpu.levels)
     session = Session(
-        {arm: _call(*made) for arm, made in timed.items()},
+        {arm: _call(made.call, made.batches) for arm, made in timed.items()},
         unit.comparison.arms[0].id,
         rng=rng,
         clock=clock,
-        on_error=partial(_note, missing_arms, timed, place.threads),
+        on_error=partial(_note, missing_arms, timed, settings),
         survivable=SURVIVABLE,
         of_samples=counter_sampler.of_samples(place.working_threads, collector),
         of_blocks=of_blocks,
-        tidy=partial(shared_state.checked, place.threads),
+        tidy=partial(process_settings.check, settings, "its call"),
         settled=nvml.settled(of_blocks.levels["sm_mhz"]) if "sm_mhz" in of_blocks.levels else (lambda: True),
         wait_for_turn=turns.take,
         column=f"{metrics[0].lap}/wall_s" if metrics[0].timer == "device" else "wall_s",
@@ -76,15 +90,10 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
     )
     # Said once, before anything is timed: nothing is written meanwhile.
     workspace.Steps(f"warm-up, then {unit.protocol.rounds} rounds").say(f"timing {len(timed)} models")
-    span = clocks.Span.begin(clock.wall_s)
     with clocks.busy(), contextlib.closing(collector):
         found = session.measure(_effort(unit.protocol, inputs if on_gpu else 0))
-    apart = span.apart()
-    visited = len(found.blocks.get("block", ()))  # a short timing does not reach every input
     guards = {
-        case.id: _guards(unit, metrics[0], subjects.get(case.id), case, timed[case.id], visited, apart)
-        for case in unit.comparison.arms
-        if case.is_user_model and case.id in timed
+        arm: made.watched.found() if made.watched else {"unchecked": made.unchecked} for arm, made in timed.items()
     }
     for metric in metrics:
         for case in unit.comparison.arms:
@@ -92,9 +101,10 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
                 yield missing(case, metric, missing_arms[case.id])
                 continue
             more: dict[str, Any] = {"unwatched": gpu.reason}
-            more |= guards.get(case.id, {})
+            more |= guards[case.id]
             if on_gpu and not metric.timer:
-                more |= _device_notes(*timed[case.id], found.samples[case.id]["wall_s"])
+                made = timed[case.id]
+                more |= _device_notes(made.call, made.batches, found.samples[case.id]["wall_s"])
             notes = _notes(unit, metric, case, found, inputs).model_copy(update=more)
             yield measured(case, metric, _samples(found.samples[case.id], metric, unit), notes)
     yield Blocks(group=metrics[0].group, columns=found.blocks)
@@ -115,28 +125,26 @@ def _prepare_all(
     metric: Metric[Subject, Call],
     clock: Clock,
     inputs: int,
-    subjects: Subjects,
-) -> tuple[dict[str, tuple[Call, list[Tensor]]], dict[str, Missing]]:
+    settings: Mapping[str, object],
+) -> tuple[dict[str, Timed], dict[str, Missing]]:
     """What is timed, by arm, and what could not be prepared. No other variable may hold an arm that will be dropped."""
-    from modbench.harness.subject import shared_state
+    from modbench.harness.subject import process_settings
 
-    timed: dict[str, tuple[Call, list[Tensor]]] = {}
+    timed: dict[str, Timed] = {}
     missing_arms: dict[str, Missing] = {}
     for number, case in enumerate(arms, 1):
         workspace.Steps(f"{case.id}, {number} of {len(arms)}").say("weights and first calls")
-        made = attempt(partial(_prepare, case, unit, metric, clock, inputs, subjects))
+        made = attempt(partial(_prepare, case, unit, metric, clock, inputs))
+        process_settings.check(settings, case.id)
         if isinstance(made, Missing):
             missing_arms[case.id] = made
-            shared_state.restore(case.place.threads)  # or another arm would be blamed for what it left
         else:
             timed[case.id] = made
     return timed, missing_arms
 
 
-def _prepare(
-    case: Case, unit: UnitOfWork, metric: Metric[Subject, Call], clock: Clock, inputs: int, subjects: Subjects
-) -> tuple[Call, list[Tensor]]:
-    from modbench.harness.subject import shared_state
+def _prepare(case: Case, unit: UnitOfWork, metric: Metric[Subject, Call], clock: Clock, inputs: int) -> Timed:
+    from modbench.harness.subject import after_timing
     from modbench.harness.subject.subject import Subject
 
     subject = Subject(case, unit.protocol.seed, decode=unit.protocol.decode, clock=clock)
@@ -145,12 +153,17 @@ def _prepare(
         unit.launch == 0 or case.is_user_model
     ):  # launches differ in their process only; of a user's model that is not known
         subject.check(batches[0])
-    subject.module.train(metric.workload == "train_step")
-    timed = metric.measure(subject)
+    trains = metric.workload == "train_step"
+    subject.module.train(trains)
+    call = metric.measure(subject)
+    watched = unchecked = None
+    if case.is_user_model:
+        timer = unit.workload.partition("-")[2]
+        unchecked = after_timing.why_unseen(compiled=case.place.compile, timer=timer)
+        if unchecked is None:
+            watched = after_timing.Watched(subject, call, batches, unit.protocol.seed, trains=trains)
     clock.synchronize()  # attribute errors on the device to this arm, not to the next
-    shared_state.checked(case.place.threads)
-    subjects[case.id] = subject
-    return timed, batches
+    return Timed(call, batches, watched, unchecked)
 
 
 def number_of_inputs(rounds: int, *, varying: bool) -> int:
@@ -184,19 +197,19 @@ def _effort(protocol: Protocol, least_calls: int) -> Effort:
 
 def _note(
     missing_arms: dict[str, Missing],
-    timed: dict[str, tuple[Call, list[Tensor]]],
-    threads: int,
+    timed: dict[str, Timed],
+    settings: Mapping[str, object],
     arm: str,
     error: BaseException,
 ) -> None:
     """Keep the reason of a failed arm and nothing else: its weights and what did not fit are memory that the others need."""
-    from modbench.harness.subject import shared_state
+    from modbench.harness.subject import process_settings
 
+    process_settings.check(settings, arm)  # or the others would be timed under what it left
     end_if_lost(error)
     missing_arms[arm] = missing_after(error)
     timed.pop(arm, None)
     release(error)
-    shared_state.restore(threads)
 
 
 def _samples(samples: Samples, metric: AnyMetric, unit: UnitOfWork) -> Samples:
@@ -228,31 +241,6 @@ def _notes(unit: UnitOfWork, metric: AnyMetric, case: Case, found: Measured, inp
         warmed_up_again=again or None,
         unsteady=found.unsteady.get(case.id),
     )
-
-
-def _guards(
-    unit: UnitOfWork,
-    metric: Metric[Subject, Call],
-    subject: Subject | None,
-    case: Case,
-    made: tuple[Call, list[Tensor]],
-    visited: int,
-    apart: str | None,
-) -> dict[str, Any]:
-    """What the guards find after the timing of a user's model, and what it did to the clocks."""
-    from modbench.harness.subject import after_timing
-
-    timed, batches = made
-    names = ", ".join(subject.replaced_clocks) if subject is not None else ""
-    clock = "; ".join(filter(None, (names and f"it replaced {names}", apart))) or None
-    workload, _, timer = unit.workload.partition("-")
-    unseen = after_timing.why_unseen(compiled=case.place.compile, timer=timer)
-    if unseen or subject is None:
-        return {"clock_changed": clock, "unchecked": unseen}
-    trains = workload == "train_step"
-    seen = batches[:visited] or batches
-    model = after_timing.TimedModel.of_case(subject, timed, metric.measure, seen, trains=trains, launch=unit.launch)
-    return after_timing.check(model).notes() | {"clock_changed": clock}
 
 
 def _device_notes(timed: Call, batches: list[Tensor], wall_s: list[float]) -> dict[str, Any]:

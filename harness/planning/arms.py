@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -95,6 +95,9 @@ class Solver(Protocol):
     def ratios(self, arm: ResolvedArm, other: ResolvedArm, target: ResolvedArm, quantity: Quantity) -> list[float]:
         """Cost of an arm over that of another, at each length where `target` is matched."""
 
+    def read(self, arms: Sequence[ResolvedArm]) -> Sequence[Collection[str] | None]:
+        """The keys of its configuration that each of some users' models reads; None where nobody can tell."""
+
 
 def resolve_arms(suite: Suite, solver: Solver) -> list[ResolvedArm]:
     """Resolve all arms of a suite: the anchor, the rungs of the ladder, then the others in the suite's order.
@@ -131,6 +134,7 @@ def resolve_arms(suite: Suite, solver: Solver) -> list[ResolvedArm]:
             ]
     if not plain:
         raise UsageError("every arm has a match; a comparison needs an anchor without one.")
+    _check_read(plain, solver)
     longest = plain[0][0].config.max_seq_len
     for each, _ in plain:
         if sourced(each.model) and each.config.max_seq_len < max(lengths):
@@ -181,6 +185,10 @@ class _Unsolved:
     def ratios(self, _arm: ResolvedArm, _other: ResolvedArm, _target: ResolvedArm, _quantity: Quantity) -> list[float]:
         """A number that no other arm has."""
         return [1e9 + next(self.names)]
+
+    def read(self, arms: Sequence[ResolvedArm]) -> Sequence[Collection[str] | None]:
+        """Nothing is built."""
+        return [None] * len(arms)
 
 
 def unsolved_arms(suite: Suite) -> list[ResolvedArm]:
@@ -293,13 +301,36 @@ def reached_by_name(model: str, given: Mapping[str, Any], of_arm: Mapping[str, A
     Raises:
         UsageError: if the model cannot be found or called so, or one of the keys reaches nothing.
     """
-    ways = {key: user_models.way(model, given, key) for key in of_arm if key not in OURS}
-    by_name = tuple(sorted(key for key, way in ways.items() if way.by_name))
+    why_not = {key: user_models.why_not(model, given, key) for key in of_arm if key not in OURS}
+    by_name = tuple(sorted(key for key, why in why_not.items() if not why and user_models.takes(model, given, key)))
     user_models.check_user_model(model, {**given, **{key: of_arm[key] for key in by_name}})
-    for key, way in ways.items():
-        if way.why_not:
-            raise UsageError(f"model {model!r}: {key} = {of_arm[key]!r} would change nothing: {way.why_not}.")
+    for key, why in why_not.items():
+        if why:
+            raise refused(model, key, of_arm[key], why)
     return by_name
+
+
+def refused(model: str, key: str, value: object, why: str) -> UsageError:
+    """The error for a key of an arm that reaches nothing of a user's model."""
+    return UsageError(f"model {model!r}: {key} = {value!r} would change nothing: {why}.")
+
+
+def _check_read(plain: Sequence[tuple[ResolvedArm, dict[str, Any]]], solver: Solver) -> None:
+    """Check that users' models read the keys of their arms that they are not given by name: they are built and called once.
+
+    Raises:
+        UsageError: for a key that is not read: a list of its values would be one model under several names.
+    """
+    asked = {
+        arm: {key: value for key, value in settings.items() if key not in {*OURS, *arm.by_name}}
+        for arm, settings in plain
+        if arm.is_user_model and sourced(arm.model, arm.options) is None
+    }
+    asked = {arm: keys for arm, keys in asked.items() if keys}
+    for (arm, keys), read in zip(asked.items(), solver.read(list(asked)), strict=True):
+        for key, value in keys.items():
+            if read is not None and key not in read:
+                raise refused(arm.model, key, value, user_models.unread(arm.model, key))
 
 
 def decided_by(model: str, given: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -89,6 +89,13 @@ class Matcher:
             return self._amount(self._case(base, length).model_copy(update={"config": config}), quantity)
 
         return solve(base.config, amount, factor * self._amount(self._case(target, length), quantity), quantity)
+
+    def read(self, arms: Sequence[ResolvedArm]) -> Sequence[Collection[str] | None]:
+        """The keys of its configuration that each of some users' models reads; None where nobody can tell."""
+        if self.costs is None or not arms:
+            return [None] * len(arms)
+        found = self.costs.counted([self._case(arm, self.longest) for arm in arms])
+        return [None if isinstance(each, str) else each.read for each in found]
 
     def ratios(self, arm: ResolvedArm, other: ResolvedArm, target: ResolvedArm, quantity: Quantity) -> list[float]:
         """Cost of an arm over that of another, at each length where `target` is matched."""

@@ -13,10 +13,14 @@ from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.model_specs import Value
 from modbench.harness.core.train_plan import BUDGETS, TrainPlan
 from modbench.harness.domain.arm_tables import Arm, ArmsFrom
+from modbench.harness.domain.case import Place
 from modbench.harness.domain.suite import EFFORTS, RIVALS, TABLES, Suite
 from modbench.harness.machine import accelerators
+from modbench.harness.planning.arms import unsolved_arms
 from modbench.harness.planning.load_suite import parse_suite
+from modbench.harness.planning.matching import Costs, case_of
 from modbench.harness.registry import catalogue, user_models
+from modbench.harness.registry.model_sources import sourced
 
 # Keys that only the pilot of a two-stage effort reads.
 _OF_PILOT = ("pilot_launches", "most_launches", "mde")
@@ -91,8 +95,13 @@ class Overrides:
         accelerators.check(self.device)
 
 
-def override(suite: Suite, flags: Overrides) -> Suite:
+def override(suite: Suite, flags: Overrides, costs: Costs | None = None) -> Suite:
     """Return the suite with the flags applied.
+
+    Args:
+        suite: the suite.
+        flags: what they say.
+        costs: builds users' models, to see which keys they read; None: each reads what a flag sets.
 
     Raises:
         UsageError: for a value that is not valid in a suite.
@@ -126,7 +135,40 @@ def override(suite: Suite, flags: Overrides) -> Suite:
         _set(data, key, value)
     made = parse_suite(data, "command line")
     _check_pilot(made, flags.settings)
+    offered = {"capacity": "--capacity"} if flags.capacity else {}
+    offered |= {"router": "--router"} if flags.router else {}
+    offered |= {key: f"--set {key}" for key in flags.settings if key in ROUTING_KEYS}
+    if costs is not None:
+        for key, flag in offered.items():
+            made = _where_read(made, key, flag, costs)
     return made
+
+
+def _where_read(suite: Suite, key: str, flag: str, costs: Costs) -> Suite:
+    """The suite without a flag's key at users' models that are built and called without reading it.
+
+    Raises:
+        UsageError: if no model reads it.
+    """
+    arms, why_not = list(suite.arms), dict[str, None]()
+    for i, arm in enumerate(suite.arms):
+        if key in arm.settings and model_specs.is_user_model(arm.model) and not _is_read(suite, arm, key, costs):
+            arms[i] = arm.model_copy(update={"settings": {k: v for k, v in arm.settings.items() if k != key}})
+            why_not[f"Model {arm.model!r}: {user_models.unread(arm.model, key)}."] = None
+    if not any(key in arm.settings for arm in arms):
+        raise UsageError(f"{flag}: no model of this suite reads {key!r}. {' '.join(why_not)}")
+    return suite.model_copy(update={"arms": tuple(arms)})
+
+
+def _is_read(suite: Suite, arm: Arm, key: str, costs: Costs) -> bool:
+    """Whether a user's model is given a key by name, or reads it, or nobody can tell."""
+    first, *_ = (each for each in unsolved_arms(suite.model_copy(update={"arms": (arm,)})) if each.is_user_model)
+    if key in first.by_name or sourced(first.model, first.options):
+        return True
+    length = max(suite.grid.seq_len)
+    place = Place(seq_len=length, batch_size=1, dtype="fp32", device="cpu", threads=1, compile=False)
+    (found,) = costs.counted([case_of(first, place)])
+    return isinstance(found, str) or found.read is None or key in found.read
 
 
 def with_arms(suite: Suite, taken: ArmsFrom, flags: Overrides) -> Suite:
@@ -341,7 +383,7 @@ def _why_not(arm: dict[str, Any], key: str) -> str:
     model, given = model_specs.parse_spec(arm["model"])
     if not model_specs.is_user_model(model):
         return "" if key in catalogue.model_options(model) else UNREAD
-    why = user_models.way(model, {**arm.get("options", {}), **given}, key).why_not
+    why = user_models.why_not(model, {**arm.get("options", {}), **given}, key)
     return f"Model {model!r}: {why}" if why else ""
 
 

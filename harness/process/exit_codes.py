@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from modbench.harness.core.errors import IncompleteError, ModbenchError, brief
 from modbench.harness.core.printable import escaped, masked
-from modbench.harness.process.graceful_stop import CannotWrite, DeviceLost, Stopped
+from modbench.harness.process.graceful_stop import CannotWrite, DeviceLost, ProcessChangedError, Stopped
 
 # Exit code after Ctrl-C where there was nothing to keep, as shells have it.
 INTERRUPTED = 130
@@ -66,6 +66,8 @@ def message_and_code(error: BaseException) -> tuple[str, int]:
 
 def code_of_unit(error: BaseException) -> int:
     """Exit code of a unit's process that an exception ends; its traceback is in the log."""
+    if isinstance(error, ProcessChangedError):
+        return error.unit_code
     return error.exit_code if isinstance(error, DeviceLost | Stopped | CannotWrite) else 1
 
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from types import FrameType
 
-from modbench.harness.core.errors import in_short
+from modbench.harness.core.errors import UsageError, in_short
 
 # A signal that asks a training unit to save a checkpoint and end; other units go on to their record.
 STOP_SIGNAL = getattr(signal, "SIGUSR1", None)
@@ -78,12 +78,25 @@ class DeviceLost(BaseException):
     exit_code = 77
 
 
+class ProcessChangedError(UsageError):
+    """A user's model changed a setting of its process; the text says which model and what.
+
+    Nothing else may be measured under it: as after `DeviceLost`, the process ends without a record, and the runner tries again
+    without the user's models.
+    """
+
+    unit_code = 78
+
+
 def end_if_lost(error: BaseException) -> None:
-    """Check that the device still works after an arm's exception: an index out of range, say, breaks it for good.
+    """End this process if an arm's exception says so, or breaks the device for good, as an index out of range does.
 
     Raises:
-        DeviceLost: if it does not. A lack of memory leaves it in order.
+        ProcessChangedError: if that is the exception.
+        DeviceLost: if the device does not work. A lack of memory leaves it in order.
     """
+    if isinstance(error, ProcessChangedError):
+        raise error
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return
@@ -93,7 +106,7 @@ def end_if_lost(error: BaseException) -> None:
         raise DeviceLost(f"{type(later).__name__}: {in_short(later, 300)}") from error
 
 
-def device_lost_message(log: str) -> str:
-    """The text of the `DeviceLost` that ended a process, from its log."""
-    lines = [line for line in log.splitlines() if line.startswith(f"{DeviceLost.__module__}.{DeviceLost.__name__}: ")]
+def message(of: type[BaseException], log: str) -> str:
+    """The text of the exception of a kind that ended a process, from its log."""
+    lines = [line for line in log.splitlines() if line.startswith(f"{of.__module__}.{of.__name__}: ")]
     return lines[-1].partition(": ")[2] if lines else ""

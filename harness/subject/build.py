@@ -7,13 +7,17 @@ a model in training mode that is measured in evaluation mode afterwards.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.protocols import parts_of
 from modbench.harness.domain.case import Case
 from modbench.harness.registry import catalogue, user_code, user_models
+from modbench.harness.results.outcomes import SURVIVABLE
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -45,6 +49,37 @@ def build_module(case: Case, seed: int, device: str | None = None) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise TypeError(f"{case.model} returned {type(module).__name__}; build(config) must return a torch.nn.Module")
     return module
+
+
+def noting(config: ModelConfig) -> tuple[ModelConfig, set[str]]:
+    """The same configuration, and the keys of it that are read from now on; whatever takes all of it at once reads each."""
+    read = set[str]()
+
+    class Noting(ModelConfig):
+        def __getattribute__(self, name: str) -> Any:  # noqa: ANN401  # of any attribute
+            read.update(ModelConfig.model_fields if name == "__dict__" else [name])
+            return super().__getattribute__(name)
+
+    made = Noting.model_construct(**dict(config))
+    read.clear()
+    return made, read
+
+
+def keys_read(module: nn.Module, tokens_BT: Tensor, read: Collection[str]) -> tuple[str, ...] | None:
+    """The keys that a model reads, which was built and called; None where it may read more: in a method that is called later.
+
+    Args:
+        module: the model; nothing else is done with it afterwards.
+        tokens_BT: it is called in training mode, too.
+        read: of `noting`.
+    """
+    if parts_of(module, "").takes.keys() - {"forward"}:
+        return None
+    try:
+        module.train()(tokens_BT)
+    except SURVIVABLE:
+        return None
+    return tuple(sorted(ModelConfig.model_fields.keys() & read))
 
 
 @contextlib.contextmanager

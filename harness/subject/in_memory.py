@@ -1,36 +1,58 @@
-"""The guard of callables that are timed in one process: settings that a call must leave as they are."""
+"""Checks of callables that are timed in one process: settings that a call must leave, and what it is called again for."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
 
-from modbench.harness.process import clocks
+from modbench.harness.core.errors import in_short
+from modbench.harness.core.labels import Label
 from modbench.harness.timing.callables import LeftBehind
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 def settings() -> Callable[[], None]:
-    """Note the clocks and torch's settings as they are; returns the check that a call left them so, which puts them back.
+    """Note torch's and Python's settings as they are; returns the check that a call left them so, which raises `LeftBehind`.
 
-    The check raises `LeftBehind`. Torch is not loaded for it.
+    Torch is not loaded for it.
     """
     if "torch" not in sys.modules:
-        here = clocks.in_place()
+        return lambda: None
+    from modbench.harness.subject import process_settings
 
-        def of_clocks() -> None:
-            changed = clocks.restored(here)
-            if changed:
-                raise LeftBehind(f"changed the clock {' and '.join(changed)} for every call of the process.")
+    before = process_settings.read()
 
-        return of_clocks
-    from modbench.harness.subject import shared_state
+    def check() -> None:
+        if found := process_settings.changed(before):
+            raise LeftBehind(f"cannot be compared: its call changed {found}, for every model of the process.")
 
-    wanted = shared_state.as_now()
+    return check
 
-    def of_torch() -> None:
+
+def labels(call: Callable[[Tensor], object], timed: Tensor, language_model: nn.Module | None) -> dict[str, str]:
+    """What further calls show of a callable that was timed: by label, a sentence.
+
+    Args:
+        call: the call, a function of a tensor of its inputs.
+        timed: the tensor that it was timed on.
+        language_model: the module, in evaluation mode, whose only input is tokens; None: it is none.
+    """
+    from modbench.harness.subject import output_caching_guard, skip_claims
+
+    guards: dict[Label, Callable[[], str | None]] = {
+        Label.REUSES_OUTPUT: partial(output_caching_guard.kept, call, output_caching_guard.drawn_from(timed))
+    }
+    if language_model is not None:
+        guards[Label.MASKS_COMPUTE] = partial(skip_claims.masked, language_model, timed.clone())
+    found = dict[str, str]()
+    for label, guard in guards.items():
         try:
-            shared_state.checked(wanted.threads, wanted)
-        except RuntimeError as error:
-            raise LeftBehind(f"cannot be compared: {error}.") from None
-
-    return of_torch
+            if said := guard():
+                found[str(label)] = said
+        except Exception as error:  # noqa: BLE001  # its timed calls raised nothing: a guard asks more of it
+            found[str(Label.UNCHECKED)] = f"{type(error).__name__}: {in_short(error)}"
+    return found

@@ -210,6 +210,11 @@ def claims(module: nn.Module, tokens_BT: Tensor) -> list[Claim]:
     return found
 
 
+def masked(module: nn.Module, tokens_BT: Tensor) -> str | None:
+    """What a module of it computed and claims to skip, in words; None if there is none."""
+    return next((claim.said for claim in claims(module, tokens_BT) if claim.masked), None)
+
+
 def _again(part: nn.Module, calls: list[Call], sizes: dict[str, int], met: dict[str, float]) -> bool:
     """Whether its calls account for all rows that its weights met, and each met only tokens that it states."""
     seen = dict.fromkeys(met, 0.0)

@@ -13,8 +13,7 @@ from modbench.harness.core.errors import NumericsError
 from modbench.harness.core.measure_plans import DecodePlan
 from modbench.harness.core.protocols import PAGE, Parts, parts_of
 from modbench.harness.domain.case import Case, Place
-from modbench.harness.process import clocks
-from modbench.harness.subject import shared_state
+from modbench.harness.subject import process_settings
 from modbench.harness.subject.build import DTYPES, build_module, evaluating
 from modbench.harness.timing import nvtx
 from modbench.harness.timing.interleave import Clock, Laps, Stopwatch
@@ -52,16 +51,15 @@ class Subject:
         clock: Clock | None = None,
         module: nn.Module | None = None,
     ) -> None:
-        self.case, self.seed, self.replaced_clocks = case, seed, list[str]()
+        self.case, self.seed = case, seed
         self.steps = case.place.new_tokens or (decode or DecodePlan()).tokens
         self.clock = clock or clock_of(case.place)
         if module is None:
-            # A user's file may change what the whole process shares, which must not change the speed of the other arms.
-            shared_state.restore(case.place.threads)
+            torch.set_num_threads(case.place.threads)
+            before = process_settings.read()
             module = build_module(case, seed, case.place.device)
-            # Ours are bound: what a user's file does to `time` moves no number, but is told.
-            self.replaced_clocks = clocks.restored()
-            shared_state.restore_after(case.id, case.place.threads)
+            # A user's file may change what the whole process shares, which must not change the speed of the other arms.
+            process_settings.check(before, case.id)
             module.to(case.place.device, dtype or DTYPES[case.place.dtype])
         self.module = module
         self.parts = parts_of(self.module, case.model)
@@ -106,11 +104,14 @@ class Subject:
             ValueError: if the logits are not of shape [B, T, vocab_size] ([B, n_classes] where bidirectional), not floating
                 point or on another device, or if the model wrote into its input.
             NumericsError: if a logit is NaN.
+            ProcessChangedError: if the call changed settings of the process.
         """
         tokens_BT = tokens_BT[: max(1, CHECKED_TOKENS // tokens_BT.shape[1])]
         given_BT = tokens_BT.clone()
         with evaluating(self.module), torch.no_grad():
+            before = process_settings.read()
             logits = self.module(given_BT)
+            process_settings.check(before, self.case.id)
         config = self.case.config
         wanted = (
             [tokens_BT.shape[0], config.n_classes] if config.bidirectional else [*tokens_BT.shape, config.vocab_size]

@@ -17,7 +17,6 @@ from modbench.harness.core.errors import UsageError, shown, unknown
 from modbench.harness.domain.case import ARMS_PER_BLOCK
 from modbench.harness.machine import counter_sampler, nvml
 from modbench.harness.machine.counter_sampler import CounterSampler
-from modbench.harness.process import clocks
 from modbench.harness.timing.interleave import SHORTEST_SAMPLE_S, Call, Clock, Effort, Samples, Session
 from modbench.harness.timing.threads import working_threads
 
@@ -61,7 +60,6 @@ class Launch:
         one_thread: whether one thread did all the work, so that its CPU time is comparable.
         unsteady: name to a sentence, for callables that still drifted after a second warm-up, or for which there was no time.
         first_call_s: name to the seconds of its first call.
-        clock_changed: what the clock that timed the calls did, in one sentence; None: it ran as fast as the kernel's.
         order: names in the order in which they were built, as far as this process did so, and first called.
         findings: name to label to sentence: what checks of the timed calls found; empty: nothing, or none was made.
     """
@@ -73,7 +71,6 @@ class Launch:
     one_thread: bool = True
     unsteady: Mapping[str, str] = field(default_factory=dict)
     first_call_s: Mapping[str, float] = field(default_factory=dict)
-    clock_changed: str | None = None
     order: tuple[str, ...] = ()
     findings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
@@ -131,14 +128,10 @@ def time_callables(
             settled=nvml.settled(of_blocks.levels["sm_mhz"]) if "sm_mhz" in of_blocks.levels else (lambda: True),
         )
         session.budget_s = budget
-        span = clocks.Span.begin(read.wall_s)
         found = session.measure(Effort(rounds or MOST_ROUNDS, WARM_UP_CALLS, WARM_UP_S))
-        apart = span.apart() if clock is None else None
     one_thread = not read.on_device and working_threads() == 1
     samples = {name: found.samples[name] for name in (*calls, *([again] if again else []))}
-    return Launch(
-        base, samples, found.blocks, again, one_thread, found.unsteady, found.first_call_s, apart, tuple(named)
-    )
+    return Launch(base, samples, found.blocks, again, one_thread, found.unsteady, found.first_call_s, tuple(named))
 
 
 class _Session(Session):

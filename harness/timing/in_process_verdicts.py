@@ -74,7 +74,7 @@ class Judged:
         disturbed: share of blocks in which a witness saw a disturbance.
         verdict: `better`, `worse`, `equivalent`, `different` or `inconclusive`.
         reason: why it is undecided, or decided by CPU time; None where neither.
-        labels: `one process`, `not steady`, `tail`, `clock was changed`, `contaminated`, `by CPU time`, `baseline differs from
+        labels: `one process`, `not steady`, `tail`, `contaminated`, `by CPU time`, `baseline differs from
             itself`.
         cpu: the same in CPU time; None where that is not known.
     """
@@ -185,8 +185,7 @@ def _judged(
     assert wall is not None
     # Processes of the same code differ in CPU time, too: one alone decides beyond what that makes.
     least = CPU_MARGIN if alone else None
-    changed = next((Reason("said", said=each.clock_changed) for each in launches if each.clock_changed), None)
-    known = pair.evidence._replace(cpu=cpu, unfit=changed or pair.unfit, least=least)
+    known = pair.evidence._replace(cpu=cpu, unfit=pair.unfit, least=least)
     seen = verdicts.judge(wall, margin, known)
     word, reason = seen.word, seen.reason
     deciding = cpu if seen.by_cpu and cpu is not None else wall
@@ -209,9 +208,6 @@ def _judged(
     if drifted:
         labels.append(UNSTEADY)
         reason = reason or Reason("said", said=drifted)
-    if changed:
-        word, reason = "inconclusive", changed
-        labels.append(Label.CLOCK_CHANGED)
     mean_ratio, by_cpu = math.exp(pair.wall.other.value), None if pair.cpu is None else pair.cpu.effect
     said = tuple(map(str, labels))
     return Judged(name, base, pair.effect, mean_ratio, pair.disturbed, word, reason, said, by_cpu)

@@ -609,10 +609,6 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
             heavy=True,
         )
     yield from _of_checks(loaded, most_named)
-    for who, what in _restored(loaded).items():
-        words = "{who} changed {what} for every model of its process; it was put back before anything was measured."
-        brief = Sentence("{who} changed its process", who=who)
-        yield Doubt(Sentence(words, who=who, what=what), brief=brief, heavy=True)
     yield from _of_cells(loaded)
     twins = twin_check(loaded)
     if twins is not None and machine_facts(loaded)[0] == "undecided":
@@ -671,14 +667,6 @@ def _found_in_cells(found: checks.Doubt, *, heavy: bool) -> Doubt:
     full = Sentence(words, title=found.title, cell=where.values[0], said=said, more=found.cells - 1)
     brief = Sentence("{n:cell} {what}", n=found.cells, what=found.name.replace("_", " "))
     return Doubt(full, Sentence("{brief}.", brief=brief), brief if heavy else "", heavy)
-
-
-def _restored(loaded: Loaded) -> dict[str, str]:
-    """What an arm's file changed for its whole process, by the arm's name."""
-    names = {case.id: name(case) for case in loaded.plan.cases}
-    return {
-        names[case]: what for record in loaded.run.records for case, what in record.restored.items() if case in names
-    }
 
 
 def _named(loaded: Loaded, cases: list[Case]) -> list[str]:

@@ -30,9 +30,7 @@ from modbench.reports.wording import TIMED
 # Failures of a process, not of what it measured.
 DIED = frozenset({"crash", "timeout", "oom"})
 # With one of these a time is not that of the work, so that it is compared with no other.
-NOT_OF_WORK = frozenset(
-    {Label.REUSES_OUTPUT, Label.OTHER_PRECISION, Label.CLOCK_CHANGED, Label.IDLE_IN_TRAINING, Label.PROCESS_CHANGED}
-)
+NOT_OF_WORK = frozenset({Label.REUSES_OUTPUT, Label.OTHER_PRECISION, Label.IDLE_IN_TRAINING, Label.PROCESS_CHANGED})
 Lacking: TypeAlias = Literal["first", "base", "second", "fails"]
 
 

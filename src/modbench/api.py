@@ -103,12 +103,13 @@ def make_plan(
 
         taken = best_arms(load(Path(flags.arms_from)))
         suite = with_arms(suite, taken, flags)
-    suite = override(suite, flags)
+    costs = costs or UserModelCosts()
+    suite = override(suite, flags, costs)
     check_arms(suite, flags.title, select)
     text = plan.read_corpus(suite)
     device = device_named(suite.device, present=not only_plan)
     also = {AUDIT} if flags.audit else ()
-    made = plan.make_plan(suite, device=device, select=select, text=text, costs=costs or UserModelCosts(), also=also)
+    made = plan.make_plan(suite, device=device, select=select, text=text, costs=costs, also=also)
     if flags.audit and not any(case.is_user_model for case in made.cases):
         raise UsageError(
             "--audit: no model here is your own. Add one, such as --model mine.py:build; `modbench audit` audits modbench's."

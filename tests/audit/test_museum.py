@@ -13,7 +13,6 @@ says what the card of a model must say:
 from __future__ import annotations
 
 import ast
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -27,9 +26,6 @@ from modbench.harness.audit.auditing import probes
 from modbench.harness.audit.card import ARCHITECTURES, Finding
 from modbench.harness.audit.probes import training, zeroed
 from modbench.harness.core.errors import UsageError
-from modbench.harness.process import clocks
-from modbench.harness.subject import shared_state
-from modbench.harness.timing import interleave
 
 HERE = Path(__file__).parent / "museum"
 CHEATS = Path(__file__).parents[1] / "cheats"
@@ -173,24 +169,18 @@ def test_audit_is_right_at_twenty_seeds_and_shapes(name: str, monkeypatch: pytes
     assert [each for each in found if each] == []
 
 
-# The pieces of `tests/cheats`: what their cards say, where that is not nothing. Most attacks are on times and counts, which a
-# card does not look at; `docs/method-guards.md` says how these are found.
-ATTACKS = {
-    "computes_with_copies": {"zeroed", "alone"},  # its share of the tokens follows the length of the batch
+# The pieces of `tests/cheats`: what their cards say, where that is not nothing. Most mistakes there are in times and counts, at
+# which no card looks; `docs/method-guards.md` says how these are found.
+MISTAKES = {
     "copied_when_built": {"alone"},
     "drops_a_block_in_training": {"training"},
-    "drops_blocks_at_random": {"training"},
     "int8_products": {"causal", "rows_independent"},  # one scale for all rows and tokens
-    "masks_in_pieces": {"zeroed", "alone"},
     "masks_what_it_computed": {"zeroed", "alone"},
-    "reads_the_last_token": {"causal"},
     "reads_the_next_token": {"causal"},
-    "states_a_capacity_alone": {"zeroed", "alone"},
     "works_in_numpy": {"training"},
 }
 # What they compute depends on earlier calls, so that a card depends on the order of its probes.
-BY_CALLS = {"bf16_when_nobody_looks", "half_kept_by_address", "kept_where_cost_varies", "stored_by_tokens"}
-BY_CALLS |= {"drops_a_block_later", "stored_on_third_sight", "half_kept_for_all", "fails_when_it_is_examined"}
+BY_CALLS = {"stored_by_tokens", "stored_on_third_sight"}
 REFUSED = {"returns_from_elsewhere", "returns_no_numbers", "writes_into_its_input"}
 # True of honest models, and no accusation: `tests/cheats` says the same of those that read the future.
 TOLD = {
@@ -213,13 +203,7 @@ def of_cheats(file: str, patch: pytest.MonkeyPatch) -> set[str]:
     """What the card of a piece of `tests/cheats` names."""
     patch.chdir(CHEATS)
     patch.syspath_prepend(CHEATS)
-    patch.setattr(time, "perf_counter", time.perf_counter)
-    patch.setattr(interleave.Clock, "wall_s", interleave.Clock.wall_s)
-    patch.setattr(clocks, "INTERVALS", [])
-    try:
-        card = mb.audit(f"{file}.py:build", **SMALL)  # type: ignore[arg-type]
-    finally:
-        shared_state.restore(1)
+    card = mb.audit(f"{file}.py:build", **SMALL)  # type: ignore[arg-type]
     return set(card.deviates) | shown(card)
 
 
@@ -227,13 +211,13 @@ def of_cheats(file: str, patch: pytest.MonkeyPatch) -> set[str]:
 @pytest.mark.parametrize(
     "name", in_ci(sorted(path.stem for path in CHEATS.glob("*.py") if path.stem not in {"plain", "test_museum"}))
 )
-def test_cards_of_attacks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cards_of_mistakes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if name in REFUSED:
         with pytest.raises(UsageError, match="cannot be audited"):
             of_cheats(name, monkeypatch)
         return
     named = of_cheats(name, monkeypatch)
-    assert name in BY_CALLS or named == ATTACKS.get(name, set())
+    assert name in BY_CALLS or named == MISTAKES.get(name, set())
 
 
 @pytest.mark.slow

@@ -7,63 +7,58 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import units_here
 
 import modbench as mb
 from modbench.commands.cost import costs
 from modbench.commands.train import training_run
+from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Case
-from modbench.harness.planning.arms import unsolved_arms
+from modbench.harness.execution import user_model_costs
+from modbench.harness.execution.user_model_costs import UserModelCosts
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
-from modbench.harness.registry.user_models import way
-from modbench.harness.subject.build import build_module
+from modbench.harness.registry import user_code
+from modbench.harness.subject.build import build_module, noting
 
 MODELS = """
-from functools import partial
+import copy
 from torch import nn
-class Net(nn.Linear):
+class Net(nn.Module):
     def __init__(self, config, share=0.5):
-        super().__init__(2, 2)
-        self.capacity, self.config = share, config
-        self.got = (share, self.read())
-        print(self.capacity)
-    def read(self):
-        return self.config.n_layers
-class Child(Net):
-    def __init__(self, config):
-        super().__init__(config, 0.5)
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(config.vocab_size, 8), nn.Linear(8, config.vocab_size)
+        self.share, self.config, self.got = share, config, None
+    def forward(self, tokens):
+        return self.head(self.embedding(tokens)) * self.config.n_layers
+class Late(Net):
+    def forward(self, tokens):
+        return super().forward(tokens) * self.config.capacity
+class Trained(Net):
+    def forward(self, tokens):
+        return super().forward(tokens) * (self.config.capacity if self.training else 1)
+class Losing(Net):
+    def aux_loss(self):
+        return self.config.capacity * self.head.weight.sum()
 def build(config, capacity=0.25, every=4, router="none"):
     net = Net(config, capacity)
     net.got = (capacity, every, router)
     return net
 def plain(config, width=2): return Net(config)
-def reads(config):
-    own = config
-    return Net(own, share=own.capacity)
+def reads(config): return Net(config, config.capacity)
 def gets(config): return Net(config, getattr(config, "capacity", 1))
-class Holds(nn.Linear):
-    def __init__(self, shape):
-        super().__init__(2, 2)
-        self.shape = shape
-    def forward(self, x): return x * self.shape.capacity
-def holds(config): return Holds(config)
+def asks(config): return Net(config, config.kept(8))
+def dumps(config): return Net(config, config.model_dump()["capacity"])
+def copies(config): return Net(copy.deepcopy(config))
+def needs(config, *, capacity): return Net(config, capacity)
 def any_of(config, **more):
     net = Net(config)
     net.got = more
     return net
-def needs(config, *, capacity): return Net(config, capacity)
-# What the source does not tell.
-def dumps(config): return Net(config, **config.model_dump())
-def hands(config): return unknown(config)
-def counts(config): return Net(config, config.kept(8))
-def inner(config):
-    kept = {"config": config}
-    return Net(config)
-@staticmethod
-def decorated(config): ...
-found = partial(unknown, 1) if 0 else plain
+def fails(config): raise RuntimeError("not here")
+renamed = plain
 """
 SUITE = {"name": "s", "metrics": ["flops/forward"], "grid": {"seq_len": [16]}}
 
@@ -71,14 +66,17 @@ SUITE = {"name": "s", "metrics": ["flops/forward"], "grid": {"seq_len": [16]}}
 @pytest.fixture(autouse=True)
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(user_model_costs, "_in_processes", units_here.counted)
+    user_code._MODULES.clear()
     path = tmp_path / "mine.py"
     path.write_text(MODELS)
     return path
 
 
 def planned(*arms: dict[str, object], **flags: object) -> Plan:
-    suite = parse_suite(SUITE | {"arms": list(arms)}, "s")
-    return make_plan(override(suite, Overrides(**flags)), device="cpu")  # type: ignore[arg-type]
+    costs = UserModelCosts()
+    suite = override(parse_suite(SUITE | {"arms": list(arms)}, "s"), Overrides(**flags), costs)  # type: ignore[arg-type]
+    return make_plan(suite, device="cpu", costs=costs)
 
 
 def built(case: Case) -> Any:
@@ -90,39 +88,42 @@ def made(**flags: object) -> list[Case]:
 
 
 @pytest.mark.parametrize(
-    ("name", "by_name", "refused"),
+    ("name", "read"),
     [
-        ("build", True, False),
-        ("needs", True, False),
-        ("any_of", True, False),
-        ("plain", False, True),
-        ("Net", False, True),
-        ("Child", False, True),
-        ("reads", False, False),
-        ("gets", False, False),
-        ("holds", False, False),
-        *((name, False, False) for name in ("dumps", "hands", "counts", "inner", "decorated", "found", "absent")),
+        ("reads", True),
+        ("gets", True),
+        ("asks", True),  # a method of the configuration reads it
+        ("dumps", True),
+        ("copies", True),
+        ("Late", True),
+        ("Trained", True),
+        ("Losing", True),  # a method that is called later may read it
+        ("fails", True),  # nobody can tell; its cells will say why
+        ("plain", False),
+        ("Net", False),
+        ("renamed", False),
     ],
 )
-def test_how_a_key_reaches_a_model_is_read_from_its_source(name: str, by_name: bool, refused: bool) -> None:
-    for spec in (f"mine.py:{name}", f"mine:{name}"):
-        found = way(spec, {}, "capacity")
-        assert (found.by_name, bool(found.why_not)) == (by_name, refused), spec
+def test_a_list_that_reaches_nothing_is_refused_before_anything_is_measured(name: str, read: bool) -> None:
+    """It would be one model under two names."""
+    arm: dict[str, object] = {"model": f"mine.py:{name}", "capacity": [0.125, 0.25]}
+    if read:
+        assert [case.arm for case in planned(arm).cases] == [f"mine:{name}[c0.125]", f"mine:{name}[c0.25]"]
+        return
+    with pytest.raises(
+        UsageError, match=rf"mine\.py:{name}': capacity = 0\.125 would change nothing: it reads no config\.capacity"
+    ):
+        planned(arm)
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
-        "def build(config):\n    global kept\n    kept = config\ndef other(): return kept.capacity",
-        "from parts import Base\nclass build(Base):\n    def __init__(self, config): self.config = config",
-        "def build(config):\n    class Inner:\n        shape = config\n        def of(self): return self.shape.capacity",
-        "def build(config): return [config]",
-        "def build(*config): return config[0].capacity",
-    ],
-)
-def test_a_key_that_may_reach_something_is_not_refused(file: Path, source: str) -> None:
-    file.write_text(source)
-    assert not way("mine.py:build", {}, "capacity").why_not
+def test_a_noting_configuration_is_the_same_to_a_model() -> None:
+    config = made(model=("mine.py:plain",))[0].config
+    noted, read = noting(config)
+    assert (noted.d_model, noted.n_heads) == (config.d_model, config.n_heads)
+    assert read == {"d_model", "n_heads"}
+    assert isinstance(noted, ModelConfig)
+    assert noted.model_dump() == config.model_dump()
+    assert read >= ModelConfig.model_fields.keys()
 
 
 def test_a_key_reaches_the_option_of_its_name_from_flags_and_suites() -> None:
@@ -132,7 +133,7 @@ def test_a_key_reaches_the_option_of_its_name_from_flags_and_suites() -> None:
     written = {"model": "mine.py:build", "capacity": [0.125, 0.25], "every": 3}
     assert planned(written).cases == [one, other]
     assert Case.model_validate_json(one.model_dump_json()) == one
-    assert built(made(model=("mine.py:needs",), capacity=(0.5,))[0]).got[0] == 0.5
+    assert built(made(model=("mine.py:needs",), capacity=(0.5,))[0]).share == 0.5
     assert built(made(model=("mine.py:any_of",), capacity=(0.5,))[0]).got == {"capacity": 0.5}
 
 
@@ -147,7 +148,7 @@ def test_what_is_not_set_keeps_the_default_of_the_build() -> None:
 
 def test_a_key_is_read_from_the_configuration_as_before() -> None:
     cases = made(model=("mine.py:reads",), capacity=(0.125, 0.25))
-    assert [built(case).capacity for case in cases] == [0.125, 0.25]
+    assert [built(case).share for case in cases] == [0.125, 0.25]
     assert all(not case.by_name for case in cases)
 
 
@@ -162,7 +163,6 @@ WHY = r"reads no config\.{}, and plain\(config, width=2\) has no option of that 
         (lambda: made(model=("mine.py:plain",), router=("norm",)), "router"),
         (lambda: planned({"model": "dense"}, {"model": "mine.py:plain", "every": [2, 3]}), "every"),
         (lambda: planned({"model": "dense"}, {"model": "mine.py:plain", "d_ff": 8}), "d_ff"),
-        (lambda: unsolved_arms(parse_suite(SUITE | {"arms": [{"model": "mine.py:plain", "every": 3}]}, "s")), "every"),
         (lambda: mb.plan("quick", model="mine.py:plain", only=True, capacity=0.5), "capacity"),
         (lambda: mb.run("quick", model="mine.py:plain", only=True, capacity=0.5), "capacity"),
         (lambda: training_run.make_plan("mine.py:plain", Overrides(capacity=(0.5,))), "capacity"),

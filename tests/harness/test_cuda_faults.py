@@ -18,10 +18,10 @@ from modbench.harness.domain.records import Missing, Outcome
 from modbench.harness.execution.phase import death
 from modbench.harness.execution.worker import environment_of
 from modbench.harness.passes import time as time_pass
-from modbench.harness.process.graceful_stop import DeviceLost
+from modbench.harness.process.graceful_stop import DeviceLost, ProcessChangedError
 from modbench.harness.registry import catalogue
 from modbench.harness.results.outcomes import attempt
-from modbench.harness.subject import process_settings, shared_state
+from modbench.harness.subject import process_settings
 from modbench.harness.subject.subject import Subject
 from modbench.harness.timing import cuda_events, host_sync
 
@@ -168,91 +168,37 @@ def test_launches_that_wait_are_refused(cuda: FakeCuda, monkeypatch: pytest.Monk
         cuda_events.DeviceTimer(lambda _tokens: cuda.launch(1e-3), torch.zeros(1))
 
 
-BACKENDS: Any = torch.backends  # its modules are objects
-CHANGES: dict[str, tuple[Callable[[], object], str]] = {
-    "the older way": (lambda: torch.set_float32_matmul_precision("high"), "the precision of fp32 to .*cuBLAS tf32"),
-    "the newer way": (lambda: setattr(BACKENDS.cuda.matmul, "fp32_precision", "tf32"), "cuBLAS tf32"),
-    "for all at once": (lambda: setattr(BACKENDS, "fp32_precision", "tf32"), "all libraries tf32"),
-    "convolutions": (lambda: setattr(BACKENDS.cudnn, "allow_tf32", False), "convolutions in cuDNN ieee"),
-    "cudnn_sdp": (lambda: torch.backends.cuda.enable_cudnn_sdp(False), "the kernels of attention"),
-    "benchmark": (lambda: setattr(BACKENDS.cudnn, "benchmark", True), "cuDNN's flags"),
-    "deterministic": (lambda: torch.use_deterministic_algorithms(True), "deterministic algorithms"),
-    "reductions": (
-        lambda: setattr(BACKENDS.cuda.matmul, "allow_bf16_reduced_precision_reduction", False),
-        "reductions in half precision",
-    ),
-}
-
-
-@pytest.mark.parametrize("change", CHANGES)
-def test_settings_of_the_libraries_are_put_back(change: str) -> None:
-    """One line at the top of a user's file would make every fp32 arm of the process several times faster on a GPU."""
-    torch.set_num_threads(1)
-    act, said = CHANGES[change]
-    before = [setting.read() for setting in process_settings.SETTINGS]
-    act()
-    try:
-        with pytest.raises(RuntimeError, match=f"its call changed .*{said}"):
-            shared_state.checked(1)
-        assert [setting.read() for setting in process_settings.SETTINGS] == before
-        assert torch.get_float32_matmul_precision() == "highest"  # raises where the two interfaces disagree
-        assert BACKENDS.cuda.matmul.allow_tf32 is False
-        assert BACKENDS.cudnn.allow_tf32 is True
-    finally:
-        shared_state.restore(1)
-
-
-def test_the_devices_own_state_is_put_back(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.set_num_threads(1)
-    assert shared_state.restore(1) == []
-    devices = [1]
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: devices[-1])
-    monkeypatch.setattr(torch.cuda, "set_device", devices.append)
+def test_the_devices_own_state_is_read_once_it_is_used(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = process_settings.read()
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
     cuda.current, cuda.sync_mode = "side", 2
-    changed = shared_state.restore(1)
-    assert changed == ["the current GPU to 1", "the current stream", "the sync-debug mode to 2"]
-    assert (devices[-1], cuda.current, cuda.sync_mode) == (0, "main", 0)
-    assert shared_state.restore(1) == []
+    changed = process_settings.changed(before)
+    assert [
+        what for what in ("current GPU from 0 to 1", "current stream", "waits from 0 to 2") if what not in changed
+    ] == []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    unused = process_settings.read()
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    assert process_settings.changed(unused) == ""
 
 
-def test_a_users_settings_do_not_reach_the_other_arm(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_other_arm_is_timed_under_what_one_left(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[str] = set()
 
     def forward(subject: Subject, _tokens: object) -> None:
         cuda.launch(3e-3)
-        if is_twin(subject):
-            torch.set_float32_matmul_precision("high")
-        else:
-            seen.add(process_settings.fp32_precision())
+        seen.add(cuda.current)
+        cuda.current = "side" if is_twin(subject) else cuda.current
 
-    outcomes = run(forward, monkeypatch)
-    assert seen == {"ieee"}
-    assert [outcome.status for outcome in outcomes.values()].count("ok") == 1
-    assert any("the precision of fp32" in str(outcome.reason) for outcome in outcomes.values())
-
-
-@pytest.mark.parametrize("at", [1, 6])
-def test_settings_that_an_arm_left_when_it_raised_are_not_held_against_another(
-    at: int, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls = [0]
-
-    def forward(subject: Subject, _tokens: object) -> None:
-        cuda.launch(3e-3)
-        calls[0] += is_twin(subject)
-        if is_twin(subject) and calls[0] == at:
-            torch.set_float32_matmul_precision("high")
-            raise ValueError("its own error")
-
-    outcomes = run(forward, monkeypatch)
-    assert sorted(outcome.status for outcome in outcomes.values()) == ["failed", "ok"]
-    assert any("its own error" in str(outcome.reason) for outcome in outcomes.values())
+    with pytest.raises(ProcessChangedError, match=r"twin.* changed the current stream"):
+        run(forward, monkeypatch)
+    assert seen == {"main"}
 
 
 def test_a_record_says_what_a_gpus_libraries_were_set_to(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
     del cuda
     monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91900)
-    for name in shared_state.VARIABLES:
+    for name in process_settings.VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
     monkeypatch.setenv("TORCH_CUDNN_SDPA_AVOID_RECOMPILE", "1")

@@ -82,7 +82,6 @@ PLANTED: dict[str, tuple[Evidence, str]] = {
     "rows_depend": (replace(evidence(), audited={Label.ROWS_DEPEND: "other rows move it"}), "other rows move it"),
     "allocator_retried": (evidence([outcome(alloc_retries=3)]), "3 times"),
     "capped_launches": (replace(evidence(), decision=CAPPED), "asked for 60 launches"),
-    "clock_changed": (evidence([outcome(clock_changed="it replaced time.perf_counter")]), "time.perf_counter"),
     "disturbed": (evidence([outcome({"wait_s": [0.009] * 20 + [0.0] * 20})]), "50 % of its blocks"),
     "faster_than_flops": (
         evidence(
@@ -113,7 +112,7 @@ PLANTED: dict[str, tuple[Evidence, str]] = {
         "blocks.1 says it processed 6 of 48",
     ),
     "not_steady": (replace(evidence(), drift="it drifted by +9.0 %"), "+9.0 %"),
-    "other_precision": (evidence([outcome(other_precision="80 % of the FLOPs ran in bfloat16")]), "bfloat16"),
+    "other_precision": (evidence(counted={"other_precision": "80 % of the FLOPs ran in bfloat16"}), "bfloat16"),
     "power_limited": (evidence(throttle=[4.0] * 5 + [0.0] * 15), "25 %"),
     "reads_future": (
         evidence(counted={"causality": {"reads_future": True, "change": 0.7, "at": 3, "reason": None}}),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +17,7 @@ from modbench.harness.core.measure_plans import DecodePlan
 from modbench.harness.core.protocols import parts_of
 from modbench.harness.passes.memory import Weighed
 from modbench.harness.registry import catalogue
-from modbench.harness.subject import after_timing, decode_guard, output_caching_guard
+from modbench.harness.subject import after_timing, decode_guard
 from modbench.harness.subject.generation import Generation
 from modbench.harness.subject.rewinding import held_bytes, rewinder
 from modbench.harness.subject.subject import Subject
@@ -34,10 +33,7 @@ def test_a_model_with_a_cache_generates(metric: str) -> None:
 
 
 @pytest.mark.parametrize("metric", ["latency/decode", "latency/request"])
-@pytest.mark.parametrize(("launch", "counted"), [(0, 20), (1, after_timing.COUNTED_STEPS)])
-def test_later_launches_count_a_part_of_what_was_timed(
-    metric: str, launch: int, counted: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_part_of_what_was_timed_is_counted(metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Counting makes a step much slower."""
     made, steps = Subject(example("decoding"), 0, decode=DecodePlan(tokens=20)), list[Tensor]()
     call, own = METRICS[metric].measure(made), made.language_model.decode
@@ -47,13 +43,10 @@ def test_later_launches_count_a_part_of_what_was_timed(
         return own(tokens_B, cache)
 
     monkeypatch.setattr(made.module, "decode", decode)
-    measure, batches = METRICS[metric].measure, made.inputs(0, 1)
-    timed = after_timing.TimedModel.of_case(made, call, measure, batches, trains=False, launch=launch)
-    assert after_timing.check(timed) == after_timing.Findings()
-    assert len(steps) == 3 * counted
-    (tokens_BT,) = made.inputs(0, 1)
-    anew = after_timing._rebuilt(made, METRICS[metric].measure)
-    assert anew(tokens_BT) == output_caching_guard.counted(call, contextlib.nullcontext())(tokens_BT)
+    watched = after_timing.Watched(made, call, made.inputs(0, 1), 0, trains=False)
+    assert watched.found() == {}
+    assert len(steps) == 2 * after_timing.COUNTED_STEPS
+    assert made.steps == 20
 
 
 @pytest.mark.parametrize("metric", GENERATION)

@@ -51,7 +51,7 @@ def test_every_room_is_looked_at(imports: Imports) -> None:
     assert imports["modbench.harness.execution.worker"] >= {
         "modbench.harness.domain.case",
         "modbench.harness.domain.passes",  # for types
-        "modbench.harness.subject.shared_state",  # in a function
+        "modbench.harness.subject.process_settings",  # in a function
     }
 
 

@@ -202,21 +202,22 @@ DOORS = {
         "from modbench.harness.core.printable import escaped_json",
     ),
     "a model is checked before its times are believed": Door(
-        uses("output_caching_guard.kept", "output_caching_guard.reused", "skip_claims.claims"),
+        uses("output_caching_guard.kept", "output_caching_guard.reused", "skip_claims.claims", "skip_claims.masked"),
         {
-            "harness/subject/after_timing.py": "",
+            "harness/subject/in_memory.py": "",
             "harness/passes/count.py": "before anything is timed: what a case says of itself is counted there, and stored",
         },
         "from modbench.harness.subject import skip_claims\nskip_claims.claims(model, tokens)",
-        places=2,  # each of the two guards of calls once, in `check`, which every way to time a model ends with
+        places=2,  # each of the two guards of calls once
     ),
     "a call must leave the settings of the process as they were": Door(
-        uses("shared_state.checked"),
+        uses("process_settings.check", "process_settings.changed"),
         {
             "harness/subject/in_memory.py": "callables in a user's process: of `mb.compare`, `mb.measure` and the pytest plug-in",
             "harness/passes/time.py": "the arms of a run",
+            "harness/subject/subject.py": "what loads, builds and first calls a model",
         },
-        "from modbench.harness.subject import shared_state\nshared_state.checked(1)",
+        "from modbench.harness.subject import process_settings\nprocess_settings.check({}, arm)",
     ),
     "a ratio of two arms is judged": Door(
         uses("verdicts.verdict", "verdicts.joint"),

@@ -228,17 +228,15 @@ def test_a_case_that_is_withheld_alone_shows_nothing_even_if_lenient(tmp_path: P
     assert (told.verdict, number) == ("cannot tell", 1)
 
 
-def test_labels_of_training_and_of_what_could_not_be_checked_withhold_where_sides_differ(tmp_path: Path) -> None:
-    """Compiled code is seen by no counter on either side; with what training leaves out on both, forward passes are alike."""
-    for field, value in (("unchecked", "a guard failed"), ("train_forward_share", 0.5)):
-        noted = {"noted": {"mod[c0.125]": {field: value}}}
-        blocks = made(tmp_path / field, 6)
-        (both,) = made(tmp_path / f"{field}-found", 1, first=noted, second=noted)
-        for prepared, word in ((both[:2], "pass"), ([blocks[0][0], both[1]], "cannot tell")):
-            found = looked(blocks, prepared=prepared)
-            assert words(found)["mod[c0.125"] == word
-            label = Label.UNCHECKED if field == "unchecked" else Label.IDLE_IN_TRAINING
-            assert str(label) in " ".join(as_text(found))
+def test_what_could_not_be_checked_withholds_where_sides_differ(tmp_path: Path) -> None:
+    """Compiled code is seen by no counter on either side."""
+    noted = {"noted": {"mod[c0.125]": {"unchecked": "a guard failed"}}}
+    blocks = made(tmp_path / "blocks", 6)
+    (both,) = made(tmp_path / "found", 1, first=noted, second=noted)
+    for prepared, word in ((both[:2], "pass"), ([blocks[0][0], both[1]], "cannot tell")):
+        found = looked(blocks, prepared=prepared)
+        assert words(found)["mod[c0.125"] == word
+        assert str(Label.UNCHECKED) in " ".join(as_text(found))
 
 
 def test_an_unfit_machine_cannot_tell(tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ from modbench.harness.audit.products import Product, weights
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.domain.records import Missing
 from modbench.harness.flops import counter
-from modbench.harness.registry import user_models
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.subject.build import evaluating
 from modbench.harness.subject.output_caching_guard import same_draws
@@ -162,10 +161,7 @@ def built_with(audited: Audited, capacity: float) -> nn.Module | None:
     case = audited.case
     if audited.in_memory:
         return None
-    if case.is_user_model:
-        if user_models.way(case.model, {}, "capacity").why_not:
-            return None
-    elif case.config.capacity is None:
+    if not case.is_user_model and case.config.capacity is None:
         return None
     try:
         return audited.another(capacity=capacity)

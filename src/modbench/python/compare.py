@@ -166,12 +166,12 @@ def _call_each(job: Job, *, outputs: bool) -> tuple[dict[str, float | None], dic
     base: object = None
     differences, flops = dict[str, float | None](), dict[str, Flops]()
     with on_device(job.device), calls.evaluating(job.models if job.workload == "forward" else {}):
-        restore_settings = in_memory.settings()
+        check_settings = in_memory.settings()
         for name in (job.baseline, *(each for each in job.models if each != job.baseline)):
             copies = job.inputs.copies()
             with job.inputs.explaining_refusal(name, job.models[name], EXAMPLE), naming(name):
                 output = job.call(name, copies.inputs)()
-                restore_settings()
+                check_settings()
             copies.check(name)
             base = output if name == job.baseline else base
             differences[name] = calls.difference(output, base) if outputs else None

@@ -80,10 +80,10 @@ class Job:
             UsageError: if a call changed its inputs, or settings that hold for all calls.
         """
         with on_device(self.device), calls.evaluating(self.models if self.workload == "forward" else {}):
-            restore_settings = in_memory.settings()
+            check_settings = in_memory.settings()
 
             def tidy() -> None:
-                restore_settings()
+                check_settings()
                 if self.copies.changed(closely=False):
                     raise LeftBehind(INPUT_CHANGED)
 
@@ -123,7 +123,7 @@ class Job:
                     continue
                 module = model if isinstance(model, nn.Module) and inputs.tokens is not None else None
                 call = partial(self._call_on, name)
-                found[name] = after_timing.check(after_timing.TimedModel.in_memory(call, tensor, module)).labels()
+                found[name] = in_memory.labels(call, tensor, module)
         return found
 
     def _call_on(self, name: str, tensor: Tensor) -> object:

@@ -19,9 +19,10 @@ from modbench.harness.core.printable import SCREEN, WIDTH, aligned
 from modbench.harness.core.units import check_capacity, human
 from modbench.harness.domain.case import ELEMENT_BYTES, Case, Dtype, Place
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost, closed_form
-from modbench.harness.planning.arms import decided_by, reached_by_name
-from modbench.harness.registry import catalogue, user_routers
+from modbench.harness.planning.arms import decided_by, reached_by_name, refused
+from modbench.harness.registry import catalogue, user_models, user_routers
 from modbench.harness.registry.lookup import with_facts
+from modbench.harness.registry.model_sources import sourced
 from modbench.reports.writers.number_format import plain, share
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def _costs_of(request: Request, capacity: float | None, dtype: Dtype, batch_size
         "dynamic": not case.is_user_model and catalogue.load("models", request.model).dynamic,
     }
     if case.is_user_model:
-        return row | _counted_costs(case)
+        return row | _counted_costs(case, _to_read(request, case, capacity))
     model = catalogue.load("models", request.model)
     cost = closed_form(request.model, config, seq_len, batch_size)
     width = ELEMENT_BYTES[dtype]
@@ -208,25 +209,42 @@ def _check_on_meta(case: Case, cost: Cost) -> dict[str, Any]:
     return {"forward": counted, "difference": counted / cost.forward - 1, "reason": None}
 
 
-def _counted_costs(case: Case) -> dict[str, Any]:
-    """The row of a user's model: what the counter and fake tensors find on shapes alone."""
+def _to_read(request: Request, case: Case, capacity: float | None) -> dict[str, object]:
+    """The keys that a user's build is not given by name, and must read itself."""
+    if sourced(case.model, case.options):
+        return {}
+    asked = {**request.settings, **({} if capacity is None else {"capacity": capacity})}
+    return {key: value for key, value in asked.items() if key in ROUTING_KEYS and key not in case.by_name}
+
+
+def _counted_costs(case: Case, to_read: Mapping[str, object]) -> dict[str, Any]:
+    """The row of a user's model: what the counter and fake tensors find on shapes alone.
+
+    Raises:
+        UsageError: if it cannot be built, or does not read one of these keys.
+    """
     import torch
 
     from modbench.harness.flops import counter
     from modbench.harness.passes.memory import forecasts
-    from modbench.harness.subject.build import build_module
+    from modbench.harness.subject.build import build_module, keys_read, noting
 
     try:
         with torch.device("meta"):
-            module = build_module(case, 0)
+            config, read = noting(case.config)
+            module = build_module(case.model_copy(update={"config": config}), 0)
             tokens_BT = torch.zeros(case.place.batch_size, case.place.seq_len, dtype=torch.int64)
             counted = counter.forward(module, tokens_BT)
+            keys = keys_read(module, tokens_BT, read)
     except UsageError:
         raise
     except Exception as error:
         raise UsageError(
             f"model {case.model!r} cannot be costed on shapes alone: {type(error).__name__}: {in_short(error)}"
         ) from error
+    for key, value in to_read.items():
+        if keys is not None and key not in keys:
+            raise refused(case.model, key, value, user_models.unread(case.model, key))
     params, width = sum(p.numel() for p in module.parameters()), ELEMENT_BYTES[case.place.dtype]
     forecast = forecasts(case)
     cost, decode = case_cost(case), case_decode_cost(case, case.place.seq_len)

@@ -19,6 +19,7 @@ from modbench.harness.core.units import human_duration
 from modbench.harness.execution import stopping, worker
 from modbench.harness.execution.phase import Slots
 from modbench.harness.execution.progress_tracker import Tracker
+from modbench.harness.execution.user_model_costs import UserModelCosts
 from modbench.harness.machine import certificate, environment
 from modbench.harness.planning import plan
 from modbench.harness.planning.load_suite import parse_suite
@@ -62,10 +63,11 @@ def make_plan(model: str, flags: Overrides) -> Plan:
         "arms": [{"model": name, "options": dict(options)}],
         "train": {"seq_len": seq_len, "batch_size": batch_size},
     }
-    suite = override(parse_suite(data, "command line"), replace(flags, seq_len=(), batch_size=(), option={}))
+    costs = UserModelCosts()
+    suite = override(parse_suite(data, "command line"), replace(flags, seq_len=(), batch_size=(), option={}), costs)
     api.check_arms(suite, flags.title)
     text = plan.read_corpus(suite)
-    planned = plan.make_plan(suite, device=api.device_named(suite.device), text=text)
+    planned = plan.make_plan(suite, device=api.device_named(suite.device), text=text, costs=costs)
     trained = dict.fromkeys(unit.comparison.arms[0].id for unit in planned.units if unit.protocol.train is not None)
     if len(trained) != 1:
         raise UsageError(
