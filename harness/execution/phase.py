@@ -31,10 +31,11 @@ from modbench.harness.process.graceful_stop import STOP_SIGNAL, CannotWrite, Dev
 from modbench.harness.registry import catalogue
 from modbench.harness.results import decisions
 from modbench.harness.results.decisions import Decided
+from modbench.harness.results.json_files import edit
 from modbench.harness.results.lock import Lock
 from modbench.harness.results.outcomes import missing
 from modbench.harness.results.run_folder import RunFolder
-from modbench.harness.results.sealed_records import edit, read_record
+from modbench.harness.results.sealed_records import read_record
 
 POLL_S = 1.0
 # The signal kills a worker whose handler is not set yet; such a worker has done nothing.

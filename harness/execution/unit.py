@@ -8,19 +8,18 @@ asks nothing, so it is not for the folder of a stranger.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from modbench.harness.core import files
-from modbench.harness.core.errors import UnreadableError, UsageError, unknown
+from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.process import exit_codes
 from modbench.harness.results import path_names, trust
-from modbench.harness.results.compact_plan import unpacked
+from modbench.harness.results.layout import run_file
+from modbench.harness.results.run_file import plan_of, read_run_file
 from modbench.harness.results.run_folder import RunFolder
-from modbench.harness.results.upgrade import refuse_earlier, upgraded
 
 # A unit without a limit: a scheduler has its own.
 ENDLESS_S = 1e6
@@ -32,26 +31,15 @@ def planned(folder: Path, name: str) -> UnitOfWork:
     Raises:
         UsageError: if the folder holds no readable plan, or no such unit.
     """
-    file = folder / "run.json"
+    file = run_file(folder)
     files.refuse_links(folder)
-    try:
-        written = json.loads(file.read_bytes())
-        body = upgraded(written, file)
-        refuse_earlier(written["schema_version"], folder)
-        # A run goes on while its user edits a panel; files that take part in measuring are compared one by one.
-        trust.include_again(str(body.get("token")), changed=True)
-        units = unpacked(body["plan"], file)["units"]
-        found = {unit["name"]: unit for unit in units}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(f"{file}: no plan can be read from it ({type(error).__name__}: {error}).") from error
-    if name not in found:
-        raise unknown("unit", name, found)
-    try:
-        unit = UnitOfWork.model_validate(found[name])
-    except ValueError as error:
-        raise UnreadableError(f"{file}: unit {name!r} is damaged: {error}.") from error
+    told = read_run_file(file)
+    # A run goes on while its user edits a panel; files that take part in measuring are compared one by one.
+    trust.include_again(told.token, changed=True)
+    units = plan_of(told.plan, file, only=name).units
+    if not units:
+        raise unknown("unit", name, [unit["name"] for unit in told.plan["units"]])
+    (unit,) = units
     path_names.check_unit(unit, f"{file}: damaged at unit")
     return unit
 

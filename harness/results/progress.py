@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from modbench.harness.core.files import problem_of_name, read_plain, replacing
 from modbench.harness.core.printable import escaped_json
 from modbench.harness.core.units import human_span
-from modbench.harness.results.reading import load, parse
+from modbench.harness.results.json_files import load, parse
 
 NAME = "progress.json"
 # A runner names so many running units and failures, and writes some 100 kB at most.

@@ -211,12 +211,6 @@ def _two_versions(loaded: Loaded) -> Iterator[str]:
             f"{', '.join(sorted(changed))} changed after this run began, and --trust allowed both versions: numbers of two "
             "versions stand side by side."
         )
-    silent = sum(record.code is None and bool(record.environment) for record in loaded.run.records)
-    if began and 0 < silent < len(loaded.run.records):
-        yield (
-            f"{counted(silent, 'record')} of an earlier modbench did not keep which versions of your files ran: whether these "
-            "changed before the run was resumed is not known."
-        )
 
 
 def doubtful(loaded: Loaded) -> list[Value]:

@@ -29,9 +29,9 @@ COMMANDS = {
 APART = {
     "harness/results/path_names.py": "whether this installation has what a stored plan names",
     "harness/results/user_files.py": "which files of the user's take part, to be hashed",
-    "harness/results/run_file.py": "whether what a folder says of passes and models is so, since anyone may have changed it",
     "harness/results/sealed_records.py": "of which types notes are: code of a pass",
-    "harness/results/record_checks.py": "which values a metric may have, since anyone may have changed a record",
+    "harness/results/decisions.py": "of which type a result is: code of a rule",
+    "harness/results/record_checks.py": "which values a metric may have, before a record is written",
     "reports/tables/outcomes.py": "what metrics mean, once in a report",
 }
 # Every process of a command starts with this: it writes a line for each file and for each place that asks, once.

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from planted import left, planted_suite
+from resealed import reseal_with
 
 from modbench import api
 from modbench.harness.core.errors import UsageError
@@ -136,8 +137,7 @@ def test_a_report_says_that_two_versions_were_run(here: Path) -> None:
     left(here, planted_suite("draft", metrics=["latency/forward"], train=None))
     run = here / "run"
     file = {"kind": "model", "name": "mine.py:build", "path": str(here / "mine.py"), "size": 1, "sha256": "a" * 64}
-    body = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps(body | {"own_files": [file]}))
+    reseal_with(run / "run.json", lambda body: body.update(own_files=[file]))
     for digit, warns in (("a", False), ("b", True)):
         (run / trust.AGREED).write_text(json.dumps({file["path"]: digit * 64}))
         said = [line for line in map(plain, warnings(load(run))) if "mine.py changed" in line]
@@ -230,7 +230,7 @@ def test_a_record_holds_all_files_of_the_users_that_its_process_ran(helped: Path
     files = ("mine.py", "package/__init__.py", *IMPORTED)
     record = run_one(folder, counting(folder))
     assert record.code == {name: sha256(helped / name) for name in files}
-    assert read_record(folder.record(counting(folder))).code == record.code
+    assert read_record(folder.record(counting(folder)), counting(folder)).code == record.code
 
 
 @pytest.mark.parametrize("edited", IMPORTED)

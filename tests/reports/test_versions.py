@@ -106,16 +106,3 @@ def test_two_runs_may_differ_in_their_code(here: Path, monkeypatch: pytest.Monke
     assert labelled(one) == labelled(other) == set()
     found = compare_runs.differences([one, other])
     assert [(each.section, each.what) for each in found if "parts" in each.what] == [("code", "import parts.py")]
-
-
-def test_records_of_an_earlier_modbench_do_not_say(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run of schema 9 that a modbench of schema 10 resumed."""
-    loaded = ran(here / "one", monkeypatch, {})
-    for file in (loaded.path / "run.json", *(loaded.path / "units").glob("*.json")):
-        body = json.loads(file.read_text()) | {"schema_version": 9 if file.name == "run.json" else 10}
-        if "unit" in body:
-            del body["digest"], body["token"]
-        if file.match("time-*launch0.json"):
-            body |= {"schema_version": 9, "code": None, "environment": {"torch": "2.11", "threads": 1, "pid": 1}}
-        file.write_text(json.dumps(body))
-    assert any("earlier modbench" in line for line in map(plain, machine.warnings(load(loaded.path))))

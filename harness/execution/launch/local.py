@@ -288,7 +288,7 @@ class LocalLauncher:
         facts = unit.facts
         server: int | None = None
         context = multiprocessing.get_context("spawn") if facts.cold else self._context
-        work_on = (unit.model_dump_json(), str(folder.path.resolve()), folder.token)
+        work_on = (unit.model_dump_json(), str(folder.path.resolve()))
 
         def make(mark: str, alarm_s: float, out: Connection | None) -> BaseProcess:
             nonlocal server
