@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from planted import ENVIRONMENT, left, planted_suite
 from resealed import reseal_with
 
@@ -520,7 +519,8 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
         def __reduce__(self) -> Any:
             return (Path.touch, (tmp_path / "mark",))
 
-    torch.save({"format": checkpoint.FORMAT, "fingerprint": "f", "model": Bomb()}, tmp_path / "bomb.pt")
+    body = {"format": checkpoint.FORMAT, "fingerprint": "f", "model": Bomb()}
+    checkpoint.save(tmp_path / "bomb.pt", body, sealed=True)
     assert checkpoint.load(tmp_path / "bomb.pt", "f") is None
     assert not (tmp_path / "mark").exists()
 
