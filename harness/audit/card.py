@@ -8,9 +8,9 @@ from typing import Any, Literal, Self, TypeAlias, get_args
 
 from pydantic import Field, JsonValue, model_validator
 
+from modbench.harness.core.errors import shown
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.labels import Label
-from modbench.harness.core.problems import shown
 from modbench.harness.core.titles import checked
 from modbench.harness.domain.notes import Notes
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from modbench.harness.core.old_names import accepts_old_names
 from modbench.harness.core.units import RANGES, Range, Unit
 
 if TYPE_CHECKING:
@@ -240,7 +239,6 @@ Given = TypeVar("Given")
 Made = TypeVar("Made")
 
 
-@accepts_old_names(made_in="measured_by")
 @dataclass(frozen=True)
 class Metric(Generic[Given, Made]):
     """A quantity that is measured, typed by what its pass gives to `measure` and what `measure` returns.

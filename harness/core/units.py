@@ -40,15 +40,6 @@ class Range:
             return f"{value:g} is not {low}" if value <= self.least else f"{value:g} is over {self.most:g}"
         return f"{value!r} is not a whole number" if self.whole and value != int(value) else None
 
-    def holds(self, values: list[float]) -> bool:
-        """Whether all of these can be: as `lacks`, of finite numbers, but fast."""
-        if not values:
-            return True
-        low, high = min(values), max(values)
-        if low < self.least or high > self.most or (self.above and low == self.least):
-            return False
-        return not self.whole or all(value % 1 == 0 for value in values)
-
 
 TIME = Range(0, 1e9, above=True)
 SECONDS = Range(0, 1e9)

@@ -21,7 +21,7 @@ from modbench.harness.core.titles import short_name
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.domain.phases import WALL, Phase
 
-# Of a stranger's folder too: no title steers a terminal.
+# No title steers a terminal.
 Title = Annotated[str, AfterValidator(lambda text: text and titles.checked(text))]
 Dtype = Literal["fp32", "bf16", "fp16"]
 Device = Literal["cpu", "cuda"]

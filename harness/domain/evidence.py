@@ -11,7 +11,6 @@ from pydantic import model_validator
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.labels import Label
-from modbench.harness.core.old_names import accepts_old_names
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import CountNotes, SomeNotes
 from modbench.harness.domain.records import Outcome
@@ -112,7 +111,6 @@ class Evidence:
 Check: TypeAlias = Callable[[Evidence], str | None]
 
 
-@accepts_old_names(finds="check")
 @dataclass(frozen=True)
 class Doubt:
     """A reason not to trust a number. Its file's first docstring line is its description.

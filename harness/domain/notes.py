@@ -16,6 +16,8 @@ class Notes(Frozen):
     """Base of all notes: further facts about a number. A pass without notes uses it as it is."""
 
 
+# A whole number that others are divided by.
+Divisor = Annotated[int, Field(ge=1)]
 SomeNotes = TypeVar("SomeNotes", bound=Notes)
 
 
@@ -150,7 +152,7 @@ class CountNotes(Notes):
     trained_share: float | None = None
     train_forward_share: float | None = None
     training_unchecked: str | None = None
-    counted_inputs: int = 1
+    counted_inputs: Divisor = 1
     uncounted: tuple[str, ...] = ()
     operators: Operators | None = None
     claims: tuple[Claim, ...] = ()
@@ -218,8 +220,8 @@ class TimeNotes(Notes):
     """
 
     clock: str = ""
-    tokens: int | None = None
-    inputs: int | None = None
+    tokens: Divisor | None = None
+    inputs: Divisor | None = None
     first_call_s: float | None = None
     steadiness_tested: bool | None = None
     warmed_up_again: str | None = None
@@ -251,8 +253,8 @@ class EnergyNotes(Notes):
 
     idle_W: float | None
     idle_reason: str | None = None
-    power_W: float
-    per: int
+    power_W: float = Field(gt=0)
+    per: Divisor
     how: str
 
 
@@ -349,7 +351,7 @@ class TrainNotes(Notes):
         seed: seed of weights and data.
         corpus: name or path of the corpus; None for a task.
         corpus_sha256: its hash.
-        tokenizer: what its tokens are; None for a task, and before this was recorded.
+        tokenizer: what its tokens are; None for a task.
         sees_future: whether the model read later tokens when the loss was measured.
         causality: whether logits depend on later tokens after training.
         lr: learning rate.
@@ -358,7 +360,7 @@ class TrainNotes(Notes):
         looks: held-out losses during training.
         by_position: held-out loss at each position in the window.
         by_block: held-out loss, without the future, of each of up to 64 stretches of the held-out text, in order: what the choice
-            of text adds to the error of a difference. Of fresh runs only; None before schema 11.
+            of text adds to the error of a difference. Of fresh runs only.
         spent: seconds of forward, backward, optimizer, and outside of all three; on a GPU between CUDA events, not of launching.
         resumed_at: steps that were made before the run was last resumed.
         routing: what the routers did, in numbers (`harness/routing/describe.py`).
@@ -371,7 +373,7 @@ class TrainNotes(Notes):
     tokenizer: str | None = None
     sees_future: bool | None = None
     causality: Causality | None = None
-    lr: float | None = None
+    lr: float | None = Field(default=None, gt=0)
     steps: int | None = None
     curve: Curve | None = None
     looks: Looks | None = None
@@ -395,7 +397,7 @@ class RatesNotes(Notes):
     """
 
     seed: int
-    rule: float
+    rule: float = Field(gt=0)
     rates: list[float]
     losses: list[float | None]
     at_edge: bool

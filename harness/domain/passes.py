@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from modbench.harness.core.old_names import accepts_old_names
 from modbench.harness.domain.phases import WALL, Phase
 
 if TYPE_CHECKING:
@@ -24,16 +23,6 @@ if TYPE_CHECKING:
     Units = Callable[[Any, Comparison, Sequence[AnyMetric], int], Iterable[UnitOfWork]]
 
 
-@accepts_old_names(
-    worth="forward_equivalents",
-    alone="exclusive",
-    cold="fresh_interpreter",
-    always="runs_for_every_case",
-    once="once_per_sweep",
-    most="timeout_factor",
-    takes="estimate_seconds",
-    besides="fixed_overhead_s",
-)
 @dataclass(frozen=True)
 class Pass:
     """A way of measuring. Metrics name it in `measured_by`; its file's first docstring line is its description.

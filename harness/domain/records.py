@@ -1,20 +1,21 @@
-"""The record of a unit of work: one outcome per case and metric. Immutable, self-contained, versioned.
+"""The record of a unit of work: one outcome per case and metric. Immutable and versioned.
 
-Schema versions (`upgrade.py` reads 9 and 10):
-    9: a sweep may confirm its best with fresh seeds: what it found is in `confirm/`, and fresh runs that it did not ask for are
-        not missing; a training run says which held-out windows it is judged on. Release 0.2.0 writes it.
-    10: a record says which versions of the user's files its process ran.
-    11: a record holds the digest of its content and the token of its run. Comparisons and units have facts of their models,
-        passes and metrics, which nothing looks up once they are planned. A unit names the rule that may ask for it; what rules
-        asked for is in `decisions/`, and no longer in `launches/`, `search/` and `confirm/`. Runs of earlier schemas are read and
-        not continued.
+Its file names the unit, which stands in run.json. It is read beside the unit (`Beside`).
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
-from pydantic import AfterValidator, Field, SerializeAsAny, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializeAsAny,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.printable import masked
@@ -22,7 +23,7 @@ from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.domain.notes import Notes, SomeNotes
 from modbench.harness.machine.certificate import Certificate
 
-SCHEMA = 11
+SCHEMA: Final = 12
 
 Status = Literal["ok", "skipped", "failed"]
 # `damaged` is never written: the reader gives it to what a damaged file should have held.
@@ -45,7 +46,18 @@ class Missing(Frozen):
     reason: Said
 
 
-Gap = Missing  # its name in the last release: passes of users may import it for one more
+class Beside(NamedTuple):
+    """What the file of a record does not hold: the context in which pydantic reads one.
+
+    Attributes:
+        unit: the unit as planned.
+        notes: the type of the notes that its pass leaves.
+        findings: that of its findings; None: it has none.
+    """
+
+    unit: UnitOfWork
+    notes: type[Notes]
+    findings: type[Notes] | None
 
 
 class Outcome(Frozen):
@@ -60,7 +72,7 @@ class Outcome(Frozen):
         reason: why there is no value, in words.
         samples: raw samples by column; `value`, or for timings `round, block, position, calls, wall_s, cpu_s` and the
             witnesses' columns (`involuntary, voluntary, wait_s, blocked_s, others_s, collect_s, recompiles, instructions`).
-        notes: further facts about the number, of the type that the metric's pass names (`sealed_records.py` reads them as such).
+        notes: further facts about the number, of the type that the metric's pass names.
     """
 
     case: str
@@ -71,6 +83,13 @@ class Outcome(Frozen):
     reason: Said | None = None
     samples: dict[str, list[float]] = Field(default_factory=dict)
     notes: SerializeAsAny[Notes] = Notes()
+
+    @field_validator("notes", mode="before")
+    @classmethod
+    def _as_its_pass_names_them(cls, notes: Any, info: ValidationInfo) -> Any:  # noqa: ANN401  # from a file
+        if isinstance(notes, dict) and notes and isinstance(info.context, Beside):
+            return info.context.notes.model_validate(notes)
+        return notes
 
     def noted(self, kind: type[SomeNotes]) -> SomeNotes:
         """The notes, which must be of the given type."""
@@ -111,10 +130,10 @@ class Environment(Frozen):
         fp32_precision: how cuBLAS multiplies fp32 there: `ieee`, or `tf32` with fewer digits.
         variables: environment variables that change what CUDA's libraries do and were set.
         ranks: processes that trained together; this is the first.
-        host: name of the host; None in records of earlier versions.
+        host: name of the host; None where nobody asked.
         machine: the host's fingerprint, as in run.json; None where it is that of run.json.
-        hardware: the host's hardware in words, the same for hosts of one type; None as above.
-        certificate: the host's certificate when the unit began; None if it was never checked, and as above.
+        hardware: the host's hardware in words, the same for hosts of one type; None where nobody asked.
+        certificate: the host's certificate when the unit began; None if it was never checked.
     """
 
     torch: str
@@ -148,16 +167,14 @@ class Death(Frozen):
 
 
 class Record(Frozen):
-    """The record of one unit, as its file holds it.
+    """The record of one unit.
 
     Attributes:
-        digest: SHA-256 of what follows it in the file (`sealed_records.seal`); empty before it is written and in earlier schemas.
-        token: the random number of its run, as run.json holds it; empty as above.
         schema_version: version of this format.
-        unit: the unit of work, in full.
+        unit: the unit of work. Its file holds the unit's name and the ids of its cases.
         started: start time, UTC, ISO 8601.
         wall_s: duration of the unit inside its process, in s.
-        began_s: when it began, on the machine's monotonic clock, in s; None in records of earlier versions.
+        began_s: when it began, on the machine's monotonic clock, in s; None if no process completed.
         environment: the process that measured; None if no process completed.
         died: how the process died; None if it completed.
         outcomes: one per case and metric.
@@ -166,12 +183,10 @@ class Record(Frozen):
         busy: (start, end) of intervals of measurement or training, on the machine's monotonic clock, in s.
         restored: what loading or building a case's model changed for the whole process, in words, by case id. It was put back.
         code: SHA-256 of the user's Python files that its process ran, by path from the folder in which the run was started,
-            absolute outside of it; None in records of earlier versions, and where the process left none.
+            absolute outside of it; None where the process left none.
     """
 
-    digest: str = ""
-    token: str = ""
-    schema_version: Literal[11] = 11
+    schema_version: Literal[12] = SCHEMA
     unit: UnitOfWork
     started: str
     wall_s: float
@@ -185,6 +200,29 @@ class Record(Frozen):
     restored: dict[str, Said] = Field(default_factory=dict)
     code: dict[str, str] | None = None
 
+    @field_serializer("unit")
+    def _by_name(self, unit: UnitOfWork) -> dict[str, Any]:
+        return _named(unit)
+
+    @field_validator("unit", mode="before")
+    @classmethod
+    def _of_the_plan(cls, unit: Any, info: ValidationInfo) -> Any:  # noqa: ANN401  # from a file
+        if not isinstance(info.context, Beside):
+            return unit
+        # A unit that is tried again without a user's models has fewer cases: its record may be left by a run that was killed.
+        if unit != _named(info.context.unit):
+            raise ValueError(f"the record of another unit, or not of all cases of {info.context.unit.name}")
+        return info.context.unit
+
+    @field_validator("findings", mode="before")
+    @classmethod
+    def _as_its_pass_names_them(cls, findings: Any, info: ValidationInfo) -> Any:  # noqa: ANN401  # from a file
+        if not isinstance(findings, dict) or not isinstance(info.context, Beside):
+            return findings
+        if info.context.findings is None:
+            raise ValueError(f"pass {info.context.unit.made_in!r} has no findings")
+        return info.context.findings.model_validate(findings)
+
     @model_validator(mode="after")
     def _each_once(self) -> Record:
         outcomes, groups = (
@@ -197,3 +235,8 @@ class Record(Frozen):
         if any(start > end for start, end in self.busy):
             raise ValueError("a busy interval ends before it begins")
         return self
+
+
+def _named(unit: UnitOfWork) -> dict[str, Any]:
+    """A unit as its record names it."""
+    return {"name": unit.name, "cases": [case.id for case in unit.comparison.arms]}

@@ -23,9 +23,9 @@ from modbench.harness.process.graceful_stop import Stopped
 from modbench.harness.profiling.run_time import RunTime
 from modbench.harness.results import progress
 from modbench.harness.results.decisions import Decided
+from modbench.harness.results.json_files import DamagedError
 from modbench.harness.results.lock import Lock
 from modbench.harness.results.progress import Failure, Group, Running, RunProgress
-from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.sealed_records import read_record
 

@@ -7,19 +7,18 @@ there is a record; 2 when the folder or the name is wrong. As `modbench resume` 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from modbench.harness.core.errors import UnreadableError, UsageError, unknown
+from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.foreign import refuse_links
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.process import exit_codes
 from modbench.harness.results import user_files
-from modbench.harness.results.compact_plan import unpacked
+from modbench.harness.results.layout import run_file
+from modbench.harness.results.run_file import plan_of, read_run_file
 from modbench.harness.results.run_folder import RunFolder
-from modbench.harness.results.upgrade import refuse_earlier, upgraded
 
 # A unit without a limit: a scheduler has its own.
 ENDLESS_S = 1e6
@@ -31,25 +30,14 @@ def planned(folder: Path, name: str) -> UnitOfWork:
     Raises:
         UsageError: if the folder holds no readable plan, or no such unit.
     """
-    file = folder / "run.json"
+    file = run_file(folder)
     refuse_links(folder)
-    try:
-        written = json.loads(file.read_bytes())
-        body = upgraded(written, file)
-        refuse_earlier(written["schema_version"], folder)
-        user_files.include_again(user_files.Origin.model_validate(each) for each in body.get("included", ()))
-        units = unpacked(body["plan"], file)["units"]
-        found = {unit["name"]: unit for unit in units}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(f"{file}: no plan can be read from it ({type(error).__name__}: {error}).") from error
-    if name not in found:
-        raise unknown("unit", name, found)
-    try:
-        unit = UnitOfWork.model_validate(found[name])
-    except ValueError as error:
-        raise UnreadableError(f"{file}: unit {name!r} is damaged: {error}.") from error
+    told = read_run_file(file)
+    user_files.include_again(told.included)
+    units = plan_of(told.plan, file, only=name).units
+    if not units:
+        raise unknown("unit", name, [unit["name"] for unit in told.plan["units"]])
+    (unit,) = units
     return unit
 
 

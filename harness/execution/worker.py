@@ -25,8 +25,8 @@ from modbench.harness.process import child, clocks, exit_codes, graceful_stop
 from modbench.harness.process.torchrun import ALONE, Ranks
 from modbench.harness.registry import catalogue, discovery, user_code
 from modbench.harness.results import user_files, workspace
+from modbench.harness.results.record_checks import usable
 from modbench.harness.results.run_folder import RunFolder
-from modbench.harness.results.sealed_records import usable
 
 if TYPE_CHECKING:
     from modbench.harness.domain.passes import Pass, Yielded
@@ -60,22 +60,21 @@ class Ties:
         self.prints.close()
 
 
-def work(unit_json: str, run_folder: str, token: str, held: Ties) -> NoReturn:
+def work(unit_json: str, run_folder: str, held: Ties) -> NoReturn:
     """Run one unit and end the process.
 
     Args:
         unit_json: the unit.
         run_folder: takes its record.
-        token: of the run; run.json of a large one takes long to read.
         held: its surroundings.
     """
-    ending(partial(_work, unit_json, run_folder, token, held))
+    ending(partial(_work, unit_json, run_folder, held))
 
 
-def _work(unit_json: str, run_folder: str, token: str, held: Ties) -> int:
+def _work(unit_json: str, run_folder: str, held: Ties) -> int:
     graceful_stop.listen()
     held.tie()
-    unit, folder = UnitOfWork.model_validate_json(unit_json), RunFolder(Path(run_folder), known_token=token)
+    unit, folder = UnitOfWork.model_validate_json(unit_json), RunFolder(Path(run_folder))
     if folder.record(unit).exists():
         # A fork server was killed after it started the unit and before it said so: that process wrote the record.
         return 0

@@ -19,7 +19,7 @@ from modbench.harness.process import clocks
 from modbench.harness.process.torchrun import ALONE, Ranks
 from modbench.harness.registry import catalogue
 from modbench.harness.results import workspace
-from modbench.harness.results.sealed_records import read_record
+from modbench.harness.results.json_files import read_sealed
 
 if TYPE_CHECKING:
     from modbench.harness.subject.subject import Subject
@@ -243,10 +243,10 @@ def settled(protocol: Protocol) -> TrainRun:
     file = here.record_of(run.rate_from) if here else None
     if file is None or not file.exists():
         raise Unmeasured(f"no learning rate: {run.rate_from} has no record")
-    for outcome in read_record(file).outcomes:
-        if outcome.status == "ok":
-            return run.model_copy(update={"lr": run.lr * outcome.samples["value"][0]})
-        raise Unmeasured(f"no learning rate: {outcome.reason}")
+    for outcome in read_sealed(file)["outcomes"]:
+        if outcome["status"] == "ok":
+            return run.model_copy(update={"lr": run.lr * outcome["samples"]["value"][0]})
+        raise Unmeasured(f"no learning rate: {outcome['reason']}")
     raise Unmeasured(f"no learning rate: {run.rate_from} has no outcome")
 
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from modbench.harness.core.frozen import Frozen
 
 if TYPE_CHECKING:
-    from modbench.harness.core.problems import Problem
     from modbench.harness.domain.case import UnitOfWork
     from modbench.harness.domain.records import Record
     from modbench.harness.domain.suite import Suite
@@ -118,7 +117,3 @@ class AdaptiveRule(ABC, Generic[Result]):
     def stands(self, found: Result) -> bool:  # noqa: ARG002  # for others
         """Whether what it decided is kept where units of the group are measured again; else it decides anew."""
         return False
-
-    def foreign(self, suite: Suite, units: Sequence[UnitOfWork], found: Result) -> Iterator[Problem]:  # noqa: ARG002
-        """Yield names in a result that are of no unit, case or role of the group: the file may be a stranger's."""
-        yield from ()

@@ -177,8 +177,6 @@ def assigned(
     """
     for entry in catalogue.broken("rules"):
         raise BrokenError(entry)
-    # A stranger's file of an earlier schema may name groups, which none of these rules made.
-    units = [unit.model_copy(update={"group": "", "rule": ""}) if unit.group else unit for unit in units]
     groups, made = dict[str, Group](), {unit.name: unit for unit in units}
     for name, rule in catalogue.usable("rules").items():
         for called, members in rule.groups(suite, units).items():

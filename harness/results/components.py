@@ -13,12 +13,10 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from modbench.harness.core.errors import UsageError, near_path
-from modbench.harness.core.files import write_atomically
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.printable import masked
-from modbench.harness.core.problems import Problem
 from modbench.harness.core.titles import slug
-from modbench.harness.results.reading import DamagedError, load, parse
+from modbench.harness.results.json_files import DamagedError, load, parse, unsealed, write_sealed
 
 # Folder of a run that takes imported files.
 FOLDER = "components"
@@ -136,7 +134,7 @@ def _component(given: dict[str, Any], file: Path, at: int) -> dict[str, Any]:
     stats, more = _table(given.get("stats")), _table(given.get("extra_info"))
     lacking = [key for key in ("min", "q1", "median", "q3", "mean", "rounds") if key not in stats]
     if lacking:
-        raise DamagedError(file, Problem(("benchmarks", at, "stats"), f"{', '.join(lacking)} missing"))
+        raise DamagedError(file, f"damaged at benchmarks.{at}.stats: {', '.join(lacking)} missing")
     return {
         "name": given.get("fullname") or given.get("name") or "",
         "group": given.get("group") or "",
@@ -164,7 +162,7 @@ def keep(run: Path, components: Components) -> Path:
     path = folder / f"{slug(Path(components.source).stem) or 'components'}.json"
     if not path.exists() and len(list(folder.glob("*.json"))) >= MOST_FILES:
         raise UsageError(f"{folder} holds {MOST_FILES} files already. Remove some.")
-    write_atomically(path, masked(components.model_dump_json(indent=1)))
+    write_sealed(path, masked(components.model_dump_json(indent=1)))
     return path
 
 
@@ -175,4 +173,4 @@ def kept(run: Path) -> list[Components]:
         DamagedError: if a file there is damaged; the message names it.
     """
     files = sorted((run / FOLDER).glob("*.json"))[:MOST_FILES] if (run / FOLDER).is_dir() else []
-    return [parse(Components, load(file), file) for file in files]
+    return [parse(Components, unsealed(file), file) for file in files]

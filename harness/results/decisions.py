@@ -6,23 +6,19 @@ required if the file of its group names it. If the group has ended without the u
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
-from modbench.harness.core.files import write_atomically
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.problems import Problem, shown
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue
 from modbench.harness.results import layout
-from modbench.harness.results.reading import DamagedError, load, parse, retyped
+from modbench.harness.results.json_files import DamagedError, parse, unsealed, write_sealed
 
 FOLDER = "decisions"
 Result = TypeVar("Result", bound=Frozen)
-# By group the file and its content.
-Stored: TypeAlias = Mapping[str, tuple[Path, dict[str, Any]]]
 
 
 class Decided(Frozen):
@@ -54,60 +50,34 @@ def write(run: Path, decided: Decided) -> None:
     """Write what was decided about a group."""
     file = file_of(run, decided.group)
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, decided.model_dump_json(indent=1))
+    write_sealed(file, decided.model_dump_json(indent=1))
 
 
-def stored(run: Path, plan: Plan) -> Stored:
-    """Return the files of a run's groups, and their content.
-
-    Raises:
-        DamagedError: if one is damaged.
-    """
-    files = {group.name: file_of(run, group.name) for group in plan.groups}
-    return {group: (file, load(file)) for group, file in files.items() if file.exists()}
-
-
-def read(run: Path, plan: Plan, bodies_of: Callable[[Path, Plan], Stored] = stored) -> dict[str, Decided]:
+def read(run: Path, plan: Plan) -> dict[str, Decided]:
     """Return what was decided, by group.
 
     Args:
         run: the run folder.
         plan: the whole plan.
-        bodies_of: returns the files and their content.
 
     Raises:
-        DamagedError: if a file is damaged, or names what is not of its group.
+        DamagedError: if a file is damaged.
     """
-    try:
-        bodies, found = bodies_of(run, plan), dict[str, Decided]()
-        for rule in {group.rule for group in plan.groups} if bodies else ():
-            for group, units in plan.members(rule).items():
-                if group in bodies:
-                    found[group] = _decided(plan, rule, group, units, *bodies[group])
-    except DamagedError as error:
-        raise DamagedError(error.file, f"{error.problem}. Remove it: `modbench resume` decides anew") from error
+    found = dict[str, Decided]()
+    for group in plan.groups:
+        file = file_of(run, group.name)
+        if file.exists():
+            try:
+                found[group.name] = _decided(file, group.rule)
+            except DamagedError as error:
+                raise DamagedError(error.file, f"{error.problem}. Remove it: `modbench resume` decides anew") from error
     return found
 
 
-def _decided(
-    plan: Plan, name: str, group: str, units: Sequence[UnitOfWork], file: Path, body: dict[str, Any]
-) -> Decided:
-    rule = catalogue.load("rules", name)
-    decided = parse(Decided, body, file)
-    if decided.found is not None and rule.found is not None:
-        decided = decided.model_copy(update={"found": parse(rule.found, body["found"], file)})
-    for problem in (*_foreign(decided, name, group, units), *retyped(body, decided, ())):
-        raise DamagedError(file, problem)
-    for problem in rule.foreign(plan.suite, units, decided.found) if rule.found and decided.found is not None else ():
-        raise DamagedError(file, problem._replace(place=("found", *problem.place)))
-    return decided
-
-
-def _foreign(decided: Decided, rule: str, group: str, units: Sequence[UnitOfWork]) -> Iterator[Problem]:
-    if (decided.rule, decided.group) != (rule, group):
-        yield Problem(("group",), f"{shown(decided.group)} by {shown(decided.rule)}, where {group} by {rule} belongs")
-    for name in decided.asked.keys() - {unit.name for unit in units if unit.rule}:
-        yield Problem(("asked",), f"{shown(name)} is no unit that it may ask for")
+def _decided(file: Path, rule: str) -> Decided:
+    decided = parse(Decided, unsealed(file), file)
+    kind = catalogue.load("rules", rule).found if decided.found is not None else None
+    return decided if kind is None else decided.model_copy(update={"found": parse(kind, decided.found, file)})
 
 
 def required_units(

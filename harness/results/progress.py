@@ -13,7 +13,7 @@ from modbench.harness.core.files import replacing
 from modbench.harness.core.foreign import problem_of_name
 from modbench.harness.core.printable import escaped_json
 from modbench.harness.core.units import human_span
-from modbench.harness.results.reading import load, parse
+from modbench.harness.results.json_files import load, parse
 
 NAME = "progress.json"
 # A runner names so many running units and failures.

@@ -1,23 +1,22 @@
-"""Checks that a record can be read: names, columns, lengths, and numbers that others are divided by.
+"""What a worker checks before it writes a record: a user's pass can be wrong, and so can a clock.
 
-The digest shows whether a record is as it was written. But anyone can compute a new digest, and records of earlier schemas have
-none: these checks refuse what would mislead or stop a reader. A worker applies them, with those of `sealed_records.py`, before it
-writes. The types of notes and findings check their own fields.
+One infinite time among thousands changes a ratio, and nobody would notice. An outcome that cannot be a measurement becomes a
+failed one, with the reason. Reading does not repeat that.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from modbench.harness.core.problems import Path_, Problem, shown
+from modbench.harness.core.errors import shown
 from modbench.harness.core.units import COUNT, SECONDS, SHARE, TIME, Range
-from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.domain.notes import WithoutOwnFinding
+from modbench.harness.domain.notes import Notes, WithoutOwnFinding
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.registry import catalogue
-from modbench.harness.results.reading import DamagedError
+from modbench.harness.results.sealed_records import as_record
 
 # Columns of samples, and what their values can be.
 COLUMNS: dict[str, Range] = {
@@ -30,133 +29,97 @@ COLUMNS: dict[str, Range] = {
 }
 # Columns of a launch: those that are always there.
 LAUNCH = ("block", "calls", "wall_s")
-# Numbers in notes that others are divided by; all others are at least 0.
-DIVISORS = {
-    **dict.fromkeys(("tokens", "per", "inputs", "counted_inputs"), Range(1, 1e18)),
-    **dict.fromkeys(("power_W", "rule", "lr"), Range(0, above=True)),
-}
-NOT_NEGATIVE = Range(0)
-# Clocks tick in nanoseconds: so many times of two launches are equal only if one was copied.
-LEAST_TIMES = 8
 
 
-def check(record: Record, planned: UnitOfWork) -> Iterator[Problem]:
-    """Yield the problems of a record.
+def usable(record: Record) -> Record:
+    """A record as a worker writes it: an outcome that cannot be a measurement, such as a time of 0 s, becomes a failed one.
 
-    Args:
-        record: as read, or as a worker is about to write it.
-        planned: the unit that it must be of.
+    Raises:
+        ValueError: if something besides outcomes cannot be a measurement, or an outcome is missing.
+        DamagedError: if something besides outcomes could not be read again, such as an infinite number in findings.
     """
-    made_in = catalogue.passes().get(record.unit.made_in)
-    if record.unit != planned or made_in is None:
-        yield Problem(("unit",), "a record of another plan")
-        return
-    if said := SECONDS.lacks(record.wall_s):
-        yield Problem(("wall_s",), said)
-    if record.died is not None and record.died.kind == "damaged":
-        yield Problem(("died", "kind"), "no process dies of that")
-    for i, outcome in enumerate(record.outcomes):
-        yield from _of_outcome(outcome, record.unit, made_in, ("outcomes", i))
-    yield from _without_shared_block(record)
-    for i, blocks in enumerate(record.blocks):
-        if is_shipped(made_in) and blocks.group != record.unit.workload:
-            yield Problem(("blocks", i, "group"), f"{shown(blocks.group)} is not what this unit timed")
-        if blocks.columns:
-            yield from _columns(blocks.columns, COLUMNS, ("block", "wall_s"), ("blocks", i, "columns"), known=False)
+    made_in = catalogue.load("passes", record.unit.made_in)
+    wrong = {id(each): said for each in record.outcomes if (said := next(_of_outcome(each, record, made_in), None))}
+    made = record.model_copy(update={"outcomes": tuple(_failed(each, wrong.get(id(each))) for each in record.outcomes)})
+    for said in _of_record(record, made_in):
+        raise ValueError(f"pass {made_in.name} left what cannot be read: {said}")
+    as_record(made.model_dump_json().encode(), made.unit, Path(f"{made.unit.name}.json"))
+    return made if wrong else record
+
+
+def _failed(outcome: Outcome, said: str | None) -> Outcome:
+    """An outcome that cannot be a measurement as a failed one; any other as it is."""
+    if said is None:
+        return outcome
+    reason = f"not a usable measurement: {said}"
+    failed = {"status": "failed", "kind": "numerics", "reason": reason, "samples": {}, "notes": Notes()}
+    return outcome.model_copy(update=failed)
+
+
+def _of_record(record: Record, made_in: Pass) -> Iterator[str]:
+    """Yield what is wrong besides outcomes. Of a user's pass it is not known which outcomes it leaves."""
+    there = {(outcome.case, outcome.metric) for outcome in record.outcomes}
+    for made in record.unit.facts.makes if catalogue.is_shipped("passes", made_in.name) else ():
+        for case in record.unit.comparison.arms:
+            if (case.id, made.key) not in there:
+                yield f"{made.key} of {case.id} is missing"
+    for blocks in filter(lambda each: each.columns, record.blocks):
+        yield from _columns(blocks.columns, COLUMNS, ("block", "wall_s"))
     if isinstance(record.findings, WithoutOwnFinding):
-        for metric, arms in record.findings.samples.items():
-            for case, samples in arms.items():
-                yield from _columns(samples, COLUMNS, LAUNCH, ("findings", "samples", metric, case), known=False)
+        for arms in record.findings.samples.values():
+            for samples in arms.values():
+                yield from _columns(samples, COLUMNS, LAUNCH)
 
 
-def _without_shared_block(record: Record) -> Iterator[Problem]:
-    """Yield arms that share no block with their anchor: an effect is that of blocks in which both were timed."""
-    anchor, anchors = record.unit.comparison.arms[0].id, dict[str, set[float]]()
-    for outcome in record.outcomes:
-        if outcome.case == anchor and "block" in outcome.samples:
-            anchors.setdefault(outcome.metric, {*outcome.samples["block"]})
-    for i, outcome in enumerate(record.outcomes):
-        blocks = outcome.samples.get("block")
-        if blocks and outcome.metric in anchors and anchors[outcome.metric].isdisjoint(blocks):
-            yield Problem(("outcomes", i, "samples", "block"), "no block of the anchor")
-
-
-def is_shipped(made_in: Pass) -> bool:
-    """Whether a pass comes with modbench, so that all of its columns and notes are known."""
-    return catalogue.is_shipped("passes", made_in.name)
-
-
-def _of_outcome(outcome: Outcome, unit: UnitOfWork, made_in: Pass, place: Path_) -> Iterator[Problem]:
-    metric = catalogue.metrics().get(outcome.metric)
+def _of_outcome(outcome: Outcome, record: Record, made_in: Pass) -> Iterator[str]:
+    """Yield why an outcome cannot be a measurement."""
+    unit, metric = record.unit, catalogue.metrics().get(outcome.metric)
     if metric is None or metric.measured_by != made_in.name or unit.workload not in {"", metric.group}:
-        yield Problem((*place, "metric"), f"{shown(outcome.metric)} is not measured by this unit")
-        return
+        raise ValueError(f"pass {made_in.name} left {shown(outcome.metric)}, which this unit does not measure")
     if outcome.case not in {case.id for case in unit.comparison.arms}:
-        yield Problem((*place, "case"), f"{shown(outcome.case)} is not a case of this unit")
-    if outcome.unit != metric.unit:
-        yield Problem((*place, "unit"), f"{shown(outcome.unit)}, but {metric.key} is in {metric.unit}")
-    if outcome.kind == "damaged":
-        yield Problem((*place, "kind"), "no pass fails with that")
+        raise ValueError(f"pass {made_in.name} left {shown(outcome.case)}, which is no case of this unit")
     if outcome.status != "ok":
         return
-    launches, known = made_in.samples == "launches", is_shipped(made_in)
-    ranges = COLUMNS | {made_in.column: metric.allowed}
-    there = (made_in.column, *(("round", *LAUNCH) if launches else ()))
-    yield from _columns(outcome.samples, ranges, there, (*place, "samples"), known=known)
-    values = len(outcome.samples.get(made_in.column, [0]))
-    if not launches and values != 1:
-        yield Problem((*place, "samples", made_in.column), f"{values} values, but {metric.key} has one")
-    if known and type(outcome.notes) is not made_in.notes:
-        yield Problem((*place, "notes"), "missing")
-    for name, value in outcome.notes:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if number and (said := DIVISORS.get(name, NOT_NEGATIVE).lacks(value)):
-            yield Problem((*place, "notes", name), said)
+    if outcome.unit != metric.unit:
+        yield f"unit: {shown(outcome.unit)}, but {metric.key} is in {metric.unit}"
+    launches = made_in.samples == "launches"
+    others = [set(each.samples) for each in record.outcomes if each.metric == metric.key]
+    there = (made_in.column, *(("round", *LAUNCH) if launches else ()), *sorted(set().union(*others)))
+    for said in _columns(outcome.samples, COLUMNS | {made_in.column: metric.allowed}, there):
+        yield f"{said}; its unit is {outcome.unit}"
+    values = len(outcome.samples[made_in.column])
+    if launches:
+        yield from _of_launch(outcome.samples, made_in.rounds(unit), record.wall_s)
+    elif values != 1:
+        yield f"{made_in.column}: {values} values, but {metric.key} has one"
 
 
-def _columns(
-    columns: Mapping[str, list[float]],
-    ranges: Mapping[str, Range],
-    there: Collection[str],
-    place: Path_,
-    *,
-    known: bool,
-) -> Iterator[Problem]:
-    """Check columns: none is missing, all are equally long and have known names, and every value is in its range."""
+def _of_launch(samples: Mapping[str, list[float]], rounds: int, unit_s: float) -> Iterator[str]:
+    """Yield a sample that outlasts the unit, and rounds that are not as planned."""
+    for name in ("wall_s", "sample_s"):
+        longest = max(samples.get(name, [0.0]))
+        if longest > unit_s > 0:
+            yield f"{name}: {longest:g} s is longer than the unit's {unit_s:g} s"
+    found = Counter(samples["round"])
+    if found.keys() != {*range(rounds)}:
+        yield f"round: {len(found)} rounds, where {rounds} were planned"
+    elif len({*found.values()}) > 1:
+        yield "round: some rounds have more samples than others"
+
+
+def _columns(columns: Mapping[str, list[float]], ranges: Mapping[str, Range], there: Collection[str]) -> Iterator[str]:
+    """Yield columns that are missing or shorter than others, and values that are not in their range."""
     for name in there:
         if not columns.get(name):
-            yield Problem((*place, name), "missing")
+            yield f"{name}: missing"
             return
     length = len(next(iter(columns.values())))
     for name, values in columns.items():
-        if name not in ranges and known:
-            yield Problem((*place, name), "no pass leaves a column of that name")
         if len(values) != length:
-            yield Problem((*place, name), f"{len(values)} values, where others have {length}")
+            yield f"{name}: {len(values)} values, where others have {length}"
         allowed = ranges.get(name, Range())
-        if not allowed.holds(values):
-            at, said = next((i, said) for i, value in enumerate(values) if (said := allowed.lacks(value)))
-            yield Problem((*place, name, at), said)
-
-
-class DuplicateLaunches:
-    """Finds launches whose times are those of another: they would count as evidence twice, without any spread."""
-
-    def __init__(self) -> None:
-        self._unit_of: dict[tuple[str, str, str, int], str] = {}
-
-    def check(self, record: Record, file: Path) -> None:
-        """Check the next record.
-
-        Raises:
-            DamagedError: if its times are those of an earlier one.
-        """
-        for i, outcome in enumerate(record.outcomes):
-            times = outcome.samples.get("wall_s", [])
-            key = (record.unit.series, outcome.case, outcome.metric, hash(tuple(times)))
-            if (
-                len(times) >= LEAST_TIMES
-                and (other := self._unit_of.setdefault(key, record.unit.name)) != record.unit.name
-            ):
-                where: Path_ = ("outcomes", i, "samples", "wall_s")
-                raise DamagedError(file, Problem(where, f"the same times as in {other}: a copy, not a measurement"))
+        for at, said in enumerate(map(allowed.lacks, values)):
+            if said is not None:
+                clock = "; the clock is too coarse for a call this short, or did not run" if name == "wall_s" else ""
+                yield f"{name}[{at}]: {said}{clock}"
+                break

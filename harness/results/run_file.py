@@ -1,91 +1,173 @@
-"""A run as read, and the types of the fields of run.json, besides its plan, and of finished.json.
+"""run.json, with the plan of a run, and finished.json; and a run as read.
 
-The plan is checked: had a suite not made it, tables would silently leave out a unit that it lacks.
+In run.json every case stands once, by its id, and what cases and units share stands once in a list: configurations, facts of
+models, comparisons, protocols, facts of passes. Cases and units have the places in these lists. In full, 24,000 units would make
+280 MB.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, Strict
+from pydantic import BaseModel, ValidationError
 
-from modbench.harness.core.errors import UsageError, in_short
-from modbench.harness.core.problems import Path_, Problem, shown
-from modbench.harness.core.titles import short_name, slug
-from modbench.harness.core.units import SECONDS, counted
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.errors import UnreadableError
+from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.units import counted
+from modbench.harness.domain.case import Case, CaseFacts, Comparison, Protocol, UnitFacts, UnitOfWork
 from modbench.harness.domain.records import SCHEMA, Record
-from modbench.harness.machine.certificate import Certificate
-from modbench.harness.planning.adaptive import AdaptiveRule
 from modbench.harness.planning.plan import Plan
-from modbench.harness.registry import catalogue
-from modbench.harness.registry.user_routers import has_closed_form
-from modbench.harness.results import layout
 from modbench.harness.results.decisions import Decided, Result
-from modbench.harness.results.reading import DamagedError, load, parse
+from modbench.harness.results.json_files import DIGEST, DamagedError, first_problem, load, parse, read_sealed
 from modbench.harness.results.sealed_records import Damaged
 from modbench.harness.results.user_files import Origin
 
-Text = Annotated[str, Strict()]
-Whole = Annotated[int, Strict(), Field(ge=0)]
-Duration = Annotated[float, Strict(), Field(ge=0, le=SECONDS.most)]
 
+class RunFile(Frozen):
+    """run.json; `docs/run_folder.md` says what each key is."""
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="allow")
-
-
-class _Device(_Part):
-    name: Text
-    driver: Text | None
-
-
-class _Gpus(_Part):
-    devices: list[_Device]
-    reason: Text | None = None
-
-
-class _Git(_Part):
-    commit: Text | None
-
-
-class _Machine(_Part):
-    """The fields of the environment that reports read, where they are there."""
-
-    packages: dict[str, Text | None] = Field(default_factory=dict)
-    cpu: Text = ""
-    cores: Whole | None = None
-    memory_bytes: Whole | None = None
-    git: _Git = _Git(commit=None)
-    gpu: _Gpus = _Gpus(devices=[])
-    machine: Text | None = None
-    certificate: Certificate | None = None
-
-
-class RunFile(_Part):
-    """run.json; `docs/run_folder.md` says what each key is. Older runs lack those with a default."""
-
-    environment: _Machine
-    plan: dict[str, Any]
-    command: list[Text]
-    started: Text
-    launcher: Text
-    launcher_options: tuple[Text, ...] = ()
-    started_in: Text | None = None
-    layout: Text = layout.TOGETHER
-    token: Any = None
-    code: dict[str, Text] = Field(default_factory=dict)
+    schema_version: int
+    layout: str
+    started: str
+    started_in: str | None = None
+    command: list[str]
+    launcher: str
+    launcher_options: tuple[str, ...] = ()
+    code: dict[str, str] = {}  # noqa: RUF012  # pydantic copies it
     included: tuple[Origin, ...] = ()
+    environment: dict[str, Any]
+    plan: dict[str, Any]
 
 
-class _Finished(_Part):
-    wall_s: Annotated[Duration, Field(gt=0)]
-    timed_wall_s: Duration
-    parent_cpu_s: Duration
+def read_run_file(file: Path) -> RunFile:
+    """Read run.json.
+
+    Raises:
+        UsageError: if its schema is not the one that this modbench reads.
+        DamagedError: if it is not what was written.
+    """
+    if not DIGEST.match(file.read_bytes()):
+        _refuse_other(load(file), file)  # early schemas had no digest
+    body = read_sealed(file)
+    _refuse_other(body, file)
+    return parse(RunFile, body, file)
+
+
+def _refuse_other(body: Mapping[str, Any], file: Path) -> None:
+    version = body.get("schema_version")
+    if not isinstance(version, int) or version == SCHEMA:
+        return
+    match body:
+        case {"environment": {"packages": {"modbench": str(wrote)}}}:
+            by, reader = f"written by modbench {wrote} (schema {version})", f"modbench {wrote}"
+        case _:
+            by, reader = f"of schema {version}", "the modbench that wrote it"
+    raise UnreadableError(
+        f"{file.parent}: {by}; this one reads schema {SCHEMA}. Read it with {reader}, or measure again."
+    )
+
+
+def stored_plan(plan: Plan) -> dict[str, Any]:
+    """A plan as run.json holds it."""
+    configs, models, comparisons, protocols, facts = (_Once() for _ in range(5))
+    for comparison in plan.comparisons:
+        comparisons.number(comparison)
+    units = [
+        _dumped(unit, "comparison", "protocol", "facts")
+        | {
+            "comparison": comparisons.number(unit.comparison),
+            "protocol": protocols.number(unit.protocol),
+            "facts": facts.number(unit.facts),
+        }
+        for unit in plan.units
+    ]
+    cases = {
+        case.id: _dumped(case, "config") | {"config": configs.number(case.config), "facts": models.number(case.facts)}
+        for comparison in comparisons.values
+        for case in comparison.arms
+    }
+    return {
+        **_dumped(plan, "comparisons", "units"),
+        "configs": configs.dumped(),
+        "models": models.dumped(),
+        "cases": cases,
+        "comparisons": [
+            _dumped(each, "arms", "facts") | {"arms": [case.id for case in each.arms]} for each in comparisons.values
+        ],
+        "compared": len(plan.comparisons),
+        "protocols": protocols.dumped(),
+        "facts": facts.dumped(),
+        "units": units,
+    }
+
+
+class _Once:
+    """Values of a list in which each stands once."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+        self._numbers: dict[Hashable, int] = {}
+
+    def number(self, value: Hashable) -> int:
+        """The place of a value in the list."""
+        number = self._numbers.setdefault(value, len(self.values))
+        if number == len(self.values):
+            self.values.append(value)
+        return number
+
+    def dumped(self) -> list[dict[str, Any]]:
+        """The list as JSON."""
+        return [*map(_dumped, self.values)]
+
+
+def _dumped(value: BaseModel, *without: str) -> dict[str, Any]:
+    return value.model_dump(mode="json", exclude={*without})
+
+
+def plan_of(stored: dict[str, Any], file: Path, only: str | None = None) -> Plan:
+    """The plan of a run.
+
+    Args:
+        stored: as run.json holds it.
+        file: run.json.
+        only: name of the unit that is wanted; None: all.
+
+    Raises:
+        DamagedError: if a part cannot be read, such as a configuration that this modbench does not have.
+    """
+    body = dict(stored)
+    try:
+        configs = [*map(ModelConfig.model_validate, body.pop("configs"))]
+        models = [*map(CaseFacts.model_validate, body.pop("models"))]
+        cases = {
+            name: Case.model_validate(each | {"config": configs[each["config"]]}).with_facts(models[facts])
+            for name, each in body.pop("cases").items()
+            for facts in [each.pop("facts")]
+        }
+        comparisons = [
+            Comparison.model_validate(each | {"arms": [cases[name] for name in each["arms"]]})
+            for each in body["comparisons"]
+        ]
+        protocols = [*map(Protocol.model_validate, body.pop("protocols"))]
+        facts = [*map(UnitFacts.model_validate, body.pop("facts"))]
+        body["units"] = [
+            unit
+            | {
+                "comparison": comparisons[unit["comparison"]],
+                "protocol": protocols[unit["protocol"]],
+                "facts": facts[unit["facts"]],
+            }
+            for unit in body["units"]
+            if only in {None, unit["name"]}
+        ]
+        body["comparisons"] = comparisons[: body.pop("compared")]
+        return Plan.model_validate(body)
+    except ValidationError as error:
+        raise DamagedError(file, f"its plan: {first_problem(error)}") from error
 
 
 class SeedSet(NamedTuple):
@@ -114,7 +196,7 @@ class StoredRun:
         options: the launcher's own options.
         records: records of the finished units, in plan order.
         missing: names of the units without a record.
-        damaged: records that cannot be believed; `records` holds failed outcomes in their place.
+        damaged: records that are not what was written; `records` holds failed outcomes in their place.
         finished: content of finished.json; None if the run was interrupted.
         undecided: units that a rule may yet ask for.
         decisions: what rules decided, by group.
@@ -122,7 +204,6 @@ class StoredRun:
         code: SHA-256 by name of the user's files that the command had loaded when the run began.
         started_in: the folder in which the command was started; None in a run that was packed.
         included: folders and packages with additions that it began with.
-        schema: version of its format, as run.json says.
         sets: the seeds of each run that was pooled, itself among them, in the order in which they began; empty: nothing was.
     """
 
@@ -143,7 +224,6 @@ class StoredRun:
     started_in: str | None = None
     damaged: list[Damaged] = field(default_factory=list)
     included: tuple[Origin, ...] = ()
-    schema: int = SCHEMA
     sets: tuple[SeedSet, ...] = ()
 
     @property
@@ -176,19 +256,6 @@ class StoredRun:
         return None
 
 
-def complete(environment: dict[str, Any], file: Path) -> None:
-    """Require what a report cannot do without.
-
-    Raises:
-        DamagedError: if a part of the environment is missing.
-    """
-    for name in ("packages", "cpu", "git", "gpu"):
-        if name not in environment:
-            raise DamagedError(file, Problem(("environment", name), "missing"))
-    if not environment["packages"].get("modbench"):
-        raise DamagedError(file, Problem(("environment", "packages", "modbench"), "missing"))
-
-
 def read_finished(file: Path) -> dict[str, Any] | None:
     """Read finished.json; None if there is none.
 
@@ -197,142 +264,7 @@ def read_finished(file: Path) -> dict[str, Any] | None:
     """
     if not file.is_file():
         return None
-    body = load(file)
     try:
-        parse(_Finished, body, file)
+        return read_sealed(file)
     except DamagedError as error:
         raise DamagedError(file, f"{error.problem}. Remove the file to read the run as interrupted") from error
-    return body
-
-
-# Errors of a rule whose plan was made for another.
-UNFIT = (UsageError, ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
-# Facts of a unit that say what its numbers are and beside what it may run. The others say how long it may take.
-SAME = (
-    *("phase", "samples", "column", "alone", "timed", "cold", "repeated", "trains", "confirms"),
-    *("about_machine", "predicts", "environment"),
-)
-
-
-def check_plan(plan: Plan) -> Iterator[Problem]:
-    """Yield what is wrong with a plan."""
-    yield from _of_comparisons(plan)
-    yield from _of_units(plan)
-    yield from _of_series(plan)
-    yield from _of_groups(plan)
-    yield from _of_facts(plan)
-
-
-def _of_comparisons(plan: Plan) -> Iterator[Problem]:
-    for i, comparison in enumerate(plan.comparisons):
-        place: Path_ = ("plan", "comparisons", i)
-        if not comparison.metrics:
-            yield Problem((*place, "metrics"), "none")
-        for j, case in enumerate(comparison.arms):
-            if case.place != comparison.place:
-                yield Problem((*place, "arms", j, "place"), "another place than that of the other arms")
-        if len({case.arm for case in comparison.arms}) < len(comparison.arms):
-            yield Problem((*place, "arms"), "one arm is there twice")
-
-
-def _of_units(plan: Plan) -> Iterator[Problem]:
-    names, cases, made = Counter(unit.name for unit in plan.units), {*plan.cases}, set[tuple[str, str]]()
-    for i, unit in enumerate(plan.units):
-        place: Path_ = ("plan", "units", i)
-        if names[unit.name] > 1 or not unit.name:
-            yield Problem((*place, "name"), f"{shown(unit.name)} is there {names[unit.name]} times")
-        if not {case.original for case in unit.comparison.arms} <= cases:
-            yield Problem((*place, "comparison", "arms"), "a case that is in no comparison of the plan")
-        made |= {(case.id, key) for case in unit.comparison.arms for key, _ in unit.facts.makes if unit.launch == 0}
-    for i, comparison in enumerate(plan.comparisons):  # a metric that no unit measures would be left out of the tables
-        for key in catalogue.with_sources(comparison.metrics):
-            for case in comparison.arms if catalogue.metrics()[key].measured_by else ():
-                if (case.id, key) not in made:
-                    yield Problem(("plan", "comparisons", i, "metrics"), f"no unit measures {key} of {case.id}")
-                    return
-
-
-def _of_series(plan: Plan) -> Iterator[Problem]:
-    """Check that all launches of a series are there, and time the same. A series that cannot be measured has one launch."""
-    series_of: dict[str, list[UnitOfWork]] = {}
-    most = plan.suite.launches_limit
-    for i, unit in enumerate(plan.units):
-        if unit.series:
-            launches = series_of.setdefault(unit.series, [])
-            launches.append(unit)
-            if unit.comparison != launches[0].comparison:
-                said = f"differs from that of the other launches of {shown(unit.series)}"
-                yield Problem(("plan", "units", i, "comparison"), said)
-    for series, launches in series_of.items():
-        numbers = {unit.launch for unit in launches}
-        if numbers not in ({0}, {*range(most)}):
-            said = f"{shown(series)} has launches {shown(sorted(numbers))}, not 0 to {most - 1}"
-            yield Problem(("plan", "units"), said)
-
-
-def _of_facts(plan: Plan) -> Iterator[Problem]:
-    """Check the facts of passes and models against the catalogue: they set variables of processes, and name columns."""
-    for i, unit in enumerate(plan.units):
-        told = unit.facts
-        try:
-            known = catalogue.facts_of_unit(unit.made_in, unit.workload, unit.comparison.metrics)
-        except KeyError:
-            known = None
-        if (
-            known is None
-            or not {*told.makes} <= {*known.makes}
-            or any(getattr(told, n) != getattr(known, n) for n in SAME)
-        ):
-            yield Problem(("plan", "units", i, "facts"), "not those of its pass and metrics")
-        if told.most <= 0 or told.besides_s < 0:
-            yield Problem(("plan", "units", i, "facts"), "no time is left to it")
-    every = {id(each): each for each in (*plan.comparisons, *(unit.comparison for unit in plan.units))}
-    for comparison in every.values():
-        for case, facts in zip(comparison.arms, comparison.facts, strict=True):
-            wrong = (facts.own_router, facts.shipped and case.is_user_model) != (
-                not has_closed_form(case.config.router),
-                False,
-            )
-            if wrong or facts.short != short_name(case.model):
-                yield Problem(("plan", "comparisons"), f"facts of {shown(case.model)} that are not so")
-
-
-def _of_groups(plan: Plan) -> Iterator[Problem]:
-    """Check that units name a group of the plan, without which no rule requests them, and that its rule can decide about it."""
-    groups = {group.name: group.rule for group in plan.groups}
-    for i, unit in enumerate(plan.units):
-        if (unit.group and unit.group not in groups) or unit.rule not in {"", groups.get(unit.group)}:
-            said = f"{shown(unit.rule)} of {shown(unit.group)}, which is none of the plan's groups"
-            yield Problem(("plan", "units", i, "rule"), said)
-    if len(groups) < len(plan.groups):
-        yield Problem(("plan", "groups"), "a name is there twice")
-    for name in set(groups.values()):
-        rule = catalogue.load("rules", name)
-        if catalogue.is_shipped("rules", name):  # a user's own may have been edited since
-            yield from _foreign_members(plan, name, rule)
-        for group, units in plan.members(name).items():
-            try:
-                rule.check(plan.suite, units, None)
-                rule.shares(plan.suite, units)
-            except UNFIT as error:
-                said = f"{shown(group)} is none that {name} can decide about: {type(error).__name__} {in_short(error)}"
-                yield Problem(("plan", "groups"), said)
-
-
-def _foreign_members(plan: Plan, name: str, rule: AdaptiveRule[Any]) -> Iterator[Problem]:
-    """Groups hold the units that their rule puts there, and it may ask for those that it says: it reads no other records."""
-    try:
-        made = {
-            slug(called): [unit.name for unit in units] for called, units in rule.groups(plan.suite, plan.units).items()
-        }
-    except UNFIT as error:
-        yield Problem(("plan", "groups"), f"{name} can make none: {type(error).__name__} {in_short(error)}")
-        return
-    for group, units in plan.members(name).items():
-        if [unit.name for unit in units] != made.get(group):
-            yield Problem(("plan", "groups"), f"{shown(group)} does not hold the units that {name} puts there")
-            return
-        for unit in units:
-            if bool(unit.rule) != rule.is_conditional(plan.suite, unit):
-                yield Problem(("plan", "groups"), f"{shown(unit.name)} is not asked for as {name} does")
-                return

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.core.errors import UnreadableError
 from modbench.harness.core.files import unfinished, write_atomically
 from modbench.harness.process.torchrun import ALONE, Ranks
 from modbench.harness.results import layout
-from modbench.harness.results.reading import load
+from modbench.harness.results.json_files import DamagedError, read_sealed, write_sealed
 
 # Seconds between two lines about the same step.
 SAY_S = 1.0
@@ -91,7 +90,7 @@ class Workspace:
         """Save an artifact for the report, too long for a table: JSON in `artifacts/`."""
         file = self._file("artifacts", ".json")
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, json.dumps(found))
+        write_sealed(file, json.dumps(found))
 
 
 @dataclass
@@ -136,11 +135,9 @@ def artifact(run: Path, unit: str) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     try:
-        found = load(file)
-        return {part: {**content} for part, content in found.items()}
-    except (OSError, ValueError, TypeError) as error:
-        said = str(error).removeprefix(f"{file}: ").removesuffix(".")
-        raise UnreadableError(f"{file}: damaged ({said}). If you remove it, its panels stay empty.") from error
+        return read_sealed(file)
+    except DamagedError as error:
+        raise DamagedError(file, f"{error.problem}. If you remove it, its panels stay empty") from error
 
 
 # The workspace of the unit that this process is running.

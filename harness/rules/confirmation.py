@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from modbench.harness.core.config import ROUTING_KEYS
-from modbench.harness.core.errors import UsageError, shown
+from modbench.harness.core.errors import UsageError
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.problems import Problem
 from modbench.harness.core.train_plan import ConfirmPlan, Role
 from modbench.harness.core.units import percent
 from modbench.harness.domain.case import Case, UnitOfWork
@@ -345,33 +344,6 @@ class ConfirmationRule(AdaptiveRule[Confirmed]):
                 f"Then{where} {', '.join(first)} and {last} are trained again with fresh seeds, {runs}, {until}; how many seeds "
                 "that takes follows from the spread of the sweep's runs."
             )
-
-    def foreign(self, suite: Suite, units: Sequence[UnitOfWork], found: Confirmed) -> Iterator[Problem]:
-        """Yield roles, cases and seeds that were not planned."""
-        made = Confirmation.of(suite, units)
-        if not (found.chosen or found.compared):
-            return
-        for name, each, roles in (
-            ("chosen", found.chosen, made.plan.roles),
-            ("compared", found.compared, made.plan.rivals),
-        ):
-            if tuple(one.role for one in each) != roles:
-                yield Problem((name,), f"the plan has the roles {', '.join(roles)}")
-        for i, chosen in enumerate(found.chosen):
-            fresh = made.fresh.get(chosen.case, {})
-            if not fresh:
-                yield Problem(("chosen", i, "case"), f"no fresh runs of {shown(chosen.case)} were planned")
-            elif not fresh.keys() >= {*chosen.seeds}:
-                yield Problem(("chosen", i, "seeds"), "not among the fresh seeds")
-        asked = {chosen.role: len(chosen.seeds) for chosen in found.chosen}
-        for i, compared in enumerate(found.compared):
-            for j, look in enumerate(compared.looks):
-                at = ("compared", i, "looks", j)
-                if not all(0 < n <= asked[role] for n, role in zip(look.seeds, ("best", compared.role), strict=True)):
-                    yield Problem((*at, "seeds"), f"{shown(look.seeds)} of {asked['best']} and {asked[compared.role]}")
-                low, high = (look.value if end is None else end for end in (look.low, look.high))
-                if (look.low is None) != (look.high is None) or not low <= look.value <= high:
-                    yield Problem((*at, "value"), "not inside its interval")
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,14 @@ nothing of the widths that somebody chose, and its interval holds the error of t
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modbench.harness.core.errors import UsageError, shown
+from modbench.harness.core.errors import UsageError
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.problems import Problem
 from modbench.harness.core.units import human_duration
 from modbench.harness.domain.case import Case, UnitOfWork
 from modbench.harness.domain.records import Record
@@ -224,24 +222,6 @@ class TrendRule(AdaptiveRule[Followed]):
                 fits = [max(2, int(seeds * 60 * each["minutes"] / seconds)) for seeds in each["seeds"]]
                 given = f"[{','.join(map(str, fits))}]"
                 yield f"trend.minutes plans {human_duration(60 * each['minutes'])} for them: --set trend.seeds={given} fits."
-
-    def foreign(self, suite: Suite, units: Sequence[UnitOfWork], found: Followed) -> Iterator[Problem]:  # noqa: ARG002
-        """Yield what is no pair of neighbouring sizes, of each arm at each budget one."""
-        if found.reason is not None and not found.sides:
-            return
-        made = Runs.of(units)
-        sizes = {
-            (flops, variant): [case.id for case in cases]
-            for variant in made.variants
-            for flops, cases in made.sizes(variant).items()
-        }
-        if Counter((side.budget, side.variant) for side in found.sides) != Counter(sizes.keys()):
-            yield Problem(("sides",), f"not one for each of {', '.join(made.variants)} at each budget")
-            return
-        for i, side in enumerate(found.sides):
-            if side.cases not in itertools.pairwise(sizes[side.budget, side.variant]):
-                said = f"{shown(side.cases)} are no neighbouring sizes of {side.variant} at {side.budget:g} FLOPs"
-                yield Problem(("sides", i, "cases"), said)
 
 
 def _listed(seeds: Sequence[int]) -> str:

@@ -6,10 +6,12 @@ code.
 
 from __future__ import annotations
 
+import hashlib
+import io
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -18,19 +20,43 @@ from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.process import graceful_stop
 from modbench.harness.registry import user_code
 
-FORMAT = 1
+FORMAT = 2
+DIGEST_BYTES = 32
 # How often a checkpoint is tried whose folder is removed at the same moment.
 TRIES = 5
 
 
-def save(file: Path, body: dict[str, Any]) -> None:
-    """Write a checkpoint of tensors, numbers, text, and lists and dicts of these."""
+class _Hashed:
+    """A stream that is hashed as it is written."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream, self.sha256 = stream, hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.sha256.update(data)
+        return self.stream.write(data)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+def save(file: Path, body: dict[str, Any], *, sealed: bool = False) -> None:
+    """Write tensors, numbers, text, and lists and dicts of these, as torch does.
+
+    Args:
+        file: the file.
+        body: what it shall hold.
+        sealed: whether the digest of all before it stands at its end, as in a checkpoint that `load` reads.
+    """
     with graceful_stop.writing():
         for left in reversed(range(TRIES)):
             file.parent.mkdir(parents=True, exist_ok=True)
             try:
                 with replacing(file, unfinished(file)) as stream:
-                    torch.save(body, stream)
+                    hashed = _Hashed(stream)
+                    torch.save(body, hashed)  # type: ignore[arg-type]  # it only writes
+                    if sealed:
+                        stream.write(hashed.sha256.digest())
             except FileNotFoundError:  # another unit ended meanwhile, and removed the folder because it was empty
                 if not left:
                     raise
@@ -44,8 +70,12 @@ def load(file: Path, fingerprint: str) -> dict[str, Any] | None:
     Starting again is then always right: on a CPU the run repeats to the bit, on a GPU up to the order of its atomic additions
     (backward passes of attention, experts).
     """
+    content = file.read_bytes()
+    rest = content[:-DIGEST_BYTES]
+    if hashlib.sha256(rest).digest() != content[len(rest) :]:  # a flipped bit of a tensor torch would not see
+        return None
     try:
-        body = torch.load(file, weights_only=True, map_location="cpu")
+        body = torch.load(io.BytesIO(rest), weights_only=True, map_location="cpu")
     except Exception:  # noqa: BLE001  # a damaged or foreign file can make torch raise anything
         return None
     if not isinstance(body, dict) or body.get("format") != FORMAT or body.get("fingerprint") != fingerprint:

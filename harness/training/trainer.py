@@ -287,7 +287,7 @@ class Trainer:
             "whole": self.spent.whole,
             "carried": self.carried,
         }
-        checkpoint.save(self.keep, body)
+        checkpoint.save(self.keep, body, sealed=True)
 
     def _resume(self) -> None:
         """Continue from the checkpoint, if there is one of this run."""

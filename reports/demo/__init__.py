@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.results.sealed_records import seal
+from modbench.harness.results.json_files import seal
 
 # A run that many people unpack is nobody's.
 TOKEN = "0" * 32
@@ -19,34 +19,26 @@ SHIPPED = {suite: Path(__file__).parent / f"{suite}.json.xz" for suite in ("map"
 def pack(files: Mapping[str, Any]) -> bytes:
     """Pack the files of a run folder, content by path; equal files make equal bytes.
 
-    Whoever packs a run leaves out what is private: it gets the token of packed runs, and its records are sealed where it is
+    Whoever packs a run leaves out what is private: it gets the token of packed runs. Files get their digests where they are
     unpacked.
     """
-    files = dict(sorted(files.items())) | {"run.json": files["run.json"] | {"token": TOKEN}}
-    for name in filter(_is_record, files):
-        files[name] = {key: value for key, value in files[name].items() if key not in {"digest", "token"}}
+    files = {name: {key: value for key, value in files[name].items() if key != "digest"} for name in sorted(files)}
+    files["run.json"]["token"] = TOKEN
     return lzma.compress(_compact(files).encode(), preset=lzma.PRESET_EXTREME | 9)
 
 
 def unpack(folder: Path, packed: Path) -> None:
     """Write a packed run's files into a folder, which exists."""
-    files = contents(packed.read_bytes())
-    token = files["run.json"].get("token")  # none before schema 11: nothing was sealed
-    for name, content in files.items():
+    for name, content in contents(packed.read_bytes()).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        sealed = token is not None and _is_record(name)
-        path.write_bytes(seal(_compact({"token": token} | content)) if sealed else json.dumps(content).encode())
+        path.write_bytes(seal(_compact(content)))
 
 
 def contents(packed: bytes) -> dict[str, Any]:
-    """Return the files of a packed run by path; records without token and digest."""
+    """Return the files of a packed run by path, without their digests."""
     files: dict[str, Any] = json.loads(lzma.decompress(packed))
     return files
-
-
-def _is_record(name: str) -> bool:
-    return name.startswith("units/")
 
 
 def _compact(content: object) -> str:

@@ -24,7 +24,7 @@ from modbench.harness.planning.plan import Plan
 from modbench.harness.process.clocks import union_s
 from modbench.harness.results import run_folder
 from modbench.harness.results.pooling import pooled
-from modbench.harness.results.run_file import StoredRun, complete
+from modbench.harness.results.run_file import StoredRun
 from modbench.harness.stats import memo
 from modbench.reports.tables import cases, comparisons, provenance
 from modbench.reports.tables.outcomes import Tables
@@ -394,7 +394,6 @@ def load(
         if others := [run_folder.read(str(each)) for each in pool]:
             run = pooled(run, others)
         run = replace(run, plan=titled(run.plan, title, lacking)) if title else run
-        complete(run.environment, run.path / "run.json")
         tables = Tables(run, baseline)
         return Loaded(run, tables, *tables_of(tables, all_pairs=all_pairs))
 

@@ -24,7 +24,6 @@ from modbench.harness.process import torchrun
 from modbench.harness.registry import catalogue
 from modbench.harness.results import layout, lock
 from modbench.harness.results.run_folder import RunFolder, create, has_checkpoint, read
-from modbench.harness.results.upgrade import refuse_earlier
 from modbench.reports.format import DEFAULT, PAGE
 
 if TYPE_CHECKING:  # reports, and pandas with them, are imported where one is written: a plan needs none
@@ -298,14 +297,13 @@ def resume(
         timeout_s: seconds that a unit may take; None: from its prediction.
 
     Raises:
-        UsageError: if the folder holds no readable run, one of an earlier schema, one with times of another machine, or one of
+        UsageError: if the folder holds no readable run, one of another schema, one with times of another machine, or one of
             `modbench train`, if files of the user's changed, or if another runner holds it.
         IncompleteError: if it was interrupted again.
         ModbenchError: if the folder can no longer be written; finished units are kept.
     """
     _refuse_ranks("modbench resume")
     start, stored = time.monotonic(), read(run_folder, include=True)
-    refuse_earlier(stored.schema, stored.path)
     if stored.command[1:2] == ["train"]:
         raise UsageError(
             f"{run_folder!r} is a run of `modbench train`: to continue it, repeat its command with -o {run_folder}."

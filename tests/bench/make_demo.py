@@ -14,10 +14,12 @@ import json
 import platform
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from modbench.harness.core import printable
+from modbench.harness.domain.records import Record
 from modbench.harness.results.run_folder import read
 from modbench.reports import demo
 
@@ -56,7 +58,7 @@ def packed(run: Path) -> bytes:
     for name, content in files.items():
         if name.startswith("units/") and content["environment"] is not None:
             content["environment"]["host"] = None
-    _thin(files)
+    _thin(files, stored.records)
     host = platform.node()
     for name, content in files.items():
         text = json.dumps(content)
@@ -70,16 +72,15 @@ def packed(run: Path) -> bytes:
     return made
 
 
-def _thin(files: dict[str, Any]) -> None:
+def _thin(files: dict[str, Any], records: Sequence[Record]) -> None:
     """Leave out training curves and losses by position but those of the first seed at the longest length, which figures show.
 
     These curves have every nth step, and these losses four decimals.
     """
-    units = {name: content["unit"] for name, content in files.items() if name.startswith("units/")}
     runs = {
-        name: (-unit["comparison"]["arms"][0]["place"]["seq_len"], unit["protocol"]["seed"])
-        for name, unit in units.items()
-        if unit["made_in"] == "train"
+        f"units/{unit.name}.json": (-unit.comparison.place.seq_len, unit.protocol.seed)
+        for unit in (record.unit for record in records)
+        if unit.made_in == "train"
     }
     for name, run in runs.items():
         for notes in filter(None, (outcome["notes"] for outcome in files[name]["outcomes"])):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from planted_compare import compared_run
 
-from modbench.harness.results.sealed_records import edit
+from modbench.harness.results.json_files import edit
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 

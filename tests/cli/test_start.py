@@ -24,7 +24,7 @@ import pytest
 import schemas
 import yaml  # type: ignore[import-untyped]  # it has no types
 from planted import ended, left, planted_suite
-from resealed import reseal
+from resealed import reseal, reseal_with
 
 from modbench.commands import demo as demo_command
 from modbench.commands.init.starts import STARTS, TEMPLATE, kind_of
@@ -457,10 +457,8 @@ def test_a_run_is_packed_without_its_host(run: Path, tmp_path: Path, monkeypatch
         unit_environment = {"torch": "2.13.0", "threads": 1, "pid": 1, "host": "secret-host"}
         record["environment"] = unit_environment
         reseal(unit, record)
-    head = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(
-        json.dumps(head | {"command": ["bin/modbench", "run", "quick", "-o", "there", "--seeds", "0"]})
-    )
+    command = ["bin/modbench", "run", "quick", "-o", "there", "--seeds", "0"]
+    reseal_with(run / "run.json", lambda body: body.update(command=command))
     monkeypatch.setattr(platform, "node", lambda: "secret-host")
     packed = tmp_path / "planted.json.xz"
     monkeypatch.setitem(demo.SHIPPED, "planted", packed)
@@ -484,7 +482,6 @@ def test_a_run_that_tells_too_much_is_not_packed(
     run: Path, change: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(platform, "node", lambda: "secret-host")
-    head = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps(head | change))
+    reseal_with(run / "run.json", lambda body: body.update(change))
     with pytest.raises(ValueError, match=said):
         make_demo.packed(run)

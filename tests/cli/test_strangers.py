@@ -12,9 +12,8 @@ from typing import Any
 
 import planted
 import pytest
-import torch
 from planted import ENVIRONMENT, left, planted_suite
-from resealed import plainly, reseal_with
+from resealed import reseal_with
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import unfinished
@@ -22,7 +21,7 @@ from modbench.harness.core.foreign import problem_of_name
 from modbench.harness.execution.unit import planned
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.registry import catalogue, discovery
-from modbench.harness.results.reading import DamagedError
+from modbench.harness.results.json_files import DamagedError
 from modbench.harness.results.run_folder import RunFolder, read
 from modbench.harness.training import checkpoint
 
@@ -76,9 +75,7 @@ class Stranger:
 
     def changes(self, change: Callable[[dict[str, Any]], object]) -> None:
         """Edit run.json by hand."""
-        body = json.loads((self.path / "run.json").read_text())
-        change(body)
-        (self.path / "run.json").write_text(json.dumps(body))
+        reseal_with(self.path / "run.json", change)
 
     def refused(self, *words: str, command: str = "resume") -> str:
         """The one line that a command refuses the folder with."""
@@ -143,9 +140,8 @@ def test_every_command_but_resume_imports_nothing_that_a_folder_names(
         planted, "case_cost", lambda case: case_cost(made.cases[0].model_copy(update={"place": case.place} | dense))
     )
     run = left(tmp_path, made)
-    body = json.loads((run / "run.json").read_text())
-    body |= {"included": [{"kind": "folder", "name": str(evil)}], "code": {"mine.py": "a" * 64}}
-    (run / "run.json").write_text(json.dumps(body))
+    named = {"included": [{"kind": "folder", "name": str(evil)}], "code": {"mine.py": "a" * 64}}
+    reseal_with(run / "run.json", lambda body: body.update(named))
     shutil.copytree(run, tmp_path / "other")
     for words in COMMANDS:
         done = modbench(*words)
@@ -255,7 +251,8 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
         def __reduce__(self) -> Any:
             return (Path.touch, (tmp_path / "mark",))
 
-    torch.save({"format": checkpoint.FORMAT, "fingerprint": "f", "model": Bomb()}, tmp_path / "bomb.pt")
+    body = {"format": checkpoint.FORMAT, "fingerprint": "f", "model": Bomb()}
+    checkpoint.save(tmp_path / "bomb.pt", body, sealed=True)
     assert checkpoint.load(tmp_path / "bomb.pt", "f") is None
     assert not (tmp_path / "mark").exists()
 
@@ -273,34 +270,6 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 LAUNCH = "time-forward-T64-B1-fp32-cpu1-launch{}.json"
-
-
-@pytest.mark.parametrize("resealed", [False, True])
-def test_a_copied_launch_is_damaged(resealed: bool, measured: Path) -> None:
-    """Under another name, or with its own name and the other's times."""
-    files = [measured / "units" / LAUNCH.format(launch) for launch in (3, 4, 5)]
-    files[1].write_bytes(files[0].read_bytes())
-    copied = json.loads(files[0].read_text())["outcomes"]
-    (reseal_with if resealed else plainly)(files[2], lambda body: body.update(outcomes=copied))
-    assert [each.unit + ".json" for each in read(str(measured)).damaged] == [file.name for file in files[1:]]
-
-
-def test_a_record_of_another_run_is_damaged(measured: Path, tmp_path: Path) -> None:
-    """Of the same plan, unchanged."""
-    other = left(tmp_path / "other", read(str(measured)).plan)
-    shutil.copy(other / "units" / LAUNCH.format(3), measured / "units")
-    (damaged,) = read(str(measured)).damaged
-    assert damaged.error.problem == "damaged at token: the record of another run"
-
-
-def test_a_record_without_its_digest_is_of_no_earlier_schema(measured: Path) -> None:
-    """A run has one schema: else an edit by hand could do without the digest."""
-    file = measured / "units" / LAUNCH.format(1)
-    body = json.loads(file.read_bytes()) | {"schema_version": 10}
-    del body["digest"]
-    file.write_text(json.dumps(body))
-    (damaged,) = read(str(measured)).damaged
-    assert damaged.unit == file.stem
 
 
 def test_a_folder_in_the_place_of_a_record_is_set_aside(measured: Path) -> None:
@@ -321,28 +290,3 @@ def test_a_folder_in_the_place_of_a_decision_is_damage(tmp_path: Path) -> None:
     (run / "decisions" / f"{group.name}.json").mkdir(parents=True)
     with pytest.raises(DamagedError, match="Remove it"):
         read(str(run))
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda unit: unit["facts"].update(environment=[["LD_PRELOAD", "evil.so"]]),
-        lambda unit: unit["facts"].update(column="\x1b[2J"),
-        lambda unit: unit["facts"].update(makes=[["no/such", "s"]]),
-        lambda unit: unit["facts"].update(timed=not unit["facts"]["timed"]),
-        lambda unit: unit["facts"].update(alone=not unit["facts"]["alone"]),
-        lambda unit: unit["facts"].update(predicts=not unit["facts"]["predicts"]),
-        lambda unit: unit["facts"].update(most=-1.0),
-        lambda unit: unit["facts"].update(trains=not unit["facts"]["trains"]),
-        lambda unit: unit["comparison"]["facts"][0].update(short="\x1b[2J"),
-        lambda unit: unit["comparison"]["facts"][0].update(own_router=True),
-    ],
-)
-def test_what_a_strangers_plan_says_of_passes_and_models_is_checked(
-    stranger: Stranger, change: Callable[[dict[str, Any]], object]
-) -> None:
-    """It would set variables of processes that `resume` starts, let timed units run beside others, and be printed."""
-    stranger.plans()
-    stranger.changes(lambda body: change(first(body)))
-    said = stranger.refused("run.json", "facts")
-    assert "\x1b" not in said

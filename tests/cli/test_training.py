@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 from fault_injection import largest_file
 from resealed import reseal
 
+from modbench.harness.results.json_files import read_sealed
 from modbench.reports.writers import html
 
 pytestmark = pytest.mark.usefixtures("undrawn")  # words of pages are looked at
@@ -121,7 +123,7 @@ def test_a_killed_run_is_gone_on_with_to_the_bit(modbench: Any, whole: Path, tmp
 
 
 def test_a_run_leaves_what_its_routers_did(whole: Path) -> None:
-    found = {file.name: json.loads(file.read_text()) for file in (whole / "artifacts").iterdir()}
+    found = {file.name: read_sealed(file) for file in (whole / "artifacts").iterdir()}
     mod = next(body for name, body in found.items() if "mod" in name)
     assert set(mod) == {"routing", "flips", "drift"}
     assert mod["routing"]["summary"]["participation"] == pytest.approx(0.25)
@@ -130,10 +132,25 @@ def test_a_run_leaves_what_its_routers_did(whole: Path) -> None:
         assert title in page
 
 
+def test_a_damaged_unit_is_measured_again(modbench: Any, whole: Path, tmp_path: Path) -> None:
+    """One bit of its record flipped: its cells fail, `resume` puts it right, and the damaged file stays for whoever asks."""
+    run = shutil.copytree(whole, tmp_path / "run")
+    shutil.copy(whole.parent / "text.txt", tmp_path)
+    (victim,) = (file for file in (run / "units").glob("train-mod*") if "copy" not in file.name)
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 1
+    victim.write_bytes(content)
+    done = modbench("report", "run", cwd=tmp_path)
+    assert done.returncode == 4
+    assert f"units/{victim.name}: damaged: its content is not what was written" in done.stderr
+    done = modbench("resume", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert curves(run) == curves(whole)
+    assert victim.with_suffix(".json.damaged").read_bytes() == content
+
+
 def test_a_worker_that_died_is_tried_again(modbench: Any, whole: Path, tmp_path: Path) -> None:
     """Its record, which its parent wrote, is replaced; the others stay."""
-    import shutil
-
     run = tmp_path / "run"
     shutil.copytree(whole, run)
     shutil.copy(whole.parent / "text.txt", tmp_path)

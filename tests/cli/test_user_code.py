@@ -173,7 +173,7 @@ def test_a_record_holds_all_files_of_the_users_that_its_process_ran(helped: Path
     files = ("mine.py", "package/__init__.py", *IMPORTED)
     record = run_one(folder, counting(folder))
     assert record.code == {name: sha256(helped / name) for name in files}
-    assert read_record(folder.record(counting(folder))).code == record.code
+    assert read_record(folder.record(counting(folder)), counting(folder)).code == record.code
 
 
 @pytest.mark.parametrize("edited", ["mine.py", *IMPORTED])

@@ -83,8 +83,6 @@ NAMES = tuple(MORE)
 # Goldens of one question, which do not keep the tables that every run has.
 OF_ONE_QUESTION = {"capacity_map", "combine", "trend", "routing", "panels"}
 OF_EVERY_RUN = {"cases", "comparisons", "breakeven", "exchange", "isoflop"}
-# The golden that is stored in the schema that is written now as well (`current_schema.py`).
-CURRENT = "tasks"
 # Files of formats, and of which part they are.
 PAGES = {".md", ".tex"}
 
@@ -102,15 +100,9 @@ class Golden:
     words: Mapping[str, str]
 
 
-def made(name: str, folder: Path, stored: str = ".") -> Golden:
-    """Unpack a golden's runs into a folder, and return what modbench makes of them.
-
-    Args:
-        name: of the golden.
-        folder: takes the runs.
-        stored: where they are stored in the golden's folder.
-    """
-    for packed in sorted((HERE / name / stored).glob("*.json.xz")):
+def made(name: str, folder: Path) -> Golden:
+    """Unpack a golden's runs into a folder, and return what modbench makes of them."""
+    for packed in sorted((HERE / name).glob("*.json.xz")):
         run = folder / packed.name.removesuffix(".json.xz")
         run.mkdir()
         demo.unpack(run, packed)

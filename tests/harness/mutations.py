@@ -1,8 +1,4 @@
-"""Damages files at random: JSON and TOML, as text and as trees. The same seed makes the same damage.
-
-Damage is *plausible* where nobody can tell it from an honest file: another time within reach, a note that is optional. All else
-must be found by whoever reads the file.
-"""
+"""Damages suite files at random: as text and as trees. The same seed makes the same damage."""
 
 from __future__ import annotations
 
@@ -42,12 +38,10 @@ class Mutation(NamedTuple):
     Attributes:
         name: what was done to it, and where.
         content: the file.
-        plausible: whether an honest file could look like this.
     """
 
     name: str
     content: bytes
-    plausible: bool
 
 
 def places(tree: Any, place: Place = ()) -> Iterator[Place]:
@@ -76,65 +70,65 @@ def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-# Each changes the tree at the place and says whether the result is plausible; None: it does not apply there.
-Change = Callable[[Any, Place, random.Random], bool | None]
+# Each changes the tree at the place, or says that it does not apply there.
+Change = Callable[[Any, Place, random.Random], bool]
 
 
-def _delete(tree: Any, place: Place, _rng: random.Random) -> bool | None:
+def _delete(tree: Any, place: Place, _rng: random.Random) -> bool:
     del at(tree, place[:-1])[place[-1]]
-    return _optional(place)
+    return True
 
 
-def _repeat(tree: Any, place: Place, _rng: random.Random) -> bool | None:
+def _repeat(tree: Any, place: Place, _rng: random.Random) -> bool:
     within = at(tree, place[:-1])
     if not isinstance(within, list):
-        return None
+        return False
     within.insert(int(place[-1]), within[int(place[-1])])
-    return _optional(place)
+    return True
 
 
-def _rename(tree: Any, place: Place, _rng: random.Random) -> bool | None:
+def _rename(tree: Any, place: Place, _rng: random.Random) -> bool:
     within = at(tree, place[:-1])
     if not isinstance(within, dict):
-        return None
+        return False
     within[f"{place[-1]}x"] = within.pop(place[-1])
-    return _optional(place)
+    return True
 
 
-def _retype(tree: Any, place: Place, rng: random.Random) -> bool | None:
+def _retype(tree: Any, place: Place, rng: random.Random) -> bool:
     before, value = at(tree, place), rng.choice(OTHER_TYPES)
     if type(before) is type(value):
-        return None
+        return False
     _set(tree, place, value)
-    return _optional(place)
+    return True
 
 
-def _absurd(tree: Any, place: Place, rng: random.Random) -> bool | None:
+def _absurd(tree: Any, place: Place, rng: random.Random) -> bool:
     if not _number(at(tree, place)):
-        return None
+        return False
     _set(tree, place, rng.choice(ABSURD))
-    return False
+    return True
 
 
-def _strange(tree: Any, place: Place, rng: random.Random) -> bool | None:
+def _strange(tree: Any, place: Place, rng: random.Random) -> bool:
     if not _number(at(tree, place)):
-        return None
+        return False
     _set(tree, place, rng.choice(STRANGE))
     return True
 
 
-def _scale(tree: Any, place: Place, rng: random.Random) -> bool | None:
+def _scale(tree: Any, place: Place, rng: random.Random) -> bool:
     if not _number(at(tree, place)):
-        return None
+        return False
     _set(tree, place, at(tree, place) * rng.choice((0.5, 1.1, 3, 100)))
     return True
 
 
-def _swap(tree: Any, place: Place, rng: random.Random) -> bool | None:
+def _swap(tree: Any, place: Place, rng: random.Random) -> bool:
     alike = [other for other in places(tree) if type(at(tree, other)) is type(at(tree, place))]
     alike = [other for other in alike if not _within(other, place) and not _within(place, other)]
     if not alike:
-        return None
+        return False
     other = rng.choice(alike)
     one, two = at(tree, place), at(tree, other)
     _set(tree, place, two)
@@ -142,25 +136,25 @@ def _swap(tree: Any, place: Place, rng: random.Random) -> bool | None:
     return True
 
 
-def _retarget(tree: Any, place: Place, rng: random.Random) -> bool | None:
+def _retarget(tree: Any, place: Place, rng: random.Random) -> bool:
     """Let a name be another one of the file: a case, a metric, a unit."""
     if not isinstance(at(tree, place), str):
-        return None
+        return False
     _set(tree, place, rng.choice([at(tree, other) for other in places(tree) if isinstance(at(tree, other), str)]))
-    return _optional(place)
+    return True
 
 
-def _huge(tree: Any, place: Place, rng: random.Random) -> bool | None:
+def _huge(tree: Any, place: Place, rng: random.Random) -> bool:
     _set(tree, place, rng.choice(("x" * HUGE, "9" * HUGE, [0] * HUGE)))
-    return _optional(place)
+    return True
 
 
-def _deep(tree: Any, place: Place, rng: random.Random) -> bool | None:
+def _deep(tree: Any, place: Place, rng: random.Random) -> bool:
     nest: Any = 1
     for _ in range(rng.choice((50, 300))):
         nest = [nest] if rng.random() < 0.5 else {"a": nest}
     _set(tree, place, nest)
-    return _optional(place)
+    return True
 
 
 CHANGES: tuple[Change, ...] = (
@@ -172,20 +166,13 @@ def _within(place: Place, other: Place) -> bool:
     return place[: len(other)] == other
 
 
-def _optional(place: Place) -> bool:
-    """Whether a field has a default, so that a file without it, or with another value, is an honest one too."""
-    free = {"notes", "environment", "busy", "blocks", "began_s", "died", "started", "ladder", "command", "suite"}
-    return bool(free & {*place})
-
-
 def of_tree(tree: Any, rng: random.Random, write: Callable[[Any], bytes]) -> Mutation:
     """Change one place of a tree."""
     while True:
         changed = json.loads(json.dumps(tree))
         place, change = rng.choice([*places(changed)]), rng.choice(CHANGES)
-        plausible = change(changed, place, rng)
-        if plausible is not None:
-            return Mutation(f"{change.__name__} {'.'.join(map(str, place))}", write(changed), plausible)
+        if change(changed, place, rng):
+            return Mutation(f"{change.__name__} {'.'.join(map(str, place))}", write(changed))
 
 
 def of_text(content: bytes, rng: random.Random) -> Mutation:
@@ -210,15 +197,7 @@ def of_text(content: bytes, rng: random.Random) -> Mutation:
         made = content.replace(b": 1", b": NaN", 1).replace(b":1", b":Infinity", 1)
     else:
         made = b"\xef\xbb\xbf" + content
-    return Mutation(f"{how} at byte {where}", made, plausible=True)
-
-
-def of_json(content: bytes, seed: str) -> Mutation:
-    """Damage a JSON file: one time in four its text, else its tree."""
-    rng = random.Random(seed)
-    if rng.random() < 0.25:
-        return of_text(content, rng)
-    return of_tree(json.loads(content), rng, lambda tree: json.dumps(tree).encode())
+    return Mutation(f"{how} at byte {where}", made)
 
 
 def of_toml(table: dict[str, Any], seed: str) -> Mutation:
@@ -234,7 +213,7 @@ def of_toml(table: dict[str, Any], seed: str) -> Mutation:
             break
         table = json.loads(made.content)
         names.append(made.name)
-    return Mutation(", ".join(names), toml(table), plausible=True)
+    return Mutation(", ".join(names), toml(table))
 
 
 def toml(table: Any) -> bytes:

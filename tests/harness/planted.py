@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import random
@@ -16,6 +15,7 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import pytest
+from resealed import reseal_with
 
 from modbench.harness.core import files
 from modbench.harness.core.contracts import Text
@@ -415,6 +415,5 @@ def ended(folder: Path) -> None:
 
 def measured_here(folder: Path) -> None:
     """Let a run be one of this machine, which may resume it."""
-    body = json.loads((folder / "run.json").read_text())
-    body["environment"]["machine"] = fingerprint(environment.collect(), "cpu", 1)
-    (folder / "run.json").write_text(json.dumps(body))
+    machine = fingerprint(environment.collect(), "cpu", 1)
+    reseal_with(folder / "run.json", lambda body: body["environment"].update(machine=machine))

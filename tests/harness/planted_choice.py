@@ -8,7 +8,7 @@ from typing import Any
 
 from planted import FIT
 from planted_gate import planted_run
-from resealed import reseal
+from resealed import reseal, reseal_with
 
 from modbench.reports.tables.load import Loaded, load
 
@@ -37,8 +37,6 @@ def run(folder: Path, *, causal: bool = True, **more: Any) -> Loaded:
             for each in body["outcomes"]
         ]
         reseal(path, body)
-    body = json.loads((folder / "run.json").read_text())
-    (folder / "run.json").write_text(
-        json.dumps(body | {"command": ["modbench", "run", "planted.toml", "--seq-len", "64"]})
-    )
+    command = ["modbench", "run", "planted.toml", "--seq-len", "64"]
+    reseal_with(folder / "run.json", lambda body: body.update(command=command))
     return load(made.path)

@@ -1,4 +1,4 @@
-"""Puts another content into a record's file, as its writer would have: with the digest of that content."""
+"""Puts another content into a file of a run, with the digest of that content, as its writer would have."""
 
 from __future__ import annotations
 
@@ -7,26 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.results.sealed_records import edit
+from modbench.harness.results.json_files import edit, write_sealed
 
 
 def reseal(file: Path, body: dict[str, Any]) -> None:
-    """Let the record be this, of any schema."""
-
-    def replace(old: dict[str, Any]) -> None:
-        old.clear()
-        old.update({"digest": ""} | body)
-
-    edit(file, replace)
+    """Let the file hold this."""
+    write_sealed(file, json.dumps({key: value for key, value in body.items() if key != "digest"}))
 
 
 def reseal_with(file: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change a record, and let it have the digest of what it holds then, as a forger would."""
+    """Change a file, and let it have the digest of what it holds then."""
     edit(file, change)
-
-
-def plainly(file: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change a file by hand: its digest stays."""
-    body = json.loads(file.read_text())
-    change(body)
-    file.write_text(json.dumps(body, separators=(",", ":")))

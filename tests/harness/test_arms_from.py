@@ -15,7 +15,7 @@ from modbench.commands._flags import Flags
 from modbench.harness.core.errors import UsageError
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.planning.plan import Plan
-from modbench.harness.results.compact_plan import packed, unpacked
+from modbench.harness.results.run_file import plan_of, stored_plan
 from modbench.python import keywords
 from modbench.reports.tables.best_arms import best_arms, sentence
 from modbench.reports.tables.load import load
@@ -53,7 +53,7 @@ def test_the_best_arm_routes_as_it_did_and_lends_its_capacity_to_mode(tmp_path: 
     losses = load(tmp_path / "run").cases.query("arm == 'mod[c0.5]' and metric == 'loss/val_causal'")
     assert (mod.loss, taken.seq_len) == (losses.value.item(), losses.seq_len.item())
     assert (taken.metric, taken.smoke) == ("loss/val_causal", False)
-    stored = Plan.model_validate(unpacked(json.loads(json.dumps(packed(plan))), Path("run.json")))
+    stored = plan_of(json.loads(json.dumps(stored_plan(plan))), Path("run.json"))
     assert stored.arms_from == taken
     assert plain(sentence(taken)) in " ".join(opening(plan).split())
 

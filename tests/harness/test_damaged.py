@@ -1,174 +1,182 @@
-"""A damaged file of a run folder: what no run can have written is refused with file and field, and never becomes a number."""
+"""Damage to a run folder is found, and never becomes a number; what cannot be a measurement is not written."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
-from planted import left, planted_suite
-from resealed import plainly, reseal
+from hypothesis import HealthCheck, Phase, event, given, settings
+from hypothesis import strategies as st
+from planted import ended, left, planted_suite
 
+from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
 from modbench.harness.core.units import Range
+from modbench.harness.domain.records import Record
 from modbench.harness.execution import resuming
 from modbench.harness.registry import catalogue
-from modbench.harness.results.reading import DamagedError
-from modbench.harness.results.reading import load as read_json
-from modbench.harness.results.record_checks import check
+from modbench.harness.results import components, progress, run_folder
+from modbench.harness.results.json_files import ALTERED, DamagedError
+from modbench.harness.results.record_checks import usable
 from modbench.harness.results.run_folder import RunFolder, read
-from modbench.harness.results.sealed_records import ALTERED, as_record, implausible, read_record, usable
-from modbench.harness.results.workspace import artifact
+from modbench.harness.results.sealed_records import read_record
+from modbench.harness.results.workspace import Workspace
 from modbench.reports.format import PAGE
 from modbench.reports.page import render
 from modbench.reports.questions.gate import gate
-from modbench.reports.tables.load import load
+from modbench.reports.tables.load import Loaded, load
 
-LAUNCH = "time-forward-T64-B1-fp32-cpu1-launch3.json"
-MEMORY = "memory-T64-B1-fp32-cpu1.json"
-COUNT = "count-T64-B1-fp32-cpu1.json"
+LAUNCH = "time-forward-T64-B1-fp32-cpu1-launch3"
+COUNT = "count-T64-B1-fp32-cpu1"
+ARMS = [{"model": "dense"}, {"model": "mod", "capacity": 0.5}]
+KEYS = {"cases.csv": ["case_id", "metric"], "comparisons.csv": ["case_id", "baseline_case_id", "metric"]}
+# Columns of what follows from measurements; others are words, or say how many there were.
+NUMBERS = {
+    "cases.csv": ["value", "ci_low", "ci_high"],
+    "comparisons.csv": ["ratio", "mean_ratio", "difference", "ci_low", "ci_high"],
+}
 Body = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
 def planted_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run in which nothing is damaged."""
-    folder = tmp_path_factory.mktemp("whole")
-    made = planted_suite("draft", grid={"seq_len": [64]}, arms=[{"model": "dense"}, {"model": "mod", "capacity": 0.5}])
-    left(folder, made)
-    return folder / "run"
+    """A run in which nothing is damaged, with every kind of file."""
+    here = tmp_path_factory.mktemp("whole")
+    metrics = ["flops/forward", "latency/forward", "memory/peak_allocated", "loss/val"]
+    made = planted_suite("standard", grid={"seq_len": [64]}, arms=ARMS, metrics=metrics, rounds=2)
+    run = left(here, made)
+    ended(run)
+    progress.write(run, progress.RunProgress(title="planted"))
+    Workspace(run, made.units[0].name).keep({"kept": {"a": 1}})
+    benchmark = {"name": "x", "stats": dict.fromkeys(("min", "q1", "median", "q3", "mean", "rounds"), 1)}
+    (here / "micro.json").write_text(json.dumps({"benchmarks": [benchmark]}))
+    components.keep(run, components.imported(here / "micro.json"))
+    assert {*map(str, run.iterdir())} >= {str(run / name) for name in ("decisions", "artifacts", "components")}
+    return run
+
+
+@pytest.fixture(scope="module")
+def whole(planted_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFrame]:
+    """What a report says of it."""
+    return tables(Path(shutil.copytree(planted_run, tmp_path_factory.mktemp("answer") / "run")))[1]
 
 
 @pytest.fixture
 def run(planted_run: Path, tmp_path: Path) -> Path:
-    folder = tmp_path / "run"
-    for file in planted_run.rglob("*.json"):
-        copy = folder / file.relative_to(planted_run)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(file.read_bytes())
-    return folder
+    return Path(shutil.copytree(planted_run, tmp_path / "run"))
 
 
-def change(file: Path, edit: Callable[[Body], object]) -> None:
-    """Change a file, and let a record have the digest of its new content, as a forger would."""
-    body = json.loads(file.read_text())
-    edit(body)
-    reseal(file, body)
+def tables(run: Path) -> tuple[Loaded, dict[str, pd.DataFrame]]:
+    """What a report says, in numbers."""
+    loaded = load(run)
+    render.views(loaded, ["csv"])
+    return loaded, {name: pd.read_csv(run / name).set_index(keys) for name, keys in KEYS.items()}
 
 
-def column(name: str, index: int, value: object) -> Callable[[Body], object]:
-    return lambda body: body["outcomes"][0]["samples"][name].__setitem__(index, value)
+def flip(file: Path, at: int) -> None:
+    """Flip a bit."""
+    content = bytearray(file.read_bytes())
+    content[at % len(content)] ^= 1 << at % 8
+    file.write_bytes(content)
 
 
-def operators(work: list[Body]) -> Callable[[Body], object]:
-    """Let the operators of a forward pass be these."""
-    return lambda body: next(each for each in body["outcomes"] if each["metric"] == "flops/forward")["notes"].update(
-        forward_operators={"work": work}
-    )
+def places(tree: Any, place: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Yield the places of all fields of a JSON file."""
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, value in items:
+        yield (*place, key)
+        yield from places(value, (*place, key))
 
 
-def in_other_blocks(body: Body) -> None:
-    """An arm as if it was never timed beside its anchor."""
-    samples = body["outcomes"][-1]["samples"]
-    samples["block"] = [block + 1000 for block in samples["block"]]
+def change_field(file: Path, at: int, value: object) -> str:
+    """Replace a field, or remove it."""
+    body = json.loads(file.read_bytes())
+    every = [*places(body)]
+    *way, last = every[at % len(every)]
+    within = body
+    for key in way:
+        within = within[key]
+    if value is REMOVED:
+        del within[last]
+    else:
+        within[last] = value
+    file.write_text(json.dumps(body))
+    return ".".join(map(str, (*way, last)))
+
+
+def check_line(said: str, run: Path) -> None:
+    assert "\n" not in said
+    assert str(run) in said
+    assert len(said) < len(str(run)) + 400
+
+
+REMOVED = object()
+VALUES = st.sampled_from([REMOVED, None, True, 0, -1, 3, 0.25, 1e300, "", "x", [], {}, [1.0], {"a": 1}])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "edit", "said"),
-    [
-        (LAUNCH, column("wall_s", 3, float("inf")), r"outcomes\.0\.samples\.wall_s\[3\]: inf is not"),
-        (LAUNCH, column("wall_s", 3, 10**400), r"wall_s\[3\]: .*beyond 2\^63"),
-        (LAUNCH, column("wall_s", 0, 0.0), r"wall_s\[0\]: 0 is not above 0"),
-        (LAUNCH, column("wall_s", 0, 1e-320), r"wall_s\[0\]: 1e-320 is too small"),
-        (LAUNCH, lambda b: b.update(wall_s=5e-324), r"wall_s: 5e-324 is too small"),
-        (COUNT, operators([{"kind": "product", "size": [4]}]), r"work\.0: .*\(4,\) .*product.* 4 "),
-        (COUNT, operators([{"kind": "pointwise", "size": [-8]}]), r"work\.0: .* pointwise"),
-        (COUNT, operators([{"kind": "pointwise", "size": [8], "calls": 0}]), r"work\.0\.calls"),
-        (LAUNCH, column("wall_s", 0, 1e300), r"wall_s\[0\]: 1e\+300 .*1e\+09"),
-        (LAUNCH, column("wall_s", 0, True), r"wall_s(\.0|\[0\]): True .*type"),
-        (LAUNCH, column("calls", 0, 0), r"calls\[0\]: 0 .*least 1"),
-        (LAUNCH, column("round", 0, 0.5), r"round\[0\]: 0\.5 .*whole number"),
-        (LAUNCH, column("cpu_s", 0, -1e-9), r"cpu_s\[0\]: -1e-09 .*least 0"),
-        (LAUNCH, lambda b: b["outcomes"][0]["samples"]["wall_s"].pop(), r"values, where others have"),
-        (LAUNCH, in_other_blocks, r"outcomes\.\d+\.samples\.block: no block of the anchor"),
-        (LAUNCH, lambda b: b["outcomes"][0]["samples"].pop("wall_s"), r"samples\.wall_s: missing"),
-        (LAUNCH, lambda b: b["outcomes"][0]["samples"].update(wal_s=[1.0]), r"samples\.wal_s: "),
-        (LAUNCH, lambda b: b["outcomes"].append(b["outcomes"][0]), r"is there twice"),
-        (LAUNCH, lambda b: b["outcomes"][0].update(unit="B"), r"outcomes\.0\.unit: 'B', .*latency/forward"),
-        (LAUNCH, lambda b: b["outcomes"][0].update(case="x" * 10**7), r"'x+…? is not a case"),
-        (LAUNCH, lambda b: b["outcomes"][0].update(notes={}), r"outcomes\.0\.notes: missing"),
-        (LAUNCH, lambda b: b["outcomes"][0]["notes"].update(tokens=0), r"notes\.tokens: 0 .*least 1"),
-        (LAUNCH, lambda b: b["unit"].update(name="other"), r"unit\.name: 'other'"),
-        (LAUNCH, lambda b: b["unit"].update(launch=4), "damaged at unit: a record of another plan"),
-        (LAUNCH, lambda b: b.update(busy=[[2.0, 1.0]]), "ends before it begins"),
-        (LAUNCH, lambda b: b["outcomes"][0].update(metric="loss/val"), r"outcomes\.0"),
-        (LAUNCH, lambda b: b.update(blocks=[{"group": "decode", "columns": {}}]), "blocks"),
-        (LAUNCH, lambda b: b.update(findings={"flop_per_s": 0}), "findings"),
-        (LAUNCH, lambda b: b.update(more=1), "more"),
-        (LAUNCH, lambda b: b.update(token="f" * 32), "token: the record of another run"),
-        (LAUNCH, lambda b: (b.update(schema_version=10), b.pop("token")), "token: the record of another run"),
-        (MEMORY, column("value", 0, 0.0), r"value\[0\]: 0 is not above 0"),
-        (MEMORY, lambda b: b["outcomes"][0]["samples"]["value"].append(1.0), r"2 values, but .* has one"),
-        (MEMORY, lambda b: b["outcomes"][0]["notes"].update(forecast=-5.0), r"notes\.forecast: -5 .*least 0"),
-    ],
-)  # fmt: skip
-def test_what_no_run_writes_is_refused_with_its_place(
-    name: str, edit: Callable[[Body], object], said: str, run: Path
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], phases=[Phase.generate])
+@given(data=st.data())
+def test_damage_gives_the_same_answer_or_a_reason(
+    data: st.DataObject, planted_run: Path, whole: dict[str, pd.DataFrame], tmp_path: Path
 ) -> None:
-    """Its digest is made anew; what is changed by hand is found by that alone, below."""
-    change(run / "units" / name, edit)
-    found = read(str(run))
-    (damaged,) = found.damaged
-    with pytest.raises(DamagedError, match=said) as error:
-        raise damaged.error
-    assert name in str(error.value)
-    assert len(str(error.value)) < len(str(run)) + 250
-    assert "\n" not in str(error.value)
-    assert found.missing == []
-    stand_in = next(record for record in found.records if record.unit.name == damaged.unit)
-    assert {outcome.kind for outcome in stand_in.outcomes} == {"damaged"}
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"{", "not JSON"),
-        (b"[1]", "holds no JSON object"),
-        (b'{"a": 1, "a": 2}', "'a' is there twice"),
-        (b'{"a": ' + b"9" * 10_000 + b"}", "not JSON"),
-        (b'{"schema_version": 10, "unit": "\\ud800"}', "not Unicode text"),
-        (b'{"schema_version": 10, "started": "' + b"\xff\xfe" * 10 + b'"}', "not JSON"),
-        (b'{"schema_version": 10, "' + b"x" * 10_000_000 + b'": 1}', "its content is not what was written"),
-        (b'{"schema_version": "7"}', "'7' is no version"),
-    ],
-)
-def test_a_file_that_is_no_record_at_all(content: bytes, said: str, run: Path) -> None:
-    (run / "units" / LAUNCH).write_bytes(content)
-    (damaged,) = read(str(run)).damaged
-    assert said in str(damaged.error)
-    assert len(str(damaged.error)) < len(str(run)) + 350
+    """Any byte or field of any file is flipped, cut or removed: no traceback, and no other number."""
+    files = sorted(file for file in planted_run.rglob("*") if file.is_file() and file.suffix == ".json")
+    run = tmp_path / "run"
+    shutil.rmtree(run, ignore_errors=True)
+    shutil.copytree(planted_run, run)
+    file = run / data.draw(st.sampled_from(files)).relative_to(planted_run)
+    how, at = data.draw(st.sampled_from(["flip", "cut", "field", "remove"])), data.draw(st.integers(0, 10**6))
+    if how == "flip":
+        flip(file, at)
+    elif how == "cut":
+        file.write_bytes(file.read_bytes()[: at % file.stat().st_size])
+    elif how == "field":
+        change_field(file, at, data.draw(VALUES))
+    else:
+        file.unlink()
+    try:
+        loaded, now = tables(run)
+    except UsageError as error:  # exit code 2
+        event(f"{how}: refused")
+        check_line(str(error), run)
+        return
+    event(f"{how}: {'incomplete' if loaded.run.incomplete else 'the same'}")
+    assert (loaded.run.incomplete is not None) == (file.parent.name in {"units", "decisions"})
+    for name, before in whole.items():
+        for column in NUMBERS[name]:
+            old, new = before[column], now[name][column].reindex(before.index)
+            moved = ~np.isclose(old, new, rtol=1e-12, atol=0, equal_nan=True)
+            lost = now[name].loc[before.index[moved]]
+            if loaded.run.missing:  # a launch is not there: the others count, and the run is incomplete
+                assert set(lost.get("verdict", pd.Series(dtype=object)).dropna()) == set()
+            else:
+                assert set(lost.status) <= {"failed"}
+                assert lost.reason.str.contains(file.stem, regex=False).all()
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
-def test_the_page_shows_the_cell_as_failed_and_nothing_else_moves(run: Path) -> None:
-    render.views(load(run), ["csv"])
-    before = pd.read_csv(run / "comparisons.csv")
-    change(run / "units" / LAUNCH, column("wall_s", 0, float("inf")))
+def test_the_page_shows_the_cell_as_failed_and_nothing_else_moves(run: Path, whole: dict[str, pd.DataFrame]) -> None:
+    flip(run / "units" / f"{LAUNCH}.json", 2000)
     loaded = render.write(run)
     cases, pairs = pd.read_csv(run / "cases.csv"), pd.read_csv(run / "comparisons.csv")
     timed = cases[cases.metric == "latency/forward"]
     assert set(timed.status) == {"failed"}
     assert set(timed.labels) == {Label.DAMAGED}
-    assert timed.reason.str.contains(r"wall_s\[0\]: inf").all()
-    assert set(pairs[pairs.metric == "latency/forward"].status) == {"failed"}
+    assert timed.reason.str.contains(ALTERED).all()
     assert pairs[pairs.metric == "latency/forward"].ratio.isna().all()
-    pd.testing.assert_frame_equal(pairs[pairs.metric != "latency/forward"], before[before.metric != "latency/forward"])
+    others = whole["comparisons.csv"].reset_index()
+    pd.testing.assert_series_equal(
+        pairs[pairs.metric != "latency/forward"].ratio, others[others.metric != "latency/forward"].ratio
+    )
     page = (run / PAGE).read_text()
     assert "damaged: 1 unit" in page
     assert LAUNCH in page
@@ -177,172 +185,136 @@ def test_the_page_shows_the_cell_as_failed_and_nothing_else_moves(run: Path) -> 
 
 def test_a_value_whose_checks_are_lost_wears_the_label(run: Path) -> None:
     """Guards leave what they found in the notes of counting: without them a time is a time of unchecked work."""
-    change(run / "units" / COUNT, column("value", 0, -1.0))
-    render.views(load(run), ["csv"])
-    cases = pd.read_csv(run / "cases.csv")
-    timed = cases[cases.metric == "latency/forward"]
+    flip(run / "units" / f"{COUNT}.json", 2000)
+    _, now = tables(run)
+    timed = now["cases.csv"].xs("latency/forward", level="metric")
     assert set(timed.status) == {"ok"}
     assert set(timed.labels) == {Label.DAMAGED}
 
 
 @pytest.mark.parametrize(("side", "name"), [("now", LAUNCH), ("before", COUNT)])
 def test_a_gate_never_passes_on_a_damaged_unit(side: str, name: str, run: Path, planted_run: Path) -> None:
-    change(run / "units" / name, lambda body: body.update(wall_s=-1))
+    flip(run / "units" / f"{name}.json", 2000)
     now, before = (run, planted_run) if side == "now" else (planted_run, run)
     found = gate.gate(load(now), load(before))
     assert found.exit_code(lenient=True) == 4
     assert name in str(found.incomplete)
     timed = [finding for finding in found.findings if finding.metric == "latency/forward"]
     assert {finding.verdict for finding in timed} == {"not compared"}
-    assert all("damaged at wall_s" in str(finding.reason) for finding in timed)
+    assert all("damaged" in str(finding.reason) for finding in timed)
     assert not [finding for finding in found.findings if finding.verdict == "worse"]
 
 
-def halve(body: Body) -> None:
-    samples = body["outcomes"][0]["samples"]
-    samples |= {name: values[: len(values) // 2] for name, values in samples.items()}
+def test_a_damaged_unit_is_set_aside_to_be_run_again(run: Path) -> None:
+    file = run / "units" / f"{LAUNCH}.json"
+    flip(file, 2000)
+    found = read(str(run))
+    assert [unit.name for unit in resuming.remaining(found, retry_failed=False)] == [LAUNCH]
+    RunFolder(run).set_aside(found.damaged[0])
+    assert not file.exists()
+    assert file.with_suffix(".json.damaged").is_file()
+    assert read(str(run)).missing == [LAUNCH]
 
 
-@pytest.mark.parametrize(
-    ("edit", "said"),
-    [
-        (column("wall_s", 0, 500.0), r"samples\.wall_s.0.: 500 s .* 1 s"),
-        (halve, r"samples\.round: "),
-        (column("round", 0, 1.0), r"samples\.round: "),
-        (column("block", 0, 1.0), r"samples\.(round|position)"),
-        (lambda body: body["outcomes"][0]["samples"].pop("cpu_s"), r"samples\.cpu_s: missing"),
-        (lambda body: body["outcomes"][0]["notes"].update(tokens=99), r"notes\.tokens: 99, where 64 were planned"),
-    ],
-)
-def test_what_cannot_have_been_measured_is_not_written(edit: Callable[[Body], object], said: str, run: Path) -> None:
-    """Fewer rounds than planned would move a median. By hand it is damage; with its digest made anew it is read."""
-    file = run / "units" / LAUNCH
-    body = json.loads(file.read_text())
-    edit(body)
-    made = usable(as_record(body, run))
-    assert [(outcome.status, outcome.kind) for outcome in made.outcomes] == [("failed", "numerics"), ("ok", None)]
-    assert re.search(said.removeprefix(r"samples\.").removeprefix(r"notes\."), str(made.outcomes[0].reason))
-    plainly(file, edit)
+def test_the_record_of_a_second_try_does_not_count_as_the_first(run: Path) -> None:
+    """A unit that died is tried again without the user's models. If its run is killed then, their cells were not measured."""
+    unit = next(unit for unit in read(str(run)).plan.units if unit.name == LAUNCH)
+    record, fewer = read_record(RunFolder(run).record(unit), unit), unit.comparison.arms[:1]
+    tried = unit.model_copy(update={"comparison": unit.comparison.model_copy(update={"arms": fewer})})
+    RunFolder(run).write_record(record.model_copy(update={"unit": tried, "outcomes": record.outcomes[:1]}))
     (damaged,) = read(str(run)).damaged
-    assert damaged.error.problem == ALTERED
-    change(file, lambda _: None)
-    assert read(str(run)).damaged == []
+    assert "not of all cases" in damaged.error.problem
 
 
 @pytest.mark.parametrize(
-    ("edit", "said"),
+    ("version", "said"),
     [
-        (column("wall_s", 0, float("inf")), "inf is not a finite number"),
-        (lambda body: body["outcomes"][0]["samples"]["cpu_s"].pop(), "values, where others have"),
-        (lambda body: body["outcomes"][0].update(unit="B"), "'B', but latency/forward is in s"),
+        (9, "written by modbench 0.2.0 (schema 9); this one reads schema 12. Read it with modbench 0.2.0, or measure again."),
+        (13, "written by modbench 0.2.0 (schema 13)"),
+        (11, "of schema 11; this one reads schema 12. Read it with the modbench that wrote it, or measure again."),
+    ],
+)  # fmt: skip
+def test_a_run_of_another_schema_is_refused_in_a_line(version: int, said: str, run: Path) -> None:
+    file = run / "run.json"
+    packages = {} if version == 11 else {"modbench": "0.2.0"}
+    file.write_text(json.dumps({"schema_version": version, "environment": {"packages": packages}}))
+    with pytest.raises(UsageError, match=re.escape(f"{run}: {said}")):
+        run_folder.read(str(run))
+
+
+# --- what a worker checks before it writes
+
+
+@pytest.fixture(scope="module")
+def launch(planted_run: Path) -> Record:
+    unit = next(unit for unit in read(str(planted_run)).plan.units if unit.name == LAUNCH)
+    return read_record(RunFolder(planted_run).record(unit), unit)
+
+
+def changed(record: Record, change: Callable[[Body], object]) -> Record:
+    """The record with another outcome of the second arm."""
+    first, second = record.outcomes
+    body = {**second.model_dump(), "notes": second.notes}
+    change(body)
+    return record.model_copy(update={"outcomes": (first, type(second).model_validate(body))})
+
+
+def column(name: str, index: int, value: float) -> Callable[[Body], object]:
+    return lambda body: body["samples"][name].__setitem__(index, value)
+
+
+def halve(body: Body) -> None:
+    body["samples"] = {name: values[: len(values) // 2] for name, values in body["samples"].items()}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (column("wall_s", 3, float("inf")), r"wall_s\[3\]: inf is not a finite number; .*its unit is s"),
+        (column("wall_s", 0, 0.0), r"wall_s\[0\]: 0 is not above 0; the clock is too coarse"),
+        (column("wall_s", 0, 1e300), r"wall_s\[0\]: 1e\+300 is over 1e\+09"),
+        (column("wall_s", 0, 500.0), r"wall_s: 500 s is longer than the unit's 1 s"),
+        (column("calls", 0, 0), r"calls\[0\]: 0 .*least 1"),
+        (column("round", 0, 0.5), r"round\[0\]: 0\.5 is not a whole number"),
+        (column("cpu_s", 0, -1e-9), r"cpu_s\[0\]: -1e-09 .*least 0"),
+        (column("round", 0, 1.0), "round: some rounds have more samples"),
+        (halve, "round: 1 rounds, where 2 were planned"),
+        (lambda body: body["samples"]["cpu_s"].pop(), "cpu_s: .*values, where others have"),
+        (lambda body: body["samples"].pop("wall_s"), "wall_s: missing"),
+        (lambda body: body["samples"].pop("cpu_s"), "cpu_s: missing"),
+        (lambda body: body.update(unit="B"), "'B', but latency/forward is in s"),
     ],
 )
-def test_what_a_pass_gets_wrong_fails_its_arm_alone(edit: Callable[[Body], object], said: str, run: Path) -> None:
-    body = json.loads((run / "units" / LAUNCH).read_text())
-    edit(body)
-    made = usable(as_record(body, run))
-    assert [outcome.status for outcome in made.outcomes] == ["failed", "ok"]
-    assert re.search(said, str(made.outcomes[0].reason))
+def test_what_cannot_have_been_measured_fails_its_arm_alone(
+    change: Callable[[Body], object], said: str, launch: Record
+) -> None:
+    """Nobody would notice one infinite time among thousands, and fewer rounds than planned would move a median."""
+    made = usable(changed(launch, change))
+    assert made.outcomes[0] == launch.outcomes[0]
+    assert (made.outcomes[1].status, made.outcomes[1].kind) == ("failed", "numerics")
+    assert re.search(said, str(made.outcomes[1].reason))
+    assert usable(made) is made
+    assert usable(launch) is launch
 
 
 @pytest.mark.parametrize(
-    ("name", "edit", "said"),
+    ("update", "said"),
     [
-        (LAUNCH, lambda body: body["outcomes"].pop(), "latency/forward of .* is missing"),
-        (
-            LAUNCH,
-            lambda body: body["blocks"].append({"group": "decode", "columns": {"block": [0], "wall_s": [1]}}),
-            "group",
-        ),
+        (lambda record: {"outcomes": record.outcomes[:1]}, r"latency/forward of mod\S* is missing"),
+        (lambda record: {"outcomes": (record.outcomes[0].model_copy(update={"case": "x"}),)}, "no case of this unit"),
+        (lambda record: {"outcomes": (record.outcomes[0].model_copy(update={"metric": "x"}),)}, "does not measure"),
     ],
 )
 def test_a_pass_that_leaves_something_else_ends_with_the_reason(
-    name: str, edit: Callable[[Body], object], said: str, run: Path
+    update: Callable[[Record], Body], said: str, launch: Record
 ) -> None:
-    body = json.loads((run / "units" / name).read_text())
-    edit(body)
     with pytest.raises(ValueError, match=said):
-        usable(as_record(body, run))
+        usable(launch.model_copy(update=update(launch)))
 
 
-def test_a_damaged_unit_is_set_aside_to_be_run_again(run: Path) -> None:
-    change(run / "units" / LAUNCH, column("wall_s", 0, 0.0))
-    found = read(str(run))
-    assert [unit.name for unit in resuming.remaining(found, retry_failed=False)] == [LAUNCH.removesuffix(".json")]
-    RunFolder(run).set_aside(found.damaged[0])
-    assert not (run / "units" / LAUNCH).exists()
-    assert (run / "units" / f"{LAUNCH}.damaged").is_file()
-    assert read(str(run)).missing == [LAUNCH.removesuffix(".json")]
-
-
-def test_an_honest_pass_never_writes_what_the_reader_refuses(planted_run: Path) -> None:
-    """A clock too coarse for a call fails the arm where it is measured, in words, not where it is read."""
-    record = read_record(planted_run / "units" / LAUNCH)
-    assert [*check(record, record.unit), *implausible(record)] == []
-    assert usable(record) is record
-    arm = record.outcomes[1]
-    short = {**arm.samples, "wall_s": [0.0, *arm.samples["wall_s"][1:]]}
-    outcomes = (record.outcomes[0], arm.model_copy(update={"samples": short}))
-    made = usable(record.model_copy(update={"outcomes": outcomes}))
-    assert made.outcomes[0] == record.outcomes[0]
-    assert (made.outcomes[1].status, made.outcomes[1].kind) == ("failed", "numerics")
-    assert "clock is too coarse" in str(made.outcomes[1].reason)
-    assert [*check(made, record.unit), *implausible(made)] == []
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "said"),
-    [
-        ("finished.json", {"wall_s": float("inf"), "timed_wall_s": 1, "parent_cpu_s": 1}, "wall_s: inf"),
-        ("finished.json", {}, "damaged at wall_s: .*Remove the file"),
-    ],
-)
-def test_a_damaged_end_of_the_run(name: str, content: Body, said: str, run: Path) -> None:
-    (run / name).write_text(json.dumps(content))
-    with pytest.raises(DamagedError, match=said):
-        read(str(run))
-
-
-@pytest.mark.parametrize(
-    ("edit", "said"),
-    [
-        (lambda body: body["plan"].update(units=body["plan"]["units"][1:]), "no unit measures"),
-        (lambda body: body["plan"]["units"].pop(4), r"launches .* 9, .*0 to 9"),
-        (lambda body: body["plan"]["units"].append(body["plan"]["units"][0]), "is there 2 times"),
-        (lambda body: body["plan"]["units"][4]["comparison"]["metrics"].pop(), r"units\.4\.comparison: differs"),
-        (lambda body: body["plan"].update(comparisons=[]), r"damaged at comparisons: "),
-        (lambda body: body["plan"]["units"][2]["comparison"]["arms"][1].update(config=0.5), r"arms\.1\.config"),
-        (lambda body: body["plan"]["units"][0].update(flops=-1.0), r"units\.0\.flops"),
-        (lambda body: body["plan"]["comparisons"][0]["arms"][1]["place"].update(seq_len=0), r"arms\.1\.place\.seq_len"),
-        (lambda body: body["plan"]["comparisons"][0].update(metrics=[]), r"comparisons\.0\.metrics: none"),
-        (lambda body: body["plan"]["comparisons"][0].update(arms=[], facts=[]), r"comparisons\.0\.arms: "),
-        (lambda body: [each.append(each[0]) for each in map(body["plan"]["comparisons"][0].get, ("arms", "facts"))], "twice"),
-        (lambda body: body["plan"]["comparisons"][0]["facts"].pop(), r"comparisons\.0: of 2 arms 1 have facts"),
-        (lambda body: body["environment"].update(gpu=[]), r"environment\.gpu"),
-        (lambda body: body["environment"]["certificate"].update(low=float("nan")), r"certificate\.low: nan"),
-        (lambda body: body.update(command="modbench"), r"damaged at command"),
-    ],
-)  # fmt: skip
-def test_a_damaged_plan(edit: Callable[[Body], object], said: str, run: Path) -> None:
-    change(run / "run.json", edit)
-    with pytest.raises(DamagedError, match=said) as error:
-        read(str(run))
-    assert error.value.exit_code == 2
-    assert "run.json" in str(error.value)
-
-
-def test_a_report_needs_to_know_the_machine(run: Path) -> None:
-    change(run / "run.json", lambda body: body["environment"].pop("cpu"))
-    with pytest.raises(DamagedError, match=r"environment\.cpu: missing"):
-        load(run)
-
-
-@pytest.mark.parametrize("content", ['{"routing": []}', '{"routing": {"a": NaN}}'])
-def test_a_damaged_artifact(content: str, tmp_path: Path) -> None:
-    (tmp_path / "artifacts").mkdir()
-    (tmp_path / "artifacts" / "u.json").write_text(content)
-    with pytest.raises(ValueError, match=r"u\.json: damaged"):
-        artifact(tmp_path, "u")
+def test_what_could_not_be_read_again_is_not_written(launch: Record) -> None:
+    with pytest.raises(DamagedError, match=r"wall_s"):
+        usable(launch.model_copy(update={"wall_s": float("inf")}))
 
 
 def test_every_metric_says_what_it_can_be() -> None:
@@ -354,9 +326,7 @@ def test_every_metric_says_what_it_can_be() -> None:
     assert catalogue.metrics()["memory/peak_allocated"].allowed.lacks(0.0)
     assert not catalogue.metrics()["loss/gap"].allowed.lacks(-0.1)
     assert catalogue.metrics()["loss/val"].allowed.lacks(-0.1)
-    assert catalogue.metrics()["task/copying" if "task/copying" in catalogue.metrics() else "task/copy"].allowed.lacks(
-        1.1
-    )
+    assert catalogue.metrics()["task/copy"].allowed.lacks(1.1)
 
 
 @pytest.mark.parametrize(
@@ -370,18 +340,5 @@ def test_every_metric_says_what_it_can_be() -> None:
         (Range(0, 1), 0.5, None),
     ],
 )
-def test_a_range_says_what_is_wrong_and_agrees_with_its_fast_form(
-    allowed: Range, value: float, said: str | None
-) -> None:
+def test_a_range_says_what_is_wrong(allowed: Range, value: float, said: str | None) -> None:
     assert allowed.lacks(value) == said
-    assert (allowed.holds([value]) if abs(value) < 1e300 else False) == (said is None)
-
-
-@pytest.mark.parametrize(("opens", "depth"), [("[", 900), ('{"a":', 200), ("[", 100_000)])
-def test_a_deep_nest_is_refused(tmp_path: Path, depth: int, opens: str) -> None:
-    """Python's parser of JSON takes more levels than functions that walk through what it made."""
-    file = tmp_path / "deep.json"
-    closes = {"[": "]"}.get(opens, "}")
-    file.write_text('{"found":' + opens * depth + "1" + closes * depth + "}")
-    with pytest.raises(DamagedError, match=r"deep\.json"):
-        read_json(file)

@@ -23,7 +23,7 @@ from modbench.harness.machine import nvml
 from modbench.harness.passes import compile as compile_pass
 from modbench.harness.passes import energy
 from modbench.harness.registry import catalogue
-from modbench.harness.results.sealed_records import usable
+from modbench.harness.results.record_checks import usable
 from modbench.harness.subject.subject import Subject
 
 STEP_S = 0.1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from planted import Trouble, fake_record, planted_suite
@@ -13,11 +12,9 @@ from modbench.harness.execution.limits import allowance
 from modbench.harness.execution.runner import phases
 from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue
-from modbench.harness.registry.lookup import facts_of_names
-from modbench.harness.results.compact_plan import packed, unpacked
-from modbench.harness.results.reading import DamagedError
-from modbench.harness.results.sealed_records import edit, read_record, write_record
-from modbench.harness.results.upgrade import upgraded
+from modbench.harness.results.json_files import DamagedError
+from modbench.harness.results.run_file import plan_of, stored_plan
+from modbench.harness.results.sealed_records import read_record, write_record
 from modbench.reports.tables import axes
 
 LOOK_UPS = (
@@ -42,18 +39,12 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     return planted_suite("draft", arms=OWN, metrics=metrics)
 
 
-@pytest.fixture(params=["in full", "packed"])
-def body(request: pytest.FixtureRequest, plan: Plan) -> dict[str, Any]:
-    return json.loads(json.dumps(packed(plan) if request.param == "packed" else plan.model_dump(mode="json")))  # type: ignore[no-any-return]
-
-
-def test_what_was_planned_is_looked_up_no_more(
-    body: dict[str, Any], plan: Plan, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_planned_is_looked_up_no_more(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = json.loads(json.dumps(stored_plan(plan)))
     usual = [allowance(unit) for unit in plan.units]
     for name in LOOK_UPS:
         monkeypatch.setattr(catalogue, name, lambda *_, asked=name: pytest.fail(f"catalogue.{asked} was called"))
-    read = Plan.model_validate(unpacked(body, Path("run.json")))
+    read = plan_of(body, Path("run.json"))
     assert read == plan
     assert [unit.facts for unit in read.units] == [unit.facts for unit in plan.units]
     assert [len(slots.units) for slots in phases(read, 2)] == [len(slots.units) for slots in phases(plan, 2)]
@@ -84,39 +75,13 @@ def test_facts_are_those_of_the_pass_and_the_model(plan: Plan) -> None:
     ]
 
 
-def test_a_plan_without_facts_gets_them_as_it_is_read(body: dict[str, Any], plan: Plan) -> None:
-    """Schemas before 11 have none. What only the model's file knows stays unknown: reading imports no torch."""
-    old = json.loads(json.dumps(body))
-    for part in (old, old.get("parts", {})):
-        for each in part.get("comparisons", ()):
-            if isinstance(each, dict):
-                del each["facts"]
-    for unit in old["units"]:
-        del unit["facts"]
-        if isinstance(unit["comparison"], dict):
-            del unit["comparison"]["facts"]
-    for name in ("models", "facts") if "parts" in old else ():
-        del old["parts"][name]
-    now = upgraded({"schema_version": 10, "plan": old}, "run.json")
-    read = Plan.model_validate(unpacked(now["plan"], Path("run.json")))
-    assert read.cases == plan.cases
-    assert [unit.facts.makes for unit in read.units] == [unit.facts.makes for unit in plan.units]
-    assert [each.facts for each in read.cases] == [
-        facts_of_names(each.model, each.config.router) for each in plan.cases
-    ]
-
-
-def test_a_record_repeats_no_facts(plan: Plan, tmp_path: Path) -> None:
-    """They are in run.json, once; a record that is read has those of the planned unit, however its file is written."""
+def test_a_record_names_its_unit_which_stands_in_the_plan(plan: Plan, tmp_path: Path) -> None:
     unit = next(unit for unit in plan.units if unit.facts.times)
     file = tmp_path / "unit.json"
-    write_record(file, fake_record(unit, Trouble()), "token")
-    assert b'"facts"' not in file.read_bytes()
-    assert read_record(file, unit, "token").unit.facts is unit.facts
-    edit(file, lambda body: body.update(wall_s=body["wall_s"] + 1))
-    found = read_record(file, unit, "token").unit
-    assert (found, found.facts, found.comparison.facts) == (unit, unit.facts, unit.comparison.facts)
-    bad = unit.model_copy(update={"flops": unit.flops + 1})
-    edit(file, lambda body: body["unit"]["comparison"].update(arms=3))
-    with pytest.raises(DamagedError):
-        read_record(file, bad, "token")
+    write_record(file, fake_record(unit, Trouble()))
+    stored = json.loads(file.read_bytes())["unit"]
+    assert stored == {"name": unit.name, "cases": [case.id for case in unit.comparison.arms]}
+    assert read_record(file, unit).unit is unit
+    other = next(other for other in plan.units if other.facts.times and other.name != unit.name)
+    with pytest.raises(DamagedError, match="the record of another unit"):
+        read_record(file, other)

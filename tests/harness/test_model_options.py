@@ -19,7 +19,7 @@ from modbench.harness.planning.load_suite import load_suite, parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.registry.user_models import check_user_model
-from modbench.harness.results.compact_plan import packed, unpacked
+from modbench.harness.results.run_file import plan_of, stored_plan
 from modbench.harness.subject.build import build_module
 
 MODELS = """
@@ -240,8 +240,8 @@ def test_a_case_keeps_its_options_through_json(file: Path) -> None:
     assert Case.model_validate_json(case.model_dump_json()) == case
     assert json.loads(case.model_dump_json())["options"] == {"layers": [0, 2], "mode": None, "threshold": 0.7}
     assert json.loads(case.config_diff())["options"] == {"layers": [0, 2], "mode": None, "threshold": 0.7}
-    body = json.loads(json.dumps(packed(made)))
-    assert Plan.model_validate(unpacked(body, file)) == made
+    body = json.loads(json.dumps(stored_plan(made)))
+    assert plan_of(body, file) == made
     assert hash(case) != hash(case.model_copy(update={"options": ()}))
 
 

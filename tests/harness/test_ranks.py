@@ -27,7 +27,7 @@ import os, signal, time, torch
 def slow(config):
     from modbench.harness.training import checkpoint
     save = checkpoint.save
-    checkpoint.save = lambda *given: (time.sleep(2), save(*given))
+    checkpoint.save = lambda *given, **how: (time.sleep(2), save(*given, **how))
     return torch.nn.Sequential(torch.nn.Embedding(config.vocab_size, 8), torch.nn.Linear(8, config.vocab_size))
 def dies(config):
     if os.environ["RANK"] == "1":

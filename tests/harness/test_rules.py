@@ -9,16 +9,8 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from fake_launcher import new_folder
-from test_confirming import sweep
-from test_launches import timed_plan
-from test_search import searching
-
-from modbench.harness.core.errors import UsageError
-from modbench.harness.results import run_folder
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -160,30 +152,3 @@ def test_a_rule_that_asks_for_what_is_not_there_ends_the_run(here: Path, modbenc
     done = modbench("run", "ticks.toml", "--device", "cpu", "-o", "run", cwd=here)
     assert done.returncode == 3
     assert "'longer' asks for 'count-T8-B1-fp32-cpu1', which is no" in done.stderr
-
-
-# By kind of plan, what no rule has left there.
-UNFIT: dict[str, tuple[str, Callable[[dict[str, Any]], object]]] = {
-    "a group without units": ("pilot", lambda plan: plan["groups"].append(plan["groups"][0] | {"name": "empty"})),
-    "a group of another rule": ("search", lambda plan: [each.update(rule="confirmation") for each in plan["groups"]]),
-    "a rule that is not there": ("sweep", lambda plan: [each.update(rule="nothing") for each in plan["groups"]]),
-    "a group named as a path": ("search", lambda plan: plan["groups"][0].update(name="../up")),
-    "a share above 1": ("sweep", lambda plan: plan["groups"][0].update(most=1e300)),
-    "no pilot": ("pilot", lambda plan: plan["suite"].update(launches=9)),
-    "no confirmation": ("sweep", lambda plan: plan["suite"].update(confirm=None)),
-    "no search": ("search", lambda plan: plan["suite"].update(search=None)),
-}
-
-
-@pytest.mark.parametrize("name", UNFIT)
-def test_a_strangers_plan_whose_groups_fit_no_rule_is_refused(name: str, tmp_path: Path) -> None:
-    """In one line, and not as a bug of ours."""
-    kind, change = UNFIT[name]
-    made = {"pilot": timed_plan, "search": searching, "sweep": sweep}[kind]()
-    folder = new_folder(made, tmp_path / "run").path
-    file = folder / "run.json"
-    body = json.loads(file.read_text())
-    change(body["plan"])
-    file.write_text(json.dumps(body))
-    with pytest.raises(UsageError, match=r"run\.json: "):
-        run_folder.read(str(folder))

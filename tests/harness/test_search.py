@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from fake_launcher import Planting, new_folder, resume_timed, run_timed
 from planted import Trouble, fake_record, planted_suite, stored
+from resealed import reseal_with
 
 from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.core.errors import UsageError
@@ -23,7 +24,6 @@ from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import progress, run_folder
-from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.rules.bisection import Reading, bracket, next_cells, rows_of, usual
 from modbench.reports.panels.search import sentences
@@ -196,31 +196,7 @@ def test_a_search_that_was_cut_knows_what_it_lacks_and_goes_on(tmp_path: Path) -
 
 
 def edited(folder: RunFolder, change: Callable[[dict[str, Any]], object]) -> None:
-    file = folder.path / "decisions" / f"{ROW}.json"
-    body = json.loads(file.read_text())
-    change(body)
-    file.write_text(json.dumps(body))
-
-
-def test_a_file_that_names_what_is_not_of_its_row_is_damaged(tmp_path: Path) -> None:
-    folder = new_folder(searching(), tmp_path / "run")
-    run_timed(searching(), folder, grid=paying_from(96))
-    file = folder.path / "decisions" / f"{ROW}.json"
-    true = file.read_text()
-    changes: dict[str, Callable[[dict[str, Any]], object]] = {
-        "'time-x-launch0' is no unit that": lambda body: body["asked"].update({"time-x-launch0": 0}),
-        "True is not of the type": lambda body: body["asked"].update({next(iter(body["asked"])): True}),
-        "where forward-mod-c0.125": lambda body: body.update(group="forward-mod-c0.5-B1-fp32-cpu1"),
-        "by bisection belongs": lambda body: body.update(rule="confirmation"),
-        "Extra inputs": lambda body: body.update(more=1),
-    }
-    for words, change in changes.items():
-        file.write_text(true)
-        edited(folder, change)
-        with pytest.raises(DamagedError, match=words) as damaged:
-            run_folder.read(str(folder.path))
-        assert str(damaged.value).startswith(f"{file}: damaged at ")
-        assert "Remove it" in str(damaged.value)
+    reseal_with(folder.path / "decisions" / f"{ROW}.json", change)
 
 
 def test_which_cells_were_asked_for_is_believed(tmp_path: Path) -> None:
@@ -430,30 +406,6 @@ def test_on_a_cluster_cells_are_submitted_when_they_are_asked_for(tmp_path: Path
     assert timed == [96] * 6 + [192] * 3 + [48] * 3 + [256] * 3 + [64] * 3  # the larger first
     assert asked_for(folder) == [96, 48, 64]
     assert run_folder.read(str(folder.path)).missing == [unit.name for unit in made.units if unit not in units]
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda plan: plan["units"][0].update(group=plan["groups"][0]["name"]),
-        lambda plan: plan["units"][-1].update(rule=""),
-        lambda plan: plan["units"][-1].update(rule="", group=""),
-        lambda plan: plan["groups"].append(plan["groups"][0]),
-        lambda plan: plan["units"][-1].update(group="other"),
-        lambda plan: plan["units"][-1].update(rule="confirmation"),
-    ],
-    ids=["more", "not to ask for", "fewer", "twice", "of no group", "of another rule"],
-)
-def test_a_group_holds_what_its_rule_puts_there(tmp_path: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Its rule would read records of another kind, or a unit would be left out, or never be asked for, without a word."""
-    folder = new_folder(searching(), tmp_path / "run")
-    body = json.loads((folder.path / "run.json").read_text())
-    assert body["plan"]["units"][0]["made_in"] == "count"
-    assert body["plan"]["units"][-1]["rule"] == "bisection"
-    change(body["plan"])
-    (folder.path / "run.json").write_text(json.dumps(body))
-    with pytest.raises(DamagedError, match=r"damaged at plan\.(groups|units\.\d+\.rule: .* none of the plan's groups)"):
-        run_folder.read(str(folder.path))
 
 
 @pytest.mark.parametrize("flops", [0.0, 1e308])

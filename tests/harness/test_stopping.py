@@ -57,7 +57,7 @@ class Noting(FakeLauncher):
             return []
         for handle in handles:
             if self.writes:
-                write_record(handle.record, fake_record(handle.unit, Trouble()), "")
+                write_record(handle.record, fake_record(handle.unit, Trouble()))
         return list(handles)
 
     def ask(self, handle: Any) -> None:

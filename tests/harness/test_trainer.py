@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from cases import case_of
@@ -119,14 +120,18 @@ def test_a_checkpoint_of_another_version_of_a_users_file_is_not_taken(
     assert (checkpoint.load(keep, stopped.fingerprint) is None) is changed
 
 
-@pytest.mark.parametrize("harm", ["another run", "damaged"])
+@pytest.mark.parametrize("harm", ["another run", "cut", "a bit of a tensor"])
 def test_a_checkpoint_that_is_not_this_runs_is_not_taken(harm: str, tmp_path: Path) -> None:
     """Nor one that holds code: tests/cli/test_strangers.py."""
     keep = tmp_path / "run.pt"
-    body = {"format": checkpoint.FORMAT, "fingerprint": "other" if harm == "another run" else "f", "step": 5}
-    checkpoint.save(keep, body)
-    if harm == "damaged":
-        keep.write_bytes(keep.read_bytes()[:-40])
+    body = {"format": checkpoint.FORMAT, "fingerprint": "f", "weights": torch.full((8,), 500.0)}
+    checkpoint.save(keep, body | ({"fingerprint": "other"} if harm == "another run" else {}), sealed=True)
+    content = keep.read_bytes()
+    if harm == "cut":
+        keep.write_bytes(content[:-40])
+    elif harm == "a bit of a tensor":  # torch itself would read it as 502
+        keep.write_bytes(content.replace(np.float32(500).tobytes(), np.float32(502).tobytes(), 1))
+        assert keep.read_bytes() != content
     assert checkpoint.load(keep, "f") is None
 
 
@@ -171,7 +176,7 @@ def test_a_checkpoint_that_contradicts_itself_is_not_taken(
     body = checkpoint.load(keep, "f")
     assert body is not None
     harm(body)
-    checkpoint.save(keep, body)
+    checkpoint.save(keep, body, sealed=True)
     made = trainer(keep=keep, fingerprint="f")
     made.train()
     assert made.resumed_at == resumed_at
@@ -191,7 +196,7 @@ def test_a_checkpoint_survives_that_another_unit_removes_the_empty_folder(
             path.rmdir()
 
     monkeypatch.setattr(Path, "mkdir", mkdir)
-    checkpoint.save(keep, {"format": checkpoint.FORMAT, "fingerprint": "f", "step": 3})
+    checkpoint.save(keep, {"format": checkpoint.FORMAT, "fingerprint": "f", "step": 3}, sealed=True)
     found = checkpoint.load(keep, "f")
     assert found is not None
     assert found["step"] == 3

@@ -22,7 +22,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import run_folder
-from modbench.harness.rules.trend import RULE, Followed, runs_of
+from modbench.harness.rules.trend import Followed, runs_of
 from modbench.harness.stats.trend import (
     Bend,
     Budget,
@@ -426,24 +426,6 @@ def test_two_sizes_of_each_arm_get_the_fresh_seeds_of_their_budget(tmp_path: Pat
     assert counts == dict(zip(BUDGETS, (5, 4, 3), strict=True))
     assert min(unit.protocol.seed for unit in fresh) >= 1000
     assert {unit.protocol.train.held_out for unit in fresh if unit.protocol.train} == {"confirm"}
-    # A stranger's file is refused.
-    (first, *_, last), (units, *_) = true.sides, made.members("trend").values()
-    changed: dict[str, Any] = {
-        "a side is lacking": true.sides[1:],
-        "there is none, and no reason": (),
-        "a side is there twice": (*true.sides, first),
-        "another budget": (first.model_copy(update={"budget": 1e308}), *true.sides[1:]),
-        "another arm": (first.model_copy(update={"variant": "\x1b[31m"}), *true.sides[1:]),
-        "sizes of another budget": (first.model_copy(update={"cases": last.cases}), *true.sides[1:]),
-        "one size twice": (first.model_copy(update={"cases": (first.cases[0],) * 2}), *true.sides[1:]),
-        "the larger size first": (first.model_copy(update={"cases": first.cases[::-1]}), *true.sides[1:]),
-        "a case that is not planned": (first.model_copy(update={"cases": ("../up", "x")}), *true.sides[1:]),
-    }
-    for why, sides in changed.items():
-        problems = [*RULE.foreign(made.suite, units, Followed(sides=sides))]
-        assert [problem.place[0] for problem in problems] == ["sides"], why
-    for honest in (true, Followed(reason="no optimum")):
-        assert not [*RULE.foreign(made.suite, units, honest)]
 
 
 @pytest.mark.slow

@@ -109,8 +109,9 @@ def test_a_unit_runs_by_its_name_alone_and_where_it_dies_without_users_models(he
     assert "hello from the model" in folder.log(unit).read_text()
     done = run_one(folder, unit.name, "--shipped")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert [record.unit for record in run_folder.read(str(folder.path)).records] == [unit]
-    assert [case.model for case in read_record(folder.record(unit)).unit.comparison.arms] == ["dense"]
+    (damaged,) = run_folder.read(str(folder.path)).damaged
+    assert "not of all cases" in str(damaged.error)
+    assert [case.model for case in read_record(folder.record(unit), unit.shipped).unit.comparison.arms] == ["dense"]
 
 
 def test_a_unit_that_is_not_in_the_plan_is_named(here: Path) -> None:
@@ -119,10 +120,10 @@ def test_a_unit_that_is_not_in_the_plan_is_named(here: Path) -> None:
     with pytest.raises(UsageError, match="unknown unit"):
         one_unit.planned(folder.path, "../../notes")
     for none in (here, here / "nowhere"):
-        with pytest.raises(UsageError, match="no plan"):
+        with pytest.raises(UsageError, match="not a run folder"):
             one_unit.planned(none, made.units[0].name)
     (folder.path / "run.json").write_text("[]")
-    with pytest.raises(UsageError, match="no plan"):
+    with pytest.raises(UsageError, match="no JSON object"):
         one_unit.planned(folder.path, made.units[0].name)
 
 

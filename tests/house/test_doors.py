@@ -195,7 +195,7 @@ DOORS = {
         uses("printable.escaped_json"),
         {
             "harness/core/files.py": "",
-            "harness/results/sealed_records.py": "a record is sealed by the digest of its bytes",
+            "harness/results/json_files.py": "a file is sealed by the digest of its bytes",
             "harness/results/progress.py": "the state of a run, which is replaced every second without waiting for the disk",
             "src/modbench/commands/_output.py": "what a command prints is no file",
         },

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import html
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from unittest import mock
 
 import pytest
 from planted import left, planted_suite
+from resealed import reseal_with
 
 from modbench.reports import demo
 from modbench.reports.figures.style import bin_of
@@ -122,8 +122,5 @@ def test_a_colour_shows_a_direction(verdict: str | None, shade: int) -> None:
 def test_no_panel_of_a_smoke_run_has_the_colour_of_a_verdict(tmp_path: Path) -> None:
     """All panels of `quick`: the run that ships, as if its effort had been smoke: its verdicts lose their colours."""
     demo.unpack(tmp_path, demo.SHIPPED["quick"])
-    stored = tmp_path / "run.json"
-    changed = json.loads(stored.read_text())
-    changed["plan"]["suite"]["effort"] = "smoke"
-    stored.write_text(json.dumps(changed))
+    reseal_with(tmp_path / "run.json", lambda body: body["plan"]["suite"].update(effort="smoke"))
     assert colours(body(load(tmp_path))) == {"--map-4"}

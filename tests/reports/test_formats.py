@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 from planted import left, planted_suite
-from resealed import reseal
+from resealed import reseal, reseal_with
 
 import modbench
 from modbench.harness.registry import catalogue
@@ -59,9 +59,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 
 def changed(run: Path, change: Callable[[dict[str, Any]], object]) -> Loaded:
     """The run with another run.json."""
-    body = json.loads((run / "run.json").read_text())
-    change(body)
-    (run / "run.json").write_text(json.dumps(body))
+    reseal_with(run / "run.json", change)
     return load(run)
 
 

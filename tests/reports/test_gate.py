@@ -12,9 +12,8 @@ from planted import Trouble, fake_record, planted_suite
 from planted_gate import written
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue
-from modbench.harness.results.compact_plan import packed, unpacked
+from modbench.harness.results.run_file import plan_of, stored_plan
 from modbench.reports.model import Sentence, Value
 from modbench.reports.questions.gate import comparer, gate
 from modbench.reports.questions.gate.fail_on import CHECKS, parse
@@ -156,8 +155,8 @@ def test_a_rival_that_was_solved_anew_is_named_and_what_else_there_is_compared(
     rival = {"model": "dense", "match": {"arm": "mod", "capacity": 0.125}}
     before = run(tmp_path / "before", keys | {"arms": [{"model": "dense"}, rival]})
     (old,) = (case for case in before.run.plan.cases if case.rung)
-    text = json.dumps(packed(before.run.plan)).replace(old.arm_parts[0], "f0.99")
-    plan = Plan.model_validate(unpacked(json.loads(text), tmp_path))
+    text = json.dumps(stored_plan(before.run.plan)).replace(old.arm_parts[0], "f0.99")
+    plan = plan_of(json.loads(text), tmp_path)
     found = gate.gate(written(tmp_path / "now", plan, partial(fake_record, trouble=Trouble()), {}), before)
     gone = [each for each in found.findings if each.what == old.id]
     assert {each.verdict for each in gone} == {"not compared"}

@@ -17,7 +17,7 @@ from chromium import opened
 from PIL import Image, ImageColor
 from planted import left, planted_suite
 from playwright.sync_api import Browser, Page, expect
-from resealed import reseal
+from resealed import reseal, reseal_with
 from screens import shoot
 
 from modbench.reports import demo
@@ -361,9 +361,7 @@ def test_a_strangers_words_stay_text(tmp_path: Path, browser: Browser) -> None:
     """In tips, data of figures, sections of cases, cards and commands: a run folder is data."""
     made = planted_suite("draft", metrics=["flops/forward", "latency/forward"], train=None, launches=3, rounds=2)
     run = left(tmp_path, made)
-    body = json.loads((run / "run.json").read_text())
-    body["command"] = ["modbench", "run", HOSTILE]
-    (run / "run.json").write_text(json.dumps(body))
+    reseal_with(run / "run.json", lambda body: body.update(command=["modbench", "run", HOSTILE]))
     for file in (run / "units").glob("time-*.json"):
         record = json.loads(file.read_text())
         for outcome in record["outcomes"]:

@@ -21,7 +21,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
 from modbench.harness.process import exit_codes
 from modbench.harness.results import run_folder
-from modbench.harness.results.reading import DamagedError
+from modbench.harness.results.json_files import DamagedError, read_sealed, seal
 from modbench.reports.questions import revisions
 from modbench.reports.questions.gate import paired_gate
 from modbench.reports.questions.gate.fail_on import FailOn, parse
@@ -287,7 +287,7 @@ def test_it_looks_at_even_distances_and_stops_once_it_knows(tmp_path: Path, cloc
     assert found.verdict == "pass"
     assert looks == list(range(5, number + 1))  # of 20 blocks: at each, from the fifth on
     assert number < 20
-    assert json.loads((tmp_path / command.PLAN).read_text()) == {"total": 20, "looks": looks}
+    assert read_sealed(tmp_path / command.PLAN) == {"total": 20, "looks": looks}
     again = command._Looking(TWO, 200, 0.0)
     done = Compared(tmp_path, ("a", "b"), blocks[0][:2], blocks[:number], [])
     assert again.wanted(done).blocks == number  # the same command goes on, and has nothing to do
@@ -387,7 +387,7 @@ def test_a_file_of_looks_that_is_not_of_these_blocks_is_refused(text: str | None
     """It says which boundaries the blocks have passed, so that nothing can be guessed in its place."""
     file = tmp_path / command.PLAN
     if text is not None:
-        file.write_text(text)
+        file.write_bytes(seal(text) if text.endswith("}") else text.encode())
     with pytest.raises(DamagedError, match=said) as refused:
         command._stored(file, Compared(tmp_path, ("a", "b"), [], [[tmp_path]] * 6, []))
     line, code = exit_codes.message_and_code(refused.value)

@@ -64,12 +64,12 @@ def test_without_routing_there_are_no_panels(tmp_path: Path) -> None:
         assert not any(shown(panel, loaded) for panel in PANELS)
 
 
-@pytest.mark.parametrize("harm", ['{"routing": ', "null", '{"routing": 5}'])
+@pytest.mark.parametrize("harm", ['{"routing": ', '{"routing": 5}'])
 def test_a_damaged_artifact_is_said_so(harm: str, tmp_path: Path) -> None:
     loaded = run(tmp_path, mod={"routing": routing()})
     (file,) = (loaded.path / "artifacts").iterdir()
     file.write_text(harm)
-    with pytest.raises(UsageError, match=r"damaged \(.*If you remove it"):
+    with pytest.raises(UsageError, match=r"\.json: .*If you remove it"):
         shown(ROUTING_WHO, loaded)
 
 

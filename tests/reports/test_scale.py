@@ -14,7 +14,7 @@ from planted import left, planted_suite, stored
 from modbench.harness.core.errors import UsageError
 from modbench.harness.execution.unit import planned
 from modbench.harness.planning.plan import Plan
-from modbench.harness.results import compact_plan, layout, run_folder
+from modbench.harness.results import layout, run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.workspace import Workspace, artifact
 from modbench.harness.stats import effects, paired
@@ -166,20 +166,3 @@ def test_a_layout_that_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pyte
     (run / layout.MARK).unlink()
     with pytest.raises(UsageError, match=r"layout\.json"):
         run_folder.read(str(run))
-
-
-def test_a_packed_plan_is_checked(tmp_path: Path) -> None:
-    made = grown(2, 3)
-    body = compact_plan.packed(made)
-    assert Plan.model_validate(compact_plan.unpacked(json.loads(json.dumps(body)), tmp_path)) == made
-    for broken in (
-        body | {"parts": 3},
-        body | {"parts": {}},
-        body | {"units": [body["units"][0] | {"comparison": -1}]},
-        body | {"units": [body["units"][0] | {"protocol": 10**30}]},
-        body | {"units": 7},
-        body | {"comparisons": ["x"]},
-        body | {"parts": body["parts"] | {"cases": [{"config": 0}]}},
-    ):
-        with pytest.raises(UsageError, match="damaged at plan"):
-            compact_plan.unpacked(broken, tmp_path)

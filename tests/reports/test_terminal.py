@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import math
 import re
 import shutil
@@ -15,6 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from planted import left, planted_suite
+from resealed import reseal_with
 
 from modbench.commands import _output
 from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label
@@ -61,9 +61,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     """The run that is shipped, which says nothing of that."""
     folder = tmp_path_factory.mktemp("quick")
     demo.unpack(folder, demo.SHIPPED["quick"])
-    stored_run = json.loads((folder / "run.json").read_text())
-    stored_run["environment"].pop("shipped")
-    (folder / "run.json").write_text(json.dumps(stored_run))
+    reseal_with(folder / "run.json", lambda body: body["environment"].pop("shipped"))
     return load(folder)
 
 

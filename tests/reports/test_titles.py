@@ -21,7 +21,7 @@ from modbench.harness.planning.arms import unsolved_arms
 from modbench.harness.planning.load_suite import load_suite, parse_suite
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.planning.plan import Plan, make_plan
-from modbench.harness.results.compact_plan import packed, unpacked
+from modbench.harness.results.run_file import plan_of, stored_plan
 from modbench.python import keywords
 from modbench.reports.notebook import frames
 from modbench.reports.page import render
@@ -88,7 +88,7 @@ def test_an_arm_of_a_suite_has_a_title_and_keeps_its_id() -> None:
     ]
     assert made.cases == plain.cases
     assert [case.id for case in made.cases] == [case.id for case in plain.cases]
-    stored = Plan.model_validate(unpacked(json.loads(json.dumps(packed(made))), Path("run.json")))
+    stored = plan_of(json.loads(json.dumps(stored_plan(made))), Path("run.json"))
     assert [case.title for case in stored.cases] == [case.title for case in made.cases]
     assert {case.title for unit in stored.units for case in unit.comparison.arms} == {case.title for case in made.cases}
 

@@ -36,7 +36,7 @@ def trained(here: Path, name: str, made: Plan, *options: str) -> Record:
     folder.write_run(made, {}, [], files.now())
     with mock.patch.object(slurm, "GRACE_S", 1.0):
         runner.run(made, folder, launcher="slurm", options=("--partition=both", "--mem=2000", *options))
-    return read_record(folder.record(made.units[0]))
+    return read_record(folder.record(made.units[0]), made.units[0])
 
 
 def loss(record: Record) -> float:
@@ -57,7 +57,7 @@ def test_ranks_on_two_nodes_find_the_losses_of_one_node(tmp_path: Path, monkeypa
     folder = run_folder.create(str(here / "one"), "ranks")
     folder.write_run(made, {}, [], files.now())
     Run(LocalLauncher(cold=True, threads=1), folder, Quiet()).phase(Slots((unit,), 1, ranks=2), {unit.name: 300.0})
-    assert loss(read_record(folder.record(unit))) == loss(two)
+    assert loss(read_record(folder.record(unit), unit)) == loss(two)
 
 
 ON_BOTH = ("--partition=both", "--nodes=2")

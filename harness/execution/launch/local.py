@@ -271,7 +271,7 @@ class LocalLauncher:
         """Start a unit, which writes its record when it is done. After `timeout_s` it counts as hanging."""
         cold = self._cold or unit.facts.cold
         context = multiprocessing.get_context("spawn" if cold else "forkserver")
-        work_on = (unit.model_dump_json(), str(folder.path.resolve()), folder.token)
+        work_on = (unit.model_dump_json(), str(folder.path.resolve()))
         process: BaseProcess
         parent: int
 

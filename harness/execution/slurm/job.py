@@ -169,7 +169,7 @@ class _Ended:
 
     def _explain(self, unit: UnitOfWork) -> None:
         """Where a unit of several nodes failed, let its record say how ranks on another died: the first node only lost them."""
-        record = read_record(self.task.folder.record(unit))
+        record = read_record(self.task.folder.record(unit), unit)
         if record.died is None and all(each.status != "failed" for each in record.outcomes):
             return
         file, until = died_file(self.task.place, self.task.index), time.monotonic() + REST_S

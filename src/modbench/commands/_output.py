@@ -108,7 +108,7 @@ def chosen_run(named: str | None, *, quiet: bool = False, as_json: bool = False,
     newest, said = layout.newest(), "newest run"
     found = newest
     if with_values:
-        from modbench.harness.results.reading import has_values
+        from modbench.harness.results.sealed_records import has_values
 
         passed = [*itertools.takewhile(lambda run: not has_values(run), runs := layout.stored())]
         if len(passed) == len(runs):

@@ -19,7 +19,7 @@ from modbench.harness.core.files import now, write_atomically
 from modbench.harness.core.foreign import refuse_links
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.results import layout, lock, run_folder
-from modbench.harness.results.reading import load
+from modbench.harness.results.json_files import load
 from modbench.harness.results.run_folder import FINISHED, RunFolder
 from modbench.harness.results.sealed_records import read_record
 

@@ -18,13 +18,11 @@ from modbench.commands._paired import measure
 from modbench.commands._paired.measure import Compared, Goal
 from modbench.commands._paired.sides import SideFailsError
 from modbench.harness.core.errors import IncompleteError, UsageError, shown
-from modbench.harness.core.files import write_atomically
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.problems import Problem
 from modbench.harness.core.units import counted, human_duration, parse_duration
 from modbench.harness.execution.stopping import interrupt_on_end
 from modbench.harness.results import run_folder
-from modbench.harness.results.reading import DamagedError, load, parse
+from modbench.harness.results.json_files import DamagedError, parse, unsealed, write_sealed
 from modbench.harness.stats import gate_looks
 from modbench.reports.questions.gate import paired_gate
 from modbench.reports.questions.gate.fail_on import PAIRED, FailOn
@@ -121,17 +119,17 @@ class _Plan(Frozen):
     total: Annotated[int, Strict(), Field(ge=gate_looks.FEWEST, le=gate_looks.MOST)]
     looks: list[Annotated[int, Strict(), Field(ge=gate_looks.FEWEST)]]
 
-    def foreign(self, blocks: int) -> Iterator[Problem]:
+    def foreign(self, blocks: int) -> Iterator[str]:
         """Yield what a gate with so many finished blocks cannot have written."""
         if blocks > self.total:
-            yield Problem(("total",), f"{self.total}, where {blocks} blocks are finished")
+            yield f"damaged at total: {self.total}, where {blocks} blocks are finished"
         if self.looks != sorted({*self.looks}):
-            yield Problem(("looks",), "each look has more blocks than the one before")
+            yield "damaged at looks: each look has more blocks than the one before"
         if self.looks and self.looks[-1] > blocks:
-            yield Problem(("looks",), f"a look at {self.looks[-1]} blocks, where {blocks} are finished")
+            yield f"damaged at looks: a look at {self.looks[-1]} blocks, where {blocks} are finished"
         for number in gate_looks.schedule(self.total):
             if number < blocks and number not in self.looks:
-                yield Problem(("looks",), f"no look at {number} of {self.total} blocks, where {blocks} are finished")
+                yield f"damaged at looks: no look at {number} of {self.total} blocks, where {blocks} are finished"
 
 
 def _stored(file: Path, done: Compared) -> _Plan | None:
@@ -144,7 +142,7 @@ def _stored(file: Path, done: Compared) -> _Plan | None:
     if not file.exists() and before < gate_looks.FEWEST:
         return None
     try:
-        stored = parse(_Plan, load(file), file)
+        stored = parse(_Plan, unsealed(file), file)
         problem = next(stored.foreign(len(done.blocks)), None)
     except FileNotFoundError:
         why: object = f"missing, where {before} blocks are finished"
@@ -277,7 +275,7 @@ class _Looking:
         return replace(found, said=(f"{said}measure into a new folder.",)) if found.verdict == "cannot tell" else found
 
     def _keep(self, folder: Path) -> None:
-        write_atomically(folder / PLAN, _Plan(total=self.total, looks=self.looks).model_dump_json())
+        write_sealed(folder / PLAN, _Plan(total=self.total, looks=self.looks).model_dump_json())
 
     def _look(self, done: Compared) -> Gate:
         looks = self.looks if len(done.blocks) in self.looks else []

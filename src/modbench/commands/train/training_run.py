@@ -27,7 +27,6 @@ from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.process import exit_codes, graceful_stop, torchrun
 from modbench.harness.results import lock, run_folder, workspace
 from modbench.harness.results.run_folder import RunFolder
-from modbench.harness.results.upgrade import refuse_earlier
 from modbench.harness.training import parallel
 from modbench.progress import StepProgress
 from modbench.reports.model import Estimate
@@ -210,7 +209,6 @@ def _open_folder(resolved: Plan, out: str | None, command: list[str]) -> RunFold
     """Create the folder, or open it if it holds the same run."""
     if out is not None and (Path(out) / "run.json").exists():
         stored = run_folder.read(out)
-        refuse_earlier(stored.schema, stored.path)
         if stored.plan != resolved:
             raise UsageError(f"--out {out!r} holds another run: name a new folder, or repeat that run's settings.")
         return RunFolder(Path(out))

@@ -21,7 +21,7 @@ from modbench.harness.results.workspace import Workspace
 MOST, FEWEST = 4, 3
 # A runner writes its state more often; one that has not for so long is said to be silent.
 SILENT_S = 60.0
-NO_PROGRESS = "no progress.json (none yet, or a folder of an earlier version)"
+NO_PROGRESS = "no progress.json yet"
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Snapshot:
         state: as its runner wrote it; but `running` or `stopping` only while that runner lives, else `stopped`. Without
             progress.json `finished` or `unknown`.
         runner: the runner that holds the folder, or held it last; None: none.
-        now: the progress; None in folders of earlier versions, and before the runner has written it.
+        now: the progress; None before the runner has written it.
         records: number of records in the folder.
         said: by name of a running unit, its last line of progress.
     """
@@ -128,7 +128,7 @@ def _listed(title: str, entries: Sequence[Sequence[str]], most: int | None) -> l
 
 
 def _state(seen: Snapshot) -> str:
-    """`quick, draft, cpu: running for 3 min 10 s, 2 min 00 s left`; of an earlier version's folder what its files show."""
+    """`quick, draft, cpu: running for 3 min 10 s, 2 min 00 s left`; without progress what its files show."""
     if (now := seen.now) is None:
         state = "starting" if seen.alive else seen.state
         return f"{seen.run}: {state}, {counted(seen.records, 'record')}; {NO_PROGRESS}"
