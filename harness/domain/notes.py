@@ -207,15 +207,12 @@ class TimeNotes(Notes):
         unsteady: how this arm still drifted after that; None: it did not.
         unchecked: which guard could not run, and why.
         reused: evidence that a timed call returned an earlier answer.
-        other_precision: evidence that a timed call computed products in a narrower number format than the case's.
-        train_forward_share: FLOPs of the timed model's forward passes in training mode, as a share of those in evaluation mode.
         device_s: seconds of the device in a call.
         device_share: share of the end-to-end time in which the device was busy; None if it waited for the host.
         starved: share of the device timings in which the device waited for the host.
         escaped: share of calls after which work went on outside the timed stream.
         syncs: operators after which the host waited for the device.
         l2: the state of the L2 cache before a call.
-        clock_changed: evidence that the model changed the clock that times calls, or replaced functions of `time`; None: none.
         unwatched: why the driver was not asked for clocks, power and other processes during a timing on a GPU; None: it was.
     """
 
@@ -228,15 +225,12 @@ class TimeNotes(Notes):
     unsteady: str | None = None
     unchecked: str | None = None
     reused: str | None = None
-    other_precision: str | None = None
-    train_forward_share: float | None = None
     device_s: float | None = None
     device_share: float | None = None
     starved: float | None = None
     escaped: float | None = None
     syncs: int | None = None
     l2: str | None = None
-    clock_changed: str | None = None
     unwatched: str | None = None
 
 

@@ -174,14 +174,12 @@ class Record(Frozen):
         unit: the unit of work. Its file holds the unit's name and the ids of its cases.
         started: start time, UTC, ISO 8601.
         wall_s: duration of the unit inside its process, in s.
-        began_s: when it began, on the machine's monotonic clock, in s; None if no process completed.
         environment: the process that measured; None if no process completed.
         died: how the process died; None if it completed.
         outcomes: one per case and metric.
         findings: findings of the pass that belong to no metric, of the type that the pass names.
         blocks: witnesses of blocks, from units that time.
         busy: (start, end) of intervals of measurement or training, on the machine's monotonic clock, in s.
-        restored: what loading or building a case's model changed for the whole process, in words, by case id. It was put back.
         code: SHA-256 of the user's Python files that its process ran, by path from the folder in which the run was started,
             absolute outside of it; None where the process left none.
     """
@@ -190,14 +188,12 @@ class Record(Frozen):
     unit: UnitOfWork
     started: str
     wall_s: float
-    began_s: float | None = None
     environment: Environment | None = None
     died: Death | None = None
     outcomes: tuple[Outcome, ...]
     findings: SerializeAsAny[Notes] | None = None
     blocks: tuple[Blocks, ...] = ()
     busy: tuple[tuple[float, float], ...] = ()
-    restored: dict[str, Said] = Field(default_factory=dict)
     code: dict[str, str] | None = None
 
     @field_serializer("unit")

@@ -186,7 +186,7 @@ def make_record(unit: UnitOfWork) -> Record:
         torch._dynamo.config.recompile_limit = 64 * len(unit.comparison.arms)  # noqa: SLF001  # its documented place
         torch._dynamo.config.fail_on_recompile_limit_hit = True  # noqa: SLF001  # its documented place
     here = Path.cwd()  # a model may leave it
-    started, began, start = now(), clocks.monotonic(), clocks.perf_counter()
+    started, start = now(), clocks.perf_counter()
     wanted = [catalogue.find_metric(made.key) for made in unit.facts.makes]
     made_in: Pass = catalogue.load("passes", unit.made_in)
     made: list[Yielded] = list(made_in.run(unit, wanted))
@@ -195,7 +195,6 @@ def make_record(unit: UnitOfWork) -> Record:
         unit=unit,
         started=started,
         wall_s=clocks.perf_counter() - start,
-        began_s=began,
         environment=environment,
         outcomes=tuple(each for each in made if isinstance(each, Outcome)),
         findings=next((each for each in made if isinstance(each, Notes)), None),

@@ -17,24 +17,8 @@ monotonic = time.monotonic
 process_time = time.process_time
 thread_time = time.thread_time
 
-# How far two clocks may be apart: the kernel's ticks are 10 ms long, and two clocks are not read at one moment.
-LEAST_S, SHARE = 0.1, 0.03
 # Intervals of this process so far: a worker makes one record, so one list is enough.
 INTERVALS: list[tuple[float, float]] = []
-
-
-def disagreement(clock_s: float, other_s: float, other: str, least_s: float = LEAST_S) -> str | None:
-    """Describe two clocks that disagree about one stretch of time, in one sentence; None if they agree.
-
-    Args:
-        clock_s: seconds by the clock that times calls.
-        other_s: seconds by the other.
-        other: whose clock that is.
-        least_s: difference that is always allowed, in s.
-    """
-    if abs(clock_s - other_s) <= max(least_s, SHARE * max(clock_s, other_s)):
-        return None
-    return f"the clock that timed the calls counted {clock_s:.3g} s where {other} counted {other_s:.3g} s"
 
 
 @contextlib.contextmanager

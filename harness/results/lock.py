@@ -115,21 +115,19 @@ class Lock:
 
 
 @contextlib.contextmanager
-def hold(folder: Path, *, steal: bool = False, name: str = NAME, wait_s: float = 0.0) -> Iterator[Lock]:
+def hold(folder: Path, *, steal: bool = False) -> Iterator[Lock]:
     """Hold a folder in the `with` block.
 
     Args:
         folder: the run folder.
         steal: take it from a runner on another host, or on a file system without locks, whether it lives or not. It stops when
             it sees that.
-        name: of the lock's file.
-        wait_s: how long to wait for who holds it.
 
     Raises:
         UsageError: if another runner holds it; names the runner.
     """
-    file = folder / name
-    number = _opened(file, steal=steal, tries=TRIES + round(wait_s / PAUSE_S))
+    file = folder / NAME
+    number = _opened(file, steal=steal)
     mine = Holder(host=socket.gethostname(), pid=os.getpid(), token=secrets.token_hex(8), since=now())
     try:
         os.ftruncate(number, 0)
@@ -171,9 +169,9 @@ def _state(number: int, *, alone: bool) -> State:
     return "dead"
 
 
-def _opened(file: Path, *, steal: bool, tries: int) -> int:
+def _opened(file: Path, *, steal: bool) -> int:
     """Descriptor of the file, which is locked, or new where there are no locks."""
-    for left in reversed(range(tries)):
+    for left in reversed(range(TRIES)):
         new = True
         try:
             number = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)

@@ -26,10 +26,15 @@ from modbench.reports import demo
 
 Body = dict[str, Any]
 
+# Fields of run.json and of records that are gone, and of the notes of a time.
+LEFT_OUT = {"digest", "token", "own_files", "restored", "began_s"}
+LEFT_OUT_OF_TIMES = {"clock_changed", "other_precision", "train_forward_share"}
+
 
 def converted(files: Mapping[str, Body]) -> dict[str, Body]:
     """The files of a packed run in schema 12."""
-    run, made = dict(files["run.json"]), dict[str, Body]()
+    run = {key: value for key, value in files["run.json"].items() if key not in LEFT_OUT}
+    made = dict[str, Body]()
     if run["schema_version"] == SCHEMA:
         return dict(files)
     plan = whole_plan(run["plan"], early=run["schema_version"] < 11)
@@ -38,8 +43,8 @@ def converted(files: Mapping[str, Body]) -> dict[str, Body]:
         if name.startswith("units/"):
             unit = units[content["unit"]["name"]]
             named = {"name": unit.name, "cases": [case.id for case in unit.comparison.arms]}
-            left_out = {"digest", "token"}
-            body = {key: value for key, value in content.items() if key not in left_out}
+            body = {key: value for key, value in content.items() if key not in LEFT_OUT}
+            body["outcomes"] = [each | {"notes": kept(each["notes"])} for each in content["outcomes"]]
             made[name] = body | {"schema_version": SCHEMA, "unit": named}
             as_record(json.dumps(made[name]).encode(), unit, Path(name))
         elif name.split("/")[0] not in EARLY:
@@ -47,6 +52,11 @@ def converted(files: Mapping[str, Body]) -> dict[str, Body]:
     made |= dict(early_decisions(files, plan))
     made["run.json"] = {"layout": layout.TOGETHER} | run | {"schema_version": SCHEMA, "plan": stored_plan(plan)}
     return made
+
+
+def kept(notes: Body) -> Body:
+    """An outcome's notes without those that times no longer have."""
+    return {key: value for key, value in notes.items() if "clock" not in notes or key not in LEFT_OUT_OF_TIMES}
 
 
 def whole_plan(body: Body, *, early: bool) -> Plan:
