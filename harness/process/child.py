@@ -1,21 +1,25 @@
 """A child process: how it is started, watched and ended. Whatever measures is started here, and nowhere else.
 
-Three processes take part. The *parent* calls `start`, and `Child.end` in any case. The *child* calls `tie` before all else, and
-works. Beside it a *minder* sleeps on two pipes: the one that the child prints to, and the *lifeline*, whose other end only the
-parent has open, so that the kernel closes it when the parent is gone, however it went. The minder is this file run as a script
-by a bare interpreter (10 MB). It copies what the child prints to its log, of which the first and the last MiB are kept. The
-parent sleeps all the while, however much the child prints.
+Three processes take part. The *parent* calls `start`, and must always call `Child.end`. The *child* calls `tie` before all else,
+and works. Beside it a *minder* sleeps on two pipes: the one that the child prints to, and the *lifeline*, whose other end only
+the parent has open, so that the kernel closes it when the parent is gone, however it went. The minder is this file run as a
+script by a bare interpreter (10 MB of memory). It copies what the child prints to its log, of which the first and the last MiB
+are kept; the last is written at the end. The parent sleeps all the while, however much the child prints.
 
 Each child leads a session and a process group of its own: a terminal's Ctrl-C reaches the parent only, and what the child starts
-is ended by killing the group. Who ends it:
+is ended by killing the group.
 
-- it has done its work, or the parent gives it up (its limit, Ctrl-C): `Child.end`, with SIGTERM and then SIGKILL
-- the parent was killed: the minder ends the group, and the kernel the child itself (`PR_SET_PDEATHSIG`)
-- the parent is stopped or stuck when the limit has passed: the minder, some seconds later
-- the minder was killed: the parent, as always; what the child prints from then on raises `BrokenPipeError`
+| what happens | who ends the child, and what is left of its group |
+| --- | --- |
+| it ends by itself | the parent reaps it and kills the rest of the group, in `Child.end` |
+| its limit, Ctrl-C | the parent, in `Child.end`: SIGTERM, then SIGKILL |
+| the parent is killed | the minder the group; on Linux also the kernel the child (`PR_SET_PDEATHSIG`) |
+| the parent is stopped or stuck at the limit | the minder, some seconds later |
+| the minder is killed | the parent, as always; the log lacks its end, and the child's next print raises `BrokenPipeError` |
+| both are killed | on Linux the kernel the child; nobody the rest |
 
-A process that left the child's group, as by `setsid`, is not ended. Where the parent and the minder are killed together, what
-the child started is not ended either.
+A process that left the group, as by `setsid`, is not ended. The kernel counts the thread that called `start` as the parent: it
+has to outlive the child.
 """
 
 from __future__ import annotations
@@ -62,7 +66,7 @@ HEAD, TAIL, CHUNK = 2**20, 2**20, 2**18
 DRAIN_S = 1.0
 # Seconds until a signal that did not end the group is followed by SIGKILL.
 AGAIN_S = 1.0
-# The longest that the system can wait at a time is 24 days.
+# Seconds that are waited at a time: the system counts milliseconds, and 24 days are the most.
 LONGEST_S = 86400.0
 PR_SET_PDEATHSIG = 1
 # As Linux and macOS number them.
@@ -108,14 +112,16 @@ class Child:
         """Reap it; end it first if it still runs. What is left of its group is killed, and its log is complete then."""
         import signal
 
-        for number in (signal.SIGTERM, SIGKILL):
-            if self.running:
-                if not signal_group(self.pid, number):  # it has not called `tie` yet
-                    self.process.kill()
-                self.join(GRACE_S)
-        self.join()
-        signal_group(self.pid, SIGKILL)
-        self.lifeline.close()
+        try:
+            for number in (signal.SIGTERM, SIGKILL):
+                if self.running:
+                    if not signal_group(self.pid, number):  # it has not called `tie` yet
+                        self.process.kill()
+                    self.join(GRACE_S)
+            self.join()
+            signal_group(self.pid, SIGKILL)
+        finally:  # after a second Ctrl-C the minder does the rest
+            self.lifeline.close()
         self.minder.wait()
 
 
@@ -133,40 +139,47 @@ def start(make: Callable[[Connection], Process], log: Path, limit_s: float) -> C
 
     from modbench.harness.core.files import new_file
 
-    held, lifeline = Pipe(duplex=False)
+    lifeline_read, lifeline = Pipe(duplex=False)
     printed, prints = Pipe(duplex=False)
-    with held, printed, prints, open(new_file(log), "wb") as file:  # noqa: PTH123  # a descriptor
-        resource_tracker.ensure_running()  # Python would start it with its first process, and let SIGINT through again
+    with lifeline_read, printed, prints, open(new_file(log), "wb") as file:  # noqa: PTH123  # a descriptor
+        resource_tracker.ensure_running()  # the first process would start it, which lets SIGINT through again
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        running = None
         try:
             process = make(prints)
-            given = [process.pid, limit_s + LATE_S, held.fileno()]
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})  # the minder hears none of them
+            minds = ["mind", str(process.pid), str(limit_s + LATE_S), str(lifeline_read.fileno())]
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})  # the minder inherits that
             try:
                 minder = subprocess.Popen(  # noqa: S603  # this file
-                    [sys.executable, "-I", "-S", os.path.abspath(__file__), "mind", *map(str, given)],  # noqa: PTH100  # no imports
+                    [sys.executable, "-I", "-S", os.path.abspath(__file__), *minds],  # noqa: PTH100  # no imports
                     stdin=printed.fileno(),
                     stdout=file,
                     stderr=subprocess.DEVNULL,
-                    pass_fds=[held.fileno()],
+                    pass_fds=[lifeline_read.fileno()],
                     cwd="/",
                     start_new_session=True,
                 )
             except BaseException:
                 process.kill()
                 raise
+            running = Child(process, minder, lifeline)
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return Child(process, minder, lifeline)
+            try:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            except BaseException:  # a Ctrl-C that waited: nobody else knows of the child
+                if running is not None:
+                    running.end()
+                raise
+    return running
 
 
 def tied(words: Sequence[str]) -> list[str]:
-    """A command that is tied to this process, whichever program it is. It is to be started in a session of its own."""
+    """The command line that runs `words`, of any program, as a child of this process that is tied to it."""
     return [sys.executable, "-I", "-S", os.path.abspath(__file__), "become", str(os.getpid()), *words]  # noqa: PTH100  # as above
 
 
 def signal_group(group: int, number: int) -> bool:
-    """Send a signal to a process group; False if there is none."""
+    """Send a signal to a process group; False if there is none, or (macOS) only processes that ended are in it."""
     try:
         os.killpg(group, number)
     except (ProcessLookupError, PermissionError):
@@ -181,20 +194,20 @@ def tie(parent: int) -> None:
     """Tie this process to its parent: lead a session of its own, hear signals again, and end when the parent does.
 
     Args:
-        parent: process id of who started it; if it is another's now, that one has ended, and this process ends at once.
+        parent: process id of who started it. If this process has another parent by now, that one has ended: it ends at once.
     """
     import signal
 
     if os.getpid() != os.getsid(0):
         os.setsid()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # forgets one that waits: it was for the parent
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # drops one that waits: it was for the parent
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     signal.signal(signal.SIGINT, signal.default_int_handler)
     end_with_parent(parent)
 
 
 def end_with_parent(parent: int | None = None) -> None:
-    """Let the kernel kill this process when its parent ends; Linux only. A parent that is another's now has ended."""
+    """Let the kernel kill this process when its parent ends (Linux only); end it now if it has another parent than the given."""
     if sys.platform == "linux":
         import ctypes
 
@@ -207,7 +220,7 @@ def end_with_parent(parent: int | None = None) -> None:
 
 
 class Log:
-    """The log of a child: its beginning is written at once, its end when it is complete, and between them how much was cut.
+    """The log of a child: its beginning is written at once, its end on `finish`, and between them how much was cut.
 
     Args:
         pipe: what the child prints, a file descriptor.
@@ -246,17 +259,18 @@ class Log:
                 return
 
 
-def mind(group: int, limit_s: float, lifeline: int) -> None:
+def mind(group: int, late_s: float, lifeline: int) -> None:
     """Copy what a child prints from standard input to standard output, until its parent closes the lifeline.
 
-    Then kill what is left of its group. If the limit passes before, tell the group by SIGALRM, then kill it.
+    Then kill what is left of its group. If the parent is late, let the group end by SIGALRM, whose exit code tells of a limit,
+    then by SIGKILL.
     """
-    log, wakes, ends_by = Log(0, 1), time.monotonic() + limit_s, SIGALRM
+    log, wake_at, next_signal = Log(0, 1), time.monotonic() + late_s, SIGALRM
     pipes, waiting = {0, lifeline}, select.poll()
     for pipe in pipes:
         waiting.register(pipe, select.POLLIN)
     while pipes:
-        left_s = min(LONGEST_S, max(0.0, wakes - time.monotonic()))
+        left_s = min(LONGEST_S, max(0.0, wake_at - time.monotonic()))
         for pipe, _ in waiting.poll(1000 * left_s):
             if pipe == 0 and log.copy():
                 continue
@@ -264,13 +278,13 @@ def mind(group: int, limit_s: float, lifeline: int) -> None:
             pipes.remove(pipe)
             if pipe == lifeline:
                 signal_group(group, SIGKILL)
-                wakes = time.monotonic() + DRAIN_S
-        if time.monotonic() >= wakes:
+                wake_at = time.monotonic() + DRAIN_S
+        if time.monotonic() >= wake_at:
             if lifeline not in pipes:
                 break
-            if signal_group(group, ends_by):  # else it has not called `tie` yet
-                ends_by = SIGKILL
-            wakes = time.monotonic() + AGAIN_S
+            if signal_group(group, next_signal):  # else it has not called `tie` yet
+                next_signal = SIGKILL
+            wake_at = time.monotonic() + AGAIN_S
     log.finish()
 
 
@@ -278,7 +292,10 @@ if __name__ == "__main__":
     if sys.argv[1] == "mind":
         mind(int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4]))
     else:
+        import signal
+
         tie(int(sys.argv[2]))
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and a program would go on doing so
         try:
             os.execvp(sys.argv[3], sys.argv[3:])  # noqa: S606  # what `tied` was given
         except OSError as problem:

@@ -308,3 +308,26 @@ def test_the_first_child_does_not_hear_an_interrupt_that_waits(tmp_path: Path) -
     words = [sys.executable, "-c", starts, str(tmp_path / "log")]
     ended = subprocess.run(words, capture_output=True, text=True, check=True)
     assert ended.stdout == "True\n"
+
+
+def test_an_interrupt_that_comes_while_a_child_is_started_ends_it(tmp_path: Path) -> None:
+    starts = (
+        "import os, signal, subprocess, sys\n"
+        "from pathlib import Path\n"
+        "from modbench.harness.execution.command import Command\n"
+        "from modbench.harness.process import child\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})\n"
+        "made = []\n"
+        "def make(prints):\n"
+        "    made.append(subprocess.Popen(['sleep', '600'], start_new_session=True))\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "    return Command(made[0])\n"
+        "try:\n"
+        "    child.start(make, Path(sys.argv[1]), 600)\n"
+        "except KeyboardInterrupt:\n"
+        "    print(made[0].poll())\n"
+    )
+    words = [sys.executable, "-c", starts, str(tmp_path / "log")]
+    ended = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert ended.stdout == f"{-signal.SIGTERM}\n"
