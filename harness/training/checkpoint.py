@@ -7,7 +7,6 @@ code.
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from modbench.harness.process import graceful_stop
 from modbench.harness.registry import user_code
 
 FORMAT = 2
-DIGEST_BYTES = 32
+DIGEST_BYTES, CHUNK = 32, 2**20
 # How often a checkpoint is tried whose folder is removed at the same moment.
 TRIES = 5
 
@@ -70,12 +69,10 @@ def load(file: Path, fingerprint: str) -> dict[str, Any] | None:
     Starting again is then always right: on a CPU the run repeats to the bit, on a GPU up to the order of its atomic additions
     (backward passes of attention, experts).
     """
-    content = file.read_bytes()
-    rest = content[:-DIGEST_BYTES]
-    if hashlib.sha256(rest).digest() != content[len(rest) :]:  # a flipped bit of a tensor torch would not see
+    if not _is_intact(file):  # a flipped bit of a tensor torch would not see
         return None
     try:
-        body = torch.load(io.BytesIO(rest), weights_only=True, map_location="cpu")
+        body = torch.load(file, weights_only=True, map_location="cpu")  # it passes over what follows
     except Exception:  # noqa: BLE001  # a damaged or foreign file can make torch raise anything
         return None
     if not isinstance(body, dict) or body.get("format") != FORMAT or body.get("fingerprint") != fingerprint:
@@ -83,6 +80,16 @@ def load(file: Path, fingerprint: str) -> dict[str, Any] | None:
     now = user_code.ran()
     same = all(now.get(path, sha256) == sha256 for path, sha256 in body.get("code", {}).items())
     return body if same else None
+
+
+def _is_intact(file: Path) -> bool:
+    """Whether a file ends with the digest of all before it; it may be larger than what is left of the memory."""
+    left, found = file.stat().st_size - DIGEST_BYTES, hashlib.sha256()
+    with file.open("rb") as stream:
+        while left > 0 and (data := stream.read(min(left, CHUNK))):
+            found.update(data)
+            left -= len(data)
+        return stream.read() == found.digest()
 
 
 def generators(device: str) -> dict[str, Any]:

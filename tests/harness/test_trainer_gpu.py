@@ -84,7 +84,7 @@ def test_waiting_for_the_device_is_training_and_what_follows_is_not(
         told.append(progress)
         cuda.sleep(5.0)
 
-    monkeypatch.setattr(checkpoint, "save", lambda *_: cuda.sleep(7.0))
+    monkeypatch.setattr(checkpoint, "save", lambda *_, **__: cuda.sleep(7.0))
     monkeypatch.setattr(checkpoint, "generators", lambda _device: {})
     made = training(
         RUN.model_copy(update={"looks": 3, "checkpoint_s": 9.0}),
