@@ -63,7 +63,7 @@ class Finding(Frozen):
 
     @model_validator(mode="after")
     def _gives_what_it_names(self) -> Self:
-        """Check that a writer can fill in the words: a record may be a stranger's."""
+        """Check that a writer can fill in the words."""
         names = [name for _, name, _, _ in string.Formatter().parse(self.words) if name is not None]
         for name in (*names, *filter(None, [self.number])):
             if name not in self.given:

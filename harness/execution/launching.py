@@ -95,8 +95,7 @@ class MakeLauncher(Protocol):
 
 def is_remote(launcher: object) -> bool:
     """Whether a launcher, or the class that makes it, starts units on other machines."""
-    old_name = getattr(launcher, "apart", False)  # accepted for one more release
-    return bool(getattr(launcher, "is_remote", old_name))
+    return bool(getattr(launcher, "is_remote", False))
 
 
 def is_remote_launcher(name: str) -> bool:

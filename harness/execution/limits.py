@@ -28,7 +28,7 @@ START_S, CARD_S, TRAINS_S, COMPILED_S, OWN_S = 300.0, 300.0, 600.0, 600.0, 1800.
 BUSY = 4.0
 # What a process may take to start before the machine counts as slower than predicted, and the most that slowness counts.
 USUAL_START_S, MOST_SLOWNESS = 60.0, 10.0
-# The longest limit, some years: timers of the system overflow beyond some number, and a stranger's plan may predict any.
+# The longest limit, some years: timers of the system overflow beyond some number.
 LONGEST_S = 1e8
 
 

@@ -30,8 +30,6 @@ def _of_grid(row: Row, measured: Mapping[int, float]) -> float | None:
     if not known:
         return None
     flops = [sum(unit.flops for unit in cell.units) for cell in row.cells]
-    if not all(0 < each < math.inf for each in flops):  # a stranger's plan: nothing can be told from it
-        return None
     places = sorted(known)
     x = [math.log(cell.at) for cell in row.cells]
     rates = np.interp(x, [x[at] for at in places], [math.log(known[at] / flops[at]) for at in places])
