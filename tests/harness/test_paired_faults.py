@@ -17,15 +17,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest import mock
-from uuid import UUID
 
 import pytest
 from planted import left, planted_suite
 from test_paired import repository
 from test_parent_death import alive, wait_until_gone
-
-from modbench.harness.results import run_folder
 
 __all__ = ["repository"]
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
@@ -124,10 +120,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     plan = planted_suite("draft", metrics=["latency/forward"], train=None, launches=1, rounds=4, grid={"seq_len": [64]})
     for number, name in enumerate(NAMES):
-        with mock.patch.object(
-            run_folder, "uuid4", return_value=UUID(int=1)
-        ):  # a launch is of the run that it is copied into
-            left(folder / "part", plan, seed=number).rename(folder / name)
+        left(folder / "part", plan, seed=number).rename(folder / name)
     return folder
 
 
