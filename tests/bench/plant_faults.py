@@ -235,7 +235,7 @@ FAULTS = (
     Fault(
         17,
         "A record of which a bit flipped changes a number silently.",
-        "tests/harness/test_damaged.py::test_damage_gives_the_same_answer_or_a_reason",
+        "tests/harness/test_damaged.py::test_a_record_of_which_a_digit_changed_is_damaged",
         (
             "harness/results/json_files.py",
             "    if hashlib.sha256(rest).hexdigest().encode() != begins[1]:\n",
