@@ -87,6 +87,14 @@ def flip(file: Path, at: int) -> None:
     file.write_bytes(content)
 
 
+def flip_digit(file: Path, at: int) -> None:
+    """Make a digit another one: the file is JSON still, and holds another number."""
+    content = bytearray(file.read_bytes())
+    digits = [place for place, byte in enumerate(content) if chr(byte).isdigit()]
+    content[digits[at % len(digits)]] ^= 1
+    file.write_bytes(content)
+
+
 def places(tree: Any, place: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
     """Yield the places of all fields of a JSON file."""
     items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
@@ -133,9 +141,11 @@ def test_damage_gives_the_same_answer_or_a_reason(
     shutil.rmtree(run, ignore_errors=True)
     shutil.copytree(planted_run, run)
     file = run / data.draw(st.sampled_from(files)).relative_to(planted_run)
-    how, at = data.draw(st.sampled_from(["flip", "cut", "field", "remove"])), data.draw(st.integers(0, 10**6))
+    how, at = data.draw(st.sampled_from(["flip", "digit", "cut", "field", "remove"])), data.draw(st.integers(0, 10**6))
     if how == "flip":
         flip(file, at)
+    elif how == "digit":
+        flip_digit(file, at)
     elif how == "cut":
         file.write_bytes(file.read_bytes()[: at % file.stat().st_size])
     elif how == "field":
@@ -160,6 +170,18 @@ def test_damage_gives_the_same_answer_or_a_reason(
             else:
                 assert set(lost.status) <= {"failed"}
                 assert lost.reason.str.contains(file.stem, regex=False).all()
+
+
+def test_a_record_of_which_a_digit_changed_is_damaged(run: Path) -> None:
+    """Any other check would take it: most of these numbers could have been measured."""
+    unit = next(unit for unit in read(str(run)).plan.units if unit.name == LAUNCH)
+    file = RunFolder(run).record(unit)
+    whole = file.read_bytes()
+    for at in range(0, 2000, 50):
+        flip_digit(file, at)
+        with pytest.raises(DamagedError):
+            read_record(file, unit)
+        file.write_bytes(whole)
 
 
 @pytest.mark.slow
