@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from planted import Trouble, fake_record
+from present import present
 from test_progress import plan_of as small_plan
 from test_progress import tracking
 
@@ -256,13 +257,11 @@ def test_jobs_that_are_submitted_at_once_are_written_together(tmp_path: Path) ->
     tracker = tracking(plan, folder.path, remote=True, clock=lambda: moment[0])
     for unit in plan.units:
         tracker.started(unit)
-    seen = progress.read(folder.path)
-    assert seen is not None
+    seen = present(progress.read(folder.path))
     assert sum(each.running for each in seen.groups) == 1
     moment[0] = 1.0
     tracker.tick()
-    seen = progress.read(folder.path)
-    assert seen is not None
+    seen = present(progress.read(folder.path))
     assert sum(each.running for each in seen.groups) == len(plan.units)
     keep(folder, plan.units[0])
     moment[0] = 3.0

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import stub_units
+from present import present
 
 TABLE = Path(__file__).parent / "fault_table.py"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
@@ -51,8 +52,7 @@ def served(moments: int) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, str(TABLE), "--serve", "--moments", str(moments)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield process
-        assert process.stdin is not None
-        process.stdin.close()
+        present(process.stdin).close()
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +66,8 @@ def many() -> Iterator[subprocess.Popen[str]]:
 
 
 def row(process: subprocess.Popen[str], name: str) -> dict[str, Any]:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    print(name, file=process.stdin, flush=True)
-    line = process.stdout.readline()
+    print(name, file=present(process.stdin), flush=True)
+    line = present(process.stdout).readline()
     assert line, f"the table ended with {process.wait()}"
     return dict(json.loads(line))
 

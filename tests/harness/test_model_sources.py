@@ -15,6 +15,7 @@ from typing import Any
 
 import planted
 import pytest
+from present import present
 
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
@@ -81,8 +82,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def settings(model: str) -> dict[str, Any]:
-    found = model_sources.sourced(*parse_spec(model))
-    assert found is not None
+    found = present(model_sources.sourced(*parse_spec(model)))
     return dict(found.settings())
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from planted import left, planted_suite
 from planted_peaks import planted
+from present import present
 from protocol_cases import decodes, subject
 
 from modbench.harness.core.errors import UsageError
@@ -156,8 +157,9 @@ def test_beside_a_request_stands_what_prefill_and_decode_predict(run: load.Loade
     assert dense.prefill_s is not None
     assert dense.step_s is not None
     assert dense.predicted_s == pytest.approx(dense.prefill_s + 32 * dense.step_s)
-    assert dense.seconds is not None
-    assert dense.measured_over_predicted == pytest.approx(dense.seconds / (dense.prefill_s + 32 * dense.step_s))
+    assert dense.measured_over_predicted == pytest.approx(
+        present(dense.seconds) / (dense.prefill_s + 32 * dense.step_s)
+    )
     assert dense.reason is None
     short = found["dense", 16, 1]
     assert (short.predicted_s, short.measured_over_predicted) == (None, None)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from present import present
 from toolbox import MODELS, WITH_CAPACITY, One, build, config, context, grads, tokens
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -124,10 +125,8 @@ def test_gather_path_equals_masked_oracle(capacity: float) -> None:
         x_BTD.grad = None
         out_BTD = run()
         (out_BTD * y_BTD).sum().backward()
-        assert x_BTD.grad is not None
-        results.append(
-            [out_BTD.detach(), x_BTD.grad.clone(), *(p.grad.clone() for p in block.parameters() if p.grad is not None)]
-        )
+        gradients = (each.grad for each in (x_BTD, *block.parameters()))
+        results.append([out_BTD.detach(), *(grad.clone() for grad in gradients if grad is not None)])
     assert len(results[0]) == len(results[1]) > 5
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
@@ -243,8 +242,7 @@ def test_no_op_expert_contributes_exactly_zero() -> None:
 
 
 def one_expert(mlp: ExpertMLP, e: int, x_D: Tensor) -> Tensor:
-    gate, up, down = mlp.experts.gate_EDF, mlp.experts.up_EDF, mlp.experts.down_EFD
-    assert gate is not None
+    gate, up, down = present(mlp.experts.gate_EDF), mlp.experts.up_EDF, mlp.experts.down_EFD
     return (F.silu(x_D @ gate[e]) * (x_D @ up[e])) @ down[e]
 
 
@@ -415,8 +413,7 @@ def test_dense_with_gpt_2s_choices_is_gpt_2() -> None:
     x_BTD = ours.embedding(x_BT) + ours.positions.weight[: x_BT.shape[1]]  # type: ignore[union-attr]  # it has learned ones
     for plain in blocks:
         x_BTD = plain(x_BTD)
-    assert ours.head is not None
-    logits = ours.head(ours.norm(x_BTD))
+    logits = present(ours.head)(ours.norm(x_BTD))
     torch.testing.assert_close(ours(x_BT), logits, rtol=1e-4, atol=1e-5)
     logits.square().sum().backward()
     theirs_D3D = blocks[0].get_parameter("c_attn.weight").grad

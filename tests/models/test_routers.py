@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from present import present
 from toolbox import ROUTERS, WITH_ROUTER, build, config, context, tokens
 from torch.nn import functional as F
 
@@ -35,8 +36,7 @@ def test_every_router_serves_every_routed_model(name: str, router: str) -> None:
         for causal in (False, True):
             module.zero_grad()
             module(tokens(), causal=causal).square().mean().backward()
-            gradient = module.get_parameter(f"blocks.1.mlp.{down}").grad
-            assert gradient is not None
+            gradient = present(module.get_parameter(f"blocks.1.mlp.{down}").grad)
             assert gradient.isfinite().all()
             assert gradient.abs().max() > 0  # some token passed the routed block, and its loss came back
 
@@ -119,11 +119,10 @@ def test_expert_thresholds_pass_each_experts_share() -> None:
     module(x_BT, causal=True)
     mlp = module.blocks[1].mlp
     assert isinstance(mlp, ExpertMLP)
-    assert mlp.threshold is not None
     x_BTD = loads[0]
     mixed_BTD = x_BTD + module.blocks[1].attention_branch(x_BTD, context(module, 60))
     p_BTE = mlp.router(module.blocks[1].norm_mlp(mixed_BTD)).softmax(-1)
-    load_E = (p_BTE > mlp.threshold.value).float().mean((0, 1))
+    load_E = (p_BTE > present(mlp.threshold).value).float().mean((0, 1))
     assert load_E.tolist() == pytest.approx([0.25] * 4, abs=0.01)
 
 
