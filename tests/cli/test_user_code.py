@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from in_process import succeeded
 
 from modbench import api
 from modbench.harness.core.errors import UsageError
@@ -228,8 +229,7 @@ def test_a_run_that_changed_on_purpose_goes_on_with_both_versions_on_show(helped
     assert len(stopped.stderr.splitlines()) == 1
     assert folder.record(done).exists()
     anew()
-    went_on = modbench("resume", "run", "--allow-changed", cwd=helped)
-    assert went_on.returncode == 0, went_on.stderr
+    succeeded(modbench("resume", "run", "--allow-changed", cwd=helped))
     loaded = load(folder.path)
     worn = loaded.cases[loaded.cases.labels.fillna("").str.contains(Label.CODE_CHANGED)]
     assert {*worn.metric} == {"flops/forward", "latency/forward"}

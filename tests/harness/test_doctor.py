@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from in_process import succeeded
 from planted import DriftingClock
 from present import present
 from scipy import stats
@@ -347,8 +348,7 @@ def test_the_command_checks_keeps_and_pools(modbench: Any, monkeypatch: pytest.M
     monkeypatch.setattr(aa_comparisons, "examine", examined)
     peaks = list[int]()
     monkeypatch.setattr(checkup, "keep_peaks", lambda threads, _: peaks.append(threads))
-    first = modbench("doctor", "-n", 1, "--device", "cpu", "--json")
-    assert first.returncode == 0, first.stderr
+    first = succeeded(modbench("doctor", "-n", 1, "--device", "cpu", "--json"))
     told = json.loads(first.stdout)
     assert told["certificate"]["comparisons"] == 1
     assert told["certificate"]["verdict"] == "undecided"

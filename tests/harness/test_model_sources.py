@@ -127,7 +127,7 @@ def test_a_truncated_file_of_weights_is_damaged(folder: Path, size: int) -> None
         check_user_model(f"hf:{folder}")
 
 
-@pytest.mark.parametrize("content", [b"abc", struct.pack("<Q", 2) + b"[]"])
+@pytest.mark.parametrize("content", [b"abc", struct.pack("<Q", 2) + b"[]", struct.pack("<Q", 2**63) + b"{}"])
 def test_a_file_that_is_no_safetensors_is_damaged(folder: Path, content: bytes) -> None:
     (folder / "model.safetensors").write_bytes(content)
     with pytest.raises(UsageError, match=r"model\.safetensors is damaged"):
