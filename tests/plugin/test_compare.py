@@ -186,19 +186,6 @@ def test_an_undecided_comparison_of_several_threads_names_the_remedy(suite: Any)
     assert result.stdout.str().count("OMP_NUM_THREADS") == 1
 
 
-def test_callables_are_compared_without_torch_and_under_a_frozen_clock(
-    suite: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    suite.write(
-        "import time\n"
-        "def test_speed(modbench_compare, takes, monkeypatch):\n"
-        "    monkeypatch.setattr(time, 'time', lambda: 0.0)\n"
-        "    modbench_compare(takes(0.01), takes(0.01))\n"
-    )
-    monkeypatch.delitem(sys.modules, "torch")
-    suite.shows("test_speed.py::test_speed *equivalent")
-
-
 def test_several_comparisons_of_one_test_are_told_apart(suite: Any) -> None:
     suite.write(
         "def test_speed(modbench_compare, takes):\n"
