@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from in_process import succeeded
+from present import of_type
 
 from modbench import api
 from modbench.harness.core.errors import UsageError
@@ -113,13 +114,11 @@ def test_a_failure_names_the_line_of_a_users_file(
     file.write_text(
         "import torch\ndef inner():\n    torch.nn.Linear(2, 2)(torch.ones(3))\ndef build(config):\n    inner()\n"
     )
-    gap = attempt(lambda: user_models.load_user_model(f"{file}:build")(None))
-    assert isinstance(gap, Missing)
+    gap = of_type(Missing, attempt(lambda: user_models.load_user_model(f"{file}:build")(None)))
     assert gap.reason is not None
     assert gap.reason.startswith("RuntimeError: ")
     assert gap.reason.endswith(f" ({named}, line 3)")
-    gap = attempt(lambda: dict[str, int]()["x"])
-    assert isinstance(gap, Missing)
+    gap = of_type(Missing, attempt(lambda: dict[str, int]()["x"]))
     assert gap.reason == "KeyError: 'x'"
 
 

@@ -11,3 +11,9 @@ def present(value: T | None) -> T:
     """The value; the test fails if it is None."""
     assert value is not None
     return value
+
+
+def of_type(kind: type[T], value: object) -> T:
+    """The value; the test fails if it is not of this type."""
+    assert isinstance(value, kind)
+    return value

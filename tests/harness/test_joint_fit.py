@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from present import present
+from present import of_type, present
 from scipy import stats
 
 from modbench.harness.stats.joint_fit import FLAT, JointFit, Optimum, Run, linked
@@ -31,8 +31,7 @@ def test_the_optimum_of_a_parabola_is_found(middle: float, bend: float, lowest: 
     x = sorted(middle + place for place in places)
     at = (x[0] + x[-1]) / 2
     assume(min(b - a for a, b in itertools.pairwise(x)) >= 0.05)
-    found = one_curve(x, [lowest + bend * (each - at) ** 2 for each in x]).optimum("v")
-    assert isinstance(found, Optimum)
+    found = of_type(Optimum, one_curve(x, [lowest + bend * (each - at) ** 2 for each in x]).optimum("v"))
     assert found.place.value == pytest.approx(at, abs=1e-3)
     assert found.loss.value == pytest.approx(lowest, abs=1e-3)
     assert found.place.low is found.loss.low is None  # one seed says nothing about others
@@ -75,8 +74,7 @@ def test_it_is_least_squares_with_a_column_for_each_seed() -> None:
     assert fit.residual.freedom == pytest.approx(len(runs) - 11)
     assert fit.residual.sd == pytest.approx(math.sqrt(left[0] / (len(runs) - 11)))
     i = 3 * variants.index("routed")
-    optimum = fit.optimum("routed")
-    assert isinstance(optimum, Optimum)
+    optimum = of_type(Optimum, fit.optimum("routed"))
     assert optimum.place.value == pytest.approx(11 - found[i + 1] / (2 * found[i + 2]))
     lowest = [found[j] - found[j + 1] ** 2 / (4 * found[j + 2]) for j in (0, i)]
     apart = present(fit.difference("routed", "dense"))
@@ -93,8 +91,7 @@ def test_rounding_decides_about_no_interval() -> None:
         runs = [Run("v", x, seed, 2 + (x - places[1]) ** 2 + rng.normal(0, 1e-3)) for x in places for seed in (0, 1)]
         fit = JointFit(runs)
         assert present(fit.residual).freedom == 2
-        found = fit.optimum("v")
-        assert isinstance(found, Optimum)
+        found = of_type(Optimum, fit.optimum("v"))
         assert found.place.low is not None
 
 
@@ -148,8 +145,7 @@ def test_a_shared_bend_gives_two_sizes_an_optimum() -> None:
         for seed in (0, 1)
     ]
     assert JointFit(runs).optimum("b") == Reason("few_sizes", n=2)
-    found = JointFit(runs, shared_bend=True).optimum("b")
-    assert isinstance(found, Optimum)
+    found = of_type(Optimum, JointFit(runs, shared_bend=True).optimum("b"))
     assert found.place.value == pytest.approx(10.7)
     assert found.loss.value == pytest.approx(1.85)
     lines = JointFit([run for run in runs if run.x != 11.0], shared_bend=True)
@@ -161,9 +157,7 @@ def test_what_moves_all_losses_or_all_sizes_moves_the_optimum_alone(shift: float
     runs = bench.swept(bench.World(), np.random.default_rng(seed))
     moved = [Run(run.variant, run.x + along, run.seed, run.loss + shift) for run in runs]
     one, other = JointFit(runs), JointFit(moved)
-    mine, theirs = one.optimum("dense"), other.optimum("dense")
-    assert isinstance(mine, Optimum)
-    assert isinstance(theirs, Optimum)
+    mine, theirs = of_type(Optimum, one.optimum("dense")), of_type(Optimum, other.optimum("dense"))
     assert theirs.place.value == pytest.approx(mine.place.value + along, abs=1e-6)
     assert theirs.loss.value == pytest.approx(mine.loss.value + shift, abs=1e-6)
     apart, again = (each.difference("routed", "dense") for each in (one, other))
@@ -192,8 +186,7 @@ def test_without_the_offsets_of_seeds_an_optimum_would_seem_too_certain() -> Non
     """The same seeds for all: their offset cancels in differences, and widens the interval of a loss."""
     runs = bench.swept(bench.World(offset=0.3), np.random.default_rng(2))
     fit = JointFit(runs)
-    found, apart = fit.optimum("dense"), present(fit.difference("routed", "dense"))
-    assert isinstance(found, Optimum)
+    found, apart = of_type(Optimum, fit.optimum("dense")), present(fit.difference("routed", "dense"))
     assert found.loss.error is not None
     assert found.loss.error > 5 * present(apart.error)
     assert fit.over_seeds is not None

@@ -12,7 +12,7 @@ import pytest
 from fake_launcher import new_folder, resume_timed, run_timed
 from in_process import command_line
 from planted import EVERY_ARM, Trouble, ended, fake_record, left, measured_here, planted_suite, stored, unsynced
-from present import present
+from present import of_type, present
 
 from modbench import api
 from modbench.commands.plan.forecast import as_text, forecast
@@ -52,9 +52,7 @@ def leave(folder: RunFolder, unit: UnitOfWork, **trouble: Any) -> None:
 
 
 def count(made: Plan, folder: RunFolder, series: str = SERIES) -> LaunchCount:
-    found = decisions.read(folder.path, made)[series].found
-    assert isinstance(found, LaunchCount)
-    return found
+    return of_type(LaunchCount, decisions.read(folder.path, made)[series].found)
 
 
 def test_launches_after_the_pilot_run_only_if_it_asks_for_them(tmp_path: Path) -> None:
@@ -105,8 +103,7 @@ def test_the_spread_of_a_pilot_is_that_of_the_clock_that_will_decide(seen: bool,
                 wall_s = [waited * wall for wall in outcome.samples["wall_s"]]
                 outcomes.append(outcome.model_copy(update={"samples": {**outcome.samples, "wall_s": wall_s}}))
             folder.write_record(record.model_copy(update={"outcomes": tuple(outcomes)}))
-    found = Asker(made, folder).decide(SERIES).found
-    assert isinstance(found, LaunchCount)
+    found = of_type(LaunchCount, Asker(made, folder).decide(SERIES).found)
     assert (present(found.asked) < 9) is seen
 
 

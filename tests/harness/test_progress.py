@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from present import present
+from present import of_type, present
 
 from modbench.harness.domain.case import COUNTS, Case, UnitOfWork
 from modbench.harness.domain.notes import CountNotes
@@ -53,8 +53,7 @@ def test_below_a_notebooks_cell_stands_a_line_now_and_then_and_the_last(
 
     plan = plan_of(["latency/forward"])
     monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=ZMQInteractiveShell))
-    made = progress_for(tmp_path)
-    assert isinstance(made, Cell)
+    made = of_type(Cell, progress_for(tmp_path))
     made.clock = clock = Clock()
     tracker = tracking(plan, tmp_path, display=made, clock=clock)
     for unit in plan.units:

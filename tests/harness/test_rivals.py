@@ -13,7 +13,7 @@ from typing import Any
 import planted
 import pytest
 from planted import left
-from present import present
+from present import of_type, present
 
 from modbench import api
 from modbench.commands.plan.forecast import as_text, forecast
@@ -445,8 +445,7 @@ def test_the_answer_begins_with_the_rival(here: Path, monkeypatch: pytest.Monkey
     assert first.given["arm"] == own
     assert "{rival}" in first.words  # two dense models were solved: which is meant?
     assert first.given["rival"] == "dense 60 %"
-    ratio = first.given["ratio"]
-    assert isinstance(ratio, Estimate)
+    ratio = of_type(Estimate, first.given["ratio"])
     assert ratio.value == pytest.approx(1.2, rel=0.05)
     assert plain(first.given["place"]).startswith("T = 64")
     assert first.given["verdict"] == Verdict("better")
@@ -490,8 +489,7 @@ def test_a_predicted_time_is_held_against_the_measured_one(here: Path, monkeypat
         (here / str(theirs)).mkdir()
         loaded = load(left(here / str(theirs), made))
         (said,) = rivals.missed(loaded)
-        ratio = said.given["ratio"]
-        assert isinstance(ratio, Estimate)
+        ratio = of_type(Estimate, said.given["ratio"])
         assert ratio.value == pytest.approx(theirs / 0.5, rel=0.04)
         assert ("{off}" in said.words) == off
     (alone,) = (rivals.headline(loaded, *each) for each in rivals.with_rivals(loaded))

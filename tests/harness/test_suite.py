@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from present import present
+from present import of_type, present
 
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Text
@@ -343,8 +343,7 @@ def test_unit_names_are_plain_and_unique() -> None:
 
 def test_every_shipped_suite_is_good() -> None:
     for name in catalogue.entries("suites"):
-        suite = load_suite(name)
-        assert isinstance(suite, Suite)
+        suite = of_type(Suite, load_suite(name))
         assert unsolved_arms(suite)
         assert suite.about
 

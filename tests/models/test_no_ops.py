@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from present import present
+from present import of_type, present
 from test_flops import case, reconciled
 from test_graphs import Checkpointed
 from toolbox import build, config, context, tokens
@@ -41,15 +41,11 @@ EVERY = [(kind, logits, balance) for kind in KINDS for logits in LOGITS for bala
 
 
 def model(**changes: Any) -> MoDEIntegrated:
-    module = build("mode_integrated", **{**TOKEN, "n_layers": 2, "d_ff": 48, **changes})
-    assert isinstance(module, MoDEIntegrated)
-    return module
+    return of_type(MoDEIntegrated, build("mode_integrated", **{**TOKEN, "n_layers": 2, "d_ff": 48, **changes}))
 
 
 def choosing(module: Decoder) -> TokenChoiceMLP:
-    mlp = module.blocks[1].mlp
-    assert isinstance(mlp, TokenChoiceMLP)
-    return mlp
+    return of_type(TokenChoiceMLP, module.blocks[1].mlp)
 
 
 def controller(module: Decoder) -> Controller:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from present import present
+from present import of_type, present
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -76,8 +76,9 @@ def config(**changes: Any) -> ModelConfig:
 def build(name: str, **changes: Any) -> Decoder:
     """A model of the catalogue with its defaults, from seed 0, and thresholds that some text has set."""
     torch.manual_seed(0)
-    module = catalogue.load("models", name).build(config(**{**catalogue.model_options(name), **changes}))
-    assert isinstance(module, Decoder)
+    module = of_type(
+        Decoder, catalogue.load("models", name).build(config(**{**catalogue.model_options(name), **changes}))
+    )
     module.calibrate(tokens(4, 48, seed=9))
     return module
 
