@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
-from in_process import SIGNALS, command_line
+from in_process import SIGNALS, command_line, succeeded
 from left_behind import pytest_runtest_makereport  # noqa: F401  # a hook: no process outlives a test that failed
 
 from modbench.harness.registry import user_code
@@ -261,8 +261,7 @@ def tiny_run(modbench: Modbench, tiny_suite: Path, tiny_corpus: Path, tmp_path_f
     )
     out = here / "run"
     words = ("--corpus", tiny_corpus, "--model", "mine.py:build,mine.py:broken", "--device", "cpu", "-o", out)
-    done = modbench("run", tiny_suite, *words, cwd=here)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(modbench("run", tiny_suite, *words, cwd=here))
     (here / "stdout").write_text(done.stdout)
     (here / "stderr").write_text(done.stderr)
     return out

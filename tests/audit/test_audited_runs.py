@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from expected_cards import card
+from in_process import succeeded
 from planted import left, planted_suite
 from pydantic import ValidationError
 
@@ -53,16 +54,8 @@ def raises(config):
 ARMS = [{"model": "dense"}, {"model": "mine.py:build", "options": {"scale": [1.0, 2.0]}}]
 FIRST, SECOND = "mine:build[scale1]", "mine:build[scale2]"
 SMOKE = (
-    "--effort",
-    "smoke",
-    "--rival",
-    "none",
-    "--seq-len",
-    "32",
-    "--set",
-    "d_model=32",
-    "--set",
-    "metrics=flops/forward",
+    *("--effort", "smoke", "--rival", "none", "--seq-len", "32"),
+    *("--set", "d_model=32", "--set", "metrics=flops/forward"),
 )
 
 
@@ -225,8 +218,7 @@ def test_a_probe_has_a_title_that_a_card_takes() -> None:
 def test_a_run_audits_a_model_once(modbench: Any, tmp_path: Path) -> None:
     """A resumed run keeps it."""
     arms = "dense,mine.py:build,mine.py:raises"
-    done = modbench("run", "quick", "--only", "--model", arms, "--audit", *SMOKE, "-o", "run", "--json")
-    assert done.returncode == 0, done.stderr
+    done = succeeded(modbench("run", "quick", "--only", "--model", arms, "--audit", *SMOKE, "-o", "run", "--json"))
     audits = json.loads(done.stdout)["audits"]
     assert audits["mine:build"]["card"]["findings"]["rows_independent"]["verdict"] == "deviates"
     assert "no weights" in audits["mine:raises"]["reason"]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from expected_cards import check_card
 from mod_toys import CAPACITY, Toy, toy
+from present import present
 
 from modbench.commands.audit import targets
 from modbench.harness.audit.auditing import audit, built
@@ -126,6 +127,5 @@ def product(name: str, left: str, rows: int | None = None, cost: int = 10) -> Pr
 def test_keys_that_are_kept_for_later_tokens_are_not_zeroed(keys: str, rest_rows: int, counted: int) -> None:
     rest = [product("blocks.1.mlp.weight", "1" * 8, rest_rows, cost=30)] * bool(rest_rows)
     sizes = {"blocks.1.k.weight": 10, "blocks.1.mlp.weight": 30}
-    found = zeroed.lost([product("blocks.1.k.weight", keys), *rest], sizes, n=8, t=4)
-    assert found is not None
+    found = present(zeroed.lost([product("blocks.1.k.weight", keys), *rest], sizes, n=8, t=4))
     assert found.share == pytest.approx(counted * 10 / (8 * 10 + rest_rows * 30))

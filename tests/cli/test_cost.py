@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from in_process import succeeded
 
 from modbench.commands.cost.costs import Request, as_text, costs
 from modbench.harness.core.errors import UsageError
@@ -20,8 +21,7 @@ SEVENTY_B = (
 
 
 def told(modbench: Any, *arguments: object) -> list[dict[str, Any]]:
-    done = modbench("cost", *arguments, "--json")
-    assert done.returncode == 0, done.stderr
+    done = succeeded(modbench("cost", *arguments, "--json"))
     rows: list[dict[str, Any]] = json.loads(done.stdout)
     return rows
 
@@ -159,6 +159,7 @@ def test_who_trains_every_depth_says_so_and_nobody_else(model: str, said: bool, 
 
 
 def test_a_trillion_parameters_are_no_absurd_size(modbench: Any) -> None:
-    done = modbench("cost", "dense", "--set", "d_model=92160", "--set", "n_layers=10", "--set", "vocab_size=131072")
-    assert done.returncode == 0, done.stderr
+    done = succeeded(
+        modbench("cost", "dense", "--set", "d_model=92160", "--set", "n_layers=10", "--set", "vocab_size=131072")
+    )
     assert " T parameters" in done.stdout

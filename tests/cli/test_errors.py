@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from in_process import command_line
 
-from modbench.cli import main
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import write_atomically
 from modbench.harness.machine import environment
@@ -22,26 +19,19 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def refused(arguments: str | list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
+def refused(arguments: str | list[str]) -> str:
     """Run a command that must be refused; its message."""
-    words = arguments.split() if isinstance(arguments, str) else arguments
-    monkeypatch.setattr(sys, "argv", ["modbench", *words])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert "Traceback" not in shown.err
-    assert len(shown.err.strip().splitlines()) <= 2
-    assert len(shown.err) < 600
-    return shown.err
+    done = command_line(*(arguments.split() if isinstance(arguments, str) else arguments))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 2
+    assert len(done.stderr) < 600
+    return done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["list", "models", "x" * 5000], ["x" * 5000], ["gate", "--" + "x" * 5000]])
-def test_a_long_argument_is_shortened(
-    arguments: list[str], modbench: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
-    done = modbench(*arguments)
+def test_a_long_argument_is_shortened(arguments: list[str]) -> None:
+    done = command_line(*arguments)
     assert done.returncode == 2
     assert len(done.stderr) < 1000
 
@@ -71,8 +61,8 @@ def test_a_long_argument_is_shortened(
         ("run quick --effort drafty", ["unknown effort 'drafty'", "Did you mean 'draft'?"]),
         ("run quick --set d_modle=64", ["unknown key 'd_modle'", "Did you mean 'd_model'?"]),
         ("run quick --set d_model", ["lacks a value", "--set KEY=VALUE"]),
-        ("run quick --set n_layers=2 d_model=64", ["takes no options", "--set d_model=64?"]),
-        ("run quick --set n_layers=2 64", ["got '64'. Leave them out."]),
+        ("run quick --seq-len 16 --set metrics=flops/forward d_model=64", ["takes no options", "--set d_model=64?"]),
+        ("run quick --seq-len 16 --set metrics=flops/forward 64", ["got '64'. Leave them out."]),
         ("run quick --set n_heads=5", ["d_model 256 over n_heads 5"]),
         ("run quick --set d_model=large", ["d_model", "whole number", "large"]),
         ("run quick --set router=lerned", ["unknown router 'lerned'", "Did you mean 'learned'?"]),
@@ -124,14 +114,8 @@ def test_a_long_argument_is_shortened(
         ("report nowhere", ["'nowhere'", "modbench run"]),
     ],
 )
-def test_a_mistake_is_answered_in_words(
-    arguments: str | list[str],
-    said: list[str],
-    here: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    message = refused(arguments, capsys, monkeypatch)
+def test_a_mistake_is_answered_in_words(arguments: str | list[str], said: list[str], here: Path) -> None:
+    message = refused(arguments)
     for words in said:
         assert words in message
     assert list(here.iterdir()) == []
@@ -147,16 +131,11 @@ def test_a_mistake_is_answered_in_words(
         ("list models --metrics x", "No such option: --metrics"),
     ],
 )
-def test_a_key_that_was_typed_as_an_option_leads_to_set(
-    arguments: str, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["modbench", *arguments.split()])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    message = capsys.readouterr().err
-    assert said in message
-    assert ("--set" in message) is ("--set" in said)
+def test_a_key_that_was_typed_as_an_option_leads_to_set(arguments: str, said: str) -> None:
+    done = command_line(*arguments.split())
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert ("--set" in done.stderr) is ("--set" in said)
 
 
 @pytest.mark.slow
@@ -177,10 +156,7 @@ def test_a_key_that_was_typed_as_an_option_leads_to_set(
             'metrics = ["flops/forward"]\n[[arms]]\nmodel = "mod"\ncapasity = 0.5\n',
             ["unknown key 'capasity'", "'capacity'?"],
         ),
-        (
-            'metrics = ["flops/forward"]\n[[arms]]\nmodel = "dense"\ncapacity = 0.5\n',
-            ["not read 'capacity'"],
-        ),
+        ('metrics = ["flops/forward"]\n[[arms]]\nmodel = "dense"\ncapacity = 0.5\n', ["not read 'capacity'"]),
         ('metrics = ["flops/forward"]\n[grid]\nseqlen = 5\n[[arms]]\nmodel = "dense"\n', ["[grid]", "'seq_len'?"]),
         (
             'metrics = ["flops/forward"]\n[train]\nstep = 5\n[[arms]]\nmodel = "dense"\n',
@@ -189,10 +165,7 @@ def test_a_key_that_was_typed_as_an_option_leads_to_set(
         ('metrics = ["flops/forward"]\n[shape]\ncapacity = 0.5\n[[arms]]\nmodel = "mod"\n', ["belongs to an arm"]),
         ('metrics = ["loss/val"]\n[[arms]]\nmodel = "dense"\n', ["'loss/val'", "[train]"]),
         ('metrics = ["flops/forward"]\n', ["arms", "is missing"]),
-        (
-            'name = "../evil"\nmetrics = ["flops/forward"]\n[[arms]]\nmodel = "dense"\n',
-            ["'../evil'", "folder name"],
-        ),
+        ('name = "../evil"\nmetrics = ["flops/forward"]\n[[arms]]\nmodel = "dense"\n', ["'../evil'", "folder name"]),
         ('metrics = ["flops/forward"]\narms = ["dense"]\n', ["must be a table"]),
         ('metrics = ["flops/forward"]\n[[arms]]\nmodel = "dense"\nmatch = "mod"\n', ["must be a table"]),
         (
@@ -217,86 +190,71 @@ def test_a_key_that_was_typed_as_an_option_leads_to_set(
         ),
     ],
 )
-def test_a_suite_file_with_a_mistake(
-    toml: str, said: list[str], here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_suite_file_with_a_mistake(toml: str, said: list[str], here: Path) -> None:
     (here / "mine.toml").write_text(toml)
-    message = refused("plan mine.toml", capsys, monkeypatch)
+    message = refused("plan mine.toml")
     for words in said:
         assert words in message
     assert [path.name for path in here.iterdir()] == ["mine.toml"]
 
 
-def test_a_rung_that_cannot_exist(
-    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rung_that_cannot_exist(here: Path) -> None:
     (here / "mine.toml").write_text(
         'metrics = ["flops/forward"]\n[shape]\nd_model = 64\nn_layers = 8\n[[arms]]\nmodel = "dense"\n'
         '[[arms]]\nmodel = "dense"\nmatch = { arm = "mod", capacity = 0.01, every = 1, first_routed = 0 }\n'
     )
-    message = refused("plan mine.toml --seq-len 4096", capsys, monkeypatch)
+    message = refused("plan mine.toml --seq-len 4096")
     assert "at most 8 layers" in message
 
 
 @pytest.mark.parametrize("found", ["run.json", "notes.txt"])
-def test_a_folder_that_holds_something_is_left_alone(
-    found: str, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_holds_something_is_left_alone(found: str, here: Path) -> None:
     (here / "out").mkdir()
     (here / "out" / found).write_text("precious")
-    message = refused("run quick --device cpu -o out", capsys, monkeypatch)
+    message = refused("run quick --device cpu -o out")
     assert ("another run" if found == "run.json" else "other files") in message
     assert "never overwritten" in message
     assert (here / "out" / found).read_text() == "precious"
     assert [path.name for path in (here / "out").iterdir()] == [found]
 
 
-def test_an_out_without_a_name(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "names no folder" in refused(["run", "quick", "--device", "cpu", "-o", ""], capsys, monkeypatch)
+def test_an_out_without_a_name(here: Path) -> None:
+    assert "names no folder" in refused(["run", "quick", "--device", "cpu", "-o", ""])
     assert not list(here.iterdir())
 
 
-def test_an_out_that_cannot_be_written(
-    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_out_that_cannot_be_written(here: Path) -> None:
     (here / "file").write_text("")
-    message = refused("run quick --device cpu -o file/run", capsys, monkeypatch)
+    message = refused("run quick --device cpu -o file/run")
     assert "cannot be written" in message
-    message = refused("run quick --device cpu -o /proc/run", capsys, monkeypatch)
+    message = refused("run quick --device cpu -o /proc/run")
     assert "cannot be written" in message
 
 
-def test_cuda_that_is_not_there(
-    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cuda_that_is_not_there(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    message = refused("run quick --device cuda", capsys, monkeypatch)
+    message = refused("run quick --device cuda")
     assert "sees no CUDA device" in message
     assert "--device cpu" in message
     assert list(here.iterdir()) == []
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"schema_version": 12}'])
-def test_a_damaged_run_folder(
-    content: str, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_damaged_run_folder(content: str, here: Path) -> None:
     (here / "run.json").write_text(content)
-    message = refused("report .", capsys, monkeypatch)
+    message = refused("report .")
     assert "run.json" in message
 
 
-def test_a_bug_of_ours_is_called_one(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_of_ours_is_called_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit code 3, with the traceback that a bug report needs."""
 
     def broken(_name: str) -> None:
         raise RuntimeError("planted")
 
     monkeypatch.setattr("modbench.api.load_suite", broken)
-    monkeypatch.setattr(sys, "argv", ["modbench", "plan", "quick"])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 3
-    assert "bug in modbench" in capsys.readouterr().err
+    done = command_line("plan", "quick")
+    assert (done.returncode, "bug in modbench" in done.stderr) == (3, True)
 
 
 def test_environment_says_why_there_is_no_commit(tmp_path: Path) -> None:

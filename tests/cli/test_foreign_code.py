@@ -96,13 +96,16 @@ def test_code_of_a_models_folder_never_runs(here: Path, modbench: Any, command: 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["convert", "cost"])  # `run` loads it as `convert` does
 def test_a_type_that_transformers_knows_is_made_by_its_own_code(here: Path, modbench: Any, command: str) -> None:
-    plant(here / "planted", here / "mark")
+    """Its attention too: a config may name a kernel on the hub, which is code as well."""
+    plant(here / "planted", here / "mark", attn_implementation="somebody/kernel")
     (here / "planted" / "tokenizer_config.json").unlink()
     tokenizer().save(str(here / "planted" / "tokenizer.json"))
     done = typed(here, modbench, command)
     assert done.returncode == 0, done.stderr
     if command == "convert":
         assert "auto_map" not in (here / "out" / "config.json").read_text()
+        made: Any = MoDForCausalLM.from_pretrained(str(here / "out"))
+        assert made.config._attn_implementation == "sdpa"
 
 
 @pytest.mark.slow
@@ -112,18 +115,6 @@ def test_code_of_a_tokenizer_alone_never_runs_either(here: Path, modbench: Any, 
     done = typed(here, modbench, command)
     assert done.returncode == 2, done.stderr
     assert "auto_map in" in done.stderr
-
-
-@pytest.mark.slow
-def test_attention_is_the_librarys_own_too(here: Path, modbench: Any) -> None:
-    """A config may name a kernel on the hub, which is code as well."""
-    plant(here / "planted", here / "mark", attn_implementation="somebody/kernel")
-    (here / "planted" / "tokenizer_config.json").unlink()
-    tokenizer().save(str(here / "planted" / "tokenizer.json"))
-    done = typed(here, modbench, "convert")
-    assert done.returncode == 0, done.stderr
-    made: Any = MoDForCausalLM.from_pretrained(str(here / "out"))
-    assert made.config._attn_implementation == "sdpa"
 
 
 def test_a_converted_model_runs_no_code_of_its_folder(here: Path) -> None:

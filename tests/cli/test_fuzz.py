@@ -13,6 +13,7 @@ from typing import Any
 
 import mutations
 import pytest
+from in_process import succeeded
 
 from modbench import api
 from modbench.harness.core.errors import IncompleteError
@@ -72,8 +73,7 @@ def test_suite_files_through_plan(n: int, modbench: Modbench, tmp_path: Path, ti
     file, wrong = tmp_path / "fuzzed.toml", []
     whole = mutations.toml(SUITE | {"corpus": str(tiny_corpus)})
     file.write_bytes(whole)
-    done = modbench("plan", file, "--device", "cpu")
-    assert done.returncode == 0, done.stderr
+    done = succeeded(modbench("plan", file, "--device", "cpu"))
     for i in range(n):
         made = mutations.of_toml(SUITE | {"corpus": str(tiny_corpus)}, f"suite {i}")
         file.write_bytes(made.content)
@@ -83,20 +83,8 @@ def test_suite_files_through_plan(n: int, modbench: Modbench, tmp_path: Path, ti
 
 
 WORDS = (
-    *(
-        "quick",
-        "decode",
-        "tasks",
-        "nowhere.toml",
-        "dense",
-        "mod",
-        "mine.py:build",
-        "",
-        " ",
-        "..",
-        "/dev/null",
-        "x" * 5000,
-    ),
+    *("quick", "decode", "tasks", "nowhere.toml", "dense", "mod", "mine.py:build"),
+    *("", " ", "..", "/dev/null", "x" * 5000),
     *("0", "-1", "1e400", "nan", "inf", "9" * 400, "0.5", "1,2,3", ",", "1,,2", "true", "[", "{}", "é", "\u202e", "*"),
 )
 FLAGS = (
@@ -105,16 +93,8 @@ FLAGS = (
     *("--compile", "--lenient", "--help", "--version", "--workload", "--comparisons", "--threads", "--no-such-flag"),
 )
 SETTINGS = (
-    "d_model",
-    "n_layers",
-    "rounds",
-    "launches",
-    "train.tokens",
-    "grid.seq_len",
-    "capacity",
-    "router",
-    "mde",
-    "x",
+    *("d_model", "n_layers", "rounds", "launches", "train.tokens"),
+    *("grid.seq_len", "capacity", "router", "mde", "x"),
 )
 COMMANDS = ("run", "plan", "list", "report", "cost", "doctor", "train", "profile", "gate", "resume", "gat")
 

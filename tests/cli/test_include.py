@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from in_process import succeeded
 
 from modbench.cli import app
 from modbench.harness.core.errors import UsageError
@@ -102,8 +103,7 @@ def test_the_example_folder_runs_and_its_run_finds_it_again(
     here: Path, modbench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A router, a metric, a task, a suite, a panel and a corpus; then broken panels, and the folder gone."""
-    done = modbench("run", "tiny", "--include", "bench", "--device", "cpu", "-o", "run", "-q", cwd=here)
-    assert done.returncode == 0, done.stderr
+    succeeded(modbench("run", "tiny", "--include", "bench", "--device", "cpu", "-o", "run", "-q", cwd=here))
     cases = pd.read_csv(here / "run" / "cases.csv")
     assert (cases.status == "ok").all(), cases[cases.status != "ok"].reason.tolist()
     assert {"weights/routers", "task/sums", "loss/val", "flops/forward"} == set(cases.metric)
@@ -148,8 +148,7 @@ def test_the_example_folder_runs_and_its_run_finds_it_again(
     (here / "entropy.py").rename(here / "bench" / "routers" / "entropy.py")
     catalogue.forget()
     monkeypatch.setenv(discovery.VARIABLE, "")
-    resumed = modbench("resume", "run", cwd=here)
-    assert resumed.returncode == 0, resumed.stderr
+    resumed = succeeded(modbench("resume", "run", cwd=here))
 
 
 @pytest.mark.slow
@@ -157,22 +156,12 @@ def test_a_router_is_named_on_the_command_line_and_in_the_id(here: Path, modbenc
     """A sweep, as of capacities; beside a shipped one, alone, and in a suite's file."""
     spec = f"{EXAMPLES / 'routers' / 'scaled_norm.py'}:ROUTER"
     flags = (
-        "--device",
-        "cpu",
-        "--json",
-        "--set",
-        "d_model=32",
-        "--set",
-        "n_layers=2",
-        "--seq-len",
-        "32",
-        "--model",
-        "mod",
+        *("--device", "cpu", "--json", "--model", "mod"),
+        *("--set", "d_model=32", "--set", "n_layers=2", "--seq-len", "32"),
     )
 
     def arms(*more: str) -> list[str]:
-        done = modbench("plan", "quick", *flags, *more, cwd=here)
-        assert done.returncode == 0, done.stderr
+        done = succeeded(modbench("plan", "quick", *flags, *more, cwd=here))
         found = (case["case"].partition("[")[2].partition("-T")[0] for case in json.loads(done.stdout)["cases"])
         return list(dict.fromkeys(arm for arm in found if arm.startswith("c")))
 
@@ -184,8 +173,7 @@ def test_a_router_is_named_on_the_command_line_and_in_the_id(here: Path, modbenc
     shutil.copy(EXAMPLES / "routers" / "scaled_norm.py", here / "mine.py")
     suite = 'metrics = ["flops/forward"]\n[[arms]]\nmodel = "mod"\nrouter = ["norm", "mine.py:ROUTER"]\n[shape]\nd_model = 32\n'
     (here / "mine.toml").write_text(suite)
-    beside = modbench("plan", here / "mine.toml", "--device", "cpu", cwd=here / "sub")
-    assert beside.returncode == 0, beside.stderr
+    beside = succeeded(modbench("plan", here / "mine.toml", "--device", "cpu", cwd=here / "sub"))
     assert "mod[c0.125-mine-" in beside.stdout
     assert f"router {here / 'mine.py'}:ROUTER " in " ".join(beside.stdout.split())
     cost = modbench("cost", "mod", "--set", "router=mine.py:ROUTER", cwd=here)

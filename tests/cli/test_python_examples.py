@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from planted import left, planted_suite
+from present import present
 
 import modbench as mb
 
@@ -85,8 +86,7 @@ def test_the_blocks_of_the_page_run(quick: list[dict[str, Any]], capsys: pytest.
 
 def test_the_page_shows_the_text_that_is_tested() -> None:
     golden = (ROOT / "tests" / "cli" / "test_compare_in_memory.py").read_text(encoding="utf-8")
-    text = re.search(r'^GOLDEN = """\\\n(.*?)"""', golden, re.DOTALL | re.MULTILINE)
-    assert text is not None
+    text = present(re.search(r'^GOLDEN = """\\\n(.*?)"""', golden, re.DOTALL | re.MULTILINE))
     assert text[1].replace("{threads}", "1 thread") in PAGE
 
 

@@ -23,6 +23,7 @@ import make_demo
 import pytest
 import schemas
 import yaml  # type: ignore[import-untyped]  # it has no types
+from in_process import succeeded
 from planted import ended, left, planted_suite
 from resealed import reseal, reseal_with
 
@@ -114,15 +115,13 @@ def test_the_schema_accepts_what_modbench_accepts(change: dict[str, Any]) -> Non
 @pytest.fixture(scope="module")
 def started(modbench: Modbench, tmp_path_factory: pytest.TempPathFactory) -> Path:
     here = tmp_path_factory.mktemp("start")
-    done = modbench("init", "suite.toml", cwd=here)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(modbench("init", "suite.toml", cwd=here))
     assert "modbench run suite.toml" in done.stdout
     return here / "suite.toml"
 
 
 def test_init_writes_a_suite_that_is_valid_and_can_be_planned(started: Path, modbench: Modbench) -> None:
-    planned = modbench("plan", started, "--json")
-    assert planned.returncode == 0, planned.stderr
+    planned = succeeded(modbench("plan", started, "--json"))
     assert len(json.loads(planned.stdout)["cases"]) >= 8
 
 
@@ -133,8 +132,7 @@ def test_an_editor_finds_the_schema(started: Path) -> None:
 
 
 def test_an_editor_knows_what_the_users_folders_add(tmp_path: Path, modbench: Modbench) -> None:
-    done = modbench("init", "suite.toml", "--include", str(ROOT / "examples" / "bench"), cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    succeeded(modbench("init", "suite.toml", "--include", str(ROOT / "examples" / "bench"), cwd=tmp_path))
     own = jsonschema.Draft202012Validator(json.loads((tmp_path / "suite.schema.json").read_text()))
     assert own.is_valid(GOOD | {"metrics": ["weights/routers"]})
     assert not CHECK.is_valid(GOOD | {"metrics": ["weights/routers"]})
@@ -169,16 +167,14 @@ def test_keys_that_are_commented_out_are_keys_with_values_that_they_take(started
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SUITES)
 def test_a_copy_measures_what_the_shipped_suite_does(name: str, tmp_path: Path, modbench: Modbench) -> None:
-    done = modbench("init", "copy.toml", "--from", name, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    succeeded(modbench("init", "copy.toml", "--from", name, cwd=tmp_path))
     copy = load_suite(str(tmp_path / "copy.toml"))
     assert copy == load_suite(name).model_copy(update={"name": "copy"})
 
 
 def test_a_model_of_ones_own_is_compared(tmp_path: Path, modbench: Modbench) -> None:
     (tmp_path / "mine.py").write_text(MINE)
-    done = modbench("init", "mine.toml", "--model", "mine.py:build,mod", "--json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(modbench("init", "mine.toml", "--model", "mine.py:build,mod", "--json", cwd=tmp_path))
     assert json.loads(done.stdout) == {"suite": "mine.toml", "schema": "suite.schema.json"}
     models = [arm.model for arm in load_suite(str(tmp_path / "mine.toml")).arms]
     assert models == ["dense", f"{tmp_path / 'mine.py'}:build", "mod"]
@@ -243,13 +239,11 @@ def commands_of(begun: str) -> list[list[str]]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("units_here", "undrawn")
 def test_the_start_of_a_model_writes_one_that_can_be_measured(tmp_path: Path, modbench: Modbench) -> None:
-    done = modbench("init", "mine.py", "--json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(modbench("init", "mine.py", "--json", cwd=tmp_path))
     _, run = commands_of(done.stdout)
     small = ("--effort", "smoke", "--seeds", "0", "--seq-len", "32", "--set", "d_model=32", "--set", "train.seq_len=32")
     metrics = "metrics=flops/forward,latency/forward,loss/val,loss/val_causal"
-    ran = modbench(*run, *small, "--set", metrics, "--device", "cpu", "--strict", "-o", "run", cwd=tmp_path)
-    assert ran.returncode == 0, ran.stderr
+    succeeded(modbench(*run, *small, "--set", metrics, "--device", "cpu", "--strict", "-o", "run", cwd=tmp_path))
     with (tmp_path / "run" / "cases.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert {row["status"] for row in rows} == {"ok"}
@@ -262,14 +256,12 @@ def test_the_start_of_a_model_writes_one_that_can_be_measured(tmp_path: Path, mo
 def test_the_start_of_a_repository_writes_the_workflow_of_the_page(tmp_path: Path, modbench: Modbench) -> None:
     (tmp_path / "mine.py").write_text(MINE)
     file = ".github/workflows/modbench.yml"
-    done = modbench("init", file, "--model", "mine.py:build", "--json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(modbench("init", file, "--model", "mine.py:build", "--json", cwd=tmp_path))
     shown = json.loads(done.stdout)
     assert (shown["written"], "OWNER" in shown["note"]) == (file, True)
     written = (tmp_path / file).read_text(encoding="utf-8")
     assert written in (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
-    other = modbench("init", "b.yml", "--model", "mine.py:build", "--from", "decode", cwd=tmp_path)
-    assert other.returncode == 0, other.stderr
+    succeeded(modbench("init", "b.yml", "--model", "mine.py:build", "--from", "decode", cwd=tmp_path))
     (step,) = yaml.safe_load((tmp_path / "b.yml").read_text())["jobs"]["modbench"]["steps"]
     assert step["with"] == {"model": "mine.py:build", "suite": "decode", "fail-on": "slower:5%"}
 
@@ -282,13 +274,11 @@ def test_the_start_of_a_checkpoint_names_commands_that_work(tmp_path: Path, modb
 
     write_llama(tmp_path / "my llama", max_position_embeddings=2048)
     (tmp_path / "text.txt").write_text(text())
-    done = modbench("init", "hf:my llama", "--json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(modbench("init", "hf:my llama", "--json", cwd=tmp_path))
     measure, convert, compare = commands_of(done.stdout)
     small = ("--corpus", "text.txt", "--seq-len", "32", "--val-tokens", "128")
     for command in (["plan", *measure[1:]], [*convert, *small], ["plan", *compare[1:]]):
-        worked = modbench(*command, cwd=tmp_path)
-        assert worked.returncode == 0, worked.stderr
+        succeeded(modbench(*command, cwd=tmp_path))
 
 
 def test_the_page_shows_the_model_that_is_written() -> None:
@@ -393,8 +383,7 @@ def test_the_demo_says_that_nothing_was_measured_here(shown: tuple[Path, str]) -
 
 @pytest.mark.slow
 def test_the_demo_is_a_run_like_any_other(shown: tuple[Path, str], modbench: Modbench, tmp_path: Path) -> None:
-    done = modbench("report", shown[0], "--format", "md", "-o", tmp_path, "--json")
-    assert done.returncode == 0, done.stderr
+    done = succeeded(modbench("report", shown[0], "--format", "md", "-o", tmp_path, "--json"))
     assert json.loads(done.stdout)["missing_units"] == []
     again = modbench("demo", "--no-open", "-o", shown[0])
     assert again.returncode == 2

@@ -16,6 +16,7 @@ from unittest import mock
 
 import pytest
 from fault_injection import largest_file
+from in_process import succeeded
 from resealed import reseal
 
 from modbench.harness.results.json_files import read_sealed
@@ -106,8 +107,7 @@ def test_a_killed_run_is_gone_on_with_to_the_bit(modbench: Any, whole: Path, tmp
     before = {file.name: file.read_bytes() for file in (folder / "run" / "units").iterdir()}
     for name in before:  # as of a worker that was killed when its record stood and its checkpoint did too
         (folder / "run" / "checkpoints" / name).with_suffix(".pt").touch()
-    done = modbench("resume", "run", cwd=folder)
-    assert done.returncode == 0, done.stderr
+    succeeded(modbench("resume", "run", cwd=folder))
     assert curves(folder / "run") == curves(whole)
     for name, content in before.items():
         assert (folder / "run" / "units" / name).read_bytes() == content
@@ -132,41 +132,31 @@ def test_a_run_leaves_what_its_routers_did(whole: Path) -> None:
         assert title in page
 
 
-def test_a_damaged_unit_is_measured_again(modbench: Any, whole: Path, tmp_path: Path) -> None:
-    """One bit of its record flipped: its cells fail, `resume` puts it right, and the damaged file stays for whoever asks."""
+def test_a_damaged_unit_and_one_whose_worker_died_are_measured_again(
+    modbench: Any, whole: Path, tmp_path: Path
+) -> None:
+    """A bit of a record is flipped: its cells fail, and the file stays. What a parent wrote of a death is replaced."""
     run = shutil.copytree(whole, tmp_path / "run")
     shutil.copy(whole.parent / "text.txt", tmp_path)
-    (victim,) = (file for file in (run / "units").glob("train-mod*") if "copy" not in file.name)
-    content = bytearray(victim.read_bytes())
+    flipped, dead = sorted((run / "units").glob("train-mod*"), key=lambda file: "copy" in file.name)
+    content = bytearray(flipped.read_bytes())
     content[len(content) // 2] ^= 1
-    victim.write_bytes(content)
-    done = modbench("report", "run", cwd=tmp_path)
-    assert done.returncode == 4
-    assert f"units/{victim.name}: damaged: its content is not what was written" in done.stderr
-    done = modbench("resume", "run", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert curves(run) == curves(whole)
-    assert victim.with_suffix(".json.damaged").read_bytes() == content
-
-
-def test_a_worker_that_died_is_tried_again(modbench: Any, whole: Path, tmp_path: Path) -> None:
-    """Its record, which its parent wrote, is replaced; the others stay."""
-    run = tmp_path / "run"
-    shutil.copytree(whole, run)
-    shutil.copy(whole.parent / "text.txt", tmp_path)
-    (victim,) = (file for file in (run / "units").glob("train-mod*") if "copy" not in file.name)
-    record = json.loads(victim.read_text())
+    flipped.write_bytes(content)
+    record = json.loads(dead.read_text())
     for outcome in record["outcomes"]:
         outcome |= {"status": "failed", "kind": "oom", "reason": "killed", "samples": {}, "notes": {}}
-    died = {"kind": "oom", "reason": "killed"}
-    reseal(victim, record | {"environment": None, "died": died, "wall_s": 0.0})
+    reseal(dead, record | {"environment": None, "died": {"kind": "oom", "reason": "killed"}, "wall_s": 0.0})
     shutil.rmtree(run / "logs")  # as a copy may have lost it
     before = {file.name: file.stat().st_mtime_ns for file in (run / "units").iterdir()}
-    done = modbench("resume", "run", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = modbench("report", "run", cwd=tmp_path)
+    assert done.returncode == 4
+    assert f"units/{flipped.name}: damaged: its content is not what was written" in done.stderr
+    succeeded(modbench("resume", "run", cwd=tmp_path))
     assert curves(run) == curves(whole)
-    changed = {file.name for file in (run / "units").iterdir() if file.stat().st_mtime_ns != before[file.name]}
-    assert changed == {victim.name}
+    assert flipped.with_suffix(".json.damaged").read_bytes() == content
+    changed = {name for name, at in before.items() if (run / "units" / name).stat().st_mtime_ns != at}
+    assert changed == {flipped.name, dead.name}
+    assert {json.loads(dead.read_text())["outcomes"][0]["status"]} == {"ok"}
 
 
 @pytest.mark.slow
@@ -174,8 +164,9 @@ def test_one_model_is_trained_and_its_weights_are_kept(modbench: Any, tmp_path: 
     place(tmp_path)
     said = ["train", "mod", "--corpus", "text.txt", "--seq-len", "32", "--batch-size", "4"]
     settings = ["d_model=32", "train.steps=12", "train.val_tokens=256"]
-    done = modbench(*said, *(word for setting in settings for word in ("--set", setting)), "-o", "out", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(
+        modbench(*said, *(word for setting in settings for word in ("--set", setting)), "-o", "out", cwd=tmp_path)
+    )
     for words in ("12 steps of 128 tokens", "loss/val_causal", "weights: out/weights", "report: out/report.html"):
         assert words in done.stdout
     answer = done.stdout.splitlines()[0]
@@ -231,8 +222,7 @@ def test_a_disk_that_takes_no_more_ends_in_one_line_and_training_goes_on(modbenc
     seen = json.loads((tmp_path / "run" / "progress.json").read_text())
     assert seen["state"] == "failed"
     assert os.strerror(errno.EFBIG) in seen["note"]
-    done = modbench(*words, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(modbench(*words, cwd=tmp_path))
     assert all((tmp_path / "run" / "units" / name).read_bytes() == content for name, content in kept.items())
 
 

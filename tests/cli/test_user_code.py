@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from in_process import succeeded
+from present import of_type
 
 from modbench import api
 from modbench.harness.core.errors import UsageError
@@ -112,13 +114,11 @@ def test_a_failure_names_the_line_of_a_users_file(
     file.write_text(
         "import torch\ndef inner():\n    torch.nn.Linear(2, 2)(torch.ones(3))\ndef build(config):\n    inner()\n"
     )
-    gap = attempt(lambda: user_models.load_user_model(f"{file}:build")(None))
-    assert isinstance(gap, Missing)
+    gap = of_type(Missing, attempt(lambda: user_models.load_user_model(f"{file}:build")(None)))
     assert gap.reason is not None
     assert gap.reason.startswith("RuntimeError: ")
     assert gap.reason.endswith(f" ({named}, line 3)")
-    gap = attempt(lambda: dict[str, int]()["x"])
-    assert isinstance(gap, Missing)
+    gap = of_type(Missing, attempt(lambda: dict[str, int]()["x"]))
     assert gap.reason == "KeyError: 'x'"
 
 
@@ -228,8 +228,7 @@ def test_a_run_that_changed_on_purpose_goes_on_with_both_versions_on_show(helped
     assert len(stopped.stderr.splitlines()) == 1
     assert folder.record(done).exists()
     anew()
-    went_on = modbench("resume", "run", "--allow-changed", cwd=helped)
-    assert went_on.returncode == 0, went_on.stderr
+    succeeded(modbench("resume", "run", "--allow-changed", cwd=helped))
     loaded = load(folder.path)
     worn = loaded.cases[loaded.cases.labels.fillna("").str.contains(Label.CODE_CHANGED)]
     assert {*worn.metric} == {"flops/forward", "latency/forward"}

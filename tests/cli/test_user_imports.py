@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 import torch
+from in_process import succeeded
 from planted import planted_suite
 from resealed import reseal_with
 
@@ -153,8 +154,7 @@ def test_what_a_model_imports_when_it_is_called_is_found_too(here: Path) -> None
 
 @pytest.mark.slow
 def test_every_unit_of_a_run_finds_them_in_forked_processes(here: Path, modbench: Any) -> None:
-    done = modbench("run", "tiny.toml", "-o", "run", "-q", "--device", "cpu", cwd=here)
-    assert done.returncode == 0, done.stderr
+    succeeded(modbench("run", "tiny.toml", "-o", "run", "-q", "--device", "cpu", cwd=here))
     outcomes = [outcome for record in read("run").records for outcome in record.outcomes]
     assert {outcome.case.partition("[")[0] for outcome in outcomes if outcome.metric == "latency/forward"} == {
         "mine:build",

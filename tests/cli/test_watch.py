@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from in_process import command_line, succeeded
 from planted import Trouble, fake_record
+from present import present
 from test_progress import plan_of as small_plan
 from test_progress import tracking
 
-from modbench.cli import main
 from modbench.commands.watch import _live, snapshot
 from modbench.commands.watch.snapshot import take
 from modbench.harness.core.errors import UsageError
@@ -38,6 +39,16 @@ from modbench.harness.results.workspace import Workspace
 plan_of = partial(small_plan, ["latency/forward", "memory/peak_allocated"])
 
 
+@pytest.fixture
+def plan() -> Plan:
+    return plan_of()
+
+
+@pytest.fixture
+def folder(plan: Plan, tmp_path: Path) -> RunFolder:
+    return begun(tmp_path / "run", plan)
+
+
 def begun(path: Path, plan: Plan) -> RunFolder:
     path.mkdir()
     folder = RunFolder(path)
@@ -51,16 +62,7 @@ def written(folder: RunFolder, **fields: Any) -> Path:
     return folder.path
 
 
-def watching(*arguments: str) -> int:
-    """Exit code of the command in this process."""
-    before, sys.argv = sys.argv, ["modbench", "watch", *arguments]
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = before
-    return 0
+watching = partial(command_line, "watch")
 
 
 def lines(folder: RunFolder | Path, **options: Any) -> list[str]:
@@ -79,9 +81,7 @@ def keep(folder: RunFolder, unit: UnitOfWork, gap: Missing | None = None) -> Non
     folder.write_record(record)
 
 
-def test_units_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
-    plan = plan_of()
-    folder = begun(tmp_path / "run", plan)
+def test_units_are_counted_by_what_became_of_them(folder: RunFolder, plan: Plan) -> None:
     count, *_ = plan.units
     timed = [unit for unit in plan.units if unit.made_in == "time"]
     gap = Missing(status="failed", kind="error", reason="ValueError: no")
@@ -116,34 +116,29 @@ def test_units_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
         assert lines(folder)[0].startswith("small, draft, cpu: stopping ")
 
 
-def test_a_run_is_finished_when_its_runner_says_so_and_its_records_are_there(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    plan, moment = plan_of(), [0.0]
-    folder = begun(tmp_path / "run", plan)
+def test_a_run_is_finished_when_its_runner_says_so_and_its_records_are_there(folder: RunFolder, plan: Plan) -> None:
+    moment = [0.0]
     with tracking(plan, folder.path, clock=lambda: moment[0]) as tracker:
         for unit in plan.units:
             tracker.started(unit)
             keep(folder, unit)
             tracker.ended(unit)
         moment[0] = 61.0
-    assert watching(str(folder.path)) == 0
-    assert "finished in 1 min 01 s" in capsys.readouterr().out
+    assert "finished in 1 min 01 s" in succeeded(watching(folder.path)).stdout
     folder.record(plan.units[0]).unlink()
-    assert watching(str(folder.path)) == 4
-    shown = capsys.readouterr().out
-    assert "1 record missing since" in shown
-    assert f"modbench resume {folder.path}" in shown
+    done = watching(folder.path)
+    assert done.returncode == 4
+    assert "1 record missing since" in done.stdout
+    assert f"modbench resume {folder.path}" in done.stdout
 
 
 @pytest.mark.parametrize(
     ("error", "state", "note"),
     [(KeyboardInterrupt(), "stopped", ""), (OSError(28, "No space left"), "failed", "[Errno 28] No space left")],
 )
-def test_how_a_runner_ended_is_written(error: BaseException, state: str, note: str, tmp_path: Path) -> None:
-    plan = plan_of()
-    folder = begun(tmp_path / "run", plan)
-
+def test_how_a_runner_ended_is_written(
+    error: BaseException, state: str, note: str, folder: RunFolder, plan: Plan
+) -> None:
     def ends() -> None:
         with tracking(plan, folder.path) as tracker:
             tracker.started(plan.units[0])
@@ -159,9 +154,7 @@ def test_how_a_runner_ended_is_written(error: BaseException, state: str, note: s
     assert lines(folder)[0].endswith(" to run")
 
 
-def test_a_runner_that_lost_its_folder_writes_no_more(tmp_path: Path) -> None:
-    plan = plan_of()
-    folder = begun(tmp_path / "run", plan)
+def test_a_runner_that_lost_its_folder_writes_no_more(folder: RunFolder, plan: Plan) -> None:
     with lock.hold(folder.path) as held, tracking(plan, folder.path, lock=held) as tracker:
         before = (folder.path / progress.NAME).read_bytes()
         other = held.holder.model_copy(update={"token": "another"})
@@ -170,9 +163,8 @@ def test_a_runner_that_lost_its_folder_writes_no_more(tmp_path: Path) -> None:
     assert (folder.path / progress.NAME).read_bytes() == before
 
 
-def test_beside_a_timed_unit_the_progress_is_written_seldom(tmp_path: Path) -> None:
-    plan, moment = plan_of(), [0.0]
-    folder = begun(tmp_path / "run", plan)
+def test_beside_a_timed_unit_the_progress_is_written_seldom(folder: RunFolder, plan: Plan) -> None:
+    moment = [0.0]
     tracker = tracking(plan, folder.path, clock=lambda: moment[0])
 
     def writes(unit: UnitOfWork, seconds: int) -> int:
@@ -193,21 +185,19 @@ def test_beside_a_timed_unit_the_progress_is_written_seldom(tmp_path: Path) -> N
     assert writes(plan.units[0], 39) == 39
 
 
-def test_a_dead_runner_is_named_with_what_continues_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = begun(tmp_path / "run", plan_of())
+def test_a_dead_runner_is_named_with_what_continues_the_run(folder: RunFolder) -> None:
     written(folder)
     (folder.path / lock.NAME).write_text(lock.Holder(host="here", pid=7).model_dump_json())
-    assert watching("--once", str(folder.path)) == 4
-    out = capsys.readouterr().out
-    assert "stopped" in out
-    assert "dead" in out
-    assert f"modbench resume {folder.path}" in out
+    done = watching("--once", folder.path)
+    assert done.returncode == 4
+    assert "stopped" in done.stdout
+    assert "dead" in done.stdout
+    assert f"modbench resume {folder.path}" in done.stdout
     written(folder, resumable=False)
     assert (take(str(folder.path)).next_step or "").endswith(f"command with -o {folder.path}")
 
 
-def test_without_locks_a_runner_lives_while_it_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = begun(tmp_path / "run", plan_of())
+def test_without_locks_a_runner_lives_while_it_writes(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     written(folder)
     monkeypatch.setattr(lock, "_state", lambda *_, **__: "unknown")
     (folder.path / lock.NAME).write_text("")
@@ -216,8 +206,7 @@ def test_without_locks_a_runner_lives_while_it_writes(tmp_path: Path, monkeypatc
     assert (take(str(folder.path)).next_step or "").endswith("--steal")
 
 
-def test_a_runner_that_hangs_shows_in_the_age_of_what_it_wrote(tmp_path: Path) -> None:
-    folder = begun(tmp_path / "run", plan_of())
+def test_a_runner_that_hangs_shows_in_the_age_of_what_it_wrote(folder: RunFolder) -> None:
     written(folder)
     with lock.hold(folder.path):
         assert "written" not in lines(folder)[0]
@@ -226,9 +215,7 @@ def test_a_runner_that_hangs_shows_in_the_age_of_what_it_wrote(tmp_path: Path) -
         assert lines(folder)[0].endswith("written 2 h 00 min ago")
 
 
-def test_without_a_runner_nobody_counts_what_jobs_do(tmp_path: Path) -> None:
-    plan = plan_of()
-    folder = begun(tmp_path / "run", plan)
+def test_without_a_runner_nobody_counts_what_jobs_do(folder: RunFolder, plan: Plan) -> None:
     first, second, *_ = plan.units
     tracker = tracking(plan, folder.path, remote=True, clock=lambda: 0.0)
     tracker.started(first)
@@ -250,19 +237,16 @@ def test_without_a_runner_nobody_counts_what_jobs_do(tmp_path: Path) -> None:
         assert any("submitted" in line for line in lines(folder))
 
 
-def test_jobs_that_are_submitted_at_once_are_written_together(tmp_path: Path) -> None:
-    plan, moment = plan_of(), [0.0]
-    folder = begun(tmp_path / "run", plan)
+def test_jobs_that_are_submitted_at_once_are_written_together(folder: RunFolder, plan: Plan) -> None:
+    moment = [0.0]
     tracker = tracking(plan, folder.path, remote=True, clock=lambda: moment[0])
     for unit in plan.units:
         tracker.started(unit)
-    seen = progress.read(folder.path)
-    assert seen is not None
+    seen = present(progress.read(folder.path))
     assert sum(each.running for each in seen.groups) == 1
     moment[0] = 1.0
     tracker.tick()
-    seen = progress.read(folder.path)
-    assert seen is not None
+    seen = present(progress.read(folder.path))
     assert sum(each.running for each in seen.groups) == len(plan.units)
     keep(folder, plan.units[0])
     moment[0] = 3.0
@@ -270,15 +254,13 @@ def test_jobs_that_are_submitted_at_once_are_written_together(tmp_path: Path) ->
     assert tracker.now.left_s == pytest.approx(3.0 * (tracker._total - tracker._done) / tracker._done)
 
 
-def test_a_folder_of_an_earlier_version_shows_what_its_files_do(tmp_path: Path) -> None:
-    plan = plan_of()
-    folder = begun(tmp_path / "run", plan)
+def test_a_folder_of_an_earlier_version_shows_what_its_files_do(folder: RunFolder, plan: Plan) -> None:
     keep(folder, plan.units[0])
     (first, *_), seen = lines(folder), take(str(folder.path))
     assert "unknown, 1 record; " in first
     assert (seen.complete, seen.state) == (False, "unknown")
     folder.write_finished({"ended": now(), "wall_s": 61.0, "timed_wall_s": 1.0, "parent_cpu_s": 0.0})
-    assert watching(str(folder.path)) == 0
+    succeeded(watching(folder.path))
     body = snapshot.as_json(take(str(folder.path)))
     assert (body["state"], body["left_s"], body["groups"], body["records"]) == ("finished", None, [], 1)
     assert "progress.json" in body["left_reason"]
@@ -292,7 +274,6 @@ DAMAGE: dict[str, Callable[[Path], Any]] = {
     "a deep nest": lambda file: file.write_text("[" * 100_000),
     "a state": lambda file: file.write_text('{"state": "happy"}'),
     "a text for a number": lambda file: file.write_text('{"elapsed_s": "5"}'),
-    "a number that is true": lambda file: file.write_text('{"failures_left_out": true}'),
     "a huge number": lambda file: file.write_text('{"left_s": 1e300}'),
     "below 0": lambda file: file.write_text('{"groups": [{"name": "a", "done": -1}]}'),
     "not finite": lambda file: file.write_text('{"left_s": NaN}'),
@@ -305,36 +286,21 @@ DAMAGE: dict[str, Callable[[Path], Any]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_strangers_progress_is_refused_in_a_line(
-    damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = begun(tmp_path / "run", plan_of())
+def test_a_strangers_progress_is_refused_in_a_line(damage: str, folder: RunFolder) -> None:
     DAMAGE[damage](folder.path / progress.NAME)
     for option in ("--once", "--json"):
-        assert watching(str(folder.path), option) == 2
-        error = capsys.readouterr().err
-        assert progress.NAME in error
-        assert len(error.splitlines()) <= 2
-        assert len(error) < 500
+        done = watching(folder.path, option)
+        assert (done.returncode, progress.NAME in done.stderr) == (2, True)
+        assert len(done.stderr.splitlines()) <= 2
+        assert len(done.stderr) < 500
 
 
-def test_a_strangers_folder_is_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_strangers_folder_is_data(folder: RunFolder, plan: Plan, tmp_path: Path) -> None:
     """Links are refused, and no control character reaches the terminal."""
-    plan = plan_of()
-    folder = begun(tmp_path / "run", plan)
     unit, evil = plan.units[0].name, "\x1b[2Jgone\nnext\u202e"
     failure = Failure(unit=unit, case=evil, metrics=[evil], reason=evil, log=evil)
-    groups = [Group(name=evil, done=1)]
-    written(
-        folder,
-        title=evil,
-        note=evil,
-        groups=groups,
-        failures=[failure],
-        decisions=[evil],
-        left_s=None,
-        left_reason=evil,
-    )
+    told = dict.fromkeys(("title", "note", "left_reason"), evil)
+    written(folder, **told, groups=[Group(name=evil, done=1)], failures=[failure], decisions=[evil], left_s=None)
     assert all(line.isprintable() for line in lines(folder))
     with lock.hold(folder.path):
         written(folder, title=evil, running=[Running(unit=unit, since=evil)])
@@ -343,13 +309,12 @@ def test_a_strangers_folder_is_data(tmp_path: Path, capsys: pytest.CaptureFixtur
         (tmp_path / "secret").write_text("a secret")
         (folder.logs / f"{unit}.progress").unlink()
         (folder.logs / f"{unit}.progress").symlink_to(tmp_path / "secret")
-    assert watching(str(folder.path)) == 2
-    assert "a secret" not in "".join(capsys.readouterr())
+    done = watching(folder.path)
+    assert done.returncode == 2
+    assert "a secret" not in done.stdout + done.stderr
 
 
-def test_a_record_that_is_damaged_counts_as_failed(tmp_path: Path) -> None:
-    plan = plan_of()
-    folder = begun(tmp_path / "run", plan)
+def test_a_record_that_is_damaged_counts_as_failed(folder: RunFolder, plan: Plan) -> None:
     tracker = tracking(plan, folder.path)
     tracker.started(plan.units[0])
     folder.record(plan.units[0]).write_text("{")
@@ -376,26 +341,20 @@ def test_a_cluster_of_failures_and_units_is_cut(tmp_path: Path, monkeypatch: pyt
     assert any("5 more" in line for line in lines(folder))
 
 
-def test_what_is_no_run_or_is_gone_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert watching(str(tmp_path)) == 2
-    assert watching(str(tmp_path / "nowhere")) == 2
-    assert capsys.readouterr().err.count("not a run folder") == 2
-    folder = begun(tmp_path / "run", plan_of())
+def test_what_is_no_run_or_is_gone_is_bad_input(folder: RunFolder, tmp_path: Path) -> None:
+    for none in (tmp_path, tmp_path / "nowhere"):
+        done = watching(none)
+        assert (done.returncode, "not a run folder" in done.stderr) == (2, True)
     shutil.rmtree(folder.path)
     with pytest.raises(UsageError, match="not a run folder"):
         take(str(folder.path))
 
 
-def test_chosen_texts_are_masked_before_lines_are_cut(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = begun(tmp_path / "run", plan_of())
+def test_chosen_texts_are_masked_before_lines_are_cut(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     reason = "x " * 30 + "said hush hush " + "y " * 30
     written(folder, failures=[Failure(unit="a", case="b", metrics=[], reason=reason)])
     monkeypatch.setenv("MODBENCH_MASK", "hush hush")
-    watching(str(tmp_path / "run"), "--once")
-    watching(str(tmp_path / "run"), "--json")
-    shown = capsys.readouterr().out
+    shown = watching(folder.path, "--once").stdout + watching(folder.path, "--json").stdout
     assert "said ***" in " ".join(shown.split())
     assert "hush" not in shown
 
@@ -409,8 +368,7 @@ def failed(number: int, reason: str = "a long reason {}" + " and so on" * 20) ->
     ]
 
 
-def test_the_picture_fits_the_terminal(tmp_path: Path) -> None:
-    folder = begun(tmp_path / "run", plan_of())
+def test_the_picture_fits_the_terminal(folder: RunFolder) -> None:
     written(folder, failures=failed(24), decisions=["a row: 3 units requested"] * 9)
     for width, height in ((80, 24), (40, 12), (200, 50)):
         shown = lines(folder, width=width, height=height)
@@ -421,17 +379,14 @@ def test_the_picture_fits_the_terminal(tmp_path: Path) -> None:
     assert sum("a long reason" in line for line in lines(folder, verbose=True)) == 24
 
 
-def test_failures_for_one_reason_are_one_entry_with_their_number(tmp_path: Path) -> None:
-    folder = begun(tmp_path / "run", plan_of())
+def test_failures_for_one_reason_are_one_entry_with_their_number(folder: RunFolder) -> None:
     written(folder, failures=[*failed(1, "second"), *failed(9, "first")])
     shown = lines(folder)
     assert sum(": first" in line for line in shown) == sum(": second" in line for line in shown) == 1
     assert " and 8 more: first" in "\n".join(shown)
 
 
-def test_the_live_picture_ends_with_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = plan_of()
-    folder = begun(tmp_path / "run", plan)
+def test_the_live_picture_ends_with_the_run(folder: RunFolder, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     with lock.hold(folder.path) as held, tracking(plan, folder.path, lock=held):
 
         def ends(_seconds: float) -> None:
@@ -443,8 +398,7 @@ def test_the_live_picture_ends_with_the_run(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.slow
-def test_watching_loads_no_torch(tmp_path: Path) -> None:
-    folder = begun(tmp_path / "run", plan_of())
+def test_watching_loads_no_torch(folder: RunFolder) -> None:
     code = (
         "import sys; sys.argv = ['modbench', 'watch', '--once', sys.argv[1]]\n"
         "from modbench.cli import main\n"

@@ -22,6 +22,7 @@ import pytest
 import typer.main
 import yaml  # type: ignore[import-untyped]  # it has no types
 from doc_blocks import ALL, PAGES, ROOT, Block, blocks, inline_commands, words_of
+from in_process import succeeded
 from planted_compare import ARMS, compared_run
 
 from modbench.cli import app
@@ -328,8 +329,7 @@ def two_runs(modbench_process: Modbench, tmp_path_factory: pytest.TempPathFactor
     """The folders of two smoke runs of the quick suite, for the commands that read runs."""
     folder = tmp_path_factory.mktemp("runs")
     for name in ("one", "two"):
-        done = modbench_process("run", "quick", "--effort", "smoke", "--device", "cpu", "-o", name, cwd=folder)
-        assert done.returncode == 0, done.stderr
+        succeeded(modbench_process("run", "quick", "--effort", "smoke", "--device", "cpu", "-o", name, cwd=folder))
     return [folder / name for name in ("one", "two")]
 
 

@@ -12,6 +12,7 @@ import pytest
 from docs_api import exported, public
 from docs_drawing import DRAWINGS, IMAGES
 from docs_links import FENCED, anchors, links, with_anchors
+from present import present
 
 from modbench.cli import app
 from modbench.harness.core.config import ModelConfig
@@ -164,8 +165,7 @@ def test_the_python_api_is_documented() -> None:
 def test_every_command_is_shown_in_use() -> None:
     written = "".join(file.read_text(encoding="utf-8") for file in docs_build.sources())
     for command in app.registered_commands:
-        assert command.callback is not None
-        name = command.name or command.callback.__name__
+        name = command.name or present(command.callback).__name__
         assert f"modbench {name}" in written, name
 
 

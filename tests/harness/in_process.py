@@ -44,3 +44,9 @@ def command_line(*arguments: object, cwd: Path | None = None, columns: int = 120
     code = ended.value.code
     assert code is None or isinstance(code, int)
     return subprocess.CompletedProcess(command, code or 0, out.getvalue(), err.getvalue())
+
+
+def succeeded(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    """A command that ended with 0; the test fails with what it said if it did not."""
+    assert done.returncode == 0, done.stderr
+    return done

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from planted import Trouble, fake_record, planted_suite
 from planted_gate import written
+from present import present
 
 from modbench import api
 from modbench.commands._flags import Flags
@@ -46,8 +47,7 @@ def arms(plan: Plan) -> dict[str, tuple[Any, ...]]:
 def test_the_best_arm_routes_as_it_did_and_lends_its_capacity_to_mode(tmp_path: Path) -> None:
     plan = planned(run(tmp_path / "run", MOD))
     assert arms(plan) == {"dense": (None, 2, 1), "mod[c0.5]": (0.5, 1, 0), "mode_integrated[c0.5]": (0.5, 1, 0)}
-    taken = plan.arms_from
-    assert taken is not None
+    taken = present(plan.arms_from)
     mod, mode = taken.arms
     assert (mod.arm, mod.among, mod.seeds, mode.arm, mode.loss) == ("mod[c0.5]", 2, 3, "", None)
     losses = load(tmp_path / "run").cases.query("arm == 'mod[c0.5]' and metric == 'loss/val_causal'")
@@ -62,8 +62,7 @@ def test_of_a_run_with_mode_its_best_is_taken(tmp_path: Path) -> None:
     folder = run(tmp_path / "run", MOD, {"model": "mode_staged"}, {"model": "mode_integrated", "capacity": 0.25})
     plan = planned(folder)
     assert list(arms(plan)) == ["dense", "mod[c0.5]", "mode_integrated[c0.25]"]
-    assert plan.arms_from is not None
-    assert [each.among for each in plan.arms_from.arms] == [2, 2]
+    assert [each.among for each in present(plan.arms_from).arms] == [2, 2]
 
 
 def test_it_goes_with_any_suite_and_the_other_flags(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from planted import Trouble, fake_record, planted_suite
+from present import present
 from slurm_stubs import Quiet, folder_at
 
 from modbench.harness.domain.case import UnitOfWork
@@ -63,7 +64,5 @@ def test_the_parent_only_waits(tmp_path: Path) -> None:
 
 def test_a_run_says_what_its_parent_took_and_how_long_units_ran(tiny_run: Path) -> None:
     loaded = load(str(tiny_run))
-    assert loaded.parent_share is not None
-    assert 0 < loaded.parent_share < 1
-    assert loaded.inside is not None
-    assert 0 < loaded.inside <= 1
+    assert 0 < present(loaded.parent_share) < 1
+    assert 0 < present(loaded.inside) <= 1

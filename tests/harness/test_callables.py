@@ -14,6 +14,7 @@ from fake_nvml import fake_pynvml
 from hypothesis import given
 from hypothesis import strategies as st
 from moving_clock import FakeClock
+from present import present
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.stats.reason import Reason
@@ -105,8 +106,7 @@ def test_launches_are_the_unit_where_there_are_several() -> None:
     found = judge(launches)["new"]
     assert found.verdict == "inconclusive"
     assert ONE_PROCESS not in found.labels
-    assert found.reason is not None
-    assert found.reason.code == "launches_decide"
+    assert present(found.reason).code == "launches_decide"
     same = judge([launch({"old": 0.01, "new": 0.008}, 0.002, i) for i in range(4)])["new"]
     assert same.verdict == "better"
     assert same.effect.n == 4
@@ -166,11 +166,9 @@ def test_on_a_gpu_each_call_is_waited_for_and_the_card_is_watched(monkeypatch: p
 def test_the_interval_over_rounds_holds_the_median_and_the_narrow_one_lies_inside(seed: int) -> None:
     rng = random.Random(seed)
     effect = over_rounds([rng.gauss(0.1, 0.05) for _ in range(rng.randrange(6, 40))])
-    assert effect.low is not None
-    assert effect.high is not None
-    assert effect.low90 is not None
-    assert effect.high90 is not None
-    assert effect.low <= effect.low90 <= effect.value <= effect.high90 <= effect.high
+    assert (
+        present(effect.low) <= present(effect.low90) <= effect.value <= present(effect.high90) <= present(effect.high)
+    )
 
 
 def test_intervals_over_rounds_cover_and_false_alarms_are_rare() -> None:
@@ -179,10 +177,7 @@ def test_intervals_over_rounds_cover_and_false_alarms_are_rare() -> None:
     wrong = 0
     for _ in range(2000):
         effect = over_rounds([rng.gauss(0, 0.01) * (10 if rng.random() < 0.1 else 1) for _ in range(20)])
-        assert effect.low is not None
-        assert effect.high is not None
-        assert effect.p is not None
-        excludes = not effect.low <= 0 <= effect.high
-        assert excludes == (effect.p < 0.05)
+        excludes = not present(effect.low) <= 0 <= present(effect.high)
+        assert excludes == (present(effect.p) < 0.05)
         wrong += excludes
     assert 0.02 <= wrong / 2000 <= 0.06

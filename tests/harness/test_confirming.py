@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from fake_launcher import Planting, new_folder, what_is_left
 from planted import left, planted_suite
+from present import present
 from resealed import reseal_with
 
 from modbench.commands.plan.forecast import as_text, forecast
@@ -99,8 +100,7 @@ def test_equal_arms_are_equivalent_or_undecided_with_the_seeds_that_would_decide
     found = told(left(tmp_path, made, losses=losses(mod=DENSE), run_noise=0.05))
     (compared,) = found.compared
     assert compared.looks[-1].verdict == "undecided"
-    assert compared.more is not None
-    assert compared.more > 6
+    assert present(compared.more) > 6
     assert found.planned == 6
     assert found.wanted is None  # seeds of the planted sweep differ by half a nat, and arms are not paired
 
@@ -160,8 +160,7 @@ def test_fresh_runs_that_fail_are_named(tmp_path: Path) -> None:
     found = told(left(tmp_path, sweep(), losses=losses(), run_noise=0.01, fails=arm))
     (compared,) = found.compared
     assert not compared.looks
-    assert compared.reason is not None
-    assert "planted failure" in compared.reason
+    assert "planted failure" in present(compared.reason)
 
 
 def test_a_smoke_run_trains_two_seeds_and_claims_nothing(tmp_path: Path) -> None:
@@ -237,9 +236,7 @@ def test_a_run_says_the_most_it_can_take_and_less_with_each_look(tmp_path: Path)
         now, seconds = tracker.now, tracker._seconds
 
         def span() -> float:
-            assert now.left_s is not None
-            assert now.most_s is not None
-            return now.most_s - now.left_s
+            return present(now.most_s) - present(now.left_s)
 
         every, before = span(), now.left_s or 0.0
         assert every == pytest.approx(sum(seconds[unit.name] for unit in fresh) * 48 / len(fresh))
@@ -313,9 +310,7 @@ def test_routed_models_are_charged_for_evaluating_with_and_without_the_future() 
     units = make_plan(load_suite("isoflop-cpu"), device="cpu", text=Text("t", b"a" * 10**7, b"b" * 10**6, "0")).units
     trained = {unit.comparison.arms[0].model: unit for unit in units if unit.made_in == "train"}
     for model, evaluations in (("dense", 1), ("mod", 2)):
-        (case,), run = trained[model].comparison.arms, trained[model].protocol.train
-        assert run is not None
+        (case,), run = trained[model].comparison.arms, present(trained[model].protocol.train)
         with_text = run_flops(run, case) - run_flops(run.model_copy(update={"val_tokens": 0}), case)
-        cost = case_cost(case)
-        assert cost is not None
+        cost = present(case_cost(case))
         assert with_text == pytest.approx(evaluations * run.val_tokens / run.tokens_per_step * cost.train_step / 3)

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from in_process import command_line, succeeded
 
-from modbench.cli import main
 from modbench.harness.core import extras
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
@@ -363,17 +363,12 @@ def test_a_wrong_data_set_is_answered_in_words(
 
 
 @pytest.mark.usefixtures("unmeasured")
-def test_a_plan_reads_jsonl(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_plan_reads_jsonl(tmp_path: Path) -> None:
     """Through the command line: what fits is planned, what does not ends with 2."""
     jsonl(tmp_path / "long.jsonl", [story * 100 for story in STORIES])
-    for query, code in (("", 0), ("?column=txt", 2)):
-        monkeypatch.setattr(sys, "argv", ["modbench", "plan", "quick", "--corpus", f"{tmp_path}/long.jsonl{query}"])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert (ended.value.code or 0) == code
-    assert "unknown column" in capsys.readouterr().err
+    succeeded(command_line("plan", "quick", "--corpus", f"{tmp_path}/long.jsonl"))
+    done = command_line("plan", "quick", "--corpus", f"{tmp_path}/long.jsonl?column=txt")
+    assert (done.returncode, "unknown column" in done.stderr) == (2, True)
 
 
 def test_reading_modules_load_nothing_heavy() -> None:

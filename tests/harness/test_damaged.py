@@ -18,7 +18,6 @@ from planted import ended, left, planted_suite
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
-from modbench.harness.core.units import Range
 from modbench.harness.domain.records import Record
 from modbench.harness.execution import resuming
 from modbench.harness.registry import catalogue
@@ -349,18 +348,3 @@ def test_every_metric_says_what_it_can_be() -> None:
     assert not catalogue.metrics()["loss/gap"].allowed.lacks(-0.1)
     assert catalogue.metrics()["loss/val"].allowed.lacks(-0.1)
     assert catalogue.metrics()["task/copy"].allowed.lacks(1.1)
-
-
-@pytest.mark.parametrize(
-    ("allowed", "value", "said"),
-    [
-        (Range(0, 1), 1.5, "1.5 is over 1"),
-        (Range(0, above=True), 0.0, "0 is not above 0"),
-        (Range(1), 0.5, "0.5 is not at least 1"),
-        (Range(0, whole=True), 0.5, "0.5 is not a whole number"),
-        (Range(), float("inf"), "inf is not a finite number"),
-        (Range(0, 1), 0.5, None),
-    ],
-)
-def test_a_range_says_what_is_wrong(allowed: Range, value: float, said: str | None) -> None:
-    assert allowed.lacks(value) == said

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from present import present
 
 from modbench.commands.doctor import checkup
 from modbench.commands.doctor.aa_comparisons import Twin
@@ -41,8 +42,7 @@ def test_no_slowdown_beyond_the_margin_is_not_worse() -> None:
 
 def test_the_decision_is_the_cheapest_that_has_the_power() -> None:
     spread = Spread(between_sd=0.007, block_sd=0.02, start_s=0.4, round_s=0.05)
-    found = time_to_decide(spread)
-    assert found is not None
+    found = present(time_to_decide(spread))
     assert found.seconds == pytest.approx(found.launches * (0.4 + found.rounds * 0.05))
     assert chance(spread.launch_sd(found.rounds), found.launches) >= 0.8
     assert chance(spread.launch_sd(found.rounds), found.launches - 1) < 0.8
@@ -53,9 +53,7 @@ def test_the_decision_is_the_cheapest_that_has_the_power() -> None:
 
 def test_launches_are_short_where_they_differ_and_long_where_blocks_do() -> None:
     differ, noisy = Spread(0.01, 0.005, 0.2, 0.05), Spread(0.001, 0.05, 2.0, 0.01)
-    short, long = time_to_decide(differ), time_to_decide(noisy)
-    assert short is not None
-    assert long is not None
+    short, long = present(time_to_decide(differ)), present(time_to_decide(noisy))
     assert short.rounds < 10 < long.rounds
 
 

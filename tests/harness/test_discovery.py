@@ -218,21 +218,8 @@ def test_what_is_of_another_type_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, exported: str, said: str
 ) -> None:
     assert set(discovery.KINDS) - {"suites", "metrics"} == {
-        *(
-            "models",
-            "passes",
-            "doubts",
-            "probes",
-            "tasks",
-            "corpora",
-            "sinks",
-            "routers",
-            "launchers",
-            "sources",
-            "panels",
-            "formats",
-            "rules",
-        )
+        *("models", "passes", "doubts", "probes", "tasks", "corpora", "sinks"),
+        *("routers", "launchers", "sources", "panels", "formats", "rules"),
     }
     use(monkeypatch, write(tmp_path, **{f"{kind}__mine": f"{exported} = 1"}))
     with pytest.raises(BrokenError, match=said):

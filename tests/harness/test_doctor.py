@@ -17,7 +17,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from in_process import succeeded
 from planted import DriftingClock
+from present import present
 from scipy import stats
 
 from modbench.commands.doctor import aa_comparisons, checkup
@@ -47,9 +49,7 @@ def checks(*hits: int, of: int = 20, **more: Any) -> Certificate:
     entry = {"mde": 0.03, "mde_cpu": 0.01, "width": 0.05, "disturbed": 0.1, "launches": 4, "launch_sd": 0.01, **more}
     for number in hits:
         certificate.keep("m", [{"hit": i < number, **entry} for i in range(of)])
-    found = certificate.pooled("m", STANDARD)
-    assert found is not None
-    return found
+    return present(certificate.pooled("m", STANDARD))
 
 
 @pytest.mark.parametrize(
@@ -135,12 +135,10 @@ def test_a_machine_whose_launches_differ_is_not_fit(more: dict[str, Any], verdic
 def test_checks_of_earlier_versions_are_read() -> None:
     """They had three launches, and their detectable effect says how much these differed."""
     sd = 0.012
-    mde = over_launches([-sd, 0.0, sd]).mde
-    assert mde is not None
+    mde = present(over_launches([-sd, 0.0, sd]).mde)
     rows = [{"hit": False, "mde": math.expm1(mde), "mde_cpu": None, "width": 0.05, "disturbed": 0.0}] * 100
     certificate.keep("m", rows)
-    found = certificate.pooled("m", STANDARD)
-    assert found is not None
+    found = present(certificate.pooled("m", STANDARD))
     assert found.launch_sd == pytest.approx(sd)
     assert (found.between_sd, found.time_to_decide, found.verdict) == (None, None, "fit")
 
@@ -160,19 +158,16 @@ def test_the_error_inside_launches_is_taken_out_of_the_pool() -> None:
         for sd in (error * math.sqrt(sum(draw.gauss(0, 1) ** 2 for _ in range(3)) / 3) for _ in range(400))
     ]
     certificate.keep("m", rows)
-    found = certificate.pooled("m", STANDARD)
-    assert found is not None
+    found = present(certificate.pooled("m", STANDARD))
     assert found.launch_sd == pytest.approx(error, rel=0.05)
-    assert found.between_sd is not None
-    assert found.between_sd < 0.35 * error
+    assert present(found.between_sd) < 0.35 * error
     assert found.time_to_decide is not None
 
 
 def test_spreads_are_pooled_by_their_degrees_of_freedom() -> None:
     keys = {"hit": False, "mde": 0.01, "mde_cpu": None, "width": 0.05, "disturbed": 0.0}
     certificate.keep("m", [{**keys, "launches": 4, "launch_sd": 0.02}, {**keys, "launches": 10, "launch_sd": 0.01}])
-    found = certificate.pooled("m", STANDARD)
-    assert found is not None
+    found = present(certificate.pooled("m", STANDARD))
     assert found.launch_sd == pytest.approx(math.sqrt((3 * 0.02**2 + 9 * 0.01**2) / 12))
 
 
@@ -180,8 +175,7 @@ def test_checks_of_one_machine_are_pooled_and_others_are_not() -> None:
     checks(1, 2)
     certificate.keep("other", [{"hit": True, "mde": None, "mde_cpu": None, "width": None, "disturbed": 0.0}])
     assert certificate.pooled("m", STANDARD) == checks()
-    other = certificate.pooled("other")
-    assert other is not None
+    other = present(certificate.pooled("other"))
     assert (other.comparisons, other.mde) == (1, None)
     assert certificate.forget("m") == 2
     assert certificate.pooled("m") is None
@@ -263,8 +257,7 @@ def test_identical_models_are_called_different_at_the_nominal_rate(twin_takes: f
     spreads = [twin.spread for twin in twins if twin.spread is not None]
     assert len(spreads) == 100
     certificate.keep("planted", [twin.as_dict() for twin in twins])
-    pooled = certificate.pooled("planted", STANDARD)
-    assert pooled is not None
+    pooled = present(certificate.pooled("planted", STANDARD))
     assert pooled.between_sd == pytest.approx(0.01, rel=0.15)
     # 1 % was planted between launches; inside them samples differ by 0.5 %, four of which make a block.
     assert math.sqrt(fmean(each.between_sd**2 for each in spreads)) == pytest.approx(0.01, rel=0.15)
@@ -355,8 +348,7 @@ def test_the_command_checks_keeps_and_pools(modbench: Any, monkeypatch: pytest.M
     monkeypatch.setattr(aa_comparisons, "examine", examined)
     peaks = list[int]()
     monkeypatch.setattr(checkup, "keep_peaks", lambda threads, _: peaks.append(threads))
-    first = modbench("doctor", "-n", 1, "--device", "cpu", "--json")
-    assert first.returncode == 0, first.stderr
+    first = succeeded(modbench("doctor", "-n", 1, "--device", "cpu", "--json"))
     told = json.loads(first.stdout)
     assert told["certificate"]["comparisons"] == 1
     assert told["certificate"]["verdict"] == "undecided"

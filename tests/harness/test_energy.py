@@ -12,6 +12,7 @@ import pytest
 from cuda_units import case, unit_of
 from fake_cuda import FakeCuda
 from fake_nvml import FakeNVMLError, fake_pynvml, refuse
+from present import present
 
 from modbench.harness.core import files
 from modbench.harness.core.errors import Unmeasured
@@ -126,8 +127,7 @@ def test_without_idle_power_there_is_energy(cuda: FakeCuda, monkeypatch: pytest.
     assert outcome.status == "ok", outcome.reason
     notes = outcome.noted(EnergyNotes)
     assert notes.idle_W is None
-    assert notes.idle_reason is not None
-    assert notes.idle_reason.startswith("FakeNVMLError: Unknown Error")
+    assert present(notes.idle_reason).startswith("FakeNVMLError: Unknown Error")
 
 
 def test_a_card_without_a_counter_is_null_with_the_reason(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:

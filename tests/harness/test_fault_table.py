@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 import stub_units
+from in_process import succeeded
+from present import present
 
 TABLE = Path(__file__).parent / "fault_table.py"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
@@ -51,8 +53,7 @@ def served(moments: int) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, str(TABLE), "--serve", "--moments", str(moments)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield process
-        assert process.stdin is not None
-        process.stdin.close()
+        present(process.stdin).close()
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +67,8 @@ def many() -> Iterator[subprocess.Popen[str]]:
 
 
 def row(process: subprocess.Popen[str], name: str) -> dict[str, Any]:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    print(name, file=process.stdin, flush=True)
-    line = process.stdout.readline()
+    print(name, file=present(process.stdin), flush=True)
+    line = present(process.stdout).readline()
     assert line, f"the table ended with {process.wait()}"
     return dict(json.loads(line))
 
@@ -130,8 +129,7 @@ def test_a_file_system_that_is_full(options: str, room: str, tmp_path: Path, mon
         # The second where a unit's record did not fit and less still does.
         assert os.strerror(errno.ENOSPC) in said[0] or "disk is full" in said[0]
         assert not refused(f"-o remount,{room}", run)
-        done = modbench("resume", "run", cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        succeeded(modbench("resume", "run", cwd=tmp_path))
         assert all(stub_units.good(file) for file in (run / "units").iterdir())
     finally:
         subprocess.run(["/bin/umount", str(run)], check=True)

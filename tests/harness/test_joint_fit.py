@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from present import of_type, present
 from scipy import stats
 
 from modbench.harness.stats.joint_fit import FLAT, JointFit, Optimum, Run, linked
@@ -30,8 +31,7 @@ def test_the_optimum_of_a_parabola_is_found(middle: float, bend: float, lowest: 
     x = sorted(middle + place for place in places)
     at = (x[0] + x[-1]) / 2
     assume(min(b - a for a, b in itertools.pairwise(x)) >= 0.05)
-    found = one_curve(x, [lowest + bend * (each - at) ** 2 for each in x]).optimum("v")
-    assert isinstance(found, Optimum)
+    found = of_type(Optimum, one_curve(x, [lowest + bend * (each - at) ** 2 for each in x]).optimum("v"))
     assert found.place.value == pytest.approx(at, abs=1e-3)
     assert found.loss.value == pytest.approx(lowest, abs=1e-3)
     assert found.place.low is found.loss.low is None  # one seed says nothing about others
@@ -74,12 +74,10 @@ def test_it_is_least_squares_with_a_column_for_each_seed() -> None:
     assert fit.residual.freedom == pytest.approx(len(runs) - 11)
     assert fit.residual.sd == pytest.approx(math.sqrt(left[0] / (len(runs) - 11)))
     i = 3 * variants.index("routed")
-    optimum = fit.optimum("routed")
-    assert isinstance(optimum, Optimum)
+    optimum = of_type(Optimum, fit.optimum("routed"))
     assert optimum.place.value == pytest.approx(11 - found[i + 1] / (2 * found[i + 2]))
     lowest = [found[j] - found[j + 1] ** 2 / (4 * found[j + 2]) for j in (0, i)]
-    apart = fit.difference("routed", "dense")
-    assert apart is not None
+    apart = present(fit.difference("routed", "dense"))
     assert apart.value == pytest.approx(lowest[1] - lowest[0])
     mean = fit.predicted("routed")[11.0].value
     assert mean == pytest.approx(found[i] + (found[9] + found[10]) / 3)
@@ -92,10 +90,8 @@ def test_rounding_decides_about_no_interval() -> None:
         places = [float(first), float(first) + 0.7, float(first) + 1.1]
         runs = [Run("v", x, seed, 2 + (x - places[1]) ** 2 + rng.normal(0, 1e-3)) for x in places for seed in (0, 1)]
         fit = JointFit(runs)
-        assert fit.residual is not None
-        assert fit.residual.freedom == 2
-        found = fit.optimum("v")
-        assert isinstance(found, Optimum)
+        assert present(fit.residual).freedom == 2
+        found = of_type(Optimum, fit.optimum("v"))
         assert found.place.low is not None
 
 
@@ -110,8 +106,7 @@ def test_one_variant_of_one_size_is_a_mean_over_seeds() -> None:
 def test_pairs_of_two_arms_of_one_size_are_a_paired_t_test() -> None:
     mine, theirs = [2.0, 2.1, 1.9, 2.3], [2.05, 2.2, 1.93, 2.41]
     runs = [Run(v, 11.0, seed, loss) for v, losses in (("a", mine), ("b", theirs)) for seed, loss in enumerate(losses)]
-    residual = JointFit(runs).residual
-    assert residual is not None
+    residual = present(JointFit(runs).residual)
     assert residual.freedom == pytest.approx(3)
     assert math.sqrt(2) * residual.sd == pytest.approx(np.std(np.subtract(mine, theirs), ddof=1))
 
@@ -126,8 +121,7 @@ def test_seeds_that_no_variant_shares_are_groups_of_their_own() -> None:
         for seed, shift in zip(seeds, (-0.3, 0.3), strict=True)
         for x in (10.0, 11.0, 12.5)
     ]
-    found = JointFit(apart).difference("b", "a")
-    assert found is not None
+    found = present(JointFit(apart).difference("b", "a"))
     assert found.value == pytest.approx(-0.5)
 
 
@@ -136,8 +130,7 @@ def test_variants_of_unequal_spread_have_their_own() -> None:
     fit = JointFit(runs)
     spreads = {variant: fit.spread(variant) for variant in bench.LOWEST}
     for variant, sd in (("dense", 0.04), ("routed", 0.01), ("noise", 0.01)):
-        spread = spreads[variant]
-        assert spread is not None
+        spread = present(spreads[variant])
         assert spread.sd == pytest.approx(sd, rel=0.35)
     few = JointFit([run for run in runs if run.seed < 2 and run.x > 10.5])
     assert few.spread("dense") == few.spread("routed") == few.residual
@@ -152,8 +145,7 @@ def test_a_shared_bend_gives_two_sizes_an_optimum() -> None:
         for seed in (0, 1)
     ]
     assert JointFit(runs).optimum("b") == Reason("few_sizes", n=2)
-    found = JointFit(runs, shared_bend=True).optimum("b")
-    assert isinstance(found, Optimum)
+    found = of_type(Optimum, JointFit(runs, shared_bend=True).optimum("b"))
     assert found.place.value == pytest.approx(10.7)
     assert found.loss.value == pytest.approx(1.85)
     lines = JointFit([run for run in runs if run.x != 11.0], shared_bend=True)
@@ -165,9 +157,7 @@ def test_what_moves_all_losses_or_all_sizes_moves_the_optimum_alone(shift: float
     runs = bench.swept(bench.World(), np.random.default_rng(seed))
     moved = [Run(run.variant, run.x + along, run.seed, run.loss + shift) for run in runs]
     one, other = JointFit(runs), JointFit(moved)
-    mine, theirs = one.optimum("dense"), other.optimum("dense")
-    assert isinstance(mine, Optimum)
-    assert isinstance(theirs, Optimum)
+    mine, theirs = of_type(Optimum, one.optimum("dense")), of_type(Optimum, other.optimum("dense"))
     assert theirs.place.value == pytest.approx(mine.place.value + along, abs=1e-6)
     assert theirs.loss.value == pytest.approx(mine.loss.value + shift, abs=1e-6)
     apart, again = (each.difference("routed", "dense") for each in (one, other))
@@ -196,15 +186,11 @@ def test_without_the_offsets_of_seeds_an_optimum_would_seem_too_certain() -> Non
     """The same seeds for all: their offset cancels in differences, and widens the interval of a loss."""
     runs = bench.swept(bench.World(offset=0.3), np.random.default_rng(2))
     fit = JointFit(runs)
-    found, apart = fit.optimum("dense"), fit.difference("routed", "dense")
-    assert isinstance(found, Optimum)
-    assert apart is not None
+    found, apart = of_type(Optimum, fit.optimum("dense")), present(fit.difference("routed", "dense"))
     assert found.loss.error is not None
-    assert apart.error is not None
-    assert found.loss.error > 5 * apart.error
+    assert found.loss.error > 5 * present(apart.error)
     assert fit.over_seeds is not None
-    assert fit.residual is not None
-    assert fit.over_seeds.sd > 5 * fit.residual.sd
+    assert fit.over_seeds.sd > 5 * present(fit.residual).sd
     assert fit.over_seeds.freedom == pytest.approx(2, abs=0.5)
     with pytest.raises(ValueError, match="needs runs"):
         JointFit([])

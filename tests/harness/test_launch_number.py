@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 from launch_power import Design, advised, simulate
+from present import present
 from scipy import stats
 
 from modbench.harness.domain.suite import TWO_STAGE
@@ -58,8 +59,7 @@ def test_fresh_runs_of_the_advice_decide_in_80_of_100(share: float, sd: float, m
 @pytest.mark.parametrize("sd", [0.01, 0.02, 0.04])
 def test_fresh_runs_show_what_lies_beyond_a_margin_or_a_limit_in_80_of_100(sd: float) -> None:
     distance = math.log1p(0.04) - math.log1p(MARGIN)
-    n = sample_size.fewest(functools.partial(sample_size.told, distance, sd))
-    assert n is not None
+    n = present(sample_size.fewest(functools.partial(sample_size.told, distance, sd)))
     effects_RN = np.random.default_rng(0).normal(math.log1p(0.04), sd, (RUNS, n))
     ends = effects_RN.mean(axis=1) - stats.t.ppf(0.975, n - 1) * effects_RN.std(axis=1, ddof=1) / math.sqrt(n)
     assert 0.79 < np.mean(ends > math.log1p(MARGIN)) < (0.85 if n >= 10 else 1)

@@ -12,6 +12,7 @@ import pytest
 from fake_launcher import new_folder, resume_timed, run_timed
 from in_process import command_line
 from planted import EVERY_ARM, Trouble, ended, fake_record, left, measured_here, planted_suite, stored, unsynced
+from present import of_type, present
 
 from modbench import api
 from modbench.commands.plan.forecast import as_text, forecast
@@ -51,9 +52,7 @@ def leave(folder: RunFolder, unit: UnitOfWork, **trouble: Any) -> None:
 
 
 def count(made: Plan, folder: RunFolder, series: str = SERIES) -> LaunchCount:
-    found = decisions.read(folder.path, made)[series].found
-    assert isinstance(found, LaunchCount)
-    return found
+    return of_type(LaunchCount, decisions.read(folder.path, made)[series].found)
 
 
 def test_launches_after_the_pilot_run_only_if_it_asks_for_them(tmp_path: Path) -> None:
@@ -104,10 +103,8 @@ def test_the_spread_of_a_pilot_is_that_of_the_clock_that_will_decide(seen: bool,
                 wall_s = [waited * wall for wall in outcome.samples["wall_s"]]
                 outcomes.append(outcome.model_copy(update={"samples": {**outcome.samples, "wall_s": wall_s}}))
             folder.write_record(record.model_copy(update={"outcomes": tuple(outcomes)}))
-    found = Asker(made, folder).decide(SERIES).found
-    assert isinstance(found, LaunchCount)
-    assert found.asked is not None
-    assert (found.asked < 9) is seen
+    found = of_type(LaunchCount, Asker(made, folder).decide(SERIES).found)
+    assert (present(found.asked) < 9) is seen
 
 
 def test_an_interrupted_pilot_is_incomplete_and_goes_on(tmp_path: Path) -> None:
@@ -206,8 +203,7 @@ def test_the_time_left_grows_by_what_a_pilot_asks_for(tmp_path: Path) -> None:
     left = Tracker(made, phases(made, 1), RunFolder(tmp_path), clock=lambda: 0.0)
     left.tick()
     assert left.now.count == f"0/{before}+"
-    seconds = left.now.left_s
-    assert seconds is not None
+    seconds = present(left.now.left_s)
     more = [unit for unit in made.units if unit.rule and unit.launch < 6]
     for series in made.members("launch_count"):
         left.added(series, [unit for unit in more if unit.series == series])

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from present import present
 
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
 from modbench.harness.results import lock
@@ -54,10 +55,8 @@ def test_a_killed_runner_leaves_a_folder_that_the_next_takes(tmp_path: Path) -> 
     with subprocess.Popen(
         [sys.executable, "-c", HOLDS, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as runner:
-        assert runner.stdout is not None
-        assert runner.stdout.readline() == "held\n"
-        found = lock.find(tmp_path)
-        assert found is not None
+        assert present(runner.stdout).readline() == "held\n"
+        found = present(lock.find(tmp_path))
         assert (found.holder.pid, found.state) == (runner.pid, "alive")
         with pytest.raises(UsageError, match=f"process {runner.pid} on"), lock.hold(tmp_path):
             pass

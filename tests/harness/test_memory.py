@@ -10,6 +10,7 @@ import torch
 from cases import case_of
 from hypothesis import given
 from hypothesis import strategies as st
+from present import present
 from torch import nn
 from torch.distributed._tools.mem_tracker import MemTracker
 
@@ -103,8 +104,7 @@ def test_a_good_forecast_makes_a_short_search() -> None:
 def test_the_forecast_is_the_last_that_fits_its_closed_form() -> None:
     made = case()
     budget = 30_000_000
-    longest = forecast(made, budget, "seq_len", 10**6)
-    assert longest is not None
+    longest = present(forecast(made, budget, "seq_len", 10**6))
     cost = catalogue.load("models", "dense").cost
     config = made.config.model_copy(update={"max_seq_len": longest + 1})
     assert cost(config.model_copy(update={"max_seq_len": longest}), longest, 2).memory_train(4) <= budget
@@ -145,8 +145,7 @@ def test_a_killed_try_did_not_fit_and_a_crashed_one_says_nothing(
 def test_a_try_is_a_process_that_may_run_out_of_memory(share: float, *, answer: bool) -> None:
     """Well under what the forecast says fits, and well above it."""
     budget = 40_000_000
-    longest = forecast(case(), budget, "seq_len", 10**6)
-    assert longest is not None
+    longest = present(forecast(case(), budget, "seq_len", 10**6))
     assert _try(case(), budget, "seq_len", 200.0, int(share * longest)) is answer
 
 

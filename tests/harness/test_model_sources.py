@@ -15,6 +15,7 @@ from typing import Any
 
 import planted
 import pytest
+from present import present
 
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
@@ -81,8 +82,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def settings(model: str) -> dict[str, Any]:
-    found = model_sources.sourced(*parse_spec(model))
-    assert found is not None
+    found = present(model_sources.sourced(*parse_spec(model)))
     return dict(found.settings())
 
 
@@ -127,7 +127,7 @@ def test_a_truncated_file_of_weights_is_damaged(folder: Path, size: int) -> None
         check_user_model(f"hf:{folder}")
 
 
-@pytest.mark.parametrize("content", [b"abc", struct.pack("<Q", 2) + b"[]"])
+@pytest.mark.parametrize("content", [b"abc", struct.pack("<Q", 2) + b"[]", struct.pack("<Q", 2**63) + b"{}"])
 def test_a_file_that_is_no_safetensors_is_damaged(folder: Path, content: bytes) -> None:
     (folder / "model.safetensors").write_bytes(content)
     with pytest.raises(UsageError, match=r"model\.safetensors is damaged"):

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from planted import left, planted_suite
+from present import present
 
 from modbench.commands._flags import PairedFlags
 from modbench.commands._paired import folder as paired_folder
@@ -92,8 +93,7 @@ def repository(tmp_path: Path) -> Path:
     root = tmp_path / "repo"
     (root / "deep").mkdir(parents=True)
 
-    program = shutil.which("git")
-    assert program is not None
+    program = present(shutil.which("git"))
 
     def git(*words: str) -> None:
         who = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
@@ -420,8 +420,7 @@ def test_a_launch_times_again_and_copies_the_rest(tmp_path: Path) -> None:
     for name, record in records.items():
         old = RunFolder(prepared).record(record.unit).read_text()
         assert (RunFolder(out).record(record.unit).read_text() == old) == (name != timed)
-    where = records[timed].environment
-    assert where is not None
+    where = present(records[timed].environment)
     assert where.pid != os.getpid()
     for outcome in records[timed].outcomes:
         assert outcome.status == "ok"

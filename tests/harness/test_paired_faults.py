@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 from planted import left, planted_suite
+from present import present
 from test_paired import repository
 from test_parent_death import alive, wait_until_gone
 
@@ -78,10 +79,8 @@ class Commands:
 
     def ask(self, request: object) -> Any:
         """The answer to a request."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        print(json.dumps(request), file=self.process.stdin, flush=True)
-        return json.loads(self.process.stdout.readline())
+        print(json.dumps(request), file=present(self.process.stdin), flush=True)
+        return json.loads(present(self.process.stdout).readline())
 
 
 @dataclass
@@ -110,8 +109,7 @@ def commands() -> Iterator[Commands]:
         [sys.executable, str(COMMANDS)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         yield Commands(process)
-        assert process.stdin is not None
-        process.stdin.close()
+        present(process.stdin).close()
 
 
 @pytest.fixture(scope="module")

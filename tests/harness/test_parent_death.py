@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+from present import present
 from test_workers import folder_of, planned
 
 from modbench.harness.execution.command import Command
@@ -132,8 +133,7 @@ def parent_of(
     parent = subprocess.Popen(
         [sys.executable, "parent.py", *map(str, given)], stdout=subprocess.PIPE, text=True, start_new_session=True
     )
-    assert parent.stdout is not None
-    worker, minder = map(int, parent.stdout.readline().split())
+    worker, minder = map(int, present(parent.stdout).readline().split())
     return parent, worker, minder
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from planted import EVERY_ARM, PLANTED, left, planted_suite, stored
+from present import present
 
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case
@@ -105,8 +106,7 @@ def test_a_rate_is_the_time_turned_round(tmp_path: Path) -> None:
     seconds, rate, share = (cases.loc[(case, metric)] for metric in metrics[1:])
     assert rate.value == pytest.approx(64 / seconds.value, rel=0.05)  # from the mean, not from the median
     assert rate.statistic == "rate at the mean"
-    cost = case_cost(next(c for c in planted_suite("draft").cases if c.id == case))
-    assert cost is not None
+    cost = present(case_cost(next(c for c in planted_suite("draft").cases if c.id == case)))
     assert share.value == pytest.approx(rate.value * cost.forward_causal / 64 / 1e9)
     times, rates = (pairs[(pairs.metric == m) & (pairs.baseline_arm == "dense")].reset_index() for m in metrics[1:3])
     assert rates.ratio.to_numpy() == pytest.approx(times.mean_ratio.to_numpy())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from present import of_type, present
 
 from modbench.harness.domain.case import COUNTS, Case, UnitOfWork
 from modbench.harness.domain.notes import CountNotes
@@ -52,8 +53,7 @@ def test_below_a_notebooks_cell_stands_a_line_now_and_then_and_the_last(
 
     plan = plan_of(["latency/forward"])
     monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=ZMQInteractiveShell))
-    made = progress_for(tmp_path)
-    assert isinstance(made, Cell)
+    made = of_type(Cell, progress_for(tmp_path))
     made.clock = clock = Clock()
     tracker = tracking(plan, tmp_path, display=made, clock=clock)
     for unit in plan.units:
@@ -123,10 +123,8 @@ def test_what_nobody_asked_for_does_not_run_and_says_so(monkeypatch: pytest.Monk
     assert count.NO_TRAINING in (dense.source or "")
     assert [dense.counter_train_step, dense.train_operators, dense.guards] == [None, None, None]
     assert dense.forward_operators is not None
-    assert dense.causality is not None
-    assert dense.causality.reads_future is False
-    assert mod.causality is not None
-    assert mod.causality.reads_future
+    assert present(dense.causality).reads_future is False
+    assert present(mod.causality).reads_future
     assert mod.claims
     assert mod.operators is not None
 
@@ -164,9 +162,7 @@ def test_operators_and_guards_do_not_depend_on_how_they_were_run(model: str, mon
     assert many.forward_operators == of_real_tensors(case, 0, training=False)
     monkeypatch.setattr(count, "LARGE", 0)
     few = count.count(case, 0, hardware=False, parts=()).notes
-    assert many.causality is not None
-    assert few.causality is not None
-    assert few.causality.reads_future == many.causality.reads_future
+    assert present(few.causality).reads_future == present(many.causality).reads_future
     assert [few.guards, many.guards, few.reused, many.reused] == [None] * 4
 
 

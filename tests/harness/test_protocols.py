@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 import torch
+from present import present
 from protocol_cases import EXAMPLES, case, example, protocol
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -67,8 +68,7 @@ def test_what_is_skipped_is_claimed_checked_and_watched(tmp_path: Path) -> None:
     found = skip_claims.claims(made.module, made.inputs(0, 1)[0])
     assert [(claim.stated, claim.rows, claim.masked) for claim in found] == [(8, 8.0, False)] * 2
     trained = _training.train(example("routing"), protocol(tmp_path / "t.txt", watch=True))
-    assert trained.routing is not None
-    assert trained.routing["participation"] == 0.25
+    assert present(trained.routing)["participation"] == 0.25
     assert trained.routing_reason == ""
     assert METRICS["router/participation"].measure(trained) == 0.25
     with pytest.raises(Unmeasured, match="without the future"):
@@ -162,8 +162,7 @@ def test_a_router_that_decides_without_the_future_is_evaluated_so(tmp_path: Path
     trained = _training.train(example("loss"), given)
     held_out = trained.held_out
     assert held_out.causality.reads_future
-    assert held_out.causal_causality is not None
-    assert held_out.causal_causality.reads_future is False
+    assert present(held_out.causal_causality).reads_future is False
     assert held_out.causal is not None
     assert math.isfinite(held_out.causal)
     assert held_out.causal != held_out.loss
@@ -240,8 +239,7 @@ def test_an_example_is_short_imports_nothing_of_ours_and_trains(name: str) -> No
 
 def test_a_term_that_reads_the_weights_is_not_trained_in_shards(tmp_path: Path) -> None:
     made = Subject(example("loss"), 0)
-    run = protocol(tmp_path / "t.txt").train
-    assert run is not None
+    run = present(protocol(tmp_path / "t.txt").train)
     with pytest.raises(Unmeasured, match="FSDP"):
         Trainer(made, cast("Any", Fixed()), run.model_copy(update={"parallel": "fsdp"}), ranks=Ranks(0, 2))
 

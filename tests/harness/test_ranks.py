@@ -8,6 +8,7 @@ from typing import Any
 
 import psutil
 import pytest
+from present import present
 
 from modbench.harness.core import files
 from modbench.harness.core.errors import UsageError
@@ -86,8 +87,7 @@ def test_a_question_that_comes_before_there_are_ranks_ends_the_unit(
 
     made = planned("dense", here, ranks=2)
     (unit,) = (unit for unit in made.units if unit.made_in == "train")
-    ask, folder = graceful_stop.STOP_SIGNAL, run_folder.RunFolder(here)
-    assert ask is not None
+    ask, folder = present(graceful_stop.STOP_SIGNAL), run_folder.RunFolder(here)
     started: list[object] = []
 
     def runs(_: object) -> None:

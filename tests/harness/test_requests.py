@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from planted import left, planted_suite
 from planted_peaks import planted
+from present import of_type, present
 from protocol_cases import decodes, subject
 
 from modbench.harness.core.errors import UsageError
@@ -156,8 +157,9 @@ def test_beside_a_request_stands_what_prefill_and_decode_predict(run: load.Loade
     assert dense.prefill_s is not None
     assert dense.step_s is not None
     assert dense.predicted_s == pytest.approx(dense.prefill_s + 32 * dense.step_s)
-    assert dense.seconds is not None
-    assert dense.measured_over_predicted == pytest.approx(dense.seconds / (dense.prefill_s + 32 * dense.step_s))
+    assert dense.measured_over_predicted == pytest.approx(
+        present(dense.seconds) / (dense.prefill_s + 32 * dense.step_s)
+    )
     assert dense.reason is None
     short = found["dense", 16, 1]
     assert (short.predicted_s, short.measured_over_predicted) == (None, None)
@@ -166,15 +168,13 @@ def test_beside_a_request_stands_what_prefill_and_decode_predict(run: load.Loade
     assert len(frame) == len(found) == 8
     assert frame.predicted_s.isna().equals(frame.reason.notna())
     (said,) = requests.in_short(run)
-    span = said.given["span"]
-    assert isinstance(span, Estimate)
+    span = of_type(Estimate, said.given["span"])
     known = [each.measured_over_predicted for each in found.values() if each.measured_over_predicted is not None]
     assert span.ends == (min(known), max(known))
 
 
 def test_on_the_page_a_row_has_the_prediction_beside_the_time(run: load.Loaded) -> None:
-    made = inference.table(run, "latency/request")
-    assert isinstance(made, Table)
+    made = of_type(Table, inference.table(run, "latency/request"))
     assert made.head[1:4] == ["T", "new", "B"]
     at = made.head.index(inference.PREDICTED[0])
     rows = {(row[1], row[2]): row[at : at + 2] for row in made.rows}

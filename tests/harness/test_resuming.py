@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from planted import ended, left, measured_here, planted_suite
+from present import present
 from resealed import reseal
 
 from modbench import api
@@ -118,8 +119,7 @@ def test_where_nothing_is_left_no_launcher_is_made(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(LocalLauncher, "__init__", never)
     finished = api.resume(str(folder), Lines)
     assert (folder / "finished.json").exists()
-    seen, records = progress.read(folder), finished.loaded.run.records
-    assert seen is not None
+    seen, records = present(progress.read(folder)), finished.loaded.run.records
     assert (seen.state, seen.ended, seen.all_ended) == ("finished", len(records), True)
     assert {each.unit for each in seen.failures} == {
         record.unit.name for record in records if any(each.status == "failed" for each in record.outcomes)

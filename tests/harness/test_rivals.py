@@ -13,6 +13,7 @@ from typing import Any
 import planted
 import pytest
 from planted import left
+from present import of_type, present
 
 from modbench import api
 from modbench.commands.plan.forecast import as_text, forecast
@@ -135,8 +136,7 @@ def test_a_model_gets_a_dense_one_of_its_flops_at_the_longest_length() -> None:
     assert arms(made) == ["dense", rival.arm, "mine:build"]
     assert (rival.arm, rung.solved_at, rung.quantity) == ("dense-f0.60", 64, "flops/forward")
     assert rival.rung
-    cost = case_cost(next(case for case in made.cases if case.arm == rival.arm and case.place.seq_len == 64))
-    assert cost is not None
+    cost = present(case_cost(next(case for case in made.cases if case.arm == rival.arm and case.place.seq_len == 64)))
     assert cost.forward == pytest.approx(0.6 * dense_at(64), rel=0.01)
     assert abs(rung.gaps[64]) <= 0.01 < abs(rung.gaps[32])  # attention grows faster than a planted cost
     assert {case.place.seq_len for case in costs.asked} == {32, 64}
@@ -149,8 +149,7 @@ def test_parameters_and_predicted_times_are_matched_too(rival: str, letter: str)
     made = planned(Planted({1: 1e6}, params=int(0.7 * dense.params)), "mine.py:build", rival=rival)
     case, rung = of(made, "mine:build")
     assert case.arm.startswith(f"dense-{letter}")
-    cost = case_cost(next(each for each in made.cases if each.arm == case.arm and each.place.seq_len == 64))
-    assert cost is not None
+    cost = present(case_cost(next(each for each in made.cases if each.arm == case.arm and each.place.seq_len == 64)))
     wanted = 0.7 * dense.params if rival == "params" else 2e-6 * 64 * 1e11
     assert (cost.params if rival == "params" else cost.forward) == pytest.approx(wanted, rel=0.02)
     assert set(rung.gaps) == ({32, 64} if rival == "params" else {64})  # a time is predicted where it is matched
@@ -181,8 +180,7 @@ def test_a_model_alone_is_compared_with_its_rival() -> None:
     costs = Planted({1: 0.6 * dense_at(64) / 64})
     made = planned(costs, "mine.py:build", only=True)
     assert arms(made) == ["dense-f-mine:build", "mine:build"]
-    assert made.comparisons[0].twin_arm is not None
-    assert made.comparisons[0].twin_arm.arm == "dense-f-mine:build-twin"
+    assert present(made.comparisons[0].twin_arm).arm == "dense-f-mine:build-twin"
     assert arms(planned(costs, "mine.py:build", only=True, rival="none")) == ["mine:build"]
     assert not planned(costs, "mine.py:build", rival="none").ladder
 
@@ -447,8 +445,7 @@ def test_the_answer_begins_with_the_rival(here: Path, monkeypatch: pytest.Monkey
     assert first.given["arm"] == own
     assert "{rival}" in first.words  # two dense models were solved: which is meant?
     assert first.given["rival"] == "dense 60 %"
-    ratio = first.given["ratio"]
-    assert isinstance(ratio, Estimate)
+    ratio = of_type(Estimate, first.given["ratio"])
     assert ratio.value == pytest.approx(1.2, rel=0.05)
     assert plain(first.given["place"]).startswith("T = 64")
     assert first.given["verdict"] == Verdict("better")
@@ -492,8 +489,7 @@ def test_a_predicted_time_is_held_against_the_measured_one(here: Path, monkeypat
         (here / str(theirs)).mkdir()
         loaded = load(left(here / str(theirs), made))
         (said,) = rivals.missed(loaded)
-        ratio = said.given["ratio"]
-        assert isinstance(ratio, Estimate)
+        ratio = of_type(Estimate, said.given["ratio"])
         assert ratio.value == pytest.approx(theirs / 0.5, rel=0.04)
         assert ("{off}" in said.words) == off
     (alone,) = (rivals.headline(loaded, *each) for each in rivals.with_rivals(loaded))

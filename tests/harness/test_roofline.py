@@ -13,6 +13,7 @@ import pytest
 import torch
 from cases import case_of
 from planted_peaks import planted
+from present import present
 
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import CountNotes
@@ -76,8 +77,7 @@ def test_the_products_that_are_recorded_have_the_flops_of_the_closed_form(model:
             batch, m, k, n = work.size
             seen += 2 * work.calls * batch * m * k * n
     if model in {"dense", "mod"}:
-        cost = case_cost(case)
-        assert cost is not None
+        cost = present(case_cost(case))
         square = cost.parts["scores"] + cost.parts["values"]
         assert seen == cost.forward - square
     assert seen > 0
@@ -90,8 +90,7 @@ def test_a_training_step_is_recorded_with_its_backward_pass_and_its_optimizer() 
     assert step.launches > 2 * forward.launches
     assert planted().seconds(step) > planted().seconds(forward)
     optimizer = max((work for work in step.work if work.kind == "optimizer"), key=lambda work: work.size)
-    cost = case_cost(tiny("mod"))
-    assert cost is not None
+    cost = present(case_cost(tiny("mod")))
     # Weights, gradients and two moments are read, all but gradients written; and counts of steps.
     assert optimizer.size[0] == pytest.approx(4 * 4 * cost.params, rel=0.01)
 

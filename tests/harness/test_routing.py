@@ -28,6 +28,7 @@ from planted_routing import (
     windows,
     worth_of,
 )
+from present import present
 from torch import Tensor, nn
 
 from modbench.harness.core.language_model import Observation
@@ -226,8 +227,7 @@ def test_drift_sees_a_router_that_turns_from_places_to_digits() -> None:
     assert found["by_kind"]["digit"][0] < 1
     assert found["by_kind"]["whitespace"][1:] == [0, 0]
     assert found["overlap_with_last"][1:] == [1, 1]
-    expected = jaccard(every_fourth(inputs_NT).numpy(), digits(inputs_NT).numpy())
-    assert expected is not None
+    expected = present(jaccard(every_fourth(inputs_NT).numpy(), digits(inputs_NT).numpy()))
     assert found["overlap_with_last"][0] == pytest.approx(expected[0], rel=1e-4)
     assert found["loss"] == [pytest.approx(math.log(VOCAB), rel=1e-4)] * 3
     assert sum(found["n"].values()) == inputs_NT.numel()

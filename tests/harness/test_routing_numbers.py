@@ -18,6 +18,7 @@ from planted_routing import (
     VOCAB,
     windows,
 )
+from present import present
 from scipy import stats
 
 from modbench.harness.routing.ngram import surprisal
@@ -135,8 +136,7 @@ def test_a_text_of_one_token_still_counts() -> None:
 def test_jaccard_in_closed_form() -> None:
     one = np.array([[1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]], dtype=bool)
     other = np.array([[0, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]], dtype=bool)
-    found = jaccard(one, other)
-    assert found is not None
+    found = present(jaccard(one, other))
     assert found[0] == pytest.approx((1 / 3 + 1) / 2)  # the third window has nothing to compare
     assert found[1] == pytest.approx((expected_jaccard(2, 2, 4) + expected_jaccard(1, 1, 4)) / 2)
     # Two of four twice: 1/6 of the pairs share both (index 1), 4/6 one (1/3), 1/6 none.
@@ -149,8 +149,7 @@ def test_expected_jaccard_is_what_draws_give() -> None:
     rng = np.random.default_rng(0)
     masks = rng.permuted(np.tile(np.arange(32) < 8, (4000, 1)), axis=1)
     other = rng.permuted(np.tile(np.arange(32) < 5, (4000, 1)), axis=1)
-    found = jaccard(masks, other)
-    assert found is not None
+    found = present(jaccard(masks, other))
     assert found[0] == pytest.approx(found[1], abs=0.005)
     matrix, chance = between_layers(np.stack([masks, other]))
     assert matrix[0][0] == chance[1][1] == 1
@@ -212,9 +211,7 @@ def test_the_interval_covers_as_often_as_it_says() -> None:
     for seed in range(80):
         x_n, y_n = (rng.normal(size=16)[window_n] + rng.normal(size=192) for _ in range(2))
         found = rank_correlation(x_n, y_n, np.zeros(192), window_n, seed)
-        assert found.low is not None
-        assert found.high is not None
-        missed += not found.low <= 0 <= found.high
+        missed += not present(found.low) <= 0 <= present(found.high)
     assert missed <= 14  # 5 % would be 4; a bootstrap of 16 windows is somewhat short
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from in_process import succeeded
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -117,8 +118,7 @@ def test_a_fourth_rule_is_planned_run_resumed_watched_and_shown(here: Path, modb
     assert report.returncode == 4
     assert "8 is too short" in (here / "run" / "report.html").read_text()
     before = (here / "run" / "units" / f"{eight}.json").stat().st_mtime_ns
-    resumed = modbench("resume", "run", cwd=here)
-    assert resumed.returncode == 0, resumed.stderr
+    succeeded(modbench("resume", "run", cwd=here))
     assert (here / "run" / "units" / f"{eight}.json").stat().st_mtime_ns == before
     lengths = {"8", "16", "32"}
     assert {name.partition("-T")[2].partition("-")[0] for name in ticks(here / "run")} == lengths

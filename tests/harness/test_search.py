@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from fake_launcher import Planting, new_folder, resume_timed, run_timed
 from planted import Trouble, fake_record, planted_suite, stored
+from present import present
 from resealed import reseal_with
 
 from modbench.commands.plan.forecast import as_text, forecast
@@ -182,14 +183,12 @@ def test_a_search_that_was_cut_knows_what_it_lacks_and_goes_on(tmp_path: Path) -
     assert (said.given["cells"], said.given["of"], plain(said.given["spent"])) == (1, 7, "3 s")
     assert "not ended" in said.words
     assert "predicted" not in said.words
-    seen = progress.read(folder.path)
-    assert seen is not None
+    seen = present(progress.read(folder.path))
     assert seen.more
     assert [(each.done, each.units) for each in seen.groups if each.name == "time"] == [(4, 6)]
     assert seen.decisions == [f"{ROW}: 2 cells"]
     resume_timed(folder, grid=paying_from(96))
-    seen = progress.read(folder.path)
-    assert seen is not None
+    seen = present(progress.read(folder.path))
     assert not seen.more
     assert [(each.done, each.units) for each in seen.groups if each.name == "time"] == [(9, 9)]
     assert seen.decisions == [f"{ROW}: 3 cells"]

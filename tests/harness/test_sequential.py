@@ -11,6 +11,7 @@ import pytest
 import sequential as bench
 from hypothesis import given
 from hypothesis import strategies as st
+from present import present
 from scipy import stats
 
 from modbench.harness.stats import alpha_spending, group_sequential
@@ -113,9 +114,7 @@ def test_the_interval_of_the_only_look_is_welchs_or_the_paired_t() -> None:
     assert look(mine, theirs, 2, (0.5, 1.0), None, paired=False).level < boundaries((0.5, 1.0))[1]  # guarded
     first = look(mine, theirs, 1, FOUR, None, paired=False)
     later = look(mine, theirs, 3, FOUR, None, paired=False)
-    assert first.low is not None
-    assert later.low is not None
-    assert first.low < later.low
+    assert present(first.low) < present(later.low)
 
 
 def looked(difference: float, spread: float, margin: float | None, number: int = 4) -> group_sequential.Looked:
@@ -196,8 +195,7 @@ def test_a_plan_of_one_look_has_the_power_of_a_t_test() -> None:
 
 
 def test_the_power_of_several_looks_is_what_a_simulation_finds() -> None:
-    total = seeds_needed(1, 1, 1.2)
-    assert total is not None
+    total = present(seeds_needed(1, 1, 1.2))
     world = bench.World(schedule(total), 1.2)
     made, predicted = bench.shares(world, 1200), prospect(world.numbers, 1.2, 1, 1)
     assert 0.8 <= predicted.power < 0.86
@@ -213,16 +211,13 @@ def test_a_difference_as_large_as_the_margin_is_seldom_called_equivalent() -> No
 
 def test_fewer_seeds_are_not_enough() -> None:
     for margin in (0.7, 1.5):
-        total = seeds_needed(1, 1, margin)
-        assert total is not None
+        total = present(seeds_needed(1, 1, margin))
         assert prospect(schedule(total), margin, 1, 1).power >= 0.8 > prospect(schedule(total - 1), margin, 1, 1).power
 
 
 @given(st.floats(0.3, 3), st.floats(0.3, 3))
 def test_needs_grow_with_the_spread_and_shrink_with_the_margin(sd: float, margin: float) -> None:
-    one, looks = seeds_needed(sd, sd, margin, looks=1), seeds_needed(sd, sd, margin, looks=2)
-    assert one is not None
-    assert looks is not None
+    one, looks = present(seeds_needed(sd, sd, margin, looks=1)), present(seeds_needed(sd, sd, margin, looks=2))
     assert one <= looks + 1  # rounding of the looks
     assert (seeds_needed(2 * sd, sd, margin, looks=1) or math.inf) >= one
     assert (seeds_needed(sd, sd, margin / 2, looks=1) or math.inf) >= one

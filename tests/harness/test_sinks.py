@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from present import present
 
 from modbench.commands.train import training_run
 from modbench.harness.core.errors import UsageError
@@ -100,8 +101,7 @@ def trained(run: Path, plan: Plan) -> Record:
 def curve(record: Record) -> list[float]:
     (outcome,) = record.outcomes
     assert outcome.status == "ok", outcome.reason
-    found = outcome.noted(TrainNotes).curve
-    assert found is not None
+    found = present(outcome.noted(TrainNotes).curve)
     return [loss for loss in found.loss if loss is not None]
 
 
@@ -131,8 +131,7 @@ def test_a_run_is_the_same_to_the_bit_with_a_sink(tmp_path: Path, kept: Kept, mo
     }
     assert all(set(values) >= {"lr", "tokens"} for values in logged.values())
     assert logged[4]["tokens"] == 4 * 2 * 16
-    looks = sent.outcomes[0].noted(TrainNotes).looks
-    assert looks is not None
+    looks = present(sent.outcomes[0].noted(TrainNotes).looks)
     assert (looks.step[0], looks.loss[0]) in [(step, values.get("loss/val")) for step, values in kept.rows]
     assert any(0 < values["router/participation"] < 1 for _, values in kept.rows if "router/participation" in values)
     # At the last step the look gives way to the metric, which is measured on more text.

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from present import present
 from scipy import stats as scipy_stats
 
 from modbench.harness.stats import paired
@@ -59,8 +60,7 @@ def test_one_launch_is_labelled_within_launch_only() -> None:
 @pytest.mark.parametrize("n", [6, 9, 12, 20, 33])
 def test_median_interval_holds_its_level_by_the_binomial(n: int) -> None:
     """P(interval holds the median) is a binomial sum: at least 95 %, and not without need."""
-    interval = median_interval(list(range(n)))
-    assert interval is not None
+    interval = present(median_interval(list(range(n))))
     rank = int(interval[0]) + 1
     assert 1 - 2 * scipy_stats.binom.cdf(rank - 1, n, 0.5) >= 0.95
     assert 1 - 2 * scipy_stats.binom.cdf(rank, n, 0.5) < 0.95
@@ -149,8 +149,7 @@ def test_any_two_arms_are_a_pair_through_their_anchor(seed: int, arms: list[str]
     samples = launch_of(TAKES, 3, random.Random(seed))
     first, second = arms[:2]
     sides = [None if arm == "anchor" else samples[arm] for arm in (first, second)]
-    found = pair_in_launch(sides[0], sides[1], samples["anchor"])
-    assert found is not None
+    found = present(pair_in_launch(sides[0], sides[1], samples["anchor"]))
     # Drift of a whole block remains where two arms stood in different ones, but for its linear part.
     assert found.effect == pytest.approx(math.log(TAKES[first] / TAKES[second]), abs=1e-9)
     assert len(found.within) == 3
@@ -176,9 +175,7 @@ def test_coverage_from_samples_on(launches: int) -> None:
     for _ in range(repeats):
         made = [together(rng, 1.2 * math.exp(rng.gauss(0, 0.013))) for _ in range(launches)]
         effect = paired.compare(made, one_thread=True).effect
-        assert effect.low is not None
-        assert effect.high is not None
-        held += effect.low <= -math.log(1.2) <= effect.high
+        held += present(effect.low) <= -math.log(1.2) <= present(effect.high)
     assert 0.93 <= held / repeats <= 0.97
 
 
@@ -190,9 +187,7 @@ def test_more_samples_of_the_same_launches_do_not_narrow_the_interval() -> None:
         factors = [1.0, 1.03, 0.98]
         made = [together(rng, factor, rounds, noise=0.001) for factor in factors]
         effect = paired.compare(made, one_thread=True).effect
-        assert effect.low is not None
-        assert effect.high is not None
-        return effect.high - effect.low
+        return present(effect.high) - present(effect.low)
 
     assert width(60) == pytest.approx(width(6), rel=0.1)
 
@@ -205,10 +200,9 @@ def test_planted_three_percent_is_found_where_the_printed_mde_says_so(launches: 
     for _ in range(1500):
         effect = over_launches([float(x) for x in rng.normal(-math.log(1.03), sd, launches)])
         assert effect.mde is not None
-        assert effect.high is not None
         if effect.mde <= 0.03:
             small += 1
-            told += effect.high < 0
+            told += present(effect.high) < 0
         if effect.mde <= 0.01:
             tiny += 1
             called += verdict(effect, MARGIN) == "worse"
@@ -228,8 +222,7 @@ def test_the_printed_mde_is_what_80_percent_of_repetitions_find() -> None:
     told = 0
     for _ in range(4000):
         effect = over_launches([float(x) for x in rng.normal(true_mde, sd, launches)])
-        assert effect.low is not None
-        told += effect.low > 0
+        told += present(effect.low) > 0
     assert told / 4000 == pytest.approx(0.8, abs=0.03)
 
 
@@ -275,10 +268,8 @@ def test_disturbed_samples_are_kept_and_seen_through() -> None:
         made.append(LaunchSamples(samples["arm"], None, samples["anchor"], {"block": [], "wall_s": []}))
     found = paired.compare(made, one_thread=True)
     assert found.disturbed == pytest.approx(0.5)  # blocks 0 to 3, 10 and 11 of 12
-    assert found.cpu is not None
-    assert found.cpu.effect.value == pytest.approx(0.0, abs=1e-9)
-    assert found.gap is not None
-    assert found.gap.value == pytest.approx(found.effect.value, abs=1e-9)
+    assert present(found.cpu).effect.value == pytest.approx(0.0, abs=1e-9)
+    assert present(found.gap).value == pytest.approx(found.effect.value, abs=1e-9)
     assert found.effect.value < -0.5
     # Whether it waited of itself was not recorded.
     assert (found.judged(MARGIN).word, found.judged(MARGIN).noisy) == ("inconclusive", True)
@@ -290,8 +281,7 @@ def test_a_time_turned_into_a_rate_keeps_its_evidence() -> None:
     effect = over_launches([0.1, 0.2, 0.4])
     rate = effect.mirrored().shifted(math.log(512))
     assert rate.value == pytest.approx(math.log(512) - effect.value)
-    assert effect.low is not None
-    assert rate.high == pytest.approx(math.log(512) - effect.low)
+    assert rate.high == pytest.approx(math.log(512) - present(effect.low))
     assert rate.mde == effect.mde
     back = rate.shifted(-math.log(512)).mirrored()
     assert back.value == pytest.approx(effect.value)
@@ -316,8 +306,7 @@ def test_two_rounds_of_many_launches_are_not_called_input_dependent() -> None:
             anchor = {"block": [0.0, 1.0], "input": [0.0, 1.0], "wall_s": [0.01] * 2}
             arm = anchor | {"wall_s": [float(0.02 * math.exp(x)) for x in rng.normal(0, 0.02, 2)]}
             launches.append((arm, anchor))
-        found = input_spread(launches)
-        assert found is not None
+        found = present(input_spread(launches))
         called += found.p < 0.05
     assert called / 400 == pytest.approx(0.05, abs=0.025)
 
@@ -335,8 +324,7 @@ def test_the_spread_between_inputs_is_recovered(planted: float) -> None:
         anchor = {"block": [float(i) for i in range(n)], "input": inputs, "wall_s": [0.01] * n}
         arm = {**anchor, "wall_s": [float(0.02 * math.exp(cost[i % 16] + noise[i])) for i in range(n)]}
         launches.append((arm, anchor))
-    found = input_spread(launches)
-    assert found is not None
+    found = present(input_spread(launches))
     assert found.inputs == 16
     if planted:
         assert found.p < 1e-4

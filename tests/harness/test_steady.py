@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from planted import planted_suite, stored
+from present import present
 from scipy import stats
 
 from modbench.harness.stats import trend_test
@@ -19,8 +20,7 @@ def drifting(rng: random.Random, launches: int, blocks: int, drift: float, noise
 
 def test_a_drift_in_every_launch_is_found_and_one_launch_decides_nothing() -> None:
     rng = random.Random(0)
-    said = trend_test.drifting(drifting(rng, 10, 6, 0.06), arms=8)
-    assert said is not None
+    said = present(trend_test.drifting(drifting(rng, 10, 6, 0.06), arms=8))
     assert said.code == "drifts"
     assert said.given["change"] == pytest.approx(0.06, abs=0.01)
     alone = [[0.01 * i for i in range(6)], *drifting(rng, 9, 6, 0.0)]

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from fake_launcher import FakeLauncher
 from planted import Trouble, fake_record, planted_suite
+from present import present
 
 from modbench import api
 from modbench.harness.core.errors import IncompleteError, ModbenchError
@@ -248,9 +249,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("asked")
 def test_a_worker_hears_the_question() -> None:
-    assert graceful_stop.STOP_SIGNAL is not None
     assert not graceful_stop.stop_requested()
-    signal.raise_signal(graceful_stop.STOP_SIGNAL)
+    signal.raise_signal(present(graceful_stop.STOP_SIGNAL))
     assert graceful_stop.stop_requested()
 
 

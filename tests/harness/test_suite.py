@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from present import of_type, present
 
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Text
@@ -88,8 +89,7 @@ def test_grid_crosses_four_capacities_with_four_lengths_at_every_effort(effort: 
 
 def test_smoke_trains_a_handful_of_steps() -> None:
     suite = override(load_suite("quick"), Overrides(effort="smoke"))
-    assert suite.train is not None
-    assert suite.train.steps == 4
+    assert present(suite.train).steps == 4
     assert not suite.claims
     seeds = {
         flags: override(load_suite("map"), Overrides(effort="smoke", seeds=flags)).seeds for flags in ((), (4, 7, 9))
@@ -105,8 +105,7 @@ def test_set_reaches_shape_routing_protocol_and_training() -> None:
     assert by_model["mod"].every == 1
     assert by_model["dense"].every == 2  # dense does not read it
     assert made.suite.protocol_size == (7, 7)
-    assert made.suite.train is not None
-    assert made.suite.train.lr == 0.001
+    assert present(made.suite.train).lr == 0.001
 
 
 @pytest.mark.parametrize("mixers", [["window"], ["attention", "window"]])
@@ -344,8 +343,7 @@ def test_unit_names_are_plain_and_unique() -> None:
 
 def test_every_shipped_suite_is_good() -> None:
     for name in catalogue.entries("suites"):
-        suite = load_suite(name)
-        assert isinstance(suite, Suite)
+        suite = of_type(Suite, load_suite(name))
         assert unsolved_arms(suite)
         assert suite.about
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from present import present
 
 from modbench.harness.core.contracts import UNASKED, Examples, Source
 from modbench.harness.registry import catalogue
@@ -116,10 +117,8 @@ def plain(premise: str) -> dict[Fact, bool]:
 def conditional(premise: str) -> dict[Fact, bool]:
     (fact,) = (part for part in premise.split(" . ") if " if " not in f" {part}")
     (rule,) = (part for part in premise.split(" . ") if " if " in f" {part}")
-    condition = re.search(CONDITION, rule)
-    consequence = re.search(CONSEQUENCE, rule.replace(condition.group(), "") if condition else "")
-    assert condition is not None
-    assert consequence is not None
+    condition = present(re.search(CONDITION, rule))
+    consequence = present(re.search(CONSEQUENCE, rule.replace(condition.group(), "")))
     b, y, c, z = consequence.groups()
     follows: dict[Fact, bool] = {(b, y): True, (c, z): False} if fact.split()[1:] == list(condition.groups()) else {}
     return {(fact.split()[1], fact.split()[2]): True} | follows

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from planted import left, planted_suite
+from present import present
 from test_callables import launch
 
 from modbench.harness.timing.callables import Launch
@@ -115,8 +116,7 @@ def test_two_revisions_have_times_whose_quotient_is_their_ratio(tmp_path: Path) 
     rows = revisions._judged([*revisions.timed(blocks, blocks[0][:2])], 0.02)
     assert len(rows) == 2
     for row in rows:
-        assert row.seconds is not None
-        first, second = (each.value for each in row.seconds)
+        first, second = (each.value for each in present(row.seconds))
         assert first is not None
         assert second is not None
         assert not row.by_cpu

@@ -18,6 +18,7 @@ import torch
 from cases import case_of
 from hypothesis import given
 from hypothesis import strategies as st
+from present import present
 from torch.nn import functional as F
 
 from modbench.harness.core import files
@@ -173,8 +174,7 @@ def test_a_checkpoint_that_contradicts_itself_is_not_taken(
     keep = tmp_path / "run.pt"
     kept, losses = stopped()
     keep.write_bytes(kept)
-    body = checkpoint.load(keep, "f")
-    assert body is not None
+    body = present(checkpoint.load(keep, "f"))
     harm(body)
     checkpoint.save(keep, body, sealed=True)
     made = trainer(keep=keep, fingerprint="f")
@@ -197,8 +197,7 @@ def test_a_checkpoint_survives_that_another_unit_removes_the_empty_folder(
 
     monkeypatch.setattr(Path, "mkdir", mkdir)
     checkpoint.save(keep, {"format": checkpoint.FORMAT, "fingerprint": "f", "step": 3}, sealed=True)
-    found = checkpoint.load(keep, "f")
-    assert found is not None
+    found = present(checkpoint.load(keep, "f"))
     assert found["step"] == 3
 
 

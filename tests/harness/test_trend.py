@@ -15,6 +15,7 @@ import trend_published
 from hypothesis import given
 from hypothesis import strategies as st
 from planted import left, planted_suite
+from present import present
 from scipy import stats
 
 from modbench.commands.plan.forecast import as_text, forecast
@@ -80,13 +81,11 @@ def test_the_lowest_point_of_a_parabola_is_found_from_two_sizes(optimum: float, 
 def test_differences_and_slope_are_those_of_the_optima_not_of_the_sizes() -> None:
     found = over([-0.02, 0.0, 0.02])
     assert [each.value for each in found.differences] == pytest.approx([-0.02, 0.0, 0.02], abs=1e-12)
-    slope = found.slope
-    assert slope is not None
+    slope = present(found.slope)
     assert slope.value == pytest.approx(0.02 / math.log(4))
     # Seeds at the two ends count: sd 0.01, 3 seeds each, over 2 log 4 e-folds.
     assert slope.error == pytest.approx(0.01 / math.sqrt(3) * math.sqrt(2) / (2 * math.log(4)))
-    assert found.bent is not None
-    assert found.bent.value == pytest.approx(0, abs=1e-12)
+    assert present(found.bent).value == pytest.approx(0, abs=1e-12)
     assert found.lowest(0) == pytest.approx((1.48, 1.5))
 
 
@@ -108,11 +107,8 @@ def test_a_budget_off_the_line_of_the_others_refuses_a_line_that_is_not_bent() -
     few, many = (-0.024, 0.0, 0.024), [-0.024, 0.0, 0.024] * 18
     found = over((-0.047, 0.0095, 0.016, 0.036), few, many, few, few)
     assert found.bent is not None
-    assert found.bent.low is not None
-    assert found.bent.high is not None
-    assert found.bent.low < 0 < found.bent.high
-    assert found.off_line is not None
-    at, apart = found.off_line
+    assert present(found.bent.low) < 0 < present(found.bent.high)
+    at, apart = present(found.off_line)
     # The others' line, by numpy.
     others = float(np.polyval(np.polyfit([0, 2, 3], [-0.047, 0.016, 0.036], 1), 1))
     assert at == 1
@@ -150,13 +146,9 @@ def test_a_lucky_budget_does_not_narrow_an_interval() -> None:
     errors = [each.error for each in found.differences]
     assert errors == pytest.approx([pooled / 2] * 3)
     # t of all nine degrees of freedom, in the line, the slope and the forecast: what is measured has the spread of the line.
-    ahead, slope, last = found.forecast(6.4e13, 4), found.slope, found.differences[-1]
-    assert ahead is not None
-    assert slope is not None
+    ahead, slope, last = present(found.forecast(6.4e13, 4)), present(found.slope), found.differences[-1]
     for each in (ahead, slope, last):
-        assert each.high is not None
-        assert each.error is not None
-        assert (each.high - each.value) / each.error == pytest.approx(float(stats.t.ppf(0.975, 9)))
+        assert (present(each.high) - each.value) / present(each.error) == pytest.approx(float(stats.t.ppf(0.975, 9)))
     assert ahead.error == pytest.approx(pooled * math.sqrt((7 / 3 + 1) / 4))
 
 
@@ -164,10 +156,8 @@ def test_where_bartletts_test_speaks_against_it_each_budget_has_its_own_spread()
     found = over((0.0, 0.0, 0.0), USUAL, USUAL, [each / 20 for each in LUCKY])
     assert not found.has_one_spread
     assert [each.error for each in found.differences] == pytest.approx([each / 2 for each in found.spreads])
-    last, ahead = found.differences[-1], found.forecast(6.4e13, 4)
-    assert last.error is not None
-    assert ahead is not None
-    assert last.high == pytest.approx(last.error * float(stats.t.ppf(0.975, 3)))
+    last, ahead = found.differences[-1], present(found.forecast(6.4e13, 4))
+    assert last.high == pytest.approx(present(last.error) * float(stats.t.ppf(0.975, 3)))
     # The line at 6.4e13 weighs the budgets by -2/3, 1/3 and 4/3; four more seeds spread as the last budget's.
     assert ahead.error == pytest.approx(
         math.sqrt(sum(a * b**2 / 4 for a, b in zip((4 / 9, 1 / 9, 16 / 9 + 1), found.spreads, strict=True)))
@@ -179,8 +169,7 @@ def test_forecasts_hold_and_so_do_most_of_the_narrowest() -> None:
     rng, made = np.random.default_rng(1), list[tuple[float, bool]]()
     for _ in range(500):
         noise_KS = [rng.normal(0, 0.02, seeds) for seeds in (7, 5, 4)]
-        ahead, then = over((0.0, 0.0, 0.0), *noise_KS).forecast(6.4e13, 4), rng.normal(0, 0.02, 4).mean()
-        assert ahead is not None
+        ahead, then = present(over((0.0, 0.0, 0.0), *noise_KS).forecast(6.4e13, 4)), rng.normal(0, 0.02, 4).mean()
         assert ahead.low is not None
         assert ahead.high is not None
         made.append((ahead.high - ahead.low, ahead.low <= then <= ahead.high))
@@ -228,9 +217,7 @@ def test_where_the_difference_is_zero(differences: Any, outcome: str, known: tup
     assert (found.flops is None) == (outcome != "both ends")
     if outcome == "both ends":
         assert found.flops == pytest.approx(4e12)
-        assert found.low is not None
-        assert found.high is not None
-        assert 1e12 < found.low < 4e12 < found.high < 1.6e13
+        assert 1e12 < present(found.low) < 4e12 < present(found.high) < 1.6e13
         # The same seen from the other arm.
         turned = over([-each for each in differences]).crossing()
         assert (turned.flops, turned.low, turned.high) == pytest.approx((found.flops, found.low, found.high))
@@ -242,9 +229,7 @@ def test_a_line_that_is_told_from_0_at_one_end_crosses_only_where_a_budget_shows
     crossing = found.crossing()
     assert [sign(each) for each in found.differences] == [-1, 1, 1]
     assert (crossing.outcome, crossing.low) == ("one end", None)
-    assert crossing.flops is not None
-    assert crossing.high is not None
-    assert 1e12 < crossing.flops < crossing.high < 4e12
+    assert 1e12 < present(crossing.flops) < present(crossing.high) < 4e12
     never = over((0.0, 0.03, 0.06), many, few, few).crossing()
     assert (never.outcome, never.flops, never.low) == ("one sign", None, None)
     assert never.high is not None
@@ -253,11 +238,7 @@ def test_a_line_that_is_told_from_0_at_one_end_crosses_only_where_a_budget_shows
 def test_at_an_end_of_the_crossing_the_interval_reaches_zero() -> None:
     found = over([-0.1, 0.0, 0.1])
     crossing = found.crossing()
-    assert crossing.low is not None
-    assert crossing.high is not None
-    below, above = found.at(crossing.low), found.at(crossing.high)
-    assert below is not None
-    assert above is not None
+    below, above = (present(found.at(present(end))) for end in (crossing.low, crossing.high))
     assert below.high == pytest.approx(0, abs=1e-9)
     assert above.low == pytest.approx(0, abs=1e-9)
 
@@ -267,8 +248,7 @@ def test_the_curvature_and_the_text_add_to_the_error() -> None:
     found = Trend(budgets, Bend(0.05, 0.02, 20.0), Bend(0.05, 0.01, 20.0))
     # At 12.0 the arm's optimum is at its smaller size, where the curvature says nothing; the anchor's lies between: 0.3² below.
     assert found.differences[0].error == pytest.approx(0.3**2 * 0.01)
-    assert found.slope is not None
-    assert found.slope.error == pytest.approx(0, abs=1e-12)  # common to all budgets
+    assert present(found.slope).error == pytest.approx(0, abs=1e-12)  # common to all budgets
     text_B = [-0.02, 0.0, 0.02, 0.0]
     budgets = [
         Budget(1e12 * 4**i, sizes(12.2, 1.5, text_B=text_B), sizes(12.4, 1.5, text_B=[0.0] * 4)) for i in range(2)
@@ -276,8 +256,7 @@ def test_the_curvature_and_the_text_add_to_the_error() -> None:
     with_text = Trend(budgets, SURE, SURE)
     assert with_text.has_text
     assert with_text.differences[0].error == pytest.approx(np.std(text_B, ddof=1) / 2)
-    assert with_text.slope is not None
-    assert with_text.slope.error == pytest.approx(0, abs=1e-12)  # the same text at both budgets
+    assert present(with_text.slope).error == pytest.approx(0, abs=1e-12)  # the same text at both budgets
 
 
 def test_one_curvature_of_both_arms_errs_for_both_alike() -> None:
@@ -302,10 +281,8 @@ def test_noise_of_the_chord_is_added_back() -> None:
 
 def test_a_forecast_is_wider_than_the_line_and_narrower_with_more_seeds() -> None:
     found = over([-0.02, 0.0, 0.02])
-    line, few, many = found.at(6.4e13), found.forecast(6.4e13, 4), found.forecast(6.4e13, 400)
-    assert line is not None
-    assert few is not None
-    assert many is not None
+    line = present(found.at(6.4e13))
+    few, many = (present(found.forecast(6.4e13, seeds)) for seeds in (4, 400))
     assert (few.value, many.value) == pytest.approx((0.04, 0.04))
     assert line.error is not None
     assert few.error is not None
@@ -315,15 +292,14 @@ def test_a_forecast_is_wider_than_the_line_and_narrower_with_more_seeds() -> Non
 
 def test_two_seeds_have_no_interval() -> None:
     found = over([-0.02, 0.0, 0.02], (-0.01, 0.01))
-    assert found.slope is not None
-    assert (found.slope.low, found.forecast(6.4e13, 4), found.crossing().outcome) == (None, None, "cannot tell")
+    assert present(found.slope).low is None
+    assert (found.forecast(6.4e13, 4), found.crossing().outcome) == (None, "cannot tell")
 
 
 def test_seeds_for_a_half_width() -> None:
     found = over([-0.02, 0.0, 0.02])
-    assert found.slope is not None
-    assert found.slope.error is not None
-    assert found.seeds_for(1.96 * found.slope.error / 2) == pytest.approx(4, rel=0.01)
+    half = 1.96 * present(present(found.slope).error)
+    assert found.seeds_for(half / 2) == pytest.approx(4, rel=0.01)
 
 
 # --- which sizes
@@ -362,8 +338,7 @@ def test_arms_share_a_curvature_where_each_has_too_little_to_tell_its_own() -> N
     assert own["dense"] is not own["mod"]
     shared = curves(tried({"dense": 10.2, "mod": 10.6}, budgets=(1.0,)))
     assert shared["dense"] is shared["mod"]
-    bend = bend_of(shared["mod"])
-    assert bend is not None
+    bend = present(bend_of(shared["mod"]))
     assert bend.value == pytest.approx(0.1)
     assert bend_of(curves(tried({"dense": 10.2}, bend=-0.1))["dense"]) is None
 
@@ -394,8 +369,7 @@ def planted_losses(
     """Losses by case: MoD's optimum lies at larger sizes, its difference from dense changes with the budget."""
     found = {}
     for case in made.cases:
-        cost = case_cost(case)
-        assert cost is not None
+        cost = present(case_cost(case))
         folds = math.log((case.budget or BUDGETS[1]) / BUDGETS[1])
         away = math.log(cost.params) - 9.6 - growth * folds - 0.3 * (case.model == "mod")
         found[case.id] = 2 - 0.1 * folds + bend * away**2 + (level + slope * folds) * (case.model == "mod")

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from planted import planted_suite, stored
+from present import present
 
 from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.core.labels import Label
@@ -143,8 +144,7 @@ def test_a_twin_does_not_enlarge_the_family(calm: Loaded, monkeypatch: pytest.Mo
 
 def test_without_a_certificate_the_twin_is_the_check(calm: Loaded) -> None:
     status, said = checked(calm)
-    found = twin_check(calm)
-    assert found is not None
+    found = present(twin_check(calm))
     assert status == "fit"
     assert (found.verdicts, found.apart) == (["equivalent"] * 2, [])
     assert 0 < found.largest < 0.02
@@ -164,8 +164,7 @@ def test_an_unequal_twin_is_said_before_all_times(tmp_path: Path) -> None:
     loaded = run(tmp_path, slower={"dense-twin": 1.1})
     status, said = checked(loaded)
     assert status == "doubtful"
-    found = twin_check(loaded)
-    assert found is not None
+    found = present(twin_check(loaded))
     assert (found.equivalent, len(found.apart), len(found.verdicts)) == (0, 2, 2)
     assert "different in 2" in plain(found.in_words())
     assert found.in_brief().given["apart"] == 2

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from present import present
 
 from modbench.harness.core import files, foreign
 from modbench.harness.core.errors import UsageError
@@ -223,8 +224,7 @@ def test_a_failure_names_its_log_where_that_lies(here: Path) -> None:
         folder.log(unit).parent.mkdir(parents=True, exist_ok=True)
         folder.log(unit).write_text("Traceback …")
         first, second = worker.with_log(record, folder).outcomes
-        assert first.reason is not None
-        why, _, log = first.reason.partition("; see ")
+        why, _, log = present(first.reason).partition("; see ")
         assert (why, folder.path / log) == ("ValueError: no", folder.log(unit))
         assert second.reason == "by design"
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]  # it has no types
+from in_process import succeeded
 
 from modbench.reports.questions.gate.fail_on import CHECKS
 
@@ -64,8 +65,7 @@ def test_the_project_runs_the_readmes_command_on_every_python() -> None:
 def test_the_gate_of_the_project_has_cases(modbench: Any) -> None:
     given = gate_of(USES)
     suite = given.get("suite", ACTION["inputs"]["suite"]["default"])
-    planned = modbench("plan", suite, *shlex.split(given["args"]), "--json")
-    assert planned.returncode == 0, planned.stderr
+    planned = succeeded(modbench("plan", suite, *shlex.split(given["args"]), "--json"))
     assert "mod[c0.125-T128" in planned.stdout
 
 

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+from present import present
 
 from modbench.harness.execution.launch.local import PRELOAD
 from modbench.harness.machine import environment
@@ -56,10 +57,8 @@ def test_the_fork_server_preloads_what_exists(name: str) -> None:
 
 
 def test_the_module_that_tries_an_input_can_be_started() -> None:
-    spec = importlib.util.find_spec(TRIAL)
-    assert spec is not None
-    assert spec.origin is not None
-    assert '__name__ == "__main__"' in Path(spec.origin).read_text(encoding="utf-8")
+    spec = present(importlib.util.find_spec(TRIAL))
+    assert '__name__ == "__main__"' in Path(present(spec.origin)).read_text(encoding="utf-8")
 
 
 def test_few_doors_lie_side_by_side_in_the_reports() -> None:

@@ -62,14 +62,7 @@ def test_every_supported_python_and_the_oldest_torch_are_tested_before_a_release
 def test_tests_hear_signals_that_were_ignored_when_they_were_started() -> None:
     """As under `nohup`, and in the background of a script, where SIGHUP and SIGINT are ignored."""
     command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-n",
-        "0",
-        "-p",
-        "no:cacheprovider",
+        *(sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider"),
         "tests/harness/test_stopping.py::test_a_finished_run_is_not_interrupted_while_it_prints",
         "tests/harness/test_stopping.py::test_a_worker_hears_the_question",
     ]

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 import readme_renderer.markdown
+from present import present
 
 import modbench
 
@@ -138,8 +139,7 @@ def test_an_index_can_show_the_description(built: Built) -> None:
     assert (told["Version"], told["Description-Content-Type"]) == (modbench.__version__, "text/markdown")
     assert text.startswith("# modbench\n")
     assert "[`docs/method.md`]" in text
-    page = readme_renderer.markdown.render(text)
-    assert page is not None
+    page = present(readme_renderer.markdown.render(text))
     targets = re.findall(r'(?:href|src)="([^"]*)"', page)
     assert targets
     assert [target for target in targets if not target.startswith(("https://", "#"))] == []

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from present import of_type, present
 from toolbox import GATES, build, tokens
 from torch import Tensor
 from torch.nn import functional as F
@@ -85,8 +86,7 @@ def test_choices_are_hard_in_forward_and_soft_in_backward(gate: str) -> None:
     torch.testing.assert_close(picked_BN.detach().sort(-1).values, torch.tensor([0.0, 0, 0, 1]).expand(64, 4))
     torch.testing.assert_close(p_BN, logits_BN.softmax(-1))
     (picked_BN[:, 0]).sum().backward()
-    assert logits_BN.grad is not None
-    assert (logits_BN.grad.abs().sum(-1) > 0).all()
+    assert (present(logits_BN.grad).abs().sum(-1) > 0).all()
     likeliest = (picked_BN.argmax(-1) == logits_BN.argmax(-1)).float().mean()
     assert (likeliest == 1) == (gate == "straight_through")  # noise makes some choices others than the likeliest
 
@@ -131,8 +131,7 @@ def test_the_depth_loss_pulls_to_the_asked_ratio(name: str, ratio: float) -> Non
 @pytest.mark.slow
 def test_the_scale_penalty_makes_layers_vanish() -> None:
     """From all four layers to half of them; the logits are those of the layers that are left."""
-    module = build("depth_scale", depth_ratio=0.5, depth_weight=5.0, skip_below=0.3)
-    assert isinstance(module, DepthScale)
+    module = of_type(DepthScale, build("depth_scale", depth_ratio=0.5, depth_weight=5.0, skip_below=0.3))
     assert module.layers() == [0, 1, 2, 3]
     fit(module, 80)
     left = module.layers()
@@ -156,8 +155,7 @@ def test_forced_depths_are_obeyed() -> None:
 @pytest.mark.parametrize(("threshold", "left"), [(0.0001, 1), (1.0, 4)])
 @pytest.mark.parametrize("exit_by", ["token", "sequence"])
 def test_early_exit_after_the_first_block_or_never(exit_by: str, threshold: float, left: int) -> None:
-    module = build("early_exit", exit_by=exit_by, exit_threshold=threshold).eval()
-    assert isinstance(module, EarlyExit)
+    module = of_type(EarlyExit, build("early_exit", exit_by=exit_by, exit_threshold=threshold).eval())
     x_BT = tokens(3, 12)
     got = module(x_BT, prompt_B=torch.tensor([1, 1, 1]))
     if exit_by == "token":
@@ -189,8 +187,7 @@ def test_exited_tokens_stay_attendable_and_unchanged() -> None:
 @pytest.mark.slow
 def test_exits_learn_the_next_token() -> None:
     """The auxiliary loss is each exit's cross-entropy with the token that follows, of real tokens alone; and it falls."""
-    module = build("early_exit").train()
-    assert isinstance(module, EarlyExit)
+    module = of_type(EarlyExit, build("early_exit").train())
     x_BT, lengths_B = tokens(3, 12), torch.tensor([12, 7, 2])
     _, loss = module(x_BT, lengths_B, auxiliary=True)
     exits = []

@@ -12,6 +12,7 @@ import torch
 from cases import case_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from present import present
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from modbench.harness.core.contracts import Cost
@@ -79,8 +80,7 @@ def test_closed_form_equals_counter_exactly(model: str, options: dict[str, Any])
     counted = reconciled(case(model, **{"n_layers": fewest(model), **options}))
     assert counted.notes.fvcore_reason is None
     assert len(counted.notes.modules) > 4
-    assert counted.notes.operators is not None
-    assert counted.notes.operators.unknown == {}
+    assert present(counted.notes.operators).unknown == {}
 
 
 @pytest.mark.slow
@@ -262,8 +262,7 @@ def test_where_fvcore_breaks_its_column_gives_the_reason(code: str | None, reaso
 
 def test_a_disagreement_over_half_a_percent_is_named() -> None:
     assert disagreement("forward FLOPs", 1000, 1004) is None
-    said = disagreement("forward FLOPs", 1000, 1006)
-    assert said is not None
+    said = present(disagreement("forward FLOPs", 1000, 1006))
     assert "closed form 1000" in said
     assert "0.60 %" in said
 

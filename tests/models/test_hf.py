@@ -12,6 +12,7 @@ import pytest
 import torch
 from cases import case_of, protocol_of
 from hf_folders import SHAPE, text, tokenizer, write_llama
+from present import present
 from torch import Tensor
 
 from modbench.harness.core.errors import UsageError
@@ -150,16 +151,14 @@ def test_a_cache_that_cannot_be_rewound_is_a_reason() -> None:
     config = transformers.MistralConfig(**SHAPE, sliding_window=8)
     from modbench.models.hf.model import HfModel
 
-    why = HfModel(transformers.MistralForCausalLM(config)).why_no_decode()
-    assert why is not None
+    why = present(HfModel(transformers.MistralForCausalLM(config)).why_no_decode())
     assert "DynamicSlidingWindowLayer" in why
 
 
 @pytest.mark.parametrize("model", ["hf:llama", "hf:qwen2", "hf:qwen3"])
 def test_the_closed_form_is_that_of_our_dense_model(model: str) -> None:
     it = case(model)
-    cost = case_cost(it)
-    assert cost is not None
+    cost = present(case_cost(it))
     ours = closed_form("dense", it.config, it.place.seq_len, it.place.batch_size)
     assert (cost.forward, cost.forward_causal, cost.train_step) == (ours.forward, ours.forward_causal, ours.train_step)
     assert (cost.params == ours.params) == (model == "hf:llama")
@@ -168,9 +167,7 @@ def test_the_closed_form_is_that_of_our_dense_model(model: str) -> None:
 @pytest.mark.parametrize("model", [*FAMILIES, "FOLDER"])
 def test_the_closed_form_is_what_the_counter_sees(model: str, folder: Path) -> None:
     it = case(f"hf:{model.replace('FOLDER', str(folder))}")
-    cost, decode = case_cost(it), case_decode_cost(it, it.place.seq_len)
-    assert cost is not None
-    assert decode is not None
+    cost, decode = present(case_cost(it)), present(case_decode_cost(it, it.place.seq_len))
     with torch.device("meta"):  # no weights are read, and no value is looked at
         module: Any = build_module(it, 0)
         seen = counter.forward(module, torch.zeros(2, 24, dtype=torch.int64)).total
@@ -190,8 +187,7 @@ def test_heads_may_be_wider_than_the_stream(family: str, tmp_path: Path) -> None
     read = case(f"hf:{tmp_path / 'config.json'}")
     assert read.config.head_dim == 24
     for made in (it, read):
-        cost = case_cost(made)
-        assert cost is not None
+        cost = present(case_cost(made))
         with torch.device("meta"):
             module: Any = build_module(made, 0)
             seen = counter.forward(module, torch.zeros(2, 24, dtype=torch.int64)).total
@@ -219,8 +215,7 @@ def test_a_wrong_closed_form_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(hf, "_more_params", lambda *_: 5000)
     wrong = count(case("hf:qwen2", seq_len=25), 0, hardware=False, inputs=4, parts=())
-    assert wrong.mismatch is not None
-    assert "parameters" in wrong.mismatch
+    assert "parameters" in present(wrong.mismatch)
 
 
 @pytest.mark.parametrize("model", ["hf:llama", "hf:gpt2", "FOLDER"])

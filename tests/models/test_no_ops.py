@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from present import of_type, present
 from test_flops import case, reconciled
 from test_graphs import Checkpointed
 from toolbox import build, config, context, tokens
@@ -40,21 +41,15 @@ EVERY = [(kind, logits, balance) for kind in KINDS for logits in LOGITS for bala
 
 
 def model(**changes: Any) -> MoDEIntegrated:
-    module = build("mode_integrated", **{**TOKEN, "n_layers": 2, "d_ff": 48, **changes})
-    assert isinstance(module, MoDEIntegrated)
-    return module
+    return of_type(MoDEIntegrated, build("mode_integrated", **{**TOKEN, "n_layers": 2, "d_ff": 48, **changes}))
 
 
 def choosing(module: Decoder) -> TokenChoiceMLP:
-    mlp = module.blocks[1].mlp
-    assert isinstance(mlp, TokenChoiceMLP)
-    return mlp
+    return of_type(TokenChoiceMLP, module.blocks[1].mlp)
 
 
 def controller(module: Decoder) -> Controller:
-    found = choosing(module).controller
-    assert found is not None
-    return found
+    return present(choosing(module).controller)
 
 
 # --- how many
@@ -126,8 +121,7 @@ def by_hand(mlp: TokenChoiceMLP, x_D: Tensor) -> tuple[Tensor, list[int]]:
     y_D = torch.zeros_like(x_D)
     for i in order:
         if i < e:
-            gate, up, down = mlp.experts.gate_EDF, mlp.experts.up_EDF, mlp.experts.down_EFD
-            assert gate is not None
+            gate, up, down = present(mlp.experts.gate_EDF), mlp.experts.up_EDF, mlp.experts.down_EFD
             y_D = y_D + p[i] * ((F.silu(x_D @ gate[i]) * (x_D @ up[i])) @ down[i])
         elif c.no_op == "identity":
             y_D = y_D + p[i] * x_D
@@ -290,8 +284,7 @@ def test_checkpointing_and_accumulation_move_a_controller_as_one_pass_does(balan
     def moved(module: MoDEIntegrated, *parts: Tensor) -> tuple[Tensor, Tensor]:
         for part_BT in parts:
             step(module, part_BT)
-        gradient = module.get_parameter("embedding.weight").grad
-        assert gradient is not None
+        gradient = present(module.get_parameter("embedding.weight").grad)
         module.after_step()
         return next(part.value for part in module.modules() if isinstance(part, Controller)).clone(), gradient
 

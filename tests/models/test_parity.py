@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from present import of_type, present
 from toolbox import MODELS, WITH_CAPACITY, One, build, config, context, grads, tokens
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,9 +24,7 @@ from modbench.models.routers.learned import Learned
 
 
 def routed_block(module: Decoder, layer: int = 1) -> RoutedBlock:
-    block = module.blocks[layer]
-    assert isinstance(block, RoutedBlock)
-    return block
+    return of_type(RoutedBlock, module.blocks[layer])
 
 
 @pytest.mark.slow
@@ -91,8 +90,7 @@ def oracle(block: RoutedBlock, x_BTD: Tensor, k: int) -> Tensor:
     chosen_BT = torch.zeros(b, t, dtype=torch.bool)
     for row in range(b):
         chosen_BT[row, torch.argsort(r_BT[row], descending=True)[:k]] = True
-    attention = block.attention
-    assert isinstance(attention, Attention)
+    attention = of_type(Attention, block.attention)
     h, head = attention.n_heads, attention.head
     q, key, v = attention.qkv(block.norm_attention(x_BTD)).view(b, t, 3 * h, head).split(h, dim=2)
     angles = torch.arange(t)[:, None] * 10_000.0 ** (-torch.arange(head // 2) / (head // 2))
@@ -124,10 +122,8 @@ def test_gather_path_equals_masked_oracle(capacity: float) -> None:
         x_BTD.grad = None
         out_BTD = run()
         (out_BTD * y_BTD).sum().backward()
-        assert x_BTD.grad is not None
-        results.append(
-            [out_BTD.detach(), x_BTD.grad.clone(), *(p.grad.clone() for p in block.parameters() if p.grad is not None)]
-        )
+        gradients = (each.grad for each in (x_BTD, *block.parameters()))
+        results.append([out_BTD.detach(), *(grad.clone() for grad in gradients if grad is not None)])
     assert len(results[0]) == len(results[1]) > 5
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
@@ -198,8 +194,7 @@ def test_every_parameter_gets_a_gradient(name: str, bidirectional: bool) -> None
 
 def test_router_gradient_equals_finite_differences(monkeypatch: pytest.MonkeyPatch) -> None:
     module = MoD(config(capacity=0.25, n_layers=2)).double()
-    router = routed_block(module).router
-    assert isinstance(router, Learned)
+    router = of_type(Learned, routed_block(module).router)
     # Scores are float32 by design, which finite differences in float64 would see as noise: score in float64 here.
     monkeypatch.setattr(router, "score", lambda x_BTD, _ctx: router.weight(x_BTD).squeeze(-1))
     x_BT = tokens()
@@ -243,15 +238,13 @@ def test_no_op_expert_contributes_exactly_zero() -> None:
 
 
 def one_expert(mlp: ExpertMLP, e: int, x_D: Tensor) -> Tensor:
-    gate, up, down = mlp.experts.gate_EDF, mlp.experts.up_EDF, mlp.experts.down_EFD
-    assert gate is not None
+    gate, up, down = present(mlp.experts.gate_EDF), mlp.experts.up_EDF, mlp.experts.down_EFD
     return (F.silu(x_D @ gate[e]) * (x_D @ up[e])) @ down[e]
 
 
 def test_expert_choice_equals_a_loop_over_tokens() -> None:
     module = build("moe", n_layers=2)
-    mlp = module.blocks[1].mlp
-    assert isinstance(mlp, ExpertMLP)
+    mlp = of_type(ExpertMLP, module.blocks[1].mlp)
     x_BTD = torch.randn(2, 12, 32)
     want = torch.zeros_like(x_BTD)
     p_BTE = mlp.router(x_BTD).softmax(-1)
@@ -266,8 +259,7 @@ def test_expert_choice_equals_a_loop_over_tokens() -> None:
 def test_token_choice_fills_experts_in_order_and_drops_the_rest(capacity_factor: float) -> None:
     """Two experts for each token, first come first served; causal decisions drop nobody."""
     module = build("moe", n_layers=2, choice="token", experts_top_k=2, capacity_factor=capacity_factor)
-    mlp = module.blocks[1].mlp
-    assert isinstance(mlp, ExpertMLP)
+    mlp = of_type(ExpertMLP, module.blocks[1].mlp)
     x_BTD = torch.randn(2, 12, 32)
     p_BTE = mlp.router(x_BTD).softmax(-1)
     dropped = 0
@@ -304,8 +296,7 @@ def test_grouped_queries_equal_repeated_heads() -> None:
 def test_windows_in_pieces_equal_one_masked_square(window: int) -> None:
     """The pieces of a sliding window against attention under a band mask."""
     module = build("dense", mixer="window", window=window)
-    attention, x_BTD = module.blocks[0].attention, torch.randn(2, 24, 32)
-    assert isinstance(attention, Attention)
+    attention, x_BTD = of_type(Attention, module.blocks[0].attention), torch.randn(2, 24, 32)
     this = context(module, 24)
     q, k, v = attention.project(x_BTD, this.rotary)
     back_TT = torch.arange(24)[:, None] - torch.arange(24)
@@ -359,8 +350,7 @@ def test_router_options_do_what_they_say(multiplier: str) -> None:
 def test_attention_in_pieces_equals_the_whole_square(t: int, kv: int) -> None:
     """What a CPU does between 128 and 512 tokens: the same outputs and gradients, with fewer products."""
     module = build("dense", max_seq_len=512, n_kv_heads=kv)
-    attention = module.blocks[0].attention
-    assert isinstance(attention, Attention)
+    attention = of_type(Attention, module.blocks[0].attention)
     this, y_BTD = context(module, t), torch.randn(2, t, 32)
     results = []
     for pieces in (True, False):
@@ -415,8 +405,7 @@ def test_dense_with_gpt_2s_choices_is_gpt_2() -> None:
     x_BTD = ours.embedding(x_BT) + ours.positions.weight[: x_BT.shape[1]]  # type: ignore[union-attr]  # it has learned ones
     for plain in blocks:
         x_BTD = plain(x_BTD)
-    assert ours.head is not None
-    logits = ours.head(ours.norm(x_BTD))
+    logits = present(ours.head)(ours.norm(x_BTD))
     torch.testing.assert_close(ours(x_BT), logits, rtol=1e-4, atol=1e-5)
     logits.square().sum().backward()
     theirs_D3D = blocks[0].get_parameter("c_attn.weight").grad

@@ -13,6 +13,7 @@ import torch
 from cases import protocol_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from present import present
 from test_flops import MODELS, case, fewest
 from torch import nn
 
@@ -30,8 +31,7 @@ def in_format(made: Case, dtype: str) -> Case:
 
 
 def forecast(made: Case) -> float:
-    cost = case_cost(made)
-    assert cost is not None
+    cost = present(case_cost(made))
     return cost.memory_train(ELEMENT_BYTES[made.place.dtype])
 
 
@@ -67,10 +67,8 @@ def test_four_ways_to_the_same_peak(model: str, dtype: str) -> None:
     assert by_profiler(subject, tokens_BT).peak == pytest.approx(seen.peak, rel=1e-4 if dtype == "fp32" else 0.01)
     assert of_fake_tensors(made).peak == pytest.approx(seen.peak, rel=1e-4)
     assert forecast(made) == pytest.approx(seen.peak, rel=0.01)
-    cost = case_cost(made)
-    assert cost is not None
-    assert seen.saved is not None
-    assert cost.memory.saved(ELEMENT_BYTES[made.place.dtype]) == pytest.approx(seen.saved, rel=0.01)
+    cost = present(case_cost(made))
+    assert cost.memory.saved(ELEMENT_BYTES[made.place.dtype]) == pytest.approx(present(seen.saved), rel=0.01)
 
 
 LONGER = [pytest.param(t, b, "fp32", marks=pytest.mark.proof) for t, b in ((16, 1), (64, 4), (256, 2))]
@@ -130,8 +128,7 @@ def test_every_option_is_in_the_closed_form(model: str, options: dict[str, Any])
     made = case(model, 128, 2, d_model=128, **{"n_layers": 2, **options})
     assert forecast(made) == pytest.approx(of_training(Subject(made, 0)).peak, rel=0.01)
     peak, realised = forward_peak(made)
-    cost = case_cost(made)
-    assert cost is not None
+    cost = present(case_cost(made))
     assert realised is None
     assert cost.memory_forward(4) == pytest.approx(peak, rel=0.01)
 
@@ -236,8 +233,7 @@ def test_the_parts_add_up_to_what_is_resident() -> None:
 
     made = case("mod", 64, 2)
     weighed = Weighed(made, protocol_of())
-    cost = case_cost(made)
-    assert cost is not None
+    cost = present(case_cost(made))
     assert weighed.parameters == weighed.gradients == 4 * cost.params
     assert weighed.optimizer == 8 * cost.params
     buffers = sum(b.numel() * b.element_size() for b in weighed.subject.module.buffers())

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from cases import case_of
+from present import of_type
 from toolbox import trains_and_reads_future
 from torch import Tensor, nn
 
@@ -498,14 +499,12 @@ def test_without_a_clone_or_its_transformers_an_original_is_skipped_with_the_rea
     pytest.importorskip("transformers", minversion="5.0")
     assert set(CLONES) == set(ORIGINALS)
     file, function, version = CLONES[name]
-    missing = original(name, tmp_path)
-    assert isinstance(missing, Missing)
+    missing = of_type(Missing, original(name, tmp_path))
     assert missing.status == "skipped"
     assert str(tmp_path / file) in missing.reason
     (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / file).write_text(f"def {function}(model, *_):\n    return model\n")
-    other = original(name, tmp_path)
-    assert isinstance(other, Missing)
+    other = of_type(Missing, original(name, tmp_path))
     assert other.status == "skipped"
     assert version in other.reason
 
@@ -520,8 +519,7 @@ def test_an_original_is_the_clones_function_of_a_llama(
     (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / file).write_text(f"def {function}(model, *given):\n    model.given = given\n    return model\n")
     monkeypatch.setattr(transformers, "__version__", version)
-    subject = original(name, tmp_path)
-    assert isinstance(subject, Subject)
+    subject = of_type(Subject, original(name, tmp_path))
     subject.check(tokens())
     inner: Any = subject.module.inner
     assert inner.config.num_hidden_layers == LAYERS

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from cases import case_of
+from present import of_type
 from toolbox import trains_and_reads_future
 
 from modbench.harness.domain.case import Case
@@ -70,8 +71,7 @@ def test_without_its_package_the_cell_is_skipped_with_the_reason(rival: str, mon
 
     monkeypatch.setitem(sys.modules, "transformers", None)
     monkeypatch.setattr(importlib.metadata, "version", gone)
-    found = attempt(partial(Subject, case(rival), 0))
-    assert isinstance(found, Missing)
+    found = of_type(Missing, attempt(partial(Subject, case(rival), 0)))
     assert found.status == "skipped"
     assert f"'{package}' is not installed" in found.reason
     assert "(pip install " in found.reason
@@ -80,8 +80,7 @@ def test_without_its_package_the_cell_is_skipped_with_the_reason(rival: str, mon
 def test_a_package_that_does_not_fit_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "version", lambda _: "1.2.0")
     monkeypatch.setitem(sys.modules, "MoD", None)
-    found = attempt(partial(Subject, case("mixture_of_depth"), 0))
-    assert isinstance(found, Missing)
+    found = of_type(Missing, attempt(partial(Subject, case("mixture_of_depth"), 0)))
     assert found.status == "skipped"
     assert "needs transformers 4.40.2" in found.reason
 

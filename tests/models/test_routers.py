@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from present import of_type, present
 from toolbox import ROUTERS, WITH_ROUTER, build, config, context, tokens
 from torch.nn import functional as F
 
@@ -35,8 +36,7 @@ def test_every_router_serves_every_routed_model(name: str, router: str) -> None:
         for causal in (False, True):
             module.zero_grad()
             module(tokens(), causal=causal).square().mean().backward()
-            gradient = module.get_parameter(f"blocks.1.mlp.{down}").grad
-            assert gradient is not None
+            gradient = present(module.get_parameter(f"blocks.1.mlp.{down}").grad)
             assert gradient.isfinite().all()
             assert gradient.abs().max() > 0  # some token passed the routed block, and its loss came back
 
@@ -117,19 +117,16 @@ def test_expert_thresholds_pass_each_experts_share() -> None:
     loads = []
     module.blocks[1].register_forward_pre_hook(lambda _m, args: loads.append(args[0]))
     module(x_BT, causal=True)
-    mlp = module.blocks[1].mlp
-    assert isinstance(mlp, ExpertMLP)
-    assert mlp.threshold is not None
+    mlp = of_type(ExpertMLP, module.blocks[1].mlp)
     x_BTD = loads[0]
     mixed_BTD = x_BTD + module.blocks[1].attention_branch(x_BTD, context(module, 60))
     p_BTE = mlp.router(module.blocks[1].norm_mlp(mixed_BTD)).softmax(-1)
-    load_E = (p_BTE > mlp.threshold.value).float().mean((0, 1))
+    load_E = (p_BTE > present(mlp.threshold).value).float().mean((0, 1))
     assert load_E.tolist() == pytest.approx([0.25] * 4, abs=0.01)
 
 
 def routed(module: Any, layer: int = 1) -> tuple[RoutedBlock, Learned]:
-    block = module.blocks[layer]
-    assert isinstance(block, RoutedBlock)
+    block = of_type(RoutedBlock, module.blocks[layer])
     assert isinstance(block.router, Learned)
     return block, block.router
 
@@ -194,8 +191,7 @@ def test_a_predictor_learns_who_is_in_the_top_k() -> None:
 
 def test_the_balance_loss_prefers_an_even_load() -> None:
     module = build("moe", choice="token", aux_weight=1.0)
-    mlp = module.blocks[1].mlp
-    assert isinstance(mlp, ExpertMLP)
+    mlp = of_type(ExpertMLP, module.blocks[1].mlp)
     even_BTX = torch.full((2, 8, 4), 0.25)
     even = mlp._balance_loss(even_BTX, torch.eye(4)[torch.arange(16) % 4].view(2, 8, 4).transpose(1, 2) > 0, None)
     lopsided_BTX = torch.tensor([0.97, 0.01, 0.01, 0.01]).expand(2, 8, 4)
@@ -260,8 +256,7 @@ def test_scores_have_the_format_of_the_weights(causal: str) -> None:
 
 def test_experts_probabilities_have_the_format_of_the_weights() -> None:
     module = build("moe")
-    mlp, seen = module.blocks[1].mlp, list[torch.Tensor]()
-    assert isinstance(mlp, ExpertMLP)
+    mlp, seen = of_type(ExpertMLP, module.blocks[1].mlp), list[torch.Tensor]()
     mlp.router.register_forward_hook(lambda _m, _args, out: seen.append(out))
     with torch.autocast("cpu", torch.bfloat16):
         module(tokens())

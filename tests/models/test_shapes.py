@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from present import of_type
 from pydantic import ValidationError
 from test_flops import case
 from toolbox import build, config, context
@@ -55,8 +56,7 @@ def test_what_no_shape_can_be(shape: dict[str, Any], said: str) -> None:
 @pytest.mark.parametrize("head", [4, 20])
 def test_attention_of_narrow_and_wide_heads_equals_plain_products(head: int) -> None:
     module = build("dense", n_heads=3, n_kv_heads=3, head_dim=head, position="learned")
-    attention = module.blocks[0].attention
-    assert isinstance(attention, Attention)
+    attention = of_type(Attention, module.blocks[0].attention)
     assert attention.out.weight.shape == (32, 3 * head)
     x_BTD = torch.randn(2, 9, 32)
     q, k, v = (
@@ -72,8 +72,7 @@ def test_attention_of_narrow_and_wide_heads_equals_plain_products(head: int) -> 
 def test_shared_experts_are_added_for_every_token(name: str, *, causal: bool) -> None:
     """Two of width 24: each as a plain MLP of 24, whatever the router decides."""
     module = build(name, n_layers=2, shared_experts=2, expert_d_ff=24)
-    mlp = module.blocks[1].mlp
-    assert isinstance(mlp, ExpertMLP)
+    mlp = of_type(ExpertMLP, module.blocks[1].mlp)
     assert isinstance(mlp.shared, MLP)
     assert mlp.shared.gate is not None
     assert mlp.experts.up_EDF.shape == (4, 32, 24)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from cases import case_of
+from present import present
 from toolbox import build, config, tokens
 from torch import Tensor
 
@@ -90,8 +91,7 @@ def test_what_its_methods_compute_is_counted(mlp: str) -> None:
     once = 2 * 2 * B * T * (D * 2 * D + 2 * D)
     plain = count.count(routed_by("every_n"), 0)
     assert counted["forward"] - plain["forward"] == once
-    assert counted.notes.parts is not None
-    assert counted.notes.parts["router"] == once
+    assert present(counted.notes.parts)["router"] == once
     # The input of its loss carries a gradient: forward and backward of two scores. A product's backward is twice its forward.
     assert counted["train_step"] - plain["train_step"] == 2 * 3 * once
     assert counted.params - plain.params == 2 * (D * 2 * D + 2 * D + 2 * D + 1)
@@ -147,8 +147,7 @@ def test_the_guard_sees_that_it_looks_ahead(mlp: str) -> None:
     """A top-k over the whole sequence reads later tokens, whoever wrote the scores; no declaration says otherwise."""
     case = routed_by(mlp)
     assert MODEL.sees_future(case.config)
-    causality = count.count(case, 0).notes.causality
-    assert causality is not None
+    causality = present(count.count(case, 0).notes.causality)
     assert causality.reads_future
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from present import of_type, present
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -75,8 +76,9 @@ def config(**changes: Any) -> ModelConfig:
 def build(name: str, **changes: Any) -> Decoder:
     """A model of the catalogue with its defaults, from seed 0, and thresholds that some text has set."""
     torch.manual_seed(0)
-    module = catalogue.load("models", name).build(config(**{**catalogue.model_options(name), **changes}))
-    assert isinstance(module, Decoder)
+    module = of_type(
+        Decoder, catalogue.load("models", name).build(config(**{**catalogue.model_options(name), **changes}))
+    )
     module.calibrate(tokens(4, 48, seed=9))
     return module
 
@@ -110,8 +112,7 @@ def trains_and_reads_future(case: Case) -> bool | None:
     assert any(not torch.equal(a, b) for a, b in zip(before, subject.module.parameters(), strict=True))
     found = count(case, 0, inputs=4, parts=())
     assert found["forward"] > 0
-    assert found.notes.causality is not None
-    return found.notes.causality.reads_future
+    return present(found.notes.causality).reads_future
 
 
 class One(Router):

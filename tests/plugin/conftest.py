@@ -58,6 +58,12 @@ class Suite:
         few = () if rounds is None else (f"--modbench-rounds={rounds}",)
         return self.pytester.runpytest_inprocess(*plugins, "-W", "error", "-p", "no:cacheprovider", *few, *arguments)
 
+    def shows(self, *lines: str, failed: int = 0, **more: Any) -> None:
+        """Run it: its test passes, or so many fail, and the output has lines of these patterns, in this order."""
+        result = self.run(**more)
+        result.assert_outcomes(passed=not failed, failed=failed)
+        result.stdout.fnmatch_lines([*lines])
+
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
@@ -73,8 +79,3 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
 def slower() -> Callable[[float], str]:
     """A test file whose candidate takes so many seconds, where the baseline takes 0.01."""
     return SLOWER.format
-
-
-def lines(result: pytest.RunResult, *wanted: Any) -> None:
-    """Assert that the output has lines that match the patterns, in this order."""
-    result.stdout.fnmatch_lines(list(wanted))

@@ -49,9 +49,7 @@ def test_its_store_keeps_interleaved_samples_and_compares_with_them(suite: Any) 
 
 def test_a_shown_regression_fails_and_stays_in_the_table(suite: Any) -> None:
     suite.write(INTERLEAVED.format(0.0011))
-    result = suite.run(benchmark=True)
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*candidate is slower*", "*benchmark 'mine': 1 tests*", "test_speed *"])
+    suite.shows("*candidate is slower*", "*benchmark 'mine': 1 tests*", "test_speed *", benchmark=True, failed=1)
 
 
 @pytest.mark.parametrize(

@@ -38,9 +38,7 @@ def test_a_slowdown_of_a_tenth_fails_and_says_what_to_do_in_two_lines(suite: Any
 @pytest.mark.parametrize(("seconds", "word"), [(0.010, "equivalent"), (0.009, "faster")])
 def test_no_slowdown_passes(seconds: float, word: str, suite: Any, slower: Slower) -> None:
     suite.write(slower(seconds))
-    result = suite.run()
-    result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines([f"test_speed.py::test_speed *{word}"])
+    suite.shows(f"test_speed.py::test_speed *{word}")
 
 
 @pytest.mark.parametrize(
@@ -54,11 +52,7 @@ def test_what_is_undecided_passes_and_is_named_with_the_reason(calls: str, word:
     suite.write(
         f"def test_speed(modbench_compare, takes):\n    found = modbench_compare({calls})\n    assert found.reason\n"
     )
-    result = suite.run()
-    result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(
-        [f"test_speed.py::test_speed *{word}", f"undecided: test_speed.py::test_speed: *{why}*"]
-    )
+    suite.shows(f"test_speed.py::test_speed *{word}", f"undecided: test_speed.py::test_speed: *{why}*")
 
 
 def test_a_slowdown_that_is_gone_when_measured_again_fails_nothing(suite: Any) -> None:
@@ -71,9 +65,7 @@ def test_a_slowdown_that_is_gone_when_measured_again_fails_nothing(suite: Any) -
         "    assert modbench_compare(baseline, candidate).verdict == 'inconclusive'\n"
         "    assert len(calls) > 80\n"
     )
-    result = suite.run()
-    result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["undecided: *at first (0.9*×), not when measured again"])
+    suite.shows("undecided: *at first (0.9*×), not when measured again")
 
 
 def test_a_candidate_that_drifts_fails_nothing(suite: Any) -> None:
@@ -86,9 +78,7 @@ def test_a_candidate_that_drifts_fails_nothing(suite: Any) -> None:
         "        taken[0] *= 1.01\n"
         "    assert 'not steady' in modbench_compare(takes(0.01), drifts).labels\n"
     )
-    result = suite.run()
-    result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["undecided: *not steady*"])
+    suite.shows("undecided: *not steady*")
 
 
 def test_a_baseline_that_differs_from_itself_decides_nothing(suite: Any) -> None:
@@ -105,9 +95,7 @@ def test_a_baseline_that_differs_from_itself_decides_nothing(suite: Any) -> None
         "    monkeypatch.setattr(callables, 'time_callables', uneven)\n"
         "    assert modbench_compare(takes(0.01), takes(0.012, seed=1)).verdict == 'inconclusive'\n"
     )
-    result = suite.run()
-    result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["undecided: *differs from itself*"])
+    suite.shows("undecided: *differs from itself*")
 
 
 def test_the_result_holds_samples_and_the_interval(suite: Any) -> None:
@@ -222,9 +210,7 @@ IMPOSSIBLE = {
 def test_an_impossible_call_says_what_would_work(suite: Any) -> None:
     each = "def test_{}(modbench_compare, takes):\n    modbench_compare({})\n"
     suite.write("".join(each.format(number, call) for number, call in enumerate(IMPOSSIBLE)))
-    result = suite.run(rounds=None)
-    result.assert_outcomes(failed=len(IMPOSSIBLE))
-    result.stdout.fnmatch_lines([f"*UsageError: *{said}*" for said in IMPOSSIBLE.values()])
+    suite.shows(*(f"*UsageError: *{said}*" for said in IMPOSSIBLE.values()), rounds=None, failed=len(IMPOSSIBLE))
 
 
 @pytest.mark.parametrize(
@@ -251,9 +237,7 @@ def test_of_a_mistake_the_own_line_is_shown_and_one_sentence(call: str, said: st
 def test_two_comparisons_of_one_name_are_refused(suite: Any) -> None:
     call = "    modbench_compare(takes(0.01), takes(0.01), name='one')\n"
     suite.write(f"def test_speed(modbench_compare, takes):\n{call}{call}")
-    result = suite.run()
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*UsageError: *named 'one'*"])
+    suite.shows("*UsageError: *named 'one'*", failed=1)
 
 
 @pytest.mark.parametrize(("mark", "said"), [("0.05", "takes keywords"), ("marign=0.05", "Did you mean 'margin'?")])

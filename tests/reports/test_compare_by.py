@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from planted_compare import ARMS, OWN, compared_run, own_run
+from present import present
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.registry import catalogue
@@ -79,8 +80,7 @@ def test_values_across_places_are_compared_by_welch_and_say_so(
     table = compare_by(run, axis, baseline)
     assert any(compare_axis.NOT_INTERLEAVED in note for note in table.notes)
     for each in (found for found in table.columns if found.metric.key == TIME):
-        row = each.cells[value].row
-        assert row is not None
+        row = present(each.cells[value].row)
         assert row["ratio"] == pytest.approx(truth, rel=0.01)
         assert row["ci_low"] - 1e-9 < truth < row["ci_high"] + 1e-9
         assert not row["paired"]
@@ -88,8 +88,7 @@ def test_values_across_places_are_compared_by_welch_and_say_so(
         assert row["verdict"] == ("better" if truth > 1 else "worse")
         assert row["mean_ratio"] == pytest.approx(row["ratio"])
     counted = column(table, MEMORY, arm="dense", **({"dtype": "fp32"} if axis == "seq_len" else {"seq_len": 64}))
-    assert counted.cells[value].row is not None
-    assert compare_axis.NOT_INTERLEAVED not in str(counted.cells[value].row)
+    assert compare_axis.NOT_INTERLEAVED not in str(present(counted.cells[value].row))
 
 
 def test_an_interval_across_places_is_that_of_two_independent_samples(tmp_path: Path) -> None:
@@ -97,7 +96,7 @@ def test_an_interval_across_places_is_that_of_two_independent_samples(tmp_path: 
     from scipy import stats
 
     noisy = compared_run(tmp_path / "run", sd=0.02, suite={"metrics": [TIME]})
-    row = column(compare_by(noisy, "seq_len", "64"), arm="moe", dtype="fp32").cells[128].row
+    row = present(column(compare_by(noisy, "seq_len", "64"), arm="moe", dtype="fp32").cells[128].row)
     cases = {case.id: case for case in noisy.run.plan.cases}
     logs = [
         [
@@ -108,7 +107,6 @@ def test_an_interval_across_places_is_that_of_two_independent_samples(tmp_path: 
     ]
     found = stats.ttest_ind(*logs, equal_var=False)
     low, high = found.confidence_interval(0.95)
-    assert row is not None
     assert (row["ci_low"], row["ci_high"]) == (pytest.approx(math.exp(low)), pytest.approx(math.exp(high)))
 
 

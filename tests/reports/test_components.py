@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from in_process import succeeded
 from planted import left, planted_suite
 from resealed import reseal_with
 
@@ -68,8 +69,7 @@ def run(stored_run: Path, tmp_path: Path) -> Path:
 def test_components_are_kept_beside_the_run_by_the_name_of_their_file(
     run: Path, tmp_path: Path, modbench: Modbench
 ) -> None:
-    done = modbench("convert", file_of(tmp_path, benchmark(), benchmark("other")), "--into", run)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(modbench("convert", file_of(tmp_path, benchmark(), benchmark("other")), "--into", run))
     assert "2 components of micro.json" in done.stdout
     assert "no verdicts" in done.stdout
     assert list(pd.read_csv(run / "components.csv").median_s) == [0.0025, 0.0025]

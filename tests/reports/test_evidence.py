@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pandas as pd
 import pytest
+from present import present
 
 from modbench.reports.questions.first_screen import evidence
 from modbench.reports.tables.load import Loaded
@@ -24,6 +25,5 @@ def test_the_width_is_that_of_the_intervals_that_decided(labels: str, wall: Any,
     row = {"case_id": "a", "unit": "s", "status": "ok", "labels": labels, "verdict": "worse", "n": 5}
     row |= {"ci_low": wall[0], "ci_high": wall[1], "cpu_ci_low": cpu[0], "cpu_ci_high": cpu[1]}
     table = pd.DataFrame([row])
-    found = evidence(cast(Loaded, SimpleNamespace(comparisons=table, cases=table)))
-    assert found is not None
+    found = present(evidence(cast(Loaded, SimpleNamespace(comparisons=table, cases=table))))
     assert found.half.value == (None if half is None else pytest.approx(half))

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from in_process import succeeded
 from markupsafe import Markup
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
@@ -166,14 +167,14 @@ def test_a_figure_that_a_column_squeezes_is_said_so(
 
 
 def test_the_command_writes_the_figure_and_its_data(loaded: Loaded, modbench: Modbench, tmp_path: Path) -> None:
-    done = modbench("figure", loaded.path, "map", "-o", tmp_path / "paper" / "speed.svg")
-    assert done.returncode == 0, done.stderr
+    done = succeeded(modbench("figure", loaded.path, "map", "-o", tmp_path / "paper" / "speed.svg"))
     assert sorted(path.name for path in (tmp_path / "paper").iterdir()) == ["speed.csv", "speed.svg"]
     assert len(pd.read_csv(tmp_path / "paper" / "speed.csv")) == 16
     assert "Purple is faster" in done.stdout  # the caption, to be pasted
     assert done.stderr == ""  # it is not squeezed
-    done = modbench("figure", loaded.path, "speedup_map", "--baseline", "MoD 0.125", "--format", "pdf", "--json")
-    assert done.returncode == 0, done.stderr
+    done = succeeded(
+        modbench("figure", loaded.path, "speedup_map", "--baseline", "MoD 0.125", "--format", "pdf", "--json")
+    )
     assert (loaded.path / "figures" / "map.pdf").read_bytes().startswith(b"%PDF")
     assert set(pd.read_csv(loaded.path / "figures" / "map.csv").baseline_arm) == {"mod[c0.125]"}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from planted import left, planted_suite
+from present import present
 
 from modbench.reports.model import Estimate, Figure, Finding, Sentence
 from modbench.reports.panels import forest
@@ -34,8 +35,7 @@ def drawn(run: Path) -> Sequence[Figure]:
 
 
 def said(drawing: Figure) -> list[str]:
-    assert drawing.marks is not None
-    return [mark.text for mark in drawing.marks.said]
+    return [mark.text for mark in present(drawing.marks).said]
 
 
 def test_a_row_for_every_decided_ratio_and_one_for_those_that_are_equal(drawn: Sequence[Figure]) -> None:

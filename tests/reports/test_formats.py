@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from in_process import succeeded
 from markdown_it import MarkdownIt
 from planted import left, planted_suite
 from resealed import reseal, reseal_with
@@ -105,8 +106,7 @@ def test_the_command_writes_the_formats_that_are_named_where_they_are_wanted(
     loaded: Loaded, modbench: Modbench, tmp_path: Path
 ) -> None:
     before = {path: path.read_bytes() for path in loaded.path.rglob("*") if path.is_file()}
-    done = modbench("report", loaded.path, "--format", "md,pytest-benchmark", "-o", tmp_path / "out")
-    assert done.returncode == 0, done.stderr
+    done = succeeded(modbench("report", loaded.path, "--format", "md,pytest-benchmark", "-o", tmp_path / "out"))
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["pytest-benchmark.json", "report.md"]
     assert done.stdout.splitlines() == [str(tmp_path / "out" / name) for name in ("report.md", "pytest-benchmark.json")]
     assert {path: path.read_bytes() for path in loaded.path.rglob("*") if path.is_file()} == before

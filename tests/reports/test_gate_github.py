@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from planted_gate import finding, planted_run
+from present import present
 
 from modbench.reports.questions.gate import gate
 from modbench.reports.questions.gate.fail_on import FailOn
@@ -107,8 +108,7 @@ def test_a_summary_of_thousands_of_findings_stays_under_the_limit(text: str) -> 
         section = page.partition(f"### {title}\n")[2].partition("\n### ")[0]
         rows = len(re.findall(r"^\| (?!case|why)", section, flags=re.MULTILINE))
         assert 0 < rows <= gate.MOST_ROWS or text != "short"
-        left = re.search(r"^_([\d,]+) more rows: modbench gate … --json\._$", section, flags=re.MULTILINE)
-        assert left is not None
+        left = present(re.search(r"^_([\d,]+) more rows: modbench gate … --json\._$", section, flags=re.MULTILINE))
         assert rows + int(left[1].replace(",", "")) == many
     few = gate_github.summary(found, text, text, 20_000)
     assert len(few.encode()) <= 20_000

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from planted import left, planted_suite
 from planted_gate import finding, planted_run
+from present import present
 
 from modbench.harness.stats import effects
 from modbench.reports.questions.gate import comparer, gate, non_inferiority
@@ -55,11 +56,8 @@ def test_changes_without_variance_decide() -> None:
 def test_launches_of_two_runs_are_independent_samples() -> None:
     """Welch and Satterthwaite's error and degrees of freedom, in closed form."""
     now, before = effects.over_launches([0.0, 0.01, 0.02, 0.03]), effects.over_launches([-0.01, 0.0, 0.02])
-    change = non_inferiority.welch(now, before)
-    assert change is not None
-    assert now.sd is not None
-    assert before.sd is not None
-    own = [now.sd**2 / 4, before.sd**2 / 3]
+    change = present(non_inferiority.welch(now, before))
+    own = [present(now.sd) ** 2 / 4, present(before.sd) ** 2 / 3]
     assert (change.value, change.se) == pytest.approx((now.value - before.value, math.sqrt(sum(own))))
     assert change.df == pytest.approx(sum(own) ** 2 / (own[0] ** 2 / 3 + own[1] ** 2 / 2))
     assert non_inferiority.welch(now, effects.over_launches([0.0, 0.1])) is None
@@ -90,9 +88,7 @@ def test_a_time_of_two_runs_is_printed_and_has_no_verdict(
     assert (found.verdict, found.exit_code()) == ("pass", 0)
     (moe,) = (each for each in found.findings if each.what.startswith("moe[") and each.metric == TIME)
     assert moe.typical.value == pytest.approx(1 / slower, rel=0.01)
-    assert moe.typical.low is not None
-    assert moe.typical.high is not None
-    assert moe.typical.low < 1 / slower < moe.typical.high
+    assert present(moe.typical.low) < 1 / slower < present(moe.typical.high)
     said = " ".join(gate_text.as_text(found))
     assert f"{NOT_ALTERNATED} latency/forward: 4, worst moe" in said or slower == 1.0
     assert "times have no verdict, since the runs took no turns" in said

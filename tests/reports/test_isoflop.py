@@ -12,6 +12,7 @@ import pytest
 from fake_launcher import FakeLauncher
 from panels_of import drawn, shown
 from planted import left
+from present import present
 
 from modbench.harness.core import files
 from modbench.harness.core.contracts import Text
@@ -64,17 +65,14 @@ def test_every_run_of_a_budget_costs_the_same_within_one_per_cent() -> None:
     assert len(runs) == 2 * 3 * 3 * 3  # budgets, sizes, variants, seeds
     for unit in runs:
         (case,) = unit.comparison.arms
-        cost, run = case_cost(case), unit.protocol.train
-        assert cost is not None
-        assert run is not None
+        cost, run = present(case_cost(case)), present(unit.protocol.train)
         assert case.budget is not None
         assert abs(run.steps * cost.train_step / case.budget - 1) <= FLOPS_TOLERANCE
         assert run.lr == width_rule(case.config.d_model)
         # Skipping makes a step cheaper, so the same budget pays for more of them.
         dense = next(other for other in made.cases if other.model == "dense" and other.budget == case.budget)
         if case.model == "mod" and case.config.d_model == dense.config.d_model:
-            dense_cost = case_cost(dense)
-            assert dense_cost is not None
+            dense_cost = present(case_cost(dense))
             assert run.steps > case.budget / dense_cost.train_step * 1.2
 
 
@@ -90,8 +88,7 @@ def test_rates_are_tried_once_for_each_variant_and_come_first(budgets: list[floa
         assert unit.protocol.rates == (0.5, 1.0, 2.0)
     for unit in made.units:
         if unit.made_in == "train":
-            assert unit.protocol.train is not None
-            source = rates[str(unit.protocol.train.rate_from)]
+            source = rates[str(present(unit.protocol.train).rate_from)]
             assert source.comparison.arms[0].variant == unit.comparison.arms[0].variant
 
 
@@ -125,8 +122,7 @@ def test_runs_wait_for_their_own_rates_alone(tmp_path: Path) -> None:
     place = {event: i for i, event in enumerate(events)}
     for unit in units:
         if unit.made_in == "train":
-            assert unit.protocol.train is not None
-            assert place["start", unit.name] > place["end", str(unit.protocol.train.rate_from)]
+            assert place["start", unit.name] > place["end", str(present(unit.protocol.train).rate_from)]
     first_run = min(i for (what, name), i in place.items() if what == "start" and name.startswith("train"))
     dense = next(unit.name for unit in units if unit.name.startswith("rates-dense"))
     assert first_run < place["end", dense]
@@ -186,9 +182,8 @@ def test_sweeps_on_the_standard_library_fit_every_supported_python(name: str) ->
 @pytest.mark.parametrize("name", ["isoflop-cpu", "isoflop-gpu", "isoflop-paper"])
 def test_shipped_sweeps_plan(name: str) -> None:
     made = load_suite(name)
-    assert made.isoflop is not None
     assert "lr/best" in keys_of(made).trained
-    assert len(made.isoflop.sizes) >= 3
+    assert len(present(made.isoflop).sizes) >= 3
     assert len(made.seeds) >= (2 if made.confirm else 3)
 
 

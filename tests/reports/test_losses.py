@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from planted import left, planted_suite, stored
+from present import present
 
 from modbench.harness.core.contracts import Text
 from modbench.harness.domain.case import Case
@@ -118,8 +119,7 @@ def test_a_loss_stands_beside_the_length_that_it_was_trained_at(tmp_path: Path) 
         assert arm.trained is not None
         assert (arm.trained.place.seq_len, arm.trained.place.batch_size) == (length, 128 // length)
         assert arm.loss.value == pytest.approx(2 + rise, abs=0.1)
-        found = limits.loss_against(loaded, arm, chosen.baseline)
-        assert found is not None
+        found = present(limits.loss_against(loaded, arm, chosen.baseline))
         assert found.typical.value == pytest.approx(rise, abs=0.05)
     # One column for each length, in which an arm of another length is not.
     by = compare_axis.compare_by(loaded, "capacity", keep=compare_axis.Filter(("loss/val_causal",)))
@@ -156,11 +156,9 @@ def test_a_loss_that_is_open_has_the_number_of_seeds_that_would_decide_it(tmp_pa
     found = {case.arm: by_length(loaded, "loss/val", case, loaded.arms[0])[128] for case in loaded.arms[1:]}
     assert (found[MOD].verdict, found["moe"].verdict) == ("inconclusive", "worse")
     assert found["moe"].needed is None
-    needed, typical = found[MOD].needed, found[MOD].typical
-    assert needed is not None
+    needed, typical = present(found[MOD].needed), found[MOD].typical
     assert typical.value is not None
-    assert typical.half is not None
-    sd = typical.half / t_quantile(0.975, 4) * 2
+    sd = present(typical.half) / t_quantile(0.975, 4) * 2
     assert needed > 4
     assert decided(typical.value, sd, needed, 0) >= POWER > decided(typical.value, sd, needed - 1, 0)
 

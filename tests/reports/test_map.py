@@ -10,6 +10,7 @@ import pytest
 from panels_of import drawn, shown
 from planted import left, planted_suite
 from planted_map import CAPACITIES, LENGTHS, map_plan, map_run
+from present import present
 
 from modbench.harness.core.contracts import Text
 from modbench.harness.planning.load_suite import load_suite
@@ -37,9 +38,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 
 @pytest.fixture(scope="module")
 def made(loaded: Loaded) -> Map:
-    found = capacity_map.of(loaded)
-    assert found is not None
-    return found
+    return present(capacity_map.of(loaded))
 
 
 def test_a_capacity_pays_where_it_was_planted_to(made: Map) -> None:
@@ -80,8 +79,7 @@ def test_seeds_are_advised_for_losses_that_are_open_alone(tmp_path: Path) -> Non
     """Without noise to speak of, losses that are not told apart lie within the margin; with it they are open."""
     for noise, advised in ((0.002, False), (0.03, True)):
         (tmp_path / str(noise)).mkdir()
-        made = capacity_map.of(load(map_run(tmp_path / str(noise), run_noise=noise)))
-        assert made is not None
+        made = present(capacity_map.of(load(map_run(tmp_path / str(noise), run_noise=noise))))
         (cells,) = [made.row(case, made.loss, equal_cost=True) for case in made.arms if case.arm == HIGH]
         assert {each.verdict for each in cells} == {"inconclusive"}
         assert [made.needed(each) is not None for each in cells] == [advised] * len(LENGTHS)
@@ -107,8 +105,7 @@ def test_the_figure_has_four_maps_with_one_scale(made: Map) -> None:
                 assert (shade > len(MAP) // 2) - (shade < len(MAP) // 2) in {sign, 0}
                 assert glyph == {1: "▲", -1: "▼"}.get(sign, glyph)
         assert len(drawing.data) == 4 * len(made.arms) * len(made.lengths)
-        assert drawing.marks is not None
-        assert len(drawing.marks.said) == len(drawing.data)
+        assert len(present(drawing.marks).said) == len(drawing.data)
     assert render.figure_named(made.loaded, "map").label == over_shape.label
     assert {each.name for each in drawn(speedup_map, made.loaded)} == {"speedup", "speedup-cost"}
 

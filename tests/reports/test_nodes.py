@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from planted_gate import planted_run
+from present import present
 from resealed import reseal
 
 from modbench.harness.core.labels import Label
@@ -63,8 +64,7 @@ def test_launches_on_one_node_are_as_on_any_machine(tmp_path: Path) -> None:
     loaded = on_nodes(tmp_path / "run", lambda _: node("n1", certificate=fit))
     assert Label.SEVERAL_MACHINES not in labels_of(loaded)
     assert loaded.pairs.verdict.notna().all()
-    assert loaded.certificate is not None
-    assert loaded.certificate.verdict == "fit"
+    assert present(loaded.certificate).verdict == "fit"
     (each,) = provenance.timed_on(loaded.run)
     assert (each.host, each.hardware) == ("n1", "EPYC, 64 cores")
     assert machine.jobs(loaded) == [("Timed on", each.in_words())]
@@ -75,8 +75,7 @@ def test_launches_on_two_nodes_of_one_kind_are_pooled_with_a_label(tmp_path: Pat
     loaded = on_nodes(tmp_path / "run", lambda n: node("n1", certificate=fit) if n % 2 else node("n2", certificate=bad))
     assert Label.SEVERAL_MACHINES in labels_of(loaded)
     assert loaded.pairs.verdict.notna().all()
-    assert loaded.certificate is not None
-    assert loaded.certificate.verdict == "unfit"  # the worst of them
+    assert present(loaded.certificate).verdict == "unfit"  # the worst of them
     assert not same_machine(loaded.tables, loaded.tables)
 
 

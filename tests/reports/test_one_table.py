@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from planted_compare import ARMS, compared_run
+from present import present
 
 from modbench.harness.core.errors import UsageError
 from modbench.reports.formats import tex
@@ -66,8 +67,7 @@ def test_it_has_times_flops_memory_and_a_loss_that_was_measured(run: Loaded) -> 
         length = dict(column.heading).get("seq_len")
         for cell in (cell for row in cells[1:] for cell in row):
             if cell.metric == column.metric.key and cell.place.seq_len == length:
-                row = column.cells[cell.case.config.capacity].row
-                assert row is not None
+                row = present(column.cells[cell.case.config.capacity].row)
                 assert cell.typical.value == row.get("difference" if cell.metric.startswith("loss") else "ratio")
 
 

@@ -17,6 +17,7 @@ from chromium import opened
 from PIL import Image, ImageColor
 from planted import left, planted_suite
 from playwright.sync_api import Browser, Page, expect
+from present import present
 from resealed import reseal, reseal_with
 from screens import shoot
 
@@ -167,8 +168,7 @@ def test_a_cell_and_its_row_are_copied(browser: Browser, planted_page: Path) -> 
             page.get_by_role("button", name=way).click()
             return str(page.evaluate("navigator.clipboard.readText()"))
 
-        number = row.locator("td").nth(4).get_attribute("data-value")
-        assert number is not None
+        number = present(row.locator("td").nth(4).get_attribute("data-value"))
         assert copied("Copy number") == number
         float(number.split()[0])
         text = copied("Copy row as CSV")
@@ -308,8 +308,7 @@ def test_captions_have_two_lines_and_nothing_hangs_over_the_edge_when_unfolded(p
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert too_wide(page) == []
         page.locator("#comparisons td").first.focus()
-        box = page.locator("#tip").bounding_box()
-        assert box is not None
+        box = present(page.locator("#tip").bounding_box())
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= width
         page.evaluate("document.activeElement.blur()")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import typer
 from planted_choice import MEMORY, TAKES, TIME, run
+from present import present
 from scipy import stats
 
 from modbench import cli
@@ -120,8 +121,7 @@ def test_what_fits_goes_before_what_may_fit(quiet: Loaded) -> None:
     assert (may.given["more"], may.given["arm"]) == ("faster", found.better.candidate.case)
     (kept,) = found.better.kept
     assert kept.value is not None
-    assert kept.end is not None
-    seeds = to_show(0.025 - kept.value, kept.end - kept.value, found.better.candidate.loss.n)
+    seeds = to_show(0.025 - kept.value, present(kept.end) - kept.value, found.better.candidate.loss.n)
     assert any(need.startswith("MoD 0.125: ") and f" {seeds} seeds, to show" in need for need in map(plain, found.open))
     assert words(found_in(quiet, loss=0.03))["mod[c0.125]"] == FITS
     assert words(found_in(quiet, loss=0.02))["mod[c0.125]"] == BREAKS
@@ -285,13 +285,10 @@ def test_a_pair_that_no_table_holds_is_computed_alike(quiet: Loaded) -> None:
     one, other = (case for case in quiet.run.plan.comparisons[0].arms if case.arm in {"mod[c0.125]", "moe"})
     few = dataclasses.replace(quiet, pairs=quiet.pairs[quiet.pairs.primary])
     for metric in (TIME, MEMORY):
-        stored, made = against(quiet, one, other, metric), against(few, one, other, metric)
-        assert stored is not None
-        assert made is not None
+        stored, made = present(against(quiet, one, other, metric)), present(against(few, one, other, metric))
         assert made.verdict == stored.verdict
         assert made.typical.value == pytest.approx(stored.typical.value)
-        turned = against(quiet, other, one, metric)
-        assert turned is not None
+        turned = present(against(quiet, other, one, metric))
         assert turned.typical.value == pytest.approx(1 / (stored.typical.value or 0))
         assert {turned.verdict, stored.verdict} == {"better", "worse"}
         for each in (stored, turned):

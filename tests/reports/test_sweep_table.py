@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from planted import left
+from present import present
 from test_confirming import BUDGET, SIZES
 from test_confirming import sweep as suite_of
 
@@ -69,9 +70,7 @@ def table(text: str) -> list[list[str]]:
 
 def shown(loaded: Loaded) -> InPlace:
     """What stands in place of the tables of times."""
-    found = isoflop.in_place(loaded)
-    assert found is not None
-    return found
+    return present(isoflop.in_place(loaded))
 
 
 def test_a_loss_that_saw_later_tokens_is_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from planted_tasks import RIGHT, planted
+from present import present
 
 from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.flops.closed_form import case_cost
@@ -107,8 +108,7 @@ def test_a_difference_without_a_verdict_is_told_as_such(tmp_path: Path) -> None:
 
 def test_the_plan_says_what_it_can_decide(tmp_path: Path) -> None:
     made = planted(tmp_path / "run", tasks=COUNTED).run.plan
-    said = decidable_in_words(made)
-    assert said is not None
+    said = present(decidable_in_words(made))
     assert said in " ".join(summary.opening(made).split())
     predicted = forecast(made)
     assert predicted["solved"]["pairs"] == 2
@@ -153,10 +153,8 @@ def test_every_arm_spends_what_the_anchor_spends() -> None:
     for unit in made.units:
         if unit.made_in == "train":
             (case,) = unit.comparison.arms
-            cost = case_cost(case)
-            assert cost is not None
-            assert unit.protocol.train is not None
-            spent.setdefault(case.task, []).append(unit.protocol.train.steps * cost.train_step)
+            cost = present(case_cost(case))
+            spent.setdefault(case.task, []).append(present(unit.protocol.train).steps * cost.train_step)
     assert set(spent) == {"copy", "recall"}
     for flops in spent.values():
         assert flops == pytest.approx([flops[0]] * 3, rel=0.01)

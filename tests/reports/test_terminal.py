@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from planted import left, planted_suite
+from present import present
 from resealed import reseal_with
 
 from modbench.commands import _output
@@ -144,8 +145,7 @@ def test_a_verdict_while_the_run_goes_on_is_that_of_the_report(tmp_path: Path) -
         for unit in units:
             if unit.series != series and unit.made_in != "count":
                 (run / "units" / f"{unit.name}.json").unlink()
-        part = decided.part_of(run_folder.read(str(run)), launches)
-        assert part is not None
+        part = present(decided.part_of(run_folder.read(str(run)), launches))
         final = loaded.comparisons[loaded.comparisons.metric == "latency/forward"]
         final = final[final.seq_len == length]
         made, final = (rows[columns].fillna("").reset_index(drop=True) for rows in (part.comparisons, final))
@@ -304,10 +304,8 @@ def test_what_a_line_has_said_is_no_doubt_too(quick: Loaded) -> None:
     few = [plain(each) for each in first_screen.doubts_in_short(quick) if "seed" in plain(each)]
     assert len(few) == 1
     assert few[0] not in map(plain, first_screen.doubts_in_short(quick, losses=True))
-    made, sure = pays_from.table(quick), first_screen.sure_in_short(quick)
-    assert made is not None
+    made, sure = present(pays_from.table(quick)), present(first_screen.sure_in_short(quick))
     assert sum("1 seed: no claim" in plain(each) for each in made.notes) == 1
-    assert sure is not None
     assert "processes" not in sure.words
     missing = quick.cases.copy()
     missing.loc[missing.unit == "s", "n"] -= 1
@@ -378,8 +376,7 @@ def test_a_loss_that_is_not_known_causally_is_that_of_training_and_marked(quick:
         (quick.pairs, "loss/val_causal", "routed causally"),
         (pairs, "bpb/val", "routed causally, else as trained"),
     ):
-        table = pays_from.table(changed(quick, quick.cases, tables))
-        assert table is not None
+        table = present(pays_from.table(changed(quick, quick.cases, tables)))
         cell = table.rows[-1][list(table.head).index("loss")]
         row = tables[(tables.metric == metric) & (tables.arm == "moe") & tables.primary].iloc[0]
         assert isinstance(cell, Finding)

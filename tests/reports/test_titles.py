@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from in_process import succeeded
 from planted_compare import compared_run
 from planted_gate import planted_run
 from pydantic import ValidationError
@@ -239,8 +240,7 @@ def test_commands_that_show_a_run_take_titles(
         if command in {"compare", "recommend"}
         else ["--out", str(tmp_path / ("map.svg" if command == "figure" else "out"))]
     )
-    done = modbench(command, str(run.path), *rest, *out, "--title", f"{ARM}=Ours")
-    assert done.returncode == 0, done.stderr
+    succeeded(modbench(command, str(run.path), *rest, *out, "--title", f"{ARM}=Ours"))
     refused = modbench(command, str(run.path), *rest, *out, "--title", "mod[c0.24]=Ours")
     assert (refused.returncode, ARM in refused.stderr) == (2, True)
     assert not (run.path / "figures").exists()

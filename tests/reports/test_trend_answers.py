@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from planted import left
+from present import present
 from test_trend import BUDGETS, followed, over, planted_losses
 
 from modbench.harness.stats.joint_fit import Estimate as Fitted
@@ -36,14 +37,12 @@ def crossing(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 def found(loaded: Loaded) -> Trend:
     """What the only arm's trend is."""
     (answer,) = trend.answers(loaded)
-    assert answer.trend is not None
-    return answer.trend
+    return present(answer.trend)
 
 
 def test_the_planted_slope_and_crossing_are_found(crossing: Loaded) -> None:
     made = found(crossing)
-    slope, outcome = made.slope, made.crossing()
-    assert slope is not None
+    slope, outcome = present(made.slope), made.crossing()
     assert slope.value == pytest.approx(0.05, abs=0.005)
     assert made.has_text
     assert outcome.outcome == "both ends"

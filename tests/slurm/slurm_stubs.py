@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+from present import present
+
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.results.run_folder import RunFolder
 
@@ -149,8 +151,7 @@ def units_of(*made_in: str, trains: bool = True) -> list[UnitOfWork]:
 def on_ranks(ranks: int) -> UnitOfWork:
     """A training unit that several processes share."""
     unit = units_of("train")[0]
-    assert unit.protocol.train is not None
-    train = unit.protocol.train.model_copy(update={"ranks": ranks})
+    train = present(unit.protocol.train).model_copy(update={"ranks": ranks})
     return unit.model_copy(update={"protocol": unit.protocol.model_copy(update={"train": train})})
 
 

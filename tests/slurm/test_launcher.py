@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from present import present
 from slurm_stubs import StubLauncher, folder_at, on_ranks, stub_plan
 
 from modbench.harness.core.errors import UsageError
@@ -78,8 +79,7 @@ def submitted(launcher: SlurmLauncher, folder: RunFolder, unit: UnitOfWork = UNI
     """A unit that was submitted, and the name of its job."""
     handle = launcher.start(unit, folder, 60.0)
     launcher._submit([handle])
-    assert handle.submission is not None
-    return handle, handle.submission.name
+    return handle, present(handle.submission).name
 
 
 def test_a_lost_job_is_submitted_again_and_given_up_at_last_with_its_reason(
@@ -96,10 +96,10 @@ def test_a_lost_job_is_submitted_again_and_given_up_at_last_with_its_reason(
     says(sbatch, f"7|N/A|NODE_FAIL|{first}", f"7|N/A|TIMEOUT|{second}")
     while not launcher.wait([handle], 0.0):
         pass
-    assert handle.died is not None
-    assert handle.died.kind == "timeout"
+    died = present(handle.died)
+    assert died.kind == "timeout"
     said = rf"job 7 ended without a record \(timeout\), submitted 2 times; see jobs/{second[9:]}/7_0_log\.out"
-    assert handle.died.reason == "the Slurm " + said.replace("\\", "")
+    assert died.reason == "the Slurm " + said.replace("\\", "")
     assert len(submissions(tmp_path / "run")) == 2
 
 
@@ -119,14 +119,13 @@ def test_a_record_is_taken_when_its_job_will_not_change_it_any_more(
     launcher: SlurmLauncher, sbatch: Path, tmp_path: Path, end: str
 ) -> None:
     handle, name = submitted(launcher, folder_at(tmp_path / "run"))
-    assert handle.submission is not None
     handle.record.write_text("{}")
     says(sbatch, f"7|N/A|RUNNING|{name}")
     assert launcher.wait([handle], 0.0) == []
     if end == "job ended":
         says(sbatch, f"7|N/A|COMPLETED|{name}")
     else:
-        (handle.submission.place / "0.ended").write_text(f"{UNIT.name}\n")
+        (present(handle.submission).place / "0.ended").write_text(f"{UNIT.name}\n")
     assert launcher.wait([handle], 0.0) == [handle]
     assert handle.died is None
 
@@ -232,8 +231,7 @@ def test_a_rank_ends_at_the_sigterm_of_its_parent_and_of_nobody_else() -> None:
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     with rank:
-        assert rank.stdout is not None
-        assert rank.stdout.readline() == "alive\n"
+        assert present(rank.stdout).readline() == "alive\n"
         rank.terminate()
         assert rank.wait(30) == -signal.SIGTERM
 

@@ -8,6 +8,7 @@ from unittest import mock
 
 import pytest
 import slurm_stubs
+from present import present
 from slurm_stubs import Quiet, folder_at, lines, work
 from slurm_watching import beside, died, hurry, starts, tell, until
 from test_ranks import planned as on_ranks
@@ -52,8 +53,7 @@ def test_ranks_on_two_nodes_find_the_losses_of_one_node(tmp_path: Path, monkeypa
     two = trained(here, "two", made, "--nodes=2")
     (unit,) = made.units
     assert len(submissions(here / "two")) == 1
-    assert two.environment is not None
-    assert two.environment.ranks == 2
+    assert present(two.environment).ranks == 2
     folder = run_folder.create(str(here / "one"), "ranks")
     folder.write_run(made, {}, [], files.now())
     Run(LocalLauncher(cold=True, threads=1), folder, Quiet()).phase(Slots((unit,), 1, ranks=2), {unit.name: 300.0})
