@@ -158,7 +158,7 @@ class Certificate:
 
 
 def from_dict(data: Mapping[str, Any]) -> Certificate:
-    """Read a certificate from run.json; an earlier one lacks the spread between launches."""
+    """Read a certificate from run.json, without what follows from it."""
     return Certificate(**{name: data[name] for name in Certificate.__dataclass_fields__ if name in data})
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -72,13 +71,6 @@ def read_sealed(file: Path) -> dict[str, Any]:
         DamagedError: if the file is not what was written.
     """
     return _object(file, unsealed(file))
-
-
-def edit(file: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change a file that was written with a digest, in place."""
-    body = read_sealed(file)
-    change(body)
-    write_sealed(file, json.dumps(body, separators=(",", ":")))
 
 
 def load(file: Path, content: bytes | None = None) -> dict[str, Any]:

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 from planted_compare import compared_run
-
-from modbench.harness.results.json_files import edit
+from resealed import reseal_with
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -64,7 +63,7 @@ def failed(folder: Path, name: str, when: float) -> None:
     shutil.copytree(folder / "runs" / "old-20261129-1", folder / "runs" / name)
     fields = {"status": "failed", "kind": "error", "reason": "RuntimeError: no", "samples": {}, "notes": {}}
     for file in (folder / "runs" / name / "units").iterdir():
-        edit(file, lambda body: [outcome.update(fields) for outcome in body["outcomes"]])
+        reseal_with(file, lambda body: [outcome.update(fields) for outcome in body["outcomes"]])
     os.utime(folder / "runs" / name / "run.json", (when, when))
 
 
