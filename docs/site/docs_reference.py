@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-import schemas
 import typer.main
 
+import modbench
 from modbench.cli import app
 from modbench.harness.registry import catalogue
 
@@ -99,7 +100,7 @@ def _help(param: Any) -> str:  # noqa: ANN401  # as above
 
 def suites_page() -> str:
     """Return the page of suites: every key of every table, then the shipped files."""
-    schema = schemas.suite()
+    schema = json.loads((Path(modbench.__file__).parent / "schemas" / "suite.schema.json").read_text(encoding="utf-8"))
     top = schema["properties"]
     tables = {name: _table(key, schema) for name, key in top.items()}
     lines = [
