@@ -124,7 +124,7 @@ def test_a_file_system_that_is_full(options: str, room: str, tmp_path: Path, mon
         monkeypatch.setenv("PYTHONPATH", str(TABLE.parent), prepend=os.pathsep)
         full = modbench("run", "stubs", "--device", "cpu", "-o", "run", cwd=tmp_path)
         assert full.returncode == 3, full.stderr
-        said = [line for line in full.stderr.splitlines() if not line.startswith("[")]
+        said = [line for line in full.stderr.splitlines() if line.startswith("modbench: ")]
         assert len(said) == 1, full.stderr
         # The second where a unit's record did not fit and less still does.
         assert os.strerror(errno.ENOSPC) in said[0] or "disk is full" in said[0]
