@@ -117,9 +117,10 @@ def cluster() -> Iterator[Path]:
 
 @pytest.fixture
 def slurm(cluster: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Point this test to the cluster, with the stubs where jobs find them, since jobs see their submitter's environment."""
+    """Point this test to the cluster, with the stubs and what they import where jobs find them, as their submitter does."""
     monkeypatch.setenv("SLURM_CONF", str(cluster / "slurm.conf"))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]))
+    found = [str(HERE), str(HERE.parent / "harness"), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(found))
     yield cluster
     subprocess.run(["scancel", f"--user={os.getuid()}"], capture_output=True, check=False)
 

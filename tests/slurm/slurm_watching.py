@@ -17,7 +17,7 @@ from modbench.harness.execution.launch import slurm
 from modbench.harness.execution.slurm.submitting import submissions
 from modbench.harness.results.run_folder import RunFolder
 
-PATIENCE_S = 1500.0  # against hanging, on a busy machine too
+PATIENCE_S = 300.0  # against hanging; a job of milliseconds takes seconds on a busy machine
 
 
 def until(true: Callable[[], object]) -> None:
