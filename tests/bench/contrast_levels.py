@@ -3,7 +3,7 @@
     python tests/bench/contrast_levels.py                   # two minutes on one core
     python tests/bench/contrast_levels.py --repeats 500     # does it run? the figures say little
 
-Planted effects (nothing is timed): processes differ by 1 %, the margin is 2 %. Pairs of a family share their baseline. One of them
+Planted effects (nothing is timed): processes differ by 1 %, the margin is 2 %. Pairs of a family share their baseline. One pair
 takes longer by what the column says, the others are equal. Prints the Markdown tables of docs/method-timing.md.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,8 @@ from scipy import special
 from modbench.harness.stats.alpha_spending import boundaries
 from modbench.harness.stats.group_sequential import fractions_of, guarded, schedule
 
-Floats, Bools = NDArray[np.float64], NDArray[np.bool_]
+Floats: TypeAlias = NDArray[np.float64]
+Bools: TypeAlias = NDArray[np.bool_]
 MARGIN, SD, LEVEL = 0.02, 0.01, 0.05
 EDGE = math.log1p(MARGIN)
 NUMBERS, FAMILIES = (3, 5, 10, 12, 30), (1, 4, 8, 34)
@@ -100,12 +101,12 @@ def shares(n: int, pairs: int, repeats: int) -> dict[str, dict[str, float]]:
             told = counts[name]
 
             def count(key: str, each: Bools, told: dict[str, list[float]] = told) -> None:
-                told.setdefault(key, []).append(float(each.mean()))
+                told.setdefault(key, []).append(float(np.mean(each)))
 
             none = rule(means_RF, errors_RF, n)
-            count("any mark", (none.beyond | none.open).any(axis=1))
+            count("any mark", np.any(none.beyond | none.open, axis=1))
             count("equal: equivalent", none.equal[:, 0])
-            count("any beyond", rule(means_RF + EDGE, errors_RF, n).beyond.any(axis=1))
+            count("any beyond", np.any(rule(means_RF + EDGE, errors_RF, n).beyond, axis=1))
             for slower in (0.01, MARGIN, 0.03, 0.05):
                 effect_F = np.where(np.arange(pairs) == 0, math.log1p(slower), 0.0)
                 found = rule(means_RF + effect_F, errors_RF, n)
