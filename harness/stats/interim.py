@@ -21,6 +21,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
+from modbench.harness.stats.reason import Reason
+
 LEVEL = 0.05
 # A first analysis earlier than this could not stop for any effect that somebody would look for.
 LEAST_FRACTION = 0.05
@@ -54,6 +56,11 @@ class Analysis:
     def several(self) -> bool:
         """Whether it is one of several."""
         return len(self.fractions) > 1
+
+    @property
+    def reason(self) -> Reason | None:
+        """What its intervals and p-values allow for; None of a single one."""
+        return Reason("look", number=self.number, looks=len(self.fractions)) if self.several else None
 
     def level_at(self, error: float = LEVEL) -> float:
         """Return the two-sided p-value that a t-test must come below here, so that all analyses together err in so many plans.
@@ -163,7 +170,7 @@ class _Going(NamedTuple):
 
 @functools.lru_cache(maxsize=4096)
 def _after(fractions: tuple[float, ...], level: float) -> _Going:
-    """Collect data up to the last of these shares of the information, and find the boundary that the right share crosses there."""
+    """Collect data up to the last of these shares of the information, and find the boundary that enough cross there."""
     from scipy import optimize  # needed for several analyses alone
 
     if not fractions:
