@@ -12,19 +12,18 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
-from modbench.harness.stats.alpha_spending import boundaries
-from modbench.harness.stats.group_sequential import fractions_of, guarded, schedule
+from modbench.harness.stats.contrast import Rule
+from modbench.harness.stats.interim import LEVEL, analysis_at, schedule
+from modbench.harness.stats.power import Bools, Ends, Floats
 
-Floats: TypeAlias = NDArray[np.float64]
-Bools: TypeAlias = NDArray[np.bool_]
-MARGIN, SD, LEVEL = 0.02, 0.01, 0.05
+MARGIN, SD = 0.02, 0.01
 EDGE = math.log1p(MARGIN)
+OURS = Rule("time", MARGIN)
 NUMBERS, FAMILIES = (3, 5, 10, 12, 30), (1, 4, 8, 34)
 # Blocks of `modbench ab`, and their standard deviations.
 BLOCKS, SPREADS = 30, (0.01, 0.015, 0.025)
@@ -44,7 +43,7 @@ class Said(NamedTuple):
     open: Bools
 
 
-Rule = Callable[[Floats, Floats, int], Said]
+Judge = Callable[[Floats, Floats, int], Said]
 
 
 def holm(p_RF: Floats) -> Floats:
@@ -60,12 +59,12 @@ def ours(means_RF: Floats, errors_RF: Floats, n: int) -> Said:
     """95 % and Holm for a difference, 90 % for equivalence."""
     shown_RF = holm(2 * special.stdtr(n - 1, -abs(means_RF) / errors_RF)) <= LEVEL
     wide_RF, narrow_RF = (special.stdtrit(n - 1, 1 - tail) * errors_RF for tail in (LEVEL / 2, LEVEL))
-    equal_RF = abs(means_RF) + narrow_RF < EDGE
-    beyond_RF = shown_RF & (abs(means_RF) - wide_RF > EDGE)
-    return Said(beyond_RF, equal_RF, shown_RF & ~beyond_RF & ~equal_RF)
+    place = OURS.lies(Ends(means_RF - wide_RF, means_RF + wide_RF, means_RF - narrow_RF, means_RF + narrow_RF))
+    beyond_RF = shown_RF & (place.above | place.below)
+    return Said(beyond_RF, place.inside, shown_RF & ~beyond_RF & ~place.inside)
 
 
-def one_interval(level: Callable[[int], float]) -> Rule:
+def one_interval(level: Callable[[int], float]) -> Judge:
     """A verdict from where one interval lies, whose two-sided level may depend on the number of pairs."""
 
     def rule(means_RF: Floats, errors_RF: Floats, n: int) -> Said:
@@ -76,7 +75,7 @@ def one_interval(level: Callable[[int], float]) -> Rule:
     return rule
 
 
-RULES: dict[str, Rule] = {
+RULES: dict[str, Judge] = {
     "ours": ours,
     "one interval of the family": one_interval(lambda pairs: LEVEL / pairs),
     "one of 90 %": one_interval(lambda _: 2 * LEVEL),
@@ -135,13 +134,14 @@ class Ended(NamedTuple):
 def looked(looks: int, slower: float, spread: float, repeats: int) -> Ended:
     """Blocks are looked at several times, until one pair is decided by `ours` at the levels of its analyses."""
     numbers = schedule(BLOCKS, looks)
-    wide, narrow = (boundaries(fractions_of(numbers), guarded(each, BLOCKS, looks)) for each in (LEVEL, 2 * LEVEL))
     values_RN = np.random.default_rng(0).normal(math.log1p(slower), spread, (repeats, BLOCKS))
     beyond_R, equal_R, blocks_R = (np.zeros(repeats, kind) for kind in (bool, bool, int))
-    for n, at95, at90 in zip(numbers, wide, narrow, strict=True):
-        seen_RN = values_RN[:, :n]
+    for number, n in enumerate(numbers, 1):
+        seen_RN, analysis = values_RN[:, :n], analysis_at(number, numbers)
         means_R, errors_R = abs(seen_RN.mean(axis=1)), seen_RN.std(axis=1, ddof=1) / math.sqrt(n)
-        wide_R, narrow_R = (special.stdtrit(n - 1, 1 - level / 2) * errors_R for level in (at95, at90))
+        wide_R, narrow_R = (
+            special.stdtrit(n - 1, 1 - analysis.level_at(level) / 2) * errors_R for level in (LEVEL, 2 * LEVEL)
+        )
         going_R = ~(beyond_R | equal_R)
         blocks_R[going_R] = n
         equal_R |= going_R & (means_R + narrow_R < EDGE)
