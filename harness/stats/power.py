@@ -2,7 +2,7 @@
 
 A question is asked of intervals: does one lie above 0, or inside a margin? `prospect` draws values whose effect and spread are as
 given, makes their intervals as `effects.py` does, at one or several interim analyses, and counts how often the answer is yes. The
-draws are the points of a lattice, always the same, so that the power of a few more is never less by chance. All of it holds if
+draws are the points of a lattice, always the same, so that the power of more is hardly ever less by chance. All of it holds if
 effect and spread are as given: a number that is advised after a comparison takes what was estimated.
 
 The number of a pilot is computed once, so that no interval is read before it stands: stopping when an interval looks narrow would
@@ -81,7 +81,8 @@ def prospect(asked: Asked, effect: float, sd: float, numbers: Sequence[int], fre
         effect: the true one; of times on the log scale.
         sd: standard deviation of a value of the effect.
         numbers: processes, blocks or seeds at each analysis.
-        freedom: degrees of freedom that each value beyond the first adds: 1 of pairs; 2 of independent sides that vary alike.
+        freedom: degrees of freedom that each value beyond the first adds: 1 of pairs; 2 of independent sides that vary alike. Welch
+            estimates them, a little too few: with seven values of each side the power is 2 points less than this.
     """
     mean_R, squares_R, made, used = np.zeros(POINTS), np.zeros(POINTS), 0, 0.0
     going_R = np.ones(POINTS, dtype=bool)

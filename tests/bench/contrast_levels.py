@@ -60,8 +60,8 @@ def ours(means_RF: Floats, errors_RF: Floats, n: int) -> Said:
     shown_RF = holm(2 * special.stdtr(n - 1, -abs(means_RF) / errors_RF)) <= LEVEL
     wide_RF, narrow_RF = (special.stdtrit(n - 1, 1 - tail) * errors_RF for tail in (LEVEL / 2, LEVEL))
     place = OURS.lies(Ends(means_RF - wide_RF, means_RF + wide_RF, means_RF - narrow_RF, means_RF + narrow_RF))
-    beyond_RF = shown_RF & (place.above | place.below)
-    return Said(beyond_RF, place.inside, shown_RF & ~beyond_RF & ~place.inside)
+    equal_RF, beyond_RF = np.asarray(place.inside), shown_RF & np.asarray(place.above | place.below)
+    return Said(beyond_RF, equal_RF, shown_RF & ~beyond_RF & ~equal_RF)
 
 
 def one_interval(level: Callable[[int], float]) -> Judge:
