@@ -14,8 +14,8 @@ from planted import left, planted_suite
 from present import present
 from test_callables import launch
 
+from modbench.harness.timing.callable_contrasts import beside_baseline, own_time
 from modbench.harness.timing.callables import Launch
-from modbench.harness.timing.in_process_verdicts import judge, own_time
 from modbench.reports.model import Estimate
 from modbench.reports.panels import waterfall
 from modbench.reports.questions import revisions
@@ -127,10 +127,10 @@ def test_two_revisions_have_times_whose_quotient_is_their_ratio(tmp_path: Path) 
 def test_callables_have_times_whose_quotient_is_their_ratio(launches: int) -> None:
     """The baseline's calls lie in every block, the others in one of each round: the machine differs from block to block."""
     measured = [lurching_launch(seed) for seed in range(launches)]
-    found = judge(measured, margin=0.02)
+    found = beside_baseline(measured)
     base = own_time(measured, "a").median_s
     for name in ("b", "c"):
-        assert base / own_time(measured, name).median_s == pytest.approx(math.exp(found[name].effect.value), rel=1e-9)
+        assert base / own_time(measured, name).median_s == pytest.approx(found[name].contrast.ratio[0], rel=1e-9)
 
 
 def lurching_launch(seed: int) -> Launch:
