@@ -356,7 +356,7 @@ def _judged(asked: Contrast, p_wall: float | None, p_cpu: float | None, family: 
     if not _judgeable(found):
         return replace(found, verdict=None)
     if seen.control is not None and found.fooled:  # this machine cannot tell the sides apart now
-        return replace(found, verdict=INCONCLUSIVE, reason=Reason("baseline_differs", ratio=seen.control.ratio))
+        noisy, found = True, replace(found, reason=Reason("baseline_differs", ratio=seen.control.ratio))
     if noisy:
         return replace(found, verdict=INCONCLUSIVE)
     margin = max(rule.margin, seen.least or 0.0) if by_cpu else rule.margin

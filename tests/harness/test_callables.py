@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from moving_clock import FakeClock
 from present import present
 
-from modbench.harness.core.errors import UsageError
 from modbench.harness.stats.effects import over_rounds
 from modbench.harness.stats.reason import Reason
 from modbench.harness.timing.callable_contrasts import DIFFERS, ONE_PROCESS, UNSTEADY, beside_baseline
