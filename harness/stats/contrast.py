@@ -215,11 +215,12 @@ class Contrast:
         if self.among:
             assert self.p_adjusted is not None
             return Reason("not_significant_among", n=self.family, p=self.p_adjusted)
-        if self.how == "within" and self.effect.low is not None:
-            # Beyond a margin of CPU time's own, rounds do not help.
+        if self.how == "within" and self.effect.low is None:
+            return self.effect.reason
+        if self.how == "within":  # short of the margin of its CPU time, rounds do not help
             return None if self.by_cpu else Reason("more_rounds")
         if self.effect.sd is None:
-            return self.effect.reason or Reason("no_interval")
+            return Reason("single_launch")
         needed = self.needed
         what = "seeds" if self.rule.kind == "loss" else "blocks" if self.how == "alternating" else "launches"
         return (

@@ -150,8 +150,8 @@ def test_any_two_arms_are_a_pair_through_their_anchor(seed: int, arms: list[str]
     """Seven arms never stand in one block; any two come out at their factor, whichever blocks they shared."""
     samples = launch_of(TAKES, 3, random.Random(seed))
     first, second = arms[:2]
-    sides = [None if arm == "anchor" else samples[arm] for arm in (first, second)]
-    made = [LaunchSamples(*sides, samples["anchor"], {"block": [], "wall_s": []})]
+    case, baseline = (None if arm == "anchor" else samples[arm] for arm in (first, second))
+    made = [LaunchSamples(case, baseline, samples["anchor"], {"block": [], "wall_s": []})]
     found = paired.numbers(made, one_thread=True).contrast(TIME).effect
     # Drift of a whole block remains where two arms stood in different ones, but for its linear part.
     assert found.value == pytest.approx(math.log(TAKES[second] / TAKES[first]), abs=1e-9)
