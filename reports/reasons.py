@@ -49,14 +49,22 @@ WORDS = {
     "other_threads": _of("other threads work beside an arm's own, for {share} of its CPU time", share="about"),
     "waits": _of("an arm waits of itself, for {share} of its CPU time", share="about"),
     # Of a verdict: why it is open, and what would decide it.
-    "launches_decide": _of("{n} launches would probably decide it", n="setting"),
-    "no_launches_decide": _of("not even {most} launches would decide it", most="setting"),
+    **{
+        f"{what}_decide": _of(f"{{n}} {what} would probably decide it", n="setting")
+        for what in ("launches", "seeds", "blocks")
+    },
+    **{
+        f"no_{what}_decide": _of(f"not even {{most}} {what} would decide it", most="setting")
+        for what in ("launches", "seeds", "blocks")
+    },
+    "not_significant_among": _of("not significant among {n} comparisons (Holm p {p})", p="p"),
+    "not_alternated": _of("not alternated: the two sides took no turns"),
     "more_rounds": _of("more rounds may decide it"),
     "not_significant": _of("not significant among all that were compared"),
     "margin_is_open": _of("a difference, but whether by more than {margin} is open", margin="share"),
     "tail": _of("medians and means disagree: {medians} against {means}", medians="rough ratio", means="rough ratio"),
     "one_process_beyond": _of("one process: judged beyond {least}", least="share"),
-    "baseline_differs": _of("{name} timed twice differs from itself: {ratio}", ratio="fine ratio"),
+    "baseline_differs": _of("the baseline, timed twice, differs from itself: {ratio}", ratio="fine ratio"),
     "slower_at_first": _of("slower at first ({ratio}), not when measured again", ratio="ratio"),
     "not_steady": _of("slower, but not steady: {why}"),
     "drifts": _of(

@@ -20,6 +20,7 @@ class Label(StrEnum):
     LOWER_BOUND = "FLOPs are a lower bound"
     CONTAMINATED = "contaminated"
     BY_CPU = "by CPU time"
+    NOT_ALTERNATED = "not alternated"
     INPUT_DEPENDENT = "cost depends on the input"
     TAIL = "tail"
     LAUNCHES_CAPPED = "launches capped"

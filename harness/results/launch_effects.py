@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.records import Record
-from modbench.harness.stats import effects
+from modbench.harness.stats import paired
 from modbench.harness.stats.paired import LaunchSamples
 
 
@@ -34,5 +34,5 @@ def effect_in_launch(record: Record, arm: Case, other: Case) -> float | str:
     made = samples_in_launch(record, arm, other)
     if isinstance(made, str):
         return made
-    launch = effects.pair_in_launch(made.case, made.baseline, made.anchor, record.unit.facts.column)
-    return f"{arm.arm} and {other.arm} share no block" if launch is None else launch.effect
+    pair = paired.numbers([made], column=record.unit.facts.column, one_thread=False, averaged=False)
+    return next((-effect for effect in pair.effects()), f"{arm.arm} and {other.arm} share no block")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import NamedTuple
 
@@ -20,11 +20,14 @@ from scipy import special
 
 from modbench.harness.stats import block_effects
 from modbench.harness.stats.block_effects import Columns
+from modbench.harness.stats.interim import ONE, Analysis
 from modbench.harness.stats.memo import remembered
 from modbench.harness.stats.reason import Reason
 
 LEVEL = 0.95
 POWER = 0.8
+# With fewer values there is no interval.
+FEWEST, FEWEST_ROUNDS = 3, 6
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Effect:
         p: two-sided p-value of no effect; None where there is none.
         n: launches or seeds.
         reason: why there is no interval, or what it does not cover.
+        error: standard error of the value; None where there is no interval over launches or seeds.
+        freedom: degrees of freedom of that error.
     """
 
     value: float
@@ -54,6 +59,8 @@ class Effect:
     p: float | None = None
     n: int = 1
     reason: Reason | None = None
+    error: float | None = None
+    freedom: float = math.inf
 
     @property
     def ratio(self) -> tuple[float, float | None, float | None]:
@@ -68,18 +75,19 @@ class Effect:
 
     def mirrored(self) -> Effect:
         """The effect on the inverse: of a time, its rate."""
-        ends = {"low": self.high, "high": self.low, "low90": self.high90, "high90": self.low90}
-        turned = {name: None if end is None else -end for name, end in ends.items()}
-        return Effect(-self.value, **turned, mde=self.mde, sd=self.sd, p=self.p, n=self.n, reason=self.reason)
+        low, high, low90, high90 = (
+            None if end is None else -end for end in (self.high, self.low, self.high90, self.low90)
+        )
+        return replace(self, value=-self.value, low=low, high=high, low90=low90, high90=high90)
 
     def shifted(self, by: float) -> Effect:
         """The effect plus a known amount: for a quantity derived from a time."""
-        ends = {
-            name: None if getattr(self, name) is None else getattr(self, name) + by
-            for name in ("low", "high", "low90", "high90")
-        }
-        p = None if self.p is None or self.sd is None else _p_value(self.value + by, self.sd, self.n)
-        return Effect(self.value + by, **ends, mde=self.mde, sd=self.sd, p=p, n=self.n, reason=self.reason)
+        ends = (self.low, self.high, self.low90, self.high90)
+        low, high, low90, high90 = (None if end is None else end + by for end in ends)
+        value = self.value + by
+        tested = self.p is not None and self.error is not None
+        p = 2 * t_below(-abs(value), self.error or 0.0, self.freedom) if tested else None
+        return replace(self, value=value, low=low, high=high, low90=low90, high90=high90, p=p)
 
 
 def by_seed(mine: Mapping[int, float], theirs: Mapping[int, float]) -> Effect:
@@ -87,78 +95,106 @@ def by_seed(mine: Mapping[int, float], theirs: Mapping[int, float]) -> Effect:
     return over_launches([mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())])
 
 
-@dataclass(frozen=True)
-class Launch:
-    """Result of one launch for a pair: the effect, and the block effects whose median it is (by round, if no anchor)."""
-
-    effect: float
-    within: tuple[float, ...]
-
-
-@remembered
-def pair_in_launch(arm: Columns | None, base: Columns | None, anchor: Columns, column: str = "wall_s") -> Launch | None:
-    """Compare an arm with a base in one launch, through the anchor that was in every block.
-
-    Args:
-        arm: the arm's samples; None if it is the anchor.
-        base: the base's samples; None if it is the anchor.
-        anchor: the anchor's samples.
-        column: what is compared.
-
-    Returns:
-        Positive where the arm took longer; None where the two share no block with the anchor.
-    """
-    mine, theirs = (None if side is None else _against(side, anchor, column) for side in (arm, base))
-    if (mine is not None and not mine.rounds) or (theirs is not None and not theirs.rounds):
-        return None
-    if mine is not None and theirs is not None:
-        shared = sorted(mine.rounds.keys() & theirs.rounds.keys())
-        within = [mine.rounds[key] - theirs.rounds[key] for key in shared]
-    else:
-        sign, one = (1, mine) if theirs is None else (-1, theirs)
-        within = [sign * effect for effect in (one.rounds if one else {}).values()]
-    return Launch((mine.median if mine else 0.0) - (theirs.median if theirs else 0.0), tuple(within))
-
-
-class _Side(NamedTuple):
-    """An arm's block effects against the anchor, by round, and their median (0 of none)."""
+class Beside(NamedTuple):
+    """A variant against its anchor in one launch: the block effects by round, positive where it took longer, and their median."""
 
     rounds: dict[float, float]
     median: float
 
 
 @remembered
-def _against(side: Columns, anchor: Columns, column: str) -> _Side:
+def beside(side: Columns, anchor: Columns, column: str = "wall_s") -> Beside | None:
+    """Compare a variant with the anchor that was in all of its blocks; None where the two share no block.
+
+    Args:
+        side: the variant's samples.
+        anchor: the anchor's samples.
+        column: what is compared.
+    """
     rounds = block_effects.by_round(side, block_effects.differences(side, anchor, column))
-    return _Side(rounds, median(rounds.values()) if rounds else 0.0)
+    return Beside(rounds, median(rounds.values())) if rounds else None
 
 
-def over_launches(values: Sequence[float], within: Sequence[float] | None = None) -> Effect:
+def over_launches(values: Sequence[float], within: Sequence[float] | None = None, analysis: Analysis = ONE) -> Effect:
     """Mean and t-interval of launch effects (or of per-seed differences).
 
     Args:
         values: one effect per launch.
         within: with a single launch, its block effects; they give an order-statistic interval of the median that says
             nothing about other launches.
+        analysis: which interim analysis it is: its intervals and p-value allow for all of them.
     """
     n = len(values)
-    array = np.asarray(values, dtype=float)
-    # As numpy's mean and std compute them, whose checks of their arguments take ten times as long: a report has thousands.
-    mean = float(np.add.reduce(array) / n)
-    rest = array - mean
-    sd = math.sqrt(np.add.reduce(rest * rest) / (n - 1)) if n >= 2 else None
-    if n >= 3:
-        assert sd is not None
-        s = sd / math.sqrt(n)
-        t95, t90 = (t_quantile(q, n) for q in (0.975, 0.95))
-        ends = (mean - t95 * s, mean + t95 * s, mean - t90 * s, mean + t90 * s, detectable(sd, n))
-        return Effect(mean, *ends, sd=sd, p=_p_value(mean, sd, n), n=n)
+    mean, sd = _mean_and_sd(values)
+    if n >= FEWEST:
+        return _estimated(mean, sd / math.sqrt(n), n - 1, sd, n, analysis)
     if n == 1 and within is not None:
         interval = median_interval(within)
         if interval is None:
             return Effect(mean, n=1, reason=Reason("few_blocks", n=len(within)))
         return Effect(mean, *interval, n=1, reason=Reason("within_launch"))
-    return Effect(mean, sd=sd, n=n, reason=Reason("few_values", n=n))
+    return Effect(mean, sd=sd if n >= 2 else None, n=n, reason=Reason("few_values", n=n))
+
+
+def welch(mine: Sequence[float], theirs: Sequence[float], analysis: Analysis = ONE) -> Effect:
+    """Mean of one sample minus that of an independent one, whose variances may differ (Welch & Satterthwaite)."""
+    sides = [(*_mean_and_sd(values), len(values)) for values in (mine, theirs)]
+    n, value = min(count for *_, count in sides), sides[0][0] - sides[1][0]
+    if n < FEWEST:
+        return Effect(value, n=n, reason=Reason("few_launches_of_each"))
+    parts = [sd * sd / count for _, sd, count in sides]
+    freedom = welch_freedom(parts, [count - 1 for *_, count in sides])
+    return _estimated(value, math.sqrt(sum(parts)), freedom, math.hypot(sides[0][1], sides[1][1]), n, analysis)
+
+
+def welch_freedom(parts: Sequence[float], freedoms: Sequence[float]) -> float:
+    """Return the degrees of freedom of a sum of variances (Welch & Satterthwaite).
+
+    Args:
+        parts: the variances.
+        freedoms: degrees of freedom of each.
+    """
+    # Scaled, so that the squares of small variances do not vanish.
+    whole = sum(parts)
+    if not whole:
+        return float(sum(freedoms))
+    return 1 / sum((part / whole) ** 2 / freedom for part, freedom in zip(parts, freedoms, strict=True))
+
+
+def _mean_and_sd(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation, 0 of one value, as numpy computes them, whose checks of arguments take ten times as long."""
+    array = np.asarray(values, dtype=float)
+    n = len(array)
+    mean = float(np.add.reduce(array) / n)
+    rest = array - mean
+    return mean, math.sqrt(np.add.reduce(rest * rest) / (n - 1)) if n >= 2 else 0.0
+
+
+def _estimated(value: float, error: float, freedom: float, sd: float, n: int, analysis: Analysis) -> Effect:
+    """An estimate with the intervals, the detectable effect and the p-value that an analysis leaves."""
+    level = analysis.level_at(1 - LEVEL)
+    half95, half90 = (quantile(1 - each / 2, freedom) * error for each in (level, analysis.level_at(2 - 2 * LEVEL)))
+    return Effect(
+        value,
+        low=value - half95,
+        high=value + half95,
+        low90=value - half90,
+        high90=value + half90,
+        mde=half95 + quantile(POWER, freedom) * error,
+        sd=sd,
+        p=analysis.repeated(2 * t_below(-abs(value), error, freedom)),
+        n=n,
+        reason=Reason("look", number=analysis.number, looks=len(analysis.fractions)) if analysis.several else None,
+        error=error,
+        freedom=freedom,
+    )
+
+
+def t_below(distance: float, error: float, freedom: float) -> float:
+    """Probability that Student's t, times a standard error, lies below a distance; `stats.t.cdf` takes a hundred times longer."""
+    if error == 0:
+        return 0.5 if distance == 0 else float(distance > 0)
+    return float(special.stdtr(freedom, distance / error))
 
 
 def detectable(sd: float, n: int, level: float = 1 - LEVEL) -> float:
@@ -170,16 +206,14 @@ def detectable(sd: float, n: int, level: float = 1 - LEVEL) -> float:
 
 
 @functools.cache
+def quantile(share: float, freedom: float) -> float:
+    """Quantile of Student's t."""
+    return float(special.stdtrit(freedom, share))
+
+
 def t_quantile(share: float, n: int) -> float:
     """Quantile of Student's t for the mean of n values."""
-    return float(special.stdtrit(n - 1, share))
-
-
-def _p_value(mean: float, sd: float, n: int) -> float:
-    if sd == 0:
-        return 1.0 if mean == 0 else 0.0
-    # Student's t beyond the value; `stats.t.sf` calls the same function, after checks that take a hundred times as long.
-    return float(2 * special.stdtr(n - 1, -(abs(mean) / (sd / math.sqrt(n)))))
+    return quantile(share, n - 1)
 
 
 def median_interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float] | None:
@@ -191,6 +225,24 @@ def median_interval(values: Sequence[float], level: float = LEVEL) -> tuple[floa
     if rank < 1:
         return None
     return ordered[rank - 1], ordered[n - rank]
+
+
+def over_rounds(values: Sequence[float]) -> Effect:
+    """Median of the effects of rounds of one process, with order-statistic intervals and a sign test: noise may have any shape.
+
+    The interval says how exactly this process was measured. It does not hold what differs between processes: memory layout, hash
+    seed, caches.
+    """
+    wide, narrow = median_interval(values), median_interval(values, 0.9)
+    if wide is None or narrow is None:
+        return Effect(median(values), n=1, reason=Reason("few_rounds", n=len(values), needed=FEWEST_ROUNDS))
+    return Effect(median(values), *wide, *narrow, p=_sign_test(values), n=1, reason=Reason("within_process"))
+
+
+def _sign_test(values: Sequence[float]) -> float:
+    """Two-sided p-value of a median of 0."""
+    above, below = (sum(value * sign > 0 for value in values) for sign in (1, -1))
+    return min(1.0, 2 * float(special.bdtr(min(above, below), above + below, 0.5)))
 
 
 def share_interval(hits: int, n: int, level: float = LEVEL) -> tuple[float, float]:

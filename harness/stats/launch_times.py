@@ -28,11 +28,11 @@ def typical(side: Columns | None, anchor: Columns | None, column: str = "wall_s"
         anchor: the anchor's samples; None: it has none, and the arm's own median is all there is.
         column: what is measured.
     """
-    beside = None if side is None or anchor is None else effects.pair_in_launch(side, None, anchor, column)
+    beside = None if side is None or anchor is None else effects.beside(side, anchor, column)
     if anchor is None or (side is not None and beside is None):
         assert side is not None, "one of the two was timed"
         return _median(side, column)
-    return _median(anchor, column) + (beside.effect if beside is not None else 0.0)
+    return _median(anchor, column) + (beside.median if beside is not None else 0.0)
 
 
 def mean(side: Columns | None, anchor: Columns | None, blocks: Columns, column: str = "wall_s") -> float:
@@ -44,7 +44,7 @@ def mean(side: Columns | None, anchor: Columns | None, blocks: Columns, column: 
         blocks: what witnesses saw of the blocks.
         column: what is averaged.
     """
-    beside = None if side is None or anchor is None else paired.mean_in_launch(side, None, anchor, blocks, column)
+    beside = None if side is None or anchor is None else paired.mean_beside(side, anchor, blocks, column)
     if anchor is None or (side is not None and beside is None):
         assert side is not None, "one of the two was timed"
         return paired.undisturbed_log_mean(side, column, blocks)

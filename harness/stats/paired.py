@@ -1,10 +1,10 @@
-"""Two arms of one comparison, from raw samples: median and mean effect by both clocks, and what was disturbed.
+"""Two arms of one comparison, from raw samples: the numbers of each process by both clocks, and what was disturbed.
 
 Wall time is what a user waits for, and what a busy machine disturbs. CPU time is what the thread ran: waiting for a processor
 does not touch it. It sees no other waiting either, no other thread and no GPU, so that it stands for wall time only where one
 thread did the work and did not wait of itself (`unfit`).
 
-The median of block effects (`effects.pair_in_launch`) answers for a typical call. If one call in ten stalls, or six of sixteen
+The median of block effects (`effects.beside`) answers for a typical call. If one call in ten stalls, or six of sixteen
 inputs cost four times as much, the median does not move and the mean does, which decides throughput. In the mean effect, the
 log-ratio of mean times in a launch, every input has the same weight, over all samples that nothing outside the model disturbed.
 """
@@ -14,22 +14,29 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from modbench.harness.core.contracts import Estimand
 from modbench.harness.stats import contamination, effects
 from modbench.harness.stats.block_effects import Columns
-from modbench.harness.stats.effects import Effect
+from modbench.harness.stats.contrast import (
+    NOT_RECORDED,
+    SEVERAL_THREADS,
+    ByClock,
+    Contrast,
+    Rule,
+    Seen,
+    Side,
+    contrast,
+    minus,
+)
 from modbench.harness.stats.memo import remembered
 from modbench.harness.stats.reason import Reason
-from modbench.harness.stats.verdicts import NOT_RECORDED, Disturbed, Estimates, Judged, judge
 
 # CPU time of other threads, and waiting of its own, up to these shares of an arm's CPU time move no verdict.
 MOST_OTHERS, MOST_BLOCKED = 0.02, contamination.SHARE
-SEVERAL_THREADS = Reason("several_threads")
-NOT_TICKED = Reason("clock_did_not_tick")
 
 
 class _Block(NamedTuple):
@@ -92,33 +99,24 @@ def undisturbed_log_mean(samples: Columns, column: str, blocks: Columns) -> floa
     return log_mean(clean if whole else samples, column)
 
 
-def mean_in_launch(
-    arm: Columns | None, base: Columns | None, anchor: Columns, blocks: Columns, column: str = "wall_s"
-) -> float | None:
-    """Log-ratio of the mean times of two arms in one launch, each against the anchor in its own blocks.
+@remembered
+def mean_beside(side: Columns, anchor: Columns, blocks: Columns, column: str = "wall_s") -> float | None:
+    """Log-ratio of the mean times of a variant and its anchor in one launch, positive where the variant took longer.
+
+    From undisturbed samples in blocks that have some of both; from all samples where an input would be lost.
 
     Args:
-        arm: the arm's samples; None if it is the anchor.
-        base: the base's samples; None if it is the anchor.
+        side: the variant's samples.
         anchor: the anchor's samples.
         blocks: what witnesses saw of the blocks.
         column: what is averaged.
 
     Returns:
-        Positive where the arm took longer; None where one shares no block with the anchor.
+        None where the two share no block.
     """
-    sides = [None if side is None else _against(side, anchor, blocks, column) for side in (arm, base)]
-    if (arm is not None and sides[0] is None) or (base is not None and sides[1] is None):
-        return None
-    return (sides[0] or 0.0) - (sides[1] or 0.0)
-
-
-@remembered
-def _against(arm: Columns, anchor: Columns, blocks: Columns, column: str) -> float | None:
-    """From undisturbed samples in blocks that have some of both; from all samples where an input would be lost."""
-    for mine, theirs in ((contamination.clean(arm, blocks), contamination.clean(anchor, blocks)), (arm, anchor)):
+    for mine, theirs in ((contamination.clean(side, blocks), contamination.clean(anchor, blocks)), (side, anchor)):
         shared = _blocks(mine, column).keys() & _blocks(theirs, column).keys()
-        if shared and (mine is arm or _visited(mine, column, shared) == _visited(arm, column)):
+        if shared and (mine is side or _visited(mine, column, shared) == _visited(side, column)):
             return log_mean(mine, column, shared) - log_mean(theirs, column, shared)
     return None
 
@@ -147,63 +145,34 @@ class LaunchSamples:
     blocks: Columns
 
 
-@dataclass(frozen=True)
-class Paired:
-    """A pair over its launches, on the log scale, oriented so that above 0 the case is better (lower).
+class Numbers(NamedTuple):
+    """What a pair's samples say of each side, and of the machine meanwhile: what `contrast.contrast` takes."""
 
-    Attributes:
-        wall: by wall time.
-        cpu: by CPU time of the thread; None where that is not comparable (several threads, a GPU).
-        gap: the effect by wall time minus that by CPU time, launch by launch; None where there is no CPU time.
-        disturbed: share of the case's or baseline's blocks with a disturbed sample.
-        unfit: why no verdict may rest on CPU time; None where it may.
-    """
+    base: Side
+    new: Side
+    seen: Seen
 
-    wall: Estimates
-    cpu: Estimates | None
-    gap: Effect | None
-    disturbed: float
-    unfit: Reason | None = NOT_RECORDED
+    def contrast(self, rule: Rule | None = None) -> Contrast:
+        """Compare the two as the only contrast of its family."""
+        return contrast(self.base, self.new, "interleaved", rule or Rule(), self.seen)
 
-    @property
-    def effect(self) -> Effect:
-        """By wall time."""
-        return self.wall.effect
-
-    @property
-    def evidence(self) -> Disturbed:
-        """What `verdicts.judge` is given beside `wall`."""
-        return Disturbed(self.disturbed, self.cpu, self.gap, self.unfit)
-
-    def judged(self, margin: float) -> Judged:
-        """Judge the pair as the only one of its family."""
-        return judge(self.wall, margin, self.evidence)
+    def effects(self, *, by_cpu: bool = False) -> list[float]:
+        """The effect of each process, above 0 where the case is better; none by CPU time where that does not count."""
+        base, new = (side.cpu if by_cpu else side.wall for side in (self.base, self.new))
+        return (
+            [] if base is None or new is None else [base.own[key] - new.own[key] for key in new.own if key in base.own]
+        )
 
 
-class _Launch(NamedTuple):
-    """The effects in a launch by one clock, above 0 where the case is better: of medians, of means, and of each block."""
-
-    median: float
-    mean: float | None
-    within: tuple[float, ...]
-
-    def by(self, estimand: Estimand) -> float:
-        """The effect by an estimand."""
-        if estimand == "median":
-            return self.median
-        assert self.mean is not None, "quantiles are compared by their medians"
-        return self.mean
-
-
-def compare(
+def numbers(
     launches: Sequence[LaunchSamples],
     *,
     column: str = "wall_s",
     one_thread: bool,
     averaged: bool = True,
     estimand: Estimand = "median",
-) -> Paired:
-    """Compare the arms in each launch, through the anchor of their blocks; then combine the launches.
+) -> Numbers:
+    """Return the numbers of a pair, each side's against the anchor of its blocks, process by process.
 
     Args:
         launches: at least one, whose arms share blocks with their anchor.
@@ -212,94 +181,57 @@ def compare(
         averaged: whether samples have a mean; quantiles have none.
         estimand: what the effect is of: medians over blocks, or means.
     """
-    wall = _by_clock(launches, column, averaged=averaged)
-    cpu = _by_clock(launches, "cpu_s", averaged=averaged) if one_thread else None
-    return _paired(wall, cpu, estimand, _disturbed(launches), [launches])
+    base, new = (
+        Side(
+            _by_clock(launches, name, column, estimand, averaged=averaged),
+            _by_clock(launches, name, "cpu_s", estimand, averaged=averaged) if one_thread else None,
+        )
+        for name in ("baseline", "case")
+    )
+    return Numbers(base, new, Seen(_disturbed(launches), unfit(_sides(launches)) if one_thread else SEVERAL_THREADS))
 
 
-def compare_pairs(
-    one: Sequence[LaunchSamples],
-    other: Sequence[LaunchSamples],
-    *,
-    column: str = "wall_s",
-    one_thread: bool,
-    averaged: bool = True,
-    estimand: Estimand = "median",
-) -> Paired:
-    """Compare the ratio of one pair with that of another, launch by launch: above 0 the first pair's is larger.
+def numbers_of_pairs(one: Numbers, other: Numbers) -> Numbers:
+    """Return two pairs as the sides of a contrast of their ratios: above 0 that of `one` is larger.
 
-    What drifts between launches cancels, as in a pair.
-
-    Args:
-        one: launches of a pair.
-        other: the same launches of another pair.
-        column: what is compared.
-        one_thread: whether one thread does all the work, so that its CPU time is comparable.
-        averaged: whether samples have a mean; quantiles have none.
-        estimand: what the effect is of: medians over blocks, or means.
+    What drifts between processes cancels, as in a pair.
     """
 
-    def apart(clock: str) -> list[_Launch | None]:
-        both = zip(*(_by_clock(each, clock, averaged=averaged) for each in (one, other)), strict=True)
-        return [None if mine is None or theirs is None else _minus(mine, theirs) for mine, theirs in both]
+    def difference(pair: Numbers) -> Side:
+        cpu = minus(pair.new.cpu, pair.base.cpu) if pair.new.cpu is not None and pair.base.cpu is not None else None
+        return Side(minus(pair.new.wall, pair.base.wall), cpu)
 
-    cpu = apart("cpu_s") if one_thread else None
-    return _paired(apart(column), cpu, estimand, max(_disturbed(one), _disturbed(other)), [one, other])
+    disturbed, unfit = max(one.seen.disturbed, other.seen.disturbed), one.seen.unfit or other.seen.unfit
+    return Numbers(difference(other), difference(one), replace(one.seen, disturbed=disturbed, unfit=unfit))
 
 
-def _paired(
-    wall: Sequence[_Launch | None],
-    cpu: Sequence[_Launch | None] | None,
+def _by_clock(
+    launches: Sequence[LaunchSamples],
+    name: Literal["case", "baseline"],
+    column: str,
     estimand: Estimand,
-    disturbed: float,
-    pairs: Sequence[Sequence[LaunchSamples]],
-) -> Paired:
-    by_wall = _estimates(wall, estimand)
-    assert by_wall is not None, "an arm and its anchor share every round"
-    if cpu is None:
-        return Paired(by_wall, None, None, disturbed, SEVERAL_THREADS)
-    both = [(mine, theirs) for mine, theirs in zip(wall, cpu, strict=True) if mine is not None and theirs is not None]
-    if len(both) < sum(each is not None for each in wall):
-        return Paired(by_wall, None, None, disturbed, NOT_TICKED)
-    gap = _estimates([_minus(*each) for each in both], estimand)
-    sides = (side for launches in pairs for side in _sides(launches))
-    return Paired(by_wall, _estimates(cpu, estimand), gap and gap.effect, disturbed, unfit(sides))
-
-
-def _by_clock(launches: Sequence[LaunchSamples], column: str, *, averaged: bool) -> list[_Launch | None]:
-    """The effects of each launch; None where the clock did not tick in each of its calls, or a side shares no block."""
-    found = list[_Launch | None]()
-    for each in launches:
-        sides = [side for side in (each.case, each.baseline, each.anchor) if side is not None]
-        known = column != "cpu_s" or all(map(ticked, sides))
-        launch = effects.pair_in_launch(each.case, each.baseline, each.anchor, column) if known else None
-        if launch is None:
-            found.append(None)
+    *,
+    averaged: bool,
+) -> ByClock:
+    """The numbers of a side in each process in which both share blocks with the anchor."""
+    medians, means, rounds = dict[int, float](), dict[int, float](), dict[float, float]()
+    for number, each in enumerate(launches):
+        sides = [side for side in (each.case, each.baseline) if side is not None]
+        if column == "cpu_s" and not all(map(ticked, [*sides, each.anchor])):
             continue
-        mean = mean_in_launch(each.case, each.baseline, each.anchor, each.blocks, column) if averaged else None
-        within = tuple(-value for value in launch.within)
-        found.append(_Launch(-launch.effect, None if mean is None else -mean, within))
-    return found
-
-
-def _minus(one: _Launch, other: _Launch) -> _Launch:
-    mean = None if one.mean is None or other.mean is None else one.mean - other.mean
-    within = tuple(mine - theirs for mine, theirs in zip(one.within, other.within, strict=False))
-    return _Launch(one.median - other.median, mean, within)
-
-
-def _estimates(launches: Sequence[_Launch | None], estimand: Estimand) -> Estimates | None:
-    """The effects over launches by an estimand, and by the other one; None of none."""
-    found = [each for each in launches if each is not None]
-    if not found:
-        return None
-    within = found[0].within if len(found) == 1 and estimand == "median" else None
-    effect = effects.over_launches([each.by(estimand) for each in found], within=within)
-    if any(each.mean is None for each in found):
-        return Estimates(effect)
-    other: Estimand = "mean" if estimand == "median" else "median"
-    apart = effects.over_launches([each.by(other) - each.by(estimand) for each in found])
-    return Estimates(effect, effects.over_launches([each.by(other) for each in found]), apart)
+        found = [effects.beside(side, each.anchor, column) for side in sides]
+        if any(one is None for one in found):
+            continue
+        mine: Columns | None = getattr(each, name)
+        own = None if mine is None else effects.beside(mine, each.anchor, column)
+        medians[number] = own.median if own else 0.0
+        if averaged:
+            means[number] = (mine is not None and mean_beside(mine, each.anchor, each.blocks, column)) or 0.0
+        if len(launches) == 1:
+            rounds = own.rounds if own else dict.fromkeys((key for one in found if one for key in one.rounds), 0.0)
+    if estimand == "mean":
+        return ByClock(means, medians)
+    return ByClock(medians, means, rounds)
 
 
 def unfit(sides: Iterable[Sequence[Columns]]) -> Reason | None:
@@ -327,23 +259,9 @@ def _sides(launches: Sequence[LaunchSamples]) -> Iterator[list[Columns]]:
             yield side
 
 
-def launch_effects(
-    launches: Sequence[LaunchSamples], column: str = "wall_s", estimand: Estimand = "median"
-) -> list[float]:
-    """The effect of each launch, oriented so that above 0 the case is better (lower)."""
-    found = _by_clock(launches, column, averaged=estimand == "mean")
-    return [launch.by(estimand) for launch in found if launch is not None]
-
-
 def ticked(samples: Columns) -> bool:
     """Whether its CPU time was seen in every sample: a clock of coarse steps does not move in a short call."""
     return bool(samples.get("cpu_s")) and all(samples["cpu_s"])
-
-
-def within(launch: LaunchSamples, column: str) -> tuple[float, ...]:
-    """The effects of the blocks of a launch, above 0 where the case is better; empty where the clock did not tick."""
-    (found,) = _by_clock([launch], column, averaged=False)
-    return () if found is None else found.within
 
 
 def _disturbed(launches: Sequence[LaunchSamples]) -> float:
