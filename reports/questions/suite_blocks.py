@@ -2,8 +2,8 @@
 
 In a block two processes of the base and two of the new side take turns, so that in each round all four meet the same machine, and
 a machine that becomes steadily slower moves no effect. A round's effect is the mean log time of the base's two minus that of the
-new side's; a block's is the median of its rounds'. Blocks are the units of evidence: processes of the same code differ, and rounds
-do not show by how much. The base's two processes are an A/A test of exactly this mode.
+new side's; a block's is the median of its rounds'. Blocks are the units of evidence: processes of the same code differ, and
+rounds do not show by how much. The base's two processes are an A/A test of exactly this mode.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from modbench.harness.core.labels import ESCAPED, OF_WORK, Label
 from modbench.harness.domain.case import Case
 from modbench.harness.stats import contamination, paired
 from modbench.harness.stats.block_effects import Columns
-from modbench.harness.stats.contrast import Seen
+from modbench.harness.stats.contrast import NOT_TICKED, SEVERAL_THREADS, Seen
 from modbench.harness.stats.reason import Reason
 from modbench.reports.model import Value
 from modbench.reports.questions.ab import Effects, Measured
@@ -53,7 +53,9 @@ def measured(
             other = there.get(key)
             if other is None:
                 yield Measured(case, metric, why="the new side has no such case")
-            elif not builds and case.model_copy(update={"model": other.model}) != other:  # in more than its model's file
+            elif (
+                not builds and case.model_copy(update={"model": other.model}) != other
+            ):  # in more than its model's file
                 yield Measured(other, metric, why=f"the same id, but another case: {differences(other, case)}")
             else:
                 yield _row(blocks, prepared, (case, other), metric)
@@ -81,7 +83,7 @@ def _row(
     ticked = base.place.one_thread and all(each.cpu for four in made for each in four)
     cpu, cpu_control = effects([[each.cpu for each in four] for four in made]) if ticked else (None, None)
     sides = [[four[i].samples for four in made for i in places] for places in ((0, 1), (2, 3))]
-    unfit = paired.unfit(sides) if base.place.one_thread else paired.SEVERAL_THREADS
+    unfit = paired.unfit(sides) if base.place.one_thread else SEVERAL_THREADS
     marks = (any(marks) for four in made for marks in zip(*(each.disturbed for each in four), strict=True))
     # The new side's time is the base's by their ratio, which is taken round by round: so the three agree.
     base_time = median(median(each.wall) for four in made for each in four[:2])
@@ -92,8 +94,8 @@ def _row(
         Effects(control, cpu_control),
         Seen(
             disturbed=fmean(marks),
-            unfit=escaped(*labels) or (unfit if ticked else unfit or paired.NOT_TICKED),
-            withheld=machine_unfit(prepared) or not_its_work(*labels, known),
+            unfit=escaped(labels[0], labels[1]) or (unfit if ticked else unfit or NOT_TICKED),
+            withheld=machine_unfit(prepared) or not_its_work(labels[0], labels[1], known),
         ),
         math.exp(base_time),
         math.exp(base_time - fmean(wall.values())),
@@ -103,15 +105,16 @@ def _row(
 
 
 def effects(blocks: Sequence[Sequence[Sequence[float]]]) -> tuple[dict[int, float], dict[int, float]]:
-    """The effect of each block, and that of the base against itself, given log times by block, process and round.
+    """The effect of each block, and that of the base against itself.
 
-    Of the base's two processes the first one is taken first in even blocks alone: a steady drift then cancels there, too.
+    Args:
+        blocks: log times by block, process (in the order of `NAMES`) and round.
     """
     found, control = dict[int, float](), dict[int, float]()
     for number, four in enumerate(blocks):
         rounds = list(zip(*four, strict=True))
         found[number] = median((first + second) / 2 - (one + other) / 2 for first, second, one, other in rounds)
-        control[number] = (-1) ** number * median(first - second for first, second, _, _ in rounds)
+        control[number] = median(first - second for first, second, _, _ in rounds)
     return found, control
 
 

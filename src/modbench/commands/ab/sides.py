@@ -1,4 +1,4 @@
-"""The sides of `ab revisions` and `ab builds`: a revision of a git repository, its files as they are, an interpreter, or a build."""
+"""A side of `ab revisions` or `ab builds`: a revision of a git repository, its files as they are, an interpreter, or a build."""
 
 from __future__ import annotations
 

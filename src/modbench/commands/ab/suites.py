@@ -1,7 +1,7 @@
 """`ab revisions` and `ab builds`: two sides of a suite, timed in blocks of four processes that take turns, round by round.
 
-Each side is prepared by a whole `modbench run`, which plans, counts and checks; its times are not used. Each process of a block works
-on a copy of a prepared folder. Processes have the limits that units of a run have, and one that died leaves a record.
+Each side is prepared by a whole `modbench run`, which plans, counts and checks; its times are not used. Each process of a block
+works on a copy of a prepared folder. Processes have the limits that units of a run have, and one that died leaves a record.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ from modbench.reports.questions import suite_blocks
 from modbench.reports.questions.ab import Measured
 from modbench.reports.tables.outcomes import Tables
 
-# Rounds of a process: six inputs, twice each. Starting its processes takes about as long; with more rounds or fewer, the same time
-# tells less where processes of equal code differ by 1.5 % and rounds by 5 %.
+# Rounds of a process: six inputs, twice each. Starting its processes takes about as long; with more rounds or fewer, the same
+# time tells less where processes of equal code differ by 1.5 % and rounds by 5 %.
 ROUNDS = 12
 # Keys of a suite that are the same for all blocks.
 FIXED = {"launches": 1, "rounds": ROUNDS, "twin": "false"}
@@ -128,10 +128,14 @@ def revisions(names: tuple[str, str], asked: Asked, models: tuple[str, ...], *, 
         SideFailsError: if the new side has no modbench that runs.
     """
     if own and models:
-        raise UsageError("--self compares modbench's own revisions, by models of the suite. Leave out --model or --self.")
+        raise UsageError(
+            "--self compares modbench's own revisions, by models of the suite. Leave out --model or --self."
+        )
     plan = asked.planned(models)
     if theirs := [case.model for case in plan.cases if is_user_model(case.model)] if not models else []:
-        raise UsageError(f"{asked.suite} names {theirs[0]} itself: it is read from both revisions as --model {theirs[0]}.")
+        raise UsageError(
+            f"{asked.suite} names {theirs[0]} itself: it is read from both revisions as --model {theirs[0]}."
+        )
     apart = [Path(each) for each in (layout.RUNS, asked.out) if each]
     with _copies() as copies:
         base, new = (
@@ -184,8 +188,12 @@ def _opened(
         "asked": printable.masked_command(asked.words),
         "machine": certificate.fingerprint(environment.collect(), *place),
     }
-    with ab_folder.opened(plan.suite.name, asked.out, request) as folder:
-        yield Suites(asked, timed(plan), plan.suite.margin, both, folder, builds)
+    with ab_folder.held(plan.suite.name, asked.out, request) as folder:
+        compared = Suites(asked, timed(plan), plan.suite.margin, both, folder, builds)
+        try:
+            yield compared
+        finally:
+            compared.clear()
 
 
 class Process(NamedTuple):
@@ -229,7 +237,7 @@ class Suites:
         return self.folder / "base", self.folder / "new"
 
     def prepare(self) -> None:
-        """Make the run folders that processes work on copies of; again where blocks are there: the sides' files lie elsewhere now.
+        """Make the run folders of which processes get copies; again where blocks are there: the sides' files lie elsewhere now.
 
         Raises:
             UsageError: if the base does not run.
@@ -245,7 +253,9 @@ class Suites:
         for block in range(self.finished()):
             for run in self._block(block):
                 units = self._units[self._prepared()[run.name.startswith("new")]]
-                self._died |= {name for name, unit in units.items() if read_record(RunFolder(run).record(unit), unit).died}
+                self._died |= {
+                    name for name, unit in units.items() if read_record(RunFolder(run).record(unit), unit).died
+                }
 
     def command(self, side: Side, out: Path) -> list[str]:
         """The words that prepare a side."""
@@ -271,7 +281,9 @@ class Suites:
             output = log.read_text(encoding="utf-8", errors="replace")
             last = [line for line in output.splitlines() if line.startswith("modbench: ")]
             why = last[-1].removeprefix("modbench: ") if last else f"exit code {run.exitcode}: {output.strip()[-300:]}"
-            if run.exitcode == ModbenchError.exit_code and exit_codes.BUG not in why:  # a full disk is no fault of the side
+            if (
+                run.exitcode == ModbenchError.exit_code and exit_codes.BUG not in why
+            ):  # a full disk is no fault of the side
                 raise ModbenchError(f"{side.label}: {why}")
             raise side.fails(why)
         log.unlink()
@@ -299,6 +311,12 @@ class Suites:
             part.rename(self.folder / f"block{number}")
         finally:
             shutil.rmtree(part, ignore_errors=True)
+
+    def clear(self) -> None:
+        """Remove what no finished block needs."""
+        for each in self._prepared() if not self.finished() else ():
+            shutil.rmtree(each, ignore_errors=True)
+            each.with_suffix(".log").unlink(missing_ok=True)
 
     def _copy(self, process: Process) -> None:
         old = {RunFolder(process.prepared).record(unit) for unit in self._units[process.prepared].values()}
