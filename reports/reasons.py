@@ -61,6 +61,7 @@ WORDS = {
         for what in ("launches", "seeds", "blocks")
     },
     "not_significant_among": _of("not significant among {n} comparisons (Holm p {p})", p="p"),
+    "lower_bound": _of("a lower bound: with all FLOPs counted it may be another verdict"),
     "not_alternated": _of("not alternated: the two sides took no turns"),
     "more_rounds": _of("more rounds may decide it"),
     "not_significant": _of("not significant among all that were compared"),
