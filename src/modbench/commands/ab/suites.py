@@ -17,8 +17,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from modbench import api
+from modbench.commands._flags import listed
 from modbench.commands.ab import folder as ab_folder
 from modbench.commands.ab import sides, turn_taking
+from modbench.commands.ab.flags import SuiteFlags
+from modbench.commands.ab.loop import Asked
 from modbench.commands.ab.sides import Side
 from modbench.commands.ab.turn_taking import End, Start
 from modbench.harness.core import printable
@@ -55,62 +58,38 @@ SCRIPT = Path(__file__).resolve().with_name("one_process.py")
 COPIES = "modbench-ab-"
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What the two sides are to measure, as it is typed.
+def words(flags: SuiteFlags) -> list[str]:
+    """What both sides are to measure as words for `modbench run`, but for the suite and the models."""
+    found = [word for setting in flags.settings or () for word in ("--set", setting)]
+    found += [word for option in flags.option or () for word in ("--option", option)]
+    found += [word for lengths in flags.seq_len or () for word in ("--seq-len", lengths)]
+    found += ["-k", flags.select] if flags.select else []
+    return found + (["--timeout", flags.timeout] if flags.timeout else [])
 
-    Attributes:
-        suite: a suite's name or file.
-        settings: values of `--set`.
-        lengths: of `--seq-len`.
-        options: of `--option`.
-        select: of `-k`.
-        timeout: of `--timeout`.
-        out: of `--out`.
+
+def planned(suite: str, models: tuple[str, ...], flags: SuiteFlags) -> Plan:
+    """Plan here what a side measures, so that a mistake shows before anything runs.
+
+    Raises:
+        UsageError: if the suite or a flag is invalid, or the suite times nothing.
     """
-
-    suite: str
-    settings: Sequence[str] = ()
-    lengths: tuple[int, ...] = ()
-    options: Sequence[str] = ()
-    select: str | None = None
-    timeout: str | None = None
-    out: str | None = None
-
-    @property
-    def words(self) -> list[str]:
-        """As words for `modbench run`, but for the suite and the models."""
-        words = [word for setting in self.settings for word in ("--set", setting)]
-        words += [word for option in self.options for word in ("--option", option)]
-        words += ["--seq-len", ",".join(map(str, self.lengths))] if self.lengths else []
-        words += ["-k", self.select] if self.select else []
-        return words + (["--timeout", self.timeout] if self.timeout else [])
-
-    def planned(self, models: tuple[str, ...]) -> Plan:
-        """Plan here what a side measures, so that a mistake shows before anything runs.
-
-        Raises:
-            UsageError: if the suite or a flag is invalid, or the suite times nothing.
-        """
-        settings = dict(map(setting_of, self.settings))
-        if fixed := settings.keys() & FIXED.keys():
-            raise UsageError(f"--set {min(fixed)}: ab sets {', '.join(FIXED)} itself, the same on both sides.")
-        if self.timeout is not None:
-            parse_duration(self.timeout, "--timeout")
-        wanted = Overrides(
-            model=models,
-            only=bool(models),
-            rival="none",
-            option=options_listed(self.options),
-            seq_len=self.lengths,
-            settings=settings,
-        )
-        plan = api.make_plan(self.suite, wanted, self.select)
-        if not timed(plan):
-            raise UsageError(
-                f"{self.suite} times nothing: ab compares times. Name one: --set 'metrics=[\"latency/forward\"]'."
-            )
-        return plan
+    settings = dict(map(setting_of, flags.settings or ()))
+    if fixed := settings.keys() & FIXED.keys():
+        raise UsageError(f"--set {min(fixed)}: ab sets {', '.join(FIXED)} itself, the same on both sides.")
+    if flags.timeout is not None:
+        parse_duration(flags.timeout, "--timeout")
+    wanted = Overrides(
+        model=models,
+        only=bool(models),
+        rival="none",
+        option=options_listed(flags.option or ()),
+        seq_len=listed("--seq-len", flags.seq_len, int),
+        settings=settings,
+    )
+    plan = api.make_plan(suite, wanted, flags.select)
+    if not timed(plan):
+        raise UsageError(f"{suite} times nothing: ab compares times. Name one: --set 'metrics=[\"latency/forward\"]'.")
+    return plan
 
 
 def timed(plan: Plan) -> list[str]:
@@ -120,7 +99,9 @@ def timed(plan: Plan) -> list[str]:
 
 
 @contextlib.contextmanager
-def revisions(names: tuple[str, str], asked: Asked, models: tuple[str, ...], *, own: bool) -> Iterator[Suites]:
+def revisions(
+    names: tuple[str, str], suite: str, models: tuple[str, ...], flags: SuiteFlags, *, own: bool
+) -> Iterator[Suites]:
     """Two revisions of the repository that holds the models' file, or of modbench's own; the base first.
 
     Raises:
@@ -129,24 +110,23 @@ def revisions(names: tuple[str, str], asked: Asked, models: tuple[str, ...], *, 
     """
     if own and models:
         raise UsageError(
-            "--self compares modbench's own revisions, by models of the suite. Leave out --model or --self."
+            "--self compares modbench's own revisions, by models of the suite: leave out --model or --self."
         )
-    plan = asked.planned(models)
-    if theirs := [case.model for case in plan.cases if is_user_model(case.model)] if not models else []:
-        raise UsageError(
-            f"{asked.suite} names {theirs[0]} itself: it is read from both revisions as --model {theirs[0]}."
-        )
-    apart = [Path(each) for each in (layout.RUNS, asked.out) if each]
+    plan = planned(suite, models, flags)
+    theirs = [case.model for case in plan.cases if is_user_model(case.model)]
+    if theirs and not models:
+        raise UsageError(f"{suite} names {theirs[0]} itself: it is read from both revisions as --model {theirs[0]}.")
+    apart = [Path(each) for each in (layout.RUNS, flags.out) if each]
     with _copies() as copies:
         base, new = (
             sides.revision(name, models, copies / str(i), own=own, apart=apart) for i, name in enumerate(names)
         )
-        with _opened((base, replace(new, new=True)), asked, plan, names) as compared:
+        with _opened((base, replace(new, new=True)), suite, plan, flags) as compared:
             yield compared
 
 
 @contextlib.contextmanager
-def builds(models: tuple[str, str], asked: Asked) -> Iterator[Suites]:
+def builds(models: tuple[str, str], suite: str, flags: SuiteFlags) -> Iterator[Suites]:
     """Two builds of a model; the base first.
 
     Raises:
@@ -154,13 +134,13 @@ def builds(models: tuple[str, str], asked: Asked) -> Iterator[Suites]:
     """
     if models[0] == models[1]:
         raise UsageError(f"{shown(models[0])} is named twice: name a copy, or compare two revisions of it.")
-    plans = [asked.planned((model,)) for model in models]
+    plans = [planned(suite, (model,), flags) for model in models]
     for plan in plans:
         arms = list(dict.fromkeys(case.arm for case in plan.cases))
         if len(arms) > 1:
             raise UsageError(f"each side is one build; these are {', '.join(arms)}. Give each option one value.")
     base, new = map(sides.build, models)
-    with _opened((base, replace(new, new=True)), asked, plans[0], models, builds=True) as compared:
+    with _opened((base, replace(new, new=True)), suite, plans[0], flags, builds=True) as compared:
         yield compared
 
 
@@ -178,18 +158,17 @@ def _copies() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _opened(
-    both: tuple[Side, Side], asked: Asked, plan: Plan, names: tuple[str, str], *, builds: bool = False
+    both: tuple[Side, Side], suite: str, plan: Plan, flags: SuiteFlags, *, builds: bool = False
 ) -> Iterator[Suites]:
-    suite, place = Path(asked.suite), (plan.device, plan.suite.threads)
+    file, place, asked = Path(suite), (plan.device, plan.suite.threads), flags.asked(plan.suite.margin)
     request: dict[str, Any] = {
-        "sides": list(names),
         "code": [each.identity() for each in both],
-        "suite": hashlib.sha256(suite.read_bytes()).hexdigest() if suite.is_file() else asked.suite,
-        "asked": printable.masked_command(asked.words),
+        "suite": hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else suite,
+        "flags": printable.masked_command(words(flags)),
         "machine": certificate.fingerprint(environment.collect(), *place),
     }
-    with ab_folder.held(plan.suite.name, asked.out, request) as folder:
-        compared = Suites(asked, timed(plan), plan.suite.margin, both, folder, builds)
+    with ab_folder.held(plan.suite.name, flags.out, request | asked.same()) as folder:
+        compared = Suites(suite, timed(plan), flags, asked, both, folder, builds)
         try:
             yield compared
         finally:
@@ -209,17 +188,19 @@ class Suites:
     """Two sides of a suite that take turns (a `Compared`).
 
     Attributes:
-        asked: what is measured.
-        metrics: the metrics.
-        margin: the suite's.
+        suite: name or file.
+        metrics: what is measured.
+        flags: how.
+        asked: of the comparison.
         both: the base and the new side.
         folder: of the prepared sides and the blocks.
         builds: whether the sides are two models, instead of two revisions.
     """
 
-    asked: Asked
+    suite: str
     metrics: Sequence[str]
-    margin: float
+    flags: SuiteFlags
+    asked: Asked
     both: tuple[Side, Side]
     folder: Path
     builds: bool
@@ -244,7 +225,7 @@ class Suites:
             SideFailsError: if the new side does not.
             ModbenchError: if a file cannot be written.
         """
-        longest_s = None if self.asked.timeout is None else parse_duration(self.asked.timeout, "--timeout")
+        longest_s = None if self.flags.timeout is None else parse_duration(self.flags.timeout, "--timeout")
         for side, out in zip(self.both, self._prepared(), strict=True):
             self._run(side, out.resolve())
             plan = run_folder.read(str(out)).plan
@@ -259,16 +240,16 @@ class Suites:
 
     def command(self, side: Side, out: Path) -> list[str]:
         """The words that prepare a side."""
-        suite = str(Path(self.asked.suite).resolve()) if Path(self.asked.suite).is_file() else self.asked.suite
-        words = [side.python, "-P", "-m", "modbench", "run", suite, "--effort", "draft", "-o", str(out), "--json"]
+        suite = str(Path(self.suite).resolve()) if Path(self.suite).is_file() else self.suite
+        made = [side.python, "-P", "-m", "modbench", "run", suite, "--effort", "draft", "-o", str(out), "--json"]
         metrics = ", ".join(f'"{metric}"' for metric in self.metrics)
         for key, value in {"metrics": f"[{metrics}]", **FIXED}.items():
-            words += ["--set", f"{key}={value}"]
+            made += ["--set", f"{key}={value}"]
         for model in side.models:
-            words += ["--model", model]
+            made += ["--model", model]
         # Two revisions of a model may differ in their FLOPs: their rivals would be two models.
-        words += ["--only", "--rival", "none"] if side.models else []
-        return [*words, *self.asked.words]
+        made += ["--only", "--rival", "none"] if side.models else []
+        return [*made, *words(self.flags)]
 
     def _run(self, side: Side, out: Path) -> None:
         shutil.rmtree(out, ignore_errors=True)
@@ -352,8 +333,8 @@ class Suites:
         log = RunFolder(process.out).log(unit)
         log.parent.mkdir(exist_ok=True)
         log.unlink(missing_ok=True)
-        words = [side.python, "-P", str(SCRIPT), str(process.out), name]
-        return Start(words, environ, side.folder, log, self._limits[process.prepared][name])
+        told = [side.python, "-P", str(SCRIPT), str(process.out), name]
+        return Start(told, environ, side.folder, log, self._limits[process.prepared][name])
 
     def _keep_record(self, name: str, process: Process, end: End) -> bool:
         """Take the record of a process, or write one with the cause of its death; whether it died."""
