@@ -212,12 +212,17 @@ class Result:
 
     @property
     def verdict(self) -> str:
-        """Of `--fail-on`: fail, inconclusive or pass; without it inconclusive where no row is decided, or the base differs from itself."""
+        """Of `--fail-on`: fail, inconclusive or pass. Without it inconclusive where no row is decided.
+
+        Where the base differs from itself, it is inconclusive either way.
+        """
         words = {row.check or row.verdict for row in self.judged}
         if contrast.FAIL in words:
             return contrast.FAIL
         fooled = any(row.fooled for row in self.rows)
-        undecided = contrast.INCONCLUSIVE in words if self.fail_on is not None else words <= {contrast.INCONCLUSIVE, None}
+        undecided = (
+            contrast.INCONCLUSIVE in words if self.fail_on is not None else words <= {contrast.INCONCLUSIVE, None}
+        )
         return contrast.INCONCLUSIVE if fooled or undecided else contrast.PASS
 
     def exit_code(self, *, allow_inconclusive: bool = False) -> int:
@@ -285,7 +290,7 @@ def blocks(found: Result) -> Iterator[Block]:
         yield Note(_legend(found))
     fooled = [row for row in found.rows if row.fooled]
     if fooled:
-        words = "In {n} of {all} rows the base came out different from itself: they have no verdict. This machine is too uneven now."
+        words = "In {n} of {all} rows the base came out different from itself: they have no verdict."
         yield Alert(Sentence(words, n=len(fooled), all=len(found.judged)))
     said = [*remarks(found)]
     yield from said[:MOST_REMARKS]
@@ -305,7 +310,9 @@ def headline(found: Result) -> Sentence:
     worst, failing = found.worst, [row for row in found.rows if row.measured.lacking == "new"]
     if failing:
         n = len(failing)
-        return Sentence("{check}new fails{where}: {why}", check=check, where=_where(n, found), why=failing[0].measured.why)
+        return Sentence(
+            "{check}new fails{where}: {why}", check=check, where=_where(n, found), why=failing[0].measured.why
+        )
     if worst is None:
         return Sentence("{check}nothing was compared", check=check)
     if len(found.judged) == 1:
@@ -346,14 +353,16 @@ def _table(found: Result) -> Table:
     cells = list[tuple[Value, ...]]()
     for row in shown:
         made = row.measured
-        values = [None if each is None else Estimate(each, unit=made.unit) for each in (made.base_value, made.new_value)]
+        values = [
+            None if each is None else Estimate(each, unit=made.unit) for each in (made.base_value, made.new_value)
+        ]
         by = f" {Label.BY_CPU}" * (row.contrast is not None and row.contrast.by_cpu)
         word: Value = Sentence("{verdict}" + by, verdict=Verdict(row.verdict)) if made.judged else ""
-        cells.append((_named(row, found), *values, row.ratio, word, *[row.check or ""] * checked))
+        cells.append((named(row, found), *values, row.ratio, word, *[row.check or ""] * checked))
     return Table("comparison", head, cells, file=FILE).first(MOST_ROWS)
 
 
-def _named(row: Row, found: Result) -> Value:
+def named(row: Row, found: Result) -> Value:
     """The row's name: the case with its length, and the metric where there are several."""
     made = row.measured
     if not isinstance(made.what, Case):
@@ -367,7 +376,9 @@ def _named(row: Row, found: Result) -> Value:
 
 def _legend(found: Result) -> Sentence:
     """Say how to read the table."""
-    control = next((row.control for row in found.judged if row.control is not None), None) if len(found.judged) == 1 else None
+    control = (
+        next((row.control for row in found.judged if row.control is not None), None) if len(found.judged) == 1 else None
+    )
     own = Sentence("; A/A control {ratio}", ratio=Estimate(*control.ratio, "ratio")) if control is not None else ""
     words = "base ÷ new: above 1× new is faster; 95 % intervals; below {margin} counts as equal{own}"
     return Sentence(words, margin=Estimate(found.margin, kind="share"), own=own)
@@ -376,7 +387,7 @@ def _legend(found: Result) -> Sentence:
 def remarks(found: Result) -> Iterator[Sentence]:
     """Say of each row why it has no number or no verdict, and which warnings stand with it."""
     for row in found.rows:
-        made, name = row.measured, _named(row, found)
+        made, name = row.measured, named(row, found)
         if made.why is not None and made.judged:
             yield Sentence("not compared: {what}: {why}", what=name, why=made.why)
         elif row.reason is not None and made.judged and not row.fooled:
@@ -392,7 +403,11 @@ def advice(found: Result) -> Sentence | None:
     if not open_:
         return None
     most = max((row.limited.not_excluded or 0.0 for row in open_ if row.limited is not None), default=None)
-    excluded = Sentence("a slowdown of {most} is not excluded; ", most=Estimate(most, kind="share")) if most is not None else ""
+    excluded = (
+        Sentence("a slowdown of {most} is not excluded; ", most=Estimate(most, kind="share"))
+        if most is not None
+        else ""
+    )
     needed = [row.contrast.needed for row in open_ if row.contrast is not None]
     if any(each is None for each in needed) or found.block_s is None:
         return Sentence("{excluded}no number of blocks that is worth its time would decide it", excluded=excluded)
