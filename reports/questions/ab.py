@@ -212,7 +212,10 @@ class Result:
 
     @property
     def verdict(self) -> str:
-        """Of `--fail-on`: fail, inconclusive or pass; without it inconclusive where no row is decided, or the base differs from itself."""
+        """Of `--fail-on`: fail, inconclusive or pass. Without it inconclusive where no row is decided.
+
+        Where the base differs from itself, it is inconclusive either way.
+        """
         words = {row.check or row.verdict for row in self.judged}
         if contrast.FAIL in words:
             return contrast.FAIL
@@ -287,7 +290,7 @@ def blocks(found: Result) -> Iterator[Block]:
         yield Note(_legend(found))
     fooled = [row for row in found.rows if row.fooled]
     if fooled:
-        words = "In {n} of {all} rows the base came out different from itself: they have no verdict. This machine is too uneven now."
+        words = "In {n} of {all} rows the base came out different from itself: they have no verdict."
         yield Alert(Sentence(words, n=len(fooled), all=len(found.judged)))
     said = [*remarks(found)]
     yield from said[:MOST_REMARKS]
@@ -355,11 +358,11 @@ def _table(found: Result) -> Table:
         ]
         by = f" {Label.BY_CPU}" * (row.contrast is not None and row.contrast.by_cpu)
         word: Value = Sentence("{verdict}" + by, verdict=Verdict(row.verdict)) if made.judged else ""
-        cells.append((_named(row, found), *values, row.ratio, word, *[row.check or ""] * checked))
+        cells.append((named(row, found), *values, row.ratio, word, *[row.check or ""] * checked))
     return Table("comparison", head, cells, file=FILE).first(MOST_ROWS)
 
 
-def _named(row: Row, found: Result) -> Value:
+def named(row: Row, found: Result) -> Value:
     """The row's name: the case with its length, and the metric where there are several."""
     made = row.measured
     if not isinstance(made.what, Case):
@@ -384,7 +387,7 @@ def _legend(found: Result) -> Sentence:
 def remarks(found: Result) -> Iterator[Sentence]:
     """Say of each row why it has no number or no verdict, and which warnings stand with it."""
     for row in found.rows:
-        made, name = row.measured, _named(row, found)
+        made, name = row.measured, named(row, found)
         if made.why is not None and made.judged:
             yield Sentence("not compared: {what}: {why}", what=name, why=made.why)
         elif row.reason is not None and made.judged and not row.fooled:

@@ -121,7 +121,8 @@ def revisions(
         base, new = (
             sides.revision(name, models, copies / str(i), own=own, apart=apart) for i, name in enumerate(names)
         )
-        with _opened((base, replace(new, new=True)), suite, plan, flags) as compared:
+        both, typed = (base, replace(new, new=True)), (*names, *models)
+        with _opened(both, typed, suite, plan, flags) as compared:
             yield compared
 
 
@@ -140,7 +141,7 @@ def builds(models: tuple[str, str], suite: str, flags: SuiteFlags) -> Iterator[S
         if len(arms) > 1:
             raise UsageError(f"each side is one build; these are {', '.join(arms)}. Give each option one value.")
     base, new = map(sides.build, models)
-    with _opened((base, replace(new, new=True)), suite, plans[0], flags, builds=True) as compared:
+    with _opened((base, replace(new, new=True)), models, suite, plans[0], flags, builds=True) as compared:
         yield compared
 
 
@@ -158,10 +159,11 @@ def _copies() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _opened(
-    both: tuple[Side, Side], suite: str, plan: Plan, flags: SuiteFlags, *, builds: bool = False
+    both: tuple[Side, Side], typed: Sequence[str], suite: str, plan: Plan, flags: SuiteFlags, *, builds: bool = False
 ) -> Iterator[Suites]:
     file, place, asked = Path(suite), (plan.device, plan.suite.threads), flags.asked(plan.suite.margin)
     request: dict[str, Any] = {
+        "sides": list(typed),
         "code": [each.identity() for each in both],
         "suite": hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else suite,
         "flags": printable.masked_command(words(flags)),
