@@ -56,7 +56,6 @@ def ab_revisions(
         str, typer.Argument(metavar="NEW", help="The one that is compared with it; `.` is the files as they are.")
     ],
     suite: SuiteName,
-    flags: SuiteFlags,
     *,
     model: Annotated[
         list[str] | None,
@@ -65,6 +64,7 @@ def ab_revisions(
     own: Annotated[
         bool, typer.Option("--self", help="Compare revisions of modbench itself, by the models of the suite.")
     ] = False,
+    flags: SuiteFlags,
 ) -> None:
     """Two revisions of your model, timed on a suite.
 

@@ -233,12 +233,12 @@ class Suites:
             plan = run_folder.read(str(out)).plan
             self._units[out] = {unit.name: unit for unit in plan.units if unit.facts.times}
             self._limits[out] = Limits(plan, longest_s)
-        for block in range(self.finished()):
-            for run in self._block(block):
-                units = self._units[self._prepared()[run.name.startswith("new")]]
-                self._died |= {
-                    name for name, unit in units.items() if read_record(RunFolder(run).record(unit), unit).died
-                }
+        # What died in a block has no record in later ones.
+        for run in self._block(self.finished() - 1) if self.finished() else ():
+            for name, unit in self._units[self._prepared()[run.name.startswith("new")]].items():
+                file = RunFolder(run).record(unit)
+                if not file.exists() or read_record(file, unit).died:
+                    self._died.add(name)
 
     def command(self, side: Side, out: Path) -> list[str]:
         """The words that prepare a side."""
