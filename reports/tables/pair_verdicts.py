@@ -38,10 +38,11 @@ def _tell(row: dict[str, Any], found: Contrast, *, claims: bool) -> None:
     labels, why = found.labels, [found.reason]
     if claims:
         row["verdict"] = found.verdict
-        why += [found.open, found.disagreement]
         if found.by_cpu:
             row["launch_sd"] = found.effect.sd
         # Confirmation analyses several times, and advises its own number of seeds.
+        advised = found.rule.kind == "loss" and row["metric"] not in HELD_OUT
+        why += [None if advised else found.open, found.disagreement]
         if found.verdict == INCONCLUSIVE and row["metric"] in HELD_OUT:
             row["needed"] = None if found.among else found.needed
     else:

@@ -138,6 +138,7 @@ DOORS = {
             "harness/execution/command.py": "the command that it gives to the door",
             "harness/execution/ranks.py": "torchrun starts the ranks of a unit, inside the process that the door started",
             "harness/process/processes.py": "programs that are asked something and waited for",
+            "src/modbench/commands/ab/one_command.py": "a command, in the group of the process that the door started",
         },
         "import subprocess\nsubprocess.run(['git'])",
     ),
@@ -162,6 +163,7 @@ DOORS = {
             "src/modbench/cli.py": "--version ends the parser",
             **dict.fromkeys(
                 (
+                    "src/modbench/commands/ab/flags.py",
                     "src/modbench/commands/audit/__init__.py",
                     "src/modbench/commands/gate/__init__.py",
                     "src/modbench/commands/listing.py",
@@ -220,9 +222,9 @@ DOORS = {
         "from modbench.harness.subject import process_settings\nprocess_settings.check({}, arm)",
     ),
     "a ratio of two arms is judged": Door(
-        uses("verdicts.verdict", "verdicts.joint"),
-        {},  # inside `harness/stats/verdicts.py` they have no module before them
-        "from modbench.harness.stats import verdicts\nverdicts.verdict(effect, 0.02)",
+        uses("contrast.verdict"),
+        {},  # inside `harness/stats/contrast.py` it has no module before it
+        "from modbench.harness.stats import contrast\ncontrast.verdict(effect, rule, None)",
     ),
     "Markdown is escaped": Door(
         lambda node: (

@@ -139,10 +139,11 @@ class Loop:
 
     @property
     def held(self) -> int:
-        """How many more blocks the time holds."""
-        if self.asked.max_time_s is None or not self.each_s:
+        """How many more blocks the time holds, if they take as long as those before, or as the last one."""
+        if self.asked.max_time_s is None or not self.block_s:
             return MOST
-        return max(0, math.floor((self.asked.max_time_s - (self.clock() - self.start)) / self.each_s))
+        left_s = self.asked.max_time_s - (self.clock() - self.start)
+        return max(0, math.floor(left_s / max(fmean(self.block_s), self.block_s[-1])))
 
     def _measure(self) -> None:
         number = self.compared.finished()
