@@ -460,7 +460,7 @@ def how_to_read(compared: Compared) -> Iterator[Sentence]:
     yield Sentence(words, margin=Estimate(compared.margin, kind="share"))
     if any(row.verdict == NOT_ALTERNATED for against in compared.against for row in against.rows):
         words = "Times are ratios to each run's own anchor. They have no verdict, since the runs took no turns: their intervals "
-        words += "do not hold how much two runs differ. compare --paired times two revisions in turn."
+        words += "do not hold how much two runs differ. modbench ab times two revisions in turn."
         yield Sentence(words)
     if compared.unlike:
         yield Sentence("The machines are unlike: the anchors' own times are not compared.")

@@ -23,11 +23,11 @@ def as_text(found: Gate, *, verbose: bool = False) -> Iterator[str]:
 def _lines(found: Gate, *, verbose: bool) -> Iterator[Value]:
     yield gate.headline(found, every=verbose)
     yield from gate.remarks(found)
-    yield from gate.by_block(found, every=verbose) if found.blocks else gate.changed(found, every=verbose)
-    yield from gate.checks(found, every=verbose) if not found.blocks else ()
+    yield from gate.changed(found, every=verbose)
+    yield from gate.checks(found, every=verbose)
     yield from found.said
     # What decides the exit code is the error's to say.
-    yield from (why for why in (found.incomplete, found.unfit) if why and found.verdict == "worse")
+    yield from [found.incomplete] if found.incomplete and found.verdict == "worse" else []
     yield from gate.without_verdict(found, every=verbose)
     yield from gate.advice(found)
 
@@ -37,8 +37,6 @@ def annotated(found: Gate) -> Iterator[str]:
     told: dict[str, list[tuple[str, str]]] = {"error": [], "warning": []}
     if found.incomplete:
         told["error"].append(("modbench gate: incomplete", found.incomplete))
-    if found.unfit:
-        told["warning"].append(("modbench gate: cannot tell", found.unfit))
     if not found.compared and not found.tiers:
         told["warning"].append(("modbench gate: cannot tell", gate.NOTHING))
     for check in found.empty:
@@ -62,9 +60,8 @@ def summary(found: Gate, run: str, base: str, most: int = markdown.MOST_BYTES) -
     """Return a job summary in Markdown, of at most so many bytes; nothing where they do not hold even its first lines."""
     judged = gate.judged_by(found)
     said: list[Value] = [
-        *filter(None, (found.incomplete, found.unfit)),
+        *filter(None, [found.incomplete]),
         *found.said,
-        *gate.by_block(found),
         *gate.advice(found),
     ]
     blocks = [

@@ -41,7 +41,6 @@ TEXT: dict[str, Callable[[str], object]] = {
 COMMANDS = {
     "gate": ("gate", "RUN", "--against", "BASE", "--margin"),
     "compare": ("compare", "RUN", "BASE", "--margin"),
-    "compare --paired": ("compare", "--paired", "a", "b", "quick", "--margin"),
 }
 
 

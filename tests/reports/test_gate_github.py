@@ -61,7 +61,7 @@ def golden(name: str, text: str) -> None:
     ("name", "found"),
     [
         ("gate_tiers", made(FINDINGS, said=("margins differ",))),
-        ("gate_attacked", made([finding(ATTACK, TIME, "worse", reason=ATTACK)], incomplete=ATTACK, unfit=ATTACK)),
+        ("gate_attacked", made([finding(ATTACK, TIME, "worse", reason=ATTACK)], incomplete=ATTACK)),
         ("gate_plain", Gate([*FINDINGS[:1]], 0.02)),
         ("gate_passes", made([FINDINGS[6]], incomplete=None)),
     ],

@@ -92,7 +92,7 @@ def test_a_time_of_two_runs_is_printed_and_has_no_verdict(
     said = " ".join(gate_text.as_text(found))
     assert f"{NOT_ALTERNATED} latency/forward: 4, worst moe" in said or slower == 1.0
     assert "times have no verdict, since the runs took no turns" in said
-    assert "modbench gate --paired BASE HEAD" in said
+    assert "modbench ab revisions BASE NEW" in said
     done = modbench("gate", now.path, "--against", base.path, "--json")
     assert done.returncode == 0
     told = [each for each in json.loads(done.stdout)["findings"] if each["metric"] == TIME]
@@ -104,8 +104,8 @@ def test_a_time_of_two_runs_is_printed_and_has_no_verdict(
 @pytest.mark.parametrize(
     ("check", "said"),
     [
-        ("slower:5%", "gate --paired BASE HEAD SUITE --fail-on slower:5%"),
-        ("flops:0%,cpu:3%", "gate --paired BASE HEAD SUITE --fail-on cpu:3%"),
+        ("slower:5%", "ab revisions BASE NEW SUITE --model FILE.py:build --fail-on slower:5%"),
+        ("flops:0%,cpu:3%", "ab revisions BASE NEW SUITE --model FILE.py:build --fail-on cpu:3%"),
         ("energy:2%", "`modbench compare` prints how it changed"),
     ],
 )

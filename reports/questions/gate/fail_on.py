@@ -1,7 +1,7 @@
 """What `gate --fail-on` names: checks with limits, in three tiers by what their evidence needs.
 
 `exact`: counted numbers, which are the same on any machine. `timed`: times, which only processes that took turns compare
-(`--paired`). `loss`: losses and accuracies, compared seed by seed. A check that is not named is reported and fails nothing.
+(`modbench ab`). `loss`: losses and accuracies, compared seed by seed. A check that is not named is reported and fails nothing.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from modbench.reports.writers.text import alike
 
 FLAG = "--fail-on"
 EXAMPLE = "flops:0%,larger:1%,loss:0.5%"
-# The checks of `gate --paired`; the second judges times by CPU time, whatever was disturbed.
+# The checks of `modbench ab`; the second judges times by CPU time, whatever was disturbed.
 SLOWER, CPU = "slower", "cpu"
-PAIRED = (SLOWER, CPU)
+ALTERNATED = (SLOWER, CPU)
 # Memory that holds libraries too, which differ between machines: counted, but not a property of the code alone.
 OF_THE_MACHINE = frozenset({"memory/rss_peak"})
 NOTHING = "nothing was compared"

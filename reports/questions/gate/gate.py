@@ -7,18 +7,14 @@ told, what each check found, and what would decide the rest.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
-from modbench.harness.machine.certificate import Certificate
-from modbench.harness.stats import gate_looks
 from modbench.reports.model import Code, Estimate, Listed, Sentence, Table, Value
 from modbench.reports.questions.gate import non_inferiority
 from modbench.reports.questions.gate.comparer import Comparer
@@ -31,36 +27,6 @@ from modbench.reports.writers.text import alike
 
 
 @dataclass(frozen=True)
-class Blocks:
-    """The blocks of `gate --paired`.
-
-    Attributes:
-        sides: the two sides in words.
-        made: how many there are.
-        planned: how many there would be without a decision; 0: that was not planned yet.
-        timed: cases that both sides timed, without those of which no number of blocks decides anything.
-        left: those of them that are not decided.
-        needed: how many would probably decide what is open; None: nothing is, or more than a plan makes.
-        block_s: seconds that one takes; None where none was made now.
-        fixed_s: seconds before the first one.
-    """
-
-    sides: tuple[str, ...]
-    made: int
-    planned: int
-    timed: int
-    left: int
-    needed: int | None = None
-    block_s: float | None = None
-    fixed_s: float = 0.0
-
-    @property
-    def budget_s(self) -> float | None:
-        """Seconds that would probably decide what is open; None: not known."""
-        return None if self.needed is None or self.block_s is None else self.fixed_s + self.needed * self.block_s
-
-
-@dataclass(frozen=True)
 class Gate:
     """What a gate found.
 
@@ -68,23 +34,17 @@ class Gate:
         findings: one for every case and metric of either run.
         margin: the largest change that does not matter, as a share.
         suite: the suite of the new run, as its command named it.
-        unfit: why times cannot be used; None: they can, or none are judged.
         incomplete: why a run lacks something; None: neither does.
-        base_fails: why a case of the first of two sides has no time; None: all have.
         said: what else must be known.
         fail_on: the checks that `--fail-on` named; None: all findings count.
-        blocks: the blocks of both sides that it was judged by; None: two stored runs were.
     """
 
     findings: list[GateFinding]
     margin: float
     suite: str = "SUITE"
-    unfit: str | None = None
     incomplete: str | None = None
-    base_fails: Value = None
     said: tuple[Value, ...] = ()
     fail_on: FailOn | None = None
-    blocks: Blocks | None = None
 
     @cached_property
     def rules(self) -> Rules:
@@ -117,12 +77,6 @@ class Gate:
         return tuple(each for each in self.tiers if each.named and not each.compared)
 
     @property
-    def not_excluded(self) -> GateFinding | None:
-        """Of the cases that blocks leave open the one with the largest slowdown that is not excluded; None: none is open."""
-        open_ = [each for each in self.findings if _open(each) and each.typical.low is not None]
-        return min(open_, key=lambda each: each.typical.low or 0.0, default=None) if self.blocks else None
-
-    @property
     def verdict(self) -> str:
         """`worse`, `incomplete`, `cannot tell` or `pass`, the first that holds."""
         words = {finding.verdict for finding in self.counted} | {each.verdict for each in self.tiers if each.named}
@@ -130,26 +84,23 @@ class Gate:
             return "worse"
         if self.incomplete:
             return "incomplete"
-        return "cannot tell" if self.unfit or "cannot tell" in words or not self.compared else "pass"
+        return "cannot tell" if "cannot tell" in words or not self.compared else "pass"
 
     def exit_code(self, *, lenient: bool = False) -> int:
         """Return 0, 1 (worse), 4 (incomplete) or 5 (cannot tell).
 
         Args:
-            lenient: return 0 instead of 5 where evidence does not decide; not where there is none, or the machine is unfit.
+            lenient: return 0 instead of 5 where evidence does not decide; not where there is none.
         """
         code = {"worse": 1, "incomplete": 4, "cannot tell": 5, "pass": 0}[self.verdict]
-        excused = lenient and self.compared and not self.empty and not self.unfit
+        excused = lenient and self.compared and not self.empty
         return 0 if code == 5 and excused else code
 
     def as_dict(self, *, lenient: bool = False) -> dict[str, Any]:
         """Return data for `--json`."""
-        told = {name: getattr(self, name) for name in ("verdict", "compared", "margin", "unfit", "incomplete", "said")}
+        told = {name: getattr(self, name) for name in ("verdict", "compared", "margin", "incomplete", "said")}
         findings = [finding.as_dict() for finding in self.findings]
         told |= {"exit_code": self.exit_code(lenient=lenient)}
-        if self.blocks is not None:
-            told["paired"] = asdict(self.blocks) | {"budget_s": self.blocks.budget_s}
-            told["paired"]["not_excluded"] = None if self.not_excluded is None else slowdown(self.not_excluded)
         if self.fail_on is not None:
             told |= {"fail_on": self.fail_on.written, "tiers": [each.as_dict() for each in self.tiers]}
             for data, finding in zip(findings, self.findings, strict=True):
@@ -190,13 +141,6 @@ def gate(run: Loaded, base: Loaded, margin: float | None = None, fail_on: FailOn
     lacking = next(filter(None, (tables.run.incomplete for tables in (now, then))), None)
     suite = rerun_command.suite_of(run.run)
     return Gate(findings, chosen, suite, incomplete=lacking, said=tuple(said), fail_on=fail_on)
-
-
-def unfit(path: Path, known: Certificate | None) -> str | None:
-    """Return why a run's times cannot be used, if its machine calls identical models different too often."""
-    if known is None or known.verdict != "unfit":
-        return None
-    return f"{path}: its times cannot be compared. {known.in_words()}. Run `modbench doctor` for details."
 
 
 # Reasons why there is no verdict that are named: all, and in short.
@@ -377,63 +321,13 @@ def by_reason(findings: Sequence[GateFinding]) -> list[list[GateFinding]]:
 
 
 def advice(found: Gate) -> Iterator[Sentence]:
-    """Say what would decide what the gate leaves open: more blocks; of times of two runs, a paired gate."""
-    if found.blocks is not None:
-        yield from _longer(found)
-    elif any(each.verdict == NOT_ALTERNATED for each in found.findings):
-        command = "modbench gate --paired BASE HEAD {suite} --fail-on slower:2%"
-        paired = Code(Sentence(command, suite=found.suite))
+    """Say what would judge times, where the gate has some without a verdict."""
+    if any(each.verdict == NOT_ALTERNATED for each in found.findings):
+        command = "modbench ab revisions BASE NEW {suite} --model FILE.py:build --fail-on slower:2%"
+        in_turn = Code(Sentence(command, suite=found.suite))
         yield Sentence(
-            "times have no verdict, since the runs took no turns; both revisions in one job: {paired}", paired=paired
+            "times have no verdict, since the runs took no turns; two revisions that do: {in_turn}", in_turn=in_turn
         )
-
-
-def _longer(found: Gate) -> Iterator[Sentence]:
-    """Say what blocks of both sides do not exclude, and which budget would probably decide it."""
-    blocks, widest = found.blocks, found.not_excluded
-    if blocks is None or widest is None or found.verdict != "cannot tell":
-        return
-    share, case = Estimate(slowdown(widest), kind="share"), Code(widest.what)
-    yield Sentence("not excluded: a slowdown of up to {share} ({case})", share=share, case=case)
-    if blocks.needed is None:
-        yield Sentence("{n} blocks, the most that a plan makes, may not decide it", n=gate_looks.MOST)
-    elif blocks.budget_s is not None:
-        flag = Code(f"--budget {math.ceil(blocks.budget_s / 60)}min")
-        yield Sentence("{n:block} would probably decide it: {flag}", n=blocks.needed, flag=flag)
-
-
-def slowdown(finding: GateFinding) -> float:
-    """Return the largest slowdown that the interval of a case does not exclude, as a share; below 0 for a gain."""
-    assert finding.typical.low is not None, "it has an interval"
-    return 1 / finding.typical.low - 1
-
-
-def _open(finding: GateFinding) -> bool:
-    """Whether more blocks may decide a case."""
-    return finding.verdict == "cannot tell" and finding.judged_by is not None
-
-
-def by_block(found: Gate, *, every: bool = False) -> Iterator[Sentence]:
-    """Say what was compared in how many blocks, and of each case how it changed, whatever the verdict."""
-    if found.blocks is None:
-        return
-    first, *rest = found.blocks.sides
-    yield Sentence("A: {first}; B: {rest}", first=first, rest=Listed(rest))
-    most = len(found.findings) if every else MOST_REASONS
-    known = [each for each in found.findings if each.typical.value is not None or each.verdict == "worse"]
-    known.sort(key=lambda each: (each.verdict != "worse", _goodness(each)))
-    for each in known[:most]:
-        open_ = each.typical.value is not None and each.verdict == "cannot tell" and each.judged_by is None
-        labels = [] if each.withheld else [*dict.fromkeys((*each.labels, *each.against_labels))]
-        words = "{verdict} {metric} {case} {change}" + "; {why}" * open_ + " ({labels})" * bool(labels)
-        given = {"case": Code(each.what), "change": change(each), "why": each.reason, "labels": Listed(labels)}
-        yield Sentence(words, verdict=each.verdict, metric=each.metric, **given)
-    if len(known) > most:
-        yield Sentence("and {n} more: -v, or --json", n=len(known) - most)
-    of = Sentence(" of at most {n}", n=found.blocks.planned) if found.blocks.planned > found.blocks.made else ""
-    readings = [those[0].reason for those in by_reason([each for each in known if each.judged_by is not None])]
-    how = Listed(readings, "; ") if readings else "no ratio"
-    yield Sentence("{n:block}{of}: {how}", n=found.blocks.made, of=of, how=how)
 
 
 # --- tables

@@ -113,27 +113,6 @@ def runs(incomplete: str) -> list[tuple[str, str]]:
     return matching(((str(run), "") for run in stored()), incomplete)
 
 
-# Of comparisons and gates that measure both sides themselves.
-PairedSetFlag = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="With --paired: any key of a suite.")
-]
-PairedOptionFlag = Annotated[
-    list[str] | None,
-    typer.Option("--option", metavar="K=V", help="With --paired: an option of your own models: threshold=0.5."),
-]
-PairedTimeoutFlag = Annotated[
-    str | None,
-    typer.Option(
-        "--timeout", metavar="DURATION", help="With --paired: longest time of a unit; default: by prediction."
-    ),
-]
-PairedOutFlag = Annotated[
-    str | None,
-    typer.Option(
-        "--out", "-o", metavar="DIR", help="With --paired: folder for the runs; continues what was interrupted."
-    ),
-]
-
 SuiteName = Annotated[
     str, typer.Argument(metavar="SUITE", help="A shipped suite's name, or a TOML file.", autocompletion=suites)
 ]
@@ -314,26 +293,6 @@ class Flags:
             title=titles.listed(self.title or ()),
             settings=dict(map(setting_of, self.settings or ())),
         )
-
-
-@dataclasses.dataclass(frozen=True)
-class PairedFlags:
-    """What `--paired` takes besides its sides and the suite: values of `--model`, `--set`, `--seq-len` and so on."""
-
-    models: tuple[str, ...] = ()
-    settings: Sequence[str] = ()
-    lengths: tuple[int, ...] = ()
-    options: Sequence[str] = ()
-    select: str | None = None
-    timeout: str | None = None
-    out: str | None = None
-
-    @property
-    def words(self) -> list[str]:
-        """As words for `modbench run`, but for models, cases and the limit of a unit."""
-        words = [word for setting in self.settings for word in ("--set", setting)]
-        words += [word for option in self.options for word in ("--option", option)]
-        return words + (["--seq-len", ",".join(map(str, self.lengths))] if self.lengths else [])
 
 
 def with_flags(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
