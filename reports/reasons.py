@@ -49,15 +49,14 @@ WORDS = {
     "other_threads": _of("other threads work beside an arm's own, for {share} of its CPU time", share="about"),
     "waits": _of("an arm waits of itself, for {share} of its CPU time", share="about"),
     # Of a verdict: why it is open, and what would decide it.
-    **{
-        f"{what}_decide": _of(f"{{n}} {what} would probably decide it", n="setting")
-        for what in ("launches", "seeds", "blocks")
-    },
-    **{
-        f"no_{what}_decide": _of(f"not even {{most}} {what} would decide it", most="setting")
-        for what in ("launches", "seeds", "blocks")
-    },
+    "launches_decide": _of("{n} launches would probably decide it", n="setting"),
+    "no_launches_decide": _of("not even {most} launches would decide it", most="setting"),
+    "blocks_decide": _of("{n} blocks would probably decide it", n="setting"),
+    "no_blocks_decide": _of("not even {most} blocks would decide it", most="setting"),
+    "seeds_decide": _of("{n} seeds would probably tell it from none", n="setting"),
+    "no_seeds_decide": _of("not even {most} seeds would tell it from none", most="setting"),
     "not_significant_among": _of("not significant among {n} comparisons (Holm p {p})", p="p"),
+    "lower_bound": _of("a lower bound: with all FLOPs counted it may be another verdict"),
     "not_alternated": _of("not alternated: the two sides took no turns"),
     "more_rounds": _of("more rounds may decide it"),
     "not_significant": _of("not significant among all that were compared"),

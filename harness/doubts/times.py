@@ -12,7 +12,7 @@ from modbench.harness.core.units import about, human, percent
 from modbench.harness.domain.evidence import Evidence, doubt
 from modbench.harness.domain.notes import CountNotes
 from modbench.harness.registry import catalogue
-from modbench.harness.stats import contamination, effects
+from modbench.harness.stats import contamination, effects, paired
 from modbench.harness.stats.block_effects import Columns
 from modbench.harness.stats.memo import remembered
 
@@ -109,12 +109,11 @@ def _ideal(evidence: Evidence) -> float | None:
 def _least_ratio(evidence: Evidence) -> float | None:
     """The lower end of the interval of anchor over case; None where there is no interval."""
     pairs = zip(evidence.outcomes, evidence.anchors, strict=False)
-    launches = [effects.pair_in_launch(mine.samples, None, theirs.samples) for mine, theirs in pairs]
-    found = [launch for launch in launches if launch is not None]
-    if not found:
+    launches = [paired.LaunchSamples(mine.samples, None, theirs.samples, {}) for mine, theirs in pairs]
+    numbers = paired.numbers(launches, one_thread=False, averaged=False)
+    if not numbers.effects():
         return None
-    within = [-effect for effect in found[0].within] if len(found) == 1 else None
-    low = effects.over_launches([-launch.effect for launch in found], within).low
+    low = numbers.contrast().effect.low
     return None if low is None else math.exp(low)
 
 

@@ -11,7 +11,8 @@ from modbench.harness.domain.evidence import LaunchCount
 from modbench.harness.domain.records import Record
 from modbench.harness.planning.adaptive import AdaptiveRule, Decision
 from modbench.harness.results.launch_effects import samples_in_launch
-from modbench.harness.stats import paired, sample_size, verdicts
+from modbench.harness.stats import paired, sample_size
+from modbench.harness.stats.contrast import Rule
 from modbench.harness.stats.paired import LaunchSamples
 
 if TYPE_CHECKING:
@@ -87,9 +88,8 @@ def _effects(records: Sequence[Record], margin: float) -> list[list[float]]:
         launches = [each for each in made if isinstance(each, LaunchSamples)]
         if launches:
             column, one_thread = records[0].unit.facts.column, arm.place.one_thread
-            pair = paired.compare(launches, column=column, one_thread=one_thread, averaged=False)
-            by_cpu = verdicts.clock(margin, pair.evidence).by_cpu
-            found.append(paired.launch_effects(launches, "cpu_s" if by_cpu else column))
+            pair = paired.numbers(launches, column=column, one_thread=one_thread, averaged=False)
+            found.append(pair.effects(by_cpu=pair.contrast(Rule("time", margin)).by_cpu))
     return found
 
 

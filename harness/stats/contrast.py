@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal, NamedTuple, TypeAlias
 
+from modbench.harness.core.contracts import Estimand
 from modbench.harness.core.labels import Label
 from modbench.harness.stats import contamination, effects, sample_size
 from modbench.harness.stats.effects import LEVEL, Effect
@@ -97,6 +98,7 @@ class Rule:
         better: which direction is; of times and counts where that is a ratio, a higher one is better after `better`.
         analysis: which interim analysis it is.
         by_cpu: whether CPU time decides in any case.
+        estimand: what the effect of a time is of.
     """
 
     kind: Kind = "time"
@@ -104,6 +106,7 @@ class Rule:
     better: Direction = "lower"
     analysis: Analysis = ONE
     by_cpu: bool = False
+    estimand: Estimand = "median"
 
     @property
     def edge(self) -> float:
@@ -213,6 +216,15 @@ class Contrast:
         return (
             Reason(f"no_{what}_decide", most=sample_size.MOST) if needed is None else Reason(f"{what}_decide", n=needed)
         )
+
+    @property
+    def disagreement(self) -> Reason | None:
+        """What the two estimands say where they disagree; None where they do not."""
+        if not self.tail or self.estimates.other is None:
+            return None
+        own, other = (math.exp(each.value) for each in (self.effect, self.estimates.other))
+        medians, means = (own, other) if self.rule.estimand == "median" else (other, own)
+        return Reason("tail", medians=medians, means=means)
 
     @property
     def needed(self) -> int | None:
@@ -360,8 +372,8 @@ def verdict(effect: Effect, rule: Rule, p_adjusted: float | None) -> str:
     """The verdict on an effect that has an interval.
 
     EQUIVALENT: the 90 % interval lies inside the margin (two one-sided tests at 5 %). BETTER and WORSE: the 95 % interval lies
-    beyond the margin; of a loss beyond 0, since any difference matters. DIFFERENT: it excludes 0; whether by more than the margin is
-    open. INCONCLUSIVE: none of these, or a difference that is not significant among its family.
+    beyond the margin; of a loss beyond 0, since any difference matters. DIFFERENT: it excludes 0; whether by more than the margin
+    is open. INCONCLUSIVE: none of these, or a difference that is not significant among its family.
 
     Args:
         effect: the effect.

@@ -156,6 +156,21 @@ class Numbers(NamedTuple):
         """Compare the two as the only contrast of its family."""
         return contrast(self.base, self.new, "interleaved", rule or Rule(), self.seen)
 
+    def within(self) -> list[float]:
+        """The effects of the rounds of a single process, above 0 where the case is better."""
+        base, new = self.base.wall.rounds, self.new.wall.rounds
+        return [base[key] - new[key] for key in new if key in base]
+
+    def shifted(self, by: float) -> Numbers:
+        """Return numbers whose effect is larger by a known amount: of a rate, which has no other estimand than its own."""
+
+        def shift(clock: ByClock) -> ByClock:
+            return ByClock({key: value + by for key, value in clock.own.items()})
+
+        base = Side(shift(self.base.wall), self.base.cpu and shift(self.base.cpu))
+        new = (each and ByClock(each.own) for each in self.new)
+        return Numbers(base, Side(*new), self.seen)  # type: ignore[arg-type]
+
     def effects(self, *, by_cpu: bool = False) -> list[float]:
         """The effect of each process, above 0 where the case is better; none by CPU time where that does not count."""
         base, new = (side.cpu if by_cpu else side.wall for side in (self.base, self.new))

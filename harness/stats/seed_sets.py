@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 
 from modbench.harness.stats import exact_two_proportions, group_sequential
 from modbench.harness.stats.alpha_spending import LEAST_FRACTION
+from modbench.harness.stats.contrast import ByClock, Contrast, Direction, Rule, Side, contrast
 from modbench.harness.stats.effects import LEVEL, Effect, detectable, over_launches
+from modbench.harness.stats.interim import Analysis
 from modbench.harness.stats.reason import Reason
 
 
@@ -109,7 +111,10 @@ class SeedSets:
         kept = [number for number in numbers if number >= LEAST_FRACTION * numbers[-1]]
         return SetLook(done - (len(numbers) - len(kept)), group_sequential.fractions_of(kept), numbers[-1])
 
-    def by_seed(self, mine: Mapping[int, float], theirs: Mapping[int, float]) -> Effect:
-        """Return the mean of the differences, seed by seed, over the seeds that both have."""
-        seeds = sorted(mine.keys() & theirs.keys())
-        return self.look(seeds).of_values([mine[seed] - theirs[seed] for seed in seeds])
+    def contrast(self, base: Mapping[int, float], new: Mapping[int, float], better: Direction) -> Contrast:
+        """Compare losses or accuracies seed by seed, over the seeds that both sides have."""
+        seeds = sorted(base.keys() & new.keys())
+        look = self.look(seeds)
+        mine, theirs = (Side(ByClock({seed: side[seed] for seed in seeds})) for side in (new, base))
+        rule = Rule("loss", 0.0, better, Analysis(look.number, look.fractions, look.total))
+        return contrast(theirs, mine, "interleaved", rule)

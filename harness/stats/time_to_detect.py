@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import variance
 
-from modbench.harness.stats import block_effects, effects
+from modbench.harness.stats import block_effects, paired
 from modbench.harness.stats.block_effects import MEDIAN_PENALTY
 from modbench.harness.stats.paired import LaunchSamples
 from modbench.harness.stats.sample_size import fewest, told
@@ -96,16 +96,16 @@ def measured(column: str, launches: Sequence[LaunchSamples], start_s: float, rou
     Returns:
         None where two launches of the pair do not share blocks with the anchor.
     """
-    inside = [effects.pair_in_launch(each.case, each.baseline, each.anchor, column) for each in launches]
-    known = [one for one in inside if one is not None]
+    inside = [paired.numbers([each], column=column, one_thread=False, averaged=False) for each in launches]
+    known = [(effect, one.within()) for one in inside for effect in one.effects()]
     if len(known) < 2:
         return None
-    around = [value - one.effect for one in known for value in one.within]
+    around = [value - effect for effect, within in known for value in within]
     blocks = len(around) / len(known)
     # Croux & Rousseeuw 1992: few blocks look too alike.
     block_sd = block_effects.spread(around) * blocks / (blocks - 0.8)
     error = MEDIAN_PENALTY * block_sd / math.sqrt(blocks)
-    between_sd = math.sqrt(max(0.0, variance([one.effect for one in known]) - error**2))
+    between_sd = math.sqrt(max(0.0, variance([effect for effect, _ in known]) - error**2))
     return Spread(between_sd, block_sd, start_s, round_s)
 
 

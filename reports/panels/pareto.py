@@ -14,7 +14,7 @@ import pandas as pd
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import scale_of
-from modbench.harness.stats.verdicts import exact_verdict
+from modbench.harness.stats.contrast import Rule, counted
 from modbench.reports.figures.point_labels import label
 from modbench.reports.figures.style import HAIR, MUTED, PAPER, Mark, Marks, in_lines, look, new_figure
 from modbench.reports.model import Block, Estimate, Figure, Listed, Note, Sentence, Table, Value
@@ -123,8 +123,8 @@ def _in_memory(loaded: Loaded, one: Candidate, other: Candidate) -> str:
     mine, theirs = one.memory, other.memory
     if mine.metric != theirs.metric or not mine.value or not theirs.value:
         return OPEN
-    word = exact_verdict(theirs.value / mine.value, loaded.suite.margin)
-    return {"better": BETTER, "equivalent": NOT_WORSE}.get(word, OPEN)
+    word = counted(theirs.value, mine.value, Rule("count", loaded.suite.margin)).verdict
+    return {"better": BETTER, "equivalent": NOT_WORSE}.get(word or "", OPEN)
 
 
 def _in_loss(loaded: Loaded, one: Candidate, other: Candidate) -> str:

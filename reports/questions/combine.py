@@ -21,7 +21,8 @@ from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case, Comparison
-from modbench.harness.stats import effects, memo, paired, verdicts
+from modbench.harness.stats import memo, paired
+from modbench.harness.stats.contrast import ByClock, Rule, Side, contrast, counted
 from modbench.harness.stats.effects import LEVEL
 from modbench.reports.model import Finding, Listed, PlaceAmong, Sentence, Table, Value
 from modbench.reports.panel import InPlace
@@ -32,7 +33,6 @@ from modbench.reports.tables.comparisons import SMOKE, pair_row, ratio_columns
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import CAUSAL_LOSS, Tables
-from modbench.reports.tables.pair_verdicts import Evidence
 from modbench.reports.wording import BYTES, WORKLOADS, name
 from modbench.reports.writers.data import frame
 
@@ -217,32 +217,21 @@ def _together(square: Square, tables: Tables, both: Case, mixes: Case, metric: M
             return {"status": "skipped", "reason": "one of the four is 0: there is no ratio"}
         value, suite = beside["ratio"] / alone["ratio"], tables.suite
         judged = suite.claims and tables.made_in(metric).judged
-        verdict = verdicts.exact_verdict(value, suite.margin) if judged else None
         reason = joined_reasons([no_interval(tables, both, metric), None if suite.claims else SMOKE])
-        return {"status": "ok", "reason": reason, "ratio": value, "verdict": verdict}
+        found = counted(alone["ratio"], beside["ratio"], Rule("count", suite.margin, "higher")) if judged else None
+        return {"status": "ok", "reason": reason, "ratio": value, "contrast": found}
     return _of_seeds(tables, pairs, metric)
 
 
 def _of_times(tables: Tables, pairs: Sequence[tuple[Case, Case]], metric: Metric) -> dict[str, Any]:
-    anchor, place = tables.anchor(pairs[0][0], metric), pairs[0][0].place
-    beside, alone = (tables.launches(metric, case, base, anchor) for case, base in pairs)
-    made_in = tables.made_in(metric)
-    found = paired.compare_pairs(
-        beside,
-        alone,
-        column=made_in.column,
-        one_thread=made_in.times and place.one_thread,
-        averaged=not metric.quantile,
-        estimand=metric.estimand,
-    )
-    sides = [case for pair in pairs for case in pair]
-    unfit = tables.escapes(metric, *sides) or found.unfit
+    beside, alone = (tables.numbers(metric, case, base) for case, base in pairs)
+    found = paired.numbers_of_pairs(beside, alone).contrast(Rule("time", tables.suite.margin, estimand=metric.estimand))
     return {
         "status": "ok",
-        "reason": joined_reasons([found.effect.reason, None if tables.suite.claims else SMOKE]),
-        **ratio_columns(found.wall, found.cpu),
-        "n": found.effect.n,
-        "evidence": Evidence(found.wall, found.evidence._replace(unfit=unfit), estimand=metric.estimand),
+        "reason": joined_reasons([found.wall.effect.reason, None if tables.suite.claims else SMOKE]),
+        **ratio_columns(found),
+        "n": found.wall.effect.n,
+        "contrast": found,
     }
 
 
@@ -250,13 +239,15 @@ def _of_seeds(tables: Tables, pairs: Sequence[tuple[Case, Case]], metric: Metric
     values = [[tables.cell(case.id, metric.key).values() for case in pair] for pair in pairs]
     (both, mixes), (skips, base) = values
     seeds = sorted(both.keys() & mixes.keys() & skips.keys() & base.keys())
-    effect = effects.over_launches([(both[s] - mixes[s]) - (skips[s] - base[s]) for s in seeds])
+    beside, alone = (ByClock({s: one[s] - other[s] for s in seeds}) for one, other in ((both, mixes), (skips, base)))
+    found = contrast(Side(alone), Side(beside), "interleaved", Rule("loss", 0.0, metric.better))
+    effect = found.effect
     return {
         "status": "ok",
         "reason": joined_reasons([effect.reason]),
         **columns_of(effect, "difference"),
         "n": effect.n,
-        "evidence": None if effect.low is None else Evidence(verdicts.Estimates(effect), better=metric.better),
+        "contrast": found,
     }
 
 

@@ -12,103 +12,44 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeAlias
 
-from scipy import special
-
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import of_cell
 from modbench.harness.domain.case import Case, Comparison, Place
 from modbench.harness.planning.select import compile_expression
-from modbench.harness.stats import effects, memo
-from modbench.harness.stats.effects import POWER, Effect
-from modbench.harness.stats.reason import Reason
-from modbench.harness.stats.verdicts import Disturbed, Estimates
+from modbench.harness.stats import memo
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table
 from modbench.reports.model import Value as Shown
 from modbench.reports.questions import win_rate
-from modbench.reports.questions.gate.non_inferiority import welch
 from modbench.reports.tables import axes, comparisons, losses
 from modbench.reports.tables.axes import Value
 from modbench.reports.tables.cell import joined_reasons
-from modbench.reports.tables.comparisons import SMOKE, pair_row, ratio_columns
+from modbench.reports.tables.comparisons import pair_row, ratio_columns
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import Tables
-from modbench.reports.tables.pair_verdicts import Evidence
 from modbench.reports.wording import BYTES, WORKLOADS, arm_named, name
 
 NOT_INTERLEAVED = "not interleaved: measured in different processes"
 
 
 def unpaired_result(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
-    """Compare the times (or rates) of two cases: columns of `comparisons.csv` from `ratio` on, and the evidence to judge."""
-    wall, cpu, gap = _effects(tables, case, baseline, metric)
+    """Compare the times (or rates) of two cases that took no turns: columns of `comparisons.csv` from `ratio` on.
+
+    Their processes' own times are two samples of unequal variance. They have an effect, and no verdict.
+    """
     values = [math.exp(tables.estimate(side, metric).value) for side in (case, baseline)]
-    busy = max(tables.disturbed(side, metric) for side in (case, baseline)) if tables.made_in(metric).times else None
-    hardware = {kind for side in (case, baseline) for kind in tables.behind(side, metric).nodes.values()}
-    reasons = [NOT_INTERLEAVED, wall.effect.reason]
-    if len(hardware) > 1:
-        reasons.append(f"the two ran on different hardware ({' and '.join(sorted(hardware))}): no verdict")
-    if not tables.suite.claims:
-        reasons.append(SMOKE)
-    disturbed = None if busy is None else Disturbed(busy, cpu, gap, tables.cpu_unfit(metric, case, baseline))
+    found = tables.independent(metric, case, baseline)
     return {
-        **ratio_columns(wall, cpu, metric.estimand),
+        **ratio_columns(found, metric.estimand),
         "difference": values[0] - values[1],
         "paired": False,
         "status": "ok",
-        "reason": joined_reasons(reasons),
-        "disturbed": busy,
-        "evidence": None if len(hardware) > 1 else Evidence(wall, disturbed, estimand=metric.estimand),
+        "reason": joined_reasons([NOT_INTERLEAVED, found.effect.reason]),
+        "disturbed": found.seen.disturbed if tables.made_in(metric).times else None,
+        "contrast": found,
     }
-
-
-def _effects(
-    tables: Tables, case: Case, baseline: Case, metric: Metric
-) -> tuple[Estimates, Estimates | None, Effect | None]:
-    """What wall time and CPU time say, and how far the two lie apart; above 0 the case is better. None where not recorded."""
-    made_in, cpu, gap = tables.made_in(metric), None, None
-
-    def times(column: str) -> list[list[tuple[float, float]]]:
-        return [tables.log_times(side, metric, column) for side in (case, baseline)]
-
-    walls, ticks = times(made_in.column), times("cpu_s") if case.place.one_thread and made_in.times else []
-    wall = _by_clock(walls, metric)
-    if ticks and all(ticks):
-        cpu = _by_clock(ticks, metric)
-        # How far the clocks lie apart in each launch, as if that were a clock too.
-        apart = [
-            [(w[0] - c[0], w[1] - c[1]) for w, c in zip(*each, strict=True)] for each in zip(walls, ticks, strict=True)
-        ]
-        gap = _by_clock(apart, metric).effect
-    if metric.source:
-        by = math.log(tables.factor(case, metric) / tables.factor(baseline, metric))
-        wall, cpu = Estimates(wall.effect.shifted(by)), cpu and Estimates(cpu.effect.shifted(by))
-    return wall, cpu, gap
-
-
-def _by_clock(sides: Sequence[Sequence[tuple[float, float]]], metric: Metric) -> Estimates:
-    """What a clock says, from the median and the mean of each launch of both sides."""
-    median, mean, apart = (
-        _between(*(effects.over_launches([value(*each) for each in side]).mirrored() for side in sides))
-        for value in (lambda own, _: own, lambda _, each: each, lambda own, each: each - own)
-    )
-    if metric.quantile:
-        return Estimates(median)
-    return Estimates(median, mean, apart) if metric.estimand == "median" else Estimates(mean, median, apart.mirrored())
-
-
-def _between(case: Effect, baseline: Effect) -> Effect:
-    """Two independent effects, the first minus the second (Welch-Satterthwaite)."""
-    n = min(case.n, baseline.n)
-    change = welch(case, baseline)
-    if change is None:
-        return Effect(case.value - baseline.value, n=n, reason=Reason("few_launches_of_each"))
-    half95, power = (float(special.stdtrit(change.df, share)) * change.se for share in (0.975, POWER))
-    p = min(1.0, 2 * min(change.p_worse, change.p_better))
-    ends = (change.value - half95, change.value + half95, *change.ends)
-    return Effect(change.value, *ends, half95 + power, change.spread, p, n)
 
 
 # Shown where no metric is named: the others are in the JSON.

@@ -334,11 +334,11 @@ class _Maker:
         if case == anchor:
             return dict.fromkeys(mine, 0.0)
         found = {
-            number: effects.pair_in_launch(outcome.samples, None, theirs[number].samples, column)
+            number: effects.beside(outcome.samples, theirs[number].samples, column)
             for number, outcome in mine.items()
             if number in theirs
         }
-        return {number: launch.effect for number, launch in found.items() if launch is not None}
+        return {number: launch.median for number, launch in found.items() if launch is not None}
 
     def _beside(self, metric: Metric, where: Comparison, held: Exchange) -> tuple[Estimate, bool]:
         """The plain ratio to the dense model of the same shape, and whether a pair with the ladder is contaminated."""

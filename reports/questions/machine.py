@@ -11,10 +11,11 @@ from modbench.harness.core.errors import NothingMeasuredError, brief
 from modbench.harness.core.labels import Label, of_cell
 from modbench.harness.core.units import counted
 from modbench.harness.stats import contamination
+from modbench.harness.stats.contrast import APART
 from modbench.reports.model import Estimate, Listed, Sentence, Value
 from modbench.reports.tables import provenance, unit_files
 from modbench.reports.tables.load import Loaded, Row
-from modbench.reports.tables.pair_verdicts import APART, why_unchecked
+from modbench.reports.tables.pair_verdicts import why_unchecked
 
 NOTHING = "Nothing was measured"
 # Causes of a disturbance that are named.

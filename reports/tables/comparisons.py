@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
 import pandas as pd
@@ -21,15 +20,15 @@ from modbench.harness.domain.case import Case, Comparison, Rung
 from modbench.harness.domain.notes import FitNotes, MemoryNotes, TrainNotes
 from modbench.harness.planning.plan import Plan
 from modbench.harness.roofline.table import ROUTED_BIAS, SHORT
-from modbench.harness.stats import effects, verdicts
+from modbench.harness.stats import effects
+from modbench.harness.stats.contrast import BETTER, EQUIVALENT, WORSE, Contrast, Rule, Seen, counted, estimated
 from modbench.harness.stats.reason import Reason
-from modbench.harness.stats.verdicts import Estimates
 from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables import pair_verdicts, solved
 from modbench.reports.tables.cases import CASE_COLUMNS, no_interval, table_of
 from modbench.reports.tables.cell import columns_of, joined_reasons
 from modbench.reports.tables.outcomes import NEW_TOKENS, Tables
-from modbench.reports.tables.pair_verdicts import Evidence, Twins, judge, machine_labels
+from modbench.reports.tables.pair_verdicts import Twins, judge, machine_labels
 from modbench.reports.writers.number_format import percent, plain
 
 # Columns of `comparisons.csv`: ratios by the metric's estimand, by the other one (the mean of a latency, the median of training),
@@ -151,15 +150,8 @@ def _result(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[
 
 def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
     """Compare launch by launch through the anchor, with a t-interval over launches. A rate is its time's effect, shifted."""
-    found = tables.pair(metric, case, baseline)
-    wall, cpu = found.wall, found.cpu
-    if metric.source:
-        # A rate is a number of tokens per mean second: it has no median of its own.
-        by = math.log(tables.factor(case, metric) / tables.factor(baseline, metric))
-        wall = Estimates(wall.effect.shifted(by))
-        cpu = cpu and Estimates(cpu.effect.shifted(by))
-    effect, unfit = wall.effect, tables.escapes(metric, case, baseline) or found.unfit
-    disturbed = found.evidence._replace(cpu=cpu, unfit=unfit) if tables.made_in(metric).times else None
+    found = tables.contrast(metric, case, baseline)
+    wall, effect = found.wall, found.wall.effect
     difference = math.exp(tables.estimate(case, metric).value) - math.exp(tables.estimate(baseline, metric).value)
     ratio, low, high = effect.ratio
     promise, reasons = against_ideal(ratio, *_time_ideal(tables, case, baseline, metric), low, high)
@@ -172,31 +164,31 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
     if partly := tables.partly(case, metric) or tables.partly(baseline, metric):
         reasons.append(f"no verdict from {partly}")
     return {
-        **ratio_columns(wall, cpu, metric.estimand),
+        **ratio_columns(found, metric.estimand),
         "difference": difference,
         **promise,
         "attainable": within_reach,
         "status": "ok",
         "reason": joined_reasons([effect.reason, *reasons]),
-        "disturbed": disturbed and disturbed.share,
+        "disturbed": found.seen.disturbed if tables.made_in(metric).times else None,
         "launch_sd": effect.sd,
         "other_launch_sd": wall.other and wall.other.sd,
         "launches": effect.n,
-        "evidence": None if partly else Evidence(wall, disturbed, estimand=metric.estimand),
+        "contrast": None if partly else found,
     }
 
 
-def ratio_columns(wall: Estimates, cpu: Estimates | None = None, estimand: Estimand = "median") -> dict[str, Any]:
+def ratio_columns(found: Contrast, estimand: Estimand = "median") -> dict[str, Any]:
     """Return the columns of a ratio and its interval, by wall and by CPU time, and of the ratio by the other estimand."""
-    other = MEAN if estimand == "median" else MEDIAN
+    other, wall, cpu = MEAN if estimand == "median" else MEDIAN, found.wall, found.cpu
     known = {RATIO: wall.effect, other: wall.other, BY_CPU: cpu and cpu.effect}
-    found: dict[str, Any] = {}
+    made: dict[str, Any] = {}
     for columns, each in known.items():
         if each is not None:
-            found |= zip(columns, each.ratio, strict=True)
+            made |= zip(columns, each.ratio, strict=True)
     effect = wall.effect
     level = None if effect.low is None else effects.LEVEL
-    return found | {"ci_level": level, "mde": None if effect.mde is None else math.expm1(effect.mde)}
+    return made | {"ci_level": level, "mde": None if effect.mde is None else math.expm1(effect.mde)}
 
 
 def _time_ideal(tables: Tables, case: Case, baseline: Case, metric: Metric) -> tuple[float | None, str]:
@@ -244,25 +236,22 @@ def _exact(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[s
     if not suite.claims:
         reasons.append(SMOKE)
     judged = suite.claims and tables.made_in(metric).judged
-    word = verdicts.exact_verdict(ratio, suite.margin) if judged else None
-    if word in _uncertain(tables, case, baseline, metric):
-        word = "inconclusive"
-        reasons.append("a lower bound: with all FLOPs counted it may be another verdict")
+    rule = Rule("count", suite.margin, metric.better)
     return {
         "ratio": ratio,
         "difference": mine - theirs,
         **promise,
-        "verdict": word,
+        "contrast": counted(theirs, mine, rule, _uncertain(tables, case, baseline, metric)) if judged else None,
         "status": "ok",
         "reason": joined_reasons(reasons),
     }
 
 
-def _uncertain(tables: Tables, case: Case, baseline: Case, metric: Metric) -> set[str]:
-    """Return the verdicts on FLOPs that would not stand if all were counted: more of the case's, or of the baseline's."""
-    sides = zip((case, baseline), ("better", "worse"), strict=True)
+def _uncertain(tables: Tables, case: Case, baseline: Case, metric: Metric) -> Seen:
+    """Return which verdicts on FLOPs would not stand if all were counted: more of the case's, or of the baseline's."""
+    sides = zip((case, baseline), (BETTER, WORSE), strict=True)
     unsure = {word for side, word in sides if metric.unit == "FLOP" and tables.counted(side).uncounted}
-    return unsure | {"equivalent"} if unsure else unsure
+    return Seen(unsure=(frozenset({*unsure, EQUIVALENT}), Reason("lower_bound")) if unsure else None)
 
 
 def _forecast(tables: Tables, case: Case, metric: Metric) -> MemoryNotes | FitNotes:
@@ -294,8 +283,9 @@ def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> d
     by_count = tables.counts(case, metric)
     if by_count is not None and by_count.counted:
         row = solved.result(by_count, case, baseline, (mine.values(), theirs.values()))
-        return row | {"evidence": Evidence(Estimates(by_count.effect(case, baseline)), better=metric.better)}
-    effect = tables.seed_sets(metric).by_seed(mine.values(), theirs.values())
+        return row | {"contrast": estimated(by_count.effect(case, baseline), Rule("loss", 0.0, metric.better))}
+    found = tables.seed_sets(metric).contrast(theirs.values(), mine.values(), metric.better)
+    effect = found.effect
     reasons: list[Reason | str | None] = [f"{metric.noun} has a difference, but no ratio"]
     if effect.low is None:
         reasons.append(plain(Sentence("{n:seed}: illustration, no claim", n=effect.n)))
@@ -307,7 +297,7 @@ def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> d
         "mde": effect.mde,
         "status": "ok",
         "reason": joined_reasons(reasons),
-        "evidence": None if effect.low is None else Evidence(Estimates(effect), better=metric.better),
+        "contrast": found,
     }
 
 
@@ -325,10 +315,9 @@ COMPARISONS = [
 ]
 # Rows of all pairs up to which they are made unasked.
 MOST_PAIRS = 5000
-# Which pairs of a metric at a place are judged together: arms against the report's baseline, matched baselines against it, arms
-# against the matched baselines that were solved for them, and all others.
-Among: TypeAlias = Literal["arms", "matched", "equal cost", "others"]
-PRIMARY: tuple[Among, Among] = ("arms", "matched")
+# Which pairs of a metric at a grid point are judged together: arms against one baseline, matched baselines against it, and arms
+# against the matched baselines that were solved for them.
+Among: TypeAlias = Literal["arms", "matched", "equal cost"]
 # More columns, which only the page shows.
 MORE = (
     *("disturbed", "p_adjusted", "primary", "twin", "needed"),
@@ -346,13 +335,13 @@ def all_pairs_of(plan: Plan) -> bool:
 
 def rows_of(tables: Tables, comparison: Comparison, *, all_pairs: bool) -> list[dict[str, Any]]:
     """Return the rows of one comparison, without verdicts."""
-    found = [*pairs(comparison, tables.baseline_of(comparison), tables.plan.ladder, all_pairs=all_pairs)]
+    report = tables.baseline_of(comparison)
+    found = [*pairs(comparison, report, tables.plan.ladder, all_pairs=all_pairs)]
     return [
         of_family(
             pair_row(tables, case, baseline, tables.metrics[key]),
-            (comparison.label, key, among),
-            primary=among in PRIMARY,
-            other=among == "others",
+            (comparison.label, key, among, among == "equal cost" or baseline.arm),
+            primary=baseline.arm == report.arm,
         )
         for key in comparison.metrics
         for case, baseline, among in found
@@ -382,7 +371,7 @@ def settle(tables: Tables, rows: Sequence[dict[str, Any]], twins: Twins) -> None
 
 def _judge(tables: Tables, rows: Sequence[dict[str, Any]]) -> None:
     """Add verdicts; where CPU time decided, what was realised of a promise is that of CPU time, too."""
-    judge(rows, tables.suite.margin, claims=tables.suite.claims)
+    judge(rows, claims=tables.suite.claims)
     for row in rows:
         if row.get("ideal") is not None and Label.BY_CPU in labels.of_cell(row.get("labels")):
             ratio, low, high = (row[column] for column in BY_CPU)
@@ -398,13 +387,9 @@ def deciding(rows: pd.DataFrame) -> pd.DataFrame:
     return made
 
 
-def of_family(
-    row: dict[str, Any], family: Hashable, *, primary: bool, other: bool = False, twin: bool = False
-) -> dict[str, Any]:
+def of_family(row: dict[str, Any], family: Hashable, *, primary: bool, twin: bool = False) -> dict[str, Any]:
     """Add to a row what it is judged with."""
-    if row.get("evidence") is not None:
-        row["evidence"] = replace(row["evidence"], family=family, other=other)
-    return row | {"primary": primary, "twin": twin}
+    return row | {"family": family, "primary": primary, "twin": twin}
 
 
 def pairs(
@@ -425,7 +410,7 @@ def pairs(
         for earlier in others[:i]:
             matched = frozenset((case.arm, earlier.arm)) in solved
             if all_pairs or matched or earlier is anchor:
-                yield case, earlier, "equal cost" if matched else "others"
+                yield case, earlier, "equal cost" if matched else _kind(case)
 
 
 def against(comparison: Comparison, baseline: Case) -> Iterator[tuple[Case, Case, Among]]:
@@ -435,4 +420,8 @@ def against(comparison: Comparison, baseline: Case) -> Iterator[tuple[Case, Case
     """
     for case in comparison.arms:
         if case.arm != baseline.arm:
-            yield case, baseline, "matched" if case.rung else "arms"
+            yield case, baseline, _kind(case)
+
+
+def _kind(case: Case) -> Among:
+    return "matched" if case.rung else "arms"

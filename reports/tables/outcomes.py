@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, TypeAlias, TypeVar
 
@@ -35,7 +35,8 @@ from modbench.harness.results.run_file import StoredRun
 from modbench.harness.roofline.table import Table
 from modbench.harness.stats import block_effects, contamination, effects, launch_times, paired, trend_test
 from modbench.harness.stats.block_effects import Columns
-from modbench.harness.stats.paired import LaunchSamples
+from modbench.harness.stats.contrast import SEVERAL_THREADS, ByClock, Contrast, Rule, Seen, Side, contrast
+from modbench.harness.stats.paired import LaunchSamples, Numbers
 from modbench.harness.stats.reason import Reason
 from modbench.harness.stats.seed_sets import SeedSets
 from modbench.reports.reasons import in_words
@@ -260,16 +261,30 @@ class Tables:
             if number in sides[1] and number in sides[2]
         ]
 
-    def pair(self, metric: Metric, case: Case, baseline: Case) -> paired.Paired:
-        """Return how two arms compare, launch by launch through their anchor; of a rate, how their times do."""
+    def numbers(self, metric: Metric, case: Case, baseline: Case) -> Numbers:
+        """Return the numbers of two arms in each launch, against their anchor; of a rate those of its times, shifted."""
         source, made_in = self.source(metric), self.made_in(metric)
-        return paired.compare(
+        found = paired.numbers(
             self.launches(metric, case, baseline, self.anchor(case, metric)),
             column=made_in.column,
             one_thread=made_in.times and case.place.one_thread,
             averaged=not source.quantile,
             estimand=metric.estimand,
         )
+        seen = replace(found.seen, unfit=self.escapes(metric, case, baseline) or found.seen.unfit)
+        if not made_in.times:
+            seen = Seen()
+        found = found._replace(seen=seen)
+        # A rate is a number of tokens per mean second.
+        return (
+            found.shifted(math.log(self.factor(case, metric) / self.factor(baseline, metric)))
+            if metric.source
+            else found
+        )
+
+    def contrast(self, metric: Metric, case: Case, baseline: Case) -> Contrast:
+        """Compare two arms that were sampled in the same launches, as the only contrast of their family."""
+        return self.numbers(metric, case, baseline).contrast(Rule("time", self.suite.margin, estimand=metric.estimand))
 
     @once
     def trouble(self, case: Case, metric: Metric) -> Trouble | None:
@@ -441,10 +456,30 @@ class Tables:
         found = (label for side in sides for label in self.row_labels(side, metric) if label in ESCAPED)
         return next((Reason("said", said=str(label)) for label in found), None)
 
+    def independent(self, metric: Metric, case: Case, baseline: Case) -> Contrast:
+        """Compare two cases that took no turns, by the own times of their processes."""
+        base, new = (self._own_times(side, metric) for side in (baseline, case))
+        disturbed = max(self.disturbed(side, metric) for side in (case, baseline))
+        seen = Seen(disturbed, self.cpu_unfit(metric, case, baseline)) if self.made_in(metric).times else Seen()
+        return contrast(base, new, "independent", Rule("time", self.suite.margin, estimand=metric.estimand), seen)
+
+    def _own_times(self, case: Case, metric: Metric) -> Side:
+        """Return the logarithms of a case's time in each process, by both clocks; of a rate those of the time of one token."""
+        made_in, by = self.made_in(metric), math.log(self.factor(case, metric)) if metric.source else 0.0
+
+        def clock(column: str) -> ByClock:
+            times = dict(enumerate(self.log_times(case, metric, column)))
+            median, mean = ({number: each[which] - by for number, each in times.items()} for which in (0, 1))
+            if metric.quantile or metric.source:
+                return ByClock(mean if metric.estimand == "mean" else median)
+            return ByClock(median, mean) if metric.estimand == "median" else ByClock(mean, median)
+
+        return Side(clock(made_in.column), clock("cpu_s") if case.place.one_thread and made_in.times else None)
+
     def cpu_unfit(self, metric: Metric, *sides: Case) -> Reason | None:
         """Return why no verdict on these cases may rest on CPU time; None where it may."""
         if not self.made_in(metric).times or not all(side.place.one_thread for side in sides):
-            return paired.SEVERAL_THREADS
+            return SEVERAL_THREADS
         cells = (self.behind(side, metric) for side in sides)
         samples = ([outcome.samples for outcome in cell.good().values()] for cell in cells)
         return self.escapes(metric, *sides) or paired.unfit(samples)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label, of_cell
 from modbench.harness.domain.case import Case, Comparison
-from modbench.harness.stats import paired
 from modbench.harness.stats.effects import Effect, by_seed
 from modbench.reports import wording
 from modbench.reports.model import Estimate, Finding, Sentence, known, known_text
@@ -51,16 +50,7 @@ def effect_between(loaded: Loaded, case: Case, other: Case, metric: str) -> Effe
     made_in = tables.made_in(known)
     if made_in.samples == "launches":
         launches = tables.launches(known, case, other, tables.anchor(case, known))
-        if not launches:
-            return None
-        one_thread = made_in.times and case.place.one_thread
-        means = known.estimand == "mean"
-        pair = paired.compare(
-            launches, column=made_in.column, one_thread=one_thread, averaged=means, estimand=known.estimand
-        )
-        pair = replace(pair, unfit=tables.escapes(known, case, other) or pair.unfit)
-        by_cpu = pair.cpu is not None and pair.judged(loaded.suite.margin).by_cpu
-        return pair.cpu.effect if pair.cpu is not None and by_cpu else pair.effect
+        return tables.contrast(known, case, other).effect if launches else None
     if made_in.samples == "seeds":
         mine, theirs = (tables.cell(side.id, metric).values() for side in (case, other))
         return by_seed(theirs, mine) if mine.keys() & theirs.keys() else None

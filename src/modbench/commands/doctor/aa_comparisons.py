@@ -25,6 +25,7 @@ from modbench.harness.passes.time import PASS as TIME
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.stats import paired, time_to_detect
+from modbench.harness.stats.contrast import Contrast
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.time_to_detect import Spread
 
@@ -52,7 +53,7 @@ class Twin:
         stretch: how many times as long its samples took as without waiting for a processor.
     """
 
-    pair: paired.Paired
+    pair: Contrast
     causes: dict[str, int]
     spread: Spread | None = None
     blocks: int = 0
@@ -61,18 +62,18 @@ class Twin:
     @property
     def hit(self) -> bool:
         """Whether the interval excludes zero: a false positive."""
-        return self.pair.effect.excludes_0
+        return self.pair.wall.effect.excludes_0
 
     def as_dict(self) -> dict[str, Any]:
         """The comparison as stored in the certificate."""
-        effect, cpu = self.pair.effect, self.pair.cpu and self.pair.cpu.effect
+        effect, cpu = self.pair.wall.effect, self.pair.cpu and self.pair.cpu.effect
         return {
             "ratio": math.exp(effect.value),
             "hit": self.hit,
             "mde": _share(effect.mde),
             "mde_cpu": None if cpu is None else _share(cpu.mde),
             "width": _width(effect),
-            "disturbed": self.pair.disturbed,
+            "disturbed": self.pair.seen.disturbed,
             "launches": effect.n,
             "launch_sd": effect.sd,
             **({**vars(self.spread), "blocks": self.blocks} if self.spread else {}),
@@ -187,7 +188,7 @@ def judge(records: list[Record], took_s: Mapping[str, float] | None = None) -> I
         launches = [launch for _, launch in found]
         sides = [(side, each.blocks) for each in launches for side in (each.case, each.anchor) if side is not None]
         marks = [mark for each in sides for mark in contamination.causes(*each)]
-        pair = paired.compare(launches, one_thread=place.one_thread)
+        pair = paired.numbers(launches, one_thread=place.one_thread).contrast()
         costs = [
             time_to_detect.cost(
                 (took_s or {}).get(record.unit.name, record.wall_s),

@@ -214,7 +214,7 @@ def as_text(found: Checkup) -> str:
     causes: Counter[str] = Counter()
     for twin in found.twins:
         causes.update(twin.causes)
-    disturbed = sum(twin.pair.disturbed for twin in found.twins) / now
+    disturbed = sum(twin.pair.seen.disturbed for twin in found.twins) / now
     why = f" ({', '.join(f'{cause}: {n} samples' for cause, n in causes.most_common())})" if causes else ""
     of_pairs = Estimate(pooled.rate, pooled.low, pooled.high, kind="share")
     rate = f"{number(of_pairs)}, 95 % interval {interval(of_pairs)}; nominal 5 %"
