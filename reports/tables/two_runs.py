@@ -140,8 +140,8 @@ class Pair:
         low, high = (effect.low, effect.high) if level == LEVEL else (effect.low90, effect.high90)
         if self.is_difference:
             return Estimate(effect.value, low, high, "difference", "nat", level=level)
-        ends = (None if each is None else math.exp(each) for each in (low, high))
-        return Estimate(math.exp(effect.value), *ends, kind="ratio", level=level)
+        low, high = (None if end is None else math.exp(end) for end in (low, high))
+        return Estimate(math.exp(effect.value), low, high, "ratio", level=level)
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,9 @@ class TwoRuns:
         """Return every case and metric of either run, those of the base first; losses are judged as one family."""
         base, new = self.planned
         found = [self._pair(base.get(key), new.get(key)) for key in {**base, **new}]
-        losses = {i: pair.contrast for i, pair in enumerate(found) if pair.contrast and pair.contrast.rule.kind == "loss"}
+        losses = {
+            i: pair.contrast for i, pair in enumerate(found) if pair.contrast and pair.contrast.rule.kind == "loss"
+        }
         for i, judged in zip(losses, together([*losses.values()]), strict=True):
             found[i] = replace(found[i], contrast=judged)
         return found
@@ -336,12 +338,9 @@ class TwoRuns:
         if broken := self._broken(case, metric, base, new):
             return broken
         scale = abs(fmean(base))
-        made = contrast(
-            *(Side(ByClock(dict(zip(seeds, values, strict=True)))) for values in (base, new)),
-            "interleaved",
-            Rule("loss", self.margin * scale, metric.better),
-            self._flattered(case, metric),
-        )
+        sides = [Side(ByClock(dict(zip(seeds, values, strict=True)))) for values in (base, new)]
+        rule, seen = Rule("loss", self.margin * scale, metric.better), self._flattered(case, metric)
+        made = contrast(sides[0], sides[1], "interleaved", rule, seen)
         few = Sentence("{n:seed}: three give an interval", n=len(seeds))
         return Pair(case, metric, made, reason=few if made.effect.low is None else SEED_BY_SEED, scale=scale)
 

@@ -19,8 +19,7 @@ from resealed import reseal
 from modbench.harness.core import printable
 from modbench.harness.core.foreign import cell
 from modbench.harness.core.printable import escaped, escaped_json, is_printable
-from modbench.reports.questions.gate.gate import Gate
-from modbench.reports.questions.gate.non_inferiority import GateFinding
+from modbench.reports.questions.gate.gate import Gate, GateFinding
 from modbench.reports.terminal import gate as gate_text
 from modbench.reports.writers import data
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from modbench.reports.questions.gate.comparer import same_machine
 from planted_gate import planted_run
 from present import present
 from resealed import reseal
@@ -15,7 +16,6 @@ from resealed import reseal
 from modbench.harness.core.labels import Label
 from modbench.harness.machine import certificate
 from modbench.reports.questions import machine
-from modbench.reports.questions.gate.comparer import same_machine
 from modbench.reports.tables import provenance
 from modbench.reports.tables.load import Loaded, load
 

@@ -190,7 +190,11 @@ def _finding(pair: Pair, held: Limited | None, elsewhere: str | None) -> GateFin
     if pair.contrast is None:
         return replace(found, verdict=pair.lack and pair.lack.held)
     found = replace(found, typical=pair.change(LEVEL_OF_BOTH))
-    effect = pair.contrast.effect if pair.metric.better == "higher" or not pair.is_difference else pair.contrast.effect.mirrored()
+    effect = (
+        pair.contrast.effect
+        if pair.metric.better == "higher" or not pair.is_difference
+        else pair.contrast.effect.mirrored()
+    )
     if held is None:
         return replace(found, verdict=NOT_ALTERNATED, worst=effect.value)
     if elsewhere is not None:
@@ -221,6 +225,7 @@ WORDS = (FAIL, INCONCLUSIVE, PASS, NOT_ALTERNATED, NOT_COMPARED)
 MOST_REASONS, FEW_REASONS = 8, 3
 # Rows of a table, and what has all of them.
 MOST_ROWS, FILE = 200, "modbench gate … --json"
+HEAD = ("case", "metric", "change: above 1 is better; of a loss the difference", "why")
 
 
 def judged_by(found: Gate) -> Sentence:
@@ -258,10 +263,11 @@ def changes(found: Gate, *, every: bool = False) -> Iterator[Sentence]:
         worst = min(those, key=lambda each: each.worst)
         if worst.verdict == NOT_COMPARED and (most := most - 1) < 0:
             continue
+        few = "{n}, such as " if worst.typical.value is None else "{n}, worst "
         yield Sentence(
             "{verdict}: {many}{case} {metric}: {change}{only}",
             verdict=worst.verdict,
-            many=Sentence("{n}, such as ", n=len(those)) if len(those) > 1 else "",
+            many=Sentence(few, n=len(those)) if len(those) > 1 else "",
             case=worst.what,
             metric=worst.metric,
             change=change(worst),
@@ -319,9 +325,7 @@ def tables(found: Gate) -> Iterator[Table]:
         known = [each for each in mine if each.typical.value is not None]
         if known:
             known.sort(key=lambda each: not found.counts(each))
-            rows = [(Code(each.what), Code(each.metric), each.typical, _why(found, each)) for each in known]
-            head = ("case", "metric", "change: above 1 is better; of a loss the difference", "why")
-            yield Table(verdict, head, rows, file=FILE).first(MOST_ROWS)
+            yield Table(verdict, HEAD, [_row(found, each) for each in known], file=FILE).first(MOST_ROWS)
         groups = alike((each.reason, each) for each in mine if each.typical.value is None)
         if groups:
             label = f"{verdict}, without a number" if known else verdict
@@ -334,5 +338,6 @@ def _check(each: Checked) -> tuple[Value, ...]:
     return each.tier, Code(each.written), verdict, numbers(each.counts) or "none", each.reason or ""
 
 
-def _why(found: Gate, each: GateFinding) -> Sentence:
-    return Sentence("{why}{only}", why=each.reason or "", only=_reported_only(found, each))
+def _row(found: Gate, each: GateFinding) -> tuple[Value, ...]:
+    why = Sentence("{why}{only}", why=each.reason or "", only=_reported_only(found, each))
+    return Code(each.what), Code(each.metric), each.typical, why
