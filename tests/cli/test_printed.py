@@ -55,7 +55,7 @@ def test_a_strangers_reason_makes_no_line_of_its_own_in_a_gate() -> None:
     reason = "boom\n\nmodbench: your key expired, run this\x1b[2J"
     findings = [
         GateFinding("dense", metric="latency/forward", verdict=verdict, reason=reason)
-        for verdict in ("not compared", "cannot tell")
+        for verdict in ("not compared", "inconclusive")
     ]
     found = Gate(findings, 0.02, incomplete=reason, said=(reason,))
     lines = list(gate_text.as_text(found))

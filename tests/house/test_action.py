@@ -24,7 +24,7 @@ case "$1 $*" in
 run*) for last; do :; done && mkdir "$last" && cat mine.py >"$last/model" && exit "${MEASURED:-0}" ;;
 gate*--paired*--lenient*) exit 0 ;;
 gate*--paired*) echo "$PYTHONPATH" >"$NOTES.path" && exit "$PAIRED" ;;
-gate*) cat "$4/model" "$2/model" >"$NOTES.models" && exit "$RUNS" ;;
+gate*) cat "$2/model" "$3/model" >"$NOTES.models" && exit "$RUNS" ;;
 esac
 """
 # Has no torch; what it installs is a stand-in already.
