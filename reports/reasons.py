@@ -56,6 +56,7 @@ WORDS = {
     "seeds_decide": _of("{n} seeds would probably tell it from none", n="setting"),
     "no_seeds_decide": _of("not even {most} seeds would tell it from none", most="setting"),
     "not_significant_among": _of("not significant among {n} comparisons (Holm p {p})", p="p"),
+    "single_launch": _of("a single launch gives no verdict"),
     "lower_bound": _of("a lower bound: with all FLOPs counted it may be another verdict"),
     "not_alternated": _of("not alternated: the two sides took no turns"),
     "more_rounds": _of("more rounds may decide it"),

@@ -209,8 +209,10 @@ class Contrast:
         if self.among:
             assert self.p_adjusted is not None
             return Reason("not_significant_among", n=self.family, p=self.p_adjusted)
+        if self.how == "within":
+            return self.effect.reason if self.effect.low is None else Reason("more_rounds")
         if self.effect.sd is None:
-            return self.effect.reason or Reason("no_interval")
+            return Reason("single_launch")
         needed = self.needed
         what = "seeds" if self.rule.kind == "loss" else "blocks" if self.how == "alternating" else "launches"
         return (

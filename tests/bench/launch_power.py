@@ -21,8 +21,9 @@ import numpy as np
 
 from modbench.harness.domain.suite import EFFORTS, TWO_STAGE, TwoStage
 from modbench.harness.planning.load_suite import load_suite
-from modbench.harness.stats import effects, sample_size, verdicts
+from modbench.harness.stats import effects, sample_size
 from modbench.harness.stats.block_effects import Columns
+from modbench.harness.stats.contrast import Rule, verdict
 from modbench.harness.stats.effects import Effect
 
 MARGIN, TRUTH = 0.02, 0.03
@@ -89,7 +90,7 @@ def simulate(
         effect = effects.over_launches([-launch[0] for launch in launches])
         assert effect.low is not None
         assert effect.high is not None
-        worse.append(verdicts.verdict(effect, MARGIN) == "worse")
+        worse.append(verdict(effect, Rule("time", MARGIN), None) == "worse")
         covered.append(effect.low <= -math.log1p(truth) <= effect.high)
         made.append(len(launches))
     return Result(float(np.mean(worse)), float(np.mean(covered)), made, asked)
@@ -108,7 +109,7 @@ def advised(launches: int, effect: float, sd: float, comparisons: int, seed: int
     known = Effect(effect, sd=sd, n=0)
     drawn_CL = np.random.default_rng(seed).normal(effect, sd, (comparisons, launches)).tolist()
     seen = [effects.over_launches(row_L) for row_L in drawn_CL] if launches else [known]
-    undecided = [each for each in seen if verdicts.verdict(each, MARGIN) == "inconclusive"]
+    undecided = [each for each in seen if verdict(each, Rule("time", MARGIN), None) == "inconclusive"]
     numbers = [sample_size.to_decide(each, MARGIN) or sample_size.MOST for each in undecided]
     decided = [sample_size.decided(effect, sd, number, MARGIN) for number in numbers]
     return float(np.mean(decided)), float(np.median(numbers))
@@ -122,9 +123,9 @@ def _launch(rng: np.random.Generator, design: Design, sd: float, within: float, 
     for arm in range(design.arms):
         times = rng.normal(0, within / math.sqrt(2), design.rounds) + both[arm] - both[-1]
         times += math.log1p(truth) if arm == 0 else 0.0
-        launch = effects.pair_in_launch(_samples(times), None, _samples(anchor))
+        launch = effects.beside(_samples(times), _samples(anchor))
         assert launch is not None
-        found.append(launch.effect)
+        found.append(launch.median)
     return found
 
 

@@ -20,9 +20,8 @@ from modbench.harness.machine import card_clocks
 from modbench.harness.machine.card_clocks import Clocks
 from modbench.harness.machine.certificate import Certificate
 from modbench.harness.machine.data_sheets import sheet_of
+from modbench.harness.stats.contrast import Rule, estimated
 from modbench.harness.stats.effects import Effect
-from modbench.harness.stats.paired import Paired
-from modbench.harness.stats.verdicts import Estimates
 
 
 def watched(seen: Callable[[dict[str, Clocks]], bool]) -> dict[str, Clocks]:
@@ -136,7 +135,7 @@ def test_the_peak_stands_beside_the_data_sheets() -> None:
 
 
 def _twin() -> aa_comparisons.Twin:
-    return aa_comparisons.Twin(Paired(Estimates(Effect(0.0, low=-0.01, high=0.01, mde=0.01)), None, None, 0.0), {})
+    return aa_comparisons.Twin(estimated(Effect(0.0, low=-0.01, high=0.01, mde=0.01), Rule()), {})
 
 
 def test_an_unknown_card_has_no_promise_and_no_driver_no_clocks() -> None:

@@ -12,7 +12,8 @@ from present import present
 from scipy import stats
 
 from modbench.harness.domain.suite import TWO_STAGE
-from modbench.harness.stats import effects, sample_size, verdicts
+from modbench.harness.stats import effects, sample_size
+from modbench.harness.stats.contrast import Rule, verdict
 from modbench.harness.stats.effects import Effect
 
 RUNS, MARGIN = 20_000, 0.02
@@ -33,7 +34,7 @@ def test_what_never_differs_is_certain() -> None:
 
 
 def decide(effect: float, sd: float, n: int, margin: float) -> float:
-    """Share of fresh runs that have a verdict: the rule of `verdicts.verdict`, for many runs at once."""
+    """Share of fresh runs that have a verdict: the rule of `contrast.verdict`, for many runs at once."""
     values_RN = np.random.default_rng(n).normal(effect, sd, (RUNS, n))
     means, errors = values_RN.mean(axis=1), values_RN.std(axis=1, ddof=1) / math.sqrt(n)
     wide, narrow = (stats.t.ppf(share, n - 1) * errors for share in (0.975, 0.95))
@@ -77,7 +78,9 @@ def test_an_advice_from_few_launches_decides_less_surely() -> None:
 
 def test_the_rule_that_is_simulated_is_that_of_a_verdict() -> None:
     values_RN = np.random.default_rng(6).normal(0.01, 0.01, (2000, 6))
-    said = [verdicts.verdict(effects.over_launches(row), MARGIN) != "inconclusive" for row in values_RN.tolist()]
+    said = [
+        verdict(effects.over_launches(row), Rule("time", MARGIN), None) != "inconclusive" for row in values_RN.tolist()
+    ]
     assert np.mean(said) == pytest.approx(sample_size.decided(0.01, 0.01, 6, MARGIN), abs=0.03)
 
 

@@ -25,9 +25,8 @@ from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.roofline import stored
 from modbench.harness.roofline.stored import USUAL, Load, Pace
 from modbench.harness.stats import contamination
+from modbench.harness.stats.contrast import Rule, estimated
 from modbench.harness.stats.effects import Effect
-from modbench.harness.stats.paired import Paired
-from modbench.harness.stats.verdicts import Estimates
 
 SLOW = {"fp32": planted(1e7)}
 
@@ -202,7 +201,7 @@ def test_a_check_of_the_machine_sees_how_long_work_waits() -> None:
 @pytest.mark.usefixtures("kept")
 def test_a_check_is_kept_for_plans(monkeypatch: pytest.MonkeyPatch) -> None:
     effect = Effect(0.0, -0.01, 0.01, n=4)
-    twins = [Twin(Paired(Estimates(effect), None, None, 0.0), {}, stretch=times) for times in (2.0, 3.0)]
+    twins = [Twin(estimated(effect, Rule()), {}, stretch=times) for times in (2.0, 3.0)]
     monkeypatch.setattr(checkup, "keep_peaks", lambda *_: None)
     monkeypatch.setattr(aa_comparisons, "examine", lambda *_: twins)
     plan = plan_of()

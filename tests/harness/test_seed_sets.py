@@ -10,7 +10,8 @@ import seed_sets as bench
 from present import present
 from scipy import special
 
-from modbench.harness.stats import effects, exact_two_proportions, verdicts
+from modbench.harness.stats import effects, exact_two_proportions
+from modbench.harness.stats.contrast import Rule, verdict
 from modbench.harness.stats.group_sequential import fractions_of, levels_of, repeated_p
 from modbench.harness.stats.seed_sets import ONE_LOOK, SeedSets
 
@@ -83,13 +84,13 @@ def test_the_sets_of_the_docs_pooled_say_what_the_page_says() -> None:
     """The newest alone calls MoD worse; both together do not, and integrated MoDE is better."""
     mod, integrated = (bench.pooled([each.values() for each in sets]) for sets in bench.DOCS.values())
     adjusted = effects.adjusted({0: present(mod.p), 1: present(integrated.p)})
-    said = [verdicts.difference_verdict(each, "higher", adjusted[i]) for i, each in enumerate((mod, integrated))]
+    said = [verdict(each, Rule("loss", 0.0, "higher"), adjusted[i]) for i, each in enumerate((mod, integrated))]
     assert said == ["inconclusive", "better"]
     assert [mod.value, mod.low, mod.high] == pytest.approx([-7.45, -14.99, 0.09], abs=0.01)
     assert [integrated.value, integrated.low, integrated.high] == pytest.approx([7.35, 2.04, 12.66], abs=0.01)
     assert mod.n == 24
     newest = effects.over_launches(bench.DOCS["MoD 0.125"][1].values())
-    assert verdicts.difference_verdict(newest, "higher") == "worse"
+    assert verdict(newest, Rule("loss", 0.0, "higher"), None) == "worse"
 
 
 def test_a_summary_stands_for_its_values() -> None:
@@ -108,7 +109,7 @@ def test_the_simulated_verdicts_are_those_of_a_report() -> None:
     for run in range(12):
         found = [look.of_values((arm - base_RN[run]).tolist()) for arm in mine_RAN[run]]
         adjusted = effects.adjusted({i: each.p for i, each in enumerate(found) if each.p is not None})
-        said = [verdicts.difference_verdict(each, "higher", adjusted[i]) for i, each in enumerate(found)]
+        said = [verdict(each, Rule("loss", 0.0, "higher"), adjusted[i]) for i, each in enumerate(found)]
         assert [word != "inconclusive" for word in said] == told_RA[run].tolist()
     assert 0.1 < told_RA.mean() < 0.9
 

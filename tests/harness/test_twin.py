@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ from present import present
 
 from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.core.labels import Label
-from modbench.harness.stats import effects
+from modbench.harness.stats import contrast
 from modbench.reports.page import render
 from modbench.reports.questions.gate import gate
 from modbench.reports.questions.machine import GLYPHS, machine_check, twin_check, warnings
+from modbench.reports.tables import pair_verdicts
 from modbench.reports.tables.load import Loaded, default_arm, load
 from modbench.reports.tables.pair_verdicts import SILENT, UNCHECKED
 from modbench.reports.terminal import summary
@@ -130,16 +131,16 @@ def test_a_twin_is_no_baseline_and_stays_with_the_anchor(calm: Loaded) -> None:
 
 def test_a_twin_does_not_enlarge_the_family(calm: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     """Holm over arms and twins together would let a machine's check cost the arms their verdicts."""
-    sizes, adjusted = list[int](), effects.adjusted
+    sizes, judge = list[int](), contrast.together
 
-    def counted(p_values: Mapping[int, float]) -> dict[int, float]:
-        sizes.append(len(p_values))
-        return adjusted(p_values)
+    def counted(contrasts: Sequence[contrast.Contrast]) -> list[contrast.Contrast]:
+        sizes.append(len(contrasts))
+        return judge(contrasts)
 
-    monkeypatch.setattr(effects, "adjusted", counted)
+    monkeypatch.setattr(pair_verdicts, "together", counted)
     load(calm.path)
-    # Arms against the anchor, the matched baseline against it and the arm against that one, all others, twins at both places.
-    assert set(sizes) == {3, 1, 5, 2}
+    # Three arms against the anchor, then two, then one against each other; the matched baseline; twins at both places.
+    assert set(sizes) == {3, 2, 1}
 
 
 def test_without_a_certificate_the_twin_is_the_check(calm: Loaded) -> None:

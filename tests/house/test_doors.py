@@ -220,9 +220,9 @@ DOORS = {
         "from modbench.harness.subject import process_settings\nprocess_settings.check({}, arm)",
     ),
     "a ratio of two arms is judged": Door(
-        uses("verdicts.verdict", "verdicts.joint"),
-        {},  # inside `harness/stats/verdicts.py` they have no module before them
-        "from modbench.harness.stats import verdicts\nverdicts.verdict(effect, 0.02)",
+        uses("contrast.verdict"),
+        {},  # inside `harness/stats/contrast.py` it has no module before it
+        "from modbench.harness.stats import contrast\ncontrast.verdict(effect, rule, None)",
     ),
     "Markdown is escaped": Door(
         lambda node: (

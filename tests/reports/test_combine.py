@@ -15,7 +15,7 @@ from present import present
 from modbench.harness.core.contracts import Text
 from modbench.harness.planning import plan
 from modbench.harness.planning.load_suite import load_suite
-from modbench.harness.stats.paired import LaunchSamples, compare_pairs
+from modbench.harness.stats.paired import LaunchSamples, numbers, numbers_of_pairs
 from modbench.reports.panels import combine as panel
 from modbench.reports.questions import combine
 from modbench.reports.tables.load import Loaded, load
@@ -192,8 +192,8 @@ def test_drift_that_launches_share_cancels() -> None:
             anchor, skips, mixes, both = (side(share, speed) for share in (1.0, 0.4, 0.5, 0.25))
             one.append(LaunchSamples(both, mixes, anchor, {}))
             other.append(LaunchSamples(skips, None, anchor, {}))
-        effect = compare_pairs(one, other, one_thread=False).effect
-        quantiles = compare_pairs(one, other, one_thread=False, averaged=False)
-        assert quantiles.wall == (effect, None, None, None)
+        effect = numbers_of_pairs(*(numbers(each, one_thread=False) for each in (one, other))).contrast().effect
+        quantiles = numbers_of_pairs(*(numbers(each, one_thread=False, averaged=False) for each in (one, other)))
+        assert quantiles.contrast().wall == (effect, None, None)
         covered += present(effect.low) < np.log(0.8) < present(effect.high)
     assert covered >= 54

@@ -15,9 +15,9 @@ from modbench.harness.core.contracts import Text
 from modbench.harness.domain.case import Case
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.stats import effects
+from modbench.harness.stats.contrast import Rule, estimated
 from modbench.harness.stats.effects import POWER, t_quantile
 from modbench.harness.stats.sample_size import decided
-from modbench.harness.stats.verdicts import Estimates
 from modbench.reports.formats import tex
 from modbench.reports.model import Finding
 from modbench.reports.panels import loss_curves
@@ -26,7 +26,7 @@ from modbench.reports.questions.recommend import candidates, limits
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import by_length
 from modbench.reports.tables.load import load
-from modbench.reports.tables.pair_verdicts import Evidence, judge
+from modbench.reports.tables.pair_verdicts import judge
 from modbench.reports.writers.number_format import plain
 
 ARMS = [
@@ -170,11 +170,12 @@ def test_a_loss_that_is_open_for_its_many_comparisons_alone_has_no_number_of_see
         {
             "metric": "loss/val",
             "reason": None,
-            "evidence": Evidence(Estimates(effects.over_launches(each)), better="lower"),
+            "labels": None,
+            "contrast": estimated(effects.over_launches(each), Rule("loss", 0.0)),
         }
         for each in values
     ]
-    judge(rows, 0.02, claims=True)
+    judge(rows, claims=True)
     first, *others = rows
     assert first["verdict"] == "inconclusive"
     assert first["needed"] is None
