@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeAlias, TypeGuard
 
 from modbench.harness.core.labels import LOOKED_AHEAD, Label
 from modbench.harness.domain.case import Case, Place
+from modbench.harness.stats.contrast import MIRRORED
 from modbench.harness.stats.effects import LEVEL
 
 if TYPE_CHECKING:
@@ -239,8 +240,6 @@ class Finding:
 
 # The label of a number from too few seeds for an interval, and so for a claim.
 ILLUSTRATION = "illustration"
-# Verdicts seen from the other side; the others stay.
-MIRRORED = {"better": "worse", "worse": "better"}
 
 
 @dataclass(frozen=True)

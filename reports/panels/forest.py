@@ -10,6 +10,7 @@ from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 from modbench.harness.core.grouped import grouped
+from modbench.harness.stats.contrast import EQUIVALENT, WORSE
 from modbench.reports.figures.axes import draw_lines, ends_of, name_rows, ratio_axis, thin_ticks
 from modbench.reports.figures.style import HAIR, MUTED, PAPER, Mark, Marks, beside, headline, in_lines, look, new_figure
 from modbench.reports.model import Estimate, Figure, Finding, Listed, PlaceAmong, Sentence, Verdict
@@ -60,9 +61,9 @@ def _rows(loaded: Loaded, metric: str, choice: Against) -> list[Finding]:
 
 
 def _figure(loaded: Loaded, title: str, rows: Sequence[Finding], *, equal_cost: bool) -> Figure:
-    equal = [found for found in rows if found.verdict == "equivalent"]
+    equal = [found for found in rows if found.verdict == EQUIVALENT]
     equal = equal if len(equal) > 1 else []
-    alone = [found for found in rows if found.verdict != "equivalent"] if equal else rows
+    alone = [found for found in rows if found.verdict != EQUIVALENT] if equal else rows
     kept = most_informative(alone, MOST_ROWS - bool(equal))
     left = _left(kept)
     row = ROW * max((text.count("\n") + 1 for text in left), default=1)
@@ -93,7 +94,7 @@ def most_informative(rows: Sequence[Finding], most: int) -> list[Finding]:
     """Return the rows to show, in their order: of too many those that are slower first, then those furthest from 1×."""
     if len(rows) <= most:
         return list(rows)
-    order = sorted(range(len(rows)), key=lambda i: (rows[i].verdict != "worse", -abs(math.log(_ratio(rows[i])))))
+    order = sorted(range(len(rows)), key=lambda i: (rows[i].verdict != WORSE, -abs(math.log(_ratio(rows[i])))))
     return [rows[i] for i in sorted(order[:most])]
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import scale_of
+from modbench.harness.stats import contrast
 from modbench.harness.stats.contrast import Rule, counted
 from modbench.reports.figures.point_labels import label
 from modbench.reports.figures.style import HAIR, MUTED, PAPER, Mark, Marks, in_lines, look, new_figure
@@ -39,7 +40,7 @@ from modbench.reports.writers.number_format import plain
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-BETTER, NOT_WORSE, OPEN = "better", "not worse", "open"
+BETTER, NOT_WORSE, OPEN = contrast.BETTER, "not worse", "open"
 COMPARED = ("latency", "memory", "loss")
 
 
@@ -114,9 +115,9 @@ def _in_time(loaded: Loaded, one: Candidate, other: Candidate) -> str:
     found = against(loaded, one.case, other.case, one.time.metric)
     if found is None or found.typical.kind != "ratio" or found.typical.value is None:
         return OPEN
-    if found.verdict == "different" and not has_tail(found) and found.typical.value > 1:
+    if found.verdict == contrast.DIFFERENT and not has_tail(found) and found.typical.value > 1:
         return NOT_WORSE
-    return {"better": BETTER, "equivalent": NOT_WORSE}.get(found.verdict or "", OPEN)
+    return {contrast.BETTER: BETTER, contrast.EQUIVALENT: NOT_WORSE}.get(found.verdict or "", OPEN)
 
 
 def _in_memory(loaded: Loaded, one: Candidate, other: Candidate) -> str:
@@ -124,12 +125,12 @@ def _in_memory(loaded: Loaded, one: Candidate, other: Candidate) -> str:
     if mine.metric != theirs.metric or not mine.value or not theirs.value:
         return OPEN
     word = counted(theirs.value, mine.value, Rule("count", loaded.suite.margin)).verdict
-    return {"better": BETTER, "equivalent": NOT_WORSE}.get(word or "", OPEN)
+    return {contrast.BETTER: BETTER, contrast.EQUIVALENT: NOT_WORSE}.get(word or "", OPEN)
 
 
 def _in_loss(loaded: Loaded, one: Candidate, other: Candidate) -> str:
     found = loss_against(loaded, one, other)
-    return BETTER if found is not None and found.verdict == "better" and not found.saw_future else OPEN
+    return BETTER if found is not None and found.verdict == contrast.BETTER and not found.saw_future else OPEN
 
 
 VERSUS: dict[str, Callable[[Loaded, Candidate, Candidate], str]] = {

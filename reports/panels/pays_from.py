@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case
+from modbench.harness.stats.contrast import BETTER
 from modbench.reports.model import Estimate, Finding, Sentence, Table, Value, is_number
 from modbench.reports.panel import Panel
 from modbench.reports.questions import break_even, win_rate
@@ -70,7 +71,7 @@ def _wins(found: Sequence[Finding]) -> Value:
         return "failed" if any(each.status == "failed" for each in found) else None
     if len(found) == 1:
         return known[0]
-    won = sum(each.verdict == "better" for each in known)
+    won = sum(each.verdict == BETTER for each in known)
     return Sentence("{won} of {all}", won=won, all=len(found)) if any(each.verdict for each in known) else OPEN
 
 

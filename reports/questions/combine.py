@@ -22,7 +22,18 @@ from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.stats import memo, paired
-from modbench.harness.stats.contrast import ByClock, Rule, Side, contrast, counted
+from modbench.harness.stats.contrast import (
+    BETTER,
+    DIFFERENT,
+    EQUIVALENT,
+    INCONCLUSIVE,
+    WORSE,
+    ByClock,
+    Rule,
+    Side,
+    contrast,
+    counted,
+)
 from modbench.harness.stats.effects import LEVEL
 from modbench.reports.model import Finding, Listed, PlaceAmong, Sentence, Table, Value
 from modbench.reports.panel import InPlace
@@ -49,13 +60,13 @@ SHOWN: dict[str, str] = {
 }
 # What both together save, against the product of what each saves alone; of a loss against the sum.
 OF_RATIOS = {
-    "better": "▲ more",
-    "worse": "▼ less",
-    "equivalent": "≈ product",
-    "different": "≠ not the product",
-    "inconclusive": "? undecided",
+    BETTER: "▲ more",
+    WORSE: "▼ less",
+    EQUIVALENT: "≈ product",
+    DIFFERENT: "≠ not the product",
+    INCONCLUSIVE: "? undecided",
 }
-OF_LOSSES = OF_RATIOS | {"better": "▲ lower", "worse": "▼ higher"}
+OF_LOSSES = OF_RATIOS | {BETTER: "▲ lower", WORSE: "▼ higher"}
 COLUMNS = (
     *("metric", "unit", "arm", "skips_arm", "mixes_arm", "baseline_arm", "capacity", "mixer", "seq_len", "batch_size"),
     *("device", "dtype", "compile", "threads", "quantity"),
@@ -376,7 +387,7 @@ def in_place(loaded: Loaded) -> InPlace | None:
         groups=("", "", *(group[0].square.title for group in groups for _ in range(2))),
         notes=[*_notes(loaded, groups[0])],
     )
-    words = {"▲": "better", "▼": "worse", "≈": "equal"}
+    words = {"▲": BETTER, "▼": WORSE, "≈": "equal"}
     return InPlace([made], name(loaded.baseline), loaded.shown, frozenset(SHOWN), words)
 
 
@@ -401,7 +412,7 @@ def answer(loaded: Loaded) -> Iterator[Sentence]:
             together=first.together.typical,
         )
         verdicts_ = [each.together.verdict for each in times]
-        both, less = first.square.title, verdicts_.count("worse")
+        both, less = first.square.title, verdicts_.count(WORSE)
         if any(verdicts_):
             counted.append(Sentence("{both} in {less} of {n} ({said})", both=both, less=less, n=len(times), said=said))
         else:

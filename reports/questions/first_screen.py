@@ -12,6 +12,7 @@ from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import OF_WORK, Label, of_cell
 from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case, Rung
+from modbench.harness.stats.contrast import BETTER, DIFFERENT, EQUIVALENT, INCONCLUSIVE, WORSE
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value
 from modbench.reports.panel import panels
 from modbench.reports.questions import audit, best_setting, break_even, checks, machine, rivals, win_rate
@@ -40,12 +41,12 @@ WHERE = {
 }
 # Words of the answer, in their order, and the verdict that each counts.
 COUNTED = {
-    "faster": "better",
-    "slower": "worse",
+    "faster": BETTER,
+    "slower": WORSE,
     "failed": "failed",
-    "equal": "equivalent",
-    "different": "different",
-    "undecided": "inconclusive",
+    "equal": EQUIVALENT,
+    DIFFERENT: DIFFERENT,
+    "undecided": INCONCLUSIVE,
 }
 # More names than this are counted.
 MOST_NAMED = 6
@@ -523,7 +524,7 @@ def evidence(loaded: Loaded) -> Evidence | None:
     low, high = (rows[f"cpu_ci_{end}"].where(by_cpu, rows[f"ci_{end}"]).astype(float) for end in ("low", "high"))
     median = float((high / low).median())
     half = Estimate(None if math.isnan(median) else math.sqrt(median) - 1, kind="share")
-    judged, undecided = int(rows.verdict.notna().sum()), int((rows.verdict == "inconclusive").sum())
+    judged, undecided = int(rows.verdict.notna().sum()), int((rows.verdict == INCONCLUSIVE).sum())
     return Evidence(int(launches.min()), int(launches.max()), half, len(rows), judged, undecided)
 
 

@@ -11,7 +11,7 @@ from modbench.harness.core.errors import NothingMeasuredError, brief
 from modbench.harness.core.labels import Label, of_cell
 from modbench.harness.core.units import counted
 from modbench.harness.stats import contamination
-from modbench.harness.stats.contrast import APART
+from modbench.harness.stats.contrast import APART, EQUIVALENT
 from modbench.reports.model import Estimate, Listed, Sentence, Value
 from modbench.reports.tables import provenance, unit_files
 from modbench.reports.tables.load import Loaded, Row
@@ -85,7 +85,7 @@ class TwinCheck:
     @property
     def equivalent(self) -> int:
         """Comparisons in which it was equivalent."""
-        return self.verdicts.count("equivalent")
+        return self.verdicts.count(EQUIVALENT)
 
     def in_words(self) -> Sentence:
         """One line: `identical twin: equivalent in 5 of 6 comparisons, largest difference 0.8 %`."""
@@ -102,7 +102,7 @@ class TwinCheck:
     @property
     def counts(self) -> dict[str, Value]:
         """What sentences about it say: how many comparisons came out how, and the largest difference."""
-        told = {"equivalent": self.equivalent, "all": len(self.verdicts), "apart": len(self.apart)}
+        told = {EQUIVALENT: self.equivalent, "all": len(self.verdicts), "apart": len(self.apart)}
         return {**told, "disturbed": self.disturbed, "largest": Estimate(self.largest, kind="share")}
 
 

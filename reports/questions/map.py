@@ -17,6 +17,7 @@ from modbench.harness.core.grouped import grouped
 from modbench.harness.core.train_plan import ConfirmPlan
 from modbench.harness.domain.case import Case
 from modbench.harness.stats import effects
+from modbench.harness.stats.contrast import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value
 from modbench.reports.panel import InPlace
 from modbench.reports.questions.first_screen import described
@@ -134,15 +135,15 @@ class Map:
         `either`: each is better in one of the two.
         """
         words = {self.word(self.cell(case, length, each, equal_cost=True)) for each in self.deciding}
-        if words == {"better", "worse"}:
+        if words == {BETTER, WORSE}:
             return "either"
-        if words <= {"better", "equivalent"}:
-            return "pays" if "better" in words else "equal"
-        return "dense" if words <= {"worse", "equivalent"} else "open"
+        if words <= {BETTER, EQUIVALENT}:
+            return "pays" if BETTER in words else "equal"
+        return "dense" if words <= {WORSE, EQUIVALENT} else "open"
 
     def needed(self, found: Finding) -> int | None:
         """Return how many seeds would tell a loss from that of the dense model, where it is open."""
-        return found.needed if self.word(found) == "inconclusive" else None
+        return found.needed if self.word(found) == INCONCLUSIVE else None
 
     def word(self, found: Finding) -> str | None:
         """Return a verdict; a loss whose interval lies within `LOSS_MARGIN` is equivalent."""
@@ -150,7 +151,7 @@ class Map:
         if found.metric == self.loss.metric and found.verdict is not None and ends is not None:
             shares = [self.share(found, end) for end in ends]
             if all(each is not None and abs(each) <= LOSS_MARGIN for each in shares):
-                return "equivalent"
+                return EQUIVALENT
         return found.verdict
 
 
@@ -231,8 +232,8 @@ def _verdicts(made: Map, quantity: Quantity) -> list[str]:
 
 def _counted_cells(quantity: Quantity, verdicts: Sequence[str]) -> Sentence:
     """Say how many are better and worse: `forward slower in 16`, `loss better in 3, worse in 1`."""
-    better, worse = _SIDES.get(quantity.metric, ("better", "worse") if quantity.loss else ("faster", "slower"))
-    counts = [(word, verdicts.count(verdict)) for word, verdict in ((better, "better"), (worse, "worse"))]
+    better, worse = _SIDES.get(quantity.metric, (BETTER, WORSE) if quantity.loss else ("faster", "slower"))
+    counts = [(word, verdicts.count(verdict)) for word, verdict in ((better, BETTER), (worse, WORSE))]
     said = [Sentence(f"{word} in {{n}}", n=n) for word, n in counts if n]
     title = quantity.title.partition(",")[0].removeprefix("peak ")
     return Sentence("{title} {said}", title=title, said=Listed(said or [f"{better} in none"]))

@@ -17,6 +17,7 @@ import pandas as pd
 from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.domain.notes import TaskAnswers, TrainNotes
 from modbench.harness.stats import effects, exact_two_proportions, solved
+from modbench.harness.stats.contrast import BETTER, DIFFERENT, EQUIVALENT, INCONCLUSIVE, WORSE
 from modbench.harness.stats.effects import LEVEL
 from modbench.reports.model import (
     Block,
@@ -57,11 +58,11 @@ MOST_NAMED = 12
 MOST_ANSWERED, MOST_TASKS = 2, 3
 # Verdicts in the order of the answer, as words behind an arm; None: none may be given.
 ANSWERED = {
-    "worse": "worse",
-    "better": "better",
-    "different": "different",
-    "equivalent": "equal",
-    "inconclusive": "undecided",
+    WORSE: WORSE,
+    BETTER: BETTER,
+    DIFFERENT: DIFFERENT,
+    EQUIVALENT: "equal",
+    INCONCLUSIVE: "undecided",
     None: "no claim",
 }
 
@@ -261,7 +262,7 @@ def _compared(loaded: Loaded, found: Counts, case: Case, baseline: Case, key: st
         return row
     effect, pair = found.effect(case, baseline), loaded.pair(case.arm, key)
     verdict = None if pair is None else known_text(pair.verdict)
-    more = _seeds_to_decide(found, case, baseline) if verdict == "inconclusive" else None
+    more = _seeds_to_decide(found, case, baseline) if verdict == INCONCLUSIVE else None
     return row | {
         **columns_of(effect, "difference"),
         "ci_level": LEVEL,
@@ -276,7 +277,7 @@ def _compared(loaded: Loaded, found: Counts, case: Case, baseline: Case, key: st
 def _reason(loaded: Loaded, verdict: str | None, difference: float, more: int | None) -> str | None:
     if verdict is None:
         return None if loaded.suite.claims else SMOKE
-    if verdict != "inconclusive":
+    if verdict != INCONCLUSIVE:
         return None
     if difference == 0:
         return "as many runs of either solved it: no number of seeds follows from that"
@@ -384,7 +385,7 @@ def _means(loaded: Loaded, task: TaskResult) -> Sentence | None:
         if (found := arm.against) is not None:
             arms.append(Sentence("{arm} {found}", arm=arm.case, found=found))
             apart = (found.typical.low or 0.0) * (found.typical.high or 0.0) > 0
-            allowed |= found.verdict == "inconclusive" and apart
+            allowed |= found.verdict == INCONCLUSIVE and apart
     words = "{task} against {base}: {arms}." + " Verdicts allow for the number of arms." * allowed
     return Sentence(words, task=task.name, base=loaded.baseline, arms=Listed(arms, "; ")) if arms else None
 

@@ -7,17 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from modbench.harness.core.labels import OF_WORK, Label
 from modbench.harness.domain.case import Case
 from modbench.harness.stats import effects
-from modbench.reports.model import MIRRORED, Estimate, Finding, Listed, PlaceAmong, Sentence, Value
+from modbench.harness.stats.contrast import BETTER, DIFFERENT, EQUIVALENT, INCONCLUSIVE, MIRRORED, WORSE
+from modbench.reports.model import Estimate, Finding, Listed, PlaceAmong, Sentence, Value
 from modbench.reports.tables.findings import between, labels_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import WORKLOADS
 
 # Verdicts in the order of a sentence, and the word for each.
 WORDS = {
-    "worse": "slower",
-    "equivalent": "equal",
-    "different": "different",
-    "inconclusive": "undecided",
+    WORSE: "slower",
+    EQUIVALENT: "equal",
+    DIFFERENT: DIFFERENT,
+    INCONCLUSIVE: "undecided",
 }
 # More wins than this are counted, not listed.
 MOST_LISTED = 2
@@ -44,7 +45,7 @@ def best(loaded: Loaded, metric: str, cases: Mapping[str, str]) -> str | None:
         for row in loaded.between(metric, arm, other):
             if row.case_id in {cases[arm], cases[other]}:
                 word = row.verdict if row.arm == arm else MIRRORED.get(row.verdict)
-                return word == "better" and not OF_WORK.intersection(labels_of(row))
+                return word == BETTER and not OF_WORK.intersection(labels_of(row))
         return False
 
     found = (arm for arm in cases if all(beats(arm, other) for other in cases if other != arm))
@@ -71,7 +72,7 @@ def sentence(found: Sequence[Finding], subject: Value = "", pronoun: str = "") -
     if ratios is None or all(each.verdict is None for each in found):
         said = "no time was measured" if ratios is None else "{ratios}, without a verdict"
         return Sentence(f"{{subject}}: {said}" if subject else said, subject=subject, ratios=ratios)
-    won = [each for each in found if each.verdict == "better"]
+    won = [each for each in found if each.verdict == BETTER]
     unlike = 0 < len(won) < len(found)
     counts = [(word, sum(each.verdict == verdict for each in found)) for verdict, word in WORDS.items()]
     numbers = [each.typical.value for each in found]
@@ -107,7 +108,7 @@ def all_in_short(found: Sequence[Finding]) -> bool:
     """Whether the answer in short says all that `sentence` would: the ratios alone, or one verdict."""
     if all(each.verdict is None for each in found):
         return True
-    return len(found) == 1 and found[0].verdict in {"better", "worse"}
+    return len(found) == 1 and found[0].verdict in {BETTER, WORSE}
 
 
 def _named(found: Finding, among: Sequence[Finding]) -> Sentence:

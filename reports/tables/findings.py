@@ -10,7 +10,8 @@ import pandas as pd
 
 from modbench.harness.core.labels import Label, of_cell
 from modbench.harness.domain.case import Case
-from modbench.reports.model import MIRRORED, Estimate, Finding, known, known_text
+from modbench.harness.stats.contrast import MIRRORED
+from modbench.reports.model import Estimate, Finding, known, known_text
 from modbench.reports.tables.comparisons import BY_CPU, MEAN, MEDIAN
 from modbench.reports.tables.load import Loaded, Row, rung_beside, same_shape
 from modbench.reports.wording import short

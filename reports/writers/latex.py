@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from modbench.harness.core.printable import escaped
 from modbench.harness.core.units import scale_of
 from modbench.harness.domain.case import Case
+from modbench.harness.stats.contrast import BETTER, EQUIVALENT, WORSE
 from modbench.reports.model import ILLUSTRATION, Finding, Labelled, Table, Value
 from modbench.reports.writers.number_format import NONE, Inline, bare, plain
 
@@ -147,9 +148,9 @@ def _cell(cell: Value, factor: float, unit: str, *, intervals: bool) -> str:
 def _ratio(cell: Finding, *, intervals: bool) -> str:
     made = cell.typical
     said = f"{made.value:.2f}"
-    if cell.verdict == "better":
+    if cell.verdict == BETTER:
         said = rf"\textbf{{{said}}}"
-    elif cell.timed and cell.verdict not in {"worse", "equivalent"}:
+    elif cell.timed and cell.verdict not in {WORSE, EQUIVALENT}:
         said += r"$^{\circ}$"
     if intervals and made.closed:
         said += rf" {{\scriptsize {{[}}{made.low:.2f}--{made.high:.2f}{{]}}}}"

@@ -14,6 +14,7 @@ from modbench.harness.core.labels import OF_WORK, Label
 from modbench.harness.core.printable import aligned
 from modbench.harness.core.units import scale_of
 from modbench.harness.domain.case import Case
+from modbench.harness.stats.contrast import BETTER, DIFFERENT, EQUIVALENT, INCONCLUSIVE, WORSE
 from modbench.reports.model import (
     ILLUSTRATION,
     Alert,
@@ -42,7 +43,7 @@ BEST, WORK, APART, OPEN = "*", "!", "~", "?"
 FAILED = "failed"
 # Before a ratio of CPU times.
 BY_CPU = "c"
-GLYPHS = {"better": "▲", "worse": "▼", "equivalent": "≈", "different": "≠", "inconclusive": OPEN}
+GLYPHS = {BETTER: "▲", WORSE: "▼", EQUIVALENT: "≈", DIFFERENT: "≠", INCONCLUSIVE: OPEN}
 # What marks mean, in the order in which they are explained: in a few words, and in sentences.
 _WORDS = {"▲": "faster", "▼": "slower", "≈": "equal", "≠": "differs"}
 _MEANINGS = {

@@ -19,6 +19,7 @@ from modbench.harness.core.train_plan import Role
 from modbench.harness.core.units import scale_of
 from modbench.harness.domain.case import Case
 from modbench.harness.stats import sample_size
+from modbench.harness.stats.contrast import APART, BETTER, DIFFERENT, EQUIVALENT, INCONCLUSIVE, WORSE
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value
 from modbench.reports.questions.confirmation import Answer, answers, of
 from modbench.reports.questions.recommend import candidates, limits
@@ -53,8 +54,6 @@ OBJECTIVES = ("latency", "memory", "flops", "loss")
 # Objectives that are counted, so that no pair is needed to order settings.
 COUNTED = {SIZE, "flops"}
 RECOMMENDED, EQUAL, NO_DIFFERENCE = "recommended", "equal", "no difference shown"
-# Verdicts that tell two settings apart.
-APART = {"better", "worse", "different"}
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ class Recommended:
         verdict = None if self.apart is None else self.apart.verdict
         if verdict in APART or (self.apart is None and self.objective in COUNTED):
             return RECOMMENDED
-        return EQUAL if verdict == "equivalent" else NO_DIFFERENCE
+        return EQUAL if verdict == EQUIVALENT else NO_DIFFERENCE
 
 
 def recommend(loaded: Loaded, chosen: Choice, limits: Limits, objective: str) -> Recommended:
@@ -238,7 +237,7 @@ def _to_tell_apart(
     loaded: Loaded, best: Judged, runner_up: Judged, apart: Finding | None, objective: str
 ) -> Need | None:
     """Return what would tell the best from its runner-up in the objective; None where they are told apart, or equal."""
-    decided = apart is not None and apart.verdict in {*APART, "equivalent"}
+    decided = apart is not None and apart.verdict in {*APART, EQUIVALENT}
     if decided or objective in COUNTED:
         return None
     pair = f"{name(best.candidate.case)} from {name(runner_up.candidate.case)}"
@@ -262,8 +261,8 @@ def _to_tell_apart(
 
 AIMS = {"latency": "fastest", "memory": "smallest", "flops": "fewest FLOPs", "loss": "lowest loss"}
 MORE = {"latency": "faster", "memory": "smaller", "flops": "cheaper", "loss": "lower in loss"}
-TOLD = {"better": "told apart", "equivalent": "equal within the margin", "different": "told apart, by how much is open"}
-OF_LOSS = {"better": "lower", "worse": "higher", "inconclusive": "undecided"}
+TOLD = {BETTER: "told apart", EQUIVALENT: "equal within the margin", DIFFERENT: "told apart, by how much is open"}
+OF_LOSS = {BETTER: "lower", WORSE: "higher", INCONCLUSIVE: "undecided"}
 MOST_OUT = 8
 
 
@@ -384,7 +383,7 @@ def _lacking_words(found: Recommended, *, reasons: bool) -> Value:
     if pair is None:
         return "not compared side by side"
     word = TOLD.get(pair.verdict or "", "not told apart")
-    if pair.verdict == "worse":  # the runner-up only may fit
+    if pair.verdict == WORSE:  # the runner-up only may fit
         word = f"told apart: the runner-up is {MORE[found.objective]}"
     if pair.typical.kind == "difference":  # what both losses rest on is said below
         return Sentence("loss {rise}, {word}", rise=_rise(found, pair), word=word)
@@ -503,9 +502,9 @@ def recommend_capacity(loaded: Loaded) -> Capacity:
     open_ = [each for each in answer.confirmed.compared if each.role != "runner_up" and not each.decided]
     more = max((each.more for each in open_ if each.more is not None), default=None)
     hours = [each for each in map(answer.hours, open_) if each is not None]
-    if answer.verdict("anchor") in {"worse", "equivalent"}:
+    if answer.verdict("anchor") in {WORSE, EQUIVALENT}:
         return Capacity(answer, answer.name("anchor"), None, said)
-    if answer.pays and answer.verdict("runner_up") != "worse":
+    if answer.pays and answer.verdict("runner_up") != WORSE:
         case = answer.sides["best"].case
         return Capacity(answer, answer.name("best"), case.config.capacity, said)
     return Capacity(answer, None, None, said, more, sum(hours) if hours else None)
@@ -524,12 +523,12 @@ def capacity_headline(found: Capacity) -> Sentence:
 def _why(found: Capacity) -> Sentence:
     """Return why nothing is decided, or what would decide."""
     answer, anchor = found.answer, found.answer.verdict("anchor")
-    lower = [role for role in RIVALS if answer.verdict(role) == "worse"]
-    if answer.control is None and anchor == "better":
+    lower = [role for role in RIVALS if answer.verdict(role) == WORSE]
+    if answer.control is None and anchor == BETTER:
         return Sentence("no control was confirmed, such as routing by noise")
     if lower:
         return Sentence("{arm} has a lower loss, and was not compared with the anchor", arm=answer.name(lower[0]))
-    if anchor == "better" and answer.verdict("control") == "equivalent":
+    if anchor == BETTER and answer.verdict("control") == EQUIVALENT:
         return Sentence("{arm} does as well", arm=answer.name("control"))
     if found.more_seeds is None:
         return Sentence("the number of seeds that would decide is unknown")
