@@ -20,9 +20,12 @@ from modbench.reports.model import Alert, Block, Code, Estimate, Listed, Note, S
 from modbench.reports.questions.gate.fail_on import CPU, FailOn
 from modbench.reports.tables.cell import columns_of
 from modbench.reports.wording import TIMED
+from modbench.reports.writers.text import alike
 
 # Rows and remarks that are printed: with them all lines fit on a screen. JSON has all.
 MOST_ROWS, MOST_REMARKS = 20, 6
+# Blocks beyond which no plan goes: they would decide what nobody asks.
+MOST_BLOCKS = 400
 FILE = "modbench ab … --json"
 
 
@@ -91,23 +94,18 @@ class Row:
         measured: its numbers.
         contrast: how the sides compare, with the A/A control in `seen`; None where there are no effects.
         limited: what `--fail-on` says of it; None where nothing was asked, or there is nothing to hold to a limit.
+        check: the result of `--fail-on`: a new side that fails now fails it, asked or not; None: nothing can be said against it.
     """
 
     measured: Measured
     contrast: Contrast | None = None
     limited: Limited | None = None
+    check: str | None = None
 
     @property
     def verdict(self) -> str | None:
         """How the sides compare; None where nothing is claimed."""
         return self.contrast.verdict if self.contrast is not None and self.measured.judged else None
-
-    @property
-    def check(self) -> str | None:
-        """The result of `--fail-on`: a new side that fails, fails it; None where nothing was asked."""
-        if self.measured.lacking == "new":
-            return contrast.FAIL
-        return None if self.limited is None else self.limited.word
 
     @property
     def open(self) -> bool:
@@ -201,39 +199,41 @@ class Result:
 
     @property
     def decided(self) -> bool:
-        """Whether more blocks would not change what is said of any row."""
-        return not any(row.open for row in self.rows)
+        """Whether more blocks would not change the answer: one row that fails, fails the check."""
+        failed = self.fail_on is not None and self.verdict == contrast.FAIL
+        return failed or not any(row.open for row in self.rows)
+
+    @property
+    def compared(self) -> list[Row]:
+        """Rows that have a ratio and can have a verdict."""
+        return [row for row in self.judged if row.contrast is not None]
 
     @property
     def worst(self) -> Row | None:
         """The row in which the new side is slowest; None where there is no ratio."""
-        known = [row for row in self.judged if row.contrast is not None]
-        return min(known, key=lambda row: row.ratio.value or 0.0, default=None)
+        return min(self.compared, key=lambda row: row.ratio.value or 0.0, default=None)
 
     @property
-    def verdict(self) -> str:
-        """Of `--fail-on`: fail, inconclusive or pass. Without it inconclusive where no row is decided.
-
-        Where the base differs from itself, it is inconclusive either way.
-        """
-        words = {row.check or row.verdict for row in self.judged}
-        if contrast.FAIL in words:
-            return contrast.FAIL
-        fooled = any(row.fooled for row in self.rows)
-        undecided = (
-            contrast.INCONCLUSIVE in words if self.fail_on is not None else words <= {contrast.INCONCLUSIVE, None}
-        )
-        return contrast.INCONCLUSIVE if fooled or undecided else contrast.PASS
+    def verdict(self) -> str | None:
+        """The result of `--fail-on`, or that the new side fails; None where neither was asked nor happened."""
+        checks = {row.check for row in self.rows}
+        if contrast.FAIL in checks or self.fail_on is None:
+            return contrast.FAIL if contrast.FAIL in checks else None
+        open_ = contrast.INCONCLUSIVE in checks or not self.compared
+        return contrast.INCONCLUSIVE if open_ else contrast.PASS
 
     def exit_code(self, *, allow_inconclusive: bool = False) -> int:
-        """Return 0, 1 (the check fails, or the new side does) or 5 (inconclusive).
+        """Return 0, 1 (the check fails, or the new side does) or 5 (inconclusive; without a check where that is every row).
 
         Args:
             allow_inconclusive: return 0 instead of 5 where something was compared.
         """
-        if self.verdict == contrast.INCONCLUSIVE:
-            return 0 if allow_inconclusive and self.worst is not None else 5
-        return int(self.verdict == contrast.FAIL)
+        if self.verdict == contrast.FAIL:
+            return 1
+        words = {row.verdict for row in self.compared}
+        fooled = any(row.fooled for row in self.rows)
+        open_ = fooled or words <= {contrast.INCONCLUSIVE} if self.verdict is None else self.verdict != contrast.PASS
+        return 5 if open_ and not (allow_inconclusive and self.compared) else 0
 
     def as_dict(self, *, allow_inconclusive: bool = False) -> dict[str, Any]:
         """Return data for `--json`."""
@@ -273,7 +273,19 @@ def judge(
     if fail_on is not None:
         (limit,) = fail_on.limits.values()
         held |= zip(family, contrast.limited([made[i] for i in family], [limit or 0] * len(family)), strict=True)
-    return [Row(each, made.get(i), held.get(i)) for i, each in enumerate(measured)]
+    return [
+        Row(each, made.get(i), held.get(i), _check(each, held.get(i), asked=fail_on is not None))
+        for i, each in enumerate(measured)
+    ]
+
+
+def _check(measured: Measured, limited: Limited | None, *, asked: bool) -> str | None:
+    """The result of `--fail-on` for a row: where the base has no number there is nothing to compare with."""
+    if measured.lacking == "new":
+        return contrast.FAIL
+    if not asked or not measured.judged or measured.lacking == "base":
+        return None
+    return contrast.INCONCLUSIVE if limited is None else limited.word
 
 
 # --- what is printed
@@ -305,7 +317,8 @@ def blocks(found: Result) -> Iterator[Block]:
 
 def headline(found: Result) -> Sentence:
     """Say which side won, or the result of the check, and by how much."""
-    made = Sentence("{n:block}{of}", n=found.blocks, of=_of(found))
+    of = Sentence(" of at most {n}", n=found.planned) if found.planned > found.blocks else ""
+    made = Sentence("{n:block}{of}", n=found.blocks, of=of)
     check = Sentence("{word} ({checks}): ", word=found.verdict, checks=found.fail_on.written) if found.fail_on else ""
     worst, failing = found.worst, [row for row in found.rows if row.measured.lacking == "new"]
     if failing:
@@ -317,30 +330,27 @@ def headline(found: Result) -> Sentence:
         return Sentence("{check}nothing was compared", check=check)
     if len(found.judged) == 1:
         words = "{check}{winner}, base ÷ new {ratio}, {made}"
-        return Sentence(words, check=check, winner=_winner(worst.verdict), ratio=worst.ratio, made=made)
+        return Sentence(words, check=check, winner=_winner(worst, found.margin), ratio=worst.ratio, made=made)
     counts = Counter(row.verdict for row in found.judged)
     told = [Sentence("{n} {verdict}", n=n, verdict=Verdict(word)) for word, n in counts.most_common()]
     words = "{check}new against base: {told}; lowest {ratio}, {made}"
     return Sentence(words, check=check, told=Listed(told), ratio=worst.ratio, made=made)
 
 
-def _of(found: Result) -> Value:
-    return Sentence(" of at most {n}", n=found.planned) if found.planned > found.blocks else ""
-
-
 def _where(n: int, found: Result) -> Value:
     return Sentence(" in {n} of {all} rows", n=n, all=len(found.judged)) if len(found.judged) > 1 else ""
 
 
-def _winner(verdict: str | None) -> str:
-    """Say of one row which side won."""
+def _winner(row: Row, margin: float) -> Value:
+    """Say of the only row which side won."""
     words = {
         contrast.BETTER: "new is faster",
         contrast.WORSE: "base is faster",
         contrast.EQUIVALENT: "equal",
-        contrast.DIFFERENT: "a difference, but whether it matters is open",
+        contrast.DIFFERENT: "{faster} is faster, whether by {margin} is open",
     }
-    return words.get(verdict or "", "no winner")
+    faster = "new" if (row.ratio.value or 0.0) > 1 else "base"
+    return Sentence(words.get(row.verdict or "", "no winner"), faster=faster, margin=Estimate(margin, kind="share"))
 
 
 def _table(found: Result) -> Table:
@@ -385,16 +395,21 @@ def _legend(found: Result) -> Sentence:
 
 
 def remarks(found: Result) -> Iterator[Sentence]:
-    """Say of each row why it has no number or no verdict, and which warnings stand with it."""
+    """Say why rows have no number or no verdict, and which warnings stand with them: each once, with the rows it holds of."""
+    said = list[tuple[Sentence, Value]]()
     for row in found.rows:
         made, name = row.measured, named(row, found)
-        if made.why is not None and made.judged:
-            yield Sentence("not compared: {what}: {why}", what=name, why=made.why)
-        elif row.reason is not None and made.judged and not row.fooled:
-            yield Sentence("{what}: {why}", what=name, why=row.reason)
+        why = None if row.contrast is None or not made.judged else reasons.sentence(row.contrast.reason)
+        if made.why is not None and (made.judged or isinstance(made.what, Case)):
+            said.append((Sentence("not compared: {why}", why=made.why), name))
+        elif why is not None and not row.fooled:
+            said.append((why, name))
         for side, labels in (("base", made.base_labels), ("new", made.labels)):
             if labels:
-                yield Sentence("{side}: {what}: {labels}", side=side, what=name, labels=Listed([*labels]))
+                said.append((Sentence("{side}: {labels}", side=side, labels=Listed([*labels])), name))
+    for those in alike((why, (why, name)) for why, name in said):
+        more = Sentence(" and {n} more", n=len(those) - 1) if len(those) > 1 else ""
+        yield Sentence("{row}{more}: {said}", row=those[0][1], more=more, said=those[0][0])
 
 
 def advice(found: Result) -> Sentence | None:
@@ -409,9 +424,11 @@ def advice(found: Result) -> Sentence | None:
         else ""
     )
     needed = [row.contrast.needed for row in open_ if row.contrast is not None]
-    if any(each is None for each in needed) or found.block_s is None:
-        return Sentence("{excluded}no number of blocks that is worth its time would decide it", excluded=excluded)
-    blocks_ = max(each or 0 for each in needed)
+    blocks_ = max(each or MOST_BLOCKS + 1 for each in needed)
+    if blocks_ > MOST_BLOCKS or found.block_s is None:
+        return Sentence(
+            "{excluded}more than {n} blocks would be needed", excluded=excluded, n=min(blocks_, MOST_BLOCKS)
+        )
     minutes = math.ceil((found.fixed_s + blocks_ * found.block_s) / 60)
     words = "{excluded}{n:block}, --max-time {minutes}min, would probably decide it"
     return Sentence(words, excluded=excluded, n=blocks_, minutes=minutes)

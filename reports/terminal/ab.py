@@ -27,5 +27,5 @@ def annotated(found: Result) -> Iterator[str]:
 
 def summary(found: Result, most: int = markdown.MOST_BYTES) -> str:
     """Return a job summary in Markdown, of at most so many bytes; nothing where they do not hold even its first lines."""
-    made = [markdown.Block([f"## modbench ab: {markdown.text(found.verdict)}"]), *map(markdown.block, ab.blocks(found))]
+    made = [markdown.Block([f"## modbench ab: {found.verdict or 'compared'}"]), *map(markdown.block, ab.blocks(found))]
     return markdown.within(made, most, lambda page: len(page.encode()))

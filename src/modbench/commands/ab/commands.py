@@ -207,8 +207,8 @@ class Commands:
             raise
         finally:
             os.close(told)
-        found = json.loads(answer) if answer else {"code": running.exitcode}
-        why = found.get("error") or _ended(found["code"])
+        found: dict[str, Any] = json.loads(answer) if answer else {"code": running.exitcode}
+        why: str | None = found["error"] if "error" in found else _ended(found["code"])
         if hung:
             why = f"it passed --timeout {human_duration(self.limit_s)} and was ended"
         if why is None:

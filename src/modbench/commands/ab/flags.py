@@ -163,6 +163,6 @@ def _tell(result: Result, flags: AbFlags) -> None:
         say_json(result.as_dict(allow_inconclusive=flags.allow_inconclusive), allow_nan=False)
     elif flags.style == "github":
         say("\n".join(annotated(result)))
-        add_summary(lambda most: summary(result, most), f"modbench ab: {result.verdict}")
+        add_summary(lambda most: summary(result, most), f"modbench ab: {result.verdict or 'compared'}")
     else:
         say(text.written(ab.blocks(result), text.width()))

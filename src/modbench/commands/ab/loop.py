@@ -21,20 +21,19 @@ from pydantic import Field
 
 from modbench.commands.ab import folder
 from modbench.commands.ab.compared import Compared, SideFailsError
-from modbench.harness.core.errors import IncompleteError, UnfitError
+from modbench.harness.core.errors import IncompleteError, UnfitError, UsageError
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.printable import escaped
 from modbench.harness.core.units import counted, human_duration
 from modbench.harness.results.json_files import DamagedError, parse, unsealed, write_sealed
-from modbench.harness.stats import interim
+from modbench.harness.stats import contrast, interim
 from modbench.reports.questions import ab
 from modbench.reports.questions.ab import Measured, Result, Row
 from modbench.reports.questions.gate.fail_on import FailOn
 from modbench.reports.writers.number_format import plain
 
 MAX_TIME_S = 600.0
-# Blocks beyond which no plan goes: they would decide what nobody asks.
-MOST = 400
+MOST = ab.MOST_BLOCKS
 # Seconds that a first analysis is given beyond what the first block took: others may take longer.
 SLACK = 1.1
 # Seconds between two lines where standard error is no terminal.
@@ -120,7 +119,8 @@ class Loop:
             while (result := self._analysed()) is None:
                 self._measure()
         except SideFailsError as error:
-            return self._result(self.compared.finished(), [Row(Measured("run", "run", why=str(error), lacking="new"))])
+            failed = Measured("run", "run", why=str(error), lacking="new")
+            return self._result(self.compared.finished(), ab.judge([failed], self.asked.margin, self.asked.fail_on))
         except KeyboardInterrupt:
             kept = self.compared.finished()
             if not kept:
@@ -174,9 +174,22 @@ class Loop:
             result = self._judged(number, analysis)
             if over or result.decided:
                 return result
-        left_s = (self.each_s or 0.0) * (self.plan.total - number)
-        self.tell(plain(ab.progress(self._judged(number), left_s)))
+        so_far = self._judged(number)
+        if not so_far.compared:
+            return self._nothing_left(so_far)
+        self.tell(plain(ab.progress(so_far, (self.each_s or 0.0) * (self.plan.total - number))))
         return None
+
+    def _nothing_left(self, result: Result) -> Result:
+        """The result where no row has a number on both sides any more.
+
+        Raises:
+            UsageError: if the base fails, and the new side does not.
+        """
+        fails = next((row.measured.why for row in result.rows if row.measured.lacking == "base"), None)
+        if fails is not None and result.verdict != contrast.FAIL:
+            raise UsageError(f"the base fails, so that nothing can be compared: {plain(fails)}")
+        return result
 
     def _fix_total(self, number: int) -> None:
         """Fix the number of blocks by the time that the first one took."""
