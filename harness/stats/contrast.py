@@ -209,6 +209,11 @@ class Contrast:
         return self.effect.ratio
 
     @property
+    def fooled(self) -> bool:
+        """Whether the A/A control came out different from itself, so that nothing is decided."""
+        return self.seen.control is not None and self.seen.control.verdict in APART
+
+    @property
     def decided(self) -> bool:
         """Whether more processes would not change what is said."""
         return self.verdict in {BETTER, WORSE, EQUIVALENT} or self.seen.withheld is not None
@@ -233,13 +238,16 @@ class Contrast:
     @property
     def open(self) -> Reason | None:
         """Why it is inconclusive, and how many more processes would decide it; None where it is not, or a check decided."""
-        if self.verdict != INCONCLUSIVE or self.noisy or self.counts is not None or self.seen.withheld is not None:
+        checked = self.noisy or self.fooled or self.seen.withheld is not None
+        if self.verdict != INCONCLUSIVE or checked or self.counts is not None:
             return None
         if self.among:
             assert self.p_adjusted is not None
             return Reason("not_significant_among", n=self.family, p=self.p_adjusted)
-        if self.how == "within":
-            return self.effect.reason if self.effect.low is None else Reason("more_rounds")
+        if self.how == "within" and self.effect.low is None:
+            return self.effect.reason
+        if self.how == "within":  # short of the margin of its CPU time, rounds do not help
+            return None if self.by_cpu else Reason("more_rounds")
         if self.effect.sd is None:
             return Reason("single_launch")
         needed = self.needed
@@ -403,7 +411,7 @@ def _judged(asked: Contrast, p_wall: float | None, p_cpu: float | None, family: 
         return replace(found, verdict=INCONCLUSIVE, reason=seen.withheld)
     if not _judgeable(found):
         return replace(found, verdict=None)
-    if seen.control is not None and seen.control.verdict in APART:  # this machine cannot tell the sides apart now
+    if seen.control is not None and found.fooled:  # this machine cannot tell the sides apart now
         noisy, found = True, replace(found, reason=Reason("baseline_differs", ratio=seen.control.ratio))
     if noisy:
         return replace(found, verdict=INCONCLUSIVE)
@@ -591,7 +599,7 @@ def _unjudged(each: Contrast) -> Reason | None:
     """Why no limit can be held to it, whatever its interval is; None where one can."""
     if each.verdict is None:
         return each.reason or each.effect.reason or Reason("not_alternated")
-    if each.noisy or each.seen.withheld is not None or (each.seen.control and each.seen.control.verdict in APART):
+    if each.noisy or each.seen.withheld is not None or each.fooled:
         return each.reason
     if each.counts is None and each.effect.error is None:
         return each.effect.reason or Reason("no_interval")
