@@ -24,6 +24,8 @@ from modbench.reports.writers.text import alike
 
 # Rows and remarks that are printed: with them all lines fit on a screen. JSON has all.
 MOST_ROWS, MOST_REMARKS = 20, 6
+# Rows of a table that is printed in two parts, as the names are long.
+MOST_WIDE = 11
 # Blocks beyond which no plan goes: they would decide what nobody asks.
 MOST_BLOCKS = 400
 FILE = "modbench ab … --json"
@@ -356,20 +358,21 @@ def _winner(row: Row, margin: float) -> Value:
 def _table(found: Result) -> Table:
     """One row for each case and metric that has a number, the slowest first where not all are printed."""
     shown = [row for row in found.rows if row.measured.base_value is not None or row.contrast is not None]
-    if len(shown) > MOST_ROWS:
+    several = len({row.measured.metric for row in found.judged}) > 1
+    most = MOST_WIDE if several else MOST_ROWS
+    if len(shown) > most:
         shown.sort(key=lambda row: (not row.measured.judged, row.check != contrast.FAIL, row.ratio.value or math.inf))
-    checked = found.fail_on is not None
-    head = ("", "base", "new", "base ÷ new", "verdict", *["check"] * checked)
+    head = ("", "base", "new", "base ÷ new", "check" if found.fail_on is not None else "verdict")
     cells = list[tuple[Value, ...]]()
     for row in shown:
         made = row.measured
-        values = [
+        values = (
             None if each is None else Estimate(each, unit=made.unit) for each in (made.base_value, made.new_value)
-        ]
+        )
+        word = "" if not made.judged else row.check if found.fail_on is not None else Verdict(row.verdict)
         by = f" {Label.BY_CPU}" * (row.contrast is not None and row.contrast.by_cpu)
-        word: Value = Sentence("{verdict}" + by, verdict=Verdict(row.verdict)) if made.judged else ""
-        cells.append((named(row, found), *values, row.ratio, word, *[row.check or ""] * checked))
-    return Table("comparison", head, cells, file=FILE).first(MOST_ROWS)
+        cells.append((named(row, found), *values, row.ratio, Sentence("{word}" + by, word=word)))
+    return Table("comparison", head, cells, file=FILE).first(most)
 
 
 def named(row: Row, found: Result) -> Value:
@@ -379,7 +382,7 @@ def named(row: Row, found: Result) -> Value:
         return made.what
     place = made.what.place
     words = "{case}, T = {T}" + ", B = {B}" * (place.batch_size > 1)
-    several = len({each.measured.metric for each in found.rows}) > 1
+    several = len({each.measured.metric for each in found.judged}) > 1
     metric = TIMED.get(made.metric, made.metric)
     return Sentence(words + ", {metric}" * several, case=made.what, T=place.seq_len, B=place.batch_size, metric=metric)
 

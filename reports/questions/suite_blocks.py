@@ -27,7 +27,7 @@ from modbench.reports.questions.ab import Effects, Measured
 from modbench.reports.questions.gate.comparer import UNKNOWN, differences, other_quantity
 from modbench.reports.tables import provenance
 from modbench.reports.tables.cell import Trouble
-from modbench.reports.tables.outcomes import Tables
+from modbench.reports.tables.outcomes import Tables, once
 
 # The processes of a block, as their folders are called; those of the base come first.
 NAMES = ("base1", "base2", "new1", "new2")
@@ -67,14 +67,14 @@ def _row(
     blocks: Sequence[Sequence[Tables]], prepared: tuple[Tables, Tables], cases: tuple[Case, Case], metric: str
 ) -> Measured:
     base, new = cases
+    known = prepared[0].metrics[metric]
     made = list[list[_Rounds]]()
     for block in blocks:
-        found = [_rounds(*each, metric) for each in zip(block, (base, base, new, new), strict=True)]
+        found = [_rounds(*each, known) for each in zip(block, (base, base, new, new), strict=True)]
         wrong = [each if isinstance(each, Trouble) else None for each in found]
         if any(wrong):
             return lost(new, metric, wrong[0] or wrong[1], wrong[2] or wrong[3])
         made.append([each for each in found if isinstance(each, _Rounds)])
-    known = prepared[0].metrics[metric]
     labels = tuple(
         checks([block[i] for block in blocks for i in places], own, case.id, known)
         for places, own, case in zip(((0, 1), (2, 3)), prepared, cases, strict=True)
@@ -182,17 +182,17 @@ class _Rounds(NamedTuple):
     samples: Columns
 
 
-def _rounds(tables: Tables, case: Case, metric: str) -> _Rounds | Trouble:
+@once
+def _rounds(tables: Tables, case: Case, metric: AnyMetric) -> _Rounds | Trouble:
     """The rounds of the process that a run folder holds; or why there are none."""
-    known = tables.metrics[metric]
     mine = next((each for each in tables.plan.cases if each.id == case.id), None)
     if mine is None:
         return Trouble("skipped", "a process has no such case")
-    wrong = tables.trouble(mine, known)
+    wrong = tables.trouble(mine, metric)
     # What drifts is compared with rounds right beside it.
     if wrong is not None and wrong.kind != "not_steady":
         return wrong
-    cell = tables.cell(mine.id, metric)
+    cell = tables.cell(mine.id, metric.key)
     ((launch, own),) = cell.good().items()
     numbers = np.asarray(own.samples["round"])
     rounds = [numbers == each for each in np.unique(numbers)]
@@ -203,4 +203,4 @@ def _rounds(tables: Tables, case: Case, metric: str) -> _Rounds | Trouble:
 
     marks = np.array([bool(each) for each in contamination.causes(own.samples, cell.blocks.get(launch, {}))])
     cpu = means("cpu_s") if paired.ticked(own.samples) else []
-    return _Rounds(means(tables.made_in(known).column), cpu, [bool(marks[each].any()) for each in rounds], own.samples)
+    return _Rounds(means(tables.made_in(metric).column), cpu, [bool(marks[each].any()) for each in rounds], own.samples)

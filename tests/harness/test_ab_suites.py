@@ -114,7 +114,7 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suites:
     made = compared(tmp_path)
     plan = planted_suite("draft", **PLAN)
 
-    def run(self: Suites, _side: Side, out: Path) -> None:
+    def run(_: Suites, _side: Side, out: Path) -> None:
         assert out.is_absolute()  # a side runs in a folder of its own
         if not out.exists():
             left(tmp_path / "records", plan).rename(out)

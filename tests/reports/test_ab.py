@@ -52,15 +52,23 @@ def case(at: int) -> Case:
     return case_of("mod", SHAPE, arm_parts=("c0.125",), options={"capacity": 0.125}, seq_len=at)
 
 
+@pytest.mark.parametrize("metrics", [["latency/forward"], ["latency/forward", "latency/train_step"]])
+@pytest.mark.parametrize("fail_on", [None, "cpu:2%"])
 @pytest.mark.parametrize("rows", [1, 8, 34, 200])
-def test_the_answer_fits_on_a_screen_and_its_first_line_says_who_won(rows: int) -> None:
+def test_the_answer_fits_on_a_screen_and_its_first_line_says_who_won(
+    rows: int, fail_on: str | None, metrics: list[str]
+) -> None:
     noise = [0.005 if i % 3 else 0.2 for i in range(rows)]
-    measured = [row(-0.05, i, what=case(i + 1), noise=noise[i], labels=(Label.UNCHECKED,)) for i in range(rows)]
-    lines = printed(result(measured, block_s=10.0))
+    measured = [
+        replace(by_both(row(-0.05, i, what=case(1000 + i), noise=noise[i])), labels=(Label.UNCHECKED,), metric=metric)
+        for i in range(rows)
+        for metric in metrics
+    ]
+    lines = printed(result(measured, fail_on, block_s=10.0))
     assert len(lines) <= SCREEN - 2
     assert max(map(len, lines)) <= WIDTH
     if rows > 1:
-        assert f"{rows - (rows + 2) // 3} ▼ slower" in lines[0]
+        assert f"{len(metrics) * (rows - (rows + 2) // 3)} ▼ slower" in lines[0]
     assert printed(result([row(-0.05)]))[0].startswith("base is faster, base ÷ new 0.9")
     assert printed(result([row(0.05)]))[0].startswith("new is faster, base ÷ new 1.0")
 
@@ -99,19 +107,18 @@ def test_exit_codes(effects: list[float], fail_on: str | None, verdict: str | No
     assert (found.verdict, found.exit_code()) == (verdict, code)
 
 
+def by_both(of: Measured, cpu: float | None = None) -> Measured:
+    """The same by CPU time, too, or with another effect by it; it stands for the work."""
+    assert of.blocks is not None
+    own = of.blocks.wall if cpu is None else {block: cpu + each for block, each in of.blocks.wall.items()}
+    return replace(of, blocks=Effects(of.blocks.wall, own), seen=Seen(unfit=None))
+
+
 def test_cpu_time_decides_where_it_is_asked_to_and_stands_for_the_work() -> None:
-    drawn = row(0.0)
-    slow = dict.fromkeys(range(8), -0.1) | {0: -0.101}
-    of_both = replace(drawn, blocks=Effects(present_wall(drawn), slow), seen=Seen(unfit=None))
-    assert result([of_both], "cpu:2%").verdict == contrast.FAIL
-    unfit = replace(of_both, seen=Seen(unfit=Reason("several_threads")))
+    assert result([by_both(row(0.0), -0.1)], "cpu:2%").verdict == contrast.FAIL
+    unfit = replace(by_both(row(0.0), -0.1), seen=Seen(unfit=Reason("several_threads")))
     assert result([unfit], "cpu:2%").verdict == contrast.INCONCLUSIVE
     assert result([row(-0.1)], "cpu:2%").verdict == contrast.INCONCLUSIVE
-
-
-def present_wall(of: Measured) -> dict[int, float]:
-    assert of.blocks is not None
-    return dict(of.blocks.wall)
 
 
 @pytest.mark.parametrize(("lacking", "code"), [("new", 1), ("base", 5), (None, 5)])

@@ -137,7 +137,7 @@ class Commands:
         )
         own = Effects(by_clock[1]) if cpu else None
         found = [wall, Measured("CPU time", "cpu_s", blocks=own, judged=False, **self._typical("cpu_s"))]
-        for name, key in (("memory, largest process", "rss_bytes"), ("memory, all processes", "tree_bytes")):
+        for name, key in (("peak memory", "rss_bytes"), ("memory of all", "tree_bytes")):
             why = next((why for block in self._read for each in block.processes if (why := each.tree_why)), None)
             lacks = {"why": why or "unknown"} if key == "tree_bytes" and not self._known(key) else self._typical(key)
             found.append(Measured(name, key, unit="B", judged=False, **lacks))

@@ -43,7 +43,7 @@ class Side:
     """
 
     label: str
-    python: str = sys.executable
+    python: str
     folder: Path | None = None
     source: Path | None = None
     imported: tuple[Path, ...] = ()
@@ -111,7 +111,7 @@ class Side:
 
 def build(model: str) -> Side:
     """A build of a model, as its file lies there."""
-    return Side(model, models=(model,), files=_beside([_file(model)]))
+    return Side(model, sys.executable, models=(model,), files=_beside([_file(model)]))
 
 
 def revision(name: str, models: tuple[str, ...], into: Path, *, own: bool = False, apart: Sequence[Path] = ()) -> Side:
@@ -132,7 +132,7 @@ def revision(name: str, models: tuple[str, ...], into: Path, *, own: bool = Fals
         return Side(name, name, models=models, files=_beside(files))
     if own:
         label = _copy_files(_root(Path(__file__).resolve().parent, own=True), name, into, apart)
-        return Side(label, folder=into, source=into / "src")
+        return Side(label, sys.executable, folder=into, source=into / "src")
     if not files:
         raise UsageError(
             "ab revisions compares revisions of your model: name it with --model FILE.py:build. "
@@ -142,7 +142,8 @@ def revision(name: str, models: tuple[str, ...], into: Path, *, own: bool = Fals
         if not file.is_file():
             raise UsageError(f"--model: {no_python_file(str(file))} It is read from both revisions.")
     root = _root(files[0].resolve().parent, own=False)
-    side = Side(_copy_files(root, name, into, apart), folder=into, imported=tuple(_imported(root, into)))
+    label = _copy_files(root, name, into, apart)
+    side = Side(label, sys.executable, folder=into, imported=tuple(_imported(root, into)))
     return replace(side, models=tuple(_in_revision(model, name, root, into) for model in models))
 
 

@@ -209,7 +209,7 @@ class Suites:
     _units: dict[Path, dict[str, UnitOfWork]] = field(default_factory=dict)
     _limits: dict[Path, Limits] = field(default_factory=dict)
     _died: set[str] = field(default_factory=set)
-    _read: list[list[Tables]] = field(default_factory=list)
+    _read: dict[Path, Tables] = field(default_factory=dict)
 
     @property
     def sides(self) -> tuple[str, str]:
@@ -230,6 +230,7 @@ class Suites:
         longest_s = None if self.flags.timeout is None else parse_duration(self.flags.timeout, "--timeout")
         for side, out in zip(self.both, self._prepared(), strict=True):
             self._run(side, out.resolve())
+            self._read.pop(out, None)
             plan = run_folder.read(str(out)).plan
             self._units[out] = {unit.name: unit for unit in plan.units if unit.facts.times}
             self._limits[out] = Limits(plan, longest_s)
@@ -363,7 +364,12 @@ class Suites:
 
     def rows(self) -> list[Measured]:
         """The numbers of every case and metric over all blocks."""
-        for number in range(len(self._read), self.finished()):
-            self._read.append([Tables(run_folder.read(str(run))) for run in self._block(number)])
-        base, new = (Tables(run_folder.read(str(run))) for run in self._prepared())
-        return list(suite_blocks.measured(self._read, (base, new), builds=self.builds))
+        blocks = [[self._tables(run) for run in self._block(number)] for number in range(self.finished())]
+        base, new = map(self._tables, self._prepared())
+        return list(suite_blocks.measured(blocks, (base, new), builds=self.builds))
+
+    def _tables(self, run: Path) -> Tables:
+        """What a run folder holds, read once."""
+        if run not in self._read:
+            self._read[run] = Tables(run_folder.read(str(run)))
+        return self._read[run]
