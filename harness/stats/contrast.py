@@ -598,7 +598,7 @@ def limited(
 def _unjudged(each: Contrast) -> Reason | None:
     """Why no limit can be held to it, whatever its interval is; None where one can."""
     if each.verdict is None:
-        return each.reason or each.effect.reason or Reason("not_alternated")
+        return Reason("not_alternated") if each.rule.kind == "time" else each.effect.reason or Reason("no_interval")
     if each.noisy or each.seen.withheld is not None or each.fooled:
         return each.reason
     if each.counts is None and each.effect.error is None:
