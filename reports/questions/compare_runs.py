@@ -333,7 +333,15 @@ def whole_table(compared: Compared, most: int) -> Table:
     several = len(compared.against) > 1
     rows = [(against.run, row) for against in compared.against for row in against.rows]
     rows.sort(key=lambda each: VERDICTS.index(each[1].verdict or ""))
-    head = ["Run"] * several + ["Case", "Metric", letter(0), "Value" if several else letter(1), "Ratio", "Verdict", "Remark"]
+    head = ["Run"] * several + [
+        "Case",
+        "Metric",
+        letter(0),
+        "Value" if several else letter(1),
+        "Ratio",
+        "Verdict",
+        "Remark",
+    ]
     cells = list[tuple[Value, ...]]()
     for run, row in rows:
         change, verdict = _change(row)

@@ -140,8 +140,8 @@ class Pair:
         low, high = (effect.low, effect.high) if level == LEVEL else (effect.low90, effect.high90)
         if self.is_difference:
             return Estimate(effect.value, low, high, "difference", "nat", level=level)
-        ends = (None if each is None else math.exp(each) for each in (low, high))
-        return Estimate(math.exp(effect.value), *ends, kind="ratio", level=level)
+        low, high = (None if end is None else math.exp(end) for end in (low, high))
+        return Estimate(math.exp(effect.value), low, high, "ratio", level=level)
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,9 @@ class TwoRuns:
         """Return every case and metric of either run, those of the base first; losses are judged as one family."""
         base, new = self.planned
         found = [self._pair(base.get(key), new.get(key)) for key in {**base, **new}]
-        losses = {i: pair.contrast for i, pair in enumerate(found) if pair.contrast and pair.contrast.rule.kind == "loss"}
+        losses = {
+            i: pair.contrast for i, pair in enumerate(found) if pair.contrast and pair.contrast.rule.kind == "loss"
+        }
         for i, judged in zip(losses, together([*losses.values()]), strict=True):
             found[i] = replace(found[i], contrast=judged)
         return found
@@ -247,33 +249,45 @@ class TwoRuns:
         return None
 
     def _compared(self, old: Case, case: Case, metric: Metric) -> Pair:
-        without = functools.partial(self._without, old, metric)
+        found = self._why_not(old, case, metric)
+        if found is None:
+            samples = self.new.made_in(metric).samples
+            measured = self._times if samples == "launches" else self._counts
+            if samples == "seeds" and metric.scored_as == "difference":
+                measured = self._losses
+            made = measured(case, metric)
+            if isinstance(made, Pair):
+                return made
+            found = OPEN, made
+        return self._without(old, metric, *found)
+
+    def _why_not(self, old: Case, case: Case, metric: Metric) -> tuple[Lack, str] | None:
+        """What keeps two cases from being compared before any number is looked at; None where nothing does."""
         if other := self._why_other(old, case, metric):
-            return without(UNMEASURED, other)
+            return UNMEASURED, other
+        if troubled := self._troubled(case, metric):
+            return troubled
+        if damaged := self.new.damaged(case, metric) or self.base.damaged(old, metric):  # the file of the case's checks
+            return OPEN, damaged
+        claims = self.new.suite.claims and self.base.suite.claims
+        return None if claims or self.new.made_in(metric).samples == "one" else (OPEN, SMOKE)
+
+    def _troubled(self, case: Case, metric: Metric) -> tuple[Lack, str] | None:
+        """Why a run has no number. What was never measured cannot get worse; what was, or would have been, may have."""
         before, now = (_trouble(tables, case, metric) for tables in self.sides)
         failed_before, fails = (_failed(tables, case, metric) for tables in self.sides)
         if fails and not before:
-            return without(FAILS, f"fails now: {fails}")
+            return FAILS, f"fails now: {fails}"
         if failed_before and not now:
-            return without(MENDED, f"before: {failed_before}")
+            return MENDED, f"before: {failed_before}"
         if nature := self._nature(metric):
-            return without(NOTHING, nature)
-        if said := now or before:
-            # What was never measured cannot get worse; what was, or would have been, may have.
-            lost = _lost(self.base, case, metric, before) or _lost(self.new, case, metric, now)
-            both = " (before as well)" if now and before else ""
-            lack = OPEN if lost else NOTHING if before else UNMEASURED
-            return without(lack, f"{'now' if now else 'before'}: {said.reason}{both}")
-        if damaged := self.new.damaged(case, metric) or self.base.damaged(old, metric):  # the file of the case's checks
-            return without(OPEN, damaged)
-        samples = self.new.made_in(metric).samples
-        if samples != "one" and not (self.new.suite.claims and self.base.suite.claims):
-            return without(OPEN, SMOKE)
-        measured = self._times if samples == "launches" else self._counts
-        if samples == "seeds" and metric.scored_as == "difference":
-            measured = self._losses
-        found = measured(case, metric)
-        return without(OPEN, found) if isinstance(found, str) else found
+            return NOTHING, nature
+        said = now or before
+        if said is None:
+            return None
+        lost = _lost(self.base, case, metric, before) or _lost(self.new, case, metric, now)
+        lack = OPEN if lost else NOTHING if before else UNMEASURED
+        return lack, f"{'now' if now else 'before'}: {said.reason}{' (before as well)' * bool(now and before)}"
 
     def _flattered(self, case: Case, metric: Metric) -> Seen:
         """What a number's label withholds: it looks better than it is in one of the two runs alone."""
@@ -336,12 +350,9 @@ class TwoRuns:
         if broken := self._broken(case, metric, base, new):
             return broken
         scale = abs(fmean(base))
-        made = contrast(
-            *(Side(ByClock(dict(zip(seeds, values, strict=True)))) for values in (base, new)),
-            "interleaved",
-            Rule("loss", self.margin * scale, metric.better),
-            self._flattered(case, metric),
-        )
+        sides = [Side(ByClock(dict(zip(seeds, values, strict=True)))) for values in (base, new)]
+        rule, seen = Rule("loss", self.margin * scale, metric.better), self._flattered(case, metric)
+        made = contrast(sides[0], sides[1], "interleaved", rule, seen)
         few = Sentence("{n:seed}: three give an interval", n=len(seeds))
         return Pair(case, metric, made, reason=few if made.effect.low is None else SEED_BY_SEED, scale=scale)
 

@@ -225,7 +225,9 @@ def _verdict(findings: Sequence[GateFinding]) -> tuple[str, Value]:
         return INCONCLUSIVE, NEITHER
     if INCONCLUSIVE in words:
         # What an interval leaves open has no reason but its width.
-        return INCONCLUSIVE, _only([None if each.wide else each.reason for each in findings if each.verdict == INCONCLUSIVE])
+        return INCONCLUSIVE, _only(
+            [None if each.wide else each.reason for each in findings if each.verdict == INCONCLUSIVE]
+        )
     if PASS not in words:
         reason = _only([each.reason for each in findings])
         return INCONCLUSIVE, Sentence("{nothing}: {reason}", nothing=NOTHING, reason=reason) if reason else NOTHING

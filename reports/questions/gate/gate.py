@@ -8,7 +8,7 @@ losses (Holm). Times are printed and have no verdict: the processes of two runs 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -33,8 +33,8 @@ ELSEWHERE = "the runs were made on different machines, or do not say on which: l
 class GateFinding(Finding):
     """How one metric of one case changed, held to its limit.
 
-    Its verdict is `pass`, `fail` or `inconclusive`; `not compared` and `not alternated` count neither for nor against. `typical` is
-    the ratio of new to base, above 1 better, or the difference of a loss, with a 90 % interval.
+    Its verdict is `pass`, `fail` or `inconclusive`; `not compared` and `not alternated` count neither for nor against.
+    `typical` is the ratio, above 1 better, or the difference of a loss, new minus base, with a 90 % interval.
 
     Attributes:
         what: case id.
@@ -185,20 +185,20 @@ def _numbers(runs: TwoRuns, rules: Rules) -> list[GateFinding]:
 
 
 def _finding(pair: Pair, held: Limited | None, elsewhere: str | None) -> GateFinding:
-    check = check_of(pair.metric)
-    found = GateFinding(pair.case.id, metric=pair.metric.key, reason=pair.reason, check=check)
+    found = GateFinding(pair.case.id, metric=pair.metric.key, reason=pair.reason, check=check_of(pair.metric))
     if pair.contrast is None:
         return replace(found, verdict=pair.lack and pair.lack.held)
-    found = replace(found, typical=pair.change(LEVEL_OF_BOTH))
-    effect = pair.contrast.effect if pair.metric.better == "higher" or not pair.is_difference else pair.contrast.effect.mirrored()
+    effect, seen = pair.contrast.effect, pair.contrast.seen
+    if pair.is_difference and pair.metric.better == "lower":
+        effect = effect.mirrored()
+    found = replace(found, typical=pair.change(LEVEL_OF_BOTH), worst=effect.value)
     if held is None:
-        return replace(found, verdict=NOT_ALTERNATED, worst=effect.value)
+        return replace(found, verdict=NOT_ALTERNATED)
     if elsewhere is not None:
         return replace(found, verdict=INCONCLUSIVE, typical=Estimate(None), reason=elsewhere)
-    withheld = pair.contrast.seen.withheld
-    unsure, why = pair.contrast.seen.unsure or (frozenset[str](), withheld)
-    if withheld is not None or held.word in unsure:
-        return replace(found, verdict=INCONCLUSIVE, reason=reasons.sentence(why), worst=effect.value)
+    unsure, why = seen.unsure or (frozenset[str](), seen.withheld)
+    if seen.withheld is not None or held.word in unsure:
+        return replace(found, verdict=INCONCLUSIVE, reason=reasons.sentence(why))
     wide = held.word == INCONCLUSIVE and held.reason is None
     worst = effect.low90 if wide and effect.low90 is not None else effect.value
     return replace(found, verdict=held.word, p=held.p, worst=worst, wide=wide)
@@ -221,6 +221,7 @@ WORDS = (FAIL, INCONCLUSIVE, PASS, NOT_ALTERNATED, NOT_COMPARED)
 MOST_REASONS, FEW_REASONS = 8, 3
 # Rows of a table, and what has all of them.
 MOST_ROWS, FILE = 200, "modbench gate … --json"
+HEAD = ("case", "metric", "change: above 1 is better; of a loss the difference", "why")
 
 
 def judged_by(found: Gate) -> Sentence:
@@ -250,7 +251,7 @@ def remarks(found: Gate) -> Iterator[Sentence]:
 
 
 def changes(found: Gate, *, every: bool = False) -> Iterator[Sentence]:
-    """Say what fails or is open, how times changed, and what was not compared: the worst of those that are alike, or every case."""
+    """Say what fails or is open, how times changed, what was not compared: the worst of those that are alike, or every case."""
     told = [each for each in found.findings if each.verdict != PASS]
     told.sort(key=lambda each: (WORDS.index(each.verdict or ""), not found.counts(each)))
     most = MOST_REASONS if every else FEW_REASONS
@@ -258,10 +259,11 @@ def changes(found: Gate, *, every: bool = False) -> Iterator[Sentence]:
         worst = min(those, key=lambda each: each.worst)
         if worst.verdict == NOT_COMPARED and (most := most - 1) < 0:
             continue
+        few = "{n}, such as " if worst.typical.value is None else "{n}, worst "
         yield Sentence(
             "{verdict}: {many}{case} {metric}: {change}{only}",
             verdict=worst.verdict,
-            many=Sentence("{n}, such as ", n=len(those)) if len(those) > 1 else "",
+            many=Sentence(few, n=len(those)) if len(those) > 1 else "",
             case=worst.what,
             metric=worst.metric,
             change=change(worst),
@@ -319,9 +321,7 @@ def tables(found: Gate) -> Iterator[Table]:
         known = [each for each in mine if each.typical.value is not None]
         if known:
             known.sort(key=lambda each: not found.counts(each))
-            rows = [(Code(each.what), Code(each.metric), each.typical, _why(found, each)) for each in known]
-            head = ("case", "metric", "change: above 1 is better; of a loss the difference", "why")
-            yield Table(verdict, head, rows, file=FILE).first(MOST_ROWS)
+            yield Table(verdict, HEAD, [_row(found, each) for each in known], file=FILE).first(MOST_ROWS)
         groups = alike((each.reason, each) for each in mine if each.typical.value is None)
         if groups:
             label = f"{verdict}, without a number" if known else verdict
@@ -334,5 +334,6 @@ def _check(each: Checked) -> tuple[Value, ...]:
     return each.tier, Code(each.written), verdict, numbers(each.counts) or "none", each.reason or ""
 
 
-def _why(found: Gate, each: GateFinding) -> Sentence:
-    return Sentence("{why}{only}", why=each.reason or "", only=_reported_only(found, each))
+def _row(found: Gate, each: GateFinding) -> tuple[Value, ...]:
+    why = Sentence("{why}{only}", why=each.reason or "", only=_reported_only(found, each))
+    return Code(each.what), Code(each.metric), each.typical, why
