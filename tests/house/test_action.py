@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 ACTION: dict[str, Any] = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
 GIT = ("git", "-c", "user.name=n", "-c", "user.email=n@example.org", "-c", "init.defaultBranch=main")
-# Notes its words; `run` keeps the model of the folder where it runs; the exit codes of `ab` and `gate` are what the variables say.
+# Notes its words; `run` keeps the model of the folder where it runs; `ab` and `gate` end with what the variables say.
 MODBENCH = """#!/bin/sh
 echo "modbench $*" >>"$NOTES"
 case "$1 $*" in
