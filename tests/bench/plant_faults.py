@@ -298,9 +298,13 @@ FAULTS = (
     ),
     Fault(
         24,
-        "A gate that blocks left open advises no more blocks than were made.",
-        "tests/harness/test_gate_looks.py::test_advice_counts_the_distance_from_the_estimate",
-        ("harness/stats/gate_looks.py", "least=made + 1, ", "least=2, "),
+        "A machine that becomes slower looks like a slower new side: of the four processes of a block two are compared.",
+        "tests/reports/test_suite_blocks.py::test_a_steady_drift_moves_no_effect",
+        (
+            "reports/questions/suite_blocks.py",
+            "median((first + second) / 2 - (one + other) / 2 for first, second, one, other in rounds)",
+            "median(first - one for first, _, one, _ in rounds)",
+        ),
     ),
     Fault(
         25,
@@ -315,10 +319,10 @@ FAULTS = (
     Fault(
         26,
         "What a check finds after timing is lost where two sides alternate.",
-        "tests/reports/test_paired_gate.py::test_what_checks_find_belongs_to_a_side_wherever_they_ran",
+        "tests/reports/test_suite_blocks.py::test_what_checks_find_belongs_to_a_side_wherever_they_ran",
         (
-            "reports/questions/revisions.py",
-            "    for tables in (prepared, *side):\n",
+            "reports/questions/suite_blocks.py",
+            "    for tables in (prepared, *processes):\n",
             "    for tables in (prepared,):\n",
         ),
     ),
@@ -334,12 +338,12 @@ FAULTS = (
     ),
     Fault(
         28,
-        "A revision that fails ends a gate with 3, as if the tool had failed.",
-        "tests/harness/test_paired_faults.py::test_a_side_that_does_not_run_is_worse_and_a_base_is_named",
+        "A revision that fails ends `ab` with 3, as if the tool had failed.",
+        "tests/harness/test_ab_suite_faults.py::test_a_new_side_that_does_not_run_is_a_finding_and_a_base_a_mistake",
         (
-            "src/modbench/commands/_paired/measure.py",
-            '        raise SideFailsError(f"{one.label}: {why}", second=one.second)\n',
-            '        raise ModbenchError(f"{one.label}: {why}")\n',
+            "src/modbench/commands/ab/suites.py",
+            "            raise side.fails(why)\n",
+            '            raise ModbenchError(f"{side.label}: {why}")\n',
         ),
     ),
     Fault(

@@ -295,14 +295,15 @@ class Flags:
         )
 
 
-def with_flags(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_flags(*names: str, kind: type[Any] = Flags) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Replace the `flags` parameter of a command by one parameter for each shared flag: typer reads these.
 
     Args:
-        names: fields of `Flags` that the command offers, in the order of its help; none: all of them.
+        names: fields that the command offers, in the order of its help; none: all of them.
+        kind: the dataclass of the flags.
     """
-    hints = get_type_hints(Flags, include_extras=True)
-    defaults = {field.name: field.default for field in dataclasses.fields(Flags)}
+    hints = get_type_hints(kind, include_extras=True)
+    defaults = {field.name: field.default for field in dataclasses.fields(kind)}
     offered = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=hints[name])
         for name in names or defaults
@@ -317,7 +318,7 @@ def with_flags(*names: str) -> Callable[[Callable[..., None]], Callable[..., Non
         @functools.wraps(command)
         def expanded(*args: object, **values: object) -> None:
             given: dict[str, Any] = {flag.name: values.pop(flag.name) for flag in offered if flag.name in values}
-            command(*args, flags=dataclasses.replace(Flags(), **given), **values)
+            command(*args, flags=kind(**given), **values)
 
         expanded.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # read by inspect
         return expanded

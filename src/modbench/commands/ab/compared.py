@@ -11,7 +11,7 @@ from modbench.reports.questions.ab import Measured
 
 
 class SideFailsError(ModbenchError):
-    """The new side does not run: a finding, not a mistake of the user's. (Where the base does not run, that is a UsageError.)"""
+    """The new side does not run: a finding. Where the base does not, that is a UsageError."""
 
     exit_code = 1
 
