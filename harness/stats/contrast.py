@@ -251,8 +251,10 @@ class Contrast:
         if self.effect.sd is None:
             return Reason("single_launch")
         needed = self.needed
-        what = "seeds" if self.rule.kind == "loss" else "blocks" if self.how == "alternating" else "launches"
-        return Reason(f"no_{what}_decide", most=power.MOST) if needed is None else Reason(f"{what}_decide", n=needed)
+        if self.rule.kind == "loss":
+            return Reason("no_seeds_decide", most=power.MOST) if needed is None else Reason("seeds_decide", n=needed)
+        what = "blocks" if self.how == "alternating" else "launches"
+        return Reason("none_decide", most=power.MOST, what=what) if needed is None else Reason("decides", n=needed, what=what)
 
     @property
     def disagreement(self) -> Reason | None:
