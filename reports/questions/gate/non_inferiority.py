@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from modbench.harness.stats.group_sequential import welch_freedom
+from modbench.harness.stats.effects import welch_freedom
 from scipy import special
 
 from modbench.harness.stats import effects
