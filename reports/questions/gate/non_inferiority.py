@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from modbench.harness.stats.effects import welch_freedom
 from scipy import special
 
 from modbench.harness.stats import effects
-from modbench.harness.stats.effects import Effect
+from modbench.harness.stats.effects import Effect, welch_freedom
 from modbench.reports.model import Estimate, Finding, Value
 
 ALPHA = 0.05
