@@ -47,7 +47,12 @@ WORDS = {
     "several_threads": _of("several threads or a GPU do the work"),
     "clock_did_not_tick": _of("its clock did not tick in a call this short"),
     "other_threads": _of("other threads work beside an arm's own, for {share} of its CPU time", share="about"),
+    "other_processes": _of("other threads or processes do {share} of the work", share="about"),
+    "command_waits": _of("a command waits of itself, for {share} of its CPU time", share="about"),
     "waits": _of("an arm waits of itself, for {share} of its CPU time", share="about"),
+    # Of two sides: why no time of them is claimed.
+    "not_its_work": _of("the {side} side {labels}: its time is not that of its work"),
+    "machine_unfit": _of("times cannot be compared here. {said}. `modbench doctor` tells more"),
     # Of a verdict: why it is open, and what would decide it.
     "launches_decide": _of("{n} launches would probably decide it", n="setting"),
     "no_launches_decide": _of("not even {most} launches would decide it", most="setting"),

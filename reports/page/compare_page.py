@@ -14,7 +14,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import refuse_inside, write_atomically
 from modbench.harness.core.printable import escaped, masked
 from modbench.reports.model import Block, Code, Estimate, Finding, Note, Sentence, Table, Value
-from modbench.reports.questions import compare_axis, compare_runs
+from modbench.reports.questions import ab, compare_axis, compare_runs
 from modbench.reports.questions.compare_axis import AlongAxis
 from modbench.reports.questions.compare_runs import Compared, letter
 from modbench.reports.questions.machine import machine_check, warnings
@@ -164,6 +164,16 @@ def of_axis(loaded: Loaded, table: AlongAxis, command: Sequence[str]) -> Page:
         [*map(inline, warnings(loaded))],
         [Section(grid.table.label, [_with_values(compare_axis.told_once(grid.table))]) for grid in grids],
         after=[Section("How to read this", [*map(Note, notes)])],
+    )
+
+
+def of_ab(found: ab.Result, command: Sequence[str]) -> Page:
+    """Return the page of two sides that took turns."""
+    return Page(
+        plain(ab.headline(found)),
+        plain(Sentence("{new} against {base}", base=found.sides[0], new=found.sides[1])),
+        typed(command),
+        sections=[Section("Result", [*ab.blocks(found)])],
     )
 
 

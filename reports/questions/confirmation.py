@@ -117,8 +117,9 @@ class Answer:
             return Finding(best, other, status="skipped", reason=compared.reason or "no run left a loss")
         last = compared.looks[-1]
         difference = Estimate(last.value, last.low, last.high, "difference", "nat", n=min(last.seeds))
-        word = "inconclusive" if last.verdict == "undecided" else last.verdict  # as in comparisons.csv
-        return Finding(best, other, typical=difference, verdict=word, reason=compared.reason, needed=compared.more)
+        return Finding(
+            best, other, typical=difference, verdict=last.verdict, reason=compared.reason, needed=compared.more
+        )
 
     def share(self, value: float, role: Role) -> Estimate | None:
         """A difference of losses as a share of a role's loss; None where it has none."""

@@ -4,16 +4,16 @@
     python tests/bench/gate_rivals.py busy.json --minutes 60 --load 4   # the same beside load processes
     python tests/bench/gate_rivals.py quiet.json busy.json --gates 1,4  # the table of pools that are there, for these minutes
 
-A pool is measured once. Three fresh processes are alive together and take turns, round by round, as in a block of `gate
---paired`; then three more. In every round a process times the same code with its work, and with 2, 3 and 10 % more of it, in
-random order. So it can stand for a process of the base, or of a head that is equal or slower, whose truth is known.
+A pool is measured once. Four fresh processes are alive together and take turns, round by round, as in a block of `modbench ab`;
+then four more. In every round a process times the same code with its work, and with 2, 3 and 10 % more of it, in random order. So
+it can stand for a process of the base, or of a head that is equal or slower, whose truth is known.
 
 A gate is a stretch of the pool without a gap that took its minutes; the time of works that it does not need is not counted. Each
 tool takes the processes of the stretch in the order in which it would have run them, and decides by its own code: pyperf and
 benchstats have the base in the first half and the head in the second, asv has them in turn (`--interleave-rounds`), modbench in
-blocks of base, head and base. A stretch begins with every block, so that they overlap: the table says how many lie apart.
+blocks of two processes of each. A stretch begins with every block, so that they overlap: the table says how many lie apart.
 
-Where others are favoured: a process costs them what it costs beside two others that start at the same time, and benchstats gets
+Where others are favoured: a process costs them what it costs beside three others that start at the same time, and benchstats gets
 the mean of each process, where its samples may all come from one. A tool that is not installed has a row that says so:
 `pip install pyperf asv benchstats`.
 """
@@ -39,17 +39,20 @@ from typing import Any
 import load
 from pydantic import TypeAdapter
 
-from modbench.commands._paired import turn_taking
-from modbench.commands._paired.measure import ROUNDS
+from modbench.commands.ab import turn_taking
+from modbench.commands.ab.suites import ROUNDS
 from modbench.harness.machine import environment
-from modbench.harness.stats import aba_blocks, gate_looks
+from modbench.harness.stats import contrast, interim
 from modbench.harness.timing import turns
+from modbench.reports.questions import ab, suite_blocks
+from modbench.reports.questions.ab import Effects, Measured
+from modbench.reports.questions.gate import fail_on
 
 # Calls of a block (`planted_block.py`): of the base, and of a head that is equal, 2, 3 and 10 % slower. About 30 ms each.
 BASE, HEADS = 200, {"equal": 200, "+2 %": 204, "+3 %": 206, "+10 %": 220}
 MARGIN = 0.02
 WARM_UP_CALLS, LIMIT_S = 2, 300.0
-UNDECIDED = "cannot tell"
+UNDECIDED = contrast.INCONCLUSIVE
 CLOCKS = {"wall": "wall time", "cpu": "CPU time"}
 # Values of a process, as pyperf makes them unless told otherwise.
 PYPERF_VALUES = 3
@@ -60,7 +63,7 @@ Times = dict[str, dict[int, list[float]]]
 
 @dataclass(frozen=True)
 class Slot:
-    """Three processes that took turns.
+    """Four processes that took turns.
 
     Attributes:
         seconds: how long they took, start included.
@@ -95,7 +98,7 @@ POOL, TIMES = TypeAdapter(Pool), TypeAdapter(Times)
 # A process as the base and as the head, and those of a stretch, slot by slot.
 Process = tuple[list[float], list[float]]
 Stretch = Sequence[Sequence[Process]]
-# `pass`, `worse` or `cannot tell`.
+# `pass`, `worse` or `inconclusive`.
 Decide = Callable[[Stretch], str]
 
 
@@ -121,11 +124,11 @@ def process(ask: int, granted: int) -> None:
 
 
 def slot() -> Slot:
-    """Start three processes and let them measure in turns."""
+    """Start four processes and let them measure in turns."""
     begin = time.monotonic()
     variables = {**os.environ, "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as name:
-        logs = [Path(name, str(number)) for number in range(3)]
+        logs = [Path(name, str(number)) for number in range(4)]
         words = [sys.executable, __file__, "--process"]
         ends = turn_taking.run([turn_taking.Start(words, variables, None, log, LIMIT_S) for log in logs])
         texts = [log.read_text(encoding="utf-8") for log in logs]
@@ -173,10 +176,17 @@ def in_turn(stretch: Stretch) -> tuple[list[list[float]], list[list[float]]]:
     return [base for base, _ in flat[1::2]], [head for _, head in flat[: len(flat) // 2 * 2 : 2]]
 
 
-def blocks(stretch: Stretch) -> list[float]:
-    """The effect of each block, on the log scale, above 0 where the head, the process in the middle, is faster."""
-    sides = ((first, second, again) for (first, _), (_, second), (again, _) in stretch)
-    return [aba_blocks.block(*([*map(math.log, times)] for times in each)).effect for each in sides]
+# The processes that stand for the base's two and the head's two, in the blocks with an even number and in the others.
+ORDERS = ((0, 3, 1, 2), (1, 2, 0, 3))
+
+
+def blocks(stretch: Stretch) -> tuple[dict[int, float], dict[int, float]]:
+    """The effect of each block, on the log scale, above 0 where the head is faster; and that of the base against itself."""
+    made = list[list[list[float]]]()
+    for number, four in enumerate(stretch):
+        of = [four[i] for i in ORDERS[number % 2]]
+        made.append([[math.log(time) for time in each[which > 1]] for which, each in enumerate(of)])
+    return suite_blocks.effects(made)
 
 
 def pyperf(min_speed: float | None) -> Decide:
@@ -225,19 +235,24 @@ def benchstats() -> Decide:
 
 
 def modbench(stretch: Stretch) -> str:
-    """The looks of `gate --paired` at the effects of its blocks, of which as many were planned as there are."""
-    effects, edges = blocks(stretch), [math.log1p(MARGIN)]
-    if len(effects) < gate_looks.FEWEST:
+    """The analyses of `modbench ab` of these blocks, of which as many were planned as there are."""
+    found, control = blocks(stretch)
+    if len(found) < interim.FEWEST:
         return UNDECIDED
-    plan = gate_looks.schedule(len(effects))
-    made = (gate_looks.look([effects[:n]], edges, plan[: i + 1], len(effects)) for i, n in enumerate(plan))
-    return next((one.word for (one,) in made if one.word != UNDECIDED), UNDECIDED)
+    plan, check = interim.schedule(len(found)), fail_on.parse([f"slower:{MARGIN:.0%}"])
+    signs = {number: (-1) ** (number // 2) for number in found}
+    for i, n in enumerate(plan):
+        effects = [Effects({number: each[number] for number in range(n)}) for each in (found, control)]
+        (row,) = ab.judge([Measured("block", "s", *effects)], MARGIN, check, interim.analysis_at(i + 1, plan), signs)
+        if row.check != UNDECIDED:
+            return "worse" if row.check == contrast.FAIL else "pass"
+    return UNDECIDED
 
 
 # Name to the clock, and what makes the rule from the tool's code.
 WAYS: dict[str, tuple[str, Callable[[], Decide]]] = {
-    f"modbench `gate --paired`, `slower:{MARGIN:.0%}`": ("wall", lambda: modbench),
-    f"modbench `gate --paired`, `cpu:{MARGIN:.0%}`": ("cpu", lambda: modbench),
+    f"modbench `ab`, `slower:{MARGIN:.0%}`": ("wall", lambda: modbench),
+    f"modbench `ab`, `cpu:{MARGIN:.0%}`": ("cpu", lambda: modbench),
     "pyperf `compare_to`": ("wall", lambda: pyperf(None)),
     f"pyperf `compare_to --min-speed={100 * MARGIN:g}`": ("wall", lambda: pyperf(100 * MARGIN)),
     "asv `continuous`, factor 1.1": ("wall", lambda: asv(1.1)),
@@ -267,7 +282,7 @@ def table(pools: Sequence[Pool], lengths: Sequence[float], ways: dict[str, tuple
 
 def spread(pool: Pool) -> str:
     """How much blocks of a pool spread, and what it says of each head by wall time: its gates share what chance made of it."""
-    known = {name: blocks(seen(pool, "wall", calls)) for name, calls in HEADS.items()}
+    known = {name: [*blocks(seen(pool, "wall", calls))[0].values()] for name, calls in HEADS.items()}
     said = [f"{name} {fmean(each):+.1%} ± {stdev(each) / math.sqrt(len(each)):.2%}" for name, each in known.items()]
     made = known["equal"]
     return f"{len(made)} blocks, which spread by {stdev(made):.1%}; effect and standard error: {', '.join(said)}"

@@ -1,4 +1,4 @@
-"""Real gates of `gate --paired` on planted changes: what each says, and how long it takes.
+"""`modbench ab` with `--fail-on` on planted changes: what it says each time, and how long it takes.
 
     python tests/bench/gate_trials.py --tries 2                  # two builds, and two revisions
     python tests/bench/gate_trials.py --tries 2 --load 4         # the same beside processes that spin
@@ -23,7 +23,6 @@ from pathlib import Path
 BASE, HEADS = 30, (30, 31, 33)
 FLAGS = ("--seq-len=128", "--set=metrics=latency/forward", "--set=d_model=256", "--fail-on=slower:2%", "--json")
 MODEL = "from busy_machine import Stack\n\n\ndef build(config):\n    return Stack(config.vocab_size, config.d_model, {layers})\n"
-VERDICTS = {0: "pass", 1: "fail", 5: "cannot tell"}
 
 
 def git(folder: Path, *words: str) -> None:
@@ -37,7 +36,7 @@ def builds(folder: Path, layers: int) -> list[str]:
     """The words for two builds."""
     for name, number in (("base", BASE), ("head", layers)):
         (folder / f"{name}.py").write_text(MODEL.format(layers=number), encoding="utf-8")
-    return ["quick", "--model", "base.py:build", "--model", "head.py:build"]
+    return ["builds", "base.py:build", "head.py:build", "quick"]
 
 
 def revisions(folder: Path, layers: int) -> list[str]:
@@ -47,37 +46,34 @@ def revisions(folder: Path, layers: int) -> list[str]:
         (folder / "mine.py").write_text(MODEL.format(layers=number), encoding="utf-8")
         git(folder, "add", "-A")
         git(folder, "commit", "-q", "--allow-empty", "-m", "layers")
-    return ["HEAD~1", "HEAD", "quick", "--model", "mine.py:build"]
+    return ["revisions", "HEAD~1", "HEAD", "quick", "--model", "mine.py:build"]
 
 
-def trial(words: list[str], folder: Path, budget: str) -> str:
-    """One gate, as cells of a table: the verdict, the ratio, the clock, blocks and time."""
+def trial(words: list[str], folder: Path, max_time: str) -> str:
+    """One comparison, as cells of a table: the verdict, the ratio, the clock, blocks and time."""
     start = time.monotonic()
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent)}
-    command = [sys.executable, "-P", "-m", "modbench", "gate", "--paired", *words, *FLAGS, "--budget", budget]
+    command = [sys.executable, "-P", "-m", "modbench", "ab", *words, *FLAGS, "--max-time", max_time]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     took = time.monotonic() - start
-    if done.returncode not in VERDICTS:
+    if done.returncode not in {0, 1, 5}:
         raise SystemExit(f"{command} ended with {done.returncode}: {done.stderr[-500:]}")
     found = json.loads(done.stdout)
-    (finding,) = found["findings"]
-    ratio = (
-        "none" if finding["change"] is None else f"{finding['change']:.3f} [{finding['low']:.3f}–{finding['high']:.3f}]"
-    )
-    clock = "CPU" if "by CPU time" in str(finding["reason"]) else "wall"
-    each_s = found["paired"]["block_s"] or math.nan
-    blocks = f"{found['paired']['made']} of {found['paired']['planned']} | {each_s:.1f} s"
-    return f"{VERDICTS[done.returncode]} | {ratio} | {clock} | {blocks} | {took:.0f} s"
+    (row,) = found["rows"]
+    ratio = "none" if row["ratio"] is None else f"{row['ratio']:.3f} [{row['ci_low']:.3f}–{row['ci_high']:.3f}]"
+    clock = "CPU" if row["by_cpu"] else "wall"
+    blocks = f"{found['blocks']} of {found['planned']} | {found['block_s'] or math.nan:.1f} s"
+    return f"{found['verdict']} | {ratio} | {clock} | {blocks} | {took:.0f} s"
 
 
 def main() -> None:
-    """Run the gates, and print a row for each."""
+    """Run all, and print a row for each."""
     from load import load
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tries", type=int, default=2)
     parser.add_argument("--load", type=int, default=0, help="processes that spin beside it")
-    parser.add_argument("--budget", default="10m")
+    parser.add_argument("--max-time", default="10m")
     parser.add_argument("--layers", type=int, nargs="+", default=HEADS, help="of the change")
     parser.add_argument("--sides", choices=("both", "builds", "revisions"), default="both")
     asked = parser.parse_args()
@@ -90,7 +86,7 @@ def main() -> None:
             for layers in asked.layers:
                 for _ in range(asked.tries):
                     with tempfile.TemporaryDirectory() as folder:
-                        row = trial(way(Path(folder), layers), Path(folder), asked.budget)
+                        row = trial(way(Path(folder), layers), Path(folder), asked.max_time)
                     print(f"| {asked.load} | {name} | +{layers / BASE - 1:.1%} | {row} |", flush=True)
 
 

@@ -95,8 +95,8 @@ FAULTS = (
         "tests/reports/test_gate.py::test_an_empty_comparison_never_passes",
         (
             "reports/questions/gate/gate.py",
-            'if self.unfit or "cannot tell" in words or not self.compared else "pass"',
-            'if self.unfit or "cannot tell" in words else "pass"',
+            "if INCONCLUSIVE in words or not self.compared else PASS",
+            "if INCONCLUSIVE in words else PASS",
         ),
     ),
     Fault(
@@ -105,8 +105,8 @@ FAULTS = (
         "tests/reports/test_gate_tiers.py::test_counts_are_compared_exactly",
         (
             "reports/questions/gate/fail_on.py",
-            "        if own is None:\n            word = exact_verdict(",
-            "        if not own:\n            word = exact_verdict(",
+            "        own = self.fail_on.limits[check] or Fraction(0)",
+            "        own = self.fail_on.limits[check] or Fraction(str(self.margin))",
         ),
     ),
     Fault(
@@ -291,16 +291,20 @@ FAULTS = (
         "A gate of two stored runs passes or fails by their times.",
         "tests/reports/test_gate_verdicts.py::test_a_time_of_two_runs_is_printed_and_has_no_verdict",
         (
-            "reports/questions/gate/comparer.py",
-            "        return unnamed(NOT_ALTERNATED, reason, typical=found.ratio)\n",
-            "        return unnamed(TELL, reason, typical=found.ratio, judged_by=found)\n",
+            "reports/tables/two_runs.py",
+            'return self.contrast is not None and self.contrast.rule.kind == "time"',
+            "return False",
         ),
     ),
     Fault(
         24,
-        "A gate that blocks left open advises no more blocks than were made.",
-        "tests/harness/test_gate_looks.py::test_advice_counts_the_distance_from_the_estimate",
-        ("harness/stats/gate_looks.py", "least=made + 1, ", "least=2, "),
+        "A machine that becomes slower looks like a slower new side: of the four processes of a block two are compared.",
+        "tests/reports/test_suite_blocks.py::test_a_steady_drift_moves_no_effect",
+        (
+            "reports/questions/suite_blocks.py",
+            "median((first + second) / 2 - (one + other) / 2 for first, second, one, other in rounds)",
+            "median(first - one for first, _, one, _ in rounds)",
+        ),
     ),
     Fault(
         25,
@@ -315,10 +319,10 @@ FAULTS = (
     Fault(
         26,
         "What a check finds after timing is lost where two sides alternate.",
-        "tests/reports/test_paired_gate.py::test_what_checks_find_belongs_to_a_side_wherever_they_ran",
+        "tests/reports/test_suite_blocks.py::test_what_checks_find_belongs_to_a_side_wherever_they_ran",
         (
-            "reports/questions/revisions.py",
-            "    for tables in (prepared, *side):\n",
+            "reports/questions/suite_blocks.py",
+            "    for tables in (prepared, *processes):\n",
             "    for tables in (prepared,):\n",
         ),
     ),
@@ -334,12 +338,12 @@ FAULTS = (
     ),
     Fault(
         28,
-        "A revision that fails ends a gate with 3, as if the tool had failed.",
-        "tests/harness/test_paired_faults.py::test_a_side_that_does_not_run_is_worse_and_a_base_is_named",
+        "A revision that fails ends `ab` with 3, as if the tool had failed.",
+        "tests/harness/test_ab_suite_faults.py::test_a_new_side_that_does_not_run_is_a_finding_and_a_base_a_mistake",
         (
-            "src/modbench/commands/_paired/measure.py",
-            '        raise SideFailsError(f"{one.label}: {why}", second=one.second)\n',
-            '        raise ModbenchError(f"{one.label}: {why}")\n',
+            "src/modbench/commands/ab/suites.py",
+            "            raise side.fails(why)\n",
+            '            raise ModbenchError(f"{side.label}: {why}")\n',
         ),
     ),
     Fault(

@@ -10,9 +10,12 @@ import pytest
 from gate_rivals import Process
 
 
-def test_a_block_compares_the_head_in_the_middle_with_the_base_on_both_sides() -> None:
-    first, second, again = ([1.0, 2.0], [9.0, 9.0]), ([9.0, 9.0], [1.1 * 1.1, 2.2 * 1.1]), ([1.21, 2.42], [9.0, 9.0])
-    assert gate_rivals.blocks([[first, second, again]]) == pytest.approx([-math.log(1.1)])
+def test_a_block_compares_two_processes_of_the_head_with_two_of_the_base_which_change_places() -> None:
+    """On a machine that becomes 10 % slower from process to process."""
+    four = [([1.1**turn, 2 * 1.1**turn], [1.1**turn * 1.2, 2 * 1.1**turn * 1.2]) for turn in range(4)]
+    found, control = gate_rivals.blocks([four, four])
+    assert found == pytest.approx({0: -math.log(1.2), 1: -math.log(1.2)})
+    assert control == pytest.approx({0: -3 * math.log(1.1), 1: -math.log(1.1)})
 
 
 def stretch(slower: float, sd: float = 0.002, drift: float = 0.0, slots: int = 16) -> list[list[Process]]:
@@ -21,8 +24,8 @@ def stretch(slower: float, sd: float = 0.002, drift: float = 0.0, slots: int = 1
     made: list[list[Process]] = []
     for number in range(slots):
         level = (1 + drift) ** (number >= slots / 2)
-        three = [(rng.gauss(level, sd), (1 + slower) * rng.gauss(level, sd)) for _ in range(3)]
-        made.append([([rng.gauss(a, sd) for _ in range(6)], [rng.gauss(b, sd) for _ in range(6)]) for a, b in three])
+        four = [(rng.gauss(level, sd), (1 + slower) * rng.gauss(level, sd)) for _ in range(4)]
+        made.append([([rng.gauss(a, sd) for _ in range(6)], [rng.gauss(b, sd) for _ in range(6)]) for a, b in four])
     return made
 
 
@@ -59,6 +62,6 @@ def test_every_way_decides_planted_times_by_its_own_rule(case: str, way: str) ->
     assert decide(planted) == said[way]
 
 
-def test_a_gate_of_few_or_noisy_blocks_cannot_tell() -> None:
-    assert gate_rivals.modbench(stretch(0.1, slots=4)) == gate_rivals.UNDECIDED
-    assert gate_rivals.modbench(stretch(0.05, sd=0.05)) == gate_rivals.UNDECIDED
+def test_few_or_noisy_blocks_are_inconclusive() -> None:
+    assert gate_rivals.modbench(stretch(0.1, slots=2)) == gate_rivals.UNDECIDED
+    assert gate_rivals.modbench(stretch(0.03, sd=0.05)) == gate_rivals.UNDECIDED

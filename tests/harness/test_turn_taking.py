@@ -6,8 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from modbench.commands._paired import turn_taking
-from modbench.commands._paired.turn_taking import Start
+from modbench.commands.ab import turn_taking
+from modbench.commands.ab.turn_taking import Start
 
 CHILD = """
 import sys

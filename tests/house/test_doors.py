@@ -166,6 +166,7 @@ DOORS = {
             "harness/execution/command.py": "the command that it gives to the door",
             "harness/execution/ranks.py": "torchrun starts the ranks of a unit, inside the process that the door started",
             "harness/process/processes.py": "programs that are asked something and waited for",
+            "src/modbench/commands/ab/one_command.py": "a command, in the group of the process that the door started",
         },
         "import subprocess\nsubprocess.run(['git'])",
     ),
@@ -190,6 +191,7 @@ DOORS = {
             "src/modbench/cli.py": "--version ends the parser",
             **dict.fromkeys(
                 (
+                    "src/modbench/commands/ab/flags.py",
                     "src/modbench/commands/audit/__init__.py",
                     "src/modbench/commands/gate/__init__.py",
                     "src/modbench/commands/listing.py",

@@ -121,7 +121,6 @@ def test_what_does_not_go_together_is_refused(run: Loaded, modbench: Modbench) -
         (("--by", "capacity", "--format", "txt"), "unknown --format 'txt'"),
         (("--by", "capacity", "--format", "md", "--json"), "both print"),
         ((run.path, "--format", "md"), "--by"),
-        (("--paired", "--format", "md"), "--format"),
     ):
         done = modbench("compare", run.path, *words)
         assert (done.returncode, done.stdout) == (2, "")

@@ -28,7 +28,7 @@ UNCUT = 1000
 # Commands by purpose, in the order of `modbench --help`; a command that is missing here is not shown. The core has some of them.
 GROUPS = {
     "Measure": ("run", "resume", "watch", "plan", "train", "profile", "doctor"),
-    "Decide": ("compare", "recommend", "report", "figure"),
+    "Decide": ("ab", "compare", "recommend", "report", "figure"),
     "Gate": ("gate",),
     "Look up": ("cost", "audit", "verify", "list", "demo"),
     "Yours": ("init", "convert"),
@@ -114,10 +114,16 @@ def include_additions(folders: Iterable[str]) -> None:
 
 
 def command(
-    name: str | None = None, *, include: bool = True
+    name: str | None = None, *, include: bool = True, on: typer.Typer | None = None
 ) -> Callable[[Callable[..., object]], Callable[..., object]]:
-    """Register a command, by default under the name of its function. It gets `--include`: its suite or run may name additions."""
-    register = app.command(name)
+    """Register a command, by default under the name of its function. It gets `--include`: its suite or run may name additions.
+
+    Args:
+        name: of the command.
+        include: whether it gets `--include`.
+        on: the group that it belongs to; None: it is a command of its own.
+    """
+    register = (on or app).command(name)
     return (lambda function: register(_including(function))) if include else register
 
 

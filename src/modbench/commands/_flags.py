@@ -113,27 +113,6 @@ def runs(incomplete: str) -> list[tuple[str, str]]:
     return matching(((str(run), "") for run in stored()), incomplete)
 
 
-# Of comparisons and gates that measure both sides themselves.
-PairedSetFlag = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="With --paired: any key of a suite.")
-]
-PairedOptionFlag = Annotated[
-    list[str] | None,
-    typer.Option("--option", metavar="K=V", help="With --paired: an option of your own models: threshold=0.5."),
-]
-PairedTimeoutFlag = Annotated[
-    str | None,
-    typer.Option(
-        "--timeout", metavar="DURATION", help="With --paired: longest time of a unit; default: by prediction."
-    ),
-]
-PairedOutFlag = Annotated[
-    str | None,
-    typer.Option(
-        "--out", "-o", metavar="DIR", help="With --paired: folder for the runs; continues what was interrupted."
-    ),
-]
-
 SuiteName = Annotated[
     str, typer.Argument(metavar="SUITE", help="A shipped suite's name, or a TOML file.", autocompletion=suites)
 ]
@@ -316,34 +295,15 @@ class Flags:
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class PairedFlags:
-    """What `--paired` takes besides its sides and the suite: values of `--model`, `--set`, `--seq-len` and so on."""
-
-    models: tuple[str, ...] = ()
-    settings: Sequence[str] = ()
-    lengths: tuple[int, ...] = ()
-    options: Sequence[str] = ()
-    select: str | None = None
-    timeout: str | None = None
-    out: str | None = None
-
-    @property
-    def words(self) -> list[str]:
-        """As words for `modbench run`, but for models, cases and the limit of a unit."""
-        words = [word for setting in self.settings for word in ("--set", setting)]
-        words += [word for option in self.options for word in ("--option", option)]
-        return words + (["--seq-len", ",".join(map(str, self.lengths))] if self.lengths else [])
-
-
-def with_flags(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_flags(*names: str, kind: type[Any] = Flags) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Replace the `flags` parameter of a command by one parameter for each shared flag: typer reads these.
 
     Args:
-        names: fields of `Flags` that the command offers, in the order of its help; none: all of them.
+        names: fields that the command offers, in the order of its help; none: all of them.
+        kind: the dataclass of the flags.
     """
-    hints = get_type_hints(Flags, include_extras=True)
-    defaults = {field.name: field.default for field in dataclasses.fields(Flags)}
+    hints = get_type_hints(kind, include_extras=True)
+    defaults = {field.name: field.default for field in dataclasses.fields(kind)}
     offered = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=hints[name])
         for name in names or defaults
@@ -358,7 +318,7 @@ def with_flags(*names: str) -> Callable[[Callable[..., None]], Callable[..., Non
         @functools.wraps(command)
         def expanded(*args: object, **values: object) -> None:
             given: dict[str, Any] = {flag.name: values.pop(flag.name) for flag in offered if flag.name in values}
-            command(*args, flags=dataclasses.replace(Flags(), **given), **values)
+            command(*args, flags=kind(**given), **values)
 
         expanded.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # read by inspect
         return expanded

@@ -7,7 +7,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from modbench.harness.core.printable import escaped, escaped_json, masked
@@ -132,3 +133,25 @@ def elided(lines: Sequence[str], most: int, what: str) -> list[str]:
     first, last = most // 2, most - most // 2 - 1
     left_out = f"… {len(lines) - first - last:,} {what} between these: -v and --json have all"
     return [*lines[:first], left_out, *lines[len(lines) - last :]]
+
+
+def add_summary(made: Callable[[int], str], done: str) -> None:
+    """Add a job summary to the file that GitHub names, and say so; or print it where it names none.
+
+    Args:
+        made: the summary, of at most so many bytes; empty where they do not hold even its first lines.
+        done: the result in a few words.
+    """
+    from modbench.reports.writers import markdown
+
+    named = os.environ.get(markdown.VARIABLE)
+    if not named:
+        say(f"{markdown.VARIABLE} is not set, so the job summary follows.\n")
+        say(made(markdown.MOST_BYTES))
+        return
+    file = Path(named)
+    text = made(markdown.room(file))
+    with file.open("a", encoding="utf-8") as open_file:
+        open_file.write(text)
+    full = "" if text else f", which is full: GitHub takes {markdown.MOST_BYTES:,} bytes of a step"
+    say(f"{done}; the job summary was added to {named}{full}")

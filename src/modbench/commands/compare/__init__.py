@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -13,11 +12,6 @@ import typer
 from modbench.commands._app import command
 from modbench.commands._flags import (
     JsonFlag,
-    PairedFlags,
-    PairedOptionFlag,
-    PairedOutFlag,
-    PairedSetFlag,
-    PairedTimeoutFlag,
     SelectFlag,
     TitleFlag,
     VerboseFlag,
@@ -30,7 +24,7 @@ from modbench.commands._flags import (
 )
 from modbench.commands._output import chosen_run, say, say_json
 from modbench.harness.core import titles
-from modbench.harness.core.errors import IncompleteError, UnfitError, UsageError, unknown
+from modbench.harness.core.errors import IncompleteError, UsageError, unknown
 
 if TYPE_CHECKING:
     from modbench.reports.model import Table
@@ -39,9 +33,6 @@ if TYPE_CHECKING:
 
 # Formats of one table.
 STYLES = ("md", "tex")
-# Blocks without `--launches`: a small case takes under five minutes (for their power: tests/bench/paired_power.py).
-BLOCKS = 12
-FEWEST = 3
 
 
 class Output(NamedTuple):
@@ -73,7 +64,7 @@ def compare(
         list[str] | None,
         typer.Argument(
             metavar="RUN",
-            help="With --by one run, default the newest in runs/; else several.",
+            help="With --by one run, default the newest in runs/; else BASE, NEW and more new ones.",
             autocompletion=runs,
         ),
     ] = None,
@@ -94,7 +85,7 @@ def compare(
         typer.Option("--metric", metavar="LIST", help="With --by: only these metrics.", autocompletion=metrics),
     ] = None,
     seq_len: Annotated[
-        list[str] | None, typer.Option("--seq-len", metavar="LIST", help="With --by or --paired: only these lengths.")
+        list[str] | None, typer.Option("--seq-len", metavar="LIST", help="With --by: only these lengths.")
     ] = None,
     workload: Annotated[
         list[str] | None,
@@ -107,7 +98,7 @@ def compare(
             "--margin",
             metavar="SHARE",
             callback=checked_margin,
-            help="Of several runs, or with --paired: largest change that does not matter, as a share.",
+            help="Of several runs: largest change that does not matter, as a share.",
         ),
     ] = None,
     across_machines: Annotated[
@@ -128,72 +119,22 @@ def compare(
             autocompletion=one_of(*STYLES),
         ),
     ] = None,
-    paired: Annotated[
-        bool,
-        typer.Option(
-            "--paired",
-            help="Compare two revisions: --paired REV REV SUITE.",
-        ),
-    ] = False,
-    model: Annotated[
-        list[str] | None,
-        typer.Option("--model", metavar="LIST", help="With --paired: FILE.py:build, taken from both revisions."),
-    ] = None,
-    option: PairedOptionFlag = None,
-    settings: PairedSetFlag = None,
-    launches: Annotated[
-        int | None,
-        typer.Option("--launches", metavar="N", help="With --paired: blocks of three processes; default 12."),
-    ] = None,
-    timeout: PairedTimeoutFlag = None,
-    out: PairedOutFlag = None,
     verbose: VerboseFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Compare the cases of a run, runs, or two revisions.
+    """Compare the cases of a run, or runs.
 
-    compare --by AXIS: the cases of one run, along an axis
+    compare RUN --by AXIS: the cases of one run, along an axis
 
-    compare RUN RUN: runs with the first one
-
-    compare --paired REV REV SUITE: two revisions, timed in processes that take turns. A revision is one of git, `.` for the
-    files as they are, or the path of a Python interpreter.
+    compare BASE NEW: a run with an earlier one, or several with the first
     """
     named = runs or []
-    only_paired = {
-        "--model": model,
-        "--option": option,
-        "--set": settings,
-        "--launches": launches,
-        "--timeout": timeout,
-        "--out": out,
-    }
     if style is not None and style not in STYLES:
         raise unknown("--format", style, STYLES)
     if style is not None and as_json:
         raise UsageError(f"--format {style} and --json both print to standard output. Choose one.")
     if html is None:
         refuse({"--force": force or None}, "--html FILE")
-    if paired:
-        refuse(
-            {
-                "--format": style,
-                "--by": by,
-                "--baseline": baseline,
-                "--metric": metric,
-                "--workload": workload,
-                "--html": html,
-                "--title": title,
-                "--across-machines": across_machines or None,
-                "--verbose": verbose or None,
-            },
-            "runs that were made",
-        )
-        models, lengths = listed("--model", model, str), listed("--seq-len", seq_len, int)
-        given = PairedFlags(models, settings or (), lengths, option or (), select, timeout, out)
-        compare_revisions(named, given, launches=launches, margin=margin, as_json=as_json)
-        return
-    refuse(only_paired, "--paired REV_A REV_B SUITE")
     if by is not None:
         if len(named) > 1:
             raise UsageError(f"--by compares the cases of one run; {len(named)} were named.")
@@ -214,7 +155,7 @@ def compare(
         return
     refuse({"--format": style}, "--by AXIS")
     chosen = {"--baseline": baseline, "--metric": metric, "--seq-len": seq_len, "--workload": workload, "-k": select}
-    refuse(chosen, "--by AXIS, or --paired")
+    refuse(chosen, "--by AXIS")
     if len(named) < 2:
         number = "one run was named: name another" if named else "no run was named: name two"
         raise UsageError(f"{number}, or compare the cases of one with --by AXIS, such as --by capacity.")
@@ -227,54 +168,6 @@ def compare(
         Output(html, force=force, style=None, as_json=as_json, verbose=verbose),
         across_machines=across_machines,
     )
-
-
-def compare_revisions(
-    words: Sequence[str],
-    given: PairedFlags,
-    *,
-    launches: int | None = None,
-    margin: float | None = None,
-    as_json: bool = False,
-) -> None:
-    """Time two revisions on a suite in processes that take turns, and print how they compare.
-
-    Raises:
-        UsageError: if the words are not two revisions and a suite, or the suite times nothing.
-        IncompleteError: if it was interrupted.
-        UnfitError: if the machine called the same code different, or nothing was compared.
-    """
-    from modbench.commands._paired import measure
-    from modbench.harness.execution.stopping import interrupt_on_end
-    from modbench.reports.questions import revisions
-    from modbench.reports.writers import text
-
-    if len(words) != 3:
-        raise UsageError(
-            f"--paired takes two revisions and a suite, such as `compare --paired main HEAD quick`; got {len(words)} words."
-        )
-    number = BLOCKS if launches is None else launches
-    if number < FEWEST:
-        raise UsageError(f"--launches {number}: an interval needs at least {FEWEST}.")
-    interrupt_on_end()
-    first, second, suite = words
-    asked = measure.request((first, second), suite, given)
-    done = measure.measure(replace(asked, amount=str(number)), lambda _: measure.Goal(number, number))
-    folder = done.folder
-    found = revisions.result(done.blocks, done.prepared, (done.sides[0], done.sides[1]), margin)
-    if as_json:
-        say_json(found.as_dict() | {"folder": str(folder)}, allow_nan=False)
-    else:
-        say(f"{text.written(revisions.blocks(found), text.width())}\n\nruns: {folder}")
-    if not found.compared:
-        raise UnfitError(
-            "nothing was compared: no case has a time on both sides. The lines above say why, case by case."
-        )
-    if found.fooled:
-        raise UnfitError(
-            f"the same code came out different in {len(found.fooled)} of {len(found.rows)} rows: the machine is too busy or too "
-            "uneven now. Try more --launches, or when nothing else runs."
-        )
 
 
 def _compare_cases(loaded: Loaded, axis: str, baseline: str | None, keep: Filter, out: Output) -> None:

@@ -204,7 +204,9 @@ def write_workflow(file: str, models: tuple[str, ...], suite: str | None) -> Beg
     if suite is not None:
         read_suite(suite)
     path = _new(file, WORKFLOW.format(model=json.dumps(model), suite=suite or "quick"))
-    again = f"modbench gate --paired main . {shlex.quote(suite or 'quick')} --model {shlex.quote(model)} --fail-on slower:5%"
+    again = (
+        f"modbench ab revisions main . {shlex.quote(suite or 'quick')} --model {shlex.quote(model)} --fail-on slower:5%"
+    )
     note = "Replace OWNER in it by the account with your copy of modbench, and commit it."
     return Begun(path, {"the same here": again}, REPOSITORY.docs, note)
 

@@ -1,4 +1,4 @@
-"""Starts paired commands for `test_paired_faults.py`: one process loads everything, each command is a fork of it.
+"""Starts commands for `test_ab_suite_faults.py`: one process loads everything, each command is a fork of it.
 
 Reads requests from standard input, one line of JSON each, and answers each with a line. A table (`root`, `words`, `python`,
 `temporary`) starts a command: the answer is its process id, and the files that it prints to. A number waits for that process: the
@@ -18,11 +18,11 @@ from typing import Any
 
 from fault_process import Process, start
 
-from modbench.commands import compare, gate  # noqa: F401  # loaded before the first fork
+from modbench.commands.ab import suites  # noqa: F401  # loaded before the first fork
 
 
 def prepared(python: str, temporary: str) -> None:
-    """In the command: what stands in for Python, and a limit that passes when a launch hangs, however slow this machine is."""
+    """In the command: what stands in for Python, and a limit that passes when a process hangs, however slow this machine is."""
     sys.executable, os.environ["TMPDIR"], tempfile.tempdir = python, temporary, None
     real = select.select
 

@@ -1,8 +1,8 @@
-"""`compare --paired` that is killed, interrupted, or meets a launch that hangs: nothing is left, and nothing is done twice.
+"""`ab revisions` that is killed, interrupted, or meets a process that hangs: nothing is left, and nothing is done twice.
 
-The command is the real one, in a process of its own (`paired_commands.py` starts it), on two revisions of a repository. What it
-starts is planted by an interpreter that stands in for Python: it copies a prepared run, and a launch takes its turns and leaves a
-planted record. One that is to hang says so in a file and waits for ever.
+The command is the real one, in a process of its own (`ab_processes.py` starts it), on two revisions of a repository. What it
+starts is planted by an interpreter that stands in for Python: it copies a prepared run, and a process of a block takes its turns
+and leaves a planted record. One that is to hang says so in a file and waits for ever.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ from typing import Any
 import pytest
 from planted import left, planted_suite
 from present import present
-from test_paired import repository
+from test_ab_sides import repository
 from test_parent_death import alive, wait_until_gone
+
+from modbench.reports.questions.suite_blocks import NAMES
 
 __all__ = ["repository"]
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
 
-COMMANDS = Path(__file__).with_name("paired_commands.py")
+COMMANDS = Path(__file__).with_name("ab_processes.py")
 STANDS_IN = """#!{python} -IS
 import os, shutil, signal, subprocess, sys
 python, here, words = {python!r}, {here!r}, sys.argv[1:]
@@ -49,10 +51,11 @@ if words[1:5] == ["-m", "modbench", "run", "quick"]:
         with open(os.path.join(here, "fails-" + os.path.basename(words[words.index("-o") + 1]))) as code:
             print("modbench: it broke", file=sys.stderr)
             sys.exit(int(code.read()))
-    shutil.copytree(os.path.join(here, "made", "block0-first"), words[words.index("-o") + 1], dirs_exist_ok=True)
-elif len(words) > 1 and words[1].endswith("one_launch.py"):
+    shutil.copytree(os.path.join(here, "made", "block0-base1"), words[words.index("-o") + 1], dirs_exist_ok=True)
+elif len(words) > 1 and words[1].endswith("one_process.py"):
     run, unit, ask, granted = words[2], words[3], int(words[4]), int(words[5])
-    name = os.path.basename(run)
+    blocks = [each for each in os.listdir(os.path.dirname(os.path.dirname(run))) if each[5:].isdigit()]
+    name = "block" + str(len(blocks)) + "-" + os.path.basename(run)
     for turn in range(3):
         os.write(ask, b"?")
         if not os.read(granted, 1):
@@ -68,7 +71,7 @@ elif len(words) > 1 and words[1].endswith("one_launch.py"):
 else:
     os.execv(python, [python, *words])
 """
-NAMES = [f"block{block}-{called}" for block in range(3) for called in ("first", "second", "again")]
+PROCESSES = [[f"block{block}-{name}" for name in NAMES] for block in range(3)]
 
 
 class Commands:
@@ -117,7 +120,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Prepared runs with the records of all launches."""
     folder = tmp_path_factory.mktemp("made")
     plan = planted_suite("draft", metrics=["latency/forward"], train=None, launches=1, rounds=4, grid={"seq_len": [64]})
-    for number, name in enumerate(NAMES):
+    for number, name in enumerate(name for block in PROCESSES for name in block):
         left(folder / "part", plan, seed=number).rename(folder / name)
     return folder
 
@@ -134,8 +137,8 @@ class Compared:
         self.python.write_text(STANDS_IN.format(python=sys.executable, here=str(root)))
         self.python.chmod(0o755)
         model = f"{repository / 'deep' / 'mine.py'}:build"
-        self.words = ["compare", "--paired", "one", "main", "quick", "--model", model, "-k", "mine and T128"]
-        self.words += ["--set", 'metrics=["latency/forward"]', "--launches", "3", "--json"]
+        self.words = ["ab", "revisions", "one", "main", "quick", "--model", model, "--seq-len", "128"]
+        self.words += ["--set", 'metrics=["latency/forward"]', "--blocks", "3", "--allow-inconclusive", "--json"]
 
     def start(self, *more: str) -> Command:
         """Start the command."""
@@ -179,39 +182,47 @@ def compared(commands: Commands, tmp_path: Path, repository: Path, made: Path) -
 
 
 def test_a_command_that_is_ended_leaves_nothing_and_goes_on(compared: Compared) -> None:
-    switch = compared.root / "hang-block1-second"
+    switch = compared.root / "hang-block1-new1"
     switch.touch()
-    done = NAMES[:3]
-    for number in (signal.SIGINT, signal.SIGKILL):
+    done = PROCESSES[0]
+    for number, code in ((signal.SIGINT, 4), (signal.SIGTERM, 4), (signal.SIGKILL, -signal.SIGKILL)):
         command = compared.start()
         pids = compared.hanging(command)
         command.send(number)
-        if number == signal.SIGINT:  # the first lets launches that run come to their end
-            while "Press Ctrl-C again" not in command.err.read_text():
-                assert alive(command.pid)
-                time.sleep(0.02)
-            command.send(number)
-        _, err = command.finished(-signal.SIGKILL if number == signal.SIGKILL else 4)
+        _, err = command.finished(code)
+        (folder,) = (compared.root / "runs").iterdir()
         if number == signal.SIGKILL:  # its temporary folder stays until the next command
             wait_until_gone(pids)
         else:
             compared.wait_until_nothing_is_left(pids)
-            assert err.splitlines()[-1].startswith("modbench: interrupted")
-            assert "1 block is kept" in err
-        assert compared.journal() == ["run first", "run second", *done]
+            assert err.splitlines()[-1].startswith("modbench: interrupted. 1 block is kept")
+            assert sorted(each.name for each in folder.glob("block*")) == ["block0"]
+        run, more, *journal = compared.journal()
+        assert (run, more, sorted(journal)) == ("run base", "run new", sorted(done))
         done = []
 
     switch.unlink()
-    out, err = compared.start().finished()
-    assert "1 block is there" in err
-    assert sorted(line for line in compared.journal() if line.startswith("block")) == sorted(NAMES[3:])
-    (folder,) = (compared.root / "runs").iterdir()
+    out, _ = compared.start().finished()
+    assert sorted(line for line in compared.journal() if line.startswith("block")) == sorted(
+        PROCESSES[1] + PROCESSES[2]
+    )
     told = json.loads(out)
     assert told["folder"] == f"runs/{folder.name}"
     assert {row["blocks"] for row in told["rows"]} == {3}
+    assert sorted(each.name for each in folder.glob("block*")) == ["block0", "block1", "block2"]
     compared.wait_until_nothing_is_left([])
     compared.start("-o", told["folder"]).finished()  # the same command again: nothing is measured
     assert compared.journal() == []
+
+
+def test_a_command_that_is_ended_before_its_first_block_leaves_no_folder(compared: Compared) -> None:
+    (compared.root / "hang-block0-base1").touch()
+    command = compared.start()
+    pids = compared.hanging(command)
+    command.send(signal.SIGINT)
+    command.finished(130)
+    compared.wait_until_nothing_is_left(pids)
+    assert not [*(compared.root / "runs").iterdir()]
 
 
 @pytest.mark.proof  # above it is killed while it measures
@@ -224,52 +235,57 @@ def test_a_command_that_is_killed_while_it_prepares_leaves_no_process(compared: 
     wait_until_gone(pids)
 
 
-def test_a_launch_that_hangs_is_ended_by_its_limit_and_says_so(compared: Compared) -> None:
-    switch, passed = compared.root / "hang-block1-second", compared.root / "passed"
+def test_a_process_that_is_killed_is_started_once_more(compared: Compared) -> None:
+    switch = compared.root / "hang-block1-new1"
+    switch.touch()
+    command = compared.start()
+    pids = compared.hanging(command)
+    switch.unlink()
+    os.kill(pids[0], signal.SIGKILL)
+    out, _ = command.finished()
+    compared.wait_until_nothing_is_left(pids)
+    assert {row["blocks"] for row in json.loads(out)["rows"]} == {3}
+    assert compared.journal().count("block1-base1") == 2
+
+
+def test_a_process_that_hangs_is_ended_by_its_limit_and_says_so(compared: Compared) -> None:
+    switch, passed = compared.root / "hang-block1-new1", compared.root / "passed"
     switch.touch()
     command = compared.start("--timeout", "1h")
     pids = compared.hanging(command)
     passed.touch()
     wait_until_gone(pids[:1])
     passed.unlink()
-    out, err = command.finished(5)
+    out, _ = command.finished(1)
     compared.wait_until_nothing_is_left(pids)
     told = json.loads(out)
     assert all(row["reason"].startswith("failed: timeout: ") for row in told["rows"])
     assert all("60 min 00 s (as --timeout" in row["reason"] for row in told["rows"])
-    assert "nothing was compared" in err
-    switch.unlink()
-    out, _ = compared.start("--timeout", "2h", "-o", told["folder"]).finished()
-    assert {row["blocks"] for row in json.loads(out)["rows"]} == {3}
+    assert {row["fails"] for row in told["rows"]} == {"new"}
 
 
 @pytest.mark.parametrize("code", [1, pytest.param(2, marks=pytest.mark.proof)])
-def test_a_side_that_does_not_run_is_worse_and_a_base_is_named(code: int, compared: Compared) -> None:
+def test_a_new_side_that_does_not_run_is_a_finding_and_a_base_a_mistake(code: int, compared: Compared) -> None:
     """Whatever stops `modbench run` of a side: that nothing could be measured, or that the side refuses the suite."""
-    asked = [word for word in compared.words if word not in {"--launches", "3"}]
-    gate = ["gate", *asked[1:], "--fail-on", "slower:5%"]
-    (compared.root / "fails-second").write_text(str(code))
-    compared.words = gate
-    out, _ = compared.start().finished(1)
+    (compared.root / "fails-new").write_text(str(code))
+    out, _ = compared.start("--fail-on", "slower:5%").finished(1)
     told = json.loads(out)
-    (finding,) = told["findings"]
-    assert (told["verdict"], finding["verdict"]) == ("worse", "worse")
-    assert finding["reason"].startswith("fails now: main (")
-    assert finding["reason"].endswith("it broke")
-    (compared.root / "fails-second").rename(compared.root / "fails-first")
+    (row,) = told["rows"]
+    assert (told["verdict"], row["fails"]) == ("fail", "new")
+    assert row["reason"].startswith("main (")
+    assert row["reason"].endswith("it broke")
+    (compared.root / "fails-new").rename(compared.root / "fails-base")
     _, err = compared.start().finished(2)
-    assert err.splitlines()[-1].endswith("): it broke")
-    compared.words = [*asked, "--launches", "3"]
-    _, err = compared.start().finished(2)
-    assert err.splitlines()[-1].endswith("): it broke")
+    (line,) = [line for line in err.splitlines() if line.startswith("modbench: ")]
+    assert line.endswith("): it broke")
 
 
-def test_a_launch_that_dies_is_named_with_its_log(compared: Compared) -> None:
-    (compared.root / "dies-block0-second").touch()
-    out, _ = compared.start().finished(5)
+def test_a_process_that_dies_is_named_with_its_log(compared: Compared) -> None:
+    (compared.root / "dies-block0-new1").touch()
+    out, _ = compared.start().finished(1)
     told = json.loads(out)
     (reason,) = {row["reason"].partition("; see ")[0] for row in told["rows"]}
     assert reason.startswith("failed: crash: ")
     assert "exit code 1 " in reason
     log = told["rows"][0]["reason"].rpartition("; see ")[2]
-    assert (compared.root / told["folder"] / "block0-second" / log).read_text() == "it broke\n"
+    assert (compared.root / told["folder"] / "block0" / "new1" / log).read_text() == "it broke\n"

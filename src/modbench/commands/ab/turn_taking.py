@@ -85,8 +85,8 @@ class _Child:
 def run(starts: Sequence[Start]) -> list[End]:
     """Start processes, let them load and build together, and then let one compute at a time.
 
-    Rounds alternate as first, second, third, first, and so on. None has two turns in a row: in the second one it would find its
-    data in the caches. In an order to and fro that made the process in the middle look 1 % slower.
+    Rounds follow one another in this order. None has two turns in a row: in the second one it would find its data in the caches.
+    In an order to and fro that made the process in the middle look 1 % slower.
 
     Returns:
         How each ended. One that fails, or passes its limit, stops none of the others.

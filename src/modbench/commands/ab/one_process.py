@@ -1,8 +1,7 @@
-"""Times one unit of a run folder in this process, in turns with others: `python one_launch.py RUN UNIT ASK GRANTED`.
+"""Times one unit of a run folder in this process, in turns with others: `python one_process.py RUN UNIT ASK GRANTED`.
 
-`compare --paired` starts it for both sides. A whole `modbench run` plans, counts and reports around a second of timing; a launch
-of a paired comparison needs the timing alone, in a fresh process. This file runs under the interpreter of either side, with the
-modbench that it finds there.
+A whole `modbench run` plans, counts and reports around a second of timing; a process of a block needs the timing alone. This file
+runs under the interpreter of either side, with the modbench that it finds there.
 """
 
 from __future__ import annotations
@@ -19,5 +18,5 @@ from modbench.harness.timing import turns
 if __name__ == "__main__":
     run, name = Path(sys.argv[1]), sys.argv[2]
     turns.between(int(sys.argv[3]), int(sys.argv[4]))
-    after_timing.leave_out("the guards ran when the side was prepared, not in this launch")
+    after_timing.leave_out("the guards ran when the side was prepared, not in this process")
     run_unit(planned(run, name), RunFolder(run))

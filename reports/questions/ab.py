@@ -1,0 +1,454 @@
+"""The result of `modbench ab`: is the new side slower than the base? By blocks in which both took turns."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+from modbench.harness.core.labels import Label
+from modbench.harness.core.units import human_duration
+from modbench.harness.domain.case import Case
+from modbench.harness.stats import contrast
+from modbench.harness.stats.contrast import ByClock, Contrast, Limited, Rule, Seen, Side
+from modbench.harness.stats.interim import ONE, Analysis
+from modbench.reports import reasons
+from modbench.reports.model import Alert, Block, Code, Estimate, Listed, Note, Sentence, Table, Value, Verdict
+from modbench.reports.questions.gate.fail_on import CPU, FailOn
+from modbench.reports.tables.cell import columns_of
+from modbench.reports.wording import TIMED
+from modbench.reports.writers.text import alike
+
+# Rows and remarks that are printed: with them all lines fit on a screen. JSON has all.
+MOST_ROWS, MOST_REMARKS = 20, 6
+# Rows of a table that is printed in two parts, as the names are long.
+MOST_WIDE = 11
+# Blocks beyond which no plan goes: they would decide what nobody asks.
+MOST_BLOCKS = 400
+FILE = "modbench ab … --json"
+
+
+class Effects(NamedTuple):
+    """The effect of each block on the log scale, by the block's number from 0.
+
+    Attributes:
+        wall: by wall time; above 0 where the new side (of a control: the second process of the base) is faster.
+        cpu: by CPU time; None where that was not measured, or did not tick.
+    """
+
+    wall: Mapping[int, float]
+    cpu: Mapping[int, float] | None = None
+
+    def contrast(self, rule: Rule, seen: Seen | None, signs: Mapping[int, int] | None = None) -> Contrast:
+        """Compare the two sides by these effects, each times its sign."""
+        sides = list[tuple[ByClock, ByClock]]()
+        for clock in (self.wall, self.cpu):
+            if clock is not None:
+                new = {block: -value * (signs or {}).get(block, 1) for block, value in clock.items()}
+                sides.append((ByClock(dict.fromkeys(new, 0.0)), ByClock(new)))
+        base, new_side = (Side(*clocks) for clocks in zip(*sides, strict=True))
+        return contrast.contrast(base, new_side, "alternating", rule, seen)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The numbers of one case in one metric, before they are judged.
+
+    Attributes:
+        what: the case, or the name of the row.
+        metric: key of the metric.
+        blocks: mean log time of the base's two processes minus that of the new side's two; None where there are no effects.
+        control: the A/A control: log time of the base's first process in a block minus that of its second.
+        seen: what checks found of either side, without the control; None: nothing.
+        base_value: the base's typical value in `unit`; None where there is none.
+        new_value: the new side's.
+        unit: of both values.
+        labels: warnings about the new side.
+        base_labels: those about the base.
+        why: why there are no numbers; None: there are.
+        lacking: the side that fails, so that there are none; None: neither, or that is not known.
+        judged: whether the row gets a verdict; False: its numbers are only reported.
+    """
+
+    what: Case | str
+    metric: str
+    blocks: Effects | None = None
+    control: Effects | None = None
+    seen: Seen | None = None
+    base_value: float | None = None
+    new_value: float | None = None
+    unit: str = "s"
+    labels: tuple[Label, ...] = ()
+    base_labels: tuple[Label, ...] = ()
+    why: Value = None
+    lacking: Literal["base", "new"] | None = None
+    judged: bool = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the result.
+
+    Attributes:
+        measured: its numbers.
+        contrast: how the sides compare, with the A/A control in `seen`; None where there are no effects.
+        limited: what `--fail-on` says of it; None where nothing was asked, or there is nothing to hold to a limit.
+        check: the result of `--fail-on`: a new side that fails now fails it, asked or not; None: nothing can be said against it.
+    """
+
+    measured: Measured
+    contrast: Contrast | None = None
+    limited: Limited | None = None
+    check: str | None = None
+
+    @property
+    def verdict(self) -> str | None:
+        """How the sides compare; None where nothing is claimed."""
+        return self.contrast.verdict if self.contrast is not None and self.measured.judged else None
+
+    @property
+    def open(self) -> bool:
+        """Whether more blocks may decide it."""
+        if self.contrast is None or not self.measured.judged:
+            return False
+        if self.limited is not None:
+            return self.limited.word == contrast.INCONCLUSIVE and self.contrast.seen.withheld is None
+        return not self.contrast.decided
+
+    @property
+    def ratio(self) -> Estimate:
+        """Base ÷ new, with its interval where it is known; of numbers that are only reported their quotient."""
+        made = self.measured
+        if self.contrast is not None:
+            return Estimate(*self.contrast.ratio, "ratio", made.unit, n=self.contrast.effect.n)
+        if not (made.base_value and made.new_value):
+            return Estimate(None)
+        return Estimate(made.base_value / made.new_value, kind="ratio", unit=made.unit)
+
+    @property
+    def control(self) -> Contrast | None:
+        """The A/A control; None where there is none."""
+        return None if self.contrast is None else self.contrast.seen.control
+
+    @property
+    def fooled(self) -> bool:
+        """Whether the base came out different from itself."""
+        return self.control is not None and self.control.verdict in contrast.APART
+
+    @property
+    def reason(self) -> Value:
+        """Why there is no number or no verdict, or why CPU time decides."""
+        if self.contrast is None:
+            return self.measured.why
+        why = self.limited.reason if self.limited is not None else None
+        return reasons.sentence(why or self.contrast.reason or self.contrast.open)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return data for `--json`: ratios, above 1 the new side is faster."""
+        made, own = self.measured, self.control
+        what = made.what.id if isinstance(made.what, Case) else made.what
+        told: dict[str, Any] = {"what": what, "metric": made.metric, "verdict": self.verdict, "check": self.check}
+        told |= {"reason": self.reason, "fails": made.lacking, "unit": made.unit}
+        told |= {"base": made.base_value, "new": made.new_value}
+        control = Estimate(None) if own is None else Estimate(*own.ratio, "ratio")
+        told |= columns_of(self.ratio, "ratio", "") | columns_of(control, "control_ratio", "control_")
+        told |= {"control_verdict": own and own.verdict, "blocks": 0 if self.contrast is None else self.ratio.n}
+        told |= {"by_cpu": self.contrast is not None and self.contrast.by_cpu}
+        told |= {"not_excluded": self.limited and self.limited.not_excluded}
+        told |= {"p_adjusted": self.contrast and self.contrast.p_adjusted}
+        told |= {"needed": self.contrast.needed if self.contrast is not None and self.open else None}
+        return told | {"labels": [*self.labels], "base_labels": [*made.base_labels]}
+
+    @property
+    def labels(self) -> list[Label]:
+        """Warnings about the new side, and what must be said beside the verdict."""
+        return [*self.measured.labels, *(self.contrast.labels if self.contrast is not None else ())]
+
+
+@dataclass(frozen=True)
+class Result:
+    """All rows of a comparison.
+
+    Attributes:
+        sides: both sides in words, the base first.
+        rows: one for each case and metric of either side.
+        margin: differences below this are of no practical interest.
+        fail_on: the check of `--fail-on`, with its limit; None: none was asked.
+        blocks: how many there are.
+        planned: how many there would be without a decision.
+        folder: where they are kept.
+        block_s: seconds that one takes; None where none was made now.
+        fixed_s: seconds before the first one.
+    """
+
+    sides: tuple[str, str]
+    rows: Sequence[Row]
+    margin: float
+    fail_on: FailOn | None = None
+    blocks: int = 0
+    planned: int = 0
+    folder: str = ""
+    block_s: float | None = None
+    fixed_s: float = 0.0
+
+    @cached_property
+    def judged(self) -> list[Row]:
+        """Rows that have a verdict, or of which one side fails."""
+        return [row for row in self.rows if row.measured.judged and (row.contrast is not None or row.measured.lacking)]
+
+    @property
+    def decided(self) -> bool:
+        """Whether more blocks would not change the answer: one row that fails, fails the check."""
+        failed = self.fail_on is not None and self.verdict == contrast.FAIL
+        return failed or not any(row.open for row in self.rows)
+
+    @property
+    def compared(self) -> list[Row]:
+        """Rows that have a ratio and can have a verdict."""
+        return [row for row in self.judged if row.contrast is not None]
+
+    @property
+    def worst(self) -> Row | None:
+        """The row in which the new side is slowest; None where there is no ratio."""
+        return min(self.compared, key=lambda row: row.ratio.value or 0.0, default=None)
+
+    @property
+    def verdict(self) -> str | None:
+        """The result of `--fail-on`, or that the new side fails; None where neither was asked nor happened."""
+        checks = {row.check for row in self.rows}
+        if contrast.FAIL in checks or self.fail_on is None:
+            return contrast.FAIL if contrast.FAIL in checks else None
+        open_ = contrast.INCONCLUSIVE in checks or not self.compared
+        return contrast.INCONCLUSIVE if open_ else contrast.PASS
+
+    def exit_code(self, *, allow_inconclusive: bool = False) -> int:
+        """Return 0, 1 (the check fails, or the new side does) or 5 (inconclusive; without a check where that is every row).
+
+        Args:
+            allow_inconclusive: return 0 instead of 5 where something was compared.
+        """
+        if self.verdict == contrast.FAIL:
+            return 1
+        words = {row.verdict for row in self.compared}
+        fooled = any(row.fooled for row in self.rows)
+        open_ = fooled or words <= {contrast.INCONCLUSIVE} if self.verdict is None else self.verdict != contrast.PASS
+        return 5 if open_ and not (allow_inconclusive and self.compared) else 0
+
+    def as_dict(self, *, allow_inconclusive: bool = False) -> dict[str, Any]:
+        """Return data for `--json`."""
+        told: dict[str, Any] = {"verdict": self.verdict, "sides": [*self.sides], "margin": self.margin}
+        told |= {"fail_on": self.fail_on and self.fail_on.written, "blocks": self.blocks, "planned": self.planned}
+        told |= {"block_s": self.block_s, "folder": self.folder}
+        told |= {"exit_code": self.exit_code(allow_inconclusive=allow_inconclusive)}
+        return told | {"rows": [row.as_dict() for row in self.rows]}
+
+
+def judge(
+    measured: Sequence[Measured],
+    margin: float,
+    fail_on: FailOn | None = None,
+    analysis: Analysis = ONE,
+    signs: Mapping[int, int] | None = None,
+) -> list[Row]:
+    """Judge all rows as one family, and their A/A controls as another.
+
+    Args:
+        measured: the rows.
+        margin: the largest difference that does not matter, as a share.
+        fail_on: the check, with the largest slowdown that passes; None: there is none.
+        analysis: which analysis of the plan it is.
+        signs: of each block in which direction its control counts, as it was drawn: a drift then looks like no difference.
+    """
+    by_cpu = fail_on is not None and CPU in fail_on.limits
+    rule = Rule("time", margin, "lower", analysis, by_cpu=by_cpu)
+    found = {i: each.blocks for i, each in enumerate(measured) if each.blocks is not None}
+    family = [i for i in found if measured[i].judged]
+    alike = {i: own.contrast(rule, None, signs) for i in family if (own := measured[i].control) is not None}
+    controls = dict(zip(alike, contrast.together([*alike.values()]), strict=True))
+    seen = {i: replace(measured[i].seen or Seen(), control=controls.get(i)) for i in family}
+    made = {i: effects.contrast(rule, seen.get(i)) for i, effects in found.items()}
+    made |= zip(family, contrast.together([made[i] for i in family]), strict=True)
+    held = dict[int, Limited]()
+    if fail_on is not None:
+        (limit,) = fail_on.limits.values()
+        held |= zip(family, contrast.limited([made[i] for i in family], [limit or 0] * len(family)), strict=True)
+    return [
+        Row(each, made.get(i), held.get(i), _check(each, held.get(i), asked=fail_on is not None))
+        for i, each in enumerate(measured)
+    ]
+
+
+def _check(measured: Measured, limited: Limited | None, *, asked: bool) -> str | None:
+    """The result of `--fail-on` for a row: where the base has no number there is nothing to compare with."""
+    if measured.lacking == "new":
+        return contrast.FAIL
+    if not asked or not measured.judged or measured.lacking == "base":
+        return None
+    return contrast.INCONCLUSIVE if limited is None else limited.word
+
+
+# --- what is printed
+
+
+def blocks(found: Result) -> Iterator[Block]:
+    """Yield the winner, the two sides, the table, how to read it, and what must be known besides."""
+    yield headline(found)
+    for name, side in zip(("base", "new "), found.sides, strict=True):
+        yield Sentence("{name}  {side}", name=name, side=Code(side))
+    table = _table(found)
+    if table.rows:
+        yield table
+        yield Note(_legend(found))
+    fooled = [row for row in found.rows if row.fooled]
+    if fooled:
+        words = "In {n} of {all} rows the base came out different from itself: they have no verdict."
+        yield Alert(Sentence(words, n=len(fooled), all=len(found.judged)))
+    said = [*remarks(found)]
+    yield from said[:MOST_REMARKS]
+    if len(said) > MOST_REMARKS:
+        yield Sentence("and {n} more: --json", n=len(said) - MOST_REMARKS)
+    advised = advice(found)
+    if advised is not None:
+        yield advised
+    if found.folder:
+        yield Sentence("blocks: {folder}", folder=Code(found.folder))
+
+
+def headline(found: Result) -> Sentence:
+    """Say which side won, or the result of the check, and by how much."""
+    of = Sentence(" of at most {n}", n=found.planned) if found.planned > found.blocks else ""
+    made = Sentence("{n:block}{of}", n=found.blocks, of=of)
+    check = Sentence("{word} ({checks}): ", word=found.verdict, checks=found.fail_on.written) if found.fail_on else ""
+    worst, failing = found.worst, [row for row in found.rows if row.measured.lacking == "new"]
+    if failing:
+        n = len(failing)
+        return Sentence(
+            "{check}new fails{where}: {why}", check=check, where=_where(n, found), why=failing[0].measured.why
+        )
+    if worst is None:
+        return Sentence("{check}nothing was compared", check=check)
+    if len(found.judged) == 1:
+        words = "{check}{winner}, base ÷ new {ratio}, {made}"
+        return Sentence(words, check=check, winner=_winner(worst, found.margin), ratio=worst.ratio, made=made)
+    counts = Counter(row.verdict for row in found.judged)
+    told = [Sentence("{n} {verdict}", n=n, verdict=Verdict(word)) for word, n in counts.most_common()]
+    words = "{check}new against base: {told}; lowest {ratio}, {made}"
+    return Sentence(words, check=check, told=Listed(told), ratio=worst.ratio, made=made)
+
+
+def _where(n: int, found: Result) -> Value:
+    return Sentence(" in {n} of {all} rows", n=n, all=len(found.judged)) if len(found.judged) > 1 else ""
+
+
+def _winner(row: Row, margin: float) -> Value:
+    """Say of the only row which side won."""
+    words = {
+        contrast.BETTER: "new is faster",
+        contrast.WORSE: "base is faster",
+        contrast.EQUIVALENT: "equal",
+        contrast.DIFFERENT: "{faster} is faster, whether by {margin} is open",
+    }
+    faster = "new" if (row.ratio.value or 0.0) > 1 else "base"
+    return Sentence(words.get(row.verdict or "", "no winner"), faster=faster, margin=Estimate(margin, kind="share"))
+
+
+def _table(found: Result) -> Table:
+    """One row for each case and metric that has a number, the slowest first where not all are printed."""
+    shown = [row for row in found.rows if row.measured.base_value is not None or row.contrast is not None]
+    several = len({row.measured.metric for row in found.judged}) > 1
+    most = MOST_WIDE if several else MOST_ROWS
+    if len(shown) > most:
+        shown.sort(key=lambda row: (not row.measured.judged, row.check != contrast.FAIL, row.ratio.value or math.inf))
+    head = ("", "base", "new", "base ÷ new", "check" if found.fail_on is not None else "verdict")
+    cells = list[tuple[Value, ...]]()
+    for row in shown:
+        made = row.measured
+        values = (
+            None if each is None else Estimate(each, unit=made.unit) for each in (made.base_value, made.new_value)
+        )
+        word = "" if not made.judged else row.check if found.fail_on is not None else Verdict(row.verdict)
+        by = f" {Label.BY_CPU}" * (row.contrast is not None and row.contrast.by_cpu)
+        cells.append((named(row, found), *values, row.ratio, Sentence("{word}" + by, word=word)))
+    return Table("comparison", head, cells, file=FILE).first(most)
+
+
+def named(row: Row, found: Result) -> Value:
+    """The row's name: the case with its length, and the metric where there are several."""
+    made = row.measured
+    if not isinstance(made.what, Case):
+        return made.what
+    place = made.what.place
+    words = "{case}, T = {T}" + ", B = {B}" * (place.batch_size > 1)
+    several = len({each.measured.metric for each in found.judged}) > 1
+    metric = TIMED.get(made.metric, made.metric)
+    return Sentence(words + ", {metric}" * several, case=made.what, T=place.seq_len, B=place.batch_size, metric=metric)
+
+
+def _legend(found: Result) -> Sentence:
+    """Say how to read the table."""
+    control = (
+        next((row.control for row in found.judged if row.control is not None), None) if len(found.judged) == 1 else None
+    )
+    own = Sentence("; A/A control {ratio}", ratio=Estimate(*control.ratio, "ratio")) if control is not None else ""
+    words = "base ÷ new: above 1× new is faster; 95 % intervals; below {margin} counts as equal{own}"
+    return Sentence(words, margin=Estimate(found.margin, kind="share"), own=own)
+
+
+def remarks(found: Result) -> Iterator[Sentence]:
+    """Say why rows have no number or no verdict, and which warnings stand with them: each once, with the rows it holds of."""
+    said = list[tuple[Sentence, Value]]()
+    for row in found.rows:
+        made, name = row.measured, named(row, found)
+        why = None if row.contrast is None or not made.judged else reasons.sentence(row.contrast.reason)
+        if made.why is not None and (made.judged or isinstance(made.what, Case)):
+            said.append((Sentence("not compared: {why}", why=made.why), name))
+        elif why is not None and not row.fooled:
+            said.append((why, name))
+        for side, labels in (("base", made.base_labels), ("new", made.labels)):
+            if labels:
+                said.append((Sentence("{side}: {labels}", side=side, labels=Listed([*labels])), name))
+    for those in alike((why, (why, name)) for why, name in said):
+        more = Sentence(" and {n} more", n=len(those) - 1) if len(those) > 1 else ""
+        yield Sentence("{row}{more}: {said}", row=those[0][1], more=more, said=those[0][0])
+
+
+def advice(found: Result) -> Sentence | None:
+    """Say which slowdown is not excluded, and which time would probably decide; None where nothing is open."""
+    open_ = [row for row in found.rows if row.open and row.contrast is not None]
+    if not open_:
+        return None
+    most = max((row.limited.not_excluded or 0.0 for row in open_ if row.limited is not None), default=None)
+    excluded = (
+        Sentence("a slowdown of {most} is not excluded; ", most=Estimate(most, kind="share"))
+        if most is not None
+        else ""
+    )
+    needed = [row.contrast.needed for row in open_ if row.contrast is not None]
+    blocks_ = max(each or MOST_BLOCKS + 1 for each in needed)
+    if blocks_ > MOST_BLOCKS or found.block_s is None:
+        return Sentence(
+            "{excluded}more than {n} blocks would be needed", excluded=excluded, n=min(blocks_, MOST_BLOCKS)
+        )
+    minutes = math.ceil((found.fixed_s + blocks_ * found.block_s) / 60)
+    words = "{excluded}{n:block}, --max-time {minutes}min, would probably decide it"
+    return Sentence(words, excluded=excluded, n=blocks_, minutes=minutes)
+
+
+def progress(found: Result, left_s: float) -> Sentence:
+    """One line while blocks are measured: the ratio (of several rows the lowest), blocks, and what is left."""
+    worst = found.worst
+    ratio = Estimate(None) if worst is None else worst.ratio
+    open_ = sum(row.open for row in found.rows)
+    words = "[{done}/{planned}] {lowest}{ratio}{open}, {left} left"
+    return Sentence(
+        words,
+        done=found.blocks,
+        planned=found.planned,
+        lowest="lowest " * (len(found.judged) > 1),
+        ratio=ratio,
+        open=Sentence(", {n} of {all} rows open", n=open_, all=len(found.judged)) if len(found.judged) > 1 else "",
+        left=human_duration(left_s),
+    )

@@ -1,0 +1,206 @@
+"""What blocks of two sides say of each case of a suite: effects by both clocks, and what checks found of either side.
+
+In a block two processes of the base and two of the new side take turns, so that in each round all four meet the same machine, and
+a machine that becomes steadily slower moves no effect. A round's effect is the mean log time of the base's two minus that of the
+new side's; a block's is the median of its rounds'. Blocks are the units of evidence: processes of the same code differ, and
+rounds do not show by how much. The base's two processes are an A/A test of exactly this mode.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from statistics import fmean, median
+from typing import NamedTuple
+
+import numpy as np
+
+from modbench.harness.core.contracts import AnyMetric
+from modbench.harness.core.labels import ESCAPED, OF_WORK, Label
+from modbench.harness.domain.case import Case
+from modbench.harness.stats import contamination, paired
+from modbench.harness.stats.block_effects import Columns
+from modbench.harness.stats.contrast import NOT_TICKED, SEVERAL_THREADS, Seen
+from modbench.harness.stats.reason import Reason
+from modbench.reports.model import Value
+from modbench.reports.questions.ab import Effects, Measured
+from modbench.reports.tables import provenance
+from modbench.reports.tables.cell import Trouble
+from modbench.reports.tables.outcomes import Tables, once
+from modbench.reports.tables.two_runs import UNKNOWN, differences, other_quantity
+
+# The processes of a block, as their folders are called; those of the base come first.
+NAMES = ("base1", "base2", "new1", "new2")
+# Failures of a process, not of what it measured.
+DIED = frozenset({"crash", "timeout", "oom"})
+# With one of these a time is not that of the work, so that it is compared with no other.
+NOT_OF_WORK = frozenset({Label.REUSES_OUTPUT, Label.OTHER_PRECISION, Label.IDLE_IN_TRAINING, Label.PROCESS_CHANGED})
+
+
+def measured(
+    blocks: Sequence[Sequence[Tables]], prepared: tuple[Tables, Tables], *, builds: bool = False
+) -> Iterator[Measured]:
+    """Yield the numbers of every case and metric of either side, or why there are none.
+
+    Args:
+        blocks: the processes of every block, in the order of `NAMES`.
+        prepared: the runs that prepared the base and the new side.
+        builds: whether the sides are two models: their cases differ in name, and are the same where they have the same place.
+    """
+    here, there = ({case.place.label if builds else case.id: case for case in each.plan.cases} for each in prepared)
+    for metric in prepared[0].suite.metrics:
+        for key, case in here.items():
+            other = there.get(key)
+            if other is None:
+                yield Measured(case, metric, why="the new side has no such case")
+            elif (
+                not builds and case.model_copy(update={"model": other.model}) != other
+            ):  # in more than its model's file
+                yield Measured(other, metric, why=f"the same id, but another case: {differences(other, case)}")
+            else:
+                yield _row(blocks, prepared, (case, other), metric)
+        for key in there.keys() - here.keys():
+            yield Measured(there[key], metric, why="new: the base has no such case", judged=False)
+
+
+def _row(
+    blocks: Sequence[Sequence[Tables]], prepared: tuple[Tables, Tables], cases: tuple[Case, Case], metric: str
+) -> Measured:
+    base, new = cases
+    known = prepared[0].metrics[metric]
+    made = list[list[_Rounds]]()
+    for block in blocks:
+        found = [_rounds(*each, known) for each in zip(block, (base, base, new, new), strict=True)]
+        wrong = [each if isinstance(each, Trouble) else None for each in found]
+        if any(wrong):
+            return lost(new, metric, wrong[0] or wrong[1], wrong[2] or wrong[3])
+        made.append([each for each in found if isinstance(each, _Rounds)])
+    labels = tuple(
+        checks([block[i] for block in blocks for i in places], own, case.id, known)
+        for places, own, case in zip(((0, 1), (2, 3)), prepared, cases, strict=True)
+    )
+    wall, control = effects([[each.wall for each in four] for four in made])
+    ticked = base.place.one_thread and all(each.cpu for four in made for each in four)
+    cpu, cpu_control = effects([[each.cpu for each in four] for four in made]) if ticked else (None, None)
+    sides = [[four[i].samples for four in made for i in places] for places in ((0, 1), (2, 3))]
+    unfit = paired.unfit(sides) if base.place.one_thread else SEVERAL_THREADS
+    marks = (any(marks) for four in made for marks in zip(*(each.disturbed for each in four), strict=True))
+    # The new side's time is the base's by their ratio, which is taken round by round: so the three agree.
+    base_time = median(median(each.wall) for four in made for each in four[:2])
+    return Measured(
+        new,
+        metric,
+        Effects(wall, cpu),
+        Effects(control, cpu_control),
+        Seen(
+            disturbed=fmean(marks),
+            unfit=escaped(labels[0], labels[1]) or (unfit if ticked else unfit or NOT_TICKED),
+            withheld=machine_unfit(prepared) or not_its_work(labels[0], labels[1], known),
+        ),
+        math.exp(base_time),
+        math.exp(base_time - fmean(wall.values())),
+        labels=labels[1],
+        base_labels=labels[0],
+    )
+
+
+def effects(blocks: Sequence[Sequence[Sequence[float]]]) -> tuple[dict[int, float], dict[int, float]]:
+    """The effect of each block, and that of the base against itself.
+
+    Args:
+        blocks: log times by block, process (in the order of `NAMES`) and round.
+    """
+    found, control = dict[int, float](), dict[int, float]()
+    for number, four in enumerate(blocks):
+        rounds = list(zip(*four, strict=True))
+        found[number] = median((first + second) / 2 - (one + other) / 2 for first, second, one, other in rounds)
+        control[number] = median(first - second for first, second, _, _ in rounds)
+    return found, control
+
+
+def checks(processes: Iterable[Tables], prepared: Tables, case: str, metric: AnyMetric) -> tuple[Label, ...]:
+    """What checks found about a case of one side: in the run that prepared it, and in its processes of every block.
+
+    Guards run where a side is prepared. The processes leave them out and say so: what could not be checked, that run says.
+    """
+    found = dict[Label, None]()
+    for tables in (prepared, *processes):
+        own = next((each for each in tables.plan.cases if each.id == case), None)
+        labels = () if own is None else tables.row_labels(own, metric)
+        found |= dict.fromkeys(each for each in labels if tables is prepared or each != Label.UNCHECKED)
+    return tuple(each for each in found if each in OF_WORK)
+
+
+def not_its_work(base: Sequence[Label], new: Sequence[Label], metric: AnyMetric) -> Reason | None:
+    """Say that a side's time is not that of its work, or may not be, so that nothing can be claimed; None: nothing says so."""
+    # What training leaves out changes no other time; with it on both sides the same may have been timed.
+    only_training = {Label.IDLE_IN_TRAINING} if metric.workload != "train_step" else set[Label]()
+    for side, labels in (("new", new), ("base", base)):
+        wrong = [each for each in labels if each in NOT_OF_WORK - only_training]
+        if wrong:
+            return Reason("not_its_work", side=side, labels=", ".join(wrong))
+    apart = [{*labels} & ({Label.UNCHECKED} | only_training) for labels in (base, new)]
+    return None if apart[0] == apart[1] else Reason("said", said=other_quantity(apart[1], apart[0]))
+
+
+def machine_unfit(prepared: Iterable[Tables]) -> Reason | None:
+    """Say that the machine calls identical models different too often for its times to be used; None: it does not."""
+    known = (each for tables in prepared for each in provenance.certificates(tables.run))
+    return next((Reason("machine_unfit", said=each.in_words()) for each in known if each.verdict == "unfit"), None)
+
+
+def escaped(*sides: Sequence[Label]) -> Reason | None:
+    """Return the label of one side that says that work may be done where its time does not see it; None without one."""
+    found = (label for side in sides for label in side if label in ESCAPED)
+    return next((Reason("said", said=str(label)) for label in found), None)
+
+
+def lost(case: Case, metric: str, base: Trouble | None, new: Trouble | None) -> Measured:
+    """A case without a number, by what happened to each side; not both are None."""
+    wrong = base or new
+    assert wrong is not None
+    why: Value = f"{wrong.status}: {wrong.reason}"
+    # A process of the base that died says nothing of a case that its preparation, and maybe other blocks, have measured.
+    if wrong.status != "failed" or wrong.kind in UNKNOWN or (base is not None and wrong.kind in DIED):
+        return Measured(case, metric, why=why)
+    return Measured(case, metric, why=why, lacking="base" if base else "new")
+
+
+class _Rounds(NamedTuple):
+    """The rounds of a process.
+
+    Attributes:
+        wall: the mean log time of each.
+        cpu: of CPU time; empty where its clock did not tick in each call.
+        disturbed: whether one of its samples was.
+        samples: as they were recorded.
+    """
+
+    wall: list[float]
+    cpu: list[float]
+    disturbed: list[bool]
+    samples: Columns
+
+
+@once
+def _rounds(tables: Tables, case: Case, metric: AnyMetric) -> _Rounds | Trouble:
+    """The rounds of the process that a run folder holds; or why there are none."""
+    mine = next((each for each in tables.plan.cases if each.id == case.id), None)
+    if mine is None:
+        return Trouble("skipped", "a process has no such case")
+    wrong = tables.trouble(mine, metric)
+    # What drifts is compared with rounds right beside it.
+    if wrong is not None and wrong.kind != "not_steady":
+        return wrong
+    cell = tables.cell(mine.id, metric.key)
+    ((launch, own),) = cell.good().items()
+    numbers = np.asarray(own.samples["round"])
+    rounds = [numbers == each for each in np.unique(numbers)]
+
+    def means(column: str) -> list[float]:
+        logs = np.log(own.samples[column])
+        return [float(logs[each].mean()) for each in rounds]
+
+    marks = np.array([bool(each) for each in contamination.causes(own.samples, cell.blocks.get(launch, {}))])
+    cpu = means("cpu_s") if paired.ticked(own.samples) else []
+    return _Rounds(means(tables.made_in(metric).column), cpu, [bool(marks[each].any()) for each in rounds], own.samples)

@@ -1,1 +1,0 @@
-"""Two sides measured block by block, for `compare --paired` and `gate --paired`."""

@@ -1,0 +1,168 @@
+"""The flags that every kind of `modbench ab` has, and the output of its result."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from modbench.commands._flags import JsonFlag, SelectFlag, TimeoutFlag, checked_margin, refuse, settings
+from modbench.commands._output import say, say_json
+from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.core.files import refuse_inside
+from modbench.harness.core.units import parse_duration
+
+if TYPE_CHECKING:
+    from modbench.commands.ab.compared import Compared
+    from modbench.commands.ab.loop import Asked
+    from modbench.reports.questions.ab import Result
+
+FORMATS = ("text", "github")
+MARGIN = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class AbFlags:
+    """The flags that all kinds have, as typed."""
+
+    max_time: Annotated[
+        str | None, typer.Option("--max-time", metavar="DURATION", help="Longest time to measure; default 10min.")
+    ] = None
+    blocks: Annotated[
+        int | None,
+        typer.Option(
+            "--blocks", metavar="N", help="Measure so many blocks of four processes, unless it is decided before."
+        ),
+    ] = None
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            "--margin",
+            metavar="SHARE",
+            callback=checked_margin,
+            help="Largest difference that does not matter, as a share; default 0.02, or the suite's.",
+        ),
+    ] = None
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-on",
+            metavar="CHECK:LIMIT",
+            help="Exit 1 if the new side is slower: slower:2%, or by CPU time cpu:2%.",
+        ),
+    ] = None
+    allow_inconclusive: Annotated[
+        bool,
+        typer.Option(
+            "--allow-inconclusive", help="Exit 0 where the evidence does not decide, unless nothing was compared."
+        ),
+    ] = False
+    out: Annotated[
+        str | None,
+        typer.Option("--out", "-o", metavar="DIR", help="Folder for the blocks; continues what was interrupted."),
+    ] = None
+    html: Annotated[
+        str | None, typer.Option("--html", metavar="FILE", help="Also write the result as a page, into a new file.")
+    ] = None
+    force: Annotated[bool, typer.Option("--force", help="Let --html replace a file.")] = False
+    style: Annotated[
+        str,
+        typer.Option(
+            "--format", metavar="text|github", help="github: annotations, and a job summary in $GITHUB_STEP_SUMMARY."
+        ),
+    ] = "text"
+    as_json: JsonFlag = False
+
+    def asked(self, margin: float = MARGIN) -> Asked:
+        """What they ask; the margin, where none was given, is `margin`.
+
+        Raises:
+            UsageError: if a flag is invalid, or two do not go together.
+        """
+        from modbench.commands.ab.loop import MAX_TIME_S, MOST, Asked
+        from modbench.harness.stats.interim import FEWEST
+        from modbench.reports.questions.gate.fail_on import parse
+
+        if self.style not in FORMATS:
+            raise unknown("--format", self.style, FORMATS)
+        if self.style == "github" and self.as_json:
+            raise UsageError("--format github and --json both print to standard output. Choose one.")
+        if self.html is None:
+            refuse({"--force": self.force or None}, "--html FILE")
+        if self.margin is not None and self.fail_on:
+            raise UsageError(
+                "--margin and --fail-on do not go together: the limit is the margin. Write --fail-on slower:2%."
+            )
+        if self.blocks is not None and not FEWEST <= self.blocks <= MOST:
+            raise UsageError(f"--blocks {self.blocks}: an interval needs at least {FEWEST}, and {MOST} are the most.")
+        checks = parse(self.fail_on) if self.fail_on else None
+        if checks is not None:
+            from modbench.reports.questions.gate.fail_on import ALTERNATED
+
+            other = [word for word in checks.limits if word not in ALTERNATED]
+            if other or len(checks.limits) > 1:
+                raise UsageError(
+                    "--fail-on takes one check of times here, slower:2% or cpu:2%. The others are those of "
+                    "`modbench gate BASE NEW`."
+                )
+            margin = float(Fraction(next(iter(checks.limits.values())) or 0))
+        limit_s = MAX_TIME_S if self.blocks is None else None
+        if self.max_time is not None:
+            limit_s = parse_duration(self.max_time, "--max-time", "90s, 10min or 1h")
+        return Asked(margin if self.margin is None else self.margin, checks, limit_s, self.blocks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteFlags(AbFlags):
+    """The flags of two sides that are timed by a suite, as typed."""
+
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="K=V", help="An option of your own models: threshold=0.5."),
+    ] = None
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any key of a suite.", autocompletion=settings),
+    ] = None
+    seq_len: Annotated[
+        list[str] | None, typer.Option("--seq-len", metavar="LIST", help="Only these sequence lengths.")
+    ] = None
+    select: SelectFlag = None
+    timeout: TimeoutFlag = None
+
+
+def compare(compared: Compared, asked: Asked, flags: AbFlags) -> None:
+    """Measure, print the result, and end with its exit code."""
+    from modbench.commands.ab.loop import Line, Loop
+
+    line = Line()
+    try:
+        result = Loop(compared, asked, tell=line).run()
+    finally:
+        line.clear()
+    _tell(result, flags)
+    raise typer.Exit(result.exit_code(allow_inconclusive=flags.allow_inconclusive))
+
+
+def _tell(result: Result, flags: AbFlags) -> None:
+    from modbench.commands._output import add_summary
+    from modbench.reports.page import compare_page
+    from modbench.reports.questions import ab
+    from modbench.reports.terminal.ab import annotated, summary
+    from modbench.reports.writers import text
+
+    if flags.html is not None:
+        page = compare_page.of_ab(result, ["modbench", *sys.argv[1:]])
+        refuse_inside(Path(result.folder), Path(flags.html), asked=f"--html {flags.html!r}")
+        compare_page.write(page, flags.html, force=flags.force, compared=[])
+    if flags.as_json:
+        say_json(result.as_dict(allow_inconclusive=flags.allow_inconclusive), allow_nan=False)
+    elif flags.style == "github":
+        say("\n".join(annotated(result)))
+        add_summary(lambda most: summary(result, most), f"modbench ab: {result.verdict or 'compared'}")
+    else:
+        say(text.written(ab.blocks(result), text.width()))

@@ -1,0 +1,94 @@
+"""The folder of a comparison: what was asked, its finished blocks and its plan, so that the same command goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from modbench.harness.core.errors import UsageError, shown
+from modbench.harness.core.files import now, write_atomically
+from modbench.harness.core.foreign import refuse_links
+from modbench.harness.results import layout, lock
+from modbench.harness.results.json_files import load
+from modbench.harness.results.run_folder import FINISHED
+
+# What was asked: the same request goes on in the same folder.
+ASKED = "ab.json"
+# In the folder while its first block is measured: nothing in it is worth keeping yet.
+KEPT = "plan.json"
+
+
+@contextlib.contextmanager
+def held(name: str, out: str | None, request: Mapping[str, Any]) -> Iterator[Path]:
+    """Hold the folder of a comparison: the one named, or `runs/ab-<name>-<date>-<n>`.
+
+    One that holds the same request is continued: the one named, or without a name the latest that was not finished. A new one in
+    which nothing was kept is removed at the end.
+
+    Raises:
+        UsageError: if the folder that was named holds something else, cannot be made, or is in use.
+    """
+    path = _found(name, out, request)
+    with lock.hold(path):
+        try:
+            yield path
+        finally:
+            if {each.name for each in path.iterdir()} <= {ASKED, KEPT, lock.NAME}:
+                shutil.rmtree(path)
+
+
+def finish(path: Path) -> None:
+    """Note that a comparison is finished: the same command begins a new one."""
+    write_atomically(path / FINISHED, json.dumps({"ended": now()}))
+
+
+def finished(path: Path) -> bool:
+    """Whether a comparison is finished, so that nothing more is measured."""
+    return (path / FINISHED).exists()
+
+
+def _found(name: str, out: str | None, request: Mapping[str, Any]) -> Path:
+    if out is not None:
+        path = Path(out)
+        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+            return _made(path, request)
+        if _request_in(path) == request:
+            refuse_links(path)
+            return path
+        what = "another comparison, or one of other code" if (path / ASKED).is_file() else "other files"
+        raise UsageError(f"--out {shown(out)} holds {what}. Name a new folder, or omit --out.")
+    known = [each for each in Path(layout.RUNS).glob("ab-*") if each.name.rsplit("-", 2)[0] == f"ab-{name}"]
+    for path in sorted(known, key=lambda each: each.stat().st_mtime, reverse=True):
+        if not finished(path) and _request_in(path) == request and _free(path):
+            refuse_links(path)
+            return path
+    return _made(layout.unused(f"ab-{name}"), request)
+
+
+def _made(path: Path, request: Mapping[str, Any]) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        write_atomically(path / ASKED, json.dumps(request, indent=1))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be made: {error.strerror}.") from error
+    return path
+
+
+def _request_in(path: Path) -> object:
+    """The request that a folder holds; None if it holds none."""
+    try:
+        return load(path / ASKED) if (path / ASKED).is_file() else None
+    except UsageError:
+        return None
+
+
+def _free(path: Path) -> bool:
+    """Whether no process works in a folder."""
+    with contextlib.suppress(OSError, UsageError):
+        found = lock.find(path)
+        return found is None or found.state == "dead"
+    return False

@@ -1,0 +1,260 @@
+"""The loop of `modbench ab`: blocks in turn until every row is decided or the time is over. It knows neither suites nor commands.
+
+How many blocks there will be, and at which of them they are analysed, is fixed after the first one, before any effect is looked
+at, and kept with the seed of the orders: a command that goes on goes on with the same plan.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Annotated, TextIO
+
+from pydantic import Field
+
+from modbench.commands.ab import folder
+from modbench.commands.ab.compared import Compared, SideFailsError
+from modbench.harness.core.errors import IncompleteError, UnfitError, UsageError
+from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.printable import escaped
+from modbench.harness.core.units import counted, human_duration
+from modbench.harness.results.json_files import DamagedError, parse, unsealed, write_sealed
+from modbench.harness.stats import contrast, interim
+from modbench.reports.questions import ab
+from modbench.reports.questions.ab import Measured, Result, Row
+from modbench.reports.questions.gate.fail_on import FailOn
+from modbench.reports.writers.number_format import plain
+
+MAX_TIME_S = 600.0
+MOST = ab.MOST_BLOCKS
+# Seconds that a first analysis is given beyond what the first block took: others may take longer.
+SLACK = 1.1
+# Seconds between two lines where standard error is no terminal.
+LINE_S = 10.0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a comparison.
+
+    Attributes:
+        margin: differences below this are of no practical interest.
+        fail_on: the check of `--fail-on`; None: none.
+        max_time_s: longest time to measure; None: no limit but the number of blocks.
+        blocks: how many; None: as many as the time holds.
+    """
+
+    margin: float
+    fail_on: FailOn | None = None
+    max_time_s: float | None = MAX_TIME_S
+    blocks: int | None = None
+
+    def same(self) -> dict[str, object]:
+        """What all blocks of one comparison share; a longer time may be given when it goes on."""
+        checks = None if self.fail_on is None else plain(self.fail_on.written)
+        return {"margin": self.margin, "fail_on": checks, "blocks": self.blocks}
+
+
+class Plan(Frozen):
+    """What `plan.json` holds.
+
+    Attributes:
+        seed: of the orders.
+        total: blocks at the last analysis; 0: not known yet.
+        analysed: how many blocks there were at each analysis until now.
+    """
+
+    seed: Annotated[int, Field(ge=0)]
+    total: Annotated[int, Field(ge=0, le=MOST)] = 0
+    analysed: tuple[int, ...] = ()
+
+    def draws(self, blocks: int) -> list[tuple[str, int]]:
+        """The order of each of so many blocks, and the direction in which its A/A control counts."""
+        drawn = random.Random(self.seed)  # noqa: S311  # no secret
+        return [(drawn.choice(("ABBA", "BAAB")), drawn.choice((1, -1))) for _ in range(blocks)]
+
+
+@dataclass
+class Loop:
+    """Measures and judges.
+
+    Attributes:
+        compared: the two that take turns.
+        asked: what is asked of them.
+        clock: time in s.
+        tell: takes the line about the progress.
+        block_s: seconds that each block took that was made now.
+        fixed_s: seconds before the first one.
+    """
+
+    compared: Compared
+    asked: Asked
+    clock: Callable[[], float] = time.monotonic
+    tell: Callable[[str], None] = lambda _: None
+    fixed_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.block_s = list[float]()
+        self.file = self.compared.folder / folder.KEPT
+        self.plan = self._stored()
+        self.ended = folder.finished(self.compared.folder)
+        self.start = self.clock()
+
+    def run(self) -> Result:
+        """Measure blocks until every row is decided, or the time or the blocks are over.
+
+        Raises:
+            UsageError: if the base fails.
+            UnfitError: if the time does not hold a first analysis.
+            IncompleteError: if it was interrupted; finished blocks are kept.
+        """
+        try:
+            while (result := self._analysed()) is None:
+                self._measure()
+        except SideFailsError as error:
+            failed = Measured("run", "run", why=str(error), lacking="new")
+            return self._result(self.compared.finished(), ab.judge([failed], self.asked.margin, self.asked.fail_on))
+        except KeyboardInterrupt:
+            kept = self.compared.finished()
+            if not kept:
+                raise
+            raise IncompleteError(
+                f"interrupted. {counted(kept, 'block')} {'is' if kept == 1 else 'are'} kept in {self.compared.folder}: the same "
+                "command continues."
+            ) from None
+        folder.finish(self.compared.folder)
+        return result
+
+    @property
+    def each_s(self) -> float | None:
+        """Seconds that a block takes; None where none was made now."""
+        return fmean(self.block_s) if self.block_s else None
+
+    @property
+    def held(self) -> int:
+        """How many more blocks the time holds, if they take as long as those before, or as the last one."""
+        if self.asked.max_time_s is None or not self.block_s:
+            return MOST
+        left_s = self.asked.max_time_s - (self.clock() - self.start)
+        return max(0, math.floor(left_s / max(fmean(self.block_s), self.block_s[-1])))
+
+    def _measure(self) -> None:
+        number = self.compared.finished()
+        if not self.block_s:
+            self.compared.prepare()
+            self.fixed_s = self.clock() - self.start
+        began = self.clock()
+        self.compared.measure(number, self.plan.draws(number + 1)[number][0])
+        self.block_s.append(self.clock() - began)
+
+    def _analysed(self) -> Result | None:
+        """The result, if nothing more is to be measured."""
+        number = self.compared.finished()
+        if not self.plan.total and self.block_s:
+            self._fix_total(number)
+        if not self.plan.total:
+            return None
+        over = self.ended or number >= self.plan.total or (bool(self.block_s) and not self.held)
+        if over and number < interim.FEWEST:
+            raise UnfitError(self._too_short(number))
+        planned = interim.schedule(self.plan.total)
+        if number not in self.plan.analysed and (number in planned or over):
+            self._keep(self.plan.model_copy(update={"analysed": (*self.plan.analysed, number)}))
+        if number in self.plan.analysed:
+            # Where the time is over, this is the last analysis, however many blocks were planned.
+            ahead = () if over else tuple(each for each in planned if each > number)
+            analysis = interim.analysis_at(len(self.plan.analysed), (*self.plan.analysed, *ahead))
+            result = self._judged(number, analysis)
+            if over or result.decided:
+                return result
+        so_far = self._judged(number)
+        if not so_far.compared:
+            return self._nothing_left(so_far)
+        self.tell(plain(ab.progress(so_far, (self.each_s or 0.0) * (self.plan.total - number))))
+        return None
+
+    def _nothing_left(self, result: Result) -> Result:
+        """The result where no row has a number on both sides any more.
+
+        Raises:
+            UsageError: if the base fails, and the new side does not.
+        """
+        fails = next((row.measured.why for row in result.rows if row.measured.lacking == "base"), None)
+        if fails is not None and result.verdict != contrast.FAIL:
+            raise UsageError(f"the base fails, so that nothing can be compared: {plain(fails)}")
+        return result
+
+    def _fix_total(self, number: int) -> None:
+        """Fix the number of blocks by the time that the first one took."""
+        if number + self.held < interim.FEWEST:
+            raise UnfitError(self._too_short(number + self.held))
+        self._keep(self.plan.model_copy(update={"total": min(MOST, self.asked.blocks or number + self.held)}))
+
+    def _too_short(self, blocks: int) -> str:
+        """What a first analysis needs."""
+        needed_s = self.fixed_s + SLACK * interim.FEWEST * (self.each_s or 0.0)
+        longer = f"{math.ceil(needed_s)}s" if needed_s < 100 else f"{math.ceil(needed_s / 60)}min"
+        return (
+            f"--max-time {human_duration(self.asked.max_time_s or 0.0)} holds {counted(blocks, 'block')} of "
+            f"{human_duration(self.each_s or 0.0)}, and an analysis needs {interim.FEWEST}: --max-time {longer} would do. "
+            f"Nothing more was measured; {counted(self.compared.finished(), 'block')} kept."
+        )
+
+    def _judged(self, number: int, analysis: interim.Analysis = interim.ONE) -> Result:
+        """The result so far; by default with the intervals of a single analysis."""
+        signs = dict(enumerate(sign for _, sign in self.plan.draws(number)))
+        rows = ab.judge(self.compared.rows(), self.asked.margin, self.asked.fail_on, analysis, signs)
+        return self._result(number, rows)
+
+    def _result(self, number: int, rows: list[Row]) -> Result:
+        where = str(self.compared.folder)
+        known = (self.asked.margin, self.asked.fail_on, number, self.plan.total, where, self.each_s, self.fixed_s)
+        return Result(self.compared.sides, rows, *known)
+
+    def _keep(self, plan: Plan) -> None:
+        self.plan = plan
+        write_sealed(self.file, plan.model_dump_json())
+
+    def _stored(self) -> Plan:
+        """The plan of the folder; a new one where nothing was measured yet.
+
+        Raises:
+            DamagedError: if it is damaged or was removed, where there are blocks: nothing else says how often they were analysed.
+        """
+        try:
+            return parse(Plan, unsealed(self.file), self.file)
+        except FileNotFoundError:
+            if self.compared.finished():
+                raise DamagedError(self.file, "missing, where blocks are finished. Measure into a new folder") from None
+        plan = Plan(seed=secrets.randbelow(2**32))
+        write_sealed(self.file, plan.model_dump_json())
+        return plan
+
+
+class Line:
+    """The line about the progress: written over on a terminal; elsewhere a new one in a while."""
+
+    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.stream, self.clock = stream or sys.stderr, clock
+        self.last: float | None = None
+
+    def __call__(self, said: str) -> None:
+        """Show it."""
+        said = escaped(said, lines=False)
+        if self.stream.isatty():
+            print(f"\r\033[K{said[: shutil.get_terminal_size().columns - 1]}", end="", file=self.stream, flush=True)
+        elif self.last is None or self.clock() - self.last >= LINE_S:
+            print(said, file=self.stream, flush=True)
+            self.last = self.clock()
+
+    def clear(self) -> None:
+        """Remove it from a terminal."""
+        if self.stream.isatty():
+            print("\r\033[K", end="", file=self.stream, flush=True)

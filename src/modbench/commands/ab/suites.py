@@ -1,0 +1,375 @@
+"""`ab revisions` and `ab builds`: two sides of a suite, timed in blocks of four processes that take turns, round by round.
+
+Each side is prepared by a whole `modbench run`, which plans, counts and checks; its times are not used. Each process of a block
+works on a copy of a prepared folder. Processes have the limits that units of a run have, and one that died leaves a record.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from modbench import api
+from modbench.commands._flags import listed
+from modbench.commands.ab import folder as ab_folder
+from modbench.commands.ab import sides, turn_taking
+from modbench.commands.ab.flags import SuiteFlags
+from modbench.commands.ab.loop import Asked
+from modbench.commands.ab.sides import Side
+from modbench.commands.ab.turn_taking import End, Start
+from modbench.harness.core import printable
+from modbench.harness.core.errors import ModbenchError, UsageError, shown
+from modbench.harness.core.model_specs import is_user_model
+from modbench.harness.core.model_specs import listed as options_listed
+from modbench.harness.core.units import parse_duration
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.execution import command, limits, phase
+from modbench.harness.execution.launch import local
+from modbench.harness.execution.limits import Limits
+from modbench.harness.execution.unit import ENDLESS_S
+from modbench.harness.machine import certificate, environment
+from modbench.harness.planning.overrides import Overrides, setting_of
+from modbench.harness.planning.plan import Plan
+from modbench.harness.process import exit_codes
+from modbench.harness.process.graceful_stop import CannotWrite
+from modbench.harness.registry import catalogue
+from modbench.harness.results import layout, lock, progress, run_folder
+from modbench.harness.results.run_folder import RunFolder
+from modbench.harness.results.sealed_records import read_record
+from modbench.reports.questions import suite_blocks
+from modbench.reports.questions.ab import Measured
+from modbench.reports.tables.outcomes import Tables
+
+# Rounds of a process: six inputs, twice each. Starting its processes takes about as long; with more rounds or fewer, the same
+# time tells less where processes of equal code differ by 1.5 % and rounds by 5 %.
+ROUNDS = 12
+# Keys of a suite that are the same for all blocks.
+FIXED = {"launches": 1, "rounds": ROUNDS, "twin": "false"}
+# Run as a file: another revision may not have it.
+SCRIPT = Path(__file__).resolve().with_name("one_process.py")
+# Beginning of the names of folders with the files of revisions.
+COPIES = "modbench-ab-"
+
+
+def words(flags: SuiteFlags) -> list[str]:
+    """What both sides are to measure as words for `modbench run`, but for the suite and the models."""
+    found = [word for setting in flags.settings or () for word in ("--set", setting)]
+    found += [word for option in flags.option or () for word in ("--option", option)]
+    found += [word for lengths in flags.seq_len or () for word in ("--seq-len", lengths)]
+    found += ["-k", flags.select] if flags.select else []
+    return found + (["--timeout", flags.timeout] if flags.timeout else [])
+
+
+def planned(suite: str, models: tuple[str, ...], flags: SuiteFlags) -> Plan:
+    """Plan here what a side measures, so that a mistake shows before anything runs.
+
+    Raises:
+        UsageError: if the suite or a flag is invalid, or the suite times nothing.
+    """
+    settings = dict(map(setting_of, flags.settings or ()))
+    if fixed := settings.keys() & FIXED.keys():
+        raise UsageError(f"--set {min(fixed)}: ab sets {', '.join(FIXED)} itself, the same on both sides.")
+    if flags.timeout is not None:
+        parse_duration(flags.timeout, "--timeout")
+    wanted = Overrides(
+        model=models,
+        only=bool(models),
+        rival="none",
+        option=options_listed(flags.option or ()),
+        seq_len=listed("--seq-len", flags.seq_len, int),
+        settings=settings,
+    )
+    plan = api.make_plan(suite, wanted, flags.select)
+    if not timed(plan):
+        raise UsageError(f"{suite} times nothing: ab compares times. Name one: --set 'metrics=[\"latency/forward\"]'.")
+    return plan
+
+
+def timed(plan: Plan) -> list[str]:
+    """The metrics of a plan that are times of calls."""
+    known = catalogue.metrics()
+    return [key for key in plan.suite.metrics if catalogue.pass_of(known[key]).times and not known[key].source]
+
+
+@contextlib.contextmanager
+def revisions(
+    names: tuple[str, str], suite: str, models: tuple[str, ...], flags: SuiteFlags, *, own: bool
+) -> Iterator[Suites]:
+    """Two revisions of the repository that holds the models' file, or of modbench's own; the base first.
+
+    Raises:
+        UsageError: if a revision or a file does not exist, or a flag is invalid.
+        SideFailsError: if the new side has no modbench that runs.
+    """
+    if own and models:
+        raise UsageError(
+            "--self compares modbench's own revisions, by models of the suite: leave out --model or --self."
+        )
+    plan = planned(suite, models, flags)
+    theirs = [case.model for case in plan.cases if is_user_model(case.model)]
+    if theirs and not models:
+        raise UsageError(f"{suite} names {theirs[0]} itself: it is read from both revisions as --model {theirs[0]}.")
+    apart = [Path(each) for each in (layout.RUNS, flags.out) if each]
+    with _copies() as copies:
+        base, new = (
+            sides.revision(name, models, copies / str(i), own=own, apart=apart) for i, name in enumerate(names)
+        )
+        both, typed = (base, replace(new, new=True)), (*names, *models)
+        with _opened(both, typed, suite, plan, flags) as compared:
+            yield compared
+
+
+@contextlib.contextmanager
+def builds(models: tuple[str, str], suite: str, flags: SuiteFlags) -> Iterator[Suites]:
+    """Two builds of a model; the base first.
+
+    Raises:
+        UsageError: if they are one, one of them has several arms, or a flag is invalid.
+    """
+    if models[0] == models[1]:
+        raise UsageError(f"{shown(models[0])} is named twice: name a copy, or compare two revisions of it.")
+    plans = [planned(suite, (model,), flags) for model in models]
+    for plan in plans:
+        arms = list(dict.fromkeys(case.arm for case in plan.cases))
+        if len(arms) > 1:
+            raise UsageError(f"each side is one build; these are {', '.join(arms)}. Give each option one value.")
+    base, new = map(sides.build, models)
+    with _opened((base, replace(new, new=True)), models, suite, plans[0], flags, builds=True) as compared:
+        yield compared
+
+
+@contextlib.contextmanager
+def _copies() -> Iterator[Path]:
+    """A temporary folder for the files of revisions. One whose command was killed is removed."""
+    for old in Path(tempfile.gettempdir()).glob(f"{COPIES}*"):
+        with contextlib.suppress(OSError, UsageError):
+            found = lock.find(old)
+            if found is not None and found.state == "dead":
+                shutil.rmtree(old, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=COPIES) as name, lock.hold(Path(name)):
+        yield Path(name)
+
+
+@contextlib.contextmanager
+def _opened(
+    both: tuple[Side, Side], typed: Sequence[str], suite: str, plan: Plan, flags: SuiteFlags, *, builds: bool = False
+) -> Iterator[Suites]:
+    file, place, asked = Path(suite), (plan.device, plan.suite.threads), flags.asked(plan.suite.margin)
+    request: dict[str, Any] = {
+        "sides": list(typed),
+        "code": [each.identity() for each in both],
+        "suite": hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else suite,
+        "flags": printable.masked_command(words(flags)),
+        "machine": certificate.fingerprint(environment.collect(), *place),
+    }
+    with ab_folder.held(plan.suite.name, flags.out, request | asked.same()) as folder:
+        compared = Suites(suite, timed(plan), flags, asked, both, folder, builds)
+        try:
+            yield compared
+        finally:
+            compared.clear()
+
+
+class Process(NamedTuple):
+    """A process of a block: its side, the folder in which that was prepared, and its copy, which gets new times."""
+
+    side: Side
+    prepared: Path
+    out: Path
+
+
+@dataclass
+class Suites:
+    """Two sides of a suite that take turns (a `Compared`).
+
+    Attributes:
+        suite: name or file.
+        metrics: what is measured.
+        flags: how.
+        asked: of the comparison.
+        both: the base and the new side.
+        folder: of the prepared sides and the blocks.
+        builds: whether the sides are two models, instead of two revisions.
+    """
+
+    suite: str
+    metrics: Sequence[str]
+    flags: SuiteFlags
+    asked: Asked
+    both: tuple[Side, Side]
+    folder: Path
+    builds: bool
+    _units: dict[Path, dict[str, UnitOfWork]] = field(default_factory=dict)
+    _limits: dict[Path, Limits] = field(default_factory=dict)
+    _died: set[str] = field(default_factory=set)
+    _read: dict[Path, Tables] = field(default_factory=dict)
+
+    @property
+    def sides(self) -> tuple[str, str]:
+        """Both sides in words."""
+        return self.both[0].label, self.both[1].label
+
+    def _prepared(self) -> tuple[Path, Path]:
+        return self.folder / "base", self.folder / "new"
+
+    def prepare(self) -> None:
+        """Make the run folders of which processes get copies; again where blocks are there: the sides' files lie elsewhere now.
+
+        Raises:
+            UsageError: if the base does not run.
+            SideFailsError: if the new side does not.
+            ModbenchError: if a file cannot be written.
+        """
+        longest_s = None if self.flags.timeout is None else parse_duration(self.flags.timeout, "--timeout")
+        for side, out in zip(self.both, self._prepared(), strict=True):
+            self._run(side, out.resolve())
+            self._read.pop(out, None)
+            plan = run_folder.read(str(out)).plan
+            self._units[out] = {unit.name: unit for unit in plan.units if unit.facts.times}
+            self._limits[out] = Limits(plan, longest_s)
+        # What died in a block has no record in later ones.
+        for run in self._block(self.finished() - 1) if self.finished() else ():
+            for name, unit in self._units[self._prepared()[run.name.startswith("new")]].items():
+                file = RunFolder(run).record(unit)
+                if not file.exists() or read_record(file, unit).died:
+                    self._died.add(name)
+
+    def command(self, side: Side, out: Path) -> list[str]:
+        """The words that prepare a side."""
+        suite = str(Path(self.suite).resolve()) if Path(self.suite).is_file() else self.suite
+        made = [side.python, "-P", "-m", "modbench", "run", suite, "--effort", "draft", "-o", str(out), "--json"]
+        metrics = ", ".join(f'"{metric}"' for metric in self.metrics)
+        for key, value in {"metrics": f"[{metrics}]", **FIXED}.items():
+            made += ["--set", f"{key}={value}"]
+        for model in side.models:
+            made += ["--model", model]
+        # Two revisions of a model may differ in their FLOPs: their rivals would be two models.
+        made += ["--only", "--rival", "none"] if side.models else []
+        return [*made, *words(self.flags)]
+
+    def _run(self, side: Side, out: Path) -> None:
+        shutil.rmtree(out, ignore_errors=True)
+        log = out.with_suffix(".log")
+        log.unlink(missing_ok=True)
+        # A run has limits of its own for its units.
+        with command.started(self.command(side, out), side.environment(), log, ENDLESS_S, folder=side.folder) as run:
+            run.join()
+        if run.exitcode:
+            output = log.read_text(encoding="utf-8", errors="replace")
+            last = [line for line in output.splitlines() if line.startswith("modbench: ")]
+            why = last[-1].removeprefix("modbench: ") if last else f"exit code {run.exitcode}: {output.strip()[-300:]}"
+            if (
+                run.exitcode == ModbenchError.exit_code and exit_codes.BUG not in why
+            ):  # a full disk is no fault of the side
+                raise ModbenchError(f"{side.label}: {why}")
+            raise side.fails(why)
+        log.unlink()
+
+    def measure(self, number: int, order: str) -> None:
+        """Measure a block; where it is interrupted, nothing of it is left.
+
+        Raises:
+            ModbenchError: if a file cannot be written.
+        """
+        # Where a killed command left a part, it is removed.
+        part = self.folder / "block.part"
+        try:
+            shutil.rmtree(part, ignore_errors=True)
+            places = {"A": iter(suite_blocks.NAMES[:2]), "B": iter(suite_blocks.NAMES[2:])}
+            processes = list[Process]()
+            for letter in order:
+                i = "AB".index(letter)
+                processes.append(Process(self.both[i], self._prepared()[i], (part / next(places[letter])).resolve()))
+            for each in processes:
+                self._copy(each)
+            first, other = self._units.values()
+            for name in [each for each in first if each in other and each not in self._died]:
+                self._time(name, processes)
+            part.rename(self.folder / f"block{number}")
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+    def clear(self) -> None:
+        """Remove what no finished block needs."""
+        for each in self._prepared() if not self.finished() else ():
+            shutil.rmtree(each, ignore_errors=True)
+            each.with_suffix(".log").unlink(missing_ok=True)
+
+    def _copy(self, process: Process) -> None:
+        old = {RunFolder(process.prepared).record(unit) for unit in self._units[process.prepared].values()}
+
+        def left_out(where: str, names: list[str]) -> list[str]:
+            views = progress.NAME, ".html", ".csv"
+            return [each for each in names if Path(where, each) in old or each.endswith(views)]
+
+        try:
+            shutil.copytree(process.prepared, process.out, ignore=left_out)
+        except OSError as error:  # of several files: a list of what each of them said
+            why = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
+            raise ModbenchError(f"{process.out} cannot be written: {why}. Finished blocks are kept.") from error
+
+    def _time(self, name: str, processes: Sequence[Process]) -> None:
+        """Time a unit in all processes of a block; where one dies, once more, as in a run."""
+        for _ in range(2):
+            for each in processes:
+                RunFolder(each.out).record(self._units[each.prepared][name]).unlink(missing_ok=True)
+            ends = turn_taking.run([self._start(name, each) for each in processes])
+            died = [self._keep_record(name, *each) for each in zip(processes, ends, strict=True)]
+            if not any(died) or any(end.hung for end in ends):  # one that hung would hang again
+                break
+        if any(died):
+            self._died.add(name)
+
+    def _start(self, name: str, process: Process) -> Start:
+        side, unit = process.side, self._units[process.prepared][name]
+        variables = {**local.variables(unit.comparison.place.threads), **dict(unit.facts.environment)}
+        with local.environment(variables):
+            environ = dict(os.environ)
+        environ["PYTHONPATH"] = side.environment()["PYTHONPATH"]
+        log = RunFolder(process.out).log(unit)
+        log.parent.mkdir(exist_ok=True)
+        log.unlink(missing_ok=True)
+        told = [side.python, "-P", str(SCRIPT), str(process.out), name]
+        return Start(told, environ, side.folder, log, self._limits[process.prepared][name])
+
+    def _keep_record(self, name: str, process: Process, end: End) -> bool:
+        """Take the record of a process, or write one with the cause of its death; whether it died."""
+        folder, unit = RunFolder(process.out), self._units[process.prepared][name]
+        if folder.record(unit).exists():
+            return False
+        if end.exitcode == CannotWrite.exit_code:
+            raise phase.cannot_write(folder, unit)
+        log, limit = folder.log(unit), limits.in_words(self._limits[process.prepared], name)
+        why = phase.death(end.exitcode, timed_out=end.hung, log=log, limit=limit)
+        phase.keep_log(log)
+        phase.write_failure(unit, folder, why)
+        return True
+
+    def _block(self, number: int) -> list[Path]:
+        return [self.folder / f"block{number}" / name for name in suite_blocks.NAMES]
+
+    def finished(self) -> int:
+        """How many blocks are there: a block has its name once it is finished."""
+        number = 0
+        while (self.folder / f"block{number}").is_dir():
+            number += 1
+        return number
+
+    def rows(self) -> list[Measured]:
+        """The numbers of every case and metric over all blocks."""
+        blocks = [[self._tables(run) for run in self._block(number)] for number in range(self.finished())]
+        base, new = map(self._tables, self._prepared())
+        return list(suite_blocks.measured(blocks, (base, new), builds=self.builds))
+
+    def _tables(self, run: Path) -> Tables:
+        """What a run folder holds, read once."""
+        if run not in self._read:
+            self._read[run] = Tables(run_folder.read(str(run)))
+        return self._read[run]
