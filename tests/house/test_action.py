@@ -22,8 +22,8 @@ MODBENCH = """#!/bin/sh
 echo "modbench $*" >>"$NOTES"
 case "$1 $*" in
 run*) for last; do :; done && mkdir "$last" && cat mine.py >"$last/model" && exit "${MEASURED:-0}" ;;
-gate*--paired*--lenient*) exit 0 ;;
-gate*--paired*) echo "$PYTHONPATH" >"$NOTES.path" && exit "$PAIRED" ;;
+ab*--allow-inconclusive*) exit 0 ;;
+ab*) echo "$PYTHONPATH" >"$NOTES.path" && exit "$TURNS" ;;
 gate*) cat "$4/model" "$2/model" >"$NOTES.models" && exit "$RUNS" ;;
 esac
 """
@@ -87,7 +87,7 @@ class Job:
             environment = os.environ | {name: filled(value, known) for name, value in step.get("env", {}).items()}
             environment |= {"GITHUB_OUTPUT": str(output), "GITHUB_STEP_SUMMARY": str(self.temporary / "summary.md")}
             environment |= {"GITHUB_ACTION_PATH": str(ROOT), "RUNNER_TEMP": str(self.temporary), "NOTES": str(notes)}
-            environment |= {"PATH": f"{self.temporary}:{os.defpath}", "PAIRED": "0", "RUNS": "0"} | self.codes
+            environment |= {"PATH": f"{self.temporary}:{os.defpath}", "TURNS": "0", "RUNS": "0"} | self.codes
             command = ["sh", "-e", "-c", step["run"]]
             done = subprocess.run(
                 command, cwd=self.repository, env=environment, capture_output=True, text=True, check=False
@@ -139,9 +139,9 @@ def test_a_change_is_compared_with_the_commit_before_it(job: Job) -> None:
     )
     assert (code, printed) == (0, "")
     assert called[:-1] == ["pip from of the CPU -m pip install -q torch", f"pip -m pip install -q {ROOT}"]
-    words = 'quick --model mine.py:build -k mine and T128 --set metrics=["latency/forward"] --fail-on slower:5% --budget 10m'
+    words = 'quick --model mine.py:build -k mine and T128 --set metrics=["latency/forward"] --fail-on slower:5% --max-time 10m'
     (folder,) = job.temporary.glob("modbench-*")
-    assert called[-1] == f"modbench gate --paired {base} HEAD {words} -o {folder}/paired --format github"
+    assert called[-1] == f"modbench ab revisions {base} HEAD {words} -o {folder}/ab --format github"
     assert (job.temporary / "notes.path").read_text().startswith("src:.")
     assert job.used["actions/cache@v4"]["path"] == "pip-cache"
 
@@ -165,7 +165,7 @@ def test_the_first_pull_request_passes_with_a_notice(job: Job, inputs: dict[str,
     assert why in printed
     assert why in (job.temporary / "summary.md").read_text()
     assert called[-1].startswith("modbench plan")
-    assert not any(each.startswith("modbench gate") for each in called)
+    assert not any(each.startswith(("modbench gate", "modbench ab")) for each in called)
 
 
 def test_the_first_commit_of_a_repository_passes_too(job: Job) -> None:
@@ -182,11 +182,11 @@ def test_a_pull_request_is_compared_with_what_it_would_be_merged_into(job: Job) 
     commit(job.repository, mine_py="newer\n")
     change = commit(job.repository)
     job.event = {"base.sha": started, "head.sha": change}
-    assert f"--paired {started} HEAD" in job.run(model="mine.py:build")[2][-1]  # its own commits are checked out
+    assert f"ab revisions {started} HEAD" in job.run(model="mine.py:build")[2][-1]  # its own commits are checked out
     git(job.repository, "checkout", "-q", "--detach", into)
     git(job.repository, "merge", "-q", "--no-ff", "-m", "merged", change)
-    assert f"--paired {into} HEAD" in job.run(model="mine.py:build")[2][-1]  # GitHub's merge is
-    assert f"--paired {change} HEAD" in job.run(model="mine.py:build", base="change")[2][-1]
+    assert f"ab revisions {into} HEAD" in job.run(model="mine.py:build")[2][-1]  # GitHub's merge is
+    assert f"ab revisions {change} HEAD" in job.run(model="mine.py:build", base="change")[2][-1]
 
 
 def test_a_shallow_checkout_gets_the_base(job: Job, tmp_path: Path) -> None:
@@ -195,18 +195,18 @@ def test_a_shallow_checkout_gets_the_base(job: Job, tmp_path: Path) -> None:
     git(tmp_path, "clone", "-q", "--depth=1", f"file://{full}", str(job.repository))
     code, _, called = job.run(model="mine.py:build")
     assert code == 0
-    assert f"--paired {base} HEAD" in called[-1]
+    assert f"ab revisions {base} HEAD" in called[-1]
 
 
 @pytest.mark.parametrize(
-    ("paired", "runs", "ends"),
+    ("turns", "runs", "ends"),
     [("0", "0", 0), ("1", "0", 1), ("5", "0", 5), ("5", "1", 1), ("4", "5", 4), ("1", "2", 2)],
 )
-def test_the_step_ends_as_the_gates_do(job: Job, paired: str, runs: str, ends: int) -> None:
-    job.codes = {"PAIRED": paired, "RUNS": runs}
+def test_the_step_ends_as_the_checks_do(job: Job, turns: str, runs: str, ends: int) -> None:
+    job.codes = {"TURNS": turns, "RUNS": runs}
     code, _, called = job.run(model="mine.py:build", fail_on="slower:5%, flops:0%")
     assert code == ends
-    assert [("--paired" in each) for each in called if each.startswith("modbench gate")] == [False, True]
+    assert [each.split()[1] for each in called if each.startswith(("modbench gate", "modbench ab"))] == ["gate", "ab"]
 
 
 def test_a_side_without_any_number_is_left_to_the_gate(job: Job) -> None:
@@ -225,7 +225,7 @@ def test_a_quote_that_is_not_closed_is_a_mistake(job: Job) -> None:
 
 
 def test_lenient_passes_where_the_gate_cannot_tell(job: Job) -> None:
-    job.codes = {"PAIRED": "5"}
+    job.codes = {"TURNS": "5"}
     assert job.run(model="mine.py:build", lenient="true")[0] == 0
 
 

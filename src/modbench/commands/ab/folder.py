@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,11 @@ def held(name: str, out: str | None, request: Mapping[str, Any]) -> Iterator[Pat
     """
     path = _found(name, out, request)
     with lock.hold(path):
-        yield path
-    if {each.name for each in path.iterdir()} <= {ASKED, KEPT}:
-        for file in path.iterdir():
-            file.unlink()
-        path.rmdir()
+        try:
+            yield path
+        finally:
+            if {each.name for each in path.iterdir()} <= {ASKED, KEPT, lock.NAME}:
+                shutil.rmtree(path)
 
 
 def finish(path: Path) -> None:
