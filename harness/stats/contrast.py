@@ -249,16 +249,14 @@ class Contrast:
         if self.among:
             assert self.p_adjusted is not None
             return Reason("not_significant_among", n=self.family, p=self.p_adjusted)
-        if self.how == "within" and self.effect.low is None:
-            return self.effect.reason
-        if self.how == "within":  # short of the margin of its CPU time, rounds do not help
-            return None if self.by_cpu else Reason("more_rounds")
+        if self.how == "within":
+            more = None if self.by_cpu else Reason("more_rounds")  # short of the margin of its CPU time, rounds do not help
+            return self.effect.reason if self.effect.low is None else more
         if self.effect.sd is None:
             return Reason("single_launch")
-        needed = self.needed
+        needed, what = self.needed, "blocks" if self.how == "alternating" else "launches"
         if self.rule.kind == "loss":
             return Reason("no_seeds_decide", most=power.MOST) if needed is None else Reason("seeds_decide", n=needed)
-        what = "blocks" if self.how == "alternating" else "launches"
         return Reason("none_decide", most=power.MOST, what=what) if needed is None else Reason("decides", n=needed, what=what)
 
     @property

@@ -150,7 +150,6 @@ class Door:
 
 
 # A file that still does what `harness/stats/contrast.py` does.
-YET = "until it asks for a contrast"
 DOORS = {
     "a child process is started and held": Door(
         uses(
@@ -261,14 +260,18 @@ DOORS = {
     "two variants are judged in one metric": Door(
         judges,
         {
+            "harness/rules/confirmation.py": "losses of a confirmation, at each of its analyses",
             "harness/stats/paired.py": "samples of two arms: pairs of a run, the machine check, the number of launches",
             "harness/stats/seed_sets.py": "losses of seeds",
             "harness/timing/callable_contrasts.py": "`mb.compare`, and the fixture of pytest",
             "reports/panels/pareto.py": "counts of arms that are chosen between",
+            "reports/questions/ab.py": "two sides that take turns",
             "reports/questions/combine.py": "ratios of two pairs",
+            "reports/questions/gate/gate.py": "the limits of two runs",
             "reports/tables/comparisons.py": "counts and shares of a run",
             "reports/tables/outcomes.py": "pairs of a run, and along an axis",
             "reports/tables/pair_verdicts.py": "families of a run",
+            "reports/tables/two_runs.py": "two runs",
         },
         "from modbench.harness.stats import contrast\ncontrast.contrast(base, new, 'within', rule)",
     ),
