@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +13,7 @@ from modbench.commands._flags import (
     checked_margin,
     runs,
 )
-from modbench.commands._output import chosen_run, say, say_json
+from modbench.commands._output import add_summary, chosen_run, say, say_json
 from modbench.harness.core.errors import IncompleteError, UsageError, unknown
 
 if TYPE_CHECKING:
@@ -113,33 +111,14 @@ def _refuse_times(checks: FailOn) -> None:
 
 def _tell(found: Gate, base: str, new: str, *, style: str, lenient: bool, verbose: bool) -> None:
     """Print the result."""
-    from modbench.reports.terminal.gate import as_text
+    from modbench.reports.terminal.gate import annotated, as_text, summary
     from modbench.reports.writers import text
 
     if style == "json":
         say_json(found.as_dict(lenient=lenient), allow_nan=False)
     elif style == "github":
-        _for_github(found, base, new)
+        say("\n".join(annotated(found)))
+        add_summary(lambda most: summary(found, base, new, most), f"modbench gate: {found.verdict}")
     else:
         lines = as_text(found, verbose=verbose)
         say("\n".join(lines if verbose else text.wrapped(lines, text.width(), indent="  ")))
-
-
-def _for_github(found: Gate, base: str, new: str) -> None:
-    """Print annotations, and write the job summary to the file that GitHub names, or print it where it names none."""
-    from modbench.reports.terminal.gate import annotated, summary
-    from modbench.reports.writers import markdown
-
-    for line in annotated(found):
-        say(line)
-    named = os.environ.get(markdown.VARIABLE)
-    if not named:
-        say(f"{markdown.VARIABLE} is not set, so the job summary follows.\n")
-        say(summary(found, base, new))
-        return
-    file = Path(named)
-    text = summary(found, base, new, markdown.room(file))
-    with file.open("a", encoding="utf-8") as open_file:
-        open_file.write(text)
-    full = "" if text else f", which is full: GitHub takes {markdown.MOST_BYTES:,} bytes of a step"
-    say(f"modbench gate: {found.verdict}; the job summary was added to {named}{full}")
