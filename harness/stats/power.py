@@ -81,8 +81,8 @@ def prospect(asked: Asked, effect: float, sd: float, numbers: Sequence[int], fre
         effect: the true one; of times on the log scale.
         sd: standard deviation of a value of the effect.
         numbers: processes, blocks or seeds at each analysis.
-        freedom: degrees of freedom that each value beyond the first adds: 1 of pairs; 2 of independent sides that vary alike. Welch
-            estimates them, a little too few: with seven values of each side the power is 2 points less than this.
+        freedom: degrees of freedom that each value beyond the first adds: 1 of pairs; 2 of independent sides that vary alike.
+            Welch's are estimated, a little too few: with seven values of each side the power is 2 points less than this.
     """
     mean_R, squares_R, made, used = np.zeros(POINTS), np.zeros(POINTS), 0, 0.0
     going_R = np.ones(POINTS, dtype=bool)
