@@ -132,7 +132,8 @@ def test_swapped_sides_are_mirrored(how: How, seed: int) -> None:
     assert mirrored(compared(how, made), compared(how, made.swapped()))
     assert mirrored(compared(how, made, LOSS), compared(how, made.swapped(), LOSS))
     counts = [round(1000 * math.exp(side[0])) for side in made[:2]]
-    found, other = (counted(*those, Rule("count", MARGIN)) for those in (counts, counts[::-1]))
+    rule = Rule("count", MARGIN)
+    found, other = counted(counts[0], counts[1], rule), counted(counts[1], counts[0], rule)
     assert mirrored(found, other)
 
 
@@ -218,15 +219,15 @@ def test_less_noise_never_decides_less(how: How, seed: int, share: float) -> Non
     def calmer(values: list[float]) -> list[float]:
         return [middle(values) + share * (value - middle(values)) for value in values]
 
+    def family(base: list[float], new: list[float]) -> list[Contrast]:
+        rule = LOSS if how == "independent" else TIME
+        return together([contrast(Side(clock(how, base)), Side(clock(how, new)), how, rule)] * 3)
+
     if how == "independent":
-        before, after, rule = (made.base, made.new), (calmer(made.base), calmer(made.new)), LOSS
+        loud, calm = family(made.base, made.new), family(calmer(made.base), calmer(made.new))
     else:
-        nothing, rule = [0.0] * len(apart), TIME
-        before, after = (nothing, apart), (nothing, calmer(apart))
-    loud, calm = (
-        together([contrast(*(Side(clock(how, values)) for values in sides), how, rule)] * 3)
-        for sides in (before, after)
-    )
+        nothing = [0.0] * len(apart)
+        loud, calm = family(nothing, apart), family(nothing, calmer(apart))
     assert KNOWN[present(calm[0].verdict)] >= KNOWN[present(loud[0].verdict)]
     words = [[each.word for each in limited(those, [MARGIN] * 3)] for those in (loud, calm)]
     assert words[0] in (words[1], [INCONCLUSIVE] * 3)

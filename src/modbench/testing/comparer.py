@@ -13,6 +13,7 @@ import pytest
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.public import public
+from modbench.harness.stats.contrast import INCONCLUSIVE, WORSE
 from modbench.harness.stats.reason import Reason, both
 from modbench.testing.result import NOT_JUDGED, UNDECIDED, Compared, written
 from modbench.testing.settings import Settings, resolve
@@ -129,7 +130,6 @@ class Comparer:
     def _measure_pair(
         self, key: str, baseline: Callable[[], object], candidate: Callable[[], object], settings: Settings
     ) -> Compared:
-        from modbench.harness.stats.contrast import INCONCLUSIVE, WORSE
         from modbench.reports.reasons import in_words
 
         launch, found = self._compare_once(baseline, candidate, settings)
@@ -149,7 +149,6 @@ class Comparer:
         self, baseline: Callable[[], object], candidate: Callable[[], object], settings: Settings, seed: int = 0
     ) -> tuple[Launch, Beside]:
         """Time both once; a slowdown of something that drifts is not shown."""
-        from modbench.harness.stats.contrast import INCONCLUSIVE, WORSE
         from modbench.harness.subject import in_memory
         from modbench.harness.timing.callable_contrasts import UNSTEADY, beside_baseline, disturbances, remedy
         from modbench.harness.timing.callables import time_callables, working_device
