@@ -15,7 +15,7 @@ from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import human
 from modbench.harness.domain.case import Case
-from modbench.harness.stats.contrast import BETTER, DIFFERENT, EQUIVALENT, INCONCLUSIVE, WORSE
+from modbench.harness.stats.contrast import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
 from modbench.reports.model import Estimate, Finding, Kind, Listed, Sentence, Table, Value, Verdict
 from modbench.reports.questions.compare_axis import TITLES
 from modbench.reports.tables import axes, provenance
@@ -141,7 +141,7 @@ def the_same(found: Sequence[Difference], of: int) -> Sentence | None:
 
 
 # In the order of a summary.
-VERDICTS = (WORSE, BETTER, DIFFERENT, EQUIVALENT, INCONCLUSIVE, NOT_ALTERNATED, NOT_COMPARED, NEW, MISSING)
+VERDICTS = (WORSE, BETTER, EQUIVALENT, INCONCLUSIVE, NOT_ALTERNATED, NOT_COMPARED, NEW, MISSING)
 # Runs side by side: more columns than this are not readable.
 MOST_RUNS = 8
 # Units of losses, which stand in a heading, not beside each number.

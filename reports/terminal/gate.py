@@ -8,27 +8,45 @@ from modbench.harness.core.printable import escaped
 from modbench.harness.stats.contrast import FAIL, INCONCLUSIVE
 from modbench.reports.model import Code, Sentence, Value
 from modbench.reports.questions.gate import fail_on, gate
+from modbench.reports.questions.gate.fail_on import Checked
 from modbench.reports.questions.gate.gate import Gate
+from modbench.reports.tables.two_runs import NOT_ALTERNATED, NOT_COMPARED
 from modbench.reports.writers import markdown
 from modbench.reports.writers.number_format import plain
 
 
 def as_text(found: Gate, *, verbose: bool = False) -> Iterator[str]:
-    """Yield the verdict, then what fails or is open, what each check found, and what was not compared.
+    """Yield the verdict, then what fails or is open, and what each check found; with `verbose` all that was not compared too.
 
     A reason may hold line feeds, and a folder may be a stranger's: each stays on its line.
     """
     said: list[Value] = [
         Sentence("gate: {verdict}: {judged}", verdict=found.verdict, judged=gate.judged_by(found)),
         *gate.remarks(found),
-        *gate.changes(found, every=verbose),
-        *gate.tiers(found),
+        *_changes(found, verbose=verbose),
+        *(_check(each) for each in found.tiers if each.named or verbose),
         *found.said,
         # What decides the exit code is the error's to say.
         *([found.incomplete] if found.incomplete and found.verdict == FAIL else []),
         *gate.advice(found),
     ]
     yield from (escaped(plain(each), lines=False) for each in said)
+
+
+def _changes(found: Gate, *, verbose: bool) -> Iterator[Sentence]:
+    """Say what changed; in short what fails or is open, and where nothing was compared why."""
+    quiet = {NOT_ALTERNATED, *([NOT_COMPARED] if found.compared else [])}
+    for each in gate.changes(found, every=verbose):
+        if verbose or each.verdict not in quiet:
+            many = "{findings}, such as " * (each.findings > 1)
+            yield Sentence("{verdict}: " + many + "{case} {metric}: {change}", **each._asdict())
+
+
+def _check(each: Checked) -> Sentence:
+    verdict = each.verdict if each.named else "not in --fail-on"
+    return Sentence(
+        "{check} {verdict} ({counts})", check=each.written, verdict=verdict, counts=gate.numbers(each.counts) or "none"
+    )
 
 
 def annotated(found: Gate) -> Iterator[str]:
@@ -43,11 +61,8 @@ def annotated(found: Gate) -> Iterator[str]:
     for verdict, counts in ((FAIL, True), (FAIL, False), (INCONCLUSIVE, True)):
         for each in found.findings:
             if each.verdict == verdict and found.counts(each) is counts:
-                change, reason = plain(gate.change(each)), plain(each.reason)
-                why = f": {reason}" if each.reason and not change.endswith(reason) else ""
-                only = "" if counts else " (reported only)"
                 kind = "error" if verdict == FAIL and counts else "warning"
-                told[kind].append((f"{verdict}: {each.what}", f"{each.metric} {change}{why}{only}"))
+                told[kind].append((f"{verdict}: {each.what}", f"{each.metric} {plain(gate.change(found, each))}"))
     for kind, those in told.items():
         yield from markdown.first_annotations(kind, those, "the job summary lists them")
 

@@ -72,7 +72,7 @@ def test_a_long_argument_is_shortened(arguments: list[str]) -> None:
         ("run quick --model mine.py:build", ["no file 'mine.py'"]),
         ("run quick --model mine.py", ["names no function", "FILE.py:build"]),
         ("run quick --model no.such.package:build", ["no module 'no.such.package'"]),
-        ("gate base", ["NEW"]),
+        ("gate base", ["`modbench gate BASE NEW`"]),
         ("gate a b --fail-on slower:2%", ["slower:2%", "ab revisions"]),
         (["run", "quick", "-k", "mod and"], ["expected a name"]),
         (["run", "quick", "-k", "(mod"], ["parenthesis is not closed"]),

@@ -17,11 +17,12 @@ from resealed import reseal
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
 from modbench.harness.registry import catalogue
-from modbench.harness.stats.contrast import Rule, counted, limited
+from modbench.harness.stats.contrast import MIRRORED, Rule, counted, limited
 from modbench.reports.questions.gate import gate
 from modbench.reports.questions.gate.fail_on import CHECKS, FailOn, Rules, check_of, parse
 from modbench.reports.questions.gate.gate import Gate
 from modbench.reports.tables.load import Loaded, load
+from modbench.reports.tables.two_runs import TwoRuns
 from modbench.reports.writers.number_format import plain
 
 TIME = "latency/forward"
@@ -221,6 +222,38 @@ def test_a_number_that_a_new_label_flatters_is_not_better(base: Loaded, tmp_path
         assert plain(loss.reason).startswith(f"{word} {Label.NOT_AUTOREGRESSIVE}: ")
         assert abs(loss.typical.value or 0) == pytest.approx(0.5)
         assert found.exit_code() == 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "held", "compared"),
+    [
+        (0.5, ("fail", "pass"), "worse"),  # a lower bound that rose has risen, and what fell below one has fallen
+        (0.0, ("inconclusive", "pass"), "inconclusive"),
+        (-0.5, ("inconclusive", "inconclusive"), "inconclusive"),
+    ],
+)
+def test_of_flops_that_are_a_lower_bound_only_a_certain_change_has_a_verdict(
+    change: float, held: tuple[str, str], compared: str, tmp_path: Path
+) -> None:
+    """They have the label in one run alone: in the new one, and then in the base."""
+    suite = {"metrics": ["flops/forward"]}
+    known, bound = (
+        run(tmp_path / name, {"flops/forward": {0: by}} if by else None, suite=suite)
+        for name, by in (("known", 0.0), ("bound", change))
+    )
+    for path in (tmp_path / "bound" / "units").glob("count-*.json"):
+        body = json.loads(path.read_text())
+        for outcome in body["outcomes"]:
+            if outcome["case"].startswith("moe"):
+                outcome["notes"]["operators"] = {"unknown": {"fft": 1}}
+        reseal(path, body)
+    bound = load(str(tmp_path / "bound"))
+    for (base, new), word in zip([(known, bound), (bound, known)], held, strict=True):
+        found = gate.gate(base, new).findings
+        assert {each.verdict for each in found if each.what.startswith("moe") and each.metric != "labels"} == {word}
+        (pair,) = (each for each in TwoRuns(base.tables, new.tables, 0.02).pairs() if each.case.arm == "moe")
+        assert pair.verdict == (compared if new is bound or compared == "inconclusive" else MIRRORED[compared])
 
 
 # --- losses

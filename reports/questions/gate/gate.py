@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.stats.contrast import FAIL, INCONCLUSIVE, PASS, Limited, limited
@@ -217,11 +217,8 @@ def _of_labels(labels: Labels) -> GateFinding:
 
 NOTHING = "nothing was compared, so this gate shows nothing"
 WORDS = (FAIL, INCONCLUSIVE, PASS, NOT_ALTERNATED, NOT_COMPARED)
-# Reasons why something was not compared that are named: all, and in short.
-MOST_REASONS, FEW_REASONS = 8, 3
 # Rows of a table, and what has all of them.
 MOST_ROWS, FILE = 200, "modbench gate … --json"
-HEAD = ("case", "metric", "change: above 1 is better; of a loss the difference", "why")
 
 
 def judged_by(found: Gate) -> Sentence:
@@ -250,56 +247,42 @@ def remarks(found: Gate) -> Iterator[Sentence]:
         yield Sentence(NOTHING)
 
 
-def changes(found: Gate, *, every: bool = False) -> Iterator[Sentence]:
-    """Say what fails or is open, how times changed, what was not compared: the worst of those that are alike, or every case."""
+class Change(NamedTuple):
+    """Findings that are alike: their verdict, how many there are, and of the worst one case, metric, change and reason."""
+
+    verdict: str
+    findings: int
+    case: Code
+    metric: Code
+    change: Value
+
+
+def changes(found: Gate, *, every: bool = False) -> list[Change]:
+    """Return what fails or is open, how times changed, what was not compared; each case, or the worst of those that are alike."""
     told = [each for each in found.findings if each.verdict != PASS]
     told.sort(key=lambda each: (WORDS.index(each.verdict or ""), not found.counts(each)))
-    most = MOST_REASONS if every else FEW_REASONS
-    for those in alike((_alike(each, every=every), each) for each in told):
-        worst = min(those, key=lambda each: each.worst)
-        if worst.verdict == NOT_COMPARED and (most := most - 1) < 0:
-            continue
-        few = "{n}, such as " if worst.typical.value is None else "{n}, worst "
-        yield Sentence(
-            "{verdict}: {many}{case} {metric}: {change}{only}",
-            verdict=worst.verdict,
-            many=Sentence(few, n=len(those)) if len(those) > 1 else "",
-            case=worst.what,
-            metric=worst.metric,
-            change=change(worst),
-            only=_reported_only(found, worst),
-        )
-    if most < 0:
-        yield Sentence("and {n} more reasons: -v, or --json", n=-most)
+    groups = alike((_alike(each, every=every), each) for each in told)
+    worst = [min(those, key=lambda each: each.worst) for those in groups]
+    return [
+        Change(each.verdict or "", len(those), Code(each.what), Code(each.metric), change(found, each))
+        for each, those in zip(worst, groups, strict=True)
+    ]
 
 
 def _alike(finding: GateFinding, *, every: bool) -> Listed:
-    """What findings share that are told as one: the reason, or where they have numbers the metric; of failures every case."""
+    """What findings share that are told as one: the reason, or where they have numbers the metric; of what decides every case."""
     apart = every and finding.verdict != NOT_COMPARED
-    of = finding.metric if finding.typical.value is not None and finding.verdict != NOT_COMPARED else finding.reason
+    of = finding.reason if finding.typical.value is None else finding.metric
     return Listed([finding.verdict, of, finding.check, *[finding.what, finding.metric] * apart], "\n")
 
 
-def change(finding: GateFinding) -> Value:
-    """Return how a metric changed, and why it has no verdict although there is a number; the reason where there is none."""
-    if finding.typical.value is None:
-        return finding.reason
-    if finding.verdict == INCONCLUSIVE and not finding.wide:
-        return Sentence("{change}; {reason}", change=finding.typical, reason=finding.reason)
-    return finding.typical
-
-
-def _reported_only(found: Gate, finding: GateFinding) -> str:
-    """Say of a verdict that the gate does not fail on it."""
-    return "" if found.counts(finding) or finding.verdict == NOT_ALTERNATED else " (reported only)"
-
-
-def tiers(found: Gate) -> Iterator[Sentence]:
-    """Say what each check found: those that were named, then the others."""
-    for each in sorted(found.tiers, key=lambda each: not each.named):
-        verdict = each.verdict if each.named else "not in --fail-on"
-        counts = numbers(each.counts) or "nothing"
-        yield Sentence("{check} {verdict} ({counts})", check=each.written, verdict=verdict, counts=counts)
+def change(found: Gate, each: GateFinding) -> Sentence:
+    """Return how a metric changed, why there is no number or no verdict, and that the gate does not fail on it."""
+    known = each.typical.value is not None
+    why = each.reason if not known or (each.verdict == INCONCLUSIVE and not each.wide) else ""
+    only = "" if found.counts(each) or each.verdict in {NOT_ALTERNATED, NOT_COMPARED} else " (reported only)"
+    words = "{change}" * known + "; " * bool(known and why) + "{why}{only}"
+    return Sentence(words, change=each.typical, why=why, only=only)
 
 
 def advice(found: Gate) -> Iterator[Sentence]:
@@ -312,28 +295,14 @@ def advice(found: Gate) -> Iterator[Sentence]:
 
 
 def tables(found: Gate) -> Iterator[Table]:
-    """Yield the checks, then a table for each verdict but pass: findings with a number, and the rest by reason."""
-    if found.tiers:
-        head = ("tier", "check", "verdict", "findings", "why")
-        yield Table("checks", head, [*map(_check, sorted(found.tiers, key=lambda each: not each.named))])
-    for verdict in WORDS:
-        mine = [each for each in found.findings if each.verdict == verdict != PASS]
-        known = [each for each in mine if each.typical.value is not None]
-        if known:
-            known.sort(key=lambda each: not found.counts(each))
-            yield Table(verdict, HEAD, [_row(found, each) for each in known], file=FILE).first(MOST_ROWS)
-        groups = alike((each.reason, each) for each in mine if each.typical.value is None)
-        if groups:
-            label = f"{verdict}, without a number" if known else verdict
-            rows = [(those[0].reason, len(those), Code(f"{those[0].what} {those[0].metric}")) for those in groups]
-            yield Table(label, ("why", "findings", "such as"), rows, file=FILE).first(MOST_ROWS)
+    """Yield what each check found, those that were named first, and what changed."""
+    tiers = sorted(found.tiers, key=lambda each: not each.named)
+    if tiers:
+        yield Table("checks", ("check", "verdict", "findings", "why"), [*map(_check, tiers)])
+    if rows := changes(found, every=True):
+        yield Table("changes", ("verdict", "findings", "case", "metric", "change"), rows, file=FILE).first(MOST_ROWS)
 
 
 def _check(each: Checked) -> tuple[Value, ...]:
     verdict = each.verdict if each.named else "fails nothing"
-    return each.tier, Code(each.written), verdict, numbers(each.counts) or "none", each.reason or ""
-
-
-def _row(found: Gate, each: GateFinding) -> tuple[Value, ...]:
-    why = Sentence("{why}{only}", why=each.reason or "", only=_reported_only(found, each))
-    return Code(each.what), Code(each.metric), each.typical, why
+    return Code(each.written), verdict, numbers(each.counts) or "none", each.reason or ""

@@ -27,8 +27,10 @@ FORMATS = ("text", "github")
 
 @command()
 def gate(
-    base: Annotated[str, typer.Argument(metavar="BASE", help="The earlier run.", autocompletion=runs)],
-    new: Annotated[str, typer.Argument(metavar="NEW", help="A later run of the same suite.", autocompletion=runs)],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="BASE NEW", help="An earlier run, and a later one of its suite.", autocompletion=runs),
+    ] = None,
     margin: Annotated[
         float | None,
         typer.Option(
@@ -74,8 +76,11 @@ def gate(
             "--margin and --fail-on do not go together: each check has a limit of its own. Write --fail-on larger:2%."
         )
     checks = parse(fail_on) if fail_on else None
+    if len(words or []) != 2:
+        raise UsageError("a gate takes an earlier run and a later one: `modbench gate BASE NEW`.")
     if checks is not None:
         _refuse_times(checks)
+    base, new = words or []
     for folder in (base, new):
         chosen_run(folder)
     from modbench.reports.questions.gate.gate import gate as judge
