@@ -242,8 +242,9 @@ def modbench(stretch: Stretch) -> str:
     plan, check = interim.schedule(len(found)), fail_on.parse([f"slower:{MARGIN:.0%}"])
     signs = {number: (-1) ** (number // 2) for number in found}
     for i, n in enumerate(plan):
-        effects = [Effects({number: each[number] for number in range(n)}) for each in (found, control)]
-        (row,) = ab.judge([Measured("block", "s", *effects)], MARGIN, check, interim.analysis_at(i + 1, plan), signs)
+        own, same = (Effects({number: each[number] for number in range(n)}) for each in (found, control))
+        measured = Measured("block", "s", blocks=own, control=same)
+        (row,) = ab.judge([measured], MARGIN, check, interim.analysis_at(i + 1, plan), signs)
         if row.check != UNDECIDED:
             return "worse" if row.check == contrast.FAIL else "pass"
     return UNDECIDED
