@@ -274,6 +274,7 @@ def test_a_new_side_that_does_not_run_is_a_finding_and_a_base_a_mistake(code: in
     assert (told["verdict"], row["fails"]) == ("fail", "new")
     assert row["reason"].startswith("main (")
     assert row["reason"].endswith("it broke")
+    assert (compared.root / told["folder"] / "base").is_dir()  # it is kept: there is more to read
     (compared.root / "fails-new").rename(compared.root / "fails-base")
     _, err = compared.start().finished(2)
     (line,) = [line for line in err.splitlines() if line.startswith("modbench: ")]

@@ -17,7 +17,8 @@ from present import present
 from modbench.harness.core.labels import Label
 from modbench.harness.results import run_folder
 from modbench.reports.questions import ab, suite_blocks
-from modbench.reports.questions.ab import Row
+from modbench.reports.questions.ab import Result, Row
+from modbench.reports.questions.gate.fail_on import FailOn, parse
 from modbench.reports.questions.suite_blocks import NAMES
 from modbench.reports.tables.cell import Trouble
 from modbench.reports.tables.outcomes import Tables
@@ -86,11 +87,13 @@ def made(
     return blocks
 
 
-def judged(blocks: list[list[Path]], prepared: list[Path] | None = None) -> dict[str, Row]:
+def judged(
+    blocks: list[list[Path]], prepared: list[Path] | None = None, fail_on: FailOn | None = None
+) -> dict[str, Row]:
     """What blocks say of each case; the sides were prepared in runs of their own, or as in the first block."""
     tables = [[Tables(run_folder.read(str(path))) for path in block] for block in blocks]
     base, new = (Tables(run_folder.read(str(path))) for path in prepared or [blocks[0][0], blocks[0][2]])
-    rows = ab.judge([*suite_blocks.measured(tables, (base, new))], 0.02)
+    rows = ab.judge([*suite_blocks.measured(tables, (base, new))], 0.02, fail_on)
     return {row.measured.what if isinstance(row.measured.what, str) else row.measured.what.id: row for row in rows}
 
 
@@ -156,17 +159,25 @@ def test_what_a_side_without_a_number_says(base: Trouble | None, new: Trouble | 
     assert suite_blocks.lost(case, TIME, base, new).lacking == lacking
 
 
-def test_a_case_that_one_side_lacks_has_a_reason_and_the_other_cases_are_judged(tmp_path: Path) -> None:
-    blocks = made(tmp_path / "fails", 5, new={"fails": "mod[c0.125]"})
-    rows = judged(blocks)
-    assert (rows[MOD].measured.lacking, rows[DENSE].verdict) == ("new", "equivalent")
-    assert plain(rows[MOD].measured.why).startswith("failed: ")
-    gone = judged(made(tmp_path / "gone", 5, arms=ARMS[:1]))
-    assert gone[MOD].measured.judged
-    assert plain(gone[MOD].measured.why) == "the new side has no such case"
-    more = judged(made(tmp_path / "more", 5, arms=[*ARMS, {"model": "mod", "capacity": 0.5}]))
-    (added,) = more.keys() - {DENSE, MOD}
-    assert not more[added].measured.judged  # there is nothing that it could be slower than
+CHECK = parse(["slower:5%"])
+
+
+@pytest.mark.parametrize(
+    ("sides", "case", "why", "ends"),
+    [
+        ({"new": {"fails": "mod[c0.125]"}}, MOD, "failed: ", "fail"),
+        ({"base": {"fails": "mod[c0.125]"}}, MOD, "failed: ", "pass"),  # there is nothing that it could be slower than
+        ({"arms": ARMS[:1]}, MOD, "the new side has no such case", "inconclusive"),
+        ({"arms": [*ARMS, {"model": "mod", "capacity": 0.5}]}, f"mod[c0.5-{PLACE}]", "new: the base has no", "pass"),
+    ],
+)
+def test_a_case_that_one_side_lacks_has_a_reason_and_the_other_cases_are_judged(
+    sides: dict[str, Any], case: str, why: str, ends: str, tmp_path: Path
+) -> None:
+    rows = judged(made(tmp_path, 6, **sides), fail_on=CHECK)
+    assert plain(rows[case].measured.why).startswith(why)
+    assert (rows[case].verdict, rows[DENSE].check) == (None, "pass")
+    assert Result(("a", "b"), [*rows.values()], 0.05, CHECK).verdict == ends
 
 
 def test_waits_are_judged_by_cpu_time_where_that_stands_for_the_work(tmp_path: Path) -> None:

@@ -209,6 +209,7 @@ class Suites:
     _units: dict[Path, dict[str, UnitOfWork]] = field(default_factory=dict)
     _limits: dict[Path, Limits] = field(default_factory=dict)
     _died: set[str] = field(default_factory=set)
+    _failed: bool = False
     _read: dict[Path, Tables] = field(default_factory=dict)
 
     @property
@@ -269,6 +270,7 @@ class Suites:
                 run.exitcode == ModbenchError.exit_code and exit_codes.BUG not in why
             ):  # a full disk is no fault of the side
                 raise ModbenchError(f"{side.label}: {why}")
+            self._failed = True
             raise side.fails(why)
         log.unlink()
 
@@ -297,8 +299,8 @@ class Suites:
             shutil.rmtree(part, ignore_errors=True)
 
     def clear(self) -> None:
-        """Remove what no finished block needs."""
-        for each in self._prepared() if not self.finished() else ():
+        """Remove what no finished block needs, but for what says why a side does not run."""
+        for each in self._prepared() if not self.finished() and not self._failed else ():
             shutil.rmtree(each, ignore_errors=True)
             each.with_suffix(".log").unlink(missing_ok=True)
 
