@@ -25,6 +25,7 @@ OTHER_MEANINGS = {
     "src/modbench/commands/profile/module_profile.py": {"time", "peak"},  # as above
     "src/modbench/commands/profile/__init__.py": {"profile"},  # a folder's name
     "harness/domain/suite.py": {"train", "energy", "fit", "confirm"},  # tables of a suite file
+    "harness/stats/contrast.py": {"time", "count"},  # kinds of numbers
     "harness/planning/overrides.py": {"train"},  # as above
     "reports/panels/sweeps.py": {"confirm"},  # a table
     "reports/questions/first_screen.py": {"memory", "energy"},  # what was asked
