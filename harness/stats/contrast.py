@@ -248,11 +248,17 @@ class Contrast:
             return self.effect.reason
         if self.how == "within":  # short of the margin of its CPU time, rounds do not help
             return None if self.by_cpu else Reason("more_rounds")
-        if self.effect.sd is None:
-            return Reason("single_launch")
-        needed = self.needed
-        what = "seeds" if self.rule.kind == "loss" else "blocks" if self.how == "alternating" else "launches"
-        return Reason(f"no_{what}_decide", most=power.MOST) if needed is None else Reason(f"{what}_decide", n=needed)
+        return Reason("single_launch") if self.effect.sd is None else self._advice
+
+    @property
+    def _advice(self) -> Reason:
+        """How many more processes would decide it."""
+        n, most = self.needed, power.MOST
+        if self.rule.kind == "loss":
+            return Reason("no_seeds_decide", most=most) if n is None else Reason("seeds_decide", n=n)
+        if self.how == "alternating":
+            return Reason("no_blocks_decide", most=most) if n is None else Reason("blocks_decide", n=n)
+        return Reason("no_launches_decide", most=most) if n is None else Reason("launches_decide", n=n)
 
     @property
     def disagreement(self) -> Reason | None:

@@ -11,16 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from planted import left, planted_suite
-from present import present
 from test_callables import launch
 
 from modbench.harness.timing.callable_contrasts import beside_baseline, own_time
 from modbench.harness.timing.callables import Launch
 from modbench.reports.model import Estimate
 from modbench.reports.panels import waterfall
-from modbench.reports.questions import revisions
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.tables.outcomes import Tables
 from modbench.reports.terminal import summary
 
 LURCHES = 0.3
@@ -99,30 +96,6 @@ def test_the_waterfall_ends_at_the_time_that_tables_have(lurching: Path) -> None
     assert "ms" in waterfall._total(found, found.measured)
     # A share of CPU times is none of a wall time.
     assert "ms" not in waterfall._total(replace(found, by_cpu=True), found.measured)
-
-
-def test_two_revisions_have_times_whose_quotient_is_their_ratio(tmp_path: Path) -> None:
-    arms = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
-    made = planted_suite(
-        "smoke", metrics=["latency/forward"], launches=1, rounds=8, train=None, arms=arms, grid={"seq_len": [64]}
-    )
-    blocks = list[list[Tables]]()
-    for block in range(3):
-        runs = list[Tables]()
-        for process in range(3):
-            (tmp_path / f"{block}{process}").mkdir()
-            runs.append(
-                Tables(load(left(tmp_path / f"{block}{process}", made, lurches=0.3, seed=7 * block + process)).run)
-            )
-        blocks.append(runs)
-    rows = revisions._judged([*revisions.timed(blocks, blocks[0][:2])], 0.02)
-    assert len(rows) == 2
-    for row in rows:
-        first, second = (each.value for each in present(row.seconds))
-        assert first is not None
-        assert second is not None
-        assert not row.by_cpu
-        assert first / second == pytest.approx(row.typical.value, rel=1e-9)
 
 
 @pytest.mark.parametrize("launches", [1, 4])
