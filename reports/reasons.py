@@ -63,7 +63,6 @@ WORDS = {
     "lower_bound": _of("a lower bound: with all FLOPs counted it may be another verdict"),
     "not_alternated": _of("not alternated: the two sides took no turns"),
     "more_rounds": _of("more rounds may decide it"),
-    "not_significant": _of("not significant among all that were compared"),
     "margin_is_open": _of("a difference, but whether by more than {margin} is open", margin="share"),
     "tail": _of("medians and means disagree: {medians} against {means}", medians="rough ratio", means="rough ratio"),
     "one_process_beyond": _of("one process: judged beyond {least}", least="share"),

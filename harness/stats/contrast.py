@@ -249,15 +249,21 @@ class Contrast:
         if self.among:
             assert self.p_adjusted is not None
             return Reason("not_significant_among", n=self.family, p=self.p_adjusted)
-        if self.how == "within":
-            more = None if self.by_cpu else Reason("more_rounds")  # short of the margin of its CPU time, rounds do not help
-            return self.effect.reason if self.effect.low is None else more
-        if self.effect.sd is None:
-            return Reason("single_launch")
-        needed, what = self.needed, "blocks" if self.how == "alternating" else "launches"
+        if self.how == "within" and self.effect.low is None:
+            return self.effect.reason
+        if self.how == "within":  # short of the margin of its CPU time, rounds do not help
+            return None if self.by_cpu else Reason("more_rounds")
+        return Reason("single_launch") if self.effect.sd is None else self._advice
+
+    @property
+    def _advice(self) -> Reason:
+        """How many more processes would decide it."""
+        n, most = self.needed, power.MOST
         if self.rule.kind == "loss":
-            return Reason("no_seeds_decide", most=power.MOST) if needed is None else Reason("seeds_decide", n=needed)
-        return Reason("none_decide", most=power.MOST, what=what) if needed is None else Reason("decides", n=needed, what=what)
+            return Reason("no_seeds_decide", most=most) if n is None else Reason("seeds_decide", n=n)
+        if self.how == "alternating":
+            return Reason("no_blocks_decide", most=most) if n is None else Reason("blocks_decide", n=n)
+        return Reason("no_launches_decide", most=most) if n is None else Reason("launches_decide", n=n)
 
     @property
     def disagreement(self) -> Reason | None:

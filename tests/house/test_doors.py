@@ -149,7 +149,6 @@ class Door:
     places: int | None = None
 
 
-# A file that still does what `harness/stats/contrast.py` does.
 DOORS = {
     "a child process is started and held": Door(
         uses(
@@ -260,18 +259,19 @@ DOORS = {
     "two variants are judged in one metric": Door(
         judges,
         {
-            "harness/rules/confirmation.py": "losses of a confirmation, at each of its analyses",
+            "harness/rules/confirmation.py": "losses of the best of two sweeps, confirmed",
             "harness/stats/paired.py": "samples of two arms: pairs of a run, the machine check, the number of launches",
             "harness/stats/seed_sets.py": "losses of seeds",
             "harness/timing/callable_contrasts.py": "`mb.compare`, and the fixture of pytest",
             "reports/panels/pareto.py": "counts of arms that are chosen between",
-            "reports/questions/ab.py": "two sides that take turns",
+            "reports/questions/ab.py": "blocks of `modbench ab`",
             "reports/questions/combine.py": "ratios of two pairs",
-            "reports/questions/gate/gate.py": "the limits of two runs",
+            "reports/questions/gate/gate.py": "limits on two runs",
+            "reports/questions/recommend/recommend.py": "arms of a run in a metric that is computed from others",
             "reports/tables/comparisons.py": "counts and shares of a run",
             "reports/tables/outcomes.py": "pairs of a run, and along an axis",
             "reports/tables/pair_verdicts.py": "families of a run",
-            "reports/tables/two_runs.py": "two runs",
+            "reports/tables/two_runs.py": "two stored runs",
         },
         "from modbench.harness.stats import contrast\ncontrast.contrast(base, new, 'within', rule)",
     ),
