@@ -151,11 +151,8 @@ TIME_WORDS = {
 PLAIN_WORDS = {**TIME_WORDS, "better": "▲ better", "worse": "▼ worse"}
 # Those that leave nothing open.
 DECIDED = {"better", "worse", "equivalent"}
-# Verdicts on one of several runs: shown in one direction alone, or nothing is claimed.
+# In place of a verdict on two runs.
 _OF_RUNS = {
-    "not worse": "≥ not worse",
-    "not better": "≤ not better",
-    "cannot tell": "? cannot tell",
     "not alternated": "· not alternated",
     "not compared": "· not compared",
     "new": "+ new",

@@ -56,12 +56,20 @@ def rows(head: tuple[str, ...], body: Iterator[tuple[object, ...]] | list[tuple[
 # --- commands
 
 
+def commands() -> Iterator[tuple[str, Any]]:
+    """Every command with its name; one of a group after that of the group, as `ab commands`."""
+    group: Any = typer.main.get_command(app)
+    for name in group.list_commands(None):
+        kinds = getattr(group.commands[name], "commands", None)
+        yield from (
+            ((f"{name} {kind}", each) for kind, each in kinds.items()) if kinds else [(name, group.commands[name])]
+        )
+
+
 def cli_page() -> str:
     """Return the page of commands, with every argument and flag."""
-    group: Any = typer.main.get_command(app)
     lines = ["# Commands", "", "Made from the command line itself; `modbench COMMAND --help` prints the same.", ""]
-    for name in group.list_commands(None):
-        command = group.commands[name]
+    for name, command in commands():
         lines += [f"## `modbench {name}`", "", command.help or "", ""]
         given = [param for param in command.params if param.param_type_name == "argument"]
         usage = " ".join(["modbench", name, "[OPTIONS]", *(_argument(param) for param in given)])

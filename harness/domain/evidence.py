@@ -14,7 +14,7 @@ from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import CountNotes, SomeNotes
 from modbench.harness.domain.records import Outcome
-from modbench.harness.stats import sample_size
+from modbench.harness.stats import power
 
 Columns = Mapping[str, Sequence[float]]
 
@@ -61,7 +61,7 @@ class LaunchCount(Frozen):
     @property
     def asked_in_words(self) -> str:
         """The number that was asked for, `1000 or more` where it was not searched further."""
-        return f"{self.asked}{' or more' * (self.asked is not None and self.asked >= sample_size.MOST)}"
+        return f"{self.asked}{' or more' * (self.asked is not None and self.asked >= power.MOST)}"
 
     @property
     def capped(self) -> bool:

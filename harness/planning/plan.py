@@ -340,5 +340,5 @@ def decidable_on_tasks(plan: Plan) -> Decidable | None:
     from modbench.harness.stats import solved  # which loads scipy
     from modbench.harness.stats.seed_sets import SeedSets
 
-    look = SeedSets((suite.seeds,), suite.tasks.looks).look(suite.seeds)
-    return solved.decidable(len(suite.seeds), max(pairs), look)
+    analysis = SeedSets((suite.seeds,), suite.tasks.looks).analysis(suite.seeds)
+    return solved.decidable(len(suite.seeds), max(pairs), analysis)

@@ -21,9 +21,10 @@ from modbench.harness.domain.records import Record
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.adaptive import AdaptiveRule, Decision
 from modbench.harness.planning.select import compile_expression
-from modbench.harness.stats import group_sequential
-from modbench.harness.stats.joint_fit import JointFit, Run
-from modbench.harness.stats.seeds_needed import Spread, planned, seeds_needed, seeds_to_decide
+from modbench.harness.stats import power
+from modbench.harness.stats.contrast import INCONCLUSIVE, ByClock, Rule, Side, contrast
+from modbench.harness.stats.interim import FEWEST, Analysis, fractions_of, schedule
+from modbench.harness.stats.joint_fit import JointFit, Run, Spread
 
 if TYPE_CHECKING:
     from modbench.harness.domain.suite import Suite
@@ -63,14 +64,14 @@ class Look(Frozen):
         value: difference of the mean losses, in nats per token.
         low: lower end of its interval; all looks' intervals together hold the true difference with 95 %.
         high: upper end.
-        verdict: `better`, `worse`, `equivalent` or `undecided`.
+        verdict: `better`, `worse`, `equivalent` or `inconclusive`.
     """
 
     seeds: tuple[int, int]
     value: float
     low: float | None
     high: float | None
-    verdict: group_sequential.Verdict
+    verdict: str
 
 
 class Compared(Frozen):
@@ -91,7 +92,7 @@ class Compared(Frozen):
     @property
     def decided(self) -> bool:
         """Whether the last look decided."""
-        return bool(self.looks) and self.looks[-1].verdict != "undecided"
+        return bool(self.looks) and self.looks[-1].verdict != INCONCLUSIVE
 
 
 class Confirmed(Frozen):
@@ -428,10 +429,18 @@ def _seeds(made: Confirmation, spread: Spread, margin: float) -> tuple[int | Non
     if not made.claims:
         return made.most_seeds, (made.most_seeds,)
     if plan.seeds is not None:
-        return plan.seeds, group_sequential.schedule(plan.seeds, plan.looks)
-    found = planned(spread, None, margin, most=plan.most_seeds, power=plan.power, looks=plan.looks)
-    raised = spread.sd * found.inflation
-    return seeds_needed(raised, raised, margin, plan.power, plan.looks), found.numbers
+        return plan.seeds, schedule(plan.seeds, plan.looks)
+    raised = spread.sd * power.inflation(spread.freedom, plan.power)
+    wanted = power.fewest(
+        power.above_0,
+        margin,
+        math.sqrt(2) * raised,
+        freedom=2,
+        wanted=plan.power,
+        analyses=plan.looks,
+        most=power.MOST_SEEDS,
+    )
+    return wanted, schedule(min(wanted or plan.most_seeds, plan.most_seeds), plan.looks)
 
 
 def place_of(case: Case) -> float:
@@ -478,21 +487,24 @@ def _after(
     reason = f"{len(lost)} of {sum(map(len, both))} fresh runs left no loss: {lost[0]}" if lost else None
     if not mine or not theirs:
         return compared.model_copy(update={"reason": reason})
-    fractions = group_sequential.fractions_of(choice.numbers)
-    looked = group_sequential.look(mine, theirs, number, fractions, choice.margin, paired=False)
+    # Lost runs leave fewer seeds than were planned.
+    few, fractions = min(len(mine), len(theirs)), fractions_of(choice.numbers)
+    analysis = Analysis(number, fractions, max(FEWEST, round(few / fractions[number - 1])))
+    best, other = (Side(ByClock(dict(enumerate(side)))) for side in (mine, theirs))
+    found = contrast(other, best, "independent", Rule("loss", choice.margin, analysis=analysis))
+    effect = found.effect
     look = Look(
-        seeds=looked.seeds,
-        value=looked.difference,
-        low=looked.low,
-        high=looked.high,
-        verdict=looked.verdict,
+        seeds=(len(mine), len(theirs)),
+        value=effect.value,
+        low=effect.low,
+        high=effect.high,
+        verdict=found.verdict or INCONCLUSIVE,
     )
     more = None
     if look.low is None:  # in words, as a decision keeps it
-        reason = f"{min(look.seeds)} is too few for an interval; three give one"
-    elif look.verdict == "undecided":
-        one, other = looked.sds
-        more = seeds_to_decide(look.value, one, other, choice.margin, plan.power, plan.looks)
+        reason = f"{few} is too few for an interval; three give one"
+    elif look.verdict == INCONCLUSIVE:
+        more = found.would_decide(wanted=plan.power, analyses=plan.looks, most=power.MOST_SEEDS)
     return Compared(role=compared.role, looks=(*compared.looks, look), more=more, reason=reason)
 
 

@@ -1,7 +1,8 @@
-"""Computes the number of launches of each comparison, once, from a pilot (`stats/sample_size.py`)."""
+"""Computes the number of launches of each comparison, once, from a pilot (`stats/power.py`)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from modbench.harness.domain.evidence import LaunchCount
 from modbench.harness.domain.records import Record
 from modbench.harness.planning.adaptive import AdaptiveRule, Decision
 from modbench.harness.results.launch_effects import samples_in_launch
-from modbench.harness.stats import paired, sample_size
+from modbench.harness.stats import paired, power
 from modbench.harness.stats.contrast import Rule
 from modbench.harness.stats.paired import LaunchSamples
 
@@ -50,7 +51,7 @@ class LaunchCountRule(AdaptiveRule[LaunchCount]):
         """Compute the number of launches from the records of the pilot.
 
         A launch that failed has no times and is left out. So is an arm that failed in some launch: it has no number in the report
-        either. With fewer launches than `sample_size.FEWEST`, there are no launches besides those of the pilot.
+        either. With fewer launches than `power.FEWEST_OF_PILOT`, there are no launches besides those of the pilot.
         """
         mde, (pilot, _) = suite.wanted_mde, suite.protocol_size
         assert mde is not None
@@ -64,12 +65,14 @@ class LaunchCountRule(AdaptiveRule[LaunchCount]):
             "used": used,
             "arms": len(arms),
         }
-        if used < sample_size.FEWEST:
+        if used < power.FEWEST_OF_PILOT:
             reason = f"{used} of {pilot} launches of the pilot have times of two arms: too few to compute a number"
             found = LaunchCount(sd=None, asked=None, made=pilot, reason=reason, **told)
         else:
-            number = sample_size.number(arms, mde=mde, least=pilot, most=suite.launches_limit)
-            found = LaunchCount(sd=number.sd, asked=number.asked, made=number.made, **told)
+            sd = power.spread(arms)
+            number = power.fewest(power.above_0, math.log1p(mde), sd) or power.MOST
+            made = max(pilot, min(number, suite.launches_limit))
+            found = LaunchCount(sd=sd, asked=number, made=made, **told)
         asked = [unit.name for unit in units if pilot <= unit.launch < found.made]
         why = f"{found.made} launches"
         why += f" of {found.asked_in_words} asked for" * found.capped + (f": {found.reason}" if found.reason else "")

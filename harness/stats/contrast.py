@@ -17,9 +17,10 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from modbench.harness.core.contracts import Estimand
 from modbench.harness.core.labels import Label
-from modbench.harness.stats import contamination, effects, sample_size
-from modbench.harness.stats.effects import LEVEL, Effect
-from modbench.harness.stats.interim import ONE, Analysis
+from modbench.harness.stats import contamination, effects, power
+from modbench.harness.stats.effects import LEVEL, POWER, Effect
+from modbench.harness.stats.interim import FEWEST, ONE, Analysis
+from modbench.harness.stats.power import Bools, Ends
 from modbench.harness.stats.reason import Reason, both
 
 # Verdicts on two sides. DIFFERENT: significantly, but whether by more than the margin is open.
@@ -88,6 +89,22 @@ class Seen:
     control: Contrast | None = None
 
 
+class Place(NamedTuple):
+    """Where an interval lies.
+
+    Attributes:
+        inside: the 90 % interval inside the margin.
+        above: the 95 % interval above what matters.
+        below: below what matters.
+        off_0: on one side of 0.
+    """
+
+    inside: bool | Bools
+    above: bool | Bools
+    below: bool | Bools
+    off_0: bool | Bools
+
+
 @dataclass(frozen=True)
 class Rule:
     """What is asked of two sides.
@@ -112,6 +129,18 @@ class Rule:
     def edge(self) -> float:
         """The margin on the scale of the effect."""
         return self.margin if self.kind == "loss" else math.log1p(self.margin)
+
+    def lies(self, ends: Ends) -> Place:
+        """Say where an interval lies, or many do: above 0 the new side is better."""
+        # Of a loss any difference matters.
+        beyond = 0.0 if self.kind == "loss" else self.edge
+        inside = (-self.edge < ends.low90) & (ends.high90 < self.edge)
+        return Place(inside, ends.low > beyond, ends.high < -beyond, (ends.low > 0) | (ends.high < 0))
+
+    def decides(self, ends: Ends) -> bool | Bools:
+        """Whether an interval decides: it excludes 0, or lies inside the margin."""
+        place = self.lies(ends)
+        return place.inside | place.off_0
 
 
 class Estimates(NamedTuple):
@@ -180,6 +209,11 @@ class Contrast:
         return self.effect.ratio
 
     @property
+    def fooled(self) -> bool:
+        """Whether the A/A control came out different from itself, so that nothing is decided."""
+        return self.seen.control is not None and self.seen.control.verdict in APART
+
+    @property
     def decided(self) -> bool:
         """Whether more processes would not change what is said."""
         return self.verdict in {BETTER, WORSE, EQUIVALENT} or self.seen.withheld is not None
@@ -204,20 +238,21 @@ class Contrast:
     @property
     def open(self) -> Reason | None:
         """Why it is inconclusive, and how many more processes would decide it; None where it is not, or a check decided."""
-        if self.verdict != INCONCLUSIVE or self.noisy or self.counts is not None or self.seen.withheld is not None:
+        checked = self.noisy or self.fooled or self.seen.withheld is not None
+        if self.verdict != INCONCLUSIVE or checked or self.counts is not None:
             return None
         if self.among:
             assert self.p_adjusted is not None
             return Reason("not_significant_among", n=self.family, p=self.p_adjusted)
-        if self.how == "within":
-            return self.effect.reason if self.effect.low is None else Reason("more_rounds")
+        if self.how == "within" and self.effect.low is None:
+            return self.effect.reason
+        if self.how == "within":  # short of the margin of its CPU time, rounds do not help
+            return None if self.by_cpu else Reason("more_rounds")
         if self.effect.sd is None:
             return Reason("single_launch")
         needed = self.needed
         what = "seeds" if self.rule.kind == "loss" else "blocks" if self.how == "alternating" else "launches"
-        return (
-            Reason(f"no_{what}_decide", most=sample_size.MOST) if needed is None else Reason(f"{what}_decide", n=needed)
-        )
+        return Reason(f"no_{what}_decide", most=power.MOST) if needed is None else Reason(f"{what}_decide", n=needed)
 
     @property
     def disagreement(self) -> Reason | None:
@@ -230,8 +265,36 @@ class Contrast:
 
     @property
     def needed(self) -> int | None:
-        """How many processes (blocks, seeds) in all would probably decide it; None: over 1,000."""
-        return sample_size.to_decide(self.effect, 0.0 if self.rule.kind == "loss" else self.rule.margin)
+        """How many processes (blocks, seeds), more than were made, would decide it if all is as estimated; None: over 1,000."""
+        analyses = len(self.rule.analysis.fractions)
+        return self.would_decide(analyses=analyses, least=max(FEWEST, self.effect.n + 1))
+
+    def would_decide(
+        self, *, analyses: int = 1, wanted: float = POWER, least: int = FEWEST, most: int = power.MOST
+    ) -> int | None:
+        """Return how many fresh processes (blocks, seeds) decide with this power, if all is as estimated; None: over `most`.
+
+        Args:
+            analyses: of their plan, at most.
+            wanted: the power.
+            least: the result is not less.
+            most: nor more.
+        """
+        effect, freedom = self.effect, 1.0
+        if effect.sd is None:
+            return least
+        if self.how == "independent" and effect.n >= FEWEST:
+            freedom = effect.freedom / (effect.n - 1)
+        return power.fewest(
+            self.rule.decides,
+            effect.value,
+            effect.sd,
+            freedom=freedom,
+            analyses=analyses,
+            wanted=wanted,
+            least=least,
+            most=most,
+        )
 
 
 def contrast(base: Side, new: Side, how: How, rule: Rule, seen: Seen | None = None) -> Contrast:
@@ -348,7 +411,7 @@ def _judged(asked: Contrast, p_wall: float | None, p_cpu: float | None, family: 
         return replace(found, verdict=INCONCLUSIVE, reason=seen.withheld)
     if not _judgeable(found):
         return replace(found, verdict=None)
-    if seen.control is not None and seen.control.verdict in APART:  # this machine cannot tell the sides apart now
+    if seen.control is not None and found.fooled:  # this machine cannot tell the sides apart now
         noisy, found = True, replace(found, reason=Reason("baseline_differs", ratio=seen.control.ratio))
     if noisy:
         return replace(found, verdict=INCONCLUSIVE)
@@ -384,21 +447,20 @@ def verdict(effect: Effect, rule: Rule, p_adjusted: float | None) -> str:
     """
     sign = -1 if rule.kind == "loss" and rule.better == "lower" else 1
     oriented = effect if sign > 0 else effect.mirrored()
-    if (
-        oriented.low is None or oriented.high is None or oriented.p is None
-    ):  # no interval, or one within a single process
+    low, high, low90, high90 = oriented.low, oriented.high, oriented.low90, oriented.high90
+    if low is None or high is None or oriented.p is None:  # no interval, or one within a single process
         return INCONCLUSIVE
-    edge = rule.edge
-    if oriented.low90 is not None and oriented.high90 is not None and -edge < oriented.low90 and oriented.high90 < edge:
+    # An exact test of two shares has no 90 % interval.
+    place = rule.lies(Ends(low, high, math.nan if low90 is None else low90, math.nan if high90 is None else high90))
+    if place.inside:
         return EQUIVALENT
     if p_adjusted is not None and p_adjusted > 1 - LEVEL:
         return INCONCLUSIVE
-    beyond = 0.0 if rule.kind == "loss" else edge
-    if oriented.low > beyond:
+    if place.above:
         return BETTER
-    if oriented.high < -beyond:
+    if place.below:
         return WORSE
-    return DIFFERENT if oriented.excludes_0 else INCONCLUSIVE
+    return DIFFERENT if place.off_0 else INCONCLUSIVE
 
 
 def _of_counts(more: float, less: float, margin: float) -> str:
@@ -536,8 +598,8 @@ def limited(
 def _unjudged(each: Contrast) -> Reason | None:
     """Why no limit can be held to it, whatever its interval is; None where one can."""
     if each.verdict is None:
-        return each.reason or each.effect.reason or Reason("not_alternated")
-    if each.noisy or each.seen.withheld is not None or (each.seen.control and each.seen.control.verdict in APART):
+        return Reason("not_alternated") if each.rule.kind == "time" else each.effect.reason or Reason("no_interval")
+    if each.noisy or each.seen.withheld is not None or each.fooled:
         return each.reason
     if each.counts is None and each.effect.error is None:
         return each.effect.reason or Reason("no_interval")

@@ -184,7 +184,7 @@ def _estimated(value: float, error: float, freedom: float, sd: float, n: int, an
         sd=sd,
         p=analysis.repeated(2 * t_below(-abs(value), error, freedom)),
         n=n,
-        reason=Reason("look", number=analysis.number, looks=len(analysis.fractions)) if analysis.several else None,
+        reason=analysis.reason,
         error=error,
         freedom=freedom,
     )
@@ -200,7 +200,7 @@ def t_below(distance: float, error: float, freedom: float) -> float:
 def detectable(sd: float, n: int, level: float = 1 - LEVEL) -> float:
     """Smallest true effect that n values tell from none at a two-sided level with 80 % power, as a sum of two quantiles.
 
-    That of the non-central t, by which numbers are advised (`sample_size.py`), is 5 % larger at three values, 1 % at five.
+    That of the non-central t, by which numbers are advised (`power.py`), is 5 % larger at three values, 1 % at five.
     """
     return (t_quantile(1 - level / 2, n) + t_quantile(POWER, n)) * (sd / math.sqrt(n))
 

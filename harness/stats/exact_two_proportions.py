@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy import special
 
 from modbench.harness.stats.effects import LEVEL, POWER, Effect
-from modbench.harness.stats.sample_size import fewest
+from modbench.harness.stats.interim import ONE, Analysis
+from modbench.harness.stats.power import smallest
 
 Floats = NDArray[np.float64]
 # Common rates at which the error is looked at: evenly spaced in units of the binomial's deviation.
@@ -99,7 +100,7 @@ def _p_at(difference: float, solved: int, n: int, other: int, other_n: int) -> f
 
 
 @functools.lru_cache(maxsize=4096)
-def compare(solved: int, n: int, other: int, other_n: int, level: float = 1 - LEVEL) -> Effect:
+def compare(solved: int, n: int, other: int, other_n: int, analysis: Analysis = ONE) -> Effect:
     """Difference of two shares with its exact interval and p-value.
 
     Args:
@@ -107,8 +108,9 @@ def compare(solved: int, n: int, other: int, other_n: int, level: float = 1 - LE
         n: its seeds.
         other: successes of the other.
         other_n: its seeds.
-        level: two-sided p-value at which the interval excludes a difference.
+        analysis: which interim analysis it is: interval and p-value allow for all of them.
     """
+    level = analysis.level_at()
     apart = solved / n - other / other_n
     ends = []
     for bound in (-1.0, 1.0):
@@ -123,7 +125,8 @@ def compare(solved: int, n: int, other: int, other_n: int, level: float = 1 - LE
             else:
                 outside = middle
         ends.append(outside)
-    return Effect(apart, ends[0], ends[1], p=float(p_values(n, other_n)[solved, other]), n=min(n, other_n))
+    p = analysis.repeated(float(p_values(n, other_n)[solved, other]))
+    return Effect(apart, ends[0], ends[1], p=p, n=min(n, other_n), reason=analysis.reason)
 
 
 def power(n: int, rate: float, other_rate: float, level: float = 1 - LEVEL) -> float:
@@ -137,7 +140,7 @@ def seeds_needed(rate: float, other_rate: float, level: float = 1 - LEVEL) -> in
     """Fewest seeds of each arm that tell these rates apart with 80 % power; None: over 100, or the rates are equal."""
     if rate == other_rate:
         return None
-    found = fewest(lambda n: power(n, rate, other_rate, level), least=FEWEST_SEEDS, most=MOST_SEEDS)
+    found = smallest(lambda n: power(n, rate, other_rate, level), least=FEWEST_SEEDS, most=MOST_SEEDS)
     if found is None:
         return None
     # Power rises in a saw-tooth: a smaller number close by may also do.

@@ -19,11 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from modbench.harness.stats.alpha_spending import LEVEL
+from modbench.harness.stats.effects import quantile, welch_freedom
 from modbench.harness.stats.fieller import Line
-from modbench.harness.stats.group_sequential import ends, welch_freedom
+from modbench.harness.stats.interim import LEVEL
 from modbench.harness.stats.reason import Reason
-from modbench.harness.stats.seeds_needed import Spread
 
 # Below this a variant's own spread is too uncertain, and all share one.
 LEAST_FREEDOM = 4.0
@@ -33,6 +32,19 @@ FEWEST_FREEDOM = 2.0
 LEAST_BEND = 1e-12
 
 FLAT = Reason("curve_opens_downwards")
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Standard deviation of a loss over seeds.
+
+    Attributes:
+        sd: in nats.
+        freedom: degrees of freedom behind it.
+    """
+
+    sd: float
+    freedom: float
 
 
 @dataclass(frozen=True)
@@ -236,7 +248,8 @@ class JointFit:
         if seeds:
             parts, freedoms = [*parts, seeds], [*freedoms, len(self.seeds) - 1]
         error = math.sqrt(sum(parts))
-        return Estimate(value, *ends(value, error, welch_freedom(parts, freedoms), LEVEL), error)
+        half = quantile(1 - LEVEL / 2, welch_freedom(parts, freedoms)) * error
+        return Estimate(value, value - half, value + half, error)
 
     def _measured(self) -> bool:
         """Whether there is a spread over seeds at all."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from modbench.harness.core.contracts import SOLVED
 from modbench.harness.stats import exact_two_proportions
 from modbench.harness.stats.effects import LEVEL, POWER
-from modbench.harness.stats.seed_sets import ONE_LOOK, SetLook
+from modbench.harness.stats.interim import ONE, Analysis
 
 # Pairs of rates of success for which the number of seeds is told beforehand.
 FORESEEN = ((0.0, 1.0), (0.1, 0.9), (0.2, 0.8))
@@ -56,15 +56,15 @@ class Decidable:
     needed: dict[tuple[float, float], int | None]
 
 
-def decidable(seeds: int, pairs: int, look: SetLook = ONE_LOOK) -> Decidable:
+def decidable(seeds: int, pairs: int, analysis: Analysis = ONE) -> Decidable:
     """Say what so many seeds can decide, if one of so many pairs differs.
 
     Args:
         seeds: of each arm.
         pairs: arms that are compared with the baseline.
-        look: which look at the seeds of the arms it is.
+        analysis: which interim analysis of their seeds it is.
     """
-    level = look.level_at(level_among(pairs))
+    level = analysis.level_at(level_among(pairs))
     steps = [step / 100 for step in range(51)]
     symmetric = [each for each in steps if exact_two_proportions.power(seeds, each, 1 - each, level) >= POWER]
     above = [

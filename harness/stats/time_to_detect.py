@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import variance
 
-from modbench.harness.stats import block_effects, paired
+from modbench.harness.stats import block_effects, paired, power
 from modbench.harness.stats.block_effects import MEDIAN_PENALTY
 from modbench.harness.stats.paired import LaunchSamples
-from modbench.harness.stats.sample_size import fewest, told
 
 # The slowdown that is to be called worse, and the margin of the verdict.
 SLOWDOWN, MARGIN = 0.03, 0.02
@@ -66,7 +64,7 @@ def time_to_decide(spread: Spread, slowdown: float = SLOWDOWN, margin: float = M
         margin: of the verdict.
     """
     beyond = math.log1p(slowdown) - math.log1p(margin)
-    return cheapest(spread, lambda rounds: fewest(functools.partial(told, beyond, spread.launch_sd(rounds))))
+    return cheapest(spread, lambda rounds: power.fewest(power.above_0, beyond, spread.launch_sd(rounds)))
 
 
 def cheapest(spread: Spread, launches_of: Callable[[int], int | None]) -> Decision | None:

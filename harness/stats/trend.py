@@ -26,8 +26,8 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 from scipy import special
 
+from modbench.harness.stats.effects import welch_freedom
 from modbench.harness.stats.fieller import Line
-from modbench.harness.stats.group_sequential import welch_freedom
 from modbench.harness.stats.joint_fit import LEAST_BEND, Estimate, JointFit, Run
 
 LEVEL = 0.95

@@ -1,29 +1,27 @@
-"""Compares runs with one another: `modbench compare A B [C …]`. The first is what the others are compared with.
+"""Compares runs with one another: `modbench compare BASE NEW [NEW …]`. The first is what the others are compared with.
 
-What is compared with what, and when a change counts, are the gate's rules. A gate asks one question, whether the new run is
-worse; here it is asked in both directions, so that neither run is favoured: a case is *better* where the gate would call the
-first run worse than this one, and *equivalent* where it passes both ways. Times are printed without a verdict, *not alternated*.
+What is compared with what, and the verdicts, are those of `tables/two_runs.py`: times have none, since two runs take no turns.
 In what runs differ besides their numbers (machine, versions, code, suite) is named first.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import human
 from modbench.harness.domain.case import Case
-from modbench.harness.registry import catalogue
+from modbench.harness.stats.contrast import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
 from modbench.reports.model import Estimate, Finding, Kind, Listed, Sentence, Table, Value, Verdict
 from modbench.reports.questions.compare_axis import TITLES
-from modbench.reports.questions.gate.gate import gate
-from modbench.reports.questions.gate.non_inferiority import LABELS, NOT_ALTERNATED, GateFinding
 from modbench.reports.tables import axes, provenance
 from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.two_runs import MISSING, NEW, NOT_ALTERNATED, NOT_COMPARED, Labels, Pair, TwoRuns
+from modbench.reports.writers.number_format import plain
 from modbench.reports.writers.text import alike
 
 # Facts that make two machines unlike: times of one say little about times of the other.
@@ -143,15 +141,9 @@ def the_same(found: Sequence[Difference], of: int) -> Sentence | None:
 
 
 # In the order of a summary.
-VERDICTS = (
-    *("worse", "better", "different", "not worse", "not better", "equivalent", "cannot tell", NOT_ALTERNATED),
-    *("not compared", "new", "missing"),
-)
+VERDICTS = (WORSE, BETTER, EQUIVALENT, INCONCLUSIVE, NOT_ALTERNATED, NOT_COMPARED, NEW, MISSING)
 # Runs side by side: more columns than this are not readable.
 MOST_RUNS = 8
-PASSES = ("pass", "better")
-# Verdicts that claim nothing.
-UNDECIDED = "a change above the margin is neither shown nor excluded"
 # Units of losses, which stand in a heading, not beside each number.
 LOSS_UNITS = {"nat": "nats", "bit/B": "bits/byte"}
 # Names of a sentence, and reasons of a run's failures; of more the rest are counted.
@@ -163,7 +155,7 @@ class Row(Finding):
     """One case and metric of two runs.
 
     Its verdict is one of `VERDICTS`; `value` is that of this run; `typical` the ratio of this run to the first, above 1 better,
-    of a time the ratio of its ratios to the anchor, of a loss the difference, with a 90 % interval.
+    of a time the ratio of its ratios to the anchor, of a loss the difference, with a 95 % interval.
 
     Attributes:
         what: the case.
@@ -174,11 +166,6 @@ class Row(Finding):
     what: Case
     of: Metric = field(kw_only=True)
     first: Estimate = field(kw_only=True)
-
-    @property
-    def is_difference(self) -> bool:
-        """Whether the change is a difference, as of a loss, not a ratio."""
-        return self.of.scored_as == "difference" and catalogue.pass_of(self.of).samples == "seeds"
 
 
 @dataclass(frozen=True)
@@ -250,104 +237,52 @@ def compare_runs(runs: Sequence[Loaded], margin: float | None = None, *, across_
             "run's own anchor, the anchors' own times without a verdict."
         )
     chosen = min(run.suite.margin for run in runs) if margin is None else margin
-    against = [_Pair(runs[0], run, number).against(chosen) for number, run in enumerate(runs[1:], 1)]
+    against = [_against(runs[0], run, number, chosen) for number, run in enumerate(runs[1:], 1)]
     return Compared(runs, found, apart, chosen, against)
 
 
-# A case id and a metric key, and what they stand for in one run.
-Key = tuple[str, str]
-Planned = dict[Key, tuple[Case, Metric]]
+def _against(first: Loaded, run: Loaded, number: int, margin: float) -> Against:
+    """Compare every case and metric of either run."""
+    read = TwoRuns(first.tables, run.tables, margin)
+    sides = [(letter(0), first), (letter(number), run)]
+    said = [*_of_labels(read.labels(), [name for name, _ in sides])]
+    if not {*first.plan.cases} & {*run.plan.cases}:
+        said = ["the runs have no case in common"]
+    return Against(number, [_row(pair, sides) for pair in read.pairs()], tuple(said))
 
 
-class _Pair:
-    """The first run and another one."""
-
-    def __init__(self, first: Loaded, run: Loaded, number: int) -> None:
-        self.first, self.run, self.number = first, run, number
-        self.planned: list[Planned] = [
-            {(case.id, metric.key): (case, metric) for _, metric, case in side.tables.asked()} for side in (first, run)
-        ]
-
-    def against(self, margin: float) -> Against:
-        """Compare every case and metric of either run."""
-        forward, backward = dict[Key, GateFinding](), dict[Key, GateFinding]()
-        cases = [side.plan.cases for side in (self.first, self.run)]
-        said: str | None = None
-        labels = list[str]()
-        if {*cases[0]} & {*cases[1]}:
-            forward, backward = (
-                _by_cell(gate(now, base, margin).findings)
-                for now, base in ((self.run, self.first), (self.first, self.run))
-            )
-            labels += [*self._labels(forward, self.number), *self._labels(backward, 0)]
-        elif {case.id for case in cases[0]} & {case.id for case in cases[1]}:
-            said = "no case has the same settings in both runs"
-        else:
-            said = "the runs have no case in common"
-        keys = dict.fromkeys([*self.planned[0], *self.planned[1]])
-        rows = [self._row(key, forward.get(key), backward.get(key)) for key in keys]
-        return Against(self.number, rows, (*filter(None, [said]), *labels))
-
-    def _labels(self, findings: dict[Key, GateFinding], run: int) -> Iterator[str]:
-        """Yield which cases have labels in one of the runs alone."""
-        for (case, metric), finding in findings.items():
-            if metric == LABELS and finding.verdict == "worse":
-                yield f"{case}: in {letter(run)} alone {str(finding.reason).removeprefix('now ')}"
-
-    def _row(self, key: Key, forward: GateFinding | None, backward: GateFinding | None) -> Row:
-        case, metric = self.planned[0].get(key) or self.planned[1][key]
-        verdict, reason = self._verdict(key, forward, backward)
-        kind: Kind = "loss" if metric.unit in LOSS_UNITS else "quantity"
-        first, value = (Estimate(side.values.get(key), kind=kind, unit=metric.unit) for side in (self.first, self.run))
-        row = Row(case, metric=metric.key, value=value, verdict=verdict, reason=reason, of=metric, first=first)
-        if forward is None or verdict in {"new", "missing"}:
-            return row
-        return replace(row, typical=forward.typical, other=forward.other)
-
-    def _verdict(self, key: Key, forward: GateFinding | None, backward: GateFinding | None) -> tuple[str, Value]:
-        """Return the verdict on a case and metric, and the reason."""
-        failed = "; ".join(filter(None, (self._failed(key, side) for side in (0, 1)))) or None
-        for side, word in ((0, "new"), (1, "missing")):
-            if key not in self.planned[side]:
-                return word, failed or f"{letter(side * self.number)} did not measure it"
-        if forward is None or backward is None:
-            return "not compared", "the same id, but another case"
-        verdict, reason = both_ways(forward.verdict or "", backward.verdict or ""), forward.reason
-        if verdict == "better" and backward.judged_by is None and str(backward.reason).startswith("now "):
-            reason = f"{letter(0)}: {str(backward.reason).removeprefix('now ')}"
-        elif verdict == "not compared" and forward.verdict != verdict:
-            reason = backward.reason
-        elif verdict == "cannot tell" and forward.judged_by is not None:
-            reason = UNDECIDED
-        return verdict, failed or reason
-
-    def _failed(self, key: Key, side: int) -> str | None:
-        """Say why a case failed in a run; None if it did not."""
-        if key not in self.planned[side]:
-            return None
-        trouble = (self.first, self.run)[side].tables.trouble(*self.planned[side][key])
-        failed = trouble is not None and trouble.status == "failed"
-        return f"failed in {letter(side * self.number)}: {trouble.reason}" if failed and trouble else None
+def _of_labels(found: Iterable[Labels], names: Sequence[str]) -> Iterator[str]:
+    """Yield which cases have labels in one of the runs alone."""
+    for each in found:
+        for name, labels in zip(names, (each.base, each.new), strict=True):
+            if labels:
+                yield f"{each.case}: in {name} alone {', '.join(sorted(labels))}"
 
 
-def _by_cell(findings: Sequence[GateFinding]) -> dict[Key, GateFinding]:
-    return {(each.what, each.metric): each for each in findings}
-
-
-def both_ways(forward: str, backward: str) -> str:
-    """Return the verdict from a gate's on the run against the first, and on the first against the run.
-
-    Swapping the two turns `better` into `worse` and `not better` into `not worse`; the others stay.
-    """
-    if "worse" in {forward, backward}:
-        return "different" if forward == backward else "worse" if forward == "worse" else "better"
-    for word in ("not compared", NOT_ALTERNATED):
-        if word in {forward, backward}:
-            return word
-    passes = forward in PASSES, backward in PASSES
-    return {(True, True): "equivalent", (True, False): "not worse", (False, True): "not better"}.get(
-        passes, "cannot tell"
+def _row(pair: Pair, sides: Sequence[tuple[str, Loaded]]) -> Row:
+    case, metric = pair.case, pair.metric
+    kind: Kind = "loss" if metric.unit in LOSS_UNITS else "quantity"
+    values = (Estimate(side.values.get((case.id, metric.key)), kind=kind, unit=metric.unit) for _, side in sides)
+    first, value = values
+    failed = "; ".join(said for name, side in sides if (said := _failed(case, metric, name, side)))
+    why = failed or pair.why
+    return Row(
+        case,
+        metric=metric.key,
+        value=value,
+        typical=pair.change(),
+        verdict=pair.verdict,
+        reason=why,
+        of=metric,
+        first=first,
     )
+
+
+def _failed(case: Case, metric: Metric, name: str, side: Loaded) -> str | None:
+    """Say why a case failed in a run; None if it did not."""
+    known = any(metric.key in each.metrics and case in each.arms for each in side.plan.comparisons)
+    trouble = side.tables.trouble(case, metric) if known else None
+    return f"failed in {name}: {trouble.reason}" if trouble is not None and trouble.status == "failed" else None
 
 
 # --- what is said of them
@@ -372,7 +307,8 @@ def table(against: Against, rows: Sequence[Row]) -> Table:
     title, unit = TITLES.get(metric.key, metric.key), LOSS_UNITS.get(metric.unit)
     every = [axes.fields(row.what) for row in against.rows if row.metric == metric.key]
     where = [key for key in axes.differing(every) if key in (*axes.PLACE, "task", "budget")]
-    head = ("", letter(0), letter(against.run), "difference" if rows[0].is_difference else "ratio", "verdict")
+    change = "difference" if rows[0].typical.kind == "difference" else "ratio"
+    head = ("", letter(0), letter(against.run), change, "verdict")
     label = f"{title}, {unit}" if unit and unit not in title else title
     cells = list[tuple[Value, ...]]()
     for row in rows:
@@ -393,16 +329,23 @@ def _change(row: Row) -> tuple[Value, Value]:
 
 
 def whole_table(compared: Compared, most: int) -> Table:
-    """Return every row, with means and remarks, what changed first; so many of them."""
+    """Return every row with its remark, what changed first; so many of them."""
     several = len(compared.against) > 1
     rows = [(against.run, row) for against in compared.against for row in against.rows]
     rows.sort(key=lambda each: VERDICTS.index(each[1].verdict or ""))
-    head = ["Run"] * several + ["Case", "Metric", letter(0), "Value" if several else letter(1), "Ratio", "Mean ratio"]
-    head += ["Verdict", "Remark"]
+    head = ["Run"] * several + [
+        "Case",
+        "Metric",
+        letter(0),
+        "Value" if several else letter(1),
+        "Ratio",
+        "Verdict",
+        "Remark",
+    ]
     cells = list[tuple[Value, ...]]()
     for run, row in rows:
         change, verdict = _change(row)
-        own = (row.what.id, row.metric, row.first, row.value, change, row.other or "", verdict, row.reason or "")
+        own = (row.what.id, row.metric, row.first, row.value, change, verdict, row.reason or "")
         cells.append((letter(run), *own) if several else own)
     return Table("All comparisons", head, cells, file="modbench compare … --json").first(most)
 
@@ -418,11 +361,8 @@ def differences_table(compared: Compared) -> Table | None:
 
 def reasons(against: Against, most: int) -> Iterator[Sentence]:
     """Say what is new or missing, and why cases have no verdict or a change without a number: each reason once."""
-    silent = [
-        row for row in against.rows if row.typical.value is None or row.verdict in {"cannot tell", "not compared"}
-    ]
-    told = [row for row in silent if row.reason not in {None, UNDECIDED}]
-    known = [row for row in told if not str(row.reason).startswith("failed in")]
+    silent = [row for row in against.rows if row.typical.value is None or row.verdict == INCONCLUSIVE]
+    known = [row for row in silent if row.reason is not None and not plain(row.reason).startswith("failed in")]
     found = alike((Sentence("{verdict}: {reason}", verdict=row.verdict, reason=row.reason), row) for row in known)
     for rows in found[:most]:
         cases, metrics = (
@@ -456,7 +396,7 @@ def troubles(compared: Compared) -> Iterator[Sentence]:
 
 def how_to_read(compared: Compared) -> Iterator[Sentence]:
     """Say what the numbers are."""
-    words = "Above 1 is better; intervals of 90 %; margin {margin}; verdicts by the rules of modbench gate in both directions."
+    words = "Above 1 is better; intervals of 95 %; margin {margin}."
     yield Sentence(words, margin=Estimate(compared.margin, kind="share"))
     if any(row.verdict == NOT_ALTERNATED for against in compared.against for row in against.rows):
         words = "Times are ratios to each run's own anchor. They have no verdict, since the runs took no turns: their intervals "

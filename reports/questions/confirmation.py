@@ -27,6 +27,7 @@ from modbench.harness.rules.confirmation import (
     place_of,
 )
 from modbench.harness.stats import exchange
+from modbench.harness.stats.contrast import BETTER, EQUIVALENT, WORSE
 from modbench.harness.stats.exchange import EffectiveSpeedup, Fall
 from modbench.harness.stats.joint_fit import JointFit, Optimum, Run
 from modbench.harness.stats.reason import Reason
@@ -117,8 +118,9 @@ class Answer:
             return Finding(best, other, status="skipped", reason=compared.reason or "no run left a loss")
         last = compared.looks[-1]
         difference = Estimate(last.value, last.low, last.high, "difference", "nat", n=min(last.seeds))
-        word = "inconclusive" if last.verdict == "undecided" else last.verdict  # as in comparisons.csv
-        return Finding(best, other, typical=difference, verdict=word, reason=compared.reason, needed=compared.more)
+        return Finding(
+            best, other, typical=difference, verdict=last.verdict, reason=compared.reason, needed=compared.more
+        )
 
     def share(self, value: float, role: Role) -> Estimate | None:
         """A difference of losses as a share of a role's loss; None where it has none."""
@@ -140,9 +142,9 @@ class Answer:
     def pays(self) -> bool | None:
         """Whether skipping pays: the best beats both the anchor and the control; None where one of the two is open."""
         verdicts = [self.verdict(role) for role in ("anchor", "control")]
-        if any(verdict in {"worse", "equivalent"} for verdict in verdicts):
+        if any(verdict in {WORSE, EQUIVALENT} for verdict in verdicts):
             return False
-        return True if verdicts == ["better", "better"] else None
+        return True if verdicts == [BETTER, BETTER] else None
 
     def verdict(self, role: Role) -> str | None:
         """The verdict on the best against a role; None where there is none, or fresh runs failed: what is left may flatter."""
@@ -280,7 +282,7 @@ rest = functools.partial(in_short, concluded=True)
 def _concluded(answer: Answer, sentence: Sentence) -> bool:
     """Whether a sentence says that the best is no worse than the control or the runner-up, where the conclusion says so."""
     found = sentence.given.get("found")
-    if not answer.pays or not isinstance(found, Finding) or found.verdict == "worse":
+    if not answer.pays or not isinstance(found, Finding) or found.verdict == WORSE:
         return False
     return found.against != answer.sides["anchor"].case
 
@@ -338,7 +340,7 @@ def _conclusion(answer: Answer) -> Sentence | None:
         words = f"{what} pays here in loss at equal FLOPs: {{best}} beats {{anchor}} of equal cost, and {{control}}."
         beaten = "routing by noise" if noise else beside
         return Sentence(words, best=answer.name("best"), anchor=answer.name("anchor"), control=beaten)
-    if answer.verdict("anchor") != "better":
+    if answer.verdict("anchor") != BETTER:
         return None
     if answer.control is None:
         return Sentence("No control was confirmed, such as routing by noise: whether the router earned that is open.")
@@ -373,9 +375,9 @@ def _against(answer: Answer, compared: Compared, at: Sentence | None) -> Sentenc
         words = where + "{best} could not be compared with {other}: {reason}."
         return Sentence(words, **known, reason=found.reason)
     words = {
-        "better": "{best} has a lower loss than {other}: {how}",
-        "worse": "{best} has a higher loss than {other}: {how}",
-        "equivalent": "{best} and {other} differ by less than {margin}: {how}",
+        BETTER: "{best} has a lower loss than {other}: {how}",
+        WORSE: "{best} has a higher loss than {other}: {how}",
+        EQUIVALENT: "{best} and {other} differ by less than {margin}: {how}",
     }.get(found.verdict or "", "{best} against {other} is not decided: {how}{needed}")
     return Sentence(
         where + words + "." + " {reason}." * (compared.reason is not None),
@@ -473,7 +475,7 @@ def blocks(loaded: Loaded) -> Iterator[Block]:
 
 def _stopped_early(compared: Compared, answer: Answer) -> bool:
     """Whether a difference was shown before the last look."""
-    if not compared.looks or compared.looks[-1].verdict not in {"better", "worse"}:
+    if not compared.looks or compared.looks[-1].verdict not in {BETTER, WORSE}:
         return False
     return max(compared.looks[-1].seeds) < (answer.confirmed.planned or 0)
 

@@ -24,10 +24,10 @@ from modbench.harness.stats.contrast import NOT_TICKED, SEVERAL_THREADS, Seen
 from modbench.harness.stats.reason import Reason
 from modbench.reports.model import Value
 from modbench.reports.questions.ab import Effects, Measured
-from modbench.reports.questions.gate.comparer import UNKNOWN, differences, other_quantity
 from modbench.reports.tables import provenance
 from modbench.reports.tables.cell import Trouble
 from modbench.reports.tables.outcomes import Tables, once
+from modbench.reports.tables.two_runs import UNKNOWN, differences, other_quantity
 
 # The processes of a block, as their folders are called; those of the base come first.
 NAMES = ("base1", "base2", "new1", "new2")

@@ -256,8 +256,8 @@ def _compared(loaded: Loaded, found: Counts, case: Case, baseline: Case, key: st
         return row | {"reason": "the baseline has no value"}
     theirs, other_n = found.of(baseline)
     row |= {"baseline_solved": theirs, "baseline_seeds": other_n}
-    look = found.look(case, baseline)
-    row |= {"look": look.number, "looks": len(look.fractions)}
+    analysis = found.analysis(case, baseline)
+    row |= {"look": analysis.number, "looks": len(analysis.fractions)}
     if not found.counted:
         return row
     effect, pair = found.effect(case, baseline), loaded.pair(case.arm, key)

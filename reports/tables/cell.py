@@ -82,7 +82,7 @@ class Cell:
     def over_seeds(self, sets: SeedSets) -> effects.Effect:
         """Return mean and interval over sets of seeds; for one seed's accuracy the binomial interval over its questions."""
         values = self.values()
-        effect = sets.look(values).of_values(values.values())
+        effect = effects.over_launches([*values.values()], analysis=sets.analysis(values))
         answers = next((notes.answers for notes in self.notes(TrainNotes) if notes.answers), None)
         if len(self.outcomes) > 1 or answers is None:
             return effect

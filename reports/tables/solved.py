@@ -18,8 +18,9 @@ from modbench.harness.domain.suite import Suite
 from modbench.harness.planning.plan import Plan, decidable_on_tasks
 from modbench.harness.stats import exact_two_proportions, solved
 from modbench.harness.stats.effects import Effect
+from modbench.harness.stats.interim import Analysis
 from modbench.harness.stats.reason import Reason
-from modbench.harness.stats.seed_sets import SeedSets, SetLook
+from modbench.harness.stats.seed_sets import SeedSets
 from modbench.reports.model import Estimate, Listed, Sentence
 from modbench.reports.reasons import sentence
 from modbench.reports.tables.cell import Cell
@@ -90,11 +91,11 @@ class Counts:
 
     def effect(self, case: Case, baseline: Case) -> Effect:
         """Return the difference of two arms' shares of runs that solved the task, with exact interval and p-value."""
-        return self.look(case, baseline).of_counts(self.of(case), self.of(baseline))
+        return exact_two_proportions.compare(*self.of(case), *self.of(baseline), self.analysis(case, baseline))
 
-    def look(self, case: Case, baseline: Case) -> SetLook:
-        """Return which look at two arms it is."""
-        return self.sets.look(self.seeds[case.id], self.seeds[baseline.id])
+    def analysis(self, case: Case, baseline: Case) -> Analysis:
+        """Return which interim analysis of two arms it is."""
+        return self.sets.analysis(self.seeds[case.id], self.seeds[baseline.id])
 
 
 def counts(metric: Metric, cells: Mapping[str, Cell], suite: Suite, sets: SeedSets) -> Counts | None:

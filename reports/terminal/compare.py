@@ -9,6 +9,7 @@ from typing import Any
 
 from modbench.harness.core.labels import LOOKED_AHEAD, Label
 from modbench.harness.core.printable import SCREEN, escaped
+from modbench.harness.stats.contrast import EQUIVALENT
 from modbench.reports.model import Sentence, Value
 from modbench.reports.questions import compare_axis, compare_runs
 from modbench.reports.questions.compare_axis import BASELINE, AlongAxis, Cell, Column, Grid
@@ -16,6 +17,7 @@ from modbench.reports.questions.compare_runs import Against, Compared, Row, fail
 from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables import axes
 from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.two_runs import MISSING, NEW, NOT_COMPARED
 from modbench.reports.writers import data, text
 from modbench.reports.writers.number_format import plain
 from modbench.reports.writers.text import cut, joined, wrapped
@@ -29,7 +31,7 @@ MOST_LINES = 36
 MOST_REASONS, FEW_REASONS = 8, 2
 MOST_ROWS, FEW_ROWS, FEWEST_ROWS = 80, 16, 6
 # Verdicts that say that nothing changed, or nothing at all: left out where there are many rows.
-QUIET = ("equivalent", "not compared")
+QUIET = (EQUIVALENT, NOT_COMPARED)
 
 
 def about(loaded: Loaded) -> str:
@@ -166,7 +168,7 @@ def _differences(compared: Compared, width: int) -> list[str]:
 
 def _tables(against: Against, width: int, most: int, *, verbose: bool) -> Iterator[list[str]]:
     """Yield a table for each metric; in short of those rows alone that changed or are open."""
-    rows = [row for row in against.rows if row.verdict not in {"new", "missing"}]
+    rows = [row for row in against.rows if row.verdict not in {NEW, MISSING}]
     loud = [row for row in rows if row.verdict not in QUIET]
     loud.sort(key=lambda row: compare_runs.VERDICTS.index(row.verdict or ""))
     kept = rows if verbose and len(rows) <= most else loud[:most]
@@ -227,10 +229,9 @@ def _run(number: int, loaded: Loaded) -> dict[str, Any]:
 
 
 def _row(row: Row) -> dict[str, Any]:
-    kind, made, mean = "difference" if row.is_difference else "ratio", row.typical, row.other
+    kind, made = "difference" if row.typical.kind == "difference" else "ratio", row.typical
     found: dict[str, Any] = {"case": row.what.id, "metric": row.metric, "unit": row.of.unit}
     found |= {"baseline_value": row.first.value, "value": row.value and row.value.value}
     found |= {"ratio": None, "difference": None, kind: made.value}
     found |= {"ci_low": made.low, "ci_high": made.high, "ci_level": None if made.low is None else made.level}
-    found |= {"mean_ratio": mean and mean.value, "mean_ci_low": mean and mean.low, "mean_ci_high": mean and mean.high}
     return found | {"verdict": row.verdict, "reason": data.value(row.reason)}

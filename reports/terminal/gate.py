@@ -5,68 +5,75 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from modbench.harness.core.printable import escaped
+from modbench.harness.stats.contrast import FAIL, INCONCLUSIVE
 from modbench.reports.model import Code, Sentence, Value
 from modbench.reports.questions.gate import fail_on, gate
+from modbench.reports.questions.gate.fail_on import Checked
 from modbench.reports.questions.gate.gate import Gate
+from modbench.reports.tables.two_runs import NOT_ALTERNATED, NOT_COMPARED
 from modbench.reports.writers import markdown
 from modbench.reports.writers.number_format import plain
 
 
 def as_text(found: Gate, *, verbose: bool = False) -> Iterator[str]:
-    """Yield the verdict, then what changed or cannot be told, what was asked for, and why the rest has no verdict.
+    """Yield the verdict, then what fails or is open, and what each check found; with `verbose` all that was not compared too.
 
     A reason may hold line feeds, and a folder may be a stranger's: each stays on its line.
     """
-    yield from (escaped(plain(said), lines=False) for said in _lines(found, verbose=verbose))
+    said: list[Value] = [
+        Sentence("gate: {verdict}: {judged}", verdict=found.verdict, judged=gate.judged_by(found)),
+        *gate.remarks(found),
+        *_changes(found, verbose=verbose),
+        *(_check(each) for each in found.tiers if each.named or verbose),
+        *found.said,
+        # What decides the exit code is the error's to say.
+        *([found.incomplete] if found.incomplete and found.verdict == FAIL else []),
+        *gate.advice(found),
+    ]
+    yield from (escaped(plain(each), lines=False) for each in said)
 
 
-def _lines(found: Gate, *, verbose: bool) -> Iterator[Value]:
-    yield gate.headline(found, every=verbose)
-    yield from gate.remarks(found)
-    yield from gate.changed(found, every=verbose)
-    yield from gate.checks(found, every=verbose)
-    yield from found.said
-    # What decides the exit code is the error's to say.
-    yield from [found.incomplete] if found.incomplete and found.verdict == "worse" else []
-    yield from gate.without_verdict(found, every=verbose)
-    yield from gate.advice(found)
+def _changes(found: Gate, *, verbose: bool) -> Iterator[Sentence]:
+    """Say what changed; in short what fails or is open, and where nothing was compared why."""
+    quiet = {NOT_ALTERNATED, *([NOT_COMPARED] if found.compared else [])}
+    for each in gate.changes(found, every=verbose):
+        if verbose or each.verdict not in quiet:
+            many = "{findings}, such as " * (each.findings > 1)
+            yield Sentence("{verdict}: " + many + "{case} {metric}: {change}", **each._asdict())
+
+
+def _check(each: Checked) -> Sentence:
+    verdict = each.verdict if each.named else "not in --fail-on"
+    return Sentence(
+        "{check} {verdict} ({counts})", check=each.written, verdict=verdict, counts=gate.numbers(each.counts) or "none"
+    )
 
 
 def annotated(found: Gate) -> Iterator[str]:
-    """Yield annotations: errors for what fails the gate, warnings for what cannot be told or is reported only."""
+    """Yield annotations: errors for what fails the gate, warnings for what is inconclusive or reported only."""
     told: dict[str, list[tuple[str, str]]] = {"error": [], "warning": []}
     if found.incomplete:
         told["error"].append(("modbench gate: incomplete", found.incomplete))
     if not found.compared and not found.tiers:
-        told["warning"].append(("modbench gate: cannot tell", gate.NOTHING))
+        told["warning"].append((f"modbench gate: {INCONCLUSIVE}", gate.NOTHING))
     for check in found.empty:
-        told["warning"].append((f"cannot tell: {plain(check.written)}", plain(check.reason or fail_on.NOTHING)))
-    for verdict, counts, kind in (
-        ("worse", True, "error"),
-        ("worse", False, "warning"),
-        ("cannot tell", True, "warning"),
-    ):
+        told["warning"].append((f"{INCONCLUSIVE}: {plain(check.written)}", plain(check.reason or fail_on.NOTHING)))
+    for verdict, counts in ((FAIL, True), (FAIL, False), (INCONCLUSIVE, True)):
         for each in found.findings:
             if each.verdict == verdict and found.counts(each) is counts:
-                change, reason = plain(gate.change(each)), plain(each.reason)
-                why = f": {reason}" if each.reason and change != reason else ""
-                only = "" if counts else " (reported only)"
-                told[kind].append((f"{verdict}: {each.what}", f"{gate.metric_of(each)} {change}{why}{only}"))
+                kind = "error" if verdict == FAIL and counts else "warning"
+                told[kind].append((f"{verdict}: {each.what}", f"{each.metric} {plain(gate.change(found, each))}"))
     for kind, those in told.items():
         yield from markdown.first_annotations(kind, those, "the job summary lists them")
 
 
-def summary(found: Gate, run: str, base: str, most: int = markdown.MOST_BYTES) -> str:
+def summary(found: Gate, base: str, new: str, most: int = markdown.MOST_BYTES) -> str:
     """Return a job summary in Markdown, of at most so many bytes; nothing where they do not hold even its first lines."""
-    judged = gate.judged_by(found)
-    said: list[Value] = [
-        *filter(None, [found.incomplete]),
-        *found.said,
-        *gate.advice(found),
-    ]
+    said: list[Value] = [*filter(None, [found.incomplete]), *found.said, *gate.advice(found)]
+    judged = Sentence("{new} against {base}: {judged}.", new=Code(new), base=Code(base), judged=gate.judged_by(found))
     blocks = [
         markdown.Block([f"## modbench gate: {markdown.text(found.verdict)}"]),
-        markdown.block(Sentence("{run} against {base}: {judged}.", run=Code(run), base=Code(base), judged=judged)),
+        markdown.block(judged),
         markdown.Block(rows=[f"- {markdown.inline(each)}" for each in said], what="sentences", where=gate.FILE),
         *map(markdown.block, gate.tables(found)),
     ]

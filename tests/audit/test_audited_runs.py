@@ -178,12 +178,12 @@ def test_a_stored_audit_is_in_every_output(tmp_path: Path) -> None:
     assert data[SECOND] == {"card": None, "reason": "the process died of SIGSEGV"}
     assert {arm: each.model_dump(mode="json") for arm, each in report(loaded).audits.items()} == data
     before = run_of(tmp_path / "before", planned(), found)
-    regressed = {each.what for each in gate.gate(loaded, before, 0.02).findings if each.verdict == "worse"}
+    regressed = {each.what for each in gate.gate(before, loaded, 0.02).findings if each.verdict == "fail"}
     assert not any("mine" in what for what in regressed)  # a run that was not audited lacks its labels
     held = AuditFinding(card=card(rows_independent=holds("as {n}", "n", n=1)))
     clean = run_of(tmp_path / "clean", planned("audit"), held)
     assert clean.cases.labels.isna().all()
-    found_now = [each for each in gate.gate(loaded, clean, 0.02).findings if each.verdict == "worse"]
+    found_now = [each for each in gate.gate(clean, loaded, 0.02).findings if each.verdict == "fail"]
     assert any(Label.ROWS_DEPEND in str(each.reason) for each in found_now)
 
 

@@ -20,6 +20,7 @@ import load
 from planted_pairs import LESS, MARGIN, ROUNDS, block_launch
 
 from modbench.harness.stats import paired
+from modbench.harness.stats.contrast import Rule
 from modbench.harness.stats.paired import LaunchSamples
 
 MORE, LOADS, PROCESSES = (100, 101, 102, 103, 105), (0, 2, 6), 5
@@ -60,10 +61,11 @@ def main() -> None:
     for beside in LOADS:
         cells = []
         for more in MORE:
-            judged = [paired.compare(each, one_thread=True).judged(MARGIN) for each in found[beside, more]]
+            rule = Rule(margin=MARGIN)
+            judged = [paired.numbers(each, one_thread=True).contrast(rule) for each in found[beside, more]]
             hits = {"worse"} if more > LESS else {"better", "worse"}
             by_cpu = sum(each.by_cpu for each in judged)
-            cells.append(f"{sum(each.word in hits for each in judged)} of {len(judged)} ({by_cpu} by CPU time)")
+            cells.append(f"{sum(each.verdict in hits for each in judged)} of {len(judged)} ({by_cpu} by CPU time)")
         print(f"| {beside} | {' | '.join(cells)} |")
 
 

@@ -39,7 +39,7 @@ def shares(world: World, repeats: int, seed: int = 0) -> tuple[float, float]:
         LaunchSamples(each["arm"], None, each["anchor"], {})
         for each in (launch(world, arms, rng) for _ in range(LONG_RUN))
     ]
-    truths = (median(paired.launch_effects(many)), -math.log(1.2 * world.mean_cost()))
+    truths = (median(paired.numbers(many, one_thread=False).effects()), -math.log(1.2 * world.mean_cost()))
     held = [0, 0]
     for _ in range(repeats):
         found = pairs(world, [1.2], rng)[0]

@@ -16,7 +16,7 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from simulate import World, pairs, words
@@ -26,12 +26,10 @@ from modbench.harness.domain.case import Comparison
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.stats import effects
-from modbench.harness.stats.verdicts import Estimates
-from modbench.reports.tables import comparisons, pair_verdicts
-from modbench.reports.tables.pair_verdicts import Evidence
+from modbench.harness.stats.contrast import APART, WORSE, Contrast, Rule, estimated, together
+from modbench.reports.tables import comparisons
 
 SIZES = ((3, 20), (5, 8), (10, 6))
-MARKS = ("better", "worse", "different")
 MOST_LENGTHS = 40
 
 
@@ -41,9 +39,9 @@ def told_apart(world: World, neighbours: int, repeats: int, seed: int = 0) -> tu
     told = worse = false = 0
     for _ in range(repeats):
         said = words(pairs(world, [1.03, *[1.0] * neighbours], rng))
-        claims = [word in MARKS for word in said]
+        claims = [word in APART for word in said]
         told += claims[0]
-        worse += said[0] == "worse"
+        worse += said[0] == WORSE
         false += any(claims[1:])
     return told / repeats, worse / repeats, false / repeats
 
@@ -93,15 +91,17 @@ def marks(plan: Plan, comparison: Comparison, side: Side, kind: Kind, rng: rando
     if side == "equal cost":
         truth |= {arm: smaller[rung] for arm, rung in beside.items()}
     values = {arm: [mean + rng.gauss(0, kind.sd) for _ in range(kind.values)] for arm, mean in truth.items()}
-    baseline, found = comparison.arms[0], dict[tuple[str, str], dict[str, Any]]()
+    rule = Rule("time", plan.suite.margin) if kind.ratio else Rule("loss", 0.0, "higher")
+    baseline, families = comparison.arms[0], dict[str, list[tuple[str, Contrast]]]()
     for case, other, among in comparisons.pairs(comparison, baseline, plan.ladder):
-        effect = effects.over_launches([a - b for a, b in zip(values[case.arm], values[other.arm], strict=True)])
-        evidence = Evidence(Estimates(effect), better=None if kind.ratio else "higher")
-        row = {"metric": "planted", "reason": None, "labels": None, "evidence": evidence, "upwards": effect.value > 0}
-        found[case.arm, other.arm] = comparisons.of_family(row, among, primary=among in comparisons.PRIMARY)
-    pair_verdicts.judge([*found.values()], plan.suite.margin, claims=True)
-    rows = (found[arm, baseline.arm if side == "same shape" else rung] for arm, rung in beside.items())
-    return [(1 if row["upwards"] else -1) if row["verdict"] in MARKS else 0 for row in rows]
+        if other is baseline if side == "same shape" else among == "equal cost":
+            effect = effects.over_launches([a - b for a, b in zip(values[case.arm], values[other.arm], strict=True)])
+            families.setdefault(among, []).append((case.arm, estimated(effect, rule, "interleaved")))
+    found = dict[str, Contrast]()
+    for those in families.values():
+        found |= zip([arm for arm, _ in those], together([each for _, each in those]), strict=True)
+    judged = (found[arm] for arm in beside)
+    return [(1 if each.effect.value > 0 else -1) if each.verdict in APART else 0 for each in judged]
 
 
 class Found(NamedTuple):

@@ -21,12 +21,13 @@ import numpy as np
 
 from modbench.harness.domain.suite import EFFORTS, TWO_STAGE, TwoStage
 from modbench.harness.planning.load_suite import load_suite
-from modbench.harness.stats import effects, sample_size
+from modbench.harness.stats import effects, power
 from modbench.harness.stats.block_effects import Columns
-from modbench.harness.stats.contrast import Rule, verdict
+from modbench.harness.stats.contrast import INCONCLUSIVE, WORSE, Rule, estimated
 from modbench.harness.stats.effects import Effect
 
 MARGIN, TRUTH = 0.02, 0.03
+RULE = Rule("time", MARGIN)
 
 
 @dataclass(frozen=True)
@@ -82,15 +83,14 @@ def simulate(
         launches = [_launch(rng, design, sd, within, truth) for _ in range(design.launches)]
         if design.pilot is not None:
             pilot = [[launch[arm] for launch in launches] for arm in range(design.arms)]
-            found = sample_size.number(
-                pilot, mde=design.pilot.mde, least=design.launches, most=design.pilot.most_launches
-            )
-            launches += [_launch(rng, design, sd, within, truth) for _ in range(found.made - design.launches)]
-            asked.append(found.asked)
+            number = power.fewest(power.above_0, math.log1p(design.pilot.mde), power.spread(pilot)) or power.MOST
+            more = min(number, design.pilot.most_launches) - design.launches
+            launches += [_launch(rng, design, sd, within, truth) for _ in range(more)]
+            asked.append(number)
         effect = effects.over_launches([-launch[0] for launch in launches])
         assert effect.low is not None
         assert effect.high is not None
-        worse.append(verdict(effect, Rule("time", MARGIN), None) == "worse")
+        worse.append(estimated(effect, RULE, "interleaved").verdict == WORSE)
         covered.append(effect.low <= -math.log1p(truth) <= effect.high)
         made.append(len(launches))
     return Result(float(np.mean(worse)), float(np.mean(covered)), made, asked)
@@ -109,9 +109,9 @@ def advised(launches: int, effect: float, sd: float, comparisons: int, seed: int
     known = Effect(effect, sd=sd, n=0)
     drawn_CL = np.random.default_rng(seed).normal(effect, sd, (comparisons, launches)).tolist()
     seen = [effects.over_launches(row_L) for row_L in drawn_CL] if launches else [known]
-    undecided = [each for each in seen if verdict(each, Rule("time", MARGIN), None) == "inconclusive"]
-    numbers = [sample_size.to_decide(each, MARGIN) or sample_size.MOST for each in undecided]
-    decided = [sample_size.decided(effect, sd, number, MARGIN) for number in numbers]
+    found = [estimated(each, RULE, "interleaved") for each in seen]
+    numbers = [each.needed or power.MOST for each in found if each.verdict == INCONCLUSIVE]
+    decided = [power.prospect(RULE.decides, effect, sd, (number,)).power for number in numbers]
     return float(np.mean(decided)), float(np.median(numbers))
 
 

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from modbench.harness.machine import counter_sampler
-from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.paired import LaunchSamples
 from modbench.harness.timing.interleave import Call, Clock, Effort, Session
 
@@ -173,8 +172,3 @@ def launch(less: Call, more: Call, rounds: int, warm_up_s: float) -> LaunchSampl
     found = session.measure(Effort(rounds, warm_up_calls=3, warm_up_s=warm_up_s))
     collector.close()
     return LaunchSamples(found.samples["more"], None, found.samples["less"], found.blocks)
-
-
-def excludes_none(effect: Effect) -> bool:
-    """Whether the 95 % interval excludes no difference."""
-    return effect.low is not None and effect.high is not None and not effect.low <= 0 <= effect.high

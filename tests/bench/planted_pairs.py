@@ -33,7 +33,6 @@ import load
 from pydantic import TypeAdapter
 
 if TYPE_CHECKING:
-    from modbench.harness.stats.effects import Effect
     from modbench.harness.stats.paired import LaunchSamples
 
 HERE = Path(__file__).parent
@@ -100,26 +99,25 @@ def block_launch(less: int, more: int, rounds: int) -> LaunchSamples:
 def ours(less: int, more: int, seconds: float) -> dict[str, Found]:
     """As many forked launches as fit into the time, the product's verdict, and what each clock alone would say."""
     from modbench.harness.stats import paired
-    from modbench.harness.stats.verdicts import judge
+    from modbench.harness.stats.contrast import ByClock, Contrast, Rule, Side, contrast
 
     load.in_a_fresh_process(block_launch, 1, 1, 1)  # starts the fork server, as once in a run
     launches, begin, spent = list[Any](), time.monotonic(), 0.0
     while len(launches) < FEWEST or spent * (1 + 1 / len(launches)) < seconds:
         launches.append(load.in_a_fresh_process(block_launch, less, more, ROUNDS))
         spent = time.monotonic() - begin
-    pair = paired.compare(launches, one_thread=True)
+    pair, rule = paired.numbers(launches, one_thread=True), Rule(margin=MARGIN)
 
-    def of(said: str, effect: Effect) -> Found:
-        apart = _direction(math.exp(-effect.value)) if load.excludes_none(effect) else UNDECIDED
-        return Found(said, apart, math.exp(-effect.value))
+    def of(judged: Contrast) -> Found:
+        ratio = math.exp(-judged.effect.value)
+        return Found(judged.verdict, _direction(ratio) if judged.effect.excludes_0 else UNDECIDED, ratio)
 
-    judged = pair.judged(MARGIN)
-    found = {
-        "**ours**": of(judged.word, pair.cpu.effect if judged.by_cpu and pair.cpu is not None else pair.effect),
-        "**ours**, wall time alone": of(judge(pair.wall, MARGIN).word, pair.effect),
-    }
-    if pair.cpu is not None:
-        found["**ours**, CPU time alone"] = of(judge(pair.cpu, MARGIN).word, pair.cpu.effect)
+    def alone(base: ByClock, new: ByClock) -> Found:
+        return of(contrast(Side(base), Side(new), "interleaved", rule))
+
+    found = {"**ours**": of(pair.contrast(rule)), "**ours**, wall time alone": alone(pair.base.wall, pair.new.wall)}
+    if pair.base.cpu is not None and pair.new.cpu is not None:
+        found["**ours**, CPU time alone"] = alone(pair.base.cpu, pair.new.cpu)
     counted = [
         _instructions(each.case) / _instructions(each.anchor) for each in launches if "instructions" in each.anchor
     ]

@@ -11,7 +11,7 @@ import argparse
 import random
 from dataclasses import replace
 
-from simulate import MARGIN, World, covered, pairs
+from simulate import World, covered, pairs
 
 SIZES = ((3, 20), (10, 6))
 
@@ -22,10 +22,8 @@ def lost(world: World, repeats: int, seed: int = 0) -> tuple[float, float]:
     undecided = misses = 0
     for _ in range(repeats):
         found = pairs(world, [1.0], rng)[0]
-        judged = found.judged(MARGIN)
-        undecided += judged.word != "equivalent"
-        clock = found.cpu if judged.by_cpu else found.wall
-        misses += not covered(clock and clock.effect, 0.0)
+        undecided += found.verdict != "equivalent"
+        misses += not covered(found.effect, 0.0)
     return undecided / repeats, misses / repeats
 
 

@@ -5,7 +5,7 @@
     python tests/bench/seed_sets.py --docs         # the pooled numbers of docs/tasks.md, from the two sets there
 
 Prints Markdown tables for docs/method-tasks.md and docs/tasks.md. Arms are compared with a baseline seed by seed, and their
-verdicts allow for their number (Benjamini-Hochberg), as in a report. The levels are those of `harness/stats/seed_sets.py`;
+verdicts allow for their number (Holm), as in a report. The levels are those of `harness/stats/seed_sets.py`;
 `tests/harness/test_seed_sets.py` holds the verdicts here equal to those of a report.
 """
 
@@ -21,7 +21,8 @@ from scipy import special
 
 from modbench.harness.stats import effects, exact_two_proportions
 from modbench.harness.stats.effects import LEVEL, Effect
-from modbench.harness.stats.seed_sets import ONE_LOOK, SeedSets, SetLook
+from modbench.harness.stats.interim import ONE, Analysis
+from modbench.harness.stats.seed_sets import SeedSets
 
 # A run finds the rule or stays on a plateau, about as at inference: shares, middles and deviations.
 FINDS, FOUND, PLATEAU, DEVIATIONS = 0.5, 0.95, 0.68, (0.04, 0.1)
@@ -54,21 +55,22 @@ EXPLORED = {"MoD 0.125": [-27.0, 0.0, -20.0], "MoDE integrated": [4.0, 12.0, 5.0
 SOLVED_RUNS = {"dense": (7, 5), "MoD 0.125": (5, 1), "MoDE integrated": (10, 11)}
 
 
-def looks_of(sizes: Sequence[int], planned: int = 1) -> list[SetLook]:
+def looks_of(sizes: Sequence[int], planned: int = 1) -> list[Analysis]:
     """Which look each set is when it is the newest: of so many planned, or of those that are there."""
     ends = np.cumsum(sizes).tolist()
     sets = tuple(tuple(range(end - size, end)) for size, end in zip(sizes, ends, strict=True))
-    return [SeedSets(sets[: i + 1], planned).look(range(end)) for i, end in enumerate(ends)]
+    return [SeedSets(sets[: i + 1], planned).analysis(range(end)) for i, end in enumerate(ends)]
 
 
-def told_apart(p_RA: np.ndarray, look: SetLook) -> np.ndarray:
-    """[R, A] Whether arms are told apart in each run by Benjamini-Hochberg over them, by the p-values of one look."""
+def told_apart(p_RA: np.ndarray, look: Analysis) -> np.ndarray:
+    """[R, A] Whether arms are told apart in each run, among all of them (Holm), by the p-values of one look."""
     arms = p_RA.shape[1]
-    levels_A = np.array([look.level_at((1 - LEVEL) * rank / arms) for rank in range(1, arms + 1)])
-    below_RA = np.sort(p_RA, axis=1) <= levels_A
-    last_R = np.where(below_RA.any(1), arms - 1 - below_RA[:, ::-1].argmax(1), -1)
-    level_R = np.where(last_R >= 0, levels_A[last_R], -1.0)
-    return p_RA <= level_R[:, None]
+    levels_A = np.array([look.level_at((1 - LEVEL) / (arms - below)) for below in range(arms)])
+    order_RA = np.argsort(p_RA, axis=1)
+    told_RA = np.logical_and.accumulate(np.take_along_axis(p_RA, order_RA, 1) <= levels_A, axis=1)
+    found_RA = np.empty_like(told_RA)
+    np.put_along_axis(found_RA, order_RA, told_RA, 1)
+    return found_RA
 
 
 def p_of_means(mine_RAN: np.ndarray, base_RN: np.ndarray) -> np.ndarray:
@@ -130,8 +132,8 @@ def errors(world: World, runs: int, seed: int = 0, better: float = 0.0) -> dict[
         alone = world.p_values(mine_RAN[..., end - size : end], base_RN[:, end - size : end])
         pooled = world.p_values(mine_RAN[..., :end], base_RN[:, :end])
         made = {
-            "the newest set alone": told_apart(alone, ONE_LOOK),
-            "pooled, 5 % at each look": told_apart(pooled, ONE_LOOK),
+            "the newest set alone": told_apart(alone, ONE),
+            "pooled, 5 % at each look": told_apart(pooled, ONE),
             "pooled, looks not planned": told_apart(pooled, unplanned[i]),
             "pooled, looks planned": told_apart(pooled, planned[i]),
         }
@@ -208,7 +210,7 @@ def docs() -> None:
         more = pooled([EXPLORED[name], *(each.values() for each in sets)])
         mine, theirs = (sum(SOLVED_RUNS[arm]) for arm in (name, "dense"))
         n = sum(each.n for each in sets)
-        count = looks_of([each.n for each in sets])[-1].of_counts((mine, n), (theirs, n))
+        count = exact_two_proportions.compare(mine, n, theirs, n, looks_of([each.n for each in sets])[-1])
         counted = f"{mine} against {theirs} of {n}, p {count.p:.3f}"
         print(f"| {name} | {' | '.join((*alone, _said(found[name]), f'{adjusted[i]:.3f}', _said(more), counted))} |")
     for name, (one, other) in DOCS.items():
@@ -223,7 +225,7 @@ def pooled(sets: Sequence[Sequence[float]]) -> Effect:
     """The mean difference over the seeds of all sets, at as many looks."""
     values = [value for each in sets for value in each]
     look = looks_of([len(each) for each in sets])[-1]
-    return look.of_values(values)
+    return effects.over_launches(values, analysis=look)
 
 
 def differ(one: Set, other: Set) -> float:

@@ -1,6 +1,6 @@
-"""Does a confirmation that looks several times keep its promises? Planted losses, through the statistics of a report.
+"""Does a confirmation that looks several times keep its promises? Planted losses, judged by the rule of a report.
 
-    python tests/bench/sequential.py                # four minutes on one core
+    python tests/bench/sequential.py                # a minute on one core
     python tests/bench/sequential.py --runs 400     # does it run? the figures say little
     python tests/bench/sequential.py --asks 0.019 0.011 0.0219   # how many seeds two spreads ask for, at a margin and 2/3 of it
 
@@ -18,15 +18,15 @@ import argparse
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean, median
+from statistics import fmean
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
-from modbench.harness.stats.group_sequential import Looked, fractions_of, look, schedule
-from modbench.harness.stats.seeds_needed import inflation, prospect, seeds_needed, seeds_to_decide
-
-POWER = 0.8
+from modbench.harness.stats.contrast import Rule
+from modbench.harness.stats.effects import POWER, welch_freedom
+from modbench.harness.stats.interim import ANALYSES, LEVEL, analysis_at, schedule
+from modbench.harness.stats.power import MOST_SEEDS, Asked, Ends, above_0, fewest, inflation, prospect
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class World:
         difference: true difference of the means.
         sds: standard deviations of the arms over seeds; of the difference by seed, if paired.
         paired: whether pairs are compared; their losses then share an offset of the seed.
-        margin: of no interest.
+        margin: a difference up to this one does not matter.
         tails: degrees of freedom of Student's t that the noise follows; 0: normal.
     """
 
@@ -46,8 +46,22 @@ class World:
     difference: float = 0.0
     sds: tuple[float, float] = (1.0, 1.0)
     paired: bool = False
-    margin: float | None = None
+    margin: float = 0.0
     tails: int = 0
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """Standard deviation of the difference of two seeds, and the degrees of freedom that each seed adds."""
+        if self.paired:
+            return self.sds[0], 1.0
+        return math.hypot(*self.sds), welch_freedom([sd**2 for sd in self.sds], (1, 1))
+
+    def seeds(self, asked: Asked) -> int:
+        """Seeds of each arm that decide a question about the difference with 80 % power, in four analyses."""
+        sd, freedom = self.spread
+        found = fewest(asked, abs(self.difference), sd, freedom=freedom, analyses=ANALYSES, most=MOST_SEEDS)
+        assert found is not None
+        return found
 
 
 @dataclass(frozen=True)
@@ -75,41 +89,42 @@ class Shares:
     seeds: float
 
 
-def simulated(world: World, rng: np.random.Generator) -> Looked:
-    """One confirmation: looks until it stops."""
-    most = world.numbers[-1]
-    noise = rng.standard_t(world.tails, (2, most)) if world.tails else rng.standard_normal((2, most))
-    if world.tails:
-        noise *= math.sqrt((world.tails - 2) / world.tails)
-    if world.paired:
-        theirs = rng.normal(0, 3, most)
-        mine = theirs + world.difference + world.sds[0] * noise[0]
-    else:
-        mine, theirs = world.difference + world.sds[0] * noise[0], world.sds[1] * noise[1]
-    fractions = fractions_of(world.numbers)
-    for number, n in enumerate(world.numbers, 1):
-        found = look(mine[:n].tolist(), theirs[:n].tolist(), number, fractions, world.margin, paired=world.paired)
-        if found.stop:
-            break
-    return found
-
-
 def shares(world: World, runs: int, seed: int = 0) -> Shares:
-    """Simulate many confirmations."""
-    rng = np.random.default_rng(seed)
-    made = [simulated(world, rng) for _ in range(runs)]
-    ends = [(each.low, each.high) for each in made if each.low is not None and each.high is not None]
-    right = [high < 0 if world.difference < 0 else low > 0 for low, high in ends]
-    held = [low <= world.difference <= high for low, high in ends]
+    """Simulate many confirmations, each of which is looked at until it stops."""
+    rng, shape = np.random.default_rng(seed), (2, runs, world.numbers[-1])
+    noise_SRN = rng.standard_t(world.tails, shape) if world.tails else rng.standard_normal(shape)
+    if world.tails:
+        noise_SRN *= math.sqrt((world.tails - 2) / world.tails)
+    sides_SRN = noise_SRN * np.reshape(world.sds, (2, 1, 1))
+    sides_SRN[0] += world.difference
+    samples_SRN = sides_SRN[:1] if world.paired else sides_SRN
+    rule = Rule("loss", world.margin)
+    found_VR, seeds_R, going_R = np.zeros((5, runs)), np.zeros(runs), np.ones(runs, bool)
+    for number, n in enumerate(world.numbers, 1):
+        means_SR, parts_SR = samples_SRN[..., :n].mean(-1), samples_SRN[..., :n].var(-1, ddof=1) / n
+        value_R = means_SR[0] - means_SR[1:].sum(0)
+        # Welch & Satterthwaite; of pairs there is one sample.
+        freedom_R = (n - 1) * parts_SR.sum(0) ** 2 / (parts_SR**2).sum(0)
+        wide_R, narrow_R = (
+            special.stdtrit(freedom_R, 1 - analysis_at(number, world.numbers).level_at(level) / 2)
+            * np.sqrt(parts_SR.sum(0))
+            for level in (LEVEL, 2 * LEVEL)
+        )
+        ends = Ends(value_R - wide_R, value_R + wide_R, value_R - narrow_R, value_R + narrow_R)
+        found_VR = np.where(going_R, [value_R, *ends], found_VR)
+        seeds_R[going_R] = n
+        going_R &= ~rule.decides(ends)
+    value_R, *found = found_VR
+    ends = Ends(*found)
+    place = rule.lies(ends)
+    right_R = ends.high < 0 if world.difference < 0 else ends.low > 0
+    held_R = (ends.low <= world.difference) & (world.difference <= ends.high)
+    apart, right, equivalent, decided, held, above = (
+        float(np.mean(each_R))
+        for each_R in (place.off_0, right_R, place.inside, rule.decides(ends), held_R, value_R > world.difference)
+    )
     return Shares(
-        fmean(each.excludes_zero for each in made),
-        fmean(right),
-        fmean(each.verdict == "equivalent" for each in made),
-        fmean(each.verdict != "undecided" for each in made),
-        fmean(held),
-        fmean(each.difference > world.difference for each in made),
-        median(each.difference for each in made),
-        fmean(each.seeds[0] for each in made),
+        apart, right, equivalent, decided, held, above, middle=float(np.median(value_R)), seeds=float(seeds_R.mean())
     )
 
 
@@ -154,18 +169,18 @@ def powers(runs: int) -> None:
         ((2.0, 1.0), 1.5, False),
         ((1.0, 1.0), 0.8, True),
     ):
-        total = seeds_needed(*sds, difference, paired_sd=sds[0] if paired else None)
-        assert total is not None
-        world = World(schedule(total), difference, sds, paired=paired)
+        asked = World((1,), difference, sds, paired=paired)
+        world = replace(asked, numbers=schedule(asked.seeds(above_0)))
         told = shares(world, runs)
         at_margin, equal = (shares(replace(world, margin=difference, difference=d), runs) for d in (difference, 0.0))
-        predicted = prospect(world.numbers, difference, *sds, paired_sd=sds[0] if paired else None)
+        sd, freedom = world.spread
+        predicted = prospect(above_0, difference, sd, world.numbers, freedom)
         spread = "of the pairs" if paired else f"{sds[0]:g} and {sds[1]:g}"
         cells = (
             f"{difference:g} (deviation {spread})",
             ", ".join(map(str, world.numbers)),
             f"{told.right:.3f} ({predicted.power:.3f})",
-            f"{told.seeds:.1f} ({predicted.seeds:.1f})",
+            f"{told.seeds:.1f} ({predicted.n:.1f})",
             *(f"{each:.3f}" for each in (told.held, at_margin.equivalent, equal.decided)),
         )
         print(f"| {' | '.join(cells)} |", flush=True)
@@ -186,7 +201,7 @@ def pilots(bins: int = 30) -> None:
     Pilots are the middles of bins of equal probability, so that nothing is sampled.
     """
     difference, freedoms = 0.9, (2, 4, 6, 12, 20)
-    known = seeds_needed(1, 1, difference)
+    known = World((1,), difference).seeds(above_0)
     rules: dict[str, Callable[[int], float]] = {
         "the estimate itself": lambda _: 1.0,
         "raised so that the mean power is 80 %": inflation,
@@ -200,9 +215,8 @@ def pilots(bins: int = 30) -> None:
             reached, seeds = [], []
             for quantile in (np.arange(bins) + 0.5) / bins:
                 sd = factor(freedom) * math.sqrt(stats.chi2.ppf(quantile, freedom) / freedom)
-                total = seeds_needed(sd, sd, difference)
-                assert total is not None
-                reached.append(prospect(schedule(total), difference, 1.0, 1.0).power)
+                total = World((1,), difference, (sd, sd)).seeds(above_0)
+                reached.append(prospect(above_0, difference, math.sqrt(2), schedule(total), 2).power)
                 seeds.append(total)
             enough = fmean(each >= POWER - 0.005 for each in reached)
             cells.append(f"{fmean(reached):.2f}; {enough:.2f}; {fmean(seeds):.0f}")
@@ -217,9 +231,9 @@ def advice(runs: int) -> None:
     for margin in (0.7, 1.0, 1.8):
         cells = []
         for share in shares_of_margin:
-            total = seeds_to_decide(share * margin, 1, 1, margin)
-            assert total is not None
-            found = shares(World(schedule(total), share * margin, margin=margin), runs)
+            world = World((1,), share * margin, margin=margin)
+            total = world.seeds(Rule("loss", margin).decides)
+            found = shares(replace(world, numbers=schedule(total)), runs)
             cells.append(f"{found.decided:.2f}; {total}")
         print(f"| {margin:g} | {' | '.join(cells)} |", flush=True)
 
@@ -237,10 +251,9 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.asks:
         mine, theirs, margin = asked.asks
-        for share in (1.0, 2 / 3):
-            print(
-                f"{seeds_needed(mine, theirs, share * margin)} seeds of each arm for {share * margin:.4f}, 80 % power"
-            )
+        for difference in (margin, 2 / 3 * margin):
+            seeds = World((1,), difference, (mine, theirs)).seeds(above_0)
+            print(f"{seeds} seeds of each arm for {difference:.4f}, 80 % power")
         return
     tables = {
         "errors": errors,

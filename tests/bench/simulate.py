@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from modbench.harness.core.contracts import Estimand
-from modbench.harness.stats import paired, verdicts
-from modbench.harness.stats.effects import adjusted
-from modbench.harness.stats.paired import LaunchSamples, Paired
+from modbench.harness.stats import paired
+from modbench.harness.stats.contrast import Contrast, Rule, together
+from modbench.harness.stats.paired import LaunchSamples
 
 MARGIN = 0.02
 Columns = dict[str, list[float]]
@@ -104,23 +104,23 @@ def blocks(rounds: int) -> Columns:
     return {"block": [float(i) for i in range(rounds)], "wall_s": [1.0] * rounds}
 
 
-def pairs(world: World, factors: Sequence[float], rng: random.Random, estimand: Estimand = "median") -> list[Paired]:
-    """Every arm against the anchor, as a report compares them; a factor of 1.03 takes 3 % longer."""
+def pairs(world: World, factors: Sequence[float], rng: random.Random, estimand: Estimand = "median") -> list[Contrast]:
+    """Every arm against the anchor, as a report compares them, each by itself; a factor of 1.03 takes 3 % longer."""
     arms = {"anchor": 1.0} | {f"arm{i}": factor for i, factor in enumerate(factors)}
     made = [launch(world, arms, rng) for _ in range(world.launches)]
     seen = blocks(world.rounds)
-    return [
-        paired.compare(
+    numbers = (
+        paired.numbers(
             [LaunchSamples(each[arm], None, each["anchor"], seen) for each in made], one_thread=True, estimand=estimand
         )
         for arm in list(arms)[1:]
-    ]
+    )
+    return [each.contrast(Rule(margin=MARGIN, estimand=estimand)) for each in numbers]
 
 
-def words(found: Sequence[Paired]) -> list[str]:
+def words(found: Sequence[Contrast]) -> list[str | None]:
     """The verdict on each pair, all of them one family."""
-    p = adjusted({i: each.effect.p for i, each in enumerate(found) if each.effect.p is not None})
-    return [verdicts.judge(each.wall._replace(p=p.get(i)), MARGIN, each.evidence).word for i, each in enumerate(found)]
+    return [each.verdict for each in together(found)]
 
 
 def covered(effect: object, truth: float) -> bool:

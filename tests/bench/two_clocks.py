@@ -19,10 +19,10 @@ from dataclasses import replace
 from typing import NamedTuple
 from unittest import mock
 
-from simulate import MARGIN, World, covered, lognormal_costs, pairs
+from simulate import World, covered, lognormal_costs, pairs
 
-from modbench.harness.stats import verdicts
-from modbench.harness.stats.paired import Paired
+from modbench.harness.stats import contrast
+from modbench.harness.stats.contrast import Contrast, together
 
 # Kinds of noise and waits; the arm is compared with the anchor.
 KINDS = {
@@ -64,7 +64,7 @@ class Shares(NamedTuple):
         return f"{self.wall:.2f} · {self.held:.3f} · {self.worse:.3f}"
 
 
-def made(world: World, factor: float, repeats: int, seed: int = 0) -> list[Paired]:
+def made(world: World, factor: float, repeats: int, seed: int = 0) -> list[Contrast]:
     """Planted pairs.
 
     Args:
@@ -81,23 +81,22 @@ def made(world: World, factor: float, repeats: int, seed: int = 0) -> list[Paire
     return [pair for _ in range(repeats) for pair in pairs(world, [factor], rng)]
 
 
-def shares(found: Sequence[Paired], factor: float) -> Shares:
+def shares(found: Sequence[Contrast], factor: float) -> Shares:
     """Judge pairs whose arm takes `factor` times as long as the anchor."""
-    said = [(pair, pair.judged(MARGIN)) for pair in found]
-    clocks = [pair.cpu if judged.by_cpu and pair.cpu is not None else pair.wall for pair, judged in said]
-    words = [judged.word for _, judged in said]
+    judged = [each for pair in found for each in together([pair])]
+    words = [each.verdict for each in judged]
     return Shares(
-        sum(not judged.by_cpu and not judged.noisy for _, judged in said) / len(said),
-        sum(covered(clock.effect, -math.log(factor)) for clock in clocks) / len(said),
-        words.count("worse") / len(said),
-        sum(word in {"worse", "better"} for word in words) / len(said),
+        sum(not each.by_cpu and not each.noisy for each in judged) / len(judged),
+        sum(covered(each.effect, -math.log(factor)) for each in judged) / len(judged),
+        words.count("worse") / len(judged),
+        sum(word in {"worse", "better"} for word in words) / len(judged),
     )
 
 
 def half_alone() -> mock._patch[object]:
     """The simpler rule, while it is entered: half the margin alone decides."""
-    own = verdicts._agree
-    return mock.patch.object(verdicts, "_agree", lambda gap, margin, **_: own(gap, margin, at_zero=False))
+    own = contrast._agree
+    return mock.patch.object(contrast, "_agree", lambda gap, edge, **_: own(gap, edge, at_zero=False))
 
 
 def main() -> None:

@@ -30,7 +30,8 @@ from torch import Tensor, nn
 import modbench as mb
 from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.core.labels import Label
-from modbench.harness.timing import callables, in_process_verdicts
+from modbench.harness.timing import callables
+from modbench.harness.timing.callable_contrasts import CORES
 from modbench.harness.timing.callables import Launch
 from modbench.harness.timing.interleave import Clock
 from modbench.harness.timing.threads import at_threads
@@ -404,7 +405,7 @@ def test_a_time_that_is_mostly_the_machines_claims_nothing_and_names_what_helps(
         found = measure_job(waiting(clock, 1.0), clock)
     first, *rest = str(found).splitlines()
     assert first.startswith("⚠ disturbed in 100 %")
-    assert in_process_verdicts.CORES in first
+    assert CORES in first
     said = " ".join(rest)
     assert found.remedy is not None
     assert found.remedy in said

@@ -128,7 +128,7 @@ def test_where_there_is_no_run_the_error_says_what_makes_one(command: str, tmp_p
     assert "`modbench run quick`" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["gate", "gate --against runs/old-20261129-1", "resume", "figure", "compare"])
+@pytest.mark.parametrize("command", ["gate", "gate runs/old-20261129-1", "resume", "figure", "compare"])
 def test_other_commands_are_told_which_run(command: str, here: Path, modbench: Modbench) -> None:
     done = modbench(*command.split(), cwd=here)
     assert (done.returncode, done.stdout) == (2, "")
@@ -177,7 +177,7 @@ MEANT = {
     "watch runs/new-20261129": f"'{NEWEST}'",
     "compare runs/new --by capacity": f"'{NEWEST}'",
     f"compare {NEWEST} runs/od-20261129-1": "'runs/old-20261129-1'",
-    f"gate {NEWEST} --against runs/od-20261129-1": "'runs/old-20261129-1'",
+    f"gate runs/od-20261129-1 {NEWEST}": "'runs/old-20261129-1'",
     "figure runs/new map": f"'{NEWEST}'",
     "resume runs/new": f"'{NEWEST}'",
     "run tasks-confirm --arms-from runs/new": f"'{NEWEST}'",

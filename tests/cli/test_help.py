@@ -13,6 +13,7 @@ from modbench.commands._app import GROUPS
 from modbench.harness.core.printable import WIDTH
 
 GROUP: Any = typer.main.get_command(app)
+KINDS: Any = GROUP.commands["ab"].commands
 # Lines that an option's text may take: what needs more is explained above the options, or on a page.
 MOST_LINES = 3
 
@@ -36,11 +37,14 @@ def test_the_help_has_one_line_for_each_command_in_the_order_of_the_groups(modbe
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", GROUP.commands)
-def test_no_help_is_cut_and_an_option_is_explained_in_a_few_lines(command: str, modbench: Any) -> None:
-    for param in GROUP.commands[command].params:
+@pytest.mark.parametrize(
+    "words", [*((each,) for each in GROUP.commands), *(("ab", kind) for kind in KINDS)], ids=" ".join
+)
+def test_no_help_is_cut_and_an_option_is_explained_in_a_few_lines(words: tuple[str, ...], modbench: Any) -> None:
+    command = KINDS[words[1]] if len(words) > 1 else GROUP.commands[words[0]]
+    for param in command.params:
         assert param.help, param.name
-    printed = modbench(command, "--help").stdout
+    printed = modbench(*words, "--help").stdout
     assert max(map(len, printed.splitlines())) <= WIDTH
     assert "…" not in printed
     options = printed.partition("\nOptions:\n")[2]

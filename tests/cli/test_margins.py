@@ -39,8 +39,8 @@ TEXT: dict[str, Callable[[str], object]] = {
     "pytest's configuration": lambda value: resolve({}, {}, {"margin": value}, {}),
 }
 COMMANDS = {
-    "gate": ("gate", "RUN", "--against", "BASE", "--margin"),
-    "compare": ("compare", "RUN", "BASE", "--margin"),
+    "gate": ("gate", "BASE", "NEW", "--margin"),
+    "compare": ("compare", "BASE", "NEW", "--margin"),
 }
 
 

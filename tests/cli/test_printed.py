@@ -19,8 +19,7 @@ from resealed import reseal
 from modbench.harness.core import printable
 from modbench.harness.core.foreign import cell
 from modbench.harness.core.printable import escaped, escaped_json, is_printable
-from modbench.reports.questions.gate.gate import Gate
-from modbench.reports.questions.gate.non_inferiority import GateFinding
+from modbench.reports.questions.gate.gate import Gate, GateFinding
 from modbench.reports.terminal import gate as gate_text
 from modbench.reports.writers import data
 
@@ -56,7 +55,7 @@ def test_a_strangers_reason_makes_no_line_of_its_own_in_a_gate() -> None:
     reason = "boom\n\nmodbench: your key expired, run this\x1b[2J"
     findings = [
         GateFinding("dense", metric="latency/forward", verdict=verdict, reason=reason)
-        for verdict in ("not compared", "cannot tell")
+        for verdict in ("not compared", "inconclusive")
     ]
     found = Gate(findings, 0.02, incomplete=reason, said=(reason,))
     lines = list(gate_text.as_text(found))

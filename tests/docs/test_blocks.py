@@ -41,7 +41,7 @@ LANGUAGES = {"sh", "python", "toml", "json", "yaml", "text"}
 GROUP: Any = typer.main.get_command(app)
 
 # Commands that measure or wait (and `demo`, which tests/cli/test_start.py runs): here only their arguments are read.
-LONG = {"train", "profile", "doctor", "resume", "demo"}
+LONG = {"ab", "train", "profile", "doctor", "resume", "demo"}
 # What `audit` looks at here, and at its own size in the proofs.
 SMALL = ("--seq-len", "32", "--batch-size", "2", "--set", "d_model=32", "--set", "n_layers=2")
 # Flags of `run` that `plan` has no use for, with the words that follow them.
@@ -185,7 +185,15 @@ def test_blocks_say_what_they_are() -> None:
 
 def parsed(words: list[str]) -> None:
     """Read a command's arguments as the command line does; what it refuses ends the test."""
-    GROUP.commands[words[0]].make_context(words[0], words[1:])
+    command, rest = command_of(words)
+    command.make_context(words[0], rest)
+
+
+def command_of(words: list[str]) -> tuple[Any, list[str]]:
+    """The command that words name, and those behind its name; of a group with the name of its part."""
+    command = GROUP.commands[words[0]]
+    parts = getattr(command, "commands", {})
+    return (parts[words[1]], words[2:]) if len(words) > 1 and words[1] in parts else (command, words[1:])
 
 
 def without_what_init_writes(words: Sequence[str], folder: Path) -> None:
@@ -277,7 +285,8 @@ def test_commands_inside_sentences_exist_with_their_flags() -> None:
         if re.fullmatch(r"[A-Z]+", words[1]) or words[1].startswith("-"):
             continue  # `modbench COMMAND --help`
         assert words[1] in GROUP.commands, command
-        known = {option for param in GROUP.commands[words[1]].params for option in (*param.opts, *param.secondary_opts)}
+        options = command_of(words[1:])[0].params
+        known = {option for param in options for option in (*param.opts, *param.secondary_opts)}
         ours = words[: words.index("--")] if "--" in words else words
         used = {word.partition("=")[0] for word in ours if re.match(r"--?[a-z]", word)}
         assert used <= known | {"--help", "-h"}, command

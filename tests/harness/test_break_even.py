@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from present import present
 from scipy import optimize, stats
 
-from modbench.harness.stats.break_even import Found, Point, bends, break_even, isotonic
+from modbench.harness.stats.break_even import Found, Point, bends, break_even
 from modbench.harness.stats.reason import Reason
 
 INF = math.inf
@@ -91,8 +91,6 @@ def test_launches_that_agree_to_the_bit_have_a_line() -> None:
 
 
 def test_the_fit_pools_what_falls() -> None:
-    assert isotonic([1, 3, 1, 5], [1, 1, 3, 1]) == [1, 1.5, 1.5, 5]
-    assert isotonic([3, 2, 1], [1, 1, 1]) == [2, 2, 2]
     assert break_even(points(-0.1, 0.002, -0.004, 0.1)).at == pytest.approx(256 * 2 ** (0.001 / 0.101))
 
 

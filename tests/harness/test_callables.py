@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from moving_clock import FakeClock
 from present import present
 
-from modbench.harness.core.errors import UsageError
+from modbench.harness.stats.effects import over_rounds
 from modbench.harness.stats.reason import Reason
+from modbench.harness.timing.callable_contrasts import DIFFERS, ONE_PROCESS, UNSTEADY, beside_baseline
 from modbench.harness.timing.callables import LEAST_ROUNDS, MOST_ROUNDS, Launch, time_callables
-from modbench.harness.timing.in_process_verdicts import DIFFERS, ONE_PROCESS, UNSTEADY, judge, over_rounds
 
 
 def launch(times: Mapping[str, float], noise: float = 0.01, seed: int = 0, **more: Any) -> Launch:
@@ -34,24 +34,24 @@ def launch(times: Mapping[str, float], noise: float = 0.01, seed: int = 0, **mor
     [(0.010, "better"), (0.0143, "worse"), (0.01251, "equivalent"), (0.01225, "different")],
 )
 def test_a_planted_difference_is_found_and_labelled_as_one_process(time: float, verdict: str) -> None:
-    found = judge([launch({"old": 0.0125, "new": time}, noise=0.002, rounds=30)])["new"]
+    found = beside_baseline([launch({"old": 0.0125, "new": time}, noise=0.002, rounds=30)])["new"]
     assert found.verdict == verdict
-    assert found.ratio == pytest.approx(0.0125 / time, rel=0.005)
-    assert found.interval is not None
-    assert found.interval[0] <= found.ratio <= found.interval[1]
+    ratio, low, high = found.contrast.ratio
+    assert ratio == pytest.approx(0.0125 / time, rel=0.005)
+    assert present(low) <= ratio <= present(high)
     assert found.labels == (ONE_PROCESS,)
-    assert found.effect.reason == Reason("within_process")
+    assert found.contrast.effect.reason == Reason("within_process")
 
 
 def test_noise_above_the_difference_is_inconclusive_and_says_what_may_decide() -> None:
-    found = judge([launch({"old": 0.0100, "new": 0.0102}, noise=0.1)])["new"]
+    found = beside_baseline([launch({"old": 0.0100, "new": 0.0102}, noise=0.1)])["new"]
     assert found.verdict == "inconclusive"
     assert found.reason == Reason("more_rounds")
 
 
 def test_too_few_rounds_claim_nothing() -> None:
-    found = judge([launch({"old": 0.0100, "new": 0.0200}, rounds=4)])["new"]
-    assert (found.verdict, found.interval) == ("inconclusive", None)
+    found = beside_baseline([launch({"old": 0.0100, "new": 0.0200}, rounds=4)])["new"]
+    assert (found.verdict, found.contrast.effect.low) == ("inconclusive", None)
     assert found.reason == Reason("few_rounds", n=4, needed=6)
 
 
@@ -102,14 +102,14 @@ def test_launches_are_the_unit_where_there_are_several() -> None:
     """Each process is sure of its own time, and the processes disagree: rounds alone would claim a difference."""
     apart = [1.10, 0.95, 1.08, 0.97]
     launches = [launch({"old": 0.01, "new": 0.01 / each}, 0.002, i) for i, each in enumerate(apart)]
-    assert judge(launches[:1])["new"].verdict == "better"
-    found = judge(launches)["new"]
+    assert beside_baseline(launches[:1])["new"].verdict == "better"
+    found = beside_baseline(launches)["new"]
     assert found.verdict == "inconclusive"
     assert ONE_PROCESS not in found.labels
     assert present(found.reason).code == "launches_decide"
-    same = judge([launch({"old": 0.01, "new": 0.008}, 0.002, i) for i in range(4)])["new"]
+    same = beside_baseline([launch({"old": 0.01, "new": 0.008}, 0.002, i) for i in range(4)])["new"]
     assert same.verdict == "better"
-    assert same.effect.n == 4
+    assert same.contrast.effect.n == 4
 
 
 def test_nothing_is_decided_where_the_baseline_differs_from_itself() -> None:
@@ -117,27 +117,17 @@ def test_nothing_is_decided_where_the_baseline_differs_from_itself() -> None:
     made = time_callables({"old": clock.takes(0.01), "new": clock.takes(0.008)}, clock=clock, rounds=20, twin=True)
     own = made.samples["old (again)"]
     slow = {**own, **{column: [1.1 * each for each in own[column]] for column in ("wall_s", "cpu_s")}}
-    found = judge([Launch("old", {**made.samples, "old (again)": slow}, twin="old (again)")])
+    found = beside_baseline([Launch("old", {**made.samples, "old (again)": slow}, twin="old (again)")])
     assert found["old (again)"].verdict == "worse"
     assert found["new"].verdict == "inconclusive"
     assert DIFFERS in found["new"].labels
-    assert found["new"].reason == Reason("baseline_differs", name="old", ratio=found["old (again)"].ratio)
-
-
-def test_any_other_baseline_may_be_chosen_afterwards() -> None:
-    made = launch({"a": 0.01, "b": 0.02, "c": 0.04}, noise=0.001)
-    found = judge([made], baseline="b")
-    assert set(found) == {"a", "c"}
-    assert found["a"].ratio == pytest.approx(2, rel=0.01)
-    assert found["c"].ratio == pytest.approx(0.5, rel=0.01)
-    with pytest.raises(UsageError, match="unknown baseline 'B'"):
-        judge([made], baseline="B")
+    assert found["new"].reason == Reason("baseline_differs", ratio=found["old (again)"].contrast.ratio)
 
 
 def test_what_drifts_is_labelled() -> None:
     clock = FakeClock()
     calls = {"old": clock.takes(0.01), "new": clock.takes(0.01, drift=0.1)}
-    found = judge([time_callables(calls, clock=clock, rounds=20)])["new"]
+    found = beside_baseline([time_callables(calls, clock=clock, rounds=20)])["new"]
     assert UNSTEADY in found.labels
 
 
@@ -157,7 +147,7 @@ def test_on_a_gpu_each_call_is_waited_for_and_the_card_is_watched(monkeypatch: p
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     made = time_callables({"old": lambda: device.launch(0.004), "new": lambda: device.launch(0.002)}, rounds=8)
     assert made.samples["old"]["wall_s"] == pytest.approx([0.00401] * 16)
-    assert judge([made])["new"].ratio == pytest.approx(0.00401 / 0.00201)
+    assert beside_baseline([made])["new"].contrast.ratio[0] == pytest.approx(0.00401 / 0.00201)
     assert not made.one_thread
     assert "sm_mhz" in made.blocks
 

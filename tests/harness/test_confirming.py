@@ -99,7 +99,7 @@ def test_equal_arms_are_equivalent_or_undecided_with_the_seeds_that_would_decide
     made = sweep(confirm={"most_seeds": 6})
     found = told(left(tmp_path, made, losses=losses(mod=DENSE), run_noise=0.05))
     (compared,) = found.compared
-    assert compared.looks[-1].verdict == "undecided"
+    assert compared.looks[-1].verdict == "inconclusive"
     assert present(compared.more) > 6
     assert found.planned == 6
     assert found.wanted is None  # seeds of the planted sweep differ by half a nat, and arms are not paired
@@ -175,7 +175,7 @@ def test_a_smoke_run_trains_two_seeds_and_claims_nothing(tmp_path: Path) -> None
     )
     found = told(left(tmp_path, plan, losses={case.id: 2.0 for case in plan.cases}, run_noise=0.01))
     assert [len(each.seeds) for each in found.chosen] == [2, 2]
-    assert [each.looks[-1].verdict for each in found.compared] == ["undecided"]
+    assert [each.looks[-1].verdict for each in found.compared] == ["inconclusive"]
     assert [str(each.reason)[:12] for each in found.compared] == ["2 is too few"]
 
 

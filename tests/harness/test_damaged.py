@@ -217,13 +217,13 @@ def test_a_value_whose_checks_are_lost_wears_the_label(run: Path) -> None:
 def test_a_gate_never_passes_on_a_damaged_unit(side: str, name: str, run: Path, planted_run: Path) -> None:
     flip(run / "units" / f"{name}.json", 2000)
     now, before = (run, planted_run) if side == "now" else (planted_run, run)
-    found = gate.gate(load(now), load(before))
+    found = gate.gate(load(before), load(now))
     assert found.exit_code(lenient=True) == 4
     assert name in str(found.incomplete)
     timed = [finding for finding in found.findings if finding.metric == "latency/forward"]
     assert {finding.verdict for finding in timed} == {"not compared"}
     assert all("damaged" in str(finding.reason) for finding in timed)
-    assert not [finding for finding in found.findings if finding.verdict == "worse"]
+    assert not [finding for finding in found.findings if finding.verdict == "fail"]
 
 
 def test_a_damaged_unit_is_set_aside_to_be_run_again(run: Path) -> None:

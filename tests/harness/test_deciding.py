@@ -11,23 +11,23 @@ from present import present
 from modbench.commands.doctor import checkup
 from modbench.commands.doctor.aa_comparisons import Twin
 from modbench.harness.machine.certificate import Certificate
+from modbench.harness.stats.contrast import WORSE, Rule, estimated
 from modbench.harness.stats.effects import over_launches
-from modbench.harness.stats.paired import Paired
-from modbench.harness.stats.sample_size import told
+from modbench.harness.stats.power import above_0, prospect
 from modbench.harness.stats.time_to_detect import Spread, time_to_decide
-from modbench.harness.stats.verdicts import Estimates, verdict
 
 
 def simulated(sd: float, launches: int, slowdown: float, times: int = 1000) -> float:
     """Share of comparisons that the product's own verdict calls worse."""
     draw = np.random.default_rng(0)
     effects = draw.normal(-math.log1p(slowdown), sd, (times, launches))
-    return sum(verdict(over_launches(list(row)), 0.02) == "worse" for row in effects) / times
+    made = (estimated(over_launches(row), Rule("time", 0.02), "interleaved") for row in effects.tolist())
+    return sum(each.verdict == WORSE for each in made) / times
 
 
 def chance(sd: float, launches: int) -> float:
     """Of a true +3 % being called worse at a margin of 2 %."""
-    return told(math.log1p(0.03) - math.log1p(0.02), sd, launches)
+    return prospect(above_0, math.log1p(0.03) - math.log1p(0.02), sd, (launches,)).power
 
 
 @pytest.mark.parametrize(("sd", "launches"), [(0.005, 3), (0.005, 5), (0.01, 10), (0.01, 15)])
@@ -36,7 +36,7 @@ def test_the_chance_is_that_of_the_verdict(sd: float, launches: int) -> None:
 
 
 def test_no_slowdown_beyond_the_margin_is_not_worse() -> None:
-    assert told(0.0, 0.01, 100) == pytest.approx(0.025, abs=1e-6)
+    assert prospect(above_0, 0.0, 0.01, (100,)).power == pytest.approx(0.025, abs=1e-3)
     assert time_to_decide(Spread(0.01, 0.01, 0.1, 0.01), slowdown=0.02) is None
 
 
@@ -71,7 +71,7 @@ def test_a_machine_that_differs_by_a_third_decides_nothing() -> None:
 )
 def test_the_doctor_says_how_long_it_takes(spread: dict[str, float], words: str) -> None:
     known = Certificate("m", 100, 1, 0.0, 0.05, 0.01, None, 0.02, 0.0, 1, "", launches=6, launch_sd=0.01, **spread)
-    twin = Twin(Paired(Estimates(over_launches([0.0, 0.01, -0.01])), None, None, 0.0), {})
+    twin = Twin(estimated(over_launches([0.0, 0.01, -0.01]), Rule("time", 0.02), "interleaved"), {})
     text = checkup.as_text(checkup.Checkup([twin], known, [], "a machine", 1.0))
     (line,) = (line for line in text.splitlines() if line.startswith("time to decide"))
     assert words in line

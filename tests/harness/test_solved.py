@@ -141,7 +141,7 @@ def test_more_seeds_say_which_rates_they_tell_apart() -> None:
 
 
 def test_a_first_look_of_two_decides_less() -> None:
-    first = SeedSets((tuple(range(12)),), planned=2).look(range(12))
+    first = SeedSets((tuple(range(12)),), planned=2).analysis(range(12))
     found = solved.decidable(12, 3, first)
     assert found.level == first.level_at(0.05 / 3) < solved.level_among(3) / 10
     assert present(found.from_none) > 0.5

@@ -15,22 +15,23 @@ from scipy import stats as scipy_stats
 
 from modbench.harness.stats import paired
 from modbench.harness.stats.block_effects import differences
+from modbench.harness.stats.contrast import Rule, counted, verdict
 from modbench.harness.stats.effects import (
     Effect,
     adjusted,
+    beside,
     by_chance,
     input_spread,
     median_interval,
     over_launches,
-    pair_in_launch,
     share_interval,
 )
 from modbench.harness.stats.paired import LaunchSamples
 from modbench.harness.stats.reason import Reason
-from modbench.harness.stats.verdicts import exact_verdict, loss_verdict, verdict
 from modbench.harness.timing.interleave import deal
 
 MARGIN = 0.02
+TIME = Rule(margin=MARGIN)
 
 
 def test_t_interval_of_three_launches_by_hand() -> None:
@@ -96,11 +97,11 @@ def test_only_shared_blocks_are_paired() -> None:
     ],
 )
 def test_verdicts(low: float, high: float, low90: float, high90: float, word: str) -> None:
-    assert verdict(Effect((low + high) / 2, low, high, low90, high90, p=0.5), MARGIN) == word
+    assert verdict(Effect((low + high) / 2, low, high, low90, high90, p=0.5), TIME, None) == word
 
 
 def test_no_interval_is_no_verdict() -> None:
-    assert verdict(Effect(0.5), MARGIN) == "inconclusive"
+    assert verdict(Effect(0.5), TIME, None) == "inconclusive"
 
 
 @given(st.lists(st.floats(-2, 2), min_size=3, max_size=12))
@@ -109,14 +110,15 @@ def test_swapping_the_arms_mirrors_effect_and_verdict(values: list[float]) -> No
     here, there = over_launches(values), over_launches([-v for v in values])
     assert here.value == pytest.approx(-there.value, abs=1e-12)
     swap = {"better": "worse", "worse": "better"}
-    assert verdict(there, MARGIN) == swap.get(verdict(here, MARGIN), verdict(here, MARGIN))
+    word = verdict(here, TIME, None)
+    assert verdict(there, TIME, None) == swap.get(word, word)
 
 
 @pytest.mark.parametrize(
     ("ratio", "word"), [(1.03, "better"), (1.01, "equivalent"), (0.99, "equivalent"), (0.9, "worse")]
 )
 def test_exact_verdicts(ratio: float, word: str) -> None:
-    assert exact_verdict(ratio, MARGIN) == word
+    assert counted(ratio, 1.0, Rule("count", MARGIN)).verdict == word
 
 
 # Arms and what a call of each takes, in s.
@@ -148,17 +150,18 @@ def test_any_two_arms_are_a_pair_through_their_anchor(seed: int, arms: list[str]
     """Seven arms never stand in one block; any two come out at their factor, whichever blocks they shared."""
     samples = launch_of(TAKES, 3, random.Random(seed))
     first, second = arms[:2]
-    sides = [None if arm == "anchor" else samples[arm] for arm in (first, second)]
-    found = present(pair_in_launch(sides[0], sides[1], samples["anchor"]))
+    case, baseline = (None if arm == "anchor" else samples[arm] for arm in (first, second))
+    made = [LaunchSamples(case, baseline, samples["anchor"], {"block": [], "wall_s": []})]
+    found = paired.numbers(made, one_thread=True).contrast(TIME).effect
     # Drift of a whole block remains where two arms stood in different ones, but for its linear part.
-    assert found.effect == pytest.approx(math.log(TAKES[first] / TAKES[second]), abs=1e-9)
-    assert len(found.within) == 3
+    assert found.value == pytest.approx(math.log(TAKES[second] / TAKES[first]), abs=1e-9)
+    assert found.reason == Reason("few_blocks", n=3)
 
 
 def test_arms_that_share_nothing_are_no_pair() -> None:
     samples = launch_of(TAKES, 1, random.Random(0))
     elsewhere = {**samples["arm1"], "block": [99.0, 99.0]}
-    assert pair_in_launch(elsewhere, None, samples["anchor"]) is None
+    assert beside(elsewhere, samples["anchor"]) is None
 
 
 def together(rng: random.Random, factor: float, rounds: int = 6, noise: float = 0.01) -> LaunchSamples:
@@ -174,7 +177,7 @@ def test_coverage_from_samples_on(launches: int) -> None:
     held, repeats = 0, 600
     for _ in range(repeats):
         made = [together(rng, 1.2 * math.exp(rng.gauss(0, 0.013))) for _ in range(launches)]
-        effect = paired.compare(made, one_thread=True).effect
+        effect = paired.numbers(made, one_thread=True).contrast(TIME).effect
         held += present(effect.low) <= -math.log(1.2) <= present(effect.high)
     assert 0.93 <= held / repeats <= 0.97
 
@@ -186,7 +189,7 @@ def test_more_samples_of_the_same_launches_do_not_narrow_the_interval() -> None:
         rng = random.Random(5)
         factors = [1.0, 1.03, 0.98]
         made = [together(rng, factor, rounds, noise=0.001) for factor in factors]
-        effect = paired.compare(made, one_thread=True).effect
+        effect = paired.numbers(made, one_thread=True).contrast(TIME).effect
         return present(effect.high) - present(effect.low)
 
     assert width(60) == pytest.approx(width(6), rel=0.1)
@@ -205,7 +208,7 @@ def test_planted_three_percent_is_found_where_the_printed_mde_says_so(launches: 
             told += present(effect.high) < 0
         if effect.mde <= 0.01:
             tiny += 1
-            called += verdict(effect, MARGIN) == "worse"
+            called += verdict(effect, TIME, None) == "worse"
     assert small > 300
     assert told / small >= 0.8
     if sd <= 0.006:
@@ -245,12 +248,12 @@ def test_chance_gives_nothing_where_nothing_was_judged() -> None:
 
 def test_a_finding_that_the_list_does_not_let_stand_is_inconclusive() -> None:
     effect = Effect(0.05, 0.03, 0.07, 0.033, 0.067, sd=0.01, p=0.01, n=3)
-    assert verdict(effect, MARGIN, 0.04) == "better"
-    assert verdict(effect, MARGIN, 0.06) == "inconclusive"
-    assert loss_verdict(Effect(-0.05, -0.07, -0.03), 0.06) == "inconclusive"
-    assert loss_verdict(Effect(-0.05, -0.07, -0.03), 0.04) == "better"
+    assert verdict(effect, TIME, 0.04) == "better"
+    assert verdict(effect, TIME, 0.06) == "inconclusive"
+    loss, rule = Effect(-0.05, -0.07, -0.03, p=0.01), Rule("loss", 0.0)
+    assert (verdict(loss, rule, 0.04), verdict(loss, rule, 0.06)) == ("better", "inconclusive")
     # Equivalence is no finding of a difference: it does not depend on the list.
-    assert verdict(Effect(0.0, -0.01, 0.01, -0.008, 0.008, p=0.9), MARGIN, 1.0) == "equivalent"
+    assert verdict(Effect(0.0, -0.01, 0.01, -0.008, 0.008, p=0.9), TIME, 1.0) == "equivalent"
 
 
 def test_disturbed_samples_are_kept_and_seen_through() -> None:
@@ -266,15 +269,16 @@ def test_disturbed_samples_are_kept_and_seen_through() -> None:
                 arm["wait_s"][i] = arm["wall_s"][i]
                 arm["wall_s"][i] *= 6.0
         made.append(LaunchSamples(samples["arm"], None, samples["anchor"], {"block": [], "wall_s": []}))
-    found = paired.compare(made, one_thread=True)
-    assert found.disturbed == pytest.approx(0.5)  # blocks 0 to 3, 10 and 11 of 12
+    numbers = paired.numbers(made, one_thread=True)
+    found = numbers.contrast(TIME)
+    assert found.seen.disturbed == pytest.approx(0.5)  # blocks 0 to 3, 10 and 11 of 12
     assert present(found.cpu).effect.value == pytest.approx(0.0, abs=1e-9)
     assert present(found.gap).value == pytest.approx(found.effect.value, abs=1e-9)
     assert found.effect.value < -0.5
     # Whether it waited of itself was not recorded.
-    assert (found.judged(MARGIN).word, found.judged(MARGIN).noisy) == ("inconclusive", True)
-    judged = replace(found, unfit=None).judged(MARGIN)
-    assert (judged.word, judged.by_cpu) == ("equivalent", True)
+    assert (found.verdict, found.noisy) == ("inconclusive", True)
+    known = numbers._replace(seen=replace(numbers.seen, unfit=None)).contrast(TIME)
+    assert (known.verdict, known.by_cpu) == ("equivalent", True)
 
 
 def test_a_time_turned_into_a_rate_keeps_its_evidence() -> None:

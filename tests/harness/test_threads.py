@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.timing import in_process_verdicts
+from modbench.harness.stats.contrast import Contrast, Estimates, Rule, Seen
+from modbench.harness.stats.effects import Effect
+from modbench.harness.timing.callable_contrasts import CORES, Beside, remedy
 from modbench.harness.timing.threads import at_threads, crowded, working_threads
 
 
@@ -40,16 +42,18 @@ def test_what_is_no_number_of_threads_is_refused(number: int) -> None:
 
 def test_the_remedy_is_named_where_threads_wait_for_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1}, raising=False)
-    causes = ("torch compiled again", in_process_verdicts.CORES)
+    causes = ("torch compiled again", CORES)
     with at_threads(2):
         assert crowded() == "2 threads on 2 cores, busy"
-        assert in_process_verdicts.remedy(causes, "cpu", "start it") == f"{crowded()}: start it with OMP_NUM_THREADS=1"
-        assert in_process_verdicts.remedy(causes, "cuda:0") is None
-        assert in_process_verdicts.remedy(causes[:1], "cpu") is None
+        assert remedy(causes, "cpu", "start it") == f"{crowded()}: start it with OMP_NUM_THREADS=1"
+        assert remedy(causes, "cuda:0") is None
+        assert remedy(causes[:1], "cpu") is None
     with at_threads(1):
-        assert in_process_verdicts.remedy(causes, "cpu") is None
+        assert remedy(causes, "cpu") is None
 
 
 def test_what_noise_alone_left_open_needs_no_remedy() -> None:
-    asked = [("different", 0.9), ("inconclusive", 0.9), ("inconclusive", 0.1), ("worse", 0.9), (None, 0.9)]
-    assert [in_process_verdicts.doubtful(*each) for each in asked] == [True, True, False, False, False]
+    asked = {("different", 0.9): True, ("inconclusive", 0.9): True, ("inconclusive", 0.1): False, ("worse", 0.9): False}
+    for (verdict, share), doubtful in asked.items():
+        found = Contrast("within", Rule(), Seen(disturbed=share), Estimates(Effect(0.0)))
+        assert Beside(found, verdict, None, ()).doubtful is doubtful

@@ -13,8 +13,8 @@ import pytest
 from planted import left, planted_suite
 from test_callables import launch
 
+from modbench.harness.timing.callable_contrasts import beside_baseline, own_time
 from modbench.harness.timing.callables import Launch
-from modbench.harness.timing.in_process_verdicts import judge, own_time
 from modbench.reports.model import Estimate
 from modbench.reports.panels import waterfall
 from modbench.reports.tables.load import Loaded, load
@@ -59,7 +59,7 @@ def test_medians_of_all_calls_would_contradict_it(lurching: Path) -> None:
     tables, off = load(lurching).tables, list[float]()
     metric = tables.metrics["latency/forward"]
     for case in tables.plan.comparisons[0].arms[1:]:
-        pair = tables.pair(metric, case, tables.anchor(case, metric)).effect.value
+        pair = tables.contrast(metric, case, tables.anchor(case, metric)).wall.effect.value
         own, base = (
             [median(map(math.log, each.samples["wall_s"])) for each in tables.cell(side.id, metric.key).good().values()]
             for side in (case, tables.anchor(case, metric))
@@ -80,7 +80,9 @@ def test_a_time_is_of_the_processes_from_which_its_ratio_comes(lurching: Path) -
     loaded.tables.known.clear()
     assert (whole, len(cell.outcomes), loaded.tables.estimate(case, metric).n) == (4, 4, 2)
     times = [loaded.tables.estimate(side, metric).value for side in (anchor, case)]
-    assert times[0] - times[1] == pytest.approx(loaded.tables.pair(metric, case, anchor).effect.value, rel=1e-9)
+    assert times[0] - times[1] == pytest.approx(
+        loaded.tables.contrast(metric, case, anchor).wall.effect.value, rel=1e-9
+    )
 
 
 def test_the_waterfall_ends_at_the_time_that_tables_have(lurching: Path) -> None:
@@ -100,10 +102,10 @@ def test_the_waterfall_ends_at_the_time_that_tables_have(lurching: Path) -> None
 def test_callables_have_times_whose_quotient_is_their_ratio(launches: int) -> None:
     """The baseline's calls lie in every block, the others in one of each round: the machine differs from block to block."""
     measured = [lurching_launch(seed) for seed in range(launches)]
-    found = judge(measured, margin=0.02)
+    found = beside_baseline(measured)
     base = own_time(measured, "a").median_s
     for name in ("b", "c"):
-        assert base / own_time(measured, name).median_s == pytest.approx(math.exp(found[name].effect.value), rel=1e-9)
+        assert base / own_time(measured, name).median_s == pytest.approx(found[name].contrast.ratio[0], rel=1e-9)
 
 
 def lurching_launch(seed: int) -> Launch:

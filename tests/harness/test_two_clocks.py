@@ -15,12 +15,21 @@ import pytest
 import two_clocks
 from simulate import World, pairs
 
-from modbench.harness.stats import contamination, paired, verdicts
+from modbench.harness.stats import contamination, paired
+from modbench.harness.stats.contrast import (
+    MIRRORED,
+    NOT_RECORDED,
+    SEVERAL_THREADS,
+    Contrast,
+    Estimates,
+    Rule,
+    Seen,
+    together,
+)
 from modbench.harness.stats.effects import Effect, over_launches
 from modbench.harness.stats.paired import LaunchSamples
 from modbench.harness.stats.reason import Reason
-from modbench.harness.stats.verdicts import Disturbed, Estimates
-from modbench.harness.timing import in_process_verdicts
+from modbench.harness.timing.callable_contrasts import CPU_MARGIN, beside_baseline
 from modbench.harness.timing.callables import Launch, time_callables
 
 MARGIN = 0.02
@@ -34,7 +43,19 @@ def near(percent: float, spread: float = 0.2) -> Effect:
 SLOWER, FASTER, EQUAL, OPEN = near(-4), near(4), near(0), near(0, 20)
 # Gaps between the clocks: none, shown and too small to matter, shown and inside half the margin, not shown but wide, large.
 NONE, TINY, SHOWN, WIDE, LARGE = near(0, 0.1), near(0.1, 0.02), near(0.5, 0.1), near(0, 3), near(-4)
-NOT_RECORDED, WAITS = verdicts.NOT_RECORDED, Reason("waits", share=0.5)
+WAITS = Reason("waits", share=0.5)
+
+
+def judged(wall: Effect, gap: Effect | None, cpu: Effect | None, seen: Seen) -> Contrast:
+    """The only contrast of its family."""
+    (found,) = together(
+        [
+            Contrast(
+                "interleaved", Rule(margin=MARGIN), seen, Estimates(wall), None if cpu is None else Estimates(cpu), gap
+            )
+        ]
+    )
+    return found
 
 
 @pytest.mark.parametrize(
@@ -57,12 +78,11 @@ NOT_RECORDED, WAITS = verdicts.NOT_RECORDED, Reason("waits", share=0.5)
 def test_wall_time_decides_where_cpu_time_agrees_with_it(
     wall: Effect, gap: Effect, cpu: Effect, share: float, word: str, by_cpu: bool
 ) -> None:
-    disturbed = Disturbed(share, Estimates(cpu), gap)
-    found = verdicts.judge(Estimates(wall), MARGIN, disturbed)
-    assert (found.word, found.by_cpu, found.noisy) == (word, by_cpu, False)
-    mirrored = Disturbed(share, Estimates(cpu.mirrored()), gap.mirrored())
-    other = verdicts.judge(Estimates(wall.mirrored()), MARGIN, mirrored)
-    assert (other.word, other.by_cpu) == ({"better": "worse", "worse": "better"}.get(word, word), by_cpu)
+    seen = Seen(share, unfit=None)
+    found = judged(wall, gap, cpu, seen)
+    assert (found.verdict, found.by_cpu, found.noisy) == (word, by_cpu, False)
+    other = judged(wall.mirrored(), gap.mirrored(), cpu.mirrored(), seen)
+    assert (other.verdict, other.by_cpu) == (MIRRORED.get(word, word), by_cpu)
 
 
 @pytest.mark.parametrize(
@@ -74,17 +94,16 @@ def test_wall_time_decides_where_cpu_time_agrees_with_it(
         (LARGE, WAITS, 0.4, False),  # the arm waits of itself: that is its time
         (LARGE, WAITS, 0.6, True),
         (NONE, WAITS, 0.6, False),
-        (None, paired.SEVERAL_THREADS, 0.4, False),
-        (None, paired.SEVERAL_THREADS, 0.6, True),
+        (None, SEVERAL_THREADS, 0.4, False),
+        (None, SEVERAL_THREADS, 0.6, True),
     ],
 )
 def test_cpu_time_that_does_not_stand_for_the_work_decides_nothing(
     gap: Effect | None, unfit: Reason, share: float, noisy: bool
 ) -> None:
-    cpu = None if gap is None else Estimates(EQUAL)
     for wall, word in ((SLOWER, "worse"), (near(-2, 1), "different"), (EQUAL, "equivalent")):
-        found = verdicts.judge(Estimates(wall), MARGIN, Disturbed(share, cpu, gap, unfit))
-        assert (found.word, found.noisy) == ("inconclusive" if noisy else word, noisy)
+        found = judged(wall, gap, None if gap is None else EQUAL, Seen(share, unfit))
+        assert (found.verdict, found.noisy) == ("inconclusive" if noisy else word, noisy)
         assert not found.by_cpu
 
 
@@ -103,9 +122,8 @@ def test_cpu_time_that_does_not_stand_for_the_work_decides_nothing(
 def test_one_process_is_judged_by_cpu_time_beyond_its_own_margin(
     wall: Effect, gap: Effect, cpu: Effect, word: str, by_cpu: bool
 ) -> None:
-    disturbed = Disturbed(0.9, Estimates(cpu), gap, least=in_process_verdicts.CPU_MARGIN)
-    found = verdicts.judge(Estimates(wall), MARGIN, disturbed)
-    assert (found.word, found.by_cpu) == (word, by_cpu)
+    found = judged(wall, gap, cpu, Seen(0.9, unfit=None, least=CPU_MARGIN))
+    assert (found.verdict, found.by_cpu) == (word, by_cpu)
 
 
 @pytest.mark.slow
@@ -130,11 +148,10 @@ def test_where_cpu_time_cannot_be_judged_most_of_the_blocks_decide() -> None:
     """Waits in most blocks of one arm, and no clock that would see them: nothing is claimed."""
     world = replace(World(), preempted=0.8, anchor_preempted=0.3)
     (found,) = pairs(world, [1.0], random.Random(0))
-    assert found.disturbed > contamination.MOST
-    alone = replace(found, cpu=None, gap=None, unfit=paired.SEVERAL_THREADS)
-    assert alone.wall.effect.excludes_0
-    assert alone.judged(MARGIN)[:1] == ("inconclusive",)
-    assert alone.judged(MARGIN).noisy
+    assert found.seen.disturbed > contamination.MOST
+    alone = judged(found.wall.effect, None, None, replace(found.seen, unfit=SEVERAL_THREADS))
+    assert alone.effect.excludes_0
+    assert (alone.verdict, alone.noisy) == ("inconclusive", True)
 
 
 def columns(wall_ms: float, waits: float = 0.0, **more: float) -> dict[str, list[float]]:
@@ -153,17 +170,17 @@ def columns(wall_ms: float, waits: float = 0.0, **more: float) -> dict[str, list
     }
 
 
-def pair_of(arm: dict[str, list[float]], launches: int = 3) -> paired.Paired:
-    base = columns(10)
-    made = [LaunchSamples(arm, None, base, {"block": [], "wall_s": []})] * launches
-    return paired.compare(made, one_thread=True)
+def pair_of(
+    arm: dict[str, list[float]], base: dict[str, list[float]] | None = None, *, one_thread: bool = True
+) -> Contrast:
+    made = [LaunchSamples(arm, base, columns(10), {"block": [], "wall_s": []})] * 3
+    return paired.numbers(made, one_thread=one_thread).contrast(Rule(margin=MARGIN))
 
 
 def test_an_arm_that_waits_for_a_processor_is_judged_by_cpu_time() -> None:
     found = pair_of(columns(20, waits=0.5))
-    assert found.unfit is None
-    judged = found.judged(MARGIN)
-    assert (judged.word, judged.by_cpu) == ("equivalent", True)
+    assert found.seen.unfit is None
+    assert (found.verdict, found.by_cpu) == ("equivalent", True)
 
 
 @pytest.mark.parametrize(
@@ -176,22 +193,18 @@ def test_an_arm_that_waits_for_a_processor_is_judged_by_cpu_time() -> None:
 )
 def test_work_that_the_clock_of_the_thread_does_not_see(more: dict[str, float], said: float | None) -> None:
     found = pair_of(columns(20, waits=0.5, **more))
-    assert (found.unfit is None) is (said is None)
-    assert found.judged(MARGIN).by_cpu is (said is None)
+    assert (found.seen.unfit is None) is (said is None)
+    assert found.by_cpu is (said is None)
     # The same in what it is compared with.
-    other = paired.compare(
-        [LaunchSamples(columns(20, waits=0.5), columns(10, **more), columns(10), {"block": [], "wall_s": []})] * 3,
-        one_thread=True,
-    )
-    assert (other.unfit is None) is (said is None)
+    other = pair_of(columns(20, waits=0.5), columns(10, **more))
+    assert (other.seen.unfit is None) is (said is None)
 
 
 def test_samples_without_these_columns_and_several_threads_decide_nothing_by_cpu_time() -> None:
     arm = columns(20, waits=0.5)
     del arm["blocked_s"]
-    assert pair_of(arm).unfit == verdicts.NOT_RECORDED
-    made = [LaunchSamples(columns(20), None, columns(10), {"block": [], "wall_s": []})] * 3
-    assert paired.compare(made, one_thread=False).unfit == paired.SEVERAL_THREADS
+    assert pair_of(arm).seen.unfit == NOT_RECORDED
+    assert pair_of(columns(20), one_thread=False).seen.unfit == SEVERAL_THREADS
 
 
 @pytest.mark.parametrize(
@@ -206,17 +219,17 @@ def test_one_process_is_judged_by_cpu_time_beyond_five_percent(slower: float, wo
         samples["wait_s"] = [0.9 * wall for wall in spoilt]
         samples["wall_s"] = spoilt[turn:] + spoilt[:turn]
     launch = Launch("base", {"base": base, "arm": arm})
-    found = in_process_verdicts.judge([launch], margin=MARGIN)["arm"]
+    found = beside_baseline([launch], MARGIN)["arm"]
     assert found.verdict == word
     assert "by CPU time" in found.labels
     if word == "worse":
-        assert found.ratio == pytest.approx(1 / slower)
+        assert found.contrast.ratio[0] == pytest.approx(1 / slower)
         assert found.reason is not None
-        assert found.reason.given["other"] == Reason("one_process_beyond", least=in_process_verdicts.CPU_MARGIN)
-    escaped = in_process_verdicts.judge([launch], margin=MARGIN, escaped={"arm": "does not compute every call"})["arm"]
+        assert found.reason.given["other"] == Reason("one_process_beyond", least=CPU_MARGIN)
+    escaped = beside_baseline([launch], MARGIN, escaped={"arm": "does not compute every call"})["arm"]
     assert escaped.verdict == "inconclusive"
     # Of three processes the margin is the user's own.
-    three = in_process_verdicts.judge([launch] * 3, margin=MARGIN)["arm"]
+    three = beside_baseline([launch] * 3, MARGIN)["arm"]
     assert three.verdict == ("equivalent" if slower == 1.0 else "worse" if slower > 1 else "better")
 
 
@@ -251,7 +264,7 @@ def _waits_for_a_file() -> None:
 def test_arms_whose_work_or_waiting_cpu_time_does_not_see(arm: Callable[[], None]) -> None:
     """They are seen in this process, whatever else runs: CPU time decides nothing, whatever wall time says."""
     launch = time_callables({"base": _computes, "arm": arm}, rounds=6)
-    assert paired.unfit([[launch.samples["arm"]]]) not in {None, verdicts.NOT_RECORDED}
+    assert paired.unfit([[launch.samples["arm"]]]) not in {None, NOT_RECORDED}
     # As if every sample had waited for a processor as well.
     samples = {
         name: {**each, "wait_s": [wall * calls for wall, calls in zip(each["wall_s"], each["calls"], strict=True)]}
@@ -260,6 +273,6 @@ def test_arms_whose_work_or_waiting_cpu_time_does_not_see(arm: Callable[[], None
     busy = replace(launch, samples=samples)
     assert contamination.share_of_blocks(samples["arm"]) == 1
     for launches in ([busy], [busy] * 3):
-        found = in_process_verdicts.judge(launches, margin=MARGIN)["arm"]
+        found = beside_baseline(launches, MARGIN)["arm"]
         assert "by CPU time" not in found.labels
-    assert math.isfinite(found.effect.value)
+    assert math.isfinite(found.contrast.effect.value)

@@ -189,7 +189,7 @@ def test_a_changed_process_is_labelled_in_every_output(tmp_path: Path, beside: f
     if changed_it:
         (tmp_path / "before").mkdir()
         left(tmp_path / "before", made)
-        found = gate.gate(loaded, load(tmp_path / "before" / "run"), 0.02).findings
+        found = gate.gate(load(tmp_path / "before" / "run"), loaded, 0.02).findings
         assert any(label in str(each.reason) for each in found)
 
 

@@ -19,7 +19,7 @@ PRODUCT = [
 ]
 Rule = Callable[[ast.AST], bool]
 # What rules look at.
-FOUND = (ast.Attribute, ast.Call, ast.Constant, ast.FormattedValue, ast.Import, ast.ImportFrom, ast.Raise)
+FOUND = (ast.Attribute, ast.Call, ast.Compare, ast.Constant, ast.FormattedValue, ast.Import, ast.ImportFrom, ast.Raise)
 
 
 def dotted(node: ast.AST) -> str:
@@ -102,6 +102,32 @@ def imports_the_root(node: ast.AST) -> bool:
     return not all((package / f"{alias.name}.py").exists() or (package / alias.name).is_dir() for alias in node.names)
 
 
+VERDICTS = {"better", "worse", "different", "equivalent", "inconclusive"}
+JUDGES = {"contrast", "together", "counted", "estimated", "limited", "verdict", "clock"}
+
+
+def is_a_verdict(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and node.value in VERDICTS
+
+
+def judges(node: ast.AST) -> bool:
+    """Whether a node names a function of `harness/stats/contrast.py` that judges: imported from it, or as its attribute."""
+    if isinstance(node, ast.ImportFrom):
+        return str(node.module).endswith("stats.contrast") and any(alias.name in JUDGES for alias in node.names)
+    return isinstance(node, ast.Attribute) and dotted(node) in {f"contrast.{name}" for name in JUDGES}
+
+
+def compares_a_p_value(node: ast.AST) -> bool:
+    """Whether a p-value is compared with a level."""
+    if not isinstance(node, ast.Compare):
+        return False
+    sides = [ast.unparse(side) for side in (node.left, *node.comparators)]
+    names = {re.sub(r"\[.*", "", side).rpartition(".")[2] for side in sides}
+    return bool(names & {"p", "p_adjusted", "p_value", "pvalue"}) and any(
+        "LEVEL" in side or re.fullmatch(r"0\.\d+", side) for side in sides
+    )
+
+
 def either(*rules: Rule) -> Rule:
     return lambda node: any(rule(node) for rule in rules)
 
@@ -123,6 +149,8 @@ class Door:
     places: int | None = None
 
 
+# A file that still does what `harness/stats/contrast.py` does.
+YET = "until it asks for a contrast"
 DOORS = {
     "a child process is started and held": Door(
         uses(
@@ -221,10 +249,63 @@ DOORS = {
         },
         "from modbench.harness.subject import process_settings\nprocess_settings.check({}, arm)",
     ),
-    "a ratio of two arms is judged": Door(
-        uses("contrast.verdict"),
-        {},  # inside `harness/stats/contrast.py` it has no module before it
-        "from modbench.harness.stats import contrast\ncontrast.verdict(effect, rule, None)",
+    "the words of verdicts are written": Door(
+        is_a_verdict,
+        {
+            "harness/stats/contrast.py": "",
+            "harness/audit/probes/mod_routers.py": "weights that are not the same",
+            "harness/registry/catalogue.py": "the field of a metric that says which direction is better",
+            "harness/stats/gate_looks.py": YET,
+            "harness/stats/group_sequential.py": YET,
+            "harness/stats/verdicts.py": YET,
+            "reports/questions/compare_runs.py": YET,
+            "reports/questions/confirmation.py": YET,
+            "reports/questions/gate/comparer.py": YET,
+            "reports/questions/gate/fail_on.py": YET,
+            "reports/questions/gate/gate.py": YET,
+            "reports/questions/gate/non_inferiority.py": YET,
+            "reports/questions/gate/paired_gate.py": YET,
+            "reports/questions/revisions.py": YET,
+            "reports/terminal/compare.py": YET,
+            "reports/terminal/gate.py": YET,
+            "reports/wording.py": YET,
+            "src/modbench/commands/gate/paired.py": YET,
+        },
+        "said = 'worse' if slower else 'equivalent'",
+    ),
+    "two variants are judged in one metric": Door(
+        judges,
+        {
+            "harness/stats/paired.py": "samples of two arms: pairs of a run, the machine check, the number of launches",
+            "harness/stats/seed_sets.py": "losses of seeds",
+            "harness/timing/callable_contrasts.py": "`mb.compare`, and the fixture of pytest",
+            "reports/panels/pareto.py": "counts of arms that are chosen between",
+            "reports/questions/combine.py": "ratios of two pairs",
+            "reports/tables/comparisons.py": "counts and shares of a run",
+            "reports/tables/outcomes.py": "pairs of a run, and along an axis",
+            "reports/tables/pair_verdicts.py": "families of a run",
+        },
+        "from modbench.harness.stats import contrast\ncontrast.contrast(base, new, 'within', rule)",
+    ),
+    "p-values are adjusted for their family": Door(
+        uses("effects.adjusted"),
+        {
+            "harness/stats/contrast.py": "",
+            "reports/questions/gate/non_inferiority.py": YET,
+            "reports/questions/gate/paired_gate.py": YET,
+            "reports/questions/revisions.py": YET,
+        },
+        "from modbench.harness.stats.effects import adjusted",
+    ),
+    "a p-value is compared with a level": Door(
+        compares_a_p_value,
+        {
+            "harness/stats/contrast.py": "",
+            "harness/doubts/times.py": "whether the cost of one arm depends on its input",
+            "harness/stats/trend_test.py": "whether one arm drifts",
+            "reports/questions/revisions.py": YET,
+        },
+        "found = effect.p < 0.05",
     ),
     "Markdown is escaped": Door(
         lambda node: (

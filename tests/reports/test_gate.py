@@ -15,11 +15,13 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.registry import catalogue
 from modbench.harness.results.run_file import plan_of, stored_plan
 from modbench.reports.model import Sentence, Value
-from modbench.reports.questions.gate import comparer, gate
+from modbench.reports.questions.gate import gate
 from modbench.reports.questions.gate.fail_on import CHECKS, parse
-from modbench.reports.questions.gate.non_inferiority import NOT_ALTERNATED, GateFinding
+from modbench.reports.questions.gate.gate import GateFinding
+from modbench.reports.tables import two_runs
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.pair_verdicts import SMOKE
+from modbench.reports.tables.two_runs import NOT_ALTERNATED
 from modbench.reports.writers.markdown import annotation
 from modbench.reports.writers.number_format import plain
 
@@ -35,11 +37,11 @@ def run(folder: Path, suite: dict[str, Any] | None = None, effort: str = "draft"
     return written(folder, made, partial(fake_record, trouble=Trouble(**trouble)), {})
 
 
-def findings(now: Loaded, base: Loaded) -> list[GateFinding]:
-    return gate.gate(now, base, 0.02).findings
+def findings(base: Loaded, new: Loaded) -> list[GateFinding]:
+    return gate.gate(base, new, 0.02).findings
 
 
-def reasons(found: list[GateFinding], start: str, verdict: str = "cannot tell") -> set[Value]:
+def reasons(found: list[GateFinding], start: str, verdict: str = "inconclusive") -> set[Value]:
     assert {finding.verdict for finding in found if finding.metric.startswith(start)} == {verdict}
     return {finding.reason for finding in found if finding.metric.startswith(start)}
 
@@ -53,8 +55,8 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 def test_what_has_no_comparison_by_nature_counts_neither_for_nor_against(tmp_path: Path) -> None:
     """A rate follows from its time, a loss with a future from none; the rest decides."""
     keys = ["flops/forward", TIME, "tokens_per_s/forward", "loss/val", "loss/val_causal"]
-    now, before = (run(tmp_path / name, {"metrics": keys}) for name in ("now", "before"))
-    found = gate.gate(now, before)
+    before, now = (run(tmp_path / name, {"metrics": keys}) for name in ("before", "now"))
+    found = gate.gate(before, now)
     out = {finding.metric for finding in found.findings if finding.verdict == "not compared"}
     assert out == {
         "tokens_per_s/forward",
@@ -70,7 +72,7 @@ def test_one_cold_compilation_gates_nothing(tmp_path: Path) -> None:
     found = gate.gate(one, two)
     said = reasons(found.findings, "latency/compile", "not compared")
     assert said == {catalogue.passes()["compile"].no_interval}
-    assert (found.verdict, found.exit_code(), found.exit_code(lenient=True)) == ("cannot tell", 5, 5)
+    assert (found.verdict, found.exit_code(), found.exit_code(lenient=True)) == ("inconclusive", 5, 5)
     assert [*gate.remarks(found)] == [Sentence(gate.NOTHING)]
 
 
@@ -85,10 +87,10 @@ def test_a_case_whose_shape_has_changed_cannot_be_told(before: Loaded, tmp_path:
     match = {"arm": "mod", "capacity": 0.125}
     mod = {"model": "mod", "capacity": [0.125, 0.5]}
     arms = [{"model": "dense"}, {"model": "dense", "match": match}, mod, {"model": "moe", "d_ff": 512}]
-    found = findings(before, run(tmp_path / "there", {"arms": arms}))
+    found = findings(run(tmp_path / "there", {"arms": arms}), before)
     of_moe = [finding for finding in found if finding.what.startswith("moe")]
     assert all("d_ff 192, was 512" in str(finding.reason) for finding in of_moe)
-    assert {finding.verdict for finding in of_moe if finding.metric == "flops/forward"} == {"cannot tell"}
+    assert {finding.verdict for finding in of_moe if finding.metric == "flops/forward"} == {"inconclusive"}
     assert any(finding.what.startswith("mod[c0.5-") and finding.typical.value is not None for finding in found)
 
 
@@ -96,10 +98,10 @@ def test_losses_of_other_training_cannot_be_told(before: Loaded, tmp_path: Path)
     """A case's id does not say how long it was trained, nor from which seed."""
     losses = {"metrics": ["loss/val", "loss/val_causal"]}
     longer = run(tmp_path / "longer", losses | {"train": {"seq_len": 128, "tokens": 2000}})
-    said = {each.reason for each in findings(longer, before) if each.metric.startswith("loss/val")}
+    said = {each.reason for each in findings(before, longer) if each.metric.startswith("loss/val")}
     assert any("train.tokens 2000, was 1000" in str(each) for each in said)
     other = run(tmp_path / "other", losses | {"seeds": [1]})
-    said = {each.reason for each in findings(other, before) if each.metric == "loss/val"}
+    said = {each.reason for each in findings(before, other) if each.metric == "loss/val"}
     assert all("no seed in common" in str(each) for each in said)
 
 
@@ -115,7 +117,7 @@ def test_two_launches_have_no_interval(tmp_path: Path) -> None:
     one, two = (run(tmp_path / name, {"launches": 2, "metrics": [TIME]}) for name in ("a", "b"))
     found = gate.gate(one, two)
     own = {each.reason for each in found.findings if each.metric == TIME and not each.what.startswith("dense[")}
-    assert own == {comparer.THREE}
+    assert own == {two_runs.THREE}
     assert found.exit_code() == 5
 
 
@@ -131,22 +133,22 @@ def test_what_is_gone_counts_and_what_is_new_does_not(tmp_path: Path) -> None:
     keys = {"metrics": ["flops/forward", TIME]}
     fewer = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.5]}]
     before, gone = run(tmp_path / "before", keys), run(tmp_path / "gone", {"arms": fewer, **keys})
-    lost = gate.gate(gone, before)
+    lost = gate.gate(before, gone)
     gone_cases = [each for each in lost.findings if each.what == "moe[T64-B1-fp32-cpu1]"]
-    assert {each.reason for each in gone_cases} == {comparer.GONE}
-    words = {"flops/forward": "cannot tell", "labels": "cannot tell", TIME: "not compared"}
+    assert {each.reason for each in gone_cases} == {two_runs.NO_CASE}
+    words = {"flops/forward": "inconclusive", "labels": "inconclusive", TIME: "not compared"}
     assert {each.metric: each.verdict for each in gone_cases} == words
     assert lost.exit_code() == 5
-    added = gate.gate(before, gone)
+    added = gate.gate(gone, before)
     said = {(each.reason, each.verdict) for each in added.findings if each.what == "moe[T64-B1-fp32-cpu1]"}
-    assert said == {(comparer.NEW, "not compared")}
+    assert said == {(two_runs.NEW_CASE, "not compared")}
     assert added.exit_code() == 0
-    fewer_metrics = gate.gate(run(tmp_path / "untimed", {"metrics": ["flops/forward"]}), before)
-    assert comparer.NOT_ASKED in reasons(fewer_metrics.findings, TIME, "not compared")
+    fewer_metrics = gate.gate(before, run(tmp_path / "untimed", {"metrics": ["flops/forward"]}))
+    assert two_runs.NOT_ASKED in reasons(fewer_metrics.findings, TIME, "not compared")
 
 
 @pytest.mark.parametrize(
-    ("keys", "verdict", "code"), [({"metrics": ["flops/forward"]}, "pass", 0), (TIMED, "cannot tell", 5)]
+    ("keys", "verdict", "code"), [({"metrics": ["flops/forward"]}, "pass", 0), (TIMED, "inconclusive", 5)]
 )
 def test_a_rival_that_was_solved_anew_is_named_and_what_else_there_is_compared(
     keys: dict[str, Any], verdict: str, code: int, tmp_path: Path
@@ -157,11 +159,11 @@ def test_a_rival_that_was_solved_anew_is_named_and_what_else_there_is_compared(
     (old,) = (case for case in before.run.plan.cases if case.rung)
     text = json.dumps(stored_plan(before.run.plan)).replace(old.arm_parts[0], "f0.99")
     plan = plan_of(json.loads(text), tmp_path)
-    found = gate.gate(written(tmp_path / "now", plan, partial(fake_record, trouble=Trouble()), {}), before)
+    found = gate.gate(before, written(tmp_path / "now", plan, partial(fake_record, trouble=Trouble()), {}))
     gone = [each for each in found.findings if each.what == old.id]
     assert {each.verdict for each in gone} == {"not compared"}
     assert all("dense-f0.99" in str(each.reason) for each in gone)
-    assert {each.reason for each in found.findings if each.what.startswith("dense-f0.99")} == {comparer.NEW}
+    assert {each.reason for each in found.findings if each.what.startswith("dense-f0.99")} == {two_runs.NEW_CASE}
     assert (found.verdict, found.exit_code(lenient=True)) == (verdict, code)
 
 
@@ -173,8 +175,8 @@ def test_a_smoke_run_tells_nothing_of_times(tmp_path: Path) -> None:
     assert (found.compared, found.exit_code(lenient=True)) == (False, 5)
     assert gate.gate(one, two, fail_on=parse(["labels"])).exit_code() == 0
     assert reasons(found.findings, "latency/", "not compared") == {SMOKE}
-    (said,) = (each for each in gate.without_verdict(found) if each.given["word"] == "not compared")
-    assert said.given["reason"] == SMOKE
+    (said,) = (each for each in gate.changes(found) if each.verdict == "not compared")
+    assert plain(said.change) == SMOKE
     assert found.exit_code() == 5
 
 
@@ -191,25 +193,25 @@ EMPTY: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
 def test_an_empty_comparison_never_passes(name: str, tmp_path: Path, modbench: Any) -> None:
     """Whatever may fail the gate, and in every output: what compared nothing excuses nothing."""
     now, before, trouble = EMPTY[name]
-    runs = run(tmp_path / "now", now), run(tmp_path / "before", before, **trouble)
+    runs = run(tmp_path / "before", before, **trouble), run(tmp_path / "now", now)
     of_numbers = {word: check for word, check in CHECKS.items() if word != "labels" and check.tier != "timed"}
     for checks in (None, *(f"{word}:5%" if check.limited else word for word, check in of_numbers.items())):
         found = gate.gate(*runs, fail_on=parse([checks]) if checks else None)
-        assert (found.verdict, found.exit_code(), found.exit_code(lenient=True)) == ("cannot tell", 5, 5), checks
+        assert (found.verdict, found.exit_code(), found.exit_code(lenient=True)) == ("inconclusive", 5, 5), checks
         assert found.as_dict(lenient=True)["compared"] is False
-    asked = ("gate", runs[0].path, "--against", runs[1].path, "--lenient")
+    asked = ("gate", runs[0].path, runs[1].path, "--lenient")
     said = modbench(*asked)
     assert (said.returncode, gate.NOTHING in said.stdout) == (5, True)
     github = modbench(*asked, "--format", "github")
     assert github.returncode == 5
-    assert annotation("warning", "modbench gate: cannot tell", gate.NOTHING) in github.stdout
+    assert annotation("warning", "modbench gate: inconclusive", gate.NOTHING) in github.stdout
 
 
 def test_each_named_check_must_compare_something(tmp_path: Path, modbench: Any) -> None:
     """A check that compared nothing is not made good by one that did; `--lenient` is for evidence that does not decide."""
     suite = TIMED | {"metrics": ["flops/forward", TIME]}
-    now, before = (run(tmp_path / name, suite) for name in ("now", "before"))
-    asked = ("gate", now.path, "--against", before.path, "--lenient", "--fail-on")
+    before, now = (run(tmp_path / name, suite) for name in ("before", "now"))
+    asked = ("gate", before.path, now.path, "--lenient", "--fail-on")
     told = modbench(*asked, "flops:0%,breaks")
     assert told.returncode == 5
     assert f"breaks: {gate.NOTHING}" in told.stdout

@@ -16,8 +16,7 @@ from present import present
 
 from modbench.reports.questions.gate import gate
 from modbench.reports.questions.gate.fail_on import FailOn
-from modbench.reports.questions.gate.gate import Gate
-from modbench.reports.questions.gate.non_inferiority import GateFinding
+from modbench.reports.questions.gate.gate import Gate, GateFinding
 from modbench.reports.terminal import gate as gate_github
 from modbench.reports.writers import markdown
 
@@ -28,15 +27,22 @@ CHECKS = {TIME: "slower", FLOPS: "flops", LOSS: "loss", MEMORY: "larger"}
 ATTACK = "a|b `c` *d* _e_ <img src=x> [f](http://g) @octocat #1 ~~h~~ $i$ :smile: www.j.k ![l](m)\\|\n::error::n"
 FINDINGS = (
     finding(
-        "moe[T64]", TIME, "worse", 0.909, 0.905, 0.913, p=0.001, reason="ratio to the anchor, now divided by before"
+        "moe[T64]", TIME, "fail", 0.909, 0.905, 0.913, p=0.001, reason="ratio to the anchor, now divided by before"
     ),
-    finding("mod[c0.5-T64]", TIME, "worse", reason="fails now: error: 100% lost,\nsee: the log"),
-    finding("moe[T64]", MEMORY, "worse", 0.667, reason="counted, not sampled"),
+    finding("mod[c0.5-T64]", TIME, "fail", reason="fails now: error: 100% lost,\nsee: the log"),
+    finding("moe[T64]", MEMORY, "fail", 0.667, reason="counted, not sampled"),
     finding(
-        "mod[c0.5-T64]", LOSS, "cannot tell", 0.001, -0.004, 0.006, kind="difference", reason="difference, seed by seed"
+        "mod[c0.5-T64]",
+        LOSS,
+        "inconclusive",
+        0.001,
+        -0.004,
+        0.006,
+        kind="difference",
+        reason="difference, seed by seed",
     ),
-    finding("dense[T64]", LOSS, "cannot tell", reason="trained on different text"),
-    finding("dense[T64]", FLOPS, "better", 1.5, reason="counted, not sampled"),
+    finding("dense[T64]", LOSS, "inconclusive", reason="trained on different text"),
+    finding("dense[T64]", FLOPS, "pass", 1.5, reason="counted, not sampled"),
     finding("mod[c0.5-T64]", FLOPS, "pass", 1.0, reason="counted: identical"),
     finding("moe[T64]", "tokens_per_s/forward", "not compared", reason="derived from a time, which is compared"),
     finding("dense[T64]", "tokens_per_s/forward", "not compared", reason="derived from a time, which is compared"),
@@ -61,19 +67,19 @@ def golden(name: str, text: str) -> None:
     ("name", "found"),
     [
         ("gate_tiers", made(FINDINGS, said=("margins differ",))),
-        ("gate_attacked", made([finding(ATTACK, TIME, "worse", reason=ATTACK)], incomplete=ATTACK)),
+        ("gate_attacked", made([finding(ATTACK, TIME, "fail", reason=ATTACK)], incomplete=ATTACK)),
         ("gate_plain", Gate([*FINDINGS[:1]], 0.02)),
         ("gate_passes", made([FINDINGS[6]], incomplete=None)),
     ],
 )
 def test_the_summary_and_the_annotations_are_as_agreed(name: str, found: Gate) -> None:
-    golden(f"{name}.md", gate_github.summary(found, "runs/new", "runs/old"))
+    golden(f"{name}.md", gate_github.summary(found, "runs/old", "runs/new"))
     golden(f"{name}.txt", "".join(f"{line}\n" for line in gate_github.annotated(found)))
 
 
 def test_a_strangers_text_is_no_command_of_the_runner() -> None:
     """The runner reads a command where a line begins with `::`, and in its older form wherever `##[` stands."""
-    found = made([finding(f"::error::{ATTACK}", TIME, "worse", reason=f"##[error]{ATTACK}\r\n::warning::x")])
+    found = made([finding(f"::error::{ATTACK}", TIME, "fail", reason=f"##[error]{ATTACK}\r\n::warning::x")])
     lines = "\n".join(gate_github.annotated(found)).splitlines()
     assert all(re.fullmatch(r"::(error|warning) title=[^:,]*::.*", line) for line in lines)
     assert "##[" not in gate_github.summary(found, "##[error]", "::error::")
@@ -87,7 +93,7 @@ def test_a_command_is_escaped_by_githubs_rules() -> None:
 
 def test_at_most_ten_annotations_of_a_kind() -> None:
     for number, shown in ((10, 10), (11, 10), (5000, 10)):
-        findings = [finding(f"moe[T{i}]", TIME, "worse", 0.9) for i in range(number)]
+        findings = [finding(f"moe[T{i}]", TIME, "fail", 0.9) for i in range(number)]
         lines = [*gate_github.annotated(made(findings))]
         errors = [line for line in lines if line.startswith("::error ")]
         assert len(errors) == shown
@@ -98,18 +104,17 @@ def test_at_most_ten_annotations_of_a_kind() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("text", ["short", "é" * 10_000, "@<|`" * 5_000])
 def test_a_summary_of_thousands_of_findings_stays_under_the_limit(text: str) -> None:
-    words = ("worse", "cannot tell", "better", "not compared")
-    many = 300 if text == "short" else 120
+    words = ("fail", "inconclusive", "not compared")
+    many = 120
     findings = [finding(f"{i}{text}", TIME, word, 0.9, reason=f"{i}{text}") for i in range(many) for word in words]
     found = made(findings, said=(text,) * 10)
     page = gate_github.summary(found, text, text)
     assert len(page.encode()) <= markdown.MOST_BYTES
-    for title in ("Worse", "Cannot tell", "Better", "Not compared"):
-        section = page.partition(f"### {title}\n")[2].partition("\n### ")[0]
-        rows = len(re.findall(r"^\| (?!case|why)", section, flags=re.MULTILINE))
-        assert 0 < rows <= gate.MOST_ROWS or text != "short"
-        left = present(re.search(r"^_([\d,]+) more rows: modbench gate … --json\._$", section, flags=re.MULTILINE))
-        assert rows + int(left[1].replace(",", "")) == many
+    section = page.partition("### Changes\n")[2]
+    rows = len(re.findall(r"^\| (?!verdict)", section, flags=re.MULTILINE))
+    assert 0 < rows <= gate.MOST_ROWS
+    left = present(re.search(r"^_([\d,]+) more rows: modbench gate … --json\._$", section, flags=re.MULTILINE))
+    assert rows + int(left[1].replace(",", "")) == many * len(words)
     few = gate_github.summary(found, text, text, 20_000)
     assert len(few.encode()) <= 20_000
     assert gate_github.summary(found, text, text, -5) == ""
@@ -121,12 +126,12 @@ def test_the_command_appends_the_summary_or_prints_it(
 ) -> None:
     suite = {"metrics": [FLOPS], "grid": {"seq_len": [64]}}
     base, now = (planted_run(tmp_path / name, suite=suite) for name in ("base", "now"))
-    asked = ("gate", now.path, "--against", base.path, "--fail-on", "flops:0%,breaks", "--format", "github")
+    asked = ("gate", base.path, now.path, "--fail-on", "flops:0%,breaks", "--format", "github")
     monkeypatch.delenv(markdown.VARIABLE, raising=False)
     printed = modbench(*asked)
     assert printed.returncode == 5
-    assert printed.stdout.index(markdown.VARIABLE) < printed.stdout.index("\n## modbench gate: cannot tell\n")
-    assert "::warning title=cannot tell%3A breaks::" in printed.stdout
+    assert printed.stdout.index(markdown.VARIABLE) < printed.stdout.index("\n## modbench gate: inconclusive\n")
+    assert "::warning title=inconclusive%3A breaks::" in printed.stdout
     file = tmp_path / "summary.md"
     file.write_text("what came before\n")
     monkeypatch.setenv(markdown.VARIABLE, str(file))

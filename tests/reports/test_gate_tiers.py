@@ -17,10 +17,12 @@ from resealed import reseal
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
 from modbench.harness.registry import catalogue
+from modbench.harness.stats.contrast import MIRRORED, Rule, counted, limited
 from modbench.reports.questions.gate import gate
 from modbench.reports.questions.gate.fail_on import CHECKS, FailOn, Rules, check_of, parse
 from modbench.reports.questions.gate.gate import Gate
 from modbench.reports.tables.load import Loaded, load
+from modbench.reports.tables.two_runs import TwoRuns
 from modbench.reports.writers.number_format import plain
 
 TIME = "latency/forward"
@@ -45,8 +47,8 @@ def run(folder: Path, changes: Mapping[str, Mapping[int, float]] | None = None, 
     return load(made.path)
 
 
-def gated(now: Loaded, base: Loaded, fail_on: str = ALL) -> Gate:
-    return gate.gate(now, base, fail_on=parse([fail_on]))
+def gated(base: Loaded, new: Loaded, fail_on: str = ALL) -> Gate:
+    return gate.gate(base, new, fail_on=parse([fail_on]))
 
 
 def verdicts(found: Gate) -> dict[str, str]:
@@ -121,23 +123,26 @@ def test_every_metric_with_a_direction_belongs_to_a_check() -> None:
     ("key", "now", "before", "limit", "word"),
     [
         ("memory/peak_allocated", 101, 100, "larger:1%", "pass"),  # exactly the limit
-        ("memory/peak_allocated", 102, 100, "larger:1%", "worse"),
-        ("memory/peak_allocated", 98, 100, "larger:1%", "better"),
+        ("memory/peak_allocated", 102, 100, "larger:1%", "fail"),
+        ("memory/peak_allocated", 98, 100, "larger:1%", "pass"),
         ("memory/largest_seq_len", 99, 100, "larger:2%", "pass"),
-        ("memory/largest_seq_len", 97, 100, "larger:2%", "worse"),
-        ("flops/forward", 10**15 + 1, 10**15, "flops:0%", "worse"),  # one FLOP in 10^15
-        ("flops/forward", 10**15 - 1, 10**15, "flops:0%", "better"),
+        ("memory/largest_seq_len", 97, 100, "larger:2%", "fail"),
+        ("flops/forward", 10**15 + 1, 10**15, "flops:0%", "fail"),  # one FLOP in 10^15
+        ("flops/forward", 10**15 - 1, 10**15, "flops:0%", "pass"),
         ("flops/forward", 1003, 1000, "flops:0.3%", "pass"),  # in floats 1000 * 1.003 is below 1003
-        ("graph_breaks", 3, 2, "breaks", "worse"),
-        ("syncs/forward", 1, 2, "syncs", "better"),
+        ("graph_breaks", 3, 2, "breaks", "fail"),
+        ("syncs/forward", 1, 2, "syncs", "pass"),
         ("flops/forward", 101, 100, "larger:1%", "pass"),  # not named: by the margin, 2 %
-        ("flops/forward", 103, 100, None, "worse"),  # nothing is named: by the margin as well
-        ("flops/forward", 97, 100, None, "better"),
+        ("flops/forward", 103, 100, None, "fail"),  # nothing is named: by the margin as well
+        ("flops/forward", 97, 100, None, "pass"),
         ("flops/forward", 101, 100, None, "pass"),
     ],
 )
 def test_counts_are_compared_exactly(key: str, now: float, before: float, limit: str | None, word: str) -> None:
-    assert Rules(0.02, parse([limit]) if limit else None).exact(catalogue.metrics()[key], now, before) == word
+    metric = catalogue.metrics()[key]
+    passes, _ = Rules(0.02, parse([limit]) if limit else None).limits(check_of(metric))
+    (held,) = limited([counted(before, now, Rule("count", 0.02, metric.better))], [passes])
+    assert held.word == word
 
 
 @pytest.mark.slow
@@ -145,16 +150,16 @@ def test_counts_and_bytes_are_compared_on_any_machine_and_an_unfit_one(base: Loa
     more = {"memory/peak_allocated": {0: 0.02}}
     now = run(tmp_path / "now", more, machine="other", certificate=UNFIT, seed=2)
     assert present(now.certificate).verdict == "unfit"
-    found = gated(now, base, "flops:0%,larger:1%")
-    assert verdicts(found) == {"flops": "pass", "larger": "worse"}
+    found = gated(base, now, "flops:0%,larger:1%")
+    assert verdicts(found) == {"flops": "pass", "larger": "fail"}
     assert found.exit_code() == 1
-    assert gated(now, base, "flops:0%,larger:2%").exit_code() == 0
-    told = {each.metric: each for each in found.findings if each.what.startswith("moe") and each.verdict == "worse"}
+    assert gated(base, now, "flops:0%,larger:2%").exit_code() == 0
+    told = {each.metric: each for each in found.findings if each.what.startswith("moe") and each.verdict == "fail"}
     assert {*told} == {"memory/peak_allocated"}
     assert told["memory/peak_allocated"].typical.value == pytest.approx(1 / 1.02)
     assert {each.verdict for each in found.findings if each.metric == TIME} == {"not alternated", "not compared"}
     here = run(tmp_path / "here", certificate=UNFIT, seed=2)
-    found = gated(here, base, "flops:0%,larger:1%")
+    found = gated(base, here, "flops:0%,larger:1%")
     assert found.exit_code() == 0
 
 
@@ -183,10 +188,10 @@ def masking(tmp_path_factory: pytest.TempPathFactory) -> list[Loaded]:
 @pytest.mark.slow
 def test_a_new_label_is_one_finding_and_numbers_keep_their_verdicts(masking: list[Loaded], modbench: Any) -> None:
     before, after = masking
-    assert verdicts(gated(after, before, "flops:0%,breaks")) == {"flops": "worse", "breaks": "pass"}
-    found = gated(after, before, "flops:0%,breaks,labels")
-    assert verdicts(found) == {"flops": "worse", "breaks": "pass", "labels": "worse"}
-    worse = [each for each in found.findings if each.verdict == "worse"]
+    assert verdicts(gated(before, after, "flops:0%,breaks")) == {"flops": "fail", "breaks": "pass"}
+    found = gated(before, after, "flops:0%,breaks,labels")
+    assert verdicts(found) == {"flops": "fail", "breaks": "pass", "labels": "fail"}
+    worse = [each for each in found.findings if each.verdict == "fail"]
     assert [(each.what, each.metric, each.reason) for each in worse if each.metric == "labels"] == [
         (case, "labels", f"now {Label.MASKS_COMPUTE}")
         for case in ("moe[T64-B1-fp32-cpu1]", "moe[T128-B4-fp32-cpu1]")  # timed, and trained
@@ -194,15 +199,15 @@ def test_a_new_label_is_one_finding_and_numbers_keep_their_verdicts(masking: lis
     (flops,) = (each for each in worse if each.metric == "flops/forward")
     assert flops.typical.value == pytest.approx(1 / 1.56)
     assert len(worse) == 3
-    assert gated(after, before, "breaks").exit_code() == 0
-    assert gated(after, before, "labels").exit_code() == 1
-    assert gated(before, after, "labels").exit_code() == 0  # a label that is gone
-    assert gate.gate(after, before).exit_code() == 1
-    asked = ("gate", after.path, "--against", before.path, "--fail-on", "labels,breaks")
+    assert gated(before, after, "breaks").exit_code() == 0
+    assert gated(before, after, "labels").exit_code() == 1
+    assert gated(after, before, "labels").exit_code() == 0  # a label that is gone
+    assert gate.gate(before, after).exit_code() == 1
+    asked = ("gate", before.path, after.path, "--fail-on", "labels,breaks")
     told = json.loads(modbench(*asked, "--json").stdout)
-    label, _ = (each for each in told["findings"] if each["metric"] == "labels" and each["verdict"] == "worse")
+    label, _ = (each for each in told["findings"] if each["metric"] == "labels" and each["verdict"] == "fail")
     assert (label["check"], label["counts"]) == ("labels", True)
-    assert "::error title=worse%3A moe[T64-B1-fp32-cpu1]::labels now " in modbench(*asked, "--format", "github").stdout
+    assert "::error title=fail%3A moe[T64-B1-fp32-cpu1]::labels now " in modbench(*asked, "--format", "github").stdout
 
 
 @pytest.mark.slow
@@ -211,12 +216,44 @@ def test_a_number_that_a_new_label_flatters_is_not_better(base: Loaded, tmp_path
     lower = {"loss/val": {0: -0.5, 1: -0.5, 2: -0.5}}
     leaks = run(tmp_path / "leaks", lower, leaks="moe", seed=2)
     for now, before, word in ((leaks, base, "now"), (base, leaks, "before")):
-        found = gated(now, before, "loss:0.5%")
+        found = gated(before, now, "loss:0.5%")
         (loss,) = (each for each in found.findings if each.what.startswith("moe") and each.metric == "loss/val")
-        assert loss.verdict == "cannot tell"
+        assert loss.verdict == "inconclusive"
         assert plain(loss.reason).startswith(f"{word} {Label.NOT_AUTOREGRESSIVE}: ")
         assert abs(loss.typical.value or 0) == pytest.approx(0.5)
         assert found.exit_code() == 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "held", "compared"),
+    [
+        (0.5, ("fail", "pass"), "worse"),  # a lower bound that rose has risen, and what fell below one has fallen
+        (0.0, ("inconclusive", "pass"), "inconclusive"),
+        (-0.5, ("inconclusive", "inconclusive"), "inconclusive"),
+    ],
+)
+def test_of_flops_that_are_a_lower_bound_only_a_certain_change_has_a_verdict(
+    change: float, held: tuple[str, str], compared: str, tmp_path: Path
+) -> None:
+    """They have the label in one run alone: in the new one, and then in the base."""
+    suite = {"metrics": ["flops/forward"]}
+    known, bound = (
+        run(tmp_path / name, {"flops/forward": {0: by}} if by else None, suite=suite)
+        for name, by in (("known", 0.0), ("bound", change))
+    )
+    for path in (tmp_path / "bound" / "units").glob("count-*.json"):
+        body = json.loads(path.read_text())
+        for outcome in body["outcomes"]:
+            if outcome["case"].startswith("moe"):
+                outcome["notes"]["operators"] = {"unknown": {"fft": 1}}
+        reseal(path, body)
+    bound = load(str(tmp_path / "bound"))
+    for (base, new), word in zip([(known, bound), (bound, known)], held, strict=True):
+        found = gate.gate(base, new).findings
+        assert {each.verdict for each in found if each.what.startswith("moe") and each.metric != "labels"} == {word}
+        (pair,) = (each for each in TwoRuns(base.tables, new.tables, 0.02).pairs() if each.case.arm == "moe")
+        assert pair.verdict == (compared if new is bound or compared == "inconclusive" else MIRRORED[compared])
 
 
 # --- losses
@@ -227,17 +264,17 @@ def test_a_number_that_a_new_label_flatters_is_not_better(base: Loaded, tmp_path
     ("change", "word", "reason"),
     [
         ({}, "pass", "identical, seed by seed"),
-        ({0: 0.010, 1: 0.011, 2: 0.012}, "worse", "difference, seed by seed"),  # 0.5 %, shown by all seeds
-        ({0: -0.010, 1: -0.011, 2: -0.012}, "better", "difference, seed by seed"),
+        ({0: 0.010, 1: 0.011, 2: 0.012}, "fail", "difference, seed by seed"),  # 0.5 %, shown by all seeds
+        ({0: -0.010, 1: -0.011, 2: -0.012}, "pass", "difference, seed by seed"),
         ({0: 0.002, 1: -0.001, 2: 0.001}, "pass", "difference, seed by seed"),
-        ({0: 0.2, 1: -0.2, 2: 0.1}, "cannot tell", "difference, seed by seed"),
+        ({0: 0.2, 1: -0.2, 2: 0.1}, "inconclusive", "difference, seed by seed"),
     ],
 )
 def test_without_a_limit_a_rise_that_all_seeds_show_is_worse(
     change: dict[int, float], word: str, reason: str, base: Loaded, tmp_path: Path
 ) -> None:
     now = run(tmp_path / "now", {"loss/val": change}, seed=2)
-    found = {each.what.partition("[")[0]: each for each in gate.gate(now, base).findings if each.metric == "loss/val"}
+    found = {each.what.partition("[")[0]: each for each in gate.gate(base, now).findings if each.metric == "loss/val"}
     assert (found["moe"].verdict, found["moe"].reason) == (word, reason)
     assert found["dense"].verdict == "pass"
 
@@ -246,33 +283,33 @@ def test_without_a_limit_a_rise_that_all_seeds_show_is_worse(
 @pytest.mark.parametrize(
     ("change", "limit", "word"),
     [
-        ({0: 0.020, 1: 0.021, 2: 0.022}, "0.5%", "worse"),  # 1 % of 2.07, shown by all seeds
+        ({0: 0.020, 1: 0.021, 2: 0.022}, "0.5%", "fail"),  # 1 % of 2.07, shown by all seeds
         ({0: 0.020, 1: 0.021, 2: 0.022}, "2%", "pass"),  # a rise that is shown, but allowed
         ({0: 0.001, 1: -0.001, 2: 0.0005}, "0.5%", "pass"),
-        ({0: 0.2, 1: -0.2, 2: 0.1}, "0.5%", "cannot tell"),
-        ({0: 0.008, 1: 0.010, 2: 0.012}, "0.5%", "cannot tell"),  # the limit, 0.0103, lies inside the interval
+        ({0: 0.2, 1: -0.2, 2: 0.1}, "0.5%", "inconclusive"),
+        ({0: 0.008, 1: 0.010, 2: 0.012}, "0.5%", "inconclusive"),  # the limit, 0.0103, lies inside the interval
         ({0: -0.020, 1: -0.021, 2: -0.022}, "0.5%", "pass"),
     ],
 )
 def test_losses_must_show_that_they_did_not_rise_beyond_the_limit(
     change: dict[int, float], limit: str, word: str, base: Loaded, tmp_path: Path
 ) -> None:
-    found = gated(run(tmp_path / "now", {"loss/val": change}, seed=2), base, f"loss:{limit}")
+    found = gated(base, run(tmp_path / "now", {"loss/val": change}, seed=2), f"loss:{limit}")
     assert verdicts(found) == {"loss": word}
-    assert found.exit_code() == {"pass": 0, "worse": 1, "cannot tell": 5}[word]
-    assert found.exit_code(lenient=True) == {"pass": 0, "worse": 1, "cannot tell": 0}[word]
+    assert found.exit_code() == {"pass": 0, "fail": 1, "inconclusive": 5}[word]
+    assert found.exit_code(lenient=True) == {"pass": 0, "fail": 1, "inconclusive": 0}[word]
     assert [*gate.remarks(found)] == []
 
 
 @pytest.mark.slow
 def test_two_seeds_tell_nothing_of_a_loss(base: Loaded, tmp_path: Path) -> None:
     two = run(tmp_path / "two", {"loss/val": {0: -0.1, 1: -0.1}}, suite={"seeds": [0, 1]}, seed=2)
-    found = gated(two, base, "loss:0.5%")
-    assert verdicts(found) == {"loss": "cannot tell"}
+    found = gated(base, two, "loss:0.5%")
+    assert verdicts(found) == {"loss": "inconclusive"}
     (told,) = (
         each
         for each in found.findings
-        if each.metric == "loss/val" and each.verdict == "cannot tell" and each.typical.value
+        if each.metric == "loss/val" and each.verdict == "inconclusive" and each.typical.value
     )
     assert (plain(told.reason)[:7], told.typical.low) == ("2 seeds", None)
 
@@ -287,14 +324,14 @@ def test_mistakes_of_the_command_line_end_with_2(base: Loaded, tmp_path: Path, m
         ("--fail-on", ""),
         ("--fail-on", "flops:0%", "--margin", 0.1),
     ):
-        refused = modbench("gate", base.path, "--against", base.path, *bad)
+        refused = modbench("gate", base.path, base.path, *bad)
         assert (refused.returncode, refused.stdout) == (2, "")
-    assert modbench("gate", base.path, "--against", tmp_path).returncode == 2
+    assert modbench("gate", tmp_path, base.path).returncode == 2
 
 
 def test_what_is_reported_alone_shows_nothing() -> None:
-    told = [finding("c", "loss/val", "pass", check="loss"), finding("c", TIME, "worse", check="slower")]
+    told = [finding("c", "loss/val", "pass", check="loss"), finding("c", TIME, "fail", check="slower")]
     found = Gate(told, 0.02, fail_on=FailOn({"flops": Fraction(0)}))
     assert found.counted == []
-    assert (found.verdict, found.exit_code()) == ("cannot tell", 5)
+    assert (found.verdict, found.exit_code()) == ("inconclusive", 5)
     assert [plain(each.given["check"]) for each in gate.remarks(found)] == ["flops:0%"]

@@ -59,7 +59,7 @@ def test_where_no_twin_has_all_launches_it_is_said_what_would_help(tmp_path: Pat
 
 def test_a_gate_does_not_compare_a_time_of_fewer_launches(tmp_path: Path) -> None:
     base, new = run(tmp_path / "base", LAUNCHES), run(tmp_path / "new", 3)
-    found = gate(new, base, 0.5).findings
+    found = gate(base, new, 0.5).findings
     verdicts = {
         each.what: each.verdict
         for each in found

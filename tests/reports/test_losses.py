@@ -17,7 +17,7 @@ from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.stats import effects
 from modbench.harness.stats.contrast import Rule, estimated
 from modbench.harness.stats.effects import POWER, t_quantile
-from modbench.harness.stats.sample_size import decided
+from modbench.harness.stats.power import above_0, prospect
 from modbench.reports.formats import tex
 from modbench.reports.model import Finding
 from modbench.reports.panels import loss_curves
@@ -160,7 +160,8 @@ def test_a_loss_that_is_open_has_the_number_of_seeds_that_would_decide_it(tmp_pa
     assert typical.value is not None
     sd = present(typical.half) / t_quantile(0.975, 4) * 2
     assert needed > 4
-    assert decided(typical.value, sd, needed, 0) >= POWER > decided(typical.value, sd, needed - 1, 0)
+    enough, few = (prospect(above_0, typical.value, sd, (n,)).power for n in (needed, needed - 1))
+    assert enough >= POWER > few
 
 
 def test_a_loss_that_is_open_for_its_many_comparisons_alone_has_no_number_of_seeds() -> None:

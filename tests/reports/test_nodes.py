@@ -15,9 +15,9 @@ from resealed import reseal
 from modbench.harness.core.labels import Label
 from modbench.harness.machine import certificate
 from modbench.reports.questions import machine
-from modbench.reports.questions.gate.comparer import same_machine
 from modbench.reports.tables import provenance
 from modbench.reports.tables.load import Loaded, load
+from modbench.reports.tables.two_runs import TwoRuns
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +76,7 @@ def test_launches_on_two_nodes_of_one_kind_are_pooled_with_a_label(tmp_path: Pat
     assert Label.SEVERAL_MACHINES in labels_of(loaded)
     assert loaded.pairs.verdict.notna().all()
     assert present(loaded.certificate).verdict == "unfit"  # the worst of them
-    assert not same_machine(loaded.tables, loaded.tables)
+    assert not TwoRuns(loaded.tables, loaded.tables, 0.02).same_machine
 
 
 def test_launches_on_different_hardware_have_no_verdict(tmp_path: Path) -> None:

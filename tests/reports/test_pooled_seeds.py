@@ -13,7 +13,7 @@ from present import present
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.stats import effects
-from modbench.harness.stats.group_sequential import look
+from modbench.harness.stats.interim import analysis_at
 from modbench.reports.questions import tasks
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.writers.number_format import plain
@@ -62,7 +62,7 @@ def test_each_set_is_one_look(runs: tuple[Path, Path]) -> None:
     older, newer = runs
     both = load(newer, pool=[older])
     row, apart = row_of(both), [each / 1000 for each in APART]
-    found = look(apart, [0.0] * 12, 2, (0.5, 1.0), None, paired=True)
+    found = effects.over_launches(apart, analysis=analysis_at(2, (6, 12)))
     assert (row.ci_low, row.ci_high) == pytest.approx((found.low, found.high))
     once = effects.over_launches(apart)
     assert row.ci_low < present(once.low)

@@ -127,14 +127,14 @@ def test_a_task_that_a_filter_left_out_is_not_counted(tmp_path: Path) -> None:
     assert "accuracy on 1 task at" in plain(first_screen.asked(loaded))
 
 
-def test_a_gate_calls_a_falling_accuracy_worse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gate_fails_on_a_falling_accuracy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = planted(tmp_path / "base")
     monkeypatch.setitem(RIGHT, "dense", (890, 892, 894))
     monkeypatch.setitem(RIGHT, "depth_predictor", (900, 910, 920))
-    findings = gate.gate(planted(tmp_path / "now"), base).findings
+    findings = gate.gate(base, planted(tmp_path / "now")).findings
     found = {each.what.partition("[")[0]: each for each in findings if each.metric != "labels"}
-    assert found["dense"].verdict == "worse"
-    assert found["depth_predictor"].verdict == "better"
+    assert found["dense"].verdict == "fail"
+    assert found["depth_predictor"].verdict == "pass"
 
 
 def test_every_arm_spends_what_the_anchor_spends() -> None:

@@ -7,24 +7,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError, shown, unknown
 from modbench.harness.core.units import parse_percent
 from modbench.harness.registry import catalogue
-from modbench.harness.stats.verdicts import exact_verdict
+from modbench.harness.stats.contrast import FAIL, INCONCLUSIVE, PASS
 from modbench.reports.model import Estimate, Listed, Sentence, Value
-from modbench.reports.questions.gate.non_inferiority import COMPARED, LABELS, GateFinding
 from modbench.reports.writers.text import alike
+
+if TYPE_CHECKING:
+    from modbench.reports.questions.gate.gate import GateFinding
 
 FLAG = "--fail-on"
 EXAMPLE = "flops:0%,larger:1%,loss:0.5%"
 # The checks of `modbench ab`; the second judges times by CPU time, whatever was disturbed.
 SLOWER, CPU = "slower", "cpu"
+# The check of a case's labels, which stands for the metric in the one finding about them.
+LABELS = "labels"
 ALTERNATED = (SLOWER, CPU)
 # Memory that holds libraries too, which differ between machines: counted, but not a property of the code alone.
 OF_THE_MACHINE = frozenset({"memory/rss_peak"})
@@ -153,42 +157,15 @@ class Rules:
         """Whether the gate fails on this check."""
         return self.fail_on is None or check in self.fail_on.limits
 
-    def limit(self, check: str | None) -> float:
-        """Return the largest change that passes this check, as a share."""
-        own = self._own(check)
-        return self.margin if own is None else float(own)
+    def limits(self, check: str | None) -> tuple[Fraction, Fraction]:
+        """Return the largest change for the worse that passes this check, as a share, and that beyond which a loss fails.
 
-    def _own(self, check: str | None) -> Fraction | None:
-        """Return the limit that was named for it; None if there is none."""
-        if self.fail_on is None or check is None or check not in self.fail_on.limits:
-            return None
-        limit = self.fail_on.limits[check]
-        return Fraction(0) if limit is None else limit
-
-    def alarms(self, check: str | None, allowed: float) -> float:
-        """Return the rise of a loss beyond which it is worse: any without a limit of its own, else what that allows."""
-        return 0.0 if self._own(check) is None else allowed
-
-    def exact(self, metric: Metric, now: float, before: float) -> str:
-        """Return the verdict on two counted numbers, neither of which is 0.
-
-        A named limit is applied to the numbers as they are: 1 % more than 100 is 101, which no rounding makes too much.
+        A loss without a limit of its own fails by any rise that is shown.
         """
-        own = self._own(check_of(metric))
-        lower = metric.better == "lower"
-        if own is None:
-            word = exact_verdict(before / now if lower else now / before, self.margin)
-            return "pass" if word == "equivalent" else word
-        less, more = (Fraction(now), Fraction(before)) if lower else (Fraction(before), Fraction(now))
-        if less > more * (1 + own):
-            return "worse"
-        return "better" if more > less * (1 + own) else "pass"
-
-    def elsewhere(self, metric: Metric, *, same: bool) -> str | None:
-        """Return why two values are not compared across machines, or None; without named checks, ratios are."""
-        if self.fail_on is None or same or metric.key not in OF_THE_MACHINE:
-            return None
-        return "the runs were made on different machines, or do not say on which: libraries count in this memory too"
+        if self.fail_on is None or check is None or check not in self.fail_on.limits:
+            return Fraction(str(self.margin)), Fraction(0)
+        own = self.fail_on.limits[check] or Fraction(0)
+        return own, own
 
 
 @dataclass(frozen=True)
@@ -200,9 +177,9 @@ class Checked:
         tier: its tier.
         limit: its limit as a share; None if it has none of its own.
         named: whether the gate fails on it.
-        verdict: `worse`, `cannot tell` or `pass`; of a check that is not named, what it would have been.
+        verdict: `fail`, `inconclusive` or `pass`; of a check that is not named, what it would have been.
         counts: number of findings by verdict.
-        reason: why it cannot tell, where that is one reason.
+        reason: why it is inconclusive, where that is one reason.
         compared: whether it compared anything: a check that did not never passes.
     """
 
@@ -239,22 +216,22 @@ def checked(findings: Sequence[GateFinding], fail_on: FailOn) -> tuple[Checked, 
     return tuple(found)
 
 
-def _verdict(findings: Iterable[GateFinding]) -> tuple[str, Value]:
-    """Return the verdict on findings of one check, and why it cannot tell where there is one reason."""
-    findings = list(findings)
+def _verdict(findings: Sequence[GateFinding]) -> tuple[str, Value]:
+    """Return the verdict on findings of one check, and why it is inconclusive where there is one reason."""
     words = {each.verdict for each in findings}
-    if "worse" in words:
-        return "worse", None
+    if FAIL in words:
+        return FAIL, None
     if not findings:
-        return "cannot tell", NEITHER
-    # What an interval leaves open has no reason but its width.
-    silent = [None if each.judged_by is not None else each.reason for each in findings if each.verdict == "cannot tell"]
-    if silent:
-        return "cannot tell", _only(silent)
-    if not words & COMPARED:
+        return INCONCLUSIVE, NEITHER
+    if INCONCLUSIVE in words:
+        # What an interval leaves open has no reason but its width.
+        return INCONCLUSIVE, _only(
+            [None if each.wide else each.reason for each in findings if each.verdict == INCONCLUSIVE]
+        )
+    if PASS not in words:
         reason = _only([each.reason for each in findings])
-        return "cannot tell", Sentence("{nothing}: {reason}", nothing=NOTHING, reason=reason) if reason else NOTHING
-    return "pass", None
+        return INCONCLUSIVE, Sentence("{nothing}: {reason}", nothing=NOTHING, reason=reason) if reason else NOTHING
+    return PASS, None
 
 
 def _only(reasons: Sequence[Value]) -> Value:

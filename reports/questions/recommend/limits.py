@@ -5,14 +5,13 @@ A limit is held where the end of the 95 % interval holds it. A count has no inte
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from modbench.harness.core.grouped import grouped
 from modbench.harness.stats.effects import t_quantile
-from modbench.harness.stats.sample_size import MOST, fewest, told
+from modbench.harness.stats.power import MOST, above_0, fewest
 from modbench.reports.model import Estimate, Finding, Sentence
 from modbench.reports.questions.recommend.candidates import (
     CONTAMINATED,
@@ -179,7 +178,7 @@ def _launches(value: Value, bound: float) -> Need:
         return Need("at least three launches", value.metric, launches=3)
     # The interval is one of logarithms: its half-width gives their standard deviation.
     sd = math.log(value.high / value.value) * math.sqrt(value.n) / t_quantile(0.975, value.n)
-    launches = fewest(functools.partial(told, math.log(bound / value.value), sd), least=value.n + 1)
+    launches = fewest(above_0, math.log(bound / value.value), sd, least=value.n + 1)
     if launches is None:
         return Need(f"more than {MOST} launches would be needed to show that the time is below the limit")
     return Need(f"{launches} launches, to show that the time is below the limit", value.metric, launches=launches)
@@ -229,7 +228,7 @@ def _seeds(loaded: Loaded, each: Candidate, baseline: Candidate, found: Finding,
         there = f"there {'is' if each.loss.n == 1 else 'are'} {each.loss.n}"
         said = f"three seeds or more, to show that its loss is within the limit: {there}"
         return Need(said, found.metric, seeds=FEWEST_SEEDS)
-    seeds = fewest(functools.partial(told, allowed + effect.value, effect.sd), least=effect.n + 1)
+    seeds = fewest(above_0, allowed + effect.value, effect.sd, least=effect.n + 1)
     if seeds is None:
         return Need(f"more than {MOST} seeds would be needed to show that its loss is within the limit")
     return Need(f"{seeds} seeds, to show that its loss is within the limit", found.metric, seeds=seeds)

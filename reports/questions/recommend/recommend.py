@@ -18,8 +18,17 @@ from modbench.harness.core.grouped import grouped
 from modbench.harness.core.train_plan import Role
 from modbench.harness.core.units import scale_of
 from modbench.harness.domain.case import Case
-from modbench.harness.stats import sample_size
-from modbench.harness.stats.contrast import APART, BETTER, DIFFERENT, EQUIVALENT, INCONCLUSIVE, WORSE
+from modbench.harness.stats import power
+from modbench.harness.stats.contrast import (
+    APART,
+    BETTER,
+    DIFFERENT,
+    EQUIVALENT,
+    INCONCLUSIVE,
+    WORSE,
+    Rule,
+    estimated,
+)
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value
 from modbench.reports.questions.confirmation import Answer, answers, of
 from modbench.reports.questions.recommend import candidates, limits
@@ -253,9 +262,10 @@ def _to_tell_apart(
     effect = effect_between(loaded, one, other, apart.metric) if one and other else None
     if effect is None or effect.sd is None:
         return number(3, f"at least three {what}, to tell {pair}")
-    needed = sample_size.to_decide(effect, 0.0 if seeds else loaded.suite.margin)
+    rule = Rule("loss", 0.0) if seeds else Rule("time", loaded.suite.margin)
+    needed = estimated(effect, rule, "interleaved").needed
     if needed is None:
-        return Need(f"more than {sample_size.MOST} {what} would be needed to tell {pair}")
+        return Need(f"more than {power.MOST} {what} would be needed to tell {pair}")
     return number(needed, f"{needed} {what}, to tell {pair}")
 
 

@@ -14,9 +14,9 @@ from modbench.harness.core.errors import UsageError, shown, unknown
 from modbench.harness.core.labels import ESCAPED, Label
 from modbench.harness.core.public import public
 from modbench.harness.subject import in_memory
-from modbench.harness.timing import in_process_verdicts
+from modbench.harness.timing import callable_contrasts
+from modbench.harness.timing.callable_contrasts import Beside, own_time
 from modbench.harness.timing.callables import Launch, check_effort, naming
-from modbench.harness.timing.in_process_verdicts import Judged, own_time
 from modbench.harness.timing.interleave import Clock
 from modbench.harness.timing.threads import at_threads, working_threads
 from modbench.python import calls, subprocess_launches
@@ -42,7 +42,7 @@ def compare(
     launches: int = 1,
     threads: int | None = None,
     baseline: str | None = None,
-    margin: float = in_process_verdicts.MARGIN,
+    margin: float = callable_contrasts.MARGIN,
     loss: Loss | None = None,
     outputs: bool = False,
     twin: bool = False,
@@ -105,20 +105,22 @@ def _compare(job: Job, launches: int, margin: float, clock: Clock | None, *, out
     )
     findings = _findings(measured)
     escaped = {name: label for name, said in findings.items() for label in said if label in ESCAPED}
-    found = in_process_verdicts.judge(measured, margin=margin, escaped=escaped)
+    # The time of a look-up decides nothing.
+    reuses = Label.REUSES_OUTPUT
+    withheld = {name: f"{name} {reuses}" for name, said in findings.items() if reuses in said}
+    found = callable_contrasts.beside_baseline(measured, margin, escaped=escaped, withheld=withheld)
     rows = [
         _with_findings(
             _row(name, measured, found.get(name), flops, base, differences.get(name) if name != base else None),
             findings.get(name, {}),
-            findings.get(base, {}),
         )
         for name in (*job.models, *filter(None, [measured[0].twin]))
     ]
     played = len(set(measured[0].samples[base]["round"]))
-    doubtful = [row.name for row in rows if in_process_verdicts.doubtful(row.verdict, row.disturbed)]
-    causes = in_process_verdicts.disturbances(measured, [base, *doubtful]) if doubtful else ()
+    doubtful = [name for name, each in found.items() if each.doubtful]
+    causes = callable_contrasts.disturbances(measured, [base, *doubtful]) if doubtful else ()
     about = (base, job.workload, device, working_threads(), played, margin, tuple(measured))
-    return Comparison(tuple(rows), *about, in_process_verdicts.remedy(causes, device))
+    return Comparison(tuple(rows), *about, callable_contrasts.remedy(causes, device))
 
 
 def _checked_baseline(
@@ -188,19 +190,16 @@ def _findings(measured: Sequence[Launch]) -> dict[str, dict[str, str]]:
     return found
 
 
-def _with_findings(row: Row, own: Mapping[str, str], of_base: Mapping[str, str]) -> Row:
-    """A row with what checks found of its model; the time of a look-up, on either side, decides nothing."""
+def _with_findings(row: Row, own: Mapping[str, str]) -> Row:
+    """A row with what checks found of its model."""
     reason = "; ".join(filter(None, [row.reason, *own.values()])) or None
-    labels = (*row.labels, *own)
-    if row.verdict is None or Label.REUSES_OUTPUT not in {*own, *of_base}:
-        return replace(row, reason=reason, labels=labels)
-    return replace(row, verdict="inconclusive", reason=reason, labels=labels)
+    return replace(row, reason=reason, labels=(*row.labels, *own))
 
 
 def _row(
     name: str,
     measured: Sequence[Launch],
-    against: Judged | None,
+    against: Beside | None,
     flops: Mapping[str, Flops],
     base: str,
     output_difference: float | None,
@@ -219,22 +218,22 @@ def _row(
     if against is None:
         return row
     ideal, otherwise = _ideal(own, flops[base])
-    low, high = in_process_verdicts.ends(against.effect) or (None, None)
-    columns, reasons = against_ideal(against.ratio, ideal, otherwise) if name in flops else ({}, [])  # not of a twin
-    if against.cpu is not None:
-        cpu_low, cpu_high = in_process_verdicts.ends(against.cpu) or (None, None)
-        columns |= {"cpu_ratio": math.exp(against.cpu.value), "cpu_ratio_low": cpu_low, "cpu_ratio_high": cpu_high}
+    found = against.contrast
+    columns, reasons = against_ideal(found.ratio[0], ideal, otherwise) if name in flops else ({}, [])  # not of a twin
+    if found.cpu is not None:
+        columns |= zip(("cpu_ratio", "cpu_ratio_low", "cpu_ratio_high"), found.cpu.effect.ratio, strict=True)
+    ratio, low, high = found.wall.effect.ratio
     return replace(
         row,
-        ratio=math.exp(against.effect.value),
+        ratio=ratio,
         ratio_low=low,
         ratio_high=high,
-        mean_ratio=against.mean_ratio,
+        mean_ratio=None if found.wall.other is None else math.exp(found.wall.other.value),
         **columns,
         verdict=against.verdict,
         reason="; ".join(filter(None, [in_words(against.reason), *reasons])) or None,
         labels=(*against.labels, *([str(Label.LOWER_BOUND)] if own.unknown or flops[base].unknown else [])),
-        disturbed=against.disturbed,
+        disturbed=found.seen.disturbed,
     )
 
 

@@ -18,8 +18,8 @@ from modbench.harness.core.labels import Label
 from modbench.harness.core.printable import aligned
 from modbench.harness.core.public import public
 from modbench.harness.core.units import counted, human
+from modbench.harness.timing.callable_contrasts import ONE_PROCESS
 from modbench.harness.timing.callables import Launch
-from modbench.harness.timing.in_process_verdicts import ONE_PROCESS
 from modbench.reports.model import Estimate, Finding, Verdict
 from modbench.reports.notebook.frames import ratio_figure
 from modbench.reports.writers.number_format import plain, ratio, share

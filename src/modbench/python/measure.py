@@ -12,8 +12,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.public import public
 from modbench.harness.core.units import counted, human
 from modbench.harness.stats import contamination
-from modbench.harness.timing import in_process_verdicts
-from modbench.harness.timing.in_process_verdicts import own_time
+from modbench.harness.timing.callable_contrasts import disturbances, own_time, remedy
 from modbench.harness.timing.interleave import Clock
 from modbench.harness.timing.threads import at_threads, working_threads
 from modbench.python.inputs import Inputs
@@ -141,7 +140,7 @@ def measure(
 def measure_job(job: Job, clock: Clock | None = None) -> Measurement:
     """Time the only callable of a job."""
     name, launch = job.baseline, job.measure(clock)
-    time, causes = own_time([launch], name), in_process_verdicts.disturbances([launch], [name])
+    time, causes = own_time([launch], name), disturbances([launch], [name])
     return Measurement(
         name,
         **(dataclasses.asdict(time) | {"reason": in_words(time.reason)}),
@@ -150,5 +149,5 @@ def measure_job(job: Job, clock: Clock | None = None) -> Measurement:
         threads=working_threads(),
         samples_s=tuple(launch.samples[name]["wall_s"]),
         disturbed_by=causes,
-        remedy=in_process_verdicts.remedy(causes, str(job.device)),
+        remedy=remedy(causes, str(job.device)),
     )

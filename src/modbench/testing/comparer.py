@@ -13,13 +13,14 @@ import pytest
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.public import public
+from modbench.harness.stats.contrast import INCONCLUSIVE, WORSE
 from modbench.harness.stats.reason import Reason, both
 from modbench.testing.result import NOT_JUDGED, UNDECIDED, Compared, written
 from modbench.testing.settings import Settings, resolve
 
 if TYPE_CHECKING:
+    from modbench.harness.timing.callable_contrasts import Beside
     from modbench.harness.timing.callables import Launch
-    from modbench.harness.timing.in_process_verdicts import Judged
     from modbench.harness.timing.interleave import Clock
 
 BASELINE, CANDIDATE = "baseline", "candidate"
@@ -131,25 +132,26 @@ class Comparer:
     ) -> Compared:
         from modbench.reports.reasons import in_words
 
-        launch, found = self._judge_pair(baseline, candidate, settings)
-        if found.verdict == "worse":
-            slower = Reason("slower_at_first", ratio=found.ratio)
+        launch, found = self._compare_once(baseline, candidate, settings)
+        if found.verdict == WORSE:
+            slower = Reason("slower_at_first", ratio=found.contrast.ratio[0])
             # Chance and a passing disturbance show a slowdown once; two measurements in a row, hardly.
-            launch, found = self._judge_pair(baseline, candidate, settings, seed=1)
-            if found.verdict != "worse":
-                word = found.verdict if found.verdict in UNDECIDED else "inconclusive"
+            launch, found = self._compare_once(baseline, candidate, settings, seed=1)
+            if found.verdict != WORSE:
+                word = found.verdict if found.verdict in UNDECIDED else INCONCLUSIVE
                 found = replace(found, verdict=word, reason=both(slower, found.reason))
-        values = (found.ratio, found.interval, in_words(found.reason), found.labels, launch)
-        return Compared(key, found.verdict, settings.margin, *values)
+        ratio, low, high = found.contrast.ratio
+        interval = None if low is None or high is None else (low, high)
+        values = (ratio, interval, in_words(found.reason), found.labels, launch)
+        return Compared(key, found.verdict or INCONCLUSIVE, settings.margin, *values)
 
-    def _judge_pair(
+    def _compare_once(
         self, baseline: Callable[[], object], candidate: Callable[[], object], settings: Settings, seed: int = 0
-    ) -> tuple[Launch, Judged]:
+    ) -> tuple[Launch, Beside]:
         """Time both once; a slowdown of something that drifts is not shown."""
         from modbench.harness.subject import in_memory
-        from modbench.harness.timing import in_process_verdicts
+        from modbench.harness.timing.callable_contrasts import UNSTEADY, beside_baseline, disturbances, remedy
         from modbench.harness.timing.callables import time_callables, working_device
-        from modbench.harness.timing.in_process_verdicts import UNSTEADY, judge
 
         calls = {BASELINE: baseline, CANDIDATE: candidate}
         with _untraced((baseline, candidate)):
@@ -157,14 +159,14 @@ class Comparer:
             launch = time_callables(
                 calls, rounds=settings.rounds, twin=True, clock=self.clock, seed=seed, tidy=in_memory.settings()
             )
-        found = judge([launch], margin=settings.margin)[CANDIDATE]
-        if found.verdict == "worse" and UNSTEADY in found.labels:
+        found = beside_baseline([launch], settings.margin)[CANDIDATE]
+        if found.verdict == WORSE and UNSTEADY in found.labels:
             assert found.reason is not None, "it says how it drifted, if nothing else"
-            found = replace(found, verdict="inconclusive", reason=Reason("not_steady", why=found.reason))
-        if in_process_verdicts.doubtful(found.verdict, found.disturbed):
-            causes = in_process_verdicts.disturbances([launch], (BASELINE, CANDIDATE))
-            remedy = in_process_verdicts.remedy(causes, working_device(), "use threads=1, or start pytest")
-            found = replace(found, reason=both(found.reason, Reason("said", said=remedy) if remedy else None))
+            found = replace(found, verdict=INCONCLUSIVE, reason=Reason("not_steady", why=found.reason))
+        if found.doubtful:
+            causes = disturbances([launch], (BASELINE, CANDIDATE))
+            helps = remedy(causes, working_device(), "use threads=1, or start pytest")
+            found = replace(found, reason=both(found.reason, Reason("said", said=helps) if helps else None))
         return launch, found
 
 

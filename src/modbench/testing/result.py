@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 from modbench.harness.core.errors import brief
 from modbench.harness.core.grouped import grouped
 from modbench.harness.core.printable import aligned, escaped
+from modbench.harness.stats.contrast import BETTER, DIFFERENT, INCONCLUSIVE, WORSE
 
-if TYPE_CHECKING:  # it loads numpy, which a session that compares nothing does not need
+if TYPE_CHECKING:
     from modbench.harness.timing.callables import Launch
 
 NOT_JUDGED = "not judged"
-UNDECIDED = ("inconclusive", "different", NOT_JUDGED)
+UNDECIDED = (INCONCLUSIVE, DIFFERENT, NOT_JUDGED)
 # Verdicts on times have words of their own.
-VERDICT_WORDS = {"better": "faster", "worse": "slower"}
+VERDICT_WORDS = {BETTER: "faster", WORSE: "slower"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Compared:
     @property
     def is_regression(self) -> bool:
         """Whether a regression is shown."""
-        return self.verdict == "worse"
+        return self.verdict == WORSE
 
     @property
     def _ends(self) -> tuple[float | None, float | None]:

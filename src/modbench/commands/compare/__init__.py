@@ -64,7 +64,7 @@ def compare(
         list[str] | None,
         typer.Argument(
             metavar="RUN",
-            help="With --by one run, default the newest in runs/; else several.",
+            help="With --by one run, default the newest in runs/; else BASE, NEW and more new ones.",
             autocompletion=runs,
         ),
     ] = None,
@@ -124,9 +124,9 @@ def compare(
 ) -> None:
     """Compare the cases of a run, or runs.
 
-    compare --by AXIS: the cases of one run, along an axis
+    compare RUN --by AXIS: the cases of one run, along an axis
 
-    compare RUN RUN: runs with the first one
+    compare BASE NEW: a run with an earlier one, or several with the first
     """
     named = runs or []
     if style is not None and style not in STYLES:

@@ -32,7 +32,7 @@ from modbench.harness.process.processes import text_of
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.roofline import stored
-from modbench.harness.stats import sample_size, time_to_detect
+from modbench.harness.stats import power, time_to_detect
 from modbench.harness.stats.effects import POWER
 from modbench.reports.model import Estimate
 from modbench.reports.writers.number_format import interval, number, plain, share
@@ -281,7 +281,7 @@ def _time_to_decide(pooled: Certificate) -> str:
         return f"{human_duration(found.seconds)} of measuring, {found.launches} launches of {found.rounds} rounds, until {what}"
     if pooled.between_sd is None:
         return "not known: earlier checks did not measure what a launch costs"
-    return f"not even {plain(sample_size.MOST)} launches are enough until {what}"
+    return f"not even {plain(power.MOST)} launches are enough until {what}"
 
 
 def _verdict(pooled: Certificate) -> str:

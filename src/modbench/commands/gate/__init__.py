@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +13,7 @@ from modbench.commands._flags import (
     checked_margin,
     runs,
 )
-from modbench.commands._output import chosen_run, say, say_json
+from modbench.commands._output import add_summary, chosen_run, say, say_json
 from modbench.harness.core.errors import IncompleteError, UsageError, unknown
 
 if TYPE_CHECKING:
@@ -29,11 +27,7 @@ FORMATS = ("text", "github")
 def gate(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="RUN", help="The run folder to check.", autocompletion=runs),
-    ] = None,
-    against: Annotated[
-        str | None,
-        typer.Option("--against", metavar="BASE", help="An earlier run of the same suite.", autocompletion=runs),
+        typer.Argument(metavar="BASE NEW", help="An earlier run, and a later one of its suite.", autocompletion=runs),
     ] = None,
     margin: Annotated[
         float | None,
@@ -71,7 +65,6 @@ def gate(
     """
     from modbench.reports.questions.gate.fail_on import parse
 
-    words = words or []
     if style not in FORMATS:
         raise unknown("--format", style, FORMATS)
     if style == "github" and as_json:
@@ -81,18 +74,18 @@ def gate(
             "--margin and --fail-on do not go together: each check has a limit of its own. Write --fail-on larger:2%."
         )
     checks = parse(fail_on) if fail_on else None
-    if len(words) != 1 or against is None:
-        raise UsageError("a gate takes the new run and the old one: `gate RUN --against BASE`.")
+    if len(words or []) != 2:
+        raise UsageError("a gate takes an earlier run and a later one: `modbench gate BASE NEW`.")
     if checks is not None:
         _refuse_times(checks)
-    (run_folder,) = words
-    for folder in (run_folder, against):
+    base, new = words or []
+    for folder in (base, new):
         chosen_run(folder)
     from modbench.reports.questions.gate.gate import gate as judge
     from modbench.reports.tables.load import load
 
-    found = judge(load(run_folder), load(against), margin, checks)
-    _tell(found, run_folder, against, style="json" if as_json else style, lenient=lenient, verbose=verbose)
+    found = judge(load(base), load(new), margin, checks)
+    _tell(found, base, new, style="json" if as_json else style, lenient=lenient, verbose=verbose)
     code = found.exit_code(lenient=lenient)
     if code == IncompleteError.exit_code:
         raise IncompleteError(str(found.incomplete))
@@ -108,50 +101,24 @@ def _refuse_times(checks: FailOn) -> None:
     from modbench.reports.questions.gate.fail_on import ALTERNATED, written
     from modbench.reports.writers.number_format import plain
 
-    word = next(iter(checks.timed), None)
-    if word is None:
-        return
-    asked = plain(written(word, checks.limits[word]))
-    if word in ALTERNATED:
-        raise UsageError(
-            f"--fail-on {asked} needs processes that take turns, as those of two runs did not: "
-            f"ab revisions BASE NEW SUITE --model FILE.py:build --fail-on {asked}."
-        )
-    raise UsageError(
-        f"--fail-on {asked}: two runs took no turns, and `modbench ab` measures no {word}, so that no gate judges it. "
-        "`modbench compare` prints how it changed."
-    )
+    for word in checks.timed:
+        asked = plain(written(word, checks.limits[word]))
+        instead = f"`modbench compare` prints how it changed; modbench ab measures no {word}."
+        if word in ALTERNATED:
+            instead = f"modbench ab revisions BASE NEW SUITE --model FILE.py:build --fail-on {asked}."
+        raise UsageError(f"--fail-on {asked} needs processes that take turns, as those of two runs did not: {instead}")
 
 
-def _tell(found: Gate, run_folder: str, against: str, *, style: str, lenient: bool, verbose: bool) -> None:
+def _tell(found: Gate, base: str, new: str, *, style: str, lenient: bool, verbose: bool) -> None:
     """Print the result."""
-    from modbench.reports.terminal.gate import as_text
+    from modbench.reports.terminal.gate import annotated, as_text, summary
     from modbench.reports.writers import text
 
     if style == "json":
         say_json(found.as_dict(lenient=lenient), allow_nan=False)
     elif style == "github":
-        _for_github(found, run_folder, against)
+        say("\n".join(annotated(found)))
+        add_summary(lambda most: summary(found, base, new, most), f"modbench gate: {found.verdict}")
     else:
         lines = as_text(found, verbose=verbose)
         say("\n".join(lines if verbose else text.wrapped(lines, text.width(), indent="  ")))
-
-
-def _for_github(found: Gate, run_folder: str, against: str) -> None:
-    """Print annotations, and write the job summary to the file that GitHub names, or print it where it names none."""
-    from modbench.reports.terminal.gate import annotated, summary
-    from modbench.reports.writers import markdown
-
-    for line in annotated(found):
-        say(line)
-    named = os.environ.get(markdown.VARIABLE)
-    if not named:
-        say(f"{markdown.VARIABLE} is not set, so the job summary follows.\n")
-        say(summary(found, run_folder, against))
-        return
-    file = Path(named)
-    text = summary(found, run_folder, against, markdown.room(file))
-    with file.open("a", encoding="utf-8") as open_file:
-        open_file.write(text)
-    full = "" if text else f", which is full: GitHub takes {markdown.MOST_BYTES:,} bytes of a step"
-    say(f"modbench gate: {found.verdict}; the job summary was added to {named}{full}")

@@ -1,0 +1,467 @@
+"""Two stored runs, read once for `compare` and `gate`: every case and metric of either as a contrast, or why there is none.
+
+Counts are compared as they are. Losses and accuracies are compared seed by seed, and judged as one family. A time is compared as
+a ratio to the anchor of its own run; it has an effect, but no verdict, since the processes of two runs took no turns.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from modbench.harness.core import model_specs
+from modbench.harness.core.contracts import AnyMetric as Metric
+from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.labels import LOOKED_AHEAD, OF_AUDIT, OF_PRECISION, Label
+from modbench.harness.domain.case import Case
+from modbench.harness.domain.notes import FitNotes, TimeNotes, TrainNotes
+from modbench.harness.registry import catalogue
+from modbench.harness.stats import effects
+from modbench.harness.stats.contrast import (
+    BETTER,
+    EQUIVALENT,
+    FAIL,
+    INCONCLUSIVE,
+    PASS,
+    WORSE,
+    ByClock,
+    Contrast,
+    Rule,
+    Seen,
+    Side,
+    contrast,
+    counted,
+    together,
+)
+from modbench.harness.stats.effects import LEVEL
+from modbench.harness.stats.reason import Reason
+from modbench.reports import reasons
+from modbench.reports.model import Estimate, Sentence, Value
+from modbench.reports.tables import provenance
+from modbench.reports.tables.cell import Trouble
+from modbench.reports.tables.outcomes import Tables
+from modbench.reports.tables.pair_verdicts import SMOKE
+
+# Settings of training that change no result: when it is observed, and what is kept.
+NO_EFFECT = {"looks", "watch", "flips", "checkpoint_s"}
+# Failures that say nothing about the code: what was measured is not known.
+UNKNOWN = {"not_steady", "damaged"}
+# In place of a verdict.
+NOT_COMPARED, NOT_ALTERNATED, NEW, MISSING = "not compared", str(Label.NOT_ALTERNATED), "new", "missing"
+
+
+class Lack(NamedTuple):
+    """What is said where there is no contrast.
+
+    Attributes:
+        verdict: by a comparison.
+        held: by a gate, which fails on what the new run alone cannot do, and passes nothing that it should have measured.
+    """
+
+    verdict: str
+    held: str
+
+    @property
+    def unjudged(self) -> Lack:
+        """The same of what is never judged: it leaves nothing open."""
+        return Lack(*(NOT_COMPARED if word == INCONCLUSIVE else word for word in self))
+
+
+# The new run fails at what the base did, or does what the base failed at.
+FAILS, MENDED = Lack(WORSE, FAIL), Lack(BETTER, NOT_COMPARED)
+ADDED, GONE, SOLVED_ANEW = Lack(NEW, NOT_COMPARED), Lack(MISSING, INCONCLUSIVE), Lack(MISSING, NOT_COMPARED)
+# Evidence is missing. The new run did not measure it, or not the same. There is nothing to compare.
+OPEN, UNMEASURED = Lack(INCONCLUSIVE, INCONCLUSIVE), Lack(NOT_COMPARED, INCONCLUSIVE)
+NOTHING = UNMEASURED.unjudged
+# Reasons.
+NO_CASE, NOT_ASKED = "the new run has no such case", "the new run did not request it"
+NEW_CASE, NEWLY_ASKED = "new: the earlier run has no such case", "new: the earlier run did not request it"
+THREE = "an interval needs three launches in each run"
+ELSEWHERE = "the anchor's own time: the runs were timed on different machines, or do not say on which"
+SEED_BY_SEED = "difference, seed by seed"
+# Labels that say nothing of what a change of the code did to a case.
+NO_CHANGE = OF_PRECISION | {Label.FASTER}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One case and metric of two runs.
+
+    Attributes:
+        case: as the base has it, where that has it.
+        metric: what was measured.
+        contrast: how the new run compares with its base; None where they do not.
+        lack: what is said then.
+        reason: why there is no contrast or no verdict, or how the two were compared.
+        scale: of a loss what a margin is a share of: the base's mean.
+    """
+
+    case: Case
+    metric: Metric
+    contrast: Contrast | None = None
+    lack: Lack | None = None
+    reason: Value = None
+    scale: float = 1.0
+
+    @property
+    def is_time(self) -> bool:
+        """Whether it is a time that both runs have, which has an effect and no verdict."""
+        return self.contrast is not None and self.contrast.rule.kind == "time"
+
+    @property
+    def verdict(self) -> str:
+        """Of the engine, or what stands in place of it."""
+        if self.lack is not None:
+            return self.lack.verdict
+        return NOT_ALTERNATED if self.is_time else (self.contrast and self.contrast.verdict) or INCONCLUSIVE
+
+    @property
+    def why(self) -> Value:
+        """Why the verdict was withheld, or what would decide an open one; else how the two were compared."""
+        if self.contrast is None or self.is_time:
+            return self.reason
+        return reasons.sentence(self.contrast.reason or self.contrast.open) or self.reason
+
+    @property
+    def is_difference(self) -> bool:
+        """Whether the change is a difference, as of a loss, not a ratio."""
+        return self.metric.scored_as == "difference" and catalogue.pass_of(self.metric).samples == "seeds"
+
+    def change(self, level: float = LEVEL) -> Estimate:
+        """Return the ratio, above 1 better, or the difference of a loss, with its interval of 95 or 90 %."""
+        if self.contrast is None or not math.isfinite(self.contrast.effect.value):
+            return Estimate(None)
+        effect = self.contrast.effect
+        low, high = (effect.low, effect.high) if level == LEVEL else (effect.low90, effect.high90)
+        if self.is_difference:
+            return Estimate(effect.value, low, high, "difference", "nat", level=level)
+        low, high = (None if end is None else math.exp(end) for end in (low, high))
+        return Estimate(math.exp(effect.value), low, high, "ratio", level=level)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels that a case has in one of two runs alone.
+
+    Attributes:
+        case: its id.
+        base: in the base alone.
+        new: in the new run alone.
+        lack: what is said where they cannot be compared.
+        reason: why not.
+    """
+
+    case: str
+    base: frozenset[Label] = frozenset()
+    new: frozenset[Label] = frozenset()
+    lack: Lack | None = None
+    reason: str | None = None
+
+
+Key = tuple[str, str]
+Planned = dict[Key, tuple[Case, Metric]]
+
+
+@dataclass(frozen=True)
+class TwoRuns:
+    """A base and a new run, and the largest change that does not matter, as a share."""
+
+    base: Tables
+    new: Tables
+    margin: float
+
+    @property
+    def sides(self) -> tuple[Tables, Tables]:
+        """The base, then the new run."""
+        return self.base, self.new
+
+    @functools.cached_property
+    def same_machine(self) -> bool:
+        """Whether both were timed on one machine, by its fingerprint."""
+        machines = {node.machine for tables in self.sides for node in provenance.timed_on(tables.run)}
+        return len(machines) == 1 and None not in machines
+
+    @functools.cached_property
+    def planned(self) -> tuple[Planned, Planned]:
+        """What each run was asked for: cases and metrics by case id and metric key."""
+        base, new = (
+            {(case.id, metric.key): (case, metric) for _, metric, case in tables.asked()} for tables in self.sides
+        )
+        return base, new
+
+    def pairs(self) -> list[Pair]:
+        """Return every case and metric of either run, those of the base first; losses are judged as one family."""
+        base, new = self.planned
+        found = [self._pair(base.get(key), new.get(key)) for key in {**base, **new}]
+        losses = {
+            i: pair.contrast for i, pair in enumerate(found) if pair.contrast and pair.contrast.rule.kind == "loss"
+        }
+        for i, judged in zip(losses, together([*losses.values()]), strict=True):
+            found[i] = replace(found[i], contrast=judged)
+        return found
+
+    def _pair(self, base: tuple[Case, Metric] | None, new: tuple[Case, Metric] | None) -> Pair:
+        if new is None:
+            assert base is not None, "one of the two was asked for it"
+            old, metric = base
+            found = (GONE, NOT_ASKED) if any(case.id == old.id for case in self.new.plan.cases) else self._gone(old)
+            return self._without(old, metric, *found)
+        case, metric = new
+        if base is None:
+            known = any(old.id == case.id for old in self.base.plan.cases)
+            return self._without(case, metric, ADDED, NEWLY_ASKED if known else NEW_CASE)
+        return self._compared(base[0], case, metric)
+
+    def _without(self, case: Case, metric: Metric, lack: Lack, reason: Value) -> Pair:
+        """A pair without a contrast."""
+        judged = self._nature(metric) is None and self.new.made_in(metric).samples != "launches"
+        return Pair(case, metric, lack=lack if judged else lack.unjudged, reason=reason)
+
+    def _gone(self, old: Case) -> tuple[Lack, str]:
+        """A case of the base alone. A dense model that was solved anew for the same arm leaves nothing open about code."""
+        arms = {(each.target, each.quantity): each.arm for each in self.new.plan.ladder}
+        instead = (arms.get((each.target, each.quantity)) for each in self.base.plan.ladder if each.arm == old.arm)
+        found = next(filter(None, instead), None) if old.rung else None
+        return (GONE, NO_CASE) if found is None else (SOLVED_ANEW, f"solved anew: now it is {found}")
+
+    def _nature(self, metric: Metric) -> str | None:
+        """Why no two values of this metric are compared; None where they are."""
+        made_in = self.new.made_in(metric)
+        if not made_in.judged:
+            return made_in.no_interval
+        if metric.better == "neither":
+            return "neither direction is better"
+        return "derived from a time, which is compared" if metric.source else None
+
+    def _why_other(self, old: Case, case: Case, metric: Metric) -> str | None:
+        """Why the two runs did not measure the same thing; None where they did."""
+        if case != old:
+            return f"the same id, but another case: {differences(case, old)}"
+        then, now = settings(self.base, case, metric), settings(self.new, case, metric)
+        if now != then:
+            changed = [f"{key} {value}, was {then.get(key)}" for key, value in now.items() if value != then.get(key)]
+            return f"measured with other settings: {'; '.join(changed) or 'see the suites'}"
+        return None
+
+    def _compared(self, old: Case, case: Case, metric: Metric) -> Pair:
+        found = self._why_not(old, case, metric)
+        if found is None:
+            samples = self.new.made_in(metric).samples
+            measured = self._times if samples == "launches" else self._counts
+            if samples == "seeds" and metric.scored_as == "difference":
+                measured = self._losses
+            made = measured(case, metric)
+            if isinstance(made, Pair):
+                return made
+            found = OPEN, made
+        return self._without(old, metric, *found)
+
+    def _why_not(self, old: Case, case: Case, metric: Metric) -> tuple[Lack, str] | None:
+        """What keeps two cases from being compared before any number is looked at; None where nothing does."""
+        if other := self._why_other(old, case, metric):
+            return UNMEASURED, other
+        if troubled := self._troubled(case, metric):
+            return troubled
+        if damaged := self.new.damaged(case, metric) or self.base.damaged(old, metric):  # the file of the case's checks
+            return OPEN, damaged
+        claims = self.new.suite.claims and self.base.suite.claims
+        return None if claims or self.new.made_in(metric).samples == "one" else (OPEN, SMOKE)
+
+    def _troubled(self, case: Case, metric: Metric) -> tuple[Lack, str] | None:
+        """Why a run has no number. What was never measured cannot get worse; what was, or would have been, may have."""
+        before, now = (_trouble(tables, case, metric) for tables in self.sides)
+        failed_before, fails = (_failed(tables, case, metric) for tables in self.sides)
+        if fails and not before:
+            return FAILS, f"fails now: {fails}"
+        if failed_before and not now:
+            return MENDED, f"before: {failed_before}"
+        if nature := self._nature(metric):
+            return NOTHING, nature
+        said = now or before
+        if said is None:
+            return None
+        lost = _lost(self.base, case, metric, before) or _lost(self.new, case, metric, now)
+        lack = OPEN if lost else NOTHING if before else UNMEASURED
+        return lack, f"{'now' if now else 'before'}: {said.reason}{' (before as well)' * bool(now and before)}"
+
+    def _flattered(self, case: Case, metric: Metric) -> Seen:
+        """What a number's label withholds: it looks better than it is in one of the two runs alone."""
+        samples = self.new.made_in(metric).samples
+        kind = {Label.LOWER_BOUND} if metric.unit == "FLOP" else LOOKED_AHEAD if samples == "seeds" else set[Label]()
+        before, now = (kind & {*tables.row_labels(case, metric)} for tables in self.sides)
+        if now == before:
+            return Seen()
+        why = Reason("said", said=other_quantity(now, before))
+        if samples != "one":
+            return Seen(withheld=why)
+        # Of a count it is certain that a lower bound which rose has risen, and that what fell below one has fallen.
+        return Seen(unsure=(frozenset({BETTER, EQUIVALENT, PASS} if now - before else {WORSE, EQUIVALENT, FAIL}), why))
+
+    def _times(self, case: Case, metric: Metric) -> Pair | str:
+        """A time. It has no verdict: the interval over launches does not hold how much two runs differ."""
+        if why := self._not_alike(case, metric):
+            return why
+        own = self.new.anchor(case, metric) == case
+        if own and not self.same_machine:
+            return ELSEWHERE
+        base, new = (ByClock(_log_times(tables, case, metric)) for tables in self.sides)
+        if min(len(base.own), len(new.own)) < effects.FEWEST:
+            return THREE
+        if not all(map(math.isfinite, [*base.own.values(), *new.own.values()])):
+            return "a time is not a finite number"
+        share = max(tables.disturbed(case, metric) for tables in self.sides)
+        found = contrast(Side(base), Side(new), "independent", Rule("time", self.margin), Seen(disturbed=share))
+        reason: Value = "the anchor's own time" if own else "ratio to the anchor, now divided by before"
+        if found.noisy:
+            busy = Estimate(share, kind="about")
+            reason = Sentence("{what}; {share} of the blocks were disturbed", what=reason, share=busy)
+        return Pair(case, metric, found, reason=reason)
+
+    def _not_alike(self, case: Case, metric: Metric) -> str | None:
+        """Why the two runs timed something else, though the case is the same; None where they did not."""
+        if self.new.anchor(case, metric) != self.base.anchor(case, metric):
+            return "the two runs have different anchors"
+        before, now = (
+            {notes.inputs for notes in tables.cell(case.id, metric.key).notes(TimeNotes)} for tables in self.sides
+        )
+        labels = {label for tables in self.sides for label in tables.labels(case, metric)}
+        if now != before and (case.is_user_model or Label.INPUT_DEPENDENT in labels):
+            numbers = " and ".join("/".join(sorted(map(str, each))) for each in (before, now))
+            return f"its cost may depend on the input, and the runs timed it on {numbers} of them: make both with the same rounds"
+        return None
+
+    def _losses(self, case: Case, metric: Metric) -> Pair | str:
+        """A loss or an accuracy, seed by seed."""
+        cells = [tables.cell(case.id, metric.key) for tables in self.sides]
+        if len({notes.corpus_sha256 for cell in cells for notes in cell.notes(TrainNotes)[:1]}) > 1:
+            return "trained on different text"
+        before, now = (cell.values() for cell in cells)
+        seeds = sorted(now.keys() & before.keys())
+        if not seeds:
+            return "the two runs have no seed in common"
+        if now == before:
+            return self._identical(case, metric, "identical, seed by seed")
+        base, new = ([values[seed] for seed in seeds] for values in (before, now))
+        if broken := self._broken(case, metric, base, new):
+            return broken
+        scale = abs(fmean(base))
+        sides = [Side(ByClock(dict(zip(seeds, values, strict=True)))) for values in (base, new)]
+        rule, seen = Rule("loss", self.margin * scale, metric.better), self._flattered(case, metric)
+        made = contrast(sides[0], sides[1], "interleaved", rule, seen)
+        few = Sentence("{n:seed}: three give an interval", n=len(seeds))
+        return Pair(case, metric, made, reason=few if made.effect.low is None else SEED_BY_SEED, scale=scale)
+
+    def _counts(self, case: Case, metric: Metric) -> Pair | str:
+        before, now = (tables.estimate(case, metric).value for tables in self.sides)
+        if now == before:
+            return self._identical(case, metric, "counted: identical")
+        if broken := self._broken(case, metric, [before], [now]):
+            return broken
+        reason: Value = "counted, not sampled"
+        if 0 in {now, before}:
+            then, new = (Estimate(each, kind="setting") for each in (before, now))
+            reason = Sentence("counted: {then} before, {new} now", then=then, new=new)
+        made = counted(before, now, Rule("count", self.margin, metric.better), self._flattered(case, metric))
+        return Pair(case, metric, made, reason=reason)
+
+    def _identical(self, case: Case, metric: Metric, reason: str) -> Pair:
+        """What is the same to the last digit: there is no spread to judge it by, and no need to."""
+        rule = Rule("count", self.margin, metric.better)
+        return Pair(case, metric, counted(0.0, 0.0, rule, self._flattered(case, metric)), reason=reason)
+
+    def _broken(self, case: Case, metric: Metric, before: Sequence[float], now: Sequence[float]) -> Pair | None:
+        """What is said where a value is not a finite number."""
+        finite_before, finite = (all(map(math.isfinite, values)) for values in (before, now))
+        if not finite_before:
+            lack = Lack(BETTER, INCONCLUSIVE) if finite else OPEN
+            return self._without(case, metric, lack, "the earlier value is not a finite number")
+        return None if finite else self._without(case, metric, FAILS, "now it is not a finite number")
+
+    def labels(self) -> Iterator[Labels]:
+        """Yield the labels of every case of the base, over all metrics that both runs measured."""
+        here = {case.id: case for case in self.new.plan.cases}
+        for old in {case.id: case for case in self.base.plan.cases}.values():
+            if old.id in here:
+                yield self._labels(old, here[old.id])
+            else:
+                lack, reason = self._gone(old)
+                yield Labels(old.id, lack=lack, reason=reason)
+
+    def _labels(self, old: Case, case: Case) -> Labels:
+        base, new = self.planned
+        planned = [m for m in self.new.metrics.values() if (case.id, m.key) in base and (case.id, m.key) in new]
+        others = {m.key: self._why_other(old, case, m) for m in planned}
+        both = [m for m in planned if not others[m.key] and not any(_trouble(t, case, m) for t in self.sides)]
+        if not both:
+            other = next(filter(None, others.values()), None)
+            lack = OPEN if other else NOTHING
+            return Labels(case.id, lack=lack, reason=other or "no metric of it was measured in both runs")
+        damaged = (self.new.damaged(case, m) or self.base.damaged(old, m) for m in both)
+        if lost := next(filter(None, damaged), None):
+            return Labels(case.id, lack=OPEN, reason=lost)
+        labels = [{label for m in both for label in tables.row_labels(case, m)} for tables in self.sides]
+        # Labels of an audit are new only where the other run was audited too.
+        silent = [OF_AUDIT if tables.audit(case) is None else frozenset[Label]() for tables in self.sides]
+        before, now = labels[0] - NO_CHANGE - silent[1], labels[1] - NO_CHANGE - silent[0]
+        return Labels(case.id, frozenset(before - labels[1]), frozenset(now - labels[0]))
+
+
+def settings(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
+    """Return what a value depends on besides the case: `train.tokens` and the like."""
+    suite, made_in = tables.suite, tables.made_in(metric)
+    decodes = metric.workload == "decode"
+    plan: Frozen | None = suite.decode if decodes else made_in.settings(suite, case)
+    name = "decode" if decodes else made_in.name
+    dumped = {} if plan is None else plan.model_dump(exclude=NO_EFFECT)
+    found = {f"{name}.{key}": value for key, value in dumped.items()}
+    budgets = [notes.budget_bytes for notes in tables.cell(case.id, metric.key).notes(FitNotes)]
+    return found | {"budget": next(iter(budgets), None)}
+
+
+def differences(case: Case, old: Case) -> str:
+    """Return how two cases of one id differ: `d_model 64, was 32`."""
+    now, before = (
+        {**side.config.model_dump(), "model": side.model, "options": model_specs.typed(dict(side.options)) or "none"}
+        for side in (case, old)
+    )
+    return ", ".join(f"{name} {now[name]}, was {before[name]}" for name in now if now[name] != before[name])
+
+
+def other_quantity(now: AbstractSet[Label], before: AbstractSet[Label]) -> str:
+    """Say which labels one of two numbers has with which it looks better than it is, so that they are not compared."""
+    fresh, gone = (", ".join(sorted(each)) for each in (now - before, before - now))
+    return f"{f'now {fresh}' if fresh else f'before {gone}'}: not the same quantity"
+
+
+def _log_times(tables: Tables, case: Case, metric: Metric) -> Mapping[int, float]:
+    """The logarithm of a time in each launch, relative to its anchor's; of the anchor its own."""
+    anchor = tables.anchor(case, metric)
+    if case != anchor:
+        return tables.numbers(metric, case, anchor).new.wall.own
+    at = 0 if metric.estimand == "median" else 1
+    return {i: both[at] for i, both in enumerate(tables.log_times(case, metric, tables.made_in(metric).column))}
+
+
+def _trouble(tables: Tables, case: Case, metric: Metric) -> Trouble | None:
+    """Why a run has no value that can be compared; None where it has one."""
+    found = tables.trouble(case, metric)
+    if found is None and (partly := tables.partly(case, metric)):
+        return Trouble("skipped", partly)
+    timed = tables.made_in(metric).samples == "launches" and not metric.source
+    return found or (tables.anchor_trouble(case, metric) if timed else None)
+
+
+def _failed(tables: Tables, case: Case, metric: Metric) -> str | None:
+    """Why a case failed that says something about its code; None where it did not."""
+    found = tables.trouble(case, metric)
+    return found.reason if found and found.status == "failed" and found.kind not in UNKNOWN else None
+
+
+def _lost(tables: Tables, case: Case, metric: Metric, trouble: Trouble | None) -> bool:
+    """Whether it would have been measured but for an unsteady arm, or a unit without a record or with a damaged one."""
+    return trouble is not None and (trouble.kind in UNKNOWN or bool(tables.behind(case, metric).missing))

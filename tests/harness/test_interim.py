@@ -1,0 +1,225 @@
+"""Interim analyses: boundaries, repeated intervals and p-values, and how often several analyses are wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import sequential as bench
+from hypothesis import given
+from hypothesis import strategies as st
+from present import present
+from scipy import special, stats
+
+from modbench.harness.stats import contrast, effects
+from modbench.harness.stats.contrast import ByClock, Contrast, How, Rule, Side
+from modbench.harness.stats.interim import ONE, Analysis, analysis_at, boundaries, schedule, spent
+
+FOUR = (0.25, 0.5, 0.75, 1.0)
+rising = st.lists(st.integers(1, 19), max_size=5, unique=True).map(lambda at: (*(i / 20 for i in sorted(at)), 1.0))
+
+
+def critical_values(fractions: Sequence[float], level: float = 0.05) -> np.ndarray:
+    """The boundaries as values of a normal statistic."""
+    found: np.ndarray = stats.norm.isf(np.array(boundaries(fractions, level)) / 2)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("looks", "published"),
+    [
+        # As R's gsDesign prints them (sfLDOF, one side at 0.025, looks at even distances).
+        (2, (2.9626, 1.9686)),
+        (3, (3.7103, 2.5114, 1.9930)),
+        (4, (4.332634, 2.963131, 2.359044, 2.014090)),
+    ],
+)
+def test_boundaries_are_those_of_other_programs(looks: int, published: tuple[float, ...]) -> None:
+    found = critical_values([number / looks for number in range(1, looks + 1)])
+    assert found == pytest.approx(published, abs=5e-5)
+    assert boundaries([1.0]) == pytest.approx((0.05,))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fractions", [(0.5, 1.0), (0.3, 0.45, 1.0), FOUR])
+@pytest.mark.parametrize("level", [0.05, 0.1])
+def test_the_share_spent_is_what_a_multivariate_normal_crosses(fractions: tuple[float, ...], level: float) -> None:
+    edges, t = critical_values(fractions, level), np.array(fractions)
+    correlations = np.sqrt(np.minimum.outer(t, t) / np.maximum.outer(t, t))
+    for k in range(2, len(t) + 1):
+        inside = stats.multivariate_normal.cdf(
+            edges[:k], np.zeros(k), correlations[:k, :k], lower_limit=-edges[:k], abseps=1e-7, releps=1e-7
+        )
+        assert 1 - inside == pytest.approx(spent(fractions[k - 1], level), abs=2e-6)
+
+
+@given(rising)
+def test_each_analysis_alone_spends_less_than_all_together(fractions: tuple[float, ...]) -> None:
+    found = boundaries(fractions)
+    for share, p in zip(fractions, found, strict=True):
+        assert 0 < p <= spent(share) * (1 + 1e-6)  # what crosses now for the first time, and now alone
+    assert spent(1.0) == pytest.approx(0.05)
+    assert all(narrow < wide for narrow, wide in zip(found, boundaries(fractions, 0.1), strict=True))
+    # What is still to come moves no boundary that is there.
+    assert boundaries(fractions[:1]) == found[:1]
+
+
+@pytest.mark.parametrize(
+    ("fractions", "words"),
+    [((), "rising"), ((0.5, 0.5), "rising"), ((0.5, 1.1), "at most 1"), ((0.01, 1.0), "cannot stop")],
+)
+def test_analyses_that_make_no_sense_are_refused(fractions: tuple[float, ...], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        boundaries(fractions)
+
+
+def test_schedules() -> None:
+    assert schedule(24, 4) == (6, 12, 18, 24)
+    assert schedule(18, 4) == (5, 9, 14, 18)
+    assert schedule(8, 4) == (4, 6, 8)
+    assert schedule(3, 4) == (3,)
+    assert schedule(24, 4, first=10) == (10, 12, 18, 24)
+    with pytest.raises(ValueError, match="at least 3"):
+        schedule(2)
+
+
+@given(st.integers(3, 300), st.integers(1, 8), st.integers(3, 8))
+def test_a_schedule_rises_to_its_total(total: int, looks: int, first: int) -> None:
+    made = schedule(total, looks, first)
+    assert made == tuple(sorted(set(made)))
+    assert made[-1] == total
+    assert len(made) <= looks
+    assert made[0] >= min(total, first)
+
+
+@pytest.mark.parametrize("p", [0.0001, 0.0028, 0.02, 0.2])
+def test_the_repeated_p_value_of_a_first_analysis_has_a_closed_form(p: float) -> None:
+    """Lan & DeMets' function that resembles O'Brien & Fleming's rule, at half of the seeds, solved for the level by hand."""
+    guarded = 4 * special.ndtr(special.ndtri(p / 4) * math.sqrt(0.5))
+    assert analysis_at(1, (12, 24)).repeated(p) == pytest.approx(guarded / (1 - 1 / 24), rel=1e-6)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_p_value_at_the_level_of_its_analysis_is_five_per_cent(number: int) -> None:
+    analysis = analysis_at(number, (8, 12, 24))
+    level = analysis.level_at()
+    assert analysis.repeated(level) == pytest.approx(0.05, rel=1e-6)
+    assert analysis.repeated(0.9 * level) < 0.05 < analysis.repeated(1.1 * level)
+    assert analysis.repeated(1.0) == 1.0
+    assert analysis.repeated(0.0) < 1e-9
+
+
+def test_a_single_analysis_has_the_whole_level() -> None:
+    assert (ONE.level_at(), ONE.level_at(0.1), ONE.repeated(0.03), ONE.reason) == (0.05, 0.1, 0.03, None)
+    assert Analysis(2, (0.5, 1.0), 24).reason is not None
+    # Guarded: t values depend on each other less than normal ones.
+    assert Analysis(2, (0.5, 1.0), 24).level_at() < boundaries((0.5, 1.0))[1]
+
+
+def of_losses(mine: Sequence[float], theirs: Sequence[float], how: How, rule: Rule) -> Contrast:
+    """Losses of two sides, below 0 where the first is better."""
+    new, base = (Side(ByClock(dict(enumerate(side)))) for side in (mine, theirs))
+    return contrast.contrast(base, new, how, rule)
+
+
+def test_the_interval_of_the_only_analysis_is_welchs_or_the_paired_t() -> None:
+    mine, theirs = [1.0, 1.3, 0.9, 1.1, 1.6], [1.4, 1.5, 1.6, 1.45, 1.55]
+    sides: list[tuple[How, object]] = [
+        ("independent", stats.ttest_ind(mine, theirs, equal_var=False)),
+        ("interleaved", stats.ttest_rel(mine, theirs)),
+    ]
+    for how, test in sides:
+        found = of_losses(mine, theirs, how, Rule("loss", 0.0)).effect
+        for level, ends in ((0.95, (found.low, found.high)), (0.9, (found.low90, found.high90))):
+            assert ends == pytest.approx(tuple(test.confidence_interval(level)), rel=1e-12)  # type: ignore[attr-defined]
+        assert found.value == pytest.approx(np.mean(mine) - np.mean(theirs), rel=1e-12)
+        assert (found.freedom, found.p) == pytest.approx((test.df, test.pvalue), rel=1e-12)  # type: ignore[attr-defined]
+    first, later = (of_losses(mine, theirs, "independent", at(number)).effect for number in (1, 3))
+    assert present(first.low) < present(later.low)
+
+
+def at(number: int, margin: float = 0.0) -> Rule:
+    """What is asked of losses at one of four analyses."""
+    return Rule("loss", margin, analysis=Analysis(number, FOUR, 6))
+
+
+@pytest.mark.parametrize(
+    ("difference", "spread", "margin", "verdict"),
+    [
+        (-0.5, 0.01, 0.1, contrast.BETTER),
+        (0.5, 0.01, 0.1, contrast.WORSE),
+        (0.0, 0.01, 0.1, contrast.EQUIVALENT),
+        (-0.05, 0.01, 0.1, contrast.EQUIVALENT),  # better by less than what matters
+        (-0.05, 0.01, 0.0, contrast.BETTER),
+        (0.0, 1.0, 0.1, contrast.INCONCLUSIVE),
+        (-0.1, 0.01, 0.1, contrast.BETTER),  # the margin is inside its interval
+    ],
+)
+def test_verdicts_on_losses(difference: float, spread: float, margin: float, verdict: str) -> None:
+    theirs = [2.0 + spread * each for each in (-1, -0.5, 0, 0.5, 1, 0.2)]
+    found = of_losses([difference + each for each in theirs], theirs, "independent", at(4, margin))
+    assert found.verdict == verdict
+    assert found.effect.excludes_0 == (difference != 0)
+
+
+def test_too_few_seeds_have_no_interval() -> None:
+    found = of_losses([1.0, 1.1], [1.0, 1.2, 1.3], "independent", at(1, 0.1))
+    assert (found.verdict, found.effect.low) == (None, None)
+    with pytest.raises(ValueError, match="share no process"):
+        of_losses([], [1.0] * 3, "interleaved", at(1))
+
+
+@given(st.lists(st.floats(-2, 2), min_size=3, max_size=9), st.floats(-5, 5), st.booleans(), st.integers(1, 4))
+def test_turning_the_sides_round_turns_the_interval_round(
+    noise: list[float], difference: float, paired: bool, number: int
+) -> None:
+    mine, theirs, rule = [difference + each for each in noise], [each**2 for each in noise], at(number, 0.5)
+    how: How = "interleaved" if paired else "independent"
+    one, other = of_losses(mine, theirs, how, rule), of_losses(theirs, mine, how, rule)
+    turned = other.effect.mirrored()
+    assert (one.effect.low, one.effect.high) == pytest.approx((turned.low, turned.high), abs=1e-9)
+    assert one.verdict == contrast.MIRRORED.get(str(other.verdict), other.verdict)
+
+
+def test_an_interval_excludes_no_difference_where_its_p_value_is_at_most_five_per_cent() -> None:
+    rng, told, analysis = np.random.default_rng(3), 0, analysis_at(2, (12, 24))
+    for _ in range(20):
+        values = rng.normal(0.42, 1, 24).tolist()
+        found, once = effects.over_launches(values, analysis=analysis), effects.over_launches(values)
+        assert found.p == analysis.repeated(present(once.p)) > present(once.p)
+        assert found.excludes_0 == (present(found.p) <= 0.05)
+        told += found.excludes_0
+    assert 3 < told < 17
+
+
+def test_several_analyses_err_no_more_often_than_one() -> None:
+    """Two identical arms; a rule that allows 5 % at each analysis errs more than twice as often."""
+    world = bench.World((4, 8, 12, 16))
+    for each in (world, replace(world, paired=True)):
+        assert bench.shares(each, 20_000).apart == pytest.approx(0.05, abs=0.006)
+    assert bench.peeked(world.numbers, 5000) > 0.1
+
+
+def test_the_simulated_confirmations_are_judged_like_any_contrast() -> None:
+    """A single analysis of one run in each world, with the same draws."""
+    for seed in range(20):
+        for paired in (True, False):
+            world = bench.World((7,), 0.9, paired=paired, margin=1.2)
+            mine, theirs = np.random.default_rng(seed).standard_normal((2, 1, 7))[:, 0]
+            how: How = "interleaved" if paired else "independent"
+            found = of_losses((0.9 + mine).tolist(), ([0.0] * 7 if paired else theirs.tolist()), how, Rule("loss", 1.2))
+            made = bench.shares(world, 1, seed)
+            assert made.decided == (found.verdict != contrast.INCONCLUSIVE)
+            assert made.equivalent == (found.verdict == contrast.EQUIVALENT)
+
+
+def test_differences_that_were_shown_early_are_too_large() -> None:
+    """What the reports say of them."""
+    assert bench.shares(bench.World(schedule(18), 0.95), 10_000).above > 0.525
+
+
+def test_a_difference_as_large_as_the_margin_is_seldom_called_equivalent() -> None:
+    assert 0.03 < bench.shares(bench.World(schedule(14), 1.0, margin=1.0), 10_000).equivalent < 0.06
