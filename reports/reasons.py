@@ -54,10 +54,8 @@ WORDS = {
     "not_its_work": _of("the {side} side {labels}: its time is not that of its work"),
     "machine_unfit": _of("times cannot be compared here. {said}. `modbench doctor` tells more"),
     # Of a verdict: why it is open, and what would decide it.
-    "launches_decide": _of("{n} launches would probably decide it", n="setting"),
-    "no_launches_decide": _of("not even {most} launches would decide it", most="setting"),
-    "blocks_decide": _of("{n} blocks would probably decide it", n="setting"),
-    "no_blocks_decide": _of("not even {most} blocks would decide it", most="setting"),
+    "decides": _of("{n} {what} would probably decide it", n="setting"),
+    "none_decide": _of("not even {most} {what} would decide it", most="setting"),
     "seeds_decide": _of("{n} seeds would probably tell it from none", n="setting"),
     "no_seeds_decide": _of("not even {most} seeds would tell it from none", most="setting"),
     "not_significant_among": _of("not significant among {n} comparisons (Holm p {p})", p="p"),

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.titles import short_name
 from modbench.harness.domain.case import Case
+from modbench.harness.stats.contrast import BETTER, DIFFERENT, EQUIVALENT, INCONCLUSIVE, WORSE
 
 _NAMES = {
     "dense": "dense",
@@ -142,15 +143,15 @@ def _target(case: Case) -> str:
 
 # Glyph and word of each verdict, for times; below for everything else.
 TIME_WORDS = {
-    "better": "▲ faster",
-    "worse": "▼ slower",
-    "equivalent": "≈ equivalent",
-    "different": "≠ different",
-    "inconclusive": "? undecided",
+    BETTER: "▲ faster",
+    WORSE: "▼ slower",
+    EQUIVALENT: "≈ equivalent",
+    DIFFERENT: "≠ different",
+    INCONCLUSIVE: "? undecided",
 }
-PLAIN_WORDS = {**TIME_WORDS, "better": "▲ better", "worse": "▼ worse"}
+PLAIN_WORDS = {**TIME_WORDS, BETTER: "▲ better", WORSE: "▼ worse"}
 # Those that leave nothing open.
-DECIDED = {"better", "worse", "equivalent"}
+DECIDED = {BETTER, WORSE, EQUIVALENT}
 # In place of a verdict on two runs.
 _OF_RUNS = {
     "not alternated": "· not alternated",

@@ -504,7 +504,9 @@ def _after(
     if look.low is None:  # in words, as a decision keeps it
         reason = f"{few} is too few for an interval; three give one"
     elif look.verdict == INCONCLUSIVE:
-        more = found.would_decide(wanted=plan.power, analyses=plan.looks, most=power.MOST_SEEDS)
+        more = found.would_decide(
+            found.rule.decides, analyses=plan.looks, wanted=plan.power, least=FEWEST, most=power.MOST_SEEDS
+        )
     return Compared(role=compared.role, looks=(*compared.looks, look), more=more, reason=reason)
 
 

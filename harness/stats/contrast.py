@@ -142,6 +142,11 @@ class Rule:
         place = self.lies(ends)
         return place.inside | place.off_0
 
+    def sizes(self, ends: Ends) -> bool | Bools:
+        """Whether an interval says how large the effect is against the margin."""
+        place = self.lies(ends)
+        return place.inside | place.above | place.below
+
 
 class Estimates(NamedTuple):
     """What one clock says.
@@ -244,15 +249,15 @@ class Contrast:
         if self.among:
             assert self.p_adjusted is not None
             return Reason("not_significant_among", n=self.family, p=self.p_adjusted)
-        if self.how == "within" and self.effect.low is None:
-            return self.effect.reason
-        if self.how == "within":  # short of the margin of its CPU time, rounds do not help
-            return None if self.by_cpu else Reason("more_rounds")
+        if self.how == "within":
+            more = None if self.by_cpu else Reason("more_rounds")  # short of the margin of its CPU time, rounds do not help
+            return self.effect.reason if self.effect.low is None else more
         if self.effect.sd is None:
             return Reason("single_launch")
-        needed = self.needed
-        what = "seeds" if self.rule.kind == "loss" else "blocks" if self.how == "alternating" else "launches"
-        return Reason(f"no_{what}_decide", most=power.MOST) if needed is None else Reason(f"{what}_decide", n=needed)
+        needed, what = self.needed, "blocks" if self.how == "alternating" else "launches"
+        if self.rule.kind == "loss":
+            return Reason("no_seeds_decide", most=power.MOST) if needed is None else Reason("seeds_decide", n=needed)
+        return Reason("none_decide", most=power.MOST, what=what) if needed is None else Reason("decides", n=needed, what=what)
 
     @property
     def disagreement(self) -> Reason | None:
@@ -266,31 +271,38 @@ class Contrast:
     @property
     def needed(self) -> int | None:
         """How many processes (blocks, seeds), more than were made, would decide it if all is as estimated; None: over 1,000."""
-        analyses = len(self.rule.analysis.fractions)
-        return self.would_decide(analyses=analyses, least=max(FEWEST, self.effect.n + 1))
+        return self.would_decide(self.rule.sizes if self.verdict == DIFFERENT else self.rule.decides)
 
     def would_decide(
-        self, *, analyses: int = 1, wanted: float = POWER, least: int = FEWEST, most: int = power.MOST
+        self,
+        asked: power.Asked,
+        *,
+        analyses: int | None = None,
+        wanted: float = POWER,
+        least: int | None = None,
+        most: int = power.MOST,
     ) -> int | None:
-        """Return how many fresh processes (blocks, seeds) decide with this power, if all is as estimated; None: over `most`.
+        """Return how many fresh processes (blocks, seeds) decide a question, if all is as estimated; None: over `most`.
 
         Args:
-            analyses: of their plan, at most.
+            asked: the question, of intervals that lie above 0 where the new side is better.
+            analyses: of their plan; None: as many as of this one.
             wanted: the power.
-            least: the result is not less.
+            least: the result is not less; None: than one more than were made.
             most: nor more.
         """
-        effect, freedom = self.effect, 1.0
+        effect, freedom = _oriented(self), 1.0
+        least = max(FEWEST, effect.n + 1) if least is None else least
         if effect.sd is None:
             return least
         if self.how == "independent" and effect.n >= FEWEST:
             freedom = effect.freedom / (effect.n - 1)
         return power.fewest(
-            self.rule.decides,
+            asked,
             effect.value,
             effect.sd,
             freedom=freedom,
-            analyses=analyses,
+            analyses=analyses or len(self.rule.analysis.fractions),
             wanted=wanted,
             least=least,
             most=most,
@@ -542,18 +554,26 @@ class Limited:
             to limits together (Holm). INCONCLUSIVE: neither.
         p: p-value of no change beyond the limit, adjusted; None of counts.
         reason: why neither can be said whatever the interval is.
+        edges: the largest change for the worse that passes, and beyond which it fails, on the scale of the effect.
     """
 
     contrast: Contrast
     word: str
     p: float | None = None
     reason: Reason | None = None
+    edges: tuple[float, float] = (0.0, 0.0)
 
     @property
     def not_excluded(self) -> float | None:
         """Of a time the largest slowdown that the 90 % interval does not exclude, as a share; below 0 for a gain."""
         low = self.contrast.effect.low90
         return None if low is None else math.expm1(-low)
+
+    @property
+    def needed(self) -> int | None:
+        """How many processes (blocks, seeds), more than were made, would decide it if all is as estimated; None: over 1,000."""
+        passes, fails = self.edges
+        return self.contrast.would_decide(lambda ends: (ends.low90 > -passes) | (ends.high90 < -fails))
 
 
 def limited(
@@ -590,8 +610,9 @@ def limited(
         else:
             low = _oriented(each).low90
             assert low is not None
-            word = FAIL if p[i] <= 1 - LEVEL else PASS if low > -_edge(each, float(limit)) else INCONCLUSIVE
-            found.append(Limited(each, word, p[i]))
+            passes, beyond_it = (_edge(each, float(share)) for share in (limit, fails[i]))
+            word = FAIL if p[i] <= 1 - LEVEL else PASS if low > -passes else INCONCLUSIVE
+            found.append(Limited(each, word, p[i], edges=(passes, beyond_it)))
     return found
 
 

@@ -21,7 +21,6 @@ from modbench.reports.questions.compare_axis import TITLES
 from modbench.reports.tables import axes, provenance
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.two_runs import MISSING, NEW, NOT_ALTERNATED, NOT_COMPARED, Labels, Pair, TwoRuns
-from modbench.reports.writers.number_format import plain
 from modbench.reports.writers.text import alike
 
 # Facts that make two machines unlike: times of one say little about times of the other.
@@ -362,7 +361,7 @@ def differences_table(compared: Compared) -> Table | None:
 def reasons(against: Against, most: int) -> Iterator[Sentence]:
     """Say what is new or missing, and why cases have no verdict or a change without a number: each reason once."""
     silent = [row for row in against.rows if row.typical.value is None or row.verdict == INCONCLUSIVE]
-    known = [row for row in silent if row.reason is not None and not plain(row.reason).startswith("failed in")]
+    known = [row for row in silent if row.reason is not None and not str(row.reason).startswith("failed in")]
     found = alike((Sentence("{verdict}: {reason}", verdict=row.verdict, reason=row.reason), row) for row in known)
     for rows in found[:most]:
         cases, metrics = (

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from modbench.harness.core.printable import escaped
 from modbench.harness.stats.contrast import FAIL, INCONCLUSIVE
 from modbench.reports.model import Code, Sentence, Value
-from modbench.reports.questions.gate import fail_on, gate
-from modbench.reports.questions.gate.fail_on import Checked
-from modbench.reports.questions.gate.gate import Gate
+from modbench.reports.questions.gate import gate
+from modbench.reports.questions.gate.gate import Checked, Gate
 from modbench.reports.tables.two_runs import NOT_ALTERNATED, NOT_COMPARED
 from modbench.reports.writers import markdown
 from modbench.reports.writers.number_format import plain
@@ -57,7 +56,9 @@ def annotated(found: Gate) -> Iterator[str]:
     if not found.compared and not found.tiers:
         told["warning"].append((f"modbench gate: {INCONCLUSIVE}", gate.NOTHING))
     for check in found.empty:
-        told["warning"].append((f"{INCONCLUSIVE}: {plain(check.written)}", plain(check.reason or fail_on.NOTHING)))
+        told["warning"].append(
+            (f"{INCONCLUSIVE}: {plain(check.written)}", plain(check.reason or gate.NOTHING_COMPARED))
+        )
     for verdict, counts in ((FAIL, True), (FAIL, False), (INCONCLUSIVE, True)):
         for each in found.findings:
             if each.verdict == verdict and found.counts(each) is counts:

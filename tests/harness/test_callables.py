@@ -106,7 +106,7 @@ def test_launches_are_the_unit_where_there_are_several() -> None:
     found = beside_baseline(launches)["new"]
     assert found.verdict == "inconclusive"
     assert ONE_PROCESS not in found.labels
-    assert present(found.reason).code == "launches_decide"
+    assert present(found.reason).code == "decides"
     same = beside_baseline([launch({"old": 0.01, "new": 0.008}, 0.002, i) for i in range(4)])["new"]
     assert same.verdict == "better"
     assert same.contrast.effect.n == 4

@@ -19,8 +19,8 @@ from simulate import MARGIN, World, covered, pairs, words
 from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label
 from modbench.harness.passes.time import number_of_inputs
-from modbench.harness.stats import paired, sample_size
-from modbench.harness.stats.contrast import Contrast, Estimates, Rule, Seen, together
+from modbench.harness.stats import paired
+from modbench.harness.stats.contrast import Contrast, Estimates, Rule, Seen, estimated, together
 from modbench.harness.stats.effects import Effect, over_launches
 from modbench.reports.page import render
 from modbench.reports.tables import comparisons
@@ -105,7 +105,7 @@ def test_an_undecided_row_asks_for_the_launches_of_its_own_estimand() -> None:
     effect = over_launches([0.03, -0.03, 0.031, -0.029, 0.0, -0.001])
     noisier = over_launches([0.12, -0.15, 0.13, -0.12, 0.06, -0.06])
     (found,) = together([timed(Estimates(effect, noisier, Effect(0.0, -0.1, 0.1)))])
-    assert (found.verdict, found.needed) == ("inconclusive", sample_size.to_decide(effect, MARGIN))
+    assert (found.verdict, found.needed) == ("inconclusive", estimated(effect, found.rule, "interleaved").needed)
 
 
 def test_every_input_has_the_same_weight() -> None:

@@ -16,7 +16,7 @@ from scipy import stats
 
 from modbench.harness.domain.suite import TWO_STAGE
 from modbench.harness.stats import effects, power
-from modbench.harness.stats.contrast import INCONCLUSIVE, Rule, estimated
+from modbench.harness.stats.contrast import DIFFERENT, INCONCLUSIVE, Kind, Rule, estimated, limited
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.interim import schedule
 from modbench.harness.stats.power import above_0, fewest, inflation, prospect
@@ -70,6 +70,28 @@ def test_fresh_runs_of_the_advice_decide_in_80_of_100(share: float, sd: float, m
 
 def needed(effect: Effect, margin: float = MARGIN) -> int | None:
     return estimated(effect, Rule("time", margin), "interleaved").needed
+
+
+@pytest.mark.parametrize("slower", [0.0, 0.01, 0.025, 0.04])
+@pytest.mark.parametrize("kind", ["time", "loss"])
+def test_fresh_runs_of_the_advice_hold_a_limit_in_80_of_100(slower: float, kind: Kind) -> None:
+    """An effect may be known to differ long before it is known to lie on one side of a limit."""
+    shift = math.log1p(slower) if kind == "time" else slower
+    edge, sign = (math.log1p(MARGIN), -1) if kind == "time" else (MARGIN, 1)
+    few = [sign * shift + sd for sd in (-0.02, 0.0, 0.02)]
+    (held,) = limited([estimated(effects.over_launches(few), Rule(kind, MARGIN), "interleaved")], [MARGIN])
+    n = present(held.needed)
+    values_RN = np.random.default_rng(n).normal(shift, 0.02, (RUNS, n))
+    narrow = stats.t.ppf(0.95, n - 1) * values_RN.std(axis=1, ddof=1) / math.sqrt(n)
+    assert np.mean(abs(values_RN.mean(axis=1) - edge) > narrow) == pytest.approx(0.8, abs=0.01 if n >= 30 else 0.06)
+
+
+def test_a_difference_whose_size_is_open_asks_for_its_size() -> None:
+    found = estimated(effects.over_launches([0.02, 0.035, 0.01, 0.04, 0.025, 0.035]), RULE, "interleaved")
+    assert found.verdict == DIFFERENT
+    sd = present(found.effect.sd)
+    assert prospect(RULE.sizes, found.effect.value, sd, (present(found.needed),)).power >= 0.8
+    assert prospect(RULE.decides, found.effect.value, sd, (4,)).power > 0.8
 
 
 def test_the_rule_that_is_simulated_is_that_of_a_verdict() -> None:

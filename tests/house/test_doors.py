@@ -150,7 +150,6 @@ class Door:
 
 
 # A file that still does what `harness/stats/contrast.py` does.
-YET = "until it asks for a contrast"
 DOORS = {
     "a child process is started and held": Door(
         uses(
@@ -255,35 +254,24 @@ DOORS = {
             "harness/stats/contrast.py": "",
             "harness/audit/probes/mod_routers.py": "weights that are not the same",
             "harness/registry/catalogue.py": "the field of a metric that says which direction is better",
-            "harness/stats/gate_looks.py": YET,
-            "harness/stats/group_sequential.py": YET,
-            "harness/stats/verdicts.py": YET,
-            "reports/questions/compare_runs.py": YET,
-            "reports/questions/confirmation.py": YET,
-            "reports/questions/gate/comparer.py": YET,
-            "reports/questions/gate/fail_on.py": YET,
-            "reports/questions/gate/gate.py": YET,
-            "reports/questions/gate/non_inferiority.py": YET,
-            "reports/questions/gate/paired_gate.py": YET,
-            "reports/questions/revisions.py": YET,
-            "reports/terminal/compare.py": YET,
-            "reports/terminal/gate.py": YET,
-            "reports/wording.py": YET,
-            "src/modbench/commands/gate/paired.py": YET,
         },
         "said = 'worse' if slower else 'equivalent'",
     ),
     "two variants are judged in one metric": Door(
         judges,
         {
+            "harness/rules/confirmation.py": "losses of a confirmation, at each of its analyses",
             "harness/stats/paired.py": "samples of two arms: pairs of a run, the machine check, the number of launches",
             "harness/stats/seed_sets.py": "losses of seeds",
             "harness/timing/callable_contrasts.py": "`mb.compare`, and the fixture of pytest",
             "reports/panels/pareto.py": "counts of arms that are chosen between",
+            "reports/questions/ab.py": "two sides that take turns",
             "reports/questions/combine.py": "ratios of two pairs",
+            "reports/questions/gate/gate.py": "the limits of two runs",
             "reports/tables/comparisons.py": "counts and shares of a run",
             "reports/tables/outcomes.py": "pairs of a run, and along an axis",
             "reports/tables/pair_verdicts.py": "families of a run",
+            "reports/tables/two_runs.py": "two runs",
         },
         "from modbench.harness.stats import contrast\ncontrast.contrast(base, new, 'within', rule)",
     ),
@@ -291,9 +279,6 @@ DOORS = {
         uses("effects.adjusted"),
         {
             "harness/stats/contrast.py": "",
-            "reports/questions/gate/non_inferiority.py": YET,
-            "reports/questions/gate/paired_gate.py": YET,
-            "reports/questions/revisions.py": YET,
         },
         "from modbench.harness.stats.effects import adjusted",
     ),
@@ -303,7 +288,6 @@ DOORS = {
             "harness/stats/contrast.py": "",
             "harness/doubts/times.py": "whether the cost of one arm depends on its input",
             "harness/stats/trend_test.py": "whether one arm drifts",
-            "reports/questions/revisions.py": YET,
         },
         "found = effect.p < 0.05",
     ),

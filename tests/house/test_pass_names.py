@@ -26,8 +26,11 @@ OTHER_MEANINGS = {
     "src/modbench/commands/profile/__init__.py": {"profile"},  # a folder's name
     "harness/domain/suite.py": {"train", "energy", "fit", "confirm"},  # tables of a suite file
     "harness/planning/overrides.py": {"train"},  # as above
+    "harness/stats/contrast.py": {"time", "count"},  # kinds of numbers
+    "src/modbench/commands/ab/one_command.py": {"memory"},  # a head of a table
     "reports/panels/sweeps.py": {"confirm"},  # a table
     "reports/questions/first_screen.py": {"memory", "energy"},  # what was asked
+    "reports/tables/two_runs.py": {"time"},  # a kind of numbers
     "reports/tables/axes.py": {"compile"},  # a field of a place
 }
 SOURCES = [

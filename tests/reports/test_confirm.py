@@ -159,7 +159,7 @@ def test_what_is_not_decided_says_how_many_seeds_would(tmp_path: Path) -> None:
     assert first.startswith("not decided: ")
     assert "other fresh ones" in first  # never on top: that would be a look without a level
     row = confirmation.table(loaded).iloc[0]
-    assert row.verdict == "undecided"
+    assert row.verdict == "inconclusive"
     assert row.more_seeds > 8
     assert row.more_hours > 0
 

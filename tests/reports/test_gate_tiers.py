@@ -13,6 +13,7 @@ from planted import UNFIT
 from planted_gate import finding, planted_run
 from present import present
 from resealed import reseal
+from scipy import stats
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
@@ -299,6 +300,17 @@ def test_losses_must_show_that_they_did_not_rise_beyond_the_limit(
     assert found.exit_code() == {"pass": 0, "fail": 1, "inconclusive": 5}[word]
     assert found.exit_code(lenient=True) == {"pass": 0, "fail": 1, "inconclusive": 0}[word]
     assert [*gate.remarks(found)] == []
+
+
+@pytest.mark.slow
+def test_losses_that_are_identical_take_no_evidence_from_one_that_rose(base: Loaded, tmp_path: Path) -> None:
+    rises = [0.010, 0.011, 0.012]
+    now = run(tmp_path / "now", {"loss/val": dict(enumerate(rises))}, seed=2)
+    alone = pytest.approx(stats.ttest_1samp(rises, 0, alternative="greater").pvalue)
+    for found in (gate.gate(base, now), gated(base, now, "flops:0%")):  # named or not
+        losses = [each for each in found.findings if each.metric == "loss/val"]
+        told = {each.what.partition("[")[0]: (each.verdict, each.p) for each in losses}
+        assert told == {"dense": ("pass", None), "mod": ("pass", None), "moe": ("fail", alone)}
 
 
 @pytest.mark.slow

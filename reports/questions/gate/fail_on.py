@@ -6,22 +6,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError, shown, unknown
 from modbench.harness.core.units import parse_percent
 from modbench.harness.registry import catalogue
-from modbench.harness.stats.contrast import FAIL, INCONCLUSIVE, PASS
 from modbench.reports.model import Estimate, Listed, Sentence, Value
-from modbench.reports.writers.text import alike
-
-if TYPE_CHECKING:
-    from modbench.reports.questions.gate.gate import GateFinding
 
 FLAG = "--fail-on"
 EXAMPLE = "flops:0%,larger:1%,loss:0.5%"
@@ -32,7 +25,6 @@ LABELS = "labels"
 ALTERNATED = (SLOWER, CPU)
 # Memory that holds libraries too, which differ between machines: counted, but not a property of the code alone.
 OF_THE_MACHINE = frozenset({"memory/rss_peak"})
-NOTHING = "nothing was compared"
 NEITHER = "neither run measured it: add it to the metrics of the suite"
 
 
@@ -166,74 +158,3 @@ class Rules:
             return Fraction(str(self.margin)), Fraction(0)
         own = self.fail_on.limits[check] or Fraction(0)
         return own, own
-
-
-@dataclass(frozen=True)
-class Checked:
-    """What one check found.
-
-    Attributes:
-        word: the check.
-        tier: its tier.
-        limit: its limit as a share; None if it has none of its own.
-        named: whether the gate fails on it.
-        verdict: `fail`, `inconclusive` or `pass`; of a check that is not named, what it would have been.
-        counts: number of findings by verdict.
-        reason: why it is inconclusive, where that is one reason.
-        compared: whether it compared anything: a check that did not never passes.
-    """
-
-    word: str
-    tier: str
-    limit: Fraction | None
-    named: bool
-    verdict: str
-    counts: Mapping[str, int]
-    reason: Value = None
-    compared: bool = True
-
-    @property
-    def written(self) -> Value:
-        """The check as it is typed."""
-        return written(self.word, self.limit)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return data for `--json`."""
-        told = {"tier": self.tier, "check": self.word, "limit": None if self.limit is None else float(self.limit)}
-        return told | {name: getattr(self, name) for name in ("named", "verdict", "counts", "reason", "compared")}
-
-
-def checked(findings: Sequence[GateFinding], fail_on: FailOn) -> tuple[Checked, ...]:
-    """Return what every check found that was named, or that has findings."""
-    found = []
-    for word, check in CHECKS.items():
-        mine, named = [each for each in findings if each.check == word], word in fail_on.limits
-        if mine or named:
-            verdict, reason = _verdict(mine)
-            counts = Counter(each.verdict or "" for each in mine)
-            limit, compared = fail_on.limits.get(word), any(each.compared for each in mine)
-            found.append(Checked(word, check.tier, limit, named, verdict, counts, reason, compared))
-    return tuple(found)
-
-
-def _verdict(findings: Sequence[GateFinding]) -> tuple[str, Value]:
-    """Return the verdict on findings of one check, and why it is inconclusive where there is one reason."""
-    words = {each.verdict for each in findings}
-    if FAIL in words:
-        return FAIL, None
-    if not findings:
-        return INCONCLUSIVE, NEITHER
-    if INCONCLUSIVE in words:
-        # What an interval leaves open has no reason but its width.
-        return INCONCLUSIVE, _only(
-            [None if each.wide else each.reason for each in findings if each.verdict == INCONCLUSIVE]
-        )
-    if PASS not in words:
-        reason = _only([each.reason for each in findings])
-        return INCONCLUSIVE, Sentence("{nothing}: {reason}", nothing=NOTHING, reason=reason) if reason else NOTHING
-    return PASS, None
-
-
-def _only(reasons: Sequence[Value]) -> Value:
-    """Return the only reason; None where there are several."""
-    return reasons[0] if len(alike((each, each) for each in reasons)) == 1 else None

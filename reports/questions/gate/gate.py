@@ -8,8 +8,9 @@ losses (Holm). Times are printed and have no verdict: the processes of two runs 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -18,14 +19,23 @@ from modbench.harness.stats.contrast import FAIL, INCONCLUSIVE, PASS, Limited, l
 from modbench.harness.stats.effects import LEVEL
 from modbench.reports import reasons
 from modbench.reports.model import Code, Estimate, Finding, Listed, Sentence, Table, Value
-from modbench.reports.questions.gate import fail_on as checks_of
-from modbench.reports.questions.gate.fail_on import LABELS, OF_THE_MACHINE, Checked, FailOn, Rules, check_of, checked
+from modbench.reports.questions.gate.fail_on import (
+    CHECKS,
+    LABELS,
+    NEITHER,
+    OF_THE_MACHINE,
+    FailOn,
+    Rules,
+    check_of,
+    written,
+)
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.two_runs import NOT_ALTERNATED, NOT_COMPARED, Labels, Pair, TwoRuns
 from modbench.reports.writers.text import alike
 
 # Its ends exclude what lies beyond them at 5 % each.
 LEVEL_OF_BOTH = 2 * LEVEL - 1
+NOTHING_COMPARED, NOTHING = "nothing was compared", "nothing was compared, so this gate shows nothing"
 ELSEWHERE = "the runs were made on different machines, or do not say on which: libraries count in this memory too"
 
 
@@ -61,6 +71,79 @@ class GateFinding(Finding):
         told: dict[str, Any] = {"case": self.what, "metric": self.metric, "verdict": self.verdict}
         told |= {"change": self.typical.value, "low": self.typical.low, "high": self.typical.high}
         return told | {"p": self.p, "reason": self.reason}
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What one check found.
+
+    Attributes:
+        word: the check.
+        tier: its tier.
+        limit: its limit as a share; None if it has none of its own.
+        named: whether the gate fails on it.
+        verdict: `fail`, `inconclusive` or `pass`; of a check that is not named, what it would have been.
+        counts: number of findings by verdict.
+        reason: why it is inconclusive, where that is one reason.
+        compared: whether it compared anything: a check that did not never passes.
+    """
+
+    word: str
+    tier: str
+    limit: Fraction | None
+    named: bool
+    verdict: str
+    counts: Mapping[str, int]
+    reason: Value = None
+    compared: bool = True
+
+    @property
+    def written(self) -> Value:
+        """The check as it is typed."""
+        return written(self.word, self.limit)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return data for `--json`."""
+        told = {"tier": self.tier, "check": self.word, "limit": None if self.limit is None else float(self.limit)}
+        return told | {name: getattr(self, name) for name in ("named", "verdict", "counts", "reason", "compared")}
+
+
+def checked(findings: Sequence[GateFinding], fail_on: FailOn) -> tuple[Checked, ...]:
+    """Return what every check found that was named, or that has findings."""
+    found = []
+    for word, check in CHECKS.items():
+        mine, named = [each for each in findings if each.check == word], word in fail_on.limits
+        if mine or named:
+            verdict, reason = _verdict(mine)
+            counts = Counter(each.verdict or "" for each in mine)
+            limit, compared = fail_on.limits.get(word), any(each.compared for each in mine)
+            found.append(Checked(word, check.tier, limit, named, verdict, counts, reason, compared))
+    return tuple(found)
+
+
+def _verdict(findings: Sequence[GateFinding]) -> tuple[str, Value]:
+    """Return the verdict on findings of one check, and why it is inconclusive where there is one reason."""
+    words = {each.verdict for each in findings}
+    if FAIL in words:
+        return FAIL, None
+    if not findings:
+        return INCONCLUSIVE, NEITHER
+    if INCONCLUSIVE in words:
+        # What an interval leaves open has no reason but its width.
+        return INCONCLUSIVE, _only(
+            [None if each.wide else each.reason for each in findings if each.verdict == INCONCLUSIVE]
+        )
+    if PASS not in words:
+        reason = _only([each.reason for each in findings])
+        return INCONCLUSIVE, Sentence(
+            "{nothing}: {reason}", nothing=NOTHING_COMPARED, reason=reason
+        ) if reason else NOTHING_COMPARED
+    return PASS, None
+
+
+def _only(reasons: Sequence[Value]) -> Value:
+    """Return the only reason; None where there are several."""
+    return reasons[0] if len(alike((each, each) for each in reasons)) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -215,7 +298,6 @@ def _of_labels(labels: Labels) -> GateFinding:
 
 # --- what is said of it
 
-NOTHING = "nothing was compared, so this gate shows nothing"
 WORDS = (FAIL, INCONCLUSIVE, PASS, NOT_ALTERNATED, NOT_COMPARED)
 # Rows of a table, and what has all of them.
 MOST_ROWS, FILE = 200, "modbench gate … --json"
@@ -241,7 +323,7 @@ def numbers(counts: Mapping[str, int]) -> Listed | None:
 def remarks(found: Gate) -> Iterator[Sentence]:
     """Say that nothing was compared, of all, or of a check and why."""
     for check in found.empty:
-        why = Sentence(": {why}", why=check.reason) if check.reason and check.reason != checks_of.NOTHING else ""
+        why = Sentence(": {why}", why=check.reason) if check.reason and check.reason != NOTHING_COMPARED else ""
         yield Sentence("{check}: {nothing} about it{why}", check=check.written, nothing=NOTHING, why=why)
     if not found.compared and not found.empty:
         yield Sentence(NOTHING)

@@ -14,12 +14,12 @@ from importlib import metadata
 from io import BytesIO
 from pathlib import Path
 
-import modbench
 from modbench.commands.ab.compared import SideFailsError
 from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.core.model_specs import in_parentheses, is_user_model, parse_spec
 from modbench.harness.process import processes
 from modbench.harness.registry.user_models import no_python_file
+from modbench.version import __version__
 
 # Names the files of a repository as they lie there, changes that are not committed included.
 AS_IT_IS = "."
@@ -92,7 +92,7 @@ class Side:
             SideFailsError: if that of the new side cannot be imported.
         """
         if self.source is None and self.python == sys.executable:
-            return str(modbench.__file__), modbench.__version__, metadata.version("torch")
+            return str(Path(__file__).parents[2] / "__init__.py"), __version__, metadata.version("torch")
         fields = "modbench.__file__, modbench.__version__, metadata.version('torch')"
         code = f"from importlib import metadata; import modbench, {TURNS}; print({fields}, sep='\\n')"
         done = processes.answer([self.python, "-P", "-c", code], environment=self.environment())
