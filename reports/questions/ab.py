@@ -110,11 +110,6 @@ class Row:
         return self.contrast.verdict if self.contrast is not None and self.measured.judged else None
 
     @property
-    def lost(self) -> bool:
-        """Whether nothing is known of it, though neither side is known to fail."""
-        return self.measured.judged and self.contrast is None and self.measured.lacking is None
-
-    @property
     def open(self) -> bool:
         """Whether more blocks may decide it."""
         if self.contrast is None or not self.measured.judged:
@@ -226,7 +221,7 @@ class Result:
         checks = {row.check for row in self.rows}
         if contrast.FAIL in checks or self.fail_on is None:
             return contrast.FAIL if contrast.FAIL in checks else None
-        open_ = contrast.INCONCLUSIVE in checks or not self.compared or any(row.lost for row in self.rows)
+        open_ = contrast.INCONCLUSIVE in checks or not self.compared
         return contrast.INCONCLUSIVE if open_ else contrast.PASS
 
     def exit_code(self, *, allow_inconclusive: bool = False) -> int:

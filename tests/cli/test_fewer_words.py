@@ -224,7 +224,7 @@ def test_what_was_meant_is_said_before_anything_heavy_is_imported(
 @pytest.mark.parametrize(
     ("command", "meant"),
     [
-        ("compare --paired HEAD HEAD quick --model min.py:build", "'mine.py'"),
+        ("ab revisions HEAD HEAD quick --model min.py:build", "'mine.py'"),
         ("run quick --launcher slurm --launcher-profile own.tml", "'own.toml'"),
     ],
 )

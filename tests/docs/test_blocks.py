@@ -266,7 +266,7 @@ def test_commands_do_what_the_page_says(page: Path, here: Path, planted: Path, m
                 assert name in {"--help", "--version", "--install-completion", "--show-completion"}, command
                 continue
             parsed([name, *rest])
-            if name in LONG or block.how == "proof" or "--paired" in rest:
+            if name in LONG or block.how == "proof" or name == "ab":
                 continue
             if name in READ_ALONE and told(words, here) in RAN:
                 continue
@@ -343,7 +343,7 @@ def two_runs(modbench_process: Modbench, tmp_path_factory: pytest.TempPathFactor
 
 
 # Not here: what needs a card, a cluster or a repository with two revisions.
-ELSEWHERE = re.compile(r"gpu|slurm|--device cuda|--paired|completion|runs/sweep")
+ELSEWHERE = re.compile(r"gpu|slurm|--device cuda|modbench ab|completion|runs/sweep")
 COMMANDS = [
     (block, command)
     for block in ALL

@@ -112,6 +112,7 @@ def test_a_suite_that_names_the_users_model_itself_is_refused(tmp_path: Path) ->
 def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suites:
     """Two sides that are prepared; each process of a block leaves a planted record, unless a test says otherwise."""
     made = compared(tmp_path)
+    made.both = replace(made.both[0], folder=Path("base")), replace(made.both[1], folder=Path("new"))
     plan = planted_suite("draft", **PLAN)
 
     def run(_: Suites, _side: Side, out: Path) -> None:
@@ -122,6 +123,7 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suites:
     def take_turns(starts: Sequence[Start]) -> list[End]:
         for start in starts:
             out, name = Path(start.words[-2]), start.words[-1]
+            assert out.name.startswith(str(start.folder))  # each runs in the files of its side
             unit = next(each for each in plan.units if each.name == name)
             number = NAMES.index(out.name)
             shutil.copy(RunFolder(records(plan, tmp_path, number)).record(unit), RunFolder(out).record(unit))
@@ -188,16 +190,15 @@ def test_what_dies_is_tried_once_more_and_then_measured_no_more(
         started.extend(start.words[-1] for start in starts)
         return [End(None if hung else 9, hung=hung) for _ in starts]
 
-    real = turn_taking.run
     monkeypatch.setattr(turn_taking, "run", dies)
     planted.measure(0, "ABBA")
     assert len(started) == 4 * tries
     planted.measure(1, "ABBA")
     assert len(started) == 4 * tries
     again = compared(planted.folder)  # the same command again knows it from the blocks
-    monkeypatch.setattr(turn_taking, "run", real)
     again.prepare()
     again.measure(2, "ABBA")
+    assert len(started) == 4 * tries
     assert {row.why is None for row in again.rows()} == {False}
 
 

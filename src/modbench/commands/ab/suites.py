@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -161,6 +162,8 @@ def _copies() -> Iterator[Path]:
 def _opened(
     both: tuple[Side, Side], typed: Sequence[str], suite: str, plan: Plan, flags: SuiteFlags, *, builds: bool = False
 ) -> Iterator[Suites]:
+    if sys.platform == "win32":
+        raise UsageError("ab revisions and ab builds need Linux or macOS: on Windows processes cannot hand on turns.")
     file, place, asked = Path(suite), (plan.device, plan.suite.threads), flags.asked(plan.suite.margin)
     request: dict[str, Any] = {
         "sides": list(typed),
