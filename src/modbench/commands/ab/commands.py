@@ -175,12 +175,12 @@ class Commands:
                 return NOT_RECORDED
             cpu_s, main_s = sum(each.cpu_s for each in made), sum(each.main_s or 0.0 for each in made)
             waited_s = sum(each.wall_s - each.cpu_s - (each.delay_s or 0.0) for each in made)
-            for code, part_s, most in (
-                ("other_processes", cpu_s - main_s, MOST_OTHERS),
-                ("command_waits", waited_s, MOST_BLOCKED),
-            ):
-                if part_s > most * cpu_s:
-                    return Reason(code, share=part_s / cpu_s) if cpu_s else NOT_TICKED
+            if not cpu_s:
+                return NOT_TICKED
+            if (others := 1 - main_s / cpu_s) > MOST_OTHERS:
+                return Reason("other_processes", share=others)
+            if (waits := waited_s / cpu_s) > MOST_BLOCKED:
+                return Reason("command_waits", share=waits)
         return None
 
     def _file(self, number: int) -> Path:
