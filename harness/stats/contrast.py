@@ -261,9 +261,8 @@ class Contrast:
         n, most = self.needed, power.MOST
         if self.rule.kind == "loss":
             return Reason("no_seeds_decide", most=most) if n is None else Reason("seeds_decide", n=n)
-        if self.how == "alternating":
-            return Reason("no_blocks_decide", most=most) if n is None else Reason("blocks_decide", n=n)
-        return Reason("no_launches_decide", most=most) if n is None else Reason("launches_decide", n=n)
+        what = "blocks" if self.how == "alternating" else "launches"
+        return Reason("none_decide", most=most, what=what) if n is None else Reason("decides", n=n, what=what)
 
     @property
     def disagreement(self) -> Reason | None:

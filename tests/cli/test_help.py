@@ -47,7 +47,7 @@ def test_no_help_is_cut_and_an_option_is_explained_in_a_few_lines(words: tuple[s
     printed = modbench(*words, "--help").stdout
     assert max(map(len, printed.splitlines())) <= WIDTH
     assert "…" not in printed
-    options = printed.partition("\nOptions:\n")[2]
+    options = printed.partition("\nOptions:\n")[2].partition("\nCommands:\n")[0]
     for entry in re.split(r"^  (?=-)", options, flags=re.MULTILINE)[1:]:
         name, *text = re.split(r"\n {4,}|  +", entry.strip())
         assert 1 <= len(text) <= MOST_LINES, name
