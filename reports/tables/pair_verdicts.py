@@ -48,7 +48,8 @@ def _tell(row: dict[str, Any], found: Contrast, *, claims: bool) -> None:
     else:
         noisy = found.seen.disturbed > contamination.MOST
         labels, why = [Label.CONTAMINATED] * noisy, [Reason("disturbed", share=found.seen.disturbed)] * noisy
-    row["labels"] = ";".join(filter(None, [row["labels"], *labels]))
+    if labels:
+        row["labels"] = ";".join(filter(None, [row["labels"], *labels]))
     row["reason"] = joined_reasons([row["reason"], *why])
 
 
