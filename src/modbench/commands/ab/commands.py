@@ -177,10 +177,10 @@ class Commands:
             waited_s = sum(each.wall_s - each.cpu_s - (each.delay_s or 0.0) for each in made)
             if not cpu_s:
                 return NOT_TICKED
-            if cpu_s - main_s > MOST_OTHERS * cpu_s:
-                return Reason("other_processes", share=(cpu_s - main_s) / cpu_s)
-            if waited_s > MOST_BLOCKED * cpu_s:
-                return Reason("command_waits", share=waited_s / cpu_s)
+            if (others := 1 - main_s / cpu_s) > MOST_OTHERS:
+                return Reason("other_processes", share=others)
+            if (waits := waited_s / cpu_s) > MOST_BLOCKED:
+                return Reason("command_waits", share=waits)
         return None
 
     def _file(self, number: int) -> Path:
