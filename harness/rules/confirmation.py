@@ -402,7 +402,7 @@ def choose(made: Confirmation, losses: Mapping[str, float | None]) -> Choice | s
         return f"nothing that left a loss can be the {lacking[0].replace('_', ' ')}"
     found = {role: found[role] for role in made.plan.roles}
     margin = made.plan.margin * found.get("anchor", best[made.anchor])[0]
-    wanted, numbers = _seeds(made, fitted.over_seeds, margin)
+    wanted, numbers = seeds_planned(made, fitted.over_seeds, margin)
     return Choice(
         {role: case for role, (_, case) in found.items()},
         margin,
@@ -423,8 +423,8 @@ def fit_of(runs: Iterable[tuple[UnitOfWork, float]]) -> JointFit:
     )
 
 
-def _seeds(made: Confirmation, spread: Spread, margin: float) -> tuple[int | None, tuple[int, ...]]:
-    """Seeds of each arm that the spread asks for, and those of each look."""
+def seeds_planned(made: Confirmation, spread: Spread, margin: float) -> tuple[int | None, tuple[int, ...]]:
+    """Return the seeds of each arm that a spread over seeds asks for (None: over 2,000), and those of each look."""
     plan = made.plan
     if not made.claims:
         return made.most_seeds, (made.most_seeds,)

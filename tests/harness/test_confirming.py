@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
 import pytest
+import sequential as bench
 from fake_launcher import Planting, new_folder, what_is_left
 from planted import left, planted_suite
 from present import present
@@ -27,7 +29,8 @@ from modbench.harness.planning.units_of_work import run_flops
 from modbench.harness.registry import catalogue
 from modbench.harness.results import decisions, run_folder
 from modbench.harness.results.run_folder import RunFolder
-from modbench.harness.rules.confirmation import Confirmed, choose, confirmations_of
+from modbench.harness.rules.confirmation import Confirmed, choose, confirmations_of, seeds_planned
+from modbench.harness.stats.joint_fit import Spread
 from modbench.harness.text.tokens import Tokens
 from modbench.harness.training.batches import Windows
 from modbench.reports.terminal import summary
@@ -103,6 +106,16 @@ def test_equal_arms_are_equivalent_or_undecided_with_the_seeds_that_would_decide
     assert present(compared.more) > 6
     assert found.planned == 6
     assert found.wanted is None  # seeds of the planted sweep differ by half a nat, and arms are not paired
+
+
+def test_the_spread_of_the_sweep_plans_the_seeds() -> None:
+    (made,) = confirmations_of(sweep()).values()
+    wanted, numbers = seeds_planned(made, Spread(1.0, math.inf), 0.9)
+    assert wanted == numbers[-1]
+    assert bench.shares(bench.World(numbers, 0.9), 20_000).right == pytest.approx(0.8, abs=0.02)
+    more, capped = seeds_planned(made, Spread(1.0, 4), 0.9)  # few runs know their spread badly
+    assert present(more) > capped[-1] == made.most_seeds
+    assert seeds_planned(made, Spread(1.0, 4), 1e-3) == (None, capped)
 
 
 def test_runner_up_and_control_stop_by_themselves(tmp_path: Path) -> None:

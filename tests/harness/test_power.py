@@ -159,6 +159,20 @@ def seeds(
     return fewest(asked, difference, math.sqrt(2) * sd, freedom=2, analyses=looks, wanted=wanted, most=power.MOST_SEEDS)
 
 
+def test_a_plan_ends_at_the_first_analysis_that_decides() -> None:
+    answers = iter([np.arange(power.POINTS) % 4 == 0, np.zeros(power.POINTS, dtype=bool)])
+    assert prospect(lambda _: next(answers), 1.0, 1.0, (4, 8)) == (0.25, 4 + 4 * 0.75)
+
+
+def test_independent_seeds_know_their_spread_better_than_pairs() -> None:
+    """Of the same spread of a difference two samples have twice the degrees of freedom, which few seeds need."""
+    effect = effects.welch([1.0, 1.1, 0.9], [1.26, 1.36, 1.16])
+    rule = Rule("loss", 0.0)
+    found = [estimated(effect, rule, how).would_decide(rule.decides, least=3) for how in ("independent", "interleaved")]
+    assert found == [seeds(0.26, 0.1, 1), fewest(above_0, 0.26, math.sqrt(2) * 0.1)]
+    assert present(found[0]) < present(found[1])
+
+
 def test_fewer_seeds_are_not_enough() -> None:
     for difference in (0.7, 1.5):
         total = present(seeds(difference))
