@@ -89,7 +89,7 @@ WORDS = (
 )
 FLAGS = (
     *("--model", "--capacity", "--seq-len", "--batch-size", "--dtype", "--device", "--seeds", "--corpus", "--set"),
-    *("--effort", "-k", "-o", "--baseline", "--against", "--margin", "--launcher", "--json", "--strict"),
+    *("--effort", "-k", "-o", "--baseline", "--fail-on", "--margin", "--launcher", "--json", "--strict"),
     *("--compile", "--lenient", "--help", "--version", "--workload", "--comparisons", "--threads", "--no-such-flag"),
 )
 SETTINGS = (

@@ -110,7 +110,7 @@ COMMANDS = (
     ("report", "run", "--format", "html,csv,md,tex,json,pytest-benchmark"),
     ("compare", "run", "other"),
     ("compare", "run", "--by", "seq_len"),
-    ("gate", "run", "--against", "other"),
+    ("gate", "run", "other"),
     ("figure", "run"),
     ("watch", "run", "--once"),
     ("recommend", "run", "--workload", "forward"),
