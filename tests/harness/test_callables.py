@@ -124,6 +124,11 @@ def test_nothing_is_decided_where_the_baseline_differs_from_itself() -> None:
     assert found["new"].reason == Reason("baseline_differs", ratio=found["old (again)"].contrast.ratio)
 
 
+def test_the_others_are_one_family_without_the_control() -> None:
+    found = beside_baseline([launch({"old": 0.01, "a": 0.01, "b": 0.012}, twin=True)])
+    assert {name: each.contrast.family for name, each in found.items()} == {"a": 2, "b": 2, "old (again)": 1}
+
+
 def test_what_drifts_is_labelled() -> None:
     clock = FakeClock()
     calls = {"old": clock.takes(0.01), "new": clock.takes(0.01, drift=0.1)}
