@@ -119,6 +119,12 @@ class Row:
         return not self.contrast.decided
 
     @property
+    def needed(self) -> int | None:
+        """How many blocks would probably decide what is open; None: nothing is, or too many."""
+        asked = self.limited or self.contrast
+        return asked.needed if asked is not None and self.open else None
+
+    @property
     def ratio(self) -> Estimate:
         """Base ÷ new, with its interval where it is known; of numbers that are only reported their quotient."""
         made = self.measured
@@ -159,7 +165,7 @@ class Row:
         told |= {"by_cpu": self.contrast is not None and self.contrast.by_cpu}
         told |= {"not_excluded": self.limited and self.limited.not_excluded}
         told |= {"p_adjusted": self.contrast and self.contrast.p_adjusted}
-        told |= {"needed": self.contrast.needed if self.contrast is not None and self.open else None}
+        told |= {"needed": self.needed}
         return told | {"labels": [*self.labels], "base_labels": [*made.base_labels]}
 
     @property
@@ -417,7 +423,7 @@ def remarks(found: Result) -> Iterator[Sentence]:
 
 def advice(found: Result) -> Sentence | None:
     """Say which slowdown is not excluded, and which time would probably decide; None where nothing is open."""
-    open_ = [row for row in found.rows if row.open and row.contrast is not None]
+    open_ = [row for row in found.rows if row.open]
     if not open_:
         return None
     most = max((row.limited.not_excluded or 0.0 for row in open_ if row.limited is not None), default=None)
@@ -426,8 +432,7 @@ def advice(found: Result) -> Sentence | None:
         if most is not None
         else ""
     )
-    needed = [row.contrast.needed for row in open_ if row.contrast is not None]
-    blocks_ = max(each or MOST_BLOCKS + 1 for each in needed)
+    blocks_ = max(row.needed or MOST_BLOCKS + 1 for row in open_)
     if blocks_ > MOST_BLOCKS or found.block_s is None:
         return Sentence(
             "{excluded}more than {n} blocks would be needed", excluded=excluded, n=min(blocks_, MOST_BLOCKS)
