@@ -59,7 +59,7 @@ def gate(
     verbose: VerboseFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Fail if a run is worse than its base, by everything but times.
+    """Fail if a run is worse than its base, times aside.
 
     Exit code 1: something got worse. 5: that can neither be shown nor excluded.
     """
