@@ -83,7 +83,6 @@ NO_CASE, NOT_ASKED = "the new run has no such case", "the new run did not reques
 NEW_CASE, NEWLY_ASKED = "new: the earlier run has no such case", "new: the earlier run did not request it"
 THREE = "an interval needs three launches in each run"
 ELSEWHERE = "the anchor's own time: the runs were timed on different machines, or do not say on which"
-SEED_BY_SEED = "difference, seed by seed"
 # Labels that say nothing of what a change of the code did to a case.
 NO_CHANGE = OF_PRECISION | {Label.FASTER}
 
@@ -97,7 +96,7 @@ class Pair:
         metric: what was measured.
         contrast: how the new run compares with its base; None where they do not.
         lack: what is said then.
-        reason: why there is no contrast or no verdict, or how the two were compared.
+        reason: why there is no contrast or no ratio, or what disturbed a time; None: there is nothing to say.
         scale: of a loss what a margin is a share of: the base's mean.
     """
 
@@ -122,7 +121,7 @@ class Pair:
 
     @property
     def why(self) -> Value:
-        """Why the verdict was withheld, or what would decide an open one; else how the two were compared."""
+        """Why the verdict was withheld, or what would decide an open one; else the pair's own reason."""
         if self.contrast is None or self.is_time:
             return self.reason
         return reasons.sentence(self.contrast.reason or self.contrast.open) or self.reason
@@ -306,8 +305,7 @@ class TwoRuns:
         """A time. It has no verdict: the interval over launches does not hold how much two runs differ."""
         if why := self._not_alike(case, metric):
             return why
-        own = self.new.anchor(case, metric) == case
-        if own and not self.same_machine:
+        if self.new.anchor(case, metric) == case and not self.same_machine:
             return ELSEWHERE
         base, new = (ByClock(_log_times(tables, case, metric)) for tables in self.sides)
         if min(len(base.own), len(new.own)) < effects.FEWEST:
@@ -316,11 +314,8 @@ class TwoRuns:
             return "a time is not a finite number"
         share = max(tables.disturbed(case, metric) for tables in self.sides)
         found = contrast(Side(base), Side(new), "independent", Rule("time", self.margin), Seen(disturbed=share))
-        reason: Value = "the anchor's own time" if own else "ratio to the anchor, now divided by before"
-        if found.noisy:
-            busy = Estimate(share, kind="about")
-            reason = Sentence("{what}; {share} of the blocks were disturbed", what=reason, share=busy)
-        return Pair(case, metric, found, reason=reason)
+        busy = Sentence("{share} of the blocks were disturbed", share=Estimate(share, kind="about"))
+        return Pair(case, metric, found, reason=busy if found.noisy else None)
 
     def _not_alike(self, case: Case, metric: Metric) -> str | None:
         """Why the two runs timed something else, though the case is the same; None where they did not."""
@@ -345,7 +340,7 @@ class TwoRuns:
         if not seeds:
             return "the two runs have no seed in common"
         if now == before:
-            return self._identical(case, metric, "identical, seed by seed")
+            return self._identical(case, metric)
         base, new = ([values[seed] for seed in seeds] for values in (before, now))
         if broken := self._broken(case, metric, base, new):
             return broken
@@ -353,26 +348,23 @@ class TwoRuns:
         sides = [Side(ByClock(dict(zip(seeds, values, strict=True)))) for values in (base, new)]
         rule, seen = Rule("loss", self.margin * scale, metric.better), self._flattered(case, metric)
         made = contrast(sides[0], sides[1], "interleaved", rule, seen)
-        few = Sentence("{n:seed}: three give an interval", n=len(seeds))
-        return Pair(case, metric, made, reason=few if made.effect.low is None else SEED_BY_SEED, scale=scale)
+        return Pair(case, metric, made, scale=scale)
 
     def _counts(self, case: Case, metric: Metric) -> Pair | str:
         before, now = (tables.estimate(case, metric).value for tables in self.sides)
         if now == before:
-            return self._identical(case, metric, "counted: identical")
+            return self._identical(case, metric)
         if broken := self._broken(case, metric, [before], [now]):
             return broken
-        reason: Value = "counted, not sampled"
-        if 0 in {now, before}:
-            then, new = (Estimate(each, kind="setting") for each in (before, now))
-            reason = Sentence("counted: {then} before, {new} now", then=then, new=new)
+        then, new = (Estimate(each, kind="setting") for each in (before, now))
+        of_0 = Sentence("counted: {then} before, {new} now", then=then, new=new) if 0 in {now, before} else None
         made = counted(before, now, Rule("count", self.margin, metric.better), self._flattered(case, metric))
-        return Pair(case, metric, made, reason=reason)
+        return Pair(case, metric, made, reason=of_0)
 
-    def _identical(self, case: Case, metric: Metric, reason: str) -> Pair:
+    def _identical(self, case: Case, metric: Metric) -> Pair:
         """What is the same to the last digit: there is no spread to judge it by, and no need to."""
         rule = Rule("count", self.margin, metric.better)
-        return Pair(case, metric, counted(0.0, 0.0, rule, self._flattered(case, metric)), reason=reason)
+        return Pair(case, metric, counted(0.0, 0.0, rule, self._flattered(case, metric)))
 
     def _broken(self, case: Case, metric: Metric, before: Sequence[float], now: Sequence[float]) -> Pair | None:
         """What is said where a value is not a finite number."""

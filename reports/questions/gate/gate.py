@@ -284,7 +284,8 @@ def _finding(pair: Pair, held: Limited | None, elsewhere: str | None) -> GateFin
         return replace(found, verdict=INCONCLUSIVE, reason=reasons.sentence(why))
     wide = held.word == INCONCLUSIVE and held.reason is None
     worst = effect.low90 if wide and effect.low90 is not None else effect.value
-    return replace(found, verdict=held.word, p=held.p, worst=worst, wide=wide)
+    why_open = pair.reason or reasons.sentence(held.reason)
+    return replace(found, verdict=held.word, p=held.p, reason=why_open, worst=worst, wide=wide)
 
 
 def _of_labels(labels: Labels) -> GateFinding:
