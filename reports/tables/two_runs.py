@@ -248,17 +248,12 @@ class TwoRuns:
         return None
 
     def _compared(self, old: Case, case: Case, metric: Metric) -> Pair:
-        found = self._why_not(old, case, metric)
-        if found is None:
-            samples = self.new.made_in(metric).samples
-            measured = self._times if samples == "launches" else self._counts
-            if samples == "seeds" and metric.scored_as == "difference":
-                measured = self._losses
-            made = measured(case, metric)
-            if isinstance(made, Pair):
-                return made
-            found = OPEN, made
-        return self._without(old, metric, *found)
+        if why := self._why_not(old, case, metric):
+            return self._without(old, metric, *why)
+        samples = self.new.made_in(metric).samples
+        if samples == "launches":
+            return self._times(case, metric)
+        return (self._losses if samples == "seeds" and metric.scored_as == "difference" else self._counts)(case, metric)
 
     def _why_not(self, old: Case, case: Case, metric: Metric) -> tuple[Lack, str] | None:
         """What keeps two cases from being compared before any number is looked at; None where nothing does."""
@@ -301,17 +296,17 @@ class TwoRuns:
         # Of a count it is certain that a lower bound which rose has risen, and that what fell below one has fallen.
         return Seen(unsure=(frozenset({BETTER, EQUIVALENT, PASS} if now - before else {WORSE, EQUIVALENT, FAIL}), why))
 
-    def _times(self, case: Case, metric: Metric) -> Pair | str:
+    def _times(self, case: Case, metric: Metric) -> Pair:
         """A time. It has no verdict: the interval over launches does not hold how much two runs differ."""
         if why := self._not_alike(case, metric):
-            return why
+            return self._without(case, metric, OPEN, why)
         if self.new.anchor(case, metric) == case and not self.same_machine:
-            return ELSEWHERE
+            return self._without(case, metric, OPEN, ELSEWHERE)
         base, new = (ByClock(_log_times(tables, case, metric)) for tables in self.sides)
         if min(len(base.own), len(new.own)) < effects.FEWEST:
-            return THREE
+            return self._without(case, metric, OPEN, THREE)
         if not all(map(math.isfinite, [*base.own.values(), *new.own.values()])):
-            return "a time is not a finite number"
+            return self._without(case, metric, OPEN, "a time is not a finite number")
         share = max(tables.disturbed(case, metric) for tables in self.sides)
         found = contrast(Side(base), Side(new), "independent", Rule("time", self.margin), Seen(disturbed=share))
         busy = Sentence("{share} of the blocks were disturbed", share=Estimate(share, kind="about"))
@@ -330,17 +325,17 @@ class TwoRuns:
             return f"its cost may depend on the input, and the runs timed it on {numbers} of them: make both with the same rounds"
         return None
 
-    def _losses(self, case: Case, metric: Metric) -> Pair | str:
+    def _losses(self, case: Case, metric: Metric) -> Pair:
         """A loss or an accuracy, seed by seed."""
         cells = [tables.cell(case.id, metric.key) for tables in self.sides]
         if len({notes.corpus_sha256 for cell in cells for notes in cell.notes(TrainNotes)[:1]}) > 1:
-            return "trained on different text"
+            return self._without(case, metric, OPEN, "trained on different text")
         before, now = (cell.values() for cell in cells)
         seeds = sorted(now.keys() & before.keys())
         if not seeds:
-            return "the two runs have no seed in common"
+            return self._without(case, metric, OPEN, "the two runs have no seed in common")
         if now == before:
-            return self._identical(case, metric)
+            return self._exact(case, metric, 0.0, 0.0)
         base, new = ([values[seed] for seed in seeds] for values in (before, now))
         if broken := self._broken(case, metric, base, new):
             return broken
@@ -350,21 +345,19 @@ class TwoRuns:
         made = contrast(sides[0], sides[1], "interleaved", rule, seen)
         return Pair(case, metric, made, scale=scale)
 
-    def _counts(self, case: Case, metric: Metric) -> Pair | str:
+    def _counts(self, case: Case, metric: Metric) -> Pair:
         before, now = (tables.estimate(case, metric).value for tables in self.sides)
         if now == before:
-            return self._identical(case, metric)
-        if broken := self._broken(case, metric, [before], [now]):
-            return broken
-        then, new = (Estimate(each, kind="setting") for each in (before, now))
-        of_0 = Sentence("counted: {then} before, {new} now", then=then, new=new) if 0 in {now, before} else None
-        made = counted(before, now, Rule("count", self.margin, metric.better), self._flattered(case, metric))
-        return Pair(case, metric, made, reason=of_0)
+            return self._exact(case, metric, 0.0, 0.0)
+        return self._broken(case, metric, [before], [now]) or self._exact(case, metric, before, now)
 
-    def _identical(self, case: Case, metric: Metric) -> Pair:
-        """What is the same to the last digit: there is no spread to judge it by, and no need to."""
-        rule = Rule("count", self.margin, metric.better)
-        return Pair(case, metric, counted(0.0, 0.0, rule, self._flattered(case, metric)))
+    def _exact(self, case: Case, metric: Metric, before: float, now: float) -> Pair:
+        """Numbers that have no spread, as counts, and what is the same to the last digit."""
+        made = counted(before, now, Rule("count", self.margin, metric.better), self._flattered(case, metric))
+        then, new = (Estimate(each, kind="setting") for each in (before, now))
+        no_ratio = now != before and 0 in {now, before}
+        reason = Sentence("counted: {then} before, {new} now", then=then, new=new) if no_ratio else None
+        return Pair(case, metric, made, reason=reason)
 
     def _broken(self, case: Case, metric: Metric, before: Sequence[float], now: Sequence[float]) -> Pair | None:
         """What is said where a value is not a finite number."""
