@@ -51,15 +51,11 @@ def differences(runs: Sequence[Loaded]) -> list[Difference]:
     told = [{section: dict(facts(run)) for section, facts in SECTIONS.items()} for run in runs]
     found = []
     for section in SECTIONS:
-        absent = {name for each in told for name, value in each[section].items() if value == NONE}
+        # Tables that a run lacks: their settings in the other runs are not told one by one.
+        absent = tuple(f"{name}." for each in told for name, value in each[section].items() if value == NONE)
         for name in dict.fromkeys(name for each in told for name in each[section]):
-            if any(name.startswith(f"{table}.") for table in absent):
-                continue  # a run without this table; the table's own name says so
-            other = (
-                "set" if name in absent and section == "suite" else NONE
-            )  # its settings stand under names of their own
-            values = tuple(each[section].get(name, other) for each in told)
-            if len(set(values)) > 1:
+            values = tuple(each[section].get(name, "set" if f"{name}." in absent else NONE) for each in told)
+            if len(set(values)) > 1 and not name.startswith(absent):
                 found.append(Difference(section, name, values))
     return found
 
@@ -180,11 +176,6 @@ class Compared:
     unlike: list[Difference]
     margin: float
     against: list[Against]
-
-    @property
-    def incomplete(self) -> str | None:
-        """What runs lack, in one line; None if they lack nothing."""
-        return " ".join(run.run.incomplete for run in self.runs if run.run.incomplete) or None
 
 
 def letter(run: int) -> str:
