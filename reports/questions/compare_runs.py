@@ -21,7 +21,6 @@ from modbench.reports.questions.machine import machine_check
 from modbench.reports.tables import axes, provenance
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.two_runs import MISSING, NEW, NOT_ALTERNATED, NOT_COMPARED, Pair, TwoRuns
-from modbench.reports.writers.number_format import plain
 from modbench.reports.writers.text import alike
 
 # Facts that make two machines unlike: times of one say little about times of the other.
@@ -328,5 +327,8 @@ def how_to_read(compared: Compared) -> Iterator[Value]:
         yield Sentence(words)
     if compared.unlike:
         yield Sentence("The machines are unlike: the anchors' own times are not compared.")
-    said = [plain(machine_check(loaded)[1]) for loaded in compared.runs]
-    yield from said[:1] if len({*said}) == 1 else (f"{letter(i)} {each}" for i, each in enumerate(said))
+    said = [machine_check(loaded)[1] for loaded in compared.runs]
+    if len(alike((each, each) for each in said)) == 1:
+        yield said[0]
+    else:
+        yield from (Sentence("{run} {said}", run=letter(i), said=each) for i, each in enumerate(said))

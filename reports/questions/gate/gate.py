@@ -31,7 +31,6 @@ from modbench.reports.questions.gate.fail_on import (
 )
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.two_runs import NOT_ALTERNATED, NOT_COMPARED, Labels, Pair, TwoRuns
-from modbench.reports.writers.number_format import plain
 from modbench.reports.writers.text import alike
 
 # Its ends exclude what lies beyond them at 5 % each.
@@ -135,8 +134,8 @@ def _verdict(findings: Sequence[GateFinding]) -> tuple[str, Value]:
         return PASS, None
     left = [each for each in findings if each.verdict == INCONCLUSIVE] or findings
     # What an interval leaves open has no reason but its width.
-    told = {plain(why): why for why in (None if each.wide else each.reason for each in left)}
-    return INCONCLUSIVE, next(iter(told.values())) if len(told) == 1 else None
+    told = alike((why, why) for why in (None if each.wide else each.reason for each in left))
+    return INCONCLUSIVE, told[0][0] if len(told) == 1 else None
 
 
 @dataclass(frozen=True)
