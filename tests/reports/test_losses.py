@@ -17,7 +17,7 @@ from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.stats import effects
 from modbench.harness.stats.contrast import Rule, estimated
 from modbench.harness.stats.effects import POWER
-from modbench.harness.stats.power import above_0, prospect
+from modbench.harness.stats.power import prospect
 from modbench.reports.formats import tex
 from modbench.reports.model import Finding
 from modbench.reports.panels import loss_curves
@@ -160,7 +160,7 @@ def test_a_loss_that_is_open_has_the_number_of_seeds_that_would_decide_it(tmp_pa
     assert needed > 4
     by_arm = {case.arm: loaded.tables.cell(case.id, "loss/val").values() for case in loaded.plan.cases}
     apart = effects.by_seed(by_arm[MOD], by_arm["dense"])
-    enough, few = (prospect(above_0, apart.value, present(apart.sd), (n,)).power for n in (needed, needed - 1))
+    enough, few = (prospect(Rule("loss", 0.0).decides, -apart.value, present(apart.sd), (n,)).power for n in (needed, needed - 1))
     assert enough >= POWER > few
 
 
