@@ -160,7 +160,9 @@ def test_a_loss_that_is_open_has_the_number_of_seeds_that_would_decide_it(tmp_pa
     assert needed > 4
     by_arm = {case.arm: loaded.tables.cell(case.id, "loss/val").values() for case in loaded.plan.cases}
     apart = effects.by_seed(by_arm[MOD], by_arm["dense"])
-    enough, few = (prospect(Rule("loss", 0.0).decides, -apart.value, present(apart.sd), (n,)).power for n in (needed, needed - 1))
+    enough, few = (
+        prospect(Rule("loss", 0.0).decides, -apart.value, present(apart.sd), (n,)).power for n in (needed, needed - 1)
+    )
     assert enough >= POWER > few
 
 
