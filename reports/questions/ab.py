@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from statistics import median
 from typing import Any, Literal, NamedTuple
 
 from modbench.harness.core.labels import Label
@@ -29,6 +30,8 @@ MOST_WIDE = 11
 # Blocks beyond which no plan goes: they would decide what nobody asks.
 MOST_BLOCKS = 400
 FILE = "modbench ab … --json"
+# The processes of a block; those of the base come first, whatever their order was.
+NAMES = ("base1", "base2", "new1", "new2")
 
 
 class Effects(NamedTuple):
@@ -44,13 +47,29 @@ class Effects(NamedTuple):
 
     def contrast(self, rule: Rule, seen: Seen | None, signs: Mapping[int, int] | None = None) -> Contrast:
         """Compare the two sides by these effects, each times its sign."""
-        sides = list[tuple[ByClock, ByClock]]()
-        for clock in (self.wall, self.cpu):
-            if clock is not None:
-                new = {block: -value * (signs or {}).get(block, 1) for block, value in clock.items()}
-                sides.append((ByClock(dict.fromkeys(new, 0.0)), ByClock(new)))
-        base, new_side = (Side(*clocks) for clocks in zip(*sides, strict=True))
-        return contrast.contrast(base, new_side, "alternating", rule, seen)
+        clocks = [clock for clock in (self.wall, self.cpu) if clock is not None]
+        base = Side(*(ByClock(dict.fromkeys(clock, 0.0)) for clock in clocks))
+        new = [{block: -value * (signs or {}).get(block, 1) for block, value in clock.items()} for clock in clocks]
+        return contrast.contrast(base, Side(*map(ByClock, new)), "alternating", rule, seen)
+
+
+Logs = Sequence[Sequence[Sequence[float]]]
+
+
+def effects(wall: Logs, cpu: Logs | None) -> tuple[Effects, Effects]:
+    """The effects of the blocks, and those of the base against itself.
+
+    Args:
+        wall: log times by block, process (in the order of `NAMES`) and round.
+        cpu: the same by CPU time; None where that does not count.
+    """
+    own, control = list[dict[int, float]](), list[dict[int, float]]()
+    for clock in (wall, cpu) if cpu is not None else (wall,):
+        rounds = [list(zip(*four, strict=True)) for four in clock]
+        pairs = [[(first + second) / 2 - (one + other) / 2 for first, second, one, other in each] for each in rounds]
+        own.append(dict(enumerate(map(median, pairs))))
+        control.append(dict(enumerate(median(first - second for first, second, *_ in each) for each in rounds)))
+    return Effects(*own), Effects(*control)
 
 
 @dataclass(frozen=True)
@@ -142,7 +161,7 @@ class Row:
     @property
     def fooled(self) -> bool:
         """Whether the base came out different from itself."""
-        return self.control is not None and self.control.verdict in contrast.APART
+        return self.contrast is not None and self.contrast.fooled
 
     @property
     def reason(self) -> Value:

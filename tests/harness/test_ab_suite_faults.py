@@ -24,7 +24,7 @@ from present import present
 from test_ab_sides import repository
 from test_parent_death import alive, wait_until_gone
 
-from modbench.reports.questions.suite_blocks import NAMES
+from modbench.reports.questions.ab import NAMES
 
 __all__ = ["repository"]
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]

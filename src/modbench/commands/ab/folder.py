@@ -18,7 +18,7 @@ from modbench.harness.results.run_folder import FINISHED
 
 # What was asked: the same request goes on in the same folder.
 ASKED = "ab.json"
-# In the folder while its first block is measured: nothing in it is worth keeping yet.
+# The plan of its analyses.
 KEPT = "plan.json"
 
 
@@ -26,8 +26,8 @@ KEPT = "plan.json"
 def held(name: str, out: str | None, request: Mapping[str, Any]) -> Iterator[Path]:
     """Hold the folder of a comparison: the one named, or `runs/ab-<name>-<date>-<n>`.
 
-    One that holds the same request is continued: the one named, or without a name the latest that was not finished. A new one in
-    which nothing was kept is removed at the end.
+    One that holds the same request is continued: the one named, or without a name the latest that was not finished. One without
+    a block is removed at the end, unless a side fails: its log says more.
 
     Raises:
         UsageError: if the folder that was named holds something else, cannot be made, or is in use.
@@ -36,9 +36,23 @@ def held(name: str, out: str | None, request: Mapping[str, Any]) -> Iterator[Pat
     with lock.hold(path):
         try:
             yield path
-        finally:
-            if {each.name for each in path.iterdir()} <= {ASKED, KEPT, lock.NAME}:
-                shutil.rmtree(path)
+        except BaseException as error:
+            if not isinstance(error, UsageError):
+                for log in path.glob("*.log"):
+                    log.unlink()
+                if not blocks(path):
+                    shutil.rmtree(path)
+            raise
+
+
+def block(path: Path, number: int) -> Path:
+    """The file or folder of a block, which has this name once it is finished."""
+    return path / f"block{number}"
+
+
+def blocks(path: Path) -> int:
+    """How many blocks are finished."""
+    return len([*path.glob("block[0-9]*")])
 
 
 def finish(path: Path) -> None:

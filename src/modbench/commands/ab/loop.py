@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Annotated, TextIO
+from typing import Annotated, Self, TextIO
 
 from pydantic import Field
 
@@ -29,37 +29,13 @@ from modbench.harness.results.json_files import DamagedError, parse, unsealed, w
 from modbench.harness.stats import contrast, interim
 from modbench.reports.questions import ab
 from modbench.reports.questions.ab import Measured, Result, Row
-from modbench.reports.questions.gate.fail_on import FailOn
 from modbench.reports.writers.number_format import plain
 
-MAX_TIME_S = 600.0
 MOST = ab.MOST_BLOCKS
 # Seconds that a first analysis is given beyond what the first block took: others may take longer.
 SLACK = 1.1
 # Seconds between two lines where standard error is no terminal.
 LINE_S = 10.0
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What is asked of a comparison.
-
-    Attributes:
-        margin: differences below this are of no practical interest.
-        fail_on: the check of `--fail-on`; None: none.
-        max_time_s: longest time to measure; None: no limit but the number of blocks.
-        blocks: how many; None: as many as the time holds.
-    """
-
-    margin: float
-    fail_on: FailOn | None = None
-    max_time_s: float | None = MAX_TIME_S
-    blocks: int | None = None
-
-    def same(self) -> dict[str, object]:
-        """What all blocks of one comparison share; a longer time may be given when it goes on."""
-        checks = None if self.fail_on is None else plain(self.fail_on.written)
-        return {"margin": self.margin, "fail_on": checks, "blocks": self.blocks}
 
 
 class Plan(Frozen):
@@ -87,7 +63,6 @@ class Loop:
 
     Attributes:
         compared: the two that take turns.
-        asked: what is asked of them.
         clock: time in s.
         tell: takes the line about the progress.
         block_s: seconds that each block took that was made now.
@@ -95,12 +70,12 @@ class Loop:
     """
 
     compared: Compared
-    asked: Asked
     clock: Callable[[], float] = time.monotonic
     tell: Callable[[str], None] = lambda _: None
     fixed_s: float = 0.0
 
     def __post_init__(self) -> None:
+        self.asked = self.compared.asked
         self.block_s = list[float]()
         self.file = self.compared.folder / folder.KEPT
         self.plan = self._stored()
@@ -120,9 +95,9 @@ class Loop:
                 self._measure()
         except SideFailsError as error:
             failed = Measured("run", "run", why=str(error), lacking="new")
-            return self._result(self.compared.finished(), ab.judge([failed], self.asked.margin, self.asked.fail_on))
+            return self._result(self.finished, ab.judge([failed], self.asked.margin, self.asked.fail_on))
         except KeyboardInterrupt:
-            kept = self.compared.finished()
+            kept = self.finished
             if not kept:
                 raise
             raise IncompleteError(
@@ -145,8 +120,13 @@ class Loop:
         left_s = self.asked.max_time_s - (self.clock() - self.start)
         return max(0, math.floor(left_s / max(fmean(self.block_s), self.block_s[-1])))
 
+    @property
+    def finished(self) -> int:
+        """How many blocks there are."""
+        return folder.blocks(self.compared.folder)
+
     def _measure(self) -> None:
-        number = self.compared.finished()
+        number = self.finished
         if not self.block_s:
             self.compared.prepare()
             self.fixed_s = self.clock() - self.start
@@ -156,7 +136,7 @@ class Loop:
 
     def _analysed(self) -> Result | None:
         """The result, if nothing more is to be measured."""
-        number = self.compared.finished()
+        number = self.finished
         if not self.plan.total and self.block_s:
             self._fix_total(number)
         if not self.plan.total:
@@ -204,7 +184,7 @@ class Loop:
         return (
             f"--max-time {human_duration(self.asked.max_time_s or 0.0)} holds {counted(blocks, 'block')} of "
             f"{human_duration(self.each_s or 0.0)}, and an analysis needs {interim.FEWEST}: --max-time {longer} would do. "
-            f"Nothing more was measured; {counted(self.compared.finished(), 'block')} kept."
+            f"Nothing more was measured; {counted(self.finished, 'block')} kept."
         )
 
     def _judged(self, number: int, analysis: interim.Analysis = interim.ONE) -> Result:
@@ -231,7 +211,7 @@ class Loop:
         try:
             return parse(Plan, unsealed(self.file), self.file)
         except FileNotFoundError:
-            if self.compared.finished():
+            if self.finished:
                 raise DamagedError(self.file, "missing, where blocks are finished. Measure into a new folder") from None
         plan = Plan(seed=secrets.randbelow(2**32))
         write_sealed(self.file, plan.model_dump_json())
@@ -239,22 +219,23 @@ class Loop:
 
 
 class Line:
-    """The line about the progress: written over on a terminal; elsewhere a new one in a while."""
+    """The line about the progress: written over on a terminal, and removed at the end; elsewhere a new one in a while."""
 
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self.stream, self.clock = stream or sys.stderr, clock
-        self.last: float | None = None
+        self.stream, self.clock, self.last = stream or sys.stderr, clock, -math.inf
 
-    def __call__(self, said: str) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.stream.isatty():
+            print("\r\033[K", end="", file=self.stream, flush=True)
+
+    def show(self, said: str) -> None:
         """Show it."""
         said = escaped(said, lines=False)
         if self.stream.isatty():
             print(f"\r\033[K{said[: shutil.get_terminal_size().columns - 1]}", end="", file=self.stream, flush=True)
-        elif self.last is None or self.clock() - self.last >= LINE_S:
+        elif self.clock() - self.last >= LINE_S:
             print(said, file=self.stream, flush=True)
             self.last = self.clock()
-
-    def clear(self) -> None:
-        """Remove it from a terminal."""
-        if self.stream.isatty():
-            print("\r\033[K", end="", file=self.stream, flush=True)
