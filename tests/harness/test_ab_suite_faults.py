@@ -195,7 +195,7 @@ def test_a_command_that_is_ended_leaves_nothing_and_goes_on(compared: Compared) 
             wait_until_gone(pids)
         else:
             compared.wait_until_nothing_is_left(pids)
-            assert err.splitlines()[-1].startswith("modbench: interrupted. 1 block is kept")
+            assert err.splitlines()[-1].startswith("modbench: interrupted. 1 block kept")
             assert sorted(each.name for each in folder.glob("block*")) == ["block0"]
         run, more, *journal = compared.journal()
         assert (run, more, sorted(journal)) == ("run base", "run new", sorted(done))

@@ -10,9 +10,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modbench.commands._flags import JsonFlag, SelectFlag, TimeoutFlag, checked_margin, refuse, settings
+from modbench.commands._flags import (
+    FormatFlag,
+    JsonFlag,
+    OptionFlag,
+    SelectFlag,
+    SeqLenFlag,
+    SetFlag,
+    TimeoutFlag,
+    checked_format,
+    checked_margin,
+    refuse,
+)
 from modbench.commands._output import say, say_json
-from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import refuse_inside
 from modbench.harness.core.units import parse_duration
 
@@ -20,7 +31,6 @@ if TYPE_CHECKING:
     from modbench.commands.ab.compared import Asked, Compared
     from modbench.reports.questions.ab import Result
 
-FORMATS = ("text", "github")
 MARGIN = 0.02
 MAX_TIME = "10min"
 
@@ -69,12 +79,7 @@ class AbFlags:
         str | None, typer.Option("--html", metavar="FILE", help="Also write the result as a page, into a new file.")
     ] = None
     force: Annotated[bool, typer.Option("--force", help="Let --html replace a file.")] = False
-    style: Annotated[
-        str,
-        typer.Option(
-            "--format", metavar="text|github", help="github: annotations, and a job summary in $GITHUB_STEP_SUMMARY."
-        ),
-    ] = "text"
+    style: FormatFlag = "text"
     as_json: JsonFlag = False
 
     def asked(self, margin: float = MARGIN) -> Asked:
@@ -88,10 +93,7 @@ class AbFlags:
         from modbench.reports.questions.ab import MOST_BLOCKS
         from modbench.reports.questions.gate.fail_on import ALTERNATED, parse
 
-        if self.style not in FORMATS:
-            raise unknown("--format", self.style, FORMATS)
-        if self.style == "github" and self.as_json:
-            raise UsageError("--format github and --json both print to standard output. Choose one.")
+        checked_format(self.style, as_json=self.as_json)
         if self.html is None:
             refuse({"--force": self.force or None}, "--html FILE")
         if self.margin is not None and self.fail_on:
@@ -120,17 +122,9 @@ class AbFlags:
 class SuiteFlags(AbFlags):
     """The flags of two sides that are timed by a suite, as typed."""
 
-    option: Annotated[
-        list[str] | None,
-        typer.Option("--option", metavar="K=V", help="An option of your own models: threshold=0.5."),
-    ] = None
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any key of a suite.", autocompletion=settings),
-    ] = None
-    seq_len: Annotated[
-        list[str] | None, typer.Option("--seq-len", metavar="LIST", help="Only these sequence lengths.")
-    ] = None
+    option: OptionFlag = None
+    settings: SetFlag = None
+    seq_len: SeqLenFlag = None
     select: SelectFlag = None
     timeout: TimeoutFlag = None
 

@@ -78,8 +78,7 @@ class Loop:
         self.asked = self.compared.asked
         self.block_s = list[float]()
         self.file = self.compared.folder / folder.KEPT
-        self.plan = self._stored()
-        self.ended = folder.finished(self.compared.folder)
+        self._keep(self._stored())
         self.start = self.clock()
 
     def run(self) -> Result:
@@ -97,13 +96,10 @@ class Loop:
             failed = Measured("run", "run", why=str(error), lacking="new")
             return self._result(self.finished, ab.judge([failed], self.asked.margin, self.asked.fail_on))
         except KeyboardInterrupt:
-            kept = self.finished
-            if not kept:
+            if not self.finished:
                 raise
-            raise IncompleteError(
-                f"interrupted. {counted(kept, 'block')} {'is' if kept == 1 else 'are'} kept in {self.compared.folder}: the same "
-                "command continues."
-            ) from None
+            kept = f"{counted(self.finished, 'block')} kept in {self.compared.folder}"
+            raise IncompleteError(f"interrupted. {kept}: the same command continues.") from None
         folder.finish(self.compared.folder)
         return result
 
@@ -141,7 +137,9 @@ class Loop:
             self._fix_total(number)
         if not self.plan.total:
             return None
-        over = self.ended or number >= self.plan.total or (bool(self.block_s) and not self.held)
+        over = (
+            folder.finished(self.compared.folder) or number >= self.plan.total or (bool(self.block_s) and not self.held)
+        )
         if over and number < interim.FEWEST:
             raise UnfitError(self._too_short(number))
         planned = interim.schedule(self.plan.total)
@@ -194,9 +192,8 @@ class Loop:
         return self._result(number, rows)
 
     def _result(self, number: int, rows: list[Row]) -> Result:
-        where = str(self.compared.folder)
-        known = (self.asked.margin, self.asked.fail_on, number, self.plan.total, where, self.each_s, self.fixed_s)
-        return Result(self.compared.sides, rows, *known)
+        made = (number, self.plan.total, str(self.compared.folder), self.each_s, self.fixed_s)
+        return Result(self.compared.sides, rows, self.asked.margin, self.asked.fail_on, *made)
 
     def _keep(self, plan: Plan) -> None:
         self.plan = plan
@@ -208,14 +205,11 @@ class Loop:
         Raises:
             DamagedError: if it is damaged or was removed, where there are blocks: nothing else says how often they were analysed.
         """
-        try:
+        if self.file.exists():
             return parse(Plan, unsealed(self.file), self.file)
-        except FileNotFoundError:
-            if self.finished:
-                raise DamagedError(self.file, "missing, where blocks are finished. Measure into a new folder") from None
-        plan = Plan(seed=secrets.randbelow(2**32))
-        write_sealed(self.file, plan.model_dump_json())
-        return plan
+        if self.finished:
+            raise DamagedError(self.file, "missing, where blocks are finished. Measure into a new folder")
+        return Plan(seed=secrets.randbelow(2**32))
 
 
 class Line:

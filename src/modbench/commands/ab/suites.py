@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from modbench import api
-from modbench.commands._flags import listed
+from modbench.commands._flags import Flags
 from modbench.commands.ab import folder as ab_folder
 from modbench.commands.ab import sides, turn_taking
 from modbench.commands.ab.compared import Asked
@@ -28,7 +28,6 @@ from modbench.commands.ab.turn_taking import Start
 from modbench.harness.core import printable
 from modbench.harness.core.errors import ModbenchError, UsageError, shown
 from modbench.harness.core.model_specs import is_user_model
-from modbench.harness.core.model_specs import listed as options_listed
 from modbench.harness.core.units import parse_duration
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.execution import command, limits, phase
@@ -36,7 +35,6 @@ from modbench.harness.execution.launch import local
 from modbench.harness.execution.limits import Limits
 from modbench.harness.execution.unit import ENDLESS_S
 from modbench.harness.machine import certificate, environment
-from modbench.harness.planning.overrides import Overrides, setting_of
 from modbench.harness.planning.plan import Plan
 from modbench.harness.process import exit_codes
 from modbench.harness.process.graceful_stop import CannotWrite
@@ -75,20 +73,19 @@ def planned(suite: str, models: tuple[str, ...], flags: SuiteFlags) -> Plan:
     Raises:
         UsageError: if the suite or a flag is invalid, or the suite times nothing.
     """
-    settings = dict(map(setting_of, flags.settings or ()))
-    if fixed := settings.keys() & FIXED.keys():
+    asked = Flags(
+        model=[*models],
+        only=bool(models),
+        rival="none",
+        option=flags.option,
+        seq_len=flags.seq_len,
+        settings=flags.settings,
+    ).overrides()
+    if fixed := asked.settings.keys() & FIXED.keys():
         raise UsageError(f"--set {min(fixed)}: ab sets {', '.join(FIXED)} itself, the same on both sides.")
     if flags.timeout is not None:
         parse_duration(flags.timeout, "--timeout")
-    wanted = Overrides(
-        model=models,
-        only=bool(models),
-        rival="none",
-        option=options_listed(flags.option or ()),
-        seq_len=listed("--seq-len", flags.seq_len, int),
-        settings=settings,
-    )
-    plan = api.make_plan(suite, wanted, flags.select)
+    plan = api.make_plan(suite, asked, flags.select)
     if not timed(plan):
         raise UsageError(f"{suite} times nothing: ab compares times. Name one: --set 'metrics=[\"latency/forward\"]'.")
     return plan
