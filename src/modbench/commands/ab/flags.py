@@ -43,10 +43,7 @@ class AbFlags:
         str | None, typer.Option("--max-time", metavar="DURATION", help=f"Longest time to measure; default {MAX_TIME}.")
     ] = None
     blocks: Annotated[
-        int | None,
-        typer.Option(
-            "--blocks", metavar="N", help="Measure so many blocks of four processes, unless it is decided before."
-        ),
+        int | None, typer.Option("--blocks", metavar="N", help="Measure so many blocks, unless it is decided before.")
     ] = None
     margin: Annotated[
         float | None,
@@ -60,16 +57,12 @@ class AbFlags:
     fail_on: Annotated[
         list[str] | None,
         typer.Option(
-            "--fail-on",
-            metavar="CHECK:LIMIT",
-            help="Exit 1 if the new side is slower: slower:2%, or by CPU time cpu:2%.",
+            "--fail-on", metavar="CHECK:LIMIT", help="Exit 1 if NEW is slower: slower:2%, or by CPU time cpu:2%."
         ),
     ] = None
     allow_inconclusive: Annotated[
         bool,
-        typer.Option(
-            "--allow-inconclusive", help="Exit 0 where the evidence does not decide, unless nothing was compared."
-        ),
+        typer.Option("--allow-inconclusive", help="Exit 0 where it is not decided, unless nothing was compared."),
     ] = False
     out: Annotated[
         str | None,

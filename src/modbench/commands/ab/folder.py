@@ -11,7 +11,6 @@ from typing import Any
 
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.files import now, write_atomically
-from modbench.harness.core.foreign import refuse_links
 from modbench.harness.results import layout, lock
 from modbench.harness.results.json_files import load
 from modbench.harness.results.run_folder import FINISHED
@@ -71,16 +70,13 @@ def _found(name: str, out: str | None, request: Mapping[str, Any]) -> Path:
         if not path.exists() or (path.is_dir() and not any(path.iterdir())):
             return _made(path, request)
         if _request_in(path) == request:
-            refuse_links(path)
             return path
-        what = "another comparison, or one of other code" if (path / ASKED).is_file() else "other files"
-        raise UsageError(f"--out {shown(out)} holds {what}. Name a new folder, or omit --out.")
-    known = [each for each in Path(layout.RUNS).glob("ab-*") if each.name.rsplit("-", 2)[0] == f"ab-{name}"]
-    for path in sorted(known, key=lambda each: each.stat().st_mtime, reverse=True):
-        if not finished(path) and _request_in(path) == request and _free(path):
-            refuse_links(path)
-            return path
-    return _made(layout.unused(f"ab-{name}"), request)
+        raise UsageError(
+            f"--out {shown(out)} holds other files, another comparison, or one of other code. Name a new folder, or omit --out."
+        )
+    known = sorted(Path(layout.RUNS).glob(f"ab-{name}-*"), key=lambda each: each.stat().st_mtime, reverse=True)
+    same = (path for path in known if not finished(path) and _request_in(path) == request)
+    return next(same, None) or _made(layout.unused(f"ab-{name}"), request)
 
 
 def _made(path: Path, request: Mapping[str, Any]) -> Path:
@@ -94,15 +90,6 @@ def _made(path: Path, request: Mapping[str, Any]) -> Path:
 
 def _request_in(path: Path) -> object:
     """The request that a folder holds; None if it holds none."""
-    try:
-        return load(path / ASKED) if (path / ASKED).is_file() else None
-    except UsageError:
-        return None
-
-
-def _free(path: Path) -> bool:
-    """Whether no process works in a folder."""
     with contextlib.suppress(OSError, UsageError):
-        found = lock.find(path)
-        return found is None or found.state == "dead"
-    return False
+        return load(path / ASKED)
+    return None

@@ -12,7 +12,7 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Annotated, Self, TextIO
@@ -28,7 +28,7 @@ from modbench.harness.core.units import counted, human_duration
 from modbench.harness.results.json_files import DamagedError, parse, unsealed, write_sealed
 from modbench.harness.stats import contrast, interim
 from modbench.reports.questions import ab
-from modbench.reports.questions.ab import Measured, Result, Row
+from modbench.reports.questions.ab import Measured, Result
 from modbench.reports.writers.number_format import plain
 
 MOST = ab.MOST_BLOCKS
@@ -94,7 +94,7 @@ class Loop:
                 self._measure()
         except SideFailsError as error:
             failed = Measured("run", "run", why=str(error), lacking="new")
-            return self._result(self.finished, ab.judge([failed], self.asked.margin, self.asked.fail_on))
+            return self._judged([failed])
         except KeyboardInterrupt:
             if not self.finished:
                 raise
@@ -142,17 +142,17 @@ class Loop:
         )
         if over and number < interim.FEWEST:
             raise UnfitError(self._too_short(number))
-        planned = interim.schedule(self.plan.total)
+        planned, measured = interim.schedule(self.plan.total), self.compared.rows()
         if number not in self.plan.analysed and (number in planned or over):
             self._keep(self.plan.model_copy(update={"analysed": (*self.plan.analysed, number)}))
         if number in self.plan.analysed:
             # Where the time is over, this is the last analysis, however many blocks were planned.
             ahead = () if over else tuple(each for each in planned if each > number)
             analysis = interim.analysis_at(len(self.plan.analysed), (*self.plan.analysed, *ahead))
-            result = self._judged(number, analysis)
+            result = self._judged(measured, analysis)
             if over or result.decided:
                 return result
-        so_far = self._judged(number)
+        so_far = self._judged(measured)
         if not so_far.compared:
             return self._nothing_left(so_far)
         self.tell(plain(ab.progress(so_far, (self.each_s or 0.0) * (self.plan.total - number))))
@@ -185,15 +185,13 @@ class Loop:
             f"Nothing more was measured; {counted(self.finished, 'block')} kept."
         )
 
-    def _judged(self, number: int, analysis: interim.Analysis = interim.ONE) -> Result:
+    def _judged(self, measured: Sequence[Measured], analysis: interim.Analysis = interim.ONE) -> Result:
         """The result so far; by default with the intervals of a single analysis."""
+        number, asked = self.finished, self.asked
         signs = dict(enumerate(sign for _, sign in self.plan.draws(number)))
-        rows = ab.judge(self.compared.rows(), self.asked.margin, self.asked.fail_on, analysis, signs)
-        return self._result(number, rows)
-
-    def _result(self, number: int, rows: list[Row]) -> Result:
-        made = (number, self.plan.total, str(self.compared.folder), self.each_s, self.fixed_s)
-        return Result(self.compared.sides, rows, self.asked.margin, self.asked.fail_on, *made)
+        rows = ab.judge(measured, asked.margin, asked.fail_on, analysis, signs)
+        known = (number, self.plan.total, str(self.compared.folder), self.each_s, self.fixed_s)
+        return Result(self.compared.sides, rows, asked.margin, asked.fail_on, *known)
 
     def _keep(self, plan: Plan) -> None:
         self.plan = plan

@@ -145,6 +145,7 @@ def revision(name: str, models: tuple[str, ...], into: Path, *, own: bool = Fals
 
 
 def _typed(model: str) -> str:
+    """The file of a value of `--model`, as it is typed."""
     return parse_spec(model)[0].rpartition(":")[0]
 
 

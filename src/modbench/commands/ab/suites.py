@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,10 +62,10 @@ COPIES = "modbench-ab-"
 
 def words(flags: SuiteFlags) -> list[str]:
     """What both sides are to measure as words for `modbench run`, but for the suite and the models."""
+    several = {"--set": flags.settings, "--option": flags.option, "--seq-len": flags.seq_len}
     single = {"-k": flags.select, "--timeout": flags.timeout}
-    many = {"--set": flags.settings, "--option": flags.option, "--seq-len": flags.seq_len}
-    given = [*many.items(), *((flag, [value]) for flag, value in single.items() if value)]
-    return [word for flag, values in given for value in values or () for word in (flag, value)]
+    given = several | {flag: [value] for flag, value in single.items() if value}
+    return [word for flag, values in given.items() for value in values or () for word in (flag, value)]
 
 
 def planned(suite: str, models: tuple[str, ...], flags: SuiteFlags) -> Plan:
@@ -120,13 +121,11 @@ def revisions(
         base, new = (
             sides.revision(name, models, copies / str(i), own=own, apart=apart) for i, name in enumerate(names)
         )
-        both, typed = (base, replace(new, new=True)), (*names, *models)
-        with _opened(both, typed, suite, plan, flags) as compared:
+        with _opened((base, replace(new, new=True)), (*names, *models), suite, plan, flags) as compared:
             yield compared
 
 
-@contextlib.contextmanager
-def builds(models: tuple[str, str], suite: str, flags: SuiteFlags) -> Iterator[Suites]:
+def builds(models: tuple[str, str], suite: str, flags: SuiteFlags) -> AbstractContextManager[Suites]:
     """Two builds of a model; the base first.
 
     Raises:
@@ -140,8 +139,7 @@ def builds(models: tuple[str, str], suite: str, flags: SuiteFlags) -> Iterator[S
         if len(arms) > 1:
             raise UsageError(f"each side is one build; these are {', '.join(arms)}. Give each option one value.")
     base, new = map(sides.build, models)
-    with _opened((base, replace(new, new=True)), models, suite, plans[0], flags, builds=True) as compared:
-        yield compared
+    return _opened((base, replace(new, new=True)), models, suite, plans[0], flags, builds=True)
 
 
 @contextlib.contextmanager
@@ -242,10 +240,9 @@ class Suites:
         """The words that prepare a side."""
         suite = str(Path(self.suite).resolve()) if Path(self.suite).is_file() else self.suite
         made = [side.python, "-P", "-m", "modbench", "run", suite, "--effort", "draft", "-o", str(out), "--json"]
-        for key, value in {"metrics": json.dumps([*self.metrics]), **FIXED}.items():
-            made += ["--set", f"{key}={value}"]
-        for model in side.models:
-            made += ["--model", model]
+        fixed = {"metrics": json.dumps([*self.metrics]), **FIXED}
+        made += [word for key, value in fixed.items() for word in ("--set", f"{key}={value}")]
+        made += [word for model in side.models for word in ("--model", model)]
         # Two revisions of a model may differ in their FLOPs: their rivals would be two models.
         made += ["--only", "--rival", "none"] if side.models else []
         return [*made, *words(self.flags)]
