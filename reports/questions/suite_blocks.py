@@ -51,9 +51,8 @@ def measured(
             other = there.get(key)
             if other is None:
                 yield Measured(case, metric, why="the new side has no such case")
-            elif (
-                not builds and case.model_copy(update={"model": other.model}) != other
-            ):  # in more than its model's file
+            # In more than its model's file.
+            elif not builds and case.model_copy(update={"model": other.model}) != other:
                 yield Measured(other, metric, why=f"the same id, but another case: {differences(other, case)}")
             else:
                 yield _row(blocks, prepared, (case, other), metric)
@@ -73,33 +72,23 @@ def _row(
         if any(wrong):
             return lost(new, metric, wrong[0] or wrong[1], wrong[2] or wrong[3])
         made.append([each for each in found if isinstance(each, _Rounds)])
-    labels = tuple(
-        checks([block[i] for block in blocks for i in places], own, case.id, known)
-        for places, own, case in zip(((0, 1), (2, 3)), prepared, cases, strict=True)
+    base_labels, labels = (
+        checks([run for block in blocks for run in block[i : i + 2]], own, case.id, known)
+        for i, own, case in zip((0, 2), prepared, cases, strict=True)
     )
     ticked = base.place.one_thread and all(each.cpu for four in made for each in four)
     by_cpu = [[each.cpu for each in four] for four in made] if ticked else None
     own, control = effects([[each.wall for each in four] for four in made], by_cpu)
-    sides = [[four[i].samples for four in made for i in places] for places in ((0, 1), (2, 3))]
+    sides = [[each.samples for four in made for each in four[i : i + 2]] for i in (0, 2)]
     unfit = paired.unfit(sides) if base.place.one_thread else SEVERAL_THREADS
+    unfit = escaped(base_labels, labels) or unfit or (None if ticked else NOT_TICKED)
+    withheld = machine_unfit(prepared) or not_its_work(base_labels, labels, known)
     marks = (any(marks) for four in made for marks in zip(*(each.disturbed for each in four), strict=True))
     # The new side's time is the base's by their ratio, which is taken round by round: so the three agree.
     base_time = median(median(each.wall) for four in made for each in four[:2])
-    return Measured(
-        new,
-        metric,
-        own,
-        control,
-        Seen(
-            disturbed=fmean(marks),
-            unfit=escaped(labels[0], labels[1]) or (unfit if ticked else unfit or NOT_TICKED),
-            withheld=machine_unfit(prepared) or not_its_work(labels[0], labels[1], known),
-        ),
-        math.exp(base_time),
-        math.exp(base_time - fmean(own.wall.values())),
-        labels=labels[1],
-        base_labels=labels[0],
-    )
+    times = math.exp(base_time), math.exp(base_time - fmean(own.wall.values()))
+    seen = Seen(fmean(marks), unfit, withheld=withheld)
+    return Measured(new, metric, own, control, seen, *times, labels=labels, base_labels=base_labels)
 
 
 def checks(processes: Iterable[Tables], prepared: Tables, case: str, metric: AnyMetric) -> tuple[Label, ...]:

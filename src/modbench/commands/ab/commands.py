@@ -22,7 +22,7 @@ from pydantic import Field
 from modbench.commands._output import say
 from modbench.commands.ab import folder as ab_folder
 from modbench.commands.ab import one_command
-from modbench.commands.ab.compared import Asked, SideFailsError
+from modbench.commands.ab.compared import Asked, fails
 from modbench.commands.ab.flags import AbFlags
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.frozen import Frozen
@@ -169,9 +169,7 @@ class Commands:
         for line in said:
             say(f"{name} | {line}", sys.stderr)
         why += f": {said[-1][:200]}" if said else ""
-        if side == "B":
-            raise SideFailsError(f"{why} ({log})")
-        raise UsageError(f"the base fails, so that nothing can be compared: {why} ({log})")
+        raise fails(f"{why} ({log})", new=side == "B")
 
 
 def _late(process: Process) -> bool:

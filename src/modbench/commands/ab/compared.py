@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from modbench.harness.core.errors import ModbenchError
+from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.reports.questions.ab import Measured
 from modbench.reports.questions.gate.fail_on import FailOn
 from modbench.reports.writers.number_format import plain
@@ -17,6 +17,11 @@ class SideFailsError(ModbenchError):
     """The new side does not run: a finding. Where the base does not, that is a UsageError."""
 
     exit_code = 1
+
+
+def fails(why: str, *, new: bool) -> ModbenchError:
+    """The error where a side does not run: of the new one a finding, of the base a mistake of the command."""
+    return SideFailsError(why) if new else UsageError(f"the base fails, so that nothing can be compared: {why}")
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from typing import Annotated, Self, TextIO
 from pydantic import Field
 
 from modbench.commands.ab import folder
-from modbench.commands.ab.compared import Compared, SideFailsError
-from modbench.harness.core.errors import IncompleteError, UnfitError, UsageError
+from modbench.commands.ab.compared import Compared, SideFailsError, fails
+from modbench.harness.core.errors import IncompleteError, UnfitError
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.printable import escaped
 from modbench.harness.core.units import counted, human_duration
@@ -164,9 +164,9 @@ class Loop:
         Raises:
             UsageError: if the base fails, and the new side does not.
         """
-        fails = next((row.measured.why for row in result.rows if row.measured.lacking == "base"), None)
-        if fails is not None and result.verdict != contrast.FAIL:
-            raise UsageError(f"the base fails, so that nothing can be compared: {plain(fails)}")
+        why = next((row.measured.why for row in result.rows if row.measured.lacking == "base"), None)
+        if why is not None and result.verdict != contrast.FAIL:
+            raise fails(plain(why), new=False)
         return result
 
     def _fix_total(self, number: int) -> None:

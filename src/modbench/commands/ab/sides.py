@@ -14,7 +14,7 @@ from importlib import metadata
 from io import BytesIO
 from pathlib import Path
 
-from modbench.commands.ab.compared import SideFailsError
+from modbench.commands.ab.compared import fails
 from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.core.model_specs import is_user_model, parse_spec
 from modbench.harness.process import processes
@@ -59,8 +59,8 @@ class Side:
         return found
 
     def fails(self, why: str) -> ModbenchError:
-        """The error where it does not run: of the base a mistake of the command, of the new side a finding."""
-        return (SideFailsError if self.new else UsageError)(f"{self.label}: {why}")
+        """The error where it does not run."""
+        return fails(f"{self.label}: {why}", new=self.new)
 
     def identity(self) -> str:
         """A digest of what it runs: its files, its modbench, and the version of torch.
@@ -71,14 +71,12 @@ class Side:
         """
         where, *versions = self.modbench()
         digest = hashlib.sha256("\n".join(versions).encode())
-        tops = [
-            *Path(where).parent.iterdir(),
-            *self.files,
-            *filter(None, [self.folder]),
-        ]  # links of a checkout's package
+        folder = self.folder and self.folder.resolve()
+        # The package of a checkout holds links to folders.
+        tops = [*Path(where).parent.iterdir(), *self.files, *([folder] if folder else [])]
         for file in sorted({each for top in tops for each in (top.resolve(), *top.resolve().rglob("*"))}):
             if file.is_file() and file.suffix != ".pyc":
-                digest.update(os.fsencode(os.path.relpath(file, self.folder)) + b"\0" + file.read_bytes() + b"\0")
+                digest.update(os.fsencode(os.path.relpath(file, folder)) + b"\0" + file.read_bytes() + b"\0")
         return digest.hexdigest()
 
     def modbench(self) -> tuple[str, str, str]:
@@ -207,7 +205,7 @@ def _root(folder: Path, *, own: bool) -> Path:
     if found.returncode:
         whose = f"--self: this modbench, in {folder}," if own else folder
         raise UsageError(
-            f"{whose} is in no git repository that can be read ({_said(found)}). Compare revisions of your model, --model "
+            f"{whose} is in no git repository that can be read ({_said(found)}). Compare revisions of a file in one, --model "
             "FILE.py:build, or two files: `modbench ab builds`."
         )
     return Path(os.fsdecode(found.stdout).strip())
