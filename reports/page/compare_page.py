@@ -118,8 +118,8 @@ def of_runs(compared: Compared, command: Sequence[str]) -> Page:
     """Return the page of runs side by side."""
     names = [letter(number) for number in range(len(compared.runs))]
     about = [(name, Code(str(run.path)), compare.about(run)) for name, run in zip(names, compared.runs, strict=True)]
-    same = compare_runs.the_same(compared.differences, len(names))
-    differ = [each for each in (same, compare_runs.differences_table(compared)) if each is not None]
+    lacks = [said for each in compared.against for said in compare_runs.reasons(each, compare.MOST_REASONS)]
+    lacks += compare_runs.troubles(compared)
     warned = [(name, said) for name, run in zip(names, compared.runs, strict=True) for said in warnings(run)]
     return Page(
         f"{len(names)} runs side by side: {', '.join(run.path.name for run in compared.runs)}",
@@ -129,16 +129,19 @@ def of_runs(compared: Compared, command: Sequence[str]) -> Page:
         [inline(Sentence("{name}: {said}", name=name, said=said)) for name, said in warned],
         [
             Section("Runs", [Table("Runs", ("Run", "Folder", "What was run"), about)]),
-            Section("What differs", differ),
+            Section(
+                "What differs",
+                [compare_runs.differences_table(compared)] if compared.differences else [Note("nothing")],
+            ),
             *(
-                Section(f"{letter(each.run)} against {names[0]}", [compare_runs.summary(each), *map(Note, each.said)])
+                Section(f"{each.name} against {names[0]}", [compare_runs.summary(each), *map(Note, each.said)])
                 for each in compared.against
             ),
         ],
         compare_runs.whole_table(compared, MOST_ROWS),
         [
-            Section("Failed, damaged, missing", [*map(Note, compare_runs.troubles(compared))] or [Note("nothing")]),
-            Section("How to read this", [*map(Note, compare.notes(compared))]),
+            Section("Failed, damaged, missing", [*map(Note, lacks)] or [Note("nothing")]),
+            Section("How to read this", [*map(Note, compare_runs.how_to_read(compared))]),
         ],
     )
 

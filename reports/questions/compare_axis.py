@@ -239,10 +239,10 @@ class _Head(NamedTuple):
     length: int | None
     groups: _Groups
 
-    @property
-    def title(self) -> str:
-        """The metric in a word or two."""
-        return IN_ONE.get(self.metric, "loss" if self.metric in LOSSES else self.metric)
+    def title(self, where: str) -> str:
+        """The metric in a word or two, and where it was measured."""
+        called = IN_ONE.get(self.metric, "loss" if self.metric in LOSSES else self.metric)
+        return f"{called}, {where}" if where else called
 
 
 def one_table(loaded: Loaded, table: AlongAxis, keep: Filter) -> Table:
@@ -256,39 +256,35 @@ def one_table(loaded: Loaded, table: AlongAxis, keep: Filter) -> Table:
     heads = [*_heads(table, keep)]
     rows = _rows(loaded, table, [head.groups for head in heads], one_baseline=True)
     usual = {head.length for head in heads if head.metric not in LOSSES} or {head.length for head in heads}
-    titles = [", ".join([head.title, *(_length(head.length) if len(usual) > 1 else [])]) for head in heads]
+    at = _length(*usual) if len(usual) == 1 else ""
     notes: list[Shown] = [
         Sentence("Over {baseline}: a ratio above 1 and a difference below 0 are better", baseline=table.baseline)
     ]
     for head in (head for head in heads if head.metric in LOSSES):
-        where = [head.metric, *_length(head.length)]
-        notes.append(Sentence("loss: {where}; {seeds}", where=" at ".join(where), seeds=losses.seeds_in_words(loaded)))
-    notes += table.notes
-    made = Table(
-        f"{loaded.suite.name} by {table.axis}",
-        ("", table.axis, *titles),
-        rows,
-        at="".join(_length(*usual)) if len(usual) == 1 else "",
-        notes=notes,
-    )
-    return made if any(row[0] for row in rows) else replace(made, head=made.head[1:], rows=[row[1:] for row in rows])
+        where = " at ".join(filter(None, [head.metric, _length(head.length)]))
+        notes.append(Sentence("loss: {where}; {seeds}", where=where, seeds=losses.seeds_in_words(loaded)))
+    titles = [head.title("" if len(usual) == 1 else _length(head.length)) for head in heads]
+    called, first = ("", table.axis, *titles), 0 if any(row[0] for row in rows) else 1
+    label, cells = f"{loaded.suite.name} by {table.axis}", [row[first:] for row in rows]
+    return Table(label, called[first:], cells, at=at, notes=[*notes, *table.notes])
 
 
 def _heads(table: AlongAxis, keep: Filter) -> Iterator[_Head]:
     """Yield the columns of one table."""
-    known = {column.metric.key for column in table.columns}
-    every = ((column, cell) for column in table.columns for cell in column.cells.values())
-    compared = {column.metric.key for column, cell in every if cell.row is not None and cell.value is not None}
+    by_metric = grouped((column.metric.key, column) for column in table.columns)
+    compared = [
+        key
+        for key, columns in by_metric.items()
+        if any(cell.row is not None and cell.value is not None for each in columns for cell in each.cells.values())
+    ]
     loss = next((key for key in LOSSES if key in compared), None)
-    lengths = {_length_of(column) for column in table.columns}
-    if keep.seq_lens and lengths.isdisjoint(keep.seq_lens):
+    if keep.seq_lens and {_length_of(column) for column in table.columns}.isdisjoint(keep.seq_lens):
         raise UsageError(f"--seq-len {', '.join(map(str, keep.seq_lens))}: nothing that is compared has this length.")
-    for key in keep.metrics or [key for key in (*IN_ONE, loss) if key in known] or [*known]:
-        mine = [column for column in table.columns if column.metric.key == key]
-        has = {_length_of(column) for column in mine}
-        for length in [each for each in keep.seq_lens if each in has] or sorted(has, key=lambda each: each or 0)[-1:]:
-            alike = [column for column in mine if _length_of(column) == length]
-            yield _Head(key, length, {_without(column.heading, "seq_len"): column for column in alike})
+    for key in keep.metrics or [key for key in (*IN_ONE, loss) if key in by_metric] or [*by_metric]:
+        by_length = grouped((_length_of(column), column) for column in by_metric.get(key, []))
+        named_here = [each for each in keep.seq_lens if each in by_length]
+        for length in named_here or sorted(by_length, key=lambda each: each or 0)[-1:]:
+            yield _Head(key, length, {_without(column.heading, "seq_len"): column for column in by_length[length]})
 
 
 def _length_of(column: Column) -> int | None:
@@ -297,16 +293,16 @@ def _length_of(column: Column) -> int | None:
     return found if isinstance(found, int) else None
 
 
-def _length(length: int | None) -> list[str]:
-    """Write a length, where there is one."""
-    return [] if length is None else [axes.heading("seq_len", length)]
+def _length(length: int | None) -> str:
+    """Write a length; nothing where there is none."""
+    return "" if length is None else axes.heading("seq_len", length)
 
 
 def told_once(table: Table) -> Table:
     """Return it without what distinguishes a row where the row above has the same; without that column where none has any."""
     if not any(row[0] for row in table.rows):
         return replace(table, head=(table.head[0], *table.head[2:]), rows=[row[1:] for row in table.rows])
-    before: list[Shown] = [None, *(row[0] for row in table.rows)]
+    before = [None, *(row[0] for row in table.rows)]
     rows = [("" if row[0] == last else row[0], *row[1:]) for row, last in zip(table.rows, before, strict=False)]
     return replace(table, rows=rows)
 
@@ -358,8 +354,8 @@ def best(loaded: Loaded, metric: Metric, cells: Iterable[Cell]) -> set[str]:
 
 def found(loaded: Loaded, metric: Metric, cell: Cell) -> Finding:
     """Return a cell as a finding: its value, and what is found of it against the baseline."""
-    own = Estimate(cell.value, unit="" if metric.unit == "ratio" else metric.unit)
-    own = replace(own, kind="share") if metric.unit == "ratio" else own
+    share = metric.unit == "ratio"
+    own = Estimate(cell.value, kind="share" if share else "quantity", unit="" if share else metric.unit)
     alone = Finding(cell.case, None, cell.case.place, metric.key, value=own, reason=cell.why or None)
     if cell.row is None:
         return replace(alone, against="") if cell.why else alone
@@ -384,13 +380,10 @@ def labels(columns: Sequence[Column], most: int = 0, *, marked: Collection[str] 
         most: arms that are named; the others are counted; 0: all are.
         marked: labels that have a mark beside the number.
     """
-    found: dict[str, dict[str, None]] = {}
-    for cell in (cell for column in columns for cell in column.cells.values() if cell.row is not None):
-        for label in of_cell((cell.row or {}).get("labels")):
-            if label not in marked:
-                found.setdefault(label, {})[name(cell.case)] = None
+    rows = [(cell.row, name(cell.case)) for column in columns for cell in column.cells.values() if cell.row is not None]
+    found = grouped((label, arm) for row, arm in rows for label in of_cell(row.get("labels")) if label not in marked)
     for label, arms in found.items():
-        yield Sentence("{label}: {arms}", label=label, arms=Listed([*arms], "; ", most=most))
+        yield Sentence("{label}: {arms}", label=label, arms=Listed([*dict.fromkeys(arms)], "; ", most=most))
 
 
 def missing(columns: Sequence[Column], most: int) -> Iterator[Sentence]:
@@ -449,7 +442,6 @@ class _Maker:
         # An arm stands for all its fields, where the axis is none of them.
         self.others = [*(["arm"] if self.across else inner if axis != "arm" else []), *outer]
         self.rest = {case.id: axes.rest(case, known[case.id], self.others) for case in cases}
-        self.arms = {(each.label, case.arm): case for each in self.plan.comparisons for case in each.arms}
         self.matches = None if keep.select is None else compile_expression(keep.select)
         # Cases that have the value which is the baseline, by metric: what each other case is held against.
         others = (each for each in self.tables.asked() if self.value is not None and self.at[each[2].id] == self.value)
@@ -457,16 +449,25 @@ class _Maker:
         self._told: dict[str, set[str]] = {}
         self._against: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
 
-    def _arm(self, text: str) -> str:
+    def _arm(self, text: str) -> Case:
         try:
-            return arm_named(self.plan.cases, text, "baseline").arm
+            return arm_named(self.plan.cases, text, "baseline")
         except UsageError as error:
             values = ", ".join(axes.in_words(self.axis, value) for value in self.known if value is not None)
             raise UsageError(f"{error} Or name a value of {self.axis}: {values}.") from error
 
     def table(self) -> AlongAxis:
         """Compare, judge, and say what was left out."""
-        wanted = list(self._measured())
+        for key in self.keep.metrics:
+            if key not in self.plan.suite.metrics:
+                raise unknown("metric", key, self.plan.suite.metrics)
+        wanted = [
+            (comparison, metric, case)
+            for comparison, metric, case in self.tables.asked()
+            if self.at[case.id] is not None
+            and (self.matches is None or self.matches(case.id))
+            and self.keep.keeps(case, metric)
+        ]
         if not wanted:
             filters = "--metric, --seq-len, --workload or -k"
             raise UsageError(f"no case with a value of {self.axis} is left: loosen {filters}.")
@@ -498,15 +499,6 @@ class _Maker:
             made,
             tuple(self._notes(made, dropped)),
         )
-
-    def _measured(self) -> Iterator[Measured]:
-        for key in self.keep.metrics:
-            if key not in self.plan.suite.metrics:
-                raise unknown("metric", key, self.plan.suite.metrics)
-        for comparison, metric, case in self.tables.asked():
-            matches = self.matches is None or self.matches(case.id)
-            if self.at[case.id] is not None and matches and self.keep.keeps(case, metric):
-                yield comparison, metric, case
 
     def _distinguishing(self, wanted: Sequence[Measured]) -> dict[str, set[str]]:
         """Return by metric the fields that name its columns: those that differ where they apply, none that others imply."""
@@ -555,8 +547,8 @@ class _Maker:
         if self.value is None:
             if self.arm is None:
                 return comparison.arms[0], ""
-            found = self.arms.get((comparison.label, self.arm))
-            return found, "" if found else f"{self.arm} was not measured at {comparison.label}"
+            found = next((each for each in comparison.arms if each.arm == self.arm.arm), None)
+            return found, "" if found else f"{self.arm.arm} was not measured at {comparison.label}"
         key = self.rest[case.id]
         alike = [
             each
@@ -582,17 +574,13 @@ class _Maker:
     def _judge(self, columns: Sequence[Column]) -> None:
         """Judge all rows at once; those across places among the others of their column."""
         rows = [row for family in self._against.values() for row in family.values()]
-        known = {id(row) for row in rows}
-        rows += [
-            c.row for column in columns for c in column.cells.values() if c.row is not None and id(c.row) not in known
-        ]
-        comparisons.settle(self.tables, rows, self.loaded.twin_verdicts)
+        rows += [cell.row for column in columns for cell in column.cells.values() if cell.row is not None]
+        comparisons.settle(self.tables, [*{id(row): row for row in rows}.values()], self.loaded.twin_verdicts)
 
     def _called(self) -> str:
         if self.value is not None:
             return axes.heading(self.axis, self.value)
-        arms = {case.arm: case for case in self.plan.cases}
-        return name(arms[self.arm]) if self.arm else name(self.plan.comparisons[0].arms[0])
+        return name(self.arm or self.plan.comparisons[0].arms[0])
 
     def _order(self, columns: Sequence[Column]) -> list[Value]:
         """The values of the axis; a baseline that is none of its numbers stands first."""

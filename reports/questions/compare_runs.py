@@ -7,20 +7,20 @@ In what runs differ besides their numbers (machine, versions, code, suite) is na
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import human
 from modbench.harness.domain.case import Case
 from modbench.harness.stats.contrast import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
 from modbench.reports.model import Estimate, Finding, Kind, Listed, Sentence, Table, Value, Verdict
 from modbench.reports.questions.compare_axis import TITLES
+from modbench.reports.questions.machine import machine_check
 from modbench.reports.tables import axes, provenance
 from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.two_runs import MISSING, NEW, NOT_ALTERNATED, NOT_COMPARED, Labels, Pair, TwoRuns
+from modbench.reports.tables.two_runs import MISSING, NEW, NOT_ALTERNATED, NOT_COMPARED, Pair, TwoRuns
 from modbench.reports.writers.text import alike
 
 # Facts that make two machines unlike: times of one say little about times of the other.
@@ -50,15 +50,11 @@ def differences(runs: Sequence[Loaded]) -> list[Difference]:
     told = [{section: dict(facts(run)) for section, facts in SECTIONS.items()} for run in runs]
     found = []
     for section in SECTIONS:
-        absent = {name for each in told for name, value in each[section].items() if value == NONE}
+        # Tables that a run lacks: their settings in the other runs are not told one by one.
+        absent = tuple(f"{name}." for each in told for name, value in each[section].items() if value == NONE)
         for name in dict.fromkeys(name for each in told for name in each[section]):
-            if any(name.startswith(f"{table}.") for table in absent):
-                continue  # a run without this table; the table's own name says so
-            other = (
-                "set" if name in absent and section == "suite" else NONE
-            )  # its settings stand under names of their own
-            values = tuple(each[section].get(name, other) for each in told)
-            if len(set(values)) > 1:
+            values = tuple(each[section].get(name, "set" if f"{name}." in absent else NONE) for each in told)
+            if len(set(values)) > 1 and not name.startswith(absent):
                 found.append(Difference(section, name, values))
     return found
 
@@ -129,42 +125,14 @@ SECTIONS: Mapping[str, Callable[[Loaded], Iterator[tuple[str, str]]]] = {
 }
 
 
-def the_same(found: Sequence[Difference], of: int) -> Sentence | None:
-    """Say which sections are the same in all runs; None if none is."""
-    changed = {each.section for each in found}
-    same = [section for section in SECTIONS if section not in changed]
-    if not same:
-        return None
-    said = Listed(same, last=" and ")
-    return Sentence("The same in {all} runs: {sections}.", all="both" if of == 2 else "all", sections=said)
-
-
 # In the order of a summary.
 VERDICTS = (WORSE, BETTER, EQUIVALENT, INCONCLUSIVE, NOT_ALTERNATED, NOT_COMPARED, NEW, MISSING)
 # Runs side by side: more columns than this are not readable.
 MOST_RUNS = 8
 # Units of losses, which stand in a heading, not beside each number.
 LOSS_UNITS = {"nat": "nats", "bit/B": "bits/byte"}
-# Names of a sentence, and reasons of a run's failures; of more the rest are counted.
-MOST_NAMED, MOST_FAILED = 3, 12
-
-
-@dataclass(frozen=True)
-class Row(Finding):
-    """One case and metric of two runs.
-
-    Its verdict is one of `VERDICTS`; `value` is that of this run; `typical` the ratio of this run to the first, above 1 better,
-    of a time the ratio of its ratios to the anchor, of a loss the difference, with a 95 % interval.
-
-    Attributes:
-        what: the case.
-        of: the metric.
-        first: its value in the first run.
-    """
-
-    what: Case
-    of: Metric = field(kw_only=True)
-    first: Estimate = field(kw_only=True)
+# Names of a sentence, and damaged units of a run; of more the rest are counted.
+MOST_NAMED, MOST_DAMAGED = 3, 12
 
 
 @dataclass(frozen=True)
@@ -172,14 +140,22 @@ class Against:
     """One run against the first.
 
     Attributes:
-        run: its number among the runs, from 1.
+        name: its letter.
+        sides: the first run, and this one.
         rows: every case and metric of either, in the order of the first run's plan.
         said: what else must be known.
     """
 
-    run: int
-    rows: list[Row]
-    said: tuple[str, ...]
+    name: str
+    sides: tuple[Loaded, Loaded]
+    rows: list[Pair]
+    said: list[str]
+
+    def values(self, row: Pair) -> list[Estimate]:
+        """The value of a case and metric in the first run, and in this one."""
+        kind: Kind = "loss" if row.metric.unit in LOSS_UNITS else "quantity"
+        found = (side.values.get((row.case.id, row.metric.key)) for side in self.sides)
+        return [Estimate(value, kind=kind, unit=row.metric.unit) for value in found]
 
 
 @dataclass(frozen=True)
@@ -199,11 +175,6 @@ class Compared:
     unlike: list[Difference]
     margin: float
     against: list[Against]
-
-    @property
-    def incomplete(self) -> str | None:
-        """What runs lack, in one line; None if they lack nothing."""
-        return " ".join(run.run.incomplete for run in self.runs if run.run.incomplete) or None
 
 
 def letter(run: int) -> str:
@@ -236,52 +207,22 @@ def compare_runs(runs: Sequence[Loaded], margin: float | None = None, *, across_
             "run's own anchor, the anchors' own times without a verdict."
         )
     chosen = min(run.suite.margin for run in runs) if margin is None else margin
-    against = [_against(runs[0], run, number, chosen) for number, run in enumerate(runs[1:], 1)]
+    against = [_against(runs[0], run, letter(number), chosen) for number, run in enumerate(runs[1:], 1)]
     return Compared(runs, found, apart, chosen, against)
 
 
-def _against(first: Loaded, run: Loaded, number: int, margin: float) -> Against:
+def _against(first: Loaded, run: Loaded, name: str, margin: float) -> Against:
     """Compare every case and metric of either run."""
     read = TwoRuns(first.tables, run.tables, margin)
-    sides = [(letter(0), first), (letter(number), run)]
-    said = [*_of_labels(read.labels(), [name for name, _ in sides])]
+    said = [
+        f"{each.case}: in {side} alone {', '.join(sorted(labels))}"
+        for each in read.labels()
+        for side, labels in ((letter(0), each.base), (name, each.new))
+        if labels
+    ]
     if not {*first.plan.cases} & {*run.plan.cases}:
         said = ["the runs have no case in common"]
-    return Against(number, [_row(pair, sides) for pair in read.pairs()], tuple(said))
-
-
-def _of_labels(found: Iterable[Labels], names: Sequence[str]) -> Iterator[str]:
-    """Yield which cases have labels in one of the runs alone."""
-    for each in found:
-        for name, labels in zip(names, (each.base, each.new), strict=True):
-            if labels:
-                yield f"{each.case}: in {name} alone {', '.join(sorted(labels))}"
-
-
-def _row(pair: Pair, sides: Sequence[tuple[str, Loaded]]) -> Row:
-    case, metric = pair.case, pair.metric
-    kind: Kind = "loss" if metric.unit in LOSS_UNITS else "quantity"
-    values = (Estimate(side.values.get((case.id, metric.key)), kind=kind, unit=metric.unit) for _, side in sides)
-    first, value = values
-    failed = "; ".join(said for name, side in sides if (said := _failed(case, metric, name, side)))
-    why = failed or pair.why
-    return Row(
-        case,
-        metric=metric.key,
-        value=value,
-        typical=pair.change(),
-        verdict=pair.verdict,
-        reason=why,
-        of=metric,
-        first=first,
-    )
-
-
-def _failed(case: Case, metric: Metric, name: str, side: Loaded) -> str | None:
-    """Say why a case failed in a run; None if it did not."""
-    known = any(metric.key in each.metrics and case in each.arms for each in side.plan.comparisons)
-    trouble = side.tables.trouble(case, metric) if known else None
-    return f"failed in {name}: {trouble.reason}" if trouble is not None and trouble.status == "failed" else None
+    return Against(name, (first, run), read.pairs(), said)
 
 
 # --- what is said of them
@@ -289,30 +230,28 @@ def _failed(case: Case, metric: Metric, name: str, side: Loaded) -> str | None:
 
 def summary(against: Against) -> Sentence:
     """Say which run is compared with the first, and count the verdicts: `2 worse, 40 equivalent`."""
-    said = counted(against.rows) or "nothing to compare"
-    return Sentence("{run} against {first}: {verdicts}", run=letter(against.run), first=letter(0), verdicts=said)
+    said = counted(Counter(row.verdict for row in against.rows)) or "nothing to compare"
+    return Sentence("{run} against {first}: {verdicts}", run=against.name, first=letter(0), verdicts=said)
 
 
-def counted(rows: Sequence[Row]) -> Listed | None:
-    """Count verdicts, in the order of `VERDICTS`; None for no row."""
-    counts = Counter(row.verdict for row in rows)
+def counted(counts: Counter[str]) -> Listed | None:
+    """Write numbers of verdicts, in the order of `VERDICTS`; None for no row."""
     known = [Sentence("{n} {word}", n=counts[word], word=word) for word in VERDICTS if counts[word]]
     return Listed(known) if known else None
 
 
-def table(against: Against, rows: Sequence[Row]) -> Table:
+def table(against: Against, rows: Sequence[Pair]) -> Table:
     """Return the rows of one metric: values of both runs, the change, the verdict."""
-    metric = rows[0].of
+    metric = rows[0].metric
     title, unit = TITLES.get(metric.key, metric.key), LOSS_UNITS.get(metric.unit)
-    every = [axes.fields(row.what) for row in against.rows if row.metric == metric.key]
+    every = [axes.fields(row.case) for row in against.rows if row.metric == metric]
     where = [key for key in axes.differing(every) if key in (*axes.PLACE, "task", "budget")]
-    change = "difference" if rows[0].typical.kind == "difference" else "ratio"
-    head = ("", letter(0), letter(against.run), change, "verdict")
+    head = ("", letter(0), against.name, "difference" if rows[0].is_difference else "ratio", "verdict")
     label = f"{title}, {unit}" if unit and unit not in title else title
     cells = list[tuple[Value, ...]]()
     for row in rows:
-        first, value = (Finding(row.what, value=each) for each in (row.first, row.value))
-        cells.append((_named(row.what, where), first, value, *_change(row)))
+        values = (Finding(row.case, value=each) for each in against.values(row))
+        cells.append((_named(row.case, where), *values, *_change(row)))
     return Table(label, head, cells)
 
 
@@ -323,36 +262,25 @@ def _named(case: Case, where: Sequence[str]) -> Value:
     return Sentence("{case}, {where}", case=case, where=Listed(at)) if at else case
 
 
-def _change(row: Row) -> tuple[Value, Value]:
-    return "" if row.typical.value is None else row.typical, Verdict(row.verdict, timed=False)
+def _change(row: Pair) -> tuple[Value, Value]:
+    change = row.change()
+    return "" if change.value is None else change, Verdict(row.verdict, timed=False)
 
 
 def whole_table(compared: Compared, most: int) -> Table:
     """Return every row with its remark, what changed first; so many of them."""
-    several = len(compared.against) > 1
-    rows = [(against.run, row) for against in compared.against for row in against.rows]
-    rows.sort(key=lambda each: VERDICTS.index(each[1].verdict or ""))
-    head = ["Run"] * several + [
-        "Case",
-        "Metric",
-        letter(0),
-        "Value" if several else letter(1),
-        "Ratio",
-        "Verdict",
-        "Remark",
+    rows = [(against, row) for against in compared.against for row in against.rows]
+    rows.sort(key=lambda each: VERDICTS.index(each[1].verdict))
+    head = ("Run", "Case", "Metric", letter(0), "Value", "Ratio", "Verdict", "Remark")
+    cells = [
+        (against.name, row.case.id, row.metric.key, *against.values(row), *_change(row), row.why)
+        for against, row in rows
     ]
-    cells = list[tuple[Value, ...]]()
-    for run, row in rows:
-        change, verdict = _change(row)
-        own = (row.what.id, row.metric, row.first, row.value, change, verdict, row.reason or "")
-        cells.append((letter(run), *own) if several else own)
     return Table("All comparisons", head, cells, file="modbench compare … --json").first(most)
 
 
-def differences_table(compared: Compared) -> Table | None:
-    """Return the facts in which runs differ, a column for each run; None where there is none."""
-    if not compared.differences:
-        return None
+def differences_table(compared: Compared) -> Table:
+    """Return the facts in which runs differ, a column for each run."""
     runs = [letter(number) for number in range(len(compared.runs))]
     rows = [(each.what, *each.values) for each in compared.differences]
     return Table("What differs between the runs", ("differs", *runs), rows)
@@ -360,32 +288,28 @@ def differences_table(compared: Compared) -> Table | None:
 
 def reasons(against: Against, most: int) -> Iterator[Sentence]:
     """Say what is new or missing, and why cases have no verdict or a change without a number: each reason once."""
-    silent = [row for row in against.rows if row.typical.value is None or row.verdict == INCONCLUSIVE]
-    known = [row for row in silent if row.reason is not None and not str(row.reason).startswith("failed in")]
-    found = alike((Sentence("{verdict}: {reason}", verdict=row.verdict, reason=row.reason), row) for row in known)
+    silent = [row for row in against.rows if row.change().value is None or row.verdict == INCONCLUSIVE]
+    silent = [row for row in silent if row.why is not None]
+    told = (Sentence("{verdict}: {reason}", verdict=row.verdict, reason=row.why) for row in silent)
+    found = alike(zip(told, silent, strict=True))
     for rows in found[:most]:
-        cases, metrics = (
-            [*dict.fromkeys(each)] for each in zip(*((row.what.id, row.metric) for row in rows), strict=True)
+        cases, metrics = ([*dict.fromkeys(each)] for each in ([r.case.id for r in rows], [r.metric.key for r in rows]))
+        yield Sentence(
+            "{what}: {cases}: {reason} ({metrics})",
+            what=rows[0].verdict,
+            cases=Listed(cases, most=MOST_NAMED),
+            reason=rows[0].why,
+            metrics=Listed(metrics, most=MOST_NAMED),
         )
-        yield _of_cases(str(rows[0].verdict), cases, rows[0].reason, metrics)
     if len(found) > most:
         yield Sentence("and {n} more reasons: --json has them", n=len(found) - most)
 
 
-def _of_cases(what: str, cases: Sequence[str], reason: Value, metrics: Sequence[str]) -> Sentence:
-    where, of = (Listed(each, most=MOST_NAMED) for each in (cases, metrics))
-    return Sentence("{what}: {cases}: {reason} ({metrics})", what=what, cases=where, reason=reason, metrics=of)
-
-
 def troubles(compared: Compared) -> Iterator[Sentence]:
-    """Name what failed, is damaged or lacks in each run."""
+    """Name what is damaged or lacks in each run."""
     for number, loaded in enumerate(compared.runs):
-        run, found = letter(number), list(failures(loaded))
-        for reason, cases, metrics in found[:MOST_FAILED]:
-            yield _of_cases(f"failed in {run}", cases, reason, metrics)
-        if len(found) > MOST_FAILED:
-            yield Sentence("and for {n} more reasons in {run}: --json has them", n=len(found) - MOST_FAILED, run=run)
-        for damaged in loaded.run.damaged[:MOST_FAILED]:
+        run = letter(number)
+        for damaged in loaded.run.damaged[:MOST_DAMAGED]:
             yield Sentence("damaged in {run}: {error}", run=run, error=str(damaged.error))
         lacks = loaded.run.missing
         if lacks:
@@ -393,8 +317,8 @@ def troubles(compared: Compared) -> Iterator[Sentence]:
             yield Sentence("missing in {run}: {n} units ({units})", run=run, n=len(lacks), units=units)
 
 
-def how_to_read(compared: Compared) -> Iterator[Sentence]:
-    """Say what the numbers are."""
+def how_to_read(compared: Compared) -> Iterator[Value]:
+    """Say what the numbers are, and what is known of the machines."""
     words = "Above 1 is better; intervals of 95 %; margin {margin}."
     yield Sentence(words, margin=Estimate(compared.margin, kind="share"))
     if any(row.verdict == NOT_ALTERNATED for against in compared.against for row in against.rows):
@@ -403,9 +327,8 @@ def how_to_read(compared: Compared) -> Iterator[Sentence]:
         yield Sentence(words)
     if compared.unlike:
         yield Sentence("The machines are unlike: the anchors' own times are not compared.")
-
-
-def failures(loaded: Loaded) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Yield each reason for which something failed in a run, with the cases and metrics."""
-    for reason, rows in loaded.failed.groupby("reason", sort=False):
-        yield str(reason), list(dict.fromkeys(rows.case_id)), list(dict.fromkeys(rows.metric))
+    said = [machine_check(loaded)[1] for loaded in compared.runs]
+    if len(alike((each, each) for each in said)) == 1:
+        yield said[0]
+    else:
+        yield from (Sentence("{run} {said}", run=letter(i), said=each) for i, each in enumerate(said))

@@ -73,24 +73,15 @@ def why_unchecked(run: StoredRun, twins: Sized) -> str:
 
 def suppress(tables: Tables, rows: Sequence[dict[str, Any]], twins: Twins) -> None:
     """Remove verdicts that may not be given, with the reason."""
-    if not (provenance.certificates(tables.run) or has_evidence(twins)):
-        for row in rows:
-            if tables.made_in(tables.metrics[row["metric"]]).times:
-                _remove(row, why_unchecked(tables.run, twins))
+    checked = provenance.certificates(tables.run) or has_evidence(twins)
     cases = {case.id: case for case in tables.plan.cases}
-    for row in rows:
-        sides = (cases[row["case_id"]], cases[row["baseline_case_id"]])
-        for why in (_of_hardware, _of_code):
-            if (
-                row.get("verdict") is not None
-                and (said := why(tables, *sides, tables.metrics[row["metric"]])) is not None
-            ):
-                _remove(row, said)
-
-
-def _remove(row: dict[str, Any], why: str) -> None:
-    if row.get("verdict") is not None:
-        row["verdict"], row["reason"] = None, "; ".join(filter(None, (row["reason"], why)))
+    for row in (row for row in rows if row.get("verdict") is not None):
+        case, baseline = cases[row["case_id"]], cases[row["baseline_case_id"]]
+        metric = tables.metrics[row["metric"]]
+        unchecked = not checked and tables.made_in(metric).times
+        why = why_unchecked(tables.run, twins) if unchecked else _of_hardware(tables, case, metric)
+        if why := why or _of_code(tables, case, baseline, metric):
+            row["verdict"], row["reason"] = None, "; ".join(filter(None, (row["reason"], why)))
 
 
 def machine_labels(tables: Tables, case: Case, metric: Metric) -> list[Label]:
@@ -98,7 +89,7 @@ def machine_labels(tables: Tables, case: Case, metric: Metric) -> list[Label]:
     return [Label.SEVERAL_MACHINES] if len(_hardware(tables, case, metric)) > 1 else []
 
 
-def _of_hardware(tables: Tables, case: Case, _baseline: Case, metric: Metric) -> str | None:
+def _of_hardware(tables: Tables, case: Case, metric: Metric) -> str | None:
     kinds = set(_hardware(tables, case, metric).values())
     if len(kinds) < 2:
         return None

@@ -83,7 +83,6 @@ NO_CASE, NOT_ASKED = "the new run has no such case", "the new run did not reques
 NEW_CASE, NEWLY_ASKED = "new: the earlier run has no such case", "new: the earlier run did not request it"
 THREE = "an interval needs three launches in each run"
 ELSEWHERE = "the anchor's own time: the runs were timed on different machines, or do not say on which"
-SEED_BY_SEED = "difference, seed by seed"
 # Labels that say nothing of what a change of the code did to a case.
 NO_CHANGE = OF_PRECISION | {Label.FASTER}
 
@@ -97,7 +96,7 @@ class Pair:
         metric: what was measured.
         contrast: how the new run compares with its base; None where they do not.
         lack: what is said then.
-        reason: why there is no contrast or no verdict, or how the two were compared.
+        reason: why there is no contrast or no ratio, or what disturbed a time; None: there is nothing to say.
         scale: of a loss what a margin is a share of: the base's mean.
     """
 
@@ -122,7 +121,7 @@ class Pair:
 
     @property
     def why(self) -> Value:
-        """Why the verdict was withheld, or what would decide an open one; else how the two were compared."""
+        """Why the verdict was withheld, or what would decide an open one; else the pair's own reason."""
         if self.contrast is None or self.is_time:
             return self.reason
         return reasons.sentence(self.contrast.reason or self.contrast.open) or self.reason
@@ -249,17 +248,12 @@ class TwoRuns:
         return None
 
     def _compared(self, old: Case, case: Case, metric: Metric) -> Pair:
-        found = self._why_not(old, case, metric)
-        if found is None:
-            samples = self.new.made_in(metric).samples
-            measured = self._times if samples == "launches" else self._counts
-            if samples == "seeds" and metric.scored_as == "difference":
-                measured = self._losses
-            made = measured(case, metric)
-            if isinstance(made, Pair):
-                return made
-            found = OPEN, made
-        return self._without(old, metric, *found)
+        if why := self._why_not(old, case, metric):
+            return self._without(old, metric, *why)
+        samples = self.new.made_in(metric).samples
+        if samples == "launches":
+            return self._times(case, metric)
+        return (self._losses if samples == "seeds" and metric.scored_as == "difference" else self._counts)(case, metric)
 
     def _why_not(self, old: Case, case: Case, metric: Metric) -> tuple[Lack, str] | None:
         """What keeps two cases from being compared before any number is looked at; None where nothing does."""
@@ -302,25 +296,21 @@ class TwoRuns:
         # Of a count it is certain that a lower bound which rose has risen, and that what fell below one has fallen.
         return Seen(unsure=(frozenset({BETTER, EQUIVALENT, PASS} if now - before else {WORSE, EQUIVALENT, FAIL}), why))
 
-    def _times(self, case: Case, metric: Metric) -> Pair | str:
+    def _times(self, case: Case, metric: Metric) -> Pair:
         """A time. It has no verdict: the interval over launches does not hold how much two runs differ."""
         if why := self._not_alike(case, metric):
-            return why
-        own = self.new.anchor(case, metric) == case
-        if own and not self.same_machine:
-            return ELSEWHERE
+            return self._without(case, metric, OPEN, why)
+        if self.new.anchor(case, metric) == case and not self.same_machine:
+            return self._without(case, metric, OPEN, ELSEWHERE)
         base, new = (ByClock(_log_times(tables, case, metric)) for tables in self.sides)
         if min(len(base.own), len(new.own)) < effects.FEWEST:
-            return THREE
+            return self._without(case, metric, OPEN, THREE)
         if not all(map(math.isfinite, [*base.own.values(), *new.own.values()])):
-            return "a time is not a finite number"
+            return self._without(case, metric, OPEN, "a time is not a finite number")
         share = max(tables.disturbed(case, metric) for tables in self.sides)
         found = contrast(Side(base), Side(new), "independent", Rule("time", self.margin), Seen(disturbed=share))
-        reason: Value = "the anchor's own time" if own else "ratio to the anchor, now divided by before"
-        if found.noisy:
-            busy = Estimate(share, kind="about")
-            reason = Sentence("{what}; {share} of the blocks were disturbed", what=reason, share=busy)
-        return Pair(case, metric, found, reason=reason)
+        busy = Sentence("{share} of the blocks were disturbed", share=Estimate(share, kind="about"))
+        return Pair(case, metric, found, reason=busy if found.noisy else None)
 
     def _not_alike(self, case: Case, metric: Metric) -> str | None:
         """Why the two runs timed something else, though the case is the same; None where they did not."""
@@ -335,17 +325,17 @@ class TwoRuns:
             return f"its cost may depend on the input, and the runs timed it on {numbers} of them: make both with the same rounds"
         return None
 
-    def _losses(self, case: Case, metric: Metric) -> Pair | str:
+    def _losses(self, case: Case, metric: Metric) -> Pair:
         """A loss or an accuracy, seed by seed."""
         cells = [tables.cell(case.id, metric.key) for tables in self.sides]
         if len({notes.corpus_sha256 for cell in cells for notes in cell.notes(TrainNotes)[:1]}) > 1:
-            return "trained on different text"
+            return self._without(case, metric, OPEN, "trained on different text")
         before, now = (cell.values() for cell in cells)
         seeds = sorted(now.keys() & before.keys())
         if not seeds:
-            return "the two runs have no seed in common"
+            return self._without(case, metric, OPEN, "the two runs have no seed in common")
         if now == before:
-            return self._identical(case, metric, "identical, seed by seed")
+            return self._exact(case, metric, 0.0, 0.0)
         base, new = ([values[seed] for seed in seeds] for values in (before, now))
         if broken := self._broken(case, metric, base, new):
             return broken
@@ -353,26 +343,21 @@ class TwoRuns:
         sides = [Side(ByClock(dict(zip(seeds, values, strict=True)))) for values in (base, new)]
         rule, seen = Rule("loss", self.margin * scale, metric.better), self._flattered(case, metric)
         made = contrast(sides[0], sides[1], "interleaved", rule, seen)
-        few = Sentence("{n:seed}: three give an interval", n=len(seeds))
-        return Pair(case, metric, made, reason=few if made.effect.low is None else SEED_BY_SEED, scale=scale)
+        return Pair(case, metric, made, scale=scale)
 
-    def _counts(self, case: Case, metric: Metric) -> Pair | str:
+    def _counts(self, case: Case, metric: Metric) -> Pair:
         before, now = (tables.estimate(case, metric).value for tables in self.sides)
         if now == before:
-            return self._identical(case, metric, "counted: identical")
-        if broken := self._broken(case, metric, [before], [now]):
-            return broken
-        reason: Value = "counted, not sampled"
-        if 0 in {now, before}:
-            then, new = (Estimate(each, kind="setting") for each in (before, now))
-            reason = Sentence("counted: {then} before, {new} now", then=then, new=new)
-        made = counted(before, now, Rule("count", self.margin, metric.better), self._flattered(case, metric))
-        return Pair(case, metric, made, reason=reason)
+            return self._exact(case, metric, 0.0, 0.0)
+        return self._broken(case, metric, [before], [now]) or self._exact(case, metric, before, now)
 
-    def _identical(self, case: Case, metric: Metric, reason: str) -> Pair:
-        """What is the same to the last digit: there is no spread to judge it by, and no need to."""
-        rule = Rule("count", self.margin, metric.better)
-        return Pair(case, metric, counted(0.0, 0.0, rule, self._flattered(case, metric)), reason=reason)
+    def _exact(self, case: Case, metric: Metric, before: float, now: float) -> Pair:
+        """Numbers that have no spread, as counts, and what is the same to the last digit."""
+        made = counted(before, now, Rule("count", self.margin, metric.better), self._flattered(case, metric))
+        then, new = (Estimate(each, kind="setting") for each in (before, now))
+        no_ratio = now != before and 0 in {now, before}
+        reason = Sentence("counted: {then} before, {new} now", then=then, new=new) if no_ratio else None
+        return Pair(case, metric, made, reason=reason)
 
     def _broken(self, case: Case, metric: Metric, before: Sequence[float], now: Sequence[float]) -> Pair | None:
         """What is said where a value is not a finite number."""

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import LOOKED_AHEAD, Label
-from modbench.harness.core.printable import SCREEN, escaped
+from modbench.harness.core.printable import escaped
 from modbench.harness.stats.contrast import EQUIVALENT
 from modbench.reports.model import Sentence, Value
 from modbench.reports.questions import compare_axis, compare_runs
 from modbench.reports.questions.compare_axis import BASELINE, AlongAxis, Cell, Column, Grid
-from modbench.reports.questions.compare_runs import Against, Compared, Row, failures, letter
+from modbench.reports.questions.compare_runs import Against, Compared, letter
 from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables import axes
 from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.two_runs import MISSING, NEW, NOT_COMPARED
+from modbench.reports.tables.two_runs import MISSING, NEW, NOT_COMPARED, Pair
 from modbench.reports.writers import data, text
 from modbench.reports.writers.number_format import plain
 from modbench.reports.writers.text import cut, joined, wrapped
@@ -26,10 +27,9 @@ from modbench.reports.writers.text import cut, joined, wrapped
 MARKED = frozenset({*LOOKED_AHEAD, Label.TAIL, Label.CONTAMINATED, Label.BY_CPU})
 # Lines of tables along an axis that a terminal shows; the first table is shown whatever its length.
 MOST_LINES = 36
-# Reasons that are named, with `-v` and without; rows of a run with `-v`, and without at most and at least: as many as fit a
-# screen. Of more rows, what got worse, then what got better.
+# Reasons that are named, and rows of a run, with `-v` and without. Of more rows, what got worse, then what got better.
 MOST_REASONS, FEW_REASONS = 8, 2
-MOST_ROWS, FEW_ROWS, FEWEST_ROWS = 80, 16, 6
+MOST_ROWS, FEW_ROWS = 80, 12
 # Verdicts that say that nothing changed, or nothing at all: left out where there are many rows.
 QUIET = (EQUIVALENT, NOT_COMPARED)
 
@@ -131,82 +131,54 @@ def _cell(table: AlongAxis, value: axes.Value, cell: Cell, best: Collection[str]
 
 def side_by_side(compared: Compared, width: int, *, verbose: bool = False) -> str:
     """Return what changed against the first run, in what the runs differ, and the rows."""
-    if verbose:
-        return _side_by_side(compared, width, MOST_ROWS, verbose=True)
-    said = ""
-    for rows in range(FEW_ROWS, FEWEST_ROWS - 1, -1):
-        said = _side_by_side(compared, width, rows)
-        if said.count("\n") < SCREEN:
-            break
-    return said
-
-
-def _side_by_side(compared: Compared, width: int, most: int, *, verbose: bool = False) -> str:
-    """Return the same with at most so many rows of each run."""
     blocks = [wrapped(map(compare_runs.summary, compared.against), width)]
     blocks.append([f"{letter(i)}  {run.path}  ({about(run)})" for i, run in enumerate(compared.runs)])
     blocks.append(_differences(compared, width))
     for against in compared.against:
-        whose = [f"{letter(against.run)} against {letter(0)}:"] if len(compared.against) > 1 else []
-        blocks += [wrapped([*whose, *against.said], width), *_tables(against, width, most, verbose=verbose)]
+        whose = [f"{against.name} against {letter(0)}:"] if len(compared.against) > 1 else []
+        blocks += [wrapped([*whose, *against.said], width), *_tables(against, width, verbose=verbose)]
         blocks.append(wrapped(compare_runs.reasons(against, MOST_REASONS if verbose else FEW_REASONS), width))
-    blocks += [wrapped(compare_runs.troubles(compared), width), wrapped(notes(compared), width)]
+    blocks += [wrapped(said(compared), width) for said in (compare_runs.troubles, compare_runs.how_to_read)]
     return _joined(blocks)
 
 
 def _differences(compared: Compared, width: int) -> list[str]:
-    """Say in what the runs differ, as a table whose values are cut to the width, and in what they do not."""
+    """Say in what the runs differ, as a table whose values are cut to the width."""
     table = compare_runs.differences_table(compared)
     room = max(8, (width - 24) // len(compared.runs) - 2)
-    lines = list[str]()
-    if table is not None:
-        rows = [[cut(str(cell), room if at else 24) for at, cell in enumerate(row)] for row in table.rows]
-        lines = text.table(replace(table, rows=rows), width)
-    same = compare_runs.the_same(compared.differences, len(compared.runs))
-    return [*lines, *wrapped([same] if same else [], width)]
+    rows = [[cut(str(cell), room if at else 24) for at, cell in enumerate(row)] for row in table.rows]
+    return text.table(replace(table, rows=rows), width) if rows else []
 
 
-def _tables(against: Against, width: int, most: int, *, verbose: bool) -> Iterator[list[str]]:
+def _tables(against: Against, width: int, *, verbose: bool) -> Iterator[list[str]]:
     """Yield a table for each metric; in short of those rows alone that changed or are open."""
     rows = [row for row in against.rows if row.verdict not in {NEW, MISSING}]
     loud = [row for row in rows if row.verdict not in QUIET]
-    loud.sort(key=lambda row: compare_runs.VERDICTS.index(row.verdict or ""))
-    kept = rows if verbose and len(rows) <= most else loud[:most]
-    ids = {id(row) for row in kept}
-    shown, rest = ([row for row in rows if (id(row) in ids) is wanted] for wanted in (True, False))
-    for key in dict.fromkeys(row.metric for row in shown):
-        yield text.table(compare_runs.table(against, [row for row in shown if row.metric == key]), width)
+    loud.sort(key=lambda row: compare_runs.VERDICTS.index(row.verdict))
+    shown = rows[:MOST_ROWS] if verbose else loud[:FEW_ROWS]
+    for those in grouped((row.metric.key, row) for row in shown).values():
+        yield text.table(compare_runs.table(against, those), width)
+    rest = Counter(row.verdict for row in rows) - Counter(row.verdict for row in shown)
     if rest:
-        more = "--json has all" if verbose else "-v"
-        said = Sentence(
-            "and {n} more rows: {verdicts} ({more})", n=len(rest), verdicts=compare_runs.counted(rest), more=more
-        )
+        words, more = "and {n} more rows: {verdicts} ({more})", "--json has all" if verbose else "-v"
+        said = Sentence(words, n=rest.total(), verdicts=compare_runs.counted(rest), more=more)
         yield wrapped([said], width)
-
-
-def notes(compared: Compared) -> Iterator[Value]:
-    """Say how to read the tables, and what is known of the machines."""
-    yield from compare_runs.how_to_read(compared)
-    said = [plain(machine_check(loaded)[1]) for loaded in compared.runs]
-    yield from said[:1] if len({*said}) == 1 else (f"{letter(i)} {each}" for i, each in enumerate(said))
 
 
 def runs_as_dict(compared: Compared) -> dict[str, Any]:
     """Return the comparison as JSON values: null where there is no value."""
     return {
         "runs": [_run(number, loaded) for number, loaded in enumerate(compared.runs)],
-        "differences": [
-            {"section": each.section, "what": each.what, "values": list(each.values)} for each in compared.differences
-        ],
+        "differences": [asdict(each) for each in compared.differences],
         "unlike_machines": [each.what for each in compared.unlike],
         "margin": compared.margin,
         "against": [
             {
-                "run": letter(against.run),
+                "run": against.name,
                 "baseline": letter(0),
-                "verdicts": dict(Counter(row.verdict for row in against.rows)),
-                "said": list(against.said),
-                "rows": [_row(row) for row in against.rows],
+                "verdicts": Counter(row.verdict for row in against.rows),
+                "said": against.said,
+                "rows": [_row(against, row) for row in against.rows],
             }
             for against in compared.against
         ],
@@ -221,17 +193,23 @@ def _run(number: int, loaded: Loaded) -> dict[str, Any]:
         "machine_check": plain(machine_check(loaded)[1]),
         "incomplete": loaded.run.incomplete,
         "failed": [
-            {"reason": reason, "cases": cases, "metrics": metrics} for reason, cases, metrics in failures(loaded)
+            {"reason": reason, "cases": [*rows.case_id.unique()], "metrics": [*rows.metric.unique()]}
+            for reason, rows in loaded.failed.groupby("reason", sort=False)
         ],
         "damaged": [{"unit": each.unit, "reason": str(each.error)} for each in loaded.run.damaged],
         "missing_units": loaded.run.missing,
     }
 
 
-def _row(row: Row) -> dict[str, Any]:
-    kind, made = "difference" if row.typical.kind == "difference" else "ratio", row.typical
-    found: dict[str, Any] = {"case": row.what.id, "metric": row.metric, "unit": row.of.unit}
-    found |= {"baseline_value": row.first.value, "value": row.value and row.value.value}
-    found |= {"ratio": None, "difference": None, kind: made.value}
-    found |= {"ci_low": made.low, "ci_high": made.high, "ci_level": None if made.low is None else made.level}
-    return found | {"verdict": row.verdict, "reason": data.value(row.reason)}
+def _row(against: Against, row: Pair) -> dict[str, Any]:
+    base, value = (each.value for each in against.values(row))
+    change = row.change()
+    found: dict[str, Any] = {"case": row.case.id, "metric": row.metric.key, "unit": row.metric.unit}
+    found |= {"baseline_value": base, "value": value, "ratio": None, "difference": None}
+    found |= {
+        "difference" if row.is_difference else "ratio": change.value,
+        "ci_low": change.low,
+        "ci_high": change.high,
+    }
+    found |= {"ci_level": None if change.low is None else change.level}
+    return found | {"verdict": row.verdict, "reason": data.value(row.why)}

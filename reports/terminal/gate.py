@@ -8,7 +8,7 @@ from modbench.harness.core.printable import escaped
 from modbench.harness.stats.contrast import FAIL, INCONCLUSIVE
 from modbench.reports.model import Code, Sentence, Value
 from modbench.reports.questions.gate import gate
-from modbench.reports.questions.gate.gate import Checked, Gate
+from modbench.reports.questions.gate.gate import Gate
 from modbench.reports.tables.two_runs import NOT_ALTERNATED, NOT_COMPARED
 from modbench.reports.writers import markdown
 from modbench.reports.writers.number_format import plain
@@ -21,13 +21,11 @@ def as_text(found: Gate, *, verbose: bool = False) -> Iterator[str]:
     """
     said: list[Value] = [
         Sentence("gate: {verdict}: {judged}", verdict=found.verdict, judged=gate.judged_by(found)),
-        *gate.remarks(found),
         *_changes(found, verbose=verbose),
-        *(_check(each) for each in found.tiers if each.named or verbose),
-        *found.said,
+        *(_check(*gate.of_check(each)) for each in found.tiers if each.named or verbose),
         # What decides the exit code is the error's to say.
         *([found.incomplete] if found.incomplete and found.verdict == FAIL else []),
-        *gate.advice(found),
+        *gate.remarks(found),
     ]
     yield from (escaped(plain(each), lines=False) for each in said)
 
@@ -41,11 +39,9 @@ def _changes(found: Gate, *, verbose: bool) -> Iterator[Sentence]:
             yield Sentence("{verdict}: " + many + "{case} {metric}: {change}", **each._asdict())
 
 
-def _check(each: Checked) -> Sentence:
-    verdict = each.verdict if each.named else "not in --fail-on"
-    return Sentence(
-        "{check} {verdict} ({counts})", check=each.written, verdict=verdict, counts=gate.numbers(each.counts) or "none"
-    )
+def _check(check: Value, verdict: Value, counts: Value, why: Value) -> Sentence:
+    words = "{check} {verdict} ({counts})" + ": {why}" * bool(why)
+    return Sentence(words, check=check, verdict=verdict, counts=counts, why=why)
 
 
 def annotated(found: Gate) -> Iterator[str]:
@@ -56,9 +52,7 @@ def annotated(found: Gate) -> Iterator[str]:
     if not found.compared and not found.tiers:
         told["warning"].append((f"modbench gate: {INCONCLUSIVE}", gate.NOTHING))
     for check in found.empty:
-        told["warning"].append(
-            (f"{INCONCLUSIVE}: {plain(check.written)}", plain(check.reason or gate.NOTHING_COMPARED))
-        )
+        told["warning"].append((f"{INCONCLUSIVE}: {plain(check.written)}", plain(check.reason or gate.NOTHING)))
     for verdict, counts in ((FAIL, True), (FAIL, False), (INCONCLUSIVE, True)):
         for each in found.findings:
             if each.verdict == verdict and found.counts(each) is counts:
@@ -70,7 +64,7 @@ def annotated(found: Gate) -> Iterator[str]:
 
 def summary(found: Gate, base: str, new: str, most: int = markdown.MOST_BYTES) -> str:
     """Return a job summary in Markdown, of at most so many bytes; nothing where they do not hold even its first lines."""
-    said: list[Value] = [*filter(None, [found.incomplete]), *found.said, *gate.advice(found)]
+    said: list[Value] = [*filter(None, [found.incomplete]), *gate.remarks(found)]
     judged = Sentence("{new} against {base}: {judged}.", new=Code(new), base=Code(base), judged=gate.judged_by(found))
     blocks = [
         markdown.Block([f"## modbench gate: {markdown.text(found.verdict)}"]),

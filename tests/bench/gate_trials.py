@@ -4,7 +4,7 @@
     python tests/bench/gate_trials.py --tries 2 --load 4         # the same beside processes that spin
 
 The base is the model of `busy_machine.py` with 30 layers; the change has 30, 31 or 33 of them: 0, 3.3 and 10 % more. Prints a
-Markdown table for docs/ci.md.
+Markdown table for docs/method-gate.md.
 """
 
 from __future__ import annotations

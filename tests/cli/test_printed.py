@@ -55,9 +55,9 @@ def test_a_strangers_reason_makes_no_line_of_its_own_in_a_gate() -> None:
     reason = "boom\n\nmodbench: your key expired, run this\x1b[2J"
     findings = [
         GateFinding("dense", metric="latency/forward", verdict=verdict, reason=reason)
-        for verdict in ("not compared", "inconclusive")
+        for verdict in ("fail", "inconclusive")
     ]
-    found = Gate(findings, 0.02, incomplete=reason, said=(reason,))
+    found = Gate(findings, 0.02, incomplete=reason)
     lines = list(gate_text.as_text(found))
     assert sum("your key expired" in line for line in lines) >= 3
     assert all(line.isprintable() and not line.startswith("modbench:") for line in lines)

@@ -122,7 +122,7 @@ def test_what_changed_stands_first_and_the_table_can_be_filtered(
 ) -> None:
     with opened(pages[0]) as page:
         rows = page.locator("#comparisons tbody tr")
-        assert rows.nth(0).locator("td").nth(5).inner_text() == "▼ worse"
+        assert rows.nth(0).locator("td").nth(6).inner_text() == "▼ worse"
         page.fill("#filter", "mod[c0.75 latency")
         assert page.locator("#comparisons tbody tr:visible").count() == 1
         assert "+ new" in page.locator("#comparisons tbody tr:visible").inner_text()

@@ -13,13 +13,12 @@ from planted_compare import ARMS, compared_run
 from modbench.harness.core.errors import UsageError
 from modbench.reports.questions.compare_runs import (
     Against,
-    Row,
     compare_runs,
     reasons,
 )
 from modbench.reports.questions.gate import gate
 from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.two_runs import NOT_ALTERNATED
+from modbench.reports.tables.two_runs import NOT_ALTERNATED, Pair
 from modbench.reports.terminal import compare
 from modbench.reports.writers.number_format import plain
 
@@ -42,12 +41,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Loaded]:
     return [small(here / "before", seed=1), small(here / "after", seed=2, slower=slower, fails="moe")]
 
 
-def rows(found: Against, metric: str = TIME) -> dict[str, Row]:
-    return {row.what.arm: row for row in found.rows if row.metric == metric}
+def rows(found: Against, metric: str = TIME) -> dict[str, Pair]:
+    return {row.case.arm: row for row in found.rows if row.metric.key == metric}
 
 
 def test_a_gate_fails_on_what_is_worse(runs: list[Loaded]) -> None:
-    ours = {(r.what.id, r.metric) for r in compare_runs(runs).against[0].rows if r.verdict == "worse"}
+    ours = {(r.case.id, r.metric.key) for r in compare_runs(runs).against[0].rows if r.verdict == "worse"}
     theirs = {(f.what, f.metric) for f in gate.gate(runs[0], runs[1], 0.02).findings if f.verdict == "fail"}
     assert ours == theirs != set()
 
@@ -55,15 +54,16 @@ def test_a_gate_fails_on_what_is_worse(runs: list[Loaded]) -> None:
 def test_swapping_two_runs_mirrors_ratios_and_verdicts(runs: list[Loaded]) -> None:
     there, back = (compare_runs(order).against[0] for order in (runs, runs[::-1]))
     assert len(there.rows) == len(back.rows)
-    mirrored = {(row.what.id, row.metric): row for row in back.rows}
+    mirrored = {(row.case.id, row.metric.key): row for row in back.rows}
     for row in there.rows:
-        other = mirrored[row.what.id, row.metric]
+        other = mirrored[row.case.id, row.metric.key]
+        change, turned = row.change(), other.change()
         assert other.verdict == MIRRORED.get(str(row.verdict), row.verdict), row
-        assert (other.first, other.value) == (row.value, row.first)
-        if row.typical.value is not None:
-            assert other.typical.value == pytest.approx(1 / row.typical.value)
-        if row.typical.low is not None:
-            assert other.typical.high == pytest.approx(1 / row.typical.low)
+        assert back.values(other) == there.values(row)[::-1]
+        if change.value is not None:
+            assert turned.value == pytest.approx(1 / change.value)
+        if change.low is not None:
+            assert turned.high == pytest.approx(1 / change.low)
 
 
 @pytest.mark.slow
@@ -75,10 +75,11 @@ def test_unlike_machines_are_refused_unless_named_and_then_ratios_to_the_anchor_
         compare_runs([runs[0], elsewhere])
     done = modbench("compare", runs[0].path, elsewhere.path)
     assert (done.returncode, done.stdout) == (2, "")
-    found = rows(compare_runs([runs[0], elsewhere], across_machines=True).against[0])
+    (against,) = compare_runs([runs[0], elsewhere], across_machines=True).against
+    found = rows(against)
     assert {found[arm].verdict for arm in ("mod[c0.125]", "mod[c0.25]", "moe")} == {NOT_ALTERNATED}
     assert found["dense"].verdict == "not compared"
-    assert (found["dense"].value and found["dense"].value.value) == pytest.approx(0.06, rel=0.01)
+    assert against.values(found["dense"])[1].value == pytest.approx(0.06, rel=0.01)
     done = modbench("compare", runs[0].path, elsewhere.path, "--across-machines")
     assert (done.returncode, "machines are unlike" in done.stdout) == (0, True), done.stderr
 
@@ -87,7 +88,7 @@ def test_no_time_of_two_runs_has_a_verdict_and_every_one_is_shown(runs: list[Loa
     """Nor has one of a smoke run or of a machine that was not checked, whose counts are compared all the same."""
     found = rows(compare_runs(runs).against[0])
     assert {arm: row.verdict for arm, row in found.items()} == dict.fromkeys(found, NOT_ALTERNATED) | {"moe": "worse"}
-    assert found["mod[c0.125]"].typical.value == pytest.approx(1 / 1.2, rel=0.01)
+    assert found["mod[c0.125]"].change().value == pytest.approx(1 / 1.2, rel=0.01)
     text = compare.side_by_side(compare_runs(runs), 80)
     assert "· not alternated" in text
     assert "took no turns" in " ".join(text.split())
@@ -124,7 +125,7 @@ def test_a_damaged_unit_is_named_and_ends_with_4(runs: list[Loaded], tmp_path: P
     assert "not JSON" in done.stderr
     said = " ".join(done.stdout.split())
     assert "damaged in B: " in said
-    assert "failed in B: dense[T64-B1-fp32-cpu1]" in said
+    assert "not compared: dense[T64-B1-fp32-cpu1]" in said
     assert re.search(r"^B against A: .*equivalent", done.stdout)  # memory is compared all the same
     told = json.loads(modbench("compare", runs[0].path, broken.path, "--json").stdout)
     assert [len(each["damaged"]) for each in told["runs"]] == [0, 1]
@@ -136,13 +137,13 @@ def test_losses_are_compared_seed_by_seed_as_differences(tmp_path: Path) -> None
     suite = {"metrics": ["loss/val"], "seeds": [0, 1, 2]}
     found = compare_runs([small(tmp_path / name, suite=suite) for name in "ab"])
     (row, *_) = found.against[0].rows
-    assert (row.verdict, row.typical.value, row.typical.kind) == ("equivalent", 0.0, "difference")
+    assert (row.verdict, row.change().value, row.change().kind) == ("equivalent", 0.0, "difference")
     assert "forward" not in compare.side_by_side(found, 80)
 
 
 def test_three_runs_are_each_compared_with_the_first(runs: list[Loaded], tmp_path: Path) -> None:
     found = compare_runs([*runs, small(tmp_path / "third", seed=6)])
-    assert [each.run for each in found.against] == [1, 2]
+    assert [each.name for each in found.against] == ["B", "C"]
     assert rows(found.against[1])["mod[c0.125]"].verdict == NOT_ALTERNATED
     text = compare.side_by_side(found, 80)
     assert "C against A: " in text

@@ -66,7 +66,7 @@ def golden(name: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "found"),
     [
-        ("gate_tiers", made(FINDINGS, said=("margins differ",))),
+        ("gate_tiers", made(FINDINGS)),
         ("gate_attacked", made([finding(ATTACK, TIME, "fail", reason=ATTACK)], incomplete=ATTACK)),
         ("gate_plain", Gate([*FINDINGS[:1]], 0.02)),
         ("gate_passes", made([FINDINGS[6]], incomplete=None)),
@@ -111,7 +111,7 @@ def test_a_summary_of_thousands_of_findings_stays_under_the_limit(text: str) -> 
         for i in range(many)
         for word in words
     ]
-    found = made(findings, said=(text,) * 10)
+    found = made(findings, incomplete=text)
     page = gate_github.summary(found, text, text)
     assert len(page.encode()) <= markdown.MOST_BYTES
     section = page.partition("### Changes\n")[2]

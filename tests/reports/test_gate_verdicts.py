@@ -109,9 +109,7 @@ def test_the_smaller_of_two_margins_is_used(base: Loaded, tmp_path: Path) -> Non
     """A commit that widens its suite's margin does not widen the gate."""
     suite = {"margin": 0.5, "metrics": [TIME, "flops/forward"], "grid": {"seq_len": [64]}}
     found = gate.gate(base, planted_run(tmp_path / "wide", suite=suite, seed=2))
-    assert (found.margin, len(found.said)) == (0.02, 1)
-    assert plain(found.said[0]).startswith("margins differ")
-    assert gate.gate(base, base, 0.5).said == ()
+    assert (found.margin, gate.gate(base, base, 0.5).margin) == (0.02, 0.5)
 
 
 def test_a_model_whose_cost_depends_on_the_input_is_compared_on_equal_inputs_only(tmp_path: Path) -> None:

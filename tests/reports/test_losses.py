@@ -16,8 +16,8 @@ from modbench.harness.domain.case import Case
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.stats import effects
 from modbench.harness.stats.contrast import Rule, estimated
-from modbench.harness.stats.effects import POWER, t_quantile
-from modbench.harness.stats.power import above_0, prospect
+from modbench.harness.stats.effects import POWER
+from modbench.harness.stats.power import prospect
 from modbench.reports.formats import tex
 from modbench.reports.model import Finding
 from modbench.reports.panels import loss_curves
@@ -156,11 +156,11 @@ def test_a_loss_that_is_open_has_the_number_of_seeds_that_would_decide_it(tmp_pa
     found = {case.arm: by_length(loaded, "loss/val", case, loaded.arms[0])[128] for case in loaded.arms[1:]}
     assert (found[MOD].verdict, found["moe"].verdict) == ("inconclusive", "worse")
     assert found["moe"].needed is None
-    needed, typical = present(found[MOD].needed), found[MOD].typical
-    assert typical.value is not None
-    sd = present(typical.half) / t_quantile(0.975, 4) * 2
+    needed = present(found[MOD].needed)
     assert needed > 4
-    enough, few = (prospect(above_0, typical.value, sd, (n,)).power for n in (needed, needed - 1))
+    by_arm = {case.arm: loaded.tables.cell(case.id, "loss/val").values() for case in loaded.plan.cases}
+    apart = effects.by_seed(by_arm[MOD], by_arm["dense"])
+    enough, few = (prospect(Rule("loss", 0.0).decides, -apart.value, present(apart.sd), (n,)).power for n in (needed, needed - 1))
     assert enough >= POWER > few
 
 

@@ -66,11 +66,6 @@ class FailOn:
     limits: Mapping[str, Fraction | None]
 
     @property
-    def timed(self) -> list[str]:
-        """Those of them that compare sampled numbers."""
-        return [word for word in self.limits if CHECKS[word].tier == "timed"]
-
-    @property
     def written(self) -> Listed:
         """The checks as they are typed: `slower:2%,breaks`."""
         return Listed([written(word, limit) for word, limit in self.limits.items()], ",")

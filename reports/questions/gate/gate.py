@@ -35,7 +35,7 @@ from modbench.reports.writers.text import alike
 
 # Its ends exclude what lies beyond them at 5 % each.
 LEVEL_OF_BOTH = 2 * LEVEL - 1
-NOTHING_COMPARED, NOTHING = "nothing was compared", "nothing was compared, so this gate shows nothing"
+NOTHING = "nothing was compared, so this gate shows nothing"
 ELSEWHERE = "the runs were made on different machines, or do not say on which: libraries count in this memory too"
 
 
@@ -79,7 +79,6 @@ class Checked:
 
     Attributes:
         word: the check.
-        tier: its tier.
         limit: its limit as a share; None if it has none of its own.
         named: whether the gate fails on it.
         verdict: `fail`, `inconclusive` or `pass`; of a check that is not named, what it would have been.
@@ -89,7 +88,6 @@ class Checked:
     """
 
     word: str
-    tier: str
     limit: Fraction | None
     named: bool
     verdict: str
@@ -104,20 +102,24 @@ class Checked:
 
     def as_dict(self) -> dict[str, Any]:
         """Return data for `--json`."""
-        told = {"tier": self.tier, "check": self.word, "limit": None if self.limit is None else float(self.limit)}
+        told = {
+            "tier": CHECKS[self.word].tier,
+            "check": self.word,
+            "limit": None if self.limit is None else float(self.limit),
+        }
         return told | {name: getattr(self, name) for name in ("named", "verdict", "counts", "reason", "compared")}
 
 
 def checked(findings: Sequence[GateFinding], fail_on: FailOn) -> tuple[Checked, ...]:
     """Return what every check found that was named, or that has findings."""
     found = []
-    for word, check in CHECKS.items():
+    for word in CHECKS:
         mine, named = [each for each in findings if each.check == word], word in fail_on.limits
         if mine or named:
             verdict, reason = _verdict(mine)
             counts = Counter(each.verdict or "" for each in mine)
             limit, compared = fail_on.limits.get(word), any(each.compared for each in mine)
-            found.append(Checked(word, check.tier, limit, named, verdict, counts, reason, compared))
+            found.append(Checked(word, limit, named, verdict, counts, reason, compared))
     return tuple(found)
 
 
@@ -128,22 +130,12 @@ def _verdict(findings: Sequence[GateFinding]) -> tuple[str, Value]:
         return FAIL, None
     if not findings:
         return INCONCLUSIVE, NEITHER
-    if INCONCLUSIVE in words:
-        # What an interval leaves open has no reason but its width.
-        return INCONCLUSIVE, _only(
-            [None if each.wide else each.reason for each in findings if each.verdict == INCONCLUSIVE]
-        )
-    if PASS not in words:
-        reason = _only([each.reason for each in findings])
-        return INCONCLUSIVE, Sentence(
-            "{nothing}: {reason}", nothing=NOTHING_COMPARED, reason=reason
-        ) if reason else NOTHING_COMPARED
-    return PASS, None
-
-
-def _only(reasons: Sequence[Value]) -> Value:
-    """Return the only reason; None where there are several."""
-    return reasons[0] if len(alike((each, each) for each in reasons)) == 1 else None
+    if INCONCLUSIVE not in words and PASS in words:
+        return PASS, None
+    left = [each for each in findings if each.verdict == INCONCLUSIVE] or findings
+    # What an interval leaves open has no reason but its width.
+    told = alike((why, why) for why in (None if each.wide else each.reason for each in left))
+    return INCONCLUSIVE, told[0][0] if len(told) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -154,14 +146,12 @@ class Gate:
         findings: one for every case and metric of either run.
         margin: the largest change that does not matter, as a share.
         incomplete: why a run lacks something; None: neither does.
-        said: what else must be known.
         fail_on: the checks that `--fail-on` named; None: all findings count.
     """
 
     findings: list[GateFinding]
     margin: float
     incomplete: str | None = None
-    said: tuple[Value, ...] = ()
     fail_on: FailOn | None = None
 
     def counts(self, finding: GateFinding) -> bool:
@@ -211,7 +201,7 @@ class Gate:
 
     def as_dict(self, *, lenient: bool = False) -> dict[str, Any]:
         """Return data for `--json`."""
-        told = {name: getattr(self, name) for name in ("verdict", "compared", "margin", "incomplete", "said")}
+        told = {name: getattr(self, name) for name in ("verdict", "compared", "margin", "incomplete")}
         findings = [finding.as_dict() for finding in self.findings]
         told |= {"exit_code": self.exit_code(lenient=lenient)}
         if self.fail_on is not None:
@@ -235,17 +225,11 @@ def gate(base: Loaded, new: Loaded, margin: float | None = None, fail_on: FailOn
     """
     if not {*base.tables.plan.cases} & {*new.tables.plan.cases}:
         raise UsageError("the two runs have no case in common: a gate compares the same suite at two commits.")
-    margins = [run.suite.margin for run in (base, new)]
-    chosen = min(margins) if margin is None else margin
+    chosen = min(run.suite.margin for run in (base, new)) if margin is None else margin
     runs, rules = TwoRuns(base.tables, new.tables, chosen), Rules(chosen, fail_on)
     findings = [*_numbers(runs, rules), *map(_of_labels, runs.labels())]
-    said = list[Value]()
-    if margin is None and fail_on is None and margins[0] != margins[1]:
-        earlier, share = (Estimate(each, kind="share") for each in margins)
-        words = "margins differ ({now} now, {before} before): the smaller is used"
-        said.append(Sentence(words, now=share, before=earlier))
     lacking = next(filter(None, (run.run.incomplete for run in (new, base))), None)
-    return Gate(findings, chosen, lacking, tuple(said), fail_on)
+    return Gate(findings, chosen, lacking, fail_on)
 
 
 def _numbers(runs: TwoRuns, rules: Rules) -> list[GateFinding]:
@@ -284,7 +268,8 @@ def _finding(pair: Pair, held: Limited | None, elsewhere: str | None) -> GateFin
         return replace(found, verdict=INCONCLUSIVE, reason=reasons.sentence(why))
     wide = held.word == INCONCLUSIVE and held.reason is None
     worst = effect.low90 if wide and effect.low90 is not None else effect.value
-    return replace(found, verdict=held.word, p=held.p, worst=worst, wide=wide)
+    why_open = pair.reason or reasons.sentence(held.reason)
+    return replace(found, verdict=held.word, p=held.p, reason=why_open, worst=worst, wide=wide)
 
 
 def _of_labels(labels: Labels) -> GateFinding:
@@ -321,12 +306,14 @@ def numbers(counts: Mapping[str, int]) -> Listed | None:
 
 
 def remarks(found: Gate) -> Iterator[Sentence]:
-    """Say that nothing was compared, of all, or of a check and why."""
-    for check in found.empty:
-        why = Sentence(": {why}", why=check.reason) if check.reason and check.reason != NOTHING_COMPARED else ""
-        yield Sentence("{check}: {nothing} about it{why}", check=check.written, nothing=NOTHING, why=why)
+    """Say that nothing was compared, and what would give times a verdict."""
     if not found.compared and not found.empty:
         yield Sentence(NOTHING)
+    if any(each.verdict == NOT_ALTERNATED for each in found.findings):
+        yield Sentence(
+            "times have no verdict, since the runs took no turns: {command} times two revisions in turn",
+            command=Code("modbench ab revisions BASE NEW SUITE --model FILE.py:build"),
+        )
 
 
 class Change(NamedTuple):
@@ -367,24 +354,16 @@ def change(found: Gate, each: GateFinding) -> Sentence:
     return Sentence(words, change=each.typical, why=why, only=only)
 
 
-def advice(found: Gate) -> Iterator[Sentence]:
-    """Say what would give times a verdict."""
-    if any(each.verdict == NOT_ALTERNATED for each in found.findings):
-        yield Sentence(
-            "times have no verdict, since the runs took no turns: {command} times two revisions in turn",
-            command=Code("modbench ab revisions BASE NEW SUITE --model FILE.py:build"),
-        )
-
-
 def tables(found: Gate) -> Iterator[Table]:
     """Yield what each check found, those that were named first, and what changed."""
     tiers = sorted(found.tiers, key=lambda each: not each.named)
     if tiers:
-        yield Table("checks", ("check", "verdict", "findings", "why"), [*map(_check, tiers)])
+        yield Table("checks", ("check", "verdict", "findings", "why"), [*map(of_check, tiers)])
     if rows := changes(found, every=True):
         yield Table("changes", ("verdict", "findings", "case", "metric", "change"), rows, file=FILE).first(MOST_ROWS)
 
 
-def _check(each: Checked) -> tuple[Value, ...]:
+def of_check(each: Checked) -> tuple[Value, ...]:
+    """Return a check as it is typed, its verdict, its findings, and why it is inconclusive."""
     verdict = each.verdict if each.named else "fails nothing"
     return Code(each.written), verdict, numbers(each.counts) or "none", each.reason or ""

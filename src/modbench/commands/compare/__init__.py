@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -27,34 +29,31 @@ from modbench.harness.core import titles
 from modbench.harness.core.errors import IncompleteError, UsageError, unknown
 
 if TYPE_CHECKING:
-    from modbench.reports.model import Table
+    from modbench.reports.page.compare_page import Page
     from modbench.reports.questions.compare_axis import Filter
+    from modbench.reports.questions.compare_runs import Compared
     from modbench.reports.tables.load import Loaded
 
 # Formats of one table.
 STYLES = ("md", "tex")
 
 
-class Output(NamedTuple):
-    """The output of a comparison.
+class _Made(NamedTuple):
+    """A comparison, before it is written.
 
     Attributes:
-        html: a file for the page; None: none.
-        force: whether that file may exist.
-        style: `md` or `tex` for one table in that format; None: text.
-        as_json: whether JSON is printed instead of text.
-        verbose: whether the text leaves nothing out.
+        runs: what was compared.
+        page: makes its page of a command line.
+        printed: text, or what JSON holds.
     """
 
-    html: str | None
-    force: bool
-    style: str | None
-    as_json: bool
-    verbose: bool
+    runs: Sequence[Loaded]
+    page: Callable[[list[str]], Page]
+    printed: str | dict[str, Any]
 
 
 def _command_line() -> list[str]:
-    """The command line, as it is shown on the page."""
+    """The command line, as it is shown on the page and in a document."""
     return ["modbench", *sys.argv[1:]]
 
 
@@ -128,7 +127,7 @@ def compare(
 
     compare BASE NEW: a run with an earlier one, or several with the first
     """
-    named = runs or []
+    named, shown, output = runs or [], titles.listed(title or ()), "json" if as_json else style
     if style is not None and style not in STYLES:
         raise unknown("--format", style, STYLES)
     if style is not None and as_json:
@@ -138,85 +137,75 @@ def compare(
     if by is not None:
         if len(named) > 1:
             raise UsageError(f"--by compares the cases of one run; {len(named)} were named.")
-        if margin is not None or across_machines:
-            raise UsageError("--margin and --across-machines are for several runs; --by takes the suite's margin.")
+        refuse({"--margin": margin, "--across-machines": across_machines or None}, "several runs")
         folder = chosen_run(named[0] if named else None, quiet=style is not None, as_json=as_json, with_values=True)
         from modbench.reports.questions.compare_axis import Filter
         from modbench.reports.tables.load import load
 
         lists = listed("--metric", metric, str), listed("--seq-len", seq_len, int), listed("--workload", workload, str)
-        _compare_cases(
-            load(folder, title=titles.listed(title or ())),
-            by,
-            baseline,
-            Filter(*lists, select),
-            Output(html, force=force, style=style, as_json=as_json, verbose=verbose),
-        )
-        return
-    refuse({"--format": style}, "--by AXIS")
-    chosen = {"--baseline": baseline, "--metric": metric, "--seq-len": seq_len, "--workload": workload, "-k": select}
-    refuse(chosen, "--by AXIS")
-    if len(named) < 2:
-        number = "one run was named: name another" if named else "no run was named: name two"
-        raise UsageError(f"{number}, or compare the cases of one with --by AXIS, such as --by capacity.")
-    for folder in named:
-        chosen_run(folder)
-    _compare_runs(
-        named,
-        titles.listed(title or ()),
-        margin,
-        Output(html, force=force, style=None, as_json=as_json, verbose=verbose),
-        across_machines=across_machines,
-    )
+        made = _of_axis(load(folder, title=shown), by, baseline, Filter(*lists, select), output, verbose=verbose)
+    else:
+        chosen = {
+            "--baseline": baseline,
+            "--metric": metric,
+            "--seq-len": seq_len,
+            "--workload": workload,
+            "-k": select,
+        }
+        refuse({"--format": style, **chosen}, "--by AXIS")
+        if len(named) < 2:
+            number = "one run was named: name another" if named else "no run was named: name two"
+            raise UsageError(f"{number}, or compare the cases of one with --by AXIS, such as --by capacity.")
+        for folder in named:
+            chosen_run(folder)
+        from modbench.reports.questions.compare_runs import compare_runs
+        from modbench.reports.tables.load import load_all
+
+        compared = compare_runs(load_all(named, shown), margin, across_machines=across_machines)
+        made = _of_runs(compared, as_json=as_json, verbose=verbose)
+    if html is not None:
+        from modbench.reports.page import compare_page
+
+        compare_page.write(made.page(_command_line()), html, force=force, compared=made.runs)
+    if isinstance(made.printed, str):
+        say(made.printed)
+    else:
+        say_json(made.printed, allow_nan=False)
+    if lacks := " ".join(run.run.incomplete for run in made.runs if run.run.incomplete):
+        raise IncompleteError(lacks)
 
 
-def _compare_cases(loaded: Loaded, axis: str, baseline: str | None, keep: Filter, out: Output) -> None:
+def _of_axis(
+    loaded: Loaded, axis: str, baseline: str | None, keep: Filter, output: str | None, *, verbose: bool
+) -> _Made:
     from modbench.reports.page import compare_page
     from modbench.reports.questions.compare_axis import compare_by, one_table
     from modbench.reports.terminal import compare
     from modbench.reports.writers import text
 
+    one = output in STYLES
     # One table has a loss beside times: that of its own length, whatever length was named for times.
-    table = compare_by(loaded, axis, baseline, keep if out.style is None else replace(keep, seq_lens=()))
-    if out.html is not None:
-        compare_page.write(
-            compare_page.of_axis(loaded, table, _command_line()), out.html, force=out.force, compared=[loaded]
-        )
-    if out.style is not None:
-        say(_in_format(out.style, loaded, one_table(loaded, table, keep)))
-    elif out.as_json:
-        say_json(compare.axis_as_dict(loaded, table), allow_nan=False)
+    table = compare_by(loaded, axis, baseline, replace(keep, seq_lens=()) if one else keep)
+    printed: str | dict[str, Any]
+    if one:
+        from modbench.reports.formats import md, tex
+
+        only, first = one_table(loaded, table, keep), f"{loaded.path}: {shlex.join(_command_line())}"
+        tabular = output == "tex"
+        printed = tex.fragment(loaded, only, "modbench-compare", first) if tabular else md.fragment(loaded, only, first)
+    elif output == "json":
+        printed = compare.axis_as_dict(loaded, table)
     else:
-        every = bool(keep.metrics)
-        say(compare.along_axis(loaded, table, text.width(), every=every, verbose=out.verbose))
-    if loaded.run.incomplete:
-        raise IncompleteError(loaded.run.incomplete)
+        printed = compare.along_axis(loaded, table, text.width(), every=bool(keep.metrics), verbose=verbose)
+    return _Made([loaded], partial(compare_page.of_axis, loaded, table), printed)
 
 
-def _in_format(style: str, loaded: Loaded, made: Table) -> str:
-    """One table for a document. Its first line is a comment that names the run."""
-    from modbench.reports.formats import md, tex
-
-    first = f"{loaded.path}: {shlex.join(_command_line())}"
-    return tex.fragment(loaded, made, "modbench-compare", first) if style == "tex" else md.fragment(loaded, made, first)
-
-
-def _compare_runs(
-    folders: list[str], title: dict[str, str], margin: float | None, out: Output, *, across_machines: bool
-) -> None:
+def _of_runs(compared: Compared, *, as_json: bool, verbose: bool) -> _Made:
     from modbench.reports.page import compare_page
-    from modbench.reports.questions.compare_runs import compare_runs
-    from modbench.reports.tables.load import load_all
     from modbench.reports.terminal import compare
     from modbench.reports.writers import text
 
-    compared = compare_runs(load_all(folders, title), margin, across_machines=across_machines)
-    if out.html is not None:
-        page = compare_page.of_runs(compared, _command_line())
-        compare_page.write(page, out.html, force=out.force, compared=compared.runs)
-    if out.as_json:
-        say_json(compare.runs_as_dict(compared), allow_nan=False)
-    else:
-        say(compare.side_by_side(compared, text.width(), verbose=out.verbose))
-    if compared.incomplete:
-        raise IncompleteError(compared.incomplete)
+    printed = (
+        compare.runs_as_dict(compared) if as_json else compare.side_by_side(compared, text.width(), verbose=verbose)
+    )
+    return _Made(compared.runs, partial(compare_page.of_runs, compared), printed)

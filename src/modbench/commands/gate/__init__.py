@@ -20,7 +20,6 @@ from modbench.harness.core.errors import IncompleteError, UsageError
 
 if TYPE_CHECKING:
     from modbench.reports.questions.gate.fail_on import FailOn
-    from modbench.reports.questions.gate.gate import Gate
 
 
 @command()
@@ -54,11 +53,12 @@ def gate(
     verbose: VerboseFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Fail if a run is worse than its base, by everything but times.
+    """Fail if a run is worse than its base, times aside.
 
     Exit code 1: something got worse. 5: that can neither be shown nor excluded.
     """
     from modbench.reports.questions.gate.fail_on import parse
+    from modbench.reports.writers import text
 
     checked_format(style, as_json=as_json)
     if margin is not None and fail_on:
@@ -66,19 +66,27 @@ def gate(
             "--margin and --fail-on do not go together: each check has a limit of its own. Write --fail-on larger:2%."
         )
     checks = parse(fail_on) if fail_on else None
-    if len(words or []) != 2:
+    if words is None or len(words) != 2:
         raise UsageError("a gate takes an earlier run and a later one: `modbench gate BASE NEW`.")
     if checks is not None:
         _refuse_times(checks)
-    base, new = words or []
-    for folder in (base, new):
+    for folder in words:
         chosen_run(folder)
-    from modbench.reports.questions.gate.gate import gate as judge
+    from modbench.reports.questions.gate import gate
     from modbench.reports.tables.load import load
+    from modbench.reports.terminal.gate import annotated, as_text, summary
 
-    found = judge(load(base), load(new), margin, checks)
-    _tell(found, base, new, style="json" if as_json else style, lenient=lenient, verbose=verbose)
+    base, new = words
+    found = gate.gate(load(base), load(new), margin, checks)
     code = found.exit_code(lenient=lenient)
+    if as_json:
+        say_json(found.as_dict(lenient=lenient), allow_nan=False)
+    elif style == "github":
+        say("\n".join(annotated(found)))
+        add_summary(lambda most: summary(found, base, new, most), f"modbench gate: {found.verdict}")
+    else:
+        lines = as_text(found, verbose=verbose)
+        say("\n".join(lines if verbose else text.wrapped(lines, text.width(), indent="  ")))
     if code == IncompleteError.exit_code:
         raise IncompleteError(str(found.incomplete))
     raise typer.Exit(code)
@@ -90,27 +98,15 @@ def _refuse_times(checks: FailOn) -> None:
     Raises:
         UsageError: if there is one.
     """
-    from modbench.reports.questions.gate.fail_on import ALTERNATED, written
+    from modbench.reports.questions.gate.fail_on import ALTERNATED, CHECKS, written
     from modbench.reports.writers.number_format import plain
 
-    for word in checks.timed:
-        asked = plain(written(word, checks.limits[word]))
-        instead = f"`modbench compare` prints how it changed; modbench ab measures no {word}."
-        if word in ALTERNATED:
-            instead = f"modbench ab revisions BASE NEW SUITE --model FILE.py:build --fail-on {asked}."
-        raise UsageError(f"--fail-on {asked} needs processes that take turns, as those of two runs did not: {instead}")
-
-
-def _tell(found: Gate, base: str, new: str, *, style: str, lenient: bool, verbose: bool) -> None:
-    """Print the result."""
-    from modbench.reports.terminal.gate import annotated, as_text, summary
-    from modbench.reports.writers import text
-
-    if style == "json":
-        say_json(found.as_dict(lenient=lenient), allow_nan=False)
-    elif style == "github":
-        say("\n".join(annotated(found)))
-        add_summary(lambda most: summary(found, base, new, most), f"modbench gate: {found.verdict}")
-    else:
-        lines = as_text(found, verbose=verbose)
-        say("\n".join(lines if verbose else text.wrapped(lines, text.width(), indent="  ")))
+    for word, limit in checks.limits.items():
+        if CHECKS[word].tier == "timed":
+            asked = plain(written(word, limit))
+            instead = f"`modbench compare` prints how it changed; modbench ab measures no {word}."
+            if word in ALTERNATED:
+                instead = f"modbench ab revisions BASE NEW SUITE --model FILE.py:build --fail-on {asked}."
+            raise UsageError(
+                f"--fail-on {asked} needs processes that take turns, as those of two runs did not: {instead}"
+            )
