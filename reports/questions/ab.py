@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from statistics import median
 from typing import Any, Literal, NamedTuple
 
 from modbench.harness.core.labels import Label
@@ -29,6 +30,8 @@ MOST_WIDE = 11
 # Blocks beyond which no plan goes: they would decide what nobody asks.
 MOST_BLOCKS = 400
 FILE = "modbench ab … --json"
+# The processes of a block; those of the base come first, whatever their order was.
+NAMES = ("base1", "base2", "new1", "new2")
 
 
 class Effects(NamedTuple):
@@ -44,13 +47,29 @@ class Effects(NamedTuple):
 
     def contrast(self, rule: Rule, seen: Seen | None, signs: Mapping[int, int] | None = None) -> Contrast:
         """Compare the two sides by these effects, each times its sign."""
-        sides = list[tuple[ByClock, ByClock]]()
-        for clock in (self.wall, self.cpu):
-            if clock is not None:
-                new = {block: -value * (signs or {}).get(block, 1) for block, value in clock.items()}
-                sides.append((ByClock(dict.fromkeys(new, 0.0)), ByClock(new)))
-        base, new_side = (Side(*clocks) for clocks in zip(*sides, strict=True))
-        return contrast.contrast(base, new_side, "alternating", rule, seen)
+        clocks = [clock for clock in (self.wall, self.cpu) if clock is not None]
+        base = Side(*(ByClock(dict.fromkeys(clock, 0.0)) for clock in clocks))
+        new = [{block: -value * (signs or {}).get(block, 1) for block, value in clock.items()} for clock in clocks]
+        return contrast.contrast(base, Side(*map(ByClock, new)), "alternating", rule, seen)
+
+
+Logs = Sequence[Sequence[Sequence[float]]]
+
+
+def effects(wall: Logs, cpu: Logs | None) -> tuple[Effects, Effects]:
+    """The effects of the blocks, and those of the base against itself.
+
+    Args:
+        wall: log times by block, process (in the order of `NAMES`) and round.
+        cpu: the same by CPU time; None where that does not count.
+    """
+    own, control = list[dict[int, float]](), list[dict[int, float]]()
+    for clock in (wall, cpu) if cpu is not None else (wall,):
+        rounds = [list(zip(*four, strict=True)) for four in clock]
+        pairs = [[(first + second) / 2 - (one + other) / 2 for first, second, one, other in each] for each in rounds]
+        own.append(dict(enumerate(map(median, pairs))))
+        control.append(dict(enumerate(median(first - second for first, second, *_ in each) for each in rounds)))
+    return Effects(*own), Effects(*control)
 
 
 @dataclass(frozen=True)
@@ -142,7 +161,7 @@ class Row:
     @property
     def fooled(self) -> bool:
         """Whether the base came out different from itself."""
-        return self.control is not None and self.control.verdict in contrast.APART
+        return self.contrast is not None and self.contrast.fooled
 
     @property
     def reason(self) -> Value:
@@ -154,18 +173,16 @@ class Row:
 
     def as_dict(self) -> dict[str, Any]:
         """Return data for `--json`: ratios, above 1 the new side is faster."""
-        made, own = self.measured, self.control
+        made, found, own = self.measured, self.contrast, self.control
         what = made.what.id if isinstance(made.what, Case) else made.what
         told: dict[str, Any] = {"what": what, "metric": made.metric, "verdict": self.verdict, "check": self.check}
-        told |= {"reason": self.reason, "fails": made.lacking, "unit": made.unit}
-        told |= {"base": made.base_value, "new": made.new_value}
+        told |= {"reason": self.reason, "fails": made.lacking}
+        told |= {"unit": made.unit, "base": made.base_value, "new": made.new_value}
         control = Estimate(None) if own is None else Estimate(*own.ratio, "ratio")
         told |= columns_of(self.ratio, "ratio", "") | columns_of(control, "control_ratio", "control_")
-        told |= {"control_verdict": own and own.verdict, "blocks": 0 if self.contrast is None else self.ratio.n}
-        told |= {"by_cpu": self.contrast is not None and self.contrast.by_cpu}
-        told |= {"not_excluded": self.limited and self.limited.not_excluded}
-        told |= {"p_adjusted": self.contrast and self.contrast.p_adjusted}
-        told |= {"needed": self.needed}
+        told |= {"control_verdict": own and own.verdict, "blocks": self.ratio.n if found else 0}
+        told |= {"by_cpu": bool(found and found.by_cpu), "p_adjusted": found and found.p_adjusted}
+        told |= {"not_excluded": self.limited and self.limited.not_excluded, "needed": self.needed}
         return told | {"labels": [*self.labels], "base_labels": [*made.base_labels]}
 
     @property
@@ -330,10 +347,10 @@ def headline(found: Result) -> Sentence:
     check = Sentence("{word} ({checks}): ", word=found.verdict, checks=found.fail_on.written) if found.fail_on else ""
     worst, failing = found.worst, [row for row in found.rows if row.measured.lacking == "new"]
     if failing:
-        n = len(failing)
-        return Sentence(
-            "{check}new fails{where}: {why}", check=check, where=_where(n, found), why=failing[0].measured.why
+        where = (
+            Sentence(" in {n} of {all} rows", n=len(failing), all=len(found.judged)) if len(found.judged) > 1 else ""
         )
+        return Sentence("{check}new fails{where}: {why}", check=check, where=where, why=failing[0].measured.why)
     if worst is None:
         return Sentence("{check}nothing was compared", check=check)
     if len(found.judged) == 1:
@@ -343,10 +360,6 @@ def headline(found: Result) -> Sentence:
     told = [Sentence("{n} {verdict}", n=n, verdict=Verdict(word)) for word, n in counts.most_common()]
     words = "{check}new against base: {told}; lowest {ratio}, {made}"
     return Sentence(words, check=check, told=Listed(told), ratio=worst.ratio, made=made)
-
-
-def _where(n: int, found: Result) -> Value:
-    return Sentence(" in {n} of {all} rows", n=n, all=len(found.judged)) if len(found.judged) > 1 else ""
 
 
 def _winner(row: Row, margin: float) -> Value:
@@ -395,9 +408,7 @@ def named(row: Row, found: Result) -> Value:
 
 def _legend(found: Result) -> Sentence:
     """Say how to read the table."""
-    control = (
-        next((row.control for row in found.judged if row.control is not None), None) if len(found.judged) == 1 else None
-    )
+    control = found.judged[0].control if len(found.judged) == 1 else None
     own = Sentence("; A/A control {ratio}", ratio=Estimate(*control.ratio, "ratio")) if control is not None else ""
     words = "base ÷ new: above 1× new is faster; 95 % intervals; below {margin} counts as equal{own}"
     return Sentence(words, margin=Estimate(found.margin, kind="share"), own=own)
@@ -427,33 +438,20 @@ def advice(found: Result) -> Sentence | None:
     if not open_:
         return None
     most = max((row.limited.not_excluded or 0.0 for row in open_ if row.limited is not None), default=None)
-    excluded = (
-        Sentence("a slowdown of {most} is not excluded; ", most=Estimate(most, kind="share"))
-        if most is not None
-        else ""
-    )
-    blocks_ = max(row.needed or MOST_BLOCKS + 1 for row in open_)
-    if blocks_ > MOST_BLOCKS or found.block_s is None:
-        return Sentence(
-            "{excluded}more than {n} blocks would be needed", excluded=excluded, n=min(blocks_, MOST_BLOCKS)
-        )
-    minutes = math.ceil((found.fixed_s + blocks_ * found.block_s) / 60)
+    slower = Estimate(most, kind="share")
+    excluded = "" if most is None else Sentence("a slowdown of {most} is not excluded; ", most=slower)
+    n = max(row.needed or MOST_BLOCKS + 1 for row in open_)
+    if n > MOST_BLOCKS or found.block_s is None:
+        words = "{excluded}more than {n} blocks would be needed"
+        return Sentence(words, excluded=excluded, n=min(n, MOST_BLOCKS))
     words = "{excluded}{n:block}, --max-time {minutes}min, would probably decide it"
-    return Sentence(words, excluded=excluded, n=blocks_, minutes=minutes)
+    return Sentence(words, excluded=excluded, n=n, minutes=math.ceil((found.fixed_s + n * found.block_s) / 60))
 
 
 def progress(found: Result, left_s: float) -> Sentence:
     """One line while blocks are measured: the ratio (of several rows the lowest), blocks, and what is left."""
-    worst = found.worst
-    ratio = Estimate(None) if worst is None else worst.ratio
-    open_ = sum(row.open for row in found.rows)
-    words = "[{done}/{planned}] {lowest}{ratio}{open}, {left} left"
-    return Sentence(
-        words,
-        done=found.blocks,
-        planned=found.planned,
-        lowest="lowest " * (len(found.judged) > 1),
-        ratio=ratio,
-        open=Sentence(", {n} of {all} rows open", n=open_, all=len(found.judged)) if len(found.judged) > 1 else "",
-        left=human_duration(left_s),
-    )
+    n, several = sum(row.open for row in found.rows), len(found.judged) > 1
+    more = Sentence(", {n} of {all} rows open", n=n, all=len(found.judged)) if several else ""
+    ratio = Estimate(None) if found.worst is None else found.worst.ratio
+    told: dict[str, Value] = {"done": found.blocks, "planned": found.planned, "ratio": ratio, "more": more}
+    return Sentence("[{done}/{planned}] {ratio}{more}, {left} left", **told, left=human_duration(left_s))

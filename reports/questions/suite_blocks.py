@@ -23,14 +23,12 @@ from modbench.harness.stats.block_effects import Columns
 from modbench.harness.stats.contrast import NOT_TICKED, SEVERAL_THREADS, Seen
 from modbench.harness.stats.reason import Reason
 from modbench.reports.model import Value
-from modbench.reports.questions.ab import Effects, Measured
+from modbench.reports.questions.ab import Measured, effects
 from modbench.reports.tables import provenance
 from modbench.reports.tables.cell import Trouble
 from modbench.reports.tables.outcomes import Tables, once
 from modbench.reports.tables.two_runs import UNKNOWN, differences, other_quantity
 
-# The processes of a block, as their folders are called; those of the base come first.
-NAMES = ("base1", "base2", "new1", "new2")
 # Failures of a process, not of what it measured.
 DIED = frozenset({"crash", "timeout", "oom"})
 # With one of these a time is not that of the work, so that it is compared with no other.
@@ -53,9 +51,8 @@ def measured(
             other = there.get(key)
             if other is None:
                 yield Measured(case, metric, why="the new side has no such case")
-            elif (
-                not builds and case.model_copy(update={"model": other.model}) != other
-            ):  # in more than its model's file
+            # In more than its model's file.
+            elif not builds and case.model_copy(update={"model": other.model}) != other:
                 yield Measured(other, metric, why=f"the same id, but another case: {differences(other, case)}")
             else:
                 yield _row(blocks, prepared, (case, other), metric)
@@ -75,47 +72,23 @@ def _row(
         if any(wrong):
             return lost(new, metric, wrong[0] or wrong[1], wrong[2] or wrong[3])
         made.append([each for each in found if isinstance(each, _Rounds)])
-    labels = tuple(
-        checks([block[i] for block in blocks for i in places], own, case.id, known)
-        for places, own, case in zip(((0, 1), (2, 3)), prepared, cases, strict=True)
+    base_labels, labels = (
+        checks([run for block in blocks for run in block[i : i + 2]], own, case.id, known)
+        for i, own, case in zip((0, 2), prepared, cases, strict=True)
     )
-    wall, control = effects([[each.wall for each in four] for four in made])
     ticked = base.place.one_thread and all(each.cpu for four in made for each in four)
-    cpu, cpu_control = effects([[each.cpu for each in four] for four in made]) if ticked else (None, None)
-    sides = [[four[i].samples for four in made for i in places] for places in ((0, 1), (2, 3))]
+    by_cpu = [[each.cpu for each in four] for four in made] if ticked else None
+    own, control = effects([[each.wall for each in four] for four in made], by_cpu)
+    sides = [[each.samples for four in made for each in four[i : i + 2]] for i in (0, 2)]
     unfit = paired.unfit(sides) if base.place.one_thread else SEVERAL_THREADS
+    unfit = escaped(base_labels, labels) or unfit or (None if ticked else NOT_TICKED)
+    withheld = machine_unfit(prepared) or not_its_work(base_labels, labels, known)
     marks = (any(marks) for four in made for marks in zip(*(each.disturbed for each in four), strict=True))
     # The new side's time is the base's by their ratio, which is taken round by round: so the three agree.
     base_time = median(median(each.wall) for four in made for each in four[:2])
-    return Measured(
-        new,
-        metric,
-        Effects(wall, cpu),
-        Effects(control, cpu_control),
-        Seen(
-            disturbed=fmean(marks),
-            unfit=escaped(labels[0], labels[1]) or (unfit if ticked else unfit or NOT_TICKED),
-            withheld=machine_unfit(prepared) or not_its_work(labels[0], labels[1], known),
-        ),
-        math.exp(base_time),
-        math.exp(base_time - fmean(wall.values())),
-        labels=labels[1],
-        base_labels=labels[0],
-    )
-
-
-def effects(blocks: Sequence[Sequence[Sequence[float]]]) -> tuple[dict[int, float], dict[int, float]]:
-    """The effect of each block, and that of the base against itself.
-
-    Args:
-        blocks: log times by block, process (in the order of `NAMES`) and round.
-    """
-    found, control = dict[int, float](), dict[int, float]()
-    for number, four in enumerate(blocks):
-        rounds = list(zip(*four, strict=True))
-        found[number] = median((first + second) / 2 - (one + other) / 2 for first, second, one, other in rounds)
-        control[number] = median(first - second for first, second, _, _ in rounds)
-    return found, control
+    times = math.exp(base_time), math.exp(base_time - fmean(own.wall.values()))
+    seen = Seen(fmean(marks), unfit, withheld=withheld)
+    return Measured(new, metric, own, control, seen, *times, labels=labels, base_labels=base_labels)
 
 
 def checks(processes: Iterable[Tables], prepared: Tables, case: str, metric: AnyMetric) -> tuple[Label, ...]:

@@ -44,7 +44,7 @@ from modbench.commands.ab.suites import ROUNDS
 from modbench.harness.machine import environment
 from modbench.harness.stats import contrast, interim
 from modbench.harness.timing import turns
-from modbench.reports.questions import ab, suite_blocks
+from modbench.reports.questions import ab
 from modbench.reports.questions.ab import Effects, Measured
 from modbench.reports.questions.gate import fail_on
 
@@ -132,7 +132,7 @@ def slot() -> Slot:
         words = [sys.executable, __file__, "--process"]
         ends = turn_taking.run([turn_taking.Start(words, variables, None, log, LIMIT_S) for log in logs])
         texts = [log.read_text(encoding="utf-8") for log in logs]
-    if any(end.exitcode for end in ends):
+    if ends != [0] * len(ends):
         raise RuntimeError("\n".join(texts))
     return Slot(time.monotonic() - begin, [TIMES.validate_json(text.splitlines()[-1]) for text in texts])
 
@@ -186,7 +186,8 @@ def blocks(stretch: Stretch) -> tuple[dict[int, float], dict[int, float]]:
     for number, four in enumerate(stretch):
         of = [four[i] for i in ORDERS[number % 2]]
         made.append([[math.log(time) for time in each[which > 1]] for which, each in enumerate(of)])
-    return suite_blocks.effects(made)
+    own, control = ab.effects(made, None)
+    return dict(own.wall), dict(control.wall)
 
 
 def pyperf(min_speed: float | None) -> Decide:

@@ -301,9 +301,9 @@ FAULTS = (
         "A machine that becomes slower looks like a slower new side: of the four processes of a block two are compared.",
         "tests/reports/test_suite_blocks.py::test_a_steady_drift_moves_no_effect",
         (
-            "reports/questions/suite_blocks.py",
-            "median((first + second) / 2 - (one + other) / 2 for first, second, one, other in rounds)",
-            "median(first - one for first, _, one, _ in rounds)",
+            "reports/questions/ab.py",
+            "[(first + second) / 2 - (one + other) / 2 for first, second, one, other in each]",
+            "[first - one for first, _, one, _ in each]",
         ),
     ),
     Fault(

@@ -258,9 +258,9 @@ def test_ended_from_outside_it_keeps_finished_blocks_and_nothing_runs(started: S
     wait_until_gone([pid])
     out = started.here / "out"
     assert started.process.returncode == (-number if number == signal.SIGKILL else 4), err
-    assert [each.name for each in out.glob("block*")] == ["block0.json"]
+    assert [each.name for each in out.glob("block*")] == ["block0"]
     if number != signal.SIGKILL:
-        assert {each.name for each in out.iterdir()} == {"ab.json", "plan.json", "block0.json"}
+        assert {each.name for each in out.iterdir()} == {"ab.json", "plan.json", "block0"}
         assert "Traceback" not in err
     # The same command goes on.
     (started.here / "go").touch()
@@ -268,7 +268,7 @@ def test_ended_from_outside_it_keeps_finished_blocks_and_nothing_runs(started: S
     told, err = again.process.communicate()
     assert again.process.returncode in {0, 5}, err
     assert re.search(r"(?<!\d)3 blocks", told)
-    kept = json.loads((out / "block0.json").read_text())
+    kept = json.loads((out / "block0").read_text())
     assert kept["order"]
     # Two to warm up, four of the first block, what was interrupted, and the rest.
     assert len((started.here / "runs.txt").read_text()) == 2 + 4 + 3 + 8

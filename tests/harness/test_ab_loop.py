@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from modbench.commands.ab import folder, loop
-from modbench.commands.ab.compared import SideFailsError
-from modbench.commands.ab.loop import Asked, Loop, Plan
+from modbench.commands.ab.compared import Asked, SideFailsError
+from modbench.commands.ab.loop import Loop, Plan
 from modbench.harness.core.errors import IncompleteError, UnfitError, UsageError
 from modbench.harness.core.units import parse_duration
 from modbench.harness.results.json_files import DamagedError
@@ -23,6 +23,7 @@ from modbench.reports.questions.ab import Effects, Measured, Result
 from modbench.reports.questions.gate.fail_on import parse
 
 BLOCK_S = 10.0
+ASKED = Asked(0.02)
 
 
 @dataclass
@@ -42,6 +43,7 @@ class Planted:
     noise: float = 0.005
     block_s: tuple[float, ...] = (BLOCK_S,)
     at: tuple[int, BaseException] | None = None
+    asked: Asked = ASKED
     sides: tuple[str, str] = ("old", "new")
     now: float = 0.0
     prepared: int = 0
@@ -56,10 +58,10 @@ class Planted:
             raise self.at[1]
         self.now += self.block_s[min(number, len(self.block_s) - 1)]
         self.measured.append((number, order))
-        (self.folder / f"block{number}.json").write_text(json.dumps(order))
+        folder.block(self.folder, number).write_text(json.dumps(order))
 
     def finished(self) -> int:
-        return len(list(self.folder.glob("block*.json")))
+        return folder.blocks(self.folder)
 
     def rows(self) -> list[Measured]:
         drawn = random.Random(7)
@@ -71,7 +73,8 @@ class Planted:
 def run(planted: Planted, max_time: str = "10min", **asked: object) -> Result:
     """Run the loop to its end."""
     limit_s = parse_duration(max_time, "--max-time")
-    return Loop(planted, Asked(**{"margin": 0.02, "max_time_s": limit_s, **asked}), lambda: planted.now).run()  # type: ignore[arg-type]
+    planted.asked = Asked(**{"margin": 0.02, "max_time_s": limit_s, **asked})  # type: ignore[arg-type]
+    return Loop(planted, lambda: planted.now).run()
 
 
 def plan(path: Path) -> Plan:
@@ -213,8 +216,8 @@ def test_a_limit_decides_when_it_stops(tmp_path: Path, effect: float, noise: flo
 
 
 def test_a_line_tells_ratio_and_what_is_left(tmp_path: Path) -> None:
-    planted, said = Planted(tmp_path, -0.1, noise=0.05), list[str]()
-    Loop(planted, Asked(0.02, max_time_s=300), lambda: planted.now, said.append).run()
+    planted, said = Planted(tmp_path, -0.1, noise=0.05, asked=Asked(0.02, max_time_s=300)), list[str]()
+    Loop(planted, lambda: planted.now, said.append).run()
     assert len(said) == planted.finished() - 1
     assert re.match(r"\[3/29\] 0\.\d+× \[0\.\d+–[\d.]+\], 4 min 20 s left$", said[2])
 
@@ -235,18 +238,17 @@ def test_lines_come_in_a_while_and_on_a_terminal_one_is_written_over() -> None:
 
     for terminal in (True, False):
         stream, now = Stream(terminal=terminal), 0.0
-        line = loop.Line(stream, lambda: now)  # type: ignore[arg-type]  # noqa: B023  # called at once
-        for moment in range(0, 30, 5):
-            now = float(moment)
-            line(f"at {moment}")
-        line.clear()
+        with loop.Line(stream, lambda: now) as line:  # type: ignore[arg-type]  # noqa: B023  # called at once
+            for moment in range(0, 30, 5):
+                now = float(moment)
+                line.show(f"at {moment}")
         assert stream.text.count("\n") == (0 if terminal else 3)
         assert stream.text.count("\r") == (7 if terminal else 0)
 
 
 def test_a_command_that_was_killed_before_its_plan_makes_one_of_the_next_block(tmp_path: Path) -> None:
     first = Planted(tmp_path, 0.0, noise=0.5)
-    killed = Loop(first, Asked(0.02), lambda: first.now)
+    killed = Loop(first, lambda: first.now)
     first.measure(0, killed.plan.draws(1)[0][0])
     assert not plan(tmp_path).total
     second = Planted(tmp_path, 0.0, noise=0.5)

@@ -24,7 +24,7 @@ from present import present
 from test_ab_sides import repository
 from test_parent_death import alive, wait_until_gone
 
-from modbench.reports.questions.suite_blocks import NAMES
+from modbench.reports.questions.ab import NAMES
 
 __all__ = ["repository"]
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
@@ -195,7 +195,7 @@ def test_a_command_that_is_ended_leaves_nothing_and_goes_on(compared: Compared) 
             wait_until_gone(pids)
         else:
             compared.wait_until_nothing_is_left(pids)
-            assert err.splitlines()[-1].startswith("modbench: interrupted. 1 block is kept")
+            assert err.splitlines()[-1].startswith("modbench: interrupted. 1 block kept")
             assert sorted(each.name for each in folder.glob("block*")) == ["block0"]
         run, more, *journal = compared.journal()
         assert (run, more, sorted(journal)) == ("run base", "run new", sorted(done))

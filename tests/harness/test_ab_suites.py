@@ -14,18 +14,19 @@ import pytest
 from planted import left, planted_suite
 from present import present
 
+from modbench.commands.ab import folder as ab_folder
 from modbench.commands.ab import suites, turn_taking
+from modbench.commands.ab.compared import Asked
 from modbench.commands.ab.flags import SuiteFlags
-from modbench.commands.ab.loop import Asked
 from modbench.commands.ab.sides import Side
 from modbench.commands.ab.suites import Suites
-from modbench.commands.ab.turn_taking import End, Start
+from modbench.commands.ab.turn_taking import Start
 from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.planning.plan import Plan
 from modbench.harness.process import exit_codes
 from modbench.harness.results import run_folder
 from modbench.harness.results.run_folder import RunFolder
-from modbench.reports.questions.suite_blocks import NAMES
+from modbench.reports.questions.ab import NAMES
 
 TIME = "latency/forward"
 PLAN = {"metrics": [TIME], "train": None, "launches": 1, "rounds": 4, "grid": {"seq_len": [64]}}
@@ -120,14 +121,14 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suites:
         if not out.exists():
             left(tmp_path / "records", plan).rename(out)
 
-    def take_turns(starts: Sequence[Start]) -> list[End]:
+    def take_turns(starts: Sequence[Start]) -> list[int | None]:
         for start in starts:
             out, name = Path(start.words[-2]), start.words[-1]
             assert out.name.startswith(str(start.folder))  # each runs in the files of its side
             unit = next(each for each in plan.units if each.name == name)
             number = NAMES.index(out.name)
             shutil.copy(RunFolder(records(plan, tmp_path, number)).record(unit), RunFolder(out).record(unit))
-        return [End(0, hung=False) for _ in starts]
+        return [0 for _ in starts]
 
     monkeypatch.setattr(Suites, "_run", run)
     monkeypatch.setattr(turn_taking, "run", take_turns)
@@ -148,36 +149,33 @@ def test_a_block_has_four_processes_in_their_order_and_its_name_once_it_is_whole
 ) -> None:
     started, real = list[str](), turn_taking.run
 
-    def noted(starts: Sequence[Start]) -> list[End]:
+    def noted(starts: Sequence[Start]) -> list[int | None]:
         started.extend(Path(each.words[-2]).name for each in starts)
-        assert planted.finished() == len(started) // 4 - 1
+        assert ab_folder.blocks(planted.folder) == len(started) // 4 - 1
         return real(starts)
 
     monkeypatch.setattr(turn_taking, "run", noted)
     for number, order in enumerate(("ABBA", "BAAB")):
         planted.measure(number, order)
     assert started == ["base1", "new1", "new2", "base2", "new1", "base1", "base2", "new2"]
-    assert planted.finished() == 2
+    assert ab_folder.blocks(planted.folder) == 2
     assert sorted(each.name for each in (planted.folder / "block1").iterdir()) == sorted(NAMES)
     rows = {row.what.arm: row for row in planted.rows() if not isinstance(row.what, str)}
     effects = {arm: present(row.blocks).wall for arm, row in rows.items()}
     assert [*effects["mod[c0.125]"]] == [0, 1]
     assert effects["mod[c0.125]"][0] < effects["dense"][0] - 0.1
     assert planted.folder.joinpath("base").exists()
-    planted.clear()
-    assert planted.folder.joinpath("base").exists()  # its checks belong to the blocks
 
 
 def test_a_block_that_is_interrupted_leaves_nothing(planted: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(_starts: Sequence[Start]) -> list[End]:
+    def interrupted(_starts: Sequence[Start]) -> list[int | None]:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(turn_taking, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
         planted.measure(0, "ABBA")
-    assert planted.finished() == 0
-    planted.clear()
-    assert not [each.name for each in planted.folder.iterdir() if not each.name.startswith("records")]
+    assert ab_folder.blocks(planted.folder) == 0
+    assert {each.name for each in planted.folder.iterdir() if not each.name.startswith("records")} == {"base", "new"}
 
 
 @pytest.mark.parametrize(("hung", "tries"), [(False, 2), (True, 1)])
@@ -186,9 +184,9 @@ def test_what_dies_is_tried_once_more_and_then_measured_no_more(
 ) -> None:
     started = list[str]()
 
-    def dies(starts: Sequence[Start]) -> list[End]:
+    def dies(starts: Sequence[Start]) -> list[int | None]:
         started.extend(start.words[-1] for start in starts)
-        return [End(None if hung else 9, hung=hung) for _ in starts]
+        return [None if hung else 9 for _ in starts]
 
     monkeypatch.setattr(turn_taking, "run", dies)
     planted.measure(0, "ABBA")
@@ -217,7 +215,7 @@ def test_a_disk_that_is_full_ends_a_block_with_one_line_and_keeps_the_others(
                 planted.measure(1, "ABBA")
         line, code = exit_codes.message_and_code(met.value)
         assert (code, line.count("\n"), os.strerror(errno.ENOSPC) in line) == (3, 0, True)
-        assert planted.finished() == 1
+        assert ab_folder.blocks(planted.folder) == 1
         assert not planted.folder.joinpath("block.part").exists()
 
 
@@ -250,4 +248,4 @@ def test_a_real_block_times_again_and_copies_the_rest(tmp_path: Path, monkeypatc
                 assert all(sorted(set(each.samples["round"])) == [0, 1, 2] for each in record.outcomes)
         assert not (out / "report.html").exists()
     assert len(pids - {os.getpid()}) == 4
-    assert made.finished() == 1
+    assert ab_folder.blocks(made.folder) == 1

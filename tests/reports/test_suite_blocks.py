@@ -17,9 +17,8 @@ from present import present
 from modbench.harness.core.labels import Label
 from modbench.harness.results import run_folder
 from modbench.reports.questions import ab, suite_blocks
-from modbench.reports.questions.ab import Result, Row
+from modbench.reports.questions.ab import NAMES, Result, Row
 from modbench.reports.questions.gate.fail_on import FailOn, parse
-from modbench.reports.questions.suite_blocks import NAMES
 from modbench.reports.tables.cell import Trouble
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.writers.number_format import plain
@@ -44,15 +43,15 @@ def test_a_steady_drift_moves_no_effect(times: list[tuple[float, ...]], slope: f
             [each[i] + drift * (4 * n + place) for n, each in enumerate(times)] for i, place in enumerate(PLACES[order])
         ]
 
-    (still, _), (drifting, _) = (suite_blocks.effects([four(drift)]) for drift in (0.0, slope))
-    assert drifting == pytest.approx(still, abs=1e-9)
+    (still, _), (drifting, _) = (ab.effects([four(drift)], None) for drift in (0.0, slope))
+    assert drifting.wall == pytest.approx(still.wall, abs=1e-9)
 
 
 def test_the_effect_is_that_of_the_new_side_and_the_control_that_of_the_base() -> None:
     three, two, disturbed = [math.log(3.0)] * 5, [math.log(2.0)] * 5, [math.log(2.0)] * 4 + [9.0]
-    found, control = suite_blocks.effects([[three, three, two, disturbed], [three, two, two, two]])
-    assert found == pytest.approx({0: math.log(1.5), 1: math.log(1.5) / 2})
-    assert control == pytest.approx({0: 0.0, 1: math.log(1.5)})
+    found, control = ab.effects([[three, three, two, disturbed], [three, two, two, two]], None)
+    assert found.wall == pytest.approx({0: math.log(1.5), 1: math.log(1.5) / 2})
+    assert control.wall == pytest.approx({0: 0.0, 1: math.log(1.5)})
 
 
 def made(

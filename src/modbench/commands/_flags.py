@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 import typer
 
 from modbench.harness.core import titles
-from modbench.harness.core.errors import UsageError
+from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.units import margin
 
 if TYPE_CHECKING:
@@ -139,6 +139,22 @@ TitleFlag = Annotated[
         "--title", metavar="ARM=TEXT", help="What tables and figures call an arm: 'mod[c0.125]=Ours'. May be repeated."
     ),
 ]
+OptionFlag = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="K=V",
+        help="An option of your own models that take it, or several values: threshold=0.5,0.7.",
+        autocompletion=options,
+    ),
+]
+SeqLenFlag = Annotated[
+    list[str] | None, typer.Option("--seq-len", metavar="LIST", help="Sequence lengths, such as 128,512.")
+]
+SetFlag = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any other key of a suite.", autocompletion=settings),
+]
 SelectFlag = Annotated[str | None, typer.Option("-k", metavar="EXPR", help="Only matching cases: 'mod and not c0.5'.")]
 TimeoutFlag = Annotated[
     str | None,
@@ -146,11 +162,18 @@ TimeoutFlag = Annotated[
         "--timeout", metavar="DURATION", help="Longest time of a unit, such as 90s or 10min; default: by prediction."
     ),
 ]
+FormatFlag = Annotated[
+    str,
+    typer.Option(
+        "--format", metavar="text|github", help="github: annotations, and a job summary in $GITHUB_STEP_SUMMARY."
+    ),
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Print only where the report is, and what failed.")]
 VerboseFlag = Annotated[bool, typer.Option("--verbose", "-v", help="Print what the short answer leaves out.")]
 
 
+FORMATS = ("text", "github")
 # Flags that take several values, and the kind of each.
 LISTS: dict[str, Callable[[str], Any]] = {
     "model": str,
@@ -189,15 +212,7 @@ class Flags:
             autocompletion=one_of("flops", "params", "time", "none"),
         ),
     ] = None
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--option",
-            metavar="K=V",
-            help="An option of your own models that take it, or several values: threshold=0.5,0.7.",
-            autocompletion=options,
-        ),
-    ] = None
+    option: OptionFlag = None
     capacity: Annotated[
         list[str] | None, typer.Option("--capacity", metavar="LIST", help="Capacities, such as 0.125,0.5.")
     ] = None
@@ -210,9 +225,7 @@ class Flags:
             autocompletion=routers,
         ),
     ] = None
-    seq_len: Annotated[
-        list[str] | None, typer.Option("--seq-len", metavar="LIST", help="Sequence lengths, such as 128,512.")
-    ] = None
+    seq_len: SeqLenFlag = None
     batch_size: Annotated[list[str] | None, typer.Option("--batch-size", metavar="LIST", help="Batch sizes.")] = None
     dtype: Annotated[
         list[str] | None,
@@ -239,10 +252,7 @@ class Flags:
             autocompletion=corpora,
         ),
     ] = None
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any other key of a suite.", autocompletion=settings),
-    ] = None
+    settings: SetFlag = None
     effort: Annotated[
         str | None,
         typer.Option(
@@ -333,6 +343,18 @@ def checked_margin(value: float | None) -> float | None:
         UsageError: if it is no margin.
     """
     return None if value is None else margin(value, asked=f"--margin {value:g}")
+
+
+def checked_format(style: str, *, as_json: bool) -> None:
+    """Check `--format`.
+
+    Raises:
+        UsageError: if it is unknown, or does not go with `--json`.
+    """
+    if style not in FORMATS:
+        raise unknown("--format", style, FORMATS)
+    if style == "github" and as_json:
+        raise UsageError("--format github and --json both print to standard output. Choose one.")
 
 
 def listed(flag: str, values: list[str] | None, kind: Callable[[str], T]) -> tuple[T, ...]:

@@ -40,12 +40,8 @@ def ab_commands(
     Exit code 1: --fail-on fails, or NEW fails. 2: BASE fails. 5: inconclusive.
     """
     from modbench.commands.ab import commands
-    from modbench.harness.execution.stopping import interrupt_on_end
 
-    interrupt_on_end()
-    asked = flags.asked()
-    with commands.commands((base, new), asked, shell=shell, timeout=timeout, out=flags.out) as compared:
-        compare(compared, asked, flags)
+    compare(commands.commands((base, new), flags, shell=shell, timeout=timeout), flags)
 
 
 @command("revisions", on=ab)
@@ -73,11 +69,8 @@ def ab_revisions(
     Exit code 1: --fail-on fails, or NEW does not run. 2: BASE does not run. 5: inconclusive.
     """
     from modbench.commands.ab import suites
-    from modbench.harness.execution.stopping import interrupt_on_end
 
-    interrupt_on_end()
-    with suites.revisions((base, new), suite, listed("--model", model, str), flags, own=own) as compared:
-        compare(compared, compared.asked, flags)
+    compare(suites.revisions((base, new), suite, listed("--model", model, str), flags, own=own), flags)
 
 
 @command("builds", on=ab)
@@ -93,8 +86,5 @@ def ab_builds(
     Exit code 1: --fail-on fails, or NEW does not run. 2: BASE does not run. 5: inconclusive.
     """
     from modbench.commands.ab import suites
-    from modbench.harness.execution.stopping import interrupt_on_end
 
-    interrupt_on_end()
-    with suites.builds((base, new), suite, flags) as compared:
-        compare(compared, compared.asked, flags)
+    compare(suites.builds((base, new), suite, flags), flags)

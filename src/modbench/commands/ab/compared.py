@@ -3,17 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from modbench.harness.core.errors import ModbenchError
+from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.reports.questions.ab import Measured
+from modbench.reports.questions.gate.fail_on import FailOn
+from modbench.reports.writers.number_format import plain
 
 
 class SideFailsError(ModbenchError):
     """The new side does not run: a finding. Where the base does not, that is a UsageError."""
 
     exit_code = 1
+
+
+def fails(why: str, *, new: bool) -> ModbenchError:
+    """The error where a side does not run: of the new one a finding, of the base a mistake of the command."""
+    return SideFailsError(why) if new else UsageError(f"the base fails, so that nothing can be compared: {why}")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a comparison.
+
+    Attributes:
+        margin: differences below this are of no practical interest.
+        fail_on: the check of `--fail-on`; None: none.
+        max_time_s: longest time to measure; None: no limit but the number of blocks.
+        blocks: how many; None: as many as the time holds.
+    """
+
+    margin: float
+    fail_on: FailOn | None = None
+    max_time_s: float | None = None
+    blocks: int | None = None
+
+    def same(self) -> dict[str, object]:
+        """What all blocks of one comparison share; a longer time may be given when it goes on."""
+        checks = None if self.fail_on is None else plain(self.fail_on.written)
+        return {"margin": self.margin, "fail_on": checks, "blocks": self.blocks}
 
 
 class Compared(Protocol):
@@ -30,6 +60,10 @@ class Compared(Protocol):
     def folder(self) -> Path:
         """Where blocks and the plan are kept; it exists and is locked."""
 
+    @property
+    def asked(self) -> Asked:
+        """What is asked of the comparison."""
+
     def prepare(self) -> None:
         """Do what is needed before the first block that is measured now.
 
@@ -39,7 +73,7 @@ class Compared(Protocol):
         """
 
     def measure(self, number: int, order: str) -> None:
-        """Measure a block and write its result atomically.
+        """Measure a block and write its result atomically, under a name of `folder.block`.
 
         Args:
             number: of the block, from 0.
@@ -50,9 +84,6 @@ class Compared(Protocol):
             SideFailsError: if the new side does, so that more blocks say no more.
             ModbenchError: if a file cannot be written.
         """
-
-    def finished(self) -> int:
-        """How many blocks are there, from the first on without a gap."""
 
     def rows(self) -> Sequence[Measured]:
         """The numbers of every case and metric over all finished blocks, in the order in which they are printed."""

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modbench.commands._flags import JsonFlag, SelectFlag, TimeoutFlag, checked_margin, refuse, settings
+from modbench.commands._flags import (
+    FormatFlag,
+    JsonFlag,
+    OptionFlag,
+    SelectFlag,
+    SeqLenFlag,
+    SetFlag,
+    TimeoutFlag,
+    checked_format,
+    checked_margin,
+    refuse,
+)
 from modbench.commands._output import say, say_json
-from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import refuse_inside
 from modbench.harness.core.units import parse_duration
 
 if TYPE_CHECKING:
-    from modbench.commands.ab.compared import Compared
-    from modbench.commands.ab.loop import Asked
+    from modbench.commands.ab.compared import Asked, Compared
     from modbench.reports.questions.ab import Result
 
-FORMATS = ("text", "github")
 MARGIN = 0.02
+MAX_TIME = "10min"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +40,10 @@ class AbFlags:
     """The flags that all kinds have, as typed."""
 
     max_time: Annotated[
-        str | None, typer.Option("--max-time", metavar="DURATION", help="Longest time to measure; default 10min.")
+        str | None, typer.Option("--max-time", metavar="DURATION", help=f"Longest time to measure; default {MAX_TIME}.")
     ] = None
     blocks: Annotated[
-        int | None,
-        typer.Option(
-            "--blocks", metavar="N", help="Measure so many blocks of four processes, unless it is decided before."
-        ),
+        int | None, typer.Option("--blocks", metavar="N", help="Measure so many blocks, unless it is decided before.")
     ] = None
     margin: Annotated[
         float | None,
@@ -50,16 +57,12 @@ class AbFlags:
     fail_on: Annotated[
         list[str] | None,
         typer.Option(
-            "--fail-on",
-            metavar="CHECK:LIMIT",
-            help="Exit 1 if the new side is slower: slower:2%, or by CPU time cpu:2%.",
+            "--fail-on", metavar="CHECK:LIMIT", help="Exit 1 if NEW is slower: slower:2%, or by CPU time cpu:2%."
         ),
     ] = None
     allow_inconclusive: Annotated[
         bool,
-        typer.Option(
-            "--allow-inconclusive", help="Exit 0 where the evidence does not decide, unless nothing was compared."
-        ),
+        typer.Option("--allow-inconclusive", help="Exit 0 where it is not decided, unless nothing was compared."),
     ] = False
     out: Annotated[
         str | None,
@@ -69,12 +72,7 @@ class AbFlags:
         str | None, typer.Option("--html", metavar="FILE", help="Also write the result as a page, into a new file.")
     ] = None
     force: Annotated[bool, typer.Option("--force", help="Let --html replace a file.")] = False
-    style: Annotated[
-        str,
-        typer.Option(
-            "--format", metavar="text|github", help="github: annotations, and a job summary in $GITHUB_STEP_SUMMARY."
-        ),
-    ] = "text"
+    style: FormatFlag = "text"
     as_json: JsonFlag = False
 
     def asked(self, margin: float = MARGIN) -> Asked:
@@ -83,36 +81,33 @@ class AbFlags:
         Raises:
             UsageError: if a flag is invalid, or two do not go together.
         """
-        from modbench.commands.ab.loop import MAX_TIME_S, MOST, Asked
+        from modbench.commands.ab.compared import Asked
         from modbench.harness.stats.interim import FEWEST
-        from modbench.reports.questions.gate.fail_on import parse
+        from modbench.reports.questions.ab import MOST_BLOCKS
+        from modbench.reports.questions.gate.fail_on import ALTERNATED, parse
 
-        if self.style not in FORMATS:
-            raise unknown("--format", self.style, FORMATS)
-        if self.style == "github" and self.as_json:
-            raise UsageError("--format github and --json both print to standard output. Choose one.")
+        checked_format(self.style, as_json=self.as_json)
         if self.html is None:
             refuse({"--force": self.force or None}, "--html FILE")
         if self.margin is not None and self.fail_on:
             raise UsageError(
                 "--margin and --fail-on do not go together: the limit is the margin. Write --fail-on slower:2%."
             )
-        if self.blocks is not None and not FEWEST <= self.blocks <= MOST:
-            raise UsageError(f"--blocks {self.blocks}: an interval needs at least {FEWEST}, and {MOST} are the most.")
+        if self.blocks is not None and not FEWEST <= self.blocks <= MOST_BLOCKS:
+            raise UsageError(
+                f"--blocks {self.blocks}: an interval needs at least {FEWEST}, and {MOST_BLOCKS} are the most."
+            )
         checks = parse(self.fail_on) if self.fail_on else None
+        if checks is not None and (len(checks.limits) > 1 or not checks.limits.keys() <= {*ALTERNATED}):
+            raise UsageError(
+                "--fail-on takes one check of times here, slower:2% or cpu:2%. The others are those of "
+                "`modbench gate BASE NEW`."
+            )
+        limit_s = None
+        if self.max_time is not None or self.blocks is None:
+            limit_s = parse_duration(self.max_time or MAX_TIME, "--max-time", "90s, 10min or 1h")
         if checks is not None:
-            from modbench.reports.questions.gate.fail_on import ALTERNATED
-
-            other = [word for word in checks.limits if word not in ALTERNATED]
-            if other or len(checks.limits) > 1:
-                raise UsageError(
-                    "--fail-on takes one check of times here, slower:2% or cpu:2%. The others are those of "
-                    "`modbench gate BASE NEW`."
-                )
-            margin = float(Fraction(next(iter(checks.limits.values())) or 0))
-        limit_s = MAX_TIME_S if self.blocks is None else None
-        if self.max_time is not None:
-            limit_s = parse_duration(self.max_time, "--max-time", "90s, 10min or 1h")
+            margin = float(next(iter(checks.limits.values())) or 0)
         return Asked(margin if self.margin is None else self.margin, checks, limit_s, self.blocks)
 
 
@@ -120,30 +115,21 @@ class AbFlags:
 class SuiteFlags(AbFlags):
     """The flags of two sides that are timed by a suite, as typed."""
 
-    option: Annotated[
-        list[str] | None,
-        typer.Option("--option", metavar="K=V", help="An option of your own models: threshold=0.5."),
-    ] = None
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any key of a suite.", autocompletion=settings),
-    ] = None
-    seq_len: Annotated[
-        list[str] | None, typer.Option("--seq-len", metavar="LIST", help="Only these sequence lengths.")
-    ] = None
+    option: OptionFlag = None
+    settings: SetFlag = None
+    seq_len: SeqLenFlag = None
     select: SelectFlag = None
     timeout: TimeoutFlag = None
 
 
-def compare(compared: Compared, asked: Asked, flags: AbFlags) -> None:
+def compare(opened: AbstractContextManager[Compared], flags: AbFlags) -> None:
     """Measure, print the result, and end with its exit code."""
     from modbench.commands.ab.loop import Line, Loop
+    from modbench.harness.execution.stopping import interrupt_on_end
 
-    line = Line()
-    try:
-        result = Loop(compared, asked, tell=line).run()
-    finally:
-        line.clear()
+    interrupt_on_end()
+    with opened as compared, Line() as line:
+        result = Loop(compared, tell=line.show).run()
     _tell(result, flags)
     raise typer.Exit(result.exit_code(allow_inconclusive=flags.allow_inconclusive))
 

@@ -11,14 +11,13 @@ from typing import Any
 
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.files import now, write_atomically
-from modbench.harness.core.foreign import refuse_links
 from modbench.harness.results import layout, lock
 from modbench.harness.results.json_files import load
 from modbench.harness.results.run_folder import FINISHED
 
 # What was asked: the same request goes on in the same folder.
 ASKED = "ab.json"
-# In the folder while its first block is measured: nothing in it is worth keeping yet.
+# The plan of its analyses.
 KEPT = "plan.json"
 
 
@@ -26,8 +25,8 @@ KEPT = "plan.json"
 def held(name: str, out: str | None, request: Mapping[str, Any]) -> Iterator[Path]:
     """Hold the folder of a comparison: the one named, or `runs/ab-<name>-<date>-<n>`.
 
-    One that holds the same request is continued: the one named, or without a name the latest that was not finished. A new one in
-    which nothing was kept is removed at the end.
+    One that holds the same request is continued: the one named, or without a name the latest that was not finished. One without
+    a block is removed at the end, unless a side fails: its log says more.
 
     Raises:
         UsageError: if the folder that was named holds something else, cannot be made, or is in use.
@@ -36,9 +35,23 @@ def held(name: str, out: str | None, request: Mapping[str, Any]) -> Iterator[Pat
     with lock.hold(path):
         try:
             yield path
-        finally:
-            if {each.name for each in path.iterdir()} <= {ASKED, KEPT, lock.NAME}:
-                shutil.rmtree(path)
+        except BaseException as error:
+            if not isinstance(error, UsageError):
+                for log in path.glob("*.log"):
+                    log.unlink()
+                if not blocks(path):
+                    shutil.rmtree(path)
+            raise
+
+
+def block(path: Path, number: int) -> Path:
+    """The file or folder of a block, which has this name once it is finished."""
+    return path / f"block{number}"
+
+
+def blocks(path: Path) -> int:
+    """How many blocks are finished."""
+    return len([*path.glob("block[0-9]*")])
 
 
 def finish(path: Path) -> None:
@@ -57,16 +70,13 @@ def _found(name: str, out: str | None, request: Mapping[str, Any]) -> Path:
         if not path.exists() or (path.is_dir() and not any(path.iterdir())):
             return _made(path, request)
         if _request_in(path) == request:
-            refuse_links(path)
             return path
-        what = "another comparison, or one of other code" if (path / ASKED).is_file() else "other files"
-        raise UsageError(f"--out {shown(out)} holds {what}. Name a new folder, or omit --out.")
-    known = [each for each in Path(layout.RUNS).glob("ab-*") if each.name.rsplit("-", 2)[0] == f"ab-{name}"]
-    for path in sorted(known, key=lambda each: each.stat().st_mtime, reverse=True):
-        if not finished(path) and _request_in(path) == request and _free(path):
-            refuse_links(path)
-            return path
-    return _made(layout.unused(f"ab-{name}"), request)
+        raise UsageError(
+            f"--out {shown(out)} holds other files, another comparison, or one of other code. Name a new folder, or omit --out."
+        )
+    known = sorted(Path(layout.RUNS).glob(f"ab-{name}-*"), key=lambda each: each.stat().st_mtime, reverse=True)
+    same = (path for path in known if not finished(path) and _request_in(path) == request)
+    return next(same, None) or _made(layout.unused(f"ab-{name}"), request)
 
 
 def _made(path: Path, request: Mapping[str, Any]) -> Path:
@@ -80,15 +90,6 @@ def _made(path: Path, request: Mapping[str, Any]) -> Path:
 
 def _request_in(path: Path) -> object:
     """The request that a folder holds; None if it holds none."""
-    try:
-        return load(path / ASKED) if (path / ASKED).is_file() else None
-    except UsageError:
-        return None
-
-
-def _free(path: Path) -> bool:
-    """Whether no process works in a folder."""
     with contextlib.suppress(OSError, UsageError):
-        found = lock.find(path)
-        return found is None or found.state == "dead"
-    return False
+        return load(path / ASKED)
+    return None

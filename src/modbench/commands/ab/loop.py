@@ -12,54 +12,30 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Annotated, TextIO
+from typing import Annotated, Self, TextIO
 
 from pydantic import Field
 
 from modbench.commands.ab import folder
-from modbench.commands.ab.compared import Compared, SideFailsError
-from modbench.harness.core.errors import IncompleteError, UnfitError, UsageError
+from modbench.commands.ab.compared import Compared, SideFailsError, fails
+from modbench.harness.core.errors import IncompleteError, UnfitError
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.printable import escaped
 from modbench.harness.core.units import counted, human_duration
 from modbench.harness.results.json_files import DamagedError, parse, unsealed, write_sealed
 from modbench.harness.stats import contrast, interim
 from modbench.reports.questions import ab
-from modbench.reports.questions.ab import Measured, Result, Row
-from modbench.reports.questions.gate.fail_on import FailOn
+from modbench.reports.questions.ab import Measured, Result
 from modbench.reports.writers.number_format import plain
 
-MAX_TIME_S = 600.0
 MOST = ab.MOST_BLOCKS
 # Seconds that a first analysis is given beyond what the first block took: others may take longer.
 SLACK = 1.1
 # Seconds between two lines where standard error is no terminal.
 LINE_S = 10.0
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What is asked of a comparison.
-
-    Attributes:
-        margin: differences below this are of no practical interest.
-        fail_on: the check of `--fail-on`; None: none.
-        max_time_s: longest time to measure; None: no limit but the number of blocks.
-        blocks: how many; None: as many as the time holds.
-    """
-
-    margin: float
-    fail_on: FailOn | None = None
-    max_time_s: float | None = MAX_TIME_S
-    blocks: int | None = None
-
-    def same(self) -> dict[str, object]:
-        """What all blocks of one comparison share; a longer time may be given when it goes on."""
-        checks = None if self.fail_on is None else plain(self.fail_on.written)
-        return {"margin": self.margin, "fail_on": checks, "blocks": self.blocks}
 
 
 class Plan(Frozen):
@@ -87,7 +63,6 @@ class Loop:
 
     Attributes:
         compared: the two that take turns.
-        asked: what is asked of them.
         clock: time in s.
         tell: takes the line about the progress.
         block_s: seconds that each block took that was made now.
@@ -95,16 +70,15 @@ class Loop:
     """
 
     compared: Compared
-    asked: Asked
     clock: Callable[[], float] = time.monotonic
     tell: Callable[[str], None] = lambda _: None
     fixed_s: float = 0.0
 
     def __post_init__(self) -> None:
+        self.asked = self.compared.asked
         self.block_s = list[float]()
         self.file = self.compared.folder / folder.KEPT
-        self.plan = self._stored()
-        self.ended = folder.finished(self.compared.folder)
+        self._keep(self._stored())
         self.start = self.clock()
 
     def run(self) -> Result:
@@ -120,15 +94,12 @@ class Loop:
                 self._measure()
         except SideFailsError as error:
             failed = Measured("run", "run", why=str(error), lacking="new")
-            return self._result(self.compared.finished(), ab.judge([failed], self.asked.margin, self.asked.fail_on))
+            return self._judged([failed])
         except KeyboardInterrupt:
-            kept = self.compared.finished()
-            if not kept:
+            if not self.finished:
                 raise
-            raise IncompleteError(
-                f"interrupted. {counted(kept, 'block')} {'is' if kept == 1 else 'are'} kept in {self.compared.folder}: the same "
-                "command continues."
-            ) from None
+            kept = f"{counted(self.finished, 'block')} kept in {self.compared.folder}"
+            raise IncompleteError(f"interrupted. {kept}: the same command continues.") from None
         folder.finish(self.compared.folder)
         return result
 
@@ -145,8 +116,13 @@ class Loop:
         left_s = self.asked.max_time_s - (self.clock() - self.start)
         return max(0, math.floor(left_s / max(fmean(self.block_s), self.block_s[-1])))
 
+    @property
+    def finished(self) -> int:
+        """How many blocks there are."""
+        return folder.blocks(self.compared.folder)
+
     def _measure(self) -> None:
-        number = self.compared.finished()
+        number = self.finished
         if not self.block_s:
             self.compared.prepare()
             self.fixed_s = self.clock() - self.start
@@ -156,25 +132,27 @@ class Loop:
 
     def _analysed(self) -> Result | None:
         """The result, if nothing more is to be measured."""
-        number = self.compared.finished()
+        number = self.finished
         if not self.plan.total and self.block_s:
             self._fix_total(number)
         if not self.plan.total:
             return None
-        over = self.ended or number >= self.plan.total or (bool(self.block_s) and not self.held)
+        over = (
+            folder.finished(self.compared.folder) or number >= self.plan.total or (bool(self.block_s) and not self.held)
+        )
         if over and number < interim.FEWEST:
             raise UnfitError(self._too_short(number))
-        planned = interim.schedule(self.plan.total)
+        planned, measured = interim.schedule(self.plan.total), self.compared.rows()
         if number not in self.plan.analysed and (number in planned or over):
             self._keep(self.plan.model_copy(update={"analysed": (*self.plan.analysed, number)}))
         if number in self.plan.analysed:
             # Where the time is over, this is the last analysis, however many blocks were planned.
             ahead = () if over else tuple(each for each in planned if each > number)
             analysis = interim.analysis_at(len(self.plan.analysed), (*self.plan.analysed, *ahead))
-            result = self._judged(number, analysis)
+            result = self._judged(measured, analysis)
             if over or result.decided:
                 return result
-        so_far = self._judged(number)
+        so_far = self._judged(measured)
         if not so_far.compared:
             return self._nothing_left(so_far)
         self.tell(plain(ab.progress(so_far, (self.each_s or 0.0) * (self.plan.total - number))))
@@ -186,9 +164,9 @@ class Loop:
         Raises:
             UsageError: if the base fails, and the new side does not.
         """
-        fails = next((row.measured.why for row in result.rows if row.measured.lacking == "base"), None)
-        if fails is not None and result.verdict != contrast.FAIL:
-            raise UsageError(f"the base fails, so that nothing can be compared: {plain(fails)}")
+        why = next((row.measured.why for row in result.rows if row.measured.lacking == "base"), None)
+        if why is not None and result.verdict != contrast.FAIL:
+            raise fails(plain(why), new=False)
         return result
 
     def _fix_total(self, number: int) -> None:
@@ -204,19 +182,16 @@ class Loop:
         return (
             f"--max-time {human_duration(self.asked.max_time_s or 0.0)} holds {counted(blocks, 'block')} of "
             f"{human_duration(self.each_s or 0.0)}, and an analysis needs {interim.FEWEST}: --max-time {longer} would do. "
-            f"Nothing more was measured; {counted(self.compared.finished(), 'block')} kept."
+            f"Nothing more was measured; {counted(self.finished, 'block')} kept."
         )
 
-    def _judged(self, number: int, analysis: interim.Analysis = interim.ONE) -> Result:
+    def _judged(self, measured: Sequence[Measured], analysis: interim.Analysis = interim.ONE) -> Result:
         """The result so far; by default with the intervals of a single analysis."""
+        number, asked = self.finished, self.asked
         signs = dict(enumerate(sign for _, sign in self.plan.draws(number)))
-        rows = ab.judge(self.compared.rows(), self.asked.margin, self.asked.fail_on, analysis, signs)
-        return self._result(number, rows)
-
-    def _result(self, number: int, rows: list[Row]) -> Result:
-        where = str(self.compared.folder)
-        known = (self.asked.margin, self.asked.fail_on, number, self.plan.total, where, self.each_s, self.fixed_s)
-        return Result(self.compared.sides, rows, *known)
+        rows = ab.judge(measured, asked.margin, asked.fail_on, analysis, signs)
+        known = (number, self.plan.total, str(self.compared.folder), self.each_s, self.fixed_s)
+        return Result(self.compared.sides, rows, asked.margin, asked.fail_on, *known)
 
     def _keep(self, plan: Plan) -> None:
         self.plan = plan
@@ -228,33 +203,31 @@ class Loop:
         Raises:
             DamagedError: if it is damaged or was removed, where there are blocks: nothing else says how often they were analysed.
         """
-        try:
+        if self.file.exists():
             return parse(Plan, unsealed(self.file), self.file)
-        except FileNotFoundError:
-            if self.compared.finished():
-                raise DamagedError(self.file, "missing, where blocks are finished. Measure into a new folder") from None
-        plan = Plan(seed=secrets.randbelow(2**32))
-        write_sealed(self.file, plan.model_dump_json())
-        return plan
+        if self.finished:
+            raise DamagedError(self.file, "missing, where blocks are finished. Measure into a new folder")
+        return Plan(seed=secrets.randbelow(2**32))
 
 
 class Line:
-    """The line about the progress: written over on a terminal; elsewhere a new one in a while."""
+    """The line about the progress: written over on a terminal, and removed at the end; elsewhere a new one in a while."""
 
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self.stream, self.clock = stream or sys.stderr, clock
-        self.last: float | None = None
+        self.stream, self.clock, self.last = stream or sys.stderr, clock, -math.inf
 
-    def __call__(self, said: str) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.stream.isatty():
+            print("\r\033[K", end="", file=self.stream, flush=True)
+
+    def show(self, said: str) -> None:
         """Show it."""
         said = escaped(said, lines=False)
         if self.stream.isatty():
             print(f"\r\033[K{said[: shutil.get_terminal_size().columns - 1]}", end="", file=self.stream, flush=True)
-        elif self.last is None or self.clock() - self.last >= LINE_S:
+        elif self.clock() - self.last >= LINE_S:
             print(said, file=self.stream, flush=True)
             self.last = self.clock()
-
-    def clear(self) -> None:
-        """Remove it from a terminal."""
-        if self.stream.isatty():
-            print("\r\033[K", end="", file=self.stream, flush=True)

@@ -14,9 +14,9 @@ from importlib import metadata
 from io import BytesIO
 from pathlib import Path
 
-from modbench.commands.ab.compared import SideFailsError
+from modbench.commands.ab.compared import fails
 from modbench.harness.core.errors import ModbenchError, UsageError
-from modbench.harness.core.model_specs import in_parentheses, is_user_model, parse_spec
+from modbench.harness.core.model_specs import is_user_model, parse_spec
 from modbench.harness.process import processes
 from modbench.harness.registry.user_models import no_python_file
 from modbench.version import __version__
@@ -59,8 +59,8 @@ class Side:
         return found
 
     def fails(self, why: str) -> ModbenchError:
-        """The error where it does not run: of the base a mistake of the command, of the new side a finding."""
-        return (SideFailsError if self.new else UsageError)(f"{self.label}: {why}")
+        """The error where it does not run."""
+        return fails(f"{self.label}: {why}", new=self.new)
 
     def identity(self) -> str:
         """A digest of what it runs: its files, its modbench, and the version of torch.
@@ -71,17 +71,12 @@ class Side:
         """
         where, *versions = self.modbench()
         digest = hashlib.sha256("\n".join(versions).encode())
-        for top in filter(None, (self.folder, Path(where).parent)):
-            seen = set[Path]()  # a link may lead to a folder that holds it
-            for folder, inside, names in os.walk(top, followlinks=True):
-                seen.add(Path(folder).resolve())
-                new = {each for each in inside if Path(folder, each).resolve() not in seen}
-                inside[:] = sorted(new - {"__pycache__"})
-                for file in (Path(folder, name) for name in sorted(names)):
-                    digest.update(f"\0{file.relative_to(top)}\0".encode(errors="surrogateescape"))
-                    digest.update(file.read_bytes() if file.is_file() else b"")
-        for file in self.files:
-            digest.update(f"\0{file}\0".encode(errors="surrogateescape") + file.read_bytes())
+        folder = self.folder and self.folder.resolve()
+        # The package of a checkout holds links to folders.
+        tops = [*Path(where).parent.iterdir(), *self.files, *([folder] if folder else [])]
+        for file in sorted({each for top in tops for each in (top.resolve(), *top.resolve().rglob("*"))}):
+            if file.is_file() and file.suffix != ".pyc":
+                digest.update(os.fsencode(os.path.relpath(file, folder)) + b"\0" + file.read_bytes() + b"\0")
         return digest.hexdigest()
 
     def modbench(self) -> tuple[str, str, str]:
@@ -147,8 +142,13 @@ def revision(name: str, models: tuple[str, ...], into: Path, *, own: bool = Fals
     return replace(side, models=tuple(_in_revision(model, name, root, into) for model in models))
 
 
+def _typed(model: str) -> str:
+    """The file of a value of `--model`, as it is typed."""
+    return parse_spec(model)[0].rpartition(":")[0]
+
+
 def _file(model: str) -> Path:
-    return Path(parse_spec(model)[0].rpartition(":")[0])
+    return Path(_typed(model))
 
 
 def _in_revision(model: str, name: str, root: Path, into: Path) -> str:
@@ -161,9 +161,7 @@ def _in_revision(model: str, name: str, root: Path, into: Path) -> str:
     inside = file.relative_to(root)
     if not (into / inside).is_file():
         raise UsageError(f"{name} has no file {inside}: the model is younger, or was moved.")
-    _, options = in_parentheses(model.strip())
-    attribute = parse_spec(model)[0].rpartition(":")[2]
-    return f"{into / inside}:{attribute}" + (f"({options})" if options is not None else "")
+    return f"{into / inside}{model.strip().removeprefix(_typed(model))}"
 
 
 def _beside(models: Sequence[Path]) -> tuple[Path, ...]:
@@ -204,16 +202,13 @@ def _said(done: subprocess.CompletedProcess[bytes]) -> str:
 
 def _root(folder: Path, *, own: bool) -> Path:
     found = _git(folder, "rev-parse", "--show-toplevel")
-    if not found.returncode:
-        return Path(os.fsdecode(found.stdout).strip())
-    if "not a git repository" not in _said(found):
-        raise UsageError(f"git cannot read {folder}: {_said(found)}")
-    if own:
+    if found.returncode:
+        whose = f"--self: this modbench, in {folder}," if own else folder
         raise UsageError(
-            "--self: this modbench does not run from a git checkout, so that it has no revisions. "
-            "Compare those of your model: --model FILE.py:build."
+            f"{whose} is in no git repository that can be read ({_said(found)}). Compare revisions of a file in one, --model "
+            "FILE.py:build, or two files: `modbench ab builds`."
         )
-    raise UsageError(f"{folder} is in no git repository. Compare two files with `modbench ab builds`.")
+    return Path(os.fsdecode(found.stdout).strip())
 
 
 def _copy_files(root: Path, name: str, into: Path, apart: Sequence[Path]) -> str:
@@ -223,10 +218,9 @@ def _copy_files(root: Path, name: str, into: Path, apart: Sequence[Path]) -> str
         return _copy_as_it_is(root, into, apart)
     known = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
     if known.returncode:
-        shallow = _git(root, "rev-parse", "--is-shallow-repository").stdout.strip() == b"true"
-        fetch = " The clone is shallow: git fetch --unshallow, or fetch-depth: 0, brings older ones." if shallow else ""
         raise UsageError(
-            f"{root.name} has no revision {name!r}. Give a branch, a tag or a commit; `.` for the files as they are.{fetch}"
+            f"{root.name} has no revision {name!r}. Give a branch, a tag or a commit; `.` for the files as they are. A shallow "
+            "clone lacks older ones: git fetch --unshallow, or fetch-depth: 0."
         )
     commit = known.stdout.decode().strip()
     archive = _git(root, "archive", "--format=tar", commit)

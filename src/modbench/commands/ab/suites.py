@@ -7,28 +7,28 @@ works on a copy of a prepared folder. Processes have the limits that units of a 
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import json
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from modbench import api
-from modbench.commands._flags import listed
+from modbench.commands._flags import Flags
 from modbench.commands.ab import folder as ab_folder
 from modbench.commands.ab import sides, turn_taking
+from modbench.commands.ab.compared import Asked
 from modbench.commands.ab.flags import SuiteFlags
-from modbench.commands.ab.loop import Asked
 from modbench.commands.ab.sides import Side
-from modbench.commands.ab.turn_taking import End, Start
+from modbench.commands.ab.turn_taking import Start
 from modbench.harness.core import printable
 from modbench.harness.core.errors import ModbenchError, UsageError, shown
 from modbench.harness.core.model_specs import is_user_model
-from modbench.harness.core.model_specs import listed as options_listed
 from modbench.harness.core.units import parse_duration
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.execution import command, limits, phase
@@ -36,7 +36,6 @@ from modbench.harness.execution.launch import local
 from modbench.harness.execution.limits import Limits
 from modbench.harness.execution.unit import ENDLESS_S
 from modbench.harness.machine import certificate, environment
-from modbench.harness.planning.overrides import Overrides, setting_of
 from modbench.harness.planning.plan import Plan
 from modbench.harness.process import exit_codes
 from modbench.harness.process.graceful_stop import CannotWrite
@@ -45,7 +44,7 @@ from modbench.harness.results import layout, lock, progress, run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.sealed_records import read_record
 from modbench.reports.questions import suite_blocks
-from modbench.reports.questions.ab import Measured
+from modbench.reports.questions.ab import NAMES, Measured
 from modbench.reports.tables.outcomes import Tables
 
 # Rounds of a process: six inputs, twice each. Starting its processes takes about as long; with more rounds or fewer, the same
@@ -55,17 +54,18 @@ ROUNDS = 12
 FIXED = {"launches": 1, "rounds": ROUNDS, "twin": "false"}
 # Run as a file: another revision may not have it.
 SCRIPT = Path(__file__).resolve().with_name("one_process.py")
+# The folders in which both sides are prepared.
+PREPARED = ("base", "new")
 # Beginning of the names of folders with the files of revisions.
 COPIES = "modbench-ab-"
 
 
 def words(flags: SuiteFlags) -> list[str]:
     """What both sides are to measure as words for `modbench run`, but for the suite and the models."""
-    found = [word for setting in flags.settings or () for word in ("--set", setting)]
-    found += [word for option in flags.option or () for word in ("--option", option)]
-    found += [word for lengths in flags.seq_len or () for word in ("--seq-len", lengths)]
-    found += ["-k", flags.select] if flags.select else []
-    return found + (["--timeout", flags.timeout] if flags.timeout else [])
+    several = {"--set": flags.settings, "--option": flags.option, "--seq-len": flags.seq_len}
+    single = {"-k": flags.select, "--timeout": flags.timeout}
+    given = several | {flag: [value] for flag, value in single.items() if value}
+    return [word for flag, values in given.items() for value in values or () for word in (flag, value)]
 
 
 def planned(suite: str, models: tuple[str, ...], flags: SuiteFlags) -> Plan:
@@ -74,20 +74,19 @@ def planned(suite: str, models: tuple[str, ...], flags: SuiteFlags) -> Plan:
     Raises:
         UsageError: if the suite or a flag is invalid, or the suite times nothing.
     """
-    settings = dict(map(setting_of, flags.settings or ()))
-    if fixed := settings.keys() & FIXED.keys():
+    asked = Flags(
+        model=[*models],
+        only=bool(models),
+        rival="none",
+        option=flags.option,
+        seq_len=flags.seq_len,
+        settings=flags.settings,
+    ).overrides()
+    if fixed := asked.settings.keys() & FIXED.keys():
         raise UsageError(f"--set {min(fixed)}: ab sets {', '.join(FIXED)} itself, the same on both sides.")
     if flags.timeout is not None:
         parse_duration(flags.timeout, "--timeout")
-    wanted = Overrides(
-        model=models,
-        only=bool(models),
-        rival="none",
-        option=options_listed(flags.option or ()),
-        seq_len=listed("--seq-len", flags.seq_len, int),
-        settings=settings,
-    )
-    plan = api.make_plan(suite, wanted, flags.select)
+    plan = api.make_plan(suite, asked, flags.select)
     if not timed(plan):
         raise UsageError(f"{suite} times nothing: ab compares times. Name one: --set 'metrics=[\"latency/forward\"]'.")
     return plan
@@ -122,13 +121,11 @@ def revisions(
         base, new = (
             sides.revision(name, models, copies / str(i), own=own, apart=apart) for i, name in enumerate(names)
         )
-        both, typed = (base, replace(new, new=True)), (*names, *models)
-        with _opened(both, typed, suite, plan, flags) as compared:
+        with _opened((base, replace(new, new=True)), (*names, *models), suite, plan, flags) as compared:
             yield compared
 
 
-@contextlib.contextmanager
-def builds(models: tuple[str, str], suite: str, flags: SuiteFlags) -> Iterator[Suites]:
+def builds(models: tuple[str, str], suite: str, flags: SuiteFlags) -> AbstractContextManager[Suites]:
     """Two builds of a model; the base first.
 
     Raises:
@@ -142,8 +139,7 @@ def builds(models: tuple[str, str], suite: str, flags: SuiteFlags) -> Iterator[S
         if len(arms) > 1:
             raise UsageError(f"each side is one build; these are {', '.join(arms)}. Give each option one value.")
     base, new = map(sides.build, models)
-    with _opened((base, replace(new, new=True)), models, suite, plans[0], flags, builds=True) as compared:
-        yield compared
+    return _opened((base, replace(new, new=True)), models, suite, plans[0], flags, builds=True)
 
 
 @contextlib.contextmanager
@@ -164,28 +160,32 @@ def _opened(
 ) -> Iterator[Suites]:
     if sys.platform == "win32":
         raise UsageError("ab revisions and ab builds need Linux or macOS: on Windows processes cannot hand on turns.")
-    file, place, asked = Path(suite), (plan.device, plan.suite.threads), flags.asked(plan.suite.margin)
+    asked, file = flags.asked(plan.suite.margin), Path(suite)
     request: dict[str, Any] = {
         "sides": list(typed),
         "code": [each.identity() for each in both],
-        "suite": hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else suite,
+        "suite": file.read_text(encoding="utf-8") if file.is_file() else suite,
         "flags": printable.masked_command(words(flags)),
-        "machine": certificate.fingerprint(environment.collect(), *place),
+        "machine": certificate.fingerprint(environment.collect(), plan.device, plan.suite.threads),
     }
     with ab_folder.held(plan.suite.name, flags.out, request | asked.same()) as folder:
-        compared = Suites(suite, timed(plan), flags, asked, both, folder, builds)
-        try:
-            yield compared
-        finally:
-            compared.clear()
+        yield Suites(suite, timed(plan), flags, asked, both, folder, builds)
+
+
+class Prepared(NamedTuple):
+    """A side that was prepared: its run folder, the units that are timed, by name, and the limits of these."""
+
+    side: Side
+    run: Path
+    units: Mapping[str, UnitOfWork]
+    limits: Limits
 
 
 class Process(NamedTuple):
-    """A process of a block: its side, the folder in which that was prepared, and its copy, which gets new times."""
+    """A process of a block: its side, and its copy of that one's run folder, which gets new times."""
 
-    side: Side
-    prepared: Path
-    out: Path
+    of: Prepared
+    run: RunFolder
 
 
 @dataclass
@@ -209,19 +209,13 @@ class Suites:
     both: tuple[Side, Side]
     folder: Path
     builds: bool
-    _units: dict[Path, dict[str, UnitOfWork]] = field(default_factory=dict)
-    _limits: dict[Path, Limits] = field(default_factory=dict)
-    _died: set[str] = field(default_factory=set)
-    _failed: bool = False
+    _prepared: Sequence[Prepared] = ()
     _read: dict[Path, Tables] = field(default_factory=dict)
 
     @property
     def sides(self) -> tuple[str, str]:
         """Both sides in words."""
         return self.both[0].label, self.both[1].label
-
-    def _prepared(self) -> tuple[Path, Path]:
-        return self.folder / "base", self.folder / "new"
 
     def prepare(self) -> None:
         """Make the run folders of which processes get copies; again where blocks are there: the sides' files lie elsewhere now.
@@ -231,29 +225,24 @@ class Suites:
             SideFailsError: if the new side does not.
             ModbenchError: if a file cannot be written.
         """
+        self._prepared = [self._prepare(*each) for each in zip(self.both, PREPARED, strict=True)]
+
+    def _prepare(self, side: Side, name: str) -> Prepared:
+        run = self.folder / name
+        self._run(side, run.resolve())
+        self._read.pop(run, None)
+        plan = run_folder.read(str(run)).plan
+        units = {unit.name: unit for unit in plan.units if unit.facts.times}
         longest_s = None if self.flags.timeout is None else parse_duration(self.flags.timeout, "--timeout")
-        for side, out in zip(self.both, self._prepared(), strict=True):
-            self._run(side, out.resolve())
-            self._read.pop(out, None)
-            plan = run_folder.read(str(out)).plan
-            self._units[out] = {unit.name: unit for unit in plan.units if unit.facts.times}
-            self._limits[out] = Limits(plan, longest_s)
-        # What died in a block has no record in later ones.
-        for run in self._block(self.finished() - 1) if self.finished() else ():
-            for name, unit in self._units[self._prepared()[run.name.startswith("new")]].items():
-                file = RunFolder(run).record(unit)
-                if not file.exists() or read_record(file, unit).died:
-                    self._died.add(name)
+        return Prepared(side, run, units, Limits(plan, longest_s))
 
     def command(self, side: Side, out: Path) -> list[str]:
         """The words that prepare a side."""
         suite = str(Path(self.suite).resolve()) if Path(self.suite).is_file() else self.suite
         made = [side.python, "-P", "-m", "modbench", "run", suite, "--effort", "draft", "-o", str(out), "--json"]
-        metrics = ", ".join(f'"{metric}"' for metric in self.metrics)
-        for key, value in {"metrics": f"[{metrics}]", **FIXED}.items():
-            made += ["--set", f"{key}={value}"]
-        for model in side.models:
-            made += ["--model", model]
+        fixed = {"metrics": json.dumps([*self.metrics]), **FIXED}
+        made += [word for key, value in fixed.items() for word in ("--set", f"{key}={value}")]
+        made += [word for model in side.models for word in ("--model", model)]
         # Two revisions of a model may differ in their FLOPs: their rivals would be two models.
         made += ["--only", "--rival", "none"] if side.models else []
         return [*made, *words(self.flags)]
@@ -261,19 +250,16 @@ class Suites:
     def _run(self, side: Side, out: Path) -> None:
         shutil.rmtree(out, ignore_errors=True)
         log = out.with_suffix(".log")
-        log.unlink(missing_ok=True)
         # A run has limits of its own for its units.
         with command.started(self.command(side, out), side.environment(), log, ENDLESS_S, folder=side.folder) as run:
             run.join()
         if run.exitcode:
-            output = log.read_text(encoding="utf-8", errors="replace")
-            last = [line for line in output.splitlines() if line.startswith("modbench: ")]
-            why = last[-1].removeprefix("modbench: ") if last else f"exit code {run.exitcode}: {output.strip()[-300:]}"
-            if (
-                run.exitcode == ModbenchError.exit_code and exit_codes.BUG not in why
-            ):  # a full disk is no fault of the side
+            said = log.read_text(encoding="utf-8", errors="replace").strip()
+            _, names_it, why = f"\n{said}".rpartition("\nmodbench: ")
+            why = why.partition("\n")[0] if names_it else f"exit code {run.exitcode}: {said[-300:]}"
+            # A full disk is no fault of the side.
+            if run.exitcode == ModbenchError.exit_code and exit_codes.BUG not in why:
                 raise ModbenchError(f"{side.label}: {why}")
-            self._failed = True
             raise side.fails(why)
         log.unlink()
 
@@ -287,90 +273,33 @@ class Suites:
         part = self.folder / "block.part"
         try:
             shutil.rmtree(part, ignore_errors=True)
-            places = {"A": iter(suite_blocks.NAMES[:2]), "B": iter(suite_blocks.NAMES[2:])}
-            processes = list[Process]()
-            for letter in order:
-                i = "AB".index(letter)
-                processes.append(Process(self.both[i], self._prepared()[i], (part / next(places[letter])).resolve()))
-            for each in processes:
-                self._copy(each)
-            first, other = self._units.values()
-            for name in [each for each in first if each in other and each not in self._died]:
-                self._time(name, processes)
-            part.rename(self.folder / f"block{number}")
+            names = {"A": iter(NAMES[:2]), "B": iter(NAMES[2:])}
+            processes = [
+                _copied(self._prepared["AB".index(side)], (part / next(names[side])).resolve()) for side in order
+            ]
+            for name in self._timed(number):
+                _time(name, processes)
+            part.rename(ab_folder.block(self.folder, number))
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
-    def clear(self) -> None:
-        """Remove what no finished block needs, but for what says why a side does not run."""
-        for each in self._prepared() if not self.finished() and not self._failed else ():
-            shutil.rmtree(each, ignore_errors=True)
-            each.with_suffix(".log").unlink(missing_ok=True)
-
-    def _copy(self, process: Process) -> None:
-        old = {RunFolder(process.prepared).record(unit) for unit in self._units[process.prepared].values()}
-
-        def left_out(where: str, names: list[str]) -> list[str]:
-            views = progress.NAME, ".html", ".csv"
-            return [each for each in names if Path(where, each) in old or each.endswith(views)]
-
-        try:
-            shutil.copytree(process.prepared, process.out, ignore=left_out)
-        except OSError as error:  # of several files: a list of what each of them said
-            why = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
-            raise ModbenchError(f"{process.out} cannot be written: {why}. Finished blocks are kept.") from error
-
-    def _time(self, name: str, processes: Sequence[Process]) -> None:
-        """Time a unit in all processes of a block; where one dies, once more, as in a run."""
-        for _ in range(2):
-            for each in processes:
-                RunFolder(each.out).record(self._units[each.prepared][name]).unlink(missing_ok=True)
-            ends = turn_taking.run([self._start(name, each) for each in processes])
-            died = [self._keep_record(name, *each) for each in zip(processes, ends, strict=True)]
-            if not any(died) or any(end.hung for end in ends):  # one that hung would hang again
-                break
-        if any(died):
-            self._died.add(name)
-
-    def _start(self, name: str, process: Process) -> Start:
-        side, unit = process.side, self._units[process.prepared][name]
-        variables = {**local.variables(unit.comparison.place.threads), **dict(unit.facts.environment)}
-        with local.environment(variables):
-            environ = dict(os.environ)
-        environ["PYTHONPATH"] = side.environment()["PYTHONPATH"]
-        log = RunFolder(process.out).log(unit)
-        log.parent.mkdir(exist_ok=True)
-        log.unlink(missing_ok=True)
-        told = [side.python, "-P", str(SCRIPT), str(process.out), name]
-        return Start(told, environ, side.folder, log, self._limits[process.prepared][name])
-
-    def _keep_record(self, name: str, process: Process, end: End) -> bool:
-        """Take the record of a process, or write one with the cause of its death; whether it died."""
-        folder, unit = RunFolder(process.out), self._units[process.prepared][name]
-        if folder.record(unit).exists():
-            return False
-        if end.exitcode == CannotWrite.exit_code:
-            raise phase.cannot_write(folder, unit)
-        log, limit = folder.log(unit), limits.in_words(self._limits[process.prepared], name)
-        why = phase.death(end.exitcode, timed_out=end.hung, log=log, limit=limit)
-        phase.keep_log(log)
-        phase.write_failure(unit, folder, why)
-        return True
+    def _timed(self, number: int) -> Iterator[str]:
+        """The units of a block: those of both sides that no process died of in the block before, or that had no record there."""
+        base, new = (each.units for each in self._prepared)
+        last = self._block(number - 1) if number else []
+        for name in [each for each in base if each in new]:
+            made = [*zip(last, (base[name], base[name], new[name], new[name]), strict=False)]
+            files = [(RunFolder(run).record(unit), unit) for run, unit in made]
+            if all(file.exists() and not read_record(file, unit).died for file, unit in files):
+                yield name
 
     def _block(self, number: int) -> list[Path]:
-        return [self.folder / f"block{number}" / name for name in suite_blocks.NAMES]
-
-    def finished(self) -> int:
-        """How many blocks are there: a block has its name once it is finished."""
-        number = 0
-        while (self.folder / f"block{number}").is_dir():
-            number += 1
-        return number
+        return [ab_folder.block(self.folder, number) / name for name in NAMES]
 
     def rows(self) -> list[Measured]:
         """The numbers of every case and metric over all blocks."""
-        blocks = [[self._tables(run) for run in self._block(number)] for number in range(self.finished())]
-        base, new = map(self._tables, self._prepared())
+        blocks = [[*map(self._tables, self._block(number))] for number in range(ab_folder.blocks(self.folder))]
+        base, new = (self._tables(self.folder / name) for name in PREPARED)
         return list(suite_blocks.measured(blocks, (base, new), builds=self.builds))
 
     def _tables(self, run: Path) -> Tables:
@@ -378,3 +307,50 @@ class Suites:
         if run not in self._read:
             self._read[run] = Tables(run_folder.read(str(run)))
         return self._read[run]
+
+
+def _copied(prepared: Prepared, out: Path) -> Process:
+    """Copy the run folder of a side, but for the records that a process is to make, and what is made of records."""
+    try:
+        shutil.copytree(prepared.run, out, ignore=shutil.ignore_patterns(progress.NAME, "*.html", "*.csv"))
+    except OSError as error:  # of several files: a list of what each of them said
+        why = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
+        raise ModbenchError(f"{out} cannot be written: {why}. Finished blocks are kept.") from error
+    for unit in prepared.units.values():
+        RunFolder(out).record(unit).unlink(missing_ok=True)
+    return Process(prepared, RunFolder(out))
+
+
+def _time(name: str, processes: Sequence[Process]) -> None:
+    """Time a unit in all processes of a block; where one dies, once more, as in a run."""
+    for _ in range(2):
+        for each in processes:
+            each.run.record(each.of.units[name]).unlink(missing_ok=True)
+        ends = turn_taking.run([_start(name, *each) for each in processes])
+        died = [_keep_record(name, *each, end) for each, end in zip(processes, ends, strict=True)]
+        if not any(died) or None in ends:  # one that hung would hang again
+            break
+
+
+def _start(name: str, prepared: Prepared, run: RunFolder) -> Start:
+    side, unit = prepared.side, prepared.units[name]
+    with local.environment(local.variables(unit.comparison.place.threads) | dict(unit.facts.environment)):
+        environ = dict(os.environ) | {"PYTHONPATH": side.environment()["PYTHONPATH"]}
+    log = run.log(unit)
+    log.parent.mkdir(exist_ok=True)
+    told = [side.python, "-P", str(SCRIPT), str(run.path), name]
+    return Start(told, environ, side.folder, log, prepared.limits[name])
+
+
+def _keep_record(name: str, prepared: Prepared, run: RunFolder, exitcode: int | None) -> bool:
+    """Take the record of a process, or write one with the cause of its death; whether it died."""
+    unit, log = prepared.units[name], run.log(prepared.units[name])
+    if run.record(unit).exists():
+        return False
+    if exitcode == CannotWrite.exit_code:
+        raise phase.cannot_write(run, unit)
+    limit = limits.in_words(prepared.limits, name)
+    why = phase.death(exitcode, timed_out=exitcode is None, log=log, limit=limit)
+    phase.keep_log(log)
+    phase.write_failure(unit, run, why)
+    return True

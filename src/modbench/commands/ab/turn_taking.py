@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing import Pipe
 from pathlib import Path
 
 from modbench.harness.execution import command
@@ -37,19 +38,6 @@ class Start:
     limit_s: float
 
 
-@dataclass(frozen=True)
-class End:
-    """The end of a process.
-
-    Attributes:
-        exitcode: its exit code, negative for a signal.
-        hung: whether it passed its limit and was ended.
-    """
-
-    exitcode: int | None
-    hung: bool
-
-
 @dataclass
 class _Child:
     """A process that takes turns.
@@ -59,14 +47,16 @@ class _Child:
         asks: file descriptor that holds a byte for each question, and ends with the process.
         grant: file descriptor that takes a byte for each turn.
         left_s: what is left of its limit. The turns of others do not count.
-        end: how it ended; None: it may ask again.
+        ended: whether it has: it asks no more.
+        exitcode: how; None where it passed its limit.
     """
 
     running: Child
     asks: int
     grant: int
     left_s: float
-    end: End | None = None
+    ended: bool = False
+    exitcode: int | None = None
 
     def wait(self) -> None:
         """Wait until it asks for a turn, has ended, or passed its limit."""
@@ -77,53 +67,41 @@ class _Child:
             return
         if ready:
             self.running.join(ENDING_S)
-        self.end = End(self.running.exitcode, self.running.running)
-        if self.end.hung:  # now: it must not compute beside the turns of the others
+        self.ended, self.exitcode = True, self.running.exitcode
+        if self.exitcode is None:  # now: it must not compute beside the turns of the others
             signal_group(self.running.pid, signal.SIGKILL)
 
 
-def run(starts: Sequence[Start]) -> list[End]:
+def run(starts: Sequence[Start]) -> list[int | None]:
     """Start processes, let them load and build together, and then let one compute at a time.
 
     Rounds follow one another in this order. None has two turns in a row: in the second one it would find its data in the caches.
     In an order to and fro that made the process in the middle look 1 % slower.
 
     Returns:
-        How each ended. One that fails, or passes its limit, stops none of the others.
+        The exit code of each, negative for a signal; None if it passed its limit and was ended. None stops the others.
     """
     all_turns_s = sum(start.limit_s for start in starts)
     with contextlib.ExitStack() as opened:
         children = [opened.enter_context(_start(start, all_turns_s)) for start in starts]
         for child in children:
             child.wait()
-        while waiting := [child for child in children if child.end is None]:
+        while waiting := [child for child in children if not child.ended]:
             for child in waiting:
                 with contextlib.suppress(BrokenPipeError):  # it died while it waited: its exit code says how
                     os.write(child.grant, b"!")
                 child.wait()
-        return [child.end for child in children if child.end is not None]
+        return [child.exitcode for child in children]
 
 
 @contextlib.contextmanager
 def _start(start: Start, all_turns_s: float) -> Iterator[_Child]:
-    asks, ask = os.pipe()
-    granted, grant = os.pipe()
-    with contextlib.ExitStack() as ends:
-        for end in (asks, grant):
-            ends.callback(os.close, end)
-        words = [*start.words, str(ask), str(granted)]
-        try:
-            running = ends.enter_context(
-                command.started(
-                    words,
-                    start.environment,
-                    start.log,
-                    all_turns_s,
-                    folder=start.folder,
-                    passed=(ask, granted),
-                )
-            )
-        finally:
-            os.close(ask)
-            os.close(granted)
-        yield _Child(running, asks, grant, start.limit_s)
+    asks, ask = Pipe(duplex=False)
+    granted, grant = Pipe(duplex=False)
+    with asks, grant, contextlib.ExitStack() as ended:
+        with ask, granted:
+            passed = ask.fileno(), granted.fileno()
+            words, folder = [*start.words, *map(str, passed)], start.folder
+            held = command.started(words, start.environment, start.log, all_turns_s, folder=folder, passed=passed)
+            running = ended.enter_context(held)
+        yield _Child(running, asks.fileno(), grant.fileno(), start.limit_s)

@@ -8,18 +8,18 @@ import typer
 
 from modbench.commands._app import command
 from modbench.commands._flags import (
+    FormatFlag,
     JsonFlag,
     VerboseFlag,
+    checked_format,
     checked_margin,
     runs,
 )
 from modbench.commands._output import add_summary, chosen_run, say, say_json
-from modbench.harness.core.errors import IncompleteError, UsageError, unknown
+from modbench.harness.core.errors import IncompleteError, UsageError
 
 if TYPE_CHECKING:
     from modbench.reports.questions.gate.fail_on import FailOn
-
-FORMATS = ("text", "github")
 
 
 @command()
@@ -49,12 +49,7 @@ def gate(
             help="flops:0%,larger:1%,breaks,syncs,labels,loss:0.5%,accuracy:1%. Default: all but times.",
         ),
     ] = None,
-    style: Annotated[
-        str,
-        typer.Option(
-            "--format", metavar="text|github", help="github: annotations, and a job summary in $GITHUB_STEP_SUMMARY."
-        ),
-    ] = "text",
+    style: FormatFlag = "text",
     verbose: VerboseFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -65,10 +60,7 @@ def gate(
     from modbench.reports.questions.gate.fail_on import parse
     from modbench.reports.writers import text
 
-    if style not in FORMATS:
-        raise unknown("--format", style, FORMATS)
-    if style == "github" and as_json:
-        raise UsageError("--format github and --json both print to standard output. Choose one.")
+    checked_format(style, as_json=as_json)
     if margin is not None and fail_on:
         raise UsageError(
             "--margin and --fail-on do not go together: each check has a limit of its own. Write --fail-on larger:2%."
