@@ -176,7 +176,7 @@ def of_ab(found: ab.Result, command: Sequence[str]) -> Page:
         plain(ab.headline(found)),
         plain(Sentence("{new} against {base}", base=found.sides[0], new=found.sides[1])),
         typed(command),
-        sections=[Section("Result", [*ab.blocks(found)])],
+        sections=[Section("Result", [*ab.details(found)])],
     )
 
 

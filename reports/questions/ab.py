@@ -321,6 +321,11 @@ def blocks(found: Result) -> Iterator[Block]:
     yield headline(found)
     for name, side in zip(("base", "new "), found.sides, strict=True):
         yield Sentence("{name}  {side}", name=name, side=Code(side))
+    yield from details(found)
+
+
+def details(found: Result) -> Iterator[Block]:
+    """Yield the table, how to read it, and what must be known besides."""
     table = _table(found)
     if table.rows:
         yield table
