@@ -5,7 +5,7 @@ Questions and panels return blocks and format nothing; `writers/` turns them int
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeAlias, TypeGuard
 
@@ -100,6 +100,11 @@ class Estimate:
     def closed(self) -> bool:
         """Whether both ends of the interval are known."""
         return self.low is not None and self.high is not None
+
+    @property
+    def bounded(self) -> bool:
+        """Whether at least one end is known."""
+        return self.low is not None or self.high is not None
 
     @property
     def ends(self) -> tuple[float, float] | None:
@@ -348,6 +353,22 @@ class Table:
     def first(self, most: int) -> Table:
         """Return it with at most so many rows, the first; the others are counted."""
         return replace(self, rows=self.rows[:most], left_out=max(0, len(self.rows) - most))
+
+
+def pivot(label: str, cells: Iterable[tuple[Value, Value, Value, Value]], corner: Value = "") -> Table:
+    """Return a table of cells, each (row, group of its column, title of its column, cell); in the order in which they come."""
+    rows: dict[Value, dict[tuple[Value, Value], Value]] = {}
+    columns: dict[tuple[Value, Value], None] = {}
+    for row, group, title, cell in cells:
+        rows.setdefault(row, {})[group, title] = cell
+        columns[group, title] = None
+    groups = ["", *(group for group, _ in columns)]
+    return Table(
+        label,
+        (corner, *(title for _, title in columns)),
+        [[row, *(found.get(column) for column in columns)] for row, found in rows.items()],
+        groups=groups if any(groups) else (),
+    )
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
@@ -15,6 +15,7 @@ from modbench.reports.model import Block, Note, Sentence, Table, Value
 if TYPE_CHECKING:
     import pandas as pd
 
+    from modbench.reports.data_table import DataTable
     from modbench.reports.tables.load import Loaded
 
 
@@ -80,7 +81,7 @@ class Panel:
         draws: whether there are figures among its blocks, which `modbench figure` saves.
         told: whether its tables and sentences stand in report.md and tables.tex too, and in the terminal with `-v`.
         reading: how to read it, for somebody who sees it for the first time: what it shows, and what it does not say.
-        tables: name to a table in base units, which is written as NAME.csv and to report.json where it has rows.
+        tables: tables for programs, which are written as NAME.csv and to report.json where they have rows.
         lead: what it adds to the short answer, which stands before all panels.
         rules: rules whose decisions it shows; what other rules decided is said in short.
     """
@@ -94,7 +95,7 @@ class Panel:
     draws: bool = False
     told: bool = False
     reading: str = ""
-    tables: Mapping[str, Callable[[Loaded], pd.DataFrame]] = field(default_factory=dict)
+    tables: Mapping[str, Callable[[Loaded], pd.DataFrame]] | Sequence[DataTable[Any]] = ()
     lead: Lead = Lead()
     rules: frozenset[str] = frozenset()
 

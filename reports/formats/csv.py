@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from modbench.reports.format import Format
@@ -13,7 +15,12 @@ from modbench.reports.writers.data import csv
 
 def more(loaded: Loaded) -> dict[str, pd.DataFrame]:
     """Return the tables of panels that have rows."""
-    made = {name: make(loaded) for _, panel in panels() for name, make in panel.tables.items()}
+    made = dict[str, pd.DataFrame]()
+    for _, panel in panels():
+        if isinstance(panel.tables, Mapping):
+            made |= {name: make(loaded) for name, make in panel.tables.items()}
+        else:
+            made |= {each.name: each.frame(loaded) for each in panel.tables}
     return {name: table for name, table in made.items() if not table.empty}
 
 

@@ -127,5 +127,5 @@ PANEL = Panel(
     render=render,
     told=True,
     reading=READING,
-    tables={"breakeven": break_even.table},
+    tables=[break_even.TABLE],
 )

@@ -12,8 +12,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-import pandas as pd
-
 from modbench.harness.core.contracts import Estimand
 from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import OF_WORK, Label, of_cell
@@ -22,22 +20,17 @@ from modbench.harness.stats.break_even import Found, Point, break_even
 from modbench.harness.stats.effects import LEVEL
 from modbench.harness.stats.reason import Reason
 from modbench.reports import reasons
+from modbench.reports.data_table import DataTable, count, interval, number, place, text
 from modbench.reports.model import Block, Estimate, Finding, Listed, Sentence, Table, Value, known
 from modbench.reports.tables import pair_verdicts
-from modbench.reports.tables.cell import columns_of, listed_reasons
+from modbench.reports.tables.cell import listed_reasons
 from modbench.reports.tables.findings import labels_of
 from modbench.reports.tables.load import MOST_ARMS, Loaded, Row, contenders, rung_beside, same_shape
 from modbench.reports.tables.outcomes import LEFT_OUT
 from modbench.reports.wording import TIMED, WORKLOADS, name
-from modbench.reports.writers.data import frame
 
 Axis: TypeAlias = Literal["seq_len", "batch_size"]
 AXES: tuple[Axis, Axis] = ("seq_len", "batch_size")
-COLUMNS = (
-    *("metric", "axis", "arm", "capacity", "baseline_arm", "against", "seq_len", "batch_size", "device", "dtype"),
-    *("compile", "graph", "threads", "estimand", "outcome", "value", "ci_low", "ci_high", "ci_level"),
-    *("measured", "launches", "labels", "status", "reason", "measure_next"),
-)
 # Workloads whose batch is a choice of whoever serves the model.
 ALONG_BATCH = ("latency/prefill", "latency/decode")
 SMOKE = "smoke effort: no claims"
@@ -255,47 +248,65 @@ def _withheld(rows: Sequence[Row], labels: Sequence[str]) -> Value:
     return said if without else None
 
 
-def table(loaded: Loaded) -> pd.DataFrame:
-    """Return `breakeven.csv`, one row for each line and estimate; empty where there is no line.
+@dataclass(frozen=True)
+class _Row:
+    """A row of breakeven.csv: what is found of a line by one estimand."""
 
-    `value` is the point of the axis from which on the arm pays, `ci_low` and `ci_high` the band; `outcome` is null where it
-    would be no claim. Held fixed is the other of `seq_len` and `batch_size`.
-    """
-    rows = (
-        _row(line, found, estimand)
-        for line in lines(loaded)
-        for own in [loaded.tables.metrics[line.metric].estimand]
-        for found, estimand in ((line.found, own), (line.other, "mean" if own == "median" else "median"))
-    )
-    numbers = ("capacity", "value", "ci_low", "ci_high", "ci_level")
-    return frame(rows, COLUMNS, numbers=numbers, whole=("seq_len", "batch_size", "launches", "measure_next"))
+    line: Line
+    found: Finding
+    estimand: Estimand
+
+    @property
+    def fixed(self) -> dict[str, int]:
+        """The coordinate that is held fixed, by the name of its column."""
+        held = other(self.line.axis)
+        return {held: getattr(self.line.place, held)}
+
+    @property
+    def reason(self) -> Value:
+        """Why nothing is found or claimed, and which points are left out."""
+        troubles = [Sentence("{at}: {why}", at=at, why=why) for at, why in self.line.left_out.items()]
+        without = Sentence("without {troubles}", troubles=Listed(troubles)) if troubles else None
+        return listed_reasons([self.line.withheld, self.found.reason, without])
 
 
-def _row(line: Line, found: Finding, estimand: Estimand) -> dict[str, object]:
-    place, fixed = line.place, other(line.axis)
-    point = found.typical
-    troubles = [Sentence("{at}: {trouble}", at=at, trouble=trouble) for at, trouble in line.left_out.items()]
-    without = Sentence("without {troubles}", troubles=Listed(troubles)) if troubles else None
-    return {
-        "metric": line.metric,
-        "axis": line.axis,
-        "arm": line.case.arm,
-        "capacity": line.case.config.capacity,
-        "baseline_arm": line.baseline.arm,
-        "against": line.kind,
-        fixed: getattr(place, fixed),
-        **place.model_dump(include={"device", "dtype", "compile", "graph", "threads"}),
-        "estimand": estimand,
-        "outcome": None if line.withheld else found.verdict,
-        **columns_of(point),
-        "ci_level": LEVEL if point.low is not None or point.high is not None else None,
-        "measured": " ".join(map(str, line.measured)) or None,
-        "launches": line.launches,
-        "labels": ";".join(found.labels) or None,
-        "status": found.status,
-        "reason": listed_reasons([line.withheld, found.reason, without]),
-        "measure_next": found.measure_next,
-    }
+def _rows_of(loaded: Loaded) -> Iterator[_Row]:
+    for line in lines(loaded):
+        own = loaded.tables.metrics[line.metric].estimand
+        yield _Row(line, line.found, own)
+        yield _Row(line, line.other, "mean" if own == "median" else "median")
+
+
+TABLE = DataTable[_Row](
+    "breakeven",
+    "a line, of one arm against one baseline along one axis, by one estimand",
+    (
+        text("metric", "the time that is compared", lambda row: row.line.metric),
+        text("axis", "along what the line runs: `seq_len` or `batch_size`", lambda row: row.line.axis),
+        text("arm", "the arm", lambda row: row.line.case.arm),
+        number("capacity", "its share of tokens in a routed block", lambda row: row.line.case.config.capacity),
+        text("baseline_arm", "what it is compared with", lambda row: row.line.baseline.arm),
+        text("against", "why: `same shape`, `equal cost` or `baseline`", lambda row: row.line.kind),
+        count("seq_len", "sequence length, of a line along the batch size", lambda row: row.fixed.get("seq_len")),
+        count("batch_size", "sequences per call, of a line along the length", lambda row: row.fixed.get("batch_size")),
+        place(lambda row: row.line.place, "device", "dtype", "compile", "graph", "threads"),
+        text("estimand", "what is compared: medians or means", lambda row: row.estimand),
+        text(
+            "outcome",
+            "`always`, `crossing`, `never`, `undecided`, `not monotone`; null where it would be no claim",
+            lambda row: None if row.line.withheld else row.found.verdict,
+        ),
+        interval("value", "point of the axis from which on the arm is faster", lambda row: row.found.typical),
+        number("ci_level", "level of the interval", lambda row: LEVEL if row.found.typical.bounded else None),
+        text("measured", "points of the axis that it is found from", lambda row: " ".join(map(str, row.line.measured))),
+        count("launches", "fewest launches at any of them", lambda row: row.line.launches),
+        text("labels", "warnings", lambda row: ";".join(row.found.labels)),
+        text("status", "`ok`, or `skipped` where there is no line", lambda row: row.found.status),
+        text("reason", "why there is no line or no claim, and which points are left out", lambda row: row.reason),
+        count("measure_next", "point whose measurement narrows the line most", lambda row: row.found.measure_next),
+    ),
+    _rows_of,
+)
 
 
 # --- as a table

@@ -22,6 +22,7 @@ from modbench.harness.domain.notes import (
     CountNotes,
     PeakFinding,
     RooflineFinding,
+    SomeNotes,
     TimeNotes,
     TrainNotes,
     WithoutOwnFinding,
@@ -198,6 +199,14 @@ class Tables:
     def behind(self, case: Case, metric: Metric) -> Cell:
         """Return the cell that a case's number comes from: of a rate that of the time that it is derived from."""
         return self.cell(case.id, self.source(metric).key)
+
+    def values_of(self, case: Case, key: str) -> dict[int, float]:
+        """Return the value of a metric by seed (or process), of those that have one value each."""
+        return self.cell(case.id, key).values()
+
+    def notes_of(self, case: Case, key: str, kind: type[SomeNotes]) -> list[SomeNotes]:
+        """Return the notes of one kind beside a metric of a case, in the order of its processes or seeds."""
+        return self.cell(case.id, key).notes(kind)
 
     def training_notes(self, case_id: str) -> TrainNotes | None:
         """Return the notes of the first seed's run on a corpus, stored with one of its metrics; None if it was not trained."""

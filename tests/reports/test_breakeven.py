@@ -123,7 +123,7 @@ def test_an_arm_in_doubt_has_no_claim(crossing: Path) -> None:
     assert FAST in speedup_map.break_even_lines(loaded, "latency/forward", of_shape.pairs)
     loaded = load(crossing / "run")
     loaded.pairs.loc[(loaded.pairs.arm == FAST) & (loaded.pairs.seq_len == 512), "labels"] = Label.FASTER
-    mine = break_even.table(loaded)
+    mine = break_even.TABLE.frame(loaded)
     mine = mine[mine.arm == FAST]
     assert mine.outcome.isna().all()
     assert set(mine.labels) == set(mine.reason.str.removeprefix("in doubt: ")) == {str(Label.FASTER)}
@@ -149,7 +149,7 @@ def test_an_arm_that_never_pays_has_a_word_and_no_line(crossing: Path) -> None:
 def test_against_another_baseline_the_line_is_mirrored(crossing: Path) -> None:
     """Dense against MoD 0.125 stops to pay where MoD 0.125 begins: its effect falls, so that it has no line."""
     loaded = load(crossing / "run", FAST)
-    found = break_even.table(loaded).set_index(["arm", "estimand"])
+    found = break_even.TABLE.frame(loaded).set_index(["arm", "estimand"])
     assert set(found.against) == {"baseline"}
     assert found.loc[("dense", "median"), "outcome"] == "not monotone"
     assert found.loc[("moe", "median"), "outcome"] == "never"
