@@ -18,7 +18,6 @@ from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import of_cell
 from modbench.harness.domain.case import Case, Comparison, Place
 from modbench.harness.planning.select import compile_expression
-from modbench.harness.stats import memo
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table
 from modbench.reports.model import Value as Shown
 from modbench.reports.questions import win_rate
@@ -473,13 +472,12 @@ class _Maker:
             raise UsageError(f"no case with a value of {self.axis} is left: loosen {filters}.")
         self._told = self._distinguishing(wanted)
         columns: dict[tuple[str, Heading], Column] = {}
-        with memo.remembering():
-            for comparison, metric, case in wanted:
-                heading = self._heading(case, metric)
-                there = columns.get((metric.key, heading))
-                if there is not None and self._taken(there, case):  # told apart by nothing but its arm
-                    heading = (*heading, ("arm", case.arm))
-                self._fill(columns.setdefault((metric.key, heading), Column(metric, heading)), comparison, case)
+        for comparison, metric, case in wanted:
+            heading = self._heading(case, metric)
+            there = columns.get((metric.key, heading))
+            if there is not None and self._taken(there, case):  # told apart by nothing but its arm
+                heading = (*heading, ("arm", case.arm))
+            self._fill(columns.setdefault((metric.key, heading), Column(metric, heading)), comparison, case)
         made = [column for column in columns.values() if self._compares(column)]
         dropped = [column for column in columns.values() if not self._compares(column)]
         if not any(cell.row for column in made for cell in column.cells.values()):

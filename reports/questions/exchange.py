@@ -21,7 +21,7 @@ from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case, Comparison, Place
 from modbench.harness.domain.notes import TrainNotes
-from modbench.harness.stats import effects, memo
+from modbench.harness.stats import effects
 from modbench.harness.stats.exchange import FEW_POINTS, NOT_FALLING, Crossing, Rate, crossing, rate
 from modbench.harness.stats.reason import Reason
 from modbench.reports import reasons
@@ -158,9 +158,8 @@ class Exchange:
 def exchanges(loaded: Loaded) -> list[Exchange]:
     """Return the effective speed-ups of every arm that was trained beside a dense ladder, and the checks on the ladder itself."""
     several = len(lengths(loaded)) > 1
-    with memo.remembering():
-        maker = _Maker(loaded)
-        made = [each for group in _groups(loaded) for each in maker.of_group(*group)]
+    maker = _Maker(loaded)
+    made = [each for group in _groups(loaded) for each in maker.of_group(*group)]
     return [replace(each, at=each.case.place.seq_len) for each in made] if several else made
 
 
@@ -329,16 +328,8 @@ class _Maker:
     def _launches(self, metric: Metric, case: Case) -> dict[int, float]:
         """Log of an arm's time over its anchor's, by launch."""
         tables, column = self.loaded.tables, self.loaded.tables.made_in(metric).column
-        anchor = tables.anchor(case, metric)
-        mine, theirs = (tables.cell(side.id, metric.key).good() for side in (case, anchor))
-        if case == anchor:
-            return dict.fromkeys(mine, 0.0)
-        found = {
-            number: effects.beside(outcome.samples, theirs[number].samples, column)
-            for number, outcome in mine.items()
-            if number in theirs
-        }
-        return {number: launch.median for number, launch in found.items() if launch is not None}
+        found = {number: each.by(column).medians for number, each in tables.processes(case, metric).items()}
+        return {number: each[case.id] for number, each in found.items() if case.id in each}
 
     def _beside(self, metric: Metric, where: Comparison, held: Exchange) -> tuple[Estimate, bool]:
         """The plain ratio to the dense model of the same shape, and whether a pair with the ladder is contaminated."""

@@ -19,6 +19,7 @@ from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.labels import ESCAPED, OF_WORK, Label
 from modbench.harness.domain.case import Case
 from modbench.harness.stats import contamination, paired
+from modbench.harness.stats.against_anchor import ticked
 from modbench.harness.stats.block_effects import Columns
 from modbench.harness.stats.contrast import NOT_TICKED, SEVERAL_THREADS, Seen
 from modbench.harness.stats.reason import Reason
@@ -175,5 +176,5 @@ def _rounds(tables: Tables, case: Case, metric: AnyMetric) -> _Rounds | Trouble:
         return [float(logs[each].mean()) for each in rounds]
 
     marks = np.array([bool(each) for each in contamination.causes(own.samples, cell.blocks.get(launch, {}))])
-    cpu = means("cpu_s") if paired.ticked(own.samples) else []
+    cpu = means("cpu_s") if ticked(own.samples) else []
     return _Rounds(means(tables.made_in(metric).column), cpu, [bool(marks[each].any()) for each in rounds], own.samples)
