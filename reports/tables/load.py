@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -378,12 +380,13 @@ def load(
     Raises:
         UsageError: if it is not a run folder, is damaged, has no such arm, or cannot be pooled with the others.
     """
-    run = run_folder.read(str(folder))
-    if others := [run_folder.read(str(each)) for each in pool]:
-        run = pooled(run, others)
-    run = replace(run, plan=titled(run.plan, title, lacking)) if title else run
-    tables = Tables(run, baseline)
-    return Loaded(run, tables, *tables_of(tables, all_pairs=all_pairs))
+    with without_collections():
+        run = run_folder.read(str(folder))
+        if others := [run_folder.read(str(each)) for each in pool]:
+            run = pooled(run, others)
+        run = replace(run, plan=titled(run.plan, title, lacking)) if title else run
+        tables = Tables(run, baseline)
+        return Loaded(run, tables, *tables_of(tables, all_pairs=all_pairs))
 
 
 def load_all(folders: Iterable[str], title: Mapping[str, str]) -> list[Loaded]:
@@ -410,3 +413,15 @@ def tables_of(tables: Tables, *, all_pairs: bool = False) -> tuple[pd.DataFrame,
         rows[0].extend(cases.rows_of(tables, comparison))
         rows[1].extend(comparisons.rows_of(tables, comparison, all_pairs=all_pairs))
     return cases.case_table(tables, rows[0]), comparisons.comparison_table(tables, rows[1])
+
+
+@contextlib.contextmanager
+def without_collections() -> Iterator[None]:
+    """Collect no garbage meanwhile: all that is read stays, and to look through it again and again doubles the time."""
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collected:
+            gc.enable()
