@@ -249,9 +249,10 @@ ILLUSTRATION = "illustration"
 
 @dataclass(frozen=True)
 class Code:
-    """Text in the font of code: a command, a file, an id."""
+    """Text in the font of code: a command, a file, an id; on the page a link, where it stands for a section there."""
 
     text: Value
+    section: str = ""
 
 
 @dataclass(frozen=True)
@@ -337,6 +338,9 @@ class Table:
         left_out: rows that are not shown.
         file: what has all of them.
         rows_are: what a row is.
+        names: what programs call the values in each column's cells, divided by spaces. Such a table can be sorted, filtered and
+            saved on the page.
+        data: these values, in base units, a row for each row; None: the cells have them.
     """
 
     label: str
@@ -349,6 +353,8 @@ class Table:
     left_out: int = 0
     file: str = ""
     rows_are: str = "rows"
+    names: Sequence[str] = ()
+    data: pd.DataFrame | None = None
 
     def first(self, most: int) -> Table:
         """Return it with at most so many rows, the first; the others are counted."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,11 +11,12 @@ from markupsafe import Markup
 
 from modbench.harness.core.errors import UnreadableError, UsageError, in_short, unknown
 from modbench.harness.core.files import write_atomically
-from modbench.harness.core.printable import escaped, masked
 from modbench.harness.registry import catalogue
 from modbench.reports.figures import style
 from modbench.reports.format import DEFAULT, Format
-from modbench.reports.model import Alert, Block, Figure, Listed, Sentence
+from modbench.reports.model import Alert, Block, Figure, Listed, Sentence, Value
+from modbench.reports.page import layout
+from modbench.reports.page.layout import Page, Section
 from modbench.reports.panel import Panel, panels
 from modbench.reports.questions import first_screen
 from modbench.reports.questions.machine import doubtful, gpu, machine_check, warnings
@@ -103,11 +103,11 @@ def rendered(name: str, panel: Panel, loaded: Loaded) -> Markup | None:
         return written([Alert(f"{catalogue.find('panels', name).path} cannot be shown: {said}")])
 
 
-def broken() -> Iterator[tuple[Panel, Markup]]:
+def broken() -> Iterator[Section]:
     """Yield a section for every panel and doubt of the user's that cannot be used."""
     for entry in (*catalogue.broken("panels"), *catalogue.broken("doubts")):
-        stand_in = Panel(title=f"{entry.one.capitalize()} {entry.name!r}", order=10_000, span=12, render=lambda _: None)
-        yield stand_in, written([Alert(f"{entry.where} cannot be used: {entry.problem}")]) or Markup()
+        said = Alert(f"{entry.where} cannot be used: {entry.problem}")
+        yield Section(f"{entry.one.capitalize()} {entry.name!r}", [said])
 
 
 # Words of doubts on the first screen.
@@ -142,43 +142,57 @@ def views(loaded: Loaded, formats: Sequence[str] = DEFAULT, out: str | Path | No
 
 def html(loaded: Loaded) -> str:
     """Return the whole page as one file that needs no network."""
-    sections = []
+    sections = [Section("The answer", [_lead(loaded)], lead=True)]
     for name, panel in panels():
         with style.numbered(loaded.arms):
             fragment = rendered(name, panel, loaded)
         if fragment is not None:
-            sections.append((panel, fragment))
-    sections += broken()
-    run, told = loaded.run, first_screen.head(loaded, machine_check=False)
-    check, known = machine_check(loaded)
-    page = fill(
-        "report",
-        title=inline(first_screen.title(loaded)),
+            parts = panel.span, panel.folded, panel.printed, panel.reading
+            sections.append(Section(panel.title, [fragment], *parts))
+    run, check = loaded.run, machine_check(loaded)
+    failed = len(loaded.failed.case_id.unique())
+    checked = [] if doubtful(loaded) else [check[1]]
+    unfit = check[0] == "unfit"
+    alarms: list[tuple[object, Value]] = [
+        (not run.plan.suite.claims, "smoke run: no claims"),
+        (run.missing, Sentence("incomplete: {n} units missing", n=len(run.missing))),
+        (run.damaged, Sentence("damaged: {n:unit} cannot be believed", n=len(run.damaged))),
+        (failed, Sentence("{n:case} failed", n=failed)),
+    ]
+    page = Page(
+        first_screen.title(loaded),
+        about(loaded),
+        run.command,
+        [*sections, *broken()],
+        alarms=[*(said for holds, said in alarms if holds), *checked * unfit],
+        badges=[*[f"GPU: {gpu(loaded)}"] * (run.plan.device == "cuda"), *checked * (not unfit)],
+        warnings=[*warnings(loaded)],
+    )
+    return layout.html(page)
+
+
+def about(loaded: Loaded) -> str:
+    """Return a line about a run: when it was made, with which suite, launches and version."""
+    run, suite = loaded.run, loaded.suite
+    launches = suite.launches_in_words.replace(" x ", " × ")
+    version, commit = run.environment["packages"]["modbench"], run.environment["git"]["commit"] or ""
+    parts = [run.started[:10], f"suite {suite.name}", f"{suite.effort}: {launches}", f"modbench {version}"]
+    return " · ".join([*parts, *[f"commit {commit[:7]}"] * bool(commit)])
+
+
+def _lead(loaded: Loaded) -> Markup:
+    """Write the first screen: the answer, how sure it is, what to doubt, and what was asked in detail."""
+    told = first_screen.head(loaded, machine_check=False)
+    details: list[Block] = [Sentence("Asked: {asked}", asked=told.asked)]
+    details += [Sentence("{said}", said=each) for each in told.details]
+    details += [Sentence(f"{title}: {{said}}", said=Listed(said, " ")) for title, said in told.evidence]
+    return fill(
+        "lead",
         answer=[inline(each) for each in told.answer],
         sure=inline(brief) if (brief := first_screen.sure_in_brief(loaded)) else "",
         doubts=_few([inline(each) for each in first_screen.doubts_in_brief(loaded)]),
-        details=written(_details(told)),
-        panels=sections,
-        command=shlex.join(run.command),
-        date=run.started[:10],
-        suite=run.plan.suite,
-        version=run.environment["packages"]["modbench"],
-        commit=(run.environment["git"]["commit"] or "")[:7],
-        gpu=gpu(loaded) if run.plan.device == "cuda" else "",
-        machine_check=None if doubtful(loaded) else (check, inline(known)),
-        warnings=[*map(inline, warnings(loaded))],
-        missing=run.missing,
-        damaged=run.damaged,
-        failed=len(loaded.failed.case_id.unique()),
+        details=written(details),
     )
-    return masked(escaped(page))
-
-
-def _details(told: first_screen.Head) -> Iterator[Block]:
-    """Yield what the first screen leaves out: what was asked, sentences, how sure, what to doubt."""
-    yield Sentence("Asked: {asked}", asked=told.asked)
-    yield from (Sentence("{said}", said=each) for each in told.details)
-    yield from (Sentence(f"{title}: {{said}}", said=Listed(said, " ")) for title, said in told.evidence)
 
 
 def _few(doubts: Sequence[Markup]) -> str:

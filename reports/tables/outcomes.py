@@ -204,6 +204,10 @@ class Tables:
         """Return the value of a metric by seed (or process), of those that have one value each."""
         return self.cell(case.id, key).values()
 
+    def samples_of(self, case: Case, key: str) -> dict[int, Mapping[str, list[float]]]:
+        """Return the raw samples behind a metric of a case by process (or seed): columns with one row for each sample."""
+        return {number: outcome.samples for number, outcome in self.cell(case.id, key).good().items()}
+
     def notes_of(self, case: Case, key: str, kind: type[SomeNotes]) -> list[SomeNotes]:
         """Return the notes of one kind beside a metric of a case, in the order of its processes or seeds."""
         return self.cell(case.id, key).notes(kind)

@@ -39,7 +39,7 @@ class Inline:
     def __call__(self, value: Value) -> str:
         """Write a value; None is a dash."""
         if isinstance(value, Code):
-            return self.code(plain(value.text))
+            return self.code(plain(value.text), value.section)
         if isinstance(value, Arms):
             return self.arms(value.cases)
         if isinstance(value, Listed):
@@ -52,8 +52,8 @@ class Inline:
         """Write words, escaped."""
         return words
 
-    def code(self, words: str) -> str:
-        """Write a command, a file or an id."""
+    def code(self, words: str, _section: str = "") -> str:
+        """Write a command, a file or an id, which may stand for a section of the page."""
         return self.text(words)
 
     def arms(self, cases: Sequence[Case]) -> str:
