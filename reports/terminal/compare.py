@@ -21,6 +21,7 @@ from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.two_runs import MISSING, NEW, NOT_COMPARED, Pair
 from modbench.reports.writers import data, text
 from modbench.reports.writers.number_format import plain
+from modbench.reports.writers.short import legend
 from modbench.reports.writers.text import cut, joined, wrapped
 
 # Labels that have a mark beside the number in a terminal.
@@ -62,7 +63,7 @@ def along_axis(loaded: Loaded, table: AlongAxis, width: int, *, every: bool = Fa
         if verbose or not made or len(made) + len(lines) <= MOST_LINES:
             made += lines
             left = {key: None for key in left if key not in grid.metrics}
-    parts, marks = text.legend(
+    parts, marks = legend(
         made, table.baseline, paired=not any(compare_axis.NOT_INTERLEAVED in each for each in table.notes)
     )
     said: list[Value] = [*marks, *table.notes, *compare_axis.labels(columns, 0 if verbose else 1, marked=MARKED)]
