@@ -50,8 +50,6 @@ class Lead:
 
     Attributes:
         answer: sentences that answer what the run asked, in place of the ratios of times.
-        details: further sentences.
-        brief: those of them that the terminal shows without `-v`.
         doubts: what to doubt.
         table: a table that the terminal shows.
         above: whether it stands above the tables of times, not below them.
@@ -59,8 +57,6 @@ class Lead:
     """
 
     answer: Callable[[Loaded], Iterable[Value]] = _nothing
-    details: Callable[[Loaded], Iterable[Value]] = _nothing
-    brief: Callable[[Loaded], Iterable[Value]] = _nothing
     doubts: Callable[[Loaded], Iterable[Value]] = _nothing
     table: Callable[[Loaded], Table | None] = lambda _: None
     above: bool = False

@@ -149,7 +149,7 @@ ISOFLOP = Panel(
         "other budgets."
     ),
     tables={"isoflop": isoflop.table},
-    lead=Lead(details=isoflop.sentences, in_place=isoflop.in_place),
+    lead=Lead(in_place=isoflop.in_place),
 )
 """Loss at equal training FLOPs: over parameters, forward FLOPs and step time."""
 
@@ -245,7 +245,6 @@ CONFIRM = Panel(
     tables={"confirm": confirmation.table},
     lead=Lead(
         answer=confirmation.in_short,
-        details=confirmation.rest,
         doubts=confirmation.doubts,
         table=confirmation.short_table,
         above=True,

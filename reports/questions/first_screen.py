@@ -86,7 +86,6 @@ def head(loaded: Loaded, *, machine_check: bool = True) -> Head:
     details: list[Value] = (
         [*_losses(loaded), *place_shown(loaded)] if where else [*_by_arm(loaded, answered=bool(short))]
     )
-    details += [sentence for _, panel in panels() for sentence in panel.lead.details(loaded)]
     details += _requested(loaded)
     return Head(
         said, short, details, sure(loaded, machine_check=machine_check), doubts(loaded, machine_check=machine_check)

@@ -131,9 +131,8 @@ def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str
     yield from (text.table(table, width) for table, above in tables if not above)
     yield from _others(loaded, width, swept, every=verbose)
     yield from _more(loaded, width) if verbose else ()
-    brief = [sentence for lead in leads for sentence in lead.brief(loaded)]
     hidden = () if loaded.generates_only else place_shown(loaded)  # tables of generation have all batch sizes
-    for sentence in brief if swept else told.details if told else (*brief, *hidden):
+    for sentence in told.details if told and not swept else () if swept else hidden:
         yield wrapped([sentence], width)
     meanings = [*map(plain, swept.notes if swept else pays.notes if pays else ())]
     legend = _legend(loaded, [line for lines in shown for line in lines], meanings, width, swept)
