@@ -16,7 +16,7 @@ from modbench.harness.core.printable import escaped, masked
 from modbench.harness.registry import catalogue
 from modbench.reports.figures import style
 from modbench.reports.format import DEFAULT, Format
-from modbench.reports.model import Alert, Block, Figure, Listed, Sentence
+from modbench.reports.model import Alert, Figure, Listed
 from modbench.reports.panel import Panel, panels
 from modbench.reports.questions import first_screen
 from modbench.reports.questions.machine import doubtful, gpu, machine_check, warnings
@@ -110,10 +110,6 @@ def broken() -> Iterator[tuple[Panel, Markup]]:
         yield stand_in, written([Alert(f"{entry.where} cannot be used: {entry.problem}")]) or Markup()
 
 
-# Words of doubts on the first screen.
-MOST_WORDS = 14
-
-
 def write(folder: str | Path, baseline: str | None = None, *, all_pairs: bool = False) -> Loaded:
     """Read a run folder and write its page and tables, compared with the baseline (default: the suite's anchor).
 
@@ -149,15 +145,16 @@ def html(loaded: Loaded) -> str:
         if fragment is not None:
             sections.append((panel, fragment))
     sections += broken()
-    run, told = loaded.run, first_screen.head(loaded, machine_check=False)
+    run, told = loaded.run, first_screen.head(loaded)
     check, known = machine_check(loaded)
     page = fill(
         "report",
         title=inline(first_screen.title(loaded)),
-        answer=[inline(each) for each in told.answer],
-        sure=inline(brief) if (brief := first_screen.sure_in_brief(loaded)) else "",
-        doubts=_few([inline(each) for each in first_screen.doubts_in_brief(loaded)]),
-        details=written(_details(told)),
+        asked=inline(told.asked),
+        answer=inline(Listed(told.answer, " ")),
+        sure=inline(told.sure),
+        doubts=inline(Listed(told.doubts, " ")),
+        left_out=inline(first_screen.left_out(loaded)),
         panels=sections,
         command=shlex.join(run.command),
         date=run.started[:10],
@@ -172,21 +169,3 @@ def html(loaded: Loaded) -> str:
         failed=len(loaded.failed.case_id.unique()),
     )
     return masked(escaped(page))
-
-
-def _details(told: first_screen.Head) -> Iterator[Block]:
-    """Yield what the first screen leaves out: what was asked, sentences, how sure, what to doubt."""
-    yield Sentence("Asked: {asked}", asked=told.asked)
-    yield from (Sentence("{said}", said=each) for each in told.details)
-    yield from (Sentence(f"{title}: {{said}}", said=Listed(said, " ")) for title, said in told.evidence)
-
-
-def _few(doubts: Sequence[Markup]) -> str:
-    """Join as many doubts as the first screen has room for; the others are counted."""
-    kept, words = list[str](), 0
-    for each in doubts:
-        words += len(each.split())
-        if kept and words > MOST_WORDS:
-            return Markup("; ").join([*kept, f"{len(doubts) - len(kept)} more below"])
-        kept.append(each)
-    return Markup("; ").join(kept)

@@ -247,7 +247,6 @@ CONFIRM = Panel(
         answer=confirmation.in_short,
         doubts=confirmation.doubts,
         table=confirmation.short_table,
-        above=True,
     ),
     rules=frozenset({"confirmation"}),
 )
@@ -332,7 +331,7 @@ TREND = Panel(
         "dots, other depths, other lengths or other text."
     ),
     tables={"trend": trend.table},
-    lead=Lead(answer=trend.in_short, doubts=trend.doubts, in_place=trend.in_place, above=True),
+    lead=Lead(answer=trend.in_short, doubts=trend.doubts, in_place=trend.in_place),
     rules=frozenset({"trend"}),
 )
 """The trend: the difference of an arm and the anchor over training budgets, its line, and the forecast."""
