@@ -191,7 +191,7 @@ class Report(Frozen):
         schema_version: version of this schema.
         title: the question.
         asked: what was compared with what.
-        answer: the answer, in short and arm by arm.
+        answer: the answer, in at most two sentences.
         best_settings: of a user's model with several settings the fastest at each place.
         audits: what was found of the user's models, by arm, where the run audits them.
         sure: what the numbers stand on.
@@ -238,10 +238,10 @@ def report(loaded: Loaded) -> Report:
     return Report(
         title=plain(first_screen.title(loaded)),
         asked=plain(told.asked),
-        answer=sentences([*told.answer, *told.details]),
+        answer=sentences(told.answer),
         best_settings=tuple(BestSetting(**each) for each in best_setting.rows(loaded)),
         audits=by_arm(loaded),
-        sure=sentences(told.sure),
+        sure=sentences(filter(None, [told.sure, told.check])),
         cautions=sentences(told.doubts),
         warnings=sentences(warnings(loaded)),
         run=_run(loaded),

@@ -34,7 +34,7 @@ def tables(loaded: Loaded) -> str:
     shown: list[Table] = []
     if not loaded.alone:
         loss = results.loss_table(loaded)
-        shown = [*(_captioned(loaded, _narrow(each)) for each in results.tables(loaded)), *[loss] * (loss is not None)]
+        shown = [*(_captioned(loaded, _narrow(each)) for each in results.tables(loaded)), *([loss] if loss else [])]
         shown += [each for each in shared_blocks(loaded) if isinstance(each, Table)]
     made = [
         latex.table(each, f"modbench-{re.sub('[^a-z]+', '-', each.label.lower())}-{number}")

@@ -21,7 +21,7 @@ from modbench.harness.results.run_file import StoredRun
 from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis
 from modbench.reports.figures.style import HAIR, MUTED, PAPER, beside, new_figure, to_svg
 from modbench.reports.format import PAGE
-from modbench.reports.model import Finding, Sentence, Value, Verdict, is_number
+from modbench.reports.model import Finding, Listed, Sentence, Value, Verdict, is_number
 from modbench.reports.questions import first_screen, machine, results
 from modbench.reports.tables.comparisons import COMPARISONS
 from modbench.reports.tables.findings import of_pair
@@ -52,10 +52,12 @@ def html(loaded: Loaded, page: Path | None) -> str:
     """Return the run, with its report if that was written, as one element of HTML."""
     told = first_screen.head(loaded)
     warned = (Sentence("⚠ {said}", said=each) for each in machine.warnings(loaded))
-    said = [*warned, told.asked, *told.answer, *told.details]
-    doubts: list[Value] = [f"{title}: {' '.join(map(plain, said))}"[:MOST_SAID] for title, said in told.evidence]
-    failed = len(set(loaded.failed.case_id))
-    doubts += [Sentence("{n:case} failed: the report says why.", n=failed)] * bool(failed)
+    said = [*warned, told.asked, *told.answer]
+    doubts: list[Value] = []
+    if told.sure is not None:
+        doubts.append(Sentence("Sure: {said}; {check}", said=told.sure, check=told.check))
+    if told.doubts:
+        doubts.append(Sentence("Doubt: {said}", said=Listed(told.doubts, " ")))
     tables = [*_tables(loaded)]
     doubts += legend(tables, "")[1]
     where = f"report: {page}" if page else f"modbench report {loaded.path} writes its page"

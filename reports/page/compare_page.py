@@ -51,9 +51,9 @@ def of_runs(compared: Compared, command: Sequence[str]) -> Page:
             Section("Failed, damaged, missing", [*map(Note, lacks)] or [Note("nothing")]),
             Section("How to read this", [*map(Note, compare_runs.how_to_read(compared))]),
         ],
-        [f"{name} is incomplete" for name, run in named if run.run.incomplete],
-        ABOVE,
-        [Sentence("{name}: {said}", name=name, said=said) for name, run in named for said in warnings(run)],
+        alarms=[f"{name} is incomplete" for name, run in named if run.run.incomplete],
+        badges=ABOVE,
+        warnings=[Sentence("{name}: {said}", name=name, said=said) for name, run in named for said in warnings(run)],
     )
 
 
@@ -76,12 +76,12 @@ def of_axis(loaded: Loaded, table: AlongAxis, command: Sequence[str]) -> Page:
             *(Section(grid.table.label, [_with_values(compare_axis.told_once(grid.table))]) for grid in grids),
             Section("How to read this", [*map(Note, notes)]),
         ],
-        [
+        alarms=[
             *["smoke run: no claims"] * (not loaded.suite.claims),
             *["incomplete"] * bool(loaded.run.incomplete),
         ],
-        ABOVE,
-        [*warnings(loaded)],
+        badges=ABOVE,
+        warnings=[*warnings(loaded)],
     )
 
 
@@ -89,7 +89,9 @@ def of_ab(found: ab.Result, command: Sequence[str]) -> Page:
     """Return the page of two sides that took turns."""
     base, new = found.sides
     sections = [Section("Result", [*ab.details(found)])]
-    return Page(ab.headline(found), Sentence("{new} against {base}", base=base, new=new), command, sections, (), ABOVE)
+    return Page(
+        ab.headline(found), Sentence("{new} against {base}", base=base, new=new), command, sections, badges=ABOVE
+    )
 
 
 def _with_values(table: Table) -> Table:

@@ -49,6 +49,7 @@ class Page:
         meta: a line below it.
         command: the command line that makes it.
         sections: its sections.
+        asked: what was asked, a line below the title.
         alarms: warnings beside the title.
         badges: what else stands beside the title.
         warnings: what must be read first.
@@ -58,6 +59,7 @@ class Page:
     meta: Value
     command: Sequence[str]
     sections: Sequence[Section]
+    asked: Value = ""
     alarms: Sequence[Value] = ()
     badges: Sequence[Value] = ()
     warnings: Sequence[Value] = ()

@@ -14,7 +14,7 @@ from modbench.harness.core.files import write_atomically
 from modbench.harness.registry import catalogue
 from modbench.reports.figures import style
 from modbench.reports.format import DEFAULT, Format
-from modbench.reports.model import Alert, Block, Figure, Listed, Sentence, Value
+from modbench.reports.model import Alert, Figure, Sentence, Value
 from modbench.reports.page import layout
 from modbench.reports.page.layout import Page, Section
 from modbench.reports.panel import Panel, panels
@@ -110,10 +110,6 @@ def broken() -> Iterator[Section]:
         yield Section(f"{entry.one.capitalize()} {entry.name!r}", [said])
 
 
-# Words of doubts on the first screen.
-MOST_WORDS = 14
-
-
 def write(folder: str | Path, baseline: str | None = None, *, all_pairs: bool = False) -> Loaded:
     """Read a run folder and write its page and tables, compared with the baseline (default: the suite's anchor).
 
@@ -142,7 +138,9 @@ def views(loaded: Loaded, formats: Sequence[str] = DEFAULT, out: str | Path | No
 
 def html(loaded: Loaded) -> str:
     """Return the whole page as one file that needs no network."""
-    sections = [Section("The answer", [_lead(loaded)], lead=True)]
+    told = first_screen.head(loaded)
+    lead = fill("lead", told=told, left_out=first_screen.left_out(loaded), inline=inline)
+    sections = [Section("The answer", [lead], lead=True)]
     for name, panel in panels():
         with style.numbered(loaded.arms):
             fragment = rendered(name, panel, loaded)
@@ -164,6 +162,7 @@ def html(loaded: Loaded) -> str:
         about(loaded),
         run.command,
         [*sections, *broken()],
+        asked=told.asked,
         alarms=[*(said for holds, said in alarms if holds), *checked * unfit],
         badges=[*[f"GPU: {gpu(loaded)}"] * (run.plan.device == "cuda"), *checked * (not unfit)],
         warnings=[*warnings(loaded)],
@@ -178,29 +177,3 @@ def about(loaded: Loaded) -> str:
     version, commit = run.environment["packages"]["modbench"], run.environment["git"]["commit"] or ""
     parts = [run.started[:10], f"suite {suite.name}", f"{suite.effort}: {launches}", f"modbench {version}"]
     return " · ".join([*parts, *[f"commit {commit[:7]}"] * bool(commit)])
-
-
-def _lead(loaded: Loaded) -> Markup:
-    """Write the first screen: the answer, how sure it is, what to doubt, and what was asked in detail."""
-    told = first_screen.head(loaded, machine_check=False)
-    details: list[Block] = [Sentence("Asked: {asked}", asked=told.asked)]
-    details += [Sentence("{said}", said=each) for each in told.details]
-    details += [Sentence(f"{title}: {{said}}", said=Listed(said, " ")) for title, said in told.evidence]
-    return fill(
-        "lead",
-        answer=[inline(each) for each in told.answer],
-        sure=inline(brief) if (brief := first_screen.sure_in_brief(loaded)) else "",
-        doubts=_few([inline(each) for each in first_screen.doubts_in_brief(loaded)]),
-        details=written(details),
-    )
-
-
-def _few(doubts: Sequence[Markup]) -> str:
-    """Join as many doubts as the first screen has room for; the others are counted."""
-    kept, words = list[str](), 0
-    for each in doubts:
-        words += len(each.split())
-        if kept and words > MOST_WORDS:
-            return Markup("; ").join([*kept, f"{len(doubts) - len(kept)} more below"])
-        kept.append(each)
-    return Markup("; ").join(kept)

@@ -61,9 +61,9 @@ def claims(loaded: Loaded) -> list[Claim]:
         places = win_rate.places(loaded, case, baseline)
         for metric, workload in TIMED.items():
             found = [each for each in places if each.metric == metric]
-            if win_rate.span(found):
-                said = f"{workload.capitalize()}, {{arm}} against {{base}}: {{where}}."
-                sentence = Sentence(said, arm=case, base=baseline, where=win_rate.sentence(found))
+            said = win_rate.sentence(case, found, baseline)
+            if said is not None and win_rate.span(found):
+                sentence = Sentence("{workload}: {said}", workload=workload.capitalize(), said=said)
                 made.append(Claim(sentence, case, baseline, metric))
     return made
 

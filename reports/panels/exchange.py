@@ -9,7 +9,7 @@ from modbench.harness.core.labels import LOOKED_AHEAD
 from modbench.reports.figures.axes import ends_of, ratio_axis
 from modbench.reports.figures.style import HAIR, INK, MUTED, PAPER, Mark, Marks, look, new_figure
 from modbench.reports.model import Block, Estimate, Figure, Note, Sentence
-from modbench.reports.panel import Lead, Panel
+from modbench.reports.panel import Panel
 from modbench.reports.questions import exchange
 from modbench.reports.questions.exchange import CURRENCIES, Exchange, Price
 from modbench.reports.tables.load import Loaded, subsample_evenly
@@ -133,5 +133,4 @@ PANEL = Panel(
     draws=True,
     reading=READING,
     tables={"exchange": exchange.table},
-    lead=Lead(details=exchange.sentences, brief=exchange.in_brief),
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from modbench.harness.domain.case import Case
 from modbench.reports.model import Block, Code, Estimate, Finding, Note, Sentence, Table, Value
-from modbench.reports.panel import Lead, Panel
+from modbench.reports.panel import Panel
 from modbench.reports.questions import break_even, requests, results
 from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.wording import SERVING, in_title
@@ -38,7 +38,7 @@ def table(loaded: Loaded, metric: str) -> Table | None:
     ways = {(place.dtype, place.execution) for place in places}
     rows = [
         [
-            results.named(loaded, case),
+            case,
             f"{place.dtype}, {place.execution}" if len(ways) > 1 else "",
             place.seq_len,
             place.new_tokens or "",
@@ -109,5 +109,4 @@ PANEL = Panel(
     render=render,
     reading=READING,
     tables={"requests": requests.table},
-    lead=Lead(details=requests.in_short, brief=requests.in_short),
 )

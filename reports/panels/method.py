@@ -14,7 +14,7 @@ from modbench.harness.domain.notes import TimeNotes, TrainNotes
 from modbench.harness.domain.records import Record
 from modbench.harness.stats import contamination, trend_test
 from modbench.reports.model import Block, Code, Estimate, Listed, Note, Sentence, Table, Value
-from modbench.reports.panel import Panel
+from modbench.reports.panel import Panel, panels
 from modbench.reports.questions.machine import doubtful, gpu, jobs, machine_check
 from modbench.reports.tables.best_arms import sentence
 from modbench.reports.tables.load import Loaded, subsample_evenly
@@ -154,8 +154,18 @@ def facts(loaded: Loaded) -> list[tuple[str, Value]]:
         ("This process beside timed ones", _share_or(parent, "nothing was timed", "{share} of a core")),
         (CHECK, machine_check(loaded)[1]),
         *jobs(loaded),
+        *_requested(loaded),
         ("Command", Code(shlex.join(run.command))),
     ]
+
+
+def _requested(loaded: Loaded) -> Iterator[tuple[str, Value]]:
+    """Yield which units a rule requested while the run went on, and why, where no panel shows it."""
+    shown = {rule for _, panel in panels() for rule in panel.rules}
+    for group, decided in loaded.run.decisions.items():
+        if decided.rule not in shown:
+            words = "{group}: {why}" + "; it has not ended" * (not decided.ended)
+            yield f"Requested by {decided.rule}", Sentence(words, group=group, why=decided.why)
 
 
 def _commit(git: dict[str, object]) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pandas as pd
 from markupsafe import Markup
@@ -19,6 +19,7 @@ from modbench.reports.model import (
     Code,
     Estimate,
     Finding,
+    Kind,
     Listed,
     Note,
     Sentence,
@@ -33,8 +34,9 @@ from modbench.reports.tables import findings
 from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.tables.rerun_command import Again
 from modbench.reports.tables.unit_files import Files
-from modbench.reports.writers.data import sentences
 from modbench.reports.writers.html import fill, inline, written
+
+ATTAINABLE = Sentence("Attainable ±{error}", error=Estimate(RATIO_ERROR, kind="about"))
 
 
 def numbers_alone(loaded: Loaded) -> Iterator[Block]:
@@ -81,26 +83,53 @@ NUMBERS = Panel(
 """The numbers of a model that was measured alone, by metric and length."""
 
 
-# Title, and the columns of `comparisons.csv` (of values: `cases.csv`) that a cell holds.
-PAIR_COLUMNS: tuple[tuple[Value, str], ...] = (
-    ("Case", "case_id"),
-    ("Metric", "metric"),
-    ("Value", "value"),
-    ("Baseline", "baseline_value"),
-    ("Ratio [95 %]", "ratio difference ci_low ci_high"),
+class Pair(NamedTuple):
+    """A row of the table: of `comparisons.csv`, what it says, the values of both sides, and the case's section of the page."""
+
+    row: Row
+    found: Finding
+    value: float | None
+    base: float | None
+    section: str
+
+    def number(self, column: str, kind: Kind) -> Estimate:
+        """Return the number in a column."""
+        return Estimate.of(getattr(self.row, column), kind=kind, unit="" if kind == "share" else self.row.unit)
+
+    def remark(self) -> Listed:
+        """Return the reason, then the labels of both sides."""
+        found = self.found
+        said = [found.reason] if found.reason else []
+        return Listed([*said, *found.labels, *(f"baseline: {label}" for label in found.against_labels)], "; ")
+
+
+# Title, the columns of `comparisons.csv` (of values: `cases.csv`) that a cell holds, and the cell.
+PAIR_COLUMNS: tuple[tuple[Value, str, Callable[[Pair], Value]], ...] = (
+    ("Case", "case_id", lambda pair: Code(pair.row.case_id, pair.section)),
+    ("Metric", "metric", lambda pair: pair.row.metric),
+    ("Value", "value", lambda pair: Estimate(pair.value, unit=pair.row.unit)),
+    ("Baseline", "baseline_value", lambda pair: Estimate(pair.base, unit=pair.row.unit)),
+    ("Ratio [95 %]", "ratio difference ci_low ci_high", lambda pair: pair.found.typical),
     (
         "Mean (training: median) [95 %]",
         "mean_ratio median_ratio mean_ci_low mean_ci_high median_ci_low median_ci_high",
+        lambda pair: pair.found.other or "",
     ),
-    ("Verdict", "verdict"),
-    ("Ideal", "ideal"),
-    (Sentence("Attainable ±{error}", error=Estimate(RATIO_ERROR, kind="about")), "attainable"),
-    ("Realised", "realised"),
-    ("MDE", "mde"),
-    ("CPU-time ratio", "cpu_ratio"),
-    ("Disturbed", "disturbed"),
-    ("Adjusted p", "p_adjusted"),
-    ("Remark", "remark"),
+    (
+        "Verdict",
+        "verdict",
+        lambda pair: (
+            Verdict(pair.found.verdict, pair.row.unit == "s") if pair.found.status == "ok" else pair.found.status
+        ),
+    ),
+    ("Ideal", "ideal", lambda pair: pair.number("ideal", "ratio")),
+    (ATTAINABLE, "attainable", lambda pair: pair.number("attainable", "ratio")),
+    ("Realised", "realised", lambda pair: pair.number("realised", "share")),
+    ("MDE", "mde", lambda pair: pair.number("mde", "share" if pair.found.typical.kind == "ratio" else "difference")),
+    ("CPU-time ratio", "cpu_ratio", lambda pair: pair.number("cpu_ratio", "ratio")),
+    ("Disturbed", "disturbed", lambda pair: pair.number("disturbed", "share")),
+    ("Adjusted p", "p_adjusted", lambda pair: pair.number("p_adjusted", "p")),
+    ("Remark", "remark", Pair.remark),
 )
 # Rows that the page holds at most.
 MOST_PAIRS = 1000
@@ -115,60 +144,25 @@ def every_pair(loaded: Loaded) -> Iterator[Block]:
     if among > MOST_PAIRS:
         few = shown.arm.isin([case.arm for case in loaded.arms_shown]) | shown.twin
         shown = shown[few & shown.seq_len.isin(loaded.lengths_shown)][:MOST_PAIRS]
-    measured = loaded.values  # noqa: PD011  # by case and metric; no frame's
-    value, base = (
-        [measured.get(key) for key in zip(shown[column], shown.metric, strict=True)]
-        for column in ("case_id", "baseline_case_id")
-    )
     sections = {case.id: f"case-{at}" for at, case in enumerate(cases_shown(loaded))}
-    told = [findings.of_pair(loaded, row) for row in shown.itertuples(index=False)]
-    remarks = [_remarks(each) for each in told]
-    data = shown.assign(value=value, baseline_value=base, remark=sentences(remarks))
-    rows = [
-        _pair_cells(row, *each, sections.get(row.case_id, ""))
-        for row, each in zip(data.itertuples(index=False), zip(told, remarks, strict=True), strict=True)
-    ]
-    head, names = zip(*PAIR_COLUMNS, strict=True)
-    yield Table(
-        "All comparisons",
-        head,
-        rows,
-        left_out=among - len(shown),
-        file="comparisons.csv",
-        rows_are="rows, at other lengths and capacities",
-        names=names,
-        data=data,
-    )
+    measured = loaded.values  # noqa: PD011  # by case and metric; no frame's
+    rows = []
+    for row in shown.itertuples(index=False):
+        value, base = (measured.get((str(case), str(row.metric))) for case in (row.case_id, row.baseline_case_id))
+        pair = Pair(row, findings.of_pair(loaded, row), value, base, sections.get(str(row.case_id), ""))
+        rows.append([_filled(cell(pair)) for *_, cell in PAIR_COLUMNS])
+    head, names, _ = zip(*PAIR_COLUMNS, strict=True)
+    left_out, rows_are = among - len(shown), "rows, at other lengths and capacities"
+    file = "comparisons.csv"
+    yield Table("All comparisons", head, rows, left_out=left_out, file=file, rows_are=rows_are, names=names, data=shown)
     words = "{n} rows about other pairs of arms are in {file}; {command} compares all arms with another one."
     command = Code("modbench report RUN --baseline ARM")
-    yield Note(Sentence(words, n=len(loaded.pairs) - among, file=Code("comparisons.csv"), command=command))
+    yield Note(Sentence(words, n=len(loaded.pairs) - among, file=Code(file), command=command))
 
 
-def _remarks(found: Finding) -> Listed:
-    """The reason, then the labels of both sides."""
-    said = [found.reason] if found.reason else []
-    return Listed([*said, *found.labels, *(f"baseline: {label}" for label in found.against_labels)], "; ")
-
-
-def _pair_cells(row: Row, found: Finding, remark: Value, section: str) -> Sequence[Value]:
-    """Return the cells of a row; empty where there is no number."""
-    known = found.typical.kind == "ratio"
-    shown = (
-        Estimate.of(row.value, unit=row.unit),
-        Estimate.of(row.baseline_value, unit=row.unit),
-        found.typical,
-        found.other or Estimate(None),
-        Verdict(found.verdict, row.unit == "s") if found.status == "ok" else found.status,
-        Estimate.of(row.ideal, kind="ratio"),
-        Estimate.of(row.attainable, kind="ratio"),
-        Estimate.of(row.realised, kind="share"),
-        Estimate.of(row.mde, kind="share" if known else "difference", unit="" if known else row.unit),
-        Estimate.of(row.cpu_ratio, kind="ratio"),
-        Estimate.of(row.disturbed, kind="share"),
-        Estimate.of(row.p_adjusted, kind="p"),
-    )
-    cells = ["" if isinstance(each, Estimate) and each.value is None else each for each in shown]
-    return [Code(row.case_id, section), row.metric, *cells, remark]
+def _filled(cell: Value) -> Value:
+    """A cell, empty where there is no number."""
+    return "" if isinstance(cell, Estimate) and cell.value is None else cell
 
 
 TABLE = Panel(

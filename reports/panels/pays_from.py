@@ -12,7 +12,7 @@ from modbench.reports.model import Estimate, Finding, Sentence, Table, Value, is
 from modbench.reports.panel import Panel
 from modbench.reports.questions import break_even, win_rate
 from modbench.reports.questions.break_even import AGAINST, AXES, LETTERS, OPEN, Column
-from modbench.reports.questions.results import loss_cell, named
+from modbench.reports.questions.results import loss_cell
 from modbench.reports.tables import losses
 from modbench.reports.tables.load import Loaded, rung_beside
 from modbench.reports.wording import TIMED, WORKLOADS
@@ -46,7 +46,7 @@ def table(loaded: Loaded) -> Table | None:
     return Table(
         "where each arm pays",
         (f"pays from {LETTERS[along]} [95 %]" if along else "arm", *(column.title for column in made)),
-        [[named(loaded, case), *(column.cells[i] for column in made)] for i, case in enumerate(arms)],
+        [[case, *(column.cells[i] for column in made)] for i, case in enumerate(arms)],
         groups=("", *(column.group for column in made)),
         notes=[*notes, *said],
     )

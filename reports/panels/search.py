@@ -10,7 +10,7 @@ import numpy as np
 from modbench.harness.domain.records import Record
 from modbench.harness.rules.bisection import Row, rows_of
 from modbench.reports.model import Estimate, Sentence
-from modbench.reports.panel import Lead, Panel
+from modbench.reports.panel import Panel
 from modbench.reports.tables.load import Loaded
 
 
@@ -68,6 +68,5 @@ PANEL = Panel(
     order=74,
     span=12,
     render=lambda _: None,
-    lead=Lead(details=sentences),
     rules=frozenset({"bisection"}),
 )

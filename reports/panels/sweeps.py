@@ -149,7 +149,7 @@ ISOFLOP = Panel(
         "other budgets."
     ),
     tables={"isoflop": isoflop.table},
-    lead=Lead(details=isoflop.sentences, in_place=isoflop.in_place),
+    lead=Lead(in_place=isoflop.in_place),
 )
 """Loss at equal training FLOPs: over parameters, forward FLOPs and step time."""
 
@@ -245,10 +245,8 @@ CONFIRM = Panel(
     tables={"confirm": confirmation.table},
     lead=Lead(
         answer=confirmation.in_short,
-        details=confirmation.rest,
         doubts=confirmation.doubts,
         table=confirmation.short_table,
-        above=True,
     ),
     rules=frozenset({"confirmation"}),
 )
@@ -333,7 +331,7 @@ TREND = Panel(
         "dots, other depths, other lengths or other text."
     ),
     tables={"trend": trend.table},
-    lead=Lead(answer=trend.in_short, doubts=trend.doubts, in_place=trend.in_place, above=True),
+    lead=Lead(answer=trend.in_short, doubts=trend.doubts, in_place=trend.in_place),
     rules=frozenset({"trend"}),
 )
 """The trend: the difference of an arm and the anchor over training budgets, its line, and the forecast."""

@@ -99,7 +99,5 @@ PANEL = Panel(
     told=True,
     reading=READING,
     tables={"solved": tasks.table},
-    lead=Lead(
-        answer=tasks.answer, details=tasks.sentences, brief=tasks.sentences, doubts=tasks.doubts, table=tasks.in_short
-    ),
+    lead=Lead(answer=tasks.answer, doubts=tasks.doubts, table=tasks.in_short),
 )

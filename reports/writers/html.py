@@ -142,20 +142,22 @@ def _table(table: Table) -> Markup:
 
 def _rows(table: Table, numbers: Collection[int]) -> Iterator[Markup]:
     """Write the rows of a table; a template takes several times as long for a thousand of them."""
-    known = [{}] * len(table.rows) if table.data is None else table.data.to_dict("records")
-    for row, values in zip(table.rows, known, strict=True):
-        cells = Markup("").join(_cell(table, at, cell, values, number=at in numbers) for at, cell in enumerate(row))
-        failed = Markup(' class="failed"') * (values.get("status") == "failed")
-        arm = Markup(' data-arm="{}"').format(values["arm"]) if "arm" in values else ""
-        yield Markup("<tr{}{}>{}</tr>\n").format(failed, arm, cells)
+    every = [{}] * len(table.rows) if table.data is None else table.data.to_dict("records")
+    names = [each.split() for each in table.names or [""] * len(table.head)]
+    for row, known in zip(table.rows, every, strict=True):
+        cells = (_cell(names[at], cell, known, number=at in numbers) for at, cell in enumerate(row))
+        failed = Markup(' class="failed"') * (known.get("status") == "failed")
+        arm = Markup(' data-arm="{}"').format(known["arm"]) if "arm" in known else ""
+        yield Markup("<tr{}{}>{}</tr>\n").format(failed, arm, Markup("").join(cells))
 
 
-def _cell(table: Table, at: int, cell: Value, values: Mapping[Any, object], *, number: bool) -> Markup:
-    """Write a cell; where programs have names for the columns also its exact values, as a CSV file has them."""
-    exact = [values[name] for name in table.names[at].split()] if values else [getattr(cell, "value", None)]
-    said = Markup(' data-value="{}"').format(" ".join("" if value(each) is None else str(each) for each in exact))
-    kind = Markup(' class="number"') * number
-    return Markup("<td{}{}>{}</td>").format(kind, said if values or (table.names and number) else "", inline(cell))
+def _cell(names: Sequence[str], cell: Value, known: Mapping[Any, object], *, number: bool) -> Markup:
+    """Write a cell; where programs have names for what it holds also its exact values, as a CSV file has them."""
+    exact = Markup()
+    if names and (number or names[0] in known):
+        values = [known[name] if name in known else getattr(cell, "value", None) for name in names]
+        exact = Markup(' data-value="{}"').format(" ".join("" if value(each) is None else str(each) for each in values))
+    return Markup("<td{}{}>{}</td>").format(Markup(' class="number"') * number, exact, inline(cell))
 
 
 def figure(drawing: Figure) -> Markup:
