@@ -30,7 +30,6 @@ from modbench.reports.tables.load import load as read
 from modbench.reports.terminal import summary
 from modbench.reports.wording import DECIDED, TIMED, cut, name, short
 from modbench.reports.writers import plain_html
-from modbench.reports.writers.data import frame
 from modbench.reports.writers.html import inline
 from modbench.reports.writers.number_format import grid_point, number, plain
 from modbench.reports.writers.short import Short, cells, legend
@@ -80,13 +79,12 @@ def _tables(loaded: Loaded) -> Iterator[str]:
 
 def _figure(loaded: Loaded) -> str:
     """Speed-ups at the longest length that was timed; nothing where no time is compared."""
-    if loaded.sizes_differ:
-        return ""
+    lengths = [] if loaded.sizes_differ else loaded.lengths[-1:]
     for metric in TIMED:
-        rows = [loaded.pair(case.arm, metric, length) for length in loaded.lengths[-1:] for case in loaded.arms_shown]
+        rows = [(case, loaded.pair(case.arm, metric, length)) for length in lengths for case in loaded.arms_shown]
         found = [
             replace(of_pair(loaded, row), what=f"{short(case)}, {grid_point('T', int(row.seq_len))}")
-            for case, row in zip(loaded.arms_shown, rows, strict=False)
+            for case, row in rows
             if row is not None and is_number(row.ratio)
         ]
         if found:
@@ -187,7 +185,7 @@ class Results:
         in nats per token.
         """
         rows = [row for record in self.run.records for outcome in record.outcomes for row in _losses(record, outcome)]
-        return frame(rows, LOSSES, whole=("step", "tokens"))
+        return pd.DataFrame(rows, columns=list(LOSSES)).astype({"step": "Int64", "tokens": "Int64"})
 
     def __repr__(self) -> str:
         plan = self.run.plan

@@ -68,20 +68,16 @@ def figure_named(loaded: Loaded, name: str) -> Figure:
     for _, drawing in drawn(loaded, lambda panel: words & {*panel.split("_")}):
         if drawing.name == name:
             return drawing
-    passed: dict[str, list[Figure]] = {}
-    for panel, drawing in drawn(loaded):
-        if drawing.name == name:
-            return drawing
-        passed.setdefault(panel, []).append(drawing)
-    if name in passed:
-        first, *others = passed[name]
-        if others:
-            names = ", ".join(each.name for each in passed[name])
-            raise UsageError(f"panel {name!r} has several figures: {names}. Name one of them.")
-        return first
-    if not passed:
+    every = [*drawn(loaded)]
+    found = [each for _, each in every if each.name == name] or [each for panel, each in every if panel == name]
+    if len(found) > 1:
+        names = ", ".join(each.name for each in found)
+        raise UsageError(f"panel {name!r} has several figures: {names}. Name one of them.")
+    if found:
+        return found[0]
+    if not every:
         raise UsageError(f"{str(loaded.path)!r} has no figure: none of its panels has data to draw.")
-    there = [each.name for figures in passed.values() for each in figures]
+    there = [each.name for _, each in every]
     if any(panel.draws and of == name for of, panel in panels()):
         raise UsageError(
             f"panel {name!r} draws nothing in {str(loaded.path)!r}: the run lacks what it compares. Figures there: "

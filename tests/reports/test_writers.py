@@ -162,7 +162,7 @@ def test_a_table_for_programs_has_every_label(label: str, case: Case) -> None:
 @pytest.mark.parametrize("code", WORDS)
 def test_every_reason_reaches_every_output(code: str) -> None:
     """With what it is given: a number of its kind, a text, or another reason."""
-    words, kinds = WORDS[code]
+    words, kinds = WORDS[code], reasons.KINDS
     names = [name for _, name, _, _ in string.Formatter().parse(words) if name]
     said = reasons.sentence(
         Reason(code, **{name: 0.25 if name in kinds else f"g{at}" for at, name in enumerate(names)})
