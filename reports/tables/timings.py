@@ -68,5 +68,5 @@ def _timing(what: str, records: Sequence[Record]) -> Timing:
         sum(sum(each[name]) for each in columns) / wall if wall and all(name in each for each in columns) else None
         for name in ("steal_s", "pressure_s")
     )
-    blocks = sum(len(each["block"]) for each in columns)
-    return Timing(what, len(records), blocks, fmean(shares) if shares else None, causes, stolen, waited, warm_up)
+    n = sum(len(each["block"]) for each in columns)
+    return Timing(what, len(records), n, fmean(shares) if shares else None, causes, stolen, waited, warm_up)
