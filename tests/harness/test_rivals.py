@@ -462,7 +462,9 @@ def test_settings_without_a_dense_arm_are_held_against_dense_of_the_cost_of_one(
         "forward pass at 32 and 64 tokens."
     )
     (said,) = (of_type(Sentence, each) for each in first_screen.answer(loaded))
-    assert plain(said.given["arm"]) == "mine:build width1"  # a rung costs as much as one setting: it is no baseline of all
+    assert (
+        plain(said.given["arm"]) == "mine:build width1"
+    )  # a rung costs as much as one setting: it is no baseline of all
     assert (said.given["base"], said.given["faster"]) == (first_screen.described(loaded.baseline), 2)
 
 
