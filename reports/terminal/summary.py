@@ -37,13 +37,19 @@ def opening(plan: Plan) -> str:
     suite = plan.suite
     cases, least = len(plan.cases), sum(not unit.rule for unit in plan.units)
     most = round(sum(plan.shares("most").values()))
-    units = f"{least:,} to " * (least < most) + counted(max(least, most), "unit")
     where = plan.device + f", {counted(suite.threads, 'thread')}" * (plan.device == "cpu")
     dtypes = "/".join(suite.grid.dtype) + ", compiled" * suite.compile
-    line = f"{suite.name}: {counted(cases, 'case')} in {units} on {where}, {dtypes}; {suite.effort}: {suite.launches_in_words}"
+    line = Sentence(
+        "{suite}: {cases:case} in " + "{least} to " * (least < most) + "{most:unit} on {how}",
+        suite=suite.name,
+        cases=cases,
+        least=least,
+        most=max(least, most),
+        how=f"{where}, {dtypes}; {suite.effort}: {suite.launches_in_words}",
+    )
     more: list[Value] = [best_arms.sentence(plan.arms_from)] if plan.arms_from else []
     more += [f"{arm} has no dense model of equal cost beside it: {why}" for arm, why in plan.no_rivals.items()]
-    return "\n".join([line, *wrapped([*more, *filter(None, [decidable_in_words(plan)])], text.width())])
+    return "\n".join([plain(line), *wrapped([*more, *filter(None, [decidable_in_words(plan)])], text.width())])
 
 
 def closing(
