@@ -36,11 +36,11 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> load.Loaded:
     return load.load(folder / "run")
 
 
-def test_a_value_that_every_arm_shares_takes_one_line_and_that_only_with_v(tmp_path: Path) -> None:
+def test_a_value_that_every_arm_shares_is_shown_only_with_v(tmp_path: Path) -> None:
     left(tmp_path, planted_suite("draft", metrics=["latency/decode", "syncs/forward"], arms=ARMS[:2], train=None))
     loaded = load.load(tmp_path / "run")
     short, whole = (summary.closing(loaded, "report.html", None, verbose=every).splitlines() for every in (False, True))
-    assert [line.partition(": ")[2] for line in whole if "syncs/forward" in line] == ["syncs/forward 0"]
+    assert len([line for line in whole if "syncs/forward" in line]) == 1
     assert not [line for line in short if "syncs/forward" in line]
 
 
