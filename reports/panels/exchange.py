@@ -28,7 +28,7 @@ def render(loaded: Loaded) -> Iterator[Block]:
     """Draw a mark with its interval for each arm and currency, but of illustrations, which would look like evidence."""
     made = exchange.best_sizes(exchange.speedups(loaded))
     if claims(made):
-        yield _figure(loaded, [row for row in made if row.stated])
+        yield _figure(loaded, made)
     if (found := exchange.table(loaded, made)) is not None:
         yield found
     yield from map(Note, exchange.lacking(loaded, made))
@@ -45,22 +45,25 @@ def answered(loaded: Loaded) -> Table | None:
     return exchange.table(loaded, made) if claims(made) else None
 
 
-def _figure(loaded: Loaded, stated: Sequence[Speedup]) -> Figure:
-    arms = subsample_evenly([*grouped((exchange.called(loaded, row.arm), row) for row in stated).items()], MOST_ROWS)
-    columns = [key for key in CURRENCIES if any(row.metric.key == key for row in stated)][:MOST_COLUMNS]
+def _figure(loaded: Loaded, every: Sequence[Speedup]) -> Figure:
+    by_arm = grouped((exchange.called(loaded, row.arm), row) for row in every)
+    arms = [(plain(name), rows) for name, rows in by_arm.items() if any(row.stated for row in rows)]
+    arms = subsample_evenly(arms, MOST_ROWS)
+    stated = {row.metric.key for _, rows in arms for row in rows if row.stated}
+    columns = [key for key in CURRENCIES if key in stated][:MOST_COLUMNS]
     made, axes = new_figure(12.0, 0.95 + 0.32 * len(arms), len(columns), share_y=True)
     marks = Marks()
     for axis, key in zip(axes, columns, strict=True):
-        rows = {y: row for y, (_, those) in enumerate(arms) for row in those if row.metric.key == key}
+        rows = {y: row for y, (_, those) in enumerate(arms) for row in those if row.stated and row.metric.key == key}
         ends = ends_of((value for row in rows.values() for value in _values(row)), room=1.12)
         ratio_axis(axis, "x", ends)
         axis.axvline(1, color=MUTED, linewidth=0.9)
         for y, row in rows.items():
-            _mark(axis, plain(arms[y][0]), row, y, ends, marks)
+            _mark(axis, arms[y][0], row, y, ends, marks)
         axis.set_title(f"speed-up in {next(iter(rows.values())).currency}")
         axis.hlines([y + 0.5 for y in range(len(arms) - 1)], *ends, color=HAIR, linewidth=0.5)
         axis.grid(visible=False, axis="y")
-    axes[0].set_yticks(range(len(arms)), [plain(name) for name, _ in arms])
+    axes[0].set_yticks(range(len(arms)), [name for name, _ in arms])
     axes[0].set_ylim(len(arms) - 0.5, -0.5)
     words = "Marks: the compute of a dense model with the arm's loss, over the arm's own; right of 1 the arm is the cheaper way "
     words += "to that loss. Grey crosses: the plain speed-up. {seeds}; hollow: top-k routing saw later tokens."

@@ -132,7 +132,7 @@ ISOFLOP = Panel(
         "other budgets."
     ),
     tables=[isoflop.TABLE],
-    lead=Lead(answer=isoflop.answer, in_place=isoflop.in_place),
+    lead=Lead(in_place=isoflop.in_place),
 )
 """Loss at equal training FLOPs: over parameters, forward FLOPs and step time."""
 
@@ -171,7 +171,8 @@ def _draw_losses(axis: Axes, answer: confirmation.Answer) -> None:
     for at, role in enumerate(rows):
         side, style = answer.sides[role], look(answer.sides[role].case)
         axis.plot(side.losses, [at] * len(side.losses), ".", color=style.color, markersize=5, alpha=0.7)
-        axis.plot([side.mean] * 2, [at - 0.25, at + 0.25], color=style.color, linewidth=2)
+        if side.mean is not None:
+            axis.plot([side.mean] * 2, [at - 0.25, at + 0.25], color=style.color, linewidth=2)
     axis.set_ylim(-0.6, len(rows) - 0.4)
     axis.set_yticks(range(len(rows)), [answer.name(role) for role in rows])
     axis.set_title("held-out nats per token")

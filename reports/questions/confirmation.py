@@ -15,13 +15,13 @@ from modbench.harness.core.train_plan import Role
 from modbench.harness.domain.case import Case
 from modbench.harness.rules.confirmation import CONFIRMED, Compared, Confirmation, Confirmed, confirmations_of, place_of
 from modbench.harness.stats import exchange
-from modbench.harness.stats.contrast import BETTER, EQUIVALENT, WORSE
+from modbench.harness.stats.contrast import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
 from modbench.harness.stats.exchange import EffectiveSpeedup, Fall
 from modbench.harness.stats.joint_fit import JointFit, Optimum, Run
 from modbench.harness.stats.reason import Reason
 from modbench.reports import reasons
 from modbench.reports.data_table import DataTable, count, interval, number, text
-from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value, Verdict
+from modbench.reports.model import Estimate, Listed, Sentence, Table, Value, Verdict
 from modbench.reports.questions.isoflop import attention, explored, without_size
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import in_flops, seconds_of
@@ -29,9 +29,10 @@ from modbench.reports.tables.losses import in_flops, seconds_of
 NATS = "nats per token"
 # An optimum between two sizes that lies lower by less than this share of the margin decides nothing.
 LEAST = 0.25
+NONE, NO_SPEEDUP = Estimate(None), EffectiveSpeedup()
 READING = (
     "Differences are the best's loss minus the other's: below 0 the best is better, and a verdict is on the best. Those "
-    "that were decided early are a little too large. Seeds: the best's, the other's; parameters: the best's over the other's."
+    "that were decided early are a little too large. Seeds: the best's, the other's."
 )
 
 
@@ -181,7 +182,7 @@ def _speedup(loaded: Loaded, anchor: str, of: Case, compared: Compared) -> Effec
 
 @dataclass(frozen=True)
 class Row:
-    """A row of confirm.csv: the best against one other; of a confirmation that compared nothing, that.
+    """The best of a confirmation against one other; of a confirmation that compared nothing, that.
 
     Attributes:
         answer: the confirmation.
@@ -189,7 +190,10 @@ class Row:
         best: the best.
         other: what it was compared with.
         seeds: those behind the difference, the best's first: it may have got further ones for another comparison.
-        found: the best's loss minus the other's at the last look; below 0 the best is better.
+        losses: mean losses of these.
+        difference: the best's loss minus the other's at the last look; below 0 the best is better.
+        speedup: the effective one, which is over the anchor.
+        reason: why there is no difference, no interval, or no effective speed-up.
     """
 
     answer: Answer
@@ -197,47 +201,35 @@ class Row:
     best: Side | None = None
     other: Side | None = None
     seeds: tuple[int, int] = (0, 0)
-    found: Finding | None = None
+    losses: tuple[float | None, float | None] = (None, None)
+    difference: Estimate = NONE
+    speedup: EffectiveSpeedup = NO_SPEEDUP
+    reason: Value = None
 
     @property
-    def losses(self) -> tuple[float | None, float | None]:
-        """Mean losses of these seeds, the best's first."""
-        sides = zip((self.best, self.other), self.seeds, strict=True)
-        mine, theirs = (None if side is None else side.after(number) for side, number in sides)
-        return mine, theirs
-
-    @property
-    def share(self) -> Estimate | None:
+    def share(self) -> Estimate:
         """The difference over the other's loss."""
-        mean = self.losses[1]
-        return self.found.typical.scaled(1 / mean) if self.found is not None and mean else None
+        return self.difference.scaled(1 / self.losses[1]) if self.losses[1] else NONE
 
     @property
-    def speedup(self) -> EffectiveSpeedup | None:
-        """The effective speed-up, which is over the anchor."""
-        return self.answer.speedup if self.compared is not None and self.compared.role == "anchor" else None
-
-    @property
-    def reason(self) -> Value:
-        """Why there is no difference, no interval, or no effective speed-up."""
-        if self.compared is None:
-            return self.answer.confirmed.reason
-        return self.compared.reason or (self.speedup and reasons.sentence(self.speedup.reason))
+    def verdict(self) -> str | None:
+        """The verdict on the best at the last look."""
+        return self.compared.looks[-1].verdict if self.compared is not None and self.compared.looks else None
 
 
 def rows(answer: Answer) -> Iterator[Row]:
     """Yield what the best of a confirmation was compared with."""
+    if not answer.confirmed.compared:
+        yield Row(answer, reason=answer.confirmed.reason)
     for compared in answer.confirmed.compared:
         best, other = answer.sides["best"], answer.sides[compared.role]
-        seeds = len(best.losses), len(other.losses)
-        found = Finding(best.case, other.case, status="skipped", reason=compared.reason or "no run left a loss")
-        if compared.looks:
-            last = compared.looks[-1]
-            seeds, typical = last.seeds, Estimate(last.value, last.low, last.high, "difference", "nat")
-            found = Finding(best.case, other.case, typical=typical, verdict=last.verdict, reason=compared.reason)
-        yield Row(answer, compared, best, other, seeds, found)
-    if not answer.confirmed.compared:
-        yield Row(answer)
+        last = compared.looks[-1] if compared.looks else None
+        seeds = last.seeds if last else (len(best.losses), len(other.losses))
+        difference = Estimate(last.value, last.low, last.high, "difference", "nat") if last else NONE
+        speedup = (answer.speedup if compared.role == "anchor" else None) or NO_SPEEDUP
+        reason = compared.reason or reasons.sentence(speedup.reason)
+        losses = best.after(seeds[0]), other.after(seeds[1])
+        yield Row(answer, compared, best, other, seeds, losses, difference, speedup, reason)
 
 
 TABLE = DataTable[Row](
@@ -255,11 +247,11 @@ TABLE = DataTable[Row](
         count("baseline_seeds", "those of the other", lambda row: row.best and row.seeds[1]),
         number("loss", "mean loss of the best over these seeds", lambda row: row.losses[0], "nat"),
         number("baseline_loss", "that of the other", lambda row: row.losses[1], "nat"),
-        interval("difference", "the first minus the second", lambda row: row.found and row.found.typical, unit="nat"),
-        number("share", "the difference over the other's loss", lambda row: row.share and row.share.value),
-        number("share_low", "lower end of its interval", lambda row: row.share and row.share.low),
-        number("share_high", "upper end", lambda row: row.share and row.share.high),
-        text("verdict", "of the best against the other", lambda row: row.found and row.found.verdict),
+        interval("difference", "the first minus the second", lambda row: row.difference, unit="nat"),
+        number("share", "the difference over the other's loss", lambda row: row.share.value),
+        number("share_low", "lower end of its interval", lambda row: row.share.low),
+        number("share_high", "upper end", lambda row: row.share.high),
+        text("verdict", "of the best against the other", lambda row: row.verdict),
         number("margin", "difference to tell from none", lambda row: row.answer.confirmed.margin, "nat"),
         interval(
             "effective_speedup", "dense training FLOPs for its loss over its own", lambda row: row.speedup, "effective_"
@@ -287,33 +279,29 @@ def answer(loaded: Loaded) -> list[Sentence]:
 
 def of(_loaded: Loaded, answer: Answer) -> Iterator[Sentence]:
     """Say what one confirmation found, in two sentences."""
-    where = Sentence(
-        "At {budget} ({attention})" + " in {dtype}" * bool(answer.dtype),
+    first = next(rows(answer))
+    words = {
+        BETTER: "{best} has a lower loss than {other}: {difference} {nats}",
+        WORSE: "{best} has a higher loss than {other}: {difference} {nats}",
+        EQUIVALENT: "{best} and {other} differ by less than {margin}: {difference} {nats}",
+        INCONCLUSIVE: "{best} against {other} is not decided: {difference} {nats}",
+        None: "{best} could not be compared with {other}: {reason}",
+    }[first.verdict]
+    if first.compared is None:
+        words = "nothing was confirmed: {reason}"
+    yield Sentence(
+        "At {budget} ({attention})" + " in {dtype}" * bool(answer.dtype) + f", {words}"
+        ", an effective speed-up of {speedup} in training FLOPs" * (first.speedup.value is not None) + ".",
         budget=in_flops(answer.budget),
         attention=attention(answer.count),
         dtype=answer.dtype,
-    )
-    first = next(rows(answer))
-    if first.found is None:
-        yield Sentence("{at} nothing was confirmed: {reason}.", at=where, reason=first.reason)
-        return
-    words = {
-        BETTER: "{at}, {best} has a lower loss than {other}: {difference} {nats}",
-        WORSE: "{at}, {best} has a higher loss than {other}: {difference} {nats}",
-        EQUIVALENT: "{at}, {best} and {other} differ by less than {margin}: {difference} {nats}",
-        None: "{at}, {best} could not be compared with {other}: {reason}",
-    }.get(first.found.verdict, "{at}, {best} against {other} is not decided: {difference} {nats}")
-    priced = first.speedup is not None and first.speedup.value is not None
-    yield Sentence(
-        words + ", an effective speed-up of {speedup} in training FLOPs" * priced + ".",
-        at=where,
-        best=answer.name("best"),
-        other=answer.name(first.compared.role) if first.compared else "",
-        difference=first.found.typical,
+        best="" if first.best is None else answer.name("best"),
+        other="" if first.compared is None else answer.name(first.compared.role),
+        difference=first.difference,
         nats=NATS,
-        margin=answer.margin,
-        reason=first.found.reason,
-        speedup=Estimate.of_interval(first.speedup, "ratio") if first.speedup else None,
+        margin=None if first.best is None else answer.margin,
+        reason=first.reason,
+        speedup=Estimate.of_interval(first.speedup, "ratio"),
     )
     if answer.verdict("anchor") == BETTER:
         yield from _conclusion(answer)
@@ -323,13 +311,12 @@ def _conclusion(answer: Answer) -> Iterator[Sentence]:
     """Say whether skipping pays, or what the gain over the anchor may come from."""
     if answer.control is None:
         yield Sentence("No control was confirmed, such as routing by noise: whether the router earned that is open.")
-        return
-    skips = answer.sides["best"].case.config.capacity is not None
-    words = "So the gain is not shown to come from skipping: {control} may have it too."
-    if answer.pays:
-        words = "{what} pays here in loss at equal FLOPs: {best} beats {anchor} of equal cost, and {control}."
-    if answer.verdict("control") is not None:
+    elif answer.verdict("control") is not None:
         best, anchor, control = (answer.name(role) for role in ("best", "anchor", "control"))
+        skips = answer.sides["best"].case.config.capacity is not None
+        words = "So the gain is not shown to come from skipping: {control} may have it too."
+        if answer.pays:
+            words = "{what} pays here in loss at equal FLOPs: {best} beats {anchor} of equal cost, and {control}."
         what = "Skipping tokens" if skips else best
         yield Sentence(words, what=what, best=best, anchor=anchor, control=control)
 
@@ -339,22 +326,18 @@ def table(loaded: Loaded) -> Table | None:
     made = answers(loaded)
     words = "{other}" + " at {budget}" * (len({each.budget for each in made}) > 1)
     words += " in {dtype}" * any(each.dtype for each in made)
-    shown = list[tuple[Value, ...]]()
-    for row in (row for answer in made for row in rows(answer)):
-        if row.compared is None or row.found is None or row.best is None or row.other is None:
-            continue
-        budget, dtype = in_flops(row.answer.budget), row.answer.dtype
-        params = [loaded.tables.counted(side.case).params for side in (row.best, row.other)]
-        shown.append(
-            (
-                Sentence(words, other=row.answer.name(row.compared.role), budget=budget, dtype=dtype),
-                row.found.typical,
-                Sentence("{one}, {other}", one=row.seeds[0], other=row.seeds[1]),
-                Estimate(params[0] / params[1], kind="ratio") if params[0] and params[1] else None,
-                Verdict(row.found.verdict, timed=False) if row.found.reason is None else row.found.reason,
-            )
+    shown = [
+        (
+            Sentence(words, other=each.name(row.compared.role), budget=in_flops(each.budget), dtype=each.dtype),
+            row.difference,
+            Sentence("{one}, {other}", one=row.seeds[0], other=row.seeds[1]),
+            row.compared.reason or Verdict(row.verdict, timed=False),
         )
-    head = ("the best against", f"{NATS} [95 %]", "fresh seeds", "parameters", "verdict")
+        for each in made
+        for row in rows(each)
+        if row.compared is not None
+    ]
+    head = ("the best against", f"{NATS} [95 %]", "fresh seeds", "verdict")
     return Table("confirmed", head, shown, notes=[READING]) if shown else None
 
 

@@ -55,7 +55,7 @@ CURRENCIES = {
 NONE = Rate("none")
 NO_RATIO = Estimate(None, kind="ratio")
 WHOLE_RUN = "of the whole training run: steps times the cost of one"
-DEFINED = "Effective speed-up: the compute of a dense model with the arm's loss, over the arm's own."
+DEFINED = "Effective speed-up: the compute of a dense model with the arm's loss, over the arm's own"
 
 
 @dataclass(frozen=True)
@@ -278,8 +278,9 @@ def _costs(loaded: Loaded, metric: Metric, sides: Sequence[Case]) -> list[list[f
     anchor, column = tables.anchor(sides[0], metric), tables.made_in(metric).column
     launches = zip(*(tables.launches(metric, side, anchor, anchor) for side in sides), strict=False)
     found = [[_over_anchor(side, column) for side in launch] for launch in launches]
-    own, *others = zip(*(each for each in found if None not in each), strict=True)
-    return [[dense - arm for dense, arm in zip(each, own, strict=True)] for each in others]
+    known = [[cost for cost in each if cost is not None] for each in found]
+    whole = [each for each in known if len(each) == len(sides)]
+    return [[each[i] - each[0] for each in whole] for i in range(1, len(sides))]
 
 
 def _over_anchor(launch: LaunchSamples, column: str) -> float | None:
@@ -373,7 +374,7 @@ def table(loaded: Loaded, made: Sequence[Speedup]) -> Table | None:
     timed = any(row.metric.unit == "s" for row in stated)
     shown = pivot("effective speed-up", ((called(loaded, row.arm), "", row.currency, _cell(row)) for row in stated))
     notes = [DEFINED, seeds_in_words(loaded)]
-    notes += ["In seconds it is without a verdict: the machine was not checked."] * (timed and not loaded.checked)
+    notes += ["in seconds it is without a verdict: the machine was not checked"] * (timed and not loaded.checked)
     return replace(shown, notes=notes) if stated else None
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,9 +23,9 @@ from modbench.harness.domain.notes import RatesNotes
 from modbench.harness.rules.confirmation import CONFIRMED
 from modbench.harness.stats.effects import Effect, by_seed
 from modbench.harness.stats.joint_fit import Estimate as Fitted
-from modbench.harness.stats.joint_fit import JointFit, Optimum, Run
+from modbench.harness.stats.joint_fit import JointFit, Run
 from modbench.harness.stats.reason import Reason
-from modbench.reports.data_table import Column, DataTable, flag, interval, number, text
+from modbench.reports.data_table import DataTable, flag, interval, number, text
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value
 from modbench.reports.panel import InPlace
 from modbench.reports.questions.recommend.candidates import against, has_tail
@@ -36,6 +36,7 @@ from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import in_flops, seeds_in_words
 from modbench.reports.tables.outcomes import CAUSAL_LOSS, PER_TOKEN
 from modbench.reports.wording import name
+from modbench.reports.writers.number_format import plain
 
 # Metrics that need no column of their own: a column of the table, and rates, which are tried at one size of each variant.
 ELSEWHERE = frozenset({CONFIRMED, "lr/best"})
@@ -115,7 +116,8 @@ class Swept:
         dense: the anchor's curve at the budget, by the same loss if it has one; None where it has none.
         step: time of a training step at its best size over that at the best dense size; None where steps were not timed.
         difference: loss at its best size minus that at the best dense size, seed by seed; None for the anchor.
-        optimum: the lowest point of its fitted curve; None where it has none, or a size was left out.
+        params: parameters at the lowest point of its fitted curve; without a value where it has none, or a size was left out.
+        loss: the loss there.
         apart: loss there minus that at the anchor's; None where one of the two has none.
         reason: why there is none.
     """
@@ -124,7 +126,8 @@ class Swept:
     dense: Curve | None
     step: Estimate | None
     difference: Effect | None
-    optimum: Optimum | None
+    params: Estimate
+    loss: Estimate
     apart: Fitted | None
     reason: Value
 
@@ -148,19 +151,26 @@ def _beside(loaded: Loaded, curve: Curve, made: Sequence[Curve]) -> Swept:
     together = [each for each in made if (each.budget, each.metric) == (curve.budget, curve.metric)]
     together += [dense] if dense is not None and dense not in together else []
     fit = JointFit([run for each in together for run in each.runs])
-    found = fit.optimum(curve.variant)
+    params = loss = Estimate(None)
+    step = difference = apart = None
     reasons: list[Reason | Value] = [*curve.lacking]
-    optimum = found if isinstance(found, Optimum) and not curve.lacking else None
-    reasons += [found] if isinstance(found, Reason) else []
+    optimum = fit.optimum(curve.variant)
+    if isinstance(optimum, Reason):
+        reasons.append(optimum)
+    elif not curve.lacking:
+        place = optimum.place
+        value, low, high = (None if end is None else math.exp(end) for end in (place.value, place.low, place.high))
+        params = Estimate(value, low, high, unit="param")
+        loss = Estimate.of_interval(optimum.loss, unit="nat")
     if dense is None:
         reasons.append("no baseline: no size of the anchor has a loss for every seed")
-        return Swept(curve, None, None, None, optimum, None, listed_reasons(reasons))
-    step, difference, apart = step_share(loaded, curve.best, dense.best), None, None
-    if curve.variant != anchor:
+    else:
+        step = step_share(loaded, curve.best, dense.best)
+    if dense is not None and curve.variant != anchor:
         difference = by_seed(curve.best.losses, dense.best.losses)
-        apart = fit.difference(curve.variant, anchor) if optimum else None
+        apart = fit.difference(curve.variant, anchor) if loss.value is not None else None
         reasons += ["the anchor's curve has no optimum"] * isinstance(fit.optimum(anchor), Reason)
-    return Swept(curve, dense, step, difference, optimum, apart, listed_reasons(reasons))
+    return Swept(curve, dense, step, difference, params, loss, apart, listed_reasons(reasons))
 
 
 def curves(loaded: Loaded) -> list[Curve]:
@@ -233,22 +243,6 @@ def step_share(loaded: Loaded, point: Point, best: Point) -> Estimate | None:
     return None
 
 
-def _at_optimum(
-    name: str, meaning: str, unit: str, of: Callable[[Optimum], Fitted], shown: Callable[[float], float] = float
-) -> Iterator[Column[Swept]]:
-    """Declare a number at the optimum of the fit, and the ends of its interval."""
-
-    def end(row: Swept, which: str) -> float | None:
-        found = None if row.optimum is None else getattr(of(row.optimum), which)
-        return None if found is None else shown(found)
-
-    yield number(name, meaning, lambda row: end(row, "value"), unit)
-    yield number(
-        f"{name}_low", f"lower end of the 95 % confidence interval of {name}", lambda row: end(row, "low"), unit
-    )
-    yield number(f"{name}_high", f"upper end of the interval of {name}", lambda row: end(row, "high"), unit)
-
-
 TABLE = DataTable[Swept](
     "isoflop",
     "a budget, variant and loss; differences are to the anchor's variant",
@@ -267,12 +261,12 @@ TABLE = DataTable[Swept](
         number("best_step_share", "the same of the time of a training step", lambda row: row.step and row.step.value),
         number("best_loss", "its mean loss", lambda row: row.best.mean, "nat"),
         interval("best_difference", "the same minus dense's, seed by seed", lambda row: row.difference, "best_", "nat"),
-        (
-            *_at_optimum(
-                "optimum_params", "parameters at the lowest point of the fit", "", lambda at: at.place, math.exp
-            ),
-        ),
-        (*_at_optimum("optimum_loss", "loss at that point", "nat", lambda at: at.loss),),
+        number("optimum_params", "parameters at the lowest point of the fit", lambda row: row.params.value),
+        number("optimum_params_low", "lower end of their 95 % confidence interval", lambda row: row.params.low),
+        number("optimum_params_high", "upper end", lambda row: row.params.high),
+        number("optimum_loss", "loss at that point", lambda row: row.loss.value, "nat"),
+        number("optimum_loss_low", "lower end of its 95 % confidence interval", lambda row: row.loss.low, "nat"),
+        number("optimum_loss_high", "upper end", lambda row: row.loss.high, "nat"),
         interval("optimum_difference", "the same minus dense's", lambda row: row.apart, "optimum_", "nat"),
         text("seeds", "seeds of every size", lambda row: " ".join(map(str, sorted(row.best.losses)))),
         number(
@@ -292,25 +286,7 @@ def _parity(row: Swept, part: int) -> float | None:
     return None if found is None else found[part]
 
 
-# --- in a sentence and tables
-
-
-def answer(loaded: Loaded) -> Iterator[Sentence]:
-    """Compare the best variant at the largest budget with the anchor, where nothing was trained again to confirm it."""
-    budgets = by_budget(loaded)
-    if loaded.suite.confirms or not budgets or len(budgets[-1]) < 2:
-        return
-    dense, *others = (each.curve for each in budgets[-1])
-    best = min(others, key=lambda curve: curve.best.mean)
-    yield Sentence(
-        "At {budget} the loss of {arm} minus that of {base} is {difference} {unit}, each at the best size trained ({seeds}).",
-        budget=in_flops(best.budget),
-        arm=best.name,
-        base=dense.name,
-        difference=_loss(loaded, best, dense).typical,
-        unit=losses.unit_of(loaded)[0],
-        seeds=seeds_in_words(loaded),
-    )
+# --- in tables
 
 
 def in_place(loaded: Loaded) -> InPlace | None:
@@ -340,7 +316,7 @@ def _table(loaded: Loaded, rows: Sequence[Swept]) -> Table:
     columns: list[tuple[Value, Sequence[Value]]] = [
         (Sentence("at {budget}", budget=in_flops(rows[0].curve.budget)), cases),
         ("explored, " * loaded.suite.confirms + unit, [_loss(loaded, each.curve, rows[0].curve) for each in rows]),
-        ("confirmed", [_confirmed(loaded, each.curve, factor) for each in rows]),
+        ("confirmed", [_confirmed(loaded, each, factor) for each in rows]),
         ("parameters", [Estimate(each.best.params, unit="param") for each in rows]),
         ("optimum of the fit", [_fitted(each, factor) for each in rows]),
     ]
@@ -349,7 +325,8 @@ def _table(loaded: Loaded, rows: Sequence[Swept]) -> Table:
         columns.append((title, [_measured(loaded, metric, length, case, cases[0]) for case in cases]))
     shown = [column for column in columns if any(cell is not None for cell in column[1])]
     titles, cells = zip(*shown, strict=True)
-    return Table("the best sizes", titles, [*zip(*cells, strict=True)], notes=[_below(loaded, rows)])
+    label = plain(Sentence("the best sizes {at}", at=shown[0][0]))
+    return Table(label, titles, [*zip(*cells, strict=True)], notes=[_below(loaded, rows)])
 
 
 def _loss(loaded: Loaded, curve: Curve, dense: Curve) -> Finding:
@@ -366,26 +343,24 @@ def _loss(loaded: Loaded, curve: Curve, dense: Curve) -> Finding:
     return Finding(case, dense.best.case, value=value, typical=made, labels=(Label.NOT_AUTOREGRESSIVE,) * future)
 
 
-def _confirmed(loaded: Loaded, curve: Curve, factor: float) -> Value:
+def _confirmed(loaded: Loaded, each: Swept, factor: float) -> Value:
     """Return the loss on fresh seeds, and before it the size if the fit chose another one than the row's; None: no such loss."""
-    for point in curve.points:
-        value = loaded.value(point.case.arm, CONFIRMED)
+    for point in each.curve.points if loaded.suite.confirm is not None else ():
+        value = loaded.values.get((point.case.id, CONFIRMED))
         if value is not None:
-            size = "" if point is curve.best else f"{point.case.size} "
+            size = "" if point is each.best else f"{point.case.size} "
             return Sentence("{size}{loss}", size=size, loss=Estimate(value * factor, kind="loss"))
     return None
 
 
 def _fitted(each: Swept, factor: float) -> Value:
     """Return parameters and loss at the optimum, and the difference to the anchor's; None where there is no optimum."""
-    if each.optimum is None:
+    if each.loss.value is None:
         return None
-    return Sentence(
-        "{params}: {loss}" + ", {apart}" * (each.apart is not None),
-        params=Estimate(math.exp(each.optimum.place.value), unit="param"),
-        loss=Estimate(each.optimum.loss.value * factor, kind="loss"),
-        apart=each.apart and Estimate.of_interval(each.apart, "difference", "nat").scaled(factor),
-    )
+    apart = Estimate(None) if each.apart is None else Estimate.of_interval(each.apart, "difference", "nat")
+    words = "{params}: {loss}" + ", {apart}" * (each.apart is not None)
+    loss = Estimate(each.loss.value * factor, kind="loss")
+    return Sentence(words, params=each.params.alone, loss=loss, apart=apart.scaled(factor))
 
 
 def _measured(loaded: Loaded, metric: str, length: int, case: Case, base: Case) -> Value:
@@ -411,8 +386,6 @@ def _below(loaded: Loaded, rows: Sequence[Swept]) -> Sentence:
     lacking += dict.fromkeys(f"{without_size(case)} has no size with all seeds" for case in absent)
     return Sentence(
         f"Each at the best of its sizes, routed causally{' where possible' * (not causal)}; {{seeds}}"
-        + ", which also chose the size; where the fit chose another size to confirm, it is named"
-        * loaded.suite.confirms
         + ". Left out: {lacking}" * bool(lacking)
         + ". isoflop.csv has the intervals of the fit, cases.csv all sizes.",
         seeds=seeds_in_words(loaded),

@@ -23,8 +23,6 @@ from modbench.reports.panel import InPlace
 from modbench.reports.questions.isoflop import explored, without_size
 from modbench.reports.tables.load import Loaded
 
-# Half width of a slope's interval for which the seeds are said.
-WANTED = 0.012
 # What is found of a line, by its outcome.
 WORDS = {
     "both ends": "{arm} has the lower loss {side} {at} training FLOPs, {base} {other}.",
@@ -171,8 +169,8 @@ def _at(loaded: Loaded, made: Runs, mine: Side, theirs: Side) -> tuple[At, Budge
     # Seeds, blocks of the text, sizes.
     blocks_SB4 = np.array(blocks).transpose(1, 2, 0) if len(same) == 1 and same != {0} else None
     sizes = [
-        Sizes(*map(place_of, cases[two]), losses_S4[:, two], None if blocks_SB4 is None else blocks_SB4[:, :, two])
-        for two in (slice(0, 2), slice(2, 4))
+        Sizes(place_of(low), place_of(high), losses_S4[:, two], None if blocks_SB4 is None else blocks_SB4[:, :, two])
+        for two, (low, high) in ((slice(0, 2), row.mine), (slice(2, 4), row.theirs))
     ]
     return row, Budget(mine.budget, *sizes)
 
@@ -291,12 +289,12 @@ def table(answer: Answer) -> Table:
         remark = ", ".join(word for word, holds in remarks.items() if holds)
         found = at.reason if at.difference is None else nats(at.difference)
         shown.append((Estimate(at.flops, kind="budget"), seeds, *sides, found, remark))
-    titles = {"slope": "slope", "crossing": "crosses 0 at", "forecast": "forecast for {budget}"}
+    titles = {"slope": "slope", "crossing": "is 0 at", "forecast": "forecast {budget}"}
     for row in rows(answer):
         if row.found is not None and row.quantity in titles:
             title = Sentence(titles[row.quantity], budget=Estimate(row.budget, kind="budget"))
             value = row.found if isinstance(row.found, Estimate) else nats(row.found)
-            shown.append((title, row.seeds or "", "", "", value, row.outcome or ""))
+            shown.append((title, row.seeds or "", "", "", value, ""))
     return Table(
         "the difference over training budgets",
         ("FLOPs", "Seeds", answer.name, answer.base, "Difference [95 %]", ""),
@@ -350,7 +348,7 @@ def where(answer: Answer, trend: Trend) -> Sentence:
 
 
 def doubts(loaded: Loaded) -> Iterator[Sentence]:
-    """Say what the intervals of a trend leave out, and what would narrow them."""
+    """Say what a trend cannot tell, and what its intervals leave out."""
     for each in answers(loaded):
         trend = each.trend
         if trend is None:
@@ -363,14 +361,6 @@ def doubts(loaded: Loaded) -> Iterator[Sentence]:
             yield Sentence(
                 "Seeds spread differently from budget to budget (Bartlett's test at 1 %): the intervals take each budget's own "
                 "standard deviation, of its few seeds."
-            )
-        half, times = trend.slope and nats(trend.slope).half, trend.seeds_for(WANTED)
-        if half is not None and half > WANTED and times is not None:
-            yield Sentence(
-                "The slope is known to {half} for each e-fold: for {wanted} it takes {times} as many seeds.",
-                half=Estimate(half, unit="nat"),
-                wanted=Estimate(WANTED, unit="nat"),
-                times=Estimate(times, kind="ratio"),
             )
         if not trend.has_text:
             yield Sentence("The error of the held-out text is in no interval: the records have no losses of its parts.")
