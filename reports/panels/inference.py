@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from modbench.harness.domain.case import Case
 from modbench.reports.model import Block, Code, Estimate, Finding, Note, PlaceAmong, Sentence, Table, Value
 from modbench.reports.panel import Panel
 from modbench.reports.questions import break_even, requests, results
