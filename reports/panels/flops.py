@@ -19,18 +19,19 @@ HEAD = (
     *("Case", "Closed form", "Counter", "fvcore ×2", "Executed here", "Where they go", "Depth that ran", "Skipping"),
     "Operators without a formula",
 )
+EXECUTED = "flops/forward/executed"
 MODULES = ("Case", "Module", "Closed form", "Counter", "fvcore ×2")
 
 
 def render(loaded: Loaded) -> Iterator[Block]:
     """Show a row per case of the grid, then its modules. Of many cases some that lie evenly among them."""
-    tables, executed = loaded.tables, loaded.tables.metrics["flops/forward/executed"]
+    tables = loaded.tables
     cases = dict.fromkeys(case for each in loaded.plan.comparisons for case in each.arms)
     found = {case: tables.counted(case) for case in cases if tables.values_of(case, CARRIER)}
     if not found:
         return
     few = subsample_evenly(list(found), MOST_CASES)
-    rows = [_row(case.id, found[case], tables.values_of(case, executed.key).get(0)) for case in few]
+    rows = [_row(case.id, found[case], tables.values_of(case, EXECUTED).get(0)) for case in few]
     yield Table("FLOP reconciliation", HEAD, rows, left_out=len(found) - len(few), file="cases.csv", rows_are="cases")
     modules = [
         [case.id, row.module, *map(_flops, (row.closed_form, row.counter, row.fvcore))]

@@ -63,9 +63,9 @@ def _figure(loaded: Loaded, made: Sequence[OnTask]) -> Figure:
         }
         for each in made
     ]
-    arms = {each.found.case.arm: each.found.case for each in made if not each.found.case.rung}
+    key = {each.found.case.arm: each.found.case for each in made if not each.found.case.rung}
     label = "Accuracy on tasks by arm"
-    return Figure("tasks", drawn, label, reading, pd.DataFrame(data), wide=True, key=[*arms.values()])
+    return Figure("tasks", drawn, label, reading, pd.DataFrame(data), wide=True, key=[*key.values()])
 
 
 def _draw(axis: Axes, row: int, arms: Sequence[OnTask]) -> None:

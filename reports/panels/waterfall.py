@@ -243,10 +243,8 @@ def _figure(each: Fall) -> Figure:
     headline(made, f"{workload}: time as a share of {in_title(baseline)}'s (further left is better)")
     marks = Marks()
     _draw(axis, each, rows, marks)
-    frame = pd.DataFrame(rows, columns=["part", "from_share", "to_share"])
     where = {"arm": case.arm, "baseline_arm": baseline.arm, "seq_len": place.seq_len, "metric": each.found.metric}
-    for at, (column, value) in enumerate(where.items()):
-        frame.insert(at, column, value)
+    data = pd.DataFrame([where | {"part": part, "from_share": start, "to_share": end} for part, start, end in rows])
     caption = Sentence(
         "{arm} at T = {length}, B = {batch}: FLOPs promise {promised} of {base}'s time"
         + "; attainable {attainable}, give or take {error} of that" * each.predicted
@@ -264,7 +262,7 @@ def _figure(each: Fall) -> Figure:
     )
     label = f"From promised to measured time of {name(case)}: {workload}"
     identity = f"waterfall-{each.found.metric.partition('/')[2]}"
-    return Figure(identity, made, label, caption, frame, marks=marks, least=430)
+    return Figure(identity, made, label, caption, data, marks=marks, least=430)
 
 
 def _steps(each: Fall) -> list[Step]:
@@ -297,8 +295,10 @@ def _draw(axis: Axes, each: Fall, rows: Sequence[Step], marks: Marks) -> None:
     # A hairline leads from each sum down to where the next parts start.
     axis.vlines(ends, sums, len(rows) - 0.5, color=MUTED, linewidth=0.5)
     if high < 1:
-        color, by = MAP_INK[7] if claimed else PAPER, {"textcoords": "offset points", "ha": "right", "va": "center"}
-        axis.annotate("from 100 %", (high, 1), (-4, 0), color=color, **by)
+        color = MAP_INK[7] if claimed else PAPER
+        axis.annotate(
+            "from 100 %", (high, 1), (-4, 0), textcoords="offset points", ha="right", va="center", color=color
+        )
     style = look(case)
     if interval is not None:
         axis.plot(interval, [len(rows) - 1] * 2, color=style.color, linewidth=1.4, alpha=0.7)
