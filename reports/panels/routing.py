@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from markupsafe import Markup
 from modbench.harness.stats.effects import t_quantile
 from modbench.reports.figures.axes import name_rows, ticks
 from modbench.reports.figures.style import MUTED, new_figure
-from modbench.reports.model import Arms, Block, Code, Estimate, Figure, Listed, Note, Sentence, Value
+from modbench.reports.model import Arms, Block, Code, Estimate, Figure, Listed, Note, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.questions import routing
 from modbench.reports.questions.routing import ALL, TITLES, Arm, Profit, Series
@@ -114,24 +113,22 @@ def _passage_of(arm: Arm) -> dict[str, object]:
 
 
 def _words(found: dict[str, Any]) -> Markup:
-    if not found["deep"]:
-        return Markup()
-    return inline(
-        Sentence(
-            "Deepest words: {deep}. Shallowest: {shallow}. Share of routed blocks used, of {words} words that occur {least} "
-            "times or more.",
-            deep=_shares(found["deep"][:MOST_WORDS]),
-            shallow=_shares(found["shallow"][:MOST_WORDS]),
-            words=found["words"],
-            least=found["at_least"],
-        )
+    deep, shallow = (
+        [
+            Sentence("{word} {share}", word=Code(row["word"]), share=Estimate(row["share"], kind="share"))
+            for row in found[side][:MOST_WORDS]
+        ]
+        for side in ("deep", "shallow")
     )
-
-
-def _shares(rows: list[dict[str, Any]]) -> Value:
-    return Listed(
-        [Sentence("{word} {share}", word=Code(row["word"]), share=Estimate(row["share"], kind="share")) for row in rows]
+    said = Sentence(
+        "Deepest words: {deep}. Shallowest: {shallow}. Share of routed blocks used, of {words} words that occur {least} "
+        "times or more.",
+        deep=Listed(deep),
+        shallow=Listed(shallow),
+        words=found["words"],
+        least=found["at_least"],
     )
+    return inline(said) if deep else Markup()
 
 
 def _passage(matrix: dict[str, Any]) -> list[tuple[int, str]]:
@@ -187,13 +184,13 @@ ROUTING_TEXT = Panel(
 
 
 def who_passes(loaded: Loaded) -> Iterator[Block]:
-    """Show a figure per variable; the numbers are collapsed below."""
+    """Show a figure per variable."""
     shown = routing.shown(routing.arms_of(loaded))
     if not shown:
         return
-    focus, groups = shown[0], routing.passing(shown)
+    focus = shown[0]
     yield Note(Arms([arm.case for arm in shown]))
-    yield from (_passing(variable, series) for variable, series in groups.items())
+    yield from (_passing(variable, [(arm, routing.shares(arm, variable)) for arm in shown]) for variable in TITLES)
     yield Note(
         Sentence(
             "Share of tokens that pass, mean over {layers} routed blocks; thin line: all tokens of {arm}. {tokens} held-out "
@@ -205,7 +202,6 @@ def who_passes(loaded: Loaded) -> Iterator[Block]:
             evidence=routing.evidence(len(focus.found), "over windows of the first seed (Wilson)"),
         )
     )
-    yield routing.in_numbers("Participation in numbers", groups, "n", lambda each: each.n)
 
 
 def _passing(variable: str, series: Series) -> Figure:
@@ -238,7 +234,7 @@ ROUTING_WHO = Panel(
 
 
 def who_profits(loaded: Loaded) -> Iterator[Block]:
-    """Show a figure per variable, with all tokens as the first row; the numbers are collapsed below."""
+    """Show a figure per variable, with all tokens as the first row."""
     made = routing.profit(loaded)
     if made is None:
         return
@@ -256,8 +252,6 @@ def who_profits(loaded: Loaded) -> Iterator[Block]:
             evidence=routing.evidence(len(focus.found.keys() & dense.found.keys()), "none, an illustration"),
         )
     )
-    share = functools.partial(routing.part_of, whole=whole)
-    yield routing.in_numbers("Loss differences in numbers", made.groups, "share", lambda each: share(each.n))
 
 
 def _profit(made: Profit, variable: str, whole: int) -> Figure:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -212,27 +212,16 @@ class Bin:
 Series: TypeAlias = Sequence[tuple[Arm, Sequence[Bin]]]
 
 
-def in_numbers(label: str, groups: Mapping[str, Series], title: str, size: Callable[[Bin], Value]) -> Table:
-    """Return the numbers of arms, a row for each group of tokens and a column for each arm, behind the size of the group.
-
-    Args:
-        label: what the table shows.
-        groups: the numbers by variable; the first arm is the one to show.
-        title: of the column of sizes.
-        size: how large a group is.
-    """
-    cells = list[tuple[Value, Value, Value, Value]]()
-    for variable, series in groups.items():
-        for at, (arm, bins) in enumerate(series):
-            for each in bins:
-                row = f"{TITLES[variable]}: {each.label}"
-                cells += [(row, "", title, size(each))] * (at == 0) + [(row, "", arm.case, each.estimate)]
-    return replace(pivot(label, cells, "Tokens"), folded=True)
-
-
-def _rows(routing: Mapping[str, Any], variable: str) -> dict[str, dict[str, Any]]:
-    """Groups of a variable that hold tokens, by label."""
-    return {row["label"]: row for row in routing["strata"][variable]["bins"] if row["n"]}
+def _groups(arm: Arm, variable: str) -> dict[str, dict[int, dict[str, Any]]]:
+    """Groups of a variable that hold tokens, all tokens first: by label and seed what was recorded of them."""
+    found = dict[str, dict[int, dict[str, Any]]]()
+    for seed, artifact_ in sorted(arm.found.items()):
+        routing = artifact_["routing"]
+        whole = {"label": ALL, "n": routing["tokens"], **routing["summary"]}
+        for row in (whole, *routing["strata"][variable]["bins"]):
+            if row["n"]:
+                found.setdefault(row["label"], {})[seed] = row
+    return found
 
 
 def share_interval(share: float, error: float | None, n: int, windows: int) -> Estimate:
@@ -258,25 +247,19 @@ def share_interval(share: float, error: float | None, n: int, windows: int) -> E
 
 def shares(arm: Arm, variable: str) -> list[Bin]:
     """Return participation by group: with three seeds or more the mean and t-interval, else the first seed's, by windows."""
-    routings = arm.each("routing")
-    tables = [_rows(each, variable) for each in routings]
-    found = []
-    for label, row in tables[0].items():
-        values = [table[label]["share"] for table in tables if label in table]
-        if len(values) == len(tables) and len(values) >= FEWEST_SEEDS:
+    found, several = list[Bin](), len(arm.found) > 1
+    groups = _groups(arm, variable)
+    del groups[ALL]
+    for label, rows in groups.items():
+        values, first = tuple(row["share"] for row in rows.values()), next(iter(rows.values()))
+        if len(values) == len(arm.found) >= FEWEST_SEEDS:
             mean = over_seeds(values, "share")
-            low, high = max(0.0, mean.low or 0.0), min(1.0, 1.0 if mean.high is None else mean.high)
-            estimate = replace(mean, low=low, high=high)
+            estimate = replace(mean, low=max(0.0, mean.low or 0.0), high=min(1.0, mean.high or 1.0))
         else:
-            tokens = row["n"] * len(routings[0]["layers"])
-            estimate = share_interval(row["share"], row["share_se"], tokens, row["windows"])
-        found.append(Bin(label, estimate, row["n"], tuple(values) if len(tables) > 1 else ()))
+            tokens = first["n"] * len(arm.first["layers"])
+            estimate = share_interval(first["share"], first["share_se"], tokens, first["windows"])
+        found.append(Bin(label, estimate, first["n"], values if several else ()))
     return found
-
-
-def passing(arms: Sequence[Arm]) -> dict[str, Series]:
-    """Return the shares of tokens that pass, by variable."""
-    return {variable: [(arm, shares(arm, variable)) for arm in arms] for variable in TITLES}
 
 
 # --- who profits
@@ -311,29 +294,17 @@ def profit(loaded: Loaded) -> Profit | None:
 
 def differences(arm: Arm, dense: Arm, variable: str) -> list[Bin]:
     """Return loss minus the dense model's by group, in bits per token, paired by seed; groups of different text are left out."""
-    pairs = [
-        (arm.found[seed]["routing"], dense.found[seed]["routing"]) for seed in sorted(arm.found.keys() & dense.found)
-    ]
-    tables = [tuple(_rows(side, variable) for side in pair) for pair in pairs]
     key = "loss" if arm.saw_the_future else "loss_causal"
-    found = []
-    for label in tables[0][0] if tables else ():
-        rows = [(mine.get(label), theirs.get(label)) for mine, theirs in tables]
-        values = [
-            (mine[key] - theirs["loss"]) / math.log(2)
-            for mine, theirs in rows
-            if mine and theirs and mine["n"] == theirs["n"]
-        ]
-        if len(values) == len(tables):
-            found.append(_difference(label, values, tables[0][0][label]["n"]))
-    if not found:
-        return []
-    whole = [(mine["summary"][key] - theirs["summary"]["loss"]) / math.log(2) for mine, theirs in pairs]
-    return [_difference(ALL, whole, pairs[0][0]["tokens"]), *found]
-
-
-def _difference(label: str, values: list[float], n: int) -> Bin:
-    return Bin(label, over_seeds(values, "difference", "bit"), n, tuple(values) if len(values) > 1 else ())
+    mine, theirs = (_groups(each, variable) for each in (arm, dense))
+    seeds, found = sorted(arm.found.keys() & dense.found.keys()), list[Bin]()
+    for label, rows in mine.items():
+        pairs = [(rows.get(seed), theirs.get(label, {}).get(seed)) for seed in seeds]
+        same = [(one, other) for one, other in pairs if one and other and one["n"] == other["n"]]
+        values = tuple((one[key] - other["loss"]) / math.log(2) for one, other in same)
+        if values and len(values) == len(seeds):
+            mean = over_seeds(values, "difference", "bit")
+            found.append(Bin(label, mean, same[0][0]["n"], values if len(values) > 1 else ()))
+    return found if len(found) > 1 else []
 
 
 def part_of(part: int, whole: int) -> Estimate:
