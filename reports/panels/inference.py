@@ -87,7 +87,7 @@ def render(loaded: Loaded) -> Iterator[Block]:
     tables = [made for made in (table(loaded, metric) for metric in BESIDE) if made is not None]
     if not tables:
         return
-    yield from break_even.blocks(loaded, [*BESIDE])
+    yield from break_even.tables(loaded, [*BESIDE])
     yield from tables
     said = "Ratios are those of the times: {anchor} ÷ row. {file} has both estimates."
     yield Note(Sentence(said, anchor=loaded.baseline, file=Code("breakeven.csv")))

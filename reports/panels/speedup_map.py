@@ -15,7 +15,7 @@ from modbench.reports.figures.heat_map import HeatCell, draw_heat_map
 from modbench.reports.figures.style import INK, Mark, Marks, bin_of, in_lines, new_figure
 from modbench.reports.model import Block, Estimate, Figure, Finding, Note, Sentence, Value
 from modbench.reports.panel import Panel
-from modbench.reports.questions.break_even import Line, lines, measure_next
+from modbench.reports.questions.break_even import Line, claimed
 from modbench.reports.questions.first_screen import residuals
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import Against, against, by_length, figure_rows
@@ -67,14 +67,13 @@ def _figure(loaded: Loaded, sides: Sequence[tuple[str, str]], choice: Against) -
     row = max(ROW, LINE * max(text.count("\n") + 1 for text in names))
     made, axes = new_figure(whole, 0.8 + row * len(arms), len(sides), share_y=True)
     width = whole * POINTS * MAPS_SHARE / cells
-    drawn, to_measure, marks, data = set[str](), set[int](), Marks(), list[Finding]()
+    drawn, marks, data = set[str](), Marks(), list[Finding]()
     for axis, (title, metric) in zip(axes, sides, strict=True):
         found = [by_length(loaded, metric, *pair) for pair in pairs]
         _draw(axis, loaded, title, pairs, found, marks)
         data += [each for line in found for length in loaded.lengths_shown if (each := line.get(length))]
         known = break_even_lines(loaded, metric, pairs)
         drawn |= _draw_lines(axis, arms, loaded.lengths_shown, known, width)
-        to_measure |= {at for line in known.values() if (at := line.found.measure_next) is not None}
     axes[0].set_yticks([i + 0.5 for i in range(len(arms))], names)
     judged, hatched = any(each.verdict for each in data), any(map(_hatched, data))
     colours = (
@@ -83,10 +82,8 @@ def _figure(loaded: Loaded, sides: Sequence[tuple[str, str]], choice: Against) -
     caption = Sentence(
         f"Speed-up over {{base}}, ± half the 95 % interval. {colours}."
         + " Rows of dense models: the alternatives of equal cost." * any(case.rung for case in arms)
-        + "".join(f" {meaning}." for sign, meaning in _MEANINGS.items() if sign in drawn)
-        + " Next, {next}." * bool(to_measure),
+        + "".join(f" {meaning}." for sign, meaning in _MEANINGS.items() if sign in drawn),
         base="dense of equal cost" if choice.equal_cost else loaded.baseline,
-        next=measure_next("seq_len", to_measure),
     )
     label = f"Speed-up over {'dense of equal cost' if choice.equal_cost else 'the anchor'} by arm and sequence length"
     # Where losses lie along capacity and length, `panels/map.py` has the figure of that name.
@@ -146,8 +143,9 @@ def break_even_lines(loaded: Loaded, metric: str, pairs: Iterable[tuple[Case, Ca
     """The line of each arm of the map against what it is compared with, at the place that figures show."""
     others = {case.arm: other.arm for case, other in pairs}
     found: dict[str, Line] = {}
-    for line in lines(loaded, arms=others, metrics=(metric,)):
-        if line.axis == "seq_len" and line.baseline.arm == others[line.case.arm] and not line.withheld:
+    for line in claimed(loaded):
+        along = line.axis == "seq_len" and line.found.metric == metric
+        if along and others.get(line.case.arm) == line.baseline.arm:
             found.setdefault(line.case.arm, line)
     return found
 

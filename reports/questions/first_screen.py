@@ -82,7 +82,7 @@ def head(loaded: Loaded, *, machine_check: bool = True) -> Head:
     if not loaded.measured:  # why stands above it, among the warnings
         return Head(said, [f"{machine.NOTHING}."], [], [], [])
     short = answer(loaded)
-    where = break_even.columns(loaded, contenders(loaded)[:1])  # a table says it: counting the places says less
+    where = break_even.claimed(loaded)  # a table says it: counting the places says less
     details: list[Value] = (
         [*_losses(loaded), *place_shown(loaded)] if where else [*_by_arm(loaded, answered=bool(short))]
     )
