@@ -13,10 +13,9 @@ import numpy as np
 from modbench.harness.domain.case import Case
 from modbench.reports.figures.heat_map import HeatCell, draw_heat_map
 from modbench.reports.figures.style import INK, Mark, Marks, bin_of, in_lines, new_figure
-from modbench.reports.model import Block, Estimate, Figure, Finding, Kind, Note, Sentence, Value
+from modbench.reports.model import Block, Estimate, Figure, Finding, Kind, Sentence, Value
 from modbench.reports.panel import Panel
 from modbench.reports.questions.break_even import Line, claimed
-from modbench.reports.questions.first_screen import residuals
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import Against, against, by_length, figure_rows
 from modbench.reports.tables.load import Loaded
@@ -50,8 +49,6 @@ def render(loaded: Loaded) -> Iterator[Block]:
     choices = against(loaded, titles)
     for choice in choices:
         yield replace(_figure(loaded, titles, choice), against=choice.title * (len(choices) > 1))
-    if said := residuals(loaded):
-        yield Note(said)
 
 
 def _figure(loaded: Loaded, titles: Mapping[str, str], choice: Against) -> Figure:
