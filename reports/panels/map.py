@@ -75,7 +75,8 @@ def _figure(loaded: Loaded, side: Side) -> Figure:
         axis.set_yticks([i + 0.5 for i in range(len(rows))], [*rows])
         data += [_datum(spot, beside(spot, metric, side)) for row in rows.values() for spot in row]
     caption = Sentence(
-        "Time, FLOPs, memory: dense's ÷ the arm's; loss: the arm's minus dense's, {seeds}. ± half the 95 % interval.",
+        "Purple and ▲ better, orange and ▼ worse. Time, FLOPs, memory: dense's ÷ the arm's; loss: the arm's minus dense's, "
+        "{seeds}. ± half the 95 % interval.",
         seeds=losses.seeds_in_words(loaded),
     )
     label = "Time, FLOPs, memory and loss by capacity and sequence length, over "

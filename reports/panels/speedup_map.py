@@ -39,6 +39,7 @@ _BESIDE, _SMALL = 0.08, 6.5
 # Least height of a row in inches, and of a line of its name.
 ROW, LINE = 0.36, 0.17
 NOT_MEASURED = "not measured"
+CAPTION = "Speed-up over {base}, ± half the 95 % interval. Purple is faster, orange slower; hatched: undecided."
 
 
 def render(loaded: Loaded) -> Iterator[Block]:
@@ -80,7 +81,7 @@ def _figure(loaded: Loaded, titles: Mapping[str, str], choice: Against) -> Figur
         name + "-cost" * choice.equal_cost,
         made,
         label,
-        Sentence("Speed-up over {base}, ± half the 95 % interval.", base=base),
+        Sentence(CAPTION, base=base),
         figure_rows(loaded, data),
         wide=True,
         marks=marks,
