@@ -7,7 +7,7 @@ In what runs differ besides their numbers (machine, versions, code, suite) is na
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -230,13 +230,14 @@ def _against(first: Loaded, run: Loaded, name: str, margin: float) -> Against:
 
 def summary(against: Against) -> Sentence:
     """Say which run is compared with the first, and count the verdicts: `2 worse, 40 equivalent`."""
-    said = counted(Counter(row.verdict for row in against.rows)) or "nothing to compare"
+    said = counted(row.verdict for row in against.rows) or "nothing to compare"
     return Sentence("{run} against {first}: {verdicts}", run=against.name, first=letter(0), verdicts=said)
 
 
-def counted(counts: Counter[str]) -> Listed | None:
-    """Write numbers of verdicts, in the order of `VERDICTS`; None for no row."""
-    known = [Sentence("{n} {word}", n=counts[word], word=word) for word in VERDICTS if counts[word]]
+def counted(verdicts: Iterable[str], order: Sequence[str] = VERDICTS) -> Listed | None:
+    """Count verdicts, in this order: `2 worse, 40 equivalent`; None for no row."""
+    counts = Counter(verdicts)
+    known = [Sentence("{n} {word}", n=counts[word], word=word) for word in order if counts[word]]
     return Listed(known) if known else None
 
 

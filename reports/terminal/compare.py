@@ -161,7 +161,7 @@ def _tables(against: Against, width: int, *, verbose: bool) -> Iterator[list[str
     rest = Counter(row.verdict for row in rows) - Counter(row.verdict for row in shown)
     if rest:
         words, more = "and {n} more rows: {verdicts} ({more})", "--json has all" if verbose else "-v"
-        said = Sentence(words, n=rest.total(), verdicts=compare_runs.counted(rest), more=more)
+        said = Sentence(words, n=rest.total(), verdicts=compare_runs.counted(rest.elements()), more=more)
         yield wrapped([said], width)
 
 
