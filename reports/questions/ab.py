@@ -383,9 +383,7 @@ def _word(row: Row, found: Result) -> Value:
         return ""
     most = row.limited.not_excluded if row.limited is not None and row.open else None
     return Sentence(
-        "{word}"
-        + " ≤ {most}" * (most is not None)
-        + f" {Label.BY_CPU}" * bool(row.contrast and row.contrast.by_cpu),
+        "{word}" + " ≤ {most}" * (most is not None) + f" {Label.BY_CPU}" * bool(row.contrast and row.contrast.by_cpu),
         word=row.check if found.fail_on is not None else Verdict(row.verdict),
         most=Estimate(most, kind="share"),
     )
@@ -407,7 +405,9 @@ def _legend(found: Result) -> Sentence:
     """Say how to read the table."""
     control = found.judged[0].control if len(found.judged) == 1 else None
     own = Sentence("; A/A control {ratio}", ratio=Estimate(*control.ratio, "ratio")) if control is not None else ""
-    words = "base ÷ new: above 1× new is faster; 95 % intervals; below {margin} counts as equal; ≤: slower by at most{own}"
+    words = (
+        "base ÷ new: above 1× new is faster; 95 % intervals; below {margin} counts as equal; ≤: slower by at most{own}"
+    )
     return Sentence(words, margin=Estimate(found.margin, kind="share"), own=own)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError, unknown
@@ -19,7 +19,7 @@ from modbench.harness.core.labels import of_cell
 from modbench.harness.domain.case import Case, Comparison, Place
 from modbench.harness.planning.select import compile_expression
 from modbench.harness.stats import memo
-from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table
+from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, pivot
 from modbench.reports.model import Value as Shown
 from modbench.reports.questions import win_rate
 from modbench.reports.tables import axes, comparisons, losses
@@ -98,6 +98,11 @@ class Cell:
         """Whether others are compared with it."""
         return self.row is None and not self.why
 
+    @property
+    def compared(self) -> bool:
+        """Whether it has a value and is held against a baseline."""
+        return self.row is not None and self.value is not None
+
 
 # The fields that distinguish a column from the others of its metric, with their values.
 Heading: TypeAlias = tuple[tuple[str, Value], ...]
@@ -116,10 +121,6 @@ class Column:
     metric: Metric
     heading: Heading
     cells: dict[Value, Cell] = field(default_factory=dict)
-
-
-# Columns that one column of a table stands for, by what else distinguishes them.
-_Groups: TypeAlias = dict[Heading, Column]
 
 
 @dataclass(frozen=True)
@@ -143,84 +144,23 @@ class AlongAxis:
     notes: tuple[str, ...]
 
     @property
+    def across(self) -> bool:
+        """Whether it runs over places, not over arms."""
+        return self.axis in OUTER
+
+    @property
     def over(self) -> str:
         """The baseline, and where it is not the one that was named, that it is the anchor."""
         return f"{self.baseline}, the anchor (--baseline VALUE takes another)" if self.by_default else self.baseline
 
     def shown(self) -> list[Column]:
-        """The columns of the metrics that are shown where none is named; bytes come after losses at several lengths."""
+        """The columns of the metrics that are shown where none is named."""
         known = {column.metric.key for column in self.columns}
         loss = next((key for key in ("bpb/val", *LOSSES) if key in known), None)
-        few = [column for column in self.columns if column.metric.key in {*SHOWN, loss}]
-        along = len({dict(column.heading).get("seq_len") for column in few if column.metric.key == loss}) > 1
-        return sorted(few, key=lambda column: along and column.metric.unit == "B") or self.columns
-
-
-def row_label(table: AlongAxis, value: Value, group: Heading) -> str:
-    """Return the label of a row: the title of its only arm, else its value of the axis; or the baseline's name."""
-    taken = {axes.in_words(table.axis, each) for each in table.rows if each != BASELINE}
-    if value == BASELINE:
-        return f"{table.baseline} (baseline)" if table.baseline in taken else table.baseline
-    columns = [each for each in table.columns if value in each.cells and {*group} <= {*each.heading}]
-    first, *others = {each.cells[value].case.arm: each.cells[value].case for each in columns}.values()
-    if table.axis == "arm":
-        return name(first)
-    titled = not others and table.axis not in OUTER and first.title not in taken
-    return (titled and first.title) or axes.in_words(table.axis, value)
-
-
-def named(column: Column, fields: Heading) -> str:
-    """Write some of the fields that distinguish a column."""
-    arms = {cell.case.arm: cell.case for cell in column.cells.values()}
-    parts = [
-        name(arms[str(value)]) if key == "arm" and value in arms else axes.heading(key, value)
-        for key, value in fields
-        if value not in {axes.FOLLOWS, None}
-    ]
-    return ", ".join(parts)
+        return [column for column in self.columns if column.metric.key in {*SHOWN, loss}] or self.columns
 
 
 # --- its tables
-
-
-@dataclass(frozen=True)
-class Grid:
-    """One metric as a table, or several that have a column each.
-
-    Attributes:
-        metrics: their keys.
-        table: its first two columns name each row: what distinguishes it besides the axis, and its value of the axis.
-    """
-
-    metrics: tuple[str, ...]
-    table: Table
-
-    def beside(self, other: Grid) -> Grid:
-        """Return a table with the only column of another one beside its own."""
-        mine, theirs = ({row[:2]: row[2:] for row in map(tuple, grid.table.rows)} for grid in (self, other))
-        keys = list(dict.fromkeys([*mine, *theirs]))
-        width = len(self.table.head) - 2
-        rows = [(*key, *mine.get(key, ("",) * width), *theirs.get(key, ("",))) for key in keys]
-        corner, titles = (self.table.head[2], [self.table.label]) if width == 1 else ("", self.table.head[2:])
-        head = (corner, "", *titles, other.table.label)
-        return Grid((*self.metrics, *other.metrics), replace(self.table, head=head, rows=rows))
-
-
-def grids(loaded: Loaded, table: AlongAxis, columns: Sequence[Column]) -> Iterator[Grid]:
-    """Yield a table for each metric: lengths side by side, else the last of the fields that distinguish its columns."""
-    for key, mine in grouped((column.metric.key, column) for column in columns).items():
-        fields = dict.fromkeys(field for column in mine for field, _ in column.heading)
-        across = "seq_len" if "seq_len" in fields else next(reversed(fields), "")
-        heads: dict[Value, _Groups] = {}
-        for column in mine:
-            heads.setdefault(dict(column.heading).get(across), {})[_without(column.heading, across)] = column
-        titles = [named(next(iter(of.values())), ((across, value),)) if across else "" for value, of in heads.items()]
-        yield Grid((key,), Table(TITLES.get(key, key), ("", "", *titles), _rows(loaded, table, [*heads.values()])))
-
-
-def _without(heading: Heading, key: str) -> Heading:
-    return tuple(each for each in heading if each[0] != key)
-
 
 # Losses in the order in which one table prefers them: where routers decide as in generation, one is comparable with dense.
 LOSSES = ("loss/val_causal", "bpb/val", "loss/val")
@@ -232,115 +172,91 @@ IN_ONE = {metric: title.removesuffix(" pass") for metric, title in WORKLOADS.ite
 }
 
 
-class _Head(NamedTuple):
-    """A column of one table: its metric and length, and the columns that it stands for, by what else distinguishes them."""
+def tables(loaded: Loaded, along: AlongAxis, columns: Sequence[Column]) -> Iterator[Table]:
+    """Yield a table for each metric, with lengths or other places side by side; metrics of one column share a table."""
+    made: dict[str, list[_Cell]] = {}
+    for key, mine in grouped((column.metric.key, column) for column in columns).items():
+        fields = [field for column in mine for field, _ in column.heading if field in axes.PLACE or along.across]
+        across = "seq_len" if "seq_len" in fields else fields[-1] if fields else ""
+        titled, called = grouped((_titled(column, across), column) for column in mine), TITLES.get(key, key)
+        for title, those in titled.items():
+            at = [called, title] if len(titled) > 1 else [f"by {along.axis}", ", ".join(filter(None, [called, title]))]
+            made.setdefault(at[0], []).extend(_cells(loaded, along, at[1], those, across))
+    yield from (pivot(label, cells) for label, cells in made.items())
 
-    metric: str
-    length: int | None
-    groups: _Groups
 
-    def title(self, where: str) -> str:
-        """The metric in a word or two, and where it was measured."""
-        called = IN_ONE.get(self.metric, "loss" if self.metric in LOSSES else self.metric)
-        return f"{called}, {where}" if where else called
-
-
-def one_table(loaded: Loaded, table: AlongAxis, keep: Filter) -> Table:
-    """Return one table of all that was measured, for a paper: a column for each metric, a row for each value of the axis.
+def one_table(loaded: Loaded, along: AlongAxis, keep: Filter) -> Table:
+    """Return one table of all that was measured, for a paper: a column for each metric, a row for each arm or value of the axis.
 
     Times, FLOPs, memory and a loss, unless metrics are named; at the longest length of each, unless it has one that was named.
 
     Raises:
         UsageError: if nothing has a length that was named.
     """
-    heads = [*_heads(table, keep)]
-    rows = _rows(loaded, table, [head.groups for head in heads], one_baseline=True)
-    usual = {head.length for head in heads if head.metric not in LOSSES} or {head.length for head in heads}
-    at = _length(*usual) if len(usual) == 1 else ""
-    notes: list[Shown] = [
-        Sentence("Over {baseline}: a ratio above 1 and a difference below 0 are better", baseline=table.baseline)
-    ]
-    for head in (head for head in heads if head.metric in LOSSES):
-        where = " at ".join(filter(None, [head.metric, _length(head.length)]))
-        notes.append(Sentence("loss: {where}; {seeds}", where=where, seeds=losses.seeds_in_words(loaded)))
-    titles = [head.title("" if len(usual) == 1 else _length(head.length)) for head in heads]
-    called, first = ("", table.axis, *titles), 0 if any(row[0] for row in rows) else 1
-    label, cells = f"{loaded.suite.name} by {table.axis}", [row[first:] for row in rows]
-    return Table(label, called[first:], cells, at=at, notes=[*notes, *table.notes])
-
-
-def _heads(table: AlongAxis, keep: Filter) -> Iterator[_Head]:
-    """Yield the columns of one table."""
-    by_metric = grouped((column.metric.key, column) for column in table.columns)
-    compared = [
-        key
-        for key, columns in by_metric.items()
-        if any(cell.row is not None and cell.value is not None for each in columns for cell in each.cells.values())
-    ]
-    loss = next((key for key in LOSSES if key in compared), None)
-    if keep.seq_lens and {_length_of(column) for column in table.columns}.isdisjoint(keep.seq_lens):
+    by_metric = grouped((column.metric.key, column) for column in along.columns)
+    if keep.seq_lens and {_length(column) for column in along.columns}.isdisjoint(keep.seq_lens):
         raise UsageError(f"--seq-len {', '.join(map(str, keep.seq_lens))}: nothing that is compared has this length.")
+    compared = {column.metric.key for column in along.columns for cell in column.cells.values() if cell.compared}
+    loss = next((key for key in LOSSES if key in compared), None)
+    chosen = list[tuple[str, int | None]]()
     for key in keep.metrics or [key for key in (*IN_ONE, loss) if key in by_metric] or [*by_metric]:
-        by_length = grouped((_length_of(column), column) for column in by_metric.get(key, []))
-        named_here = [each for each in keep.seq_lens if each in by_length]
-        for length in named_here or sorted(by_length, key=lambda each: each or 0)[-1:]:
-            yield _Head(key, length, {_without(column.heading, "seq_len"): column for column in by_length[length]})
+        lengths = [*map(_length, by_metric.get(key, []))]
+        named = [each for each in keep.seq_lens if each in lengths]
+        chosen += [(key, length) for length in named or sorted({*lengths}, key=lambda each: each or 0)[-1:]]
+    usual = {length for key, length in chosen if key not in LOSSES} or {length for _, length in chosen}
+    cells = list[_Cell]()
+    notes: list[Shown] = [
+        Sentence("Over {baseline}: a ratio above 1 and a difference below 0 are better", baseline=along.baseline)
+    ]
+    for key, length in chosen:
+        at, called = _at(length), IN_ONE.get(key, "loss" if key in LOSSES else key)
+        title = called if len(usual) == 1 or not at else f"{called}, {at}"
+        cells += _cells(loaded, along, title, [each for each in by_metric[key] if _length(each) == length], "seq_len")
+        if key in LOSSES:
+            where = " at ".join(filter(None, [key, at]))
+            notes.append(Sentence("loss: {where}; {seeds}", where=where, seeds=losses.seeds_in_words(loaded)))
+    made = pivot(f"{loaded.suite.name} by {along.axis}", cells, along.axis)
+    return replace(made, at=_at(*usual) if len(usual) == 1 else "", notes=[*notes, *along.notes])
 
 
-def _length_of(column: Column) -> int | None:
+# A cell of a table, with its row, the group of its column and its title.
+_Cell: TypeAlias = tuple[Shown, Shown, Shown, Shown]
+
+
+def _cells(loaded: Loaded, along: AlongAxis, title: str, columns: Sequence[Column], across: str) -> Iterator[_Cell]:
+    """Yield the cells below one title; the best of each place is marked where it is told apart from all others there."""
+    first = best(loaded, columns[0].metric, [cell for column in columns for cell in column.cells.values()])
+    for column in columns:
+        for value in along.rows:
+            if (cell := column.cells.get(value)) is not None:
+                shown = replace(found(loaded, column.metric, cell), best=cell.case.id in first)
+                yield _row(along, column, value, across), "", title, shown
+
+
+def _row(along: AlongAxis, column: Column, value: Value, across: str) -> str:
+    """Name a row: the arm, unless it stands for all, and the fields of its place that no title names: `MoD 0.125, fp32`."""
+    case, fields = column.cells[value].case, [each for each in column.heading if each[0] != across]
+    arm = not along.across or "arm" in dict(fields)
+    place = [each for each in fields if each[0] in OUTER] + [(along.axis, value)] * along.across
+    return ", ".join([name(case)] * arm + [axes.heading(*each) for each in place])
+
+
+def _titled(column: Column, across: str) -> str:
+    """Write the field that a title names; empty: none does."""
+    value = dict(column.heading).get(across)
+    case = next(iter(column.cells.values())).case
+    return "" if value is None else name(case) if across == "arm" else axes.heading(across, value)
+
+
+def _length(column: Column) -> int | None:
     """Return the length of a column; None where the axis is the length itself."""
     found = dict(column.heading).get("seq_len")
     return found if isinstance(found, int) else None
 
 
-def _length(length: int | None) -> str:
+def _at(length: int | None) -> str:
     """Write a length; nothing where there is none."""
     return "" if length is None else axes.heading("seq_len", length)
-
-
-def told_once(table: Table) -> Table:
-    """Return it without what distinguishes a row where the row above has the same; without that column where none has any."""
-    if not any(row[0] for row in table.rows):
-        return replace(table, head=(table.head[0], *table.head[2:]), rows=[row[1:] for row in table.rows])
-    before = [None, *(row[0] for row in table.rows)]
-    rows = [("" if row[0] == last else row[0], *row[1:]) for row, last in zip(table.rows, before, strict=False)]
-    return replace(table, rows=rows)
-
-
-def _rows(
-    loaded: Loaded, table: AlongAxis, heads: Sequence[_Groups], *, one_baseline: bool = False
-) -> list[tuple[Shown, ...]]:
-    """Return the rows of a table whose columns stand for several: the names of each row, then its cells.
-
-    A baseline that stands beside several groups is shown at the first of those that are alike; with `one_baseline` it is named by
-    what it is where groups have names.
-    """
-    groups = {group: column for head in reversed(heads) for group, column in head.items()}
-    at = [
-        (group, value)
-        for group in dict.fromkeys(group for head in heads for group in head)
-        for value in table.rows
-        if any(group in head and value in head[group].cells for head in heads)
-    ]
-    cells, seen, rows = [_column(loaded, head, at) for head in heads], list[object](), list[tuple[Shown, ...]]()
-    names = [(named(groups[group], group), row_label(table, value, group)) for group, value in at]
-    if one_baseline and any(group for group, _ in names):
-        names = [(table.baseline, "") if at[i][1] == BASELINE else both for i, both in enumerate(names)]
-    for i, (group, label) in enumerate(names):
-        row = tuple(column[i] for column in cells)
-        alike = (group if one_baseline else label, *(cell.value if isinstance(cell, Finding) else cell for cell in row))
-        if at[i][1] != BASELINE or alike not in seen:
-            rows.append((group, label, *row))
-        seen.append(alike)
-    return rows
-
-
-def _column(loaded: Loaded, head: _Groups, at: Sequence[tuple[Heading, Value]]) -> list[Shown]:
-    """Return one column; the best of each place is marked where it is told apart from all others there."""
-    metric = next(iter(head.values())).metric
-    cells = [head[group].cells.get(value) if group in head else None for group, value in at]
-    first = best(loaded, metric, [cell for cell in cells if cell is not None])
-    return ["" if cell is None else replace(found(loaded, metric, cell), best=cell.case.id in first) for cell in cells]
 
 
 def best(loaded: Loaded, metric: Metric, cells: Iterable[Cell]) -> set[str]:

@@ -11,9 +11,9 @@ from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import LOOKED_AHEAD, Label
 from modbench.harness.core.printable import escaped
 from modbench.harness.stats.contrast import EQUIVALENT
-from modbench.reports.model import Sentence, Value
+from modbench.reports.model import Finding, Sentence, Value
 from modbench.reports.questions import compare_axis, compare_runs
-from modbench.reports.questions.compare_axis import BASELINE, AlongAxis, Cell, Column, Grid
+from modbench.reports.questions.compare_axis import BASELINE, AlongAxis, Cell
 from modbench.reports.questions.compare_runs import Against, Compared, letter
 from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables import axes
@@ -51,37 +51,26 @@ def _joined(blocks: Iterable[Sequence[str]]) -> str:
 # --- one run along an axis
 
 
-def along_axis(loaded: Loaded, table: AlongAxis, width: int, *, every: bool = False, verbose: bool = False) -> str:
+def along_axis(loaded: Loaded, along: AlongAxis, width: int, *, every: bool = False, verbose: bool = False) -> str:
     """Return a table for each metric, then what must be known to read them."""
-    columns = table.columns if every or verbose else table.shown()
+    columns = along.columns if every or verbose else along.shown()
     blocks = [wrapped([Sentence("⚠ {said}", said=each)], width) for each in reversed(warnings(loaded))]
-    blocks.append(wrapped([f"{loaded.path} by {table.axis}, over {table.over}"], width))
-    left, made = dict.fromkeys(column.metric.key for column in table.columns), list[str]()
-    for grid in _fitting(loaded, table, columns, width):
-        lines = [*text.table(compare_axis.told_once(grid.table), width), ""]
+    blocks.append(wrapped([f"{loaded.path} by {along.axis}, over {along.over}"], width))
+    left, made = dict.fromkeys(column.metric.key for column in along.columns), list[str]()
+    for table in compare_axis.tables(loaded, along, columns):
+        lines = [*text.table(table, width), ""]
         if verbose or not made or len(made) + len(lines) <= MOST_LINES:
             made += lines
-            left = {key: None for key in left if key not in grid.metrics}
+            for cell in (cell for row in table.rows for cell in row if isinstance(cell, Finding)):
+                left.pop(cell.metric, None)
     parts, marks = text.legend(
-        made, table.baseline, paired=not any(compare_axis.NOT_INTERLEAVED in each for each in table.notes)
+        made, along.baseline, paired=not any(compare_axis.NOT_INTERLEAVED in each for each in along.notes)
     )
-    said: list[Value] = [*marks, *table.notes, *compare_axis.labels(columns, 0 if verbose else 1, marked=MARKED)]
+    said: list[Value] = [*marks, *along.notes, *compare_axis.labels(columns, 0 if verbose else 1, marked=MARKED)]
     said += compare_axis.missing(columns, MOST_REASONS if verbose else FEW_REASONS)
     said += [f"not shown: {', '.join(left)} (-v, or --metric KEY)"] if left else []
     parts.append(plain(compare_axis.margin(loaded.suite.margin)))
     return _joined([*blocks, made, [*joined(parts, width), *wrapped([*said, machine_check(loaded)[1]], width)]])
-
-
-def _fitting(loaded: Loaded, table: AlongAxis, columns: Sequence[Column], width: int) -> list[Grid]:
-    """Return a table for each metric; one with a single column stands beside the one before, as long as both fit the width."""
-    made = list[Grid]()
-    for grid in compare_axis.grids(loaded, table, columns):
-        both = made[-1].beside(grid) if made and len(grid.table.head) == 3 else None
-        if both is not None and len(text.table(compare_axis.told_once(both.table), 10**6)[0]) <= width:
-            made[-1] = both
-        else:
-            made.append(grid)
-    return made
 
 
 KEPT = (
