@@ -8,8 +8,9 @@ own times are compared as two samples of unequal variance (Welch).
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, TypeAlias
 
 from modbench.harness.core.contracts import AnyMetric as Metric
@@ -69,12 +70,18 @@ class Filter:
     select: str | None = None
 
     def keeps(self, case: Case, metric: Metric) -> bool:
-        """Whether a value is shown, as far as its case's id does not decide it (`select`)."""
+        """Whether a value is shown."""
         return (
             (not self.metrics or metric.key in self.metrics)
             and (not self.seq_lens or case.place.seq_len in self.seq_lens)
             and (not self.workloads or metric.workload in self.workloads)
+            and (self.matches is None or self.matches(case.id))
         )
+
+    @cached_property
+    def matches(self) -> Callable[[str], bool] | None:
+        """Whether the id of a case is one of those that are selected; None: all are."""
+        return None if self.select is None else compile_expression(self.select)
 
 
 @dataclass
@@ -102,6 +109,13 @@ class Cell:
     def compared(self) -> bool:
         """Whether it has a value and is held against a baseline."""
         return self.row is not None and self.value is not None
+
+    @property
+    def lack(self) -> str:
+        """Why it has no comparison; empty where it has one, or is the baseline."""
+        if self.row is None:
+            return self.why
+        return "" if self.row["status"] == "ok" else f"{self.row['status']}: {self.row['reason']}"
 
 
 # The fields that distinguish a column from the others of its metric, with their values.
@@ -304,16 +318,12 @@ def labels(columns: Sequence[Column], most: int = 0, *, marked: Collection[str] 
 
 def missing(columns: Sequence[Column], most: int) -> Iterator[Sentence]:
     """Say why cells have no comparison: each reason once, so many of them."""
-    cells = [cell for column in columns for cell in column.cells.values()]
-    reasons = grouped(
-        ((cell.row["status"], cell.row["reason"]) if cell.row is not None else ("–", cell.why), cell.case.id)
-        for cell in cells
-        if (cell.why if cell.row is None else cell.row["status"] != "ok")
-    )
-    for (status, reason), cases in list(reasons.items())[:most]:
-        yield Sentence("{cases}: {status}: {reason}", cases=Listed(cases, most=1), status=status, reason=reason)
-    if len(reasons) > most:
-        yield Sentence("and {n} more reasons: --json has them", n=len(reasons) - most)
+    cells = (cell for column in columns for cell in column.cells.values())
+    lacks = grouped((cell.lack, cell.case.id) for cell in cells if cell.lack)
+    for lack, cases in [*lacks.items()][:most]:
+        yield Sentence("{cases}: {lack}", cases=Listed(cases, most=1), lack=lack)
+    if len(lacks) > most:
+        yield Sentence("and {n} more reasons: --json has them", n=len(lacks) - most)
 
 
 # Fields of a case that are none of its arm's.
@@ -342,27 +352,23 @@ class _Maker:
     """Makes the table of one run, axis and baseline."""
 
     def __init__(self, loaded: Loaded, axis: str, baseline: str | None, keep: Filter) -> None:
-        self.tables, self.loaded, self.keep, self.baseline = loaded.tables, loaded, keep, baseline
-        self.plan = loaded.plan
-        cases = self.plan.cases
-        known = axes.of(cases)
+        self.tables, self.loaded, self.keep, self.plan = loaded.tables, loaded, keep, loaded.plan
+        known = axes.of(self.plan.cases)
         self.axis = axis = axes.checked_axis(axis, [*known.values()])
-        self.at = {case: fields[self.axis] for case, fields in known.items()}
+        self.at = {case: fields[axis] for case, fields in known.items()}
         self.known = axes.ordered(self.at.values())
         self.value = None if baseline is None or axis == "arm" else axes.value_named(axis, baseline, self.known)
         self.arm = self._arm(baseline) if baseline is not None and self.value is None else None
         differ = [each for each in axes.differing([*known.values()]) if each != axis]
-        outer = [each for each in differ if each in OUTER]
         inner = [each for each in differ if each not in OUTER and each != "arm"]
         self.across = axis in OUTER
         # An arm stands for all its fields, where the axis is none of them.
-        self.others = [*(["arm"] if self.across else inner if axis != "arm" else []), *outer]
-        self.rest = {case.id: axes.rest(case, known[case.id], self.others) for case in cases}
-        self.matches = None if keep.select is None else compile_expression(keep.select)
+        others = ["arm"] if self.across else inner if axis != "arm" else []
+        others += [each for each in differ if each in OUTER]
+        self.rest = {case.id: axes.rest(case, known[case.id], others) for case in self.plan.cases}
         # Cases that have the value which is the baseline, by metric: what each other case is held against.
-        others = (each for each in self.tables.asked() if self.value is not None and self.at[each[2].id] == self.value)
-        self.with_value = grouped((each[1].key, each) for each in others)
-        self._told: dict[str, set[str]] = {}
+        asked = (each for each in self.tables.asked() if self.value is not None and self.at[each[2].id] == self.value)
+        self.with_value = grouped((each[1].key, each) for each in asked)
         self._against: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
 
     def _arm(self, text: str) -> Case:
@@ -377,44 +383,51 @@ class _Maker:
         for key in self.keep.metrics:
             if key not in self.plan.suite.metrics:
                 raise unknown("metric", key, self.plan.suite.metrics)
-        wanted = [
-            (comparison, metric, case)
-            for comparison, metric, case in self.tables.asked()
-            if self.at[case.id] is not None
-            and (self.matches is None or self.matches(case.id))
-            and self.keep.keeps(case, metric)
-        ]
+        wanted = [*filter(self._wanted, self.tables.asked())]
         if not wanted:
             filters = "--metric, --seq-len, --workload or -k"
             raise UsageError(f"no case with a value of {self.axis} is left: loosen {filters}.")
-        self._told = self._distinguishing(wanted)
+        told = self._distinguishing(wanted)
         columns: dict[tuple[str, Heading], Column] = {}
         with memo.remembering():
             for comparison, metric, case in wanted:
-                heading = self._heading(case, metric)
+                heading = tuple(
+                    each for each in self.rest[case.id] if each[0] in told[metric.key] and each[1] is not None
+                )
                 there = columns.get((metric.key, heading))
-                if there is not None and self._taken(there, case):  # told apart by nothing but its arm
+                taken = there and there.cells.get(self.at[case.id])
+                if taken and taken.case.id != case.id and not taken.is_baseline:  # told apart by nothing but its arm
                     heading = (*heading, ("arm", case.arm))
-                self._fill(columns.setdefault((metric.key, heading), Column(metric, heading)), comparison, case)
-        made = [column for column in columns.values() if self._compares(column)]
-        dropped = [column for column in columns.values() if not self._compares(column)]
-        if not any(cell.row for column in made for cell in column.cells.values()):
-            whys = [cell.why for column in dropped for cell in column.cells.values() if cell.why]
-            raise UsageError(f"nothing can be compared: {whys[0] if whys else 'only the baseline itself is left'}.")
-        self._judge(made)
+                column = columns.setdefault((metric.key, heading), Column(metric, heading))
+                self._fill(column, comparison, case, told[metric.key])
+        made, dropped = list[Column](), list[Column]()
+        for column in columns.values():
+            (made if self._compares(column) else dropped).append(column)
+        whys = dict.fromkeys(cell.why for column in dropped for cell in column.cells.values() if cell.why)
+        rows = {id(cell.row): cell.row for column in made for cell in column.cells.values() if cell.row is not None}
+        if not rows:
+            raise UsageError(f"nothing can be compared: {next(iter(whys), 'only the baseline itself is left')}.")
+        rows |= {id(row): row for family in self._against.values() for row in family.values()}
+        comparisons.settle(self.tables, [*rows.values()], self.loaded.twin_verdicts)
         # What belongs to one model stands together, place by place.
         keys, models = self.plan.suite.metrics, list(dict.fromkeys(_without_place(column.heading) for column in made))
         made.sort(key=lambda column: (keys.index(column.metric.key), models.index(_without_place(column.heading))))
+        found = {value for column in made for value in column.cells}
         anchor = self.plan.comparisons[0].arms[0]
-        by_default = self.baseline is None and not self.across and self.axis not in {"arm", "model"}
+        baseline = name(self.arm or anchor) if self.value is None else axes.heading(self.axis, self.value)
+        named = self.arm is not None or self.value is not None
         return AlongAxis(
             self.axis,
-            self._called(),
-            by_default and self.at[anchor.id] is not None,
-            self._order(made),
+            baseline,
+            not (named or self.across or self.axis in {"arm", "model"}) and self.at[anchor.id] is not None,
+            # A baseline that is none of the axis' values stands first.
+            [*[BASELINE] * (BASELINE in found), *(value for value in self.known if value in found)],
             made,
-            tuple(self._notes(made, dropped)),
+            (*self._notes(rows.values(), baseline), *(f"left out: {why}" for why in whys)),
         )
+
+    def _wanted(self, asked: Measured) -> bool:
+        return self.at[asked[2].id] is not None and self.keep.keeps(asked[2], asked[1])
 
     def _distinguishing(self, wanted: Sequence[Measured]) -> dict[str, set[str]]:
         """Return by metric the fields that name its columns: those that differ where they apply, none that others imply."""
@@ -423,23 +436,12 @@ class _Maker:
             keys.setdefault(metric.key, {})[*self.rest[case.id], (self.axis, self.at[case.id])] = None
         return {metric: _needed([dict(each) for each in found], self.axis) for metric, found in keys.items()}
 
-    def _heading(self, case: Case, metric: Metric) -> Heading:
-        told = self._told[metric.key]
-        return tuple(each for each in self.rest[case.id] if each[0] in told and each[1] is not None)
-
-    def _taken(self, column: Column, case: Case) -> bool:
-        """Whether another case, which is no baseline beside others, has its place in the column."""
-        cell = column.cells.get(self.at[case.id])
-        return cell is not None and cell.case.id != case.id and not cell.is_baseline
-
     def _compares(self, column: Column) -> bool:
         """Whether a column has a comparison, or is the baseline's own beside those of other arms."""
-        cells = column.cells.values()
-        return any(cell.row for cell in cells) or (
-            self.across and self.value is None and any(c.is_baseline for c in cells)
-        )
+        own = self.across and self.value is None
+        return any(cell.row or (own and cell.is_baseline) for cell in column.cells.values())
 
-    def _fill(self, column: Column, comparison: Comparison, case: Case) -> None:
+    def _fill(self, column: Column, comparison: Comparison, case: Case, told: Collection[str]) -> None:
         """Add a case to its column, and its baseline beside it."""
         metric, values = column.metric, self.loaded.values
         base, why = self._baseline(comparison, metric, case)
@@ -448,9 +450,12 @@ class _Maker:
             return
         if self.value is not None or not self.across:  # else it has a column of its own
             own = self.at[base.id]
-            key = tuple((each, value) for each, value in self.rest[base.id] if each in self._told[metric.key])
-            here = self.value is not None or (own is not None and _fits(key, column.heading))
-            column.cells.setdefault(own if here else BASELINE, Cell(base, values.get((base.id, metric.key))))
+            # Fields that do not apply to it, or to the others there, decide nothing.
+            there = dict(column.heading)
+            key = [(each, value) for each, value in self.rest[base.id] if each in told]
+            fits = own is not None and all(value is None or there.get(each, value) == value for each, value in key)
+            at = own if self.value is not None or fits else BASELINE
+            column.cells.setdefault(at, Cell(base, values.get((base.id, metric.key))))
         if case.place == base.place:
             cell.row = self._pairs(comparison, metric, base)[case.id]
         else:
@@ -461,10 +466,9 @@ class _Maker:
     def _baseline(self, comparison: Comparison, metric: Metric, case: Case) -> tuple[Case | None, str]:
         """Return what a case is compared with; or why there is nothing."""
         if self.value is None:
-            if self.arm is None:
-                return comparison.arms[0], ""
-            found = next((each for each in comparison.arms if each.arm == self.arm.arm), None)
-            return found, "" if found else f"{self.arm.arm} was not measured at {comparison.label}"
+            arm = comparison.arms[0].arm if self.arm is None else self.arm.arm
+            found = next((each for each in comparison.arms if each.arm == arm), None)
+            return found, "" if found else f"{arm} was not measured at {comparison.label}"
         key = self.rest[case.id]
         alike = [
             each
@@ -487,40 +491,14 @@ class _Maker:
             }
         return self._against[key]
 
-    def _judge(self, columns: Sequence[Column]) -> None:
-        """Judge all rows at once; those across places among the others of their column."""
-        rows = [row for family in self._against.values() for row in family.values()]
-        rows += [cell.row for column in columns for cell in column.cells.values() if cell.row is not None]
-        comparisons.settle(self.tables, [*{id(row): row for row in rows}.values()], self.loaded.twin_verdicts)
-
-    def _called(self) -> str:
-        if self.value is not None:
-            return axes.heading(self.axis, self.value)
-        return name(self.arm or self.plan.comparisons[0].arms[0])
-
-    def _order(self, columns: Sequence[Column]) -> list[Value]:
-        """The values of the axis; a baseline that is none of its numbers stands first."""
-        found = {value for column in columns for value in column.cells}
-        return [*([BASELINE] if BASELINE in found else []), *(value for value in self.known if value in found)]
-
-    def _notes(self, columns: Sequence[Column], dropped: Sequence[Column]) -> Iterator[str]:
-        rows = [cell.row for column in columns for cell in column.cells.values() if cell.row is not None]
+    def _notes(self, rows: Iterable[Mapping[str, Any]], baseline: str) -> Iterator[str]:
         if any(NOT_INTERLEAVED in str(row.get("reason")) for row in rows):
             yield f"{NOT_INTERLEAVED}, so that what drifts between them is not in the interval of a time"
             if self.axis in {"seq_len", "batch_size"}:
                 yield f"another {self.axis} is another amount of work: tokens_per_s/… compares the time per token"
-        plain = [case for case in self.loaded.arms if self.at[case.id] is None]
-        left = [name(case) for case in plain if name(case) != self._called()]
-        if left:
-            yield f"{self.axis} does not apply to {'; '.join(left)}"
-        for why in dict.fromkeys(cell.why for column in dropped for cell in column.cells.values() if cell.why):
-            yield f"left out: {why}"
-
-
-def _fits(key: Heading, heading: Heading) -> bool:
-    """Whether a case belongs under a heading: fields that do not apply to it, or to the others there, decide nothing."""
-    there = dict(heading)
-    return all(value is None or there.get(each, value) == value for each, value in key)
+        plain = [name(case) for case in self.loaded.arms if self.at[case.id] is None and name(case) != baseline]
+        if plain:
+            yield f"{self.axis} does not apply to {'; '.join(plain)}"
 
 
 def _without_place(heading: Heading) -> Heading:
