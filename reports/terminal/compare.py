@@ -195,10 +195,6 @@ def _row(against: Against, row: Pair) -> dict[str, Any]:
     change = row.change()
     found: dict[str, Any] = {"case": row.case.id, "metric": row.metric.key, "unit": row.metric.unit}
     found |= {"baseline_value": base, "value": value, "ratio": None, "difference": None}
-    found |= {
-        "difference" if row.is_difference else "ratio": change.value,
-        "ci_low": change.low,
-        "ci_high": change.high,
-    }
-    found |= {"ci_level": None if change.low is None else change.level}
+    found |= {"difference" if row.is_difference else "ratio": change.value, "ci_low": change.low}
+    found |= {"ci_high": change.high, "ci_level": None if change.low is None else change.level}
     return found | {"verdict": row.verdict, "reason": data.value(row.why)}
