@@ -302,16 +302,10 @@ def margin(share: float) -> Sentence:
     return Sentence("margin {margin}", margin=Estimate(share, kind="share"))
 
 
-def labels(columns: Sequence[Column], most: int = 0, *, marked: Collection[str] = ()) -> Iterator[Sentence]:
-    """Name the labels with the arms that have them.
-
-    Args:
-        columns: whose labels.
-        most: arms that are named; the others are counted; 0: all are.
-        marked: labels that have a mark beside the number.
-    """
-    rows = [(cell.row, name(cell.case)) for column in columns for cell in column.cells.values() if cell.row is not None]
-    found = grouped((label, arm) for row, arm in rows for label in of_cell(row.get("labels")) if label not in marked)
+def labels(columns: Sequence[Column], most: int = 0) -> Iterator[Sentence]:
+    """Name the labels with the arms that have them, so many; the others are counted. 0: all are named."""
+    cells = (cell for column in columns for cell in column.cells.values() if cell.row is not None)
+    found = grouped((label, name(cell.case)) for cell in cells for label in of_cell((cell.row or {}).get("labels")))
     for label, arms in found.items():
         yield Sentence("{label}: {arms}", label=label, arms=Listed([*dict.fromkeys(arms)], "; ", most=most))
 

@@ -8,10 +8,9 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from modbench.harness.core.grouped import grouped
-from modbench.harness.core.labels import LOOKED_AHEAD, Label
 from modbench.harness.core.printable import escaped
 from modbench.harness.stats.contrast import EQUIVALENT
-from modbench.reports.model import Finding, Sentence, Value
+from modbench.reports.model import Sentence, Value
 from modbench.reports.questions import compare_axis, compare_runs
 from modbench.reports.questions.compare_axis import BASELINE, AlongAxis, Cell
 from modbench.reports.questions.compare_runs import Against, Compared, letter
@@ -23,10 +22,6 @@ from modbench.reports.writers import data, text
 from modbench.reports.writers.number_format import plain
 from modbench.reports.writers.text import cut, joined, wrapped
 
-# Labels that have a mark beside the number in a terminal.
-MARKED = frozenset({*LOOKED_AHEAD, Label.TAIL, Label.CONTAMINATED, Label.BY_CPU})
-# Lines of tables along an axis that a terminal shows; the first table is shown whatever its length.
-MOST_LINES = 36
 # Reasons that are named, and rows of a run, with `-v` and without. Of more rows, what got worse, then what got better.
 MOST_REASONS, FEW_REASONS = 8, 2
 MOST_ROWS, FEW_ROWS = 80, 12
@@ -56,17 +51,12 @@ def along_axis(loaded: Loaded, along: AlongAxis, width: int, *, every: bool = Fa
     columns = along.columns if every or verbose else along.shown()
     blocks = [wrapped([Sentence("⚠ {said}", said=each)], width) for each in reversed(warnings(loaded))]
     blocks.append(wrapped([f"{loaded.path} by {along.axis}, over {along.over}"], width))
-    left, made = dict.fromkeys(column.metric.key for column in along.columns), list[str]()
-    for table in compare_axis.tables(loaded, along, columns):
-        lines = [*text.table(table, width), ""]
-        if verbose or not made or len(made) + len(lines) <= MOST_LINES:
-            made += lines
-            for cell in (cell for row in table.rows for cell in row if isinstance(cell, Finding)):
-                left.pop(cell.metric, None)
+    made = [line for table in compare_axis.tables(loaded, along, columns) for line in [*text.table(table, width), ""]]
+    left = {column.metric.key: None for column in along.columns if column not in columns}
     parts, marks = text.legend(
         made, along.baseline, paired=not any(compare_axis.NOT_INTERLEAVED in each for each in along.notes)
     )
-    said: list[Value] = [*marks, *along.notes, *compare_axis.labels(columns, 0 if verbose else 1, marked=MARKED)]
+    said: list[Value] = [*marks, *along.notes, *compare_axis.labels(columns, 0 if verbose else 1)]
     said += compare_axis.missing(columns, MOST_REASONS if verbose else FEW_REASONS)
     said += [f"not shown: {', '.join(left)} (-v, or --metric KEY)"] if left else []
     parts.append(plain(compare_axis.margin(loaded.suite.margin)))
