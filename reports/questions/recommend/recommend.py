@@ -17,9 +17,8 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Case
 from modbench.harness.stats import effects
 from modbench.harness.stats.contrast import APART, EQUIVALENT, WORSE, Rule, estimated
-from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value, pivot
+from modbench.reports.model import ILLUSTRATION, Estimate, Finding, Listed, Sentence, Table, Value, pivot
 from modbench.reports.questions.confirmation import Answer, answers, of
-from modbench.reports.questions.recommend import candidates
 from modbench.reports.questions.recommend.candidates import (
     KV_CACHE,
     SIZE,
@@ -258,16 +257,15 @@ def table(found: Recommended) -> Table:
 
 def _cells(found: Recommended) -> Iterator[tuple[Case, Value, Value]]:
     """Yield the settings, each with a title and what stands below it; None where nothing is known."""
-    base, (unit, factor) = found.choice.baseline.case, found.choice.loss_unit
+    unit, factor = found.choice.loss_unit
     for each in shown(found):
         mine = each.candidate
         memory = "keys, values" if mine.memory.metric == KV_CACHE else "memory"
-        yield mine.case, "time", _known(mine.time)
-        yield mine.case, Sentence("over {arm}", arm=base), _pair(each.shape)
-        yield mine.case, memory, _known(mine.memory)
-        yield mine.case, f"{mine.loss.metric}, {unit}", _known(replace(mine.loss.scaled(factor), kind="loss"))
-        yield mine.case, Sentence("loss over {arm}", arm=base), _pair(each.loss, factor)
-        yield mine.case, "FLOPs", _known(mine.flops) if found.objective == "flops" else None
+        loss = replace(mine.loss.scaled(factor), kind="loss")
+        yield mine.case, "time", _beside(mine.case, mine.time, each.shape)
+        yield mine.case, memory, None if mine.memory.value is None else mine.memory
+        yield mine.case, f"loss, {unit}", _beside(mine.case, loss, each.loss, factor)
+        yield mine.case, "FLOPs", mine.flops if found.objective == "flops" else None
         for kept in each.kept:
             bound = Estimate(kept.bound, unit=mine.of(kept.limit).unit)
             bound = Estimate(kept.bound, kind="share") if kept.limit == "loss" else bound
@@ -277,29 +275,32 @@ def _cells(found: Recommended) -> Iterator[tuple[Case, Value, Value]]:
             yield mine.case, title, Sentence(words, word=kept.word, over=over)
 
 
-def _known(value: candidates.Value) -> Value:
-    return None if value.value is None else value
-
-
-def _pair(found: Finding | None, factor: float = 1.0) -> Value:
-    """Return a pair as it is written in full, a loss times a factor."""
-    if found is None:
+def _beside(case: Case, value: Estimate, pair: Finding | None, factor: float = 1.0) -> Finding | None:
+    """Return a value, and beside it how it compares with the dense model of the same shape; None where it is not known."""
+    if value.value is None:
         return None
-    is_loss = found.typical.kind == "difference"
-    return Sentence("{pair}", pair=replace(found, typical=found.typical.scaled(factor)) if is_loss else found)
+    return Finding(case, value=value) if pair is None else replace(_in_unit(pair, factor), value=value)
+
+
+def _in_unit(pair: Finding, factor: float) -> Finding:
+    """Return a pair of losses in the unit in which losses are shown, one without an interval as an illustration."""
+    if pair.typical.kind != "difference":
+        return pair
+    few = (ILLUSTRATION,) * (pair.typical.low is None)
+    return replace(pair, typical=pair.typical.scaled(factor), labels=(*pair.labels, *few))
 
 
 def said(found: Recommended, *, verbose: bool) -> Iterator[Sentence]:
     """Say how the best compares with its runner-up and with dense of equal cost, and why something is not shown."""
     best, second, equal = found.best, found.runner_up, found.equal_cost
     if any(each.case.model == "dense" for each in answered(found)):
-        yield Sentence("The answer is a dense model, or may be: skipping tokens is not shown to pay here.")
+        yield Sentence("The answer names a dense model: skipping tokens is not shown to pay here.")
     if best is not None:
         pairs: dict[Case | str | None, Finding | None] = {}
         pairs |= {second.candidate.case: found.apart} if second is not None else {}
         pairs |= {equal.against: equal} if equal is not None and equal.against not in pairs else {}
         for other, pair in pairs.items():
-            against = _pair(pair, found.choice.loss_unit[1]) or "not compared side by side"
+            against = "not compared side by side" if pair is None else _in_unit(pair, found.choice.loss_unit[1])
             yield Sentence("{arm} against {other}: {pair}", arm=best.candidate.case, other=other, pair=against)
         if best.candidate.time.value is not None and best.candidate.time.unsure:
             yield Sentence("no verdict on times: {why}", why=best.candidate.time.unsure)
