@@ -302,12 +302,13 @@ def margin(share: float) -> Sentence:
     return Sentence("margin {margin}", margin=Estimate(share, kind="share"))
 
 
-def labels(columns: Sequence[Column], most: int = 0) -> Iterator[Sentence]:
-    """Name the labels with the arms that have them, so many; the others are counted. 0: all are named."""
+def labels(columns: Sequence[Column], most: int = 0, *, marked: Collection[str] = ()) -> Iterator[Sentence]:
+    """Name the labels that have no mark beside the number, with so many arms that have them; 0: all are named."""
     cells = (cell for column in columns for cell in column.cells.values() if cell.row is not None)
     found = grouped((label, name(cell.case)) for cell in cells for label in of_cell((cell.row or {}).get("labels")))
     for label, arms in found.items():
-        yield Sentence("{label}: {arms}", label=label, arms=Listed([*dict.fromkeys(arms)], "; ", most=most))
+        if label not in marked:
+            yield Sentence("{label}: {arms}", label=label, arms=Listed([*dict.fromkeys(arms)], "; ", most=most))
 
 
 def missing(columns: Sequence[Column], most: int) -> Iterator[Sentence]:

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from modbench.harness.core.grouped import grouped
+from modbench.harness.core.labels import LOOKED_AHEAD, Label
 from modbench.harness.core.printable import escaped
 from modbench.harness.stats.contrast import EQUIVALENT
 from modbench.reports.model import Sentence, Value
@@ -22,6 +23,8 @@ from modbench.reports.writers import data, text
 from modbench.reports.writers.number_format import plain
 from modbench.reports.writers.text import cut, joined, wrapped
 
+# Labels that have a mark beside the number in a terminal.
+MARKED = frozenset({*LOOKED_AHEAD, Label.TAIL, Label.CONTAMINATED, Label.BY_CPU})
 # Reasons that are named, and rows of a run, with `-v` and without. Of more rows, what got worse, then what got better.
 MOST_REASONS, FEW_REASONS = 8, 2
 MOST_ROWS, FEW_ROWS = 80, 12
@@ -56,7 +59,7 @@ def along_axis(loaded: Loaded, along: AlongAxis, width: int, *, every: bool = Fa
     parts, marks = text.legend(
         made, along.baseline, paired=not any(compare_axis.NOT_INTERLEAVED in each for each in along.notes)
     )
-    said: list[Value] = [*marks, *along.notes, *compare_axis.labels(columns, 0 if verbose else 1)]
+    said: list[Value] = [*marks, *along.notes, *compare_axis.labels(columns, 0 if verbose else 1, marked=MARKED)]
     said += compare_axis.missing(columns, MOST_REASONS if verbose else FEW_REASONS)
     said += [f"not shown: {', '.join(left)} (-v, or --metric KEY)"] if left else []
     parts.append(plain(compare_axis.margin(loaded.suite.margin)))
