@@ -60,7 +60,7 @@ def of_runs(compared: Compared, command: Sequence[str]) -> Page:
 def of_axis(loaded: Loaded, table: AlongAxis, command: Sequence[str]) -> Page:
     """Return the page of one run along an axis."""
     shown = [column.metric.key for column in table.shown()]
-    grids = sorted(compare_axis.grids(loaded, table, table.columns), key=lambda grid: grid.metrics[0] not in shown)
+    columns = sorted(table.columns, key=lambda column: column.metric.key not in shown)
     notes: list[Value] = [
         *compare_axis.labels(table.columns),
         *table.notes,
@@ -73,7 +73,7 @@ def of_axis(loaded: Loaded, table: AlongAxis, command: Sequence[str]) -> Page:
         f"against {table.over} · {compare.about(loaded)}",
         command,
         [
-            *(Section(grid.table.label, [_with_values(compare_axis.told_once(grid.table))]) for grid in grids),
+            *(Section(each.label, [_with_values(each)]) for each in compare_axis.tables(loaded, table, columns)),
             Section("How to read this", [*map(Note, notes)]),
         ],
         alarms=[
@@ -96,15 +96,11 @@ def of_ab(found: ab.Result, command: Sequence[str]) -> Page:
 
 def _with_values(table: Table) -> Table:
     """Return a table in which the values of cells stand in columns of their own, before what is found of them."""
-    stub = sum(
-        title == "" and not any(isinstance(row[at], Finding) for row in table.rows)
-        for at, title in enumerate(table.head)
-    )
-    groups, head = ["", *[""] * (stub - 1)], list(table.head[:stub])
-    for title in table.head[stub:]:
+    groups, head = [""], [table.head[0]]
+    for title in table.head[1:]:
         groups += [str(title)] * 2
         head += ["value", "compared"]
-    rows = [[*row[:stub], *(part for cell in row[stub:] for part in _parts(cell))] for row in table.rows]
+    rows = [[row[0], *(part for cell in row[1:] for part in _parts(cell))] for row in table.rows]
     return replace(table, head=head, groups=groups if any(groups) else (), rows=rows)
 
 

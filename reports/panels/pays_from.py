@@ -13,7 +13,7 @@ from modbench.reports.model import Estimate, Finding, Sentence, Table, Value, is
 from modbench.reports.panel import Panel
 from modbench.reports.questions import break_even
 from modbench.reports.questions.break_even import AGAINST, AXES, LETTERS, OPEN, Line
-from modbench.reports.questions.results import loss_cell, named
+from modbench.reports.questions.results import loss_cell
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import between
 from modbench.reports.tables.load import Loaded, contenders, rung_beside

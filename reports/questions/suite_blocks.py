@@ -165,15 +165,14 @@ def _rounds(tables: Tables, case: Case, metric: AnyMetric) -> _Rounds | Trouble:
     # What drifts is compared with rounds right beside it.
     if wrong is not None and wrong.kind != "not_steady":
         return wrong
-    cell = tables.cell(mine.id, metric.key)
-    ((launch, own),) = cell.good().items()
-    numbers = np.asarray(own.samples["round"])
+    (own,) = tables.launches(metric, mine, mine, mine)
+    numbers = np.asarray(own.anchor["round"])
     rounds = [numbers == each for each in np.unique(numbers)]
 
     def means(column: str) -> list[float]:
-        logs = np.log(own.samples[column])
+        logs = np.log(own.anchor[column])
         return [float(logs[each].mean()) for each in rounds]
 
-    marks = np.array([bool(each) for each in contamination.causes(own.samples, cell.blocks.get(launch, {}))])
-    cpu = means("cpu_s") if paired.ticked(own.samples) else []
-    return _Rounds(means(tables.made_in(metric).column), cpu, [bool(marks[each].any()) for each in rounds], own.samples)
+    marks = np.array([bool(each) for each in contamination.causes(own.anchor, own.blocks)])
+    cpu = means("cpu_s") if paired.ticked(own.anchor) else []
+    return _Rounds(means(tables.made_in(metric).column), cpu, [bool(marks[each].any()) for each in rounds], own.anchor)

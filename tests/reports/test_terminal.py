@@ -271,7 +271,7 @@ def test_answers_about_the_run_that_ships_take_few_lines(quick: Loaded, tmp_path
     """
     found = recommend.recommend(quick, choice(quick), Limits(), "loss")
     lines = [*recommend_text.as_text(found, 80)]
-    assert len(lines) <= 12
+    assert len(lines) <= 13
     assert max(len(line) for line in lines if not line.startswith("  modbench ")) <= 80
     assert len(text_writer.wrapped([*gate_text.as_text(gate.gate(quick, quick))], 80)) <= 8
     elsewhere = dataclasses.replace(quick, run=dataclasses.replace(quick.run, path=tmp_path))
