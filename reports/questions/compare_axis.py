@@ -384,9 +384,7 @@ class _Maker:
         told = self._distinguishing(wanted)
         columns: dict[tuple[str, Heading], Column] = {}
         for comparison, metric, case in wanted:
-            heading = tuple(
-                each for each in self.rest[case.id] if each[0] in told[metric.key] and each[1] is not None
-            )
+            heading = tuple(each for each in self.rest[case.id] if each[0] in told[metric.key] and each[1] is not None)
             there = columns.get((metric.key, heading))
             taken = there and there.cells.get(self.at[case.id])
             if taken and taken.case.id != case.id and not taken.is_baseline:  # told apart by nothing but its arm
