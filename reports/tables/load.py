@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +34,7 @@ from modbench.reports.tables.titles import titled
 # Lengths and arms that figures, tiles and the terminal show at most; of more, so many that lie evenly among them.
 MOST_LENGTHS, MOST_ARMS = 12, 24
 Shown = TypeVar("Shown")
+Made = TypeVar("Made")
 
 
 class Row(Protocol):
@@ -60,6 +62,11 @@ class Loaded:
 
     def __repr__(self) -> str:
         return f"<modbench tables of {str(self.path)!r}>"
+
+    @cached_property
+    def found(self) -> dict[object, Any]:
+        """What questions found in this run, by the function that did (`once_a_run`)."""
+        return {}
 
     @cached_property
     def comparisons(self) -> pd.DataFrame:
@@ -311,6 +318,19 @@ class Loaded:
         """Return the measured value of an arm, or None."""
         row = self.case(arm, metric, seq_len)
         return None if row is None or row.status != "ok" else float(row.value)
+
+
+def once_a_run(find: Callable[[Loaded], Made]) -> Callable[[Loaded], Made]:
+    """Make a question that several outputs ask find its results in a run once."""
+
+    @functools.wraps(find)
+    def found(loaded: Loaded) -> Made:
+        if find not in loaded.found:
+            loaded.found[find] = find(loaded)
+        made: Made = loaded.found[find]
+        return made
+
+    return found
 
 
 def subsample_evenly(values: Sequence[Shown], most: int) -> list[Shown]:

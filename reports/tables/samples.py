@@ -122,8 +122,6 @@ class Samples:
             cell.outcomes.append((job.number, outcome))
             cell.series = job.unit.series
             cell.nodes |= nodes
-            if outcome.metric in self.metrics:
-                cell.blocks[job.number] = blocks.get(self.metrics[outcome.metric].group, {})
             if record.code:
                 more = provenance.versions_of_outcome(record, outcome)
                 cell.versions = provenance.joined_versions([cell.versions, more])
@@ -144,6 +142,10 @@ class Samples:
     def values_of(self, case: Case, key: str) -> dict[int, float]:
         """Return the value of a metric by seed (or process), of those that have one value each."""
         return self.cell(case.id, key).values()
+
+    def samples_of(self, case: Case, key: str) -> dict[int, dict[str, list[float]]]:
+        """Return the raw samples behind a metric of a case by process (or seed): columns with one row for each sample."""
+        return {number: outcome.samples for number, outcome in self.cell(case.id, key).good().items()}
 
     def notes_of(self, case: Case, key: str, kind: type[SomeNotes]) -> list[SomeNotes]:
         """Return the notes of one kind beside a metric of a case, in the order of its processes or seeds."""
