@@ -21,7 +21,7 @@ from modbench.reports.tables.cell import columns_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import WORKLOADS
 from modbench.reports.writers.number_format import half, plain
-from modbench.reports.writers.text import GLYPHS
+from modbench.reports.writers.short import GLYPHS
 
 # Of the figure, in inches: what stands beside the names of rows, a cell, a row, and what a map has above and below its rows.
 BESIDE, CELL, ROW, AROUND = 0.22, 0.47, 0.31, 0.56

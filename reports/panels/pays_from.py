@@ -13,7 +13,7 @@ from modbench.reports.model import Estimate, Finding, Sentence, Table, Value, is
 from modbench.reports.panel import Panel
 from modbench.reports.questions import break_even
 from modbench.reports.questions.break_even import AGAINST, AXES, LETTERS, OPEN, Line
-from modbench.reports.questions.results import loss_cell, named
+from modbench.reports.questions.results import loss_cell
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import between
 from modbench.reports.tables.load import Loaded, contenders, rung_beside
@@ -61,7 +61,7 @@ def _wins(loaded: Loaded, arms: Sequence[Case]) -> Iterator[_Cell]:
             beside = rung_beside(loaded, case)
             found = [] if beside is None else between(loaded, metric, case, beside.case)
             if found:
-                yield named(loaded, case), workload, AGAINST["equal cost"], _won(found)
+                yield case, workload, AGAINST["equal cost"], _won(found)
 
 
 def _won(found: Sequence[Finding]) -> Value:
@@ -80,7 +80,7 @@ def _shares(loaded: Loaded, arms: Sequence[Case]) -> Iterator[_Cell]:
                 row = loaded.pair(case.arm, metric, length)
                 if row is not None and is_number(row.ratio):
                     share = Estimate(1 / row.ratio, kind="fraction")
-                    yield named(loaded, case), f"at {grid_point('T', length)}", title, share
+                    yield case, f"at {grid_point('T', length)}", title, share
 
 
 def _loss(loaded: Loaded, arms: Sequence[Case]) -> tuple[list[_Cell], list[Value]]:
@@ -92,7 +92,7 @@ def _loss(loaded: Loaded, arms: Sequence[Case]) -> tuple[list[_Cell], list[Value
         for loss in known:
             found = loss_cell(loaded, case, loss, length)
             if case.arm not in cells and isinstance(found, Finding) and found.typical.value is not None:
-                cells[case.arm], used[loss.title] = (named(loaded, case), "", "loss", found.beside()), None
+                cells[case.arm], used[loss.title] = (case, "", "loss", found.beside()), None
     if not cells:
         return [], []
     words = f"loss: {known[0].unit} over {{baseline}}, {', else '.join(used)}"

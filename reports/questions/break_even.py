@@ -21,7 +21,6 @@ from modbench.harness.stats.effects import LEVEL
 from modbench.harness.stats.reason import Reason
 from modbench.reports.data_table import DataTable, count, interval, number, place, text
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value, known, pivot
-from modbench.reports.questions.results import named
 from modbench.reports.tables import pair_verdicts
 from modbench.reports.tables.cell import listed_reasons
 from modbench.reports.tables.findings import labels_of
@@ -293,7 +292,7 @@ def cells(loaded: Loaded, found: Iterable[Line], *, where: bool = False) -> Iter
         found: lines, along one axis.
         where: whether workloads are named with their place.
     """
-    names = {case.arm: named(loaded, case) for case in contenders(loaded)}
+    names = {case.arm: case for case in contenders(loaded)}
     for line in found:
         fixed, dtype, execution = line.held
         at = Sentence("{letter} = {fixed}", letter=LETTERS[other(line.axis)], fixed=fixed)

@@ -7,9 +7,8 @@ from dataclasses import replace
 
 from modbench.harness.core.contracts import GENERATION
 from modbench.harness.core.grouped import grouped
-from modbench.harness.core.labels import OF_WORK
 from modbench.harness.domain.case import Case, Place
-from modbench.reports.model import Estimate, Finding, Labelled, PlaceAmong, Sentence, Table, Value, pivot
+from modbench.reports.model import Estimate, Finding, PlaceAmong, Sentence, Table, Value, pivot
 from modbench.reports.questions import win_rate
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import of_row
@@ -83,14 +82,14 @@ def _of_metric(loaded: Loaded, metric: str, settings: int) -> Iterator[Table]:
 
 def _cells(loaded: Loaded, metric: str, places: Sequence[Place]) -> Iterator[tuple[Value, Value, Value, Value]]:
     """Yield the cells of a table; of each place the best is marked, where it is told apart from all others."""
-    names = {case.arm: named(loaded, case) for case in loaded.shown}
     for at in places:
         column = {case.arm: cell(loaded, metric, case, at) for case in loaded.shown}
         known = {arm: each for arm, each in column.items() if isinstance(each, Finding) and each.status == "ok"}
         best = win_rate.best(loaded, metric, {arm: each.case.id for arm, each in known.items()})
         title = place(PlaceAmong(at, places))
-        for arm, each in column.items():
-            yield names[arm], "", title, replace(known[arm], best=True) if arm == best else each
+        for case in loaded.shown:
+            found = column[case.arm]
+            yield case, "", title, replace(known[case.arm], best=True) if case.arm == best else found
 
 
 def _measured(loaded: Loaded, metric: str, case: Case, at: Place) -> bool:
@@ -102,12 +101,6 @@ def _measured(loaded: Loaded, metric: str, case: Case, at: Place) -> bool:
 def filled(rows: Iterable[Sequence[Value]]) -> list[Sequence[Value]]:
     """Return the rows that hold more than the name of an arm."""
     return [row for row in rows if any(cell != "" for cell in row[1:])]
-
-
-def named(loaded: Loaded, case: Case) -> Labelled:
-    """Return an arm with the labels that say that its times may not be those of the work that it claims."""
-    found = {label: {each.arm for each in cases} for label, cases in loaded.labelled.items() if label in OF_WORK}
-    return Labelled(case, tuple(label for label, arms in found.items() if case.arm in arms))
 
 
 def cell(loaded: Loaded, metric: str, case: Case, at: Place) -> Value:

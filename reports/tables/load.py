@@ -26,7 +26,6 @@ from modbench.harness.process.clocks import union_s
 from modbench.harness.results import run_folder
 from modbench.harness.results.pooling import pooled
 from modbench.harness.results.run_file import StoredRun
-from modbench.harness.stats import memo
 from modbench.reports.tables import cases, comparisons, provenance
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.pair_verdicts import Twins, has_evidence
@@ -439,9 +438,8 @@ def tables_of(tables: Tables, *, all_pairs: bool = False) -> tuple[pd.DataFrame,
     all_pairs = all_pairs or comparisons.all_pairs_of(tables.plan)
     rows: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
     for comparison in tables.plan.comparisons:
-        with memo.remembering():
-            rows[0].extend(cases.rows_of(tables, comparison))
-            rows[1].extend(comparisons.rows_of(tables, comparison, all_pairs=all_pairs))
+        rows[0].extend(cases.rows_of(tables, comparison))
+        rows[1].extend(comparisons.rows_of(tables, comparison, all_pairs=all_pairs))
     return cases.case_table(tables, rows[0]), comparisons.comparison_table(tables, rows[1])
 
 
