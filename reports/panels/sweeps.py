@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import pandas as pd
 
+from modbench.harness.core.grouped import grouped
 from modbench.harness.stats.trend import Trend
 from modbench.reports.figures.axes import ticks
 from modbench.reports.figures.style import INK, MUTED, OTHER, Look, Mark, Marks, look, new_figure
@@ -34,10 +35,9 @@ SWEPT = {
 
 def equal_flops(loaded: Loaded) -> Iterator[Block]:
     """Draw a figure per budget, by the causal loss; then the tables."""
-    yield from (_curves_of(loaded, rows) for rows in isoflop.by_budget(loaded))
-    yield from isoflop.tables(loaded)
-    if (tried := isoflop.rates(loaded)) is not None:
-        yield tried
+    budgets = grouped((each.curve.budget, each) for each in isoflop.by_budget(loaded))
+    yield from (_curves_of(loaded, rows) for rows in budgets.values())
+    yield from filter(None, (isoflop.table(loaded), isoflop.rates(loaded)))
 
 
 def _curves_of(loaded: Loaded, own: Sequence[Swept]) -> Figure:
