@@ -309,7 +309,7 @@ def table(loaded: Loaded) -> Table | None:
         ("explored, " * loaded.suite.confirms + unit, [_loss(loaded, each) for each in rows]),
         ("confirmed", [_confirmed(loaded, each, factor) for each in rows]),
         ("parameters", [Estimate(each.best.params, unit="param") for each in rows]),
-        ("optimum of the fit", [_fitted(each, factor) for each in rows]),
+        ("optimum of the fit", [_optimum(each, factor) for each in rows]),
     ]
     for metric, length in itertools.product(TABLES, lengths):
         title = Sentence("{title}" + ", T = {T}" * (len(lengths) > 1), title=TABLES[metric], T=length)
@@ -338,19 +338,17 @@ def _confirmed(loaded: Loaded, each: Swept, factor: float) -> Value:
     for point in each.curve.points if loaded.suite.confirm is not None else ():
         value = loaded.values.get((point.case.id, CONFIRMED))
         if value is not None:
-            size = "" if point is each.best else f"{point.case.size} "
+            size = "" if point.case.size == each.best.case.size else f"{point.case.size} "
             return Sentence("{size}{loss}", size=size, loss=Estimate(value * factor, kind="loss"))
     return None
 
 
-def _fitted(each: Swept, factor: float) -> Value:
-    """Return parameters and loss at the optimum, and the difference to the anchor's; None where there is no optimum."""
+def _optimum(each: Swept, factor: float) -> Value:
+    """Return parameters and loss at the optimum of the fit; None where there is none."""
     if each.loss.value is None:
         return None
-    apart = Estimate(None) if each.apart is None else Estimate.of_interval(each.apart, "difference", "nat")
-    words = "{params}: {loss}" + ", {apart}" * (each.apart is not None)
     loss = Estimate(each.loss.value * factor, kind="loss")
-    return Sentence(words, params=each.params.alone, loss=loss, apart=apart.scaled(factor))
+    return Sentence("{params}: {loss}", params=each.params.alone, loss=loss)
 
 
 def _measured(loaded: Loaded, metric: str, length: int, each: Swept) -> Value:
