@@ -224,7 +224,7 @@ CONFIRM = Panel(
         "Several are several chances to err, but `pays` needs two of them, and so errs no more often than one."
     ),
     tables=[confirmation.TABLE],
-    lead=Lead(answer=confirmation.answer, doubts=confirmation.doubts, table=confirmation.table, above=True),
+    lead=Lead(answer=confirmation.answer, doubts=confirmation.doubts, table=confirmation.table),
     rules=frozenset({"confirmation"}),
 )
 """Confirmed: the best of a sweep against dense, routing by noise and the runner-up, look by look."""
@@ -302,7 +302,7 @@ TREND = Panel(
         "dots, other depths, other lengths or other text."
     ),
     tables=[trend.TABLE],
-    lead=Lead(answer=trend.answer, doubts=trend.doubts, in_place=trend.in_place, above=True),
+    lead=Lead(answer=trend.answer, doubts=trend.doubts, in_place=trend.in_place),
     rules=frozenset({"trend"}),
 )
 """The trend: the difference of an arm and the anchor over training budgets, its line, and the forecast."""

@@ -17,10 +17,8 @@ from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case, Comparison, Place
 from modbench.harness.domain.notes import TrainNotes
-from modbench.harness.stats import effects, memo
 from modbench.harness.stats.effects import LEVEL
 from modbench.harness.stats.exchange import Crossing, Rate, crossing, rate
-from modbench.harness.stats.paired import LaunchSamples
 from modbench.harness.stats.reason import Reason
 from modbench.reports import reasons
 from modbench.reports.data_table import DataTable, count, interval, number, place, text
@@ -147,8 +145,7 @@ class Speedup:
 def speedups(loaded: Loaded) -> list[Speedup]:
     """Return the effective speed-ups of every arm that was trained beside a dense ladder, and the checks on the ladder itself."""
     asked = [loaded.tables.metrics[key] for key in CURRENCIES if key in loaded.suite.metrics]
-    with memo.remembering():
-        return [_speedup(loaded, arm, metric) for arm in _arms(loaded) for metric in asked]
+    return [_speedup(loaded, arm, metric) for arm in _arms(loaded) for metric in asked]
 
 
 def _arms(loaded: Loaded) -> Iterator[Arm]:
@@ -272,20 +269,14 @@ def _costs(loaded: Loaded, metric: Metric, sides: Sequence[Case]) -> list[list[f
     if tables.made_in(metric).samples != "launches":
         own, *others = (tables.estimate(side, metric).value for side in sides)
         return [[math.log(each / own)] for each in others]
-    anchor, column = tables.anchor(sides[0], metric), tables.made_in(metric).column
-    launches = zip(*(tables.launches(metric, side, anchor, anchor) for side in sides), strict=False)
-    found = [[_over_anchor(side, column) for side in launch] for launch in launches]
-    known = [[cost for cost in each if cost is not None] for each in found]
-    whole = [each for each in known if len(each) == len(sides)]
+    column = tables.made_in(metric).column
+    over_anchor = [
+        {number: each.by(column).medians.get(side.id) for number, each in tables.processes(side, metric).items()}
+        for side in sides
+    ]
+    launches = [[each.get(number) for each in over_anchor] for number in over_anchor[0]]
+    whole = [each for launch in launches if len(each := [cost for cost in launch if cost is not None]) == len(sides)]
     return [[each[i] - each[0] for each in whole] for i in range(1, len(sides))]
-
-
-def _over_anchor(launch: LaunchSamples, column: str) -> float | None:
-    """Log of a model's time over its anchor's in one launch; None where they share no block."""
-    if launch.case is None:  # the anchor itself
-        return 0.0
-    found = effects.beside(launch.case, launch.anchor, column)
-    return None if found is None else found.median
 
 
 def _beside(loaded: Loaded, metric: Metric, where: Comparison, arm: Arm) -> tuple[Estimate, bool]:

@@ -17,7 +17,7 @@ from modbench.reports.questions import isoflop
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import summary
 from modbench.reports.writers.number_format import plain
-from modbench.reports.writers.text import FUTURE
+from modbench.reports.writers.short import FUTURE
 
 HEAD = "FLOPs"
 
