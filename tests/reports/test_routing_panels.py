@@ -44,7 +44,7 @@ def figures_of(panel: Any, loaded: Loaded) -> dict[str, Figure]:
 def profits_of(loaded: Loaded) -> dict[tuple[str, str], Estimate]:
     """The differences of the arm that is shown, by figure and group."""
     return {
-        (figure.name, row.bin): Estimate.of(row.value, row.ci_low, row.ci_high)
+        (figure.name, str(row.bin)): Estimate.of(row.value, row.ci_low, row.ci_high)
         for figure in drawn(ROUTING_PROFIT, loaded)
         for row in figure.data[figure.data.arm == "mod[c0.125]"].itertuples()
     }
