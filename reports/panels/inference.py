@@ -33,7 +33,7 @@ def table(loaded: Loaded, metric: str) -> Table | None:
     """Return a row for every arm at every length and batch size, by the time of a workload; None where that was not planned."""
     places = list(dict.fromkeys(each.place for each in loaded.plan.comparisons if metric in each.metrics))
     rows = [
-        [results.named(loaded, case), PlaceAmong(place, places), *_cells(loaded, metric, found)]
+        [case, PlaceAmong(place, places), *_cells(loaded, metric, found)]
         for place in places
         for case in loaded.shown
         if isinstance(found := results.cell(loaded, metric, case, place), Finding)
@@ -70,7 +70,7 @@ def render(loaded: Loaded) -> Iterator[Block]:
     tables = [made for made in (table(loaded, metric) for metric in BESIDE) if made is not None]
     if not tables:
         return
-    yield from break_even.blocks(loaded, [*BESIDE])
+    yield from break_even.tables(loaded, [*BESIDE])
     yield from tables
     said = "Ratios are those of the times: {anchor} ÷ row. {file} has both estimates."
     yield Note(Sentence(said, anchor=loaded.baseline, file=Code("breakeven.csv")))

@@ -17,7 +17,7 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.case import Case, Comparison
-from modbench.harness.stats import memo, paired
+from modbench.harness.stats import paired
 from modbench.harness.stats.contrast import BETTER, WORSE, ByClock, Rule, Side, contrast, counted
 from modbench.harness.stats.effects import LEVEL
 from modbench.reports.data_table import DataTable, count, interval, number, place, text
@@ -134,8 +134,7 @@ def combined(loaded: Loaded) -> list[Combined]:
             metric = tables.metrics[key]
             if metric.source or metric.better == "neither":  # a rate is the inverse of its time
                 continue
-            with memo.remembering():
-                found += [(square, _judged_row(tables, square, metric)) for square in here]
+            found += [(square, _judged_row(tables, square, metric)) for square in here]
     comparisons.settle(tables, [row for _, row in found], loaded.twin_verdicts)
     made = [_of_square(loaded, square, row) for square, row in found]
     titles, metrics = [each.square.title for each in made], [*SHOWN, *loaded.suite.metrics]
