@@ -16,7 +16,7 @@ from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import TaskAnswers, TrainNotes
 from modbench.harness.stats import effects, exact_two_proportions, solved
-from modbench.harness.stats.contrast import BETTER, DIFFERENT, EQUIVALENT, INCONCLUSIVE, WORSE
+from modbench.harness.stats.contrast import INCONCLUSIVE
 from modbench.harness.stats.effects import LEVEL
 from modbench.reports.data_table import DataTable, count, interval, number, text
 from modbench.reports.model import (
@@ -30,6 +30,7 @@ from modbench.reports.model import (
     Sentence,
     Table,
     Value,
+    Verdict,
     known_text,
     pivot,
 )
@@ -58,15 +59,6 @@ UNDECIDABLE = (
 )
 # Arms that the answer is about, and tasks that it names of those with one verdict; the rest are counted.
 MOST_ANSWERED, MOST_TASKS = 2, 3
-# Verdicts in the order of the answer, as words behind an arm; None: none may be given.
-ANSWERED = {
-    WORSE: WORSE,
-    BETTER: BETTER,
-    DIFFERENT: DIFFERENT,
-    EQUIVALENT: "equal",
-    INCONCLUSIVE: "undecided",
-    None: "no claim",
-}
 
 
 @dataclass(frozen=True)
@@ -250,17 +242,17 @@ def answer(loaded: Loaded) -> Iterator[Sentence]:
     if not made or not all(each.arms[0].task for each in loaded.plan.comparisons):
         return
     for case in arms[:MOST_ANSWERED]:
-        tasks = grouped((_in_a_word(each.found), each.task) for each in made if each.found.case.arm == case.arm)
+        mine = [each for each in made if each.found.case.arm == case.arm]
+        tasks = grouped(((each.found.status, each.found.verdict), each.task) for each in mine)
         parts = [
-            Sentence(f"{word} at {{tasks}}", tasks=Listed(tasks[word], last=" and ", most=MOST_TASKS))
-            for word in (*ANSWERED.values(), "failed", "skipped")
-            if word in tasks
+            Sentence(
+                "{said} at {tasks}",
+                said=Verdict(verdict, timed=False) if status == "ok" else status,
+                tasks=Listed(those, last=" and ", most=MOST_TASKS),
+            )
+            for (status, verdict), those in tasks.items()
         ]
         yield Sentence("{arm} against {base}: {parts}.", arm=case, base=base, parts=Listed(parts, "; "))
-
-
-def _in_a_word(found: Finding) -> str:
-    return ANSWERED[found.verdict] if found.status == "ok" else found.status
 
 
 def looks(loaded: Loaded) -> Iterator[Sentence]:
