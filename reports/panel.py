@@ -46,24 +46,18 @@ def _nothing(_loaded: Loaded) -> Sequence[Value]:
 
 @dataclass(frozen=True)
 class Lead:
-    """What a panel adds to the short answer: in the terminal, on the first screen of the page, in report.md and report.json.
+    """What a panel adds to the first screen: in the terminal, on the page, in report.md and report.json.
 
     Attributes:
-        answer: sentences that answer what the run asked, in place of the ratios of times.
-        details: further sentences.
-        brief: those of them that the terminal shows without `-v`.
+        answer: at most two sentences that answer what the run asked, in place of the ratios of times.
         doubts: what to doubt.
-        table: a table that the terminal shows.
-        above: whether it stands above the tables of times, not below them.
+        table: a table that the terminal shows above the tables of times.
         in_place: what stands in place of the tables of times; None where these stay.
     """
 
     answer: Callable[[Loaded], Iterable[Value]] = _nothing
-    details: Callable[[Loaded], Iterable[Value]] = _nothing
-    brief: Callable[[Loaded], Iterable[Value]] = _nothing
     doubts: Callable[[Loaded], Iterable[Value]] = _nothing
     table: Callable[[Loaded], Table | None] = lambda _: None
-    above: bool = False
     in_place: Callable[[Loaded], InPlace | None] = lambda _: None
 
 

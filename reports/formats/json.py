@@ -14,7 +14,7 @@ from modbench.reports.formats.csv import more
 from modbench.reports.panels.caveats import Failed, failures
 from modbench.reports.panels.method import facts
 from modbench.reports.questions import best_setting, first_screen
-from modbench.reports.questions.checks import doubts
+from modbench.reports.questions.checks import MOST_FINDINGS, doubts
 from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables.cases import CASES, COUNTS, NUMBERS
 from modbench.reports.tables.comparisons import COMPARISONS, MORE
@@ -191,7 +191,7 @@ class Report(Frozen):
         schema_version: version of this schema.
         title: the question.
         asked: what was compared with what.
-        answer: the answer, in short and arm by arm.
+        answer: the answer, in at most two sentences.
         best_settings: of a user's model with several settings the fastest at each place.
         audits: what was found of the user's models, by arm, where the run audits them.
         sure: what the numbers stand on.
@@ -238,10 +238,10 @@ def report(loaded: Loaded) -> Report:
     return Report(
         title=plain(first_screen.title(loaded)),
         asked=plain(told.asked),
-        answer=sentences([*told.answer, *told.details]),
+        answer=sentences(told.answer),
         best_settings=tuple(BestSetting(**each) for each in best_setting.rows(loaded)),
         audits=by_arm(loaded),
-        sure=sentences(told.sure),
+        sure=sentences(filter(None, [told.sure, told.check])),
         cautions=sentences(told.doubts),
         warnings=sentences(warnings(loaded)),
         run=_run(loaded),
@@ -260,8 +260,10 @@ def report(loaded: Loaded) -> Report:
         doubts=tuple(
             Doubted(
                 doubt=each.title,
-                findings=tuple(Finding(found=found, where=plain(where)) for found, where in each.findings),
-                more=each.more,
+                findings=tuple(
+                    Finding(found=found, where=plain(where)) for found, where in each.findings[:MOST_FINDINGS]
+                ),
+                more=max(0, len(each.findings) - MOST_FINDINGS),
                 advice=each.advice,
             )
             for each in doubts(loaded)

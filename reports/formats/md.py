@@ -6,19 +6,19 @@ from dataclasses import replace
 
 from modbench.reports.format import Format
 from modbench.reports.model import Alert, Listed, Sentence, Table, Value
+from modbench.reports.page.render import about
 from modbench.reports.panel import shared_blocks
 from modbench.reports.panels.caveats import failure_sentences
 from modbench.reports.panels.method import facts
 from modbench.reports.questions import first_screen, results
 from modbench.reports.questions.checks import doubts
-from modbench.reports.questions.first_screen import measured_on, place_shown
+from modbench.reports.questions.first_screen import measured_on
 from modbench.reports.questions.machine import warnings
 from modbench.reports.tables.load import Loaded
 from modbench.reports.writers.markdown import Block, block, inline, listed, text, within
 from modbench.reports.writers.number_format import plain
 
 NAME = "report.md"
-MOST_LISTED = 24
 # Facts about the machine and the method that a reader of a pull request needs.
 _FACTS = (
     *("Processor", "GPU", "Packages", "modbench commit", "Protocol", "Number of launches", "Interval", "Threads"),
@@ -28,23 +28,22 @@ _FACTS = (
 
 def markdown(loaded: Loaded) -> str:
     """Return the report as Markdown."""
-    run, suite = loaded.run, loaded.suite
-    version = run.environment["packages"]["modbench"]
-    about = f"{run.started[:10]} · suite {suite.name} · {suite.effort}: {suite.launches_in_words} · modbench {version}"
     told = first_screen.head(loaded)
-    # What figures and tiles leave out is not left out here.
-    answers = [each for each in (*told.answer, *told.details) if each not in place_shown(loaded)]
-    alerts: list[Value] = [*warnings(loaded), *filter(None, [run.incomplete])]
+    sure = told.sure and Sentence("{said}; {check}", said=told.sure, check=told.check)
+    doubt = told.doubts and Listed(told.doubts, " ")
+    alerts: list[Value] = [*warnings(loaded), *filter(None, [loaded.run.incomplete])]
     blocks = [
-        Block([f"## {text(plain(first_screen.title(loaded)))}", "", text(about)]),
+        Block([f"## {text(plain(first_screen.title(loaded)))}", "", text(about(loaded))]),
         *(block(Alert(said)) for said in alerts),
         block(Sentence("Asked: {asked}", asked=told.asked)),
-        listed("Answer", answers, "sentences", "report.html"),
-        *(Block([f"**{title}:** {inline(Listed(said, ' '))}"]) for title, said in told.evidence),
+        listed("Answer", told.answer, "sentences", "report.html"),
+        *(Block([f"**{title}:** {inline(said)}"]) for title, said in (("Sure", sure), ("Doubt", doubt)) if said),
         *map(block, shared_blocks(loaded)),
         *map(block, results.with_losses(loaded)),
     ]
-    blocks += [*_failed(loaded), *_doubts(loaded), *_method(loaded)]
+    blocks.append(listed("What failed", failure_sentences(loaded), "entries", "cases.csv"))
+    blocks.append(listed("Doubts in detail", [each.sentence for each in doubts(loaded)], "entries", "report.html"))
+    blocks += _method(loaded)
     return within(blocks)
 
 
@@ -53,20 +52,6 @@ def fragment(loaded: Loaded, made: Table, first: str) -> str:
     notes = [*made.notes, measured_on(loaded)]
     alerts = [block(Alert(said)) for said in warnings(loaded)]
     return within([Block([f"<!-- {text(first)} -->"]), *alerts, block(replace(made, notes=notes))])
-
-
-def _failed(loaded: Loaded) -> list[Block]:
-    said, left_out = failure_sentences(loaded, MOST_LISTED)
-    return [replace(listed("What failed", said, "entries", "cases.csv"), left_out=left_out)]
-
-
-def _doubts(loaded: Loaded) -> list[Block]:
-    lines = []
-    for doubt in doubts(loaded):
-        lines.append(f"- **{text(doubt.title)}**")
-        lines += [f"  - {inline(where)}: {text(said)}" for said, where in doubt.findings]
-        lines += [f"  - and {doubt.more} more like these"] if doubt.more else []
-    return [Block(["### Doubts in detail", ""], lines, "lines", "report.html")] if lines else []
 
 
 def _method(loaded: Loaded) -> list[Block]:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from markupsafe import Markup
-
 from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.grouped import grouped
 from modbench.reports.model import Block, Code, Listed, Note, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.questions.checks import doubts
 from modbench.reports.tables import unit_files
 from modbench.reports.tables.load import Loaded
-from modbench.reports.writers.html import fill, inline
 
-# Failures, and missing units, that are listed; the rest are counted.
-MOST_FAILURES = 200
+# Failures that are listed, and units without a record that are named; the rest are counted.
+MOST_FAILURES = 24
 
 
 class Failed(Frozen):
@@ -45,25 +43,32 @@ def failures(loaded: Loaded) -> list[Failed]:
     ]
 
 
-def failure_sentences(loaded: Loaded, most: int = MOST_FAILURES) -> tuple[list[Sentence], int]:
-    """Return a sentence for each failure and each missing unit, of many the first, and how many are left out."""
-    found, missing = failures(loaded), loaded.run.missing
+def failure_sentences(loaded: Loaded) -> list[Sentence]:
+    """Return a sentence for each reason, with the first case that failed for it; then the units without a record."""
+    alike = grouped(((each.reason.partition(unit_files.SEE)[0], each.metrics), each) for each in failures(loaded))
     said = [
         Sentence(
-            "{case} ({metrics}): {reason}", case=Code(each.case_id), metrics=Listed(each.metrics), reason=each.reason
+            "{case}" + " and {more} more" * (len(those) > 1) + ": {reason} ({metrics})",
+            case=Code(those[0].case_id),
+            more=len(those) - 1,
+            reason=those[0].reason,
+            metrics=Listed(metrics),
         )
-        for each in found[:most]
+        for (_, metrics), those in alike.items()
     ]
-    said += [Sentence("unit {unit} has no record: the run is incomplete", unit=Code(unit)) for unit in missing[:most]]
-    return said, len(found) + len(missing) - len(said)
+    if missing := loaded.run.missing:
+        words = "{n:unit has|units have} no record, the run is incomplete: {units}"
+        units = Listed([*map(Code, missing)], most=MOST_FAILURES)
+        said.append(Sentence(words, n=len(missing), units=units))
+    return said
 
 
 def what_failed(loaded: Loaded) -> Iterator[Block]:
     """Return a line for each; nothing where nothing failed and nothing is missing."""
-    said, left_out = failure_sentences(loaded)
-    yield from said
-    if left_out:
-        yield Note(Sentence("{n} more: {file} has the reason of each.", n=left_out, file=Code("cases.csv")))
+    said = failure_sentences(loaded)
+    yield from said[:MOST_FAILURES]
+    if (left := len(said) - MOST_FAILURES) > 0:
+        yield Note(Sentence("{n} more: {file} has the reason of each.", n=left, file=Code("cases.csv")))
 
 
 FAILURES = Panel(
@@ -72,7 +77,7 @@ FAILURES = Panel(
     span=12,
     render=what_failed,
     reading=(
-        "Each line is a case that has no number, with the reason that its process gave and the log that tells "
+        "Each line is a reason why cases have no number, as the process of the first one gave it, and the log that tells "
         "more. A failed case is left out of every figure and marked in the tables; the others are not affected by "
         "it."
     ),
@@ -80,21 +85,14 @@ FAILURES = Panel(
 """Which cells failed, and which units have no record?"""
 
 
-def what_to_doubt(loaded: Loaded) -> Markup | None:
-    """Show an entry for each doubt that found something."""
-    found = doubts(loaded)
-    return fill("doubts", doubts=found, inline=inline) if found else None
-
-
 DOUBTS = Panel(
     title="What should you doubt?",
     order=36,
     span=12,
-    render=what_to_doubt,
+    render=lambda loaded: [each.sentence for each in doubts(loaded)],
     reading=(
         "Each entry is a reason why some number may not mean what it seems to mean: what was found, in which "
-        "cells, and below the arrow what to do about it. An entry does not say that a number is wrong. What no "
-        "check looks for is not listed."
+        "cells, and what to do about it. An entry does not say that a number is wrong. What no check looks for is not listed."
     ),
 )
 """Why may a number not mean what it seems to mean: what checks found, in which cells, and what to do about it."""

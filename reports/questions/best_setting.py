@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from modbench.harness.core.grouped import grouped
-from modbench.harness.domain.case import Case, Place
-from modbench.reports.model import Listed, Sentence
+from modbench.harness.domain.case import Case
+from modbench.reports.model import Sentence, Value
 from modbench.reports.questions import rivals, win_rate
 from modbench.reports.tables.load import Loaded, default_arm
 from modbench.reports.wording import TIMED
@@ -99,52 +98,22 @@ def first_arm(loaded: Loaded) -> Case | None:
     return first if found is None else next(case for case in loaded.arms if case.arm == found.arm)
 
 
-def answers(loaded: Loaded) -> list[Sentence]:
-    """Name the fastest setting of each user's model that has several."""
-    by_model = grouped((each.case.model, each) for each in best_settings(loaded))
-    return [_answer(mine) for mine in by_model.values()]
+def subject(loaded: Loaded, case: Case) -> tuple[Value, list[Case]]:
+    """Return whom an answer about an arm names, and the arms whose places it counts.
+
+    Of a user's model with several settings it is the fastest; where none is told apart, all of them. A rung costs as much as one
+    of them: against it, and of other models, it is the arm itself.
+    """
+    settings = [] if loaded.baseline.rung else settings_of(loaded, case)
+    if not settings:
+        return case, [case]
+    if fastest(loaded, case) is not None:
+        return Sentence("{arm}, the fastest of {n} settings,", arm=case, n=len(settings)), [case]
+    words = "{model} ({n} settings, none told apart as the fastest)"
+    others = [each for each in settings if each.arm != loaded.baseline.arm]
+    return Sentence(words, model=model_of(case), n=len(settings)), others
 
 
 def model_of(case: Case) -> Case:
     """Return a case whose name is that of its model alone."""
     return case.with_title("").model_copy(update={"arm_parts": (), "rung": False})
-
-
-def _answer(mine: Sequence[Best]) -> Sentence:
-    """Name the fastest setting of a model at each length, by workload.
-
-    `Fastest of 3 settings of mine:build: mine:build capacity0.125 from T = 256 on, none is told apart at T = 128 (train step).`
-    """
-    number, model = max(each.settings for each in mine), model_of(mine[0].case)
-    if not any(each.told_apart for each in mine):
-        return Sentence("Of {n} settings of {model} none is told apart as the fastest.", n=number, model=model)
-    said: dict[tuple[tuple[str, int], ...], tuple[Listed, list[str]]] = {}
-    for metric, workload in TIMED.items():
-        here = [each for each in mine if each.metric == metric]
-        here = sorted(
-            (each for each in here if _without_length(each) == _without_length(here[0])),
-            key=lambda each: each.case.place.seq_len,
-        )
-        if here:
-            key = tuple((each.case.arm if each.told_apart else "", each.case.place.seq_len) for each in here)
-            said.setdefault(key, (Listed([*_runs(here)]), []))[1].append(workload)
-    parts = [Sentence("{runs} ({workloads})", runs=runs, workloads=Listed(those)) for runs, those in said.values()]
-    return Sentence("Fastest of {n} settings of {model}: {parts}.", n=number, model=model, parts=Listed(parts, "; "))
-
-
-def _without_length(best: Best) -> Place:
-    return best.case.place.model_copy(update={"seq_len": 1})
-
-
-def _runs(found: Sequence[Best]) -> Iterator[Sentence]:
-    """Say it of lengths in order: those in a row with the same fastest setting in one part."""
-    groups = [[*group] for _, group in itertools.groupby(found, key=lambda each: each.told_apart and each.case.arm)]
-    for i, group in enumerate(groups):
-        first, last = (each.case.place.seq_len for each in (group[0], group[-1]))
-        where = " to {last}" * (first != last)
-        if i == len(groups) - 1 and len(found) > 1 and group[0].told_apart:
-            yield Sentence("{arm} from T = {first} on", arm=group[0].case, first=first)
-        elif group[0].told_apart:
-            yield Sentence("{arm} at T = {first}" + where, arm=group[0].case, first=first, last=last)
-        else:
-            yield Sentence("none is told apart at T = {first}" + where, first=first, last=last)

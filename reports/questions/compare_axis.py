@@ -19,7 +19,6 @@ from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import of_cell
 from modbench.harness.domain.case import Case, Comparison, Place
 from modbench.harness.planning.select import compile_expression
-from modbench.harness.stats import memo
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, pivot
 from modbench.reports.model import Value as Shown
 from modbench.reports.questions import win_rate
@@ -384,17 +383,14 @@ class _Maker:
             raise UsageError(f"no case with a value of {self.axis} is left: loosen {filters}.")
         told = self._distinguishing(wanted)
         columns: dict[tuple[str, Heading], Column] = {}
-        with memo.remembering():
-            for comparison, metric, case in wanted:
-                heading = tuple(
-                    each for each in self.rest[case.id] if each[0] in told[metric.key] and each[1] is not None
-                )
-                there = columns.get((metric.key, heading))
-                taken = there and there.cells.get(self.at[case.id])
-                if taken and taken.case.id != case.id and not taken.is_baseline:  # told apart by nothing but its arm
-                    heading = (*heading, ("arm", case.arm))
-                column = columns.setdefault((metric.key, heading), Column(metric, heading))
-                self._fill(column, comparison, case, told[metric.key])
+        for comparison, metric, case in wanted:
+            heading = tuple(each for each in self.rest[case.id] if each[0] in told[metric.key] and each[1] is not None)
+            there = columns.get((metric.key, heading))
+            taken = there and there.cells.get(self.at[case.id])
+            if taken and taken.case.id != case.id and not taken.is_baseline:  # told apart by nothing but its arm
+                heading = (*heading, ("arm", case.arm))
+            column = columns.setdefault((metric.key, heading), Column(metric, heading))
+            self._fill(column, comparison, case, told[metric.key])
         made, dropped = list[Column](), list[Column]()
         for column in columns.values():
             (made if self._compares(column) else dropped).append(column)

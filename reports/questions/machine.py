@@ -10,7 +10,7 @@ from typing import Any
 from modbench.harness.core.errors import NothingMeasuredError, brief
 from modbench.harness.core.labels import Label, of_cell
 from modbench.harness.core.units import counted
-from modbench.harness.stats import contamination
+from modbench.harness.machine.certificate import VERDICTS
 from modbench.harness.stats.contrast import APART, EQUIVALENT
 from modbench.reports.model import Estimate, Listed, Sentence, Value
 from modbench.reports.tables import provenance, unit_files
@@ -18,8 +18,6 @@ from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.tables.pair_verdicts import why_unchecked
 
 NOTHING = "Nothing was measured"
-# Causes of a disturbance that are named.
-MOST_CAUSES = 2
 # Characters of the reason that stands for the others.
 MOST_SAID = 300
 
@@ -88,22 +86,17 @@ class TwinCheck:
         return self.verdicts.count(EQUIVALENT)
 
     def in_words(self) -> Sentence:
-        """One line: `identical twin: equivalent in 5 of 6 comparisons, largest difference 0.8 %`."""
-        words = "identical twin: equivalent in {equivalent} of {all:comparison}"
-        words += ", found different in {apart}" * bool(self.apart)
-        words += f", {Label.CONTAMINATED} in {{disturbed}}" * bool(self.disturbed)
-        return Sentence(words + ", largest difference {largest}", **self.counts)
-
-    def in_brief(self) -> Sentence:
-        """Say the same where there is little room."""
-        words = "equal in {equivalent} of {all}" + ", different in {apart}" * bool(self.apart) + ", ≤ {largest}"
-        return Sentence(words, **self.counts)
-
-    @property
-    def counts(self) -> dict[str, Value]:
-        """What sentences about it say: how many comparisons came out how, and the largest difference."""
-        told = {EQUIVALENT: self.equivalent, "all": len(self.verdicts), "apart": len(self.apart)}
-        return {**told, "disturbed": self.disturbed, "largest": Estimate(self.largest, kind="share")}
+        """One line: `twin equal in 5 of 6, different in 1, ≤ 0.8 %`."""
+        words = "twin equal in {equal} of {all}" + ", different in {apart}" * bool(self.apart)
+        words += f", {Label.CONTAMINATED} in {{disturbed}}" * bool(self.disturbed) + ", ≤ {largest}"
+        return Sentence(
+            words,
+            equal=self.equivalent,
+            all=len(self.verdicts),
+            apart=len(self.apart),
+            disturbed=self.disturbed,
+            largest=Estimate(self.largest, kind="share"),
+        )
 
 
 def twin_check(loaded: Loaded) -> TwinCheck | None:
@@ -125,28 +118,27 @@ def twin_check(loaded: Loaded) -> TwinCheck | None:
 
 
 def machine_check(loaded: Loaded) -> tuple[str, Sentence]:
-    """Return the verdict on the machine, and in one line what is known of it: its certificate, and the run's own twins."""
-    status, said = machine_facts(loaded)
-    return status, Sentence("{glyph} machine check (A/A): {said}", glyph=GLYPHS[status], said=said)
+    """Return the verdict on the machine, and in one line what it rests on: the run's own twins, its certificate.
 
-
-def machine_facts(loaded: Loaded) -> tuple[str, Value]:
-    """Return the verdict on the machine, and what it rests on."""
+    A certificate that has nothing against the machine is left out where twins were timed, which are of this run.
+    """
     known, twins = loaded.certificate, twin_check(loaded)
-    if known is None and twins is None:
-        return "unknown", f"not made{': times have no verdicts; modbench doctor makes it' if _withheld(loaded) else ''}"
+    said: list[Value] = (
+        [known.in_words()] if known is not None and (twins is None or known.verdict != VERDICTS[-1]) else []
+    )
     if known is None and not loaded.checked:
-        assert twins is not None
-        return "unknown", Sentence("not made: times have no verdicts; {twin}", twin=twins.in_words())
-    said = [each.in_words() for each in (known, twins) if each is not None]
-    if twins is not None and twins.apart and (known is None or known.verdict != "unfit"):
+        status = "unknown"
+        said.append("not made" + ": times have no verdicts; modbench doctor makes it" * _withheld(loaded))
+    elif twins is not None and twins.apart and (known is None or known.verdict != "unfit"):
         status = "doubtful"
     elif known is not None:
         status = known.verdict
     else:
-        assert twins is not None
+        assert twins is not None, "of the two that check a machine"
         status = "fit" if twins.equivalent == len(twins.verdicts) else "undecided"
-    return status, Listed(said, "; ")
+    if twins is not None:
+        said.append(Sentence("{verdict}" * (not said) + "{twins}", verdict=f"{status}: ", twins=twins.in_words()))
+    return status, Sentence("{glyph} machine check (A/A): {said}", glyph=GLYPHS[status], said=Listed(said, "; "))
 
 
 def warnings(loaded: Loaded) -> list[Value]:
@@ -156,33 +148,19 @@ def warnings(loaded: Loaded) -> list[Value]:
     """
     if not loaded.measured:
         return [nothing_measured(loaded), *_two_versions(loaded)]
-    return [
-        *_shipped(loaded),
-        *_two_versions(loaded),
-        *_busy(loaded),
-        *doubtful(loaded),
-    ]
+    return [*_shipped(loaded), *_two_versions(loaded), *_busy(loaded), *doubtful(loaded)]
 
 
 def _busy(loaded: Loaded) -> Iterator[str]:
-    """Say how many of the times in `cases.csv` were taken on a busy machine, and what disturbed them; nothing if none was."""
+    """Say how many of the times in `cases.csv` were taken on a busy machine; nothing if none was."""
     tables, rows = loaded.tables, list[Any](loaded.cases.itertuples(index=False))
     timed = [row for row in rows if row.status == "ok" and tables.made_in(tables.metrics[row.metric]).times]
-    busy = [row for row in timed if Label.CONTAMINATED in of_cell(row.labels)]
-    if not busy:
-        return
-    cells = [tables.behind(loaded.cases_by_id[row.case_id], tables.metrics[row.metric]) for row in busy]
-    causes = contamination.counted(
-        mark
-        for cell in cells
-        for launch, outcome in cell.good().items()
-        for mark in contamination.causes(outcome.samples, cell.blocks.get(launch))
-    )
-    yield (
-        f"The machine was busy while {len(busy)} of {counted(len(timed), 'time')} were taken "
-        f"({', '.join([*causes][:MOST_CAUSES])}): they are labelled {Label.CONTAMINATED}, and may be the machine's more than the "
-        "models'. Close what else runs, and measure again."
-    )
+    busy = sum(Label.CONTAMINATED in of_cell(row.labels) for row in timed)
+    if busy:
+        yield (
+            f"The machine was busy while {busy} of {counted(len(timed), 'time')} were taken: they are labelled "
+            f"{Label.CONTAMINATED}, and may be the machine's more than the models'. Close what else runs, and measure again."
+        )
 
 
 def _shipped(loaded: Loaded) -> Iterator[str]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from modbench.harness.domain.case import Case, Rung
-from modbench.reports.model import Estimate, Listed, PlaceAmong, Sentence, Verdict
-from modbench.reports.questions import win_rate
+from modbench.reports.model import Estimate, Listed, Sentence
 from modbench.reports.tables.comparisons import trained_apart
 from modbench.reports.tables.findings import between
 from modbench.reports.tables.load import Loaded, rung_beside
-from modbench.reports.wording import MATCHED, WORKLOADS, named_by_target, short
+from modbench.reports.wording import MATCHED
 
 # A rival further than this from equal in what it was solved for is said to be.
 MISSED = 0.05
@@ -25,31 +24,9 @@ def with_rivals(loaded: Loaded) -> list[tuple[Case, Case, Rung]]:
     return [(case, *found) for case, found in beside if found is not None]
 
 
-def headline(loaded: Loaded, case: Case, rival: Case, solved: Rung) -> Sentence | None:
-    """Say how fast a model is against its rival at the longest length: the forward pass, or what was timed instead.
-
-    Returns:
-        `mine:build is 1.12× [1.08–1.16] as fast as dense of equal FLOPs (forward pass, T = 512): ▲ faster.`; of several
-        dense models named by shares it says which: `as fast as dense 61 %, of equal FLOPs`; None where the two have no ratio.
-    """
-    every = [each for each in win_rate.places(loaded, case, rival) if each.typical.value is not None]
-    if not every:
-        return None
-    found = max(every, key=lambda each: each.place.seq_len)  # of equal lengths the first: forward, the first batch size
-    doubts = win_rate.doubts([found])
-    several = sum(each.rung for each in loaded.arms) > 1
-    called = "{rival}," if several and not named_by_target(rival) else "dense"
-    words = f"{{arm}} is {{ratio}} as fast as {called} of equal {MATCHED[solved.quantity]} ({{what}}, {{place}}): {{verdict}}"
-    return Sentence(
-        words + " (but: {doubts})" * bool(doubts) + ".",
-        arm=case,
-        rival=short(rival),
-        ratio=found.typical,
-        what=WORKLOADS[found.metric],
-        place=PlaceAmong(found.place, [each.place for each in every]),
-        verdict=Verdict(found.verdict),
-        doubts=doubts,
-    )
+def doubts(loaded: Loaded) -> list[Sentence]:
+    """Say which rivals are not what they were solved to be, which models have none, and whose losses are not compared."""
+    return [*missed(loaded), *left_out(loaded), *trained_before(loaded)]
 
 
 def missed(loaded: Loaded) -> Iterator[Sentence]:

@@ -8,20 +8,20 @@ from modbench.harness.core.labels import OF_WORK, Label
 from modbench.harness.domain.case import Case
 from modbench.harness.stats import effects
 from modbench.harness.stats.contrast import BETTER, DIFFERENT, EQUIVALENT, INCONCLUSIVE, MIRRORED, WORSE
-from modbench.reports.model import Estimate, Finding, Listed, PlaceAmong, Sentence, Value
+from modbench.reports.model import Estimate, Finding, Sentence, Value
 from modbench.reports.tables.findings import between, labels_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import WORKLOADS
 
-# Verdicts in the order of a sentence, and the word for each.
-WORDS = {
-    WORSE: "slower",
-    EQUIVALENT: "equal",
+# Words of a sentence in their order, and the verdict that each counts.
+COUNTED = {
+    "faster": BETTER,
+    "slower": WORSE,
+    "failed": "failed",
+    "equal": EQUIVALENT,
     DIFFERENT: DIFFERENT,
-    INCONCLUSIVE: "undecided",
+    "undecided": INCONCLUSIVE,
 }
-# More wins than this are counted, not listed.
-MOST_LISTED = 2
 
 
 def places(loaded: Loaded, case: Case, baseline: Case) -> list[Finding]:
@@ -60,60 +60,34 @@ def span(found: Sequence[Finding]) -> Estimate | None:
     return Estimate(ratios[0], kind="ratio") if len(ratios) == 1 else Estimate(None, min(ratios), max(ratios), "ratio")
 
 
-def sentence(found: Sequence[Finding], subject: Value = "", pronoun: str = "") -> Sentence:
-    """Say where it pays: `pays in 1 of 6 (train step at T = 512: 1.06×), slower in 4, undecided in 1; ratio 0.82× to 1.06×`.
+def sentence(arm: Value, found: Sequence[Finding], base: Value) -> Sentence | None:
+    """Say `MoD 0.125 is faster than dense in 5 of 6 places, failed in 1: 1.29× to 1.70×.`; None where nothing was compared.
 
     Args:
-        found: what is found at each place.
-        subject: who; empty: nobody is named.
-        pronoun: what stands for the arm behind a subject that is none.
+        arm: who.
+        found: what is found at each place; places that a search left out do not count.
+        base: what it is compared with.
     """
-    ratios = span(found)
-    if ratios is None or all(each.verdict is None for each in found):
-        said = "no time was measured" if ratios is None else "{ratios}, without a verdict"
-        return Sentence(f"{{subject}}: {said}" if subject else said, subject=subject, ratios=ratios)
-    won = [each for each in found if each.verdict == BETTER]
-    unlike = 0 < len(won) < len(found)
-    counts = [(word, sum(each.verdict == verdict for each in found)) for verdict, word in WORDS.items()]
-    numbers = [each.typical.value for each in found]
-    counts.append(("without a verdict", sum(each.verdict is None and each.typical.value is not None for each in found)))
-    counts.append(("not measured", numbers.count(None)))
-    rest = [Sentence(f"{word} in {{n}}", n=number) for word, number in counts if number]
-    doubted = doubts(found)
-    return Sentence(
-        ("{subject} " + pronoun) * bool(subject)
-        + "pays in {won} of {all}"
-        + " ({where})" * (unlike and len(won) <= MOST_LISTED)
-        + ", {rest}" * bool(rest)
-        + " (chance gives up to {chance})" * unlike
-        + "; ratio {ratios}"
-        + " (but: {doubts})" * bool(doubted),
-        subject=subject,
-        won=len(won),
-        all=len(found),
-        where=Listed([_named(each, found) for each in won]),
-        rest=Listed(rest),
-        chance=by_chance(found),
-        ratios=ratios,
-        doubts=doubted,
-    )
+    found = [each for each in found if each.typical.value is not None or each.status == "failed"]
+    if not found:
+        return None
+    ratios, doubted = span(found), doubts(found)
+    if ratios is None:
+        return Sentence("{arm} has no time to compare with {base}: one of the two failed.", arm=arm, base=base)
+    verdicts = [each.verdict if each.typical.value is not None else "failed" for each in found]
+    counts = {word: verdicts.count(verdict) for word, verdict in COUNTED.items()}
+    first = next((word for word in ("faster", "slower") if counts[word]), "not shown to be faster")
+    if all(verdict in {None, "failed"} for verdict in verdicts):
+        said = "{arm} is {ratios} as fast as {base}, without a verdict"
+    else:
+        said = f"{{arm}} is {first} than {{base}} in {{first}} of {{all:place}}"
+        said += "".join(f", {word} in {{{word}}}" for word, n in counts.items() if n and word != first)
+        said += " (chance gives up to {chance})" * (0 < counts.get(first, 0) < len(found)) + ": {ratios}"
+    said += " (but: {doubts})" * bool(doubted) + "."
+    counts["first"], counts["chance"] = counts.get(first, len(found)), by_chance(found)
+    return Sentence(said, arm=arm, base=base, ratios=ratios, doubts=doubted, all=len(found), **counts)
 
 
 def by_chance(found: Sequence[Finding]) -> int:
     """Return in how many of these places chance alone gives a verdict in one direction, at most."""
     return effects.by_chance(sum(each.verdict is not None for each in found))
-
-
-def all_in_short(found: Sequence[Finding]) -> bool:
-    """Whether the answer in short says all that `sentence` would: the ratios alone, or one verdict."""
-    if all(each.verdict is None for each in found):
-        return True
-    return len(found) == 1 and found[0].verdict in {BETTER, WORSE}
-
-
-def _named(found: Finding, among: Sequence[Finding]) -> Sentence:
-    """Name a place by what distinguishes it from the others."""
-    every = [each.where for each in among if each.where is not None]
-    ratio = Estimate(found.typical.value, kind="ratio")
-    what, place = WORKLOADS[found.metric], PlaceAmong(found.place, every)
-    return Sentence("{what} at {place}: {ratio}", what=what, place=place, ratio=ratio)

@@ -63,6 +63,8 @@ def _span(launches: list[int]) -> str:
     return f"{{{','.join(map(str, launches))}}}"
 
 
+# Stands before the log that tells more of a failure.
+SEE = "; see "
 # The log of a process that died, if another tried after it; else the unit's own.
 ENDINGS = (".died.log", ".log")
 
@@ -82,9 +84,9 @@ def logs(run: StoredRun) -> dict[tuple[str, str], str]:
 def beside(reason: str, known: dict[tuple[str, str], str], case: str, metrics: Collection[str]) -> str:
     """Return the log of a case's failed metrics in words that follow the reason; empty if it names one, or there is none."""
     log = next((known[case, metric] for metric in metrics if (case, metric) in known), None)
-    return f"; see {log}" if log is not None and "logs/" not in reason else ""
+    return f"{SEE}{log}" if log is not None and "logs/" not in reason else ""
 
 
 def in_run_folder(reason: str, folder: Path) -> str:
     """Return a reason whose log is named by a path that can be opened from here, not by one in the run folder."""
-    return re.sub(r"; see (?=(?:logs|jobs)/)", lambda _: f"; see {folder}/", reason)
+    return re.sub(rf"{SEE}(?=(?:logs|jobs)/)", lambda _: f"{SEE}{folder}/", reason)

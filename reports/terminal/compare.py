@@ -21,6 +21,7 @@ from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.two_runs import MISSING, NEW, NOT_COMPARED, Pair
 from modbench.reports.writers import data, text
 from modbench.reports.writers.number_format import plain
+from modbench.reports.writers.short import legend
 from modbench.reports.writers.text import cut, joined, wrapped
 
 # Labels that have a mark beside the number in a terminal.
@@ -56,7 +57,7 @@ def along_axis(loaded: Loaded, along: AlongAxis, width: int, *, every: bool = Fa
     blocks.append(wrapped([f"{loaded.path} by {along.axis}, over {along.over}"], width))
     made = [line for table in compare_axis.tables(loaded, along, columns) for line in [*text.table(table, width), ""]]
     left = {column.metric.key: None for column in along.columns if column not in columns}
-    parts, marks = text.legend(
+    parts, marks = legend(
         made, along.baseline, paired=not any(compare_axis.NOT_INTERLEAVED in each for each in along.notes)
     )
     said: list[Value] = [*marks, *along.notes, *compare_axis.labels(columns, 0 if verbose else 1, marked=MARKED)]

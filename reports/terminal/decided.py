@@ -10,7 +10,7 @@ from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.results import run_folder
 from modbench.harness.results.run_file import StoredRun
 from modbench.reports.model import Listed, PlaceAmong, Sentence
-from modbench.reports.questions import combine, first_screen, rivals
+from modbench.reports.questions import first_screen
 from modbench.reports.tables.load import Loaded, tables_of
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.wording import WORKLOADS
@@ -24,8 +24,6 @@ def answer(folder: Path, launches: Sequence[UnitOfWork]) -> list[str]:
     said = first_screen.answer(part) if part and not part.alone else []
     if not part or not said:
         return []
-    if rivals.with_rivals(part) or any(combine.answer(part)):  # say themselves where it was measured
-        return text.wrapped([Listed(said, " ")], text.width())
     (comparison,) = part.plan.comparisons
     timed = {unit.comparison.place for unit in stored.plan.units if unit.facts.timed}
     what, place = WORKLOADS[comparison.metrics[0]], PlaceAmong(comparison.place, timed)

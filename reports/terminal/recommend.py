@@ -13,6 +13,7 @@ from modbench.reports.questions.recommend.recommend import Capacity, Judged, Rec
 from modbench.reports.wording import name
 from modbench.reports.writers import data, text
 from modbench.reports.writers.number_format import plain
+from modbench.reports.writers.short import legend
 from modbench.reports.writers.text import joined, wrapped
 
 
@@ -22,7 +23,7 @@ def as_text(found: Recommended, width: int = 100, *, verbose: bool = False) -> I
     made = recommend.table(found)
     if made.rows:
         lines = text.table(made, width)
-        parts, marks = text.legend(lines, name(found.choice.baseline.case))
+        parts, marks = legend(lines, name(found.choice.baseline.case))
         yield from ("", *lines, "", *joined(parts, width), *wrapped(marks, width))
     yield from wrapped(recommend.said(found, verbose=verbose), width, "  ")
     if found.commands:

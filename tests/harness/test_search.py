@@ -27,7 +27,7 @@ from modbench.harness.planning.plan import Plan
 from modbench.harness.results import progress, run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.rules.bisection import Reading, bracket, next_cells, rows_of, usual
-from modbench.reports.panels.search import sentences
+from modbench.reports.panels import search
 from modbench.reports.questions.first_screen import sure
 from modbench.reports.tables.load import load
 from modbench.reports.tables.outcomes import LEFT_OUT
@@ -179,10 +179,9 @@ def test_a_search_that_was_cut_knows_what_it_lacks_and_goes_on(tmp_path: Path) -
     ]
     assert lengths_of([unit.name for unit in run.undecided]) == [32, 64, 128, 192, 256]
     assert not run.decided
-    (said,) = sentences(load(folder.path))
+    (said,) = search.render(load(folder.path))
     assert (said.given["cells"], said.given["of"], plain(said.given["spent"])) == (1, 7, "3 s")
-    assert "not ended" in said.words
-    assert "predicted" not in said.words
+    assert said.given["grid"] is None
     seen = present(progress.read(folder.path))
     assert seen.more
     assert [(each.done, each.units) for each in seen.groups if each.name == "time"] == [(4, 6)]
@@ -276,7 +275,7 @@ def test_arms_that_share_an_anchor_do_not_share_its_launches(tmp_path: Path) -> 
     assert not cases.duplicated(["case_id", "metric"]).any()
     dense = cases[(cases.arm == "dense") & (cases.metric == "latency/forward")].set_index("seq_len")
     assert dense.n[96] == 6  # three launches beside each arm
-    assert any("from 3 fresh processes" in plain(said) for said in sure(load(tmp_path / "run")))
+    assert present(sure(load(tmp_path / "run"))).given["most"] == 3
     assert not frame.duplicated(["case_id", "baseline_case_id", "metric"]).any()
     assert load(tmp_path / "run", "dense").tables.baseline == "dense"
     with pytest.raises(UsageError, match=r"'dense' .*no ratio"):

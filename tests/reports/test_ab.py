@@ -16,7 +16,7 @@ from modbench.harness.domain.case import Case
 from modbench.harness.stats import contrast
 from modbench.harness.stats.contrast import Seen
 from modbench.harness.stats.reason import Reason
-from modbench.reports.page import compare_page
+from modbench.reports.page import compare_page, layout
 from modbench.reports.questions import ab
 from modbench.reports.questions.ab import Effects, Measured, Result
 from modbench.reports.questions.gate.fail_on import parse
@@ -150,7 +150,7 @@ def test_every_output_says_the_same() -> None:
     assert data["rows"][0]["ci_low"] < data["rows"][0]["ratio"] < data["rows"][0]["ci_high"]
     lines = [*annotated(found)]
     assert [line.partition(" ")[0] for line in lines] == ["::error", "::warning"]
-    page, told = compare_page.html(compare_page.of_ab(found, ["modbench", "ab"])), summary(found)
+    page, told = layout.html(compare_page.of_ab(found, ["modbench", "ab"])), summary(found)
     for output in (page, told, "\n".join(printed(found))):
         assert "0.905" in output or "0.904" in output or "0.903" in output
     assert summary(found, 10) == ""

@@ -10,7 +10,6 @@ from planted_compare import OWN, own_run
 
 from modbench.harness.results import run_folder
 from modbench.reports.formats import json as report_json
-from modbench.reports.model import Sentence
 from modbench.reports.panels import claims
 from modbench.reports.questions import best_setting, first_screen
 from modbench.reports.questions.compare_axis import compare_by
@@ -18,7 +17,7 @@ from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import compare, decided, summary
 from modbench.reports.writers.number_format import plain
 
-BEST = "mine:build[capacity0.125]"
+BEST, CALLED = "mine:build[capacity0.125]", "mine:build capacity0.125"
 ALL_ALIKE = {f"mine:build[capacity{share}]": 1.0 for share in (0.5, 0.25, 0.125)}
 WITH_DENSE = [{"model": "dense"}, *OWN["arms"]]
 
@@ -29,9 +28,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def arm_of(sentence: Any) -> Any:
-    """The arm that a sentence is about."""
-    return sentence.given["arm"].arm
+def answered(loaded: Loaded) -> tuple[str, int]:
+    """Whom the answer names, and of how many places it speaks."""
+    said: Any = first_screen.answer(loaded)[0]
+    return plain(said.given["arm"]), said.given["all"]
 
 
 def told(loaded: Loaded) -> dict[tuple[str, int], str | None]:
@@ -41,18 +41,12 @@ def told(loaded: Loaded) -> dict[tuple[str, int], str | None]:
 def test_the_fastest_setting_is_the_answer_and_not_the_first(here: Path) -> None:
     loaded = own_run(here, {"arms": WITH_DENSE})
     assert loaded.arms[1].arm != BEST
-    fastest, ratios = first_screen.answer(loaded)
-    assert isinstance(fastest, Sentence)
-    assert (fastest.given["n"], BEST.replace("[", " ").strip("]") in plain(fastest)) == (3, True)
-    assert "from T = 64 on" in plain(fastest)
-    assert arm_of(ratios) == BEST
+    assert answered(loaded) == (f"{CALLED}, the fastest of 3 settings,", 2)
     assert told(loaded) == {("latency/forward", 64): BEST, ("latency/forward", 128): BEST}
     assert claims.claims(loaded)[0].case.arm == BEST
     # All outputs have it.
     assert {each.arm for each in report_json.report(loaded).best_settings} == {BEST}
-    assert report_json.report(loaded).answer[0] == plain(fastest)
     assert [each["arm"] for each in summary.as_json(loaded, here, None)["best_settings"]] == [BEST] * 2
-    assert plain(fastest) in " ".join(summary.closing(loaded, here, None).split())
     columns = compare.axis_as_dict(loaded, compare_by(loaded, "capacity"))["columns"]
     assert {row["case_id"].partition("-T")[0] for each in columns for row in each["rows"] if row["best"]} == {BEST[:-1]}
 
@@ -68,39 +62,29 @@ def test_it_is_named_length_by_length(here: Path) -> None:
         "capacity0.125]",
         "capacity0.125]",
     ]
-    said = plain(first_screen.answer(loaded)[0])
-    for words in ("0.25 at T = 64", "none is told apart at T = 128", "0.125 from T = 256 on"):
-        assert words in said
-    assert arm_of(first_screen.answer(loaded)[1]) == BEST
+    assert answered(loaded)[0].startswith(CALLED)  # of several the one at the longest length
 
 
 def test_where_none_is_told_apart_all_settings_are_the_answer(here: Path) -> None:
     loaded = own_run(here, {"arms": WITH_DENSE}, slower=ALL_ALIKE)
     assert set(told(loaded).values()) == {None}
-    none, ratios = first_screen.answer(loaded)
-    assert isinstance(none, Sentence)
-    assert none.given["n"] == 3
-    assert arm_of(ratios) == "mine:build"
-    assert isinstance(ratios, Sentence)
-    assert ratios.given["all"] == 3 * 2
+    assert answered(loaded) == ("mine:build (3 settings, none told apart as the fastest)", 3 * 2)
 
 
 def test_where_the_anchor_is_the_fastest_the_others_are_compared_with_it(here: Path) -> None:
     arms = [{"model": "mine.py:build", "options": {"capacity": [0.125, 0.25, 0.5]}}]
     loaded = own_run(here, {"arms": arms})
     assert set(told(loaded).values()) == {BEST} == {loaded.arms[0].arm}
-    assert BEST.replace("[", " ").strip("]") in plain(first_screen.answer(loaded)[0])
-    assert arm_of(first_screen.answer(loaded)[1]) == "mine:build"
+    assert answered(loaded) == ("mine:build (3 settings, none told apart as the fastest)", 2 * 2)
 
 
 def test_a_smoke_run_and_a_model_with_one_setting_name_none(here: Path) -> None:
     smoke = own_run(here, {"arms": WITH_DENSE, "effort": "smoke", "launches": 1})
     assert best_setting.rows(smoke) == []
-    (said,) = first_screen.answer(smoke)
-    assert arm_of(said) == "mine:build"
+    assert answered(smoke)[0].startswith("mine:build (3 settings")
     one = own_run(here, {"arms": [{"model": "dense"}, {"model": "mine.py:build"}]}, name="one", slower={})
     assert best_setting.rows(one) == []
-    assert arm_of(first_screen.answer(one)[0]) == "mine:build"
+    assert answered(one)[0] == "mine:build"
 
 
 def test_while_a_run_goes_on_the_anchors_twin_is_no_setting(here: Path) -> None:

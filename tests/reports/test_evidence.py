@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 import pytest
-from present import present
 
-from modbench.reports.questions.first_screen import evidence
-from modbench.reports.tables.load import Loaded
+from modbench.reports.questions.first_screen import half_of
 
 
 @pytest.mark.parametrize(
@@ -22,8 +19,5 @@ from modbench.reports.tables.load import Loaded
     ],
 )
 def test_the_width_is_that_of_the_intervals_that_decided(labels: str, wall: Any, cpu: Any, half: float | None) -> None:
-    row = {"case_id": "a", "unit": "s", "status": "ok", "labels": labels, "verdict": "worse", "n": 5}
-    row |= {"ci_low": wall[0], "ci_high": wall[1], "cpu_ci_low": cpu[0], "cpu_ci_high": cpu[1]}
-    table = pd.DataFrame([row])
-    found = present(evidence(cast(Loaded, SimpleNamespace(comparisons=table, cases=table))))
-    assert found.half.value == (None if half is None else pytest.approx(half))
+    row = {"labels": labels, "ci_low": wall[0], "ci_high": wall[1], "cpu_ci_low": cpu[0], "cpu_ci_high": cpu[1]}
+    assert half_of(pd.DataFrame([row])).value == (None if half is None else pytest.approx(half))

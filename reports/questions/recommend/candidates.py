@@ -49,8 +49,7 @@ def effect_between(loaded: Loaded, case: Case, other: Case, metric: str) -> Effe
     tables, known = loaded.tables, loaded.tables.metrics[metric]
     made_in = tables.made_in(known)
     if made_in.samples == "launches":
-        launches = tables.launches(known, case, other, tables.anchor(case, known))
-        return tables.contrast(known, case, other).effect if launches else None
+        return tables.contrast(known, case, other).effect if tables.shared(known, case, other) else None
     if made_in.samples == "seeds":
         mine, theirs = (tables.values_of(side, metric) for side in (case, other))
         return by_seed(theirs, mine) if mine.keys() & theirs.keys() else None
