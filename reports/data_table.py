@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import pandas as pd
 
 from modbench.harness.domain.case import Place
 from modbench.reports.model import Interval
 from modbench.reports.writers.data import value
-
-if TYPE_CHECKING:
-    from modbench.reports.tables.load import Loaded
 
 R = TypeVar("R")
 # What a column holds: a number is a float, a count a whole number; null where there is none.
@@ -133,15 +130,15 @@ class DataTable(Generic[R]):
         name: of its file, without `.csv`; its key in report.json.
         row: what a row is, as a noun phrase: `a line, by one estimand`.
         declared: its columns, in order; those that belong together may stand in one sequence.
-        rows: finds its results in a run; none: the table is not written.
+        rows: finds its results in a run that was read; none: the table is not written.
         more: further columns that depend on the run, such as one for each metric.
     """
 
     name: str
     row: str
     declared: Sequence[Declared[R]]
-    rows: Callable[[Loaded], Iterable[R]]
-    more: Callable[[Loaded], Iterable[Column[R]]] = lambda _: ()
+    rows: Callable[[Any], Iterable[R]]
+    more: Callable[[Any], Iterable[Column[R]]] = lambda _: ()
 
     @property
     def columns(self) -> Iterator[Column[R]]:
@@ -149,7 +146,7 @@ class DataTable(Generic[R]):
         for each in self.declared:
             yield from (each,) if isinstance(each, Column) else each
 
-    def frame(self, loaded: Loaded) -> pd.DataFrame:
+    def frame(self, loaded: Any) -> pd.DataFrame:  # noqa: ANN401  # a run that was read, of a package above
         """Return the table of a run, in base units."""
         return self.of(self.rows(loaded), self.more(loaded))
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeAlias, TypeGuard
 
-from modbench.harness.core.labels import LOOKED_AHEAD, Label
+from modbench.harness.core.labels import LOOKED_AHEAD, OF_PRECISION, Label
 from modbench.harness.domain.case import Case, Place
 from modbench.harness.stats.contrast import MIRRORED
 from modbench.harness.stats.effects import LEVEL
@@ -219,6 +219,12 @@ class Finding:
         """Whether a model of the two read later tokens: a loss is then not comparable with a causal one; a ratio of costs is."""
         return not LOOKED_AHEAD.isdisjoint((*self.labels, *self.against_labels))
 
+    @property
+    def weighed(self) -> list[str]:
+        """Labels of both sides that a reader must see with the number, what weighs most first."""
+        labels = {*self.labels, *self.against_labels} - (LOOKED_AHEAD if self.typical.kind == "ratio" else set())
+        return sorted(labels, key=lambda label: (_WEIGHT.get(label, 0), label))
+
     def judged(self) -> Sentence:
         """Return the comparison with its verdict, or `no claim`, for where it stands alone: `1.62× [1.60–1.65] ▲ faster`."""
         words = "{ratio} {verdict}" + f" {Label.BY_CPU}" * self.by_cpu
@@ -245,13 +251,17 @@ class Finding:
 
 # The label of a number from too few seeds for an interval, and so for a claim.
 ILLUSTRATION = "illustration"
+# What weighs most stands first, what only says how well a number was measured last; all other labels between them.
+_FIRST = (Label.CONTAMINATED, Label.BY_CPU, *sorted(LOOKED_AHEAD), ILLUSTRATION, Label.TAIL)
+_WEIGHT = {label: at - len(_FIRST) for at, label in enumerate(_FIRST)} | dict.fromkeys(OF_PRECISION, 1)
 
 
 @dataclass(frozen=True)
 class Code:
-    """Text in the font of code: a command, a file, an id."""
+    """Text in the font of code: a command, a file, an id; on the page a link, where it stands for a section there."""
 
     text: Value
+    section: str = ""
 
 
 @dataclass(frozen=True)
@@ -260,14 +270,6 @@ class Verdict:
 
     word: str | None
     timed: bool = True
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """An arm with the labels that a reader must see wherever it is named."""
-
-    case: Case
-    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -317,8 +319,7 @@ class Sentence:
 
 # What a sentence or a cell holds; a whole number is a count.
 Value: TypeAlias = (
-    "str | int | Case | Place | PlaceAmong | Labelled | Estimate | Finding | Code | Verdict | Arms | Listed | Sentence"
-    " | None"
+    "str | int | Case | Place | PlaceAmong | Estimate | Finding | Code | Verdict | Arms | Listed | Sentence | None"
 )
 
 
@@ -337,6 +338,9 @@ class Table:
         left_out: rows that are not shown.
         file: what has all of them.
         rows_are: what a row is.
+        names: what programs call the values in each column's cells, divided by spaces. Such a table can be sorted, filtered and
+            saved on the page.
+        data: these values, in base units, a row for each row; None: the cells have them.
     """
 
     label: str
@@ -349,6 +353,8 @@ class Table:
     left_out: int = 0
     file: str = ""
     rows_are: str = "rows"
+    names: Sequence[str] = ()
+    data: pd.DataFrame | None = None
 
     def first(self, most: int) -> Table:
         """Return it with at most so many rows, the first; the others are counted."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from modbench.reports.format import Format
 from modbench.reports.model import Alert, Listed, Sentence, Table, Value
+from modbench.reports.page.render import about
 from modbench.reports.panel import shared_blocks
 from modbench.reports.panels.caveats import failure_sentences
 from modbench.reports.panels.method import facts
@@ -27,15 +28,12 @@ _FACTS = (
 
 def markdown(loaded: Loaded) -> str:
     """Return the report as Markdown."""
-    run, suite = loaded.run, loaded.suite
-    version = run.environment["packages"]["modbench"]
-    about = f"{run.started[:10]} · suite {suite.name} · {suite.effort}: {suite.launches_in_words} · modbench {version}"
     told = first_screen.head(loaded)
     sure = told.sure and Sentence("{said}; {check}", said=told.sure, check=told.check)
     doubt = told.doubts and Listed(told.doubts, " ")
-    alerts: list[Value] = [*warnings(loaded), *filter(None, [run.incomplete])]
+    alerts: list[Value] = [*warnings(loaded), *filter(None, [loaded.run.incomplete])]
     blocks = [
-        Block([f"## {text(plain(first_screen.title(loaded)))}", "", text(about)]),
+        Block([f"## {text(plain(first_screen.title(loaded)))}", "", text(about(loaded))]),
         *(block(Alert(said)) for said in alerts),
         block(Sentence("Asked: {asked}", asked=told.asked)),
         listed("Answer", told.answer, "sentences", "report.html"),

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.printable import masked
 from modbench.harness.domain.case import Case
 from modbench.reports.format import Format
-from modbench.reports.model import known_text
-from modbench.reports.tables.load import Loaded, Row
+from modbench.reports.model import known, known_text
+from modbench.reports.tables.load import Loaded
 
 NAME = "pytest-benchmark.json"
 # The version of pytest-benchmark whose storage this is.
@@ -25,26 +27,8 @@ NOTE = (
 
 def exported(loaded: Loaded) -> dict[str, Any]:
     """Return the run in pytest-benchmark's storage format: a benchmark for each case and metric of wall times."""
-    run = loaded.run
-    return {
-        "machine_info": _machine(loaded),
-        "commit_info": {
-            "id": run.environment["git"]["commit"] or "unversioned",
-            "time": None,
-            "author_time": None,
-            "dirty": bool(run.environment["git"].get("dirty")),
-            "project": "modbench",
-            "branch": "(unknown)",
-        },
-        "benchmarks": list(_benchmarks(loaded)),
-        "datetime": run.started,
-        "version": VERSION,
-    }
-
-
-def _machine(loaded: Loaded) -> dict[str, Any]:
     where = loaded.run.environment
-    return {
+    machine = {
         "node": where.get("machine") or "unknown",
         "processor": where["cpu"],
         "machine": "",
@@ -55,41 +39,53 @@ def _machine(loaded: Loaded) -> dict[str, Any]:
         "python_version": where["python"],
         "cpu": {"brand_raw": where["cpu"], "count": where["cores"]},
     }
+    commit = {
+        "id": where["git"]["commit"] or "unversioned",
+        "time": None,
+        "author_time": None,
+        "dirty": bool(where["git"].get("dirty")),
+        "project": "modbench",
+        "branch": "(unknown)",
+    }
+    return {
+        "machine_info": machine,
+        "commit_info": commit,
+        "benchmarks": list(_benchmarks(loaded)),
+        "datetime": loaded.run.started,
+        "version": VERSION,
+    }
 
 
 def _benchmarks(loaded: Loaded) -> Iterator[dict[str, Any]]:
+    """Yield a benchmark for each case that has times."""
     tables = loaded.tables
-    verdicts = {(row.case_id, row.metric): row for row in loaded.comparisons.itertuples(index=False)}
-    timed = (each for each in tables.asked() if not each[1].source and tables.made_in(each[1]).times)
-    made = (_benchmark(loaded, case, metric, verdicts.get((case.id, metric.key))) for _, metric, case in timed)
-    yield from (each for each in made if each is not None)
+    for _, metric, case in tables.asked():
+        if not metric.source and tables.made_in(metric).times and tables.trouble(case, metric) is None:
+            samples = tables.samples_of(case, metric.key)
+            if any(each["wall_s"] for each in samples.values()):
+                yield _benchmark(loaded, case, metric, samples)
 
 
-def _benchmark(loaded: Loaded, case: Case, metric: AnyMetric, pair: Row | None) -> dict[str, Any] | None:
-    """Return one benchmark, or None if the case has no times."""
-    good = loaded.tables.cell(case.id, metric.key).good()
-    data = [seconds for outcome in good.values() for seconds in outcome.samples["wall_s"]]
-    trouble = loaded.tables.trouble(case, metric)
-    if not data or trouble is not None:
-        return None
+def _benchmark(
+    loaded: Loaded, case: Case, metric: AnyMetric, samples: Mapping[int, Mapping[str, list[float]]]
+) -> dict[str, Any]:
+    data = [seconds for each in samples.values() for seconds in each["wall_s"]]
+    calls = statistics.median(n for each in samples.values() for n in each["calls"])
     workload = metric.key.removeprefix("latency/")
-    calls = statistics.median(n for outcome in good.values() for n in outcome.samples["calls"])
-    ratio = None if pair is None or pair.status != "ok" else float(pair.ratio)
+    pair = loaded.pair_at(metric.key, case.arm, case.place)
+    verdict = {
+        "baseline": None if pair is None else pair.baseline_arm,
+        "modbench_ratio": None if pair is None else known(pair.ratio),
+        "modbench_verdict": None if pair is None else known_text(pair.verdict),
+    }
+    launches = {str(launch): len(each["wall_s"]) for launch, each in samples.items()}
     return {
         "group": f"{workload} {case.place.label}",
         "name": f"{case.id} {workload}",
         "fullname": f"modbench/{loaded.suite.name}::{case.id} {workload}",
         "params": {"arm": case.arm, "seq_len": case.place.seq_len, "batch_size": case.place.batch_size},
         "param": case.id,
-        "extra_info": {
-            "note": NOTE,
-            "metric": metric.key,
-            "unit": metric.unit,
-            "launches": {str(launch): len(outcome.samples["wall_s"]) for launch, outcome in good.items()},
-            "baseline": None if pair is None else pair.baseline_arm,
-            "modbench_ratio": ratio,
-            "modbench_verdict": None if pair is None else known_text(pair.verdict),
-        },
+        "extra_info": {"note": NOTE, "metric": metric.key, "unit": metric.unit, "launches": launches, **verdict},
         "options": {
             "disable_gc": False,
             "timer": "perf_counter",
@@ -103,14 +99,13 @@ def _benchmark(loaded: Loaded, case: Case, metric: AnyMetric, pair: Row | None) 
 
 
 def statistics_of(data: Sequence[float]) -> dict[str, Any]:
-    """Return what pytest-benchmark stores of the samples, in s; quartiles are the medians of the halves."""
+    """Return what pytest-benchmark stores of the samples, in s; its quartiles are the medians of the halves (Hazen)."""
     ordered, n = sorted(data), len(data)
-    q1, q3 = (_quartile(ordered, share) for share in (0.25, 0.75))
-    mean, middle, between = statistics.fmean(data), statistics.median(ordered), q3 - q1
-    spread = statistics.stdev(data) if n > 1 else 0.0
-    low, high = q1 - 1.5 * between, q3 + 1.5 * between
-    far = sum(value < mean - spread or value > mean + spread for value in data)
-    outside = sum(value < low or value > high for value in data)
+    q1, middle, q3 = (float(each) for each in np.quantile(data, (0.25, 0.5, 0.75), method="hazen"))
+    mean, spread = statistics.fmean(data), statistics.stdev(data) if n > 1 else 0.0
+    low, high = q1 - 1.5 * (q3 - q1), q3 + 1.5 * (q3 - q1)
+    far = sum(abs(value - mean) > spread for value in data)
+    outside = sum(not low <= value <= high for value in data)
     return {
         "min": ordered[0],
         "max": ordered[-1],
@@ -118,7 +113,7 @@ def statistics_of(data: Sequence[float]) -> dict[str, Any]:
         "stddev": spread,
         "rounds": n,
         "median": middle,
-        "iqr": between,
+        "iqr": q3 - q1,
         "q1": q1,
         "q3": q3,
         "iqr_outliers": outside,
@@ -129,13 +124,6 @@ def statistics_of(data: Sequence[float]) -> dict[str, Any]:
         "ops": n / sum(data) if sum(data) else 0.0,
         "total": sum(data),
     }
-
-
-def _quartile(ordered: Sequence[float], share: float) -> float:
-    """Return a quartile as pytest-benchmark has it, the median of a half: between two samples in proportion (Hazen)."""
-    at = max(0.0, len(ordered) * share - 0.5)
-    low, part = int(at), at % 1
-    return (1 - part) * ordered[low] + part * ordered[min(low + 1, len(ordered) - 1)]
 
 
 FORMAT = Format(lambda loaded: {NAME: masked(json.dumps(exported(loaded), indent=1, allow_nan=False)) + "\n"})

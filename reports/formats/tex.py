@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 
 from modbench.harness.core.printable import escaped, masked
 from modbench.reports.format import Format
-from modbench.reports.model import Finding, Sentence, Table, Value
+from modbench.reports.model import Sentence, Table
 from modbench.reports.panel import shared_blocks
 from modbench.reports.questions import results
 from modbench.reports.questions.first_screen import measured_on
@@ -19,7 +18,7 @@ from modbench.reports.writers.data import sentences
 
 FRAGMENT, DOCUMENT = "tables.tex", "report.tex"
 _HEAD = r"""% Tables of a modbench report, for \input{tables}. In the preamble: \usepackage{booktabs}
-% Bold: better, by the suite's margin and over all comparisons of the table. Numbers with more digits: comparisons.csv
+% Numbers with more digits, and intervals: comparisons.csv
 """
 _DOCUMENT = r"""\documentclass{article}
 \usepackage{booktabs}
@@ -32,24 +31,21 @@ NONE = "% No table: this run compares no arms at the same shape.\n"
 
 def tables(loaded: Loaded) -> str:
     """Return the tables as a fragment: one for each metric and setting, held-out losses, and those of panels."""
-    if loaded.alone:
-        return masked(_HEAD + NONE)
-    grids = results.tables(loaded)
+    shown: list[Table] = []
+    if not loaded.alone:
+        loss = results.loss_table(loaded)
+        shown = [*(_captioned(loaded, _narrow(each)) for each in results.tables(loaded)), *([loss] if loss else [])]
+        shown += [each for each in shared_blocks(loaded) if isinstance(each, Table)]
     made = [
-        latex.table(_captioned(loaded, _narrow(each)), f"modbench-{re.sub('[^a-zA-Z]+', '-', each.label)}-{number}")
-        for number, each in enumerate(grids, start=1)
+        latex.table(each, f"modbench-{re.sub('[^a-z]+', '-', each.label.lower())}-{number}")
+        for number, each in enumerate(shown, start=1)
     ]
-    loss = results.loss_table(loaded)
-    if loss is not None:
-        made.append(latex.table(replace(loss, notes=[*loss.notes, *_dagger(loss)]), "modbench-loss"))
-    tables = (each for each in shared_blocks(loaded) if isinstance(each, Table))
-    made += [latex.table(each, f"modbench-{re.sub('[^a-z]+', '-', each.label.lower())}") for each in tables]
     return masked(_HEAD + ("".join(made) or NONE))
 
 
 def fragment(loaded: Loaded, made: Table, label: str, first: str) -> str:
     r"""Return one table as a fragment for `\input`, below a comment, such as the command that made it."""
-    table = latex.table(_captioned(loaded, replace(made, notes=[*made.notes, *_dagger(made)])), label)
+    table = latex.table(_captioned(loaded, made), label)
     above = [f"% {escaped(said, lines=False)}\n" for said in (first, *sentences(warnings(loaded)))]
     return masked("".join([*above, _HEAD, table]))
 
@@ -65,18 +61,9 @@ def _narrow(made: Table) -> Table:
 
 
 def _captioned(loaded: Loaded, made: Table) -> Table:
-    """Add what the marks are, and what it was measured on."""
-    timed = any(isinstance(cell, Finding) and cell.timed for row in made.rows for cell in row)
-    marks = ["Bold: faster by more than the margin. Circle: not shown to be faster, slower or equal."] if timed else []
+    """Add what it was measured on."""
     left = [Sentence("{more} more arms are in comparisons.csv.", more=made.left_out)] if made.left_out else []
-    return replace(made, notes=[*made.notes, *marks, f"{measured_on(loaded)}.", *left])
-
-
-def _dagger(made: Table) -> Iterator[Value]:
-    """Say what a dagger is, where one stands: beside a difference of losses."""
-    cells = [cell for row in made.rows for cell in row if isinstance(cell, Finding)]
-    if any(cell.saw_future and cell.typical.kind == "difference" for cell in cells):
-        yield "Dagger: routed with later tokens in sight, so not comparable with a causal loss."
+    return replace(made, notes=[*made.notes, f"{measured_on(loaded)}.", *left])
 
 
 FORMAT = Format(lambda loaded: {FRAGMENT: tables(loaded), DOCUMENT: _DOCUMENT})

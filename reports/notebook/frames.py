@@ -21,7 +21,7 @@ from modbench.harness.results.run_file import StoredRun
 from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis
 from modbench.reports.figures.style import HAIR, MUTED, PAPER, beside, new_figure, to_svg
 from modbench.reports.format import PAGE
-from modbench.reports.model import Finding, Listed, Sentence, Table, Value, Verdict, is_number
+from modbench.reports.model import Finding, Listed, Sentence, Value, Verdict, is_number
 from modbench.reports.questions import first_screen, machine, results
 from modbench.reports.tables.comparisons import COMPARISONS
 from modbench.reports.tables.findings import of_pair
@@ -29,10 +29,10 @@ from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.tables.load import load as read
 from modbench.reports.terminal import summary
 from modbench.reports.wording import DECIDED, TIMED, cut, name, short
-from modbench.reports.writers import plain_html, text
-from modbench.reports.writers.data import frame
+from modbench.reports.writers import plain_html
 from modbench.reports.writers.html import inline
 from modbench.reports.writers.number_format import grid_point, number, plain
+from modbench.reports.writers.short import Short, cells, legend
 
 # Arms and lengths of the table at most, and tables.
 MOST_ARMS, MOST_LENGTHS, MOST_TABLES = 16, 6, 2
@@ -57,42 +57,34 @@ def html(loaded: Loaded, page: Path | None) -> str:
         doubts.append(Sentence("Sure: {said}; {check}", said=told.sure, check=told.check))
     if told.doubts:
         doubts.append(Sentence("Doubt: {said}", said=Listed(told.doubts, " ")))
+    tables = [*_tables(loaded)]
+    doubts += legend(tables, "")[1]
     where = f"report: {page}" if page else f"modbench report {loaded.path} writes its page"
-    link = f'<a href="{inline(str(page))}">{inline(where)}</a>' if page else inline(where)
-    tables = _tables(loaded)
-    doubts += [text.APART_MEANS] * (f" {text.APART}" in "".join(tables))
-    parts = [_lines(said), *tables, _figure(loaded), _lines(doubts), f"<div>{link}</div>"]
-    return plain_html.html(*parts)
+    link = f'<a href="{inline(str(page))}">{inline(where)}</a>' if page else str(inline(where))
+    above, below = (
+        plain_html.html_lines(plain(each)[:MOST_SAID] for each in those if each) for those in (said, doubts)
+    )
+    return plain_html.html(above, *tables, _figure(loaded), below, f"<div>{link}</div>")
 
 
-def _lines(sentences: Sequence[Value]) -> str:
-    return "".join(f"<div>{inline(plain(each)[:MOST_SAID])}</div>" for each in sentences if each)
-
-
-def _tables(loaded: Loaded) -> list[str]:
+def _tables(loaded: Loaded) -> Iterator[str]:
     """The first tables of the terminal that have something to show."""
-    return [_table(each) for each in results.with_losses(loaded, settings=1)[:MOST_TABLES]]
-
-
-def _table(made: Table) -> str:
-    anchor, *rest = made.rows
-    kept = [0, *subsample_evenly(range(1, len(made.head)), MOST_LENGTHS)]
-    rows = [[row[at] for at in kept] for row in (anchor, *subsample_evenly(rest, MOST_ARMS - 1))]
-    head, *cells = text.cells(replace(made, head=[made.head[at] for at in kept], rows=rows))
-    body = "".join(f"<tr>{''.join(f'<td>{inline(each)}</td>' for each in row)}</tr>" for row in cells)
-    titles = "".join(f"<th>{inline(each)}</th>" for each in head)
-    return f"<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>"
+    for made in results.with_losses(loaded, settings=1)[:MOST_TABLES]:
+        kept = [0, *subsample_evenly(range(1, len(made.head)), MOST_LENGTHS)]
+        chosen = [made.rows[0], *subsample_evenly(made.rows[1:], MOST_ARMS - 1)]
+        rows = [[row[at] for at in kept] for row in chosen]
+        head, *body = cells(replace(made, head=[made.head[at] for at in kept], rows=rows), Short())
+        yield plain_html.html_table(head, body)
 
 
 def _figure(loaded: Loaded) -> str:
     """Speed-ups at the longest length that was timed; nothing where no time is compared."""
-    if loaded.sizes_differ:
-        return ""
+    lengths = [] if loaded.sizes_differ else loaded.lengths[-1:]
     for metric in TIMED:
-        rows = [loaded.pair(case.arm, metric, length) for length in loaded.lengths[-1:] for case in loaded.arms_shown]
+        rows = [(case, loaded.pair(case.arm, metric, length)) for length in lengths for case in loaded.arms_shown]
         found = [
             replace(of_pair(loaded, row), what=f"{short(case)}, {grid_point('T', int(row.seq_len))}")
-            for case, row in zip(loaded.arms_shown, rows, strict=False)
+            for case, row in rows
             if row is not None and is_number(row.ratio)
         ]
         if found:
@@ -193,7 +185,7 @@ class Results:
         in nats per token.
         """
         rows = [row for record in self.run.records for outcome in record.outcomes for row in _losses(record, outcome)]
-        return frame(rows, LOSSES, whole=("step", "tokens"))
+        return pd.DataFrame(rows, columns=list(LOSSES)).astype({"step": "Int64", "tokens": "Int64"})
 
     def __repr__(self) -> str:
         plan = self.run.plan

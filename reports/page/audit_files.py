@@ -12,7 +12,7 @@ from modbench.harness.core import printable
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.printable import masked
 from modbench.reports.model import Note, Table
-from modbench.reports.page.compare_page import Page, Section, html, typed
+from modbench.reports.page.layout import Page, Section, html, typed
 from modbench.reports.questions import audit
 from modbench.reports.terminal.audit import AuditedModel, as_model
 from modbench.reports.writers import latex
@@ -58,8 +58,8 @@ def _html(cards: Sequence[Card], command: Sequence[str]) -> str:
     sections = [Section(plain(audit.answer(card)), audit.blocks(card)) for card in cards]
     if len(cards) > 1:
         sections = [Section("Side by side", _tables(cards)), *sections]
-    title, shown = f"Audit of {', '.join(card.target for card in cards)}", typed(command)
-    return html(Page(title, f"modbench {__version__}", shown, sections=sections, orientation=""))
+    title = f"Audit of {', '.join(card.target for card in cards)}"
+    return html(Page(title, f"modbench {__version__}", command, sections))
 
 
 def _markdown(cards: Sequence[Card], command: Sequence[str]) -> str:

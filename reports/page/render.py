@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,11 +11,12 @@ from markupsafe import Markup
 
 from modbench.harness.core.errors import UnreadableError, UsageError, in_short, unknown
 from modbench.harness.core.files import write_atomically
-from modbench.harness.core.printable import escaped, masked
 from modbench.harness.registry import catalogue
 from modbench.reports.figures import style
 from modbench.reports.format import DEFAULT, Format
-from modbench.reports.model import Alert, Figure, Listed
+from modbench.reports.model import Alert, Figure, Sentence, Value
+from modbench.reports.page import layout
+from modbench.reports.page.layout import Page, Section
 from modbench.reports.panel import Panel, panels
 from modbench.reports.questions import first_screen
 from modbench.reports.questions.machine import doubtful, gpu, machine_check, warnings
@@ -68,20 +68,16 @@ def figure_named(loaded: Loaded, name: str) -> Figure:
     for _, drawing in drawn(loaded, lambda panel: words & {*panel.split("_")}):
         if drawing.name == name:
             return drawing
-    passed: dict[str, list[Figure]] = {}
-    for panel, drawing in drawn(loaded):
-        if drawing.name == name:
-            return drawing
-        passed.setdefault(panel, []).append(drawing)
-    if name in passed:
-        first, *others = passed[name]
-        if others:
-            names = ", ".join(each.name for each in passed[name])
-            raise UsageError(f"panel {name!r} has several figures: {names}. Name one of them.")
-        return first
-    if not passed:
+    every = [*drawn(loaded)]
+    found = [each for _, each in every if each.name == name] or [each for panel, each in every if panel == name]
+    if len(found) > 1:
+        names = ", ".join(each.name for each in found)
+        raise UsageError(f"panel {name!r} has several figures: {names}. Name one of them.")
+    if found:
+        return found[0]
+    if not every:
         raise UsageError(f"{str(loaded.path)!r} has no figure: none of its panels has data to draw.")
-    there = [each.name for figures in passed.values() for each in figures]
+    there = [each.name for _, each in every]
     if any(panel.draws and of == name for of, panel in panels()):
         raise UsageError(
             f"panel {name!r} draws nothing in {str(loaded.path)!r}: the run lacks what it compares. Figures there: "
@@ -103,11 +99,11 @@ def rendered(name: str, panel: Panel, loaded: Loaded) -> Markup | None:
         return written([Alert(f"{catalogue.find('panels', name).path} cannot be shown: {said}")])
 
 
-def broken() -> Iterator[tuple[Panel, Markup]]:
+def broken() -> Iterator[Section]:
     """Yield a section for every panel and doubt of the user's that cannot be used."""
     for entry in (*catalogue.broken("panels"), *catalogue.broken("doubts")):
-        stand_in = Panel(title=f"{entry.one.capitalize()} {entry.name!r}", order=10_000, span=12, render=lambda _: None)
-        yield stand_in, written([Alert(f"{entry.where} cannot be used: {entry.problem}")]) or Markup()
+        said = Alert(f"{entry.where} cannot be used: {entry.problem}")
+        yield Section(f"{entry.one.capitalize()} {entry.name!r}", [said])
 
 
 def write(folder: str | Path, baseline: str | None = None, *, all_pairs: bool = False) -> Loaded:
@@ -138,34 +134,42 @@ def views(loaded: Loaded, formats: Sequence[str] = DEFAULT, out: str | Path | No
 
 def html(loaded: Loaded) -> str:
     """Return the whole page as one file that needs no network."""
-    sections = []
+    told = first_screen.head(loaded)
+    lead = fill("lead", told=told, left_out=first_screen.left_out(loaded), inline=inline)
+    sections = [Section("The answer", [lead], lead=True)]
     for name, panel in panels():
         with style.numbered(loaded.arms):
             fragment = rendered(name, panel, loaded)
         if fragment is not None:
-            sections.append((panel, fragment))
-    sections += broken()
-    run, told = loaded.run, first_screen.head(loaded)
-    check, known = machine_check(loaded)
-    page = fill(
-        "report",
-        title=inline(first_screen.title(loaded)),
-        asked=inline(told.asked),
-        answer=inline(Listed(told.answer, " ")),
-        sure=inline(told.sure or ""),
-        doubts=inline(Listed(told.doubts, " ")),
-        left_out=inline(first_screen.left_out(loaded) or ""),
-        panels=sections,
-        command=shlex.join(run.command),
-        date=run.started[:10],
-        suite=run.plan.suite,
-        version=run.environment["packages"]["modbench"],
-        commit=(run.environment["git"]["commit"] or "")[:7],
-        gpu=gpu(loaded) if run.plan.device == "cuda" else "",
-        machine_check=None if doubtful(loaded) else (check, inline(known)),
-        warnings=[*map(inline, warnings(loaded))],
-        missing=run.missing,
-        damaged=run.damaged,
-        failed=len(loaded.failed.case_id.unique()),
+            parts = panel.span, panel.folded, panel.printed, panel.reading
+            sections.append(Section(panel.title, [fragment], *parts))
+    run, check = loaded.run, machine_check(loaded)
+    failed = len(loaded.failed.case_id.unique())
+    checked = [] if doubtful(loaded) else [check[1]]
+    unfit = check[0] == "unfit"
+    alarms: list[tuple[object, Value]] = [
+        (not run.plan.suite.claims, "smoke run: no claims"),
+        (run.missing, Sentence("incomplete: {n} units missing", n=len(run.missing))),
+        (run.damaged, Sentence("damaged: {n:unit} cannot be believed", n=len(run.damaged))),
+        (failed, Sentence("{n:case} failed", n=failed)),
+    ]
+    page = Page(
+        first_screen.title(loaded),
+        about(loaded),
+        run.command,
+        [*sections, *broken()],
+        asked=told.asked,
+        alarms=[*(said for holds, said in alarms if holds), *checked * unfit],
+        badges=[*[f"GPU: {gpu(loaded)}"] * (run.plan.device == "cuda"), *checked * (not unfit)],
+        warnings=[*warnings(loaded)],
     )
-    return masked(escaped(page))
+    return layout.html(page)
+
+
+def about(loaded: Loaded) -> str:
+    """Return a line about a run: when it was made, with which suite, launches and version."""
+    run, suite = loaded.run, loaded.suite
+    launches = suite.launches_in_words.replace(" x ", " × ")
+    version, commit = run.environment["packages"]["modbench"], run.environment["git"]["commit"] or ""
+    parts = [run.started[:10], f"suite {suite.name}", f"{suite.effort}: {launches}", f"modbench {version}"]
+    return " · ".join([*parts, *[f"commit {commit[:7]}"] * bool(commit)])

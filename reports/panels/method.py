@@ -3,40 +3,44 @@
 from __future__ import annotations
 
 import shlex
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from markupsafe import Markup
 
-from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.evidence import LaunchCount
-from modbench.harness.domain.notes import TimeNotes, TrainNotes
-from modbench.harness.domain.records import Record
-from modbench.harness.stats import contamination, trend_test
+from modbench.harness.domain.notes import TrainNotes
 from modbench.reports.model import Block, Code, Estimate, Listed, Note, Sentence, Table, Value
 from modbench.reports.panel import Panel, panels
 from modbench.reports.questions.machine import doubtful, gpu, jobs, machine_check
 from modbench.reports.tables.best_arms import sentence
 from modbench.reports.tables.load import Loaded, subsample_evenly
+from modbench.reports.tables.timings import Timing, timings
 from modbench.reports.writers.html import fill, inline
 
-# Rows that the page holds at most.
-MOST_TIMED = 200
-HEAD = (
-    *("Timed", "Launches", "Blocks", "Disturbed", "By what", "Stolen", "Waited for", "Load"),
-    *("Number", "Warm-up"),
-)
+# Rows that the page holds at most, and causes of a row.
+MOST_TIMED, MOST_CAUSES = 200, 3
+HEAD = ("Timed", "Launches", "Blocks", "Disturbed", "By what", "Stolen", "Waited for", "Warm-up")
 
 
 def quality(loaded: Loaded) -> Iterator[Block]:
     """Show a row per comparison and workload, of many some that lie evenly among them."""
-    timed = [record for record in loaded.run.records if record.blocks]
-    groups = grouped(((each.unit.workload, each.unit.comparison.place.label), each) for each in timed)
-    if not groups:
+    every = timings(loaded)
+    if not every:
         return
-    few = subsample_evenly(list(groups), MOST_TIMED)
-    rows = [_timed_row(loaded, *key, groups[key]) for key in few]
-    left_out = len(groups) - len(few)
+    rows: list[Sequence[Value]] = [
+        (
+            each.what,
+            each.launches,
+            each.blocks,
+            _share(each.disturbed),
+            _causes(each),
+            _share(each.stolen),
+            _share(each.waited),
+            each.warm_up,
+        )
+        for each in subsample_evenly(every, MOST_TIMED)
+    ]
+    left_out = len(every) - len(rows)
     yield Table("Quality of the timings", HEAD, rows, left_out=left_out, file="units/", rows_are="comparisons")
     yield Note(
         "A block is disturbed where any sample of it was: it waited for a processor for over 1 % of its time, garbage was "
@@ -47,56 +51,13 @@ def quality(loaded: Loaded) -> Iterator[Block]:
     )
 
 
-def _timed_row(loaded: Loaded, workload: str, where: str, records: list[Record]) -> Sequence[Value]:
-    causes: Counter[str] = Counter()
-    shares: list[float] = []
-    notes: list[TimeNotes] = []
-    for record in records:
-        (blocks,) = record.blocks
-        for outcome in record.outcomes:
-            if outcome.status == "ok":
-                causes.update(contamination.counted(contamination.causes(outcome.samples, blocks.columns)))
-                shares.append(contamination.share_of_blocks(outcome.samples, blocks.columns))
-                notes.append(outcome.noted(TimeNotes))
-    columns = [record.blocks[0].columns for record in records]
-    wall = sum(sum(each["wall_s"]) for each in columns)
-    return (
-        f"{workload} {where}",
-        len(records),
-        sum(len(each["block"]) for each in columns),
-        Estimate(sum(shares) / len(shares), kind="share") if shares else None,
-        Listed([Sentence("{cause} ({n})", cause=cause, n=n) for cause, n in causes.most_common(3)])
-        if causes
-        else "nothing",
-        _share_of_wall(columns, "steal_s", wall),
-        _share_of_wall(columns, "pressure_s", wall),
-        Estimate(max(max(each["load"]) for each in columns)) if all("load" in each for each in columns) else None,
-        _asked_of_pilot(loaded, records),
-        _warm_up(notes, records),
-    )
+def _causes(timing: Timing) -> Value:
+    found = timing.causes.most_common(MOST_CAUSES)
+    return Listed([Sentence("{cause} ({n})", cause=cause, n=n) for cause, n in found]) if found else "nothing"
 
 
-def _share_of_wall(columns: list[dict[str, list[float]]], name: str, wall: float) -> Value:
-    if not wall or any(name not in each for each in columns):
-        return None
-    return Estimate(sum(sum(each[name]) for each in columns) / wall, kind="share")
-
-
-def _asked_of_pilot(loaded: Loaded, records: list[Record]) -> str:
-    """Say how many launches the pilot asked for."""
-    decided = loaded.run.found(LaunchCount).get(records[0].unit.series)
-    if decided is None:
-        return "fixed" if not loaded.suite.two_stage else "not decided"
-    return "no number" if decided.asked is None else f"asked: {decided.asked_in_words}" + " (capped)" * decided.capped
-
-
-def _warm_up(notes: list[TimeNotes], records: list[Record]) -> str:
-    """Say whether warm-up was sufficient, if there were enough blocks to test it."""
-    if any(note.warmed_up_again for note in notes):
-        return "repeated: an arm still drifted"
-    unit = records[0].unit
-    tested = trend_test.testable([unit.protocol.rounds] * len(records), len(unit.comparison.arms) - 1)
-    return "tested" if tested else "too few rounds to test"
+def _share(share: float | None, unknown: Value = None, words: str = "{share}") -> Value:
+    return unknown if share is None else Sentence(words, share=Estimate(share, kind="share"))
 
 
 QUALITY = Panel(
@@ -110,7 +71,6 @@ QUALITY = Panel(
         "else on the machine disturbed, and by what. Many disturbed blocks make intervals wide; above half of them "
         "no verdict is given. A quiet table does not prove that the machine was quiet."
     ),
-    rules=frozenset({"launch_count"}),
 )
 """Quality of the timings: for every timed comparison its blocks, what disturbed them, and the state of the machine."""
 
@@ -120,11 +80,11 @@ CHECK = "Machine check"
 
 def facts(loaded: Loaded) -> list[tuple[str, Value]]:
     """Return terms and facts."""
-    run, where = loaded.run, loaded.run.environment
-    suite = run.plan.suite
-    inside, parent = loaded.inside, loaded.parent_share
-    load, margin = where["load_average"], Estimate(suite.margin, kind="share")
+    run, where, suite = loaded.run, loaded.run.environment, loaded.run.plan.suite
     packages = [f"{name} {version}" for name, version in where["packages"].items() if version]
+    interval = "95 % t-interval over launches of the median block log-ratio; margin {share}"
+    together = "Holm over the arms against the baseline, and over those against dense of equal cost, for one metric at one place"
+    order = "blocks of the anchor and at most three arms, then in reverse order"
     return [
         ("Processor", f"{where['cpu']}, {where['usable_cores']} of {where['cores']} cores usable"),
         ("Memory", Estimate(where["memory_bytes"], unit="B")),
@@ -133,25 +93,16 @@ def facts(loaded: Loaded) -> list[tuple[str, Value]]:
         ("Python", where["python"]),
         ("Packages", Listed(packages)),
         ("modbench commit", _commit(where["git"])),
-        ("Load before the run", "not known" if load is None else Estimate(load, kind="fraction")),
-        (
-            "Protocol",
-            f"{suite.launches_in_words}; blocks of the anchor and at most three arms, then in reverse order",
-        ),
+        ("Load before the run", "not known" if where["load_average"] is None else Estimate(where["load_average"])),
+        ("Protocol", f"{suite.launches_in_words}; {order}"),
         ("Number of launches", _decided_launches(loaded)),
-        (
-            "Interval",
-            Sentence("95 % t-interval over launches of the median block log-ratio; margin {margin}", margin=margin),
-        ),
-        (
-            "Many comparisons",
-            "Holm over the arms against the baseline, and over those against dense of equal cost, for one metric at one place",
-        ),
+        ("Interval", _share(suite.margin, words=interval)),
+        ("Many comparisons", together),
         ("Threads", f"{suite.threads} per worker"),
         ("Text", _corpora(loaded)),
         *([("Arms", sentence(run.plan.arms_from))] if run.plan.arms_from else []),
-        ("Inside measured or trained work", _share_or(inside, "not known", "{share} of the run's wall time")),
-        ("This process beside timed ones", _share_or(parent, "nothing was timed", "{share} of a core")),
+        ("Inside measured or trained work", _share(loaded.inside, "not known", "{share} of the run's wall time")),
+        ("This process beside timed ones", _share(loaded.parent_share, "nothing was timed", "{share} of a core")),
         (CHECK, machine_check(loaded)[1]),
         *jobs(loaded),
         *_requested(loaded),
@@ -175,41 +126,31 @@ def _commit(git: dict[str, object]) -> str:
 
 
 def _corpora(loaded: Loaded) -> Value:
-    corpora = {
-        f"{outcome.notes.corpus} (sha256 {str(outcome.notes.corpus_sha256)[:12]}…)"
-        for record in loaded.run.records
-        for outcome in record.outcomes
-        if isinstance(outcome.notes, TrainNotes) and outcome.notes.corpus
-    }
+    tables = loaded.tables
+    notes = (
+        note for case in loaded.plan.cases for key in tables.metrics for note in tables.notes_of(case, key, TrainNotes)
+    )
+    corpora = {f"{note.corpus} (sha256 {str(note.corpus_sha256)[:12]}…)" for note in notes if note.corpus}
     return Listed(sorted(corpora)) if corpora else "no corpus was read"
-
-
-def _share_or(share: float | None, unknown: str, words: str) -> Value:
-    return unknown if share is None else Sentence(words, share=Estimate(share, kind="share"))
 
 
 def _decided_launches(loaded: Loaded) -> Value:
     """What pilots decided, over all comparisons and workloads."""
-    run = loaded.run
-    if not run.plan.suite.two_stage:
+    if not loaded.suite.two_stage:
         return "fixed"
-    found = list(run.found(LaunchCount).values())
+    found = list(loaded.run.found(LaunchCount).values())
     if not found:
         return "not decided: no pilot has ended"
-    made, capped = [each.made for each in found], [each for each in found if each.capped]
+    made, capped = [each.made for each in found], sum(each.capped for each in found)
     words = "{least} to {most}, computed once from a pilot of {pilot}, for a minimum detectable effect of {effect}"
-    if capped:
-        words += "; {capped} of {all} were cut at {cap}, where up to {asked} were asked for"
     return Sentence(
-        words,
+        words + "; {capped} of {all} were cut there" * bool(capped),
         least=min(made),
         most=max(made),
         pilot=found[0].pilot,
-        effect=Estimate(run.plan.suite.wanted_mde, kind="share"),
-        capped=len(capped),
+        effect=Estimate(loaded.suite.wanted_mde, kind="share"),
+        capped=capped,
         all=len(found),
-        cap=capped[0].most if capped else None,
-        asked=max(capped, key=lambda each: each.asked or 0).asked_in_words if capped else None,
     )
 
 
@@ -229,5 +170,6 @@ MACHINE = Panel(
         "The A/A check times two identical models against each other; differences as large as the ones it finds "
         "are noise."
     ),
+    rules=frozenset({"launch_count"}),
 )
 """The machine, the protocol, and the command to repeat the run."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pandas as pd
 from markupsafe import Markup
@@ -26,7 +26,6 @@ from modbench.reports.model import (
     Table,
     Value,
     Verdict,
-    is_number,
     known_text,
 )
 from modbench.reports.panel import Panel
@@ -36,7 +35,8 @@ from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.tables.rerun_command import Again
 from modbench.reports.tables.unit_files import Files
 from modbench.reports.writers.html import fill, inline, written
-from modbench.reports.writers.number_format import interval, number, plain
+
+ATTAINABLE = Sentence("Attainable ±{error}", error=Estimate(RATIO_ERROR, kind="about"))
 
 
 def numbers_alone(loaded: Loaded) -> Iterator[Block]:
@@ -83,113 +83,86 @@ NUMBERS = Panel(
 """The numbers of a model that was measured alone, by metric and length."""
 
 
-# Title, alignment, and the columns of `comparisons.csv` (of values: `cases.csv`) that a cell holds.
-PAIR_COLUMNS = (
-    ("Case", "", "case_id"),
-    ("Metric", "", "metric"),
-    ("Value", "number", "value"),
-    ("Baseline", "number", "baseline_value"),
-    ("Ratio", "number", "ratio difference"),
-    ("95 % interval", "number", "ci_low ci_high"),
-    ("Mean (training: median)", "number", "mean_ratio median_ratio"),
-    ("95 % interval", "number", "mean_ci_low mean_ci_high median_ci_low median_ci_high"),
-    ("Verdict", "", "verdict"),
-    ("Ideal", "number", "ideal"),
-    (plain(Sentence("Attainable ±{error}", error=Estimate(RATIO_ERROR, kind="about"))), "number", "attainable"),
-    ("Realised", "number", "realised"),
-    ("MDE", "number", "mde"),
-    ("CPU-time ratio", "number", "cpu_ratio"),
-    ("Disturbed", "number", "disturbed"),
-    ("Adjusted p", "number", "p_adjusted"),
-    ("Remark", "", "remark"),
-)
+class Pair(NamedTuple):
+    """A row of the table: of `comparisons.csv`, what it says, the values of both sides, and the case's section of the page."""
 
+    row: Row
+    found: Finding
+    value: float | None
+    base: float | None
+    section: str
+
+    def number(self, column: str, kind: Kind) -> Estimate:
+        """Return the number in a column."""
+        return Estimate.of(getattr(self.row, column), kind=kind, unit="" if kind == "share" else self.row.unit)
+
+    def remark(self) -> Listed:
+        """Return the reason, then the labels of both sides."""
+        found = self.found
+        said = [found.reason] if found.reason else []
+        return Listed([*said, *found.labels, *(f"baseline: {label}" for label in found.against_labels)], "; ")
+
+
+# Title, the columns of `comparisons.csv` (of values: `cases.csv`) that a cell holds, and the cell.
+PAIR_COLUMNS: tuple[tuple[Value, str, Callable[[Pair], Value]], ...] = (
+    ("Case", "case_id", lambda pair: Code(pair.row.case_id, pair.section)),
+    ("Metric", "metric", lambda pair: pair.row.metric),
+    ("Value", "value", lambda pair: Estimate(pair.value, unit=pair.row.unit)),
+    ("Baseline", "baseline_value", lambda pair: Estimate(pair.base, unit=pair.row.unit)),
+    ("Ratio [95 %]", "ratio difference ci_low ci_high", lambda pair: pair.found.typical),
+    (
+        "Mean (training: median) [95 %]",
+        "mean_ratio median_ratio mean_ci_low mean_ci_high median_ci_low median_ci_high",
+        lambda pair: pair.found.other or "",
+    ),
+    (
+        "Verdict",
+        "verdict",
+        lambda pair: (
+            Verdict(pair.found.verdict, pair.row.unit == "s") if pair.found.status == "ok" else pair.found.status
+        ),
+    ),
+    ("Ideal", "ideal", lambda pair: pair.number("ideal", "ratio")),
+    (ATTAINABLE, "attainable", lambda pair: pair.number("attainable", "ratio")),
+    ("Realised", "realised", lambda pair: pair.number("realised", "share")),
+    ("MDE", "mde", lambda pair: pair.number("mde", "share" if pair.found.typical.kind == "ratio" else "difference")),
+    ("CPU-time ratio", "cpu_ratio", lambda pair: pair.number("cpu_ratio", "ratio")),
+    ("Disturbed", "disturbed", lambda pair: pair.number("disturbed", "share")),
+    ("Adjusted p", "p_adjusted", lambda pair: pair.number("p_adjusted", "p")),
+    ("Remark", "remark", Pair.remark),
+)
 # Rows that the page holds at most.
 MOST_PAIRS = 1000
 
 
-def every_pair(loaded: Loaded) -> list[Block | Markup]:
+def every_pair(loaded: Loaded) -> Iterator[Block]:
     """Show a row per pair and metric; the twin's last. Of many rows those of the arms and lengths that figures show."""
     shown = loaded.pairs[loaded.pairs.primary | loaded.pairs.twin]
     if shown.empty and loaded.alone:
-        return []
+        return
     among = len(shown)
     if among > MOST_PAIRS:
         few = shown.arm.isin([case.arm for case in loaded.arms_shown]) | shown.twin
         shown = shown[few & shown.seq_len.isin(loaded.lengths_shown)][:MOST_PAIRS]
-    sections = {case.id: at for at, case in enumerate(cases_shown(loaded))}
+    sections = {case.id: f"case-{at}" for at, case in enumerate(cases_shown(loaded))}
     measured = loaded.values  # noqa: PD011  # by case and metric; no frame's
-    rows = Markup("").join(
-        _pair_row(
-            row,
-            findings.of_pair(loaded, row),
-            [measured.get((str(case), str(row.metric))) for case in (row.case_id, row.baseline_case_id)],
-            sections.get(str(row.case_id)),
-        )
-        for row in shown.itertuples(index=False)
-    )
-    made: list[Block | Markup] = [fill("table", head=PAIR_COLUMNS, rows=rows)]
-    if among > len(shown):
-        file = Code("comparisons.csv")
-        words = "{n} further rows, at other lengths and capacities, are in {file}."
-        made.append(Note(Sentence(words, n=among - len(shown), file=file)))
+    rows = []
+    for row in shown.itertuples(index=False):
+        value, base = (measured.get((str(case), str(row.metric))) for case in (row.case_id, row.baseline_case_id))
+        pair = Pair(row, findings.of_pair(loaded, row), value, base, sections.get(str(row.case_id), ""))
+        rows.append([_filled(cell(pair)) for *_, cell in PAIR_COLUMNS])
+    head, names, _ = zip(*PAIR_COLUMNS, strict=True)
+    left_out, rows_are = among - len(shown), "rows, at other lengths and capacities"
+    file = "comparisons.csv"
+    yield Table("All comparisons", head, rows, left_out=left_out, file=file, rows_are=rows_are, names=names, data=shown)
     words = "{n} rows about other pairs of arms are in {file}; {command} compares all arms with another one."
     command = Code("modbench report RUN --baseline ARM")
-    return [*made, Note(Sentence(words, n=len(loaded.pairs) - among, file=Code("comparisons.csv"), command=command))]
+    yield Note(Sentence(words, n=len(loaded.pairs) - among, file=Code(file), command=command))
 
 
-def _remarks(found: Finding) -> str:
-    """The reason, then the labels of both sides."""
-    said = [found.reason] if found.reason else []
-    return plain(Listed([*said, *found.labels, *(f"baseline: {label}" for label in found.against_labels)], "; "))
-
-
-def _pair_row(row: Row, found: Finding, values: Sequence[object], section: int | None) -> Markup:
-    """Make the row of the table: a template takes several times as long for a thousand of them."""
-    typical, mean, unit = found.typical, found.other or Estimate(None), row.unit
-    rest: tuple[tuple[object, Kind], ...] = (
-        (row.ideal, "ratio"),
-        (row.attainable, "ratio"),
-        (row.realised, "share"),
-        (row.mde, "share" if typical.kind == "ratio" else "difference"),
-        (row.cpu_ratio, "ratio"),
-        (row.disturbed, "share"),
-        (row.p_adjusted, "p"),
-    )
-    numbers = (
-        *((number(Estimate.of(value, unit=unit)), (value,)) for value in values),
-        (_without_interval(typical), (row.ratio, row.difference)),
-        (interval(typical), (row.ci_low, row.ci_high)),
-        (_without_interval(mean), (row.mean_ratio, row.median_ratio)),
-        (interval(mean), (row.mean_ci_low, row.mean_ci_high, row.median_ci_low, row.median_ci_high)),
-        (None, ()),
-        *((_without_interval(Estimate.of(cell, kind=kind, unit=unit)), (cell,)) for cell, kind in rest),
-    )
-    verdict = plain(Verdict(found.verdict, unit == "s")) if found.status == "ok" else found.status
-    cells = "".join(
-        f'<td data-value="{found.verdict or ""}">{verdict}</td>'
-        if text is None
-        else f'<td class="number" data-value="{_exactly(exact)}">{text}</td>'
-        for text, exact in numbers
-    )
-    case = inline(row.case_id) if section is None else f'<a href="#case-{section}">{inline(row.case_id)}</a>'
-    failed = ' class="failed"' if row.status == "failed" else ""
-    return Markup(  # noqa: S704  # names and remarks are escaped; the rest are numbers and words of ours
-        f'<tr{failed} data-arm="{inline(row.arm)}"><td>{case}</td><td>{inline(row.metric)}</td>{cells}'
-        f"<td>{inline(_remarks(found))}</td></tr>\n"
-    )
-
-
-def _without_interval(estimate: Estimate) -> str:
-    """The number alone, as its interval has a column of its own; empty where there is none."""
-    return "" if estimate.value is None else number(estimate)
-
-
-def _exactly(numbers: Sequence[object]) -> str:
-    """Numbers with full precision, as in the CSV; empty where there is none at all."""
-    return (
-        " ".join(f"{number}" if is_number(number) else "" for number in numbers) if any(map(is_number, numbers)) else ""
-    )
+def _filled(cell: Value) -> Value:
+    """A cell, empty where there is no number."""
+    return "" if isinstance(cell, Estimate) and cell.value is None else cell
 
 
 TABLE = Panel(
@@ -231,45 +204,45 @@ def cases_shown(loaded: Loaded) -> list[Case]:
 
 
 def _values(loaded: Loaded, row: Row, pair: Row | None) -> list[Value]:
-    value: Value = row.status
-    if row.status == "ok":
-        value = Estimate.of(row.value, row.ci_low, row.ci_high, unit=row.unit)
-    against: Value = ""
-    if pair is not None and pair.status == "ok":
-        against = findings.of_pair(loaded, pair)
-    return [row.metric, value, "" if pd.isna(row.n) else int(row.n), against, known_text(row.reason) or ""]
-
-
-def _settings(loaded: Loaded, case: Case) -> list[tuple[str, Value]]:
-    place, suite = case.place, loaded.suite
-    differs = ", ".join(f"{key} = {value}" for key, value in json.loads(case.config_diff()).items() if key != "options")
-    words = "{device}, threads: {threads}, {execution}" if place.device == "cpu" else "{device}, {execution}"
-    runs_on = Sentence(words, device=place.device, threads=place.threads, execution=place.execution)
-    said: list[tuple[str, Value]] = [
-        ("Arm", case),
-        ("Model", case.model),
-        *([("Options", typed(dict(case.options)))] if case.options else []),
-        ("Input", place),
-        ("Runs on", runs_on),
-        ("Parameters", loaded.tables.counted(case).params or "not counted"),
-        ("Not default", differs or "nothing"),
-        ("Protocol", f"{suite.effort}: {suite.launches_in_words}"),
+    good, compared = row.status == "ok", pair is not None and pair.status == "ok"
+    return [
+        row.metric,
+        Estimate.of(row.value, row.ci_low, row.ci_high, unit=row.unit) if good else row.status,
+        "" if pd.isna(row.n) else int(row.n),
+        findings.of_pair(loaded, pair) if pair is not None and compared else "",
+        known_text(row.reason) or "",
     ]
+
+
+def _settings(loaded: Loaded, case: Case) -> Iterator[tuple[str, Value]]:
+    place = case.place
+    differs = [f"{key} = {value}" for key, value in json.loads(case.config_diff()).items() if key != "options"]
+    threads = f", threads: {place.threads}" * (place.device == "cpu")
+    yield "Arm", case
+    if case.options:
+        yield "Options", typed(dict(case.options))
+    yield "Input", place
+    yield "Runs on", f"{place.device}{threads}, {place.execution}"
+    yield "Parameters", loaded.tables.counted(case).params or "not counted"
+    yield "Not default", Listed(differs) if differs else "nothing"
     if case.task:
-        said.append(("Task", case.task))
-    return [*said, ("Training FLOPs", Estimate(case.budget, unit="FLOP"))] if case.budget else said
+        yield "Task", case.task
+    if case.budget:
+        yield "Training FLOPs", Estimate(case.budget, unit="FLOP")
 
 
 def _doubts(loaded: Loaded, case: Case, rows: Sequence[Row]) -> list[Value]:
     """Return labels and doubts, each with the metrics that it is about."""
-    found: dict[str, dict[str, None]] = {}
-    for row in rows:
-        for text in (
-            *of_cell(row.labels),
-            *loaded.tables.doubts_about(case, loaded.tables.metrics[row.metric]).values(),
-        ):
-            found.setdefault(text, {})[row.metric] = None
-    return [Sentence("{doubt} ({metrics})", doubt=text, metrics=Listed([*metrics])) for text, metrics in found.items()]
+    tables, metrics = loaded.tables, loaded.tables.metrics
+    found = grouped(
+        (text, row.metric)
+        for row in rows
+        for text in (*of_cell(row.labels), *tables.doubts_about(case, metrics[row.metric]).values())
+    )
+    return [
+        Sentence("{doubt} ({metrics})", doubt=text, metrics=Listed([*dict.fromkeys(about)]))
+        for text, about in found.items()
+    ]
 
 
 def samples(loaded: Loaded, cases: Sequence[Case]) -> dict[int, Samples] | None:
@@ -278,24 +251,25 @@ def samples(loaded: Loaded, cases: Sequence[Case]) -> dict[int, Samples] | None:
     count = 0
     for at, case in enumerate(cases):
         for metric in loaded.tables.metrics.values():
-            cell = loaded.tables.cells.get((case.id, metric.key))
-            if cell is None or metric.source or loaded.tables.made_in(metric).samples == "one":
+            made = loaded.tables.made_in(metric)
+            if metric.source or made.samples == "one":
                 continue
-            column = loaded.tables.made_in(metric).column
-            launches = [(n, _rounds(each.samples, column)) for n, each in cell.good().items()]
-            count += sum(len(values) for _, rounds in launches for values in rounds)
+            known = loaded.tables.samples_of(case, metric.key)
+            launches = [(number, _rounds(columns, made.column)) for number, columns in known.items()]
+            many = sum(len(values) for _, rounds in launches for values in rounds)
+            count += many
             if count > MOST_SAMPLES:
                 return None
-            if sum(len(values) for _, rounds in launches for values in rounds) > 1:
-                by = loaded.tables.made_in(metric).samples.removesuffix("es").removesuffix("s")  # launch or seed
+            if many > 1:
+                by = made.samples.removesuffix("es").removesuffix("s")  # launch or seed
                 found.setdefault(at, {})[metric.key] = {"unit": metric.unit, "by": by, "launches": launches}
     return found
 
 
-def _rounds(samples: dict[str, list[float]], column: str) -> list[list[float]]:
+def _rounds(columns: Mapping[str, list[float]], column: str) -> list[list[float]]:
     """Samples of one launch, round by round."""
-    values = samples[column]
-    numbers = samples.get("round", [0.0] * len(values))
+    values = columns[column]
+    numbers = columns.get("round", [0.0] * len(values))
     return [*grouped(zip(numbers, (float(f"{value:.6g}") for value in values), strict=True)).values()]
 
 

@@ -7,9 +7,8 @@ from dataclasses import replace
 
 from modbench.harness.core.contracts import GENERATION
 from modbench.harness.core.grouped import grouped
-from modbench.harness.core.labels import OF_WORK
 from modbench.harness.domain.case import Case, Place
-from modbench.reports.model import Estimate, Finding, Labelled, Listed, PlaceAmong, Sentence, Table, Value
+from modbench.reports.model import Estimate, Finding, Listed, PlaceAmong, Sentence, Table, Value
 from modbench.reports.questions import win_rate
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import of_row
@@ -67,9 +66,7 @@ def _of_metric(loaded: Loaded, metric: str, settings: int) -> Iterator[Table]:
         ordered = sorted(theirs, key=lambda place: (place.batch_size, place.seq_len, place.new_tokens))
         known = [place for place in ordered if any(_measured(loaded, metric, case, place) for case in loaded.arms)]
         shown = subsample_evenly(known or ordered, MOST_LENGTHS)
-        rows = filled(
-            [named(loaded, case), *(cell(loaded, metric, case, place) for place in shown)] for case in loaded.shown
-        )
+        rows = filled([case, *(cell(loaded, metric, case, place) for place in shown)] for case in loaded.shown)
         if not rows:
             continue
         first = shown[0]
@@ -98,12 +95,6 @@ def _measured(loaded: Loaded, metric: str, case: Case, place: Place) -> bool:
 def filled(rows: Iterable[Sequence[Value]]) -> list[Sequence[Value]]:
     """Return the rows that hold more than the name of an arm."""
     return [row for row in rows if any(cell != "" for cell in row[1:])]
-
-
-def named(loaded: Loaded, case: Case) -> Labelled:
-    """Return an arm with the labels that say that its times may not be those of the work that it claims."""
-    found = {label: {each.arm for each in cases} for label, cases in loaded.labelled.items() if label in OF_WORK}
-    return Labelled(case, tuple(label for label, arms in found.items() if case.arm in arms))
 
 
 def cell(loaded: Loaded, metric: str, case: Case, place: Place) -> Value:

@@ -26,6 +26,7 @@ from modbench.reports.terminal import audit as audit_text
 from modbench.reports.wording import name
 from modbench.reports.writers import data, text
 from modbench.reports.writers.number_format import plain
+from modbench.reports.writers.short import BY_CPU_MEANS, legend
 from modbench.reports.writers.text import joined, wrapped
 
 # Reasons of failures and of models that were skipped, and doubts, at most; the others are counted.
@@ -131,8 +132,8 @@ def _legend(loaded: Loaded, lines: Sequence[str], more: Sequence[str], width: in
     readers = {case.arm for case in loaded.labelled.get(Label.NOT_AUTOREGRESSIVE, [])}
     who = f"{name(anchor)}, or both sides, " if anchor.arm in readers else ""
     against, words = (swept.baseline, swept.words) if swept else (name(anchor), {})
-    parts, said = text.legend(lines, against, readers=who, words=words)
-    short = [each for each in said if each == text.BY_CPU_MEANS]
+    parts, said = legend(lines, against, readers=who, words=words)
+    short = [each for each in said if each == BY_CPU_MEANS]
     return [*joined([*parts, *more, *short], width), *wrapped([each for each in said if each not in short], width)]
 
 

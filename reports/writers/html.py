@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import functools
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby, takewhile
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import pandas as pd
@@ -20,6 +21,7 @@ from modbench.reports.figures.style import look, to_svg
 from modbench.reports.model import Alert, Block, Figure, Note, Sentence, Table, Value
 from modbench.reports.wording import name, short
 from modbench.reports.writers.data import csv as csv_text
+from modbench.reports.writers.data import value
 from modbench.reports.writers.number_format import Inline, numeric
 
 _HERE = Path(__file__).parents[1]
@@ -61,8 +63,9 @@ class _Html(Inline):
     def text(self, words: str) -> str:
         return str(escape(words))
 
-    def code(self, words: str) -> str:
-        return f"<code>{escape(words)}</code>"
+    def code(self, words: str, section: str = "") -> str:
+        made = f"<code>{escape(words)}</code>"
+        return f'<a href="#{escape(section)}">{made}</a>' if section else made
 
     def arms(self, cases: Sequence[Case]) -> str:
         return str(fill("key", arms=[{"look": look(case), "name": name(case)} for case in cases]))
@@ -125,17 +128,36 @@ def _block(block: Block | Markup) -> Markup:
 
 
 def _table(table: Table) -> Markup:
-    columns = range(len(table.head))
+    numbers = {at for at in range(len(table.head)) if numeric(row[at] for row in table.rows)}
     return fill(
-        "block_table",
+        "table",
         table=table,
-        head=[inline(title) for title in table.head],
-        rows=[["" if cell == "" else inline(cell) for cell in row] for row in table.rows],
-        numbers=[at for at in columns if numeric(row[at] for row in table.rows)],
+        head=[(inline(title), at in numbers) for at, title in enumerate(table.head)],
+        rows=Markup("").join(_rows(table, numbers)),
         groups=[(title, len([*columns])) for title, columns in groupby(map(inline, table.groups))],
         notes=[inline(note) for note in table.notes],
         left_out=inline(table.left_out) if table.left_out else "",
     )
+
+
+def _rows(table: Table, numbers: Collection[int]) -> Iterator[Markup]:
+    """Write the rows of a table; a template takes several times as long for a thousand of them."""
+    every = [{}] * len(table.rows) if table.data is None else table.data.to_dict("records")
+    names = [each.split() for each in table.names or [""] * len(table.head)]
+    for row, known in zip(table.rows, every, strict=True):
+        cells = (_cell(names[at], cell, known, number=at in numbers) for at, cell in enumerate(row))
+        failed = Markup(' class="failed"') * (known.get("status") == "failed")
+        arm = Markup(' data-arm="{}"').format(known["arm"]) if "arm" in known else ""
+        yield Markup("<tr{}{}>{}</tr>\n").format(failed, arm, Markup("").join(cells))
+
+
+def _cell(names: Sequence[str], cell: Value, known: Mapping[Any, object], *, number: bool) -> Markup:
+    """Write a cell; where programs have names for what it holds also its exact values, as a CSV file has them."""
+    exact = Markup()
+    if names and (number or names[0] in known):
+        values = [known[name] if name in known else getattr(cell, "value", None) for name in names]
+        exact = Markup(' data-value="{}"').format(" ".join("" if value(each) is None else str(each) for each in values))
+    return Markup("<td{}{}>{}</td>").format(Markup(' class="number"') * number, exact, inline(cell))
 
 
 def figure(drawing: Figure) -> Markup:

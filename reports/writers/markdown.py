@@ -89,7 +89,7 @@ class _Markdown(Inline):
     def text(self, words: str) -> str:
         return text(words, MOST)
 
-    def code(self, words: str) -> str:
+    def code(self, words: str, _section: str = "") -> str:
         return code(words)
 
 

@@ -10,16 +10,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from modbench.harness.core import units
-from modbench.harness.core.labels import LOOKED_AHEAD, Label
 from modbench.harness.core.units import human_duration, scale_of, three_digits
 from modbench.harness.domain.case import Case, Place
 from modbench.reports.model import (
-    ILLUSTRATION,
     Arms,
     Code,
     Estimate,
     Finding,
-    Labelled,
     Listed,
     PlaceAmong,
     Sentence,
@@ -29,8 +26,6 @@ from modbench.reports.model import (
 from modbench.reports.wording import name, verdict_words
 
 NONE = "–"
-# Labels of which the first stands beside a number.
-SHOWN = (Label.CONTAMINATED, Label.BY_CPU, *sorted(LOOKED_AHEAD), ILLUSTRATION, Label.TAIL)
 
 
 class Inline:
@@ -39,7 +34,7 @@ class Inline:
     def __call__(self, value: Value) -> str:
         """Write a value; None is a dash."""
         if isinstance(value, Code):
-            return self.code(plain(value.text))
+            return self.code(plain(value.text), value.section)
         if isinstance(value, Arms):
             return self.arms(value.cases)
         if isinstance(value, Listed):
@@ -52,8 +47,8 @@ class Inline:
         """Write words, escaped."""
         return words
 
-    def code(self, words: str) -> str:
-        """Write a command, a file or an id."""
+    def code(self, words: str, _section: str = "") -> str:
+        """Write a command, a file or an id, which may stand for a section of the page."""
         return self.text(words)
 
     def arms(self, cases: Sequence[Case]) -> str:
@@ -86,12 +81,12 @@ class Inline:
 plain = Inline()
 
 
-def _words(value: str | int | Case | Place | PlaceAmong | Labelled | Verdict | Estimate | Finding | None) -> str:
+def _words(value: str | int | Case | Place | PlaceAmong | Verdict | Estimate | Finding | None) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, int):
         return f"{value:,}"
-    made = {Case: name, Place: place, PlaceAmong: place, Labelled: labelled, Verdict: verdict}
+    made = {Case: name, Place: place, PlaceAmong: place, Verdict: verdict}
     made |= {Estimate: estimate, Finding: finding}
     write = next((write for kind, write in made.items() if isinstance(value, kind)), None)
     return NONE if write is None else write(value)  # type: ignore[operator]
@@ -259,27 +254,20 @@ def verdict(of: Verdict) -> str:
     return verdict_words(of.word, "s" if of.timed else "")
 
 
-def labelled(arm: Labelled) -> str:
-    """Write an arm with its labels: `mine:build (computes what it claims to skip)`."""
-    return f"{name(arm.case)} ({', '.join(arm.labels)})" if arm.labels else name(arm.case)
-
-
 def finding(found: Finding) -> str:
-    """Write what was found: `1.62× [1.60–1.65] ▲ faster`; of what stands alone its value; why there is no number.
+    """Write what was found: `33.6 ms · 1.62× [1.60–1.65] ▲ faster`; of what stands alone its value; why there is no number.
 
-    A ratio of times without a verdict is no claim. Labels that say what a number may not be compared with stand with it: that a
-    model read later tokens stands with a loss, not with a ratio of costs.
+    A ratio of times without a verdict is no claim. The label that weighs most stands with the number: that a model read later
+    tokens stands with a loss, not with a ratio of costs.
     """
     if found.status != "ok":
         return found.status
-    if found.against is None and found.value is not None:
-        return estimate(found.value)
-    if found.typical.value is None:
-        return NONE
-    word = verdict(Verdict(found.verdict, found.timed)) if found.verdict or found.timed else ""
-    labels = {*found.labels, *found.against_labels} - (LOOKED_AHEAD if found.typical.kind == "ratio" else set())
-    label = next((label for label in SHOWN if label in labels and label not in word), "")
-    return " ".join(filter(None, [estimate(found.typical), word, f"({label})" if label else ""]))
+    parts = [] if found.value is None else [estimate(found.value)]
+    if found.typical.value is not None:
+        word = verdict(Verdict(found.verdict, found.timed)) if found.verdict or found.timed else ""
+        label = next((label for label in found.weighed if label not in word), "")
+        parts.append(" ".join(filter(None, [estimate(found.typical), word, f"({label})" if label else ""])))
+    return " · ".join(parts) or NONE
 
 
 def numeric(cells: Iterable[Value]) -> bool:

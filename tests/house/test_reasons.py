@@ -8,7 +8,7 @@ import string
 from collections.abc import Iterator
 from pathlib import Path
 
-from modbench.reports.reasons import WORDS
+from modbench.reports.reasons import KINDS, WORDS
 
 ROOT = Path(__file__).parents[2]
 STATS = sorted((ROOT / "harness" / "stats").glob("*.py"))
@@ -45,9 +45,7 @@ def named(words: str) -> set[str]:
 def wrong(source: str) -> list[str]:
     """Reasons of a source without words, or whose names are not those that the words have."""
     return [
-        str(code)
-        for code, names in made(source)
-        if code is None or code not in WORDS or names != named(WORDS[code].words)
+        str(code) for code, names in made(source) if code is None or code not in WORDS or names != named(WORDS[code])
     ]
 
 
@@ -84,7 +82,7 @@ def test_every_reason_has_words_which_name_what_it_is_given() -> None:
     sources = {path: path.read_text(encoding="utf-8") for path in PRODUCT}
     assert {path.name: lacks for path, source in sources.items() if (lacks := wrong(source))} == {}
     assert WORDS.keys() == {code for source in sources.values() for code, _ in made(source)}, "words of no reason"
-    assert [code for code, (words, kinds) in WORDS.items() if not kinds.keys() <= named(words)] == []
+    assert KINDS.keys() <= {name for words in WORDS.values() for name in named(words)}
 
 
 def test_statistics_phrase_and_format_nothing() -> None:

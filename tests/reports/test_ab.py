@@ -16,7 +16,7 @@ from modbench.harness.domain.case import Case
 from modbench.harness.stats import contrast
 from modbench.harness.stats.contrast import Seen
 from modbench.harness.stats.reason import Reason
-from modbench.reports.page import compare_page
+from modbench.reports.page import compare_page, layout
 from modbench.reports.questions import ab
 from modbench.reports.questions.ab import Effects, Measured, Result
 from modbench.reports.questions.gate.fail_on import parse
@@ -69,8 +69,8 @@ def test_the_answer_fits_on_a_screen_and_its_first_line_says_who_won(
     assert max(map(len, lines)) <= WIDTH
     if rows > 1:
         assert f"{len(metrics) * (rows - (rows + 2) // 3)} ▼ slower" in lines[0]
-    assert printed(result([row(-0.05)]))[0].startswith("base is faster, base ÷ new 0.9")
-    assert printed(result([row(0.05)]))[0].startswith("new is faster, base ÷ new 1.0")
+    assert printed(result([row(-0.05)]))[0].startswith("new against base: ▼ slower, base ÷ new 0.9")
+    assert printed(result([row(0.05)]))[0].startswith("new against base: ▲ faster, base ÷ new 1.0")
 
 
 def test_rows_are_one_family() -> None:
@@ -150,7 +150,7 @@ def test_every_output_says_the_same() -> None:
     assert data["rows"][0]["ci_low"] < data["rows"][0]["ratio"] < data["rows"][0]["ci_high"]
     lines = [*annotated(found)]
     assert [line.partition(" ")[0] for line in lines] == ["::error", "::warning"]
-    page, told = compare_page.html(compare_page.of_ab(found, ["modbench", "ab"])), summary(found)
+    page, told = layout.html(compare_page.of_ab(found, ["modbench", "ab"])), summary(found)
     for output in (page, told, "\n".join(printed(found))):
         assert "0.905" in output or "0.904" in output or "0.903" in output
     assert summary(found, 10) == ""

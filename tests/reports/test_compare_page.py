@@ -13,7 +13,7 @@ from planted import UNFIT
 from planted_compare import ARMS, compared_run
 
 from modbench.reports.model import Note
-from modbench.reports.page import compare_page
+from modbench.reports.page import compare_page, layout
 from modbench.reports.questions.compare_axis import Filter, compare_by
 from modbench.reports.questions.compare_runs import compare_runs
 from modbench.reports.questions.machine import machine_check
@@ -49,7 +49,7 @@ def pages(runs: list[Loaded], tmp_path_factory: pytest.TempPathFactory) -> list[
     along = compare_page.of_axis(runs[1], compare_by(runs[1], "capacity", None, Filter()), command)
     made = {"runs.html": compare_page.of_runs(compare_runs(runs), command), "along.html": along}
     for name, page in made.items():
-        compare_page.write(page, str(here / name), force=False, compared=runs)
+        layout.write(page, str(here / name), force=False, compared=runs)
     return [here / name for name in made]
 
 
@@ -75,10 +75,10 @@ def test_an_unfit_machine_is_named_on_both_pages(tmp_path: Path) -> None:
         compare_page.of_axis(bad, compare_by(bad, "capacity", None, Filter()), []),
     )
     for page in made:
-        said = [block.said for section in page.after for block in section.blocks if isinstance(block, Note)]
+        said = [block.said for section in page.sections for block in section.blocks if isinstance(block, Note)]
         (named,) = (each for each in map(plain, said) if "unfit: 20 of 100" in each)
         assert named.removeprefix("B ") == plain(machine_check(bad)[1])
-        assert named in html.unescape(compare_page.html(page))
+        assert named in html.unescape(layout.html(page))
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -114,10 +114,10 @@ def test_a_page_of_many_cases_shows_some_and_says_how_many(tmp_path: Path, monke
     page, every = render.html(loaded), shown(numbers.TABLE, loaded)
     assert "show 12 of 15 lengths" in page
     assert page.count('<div class="tiles"') == 3 * 12
-    assert "further rows" not in every
+    assert "more rows, at" not in every
     monkeypatch.setattr(numbers, "MOST_PAIRS", 20)
     few = shown(numbers.TABLE, loaded)
-    assert f"{len(loaded.pairs[loaded.pairs.primary]) - 20} further rows" in few
+    assert f"{len(loaded.pairs[loaded.pairs.primary]) - 20} more rows, at" in few
     assert few.count("<tr") < every.count("<tr")
     assert "12 of 15 lengths" in summary.closing(loaded, tmp_path / "report.html", None).replace("\n", " ")
 

@@ -136,7 +136,7 @@ def compare(opened: AbstractContextManager[Compared], flags: AbFlags) -> None:
 
 def _tell(result: Result, flags: AbFlags) -> None:
     from modbench.commands._output import add_summary
-    from modbench.reports.page import compare_page
+    from modbench.reports.page import compare_page, layout
     from modbench.reports.questions import ab
     from modbench.reports.terminal.ab import annotated, summary
     from modbench.reports.writers import text
@@ -144,7 +144,7 @@ def _tell(result: Result, flags: AbFlags) -> None:
     if flags.html is not None:
         page = compare_page.of_ab(result, ["modbench", *sys.argv[1:]])
         refuse_inside(Path(result.folder), Path(flags.html), asked=f"--html {flags.html!r}")
-        compare_page.write(page, flags.html, force=flags.force, compared=[])
+        layout.write(page, flags.html, force=flags.force, compared=[])
     if flags.as_json:
         say_json(result.as_dict(allow_inconclusive=flags.allow_inconclusive), allow_nan=False)
     elif flags.style == "github":

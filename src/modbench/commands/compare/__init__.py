@@ -29,7 +29,7 @@ from modbench.harness.core import titles
 from modbench.harness.core.errors import IncompleteError, UsageError, unknown
 
 if TYPE_CHECKING:
-    from modbench.reports.page.compare_page import Page
+    from modbench.reports.page.layout import Page
     from modbench.reports.questions.compare_axis import Filter
     from modbench.reports.questions.compare_runs import Compared
     from modbench.reports.tables.load import Loaded
@@ -164,9 +164,9 @@ def compare(
         compared = compare_runs(load_all(named, shown), margin, across_machines=across_machines)
         made = _of_runs(compared, as_json=as_json, verbose=verbose)
     if html is not None:
-        from modbench.reports.page import compare_page
+        from modbench.reports.page import layout
 
-        compare_page.write(made.page(_command_line()), html, force=force, compared=made.runs)
+        layout.write(made.page(_command_line()), html, force=force, compared=made.runs)
     if isinstance(made.printed, str):
         say(made.printed)
     else:

@@ -1,0 +1,171 @@
+"""Cells as short as can be, for a terminal, a notebook and a paper: `14.1` beside `1.79×±.08▲`; and what their marks mean."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from modbench.harness.core.labels import Label
+from modbench.harness.core.units import scale_of
+from modbench.harness.domain.case import Case
+from modbench.harness.stats.contrast import BETTER, DIFFERENT, EQUIVALENT, INCONCLUSIVE, WORSE
+from modbench.reports.model import ILLUSTRATION, Estimate, Finding, Sentence, Table, Value
+from modbench.reports.wording import name, short
+from modbench.reports.writers.number_format import NONE, Inline, bare, half, interval, scale
+
+# Marks behind a number, each explained below the tables where it occurs.
+FUTURE, DISTURBED, TAIL, FEW, LABELLED = "†", "‡", "§", "¹", "!"
+# Behind the best of a column; before a ratio that is not the quotient of the two times beside it; where it is open.
+BEST, APART, OPEN = "*", "~", "?"
+# In place of a number.
+FAILED = "failed"
+# Before a ratio of CPU times.
+BY_CPU = "c"
+GLYPHS = {BETTER: "▲", WORSE: "▼", EQUIVALENT: "≈", DIFFERENT: "≠", INCONCLUSIVE: OPEN}
+# The mark of each label that has one of its own; `c` stands before the number.
+MARKS: Mapping[str, str] = {
+    Label.NOT_AUTOREGRESSIVE: FUTURE,
+    Label.SAW_FUTURE: FUTURE,
+    Label.CONTAMINATED: DISTURBED,
+    Label.TAIL: TAIL,
+    ILLUSTRATION: FEW,
+    Label.BY_CPU: "",
+}
+# What marks mean, in the order in which they are explained: in a few words, and in sentences.
+_WORDS = {"▲": "faster", "▼": "slower", "≈": "equal", "≠": "differs"}
+_MEANINGS = {
+    FUTURE: f"{Label.NOT_AUTOREGRESSIVE}: not comparable with a causal loss",
+    DISTURBED: "contaminated: the machine was disturbed, its wall time supports no claim",
+    TAIL: f"{Label.TAIL}: the median and the mean disagree; comparisons.csv has both",
+    FEW: f"{ILLUSTRATION}: too few seeds for a claim",
+    LABELLED: "labelled: see what to doubt",
+}
+BY_CPU_MEANS = f"{BY_CPU} {Label.BY_CPU}"
+APART_MEANS = "~ not the quotient of the two times: the ratio is of the processes alone in which both were timed"
+
+
+@dataclass(frozen=True)
+class Short(Inline):
+    """Writes cells of a table, with short names of arms, and of an estimate its interval alone where these are asked for."""
+
+    called: bool = False
+    brief: bool = False
+
+    def __call__(self, value: Value) -> str:
+        """Write a value; None is a dash."""
+        if isinstance(value, Case):
+            return short(value) if self.called else name(value)
+        if isinstance(value, Estimate) and self.brief and value.closed:
+            return interval(value).strip("[]")
+        return super().__call__(value)
+
+    def _sentence(self, sentence: Sentence) -> str:
+        made = super()._sentence(sentence)
+        return made.removeprefix("≈") if self.brief else made
+
+
+def cells(made: Table, style: Inline) -> list[Sequence[str]]:
+    """Write the cells of a table, its head first; the unit that most columns have stands beside the label, others in the head."""
+    columns = [[row[at] for row in made.rows] for at in range(len(made.head))]
+    own = [[cell.value for cell in column if isinstance(cell, Finding) and cell.value] for column in columns]
+    units = [found[0].unit if found and found[0].kind == "quantity" else "" for found in own]
+    scales = {unit: _shared_scale(unit, chain(*own)) for unit in units}
+    corner = max(filter(None, units), key=units.count, default="") if made.head[0] == "" else ""
+    written = list[list[str]]()
+    for title, unit, column in zip(made.head, units, columns, strict=True):
+        first = not written
+        head = style(title) or (made.label if first else "")
+        called = scales[corner if first else unit][1] if first or unit != corner else ""
+        head += f", {called}" if called and called not in head else ""
+        written.append([head, *_column(column, style, scales[unit][0])])
+    return [*zip(*written, strict=True)]
+
+
+def _shared_scale(unit: str, values: Iterable[Estimate]) -> tuple[float, str]:
+    """Return the factor and the name of the unit in which all values of a base unit are shown."""
+    largest = max((each.value or 0.0 for each in values if each.unit == unit), default=0.0)
+    return scale_of(largest, unit) if unit else (1.0, "")
+
+
+def _column(cells: Sequence[Value], style: Inline, factor: float) -> list[str]:
+    """Write the cells of a column: values aligned, and beside them what is found; a mark behind the best."""
+    made = [_finding(cell, factor) if isinstance(cell, Finding) else (style(cell), "") for cell in cells]
+    if any(isinstance(cell, Finding) for cell in cells):
+        first, second = (max((len(pair[i]) for pair in made if FAILED not in pair), default=0) for i in (0, 1))
+        between = " " * bool(first and second)
+        joined = [
+            beside if beside == FAILED else f"{value.rjust(first)}{between}{beside.rjust(second)}"
+            for value, beside in made
+        ]
+        texts = [text.rjust(max(map(len, joined))) for text in joined]
+    else:
+        texts = [value for value, _ in made]
+    best = [isinstance(cell, Finding) and cell.best for cell in cells]
+    return [f"{text}{BEST if mine else ' '}" for text, mine in zip(texts, best, strict=True)] if any(best) else texts
+
+
+def _finding(found: Finding, factor: float) -> tuple[str, str]:
+    """Write a value and what is found: `14.1` and `1.79×±.08▲`; a baseline has its value alone, a failure the word."""
+    own = found.value
+    value = "" if own is None else NONE if own.value is None else bare(own.value, own, factor)
+    if found.status == FAILED:
+        return "", FAILED
+    if found.status != "ok":
+        return value or NONE, ""
+    return value, "" if found.against is None else compared(found)
+
+
+def compared(found: Finding) -> str:
+    """Write a comparison as short as can be, with half its interval and its mark: `1.79×±.08▲`, `+0.017±.004†`.
+
+    Where it is known at equal cost too, that has the second mark: `1.79×±.08▲▼`.
+    """
+    second = "" if found.at_equal_cost is None else _mark(found.at_equal_cost)
+    made = found.typical
+    if made.value is None:
+        return NONE
+    if made.kind == "ratio":
+        return f"{APART * found.apart}{BY_CPU * found.by_cpu}{made.value:.2f}×{half(made)}{_mark(found)}{second}"
+    factor = scale(made)[0]
+    digits = 1 if factor < 1 else 3  # of points one
+    return f"{bare(made.value, made, factor)}{half(made.scaled(1 / factor), digits)}{_mark(found)}{second}"
+
+
+def _mark(found: Finding) -> str:
+    """The verdict as a glyph, a blank where there is none, and the mark of the label that weighs most."""
+    label = next((mark for label in found.weighed if (mark := MARKS.get(label, LABELLED))), "")
+    if label in {FUTURE, FEW, DISTURBED}:
+        return label
+    glyph = GLYPHS.get(found.verdict or "", " ") if found.timed or found.typical.kind == "difference" else ""
+    return f"{glyph}{label}"
+
+
+def legend(
+    lines: Iterable[str],
+    against: str,
+    *,
+    paired: bool = True,
+    readers: str = "",
+    words: Mapping[str, str] | None = None,
+) -> tuple[list[str], list[str]]:
+    """Explain the marks that occur in tables: in a few words, and in sentences.
+
+    Args:
+        lines: the tables.
+        against: what ratios are taken to.
+        paired: whether both sides of ratios with an interval were timed in turn.
+        readers: who is meant by the mark of a loss that saw the future, besides its row.
+        words: what glyphs mean that is not what they mean of times.
+    """
+    said = "\n".join(lines)
+    of_pairs = "paired " * (paired and "×±" in said)
+    parts = [f"{of_pairs}ratio: {against} ÷ row"] * ("×" in said) + ["± 95 %"] * ("±" in said)
+    used = [f"{glyph} {word}" for glyph, word in {**_WORDS, **(words or {})}.items() if re.search(rf"\d{glyph}", said)]
+    used += [f"{OPEN} open"] if re.search(r"[\d ]\?", said) else []
+    parts += [" ".join(used)] if used else []
+    parts += [f"{BEST} best"] * bool(re.search(rf"\S\{BEST}", said))
+    sentences = [f"{mark} {readers * (mark == FUTURE)}{words}" for mark, words in _MEANINGS.items() if mark in said]
+    before = {APART: APART_MEANS, BY_CPU: BY_CPU_MEANS}
+    return parts, [*sentences, *(words for mark, words in before.items() if re.search(rf"\W{mark}\d+\.\d+×", said))]
