@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from modbench.reports.model import Code, Finding, Listed, Note, Sentence, Table, Value
+from modbench.reports.model import Code, Listed, Note, Sentence, Table, Value
 from modbench.reports.page.layout import Page, Section
 from modbench.reports.questions import ab, compare_axis, compare_runs
 from modbench.reports.questions.compare_axis import AlongAxis
@@ -73,7 +73,7 @@ def of_axis(loaded: Loaded, table: AlongAxis, command: Sequence[str]) -> Page:
         f"against {table.over} · {compare.about(loaded)}",
         command,
         [
-            *(Section(grid.table.label, [_with_values(compare_axis.told_once(grid.table))]) for grid in grids),
+            *(Section(grid.table.label, [compare_axis.told_once(grid.table)]) for grid in grids),
             Section("How to read this", [*map(Note, notes)]),
         ],
         alarms=[
@@ -92,30 +92,3 @@ def of_ab(found: ab.Result, command: Sequence[str]) -> Page:
     return Page(
         ab.headline(found), Sentence("{new} against {base}", base=base, new=new), command, sections, badges=ABOVE
     )
-
-
-def _with_values(table: Table) -> Table:
-    """Return a table in which the values of cells stand in columns of their own, before what is found of them."""
-    stub = sum(
-        title == "" and not any(isinstance(row[at], Finding) for row in table.rows)
-        for at, title in enumerate(table.head)
-    )
-    groups, head = ["", *[""] * (stub - 1)], list(table.head[:stub])
-    for title in table.head[stub:]:
-        groups += [str(title)] * 2
-        head += ["value", "compared"]
-    rows = [[*row[:stub], *(part for cell in row[stub:] for part in _parts(cell))] for row in table.rows]
-    return replace(table, head=head, groups=groups if any(groups) else (), rows=rows)
-
-
-def _parts(cell: Value) -> tuple[Value, Value]:
-    """Return a cell's own value, and what is found of it against the baseline."""
-    if not isinstance(cell, Finding):
-        return cell, ""
-    if cell.against is None:
-        return cell.value or "", "baseline"
-    # Labels of arms are named below; beside a number stand those of losses.
-    found = (
-        cell.beside() if cell.typical.kind == "difference" else replace(cell, value=None, labels=(), against_labels=())
-    )
-    return cell.value or "", found
