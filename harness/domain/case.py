@@ -220,7 +220,7 @@ class Case(Frozen):
         """Whether the model is the user's: its closed form and routing are not known."""
         return is_user_model(self.model)
 
-    @property
+    @functools.cached_property
     def short_model(self) -> str:
         """Short name of the model: `mod`, or `mine:build` for a user's `some/folder/mine.py:build`."""
         return short_name(self.model)
@@ -239,7 +239,8 @@ class Case(Frozen):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Case:
         """Copy the case, without what was made from its fields."""
         made = super().model_copy(update=update, deep=deep)
-        made.__dict__.pop("id", None)
+        for name in ("id", "arm", "short_model"):
+            made.__dict__.pop(name, None)
         if update and {"model", "config", "options"} & update.keys():
             made.__dict__.pop("facts", None)
         return made
@@ -263,7 +264,7 @@ class Case(Frozen):
             return f"{self.arm}[{where}]"
         return f"{self._model_name}[{'-'.join((*self.arm_parts, where))}]"
 
-    @property
+    @functools.cached_property
     def arm(self) -> str:
         """The id without its grid part: `mod[c0.125]`, `dense`, `dense-f0.56`, `dense-twin`."""
         return self._named(self.arm_parts)

@@ -15,6 +15,7 @@ from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import CountNotes, SomeNotes
 from modbench.harness.domain.records import Outcome
 from modbench.harness.stats import power
+from modbench.harness.stats.against_anchor import Process
 
 Columns = Mapping[str, Sequence[float]]
 
@@ -77,14 +78,14 @@ class Evidence:
         case: the case.
         metric: the metric.
         outcomes: one per launch or seed.
-        anchors: the anchor's outcomes of the same launches, for timings.
-        blocks: witnesses of each launch's blocks, for timings.
+        processes: those of the same launches, for timings.
         counted: results of counting the case.
         anchor_counted: the same of the anchor.
         decision: the number of launches that a pilot asked for; None: it is fixed.
         drift: how the arm drifted relative to its anchor, over all launches; None: it did not.
         same_as: other settings of the model with the same FLOPs, parameters and losses, bit for bit; by arm, what differs.
         without_own: the anchor in a process without the user's code; None where there was none.
+        anchor_s: seconds of a typical call of the anchor; None where it was not timed.
         timed: whether the metric is measured as a time, not derived from one.
         audited: sentences of the model's audit by the label that they bring; empty where it was not audited.
     """
@@ -92,16 +93,21 @@ class Evidence:
     case: Case
     metric: AnyMetric
     outcomes: Sequence[Outcome]
-    anchors: Sequence[Outcome] = ()
-    blocks: Sequence[Columns] = ()
+    processes: Sequence[Process] = ()
     counted: CountNotes = field(default_factory=CountNotes)
     anchor_counted: CountNotes = field(default_factory=CountNotes)
     decision: LaunchCount | None = None
     drift: str | None = None
     same_as: Mapping[str, Sequence[str]] = field(default_factory=dict)
     without_own: Launch | None = None
+    anchor_s: float | None = None
     timed: bool = False
     audited: Mapping[Label, str] = field(default_factory=dict)
+
+    @property
+    def beside(self) -> Sequence[Process]:
+        """The processes that timed the case beside its anchor; none of the anchor's own time."""
+        return [each for each in self.processes if each.anchor in each.arms and each.anchor != self.case.id]
 
     def notes(self, kind: type[SomeNotes]) -> list[SomeNotes]:
         """Notes of that kind, of the outcomes that have them."""

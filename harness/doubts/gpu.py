@@ -23,7 +23,7 @@ def allocator_retried(evidence: Evidence) -> str | None:
 @doubt("Compare only arms with a similar share, or lock the clocks below the limit.")
 def power_limited(evidence: Evidence) -> str | None:
     """The GPU reached its power limit: an arm may be faster only because the card was cooler."""
-    capped = [block for columns in evidence.blocks for block in contamination.power_capped(columns)]
+    capped = [block for each in evidence.processes for block in contamination.power_capped(each.blocks)]
     return f"power-limited in {about(sum(capped) / len(capped))} of the blocks" if any(capped) else None
 
 

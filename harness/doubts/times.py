@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from statistics import fmean, median, stdev
 
 from modbench.harness.core.labels import Label
@@ -14,7 +15,6 @@ from modbench.harness.domain.notes import CountNotes
 from modbench.harness.registry import catalogue
 from modbench.harness.stats import contamination, effects, paired
 from modbench.harness.stats.block_effects import Columns
-from modbench.harness.stats.memo import remembered
 
 # Below this share of disturbed blocks the median is not affected.
 MOST_DISTURBED = 0.2
@@ -45,12 +45,11 @@ def disturbed(evidence: Evidence) -> str | None:
     """Samples were disturbed: by preemption, garbage collection, steal time, throttling or another process."""
     if not evidence.timed or not evidence.outcomes:
         return None
-    pairs = [(outcome.samples, columns) for outcome, columns in zip(evidence.outcomes, evidence.blocks, strict=True)]
-    shares = [contamination.share_of_blocks(samples, columns) for samples, columns in pairs]
-    share = sum(shares) / len(shares)
+    share = fmean(each.disturbed[evidence.case.id] for each in evidence.processes)
     if share <= MOST_DISTURBED:
         return None
-    found = contamination.counted(mark for samples, columns in pairs for mark in contamination.causes(samples, columns))
+    marks = (contamination.causes(each.arms[evidence.case.id], each.blocks) for each in evidence.processes)
+    found = contamination.counted(chain.from_iterable(marks))
     return f"{about(share)} of its blocks were disturbed ({', '.join(f'{cause}: {n} samples' for cause, n in found.items())})"
 
 
@@ -64,13 +63,11 @@ def recompiled(evidence: Evidence) -> str | None:
 @doubt("Time it on inputs like yours: here an untrained model routed random tokens.", Label.INPUT_DEPENDENT)
 def input_dependent(evidence: Evidence) -> str | None:
     """The time depends on the input: one number stands for a distribution over inputs."""
-    if not evidence.timed or not evidence.anchors or evidence.case.id == evidence.anchors[0].case:
+    case = evidence.case.id
+    if not evidence.timed or any("input" not in each.arms[case] for each in evidence.processes):
         return None
-    anchors = [outcome.samples for outcome in evidence.anchors]
-    launches = list(zip((outcome.samples for outcome in evidence.outcomes), anchors, strict=True))
-    if any(not {"wall_s", "input"} <= side.keys() for pair in launches for side in pair):
-        return None
-    spread = effects.input_spread(launches)
+    launches = [(each.of_blocks(case), each.inputs(case)) for each in evidence.beside]
+    spread = effects.input_spread(launches) if launches else None
     if spread is None or spread.p >= SPREAD_LEVEL or spread.sd < LEAST_SPREAD:
         return None
     over = f"standard deviation over {spread.inputs}, p = {spread.p:.1g}"
@@ -92,11 +89,6 @@ def capped_launches(evidence: Evidence) -> str | None:
     )
 
 
-@remembered
-def _typical_s(*launches: Columns) -> float:
-    return median(second for samples in launches for second in samples["wall_s"])
-
-
 def _ideal(evidence: Evidence) -> float | None:
     """FLOPs of the anchor over those of the case; None where one of them is unknown or a lower bound."""
     sides = (evidence.anchor_counted, evidence.counted)
@@ -108,12 +100,11 @@ def _ideal(evidence: Evidence) -> float | None:
 
 def _least_ratio(evidence: Evidence) -> float | None:
     """The lower end of the interval of anchor over case; None where there is no interval."""
-    pairs = zip(evidence.outcomes, evidence.anchors, strict=False)
-    launches = [paired.LaunchSamples(mine.samples, None, theirs.samples, {}) for mine, theirs in pairs]
-    numbers = paired.numbers(launches, one_thread=False, averaged=False)
+    processes, anchor = dict(enumerate(evidence.beside)), evidence.beside[0].anchor
+    numbers = paired.between(processes, evidence.case.id, anchor, one_thread=False, averaged=False)
     if not numbers.effects():
         return None
-    low = numbers.contrast().effect.low
+    low = effects.over_launches(numbers.effects(), numbers.within() if len(processes) == 1 else None).low
     return None if low is None else math.exp(low)
 
 
@@ -135,14 +126,13 @@ def _explained(evidence: Evidence) -> bool:
 def faster_than_flops(evidence: Evidence) -> str | None:
     """It is faster than its FLOPs explain, and no other label says why."""
     ideal = _ideal(evidence)
-    if not evidence.timed or ideal is None or not evidence.anchors or evidence.case.id == evidence.anchors[0].case:
+    if not evidence.timed or ideal is None or not evidence.beside or not evidence.anchor_s:
         return None
     ratio = _least_ratio(evidence)
     if ratio is None or ratio <= 1:
         return None
-    anchor_s = _typical_s(*(outcome.samples for outcome in evidence.anchors))
     calls = _operators(evidence.anchor_counted) * (3 if evidence.metric.workload == "train_step" else 1)
-    launching = min(1.0, OPERATOR_S * calls / anchor_s)
+    launching = min(1.0, OPERATOR_S * calls / evidence.anchor_s)
     if ratio * (1 - launching) <= FACTOR * ideal or _explained(evidence):
         return None
     return f"at least {ratio:.2f} times as fast as its anchor, where FLOPs promise {ideal:.2f} times"
@@ -183,7 +173,6 @@ def log_times(launches: Sequence[Columns], *, one_thread: bool) -> list[float]:
     return [math.log(median(_own_s(each) if known else each["wall_s"])) for each in launches]
 
 
-@remembered
 def _own_s(samples: Columns) -> list[float]:
     waits = zip(samples["blocked_s"], samples["wait_s"], samples["others_s"], _watched_s(samples), strict=True)
     shares = [(blocked + min(wait, others)) / watched for blocked, wait, others, watched in waits]
@@ -238,7 +227,8 @@ def process_changed(evidence: Evidence) -> str | None:
     alone = evidence.without_own
     if alone is None:
         return None
-    launches = [*(outcome.samples for outcome in evidence.anchors), alone.samples]
+    timed = [each for each in evidence.processes if each.anchor in each.arms]
+    launches = [*(each.arms[each.anchor] for each in timed), alone.samples]
     one_thread = evidence.case.place.one_thread
     *known, without = log_times(launches, one_thread=one_thread)
     if not known:
@@ -251,12 +241,12 @@ def process_changed(evidence: Evidence) -> str | None:
         if not one_thread or share - here <= LEAST_CHANGE:
             return None
         return (
-            f"while {evidence.anchors[0].case} computes beside the user's code, other threads of its process run for "
+            f"while {timed[0].anchor} computes beside the user's code, other threads of its process run for "
             f"{about(share)} of the time, and for {about(here)} without it ({mine}, alone {theirs})"
         )
     spread = found.ratio / found.low
     return (
-        f"{evidence.anchors[0].case} takes {found.ratio:.3g} times as long beside the user's code as in a process without it "
+        f"{timed[0].anchor} takes {found.ratio:.3g} times as long beside the user's code as in a process without it "
         f"({mine}, alone {theirs}); as its {found.launches} launches differ, {1 / spread:.3g} to {spread:.3g} times are "
         "expected"
     )

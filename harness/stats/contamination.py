@@ -9,10 +9,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from statistics import median_high
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
 
 from modbench.harness.stats.block_effects import Columns
-from modbench.harness.stats.memo import remembered
 
+Floats: TypeAlias = "npt.NDArray[np.float64]"
+Ints: TypeAlias = "npt.NDArray[np.int64]"
+Bools: TypeAlias = "npt.NDArray[np.bool_]"
 # A disturbance shorter than this share of a sample or block is too small to move it by half the smallest margin.
 SHARE = 0.01
 # Above this share of disturbed blocks a time, or a ratio without an interval, says more of the machine than of what was timed.
@@ -26,56 +32,58 @@ THROTTLED = 0x8 | 0x20 | 0x40 | 0x80
 POWER_CAPPED = 0x4
 # The driver's own counts of seconds in which heat or the power brake held the clocks down.
 THROTTLED_S = ("thermal_s", "thermal_hw_s", "power_brake_s")
+# Columns of samples that tell whether one was disturbed; a sample took `sample_s` where it is there, else `wall_s` times `calls`.
+SEEN = ("block", "wall_s", "calls", "sample_s", *WITNESSED)
 
 
-NOTHING: frozenset[str] = frozenset()
-
-
-@remembered
 def causes(samples: Columns, blocks: Columns | None = None) -> list[frozenset[str]]:
     """Find what disturbed each sample: a set of causes by name, empty for none.
 
     Args:
-        samples: an arm's raw samples; the witnesses watched `sample_s` if present, else `wall_s` times `calls`.
+        samples: an arm's raw samples.
         blocks: what witnesses saw of the blocks that the samples belong to.
     """
-    if not blocks and not any(samples.get(name) for name in WITNESSED):
-        return [NOTHING] * len(samples["wall_s"])
-    walls = (wall * calls for wall, calls in zip(samples["wall_s"], samples["calls"], strict=True))
-    total = list(samples.get("sample_s") or walls)
-    marks: list[set[str]] = [set() for _ in total]
-    for i, wall in enumerate(total):
-        waited = _at(samples, "wait_s", i)
+    found = _marks(samples, blocks or {})
+    return [frozenset(cause for cause, marks in found.items() if marks[i]) for i in range(len(samples["wall_s"]))]
+
+
+def disturbed(samples: Columns, blocks: Columns | None = None) -> Bools:
+    """Return of each sample whether anything disturbed it."""
+    marks = [*_marks(samples, blocks or {}).values()]
+    return np.any(marks, axis=0) if marks else np.zeros(len(samples["wall_s"]), bool)
+
+
+def _marks(samples: Columns, blocks: Columns) -> dict[str, Bools]:
+    """By cause, whether it disturbed each sample; a cause that disturbed none may lack."""
+    n, found = len(samples["wall_s"]), dict[str, Bools]()
+    if any(_has(samples, name) for name in WITNESSED):
+        walls = _values(samples, "wall_s", n) * _values(samples, "calls", n)
+        wall = _values(samples, "sample_s", n) if _has(samples, "sample_s") else walls
+        found["preempted"] = _values(samples, "wait_s", n) > SHARE * wall
         # A switch to a kernel thread takes microseconds and disturbs nothing; where waits are not measured every switch counts.
-        if waited > SHARE * wall or ("wait_s" not in samples and _at(samples, "involuntary", i) > 0):
-            marks[i].add("preempted")
-        if _at(samples, "recompiles", i) > 0:
-            marks[i].add("recompiled")
+        if "wait_s" not in samples:
+            found["preempted"] |= _values(samples, "involuntary", n) > 0
+        found["recompiled"] = _values(samples, "recompiles", n) > 0
     if blocks:
-        clocks = blocks.get("sm_mhz")
-        slow = CLOCK_SHARE * median_high(clocks) if clocks else 0.0
-        of_block = {block: _block_causes(blocks, i, slow) for i, block in enumerate(blocks["block"])}
-        for mark, block in zip(marks, samples["block"], strict=True):
-            mark.update(of_block.get(block, ()))
-    return [frozenset(mark) for mark in marks]
+        numbers = np.asarray(samples["block"])
+        for cause, marks in _block_marks(blocks).items():
+            found[cause] = np.isin(numbers, np.asarray(blocks["block"])[marks])
+    return {cause: marks for cause, marks in found.items() if marks.any()}
 
 
-def _block_causes(blocks: Columns, i: int, slow_mhz: float) -> frozenset[str]:
-    wall = blocks["wall_s"][i]
-    found = set()
-    if _at(blocks, "steal_s", i) > SHARE * wall:
-        found.add("stolen by other guests")
+def _block_marks(blocks: Columns) -> dict[str, Bools]:
+    """By cause, whether it disturbed each block."""
+    n = len(blocks["block"])
+    wall, clocks = _values(blocks, "wall_s", n), _values(blocks, "sm_mhz", n)
     # The bits show the moment after the block, when the GPU is idle again; the counts miss nothing in between.
-    held_s = max(_at(blocks, name, i) for name in THROTTLED_S)
-    if held_s > SHARE * wall or int(_at(blocks, "throttle", i)) & THROTTLED:
-        found.add("throttled")
-    if _at(blocks, "unanswered", i) > 0:
-        found.add("not watched: the GPU's driver did not answer")
-    if _at(blocks, "foreign", i) > 0:
-        found.add("another process on the GPU")
-    if _at(blocks, "sm_mhz", i) < slow_mhz:
-        found.add("slow GPU clock")
-    return frozenset(found)
+    held_s = np.max([_values(blocks, name, n) for name in THROTTLED_S], axis=0)
+    return {
+        "stolen by other guests": _values(blocks, "steal_s", n) > SHARE * wall,
+        "throttled": (held_s > SHARE * wall) | ((_values(blocks, "throttle", n).astype(int) & THROTTLED) > 0),
+        "not watched: the GPU's driver did not answer": _values(blocks, "unanswered", n) > 0,
+        "another process on the GPU": _values(blocks, "foreign", n) > 0,
+        "slow GPU clock": clocks < (CLOCK_SHARE * median_high(clocks.tolist()) if n else 0.0),
+    }
 
 
 def power_capped(blocks: Columns) -> list[bool]:
@@ -86,26 +94,20 @@ def power_capped(blocks: Columns) -> list[bool]:
     return [bool(int(value) & POWER_CAPPED) for value in blocks.get("throttle", ())]
 
 
-def _at(columns: Columns, name: str, i: int) -> float:
-    values = columns.get(name)
-    return values[i] if values else 0.0
+def _has(columns: Columns, name: str) -> bool:
+    return len(columns.get(name, ())) > 0
 
 
-@remembered
-def clean(samples: Columns, blocks: Columns | None = None) -> Columns:
-    """Undisturbed samples, with all their columns: the samples themselves where none was disturbed."""
-    kept = [i for i, found in enumerate(causes(samples, blocks)) if not found]
-    if len(kept) == len(samples["block"]):
-        return samples
-    return {name: [values[i] for i in kept] for name, values in samples.items()}
+def _values(columns: Columns, name: str, n: int) -> Floats:
+    """A column of n values; 0 where it was not recorded."""
+    return np.asarray(columns[name], float) if _has(columns, name) else np.zeros(n)
 
 
 def share_of_blocks(samples: Columns, blocks: Columns | None = None) -> float:
     """Share of an arm's blocks with a disturbed sample."""
-    by_block: dict[float, bool] = {}
-    for block, found in zip(samples["block"], causes(samples, blocks), strict=True):
-        by_block[block] = by_block.get(block, False) or bool(found)
-    return sum(by_block.values()) / len(by_block) if by_block else 0.0
+    found = np.asarray(samples["block"])
+    bad = np.unique(found[disturbed(samples, blocks)])
+    return len(bad) / len(np.unique(found)) if len(found) else 0.0
 
 
 def stretch(sides: Iterable[Columns]) -> float:

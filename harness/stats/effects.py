@@ -13,15 +13,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
-from typing import NamedTuple
 
 import numpy as np
 from scipy import special
 
-from modbench.harness.stats import block_effects
-from modbench.harness.stats.block_effects import Columns
+from modbench.harness.stats.contamination import Floats, Ints
 from modbench.harness.stats.interim import ONE, Analysis
-from modbench.harness.stats.memo import remembered
 from modbench.harness.stats.reason import Reason
 
 LEVEL = 0.95
@@ -93,26 +90,6 @@ class Effect:
 def by_seed(mine: Mapping[int, float], theirs: Mapping[int, float]) -> Effect:
     """Return the mean of the differences, seed by seed, with its interval over the seeds that both have."""
     return over_launches([mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())])
-
-
-class Beside(NamedTuple):
-    """A variant against its anchor in one launch: the block effects by round, positive where it took longer, and their median."""
-
-    rounds: dict[float, float]
-    median: float
-
-
-@remembered
-def beside(side: Columns, anchor: Columns, column: str = "wall_s") -> Beside | None:
-    """Compare a variant with the anchor that was in all of its blocks; None where the two share no block.
-
-    Args:
-        side: the variant's samples.
-        anchor: the anchor's samples.
-        column: what is compared.
-    """
-    rounds = block_effects.by_round(side, block_effects.differences(side, anchor, column))
-    return Beside(rounds, median(rounds.values())) if rounds else None
 
 
 def over_launches(values: Sequence[float], within: Sequence[float] | None = None, analysis: Analysis = ONE) -> Effect:
@@ -268,34 +245,32 @@ class InputSpread:
     inputs: int
 
 
-def input_spread(launches: Sequence[tuple[Columns, Columns]]) -> InputSpread | None:
+def input_spread(launches: Sequence[tuple[Floats, Ints]]) -> InputSpread | None:
     """Spread between inputs of an arm's time relative to the anchor's in the same block.
 
     Args:
-        launches: the arm's and the anchor's samples, launch by launch; each launch is centred on its own mean first.
+        launches: the effects of the blocks and their inputs, launch by launch; each launch is centred on its own mean first.
 
     Returns:
         None where fewer than two inputs were measured twice.
     """
-    groups: dict[int, list[float]] = {}
-    for arm, anchor in launches:
-        effects = block_effects.differences(arm, anchor)
-        middle = float(np.mean(list(effects.values()))) if effects else 0.0
-        input_of = dict(zip(arm["block"], arm["input"], strict=True))
-        for block, effect in effects.items():
-            groups.setdefault(int(input_of[block]), []).append(effect - middle)
-    seen = [np.array(group) for group in groups.values() if len(group) > 1]
-    n = sum(map(len, seen))
+    effects = np.concatenate([each - each.mean() if len(each) else each for each, _ in launches])
+    inputs, group, counts = np.unique(
+        np.concatenate([each for _, each in launches]), return_inverse=True, return_counts=True
+    )
+    again = counts[group] > 1
+    effects, group = effects[again], group[again]
+    groups, n = int((counts > 1).sum()), len(effects)
     # Centring every launch takes a degree of freedom from each.
-    left = n - len(seen) - (len(launches) - 1)
-    if len(seen) < 2 or left < 1:
+    left = n - groups - (len(launches) - 1)
+    if groups < 2 or left < 1:
         return None
-    within = sum(float(((group - group.mean()) ** 2).sum()) for group in seen) / left
-    grand = np.concatenate(seen).mean()
-    between = sum(len(group) * float((group.mean() - grand) ** 2) for group in seen) / (len(seen) - 1)
-    p = float(special.fdtrc(len(seen) - 1, left, between / within)) if within else float(between == 0)
-    size = (n - sum(len(group) ** 2 for group in seen) / n) / (len(seen) - 1)
-    return InputSpread(math.sqrt(max(0.0, (between - within) / size)), p, len(seen))
+    of, size = np.bincount(group, effects, len(inputs)) / counts, counts[counts > 1]
+    within = float(((effects - of[group]) ** 2).sum()) / left
+    between = float((size * (of[counts > 1] - effects.mean()) ** 2).sum()) / (groups - 1)
+    p = float(special.fdtrc(groups - 1, left, between / within)) if within else float(between == 0)
+    typical = (n - float((size**2).sum()) / n) / (groups - 1)
+    return InputSpread(math.sqrt(max(0.0, (between - within) / typical)), p, groups)
 
 
 def adjusted(p_values: Mapping[int, float]) -> dict[int, float]:

@@ -1,25 +1,19 @@
-"""Two arms of one comparison, from raw samples: the numbers of each process by both clocks, and what was disturbed.
+"""Two arms of one comparison: the numbers of each process by both clocks (`against_anchor.py`), and what was disturbed.
 
 Wall time is what a user waits for, and what a busy machine disturbs. CPU time is what the thread ran: waiting for a processor
 does not touch it. It sees no other waiting either, no other thread and no GPU, so that it stands for wall time only where one
 thread did the work and did not wait of itself (`unfit`).
-
-The median of block effects (`effects.beside`) answers for a typical call. If one call in ten stalls, or six of sixteen
-inputs cost four times as much, the median does not move and the mean does, which decides throughput. In the mean effect, the
-log-ratio of mean times in a launch, every input has the same weight, over all samples that nothing outside the model disturbed.
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from modbench.harness.core.contracts import Estimand
-from modbench.harness.stats import contamination, effects
+from modbench.harness.stats import contamination
+from modbench.harness.stats.against_anchor import Process, Waits, waits
 from modbench.harness.stats.block_effects import Columns
 from modbench.harness.stats.contrast import (
     NOT_RECORDED,
@@ -32,100 +26,10 @@ from modbench.harness.stats.contrast import (
     contrast,
     minus,
 )
-from modbench.harness.stats.memo import remembered
 from modbench.harness.stats.reason import Reason
 
 # CPU time of other threads, and waiting of its own, up to these shares of an arm's CPU time move no verdict.
 MOST_OTHERS, MOST_BLOCKED = 0.02, contamination.SHARE
-
-
-class _Block(NamedTuple):
-    """An arm's samples in one block: the input that they share, their number, sum and variance."""
-
-    input: float
-    n: int
-    total: float
-    variance: float
-
-
-@remembered
-def _blocks(samples: Columns, column: str) -> dict[float, _Block]:
-    inputs = samples.get("input")
-    values: dict[float, list[float]] = {}
-    of: dict[float, float] = {}
-    for i, (block, value) in enumerate(zip(samples.get("block", ()), samples.get(column, ()), strict=True)):
-        values.setdefault(block, []).append(value)
-        of[block] = inputs[i] if inputs else 0.0
-    return {block: _Block(of[block], len(each), sum(each), _variance(each)) for block, each in values.items()}
-
-
-def _variance(values: list[float]) -> float:
-    """Variance, 0 of one value; `statistics.variance`, which is exact, takes a hundred times as long."""
-    if len(values) < 2:
-        return 0.0
-    if len(values) == 2:  # as most blocks have; the same to the bit
-        mean = (values[0] + values[1]) / 2
-        return (values[0] - mean) ** 2 + (values[1] - mean) ** 2
-    mean = fmean(values)
-    return sum((value - mean) ** 2 for value in values) / (len(values) - 1)
-
-
-def log_mean(samples: Columns, column: str = "wall_s", blocks: Collection[float] | None = None) -> float:
-    """Log of the mean over inputs of the mean time at each input.
-
-    The log of a noisy mean is too low by half its relative variance; this is added, estimated from the samples of one block,
-    which share their input.
-
-    Args:
-        samples: an arm's samples; without a column `input` all have the same weight.
-        column: what is averaged.
-        blocks: the blocks that count; None: all.
-    """
-    known = _blocks(samples, column)
-    chosen = list(known.values()) if blocks is None else [known[block] for block in sorted(blocks) if block in known]
-    visits = Counter[float]()
-    for block in chosen:
-        visits[block.input] += block.n
-    weights = [1 / (len(visits) * visits[block.input]) for block in chosen]
-    mean = sum(block.total * weight for block, weight in zip(chosen, weights, strict=True))
-    noise = sum(block.variance * block.n * weight**2 for block, weight in zip(chosen, weights, strict=True))
-    return math.log(mean) + noise / mean**2 / 2
-
-
-def undisturbed_log_mean(samples: Columns, column: str, blocks: Columns) -> float:
-    """The same over undisturbed samples; over all where an input has no undisturbed one."""
-    clean = contamination.clean(samples, blocks)
-    whole = clean.get("block") and _visited(clean, column) == _visited(samples, column)
-    return log_mean(clean if whole else samples, column)
-
-
-@remembered
-def mean_beside(side: Columns, anchor: Columns, blocks: Columns, column: str = "wall_s") -> float | None:
-    """Log-ratio of the mean times of a variant and its anchor in one launch, positive where the variant took longer.
-
-    From undisturbed samples in blocks that have some of both; from all samples where an input would be lost.
-
-    Args:
-        side: the variant's samples.
-        anchor: the anchor's samples.
-        blocks: what witnesses saw of the blocks.
-        column: what is averaged.
-
-    Returns:
-        None where the two share no block.
-    """
-    for mine, theirs in ((contamination.clean(side, blocks), contamination.clean(anchor, blocks)), (side, anchor)):
-        shared = _blocks(mine, column).keys() & _blocks(theirs, column).keys()
-        if shared and (mine is side or _visited(mine, column, shared) == _visited(side, column)):
-            return log_mean(mine, column, shared) - log_mean(theirs, column, shared)
-    return None
-
-
-def _visited(samples: Columns, column: str, chosen: Collection[float] | None = None) -> set[float]:
-    """Inputs (or blocks, where inputs have no column) that these blocks visited; None: all blocks."""
-    known = _blocks(samples, column)
-    blocks = known if chosen is None else chosen
-    return {known[block].input for block in blocks} if samples.get("input") else set(blocks)
 
 
 @dataclass(frozen=True)
@@ -143,6 +47,12 @@ class LaunchSamples:
     baseline: Columns | None
     anchor: Columns
     blocks: Columns
+
+    @property
+    def process(self) -> Process:
+        """The process that they are from, whose arms are `case`, `baseline` and `anchor`."""
+        arms = {"case": self.case, "baseline": self.baseline, "anchor": self.anchor}
+        return Process({name: each for name, each in arms.items() if each is not None}, "anchor", self.blocks)
 
 
 class Numbers(NamedTuple):
@@ -187,23 +97,57 @@ def numbers(
     averaged: bool = True,
     estimand: Estimand = "median",
 ) -> Numbers:
-    """Return the numbers of a pair, each side's against the anchor of its blocks, process by process.
+    """Return the numbers of a pair, of which there is at least one launch, as `between` does."""
+    processes = dict(enumerate(each.process for each in launches))
+    case, baseline = ("anchor" if getattr(launches[0], side) is None else side for side in ("case", "baseline"))
+    return between(
+        processes, case, baseline, column=column, one_thread=one_thread, averaged=averaged, estimand=estimand
+    )
+
+
+def between(
+    processes: Mapping[int, Process],
+    case: str,
+    baseline: str,
+    *,
+    column: str = "wall_s",
+    one_thread: bool,
+    averaged: bool = True,
+    estimand: Estimand = "median",
+) -> Numbers:
+    """Return the numbers of two arms, each side's against the anchor of its blocks, process by process.
 
     Args:
-        launches: at least one, whose arms share blocks with their anchor.
+        processes: by number, those in which both arms and their anchor were timed.
+        case: an arm.
+        baseline: the arm that it is compared with.
         column: what is compared.
         one_thread: whether one thread does all the work, so that its CPU time is comparable.
         averaged: whether samples have a mean; quantiles have none.
         estimand: what the effect is of: medians over blocks, or means.
     """
+
+    def by_clock(name: str, clock: str) -> ByClock:
+        """The numbers of a side in each process in which both share blocks with the anchor."""
+        medians, means, rounds = dict[int, float](), dict[int, float](), dict[float, float]()
+        for number, process in processes.items():
+            if clock == "cpu_s" and not {case, baseline, process.anchor} <= process.ticked:
+                continue
+            found = process.by(clock)
+            if case in found.medians and baseline in found.medians:
+                medians[number] = found.medians[name]
+                if averaged:
+                    means[number] = found.means[name]
+                if len(processes) == 1:
+                    rounds = process.rounds(name, clock) if name != process.anchor else {}
+                    rounds = rounds or dict.fromkeys(process.rounds(case if name == baseline else baseline, clock), 0.0)
+        return ByClock(means, medians) if estimand == "mean" else ByClock(medians, means, rounds)
+
     base, new = (
-        Side(
-            _by_clock(launches, name, column, estimand, averaged=averaged),
-            _by_clock(launches, name, "cpu_s", estimand, averaged=averaged) if one_thread else None,
-        )
-        for name in ("baseline", "case")
+        Side(by_clock(name, column), by_clock(name, "cpu_s") if one_thread else None) for name in (baseline, case)
     )
-    return Numbers(base, new, Seen(_disturbed(launches), unfit(_sides(launches)) if one_thread else SEVERAL_THREADS))
+    unfit = _unfit(processes, case, baseline) if one_thread else SEVERAL_THREADS
+    return Numbers(base, new, Seen(_disturbed(processes, case, baseline), unfit))
 
 
 def numbers_of_pairs(one: Numbers, other: Numbers) -> Numbers:
@@ -220,88 +164,40 @@ def numbers_of_pairs(one: Numbers, other: Numbers) -> Numbers:
     return Numbers(difference(other), difference(one), replace(one.seen, disturbed=disturbed, unfit=unfit))
 
 
-def _by_clock(
-    launches: Sequence[LaunchSamples],
-    name: Literal["case", "baseline"],
-    column: str,
-    estimand: Estimand,
-    *,
-    averaged: bool,
-) -> ByClock:
-    """The numbers of a side in each process in which both share blocks with the anchor."""
-    medians, means, rounds = dict[int, float](), dict[int, float](), dict[float, float]()
-    for number, each in enumerate(launches):
-        sides = [side for side in (each.case, each.baseline) if side is not None]
-        if column == "cpu_s" and not all(map(ticked, [*sides, each.anchor])):
-            continue
-        found = [effects.beside(side, each.anchor, column) for side in sides]
-        if any(one is None for one in found):
-            continue
-        mine: Columns | None = getattr(each, name)
-        own = None if mine is None else effects.beside(mine, each.anchor, column)
-        medians[number] = own.median if own else 0.0
-        if averaged:
-            means[number] = (mine is not None and mean_beside(mine, each.anchor, each.blocks, column)) or 0.0
-        if len(launches) == 1:
-            rounds = own.rounds if own else dict.fromkeys((key for one in found if one for key in one.rounds), 0.0)
-    if estimand == "mean":
-        return ByClock(means, medians)
-    return ByClock(medians, means, rounds)
-
-
 def unfit(sides: Iterable[Sequence[Columns]]) -> Reason | None:
     """Why the CPU time of the thread does not stand for what the arms take; None where it does.
 
     Args:
         sides: the samples of each arm in all launches.
     """
+    return unfit_of([waits(each) for each in side] for side in sides)
+
+
+def unfit_of(sides: Iterable[Sequence[Waits]]) -> Reason | None:
+    """The same of what the threads of each arm did in all launches."""
     for side in sides:
-        cpu_s = sum(cpu * calls for each in side for cpu, calls in zip(each["cpu_s"], each["calls"], strict=True))
         for name, most in (("others_s", MOST_OTHERS), ("blocked_s", MOST_BLOCKED)):
-            if not all(name in each for each in side):
+            seconds = [getattr(each, name) for each in side]
+            if None in seconds:
                 return NOT_RECORDED
-            share = sum(sum(each[name]) for each in side) / cpu_s
+            share = sum(seconds) / sum(each.cpu_s for each in side)
             if share > most:
-                return Reason("other_threads", share=share) if name == "others_s" else Reason("waits", share=share)
+                return Reason("other_threads" if name == "others_s" else "waits", share=share)
     return None
 
 
-def _sides(launches: Sequence[LaunchSamples]) -> Iterator[list[Columns]]:
-    """The samples of case, baseline and anchor, each over all launches."""
-    for name in ("case", "baseline", "anchor"):
-        side = [each for launch in launches if (each := getattr(launch, name)) is not None]
-        if side:
-            yield side
+def _unfit(processes: Mapping[int, Process], case: str, baseline: str) -> Reason | None:
+    arms = dict.fromkeys((case, baseline, *(each.anchor for each in processes.values())))
+    return unfit_of([each.waits[arm] for each in processes.values()] for arm in arms)
 
 
-def ticked(samples: Columns) -> bool:
-    """Whether its CPU time was seen in every sample: a clock of coarse steps does not move in a short call."""
-    return bool(samples.get("cpu_s")) and all(samples["cpu_s"])
-
-
-def _disturbed(launches: Sequence[LaunchSamples]) -> float:
+def _disturbed(processes: Mapping[int, Process], case: str, baseline: str) -> float:
     """Share of blocks, of either arm, in which one of its samples or of the anchor's was disturbed."""
-    if not any(
-        _bad_blocks(side, launch.blocks)
-        for launch in launches
-        for side in (launch.case, launch.baseline, launch.anchor)
-        if side is not None
-    ):
+    if all(each.quiet for each in processes.values()):
         return 0.0
-    blocks: dict[tuple[int, float], bool] = {}
-    for number, launch in enumerate(launches):
-        anchor = _bad_blocks(launch.anchor, launch.blocks)
-        for side in (launch.case, launch.baseline):
-            if side is not None:
-                bad = _bad_blocks(side, launch.blocks) | anchor
-                for block in side["block"]:
-                    blocks[number, block] = blocks.get((number, block), False) or block in bad
-    return sum(blocks.values()) / len(blocks) if blocks else 0.0
-
-
-@remembered
-def _bad_blocks(samples: Columns, blocks: Columns) -> set[float]:
-    marks = contamination.causes(samples, blocks)
-    if not any(marks):
-        return set()
-    return {block for block, mark in zip(samples["block"], marks, strict=True) if mark}
+    bad = every = 0
+    for each in processes.values():
+        mine, theirs = (each.bad_blocks.get(arm, {}) for arm in (case, baseline))
+        bad += sum(mine.get(block, False) or theirs.get(block, False) for block in {**mine, **theirs})
+        every += len({**mine, **theirs})
+    return bad / every if every else 0.0

@@ -449,17 +449,6 @@ class Trend:
         margin = _quantile(welch_freedom(parts, freedoms)) * error
         return Estimate(value, value - margin, value + margin, error)
 
-    def seeds_for(self, half_width: float) -> float | None:
-        """Times as many seeds with which the slope's interval would be this wide on each side; None where they cannot do it."""
-        found = self.slope
-        if found is None or found.low is None or found.high is None:
-            return None
-        slope_K = self._slope_weights()
-        of_seeds = sum(self._of_seeds(slope_K**2 / self._seeds_K))
-        rest = sum(self._of_others(slope_K, slope_K))
-        wanted = (half_width / _quantile(math.inf)) ** 2 - rest
-        return of_seeds / wanted if wanted > 0 else None
-
     def _slope_weights(self) -> np.ndarray:
         weights_K: np.ndarray = self._from_middle / float(self._from_middle @ self._from_middle)
         return weights_K

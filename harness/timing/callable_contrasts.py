@@ -14,8 +14,8 @@ from functools import reduce
 from statistics import fmean, median
 
 from modbench.harness.stats import block_effects, contamination, effects, paired
+from modbench.harness.stats.against_anchor import Process
 from modbench.harness.stats.contrast import DIFFERENT, INCONCLUSIVE, Contrast, Rule, contrast, together
-from modbench.harness.stats.paired import LaunchSamples
 from modbench.harness.stats.reason import Reason, both
 from modbench.harness.timing.callables import Launch
 from modbench.harness.timing.threads import crowded, working_threads
@@ -68,10 +68,10 @@ def beside_baseline(
         withheld: name to why a callable's time is not that of its work: of either side, it leaves the two undecided.
     """
     base, twin = launches[0].baseline, launches[0].twin
+    processes = {i: Process(each.samples, base, each.blocks) for i, each in enumerate(launches)}
 
     def compared(name: str, control: Contrast | None = None) -> Contrast:
-        samples = [LaunchSamples(each.samples[name], None, each.samples[base], each.blocks) for each in launches]
-        pair = paired.numbers(samples, one_thread=all(each.one_thread for each in launches))
+        pair = paired.between(processes, name, base, one_thread=all(each.one_thread for each in launches))
         unfit, why_withheld = (_said(of or {}, name, base) for of in (escaped, withheld))
         seen = replace(pair.seen, unfit=unfit or pair.seen.unfit, withheld=why_withheld, control=control)
         if len(launches) > 1:
@@ -117,12 +117,10 @@ def _reasons(found: Contrast) -> Iterator[Reason | None]:
     yield found.disagreement
 
 
-def _logs_of_rounds(launch: Launch, name: str) -> Iterator[float]:
+def _logs_of_rounds(process: Process, name: str) -> list[float]:
     """The log times of a callable by round: of the baseline its own, of another a typical one of the baseline plus its effect."""
-    anchor = launch.samples[launch.baseline]
-    of_anchor = block_effects.log_means(anchor).values()
-    found = None if name == launch.baseline else effects.beside(launch.samples[name], anchor)
-    yield from of_anchor if found is None else (median(of_anchor) + effect for effect in found.rounds.values())
+    of_anchor, beside = process.logs(process.anchor).tolist(), process.of_blocks(name).tolist()
+    return [median(of_anchor) + effect for effect in beside] or [*of_anchor]
 
 
 @dataclass(frozen=True)
@@ -155,8 +153,9 @@ def own_time(launches: Sequence[Launch], name: str) -> OwnTime:
 
     It is the baseline's, changed by the effect of the callable beside it, so that the quotient of two times is their ratio.
     """
-    rounds = [list(block_effects.log_means(each.samples[name]).values()) for each in launches]
-    beside = [list(_logs_of_rounds(each, name)) for each in launches]
+    processes = [Process(each.samples, each.baseline, each.blocks) for each in launches]
+    rounds = [each.logs(name).tolist() for each in processes]
+    beside = [_logs_of_rounds(each, name) for each in processes]
     effect = effects.over_rounds(beside[0]) if len(launches) == 1 else effects.over_launches([*map(median, beside)])
     walls = [wall for each in launches for wall in each.samples[name]["wall_s"]]
     return OwnTime(
@@ -165,7 +164,7 @@ def own_time(launches: Sequence[Launch], name: str) -> OwnTime:
         None if effect.high is None else math.exp(effect.high),
         fmean(walls),
         fmean(block_effects.spread(each) for each in rounds),
-        fmean(contamination.share_of_blocks(each.samples[name], each.blocks) for each in launches),
+        fmean(each.disturbed[name] for each in processes),
         len(walls),
         effect.reason,
     )

@@ -18,7 +18,8 @@ from modbench.harness.core.units import percent
 from modbench.harness.domain.case import ARMS_PER_BLOCK
 from modbench.harness.machine.counter_sampler import CounterSampler
 from modbench.harness.process import clocks
-from modbench.harness.stats import block_effects, trend_test
+from modbench.harness.stats import trend_test
+from modbench.harness.stats.against_anchor import Process
 from modbench.harness.timing import nvtx
 
 # Long enough that reading the clocks costs under 0.1 % of a sample.
@@ -228,13 +229,10 @@ class Session:
         return False
 
     def _effects(self) -> dict[str, list[float]]:
-        base = self.made.samples.get(self.anchor)
-        if not base:
+        if not self.made.samples.get(self.anchor):
             return {}
-        others = {arm: columns for arm, columns in self.made.samples.items() if arm != self.anchor and columns}
-        return {
-            arm: list(block_effects.differences(columns, base, self.column).values()) for arm, columns in others.items()
-        }
+        process = Process({arm: columns for arm, columns in self.made.samples.items() if columns}, self.anchor)
+        return {arm: process.of_blocks(arm, self.column).tolist() for arm in process.arms if arm != self.anchor}
 
     def _round(self, round_: int) -> None:
         if not self._next_inputs:

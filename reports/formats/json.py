@@ -14,7 +14,7 @@ from modbench.reports.formats.csv import more
 from modbench.reports.panels.caveats import Failed, failures
 from modbench.reports.panels.method import facts
 from modbench.reports.questions import best_setting, first_screen
-from modbench.reports.questions.checks import doubts
+from modbench.reports.questions.checks import MOST_FINDINGS, doubts
 from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables.cases import CASES, COUNTS, NUMBERS
 from modbench.reports.tables.comparisons import COMPARISONS, MORE
@@ -260,8 +260,10 @@ def report(loaded: Loaded) -> Report:
         doubts=tuple(
             Doubted(
                 doubt=each.title,
-                findings=tuple(Finding(found=found, where=plain(where)) for found, where in each.findings),
-                more=each.more,
+                findings=tuple(
+                    Finding(found=found, where=plain(where)) for found, where in each.findings[:MOST_FINDINGS]
+                ),
+                more=max(0, len(each.findings) - MOST_FINDINGS),
                 advice=each.advice,
             )
             for each in doubts(loaded)

@@ -41,11 +41,9 @@ def markdown(loaded: Loaded) -> str:
         *map(block, shared_blocks(loaded)),
         *map(block, results.with_losses(loaded)),
     ]
-    blocks += [
-        listed("What failed", failure_sentences(loaded), "entries", "cases.csv"),
-        *_doubts(loaded),
-        *_method(loaded),
-    ]
+    blocks.append(listed("What failed", failure_sentences(loaded), "entries", "cases.csv"))
+    blocks.append(listed("Doubts in detail", [each.sentence for each in doubts(loaded)], "entries", "report.html"))
+    blocks += _method(loaded)
     return within(blocks)
 
 
@@ -54,15 +52,6 @@ def fragment(loaded: Loaded, made: Table, first: str) -> str:
     notes = [*made.notes, measured_on(loaded)]
     alerts = [block(Alert(said)) for said in warnings(loaded)]
     return within([Block([f"<!-- {text(first)} -->"]), *alerts, block(replace(made, notes=notes))])
-
-
-def _doubts(loaded: Loaded) -> list[Block]:
-    lines = []
-    for doubt in doubts(loaded):
-        lines.append(f"- **{text(doubt.title)}**")
-        lines += [f"  - {inline(where)}: {text(said)}" for said, where in doubt.findings]
-        lines += [f"  - and {doubt.more} more like these"] if doubt.more else []
-    return [Block(["### Doubts in detail", ""], lines, "lines", "report.html")] if lines else []
 
 
 def _method(loaded: Loaded) -> list[Block]:

@@ -60,7 +60,7 @@ def of_runs(compared: Compared, command: Sequence[str]) -> Page:
 def of_axis(loaded: Loaded, table: AlongAxis, command: Sequence[str]) -> Page:
     """Return the page of one run along an axis."""
     shown = [column.metric.key for column in table.shown()]
-    grids = sorted(compare_axis.grids(loaded, table, table.columns), key=lambda grid: grid.metrics[0] not in shown)
+    columns = sorted(table.columns, key=lambda column: column.metric.key not in shown)
     notes: list[Value] = [
         *compare_axis.labels(table.columns),
         *table.notes,
@@ -73,7 +73,7 @@ def of_axis(loaded: Loaded, table: AlongAxis, command: Sequence[str]) -> Page:
         f"against {table.over} · {compare.about(loaded)}",
         command,
         [
-            *(Section(grid.table.label, [compare_axis.told_once(grid.table)]) for grid in grids),
+            *(Section(each.label, [each]) for each in compare_axis.tables(loaded, table, columns)),
             Section("How to read this", [*map(Note, notes)]),
         ],
         alarms=[

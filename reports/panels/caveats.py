@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from markupsafe import Markup
-
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.grouped import grouped
 from modbench.reports.model import Block, Code, Listed, Note, Sentence
@@ -13,7 +11,6 @@ from modbench.reports.panel import Panel
 from modbench.reports.questions.checks import doubts
 from modbench.reports.tables import unit_files
 from modbench.reports.tables.load import Loaded
-from modbench.reports.writers.html import fill, inline
 
 # Failures that are listed, and units without a record that are named; the rest are counted.
 MOST_FAILURES = 24
@@ -88,21 +85,14 @@ FAILURES = Panel(
 """Which cells failed, and which units have no record?"""
 
 
-def what_to_doubt(loaded: Loaded) -> Markup | None:
-    """Show an entry for each doubt that found something."""
-    found = doubts(loaded)
-    return fill("doubts", doubts=found, inline=inline) if found else None
-
-
 DOUBTS = Panel(
     title="What should you doubt?",
     order=36,
     span=12,
-    render=what_to_doubt,
+    render=lambda loaded: [each.sentence for each in doubts(loaded)],
     reading=(
         "Each entry is a reason why some number may not mean what it seems to mean: what was found, in which "
-        "cells, and below the arrow what to do about it. An entry does not say that a number is wrong. What no "
-        "check looks for is not listed."
+        "cells, and what to do about it. An entry does not say that a number is wrong. What no check looks for is not listed."
     ),
 )
 """Why may a number not mean what it seems to mean: what checks found, in which cells, and what to do about it."""

@@ -40,7 +40,18 @@ def _figure(ratios: Sequence[Combined]) -> Figure:
     columns = grouped(((each.square.title, each.length), each) for each in ratios)
     shown, marks = subsample_evenly([*columns.values()], MOST_COLUMNS), Marks()
     made, axes = new_figure(max(5.4, 1.6 + 1.6 * len(shown)), 0.9 + 0.24 * len(metrics), len(shown), share_y=True)
-    ends = ends_of((value for column in shown for each in column for value in _values(each)), room=1.08)
+    data = pd.DataFrame(
+        {
+            "arm": each.square.both.arm,
+            "metric": each.metric,
+            "seq_len": each.length,
+            "expected": each.expected,
+            **columns_of(each.together.typical, "ratio_of_ratios"),
+        }
+        for each in ratios
+    )
+    drawn = [each.together.typical for column in shown for each in column]
+    ends = ends_of((at for each in drawn for at in (each.value, each.low, each.high) if at is not None), room=1.08)
     for axis, column in zip(axes, shown, strict=True):
         ratio_axis(axis, "x", ends)
         axis.axvline(1, color=MUTED, linewidth=0.9)
@@ -54,15 +65,10 @@ def _figure(ratios: Sequence[Combined]) -> Figure:
         made,
         "What two changes save together over the product of what each saves alone",
         "Right of 1 both together save more than the product of what each saves alone, left of it less. Lines: 95 %.",
-        _data(ratios),
+        data,
         wide=True,
         marks=marks,
     )
-
-
-def _values(each: Combined) -> list[float]:
-    found = each.together.typical
-    return [value for value in (found.value, found.low, found.high) if value is not None]
 
 
 def _mark(axis: Axes, each: Combined, y: float, marks: Marks) -> None:
@@ -72,23 +78,8 @@ def _mark(axis: Axes, each: Combined, y: float, marks: Marks) -> None:
     assert found.value is not None
     (drawn,) = axis.plot([found.value], [y], style.marker, markersize=6, color=style.color)
     drawn.set(markeredgecolor=INK, markeredgewidth=0.6)
-    words = Sentence(
-        "{both}, {what}: {said}", both=each.square.both, what=SHOWN[each.metric], said=combine.in_words(each)
-    )
+    words = Sentence("{both}, {what}: {said}", both=each.square.both, what=SHOWN[each.metric], said=each.together)
     marks.name(drawn, Mark(plain(words), each.square.both.arm))
-
-
-def _data(ratios: Sequence[Combined]) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "arm": each.square.both.arm,
-            "metric": each.metric,
-            "seq_len": each.length,
-            "expected": each.expected,
-            **columns_of(each.together.typical, "ratio_of_ratios"),
-        }
-        for each in ratios
-    )
 
 
 READING = (
@@ -106,6 +97,6 @@ PANEL = Panel(
     draws=True,
     told=True,
     reading=READING,
-    tables={"combine": combine.table},
+    tables=[combine.TABLE],
     lead=Lead(answer=combine.answer, in_place=combine.in_place),
 )

@@ -3,88 +3,104 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-
-import pandas as pd
+from typing import NamedTuple
 
 from modbench.harness.results.components import Component, Components, kept
+from modbench.reports.data_table import DataTable, count, flag, number, text
 from modbench.reports.model import Block, Code, Estimate, Note, Sentence, Table, Value
 from modbench.reports.panel import Panel
 from modbench.reports.tables.load import Loaded
-from modbench.reports.writers.data import frame
 
-COLUMNS = (
-    *("source", "name", "group", "rounds", "iterations", "min_s", "q1_s", "median_s", "q3_s", "mean_s"),
-    *("flops", "bytes", "flop_per_s", "bytes_per_s", "cpu", "same_cpu", "verdict", "reason"),
-)
 NO_VERDICT = "one process: no launches, so no interval and no verdict"
-HEAD = ("component", "median [middle half]", "shortest", "samples × calls", "FLOP rate", "byte rate")
+HEAD = (
+    *("component", "median [middle half]", "shortest", "samples × calls", "FLOP rate", "byte rate"),
+    *("source", "measured", "processor"),
+)
 # Rows that are shown at most.
 MOST_ROWS = 200
 
 
-def table(loaded: Loaded) -> pd.DataFrame:
-    """Return `components.csv`: a row for each imported benchmark; no row if nothing was imported.
+class Timed(NamedTuple):
+    """A component, the file that it was imported from, and whether that was made on the run's processor."""
+
+    one: Component
+    file: Components
+    same_cpu: bool
+
+    @property
+    def flop_per_s(self) -> float | None:
+        """FLOPs by the median time; None where it does not name them."""
+        return self.one.flops / self.one.median_s if self.one.flops and self.one.median_s else None
+
+    @property
+    def bytes_per_s(self) -> float | None:
+        """The same of bytes."""
+        return self.one.bytes / self.one.median_s if self.one.bytes and self.one.median_s else None
+
+
+def timed(loaded: Loaded) -> list[Timed]:
+    """Return the imported benchmarks; none if nothing was imported.
 
     Raises:
         DamagedError: if an imported file is damaged.
     """
-    rows = [
-        {
-            "source": file.source,
-            **each.model_dump(include={*COLUMNS} - {"source"}),
-            "flop_per_s": _rate(each.flops, each.median_s),
-            "bytes_per_s": _rate(each.bytes, each.median_s),
-            "cpu": file.cpu,
-            "same_cpu": file.cpu == loaded.run.environment["cpu"],
-            "verdict": None,
-            "reason": NO_VERDICT,
-        }
-        for file in kept(loaded.path)
-        for each in file.components
-    ]
-    return frame(rows, COLUMNS)
+    cpu = loaded.run.environment["cpu"]
+    return [Timed(each, file, file.cpu == cpu) for file in kept(loaded.path) for each in file.components]
 
 
-def _rate(amount: float | None, seconds: float) -> float | None:
-    return amount / seconds if amount and seconds else None
+TABLE = DataTable[Timed](
+    "components",
+    "an imported benchmark of a single component",
+    (
+        text("source", "file that it was imported from", lambda row: row.file.source),
+        text("name", "name of the benchmark", lambda row: row.one.name),
+        text("group", "its group", lambda row: row.one.group),
+        count("rounds", "samples", lambda row: row.one.rounds),
+        count("iterations", "calls of a sample", lambda row: row.one.iterations),
+        number("min_s", "shortest sample", lambda row: row.one.min_s, "s"),
+        number("q1_s", "first quartile", lambda row: row.one.q1_s, "s"),
+        number("median_s", "median", lambda row: row.one.median_s, "s"),
+        number("q3_s", "third quartile", lambda row: row.one.q3_s, "s"),
+        number("mean_s", "mean", lambda row: row.one.mean_s, "s"),
+        number("flops", "FLOPs of a call, as the benchmark names them", lambda row: row.one.flops, "FLOP"),
+        number("bytes", "bytes of a call, as the benchmark names them", lambda row: row.one.bytes, "B"),
+        number("flop_per_s", "FLOPs by the median time", lambda row: row.flop_per_s, "FLOP/s"),
+        number("bytes_per_s", "bytes by the median time", lambda row: row.bytes_per_s, "B/s"),
+        text("cpu", "processor that the file names", lambda row: row.file.cpu),
+        flag("same_cpu", "whether it is the run's", lambda row: row.same_cpu),
+        text("verdict", "always null", lambda _: None),
+        text("reason", "why there is no verdict", lambda _: NO_VERDICT),
+    ),
+    timed,
+)
 
 
 def blocks(loaded: Loaded) -> Iterator[Block]:
     """Return a row per benchmark, with the quartiles of its one process; nothing where nothing was imported."""
-    files = kept(loaded.path)
-    rows = [_shown(each) for file in files for each in file.components]
+    rows = [*map(_shown, timed(loaded))]
     if not rows:
         return
     yield Table("single components", HEAD, rows, file="components.csv", rows_are="components").first(MOST_ROWS)
-    about = " ".join(_source_line(loaded, file) for file in files)
     yield Note(
-        f"{about} Each was timed alone, in one process: these times say where time goes, but other launches may differ by more "
-        "than their spread, so that there is no interval and no verdict. Rates are those of the median."
+        "Each was timed alone by pytest-benchmark, in one process: these times say where time goes, but other launches may "
+        "differ by more than their spread, so that there is no interval and no verdict. Rates are those of the median. Times of "
+        "another processor than that of the run do not compare with its own."
     )
 
 
-def _shown(each: Component) -> Sequence[Value]:
-    rates = [(each.flops, "FLOP"), (each.bytes, "B")]
+def _shown(row: Timed) -> Sequence[Value]:
+    each, cpu = row.one, row.file.cpu or "not named"
+    rates = ((row.flop_per_s, "FLOP"), (row.bytes_per_s, "B"))
     return (
         Code(each.name),
         Estimate(each.median_s, each.q1_s, each.q3_s, unit="s"),
         Estimate(each.min_s, unit="s"),
         Sentence("{rounds} × {calls}", rounds=each.rounds, calls=each.iterations),
-        *(
-            None
-            if (per_s := _rate(amount, each.median_s)) is None
-            else Sentence("{rate}/s", rate=Estimate(per_s, unit=unit))
-            for amount, unit in rates
-        ),
+        *(Sentence("{rate}/s", rate=Estimate(rate, unit=unit)) if rate else None for rate, unit in rates),
+        row.file.source,
+        row.file.measured[:10],
+        cpu if row.same_cpu else f"another processor: {cpu}",
     )
-
-
-def _source_line(loaded: Loaded, file: Components) -> str:
-    """The source of a file, and whether its machine was another than the run's."""
-    where = f"{file.cpu or 'a processor that the file does not name'}"
-    said = f"{file.source}: pytest-benchmark {file.version or '(version unknown)'}, {file.measured[:10] or 'no date'}, {where}."
-    other = file.cpu != loaded.run.environment["cpu"]
-    return f"{said} Another processor than that of the run: do not compare times." if other else said
 
 
 READING = (
@@ -100,5 +116,5 @@ PANEL = Panel(
     folded=True,
     told=True,
     reading=READING,
-    tables={"components": table},
+    tables=[TABLE],
 )

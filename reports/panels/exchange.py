@@ -5,85 +5,81 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import LOOKED_AHEAD
 from modbench.reports.figures.axes import ends_of, ratio_axis
 from modbench.reports.figures.style import HAIR, INK, MUTED, PAPER, Mark, Marks, look, new_figure
-from modbench.reports.model import Block, Estimate, Figure, Note, Sentence
-from modbench.reports.panel import Panel
+from modbench.reports.model import Block, Figure, Note, Sentence, Table
+from modbench.reports.panel import Lead, Panel
 from modbench.reports.questions import exchange
-from modbench.reports.questions.exchange import CURRENCIES, Exchange, Price
+from modbench.reports.questions.exchange import CURRENCIES, Speedup
 from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.tables.losses import seeds_in_words
-from modbench.reports.wording import short
 from modbench.reports.writers.number_format import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Currencies side by side, and the order in which they are taken.
+# Currencies side by side, and arms.
 MOST_COLUMNS, MOST_ROWS = 4, 24
-FIRST = ("flops/train_step", "latency/train_step", "flops/forward", "latency/forward")
 
 
 def render(loaded: Loaded) -> Iterator[Block]:
-    """Draw a mark with its interval for each arm and currency; say in sentences what is an illustration, or not there."""
-    made = exchange.exchanges(loaded)
-    arms, checks = exchange.arms_and_checks(made)
-    rows = subsample_evenly([*arms, *checks], MOST_ROWS) if arms else []
-    # A figure of illustrations would look like evidence.
-    drawn = any(not price.rate.illustration for each in arms for price in each.stated)
-    yield from map(Note, exchange.without_rate(made) if drawn else exchange.sentences(loaded, made))
-    if drawn:
-        yield _figure(loaded, rows)
-    if rows:
-        yield exchange.numbers(rows)
+    """Draw a mark with its interval for each arm and currency, but of illustrations, which would look like evidence."""
+    made = exchange.best_sizes(exchange.speedups(loaded))
+    if claims(made):
+        yield _figure(loaded, made)
+    if (found := exchange.table(loaded, made)) is not None:
+        yield found
+    yield from map(Note, exchange.lacking(loaded, made))
 
 
-def _figure(loaded: Loaded, arms: Sequence[Exchange]) -> Figure:
-    marks = Marks()
-    stated = {price.metric.key for each in arms for price in each.stated}
-    columns = [key for key in dict.fromkeys((*FIRST, *CURRENCIES)) if key in stated][:MOST_COLUMNS]
+def claims(made: Sequence[Speedup]) -> bool:
+    """Whether an arm has an effective speed-up that is more than an illustration."""
+    return any(row.stated and not row.rate.illustration and not row.arm.check for row in made)
+
+
+def answered(loaded: Loaded) -> Table | None:
+    """Return the table of them, where they are."""
+    made = exchange.best_sizes(exchange.speedups(loaded))
+    return exchange.table(loaded, made) if claims(made) else None
+
+
+def _figure(loaded: Loaded, every: Sequence[Speedup]) -> Figure:
+    by_arm = grouped((exchange.called(loaded, row.arm), row) for row in every)
+    arms = [(plain(name), rows) for name, rows in by_arm.items() if any(row.stated for row in rows)]
+    arms = subsample_evenly(arms, MOST_ROWS)
+    stated = {row.metric.key for _, rows in arms for row in rows if row.stated}
+    columns = [key for key in CURRENCIES if key in stated][:MOST_COLUMNS]
     made, axes = new_figure(12.0, 0.95 + 0.32 * len(arms), len(columns), share_y=True)
+    marks = Marks()
     for axis, key in zip(axes, columns, strict=True):
-        _draw(axis, arms, key, marks)
-    axes[0].set_yticks(range(len(arms)), [_arm_label(each, arms) for each in arms])
+        rows = {y: row for y, (_, those) in enumerate(arms) for row in those if row.stated and row.metric.key == key}
+        ends = ends_of((value for row in rows.values() for value in _values(row)), room=1.12)
+        ratio_axis(axis, "x", ends)
+        axis.axvline(1, color=MUTED, linewidth=0.9)
+        for y, row in rows.items():
+            _mark(axis, arms[y][0], row, y, ends, marks)
+        axis.set_title(f"speed-up in {next(iter(rows.values())).currency}")
+        axis.hlines([y + 0.5 for y in range(len(arms) - 1)], *ends, color=HAIR, linewidth=0.5)
+        axis.grid(visible=False, axis="y")
+    axes[0].set_yticks(range(len(arms)), [name for name, _ in arms])
     axes[0].set_ylim(len(arms) - 0.5, -0.5)
-    hollow = any(label in LOOKED_AHEAD for each in arms for price in each.stated for label in price.labels)
     words = "Marks: the compute of a dense model with the arm's loss, over the arm's own; right of 1 the arm is the cheaper way "
-    words += "to that loss. Grey crosses: the plain speed-up. {seeds}"
-    caption = Sentence(words + "; hollow: top-k routing saw later tokens" * hollow + ".", seeds=seeds_in_words(loaded))
-    label = "Effective and plain speed-ups by arm"
-    return Figure("exchange", made, label, caption, exchange.table(loaded, arms), wide=True, marks=marks)
+    words += "to that loss. Grey crosses: the plain speed-up. {seeds}; hollow: top-k routing saw later tokens."
+    caption = Sentence(words, seeds=seeds_in_words(loaded))
+    data = exchange.TABLE.of(row for _, rows in arms for row in rows)
+    return Figure("exchange", made, "Effective and plain speed-ups by arm", caption, data, wide=True, marks=marks)
 
 
-def _arm_label(each: Exchange, arms: Sequence[Exchange]) -> str:
-    """Name in the figure; with the budget where there are several."""
-    several = len({other.case.budget for other in arms}) > 1 and each.case.budget
-    budget = Estimate(each.case.budget, kind="budget")
-    return plain(Sentence("{arm}" + ", {budget}" * bool(several), arm=exchange.called(each), budget=budget))
-
-
-def _draw(axis: Axes, arms: Sequence[Exchange], key: str, marks: Marks) -> None:
-    found = ((y, each, price) for y, each in enumerate(arms) for price in each.stated if price.metric.key == key)
-    prices = list(found)
-    ends = ends_of((value for *_, price in prices for value in _values(price)), room=1.12)
-    ratio_axis(axis, "x", ends)
-    axis.axvline(1, color=MUTED, linewidth=0.9)
-    for y, each, price in prices:
-        _mark(axis, each, price, y, ends, marks)
-    axis.set_title(f"speed-up in {prices[0][2].currency}")
-    axis.hlines([y + 0.5 for y in range(len(arms) - 1)], *ends, color=HAIR, linewidth=0.5)
-    axis.grid(visible=False, axis="y")
-
-
-def _values(price: Price) -> list[float]:
-    found = (price.rate.value, price.rate.low, price.rate.high, price.plain.value)
+def _values(row: Speedup) -> list[float]:
+    found = (row.rate.value, row.rate.low, row.rate.high, row.plain.value)
     return [value for value in found if value is not None]
 
 
-def _mark(axis: Axes, each: Exchange, price: Price, y: int, ends: tuple[float, float], marks: Marks) -> None:
+def _mark(axis: Axes, name: str, row: Speedup, y: int, ends: tuple[float, float], marks: Marks) -> None:
     """Draw the interval, with an arrow where an end is open, the mark if there is a number, and the plain speed-up."""
-    style, found, said = look(each.case), price.rate, Mark(_hover_text(each, price), each.case.arm)
+    style, found = look(row.arm.case), row.rate
     if not (found.illustration and found.kind == "rate"):
         low, high = (edge if end is None else end for end, edge in zip((found.low, found.high), ends, strict=True))
         axis.plot([low, high], [y, y], color=style.color, linewidth=1.6, alpha=style.opacity)
@@ -94,26 +90,14 @@ def _mark(axis: Axes, each: Exchange, price: Price, y: int, ends: tuple[float, f
         (bound,) = (end for end in (found.low, found.high) if end is not None)
         (drawn,) = axis.plot([bound], [y], "|", color=style.color, markersize=9, markeredgewidth=1.6)
     else:
-        face = PAPER if any(label in LOOKED_AHEAD for label in price.labels) else style.color
+        face = PAPER if any(label in LOOKED_AHEAD for label in row.labels) else style.color
         (drawn,) = axis.plot([found.value], [y], style.marker, markersize=7, markerfacecolor=face)
         drawn.set(markeredgecolor=style.color if face == PAPER else INK, markeredgewidth=0.6, alpha=style.opacity)
-    marks.name(drawn, said)
-    if price.plain.value is not None:
-        axis.plot([price.plain.value], [y], "x", color=MUTED, markersize=6, markeredgewidth=1.2)
-
-
-def _hover_text(each: Exchange, price: Price) -> str:
-    """What a mark says on hover."""
-    beside = "; plain {plain}" * (price.plain.value is not None)
-    said = Sentence(
-        "{arm}{where}: effective speed-up {speedup} in {currency}" + beside,
-        arm=short(each.case),
-        where=each.where,
-        speedup=price.speedup,
-        currency=price.currency,
-        plain=price.plain.alone,
-    )
-    return plain(said)
+    words = "{arm}: effective speed-up {found} in {currency}" + "; plain {plain}" * (row.plain.value is not None)
+    said = Sentence(words, arm=name, found=row.found, currency=row.currency, plain=row.plain.alone)
+    marks.name(drawn, Mark(plain(said), row.arm.case.arm))
+    if row.plain.value is not None:
+        axis.plot([row.plain.value], [y], "x", color=MUTED, markersize=6, markeredgewidth=1.2)
 
 
 READING = (
@@ -131,6 +115,8 @@ PANEL = Panel(
     span=12,
     render=render,
     draws=True,
+    told=True,
     reading=READING,
-    tables={"exchange": exchange.table},
+    tables=[exchange.TABLE],
+    lead=Lead(table=answered),
 )

@@ -13,54 +13,56 @@ from modbench.reports.tables.load import Loaded, subsample_evenly
 MOST_CASES = 200
 # Modules whose claims are named; the rest are counted.
 MOST_CLAIMS = 4
+# Components with a smaller share of the FLOPs are left out.
+SMALLEST_SHARE = 0.005
 HEAD = (
-    *("Case", "Closed form", "Counter", "fvcore ×2", "Executed here", "Where they go", "Skipping"),
+    *("Case", "Closed form", "Counter", "fvcore ×2", "Executed here", "Where they go", "Depth that ran", "Skipping"),
     "Operators without a formula",
 )
+EXECUTED = "flops/forward/executed"
 MODULES = ("Case", "Module", "Closed form", "Counter", "fvcore ×2")
 
 
 def render(loaded: Loaded) -> Iterator[Block]:
     """Show a row per case of the grid, then its modules. Of many cases some that lie evenly among them."""
-    found: dict[str, tuple[CountNotes, float | None]] = {}
-    for comparison in loaded.plan.comparisons:
-        for case in comparison.arms:
-            cell = loaded.tables.cell(case.id, CARRIER)
-            if not cell.trouble():
-                executed = loaded.tables.cell(case.id, "flops/forward/executed")
-                found[case.id] = loaded.tables.counted(case), None if executed.trouble() else executed.values()[0]
+    tables = loaded.tables
+    cases = dict.fromkeys(case for each in loaded.plan.comparisons for case in each.arms)
+    found = {case: tables.counted(case) for case in cases if tables.values_of(case, CARRIER)}
     if not found:
         return
-    absent = {notes.fvcore_reason for notes, _ in found.values()}
-    # A reason that all cases share is given once, below the table.
-    shared = absent.pop() if len(absent) == 1 else None
     few = subsample_evenly(list(found), MOST_CASES)
-    rows = [_row(case, *found[case], shared=shared is not None) for case in few]
+    rows = [_row(case.id, found[case], tables.values_of(case, EXECUTED).get(0)) for case in few]
     yield Table("FLOP reconciliation", HEAD, rows, left_out=len(found) - len(few), file="cases.csv", rows_are="cases")
     modules = [
-        [case, row.module, *(_flops(each) for each in (row.closed_form, row.counter, row.fvcore))]
+        [case.id, row.module, *map(_flops, (row.closed_form, row.counter, row.fvcore))]
         for case in few
-        for row in found[case][0].modules
+        for row in found[case].modules
     ]
     if modules:
         yield Table("Module by module", MODULES, modules, folded=True)
-    said = [(case, *each) for case in few for each in found[case][0].explained.items()]
+    said = [(case.id, *each) for case in few for each in found[case].explained.items()]
     yield from (Note(Sentence("{case}: {counted}: {why}.", case=case, counted=by, why=why)) for case, by, why in said)
-    if shared:
-        yield Note(f"{shared}.")
+    yield from map(Note, dict.fromkeys(notes.fvcore_reason for notes in found.values() if notes.fvcore_reason))
 
 
-def _row(case: str, notes: CountNotes, executed: float | None, *, shared: bool) -> list[Value]:
+def _row(case: str, notes: CountNotes, executed: float | None) -> list[Value]:
     nothing = ModuleFlops(module=WHOLE, closed_form=None, counter=None)
     whole = next((row for row in notes.modules if row.module == WHOLE), nothing)
-    third = None if shared else notes.fvcore_reason
+    formula, shares = (
+        whole.closed_form,
+        {part: flops / sum(notes.parts.values()) for part, flops in notes.parts.items()},
+    )
+    parts = [(part, Estimate(share, kind="share")) for part, share in shares.items() if share >= SMALLEST_SHARE]
     return [
         case,
-        _flops(whole.closed_form),
-        _against(whole.counter, whole.closed_form),
-        _against(whole.fvcore, whole.closed_form) if whole.fvcore else third,
+        _flops(formula),
+        _against(whole.counter, formula),
+        _against(whole.fvcore, formula),
         _flops(executed),
-        _shares(notes),
+        Listed([Sentence("{part} {share}", part=part, share=share) for part, share in parts])
+        if parts
+        else notes.source,
+        None if notes.depth_ratio is None else Estimate(notes.depth_ratio, kind="share"),
         claimed(notes),
         _operators(notes),
     ]
@@ -74,21 +76,8 @@ def _against(value: float | None, closed_form: float | None) -> Value:
     """A count, and how far it lies from the closed form."""
     if value is None or not closed_form:
         return _flops(value)
-    if value == closed_form:
-        return Sentence("{flops} (equal)", flops=_flops(value))
     change = Estimate(value / closed_form - 1, kind="change")
     return Sentence("{flops} ({change})", flops=_flops(value), change=change)
-
-
-def _shares(notes: CountNotes) -> Value:
-    """Return each component's share of the FLOPs, if components are known."""
-    total = sum(notes.parts.values()) or 1.0
-    shares = [(part, flops / total) for part, flops in notes.parts.items() if flops / total >= 0.005]
-    said = [Sentence("{part} {share}", part=part, share=Estimate(share, kind="share")) for part, share in shares]
-    if notes.depth_ratio is not None:
-        ran = Sentence("ran {share} of the depth", share=Estimate(notes.depth_ratio, kind="share"))
-        return Sentence("{ran}; {shares}", ran=ran, shares=Listed(said)) if said else ran
-    return Listed(said) if said else notes.source or "by module"
 
 
 def claimed(notes: CountNotes) -> Value:

@@ -9,15 +9,15 @@ from dataclasses import replace
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
-from modbench.harness.core.grouped import grouped
 from modbench.harness.stats.contrast import EQUIVALENT, WORSE
 from modbench.reports.figures.axes import draw_lines, ends_of, name_rows, ratio_axis, thin_ticks
-from modbench.reports.figures.style import HAIR, MUTED, PAPER, Mark, Marks, beside, headline, in_lines, look, new_figure
+from modbench.reports.figures.style import HAIR, MUTED, PAPER, Marks, beside, headline, in_lines, look, new_figure
 from modbench.reports.model import Estimate, Figure, Finding, Listed, PlaceAmong, Sentence, Verdict
 from modbench.reports.panel import Panel
+from modbench.reports.panels.speedup_map import said_on_hover
 from modbench.reports.tables.findings import Against, against, between, figure_rows
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording import DECIDED, TIMED, in_title, name, short
+from modbench.reports.wording import DECIDED, TIMED, in_title, name
 from modbench.reports.writers.number_format import plain
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 # Rows of a figure at most; the rest are counted. The height of one in inches.
 MOST_ROWS, ROW = 24, 0.19
-# Equivalent places that the caption names.
-FEW = 3  # what a caption lists
 # An interval may leave the frame: one of a single noisy case would hide all the others.
 ROOM = 1.25
 # What the dense models of equal cost are called together.
@@ -39,7 +37,7 @@ def render(loaded: Loaded) -> list[Figure]:
         return []
     choices = against(loaded, TIMED)
     return [
-        replace(_figure(loaded, title, rows, equal_cost=choice.equal_cost), against=choice.title * (len(choices) > 1))
+        replace(_figure(loaded, title, rows, choice), against=choice.title * (len(choices) > 1))
         for choice in choices
         for metric, title in TIMED.items()
         if (rows := _rows(loaded, metric, choice))
@@ -49,18 +47,17 @@ def render(loaded: Loaded) -> list[Figure]:
 def _rows(loaded: Loaded, metric: str, choice: Against) -> list[Finding]:
     """What was found of each pair at each place, by arm."""
     lengths = set(loaded.lengths_shown)
-    return [
-        found
-        for pair in choice.pairs
-        for found in sorted(
+    found = (
+        sorted(
             between(loaded, metric, *pair),
-            key=lambda found: (found.place.dtype, found.place.batch_size, found.place.seq_len),
+            key=lambda each: (each.place.dtype, each.place.batch_size, each.place.seq_len),
         )
-        if found.typical.value is not None and found.place.seq_len in lengths
-    ]
+        for pair in choice.pairs
+    )
+    return [each for mine in found for each in mine if each.typical.value is not None and each.place.seq_len in lengths]
 
 
-def _figure(loaded: Loaded, title: str, rows: Sequence[Finding], *, equal_cost: bool) -> Figure:
+def _figure(loaded: Loaded, title: str, rows: Sequence[Finding], choice: Against) -> Figure:
     equal = [found for found in rows if found.verdict == EQUIVALENT]
     equal = equal if len(equal) > 1 else []
     alone = [found for found in rows if found.verdict != EQUIVALENT] if equal else rows
@@ -68,17 +65,26 @@ def _figure(loaded: Loaded, title: str, rows: Sequence[Finding], *, equal_cost: 
     left = _left(kept)
     row = ROW * max((text.count("\n") + 1 for text in left), default=1)
     made, (axis,) = new_figure(4.5, 0.75 + row * (len(kept) + bool(equal)))
-    marks = Marks()
-    base = loaded.baseline
-    over = f"{title}: speed-up over {SOLVED if equal_cost else in_title(base)} (further right is better)"
-    headline(made, over)
+    marks, margin = Marks(), Estimate(loaded.suite.margin, kind="share")
+    over = SOLVED if choice.equal_cost else in_title(loaded.baseline)
+    headline(made, f"{title}: speed-up over {over} (further right is better)")
     _draw(axis, loaded, kept, equal, marks, left)
     thin_ticks(made)  # names and verdicts may leave little room between them
+    counts = Counter(found.verdict for found in rows)
+    caption = Sentence(
+        "Of {all} against {base}: {counts}. Shaded: ±{margin}."
+        + " {left_out} more are not drawn: those nearest to 1×." * (len(kept) < len(alone)),
+        all=len(rows),
+        base=SOLVED if choice.equal_cost else loaded.baseline,
+        counts=Listed([Sentence("{n} {verdict}", n=n, verdict=Verdict(word)) for word, n in counts.items()]),
+        margin=margin,
+        left_out=len(alone) - len(kept),
+    )
     return Figure(
-        f"forest-{rows[0].metric.partition('/')[2]}" + "-cost" * equal_cost,
+        f"forest-{rows[0].metric.partition('/')[2]}" + "-cost" * choice.equal_cost,
         made,
-        f"Speed-up of every arm over {SOLVED if equal_cost else name(base)} with its interval: {title}",
-        _caption(loaded, rows, equal, len(alone) - len(kept), equal_cost=equal_cost),
+        f"Speed-up of every arm over {SOLVED if choice.equal_cost else name(loaded.baseline)} with its interval: {title}",
+        caption,
         figure_rows(loaded, rows),
         marks=marks,
         least=430,
@@ -92,8 +98,6 @@ def _ratio(found: Finding) -> float:
 
 def most_informative(rows: Sequence[Finding], most: int) -> list[Finding]:
     """Return the rows to show, in their order: of too many those that are slower first, then those furthest from 1×."""
-    if len(rows) <= most:
-        return list(rows)
     order = sorted(range(len(rows)), key=lambda i: (rows[i].verdict != WORSE, -abs(math.log(_ratio(rows[i])))))
     return [rows[i] for i in sorted(order[:most])]
 
@@ -107,7 +111,11 @@ def _left(kept: Sequence[Finding]) -> list[str]:
         if len(lines) > len(arms):
             lines = ["\n".join(lines)]
         lines += [""] * (len(arms) - len(lines))
-        said += [f"{line}  {plain(_place(found, kept))}".strip() for line, found in zip(lines, arms, strict=True)]
+        places = [each.place for each in kept]
+        said += [
+            f"{line}  {plain(PlaceAmong(found.place, places)).replace(' = ', ' ')}".strip()
+            for line, found in zip(lines, arms, strict=True)
+        ]
     return said
 
 
@@ -127,74 +135,35 @@ def _draw(
     ratio_axis(axis, "x", ends_of([_ratio(found) for found in (*kept, *equal)], ROOM))
     axis.axvspan(1 / (1 + margin), 1 + margin, color=HAIR, linewidth=0)
     axis.axvline(1, color=MUTED, linewidth=0.8)
-    rows = [(y, found.typical.ends, looks[found.case.arm].color) for y, found in enumerate(kept)]
-    draw_lines(axis, ((ends[0], y, ends[1], y, color) for y, ends, color in rows if ends is not None), 1.3, 0.7)
-    for shape, ys in grouped((looks[found.case.arm].marker, y) for y, found in enumerate(kept)).items():
-        colors = [looks[kept[y].case.arm].color for y in ys]
+    for y, found in enumerate(kept):
+        style, ends = looks[found.case.arm], found.typical.ends
+        if ends is not None:
+            draw_lines(axis, [(ends[0], y, ends[1], y, style.color)], 1.3, 0.7)
         # The mark of a decided row is filled, any other is hollow.
-        faces = [
-            to_rgba(color, looks[kept[y].case.arm].opacity) if kept[y].verdict in DECIDED else PAPER
-            for y, color in zip(ys, colors, strict=True)
-        ]
-        places = [_ratio(kept[y]) for y in ys], ys
-        made = axis.scatter(*places, s=26, marker=shape, c=faces, edgecolors=colors, linewidths=1.1, zorder=3)
-        marks.name(made, *(_mark(kept[y]) for y in ys))
-    right = [plain(replace(found, typical=found.typical.alone).judged()) for found in kept]
+        face = to_rgba(style.color, style.opacity) if found.verdict in DECIDED else PAPER
+        dot = axis.scatter(
+            [_ratio(found)], [y], s=26, marker=style.marker, c=[face], edgecolors=style.color, linewidths=1.1, zorder=3
+        )
+        marks.name(dot, said_on_hover(found.case, found.place.seq_len, f"B = {found.place.batch_size}", found))
+        beside(axis, y, plain(replace(found, typical=found.typical.alone).judged()))
     if equal:
-        ends = [end for found in equal for end in found.typical.ends or ()]
-        axis.plot([min(ends), max(ends)], [len(kept)] * 2, color=MUTED, linewidth=4, alpha=0.5, solid_capstyle="butt")
+        within = [end for found in equal for end in found.typical.ends or ()]
+        axis.plot(
+            [min(within), max(within)], [len(kept)] * 2, color=MUTED, linewidth=4, alpha=0.5, solid_capstyle="butt"
+        )
         left = [*left, f"{len(equal)} equivalent"]
-        right.append(plain(Sentence("≈ within {margin}", margin=Estimate(margin, kind="share"))))
+        beside(axis, len(kept), plain(Sentence("≈ within {margin}", margin=Estimate(margin, kind="share"))))
     name_rows(axis, left)
-    for y, text in enumerate(right):
-        beside(axis, y, text)
     between = [y + 0.5 for y, (one, other) in enumerate(pairwise(kept)) if one.case.arm != other.case.arm]
     between += [len(kept) - 0.5] * bool(equal and kept)
     axis.hlines(between, 0, 1, transform=axis.get_yaxis_transform(), color=HAIR, linewidth=0.6)
 
 
-def _place(found: Finding, among: Sequence[Finding]) -> Sentence:
-    """The length, and what else distinguishes rows of one arm."""
-    here, places = found.place, [each.place for each in among]
-    words = "T {length}" + ", B {batch}" * (len({place.batch_size for place in places}) > 1)
-    words += ", {dtype}" * (len({place.dtype for place in places}) > 1)
-    return Sentence(words, length=here.seq_len, batch=here.batch_size, dtype=here.dtype)
-
-
-def _mark(found: Finding) -> Mark:
-    """What a mark says on hover."""
-    words, arm = "{arm}, {length}, B = {B}: {found}", short(found.case)
-    length, batch = PlaceAmong(found.place), found.place.batch_size
-    said = Sentence(words, arm=arm, length=length, B=batch, found=found.judged())
-    return Mark(plain(said), found.case.arm)
-
-
-def _caption(
-    loaded: Loaded, rows: Sequence[Finding], equal: Sequence[Finding], left_out: int, *, equal_cost: bool
-) -> Sentence:
-    counts = Counter(found.verdict for found in rows)
-    listed = [Sentence("{arm} at {place}", arm=short(found.case), place=_place(found, rows)) for found in equal]
-    return Sentence(
-        "Of {all} against {base}: {counts}"
-        + "; hollow: {open}" * any(found.verdict not in DECIDED for found in rows)
-        + ". Shaded: ±{margin}."
-        + " Equivalent: {listed}." * (0 < len(equal) <= FEW)
-        + " {left_out} more are not drawn: those nearest to 1×." * bool(left_out),
-        all=len(rows),
-        base=SOLVED if equal_cost else loaded.baseline,
-        counts=Listed([Sentence("{n} {verdict}", n=n, verdict=Verdict(word)) for word, n in counts.items()]),
-        open="undecided" if counts.keys() - {None} else "no verdict",
-        margin=Estimate(loaded.suite.margin, kind="share"),
-        listed=Listed(listed, "; "),
-        left_out=left_out,
-    )
-
-
 READING = (
     "Each mark is the speed-up of one arm at one place, and its line the 95 % interval: the shorter the line, the surer the "
-    "number. Right of the shaded band an arm is faster by more than matters, left of it slower. A line that crosses the edge of "
-    "the band is not decided: in the band a difference is too small to matter. How much faster it may become with more launches "
-    "is not shown."
+    "number. Right of the shaded band an arm is faster by more than matters, left of it slower; in the band a difference is too "
+    "small to matter. A line that crosses the edge of the band is not decided, and its mark is hollow. How much faster it may "
+    "become with more launches is not shown."
 )
 
 PANEL = Panel(title="How sure is each speed-up?", order=45, span=12, render=render, draws=True, reading=READING)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from modbench.harness.domain.case import Case
 from modbench.harness.roofline.table import RATIO_ERROR
 from modbench.reports.figures.axes import draw_lines, ends_of, ratio_axis
 from modbench.reports.figures.point_labels import label
@@ -26,52 +28,34 @@ if TYPE_CHECKING:
 MOST_NAMED = 8
 
 
-def render(loaded: Loaded) -> list[Figure]:
+def render(loaded: Loaded) -> Iterator[Figure]:
     """Draw one mark per arm and length, larger for longer; on the diagonal time fell as FLOPs promise."""
-    sides = []
-    for metric, title in TIMED.items():
-        grid, every = loaded.suite.grid, loaded.comparisons
-        place = (every.batch_size == grid.batch_size[0]) & (every.dtype == grid.dtype[0])
-        shown = every.arm.isin([case.arm for case in loaded.arms_shown]) & every.seq_len.isin(loaded.lengths_shown)
-        rows = every[(every.metric == metric) & every.ideal.notna() & place & shown]
-        if not rows.empty:
-            sides.append((title, deciding(rows)))
+    grid, every = loaded.suite.grid, loaded.comparisons
+    place = (every.batch_size == grid.batch_size[0]) & (every.dtype == grid.dtype[0])
+    shown = every.arm.isin([case.arm for case in loaded.arms_shown]) & every.seq_len.isin(loaded.lengths_shown)
+    known = every[place & shown & every.ideal.notna()]
+    sides = {metric: deciding(rows) for metric in TIMED if not (rows := known[known.metric == metric]).empty}
     if not sides:
-        return []
+        return
+    data = pd.concat([*sides.values()])
     made, axes = new_figure(max(5.4, 2.2 + 1.9 * len(sides)), 3.1, len(sides), share_y=True)
     headline(made, "measured speed-up (higher is better)")
     # An interval may leave the frame: one of a single noisy case would press all marks together.
-    columns = [column for _, rows in sides for column in (rows.ideal, rows.attainable, rows.ratio)]
-    ends = ends_of((value for column in columns for value in column if is_number(value)), 1.12)
+    ends = ends_of(filter(is_number, (*data.ideal, *data.attainable, *data.ratio)), 1.12)
     marks = Marks()
-    for axis, (title, rows) in zip(axes, sides, strict=True):
-        _draw(axis, loaded, rows, ends, marks)
-        axis.set_title(title)
-        axis.set_xlabel("promised by bytes read" if title == "decode step" else "promised by FLOPs")
-    attained = [
-        loaded.cases_by_id[str(row.case_id)]
-        for _, rows in sides
-        for row in rows.itertuples(index=False)
-        if is_number(row.attainable)
-    ]
-    bias = next(filter(None, (attainable_bias(case, loaded.baseline) for case in attained)), None)
+    for axis, (metric, rows) in zip(axes, sides.items(), strict=True):
+        _draw(axis, loaded, list(rows.itertuples(index=False)), ends, marks)
+        axis.set_title(TIMED[metric])
+        axis.set_xlabel("promised by bytes read" if metric == "latency/decode" else "promised by FLOPs")
     caption = Sentence(
-        "FLOPs with causal attention"
-        + "; of decode, bytes read" * any(title == "decode step" for title, _ in sides)
-        + ". "
-        + "Dashes: what the machine can attain, ±{error}" * bool(attained)
-        + " ({bias})" * (bias is not None)
-        + ". " * bool(attained)
-        + "Larger marks: longer sequences." * (len(loaded.lengths_shown) > 1),
+        "FLOPs with causal attention. Dashes: what the machine can attain, ±{error}.",
         error=Estimate(RATIO_ERROR, kind="about"),
-        bias=bias,
     )
     about = "Measured speed-up against the speed-up that FLOPs promise"
-    data = pd.concat([rows for _, rows in sides])[list(RATIOS)]
-    return [Figure("ideal", made, about, caption, data, len(sides) > 1, marks, loaded.arms_shown)]
+    yield Figure("ideal", made, about, caption, data[list(RATIOS)], len(sides) > 1, marks, loaded.arms_shown)
 
 
-def _draw(axis: Axes, loaded: Loaded, frame: pd.DataFrame, ends: tuple[float, float], marks: Marks) -> None:
+def _draw(axis: Axes, loaded: Loaded, rows: Sequence[Row], ends: tuple[float, float], marks: Marks) -> None:
     looks = {case.arm: look(case) for case in loaded.arms}
     names = {case.arm: in_lines(case) for case in loaded.arms}
     sizes = {length: (4 + 1.8 * i) ** 2 for i, length in enumerate(loaded.lengths_shown)}
@@ -79,21 +63,15 @@ def _draw(axis: Axes, loaded: Loaded, frame: pd.DataFrame, ends: tuple[float, fl
     ratio_axis(axis, "y", ends)
     axis.plot(ends, ends, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
     axis.axhline(1, color=HAIR, linewidth=1.2)
-    rows: list[Row] = list(frame.itertuples(index=False))
     intervals = [(row, looks[row.arm].color) for row in rows if is_number(row.ci_low)]
     draw_lines(axis, ((row.ideal, row.ci_low, row.ideal, row.ci_high, color) for row, color in intervals), 0.8, 0.5)
     attainable = [(row.ideal, row.attainable, looks[row.arm].color) for row in rows if is_number(row.attainable)]
     # Dashes, at equal distance on a log axis.
     draw_lines(axis, ((x / 1.03, y, x * 1.03, y, color) for x, y, color in attainable), 1.6, 1.0)
+    cases = [loaded.cases_by_id[row.case_id] for row in rows]
     dots = (
-        (
-            row.ideal,
-            row.ratio,
-            sizes.get(row.seq_len, 36),
-            loaded.cases_by_id[row.case_id],
-            plain(_hover_text(loaded, row)),
-        )
-        for row in rows
+        (row.ideal, row.ratio, sizes.get(row.seq_len, 36), case, plain(_hover_text(loaded, row, case)))
+        for row, case in zip(rows, cases, strict=True)
     )
     draw_dots(axis, dots, marks)
     # Arms of one look, such as one model's ways to decode, have their names beside their marks.
@@ -103,21 +81,17 @@ def _draw(axis: Axes, loaded: Loaded, frame: pd.DataFrame, ends: tuple[float, fl
         label(axis, [(row.ideal, row.ratio, names[row.arm]) for row in last.values()])  # the others are in the key
 
 
-def _hover_text(loaded: Loaded, row: Row) -> Sentence:
+def _hover_text(loaded: Loaded, row: Row, case: Case) -> Sentence:
     """What a mark says on hover."""
-    case = loaded.cases_by_id[str(row.case_id)]
-    known, bias = is_number(row.attainable), attainable_bias(case, loaded.baseline)
+    bias = attainable_bias(case, loaded.baseline) if is_number(row.attainable) else None
     return Sentence(
-        "{arm}, T = {length}: promised {promised}"
-        + ", attainable {attainable} ±{error}" * known
-        + ", measured {measured}"
-        + "; {bias}" * (known and bias is not None),
+        "{arm}, T = {length}: promised {promised}, attainable {attainable}, measured {measured}"
+        + "; {bias}" * bool(bias),
+        bias=bias,
         arm=short(case),
         length=case.place.seq_len,
         promised=Estimate.of(row.ideal, kind="ratio"),
         attainable=Estimate.of(row.attainable, kind="ratio"),
-        error=Estimate(RATIO_ERROR, kind="about"),
-        bias=bias,
         measured=of_row(row, case, loaded.baseline).typical,
     )
 

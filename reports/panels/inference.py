@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from modbench.harness.domain.case import Case
-from modbench.reports.model import Block, Code, Estimate, Finding, Note, Sentence, Table, Value
+from modbench.reports.model import Block, Code, Estimate, Finding, Note, PlaceAmong, Sentence, Table, Value
 from modbench.reports.panel import Panel
 from modbench.reports.questions import break_even, requests, results
 from modbench.reports.tables.load import Loaded, subsample_evenly
@@ -33,53 +32,37 @@ MOST_ROWS = 500
 def table(loaded: Loaded, metric: str) -> Table | None:
     """Return a row for every arm at every length and batch size, by the time of a workload; None where that was not planned."""
     places = list(dict.fromkeys(each.place for each in loaded.plan.comparisons if metric in each.metrics))
-    if not places:
-        return None
-    ways = {(place.dtype, place.execution) for place in places}
     rows = [
-        [
-            case,
-            f"{place.dtype}, {place.execution}" if len(ways) > 1 else "",
-            place.seq_len,
-            place.new_tokens or "",
-            place.batch_size,
-            _number(found),
-            "" if found.against is None else found.beside(),  # of the baseline its time alone
-            *_predicted(loaded, found.case),
-            *(_number(results.cell(loaded, key, case, place)) for key in BESIDE[metric]),
-        ]
+        [case, PlaceAmong(place, places), *_cells(loaded, metric, found)]
         for place in places
         for case in loaded.shown
         if isinstance(found := results.cell(loaded, metric, case, place), Finding)
     ]
     ratio = f"over {in_title(loaded.baseline)} [95 %]"
-    head = (SERVING[metric], "as", "T", "new", "B", "time", ratio, *PREDICTED, *BESIDE[metric].values())
-    kept = [at for at in range(len(head)) if at == 0 or any(row[at] != "" for row in rows)]
-    return Table(
-        SERVING[metric],
-        [head[at] for at in kept],
-        [[row[at] for at in kept] for row in subsample_evenly(rows, MOST_ROWS)],
-        left_out=max(0, len(rows) - MOST_ROWS),
-        file="comparisons.csv",
-    )
+    head = (SERVING[metric], "where", "time", ratio, *PREDICTED, *BESIDE[metric].values())
+    kept = [at for at in range(len(head)) if at == 0 or any(row[at] is not None for row in rows)]
+    few = [[row[at] for at in kept] for row in subsample_evenly(rows, MOST_ROWS)]
+    left_out, titles = len(rows) - len(few), [head[at] for at in kept]
+    return Table(SERVING[metric], titles, few, left_out=left_out, file="comparisons.csv") if places else None
 
 
-def _predicted(loaded: Loaded, case: Case) -> tuple[Value, Value]:
-    """Return what prefill and decode steps predict of a request, and the measured time as a multiple of it."""
-    made = requests.request(loaded, case) if case.place.new_tokens else None
-    if made is None or made.measured_over_predicted is None:
-        return "", ""
-    return Estimate(made.predicted_s, unit="s"), Estimate(made.measured_over_predicted, kind="fraction")
+def _cells(loaded: Loaded, metric: str, found: Finding) -> Iterator[Value]:
+    yield _own(found)
+    yield None if found.against is None else found.beside()  # of the baseline its time alone
+    made = requests.request(loaded, found.case) if found.place.new_tokens else None
+    known = made is not None and made.measured_over_predicted is not None
+    yield Estimate(made.predicted_s, unit="s") if made and known else None
+    yield Estimate(made.measured_over_predicted, kind="fraction") if made and known else None
+    yield from (_own(results.cell(loaded, key, found.case, found.place)) for key in BESIDE[metric])
 
 
-def _number(found: Value) -> Value:
+def _own(found: Value) -> Value:
     """Return the arm's own number, `failed`, or nothing where it was not asked for or not measured."""
     if not isinstance(found, Finding):
-        return ""
+        return None
     if found.status == "failed":
         return "failed"
-    known = found.value is not None and found.value.value is not None
-    return found.value if known else ""
+    return found.value if found.value is not None and found.value.value is not None else None
 
 
 def render(loaded: Loaded) -> Iterator[Block]:
@@ -87,7 +70,7 @@ def render(loaded: Loaded) -> Iterator[Block]:
     tables = [made for made in (table(loaded, metric) for metric in BESIDE) if made is not None]
     if not tables:
         return
-    yield from break_even.blocks(loaded, [*BESIDE])
+    yield from break_even.tables(loaded, [*BESIDE])
     yield from tables
     said = "Ratios are those of the times: {anchor} ÷ row. {file} has both estimates."
     yield Note(Sentence(said, anchor=loaded.baseline, file=Code("breakeven.csv")))
@@ -108,5 +91,5 @@ PANEL = Panel(
     span=12,
     render=render,
     reading=READING,
-    tables={"requests": requests.table},
+    tables=[requests.TABLE],
 )

@@ -6,19 +6,21 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.case import Case
 from modbench.reports.figures.heat_map import HeatCell, draw_heat_map
 from modbench.reports.figures.style import LETTER, POINTS, Marks, bin_of, bin_of_share, headline, new_figure
-from modbench.reports.model import Block, Estimate, Figure, Finding, Kind, Sentence, Value
+from modbench.reports.model import Block, Figure, Finding, Sentence, Value
 from modbench.reports.panel import Lead, Panel
-from modbench.reports.panels.speedup_map import said_on_hover
+from modbench.reports.panels.speedup_map import heat_cell
 from modbench.reports.questions import map as capacity_map
 from modbench.reports.questions.first_screen import described
-from modbench.reports.questions.map import Map, Quantity, row_name
+from modbench.reports.questions.map import Side, Spot, asked, beside, loss_of, row_name, share, sides, spots
+from modbench.reports.tables import losses
 from modbench.reports.tables.cell import columns_of
 from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.losses import seeds_in_words
-from modbench.reports.writers.number_format import NONE, half, plain
+from modbench.reports.wording import WORKLOADS
+from modbench.reports.writers.number_format import half, plain
 from modbench.reports.writers.short import GLYPHS
 
 # Of the figure, in inches: what stands beside the names of rows, a cell, a row, and what a map has above and below its rows.
@@ -26,94 +28,79 @@ BESIDE, CELL, ROW, AROUND = 0.22, 0.47, 0.31, 0.56
 # Width of a figure in pixels from which the two stand side by side.
 LEAST = 420
 COLUMNS = 2
-# Of what is counted.
-DRAWN = {"flops/forward", "memory/peak_allocated"}
+# What is drawn of all that was counted.
+COUNTED = {"flops/forward": "forward FLOPs", "memory/peak_allocated": "peak memory"}
 # Size of numbers in points.
 RATIOS, LOSSES = 8.5, 7.5
 
 
 def render(loaded: Loaded) -> Iterator[Block]:
     """Draw both figures side by side; the numbers are folded below."""
-    made = capacity_map.of(loaded)
-    if made is None:
-        return
-    for equal_cost in (False, True) if made.ladder else (False,):
-        yield _figure(made, equal_cost=equal_cost)
-    yield from capacity_map.full_tables(made)
+    if spots(loaded):
+        yield from (_figure(loaded, side) for side in sides(loaded))
+        yield from capacity_map.full_tables(loaded)
 
 
-def four(made: Map) -> list[Quantity]:
-    """Return what is drawn: a time, FLOPs, memory and the loss, each where it was asked for."""
-    counts = [quantity for quantity in made.counts if quantity.metric in DRAWN]
-    return [*made.times[:1], *counts, made.loss]
+def four(loaded: Loaded) -> dict[str, str]:
+    """Return what is drawn, with titles: a time, FLOPs, memory and the loss, each where it was asked for."""
+    times = {metric: f"{title.removesuffix(' pass')} time" for metric, title in asked(loaded, WORKLOADS).items()}
+    loss = loss_of(loaded)
+    return dict([*times.items()][:1]) | asked(loaded, COUNTED) | {loss.metric: f"loss, {loss.unit}"}
 
 
-def _figure(made: Map, *, equal_cost: bool) -> Figure:
-    shown, lengths, arms = four(made), made.lengths, made.compared(equal_cost=equal_cost)
-    names = [row_name(made, case) for case in arms]
-    rows = -(-len(shown) // COLUMNS)
+def _figure(loaded: Loaded, side: Side) -> Figure:
+    shown, cost = four(loaded), side == "equal cost"
+    rows = grouped((row_name(loaded, spot.case), spot) for spot in spots(loaded) if spot.rung or not cost)
+    lengths = [spot.length for spot in next(iter(rows.values()))]
+    down = -(-len(shown) // COLUMNS)
     figure, axes = new_figure(
-        BESIDE + max(map(len, names)) * LETTER * RATIOS / POINTS + COLUMNS * CELL * len(lengths),
-        rows * (AROUND + ROW * len(arms)),
+        BESIDE + max(map(len, rows)) * LETTER * RATIOS / POINTS + COLUMNS * CELL * len(lengths),
+        down * (AROUND + ROW * len(rows)),
         len(shown),
         share_y=True,
-        rows=rows,
+        rows=down,
     )
-    base: Value = "dense of equal cost" if equal_cost else described(made.base)
+    base: Value = "dense of equal cost" if cost else described(loaded.baseline)
     headline(figure, plain(Sentence("over {base}", base=base)))
-    marks, data = Marks(), list[Finding]()
-    for axis, quantity in zip(axes, shown, strict=True):
-        found = [made.row(case, quantity, equal_cost=equal_cost) for case in arms]
-        cells = [
-            [_cell(made, quantity, case, length, each) for length, each in zip(lengths, row, strict=True)]
-            for case, row in zip(arms, found, strict=True)
-        ]
-        draw_heat_map(axis, cells, [str(length) for length in lengths], marks, LOSSES if quantity.loss else RATIOS)
-        axis.set_title(f"{quantity.title} time" if quantity in made.times else quantity.title)
+    marks, data = Marks(), list[dict[str, object]]()
+    for axis, (metric, title) in zip(axes, shown.items(), strict=True):
+        cells = [[_cell(spot, side, metric, title) for spot in row] for row in rows.values()]
+        size = LOSSES if metric == loss_of(loaded).metric else RATIOS
+        draw_heat_map(axis, cells, [str(length) for length in lengths], marks, size)
+        axis.set_title(title)
         place = axis.get_subplotspec()
         assert place is not None, "it is one of several"
         axis.set_xlabel("tokens per sequence" * place.is_last_row())
         axis.set_ylabel("capacity" * place.is_first_col())
-        axis.set_yticks([i + 0.5 for i in range(len(arms))], names)
-        data += [each for row in found for each in row]
-    words = "Purple and ▲ better, orange and ▼ worse, ≈ equal, ? undecided. " * any(each.verdict for each in data)
-    words += (
-        "Time, FLOPs, memory: dense's ÷ the arm's; loss: the arm's minus dense's, {seeds}. ± half the 95 % interval."
+        axis.set_yticks([i + 0.5 for i in range(len(rows))], [*rows])
+        data += [_datum(spot, beside(spot, metric, side)) for row in rows.values() for spot in row]
+    caption = Sentence(
+        "Purple and ▲ better, orange and ▼ worse. Time, FLOPs, memory: dense's ÷ the arm's; loss: the arm's minus dense's, "
+        "{seeds}. ± half the 95 % interval.",
+        seeds=losses.seeds_in_words(loaded),
     )
-    caption = Sentence(words, seeds=seeds_in_words(made.loaded))
-    label = "Time, FLOPs, memory and loss by capacity and sequence length, over " + (
-        "dense of equal cost" if equal_cost else "the anchor"
-    )
-    return Figure(
-        "map-cost" if equal_cost else "map",
-        figure,
-        label,
-        caption,
-        pd.DataFrame(map(_datum, data)),
-        marks=marks,
-        least=LEAST,
-    )
+    label = "Time, FLOPs, memory and loss by capacity and sequence length, over "
+    label += "dense of equal cost" if cost else "the anchor"
+    return Figure("map" + "-cost" * cost, figure, label, caption, pd.DataFrame(data), marks=marks, least=LEAST)
 
 
-def _cell(made: Map, quantity: Quantity, case: Case, length: int, found: Finding) -> HeatCell:
-    mark = said_on_hover(case, length, quantity.title, found)
-    value = found.typical.value
-    if value is None:
-        return HeatCell(None, "failed" if found.status == "failed" else NONE, "", False, mark)
-    kind: Kind = "difference" if quantity.loss else "fraction"
-    text = plain(Estimate(value, kind=kind, unit=found.typical.unit))
-    spread = half(found.typical, 3 if quantity.loss else 2)
-    color = bin_of_share(made.share(found, value), found.verdict) if quantity.loss else bin_of(value, found.verdict)
-    below = " ".join(filter(None, [GLYPHS.get(found.verdict or "", ""), spread]))
-    return HeatCell(color, text, below, hatched=False, mark=mark)
+def _cell(spot: Spot, side: Side, metric: str, title: str) -> HeatCell:
+    found = beside(spot, metric, side)
+    of_loss = found.typical.kind == "difference"
+    if of_loss:
+        color = bin_of_share(share(spot.loaded, spot.over[side][metric]).value, found.verdict)
+    else:
+        color = bin_of(found.typical.value or 1.0, found.verdict)
+    below = [GLYPHS.get(found.verdict or "", ""), half(found.typical, 3 if of_loss else 2)]
+    return heat_cell(spot.case, spot.length, title, found, color, " ".join(filter(None, below)))
 
 
-def _datum(found: Finding) -> dict[str, object]:
+def _datum(spot: Spot, found: Finding) -> dict[str, object]:
     typical, other = found.typical, found.against
     return {
-        "arm": found.case.arm,
-        "capacity": found.case.config.capacity,
-        "seq_len": found.place.seq_len,
+        "arm": spot.case.arm,
+        "capacity": spot.case.config.capacity,
+        "seq_len": spot.length,
         "baseline_arm": other.arm if isinstance(other, Case) else None,
         "metric": found.metric,
         "unit": typical.unit if typical.kind == "difference" else "ratio",
@@ -140,6 +127,6 @@ PANEL = Panel(
     draws=True,
     told=True,
     reading=READING,
-    tables={"map": capacity_map.table},
+    tables=[capacity_map.TABLE],
     lead=Lead(answer=capacity_map.answer, in_place=capacity_map.in_place),
 )

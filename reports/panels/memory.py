@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from modbench.reports.figures.axes import name_rows
 from modbench.reports.figures.style import MUTED, PAPER, Mark, Marks, beside, headline, in_lines, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence
 from modbench.reports.panel import Panel
-from modbench.reports.tables.load import Loaded, Row
+from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import short
 from modbench.reports.writers.number_format import grid_point, plain
 
@@ -27,8 +27,6 @@ PEAK, CACHE = "memory/peak_allocated", "memory/kv_cache"
 PARAMETERS, OPTIMIZER, ACTIVATIONS, KEYS = "parameters", "optimizer", "activations", "keys and values"
 # What a peak holds beyond the kinds that are known: gradients that already exist, and what operators need for a moment.
 REST, MORE_REST, MOST_REST = "gradients, workspace", "activations, gradients, workspace", "everything else"
-# A measured value this close to its forecast is called equal to it.
-AS_FORECAST = 0.01
 
 
 @dataclass(frozen=True)
@@ -53,24 +51,8 @@ class Bar:
     @property
     def off(self) -> Estimate | None:
         """By how much the measured bytes exceed the forecast, as a share of it; None where there is no forecast."""
-        if not self.forecast:
-            return None
-        return Estimate(self.total / sum(self.forecast.values()) - 1, kind="change")
-
-    @property
-    def as_forecast(self) -> bool:
-        """Whether the measured bytes are about those that were forecast."""
-        return self.off is not None and abs(self.off.value or 0.0) <= AS_FORECAST
-
-    @property
-    def against_forecast(self) -> Sentence:
-        """The difference in words."""
-        if self.off is None:
-            return Sentence("no forecast")
-        if self.as_forecast:
-            return Sentence("as forecast")
-        over, by = (self.off.value or 0.0) > 0, round(abs(self.off.value or 0.0), 2)
-        return Sentence(f"{{by}} {'over' if over else 'under'} forecast", by=Estimate(by, kind="share"))
+        expected = sum(self.forecast.values())
+        return Estimate(self.total / expected - 1, kind="change") if expected else None
 
 
 def of_training(loaded: Loaded, arm: str, seq_len: int) -> Bar | None:
@@ -88,11 +70,17 @@ def of_training(loaded: Loaded, arm: str, seq_len: int) -> Bar | None:
     return Bar(case, stacked(float(row.value), kinds), stacked(_forecast(loaded, case, PEAK), expected))
 
 
-def of_cache(loaded: Loaded, row: Row) -> Bar:
-    """Return the bytes of a cache of keys and values."""
-    case = loaded.cases_by_id[str(row.case_id)]
-    forecast = _forecast(loaded, case, CACHE)
-    return Bar(case, {KEYS: float(row.value)}, {KEYS: forecast} if forecast else {})
+def of_caches(loaded: Loaded, seq_len: int) -> list[Bar]:
+    """Return the bytes of the caches of keys and values, of the arms that are shown, at the largest batch."""
+    rows = loaded.cases[(loaded.cases.metric == CACHE) & (loaded.cases.seq_len == seq_len) & (loaded.cases.value > 0)]
+    rows = rows[rows.batch_size == rows.batch_size.max()].drop_duplicates("arm")
+    found = {row.arm: row for row in rows.itertuples(index=False)}
+    bars = list[Bar]()
+    for row in (found[case.arm] for case in loaded.shown if case.arm in found):
+        case = loaded.cases_by_id[str(row.case_id)]
+        forecast = _forecast(loaded, case, CACHE)
+        bars.append(Bar(case, {KEYS: float(row.value)}, {KEYS: forecast} if forecast else {}))
+    return bars
 
 
 def _parameters(loaded: Loaded, case: Case, seq_len: int) -> float | None:
@@ -108,7 +96,7 @@ def _optimizer(loaded: Loaded, case: Case, seq_len: int) -> float | None:
 
 
 def _forecast(loaded: Loaded, case: Case, metric: str) -> float | None:
-    notes = loaded.tables.cell(case.id, metric).notes(MemoryNotes)
+    notes = loaded.tables.notes_of(case, metric, MemoryNotes)
     return next((each.forecast for each in notes if each.forecast), None)
 
 
@@ -134,36 +122,20 @@ _STRENGTH = {
 }
 
 
-def render(loaded: Loaded) -> list[Figure]:
+def render(loaded: Loaded) -> Iterator[Figure]:
     """Draw the bars at the longest length."""
     if not loaded.lengths or loaded.sizes_differ:
-        return []
-    length = loaded.lengths[-1]
-    arms = loaded.shown
-    steps = [bar for case in arms if (bar := of_training(loaded, case.arm, length)) is not None]
-    caches, batch = _caches(loaded, length)
-    made = []
-    if steps:
-        title = f"peak of a training step in {{}}, {grid_point('T', length)} (lower is better)"
+        return
+    at = loaded.lengths[-1]
+    if steps := [bar for case in loaded.shown if (bar := of_training(loaded, case.arm, at)) is not None]:
+        title = f"peak of a training step in {{}}, {grid_point('T', at)} (lower is better)"
         about = "Peak memory of a training step by arm and kind"
-        made.append(_figure("memory", steps, title, about, "peak of one training step"))
-    if caches:
-        title = f"cache in {{}}, {grid_point('T', length)}, {grid_point('B', batch)} (lower is better)"
+        yield _figure("memory", steps, title, about, "peak of one training step")
+    if caches := of_caches(loaded, at):
+        batch = grid_point("B", caches[0].case.place.batch_size)
+        title = f"cache in {{}}, {grid_point('T', at)}, {batch} (lower is better)"
         about = "Bytes of keys and values by arm"
-        made.append(_figure("memory-cache", caches, title, about, "keys and values that the cache holds"))
-    return made
-
-
-def _caches(loaded: Loaded, length: int) -> tuple[list[Bar], int]:
-    """The caches of the arms shown, at the largest batch."""
-    rows = loaded.cases[
-        (loaded.cases.metric == CACHE) & (loaded.cases.seq_len == length) & (loaded.cases.status == "ok")
-    ]
-    arms = {case.arm: i for i, case in enumerate(loaded.shown)}
-    batch = int(rows.batch_size.max()) if len(rows) else 1
-    found = rows[(rows.batch_size == batch) & rows.arm.isin(list(arms))].drop_duplicates("arm")
-    ordered = sorted(found.itertuples(index=False), key=lambda row: arms[str(row.arm)])
-    return [bar for row in ordered if (bar := of_cache(loaded, row)).total], batch
+        yield _figure("memory-cache", caches, title, about, "keys and values that the cache holds")
 
 
 def _figure(identity: str, bars: Sequence[Bar], title: str, about: str, what: str) -> Figure:
@@ -177,7 +149,8 @@ def _figure(identity: str, bars: Sequence[Bar], title: str, about: str, what: st
     name_rows(axis, [in_lines(bar.case) for bar in bars])
     axis.margins(x=0.02)
     for y, bar in enumerate(bars):
-        beside(axis, y, plain(Sentence("{total}, {forecast}", total=_bytes(bar.total), forecast=bar.against_forecast)))
+        words = "{total}" + ", {off} on forecast" * (bar.off is not None)
+        beside(axis, y, plain(Sentence(words, total=_bytes(bar.total), off=bar.off)))
     if len(kinds) > 1:
         _legend(made, kinds)
     data = [
@@ -186,7 +159,8 @@ def _figure(identity: str, bars: Sequence[Bar], title: str, about: str, what: st
         for bar in bars
         for kind in dict.fromkeys((*bar.measured, *bar.forecast))
     ]
-    return Figure(identity, made, about, _caption(bars, what), pd.DataFrame(data), marks=marks, least=360)
+    caption = f"Bytes by kind: {what}. Thin bars: forecast."
+    return Figure(identity, made, about, caption, pd.DataFrame(data), marks=marks, least=360)
 
 
 def _stack(axis: Axes, bars: Sequence[Bar], kinds: Sequence[str], factor: float, marks: Marks | None) -> None:
@@ -230,22 +204,6 @@ def _legend(made: Drawn, kinds: Sequence[str]) -> None:
 
 def _bytes(number: float) -> Estimate:
     return Estimate(number, unit="B")
-
-
-def _caption(bars: Sequence[Bar], what: str) -> Sentence:
-    best = min(bars, key=lambda bar: bar.total)
-    known = [bar for bar in bars if bar.forecast]
-    return Sentence(
-        "Bytes by kind: {what}."
-        + " Lowest: {best} with {least}." * (len(bars) > 1)
-        + " Thin bars: forecast, within {close} for {met} of {all}." * bool(known),
-        what=what,
-        best=best.case,
-        least=_bytes(best.total),
-        close=Estimate(AS_FORECAST, kind="share"),
-        met=sum(bar.as_forecast for bar in known),
-        all=len(known),
-    )
 
 
 READING = (

@@ -6,7 +6,8 @@ and write, as if no cache kept anything between them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,9 +19,8 @@ from modbench.harness.roofline.table import Table as Peaks
 from modbench.harness.roofline.work import Listed as Operators
 from modbench.harness.roofline.work import Work
 from modbench.reports.figures.style import INK, Marks, draw_dots, headline, new_figure
-from modbench.reports.model import Estimate, Figure, Listed, Sentence
+from modbench.reports.model import Estimate, Figure, Sentence
 from modbench.reports.panel import Panel
-from modbench.reports.questions.best_setting import first_arm
 from modbench.reports.tables.comparisons import RECORDED
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import WORKLOADS, short
@@ -77,22 +77,18 @@ def _point_rate(point: Point) -> float:
     return amount(point.size) / point.seconds
 
 
-def placed(loaded: Loaded, arms: Sequence[Case], lengths: Sequence[int]) -> list[Placed]:
-    """Return the calls of these arms whose time, FLOPs and operators are known."""
-    found = []
-    for metric, flops in _FLOPS.items():
-        for arm in arms:
-            for length in lengths:
-                row = loaded.case(arm.arm, metric, length)
-                if row is None or row.status != "ok":
-                    continue
-                case = loaded.cases_by_id[str(row.case_id)]
-                notes = loaded.tables.counted(case)
-                done, call = getattr(notes, flops), getattr(notes, RECORDED[metric])
-                if done and call is not None:
-                    moved = bytes_of(call, ELEMENT_BYTES[case.place.dtype])
-                    found.append(Placed(case, metric, done / moved, done / float(row.value)))
-    return found
+def placed(loaded: Loaded, arms: Sequence[Case], lengths: Sequence[int]) -> Iterator[Placed]:
+    """Yield the calls of these arms whose time, FLOPs and operators are known."""
+    for metric, arm, length in itertools.product(_FLOPS, arms, lengths):
+        row = loaded.case(arm.arm, metric, length)
+        if row is None or row.status != "ok":
+            continue
+        case = loaded.cases_by_id[str(row.case_id)]
+        notes = loaded.tables.counted(case)
+        done, call = getattr(notes, _FLOPS[metric]), getattr(notes, RECORDED[metric])
+        if done and call is not None:
+            moved = bytes_of(call, ELEMENT_BYTES[case.place.dtype])
+            yield Placed(case, metric, done / moved, done / float(row.value))
 
 
 def bytes_of(call: Operators, element: int) -> float:
@@ -142,15 +138,25 @@ def render(loaded: Loaded) -> list[Figure]:
         ]
     )
     label = "Attained FLOP/s over FLOPs per byte, under measured peak and bandwidth"
-    return [Figure("roofline", made, label, _caption(loaded, calls, limit), data, len(sides) > 1, marks, arms)]
+    flop, moved = _per_second(limit.flop_per_s, "FLOP"), _per_second(limit.bytes_per_s, "B")
+    caption = Sentence("Roof: {flop}, {bytes}.", flop=flop, bytes=moved)
+    return [Figure("roofline", made, label, caption, data, len(sides) > 1, marks, arms)]
 
 
 def _draw(axis: Axes, loaded: Loaded, calls: Sequence[Placed], limit: Roof, marks: Marks) -> None:
     sizes = {length: (3.5 + 1.6 * i) ** 2 for i, length in enumerate(loaded.lengths_shown)}
-    dots = (
-        (each.intensity, each.flop_per_s, sizes.get(each.case.place.seq_len, 36), each.case, _hover_text(each, limit))
-        for each in calls
-    )
+    dots = []
+    for each in calls:
+        said = Sentence(
+            "{arm}, {workload}, T = {length}: {rate} at {intensity} FLOP/B, {share} of the roof",
+            arm=short(each.case),
+            workload=WORKLOADS[each.metric],
+            length=each.case.place.seq_len,
+            rate=_per_second(each.flop_per_s, "FLOP"),
+            intensity=Estimate(each.intensity),
+            share=Estimate(round(each.flop_per_s / limit.at(each.intensity), 2), kind="share"),
+        )
+        dots.append((each.intensity, each.flop_per_s, sizes[each.case.place.seq_len], each.case, plain(said)))
     draw_dots(axis, dots, marks)
     axis.set_xlabel("FLOPs per byte")
 
@@ -184,43 +190,6 @@ def _rate(value: float) -> str:
 
 def _per_second(value: float, unit: str) -> Sentence:
     return Sentence("{value}/s", value=Estimate(value, unit=unit))
-
-
-def _share(each: Placed, limit: Roof) -> Estimate:
-    """How much of the roof a call attains."""
-    return Estimate(round(each.flop_per_s / limit.at(each.intensity), 2), kind="share")
-
-
-def _hover_text(each: Placed, limit: Roof) -> str:
-    said = Sentence(
-        "{arm}, {workload}, T = {length}: {rate} at {intensity} FLOP/B, {share} of the roof",
-        arm=short(each.case),
-        workload=WORKLOADS[each.metric],
-        length=each.case.place.seq_len,
-        rate=_per_second(each.flop_per_s, "FLOP"),
-        intensity=Estimate(each.intensity),
-        share=_share(each, limit),
-    )
-    return plain(said)
-
-
-def _caption(loaded: Loaded, calls: Sequence[Placed], limit: Roof) -> Sentence:
-    arms = [loaded.baseline, *filter(None, [first_arm(loaded)])]
-    length = max(each.case.place.seq_len for each in calls)
-    shares = [
-        Sentence("{arm} {share}", arm=each.case, share=_share(each, limit))
-        for arm in arms
-        for each in calls
-        if (each.case.arm, each.metric, each.case.place.seq_len) == (arm.arm, calls[0].metric, length)
-    ]
-    return Sentence(
-        "Of the roof, the {workload} at T = {length} attains: {shares}. Roof: {flop}, {bytes}.",
-        workload=WORKLOADS[calls[0].metric],
-        length=length,
-        shares=Listed(shares),
-        flop=_per_second(limit.flop_per_s, "FLOP"),
-        bytes=_per_second(limit.bytes_per_s, "B"),
-    )
 
 
 READING = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from markupsafe import Markup
@@ -12,10 +12,10 @@ from markupsafe import Markup
 from modbench.harness.stats.effects import t_quantile
 from modbench.reports.figures.axes import name_rows, ticks
 from modbench.reports.figures.style import MUTED, new_figure
-from modbench.reports.model import Arms, Block, Code, Estimate, Figure, Listed, Note, Sentence, Value
+from modbench.reports.model import Arms, Block, Code, Estimate, Figure, Listed, Note, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.questions import routing
-from modbench.reports.questions.routing import ALL, FEWEST_SEEDS, TITLES, Arm, Bin, Profit
+from modbench.reports.questions.routing import ALL, TITLES, Arm, Profit, Series
 from modbench.reports.tables.cell import columns_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import name
@@ -26,9 +26,6 @@ from modbench.reports.writers.text import wrapped
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Arms, and the groups of tokens that are drawn of each.
-Series: TypeAlias = Sequence[tuple[Arm, Sequence[Bin]]]
-
 
 def dots(axis: Axes, series: Series, labels: Sequence[str], *, shown: Sequence[str] = (), at: float) -> None:
     """Draw numbers with intervals (dotted for controls) and single seeds as ticks: a row per group, arms slightly apart.
@@ -36,14 +33,14 @@ def dots(axis: Axes, series: Series, labels: Sequence[str], *, shown: Sequence[s
     Args:
         axis: the axes to draw on.
         series: arms and their numbers; marks are hollow of those that saw the future, where their loss is drawn.
-        labels: groups, a row of each from the top.
+        labels: groups, a row of each from the top; others are left out.
         shown: labels of the rows, where they are others.
         at: where the reference line stands.
     """
     step = 0.7 / max(1, len(series))
     for number, (arm, bins) in enumerate(series):
         style, shade = arm.look, arm.look.opacity
-        for each in bins:
+        for each in (each for each in bins if each.label in labels):
             y = labels.index(each.label) + (number - (len(series) - 1) / 2) * step
             if each.estimate.ends is not None:
                 dash = (0, (1.5, 1)) if arm.control else "-"
@@ -66,6 +63,7 @@ def titled(axis: Axes, text: str, *, most: int) -> None:
 
 def data_of(series: Series) -> pd.DataFrame:
     """Return what `dots` draws: a row for each arm and group."""
+    first = {each.label for each in series[0][1]}
     rows = [
         {
             "arm": arm.case.arm,
@@ -76,13 +74,9 @@ def data_of(series: Series) -> pd.DataFrame:
         }
         for arm, bins in series
         for each in bins
+        if each.label in first
     ]
     return pd.DataFrame(rows)
-
-
-def of_labels(arm: Arm, bins: Sequence[Bin], labels: Sequence[str]) -> tuple[Arm, list[Bin]]:
-    """Return an arm with those of its groups that have a row."""
-    return arm, [each for each in bins if each.label in labels]
 
 
 def hairline(axis: Axes, at: float, *, vertical: bool = True) -> None:
@@ -119,24 +113,22 @@ def _passage_of(arm: Arm) -> dict[str, object]:
 
 
 def _words(found: dict[str, Any]) -> Markup:
-    if not found["deep"]:
-        return Markup()
-    return inline(
-        Sentence(
-            "Deepest words: {deep}. Shallowest: {shallow}. Share of routed blocks used, of {words} words that occur {least} "
-            "times or more.",
-            deep=_shares(found["deep"][:MOST_WORDS]),
-            shallow=_shares(found["shallow"][:MOST_WORDS]),
-            words=found["words"],
-            least=found["at_least"],
-        )
+    deep, shallow = (
+        [
+            Sentence("{word} {share}", word=Code(row["word"]), share=Estimate(row["share"], kind="share"))
+            for row in found[side][:MOST_WORDS]
+        ]
+        for side in ("deep", "shallow")
     )
-
-
-def _shares(rows: list[dict[str, Any]]) -> Value:
-    return Listed(
-        [Sentence("{word} {share}", word=Code(row["word"]), share=Estimate(row["share"], kind="share")) for row in rows]
+    said = Sentence(
+        "Deepest words: {deep}. Shallowest: {shallow}. Share of routed blocks used, of {words} words that occur {least} "
+        "times or more.",
+        deep=Listed(deep),
+        shallow=Listed(shallow),
+        words=found["words"],
+        least=found["at_least"],
     )
+    return inline(said) if deep else Markup()
 
 
 def _passage(matrix: dict[str, Any]) -> list[tuple[int, str]]:
@@ -172,17 +164,7 @@ def _positions(arm: Arm, matrix: dict[str, Any]) -> Figure:
         for position, passed in enumerate(row)
     ]
     label = f"Which positions passed each routed block of {name(arm.case)}"
-    caption = _blocks_used(matrix["used"], len(layers))
-    return Figure(f"matrix-{arm.case.arm}", made, label, caption, pd.DataFrame(data), wide=True, least=440)
-
-
-def _blocks_used(used: list[int], layers: int) -> Sentence:
-    words = {0: "{tokens} used none", layers: "{tokens} used all {blocks}"}
-    parts = [
-        Sentence(words.get(blocks, "{tokens} used {blocks}"), tokens=used.count(blocks), blocks=blocks)
-        for blocks in range(layers + 1)
-    ]
-    return Sentence("Of {tokens} tokens, by routed blocks: {parts}.", tokens=len(used), parts=Listed(parts))
+    return Figure(f"matrix-{arm.case.arm}", made, label, "", pd.DataFrame(data), wide=True, least=440)
 
 
 ROUTING_TEXT = Panel(
@@ -202,14 +184,13 @@ ROUTING_TEXT = Panel(
 
 
 def who_passes(loaded: Loaded) -> Iterator[Block]:
-    """Show a figure per variable; the numbers are collapsed below."""
+    """Show a figure per variable."""
     shown = routing.shown(routing.arms_of(loaded))
     if not shown:
         return
     focus = shown[0]
     yield Note(Arms([arm.case for arm in shown]))
-    yield from (_passing(shown, variable) for variable in TITLES)
-    alone = "Wilson intervals with windows, not tokens, as independent units; they do not cover other seeds"
+    yield from (_passing(variable, [(arm, routing.shares(arm, variable)) for arm in shown]) for variable in TITLES)
     yield Note(
         Sentence(
             "Share of tokens that pass, mean over {layers} routed blocks; thin line: all tokens of {arm}. {tokens} held-out "
@@ -218,38 +199,21 @@ def who_passes(loaded: Loaded) -> Iterator[Block]:
             arm=focus.case,
             tokens=focus.first["tokens"],
             windows=focus.first["windows"],
-            evidence=routing.evidence(focus, alone),
+            evidence=routing.evidence(len(focus.found), "over windows of the first seed (Wilson)"),
         )
     )
-    yield routing.participation(shown)
 
 
-def _passing(shown: list[Arm], variable: str) -> Figure:
-    first = routing.shares(shown[0], variable)
-    labels = [each.label for each in first]
-    series = [of_labels(arm, routing.shares(arm, variable), labels) for arm in shown]
+def _passing(variable: str, series: Series) -> Figure:
+    focus, bins = series[0]
     made, (axis,) = new_figure(4.0, 3.0)
-    mean = shown[0].over_seeds(lambda each: each["summary"]["participation"])
-    dots(axis, series, labels, at=mean.value if mean and mean.value is not None else 0.0)
+    mean = focus.summary("participation")
+    dots(axis, series, [each.label for each in bins], at=mean.value if mean and mean.value is not None else 0.0)
     axis.xaxis.set_major_formatter(ticks("%"))
     axis.set_xlim(left=0)
     axis.set_title(f"passing, by {TITLES[variable]}")
     label = f"Share of tokens that pass by {TITLES[variable]}"
-    return Figure(f"who-{variable}", made, label, _most_and_least(shown[0], first), data_of(series), least=370)
-
-
-def _most_and_least(arm: Arm, bins: Sequence[Bin]) -> Sentence:
-    least, most = routing.extremes(bins)
-    if most.value == least.value:
-        return Sentence("{arm}: {share} everywhere.", arm=arm.case, share=most.estimate)
-    return Sentence(
-        "{arm}: most of {most} ({high}), least of {least} ({low}).",
-        arm=arm.case,
-        most=most.label,
-        high=most.estimate,
-        least=least.label,
-        low=least.estimate,
-    )
+    return Figure(f"who-{variable}", made, label, "", data_of(series), least=370)
 
 
 ROUTING_WHO = Panel(
@@ -270,66 +234,37 @@ ROUTING_WHO = Panel(
 
 
 def who_profits(loaded: Loaded) -> Iterator[Block]:
-    """Show a figure per variable, with all tokens as the first row; the numbers are collapsed below."""
+    """Show a figure per variable, with all tokens as the first row."""
     made = routing.profit(loaded)
     if made is None:
         return
-    yield Note(Arms([arm.case for arm in made.arms]))
-    yield from (_profit(made, variable, columns) for variable, columns in made.groups.items())
+    series = next(iter(made.groups.values()))
+    (focus, bins), dense = series[0], made.dense
+    whole = bins[0].n
+    yield Note(Arms([arm.case for arm, _ in series]))
+    yield from (_profit(made, variable, whole) for variable in made.groups)
     yield Note(
         Sentence(
-            "Held-out loss minus that of {dense} ({equal}), in bits per token: left of the line the routed model is better. "
-            "{evidence}.",
-            dense=made.dense.case,
+            "Held-out loss minus that of {dense} ({equal}), in bits per token, paired by seed: left of the line the routed "
+            "model is better. Hollow: routed by top-k, which sees later tokens: the loss flatters it. {evidence}.",
+            dense=dense.case,
             equal=made.equal,
-            evidence=_evidence(made.seeds),
+            evidence=routing.evidence(len(focus.found.keys() & dense.found.keys()), "none, an illustration"),
         )
     )
-    ahead = [arm.case for arm in made.arms if arm.saw_the_future]
-    if ahead:
-        yield Note(
-            Sentence(
-                "Hollow: {arms}, routed by top-k, which sees later tokens: the loss flatters it.", arms=Arms(ahead)
-            )
-        )
-    yield routing.loss_differences(made)
 
 
-def _evidence(seeds: int) -> Sentence:
-    if seeds >= FEWEST_SEEDS:
-        return Sentence("{seeds} seeds, paired: mean and 95 % t-interval over seeds", seeds=seeds)
-    return Sentence("Seeds: {seeds}, an illustration without intervals; three give them", seeds=seeds)
-
-
-def _profit(made: Profit, variable: str, columns: Sequence[Sequence[Bin]]) -> Figure:
-    labels = [each.label for each in columns[0]]
-    series = [of_labels(arm, bins, labels) for arm, bins in zip(made.arms, columns, strict=True)]
+def _profit(made: Profit, variable: str, whole: int) -> Figure:
+    series = made.groups[variable]
+    bins = series[0][1]
     drawn, (axis,) = new_figure(3.4, 3.0)
-    whole = columns[0][0].n
-    dots(axis, series, labels, shown=[_named(each, whole) for each in columns[0]], at=0.0)
+    parts = [Sentence("{group} ({share})", group=each.label, share=routing.part_of(each.n, whole)) for each in bins]
+    shown = [ALL if each.label == ALL else plain(part) for each, part in zip(bins, parts, strict=True)]
+    dots(axis, series, [each.label for each in bins], shown=shown, at=0.0)
     axis.locator_params(axis="x", nbins=5)  # labels such as -0.075 are wide
     titled(axis, f"bits per token, by {TITLES[variable]}", most=32)
     label = f"Loss minus that of {name(made.dense.case)} by {TITLES[variable]}"
-    caption = _best_and_worst(made.arms[0], columns[0][1:])
-    return Figure(f"profit-{variable}", drawn, label, caption, data_of(series), least=270)
-
-
-def _named(each: Bin, whole: int) -> str:
-    if each.label == ALL:
-        return ALL
-    return plain(Sentence("{group} ({share})", group=each.label, share=routing.part_of(each.n, whole)))
-
-
-def _best_and_worst(arm: Arm, bins: Sequence[Bin]) -> Sentence:
-    best, worst = routing.extremes(bins)
-    return Sentence(
-        "{arm}: best on {best} ({low}), worst on {worst} ({high}).",
-        arm=arm.case,
-        best=best.label,
-        low=best.estimate,
-        worst=worst.label,
-        high=worst.estimate,
-    )
+    return Figure(f"profit-{variable}", drawn, label, "", data_of(series), least=270)
 
 
 ROUTING_PROFIT = Panel(
@@ -362,22 +297,23 @@ def work_shared(loaded: Loaded) -> list[Figure]:
 def _experts(arm: Arm) -> Figure:
     """Draw the load of every expert by block, with even shares marked."""
     rows = arm.first["experts"]
+    data = pd.DataFrame(
+        {"arm": arm.case.arm, "block": row["layer"], "expert": number, "share": share}
+        for row in rows
+        for number, share in enumerate(row["load"])
+    )
+    left, experts = data.groupby("block").share.cumsum() - data.share, len(rows[0]["load"])
     made, (axis,) = new_figure(4.0, 0.75 + 0.3 * len(rows))
-    for y, row in enumerate(rows):
-        left = 0.0
-        for number, share in enumerate(row["load"]):
-            alpha = 0.9 if number % 2 == 0 else 0.5
-            axis.barh(y, share, left=left, height=0.6, color=arm.look.color, alpha=alpha, linewidth=0)
-            left += share
-    even = len(rows[0]["load"])
-    for number in range(1, even):
-        hairline(axis, number / even)
+    for number in range(experts):
+        of, alpha = data[data.expert == number], 0.5 if number % 2 else 0.9
+        axis.barh(range(len(of)), of.share, 0.6, left[of.index], color=arm.look.color, alpha=alpha, linewidth=0)
+        if number:
+            hairline(axis, number / experts)
     name_rows(axis, [f"block {row['layer']}" for row in rows], 0.5)
     axis.set_xlim(0, 1)
     axis.xaxis.set_major_formatter(ticks("%"))
     axis.grid(visible=False)
     titled(axis, f"{name(arm.case)}: load by expert", most=MOST_IN_LINE)
-    summary = arm.first["summary"]
     none = [
         Sentence("{share} in block {block}", share=Estimate(row["none"], kind="share"), block=row["layer"])
         for row in rows
@@ -385,58 +321,18 @@ def _experts(arm: Arm) -> Figure:
     caption = Sentence(
         "The busiest of {experts} experts takes {load} times its even share. Tokens that no real expert took (a no-op "
         "preferred, or dropped): {none}.",
-        experts=even,
-        load=Estimate(summary["expert_load_max"], kind="fraction"),
+        experts=experts,
+        load=Estimate(arm.first["summary"]["expert_load_max"], kind="fraction"),
         none=Listed(none, most=MOST_BLOCKS),
     )
-    data = [
-        {"arm": arm.case.arm, "block": row["layer"], "expert": number, "share": share}
-        for row in rows
-        for number, share in enumerate(row["load"])
-    ]
     label = f"Load of the experts of {name(arm.case)}"
-    return Figure(f"experts-{arm.case.arm}", made, label, caption, pd.DataFrame(data), least=370)
+    return Figure(f"experts-{arm.case.arm}", made, label, caption, data, least=370)
 
 
 def _depths(arm: Arm) -> Figure:
     """Draw mean depth over prompt length, with the easiest and the hardest quarter of the prompts."""
-    depth = arm.first["depth"]
-    rows = depth["by_length"]
-    made, (axis,) = new_figure(4.0, 2.6)
-    lengths = [row["length"] for row in rows]
-    axis.plot(lengths, [row["depth"] for row in rows], color=arm.look.color, marker=arm.look.marker, markersize=5)
-    for at, dash in ((0, (0, (1, 2))), (-1, (0, (4, 2)))):
-        axis.plot(
-            lengths,
-            [row["by_difficulty"][at]["depth"] for row in rows],
-            color=arm.look.color,
-            linestyle=dash,
-            linewidth=1.1,
-        )
-    for row in rows:
-        if row["depth_se"]:
-            half = t_quantile(0.975, arm.first["windows"]) * row["depth_se"]
-            axis.plot(
-                [row["length"]] * 2, [row["depth"] - half, row["depth"] + half], color=arm.look.color, linewidth=1.3
-            )
-    axis.set_xscale("log", base=2)
-    axis.xaxis.set_major_formatter(ticks())
-    axis.minorticks_off()
-    if depth["blocks"]:
-        axis.set_ylim(0, depth["blocks"] + 0.4)
-    titled(axis, f"{name(arm.case)}: blocks run per prompt", most=MOST_IN_LINE)
-    axis.set_xlabel("tokens of the prompt")
-    longest = rows[-1]["by_difficulty"]
-    caption = Sentence(
-        "At {length} tokens {easiest} blocks for the easiest quarter of the prompts (dotted), {hardest} for the hardest "
-        "(dashed); windows as scored get {mean}" + (" of {blocks}." if depth["blocks"] else "."),
-        length=lengths[-1],
-        easiest=Estimate(longest[0]["depth"], kind="fraction"),
-        hardest=Estimate(longest[-1]["depth"], kind="fraction"),
-        mean=Estimate(depth["depth"], kind="fraction"),
-        blocks=depth["blocks"],
-    )
-    data = [
+    depth, color = arm.first["depth"], arm.look.color
+    data = pd.DataFrame(
         {
             "arm": arm.case.arm,
             "prompt_tokens": row["length"],
@@ -445,10 +341,27 @@ def _depths(arm: Arm) -> Figure:
             "easiest_quarter": row["by_difficulty"][0]["depth"],
             "hardest_quarter": row["by_difficulty"][-1]["depth"],
         }
-        for row in rows
-    ]
+        for row in depth["by_length"]
+    )
+    made, (axis,) = new_figure(4.0, 2.6)
+    axis.plot(data.prompt_tokens, data.blocks, color=color, marker=arm.look.marker, markersize=5)
+    for column, dash in (("easiest_quarter", (0, (1, 2))), ("hardest_quarter", (0, (4, 2)))):
+        axis.plot(data.prompt_tokens, data[column], color=color, linestyle=dash, linewidth=1.1)
+    half = t_quantile(0.975, arm.first["windows"]) * data.standard_error.astype(float)
+    axis.errorbar(data.prompt_tokens, data.blocks, half, fmt="none", ecolor=color, elinewidth=1.3)
+    axis.set_xscale("log", base=2)
+    axis.xaxis.set_major_formatter(ticks())
+    axis.minorticks_off()
+    if depth["blocks"]:
+        axis.set_ylim(0, depth["blocks"] + 0.4)
+    titled(axis, f"{name(arm.case)}: blocks run per prompt", most=MOST_IN_LINE)
+    axis.set_xlabel("tokens of the prompt")
+    caption = Sentence(
+        "Dotted: the easiest quarter of the prompts; dashed: the hardest. Windows as scored get {mean} blocks.",
+        mean=Estimate(depth["depth"], kind="fraction"),
+    )
     label = f"Depth by prompt length of {name(arm.case)}"
-    return Figure(f"depth-{arm.case.arm}", made, label, caption, pd.DataFrame(data), least=370)
+    return Figure(f"depth-{arm.case.arm}", made, label, caption, data, least=370)
 
 
 ROUTING_GATES = Panel(

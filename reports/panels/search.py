@@ -7,66 +7,53 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from modbench.harness.domain.records import Record
 from modbench.harness.rules.bisection import Row, rows_of
 from modbench.reports.model import Estimate, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.tables.load import Loaded
 
 
-def _seconds(row: Row, asked: set[str], records: Mapping[str, Record]) -> dict[int, float]:
-    """Seconds of the cells whose launches all have a record, by their place in the row."""
-    found = {}
-    for at, cell in enumerate(row.cells):
-        mine = [records[unit.name].wall_s for unit in cell.units if unit.name in records]
-        if cell.series in asked and len(mine) == len(cell.units):
-            found[at] = sum(mine)
-    return found
-
-
-def _of_grid(row: Row, measured: Mapping[int, float]) -> float | None:
-    """Seconds of all cells of a row: of unmeasured ones from seconds per FLOP, interpolated in the logarithm of the axis."""
-    known = {at: seconds for at, seconds in measured.items() if seconds > 0}
-    if not known:
-        return None
-    flops = [sum(unit.flops for unit in cell.units) for cell in row.cells]
-    places = sorted(known)
-    x = [math.log(cell.at) for cell in row.cells]
-    rates = np.interp(x, [x[at] for at in places], [math.log(known[at] / flops[at]) for at in places])
-    return float(sum(measured.get(at, flops[at] * math.exp(rates[at])) for at in range(len(row.cells))))
-
-
-def sentences(loaded: Loaded) -> Iterator[Sentence]:
+def render(loaded: Loaded) -> Iterator[Sentence]:
     """Say what the searches of a run spent; nothing if nothing was searched."""
-    run = loaded.run
-    rows = rows_of(loaded.whole_plan)
+    rows = [*rows_of(loaded.whole_plan).values()]
     if not rows:
         return
-    asked = {unit.series for unit in run.plan.units if unit.rule}
-    measured = {name: _seconds(row, asked, loaded.records) for name, row in rows.items()}
-    of_grid = [_of_grid(row, measured[name]) for name, row in rows.items()]
-    whole = None if None in of_grid else sum(each for each in of_grid if each is not None)
-    words = "search: {cells} of {of} cells, {spent} of measuring"
-    if not run.decided:
-        words += "; it has not ended"
-    elif whole is None:
-        words += "; what the whole grid would have taken cannot be predicted: an arm has no measured cell"
-    else:
-        words += "; the whole grid would have taken about {grid} (predicted from the measured cells)"
+    measured = [_seconds(loaded, row) for row in rows]
+    grid = [_of_grid(row, found) for row, found in zip(rows, measured, strict=True) if any(found.values())]
     yield Sentence(
-        words,
-        cells=sum(map(len, measured.values())),
-        of=sum(len(row.cells) for row in rows.values()),
-        spent=Estimate(sum(sum(each.values()) for each in measured.values()), kind="duration"),
-        grid=Estimate(whole, kind="duration"),
+        "{cells} of {of} cells, {spent} of measuring; the whole grid would have taken about {grid}, as these cells predict.",
+        cells=sum(map(len, measured)),
+        of=sum(len(row.cells) for row in rows),
+        spent=Estimate(sum(sum(found.values()) for found in measured), kind="duration"),
+        grid=Estimate(sum(grid), kind="duration") if loaded.run.decided and len(grid) == len(rows) else None,
     )
 
 
-# One sentence of the first screen says all of it.
+def _seconds(loaded: Loaded, row: Row) -> dict[int, float]:
+    """Seconds of the cells whose launches were all asked for and have a record, by their place in the row."""
+    asked = {unit.series for unit in loaded.run.plan.units if unit.rule}
+    spent = {
+        at: [loaded.records[unit.name].wall_s for unit in cell.units if unit.name in loaded.records]
+        for at, cell in enumerate(row.cells)
+        if cell.series in asked
+    }
+    return {at: sum(found) for at, found in spent.items() if len(found) == len(row.cells[at].units)}
+
+
+def _of_grid(row: Row, measured: Mapping[int, float]) -> float:
+    """Seconds of all cells of a row: of unmeasured ones from seconds per FLOP, interpolated in the logarithm of the axis."""
+    flops = [sum(unit.flops for unit in cell.units) for cell in row.cells]
+    x = [math.log(cell.at) for cell in row.cells]
+    places = sorted(at for at, seconds in measured.items() if seconds > 0)
+    rates = np.interp(x, [x[at] for at in places], [math.log(measured[at] / flops[at]) for at in places])
+    return float(sum(measured.get(at, flops[at] * math.exp(rates[at])) for at in range(len(row.cells))))
+
+
 PANEL = Panel(
     title="What did the search spend?",
     order=74,
     span=12,
-    render=lambda _: None,
+    render=render,
+    told=True,
     rules=frozenset({"bisection"}),
 )

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import pandas as pd
 
-from modbench.harness.rules.confirmation import Compared
 from modbench.harness.stats.trend import Trend
 from modbench.reports.figures.axes import ticks
 from modbench.reports.figures.style import INK, MUTED, OTHER, Look, Mark, Marks, look, new_figure
 from modbench.reports.model import Block, Estimate, Figure, Sentence
 from modbench.reports.panel import Lead, Panel
 from modbench.reports.questions import confirmation, isoflop, trend
-from modbench.reports.questions.isoflop import Curve, curves, dense_beside, step_share
+from modbench.reports.questions.isoflop import Swept, step_share
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import in_flops, seeds_in_words
 from modbench.reports.writers.number_format import number, plain
@@ -25,114 +24,96 @@ if TYPE_CHECKING:
 
 Line: TypeAlias = str | tuple[int, tuple[int, ...]]
 LINES: tuple[Line, ...] = ("-", "--", "-.", (0, (6, 2, 1, 2, 1, 2)))
+# Of the figures of a sweep: a column of their data, the title of the axis, and how values along it are written.
+SWEPT = {
+    "params": ("parameters", "M"),
+    "forward_share": ("forward FLOPs ÷ best dense", "×"),
+    "step_share": ("training step time ÷ best dense", "×"),
+}
 
 
 def equal_flops(loaded: Loaded) -> Iterator[Block]:
-    """Draw a figure per budget, by the causal loss; then a table of both losses."""
-    made = curves(loaded)
-    if not made:
-        return
-    drawn = (_curves_of(loaded, budget, made) for budget in sorted({curve.budget for curve in made}))
-    yield from filter(None, drawn)
-    yield from isoflop.blocks(loaded)
+    """Draw a figure per budget, by the causal loss; then the tables."""
+    yield from (_curves_of(loaded, rows) for rows in isoflop.by_budget(loaded))
+    yield from isoflop.tables(loaded)
+    if (tried := isoflop.rates(loaded)) is not None:
+        yield tried
 
 
-def _curves_of(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Figure | None:
-    own, sweep = isoflop.shown(made, budget), loaded.suite.isoflop
-    assert sweep is not None, "only a sweep has budgets"
-    dense = dense_beside(loaded, own[0], made)
-    if dense is None or budget in sweep.anchor_budgets:  # one curve compares nothing
-        return None
+def _curves_of(loaded: Loaded, own: Sequence[Swept]) -> Figure:
     from matplotlib.ticker import LogLocator, NullLocator
 
-    places = [_places(loaded, curve, dense) for curve in own]
-    timed = sum(step is not None for _, _, steps in places for step in steps) > 1  # the best dense is one by definition
-    titles = ["parameters", "forward FLOPs ÷ best dense", *["training step time ÷ best dense"] * timed]
-    drawn, axes = new_figure(12.0, 3.8, len(titles), share_y=True)
-    for curve, line, place in zip(own, _lines(own), places, strict=True):
-        for axis, xs in zip(axes, place, strict=False):
-            _draw_curve(axis, curve, xs, line)
-    for i, (axis, title) in enumerate(zip(axes, titles, strict=True)):
+    sweep, budget = loaded.suite.isoflop, own[0].curve.budget
+    assert sweep is not None, "only a sweep has budgets"
+    data = pd.DataFrame([row for each in own for row in _points(loaded, each)])
+    # The best dense size is 1 by definition.
+    shown = [along for along in SWEPT if len(set(data.arm[data[along].notna()])) > 1]
+    drawn, axes = new_figure(12.0, 3.8, len(shown), share_y=True)
+    for axis, along in zip(axes, shown, strict=True):
+        for each, line in zip(own, _lines(own), strict=True):
+            points = data[(data.variant == each.curve.variant) & data[along].notna()]
+            _draw_curve(axis, each, points.rename(columns={along: "x"}), line)
         axis.set_xscale("log")
-        axis.xaxis.set_major_formatter(ticks("M" if i == 0 else "×"))
+        axis.xaxis.set_major_formatter(ticks(SWEPT[along][1]))
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_minor_locator(NullLocator())
-        axis.set_xlabel(title)
+        axis.set_xlabel(SWEPT[along][0])
     axes[0].set_title("held-out nats per token (lower is better)")
     axes[0].legend(fontsize=7.5, labelcolor=MUTED)
     caption = Sentence(
-        "{budget} a run ({attention}); {seeds}; routed causally where a model can be."
-        + " Step times were not measured." * (not timed),
+        "{budget} a run ({attention}); {seeds}; routed causally where a model can be.",
         budget=in_flops(budget),
         attention=isoflop.attention(sweep.count),
         seeds=seeds_in_words(loaded),
     )
-    of = "parameters, forward FLOPs and step time" if timed else "parameters and forward FLOPs"
-    label = plain(Sentence(f"Loss over {of} at {{budget}}", budget=in_flops(budget)))
-    data = pd.DataFrame([row for curve in own for row in _curve_rows(loaded, curve, dense)])
+    label = plain(Sentence("Loss over size and cost at {budget}", budget=in_flops(budget)))
     return Figure(f"isoflop-{budget:.0f}", drawn, label, caption, data, wide=True)
 
 
-def _curve_rows(loaded: Loaded, curve: Curve, dense: Curve) -> list[dict[str, object]]:
-    """Return a row for each size and seed."""
-    return [
-        {
-            "budget": curve.budget,
-            "variant": curve.variant,
-            "arm": point.case.arm,
-            "metric": curve.metric,
-            "params": params,
-            "forward_share": forward,
-            "step_share": step,
-            "seed": seed,
-            "loss_nat": loss,
-        }
-        for point, params, forward, step in zip(curve.points, *_places(loaded, curve, dense), strict=True)
-        for seed, loss in point.losses.items()
-    ]
+def _points(loaded: Loaded, each: Swept) -> Iterator[dict[str, object]]:
+    """Yield a row for each size and seed."""
+    assert each.dense is not None, "variants of a budget stand beside the anchor"
+    for point in each.curve.points:
+        step = step_share(loaded, point, each.dense.best)
+        for seed, loss in point.losses.items():
+            yield {
+                "budget": each.curve.budget,
+                "variant": each.curve.variant,
+                "arm": point.case.arm,
+                "metric": each.curve.metric,
+                "params": point.params,
+                "forward_share": point.forward / each.dense.best.forward,
+                "step_share": step and step.value,
+                "seed": seed,
+                "loss_nat": loss,
+            }
 
 
-def _places(loaded: Loaded, curve: Curve, dense: Curve) -> tuple[list[float | None], ...]:
-    """Return x of every size in the three figures; None where it was not measured."""
-    times = [step_share(loaded, point, dense.best) for point in curve.points]
-    return (
-        [point.params for point in curve.points],
-        [point.forward / dense.best.forward for point in curve.points],
-        [each.value if each else None for each in times],
-    )
-
-
-def _look_of(curve: Curve) -> Look:
-    return look(curve.points[0].case)
-
-
-def _lines(own: Sequence[Curve]) -> list[Line]:
+def _lines(own: Sequence[Swept]) -> list[Line]:
     """A line style for each curve: dotted for a control, and another one for each curve of a model that looks the same."""
     seen, lines = list[Look](), list[Line]()
-    for style in map(_look_of, own):
+    for style in (look(each.best.case) for each in own):
         lines.append(":" if style.series == OTHER[0] else LINES[seen.count(style) % len(LINES)])
         seen.append(style)
     return lines
 
 
-def _draw_curve(axis: Axes, curve: Curve, xs: Sequence[float | None], line: Line) -> None:
-    style, points = _look_of(curve), [(x, point) for x, point in zip(xs, curve.points, strict=True) if x is not None]
-    if not points:
+def _draw_curve(axis: Axes, each: Swept, points: pd.DataFrame, line: Line) -> None:
+    """Draw the runs, and a line through their means; points have columns `arm`, `x` and `loss_nat`."""
+    style, means = look(each.best.case), points.groupby("arm", sort=False)[["x", "loss_nat"]].mean()
+    if points.empty:
         return
     axis.plot(
-        [x for x, _ in points],
-        [point.mean for _, point in points],
+        means.x,
+        means.loss_nat,
         color=style.color,
         linestyle=line,
         marker=style.marker,
         markersize=6,
         alpha=style.opacity,
-        label=f" {curve.name}",
+        label=f" {each.curve.name}",
     )
-    for x, point in points:
-        axis.plot(
-            [x] * len(point.losses), list(point.losses.values()), ".", color=style.color, markersize=3.5, alpha=0.7
-        )
+    axis.plot(points.x, points.loss_nat, ".", color=style.color, markersize=3.5, alpha=0.7)
 
 
 ISOFLOP = Panel(
@@ -141,14 +122,16 @@ ISOFLOP = Panel(
     span=12,
     render=equal_flops,
     draws=True,
+    told=True,
     reading=(
         "Every curve joins models of several sizes that were trained with the same number of FLOPs: larger models "
         "see fewer tokens. Dots are seeds, lines join their means. Where a curve lies below the dense one, "
         "skipping gave a lower loss for the same training compute; further left in the other figures a model is "
-        "also cheaper to run, in FLOPs and in time. Intervals cover the seeds that were trained, not other data or "
+        "also cheaper to run, in FLOPs and in time. The optimum is that of one fit over all runs of the budget, a parabola "
+        "over the logarithm of the parameters for each variant. Intervals cover the seeds that were trained, not other data or "
         "other budgets."
     ),
-    tables={"isoflop": isoflop.table},
+    tables=[isoflop.TABLE],
     lead=Lead(in_place=isoflop.in_place),
 )
 """Loss at equal training FLOPs: over parameters, forward FLOPs and step time."""
@@ -156,27 +139,25 @@ ISOFLOP = Panel(
 
 def confirmed(loaded: Loaded) -> Iterator[Block]:
     """Draw the losses of the fresh seeds and the difference at each look, a figure per budget; then the numbers."""
-    made = confirmation.answers(loaded)
-    yield from (_fresh_losses(answer) for answer in made if any(each.looks for each in answer.confirmed.compared))
-    yield from confirmation.blocks(loaded)
+    for answer in confirmation.answers(loaded):
+        compared = [row for row in confirmation.rows(answer) if row.compared is not None and row.compared.looks]
+        if compared:
+            yield _fresh_losses(answer, compared)
+    if (made := confirmation.table(loaded)) is not None:
+        yield made
 
 
-def _fresh_losses(answer: confirmation.Answer) -> Figure:
-    compared = [each for each in answer.confirmed.compared if each.looks]
+def _fresh_losses(answer: confirmation.Answer, compared: Sequence[confirmation.Row]) -> Figure:
     drawn, axes = new_figure(12.0, 3.0, 1 + len(compared))
     _draw_losses(axes[0], answer)
     for axis, each in zip(axes[1:], compared, strict=True):
         _draw_looks(axis, answer, each)
     dtype = answer.dtype
-    label = Sentence(
-        "Losses of fresh seeds and differences at each look, at {budget}" + " in {dtype}" * bool(dtype),
-        budget=in_flops(answer.budget),
-        dtype=dtype,
-    )
+    words = "Losses of fresh seeds and differences at each look, at {budget}" + " in {dtype}" * bool(dtype)
     return Figure(
         f"confirm-{answer.budget:.0f}" + f"-{dtype}" * bool(dtype),
         drawn,
-        plain(label),
+        plain(Sentence(words, budget=in_flops(answer.budget), dtype=dtype)),
         "Left, every dot is a fresh seed and a bar their mean. The others: the difference at each look, with its interval; the "
         "band is the margin.",
         _confirmed_rows(answer),
@@ -197,13 +178,14 @@ def _draw_losses(axis: Axes, answer: confirmation.Answer) -> None:
     axis.set_title("held-out nats per token")
 
 
-def _draw_looks(axis: Axes, answer: confirmation.Answer, compared: Compared) -> None:
+def _draw_looks(axis: Axes, answer: confirmation.Answer, row: confirmation.Row) -> None:
     from matplotlib.ticker import MaxNLocator
 
+    assert row.compared is not None, "only what was looked at is drawn"
     style, margin = look(answer.sides["best"].case), answer.confirmed.margin or 0.0
     axis.axhspan(-margin, margin, color=MUTED, alpha=0.12, linewidth=0)
     axis.axhline(0, color=MUTED, linewidth=0.8)
-    for each in compared.looks:
+    for each in row.compared.looks:
         at = min(each.seeds)
         if each.low is not None and each.high is not None:
             axis.plot([at, at], [each.low, each.high], color=style.color, linewidth=1.5)
@@ -211,7 +193,7 @@ def _draw_looks(axis: Axes, answer: confirmation.Answer, compared: Compared) -> 
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axis.set_xlim(0, answer.confirmed.planned + 1)
     axis.set_xlabel("seeds of each")
-    axis.set_title(f"nats against {answer.name(compared.role)}")
+    axis.set_title(f"nats against {answer.name(row.compared.role)}")
 
 
 def _confirmed_rows(answer: confirmation.Answer) -> pd.DataFrame:
@@ -235,6 +217,7 @@ CONFIRM = Panel(
     span=12,
     render=confirmed,
     draws=True,
+    told=True,
     reading=(
         "The sweep explored sizes and learning rates on few seeds. Its best was then trained again on fresh seeds, "
         "and judged on held-out text that had chosen nothing: what was chosen for being lowest is not flattered by "
@@ -242,12 +225,8 @@ CONFIRM = Panel(
         "hold at all looks together: over them each comparison errs in 5 % of cases (simulated: in 5.2 % at most). "
         "Several are several chances to err, but `pays` needs two of them, and so errs no more often than one."
     ),
-    tables={"confirm": confirmation.table},
-    lead=Lead(
-        answer=confirmation.in_short,
-        doubts=confirmation.doubts,
-        table=confirmation.short_table,
-    ),
+    tables=[confirmation.TABLE],
+    lead=Lead(answer=confirmation.answer, doubts=confirmation.doubts, table=confirmation.table),
     rules=frozenset({"confirmation"}),
 )
 """Confirmed: the best of a sweep against dense, routing by noise and the runner-up, look by look."""
@@ -261,10 +240,9 @@ ROOM = 1.4
 
 def trends(loaded: Loaded) -> Iterator[Block]:
     """Draw the differences of each arm, then show the numbers."""
-    for answer in trend.answers(loaded):
-        if answer.trend is not None:
-            yield _over_budgets(answer, answer.trend)
-    yield from trend.blocks(loaded)
+    made = trend.answers(loaded)
+    yield from (_over_budgets(answer, answer.trend) for answer in made if answer.trend is not None)
+    yield from (trend.table(answer) for answer in made if answer.rows)
 
 
 def _over_budgets(answer: trend.Answer, fitted: Trend) -> Figure:
@@ -275,44 +253,38 @@ def _over_budgets(answer: trend.Answer, fitted: Trend) -> Figure:
         f"trend-{answer.arm.variant}",
         drawn,
         plain(Sentence("Loss of {arm} minus that of {base} over training FLOPs", arm=answer.name, base=answer.base)),
-        "Below 0 the arm has the lower loss. Dots: each arm at its own optimum, with 95 %. Line and band: the trend"
-        + ("; hollow: the forecast for a budget that was not trained" if trend.forecast_of(answer) else "")
-        + ".",
-        pd.DataFrame([{**row} for row in trend.rows_of(answer)]),
+        "Below 0 the arm has the lower loss. Dots: each arm at its own optimum, with 95 %; hollow: a forecast. Line and band: "
+        "the trend.",
+        trend.TABLE.of(trend.rows(answer)),
         marks=marks,
     )
 
 
 def _draw_trend(axis: Axes, answer: trend.Answer, fitted: Trend, marks: Marks) -> None:
-    style, ahead = look(answer.arm), trend.forecast_of(answer)
-    budgets = [each.flops for each in fitted.budgets]
-    ends = budgets[0] / ROOM, max(budgets[-1], answer.plan.forecast if ahead and answer.plan.forecast else 0) * ROOM
+    style, ahead = look(answer.arm), answer.forecast
+    found = [(each.flops, each.difference) for each in answer.rows if each.difference is not None]
+    if ahead is not None and answer.plan.forecast is not None:
+        found.append((answer.plan.forecast, ahead))
+    ends = found[0][0] / ROOM, found[-1][0] * ROOM
     axis.set_xscale("log")
     axis.set_xlim(ends)
     axis.axhline(0, color=MUTED, linewidth=0.9)
-    if len(budgets) > 1 and fitted.is_straight is not False:
+    if fitted.slope is not None and fitted.is_straight is not False:
         along = np.geomspace(*ends, POINTS)
-        points = [found for flops in along if (found := fitted.at(float(flops))) is not None]
-        axis.plot(along, [each.value for each in points], color=style.color, linewidth=1.2)
-        if all(each.low is not None for each in points):
-            lows, highs = [each.low or 0.0 for each in points], [each.high or 0.0 for each in points]
-            axis.fill_between(along, lows, highs, color=style.color, alpha=0.12, linewidth=0)
-    for flops, found in zip(budgets, fitted.differences, strict=True):
-        if found.low is not None and found.high is not None:
-            axis.plot([flops, flops], [found.low, found.high], color=style.color, linewidth=1.6)
-        (dot,) = axis.plot([flops], [found.value], style.marker, markersize=7, color=style.color)
-        dot.set(markeredgecolor=INK, markeredgewidth=0.6)
-        words = "{arm} at {budget}: {said} nats"
-        said = Sentence(words, arm=answer.name, budget=in_flops(flops), said=trend.nats(found))
+        line = pd.DataFrame([(at.value, at.low, at.high) for flops in along if (at := fitted.at(float(flops)))])
+        axis.plot(along, line[0], color=style.color, linewidth=1.2)
+        if line[1].notna().all():
+            axis.fill_between(along, line[1], line[2], color=style.color, alpha=0.12, linewidth=0)
+    for flops, each in found:
+        face = "none" if each is ahead else style.color
+        if each.low is not None and each.high is not None:
+            axis.plot([flops, flops], [each.low, each.high], color=style.color, linewidth=1.6)
+        (dot,) = axis.plot([flops], [each.value], style.marker, markersize=7, markerfacecolor=face)
+        dot.set(markeredgecolor=style.color if each is ahead else INK, markeredgewidth=0.6)
+        said = Sentence("{arm} at {flops}: {found}", arm=answer.name, flops=in_flops(flops), found=trend.nats(each))
         marks.name(dot, Mark(plain(said), answer.arm.arm))
-    if ahead is not None and ahead.low is not None and ahead.high is not None and answer.plan.forecast is not None:
-        axis.plot([answer.plan.forecast] * 2, [ahead.low, ahead.high], color=style.color, linewidth=1.0, linestyle=":")
-        axis.plot(
-            [answer.plan.forecast], [ahead.value], style.marker, markersize=7, markerfacecolor="none", color=style.color
-        )
-    shown = [*budgets, *([answer.plan.forecast] if ahead and answer.plan.forecast else [])]
     axis.minorticks_off()
-    axis.set_xticks(shown, [number(Estimate(flops, kind="budget")) for flops in shown])
+    axis.set_xticks([flops for flops, _ in found], [number(Estimate(flops, kind="budget")) for flops, _ in found])
     axis.set_xlabel("training FLOPs")
     axis.set_title(f"nats per token: {answer.name} minus {answer.base}")
 
@@ -323,6 +295,7 @@ TREND = Panel(
     span=12,
     render=trends,
     draws=True,
+    told=True,
     reading=(
         "Each dot compares two models that were trained with the same number of FLOPs, each at the size that is "
         "best for it. Budgets grow to the right: where the line falls, skipping tokens gains with compute; where "
@@ -330,8 +303,8 @@ TREND = Panel(
         "error of the best size and the choice of the held-out text. They say nothing about budgets beyond the "
         "dots, other depths, other lengths or other text."
     ),
-    tables={"trend": trend.table},
-    lead=Lead(answer=trend.in_short, doubts=trend.doubts, in_place=trend.in_place),
+    tables=[trend.TABLE],
+    lead=Lead(answer=trend.answer, doubts=trend.doubts, in_place=trend.in_place),
     rules=frozenset({"trend"}),
 )
 """The trend: the difference of an arm and the anchor over training budgets, its line, and the forecast."""

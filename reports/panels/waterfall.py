@@ -13,7 +13,7 @@ only part that can be told apart: launches. What is left is spent on the device.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, TypeAlias
@@ -40,11 +40,11 @@ from modbench.reports.figures.style import (
     look,
     new_figure,
 )
-from modbench.reports.model import Block, Estimate, Figure, Note, Sentence, Table, Value, is_number
+from modbench.reports.model import Block, Estimate, Figure, Finding, Sentence, Table, is_number
 from modbench.reports.panel import Panel
 from modbench.reports.questions.best_setting import first_arm
-from modbench.reports.tables.comparisons import RECORDED, attainable_bias
-from modbench.reports.tables.findings import of_row
+from modbench.reports.tables.comparisons import RECORDED
+from modbench.reports.tables.findings import of_pair
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import WORKLOADS, in_title, name, short
 from modbench.reports.writers.number_format import grid_point, plain
@@ -66,37 +66,50 @@ _BY_KIND = {
 ORDER = (ROUTER, "top-k and sort", "gather", "scatter", PRODUCTS, ATTENTION, OTHER, "optimizer", LAUNCHES)
 
 
+UNEXPLAINED, ON_DEVICE, MEASURED = "unexplained", "on the device", "measured"
+PARTS = (
+    "Each part is what its operators take beyond the share that FLOPs promise of them. Router: products narrower than "
+    "any of the baseline's. Small products: equal FLOPs at fewer rows are slower. Attention, mix of FLOPs: its FLOPs "
+    "take other times than those of products. Launches: starting an operator, the model's Python code included. "
+    "Unexplained: caches, memory, noise, and whatever operators and peaks do not show. Attainable was within 15 % of the "
+    "measured ratio in 79 of 80 pairs that were tried: what is unexplained within that may be its error."
+)
+# More time, and less.
+SLOWER, FASTER = MAP[1], MAP[7]
+# Name, start and end of a row; a sum starts where it ends.
+Step: TypeAlias = tuple[str, float, float]
+
+
 @dataclass(frozen=True)
 class Fall:
     """One arm's time against the baseline's, at one place.
 
     Attributes:
-        case: the arm.
-        baseline: what it is compared with.
+        found: the arm, the baseline, and the share of the baseline's time that was measured; without a verdict on it nothing is
+            claimed, and no bar has the colour of one.
         seconds: measured time of the baseline's call.
         promised: share of it that FLOPs promise.
         parts: what is predicted to be added, by name, in `ORDER`; those that neither arm has are left out.
-        share: share that was measured.
         predicted: whether the parts are predicted from operators; else they are measured.
-        claimed: whether a verdict on the measured time says anything: without one, no bar has the colour of one.
-        by_cpu: whether the measured share is one of CPU times.
     """
 
-    case: Case
-    baseline: Case
+    found: Finding
     seconds: float
     promised: float
     parts: dict[str, float]
-    share: Estimate
     predicted: bool = True
-    claimed: bool = True
-    by_cpu: bool = False
+
+    @property
+    def baseline(self) -> Case:
+        """What the arm is compared with."""
+        assert isinstance(self.found.against, Case)
+        return self.found.against
 
     @property
     def measured(self) -> float:
         """Share that was measured, without its interval."""
-        assert self.share.value is not None, "times are known"
-        return self.share.value
+        assert self.found.typical.value is not None, "times are known"
+        return self.found.typical.value
 
     @property
     def attainable(self) -> float:
@@ -114,43 +127,40 @@ def fall(loaded: Loaded, arm: str, metric: str, seq_len: int) -> Fall | None:
     row, field = loaded.pair(arm, metric, seq_len), RECORDED.get(metric)
     if row is None or field is None or not is_number(row.ratio) or not is_number(row.ideal):
         return None
+    found = of_pair(loaded, row)
     case, baseline = (loaded.cases_by_id[str(each)] for each in (row.case_id, row.baseline_case_id))
     seconds = loaded.value(baseline.arm, metric, seq_len)
     if seconds is None:
         return None
-    ideal = float(row.ideal)
-    found = of_row(row, case, baseline)
-    share, claimed = replace(found.typical.mirrored(), kind="share"), found.verdict is not None
+    share, promised = replace(found, typical=replace(found.typical.mirrored(), kind="share")), 1 / float(row.ideal)
     table = loaded.tables.rooflines.get(case.place.dtype)
     mine, theirs = (getattr(loaded.tables.counted(side), field) for side in (case, baseline))
     if table is not None and mine is not None and theirs is not None and table.lacks(mine, theirs) is None:
-        parts = parts_of(table, mine, theirs, ideal)
-        return Fall(case, baseline, seconds, 1 / ideal, parts, share, claimed=claimed, by_cpu=found.by_cpu)
+        return Fall(share, seconds, promised, parts_of(table, mine, theirs, promised))
     waited, base = (_waited(loaded, side, metric) for side in (case, baseline))
     if waited is None or base is None:
         return None
-    parts = {LAUNCHES: waited / float(row.ratio) - base / ideal}
-    return Fall(case, baseline, seconds, 1 / ideal, parts, share, predicted=False, claimed=claimed)
+    return Fall(share, seconds, promised, {LAUNCHES: waited / float(row.ratio) - base * promised}, predicted=False)
 
 
 def _waited(loaded: Loaded, case: Case, metric: str) -> float | None:
     """Share of a call in which the device waited for the host: the median over launches; None if one is not known."""
-    shares = [notes.device_share for notes in loaded.tables.cell(case.id, metric).notes(TimeNotes)]
+    shares = [notes.device_share for notes in loaded.tables.notes_of(case, metric, TimeNotes)]
     known = [share for share in shares if share is not None]
     return max(0.0, 1 - median(known)) if known and len(known) == len(shares) else None
 
 
-def parts_of(table: Peaks, mine: Listed, theirs: Listed, ideal: float) -> dict[str, float]:
+def parts_of(table: Peaks, mine: Listed, theirs: Listed, promised: float) -> dict[str, float]:
     """Return what each part adds to the promised share of the baseline's time; together they lead to the attainable share."""
     narrowest = min((_width(work) for work in theirs.work if _is_product(work)), default=0)
     ours, base = (_seconds(table, side, narrowest) for side in (mine, theirs))
     whole = sum(base.values())
     # Of the baseline's groups the promised share is already there.
-    parts = {name: (ours.get(name, 0.0) - base.get(name, 0.0) / ideal) / whole for name in {**base, **ours}}
+    parts = {name: (ours.get(name, 0.0) - base.get(name, 0.0) * promised) / whole for name in {**base, **ours}}
     worked = [_multiplied(side, narrowest) for side in (mine, theirs)]
     if PRODUCTS in parts and all(worked):
         at_equal_flops = base[PRODUCTS] * worked[0] / worked[1]
-        moved = (at_equal_flops - base[PRODUCTS] / ideal) / whole
+        moved = (at_equal_flops - base[PRODUCTS] * promised) / whole
         parts[PRODUCTS] -= moved
         parts[ATTENTION] = parts.get(ATTENTION, 0.0) + moved
     return {name: parts[name] for name in ORDER if name in parts}
@@ -188,47 +198,28 @@ def _multiplied(call: Listed, narrowest: int) -> float:
     return sum(each.calls * amount(each.size) for each in call.work if _part(each, narrowest) == PRODUCTS)
 
 
-def falls(loaded: Loaded, arms: Iterable[Case], metrics: Sequence[str], seq_len: int) -> list[tuple[str, Fall]]:
-    """Return what is known of these arms at a length, workload by workload."""
-    arms = list(arms)
-    return [
-        (metric, found)
-        for metric in metrics
-        for case in arms
-        if (found := fall(loaded, case.arm, metric, seq_len)) is not None
-    ]
-
-
-def blocks(every: Sequence[tuple[str, Fall]]) -> Iterator[Block]:
+def table(every: Sequence[Fall], length: int) -> Table:
     """Return the parts of all arms, by workload, in per cent of the baseline's time."""
-    parts = [part for part in ORDER if any(part in found.parts for _, found in every)]
-    predicted = any(found.predicted for _, found in every)
-    attainable = Sentence("attainable" + " ±{error}" * predicted, error=Estimate(RATIO_ERROR, kind="about"))
-    head: tuple[Value, ...] = ("arm", "workload", "promised", *parts, attainable, "unexplained", "measured")
-    length = every[0][1].case.place.seq_len
-    rows = [_row(WORKLOADS[metric], found, parts) for metric, found in every]
-    yield Table(f"All arms at {grid_point('T', length)}, in % of the baseline's time", head, rows, folded=True)
-    if predicted:
-        yield Note(
-            "Each part is what its operators take beyond the share that FLOPs promise of them. Router: products narrower than "
-            "any of the baseline's. Small products: equal FLOPs at fewer rows are slower. Attention, mix of FLOPs: its FLOPs "
-            "take other times than those of products. Launches: starting an operator, the model's Python code included. "
-            "Unexplained: caches, memory, noise, and whatever operators and peaks do not show. Attainable was within 15 % of the "
-            "measured ratio in 79 of 80 pairs that were tried: what is unexplained within that may be its error."
-        )
-
-
-def _row(workload: str, found: Fall, parts: Sequence[str]) -> Sequence[Value]:
-    added = (Estimate(found.parts[part], kind="change") if part in found.parts else "" for part in parts)
-    attainable = Estimate(found.attainable, kind="share") if found.predicted else ""
-    ends = (attainable, Estimate(found.unexplained, kind="change"), Estimate(found.measured, kind="share"))
-    return (found.case, workload, Estimate(found.promised, kind="share"), *added, *ends)
-
-
-# More time, and less.
-SLOWER, FASTER = MAP[1], MAP[7]
-UNEXPLAINED, ON_DEVICE, MEASURED = "unexplained", "on the device", "measured"
-Step: TypeAlias = tuple[str, float, float]
+    parts = [part for part in ORDER if any(part in each.parts for each in every)]
+    attainable = Sentence("attainable ±{error}", error=Estimate(RATIO_ERROR, kind="about"))
+    return Table(
+        f"All arms at {grid_point('T', length)}, in % of the baseline's time",
+        ("arm", "workload", "promised", *parts, attainable, UNEXPLAINED, MEASURED),
+        [
+            (
+                each.found.case,
+                WORKLOADS[each.found.metric],
+                Estimate(each.promised, kind="share"),
+                *(Estimate(each.parts[part], kind="change") if part in each.parts else None for part in parts),
+                Estimate(each.attainable, kind="share") if each.predicted else None,
+                Estimate(each.unexplained, kind="change"),
+                Estimate(each.measured, kind="share"),
+            )
+            for each in every
+        ],
+        notes=[PARTS],
+        folded=True,
+    )
 
 
 def render(loaded: Loaded) -> Iterator[Block]:
@@ -237,103 +228,97 @@ def render(loaded: Loaded) -> Iterator[Block]:
     if first is None or not loaded.lengths or loaded.sizes_differ:
         return
     length = loaded.lengths[-1]
-    every = falls(loaded, loaded.arms_shown, list(WORKLOADS), length)
-    made = [_figure(metric, found) for metric, found in every if found.case.arm == first.arm]
-    if not made:
-        return
-    yield from made
-    yield from blocks(every)
+    made = (fall(loaded, case.arm, metric, length) for metric in WORKLOADS for case in loaded.arms_shown)
+    every = [each for each in made if each is not None]
+    drawn = [_figure(each) for each in every if each.found.case.arm == first.arm]
+    if drawn:
+        yield from drawn
+        yield table(every, length)
 
 
-def _figure(metric: str, found: Fall) -> Figure:
-    rows = _steps(found)
+def _figure(each: Fall) -> Figure:
+    case, baseline, workload, place = each.found.case, each.baseline, WORKLOADS[each.found.metric], each.found.place
+    rows = _steps(each)
     made, (axis,) = new_figure(4.5, 0.7 + 0.21 * len(rows))
-    title = f"{WORKLOADS[metric]}: time as a share of {in_title(found.baseline)}'s (further left is better)"
-    headline(made, title)
+    headline(made, f"{workload}: time as a share of {in_title(baseline)}'s (further left is better)")
     marks = Marks()
-    _draw(axis, found, rows, marks)
-    frame = pd.DataFrame(
-        [
-            {"arm": found.case.arm, "baseline_arm": found.baseline.arm, "seq_len": found.case.place.seq_len}
-            | {"metric": metric, "part": part, "from_share": start, "to_share": end}
-            for part, start, end in rows
-        ]
+    _draw(axis, each, rows, marks)
+    where = {"arm": case.arm, "baseline_arm": baseline.arm, "seq_len": place.seq_len, "metric": each.found.metric}
+    data = pd.DataFrame([where | {"part": part, "from_share": start, "to_share": end} for part, start, end in rows])
+    caption = Sentence(
+        "{arm} at T = {length}, B = {batch}: FLOPs promise {promised} of {base}'s time"
+        + "; attainable {attainable}, give or take {error} of that" * each.predicted
+        + "; measured {measured}"
+        + f" {Label.BY_CPU}" * each.found.by_cpu
+        + ".",
+        arm=case,
+        length=place.seq_len,
+        batch=place.batch_size,
+        promised=Estimate(each.promised, kind="share"),
+        base=baseline,
+        attainable=Estimate(each.attainable, kind="share"),
+        error=Estimate(RATIO_ERROR, kind="about"),
+        measured=each.found.typical,
     )
-    label = f"From promised to measured time of {name(found.case)}: {WORKLOADS[metric]}"
-    identity = f"waterfall-{metric.partition('/')[2]}"
-    return Figure(identity, made, label, _caption(found), frame, marks=marks, least=430)
+    label = f"From promised to measured time of {name(case)}: {workload}"
+    identity = f"waterfall-{each.found.metric.partition('/')[2]}"
+    return Figure(identity, made, label, caption, data, marks=marks, least=430)
 
 
-def _steps(found: Fall) -> list[Step]:
-    """Name, start and end of each row; a sum starts where it ends."""
-    rows = [(in_title(found.baseline), 1.0, 1.0), ("FLOPs saved", 1.0, found.promised)]
-    rows.append(("promised", found.promised, found.promised))
-    at = found.promised
-    for part, share in found.parts.items():
+def _steps(each: Fall) -> list[Step]:
+    at = each.promised
+    rows = [(in_title(each.baseline), 1.0, 1.0), ("FLOPs saved", 1.0, at), ("promised", at, at)]
+    for part, share in each.parts.items():
         rows.append((part, at, at + share))
         at += share
-    if found.predicted:
+    if each.predicted:
         rows.append(("attainable here", at, at))
-    rows.append((_remainder(found), at, found.measured))
-    return [*rows, (MEASURED, found.measured, found.measured)]
+    remainder = UNEXPLAINED if each.predicted else ON_DEVICE
+    return [*rows, (remainder, at, each.measured), (MEASURED, each.measured, each.measured)]
 
 
-def _remainder(found: Fall) -> str:
-    """What leads to the measured time after the known parts."""
-    return UNEXPLAINED if found.predicted else ON_DEVICE
-
-
-def _draw(axis: Axes, found: Fall, rows: list[Step], marks: Marks) -> None:
-    low, high = _ends(found, rows)
+def _draw(axis: Axes, each: Fall, rows: Sequence[Step], marks: Marks) -> None:
+    low, high = _ends(each, rows)
     axis.set_xlim(low, high)
-    steps = [(y, *row) for y, row in enumerate(rows) if row[1] != row[2]]
-    bars = axis.barh(
-        [y for y, *_ in steps],
-        [end - start for *_, start, end in steps],
-        left=[start for _, _, start, _ in steps],
-        height=0.66,
-        color=[(SLOWER if end > start else FASTER) if found.claimed else MUTED for *_, start, end in steps],
-        edgecolor=INK,
-        linewidth=0.4,
-    )
-    for bar, (_, part, start, end) in zip(bars, steps, strict=True):
-        marks.name(bar, Mark(f"{part}: {_added(end - start)} of {short(found.baseline)}'s time", found.case.arm))
-        if part == _remainder(found):
+    claimed, case, interval = each.found.verdict is not None, each.found.case, each.found.typical.ends
+    said = [_total(each, end) if start == end else _added(end - start) for _, start, end in rows]
+    steps = [y for y, (_, start, end) in enumerate(rows) if start != end]
+    sums = [y for y, (_, start, end) in enumerate(rows) if start == end and low <= end <= high]
+    for y in steps:
+        part, start, end = rows[y]
+        color = MUTED if not claimed else SLOWER if end > start else FASTER
+        (bar,) = axis.barh(y, end - start, left=start, height=0.66, color=color, edgecolor=INK, linewidth=0.4)
+        marks.name(bar, Mark(f"{part}: {said[y]} of {short(each.baseline)}'s time", case.arm))
+        if part in {UNEXPLAINED, ON_DEVICE}:
             bar.set(facecolor="none", hatch="////", linewidth=0.8)
-    totals = [(y, part, end) for y, (part, start, end) in enumerate(rows) if start == end and low <= end <= high]
+    ends = [rows[y][2] for y in sums]
     # A hairline leads from each sum down to where the next parts start.
-    axis.vlines([end for *_, end in totals], [y for y, *_ in totals], len(rows) - 0.5, color=MUTED, linewidth=0.5)
+    axis.vlines(ends, sums, len(rows) - 0.5, color=MUTED, linewidth=0.5)
     if high < 1:
+        color = MAP_INK[7] if claimed else PAPER
         axis.annotate(
-            "from 100 %",
-            (high, 1),
-            (-4, 0),
-            textcoords="offset points",
-            ha="right",
-            va="center",
-            color=MAP_INK[7] if found.claimed else PAPER,
+            "from 100 %", (high, 1), (-4, 0), textcoords="offset points", ha="right", va="center", color=color
         )
-    style = look(found.case)
-    if found.share.ends is not None:
-        axis.plot(found.share.ends, [len(rows) - 1] * 2, color=style.color, linewidth=1.4, alpha=0.7)
-    colors = [style.color if part == MEASURED else MUTED for _, part, _ in totals]
-    sums = axis.scatter([end for *_, end in totals], [y for y, *_ in totals], s=34, marker="D", color=colors, zorder=3)
-    marks.name(sums, *(Mark(f"{part}: {_total(found, end)}", found.case.arm) for _, part, end in totals))
+    style = look(case)
+    if interval is not None:
+        axis.plot(interval, [len(rows) - 1] * 2, color=style.color, linewidth=1.4, alpha=0.7)
+    colors = [style.color if rows[y][0] == MEASURED else MUTED for y in sums]
+    drawn = axis.scatter(ends, sums, s=34, marker="D", color=colors, zorder=3)
+    marks.name(drawn, *(Mark(f"{rows[y][0]}: {said[y]}", case.arm) for y in sums))
     axis.xaxis.set_major_formatter(ticks("%"))
     axis.locator_params(axis="x", nbins=5)
     name_rows(axis, [part for part, *_ in rows], 0.5)
-    right = [(_total(found, end), INK) if start == end else (_added(end - start), MUTED) for _, start, end in rows]
-    for y, (text, color) in enumerate(right):
-        beside(axis, y, text, color)
+    for y, text in enumerate(said):
+        beside(axis, y, text, MUTED if y in steps else INK)
 
 
-def _ends(found: Fall, rows: list[Step]) -> tuple[float, float]:
+def _ends(each: Fall, rows: Sequence[Step]) -> tuple[float, float]:
     """The ends of the axis: what FLOPs save may leave the frame, since it would make all other parts too small to see."""
     core = [end for *_, end in rows[2:]]
     span = max(0.03, max(core) - min(core))
     low, high = min(core) - 0.15 * span, max(core) + 0.5 * span
-    if found.share.ends is not None:
-        least, most = found.share.ends
+    if each.found.typical.ends is not None:
+        least, most = each.found.typical.ends
         low, high = min(low, max(least, low - span / 2)), max(high, min(most, high + span / 2))
     return low, (max(high, 1 + 0.1 * span) if high > 1 - 0.3 * span else high)
 
@@ -342,38 +327,10 @@ def _added(share: float) -> str:
     return plain(Estimate(share, kind="change"))
 
 
-def _total(found: Fall, share: float) -> str:
+def _total(each: Fall, share: float) -> str:
     """A share, and the time that it comes to; of CPU time none, since the baseline's time is wall time."""
-    share_, time = Estimate(share, kind="share"), Estimate(share * found.seconds, unit="s")
-    return plain(Sentence("{share}" + ", {time}" * (not found.by_cpu), share=share_, time=time))
-
-
-def _caption(found: Fall) -> Sentence:
-    place, ends = found.case.place, found.share.ends
-    noise = found.predicted and ends is not None and ends[0] <= found.attainable <= ends[1]
-    # A ratio of times within this share of the measured one: its inverse, of this time, likewise.
-    error = found.predicted and not noise and abs(found.unexplained) <= RATIO_ERROR * found.attainable
-    bias = attainable_bias(found.case, found.baseline) if found.predicted else None
-    return Sentence(
-        "{arm} at T = {length}, B = {batch}: FLOPs promise {promised} of {base}'s time; "
-        + "its operators at this machine's measured peaks come to {attainable}, give or take {error} of that; "
-        * found.predicted
-        + "measured: {measured}"
-        + f" {Label.BY_CPU}" * found.by_cpu
-        + "."
-        + " The interval includes what is attainable: the unexplained part may be noise." * noise
-        + " The unexplained part is within that error." * error
-        + " As a speed-up {bias}." * (bias is not None),
-        arm=found.case,
-        length=place.seq_len,
-        batch=place.batch_size,
-        promised=Estimate(found.promised, kind="share"),
-        base=found.baseline,
-        attainable=Estimate(found.attainable, kind="share"),
-        error=Estimate(RATIO_ERROR, kind="about"),
-        measured=found.share,
-        bias=bias,
-    )
+    share_, time = Estimate(share, kind="share"), Estimate(share * each.seconds, unit="s")
+    return plain(Sentence("{share}" + ", {time}" * (not each.found.by_cpu), share=share_, time=time))
 
 
 READING = (

@@ -24,9 +24,7 @@ from modbench.reports.wording import TIMED
 from modbench.reports.writers.text import alike
 
 # Rows and remarks that are printed: with them all lines fit on a screen. JSON has all.
-MOST_ROWS, MOST_REMARKS = 20, 6
-# Rows of a table that is printed in two parts, as the names are long.
-MOST_WIDE = 11
+MOST_ROWS, MOST_REMARKS = 11, 6
 # Blocks beyond which no plan goes: they would decide what nobody asks.
 MOST_BLOCKS = 400
 FILE = "modbench ab … --json"
@@ -330,73 +328,65 @@ def details(found: Result) -> Iterator[Block]:
     if table.rows:
         yield table
         yield Note(_legend(found))
-    fooled = [row for row in found.rows if row.fooled]
+    fooled = sum(row.fooled for row in found.rows)
     if fooled:
         words = "In {n} of {all} rows the base came out different from itself: they have no verdict."
-        yield Alert(Sentence(words, n=len(fooled), all=len(found.judged)))
+        yield Alert(Sentence(words, n=fooled, all=len(found.judged)))
     said = [*remarks(found)]
     yield from said[:MOST_REMARKS]
     if len(said) > MOST_REMARKS:
         yield Sentence("and {n} more: --json", n=len(said) - MOST_REMARKS)
-    advised = advice(found)
-    if advised is not None:
+    if (advised := advice(found)) is not None:
         yield advised
     if found.folder:
         yield Sentence("blocks: {folder}", folder=Code(found.folder))
 
 
 def headline(found: Result) -> Sentence:
-    """Say which side won, or the result of the check, and by how much."""
-    of = Sentence(" of at most {n}", n=found.planned) if found.planned > found.blocks else ""
-    made = Sentence("{n:block}{of}", n=found.blocks, of=of)
-    check = Sentence("{word} ({checks}): ", word=found.verdict, checks=found.fail_on.written) if found.fail_on else ""
-    worst, failing = found.worst, [row for row in found.rows if row.measured.lacking == "new"]
-    if failing:
-        where = (
-            Sentence(" in {n} of {all} rows", n=len(failing), all=len(found.judged)) if len(found.judged) > 1 else ""
-        )
-        return Sentence("{check}new fails{where}: {why}", check=check, where=where, why=failing[0].measured.why)
-    if worst is None:
-        return Sentence("{check}nothing was compared", check=check)
-    if len(found.judged) == 1:
-        words = "{check}{winner}, base ÷ new {ratio}, {made}"
-        return Sentence(words, check=check, winner=_winner(worst, found.margin), ratio=worst.ratio, made=made)
-    counts = Counter(row.verdict for row in found.judged)
-    told = [Sentence("{n} {verdict}", n=n, verdict=Verdict(word)) for word, n in counts.most_common()]
-    words = "{check}new against base: {told}; lowest {ratio}, {made}"
-    return Sentence(words, check=check, told=Listed(told), ratio=worst.ratio, made=made)
-
-
-def _winner(row: Row, margin: float) -> Value:
-    """Say of the only row which side won."""
-    words = {
-        contrast.BETTER: "new is faster",
-        contrast.WORSE: "base is faster",
-        contrast.EQUIVALENT: "equal",
-        contrast.DIFFERENT: "{faster} is faster, whether by {margin} is open",
-    }
-    faster = "new" if (row.ratio.value or 0.0) > 1 else "base"
-    return Sentence(words.get(row.verdict or "", "no winner"), faster=faster, margin=Estimate(margin, kind="share"))
+    """Count the verdicts on the new side, behind the result of the check, with the lowest ratio."""
+    several = len(found.judged) > 1
+    counts = Counter("fails" if row.measured.lacking == "new" else Verdict(row.verdict) for row in found.judged)
+    told = [Sentence("{n} {word}" if several else "{word}", n=n, word=word) for word, n in counts.most_common()]
+    words = "{check}new against base: {told}" if told else "{check}nothing was compared"
+    words += ("; lowest {ratio}" if several else ", base ÷ new {ratio}") * (found.worst is not None)
+    return Sentence(
+        words + ", {n:block}" + " of at most {planned}" * (found.planned > found.blocks),
+        check=Sentence("{word} ({checks}): ", word=found.verdict, checks=found.fail_on.written)
+        if found.fail_on
+        else "",
+        told=Listed(told),
+        ratio=None if found.worst is None else found.worst.ratio,
+        n=found.blocks,
+        planned=found.planned,
+    )
 
 
 def _table(found: Result) -> Table:
-    """One row for each case and metric that has a number, the slowest first where not all are printed."""
+    """One row for each case and metric that has a number, what fails and the slowest first where not all are printed."""
     shown = [row for row in found.rows if row.measured.base_value is not None or row.contrast is not None]
-    several = len({row.measured.metric for row in found.judged}) > 1
-    most = MOST_WIDE if several else MOST_ROWS
-    if len(shown) > most:
+    if len(shown) > MOST_ROWS:
         shown.sort(key=lambda row: (not row.measured.judged, row.check != contrast.FAIL, row.ratio.value or math.inf))
     head = ("", "base", "new", "base ÷ new", "check" if found.fail_on is not None else "verdict")
     cells = list[tuple[Value, ...]]()
     for row in shown:
-        made = row.measured
         values = (
-            None if each is None else Estimate(each, unit=made.unit) for each in (made.base_value, made.new_value)
+            None if each is None else Estimate(each, unit=row.measured.unit)
+            for each in (row.measured.base_value, row.measured.new_value)
         )
-        word = "" if not made.judged else row.check if found.fail_on is not None else Verdict(row.verdict)
-        by = f" {Label.BY_CPU}" * (row.contrast is not None and row.contrast.by_cpu)
-        cells.append((named(row, found), *values, row.ratio, Sentence("{word}" + by, word=word)))
-    return Table("comparison", head, cells, file=FILE).first(most)
+        cells.append((named(row, found), *values, row.ratio, _word(row, found)))
+    return Table("comparison", head, cells, file=FILE).first(MOST_ROWS)
+
+
+def _word(row: Row, found: Result) -> Value:
+    """The result of the check, with the slowdown that an open one does not exclude, else the verdict; by which clock."""
+    if not row.measured.judged:
+        return ""
+    most = row.limited.not_excluded if row.limited is not None and row.open else None
+    return Sentence(
+        "{word}" + " ≤ {most}" * (most is not None) + f" {Label.BY_CPU}" * bool(row.contrast and row.contrast.by_cpu),
+        word=row.check if found.fail_on is not None else Verdict(row.verdict),
+        most=Estimate(most, kind="share"),
+    )
 
 
 def named(row: Row, found: Result) -> Value:
@@ -415,48 +405,53 @@ def _legend(found: Result) -> Sentence:
     """Say how to read the table."""
     control = found.judged[0].control if len(found.judged) == 1 else None
     own = Sentence("; A/A control {ratio}", ratio=Estimate(*control.ratio, "ratio")) if control is not None else ""
-    words = "base ÷ new: above 1× new is faster; 95 % intervals; below {margin} counts as equal{own}"
+    words = (
+        "base ÷ new: above 1× new is faster; 95 % intervals; below {margin} counts as equal; ≤: slower by at most{own}"
+    )
     return Sentence(words, margin=Estimate(found.margin, kind="share"), own=own)
 
 
 def remarks(found: Result) -> Iterator[Sentence]:
     """Say why rows have no number or no verdict, and which warnings stand with them: each once, with the rows it holds of."""
-    said = list[tuple[Sentence, Value]]()
-    for row in found.rows:
-        made, name = row.measured, named(row, found)
-        why = None if row.contrast is None or not made.judged else reasons.sentence(row.contrast.reason)
-        if made.why is not None and (made.judged or isinstance(made.what, Case)):
-            said.append((Sentence("not compared: {why}", why=made.why), name))
-        elif why is not None and not row.fooled:
-            said.append((why, name))
-        for side, labels in (("base", made.base_labels), ("new", made.labels)):
-            if labels:
-                said.append((Sentence("{side}: {labels}", side=side, labels=Listed([*labels])), name))
-    for those in alike((why, (why, name)) for why, name in said):
-        more = Sentence(" and {n} more", n=len(those) - 1) if len(those) > 1 else ""
-        yield Sentence("{row}{more}: {said}", row=those[0][1], more=more, said=those[0][0])
+    said = ((why, (why, named(row, found))) for row in found.rows for why in _whys(row))
+    for those in alike(said):
+        why, name = those[0]
+        words = "{row} and {n} more: {why}" if len(those) > 1 else "{row}: {why}"
+        yield Sentence(words, row=name, n=len(those) - 1, why=why)
+
+
+def _whys(row: Row) -> Iterator[Value]:
+    """Yield why a row has no number or no verdict, and the labels of either side."""
+    made = row.measured
+    if made.why is not None and (made.judged or isinstance(made.what, Case)):
+        yield Sentence("not compared: {why}", why=made.why)
+    elif row.contrast is not None and row.contrast.reason is not None and made.judged and not row.fooled:
+        yield reasons.sentence(row.contrast.reason)
+    for side, labels in (("base", made.base_labels), ("new", made.labels)):
+        if labels:
+            yield Sentence("{side}: {labels}", side=side, labels=Listed([*labels]))
 
 
 def advice(found: Result) -> Sentence | None:
-    """Say which slowdown is not excluded, and which time would probably decide; None where nothing is open."""
+    """Say which time would probably decide what is open; None where nothing is."""
     open_ = [row for row in found.rows if row.open]
     if not open_:
         return None
-    most = max((row.limited.not_excluded or 0.0 for row in open_ if row.limited is not None), default=None)
-    slower = Estimate(most, kind="share")
-    excluded = "" if most is None else Sentence("a slowdown of {most} is not excluded; ", most=slower)
     n = max(row.needed or MOST_BLOCKS + 1 for row in open_)
     if n > MOST_BLOCKS or found.block_s is None:
-        words = "{excluded}more than {n} blocks would be needed"
-        return Sentence(words, excluded=excluded, n=min(n, MOST_BLOCKS))
-    words = "{excluded}{n:block}, --max-time {minutes}min, would probably decide it"
-    return Sentence(words, excluded=excluded, n=n, minutes=math.ceil((found.fixed_s + n * found.block_s) / 60))
+        return Sentence("more than {n} blocks would be needed", n=min(n, MOST_BLOCKS))
+    minutes = math.ceil((found.fixed_s + n * found.block_s) / 60)
+    return Sentence("{n:block}, --max-time {minutes}min, would probably decide it", n=n, minutes=minutes)
 
 
 def progress(found: Result, left_s: float) -> Sentence:
     """One line while blocks are measured: the ratio (of several rows the lowest), blocks, and what is left."""
-    n, several = sum(row.open for row in found.rows), len(found.judged) > 1
-    more = Sentence(", {n} of {all} rows open", n=n, all=len(found.judged)) if several else ""
-    ratio = Estimate(None) if found.worst is None else found.worst.ratio
-    told: dict[str, Value] = {"done": found.blocks, "planned": found.planned, "ratio": ratio, "more": more}
-    return Sentence("[{done}/{planned}] {ratio}{more}, {left} left", **told, left=human_duration(left_s))
+    return Sentence(
+        "[{done}/{planned}] {ratio}" + ", {n} of {all} rows open" * (len(found.judged) > 1) + ", {left} left",
+        done=found.blocks,
+        planned=found.planned,
+        ratio=None if found.worst is None else found.worst.ratio,
+        n=sum(row.open for row in found.rows),
+        all=len(found.judged),
+        left=human_duration(left_s),
+    )

@@ -8,44 +8,29 @@ where both add up.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import pandas as pd
-
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.grouped import grouped
-from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case, Comparison
-from modbench.harness.stats import memo, paired
-from modbench.harness.stats.contrast import (
-    BETTER,
-    DIFFERENT,
-    EQUIVALENT,
-    INCONCLUSIVE,
-    WORSE,
-    ByClock,
-    Rule,
-    Side,
-    contrast,
-    counted,
-)
+from modbench.harness.stats import paired
+from modbench.harness.stats.contrast import BETTER, WORSE, ByClock, Rule, Side, contrast, counted
 from modbench.harness.stats.effects import LEVEL
+from modbench.reports.data_table import DataTable, count, interval, number, place, text
 from modbench.reports.model import Finding, Listed, PlaceAmong, Sentence, Table, Value
 from modbench.reports.panel import InPlace
 from modbench.reports.tables import comparisons, losses
 from modbench.reports.tables.cases import no_interval
 from modbench.reports.tables.cell import columns_of, joined_reasons
 from modbench.reports.tables.comparisons import SMOKE, pair_row, ratio_columns
-from modbench.reports.tables.findings import of_row
+from modbench.reports.tables.findings import of_pair, of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import CAUSAL_LOSS, Tables
 from modbench.reports.wording import BYTES, WORKLOADS, name
-from modbench.reports.writers.data import frame
 
 # Fields of a configuration that say how tokens are mixed.
 MIXER = ("mixer", "window", "kernel_size")
@@ -58,21 +43,6 @@ SHOWN: dict[str, str] = {
     "loss/val_causal": "loss, causal",
     "loss/val": "loss",
 }
-# What both together save, against the product of what each saves alone; of a loss against the sum.
-OF_RATIOS = {
-    BETTER: "▲ more",
-    WORSE: "▼ less",
-    EQUIVALENT: "≈ product",
-    DIFFERENT: "≠ not the product",
-    INCONCLUSIVE: "? undecided",
-}
-OF_LOSSES = OF_RATIOS | {BETTER: "▲ lower", WORSE: "▼ higher"}
-COLUMNS = (
-    *("metric", "unit", "arm", "skips_arm", "mixes_arm", "baseline_arm", "capacity", "mixer", "seq_len", "batch_size"),
-    *("device", "dtype", "compile", "threads", "quantity"),
-    *(f"{which}{end}" for which in ("skips", "mixes", "both") for end in ("", "_ci_low", "_ci_high")),
-    *("expected", "value", "ci_low", "ci_high", "ci_level", "verdict", "n", "labels", "status", "reason"),
-)
 
 
 @dataclass(frozen=True)
@@ -139,13 +109,10 @@ class Combined:
         """Key of the metric."""
         return self.together.metric
 
-    def scaled(self, factor: float) -> Combined:
-        """Return it with differences in another unit, which stands elsewhere."""
-        sides = {which: getattr(self, which) for which in ("skips", "mixes", "both", "together")}
-        found = {which: each for which, each in sides.items() if each.typical.kind == "difference"}
-        return replace(
-            self, **{key: replace(each, typical=each.typical.scaled(factor, "")) for key, each in found.items()}
-        )
+    @property
+    def quantity(self) -> str:
+        """What is held against 1, or against 0."""
+        return "ratio of ratios" if self.together.typical.kind == "ratio" else "difference of differences"
 
     @property
     def length(self) -> int:
@@ -155,11 +122,10 @@ class Combined:
     @property
     def expected(self) -> float | None:
         """The product of both ratios, or the sum of both differences; None where one of them is not known."""
-        alone = [each.typical.value for each in (self.skips, self.mixes)]
-        if None in alone or self.together.typical.value is None:
+        skips, mixes, both = (each.typical.value for each in (self.skips, self.mixes, self.together))
+        if skips is None or mixes is None or both is None:
             return None
-        known = [each for each in alone if each is not None]
-        return math.prod(known) if self.together.typical.kind == "ratio" else sum(known)
+        return skips * mixes if self.together.typical.kind == "ratio" else skips + mixes
 
 
 def combined(loaded: Loaded) -> list[Combined]:
@@ -173,8 +139,7 @@ def combined(loaded: Loaded) -> list[Combined]:
             metric = tables.metrics[key]
             if metric.source or metric.better == "neither":  # a rate is the inverse of its time
                 continue
-            with memo.remembering():
-                found += [(square, _judged_row(tables, square, metric)) for square in here]
+            found += [(square, _judged_row(tables, square, metric)) for square in here]
     comparisons.settle(tables, [row for _, row in found], loaded.twin_verdicts)
     made = [_of_square(loaded, square, row) for square, row in found]
     keys, metrics = (
@@ -230,7 +195,7 @@ def _together(square: Square, tables: Tables, both: Case, mixes: Case, metric: M
         judged = suite.claims and tables.made_in(metric).judged
         reason = joined_reasons([no_interval(tables, both, metric), None if suite.claims else SMOKE])
         found = counted(alone["ratio"], beside["ratio"], Rule("count", suite.margin, "higher")) if judged else None
-        return {"status": "ok", "reason": reason, "ratio": value, "contrast": found}
+        return {"status": "ok", "reason": reason, "unit": "", "ratio": value, "contrast": found}
     return _of_seeds(tables, pairs, metric)
 
 
@@ -240,6 +205,7 @@ def _of_times(tables: Tables, pairs: Sequence[tuple[Case, Case]], metric: Metric
     return {
         "status": "ok",
         "reason": joined_reasons([found.wall.effect.reason, None if tables.suite.claims else SMOKE]),
+        "unit": "",  # the ratio of two ratios is no time
         **ratio_columns(found),
         "n": found.wall.effect.n,
         "contrast": found,
@@ -247,7 +213,7 @@ def _of_times(tables: Tables, pairs: Sequence[tuple[Case, Case]], metric: Metric
 
 
 def _of_seeds(tables: Tables, pairs: Sequence[tuple[Case, Case]], metric: Metric) -> dict[str, Any]:
-    values = [[tables.cell(case.id, metric.key).values() for case in pair] for pair in pairs]
+    values = [[tables.values_of(case, metric.key) for case in pair] for pair in pairs]
     (both, mixes), (skips, base) = values
     seeds = sorted(both.keys() & mixes.keys() & skips.keys() & base.keys())
     beside, alone = (ByClock({s: one[s] - other[s] for s in seeds}) for one, other in ((both, mixes), (skips, base)))
@@ -264,158 +230,125 @@ def _of_seeds(tables: Tables, pairs: Sequence[tuple[Case, Case]], metric: Metric
 
 def _of_square(loaded: Loaded, square: Square, row: Mapping[str, Any]) -> Combined:
     """Each change alone is compared as everywhere, with the report's baseline."""
-    corners = {"skips": square.skips, "mixes": square.mixes, "both": square.both}
-    rows = {which: loaded.pair_at(row["metric"], case.arm, case.place) for which, case in corners.items()}
-    known = {which: of_row(found, corners[which], square.base) for which, found in rows.items() if found is not None}
-    return Combined(square, **known, together=of_row(row, square.both, square.mixes), n=row.get("n"))
+    rows = [loaded.pair_at(row["metric"], case.arm, case.place) for case in (square.skips, square.mixes, square.both)]
+    skips, mixes, both = (of_pair(loaded, found) for found in rows if found is not None)
+    return Combined(square, skips, mixes, both, of_row(row, square.both, square.mixes), row.get("n"))
 
 
-def table(loaded: Loaded) -> pd.DataFrame:
-    """Return `combine.csv`, a row for each square, metric and length, in base units.
-
-    `value` is the ratio of ratios, or of a loss the difference of differences (`quantity`); `expected` the product or the sum.
-    """
-    numbers = {"capacity", "skips", "mixes", "both", "expected", "value", *(each for each in COLUMNS if "ci_" in each)}
-    return frame(map(_row, combined(loaded)), COLUMNS, numbers=numbers, whole=("seq_len", "batch_size", "n"))
+def _labels(row: Combined) -> str:
+    found = (label for one in (row.skips, row.both, row.together) for label in (*one.labels, *one.against_labels))
+    return ";".join(dict.fromkeys(found))
 
 
-def _row(each: Combined) -> dict[str, Any]:
-    square, place, found = each.square, each.square.both.place, each.together
-    labels = dict.fromkeys(
-        label for one in (each.skips, each.both, found) for label in (*one.labels, *one.against_labels)
-    )
-    return {
-        **columns_of(each.skips.typical, "skips", "skips_"),
-        **columns_of(each.mixes.typical, "mixes", "mixes_"),
-        **columns_of(each.both.typical, "both", "both_"),
-        "metric": each.metric,
-        "unit": "" if found.typical.kind == "ratio" else found.typical.unit,
-        "arm": square.both.arm,
-        "skips_arm": square.skips.arm,
-        "mixes_arm": square.mixes.arm,
-        "baseline_arm": square.base.arm,
-        "capacity": square.both.config.capacity,
-        "mixer": square.both.config.mixer,
-        **place.model_dump(include={"seq_len", "batch_size", "device", "dtype", "compile", "threads"}),
-        "quantity": "ratio of ratios" if found.typical.kind == "ratio" else "difference of differences",
-        "expected": each.expected,
-        **columns_of(found.typical),
-        "ci_level": LEVEL if found.typical.closed else None,
-        "verdict": found.verdict,
-        "n": each.n,
-        "labels": ";".join(labels) or None,
-        "status": found.status,
-        "reason": found.reason,
-    }
+TABLE = DataTable[Combined](
+    "combine",
+    "a combination of two changes at one length, by one metric",
+    (
+        text("metric", "what is compared", lambda row: row.metric),
+        text("unit", "unit of differences; null of ratios", lambda row: row.together.typical.unit),
+        text("arm", "the arm with both changes", lambda row: row.square.both.arm),
+        text("skips_arm", "the arm that skips tokens", lambda row: row.square.skips.arm),
+        text("mixes_arm", "the arm with the other mixer", lambda row: row.square.mixes.arm),
+        text("baseline_arm", "what each is compared with", lambda row: row.square.base.arm),
+        number("capacity", "share of tokens in a routed block", lambda row: row.square.both.config.capacity),
+        text("mixer", "the other mixer", lambda row: row.square.both.config.mixer),
+        place(lambda row: row.square.both.place, "seq_len", "batch_size", "device", "dtype", "compile", "threads"),
+        text("quantity", "`ratio of ratios`, or of a loss `difference of differences`", lambda row: row.quantity),
+        interval("skips", "what skipping saves alone", lambda row: row.skips.typical, "skips_"),
+        interval("mixes", "what the other mixer saves alone", lambda row: row.mixes.typical, "mixes_"),
+        interval("both", "what both save", lambda row: row.both.typical, "both_"),
+        number("expected", "product of what each saves alone, or of a loss the sum", lambda row: row.expected),
+        interval("value", "both over that product, or of a loss minus that sum", lambda row: row.together.typical),
+        number("ci_level", "level of the interval", lambda row: LEVEL if row.together.typical.closed else None),
+        text("verdict", "verdict on it", lambda row: row.together.verdict),
+        count("n", "launches or seeds; null of what is counted", lambda row: row.n),
+        text("labels", "warnings", _labels),
+        text("status", "`ok`, `failed` or `skipped`", lambda row: row.together.status),
+        text("reason", "why there is no number or no claim", lambda row: row.together.reason),
+    ),
+    combined,
+)
 
 
 # --- in sentences and tables
 
 
-def in_words(each: Combined) -> Value:
-    """Return what both save over the product, or their loss over the sum, with its interval and verdict."""
-    found = each.together
-    if found.typical.value is None:
-        return found.status
-    words = OF_RATIOS if found.typical.kind == "ratio" else OF_LOSSES
-    said = "{value} {verdict}" + f" {Label.BY_CPU}" * found.by_cpu
-    return Sentence(said, value=found.typical, verdict=words.get(found.verdict or "", "no claim"))
-
-
 def tables(loaded: Loaded) -> list[Table]:
-    """Return a table for each combination: what each change saves alone, what both save, and that over the product."""
-    return [_table(loaded, group) for group in _shown(loaded).values()]
+    """Return a table for each combination: what each change saves alone, what both save, and that over the product.
 
-
-def _shown(loaded: Loaded) -> dict[tuple[str, str], list[Combined]]:
-    """Return what tables have, by square: a loss that saw later tokens only where there is no causal one; losses in one unit."""
-    _, factor = losses.unit_of(loaded)
+    A loss that saw later tokens is shown only where there is no causal one.
+    """
     made = [each for each in combined(loaded) if each.metric in SHOWN]
     causal = any(each.metric == CAUSAL_LOSS and each.together.typical.value is not None for each in made)
-    return grouped(
-        (each.square.key, each.scaled(factor)) for each in made if not (causal and each.metric == "loss/val")
-    )
+    groups = grouped((each.square.title, each) for each in made if not (causal and each.metric == "loss/val"))
+    return [_table(loaded, group) for group in groups.values()]
 
 
 def _table(loaded: Loaded, group: Sequence[Combined]) -> Table:
-    square = group[0].square
-    sides = [[_alone(one) for one in (each.skips, each.mixes, each.both)] for each in group]
+    square, (unit, factor) = group[0].square, losses.unit_of(loaded)
+
+    def shown(found: Finding) -> Finding:
+        lost = found.typical.kind == "difference"
+        return replace(found, typical=found.typical.scaled(factor, "")) if lost else found
+
+    def alone(found: Finding) -> Value:  # its interval is in combine.csv
+        return found.status if found.typical.value is None else shown(found).typical.alone
+
+    losses_are = "losses: {unit} over {base}, then over the sum of both alone, {n:seed}"
     return Table(
         square.title,
         (square.title, "", square.skipping, square.mixing, "both", "both ÷ product"),
-        [(*named, *cells, in_words(each)) for named, cells, each in zip(_named(group), sides, group, strict=True)],
-        notes=[Sentence("ratios: {base} ÷ row", base=square.base), *_notes(loaded, group)],
+        [
+            (
+                SHOWN[each.metric],
+                PlaceAmong(each.square.both.place),
+                *map(alone, (each.skips, each.mixes, each.both)),
+                shown(each.together),
+            )
+            for each in group
+        ],
+        notes=[
+            Sentence("ratios: {base} ÷ row", base=square.base),
+            "÷ product: 1× where savings multiply, less where they overlap; FLOPs and bytes follow from the models' sizes",
+            Sentence(losses_are, unit=unit, base=square.base, n=len(loaded.suite.seeds)),
+        ],
         file="combine.csv",
     )
 
 
-def _named(group: Sequence[Combined]) -> Iterator[tuple[Value, Value]]:
-    """Yield the first two cells of rows: a metric at its first length, and each length."""
-    before = ""
-    for each in group:
-        yield SHOWN[each.metric] if each.metric != before else "", PlaceAmong(each.square.both.place)
-        before = each.metric
-
-
-def _alone(found: Finding) -> Value:
-    """A ratio or a difference without its interval, which `combine.csv` has; else its status."""
-    return found.status if found.typical.value is None else found.typical.alone
-
-
-def _notes(loaded: Loaded, group: Sequence[Combined]) -> Iterator[Value]:
-    base, unit = group[0].square.base, losses.unit_of(loaded)[0]
-    yield "÷ product: 1× where savings multiply, less where they overlap; FLOPs and bytes follow from the models' sizes"
-    if any(each.together.typical.kind == "difference" for each in group):
-        words = "losses: {unit} over {base}, then over the sum of both alone, {n:seed}"
-        yield Sentence(words, unit=unit, base=base, n=len(loaded.suite.seeds))
-
-
 def in_place(loaded: Loaded) -> InPlace | None:
-    """Return one table of all combinations, in place of those of times; None where there is none."""
-    groups = list(_shown(loaded).values())
-    if not groups:
+    """Return these tables, in place of those of times; None where there is no combination."""
+    made, words = tables(loaded), {"▲": BETTER, "▼": WORSE, "≈": "equal"}
+    if not made:
         return None
-    rows = {(each.metric, each.length): each for group in groups for each in group}
-    cells = [{(each.metric, each.length): (_alone(each.both), each.together) for each in group} for group in groups]
-    made = Table(
-        "do savings multiply",
-        ("", "", *(title for _ in groups for title in ("both", "÷ product"))),
-        [
-            (*named, *(cell for of in cells for cell in of.get(key, ("", ""))))
-            for named, key in zip(_named([*rows.values()]), rows, strict=True)
-        ],
-        groups=("", "", *(group[0].square.title for group in groups for _ in range(2))),
-        notes=[*_notes(loaded, groups[0])],
-    )
-    words = {"▲": BETTER, "▼": WORSE, "≈": "equal"}
-    return InPlace([made], name(loaded.baseline), loaded.shown, frozenset(SHOWN), words)
+    alone = [replace(each, notes=()) for each in made]
+    return InPlace(alone, name(loaded.baseline), loaded.shown, frozenset(SHOWN), words, made[0].notes)
 
 
 def answer(loaded: Loaded) -> Iterator[Sentence]:
     """Say of each combination how often both save less time than the product, and how it is at the longest length.
 
-    FLOPs and bytes follow from the sizes of the models: a share of them is no evidence, and one of them is named only where no
-    time is known.
+    FLOPs and bytes follow from the sizes of the models: a share of them is no evidence.
     """
-    counted = list[Sentence]()
-    for group in _shown(loaded).values():
-        ratios = [each for each in group if each.together.typical.kind == "ratio"]
-        times = [each for each in ratios if each.together.timed]
-        known = [each for each in times or ratios if each.together.typical.value is not None]
-        if not known:
-            continue
-        first = max((each for each in known if each.metric == known[0].metric), key=lambda each: each.length)
-        said = Sentence(
-            "{what}, T = {length}: {together}",
-            what=SHOWN[first.metric],
-            length=first.length,
-            together=first.together.typical,
+    times = grouped(
+        (each.square.title, each.together)
+        for each in combined(loaded)
+        if each.metric in WORKLOADS and each.together.typical.value is not None
+    )
+    parts = list[Sentence]()
+    for title, found in times.items():
+        first = max((each for each in found if each.metric == found[0].metric), key=lambda each: each.place.seq_len)
+        verdicts = [each.verdict for each in found]
+        parts.append(
+            Sentence(
+                "{both} {ratio} ({what}, T = {length})" + ", less in {less} of {n}" * any(verdicts),
+                both=title,
+                ratio=first.typical,
+                what=WORKLOADS[first.metric],
+                length=first.place.seq_len,
+                less=verdicts.count(WORSE),
+                n=len(found),
+            )
         )
-        verdicts_ = [each.together.verdict for each in times]
-        both, less = first.square.title, verdicts_.count(WORSE)
-        if any(verdicts_):
-            counted.append(Sentence("{both} in {less} of {n} ({said})", both=both, less=less, n=len(times), said=said))
-        else:
-            yield Sentence("{both}: {said} of the product.", both=both, said=said)
-    if counted:
-        yield Sentence("In time both save less than the product: {counted}.", counted=Listed(counted))
+    if parts:
+        yield Sentence("In time, both over the product of each: {parts}.", parts=Listed(parts, "; "))

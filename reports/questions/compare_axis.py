@@ -8,9 +8,10 @@ own times are compared as two samples of unequal variance (Welch).
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, TypeAlias
+from functools import cached_property
+from typing import Any, TypeAlias
 
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError, unknown
@@ -18,8 +19,7 @@ from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import of_cell
 from modbench.harness.domain.case import Case, Comparison, Place
 from modbench.harness.planning.select import compile_expression
-from modbench.harness.stats import memo
-from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table
+from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, pivot
 from modbench.reports.model import Value as Shown
 from modbench.reports.questions import win_rate
 from modbench.reports.tables import axes, comparisons, losses
@@ -69,12 +69,18 @@ class Filter:
     select: str | None = None
 
     def keeps(self, case: Case, metric: Metric) -> bool:
-        """Whether a value is shown, as far as its case's id does not decide it (`select`)."""
+        """Whether a value is shown."""
         return (
             (not self.metrics or metric.key in self.metrics)
             and (not self.seq_lens or case.place.seq_len in self.seq_lens)
             and (not self.workloads or metric.workload in self.workloads)
+            and (self.matches is None or self.matches(case.id))
         )
+
+    @cached_property
+    def matches(self) -> Callable[[str], bool] | None:
+        """Whether the id of a case is one of those that are selected; None: all are."""
+        return None if self.select is None else compile_expression(self.select)
 
 
 @dataclass
@@ -98,6 +104,18 @@ class Cell:
         """Whether others are compared with it."""
         return self.row is None and not self.why
 
+    @property
+    def compared(self) -> bool:
+        """Whether it has a value and is held against a baseline."""
+        return self.row is not None and self.value is not None
+
+    @property
+    def lack(self) -> str:
+        """Why it has no comparison; empty where it has one, or is the baseline."""
+        if self.row is None:
+            return self.why
+        return "" if self.row["status"] == "ok" else f"{self.row['status']}: {self.row['reason']}"
+
 
 # The fields that distinguish a column from the others of its metric, with their values.
 Heading: TypeAlias = tuple[tuple[str, Value], ...]
@@ -116,10 +134,6 @@ class Column:
     metric: Metric
     heading: Heading
     cells: dict[Value, Cell] = field(default_factory=dict)
-
-
-# Columns that one column of a table stands for, by what else distinguishes them.
-_Groups: TypeAlias = dict[Heading, Column]
 
 
 @dataclass(frozen=True)
@@ -143,84 +157,23 @@ class AlongAxis:
     notes: tuple[str, ...]
 
     @property
+    def across(self) -> bool:
+        """Whether it runs over places, not over arms."""
+        return self.axis in OUTER
+
+    @property
     def over(self) -> str:
         """The baseline, and where it is not the one that was named, that it is the anchor."""
         return f"{self.baseline}, the anchor (--baseline VALUE takes another)" if self.by_default else self.baseline
 
     def shown(self) -> list[Column]:
-        """The columns of the metrics that are shown where none is named; bytes come after losses at several lengths."""
+        """The columns of the metrics that are shown where none is named."""
         known = {column.metric.key for column in self.columns}
         loss = next((key for key in ("bpb/val", *LOSSES) if key in known), None)
-        few = [column for column in self.columns if column.metric.key in {*SHOWN, loss}]
-        along = len({dict(column.heading).get("seq_len") for column in few if column.metric.key == loss}) > 1
-        return sorted(few, key=lambda column: along and column.metric.unit == "B") or self.columns
-
-
-def row_label(table: AlongAxis, value: Value, group: Heading) -> str:
-    """Return the label of a row: the title of its only arm, else its value of the axis; or the baseline's name."""
-    taken = {axes.in_words(table.axis, each) for each in table.rows if each != BASELINE}
-    if value == BASELINE:
-        return f"{table.baseline} (baseline)" if table.baseline in taken else table.baseline
-    columns = [each for each in table.columns if value in each.cells and {*group} <= {*each.heading}]
-    first, *others = {each.cells[value].case.arm: each.cells[value].case for each in columns}.values()
-    if table.axis == "arm":
-        return name(first)
-    titled = not others and table.axis not in OUTER and first.title not in taken
-    return (titled and first.title) or axes.in_words(table.axis, value)
-
-
-def named(column: Column, fields: Heading) -> str:
-    """Write some of the fields that distinguish a column."""
-    arms = {cell.case.arm: cell.case for cell in column.cells.values()}
-    parts = [
-        name(arms[str(value)]) if key == "arm" and value in arms else axes.heading(key, value)
-        for key, value in fields
-        if value not in {axes.FOLLOWS, None}
-    ]
-    return ", ".join(parts)
+        return [column for column in self.columns if column.metric.key in {*SHOWN, loss}] or self.columns
 
 
 # --- its tables
-
-
-@dataclass(frozen=True)
-class Grid:
-    """One metric as a table, or several that have a column each.
-
-    Attributes:
-        metrics: their keys.
-        table: its first two columns name each row: what distinguishes it besides the axis, and its value of the axis.
-    """
-
-    metrics: tuple[str, ...]
-    table: Table
-
-    def beside(self, other: Grid) -> Grid:
-        """Return a table with the only column of another one beside its own."""
-        mine, theirs = ({row[:2]: row[2:] for row in map(tuple, grid.table.rows)} for grid in (self, other))
-        keys = list(dict.fromkeys([*mine, *theirs]))
-        width = len(self.table.head) - 2
-        rows = [(*key, *mine.get(key, ("",) * width), *theirs.get(key, ("",))) for key in keys]
-        corner, titles = (self.table.head[2], [self.table.label]) if width == 1 else ("", self.table.head[2:])
-        head = (corner, "", *titles, other.table.label)
-        return Grid((*self.metrics, *other.metrics), replace(self.table, head=head, rows=rows))
-
-
-def grids(loaded: Loaded, table: AlongAxis, columns: Sequence[Column]) -> Iterator[Grid]:
-    """Yield a table for each metric: lengths side by side, else the last of the fields that distinguish its columns."""
-    for key, mine in grouped((column.metric.key, column) for column in columns).items():
-        fields = dict.fromkeys(field for column in mine for field, _ in column.heading)
-        across = "seq_len" if "seq_len" in fields else next(reversed(fields), "")
-        heads: dict[Value, _Groups] = {}
-        for column in mine:
-            heads.setdefault(dict(column.heading).get(across), {})[_without(column.heading, across)] = column
-        titles = [named(next(iter(of.values())), ((across, value),)) if across else "" for value, of in heads.items()]
-        yield Grid((key,), Table(TITLES.get(key, key), ("", "", *titles), _rows(loaded, table, [*heads.values()])))
-
-
-def _without(heading: Heading, key: str) -> Heading:
-    return tuple(each for each in heading if each[0] != key)
-
 
 # Losses in the order in which one table prefers them: where routers decide as in generation, one is comparable with dense.
 LOSSES = ("loss/val_causal", "bpb/val", "loss/val")
@@ -232,115 +185,91 @@ IN_ONE = {metric: title.removesuffix(" pass") for metric, title in WORKLOADS.ite
 }
 
 
-class _Head(NamedTuple):
-    """A column of one table: its metric and length, and the columns that it stands for, by what else distinguishes them."""
+def tables(loaded: Loaded, along: AlongAxis, columns: Sequence[Column]) -> Iterator[Table]:
+    """Yield a table for each metric, with lengths or other places side by side; metrics of one column share a table."""
+    made: dict[str, list[_Cell]] = {}
+    for key, mine in grouped((column.metric.key, column) for column in columns).items():
+        fields = [field for column in mine for field, _ in column.heading if field in axes.PLACE or along.across]
+        across = "seq_len" if "seq_len" in fields else fields[-1] if fields else ""
+        titled, called = grouped((_titled(column, across), column) for column in mine), TITLES.get(key, key)
+        for title, those in titled.items():
+            at = [called, title] if len(titled) > 1 else [f"by {along.axis}", ", ".join(filter(None, [called, title]))]
+            made.setdefault(at[0], []).extend(_cells(loaded, along, at[1], those, across))
+    yield from (pivot(label, cells) for label, cells in made.items())
 
-    metric: str
-    length: int | None
-    groups: _Groups
 
-    def title(self, where: str) -> str:
-        """The metric in a word or two, and where it was measured."""
-        called = IN_ONE.get(self.metric, "loss" if self.metric in LOSSES else self.metric)
-        return f"{called}, {where}" if where else called
-
-
-def one_table(loaded: Loaded, table: AlongAxis, keep: Filter) -> Table:
-    """Return one table of all that was measured, for a paper: a column for each metric, a row for each value of the axis.
+def one_table(loaded: Loaded, along: AlongAxis, keep: Filter) -> Table:
+    """Return one table of all that was measured, for a paper: a column for each metric, a row for each arm or value of the axis.
 
     Times, FLOPs, memory and a loss, unless metrics are named; at the longest length of each, unless it has one that was named.
 
     Raises:
         UsageError: if nothing has a length that was named.
     """
-    heads = [*_heads(table, keep)]
-    rows = _rows(loaded, table, [head.groups for head in heads], one_baseline=True)
-    usual = {head.length for head in heads if head.metric not in LOSSES} or {head.length for head in heads}
-    at = _length(*usual) if len(usual) == 1 else ""
-    notes: list[Shown] = [
-        Sentence("Over {baseline}: a ratio above 1 and a difference below 0 are better", baseline=table.baseline)
-    ]
-    for head in (head for head in heads if head.metric in LOSSES):
-        where = " at ".join(filter(None, [head.metric, _length(head.length)]))
-        notes.append(Sentence("loss: {where}; {seeds}", where=where, seeds=losses.seeds_in_words(loaded)))
-    titles = [head.title("" if len(usual) == 1 else _length(head.length)) for head in heads]
-    called, first = ("", table.axis, *titles), 0 if any(row[0] for row in rows) else 1
-    label, cells = f"{loaded.suite.name} by {table.axis}", [row[first:] for row in rows]
-    return Table(label, called[first:], cells, at=at, notes=[*notes, *table.notes])
-
-
-def _heads(table: AlongAxis, keep: Filter) -> Iterator[_Head]:
-    """Yield the columns of one table."""
-    by_metric = grouped((column.metric.key, column) for column in table.columns)
-    compared = [
-        key
-        for key, columns in by_metric.items()
-        if any(cell.row is not None and cell.value is not None for each in columns for cell in each.cells.values())
-    ]
-    loss = next((key for key in LOSSES if key in compared), None)
-    if keep.seq_lens and {_length_of(column) for column in table.columns}.isdisjoint(keep.seq_lens):
+    by_metric = grouped((column.metric.key, column) for column in along.columns)
+    if keep.seq_lens and {_length(column) for column in along.columns}.isdisjoint(keep.seq_lens):
         raise UsageError(f"--seq-len {', '.join(map(str, keep.seq_lens))}: nothing that is compared has this length.")
+    compared = {column.metric.key for column in along.columns for cell in column.cells.values() if cell.compared}
+    loss = next((key for key in LOSSES if key in compared), None)
+    chosen = list[tuple[str, int | None]]()
     for key in keep.metrics or [key for key in (*IN_ONE, loss) if key in by_metric] or [*by_metric]:
-        by_length = grouped((_length_of(column), column) for column in by_metric.get(key, []))
-        named_here = [each for each in keep.seq_lens if each in by_length]
-        for length in named_here or sorted(by_length, key=lambda each: each or 0)[-1:]:
-            yield _Head(key, length, {_without(column.heading, "seq_len"): column for column in by_length[length]})
+        lengths = [*map(_length, by_metric.get(key, []))]
+        named = [each for each in keep.seq_lens if each in lengths]
+        chosen += [(key, length) for length in named or sorted({*lengths}, key=lambda each: each or 0)[-1:]]
+    usual = {length for key, length in chosen if key not in LOSSES} or {length for _, length in chosen}
+    cells = list[_Cell]()
+    notes: list[Shown] = [
+        Sentence("Over {baseline}: a ratio above 1 and a difference below 0 are better", baseline=along.baseline)
+    ]
+    for key, length in chosen:
+        at, called = _at(length), IN_ONE.get(key, "loss" if key in LOSSES else key)
+        title = called if len(usual) == 1 or not at else f"{called}, {at}"
+        cells += _cells(loaded, along, title, [each for each in by_metric[key] if _length(each) == length], "seq_len")
+        if key in LOSSES:
+            where = " at ".join(filter(None, [key, at]))
+            notes.append(Sentence("loss: {where}; {seeds}", where=where, seeds=losses.seeds_in_words(loaded)))
+    made = pivot(f"{loaded.suite.name} by {along.axis}", cells, along.axis)
+    return replace(made, at=_at(*usual) if len(usual) == 1 else "", notes=[*notes, *along.notes])
 
 
-def _length_of(column: Column) -> int | None:
+# A cell of a table, with its row, the group of its column and its title.
+_Cell: TypeAlias = tuple[Shown, Shown, Shown, Shown]
+
+
+def _cells(loaded: Loaded, along: AlongAxis, title: str, columns: Sequence[Column], across: str) -> Iterator[_Cell]:
+    """Yield the cells below one title; the best of each place is marked where it is told apart from all others there."""
+    first = best(loaded, columns[0].metric, [cell for column in columns for cell in column.cells.values()])
+    for column in columns:
+        for value in along.rows:
+            if (cell := column.cells.get(value)) is not None:
+                shown = replace(found(loaded, column.metric, cell), best=cell.case.id in first)
+                yield _row(along, column, value, across), "", title, shown
+
+
+def _row(along: AlongAxis, column: Column, value: Value, across: str) -> str:
+    """Name a row: the arm, unless it stands for all, and the fields of its place that no title names: `MoD 0.125, fp32`."""
+    case, fields = column.cells[value].case, [each for each in column.heading if each[0] != across]
+    arm = not along.across or "arm" in dict(fields)
+    place = [each for each in fields if each[0] in OUTER] + [(along.axis, value)] * along.across
+    return ", ".join([name(case)] * arm + [axes.heading(*each) for each in place])
+
+
+def _titled(column: Column, across: str) -> str:
+    """Write the field that a title names; empty: none does."""
+    value = dict(column.heading).get(across)
+    case = next(iter(column.cells.values())).case
+    return "" if value is None else name(case) if across == "arm" else axes.heading(across, value)
+
+
+def _length(column: Column) -> int | None:
     """Return the length of a column; None where the axis is the length itself."""
     found = dict(column.heading).get("seq_len")
     return found if isinstance(found, int) else None
 
 
-def _length(length: int | None) -> str:
+def _at(length: int | None) -> str:
     """Write a length; nothing where there is none."""
     return "" if length is None else axes.heading("seq_len", length)
-
-
-def told_once(table: Table) -> Table:
-    """Return it without what distinguishes a row where the row above has the same; without that column where none has any."""
-    if not any(row[0] for row in table.rows):
-        return replace(table, head=(table.head[0], *table.head[2:]), rows=[row[1:] for row in table.rows])
-    before = [None, *(row[0] for row in table.rows)]
-    rows = [("" if row[0] == last else row[0], *row[1:]) for row, last in zip(table.rows, before, strict=False)]
-    return replace(table, rows=rows)
-
-
-def _rows(
-    loaded: Loaded, table: AlongAxis, heads: Sequence[_Groups], *, one_baseline: bool = False
-) -> list[tuple[Shown, ...]]:
-    """Return the rows of a table whose columns stand for several: the names of each row, then its cells.
-
-    A baseline that stands beside several groups is shown at the first of those that are alike; with `one_baseline` it is named by
-    what it is where groups have names.
-    """
-    groups = {group: column for head in reversed(heads) for group, column in head.items()}
-    at = [
-        (group, value)
-        for group in dict.fromkeys(group for head in heads for group in head)
-        for value in table.rows
-        if any(group in head and value in head[group].cells for head in heads)
-    ]
-    cells, seen, rows = [_column(loaded, head, at) for head in heads], list[object](), list[tuple[Shown, ...]]()
-    names = [(named(groups[group], group), row_label(table, value, group)) for group, value in at]
-    if one_baseline and any(group for group, _ in names):
-        names = [(table.baseline, "") if at[i][1] == BASELINE else both for i, both in enumerate(names)]
-    for i, (group, label) in enumerate(names):
-        row = tuple(column[i] for column in cells)
-        alike = (group if one_baseline else label, *(cell.value if isinstance(cell, Finding) else cell for cell in row))
-        if at[i][1] != BASELINE or alike not in seen:
-            rows.append((group, label, *row))
-        seen.append(alike)
-    return rows
-
-
-def _column(loaded: Loaded, head: _Groups, at: Sequence[tuple[Heading, Value]]) -> list[Shown]:
-    """Return one column; the best of each place is marked where it is told apart from all others there."""
-    metric = next(iter(head.values())).metric
-    cells = [head[group].cells.get(value) if group in head else None for group, value in at]
-    first = best(loaded, metric, [cell for cell in cells if cell is not None])
-    return ["" if cell is None else replace(found(loaded, metric, cell), best=cell.case.id in first) for cell in cells]
 
 
 def best(loaded: Loaded, metric: Metric, cells: Iterable[Cell]) -> set[str]:
@@ -373,31 +302,22 @@ def margin(share: float) -> Sentence:
 
 
 def labels(columns: Sequence[Column], most: int = 0, *, marked: Collection[str] = ()) -> Iterator[Sentence]:
-    """Name the labels with the arms that have them.
-
-    Args:
-        columns: whose labels.
-        most: arms that are named; the others are counted; 0: all are.
-        marked: labels that have a mark beside the number.
-    """
-    rows = [(cell.row, name(cell.case)) for column in columns for cell in column.cells.values() if cell.row is not None]
-    found = grouped((label, arm) for row, arm in rows for label in of_cell(row.get("labels")) if label not in marked)
+    """Name the labels that have no mark beside the number, with so many arms that have them; 0: all are named."""
+    cells = (cell for column in columns for cell in column.cells.values() if cell.row is not None)
+    found = grouped((label, name(cell.case)) for cell in cells for label in of_cell((cell.row or {}).get("labels")))
     for label, arms in found.items():
-        yield Sentence("{label}: {arms}", label=label, arms=Listed([*dict.fromkeys(arms)], "; ", most=most))
+        if label not in marked:
+            yield Sentence("{label}: {arms}", label=label, arms=Listed([*dict.fromkeys(arms)], "; ", most=most))
 
 
 def missing(columns: Sequence[Column], most: int) -> Iterator[Sentence]:
     """Say why cells have no comparison: each reason once, so many of them."""
-    cells = [cell for column in columns for cell in column.cells.values()]
-    reasons = grouped(
-        ((cell.row["status"], cell.row["reason"]) if cell.row is not None else ("–", cell.why), cell.case.id)
-        for cell in cells
-        if (cell.why if cell.row is None else cell.row["status"] != "ok")
-    )
-    for (status, reason), cases in list(reasons.items())[:most]:
-        yield Sentence("{cases}: {status}: {reason}", cases=Listed(cases, most=1), status=status, reason=reason)
-    if len(reasons) > most:
-        yield Sentence("and {n} more reasons: --json has them", n=len(reasons) - most)
+    cells = (cell for column in columns for cell in column.cells.values())
+    lacks = grouped((cell.lack, cell.case.id) for cell in cells if cell.lack)
+    for lack, cases in [*lacks.items()][:most]:
+        yield Sentence("{cases}: {lack}", cases=Listed(cases, most=1), lack=lack)
+    if len(lacks) > most:
+        yield Sentence("and {n} more reasons: --json has them", n=len(lacks) - most)
 
 
 # Fields of a case that are none of its arm's.
@@ -426,27 +346,23 @@ class _Maker:
     """Makes the table of one run, axis and baseline."""
 
     def __init__(self, loaded: Loaded, axis: str, baseline: str | None, keep: Filter) -> None:
-        self.tables, self.loaded, self.keep, self.baseline = loaded.tables, loaded, keep, baseline
-        self.plan = loaded.plan
-        cases = self.plan.cases
-        known = axes.of(cases)
+        self.tables, self.loaded, self.keep, self.plan = loaded.tables, loaded, keep, loaded.plan
+        known = axes.of(self.plan.cases)
         self.axis = axis = axes.checked_axis(axis, [*known.values()])
-        self.at = {case: fields[self.axis] for case, fields in known.items()}
+        self.at = {case: fields[axis] for case, fields in known.items()}
         self.known = axes.ordered(self.at.values())
         self.value = None if baseline is None or axis == "arm" else axes.value_named(axis, baseline, self.known)
         self.arm = self._arm(baseline) if baseline is not None and self.value is None else None
         differ = [each for each in axes.differing([*known.values()]) if each != axis]
-        outer = [each for each in differ if each in OUTER]
         inner = [each for each in differ if each not in OUTER and each != "arm"]
         self.across = axis in OUTER
         # An arm stands for all its fields, where the axis is none of them.
-        self.others = [*(["arm"] if self.across else inner if axis != "arm" else []), *outer]
-        self.rest = {case.id: axes.rest(case, known[case.id], self.others) for case in cases}
-        self.matches = None if keep.select is None else compile_expression(keep.select)
+        others = ["arm"] if self.across else inner if axis != "arm" else []
+        others += [each for each in differ if each in OUTER]
+        self.rest = {case.id: axes.rest(case, known[case.id], others) for case in self.plan.cases}
         # Cases that have the value which is the baseline, by metric: what each other case is held against.
-        others = (each for each in self.tables.asked() if self.value is not None and self.at[each[2].id] == self.value)
-        self.with_value = grouped((each[1].key, each) for each in others)
-        self._told: dict[str, set[str]] = {}
+        asked = (each for each in self.tables.asked() if self.value is not None and self.at[each[2].id] == self.value)
+        self.with_value = grouped((each[1].key, each) for each in asked)
         self._against: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
 
     def _arm(self, text: str) -> Case:
@@ -461,44 +377,48 @@ class _Maker:
         for key in self.keep.metrics:
             if key not in self.plan.suite.metrics:
                 raise unknown("metric", key, self.plan.suite.metrics)
-        wanted = [
-            (comparison, metric, case)
-            for comparison, metric, case in self.tables.asked()
-            if self.at[case.id] is not None
-            and (self.matches is None or self.matches(case.id))
-            and self.keep.keeps(case, metric)
-        ]
+        wanted = [*filter(self._wanted, self.tables.asked())]
         if not wanted:
             filters = "--metric, --seq-len, --workload or -k"
             raise UsageError(f"no case with a value of {self.axis} is left: loosen {filters}.")
-        self._told = self._distinguishing(wanted)
+        told = self._distinguishing(wanted)
         columns: dict[tuple[str, Heading], Column] = {}
-        with memo.remembering():
-            for comparison, metric, case in wanted:
-                heading = self._heading(case, metric)
-                there = columns.get((metric.key, heading))
-                if there is not None and self._taken(there, case):  # told apart by nothing but its arm
-                    heading = (*heading, ("arm", case.arm))
-                self._fill(columns.setdefault((metric.key, heading), Column(metric, heading)), comparison, case)
-        made = [column for column in columns.values() if self._compares(column)]
-        dropped = [column for column in columns.values() if not self._compares(column)]
-        if not any(cell.row for column in made for cell in column.cells.values()):
-            whys = [cell.why for column in dropped for cell in column.cells.values() if cell.why]
-            raise UsageError(f"nothing can be compared: {whys[0] if whys else 'only the baseline itself is left'}.")
-        self._judge(made)
+        for comparison, metric, case in wanted:
+            heading = tuple(each for each in self.rest[case.id] if each[0] in told[metric.key] and each[1] is not None)
+            there = columns.get((metric.key, heading))
+            taken = there and there.cells.get(self.at[case.id])
+            if taken and taken.case.id != case.id and not taken.is_baseline:  # told apart by nothing but its arm
+                heading = (*heading, ("arm", case.arm))
+            column = columns.setdefault((metric.key, heading), Column(metric, heading))
+            self._fill(column, comparison, case, told[metric.key])
+        made, dropped = list[Column](), list[Column]()
+        for column in columns.values():
+            (made if self._compares(column) else dropped).append(column)
+        whys = dict.fromkeys(cell.why for column in dropped for cell in column.cells.values() if cell.why)
+        rows = {id(cell.row): cell.row for column in made for cell in column.cells.values() if cell.row is not None}
+        if not rows:
+            raise UsageError(f"nothing can be compared: {next(iter(whys), 'only the baseline itself is left')}.")
+        rows |= {id(row): row for family in self._against.values() for row in family.values()}
+        comparisons.settle(self.tables, [*rows.values()], self.loaded.twin_verdicts)
         # What belongs to one model stands together, place by place.
         keys, models = self.plan.suite.metrics, list(dict.fromkeys(_without_place(column.heading) for column in made))
         made.sort(key=lambda column: (keys.index(column.metric.key), models.index(_without_place(column.heading))))
+        found = {value for column in made for value in column.cells}
         anchor = self.plan.comparisons[0].arms[0]
-        by_default = self.baseline is None and not self.across and self.axis not in {"arm", "model"}
+        baseline = name(self.arm or anchor) if self.value is None else axes.heading(self.axis, self.value)
+        named = self.arm is not None or self.value is not None
         return AlongAxis(
             self.axis,
-            self._called(),
-            by_default and self.at[anchor.id] is not None,
-            self._order(made),
+            baseline,
+            not (named or self.across or self.axis in {"arm", "model"}) and self.at[anchor.id] is not None,
+            # A baseline that is none of the axis' values stands first.
+            [*[BASELINE] * (BASELINE in found), *(value for value in self.known if value in found)],
             made,
-            tuple(self._notes(made, dropped)),
+            (*self._notes(rows.values(), baseline), *(f"left out: {why}" for why in whys)),
         )
+
+    def _wanted(self, asked: Measured) -> bool:
+        return self.at[asked[2].id] is not None and self.keep.keeps(asked[2], asked[1])
 
     def _distinguishing(self, wanted: Sequence[Measured]) -> dict[str, set[str]]:
         """Return by metric the fields that name its columns: those that differ where they apply, none that others imply."""
@@ -507,23 +427,12 @@ class _Maker:
             keys.setdefault(metric.key, {})[*self.rest[case.id], (self.axis, self.at[case.id])] = None
         return {metric: _needed([dict(each) for each in found], self.axis) for metric, found in keys.items()}
 
-    def _heading(self, case: Case, metric: Metric) -> Heading:
-        told = self._told[metric.key]
-        return tuple(each for each in self.rest[case.id] if each[0] in told and each[1] is not None)
-
-    def _taken(self, column: Column, case: Case) -> bool:
-        """Whether another case, which is no baseline beside others, has its place in the column."""
-        cell = column.cells.get(self.at[case.id])
-        return cell is not None and cell.case.id != case.id and not cell.is_baseline
-
     def _compares(self, column: Column) -> bool:
         """Whether a column has a comparison, or is the baseline's own beside those of other arms."""
-        cells = column.cells.values()
-        return any(cell.row for cell in cells) or (
-            self.across and self.value is None and any(c.is_baseline for c in cells)
-        )
+        own = self.across and self.value is None
+        return any(cell.row or (own and cell.is_baseline) for cell in column.cells.values())
 
-    def _fill(self, column: Column, comparison: Comparison, case: Case) -> None:
+    def _fill(self, column: Column, comparison: Comparison, case: Case, told: Collection[str]) -> None:
         """Add a case to its column, and its baseline beside it."""
         metric, values = column.metric, self.loaded.values
         base, why = self._baseline(comparison, metric, case)
@@ -532,9 +441,12 @@ class _Maker:
             return
         if self.value is not None or not self.across:  # else it has a column of its own
             own = self.at[base.id]
-            key = tuple((each, value) for each, value in self.rest[base.id] if each in self._told[metric.key])
-            here = self.value is not None or (own is not None and _fits(key, column.heading))
-            column.cells.setdefault(own if here else BASELINE, Cell(base, values.get((base.id, metric.key))))
+            # Fields that do not apply to it, or to the others there, decide nothing.
+            there = dict(column.heading)
+            key = [(each, value) for each, value in self.rest[base.id] if each in told]
+            fits = own is not None and all(value is None or there.get(each, value) == value for each, value in key)
+            at = own if self.value is not None or fits else BASELINE
+            column.cells.setdefault(at, Cell(base, values.get((base.id, metric.key))))
         if case.place == base.place:
             cell.row = self._pairs(comparison, metric, base)[case.id]
         else:
@@ -545,10 +457,9 @@ class _Maker:
     def _baseline(self, comparison: Comparison, metric: Metric, case: Case) -> tuple[Case | None, str]:
         """Return what a case is compared with; or why there is nothing."""
         if self.value is None:
-            if self.arm is None:
-                return comparison.arms[0], ""
-            found = next((each for each in comparison.arms if each.arm == self.arm.arm), None)
-            return found, "" if found else f"{self.arm.arm} was not measured at {comparison.label}"
+            arm = comparison.arms[0].arm if self.arm is None else self.arm.arm
+            found = next((each for each in comparison.arms if each.arm == arm), None)
+            return found, "" if found else f"{arm} was not measured at {comparison.label}"
         key = self.rest[case.id]
         alike = [
             each
@@ -571,40 +482,14 @@ class _Maker:
             }
         return self._against[key]
 
-    def _judge(self, columns: Sequence[Column]) -> None:
-        """Judge all rows at once; those across places among the others of their column."""
-        rows = [row for family in self._against.values() for row in family.values()]
-        rows += [cell.row for column in columns for cell in column.cells.values() if cell.row is not None]
-        comparisons.settle(self.tables, [*{id(row): row for row in rows}.values()], self.loaded.twin_verdicts)
-
-    def _called(self) -> str:
-        if self.value is not None:
-            return axes.heading(self.axis, self.value)
-        return name(self.arm or self.plan.comparisons[0].arms[0])
-
-    def _order(self, columns: Sequence[Column]) -> list[Value]:
-        """The values of the axis; a baseline that is none of its numbers stands first."""
-        found = {value for column in columns for value in column.cells}
-        return [*([BASELINE] if BASELINE in found else []), *(value for value in self.known if value in found)]
-
-    def _notes(self, columns: Sequence[Column], dropped: Sequence[Column]) -> Iterator[str]:
-        rows = [cell.row for column in columns for cell in column.cells.values() if cell.row is not None]
+    def _notes(self, rows: Iterable[Mapping[str, Any]], baseline: str) -> Iterator[str]:
         if any(NOT_INTERLEAVED in str(row.get("reason")) for row in rows):
             yield f"{NOT_INTERLEAVED}, so that what drifts between them is not in the interval of a time"
             if self.axis in {"seq_len", "batch_size"}:
                 yield f"another {self.axis} is another amount of work: tokens_per_s/… compares the time per token"
-        plain = [case for case in self.loaded.arms if self.at[case.id] is None]
-        left = [name(case) for case in plain if name(case) != self._called()]
-        if left:
-            yield f"{self.axis} does not apply to {'; '.join(left)}"
-        for why in dict.fromkeys(cell.why for column in dropped for cell in column.cells.values() if cell.why):
-            yield f"left out: {why}"
-
-
-def _fits(key: Heading, heading: Heading) -> bool:
-    """Whether a case belongs under a heading: fields that do not apply to it, or to the others there, decide nothing."""
-    there = dict(heading)
-    return all(value is None or there.get(each, value) == value for each, value in key)
+        plain = [name(case) for case in self.loaded.arms if self.at[case.id] is None and name(case) != baseline]
+        if plain:
+            yield f"{self.axis} does not apply to {'; '.join(plain)}"
 
 
 def _without_place(heading: Heading) -> Heading:

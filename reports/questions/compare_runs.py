@@ -7,18 +7,17 @@ In what runs differ besides their numbers (machine, versions, code, suite) is na
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import human
-from modbench.harness.domain.case import Case
 from modbench.harness.stats.contrast import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
-from modbench.reports.model import Estimate, Finding, Kind, Listed, Sentence, Table, Value, Verdict
+from modbench.reports.model import Estimate, Finding, Kind, Listed, PlaceAmong, Sentence, Table, Value, Verdict
 from modbench.reports.questions.compare_axis import TITLES
 from modbench.reports.questions.machine import machine_check
-from modbench.reports.tables import axes, provenance
+from modbench.reports.tables import provenance
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.two_runs import MISSING, NEW, NOT_ALTERNATED, NOT_COMPARED, Pair, TwoRuns
 from modbench.reports.writers.text import alike
@@ -131,8 +130,8 @@ VERDICTS = (WORSE, BETTER, EQUIVALENT, INCONCLUSIVE, NOT_ALTERNATED, NOT_COMPARE
 MOST_RUNS = 8
 # Units of losses, which stand in a heading, not beside each number.
 LOSS_UNITS = {"nat": "nats", "bit/B": "bits/byte"}
-# Names of a sentence, and damaged units of a run; of more the rest are counted.
-MOST_NAMED, MOST_DAMAGED = 3, 12
+# Names of a sentence; of more the rest are counted.
+MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -230,13 +229,14 @@ def _against(first: Loaded, run: Loaded, name: str, margin: float) -> Against:
 
 def summary(against: Against) -> Sentence:
     """Say which run is compared with the first, and count the verdicts: `2 worse, 40 equivalent`."""
-    said = counted(Counter(row.verdict for row in against.rows)) or "nothing to compare"
+    said = counted(row.verdict for row in against.rows) or "nothing to compare"
     return Sentence("{run} against {first}: {verdicts}", run=against.name, first=letter(0), verdicts=said)
 
 
-def counted(counts: Counter[str]) -> Listed | None:
-    """Write numbers of verdicts, in the order of `VERDICTS`; None for no row."""
-    known = [Sentence("{n} {word}", n=counts[word], word=word) for word in VERDICTS if counts[word]]
+def counted(verdicts: Iterable[str], order: Sequence[str] = VERDICTS) -> Listed | None:
+    """Count verdicts, in this order: `2 worse, 40 equivalent`; None for no row."""
+    counts = Counter(verdicts)
+    known = [Sentence("{n} {word}", n=counts[word], word=word) for word in order if counts[word]]
     return Listed(known) if known else None
 
 
@@ -244,27 +244,14 @@ def table(against: Against, rows: Sequence[Pair]) -> Table:
     """Return the rows of one metric: values of both runs, the change, the verdict."""
     metric = rows[0].metric
     title, unit = TITLES.get(metric.key, metric.key), LOSS_UNITS.get(metric.unit)
-    every = [axes.fields(row.case) for row in against.rows if row.metric == metric]
-    where = [key for key in axes.differing(every) if key in (*axes.PLACE, "task", "budget")]
+    places = {row.case.place for row in against.rows if row.metric == metric}
     head = ("", letter(0), against.name, "difference" if rows[0].is_difference else "ratio", "verdict")
-    label = f"{title}, {unit}" if unit and unit not in title else title
     cells = list[tuple[Value, ...]]()
     for row in rows:
+        named = Sentence("{case}, {place}", case=row.case, place=PlaceAmong(row.case.place, places))
         values = (Finding(row.case, value=each) for each in against.values(row))
-        cells.append((_named(row.case, where), *values, *_change(row)))
-    return Table(label, head, cells)
-
-
-def _named(case: Case, where: Sequence[str]) -> Value:
-    """Return a case with those fields of its place that differ."""
-    fields = axes.fields(case)
-    at = [axes.heading(key, fields[key]) for key in where if fields.get(key) is not None]
-    return Sentence("{case}, {where}", case=case, where=Listed(at)) if at else case
-
-
-def _change(row: Pair) -> tuple[Value, Value]:
-    change = row.change()
-    return "" if change.value is None else change, Verdict(row.verdict, timed=False)
+        cells.append((named, *values, row.change(), Verdict(row.verdict, timed=False)))
+    return Table(f"{title}, {unit}" if unit and unit not in title else title, head, cells)
 
 
 def whole_table(compared: Compared, most: int) -> Table:
@@ -272,10 +259,10 @@ def whole_table(compared: Compared, most: int) -> Table:
     rows = [(against, row) for against in compared.against for row in against.rows]
     rows.sort(key=lambda each: VERDICTS.index(each[1].verdict))
     head = ("Run", "Case", "Metric", letter(0), "Value", "Ratio", "Verdict", "Remark")
-    cells = [
-        (against.name, row.case.id, row.metric.key, *against.values(row), *_change(row), row.why)
-        for against, row in rows
-    ]
+    cells = list[tuple[Value, ...]]()
+    for against, row in rows:
+        change = row.change(), Verdict(row.verdict, timed=False), row.why
+        cells.append((against.name, row.case.id, row.metric.key, *against.values(row), *change))
     return Table("All comparisons", head, cells, file="modbench compare … --json").first(most)
 
 
@@ -288,19 +275,15 @@ def differences_table(compared: Compared) -> Table:
 
 def reasons(against: Against, most: int) -> Iterator[Sentence]:
     """Say what is new or missing, and why cases have no verdict or a change without a number: each reason once."""
-    silent = [row for row in against.rows if row.change().value is None or row.verdict == INCONCLUSIVE]
-    silent = [row for row in silent if row.why is not None]
-    told = (Sentence("{verdict}: {reason}", verdict=row.verdict, reason=row.why) for row in silent)
-    found = alike(zip(told, silent, strict=True))
-    for rows in found[:most]:
-        cases, metrics = ([*dict.fromkeys(each)] for each in ([r.case.id for r in rows], [r.metric.key for r in rows]))
-        yield Sentence(
-            "{what}: {cases}: {reason} ({metrics})",
-            what=rows[0].verdict,
-            cases=Listed(cases, most=MOST_NAMED),
-            reason=rows[0].why,
-            metrics=Listed(metrics, most=MOST_NAMED),
-        )
+    told = [
+        (Sentence("{verdict}: {why}", verdict=row.verdict, why=row.why), row.case.id)
+        for row in against.rows
+        if row.why is not None and (row.change().value is None or row.verdict == INCONCLUSIVE)
+    ]
+    found = alike((why, (why, case)) for why, case in told)
+    for those in found[:most]:
+        cases = Listed([*dict.fromkeys(case for _, case in those)], most=MOST_NAMED)
+        yield Sentence("{why}: {cases}", why=those[0][0], cases=cases)
     if len(found) > most:
         yield Sentence("and {n} more reasons: --json has them", n=len(found) - most)
 
@@ -308,13 +291,11 @@ def reasons(against: Against, most: int) -> Iterator[Sentence]:
 def troubles(compared: Compared) -> Iterator[Sentence]:
     """Name what is damaged or lacks in each run."""
     for number, loaded in enumerate(compared.runs):
-        run = letter(number)
-        for damaged in loaded.run.damaged[:MOST_DAMAGED]:
-            yield Sentence("damaged in {run}: {error}", run=run, error=str(damaged.error))
-        lacks = loaded.run.missing
-        if lacks:
-            units = Listed(lacks, most=MOST_NAMED)
-            yield Sentence("missing in {run}: {n} units ({units})", run=run, n=len(lacks), units=units)
+        damaged = [str(each.error) for each in loaded.run.damaged]
+        for what, units in (("damaged", damaged), ("missing", loaded.run.missing)):
+            if units:
+                words, named = "{n:unit} {what} in {run}: {units}", Listed([*units], "; ", most=MOST_NAMED)
+                yield Sentence(words, what=what, run=letter(number), n=len(units), units=named)
 
 
 def how_to_read(compared: Compared) -> Iterator[Value]:

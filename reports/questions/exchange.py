@@ -7,13 +7,9 @@ at every step of a training run is multiplied by the steps, which differ where r
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-
-import pandas as pd
 
 from modbench.harness.core import labels
 from modbench.harness.core.contracts import AnyMetric as Metric
@@ -21,28 +17,23 @@ from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case, Comparison, Place
 from modbench.harness.domain.notes import TrainNotes
-from modbench.harness.stats import effects, memo
-from modbench.harness.stats.exchange import FEW_POINTS, NOT_FALLING, Crossing, Rate, crossing, rate
+from modbench.harness.stats.effects import LEVEL
+from modbench.harness.stats.exchange import Crossing, Rate, crossing, rate
 from modbench.harness.stats.reason import Reason
 from modbench.reports import reasons
-from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
+from modbench.reports.data_table import DataTable, count, interval, number, place, text
+from modbench.reports.model import Estimate, Listed, Sentence, Table, Value, pivot
 from modbench.reports.tables import pair_verdicts
-from modbench.reports.tables.cell import Trouble, columns_of, listed_reasons
+from modbench.reports.tables.cell import Trouble, listed_reasons
 from modbench.reports.tables.findings import between
 from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.losses import NATS, in_flops, lengths, unit_of
+from modbench.reports.tables.losses import lengths, seeds_in_words
 from modbench.reports.tables.outcomes import PER_TOKEN
-from modbench.reports.wording import name, short
-from modbench.reports.writers.data import frame
+from modbench.reports.wording import short
 
-COLUMNS = (
-    *("arm", "model", "capacity", "budget", "seq_len", "batch_size", "dtype", "metric", "unit", "loss_metric"),
-    *("kind", "effective_speedup", "ci_low", "ci_high", "ci_level", "ratio", "ratio_ci_low", "ratio_ci_high"),
-    *("seeds", "launches", "ladder", "status", "reason", "labels"),
-)
 STRAIGHT = "read between two dense models alone: too high where the dense curve bends"
 CHECK = "a check: a dense model against the others of its ladder should give 1"
-# What a loss is paid in, and its name in a sentence.
+# What a loss is paid in, and its name.
 CURRENCIES = {
     "flops/train_step": "training FLOPs",
     "flops/forward": "forward FLOPs",
@@ -59,40 +50,73 @@ CURRENCIES = {
     "memory/peak_allocated": "bytes at the peak of a train step",
     "memory/kv_cache": "bytes of the KV cache",
 }
+NONE = Rate("none")
 NO_RATIO = Estimate(None, kind="ratio")
 WHOLE_RUN = "of the whole training run: steps times the cost of one"
-# Arms that have a sentence of their own; the rest are counted.
-MOST_SENTENCES = 24
-DEFINED = "Effective speed-up: the compute of a dense model with the arm's loss, over the arm's own."
-HEAD = ("Arm", "In", "Effective speed-up [95 %]", "", "Plain speed-up", "Seeds", "Launches", "Loss")
+DEFINED = "Effective speed-up: the compute of a dense model with the arm's loss, over the arm's own"
 
 
 @dataclass(frozen=True)
-class Price:
+class Arm:
+    """An arm beside the dense models that its loss is held against.
+
+    Attributes:
+        case: the arm, as trained.
+        ladder: these models, smallest first.
+        loss: key of the loss.
+        place: where on the ladder its loss lies; None with the trouble.
+        trouble: why it has no loss that compares.
+        reason: what else must be known.
+        check: whether it is itself a dense model of the ladder.
+        mean: its mean loss.
+    """
+
+    case: Case
+    ladder: tuple[Case, ...]
+    loss: str
+    place: Crossing | None = None
+    trouble: Trouble | None = None
+    reason: Value = None
+    check: bool = False
+    mean: float = math.inf
+
+
+@dataclass(frozen=True)
+class Speedup:
     """The effective speed-up of one arm in one currency.
 
     Attributes:
+        arm: the arm.
         metric: the currency.
-        place: where its compute was measured; None where it was not.
+        where: where its compute was measured; None where it was not.
         rate: the effective speed-up; of kind `none` where something was not measured.
         trouble: what was not measured; None: everything was.
         plain: the plain ratio beside it.
         labels: warnings about the loss or the compute.
-        reason: what else must be known.
-        whole_run: whether it is paid for the whole training run, whose steps differ, not for one step.
+        notes: what else must be known.
     """
 
+    arm: Arm
     metric: Metric
-    place: Place | None
-    rate: Rate
+    where: Place | None
+    rate: Rate = NONE
     trouble: Trouble | None = None
     plain: Estimate = NO_RATIO
     labels: tuple[Label, ...] = ()
-    reason: Value = None
-    whole_run: bool = False
+    notes: tuple[Value, ...] = ()
 
     @property
-    def speedup(self) -> Estimate:
+    def stated(self) -> bool:
+        """Whether there is a rate or a bound."""
+        return self.rate.kind != "none"
+
+    @property
+    def status(self) -> str:
+        """`ok`; `failed` or `skipped` where there is neither a rate nor a bound."""
+        return self.trouble.status if self.trouble is not None else "ok" if self.stated else "skipped"
+
+    @property
+    def found(self) -> Estimate:
         """The effective speed-up, or the bound that is known of it."""
         return Estimate.of_interval(self.rate, "ratio", n=self.rate.seeds)
 
@@ -100,72 +124,32 @@ class Price:
     def currency(self) -> str:
         """What is paid: `seconds of a train step`; where runs have unequal steps, of the whole run."""
         said = CURRENCIES[self.metric.key]
-        return said.replace("a train step", "the training run") if self.whole_run else said
-
-
-def unpriced(metric: Metric, place: Place | None, trouble: Trouble, reason: Value = None) -> Price:
-    """Return what there is of a price where something was not measured."""
-    return Price(metric, place, Rate("none", reason=Reason("said", said=trouble.reason)), trouble, reason=reason)
-
-
-@dataclass(frozen=True)
-class Exchange:
-    """The effective speed-ups of one arm.
-
-    Attributes:
-        case: the arm, as trained.
-        ladder: the dense models that its loss was held against, smallest first.
-        loss: key of the loss.
-        place: where on the ladder its loss lies; None where it has no loss.
-        prices: by currency, in the order of `CURRENCIES`.
-        reason: what else must be known of each.
-        check: whether the arm is itself a dense model of the ladder.
-        at: the training length, where the run has several.
-        means: mean loss of each model of the ladder, in `unit`.
-        mean: mean loss of the arm.
-        unit: bits per byte, or nats per token where they cannot be converted.
-    """
-
-    case: Case
-    ladder: tuple[Case, ...]
-    loss: str
-    place: Crossing | None
-    prices: tuple[Price, ...] = ()
-    reason: Value = None
-    check: bool = False
-    at: int | None = None
-    means: tuple[float, ...] = ()
-    mean: float | None = None
-    unit: str = NATS
+        return said.replace("a train step", "the training run") if WHOLE_RUN in self.notes else said
 
     @property
-    def where(self) -> Value:
-        """The training length after a name, where the run has several: ` at T = 512`."""
-        return Sentence(" at T = {at}", at=self.at) if self.at else ""
+    def why(self) -> Value:
+        """Why there is none, or no interval."""
+        return self.trouble.reason if self.trouble is not None else reasons.sentence(self.rate.reason)
 
     @property
-    def same(self) -> Case | None:
-        """The dense model of the arm's shape."""
-        sized = self.case.budget is not None
-        return next((c for c in self.ladder if (c.size == self.case.size if sized else not c.rung)), None)
+    def reason(self) -> Value:
+        """The same with what else must be known."""
+        why = self.why
+        if self.trouble is None and not self.stated:
+            why = Sentence("no effective speed-up at this budget: {why}", why=why)
+        elif self.trouble is None:
+            why = Sentence("illustration, no claim: {why}", why=why) if self.rate.illustration else None
+        return listed_reasons([why, self.arm.reason, *self.notes])
 
-    @property
-    def stated(self) -> list[Price]:
-        """Prices with a rate or a bound."""
-        return [price for price in self.prices if price.rate.kind != "none"]
 
-
-def exchanges(loaded: Loaded) -> list[Exchange]:
+def speedups(loaded: Loaded) -> list[Speedup]:
     """Return the effective speed-ups of every arm that was trained beside a dense ladder, and the checks on the ladder itself."""
-    several = len(lengths(loaded)) > 1
-    with memo.remembering():
-        maker = _Maker(loaded)
-        made = [each for group in _groups(loaded) for each in maker.of_group(*group)]
-    return [replace(each, at=each.case.place.seq_len) for each in made] if several else made
+    asked = [loaded.tables.metrics[key] for key in CURRENCIES if key in loaded.suite.metrics]
+    return [_speedup(loaded, arm, metric) for arm in _arms(loaded) for metric in asked]
 
 
-def _groups(loaded: Loaded) -> Iterator[tuple[Sequence[str], Sequence[Case], Sequence[Case]]]:
-    """Yield training runs of one length, one number format and one budget: the losses asked for, dense models, all others."""
+def _arms(loaded: Loaded) -> Iterator[Arm]:
+    """Yield every arm, and every dense model that lies between two others: of one length, one number format and one budget."""
     every = [] if loaded.evaluates_only else loaded.plan.comparisons
     trained = [each for each in every if not each.arms[0].task and any(key in each.metrics for key in PER_TOKEN)]
     found = grouped(((each.place.seq_len, each.place.dtype, each.arms[0].budget), each) for each in trained)
@@ -177,422 +161,227 @@ def _groups(loaded: Loaded) -> Iterator[tuple[Sequence[str], Sequence[Case], Seq
         # Of a sweep all sizes of the first dense variant; else the first dense arm and the smaller ones that were solved for.
         same = {c.id for c in plain if (c.arm == plain[0].arm if budget is None else c.variant == plain[0].variant)}
         dense = [case for case in cases if case.id in same or (case.model == "dense" and case.rung)]
-        if len(dense) > 1:
-            asked = [key for key in PER_TOKEN if any(key in comparison.metrics for comparison in comparisons)]
-            yield asked, dense, [case for case in cases if case not in dense]
-
-
-@dataclass(frozen=True)
-class _Maker:
-    """Makes effective speed-ups of a run."""
-
-    loaded: Loaded
-
-    def of_group(self, losses: Sequence[str], models: Sequence[Case], arms: Sequence[Case]) -> Iterator[Exchange]:
-        """Yield the effective speed-ups of every arm, and of every dense model that lies between two others."""
-        dense = sorted(models, key=self._size)
-        for case in arms:
-            yield self._exchange(losses, case, dense)
-        if dense[0].budget is None:  # a curve at one budget turns, and is not straight between points far apart
+        if len(dense) < 2:
+            continue
+        arms = [case for case in cases if case not in dense]
+        dense.sort(key=lambda case: _size(loaded, case))
+        asked = [key for key in PER_TOKEN if any(key in comparison.metrics for comparison in comparisons)]
+        yield from (_arm(loaded, asked, case, dense) for case in arms)
+        if budget is None:  # a curve at one budget turns, and is not straight between points far apart
             for case in dense[1:-1]:
-                yield self._exchange(losses, case, [other for other in dense if other != case], check=True)
+                others = [other for other in dense if other != case]
+                yield replace(_arm(loaded, asked, case, others, check=CHECK), check=True)
 
-    def _size(self, case: Case) -> float:
-        """Forward FLOPs with causal attention, which order the ladder; 0 where they were not counted."""
-        return float(self.loaded.tables.counted(case).forward_causal or 0.0)
 
-    def _exchange(self, losses: Sequence[str], case: Case, dense: Sequence[Case], *, check: bool = False) -> Exchange:
-        """Make the effective speed-ups of one arm, by the first loss that it and two dense models have."""
-        troubles = []
-        for key in losses:
-            own = self._losses(case, key)
-            known = {c: each for c in dense if self._size(c) and not isinstance(each := self._losses(c, key), Trouble)}
-            if isinstance(own, Trouble):
-                troubles.append(own)
-            elif len(known) < 2:
-                troubles.append(Trouble("skipped", f"fewer than two dense models have {key}"))
-            elif (
-                len({(notes.corpus_sha256, notes.tokenizer) for c in (case, *known) for notes in self._notes(c, key)})
-                > 1
-            ):
-                troubles.append(Trouble("skipped", "the arm and the dense models read different text, or other tokens"))
-            else:
-                place = crossing(list(known.values()), own, turns=case.budget is not None)
-                left_out = [f"left out of the ladder, without {key}: {c.arm}" for c in dense if c not in known]
-                reason = listed_reasons(
-                    [CHECK if check else None, STRAIGHT if len(known) == 2 and not check else None, *left_out]
-                )
-                unit, factor = unit_of(self.loaded)
-                mean, *means = (factor * sum(each) / len(each) for each in (own, *known.values()))
-                held = Exchange(case, tuple(known), key, place, (), reason, check, None, tuple(means), mean, unit)
-                return replace(held, prices=tuple(self._prices(held)))
-        found = next((each for each in troubles if each.status == "failed"), troubles[-1])
-        none = tuple(unpriced(metric, None, found) for metric in self._currencies())
-        return Exchange(case, tuple(dense), losses[-1], None, none, check=check)
+def _size(loaded: Loaded, case: Case) -> float:
+    """Forward FLOPs with causal attention, which order the ladder; 0 where they were not counted."""
+    return float(loaded.tables.counted(case).forward_causal or 0.0)
 
-    def _losses(self, case: Case, key: str) -> list[float] | Trouble:
-        """Losses by seed, in the order of the suite's seeds; or why there are none."""
-        tables = self.loaded.tables
+
+def _arm(loaded: Loaded, losses: Sequence[str], case: Case, dense: Sequence[Case], check: str | None = None) -> Arm:
+    """Place one arm on the ladder, by the first loss that it and two dense models have."""
+    troubles, tables = list[Trouble](), loaded.tables
+    for key in losses:
         trouble = tables.trouble(case, tables.metrics[key])
+        sized = [c for c in dense if _size(loaded, c) and tables.trouble(c, tables.metrics[key]) is None]
+        read = {(n.corpus_sha256, n.tokenizer) for c in (case, *sized) for n in tables.notes_of(c, key, TrainNotes)[:1]}
         if trouble is not None:
-            return trouble
-        values = tables.cell(case.id, key).values()
-        return [values[seed] for seed in self.loaded.suite.seeds]
-
-    def _notes(self, case: Case, key: str) -> list[TrainNotes]:
-        return self.loaded.tables.cell(case.id, key).notes(TrainNotes)[:1]
-
-    @functools.cached_property
-    def _steps(self) -> dict[str, int]:
-        """Optimizer steps of each trained case."""
-        runs = ((unit.comparison.arms[0].id, unit.protocol.train) for unit in self.loaded.runs)
-        return {case: run.steps for case, run in runs if run is not None}
-
-    def _currencies(self) -> list[Metric]:
-        """The currencies that the suite asked for."""
-        asked = self.loaded.suite.metrics
-        return [self.loaded.tables.metrics[key] for key in CURRENCIES if key in asked]
-
-    def _prices(self, held: Exchange) -> Iterator[Price]:
-        """Yield the arm's effective speed-up in every currency."""
-        for metric in self._currencies():
-            where = self._measured(metric, held)
-            if where is None:
-                said = f"{metric.key} was not measured for the arm and its dense ladder side by side"
-                yield unpriced(metric, None, Trouble("skipped", said), held.reason)
-            else:
-                yield self._price(metric, held, where)
-
-    def _price(self, metric: Metric, held: Exchange, where: Comparison) -> Price:
-        tables, case = self.loaded.tables, held.case
-        assert held.place is not None, "it has a loss"
-        at = {each.arm: each for each in where.arms}
-        sides = [at[each.arm] for each in (case, *held.ladder)]
-        reasons: list[Value] = [held.reason, _elsewhere(where.place, case.place)]
-        for side in sides:
-            trouble = tables.trouble(side, metric)
-            if trouble is None and not self._counted(metric):
-                trouble = tables.anchor_trouble(side, metric)
-            if trouble is not None:
-                said = trouble.reason if side is sides[0] else f"{side.arm}: {trouble.reason}"
-                return unpriced(metric, where.place, trouble._replace(reason=said), listed_reasons(reasons))
-        steps = self._steps_over(metric, held)
-        if any(steps):
-            reasons.append(WHOLE_RUN)
-        made = rate(held.place, self._costs(metric, sides, steps), counted=self._counted(metric))
-        made = made if self.loaded.suite.claims else _illustrated(made)
-        plain, contaminated = self._beside(metric, where, held)
-        warned = [*tables.row_labels(case, tables.metrics[held.loss]), *tables.row_labels(sides[0], metric)]
-        warned += [*pair_verdicts.machine_labels(tables, sides[0], metric), *[Label.CONTAMINATED] * contaminated]
-        return Price(
-            metric, where.place, made, None, plain, tuple(dict.fromkeys(warned)), listed_reasons(reasons), any(steps)
-        )
-
-    def _measured(self, metric: Metric, held: Exchange) -> Comparison | None:
-        """Where all were measured: at the training length, else the longest; at the batch size of training if it can be."""
-        trained, sides = held.case.place, {case.arm for case in (held.case, *held.ladder)}
-
-        def far(comparison: Comparison) -> tuple[bool, int, bool, bool]:
-            place = comparison.place
-            other = place.batch_size != trained.batch_size, place.execution != trained.execution
-            return place.seq_len != trained.seq_len, -place.seq_len, *other
-
-        found = [
-            each
-            for each in self.loaded.plan.comparisons
-            if metric.key in each.metrics and each.place.dtype == trained.dtype and sides <= {c.arm for c in each.arms}
-        ]
-        return min(found, key=far, default=None)
-
-    def _counted(self, metric: Metric) -> bool:
-        return self.loaded.tables.made_in(metric).samples != "launches"
-
-    def _steps_over(self, metric: Metric, held: Exchange) -> list[float]:
-        """Log of each dense model's steps over the arm's, for what is paid at every step of a training run; else 0."""
-        if metric.workload != "train_step" or metric.unit == "B":
-            return [0.0] * len(held.ladder)
-        return [math.log(self._steps[rung.id] / self._steps[held.case.id]) for rung in held.ladder]
-
-    def _costs(self, metric: Metric, sides: Sequence[Case], steps: Sequence[float]) -> list[list[float]]:
-        """Log of each dense model's compute over the arm's (the first of `sides`), by launch."""
-        if self._counted(metric):
-            own, *others = (self.loaded.tables.estimate(side, metric).value for side in sides)
-            return [[math.log(each / own) + more] for each, more in zip(others, steps, strict=True)]
-        launches = [self._launches(metric, side) for side in sides]
-        shared = [number for number in launches[0] if all(number in each for each in launches)]
-        mine, *theirs = ([each[number] for number in shared] for each in launches)
-        return [
-            [dense - arm + more for arm, dense in zip(mine, each, strict=True)]
-            for each, more in zip(theirs, steps, strict=True)
-        ]
-
-    def _launches(self, metric: Metric, case: Case) -> dict[int, float]:
-        """Log of an arm's time over its anchor's, by launch."""
-        tables, column = self.loaded.tables, self.loaded.tables.made_in(metric).column
-        anchor = tables.anchor(case, metric)
-        mine, theirs = (tables.cell(side.id, metric.key).good() for side in (case, anchor))
-        if case == anchor:
-            return dict.fromkeys(mine, 0.0)
-        found = {
-            number: effects.beside(outcome.samples, theirs[number].samples, column)
-            for number, outcome in mine.items()
-            if number in theirs
-        }
-        return {number: launch.median for number, launch in found.items() if launch is not None}
-
-    def _beside(self, metric: Metric, where: Comparison, held: Exchange) -> tuple[Estimate, bool]:
-        """The plain ratio to the dense model of the same shape, and whether a pair with the ladder is contaminated."""
-        plain, contaminated, here = NO_RATIO, False, {each.id for each in where.arms}
-        for rung in held.ladder:
-            for found in between(self.loaded, metric.key, held.case, rung):
-                if found.case.id in here and found.status == "ok":
-                    contaminated = contaminated or not {Label.CONTAMINATED, Label.BY_CPU}.isdisjoint(found.labels)
-                    plain = found.typical if rung == held.same and found.typical.kind == "ratio" else plain
-        return plain, contaminated
+            troubles.append(trouble)
+        elif len(sized) < 2:
+            troubles.append(Trouble("skipped", f"fewer than two dense models have {key}"))
+        elif len(read) > 1:
+            troubles.append(Trouble("skipped", "the arm and the dense models read different text, or other tokens"))
+        else:
+            values = (tables.values_of(each, key) for each in (case, *sized))
+            own, *ladder = [[each[seed] for seed in loaded.suite.seeds] for each in values]
+            straight = STRAIGHT if len(sized) == 2 and not check else None
+            left_out = [f"left out of the ladder, without {key}: {c.arm}" for c in dense if c not in sized]
+            place = crossing(ladder, own, turns=case.budget is not None)
+            reason = listed_reasons([check, straight, *left_out])
+            return Arm(case, tuple(sized), key, place, reason=reason, mean=sum(own) / len(own))
+    found = next((each for each in troubles if each.status == "failed"), troubles[-1])
+    return Arm(case, tuple(dense), losses[-1], trouble=found)
 
 
-def _elsewhere(place: Place, trained: Place) -> Sentence | None:
-    if place.seq_len == trained.seq_len:
-        return None
-    words = "compute at T = {here}; nothing was measured at the training length, {trained}"
-    return Sentence(words, here=place.seq_len, trained=trained.seq_len)
+def _speedup(loaded: Loaded, arm: Arm, metric: Metric) -> Speedup:
+    """Return an arm's effective speed-up in one currency."""
+    tables, case = loaded.tables, arm.case
+    if arm.place is None:
+        return Speedup(arm, metric, None, trouble=arm.trouble)
+    where = _measured(loaded, metric, arm)
+    if where is None:
+        said = f"{metric.key} was not measured for the arm and its dense ladder side by side"
+        return Speedup(arm, metric, None, trouble=Trouble("skipped", said))
+    notes, here, trained = list[Value](), where.place, case.place.seq_len
+    if here.seq_len != trained:
+        words = "compute at T = {here}; nothing was measured at the training length, {trained}"
+        notes.append(Sentence(words, here=here.seq_len, trained=trained))
+    at = {each.arm: each for each in where.arms}
+    sides = [at[each.arm] for each in (case, *arm.ladder)]
+    sampled = tables.made_in(metric).samples == "launches"
+    for side in sides:
+        trouble = tables.trouble(side, metric)
+        if trouble is None and sampled:
+            trouble = tables.anchor_trouble(side, metric)
+        if trouble is not None:
+            said = trouble.reason if side is sides[0] else f"{side.arm}: {trouble.reason}"
+            return Speedup(arm, metric, here, trouble=trouble._replace(reason=said), notes=tuple(notes))
+    steps = _steps_over(loaded, metric, arm)
+    if any(steps):
+        notes.append(WHOLE_RUN)
+    costs = [[cost + more for cost in each] for each, more in zip(_costs(loaded, metric, sides), steps, strict=True)]
+    found = rate(arm.place, costs, counted=not sampled)
+    if found.kind != "none" and not loaded.suite.claims:
+        found = replace(found, illustration=True, reason=Reason("smoke"))
+        found = replace(found, low=None, high=None) if found.kind == "rate" else found
+    plain, contaminated = _beside(loaded, metric, where, arm)
+    warned = [*tables.row_labels(case, tables.metrics[arm.loss]), *tables.row_labels(sides[0], metric)]
+    warned += [*pair_verdicts.machine_labels(tables, sides[0], metric), *[Label.CONTAMINATED] * contaminated]
+    return Speedup(arm, metric, here, found, None, plain, tuple(dict.fromkeys(warned)), tuple(notes))
 
 
-def _illustrated(made: Rate) -> Rate:
-    """A rate of a run that claims nothing: without its interval."""
-    if made.kind == "none":
-        return made
-    made = replace(made, illustration=True, reason=Reason("smoke"))
-    return replace(made, low=None, high=None) if made.kind == "rate" else made
+def _measured(loaded: Loaded, metric: Metric, arm: Arm) -> Comparison | None:
+    """Where all were measured: at the training length, else the longest; at the batch size of training if it can be."""
+    trained, sides = arm.case.place, {case.arm for case in (arm.case, *arm.ladder)}
+
+    def far(comparison: Comparison) -> tuple[bool, int, bool, bool]:
+        place = comparison.place
+        other = place.batch_size != trained.batch_size, place.execution != trained.execution
+        return place.seq_len != trained.seq_len, -place.seq_len, *other
+
+    found = [
+        each
+        for each in loaded.plan.comparisons
+        if metric.key in each.metrics and each.place.dtype == trained.dtype and sides <= {c.arm for c in each.arms}
+    ]
+    return min(found, key=far, default=None)
 
 
-# --- exchange.csv
+def _steps_over(loaded: Loaded, metric: Metric, arm: Arm) -> list[float]:
+    """Log of each dense model's steps over the arm's, for what is paid at every step of a training run; else 0."""
+    if metric.workload != "train_step" or metric.unit == "B":
+        return [0.0] * len(arm.ladder)
+    runs = ((unit.comparison.arms[0].id, unit.protocol.train) for unit in loaded.runs)
+    steps = {case: run.steps for case, run in runs if run is not None}
+    return [math.log(steps[rung.id] / steps[arm.case.id]) for rung in arm.ladder]
 
 
-def table(loaded: Loaded, made: Sequence[Exchange] | None = None) -> pd.DataFrame:
-    """Return `exchange.csv`: one row per arm, budget, number format and currency; empty without losses or a dense ladder."""
-    rows = (_row(each, price) for each in (exchanges(loaded) if made is None else made) for price in each.prices)
-    return frame(rows, COLUMNS, whole=("seeds", "launches"))
+def _costs(loaded: Loaded, metric: Metric, sides: Sequence[Case]) -> list[list[float]]:
+    """Log of each dense model's compute over that of the arm, the first of the sides, by launch; one number where counted."""
+    tables = loaded.tables
+    if tables.made_in(metric).samples != "launches":
+        own, *others = (tables.estimate(side, metric).value for side in sides)
+        return [[math.log(each / own)] for each in others]
+    column = tables.made_in(metric).column
+    over_anchor = [
+        {number: each.by(column).medians.get(side.id) for number, each in tables.processes(side, metric).items()}
+        for side in sides
+    ]
+    launches = [[each.get(number) for each in over_anchor] for number in over_anchor[0]]
+    whole = [each for launch in launches if len(each := [cost for cost in launch if cost is not None]) == len(sides)]
+    return [[each[i] - each[0] for each in whole] for i in range(1, len(sides))]
 
 
-def _row(made: Exchange, price: Price) -> dict[str, Any]:
-    case, place, found = made.case, price.place, price.rate
-    row: dict[str, Any] = {
-        "arm": case.arm,
-        "model": case.model,
-        "capacity": case.config.capacity,
-        "budget": case.budget,
-        "seq_len": place.seq_len if place else None,
-        "batch_size": place.batch_size if place else None,
-        "dtype": case.place.dtype,
-        "metric": price.metric.key,
-        "unit": price.metric.unit,
-        "loss_metric": made.loss,
-        "ladder": " ".join(rung.arm for rung in made.ladder),
-        **columns_of(price.plain, "ratio", "ratio_"),
-        "labels": labels.joined(price.labels),
-    }
-    if price.trouble is not None:
-        return row | {"status": price.trouble.status, "reason": listed_reasons([price.trouble.reason, price.reason])}
-    told = {"kind": found.kind, "seeds": found.seeds, "launches": found.launches or None}
-    if found.kind == "none":
-        said = Sentence("no effective speed-up at this budget: {why}", why=reasons.sentence(found.reason))
-        reason = listed_reasons([said, price.reason])
-        return row | told | {"status": "skipped", "reason": reason}
-    why = reasons.sentence(found.reason)
-    illustration = Sentence("illustration, no claim: {why}", why=why) if found.illustration else None
-    closed = not found.illustration and (found.low is not None or found.high is not None)
-    return (
-        row
-        | told
-        | {
-            **columns_of(found, "effective_speedup"),
-            "ci_level": effects.LEVEL if closed else None,
-            "status": "ok",
-            "reason": listed_reasons([illustration, price.reason]),
-        }
-    )
+def _beside(loaded: Loaded, metric: Metric, where: Comparison, arm: Arm) -> tuple[Estimate, bool]:
+    """The plain ratio to the dense model of the same shape, and whether a pair with the ladder is contaminated."""
+    plain, contaminated, here = NO_RATIO, False, {each.id for each in where.arms}
+    sized = arm.case.budget is not None
+    same = next((c for c in arm.ladder if (c.size == arm.case.size if sized else not c.rung)), None)
+    for rung in arm.ladder:
+        for found in between(loaded, metric.key, arm.case, rung):
+            if found.case.id in here and found.status == "ok":
+                contaminated = contaminated or not {Label.CONTAMINATED, Label.BY_CPU}.isdisjoint(found.labels)
+                plain = found.typical if rung == same and found.typical.kind == "ratio" else plain
+    return plain, contaminated
 
 
-# --- in sentences and a table
+TABLE = DataTable[Speedup](
+    "exchange",
+    "an arm and a currency",
+    (
+        text("arm", "the arm", lambda row: row.arm.case.arm),
+        text("model", "its model", lambda row: row.arm.case.model),
+        number("capacity", "its share of tokens in a routed block", lambda row: row.arm.case.config.capacity),
+        number("budget", "training FLOPs of every run of a sweep", lambda row: row.arm.case.budget, "FLOP"),
+        place(lambda row: row.where, "seq_len", "batch_size"),
+        text("dtype", "number format of weights and activations", lambda row: row.arm.case.place.dtype),
+        text("metric", "the currency", lambda row: row.metric.key),
+        text("unit", "its unit", lambda row: row.metric.unit),
+        text("loss_metric", "the loss that is bought", lambda row: row.arm.loss),
+        text(
+            "kind", "`rate`, `bound_below`, `bound_above` or `none`", lambda row: None if row.trouble else row.rate.kind
+        ),
+        interval("effective_speedup", "dense compute with the arm's loss over the arm's own", lambda row: row.rate),
+        number(
+            "ci_level",
+            "level of the interval",
+            lambda row: LEVEL if row.found.bounded and not row.rate.illustration else None,
+        ),
+        interval("ratio", "the plain ratio to dense of the same shape", lambda row: row.plain, "ratio_"),
+        count("seeds", "seeds of every loss", lambda row: None if row.trouble else row.rate.seeds),
+        count("launches", "processes behind a time; null: counted", lambda row: row.rate.launches or None),
+        text("ladder", "the dense models, smallest first", lambda row: " ".join(rung.arm for rung in row.arm.ladder)),
+        text("status", "`ok`, `failed` or `skipped`", lambda row: row.status),
+        text("reason", "why there is none, or no interval, and what else must be known", lambda row: row.reason),
+        text("labels", "warnings", lambda row: labels.joined(row.labels)),
+    ),
+    speedups,
+)
 
 
-def sentences(loaded: Loaded, made: Sequence[Exchange] | None = None) -> list[Sentence]:
-    """Return the effective speed-ups in sentences; empty where nothing was trained beside a dense ladder.
-
-    Of a sweep over sizes each variant is there with the size of the lowest loss.
-    """
-    made = exchanges(loaded) if made is None else made
-    arms, checks = arms_and_checks(made)
-    said = [sentence(each) for each in arms[:MOST_SENTENCES]]
-    if arms:
-        said.append(Sentence(DEFINED))
-    if len(arms) > MOST_SENTENCES:
-        said.append(Sentence("Those of {more} further arms are in exchange.csv.", more=len(arms) - MOST_SENTENCES))
-    said += without_rate(made)
-    said += [_check(each) for each in checks if arms and not each.stated[0].rate.illustration]
-    if any(price.metric.unit == "s" for each in arms for price in each.stated) and not loaded.checked:
-        said.append(Sentence("Effective speed-ups in seconds are without a verdict: the machine was not checked."))
-    return said
+# --- in tables
 
 
-def in_brief(loaded: Loaded) -> Iterator[Sentence]:
-    """Yield those of a sweep where there is little room: effective speed-ups from too few seeds are counted."""
-    if not loaded.sizes_differ or loaded.suite.trend is not None:
-        return  # what a trend says is not of the sizes that were explored
-    told, few = list[Exchange](), 0
-    for each in best_sizes(exchanges(loaded)):
-        if not each.stated or not each.stated[0].rate.illustration:
-            told.append(each)
-        elif not each.check:
-            few += 1
-    yield from sentences(loaded, told)
-    if few:
-        yield Sentence("exchange.csv has {few:effective speed-up}, from too few seeds to claim anything.", few=few)
-
-
-def without_rate(made: Sequence[Exchange]) -> list[Sentence]:
-    """Say why arms have no effective speed-up in any currency: a sentence for each reason."""
-    arms = [each for each in best_sizes(made) if not each.check]
-    said = []
-    for reason, those in grouped((why_not(each), each) for each in arms if not each.stated).items():
-        budgets = [in_flops(budget) for budget in sorted({each.case.budget for each in those if each.case.budget})]
-        trained = sorted({each.at for each in those if each.at})
-        where = Listed([Sentence("T = {at}", at=at) for at in trained], last=" and ")
-        words = "No effective speed-up" + " at {where}" * bool(trained) + " for {arms}" * (len(those) < len(arms))
-        words += " at {budgets}: {reason}." if budgets else " at this budget: {reason}."
-        names = Listed([*dict.fromkeys(name(each.case) for each in those)], last=" and ")
-        said.append(Sentence(words, where=where, arms=names, budgets=Listed(budgets, " and "), reason=reason))
-    return said
-
-
-def best_sizes(made: Iterable[Exchange]) -> list[Exchange]:
-    """Of every variant of a sweep the size with the lowest mean loss; every other arm."""
-    by_variant = grouped((_variant(each), each) for each in made)
-    return [min(sizes, key=lambda each: math.inf if each.mean is None else each.mean) for sizes in by_variant.values()]
-
-
-def _variant(each: Exchange) -> tuple[object, ...]:
-    """What the sizes of a variant have in common; outside of a sweep each arm is one."""
-    case = each.case
-    return case.budget, case.place.seq_len, case.place.dtype, case.arm if case.budget is None else case.variant
-
-
-def arms_and_checks(made: Iterable[Exchange]) -> tuple[list[Exchange], list[Exchange]]:
-    """Return those of these sizes that have a rate or a bound: of arms, and the checks on the ladder."""
-    stated = [each for each in best_sizes(made) if each.stated]
-    return [each for each in stated if not each.check], [each for each in stated if each.check]
-
-
-def sentence(each: Exchange) -> Sentence:
-    """Say it of an arm: `Effective speed-up of MoD 0.125: 1.08× [1.02–1.15] in training FLOPs, … (5 seeds).`."""
-    first = each.stated[0].rate
-    outside = first.kind != "rate"
-    better = first.kind == "bound_below"
-    side = "below the best" if better else "above the smallest"
+def called(loaded: Loaded, arm: Arm) -> Sentence:
+    """Name an arm in a figure or a table, with what distinguishes its training."""
     return Sentence(
-        "Effective speed-up of {arm}{where}"
-        + " at {budget}" * bool(each.case.budget)
-        + ": {rates} ({seeds})"
-        + f"; it ends {side} dense model measured, {{mean}} against {{dense}} {{unit}}" * outside
-        + " (but: {doubts})" * bool(doubts := _doubts(each))
-        + ".",
-        arm=each.case,
-        where=each.where,
-        budget=in_flops(each.case.budget) if each.case.budget else "",
-        rates=Listed([_priced(price, first) for price in each.stated]),
-        seeds=_illustrates(first) if first.illustration else _seeds(first.seeds),
-        mean=Estimate(each.mean, kind="loss"),
-        dense=Estimate((min if better else max)(each.means, default=None), kind="loss"),
-        unit=each.unit,
-        doubts=", ".join(doubts),
+        "{arm}"
+        + " at T = {at}" * (len(lengths(loaded)) > 1)
+        + ", {budget}" * (arm.case.budget is not None)
+        + " (a check: should be 1)" * arm.check,
+        arm=short(arm.case),
+        at=arm.case.place.seq_len,
+        budget=Estimate(arm.case.budget, kind="budget"),
     )
 
 
-def _priced(price: Price, first: Rate) -> Sentence:
-    """Return a rate with its currency, and what the first currency has not said of its evidence."""
-    apart = price.rate.illustration and not first.illustration
-    words = "{rate} in {currency}" + " ({illustrates})" * apart
-    illustrates = _illustrates(price.rate) if apart else ""
-    return Sentence(words, rate=price.speedup, currency=price.currency, illustrates=illustrates)
+def best_sizes(made: Iterable[Speedup]) -> list[Speedup]:
+    """Return those of every variant of a sweep at the size with the lowest mean loss; of every other arm; checks last."""
+
+    def variant(row: Speedup) -> tuple[object, ...]:
+        case = row.arm.case
+        return case.budget, case.place.seq_len, case.place.dtype, case.arm if case.budget is None else case.variant
+
+    found = list[Speedup]()
+    for rows in grouped((variant(row), row) for row in made).values():
+        best = min((row.arm for row in rows), key=lambda arm: arm.mean)
+        found += [row for row in rows if row.arm is best]
+    return sorted(found, key=lambda row: row.arm.check)
 
 
-def _seeds(number: int) -> Sentence:
-    return Sentence("{n:seed}", n=number)
+def table(loaded: Loaded, made: Sequence[Speedup]) -> Table | None:
+    """Return the effective speed-ups in every currency that has a rate or a bound; None where there is none."""
+    stated = [row for row in made if row.stated]
+    timed = any(row.metric.unit == "s" for row in stated)
+    shown = pivot("effective speed-up", ((called(loaded, row.arm), "", row.currency, _cell(row)) for row in stated))
+    notes = [DEFINED, seeds_in_words(loaded)]
+    notes += ["in seconds it is without a verdict: the machine was not checked"] * (timed and not loaded.checked)
+    return replace(shown, notes=notes) if stated else None
 
 
-def _illustrates(found: Rate) -> Sentence:
-    """`1 seed: illustration, no claim`."""
-    by_seeds = found.reason is not None and found.reason.code == "few_seeds"
-    few = "{n:seed}" if by_seeds else "{n:launch|launches}"
-    return Sentence(f"{few}: illustration, no claim", n=found.seeds if by_seeds else found.launches)
+def _cell(row: Speedup) -> Value:
+    """Return an effective speed-up, and what readers must know before they believe it."""
+    doubted = {*labels.LOOKED_AHEAD, *labels.OF_WORK, Label.CONTAMINATED}
+    doubts = [*["illustration"] * row.rate.illustration, *(label for label in row.labels if label in doubted)]
+    return Sentence("{found} ({doubts})", found=row.found, doubts=", ".join(doubts)) if doubts else row.found
 
 
-def _doubts(each: Exchange) -> list[Label]:
-    """What readers must know before they believe it: a loss that saw the future, a time that is in doubt."""
-    found = dict.fromkeys(label for price in each.stated for label in price.labels)
-    return [label for label in found if label in {*labels.LOOKED_AHEAD, *labels.OF_WORK, Label.CONTAMINATED}]
-
-
-def why_not(each: Exchange) -> Value:
-    """Why an arm has no effective speed-up in any currency."""
-    failed = any(price.trouble is not None and price.trouble.status == "failed" for price in each.prices)
-    if each.place is None:
-        none = next((reasons.sentence(price.rate.reason) for price in each.prices), "no compute was asked for")
-        return "its training failed" if failed else none
-    if each.place.reason == NOT_FALLING:
-        return Sentence("dense with more FLOPs has no lower loss here ({ladder})", ladder=_ladder(each))
-    if each.place.reason == FEW_POINTS:
-        return reasons.sentence(FEW_POINTS)
-    by_reason = grouped((reasons.sentence(price.rate.reason), price.currency) for price in each.prices)
-    if len(by_reason) < 2:
-        return next(iter(by_reason), "no compute was asked for")
-    said = [
-        Sentence("in {currencies}: {reason}", currencies=Listed([*dict.fromkeys(paid)], last=" and "), reason=reason)
-        for reason, paid in by_reason.items()
-    ]
-    return Sentence("{reasons}", reasons=Listed(said, "; "))
-
-
-def _ladder(each: Exchange) -> Sentence:
-    """Losses along the ladder: `2.41 bits/byte in dense 56 %, 2.43 in dense; 1 seed`."""
-    assert each.place is not None
-    said = [
-        Sentence(
-            "{mean}" + " {unit}" * (i == 0) + " in {rung}", mean=Estimate(mean, kind="loss"), unit=each.unit, rung=rung
-        )
-        for i, (rung, mean) in enumerate(zip(map(short, each.ladder), each.means, strict=True))
-    ]
-    return Sentence("{losses}; {seeds}", losses=Listed(said), seeds=_seeds(each.place.n))
-
-
-def _check(each: Exchange) -> Sentence:
-    words = "Check of the dense ladder{where}: {arm} against the others has {rate} in {currency}, should be 1."
-    first = each.stated[0]
-    return Sentence(words, where=each.where, arm=short(each.case), rate=first.speedup, currency=first.currency)
-
-
-def called(each: Exchange) -> Sentence:
-    """Name an arm in a figure or a table."""
-    return Sentence("{arm}{where}" + " (check)" * each.check, arm=short(each.case), where=each.where)
-
-
-def numbers(shown: Sequence[Exchange]) -> Table:
-    """Return a row for each arm and currency that has a rate or a bound."""
-    rows = [row for each in shown for row in _shown(each)]
-    return Table("Effective speed-ups in numbers", HEAD, rows, folded=True)
-
-
-def _shown(each: Exchange) -> Iterator[Sequence[Value]]:
-    for price in each.stated:
-        found = price.rate
-        yield (
-            called(each),
-            price.currency,
-            price.speedup,
-            "illustration" if found.illustration else "",
-            price.plain.alone,
-            found.seeds,
-            found.launches or "counted",
-            each.loss,
-        )
+def lacking(loaded: Loaded, made: Sequence[Speedup]) -> Iterator[Sentence]:
+    """Say why arms have no effective speed-up in any currency: a sentence for each reason."""
+    of_arm = grouped((called(loaded, row.arm), row) for row in made if not row.arm.check)
+    none = {arm: rows for arm, rows in of_arm.items() if not any(row.stated for row in rows)}
+    for why, arms in grouped(
+        (tuple(dict.fromkeys(row.why for row in rows)), arm) for arm, rows in none.items()
+    ).items():
+        words = "No effective speed-up of {arms}: {why}."
+        yield Sentence(words, arms=Listed(arms, last=" and "), why=Listed(why, "; "))

@@ -11,44 +11,33 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label
-from modbench.harness.domain.case import Case
+from modbench.harness.domain.case import Case, Place
 from modbench.harness.domain.notes import RatesNotes
 from modbench.harness.rules.confirmation import CONFIRMED
-from modbench.harness.stats.effects import by_seed
-from modbench.harness.stats.joint_fit import JointFit, Optimum, Run
-from modbench.reports import reasons
-from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, known
+from modbench.harness.stats.effects import Effect, by_seed
+from modbench.harness.stats.joint_fit import Estimate as Fitted
+from modbench.harness.stats.joint_fit import JointFit, Run
+from modbench.harness.stats.reason import Reason
+from modbench.reports.data_table import DataTable, flag, interval, number, text
+from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value
 from modbench.reports.panel import InPlace
 from modbench.reports.questions.recommend.candidates import against, has_tail
 from modbench.reports.questions.results import TABLES
 from modbench.reports.tables import losses
-from modbench.reports.tables.cell import columns_of, listed_reasons
+from modbench.reports.tables.cell import listed_reasons
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import in_flops, seeds_in_words
 from modbench.reports.tables.outcomes import CAUSAL_LOSS, PER_TOKEN
 from modbench.reports.wording import name
-from modbench.reports.writers.data import frame
+from modbench.reports.writers.number_format import plain
 
-COLUMNS = (
-    *("budget", "variant", "metric", "best_arm", "best_size", "best_params", "best_forward_share", "best_step_share"),
-    *("best_loss", "best_difference", "best_ci_low", "best_ci_high"),
-    *("optimum_params", "optimum_params_low", "optimum_params_high", "optimum_loss", "optimum_loss_low"),
-    *("optimum_loss_high", "optimum_difference", "optimum_ci_low", "optimum_ci_high", "seeds"),
-    *("forward_share_at_parity", "parity_is_at_most", "reason"),
-)
-HEAD = (
-    *("Variant", "Budget", "Loss", "Best size", "Parameters", "Forward FLOPs", "Step time", "Best loss"),
-    *("Against dense [95 %]", "Optimum of the fit"),
-)
-RATES = ("Variant", "Rate of the width rule", "Best", "Losses by rate")
 # Metrics that need no column of their own: a column of the table, and rates, which are tried at one size of each variant.
 ELSEWHERE = frozenset({CONFIRMED, "lr/best"})
 
@@ -104,11 +93,6 @@ class Curve:
         return min(self.points, key=lambda point: point.mean)
 
     @property
-    def seeds(self) -> list[int]:
-        """Seeds; every size has all of them."""
-        return sorted(self.points[0].losses)
-
-    @property
     def runs(self) -> list[Run]:
         """The runs, for a fit."""
         return [
@@ -123,59 +107,109 @@ def without_size(case: Case) -> str:
     return name(case.model_copy(update={"arm_parts": case.arm_parts[:-1]}))
 
 
-def fit(curve: Curve, all_curves: Sequence[Curve], dense: Curve | None) -> JointFit:
-    """Fit all variants of a curve's budget that have its loss; with the anchor's, by another loss if it has no other."""
-    together = [each for each in all_curves if (each.budget, each.metric) == (curve.budget, curve.metric)]
-    if dense is not None and dense not in together:
-        together.append(dense)
-    return JointFit([run for each in together for run in each.runs])
+@dataclass(frozen=True)
+class Swept:
+    """One variant at one budget by one loss, beside the anchor's.
+
+    Attributes:
+        curve: its sizes.
+        dense: the anchor's curve at the budget, by the same loss if it has one; None where it has none.
+        step: time of a training step at its best size over that at the best dense size; None where steps were not timed.
+        difference: loss at its best size minus that at the best dense size, seed by seed; None for the anchor.
+        params: parameters at the lowest point of its fitted curve; without a value where it has none, or a size was left out.
+        loss: the loss there.
+        apart: loss there minus that at the anchor's; None where one of the two has none.
+        reason: why there is none.
+    """
+
+    curve: Curve
+    dense: Curve | None
+    step: Estimate | None
+    difference: Effect | None
+    params: Estimate
+    loss: Estimate
+    apart: Fitted | None
+    reason: Value
+
+    @property
+    def best(self) -> Point:
+        """The size with the lowest mean loss."""
+        return self.curve.best
+
+
+def swept(loaded: Loaded) -> list[Swept]:
+    """Return every variant at every budget by every loss."""
+    made = curves(loaded)
+    return [_beside(loaded, curve, made) for curve in made]
+
+
+def _beside(loaded: Loaded, curve: Curve, made: Sequence[Curve]) -> Swept:
+    """Set a curve beside the anchor's, that of the first arm of the sweep: one fit holds all curves of a budget and a loss."""
+    anchor = next(c.arms[0].variant for c in loaded.plan.comparisons if c.arms[0].budget is not None)
+    same = [each for each in made if each.budget == curve.budget and each.variant == anchor]
+    dense = next((each for each in same if each.metric == curve.metric), same[0] if same else None)
+    together = [each for each in made if (each.budget, each.metric) == (curve.budget, curve.metric)]
+    together += [dense] if dense is not None and dense not in together else []
+    fit = JointFit([run for each in together for run in each.runs])
+    params = loss = Estimate(None)
+    step = difference = apart = None
+    reasons: list[Reason | Value] = [*curve.lacking]
+    optimum = fit.optimum(curve.variant)
+    if isinstance(optimum, Reason):
+        reasons.append(optimum)
+    elif not curve.lacking:
+        place = optimum.place
+        value, low, high = (None if end is None else math.exp(end) for end in (place.value, place.low, place.high))
+        params = Estimate(value, low, high, unit="param")
+        loss = Estimate.of_interval(optimum.loss, unit="nat")
+    if dense is None:
+        reasons.append("no baseline: no size of the anchor has a loss for every seed")
+    else:
+        step = step_share(loaded, curve.best, dense.best)
+    if dense is not None and curve.variant != anchor:
+        difference = by_seed(curve.best.losses, dense.best.losses)
+        apart = fit.difference(curve.variant, anchor) if loss.value is not None else None
+        reasons += ["the anchor's curve has no optimum"] * isinstance(fit.optimum(anchor), Reason)
+    return Swept(curve, dense, step, difference, params, loss, apart, listed_reasons(reasons))
 
 
 def curves(loaded: Loaded) -> list[Curve]:
     """Return the curve of every variant, budget and requested loss, from the sizes that have a loss for every seed."""
-    made, suite = dict[tuple[float, str, str], list[Point]](), loaded.suite
-    lacking: dict[tuple[float, str, str], list[str]] = {}
-    for comparison in loaded.plan.comparisons:
-        for case, metric in itertools.product(comparison.arms, (key for key in PER_TOKEN if key in comparison.metrics)):
-            if case.budget is None:
-                continue
-            key, cell = (case.budget, case.variant, metric), loaded.tables.cell(case.id, metric)
-            losses, counted = cell.values(), loaded.tables.counted(case)
-            params, forward = counted.params, counted.forward_causal
-            points = made.setdefault(key, [])
-            if set(losses) == set(suite.seeds) and params and forward:
-                points.append(Point(case, float(params), float(forward), losses))
-            else:
-                lacking.setdefault(key, []).append(f"{case.size} has {len(losses)} of {len(suite.seeds)} seeds")
-    found = [
-        Curve(
-            variant, budget, metric, tuple(sorted(points, key=lambda point: point.params)), tuple(lacking.get(key, ()))
-        )
-        for key, points in made.items()
-        for budget, variant, metric in [key]
-        if points
-    ]
-    return sorted(found, key=lambda curve: (curve.budget, PER_TOKEN.index(curve.metric)))
+    cases = grouped(
+        ((case.budget, metric.key, case.variant), case)
+        for _, metric, case in loaded.tables.asked()
+        if case.budget is not None and metric.key in PER_TOKEN
+    )
+    made = [_curve(loaded, *which, those) for which, those in cases.items()]
+    return sorted(filter(None, made), key=lambda curve: (curve.budget, PER_TOKEN.index(curve.metric)))
 
 
-def shown(made: Sequence[Curve], budget: float) -> list[Curve]:
-    """Return the curves of a budget: each variant by its causal loss, if it has one."""
-    first: dict[str, Curve] = {}
-    for curve in made:
-        if curve.budget == budget:
-            first.setdefault(curve.variant, curve)
-    return list(first.values())
+def _curve(loaded: Loaded, budget: float, metric: str, variant: str, cases: Sequence[Case]) -> Curve | None:
+    points, lacking, seeds = list[Point](), list[str](), loaded.suite.seeds
+    for case in cases:
+        found, counted = loaded.tables.values_of(case, metric), loaded.tables.counted(case)
+        if set(found) == set(seeds) and counted.params and counted.forward_causal:
+            points.append(Point(case, float(counted.params), float(counted.forward_causal), found))
+        else:
+            lacking.append(f"{case.size} has {len(found)} of {len(seeds)} seeds")
+    points.sort(key=lambda point: point.params)
+    return Curve(variant, budget, metric, tuple(points), tuple(lacking)) if points else None
 
 
-def anchor(loaded: Loaded) -> str:
-    """Return the baseline variant: that of the first arm of the sweep's comparisons."""
-    return next(c.arms[0].variant for c in loaded.plan.comparisons if c.arms[0].budget is not None)
+def by_budget(loaded: Loaded) -> list[list[Swept]]:
+    """Return the variants of each budget that has more than the anchor, which comes first; each by its causal loss, if any."""
+    sweep, found = loaded.suite.isoflop, dict[float, dict[str, Swept]]()
+    for each in swept(loaded):
+        if each.dense is not None and sweep is not None and each.curve.budget not in sweep.anchor_budgets:
+            found.setdefault(each.curve.budget, {}).setdefault(each.curve.variant, each)
+    return [sorted(variants.values(), key=lambda each: each.difference is not None) for variants in found.values()]
 
 
-def dense_beside(loaded: Loaded, curve: Curve, all_curves: Sequence[Curve]) -> Curve | None:
-    """Return the anchor's curve at the same budget, by the same loss if it has one."""
-    same = [other for other in all_curves if other.budget == curve.budget and other.variant == anchor(loaded)]
-    return next((other for other in same if other.metric == curve.metric), same[0] if same else None)
+def explored(loaded: Loaded, place: Place) -> Iterator[tuple[Case, int, float]]:
+    """Yield the runs at a place that explored sizes: case, seed and held-out loss, routed causally."""
+    for case in loaded.plan.cases:
+        if case.budget is not None and case.place == place:
+            yield from ((case, *found) for found in loaded.tables.values_of(case, CAUSAL_LOSS).items())
 
 
 def parity(curve: Curve, dense: Curve) -> tuple[float, bool] | None:
@@ -202,161 +236,97 @@ def step_share(loaded: Loaded, point: Point, best: Point) -> Estimate | None:
     """Return a training step's time relative to the best dense size; None if steps were not timed."""
     if point.case.arm == best.case.arm:
         return Estimate(1.0, kind="ratio")
-    timed = loaded.pairs[(loaded.pairs.metric == "latency/train_step") & (loaded.pairs.status == "ok")]
-    # Each pair is stored once, in one of the two orders.
-    for one, other, mirrored in ((point, best, False), (best, point, True)):
-        rows = timed[(timed.arm == one.case.arm) & (timed.baseline_arm == other.case.arm)]
-        if rows.empty:
-            continue
-        row = rows.iloc[0]
-        found = Estimate.of(float(row.ratio), float(row.ci_low), float(row.ci_high), kind="ratio")
-        return found if mirrored else found.mirrored()  # a mirrored ratio is time(point) / time(best)
+    for row in loaded.between("latency/train_step", point.case.arm, best.case.arm):
+        if row.status == "ok":
+            found = Estimate.of(row.ratio, row.ci_low, row.ci_high, kind="ratio")
+            return found.mirrored() if row.arm == point.case.arm else found
     return None
 
 
-def table(loaded: Loaded) -> pd.DataFrame:
-    """Return `isoflop.csv`: one row per budget, variant and loss; differences to the anchor's variant, seed by seed."""
-    made, rows = curves(loaded), list[dict[str, object]]()
-    for curve in made:
-        dense = dense_beside(loaded, curve, made)
-        rows.append(_row(loaded, curve, dense, fit(curve, made, dense)))
-    return frame(rows, COLUMNS)
+TABLE = DataTable[Swept](
+    "isoflop",
+    "a budget, variant and loss; differences are to the anchor's variant",
+    (
+        number("budget", "training FLOPs of every run", lambda row: row.curve.budget, "FLOP"),
+        text("variant", "the arm without its size", lambda row: row.curve.variant),
+        text("metric", "the loss", lambda row: row.curve.metric),
+        text("best_arm", "the size with the lowest mean loss", lambda row: row.best.case.arm),
+        text("best_size", "its size alone", lambda row: row.best.case.size),
+        number("best_params", "its parameters", lambda row: row.best.params),
+        number(
+            "best_forward_share",
+            "its forward FLOPs over those of the best dense size",
+            lambda row: row.dense and row.best.forward / row.dense.best.forward,
+        ),
+        number("best_step_share", "the same of the time of a training step", lambda row: row.step and row.step.value),
+        number("best_loss", "its mean loss", lambda row: row.best.mean, "nat"),
+        interval("best_difference", "the same minus dense's, seed by seed", lambda row: row.difference, "best_", "nat"),
+        number("optimum_params", "parameters at the lowest point of the fit", lambda row: row.params.value),
+        number("optimum_params_low", "lower end of their 95 % confidence interval", lambda row: row.params.low),
+        number("optimum_params_high", "upper end", lambda row: row.params.high),
+        number("optimum_loss", "loss at that point", lambda row: row.loss.value, "nat"),
+        number("optimum_loss_low", "lower end of its 95 % confidence interval", lambda row: row.loss.low, "nat"),
+        number("optimum_loss_high", "upper end", lambda row: row.loss.high, "nat"),
+        interval("optimum_difference", "the same minus dense's", lambda row: row.apart, "optimum_", "nat"),
+        text("seeds", "seeds of every size", lambda row: " ".join(map(str, sorted(row.best.losses)))),
+        number(
+            "forward_share_at_parity",
+            "fewest forward FLOPs with the best dense loss, over those of the best dense size",
+            lambda row: _parity(row, 0),
+        ),
+        flag("parity_is_at_most", "whether fewer may do", lambda row: _parity(row, 1)),
+        text("reason", "why there is no optimum or no difference", lambda row: row.reason),
+    ),
+    swept,
+)
 
 
-def _row(loaded: Loaded, curve: Curve, dense: Curve | None, fitted: JointFit) -> dict[str, object]:
-    best, found = curve.best, fitted.optimum(curve.variant)
-    row: dict[str, object] = {
-        "budget": curve.budget,
-        "variant": curve.variant,
-        "metric": curve.metric,
-        "best_arm": best.case.arm,
-        "best_size": best.case.size,
-        "best_params": best.params,
-        "best_loss": best.mean,
-        "seeds": " ".join(map(str, curve.seeds)),
-    }
-    lacking: list[Value] = [*curve.lacking, *([] if isinstance(found, Optimum) else [reasons.sentence(found)])]
-    if isinstance(found, Optimum) and not lacking:
-        for name, each, shown in (("params", found.place, math.exp), ("loss", found.loss, float)):
-            ends = (("", each.value), ("_low", each.low), ("_high", each.high))
-            row |= {f"optimum_{name}{end}": None if value is None else shown(value) for end, value in ends}
-    if dense is None:
-        lacking.append("no baseline: no size of the anchor has a loss for every seed")
-    else:
-        share, there = step_share(loaded, best, dense.best), parity(curve, dense)
-        row |= {
-            "best_forward_share": best.forward / dense.best.forward,
-            "best_step_share": share.value if share else None,
-            "forward_share_at_parity": there[0] if there else None,
-            "parity_is_at_most": there[1] if there else None,
-        }
-        if curve.variant != dense.variant:
-            effect = by_seed(best.losses, dense.best.losses)
-            row |= columns_of(effect, "best_difference", "best_")
-            apart = fitted.difference(curve.variant, dense.variant)
-            if not isinstance(fitted.optimum(dense.variant), Optimum):
-                lacking.append("the anchor's curve has no optimum")
-            elif apart is not None and not lacking:
-                row |= columns_of(apart, "optimum_difference", "optimum_")
-    return row | {"reason": listed_reasons(lacking)}
+def _parity(row: Swept, part: int) -> float | None:
+    found = None if row.dense is None else parity(row.curve, row.dense)
+    return None if found is None else found[part]
 
 
-# --- in sentences and tables
-
-
-def sentences(loaded: Loaded) -> Iterator[Sentence]:
-    """Compare the best size of each routed variant with the best dense size, by the causal loss."""
-    made, explored = curves(loaded), loaded.suite.confirms
-    for curve in made if loaded.suite.trend is None else ():  # what is followed stands for all budgets
-        dense = dense_beside(loaded, curve, made)
-        if curve.metric == CAUSAL_LOSS and dense is not None and curve.variant != dense.variant:
-            yield _sentence(loaded, curve, dense, explored=explored)
-
-
-def _sentence(loaded: Loaded, curve: Curve, dense: Curve, *, explored: bool) -> Sentence:
-    found = _loss(loaded, curve, dense)
-    difference, step = found.typical, step_share(loaded, curve.best, dense.best)
-    below = (difference.value or 0.0) < 0
-    open_ = difference.ends is not None and difference.ends[0] <= 0 <= difference.ends[1]
-    costs = {"forward FLOPs": Estimate(dense.best.forward / curve.best.forward, kind="ratio")}
-    if step is not None:
-        costs["train step"] = Estimate(step.mirrored().value, kind="ratio")
-    return Sentence(
-        "Explored, on the seeds and the text that chose it: at " * explored
-        + "At " * (not explored)
-        + f"{{budget}} {{arm}} ends {{difference}} {'below' if below else 'above'} {{base}}"
-        + " (too few seeds for an interval)" * (difference.ends is None)
-        + ", undecided" * open_
-        + ", each at the best size trained and both routed causally; its cost there against {base} (above 1× is better): "
-        "{costs}.",
-        budget=in_flops(curve.budget),
-        arm=curve.name,
-        difference=replace(difference.mirrored() if below else difference, kind="quantity"),
-        base=dense.name,
-        costs=Listed([Sentence(f"{title} {{ratio}}", ratio=ratio) for title, ratio in costs.items()]),
-        found=found,
-    )
+# --- in tables
 
 
 def in_place(loaded: Loaded) -> InPlace | None:
     """Return a table for each budget, which stands in place of one of all sizes; None if no sweep was trained."""
-    budgets = _budgets(loaded)
+    budgets = by_budget(loaded)
     if not budgets:
         return None
     return InPlace(
-        tables=[_table(loaded, rows) for rows in budgets],
-        baseline=f"{budgets[0][0].name} at its best size",
-        arms=[curve.best.case for rows in budgets for curve in rows],
+        tables=tables(loaded),
+        baseline=f"{budgets[0][0].curve.name} at its best size",
+        arms=[each.best.case for rows in budgets for each in rows],
         metrics=ELSEWHERE,
     )
 
 
-def _budgets(loaded: Loaded) -> list[list[Curve]]:
-    """Return the variants of each budget: the anchor, then the others from the lowest loss to the highest."""
-    sweep, made = loaded.suite.isoflop, curves(loaded)
-    found = list[list[Curve]]()
-    for budget in sorted({curve.budget for curve in made} - set(sweep.anchor_budgets if sweep else ())):
-        own = shown(made, budget)
-        dense = dense_beside(loaded, own[0], made)
-        if dense is not None:
-            others = (curve for curve in own if curve is not dense)
-            found.append([dense, *sorted(others, key=lambda curve: curve.best.mean)])
-    return found
-
-
-def _table(loaded: Loaded, rows: Sequence[Curve]) -> Table:
-    """Return names, losses, parameters, and what was counted and timed, of one budget."""
-    cases = [curve.best.case for curve in rows]
-    unit, _ = losses.unit_of(loaded)
-    explored = "explored, " * (loaded.suite.confirms)
-    columns: list[tuple[Value, Sequence[Value]]] = [
-        (Sentence("at {budget}", budget=in_flops(rows[0].budget)), cases),
-        (f"{explored}{unit}", [_loss(loaded, curve, rows[0]) for curve in rows]),
+def tables(loaded: Loaded) -> list[Table]:
+    """Return a table for each budget: the anchor at its best size, then the other variants from the lowest loss on."""
+    return [
+        _table(loaded, [dense, *sorted(others, key=lambda each: each.best.mean)])
+        for dense, *others in by_budget(loaded)
     ]
-    confirmed = [_confirmed(loaded, curve) for curve in rows]
-    if any(confirmed):
-        columns.append(("confirmed", confirmed))
-    columns.append(("parameters", [Estimate(curve.best.params, unit="param") for curve in rows]))
-    lengths = loaded.lengths_shown
-    for metric, title in TABLES.items():
-        if metric in loaded.suite.metrics:
-            for length in lengths:
-                words = "{title}" + ", T = {T}" * (len(lengths) > 1)
-                cells = [_measured(loaded, metric, length, case, cases[0]) for case in cases]
-                columns += [(Sentence(words, title=title, T=length), cells)] * any(cell is not None for cell in cells)
-    titles, cells_of = zip(*columns, strict=True)
-    return Table("the best sizes", titles, [*zip(*cells_of, strict=True)], notes=[_below(loaded, rows, confirmed)])
 
 
-def _confirmed(loaded: Loaded, curve: Curve) -> Value:
-    """Return the loss on fresh seeds, and before it the size if the fit chose another one than the row's; None: no such loss."""
-    _, factor = losses.unit_of(loaded)
-    for point in curve.points:
-        value = loaded.value(point.case.arm, CONFIRMED)
-        if value is not None:
-            size = "" if point is curve.best else f"{point.case.size} "
-            return Sentence("{size}{loss}", size=size, loss=Estimate(value * factor, kind="loss"))
-    return None
+def _table(loaded: Loaded, rows: Sequence[Swept]) -> Table:
+    """Return names, losses, parameters, the fit, and what was counted and timed, of one budget."""
+    cases, lengths, (unit, factor) = [each.best.case for each in rows], loaded.lengths_shown, losses.unit_of(loaded)
+    columns: list[tuple[Value, Sequence[Value]]] = [
+        (Sentence("at {budget}", budget=in_flops(rows[0].curve.budget)), cases),
+        ("explored, " * loaded.suite.confirms + unit, [_loss(loaded, each.curve, rows[0].curve) for each in rows]),
+        ("confirmed", [_confirmed(loaded, each, factor) for each in rows]),
+        ("parameters", [Estimate(each.best.params, unit="param") for each in rows]),
+        ("optimum of the fit", [_fitted(each, factor) for each in rows]),
+    ]
+    for metric, length in itertools.product(TABLES, lengths):
+        title = Sentence("{title}" + ", T = {T}" * (len(lengths) > 1), title=TABLES[metric], T=length)
+        columns.append((title, [_measured(loaded, metric, length, case, cases[0]) for case in cases]))
+    shown = [column for column in columns if any(cell is not None for cell in column[1])]
+    titles, cells = zip(*shown, strict=True)
+    label = plain(Sentence("the best sizes {at}", at=shown[0][0]))
+    return Table(label, titles, [*zip(*cells, strict=True)], notes=[_below(loaded, rows)])
 
 
 def _loss(loaded: Loaded, curve: Curve, dense: Curve) -> Finding:
@@ -373,11 +343,30 @@ def _loss(loaded: Loaded, curve: Curve, dense: Curve) -> Finding:
     return Finding(case, dense.best.case, value=value, typical=made, labels=(Label.NOT_AUTOREGRESSIVE,) * future)
 
 
+def _confirmed(loaded: Loaded, each: Swept, factor: float) -> Value:
+    """Return the loss on fresh seeds, and before it the size if the fit chose another one than the row's; None: no such loss."""
+    for point in each.curve.points if loaded.suite.confirm is not None else ():
+        value = loaded.values.get((point.case.id, CONFIRMED))
+        if value is not None:
+            size = "" if point is each.best else f"{point.case.size} "
+            return Sentence("{size}{loss}", size=size, loss=Estimate(value * factor, kind="loss"))
+    return None
+
+
+def _fitted(each: Swept, factor: float) -> Value:
+    """Return parameters and loss at the optimum, and the difference to the anchor's; None where there is no optimum."""
+    if each.loss.value is None:
+        return None
+    apart = Estimate(None) if each.apart is None else Estimate.of_interval(each.apart, "difference", "nat")
+    words = "{params}: {loss}" + ", {apart}" * (each.apart is not None)
+    loss = Estimate(each.loss.value * factor, kind="loss")
+    return Sentence(words, params=each.params.alone, loss=loss, apart=apart.scaled(factor))
+
+
 def _measured(loaded: Loaded, metric: str, length: int, case: Case, base: Case) -> Value:
     """Return the value of a metric at a length, and its ratio to the anchor's; None where it was not measured."""
-    row = loaded.case(case.arm, metric, length)
-    value = loaded.value(case.arm, metric, length)
-    if row is None or value is None:
+    row, value = loaded.case(case.arm, metric, length), loaded.value(case.arm, metric, length)
+    if row is None or value is None or metric not in loaded.suite.metrics:
         return None
     own = Estimate(value, unit=str(row.unit))
     here = {each.arm: each for each in reversed(loaded.plan.cases) if each.place.seq_len == length}
@@ -388,82 +377,32 @@ def _measured(loaded: Loaded, metric: str, length: int, case: Case, base: Case) 
     return Finding(case, base, value=own, typical=found.typical, verdict=found.verdict, labels=labels)
 
 
-def _below(loaded: Loaded, rows: Sequence[Curve], confirmed: Sequence[Value]) -> Sentence:
-    """Say what the rows are, and where the other sizes stand."""
-    routed = (
-        "routed causally" if all(curve.metric == CAUSAL_LOSS for curve in rows) else "routed causally where possible"
-    )
-    seeds: Value = seeds_in_words(loaded)
-    if loaded.suite.confirms:
-        seeds = Sentence("mean of {n:seed}, which also chose the size: no claim", n=len(rows[0].seeds))
-    lacking = [f"{curve.name} {size}" for curve in rows for size in curve.lacking]
-    made = {curve.variant for curve in rows}
-    absent = [case for case in loaded.plan.cases if case.budget == rows[0].budget and case.variant not in made]
+def _below(loaded: Loaded, rows: Sequence[Swept]) -> Sentence:
+    """Say what the rows are, and what is left out."""
+    causal = all(each.curve.metric == CAUSAL_LOSS for each in rows)
+    lacking = [f"{each.curve.name} {size}" for each in rows for size in each.curve.lacking]
+    made = {each.curve.variant for each in rows}
+    absent = [c for c in loaded.plan.cases if c.budget == rows[0].curve.budget and c.variant not in made]
     lacking += dict.fromkeys(f"{without_size(case)} has no size with all seeds" for case in absent)
-    named = any(isinstance(each, Sentence) and each.given["size"] for each in confirmed)
     return Sentence(
-        f"Each at the best of its sizes, {routed}; {{seeds}}"
-        + ". Where the fit chose another size to confirm, it is named" * named
+        f"Each at the best of its sizes, routed causally{' where possible' * (not causal)}; {{seeds}}"
         + ". Left out: {lacking}" * bool(lacking)
-        + ". isoflop.csv has the fits, cases.csv all sizes.",
-        seeds=seeds,
+        + ". isoflop.csv has the intervals of the fit, cases.csv all sizes.",
+        seeds=seeds_in_words(loaded),
         lacking=Listed(lacking, "; "),
     )
 
 
-def blocks(loaded: Loaded) -> Iterator[Block]:
-    """Return the optimum of every variant, budget and loss, and the learning rates that were tried."""
-    names = {curve.variant: curve.name for curve in curves(loaded)}
-    yield Table(
-        "IsoFLOP optima", HEAD, [_shown(row, names[row["variant"]]) for row in table(loaded).to_dict("records")]
-    )
-    yield Note(
-        "Best size: the lowest mean loss of those trained. Differences are paired over seeds, with 95 % t-intervals; forward "
-        "FLOPs and step time are relative to those of the best dense size. The optimum is that of one fit over all runs of the "
-        "budget, a parabola over the logarithm of the parameters for each variant; without one, the reason."
-    )
-    if rates := [*_rates(loaded)]:
-        yield Table("Learning rates tried at the middle size, over that of the width rule", RATES, rates)
-
-
-def _shown(row: Mapping[Any, Any], variant: str) -> Sequence[Value]:
-    return (
-        variant,
-        in_flops(row["budget"]),
-        "routed causally" if row["metric"] == CAUSAL_LOSS else "as trained",
-        row["best_size"],
-        Estimate(row["best_params"], unit="param"),
-        Estimate.of(row["best_forward_share"], kind="ratio"),
-        Estimate.of(row["best_step_share"], kind="ratio"),
-        Estimate(row["best_loss"], unit="nat"),
-        Estimate.of(row["best_difference"], row["best_ci_low"], row["best_ci_high"], kind="difference", unit="nat"),
-        _fitted(row),
-    )
-
-
-def _fitted(row: Mapping[Any, Any]) -> Value:
-    if known(row["optimum_loss"]) is None:
-        return row["reason"] or None
-    difference = Estimate.of(
-        *(row[f"optimum_{column}"] for column in ("difference", "ci_low", "ci_high")), kind="difference", unit="nat"
-    )
-    words = "{params}: {loss}" + ", {difference}" * (difference.value is not None)
-    params, loss = Estimate(row["optimum_params"], unit="param"), Estimate(row["optimum_loss"], unit="nat")
-    return Sentence(words, params=params, loss=loss, difference=difference)
-
-
-def _rates(loaded: Loaded) -> Iterator[Sequence[Value]]:
-    """Yield the learning rates that were tried, and the one that each variant got."""
-    for unit in loaded.plan.units:
-        if not unit.protocol.rates:
+def rates(loaded: Loaded) -> Table | None:
+    """Return the learning rates that were tried, and the one that each variant got; None where none was tried."""
+    rows = list[Sequence[Value]]()
+    for case in (unit.comparison.arms[0] for unit in loaded.plan.units if unit.protocol.rates):
+        trouble = loaded.tables.trouble(case, loaded.tables.metrics["lr/best"])
+        if trouble is not None:
+            rows.append((case, None, None, trouble.reason))
             continue
-        (case,) = unit.comparison.arms
-        cell = loaded.tables.cell(case.id, "lr/best")
-        trouble = cell.trouble()
-        if trouble:
-            yield case, None, None, trouble.reason
-            continue
-        (notes,), (best,) = cell.notes(RatesNotes), cell.values().values()
+        (notes,) = loaded.tables.notes_of(case, "lr/best", RatesNotes)
+        (best,) = loaded.tables.values_of(case, "lr/best").values()
         tried = [
             Sentence(
                 "{rate} {loss}",
@@ -472,8 +411,10 @@ def _rates(loaded: Loaded) -> Iterator[Sequence[Value]]:
             )
             for rate, loss in zip(notes.rates, notes.losses, strict=True)
         ]
-        edge = " (at the edge of the range tried)" * notes.at_edge
-        yield case, Estimate(notes.rule), Sentence("{rate}" + edge, rate=Estimate(best, kind="ratio")), Listed(tried)
+        edge = Sentence("{rate}" + " (at the edge)" * notes.at_edge, rate=Estimate(best, kind="ratio"))
+        rows.append((case, Estimate(notes.rule), edge, Listed(tried)))
+    title = "Learning rates tried at the middle size, over that of the width rule"
+    return Table(title, ("Variant", "Rate of the width rule", "Best", "Losses by rate"), rows) if rows else None
 
 
 def attention(count: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from modbench.harness.core.errors import NothingMeasuredError, brief
 from modbench.harness.core.labels import Label, of_cell
 from modbench.harness.core.units import counted
+from modbench.harness.machine.certificate import VERDICTS
 from modbench.harness.stats.contrast import APART, EQUIVALENT
 from modbench.reports.model import Estimate, Listed, Sentence, Value
 from modbench.reports.tables import provenance, unit_files
@@ -122,7 +123,9 @@ def machine_check(loaded: Loaded) -> tuple[str, Sentence]:
     A certificate that has nothing against the machine is left out where twins were timed, which are of this run.
     """
     known, twins = loaded.certificate, twin_check(loaded)
-    said: list[Value] = [known.in_words()] if known is not None and (twins is None or known.verdict != "fit") else []
+    said: list[Value] = (
+        [known.in_words()] if known is not None and (twins is None or known.verdict != VERDICTS[-1]) else []
+    )
     if known is None and not loaded.checked:
         status = "unknown"
         said.append("not made" + ": times have no verdicts; modbench doctor makes it" * _withheld(loaded))

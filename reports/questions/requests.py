@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import pandas as pd
-
 from modbench.harness.domain.case import Case, Place
-from modbench.reports.model import Estimate, Listed, Sentence, Value
+from modbench.reports.data_table import DataTable, count, number, place, text
+from modbench.reports.model import Listed, Sentence, Value
 from modbench.reports.tables.load import Loaded
-from modbench.reports.writers.data import frame
 
 REQUEST = "latency/request"
 # Times that a prediction is made of, the first that was measured.
 PROMPT, STEP = ("latency/prefill", "ttft"), ("latency/decode", "tpot")
-_NUMBERS = ("seconds", "prefill_s", "step_s", "predicted_s", "measured_over_predicted")
 
 
 @dataclass(frozen=True)
@@ -54,16 +51,15 @@ def request(loaded: Loaded, case: Case) -> Request:
     """Return a request, a case whose place has new tokens, beside its prediction."""
     apart = case.place.model_copy(update={"new_tokens": 0})
 
-    def known(metrics: tuple[str, ...], place: Place = apart) -> float | None:
-        rows = (loaded.at(metric, case.arm, place) for metric in metrics)
+    def known(metrics: tuple[str, ...], where: Place = apart) -> float | None:
+        rows = (loaded.at(metric, case.arm, where) for metric in metrics)
         return next((float(row.value) for row in rows if row is not None and row.status == "ok"), None)
 
     parts = known(PROMPT), known(STEP)
     lacks = [what for what, value in zip(("prefill", "decode step"), parts, strict=True) if value is None]
-    place = case.place
     words = "no prediction: {parts} at T = {T}, B = {B} not measured"
-    reason = Sentence(words, parts=Listed(lacks, " and "), T=place.seq_len, B=place.batch_size)
-    return Request(case, known((REQUEST,), place), *parts, reason if lacks else None)
+    reason = Sentence(words, parts=Listed(lacks, " and "), T=case.place.seq_len, B=case.place.batch_size)
+    return Request(case, known((REQUEST,), case.place), *parts, reason if lacks else None)
 
 
 def requests(loaded: Loaded) -> Iterator[Request]:
@@ -73,22 +69,21 @@ def requests(loaded: Loaded) -> Iterator[Request]:
             yield from (request(loaded, case) for case in comparison.arms)
 
 
-def table(loaded: Loaded) -> pd.DataFrame:
-    """Return `requests.csv`: a row for each request of each arm, in s."""
-    where, told = ("seq_len", "new_tokens", "batch_size"), (*_NUMBERS, "reason")
-    rows = (
-        {"case_id": each.case.id, "arm": each.case.arm, **each.case.place.model_dump(include={*where})}
-        | {name: getattr(each, name) for name in told}
-        for each in requests(loaded)
-    )
-    return frame(rows, ("case_id", "arm", *where, *told), numbers=_NUMBERS)
-
-
-def in_short(loaded: Loaded) -> list[Sentence]:
-    """Say between which multiples of their predictions the measured requests lie; nothing where none was predicted."""
-    found = [each.measured_over_predicted for each in requests(loaded)]
-    known = [each for each in found if each is not None]
-    if not known:
-        return []
-    span = Estimate(None, min(known), max(known), "ratio")
-    return [Sentence("Requests took {span} as long as prefill + N decode steps, measured apart.", span=span)]
+TABLE = DataTable[Request](
+    "requests",
+    "a request of an arm",
+    (
+        text("case_id", "the case", lambda row: row.case.id),
+        text("arm", "its arm", lambda row: row.case.arm),
+        place(lambda row: row.case.place, "seq_len"),
+        count("new_tokens", "decode steps after the prompt", lambda row: row.case.place.new_tokens, "tokens"),
+        place(lambda row: row.case.place, "batch_size"),
+        number("seconds", "time from end to end", lambda row: row.seconds, "s"),
+        number("prefill_s", "time of such a prompt, measured by itself", lambda row: row.prefill_s, "s"),
+        number("step_s", "time of a decode step after it, measured by itself", lambda row: row.step_s, "s"),
+        number("predicted_s", "time of the prompt and of a step for each new token", lambda row: row.predicted_s, "s"),
+        number("measured_over_predicted", "the time as a multiple of that", lambda row: row.measured_over_predicted),
+        text("reason", "why there is no prediction", lambda row: row.reason),
+    ),
+    requests,
+)

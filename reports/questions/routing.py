@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.case import Case
 from modbench.harness.results.workspace import artifact
 from modbench.harness.stats import effects
 from modbench.reports.figures.style import Look, look
-from modbench.reports.model import Estimate, Finding, Kind, Sentence, Table, Value
+from modbench.reports.model import Estimate, Finding, Kind, Sentence, Table, Value, pivot
 from modbench.reports.tables.load import Loaded, rung_beside
 from modbench.reports.wording import MATCHED
 
@@ -90,6 +90,10 @@ class Arm:
         values = [value(found) for found in self.each(part)]
         known = [each for each in values if each is not None]
         return over_seeds(known) if known and len(known) == len(values) else None
+
+    def summary(self, key: str) -> Estimate | None:
+        """Return the same of a value of the summary."""
+        return self.over_seeds(lambda each: each["summary"][key])
 
 
 def over_seeds(values: Sequence[float], kind: Kind = "quantity", unit: str = "") -> Estimate:
@@ -173,12 +177,9 @@ def dense_beside(loaded: Loaded, arms: Sequence[Arm], focus: Arm) -> tuple[Arm, 
     return (whole[0], said) if whole else None
 
 
-def evidence(arm: Arm, alone: str) -> Sentence:
-    """Say what intervals cover: all seeds, or `alone` for a single one."""
-    seeds = len(arm.found)
-    if seeds >= FEWEST_SEEDS:
-        return Sentence("{seeds} seeds: mean and 95 % t-interval over seeds", seeds=seeds)
-    return Sentence("1 seed: {alone}" if seeds == 1 else "first of {seeds} seeds: {alone}", seeds=seeds, alone=alone)
+def evidence(seeds: int, alone: str) -> Sentence:
+    """Say how many seeds there are, and what intervals cover: all of them, or `alone` where they are fewer than three."""
+    return Sentence("{n:seed}; 95 % intervals: over seeds from three on, else {alone}", n=seeds, alone=alone)
 
 
 # --- numbers by group of tokens
@@ -207,14 +208,20 @@ class Bin:
         return self.estimate.value
 
 
-def extremes(bins: Sequence[Bin]) -> tuple[Bin, Bin]:
-    """Return the groups with the lowest and with the highest number."""
-    return min(bins, key=lambda each: each.value), max(bins, key=lambda each: each.value)
+# Arms, and their numbers by group of tokens.
+Series: TypeAlias = Sequence[tuple[Arm, Sequence[Bin]]]
 
 
-def _rows(routing: Mapping[str, Any], variable: str) -> dict[str, dict[str, Any]]:
-    """Groups of a variable that hold tokens, by label."""
-    return {row["label"]: row for row in routing["strata"][variable]["bins"] if row["n"]}
+def _groups(arm: Arm, variable: str) -> dict[str, dict[int, dict[str, Any]]]:
+    """Groups of a variable that hold tokens, all tokens first: by label and seed what was recorded of them."""
+    found = dict[str, dict[int, dict[str, Any]]]()
+    for seed, artifact_ in sorted(arm.found.items()):
+        routing = artifact_["routing"]
+        whole = {"label": ALL, "n": routing["tokens"], **routing["summary"]}
+        for row in (whole, *routing["strata"][variable]["bins"]):
+            if row["n"]:
+                found.setdefault(row["label"], {})[seed] = row
+    return found
 
 
 def share_interval(share: float, error: float | None, n: int, windows: int) -> Estimate:
@@ -240,57 +247,36 @@ def share_interval(share: float, error: float | None, n: int, windows: int) -> E
 
 def shares(arm: Arm, variable: str) -> list[Bin]:
     """Return participation by group: with three seeds or more the mean and t-interval, else the first seed's, by windows."""
-    routings = arm.each("routing")
-    tables = [_rows(each, variable) for each in routings]
-    found = []
-    for label, row in tables[0].items():
-        values = [table[label]["share"] for table in tables if label in table]
-        if len(values) == len(tables) and len(values) >= FEWEST_SEEDS:
+    found, several = list[Bin](), len(arm.found) > 1
+    groups = _groups(arm, variable)
+    del groups[ALL]
+    for label, rows in groups.items():
+        values, first = tuple(row["share"] for row in rows.values()), next(iter(rows.values()))
+        if len(values) == len(arm.found) >= FEWEST_SEEDS:
             mean = over_seeds(values, "share")
-            low, high = max(0.0, mean.low or 0.0), min(1.0, 1.0 if mean.high is None else mean.high)
-            estimate = replace(mean, low=low, high=high)
+            estimate = replace(mean, low=max(0.0, mean.low or 0.0), high=min(1.0, mean.high or 1.0))
         else:
-            tokens = row["n"] * len(routings[0]["layers"])
-            estimate = share_interval(row["share"], row["share_se"], tokens, row["windows"])
-        found.append(Bin(label, estimate, row["n"], tuple(values) if len(tables) > 1 else ()))
+            tokens = first["n"] * len(arm.first["layers"])
+            estimate = share_interval(first["share"], first["share_se"], tokens, first["windows"])
+        found.append(Bin(label, estimate, first["n"], values if several else ()))
     return found
-
-
-def participation(arms: Sequence[Arm]) -> Table:
-    """Return the share of tokens that pass, a row for each group and a column for each arm."""
-    rows: list[Sequence[Value]] = []
-    for variable, title in TITLES.items():
-        columns = [{each.label: each.estimate for each in shares(arm, variable)} for arm in arms]
-        rows += [
-            [f"{title}: {each.label}", each.n, *(column.get(each.label) for column in columns)]
-            for each in shares(arms[0], variable)
-        ]
-    return Table("Participation in numbers", ("Tokens", "n", *(arm.case for arm in arms)), rows, folded=True)
 
 
 # --- who profits
 
 
-@dataclass(frozen=True)
-class Profit:
+class Profit(NamedTuple):
     """Losses of routed arms minus those of a dense one.
 
     Attributes:
-        arms: the arm to show, then its controls.
         dense: the dense arm.
         equal: what it has in common with the arm to show.
-        groups: by variable the differences of each arm, all tokens first.
+        groups: by variable the differences of the arm to show and its controls, all tokens first.
     """
 
-    arms: list[Arm]
     dense: Arm
     equal: str
-    groups: dict[str, list[list[Bin]]]
-
-    @property
-    def seeds(self) -> int:
-        """Seeds of both the arm to show and the dense one."""
-        return len(self.arms[0].found.keys() & self.dense.found.keys())
+    groups: dict[str, Series]
 
 
 def profit(loaded: Loaded) -> Profit | None:
@@ -301,53 +287,29 @@ def profit(loaded: Loaded) -> Profit | None:
     if focus is None or beside is None:
         return None
     compared = [focus, *(arm for arm in controls_of(arms, focus) if arm.case.model == focus.case.model)]
-    groups = {variable: [differences(arm, beside[0], variable) for arm in compared] for variable in _OF_TEXT}
-    groups = {variable: columns for variable, columns in groups.items() if columns[0]}
-    return Profit(compared, *beside, groups) if groups else None
+    found = {variable: [(arm, differences(arm, beside[0], variable)) for arm in compared] for variable in _OF_TEXT}
+    groups: dict[str, Series] = {variable: series for variable, series in found.items() if series[0][1]}
+    return Profit(*beside, groups) if groups else None
 
 
 def differences(arm: Arm, dense: Arm, variable: str) -> list[Bin]:
     """Return loss minus the dense model's by group, in bits per token, paired by seed; groups of different text are left out."""
-    pairs = [
-        (arm.found[seed]["routing"], dense.found[seed]["routing"]) for seed in sorted(arm.found.keys() & dense.found)
-    ]
-    tables = [tuple(_rows(side, variable) for side in pair) for pair in pairs]
     key = "loss" if arm.saw_the_future else "loss_causal"
-    found = []
-    for label in tables[0][0] if tables else ():
-        rows = [(mine.get(label), theirs.get(label)) for mine, theirs in tables]
-        values = [
-            (mine[key] - theirs["loss"]) / math.log(2)
-            for mine, theirs in rows
-            if mine and theirs and mine["n"] == theirs["n"]
-        ]
-        if len(values) == len(tables):
-            found.append(_difference(label, values, tables[0][0][label]["n"]))
-    if not found:
-        return []
-    whole = [(mine["summary"][key] - theirs["summary"]["loss"]) / math.log(2) for mine, theirs in pairs]
-    return [_difference(ALL, whole, pairs[0][0]["tokens"]), *found]
-
-
-def _difference(label: str, values: list[float], n: int) -> Bin:
-    return Bin(label, over_seeds(values, "difference", "bit"), n, tuple(values) if len(values) > 1 else ())
+    mine, theirs = (_groups(each, variable) for each in (arm, dense))
+    seeds, found = sorted(arm.found.keys() & dense.found.keys()), list[Bin]()
+    for label, rows in mine.items():
+        pairs = [(rows.get(seed), theirs.get(label, {}).get(seed)) for seed in seeds]
+        same = [(one, other) for one, other in pairs if one and other and one["n"] == other["n"]]
+        values = tuple((one[key] - other["loss"]) / math.log(2) for one, other in same)
+        if values and len(values) == len(seeds):
+            mean = over_seeds(values, "difference", "bit")
+            found.append(Bin(label, mean, same[0][0]["n"], values if len(values) > 1 else ()))
+    return found if len(found) > 1 else []
 
 
 def part_of(part: int, whole: int) -> Estimate:
     """Return a share of tokens; of less than 1 % only that bound."""
     return Estimate(part / whole, kind="share") if part >= 0.01 * whole else Estimate(None, high=0.01, kind="share")
-
-
-def loss_differences(made: Profit) -> Table:
-    """Return the differences, a row for each group and a column for each arm."""
-    rows: list[Sequence[Value]] = []
-    for variable, columns in made.groups.items():
-        by_label = [{each.label: each.estimate for each in column} for column in columns]
-        for each in columns[0]:
-            share = part_of(each.n, columns[0][0].n)
-            rows.append([f"{TITLES[variable]}: {each.label}", share, *(column.get(each.label) for column in by_label)])
-    head: list[Value] = ["Tokens", "share", *(arm.case for arm in made.arms)]
-    return Table("Loss differences in numbers", head, rows, folded=True)
 
 
 # --- does the score go with what a pass is worth
@@ -419,21 +381,20 @@ _QUANTITIES: tuple[tuple[str, str, Kind, float], ...] = (
 
 def routers(arms: Sequence[Arm]) -> Table:
     """Return a row per quantity with a column per arm; means over seeds."""
-    rows: list[Sequence[Value]] = [
-        ["score ~ worth", *(None if (each := overall(arm)) is None else each.estimate for arm in arms)],
-        ["worth of a pass that was made", *(_worth(arm, "passed") for arm in arms)],
-        ["… that was not made", *(_worth(arm, "skipped") for arm in arms)],
-        *([title, *(_mean(arm, key, kind, factor) for arm in arms)] for title, key, kind, factor in _QUANTITIES),
-    ]
-    head: list[Value] = ["", *(arm.case for arm in arms)]
-    return Table("Routers in numbers", head, rows)
-
-
-def _mean(arm: Arm, key: str, kind: Kind, factor: float) -> Value:
-    mean = arm.over_seeds(lambda each: each["summary"][key])
-    if mean is None or mean.value is None:
-        return None
-    return Estimate(factor * mean.value, kind=kind, unit="bit" if kind == "difference" else "")
+    cells = list[tuple[Value, Value, Value, Value]]()
+    for arm in arms:
+        score = overall(arm)
+        cells += [
+            ("score ~ worth", "", arm.case, None if score is None else score.estimate),
+            ("worth of a pass that was made", "", arm.case, _worth(arm, "passed")),
+            ("… that was not made", "", arm.case, _worth(arm, "skipped")),
+        ]
+        for title, key, kind, factor in _QUANTITIES:
+            mean = arm.summary(key)
+            unit = "bit" if kind == "difference" else ""
+            known = None if mean is None else replace(mean.alone, kind=kind, unit=unit).scaled(factor)
+            cells.append((title, "", arm.case, known))
+    return pivot("Routers in numbers", cells)
 
 
 def _worth(arm: Arm, side: str) -> Value:

@@ -19,6 +19,7 @@ from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.labels import ESCAPED, OF_WORK, Label
 from modbench.harness.domain.case import Case
 from modbench.harness.stats import contamination, paired
+from modbench.harness.stats.against_anchor import ticked
 from modbench.harness.stats.block_effects import Columns
 from modbench.harness.stats.contrast import NOT_TICKED, SEVERAL_THREADS, Seen
 from modbench.harness.stats.reason import Reason
@@ -165,15 +166,15 @@ def _rounds(tables: Tables, case: Case, metric: AnyMetric) -> _Rounds | Trouble:
     # What drifts is compared with rounds right beside it.
     if wrong is not None and wrong.kind != "not_steady":
         return wrong
-    cell = tables.cell(mine.id, metric.key)
-    ((launch, own),) = cell.good().items()
-    numbers = np.asarray(own.samples["round"])
+    (process,) = tables.processes(mine, metric).values()
+    own = process.arms[mine.id]
+    numbers = np.asarray(own["round"])
     rounds = [numbers == each for each in np.unique(numbers)]
 
     def means(column: str) -> list[float]:
-        logs = np.log(own.samples[column])
+        logs = np.log(own[column])
         return [float(logs[each].mean()) for each in rounds]
 
-    marks = np.array([bool(each) for each in contamination.causes(own.samples, cell.blocks.get(launch, {}))])
-    cpu = means("cpu_s") if paired.ticked(own.samples) else []
-    return _Rounds(means(tables.made_in(metric).column), cpu, [bool(marks[each].any()) for each in rounds], own.samples)
+    marks = np.array([bool(each) for each in contamination.causes(own, process.blocks)])
+    cpu = means("cpu_s") if ticked(own) else []
+    return _Rounds(means(tables.made_in(metric).column), cpu, [bool(marks[each].any()) for each in rounds], own)

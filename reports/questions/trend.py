@@ -5,36 +5,37 @@ Every arm is taken at its own optimum over sizes at each budget (`harness/stats/
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 
 from modbench.harness.core.train_plan import TrendPlan
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import TrainNotes
-from modbench.harness.domain.records import Record
-from modbench.harness.rules.confirmation import CONFIRMED, found_in, place_of
-from modbench.harness.rules.trend import Followed, Runs, Side, runs_of, tried_in
+from modbench.harness.rules.confirmation import CONFIRMED, place_of
+from modbench.harness.rules.trend import Followed, Runs, Side, runs_of
 from modbench.harness.stats.joint_fit import Estimate as Fitted
-from modbench.harness.stats.trend import FEWEST_BUDGETS, Budget, Crossing, Sizes, Trend, bend_of, curves, sign
-from modbench.reports.model import Block, Estimate, Listed, Note, Sentence, Table, Value
+from modbench.harness.stats.trend import FEWEST_BUDGETS, Budget, Sizes, Trend, Tried, bend_of, curves, sign
+from modbench.reports.data_table import DataTable, count, interval, number, text
+from modbench.reports.model import Estimate, Interval, Sentence, Table, Value
 from modbench.reports.panel import InPlace
-from modbench.reports.questions.confirmation import NATS
-from modbench.reports.questions.isoflop import without_size
-from modbench.reports.tables.cell import columns_of
+from modbench.reports.questions.isoflop import explored, without_size
 from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.losses import in_flops
-from modbench.reports.writers.data import frame
 
-COLUMNS = (
-    *("variant", "baseline_variant", "quantity", "budget", "value", "ci_low", "ci_high", "unit", "outcome", "seeds"),
-    *("sizes", "baseline_sizes", "loss", "baseline_loss", "planned_seeds", "reason"),
+# What is found of a line, by its outcome.
+WORDS = {
+    "both ends": "{arm} has the lower loss {side} {at} training FLOPs, {base} {other}.",
+    "one end": "{arm} has a {side} loss than {base} from {start} to {end} training FLOPs; beyond, the line does not tell.",
+    "none": "{arm} has a {side} loss than {base} from {first} to {last} training FLOPs.",
+    "cannot tell": "From {first} to {last} training FLOPs no line tells which of {arm} and {base} has the lower loss.",
+    "not straight": "From {first} to {last} training FLOPs the difference of {arm} and {base} follows no straight line.",
+}
+WORDS["one sign"] = WORDS["one end"]
+READING = (
+    "Nats per token at each arm's optimum over sizes, routed causally; in parentheses the widths trained; the slope is for each "
+    "e-fold of the FLOPs. Intervals hold the spread over seeds and the errors of optimum and text."
 )
-# Half width of a slope's interval for which the seeds are said.
-WANTED = 0.012
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,9 @@ class At:
         seeds: with which all four sizes left a loss.
         planned: that were asked for.
         reason: why a seed left none; None where all did.
+        difference: the arm's loss at its optimum minus the anchor's at its own; None where it has none.
+        losses: the arm's there, and the anchor's.
+        near: whether both optima lie near the sizes trained.
     """
 
     flops: float
@@ -56,6 +60,9 @@ class At:
     seeds: int
     planned: int
     reason: str | None
+    difference: Fitted | None = None
+    losses: tuple[float | None, float | None] = (None, None)
+    near: bool = True
 
 
 @dataclass(frozen=True)
@@ -91,402 +98,269 @@ class Answer:
         return without_size(self.anchor)
 
     @property
-    def used(self) -> list[At]:
-        """The budgets that have a difference."""
-        return [row for row in self.rows if self.at(row) is not None]
+    def off(self) -> float | None:
+        """The budget that lies off the line through the others."""
+        found = None if self.trend is None else self.trend.off_line
+        return None if self.trend is None or found is None else self.trend.budgets[found[0]].flops
 
-    def at(self, row: At) -> tuple[Fitted, tuple[float, float]] | None:
-        """Return the difference at a budget, and the losses of arm and anchor; None where it has none."""
-        budgets = [each.flops for each in self.trend.budgets] if self.trend else []
-        if self.trend is None or row.flops not in budgets:
+    @property
+    def forecast(self) -> Fitted | None:
+        """The forecast that the suite asks for; None where it asks for none, or the differences do not support one."""
+        if self.trend is None or self.plan.forecast is None or self.trend.is_straight is False:
             return None
-        i = budgets.index(row.flops)
-        return self.trend.differences[i], self.trend.lowest(i)
+        return self.trend.forecast(self.plan.forecast, self.plan.forecast_seeds)
 
 
 def answers(loaded: Loaded) -> list[Answer]:
     """Return the trend of each arm beside the anchor, at each place; none where nothing was followed yet."""
-    suite, told = loaded.suite, loaded.run.found(Followed)
-    if suite.trend is None:
-        return []
+    plan, told = loaded.suite.trend, loaded.run.found(Followed)
     return [
-        _answer(made, told[name], variant, suite.trend, loaded.records)
+        _answer(loaded, made, told[name], variant, plan)
         for name, made in runs_of(loaded.whole_plan).items()
-        if name in told
+        if plan is not None and name in told
         for variant in made.variants[1:]
     ]
 
 
-def _answer(made: Runs, told: Followed, variant: str, plan: TrendPlan, records: Mapping[str, Record]) -> Answer:
-    arm, anchor = (
-        next(case for case in made.cases.values() if case.variant == each) for each in (variant, made.anchor)
-    )
-    explored = [
-        (unit, loss)
-        for unit in made.explored
-        if unit.name in records and (loss := found_in(records[unit.name]).loss) is not None
+def _answer(loaded: Loaded, made: Runs, told: Followed, variant: str, plan: TrendPlan) -> Answer:
+    anchor, arm = (next(c for c in made.cases.values() if c.variant == each) for each in (made.anchor, variant))
+    tried = [
+        Tried(case.variant, case.budget or 0.0, place_of(case), seed, loss)
+        for case, seed, loss in explored(loaded, arm.place)
     ]
-    largest = max((unit.comparison.arms[0].budget or 0.0 for unit, _ in explored), default=0.0)
-    fitted = curves(tried_in(explored))
+    fitted = curves(tried)
     mine, theirs = (bend_of(fitted[each]) if each in fitted else None for each in (variant, made.anchor))
+    answer = Answer(arm, anchor, plan, explored=max((each.flops for each in tried), default=0.0))
     if told.reason is not None or mine is None or theirs is None:
         reason = told.reason or "the runs that explored sizes do not tell how sharply losses bend over them"
-        return Answer(arm, anchor, plan, reason=reason, explored=largest)
+        return replace(answer, reason=reason)
     sides = {(side.budget, side.variant): side for side in told.sides}
-    rows, budgets = [], []
-    for flops in sorted({side.budget for side in told.sides}):
-        both = [sides[flops, each] for each in (variant, made.anchor)]
-        row, budget = _at(made, both, records)
-        rows.append(row)
-        budgets += [budget] if budget else []
-    if not budgets:
+    budgets = sorted({side.budget for side in told.sides})
+    found = [_at(loaded, made, sides[flops, variant], sides[flops, made.anchor]) for flops in budgets]
+    known = [budget for _, budget in found if budget is not None]
+    rows = [row for row, _ in found]
+    if not known:
         reason = f"no budget has two seeds with all sizes yet ({rows[0].reason or 'runs are missing'})"
-        return Answer(arm, anchor, plan, rows, reason=reason, explored=largest)
-    return Answer(arm, anchor, plan, rows, Trend(budgets, mine, theirs), explored=largest)
+        return replace(answer, rows=rows, reason=reason)
+    trend = Trend(known, mine, theirs)
+    at = {budget.flops: i for i, budget in enumerate(trend.budgets)}
+    rows = [_measured(row, trend, at[row.flops]) if row.flops in at else row for row in rows]
+    return replace(answer, rows=rows, trend=trend)
 
 
-def _at(made: Runs, both: Sequence[Side], records: Mapping[str, Record]) -> tuple[At, Budget | None]:
+def _measured(row: At, trend: Trend, i: int) -> At:
+    return replace(row, difference=trend.differences[i], losses=trend.lowest(i), near=trend.near[i])
+
+
+def _at(loaded: Loaded, made: Runs, mine: Side, theirs: Side) -> tuple[At, Budget | None]:
     """Both arms at a budget, from the seeds with which all four sizes left a loss."""
-    cases = [(made.cases[side.cases[0]], made.cases[side.cases[1]]) for side in both]
-    fresh = [made.fresh[case.id] for pair in cases for case in pair]
-    planned = sorted(set.intersection(*(set(each) for each in fresh)))
-    found = {seed: [_judged(records.get(each[seed].name)) for each in fresh] for seed in planned}
-    whole = {seed: each for seed, each in found.items() if all(one.loss is not None for one in each)}
-    lost = next((one.reason for each in found.values() for one in each if one.loss is None), None)
-    flops = both[0].budget
-    row = At(flops, cases[0], cases[1], len(whole), len(planned), lost)
+    cases = [made.cases[each] for side in (mine, theirs) for each in side.cases]
+    planned = sorted(set.intersection(*(set(made.fresh[case.id]) for case in cases)))
+    losses = [loaded.tables.values_of(case, CONFIRMED) for case in cases]
+    whole = [seed for seed in planned if all(seed in each for each in losses)]
+    troubles = (loaded.tables.trouble(case, loaded.tables.metrics[CONFIRMED]) for case in cases)
+    lost = None if whole == planned else next((each.reason for each in troubles if each is not None), None)
+    row = At(mine.budget, (cases[0], cases[1]), (cases[2], cases[3]), len(whole), len(planned), lost)
     if len(whole) < 2:  # one seed has no spread
         return row, None
-    losses_S4 = np.array([[one.loss for one in each] for each in whole.values()])
-    blocks = [[one.blocks for one in each] for each in whole.values()]
+    losses_S4 = np.array([[each[seed] for each in losses] for seed in whole])
+    blocks = [_blocks(loaded, case, whole) for case in cases]
     same = {len(one) for each in blocks for one in each}
-    blocks_SB4 = np.array(blocks).transpose(0, 2, 1) if len(same) == 1 and same != {0} else None
-    sizes = []
-    for pair, columns in zip(cases, (slice(0, 2), slice(2, 4)), strict=True):
-        blocks_SB2 = None if blocks_SB4 is None else blocks_SB4[:, :, columns]
-        sizes.append(Sizes(place_of(pair[0]), place_of(pair[1]), losses_S4[:, columns], blocks_SB2))
-    return row, Budget(flops, sizes[0], sizes[1])
+    # Seeds, blocks of the text, sizes.
+    blocks_SB4 = np.array(blocks).transpose(1, 2, 0) if len(same) == 1 and same != {0} else None
+    sizes = [
+        Sizes(place_of(low), place_of(high), losses_S4[:, two], None if blocks_SB4 is None else blocks_SB4[:, :, two])
+        for two, (low, high) in ((slice(0, 2), row.mine), (slice(2, 4), row.theirs))
+    ]
+    return row, Budget(mine.budget, *sizes)
 
 
-@dataclass(frozen=True)
-class _Judged:
-    """What a fresh run left."""
-
-    loss: float | None
-    blocks: Sequence[float] = ()
-    reason: str | None = None
-
-
-def _judged(record: Record | None) -> _Judged:
-    if record is None:
-        return _Judged(None, reason="runs are missing")
-    found = found_in(record)
-    if found.loss is None:
-        return _Judged(None, reason=found.reason)
-    notes = next(outcome.notes for outcome in record.outcomes if outcome.metric == CONFIRMED)
-    return _Judged(found.loss, (notes.by_block if isinstance(notes, TrainNotes) else None) or ())
+def _blocks(loaded: Loaded, case: Case, seeds: Sequence[int]) -> list[Sequence[float]]:
+    """Losses on each block of the text, by seed; empty where they were not kept."""
+    notes = loaded.tables.notes_of(case, CONFIRMED, TrainNotes)
+    kept = dict(zip(loaded.tables.values_of(case, CONFIRMED), notes, strict=False))
+    return [(kept[seed].by_block or ()) if seed in kept else () for seed in seeds]
 
 
 # --- tables
 
 
-def table(loaded: Loaded) -> pd.DataFrame:
-    """Return `trend.csv`: for each arm its differences, the spreads of its seeds, slope, straightness, crossing and forecast."""
-    return frame((row for answer in answers(loaded) for row in rows_of(answer)), COLUMNS)
+@dataclass(frozen=True)
+class Row:
+    """A row of trend.csv: one quantity.
+
+    Attributes:
+        answer: whose.
+        quantity: `difference`, `spread`, `slope`, `bend`, `crossing` or `forecast`; empty: there is no trend.
+        unit: of its value.
+        found: its value; None where it has none.
+        budget: at which it is; None: at none.
+        seeds: that it is from.
+        outcome: what was found of it, in a word.
+        at: sizes and losses of a difference.
+    """
+
+    answer: Answer
+    quantity: str = ""
+    unit: str = ""
+    found: Interval | None = None
+    budget: float | None = None
+    seeds: int | None = None
+    outcome: str | None = None
+    at: At | None = None
 
 
-def rows_of(answer: Answer) -> Iterator[dict[str, object]]:
-    """Yield the rows of `trend.csv` about an arm."""
-    base = {"variant": answer.arm.variant, "baseline_variant": answer.anchor.variant}
-    if answer.trend is None:
-        yield base | {"reason": answer.reason}
-    trend = answer.trend
-    off = trend.budgets[trend.off_line[0]].flops if trend is not None and trend.off_line is not None else None
-    for row in answer.rows:
-        made = base | {"quantity": "difference", "budget": row.flops, "unit": "nat", "planned_seeds": row.planned}
-        made |= {"seeds": row.seeds, "reason": row.reason}
-        for key, cases in (("sizes", row.mine), ("baseline_sizes", row.theirs)):
-            made[key] = " ".join(case.size for case in cases)
-        if (found := answer.at(row)) is not None:
-            difference, (mine, theirs) = found
-            made |= columns_of(difference) | {"loss": mine, "baseline_loss": theirs}
-        yield made | ({"outcome": "off the line"} if row.flops == off else {})
+def rows(answer: Answer) -> Iterator[Row]:
+    """Yield what was found of an arm: differences, spreads of seeds, slope, straightness, crossing and forecast."""
+    trend, plan = answer.trend, answer.plan
+    if trend is None:
+        yield Row(answer)
+    for at in answer.rows:
+        off = "off the line" if at.flops == answer.off else None
+        yield Row(answer, "difference", "nat", at.difference, at.flops, at.seeds, off, at)
     if trend is None:
         return
-    spread = base | {"quantity": "spread", "unit": "nat"}
     for budget, own in zip(trend.budgets, trend.spreads, strict=True):
-        yield spread | {"budget": budget.flops, "value": own, "seeds": budget.seeds}
-    yield spread | {"value": trend.spread, "outcome": "pooled" if trend.has_one_spread else "differs"}
-    for quantity, change, unit in (
-        ("slope", trend.slope, "nat per e-fold"),
-        ("bend", trend.bent, "nat per squared e-fold"),
-    ):
-        if change is not None:
-            yield {**base, "quantity": quantity, "unit": unit, **columns_of(change)}
+        yield Row(answer, "spread", "nat", Estimate(own), budget.flops, budget.seeds)
+    pooled = "pooled" if trend.has_one_spread else "differs"
+    yield Row(answer, "spread", "nat", Estimate(trend.spread), outcome=pooled)
+    if trend.slope is not None:
+        yield Row(answer, "slope", "nat per e-fold", trend.slope)
+    if trend.bent is not None:
+        yield Row(answer, "bend", "nat per squared e-fold", trend.bent)
     crossing = trend.crossing()
-    yield base | {
-        "quantity": "crossing",
-        "value": crossing.flops,
-        "ci_low": crossing.low,
-        "ci_high": crossing.high,
-        "unit": "FLOP",
-        "outcome": crossing.outcome,
-    }
-    ahead = forecast_of(answer)
-    if ahead is not None:
-        seeds = {"budget": answer.plan.forecast, "seeds": answer.plan.forecast_seeds}
-        yield {**base, "quantity": "forecast", "unit": "nat", **seeds, **columns_of(ahead)}
+    at_0 = Estimate(crossing.flops, crossing.low, crossing.high, "budget")
+    yield Row(answer, "crossing", "FLOP", at_0, outcome=crossing.outcome)
+    if answer.forecast is not None:
+        yield Row(answer, "forecast", "nat", answer.forecast, plan.forecast, plan.forecast_seeds)
 
 
-def forecast_of(answer: Answer) -> Fitted | None:
-    """The forecast that the suite asks for; None where it asks for none, or the differences do not support one."""
-    if answer.trend is None or answer.plan.forecast is None or answer.trend.is_straight is False:
-        return None
-    return answer.trend.forecast(answer.plan.forecast, answer.plan.forecast_seeds)
+TABLE = DataTable[Row](
+    "trend",
+    "a quantity of an arm beside the anchor",
+    (
+        text("variant", "the arm without its size", lambda row: row.answer.arm.variant),
+        text("baseline_variant", "the anchor", lambda row: row.answer.anchor.variant),
+        text("quantity", "what was found of the two", lambda row: row.quantity or None),
+        number("budget", "training FLOPs of every run", lambda row: row.budget, "FLOP"),
+        interval("value", "the quantity", lambda row: row.found),
+        text("unit", "its unit", lambda row: row.unit or None),
+        text("outcome", "what was found of it, in a word", lambda row: row.outcome),
+        count("seeds", "fresh seeds behind it", lambda row: row.seeds),
+        text("sizes", "the arm's two sizes", lambda row: row.at and " ".join(case.size for case in row.at.mine)),
+        text("baseline_sizes", "the anchor's", lambda row: row.at and " ".join(case.size for case in row.at.theirs)),
+        number("loss", "the arm's loss at its optimum", lambda row: row.at and row.at.losses[0], "nat"),
+        number("baseline_loss", "the anchor's", lambda row: row.at and row.at.losses[1], "nat"),
+        count("planned_seeds", "seeds that were asked for", lambda row: row.at and row.at.planned),
+        text("reason", "why there is none, or fewer seeds", lambda row: row.at.reason if row.at else _why(row)),
+    ),
+    lambda loaded: (row for answer in answers(loaded) for row in rows(answer)),
+)
+
+
+def _why(row: Row) -> str | None:
+    return None if row.quantity else row.answer.reason
 
 
 def in_place(loaded: Loaded) -> InPlace | None:
     """Return the table that stands in place of those of times and of the sweep; None where nothing was followed."""
-    made = answers(loaded)
-    if not any(answer.rows for answer in made):
+    made = [answer for answer in answers(loaded) if answer.rows]
+    if not made:
         return None
     return InPlace(
-        tables=[_table(answer) for answer in made if answer.rows],
+        tables=[*map(table, made)],
         baseline=made[0].base,
         arms=[case for answer in made for case in dict.fromkeys((answer.arm, answer.anchor))],
         metrics=frozenset({"loss/val", "loss/val_causal", CONFIRMED, "flops/train_step", "lr/best"}),
     )
 
 
-def _table(answer: Answer) -> Table:
-    rows: list[Sequence[Value]] = []
-    for row in answer.rows:
-        found = answer.at(row)
-        losses: Sequence[float | None] = (None, None) if found is None else found[1]
-        difference = row.reason if found is None else nats(found[0])
-        sides = (_side(loss, cases) for loss, cases in zip(losses, (row.mine, row.theirs), strict=True))
-        rows.append((Estimate(row.flops, kind="budget"), row.seeds, *sides, difference))
+def table(answer: Answer) -> Table:
+    """Return the differences by budget, then how they go on."""
+    shown: list[Sequence[Value]] = []
+    for at in answer.rows:
+        seeds: Value = at.seeds if at.seeds == at.planned else Sentence("{n} of {all}", n=at.seeds, all=at.planned)
+        remarks = {
+            "off the line": at.flops == answer.off,
+            "extrapolated": not at.near,
+            "size not explored": at.flops > answer.explored,
+        }
+        sides = (_side(*side) for side in zip(at.losses, (at.mine, at.theirs), strict=True))
+        remark = ", ".join(word for word, holds in remarks.items() if holds)
+        found = at.reason if at.difference is None else nats(at.difference)
+        shown.append((Estimate(at.flops, kind="budget"), seeds, *sides, found, remark))
+    titles = {"slope": "slope", "crossing": "is 0 at", "forecast": "forecast {budget}"}
+    for row in rows(answer):
+        if row.found is not None and row.quantity in titles:
+            title = Sentence(titles[row.quantity], budget=Estimate(row.budget, kind="budget"))
+            value = row.found if isinstance(row.found, Estimate) else nats(row.found)
+            shown.append((title, row.seeds or "", "", "", value, ""))
     return Table(
         "the difference over training budgets",
-        ("FLOPs", "Seeds", answer.name, answer.base, "Difference [95 %]"),
-        rows,
-        notes=["Nats per token at each arm's optimum over sizes, routed causally; in parentheses the widths trained."],
+        ("FLOPs", "Seeds", answer.name, answer.base, "Difference [95 %]", ""),
+        shown,
+        notes=[READING],
     )
 
 
 def _side(loss: float | None, cases: tuple[Case, Case]) -> Sentence:
     """An arm's loss at its optimum, and the widths that it follows from."""
-    widths = Listed([str(case.config.d_model) for case in cases], ", ")
-    return Sentence(
-        "{loss} ({widths})" if loss is not None else "({widths})", loss=Estimate(loss, kind="loss"), widths=widths
-    )
+    widths = ", ".join(str(case.config.d_model) for case in cases)
+    return Sentence("{loss} " * (loss is not None) + "({widths})", loss=Estimate(loss, kind="loss"), widths=widths)
 
 
-def nats(found: Fitted) -> Estimate:
+def nats(found: Interval) -> Estimate:
     """Return a difference, or how it changes, in nats per token."""
     return Estimate.of_interval(found, "difference", "nat")
 
 
-def blocks(loaded: Loaded) -> Iterator[Block]:
-    """Return the differences at every budget."""
-    made = [answer for answer in answers(loaded) if answer.rows]
-    yield from (_table(answer) for answer in made)
-    if made:
-        yield Note(
-            "Each arm was trained at two neighbouring sizes on the same fresh seeds. With the curvature that the sweep found, "
-            "these give its loss at its own optimum. Intervals hold the spread over seeds (one for all budgets, unless they are "
-            "shown to differ) and the errors of optimum and text."
-        )
+# --- in a sentence
 
 
-# --- in sentences
+def answer(loaded: Loaded) -> Iterator[Sentence]:
+    """Say where which arm has the lower loss."""
+    for each in answers(loaded):
+        if each.trend is None:
+            words = "No trend of {arm} beside {base}: {reason}."
+            yield Sentence(words, arm=each.name, base=each.base, reason=each.reason)
+        else:
+            yield where(each, each.trend)
 
 
-def in_short(loaded: Loaded) -> Iterator[Sentence]:
-    """Say where the arm has the lower loss, how the difference goes on, and what is forecast."""
-    for answer in answers(loaded):
-        if answer.trend is None:
-            yield Sentence(
-                "No trend of {arm} beside {base}: {reason}.", arm=answer.name, base=answer.base, reason=answer.reason
-            )
-            continue
-        yield _where(answer, answer.trend)
-        if (slope := answer.trend.slope) is not None:
-            yield _slope(answer, slope)
-        ahead = forecast_of(answer)
-        if ahead is not None:
-            yield Sentence(
-                "Forecast for {budget}: {difference} {nats}, as {n:fresh seed} of each would measure it.",
-                budget=in_flops(answer.plan.forecast or 0.0),
-                difference=nats(ahead),
-                nats=NATS,
-                n=answer.plan.forecast_seeds,
-            )
-
-
-def _where(answer: Answer, trend: Trend) -> Sentence:
-    """Say at which budgets which arm has the lower loss."""
+def where(answer: Answer, trend: Trend) -> Sentence:
+    """Say on which side of which budget the arm has the lower loss, as far as a line tells."""
     crossing, first, last = trend.crossing(), trend.budgets[0].flops, trend.budgets[-1].flops
-    given: dict[str, Value] = {
-        "arm": answer.name,
-        "base": answer.base,
-        "first": _flops(first),
-        "last": in_flops(last),
-        "largest": _flops(last),
+    outcome = "not straight" if trend.is_straight is False else crossing.outcome
+    from_first = crossing.high is None or crossing.low is not None
+    here = trend.at(first if from_first else last)
+    if here is None:  # of one budget there is no line
+        here, outcome = trend.differences[0], "none" if sign(trend.differences[0]) else outcome
+    sides = ("lower", "higher") if here.value < 0 else ("higher", "lower")
+    if outcome == "both ends":
+        sides = ("below", "above") if here.value < 0 else ("above", "below")
+    start, end = (first, crossing.low) if from_first else (crossing.high, last)
+    ends: dict[str, Value] = {
+        name: Estimate(flops, kind="budget")
+        for name, flops in (("first", first), ("last", last), ("start", start), ("end", end))
     }
-    if len(trend.budgets) == 1:
-        (found,) = trend.differences
-        word = f"has a {_side_of(found)} loss than" if sign(found) else "is not told from"
-        return Sentence(f"At {{last}} {{arm}} {word} {{base}}: {{found}}.", found=nats(found), **given)
-    if trend.is_straight is False:
-        return _not_straight(trend, given)
-    if crossing.outcome == "both ends":
-        where = Estimate(crossing.flops, crossing.low, crossing.high, "budget")
-        here, there = ("above", "below") if (trend.slope.value if trend.slope else 0.0) < 0 else ("below", "above")
-        words = f"{{arm}} has the lower loss {here} {{where}} training FLOPs, {{base}} {there} "
-        return Sentence(words + "(trained from {first} to {largest}).", where=where, **given)
-    if crossing.outcome == "none":
-        words = f"{{arm}} has a {_side_of(trend.differences[0])} loss than {{base}} at all budgets from {{first}} to {{last}}."
-        return Sentence(words, **given)
-    if crossing.outcome == "cannot tell":
-        return _by_budget(trend, given)
-    return _one_end(crossing, trend, given)
-
-
-def _not_straight(trend: Trend, given: Mapping[str, Value]) -> Sentence:
-    """Say that there is no line, and which budget differs most from that of the others, where one does."""
-    words = "From {first} to {last} the difference of {arm} and {base} follows no straight line"
-    if trend.off_line is None:
-        return Sentence(words + ".", **given)
-    i, apart = trend.off_line
-    found = trend.differences[i]
-    words += ": at {budget} it is {found} with {seeds:seed}, and the line through the other budgets is at {line}."
-    line = Estimate(found.value - apart.value, kind="difference", unit="nat")
-    budget = trend.budgets[i]
-    return Sentence(words, budget=_flops(budget.flops), found=nats(found), seeds=budget.seeds, line=line, **given)
-
-
-def _by_budget(trend: Trend, given: Mapping[str, Value]) -> Sentence:
-    """Say at which budgets the sign is known by their own seeds, where no line tells it."""
-    at: dict[str, list[Value]] = {"lower": [], "higher": [], "open": []}
-    for budget, found in zip(trend.budgets, trend.differences, strict=True):
-        at[_side_of(found) if sign(found) else "open"].append(_flops(budget.flops))
-    told = [side for side in ("lower", "higher") if at[side]]
-    if not told:
-        return Sentence(
-            "From {first} to {last} it cannot be told which of {arm} and {base} has the lower loss.", **given
-        )
-    words = (
-        "{arm} has " + " and ".join(f"a {side} loss than {{base}} at {{{side}}}" for side in told) + " training FLOPs"
-    )
-    words += "; at {open} it cannot be told." if at["open"] else "."
-    return Sentence(words, **{side: Listed(where, last=" and ") for side, where in at.items()}, **given)
-
-
-def _one_end(crossing: Crossing, trend: Trend, given: Mapping[str, Value]) -> Sentence:
-    """Say up to which budget, or from which on, the line knows the sign, and where the other sign was shown, if anywhere."""
-    at_first = crossing.low is not None
-    side = _side_of(trend.at(trend.budgets[0 if at_first else -1].flops))
-    other = "higher" if side == "lower" else "lower"
-    words = f"{{arm}} has a {side} loss than {{base}} " + (
-        "from {first} up to {end} training FLOPs" if at_first else "from {end} to {last}"
-    )
-    shown = [
-        _flops(budget.flops)
-        for budget, found in zip(trend.budgets, trend.differences, strict=True)
-        if sign(found) and _side_of(found) == other
-    ]
-    if crossing.outcome == "one end":
-        words += f", and a {other} one at {{shown}}; between them it cannot be told."
-    else:
-        words += f"; {'above' if at_first else 'below'} it cannot be told: a {other} loss was not shown at any budget."
-    end = crossing.low if at_first else crossing.high
-    return Sentence(words, end=_flops(end or 0.0), shown=Listed(shown, last=" and "), **given)
-
-
-def _side_of(found: Fitted | None) -> str:
-    return "lower" if found is not None and found.value < 0 else "higher"
-
-
-def _flops(flops: float) -> Estimate:
-    return Estimate(flops, kind="budget")
-
-
-def _slope(answer: Answer, slope: Fitted) -> Sentence:
-    """Say how the difference changes with the budget."""
-    words = "No trend with compute is shown"
-    if sign(slope):
-        words = "With more compute {arm} " + ("gains on {base}" if slope.value < 0 else "falls behind {base}")
-    return Sentence(
-        words + ": {slope} {nats} for each e-fold of training FLOPs.",
-        arm=answer.name,
-        base=answer.base,
-        slope=nats(slope),
-        nats=NATS,
-    )
+    at = Estimate(crossing.flops, crossing.low, crossing.high, "budget")
+    return Sentence(WORDS[outcome], arm=answer.name, base=answer.base, side=sides[0], other=sides[1], at=at, **ends)
 
 
 def doubts(loaded: Loaded) -> Iterator[Sentence]:
-    """Say what the trend covers, and what its intervals leave out."""
-    for answer in answers(loaded):
-        trend = answer.trend
+    """Say what a trend cannot tell, and what its intervals leave out."""
+    for each in answers(loaded):
+        trend = each.trend
         if trend is None:
             continue
-        yield Sentence(
-            "The trend covers models of {params} parameters at most, of one depth, at one length.",
-            params=Estimate(math.exp(max(each.mine.high for each in trend.budgets)), unit="param"),
-        )
         if len(trend.budgets) == FEWEST_BUDGETS:
-            words = "Two budgets do not show whether the difference follows a straight line: no crossing is given"
-            yield Sentence(words + (", and the forecast assumes such a line." if forecast_of(answer) else "."))
+            yield Sentence(
+                "Two budgets do not show whether the difference follows a straight line: no crossing is given."
+            )
         if not trend.has_one_spread:
             yield Sentence(
                 "Seeds spread differently from budget to budget (Bartlett's test at 1 %): the intervals take each budget's own "
-                "standard deviation, {spreads}, of its few seeds.",
-                spreads=Listed(
-                    [
-                        Sentence("{sd} at {budget}", sd=Estimate(own, unit="nat"), budget=_flops(budget.flops))
-                        for budget, own in zip(trend.budgets, trend.spreads, strict=True)
-                    ]
-                ),
-            )
-        slope, times = trend.slope, trend.seeds_for(WANTED)
-        half = nats(slope).half if slope is not None else None
-        if half is not None and half > WANTED:
-            needed = (
-                "it takes {times} as many seeds" if times else "no number of seeds is enough with this sweep and text"
-            )
-            yield Sentence(
-                f"The slope is known to {{half}} for each e-fold: for {{wanted}} {needed}.",
-                half=Estimate(half, unit="nat"),
-                wanted=Estimate(WANTED, unit="nat"),
-                times=Estimate(times, kind="ratio"),
-            )
-        far = [row for row, near in zip(answer.used, trend.near, strict=True) if not near]
-        if far:
-            yield Sentence(
-                "At {budgets} the optimum of an arm lies far beyond its two sizes: that difference is extrapolated.",
-                budgets=Listed([in_flops(row.flops) for row in far]),
-            )
-        guessed = [row for row in answer.used if row.flops > answer.explored]
-        if guessed:
-            yield Sentence(
-                "Sizes were explored up to {explored}; those of {budgets} follow from them.",
-                explored=in_flops(answer.explored),
-                budgets=Listed([_flops(row.flops) for row in guessed]),
-            )
-        lacking = [row for row in answer.rows if row.seeds < row.planned]
-        if lacking:
-            yield Sentence(
-                "Seeds with all sizes: {counts}.",
-                counts=Listed(
-                    [
-                        Sentence(
-                            "{n} of {planned} at {budget}", n=row.seeds, planned=row.planned, budget=_flops(row.flops)
-                        )
-                        for row in lacking
-                    ]
-                ),
+                "standard deviation, of its few seeds."
             )
         if not trend.has_text:
             yield Sentence("The error of the held-out text is in no interval: the records have no losses of its parts.")

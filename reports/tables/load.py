@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +26,6 @@ from modbench.harness.process.clocks import union_s
 from modbench.harness.results import run_folder
 from modbench.harness.results.pooling import pooled
 from modbench.harness.results.run_file import StoredRun
-from modbench.harness.stats import memo
 from modbench.reports.tables import cases, comparisons, provenance
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.pair_verdicts import Twins, has_evidence
@@ -34,6 +34,7 @@ from modbench.reports.tables.titles import titled
 # Lengths and arms that figures, tiles and the terminal show at most; of more, so many that lie evenly among them.
 MOST_LENGTHS, MOST_ARMS = 12, 24
 Shown = TypeVar("Shown")
+Made = TypeVar("Made")
 
 
 class Row(Protocol):
@@ -61,6 +62,11 @@ class Loaded:
 
     def __repr__(self) -> str:
         return f"<modbench tables of {str(self.path)!r}>"
+
+    @cached_property
+    def found(self) -> dict[object, Any]:
+        """What questions found in this run, by the function that did (`once_a_run`)."""
+        return {}
 
     @cached_property
     def comparisons(self) -> pd.DataFrame:
@@ -304,6 +310,19 @@ class Loaded:
         return None if row is None or row.status != "ok" else float(row.value)
 
 
+def once_a_run(find: Callable[[Loaded], Made]) -> Callable[[Loaded], Made]:
+    """Make a question that several outputs ask find its results in a run once."""
+
+    @functools.wraps(find)
+    def found(loaded: Loaded) -> Made:
+        if find not in loaded.found:
+            loaded.found[find] = find(loaded)
+        made: Made = loaded.found[find]
+        return made
+
+    return found
+
+
 class _Rows:
     """The first row of each arm and metric in a table: to search it for every cell of a page takes time quadratic in its rows.
 
@@ -419,9 +438,8 @@ def tables_of(tables: Tables, *, all_pairs: bool = False) -> tuple[pd.DataFrame,
     all_pairs = all_pairs or comparisons.all_pairs_of(tables.plan)
     rows: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
     for comparison in tables.plan.comparisons:
-        with memo.remembering():
-            rows[0].extend(cases.rows_of(tables, comparison))
-            rows[1].extend(comparisons.rows_of(tables, comparison, all_pairs=all_pairs))
+        rows[0].extend(cases.rows_of(tables, comparison))
+        rows[1].extend(comparisons.rows_of(tables, comparison, all_pairs=all_pairs))
     return cases.case_table(tables, rows[0]), comparisons.comparison_table(tables, rows[1])
 
 

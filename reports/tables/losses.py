@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import fmean
 
-from modbench.harness.domain.case import Case
+from modbench.harness.domain.case import Case, UnitOfWork
 from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables.load import Loaded
 from modbench.reports.writers.number_format import plain
@@ -125,3 +127,9 @@ def seeds_in_words(loaded: Loaded, seeds: int | None = None) -> str:
 def in_flops(budget: float) -> Sentence:
     """Return a budget: `4e12 training FLOPs`."""
     return Sentence("{budget} training FLOPs", budget=Estimate(budget, kind="budget"))
+
+
+def seconds_of(loaded: Loaded, units: Iterable[UnitOfWork]) -> float | None:
+    """Return the seconds that a unit took, on average over those that ended; None where none did."""
+    ended = [loaded.records[unit.name].wall_s for unit in units if unit.name in loaded.records]
+    return fmean(ended) if ended else None

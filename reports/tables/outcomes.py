@@ -6,7 +6,8 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
+from itertools import chain
+from statistics import fmean, median
 from typing import Any, TypeAlias, TypeVar
 
 from modbench.harness.audit.card import AuditFinding
@@ -34,10 +35,10 @@ from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue
 from modbench.harness.results.run_file import StoredRun
 from modbench.harness.roofline.table import Table
-from modbench.harness.stats import block_effects, contamination, effects, launch_times, paired, trend_test
-from modbench.harness.stats.block_effects import Columns
+from modbench.harness.stats import effects, paired, trend_test
+from modbench.harness.stats.against_anchor import Process
 from modbench.harness.stats.contrast import SEVERAL_THREADS, ByClock, Contrast, Rule, Seen, Side, contrast
-from modbench.harness.stats.paired import LaunchSamples, Numbers
+from modbench.harness.stats.paired import Numbers
 from modbench.harness.stats.reason import Reason
 from modbench.harness.stats.seed_sets import SeedSets
 from modbench.reports.reasons import in_words
@@ -132,6 +133,7 @@ class Tables:
         self.peaks: dict[str, float] = {}
         self.known: dict[tuple[str, str, str], Any] = {}  # what `once` remembers
         self.rooflines: dict[str, Table] = {}
+        self._processes: dict[tuple[str, str], dict[int, Process]] = {}
         self.without_own: dict[tuple[str, str], Launch] = {}
         self.audits: dict[str, AuditFinding] = {}
         # Where each metric of a case was measured: searching the plan anew for every cell takes time quadratic in its cases.
@@ -191,6 +193,13 @@ class Tables:
             cell.versions = provenance.joined_versions([cell.versions, provenance.versions_of_outcome(record, outcome)])
             if outcome.metric in self.metrics:
                 cell.blocks[number] = blocks.get(self.metrics[outcome.metric].group, {})
+        if record.unit.facts.samples == "launches":
+            anchor = record.unit.comparison.arms[0].id
+            good = grouped((each.metric, each) for each in record.outcomes if each.status == "ok")
+            for key, outcomes in good.items():
+                arms = {each.case: each.samples for each in outcomes}
+                group = self.metrics[key].group if key in self.metrics else ""
+                self._processes.setdefault((anchor, key), {})[number] = Process(arms, anchor, blocks.get(group, {}))
 
     def cell(self, case_id: str, metric: str) -> Cell:
         """Return the cell, empty if nothing was measured."""
@@ -258,36 +267,35 @@ class Tables:
         named = (case for case in comparison.arms if case.arm == self.baseline)
         return next(named, comparison.arms[0])
 
-    def launches(self, metric: Metric, case: Case, baseline: Case, anchor: Case) -> list[LaunchSamples]:
-        """Return every launch in which both arms and their anchor were timed."""
-        key = self.source(metric).key
-        sides = [dict(self.cell(side.id, key).outcomes) for side in (case, baseline, anchor)]
-        blocks = self.cell(case.id, key).blocks
-        return [
-            LaunchSamples(
-                None if case == anchor else sides[0][number].samples,
-                None if baseline == anchor else sides[1][number].samples,
-                sides[2][number].samples,
-                blocks.get(number, {}),
-            )
-            for number in sides[0]
-            if number in sides[1] and number in sides[2]
-        ]
+    def processes(self, case: Case, metric: Metric) -> dict[int, Process]:
+        """Return the processes that timed a case, with all of its comparison."""
+        found = self._processes.get((self.anchor(case, metric).id, self.source(metric).key), {})
+        return {number: each for number, each in found.items() if case.id in each.arms}
+
+    def beside(self, case: Case, metric: Metric) -> dict[int, Process]:
+        """Return of these the ones in which the anchor was timed, too, from which ratios come; all where there is none."""
+        found, anchor = self.processes(case, metric), self.anchor(case, metric).id
+        return {number: each for number, each in found.items() if anchor in each.arms} or found
+
+    def shared(self, metric: Metric, case: Case, baseline: Case) -> dict[int, Process]:
+        """Return the processes that timed both arms and their anchor."""
+        sides = {baseline.id, self.anchor(case, metric).id}
+        return {number: each for number, each in self.processes(case, metric).items() if sides <= each.arms.keys()}
 
     def numbers(self, metric: Metric, case: Case, baseline: Case) -> Numbers:
         """Return the numbers of two arms in each launch, against their anchor; of a rate those of its times, shifted."""
-        source, made_in = self.source(metric), self.made_in(metric)
-        found = paired.numbers(
-            self.launches(metric, case, baseline, self.anchor(case, metric)),
+        made_in = self.made_in(metric)
+        found = paired.between(
+            self.shared(metric, case, baseline),
+            case.id,
+            baseline.id,
             column=made_in.column,
             one_thread=made_in.times and case.place.one_thread,
-            averaged=not source.quantile,
+            averaged=not self.source(metric).quantile,
             estimand=metric.estimand,
         )
         seen = replace(found.seen, unfit=self.escapes(metric, case, baseline) or found.seen.unfit)
-        if not made_in.times:
-            seen = Seen()
-        found = found._replace(seen=seen)
+        found = found._replace(seen=seen if made_in.times else Seen())
         # A rate is a number of tokens per mean second.
         return (
             found.shifted(math.log(self.factor(case, metric) / self.factor(baseline, metric)))
@@ -321,15 +329,11 @@ class Tables:
     def drift(self, case: Case, metric: Metric) -> str | None:
         """Return how the arm drifted relative to its anchor, over all launches; None if it did not, or is no timing."""
         anchor = self.anchor(case, metric)
-        if not self.made_in(metric).times or case == anchor:
+        if not self.made_in(metric).times or case.id == anchor.id:
             return None
-        mine, theirs = (self.behind(side, metric).good() for side in (case, anchor))
-        launches = [
-            list(block_effects.differences(outcome.samples, theirs[number].samples).values())
-            for number, outcome in mine.items()
-            if number in theirs
-        ]
-        return in_words(trend_test.drifting(launches, len(self.comparison(case, metric).arms) - 1))
+        shared = (each for each in self.processes(case, metric).values() if anchor.id in each.arms)
+        effects_of = [each.of_blocks(case.id).tolist() for each in shared]
+        return in_words(trend_test.drifting(effects_of, len(self.comparison(case, metric).arms) - 1))
 
     def partly(self, case: Case, metric: Metric) -> str | None:
         """Return how many launches of an incomplete run a time is from, or None: it has all that were planned, or no value."""
@@ -351,29 +355,11 @@ class Tables:
             effect = self.behind(case, metric).over_seeds(self.seed_sets(metric))
             found = self.counts(case, metric)
             return solved.estimate(found, case, effect) if found is not None and found.counted else effect
-        sides = self._beside_anchor(case, metric)
+        clocks = [each.by(made_in.column) for each in self.beside(case, metric).values()]
         if metric.estimand == "median":
-            return effects.over_launches(
-                [launch_times.typical(mine, anchor, made_in.column) for mine, anchor, _ in sides]
-            )
-        means = effects.over_launches([launch_times.mean(*each, made_in.column) for each in sides])
+            return effects.over_launches([each.typical[case.id] for each in clocks])
+        means = effects.over_launches([each.mean[case.id] for each in clocks])
         return means.mirrored().shifted(math.log(self.factor(case, metric))) if metric.source else means
-
-    def _beside_anchor(self, case: Case, metric: Metric) -> list[tuple[Columns | None, Columns | None, Columns]]:
-        """Return the samples of a time in each launch, those of its anchor, and what witnesses saw; `launch_times.py` reads them.
-
-        Of the launches those in which both were timed, from which ratios come; all where there is none.
-        """
-        cell, anchor = self.behind(case, metric), self.anchor(case, metric)
-        mine = cell.good()
-        if case == anchor:
-            return [(None, each.samples, cell.blocks.get(launch, {})) for launch, each in mine.items()]
-        theirs = self.behind(anchor, metric).good()
-        shared = [launch for launch in mine if launch in theirs] or list(mine)
-        return [
-            (mine[each].samples, theirs[each].samples if each in theirs else None, cell.blocks.get(each, {}))
-            for each in shared
-        ]
 
     def counts(self, case: Case, metric: Metric) -> solved.Counts | None:
         """Return how many runs of each arm solved the task that a metric is about; None if it is about none."""
@@ -388,13 +374,23 @@ class Tables:
         return SeedSets(sets or (self.suite.seeds,), self.suite.tasks.looks)
 
     @functools.cached_property
+    def _typical_s(self) -> dict[tuple[str, str], float]:
+        """Seconds of a typical call of each anchor."""
+        found: dict[tuple[str, str], float] = {}
+        for (anchor, key), processes in self._processes.items():
+            walls = [each.arms[anchor]["wall_s"] for each in processes.values() if anchor in each.arms]
+            if walls:
+                found[anchor, key] = median(chain.from_iterable(walls))
+        return found
+
+    @functools.cached_property
     def _alike(self) -> Mapping[str, Mapping[str, Sequence[str]]]:
         return _alike(self)
 
     @once
     def doubts_about(self, case: Case, metric: Metric) -> dict[str, str]:
         """Return what is doubtful about a cell, by doubt."""
-        cell = self.behind(case, metric)
+        cell, processes = self.behind(case, metric), self.processes(case, metric)
         mine, anchors = cell.good(), self.behind(self.anchor(case, metric), metric).good()
         # Launches that the anchor has too, or all if the anchor has none of them.
         numbers = [number for number in mine if number in anchors] or list(mine)
@@ -402,14 +398,14 @@ class Tables:
             case,
             metric,
             [mine[number] for number in numbers],
-            [anchors[number] for number in numbers if number in anchors],
-            [cell.blocks.get(number, {}) for number in numbers],
+            [processes[number] for number in numbers if number in processes],
             self.counted(case),
             self.counted(self.anchor(case, metric)),
             self.launch_counts.get(cell.series),
             self.drift(case, metric),
             self._alike.get(case.arm, {}),
             self.without_own.get((self.comparison(case, metric).label, self.source(metric).key)),
+            anchor_s=self._typical_s.get((self.anchor(case, metric).id, self.source(metric).key)),
             timed=bool(metric.measured_by) and self.made_in(metric).times,
             audited=self._audited(case),
         )
@@ -431,13 +427,9 @@ class Tables:
 
     def disturbed(self, case: Case, metric: Metric) -> float:
         """Return the mean share of a case's blocks, over its launches, in which it was disturbed; 0 for what is no time."""
-        cell = self.behind(case, metric)
-        if not self.made_in(metric).times or not cell.good():
+        if not self.made_in(metric).times or not (found := self.processes(case, metric)):
             return 0.0
-        return fmean(
-            contamination.share_of_blocks(outcome.samples, cell.blocks.get(launch))
-            for launch, outcome in cell.good().items()
-        )
+        return fmean(each.disturbed[case.id] for each in found.values())
 
     def labels(self, case: Case, metric: Metric) -> list[Label]:
         """Return the labels of an arm in every output, such as `not autoregressive as measured`."""
@@ -493,21 +485,17 @@ class Tables:
         """Return why no verdict on these cases may rest on CPU time; None where it may."""
         if not self.made_in(metric).times or not all(side.place.one_thread for side in sides):
             return SEVERAL_THREADS
-        cells = (self.behind(side, metric) for side in sides)
-        samples = ([outcome.samples for outcome in cell.good().values()] for cell in cells)
-        return self.escapes(metric, *sides) or paired.unfit(samples)
+        waits = ([each.waits[side.id] for each in self.processes(side, metric).values()] for side in sides)
+        return self.escapes(metric, *sides) or paired.unfit_of(waits)
 
     def log_times(self, case: Case, metric: Metric, column: str) -> list[tuple[float, float]]:
         """Return logarithms of a case's typical and of its mean time, in each launch; none where a launch lacks the column."""
-        sides = self._beside_anchor(case, metric)
-        if not all(all(samples.get(column, (0.0,))) for *both, _ in sides for samples in both if samples is not None):
+        found = [*self.beside(case, metric).values()]
+        arms = (each.arms[arm] for each in found for arm in {case.id, each.anchor} & each.arms.keys())
+        if not all(all(samples.get(column, (0.0,))) for samples in arms):
             return []
-        return [
-            (launch_times.typical(side, anchor, column), launch_times.mean(side, anchor, blocks, column))
-            for side, anchor, blocks in sides
-        ]
+        return [(each.by(column).typical[case.id], each.by(column).mean[case.id]) for each in found]
 
-    @once
     def case_columns(self, case: Case, metric: Metric) -> Mapping[str, Any]:
         """Return the columns that identify what was measured."""
         seeds = self.seed_sets(metric).seeds if self.made_in(metric).samples == "seeds" else self.suite.seeds[:1]

@@ -131,7 +131,7 @@ class Again:
             option, _, key = what.partition(" ")
             flags.append((option, f"{key}={value}" if key else value))
         words = [word for flag in flags for word in flag]
-        selected = self._everywhere(wanted) if everywhere else self._selected(wanted, metric)
+        selected = self._selected(wanted, metric, everywhere=everywhere)
         return shlex.join(["modbench", "run", self.original.suite, "-k", selected, *words])
 
     def if_any(self, wanted: Iterable[Case], metric: str | None = None) -> tuple[str | None, str]:
@@ -148,27 +148,24 @@ class Again:
         beside = {rung.arm for rung in self.plan.ladder if rung.target in own}
         return self.plan.suite.rival != "none" and bool(beside) and not beside & here
 
-    def _everywhere(self, wanted: list[Case]) -> str:
-        """An expression that matches the arms of these cases in all places, and no others of the run."""
-        arms = {case.arm: case for case in wanted}
-        said = " or ".join(_named(_without_place(case)) for case in arms.values())
-        matches = compile_expression(said)
-        if others := [case.id for case in self.plan.cases if case.arm not in arms and matches(case.id)]:
-            raise NotAgainError(f"-k cannot tell {', '.join(arms)} from {', '.join(others)}.")
-        return said
-
-    def _selected(self, wanted: list[Case], metric: str | None) -> str:
+    def _selected(self, wanted: list[Case], metric: str | None, *, everywhere: bool) -> str:
         """An expression that matches these cases and no others; of arms in all their places, the shorter one."""
         assert not isinstance(self.original, NotAgainError)
-        arms = list(dict.fromkeys(case.arm for case in wanted))
+        arms = {case.arm: _named(_without_place(case)) for case in wanted}
         every = {case.id for case in self._measured(metric) if case.arm in arms}
-        if len(wanted) > len(arms) and every == {case.id for case in wanted}:
-            first = {case.arm: case for case in reversed(wanted)}
-            short = " or ".join(_named(_without_place(first[arm])) for arm in arms)
-            matches = compile_expression(short)
-            if not any(matches(case.id) for case in self.plan.cases if case.arm not in arms):
-                return f"({self.original.select}) and ({short})" if self.original.select else short
+        if everywhere or (len(wanted) > len(arms) and every == {case.id for case in wanted}):
+            said, select = " or ".join(arms.values()), None if everywhere else self.original.select
+            others = [case.id for case in self._matched(said) if case.arm not in arms]
+            if not others:
+                return f"({select}) and ({said})" if select else said
+            if everywhere:
+                raise NotAgainError(f"-k cannot tell {', '.join(arms)} from {', '.join(others)}.")
         return " or ".join(self._one(case) for case in [*wanted, *self._rates(wanted)])
+
+    def _matched(self, expression: str) -> list[Case]:
+        """The cases of the plan that an expression matches."""
+        matches = compile_expression(expression)
+        return [case for case in self.plan.cases if matches(case.id)]
 
     def _measured(self, metric: str | None) -> list[Case]:
         """Cases of the plan that are measured in one of these metrics, joined by commas; None: in any."""
@@ -183,11 +180,9 @@ class Again:
         said = _named(case.id)
         if said == case.id and self._all.count(case.id.lower()) == 1:
             return said
-        matches = compile_expression(said)
-        others = [other.id for other in self.plan.cases if other.id != case.id and matches(other.id)]
+        others = [other.id for other in self._matched(said) if other.id != case.id]
         whole = " and ".join([said, *(f"not ({_named(other)})" for other in others)])
-        matches = compile_expression(whole)
-        if not matches(case.id) or any(matches(other) for other in others):
+        if [each.id for each in self._matched(whole)] != [case.id]:
             raise NotAgainError(f"-k cannot tell {case.id} from {', '.join(others)}.")
         return f"({whole})" if whole != case.id else whole
 

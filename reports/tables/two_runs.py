@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from statistics import fmean
@@ -305,8 +305,6 @@ class TwoRuns:
         base, new = (ByClock(_log_times(tables, case, metric)) for tables in self.sides)
         if min(len(base.own), len(new.own)) < effects.FEWEST:
             return self._without(case, metric, OPEN, THREE)
-        if not all(map(math.isfinite, [*base.own.values(), *new.own.values()])):
-            return self._without(case, metric, OPEN, "a time is not a finite number")
         share = max(tables.disturbed(case, metric) for tables in self.sides)
         found = contrast(Side(base), Side(new), "independent", Rule("time", self.margin), Seen(disturbed=share))
         busy = Sentence("{share} of the blocks were disturbed", share=Estimate(share, kind="about"))
@@ -317,7 +315,7 @@ class TwoRuns:
         if self.new.anchor(case, metric) != self.base.anchor(case, metric):
             return "the two runs have different anchors"
         before, now = (
-            {notes.inputs for notes in tables.cell(case.id, metric.key).notes(TimeNotes)} for tables in self.sides
+            {notes.inputs for notes in tables.notes_of(case, metric.key, TimeNotes)} for tables in self.sides
         )
         labels = {label for tables in self.sides for label in tables.labels(case, metric)}
         if now != before and (case.is_user_model or Label.INPUT_DEPENDENT in labels):
@@ -327,18 +325,16 @@ class TwoRuns:
 
     def _losses(self, case: Case, metric: Metric) -> Pair:
         """A loss or an accuracy, seed by seed."""
-        cells = [tables.cell(case.id, metric.key) for tables in self.sides]
-        if len({notes.corpus_sha256 for cell in cells for notes in cell.notes(TrainNotes)[:1]}) > 1:
+        notes = (tables.notes_of(case, metric.key, TrainNotes)[:1] for tables in self.sides)
+        if len({each.corpus_sha256 for those in notes for each in those}) > 1:
             return self._without(case, metric, OPEN, "trained on different text")
-        before, now = (cell.values() for cell in cells)
+        before, now = (tables.values_of(case, metric.key) for tables in self.sides)
         seeds = sorted(now.keys() & before.keys())
         if not seeds:
             return self._without(case, metric, OPEN, "the two runs have no seed in common")
         if now == before:
             return self._exact(case, metric, 0.0, 0.0)
         base, new = ([values[seed] for seed in seeds] for values in (before, now))
-        if broken := self._broken(case, metric, base, new):
-            return broken
         scale = abs(fmean(base))
         sides = [Side(ByClock(dict(zip(seeds, values, strict=True)))) for values in (base, new)]
         rule, seen = Rule("loss", self.margin * scale, metric.better), self._flattered(case, metric)
@@ -347,9 +343,7 @@ class TwoRuns:
 
     def _counts(self, case: Case, metric: Metric) -> Pair:
         before, now = (tables.estimate(case, metric).value for tables in self.sides)
-        if now == before:
-            return self._exact(case, metric, 0.0, 0.0)
-        return self._broken(case, metric, [before], [now]) or self._exact(case, metric, before, now)
+        return self._exact(case, metric, before, now)
 
     def _exact(self, case: Case, metric: Metric, before: float, now: float) -> Pair:
         """Numbers that have no spread, as counts, and what is the same to the last digit."""
@@ -358,14 +352,6 @@ class TwoRuns:
         no_ratio = now != before and 0 in {now, before}
         reason = Sentence("counted: {then} before, {new} now", then=then, new=new) if no_ratio else None
         return Pair(case, metric, made, reason=reason)
-
-    def _broken(self, case: Case, metric: Metric, before: Sequence[float], now: Sequence[float]) -> Pair | None:
-        """What is said where a value is not a finite number."""
-        finite_before, finite = (all(map(math.isfinite, values)) for values in (before, now))
-        if not finite_before:
-            lack = Lack(BETTER, INCONCLUSIVE) if finite else OPEN
-            return self._without(case, metric, lack, "the earlier value is not a finite number")
-        return None if finite else self._without(case, metric, FAILS, "now it is not a finite number")
 
     def labels(self) -> Iterator[Labels]:
         """Yield the labels of every case of the base, over all metrics that both runs measured."""
@@ -404,7 +390,7 @@ def settings(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
     name = "decode" if decodes else made_in.name
     dumped = {} if plan is None else plan.model_dump(exclude=NO_EFFECT)
     found = {f"{name}.{key}": value for key, value in dumped.items()}
-    budgets = [notes.budget_bytes for notes in tables.cell(case.id, metric.key).notes(FitNotes)]
+    budgets = [notes.budget_bytes for notes in tables.notes_of(case, metric.key, FitNotes)]
     return found | {"budget": next(iter(budgets), None)}
 
 

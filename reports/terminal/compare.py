@@ -13,7 +13,7 @@ from modbench.harness.core.printable import escaped
 from modbench.harness.stats.contrast import EQUIVALENT
 from modbench.reports.model import Sentence, Value
 from modbench.reports.questions import compare_axis, compare_runs
-from modbench.reports.questions.compare_axis import BASELINE, AlongAxis, Cell, Column, Grid
+from modbench.reports.questions.compare_axis import BASELINE, AlongAxis, Cell
 from modbench.reports.questions.compare_runs import Against, Compared, letter
 from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables import axes
@@ -26,8 +26,6 @@ from modbench.reports.writers.text import cut, joined, wrapped
 
 # Labels that have a mark beside the number in a terminal.
 MARKED = frozenset({*LOOKED_AHEAD, Label.TAIL, Label.CONTAMINATED, Label.BY_CPU})
-# Lines of tables along an axis that a terminal shows; the first table is shown whatever its length.
-MOST_LINES = 36
 # Reasons that are named, and rows of a run, with `-v` and without. Of more rows, what got worse, then what got better.
 MOST_REASONS, FEW_REASONS = 8, 2
 MOST_ROWS, FEW_ROWS = 80, 12
@@ -52,37 +50,21 @@ def _joined(blocks: Iterable[Sequence[str]]) -> str:
 # --- one run along an axis
 
 
-def along_axis(loaded: Loaded, table: AlongAxis, width: int, *, every: bool = False, verbose: bool = False) -> str:
+def along_axis(loaded: Loaded, along: AlongAxis, width: int, *, every: bool = False, verbose: bool = False) -> str:
     """Return a table for each metric, then what must be known to read them."""
-    columns = table.columns if every or verbose else table.shown()
+    columns = along.columns if every or verbose else along.shown()
     blocks = [wrapped([Sentence("⚠ {said}", said=each)], width) for each in reversed(warnings(loaded))]
-    blocks.append(wrapped([f"{loaded.path} by {table.axis}, over {table.over}"], width))
-    left, made = dict.fromkeys(column.metric.key for column in table.columns), list[str]()
-    for grid in _fitting(loaded, table, columns, width):
-        lines = [*text.table(compare_axis.told_once(grid.table), width), ""]
-        if verbose or not made or len(made) + len(lines) <= MOST_LINES:
-            made += lines
-            left = {key: None for key in left if key not in grid.metrics}
+    blocks.append(wrapped([f"{loaded.path} by {along.axis}, over {along.over}"], width))
+    made = [line for table in compare_axis.tables(loaded, along, columns) for line in [*text.table(table, width), ""]]
+    left = {column.metric.key: None for column in along.columns if column not in columns}
     parts, marks = legend(
-        made, table.baseline, paired=not any(compare_axis.NOT_INTERLEAVED in each for each in table.notes)
+        made, along.baseline, paired=not any(compare_axis.NOT_INTERLEAVED in each for each in along.notes)
     )
-    said: list[Value] = [*marks, *table.notes, *compare_axis.labels(columns, 0 if verbose else 1, marked=MARKED)]
+    said: list[Value] = [*marks, *along.notes, *compare_axis.labels(columns, 0 if verbose else 1, marked=MARKED)]
     said += compare_axis.missing(columns, MOST_REASONS if verbose else FEW_REASONS)
     said += [f"not shown: {', '.join(left)} (-v, or --metric KEY)"] if left else []
     parts.append(plain(compare_axis.margin(loaded.suite.margin)))
     return _joined([*blocks, made, [*joined(parts, width), *wrapped([*said, machine_check(loaded)[1]], width)]])
-
-
-def _fitting(loaded: Loaded, table: AlongAxis, columns: Sequence[Column], width: int) -> list[Grid]:
-    """Return a table for each metric; one with a single column stands beside the one before, as long as both fit the width."""
-    made = list[Grid]()
-    for grid in compare_axis.grids(loaded, table, columns):
-        both = made[-1].beside(grid) if made and len(grid.table.head) == 3 else None
-        if both is not None and len(text.table(compare_axis.told_once(both.table), 10**6)[0]) <= width:
-            made[-1] = both
-        else:
-            made.append(grid)
-    return made
 
 
 KEPT = (
@@ -162,7 +144,7 @@ def _tables(against: Against, width: int, *, verbose: bool) -> Iterator[list[str
     rest = Counter(row.verdict for row in rows) - Counter(row.verdict for row in shown)
     if rest:
         words, more = "and {n} more rows: {verdicts} ({more})", "--json has all" if verbose else "-v"
-        said = Sentence(words, n=rest.total(), verdicts=compare_runs.counted(rest), more=more)
+        said = Sentence(words, n=rest.total(), verdicts=compare_runs.counted(rest.elements()), more=more)
         yield wrapped([said], width)
 
 
@@ -207,10 +189,6 @@ def _row(against: Against, row: Pair) -> dict[str, Any]:
     change = row.change()
     found: dict[str, Any] = {"case": row.case.id, "metric": row.metric.key, "unit": row.metric.unit}
     found |= {"baseline_value": base, "value": value, "ratio": None, "difference": None}
-    found |= {
-        "difference" if row.is_difference else "ratio": change.value,
-        "ci_low": change.low,
-        "ci_high": change.high,
-    }
-    found |= {"ci_level": None if change.low is None else change.level}
+    found |= {"difference" if row.is_difference else "ratio": change.value, "ci_low": change.low}
+    found |= {"ci_high": change.high, "ci_level": None if change.low is None else change.level}
     return found | {"verdict": row.verdict, "reason": data.value(row.why)}

@@ -6,42 +6,26 @@ from collections.abc import Iterator
 
 from modbench.harness.core.printable import escaped
 from modbench.harness.stats.contrast import FAIL, INCONCLUSIVE
-from modbench.reports.model import Code, Sentence, Value
+from modbench.reports.model import Code, Listed, Sentence, Value
 from modbench.reports.questions.gate import gate
 from modbench.reports.questions.gate.gate import Gate
-from modbench.reports.tables.two_runs import NOT_ALTERNATED, NOT_COMPARED
 from modbench.reports.writers import markdown
 from modbench.reports.writers.number_format import plain
 
 
 def as_text(found: Gate, *, verbose: bool = False) -> Iterator[str]:
-    """Yield the verdict, then what fails or is open, and what each check found; with `verbose` all that was not compared too.
+    """Yield the verdict, what each check found, and what fails or is open; with `verbose` all that was not compared too.
 
     A reason may hold line feeds, and a folder may be a stranger's: each stays on its line.
     """
     said: list[Value] = [
         Sentence("gate: {verdict}: {judged}", verdict=found.verdict, judged=gate.judged_by(found)),
-        *_changes(found, verbose=verbose),
-        *(_check(*gate.of_check(each)) for each in found.tiers if each.named or verbose),
+        *(Listed([*row], "  ") for table in gate.tables(found, every=verbose) for row in table.rows),
         # What decides the exit code is the error's to say.
         *([found.incomplete] if found.incomplete and found.verdict == FAIL else []),
         *gate.remarks(found),
     ]
     yield from (escaped(plain(each), lines=False) for each in said)
-
-
-def _changes(found: Gate, *, verbose: bool) -> Iterator[Sentence]:
-    """Say what changed; in short what fails or is open, and where nothing was compared why."""
-    quiet = {NOT_ALTERNATED, *([NOT_COMPARED] if found.compared else [])}
-    for each in gate.changes(found, every=verbose):
-        if verbose or each.verdict not in quiet:
-            many = "{findings}, such as " * (each.findings > 1)
-            yield Sentence("{verdict}: " + many + "{case} {metric}: {change}", **each._asdict())
-
-
-def _check(check: Value, verdict: Value, counts: Value, why: Value) -> Sentence:
-    words = "{check} {verdict} ({counts})" + ": {why}" * bool(why)
-    return Sentence(words, check=check, verdict=verdict, counts=counts, why=why)
 
 
 def annotated(found: Gate) -> Iterator[str]:
@@ -57,7 +41,7 @@ def annotated(found: Gate) -> Iterator[str]:
         for each in found.findings:
             if each.verdict == verdict and found.counts(each) is counts:
                 kind = "error" if verdict == FAIL and counts else "warning"
-                told[kind].append((f"{verdict}: {each.what}", f"{each.metric} {plain(gate.change(found, each))}"))
+                told[kind].append((f"{verdict}: {each.what}", f"{each.metric} {plain(gate.change(each))}"))
     for kind, those in told.items():
         yield from markdown.first_annotations(kind, those, "the job summary lists them")
 
@@ -70,6 +54,6 @@ def summary(found: Gate, base: str, new: str, most: int = markdown.MOST_BYTES) -
         markdown.Block([f"## modbench gate: {markdown.text(found.verdict)}"]),
         markdown.block(judged),
         markdown.Block(rows=[f"- {markdown.inline(each)}" for each in said], what="sentences", where=gate.FILE),
-        *map(markdown.block, gate.tables(found)),
+        *map(markdown.block, gate.tables(found, every=True)),
     ]
     return markdown.within(blocks, most, lambda page: len(page.encode()))

@@ -13,19 +13,19 @@ from modbench.reports.questions.recommend.recommend import Capacity, Judged, Rec
 from modbench.reports.wording import name
 from modbench.reports.writers import data, text
 from modbench.reports.writers.number_format import plain
-from modbench.reports.writers.text import wrapped
+from modbench.reports.writers.short import legend
+from modbench.reports.writers.text import joined, wrapped
 
 
 def as_text(found: Recommended, width: int = 100, *, verbose: bool = False) -> Iterator[str]:
     """Yield the lines of an answer, sentences wrapped to a width; a command stays whole."""
-    yield from wrapped([recommend.headline(found), *recommend.remarks(found)], width, "  ")
-    if found.best is not None:
-        yield ""
-        yield from text.table(recommend.table(found), width)
-        # A command says what would decide it.
-        said = [*recommend.pairs(found, reasons=verbose or not found.commands), *recommend.held_limits(found)]
-        yield from wrapped([*said, *recommend.losses(found)], width, "  ")
-    yield from wrapped(recommend.what_is_open(found, every=verbose), width, "  ")
+    yield from wrapped([recommend.headline(found)], width, "  ")
+    made = recommend.table(found)
+    if made.rows:
+        lines = text.table(made, width)
+        parts, marks = legend(lines, name(found.choice.baseline.case))
+        yield from ("", *lines, "", *joined(parts, width), *wrapped(marks, width))
+    yield from wrapped(recommend.said(found, verbose=verbose), width, "  ")
     if found.commands:
         yield "to be sure:"
         yield from (f"  {command}" for command in found.commands)

@@ -8,7 +8,7 @@ from typing import Any
 
 from modbench.harness.core.labels import Label
 from modbench.harness.core.printable import SCREEN
-from modbench.harness.core.units import human_duration
+from modbench.harness.core.units import counted, human_duration
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.evidence import LaunchCount
 from modbench.harness.planning.plan import Plan
@@ -38,21 +38,15 @@ def opening(plan: Plan) -> str:
     suite = plan.suite
     cases, least = len(plan.cases), sum(not unit.rule for unit in plan.units)
     most = round(sum(plan.shares("most").values()))
+    where = plan.device + f", {counted(suite.threads, 'thread')}" * (plan.device == "cpu")
+    dtypes = "/".join(suite.grid.dtype) + ", compiled" * suite.compile
     line = Sentence(
-        "{suite}: {cases:case} in "
-        + "{least} to " * (least < most)
-        + "{most:unit} on {device}"
-        + ", {threads:thread}" * (plan.device == "cpu")
-        + ", {dtypes}; {effort}: {launches}",
+        "{suite}: {cases:case} in " + "{least} to " * (least < most) + "{most:unit} on {how}",
         suite=suite.name,
         cases=cases,
         least=least,
         most=max(least, most),
-        device=plan.device,
-        threads=suite.threads,
-        dtypes="/".join(suite.grid.dtype) + ", compiled" * suite.compile,
-        effort=suite.effort,
-        launches=suite.launches_in_words,
+        how=f"{where}, {dtypes}; {suite.effort}: {suite.launches_in_words}",
     )
     more: list[Value] = [best_arms.sentence(plan.arms_from)] if plan.arms_from else []
     more += [f"{arm} has no dense model of equal cost beside it: {why}" for arm, why in plan.no_rivals.items()]

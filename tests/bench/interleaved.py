@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from modbench.harness.machine import environment
-from modbench.harness.stats.block_effects import differences
+from modbench.harness.stats.against_anchor import Process
 from modbench.harness.stats.effects import over_launches
 from modbench.harness.timing.interleave import Call, Clock, Effort, Session
 from modbench.reports.reasons import in_words
@@ -85,7 +85,7 @@ def compare(
     ratios = {}
     for arm in calls:
         if arm != anchor:
-            within = list(differences(samples[arm], samples[anchor]).values())
+            within = Process(samples, anchor).of_blocks(arm).tolist()
             effect = over_launches([statistics.median(within)], within)
             ratios[arm] = Ratio(
                 math.exp(-effect.value),

@@ -22,6 +22,7 @@ import numpy as np
 from modbench.harness.domain.suite import EFFORTS, TWO_STAGE, TwoStage
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.stats import effects, power
+from modbench.harness.stats.against_anchor import Process
 from modbench.harness.stats.block_effects import Columns
 from modbench.harness.stats.contrast import INCONCLUSIVE, WORSE, Rule, estimated
 from modbench.harness.stats.effects import Effect
@@ -123,9 +124,8 @@ def _launch(rng: np.random.Generator, design: Design, sd: float, within: float, 
     for arm in range(design.arms):
         times = rng.normal(0, within / math.sqrt(2), design.rounds) + both[arm] - both[-1]
         times += math.log1p(truth) if arm == 0 else 0.0
-        launch = effects.beside(_samples(times), _samples(anchor))
-        assert launch is not None
-        found.append(launch.median)
+        launch = Process({"arm": _samples(times), "anchor": _samples(anchor)}, "anchor")
+        found.append(launch.by("wall_s").medians["arm"])
     return found
 
 

@@ -86,12 +86,9 @@ def test_a_slow_clock_is_slow_against_the_runs_own() -> None:
     assert found == [frozenset(), frozenset(), frozenset({"slow GPU clock"})]
 
 
-def test_clean_samples_keep_all_their_columns_and_nothing_is_dropped_from_the_rest() -> None:
+def test_a_block_is_disturbed_where_one_of_its_samples_is() -> None:
     both = {"block": [0.0, 0.0, 1.0], "wall_s": [0.01] * 3, "calls": [1.0] * 3, "wait_s": [0.0, 0.009, 0.0]}
-    before = {name: list(values) for name, values in both.items()}
-    kept = contamination.clean(both)
-    assert kept == {"block": [0.0, 1.0], "wall_s": [0.01] * 2, "calls": [1.0] * 2, "wait_s": [0.0, 0.0]}
-    assert both == before
+    assert contamination.disturbed(both).tolist() == [False, True, False]
     assert contamination.share_of_blocks(both) == 0.5
     assert contamination.counted(contamination.causes(both)) == {"preempted": 1}
 

@@ -29,6 +29,7 @@ from modbench.harness.planning.plan import make_plan, predicted_seconds
 from modbench.harness.process.graceful_stop import DeviceLost
 from modbench.harness.registry import catalogue
 from modbench.harness.results.outcomes import attempt
+from modbench.harness.stats.against_anchor import Process
 from modbench.harness.subject.subject import Subject
 from modbench.harness.timing import cuda_events, host_sync
 
@@ -44,9 +45,9 @@ def sampled(key: str, notes: dict[str, Any] | None = None, **columns: float) -> 
 
 def doubted(outcome: Outcome, blocks: Blocks | None = None) -> dict[str, str]:
     """What is found wrong with it."""
-    seen = [blocks.columns if blocks else {}]
+    process = Process({outcome.case: outcome.samples}, outcome.case, blocks.columns if blocks else {})
     metric, timed = catalogue.metrics()[outcome.metric], "wall_s" in outcome.samples
-    evidence = Evidence(case(), metric, [outcome], [outcome], seen, timed=timed)
+    evidence = Evidence(case(), metric, [outcome], [process], timed=timed)
     return {name: said for name, doubt in DOUBTS.items() if (said := doubt.check(evidence))}
 
 

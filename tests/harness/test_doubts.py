@@ -15,6 +15,8 @@ from modbench.harness.domain.evidence import Evidence, Launch, LaunchCount
 from modbench.harness.domain.notes import CountNotes, MemoryNotes, Notes, TimeNotes, TrainNotes
 from modbench.harness.domain.records import Outcome
 from modbench.harness.registry import catalogue
+from modbench.harness.stats.against_anchor import Process
+from modbench.harness.stats.block_effects import Columns
 
 DOUBTS = sorted(catalogue.entries("doubts"))
 CASE, ANCHOR = aa_comparisons.units(1, "cpu", 1)[0].comparison.arms
@@ -53,6 +55,11 @@ def _notes(given: dict[str, Any]) -> Notes:
     return TimeNotes.model_validate({"inputs": 4} | given)
 
 
+def beside(case: Outcome, anchor: Outcome, blocks: Columns | None = None) -> Process:
+    """The process that timed both."""
+    return Process({CASE.id: case.samples, ANCHOR.id: anchor.samples}, ANCHOR.id, blocks)
+
+
 def evidence(
     outcomes: Iterable[Outcome] = (),
     metric: str = "latency/forward",
@@ -63,9 +70,10 @@ def evidence(
     columns = {"block": [float(i) for i in range(20)], "wall_s": [0.04] * 20, **blocks}
     made = list(outcomes) or [outcome()]
     anchors = [outcome(arm=ANCHOR.id) for _ in made]
+    processes = [beside(*each, columns) for each in zip(made, anchors, strict=True)]
     mine, theirs = (CountNotes.model_validate(side or {}) for side in (counted, anchored))
     timed = METRICS[metric].measured_by == "time"
-    return Evidence(CASE, METRICS[metric], made, anchors, [columns] * len(made), mine, theirs, timed=timed)
+    return Evidence(CASE, METRICS[metric], made, processes, mine, theirs, anchor_s=0.01, timed=timed)
 
 
 CAPPED = LaunchCount(pilot=8, used=8, arms=2, sd=0.03, mde=0.01, asked=60, most=24, made=24)
@@ -73,7 +81,7 @@ BESIDE = [outcome({"wall_s": [seconds] * 40}, arm=ANCHOR.id) for seconds in (0.0
 WITHOUT = Launch(outcome().samples, {})
 PLANTED: dict[str, tuple[Evidence, str]] = {
     "process_changed": (
-        replace(evidence([outcome()] * 3), anchors=BESIDE, without_own=WITHOUT),
+        replace(evidence([outcome()] * 3), processes=[beside(outcome(), each) for each in BESIDE], without_own=WITHOUT),
         "takes 4.2 times as long beside the user's code",
     ),
     "audit_deviates": (replace(evidence(), audited={Label.DEVIATES: "a row padded differs"}), "a row padded differs"),

@@ -100,6 +100,6 @@ def test_where_no_model_has_weights_the_report_asks_nothing_about_losses(tmp_pat
     cases = made.cases.copy()
     cases.loc[cases.metric == "loss/val_causal", ["value", "status"]] = [None, "skipped"]
     assert replace(made, cases=cases).trained_metric is None
-    assert not exchange.exchanges(made)  # nothing was trained that FLOPs could buy
+    assert not exchange.speedups(made)  # nothing was trained that FLOPs could buy
     trained = planted(tmp_path / "trained", train={"seq_len": 256, "batch_size": 8, "tokens": 4096}, arms=LADDER)
-    assert exchange.exchanges(trained)
+    assert exchange.speedups(trained)

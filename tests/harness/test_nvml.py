@@ -18,6 +18,7 @@ from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.machine import counter_sampler, nvml
 from modbench.harness.registry import catalogue
 from modbench.harness.stats import contamination
+from modbench.harness.stats.against_anchor import Process
 from modbench.harness.subject.subject import clock_of
 
 MIG = "MIG-1"
@@ -50,7 +51,8 @@ def test_a_cap_in_the_middle_of_a_block_is_seen(monkeypatch: pytest.MonkeyPatch)
     outcome, blocks = timed("latency/forward", cuda, device_s=1e-2)
     assert blocks.columns["power_capped_s"] == pytest.approx([wall / 2 for wall in blocks.columns["wall_s"]], rel=1e-3)
     assert "power_brake_s" not in blocks.columns  # this driver has no such count
-    evidence = Evidence(case(), catalogue.metrics()[outcome.metric], [outcome], [outcome], [blocks.columns])
+    process = Process({outcome.case: outcome.samples}, outcome.case, blocks.columns)
+    evidence = Evidence(case(), catalogue.metrics()[outcome.metric], [outcome], [process])
     doubt = catalogue.load("doubts", "power_limited").check(evidence)
     assert "100 % of the blocks" in str(doubt)
 

@@ -27,7 +27,7 @@ from modbench.harness.planning.plan import Plan
 from modbench.harness.results import progress, run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.rules.bisection import Reading, bracket, next_cells, rows_of, usual
-from modbench.reports.panels.search import sentences
+from modbench.reports.panels import search
 from modbench.reports.questions.first_screen import sure
 from modbench.reports.tables.load import load
 from modbench.reports.tables.outcomes import LEFT_OUT
@@ -179,10 +179,9 @@ def test_a_search_that_was_cut_knows_what_it_lacks_and_goes_on(tmp_path: Path) -
     ]
     assert lengths_of([unit.name for unit in run.undecided]) == [32, 64, 128, 192, 256]
     assert not run.decided
-    (said,) = sentences(load(folder.path))
+    (said,) = search.render(load(folder.path))
     assert (said.given["cells"], said.given["of"], plain(said.given["spent"])) == (1, 7, "3 s")
-    assert "not ended" in said.words
-    assert "predicted" not in said.words
+    assert said.given["grid"] is None
     seen = present(progress.read(folder.path))
     assert seen.more
     assert [(each.done, each.units) for each in seen.groups if each.name == "time"] == [(4, 6)]

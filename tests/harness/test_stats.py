@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,12 +15,13 @@ from present import present
 from scipy import stats as scipy_stats
 
 from modbench.harness.stats import paired
-from modbench.harness.stats.block_effects import differences
+from modbench.harness.stats.against_anchor import Process
+from modbench.harness.stats.block_effects import Columns
 from modbench.harness.stats.contrast import Rule, counted, verdict
 from modbench.harness.stats.effects import (
     Effect,
+    InputSpread,
     adjusted,
-    beside,
     by_chance,
     input_spread,
     median_interval,
@@ -75,14 +77,14 @@ def test_block_difference_cancels_linear_drift() -> None:
     for name, factor in zip(order, drift, strict=True):
         samples[name]["block"].append(0)
         samples[name]["wall_s"].append(factor * (1.3 if name == "arm" else 1.0))
-    (d,) = differences(samples["arm"], samples["anchor"]).values()
+    (d,) = Process(samples, "anchor").of_blocks("arm")
     assert d == pytest.approx(math.log(1.3))
 
 
 def test_only_shared_blocks_are_paired() -> None:
     anchor: dict[str, list[float]] = {"block": [0, 0, 1, 1], "wall_s": [1.0, 1.0, 2.0, 2.0]}
     arm: dict[str, list[float]] = {"block": [1, 1], "wall_s": [4.0, 4.0]}
-    assert differences(arm, anchor) == {1: pytest.approx(math.log(2))}
+    assert Process({"arm": arm, "anchor": anchor}, "anchor").of_blocks("arm").tolist() == [pytest.approx(math.log(2))]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +163,7 @@ def test_any_two_arms_are_a_pair_through_their_anchor(seed: int, arms: list[str]
 def test_arms_that_share_nothing_are_no_pair() -> None:
     samples = launch_of(TAKES, 1, random.Random(0))
     elsewhere = {**samples["arm1"], "block": [99.0, 99.0]}
-    assert beside(elsewhere, samples["anchor"]) is None
+    assert "arm1" not in Process(samples | {"arm1": elsewhere}, "anchor").by("wall_s").medians
 
 
 def together(rng: random.Random, factor: float, rounds: int = 6, noise: float = 0.01) -> LaunchSamples:
@@ -300,6 +302,12 @@ def test_share_intervals_are_clopper_and_pearsons(hits: int, n: int, low: float,
     assert share_interval(hits, n) == pytest.approx((low, high), abs=5e-4)
 
 
+def spread_of(launches: Sequence[tuple[Columns, Columns]]) -> InputSpread | None:
+    """The spread between inputs of an arm beside its anchor."""
+    made = [Process({"arm": arm, "anchor": anchor}, "anchor") for arm, anchor in launches]
+    return input_spread([(each.of_blocks("arm"), each.inputs("arm")) for each in made])
+
+
 def test_two_rounds_of_many_launches_are_not_called_input_dependent() -> None:
     """Centred, two blocks of a launch are mirror images: taken for independent, a quarter of all cells would look dependent."""
     rng = np.random.default_rng(0)
@@ -310,7 +318,7 @@ def test_two_rounds_of_many_launches_are_not_called_input_dependent() -> None:
             anchor = {"block": [0.0, 1.0], "input": [0.0, 1.0], "wall_s": [0.01] * 2}
             arm = anchor | {"wall_s": [float(0.02 * math.exp(x)) for x in rng.normal(0, 0.02, 2)]}
             launches.append((arm, anchor))
-        found = present(input_spread(launches))
+        found = present(spread_of(launches))
         called += found.p < 0.05
     assert called / 400 == pytest.approx(0.05, abs=0.025)
 
@@ -328,7 +336,7 @@ def test_the_spread_between_inputs_is_recovered(planted: float) -> None:
         anchor = {"block": [float(i) for i in range(n)], "input": inputs, "wall_s": [0.01] * n}
         arm = {**anchor, "wall_s": [float(0.02 * math.exp(cost[i % 16] + noise[i])) for i in range(n)]}
         launches.append((arm, anchor))
-    found = present(input_spread(launches))
+    found = present(spread_of(launches))
     assert found.inputs == 16
     if planted:
         assert found.p < 1e-4
@@ -337,4 +345,4 @@ def test_the_spread_between_inputs_is_recovered(planted: float) -> None:
         assert found.p > 0.01
         assert found.sd < 0.005
     one = {"input": [0.0] * 64}
-    assert input_spread([(arm | one, anchor | one) for arm, anchor in launches]) is None  # one input has no spread
+    assert spread_of([(arm | one, anchor | one) for arm, anchor in launches]) is None  # one input has no spread

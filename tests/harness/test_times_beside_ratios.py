@@ -13,9 +13,10 @@ import pytest
 from planted import left, planted_suite
 from test_callables import launch
 
+from modbench.harness.core.labels import Label
 from modbench.harness.timing.callable_contrasts import beside_baseline, own_time
 from modbench.harness.timing.callables import Launch
-from modbench.reports.model import Estimate
+from modbench.reports.model import Estimate, Finding
 from modbench.reports.panels import waterfall
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import summary
@@ -76,7 +77,9 @@ def test_a_time_is_of_the_processes_from_which_its_ratio_comes(lurching: Path) -
     cell = loaded.tables.cell(case.id, metric.key)
     anchor = loaded.tables.anchor(case, metric)
     whole = loaded.tables.estimate(case, metric).n
-    del loaded.tables.cell(anchor.id, metric.key).outcomes[2:]
+    for number in (2, 3):
+        process = loaded.tables.processes(case, metric)[number]
+        process.arms = {arm: each for arm, each in process.arms.items() if arm != anchor.id}
     loaded.tables.known.clear()
     assert (whole, len(cell.outcomes), loaded.tables.estimate(case, metric).n) == (4, 4, 2)
     times = [loaded.tables.estimate(side, metric).value for side in (anchor, case)]
@@ -91,11 +94,12 @@ def test_the_waterfall_ends_at_the_time_that_tables_have(lurching: Path) -> None
     row: Any = loaded.pair(case.arm, "latency/forward", loaded.lengths[-1])
     base, own = (loaded.value(arm, "latency/forward", loaded.lengths[-1]) for arm in (loaded.baseline.arm, case.arm))
     assert base is not None
-    found = waterfall.Fall(case, loaded.baseline, base, 0.5, {}, Estimate(1 / row.ratio, kind="share"), predicted=False)
+    made = Finding(case, loaded.baseline, case.place, typical=Estimate(1 / row.ratio, kind="share"))
+    found = waterfall.Fall(made, base, 0.5, {}, predicted=False)
     assert found.measured * found.seconds == pytest.approx(own)
     assert "ms" in waterfall._total(found, found.measured)
     # A share of CPU times is none of a wall time.
-    assert "ms" not in waterfall._total(replace(found, by_cpu=True), found.measured)
+    assert "ms" not in waterfall._total(replace(found, found=replace(made, labels=(Label.BY_CPU,))), found.measured)
 
 
 @pytest.mark.parametrize("launches", [1, 4])

@@ -296,12 +296,6 @@ def test_two_seeds_have_no_interval() -> None:
     assert (found.forecast(6.4e13, 4), found.crossing().outcome) == (None, "cannot tell")
 
 
-def test_seeds_for_a_half_width() -> None:
-    found = over([-0.02, 0.0, 0.02])
-    half = 1.96 * present(present(found.slope).error)
-    assert found.seeds_for(half / 2) == pytest.approx(4, rel=0.01)
-
-
 # --- which sizes
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from planted import ENVIRONMENT, left, planted_suite, stored
-from test_doubts import ANCHOR, evidence, outcome
+from test_doubts import ANCHOR, beside, evidence, outcome
 from test_faults import run_units
 
 from modbench.harness.core.labels import Label
@@ -134,9 +134,9 @@ def test_an_anchor_that_waits_beside_the_users_code_is_found(why: str) -> None:
         each = {"wall_s": 0.01 + wait, "wait_s": wait - asleep, "others_s": own, "blocked_s": asleep}
         return {name: [value] * 40 for name, value in each.items()}
 
-    beside = [outcome(columns(wait), arm=ANCHOR.id) for wait in (0.0023, 0.0024, 0.0025)]
+    made = [beside(outcome(), outcome(columns(wait), arm=ANCHOR.id)) for wait in (0.0023, 0.0024, 0.0025)]
     alone = Launch(outcome(columns(0.0)).samples, {})
-    said = process_changed.check(replace(evidence([outcome()] * 3), anchors=beside, without_own=alone))
+    said = process_changed.check(replace(evidence([outcome()] * 3), processes=made, without_own=alone))
     if why == "another program":
         assert said is None
     else:
@@ -149,12 +149,13 @@ def test_an_anchor_that_waits_beside_the_users_code_is_found(why: str) -> None:
 def test_threads_that_run_while_the_anchor_computes_are_found_on_a_busy_machine(others_s: float, found: bool) -> None:
     """Where launches differ too much for a ratio; a few per cent are Python's own."""
     nothing = {"others_s": [0.0] * 40, "blocked_s": [0.0] * 40}
-    beside = [
-        outcome(nothing | {"wall_s": [wall] * 40, "cpu_s": [wall] * 40, "others_s": [others_s] * 40}, arm=ANCHOR.id)
+    busy = {"others_s": [others_s] * 40, "blocked_s": [0.0] * 40}
+    made = [
+        beside(outcome(), outcome(busy | {"wall_s": [wall] * 40, "cpu_s": [wall] * 40}, arm=ANCHOR.id))
         for wall in (0.01, 0.02, 0.03)
     ]
     alone = Launch(outcome(nothing).samples, {})
-    said = process_changed.check(replace(evidence([outcome()] * 3), anchors=beside, without_own=alone))
+    said = process_changed.check(replace(evidence([outcome()] * 3), processes=made, without_own=alone))
     assert ("run for 20 %" in str(said)) is found
     assert (said is not None) is found
 

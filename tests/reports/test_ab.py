@@ -69,8 +69,8 @@ def test_the_answer_fits_on_a_screen_and_its_first_line_says_who_won(
     assert max(map(len, lines)) <= WIDTH
     if rows > 1:
         assert f"{len(metrics) * (rows - (rows + 2) // 3)} ▼ slower" in lines[0]
-    assert printed(result([row(-0.05)]))[0].startswith("base is faster, base ÷ new 0.9")
-    assert printed(result([row(0.05)]))[0].startswith("new is faster, base ÷ new 1.0")
+    assert printed(result([row(-0.05)]))[0].startswith("new against base: ▼ slower, base ÷ new 0.9")
+    assert printed(result([row(0.05)]))[0].startswith("new against base: ▲ faster, base ÷ new 1.0")
 
 
 def test_rows_are_one_family() -> None:

@@ -17,7 +17,6 @@ from planted import planted_suite, stored
 
 from modbench.harness.core.labels import Label
 from modbench.harness.planning.plan import Plan
-from modbench.reports.model import Table
 from modbench.reports.panels import speedup_map
 from modbench.reports.questions import break_even
 from modbench.reports.tables import pair_verdicts
@@ -72,7 +71,7 @@ def lines(folder: Path) -> pd.DataFrame:
 
 def table_of(loaded: Loaded, which: int = 0) -> dict[str, list[str]]:
     """From where each arm pays, by arm, as it is written."""
-    made = [each for each in break_even.blocks(loaded) if isinstance(each, Table)]
+    made = [*break_even.tables(loaded)]
     return {plain(arm): list(map(plain, cells)) for arm, *cells in made[which].rows}
 
 
@@ -82,13 +81,13 @@ def test_what_carries_no_claim_says_so(tmp_path: Path) -> None:
     assert smoke.outcome.isna().all()
     assert set(smoke.status) == {"skipped"}
     assert smoke.reason.str.startswith(break_even.SMOKE).all()
-    assert not [*break_even.blocks(load(tmp_path / "smoke" / "run"))]
+    assert not [*break_even.tables(load(tmp_path / "smoke" / "run"))]
     stored(tmp_path / "unchecked", made(), certificate=None, grid=takes(FAST, AT))
     unchecked = lines(tmp_path / "unchecked")
     assert unchecked.outcome.isna().all()
     assert unchecked.value.notna().any()
     assert unchecked.reason.str.startswith(pair_verdicts.UNCHECKED).all()
-    assert not [*break_even.blocks(load(tmp_path / "unchecked" / "run"))]
+    assert not [*break_even.tables(load(tmp_path / "unchecked" / "run"))]
     unchecked_run = load(tmp_path / "unchecked" / "run")
     for choice in against(unchecked_run, ["latency/forward"]):
         assert not speedup_map.break_even_lines(unchecked_run, "latency/forward", choice.pairs)
@@ -143,7 +142,6 @@ def test_an_arm_that_never_pays_has_a_word_and_no_line(crossing: Path) -> None:
     thick = [np.asarray(line.get_xydata()) for line in axis.lines if line.get_linestyle() == "-"]
     assert all(line[:, 0].max() < len(LENGTHS) for line in thick)
     assert {rows[int(line[0, 1])] for line in thick} == {"MoD 0.125", "MoD 0.5"}
-    assert "Never: it pays" in plain(drawing.caption)
 
 
 def test_against_another_baseline_the_line_is_mirrored(crossing: Path) -> None:
@@ -154,16 +152,16 @@ def test_against_another_baseline_the_line_is_mirrored(crossing: Path) -> None:
     assert found.loc[("dense", "median"), "outcome"] == "not monotone"
     assert found.loc[("moe", "median"), "outcome"] == "never"
     # The same line, from the pair that is stored in the other direction.
-    own = break_even.lines(load(crossing / "run"), arms=[FAST])[0].found
+    own = next(line for line in break_even.lines(load(crossing / "run")) if line.case.arm == FAST).found
     rows = {row.case_id: row for row in loaded.between("latency/forward", FAST, "dense")}
     assert {row.arm for row in rows.values()} == {"dense"}
     group = break_even._groups(loaded, "latency/forward", "seq_len")[0]
-    dense = next(case for case in loaded.arms if case.arm == "dense")
-    again: Any = break_even._line(loaded, "latency/forward", "seq_len", group, FAST, dense, "same shape", rows)
-    assert dataclasses.astuple(again.found.typical)[:3] == pytest.approx(dataclasses.astuple(own.typical)[:3])
+    here = break_even._along("seq_len", group, FAST, "dense", rows)
+    again = next(break_even._by_estimand(loaded, "seq_len", "same shape", own, here, None)).found
+    assert dataclasses.astuple(again.typical)[:3] == pytest.approx(dataclasses.astuple(own.typical)[:3])
 
 
 def test_one_length_makes_no_file(tmp_path: Path) -> None:
     stored(tmp_path, made(grid={"seq_len": [64]}))
     assert not (tmp_path / "run" / "breakeven.csv").exists()
-    assert not [*break_even.blocks(load(tmp_path / "run"))]
+    assert not [*break_even.tables(load(tmp_path / "run"))]

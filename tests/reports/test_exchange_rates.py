@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from planted import PLANTED, planted_suite, stored
+from present import present
 
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.labels import Label
@@ -17,10 +18,12 @@ from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning import plan
 from modbench.harness.planning.plan import Plan
 from modbench.harness.stats.exchange import EQUAL_COST, NOT_DEARER
+from modbench.reports.model import Table
 from modbench.reports.page import render
+from modbench.reports.panels import exchange as panel
 from modbench.reports.questions import exchange
 from modbench.reports.reasons import in_words
-from modbench.reports.tables.load import load
+from modbench.reports.tables.load import Loaded, load
 from modbench.reports.writers.number_format import plain
 
 METRICS = ["flops/forward", "flops/train_step", "latency/forward", "latency/train_step", "loss/val", "loss/val_causal"]
@@ -89,6 +92,11 @@ def table(run: Path) -> pd.DataFrame:
     return written(run.parent)
 
 
+def shown(loaded: Loaded) -> Table:
+    """The table that the terminal and the page show."""
+    return present(exchange.table(loaded, exchange.speedups(loaded)))
+
+
 def one(table: Any, arm: str, metric: str) -> Any:
     return table[(table.arm == arm) & (table.metric == metric)].iloc[0]
 
@@ -134,7 +142,8 @@ def test_a_loss_that_saw_the_future_is_labelled(tmp_path: Path) -> None:
     made = planned(metrics=["flops/train_step", "loss/val"])
     row = one(rates(tmp_path, made), MOD, "flops/train_step")
     assert (row.loss_metric, row.labels) == ("loss/val", Label.SAW_FUTURE)
-    assert exchange.sentences(load(tmp_path / "run"))[0].given["doubts"] == Label.SAW_FUTURE
+    rows: Any = shown(load(tmp_path / "run")).rows
+    assert [row[1].given["doubts"] for row in rows if plain(row[0]) == "MoD 0.125"] == [Label.SAW_FUTURE]
 
 
 def test_a_smoke_run_illustrates_however_many_seeds_it_has(tmp_path: Path) -> None:
@@ -142,12 +151,13 @@ def test_a_smoke_run_illustrates_however_many_seeds_it_has(tmp_path: Path) -> No
     row = one(rates(tmp_path, made), MOD, "flops/train_step")
     assert row.reason.startswith("illustration, no claim: smoke")
     assert math.isnan(row.ci_low)
+    assert panel.answered(load(tmp_path / "run")) is None  # in the terminal it would look like evidence
 
 
 def test_seconds_on_a_machine_that_was_not_checked_are_said_to_be(tmp_path: Path) -> None:
     made = planned(metrics=["flops/train_step", "latency/train_step", "loss/val", "loss/val_causal"])
     rates(tmp_path, made, certificate=None)
-    assert "not checked" in exchange.sentences(load(tmp_path / "run"))[-1].words
+    assert any("not checked" in plain(note) for note in shown(load(tmp_path / "run")).notes)
 
 
 def test_another_text_is_another_loss(tmp_path: Path) -> None:
@@ -194,8 +204,10 @@ def test_an_arm_whose_training_failed_is_named(tmp_path: Path) -> None:
     gone.write_text("{")
     render.views(load(tmp_path / "run"), ["csv"])
     assert one(written(tmp_path), "moe", "flops/train_step").status == "failed"
-    (said,) = exchange.without_rate(exchange.exchanges(load(tmp_path / "run")))
-    assert (plain(said.given["arms"]), said.given["reason"]) == ("MoE", "its training failed")
+    loaded = load(tmp_path / "run")
+    (said,) = exchange.lacking(loaded, exchange.speedups(loaded))
+    assert plain(said.given["arms"]) == "MoE"
+    assert "not JSON" in plain(said)
 
 
 def test_compute_from_another_length_is_said(tmp_path: Path) -> None:

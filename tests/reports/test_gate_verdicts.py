@@ -49,7 +49,7 @@ def test_a_time_of_two_runs_is_printed_and_has_no_verdict(
     assert moe.typical.value == pytest.approx(1 / slower, rel=0.01)
     assert present(moe.typical.low) < 1 / slower < present(moe.typical.high)
     said = " ".join(gate_text.as_text(found, verbose=True))
-    assert f"{NOT_ALTERNATED}: moe[" in said
+    assert f"{NOT_ALTERNATED}  1  moe[" in said
     assert "times have no verdict, since the runs took no turns" in said
     assert "modbench ab revisions BASE NEW" in said
     done = modbench("gate", base.path, now.path, "--json")

@@ -7,7 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pandas as pd
 import pytest
 from fake_launcher import FakeLauncher
 from panels_of import drawn, shown
@@ -31,7 +30,7 @@ from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import run_folder
 from modbench.harness.results.run_folder import RunFolder
-from modbench.reports.model import Estimate, Table
+from modbench.reports.model import Estimate
 from modbench.reports.panels import sweeps
 from modbench.reports.questions import first_screen, isoflop
 from modbench.reports.tables.load import Loaded, load
@@ -207,12 +206,15 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 
 def test_step_times_are_over_the_best_dense_size_whichever_that_is() -> None:
     """Each pair is in the table once; against a size that is not the anchor it is mirrored."""
-    same = {"metric": "latency/train_step", "status": "ok"}
     rows = [
-        {**same, "arm": "a", "baseline_arm": "best", "ratio": 2.0, "ci_low": 1.6, "ci_high": 2.5},
-        {**same, "arm": "best", "baseline_arm": "b", "ratio": 4.0, "ci_low": 3.0, "ci_high": 5.0},
+        SimpleNamespace(status="ok", arm="a", baseline_arm="best", ratio=2.0, ci_low=1.6, ci_high=2.5),
+        SimpleNamespace(status="ok", arm="best", baseline_arm="b", ratio=4.0, ci_low=3.0, ci_high=5.0),
     ]
-    loaded: Any = SimpleNamespace(pairs=pd.DataFrame(rows))
+
+    def between(_metric: str, *arms: str) -> list[Any]:
+        return [row for row in rows if {row.arm, row.baseline_arm} == {*arms}]
+
+    loaded: Any = SimpleNamespace(between=between)
 
     def point(arm: str) -> Any:
         return SimpleNamespace(case=SimpleNamespace(arm=arm))
@@ -227,7 +229,7 @@ def test_a_size_without_every_seed_is_left_out_and_said(tmp_path: Path) -> None:
     run = planted(tmp_path).path
     for file in (run / "units").glob("train-dense_d32*seed1*"):
         file.unlink()
-    rows = isoflop.table(load(run))
+    rows = isoflop.TABLE.frame(load(run))
     dense = rows[(rows.variant == "dense") & (rows.metric == "loss/val")].iloc[0]
     assert [part.split()[0] for part in dense.reason.split("; ")] == ["d32-L2", "2"]  # the size, and two are too few
     assert math.isnan(dense.optimum_loss)
@@ -241,15 +243,19 @@ def test_a_smoke_run_makes_a_few_steps_and_no_claims() -> None:
     assert {unit.protocol.train.steps for unit in made.units if unit.protocol.train} == {4}
 
 
-def test_what_is_undecided_is_said_so(swept: Loaded, tmp_path: Path) -> None:
+def test_the_planted_differences_are_found_and_an_interval_holds_0_where_none_was_planted(
+    swept: Loaded, tmp_path: Path
+) -> None:
     """At the planted distance every pair is decided; a control that equals dense is not."""
-    told = [*isoflop.sentences(swept)]
-    assert len(told) == 4
-    assert (plain(told[0].given["budget"]), told[0].given["arm"]) == ("1e10 training FLOPs", "MoD 0.125 learned")
-    assert not any("undecided" in sentence.words for sentence in told)
-    told = [*isoflop.sentences(planted(tmp_path, near=True))]
-    open_ = {sentence.given["arm"] for sentence in told if "undecided" in sentence.words}
-    assert open_ == {"MoD 0.125 stochastic"}
+
+    def holds_0(loaded: Loaded) -> list[bool]:
+        rows: Any = [each for rows in isoflop.by_budget(loaded) for each in rows[1:]]
+        return [row.difference.low <= 0 <= row.difference.high for row in rows]
+
+    differences = [present(each.difference).value for rows in isoflop.by_budget(swept) for each in rows[1:]]
+    assert differences == pytest.approx([-0.03, 0.1] * 2, abs=1e-3)
+    assert not any(holds_0(swept))
+    assert holds_0(planted(tmp_path, near=True)) == [False, True] * 2
 
 
 def test_a_prediction_is_made_for_fast_cards() -> None:
@@ -264,11 +270,11 @@ def test_a_prediction_is_made_for_fast_cards() -> None:
 def test_what_was_not_timed_has_no_figure_and_curves_that_look_alike_differ_in_line(swept: Loaded) -> None:
     for drawing in drawn(sweeps.ISOFLOP, swept):
         assert len(drawing.figure.axes) == 2
-        assert "Step times" in plain(drawing.caption)
+        assert drawing.data.step_share.dropna().unique().tolist() == [1.0]
         lines = [line for line in drawing.figure.axes[0].lines if str(line.get_label()).startswith(" ")]
         assert [line.get_linestyle() for line in lines] == ["-", "-", ":"]
     assert "nan×" not in shown(sweeps.ISOFLOP, swept)
-    dense, learned, _ = isoflop.shown(isoflop.curves(swept), isoflop.curves(swept)[0].budget)
+    dense, learned, _ = isoflop.by_budget(swept)[0]
     assert sweeps._lines([learned, dense, learned]) == ["-", "-", "--"]
     assert len(set(sweeps._lines([learned] * 4))) == 4  # the arms of no-ops-loss that are integrated MoDE
 
@@ -290,5 +296,5 @@ def test_the_rates_that_were_tried_are_said(tmp_path: Path) -> None:
         outcome = Outcome(case=unit.comparison.arms[0].id, notes=tried, **known)
         RunFolder(run).write_record(Record(unit=unit, started=files.now(), wall_s=1.0, outcomes=(outcome,)))
     loaded = load(run)
-    (rates,) = (each for each in isoflop.blocks(loaded) if isinstance(each, Table) and each.head == isoflop.RATES)
+    rates = present(isoflop.rates(loaded))
     assert [*map(plain, rates.rows[0][1:])] == ["0.00400", "1.00×", "0.500× 2.200, 1.00× 2.000, 2.00× diverged"]

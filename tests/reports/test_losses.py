@@ -73,7 +73,7 @@ def test_losses_of_other_tokens_are_not_compared(tmp_path: Path) -> None:
     assert losses.mixed(loaded)
     assert [each.metric for each in losses.shown(loaded)] == ["bpb/val"]
     assert {each.loss.metric for each in candidates.choice(loaded, "forward").candidates} == {"bpb/val"}
-    made = {each.case.arm: each for each in exchange.exchanges(loaded)}
+    made = {each.arm.case.arm: each.arm for each in exchange.speedups(loaded)}
     assert made[MOD].place is None
     assert made["moe"].place is not None
 
@@ -126,11 +126,11 @@ def test_a_loss_stands_beside_the_length_that_it_was_trained_at(tmp_path: Path) 
     assert [each.heading for each in by.columns] == [(("seq_len", 64),), (("seq_len", 128),)]
     by = compare_axis.compare_by(loaded, "seq_len", keep=compare_axis.Filter(("loss/val_causal",)))
     assert {heading for each in by.columns for heading, _ in each.heading} == {"arm"}
-    held = {(each.case.arm, each.case.place.seq_len): each for each in exchange.exchanges(loaded)}
-    assert {at for _, at in held} == {64, 128}
-    for (_, length), each in held.items():
-        assert {case.place.seq_len for case in each.ladder} == {length}
-        assert each.at == length
+    held = [each.arm for each in exchange.speedups(loaded)]
+    assert {each.case.place.seq_len for each in held} == {64, 128}
+    for each in held:
+        assert {case.place.seq_len for case in each.ladder} == {each.case.place.seq_len}
+        assert f"T = {each.case.place.seq_len}" in plain(exchange.called(loaded, each))
 
 
 def test_beside_a_length_that_nothing_was_trained_at_stands_the_longest(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_where_a_selection_leaves_no_training_run_there_are_no_curves(tmp_path: 
     made = make_plan(whole.suite, device="cpu", select="T64", text=Text("t", b"a" * 500, b"b" * 500, "c0ffee"))
     loaded = load(left(tmp_path, made))
     assert loaded.trained_metric == "loss/val"
-    assert loss_curves.render(loaded) == []
+    assert not [*loss_curves.render(loaded)]
 
 
 def test_a_loss_that_is_open_has_the_number_of_seeds_that_would_decide_it(tmp_path: Path) -> None:

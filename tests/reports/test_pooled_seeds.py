@@ -69,7 +69,7 @@ def test_each_set_is_one_look(runs: tuple[Path, Path]) -> None:
     assert "look 2 of 2" in row.reason
     better = row_of(both, "depth_predictor")
     assert better.verdict == "better"
-    mod: Any = next(each for each in tasks.table(both).itertuples() if each.arm == MOD)
+    mod: Any = next(each for each in tasks.TABLE.frame(both).itertuples() if each.arm == MOD)
     assert (mod.seeds, mod.look, mod.looks) == (12, 2, 2)
 
 
@@ -84,7 +84,7 @@ def test_the_order_in_which_runs_are_named_changes_nothing(runs: tuple[Path, Pat
 def test_the_report_says_what_was_pooled_and_that_it_was_not_planned(runs: tuple[Path, Path]) -> None:
     older, newer = runs
     both = load(newer, pool=[older])
-    said = [plain(each) for each in tasks.sentences(both)]
+    said = [plain(each) for each in tasks.looks(both)]
     assert f"Pooled: 12 seeds, 6 of {older} and 6 of {newer}." in said
     assert any("look 2 of 2" in each for each in said)
     assert "the suite planned 1 look" in plain(*tasks.doubts(both))
@@ -95,7 +95,7 @@ def test_report_prints_the_pooled_numbers(runs: tuple[Path, Path], tmp_path: Pat
     older, newer = runs
     done = command_line("report", newer, "--pool", older, "--format", "json", "-o", tmp_path, "-v")
     assert done.returncode == 0, done.stderr
-    assert "-2.0 points" in done.stdout
+    assert "-2.0±" in done.stdout
     assert "look 2 of 2" in done.stdout
     assert json.loads((tmp_path / "report.json").read_text())
 
@@ -133,7 +133,7 @@ def test_a_first_look_of_two_that_are_planned_is_judged_strictly(
     assert row_of(loaded).verdict == "inconclusive"
     assert "look 1 of 2" in row_of(loaded).reason
     assert row_of(loaded, "depth_predictor").verdict == "better"
-    assert "look 1 of 2" in plain([*tasks.sentences(loaded)][-1])
+    assert "look 1 of 2" in plain([*tasks.looks(loaded)][-1])
 
 
 @pytest.mark.parametrize("close", [False, True])
@@ -146,8 +146,8 @@ def test_the_suite_and_not_the_results_says_whether_runs_are_counted(
         monkeypatch.setitem(RIGHT, arm, right)
     for counted in (False, True):
         loaded = planted(tmp_path / f"run{counted}", tasks={"counted": ["copy"] if counted else []})
-        (task,) = tasks.results(loaded)
-        assert task.counted is counted
+        assert {each.counts.counted for each in tasks.results(loaded)} == {counted}
+        assert {each.test is not None for each in tasks.results(loaded)[1:]} == {counted}
         assert ("exact p" in row_of(loaded).reason) is counted
 
 

@@ -27,6 +27,7 @@ from modbench.reports.questions import routing as question
 from modbench.reports.tables.load import Loaded, load
 
 KNOWS = routing_knows.PANEL
+DIGIT = ("profit-kind", "digit")
 PANELS = (ROUTING_TEXT, ROUTING_WHO, ROUTING_PROFIT, KNOWS, ROUTING_GATES)
 
 
@@ -40,6 +41,15 @@ def figures_of(panel: Any, loaded: Loaded) -> dict[str, Figure]:
     return {each.name: each for each in drawn(panel, loaded)}
 
 
+def profits_of(loaded: Loaded) -> dict[tuple[str, str], Estimate]:
+    """The differences of the arm that is shown, by figure and group."""
+    return {
+        (figure.name, str(row.bin)): Estimate.of(row.value, row.ci_low, row.ci_high)
+        for figure in drawn(ROUTING_PROFIT, loaded)
+        for row in figure.data[figure.data.arm == "mod[c0.125]"].itertuples()
+    }
+
+
 def notes_of(panel: Any, loaded: Loaded) -> dict[str, Any]:
     """What the notes of a panel say, by name."""
     said = [block.said for block in panel.render(loaded) if isinstance(block, Note)]
@@ -48,7 +58,7 @@ def notes_of(panel: Any, loaded: Loaded) -> dict[str, Any]:
 
 def seeds_of(panel: Any, loaded: Loaded) -> Any:
     """How many seeds its intervals rest on."""
-    return notes_of(panel, loaded)["evidence"].given["seeds"]
+    return notes_of(panel, loaded)["evidence"].given["n"]
 
 
 def is_near(found: Any, value: float, half: float | None = None, tolerance: float = 1e-9) -> bool:
@@ -96,14 +106,13 @@ def test_the_interval_of_a_share_counts_windows_where_they_say_more() -> None:
 def test_profit_is_against_the_rung_and_without_the_future(tmp_path: Path) -> None:
     """Routed: 1.5 + 0.1 nats when routed causally; the rung 1.55, the anchor 1.45."""
     loaded = run(tmp_path, mod={"routing": routing()}, rung={"routing": dense(1.55)}, dense={"routing": dense(1.45)})
-    rows, bits = rows_of(ROUTING_PROFIT, loaded), (1.6 - 1.55) / math.log(2)
-    for start in ("kind of token: all tokens", "kind of token: digit", "position in the window: 0–31"):
-        assert is_near(rows[start][1], bits)
-    assert rows["kind of token: digit"][0].value == pytest.approx(0.2, abs=0.001)
+    found, bits = profits_of(loaded), (1.6 - 1.55) / math.log(2)
+    for of in (("profit-kind", "all tokens"), DIGIT, ("profit-position", "0–31")):
+        assert is_near(found[of], bits)
     assert notes_of(ROUTING_PROFIT, loaded)["equal"] == "equal FLOPs"
     assert seeds_of(ROUTING_PROFIT, loaded) == 1
     without = run(tmp_path / "b", mod={"routing": routing()}, dense={"routing": dense(1.45)})
-    assert is_near(rows_of(ROUTING_PROFIT, without)["kind of token: digit"][1], (1.6 - 1.45) / math.log(2))
+    assert is_near(profits_of(without)[DIGIT], (1.6 - 1.45) / math.log(2))
     assert notes_of(ROUTING_PROFIT, without)["equal"] == "same shape, more FLOPs"
     assert not shown(ROUTING_PROFIT, run(tmp_path / "c", mod={"routing": routing()}))
 
@@ -143,7 +152,7 @@ def test_of_a_sweep_the_best_size_is_held_against_dense_of_that_size(tmp_path: P
     loaded = sweep(tmp_path, left)
     made: Any = question.profit(loaded)
     assert (made.dense.case.arm, made.equal) == ("dense[d48-L4-H2]", "same shape and training FLOPs")
-    assert made.arms[0].case.arm == "mod[c0.125-d48-L4-H2]"
+    assert made.groups["kind"][0][0].case.arm == "mod[c0.125-d48-L4-H2]"
     beside = [arm.case.arm for arm in question.shown(question.arms_of(loaded))[1:]]
     assert beside == ["mode_integrated[c0.125-d48-L4-H2]"]  # two of these would look alike
 
@@ -176,26 +185,31 @@ def test_profit_over_seeds_is_paired(tmp_path: Path) -> None:
         rung=lambda seed: {"routing": dense(level[seed])},
     )
     half = stats.t.ppf(0.975, 2) * 0.01 / math.sqrt(3)
-    assert is_near(rows_of(ROUTING_PROFIT, loaded)["kind of token: digit"][1], 0.06 / math.log(2), half / math.log(2))
+    assert is_near(profits_of(loaded)[DIGIT], 0.06 / math.log(2), half / math.log(2))
 
 
-def test_profit_without_a_causal_router_says_that_it_looked_ahead(tmp_path: Path) -> None:
+def test_profit_without_a_causal_router_is_hollow(tmp_path: Path) -> None:
     ahead = routing()
     ahead["summary"]["loss_causal"] = None
     loaded = run(tmp_path, mod={"routing": ahead}, rung={"routing": dense(1.45)})
-    assert is_near(rows_of(ROUTING_PROFIT, loaded)["kind of token: digit"][1], 0.05 / math.log(2))
-    assert [case.arm for case in notes_of(ROUTING_PROFIT, loaded)["arms"].cases] == ["mod[c0.125]"]
+    assert is_near(profits_of(loaded)[DIGIT], 0.05 / math.log(2))
     causal = run(tmp_path / "b", mod={"routing": routing()}, rung={"routing": dense(1.45)})
-    assert "arms" not in notes_of(ROUTING_PROFIT, causal)
+    faces = [_faces(figures_of(ROUTING_PROFIT, each)["profit-kind"]) for each in (loaded, causal)]
+    assert [each == {"none"} for each in faces] == [True, False]
+
+
+def _faces(figure: Figure) -> set[str]:
+    """Colours inside the marks of its numbers."""
+    lines = figure.figure.axes[0].lines
+    return {str(each.get_markerfacecolor()) for each in lines if each.get_marker() not in {"|", "None"}}
 
 
 def test_bins_of_another_text_are_not_compared(tmp_path: Path) -> None:
     other = dense()
     other["strata"]["kind"]["bins"][2]["n"] += 1
     loaded = run(tmp_path, mod={"routing": routing()}, rung={"routing": other})
-    rows = rows_of(ROUTING_PROFIT, loaded)
-    assert "kind of token: digit" not in rows
-    assert "kind of token: whitespace" in rows
+    assert DIGIT not in profits_of(loaded)
+    assert ("profit-kind", "whitespace") in profits_of(loaded)
     assert len(drawn(ROUTING_PROFIT, loaded)) == 4
     for row in other["strata"]["position"]["bins"]:
         row["label"] += "!"
@@ -228,7 +242,7 @@ def test_other_gates_are_not(tmp_path: Path, rho: float, verdict: str) -> None:
     found: Any = question.verdict(question.shown(question.arms_of(loaded)))
     assert found.verdict == verdict
     caption: Any = figures_of(KNOWS, loaded)["knows-flips"].caption
-    assert routing_knows.VERDICTS[verdict] in caption.words
+    assert (caption.given["verdict"], caption.given["control"]) == (verdict, found.against)
 
 
 def test_without_an_interval_or_a_control_nothing_is_held_against_a_control(tmp_path: Path) -> None:

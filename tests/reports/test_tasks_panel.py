@@ -8,14 +8,14 @@ from typing import Any
 import pandas as pd
 import pytest
 from planted_tasks import RIGHT, planted
-from present import present
+from present import of_type, present
 
 from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning import plan
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.stats import effects, exact_two_proportions
-from modbench.reports.model import Finding, Sentence
+from modbench.reports.model import Finding, Table
 from modbench.reports.questions import first_screen, tasks
 from modbench.reports.questions.gate import gate
 from modbench.reports.tables.load import Loaded
@@ -29,17 +29,12 @@ COUNTED = {"counted": ["copy"]}
 
 def rows_of(loaded: Loaded) -> list[Any]:
     """Rows of solved.csv, in the plan's order of arms."""
-    return list(tasks.table(loaded).itertuples(index=False))
+    return list(tasks.TABLE.frame(loaded).itertuples(index=False))
 
 
-def listed(sentence: Sentence) -> Any:
-    """What a sentence lists of its arms."""
-    return vars(sentence.given["arms"])["values"]
-
-
-def found_in(sentence: Sentence) -> list[Finding]:
-    """What a sentence says of each arm."""
-    return [each.given["found"] for each in listed(sentence)]
+def found_in(loaded: Loaded) -> list[Finding]:
+    """What is found of each arm but the baseline."""
+    return [each.found for each in tasks.results(loaded)][1:]
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, dense: list[int], mod: list[int], gate: list[int]) -> None:
@@ -81,9 +76,19 @@ def test_what_a_t_interval_would_have_missed(tmp_path: Path, monkeypatch: pytest
     assert (gate.verdict, gate.seeds_to_decide, gate.difference) == ("inconclusive", pd.NA, 0)
 
 
-def test_an_interval_without_zero_that_decides_nothing_is_explained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_arm_has_a_row_and_takes_no_other_with_it(tmp_path: Path) -> None:
+    loaded = planted(tmp_path / "run", FIVE[:3], tasks=COUNTED, fails="mod[c0.125]")
+    dense, mod, gate = rows_of(loaded)
+    assert (mod.status, mod.solved, mod.verdict, mod.baseline_arm) == ("failed", pd.NA, None, None)
+    assert (dense.solved, gate.solved, gate.baseline_solved) == (3, 0, 3)
+    (_, shown, _), table = of_type(Table, next(tasks.blocks(loaded))).rows, tasks.in_short(loaded)
+    assert plain(shown[3]) == f"failed: {mod.reason}"
+    assert [*map(plain, present(table).rows[1])] == ["MoD 0.125", "failed"]
+    base = rows_of(planted(tmp_path / "base", FIVE[:3], tasks=COUNTED, fails="dense"))
+    assert {(each.baseline_arm, each.reason) for each in base[1:]} == {("dense", "the baseline has no value")}
+
+
+def test_an_interval_without_zero_may_decide_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """MoD's differences have a p of 0.05 alone, and two arms were compared."""
     dense = [840, 835, 830, 838, 832]
     mod = [right - less for right, less in zip(dense, (12, 25, 5, 20, 1), strict=True)]
@@ -92,9 +97,7 @@ def test_an_interval_without_zero_that_decides_nothing_is_explained(
     row: Any = loaded.pair("mod[c0.125]", "task/copy")
     assert row.ci_high < 0
     assert row.verdict == "inconclusive"
-    said = [*tasks.sentences(loaded)][-1]
-    assert plain(found_in(said)[0]) == "-1.3 points [-2.5, -0.0] ? undecided"
-    assert "Verdicts allow" in said.words
+    assert plain(found_in(loaded)[0].beside()) == "-1.3 points [-2.5, -0.0] ? undecided"
 
 
 def test_a_difference_without_a_verdict_is_told_as_such(tmp_path: Path) -> None:
@@ -102,8 +105,8 @@ def test_a_difference_without_a_verdict_is_told_as_such(tmp_path: Path) -> None:
     loaded = planted(tmp_path / "run", effort="smoke")
     row: Any = loaded.pair("mod[c0.125]", "task/copy")
     assert not isinstance(row.verdict, str)
-    found = found_in([*tasks.sentences(loaded)][-1])
-    assert [each.verdict for each in found] == [None, None]
+    assert [each.verdict for each in found_in(loaded)] == [None, None]
+    assert all(each.typical.closed for each in found_in(loaded))
 
 
 def test_the_plan_says_what_it_can_decide(tmp_path: Path) -> None:
@@ -120,6 +123,7 @@ def test_one_seed_has_the_binomial_interval_and_says_so(tmp_path: Path) -> None:
     row = loaded.cases[loaded.cases.arm == "mod[c0.125]"].iloc[0]
     assert (row.ci_low, row.ci_high) == pytest.approx(effects.share_interval(300, 1000))
     assert "1000 questions of one seed" in row.reason
+    assert not any(each.typical.value for each in found_in(loaded))
 
 
 def test_a_task_that_a_filter_left_out_is_not_counted(tmp_path: Path) -> None:

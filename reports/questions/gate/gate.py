@@ -12,13 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.stats.contrast import FAIL, INCONCLUSIVE, PASS, Limited, limited
 from modbench.harness.stats.effects import LEVEL
 from modbench.reports import reasons
 from modbench.reports.model import Code, Estimate, Finding, Listed, Sentence, Table, Value
+from modbench.reports.questions.compare_runs import counted
 from modbench.reports.questions.gate.fail_on import (
     CHECKS,
     LABELS,
@@ -99,6 +100,11 @@ class Checked:
     def written(self) -> Value:
         """The check as it is typed."""
         return written(self.word, self.limit)
+
+    @property
+    def said(self) -> Value:
+        """The numbers of findings: `1 fail, 3 pass`; None for none."""
+        return counted(Counter(self.counts).elements(), WORDS)
 
     def as_dict(self) -> dict[str, Any]:
         """Return data for `--json`."""
@@ -293,16 +299,10 @@ def judged_by(found: Gate) -> Sentence:
     by = Sentence("margin {margin}", margin=Estimate(found.margin, kind="share"))
     return Sentence(
         "{counts} ({by}; above 1 is better; intervals of {level})",
-        counts=numbers(Counter(each.verdict or "" for each in found.counted)) or "nothing to compare",
+        counts=counted((each.verdict or "" for each in found.counted), WORDS) or "nothing to compare",
         by=by if found.fail_on is None else Sentence("--fail-on {checks}", checks=found.fail_on.written),
         level=Estimate(LEVEL_OF_BOTH, kind="share"),
     )
-
-
-def numbers(counts: Mapping[str, int]) -> Listed | None:
-    """Return numbers of findings by verdict: `1 fail, 3 pass`; None for none."""
-    known = [Sentence("{n} {word}", n=counts[word], word=word) for word in WORDS if counts.get(word)]
-    return Listed(known) if known else None
 
 
 def remarks(found: Gate) -> Iterator[Sentence]:
@@ -316,26 +316,30 @@ def remarks(found: Gate) -> Iterator[Sentence]:
         )
 
 
-class Change(NamedTuple):
-    """Findings that are alike: their verdict, how many there are, and of the worst one case, metric, change and reason."""
+def tables(found: Gate, *, every: bool = False) -> Iterator[Table]:
+    """Yield what each check found, and what fails or is open; with `every` each case and all that was not compared too.
 
-    verdict: str
-    findings: int
-    case: Code
-    metric: Code
-    change: Value
-
-
-def changes(found: Gate, *, every: bool = False) -> list[Change]:
-    """Return what fails or is open, how times changed, what was not compared; each case, or the worst of those that are alike."""
-    told = [each for each in found.findings if each.verdict != PASS]
-    told.sort(key=lambda each: (WORDS.index(each.verdict or ""), not found.counts(each)))
-    groups = alike((_alike(each, every=every), each) for each in told)
-    worst = [min(those, key=lambda each: each.worst) for those in groups]
-    return [
-        Change(each.verdict or "", len(those), Code(each.what), Code(each.metric), change(found, each))
-        for each, those in zip(worst, groups, strict=True)
+    Findings that are alike are one row, with the number of them and the worst: of one metric, or without numbers of one reason.
+    """
+    checks = [
+        (Code(each.written), each.verdict if each.named else "fails nothing", each.said or "none", each.reason or "")
+        for each in sorted(found.tiers, key=lambda each: not each.named)
+        if every or each.named
     ]
+    if checks:
+        yield Table("checks", ("check", "verdict", "findings", "why"), checks)
+    quiet = {PASS} if every else {PASS, NOT_ALTERNATED, *([NOT_COMPARED] if found.compared else [])}
+    told = [each for each in found.findings if each.verdict not in quiet]
+    told.sort(key=lambda each: (WORDS.index(each.verdict or ""), not found.counts(each)))
+    rows = list[tuple[Value, ...]]()
+    for those in alike((_alike(each, every=every), each) for each in told):
+        worst = min(those, key=lambda each: each.worst)
+        only = found.counts(worst) or worst.verdict in {NOT_ALTERNATED, NOT_COMPARED}
+        verdict = worst.verdict if only else f"{worst.verdict} (reported only)"
+        rows.append((verdict, len(those), Code(worst.what), Code(worst.metric), change(worst)))
+    if rows:
+        head = ("verdict", "findings", "case", "metric", "change")
+        yield Table("changes", head, rows, file=FILE).first(MOST_ROWS)
 
 
 def _alike(finding: GateFinding, *, every: bool) -> Listed:
@@ -345,25 +349,9 @@ def _alike(finding: GateFinding, *, every: bool) -> Listed:
     return Listed([finding.verdict, of, finding.check, *[finding.what, finding.metric] * apart], "\n")
 
 
-def change(found: Gate, each: GateFinding) -> Sentence:
-    """Return how a metric changed, why there is no number or no verdict, and that the gate does not fail on it."""
-    known = each.typical.value is not None
-    why = each.reason if not known or (each.verdict == INCONCLUSIVE and not each.wide) else ""
-    only = "" if found.counts(each) or each.verdict in {NOT_ALTERNATED, NOT_COMPARED} else " (reported only)"
-    words = "{change}" * known + "; " * bool(known and why) + "{why}{only}"
-    return Sentence(words, change=each.typical, why=why, only=only)
-
-
-def tables(found: Gate) -> Iterator[Table]:
-    """Yield what each check found, those that were named first, and what changed."""
-    tiers = sorted(found.tiers, key=lambda each: not each.named)
-    if tiers:
-        yield Table("checks", ("check", "verdict", "findings", "why"), [*map(of_check, tiers)])
-    if rows := changes(found, every=True):
-        yield Table("changes", ("verdict", "findings", "case", "metric", "change"), rows, file=FILE).first(MOST_ROWS)
-
-
-def of_check(each: Checked) -> tuple[Value, ...]:
-    """Return a check as it is typed, its verdict, its findings, and why it is inconclusive."""
-    verdict = each.verdict if each.named else "fails nothing"
-    return Code(each.written), verdict, numbers(each.counts) or "none", each.reason or ""
+def change(found: GateFinding) -> Value:
+    """Return how a metric changed, and why there is no number or no verdict."""
+    if found.typical.value is None:
+        return found.reason
+    why = found.reason is not None and found.verdict == INCONCLUSIVE and not found.wide
+    return Listed([found.typical, found.reason], "; ") if why else found.typical

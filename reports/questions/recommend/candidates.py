@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from modbench.harness.core.errors import UsageError, unknown
@@ -49,23 +49,19 @@ def effect_between(loaded: Loaded, case: Case, other: Case, metric: str) -> Effe
     tables, known = loaded.tables, loaded.tables.metrics[metric]
     made_in = tables.made_in(known)
     if made_in.samples == "launches":
-        launches = tables.launches(known, case, other, tables.anchor(case, known))
-        return tables.contrast(known, case, other).effect if launches else None
+        return tables.contrast(known, case, other).effect if tables.shared(known, case, other) else None
     if made_in.samples == "seeds":
-        mine, theirs = (tables.cell(side.id, metric).values() for side in (case, other))
+        mine, theirs = (tables.values_of(side, metric) for side in (case, other))
         return by_seed(theirs, mine) if mine.keys() & theirs.keys() else None
     return None
 
 
-# Rows of `cases.csv` by case and metric.
-Rows = dict[tuple[str, str], Row]
 # What `--workload` names, with the key of its time, in the order of preference.
 WORKLOADS = {name: f"latency/{name}" for name in ("forward", "decode", "prefill", "request", "train_step")}
 IN_WORDS = {key.partition("/")[2]: workload for key, workload in wording.WORKLOADS.items()}
 # The objective, limit and axis of this name; the word alone would read as the pass.
 SIZE = "memory"
 MEMORY, KV_CACHE = "memory/peak_allocated", "memory/kv_cache"
-FEWEST_SEEDS = 3
 NOT_MEASURED, CONTAMINATED = "not measured", "contaminated"
 
 
@@ -206,7 +202,6 @@ def _at(found: list[Comparison], suite: str, name: str, asked: object, default: 
 
 
 def _made(loaded: Loaded, workload: str, comparison: Comparison) -> Choice:
-    rows: Rows = {(str(row.case_id), str(row.metric)): row for row in loaded.cases.itertuples(index=False)}
     length = beside(loaded, comparison.place.seq_len)
     trained = {
         (case.arm, key): case
@@ -216,28 +211,42 @@ def _made(loaded: Loaded, workload: str, comparison: Comparison) -> Choice:
         if key in HELD_OUT
         for case in each.arms
     }
-    unsure = _unsure(loaded)
-    made = []
-    for case in comparison.arms:
-        time = _value(rows.get((case.id, WORKLOADS[workload])), WORKLOADS[workload], unsure, sampled=True)
-        pair = loaded.between(WORKLOADS[workload], case.arm, comparison.arms[0].arm)
-        disturbed = [each for each in pair if _disturbed(each) and case.id in {each.case_id, each.baseline_case_id}]
-        if disturbed and case != comparison.arms[0]:
-            time = replace(time, unsure=f"{CONTAMINATED}: {disturbed[0].reason}")
-        memory = _value(rows.get((case.id, MEMORY)), MEMORY)
-        if memory.value is None and workload == "decode" and (kept := rows.get((case.id, KV_CACHE))) is not None:
-            memory = _value(kept, KV_CACHE)
-        flops = [f"flops/{workload}", "flops/train_step" if workload == "train_step" else "flops/forward"]
-        counted = next((key for key in flops if (case.id, key) in rows), flops[-1])
-        loss, where, flattered = _loss(loaded, rows, trained, case)
-        lacks = f"{time.metric}: {time.reason}" if time.value is None and time.metric in comparison.metrics else None
-        out = lacks or _doubts([rows.get((case.id, key)) for key in comparison.metrics])
-        made.append(
-            Candidate(case, time, memory, _value(rows.get((case.id, counted)), counted), loss, where, flattered, out)
-        )
+    made = tuple(_candidate(loaded, workload, comparison, case, trained) for case in comparison.arms)
     baseline = next((each for each in made if each.case.model == "dense" and not each.case.rung), made[0])
     shown = (BITS, 1.0) if baseline.loss.unit == "bit/B" else unit_of(loaded)
-    return Choice(workload, comparison, tuple(made), baseline, shown)
+    return Choice(workload, comparison, made, baseline, shown)
+
+
+def _candidate(
+    loaded: Loaded, workload: str, comparison: Comparison, case: Case, trained: Mapping[tuple[str, str], Case]
+) -> Candidate:
+    """Return a setting; `trained` has the cases that were trained, by arm and loss."""
+    key, anchor = WORKLOADS[workload], comparison.arms[0]
+    time = _first([_value(loaded, case, key, _unsure(loaded), sampled=True)], key)
+    pair = [row for row in loaded.between(key, case.arm, anchor.arm) if case.id in {row.case_id, row.baseline_case_id}]
+    if case != anchor and (disturbed := next(filter(_disturbed, pair), None)) is not None:
+        time = replace(time, unsure=f"{CONTAMINATED}: {disturbed.reason}")
+    memory = [_value(loaded, case, metric) for metric in (MEMORY, *[KV_CACHE] * (workload == "decode"))]
+    counted = "flops/train_step" if workload == "train_step" else "flops/forward"
+    claims = None if loaded.suite.claims else SMOKE
+    losses = [
+        _value(loaded, where, metric, claims, sampled=True)
+        for metric in (("bpb/val",) if mixed(loaded) else HELD_OUT)
+        if (where := trained.get((case.arm, metric))) is not None
+    ]
+    loss = _first(losses, "loss/val")
+    learned = None if loss.value is None else trained[case.arm, loss.metric]
+    failed = f"{key}: {time.reason}" if time.value is None and key in comparison.metrics else None
+    return Candidate(
+        case,
+        time,
+        _first(memory, MEMORY),
+        _first([_value(loaded, case, counted)], counted),
+        loss,
+        learned,
+        learned is not None and not LOOKED_AHEAD.isdisjoint(_labels(loaded, learned, [loss.metric])),
+        failed or ", ".join(label for label in _labels(loaded, case, comparison.metrics) if label in OF_WORK) or None,
+    )
 
 
 def _disturbed(row: Row) -> bool:
@@ -245,9 +254,20 @@ def _disturbed(row: Row) -> bool:
     return not {Label.CONTAMINATED, Label.BY_CPU}.isdisjoint(labels_of(row))
 
 
-def _value(row: Row | None, metric: str, unsure: str | None = None, *, sampled: bool = False) -> Value:
+def _first(values: Sequence[Value | None], metric: str) -> Value:
+    """Return the first that is known, else why the first has no value; of none that a metric was not measured."""
+    asked = [each for each in values if each is not None]
+    lacks = asked[0] if asked else Value(None, metric=metric, reason=NOT_MEASURED)
+    return next((each for each in asked if each.value is not None), lacks)
+
+
+def _value(
+    loaded: Loaded, case: Case, metric: str, unsure: str | None = None, *, sampled: bool = False
+) -> Value | None:
+    """Return a value of a case; None where the run was not asked for it."""
+    row = loaded.at(metric, case.arm, case.place)
     if row is None:
-        return Value(None, metric=metric, reason=NOT_MEASURED)
+        return None
     if row.status != "ok":
         return Value(None, unit=row.unit, metric=metric, reason=str(row.reason))
     return Value(
@@ -274,24 +294,7 @@ def _unsure(loaded: Loaded) -> str | None:
     return None
 
 
-def _loss(
-    loaded: Loaded, rows: Rows, trained: dict[tuple[str, str], Case], case: Case
-) -> tuple[Value, Case | None, bool]:
-    """Return an arm's loss, the case that was trained, and whether routing saw later tokens."""
-    found = Value(None, metric="loss/val", reason=NOT_MEASURED)
-    for key in ("bpb/val",) if mixed(loaded) else HELD_OUT:
-        where = trained.get((case.arm, key))
-        row = rows.get((where.id, key)) if where is not None else None
-        if row is None:
-            continue
-        value = _value(row, key, None if loaded.suite.claims else SMOKE, sampled=True)
-        if value.value is not None:
-            return value, where, bool(LOOKED_AHEAD.intersection(of_cell(row.labels)))
-        found = value if found.reason == NOT_MEASURED else found
-    return found, None, False
-
-
-def _doubts(rows: Sequence[Row | None]) -> str | None:
-    """Return the labels that say that a setting may not do the work it claims, or None."""
-    said = (label for row in rows if row is not None for label in of_cell(row.labels))
-    return ", ".join(dict.fromkeys(label for label in said if label in OF_WORK)) or None
+def _labels(loaded: Loaded, case: Case, metrics: Sequence[str]) -> list[str]:
+    """Return the labels of a case in some metrics, each once."""
+    rows = (loaded.at(metric, case.arm, case.place) for metric in metrics)
+    return list(dict.fromkeys(label for row in rows if row is not None for label in of_cell(row.labels)))

@@ -10,12 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from modbench.harness.core.grouped import grouped
-from modbench.harness.stats.effects import t_quantile
+from modbench.harness.core.units import counted
+from modbench.harness.domain.case import Case
+from modbench.harness.stats import effects
 from modbench.harness.stats.power import MOST, above_0, fewest
-from modbench.reports.model import Estimate, Finding, Sentence
+from modbench.reports.model import Finding, Sentence
 from modbench.reports.questions.recommend.candidates import (
     CONTAMINATED,
-    FEWEST_SEEDS,
     KV_CACHE,
     NOT_MEASURED,
     SIZE,
@@ -37,6 +38,7 @@ SAW_FUTURE = "top-k routing saw future tokens: its loss without them was not mea
 DOCTOR = "modbench doctor"
 BELOW = "by the estimate: its interval reaches below the limit"
 ABOVE = "its interval ends above the limit"
+WITHIN = "to show that its loss is within the limit"
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class LimitCheck:
     value: float | None = None
     end: float | None = None
     excess: float | None = None
-    reason: str | Sentence | None = None
+    reason: str | None = None
     need: Need | None = None
 
 
@@ -153,21 +155,30 @@ def doubted(value: Value) -> Need:
     return Need(said, value.metric) if said.startswith(CONTAMINATED) else Need(said, checked=True)
 
 
+def more(n: int | None, metric: str, aim: str) -> Need:
+    """Return how many launches, or seeds of a loss, would decide; None: more than anybody makes."""
+    of = "seeds" if metric in HELD_OUT else "launches"
+    if n is None:
+        return Need(f"more than {MOST} {of} would be needed {aim}")
+    said = f"{n} {of}, {aim}"
+    return Need(said, metric, seeds=n) if of == "seeds" else Need(said, metric, launches=n)
+
+
 def _within(value: Value, limit: str, bound: float) -> LimitCheck:
     """Hold a value against a limit: its estimate, and the end of its interval."""
     assert value.value is not None
-    excess = value.value / bound - 1
     if not value.sampled:
-        return LimitCheck(limit, bound, FITS if value.value <= bound else BREAKS, value.value, value.value, excess)
-    shown = value.high is not None and value.unsure is None
+        word = FITS if value.value <= bound else BREAKS
+        return LimitCheck(limit, bound, word, value.value, value.value, value.value / bound - 1)
+    held = LimitCheck(limit, bound, BREAKS, value.value, value.high, value.value / bound - 1)
     if value.value > bound:
         below = value.low is not None and value.low <= bound
-        said = BELOW if below else None
-        return LimitCheck(limit, bound, BREAKS, value.value, value.high, excess, value.unsure or said)
+        return replace(held, reason=value.unsure or (BELOW if below else None))
+    shown = value.high is not None and value.unsure is None
     if shown and value.high is not None and value.high <= bound:
-        return LimitCheck(limit, bound, FITS, value.value, value.high, excess)
+        return replace(held, word=FITS)
     reason = value.unsure or (ABOVE if shown else value.reason)
-    return LimitCheck(limit, bound, MAY, value.value, value.high, excess, reason, _launches(value, bound))
+    return replace(held, word=MAY, reason=reason, need=_launches(value, bound))
 
 
 def _launches(value: Value, bound: float) -> Need:
@@ -175,13 +186,11 @@ def _launches(value: Value, bound: float) -> Need:
     if value.unsure is not None:
         return doubted(value)
     if value.value is None or value.high is None:
-        return Need("at least three launches", value.metric, launches=3)
+        return more(effects.FEWEST, value.metric, "for an interval")
     # The interval is one of logarithms: its half-width gives their standard deviation.
-    sd = math.log(value.high / value.value) * math.sqrt(value.n) / t_quantile(0.975, value.n)
+    sd = math.log(value.high / value.value) * math.sqrt(value.n) / effects.t_quantile(0.975, value.n)
     launches = fewest(above_0, math.log(bound / value.value), sd, least=value.n + 1)
-    if launches is None:
-        return Need(f"more than {MOST} launches would be needed to show that the time is below the limit")
-    return Need(f"{launches} launches, to show that the time is below the limit", value.metric, launches=launches)
+    return more(launches, value.metric, "to show that the time is below the limit")
 
 
 def _loss_kept(loaded: Loaded, each: Candidate, baseline: Candidate, bound: float) -> LimitCheck:
@@ -189,70 +198,40 @@ def _loss_kept(loaded: Loaded, each: Candidate, baseline: Candidate, bound: floa
     if each.case.arm == baseline.case.arm:
         return LimitCheck("loss", bound, FITS, 0.0, 0.0, -bound)
     found = loss_against(loaded, each, baseline)
-    if found is None or found.typical.value is None or baseline.trained is None:
+    if found is None or found.typical.value is None or each.trained is None or baseline.trained is None:
         lacks = each.loss if each.loss.value is None else baseline.loss
         why = lacks.reason if lacks.value is None else "not compared with the baseline's"
         return LimitCheck("loss", bound, UNKNOWN, reason=f"{lacks.metric}: {why}", need=lacking(lacks))
-    mine, theirs = (
-        {} if side.trained is None else loaded.tables.cell(side.trained.id, found.metric).values()
-        for side in (each, baseline)
-    )
+    mine, theirs = (loaded.tables.values_of(side, found.metric) for side in (each.trained, baseline.trained))
     shared = mine.keys() & theirs.keys()
     mean = sum(theirs[seed] for seed in shared) / len(shared)
     if not mean:
         return LimitCheck(
-            "loss", bound, UNKNOWN, reason=f"{found.metric} of the baseline is 0, of which there is no share"
+            "loss", bound, UNKNOWN, reason=f"{found.metric} of the baseline is 0: there is no share of it"
         )
     made = found.typical.scaled(1 / mean)
     increase, end = made.value or 0.0, made.high
     held = LimitCheck("loss", bound, BREAKS, increase, end, increase - bound)
-    few = Sentence("{n:seed}: illustration, not shown", n=len(shared)) if end is None else None
+    few = f"{counted(len(shared), 'seed')}: illustration, not shown" if end is None else None
     reason = SAW_FUTURE if found.saw_future else each.loss.unsure or few
     if increase > bound:
         below = None if made.low is None or made.low > bound else BELOW
         return replace(held, reason=reason or below)
     if reason is None and end is not None and end <= bound:
         return replace(held, word=FITS)
-    need = _seeds(loaded, each, baseline, found, bound * mean)
+    if found.saw_future:
+        need = Need(f"loss/val_causal of {name(each.case)}, from a model with a causal router")
+    else:
+        need = _seeds(loaded, each.trained, baseline.trained, found.metric, bound * mean)
     return replace(held, word=MAY, reason=reason or ABOVE, need=need)
 
 
-def _seeds(loaded: Loaded, each: Candidate, baseline: Candidate, found: Finding, allowed: float) -> Need:
-    """Return how many seeds would bring the end of the interval below the limit, or what else is lacking."""
-    if found.saw_future:
-        return Need(f"loss/val_causal of {name(each.case)}, from a model with a causal router")
-    if each.trained is None or baseline.trained is None:
-        return Need("loss/val", "loss/val")
-    effect = effect_between(loaded, each.trained, baseline.trained, found.metric)
-    if effect is None or effect.sd is None or effect.n < FEWEST_SEEDS:
-        there = f"there {'is' if each.loss.n == 1 else 'are'} {each.loss.n}"
-        said = f"three seeds or more, to show that its loss is within the limit: {there}"
-        return Need(said, found.metric, seeds=FEWEST_SEEDS)
-    seeds = fewest(above_0, allowed + effect.value, effect.sd, least=effect.n + 1)
-    if seeds is None:
-        return Need(f"more than {MOST} seeds would be needed to show that its loss is within the limit")
-    return Need(f"{seeds} seeds, to show that its loss is within the limit", found.metric, seeds=seeds)
-
-
-def estimate(kept: LimitCheck, value: float | None) -> Estimate:
-    """Return a number that a limit is about: a time, bytes, or a signed change of the loss."""
-    if kept.limit == "loss":
-        return Estimate(value, kind="change")
-    return Estimate(value, unit={"latency": "s", SIZE: "B"}[kept.limit])
-
-
-def shown(kept: LimitCheck) -> Sentence:
-    """Return a limit and how it is held: `limit 50.0 ms: fits in this run`."""
-    bound = Estimate(kept.bound, kind="share") if kept.limit == "loss" else estimate(kept, kept.bound)
-    why = Sentence(" ({why})", why=kept.reason) if kept.reason else ""
-    over: Sentence | str = ""
-    if kept.word == BREAKS and kept.excess is not None:
-        share = Estimate(kept.excess, kind="share")
-        points = " of the baseline's loss" if kept.limit == "loss" else ""
-        over = Sentence(" it by {share}{points}", share=share, points=points)
-    # Its interval is over the launches or seeds of one run.
-    words = "limit {bound}: {word}" + " in this run" * (kept.word == FITS) + "{over}{why}"
-    return Sentence(words, bound=bound, word=kept.word, over=over, why=why)
+def _seeds(loaded: Loaded, case: Case, baseline: Case, metric: str, allowed: float) -> Need:
+    """Return how many seeds would bring the end of the interval below an increase that is allowed."""
+    effect = effect_between(loaded, case, baseline, metric)
+    if effect is None or effect.sd is None:
+        return more(effects.FEWEST, metric, WITHIN)
+    return more(fewest(above_0, allowed + effect.value, effect.sd, least=effect.n + 1), metric, WITHIN)
 
 
 # --- the commands that measure what is lacking

@@ -10,32 +10,17 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.grouped import grouped
-from modbench.harness.core.train_plan import Role
-from modbench.harness.core.units import scale_of
 from modbench.harness.domain.case import Case
-from modbench.harness.stats import power
-from modbench.harness.stats.contrast import (
-    APART,
-    BETTER,
-    DIFFERENT,
-    EQUIVALENT,
-    INCONCLUSIVE,
-    WORSE,
-    Rule,
-    estimated,
-)
-from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value
+from modbench.harness.stats import effects
+from modbench.harness.stats.contrast import APART, EQUIVALENT, WORSE, Rule, estimated
+from modbench.reports.model import ILLUSTRATION, Estimate, Finding, Listed, Sentence, Table, Value, pivot
 from modbench.reports.questions.confirmation import Answer, answers, of
-from modbench.reports.questions.recommend import candidates, limits
 from modbench.reports.questions.recommend.candidates import (
-    FEWEST_SEEDS,
     KV_CACHE,
-    NOT_MEASURED,
     SIZE,
     Candidate,
     Choice,
@@ -43,6 +28,7 @@ from modbench.reports.questions.recommend.candidates import (
     effect_between,
 )
 from modbench.reports.questions.recommend.limits import (
+    BREAKS,
     FITS,
     MAY,
     UNKNOWN,
@@ -55,9 +41,10 @@ from modbench.reports.questions.recommend.limits import (
     doubted,
     lacking,
     loss_against,
+    more,
 )
 from modbench.reports.tables.load import Loaded, rung_beside
-from modbench.reports.wording import name, short
+from modbench.reports.wording import name
 
 OBJECTIVES = ("latency", "memory", "flops", "loss")
 # Objectives that are counted, so that no pair is needed to order settings.
@@ -72,7 +59,7 @@ class Judged:
     Attributes:
         candidate: the setting.
         kept: how it holds every limit that was asked for.
-        shape: how it compares in time with the dense model of the same shape, where it is the best or the runner-up.
+        shape: how it compares in time with the dense model of the same shape.
         loss: how its loss does.
     """
 
@@ -142,51 +129,42 @@ class Recommended:
 
 def recommend(loaded: Loaded, chosen: Choice, limits: Limits, objective: str) -> Recommended:
     """Choose the best setting that fits."""
+    base, asked = chosen.baseline, limits.asked.items()
     known = [each for each in chosen.considered if each.of(objective).value is not None]
-
-    def order(one: Candidate, other: Candidate) -> int:
-        return _order(loaded, objective, one, other)
-
-    ordered = sorted(known, key=functools.cmp_to_key(order))
     judged = tuple(
         Judged(
-            each, tuple(check_limit(loaded, each, chosen.baseline, key, bound) for key, bound in limits.asked.items())
+            each,
+            tuple(check_limit(loaded, each, base, key, bound) for key, bound in asked),
+            against(loaded, each.case, base.case, each.time.metric),
+            loss_against(loaded, each, base),
         )
-        for each in ordered
+        for each in sorted(known, key=functools.cmp_to_key(functools.partial(_order, loaded, objective)))
     )
     out = {name(each.case): each.out for each in chosen.candidates if each.out is not None}
     out |= {name(each.case): str(each.of(objective).reason) for each in chosen.considered if each not in known}
     pool = [each for word in (FITS, MAY) for each in judged if each.word == word]
-    none = Recommended(chosen, objective, limits, judged, None, incomplete=loaded.run.incomplete, not_considered=out)
+    found = Recommended(chosen, objective, limits, judged, None, incomplete=loaded.run.incomplete, not_considered=out)
     if not pool:
         known_excess = (each for each in judged if math.isfinite(each.excess))
-        lacks = [(each.candidate, kept.need) for each in judged for kept in each.kept if kept.word == UNKNOWN]
-        told, measured = _told(loaded, lacks)
-        nearest = min(known_excess, key=lambda each: each.excess, default=None)
-        return replace(none, nearest=nearest, open=told, commands=measured)
-    best, runner_up = pool[0], next(iter(pool[1:]), None)
-    better = next((each for each in judged if each.word == MAY and judged.index(each) < judged.index(best)), None)
-    apart = None if runner_up is None else _apart(loaded, best.candidate, runner_up.candidate, objective)
-    rung = rung_beside(loaded, best.candidate.case)
-    beside = next((each for each in chosen.candidates if rung is not None and each.case.arm == rung.case.arm), None)
-    told, measured = _told(loaded, _needs(loaded, best, runner_up, better, apart, objective))
-    return replace(
-        none,
-        best=_beside(loaded, best, chosen.baseline),
-        runner_up=None if runner_up is None else _beside(loaded, runner_up, chosen.baseline),
-        apart=apart,
-        better=better,
-        equal_cost=None if beside is None else _apart(loaded, best.candidate, beside, "latency"),
-        open=told,
-        commands=measured,
-    )
-
-
-def _beside(loaded: Loaded, each: Judged, baseline: Candidate) -> Judged:
-    """Add how a setting compares with the dense model of the same shape."""
-    mine = each.candidate
-    shape = against(loaded, mine.case, baseline.case, mine.time.metric)
-    return replace(each, shape=shape, loss=loss_against(loaded, mine, baseline))
+        found = replace(found, nearest=min(known_excess, key=lambda each: each.excess, default=None))
+        needs = [(each.candidate, kept.need) for each in judged for kept in each.kept if kept.word == UNKNOWN]
+    else:
+        best, runner_up = pool[0], next(iter(pool[1:]), None)
+        rung = rung_beside(loaded, best.candidate.case)
+        beside = next((each for each in chosen.candidates if rung is not None and each.case.arm == rung.case.arm), None)
+        found = replace(
+            found,
+            best=best,
+            runner_up=runner_up,
+            apart=None if runner_up is None else _apart(loaded, best.candidate, runner_up.candidate, objective),
+            better=next((each for each in judged[: judged.index(best)] if each.word == MAY), None),
+            equal_cost=None if beside is None else _apart(loaded, best.candidate, beside, "latency"),
+        )
+        needs = [*_needs(loaded, found, best)]
+    lacks = [(each, need) for each, need in needs if need is not None]
+    measured, why = commands(loaded, lacks)
+    told = tuple(dict.fromkeys([*(need.said for _, need in lacks), *why]))
+    return replace(found, open=told, commands=measured)
 
 
 def _order(loaded: Loaded, objective: str, one: Candidate, other: Candidate) -> int:
@@ -206,267 +184,138 @@ def _apart(loaded: Loaded, one: Candidate, other: Candidate, objective: str) -> 
     return against(loaded, one.case, other.case, one.of(objective).metric)
 
 
-def _told(loaded: Loaded, needs: Iterable[tuple[Candidate, Need | None]]) -> tuple[tuple[Value, ...], tuple[str, ...]]:
-    """Return what is lacking in words, each once, and the commands that measure it."""
-    known = [(each, need) for each, need in needs if need is not None]
-    measured, why = commands(loaded, known)
-    return tuple(dict.fromkeys([*(need.said for _, need in known), *why])), measured
-
-
-def _needs(
-    loaded: Loaded,
-    best: Judged,
-    runner_up: Judged | None,
-    better: Judged | None,
-    apart: Finding | None,
-    objective: str,
-) -> Iterator[tuple[Candidate, Need | None]]:
+def _needs(loaded: Loaded, found: Recommended, best: Judged) -> Iterator[tuple[Candidate, Need | None]]:
     """Yield what would have to be measured to be sure, and of which setting."""
-    for each in (best, better) if better else (best,):
+    second = found.runner_up
+    for each in filter(None, (best, found.better)):
         for kept in each.kept:
             if kept.need is not None:
                 said = Sentence("{arm}: {said}", arm=each.candidate.case, said=kept.need.said)
                 yield each.candidate, replace(kept.need, said=said)
-    if runner_up is not None and (need := _to_tell_apart(loaded, best, runner_up, apart, objective)):
+    if second is not None and (need := _to_tell_apart(loaded, found, best.candidate, second.candidate)):
         yield best.candidate, need
-        yield runner_up.candidate, need
-    if objective == "latency" and best.candidate.time.unsure is not None:
+        yield second.candidate, need
+    if found.objective == "latency" and best.candidate.time.unsure is not None:
         yield best.candidate, doubted(best.candidate.time)
-    for side in (best, runner_up) if runner_up else (best,):
-        candidate, place = side.candidate, side.candidate.case.place
+    for side in filter(None, (best, second)):
+        candidate, length = side.candidate, side.candidate.case.place.seq_len
         if candidate.loss.value is None:
             yield candidate, lacking(candidate.loss)
-        elif candidate.trained is not None and candidate.trained.place.seq_len != place.seq_len:
+        elif candidate.trained is not None and candidate.trained.place.seq_len != length:
             words = "losses at T = {here}, since they were trained at T = {there}"
-            said = Sentence(words, here=place.seq_len, there=candidate.trained.place.seq_len)
-            yield candidate, Need(said, candidate.loss.metric, seq_len=place.seq_len)
+            said = Sentence(words, here=length, there=candidate.trained.place.seq_len)
+            yield candidate, Need(said, candidate.loss.metric, seq_len=length)
 
 
-def _to_tell_apart(
-    loaded: Loaded, best: Judged, runner_up: Judged, apart: Finding | None, objective: str
-) -> Need | None:
+def _to_tell_apart(loaded: Loaded, found: Recommended, best: Candidate, second: Candidate) -> Need | None:
     """Return what would tell the best from its runner-up in the objective; None where they are told apart, or equal."""
-    decided = apart is not None and apart.verdict in {*APART, EQUIVALENT}
-    if decided or objective in COUNTED:
+    apart, objective = found.apart, found.objective
+    if objective in COUNTED or (apart is not None and apart.verdict in {*APART, EQUIVALENT}):
         return None
-    pair = f"{name(best.candidate.case)} from {name(runner_up.candidate.case)}"
-    seeds = objective == "loss"
-    what, metric = ("seeds", best.candidate.loss.metric) if seeds else ("launches", best.candidate.time.metric)
-
-    def number(n: int, said: str) -> Need:
-        return Need(said, metric, seeds=n) if seeds else Need(said, metric, launches=n)
-
+    metric, aim = best.of(objective).metric, f"to tell {name(best.case)} from {name(second.case)}"
     if apart is None:
-        return Need(f"{objective} of both side by side, to tell {pair}", metric)
-    one, other = (each.candidate.trained if seeds else each.candidate.case for each in (best, runner_up))
+        return Need(f"{objective} of both side by side, {aim}", metric)
+    of_loss = objective == "loss"
+    one, other = (each.trained if of_loss else each.case for each in (best, second))
     effect = effect_between(loaded, one, other, apart.metric) if one and other else None
     if effect is None or effect.sd is None:
-        return number(3, f"at least three {what}, to tell {pair}")
-    rule = Rule("loss", 0.0) if seeds else Rule("time", loaded.suite.margin)
-    needed = estimated(effect, rule, "interleaved").needed
-    if needed is None:
-        return Need(f"more than {power.MOST} {what} would be needed to tell {pair}")
-    return number(needed, f"{needed} {what}, to tell {pair}")
+        return more(effects.FEWEST, metric, aim)
+    rule = Rule("loss", 0.0) if of_loss else Rule("time", loaded.suite.margin)
+    return more(estimated(effect, rule, "interleaved").needed, metric, aim)
 
+
+# --- what is printed
 
 AIMS = {"latency": "fastest", "memory": "smallest", "flops": "fewest FLOPs", "loss": "lowest loss"}
-MORE = {"latency": "faster", "memory": "smaller", "flops": "cheaper", "loss": "lower in loss"}
-TOLD = {BETTER: "told apart", EQUIVALENT: "equal within the margin", DIFFERENT: "told apart, by how much is open"}
-OF_LOSS = {BETTER: "lower", WORSE: "higher", INCONCLUSIVE: "undecided"}
+# Settings that are named as not considered.
 MOST_OUT = 8
 
 
-def sides(found: Recommended) -> list[Judged]:
-    """Return the best setting and its runner-up."""
-    return [each for each in (found.best, found.runner_up) if each is not None]
+def answered(found: Recommended) -> list[Candidate]:
+    """Return the recommended setting, or both that are not told apart."""
+    both = [each.candidate for each in (found.best, found.runner_up) if each is not None]
+    return both[: 1 if found.answer == RECOMMENDED else 2]
 
 
 def headline(found: Recommended) -> Sentence:
     """Return the answer: which setting, by what, and where."""
-    place, best = found.choice.place, found.best
-    if best is None:
-        if not found.judged:
-            words = "no setting can be recommended for a {place}: none has a value of {objective}"
-            return Sentence(words, place=place, objective=found.objective)
-        unknown = any(each.word == UNKNOWN for each in found.judged)
-        return Sentence(
-            "no setting {fits} in this run for a {place}", fits="is known to fit" if unknown else "fits", place=place
-        )
-    answered = [each.candidate for each in sides(found)[: 1 if found.answer == RECOMMENDED else 2]]
-    lacks = [each.case for each in answered if each.loss.value is None]
-    whose: Value = "its loss" if len(answered) == 1 else Sentence("the loss of {arms}", arms=Listed(lacks, " and of "))
-    fits = (
-        f" that {'fits in this run' if best.word == FITS else 'may fit'}"
-        if found.limits.asked
-        else "; no limit was asked"
-    )
-    return Sentence(
-        "{answer}: {arms} ({aim}{fits}{lacks}), for a {place}",
-        answer="equal within the margin" if found.answer == EQUAL else found.answer,
-        arms=Listed([each.case for each in answered], ", or "),
-        aim=AIMS[found.objective],
-        fits=fits,
-        lacks=Sentence("; {whose} is unknown", whose=whose) if lacks else "",
-        place=place,
-    )
+    arms = Listed([each.case for each in answered(found)], ", or ")
+    words = "{answer}, for a {place}" if found.best is None else "{answer}: {arms} ({aim}), for a {place}"
+    return Sentence(words, answer=found.answer, arms=arms, aim=AIMS[found.objective], place=found.choice.place)
 
 
-def remarks(found: Recommended) -> Iterator[Sentence]:
-    """Say what a reader must know of the answer: the nearest where none fits, that it only may fit, that it is dense."""
-    if found.best is None:
-        if found.nearest is not None:
-            checks = [
-                Sentence("{limit}: {value}, {held}", limit=each.limit, value=value, held=limits.shown(each))
-                for each in found.nearest.kept
-                for value in [NOT_MEASURED if each.value is None else limits.estimate(each, each.value)]
-            ]
-            yield Sentence("nearest: {arm}: {checks}", arm=found.nearest.candidate.case, checks=Listed(checks, "; "))
-        return
-    if found.best.word == MAY:
-        yield Sentence("No setting is shown to fit: of this one only the estimate holds every limit.")
-    dense = [each.candidate.case.model == "dense" for each in sides(found)]
-    dense = dense[:1] if found.answer == RECOMMENDED else dense
-    if any(dense):
-        who = "This is a dense model" if len(dense) == 1 else "One of them is a dense model"
-        who = "Both are dense models" if dense == [True, True] else who
-        yield Sentence("{who}: skipping tokens is not shown to pay here.", who=who)
+def shown(found: Recommended) -> list[Judged]:
+    """Return the settings of the table: the best, its runner-up, one that may be better; where none fits the nearest."""
+    return [*dict.fromkeys(filter(None, (found.best, found.runner_up, found.better, found.nearest)))]
 
 
 def table(found: Recommended) -> Table:
-    """Return the best and its runner-up, a row each, with a column for what any of the two has."""
-    metrics = {each.candidate.memory.metric for each in sides(found)}
-    columns: list[list[Value]] = [
-        ["", *(each.candidate.case for each in sides(found))],
-        ["time", *(_known(each.candidate.time) for each in sides(found))],
-        [Sentence("over {arm}", arm=found.choice.baseline.case), *(_pair(each.shape) for each in sides(found))],
-        [
-            "keys, values" if metrics == {KV_CACHE} else "memory",
-            *(_known(each.candidate.memory) for each in sides(found)),
-        ],
-        ["loss", *(_known(_in_unit(found, each.candidate.loss)) or "unknown" for each in sides(found))],
-    ]
-    if found.objective == "flops":
-        columns.append(["FLOPs", *(_known(each.candidate.flops) for each in sides(found))])
-    head, *rows = zip(*(each for each in columns if any(cell is not None for cell in each[1:])), strict=True)
-    return Table("setting", head, rows)
+    """Return these settings, with what is known of each and how it holds the limits."""
+    known = ((case, "", title, cell) for case, title, cell in _cells(found) if cell is not None)
+    return pivot("setting", known, "setting")
 
 
-def _known(value: candidates.Value) -> Value:
-    return None if value.value is None else value
-
-
-def _pair(found: Finding | None) -> Value:
-    """Return a pair as it is written in full; labels of losses stand with the losses."""
-    return None if found is None else Sentence("{found}", found=replace(found, labels=(), against_labels=()))
-
-
-def _in_unit(found: Recommended, value: candidates.Value) -> candidates.Value:
-    """Return a loss in the unit in which losses are shown."""
+def _cells(found: Recommended) -> Iterator[tuple[Case, Value, Value]]:
+    """Yield the settings, each with a title and what stands below it; None where nothing is known."""
     unit, factor = found.choice.loss_unit
-    return replace(value.scaled(factor, unit), kind="loss")
+    for each in shown(found):
+        mine = each.candidate
+        memory = "keys, values" if mine.memory.metric == KV_CACHE else "memory"
+        loss = replace(mine.loss.scaled(factor), kind="loss")
+        yield mine.case, "time", _beside(mine.case, mine.time, each.shape)
+        yield mine.case, memory, None if mine.memory.value is None else mine.memory
+        yield mine.case, f"loss, {unit}", _beside(mine.case, loss, each.loss, factor)
+        yield mine.case, "FLOPs", mine.flops if found.objective == "flops" else None
+        for kept in each.kept:
+            bound = Estimate(kept.bound, unit=mine.of(kept.limit).unit)
+            bound = Estimate(kept.bound, kind="share") if kept.limit == "loss" else bound
+            words = "{word} by {over}" if kept.word == BREAKS and kept.excess is not None else "{word}"
+            over = Estimate(kept.excess, kind="share")
+            title = Sentence("{limit} ≤ {bound}", limit=kept.limit, bound=bound)
+            yield mine.case, title, Sentence(words, word=kept.word, over=over)
 
 
-def pairs(found: Recommended, *, reasons: bool) -> Iterator[Sentence]:
-    """Say how the best compares with its runner-up and with dense of equal cost; with `reasons` why two are not told apart."""
-    assert found.best is not None
-    case, other = found.best.candidate.case, found.runner_up
-    if other is None:
-        yield Sentence("runner-up: none; no other setting fits or may fit in this run")
-    else:
-        said = _lacking_words(found, reasons=reasons)
-        yield Sentence("{arm} against {other}: {said}", arm=short(case), other=short(other.candidate.case), said=said)
-    if found.best.candidate.time.value is not None and found.best.candidate.time.unsure:
-        yield Sentence("no verdict on times: {why}", why=found.best.candidate.time.unsure)
-    equal = found.equal_cost
-    if equal is not None and isinstance(equal.against, Case):
-        if other is None or equal.against != other.candidate.case:
-            yield Sentence(
-                "{arm} against {other}, of equal cost: {pair}", arm=case, other=equal.against, pair=_pair(equal)
-            )
-    elif not case.rung and case.model != "dense":
-        yield Sentence("no dense model of equal cost was measured beside {arm}", arm=case)
-
-
-def _lacking_words(found: Recommended, *, reasons: bool) -> Value:
-    """Say whether the best and its runner-up are told apart in the objective."""
-    pair = found.apart
-    if pair is None:
-        return "not compared side by side"
-    word = TOLD.get(pair.verdict or "", "not told apart")
-    if pair.verdict == WORSE:  # the runner-up only may fit
-        word = f"told apart: the runner-up is {MORE[found.objective]}"
-    if pair.typical.kind == "difference":  # what both losses rest on is said below
-        return Sentence("loss {rise}, {word}", rise=_rise(found, pair), word=word)
-    why = Sentence(": {why}", why=pair.reason) if reasons and word == "not told apart" and pair.reason else ""
-    shown = _pair(pair) if found.objective == "latency" else pair.typical
-    return Sentence("{pair}, {word}{why}", pair=shown, word=word, why=why)
-
-
-def _rise(found: Recommended, pair: Finding) -> Estimate:
-    """Return how much a loss lies above another, in the unit in which losses are shown."""
-    return pair.typical.scaled(found.choice.loss_unit[1])
-
-
-def held_limits(found: Recommended) -> Iterator[Sentence]:
-    """Say how the two hold what was asked, and which setting might be better still."""
-    alike = grouped(((each.word, tuple(map(_check, each.kept))), each.candidate.case) for each in sides(found))
-    for (word, checks), arms in alike.items():
-        if checks:
-            who: Value = "both" if len(arms) > 1 else arms[0]
-            yield Sentence("{who}, {word}: {checks}", who=who, word=word, checks=Listed(checks, "; "))
-    if found.better is not None and all(found.better.candidate is not each.candidate for each in sides(found)):
-        checks = tuple(_check(kept) for kept in found.better.kept if kept.word == MAY)
-        words, arm = "may fit and be {more}: {arm} ({checks})", found.better.candidate.case
-        yield Sentence(words, more=MORE[found.objective], arm=arm, checks=Listed(checks, "; "))
-
-
-def _check(kept: limits.LimitCheck) -> Sentence:
-    return Sentence("{limit}: {held}", limit=kept.limit, held=limits.shown(kept))
-
-
-def losses(found: Recommended) -> Iterator[Sentence]:
-    """Say what both losses rest on, once where it is the same; of one that is not known the reason."""
-    for said, those in grouped((_loss(found, each), each.candidate) for each in sides(found)).items():
-        flattered = [each.case for each in those if each.flattered]
-        future = Sentence("; top-k routing saw future tokens, which flatters it ({arms})", arms=Listed(flattered))
-        who: Value = "both" if len(those) > 1 else those[0].case
-        yield Sentence("loss of {who}: {said}{future}", who=who, said=said, future=future if flattered else "")
-
-
-def _loss(found: Recommended, each: Judged) -> Sentence:
-    value, pair = _in_unit(found, each.candidate.loss), each.loss
+def _beside(case: Case, value: Estimate, pair: Finding | None, factor: float = 1.0) -> Finding | None:
+    """Return a value, and beside it how it compares with the dense model of the same shape; None where it is not known."""
     if value.value is None:
-        why = "was not measured" if value.reason == NOT_MEASURED else f"has no value: {value.reason}"
-        return Sentence("unknown: {metric} {why}", metric=value.metric, why=why)
-    seeds = Sentence("{n} {word}", n=value.n, word="seed" if value.n == 1 else "seeds")
-    said = Sentence("{metric} in {unit}, {seeds}", metric=value.metric, unit=scale_of(1.0, value.unit)[1], seeds=seeds)
-    if value.n < FEWEST_SEEDS:
-        return Sentence("{said}: illustration, no claim", said=said)
-    if pair is None or pair.typical.value is None:
-        return said
-    word = OF_LOSS.get(pair.verdict or "", "not shown")
-    base = found.choice.baseline.case
-    return Sentence("{said}, {rise} against {base}: {word}", said=said, rise=_rise(found, pair), base=base, word=word)
+        return None
+    return Finding(case, value=value) if pair is None else replace(_in_unit(pair, factor), value=value)
 
 
-def what_is_open(found: Recommended, *, every: bool) -> Iterator[Sentence]:
-    """Say who is not considered, and what is open where no command measures it, or all of it."""
-    out, most = [*found.not_considered.items()], MOST_OUT if every else 1
-    for who, why in out[:most]:
-        yield Sentence("not considered: {who}: {why}", who=who, why=why)
-    if len(out) > most:
-        where = "see --json" if every else "-v"
-        yield Sentence("and {n} more are not considered: {where}", n=len(out) - most, where=where)
-    if found.open and (every or not found.commands):
+def _in_unit(pair: Finding, factor: float) -> Finding:
+    """Return a pair of losses in the unit in which losses are shown, one without an interval as an illustration."""
+    if pair.typical.kind != "difference":
+        return pair
+    few = (ILLUSTRATION,) * (pair.typical.low is None)
+    return replace(pair, typical=pair.typical.scaled(factor), labels=(*pair.labels, *few))
+
+
+def said(found: Recommended, *, verbose: bool) -> Iterator[Sentence]:
+    """Say how the best compares with its runner-up and with dense of equal cost, and why something is not shown."""
+    best, second, equal = found.best, found.runner_up, found.equal_cost
+    if any(each.case.model == "dense" for each in answered(found)):
+        yield Sentence("The answer names a dense model: skipping tokens is not shown to pay here.")
+    if best is not None:
+        pairs: dict[Case | str | None, Finding | None] = {}
+        pairs |= {second.candidate.case: found.apart} if second is not None else {}
+        pairs |= {equal.against: equal} if equal is not None and equal.against not in pairs else {}
+        for other, pair in pairs.items():
+            against = "not compared side by side" if pair is None else _in_unit(pair, found.choice.loss_unit[1])
+            yield Sentence("{arm} against {other}: {pair}", arm=best.candidate.case, other=other, pair=against)
+        if best.candidate.time.value is not None and best.candidate.time.unsure:
+            yield Sentence("no verdict on times: {why}", why=best.candidate.time.unsure)
+    reasons = dict.fromkeys((kept.limit, kept.reason) for each in shown(found) for kept in each.kept if kept.reason)
+    yield from (Sentence("{limit}: {why}", limit=limit, why=why) for limit, why in reasons)
+    out = [Sentence("{who}: {why}", who=who, why=why) for who, why in found.not_considered.items()]
+    if out:
+        yield Sentence("not considered: {out}", out=Listed(out, "; ", most=MOST_OUT if verbose else 1))
+    if found.open and (verbose or not found.commands):
         yield Sentence("open: {needs}", needs=Listed(found.open, "; "))
-    if found.incomplete and found.best is None:  # else it is the error's to say
+    if found.incomplete and best is None:  # else it is the error's to say
         yield Sentence("the run is incomplete: {why}", why=found.incomplete)
 
 
 # --- the capacity that a sweep recommends
-
-# What may turn out to be better than the best.
-RIVALS: tuple[Role, ...] = ("control", "runner_up")
 
 
 @dataclass(frozen=True)
@@ -523,25 +372,12 @@ def recommend_capacity(loaded: Loaded) -> Capacity:
 def capacity_headline(found: Capacity) -> Sentence:
     """Return the answer: a capacity, dense, or what would decide."""
     if found.variant is None:
-        return Sentence("not decided: {why}", why=_why(found))
-    if found.capacity is None:
-        return Sentence("recommended ({arm})", arm=found.variant)
-    capacity = Estimate(found.capacity, kind="setting")
-    return Sentence("recommended: capacity {capacity} ({arm})", capacity=capacity, arm=found.variant)
-
-
-def _why(found: Capacity) -> Sentence:
-    """Return why nothing is decided, or what would decide."""
-    answer, anchor = found.answer, found.answer.verdict("anchor")
-    lower = [role for role in RIVALS if answer.verdict(role) == WORSE]
-    if answer.control is None and anchor == BETTER:
-        return Sentence("no control was confirmed, such as routing by noise")
-    if lower:
-        return Sentence("{arm} has a lower loss, and was not compared with the anchor", arm=answer.name(lower[0]))
-    if anchor == BETTER and answer.verdict("control") == EQUIVALENT:
-        return Sentence("{arm} does as well", arm=answer.name("control"))
-    if found.more_seeds is None:
-        return Sentence("the number of seeds that would decide is unknown")
-    hours = None if found.more_hours is None else Estimate(3600 * found.more_hours, kind="duration")
-    time = "" if hours is None else Sentence(", {hours} here besides the sweep", hours=hours)
-    return Sentence("{seeds} more seeds, other fresh ones{time}", seeds=found.more_seeds, time=time)
+        hours = Estimate(None if found.more_hours is None else 3600 * found.more_hours, kind="duration")
+        seeds = "" if found.more_seeds is None else ": {seeds} more seeds, other fresh ones"
+        words = (
+            "not decided" + seeds + ", {hours} here besides the sweep" * bool(seeds and found.more_hours is not None)
+        )
+        return Sentence(words, seeds=found.more_seeds, hours=hours)
+    capacity = None if found.capacity is None else Estimate(found.capacity, kind="setting")
+    words = "recommended ({arm})" if capacity is None else "recommended: capacity {capacity} ({arm})"
+    return Sentence(words, capacity=capacity, arm=found.variant)
