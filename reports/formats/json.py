@@ -13,7 +13,8 @@ from modbench.reports.format import Format
 from modbench.reports.formats.csv import more
 from modbench.reports.panels.caveats import Failed, failures
 from modbench.reports.panels.method import facts
-from modbench.reports.questions import best_setting, first_screen
+from modbench.reports.questions import first_screen
+from modbench.reports.questions.best_setting import BestSetting, best_settings
 from modbench.reports.questions.checks import MOST_FINDINGS, doubts
 from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables.cases import CASES
@@ -133,28 +134,6 @@ class Arm(Frozen):
     no_rival: str | None = None
 
 
-class BestSetting(Frozen):
-    """The fastest of several settings of a user's model at one place.
-
-    Attributes:
-        model: the model.
-        metric: which time.
-        seq_len: tokens per sequence.
-        batch_size: sequences per call.
-        dtype: number format.
-        settings: how many were timed there.
-        arm: the one that is shown to be faster than every other; null where none is.
-    """
-
-    model: str
-    metric: str
-    seq_len: int
-    batch_size: int
-    dtype: str
-    settings: int
-    arm: str | None
-
-
 class Finding(Frozen):
     """What a doubt found, and in which cells."""
 
@@ -233,7 +212,7 @@ def report(loaded: Loaded) -> Report:
         title=plain(first_screen.title(loaded)),
         asked=plain(told.asked),
         answer=sentences(told.answer),
-        best_settings=tuple(BestSetting(**each) for each in best_setting.rows(loaded)),
+        best_settings=tuple(best_settings(loaded)),
         audits=by_arm(loaded),
         sure=sentences(filter(None, [told.sure, told.check])),
         cautions=sentences(told.doubts),

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import pandas as pd
 
-from modbench.harness.core.contracts import GENERATION
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.grouped import grouped
@@ -143,11 +142,6 @@ class Loaded:
     def timed(self) -> set[str]:
         """The workloads that it asks to time."""
         return {metric.workload for metric in self.metrics if self.tables.made_in(metric).times}
-
-    @property
-    def generates_only(self) -> bool:
-        """Whether the only workloads that it timed are those of generation."""
-        return bool(self.timed) and self.timed <= GENERATION
 
     @property
     def failed(self) -> pd.DataFrame:
