@@ -50,10 +50,5 @@ def _of_grid(row: Row, measured: Mapping[int, float]) -> float:
 
 
 PANEL = Panel(
-    title="What did the search spend?",
-    order=74,
-    span=12,
-    render=render,
-    told=True,
-    rules=frozenset({"bisection"}),
+    title="What did the search spend?", order=74, span=12, render=render, told=True, rules=frozenset({"bisection"})
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -170,16 +170,15 @@ def _both(spot: Spot, metric: str) -> Finding:
 
 
 def _by_length(
-    label: str, found: Iterable[Spot], metrics: Mapping[str, str], cell: Callable[[Spot, str], Value]
+    label: str, found: Sequence[Spot], metrics: Mapping[str, str], cell: Callable[[Spot, str], Value]
 ) -> Table:
     """Return a table with a row for each quantity and arm, and a column for each length."""
-    found = [*found]
-    rows = ((title, metric, spot) for metric, title in metrics.items() for spot in found)
     return pivot(
         label,
         (
             (f"{title} {row_name(spot.loaded, spot.case)}", "", Sentence("T = {T}", T=spot.length), cell(spot, metric))
-            for title, metric, spot in rows
+            for metric, title in metrics.items()
+            for spot in found
         ),
     )
 
@@ -191,22 +190,20 @@ def in_place(loaded: Loaded) -> InPlace | None:
         return None
     loss, counts = loss_of(loaded), asked(loaded, EXACT)
     shown = asked(loaded, WORKLOADS) | {loss.metric: "loss"}
+    # A cost as a share of the baseline's: the other way round than its ratio.
     shares = (
-        # A cost as a share of the baseline's: the other way round than its ratio.
-        (spot, title, replace(spot.over["same shape"][metric].typical.mirrored().alone, kind="fraction"))
+        (
+            row_name(loaded, spot.case),
+            f"{title}, T =",
+            spot.length,
+            replace(spot.over["same shape"][metric].typical.mirrored().alone, kind="fraction"),
+        )
         for metric, title in counts.items()
         for spot in found
     )
-    cells = ((row_name(loaded, spot.case), f"{title}, T =", spot.length, share) for spot, title, share in shares)
-    said = Sentence(
-        "loss, {unit} over {base}, {seeds}; an interval within {margin} counts as equal",
-        unit=loss.unit,
-        base=name(loaded.baseline),
-        seeds=losses.seeds_in_words(loaded),
-        margin=Estimate(LOSS_MARGIN, kind="share"),
-    )
+    said = f"loss, {loss.unit} over {name(loaded.baseline)}, {losses.seeds_in_words(loaded)}"
     return InPlace(
-        [_by_length("capacity", found, shown, _both), *[pivot("÷ baseline", cells)] * bool(counts)],
+        [_by_length("capacity", found, shown, _both), *[pivot("÷ baseline", shares)] * bool(counts)],
         name(loaded.baseline),
         [loaded.baseline, *losses.along_capacity(loaded)],
         frozenset(shown | counts),
