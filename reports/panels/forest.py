@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby, pairwise
@@ -45,15 +46,13 @@ def render(loaded: Loaded) -> list[Figure]:
 
 def _rows(loaded: Loaded, metric: str, choice: Against) -> list[Finding]:
     """What was found of each pair at each place, by arm."""
-    lengths = set(loaded.lengths_shown)
-    found = (
-        sorted(
-            between(loaded, metric, *pair),
-            key=lambda each: (each.place.dtype, each.place.batch_size, each.place.seq_len),
-        )
+    order = operator.attrgetter("place.dtype", "place.batch_size", "place.seq_len")
+    return [
+        found
         for pair in choice.pairs
-    )
-    return [each for mine in found for each in mine if each.typical.value is not None and each.place.seq_len in lengths]
+        for found in sorted(between(loaded, metric, *pair), key=order)
+        if found.typical.value is not None and found.place.seq_len in loaded.lengths_shown
+    ]
 
 
 def _figure(loaded: Loaded, title: str, rows: Sequence[Finding], choice: Against) -> Figure:

@@ -27,6 +27,7 @@ from modbench.reports.tables.findings import labels_of
 from modbench.reports.tables.load import MOST_ARMS, Loaded, Row, contenders, once_a_run, rung_beside, same_shape
 from modbench.reports.tables.outcomes import LEFT_OUT
 from modbench.reports.wording import TIMED, WORKLOADS, name
+from modbench.reports.writers.number_format import grid_point
 
 Axis: TypeAlias = Literal["seq_len", "batch_size"]
 AXES: tuple[Axis, Axis] = ("seq_len", "batch_size")
@@ -285,14 +286,12 @@ def cells(loaded: Loaded, found: Iterable[Line], *, where: bool = False) -> Iter
         found: lines, along one axis.
         where: whether workloads are named with their place.
     """
-    names = {case.arm: case for case in contenders(loaded)}
+    arms = {case.arm: case for case in contenders(loaded)}
     for line in found:
         fixed, dtype, execution = line.held
-        at = Sentence("{letter} = {fixed}", letter=LETTERS[other(line.axis)], fixed=fixed)
-        workload: Value = WORKLOADS[line.found.metric]
-        if where:
-            workload = Sentence("{of} at {at}", of=workload, at=Listed([at, dtype, execution]))
-        yield names[line.case.arm], workload, AGAINST.get(line.kind, line.kind), pays_from(line)
+        at = f"{grid_point(LETTERS[other(line.axis)], fixed)}, {dtype}, {execution}"
+        workload = WORKLOADS[line.found.metric] + f" at {at}" * where
+        yield arms[line.case.arm], workload, AGAINST.get(line.kind, line.kind), pays_from(line)
 
 
 def pays_from(line: Line) -> Value:

@@ -63,9 +63,7 @@ class Spot:
         `pays`: it is better in one of time and loss, and better or equal in the other; `dense`: the dense model is;
         `either`: each is better in one of the two.
         """
-        times = [metric for metric in WORKLOADS if metric in self.loaded.suite.metrics]
-        deciding = [*times[:1], loss_of(self.loaded).metric]
-        words = {word(self.loaded, self.over["equal cost"][metric]) for metric in deciding}
+        words = {word(self.loaded, self.over["equal cost"][metric]) for metric in deciding(self.loaded)}
         if words == {BETTER, WORSE}:
             return "either"
         if words <= {BETTER, EQUIVALENT}:
@@ -108,6 +106,11 @@ def asked(loaded: Loaded, titles: Mapping[str, str]) -> dict[str, str]:
     return {metric: title for metric, title in titles.items() if metric in loaded.suite.metrics}
 
 
+def deciding(loaded: Loaded) -> dict[str, str]:
+    """Return the metrics by which an arm is taken or not, with titles: the first time, and the loss."""
+    return dict([*asked(loaded, WORKLOADS).items()][:1]) | {loss_of(loaded).metric: "loss"}
+
+
 @once_a_run
 def loss_of(loaded: Loaded) -> losses.Loss:
     """Return the loss of the map, routed causally where that was measured."""
@@ -131,17 +134,24 @@ def word(loaded: Loaded, found: Finding) -> str | None:
 
 
 def answer(loaded: Loaded) -> Iterator[Value]:
-    """Say how many cells stand how over dense of equal cost, and which capacity pays there at which length."""
+    """Say in how many cells arms are better and worse than dense of equal cost, and which capacity pays there at which length."""
     found = [spot for spot in spots(loaded) if spot.rung is not None]
-    standings = Counter(spot.standing for spot in found)
-    if not loaded.suite.claims or not standings.keys() - {"open"}:
+    if not found or not loaded.suite.claims:
         return
+    verdicts = {
+        title: Counter(word(loaded, spot.over["equal cost"][metric]) for spot in found)
+        for metric, title in deciding(loaded).items()
+    }
+    counts = [
+        Sentence(f"{title} better in {{better}}, worse in {{worse}}", better=each[BETTER], worse=each[WORSE])
+        for title, each in verdicts.items()
+    ]
     pays = grouped((spot.length, short(spot.case)) for spot in found if spot.standing == "pays")
     where = [Sentence("at T = {length} ({arms})", length=at, arms=Listed(arms)) for at, arms in pays.items()]
     yield Sentence(
-        "Of {all} cells against equal-cost dense: {standings} (chance gives up to {chance}); skipping pays {where}.",
+        "Of {all} cells against equal-cost dense: {counts} (chance gives up to {chance}); skipping pays {where}.",
         all=len(found),
-        standings=Listed([Sentence(f"{standing} {{n}}", n=n) for standing, n in standings.items()]),
+        counts=Listed(counts),
         chance=effects.by_chance(len({spot.length for spot in found})),
         where=Listed(where) if where else "in none",
     )
