@@ -279,7 +279,7 @@ def _draw_trend(axis: Axes, answer: trend.Answer, fitted: Trend, marks: Marks) -
             axis.plot([flops, flops], [each.low, each.high], color=style.color, linewidth=1.6)
         (dot,) = axis.plot([flops], [each.value], style.marker, markersize=7, markerfacecolor=face)
         dot.set(markeredgecolor=style.color if each is ahead else INK, markeredgewidth=0.6)
-        said = Sentence("{arm} at {flops}: {found}", arm=answer.name, flops=in_flops(flops), found=trend.nats(each))
+        said = Sentence("{arm} at {flops}: {found}", arm=answer.name, flops=in_flops(flops), found=each)
         marks.name(dot, Mark(plain(said), answer.arm.arm))
     axis.minorticks_off()
     axis.set_xticks([flops for flops, _ in found], [number(Estimate(flops, kind="budget")) for flops, _ in found])
