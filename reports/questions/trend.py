@@ -347,8 +347,9 @@ def doubts(loaded: Loaded) -> Iterator[Sentence]:
         if trend is None:
             continue
         if len(trend.budgets) == FEWEST_BUDGETS:
-            words = "Two budgets do not show whether the difference follows a straight line: there is no crossing"
-            yield Sentence(words + (", and the forecast assumes such a line." if each.forecast else "."))
+            yield Sentence(
+                "Two budgets do not show a straight line: there is no crossing, and a forecast assumes such a line."
+            )
         if not trend.has_one_spread:
             yield Sentence(
                 "Seeds spread differently from budget to budget (Bartlett's test at 1 %): the intervals take each budget's own "
