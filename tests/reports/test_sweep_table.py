@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,18 @@ def test_a_confirmed_loss_of_another_size_names_it(tmp_path: Path, monkeypatch: 
     (routed,) = (row for row in table(closing(loaded))[1:] if "learned" in row[1])
     assert routed[1].endswith("d32-L2-H1")
     assert routed[3].startswith("d24-L2-H1 ")
+
+
+@pytest.mark.slow
+def test_each_budget_has_its_own_confirmed_loss(tmp_path: Path) -> None:
+    """Half the budget costs 0.1 nats."""
+    metrics = ["flops/forward", "flops/train_step", "loss/val", "loss/val_causal", "loss/confirmed"]
+    sweep = {"budgets": [BUDGET / 2, BUDGET], "sizes": SIZES, "max_epochs": 1e9}
+    loaded = planted(tmp_path, metrics=metrics, seeds=[0, 1], isoflop=sweep, confirm={"most_seeds": 16})
+    made: Any = shown(loaded).tables[0]
+    column = [*made.head].index("confirmed")
+    half, whole = (row[column].given["loss"].value for row in made.rows if plain(row[1]).startswith("dense"))
+    assert half - whole == pytest.approx(0.1 / math.log(2), abs=0.02)
 
 
 def test_what_lacks_seeds_is_named(tmp_path: Path) -> None:
