@@ -123,6 +123,11 @@ def test_what_lacks_seeds_is_named(tmp_path: Path) -> None:
     assert plain(made.notes[0]) in " ".join(closing(load(loaded.path)).split())
 
 
+def test_with_v_a_table_stands_once(swept: Loaded) -> None:
+    text = summary.closing(swept, Path("report.html"), None, verbose=True)
+    assert text.count(f"\n{HEAD}") == closing(swept).count(f"\n{HEAD}") > 0
+
+
 def test_before_any_size_is_trained_there_is_no_such_table(swept: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isoflop, "curves", lambda _: [])
     text = closing(swept)
