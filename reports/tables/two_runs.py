@@ -312,7 +312,7 @@ class TwoRuns:
         before, now = (
             {notes.inputs for notes in tables.notes_of(case, metric.key, TimeNotes)} for tables in self.sides
         )
-        labels = {label for tables in self.sides for label in tables.labels(case, metric)}
+        labels = {label for tables in self.sides for label in tables.value(case, metric).arm_labels}
         if now != before and (case.is_user_model or Label.INPUT_DEPENDENT in labels):
             numbers = " and ".join("/".join(sorted(map(str, each))) for each in (before, now))
             return f"its cost may depend on the input, and the runs timed it on {numbers} of them: make both with the same rounds"
@@ -406,7 +406,7 @@ def _log_times(tables: Tables, case: Case, metric: Metric) -> Mapping[int, float
     if case != anchor:
         return tables.numbers(metric, case, anchor).new.wall.own
     at = 0 if metric.estimand == "median" else 1
-    return {i: both[at] for i, both in enumerate(tables.log_times(case, metric, tables.made_in(metric).column))}
+    return {i: both[at] for i, both in enumerate(tables.value(case, metric).log_times(tables.made_in(metric).column))}
 
 
 def _trouble(tables: Tables, case: Case, metric: Metric) -> Trouble | None:
