@@ -17,7 +17,8 @@ from modbench.reports.questions import first_screen
 from modbench.reports.questions.best_setting import BestSetting, best_settings
 from modbench.reports.questions.checks import MOST_FINDINGS, doubts
 from modbench.reports.questions.machine import machine_check, warnings
-from modbench.reports.tables.cases import CASES, COUNTS, NUMBERS
+from modbench.reports.tables.cases import CASES
+from modbench.reports.tables.columns import TYPES
 from modbench.reports.tables.comparisons import COMPARISONS, MORE
 from modbench.reports.tables.load import Loaded, rung_beside
 from modbench.reports.terminal.audit import ArmAudit, by_arm
@@ -30,19 +31,12 @@ from modbench.reports.writers.number_format import plain
 # Version of report.json: it rises when a field changes its meaning or goes; new fields do not raise it.
 VERSION = 1
 
-_WHOLE = {*COUNTS, "seq_len", "batch_size", "threads"}
-_FLAGS = {"compile", "paired", "primary", "twin"}
-_TEXTS = {
-    *("case_id", "arm", "arm_title", "model", "workload", "device", "dtype", "seed", "effort", "config", "metric"),
-    *("unit", "statistic", "verdict", "status", "reason", "labels"),
-}
+_TYPES = {"count": int, "number": float, "flag": bool, "text": str}
 
 
 def type_of(column: str) -> type | UnionType:
-    """Return the type of a column's values that are not null; any scalar for a column that is not listed here."""
-    name = column.removeprefix("baseline_")
-    kinds = {int: _WHOLE, float: NUMBERS, bool: _FLAGS, str: _TEXTS}
-    return next((kind for kind, names in kinds.items() if name in names), bool | int | float | str)
+    """Return the type of a column's values that are not null; any scalar for a column that is not declared."""
+    return _TYPES[TYPES[column]] if column in TYPES else bool | int | float | str
 
 
 def _row(name: str, doc: str, columns: list[str]) -> type[BaseModel]:
