@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from modbench.harness.stats.contrast import EQUIVALENT, WORSE
 from modbench.reports.figures.axes import draw_lines, ends_of, name_rows, ratio_axis, thin_ticks
 from modbench.reports.figures.style import HAIR, MUTED, PAPER, Marks, beside, headline, in_lines, look, new_figure
-from modbench.reports.model import Estimate, Figure, Finding, Listed, PlaceAmong, Sentence, Verdict
+from modbench.reports.model import Estimate, Figure, Finding, Listed, Sentence, where_it_ran
 from modbench.reports.panel import Panel
 from modbench.reports.panels.speedup_map import said_on_hover
 from modbench.reports.tables.findings import Against, against, between, figure_rows
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording import DECIDED, TIMED, in_title, name
+from modbench.reports.wording import DECIDED, TIMED, in_title, name, verdict_words
 from modbench.reports.writers.number_format import plain
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _figure(loaded: Loaded, title: str, rows: Sequence[Finding], choice: Against
         + " {left_out} more are not drawn: those nearest to 1×." * (len(kept) < len(alone)),
         all=len(rows),
         base=SOLVED if choice.equal_cost else loaded.baseline,
-        counts=Listed([Sentence("{n} {verdict}", n=n, verdict=Verdict(word)) for word, n in counts.items()]),
+        counts=Listed([Sentence("{n} {verdict}", n=n, verdict=verdict_words(word)) for word, n in counts.items()]),
         margin=margin,
         left_out=len(alone) - len(kept),
     )
@@ -113,7 +113,7 @@ def _left(kept: Sequence[Finding]) -> list[str]:
         lines += [""] * (len(arms) - len(lines))
         places = [each.place for each in kept]
         said += [
-            f"{line}  {plain(PlaceAmong(found.place, places)).replace(' = ', ' ')}".strip()
+            f"{line}  {plain(where_it_ran(found.place, places)).replace(' = ', ' ')}".strip()
             for line, found in zip(lines, arms, strict=True)
         ]
     return said

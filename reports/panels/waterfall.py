@@ -201,7 +201,7 @@ def _multiplied(call: Listed, narrowest: int) -> float:
 def table(every: Sequence[Fall], length: int) -> Table:
     """Return the parts of all arms, by workload, in per cent of the baseline's time."""
     parts = [part for part in ORDER if any(part in each.parts for each in every)]
-    attainable = Sentence("attainable ±{error}", error=Estimate(RATIO_ERROR, kind="about"))
+    attainable = Sentence("attainable ±{error}", error=Estimate(RATIO_ERROR, kind="share"))
     return Table(
         f"All arms at {grid_point('T', length)}, in % of the baseline's time",
         ("arm", "workload", "promised", *parts, attainable, UNEXPLAINED, MEASURED),
@@ -210,9 +210,12 @@ def table(every: Sequence[Fall], length: int) -> Table:
                 each.found.case,
                 WORKLOADS[each.found.metric],
                 Estimate(each.promised, kind="share"),
-                *(Estimate(each.parts[part], kind="change") if part in each.parts else None for part in parts),
+                *(
+                    Estimate(each.parts[part], kind="difference", unit="%") if part in each.parts else None
+                    for part in parts
+                ),
                 Estimate(each.attainable, kind="share") if each.predicted else None,
-                Estimate(each.unexplained, kind="change"),
+                Estimate(each.unexplained, kind="difference", unit="%"),
                 Estimate(each.measured, kind="share"),
             )
             for each in every
@@ -257,7 +260,7 @@ def _figure(each: Fall) -> Figure:
         promised=Estimate(each.promised, kind="share"),
         base=baseline,
         attainable=Estimate(each.attainable, kind="share"),
-        error=Estimate(RATIO_ERROR, kind="about"),
+        error=Estimate(RATIO_ERROR, kind="share"),
         measured=each.found.typical,
     )
     label = f"From promised to measured time of {name(case)}: {workload}"
@@ -324,7 +327,7 @@ def _ends(each: Fall, rows: Sequence[Step]) -> tuple[float, float]:
 
 
 def _added(share: float) -> str:
-    return plain(Estimate(share, kind="change"))
+    return plain(Estimate(share, kind="difference", unit="%"))
 
 
 def _total(each: Fall, share: float) -> str:

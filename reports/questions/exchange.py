@@ -341,7 +341,7 @@ def called(loaded: Loaded, arm: Arm) -> Sentence:
         + " (a check: should be 1)" * arm.check,
         arm=short(arm.case),
         at=arm.case.place.seq_len,
-        budget=Estimate(arm.case.budget, kind="budget"),
+        budget=Estimate(arm.case.budget, unit="FLOP"),
     )
 
 

@@ -349,7 +349,7 @@ def _confirmed(loaded: Loaded, each: Swept, factor: float) -> Value:
         value = loaded.values.get((point.case.id, CONFIRMED))
         if value is not None:
             size = "" if point is each.best else f"{point.case.size} "
-            return Sentence("{size}{loss}", size=size, loss=Estimate(value * factor, kind="loss"))
+            return Sentence("{size}{loss}", size=size, loss=Estimate(value * factor, unit="loss"))
     return None
 
 
@@ -359,7 +359,7 @@ def _fitted(each: Swept, factor: float) -> Value:
         return None
     apart = Estimate(None) if each.apart is None else Estimate.of_interval(each.apart, "difference", "nat")
     words = "{params}: {loss}" + ", {apart}" * (each.apart is not None)
-    loss = Estimate(each.loss.value * factor, kind="loss")
+    loss = Estimate(each.loss.value * factor, unit="loss")
     return Sentence(words, params=each.params.alone, loss=loss, apart=apart.scaled(factor))
 
 
@@ -407,7 +407,7 @@ def rates(loaded: Loaded) -> Table | None:
             Sentence(
                 "{rate} {loss}",
                 rate=Estimate(rate, kind="ratio"),
-                loss="diverged" if loss is None else Estimate(loss, kind="loss"),
+                loss="diverged" if loss is None else Estimate(loss, unit="loss"),
             )
             for rate, loss in zip(notes.rates, notes.losses, strict=True)
         ]

@@ -193,7 +193,7 @@ def in_place(loaded: Loaded) -> InPlace | None:
     shown = asked(loaded, WORKLOADS) | {loss.metric: "loss"}
     shares = (
         # A cost as a share of the baseline's: the other way round than its ratio.
-        (spot, title, replace(spot.over["same shape"][metric].typical.mirrored().alone, kind="fraction"))
+        (spot, title, replace(spot.over["same shape"][metric].typical.mirrored().alone, kind="share"))
         for metric, title in counts.items()
         for spot in found
     )

@@ -8,7 +8,7 @@ from dataclasses import replace
 from modbench.harness.core.contracts import GENERATION
 from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.case import Case, Place
-from modbench.reports.model import Estimate, Finding, Listed, PlaceAmong, Sentence, Table, Value
+from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value, where_it_ran
 from modbench.reports.questions import win_rate
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import of_row
@@ -73,7 +73,7 @@ def _of_metric(loaded: Loaded, metric: str, settings: int) -> Iterator[Table]:
         shared: list[Value] = [first.dtype, *[first.execution] * (first.execution != "eager")]
         if not generated:
             shared.insert(0, Sentence(held, T=first.seq_len, B=first.batch_size))
-        titles = (Sentence(words, length=PlaceAmong(at), T=at.seq_len, B=at.batch_size) for at in shown)
+        titles = (Sentence(words, length=where_it_ran(at, ()), T=at.seq_len, B=at.batch_size) for at in shown)
         yield Table(
             TABLES[metric],
             ("", *titles),

@@ -38,7 +38,7 @@ def missed(loaded: Loaded) -> Iterator[Sentence]:
         what = {PREDICTED: "time"}.get(solved.quantity, MATCHED[solved.quantity])
         words = f"{{rival}} was solved to have the {what} of {{arm}} at T = {{at}}: measured it has {{ratio}} of it"
         words += ", off by {off}" * (abs(ratio - 1) > MISSED) + "."
-        found, off = Estimate(ratio, kind="fraction"), Estimate(abs(ratio - 1), kind="share")
+        found, off = Estimate(ratio, kind="share"), Estimate(abs(ratio - 1), kind="share")
         yield Sentence(words, rival=rival, arm=case, at=solved.solved_at, ratio=found, off=off)
 
 

@@ -343,7 +343,7 @@ def _more(each: OnTask) -> Sequence[Value]:
         _share(fmean(of.whole / of.n for of in answers)),
         Estimate(fmean(of.cpu_s for of in answers), kind="count"),
         _by_kind(((kind, right / n) for of in answers for kind, (n, right) in of.by_kind.items() if n), "share"),
-        _by_kind((found for of in answers for found in of.depth_by_kind.items()), "fraction"),
+        _by_kind((found for of in answers for found in of.depth_by_kind.items()), "quantity"),
     )
 
 

@@ -122,7 +122,7 @@ def test_one_seed_has_the_binomial_interval_and_says_so(tmp_path: Path) -> None:
     loaded = planted(tmp_path / "run", seeds=(0,))
     row = loaded.cases[loaded.cases.arm == "mod[c0.125]"].iloc[0]
     assert (row.ci_low, row.ci_high) == pytest.approx(effects.share_interval(300, 1000))
-    assert "1000 questions of one seed" in row.reason
+    assert "1,000 questions of one seed" in row.reason
     assert not any(each.typical.value for each in found_in(loaded))
 
 
