@@ -6,9 +6,9 @@ A setting is ruled out only where another is shown to be no worse on every axis 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
@@ -41,7 +41,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BETTER, NOT_WORSE, OPEN = contrast.BETTER, "not worse", "open"
-COMPARED = ("latency", "memory", "loss")
+# What a verdict shows.
+_SHOWN = {contrast.BETTER: BETTER, contrast.EQUIVALENT: NOT_WORSE}
+# The axes in words.
+AXES = {"latency": "time", "memory": "memory", "loss": "loss"}
+NO_LOSS = "No loss was measured: what is faster or smaller here may predict worse"
 
 
 @dataclass(frozen=True)
@@ -64,36 +68,30 @@ def pareto(
 ) -> tuple[tuple[str, ...], list[Weighed]]:
     """Return the axes that were measured, and those settings at a place, or of some of them, that have a value on each."""
     every = list(chosen.considered if among is None else among)
-    axes = tuple(axis for axis in COMPARED if sum(each.of(axis).value is not None for each in every) > 1)
+    axes = tuple(axis for axis in VERSUS if sum(each.of(axis).value is not None for each in every) > 1)
     known = [each for each in every if all(each.of(axis).value is not None for axis in axes)] if axes else []
-    beats = {
-        i: [
-            (j, better) for j, other in enumerate(known) if i != j and (better := _better_in(loaded, each, other, axes))
-        ]
+    beats: dict[int, dict[int, tuple[str, ...]]] = {
+        i: {j: better for j, other in enumerate(known) if i != j and (better := _better_in(loaded, each, other, axes))}
         for i, each in enumerate(known)
     }
     reached = {i: _reached(i, beats) for i in beats}
-    # Equal within a margin is not passed on: settings that beat each other in a circle all stay.
-    over = {
-        i: [(j, better) for j, found in beats.items() for k, better in found if k == i and j not in reached[i]]
-        for i in beats
-    }
     weighed = []
+    # Equal within a margin is not passed on: settings that beat each other in a circle all stay.
+    over = {i: [j for j, found in beats.items() if i in found and j not in reached[i]] for i in beats}
     for i, each in enumerate(known):
         # Whoever stays itself is the better reason.
-        by = min(over[i], key=lambda found: bool(over[found[0]]), default=None)
-        weighed.append(Weighed(each, None if by is None else known[by[0]], () if by is None else by[1]))
+        by = min(over[i], key=lambda j: bool(over[j]), default=None)
+        weighed.append(Weighed(each, None, ()) if by is None else Weighed(each, known[by], beats[by][i]))
     return axes, weighed
 
 
-def _reached(start: int, beats: Mapping[int, Sequence[tuple[int, tuple[str, ...]]]]) -> set[int]:
+def _reached(start: int, beats: Mapping[int, Iterable[int]]) -> set[int]:
     """Return all settings that one beats, directly or through others."""
     found, left = set[int](), [start]
     while left:
-        for j, _ in beats[left.pop()]:
-            if j not in found:
-                found.add(j)
-                left.append(j)
+        new = {*beats[left.pop()]} - found
+        found |= new
+        left += new
     return found
 
 
@@ -117,15 +115,14 @@ def _in_time(loaded: Loaded, one: Candidate, other: Candidate) -> str:
         return OPEN
     if found.verdict == contrast.DIFFERENT and not has_tail(found) and found.typical.value > 1:
         return NOT_WORSE
-    return {contrast.BETTER: BETTER, contrast.EQUIVALENT: NOT_WORSE}.get(found.verdict or "", OPEN)
+    return _SHOWN.get(found.verdict or "", OPEN)
 
 
 def _in_memory(loaded: Loaded, one: Candidate, other: Candidate) -> str:
     mine, theirs = one.memory, other.memory
     if mine.metric != theirs.metric or not mine.value or not theirs.value:
         return OPEN
-    word = counted(theirs.value, mine.value, Rule("count", loaded.suite.margin)).verdict
-    return {contrast.BETTER: BETTER, contrast.EQUIVALENT: NOT_WORSE}.get(word or "", OPEN)
+    return _SHOWN.get(counted(theirs.value, mine.value, Rule("count", loaded.suite.margin)).verdict or "", OPEN)
 
 
 def _in_loss(loaded: Loaded, one: Candidate, other: Candidate) -> str:
@@ -133,6 +130,7 @@ def _in_loss(loaded: Loaded, one: Candidate, other: Candidate) -> str:
     return BETTER if found is not None and found.verdict == contrast.BETTER and not found.saw_future else OPEN
 
 
+# The axes, and what judges two settings on each.
 VERSUS: dict[str, Callable[[Loaded, Candidate, Candidate], str]] = {
     "latency": _in_time,
     "memory": _in_memory,
@@ -140,28 +138,28 @@ VERSUS: dict[str, Callable[[Loaded, Candidate, Candidate], str]] = {
 }
 
 
-AXES = {"latency": "time", "memory": "memory", "loss": "loss"}
-# Names in the line below the figure; of more the number.
-MOST_NAMED = 6
-FEW = 3  # what a caption names
+# Names in the line below the figure, and in its caption; of more the number.
+MOST_NAMED, FEW = 6, 3
 
 
-@dataclass(frozen=True)
-class Point:
-    """A setting in a figure: its time, and its memory or by how much its loss lies above the baseline's, in base units."""
+class Point(NamedTuple):
+    """A setting in a figure: its time, and its memory or by how much its loss lies above the baseline's."""
 
     weighed: Weighed
     time: Estimate
     other: Estimate
 
-    def scaled(self, time: float, other: float) -> Point:
-        """Return it in other units."""
-        return replace(self, time=self.time.scaled(1 / time), other=self.other.scaled(1 / other))
-
     @property
     def place(self) -> tuple[float, float]:
         """Where its mark stands."""
         return self.time.value or 0.0, self.other.value or 0.0
+
+    @property
+    def whiskers(self) -> list[tuple[float, float, float, float]]:
+        """Both intervals as lines."""
+        x, y = self.place
+        (left, right), (low, high) = self.time.ends or (x, x), self.other.ends or (y, y)
+        return [(left, y, right, y), (x, low, x, high)]
 
 
 def render(loaded: Loaded) -> Iterator[Block]:
@@ -174,69 +172,70 @@ def render(loaded: Loaded) -> Iterator[Block]:
     axes, weighed = pareto(loaded, chosen, [each for each in chosen.considered if each.case.arm in shown])
     if "latency" not in axes or len(axes) < 2 or len(weighed) < 2:
         return
-    planes = [axis for axis in ("loss", "memory") if axis in axes]
-    captions: list[str | Sentence] = [
-        _caption(loaded, axes, weighed),
-        "The same settings by memory; grey: ruled out by the three together.",
+    caption = Sentence(
+        "Worth considering: {settings}. {losses}.",
+        settings=Listed([each.candidate.case for each in weighed if each.beaten_by is None], "; ", most=FEW),
+        losses=seeds_in_words(loaded) if "loss" in axes else NO_LOSS,
+    )
+    for what in ("loss", "memory"):
+        if what in axes:
+            yield _plane(loaded, chosen, weighed, what, caption)
+    out = [
+        (each.candidate.case, each.beaten_by.case, Listed([AXES[axis] for axis in each.better_in], last=" and "))
+        for each in weighed
+        if each.beaten_by is not None
     ]
-    for what, caption in zip(planes, captions, strict=False):
-        yield _plane(loaded, chosen, weighed, what, caption)
-    yield from _ruled_out(axes, weighed)
+    if out:
+        yield Table("Ruled out", ("Ruled out", "By", "Which is better in (and in nothing worse)"), out)
     if left := [each.case for each in chosen.candidates if each.out is not None]:
         words = "Left out, since they failed or may not do their work: {settings}."
         yield Note(Sentence(words, settings=Listed(left, "; ", most=MOST_NAMED)))
 
 
-def _plane(loaded: Loaded, chosen: Choice, weighed: Sequence[Weighed], what: str, caption: str | Sentence) -> Figure:
+def _plane(loaded: Loaded, chosen: Choice, weighed: Sequence[Weighed], what: str, caption: Sentence) -> Figure:
     """Draw time against loss or memory."""
-    points = [_point(loaded, each, chosen.baseline, what) for each in weighed]
+    points = [
+        Point(each, each.candidate.time, _other(loaded, each.candidate, chosen.baseline, what)) for each in weighed
+    ]
     per, unit = scale_of(max(point.place[0] for point in points), "s")
-    size, bytes_ = (
-        scale_of(max(point.place[1] for point in points), "B") if what == SIZE else (1 / chosen.loss_unit[1], "")
-    )
+    if what == SIZE:
+        size, bytes_ = scale_of(max(point.place[1] for point in points), "B")
+        kept = any(each.candidate.memory.metric == KV_CACHE for each in weighed)
+        title = f"{'memory of keys and values' if kept else 'peak memory of a training step'}, {bytes_}"
+    else:
+        size = 1 / chosen.loss_unit[1]
+        title = f"held-out loss against {in_title(chosen.baseline.case)}, {chosen.loss_unit[0]}"
     made, (axis,) = new_figure(5.4, 4.0)
     marks = Marks()
-    drawn = [point.scaled(per, size) for point in points]
+    drawn = [Point(each, time.scaled(1 / per), other.scaled(1 / size)) for each, time, other in points]
     _draw(axis, drawn, marks, [plain(_hover_text(point, chosen, what)) for point in points])
     where = plain(chosen.place).removeprefix(IN_WORDS[chosen.workload])
     axis.set_xlabel(f"{IN_WORDS[chosen.workload]}{where}: {unit} (left is better)")
-    if what == "loss":
-        axis.set_title(
-            f"held-out loss against {in_title(chosen.baseline.case)}, {chosen.loss_unit[0]} (lower is better)"
-        )
-    else:
-        kept = any(each.candidate.memory.metric == KV_CACHE for each in weighed)
-        axis.set_title(
-            f"{'memory of keys and values' if kept else 'peak memory of a training step'}, {bytes_} (lower is better)"
-        )
-    taken = [box for point in drawn for box in _whiskers(point)]
+    axis.set_title(f"{title} (lower is better)")
+    taken = [box for point in drawn for box in point.whiskers]
     for (x, y), (then, lower) in itertools.pairwise(_steps(drawn)):
         taken += [(x, y, then, y), (then, lower, then, y)]
     without = label(axis, [(*point.place, in_lines(point.weighed.candidate.case)) for point in drawn], taken)
-    identity = "pareto" if what == "loss" else "pareto-memory"
-    about = f"Time against {what} of every setting"
-    key = [drawn[i].weighed.candidate.case for i in without]
-    return Figure(identity, made, about, caption, _data(points, chosen, what), marks=marks, key=key, least=360)
+    return Figure(
+        "pareto" if what == "loss" else "pareto-memory",
+        made,
+        f"Time against {what} of every setting",
+        caption,
+        _data(points, chosen, what),
+        marks=marks,
+        key=[drawn[i].weighed.candidate.case for i in without],
+        least=360,
+    )
 
 
-def _point(loaded: Loaded, each: Weighed, baseline: Candidate, what: str) -> Point:
-    other = Estimate(each.candidate.memory.value, unit="B") if what == SIZE else _rise(loaded, each.candidate, baseline)
-    return Point(each, each.candidate.time, other)
-
-
-def _rise(loaded: Loaded, each: Candidate, baseline: Candidate) -> Estimate:
-    """Return how much a loss lies above the baseline's, seed by seed."""
+def _other(loaded: Loaded, each: Candidate, baseline: Candidate, what: str) -> Estimate:
+    """Return the memory, or how much a loss lies above the baseline's, seed by seed."""
+    if what == SIZE:
+        return Estimate(each.memory.value, unit="B")
     found = loss_against(loaded, each, baseline)
     if found is None or found.typical.value is None:
-        rise = (each.loss.value or 0.0) - (baseline.loss.value or 0.0)
-        return Estimate(rise, kind="difference", unit="nat")
+        return Estimate((each.loss.value or 0.0) - (baseline.loss.value or 0.0), kind="difference", unit="nat")
     return found.typical
-
-
-def _whiskers(point: Point) -> list[tuple[float, float, float, float]]:
-    x, y = point.place
-    (left, right), (low, high) = point.time.ends or (x, x), point.other.ends or (y, y)
-    return [(left, y, right, y), (x, low, x, high)]
 
 
 def _steps(points: Sequence[Point]) -> list[tuple[float, float]]:
@@ -251,7 +250,7 @@ def _draw(axis: Axes, points: Sequence[Point], marks: Marks, said: Sequence[str]
     for point, text in zip(points, said, strict=True):
         case, out = point.weighed.candidate.case, point.weighed.beaten_by is not None
         color = HAIR if out else look(case).color
-        for left, low, right, high in _whiskers(point):
+        for left, low, right, high in point.whiskers:
             axis.plot([left, right], [low, high], color=color, linewidth=1.2, zorder=2)
         face, edge = PAPER if point.weighed.candidate.flattered else color, MUTED if out else look(case).color
         x, y = point.place
@@ -263,15 +262,14 @@ def _draw(axis: Axes, points: Sequence[Point], marks: Marks, said: Sequence[str]
 def _hover_text(point: Point, chosen: Choice, what: str) -> Sentence:
     """Return what a mark says on hover and focus."""
     each, (unit, factor) = point.weighed, chosen.loss_unit
-    value: Value = point.other.alone
+    other: Value = point.other.alone
     if what != SIZE:
-        rise = Estimate((point.other.value or 0.0) * factor, kind="difference", unit="nat")
-        words = "loss {rise} {unit} against {base}"
-        value = Sentence(words, rise=rise, unit=unit, base=short(chosen.baseline.case))
-    said: list[Value] = [Sentence("{arm}: {time}", arm=short(each.candidate.case), time=point.time), value]
-    said += ["saw later tokens"] if each.candidate.flattered and what == "loss" else []
-    said += [Sentence("ruled out by {arm}", arm=short(each.beaten_by.case))] if each.beaten_by is not None else []
-    return Sentence("{said}", said=Listed(said))
+        rise = point.other.alone.scaled(factor)
+        base = short(chosen.baseline.case)
+        other = Sentence("loss {rise} {unit} against {base}", rise=rise, unit=unit, base=base)
+    words = "{arm}: {time}, {other}" + ", ruled out by {by}" * (each.beaten_by is not None)
+    by = None if each.beaten_by is None else short(each.beaten_by.case)
+    return Sentence(words, arm=short(each.candidate.case), time=point.time, other=other, by=by)
 
 
 def _data(points: Sequence[Point], chosen: Choice, what: str) -> pd.DataFrame:
@@ -281,49 +279,15 @@ def _data(points: Sequence[Point], chosen: Choice, what: str) -> pd.DataFrame:
             "arm": each.candidate.case.arm,
             "baseline_arm": chosen.baseline.case.arm,
             "metric": each.candidate.time.metric,
-            **columns_of(point.time),
+            **columns_of(time),
             "other_metric": each.candidate.of(what).metric,
-            **columns_of(point.other, "other_value" if what == SIZE else "other_difference", "other_"),
+            **columns_of(other, "other_value" if what == SIZE else "other_difference", "other_"),
             "saw_later_tokens": each.candidate.flattered,
             "ruled_out_by": None if each.beaten_by is None else each.beaten_by.case.arm,
         }
-        for point in points
-        for each in (point.weighed,)
+        for each, time, other in points
     ]
     return pd.DataFrame(rows)
-
-
-def _caption(loaded: Loaded, axes: Sequence[str], weighed: Sequence[Weighed]) -> Sentence:
-    """Say who stays, and what its losses are worth."""
-    stay = [each.candidate.case for each in weighed if each.beaten_by is None]
-    flattered = "loss" in axes and any(each.candidate.flattered for each in weighed)
-    return Sentence(
-        "Worth considering: {settings}. "
-        + ("{seeds}." if "loss" in axes else "No loss was measured: what is faster or smaller here may predict worse.")
-        + " Hollow: saw later tokens." * flattered,
-        settings=Listed(stay, "; ", most=FEW),
-        seeds=seeds_in_words(loaded),
-    )
-
-
-def _ruled_out(axes: Sequence[str], weighed: Sequence[Weighed]) -> Iterator[Block]:
-    rows = [
-        (each.candidate.case, each.beaten_by.case, _listed(each.better_in))
-        for each in weighed
-        if each.beaten_by is not None
-    ]
-    if rows:
-        yield Table("Ruled out", ("Ruled out", "By", "Which is better in (and in nothing worse)"), rows)
-    else:
-        words = (
-            "No setting is shown to beat another, that is to be better in one of {axes} and worse in none: all stay."
-        )
-        yield Note(Sentence(words, axes=_listed(axes)))
-
-
-def _listed(axes: Sequence[str]) -> Listed:
-    """Return axes in words: `time, memory and loss`."""
-    return Listed([AXES[axis] for axis in axes], last=" and ")
 
 
 READING = (

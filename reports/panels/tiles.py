@@ -135,7 +135,8 @@ def _content(loaded: Loaded, found: Finding, promise: Row | None) -> tuple[Value
     said: list[Value] = [Listed(values), verdict]
     if promise is not None and is_number(promise.ideal):
         ideal, share = Estimate(promise.ideal, kind="ratio"), Estimate.of(promise.realised, kind="share")
-        said.append(Sentence("{ideal} promised, of the gain {share} realised", ideal=ideal, share=share))
+        gained = ", {share} of the gain realised" * (promise.ideal > 1 and share.value is not None)
+        said.append(Sentence("{ideal} promised" + gained, ideal=ideal, share=share))
     return Estimate(found.typical.value, kind="ratio"), Listed(said, " · ")
 
 

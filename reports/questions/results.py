@@ -8,7 +8,7 @@ from dataclasses import replace
 from modbench.harness.core.contracts import GENERATION
 from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.case import Case, Place
-from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value, where_it_ran
+from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value, pivot, where_it_ran
 from modbench.reports.questions import win_rate
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import of_row
@@ -29,6 +29,8 @@ TABLES = {
 }
 # Times whose tables stand without `-v`.
 TIMES = frozenset({*WORKLOADS, "ttft", "tpot"})
+RATIO = "Ratio: {baseline} ÷ row; above 1× is better. In brackets the 95 % interval over launches."
+MORE = "{n} more places are in comparisons.csv."
 # Settings of one metric that get a table of their own at most.
 MOST_SETTINGS = 6
 
@@ -52,43 +54,46 @@ def with_losses(loaded: Loaded, settings: int = MOST_SETTINGS) -> list[Table]:
 
 
 def _of_metric(loaded: Loaded, metric: str, settings: int) -> Iterator[Table]:
-    places = [each.place for each in loaded.plan.comparisons if metric in each.metrics]
-    places = list(dict.fromkeys(places))
-    generated = loaded.tables.metrics[metric].workload in GENERATION
-    over_batches = len({place.seq_len for place in places}) == 1 and len({place.batch_size for place in places}) > 1
-    fixed = {place: "" if generated else place.seq_len if over_batches else place.batch_size for place in places}
-    groups = grouped(((fixed[place], place.dtype, place.execution), place) for place in places)
-    letter = "B" if over_batches else "T"
-    words, held = ("B = {B}", "T = {T}") if over_batches else ("T = {T}", "B = {B}")
-    if generated:
-        words = "{length}, B = {B}"
+    places = list(dict.fromkeys(each.place for each in loaded.plan.comparisons if metric in each.metrics))
+    # A table for each batch size, unless it stands in the titles of columns: of generation, and of one length.
+    in_titles = loaded.tables.metrics[metric].workload in GENERATION or len({at.seq_len for at in places}) == 1
+    groups = grouped(((at.batch_size * (not in_titles), at.dtype, at.execution), at) for at in places)
     for theirs in list(groups.values())[:settings]:
-        ordered = sorted(theirs, key=lambda place: (place.batch_size, place.seq_len, place.new_tokens))
-        known = [place for place in ordered if any(_measured(loaded, metric, case, place) for case in loaded.arms)]
+        ordered = sorted(theirs, key=lambda at: (at.batch_size, at.seq_len, at.new_tokens))
+        known = [at for at in ordered if any(_measured(loaded, metric, case, at) for case in loaded.arms)]
         shown = subsample_evenly(known or ordered, MOST_LENGTHS)
-        rows = filled([case, *(cell(loaded, metric, case, place) for place in shown)] for case in loaded.shown)
-        if not rows:
-            continue
-        first = shown[0]
-        shared: list[Value] = [first.dtype, *[first.execution] * (first.execution != "eager")]
-        if not generated:
-            shared.insert(0, Sentence(held, T=first.seq_len, B=first.batch_size))
-        titles = (Sentence(words, length=where_it_ran(at, ()), T=at.seq_len, B=at.batch_size) for at in shown)
-        yield Table(
-            TABLES[metric],
-            ("", *titles),
-            _with_best(loaded, metric, rows),
-            at=Listed(shared),
-            notes=[*_notes(loaded, metric, letter, len(known or ordered) - len(shown))],
-            left_out=len(loaded.arms) - len(loaded.shown),
-            file="comparisons.csv",
-            rows_are="arms",
-        )
+        more = len(known or ordered) - len(shown)
+        made = pivot(TABLES[metric], _cells(loaded, metric, shown))
+        first, batches = shown[0], {at.batch_size for at in theirs}
+        shared: list[Value] = [Sentence("B = {B}", B=first.batch_size)] * (len(batches) == 1)
+        shared += [first.dtype, *[first.execution] * (first.execution != "eager")]
+        if rows := filled(made.rows):
+            yield replace(
+                made,
+                rows=rows,
+                at=Listed(shared),
+                notes=[Sentence(RATIO, baseline=loaded.baseline), *[Sentence(MORE, n=more)] * (more > 0)],
+                left_out=len(loaded.arms) - len(loaded.shown),
+                file="comparisons.csv",
+                rows_are="arms",
+            )
 
 
-def _measured(loaded: Loaded, metric: str, case: Case, place: Place) -> bool:
+def _cells(loaded: Loaded, metric: str, places: Sequence[Place]) -> Iterator[tuple[Value, Value, Value, Value]]:
+    """Yield the cells of a table; of each place the best is marked, where it is told apart from all others."""
+    for at in places:
+        column = {case.arm: cell(loaded, metric, case, at) for case in loaded.shown}
+        known = {arm: each for arm, each in column.items() if isinstance(each, Finding) and each.status == "ok"}
+        best = win_rate.best(loaded, metric, {arm: each.case.id for arm, each in known.items()})
+        title = where_it_ran(at, places)
+        for case in loaded.shown:
+            found = column[case.arm]
+            yield case, "", title, replace(known[case.arm], best=True) if case.arm == best else found
+
+
+def _measured(loaded: Loaded, metric: str, case: Case, at: Place) -> bool:
     """Whether an arm has a value at a place, or failed there: a search leaves places out."""
-    own = loaded.at(metric, case.arm, place)
+    own = loaded.at(metric, case.arm, at)
     return own is not None and own.status != "skipped"
 
 
@@ -97,44 +102,19 @@ def filled(rows: Iterable[Sequence[Value]]) -> list[Sequence[Value]]:
     return [row for row in rows if any(cell != "" for cell in row[1:])]
 
 
-def cell(loaded: Loaded, metric: str, case: Case, place: Place) -> Value:
+def cell(loaded: Loaded, metric: str, case: Case, at: Place) -> Value:
     """Return an arm's value at a place, and what is found of it against the baseline; empty where it was not planned."""
-    own, pair = loaded.at(metric, case.arm, place), loaded.pair_at(metric, case.arm, place)
+    own, pair = loaded.at(metric, case.arm, at), loaded.pair_at(metric, case.arm, at)
     if own is None:
         return ""
     where = loaded.cases_by_id[own.case_id]
     value = loaded.values.get((own.case_id, metric))
-    alone = Finding(where, None, place, metric, value=Estimate(value, unit=str(own.unit)), status=str(own.status))
+    alone = Finding(where, None, at, metric, value=Estimate(value, unit=str(own.unit)), status=str(own.status))
     if pair is None or value is None:
         return alone
     base = loaded.cases_by_id[pair.baseline_case_id]
     made = of_row(pair, where, base, value, loaded.values.get((base.id, metric)))
     return replace(alone, against=base) if made.status != "ok" else made
-
-
-def _with_best(loaded: Loaded, metric: str, rows: Sequence[Sequence[Value]]) -> list[list[Value]]:
-    """Mark the best of each column, where it is told apart from all others."""
-    made = [list(row) for row in rows]
-    for at in range(1, len(rows[0])):
-        found = [(row, each) for row in made if isinstance(each := row[at], Finding) and each.status == "ok"]
-        ids = {each.case.arm: each.case.id for _, each in found}
-        best = win_rate.best(loaded, metric, ids)
-        for row, each in found:
-            if each.case.arm == best:
-                row[at] = replace(each, best=True)
-    return made
-
-
-def _notes(loaded: Loaded, metric: str, letter: str, left_out: int) -> Iterator[Value]:
-    timed = loaded.tables.metrics[metric].unit == "s"
-    said = "Ratio: {baseline} ÷ row; above 1× is better."
-    if timed:
-        said += " In brackets the 95 % interval over launches, {launches}."
-    yield Sentence(said, baseline=loaded.baseline, launches=loaded.suite.launches_in_words)
-    if timed and not loaded.suite.claims:
-        yield "A smoke run: no claims."
-    if left_out:
-        yield Sentence("{more} more values of {letter} are in comparisons.csv.", more=left_out, letter=letter)
 
 
 def loss_table(loaded: Loaded) -> Table | None:
@@ -145,17 +125,24 @@ def loss_table(loaded: Loaded) -> Table | None:
     shown, lengths = losses.shown(loaded), losses.lengths(loaded)
     if not shown or loaded.sizes_differ:
         return None
-    several = len(lengths) > 1
-    columns = [(losses.comparable(loaded), at) for at in lengths] if several else [(each, None) for each in shown]
-    titles = [each.title if length is None else Sentence("T = {T}", T=length) for each, length in columns]
-    head = ("" if several else f"held-out loss, {shown[0].unit} (lower is better)", *titles)
-    rows = filled([case, *(loss_cell(loaded, case, *column) for column in columns)] for case in loaded.shown)
-    left_out = len(loaded.arms) - len(loaded.shown)
-    notes = [*[f"{columns[0][0].title}, {shown[0].unit}, lower is better"] * several, losses.seeds_in_words(loaded)]
-    return (
-        Table("held-out loss", head, rows, notes=notes, left_out=left_out, file="cases.csv", rows_are="arms")
-        if rows
-        else None
+    loss = losses.comparable(loaded)
+    columns: list[tuple[losses.Loss, int | None, Value]] = [(each, None, each.title) for each in shown]
+    if len(lengths) > 1:
+        columns = [(loss, at, Sentence("T = {T}", T=at)) for at in lengths]
+    cells = (
+        (case, "", title, loss_cell(loaded, case, each, at)) for each, at, title in columns for case in loaded.shown
+    )
+    made = pivot("held-out loss", cells)
+    rows = filled(made.rows)
+    if not rows:
+        return None
+    return replace(
+        made,
+        rows=rows,
+        notes=[f"{loss.unit}, lower is better" + f"; {loss.title}" * (len(lengths) > 1), losses.seeds_in_words(loaded)],
+        left_out=len(loaded.arms) - len(loaded.shown),
+        file="cases.csv",
+        rows_are="arms",
     )
 
 

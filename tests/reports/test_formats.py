@@ -273,7 +273,7 @@ def test_batch_sizes_are_columns_where_there_is_one_length(tmp_path: Path) -> No
     left(tmp_path, planted_suite("draft", metrics=["latency/forward"], arms=ARMS[:2], grid=grid, launches=3, rounds=1))
     first, second = results.tables(load(tmp_path / "run"))
     for made, dtype in ((first, "fp32"), (second, "bf16")):
-        assert [*map(plain, (*made.head, made.at))] == ["", "B = 1", "B = 2", f"T = 64, {dtype}"]
+        assert [*map(plain, (*made.head, made.at))] == ["", "T = 64, B = 1", "T = 64, B = 2", dtype]
     _, (arm, *cells) = first.rows
     assert isinstance(arm, Case)
     assert arm.arm == "mod[c0.125]"
