@@ -55,5 +55,6 @@ PANEL = Panel(
     span=12,
     render=render,
     told=True,
+    reading="The cells that the search measured, what they took, and what the whole grid would have taken, as they predict.",
     rules=frozenset({"bisection"}),
 )
