@@ -13,6 +13,7 @@ from modbench.harness.core.labels import LOOKED_AHEAD, OF_PRECISION, Label
 from modbench.harness.domain.case import Case, Place
 from modbench.harness.stats.contrast import MIRRORED
 from modbench.harness.stats.effects import LEVEL
+from modbench.reports.wording import verdict_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,29 +22,9 @@ if TYPE_CHECKING:
     from modbench.reports.figures.style import Marks
 
 
-# What a number is, which decides how it is written: a quantity in its unit; a ratio to a baseline, above 1 better, with three
-# digits, or to three decimals (fine), or without zeros at its end (rough); a fraction; a loss whose unit stands beside it; a
-# signed difference; a correlation; in per cent a share, one that is about so much, a signed change; a count; a p-value; a point
-# of an axis, such as a length; how long something takes, in s; FLOPs of a training run.
-Kind: TypeAlias = Literal[
-    "quantity",
-    "ratio",
-    "fine ratio",
-    "rough ratio",
-    "fraction",
-    "loss",
-    "difference",
-    "correlation",
-    "share",
-    "about",
-    "change",
-    "count",
-    "p",
-    "point",
-    "duration",
-    "budget",
-    "setting",
-]
+# What a number is, which decides how it is written: a quantity in its unit; a ratio to a baseline, above 1 better; a share, in
+# per cent; a difference, signed, in its unit (`%`: a share of what it is a difference from); a count; a p-value.
+Kind: TypeAlias = Literal["quantity", "ratio", "share", "difference", "count", "p"]
 
 
 class Interval(Protocol):
@@ -228,7 +209,7 @@ class Finding:
     def judged(self) -> Sentence:
         """Return the comparison with its verdict, or `no claim`, for where it stands alone: `1.62× [1.60–1.65] ▲ faster`."""
         words = "{ratio} {verdict}" + f" {Label.BY_CPU}" * self.by_cpu
-        return Sentence(words, ratio=self.typical, verdict=Verdict(self.verdict, self.timed))
+        return Sentence(words, ratio=self.typical, verdict=verdict_words(self.verdict, timed=self.timed))
 
     def beside(self) -> Finding:
         """Return the same without the arm's own value."""
@@ -265,29 +246,6 @@ class Code:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """The word of a verdict with its glyph; times are faster or slower, all else better or worse."""
-
-    word: str | None
-    timed: bool = True
-
-
-@dataclass(frozen=True)
-class Arms:
-    """Arms by mark and name, where marks can be shown; by name alone elsewhere."""
-
-    cases: Sequence[Case]
-
-
-@dataclass(frozen=True)
-class PlaceAmong:
-    """A place by its length and what distinguishes it from others: `T = 512, bf16`."""
-
-    place: Place
-    others: Collection[Place] = ()
-
-
-@dataclass(frozen=True)
 class Listed:
     """Several values, one after the other; of more than `most` the rest are counted. What `once` says again is left out."""
 
@@ -318,9 +276,20 @@ class Sentence:
 
 
 # What a sentence or a cell holds; a whole number is a count.
-Value: TypeAlias = (
-    "str | int | Case | Place | PlaceAmong | Estimate | Finding | Code | Verdict | Arms | Listed | Sentence | None"
-)
+Value: TypeAlias = "str | int | Case | Place | Estimate | Finding | Code | Listed | Sentence | None"
+
+
+def where_it_ran(place: Place, others: Collection[Place] | None = None) -> Sentence:
+    """Say where a case runs: `T = 512, B = 1, fp32`; among other places its length, and what distinguishes it from them."""
+    differ = {
+        field: others is None or len({getattr(each, field) for each in others}) > 1
+        for field in ("batch_size", "dtype", "execution")
+    }
+    words = "T = {T}" + " + {new}" * bool(place.new_tokens) + ", B = {B}" * differ["batch_size"]
+    words += ", {dtype}" * differ["dtype"]
+    words += ", {execution}" * (differ["execution"] and (others is not None or place.execution != "eager"))
+    how = {"dtype": place.dtype, "execution": place.execution}
+    return Sentence(words, T=place.seq_len, new=place.new_tokens, B=place.batch_size, **how)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import overload
 
 from modbench.harness.stats.reason import Given, Reason
@@ -13,7 +14,7 @@ KINDS: dict[str, Kind] = {
     **dict.fromkeys(("share", "least", "margin"), "share"),
     **dict.fromkeys(("gap", "ratio", "medians", "means", "first", "last"), "ratio"),
     **dict.fromkeys(("first_at", "last_at"), "count"),
-    "change": "change",
+    "change": "difference",
     "p": "p",
 }
 # Words of each code, with `{names}` as of a `Sentence`.
@@ -111,7 +112,8 @@ def _value(name: str, given: Given) -> Value:
         return sentence(given)
     if isinstance(given, str | int):
         return given
-    return Estimate(*given, kind=KINDS[name]) if isinstance(given, tuple) else Estimate(given, kind=KINDS[name])
+    ends = Estimate(*given) if isinstance(given, tuple) else Estimate(given)
+    return replace(ends, kind=KINDS[name], unit="%")  # the unit of a difference
 
 
 @overload

@@ -182,7 +182,7 @@ MATCHED = {
 }
 
 
-def verdict_words(verdict: object, unit: str) -> str:
+def verdict_words(verdict: object, *, timed: bool = True) -> str:
     """Return a verdict as a glyph and a word, or `no claim`; times are faster or slower, all else better or worse."""
-    table = (TIME_WORDS if unit == "s" else PLAIN_WORDS) | _OF_RUNS
+    table = (TIME_WORDS if timed else PLAIN_WORDS) | _OF_RUNS
     return table.get(verdict, "no claim") if isinstance(verdict, str) else "no claim"

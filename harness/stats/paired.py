@@ -182,7 +182,8 @@ def unfit_of(sides: Iterable[Sequence[Waits]]) -> Reason | None:
                 return NOT_RECORDED
             share = sum(seconds) / sum(each.cpu_s for each in side)
             if share > most:
-                return Reason("other_threads" if name == "others_s" else "waits", share=share)
+                waits = Reason("waits", share=share)
+                return Reason("other_threads", share=share) if name == "others_s" else waits
     return None
 
 

@@ -21,14 +21,14 @@ from modbench.harness.results.run_file import StoredRun
 from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis
 from modbench.reports.figures.style import HAIR, MUTED, PAPER, beside, new_figure, to_svg
 from modbench.reports.format import PAGE
-from modbench.reports.model import Finding, Listed, Sentence, Value, Verdict, is_number
+from modbench.reports.model import Finding, Listed, Sentence, Value, is_number
 from modbench.reports.questions import first_screen, machine, results
 from modbench.reports.tables.comparisons import COMPARISONS
 from modbench.reports.tables.findings import of_pair
 from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.tables.load import load as read
 from modbench.reports.terminal import summary
-from modbench.reports.wording import DECIDED, TIMED, cut, name, short
+from modbench.reports.wording import DECIDED, TIMED, cut, name, short, verdict_words
 from modbench.reports.writers import plain_html
 from modbench.reports.writers.html import inline
 from modbench.reports.writers.number_format import grid_point, number, plain
@@ -108,7 +108,7 @@ def ratio_figure(found: Sequence[Finding], baseline: str, margin: float) -> str:
             axis.plot(ratio.ends, [y, y], color=_SERIES_1, linewidth=1.4)
         face = _SERIES_1 if verdict in DECIDED else PAPER
         axis.plot([ratios[y]], [y], "o", markersize=5, markerfacecolor=face, markeredgecolor=_SERIES_1)
-        beside(axis, y, f"{number(ratio)}  {plain(Verdict(verdict))}")
+        beside(axis, y, f"{number(ratio)}  {plain(verdict_words(verdict))}")
     name_rows(axis, [called for called, *_ in rows])
     label = "; ".join(f"{plain(each.what)}: {number(each.typical)}" for each in found[:MOST_ROWS])
     svg = to_svg(figure, identity, f"Speed-up over {baseline}: {label}")

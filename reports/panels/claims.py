@@ -15,7 +15,7 @@ from markupsafe import Markup
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.case import Case
-from modbench.reports.model import Block, Estimate, Finding, Listed, Sentence, Table, Value, Verdict
+from modbench.reports.model import Block, Estimate, Finding, Listed, Sentence, Table, Value
 from modbench.reports.panel import Panel
 from modbench.reports.panels.numbers import backing
 from modbench.reports.questions import audit, win_rate
@@ -24,7 +24,7 @@ from modbench.reports.tables import findings
 from modbench.reports.tables.load import Loaded, Row, contenders, rung_beside
 from modbench.reports.tables.rerun_command import Again
 from modbench.reports.tables.unit_files import Files
-from modbench.reports.wording import TIMED
+from modbench.reports.wording import TIMED, verdict_words
 from modbench.reports.writers.html import fill, inline, written
 
 # Arms against the anchor that have a card, besides the arm that is shown first.
@@ -94,7 +94,7 @@ def _row(loaded: Loaded, found: Finding, pair: Row) -> list[Value]:
     own = loaded.at(found.metric, found.case.arm, found.place)
     launches = None if own is None or pd.isna(own.n) else int(own.n)
     told = Estimate.of(pair.mde, kind="share"), Estimate.of(pair.p_adjusted, kind="p")
-    return [found.place, found.typical, found.other, launches, *told, Verdict(found.verdict)]
+    return [found.place, found.typical, found.other, launches, *told, verdict_words(found.verdict)]
 
 
 def _doubts(loaded: Loaded, found: Sequence[Finding], sides: Sequence[Case], metric: AnyMetric) -> list[Value]:

@@ -76,7 +76,7 @@ def _against(value: float | None, closed_form: float | None) -> Value:
     """A count, and how far it lies from the closed form."""
     if value is None or not closed_form:
         return _flops(value)
-    change = Estimate(value / closed_form - 1, kind="change")
+    change = Estimate(value / closed_form - 1, kind="difference", unit="%")
     return Sentence("{flops} ({change})", flops=_flops(value), change=change)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from modbench.harness.stats.contrast import EQUIVALENT, WORSE
 from modbench.reports.figures.axes import draw_lines, ends_of, name_rows, ratio_axis, thin_ticks
 from modbench.reports.figures.style import HAIR, MUTED, PAPER, Marks, beside, headline, in_lines, look, new_figure
-from modbench.reports.model import Estimate, Figure, Finding, PlaceAmong, Sentence
+from modbench.reports.model import Estimate, Figure, Finding, Sentence, where_it_ran
 from modbench.reports.panel import Panel
 from modbench.reports.panels.speedup_map import said_on_hover
 from modbench.reports.tables.findings import Against, against, between, figure_rows
@@ -109,7 +109,7 @@ def _left(kept: Sequence[Finding]) -> list[str]:
         lines += [""] * (len(arms) - len(lines))
         places = [each.place for each in kept]
         said += [
-            f"{line}  {plain(PlaceAmong(found.place, places)).replace(' = ', ' ')}".strip()
+            f"{line}  {plain(where_it_ran(found.place, places)).replace(' = ', ' ')}".strip()
             for line, found in zip(lines, arms, strict=True)
         ]
     return said

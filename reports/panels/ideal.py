@@ -49,7 +49,7 @@ def render(loaded: Loaded) -> Iterator[Figure]:
         axis.set_xlabel("promised by bytes read" if metric == "latency/decode" else "promised by FLOPs")
     caption = Sentence(
         "FLOPs with causal attention. Dashes: what the machine can attain, ±{error}.",
-        error=Estimate(RATIO_ERROR, kind="about"),
+        error=Estimate(RATIO_ERROR, kind="share"),
     )
     about = "Measured speed-up against the speed-up that FLOPs promise"
     yield Figure("ideal", made, about, caption, data[list(RATIOS)], len(sides) > 1, marks, loaded.arms_shown)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from modbench.reports.model import Block, Code, Estimate, Finding, Note, PlaceAmong, Sentence, Table, Value
+from modbench.reports.model import Block, Code, Estimate, Finding, Note, Sentence, Table, Value, where_it_ran
 from modbench.reports.panel import Panel
 from modbench.reports.questions import break_even, requests, results
 from modbench.reports.tables.load import Loaded, subsample_evenly
@@ -33,7 +33,7 @@ def table(loaded: Loaded, metric: str) -> Table | None:
     """Return a row for every arm at every length and batch size, by the time of a workload; None where that was not planned."""
     places = list(dict.fromkeys(each.place for each in loaded.plan.comparisons if metric in each.metrics))
     rows = [
-        [case, PlaceAmong(place, places), *_cells(loaded, metric, found)]
+        [case, where_it_ran(place, places), *_cells(loaded, metric, found)]
         for place in places
         for case in loaded.shown
         if isinstance(found := results.cell(loaded, metric, case, place), Finding)
@@ -52,7 +52,7 @@ def _cells(loaded: Loaded, metric: str, found: Finding) -> Iterator[Value]:
     made = requests.request(loaded, found.case) if found.place.new_tokens else None
     known = made is not None and made.measured_over_predicted is not None
     yield Estimate(made.predicted_s, unit="s") if made and known else None
-    yield Estimate(made.measured_over_predicted, kind="fraction") if made and known else None
+    yield Estimate(made.measured_over_predicted, kind="ratio") if made and known else None
     yield from (_own(results.cell(loaded, key, found.case, found.place)) for key in BESIDE[metric])
 
 

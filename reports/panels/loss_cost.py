@@ -116,13 +116,13 @@ def _draw(axis: Axes, cases: Mapping[str, Case], points: Sequence[Row], marks: M
         draw_lines(axis, [(each.ci_low, y, each.ci_high, y, style.color)], 0.9, 0.6)
         face = PAPER if each.saw_later_tokens else style.color
         made = axis.scatter([x], [y], s=46, marker=style.marker, c=face, edgecolors=style.color, zorder=3)
-        cost = Estimate(x, each.ci_low, each.ci_high, "fraction")
+        cost = Estimate(x, each.ci_low, each.ci_high, "share")
         said = Sentence(
             "{arm}: {cost} of {base}'s cost, {loss} bits/byte" + ", saw later tokens" * each.saw_later_tokens,
             arm=short(cases[each.arm]),
             cost=cost if each.ci_low < each.ci_high else cost.alone,
             base=short(cases[each.baseline_arm]),
-            loss=Estimate(y, kind="loss"),
+            loss=Estimate(y, unit="loss"),
         )
         marks.name(made, Mark(plain(said), each.arm))
 

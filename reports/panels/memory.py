@@ -51,7 +51,7 @@ class Bar:
     def off(self) -> Estimate | None:
         """By how much the measured bytes exceed the forecast, as a share of it; None where there is no forecast."""
         expected = sum(self.forecast.values())
-        return Estimate(self.total / expected - 1, kind="change") if expected else None
+        return Estimate(self.total / expected - 1, kind="difference", unit="%") if expected else None
 
 
 def of_training(loaded: Loaded, arm: str, seq_len: int) -> Bar | None:

@@ -25,7 +25,6 @@ from modbench.reports.model import (
     Sentence,
     Table,
     Value,
-    Verdict,
     known_text,
 )
 from modbench.reports.panel import Panel
@@ -34,9 +33,10 @@ from modbench.reports.tables import findings
 from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.tables.rerun_command import Again
 from modbench.reports.tables.unit_files import Files
+from modbench.reports.wording import verdict_words
 from modbench.reports.writers.html import fill, inline, written
 
-ATTAINABLE = Sentence("Attainable ±{error}", error=Estimate(RATIO_ERROR, kind="about"))
+ATTAINABLE = Sentence("Attainable ±{error}", error=Estimate(RATIO_ERROR, kind="share"))
 
 
 def numbers_alone(loaded: Loaded) -> Iterator[Block]:
@@ -119,7 +119,9 @@ PAIR_COLUMNS: tuple[tuple[Value, str, Callable[[Pair], Value]], ...] = (
         "Verdict",
         "verdict",
         lambda pair: (
-            Verdict(pair.found.verdict, pair.row.unit == "s") if pair.found.status == "ok" else pair.found.status
+            verdict_words(pair.found.verdict, timed=pair.row.unit == "s")
+            if pair.found.status == "ok"
+            else pair.found.status
         ),
     ),
     ("Ideal", "ideal", lambda pair: pair.number("ideal", "ratio")),

@@ -76,7 +76,7 @@ def _shares(loaded: Loaded, arms: Sequence[Case]) -> Iterator[_Cell]:
             for case in arms:
                 row = loaded.pair(case.arm, metric, length)
                 if row is not None and is_number(row.ratio):
-                    share = Estimate(1 / row.ratio, kind="fraction")
+                    share = Estimate(1 / row.ratio, kind="share")
                     yield case, f"at {grid_point('T', length)}", title, share
 
 

@@ -7,7 +7,7 @@ and write, as if no cache kept anything between them.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -155,6 +155,7 @@ def _ends(axes: Sequence[Axes], data: pd.DataFrame, limit: Roof) -> None:
     low, high = min(data.intensity.min(), ridge) / 1.4, max(data.intensity.max(), ridge) * 1.4
     bottom = min(data.flop_per_s.min(), limit.at(low)) / 1.2
     top = max(data.flop_per_s.max(), limit.flop_per_s) * 1.4
+    scales: tuple[tuple[float, float, Callable[[float], str]], ...]
     scales = ((low, high, typed), (bottom, top, lambda flops: plain(_per_second(flops, "FLOP"))))
     for axis in axes:
         axis.set_xscale("log")

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from modbench.harness.stats.effects import t_quantile
 from modbench.reports.figures.axes import name_rows, ticks
 from modbench.reports.figures.style import MUTED, new_figure
-from modbench.reports.model import Arms, Block, Code, Estimate, Figure, Listed, Note, Sentence
+from modbench.reports.model import Block, Code, Estimate, Figure, Listed, Note, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.questions import routing
 from modbench.reports.questions.routing import ALL, TITLES, Arm, Profit, Series
@@ -189,7 +189,7 @@ def who_passes(loaded: Loaded) -> Iterator[Block]:
     if not shown:
         return
     focus = shown[0]
-    yield Note(Arms([arm.case for arm in shown]))
+    yield Note(Listed([arm.case for arm in shown]))
     yield from (_passing(variable, [(arm, routing.shares(arm, variable)) for arm in shown]) for variable in TITLES)
     yield Note(
         Sentence(
@@ -241,7 +241,7 @@ def who_profits(loaded: Loaded) -> Iterator[Block]:
     series = next(iter(made.groups.values()))
     (focus, bins), dense = series[0], made.dense
     whole = bins[0].n
-    yield Note(Arms([arm.case for arm, _ in series]))
+    yield Note(Listed([arm.case for arm, _ in series]))
     yield from (_profit(made, variable, whole) for variable in made.groups)
     yield Note(
         Sentence(
@@ -322,7 +322,7 @@ def _experts(arm: Arm) -> Figure:
         "The busiest of {experts} experts takes {load} times its even share. Tokens that no real expert took (a no-op "
         "preferred, or dropped): {none}.",
         experts=experts,
-        load=Estimate(arm.first["summary"]["expert_load_max"], kind="fraction"),
+        load=Estimate(arm.first["summary"]["expert_load_max"]),
         none=Listed(none, most=MOST_BLOCKS),
     )
     label = f"Load of the experts of {name(arm.case)}"
@@ -358,7 +358,7 @@ def _depths(arm: Arm) -> Figure:
     axis.set_xlabel("tokens of the prompt")
     caption = Sentence(
         "Dotted: the easiest quarter of the prompts; dashed: the hardest. Windows as scored get {mean} blocks.",
-        mean=Estimate(depth["depth"], kind="fraction"),
+        mean=Estimate(depth["depth"]),
     )
     label = f"Depth by prompt length of {name(arm.case)}"
     return Figure(f"depth-{arm.case.arm}", made, label, caption, data, least=370)

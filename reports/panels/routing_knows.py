@@ -10,7 +10,7 @@ import pandas as pd
 
 from modbench.reports.figures.axes import ticks
 from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, PAPER, SERIES, new_figure
-from modbench.reports.model import Arms, Block, Estimate, Figure, Note, Sentence
+from modbench.reports.model import Block, Estimate, Figure, Listed, Note, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.panels.routing import data_of, dots, hairline
 from modbench.reports.questions import routing
@@ -32,7 +32,7 @@ def render(loaded: Loaded) -> Iterator[Block]:
     shown = routing.shown(arms)
     if not shown:
         return
-    yield Note(Arms([arm.case for arm in shown]))
+    yield Note(Listed([arm.case for arm in shown]))
     first = shown[0]
     made = (_correlations(shown), _flips(first), _weights(first), _overlap(first), _kinds(first), _settling(first))
     yield from filter(None, made)
@@ -137,7 +137,7 @@ def _overlap(arm: Arm) -> Figure | None:
         shade = 4 + min(4, int(5 * value))
         axis.add_patch(Rectangle((x, y - 0.5), 1, 1, facecolor=MAP[shade], edgecolor=PAPER, linewidth=1.5))
         if len(layers) <= 8:
-            text = plain(Estimate(value, kind="fraction"))
+            text = plain(Estimate(value, kind="share"))
             axis.text(x + 0.5, y, text, ha="center", va="center", color=MAP_INK[shade])
     axis.set_xlim(0, len(layers) - 1)
     axis.set_ylim(len(layers) - 0.5, 0.5)

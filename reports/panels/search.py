@@ -24,8 +24,8 @@ def render(loaded: Loaded) -> Iterator[Sentence]:
         "Searched: {cells} of {of} cells, {spent} of measuring; the whole grid would have taken about {grid}, as these predict.",
         cells=sum(map(len, measured)),
         of=sum(len(row.cells) for row in rows),
-        spent=Estimate(sum(sum(found.values()) for found in measured), kind="duration"),
-        grid=Estimate(sum(grid), kind="duration") if loaded.run.decided and len(grid) == len(rows) else None,
+        spent=Estimate(sum(sum(found.values()) for found in measured), unit="s"),
+        grid=Estimate(sum(grid), unit="s") if loaded.run.decided and len(grid) == len(rows) else None,
     )
 
 

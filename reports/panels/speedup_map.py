@@ -13,7 +13,7 @@ import numpy as np
 from modbench.harness.domain.case import Case
 from modbench.reports.figures.heat_map import HeatCell, draw_heat_map
 from modbench.reports.figures.style import INK, Mark, Marks, bin_of, in_lines, new_figure
-from modbench.reports.model import Block, Estimate, Figure, Finding, Kind, Sentence, Value
+from modbench.reports.model import Block, Figure, Finding, Sentence, Value
 from modbench.reports.panel import Panel
 from modbench.reports.questions.break_even import Line, claimed
 from modbench.reports.tables import losses
@@ -103,8 +103,7 @@ def heat_cell(
     mark, typical = said_on_hover(case, length, title, found), found.typical
     if typical.value is None:
         return HeatCell(None, "failed" if found.status == "failed" else NONE, "", False, mark)
-    kind: Kind = "fraction" if typical.kind == "ratio" else typical.kind
-    return HeatCell(color, plain(Estimate(typical.value, kind=kind, unit=typical.unit)), below, hatched, mark)
+    return HeatCell(color, plain(typical.alone), below, hatched, mark)
 
 
 def said_on_hover(case: Case, length: int, title: str, found: Finding) -> Mark:

@@ -282,7 +282,7 @@ def _draw_trend(axis: Axes, answer: trend.Answer, fitted: Trend, marks: Marks) -
         said = Sentence("{arm} at {flops}: {found}", arm=answer.name, flops=in_flops(flops), found=each)
         marks.name(dot, Mark(plain(said), answer.arm.arm))
     axis.minorticks_off()
-    axis.set_xticks([flops for flops, _ in found], [number(Estimate(flops, kind="budget")) for flops, _ in found])
+    axis.set_xticks([flops for flops, _ in found], [number(Estimate(flops, unit="FLOP")) for flops, _ in found])
     axis.set_xlabel("training FLOPs")
     axis.set_title(f"nats per token: {answer.name} minus {answer.base}")
 

@@ -11,14 +11,14 @@ from markupsafe import Markup
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import TrainNotes
 from modbench.reports.figures.style import look
-from modbench.reports.model import Estimate, Finding, Listed, PlaceAmong, Sentence, Value, Verdict, is_number
+from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value, is_number, where_it_ran
 from modbench.reports.panel import Panel
 from modbench.reports.questions.best_setting import first_arm
 from modbench.reports.questions.first_screen import described
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import Against, against, by_length
 from modbench.reports.tables.load import Loaded, Row
-from modbench.reports.wording import TIMED, short
+from modbench.reports.wording import TIMED, short, verdict_words
 from modbench.reports.writers.html import fill, inline
 
 LOSS = "bpb/val"
@@ -91,7 +91,7 @@ def _tile(loaded: Loaded, metric: str, found: Finding | None, promise: Row | Non
     big, small = _content(loaded, found, promise)
     ideal = None if promise is None else promise.ideal
     return {
-        "title": inline(Sentence("{title}, {place}", title=_TILES[metric], place=PlaceAmong(found.place))),
+        "title": inline(Sentence("{title}, {place}", title=_TILES[metric], place=where_it_ran(found.place, ()))),
         "big": inline(big),
         "bar": _bar(found.typical, ideal) if found.typical.kind == "ratio" and found.typical.value else None,
         "small": inline(small),
@@ -116,7 +116,9 @@ def _content(loaded: Loaded, found: Finding, promise: Row | None) -> tuple[Value
         if isinstance(side, Case)
     ]
     spread = replace(found.typical, value=None)
-    verdict = replace(found, typical=spread).judged() if spread.closed else Verdict(found.verdict, found.timed)
+    verdict = (
+        replace(found, typical=spread).judged() if spread.closed else verdict_words(found.verdict, timed=found.timed)
+    )
     said: list[Value] = [Listed(values), verdict]
     if promise is not None and is_number(promise.ideal):
         ideal, share = Estimate(promise.ideal, kind="ratio"), Estimate.of(promise.realised, kind="share")
@@ -130,7 +132,7 @@ def _loss(loaded: Loaded, found: Finding) -> tuple[Value, Value]:
     assert isinstance(found.against, Case)
     value = Estimate(found.typical.value, kind="difference", unit="bit/B")
     small: list[Value] = [Sentence("bits/byte against {base}", base=short(found.against))]
-    small.append(Verdict(found.verdict, timed=False) if found.verdict else losses.seeds_in_words(loaded))
+    small.append(verdict_words(found.verdict, timed=False) if found.verdict else losses.seeds_in_words(loaded))
     small += ["it read later tokens"] if found.saw_future else []
     steps = [notes.steps or 0 for notes in loaded.tables.notes_of(found.case, LOSS, TrainNotes)]
     if not found.verdict or max(steps, default=0) < FEWEST_STEPS:

@@ -201,7 +201,7 @@ def _multiplied(call: Listed, narrowest: int) -> float:
 def table(every: Sequence[Fall], length: int) -> Table:
     """Return the parts of all arms, by workload, in per cent of the baseline's time."""
     parts = [part for part in ORDER if any(part in each.parts for each in every)]
-    attainable = Sentence("attainable ±{error}", error=Estimate(RATIO_ERROR, kind="about"))
+    attainable = Sentence("attainable ±{error}", error=Estimate(RATIO_ERROR, kind="share"))
     return Table(
         f"All arms at {grid_point('T', length)}, in % of the baseline's time",
         ("arm", "workload", "promised", *parts, attainable, UNEXPLAINED, MEASURED),
@@ -210,9 +210,12 @@ def table(every: Sequence[Fall], length: int) -> Table:
                 each.found.case,
                 WORKLOADS[each.found.metric],
                 Estimate(each.promised, kind="share"),
-                *(Estimate(each.parts[part], kind="change") if part in each.parts else None for part in parts),
+                *(
+                    Estimate(each.parts[part], kind="difference", unit="%") if part in each.parts else None
+                    for part in parts
+                ),
                 Estimate(each.attainable, kind="share") if each.predicted else None,
-                Estimate(each.unexplained, kind="change"),
+                Estimate(each.unexplained, kind="difference", unit="%"),
                 Estimate(each.measured, kind="share"),
             )
             for each in every
@@ -269,7 +272,8 @@ def _draw(axis: Axes, each: Fall, rows: Sequence[Step], marks: Marks) -> None:
     axis.set_xlim(low, high)
     claimed, case, interval = each.found.verdict is not None, each.found.case, each.found.typical.ends
     said = [
-        _total(each, end) if start == end else plain(Estimate(end - start, kind="change")) for _, start, end in rows
+        _total(each, end) if start == end else plain(Estimate(end - start, kind="difference", unit="%"))
+        for _, start, end in rows
     ]
     steps = [y for y, (_, start, end) in enumerate(rows) if start != end]
     sums = [y for y, (_, start, end) in enumerate(rows) if start == end and low <= end <= high]

@@ -17,10 +17,10 @@ from modbench.harness.stats import contrast
 from modbench.harness.stats.contrast import ByClock, Contrast, Limited, Rule, Seen, Side
 from modbench.harness.stats.interim import ONE, Analysis
 from modbench.reports import reasons
-from modbench.reports.model import Alert, Block, Code, Estimate, Listed, Note, Sentence, Table, Value, Verdict
+from modbench.reports.model import Alert, Block, Code, Estimate, Listed, Note, Sentence, Table, Value
 from modbench.reports.questions.gate.fail_on import CPU, FailOn
 from modbench.reports.tables.cell import columns_of
-from modbench.reports.wording import TIMED
+from modbench.reports.wording import TIMED, verdict_words
 from modbench.reports.writers.text import alike
 
 # Rows and remarks that are printed: with them all lines fit on a screen. JSON has all.
@@ -338,7 +338,7 @@ def details(found: Result) -> Iterator[Block]:
 def headline(found: Result) -> Sentence:
     """Count the verdicts on the new side, behind the result of the check, with the lowest ratio."""
     several = len(found.judged) > 1
-    counts = Counter("fails" if row.lacking == "new" else Verdict(row.verdict) for row in found.judged)
+    counts = Counter("fails" if row.lacking == "new" else verdict_words(row.verdict) for row in found.judged)
     told = [Sentence("{n} {word}" if several else "{word}", n=n, word=word) for word, n in counts.most_common()]
     words = "{check}new against base: {told}" if told else "{check}nothing was compared"
     words += ("; lowest {ratio}" if several else ", base ÷ new {ratio}") * (found.worst is not None)
@@ -374,7 +374,7 @@ def _word(row: Row, found: Result) -> Value:
     most = row.limited.not_excluded if row.limited is not None and row.open else None
     return Sentence(
         "{word}" + " ≤ {most}" * (most is not None) + f" {Label.BY_CPU}" * bool(row.contrast and row.contrast.by_cpu),
-        word=row.check if found.fail_on is not None else Verdict(row.verdict),
+        word=row.check if found.fail_on is not None else verdict_words(row.verdict),
         most=Estimate(most, kind="share"),
     )
 

@@ -49,7 +49,7 @@ def called(card: Card) -> Sentence:
         tokens=card.seq_len,
         dtype=card.dtype,
         of=card.of,
-        wall=Estimate(card.wall_s, kind="duration"),
+        wall=Estimate(card.wall_s, unit="s"),
     )
 
 

@@ -177,7 +177,7 @@ def _by_estimand(
         made = break_even(points) if points else Found(None, reason=Reason("no_points"))
         found = replace(
             line,
-            typical=Estimate(made.at, made.low, made.high, "point", n=launches),
+            typical=Estimate(made.at, made.low, made.high, "count", n=launches),
             verdict=None if withheld else made.outcome,
             status="ok" if made.outcome else "skipped",
             reason=listed_reasons([withheld, made.reason, without if left_out else None]),
@@ -302,11 +302,11 @@ def pays_from(line: Line) -> Value:
     words, at = {"never": "never", "not monotone": "no line"}.get(found.verdict, OPEN), point
     if found.verdict == "crossing":
         both = point.value is not None and point.low is not None
-        words, at = ("≈{at}", point) if both else ("≤{at}", Estimate(point.high, kind="point"))
+        words, at = ("≈{at}", point) if both else ("≤{at}", Estimate(point.high, kind="count"))
     elif found.verdict == "undecided" and point.low is not None:
-        words, at = f">{{at}} {OPEN}", Estimate(point.low, kind="point")
+        words, at = f">{{at}} {OPEN}", Estimate(point.low, kind="count")
     elif found.verdict == "always":
-        words, at = "{at}", Estimate(line.measured[0], kind="point")
+        words, at = "{at}", Estimate(line.measured[0], kind="count")
     return Sentence(words + "°" * bool(line.left_out), at=at)
 
 

@@ -21,7 +21,7 @@ from modbench.harness.stats import paired
 from modbench.harness.stats.contrast import BETTER, WORSE, ByClock, Contrast, Rule, Side, contrast, counted
 from modbench.harness.stats.effects import LEVEL
 from modbench.reports.data_table import DataTable, count, interval, number, place, text
-from modbench.reports.model import Finding, Listed, PlaceAmong, Sentence, Table, Value
+from modbench.reports.model import Finding, Listed, Sentence, Table, Value, where_it_ran
 from modbench.reports.panel import InPlace
 from modbench.reports.tables import comparisons, losses
 from modbench.reports.tables.cases import no_interval
@@ -293,7 +293,7 @@ def _table(loaded: Loaded, group: Sequence[Combined], *, judged: bool) -> Table:
         [
             (
                 SHOWN[each.metric],
-                PlaceAmong(each.square.both.place),
+                where_it_ran(each.square.both.place, ()),
                 *map(alone, (each.skips, each.mixes, each.both)),
                 together(each.together),
             )

@@ -14,12 +14,13 @@ from typing import Any
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import human
 from modbench.harness.stats.contrast import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
-from modbench.reports.model import Estimate, Finding, Kind, Listed, PlaceAmong, Sentence, Table, Value, Verdict
+from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value, where_it_ran
 from modbench.reports.questions.compare_axis import TITLES
 from modbench.reports.questions.machine import machine_check
 from modbench.reports.tables import provenance
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.two_runs import MISSING, NEW, NOT_ALTERNATED, NOT_COMPARED, Pair, TwoRuns
+from modbench.reports.wording import verdict_words
 from modbench.reports.writers.text import alike
 
 # Facts that make two machines unlike: times of one say little about times of the other.
@@ -152,9 +153,9 @@ class Against:
 
     def values(self, row: Pair) -> list[Estimate]:
         """The value of a case and metric in the first run, and in this one."""
-        kind: Kind = "loss" if row.metric.unit in LOSS_UNITS else "quantity"
+        unit = "loss" if row.metric.unit in LOSS_UNITS else row.metric.unit
         found = (side.values.get((row.case.id, row.metric.key)) for side in self.sides)
-        return [Estimate(value, kind=kind, unit=row.metric.unit) for value in found]
+        return [Estimate(value, unit=unit) for value in found]
 
 
 @dataclass(frozen=True)
@@ -249,9 +250,9 @@ def table(against: Against, rows: Sequence[Pair]) -> Table:
     cells = list[tuple[Value, ...]]()
     for row in rows:
         words = "{case}, {place}" if len(places) > 1 else "{case}"
-        named = Sentence(words, case=row.case, place=PlaceAmong(row.case.place, places))
+        named = Sentence(words, case=row.case, place=where_it_ran(row.case.place, places))
         values = (Finding(row.case, value=each) for each in against.values(row))
-        cells.append((named, *values, row.change(), Verdict(row.verdict, timed=False)))
+        cells.append((named, *values, row.change(), verdict_words(row.verdict, timed=False)))
     return Table(f"{title}, {unit}" if unit and unit not in title else title, head, cells)
 
 
@@ -262,7 +263,7 @@ def whole_table(compared: Compared, most: int) -> Table:
     head = ("Run", "Case", "Metric", letter(0), "Value", "Ratio", "Verdict", "Remark")
     cells = list[tuple[Value, ...]]()
     for against, row in rows:
-        change = row.change(), Verdict(row.verdict, timed=False), row.why
+        change = row.change(), verdict_words(row.verdict, timed=False), row.why
         cells.append((against.name, row.case.id, row.metric.key, *against.values(row), *change))
     return Table("All comparisons", head, cells, file="modbench compare … --json").first(most)
 

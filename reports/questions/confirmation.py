@@ -21,10 +21,11 @@ from modbench.harness.stats.joint_fit import JointFit, Optimum, Run
 from modbench.harness.stats.reason import Reason
 from modbench.reports import reasons
 from modbench.reports.data_table import DataTable, count, interval, number, text
-from modbench.reports.model import Estimate, Listed, Sentence, Table, Value, Verdict
+from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
 from modbench.reports.questions.isoflop import attention, explored, without_size
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import in_flops, seconds_of
+from modbench.reports.wording import verdict_words
 
 NATS = "nats per token"
 # An optimum between two sizes that lies lower by less than this share of the margin decides nothing.
@@ -327,7 +328,7 @@ def table(loaded: Loaded) -> Table | None:
             Sentence(words, other=each.name(row.compared.role), budget=in_flops(each.budget), dtype=each.dtype),
             row.difference,
             Sentence("{one}, {other}", one=row.seeds[0], other=row.seeds[1]),
-            row.compared.reason or Verdict(row.verdict, timed=False),
+            row.compared.reason or verdict_words(row.verdict, timed=False),
         )
         for each in made
         for row in rows(each)
@@ -354,7 +355,7 @@ def doubts(loaded: Loaded) -> Iterator[Sentence]:
                 + ", {time} here besides the sweep," * (hours is not None)
                 + " would probably decide (--set confirm.first_seed={first} --set confirm.seeds={seeds}).",
                 more=more,
-                time=Estimate(hours and 3600 * hours, kind="duration"),
+                time=Estimate(hours and 3600 * hours, unit="s"),
                 first=str(answer.first_seed + 1000),
                 seeds=str(more),
             )

@@ -338,7 +338,7 @@ def called(loaded: Loaded, arm: Arm) -> Sentence:
         + " (check)" * arm.check,
         arm=short(arm.case),
         at=arm.case.place.seq_len,
-        budget=Estimate(arm.case.budget, kind="budget"),
+        budget=Estimate(arm.case.budget, unit="FLOP"),
     )
 
 

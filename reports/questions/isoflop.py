@@ -308,7 +308,7 @@ def table(loaded: Loaded) -> Table | None:
     """Return every variant at its best size: names, losses, parameters, the fit, and what was counted and timed."""
     rows, lengths, (unit, factor) = by_budget(loaded), loaded.lengths_shown, losses.unit_of(loaded)
     columns: list[tuple[Value, Sequence[Value]]] = [
-        ("FLOPs", [Estimate(each.curve.budget, kind="budget") for each in rows]),
+        ("FLOPs", [Estimate(each.curve.budget, unit="FLOP") for each in rows]),
         ("best size", [each.best.case for each in rows]),
         ("explored, " * loaded.suite.confirms + unit, [_loss(loaded, each) for each in rows]),
         ("confirmed", [_confirmed(loaded, each, factor) for each in rows]),
@@ -343,7 +343,7 @@ def _confirmed(loaded: Loaded, each: Swept, factor: float) -> Value:
         value = loaded.values.get((point.case.id, CONFIRMED))
         if value is not None:
             size = "" if point.case.size == each.best.case.size else f"{point.case.size} "
-            return Sentence("{size}{loss}", size=size, loss=Estimate(value * factor, kind="loss"))
+            return Sentence("{size}{loss}", size=size, loss=Estimate(value * factor, unit="loss"))
     return None
 
 
@@ -351,7 +351,7 @@ def _optimum(each: Swept, factor: float) -> Value:
     """Return parameters and loss at the optimum of the fit; None where there is none."""
     if each.loss.value is None:
         return None
-    loss = Estimate(each.loss.value * factor, kind="loss")
+    loss = Estimate(each.loss.value * factor, unit="loss")
     return Sentence("{params}: {loss}", params=each.params.alone, loss=loss)
 
 
@@ -401,7 +401,7 @@ def rates(loaded: Loaded) -> Table | None:
             Sentence(
                 "{rate} {loss}",
                 rate=Estimate(rate, kind="ratio"),
-                loss="diverged" if loss is None else Estimate(loss, kind="loss"),
+                loss="diverged" if loss is None else Estimate(loss, unit="loss"),
             )
             for rate, loss in zip(notes.rates, notes.losses, strict=True)
         ]

@@ -206,7 +206,7 @@ def in_place(loaded: Loaded) -> InPlace | None:
             row_name(loaded, spot.case),
             f"{title}, T =",
             spot.length,
-            replace(spot.over["same shape"][metric].typical.mirrored().alone, kind="fraction"),
+            replace(spot.over["same shape"][metric].typical.mirrored().alone, kind="share"),
         )
         for metric, title in counts.items()
         for spot in found

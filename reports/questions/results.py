@@ -8,13 +8,12 @@ from dataclasses import replace
 from modbench.harness.core.contracts import GENERATION
 from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.case import Case, Place
-from modbench.reports.model import Estimate, Finding, PlaceAmong, Sentence, Table, Value, pivot
+from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value, pivot, where_it_ran
 from modbench.reports.questions import win_rate
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import MOST_LENGTHS, Loaded, subsample_evenly
 from modbench.reports.wording import EXACT, SERVING, WORKLOADS
-from modbench.reports.writers.number_format import grid_point, place
 
 # Metrics of the tables, with their titles, in the order in which they are printed.
 TABLES = {
@@ -66,10 +65,10 @@ def _of_metric(loaded: Loaded, metric: str, settings: int) -> Iterator[Table]:
         more = len(known or ordered) - len(shown)
         made = pivot(TABLES[metric], _cells(loaded, metric, shown))
         first, batches = shown[0], {at.batch_size for at in theirs}
-        shared = [grid_point("B", first.batch_size)] * (len(batches) == 1)
+        shared: list[Value] = [Sentence("B = {B}", B=first.batch_size)] * (len(batches) == 1)
         shared += [first.dtype, *[first.execution] * (first.execution != "eager")]
         notes = [Sentence(RATIO, baseline=loaded.baseline), *[Sentence(MORE, n=more)] * (more > 0)]
-        yield from _of_arms(loaded, replace(made, at=", ".join(shared), notes=notes, file="comparisons.csv"))
+        yield from _of_arms(loaded, replace(made, at=Listed(shared), notes=notes, file="comparisons.csv"))
 
 
 def _of_arms(loaded: Loaded, made: Table) -> list[Table]:
@@ -85,7 +84,7 @@ def _cells(loaded: Loaded, metric: str, places: Sequence[Place]) -> Iterator[tup
         column = {case.arm: cell(loaded, metric, case, at) for case in loaded.shown}
         known = {arm: each for arm, each in column.items() if isinstance(each, Finding) and each.status == "ok"}
         best = win_rate.best(loaded, metric, {arm: each.case.id for arm, each in known.items()})
-        title = place(PlaceAmong(at, places))
+        title = where_it_ran(at, places)
         for case in loaded.shown:
             found = column[case.arm]
             yield case, "", title, replace(known[case.arm], best=True) if case.arm == best else found
@@ -121,9 +120,9 @@ def loss_table(loaded: Loaded) -> Table | None:
     if not shown or loaded.sizes_differ:
         return None
     loss = losses.comparable(loaded)
-    columns: list[tuple[losses.Loss, int | None, str]] = [(each, None, each.title) for each in shown]
+    columns: list[tuple[losses.Loss, int | None, Value]] = [(each, None, each.title) for each in shown]
     if len(lengths) > 1:
-        columns = [(loss, at, grid_point("T", at)) for at in lengths]
+        columns = [(loss, at, Sentence("T = {T}", T=at)) for at in lengths]
     cells = (
         (case, "", title, loss_cell(loaded, case, each, at)) for each, at, title in columns for case in loaded.shown
     )

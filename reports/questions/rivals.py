@@ -41,7 +41,7 @@ def missed(loaded: Loaded) -> Iterator[Sentence]:
                 what=what,
                 arm=case,
                 at=solved.solved_at,
-                ratio=Estimate(ratio, kind="fraction"),
+                ratio=Estimate(ratio, kind="share"),
             )
 
 

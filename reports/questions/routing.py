@@ -326,9 +326,9 @@ def correlations(arm: Arm) -> list[Bin]:
             continue
         if len(rows) < FEWEST_SEEDS:
             first = rows[0]
-            found.append(Bin(label, Estimate(first["rho"], first["low"], first["high"], "correlation"), first["n"]))
+            found.append(Bin(label, Estimate(first["rho"], first["low"], first["high"], "difference"), first["n"]))
         elif len(rows) == len(arm.each("flips")):
-            found.append(Bin(label, over_seeds(values, "correlation"), sum(row["n"] for row in rows), values))
+            found.append(Bin(label, over_seeds(values, "difference"), sum(row["n"] for row in rows), values))
     return found
 
 
@@ -371,11 +371,11 @@ _QUANTITIES: tuple[tuple[str, str, Kind, float], ...] = (
     ("… balanced accuracy", "predictor_balanced_accuracy", "share", 1.0),
     ("… precision", "predictor_precision", "share", 1.0),
     ("… recall", "predictor_recall", "share", 1.0),
-    ("… F1", "predictor_f1", "fraction", 1.0),
-    ("overlap of blocks", "overlap", "fraction", 1.0),
-    ("… at random", "overlap_expected", "fraction", 1.0),
-    ("blocks used ~ output entropy", "entropy_correlation", "correlation", 1.0),
-    ("blocks used ~ difficulty", "difficulty_correlation", "correlation", 1.0),
+    ("… F1", "predictor_f1", "share", 1.0),
+    ("overlap of blocks", "overlap", "share", 1.0),
+    ("… at random", "overlap_expected", "share", 1.0),
+    ("blocks used ~ output entropy", "entropy_correlation", "difference", 1.0),
+    ("blocks used ~ difficulty", "difficulty_correlation", "difference", 1.0),
 )
 
 

@@ -31,7 +31,6 @@ from modbench.reports.model import (
     Sentence,
     Table,
     Value,
-    Verdict,
     known_text,
     pivot,
 )
@@ -40,6 +39,7 @@ from modbench.reports.tables.comparisons import SMOKE
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.solved import Counts
+from modbench.reports.wording import verdict_words
 
 HEAD = (
     *("Task", "Best shortcut", "Arm", "Accuracy [95 % over seeds]", "Solved", "Against the baseline"),
@@ -238,7 +238,7 @@ def answer(loaded: Loaded) -> Iterator[Sentence]:
         parts = [
             Sentence(
                 "{said} at {tasks}",
-                said=Verdict(verdict, timed=False) if status == "ok" else status,
+                said=verdict_words(verdict, timed=False) if status == "ok" else status,
                 tasks=Listed(those, last=" and ", most=MOST_TASKS),
             )
             for (status, verdict), those in tasks.items()
@@ -326,7 +326,7 @@ def _more(each: OnTask) -> Sequence[Value]:
         _share(fmean(of.whole / of.n for of in answers)),
         Estimate(fmean(of.cpu_s for of in answers), kind="count"),
         _by_kind(((kind, right / n) for of in answers for kind, (n, right) in of.by_kind.items() if n), "share"),
-        _by_kind((found for of in answers for found in of.depth_by_kind.items()), "fraction"),
+        _by_kind((found for of in answers for found in of.depth_by_kind.items()), "quantity"),
     )
 
 

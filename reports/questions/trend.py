@@ -24,11 +24,11 @@ from modbench.reports.tables.load import Loaded
 
 # What is found of a line, by its outcome.
 WORDS = {
-    "both ends": "{arm} has the lower loss {side} {at} training FLOPs, {base} {other}.",
-    "one end": "{arm} has a {side} loss than {base} from {start} to {end} training FLOPs; beyond, the line does not tell.",
-    "none": "{arm} has a {side} loss than {base} from {first} to {last} training FLOPs.",
-    "cannot tell": "From {first} to {last} training FLOPs no line tells which of {arm} and {base} has the lower loss.",
-    "not straight": "From {first} to {last} training FLOPs the difference of {arm} and {base} follows no straight line.",
+    "both ends": "{arm} has the lower loss {side} {at} of training, {base} {other}.",
+    "one end": "{arm} has a {side} loss than {base} from {start} to {end} of training; beyond, the line does not tell.",
+    "none": "{arm} has a {side} loss than {base} from {first} to {last} of training.",
+    "cannot tell": "From {first} to {last} of training no line tells which of {arm} and {base} has the lower loss.",
+    "not straight": "From {first} to {last} of training the difference of {arm} and {base} follows no straight line.",
 }
 WORDS["one sign"] = WORDS["one end"]
 READING = (
@@ -228,7 +228,7 @@ def rows(answer: Answer) -> Iterator[Row]:
     if trend.bent is not None:
         yield Row(answer, "bend", "nat per squared e-fold", nats(trend.bent))
     crossing = trend.crossing()
-    at_0 = Estimate(crossing.flops, crossing.low, crossing.high, "budget")
+    at_0 = Estimate(crossing.flops, crossing.low, crossing.high, unit="FLOP")
     yield Row(answer, "crossing", "FLOP", at_0, outcome=crossing.outcome)
     if answer.forecast is not None:
         yield Row(answer, "forecast", "nat", answer.forecast, plan.forecast, plan.forecast_seeds)
@@ -282,11 +282,11 @@ def table(answer: Answer) -> Table:
         }
         sides = (_side(*side) for side in zip(at.losses, (at.mine, at.theirs), strict=True))
         remark = ", ".join(word for word, holds in remarks.items() if holds)
-        shown.append((Estimate(at.flops, kind="budget"), seeds, *sides, at.difference or at.reason, remark))
+        shown.append((Estimate(at.flops, unit="FLOP"), seeds, *sides, at.difference or at.reason, remark))
     titles = {"slope": "slope", "crossing": "is 0 at", "forecast": "forecast {budget}"}
     for row in rows(answer):
         if row.found is not None and row.quantity in titles:
-            title = Sentence(titles[row.quantity], budget=Estimate(row.budget, kind="budget"))
+            title = Sentence(titles[row.quantity], budget=Estimate(row.budget, unit="FLOP"))
             shown.append((title, row.seeds or "", "", "", row.found, ""))
     return Table(
         "the difference over training budgets",
@@ -299,7 +299,7 @@ def table(answer: Answer) -> Table:
 def _side(loss: float | None, cases: tuple[Case, Case]) -> Sentence:
     """An arm's loss at its optimum, and the widths that it follows from."""
     widths = ", ".join(str(case.config.d_model) for case in cases)
-    return Sentence("{loss} " * (loss is not None) + "({widths})", loss=Estimate(loss, kind="loss"), widths=widths)
+    return Sentence("{loss} " * (loss is not None) + "({widths})", loss=Estimate(loss, unit="loss"), widths=widths)
 
 
 def nats(found: Interval) -> Estimate:
@@ -333,10 +333,10 @@ def where(answer: Answer, trend: Trend) -> Sentence:
         sides = ("below", "above") if here.value < 0 else ("above", "below")
     start, end = (first, crossing.low) if from_first else (crossing.high, last)
     ends: dict[str, Value] = {
-        name: Estimate(flops, kind="budget")
+        name: Estimate(flops, unit="FLOP")
         for name, flops in (("first", first), ("last", last), ("start", start), ("end", end))
     }
-    at = Estimate(crossing.flops, crossing.low, crossing.high, "budget")
+    at = Estimate(crossing.flops, crossing.low, crossing.high, unit="FLOP")
     return Sentence(WORDS[outcome], arm=answer.name, base=answer.base, side=sides[0], other=sides[1], at=at, **ends)
 
 

@@ -6,14 +6,15 @@ from modbench.harness.audit.card import AUDIT, AuditFinding, Card, Finding, Give
 from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.records import Record
-from modbench.reports.model import Estimate, Listed, Sentence, Value
+from modbench.reports.model import Estimate, Kind, Listed, Sentence, Value
 from modbench.reports.writers.number_format import plain
 
 
 def written(given: Given) -> Value:
     """Return a value of a finding as a writer takes it."""
     if isinstance(given, Number):
-        return Estimate(given.value, kind=given.kind, unit=given.unit)
+        kind: Kind = "share" if given.kind == "fraction" else "count" if given.kind == "point" else given.kind
+        return Estimate(given.value, kind=kind, unit=given.unit)
     return Listed(given) if isinstance(given, tuple) else given
 
 

@@ -75,7 +75,7 @@ def attainable_bias(case: Case, baseline: Case) -> str | None:
     routed = case.facts.routes
     if routed == baseline.facts.routes or case.place.seq_len > SHORT:
         return None
-    low, high = (Estimate(share, kind="about") for share in ROUTED_BIAS)
+    low, high = (Estimate(share, kind="share") for share in ROUTED_BIAS)
     words = f"attainable is {{low}} to {{high}} too {'high' if routed else 'low'}: routing at T ≤ {{length}}"
     return plain(Sentence(words, low=low, high=high, length=SHORT))
 

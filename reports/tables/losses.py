@@ -125,8 +125,8 @@ def seeds_in_words(loaded: Loaded, seeds: int | None = None) -> str:
 
 
 def in_flops(budget: float) -> Sentence:
-    """Return a budget: `4e12 training FLOPs`."""
-    return Sentence("{budget} training FLOPs", budget=Estimate(budget, kind="budget"))
+    """Return a budget: `4.00 TFLOP of training`."""
+    return Sentence("{budget} of training", budget=Estimate(budget, unit="FLOP"))
 
 
 def seconds_of(loaded: Loaded, units: Iterable[UnitOfWork]) -> float | None:

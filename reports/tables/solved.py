@@ -32,7 +32,7 @@ def decidable_in_words(plan: Plan) -> str | None:
     found = decidable_on_tasks(plan)
     if found is None:
         return None
-    least, even = (Estimate(share, kind="about") for share in (found.from_none, found.symmetric))
+    least, even = (Estimate(share, kind="share") for share in (found.from_none, found.symmetric))
     words = "{n:seed} tell an arm from {anchor}{among} where 0 % and {least} of their runs solve it"
     words += ", or {even} and {rest}" * bool(found.symmetric)
     if found.from_none is None or found.symmetric is None:
@@ -45,8 +45,8 @@ def decidable_in_words(plan: Plan) -> str | None:
         Sentence(
             "{n} for {low} against {high}",
             n=f"more than {exact_two_proportions.MOST_SEEDS}" if n is None else n,
-            low=Estimate(low, kind="about"),
-            high=Estimate(high, kind="about"),
+            low=Estimate(low, kind="share"),
+            high=Estimate(high, kind="share"),
         )
         for (low, high), n in more.items()
     ]
@@ -57,7 +57,7 @@ def decidable_in_words(plan: Plan) -> str | None:
         among=Sentence(" among {n} arms", n=found.pairs) if found.pairs > 1 else "",
         least=least,
         even=even,
-        rest=Estimate(1 - (found.symmetric or 0.0), kind="about"),
+        rest=Estimate(1 - (found.symmetric or 0.0), kind="share"),
         p=Estimate(found.smallest_p, kind="p"),
         level=Estimate(found.level, kind="p"),
         needed=Listed(needed),

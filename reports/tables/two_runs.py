@@ -302,7 +302,7 @@ class TwoRuns:
             return self._without(case, metric, OPEN, THREE)
         share = max(tables.disturbed(case, metric) for tables in self.sides)
         found = contrast(Side(base), Side(new), "independent", Rule("time", self.margin), Seen(disturbed=share))
-        busy = Sentence("{share} of the blocks were disturbed", share=Estimate(share, kind="about"))
+        busy = Sentence("{share} of the blocks were disturbed", share=Estimate(share, kind="share"))
         return Pair(case, metric, found, reason=busy if found.noisy else None)
 
     def _not_alike(self, case: Case, metric: Metric) -> str | None:
@@ -339,7 +339,7 @@ class TwoRuns:
     def _exact(self, case: Case, metric: Metric, before: float, now: float) -> Pair:
         """Numbers that have no spread, as counts, and what is the same to the last digit."""
         made = counted(before, now, Rule("count", self.margin, metric.better), self._flattered(case, metric))
-        then, new = (Estimate(each, kind="setting") for each in (before, now))
+        then, new = (Estimate(each, kind="count") for each in (before, now))
         no_ratio = now != before and 0 in {now, before}
         reason = Sentence("counted: {then} before, {new} now", then=then, new=new) if no_ratio else None
         return Pair(case, metric, made, reason=reason)

@@ -9,7 +9,7 @@ from pathlib import Path
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.results import run_folder
 from modbench.harness.results.run_file import StoredRun
-from modbench.reports.model import Listed, PlaceAmong, Sentence
+from modbench.reports.model import Listed, Sentence, where_it_ran
 from modbench.reports.questions import first_screen
 from modbench.reports.tables.load import Loaded, tables_of
 from modbench.reports.tables.outcomes import Tables
@@ -26,7 +26,7 @@ def answer(folder: Path, launches: Sequence[UnitOfWork]) -> list[str]:
         return []
     (comparison,) = part.plan.comparisons
     timed = {unit.comparison.place for unit in stored.plan.units if unit.facts.timed}
-    what, place = WORKLOADS[comparison.metrics[0]], PlaceAmong(comparison.place, timed)
+    what, place = WORKLOADS[comparison.metrics[0]], where_it_ran(comparison.place, timed)
     line = Sentence("{what} at {place}: {said}", what=what, place=place, said=Listed(said, " "))
     return text.wrapped([line], text.width())
 

@@ -12,7 +12,7 @@ from modbench.harness.core.units import counted, human_duration
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.evidence import LaunchCount
 from modbench.harness.planning.plan import Plan
-from modbench.reports.model import Estimate, Listed, PlaceAmong, Sentence, Table, Value
+from modbench.reports.model import Estimate, Listed, Sentence, Table, Value, where_it_ran
 from modbench.reports.panel import InPlace, panels, shared_blocks
 from modbench.reports.panels import pays_from
 from modbench.reports.panels.caveats import failure_sentences
@@ -170,7 +170,7 @@ def _others(loaded: Loaded, width: int, swept: InPlace | None, *, every: bool) -
     places = [
         each.place for each in loaded.plan.comparisons if each.place.seq_len == length and {*asked} & {*each.metrics}
     ]
-    head = Sentence("values at {place}", place=PlaceAmong(places[0], places) if places else "")
+    head = Sentence("values at {place}", place=where_it_ran(places[0], places) if places else "")
     made = Table("values", (head, *columns), [*zip(arms, *columns.values(), strict=True)])
     skipped = loaded.cases[(loaded.cases.seq_len == length) & (loaded.cases.status == "skipped")]
     why = skipped[skipped.metric.isin(columns)].drop_duplicates("metric")

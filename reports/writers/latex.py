@@ -96,7 +96,8 @@ def table(made: Table, label: str) -> str:
         " ".join(filter(None, [inline(group), _math(text(title))])) for group, title in zip(groups, head, strict=True)
     ]
     title = made.label[:1].upper() + made.label[1:] + (f", {plain(made.at)}" if made.at else "")
-    marks = legend(map(" ".join, body), str(plain(made.rows[0][0])) if made.rows else "")
+    found = (cell.against for row in made.rows for cell in row if isinstance(cell, Finding) and cell.against)
+    marks = legend(map(" ".join, body), plain(next(found, "")))
     notes = [*map(inline, made.notes), *(text("; ".join(each)) for each in marks if each)]
     return _TABLE.format(
         caption=" ".join([text(f"{title}."), *(f"{note}." if note[-1:] not in ".:" else note for note in notes)]),

@@ -1,31 +1,26 @@
 """Numbers, intervals, verdicts and sentences as one line of text: the only code that formats a number.
 
-Other writers subclass `Inline` to escape words and to mark code and arms.
+Other writers subclass `Inline` to escape words and to mark code.
 """
 
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from modbench.harness.core import units
-from modbench.harness.core.units import human_duration, scale_of, three_digits
+from modbench.harness.core.units import scale_of, three_digits
 from modbench.harness.domain.case import Case, Place
-from modbench.reports.model import (
-    Arms,
-    Code,
-    Estimate,
-    Finding,
-    Listed,
-    PlaceAmong,
-    Sentence,
-    Value,
-    Verdict,
-)
+from modbench.reports.model import Code, Estimate, Finding, Listed, Sentence, Value, where_it_ran
 from modbench.reports.wording import name, verdict_words
 
 NONE = "–"
+# Units of losses; in `loss` the unit stands beside the number.
+LOSSES = ("nat", "bit", "bit/B", "loss")
+# What stands behind a number that has no unit of its own, and the factor in which it is shown.
+_SIGNS = {"ratio": (1.0, "×"), "share": (1.0, "%"), "points": (0.01, "points")}
+_SIGNS |= dict.fromkeys(("count", "p", "loss"), (1.0, ""))
 
 
 class Inline:
@@ -33,15 +28,17 @@ class Inline:
 
     def __call__(self, value: Value) -> str:
         """Write a value; None is a dash."""
-        if isinstance(value, Code):
-            return self.code(plain(value.text), value.section)
-        if isinstance(value, Arms):
-            return self.arms(value.cases)
-        if isinstance(value, Listed):
-            return self._listed(value)
-        if isinstance(value, Sentence):
-            return self._sentence(value)
-        return self.text(_words(value))
+        match value:
+            case Code():
+                return self.code(plain(value.text), value.section)
+            case Listed():
+                return self._listed(value)
+            case Sentence():
+                return self._sentence(value)
+            case Place():
+                return self._sentence(where_it_ran(value))
+            case _:
+                return self.text(_words(value))
 
     def text(self, words: str) -> str:
         """Write words, escaped."""
@@ -50,10 +47,6 @@ class Inline:
     def code(self, words: str, _section: str = "") -> str:
         """Write a command, a file or an id, which may stand for a section of the page."""
         return self.text(words)
-
-    def arms(self, cases: Sequence[Case]) -> str:
-        """Write arms by mark and name."""
-        return self(Listed(cases))
 
     def _listed(self, listed: Listed) -> str:
         values = listed.values[: listed.most] if listed.most else listed.values
@@ -81,15 +74,20 @@ class Inline:
 plain = Inline()
 
 
-def _words(value: str | int | Case | Place | PlaceAmong | Verdict | Estimate | Finding | None) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int):
-        return f"{value:,}"
-    made = {Case: name, Place: place, PlaceAmong: place, Verdict: verdict}
-    made |= {Estimate: estimate, Finding: finding}
-    write = next((write for kind, write in made.items() if isinstance(value, kind)), None)
-    return NONE if write is None else write(value)  # type: ignore[operator]
+def _words(value: str | int | Case | Estimate | Finding | None) -> str:
+    match value:
+        case str():
+            return value
+        case int():
+            return f"{value:,}"
+        case Case():
+            return name(value)
+        case Estimate():
+            return estimate(value)
+        case Finding():
+            return finding(value)
+        case None:
+            return NONE
 
 
 def noun_for(number: object, noun: str) -> str:
@@ -114,33 +112,9 @@ def share(value: float | None, digits: int = 0, *, signed: bool = False) -> str:
     return f"{value:+.{digits}%}" if signed else f"{value:.{digits}%}"
 
 
-def point(value: float) -> str:
-    """Write a point of an axis with three digits, a small whole one without decimals: `1,230`, `1.41`, `1`."""
-    return f"{float(f'{value:.3g}'):,.0f}" if value >= 10 or value.is_integer() else three_digits(value)
-
-
 def grid_point(axis: str, value: int) -> str:
     """Write a point of the grid: `T = 1,024`."""
     return f"{axis} = {value:,}"
-
-
-def length(of: Place) -> str:
-    """Write the length of a place, of a request with the new tokens: `T = 512`, `T = 512 + 128`."""
-    return grid_point("T", of.seq_len) + f" + {of.new_tokens:,}" * bool(of.new_tokens)
-
-
-def place(among: Place | PlaceAmong) -> str:
-    """Write where a case runs: `T = 512, B = 1, fp32`; among other places the length, and what distinguishes it from them."""
-    of, others = (among.place, among.others) if isinstance(among, PlaceAmong) else (among, None)
-    differs = {
-        field: others is None or len({getattr(each, field) for each in others}) > 1
-        for field in ("batch_size", "dtype", "execution")
-    }
-    parts = [length(of), *[grid_point("B", of.batch_size)] * differs["batch_size"]]
-    parts += [of.dtype] * differs["dtype"]
-    return ", ".join(
-        [*parts, *[of.execution] * (differs["execution"] and (others is not None or of.execution != "eager"))]
-    )
 
 
 def typed(value: float) -> str:
@@ -148,61 +122,41 @@ def typed(value: float) -> str:
     return f"{value:g}"
 
 
+def count(value: float) -> str:
+    """Write a count, or what is typed: `1,230`, `12.5`, `0.125`."""
+    return f"{value:,.0f}" if value >= 100 or float(value).is_integer() else f"{value:.3g}"
+
+
 # How a number is written by its kind, or by the unit of a quantity or difference; any other has three significant digits.
 _FORMS: dict[str, Callable[[float], str]] = {
-    **dict.fromkeys(("nat", "bit", "bit/B"), "{:.3f}".format),  # differences between losses lie in the third decimal
-    "count": "{:,.0f}".format,
-    "fine ratio": "{:.3f}".format,
-    "rough ratio": "{:.3g}".format,
-    "fraction": "{:.2f}".format,
-    "loss": "{:.3f}".format,
-    "correlation": "{:+.2f}".format,
+    **dict.fromkeys(LOSSES, "{:.3f}".format),  # differences between losses lie in the third decimal
+    "count": count,
     "share": units.per_cent,
-    "about": lambda share: f"{100 * share:.0f}",
-    "change": lambda share: units.per_cent(share, sign="+"),
     "p": "{:.2g}".format,
     "points": "{:.1f}".format,
-    "duration": human_duration,
-    "budget": lambda flops: f"{flops:.3g}".replace("e+", "e"),  # as it is written in a suite
-    "setting": typed,
-    "point": point,
 }
-
-
 # Beside speed-ups a plain number would look like one: in the unit `ratio` a quantity is a share, and a difference has points.
-_OF_SHARES = {"quantity": "share", "difference": "points"}
+_OF_SHARES = {("quantity", "ratio"): "share", ("difference", "ratio"): "points", ("difference", "%"): "share"}
 
 
-# What stands behind a number of a kind.
-_SIGNS = dict.fromkeys(("ratio", "fine ratio", "rough ratio"), "×") | dict.fromkeys(("share", "about", "change"), "%")
-
-
-def _kind(of: Estimate) -> str:
-    """What a number is."""
-    return _OF_SHARES.get(of.kind, of.kind) if of.unit == "ratio" else of.kind
-
-
-def _has_unit(of: Estimate) -> bool:
-    return _kind(of) in {"quantity", "difference"}
+def _form(of: Estimate) -> str:
+    """What decides how an estimate is written: its kind, or the unit of a quantity or difference."""
+    return _OF_SHARES.get((of.kind, of.unit), of.unit if of.kind in {"quantity", "difference"} else of.kind)
 
 
 def bare(value: float, of: Estimate, factor: float = 1.0) -> str:
     """Write a value of an estimate, or an end of its interval, without the unit that it is shown in."""
-    form = _FORMS.get(of.unit if _has_unit(of) else _kind(of), three_digits)
-    made = form(value / factor)
+    made = _FORMS.get(_form(of), three_digits)(value / factor)
     return f"+{made}" if of.kind == "difference" and value >= 0 else made
 
 
 def scale(estimate: Estimate) -> tuple[float, str]:
     """Return the factor and the name of the unit in which an estimate is shown."""
-    if estimate.kind == "difference" and estimate.unit in _FORMS:
-        return 1.0, ""  # of losses, whose unit stands beside them
-    if _has_unit(estimate):
-        shown = estimate.value if estimate.value is not None else estimate.low or estimate.high or 0.0
-        return scale_of(shown, estimate.unit)
-    if _kind(estimate) == "points":
-        return 0.01, "points"
-    return 1.0, _SIGNS.get(_kind(estimate), "")
+    form = _form(estimate)
+    if form in _SIGNS or (form in LOSSES and estimate.kind == "difference"):
+        return _SIGNS.get(form, (1.0, ""))  # the unit of a difference of losses stands beside it
+    shown = estimate.value if estimate.value is not None else estimate.low or estimate.high or 0.0
+    return scale_of(shown, form)
 
 
 def number(estimate: Estimate) -> str:
@@ -211,7 +165,7 @@ def number(estimate: Estimate) -> str:
     space = "" if unit in {"", "×"} else " "
     if estimate.value is not None:
         shown = bare(estimate.value, estimate, factor)
-        whole = _kind(estimate) == "share" and estimate.low is None  # beside no interval a round share needs no decimal
+        whole = unit == "%" and estimate.low is None  # beside no interval a round share needs no decimal
         return f"{shown.removesuffix('.0') if whole else shown}{space}{unit}"
     for end, word in ((estimate.low, "more than"), (estimate.high, "less than")):
         if end is not None:
@@ -249,11 +203,6 @@ def estimate(made: Estimate) -> str:
     return " ".join(filter(None, [number(made), interval(made)]))
 
 
-def verdict(of: Verdict) -> str:
-    """Write a verdict: `▲ faster`; `no claim` where there is none."""
-    return verdict_words(of.word, "s" if of.timed else "")
-
-
 def finding(found: Finding) -> str:
     """Write what was found: `33.6 ms · 1.62× [1.60–1.65] ▲ faster`; of what stands alone its value; why there is no number.
 
@@ -264,7 +213,7 @@ def finding(found: Finding) -> str:
         return found.status
     parts = [] if found.value is None else [estimate(found.value)]
     if found.typical.value is not None:
-        word = verdict(Verdict(found.verdict, found.timed)) if found.verdict or found.timed else ""
+        word = verdict_words(found.verdict, timed=found.timed) if found.verdict or found.timed else ""
         label = next((label for label in found.weighed if label not in word), "")
         parts.append(" ".join(filter(None, [estimate(found.typical), word, f"({label})" if label else ""])))
     return " · ".join(parts) or NONE

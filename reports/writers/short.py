@@ -154,14 +154,14 @@ def legend(
 
     Args:
         lines: the tables.
-        against: what ratios are taken to.
+        against: what ratios are taken to; empty: that stands elsewhere.
         paired: whether both sides of ratios with an interval were timed in turn.
         readers: who is meant by the mark of a loss that saw the future, besides its row.
         words: what glyphs mean that is not what they mean of times.
     """
     said = "\n".join(lines)
     of_pairs = "paired " * (paired and "×±" in said)
-    parts = [f"{of_pairs}ratio: {against} ÷ row"] * ("×" in said) + ["± 95 %"] * ("±" in said)
+    parts = [f"{of_pairs}ratio: {against} ÷ row"] * ("×" in said and bool(against)) + ["± 95 %"] * ("±" in said)
     used = [f"{glyph} {word}" for glyph, word in {**_WORDS, **(words or {})}.items() if re.search(rf"\d{glyph}", said)]
     used += [f"{OPEN} open"] if re.search(r"[\d ]\?", said) else []
     parts += [" ".join(used)] if used else []

@@ -180,7 +180,7 @@ def test_a_search_that_was_cut_knows_what_it_lacks_and_goes_on(tmp_path: Path) -
     assert lengths_of([unit.name for unit in run.undecided]) == [32, 64, 128, 192, 256]
     assert not run.decided
     (said,) = search.render(load(folder.path))
-    assert (said.given["cells"], said.given["of"], plain(said.given["spent"])) == (1, 7, "3 s")
+    assert (said.given["cells"], said.given["of"], plain(said.given["spent"])) == (1, 7, "3.00 s")
     assert said.given["grid"] is None
     seen = present(progress.read(folder.path))
     assert seen.more

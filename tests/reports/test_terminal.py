@@ -322,7 +322,7 @@ def line(verdict: str | None, *point: float | None, left_out: dict[int, str] | N
         case,
         case.place,
         "latency/forward",
-        typical=Estimate.of(*(point or (None,)), kind="point"),
+        typical=Estimate.of(*(point or (None,)), kind="count"),
         verdict=verdict,
     )
     return Line("seq_len", "same shape", "median", True, found, (128, 256, 512), left_out or {})

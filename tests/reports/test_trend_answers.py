@@ -83,11 +83,11 @@ NOISE = (-0.02, 0.0, 0.02)
     [
         ((0.1, 0.0, -0.1), "both ends", {"side": "above", "other": "below"}),
         ((-0.1, 0.0, 0.1), "both ends", {"side": "below", "other": "above"}),
-        ((-0.1, -0.11, -0.12), "none", {"side": "lower", "first": "1e12", "last": "1.6e13"}),
+        ((-0.1, -0.11, -0.12), "none", {"side": "lower", "first": "1.00 TFLOP", "last": "16.0 TFLOP"}),
         ((0.1, 0.11, 0.12), "none", {"side": "higher"}),
-        ((-0.1, -0.05, 0.0), "one sign", {"side": "lower", "start": "1e12", "end": "9.14e12"}),
-        ((0.0, 0.05, 0.1), "one sign", {"side": "higher", "start": "1.75e12", "end": "1.6e13"}),
-        ((0.1, -0.1), "cannot tell", {"first": "1e12", "last": "4e12"}),
+        ((-0.1, -0.05, 0.0), "one sign", {"side": "lower", "start": "1.00 TFLOP", "end": "9.14 TFLOP"}),
+        ((0.0, 0.05, 0.1), "one sign", {"side": "higher", "start": "1.75 TFLOP", "end": "16.0 TFLOP"}),
+        ((0.1, -0.1), "cannot tell", {"first": "1.00 TFLOP", "last": "4.00 TFLOP"}),
         ((0.1,), "none", {"side": "higher"}),
         ((0.0,), "cannot tell", {}),
         ((-0.2, 0.3, -0.1), "not straight", {}),
@@ -106,7 +106,7 @@ def test_a_crossing_beside_one_end_ends_where_the_line_knows_no_sign() -> None:
     few, many = (-0.03, 0.0, 0.03), [-0.03, 0.0, 0.03] * 12
     said = trend.where(answer, over((-0.012, 0.03, 0.06), many, few, few))
     assert said.words == trend.WORDS["one end"]
-    assert [plain(said.given[key]) for key in ("side", "start", "end")] == ["higher", "2.3e12", "1.6e13"]
+    assert [plain(said.given[key]) for key in ("side", "start", "end")] == ["higher", "2.30 TFLOP", "16.0 TFLOP"]
 
 
 def test_what_must_be_known_of_a_budget_stands_in_its_row(crossing: Loaded) -> None:
@@ -138,7 +138,7 @@ def test_off_the_line_there_is_neither_crossing_nor_forecast_in_any_output(
     assert "no straight line" in plain(said)
     (answer,) = trend.answers(crossing)
     rows = [[*map(plain, row)] for row in trend.table(answer).rows]
-    assert [row[-1] for row in rows if row[0] == "2e10"] == ["off the line"]
+    assert [row[-1] for row in rows if row[0] == "20.0 GFLOP"] == ["off the line"]
     assert [row[4] for row in rows if row[0] == "is 0 at"] == ["\N{EN DASH}"]
     assert not any(row[0].startswith("forecast") for row in rows)
 

@@ -62,9 +62,11 @@ def case() -> Case:
         (Estimate(0.392, 0.381, 0.42, "share"), "39.2 % [38.1–42.0]"),
         (Estimate(0.02, kind="share"), "2 %"),
         (Estimate(0.0226, unit="ratio"), "2.3 %"),
-        (Estimate(-0.05, kind="change"), "-5.0 %"),
-        (Estimate(0.56, kind="fraction"), "0.56"),
-        (Estimate(388.9, 331.7, 426.2, "point"), "389 [332–426]"),
+        (Estimate(-0.05, kind="difference", unit="%"), "-5 %"),
+        (Estimate(0.053, kind="difference", unit="%"), "+5.3 %"),
+        (Estimate(3.77194, unit="loss"), "3.772"),
+        (Estimate(388.9, 331.7, 426.2, "count"), "389 [332–426]"),
+        (Estimate(0.125, kind="count"), "0.125"),
         (Estimate(0.00041, kind="p"), "0.00041"),
         (Estimate(1234567, kind="count"), "1,234,567"),
         (Estimate(None), "–"),
@@ -169,7 +171,7 @@ def test_every_reason_reaches_every_output(code: str) -> None:
     )
     written = [write(Note(said)) for write in BLOCKS]
     for at, name in enumerate(names):
-        shown = plain(Estimate(0.25, kind=kinds[name])) if name in kinds else f"g{at}"
+        shown = plain(Estimate(0.25, kind=kinds[name], unit="%")) if name in kinds else f"g{at}"
         assert all(shown.rstrip(" %×") in each for each in written)
     assert all(words.partition("{")[0].partition("[")[0].partition("`")[0] in each for each in written)
 

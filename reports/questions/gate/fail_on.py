@@ -71,7 +71,7 @@ class FailOn:
 
 def written(word: str, limit: Fraction | None) -> Value:
     """A check as it is typed: `slower:2%`."""
-    percent = Estimate(float(100 * (limit or 0)), kind="setting")
+    percent = Estimate(float(100 * (limit or 0)), kind="count")
     return word if limit is None else Sentence("{word}:{limit}%", word=word, limit=percent)
 
 

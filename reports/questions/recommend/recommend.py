@@ -261,7 +261,7 @@ def _cells(found: Recommended) -> Iterator[tuple[Case, Value, Value]]:
     for each in shown(found):
         mine = each.candidate
         memory = "keys, values" if mine.memory.metric == KV_CACHE else "memory"
-        loss = replace(mine.loss.scaled(factor), kind="loss")
+        loss = replace(mine.loss.scaled(factor), unit="loss")
         yield mine.case, "time", _beside(mine.case, mine.time, each.shape)
         yield mine.case, memory, None if mine.memory.value is None else mine.memory
         yield mine.case, f"loss, {unit}", _beside(mine.case, loss, each.loss, factor)
@@ -369,12 +369,12 @@ def recommend_capacity(loaded: Loaded) -> Capacity:
 def capacity_headline(found: Capacity) -> Sentence:
     """Return the answer: a capacity, dense, or what would decide."""
     if found.variant is None:
-        hours = Estimate(None if found.more_hours is None else 3600 * found.more_hours, kind="duration")
+        hours = Estimate(None if found.more_hours is None else 3600 * found.more_hours, unit="s")
         seeds = "" if found.more_seeds is None else ": {seeds} more seeds, other fresh ones"
         words = (
             "not decided" + seeds + ", {hours} here besides the sweep" * bool(seeds and found.more_hours is not None)
         )
         return Sentence(words, seeds=found.more_seeds, hours=hours)
-    capacity = None if found.capacity is None else Estimate(found.capacity, kind="setting")
+    capacity = None if found.capacity is None else Estimate(found.capacity, kind="count")
     words = "recommended ({arm})" if capacity is None else "recommended: capacity {capacity} ({arm})"
     return Sentence(words, capacity=capacity, arm=found.variant)

@@ -20,8 +20,9 @@ from modbench.harness.core.public import public
 from modbench.harness.core.units import counted, human
 from modbench.harness.timing.callable_contrasts import ONE_PROCESS
 from modbench.harness.timing.callables import Launch
-from modbench.reports.model import Estimate, Finding, Verdict
+from modbench.reports.model import Estimate, Finding
 from modbench.reports.notebook.frames import ratio_figure
+from modbench.reports.wording import verdict_words
 from modbench.reports.writers.number_format import plain, ratio, share
 from modbench.reports.writers.plain_html import WIDTH, cut, html, html_lines, html_table, listed, text
 from modbench.reports.writers.text import wrapped
@@ -253,4 +254,4 @@ def _cells(row: Row, letters: int) -> tuple[str, ...]:
         return (cut(row.name, letters), time, "baseline", "", "", "")
     ideal = plain(Estimate(row.ideal, kind="ratio"))
     realised = share(row.realised).replace("-0%", "0%")
-    return (cut(row.name, letters), time, plain(row.decided), ideal, realised, plain(Verdict(row.verdict)))
+    return (cut(row.name, letters), time, plain(row.decided), ideal, realised, plain(verdict_words(row.verdict)))
