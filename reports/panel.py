@@ -13,8 +13,6 @@ from modbench.harness.registry import catalogue
 from modbench.reports.model import Block, Note, Sentence, Table, Value
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from modbench.reports.data_table import DataTable
     from modbench.reports.tables.load import Loaded
 
@@ -89,7 +87,7 @@ class Panel:
     draws: bool = False
     told: bool = False
     reading: str = ""
-    tables: Mapping[str, Callable[[Loaded], pd.DataFrame]] | Sequence[DataTable[Any]] = ()
+    tables: Sequence[DataTable[Any]] = ()
     lead: Lead = Lead()
     rules: frozenset[str] = frozenset()
 

@@ -233,7 +233,9 @@ class Process:
         n, total = np.bincount(cell, minlength=cells), np.bincount(cell, values, cells)
         rest = values - (total / np.maximum(n, 1))[cell]
         squares = np.bincount(cell, rest * rest, cells)
-        return _Sums(n.astype(np.float64), total.astype(np.float64), (squares / np.maximum(n - 1, 1)).astype(np.float64))
+        return _Sums(
+            n.astype(np.float64), total.astype(np.float64), (squares / np.maximum(n - 1, 1)).astype(np.float64)
+        )
 
     def _mean_of(self, mine: Ints, cells: Ints, by_clean: Bools, every: _Sums, clean: _Sums) -> Floats:
         """Log of the mean over inputs of the mean at each input, of the arm of each cell of `mine`, taken from `cells`.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pandas as pd
 
 from modbench.reports.format import Format
@@ -15,12 +13,7 @@ from modbench.reports.writers.data import csv
 
 def more(loaded: Loaded) -> dict[str, pd.DataFrame]:
     """Return the tables of panels that have rows."""
-    made = dict[str, pd.DataFrame]()
-    for _, panel in panels():
-        if isinstance(panel.tables, Mapping):
-            made |= {name: make(loaded) for name, make in panel.tables.items()}
-        else:
-            made |= {each.name: each.frame(loaded) for each in panel.tables}
+    made = {table.name: table.frame(loaded) for _, panel in panels() for table in panel.tables}
     return {name: table for name, table in made.items() if not table.empty}
 
 

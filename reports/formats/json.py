@@ -13,10 +13,12 @@ from modbench.reports.format import Format
 from modbench.reports.formats.csv import more
 from modbench.reports.panels.caveats import Failed, failures
 from modbench.reports.panels.method import facts
-from modbench.reports.questions import best_setting, first_screen
+from modbench.reports.questions import first_screen
+from modbench.reports.questions.best_setting import BestSetting, best_settings
 from modbench.reports.questions.checks import MOST_FINDINGS, doubts
 from modbench.reports.questions.machine import machine_check, warnings
-from modbench.reports.tables.cases import CASES, COUNTS, NUMBERS
+from modbench.reports.tables.cases import CASES
+from modbench.reports.tables.columns import TYPES
 from modbench.reports.tables.comparisons import COMPARISONS, MORE
 from modbench.reports.tables.load import Loaded, rung_beside
 from modbench.reports.terminal.audit import ArmAudit, by_arm
@@ -29,19 +31,12 @@ from modbench.reports.writers.number_format import plain
 # Version of report.json: it rises when a field changes its meaning or goes; new fields do not raise it.
 VERSION = 1
 
-_WHOLE = {*COUNTS, "seq_len", "batch_size", "threads"}
-_FLAGS = {"compile", "paired", "primary", "twin"}
-_TEXTS = {
-    *("case_id", "arm", "arm_title", "model", "workload", "device", "dtype", "seed", "effort", "config", "metric"),
-    *("unit", "statistic", "verdict", "status", "reason", "labels"),
-}
+_TYPES = {"count": int, "number": float, "flag": bool, "text": str}
 
 
 def type_of(column: str) -> type | UnionType:
-    """Return the type of a column's values that are not null; any scalar for a column that is not listed here."""
-    name = column.removeprefix("baseline_")
-    kinds = {int: _WHOLE, float: NUMBERS, bool: _FLAGS, str: _TEXTS}
-    return next((kind for kind, names in kinds.items() if name in names), bool | int | float | str)
+    """Return the type of a column's values that are not null; any scalar for a column that is not declared."""
+    return _TYPES[TYPES[column]] if column in TYPES else bool | int | float | str
 
 
 def _row(name: str, doc: str, columns: list[str]) -> type[BaseModel]:
@@ -139,28 +134,6 @@ class Arm(Frozen):
     no_rival: str | None = None
 
 
-class BestSetting(Frozen):
-    """The fastest of several settings of a user's model at one place.
-
-    Attributes:
-        model: the model.
-        metric: which time.
-        seq_len: tokens per sequence.
-        batch_size: sequences per call.
-        dtype: number format.
-        settings: how many were timed there.
-        arm: the one that is shown to be faster than every other; null where none is.
-    """
-
-    model: str
-    metric: str
-    seq_len: int
-    batch_size: int
-    dtype: str
-    settings: int
-    arm: str | None
-
-
 class Finding(Frozen):
     """What a doubt found, and in which cells."""
 
@@ -239,7 +212,7 @@ def report(loaded: Loaded) -> Report:
         title=plain(first_screen.title(loaded)),
         asked=plain(told.asked),
         answer=sentences(told.answer),
-        best_settings=tuple(BestSetting(**each) for each in best_setting.rows(loaded)),
+        best_settings=tuple(best_settings(loaded)),
         audits=by_arm(loaded),
         sure=sentences(filter(None, [told.sure, told.check])),
         cautions=sentences(told.doubts),

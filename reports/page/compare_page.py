@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from modbench.reports.model import Code, Finding, Listed, Note, Sentence, Table, Value
+from modbench.reports.model import Code, Listed, Note, Sentence, Table, Value
 from modbench.reports.page.layout import Page, Section
 from modbench.reports.questions import ab, compare_axis, compare_runs
 from modbench.reports.questions.compare_axis import AlongAxis
@@ -73,7 +73,7 @@ def of_axis(loaded: Loaded, table: AlongAxis, command: Sequence[str]) -> Page:
         f"against {table.over} · {compare.about(loaded)}",
         command,
         [
-            *(Section(each.label, [_with_values(each)]) for each in compare_axis.tables(loaded, table, columns)),
+            *(Section(each.label, [each]) for each in compare_axis.tables(loaded, table, columns)),
             Section("How to read this", [*map(Note, notes)]),
         ],
         alarms=[
@@ -92,26 +92,3 @@ def of_ab(found: ab.Result, command: Sequence[str]) -> Page:
     return Page(
         ab.headline(found), Sentence("{new} against {base}", base=base, new=new), command, sections, badges=ABOVE
     )
-
-
-def _with_values(table: Table) -> Table:
-    """Return a table in which the values of cells stand in columns of their own, before what is found of them."""
-    groups, head = [""], [table.head[0]]
-    for title in table.head[1:]:
-        groups += [str(title)] * 2
-        head += ["value", "compared"]
-    rows = [[row[0], *(part for cell in row[1:] for part in _parts(cell))] for row in table.rows]
-    return replace(table, head=head, groups=groups if any(groups) else (), rows=rows)
-
-
-def _parts(cell: Value) -> tuple[Value, Value]:
-    """Return a cell's own value, and what is found of it against the baseline."""
-    if not isinstance(cell, Finding):
-        return cell, ""
-    if cell.against is None:
-        return cell.value or "", "baseline"
-    # Labels of arms are named below; beside a number stand those of losses.
-    found = (
-        cell.beside() if cell.typical.kind == "difference" else replace(cell, value=None, labels=(), against_labels=())
-    )
-    return cell.value or "", found

@@ -32,15 +32,12 @@ class Failed(Frozen):
 
 def failures(loaded: Loaded) -> list[Failed]:
     """Return a failure for each case and reason."""
-    known = unit_files.logs(loaded.run)
-    return [
-        Failed(
-            case_id=str(case),
-            metrics=tuple(rows.metric),
-            reason=f"{reason}{unit_files.beside(str(reason), known, str(case), rows.metric)}",
-        )
-        for (case, reason), rows in loaded.failed.groupby(["case_id", "reason"], sort=False)
-    ]
+    logs, made = unit_files.logs(loaded.run), list[Failed]()
+    for (case, reason), rows in loaded.failed.groupby(["case_id", "reason"], sort=False):
+        log = next(filter(None, (logs.get((str(case), metric)) for metric in rows.metric)), None)
+        more = f"{unit_files.SEE}{log}" if log and "logs/" not in str(reason) else ""
+        made.append(Failed(case_id=str(case), metrics=tuple(rows.metric), reason=f"{reason}{more}"))
+    return made
 
 
 def failure_sentences(loaded: Loaded) -> list[Sentence]:

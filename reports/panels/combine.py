@@ -78,7 +78,9 @@ def _mark(axis: Axes, each: Combined, y: float, marks: Marks) -> None:
     assert found.value is not None
     (drawn,) = axis.plot([found.value], [y], style.marker, markersize=6, color=style.color)
     drawn.set(markeredgecolor=INK, markeredgewidth=0.6)
-    words = Sentence("{both}, {what}: {said}", both=each.square.both, what=SHOWN[each.metric], said=each.together)
+    words = Sentence(
+        "{both}, {what}: {said}", both=each.square.both, what=SHOWN[each.metric], said=each.together.judged()
+    )
     marks.name(drawn, Mark(plain(words), each.square.both.arm))
 
 

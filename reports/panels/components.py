@@ -27,15 +27,9 @@ class Timed(NamedTuple):
     file: Components
     same_cpu: bool
 
-    @property
-    def flop_per_s(self) -> float | None:
-        """FLOPs by the median time; None where it does not name them."""
-        return self.one.flops / self.one.median_s if self.one.flops and self.one.median_s else None
-
-    @property
-    def bytes_per_s(self) -> float | None:
-        """The same of bytes."""
-        return self.one.bytes / self.one.median_s if self.one.bytes and self.one.median_s else None
+    def per_s(self, amount: float | None) -> float | None:
+        """Return an amount by the median time; None where it is not known."""
+        return amount / self.one.median_s if amount and self.one.median_s else None
 
 
 def timed(loaded: Loaded) -> list[Timed]:
@@ -64,8 +58,8 @@ TABLE = DataTable[Timed](
         number("mean_s", "mean", lambda row: row.one.mean_s, "s"),
         number("flops", "FLOPs of a call, as the benchmark names them", lambda row: row.one.flops, "FLOP"),
         number("bytes", "bytes of a call, as the benchmark names them", lambda row: row.one.bytes, "B"),
-        number("flop_per_s", "FLOPs by the median time", lambda row: row.flop_per_s, "FLOP/s"),
-        number("bytes_per_s", "bytes by the median time", lambda row: row.bytes_per_s, "B/s"),
+        number("flop_per_s", "FLOPs by the median time", lambda row: row.per_s(row.one.flops), "FLOP/s"),
+        number("bytes_per_s", "bytes by the median time", lambda row: row.per_s(row.one.bytes), "B/s"),
         text("cpu", "processor that the file names", lambda row: row.file.cpu),
         flag("same_cpu", "whether it is the run's", lambda row: row.same_cpu),
         text("verdict", "always null", lambda _: None),
@@ -90,7 +84,7 @@ def blocks(loaded: Loaded) -> Iterator[Block]:
 
 def _shown(row: Timed) -> Sequence[Value]:
     each, cpu = row.one, row.file.cpu or "not named"
-    rates = ((row.flop_per_s, "FLOP"), (row.bytes_per_s, "B"))
+    rates = ((row.per_s(each.flops), "FLOP"), (row.per_s(each.bytes), "B"))
     return (
         Code(each.name),
         Estimate(each.median_s, each.q1_s, each.q3_s, unit="s"),

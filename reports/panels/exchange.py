@@ -9,8 +9,8 @@ from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import LOOKED_AHEAD
 from modbench.reports.figures.axes import ends_of, ratio_axis
 from modbench.reports.figures.style import HAIR, INK, MUTED, PAPER, Mark, Marks, look, new_figure
-from modbench.reports.model import Block, Figure, Note, Sentence, Table
-from modbench.reports.panel import Lead, Panel
+from modbench.reports.model import Block, Figure, Note, Sentence
+from modbench.reports.panel import Panel
 from modbench.reports.questions import exchange
 from modbench.reports.questions.exchange import CURRENCIES, Speedup
 from modbench.reports.tables.load import Loaded, subsample_evenly
@@ -37,12 +37,6 @@ def render(loaded: Loaded) -> Iterator[Block]:
 def claims(made: Sequence[Speedup]) -> bool:
     """Whether an arm has an effective speed-up that is more than an illustration."""
     return any(row.stated and not row.rate.illustration and not row.arm.check for row in made)
-
-
-def answered(loaded: Loaded) -> Table | None:
-    """Return the table of them, where they are."""
-    made = exchange.best_sizes(exchange.speedups(loaded))
-    return exchange.table(loaded, made) if claims(made) else None
 
 
 def _figure(loaded: Loaded, every: Sequence[Speedup]) -> Figure:
@@ -118,5 +112,4 @@ PANEL = Panel(
     told=True,
     reading=READING,
     tables=[exchange.TABLE],
-    lead=Lead(table=answered),
 )

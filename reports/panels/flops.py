@@ -17,7 +17,7 @@ MOST_CLAIMS = 4
 SMALLEST_SHARE = 0.005
 HEAD = (
     *("Case", "Closed form", "Counter", "fvcore ×2", "Executed here", "Where they go", "Depth that ran", "Skipping"),
-    "Operators without a formula",
+    *("Effective capacity", "Operators without a formula: a lower bound", "0 by convention"),
 )
 EXECUTED = "flops/forward/executed"
 MODULES = ("Case", "Module", "Closed form", "Counter", "fvcore ×2")
@@ -48,23 +48,23 @@ def render(loaded: Loaded) -> Iterator[Block]:
 def _row(case: str, notes: CountNotes, executed: float | None) -> list[Value]:
     nothing = ModuleFlops(module=WHOLE, closed_form=None, counter=None)
     whole = next((row for row in notes.modules if row.module == WHOLE), nothing)
-    formula, shares = (
-        whole.closed_form,
-        {part: flops / sum(notes.parts.values()) for part, flops in notes.parts.items()},
-    )
-    parts = [(part, Estimate(share, kind="share")) for part, share in shares.items() if share >= SMALLEST_SHARE]
+    formula, total = whole.closed_form, sum(notes.parts.values()) or 1.0
+    parts = [
+        Sentence("{part} {share}", part=part, share=Estimate(flops / total, kind="share"))
+        for part, flops in notes.parts.items()
+        if flops / total >= SMALLEST_SHARE
+    ]
     return [
         case,
         _flops(formula),
         _against(whole.counter, formula),
         _against(whole.fvcore, formula),
         _flops(executed),
-        Listed([Sentence("{part} {share}", part=part, share=share) for part, share in parts])
-        if parts
-        else notes.source,
+        Listed(parts) if parts else notes.source,
         None if notes.depth_ratio is None else Estimate(notes.depth_ratio, kind="share"),
         claimed(notes),
-        _operators(notes),
+        None if notes.effective_capacity is None else Estimate(notes.effective_capacity),
+        *_operators(notes),
     ]
 
 
@@ -82,39 +82,28 @@ def _against(value: float | None, closed_form: float | None) -> Value:
 
 def claimed(notes: CountNotes) -> Value:
     """Return how many tokens modules claim to have processed, and how many their weights saw."""
-    if not notes.claims:
-        return "not reported"
+    words = "{module}: {stated} of {tokens}, weights met {rows}"
     seen = [
         Sentence(
-            "{module}: {stated} of {tokens}"
-            + (" (could not be checked: its weights' products were not seen)" if claim.rows is None else "")
-            + (" (weights met {rows})" if claim.masked else ""),
+            words,
             module=claim.module or "model",
             stated=claim.stated,
             tokens=claim.tokens,
-            rows=None if claim.rows is None else Estimate(claim.rows, kind="count"),
+            rows="what could not be checked" if claim.rows is None else Estimate(claim.rows, kind="count"),
         )
         for claim in notes.claims
     ]
-    listed = Listed(seen, "; ", most=MOST_CLAIMS)
-    if notes.effective_capacity is None:
-        return listed
-    effective = Estimate(notes.effective_capacity)
-    return Sentence("{claims}; effective capacity {effective}", claims=listed, effective=effective)
+    return Listed(seen, "; ", most=MOST_CLAIMS) if seen else "not reported"
 
 
-def _operators(notes: CountNotes) -> Value:
+def _operators(notes: CountNotes) -> tuple[Value, Value]:
+    """Return the operators without a formula, and what of them counts as 0 by convention."""
     found = notes.operators
     if found is None:
-        return notes.guards or "not audited"
+        return notes.guards or "not audited", None
     unknown = [Sentence("{name} ({calls})", name=name, calls=calls) for name, calls in found.unknown.items()]
-    words = "{kinds} kinds, {calls} calls, 0 by convention"
-    return Sentence(
-        "{unknown}: the count is a lower bound; " + words if unknown else words,
-        unknown=Listed(unknown),
-        kinds=len(found.cheap),
-        calls=sum(found.cheap.values()),
-    )
+    cheap = Sentence("{kinds} kinds, {calls} calls", kinds=len(found.cheap), calls=sum(found.cheap.values()))
+    return Listed(unknown) if unknown else None, cheap
 
 
 READING = (

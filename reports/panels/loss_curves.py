@@ -27,24 +27,12 @@ SKIPPED = 6
 # Width of a figure in pixels: two stand side by side.
 LEAST = 300
 
-# By a column of the figures' data: what is along the axis, how a value of it is written, and the caption; none: the protocol.
-AXES: dict[str, tuple[str, Callable[[float, float], str], str]] = {
-    "tokens": ("training tokens", ticks("k"), ""),
-    "flops": (
-        "training FLOPs",
-        lambda value, _: plain(Estimate(value, unit="FLOP")) if value else "0",
-        "Further left is cheaper: training FLOPs of an arm's own steps.",
-    ),
-    "wall_s": (
-        "seconds of training",
-        ticks(),
-        "Runs train side by side, so that seconds are a rough guide; steps are timed separately.",
-    ),
-    "position": (
-        "position in a held-out window",
-        ticks(),
-        "Held-out loss at each place of a window: later tokens have more context.",
-    ),
+# By a column of the figures' data: what is along the axis, and how a value of it is written.
+AXES: dict[str, tuple[str, Callable[[float, float], str]]] = {
+    "tokens": ("training tokens", ticks("k")),
+    "flops": ("training FLOPs", lambda value, _: plain(Estimate(value, unit="FLOP")) if value else "0"),
+    "wall_s": ("seconds of training", ticks()),
+    "position": ("position in a held-out window", ticks()),
 }
 
 
@@ -102,7 +90,7 @@ def _by_position(losses: list[float]) -> tuple[list[float], list[float]]:
 
 def _figure(loaded: Loaded, name: str, lines: Sequence[Line]) -> Figure:
     """Draw a line for each arm; of training, losses of the first steps, which would press the rest together, leave the frame."""
-    title, written, caption = AXES[name]
+    title, written = AXES[name]
     drawn, (axis,) = new_figure(4.0, 2.7)
     headline(drawn, "bits per token (lower is better)")
     axis.set_xlabel(title)
@@ -132,7 +120,7 @@ def _figure(loaded: Loaded, name: str, lines: Sequence[Line]) -> Figure:
     data = pd.concat(parts, ignore_index=True).drop(columns=["step"] if name == "position" else [])
     identity = "curves" if name == "tokens" else f"curves-{name.partition('_')[0]}"
     label, key = f"Loss over {title}, by arm", [line.case for line in lines]
-    return Figure(identity, drawn, label, caption or _protocol(loaded), data, key=key, least=LEAST)
+    return Figure(identity, drawn, label, _protocol(loaded), data, key=key, least=LEAST)
 
 
 def _protocol(loaded: Loaded) -> Sentence:
@@ -153,10 +141,10 @@ def _protocol(loaded: Loaded) -> Sentence:
 
 READING = (
     "Each line is one arm during training: the same loss over tokens, over FLOPs and over seconds. At equal tokens a model "
-    "that computes less usually ends higher; the plot over FLOPs says what the same compute bought. The last plot shows "
-    "held-out loss by position in the window. Lines are averages over neighbouring steps of one seed; the first may lie "
-    "above the frame. Top-k routing sees later tokens. All arms read the same text in the same order, and start from the "
-    "same weights where their shapes agree."
+    "that computes less usually ends higher; the plot over FLOPs says what the same compute bought. Runs train side by side, "
+    "so that seconds are a rough guide. The last plot shows held-out loss by position in the window. Lines are averages over "
+    "neighbouring steps of one seed; the first may lie above the frame. Top-k routing sees later tokens. All arms read the same "
+    "text in the same order, and start from the same weights where their shapes agree."
 )
 
 PANEL = Panel(title="How did they learn?", order=60, span=7, render=render, draws=True, reading=READING)

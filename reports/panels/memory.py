@@ -21,7 +21,6 @@ from modbench.reports.writers.number_format import grid_point, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Drawn
 
 PEAK, CACHE = "memory/peak_allocated", "memory/kv_cache"
 PARAMETERS, OPTIMIZER, ACTIVATIONS, KEYS = "parameters", "optimizer", "activations", "keys and values"
@@ -139,20 +138,23 @@ def render(loaded: Loaded) -> Iterator[Figure]:
 
 
 def _figure(identity: str, bars: Sequence[Bar], title: str, about: str, what: str) -> Figure:
+    from matplotlib.colors import to_rgba
+    from matplotlib.patches import Patch
+
     factor, unit = scale_of(max(bar.total for bar in bars), "B")
     kinds = [kind for kind in _STRENGTH if any(kind in bar.measured or kind in bar.forecast for bar in bars)]
     made, (axis,) = new_figure(4.6, 0.75 + 0.3 * len(bars) + 0.2 * (len(kinds) > 1))
     headline(made, title.format(unit))
     marks = Marks()
-    for measured in (True, False):
-        _stack(axis, bars, kinds, factor, marks if measured else None)
+    _draw(axis, bars, factor, marks)
     name_rows(axis, [in_lines(bar.case) for bar in bars])
     axis.margins(x=0.02)
     for y, bar in enumerate(bars):
         words = "{total}" + ", {off} on forecast" * (bar.off is not None)
-        beside(axis, y, plain(Sentence(words, total=_bytes(bar.total), off=bar.off)))
+        beside(axis, y, plain(Sentence(words, total=Estimate(bar.total, unit="B"), off=bar.off)))
     if len(kinds) > 1:
-        _legend(made, kinds)
+        handles = [Patch(facecolor=to_rgba(MUTED, _STRENGTH[kind]), label=kind) for kind in kinds]
+        made.legend(handles=handles, loc="outside lower left", ncols=2, fontsize=8, labelcolor=MUTED, handlelength=1.2)
     data = [
         {"case_id": bar.case.id, "arm": bar.case.arm, "seq_len": bar.case.place.seq_len, "kind": kind}
         | {"measured_B": bar.measured.get(kind), "forecast_B": bar.forecast.get(kind)}
@@ -163,47 +165,20 @@ def _figure(identity: str, bars: Sequence[Bar], title: str, about: str, what: st
     return Figure(identity, made, about, caption, pd.DataFrame(data), marks=marks, least=360)
 
 
-def _stack(axis: Axes, bars: Sequence[Bar], kinds: Sequence[str], factor: float, marks: Marks | None) -> None:
-    """Draw what was measured, its parts named, or the narrower forecast below it."""
+def _draw(axis: Axes, bars: Sequence[Bar], factor: float, marks: Marks) -> None:
+    """Draw what was measured, its parts named, and the narrower forecast below it."""
     from matplotlib.colors import to_rgba
 
-    ends = dict.fromkeys(range(len(bars)), 0.0)
-    for kind in kinds:
-        sizes = [(bar.measured if marks else bar.forecast).get(kind, 0.0) / factor for bar in bars]
-        made = axis.barh(
-            [y - 0.1 if marks else y + 0.33 for y in range(len(bars))],
-            sizes,
-            left=list(ends.values()),
-            height=0.56 if marks else 0.14,
-            color=[to_rgba(look(bar.case).color, _STRENGTH[kind]) for bar in bars],
-            edgecolor=PAPER,
-            linewidth=0.8 if marks else 0.4,
-        )
-        for y, (patch, bar, size) in enumerate(zip(made, bars, sizes, strict=True)):
-            ends[y] += size
-            if not size:
-                patch.remove()
-            elif marks:
-                said = Sentence(
-                    "{arm}, {kind}: {measured}, forecast {forecast}",
-                    arm=short(bar.case),
-                    kind=kind,
-                    measured=_bytes(bar.measured[kind]),
-                    forecast=_bytes(bar.forecast[kind]) if kind in bar.forecast else "not known",
-                )
-                marks.name(patch, Mark(plain(said), bar.case.arm))
-
-
-def _legend(made: Drawn, kinds: Sequence[str]) -> None:
-    from matplotlib.colors import to_rgba
-    from matplotlib.patches import Patch
-
-    handles = [Patch(facecolor=to_rgba(MUTED, _STRENGTH[kind]), label=kind) for kind in kinds]
-    made.legend(handles=handles, loc="outside lower left", ncols=2, fontsize=8, labelcolor=MUTED, handlelength=1.2)
-
-
-def _bytes(number: float) -> Estimate:
-    return Estimate(number, unit="B")
+    for y, bar in enumerate(bars):
+        for parts, at, height, edge in ((bar.measured, y - 0.1, 0.56, 0.8), (bar.forecast, y + 0.33, 0.14, 0.4)):
+            left = 0.0
+            for kind, size in ((kind, size) for kind, size in parts.items() if size):
+                color = to_rgba(look(bar.case).color, _STRENGTH[kind])
+                (drawn,) = axis.barh(at, size / factor, height, left, color=color, edgecolor=PAPER, linewidth=edge)
+                left += size / factor
+                if parts is bar.measured:
+                    said = f"{short(bar.case)}, {kind}: {plain(Estimate(size, unit='B'))}"
+                    marks.name(drawn, Mark(said, bar.case.arm))
 
 
 READING = (

@@ -172,13 +172,10 @@ TABLE = Panel(
     render=every_pair,
     reading=(
         "One row for each case and metric: its value, the anchor's, and the ratio of the two, turned so that above "
-        "1× is better; losses and counts have a difference, case minus baseline. The interval covers the true "
-        "ratio in 95 % of such measurements. The verdict is the one word that may be quoted: faster and slower are "
-        "beyond the margin, equivalent is within it, undecided is neither. Click a heading to sort. MDE is the "
-        "smallest true effect that this run would detect with 80 % power; adjusted p is Holm's over the "
-        "pairs that are judged together. Where the CPU-time ratio disagrees with that of wall time the machine was busy: "
-        "disturbed is the share of blocks in which something else ran, and the clean ratio leaves such samples "
-        "out."
+        "1× is better; losses and counts have a difference, case minus baseline. The verdict is the one word that may be "
+        "quoted: faster and slower are beyond the margin, equivalent is within it, undecided is neither. Click a heading to "
+        "sort. MDE is the smallest true effect that this run would detect with 80 % power; adjusted p is Holm's over the "
+        "pairs that are judged together. Disturbed is the share of blocks in which something else ran."
     ),
 )
 """All comparisons as in the CSV, sortable and filterable."""
@@ -190,7 +187,7 @@ MOST_CASES, SOME_CASES, MOST_SAMPLES = 200, 100, 40_000
 Samples = dict[str, dict[str, Any]]
 # Files of a case that are named, and doubts that are listed.
 MOST_FILES, MOST_DOUBTS = 12, 6
-CASE_COLUMNS = ("Metric", "Value [95 %]", "n", "Against the baseline [95 %]", "Remark")
+CASE_COLUMNS = ("Metric", "Value [95 %]", "n", "Remark")
 
 
 def cases_shown(loaded: Loaded) -> list[Case]:
@@ -203,15 +200,9 @@ def cases_shown(loaded: Loaded) -> list[Case]:
     return [case for case in every if case.arm in arms and case.place.seq_len in lengths][:SOME_CASES]
 
 
-def _values(loaded: Loaded, row: Row, pair: Row | None) -> list[Value]:
-    good, compared = row.status == "ok", pair is not None and pair.status == "ok"
-    return [
-        row.metric,
-        Estimate.of(row.value, row.ci_low, row.ci_high, unit=row.unit) if good else row.status,
-        "" if pd.isna(row.n) else int(row.n),
-        findings.of_pair(loaded, pair) if pair is not None and compared else "",
-        known_text(row.reason) or "",
-    ]
+def _values(row: Row) -> list[Value]:
+    value = Estimate.of(row.value, row.ci_low, row.ci_high, unit=row.unit) if row.status == "ok" else row.status
+    return [row.metric, value, "" if pd.isna(row.n) else int(row.n), known_text(row.reason) or ""]
 
 
 def _settings(loaded: Loaded, case: Case) -> Iterator[tuple[str, Value]]:
@@ -280,17 +271,15 @@ def every_case(loaded: Loaded) -> Markup | None:
         return None
     found = samples(loaded, cases)
     again, files = Again(loaded.run), Files(loaded.run, {case.id for case in cases})
-    beside = {(row.case_id, row.metric): row for row in loaded.comparisons.itertuples(index=False)}
     rows = grouped((str(row.case_id), row) for row in loaded.cases.itertuples(index=False))
     made = []
     for at, case in enumerate(cases):
         mine = rows.get(case.id, [])
-        values = [_values(loaded, row, beside.get((row.case_id, row.metric))) for row in mine]
         section = {
             "number": at,
             "id": case.id,
             "settings": [(term, inline(value)) for term, value in _settings(loaded, case)],
-            "numbers": written([Table(f"Values of {case.id}", CASE_COLUMNS, values)]),
+            "numbers": written([Table(f"Values of {case.id}", CASE_COLUMNS, [*map(_values, mine)])]),
             "raw": found is not None and at in found,
         }
         paths = [*files.records(case.id), *files.logs(case.id)]
@@ -330,9 +319,8 @@ EVERY_CASE = Panel(
     folded=True,
     printed=False,
     reading=(
-        "Unfold a case to see what it was, each of its values with its interval, and its ratio to the anchor. "
-        "Below them are the raw samples, launch by launch: where a launch lies apart from the others, something "
-        "else happened during it. The command measures this case again, with its anchor and nothing else."
+        "Unfold a case to see what it was, its values, and the raw samples, launch by launch: where a launch lies apart from "
+        "the others, something else happened during it. The command measures this case again, with its anchor alone."
     ),
 )
 """A folded section for each case: settings, values, doubts, raw samples, files, and the command that measures it again."""

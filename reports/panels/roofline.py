@@ -167,13 +167,17 @@ def _ends(axes: Sequence[Axes], calls: Sequence[Placed], limit: Roof) -> None:
     xs, ys = [each.intensity for each in calls], [each.flop_per_s for each in calls]
     low, high = min(*xs, ridge) / 1.4, max(*xs, ridge) * 1.4
     bottom, top = min(*ys, limit.at(low)) / 1.2, max(*ys, limit.flop_per_s) * 1.4
+
+    def rate(flops: float) -> str:
+        return plain(_per_second(flops, "FLOP"))
+
     for axis in axes:
         axis.set_xscale("log")
         axis.set_yscale("log")
         axis.set_xlim(low, high)
         axis.set_ylim(bottom, top)
         axis.plot([low, ridge, high], [limit.at(low), limit.flop_per_s, limit.flop_per_s], color=INK, linewidth=1.4)
-        for place, ends, text in ((axis.xaxis, (low, high), typed), (axis.yaxis, (bottom, top), _rate)):
+        for place, ends, text in ((axis.xaxis, (low, high), typed), (axis.yaxis, (bottom, top), rate)):
             ticks = [
                 step * 10**power
                 for power in range(-3, 19)
@@ -182,10 +186,6 @@ def _ends(axes: Sequence[Axes], calls: Sequence[Placed], limit: Roof) -> None:
             ]
             place.set_ticks(ticks, [text(tick) for tick in ticks])
             place.set_ticks([], minor=True)
-
-
-def _rate(value: float) -> str:
-    return plain(_per_second(value, "FLOP"))
 
 
 def _per_second(value: float, unit: str) -> Sentence:

@@ -21,7 +21,7 @@ def render(loaded: Loaded) -> Iterator[Sentence]:
     measured = [_seconds(loaded, row) for row in rows]
     grid = [_of_grid(row, found) for row, found in zip(rows, measured, strict=True) if any(found.values())]
     yield Sentence(
-        "Searched: {cells} of {of} cells, {spent} of measuring; the whole grid would have taken about {grid}, as these predict.",
+        "Searched: {cells} of {of} cells, {spent} of measuring; the whole grid would have taken about {grid}.",
         cells=sum(map(len, measured)),
         of=sum(len(row.cells) for row in rows),
         spent=Estimate(sum(sum(found.values()) for found in measured), kind="duration"),
@@ -50,5 +50,11 @@ def _of_grid(row: Row, measured: Mapping[int, float]) -> float:
 
 
 PANEL = Panel(
-    title="What did the search spend?", order=74, span=12, render=render, told=True, rules=frozenset({"bisection"})
+    title="What did the search spend?",
+    order=74,
+    span=12,
+    render=render,
+    told=True,
+    reading="The cells that the search measured, what they took, and what the whole grid would have taken, as they predict.",
+    rules=frozenset({"bisection"}),
 )

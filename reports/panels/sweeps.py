@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import pandas as pd
 
+from modbench.harness.core.grouped import grouped
+from modbench.harness.rules.confirmation import Compared
 from modbench.harness.stats.trend import Trend
 from modbench.reports.figures.axes import ticks
 from modbench.reports.figures.style import INK, MUTED, OTHER, Look, Mark, Marks, look, new_figure
@@ -34,10 +36,9 @@ SWEPT = {
 
 def equal_flops(loaded: Loaded) -> Iterator[Block]:
     """Draw a figure per budget, by the causal loss; then the tables."""
-    yield from (_curves_of(loaded, rows) for rows in isoflop.by_budget(loaded))
-    yield from isoflop.tables(loaded)
-    if (tried := isoflop.rates(loaded)) is not None:
-        yield tried
+    budgets = grouped((each.curve.budget, each) for each in isoflop.by_budget(loaded))
+    yield from (_curves_of(loaded, rows) for rows in budgets.values())
+    yield from filter(None, (isoflop.table(loaded), isoflop.rates(loaded)))
 
 
 def _curves_of(loaded: Loaded, own: Sequence[Swept]) -> Figure:
@@ -139,15 +140,13 @@ ISOFLOP = Panel(
 
 def confirmed(loaded: Loaded) -> Iterator[Block]:
     """Draw the losses of the fresh seeds and the difference at each look, a figure per budget; then the numbers."""
-    for answer in confirmation.answers(loaded):
-        compared = [row for row in confirmation.rows(answer) if row.compared is not None and row.compared.looks]
-        if compared:
-            yield _fresh_losses(answer, compared)
-    if (made := confirmation.table(loaded)) is not None:
-        yield made
+    made = confirmation.answers(loaded)
+    yield from (_fresh_losses(answer) for answer in made if any(each.looks for each in answer.confirmed.compared))
+    yield from filter(None, [confirmation.table(loaded)])
 
 
-def _fresh_losses(answer: confirmation.Answer, compared: Sequence[confirmation.Row]) -> Figure:
+def _fresh_losses(answer: confirmation.Answer) -> Figure:
+    compared = [each for each in answer.confirmed.compared if each.looks]
     drawn, axes = new_figure(12.0, 3.0, 1 + len(compared))
     _draw_losses(axes[0], answer)
     for axis, each in zip(axes[1:], compared, strict=True):
@@ -178,14 +177,13 @@ def _draw_losses(axis: Axes, answer: confirmation.Answer) -> None:
     axis.set_title("held-out nats per token")
 
 
-def _draw_looks(axis: Axes, answer: confirmation.Answer, row: confirmation.Row) -> None:
+def _draw_looks(axis: Axes, answer: confirmation.Answer, compared: Compared) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    assert row.compared is not None, "only what was looked at is drawn"
     style, margin = look(answer.sides["best"].case), answer.confirmed.margin or 0.0
     axis.axhspan(-margin, margin, color=MUTED, alpha=0.12, linewidth=0)
     axis.axhline(0, color=MUTED, linewidth=0.8)
-    for each in row.compared.looks:
+    for each in compared.looks:
         at = min(each.seeds)
         if each.low is not None and each.high is not None:
             axis.plot([at, at], [each.low, each.high], color=style.color, linewidth=1.5)
@@ -193,7 +191,7 @@ def _draw_looks(axis: Axes, answer: confirmation.Answer, row: confirmation.Row) 
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axis.set_xlim(0, answer.confirmed.planned + 1)
     axis.set_xlabel("seeds of each")
-    axis.set_title(f"nats against {answer.name(row.compared.role)}")
+    axis.set_title(f"nats against {answer.name(compared.role)}")
 
 
 def _confirmed_rows(answer: confirmation.Answer) -> pd.DataFrame:

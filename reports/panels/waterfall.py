@@ -245,21 +245,8 @@ def _figure(each: Fall) -> Figure:
     _draw(axis, each, rows, marks)
     where = {"arm": case.arm, "baseline_arm": baseline.arm, "seq_len": place.seq_len, "metric": each.found.metric}
     data = pd.DataFrame([where | {"part": part, "from_share": start, "to_share": end} for part, start, end in rows])
-    caption = Sentence(
-        "{arm} at T = {length}, B = {batch}: FLOPs promise {promised} of {base}'s time"
-        + "; attainable {attainable}, give or take {error} of that" * each.predicted
-        + "; measured {measured}"
-        + f" {Label.BY_CPU}" * each.found.by_cpu
-        + ".",
-        arm=case,
-        length=place.seq_len,
-        batch=place.batch_size,
-        promised=Estimate(each.promised, kind="share"),
-        base=baseline,
-        attainable=Estimate(each.attainable, kind="share"),
-        error=Estimate(RATIO_ERROR, kind="about"),
-        measured=each.found.typical,
-    )
+    words = "{arm} at T = {length}, B = {batch}: measured {measured}" + f" {Label.BY_CPU}" * each.found.by_cpu + "."
+    caption = Sentence(words, arm=case, length=place.seq_len, batch=place.batch_size, measured=each.found.typical)
     label = f"From promised to measured time of {name(case)}: {workload}"
     identity = f"waterfall-{each.found.metric.partition('/')[2]}"
     return Figure(identity, made, label, caption, data, marks=marks, least=430)
@@ -281,7 +268,9 @@ def _draw(axis: Axes, each: Fall, rows: Sequence[Step], marks: Marks) -> None:
     low, high = _ends(each, rows)
     axis.set_xlim(low, high)
     claimed, case, interval = each.found.verdict is not None, each.found.case, each.found.typical.ends
-    said = [_total(each, end) if start == end else _added(end - start) for _, start, end in rows]
+    said = [
+        _total(each, end) if start == end else plain(Estimate(end - start, kind="change")) for _, start, end in rows
+    ]
     steps = [y for y, (_, start, end) in enumerate(rows) if start != end]
     sums = [y for y, (_, start, end) in enumerate(rows) if start == end and low <= end <= high]
     for y in steps:
@@ -321,10 +310,6 @@ def _ends(each: Fall, rows: Sequence[Step]) -> tuple[float, float]:
         least, most = each.found.typical.ends
         low, high = min(low, max(least, low - span / 2)), max(high, min(most, high + span / 2))
     return low, (max(high, 1 + 0.1 * span) if high > 1 - 0.3 * span else high)
-
-
-def _added(share: float) -> str:
-    return plain(Estimate(share, kind="change"))
 
 
 def _total(each: Fall, share: float) -> str:

@@ -1,12 +1,11 @@
-"""Which setting of a user's model is the fastest, and from which length on: told only where it is told apart from all others."""
+"""Which setting of a user's model is the fastest, at each place: told only where it is told apart from all others."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
+from modbench.harness.core.frozen import Frozen
 from modbench.harness.domain.case import Case
 from modbench.reports.model import Sentence, Value
 from modbench.reports.questions import rivals, win_rate
@@ -14,21 +13,26 @@ from modbench.reports.tables.load import Loaded, default_arm
 from modbench.reports.wording import TIMED
 
 
-@dataclass(frozen=True)
-class Best:
-    """The fastest setting of a model at one place.
+class BestSetting(Frozen):
+    """The fastest of several settings of a user's model at one place.
 
     Attributes:
+        model: the model.
         metric: which time.
-        case: the fastest there; of another setting where none is told apart.
-        told_apart: whether it is shown to be faster than every other setting.
+        seq_len: tokens per sequence.
+        batch_size: sequences per call.
+        dtype: number format.
         settings: how many were timed there.
+        arm: the one that is shown to be faster than every other; null where none is.
     """
 
+    model: str
     metric: str
-    case: Case
-    told_apart: bool
+    seq_len: int
+    batch_size: int
+    dtype: str
     settings: int
+    arm: str | None
 
 
 def settings_of(loaded: Loaded, case: Case) -> list[Case]:
@@ -37,31 +41,17 @@ def settings_of(loaded: Loaded, case: Case) -> list[Case]:
     return alike if case.is_user_model and len(alike) > 1 else []
 
 
-def best_settings(loaded: Loaded) -> list[Best]:
+def best_settings(loaded: Loaded) -> list[BestSetting]:
     """Return the fastest setting of each user's model that has several, at every place where they were timed."""
     firsts = {case.model: case for case in reversed(loaded.arms)}
     models = [case for case in loaded.arms if firsts[case.model] is case and settings_of(loaded, case)]
     return [each for case in models for each in _best(loaded, case)] if loaded.suite.claims else []
 
 
-def rows(loaded: Loaded) -> list[dict[str, Any]]:
-    """Return the same as data: the arm is null where none is told apart."""
-    return [
-        {
-            "model": each.case.short_model,
-            "metric": each.metric,
-            **each.case.place.model_dump(include={"seq_len", "batch_size", "dtype"}),
-            "settings": each.settings,
-            "arm": each.case.arm if each.told_apart else None,
-        }
-        for each in best_settings(loaded)
-    ]
-
-
-def _best(loaded: Loaded, model: Case) -> Iterator[Best]:
+def _best(loaded: Loaded, model: Case) -> Iterator[BestSetting]:
     for metric, comparison in itertools.product(TIMED, loaded.plan.comparisons):
         timed = {
-            case.arm: case
+            case.arm: case.id
             for case in comparison.arms
             if case.model == model.model
             and not case.twin
@@ -70,9 +60,13 @@ def _best(loaded: Loaded, model: Case) -> Iterator[Best]:
         }
         # Of very many arms not all pairs are compared.
         if len(timed) > 1 and all(loaded.between(metric, *pair) for pair in itertools.combinations(timed, 2)):
-            arm = win_rate.best(loaded, metric, {arm: case.id for arm, case in timed.items()})
-            case = timed[arm] if arm else next(iter(timed.values()))
-            yield Best(metric, case, arm is not None, len(timed))
+            yield BestSetting(
+                model=model.short_model,
+                metric=metric,
+                **comparison.place.model_dump(include={"seq_len", "batch_size", "dtype"}),
+                settings=len(timed),
+                arm=win_rate.best(loaded, metric, timed),
+            )
 
 
 def fastest(loaded: Loaded, model: Case) -> Case | None:
@@ -80,40 +74,37 @@ def fastest(loaded: Loaded, model: Case) -> Case | None:
 
     The anchor is left out, which has no ratio.
     """
-    anchor = loaded.baseline.arm
-    told = [each for each in best_settings(loaded) if each.told_apart and each.case.model == model.model]
-    told = [each for each in told if each.case.arm != anchor]
+    told = [each for each in best_settings(loaded) if each.arm and each.model == model.short_model]
+    told = [each for each in told if each.arm != loaded.baseline.arm]
     found = [each for each in told if each.metric == told[0].metric]
-    return max(found, key=lambda each: each.case.place.seq_len).case if found else None
+    arm = max(found, key=lambda each: each.seq_len).arm if found else None
+    return next((case for case in loaded.arms if case.arm == arm), None)
 
 
 def first_arm(loaded: Loaded) -> Case | None:
-    """Return the arm to show first: the user's model whose rival the answer names, else one of the suite.
+    """Return the arm to show first: the user's model that has a rival, else one of the suite.
 
     Of a user's model with several settings it is the fastest, if one is told apart.
     """
     own = [case for case, *_ in rivals.with_rivals(loaded) if case.arm != loaded.baseline.arm]
     first = own[0] if own else default_arm(loaded)
     found = fastest(loaded, first) if first is not None and first.is_user_model else None
-    return first if found is None else next(case for case in loaded.arms if case.arm == found.arm)
+    return found or first
 
 
 def subject(loaded: Loaded, case: Case) -> tuple[Value, list[Case]]:
     """Return whom an answer about an arm names, and the arms whose places it counts.
 
-    Of a user's model with several settings it is the fastest; where none is told apart, all of them. A rung costs as much as one
-    of them: against it, and of other models, it is the arm itself.
+    Of a user's model with several settings it is the fastest; where none is told apart, all of them. Against a rung, which costs
+    as much as one of them, and of other models it is the arm itself.
     """
     settings = [] if loaded.baseline.rung else settings_of(loaded, case)
     if not settings:
         return case, [case]
     if fastest(loaded, case) is not None:
         return Sentence("{arm}, the fastest of {n} settings,", arm=case, n=len(settings)), [case]
-    words = "{model} ({n} settings, none told apart as the fastest)"
+    model = case.with_title("").model_copy(
+        update={"arm_parts": (), "rung": False}
+    )  # its name is that of the model alone
     others = [each for each in settings if each.arm != loaded.baseline.arm]
-    return Sentence(words, model=model_of(case), n=len(settings)), others
-
-
-def model_of(case: Case) -> Case:
-    """Return a case whose name is that of its model alone."""
-    return case.with_title("").model_copy(update={"arm_parts": (), "rung": False})
+    return Sentence("{model} ({n} settings, none told apart as the fastest)", model=model, n=len(settings)), others

@@ -25,7 +25,7 @@ from modbench.reports.tables import pair_verdicts
 from modbench.reports.tables.cell import listed_reasons
 from modbench.reports.tables.findings import labels_of
 from modbench.reports.tables.load import MOST_ARMS, Loaded, Row, contenders, once_a_run, rung_beside, same_shape
-from modbench.reports.tables.outcomes import LEFT_OUT
+from modbench.reports.tables.samples import LEFT_OUT
 from modbench.reports.wording import TIMED, WORKLOADS, name
 from modbench.reports.writers.number_format import grid_point
 

@@ -62,11 +62,6 @@ class Square:
     both: Case
 
     @property
-    def key(self) -> tuple[str, str]:
-        """The same at every place."""
-        return self.skips.arm, self.mixes.arm
-
-    @property
     def skipping(self) -> str:
         """The first change in few words: `MoD 0.125`."""
         own = [part for part in self.skips.arm_parts if part not in self.base.arm_parts]
@@ -110,9 +105,9 @@ class Combined:
         return self.together.metric
 
     @property
-    def quantity(self) -> str:
-        """What is held against 1, or against 0."""
-        return "ratio of ratios" if self.together.typical.kind == "ratio" else "difference of differences"
+    def is_ratio(self) -> bool:
+        """Whether it is a ratio of ratios, not a difference of differences."""
+        return self.together.typical.kind == "ratio"
 
     @property
     def length(self) -> int:
@@ -125,7 +120,7 @@ class Combined:
         skips, mixes, both = (each.typical.value for each in (self.skips, self.mixes, self.together))
         if skips is None or mixes is None or both is None:
             return None
-        return skips * mixes if self.together.typical.kind == "ratio" else skips + mixes
+        return skips * mixes if self.is_ratio else skips + mixes
 
 
 def combined(loaded: Loaded) -> list[Combined]:
@@ -142,10 +137,8 @@ def combined(loaded: Loaded) -> list[Combined]:
             found += [(square, _judged_row(tables, square, metric)) for square in here]
     comparisons.settle(tables, [row for _, row in found], loaded.twin_verdicts)
     made = [_of_square(loaded, square, row) for square, row in found]
-    keys, metrics = (
-        list(dict.fromkeys(order)) for order in ((each.square.key for each in made), (*SHOWN, *loaded.suite.metrics))
-    )
-    return sorted(made, key=lambda each: (keys.index(each.square.key), metrics.index(each.metric), each.length))
+    titles, metrics = [each.square.title for each in made], [*SHOWN, *loaded.suite.metrics]
+    return sorted(made, key=lambda each: (titles.index(each.square.title), metrics.index(each.metric), each.length))
 
 
 def squares(comparison: Comparison, base: Case) -> Iterator[Square]:
@@ -195,7 +188,7 @@ def _together(square: Square, tables: Tables, both: Case, mixes: Case, metric: M
         judged = suite.claims and tables.made_in(metric).judged
         reason = joined_reasons([no_interval(tables, both, metric), None if suite.claims else SMOKE])
         found = counted(alone["ratio"], beside["ratio"], Rule("count", suite.margin, "higher")) if judged else None
-        return {"status": "ok", "reason": reason, "unit": "", "ratio": value, "contrast": found}
+        return {"status": "ok", "reason": reason, "ratio": value, "contrast": found}
     return _of_seeds(tables, pairs, metric)
 
 
@@ -205,7 +198,6 @@ def _of_times(tables: Tables, pairs: Sequence[tuple[Case, Case]], metric: Metric
     return {
         "status": "ok",
         "reason": joined_reasons([found.wall.effect.reason, None if tables.suite.claims else SMOKE]),
-        "unit": "",  # the ratio of two ratios is no time
         **ratio_columns(found),
         "n": found.wall.effect.n,
         "contrast": found,
@@ -245,7 +237,11 @@ TABLE = DataTable[Combined](
     "a combination of two changes at one length, by one metric",
     (
         text("metric", "what is compared", lambda row: row.metric),
-        text("unit", "unit of differences; null of ratios", lambda row: row.together.typical.unit),
+        text(
+            "unit",
+            "unit of differences; null of ratios",
+            lambda row: None if row.is_ratio else row.together.typical.unit,
+        ),
         text("arm", "the arm with both changes", lambda row: row.square.both.arm),
         text("skips_arm", "the arm that skips tokens", lambda row: row.square.skips.arm),
         text("mixes_arm", "the arm with the other mixer", lambda row: row.square.mixes.arm),
@@ -253,7 +249,11 @@ TABLE = DataTable[Combined](
         number("capacity", "share of tokens in a routed block", lambda row: row.square.both.config.capacity),
         text("mixer", "the other mixer", lambda row: row.square.both.config.mixer),
         place(lambda row: row.square.both.place, "seq_len", "batch_size", "device", "dtype", "compile", "threads"),
-        text("quantity", "`ratio of ratios`, or of a loss `difference of differences`", lambda row: row.quantity),
+        text(
+            "quantity",
+            "what is held against 1, or of a loss against 0",
+            lambda row: "ratio of ratios" if row.is_ratio else "difference of differences",
+        ),
         interval("skips", "what skipping saves alone", lambda row: row.skips.typical, "skips_"),
         interval("mixes", "what the other mixer saves alone", lambda row: row.mixes.typical, "mixes_"),
         interval("both", "what both save", lambda row: row.both.typical, "both_"),
@@ -273,18 +273,22 @@ TABLE = DataTable[Combined](
 # --- in sentences and tables
 
 
-def tables(loaded: Loaded) -> list[Table]:
+def tables(loaded: Loaded, *, judged: bool = True) -> list[Table]:
     """Return a table for each combination: what each change saves alone, what both save, and that over the product.
 
     A loss that saw later tokens is shown only where there is no causal one.
+
+    Args:
+        loaded: the run.
+        judged: whether the word of the verdict stands behind its sign.
     """
     made = [each for each in combined(loaded) if each.metric in SHOWN]
     causal = any(each.metric == CAUSAL_LOSS and each.together.typical.value is not None for each in made)
     groups = grouped((each.square.title, each) for each in made if not (causal and each.metric == "loss/val"))
-    return [_table(loaded, group) for group in groups.values()]
+    return [_table(loaded, group, judged=judged) for group in groups.values()]
 
 
-def _table(loaded: Loaded, group: Sequence[Combined]) -> Table:
+def _table(loaded: Loaded, group: Sequence[Combined], *, judged: bool) -> Table:
     square, (unit, factor) = group[0].square, losses.unit_of(loaded)
 
     def shown(found: Finding) -> Finding:
@@ -294,16 +298,19 @@ def _table(loaded: Loaded, group: Sequence[Combined]) -> Table:
     def alone(found: Finding) -> Value:  # its interval is in combine.csv
         return found.status if found.typical.value is None else shown(found).typical.alone
 
+    def together(found: Finding) -> Value:
+        return shown(found).judged() if judged and found.typical.value is not None else shown(found)
+
     losses_are = "losses: {unit} over {base}, then over the sum of both alone, {n:seed}"
     return Table(
         square.title,
-        (square.title, "", square.skipping, square.mixing, "both", "both ÷ product"),
+        ("", "", square.skipping, square.mixing, "both", "÷ product"),
         [
             (
                 SHOWN[each.metric],
                 PlaceAmong(each.square.both.place),
                 *map(alone, (each.skips, each.mixes, each.both)),
-                shown(each.together),
+                together(each.together),
             )
             for each in group
         ],
@@ -318,11 +325,11 @@ def _table(loaded: Loaded, group: Sequence[Combined]) -> Table:
 
 def in_place(loaded: Loaded) -> InPlace | None:
     """Return these tables, in place of those of times; None where there is no combination."""
-    made, words = tables(loaded), {"▲": BETTER, "▼": WORSE, "≈": "equal"}
+    made, words = tables(loaded, judged=False), {"▲": BETTER, "▼": WORSE, "≈": "equal"}
     if not made:
         return None
     alone = [replace(each, notes=()) for each in made]
-    return InPlace(alone, name(loaded.baseline), loaded.shown, frozenset(SHOWN), words, made[0].notes)
+    return InPlace(alone, name(loaded.baseline), loaded.shown, frozenset(SHOWN), words, made[0].notes[1:])
 
 
 def answer(loaded: Loaded) -> Iterator[Sentence]:

@@ -66,7 +66,7 @@ class Arm:
         loss: key of the loss.
         place: where on the ladder its loss lies; None with the trouble.
         trouble: why it has no loss that compares.
-        reason: what else must be known.
+        notes: what else must be known.
         check: whether it is itself a dense model of the ladder.
         mean: its mean loss.
     """
@@ -76,7 +76,7 @@ class Arm:
     loss: str
     place: Crossing | None = None
     trouble: Trouble | None = None
-    reason: Value = None
+    notes: tuple[str, ...] = ()
     check: bool = False
     mean: float = math.inf
 
@@ -139,7 +139,7 @@ class Speedup:
             why = Sentence("no effective speed-up at this budget: {why}", why=why)
         elif self.trouble is None:
             why = Sentence("illustration, no claim: {why}", why=why) if self.rate.illustration else None
-        return listed_reasons([why, self.arm.reason, *self.notes])
+        return listed_reasons([why, *self.arm.notes, *self.notes])
 
 
 def speedups(loaded: Loaded) -> list[Speedup]:
@@ -170,7 +170,7 @@ def _arms(loaded: Loaded) -> Iterator[Arm]:
         if budget is None:  # a curve at one budget turns, and is not straight between points far apart
             for case in dense[1:-1]:
                 others = [other for other in dense if other != case]
-                yield replace(_arm(loaded, asked, case, others, check=CHECK), check=True)
+                yield _arm(loaded, asked, case, others, check=True)
 
 
 def _size(loaded: Loaded, case: Case) -> float:
@@ -178,7 +178,7 @@ def _size(loaded: Loaded, case: Case) -> float:
     return float(loaded.tables.counted(case).forward_causal or 0.0)
 
 
-def _arm(loaded: Loaded, losses: Sequence[str], case: Case, dense: Sequence[Case], check: str | None = None) -> Arm:
+def _arm(loaded: Loaded, losses: Sequence[str], case: Case, dense: Sequence[Case], *, check: bool = False) -> Arm:
     """Place one arm on the ladder, by the first loss that it and two dense models have."""
     troubles, tables = list[Trouble](), loaded.tables
     for key in losses:
@@ -194,13 +194,12 @@ def _arm(loaded: Loaded, losses: Sequence[str], case: Case, dense: Sequence[Case
         else:
             values = (tables.values_of(each, key) for each in (case, *sized))
             own, *ladder = [[each[seed] for seed in loaded.suite.seeds] for each in values]
-            straight = STRAIGHT if len(sized) == 2 and not check else None
-            left_out = [f"left out of the ladder, without {key}: {c.arm}" for c in dense if c not in sized]
+            notes = [CHECK] * check + [STRAIGHT] * (len(sized) == 2 and not check)
+            notes += [f"left out of the ladder, without {key}: {c.arm}" for c in dense if c not in sized]
             place = crossing(ladder, own, turns=case.budget is not None)
-            reason = listed_reasons([check, straight, *left_out])
-            return Arm(case, tuple(sized), key, place, reason=reason, mean=sum(own) / len(own))
+            return Arm(case, tuple(sized), key, place, None, tuple(notes), check, sum(own) / len(own))
     found = next((each for each in troubles if each.status == "failed"), troubles[-1])
-    return Arm(case, tuple(dense), losses[-1], trouble=found)
+    return Arm(case, tuple(dense), losses[-1], trouble=found, check=check)
 
 
 def _speedup(loaded: Loaded, arm: Arm, metric: Metric) -> Speedup:
@@ -220,9 +219,7 @@ def _speedup(loaded: Loaded, arm: Arm, metric: Metric) -> Speedup:
     sides = [at[each.arm] for each in (case, *arm.ladder)]
     sampled = tables.made_in(metric).samples == "launches"
     for side in sides:
-        trouble = tables.trouble(side, metric)
-        if trouble is None and sampled:
-            trouble = tables.anchor_trouble(side, metric)
+        trouble = tables.trouble(side, metric) or (tables.anchor_trouble(side, metric) if sampled else None)
         if trouble is not None:
             said = trouble.reason if side is sides[0] else f"{side.arm}: {trouble.reason}"
             return Speedup(arm, metric, here, trouble=trouble._replace(reason=said), notes=tuple(notes))
@@ -338,7 +335,7 @@ def called(loaded: Loaded, arm: Arm) -> Sentence:
         "{arm}"
         + " at T = {at}" * (len(lengths(loaded)) > 1)
         + ", {budget}" * (arm.case.budget is not None)
-        + " (a check: should be 1)" * arm.check,
+        + " (check)" * arm.check,
         arm=short(arm.case),
         at=arm.case.place.seq_len,
         budget=Estimate(arm.case.budget, kind="budget"),

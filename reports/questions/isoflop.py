@@ -33,10 +33,9 @@ from modbench.reports.questions.results import TABLES
 from modbench.reports.tables import losses
 from modbench.reports.tables.cell import listed_reasons
 from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.losses import in_flops, seeds_in_words
+from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.tables.outcomes import CAUSAL_LOSS, PER_TOKEN
 from modbench.reports.wording import name
-from modbench.reports.writers.number_format import plain
 
 # Metrics that need no column of their own: a column of the table, and rates, which are tried at one size of each variant.
 ELSEWHERE = frozenset({CONFIRMED, "lr/best"})
@@ -196,13 +195,16 @@ def _curve(loaded: Loaded, budget: float, metric: str, variant: str, cases: Sequ
     return Curve(variant, budget, metric, tuple(points), tuple(lacking)) if points else None
 
 
-def by_budget(loaded: Loaded) -> list[list[Swept]]:
-    """Return the variants of each budget that has more than the anchor, which comes first; each by its causal loss, if any."""
-    sweep, found = loaded.suite.isoflop, dict[float, dict[str, Swept]]()
+def by_budget(loaded: Loaded) -> list[Swept]:
+    """Return the variants of each budget that has more than the anchor, each by its causal loss, if any.
+
+    Of a budget the anchor comes first, then the others from the lowest loss on.
+    """
+    sweep, found = loaded.suite.isoflop, dict[tuple[float, str], Swept]()
     for each in swept(loaded):
         if each.dense is not None and sweep is not None and each.curve.budget not in sweep.anchor_budgets:
-            found.setdefault(each.curve.budget, {}).setdefault(each.curve.variant, each)
-    return [sorted(variants.values(), key=lambda each: each.difference is not None) for variants in found.values()]
+            found.setdefault((each.curve.budget, each.curve.variant), each)
+    return sorted(found.values(), key=lambda each: (each.curve.budget, each.difference is not None, each.best.mean))
 
 
 def explored(loaded: Loaded, place: Place) -> Iterator[tuple[Case, int, float]]:
@@ -290,57 +292,45 @@ def _parity(row: Swept, part: int) -> float | None:
 
 
 def in_place(loaded: Loaded) -> InPlace | None:
-    """Return a table for each budget, which stands in place of one of all sizes; None if no sweep was trained."""
-    budgets = by_budget(loaded)
-    if not budgets:
+    """Return the table that stands in place of one of all sizes; None if no sweep was trained."""
+    made, rows = table(loaded), by_budget(loaded)
+    if made is None:
         return None
-    return InPlace(
-        tables=tables(loaded),
-        baseline=f"{budgets[0][0].curve.name} at its best size",
-        arms=[each.best.case for rows in budgets for each in rows],
-        metrics=ELSEWHERE,
-    )
+    base, arms = f"{rows[0].curve.name} at its best size", [each.best.case for each in rows]
+    return InPlace(tables=[made], baseline=base, arms=arms, metrics=ELSEWHERE)
 
 
-def tables(loaded: Loaded) -> list[Table]:
-    """Return a table for each budget: the anchor at its best size, then the other variants from the lowest loss on."""
-    return [
-        _table(loaded, [dense, *sorted(others, key=lambda each: each.best.mean)])
-        for dense, *others in by_budget(loaded)
-    ]
-
-
-def _table(loaded: Loaded, rows: Sequence[Swept]) -> Table:
-    """Return names, losses, parameters, the fit, and what was counted and timed, of one budget."""
-    cases, lengths, (unit, factor) = [each.best.case for each in rows], loaded.lengths_shown, losses.unit_of(loaded)
+def table(loaded: Loaded) -> Table | None:
+    """Return every variant at its best size: names, losses, parameters, the fit, and what was counted and timed."""
+    rows, lengths, (unit, factor) = by_budget(loaded), loaded.lengths_shown, losses.unit_of(loaded)
     columns: list[tuple[Value, Sequence[Value]]] = [
-        (Sentence("at {budget}", budget=in_flops(rows[0].curve.budget)), cases),
-        ("explored, " * loaded.suite.confirms + unit, [_loss(loaded, each.curve, rows[0].curve) for each in rows]),
+        ("FLOPs", [Estimate(each.curve.budget, kind="budget") for each in rows]),
+        ("best size", [each.best.case for each in rows]),
+        ("explored, " * loaded.suite.confirms + unit, [_loss(loaded, each) for each in rows]),
         ("confirmed", [_confirmed(loaded, each, factor) for each in rows]),
         ("parameters", [Estimate(each.best.params, unit="param") for each in rows]),
-        ("optimum of the fit", [_fitted(each, factor) for each in rows]),
+        ("optimum of the fit", [_optimum(each, factor) for each in rows]),
     ]
     for metric, length in itertools.product(TABLES, lengths):
         title = Sentence("{title}" + ", T = {T}" * (len(lengths) > 1), title=TABLES[metric], T=length)
-        columns.append((title, [_measured(loaded, metric, length, case, cases[0]) for case in cases]))
+        columns.append((title, [_measured(loaded, metric, length, each) for each in rows]))
     shown = [column for column in columns if any(cell is not None for cell in column[1])]
-    titles, cells = zip(*shown, strict=True)
-    label = plain(Sentence("the best sizes {at}", at=shown[0][0]))
-    return Table(label, titles, [*zip(*cells, strict=True)], notes=[_below(loaded, rows)])
+    titles, cells = zip(*shown, strict=True) if rows else ((), ())
+    return Table("the best sizes", titles, [*zip(*cells, strict=True)], notes=[_below(loaded, rows)]) if rows else None
 
 
-def _loss(loaded: Loaded, curve: Curve, dense: Curve) -> Finding:
+def _loss(loaded: Loaded, each: Swept) -> Finding:
     """Return a loss and its difference to the anchor's, seed by seed."""
     unit, factor = losses.unit_of(loaded)
-    base, case = losses.base_of(unit), curve.best.case
-    value = Estimate(curve.best.mean * factor, unit=base)
-    if curve is dense:
+    base, case = losses.base_of(unit), each.best.case
+    value = Estimate(each.best.mean * factor, unit=base)
+    if each.dense is None or each.difference is None:
         return Finding(case, value=value)
-    effect = by_seed(curve.best.losses, dense.best.losses)
-    made = Estimate.of_interval(effect, "difference", base).scaled(factor)
-    ahead = {each.arm for each in loaded.labelled.get(Label.NOT_AUTOREGRESSIVE, [])}
-    future = curve.metric != CAUSAL_LOSS and case.arm in ahead
-    return Finding(case, dense.best.case, value=value, typical=made, labels=(Label.NOT_AUTOREGRESSIVE,) * future)
+    made = Estimate.of_interval(each.difference, "difference", base).scaled(factor)
+    ahead = {other.arm for other in loaded.labelled.get(Label.NOT_AUTOREGRESSIVE, [])}
+    future = each.curve.metric != CAUSAL_LOSS and case.arm in ahead
+    labels = (Label.NOT_AUTOREGRESSIVE,) * future
+    return Finding(case, each.dense.best.case, value=value, typical=made, labels=labels)
 
 
 def _confirmed(loaded: Loaded, each: Swept, factor: float) -> Value:
@@ -348,28 +338,27 @@ def _confirmed(loaded: Loaded, each: Swept, factor: float) -> Value:
     for point in each.curve.points if loaded.suite.confirm is not None else ():
         value = loaded.values.get((point.case.id, CONFIRMED))
         if value is not None:
-            size = "" if point is each.best else f"{point.case.size} "
+            size = "" if point.case.size == each.best.case.size else f"{point.case.size} "
             return Sentence("{size}{loss}", size=size, loss=Estimate(value * factor, kind="loss"))
     return None
 
 
-def _fitted(each: Swept, factor: float) -> Value:
-    """Return parameters and loss at the optimum, and the difference to the anchor's; None where there is no optimum."""
+def _optimum(each: Swept, factor: float) -> Value:
+    """Return parameters and loss at the optimum of the fit; None where there is none."""
     if each.loss.value is None:
         return None
-    apart = Estimate(None) if each.apart is None else Estimate.of_interval(each.apart, "difference", "nat")
-    words = "{params}: {loss}" + ", {apart}" * (each.apart is not None)
     loss = Estimate(each.loss.value * factor, kind="loss")
-    return Sentence(words, params=each.params.alone, loss=loss, apart=apart.scaled(factor))
+    return Sentence("{params}: {loss}", params=each.params.alone, loss=loss)
 
 
-def _measured(loaded: Loaded, metric: str, length: int, case: Case, base: Case) -> Value:
+def _measured(loaded: Loaded, metric: str, length: int, each: Swept) -> Value:
     """Return the value of a metric at a length, and its ratio to the anchor's; None where it was not measured."""
+    case, base = each.best.case, each.dense.best.case if each.dense is not None else each.best.case
     row, value = loaded.case(case.arm, metric, length), loaded.value(case.arm, metric, length)
     if row is None or value is None or metric not in loaded.suite.metrics:
         return None
     own = Estimate(value, unit=str(row.unit))
-    here = {each.arm: each for each in reversed(loaded.plan.cases) if each.place.seq_len == length}
+    here = {other.arm: other for other in reversed(loaded.plan.cases) if other.place.seq_len == length}
     found = against(loaded, here[case.arm], here[base.arm], metric)
     if found is None or found.typical.kind != "ratio":
         return Finding(case, value=own)
@@ -381,15 +370,16 @@ def _below(loaded: Loaded, rows: Sequence[Swept]) -> Sentence:
     """Say what the rows are, and what is left out."""
     causal = all(each.curve.metric == CAUSAL_LOSS for each in rows)
     lacking = [f"{each.curve.name} {size}" for each in rows for size in each.curve.lacking]
-    made = {each.curve.variant for each in rows}
-    absent = [c for c in loaded.plan.cases if c.budget == rows[0].curve.budget and c.variant not in made]
-    lacking += dict.fromkeys(f"{without_size(case)} has no size with all seeds" for case in absent)
+    made = {(each.curve.budget, each.curve.variant) for each in rows}
+    budgets = {budget for budget, _ in made}
+    absent = [c for c in loaded.plan.cases if c.budget in budgets and (c.budget, c.variant) not in made]
+    lacking += [f"{without_size(case)} has no size with all seeds" for case in absent]
     return Sentence(
         f"Each at the best of its sizes, routed causally{' where possible' * (not causal)}; {{seeds}}"
         + ". Left out: {lacking}" * bool(lacking)
         + ". isoflop.csv has the intervals of the fit, cases.csv all sizes.",
         seeds=seeds_in_words(loaded),
-        lacking=Listed(lacking, "; "),
+        lacking=Listed([*dict.fromkeys(lacking)], "; "),
     )
 
 

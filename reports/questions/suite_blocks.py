@@ -27,7 +27,7 @@ from modbench.reports.model import Value
 from modbench.reports.questions.ab import Measured, effects
 from modbench.reports.tables import provenance
 from modbench.reports.tables.cell import Trouble
-from modbench.reports.tables.outcomes import Tables, once
+from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.two_runs import UNKNOWN, differences, other_quantity
 
 # Failures of a process, not of what it measured.
@@ -156,7 +156,6 @@ class _Rounds(NamedTuple):
     samples: Columns
 
 
-@once
 def _rounds(tables: Tables, case: Case, metric: AnyMetric) -> _Rounds | Trouble:
     """The rounds of the process that a run folder holds; or why there are none."""
     mine = next((each for each in tables.plan.cases if each.id == case.id), None)

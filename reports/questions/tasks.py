@@ -16,8 +16,9 @@ from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import TaskAnswers, TrainNotes
 from modbench.harness.stats import effects, exact_two_proportions, solved
-from modbench.harness.stats.contrast import BETTER, DIFFERENT, EQUIVALENT, INCONCLUSIVE, WORSE
+from modbench.harness.stats.contrast import INCONCLUSIVE
 from modbench.harness.stats.effects import LEVEL
+from modbench.harness.stats.interim import Analysis
 from modbench.reports.data_table import DataTable, count, interval, number, text
 from modbench.reports.model import (
     Block,
@@ -30,6 +31,7 @@ from modbench.reports.model import (
     Sentence,
     Table,
     Value,
+    Verdict,
     known_text,
     pivot,
 )
@@ -58,15 +60,6 @@ UNDECIDABLE = (
 )
 # Arms that the answer is about, and tasks that it names of those with one verdict; the rest are counted.
 MOST_ANSWERED, MOST_TASKS = 2, 3
-# Verdicts in the order of the answer, as words behind an arm; None: none may be given.
-ANSWERED = {
-    WORSE: WORSE,
-    BETTER: BETTER,
-    DIFFERENT: DIFFERENT,
-    EQUIVALENT: "equal",
-    INCONCLUSIVE: "undecided",
-    None: "no claim",
-}
 
 
 @dataclass(frozen=True)
@@ -82,6 +75,7 @@ class OnTask:
         values: accuracy of each seed.
         test: the exact test of its count against the baseline's; None where counts are not compared.
         p_adjusted: its p-value among the arms of the task.
+        look: which interim analysis it is; None where it is not compared with the baseline.
     """
 
     task: str
@@ -91,6 +85,7 @@ class OnTask:
     values: tuple[float, ...] = ()
     test: effects.Effect | None = None
     p_adjusted: float | None = None
+    look: Analysis | None = None
 
     @property
     def seeds(self) -> int:
@@ -103,10 +98,10 @@ class OnTask:
         return self.counts.of(self.found.case)[0]
 
     @property
-    def against(self) -> Case | None:
-        """The baseline, of another arm than that, where it has a value too."""
+    def of_baseline(self) -> tuple[int, int] | tuple[None, None]:
+        """Runs of the baseline that solved the task, and all of them; None where it is not compared with these."""
         against = self.found.against
-        return against if isinstance(against, Case) and against.id in self.counts.seeds else None
+        return self.counts.of(against) if isinstance(against, Case) and self.look is not None else (None, None)
 
     @property
     def shortcut(self) -> tuple[str, float]:
@@ -171,6 +166,7 @@ def _compared(loaded: Loaded, alone: OnTask, baseline: Case) -> OnTask:
     own, counts = replace(alone.found, against=baseline), alone.counts
     if baseline.id not in counts.seeds:
         return replace(alone, found=replace(own, reason="the baseline has no value"))
+    alone = replace(alone, look=counts.analysis(own.case, baseline))
     row = loaded.pair(own.case.arm, own.metric)
     if not counts.counted:
         mean = own if row is None else of_row(row, own.case, baseline)
@@ -195,19 +191,6 @@ def _seeds_to_decide(found: Counts, case: Case, baseline: Case) -> int | None:
     return None if needed is None else max(needed, min(n, other_n) + 1)
 
 
-def _of_baseline(row: OnTask, at: int) -> int | None:
-    """Return how many runs of the baseline solved the task, or how many there are."""
-    return None if row.against is None else row.counts.of(row.against)[at]
-
-
-def _look(row: OnTask) -> tuple[int | None, int | None]:
-    """Return which interim analysis it is, and of how many."""
-    if row.against is None:
-        return None, None
-    analysis = row.counts.analysis(row.found.case, row.against)
-    return analysis.number, len(analysis.fractions)
-
-
 TABLE = DataTable[OnTask](
     "solved",
     "an arm on a task",
@@ -220,8 +203,8 @@ TABLE = DataTable[OnTask](
         number("solved_from", "accuracy from which a run has solved the task", lambda row: row.counts.level),
         count("solved", "runs that solved it", lambda row: row.solved if row.values else None),
         count("seeds", "its runs, one for each seed", lambda row: row.seeds or None),
-        count("baseline_solved", "runs of the baseline that solved it", lambda row: _of_baseline(row, 0)),
-        count("baseline_seeds", "runs of the baseline", lambda row: _of_baseline(row, 1)),
+        count("baseline_solved", "runs of the baseline that solved it", lambda row: row.of_baseline[0]),
+        count("baseline_seeds", "runs of the baseline", lambda row: row.of_baseline[1]),
         interval(
             "difference",
             "share of runs that solved it minus that of the baseline, where runs are counted",
@@ -234,8 +217,8 @@ TABLE = DataTable[OnTask](
         count("seeds_to_decide", "seeds of each arm that would decide it at these rates", lambda row: row.found.needed),
         text("status", "`ok`, `failed` or `skipped`", lambda row: row.found.status),
         text("reason", "why there is no number or no verdict", lambda row: row.found.reason),
-        count("look", "which look at the seeds it is", lambda row: _look(row)[0]),
-        count("looks", "looks that verdicts allow for", lambda row: _look(row)[1]),
+        count("look", "which look at the seeds it is", lambda row: row.look and row.look.number),
+        count("looks", "looks that verdicts allow for", lambda row: row.look and len(row.look.fractions)),
     ),
     results,
 )
@@ -250,17 +233,17 @@ def answer(loaded: Loaded) -> Iterator[Sentence]:
     if not made or not all(each.arms[0].task for each in loaded.plan.comparisons):
         return
     for case in arms[:MOST_ANSWERED]:
-        tasks = grouped((_in_a_word(each.found), each.task) for each in made if each.found.case.arm == case.arm)
+        mine = [each for each in made if each.found.case.arm == case.arm]
+        tasks = grouped(((each.found.status, each.found.verdict), each.task) for each in mine)
         parts = [
-            Sentence(f"{word} at {{tasks}}", tasks=Listed(tasks[word], last=" and ", most=MOST_TASKS))
-            for word in (*ANSWERED.values(), "failed", "skipped")
-            if word in tasks
+            Sentence(
+                "{said} at {tasks}",
+                said=Verdict(verdict, timed=False) if status == "ok" else status,
+                tasks=Listed(those, last=" and ", most=MOST_TASKS),
+            )
+            for (status, verdict), those in tasks.items()
         ]
         yield Sentence("{arm} against {base}: {parts}.", arm=case, base=base, parts=Listed(parts, "; "))
-
-
-def _in_a_word(found: Finding) -> str:
-    return ANSWERED[found.verdict] if found.status == "ok" else found.status
 
 
 def looks(loaded: Loaded) -> Iterator[Sentence]:

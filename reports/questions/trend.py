@@ -355,7 +355,7 @@ def doubts(loaded: Loaded) -> Iterator[Sentence]:
             continue
         if len(trend.budgets) == FEWEST_BUDGETS:
             yield Sentence(
-                "Two budgets do not show whether the difference follows a straight line: no crossing is given."
+                "Two budgets do not show a straight line: there is no crossing, and a forecast assumes such a line."
             )
         if not trend.has_one_spread:
             yield Sentence(

@@ -15,36 +15,10 @@ from modbench.harness.stats import contamination, effects
 from modbench.reports.reasons import in_words
 from modbench.reports.tables import pair_verdicts
 from modbench.reports.tables.cell import joined_reasons
-from modbench.reports.tables.outcomes import NEW_TOKENS, Tables
+from modbench.reports.tables.columns import VALUES, frame, names
+from modbench.reports.tables.outcomes import Tables
 
-CASE_COLUMNS = [
-    *("case_id", "arm", "model", "capacity", "depth_ratio", "seq_len", "batch_size", "workload", "device", "dtype"),
-    *("compile", "threads", "seed", "params", "effort", "config"),
-]
-CASES = [
-    *CASE_COLUMNS,
-    *("metric", "unit", "statistic", "value", "ci_low", "ci_high", "ci_level", "n", "status", "reason", "labels"),
-    *("arm_title", NEW_TOKENS),
-]
-# Columns of `cases.csv` and `comparisons.csv` that hold numbers, and whole numbers that may be null; a baseline's likewise.
-NUMBERS = frozenset(
-    {
-        *("capacity", "depth_ratio", "value", "ci_low", "ci_high", "ci_level", "ratio", "difference", "ideal"),
-        *("efficiency", "realised", "mde", "mean_ratio", "mean_ci_low", "mean_ci_high", "attainable", "median_ratio"),
-        *(
-            "realised_ci_low",
-            "realised_ci_high",
-            "cpu_ratio",
-            "cpu_ci_low",
-            "cpu_ci_high",
-            "median_ci_low",
-            "median_ci_high",
-            "disturbed",
-        ),
-        *("p_adjusted", "needed", "launches", "launch_sd", "other_launch_sd"),
-    }
-)
-COUNTS = frozenset({"params", "n", NEW_TOKENS})
+CASES = names(VALUES)
 
 
 def rows_of(tables: Tables, comparison: Comparison) -> list[dict[str, Any]]:
@@ -56,15 +30,7 @@ def rows_of(tables: Tables, comparison: Comparison) -> list[dict[str, Any]]:
 def case_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Return `cases.csv`: the rows of all comparisons, then those of the twins."""
     twins = (_case_row(tables, twin, metric) for twin, _, metric in tables.twins())
-    return table_of([*rows, *twins], CASES)
-
-
-def table_of(rows: Sequence[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
-    """Return rows as a table in which numbers have their type, also where there is no row."""
-    plain = {column: column.removeprefix("baseline_") for column in columns}
-    numbers = dict.fromkeys((column for column in columns if plain[column] in NUMBERS), "float64")
-    counts = dict.fromkeys((column for column in columns if plain[column] in COUNTS), "Int64")
-    return pd.DataFrame(rows, columns=columns).astype(numbers | counts)
+    return frame([*rows, *twins], VALUES)
 
 
 def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:

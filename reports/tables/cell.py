@@ -30,7 +30,6 @@ class Cell:
     Attributes:
         outcomes: (launch or seed, outcome), in order.
         missing: names of planned units without a record.
-        blocks: launch to what witnesses saw of its blocks.
         nodes: fingerprint and hardware of the nodes of a cluster that its units name.
         versions: of the user's files that its units ran.
         series: what its launches share, whose number a pilot may have decided.
@@ -39,7 +38,6 @@ class Cell:
 
     outcomes: list[tuple[int, Outcome]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
-    blocks: dict[int, dict[str, list[float]]] = field(default_factory=dict)
     nodes: dict[str, str] = field(default_factory=dict)
     versions: Mapping[str, frozenset[str]] = field(default_factory=dict)
     series: str = ""

@@ -24,21 +24,19 @@ from modbench.harness.stats import effects
 from modbench.harness.stats.contrast import BETTER, EQUIVALENT, WORSE, Contrast, Rule, Seen, counted, estimated
 from modbench.harness.stats.reason import Reason
 from modbench.reports.model import Estimate, Sentence
-from modbench.reports.tables import pair_verdicts, solved
-from modbench.reports.tables.cases import CASE_COLUMNS, no_interval, table_of
+from modbench.reports.tables import columns, pair_verdicts, solved
+from modbench.reports.tables.cases import no_interval
 from modbench.reports.tables.cell import columns_of, joined_reasons
-from modbench.reports.tables.outcomes import NEW_TOKENS, Tables
+from modbench.reports.tables.columns import names
+from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.pair_verdicts import Twins, judge, machine_labels
 from modbench.reports.writers.number_format import percent, plain
 
-# Columns of `comparisons.csv`: ratios by the metric's estimand, by the other one (the mean of a latency, the median of training),
-# and by CPU time.
+# Columns of ratios: by the metric's estimand, by the other one (the mean of a latency, the median of training), by CPU time.
 RATIO = ("ratio", "ci_low", "ci_high")
 MEAN = ("mean_ratio", "mean_ci_low", "mean_ci_high")
 MEDIAN = ("median_ratio", "median_ci_low", "median_ci_high")
 BY_CPU = ("cpu_ratio", "cpu_ci_low", "cpu_ci_high")
-# Columns before the labels.
-ATTAINABLE = ("attainable", "realised_ci_low", "realised_ci_high")
 # An ideal closer to 1 than this is too small a gain to say what share of it was realised.
 SMALLEST_PROMISE = 0.10
 # Why a run makes no claims.
@@ -183,9 +181,9 @@ def ratio_columns(found: Contrast, estimand: Estimand = "median") -> dict[str, A
     other, wall, cpu = MEAN if estimand == "median" else MEDIAN, found.wall, found.cpu
     known = {RATIO: wall.effect, other: wall.other, BY_CPU: cpu and cpu.effect}
     made: dict[str, Any] = {}
-    for columns, each in known.items():
+    for named, each in known.items():
         if each is not None:
-            made |= zip(columns, each.ratio, strict=True)
+            made |= zip(named, each.ratio, strict=True)
     effect = wall.effect
     level = None if effect.low is None else effects.LEVEL
     return made | {"ci_level": level, "mde": None if effect.mde is None else math.expm1(effect.mde)}
@@ -301,29 +299,12 @@ def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> d
     }
 
 
-COMPARISONS = [
-    *CASE_COLUMNS,
-    *(f"baseline_{column}" for column in CASE_COLUMNS),
-    *("metric", "unit", "ratio", "difference", "ci_low", "ci_high", "ci_level", "ideal", "efficiency", "realised"),
-    *("verdict", "mde", "paired", "status", "reason"),
-    *(*MEAN, *ATTAINABLE),
-    *("labels", "baseline_labels"),
-    *BY_CPU,
-    *("arm_title", "baseline_arm_title"),
-    NEW_TOKENS,
-    *MEDIAN,
-]
+COMPARISONS, MORE = names(columns.PAIRS), names(columns.MORE)
 # Rows of all pairs up to which they are made unasked.
 MOST_PAIRS = 5000
 # Which pairs of a metric at a grid point are judged together: arms against one baseline, matched baselines against it, and arms
 # against the matched baselines that were solved for them.
 Among: TypeAlias = Literal["arms", "matched", "equal cost"]
-# More columns, which only the page shows.
-MORE = (
-    *("disturbed", "p_adjusted", "primary", "twin", "needed"),
-    # Of the effects on the log scale, by both estimands: reports/questions/break_even.py.
-    *("launch_sd", "other_launch_sd", "launches"),
-)
 
 
 def all_pairs_of(plan: Plan) -> bool:
@@ -360,7 +341,7 @@ def comparison_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataF
     pair_verdicts.suppress(tables, rows, [(row.get("verdict"), row.get("labels")) for row in twins])
     rows.sort(key=lambda row: not row["primary"])
     rows += twins
-    return table_of(rows, [*COMPARISONS, *MORE]).astype({"primary": "bool", "twin": "bool"})
+    return columns.frame(rows, (*columns.PAIRS, *columns.MORE))
 
 
 def settle(tables: Tables, rows: Sequence[dict[str, Any]], twins: Twins) -> None:

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import pandas as pd
 
-from modbench.harness.core.contracts import GENERATION
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.grouped import grouped
@@ -145,11 +144,6 @@ class Loaded:
         return {metric.workload for metric in self.metrics if self.tables.made_in(metric).times}
 
     @property
-    def generates_only(self) -> bool:
-        """Whether the only workloads that it timed are those of generation."""
-        return bool(self.timed) and self.timed <= GENERATION
-
-    @property
     def failed(self) -> pd.DataFrame:
         """Rows of `cases` that failed."""
         return self.cases[self.cases.status == "failed"]
@@ -242,7 +236,7 @@ class Loaded:
         """The arms by label, such as `not autoregressive as measured`."""
         found: dict[str, dict[str, Case]] = {}
         for _, metric, case in self.tables.asked():
-            for label in self.tables.labels(case, metric):
+            for label in self.tables.value(case, metric).arm_labels:
                 found.setdefault(label, {}).setdefault(case.arm, case)
         return {label: list(cases.values()) for label, cases in found.items()}
 
@@ -270,39 +264,49 @@ class Loaded:
         return {(row.case_id, row.metric): float(row.value) for row in rows}
 
     @cached_property
-    def _pair_rows(self) -> _Rows:
-        return _Rows(self.comparisons, self.cases_by_id)
-
-    @cached_property
-    def _case_rows(self) -> _Rows:
-        return _Rows(self.cases, self.cases_by_id)
-
-    @cached_property
-    def _between(self) -> dict[tuple[str, str, str], list[tuple[int, Row]]]:
+    def _pairs(self) -> dict[tuple[str, str, str], list[tuple[int, Row]]]:
         """Rows of `pairs` with their numbers, by metric, arm and baseline."""
         rows: Iterator[Row] = self.pairs.itertuples(index=False)
         return grouped(((row.metric, row.arm, row.baseline_arm), (at, row)) for at, row in enumerate(rows))
 
+    @cached_property
+    def _primary(self) -> dict[tuple[str, str, Place | int | None], Row]:
+        """Of the rows against the baseline the first of each metric and arm, by place, by length, and of all."""
+        primary = ((at, row) for rows in self._pairs.values() for at, row in rows if row.primary)
+        return self._first(row for _, row in sorted(primary, key=lambda each: each[0]))
+
+    @cached_property
+    def _cases(self) -> dict[tuple[str, str, Place | int | None], Row]:
+        """The same of `cases`."""
+        return self._first(self.cases.itertuples(index=False))
+
+    def _first(self, rows: Iterable[Row]) -> dict[tuple[str, str, Place | int | None], Row]:
+        found: dict[tuple[str, str, Place | int | None], Row] = {}
+        for row in rows:
+            for where in (self.cases_by_id[row.case_id].place, int(row.seq_len), None):
+                found.setdefault((row.metric, row.arm, where), row)
+        return found
+
     def between(self, metric: str, arm: str, baseline: str) -> list[Row]:
         """Return the rows of `pairs` that compare the two arms, in either direction, as named tuples."""
-        found = (self._between.get((metric, *arms), ()) for arms in {(arm, baseline), (baseline, arm)})
+        found = (self._pairs.get((metric, *arms), ()) for arms in {(arm, baseline), (baseline, arm)})
         return [row for _, row in sorted((each for rows in found for each in rows), key=lambda each: each[0])]
 
     def at(self, metric: str, arm: str, place: Place) -> Row | None:
         """Return the row of `cases` of an arm at a place, or None."""
-        return self._case_rows.at.get((metric, arm, place))
+        return self._cases.get((metric, arm, place))
 
     def pair_at(self, metric: str, arm: str, place: Place) -> Row | None:
         """Return the row that compares an arm with the report's baseline at a place, or None."""
-        return self._pair_rows.at.get((metric, arm, place))
+        return self._primary.get((metric, arm, place))
 
     def pair(self, arm: str, metric: str, seq_len: int | None = None) -> Row | None:
         """Return the comparison row of an arm, metric and length at the first batch size and number format, or None."""
-        return self._pair_rows.first.get((arm, metric, seq_len))
+        return self._primary.get((metric, arm, seq_len))
 
     def case(self, arm: str, metric: str, seq_len: int | None = None) -> Row | None:
         """Return the first row of `cases` of an arm, metric and length, or None."""
-        return self._case_rows.first.get((arm, metric, seq_len))
+        return self._cases.get((metric, arm, seq_len))
 
     def value(self, arm: str, metric: str, seq_len: int | None = None) -> float | None:
         """Return the measured value of an arm, or None."""
@@ -321,24 +325,6 @@ def once_a_run(find: Callable[[Loaded], Made]) -> Callable[[Loaded], Made]:
         return made
 
     return found
-
-
-class _Rows:
-    """The first row of each arm and metric in a table: to search it for every cell of a page takes time quadratic in its rows.
-
-    Attributes:
-        at: rows by metric, arm and place.
-        first: rows by arm, metric and length; with None of any length.
-    """
-
-    def __init__(self, frame: pd.DataFrame, cases: Mapping[str, Case]) -> None:
-        self.at: dict[tuple[str, str, Place], Row] = {}
-        self.first: dict[tuple[str, str, int | None], Row] = {}
-        rows: Iterator[Row] = frame.itertuples(index=False)
-        for row in rows:
-            self.at.setdefault((row.metric, row.arm, cases[row.case_id].place), row)
-            self.first.setdefault((row.arm, row.metric, None), row)
-            self.first.setdefault((row.arm, row.metric, int(row.seq_len)), row)
 
 
 def subsample_evenly(values: Sequence[Shown], most: int) -> list[Shown]:

@@ -101,7 +101,7 @@ def _of_code(tables: Tables, case: Case, baseline: Case, metric: Metric) -> str 
     if not tables.changed:
         return None
     names = provenance.mixed_versions(
-        provenance.joined_versions(tables.code_versions(side, metric) for side in (case, baseline))
+        provenance.joined_versions(tables.behind(side, metric).versions for side in (case, baseline))
     )
     return (
         f"its units ran several versions of {provenance.versions_in_words(names)}, which no verdict may pool"

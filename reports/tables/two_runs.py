@@ -214,7 +214,14 @@ class TwoRuns:
         if base is None:
             known = any(old.id == case.id for old in self.base.plan.cases)
             return self._without(case, metric, ADDED, NEWLY_ASKED if known else NEW_CASE)
-        return self._compared(base[0], case, metric)
+        if lacks := next(self._lacks(base[0], case, metric), None):
+            return self._without(base[0], metric, *lacks)
+        samples = self.new.made_in(metric).samples
+        if samples == "launches":
+            return self._times(case, metric)
+        if samples == "seeds" and metric.scored_as == "difference":
+            return self._losses(case, metric)
+        return self._exact(case, metric, *(tables.estimate(case, metric).value for tables in self.sides))
 
     def _without(self, case: Case, metric: Metric, lack: Lack, reason: Value) -> Pair:
         """A pair without a contrast."""
@@ -247,41 +254,29 @@ class TwoRuns:
             return f"measured with other settings: {'; '.join(changed) or 'see the suites'}"
         return None
 
-    def _compared(self, old: Case, case: Case, metric: Metric) -> Pair:
-        if why := self._why_not(old, case, metric):
-            return self._without(old, metric, *why)
-        samples = self.new.made_in(metric).samples
-        if samples == "launches":
-            return self._times(case, metric)
-        return (self._losses if samples == "seeds" and metric.scored_as == "difference" else self._counts)(case, metric)
+    def _lacks(self, old: Case, case: Case, metric: Metric) -> Iterator[tuple[Lack, str]]:
+        """Yield what keeps two cases from being compared before any number is looked at; the first of it counts.
 
-    def _why_not(self, old: Case, case: Case, metric: Metric) -> tuple[Lack, str] | None:
-        """What keeps two cases from being compared before any number is looked at; None where nothing does."""
+        What was never measured cannot get worse; what was, or would have been, may have.
+        """
         if other := self._why_other(old, case, metric):
-            return UNMEASURED, other
-        if troubled := self._troubled(case, metric):
-            return troubled
-        if damaged := self.new.damaged(case, metric) or self.base.damaged(old, metric):  # the file of the case's checks
-            return OPEN, damaged
-        claims = self.new.suite.claims and self.base.suite.claims
-        return None if claims or self.new.made_in(metric).samples == "one" else (OPEN, SMOKE)
-
-    def _troubled(self, case: Case, metric: Metric) -> tuple[Lack, str] | None:
-        """Why a run has no number. What was never measured cannot get worse; what was, or would have been, may have."""
+            yield UNMEASURED, other
         before, now = (_trouble(tables, case, metric) for tables in self.sides)
         failed_before, fails = (_failed(tables, case, metric) for tables in self.sides)
         if fails and not before:
-            return FAILS, f"fails now: {fails}"
+            yield FAILS, f"fails now: {fails}"
         if failed_before and not now:
-            return MENDED, f"before: {failed_before}"
+            yield MENDED, f"before: {failed_before}"
         if nature := self._nature(metric):
-            return NOTHING, nature
-        said = now or before
-        if said is None:
-            return None
-        lost = _lost(self.base, case, metric, before) or _lost(self.new, case, metric, now)
-        lack = OPEN if lost else NOTHING if before else UNMEASURED
-        return lack, f"{'now' if now else 'before'}: {said.reason}{' (before as well)' * bool(now and before)}"
+            yield NOTHING, nature
+        if said := now or before:
+            lost = _lost(self.base, case, metric, before) or _lost(self.new, case, metric, now)
+            lack = OPEN if lost else NOTHING if before else UNMEASURED
+            yield lack, f"{'now' if now else 'before'}: {said.reason}{' (before as well)' * bool(now and before)}"
+        if damaged := self.new.damaged(case, metric) or self.base.damaged(old, metric):  # the file of the case's checks
+            yield OPEN, damaged
+        if not (self.new.suite.claims and self.base.suite.claims) and self.new.made_in(metric).samples != "one":
+            yield OPEN, SMOKE
 
     def _flattered(self, case: Case, metric: Metric) -> Seen:
         """What a number's label withholds: it looks better than it is in one of the two runs alone."""
@@ -317,7 +312,7 @@ class TwoRuns:
         before, now = (
             {notes.inputs for notes in tables.notes_of(case, metric.key, TimeNotes)} for tables in self.sides
         )
-        labels = {label for tables in self.sides for label in tables.labels(case, metric)}
+        labels = {label for tables in self.sides for label in tables.value(case, metric).arm_labels}
         if now != before and (case.is_user_model or Label.INPUT_DEPENDENT in labels):
             numbers = " and ".join("/".join(sorted(map(str, each))) for each in (before, now))
             return f"its cost may depend on the input, and the runs timed it on {numbers} of them: make both with the same rounds"
@@ -340,10 +335,6 @@ class TwoRuns:
         rule, seen = Rule("loss", self.margin * scale, metric.better), self._flattered(case, metric)
         made = contrast(sides[0], sides[1], "interleaved", rule, seen)
         return Pair(case, metric, made, scale=scale)
-
-    def _counts(self, case: Case, metric: Metric) -> Pair:
-        before, now = (tables.estimate(case, metric).value for tables in self.sides)
-        return self._exact(case, metric, before, now)
 
     def _exact(self, case: Case, metric: Metric, before: float, now: float) -> Pair:
         """Numbers that have no spread, as counts, and what is the same to the last digit."""
@@ -415,7 +406,7 @@ def _log_times(tables: Tables, case: Case, metric: Metric) -> Mapping[int, float
     if case != anchor:
         return tables.numbers(metric, case, anchor).new.wall.own
     at = 0 if metric.estimand == "median" else 1
-    return {i: both[at] for i, both in enumerate(tables.log_times(case, metric, tables.made_in(metric).column))}
+    return {i: both[at] for i, both in enumerate(tables.value(case, metric).log_times(tables.made_in(metric).column))}
 
 
 def _trouble(tables: Tables, case: Case, metric: Metric) -> Trouble | None:

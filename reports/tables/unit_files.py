@@ -81,12 +81,6 @@ def logs(run: StoredRun) -> dict[tuple[str, str], str]:
     return found
 
 
-def beside(reason: str, known: dict[tuple[str, str], str], case: str, metrics: Collection[str]) -> str:
-    """Return the log of a case's failed metrics in words that follow the reason; empty if it names one, or there is none."""
-    log = next((known[case, metric] for metric in metrics if (case, metric) in known), None)
-    return f"{SEE}{log}" if log is not None and "logs/" not in reason else ""
-
-
 def in_run_folder(reason: str, folder: Path) -> str:
     """Return a reason whose log is named by a path that can be opened from here, not by one in the run folder."""
     return re.sub(rf"{SEE}(?=(?:logs|jobs)/)", lambda _: f"{SEE}{folder}/", reason)

@@ -211,6 +211,6 @@ def as_json(loaded: Loaded, page: Path, wall_s: float | None) -> dict[str, Any]:
             for series, found in loaded.run.found(LaunchCount).items()
         ],
         "audits": {arm: each.model_dump(mode="json") for arm, each in audit_text.by_arm(loaded).items()},
-        "best_settings": best_setting.rows(loaded),
+        "best_settings": [each.model_dump() for each in best_setting.best_settings(loaded)],
         "comparisons": data.rows(loaded.comparisons),
     }

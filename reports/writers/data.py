@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -33,24 +33,6 @@ def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def sentences(said: Iterable[Value]) -> tuple[str, ...]:
     """Return sentences as text."""
     return tuple(map(plain, said))
-
-
-def frame(
-    rows: Iterable[Mapping[str, object]],
-    columns: Sequence[str] | None = None,
-    *,
-    numbers: Iterable[str] = (),
-    whole: Iterable[str] = (),
-) -> pd.DataFrame:
-    """Return rows as a table of these columns, or of all that they have; a sentence in a cell is text there.
-
-    Columns of `numbers`, and of `whole` numbers, have that type also where a cell is null or there is no row.
-    """
-    told = [
-        {key: value(each) if isinstance(each, Sentence | Listed) else each for key, each in row.items()} for row in rows
-    ]
-    types = dict.fromkeys(numbers, "float64") | dict.fromkeys(whole, "Int64")
-    return pd.DataFrame(told, columns=None if columns is None else list(columns)).astype(types)
 
 
 def csv(frame: pd.DataFrame) -> str:

@@ -30,7 +30,7 @@ from modbench.harness.rules.bisection import Reading, bracket, next_cells, rows_
 from modbench.reports.panels import search
 from modbench.reports.questions.first_screen import sure
 from modbench.reports.tables.load import load
-from modbench.reports.tables.outcomes import LEFT_OUT
+from modbench.reports.tables.samples import LEFT_OUT
 from modbench.reports.writers.number_format import plain
 
 LENGTHS = (32, 48, 64, 96, 128, 192, 256)

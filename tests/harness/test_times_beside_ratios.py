@@ -80,7 +80,7 @@ def test_a_time_is_of_the_processes_from_which_its_ratio_comes(lurching: Path) -
     for number in (2, 3):
         process = loaded.tables.processes(case, metric)[number]
         process.arms = {arm: each for arm, each in process.arms.items() if arm != anchor.id}
-    loaded.tables.known.clear()
+    loaded.tables._values.clear()
     assert (whole, len(cell.outcomes), loaded.tables.estimate(case, metric).n) == (4, 4, 2)
     times = [loaded.tables.estimate(side, metric).value for side in (anchor, case)]
     assert times[0] - times[1] == pytest.approx(

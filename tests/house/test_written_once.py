@@ -230,7 +230,7 @@ def test_a_text_made_of_a_value_is_found() -> None:
     assert phrases("from modbench.reports.writers import number_format, text") == [1]
     assert phrases("import modbench.reports.writers.number_format as write") == [1]
     assert phrases("found = {}\nfound['reason'] = plain(said)") == [2]
-    assert phrases("from modbench.reports.writers.data import frame\nprice.plain.alone") == []
+    assert phrases("from modbench.reports.writers.data import rows\nprice.plain.alone") == []
 
 
 def test_an_interval_is_found() -> None:

@@ -35,7 +35,7 @@ def answered(loaded: Loaded) -> tuple[str, int]:
 
 
 def told(loaded: Loaded) -> dict[tuple[str, int], str | None]:
-    return {(each["metric"], each["seq_len"]): each["arm"] for each in best_setting.rows(loaded)}
+    return {(each.metric, each.seq_len): each.arm for each in best_setting.best_settings(loaded)}
 
 
 def test_the_fastest_setting_is_the_answer_and_not_the_first(here: Path) -> None:
@@ -80,10 +80,10 @@ def test_where_the_anchor_is_the_fastest_the_others_are_compared_with_it(here: P
 
 def test_a_smoke_run_and_a_model_with_one_setting_name_none(here: Path) -> None:
     smoke = own_run(here, {"arms": WITH_DENSE, "effort": "smoke", "launches": 1})
-    assert best_setting.rows(smoke) == []
+    assert best_setting.best_settings(smoke) == []
     assert answered(smoke)[0].startswith("mine:build (3 settings")
     one = own_run(here, {"arms": [{"model": "dense"}, {"model": "mine.py:build"}]}, name="one", slower={})
-    assert best_setting.rows(one) == []
+    assert best_setting.best_settings(one) == []
     assert answered(one)[0] == "mine:build"
 
 
@@ -94,7 +94,7 @@ def test_while_a_run_goes_on_the_anchors_twin_is_no_setting(here: Path) -> None:
     ]
     assert any(case.twin for case in launches[0].comparison.arms)
     part: Any = decided.part_of(run_folder.read(str(loaded.path)), launches)
-    assert [(each["settings"], each["arm"]) for each in best_setting.rows(part)] == [(3, BEST)]
+    assert [(each.settings, each.arm) for each in best_setting.best_settings(part)] == [(3, BEST)]
 
 
 def test_the_head_names_a_baseline_that_is_only_the_first_setting(here: Path) -> None:

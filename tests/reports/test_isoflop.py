@@ -249,10 +249,10 @@ def test_the_planted_differences_are_found_and_an_interval_holds_0_where_none_wa
     """At the planted distance every pair is decided; a control that equals dense is not."""
 
     def holds_0(loaded: Loaded) -> list[bool]:
-        rows: Any = [each for rows in isoflop.by_budget(loaded) for each in rows[1:]]
-        return [row.difference.low <= 0 <= row.difference.high for row in rows]
+        rows: Any = [each.difference for each in isoflop.by_budget(loaded) if each.difference is not None]
+        return [found.low <= 0 <= found.high for found in rows]
 
-    differences = [present(each.difference).value for rows in isoflop.by_budget(swept) for each in rows[1:]]
+    differences = [each.difference.value for each in isoflop.by_budget(swept) if each.difference is not None]
     assert differences == pytest.approx([-0.03, 0.1] * 2, abs=1e-3)
     assert not any(holds_0(swept))
     assert holds_0(planted(tmp_path, near=True)) == [False, True] * 2
@@ -274,7 +274,7 @@ def test_what_was_not_timed_has_no_figure_and_curves_that_look_alike_differ_in_l
         lines = [line for line in drawing.figure.axes[0].lines if str(line.get_label()).startswith(" ")]
         assert [line.get_linestyle() for line in lines] == ["-", "-", ":"]
     assert "nan×" not in shown(sweeps.ISOFLOP, swept)
-    dense, learned, _ = isoflop.by_budget(swept)[0]
+    dense, learned, *_ = isoflop.by_budget(swept)
     assert sweeps._lines([learned, dense, learned]) == ["-", "-", "--"]
     assert len(set(sweeps._lines([learned] * 4))) == 4  # the arms of no-ops-loss that are integrated MoDE
 

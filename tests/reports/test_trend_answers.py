@@ -151,8 +151,7 @@ def test_two_budgets_give_no_crossing_in_any_output(tmp_path: Path) -> None:
     assert row["outcome"] == "cannot tell"
     assert all(math.isnan(row[key]) for key in ("value", "ci_low", "ci_high"))
     assert "no line tells" in plain(first_screen.answer(loaded)[0])
-    doubts = " ".join(map(plain, trend.doubts(loaded)))
-    assert "no crossing is given" in doubts
+    assert any("no crossing" in plain(each) for each in trend.doubts(loaded))
 
 
 def test_unequal_spreads_are_said_and_stand_in_the_table(crossing: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:

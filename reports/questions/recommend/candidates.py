@@ -167,21 +167,19 @@ def choice(
         )
     if workload is not None and workload not in WORKLOADS:
         raise unknown("--workload", workload, WORKLOADS)
-    asked, comparisons = set(loaded.suite.metrics), loaded.plan.comparisons
-    chosen = workload or next((name for name, key in WORKLOADS.items() if key in asked), None)
-    if chosen is not None and WORKLOADS[chosen] not in asked:
-        timed = ", ".join(name for name, key in WORKLOADS.items() if key in asked) or "none"
+    grid, timed = loaded.suite.grid, [name for name, key in WORKLOADS.items() if key in loaded.suite.metrics]
+    if workload is not None and workload not in timed:
         raise UsageError(
-            f"the run did not measure --workload {chosen}; it timed: {timed}. Run the suite with {WORKLOADS[chosen]} in its "
-            "metrics."
+            f"the run did not measure --workload {workload}; it timed: {', '.join(timed) or 'none'}. Run the suite with "
+            f"{WORKLOADS[workload]} in its metrics."
         )
-    keys = (WORKLOADS[chosen],) if chosen else (MEMORY, KV_CACHE, "flops/forward", "flops/train_step", *HELD_OUT)
-    found = [each for each in comparisons if any(key in each.metrics for key in keys)]
-    grid = loaded.suite.grid
-    suite = suite_of(loaded.run)
-    found = _at(found, suite, "seq_len", seq_len, max((each.place.seq_len for each in found), default=0))
-    found = _at(found, suite, "batch_size", batch_size, grid.batch_size[0])
-    found = _at(found, suite, "dtype", dtype, grid.dtype[0])
+    chosen = workload or next(iter(timed), None)
+    keys = {WORKLOADS[chosen]} if chosen else {MEMORY, KV_CACHE, "flops/forward", "flops/train_step", *HELD_OUT}
+    found = [each for each in loaded.plan.comparisons if not keys.isdisjoint(each.metrics)]
+    longest = max((each.place.seq_len for each in found), default=0)
+    usual = {"seq_len": longest, "batch_size": grid.batch_size[0], "dtype": grid.dtype[0]}
+    for name, asked in (("seq_len", seq_len), ("batch_size", batch_size), ("dtype", dtype)):
+        found = _at(found, suite_of(loaded.run), name, asked, usual[name])
     if not found:
         raise UsageError("the run measured no time, memory, FLOPs or loss that settings could be compared by.")
     return _made(loaded, chosen or "forward", found[0])

@@ -6,7 +6,7 @@ A limit is held where the end of the 95 % interval holds it. A count has no inte
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from modbench.harness.core.grouped import grouped
@@ -133,11 +133,32 @@ def check_limit(loaded: Loaded, each: Candidate, baseline: Candidate, limit: str
     value = each.of(limit)
     if value.value is None:
         return LimitCheck(limit, bound, UNKNOWN, reason=f"{value.metric}: {value.reason}", need=lacking(value))
+    excess = value.value / bound - 1
     if limit == SIZE and value.metric == KV_CACHE and value.value <= bound:
         said = "keys and values alone were measured, not weights and activations"
         need = Need(f"memory/peak_allocated of {name(each.case)}", "memory/peak_allocated")
-        return LimitCheck(limit, bound, UNKNOWN, value.value, None, value.value / bound - 1, said, need)
-    return _within(value, limit, bound)
+        return LimitCheck(limit, bound, UNKNOWN, value.value, None, excess, said, need)
+    exact = value if value.sampled else replace(value, low=value.value, high=value.value)
+    unsure = value.unsure or (None if exact.closed else value.reason)
+    held = LimitCheck(limit, bound, BREAKS, value.value, exact.high, excess)
+    return _held(held, exact.low, unsure, lambda: _launches(value, bound))
+
+
+def _held(broken: LimitCheck, low: float | None, unsure: str | None, need: Callable[[], Need]) -> LimitCheck:
+    """Return how a limit is held whose estimate and end are known.
+
+    Args:
+        broken: what is known, as if it were broken.
+        low: the other end of the interval; None where there is none.
+        unsure: why the interval supports no claim; None: it does.
+        need: finds what would decide where the estimate alone holds it.
+    """
+    assert broken.value is not None
+    if broken.value > broken.bound:
+        return replace(broken, reason=unsure or (BELOW if low is not None and low <= broken.bound else None))
+    if unsure is None and broken.end is not None and broken.end <= broken.bound:
+        return replace(broken, word=FITS)
+    return replace(broken, word=MAY, reason=unsure or ABOVE, need=need())
 
 
 def lacking(value: Value) -> Need:
@@ -164,23 +185,6 @@ def more(n: int | None, metric: str, aim: str) -> Need:
     return Need(said, metric, seeds=n) if of == "seeds" else Need(said, metric, launches=n)
 
 
-def _within(value: Value, limit: str, bound: float) -> LimitCheck:
-    """Hold a value against a limit: its estimate, and the end of its interval."""
-    assert value.value is not None
-    if not value.sampled:
-        word = FITS if value.value <= bound else BREAKS
-        return LimitCheck(limit, bound, word, value.value, value.value, value.value / bound - 1)
-    held = LimitCheck(limit, bound, BREAKS, value.value, value.high, value.value / bound - 1)
-    if value.value > bound:
-        below = value.low is not None and value.low <= bound
-        return replace(held, reason=value.unsure or (BELOW if below else None))
-    shown = value.high is not None and value.unsure is None
-    if shown and value.high is not None and value.high <= bound:
-        return replace(held, word=FITS)
-    reason = value.unsure or (ABOVE if shown else value.reason)
-    return replace(held, word=MAY, reason=reason, need=_launches(value, bound))
-
-
 def _launches(value: Value, bound: float) -> Need:
     """Return how many launches would bring the end of the interval below the limit, or what else is lacking."""
     if value.unsure is not None:
@@ -205,25 +209,15 @@ def _loss_kept(loaded: Loaded, each: Candidate, baseline: Candidate, bound: floa
     mine, theirs = (loaded.tables.values_of(side, found.metric) for side in (each.trained, baseline.trained))
     shared = mine.keys() & theirs.keys()
     mean = sum(theirs[seed] for seed in shared) / len(shared)
-    if not mean:
-        return LimitCheck(
-            "loss", bound, UNKNOWN, reason=f"{found.metric} of the baseline is 0: there is no share of it"
-        )
     made = found.typical.scaled(1 / mean)
-    increase, end = made.value or 0.0, made.high
-    held = LimitCheck("loss", bound, BREAKS, increase, end, increase - bound)
-    few = f"{counted(len(shared), 'seed')}: illustration, not shown" if end is None else None
-    reason = SAW_FUTURE if found.saw_future else each.loss.unsure or few
-    if increase > bound:
-        below = None if made.low is None or made.low > bound else BELOW
-        return replace(held, reason=reason or below)
-    if reason is None and end is not None and end <= bound:
-        return replace(held, word=FITS)
+    increase = made.value or 0.0
+    few = None if made.closed else f"{counted(len(shared), 'seed')}: illustration, not shown"
+    held = LimitCheck("loss", bound, BREAKS, increase, made.high, increase - bound)
     if found.saw_future:
-        need = Need(f"loss/val_causal of {name(each.case)}, from a model with a causal router")
-    else:
-        need = _seeds(loaded, each.trained, baseline.trained, found.metric, bound * mean)
-    return replace(held, word=MAY, reason=reason or ABOVE, need=need)
+        causal = Need(f"loss/val_causal of {name(each.case)}, from a model with a causal router")
+        return _held(held, made.low, SAW_FUTURE, lambda: causal)
+    case, other, metric = each.trained, baseline.trained, found.metric
+    return _held(held, made.low, each.loss.unsure or few, lambda: _seeds(loaded, case, other, metric, bound * mean))
 
 
 def _seeds(loaded: Loaded, case: Case, baseline: Case, metric: str, allowed: float) -> Need:

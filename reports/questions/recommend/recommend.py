@@ -358,15 +358,12 @@ def recommend_capacity(loaded: Loaded) -> Capacity:
     most = max(each.budget for each in found)
     answer = next(each for each in found if each.budget == most)
     said = tuple(of(loaded, answer))
-    open_ = [each for each in answer.confirmed.compared if each.role != "runner_up" and not each.decided]
-    more = max((each.more for each in open_ if each.more is not None), default=None)
-    hours = [each for each in map(answer.hours, open_) if each is not None]
     if answer.verdict("anchor") in {WORSE, EQUIVALENT}:
         return Capacity(answer, answer.name("anchor"), None, said)
     if answer.pays and answer.verdict("runner_up") != WORSE:
         case = answer.sides["best"].case
         return Capacity(answer, answer.name("best"), case.config.capacity, said)
-    return Capacity(answer, None, None, said, more, sum(hours) if hours else None)
+    return Capacity(answer, None, None, said, *answer.needed)
 
 
 def capacity_headline(found: Capacity) -> Sentence:
