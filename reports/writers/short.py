@@ -13,7 +13,7 @@ from modbench.harness.domain.case import Case
 from modbench.harness.stats.contrast import BETTER, DIFFERENT, EQUIVALENT, INCONCLUSIVE, WORSE
 from modbench.reports.model import ILLUSTRATION, Estimate, Finding, Sentence, Table, Value
 from modbench.reports.wording import name, short
-from modbench.reports.writers.number_format import NONE, Inline, bare, half, interval, scale
+from modbench.reports.writers.number_format import NONE, Inline, about, bare, half, interval, scale
 
 # Marks behind a number, each explained below the tables where it occurs.
 FUTURE, DISTURBED, TAIL, FEW, LABELLED = "†", "‡", "§", "¹", "!"
@@ -59,6 +59,8 @@ class Short(Inline):
             return short(value) if self.called else name(value)
         if isinstance(value, Estimate) and self.brief and value.closed:
             return interval(value).strip("[]")
+        if isinstance(value, Estimate) and self.brief and value.kind == "share" and value.value is not None:
+            return about(value.value)
         return super().__call__(value)
 
     def _sentence(self, sentence: Sentence) -> str:
