@@ -98,8 +98,8 @@ def panels() -> list[tuple[str, Panel]]:
     return sorted(every.items(), key=lambda item: item[1].order)
 
 
-def shared_blocks(loaded: Loaded, but: str = "") -> Iterator[Table | Sentence | Note]:
-    """Yield the tables and sentences of panels that other outputs have too, in the order of the page; but for one panel."""
-    for name, panel in panels():
-        if panel.told and name != but:
+def shared_blocks(loaded: Loaded) -> Iterator[Table | Sentence | Note]:
+    """Yield the tables and sentences of panels that other outputs have too, in the order of the page."""
+    for _, panel in panels():
+        if panel.told:
             yield from (each for each in panel.render(loaded) or () if isinstance(each, Table | Sentence | Note))

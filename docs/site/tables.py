@@ -1,4 +1,4 @@
-"""Writes docs/tables.md, every column of every table that a report writes, from their declarations: python docs/site/tables.py."""
+"""Writes docs/tables.md, every column of every table of a report, from their declarations: python docs/site/tables.py."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from modbench.reports.tables.columns import PAIRS, VALUES
 PAGE = Path(__file__).parents[1] / "tables.md"
 HEAD = """# Columns of the tables
 
-`modbench report` writes these CSV files where a run has rows for them; `report.json` has the same rows. Numbers are in base units with
-every digit; an empty cell was not measured, or does not apply, and `reason` says why. A ratio above 1 is better. A `text` with several
-labels joins them by `;`. [What else is written](formats.md). This page is made of the declarations in the code:
+`modbench report` writes these CSV files where a run has rows for them; `report.json` has the same rows. Numbers are in base
+units with every digit; an empty cell was not measured, or does not apply, and `reason` says why. A ratio above 1 is better.
+Several labels are joined by `;`. [What else is written](formats.md). This page is made of the declarations in the code:
 `python docs/site/tables.py`.
 """
 
@@ -24,10 +24,21 @@ labels joins them by `;`. [What else is written](formats.md). This page is made 
 class Column(Protocol):
     """What the page says of a column."""
 
-    name: str
-    type: str
-    unit: str
-    meaning: str
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def type(self) -> str:
+        """What it holds."""
+
+    @property
+    def unit(self) -> str:
+        """Base unit; empty: none."""
+
+    @property
+    def meaning(self) -> str:
+        """A noun phrase."""
 
 
 def page() -> str:
@@ -45,7 +56,7 @@ def declared() -> Iterator[tuple[str, str, Sequence[Column]]]:
 
 def _section(name: str, row: str, columns: Sequence[Column]) -> Iterator[str]:
     yield from (f"## `{name}.csv`", "", f"A row is {row}.", "")
-    told = [(f"`{each.name}`", each.type, each.unit or "–", each.meaning) for each in columns]
+    told: list[tuple[object, ...]] = [(f"`{each.name}`", each.type, each.unit or "–", each.meaning) for each in columns]
     yield from rows(("column", "type", "unit", "meaning"), told)
 
 

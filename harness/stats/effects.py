@@ -254,7 +254,9 @@ def input_spread(launches: Sequence[tuple[Floats, Ints]]) -> InputSpread | None:
     Returns:
         None where fewer than two inputs were measured twice.
     """
-    effects = np.concatenate([each - each.mean() if len(each) else each for each, _ in launches])
+    launch = np.repeat(np.arange(len(launches)), [len(each) for each, _ in launches])
+    effects = np.concatenate([each for each, _ in launches])
+    effects = effects - (np.bincount(launch, effects) / np.maximum(np.bincount(launch), 1))[launch]
     inputs, group, counts = np.unique(
         np.concatenate([each for _, each in launches]), return_inverse=True, return_counts=True
     )

@@ -131,7 +131,7 @@ def between(
         """The numbers of a side in each process in which both share blocks with the anchor."""
         medians, means, rounds = dict[int, float](), dict[int, float](), dict[float, float]()
         for number, process in processes.items():
-            if clock == "cpu_s" and not {case, baseline, process.anchor} <= process.ticked:
+            if clock == "cpu_s" and not process.ticked.issuperset((case, baseline, process.anchor)):
                 continue
             found = process.by(clock)
             if case in found.medians and baseline in found.medians:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+import operator
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby, pairwise
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from modbench.harness.stats.contrast import EQUIVALENT, WORSE
 from modbench.reports.figures.axes import draw_lines, ends_of, name_rows, ratio_axis, thin_ticks
 from modbench.reports.figures.style import HAIR, MUTED, PAPER, Marks, beside, headline, in_lines, look, new_figure
-from modbench.reports.model import Estimate, Figure, Finding, Listed, Sentence, where_it_ran
+from modbench.reports.model import Estimate, Figure, Finding, Sentence, where_it_ran
 from modbench.reports.panel import Panel
 from modbench.reports.panels.speedup_map import said_on_hover
 from modbench.reports.tables.findings import Against, against, between, figure_rows
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording import DECIDED, TIMED, in_title, name, verdict_words
+from modbench.reports.wording import DECIDED, TIMED, in_title, name
 from modbench.reports.writers.number_format import plain
 
 if TYPE_CHECKING:
@@ -46,15 +46,13 @@ def render(loaded: Loaded) -> list[Figure]:
 
 def _rows(loaded: Loaded, metric: str, choice: Against) -> list[Finding]:
     """What was found of each pair at each place, by arm."""
-    lengths = set(loaded.lengths_shown)
-    found = (
-        sorted(
-            between(loaded, metric, *pair),
-            key=lambda each: (each.place.dtype, each.place.batch_size, each.place.seq_len),
-        )
+    order = operator.attrgetter("place.dtype", "place.batch_size", "place.seq_len")
+    return [
+        found
         for pair in choice.pairs
-    )
-    return [each for mine in found for each in mine if each.typical.value is not None and each.place.seq_len in lengths]
+        for found in sorted(between(loaded, metric, *pair), key=order)
+        if found.typical.value is not None and found.place.seq_len in loaded.lengths_shown
+    ]
 
 
 def _figure(loaded: Loaded, title: str, rows: Sequence[Finding], choice: Against) -> Figure:
@@ -65,20 +63,18 @@ def _figure(loaded: Loaded, title: str, rows: Sequence[Finding], choice: Against
     left = _left(kept)
     row = ROW * max((text.count("\n") + 1 for text in left), default=1)
     made, (axis,) = new_figure(4.5, 0.75 + row * (len(kept) + bool(equal)))
-    marks, margin = Marks(), Estimate(loaded.suite.margin, kind="share")
+    marks, left_out = Marks(), len(alone) - len(kept)
     over = SOLVED if choice.equal_cost else in_title(loaded.baseline)
     headline(made, f"{title}: speed-up over {over} (further right is better)")
     _draw(axis, loaded, kept, equal, marks, left)
     thin_ticks(made)  # names and verdicts may leave little room between them
-    counts = Counter(found.verdict for found in rows)
     caption = Sentence(
-        "Of {all} against {base}: {counts}. Shaded: ±{margin}."
-        + " {left_out} more are not drawn: those nearest to 1×." * (len(kept) < len(alone)),
+        "{all} speed-ups over {base}. Shaded: ±{margin}."
+        + " {left_out} more are not drawn: those nearest to 1×." * bool(left_out),
         all=len(rows),
         base=SOLVED if choice.equal_cost else loaded.baseline,
-        counts=Listed([Sentence("{n} {verdict}", n=n, verdict=verdict_words(word)) for word, n in counts.items()]),
-        margin=margin,
-        left_out=len(alone) - len(kept),
+        margin=Estimate(loaded.suite.margin, kind="share"),
+        left_out=left_out,
     )
     return Figure(
         f"forest-{rows[0].metric.partition('/')[2]}" + "-cost" * choice.equal_cost,
@@ -120,12 +116,7 @@ def _left(kept: Sequence[Finding]) -> list[str]:
 
 
 def _draw(
-    axis: Axes,
-    loaded: Loaded,
-    kept: Sequence[Finding],
-    equal: Sequence[Finding],
-    marks: Marks,
-    left: Sequence[str],
+    axis: Axes, loaded: Loaded, kept: Sequence[Finding], equal: Sequence[Finding], marks: Marks, left: Sequence[str]
 ) -> None:
     """Draw the rows; `left` names them."""
     from matplotlib.colors import to_rgba

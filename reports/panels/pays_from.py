@@ -46,12 +46,9 @@ def table(loaded: Loaded) -> Table | None:
 def _at_first_place(lines: Sequence[Line]) -> list[Line]:
     """Return those along the length, else along the batch size; of several places at the first, which figures show too."""
     along = min((line.axis for line in lines), key=AXES.index, default=None)
-    first: dict[tuple[str, str], object] = {}
-    return [
-        line
-        for line in lines
-        if line.axis == along and first.setdefault((line.found.metric, line.kind), line.held) == line.held
-    ]
+    mine = [line for line in lines if line.axis == along]
+    first = {(line.found.metric, line.kind): line.held for line in reversed(mine)}
+    return [line for line in mine if line.held == first[line.found.metric, line.kind]]
 
 
 def _wins(loaded: Loaded, arms: Sequence[Case]) -> Iterator[_Cell]:

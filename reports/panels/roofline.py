@@ -7,13 +7,13 @@ and write, as if no cache kept anything between them.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pandas as pd
 
-from modbench.harness.domain.case import ELEMENT_BYTES, Case
+from modbench.harness.domain.case import ELEMENT_BYTES
 from modbench.harness.roofline.table import Point, amount
 from modbench.harness.roofline.table import Table as Peaks
 from modbench.harness.roofline.work import Listed as Operators
@@ -22,7 +22,7 @@ from modbench.reports.figures.style import INK, Marks, draw_dots, headline, new_
 from modbench.reports.model import Estimate, Figure, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.tables.comparisons import RECORDED
-from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.wording import WORKLOADS, short
 from modbench.reports.writers.number_format import plain, typed
 
@@ -52,16 +52,6 @@ class Roof:
         return min(self.flop_per_s, self.bytes_per_s * intensity)
 
 
-@dataclass(frozen=True)
-class Placed:
-    """One call under the roof: its intensity in FLOP per byte, and the FLOP/s that it attained."""
-
-    case: Case
-    metric: str
-    intensity: float
-    flop_per_s: float
-
-
 def roof_of(table: Peaks) -> Roof | None:
     """Return the roof in a table of peaks by shape: its fastest long product, and its largest elementwise operator."""
     products = [
@@ -77,18 +67,23 @@ def _point_rate(point: Point) -> float:
     return amount(point.size) / point.seconds
 
 
-def placed(loaded: Loaded, arms: Sequence[Case], lengths: Sequence[int]) -> Iterator[Placed]:
-    """Yield the calls of these arms whose time, FLOPs and operators are known."""
-    for metric, arm, length in itertools.product(_FLOPS, arms, lengths):
+def calls(loaded: Loaded, limit: Roof, dtype: str) -> pd.DataFrame:
+    """Return the calls in a number format whose time, FLOPs and operators are known, of the arms and lengths that are shown."""
+    found = []
+    for metric, arm, length in itertools.product(_FLOPS, loaded.shown, loaded.lengths_shown):
         row = loaded.case(arm.arm, metric, length)
-        if row is None or row.status != "ok":
+        if row is None or row.status != "ok" or row.dtype != dtype:
             continue
         case = loaded.cases_by_id[str(row.case_id)]
         notes = loaded.tables.counted(case)
         done, call = getattr(notes, _FLOPS[metric]), getattr(notes, RECORDED[metric])
         if done and call is not None:
-            moved = bytes_of(call, ELEMENT_BYTES[case.place.dtype])
-            yield Placed(case, metric, done / moved, done / float(row.value))
+            intensity = done / bytes_of(call, ELEMENT_BYTES[case.place.dtype])
+            found.append(
+                {"case_id": case.id, "arm": case.arm, "seq_len": length, "metric": metric, "intensity": intensity}
+                | {"flop_per_s": done / float(row.value), "roof_flop_per_s": limit.at(intensity)}
+            )
+    return pd.DataFrame(found)
 
 
 def bytes_of(call: Operators, element: int) -> float:
@@ -118,73 +113,60 @@ def render(loaded: Loaded) -> list[Figure]:
     limit = None if table is None else roof_of(table)
     if limit is None or loaded.sizes_differ:
         return []
-    arms = loaded.shown
-    calls = [each for each in placed(loaded, arms, loaded.lengths_shown) if each.case.place.dtype == dtype]
-    if not calls:
+    data = calls(loaded, limit, dtype)
+    if data.empty:
         return []
-    sides = [(metric, some) for metric in WORKLOADS if (some := [each for each in calls if each.metric == metric])]
+    sides = data.groupby("metric", sort=False)
     made, axes = new_figure(5.2, 3.4, len(sides), share_y=True)
     headline(made, "attained FLOP/s (higher is better)")
     marks = Marks()
     for axis, (metric, some) in zip(axes, sides, strict=True):
-        _draw(axis, loaded, some, limit, marks)
-        axis.set_title(WORKLOADS[metric])
-    _ends(axes, calls, limit)
-    data = pd.DataFrame(
-        [
-            {"case_id": each.case.id, "arm": each.case.arm, "seq_len": each.case.place.seq_len, "metric": each.metric}
-            | {"intensity": each.intensity, "flop_per_s": each.flop_per_s, "roof_flop_per_s": limit.at(each.intensity)}
-            for each in calls
-        ]
-    )
+        _draw(axis, loaded, some, marks)
+        axis.set_title(WORKLOADS[str(metric)])
+    _ends(axes, data, limit)
     label = "Attained FLOP/s over FLOPs per byte, under measured peak and bandwidth"
     flop, moved = _per_second(limit.flop_per_s, "FLOP"), _per_second(limit.bytes_per_s, "B")
     caption = Sentence("Roof: {flop}, {bytes}.", flop=flop, bytes=moved)
-    return [Figure("roofline", made, label, caption, data, len(sides) > 1, marks, arms)]
+    return [Figure("roofline", made, label, caption, data, len(sides) > 1, marks, loaded.shown)]
 
 
-def _draw(axis: Axes, loaded: Loaded, calls: Sequence[Placed], limit: Roof, marks: Marks) -> None:
+def _draw(axis: Axes, loaded: Loaded, some: pd.DataFrame, marks: Marks) -> None:
     sizes = {length: (3.5 + 1.6 * i) ** 2 for i, length in enumerate(loaded.lengths_shown)}
-    dots = []
-    for each in calls:
+    dots, rows = [], cast("Iterator[Row]", some.itertuples(index=False))
+    for row in rows:
+        case = loaded.cases_by_id[row.case_id]
         said = Sentence(
             "{arm}, {workload}, T = {length}: {rate} at {intensity} FLOP/B, {share} of the roof",
-            arm=short(each.case),
-            workload=WORKLOADS[each.metric],
-            length=each.case.place.seq_len,
-            rate=_per_second(each.flop_per_s, "FLOP"),
-            intensity=Estimate(each.intensity),
-            share=Estimate(round(each.flop_per_s / limit.at(each.intensity), 2), kind="share"),
+            arm=short(case),
+            workload=WORKLOADS[row.metric],
+            length=row.seq_len,
+            rate=_per_second(row.flop_per_s, "FLOP"),
+            intensity=Estimate(row.intensity),
+            share=Estimate(round(row.flop_per_s / row.roof_flop_per_s, 2), kind="share"),
         )
-        dots.append((each.intensity, each.flop_per_s, sizes[each.case.place.seq_len], each.case, plain(said)))
+        dots.append((row.intensity, row.flop_per_s, sizes[row.seq_len], case, plain(said)))
     draw_dots(axis, dots, marks)
     axis.set_xlabel("FLOPs per byte")
 
 
-def _ends(axes: Sequence[Axes], calls: Sequence[Placed], limit: Roof) -> None:
+def _ends(axes: Sequence[Axes], data: pd.DataFrame, limit: Roof) -> None:
     """Draw the roof, with the same ends of the axes in each figure."""
     ridge = limit.flop_per_s / limit.bytes_per_s
-    xs, ys = [each.intensity for each in calls], [each.flop_per_s for each in calls]
-    low, high = min(*xs, ridge) / 1.4, max(*xs, ridge) * 1.4
-    bottom, top = min(*ys, limit.at(low)) / 1.2, max(*ys, limit.flop_per_s) * 1.4
-
-    def rate(flops: float) -> str:
-        return plain(_per_second(flops, "FLOP"))
-
+    low, high = min(data.intensity.min(), ridge) / 1.4, max(data.intensity.max(), ridge) * 1.4
+    bottom = min(data.flop_per_s.min(), limit.at(low)) / 1.2
+    top = max(data.flop_per_s.max(), limit.flop_per_s) * 1.4
+    scales: tuple[tuple[float, float, Callable[[float], str]], ...]
+    scales = ((low, high, typed), (bottom, top, lambda flops: plain(_per_second(flops, "FLOP"))))
     for axis in axes:
         axis.set_xscale("log")
         axis.set_yscale("log")
         axis.set_xlim(low, high)
         axis.set_ylim(bottom, top)
         axis.plot([low, ridge, high], [limit.at(low), limit.flop_per_s, limit.flop_per_s], color=INK, linewidth=1.4)
-        for place, ends, text in ((axis.xaxis, (low, high), typed), (axis.yaxis, (bottom, top), rate)):
-            ticks = [
-                step * 10**power
-                for power in range(-3, 19)
-                for step in (1, 2, 5)
-                if ends[0] <= step * 10**power <= ends[1]
-            ]
-            place.set_ticks(ticks, [text(tick) for tick in ticks])
+        for place, (least, most, text) in zip((axis.xaxis, axis.yaxis), scales, strict=True):
+            ticks = [step * 10.0**power for power in range(-3, 19) for step in (1, 2, 5)]
+            shown = [tick for tick in ticks if least <= tick <= most]
+            place.set_ticks(shown, [text(tick) for tick in shown])
             place.set_ticks([], minor=True)
 
 

@@ -275,11 +275,11 @@ def _draw_trend(axis: Axes, answer: trend.Answer, fitted: Trend, marks: Marks) -
             axis.fill_between(along, line[1], line[2], color=style.color, alpha=0.12, linewidth=0)
     for flops, each in found:
         face = "none" if each is ahead else style.color
-        if each.low is not None and each.high is not None:
-            axis.plot([flops, flops], [each.low, each.high], color=style.color, linewidth=1.6)
-        (dot,) = axis.plot([flops], [each.value], style.marker, markersize=7, markerfacecolor=face)
+        if each.ends is not None:
+            axis.plot([flops, flops], each.ends, color=style.color, linewidth=1.6)
+        (dot,) = axis.plot([flops], [each.value or 0.0], style.marker, markersize=7, markerfacecolor=face)
         dot.set(markeredgecolor=style.color if each is ahead else INK, markeredgewidth=0.6)
-        said = Sentence("{arm} at {flops}: {found}", arm=answer.name, flops=in_flops(flops), found=trend.nats(each))
+        said = Sentence("{arm} at {flops}: {found}", arm=answer.name, flops=in_flops(flops), found=each)
         marks.name(dot, Mark(plain(said), answer.arm.arm))
     axis.minorticks_off()
     axis.set_xticks([flops for flops, _ in found], [number(Estimate(flops, unit="FLOP")) for flops, _ in found])

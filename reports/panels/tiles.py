@@ -16,8 +16,8 @@ from modbench.reports.panel import Panel
 from modbench.reports.questions.best_setting import first_arm
 from modbench.reports.questions.first_screen import described
 from modbench.reports.tables import losses
-from modbench.reports.tables.findings import against, by_length
-from modbench.reports.tables.load import Loaded, Row, rung_beside
+from modbench.reports.tables.findings import Against, against, by_length
+from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.wording import TIMED, short, verdict_words
 from modbench.reports.writers.html import fill, inline
 
@@ -37,64 +37,51 @@ FEWEST_STEPS = 500
 
 def render(loaded: Loaded) -> Markup | None:
     """Show chips, and a set of tiles for each arm, length and what the arm is compared with, of which one is visible."""
-    first = first_arm(loaded)
+    arms, first = loaded.arms_shown, first_arm(loaded)
     if first is None or not loaded.lengths or loaded.sizes_differ:
         return None
-    arms, lengths = loaded.arms_shown, loaded.lengths_shown
-    if first.arm not in {case.arm for case in arms}:
-        arms = [first, *arms]
-    metrics = _measured(loaded, arms, lengths)
+    metrics = _measured(loaded)
     if not metrics:
         return None
+    choices = against(loaded, metrics)
     return fill(
         "tiles",
-        choices=[choice.title for choice in against(loaded, metrics)],
+        choices=[choice.title for choice in choices],
         arms=[(case.arm, short(case), look(case)) for case in arms],
-        lengths=[(str(length), str(length), None) for length in lengths],
-        sets=[each for case in arms for each in _sets(loaded, case, lengths, metrics)],
-        first=(first.arm, str(loaded.lengths[-1])),
+        lengths=[(str(length), str(length), None) for length in loaded.lengths_shown],
+        sets=[*_sets(loaded, choices, metrics)],
+        first=((first if first in arms else arms[0]).arm, str(loaded.lengths[-1])),
         one=_place(1),
     )
 
 
-def _measured(loaded: Loaded, arms: Sequence[Case], lengths: Sequence[int]) -> list[str]:
+def _measured(loaded: Loaded) -> list[str]:
     """The metrics that hold a number, or a failure, for some arm and length: an empty tile says nothing."""
-    rows = loaded.comparisons
-    at = rows.seq_len.isin(lengths) | (rows.metric == LOSS)
-    known = set(rows[rows.arm.isin([case.arm for case in arms]) & at & rows.status.isin(["ok", "failed"])].metric)
+    rows = loaded.comparisons[loaded.comparisons.arm.isin([case.arm for case in loaded.arms_shown])]
+    at = rows.seq_len.isin(loaded.lengths_shown) | (rows.metric == LOSS)
+    known = set(rows[at & rows.status.isin(["ok", "failed"])].metric)
     return [metric for metric in _TILES if metric in known]
 
 
-def _sets(loaded: Loaded, case: Case, lengths: Sequence[int], metrics: Sequence[str]) -> Iterator[dict[str, object]]:
-    """Yield for each length the tiles against dense of equal cost, if it was measured, then those against the baseline."""
-    beside = rung_beside(loaded, case)
-    others = [*([beside.case] if beside else []), loaded.baseline]
-    every = {other.arm: {metric: by_length(loaded, metric, case, other) for metric in metrics} for other in others}
-    for length in lengths:
-        where = {metric: losses.beside(loaded, length) if metric == LOSS else length for metric in metrics}
-        found = {arm: [mine[metric].get(where[metric]) for metric in metrics] for arm, mine in every.items()}
-        measured = [arm for arm in found if any(each and each.typical.value is not None for each in found[arm])]
-        solved = beside is not None and beside.case.arm in measured
-        for other in others if solved else [loaded.baseline]:
-            over_base = other is loaded.baseline
-            yield {
-                "arm": case.arm,
-                "length": str(length),
-                "at": int(over_base) if solved else None,
-                "compared": inline(
-                    Sentence(
-                        "{arm} at T = {length} against {other}",
-                        arm=case,
-                        length=length,
-                        other=described(other) if over_base else other,
-                    )
-                ),
-                "tiles": [
-                    # The row of `comparisons.csv` holds what FLOPs promise.
-                    _tile(loaded, metric, each, loaded.pair(case.arm, metric, where[metric]) if over_base else None)
-                    for metric, each in zip(metrics, found[other.arm], strict=True)
-                ],
-            }
+def _sets(loaded: Loaded, choices: Sequence[Against], metrics: Sequence[str]) -> Iterator[dict[str, object]]:
+    """Yield the tiles of each arm at each length, by what it is compared with; an arm without a choice has one set for all."""
+    solved = {case.arm for choice in choices if choice.equal_cost for case, _ in choice.pairs}
+    for at, choice in enumerate(choices):
+        for case, other in choice.pairs:
+            found = {metric: by_length(loaded, metric, case, other) for metric in metrics}
+            called = other if choice.equal_cost else described(other)
+            for length in loaded.lengths_shown:
+                where = {metric: losses.beside(loaded, length) if metric == LOSS else length for metric in metrics}
+                # The row of `comparisons.csv` holds what FLOPs promise.
+                rows = {m: None if choice.equal_cost else loaded.pair(case.arm, m, where[m]) for m in metrics}
+                said = Sentence("{arm} at T = {length} against {other}", arm=case, length=length, other=called)
+                yield {
+                    "arm": case.arm,
+                    "length": str(length),
+                    "at": at if case.arm in solved else None,
+                    "compared": inline(said),
+                    "tiles": [_tile(loaded, m, found[m].get(where[m]), rows[m]) for m in metrics],
+                }
 
 
 def _tile(loaded: Loaded, metric: str, found: Finding | None, promise: Row | None) -> dict[str, object]:

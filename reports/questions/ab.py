@@ -71,52 +71,41 @@ def effects(wall: Logs, cpu: Logs | None) -> tuple[Effects, Effects]:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """The numbers of one case in one metric, before they are judged.
+class Row:
+    """One case in one metric: its numbers, and what is judged of them.
 
     Attributes:
         what: the case, or the name of the row.
         metric: key of the metric.
         blocks: mean log time of the base's two processes minus that of the new side's two; None where there are no effects.
-        control: the A/A control: log time of the base's first process in a block minus that of its second.
+        alike: the A/A control: log time of the base's first process in a block minus that of its second.
         seen: what checks found of either side, without the control; None: nothing.
         base_value: the base's typical value in `unit`; None where there is none.
         new_value: the new side's.
         unit: of both values.
-        labels: warnings about the new side.
+        new_labels: warnings about the new side.
         base_labels: those about the base.
         why: why there are no numbers; None: there are.
         lacking: the side that fails, so that there are none; None: neither, or that is not known.
         judged: whether the row gets a verdict; False: its numbers are only reported.
-    """
-
-    what: Case | str
-    metric: str
-    blocks: Effects | None = None
-    control: Effects | None = None
-    seen: Seen | None = None
-    base_value: float | None = None
-    new_value: float | None = None
-    unit: str = "s"
-    labels: tuple[Label, ...] = ()
-    base_labels: tuple[Label, ...] = ()
-    why: Value = None
-    lacking: Literal["base", "new"] | None = None
-    judged: bool = True
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row of the result.
-
-    Attributes:
-        measured: its numbers.
         contrast: how the sides compare, with the A/A control in `seen`; None where there are no effects.
         limited: what `--fail-on` says of it; None where nothing was asked, or there is nothing to hold to a limit.
         check: the result of `--fail-on`: a new side that fails now fails it, asked or not; None: nothing can be said against it.
     """
 
-    measured: Measured
+    what: Case | str
+    metric: str
+    blocks: Effects | None = None
+    alike: Effects | None = None
+    seen: Seen | None = None
+    base_value: float | None = None
+    new_value: float | None = None
+    unit: str = "s"
+    new_labels: tuple[Label, ...] = ()
+    base_labels: tuple[Label, ...] = ()
+    why: Value = None
+    lacking: Literal["base", "new"] | None = None
+    judged: bool = True
     contrast: Contrast | None = None
     limited: Limited | None = None
     check: str | None = None
@@ -124,12 +113,12 @@ class Row:
     @property
     def verdict(self) -> str | None:
         """How the sides compare; None where nothing is claimed."""
-        return self.contrast.verdict if self.contrast is not None and self.measured.judged else None
+        return self.contrast.verdict if self.contrast is not None and self.judged else None
 
     @property
     def open(self) -> bool:
         """Whether more blocks may decide it."""
-        if self.contrast is None or not self.measured.judged:
+        if self.contrast is None or not self.judged:
             return False
         if self.limited is not None:
             return self.limited.word == contrast.INCONCLUSIVE and self.contrast.seen.withheld is None
@@ -144,12 +133,11 @@ class Row:
     @property
     def ratio(self) -> Estimate:
         """Base ÷ new, with its interval where it is known; of numbers that are only reported their quotient."""
-        made = self.measured
         if self.contrast is not None:
-            return Estimate(*self.contrast.ratio, "ratio", made.unit, n=self.contrast.effect.n)
-        if not (made.base_value and made.new_value):
+            return Estimate(*self.contrast.ratio, "ratio", self.unit, n=self.contrast.effect.n)
+        if not (self.base_value and self.new_value):
             return Estimate(None)
-        return Estimate(made.base_value / made.new_value, kind="ratio", unit=made.unit)
+        return Estimate(self.base_value / self.new_value, kind="ratio", unit=self.unit)
 
     @property
     def control(self) -> Contrast | None:
@@ -165,28 +153,28 @@ class Row:
     def reason(self) -> Value:
         """Why there is no number or no verdict, or why CPU time decides."""
         if self.contrast is None:
-            return self.measured.why
+            return self.why
         why = self.limited.reason if self.limited is not None else None
         return reasons.sentence(why or self.contrast.reason or self.contrast.open)
 
     def as_dict(self) -> dict[str, Any]:
         """Return data for `--json`: ratios, above 1 the new side is faster."""
-        made, found, own = self.measured, self.contrast, self.control
-        what = made.what.id if isinstance(made.what, Case) else made.what
-        told: dict[str, Any] = {"what": what, "metric": made.metric, "verdict": self.verdict, "check": self.check}
-        told |= {"reason": self.reason, "fails": made.lacking}
-        told |= {"unit": made.unit, "base": made.base_value, "new": made.new_value}
+        found, own = self.contrast, self.control
+        what = self.what.id if isinstance(self.what, Case) else self.what
+        told: dict[str, Any] = {"what": what, "metric": self.metric, "verdict": self.verdict, "check": self.check}
+        told |= {"reason": self.reason, "fails": self.lacking}
+        told |= {"unit": self.unit, "base": self.base_value, "new": self.new_value}
         control = Estimate(None) if own is None else Estimate(*own.ratio, "ratio")
         told |= columns_of(self.ratio, "ratio", "") | columns_of(control, "control_ratio", "control_")
         told |= {"control_verdict": own and own.verdict, "blocks": self.ratio.n if found else 0}
         told |= {"by_cpu": bool(found and found.by_cpu), "p_adjusted": found and found.p_adjusted}
         told |= {"not_excluded": self.limited and self.limited.not_excluded, "needed": self.needed}
-        return told | {"labels": [*self.labels], "base_labels": [*made.base_labels]}
+        return told | {"labels": [*self.labels], "base_labels": [*self.base_labels]}
 
     @property
     def labels(self) -> list[Label]:
         """Warnings about the new side, and what must be said beside the verdict."""
-        return [*self.measured.labels, *(self.contrast.labels if self.contrast is not None else ())]
+        return [*self.new_labels, *(self.contrast.labels if self.contrast is not None else ())]
 
 
 @dataclass(frozen=True)
@@ -218,7 +206,7 @@ class Result:
     @cached_property
     def judged(self) -> list[Row]:
         """Rows that have a verdict, or of which one side fails."""
-        return [row for row in self.rows if row.measured.judged and (row.contrast is not None or row.measured.lacking)]
+        return [row for row in self.rows if row.judged and (row.contrast is not None or row.lacking)]
 
     @property
     def decided(self) -> bool:
@@ -268,7 +256,7 @@ class Result:
 
 
 def judge(
-    measured: Sequence[Measured],
+    rows: Sequence[Row],
     margin: float,
     fail_on: FailOn | None = None,
     analysis: Analysis = ONE,
@@ -277,7 +265,7 @@ def judge(
     """Judge all rows as one family, and their A/A controls as another.
 
     Args:
-        measured: the rows.
+        rows: the rows, not yet judged.
         margin: the largest difference that does not matter, as a share.
         fail_on: the check, with the largest slowdown that passes; None: there is none.
         analysis: which analysis of the plan it is.
@@ -285,11 +273,11 @@ def judge(
     """
     by_cpu = fail_on is not None and CPU in fail_on.limits
     rule = Rule("time", margin, "lower", analysis, by_cpu=by_cpu)
-    found = {i: each.blocks for i, each in enumerate(measured) if each.blocks is not None}
-    family = [i for i in found if measured[i].judged]
-    alike = {i: own.contrast(rule, None, signs) for i in family if (own := measured[i].control) is not None}
+    found = {i: each.blocks for i, each in enumerate(rows) if each.blocks is not None}
+    family = [i for i in found if rows[i].judged]
+    alike = {i: own.contrast(rule, None, signs) for i in family if (own := rows[i].alike) is not None}
     controls = dict(zip(alike, contrast.together([*alike.values()]), strict=True))
-    seen = {i: replace(measured[i].seen or Seen(), control=controls.get(i)) for i in family}
+    seen = {i: replace(rows[i].seen or Seen(), control=controls.get(i)) for i in family}
     made = {i: effects.contrast(rule, seen.get(i)) for i, effects in found.items()}
     made |= zip(family, contrast.together([made[i] for i in family]), strict=True)
     held = dict[int, Limited]()
@@ -297,16 +285,21 @@ def judge(
         (limit,) = fail_on.limits.values()
         held |= zip(family, contrast.limited([made[i] for i in family], [limit or 0] * len(family)), strict=True)
     return [
-        Row(each, made.get(i), held.get(i), _check(each, held.get(i), asked=fail_on is not None))
-        for i, each in enumerate(measured)
+        replace(
+            each,
+            contrast=made.get(i),
+            limited=held.get(i),
+            check=_check(each, held.get(i), asked=fail_on is not None),
+        )
+        for i, each in enumerate(rows)
     ]
 
 
-def _check(measured: Measured, limited: Limited | None, *, asked: bool) -> str | None:
+def _check(row: Row, limited: Limited | None, *, asked: bool) -> str | None:
     """The result of `--fail-on` for a row: where the base has no number there is nothing to compare with."""
-    if measured.lacking == "new":
+    if row.lacking == "new":
         return contrast.FAIL
-    if not asked or not measured.judged or measured.lacking == "base":
+    if not asked or not row.judged or row.lacking == "base":
         return None
     return contrast.INCONCLUSIVE if limited is None else limited.word
 
@@ -345,7 +338,7 @@ def details(found: Result) -> Iterator[Block]:
 def headline(found: Result) -> Sentence:
     """Count the verdicts on the new side, behind the result of the check, with the lowest ratio."""
     several = len(found.judged) > 1
-    counts = Counter("fails" if row.measured.lacking == "new" else verdict_words(row.verdict) for row in found.judged)
+    counts = Counter("fails" if row.lacking == "new" else verdict_words(row.verdict) for row in found.judged)
     told = [Sentence("{n} {word}" if several else "{word}", n=n, word=word) for word, n in counts.most_common()]
     words = "{check}new against base: {told}" if told else "{check}nothing was compared"
     words += ("; lowest {ratio}" if several else ", base ÷ new {ratio}") * (found.worst is not None)
@@ -363,23 +356,20 @@ def headline(found: Result) -> Sentence:
 
 def _table(found: Result) -> Table:
     """One row for each case and metric that has a number, what fails and the slowest first where not all are printed."""
-    shown = [row for row in found.rows if row.measured.base_value is not None or row.contrast is not None]
+    shown = [row for row in found.rows if row.base_value is not None or row.contrast is not None]
     if len(shown) > MOST_ROWS:
-        shown.sort(key=lambda row: (not row.measured.judged, row.check != contrast.FAIL, row.ratio.value or math.inf))
+        shown.sort(key=lambda row: (not row.judged, row.check != contrast.FAIL, row.ratio.value or math.inf))
     head = ("", "base", "new", "base ÷ new", "check" if found.fail_on is not None else "verdict")
     cells = list[tuple[Value, ...]]()
     for row in shown:
-        values = (
-            None if each is None else Estimate(each, unit=row.measured.unit)
-            for each in (row.measured.base_value, row.measured.new_value)
-        )
+        values = (None if each is None else Estimate(each, unit=row.unit) for each in (row.base_value, row.new_value))
         cells.append((named(row, found), *values, row.ratio, _word(row, found)))
     return Table("comparison", head, cells, file=FILE).first(MOST_ROWS)
 
 
 def _word(row: Row, found: Result) -> Value:
     """The result of the check, with the slowdown that an open one does not exclude, else the verdict; by which clock."""
-    if not row.measured.judged:
+    if not row.judged:
         return ""
     most = row.limited.not_excluded if row.limited is not None and row.open else None
     return Sentence(
@@ -391,14 +381,13 @@ def _word(row: Row, found: Result) -> Value:
 
 def named(row: Row, found: Result) -> Value:
     """The row's name: the case with its length, and the metric where there are several."""
-    made = row.measured
-    if not isinstance(made.what, Case):
-        return made.what
-    place = made.what.place
+    if not isinstance(row.what, Case):
+        return row.what
+    place = row.what.place
     words = "{case}, T = {T}" + ", B = {B}" * (place.batch_size > 1)
-    several = len({each.measured.metric for each in found.judged}) > 1
-    metric = TIMED.get(made.metric, made.metric)
-    return Sentence(words + ", {metric}" * several, case=made.what, T=place.seq_len, B=place.batch_size, metric=metric)
+    several = len({each.metric for each in found.judged}) > 1
+    metric = TIMED.get(row.metric, row.metric)
+    return Sentence(words + ", {metric}" * several, case=row.what, T=place.seq_len, B=place.batch_size, metric=metric)
 
 
 def _legend(found: Result) -> Sentence:
@@ -422,12 +411,11 @@ def remarks(found: Result) -> Iterator[Sentence]:
 
 def _whys(row: Row) -> Iterator[Value]:
     """Yield why a row has no number or no verdict, and the labels of either side."""
-    made = row.measured
-    if made.why is not None and (made.judged or isinstance(made.what, Case)):
-        yield Sentence("not compared: {why}", why=made.why)
-    elif row.contrast is not None and row.contrast.reason is not None and made.judged and not row.fooled:
+    if row.why is not None and (row.judged or isinstance(row.what, Case)):
+        yield Sentence("not compared: {why}", why=row.why)
+    elif row.contrast is not None and row.contrast.reason is not None and row.judged and not row.fooled:
         yield reasons.sentence(row.contrast.reason)
-    for side, labels in (("base", made.base_labels), ("new", made.labels)):
+    for side, labels in (("base", row.base_labels), ("new", row.new_labels)):
         if labels:
             yield Sentence("{side}: {labels}", side=side, labels=Listed([*labels]))
 

@@ -27,6 +27,7 @@ from modbench.reports.tables.findings import labels_of
 from modbench.reports.tables.load import MOST_ARMS, Loaded, Row, contenders, once_a_run, rung_beside, same_shape
 from modbench.reports.tables.samples import LEFT_OUT
 from modbench.reports.wording import TIMED, WORKLOADS, name
+from modbench.reports.writers.number_format import grid_point
 
 Axis: TypeAlias = Literal["seq_len", "batch_size"]
 AXES: tuple[Axis, Axis] = ("seq_len", "batch_size")
@@ -94,10 +95,12 @@ def lines(loaded: Loaded) -> list[Line]:
         for axis in AXES[: 2 if metric in ALONG_BATCH else 1]:
             for group in _groups(loaded, metric, axis):
                 for case, base, kind in against:
-                    here = _along(axis, group, case.arm, base.arm, rows[case.arm, base.arm])
-                    first = next((cases[case.arm] for cases in group if case.arm in cases), case)
-                    line = Finding(first, base, first.place, metric)
-                    found += _by_estimand(loaded, axis, kind, line, here, unfit) if here else ()
+                    mine = [cases[case.arm] for cases in group if case.arm in cases]
+                    known = rows[case.arm, base.arm]
+                    here = {getattr(each.place, axis): known[each.id] for each in mine if each.id in known}
+                    if here:
+                        line = Finding(mine[0], base, mine[0].place, metric)
+                        found += _by_estimand(loaded, axis, kind, line, here, unfit)
     return found
 
 
@@ -121,13 +124,17 @@ def _baselines(loaded: Loaded, case: Case) -> list[tuple[Case, str]]:
     return [solved] if beside.case.arm == base.arm else [*found, solved]
 
 
-def _rows(loaded: Loaded, metric: str, arm: str, baseline: str) -> dict[str, Row]:
-    """Rows that compare the two, by the case that each is about: the arm's, or the baseline's where it is mirrored.
+def _rows(loaded: Loaded, metric: str, arm: str, baseline: str) -> dict[str, tuple[Row, int]]:
+    """Rows that compare the two, by the arm's case, each with the sign of its effects: of a mirrored row they are the baseline's.
 
     Points that a search did not need are none of the line.
     """
-    found = {row.case_id: row for row in loaded.between(metric, arm, baseline)}
-    return {each: row for each, row in found.items() if row.status == "ok" or not _not_needed(loaded, metric, each)}
+    found: dict[str, tuple[Row, int]] = {}
+    for row in loaded.between(metric, arm, baseline):
+        case, sign = (row.case_id, 1) if row.arm == arm else (row.baseline_case_id, -1)
+        if row.status == "ok" or not _not_needed(loaded, metric, case):
+            found[case] = row, sign
+    return found
 
 
 def _not_needed(loaded: Loaded, metric: str, case: str) -> bool:
@@ -148,18 +155,6 @@ def _groups(loaded: Loaded, metric: str, axis: Axis) -> list[list[Mapping[str, C
     ]
 
 
-def _along(
-    axis: Axis, group: Sequence[Mapping[str, Case]], arm: str, baseline: str, rows: Mapping[str, Row]
-) -> dict[int, tuple[Row, int]]:
-    """The rows of one pair by point of the axis, each with the sign of its effects: of a mirrored row they are the baseline's."""
-    return {
-        getattr(cases[side].place, axis): (rows[cases[side].id], sign)
-        for cases in group
-        for side, sign in ((arm, 1), (baseline, -1))
-        if side in cases and cases[side].id in rows
-    }
-
-
 def _by_estimand(
     loaded: Loaded, axis: Axis, kind: str, line: Finding, here: Mapping[int, tuple[Row, int]], unfit: str | None
 ) -> Iterator[Line]:
@@ -176,8 +171,8 @@ def _by_estimand(
     )
     own = loaded.tables.metrics[line.metric].estimand
     second: Estimand = "mean" if own == "median" else "median"
-    for estimand, read in ((own, _effect), (second, _other_effect)):
-        effects = {at: (sign, int(row.launches), *read(row)) for at, (row, sign) in good.items()}
+    for which, estimand in enumerate((own, second)):
+        effects = {at: (sign, int(row.launches), *_effects(row)[which]) for at, (row, sign) in good.items()}
         points = [Point(at, sign * mean, sd, n) for at, (sign, n, mean, sd) in effects.items() if not math.isnan(mean)]
         made = break_even(points) if points else Found(None, reason=Reason("no_points"))
         found = replace(
@@ -192,16 +187,15 @@ def _by_estimand(
         yield Line(axis, kind, estimand, estimand == own, found, tuple(good), left_out)
 
 
-def _effect(row: Row) -> tuple[float, float | None]:
-    """The log of the ratio that the verdict of a row is on, and its standard deviation between launches."""
-    return math.log(row.cpu_ratio if Label.BY_CPU in labels_of(row) else row.ratio), known(row.launch_sd)
+def _effects(row: Row) -> tuple[tuple[float, float | None], tuple[float, float | None]]:
+    """The log of the ratio that the verdict of a row is on and its standard deviation between launches, by both estimands.
 
-
-def _other_effect(row: Row) -> tuple[float, float | None]:
-    """The same by the other estimand; nan where there is none, or CPU time decided."""
+    The other one is nan where there is none, or CPU time decided.
+    """
     if Label.BY_CPU in labels_of(row):
-        return math.nan, None
-    return math.log(row.median_ratio if math.isnan(row.mean_ratio) else row.mean_ratio), known(row.other_launch_sd)
+        return (math.log(row.cpu_ratio), known(row.launch_sd)), (math.nan, None)
+    other = row.median_ratio if math.isnan(row.mean_ratio) else row.mean_ratio
+    return (math.log(row.ratio), known(row.launch_sd)), (math.log(other), known(row.other_launch_sd))
 
 
 def _trouble(loaded: Loaded, row: Row) -> str | None:
@@ -292,14 +286,12 @@ def cells(loaded: Loaded, found: Iterable[Line], *, where: bool = False) -> Iter
         found: lines, along one axis.
         where: whether workloads are named with their place.
     """
-    names = {case.arm: case for case in contenders(loaded)}
+    arms = {case.arm: case for case in contenders(loaded)}
     for line in found:
         fixed, dtype, execution = line.held
-        at = Sentence("{letter} = {fixed}", letter=LETTERS[other(line.axis)], fixed=fixed)
-        workload: Value = WORKLOADS[line.found.metric]
-        if where:
-            workload = Sentence("{of} at {at}", of=workload, at=Listed([at, dtype, execution]))
-        yield names[line.case.arm], workload, AGAINST.get(line.kind, line.kind), pays_from(line)
+        at = f"{grid_point(LETTERS[other(line.axis)], fixed)}, {dtype}, {execution}"
+        workload = WORKLOADS[line.found.metric] + f" at {at}" * where
+        yield arms[line.case.arm], workload, AGAINST.get(line.kind, line.kind), pays_from(line)
 
 
 def pays_from(line: Line) -> Value:
@@ -321,9 +313,8 @@ def pays_from(line: Line) -> Value:
 def notes(loaded: Loaded, found: Sequence[Line]) -> list[Value]:
     """Return how to read a table of lines, and which points to measure next, so that a line becomes narrower."""
     said: list[Value] = [Sentence(words, baseline=name(loaded.baseline)) for words in LEGEND]
-    for axis in AXES:
-        mine = [line.found for line in found if line.axis == axis]
-        at = sorted({each.measure_next for each in mine if each.verdict and each.measure_next is not None})
-        words = "measure {axis} = {places} next"
-        said += [Sentence(words, axis=LETTERS[axis], places=Listed(at, last=" and "))] if at else []
+    at = sorted({line.found.measure_next for line in found if line.found.verdict and line.found.measure_next})
+    if at:
+        axis = LETTERS[found[0].axis]
+        said.append(Sentence("measure {axis} = {places} next", axis=axis, places=Listed(at, last=" and ")))
     return said

@@ -18,7 +18,7 @@ from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.stats import paired
-from modbench.harness.stats.contrast import BETTER, WORSE, ByClock, Rule, Side, contrast, counted
+from modbench.harness.stats.contrast import BETTER, WORSE, ByClock, Contrast, Rule, Side, contrast, counted
 from modbench.harness.stats.effects import LEVEL
 from modbench.reports.data_table import DataTable, count, interval, number, place, text
 from modbench.reports.model import Finding, Listed, Sentence, Table, Value, where_it_ran
@@ -134,7 +134,9 @@ def combined(loaded: Loaded) -> list[Combined]:
             metric = tables.metrics[key]
             if metric.source or metric.better == "neither":  # a rate is the inverse of its time
                 continue
-            found += [(square, _judged_row(tables, square, metric)) for square in here]
+            for square in here:  # judged in a family with the other squares of its place
+                row = pair_row(tables, square.both, square.mixes, metric, partial(_together, square))
+                found.append((square, comparisons.of_family(row, (comparison.label, key), primary=True)))
     comparisons.settle(tables, [row for _, row in found], loaded.twin_verdicts)
     made = [_of_square(loaded, square, row) for square, row in found]
     titles, metrics = [each.square.title for each in made], [*SHOWN, *loaded.suite.metrics]
@@ -165,12 +167,6 @@ def _rest(case: Case) -> tuple[str, ModelConfig, Any]:
     return case.model, case.config.model_copy(update=same), case.options
 
 
-def _judged_row(tables: Tables, square: Square, metric: Metric) -> dict[str, Any]:
-    """Return a row like those of `comparisons.csv`, to be judged in a family with the other squares of its place."""
-    row = pair_row(tables, square.both, square.mixes, metric, partial(_together, square))
-    return comparisons.of_family(row, (tables.comparison(square.both, metric).label, metric.key), primary=True)
-
-
 def _together(square: Square, tables: Tables, both: Case, mixes: Case, metric: Metric) -> dict[str, Any]:
     """Return what skipping does beside the other mixer, over what it does beside the baseline's."""
     pairs = ((both, mixes), (square.skips, square.base))
@@ -178,46 +174,35 @@ def _together(square: Square, tables: Tables, both: Case, mixes: Case, metric: M
     for row in (beside, alone):
         if row["status"] != "ok":
             return {"status": row["status"], "reason": row["reason"]}
-    samples = tables.made_in(metric).samples
-    if samples == "launches":
-        return _of_times(tables, pairs, metric)
-    if metric.scored_as == "ratio":
+    smoke = None if tables.suite.claims else SMOKE
+    found: Contrast | None
+    if tables.made_in(metric).samples == "launches":
+        sides = (tables.numbers(metric, case, base) for case, base in pairs)
+        rule = Rule("time", tables.suite.margin, estimand=metric.estimand)
+        found = paired.numbers_of_pairs(*sides).contrast(rule)
+        columns = {**ratio_columns(found), "n": found.wall.effect.n}
+        reasons = [found.wall.effect.reason, smoke]
+    elif metric.scored_as == "ratio":
         if beside.get("ratio") is None or alone.get("ratio") is None:
             return {"status": "skipped", "reason": "one of the four is 0: there is no ratio"}
-        value, suite = beside["ratio"] / alone["ratio"], tables.suite
-        judged = suite.claims and tables.made_in(metric).judged
-        reason = joined_reasons([no_interval(tables, both, metric), None if suite.claims else SMOKE])
-        found = counted(alone["ratio"], beside["ratio"], Rule("count", suite.margin, "higher")) if judged else None
-        return {"status": "ok", "reason": reason, "ratio": value, "contrast": found}
-    return _of_seeds(tables, pairs, metric)
+        rule = Rule("count", tables.suite.margin, "higher")
+        judged = tables.suite.claims and tables.made_in(metric).judged
+        found = counted(alone["ratio"], beside["ratio"], rule) if judged else None
+        columns = {"ratio": beside["ratio"] / alone["ratio"]}
+        reasons = [no_interval(tables, both, metric), smoke]
+    else:
+        found = _of_seeds(tables, pairs, metric)
+        columns = {**columns_of(found.effect, "difference"), "n": found.effect.n}
+        reasons = [found.effect.reason]
+    return {"status": "ok", "reason": joined_reasons(reasons), **columns, "contrast": found}
 
 
-def _of_times(tables: Tables, pairs: Sequence[tuple[Case, Case]], metric: Metric) -> dict[str, Any]:
-    beside, alone = (tables.numbers(metric, case, base) for case, base in pairs)
-    found = paired.numbers_of_pairs(beside, alone).contrast(Rule("time", tables.suite.margin, estimand=metric.estimand))
-    return {
-        "status": "ok",
-        "reason": joined_reasons([found.wall.effect.reason, None if tables.suite.claims else SMOKE]),
-        **ratio_columns(found),
-        "n": found.wall.effect.n,
-        "contrast": found,
-    }
-
-
-def _of_seeds(tables: Tables, pairs: Sequence[tuple[Case, Case]], metric: Metric) -> dict[str, Any]:
-    values = [[tables.values_of(case, metric.key) for case in pair] for pair in pairs]
-    (both, mixes), (skips, base) = values
+def _of_seeds(tables: Tables, pairs: Sequence[tuple[Case, Case]], metric: Metric) -> Contrast:
+    """Compare the differences of two pairs, seed by seed."""
+    (both, mixes), (skips, base) = ([tables.values_of(case, metric.key) for case in pair] for pair in pairs)
     seeds = sorted(both.keys() & mixes.keys() & skips.keys() & base.keys())
     beside, alone = (ByClock({s: one[s] - other[s] for s in seeds}) for one, other in ((both, mixes), (skips, base)))
-    found = contrast(Side(alone), Side(beside), "interleaved", Rule("loss", 0.0, metric.better))
-    effect = found.effect
-    return {
-        "status": "ok",
-        "reason": joined_reasons([effect.reason]),
-        **columns_of(effect, "difference"),
-        "n": effect.n,
-        "contrast": found,
-    }
+    return contrast(Side(alone), Side(beside), "interleaved", Rule("loss", 0.0, metric.better))
 
 
 def _of_square(loaded: Loaded, square: Square, row: Mapping[str, Any]) -> Combined:

@@ -249,7 +249,8 @@ def table(against: Against, rows: Sequence[Pair]) -> Table:
     head = ("", letter(0), against.name, "difference" if rows[0].is_difference else "ratio", "verdict")
     cells = list[tuple[Value, ...]]()
     for row in rows:
-        named = Sentence("{case}, {place}", case=row.case, place=where_it_ran(row.case.place, places))
+        words = "{case}, {place}" if len(places) > 1 else "{case}"
+        named = Sentence(words, case=row.case, place=where_it_ran(row.case.place, places))
         values = (Finding(row.case, value=each) for each in against.values(row))
         cells.append((named, *values, row.change(), verdict_words(row.verdict, timed=False)))
     return Table(f"{title}, {unit}" if unit and unit not in title else title, head, cells)

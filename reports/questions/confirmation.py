@@ -160,17 +160,13 @@ def _speedup(loaded: Loaded, anchor: str, of: Case, compared: Compared) -> Effec
     if not compared.looks:
         return EffectiveSpeedup()
     assert of.budget is not None
-    runs, cheaper = list[Run](), set[float]()
-    for case, seed, loss in explored(loaded, of.place):
-        if case.budget is None or case.budget > of.budget:
-            continue
-        if case.budget < of.budget and case.variant == anchor:
-            cheaper.add(case.budget)
-        # Each budget has curves of its own; one fit of all of them knows the spread best.
-        runs.append(Run(f"{case.variant} {case.budget}", place_of(case), seed, loss))
+    tried = [each for each in explored(loaded, of.place) if each.flops <= of.budget]
+    cheaper = {each.flops for each in tried if each.arm == anchor} - {of.budget}
     if not cheaper:
         return EffectiveSpeedup(reason=Reason("no_smaller_budget"))
-    fitted, below = JointFit(runs), max(cheaper)
+    # Each budget has curves of its own; one fit of all of them knows the spread best.
+    fitted = JointFit([Run(f"{each.arm} {each.flops}", each.place, each.seed, each.loss) for each in tried])
+    below = max(cheaper)
     there, here = ((side, fitted.best(side)) for side in (f"{anchor} {each}" for each in (below, of.budget)))
     fall, last = fitted.apart(*there, *here), compared.looks[-1]
     if fall.low is None or fall.high is None:
@@ -371,17 +367,18 @@ def _between_sizes(loaded: Loaded, answer: Answer) -> Iterator[Sentence]:
     place = next((side.case.place for side in answer.sides.values()), None)
     if place is None or answer.confirmed.margin is None:
         return
-    left = [each for each in explored(loaded, place) if each[0].budget == answer.budget]
-    fitted = JointFit([Run(case.variant, place_of(case), seed, loss) for case, seed, loss in left])
+    tried = [each for each in explored(loaded, place) if each.flops == answer.budget]
+    fitted = JointFit([Run(each.arm, each.place, each.seed, each.loss) for each in tried])
     for role, side in answer.sides.items():
         optimum = fitted.optimum(side.case.variant)
         if not isinstance(optimum, Optimum):
             continue
         gain = fitted.predicted(side.case.variant)[place_of(side.case)].value - optimum.loss.value
         if gain > LEAST * answer.confirmed.margin:
-            words = (
-                "The sweep's fit expects {arm} to be {gain} per token better at {params} parameters, between the sizes "
+            yield Sentence(
+                "The sweep's fit expects {arm} to be {gain} per token better at {params} parameters, between the sizes trained: "
+                "a size there may change the answer.",
+                arm=answer.name(role),
+                gain=Estimate(gain, unit="nat"),
+                params=Estimate(math.exp(optimum.place.value), unit="param"),
             )
-            words += "trained: a size there may change the answer."
-            params = Estimate(math.exp(optimum.place.value), unit="param")
-            yield Sentence(words, arm=answer.name(role), gain=Estimate(gain, unit="nat"), params=params)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,11 +20,12 @@ from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case, Place
 from modbench.harness.domain.notes import RatesNotes
-from modbench.harness.rules.confirmation import CONFIRMED
+from modbench.harness.rules.confirmation import CONFIRMED, place_of
 from modbench.harness.stats.effects import Effect, by_seed
 from modbench.harness.stats.joint_fit import Estimate as Fitted
 from modbench.harness.stats.joint_fit import JointFit, Run
 from modbench.harness.stats.reason import Reason
+from modbench.harness.stats.trend import Tried
 from modbench.reports.data_table import DataTable, flag, interval, number, text
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value
 from modbench.reports.panel import InPlace
@@ -207,11 +208,14 @@ def by_budget(loaded: Loaded) -> list[Swept]:
     return sorted(found.values(), key=lambda each: (each.curve.budget, each.difference is not None, each.best.mean))
 
 
-def explored(loaded: Loaded, place: Place) -> Iterator[tuple[Case, int, float]]:
-    """Yield the runs at a place that explored sizes: case, seed and held-out loss, routed causally."""
-    for case in loaded.plan.cases:
-        if case.budget is not None and case.place == place:
-            yield from ((case, *found) for found in loaded.tables.values_of(case, CAUSAL_LOSS).items())
+def explored(loaded: Loaded, place: Place) -> list[Tried]:
+    """Return the runs at a place that explored sizes, each with its held-out loss, routed causally."""
+    return [
+        Tried(case.variant, case.budget, place_of(case), seed, loss)
+        for case in loaded.plan.cases
+        if case.budget is not None and case.place == place
+        for seed, loss in loaded.tables.values_of(case, CAUSAL_LOSS).items()
+    ]
 
 
 def parity(curve: Curve, dense: Curve) -> tuple[float, bool] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -63,9 +63,7 @@ class Spot:
         `pays`: it is better in one of time and loss, and better or equal in the other; `dense`: the dense model is;
         `either`: each is better in one of the two.
         """
-        times = [metric for metric in WORKLOADS if metric in self.loaded.suite.metrics]
-        deciding = [*times[:1], loss_of(self.loaded).metric]
-        words = {word(self.loaded, self.over["equal cost"][metric]) for metric in deciding}
+        words = {word(self.loaded, self.over["equal cost"][metric]) for metric in deciding(self.loaded)}
         if words == {BETTER, WORSE}:
             return "either"
         if words <= {BETTER, EQUIVALENT}:
@@ -108,6 +106,11 @@ def asked(loaded: Loaded, titles: Mapping[str, str]) -> dict[str, str]:
     return {metric: title for metric, title in titles.items() if metric in loaded.suite.metrics}
 
 
+def deciding(loaded: Loaded) -> dict[str, str]:
+    """Return the metrics by which an arm is taken or not, with titles: the first time, and the loss."""
+    return dict([*asked(loaded, WORKLOADS).items()][:1]) | {loss_of(loaded).metric: "loss"}
+
+
 @once_a_run
 def loss_of(loaded: Loaded) -> losses.Loss:
     """Return the loss of the map, routed causally where that was measured."""
@@ -131,17 +134,24 @@ def word(loaded: Loaded, found: Finding) -> str | None:
 
 
 def answer(loaded: Loaded) -> Iterator[Value]:
-    """Say how many cells stand how over dense of equal cost, and which capacity pays there at which length."""
+    """Say in how many cells arms are better and worse than dense of equal cost, and which capacity pays there at which length."""
     found = [spot for spot in spots(loaded) if spot.rung is not None]
-    standings = Counter(spot.standing for spot in found)
-    if not loaded.suite.claims or not standings.keys() - {"open"}:
+    if not found or not loaded.suite.claims:
         return
+    verdicts = {
+        title: Counter(word(loaded, spot.over["equal cost"][metric]) for spot in found)
+        for metric, title in deciding(loaded).items()
+    }
+    counts = [
+        Sentence(f"{title} better in {{better}}, worse in {{worse}}", better=each[BETTER], worse=each[WORSE])
+        for title, each in verdicts.items()
+    ]
     pays = grouped((spot.length, short(spot.case)) for spot in found if spot.standing == "pays")
     where = [Sentence("at T = {length} ({arms})", length=at, arms=Listed(arms)) for at, arms in pays.items()]
     yield Sentence(
-        "Of {all} cells against equal-cost dense: {standings} (chance gives up to {chance}); skipping pays {where}.",
+        "Of {all} cells against equal-cost dense: {counts} (chance gives up to {chance}); skipping pays {where}.",
         all=len(found),
-        standings=Listed([Sentence(f"{standing} {{n}}", n=n) for standing, n in standings.items()]),
+        counts=Listed(counts),
         chance=effects.by_chance(len({spot.length for spot in found})),
         where=Listed(where) if where else "in none",
     )
@@ -170,16 +180,15 @@ def _both(spot: Spot, metric: str) -> Finding:
 
 
 def _by_length(
-    label: str, found: Iterable[Spot], metrics: Mapping[str, str], cell: Callable[[Spot, str], Value]
+    label: str, found: Sequence[Spot], metrics: Mapping[str, str], cell: Callable[[Spot, str], Value]
 ) -> Table:
     """Return a table with a row for each quantity and arm, and a column for each length."""
-    found = [*found]
-    rows = ((title, metric, spot) for metric, title in metrics.items() for spot in found)
     return pivot(
         label,
         (
             (f"{title} {row_name(spot.loaded, spot.case)}", "", Sentence("T = {T}", T=spot.length), cell(spot, metric))
-            for title, metric, spot in rows
+            for metric, title in metrics.items()
+            for spot in found
         ),
     )
 
@@ -191,22 +200,20 @@ def in_place(loaded: Loaded) -> InPlace | None:
         return None
     loss, counts = loss_of(loaded), asked(loaded, EXACT)
     shown = asked(loaded, WORKLOADS) | {loss.metric: "loss"}
+    # A cost as a share of the baseline's: the other way round than its ratio.
     shares = (
-        # A cost as a share of the baseline's: the other way round than its ratio.
-        (spot, title, replace(spot.over["same shape"][metric].typical.mirrored().alone, kind="share"))
+        (
+            row_name(loaded, spot.case),
+            f"{title}, T =",
+            spot.length,
+            replace(spot.over["same shape"][metric].typical.mirrored().alone, kind="share"),
+        )
         for metric, title in counts.items()
         for spot in found
     )
-    cells = ((row_name(loaded, spot.case), f"{title}, T =", spot.length, share) for spot, title, share in shares)
-    said = Sentence(
-        "loss, {unit} over {base}, {seeds}; an interval within {margin} counts as equal",
-        unit=loss.unit,
-        base=name(loaded.baseline),
-        seeds=losses.seeds_in_words(loaded),
-        margin=Estimate(LOSS_MARGIN, kind="share"),
-    )
+    said = f"loss, {loss.unit} over {name(loaded.baseline)}, {losses.seeds_in_words(loaded)}"
     return InPlace(
-        [_by_length("capacity", found, shown, _both), *[pivot("÷ baseline", cells)] * bool(counts)],
+        [_by_length("capacity", found, shown, _both), *[pivot("÷ baseline", shares)] * bool(counts)],
         name(loaded.baseline),
         [loaded.baseline, *losses.along_capacity(loaded)],
         frozenset(shown | counts),

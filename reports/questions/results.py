@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 from modbench.harness.core.contracts import GENERATION
@@ -67,16 +67,15 @@ def _of_metric(loaded: Loaded, metric: str, settings: int) -> Iterator[Table]:
         first, batches = shown[0], {at.batch_size for at in theirs}
         shared: list[Value] = [Sentence("B = {B}", B=first.batch_size)] * (len(batches) == 1)
         shared += [first.dtype, *[first.execution] * (first.execution != "eager")]
-        if rows := filled(made.rows):
-            yield replace(
-                made,
-                rows=rows,
-                at=Listed(shared),
-                notes=[Sentence(RATIO, baseline=loaded.baseline), *[Sentence(MORE, n=more)] * (more > 0)],
-                left_out=len(loaded.arms) - len(loaded.shown),
-                file="comparisons.csv",
-                rows_are="arms",
-            )
+        notes = [Sentence(RATIO, baseline=loaded.baseline), *[Sentence(MORE, n=more)] * (more > 0)]
+        yield from _of_arms(loaded, replace(made, at=Listed(shared), notes=notes, file="comparisons.csv"))
+
+
+def _of_arms(loaded: Loaded, made: Table) -> list[Table]:
+    """Return a table without the arms of which it holds nothing; none where there is no other."""
+    rows = [row for row in made.rows if any(cell != "" for cell in row[1:])]
+    left_out = len(loaded.arms) - len(loaded.shown)
+    return [replace(made, rows=rows, left_out=left_out, rows_are="arms")] if rows else []
 
 
 def _cells(loaded: Loaded, metric: str, places: Sequence[Place]) -> Iterator[tuple[Value, Value, Value, Value]]:
@@ -95,11 +94,6 @@ def _measured(loaded: Loaded, metric: str, case: Case, at: Place) -> bool:
     """Whether an arm has a value at a place, or failed there: a search leaves places out."""
     own = loaded.at(metric, case.arm, at)
     return own is not None and own.status != "skipped"
-
-
-def filled(rows: Iterable[Sequence[Value]]) -> list[Sequence[Value]]:
-    """Return the rows that hold more than the name of an arm."""
-    return [row for row in rows if any(cell != "" for cell in row[1:])]
 
 
 def cell(loaded: Loaded, metric: str, case: Case, at: Place) -> Value:
@@ -132,18 +126,9 @@ def loss_table(loaded: Loaded) -> Table | None:
     cells = (
         (case, "", title, loss_cell(loaded, case, each, at)) for each, at, title in columns for case in loaded.shown
     )
-    made = pivot("held-out loss", cells)
-    rows = filled(made.rows)
-    if not rows:
-        return None
-    return replace(
-        made,
-        rows=rows,
-        notes=[f"{loss.unit}, lower is better" + f"; {loss.title}" * (len(lengths) > 1), losses.seeds_in_words(loaded)],
-        left_out=len(loaded.arms) - len(loaded.shown),
-        file="cases.csv",
-        rows_are="arms",
-    )
+    unit = f"{loss.unit}, lower is better" + f"; {loss.title}" * (len(lengths) > 1)
+    made = replace(pivot("held-out loss", cells), notes=[unit, losses.seeds_in_words(loaded)], file="cases.csv")
+    return next(iter(_of_arms(loaded, made)), None)
 
 
 def loss_cell(loaded: Loaded, case: Case, loss: losses.Loss, length: int | None) -> Value:

@@ -24,7 +24,7 @@ from modbench.harness.stats.block_effects import Columns
 from modbench.harness.stats.contrast import NOT_TICKED, SEVERAL_THREADS, Seen
 from modbench.harness.stats.reason import Reason
 from modbench.reports.model import Value
-from modbench.reports.questions.ab import Measured, effects
+from modbench.reports.questions.ab import Row, effects
 from modbench.reports.tables import provenance
 from modbench.reports.tables.cell import Trouble
 from modbench.reports.tables.outcomes import Tables
@@ -38,7 +38,7 @@ NOT_OF_WORK = frozenset({Label.REUSES_OUTPUT, Label.OTHER_PRECISION, Label.IDLE_
 
 def measured(
     blocks: Sequence[Sequence[Tables]], prepared: tuple[Tables, Tables], *, builds: bool = False
-) -> Iterator[Measured]:
+) -> Iterator[Row]:
     """Yield the numbers of every case and metric of either side, or why there are none.
 
     Args:
@@ -51,19 +51,19 @@ def measured(
         for key, case in here.items():
             other = there.get(key)
             if other is None:
-                yield Measured(case, metric, why="the new side has no such case")
+                yield Row(case, metric, why="the new side has no such case")
             # In more than its model's file.
             elif not builds and case.model_copy(update={"model": other.model}) != other:
-                yield Measured(other, metric, why=f"the same id, but another case: {differences(other, case)}")
+                yield Row(other, metric, why=f"the same id, but another case: {differences(other, case)}")
             else:
                 yield _row(blocks, prepared, (case, other), metric)
         for key in there.keys() - here.keys():
-            yield Measured(there[key], metric, why="new: the base has no such case", judged=False)
+            yield Row(there[key], metric, why="new: the base has no such case", judged=False)
 
 
 def _row(
     blocks: Sequence[Sequence[Tables]], prepared: tuple[Tables, Tables], cases: tuple[Case, Case], metric: str
-) -> Measured:
+) -> Row:
     base, new = cases
     known = prepared[0].metrics[metric]
     made = list[list[_Rounds]]()
@@ -89,7 +89,7 @@ def _row(
     base_time = median(median(each.wall) for four in made for each in four[:2])
     times = math.exp(base_time), math.exp(base_time - fmean(own.wall.values()))
     seen = Seen(fmean(marks), unfit, withheld=withheld)
-    return Measured(new, metric, own, control, seen, *times, labels=labels, base_labels=base_labels)
+    return Row(new, metric, own, control, seen, *times, new_labels=labels, base_labels=base_labels)
 
 
 def checks(processes: Iterable[Tables], prepared: Tables, case: str, metric: AnyMetric) -> tuple[Label, ...]:
@@ -129,15 +129,15 @@ def escaped(*sides: Sequence[Label]) -> Reason | None:
     return next((Reason("said", said=str(label)) for label in found), None)
 
 
-def lost(case: Case, metric: str, base: Trouble | None, new: Trouble | None) -> Measured:
+def lost(case: Case, metric: str, base: Trouble | None, new: Trouble | None) -> Row:
     """A case without a number, by what happened to each side; not both are None."""
     wrong = base or new
     assert wrong is not None
     why: Value = f"{wrong.status}: {wrong.reason}"
     # A process of the base that died says nothing of a case that its preparation, and maybe other blocks, have measured.
     if wrong.status != "failed" or wrong.kind in UNKNOWN or (base is not None and wrong.kind in DIED):
-        return Measured(case, metric, why=why)
-    return Measured(case, metric, why=why, lacking="base" if base else "new")
+        return Row(case, metric, why=why)
+    return Row(case, metric, why=why, lacking="base" if base else "new")
 
 
 class _Rounds(NamedTuple):

@@ -15,8 +15,7 @@ from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import TrainNotes
 from modbench.harness.rules.confirmation import CONFIRMED, place_of
 from modbench.harness.rules.trend import Followed, Runs, Side, runs_of
-from modbench.harness.stats.joint_fit import Estimate as Fitted
-from modbench.harness.stats.trend import FEWEST_BUDGETS, Budget, Sizes, Trend, Tried, bend_of, curves, sign
+from modbench.harness.stats.trend import FEWEST_BUDGETS, Budget, Sizes, Trend, bend_of, curves, sign
 from modbench.reports.data_table import DataTable, count, interval, number, text
 from modbench.reports.model import Estimate, Interval, Sentence, Table, Value
 from modbench.reports.panel import InPlace
@@ -60,7 +59,7 @@ class At:
     seeds: int
     planned: int
     reason: str | None
-    difference: Fitted | None = None
+    difference: Estimate | None = None
     losses: tuple[float | None, float | None] = (None, None)
     near: bool = True
 
@@ -104,11 +103,12 @@ class Answer:
         return None if self.trend is None or found is None else self.trend.budgets[found[0]].flops
 
     @property
-    def forecast(self) -> Fitted | None:
+    def forecast(self) -> Estimate | None:
         """The forecast that the suite asks for; None where it asks for none, or the differences do not support one."""
         if self.trend is None or self.plan.forecast is None or self.trend.is_straight is False:
             return None
-        return self.trend.forecast(self.plan.forecast, self.plan.forecast_seeds)
+        found = self.trend.forecast(self.plan.forecast, self.plan.forecast_seeds)
+        return None if found is None else nats(found)
 
 
 def answers(loaded: Loaded) -> list[Answer]:
@@ -124,10 +124,7 @@ def answers(loaded: Loaded) -> list[Answer]:
 
 def _answer(loaded: Loaded, made: Runs, told: Followed, variant: str, plan: TrendPlan) -> Answer:
     anchor, arm = (next(c for c in made.cases.values() if c.variant == each) for each in (made.anchor, variant))
-    tried = [
-        Tried(case.variant, case.budget or 0.0, place_of(case), seed, loss)
-        for case, seed, loss in explored(loaded, arm.place)
-    ]
+    tried = explored(loaded, arm.place)
     fitted = curves(tried)
     mine, theirs = (bend_of(fitted[each]) if each in fitted else None for each in (variant, made.anchor))
     answer = Answer(arm, anchor, plan, explored=max((each.flops for each in tried), default=0.0))
@@ -149,7 +146,7 @@ def _answer(loaded: Loaded, made: Runs, told: Followed, variant: str, plan: Tren
 
 
 def _measured(row: At, trend: Trend, i: int) -> At:
-    return replace(row, difference=trend.differences[i], losses=trend.lowest(i), near=trend.near[i])
+    return replace(row, difference=nats(trend.differences[i]), losses=trend.lowest(i), near=trend.near[i])
 
 
 def _at(loaded: Loaded, made: Runs, mine: Side, theirs: Side) -> tuple[At, Budget | None]:
@@ -198,26 +195,28 @@ class Row:
         seeds: that it is from.
         outcome: what was found of it, in a word.
         at: sizes and losses of a difference.
+        reason: why there is none, or fewer seeds than planned.
     """
 
     answer: Answer
     quantity: str = ""
     unit: str = ""
-    found: Interval | None = None
+    found: Estimate | None = None
     budget: float | None = None
     seeds: int | None = None
     outcome: str | None = None
     at: At | None = None
+    reason: str | None = None
 
 
 def rows(answer: Answer) -> Iterator[Row]:
     """Yield what was found of an arm: differences, spreads of seeds, slope, straightness, crossing and forecast."""
     trend, plan = answer.trend, answer.plan
     if trend is None:
-        yield Row(answer)
+        yield Row(answer, reason=answer.reason)
     for at in answer.rows:
         off = "off the line" if at.flops == answer.off else None
-        yield Row(answer, "difference", "nat", at.difference, at.flops, at.seeds, off, at)
+        yield Row(answer, "difference", "nat", at.difference, at.flops, at.seeds, off, at, at.reason)
     if trend is None:
         return
     for budget, own in zip(trend.budgets, trend.spreads, strict=True):
@@ -225,9 +224,9 @@ def rows(answer: Answer) -> Iterator[Row]:
     pooled = "pooled" if trend.has_one_spread else "differs"
     yield Row(answer, "spread", "nat", Estimate(trend.spread), outcome=pooled)
     if trend.slope is not None:
-        yield Row(answer, "slope", "nat per e-fold", trend.slope)
+        yield Row(answer, "slope", "nat per e-fold", nats(trend.slope))
     if trend.bent is not None:
-        yield Row(answer, "bend", "nat per squared e-fold", trend.bent)
+        yield Row(answer, "bend", "nat per squared e-fold", nats(trend.bent))
     crossing = trend.crossing()
     at_0 = Estimate(crossing.flops, crossing.low, crossing.high, unit="FLOP")
     yield Row(answer, "crossing", "FLOP", at_0, outcome=crossing.outcome)
@@ -252,14 +251,10 @@ TABLE = DataTable[Row](
         number("loss", "the arm's loss at its optimum", lambda row: row.at and row.at.losses[0], "nat"),
         number("baseline_loss", "the anchor's", lambda row: row.at and row.at.losses[1], "nat"),
         count("planned_seeds", "seeds that were asked for", lambda row: row.at and row.at.planned),
-        text("reason", "why there is none, or fewer seeds", lambda row: row.at.reason if row.at else _why(row)),
+        text("reason", "why there is none, or fewer seeds", lambda row: row.reason),
     ),
     lambda loaded: (row for answer in answers(loaded) for row in rows(answer)),
 )
-
-
-def _why(row: Row) -> str | None:
-    return None if row.quantity else row.answer.reason
 
 
 def in_place(loaded: Loaded) -> InPlace | None:
@@ -287,14 +282,12 @@ def table(answer: Answer) -> Table:
         }
         sides = (_side(*side) for side in zip(at.losses, (at.mine, at.theirs), strict=True))
         remark = ", ".join(word for word, holds in remarks.items() if holds)
-        found = at.reason if at.difference is None else nats(at.difference)
-        shown.append((Estimate(at.flops, unit="FLOP"), seeds, *sides, found, remark))
+        shown.append((Estimate(at.flops, unit="FLOP"), seeds, *sides, at.difference or at.reason, remark))
     titles = {"slope": "slope", "crossing": "is 0 at", "forecast": "forecast {budget}"}
     for row in rows(answer):
         if row.found is not None and row.quantity in titles:
             title = Sentence(titles[row.quantity], budget=Estimate(row.budget, unit="FLOP"))
-            value = row.found if isinstance(row.found, Estimate) else nats(row.found)
-            shown.append((title, row.seeds or "", "", "", value, ""))
+            shown.append((title, row.seeds or "", "", "", row.found, ""))
     return Table(
         "the difference over training budgets",
         ("FLOPs", "Seeds", answer.name, answer.base, "Difference [95 %]", ""),

@@ -147,8 +147,8 @@ def _series(rows: Sequence[Mapping[str, Any]], column: Column) -> pd.Series:
     if column.type == "number":
         return pd.Series(np.array([np.nan if cell is None else cell for cell in cells], float))
     null = any(cell is None for cell in cells)
-    if column.type == "text":
-        return pd.Series(np.array([np.nan if cell is None else cell for cell in cells], object))
+    if column.type == "text":  # objects: pandas' own strings are slow to read one by one
+        return pd.Series([np.nan if cell is None else cell for cell in cells], dtype="object")
     if column.type == "count":
         return pd.Series(cells, dtype="Int64" if null else "int64")
     return pd.Series(cells, dtype="object" if null else "bool")

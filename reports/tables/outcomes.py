@@ -84,7 +84,7 @@ class Value:
     def beside(self) -> dict[int, Process]:
         """Of these the ones in which the anchor was timed, too, from which ratios come; all where there is none."""
         found = {number: each for number, each in self.processes.items() if self.anchor.id in each.arms}
-        return found or self.processes
+        return found if 0 < len(found) < len(self.processes) else self.processes
 
     @functools.cached_property
     def trouble(self) -> Trouble | None:

@@ -8,7 +8,7 @@ from typing import Any
 from modbench.harness.audit.card import Card, Finding
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.printable import aligned
-from modbench.reports.model import Block, Note
+from modbench.reports.model import Note
 from modbench.reports.questions import audit
 from modbench.reports.tables.audits import sentence
 from modbench.reports.tables.load import Loaded
@@ -27,18 +27,12 @@ def card(made: Card, columns: int) -> str:
     return "\n".join([*lines, "", audit.LEGEND])
 
 
-def table(cards: Sequence[Card], columns: int) -> str:
-    """Return several models as one table."""
-    side = audit.side_by_side(cards)
-    blocks: list[Block] = [side, *map(Note, side.notes)]
-    return "\n".join(
-        [*(line for each in cards for line in wrapped([audit.answer(each)], columns)), written(blocks, columns)]
-    )
-
-
 def text(cards: Sequence[Card], columns: int) -> str:
-    """Return the card of one model, or the table of several."""
-    return card(cards[0], columns) if len(cards) == 1 else table(cards, columns)
+    """Return the card of one model, or the answers about several and one table."""
+    if len(cards) == 1:
+        return card(cards[0], columns)
+    side = audit.side_by_side(cards)
+    return "\n".join([*wrapped(map(audit.answer, cards), columns), written([side, *map(Note, side.notes)], columns)])
 
 
 # --- as data

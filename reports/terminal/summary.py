@@ -85,14 +85,15 @@ def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str
     yield wrapped([f"{suite.name} on {first_screen.measured_on(loaded)}{launches}{_first_of_several(loaded)}"], width)
     yield wrapped([Listed(told.answer, " ")], width)
     leads = [panel.lead for _, panel in panels()]
-    yield from (text.table(table, width) for lead in leads if (table := lead.table(loaded)))
+    first = [table for lead in leads if (table := lead.table(loaded))]
+    yield from (text.table(table, width) for table in first)
     swept = next(filter(None, (lead.in_place(loaded) for lead in leads)), None)
     pays = None if swept else pays_from.table(loaded)
     tables = [*swept.tables] if swept else [*_tables(loaded, every=verbose), *([pays] if pays else [])]
     shown = [text.table(each, width) for each in tables]
     yield from shown
     yield _others(loaded, width, swept, every=verbose)
-    yield from _more(loaded, width) if verbose else ()
+    yield from _more(loaded, width, [*first, *tables]) if verbose else ()
     notes = [note for each in tables if swept for note in each.notes]
     notes += swept.notes if swept else pays.notes if pays else ()
     below = _legend(loaded, [line for lines in shown for line in lines], [*map(plain, notes)], width, swept)
@@ -177,11 +178,11 @@ def _others(loaded: Loaded, width: int, swept: InPlace | None, *, every: bool) -
     return [*text.table(made, width), *wrapped(reasons, width)]
 
 
-def _more(loaded: Loaded, width: int) -> Iterator[list[str]]:
-    """Yield what panels have to share."""
+def _more(loaded: Loaded, width: int, above: Sequence[Table]) -> Iterator[list[str]]:
+    """Yield what panels have to share, but for the tables that stand above."""
     for card in audit.cards(loaded).values():
         yield audit_text.card(card, width).splitlines()
-    for block in shared_blocks(loaded, but="pays_from"):  # which stands there without `-v` too
+    for block in (each for each in shared_blocks(loaded) if each not in above):
         notes = block.notes if isinstance(block, Table) else ()
         yield [*text.written([block], width).splitlines(), *wrapped(notes, width)]
 

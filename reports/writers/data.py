@@ -37,5 +37,11 @@ def sentences(said: Iterable[Value]) -> tuple[str, ...]:
 
 def csv(frame: pd.DataFrame) -> str:
     """Return CSV in base units with full precision; null is an empty cell. No text in it is a formula or a control."""
-    texts = {str(name): frame[name].map(cell) for name in frame if frame[name].dtype.kind not in "biufc"}
+    texts = {str(name): _cells(frame[name]) for name in frame if frame[name].dtype.kind not in "biufc"}
     return masked(str(frame.assign(**texts).to_csv(index=False, lineterminator="\n")))
+
+
+def _cells(column: pd.Series) -> pd.Series:
+    """The cells of a column with text; most texts stand in many rows."""
+    texts = {each: cell(each) for each in {*column} if isinstance(each, str)}
+    return pd.Series([texts[each] if isinstance(each, str) else each for each in column], dtype="object")

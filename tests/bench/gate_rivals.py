@@ -45,7 +45,7 @@ from modbench.harness.machine import environment
 from modbench.harness.stats import contrast, interim
 from modbench.harness.timing import turns
 from modbench.reports.questions import ab
-from modbench.reports.questions.ab import Effects, Measured
+from modbench.reports.questions.ab import Effects, Row
 from modbench.reports.questions.gate import fail_on
 
 # Calls of a block (`planted_block.py`): of the base, and of a head that is equal, 2, 3 and 10 % slower. About 30 ms each.
@@ -244,7 +244,7 @@ def modbench(stretch: Stretch) -> str:
     signs = {number: (-1) ** (number // 2) for number in found}
     for i, n in enumerate(plan):
         own, same = (Effects({number: each[number] for number in range(n)}) for each in (found, control))
-        measured = Measured("block", "s", blocks=own, control=same)
+        measured = Row("block", "s", blocks=own, alike=same)
         (row,) = ab.judge([measured], MARGIN, check, interim.analysis_at(i + 1, plan), signs)
         if row.check != UNDECIDED:
             return "worse" if row.check == contrast.FAIL else "pass"

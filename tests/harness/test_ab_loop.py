@@ -19,7 +19,7 @@ from modbench.harness.results.json_files import DamagedError
 from modbench.harness.stats import contrast, interim
 from modbench.harness.stats.contrast import Seen
 from modbench.reports.questions import ab
-from modbench.reports.questions.ab import Effects, Measured, Result
+from modbench.reports.questions.ab import Effects, Result, Row
 from modbench.reports.questions.gate.fail_on import parse
 
 BLOCK_S = 10.0
@@ -63,11 +63,11 @@ class Planted:
     def finished(self) -> int:
         return folder.blocks(self.folder)
 
-    def rows(self) -> list[Measured]:
+    def rows(self) -> list[Row]:
         drawn = random.Random(7)
         effects = [(drawn.gauss(self.effect, self.noise), drawn.gauss(0, self.noise)) for _ in range(self.finished())]
         own, same = ({block: each[i] for block, each in enumerate(effects)} for i in (0, 1))
-        return [Measured("wall time", "wall_s", Effects(own), Effects(same), Seen(), 1.0, 1.0)]
+        return [Row("wall time", "wall_s", Effects(own), Effects(same), Seen(), 1.0, 1.0)]
 
 
 def run(planted: Planted, max_time: str = "10min", **asked: object) -> Result:
@@ -198,7 +198,7 @@ def test_a_plan_that_was_removed_is_refused(tmp_path: Path) -> None:
 def test_a_new_side_that_fails_is_a_finding_and_a_base_that_fails_is_not(tmp_path: Path) -> None:
     result = run(Planted(tmp_path, at=(1, SideFailsError("it broke"))))
     assert result.exit_code() == 1
-    assert result.rows[0].measured.lacking == "new"
+    assert result.rows[0].lacking == "new"
     with pytest.raises(UsageError):
         run(Planted(tmp_path, at=(1, UsageError("it broke"))))
 

@@ -18,7 +18,7 @@ from modbench.harness.stats.contrast import Seen
 from modbench.harness.stats.reason import Reason
 from modbench.reports.page import compare_page, layout
 from modbench.reports.questions import ab
-from modbench.reports.questions.ab import Effects, Measured, Result
+from modbench.reports.questions.ab import Effects, Result, Row
 from modbench.reports.questions.gate.fail_on import parse
 from modbench.reports.terminal.ab import annotated, summary
 from modbench.reports.writers import text
@@ -30,16 +30,16 @@ SIDES = ("main (1234567)", "the files in mine as they are")
 
 def row(
     effect: float, seed: int = 1, *, blocks: int = 8, noise: float = 0.005, alike: float = 0.0, **more: object
-) -> Measured:
+) -> Row:
     """A row whose blocks have this effect, and whose base differs from itself by `alike`."""
     drawn = random.Random(seed)
     own = {block: drawn.gauss(effect, noise) for block in range(blocks)}
     same = {block: drawn.gauss(alike, noise) for block in range(blocks)}
-    made = Measured("wall time", "latency/forward", Effects(own), Effects(same), Seen(), 0.0123, 0.0123)
+    made = Row("wall time", "latency/forward", Effects(own), Effects(same), Seen(), 0.0123, 0.0123)
     return replace(made, **more)  # type: ignore[arg-type]
 
 
-def result(measured: Sequence[Measured], fail_on: str | None = None, **more: object) -> Result:
+def result(measured: Sequence[Row], fail_on: str | None = None, **more: object) -> Result:
     checks = parse([fail_on]) if fail_on else None
     return Result(SIDES, ab.judge(measured, 0.02, checks), 0.02, checks, 8, 12, "runs/ab-1", **more)  # type: ignore[arg-type]
 
@@ -60,7 +60,9 @@ def test_the_answer_fits_on_a_screen_and_its_first_line_says_who_won(
 ) -> None:
     noise = [0.005 if i % 3 else 0.2 for i in range(rows)]
     measured = [
-        replace(by_both(row(-0.05, i, what=case(1000 + i), noise=noise[i])), labels=(Label.UNCHECKED,), metric=metric)
+        replace(
+            by_both(row(-0.05, i, what=case(1000 + i), noise=noise[i])), new_labels=(Label.UNCHECKED,), metric=metric
+        )
         for i in range(rows)
         for metric in metrics
     ]
@@ -107,7 +109,7 @@ def test_exit_codes(effects: list[float], fail_on: str | None, verdict: str | No
     assert (found.verdict, found.exit_code()) == (verdict, code)
 
 
-def by_both(of: Measured, cpu: float | None = None) -> Measured:
+def by_both(of: Row, cpu: float | None = None) -> Row:
     """The same by CPU time, too, or with another effect by it; it stands for the work."""
     assert of.blocks is not None
     own = of.blocks.wall if cpu is None else {block: cpu + each for block, each in of.blocks.wall.items()}
@@ -123,7 +125,7 @@ def test_cpu_time_decides_where_it_is_asked_to_and_stands_for_the_work() -> None
 
 @pytest.mark.parametrize(("lacking", "code"), [("new", 1), ("base", 5), (None, 5)])
 def test_a_row_without_numbers(lacking: str | None, code: int) -> None:
-    gone = Measured("a case", "latency/forward", why="failed: it broke", lacking=lacking)  # type: ignore[arg-type]
+    gone = Row("a case", "latency/forward", why="failed: it broke", lacking=lacking)  # type: ignore[arg-type]
     for fail_on in (None, "slower:2%"):
         found = result([gone], fail_on)
         assert found.exit_code() == code
@@ -133,7 +135,7 @@ def test_a_row_without_numbers(lacking: str | None, code: int) -> None:
 
 
 def test_numbers_that_are_only_reported_get_no_verdict_and_are_of_no_family() -> None:
-    memory = Measured("memory", "rss_bytes", base_value=2e6, new_value=1e6, unit="B", judged=False)
+    memory = Row("memory", "rss_bytes", base_value=2e6, new_value=1e6, unit="B", judged=False)
     found = result([row(0.0), memory, row(-0.5, judged=False)])
     assert [each.verdict for each in found.rows] == [contrast.EQUIVALENT, None, None]
     assert found.rows[0].contrast is not None

@@ -153,10 +153,9 @@ def test_against_another_baseline_the_line_is_mirrored(crossing: Path) -> None:
     assert found.loc[("moe", "median"), "outcome"] == "never"
     # The same line, from the pair that is stored in the other direction.
     own = next(line for line in break_even.lines(load(crossing / "run")) if line.case.arm == FAST).found
-    rows = {row.case_id: row for row in loaded.between("latency/forward", FAST, "dense")}
-    assert {row.arm for row in rows.values()} == {"dense"}
-    group = break_even._groups(loaded, "latency/forward", "seq_len")[0]
-    here = break_even._along("seq_len", group, FAST, "dense", rows)
+    rows = break_even._rows(loaded, "latency/forward", FAST, "dense")
+    assert {(row.arm, sign) for row, sign in rows.values()} == {("dense", -1)}
+    here = {row.seq_len: (row, sign) for row, sign in rows.values()}
     again = next(break_even._by_estimand(loaded, "seq_len", "same shape", own, here, None)).found
     assert dataclasses.astuple(again.typical)[:3] == pytest.approx(dataclasses.astuple(own.typical)[:3])
 

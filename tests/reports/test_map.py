@@ -40,8 +40,8 @@ def test_a_capacity_pays_where_it_was_planted_to(loaded: Loaded) -> None:
     assert standings == {(LOW, SHORT): "dense", (LOW, LONG): "pays", (HIGH, SHORT): "dense", (HIGH, LONG): "dense"}
     (said,) = capacity_map.answer(loaded)
     assert plain(said) == (
-        f"Of 4 cells against equal-cost dense: dense 3, pays 1 (chance gives up to {by_chance(len(LENGTHS))}); "
-        f"skipping pays at T = {LONG} (MoD {CAPACITIES[0]})."
+        f"Of 4 cells against equal-cost dense: forward pass better in 1, worse in 3, loss better in 1, worse in 0 "
+        f"(chance gives up to {by_chance(len(LENGTHS))}); skipping pays at T = {LONG} (MoD {CAPACITIES[0]})."
     )
 
 

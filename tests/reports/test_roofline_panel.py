@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from planted import left, planted_suite
 from planted_peaks import planted
@@ -48,8 +49,7 @@ def test_the_roof_is_the_fastest_long_product_and_the_largest_copy() -> None:
 
 def test_a_call_above_the_measured_roof_lies_within_the_axes() -> None:
     """Peaks may have been measured while the machine was slow. A mark that is not drawn would end the page."""
-    case: Any = None
-    calls = [panel.Placed(case, "latency/forward", 2.0, rate) for rate in (1e8, 1e12)]
+    calls = pd.DataFrame({"intensity": [2.0, 2.0], "flop_per_s": [1e8, 1e12]})
     _, axes = new_figure(5.2, 3.4, 1)
     panel._ends(axes, calls, Roof(1e11, 1e10))
     bottom, top = axes[0].get_ylim()

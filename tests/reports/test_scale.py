@@ -53,9 +53,9 @@ def counted(monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, int]:
         calls["effect"] += 1
         return own_effect(*args, **named)
 
-    own_compare, own_effect = paired.numbers, effects.over_launches
+    own_compare, own_effect = paired.between, effects.over_launches
     with monkeypatch.context() as patch:
-        patch.setattr(paired, "numbers", compare)
+        patch.setattr(paired, "between", compare)
         patch.setattr(effects, "over_launches", over_launches)
         loaded = load(folder)
     return calls | {"pairs": len(loaded.pairs), "cases": len(loaded.cases)}

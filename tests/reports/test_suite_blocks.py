@@ -93,7 +93,7 @@ def judged(
     tables = [[Tables(run_folder.read(str(path))) for path in block] for block in blocks]
     base, new = (Tables(run_folder.read(str(path))) for path in prepared or [blocks[0][0], blocks[0][2]])
     rows = ab.judge([*suite_blocks.measured(tables, (base, new))], 0.02, fail_on)
-    return {row.measured.what if isinstance(row.measured.what, str) else row.measured.what.id: row for row in rows}
+    return {row.what if isinstance(row.what, str) else row.what.id: row for row in rows}
 
 
 def verdicts(rows: dict[str, Row]) -> dict[str, str | None]:
@@ -113,7 +113,7 @@ def test_the_quotient_of_the_two_times_is_the_ratio(tmp_path: Path) -> None:
     lurches: dict[str, Any] = {"lurches": 0.3}
     rows = judged(made(tmp_path, 3, base=lurches, new=lurches, rounds=8))
     for row in rows.values():
-        quotient = present(row.measured.base_value) / present(row.measured.new_value)
+        quotient = present(row.base_value) / present(row.new_value)
         assert quotient == pytest.approx(row.ratio.value, rel=1e-9)
 
 
@@ -174,7 +174,7 @@ def test_a_case_that_one_side_lacks_has_a_reason_and_the_other_cases_are_judged(
     sides: dict[str, Any], case: str, why: str, ends: str, tmp_path: Path
 ) -> None:
     rows = judged(made(tmp_path, 6, **sides), fail_on=CHECK)
-    assert plain(rows[case].measured.why).startswith(why)
+    assert plain(rows[case].why).startswith(why)
     assert (rows[case].verdict, rows[DENSE].check) == (None, "pass")
     assert Result(("a", "b"), [*rows.values()], 0.05, CHECK).verdict == ends
 
@@ -218,7 +218,7 @@ def test_what_checks_find_belongs_to_a_side_wherever_they_ran(where: str, tmp_pa
     side: Literal["base", "new"] = "new" if "new" in where else "base"
     mod = judged(blocks, prepared)[MOD]
     assert mod.verdict == "inconclusive"
-    assert Label.REUSES_OUTPUT in (mod.labels if side == "new" else mod.measured.base_labels)
+    assert Label.REUSES_OUTPUT in (mod.labels if side == "new" else mod.base_labels)
     assert f"the {side} side {Label.REUSES_OUTPUT}: its time is not that of its work" in plain(mod.reason)
 
 
@@ -241,5 +241,5 @@ def test_a_machine_that_is_unfit_claims_nothing(tmp_path: Path) -> None:
 def test_more_blocks_move_no_block_before(tmp_path: Path) -> None:
     """Each analysis adds blocks to those of the one before."""
     blocks = made(tmp_path, 4)
-    walls = [present(judged(blocks[:n])[MOD].measured.blocks).wall for n in (2, 3, 4)]
+    walls = [present(judged(blocks[:n])[MOD].blocks).wall for n in (2, 3, 4)]
     assert all(few.items() <= many.items() for few, many in pairwise(walls))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,18 @@ def test_a_confirmed_loss_of_another_size_names_it(tmp_path: Path, monkeypatch: 
     assert routed[3].startswith("d24-L2-H1 ")
 
 
+@pytest.mark.slow
+def test_each_budget_has_its_own_confirmed_loss(tmp_path: Path) -> None:
+    """Half the budget costs 0.1 nats."""
+    metrics = ["flops/forward", "flops/train_step", "loss/val", "loss/val_causal", "loss/confirmed"]
+    sweep = {"budgets": [BUDGET / 2, BUDGET], "sizes": SIZES, "max_epochs": 1e9}
+    loaded = planted(tmp_path, metrics=metrics, seeds=[0, 1], isoflop=sweep, confirm={"most_seeds": 16})
+    made: Any = shown(loaded).tables[0]
+    column = [*made.head].index("confirmed")
+    half, whole = (row[column].given["loss"].value for row in made.rows if plain(row[1]).startswith("dense"))
+    assert half - whole == pytest.approx(0.1 / math.log(2), abs=0.02)
+
+
 def test_what_lacks_seeds_is_named(tmp_path: Path) -> None:
     """A size that lacks one, and a variant of which every size does."""
     loaded = planted(tmp_path, metrics=["flops/forward", "loss/val_causal"])
@@ -108,6 +121,11 @@ def test_what_lacks_seeds_is_named(tmp_path: Path) -> None:
     left_out = vars(made.notes[0].given["lacking"])["values"]
     assert [each.partition(" has ")[0] for each in left_out] == ["dense d24-L2-H1", "MoD 0.25 stochastic"]
     assert plain(made.notes[0]) in " ".join(closing(load(loaded.path)).split())
+
+
+def test_with_v_a_table_stands_once(swept: Loaded) -> None:
+    text = summary.closing(swept, Path("report.html"), None, verbose=True)
+    assert text.count(f"\n{HEAD}") == closing(swept).count(f"\n{HEAD}") > 0
 
 
 def test_before_any_size_is_trained_there_is_no_such_table(swept: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:

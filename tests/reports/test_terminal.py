@@ -25,6 +25,7 @@ from modbench.reports import demo
 from modbench.reports.model import Estimate, Finding, Sentence
 from modbench.reports.notebook import frames
 from modbench.reports.panels import pays_from
+from modbench.reports.panels.caveats import failure_sentences
 from modbench.reports.questions import break_even, first_screen, win_rate
 from modbench.reports.questions.break_even import Line
 from modbench.reports.questions.compare_runs import compare_runs
@@ -208,6 +209,22 @@ def test_a_model_that_was_skipped_as_a_whole_has_its_reason(loaded: Loaded) -> N
     said = [line for line in closing(changed(loaded, cases)).splitlines() if line.startswith("skipped:")]
     assert said == [f"skipped: MoE ({why})"]
     assert "skipped:" not in closing(loaded)
+
+
+def test_reasons_beyond_the_first_are_counted(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What failed for one reason is one of them, however many cases it was."""
+    cases = loaded.cases.copy()
+    lost = (cases.arm == "mod[c0.5]") & (cases.metric == "latency/forward")
+    cases.loc[lost, ["status", "reason"]] = ["failed", "planted"]
+    skip(cases, cases.arm == "moe", "one")
+    skip(cases, cases.arm == "mod[c0.125]", "another")
+    for most, others in ((3, None), (2, "1"), (1, "2")):
+        monkeypatch.setattr(summary, "MOST_TROUBLES", most)
+        said = " ".join(summary.troubles(changed(loaded, cases)))
+        found = re.search(r"and (\d) more: cases.csv", said)
+        assert (found[1] if found else None) == others
+    assert len(failure_sentences(changed(loaded, cases))) == 1
+    assert f"and {len(LENGTHS) - 1} more" in plain(failure_sentences(changed(loaded, cases))[0])
 
 
 def test_values_name_their_batch_where_there_are_several(tmp_path: Path) -> None:

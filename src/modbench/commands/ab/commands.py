@@ -37,7 +37,7 @@ from modbench.harness.stats import contamination
 from modbench.harness.stats.contrast import NOT_RECORDED, NOT_TICKED, Seen
 from modbench.harness.stats.paired import MOST_BLOCKED, MOST_OTHERS
 from modbench.harness.stats.reason import Reason
-from modbench.reports.questions.ab import Effects, Measured, effects
+from modbench.reports.questions.ab import Effects, Row, effects
 
 SCRIPT = Path(one_command.__file__).resolve()
 SIDES = {"A": "base", "B": "new"}
@@ -114,7 +114,7 @@ class Commands:
         made = Block(order=order, processes=tuple(self._run(side) for side in order))  # type: ignore[arg-type]  # it checks them
         write_sealed(ab_folder.block(self.folder, number), made.model_dump_json())
 
-    def rows(self) -> list[Measured]:
+    def rows(self) -> list[Row]:
         """Wall time, which is judged; CPU time and memory beside it."""
         files = [ab_folder.block(self.folder, number) for number in range(ab_folder.blocks(self.folder))]
         blocks = [parse(Block, unsealed(file), file).by_side for file in files]
@@ -135,10 +135,10 @@ class Commands:
         cpu = None if own.cpu is None else Effects(own.cpu)
         why = next((each.tree_why or "unknown" for each in processes if not each.tree_bytes), None)
         return [
-            Measured("wall time", "wall_s", own, control, seen, **typical("wall_s")),
-            Measured("CPU time", "cpu_s", cpu, judged=False, **typical("cpu_s")),
-            Measured("peak memory", "rss_bytes", unit="B", judged=False, **typical("rss_bytes")),
-            Measured("memory of all", "tree_bytes", unit="B", judged=False, why=why, **typical("tree_bytes")),
+            Row("wall time", "wall_s", own, control, seen, **typical("wall_s")),
+            Row("CPU time", "cpu_s", cpu, judged=False, **typical("cpu_s")),
+            Row("peak memory", "rss_bytes", unit="B", judged=False, **typical("rss_bytes")),
+            Row("memory of all", "tree_bytes", unit="B", judged=False, why=why, **typical("tree_bytes")),
         ]
 
     def _run(self, side: str) -> Process:

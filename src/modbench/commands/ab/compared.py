@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from modbench.harness.core.errors import ModbenchError, UsageError
-from modbench.reports.questions.ab import Measured
+from modbench.reports.questions.ab import Row
 from modbench.reports.questions.gate.fail_on import FailOn
 from modbench.reports.writers.number_format import plain
 
@@ -85,5 +85,5 @@ class Compared(Protocol):
             ModbenchError: if a file cannot be written.
         """
 
-    def rows(self) -> Sequence[Measured]:
+    def rows(self) -> Sequence[Row]:
         """The numbers of every case and metric over all finished blocks, in the order in which they are printed."""

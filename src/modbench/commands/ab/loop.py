@@ -28,7 +28,7 @@ from modbench.harness.core.units import counted, human_duration
 from modbench.harness.results.json_files import DamagedError, parse, unsealed, write_sealed
 from modbench.harness.stats import contrast, interim
 from modbench.reports.questions import ab
-from modbench.reports.questions.ab import Measured, Result
+from modbench.reports.questions.ab import Result, Row
 from modbench.reports.writers.number_format import plain
 
 MOST = ab.MOST_BLOCKS
@@ -93,7 +93,7 @@ class Loop:
             while (result := self._analysed()) is None:
                 self._measure()
         except SideFailsError as error:
-            failed = Measured("run", "run", why=str(error), lacking="new")
+            failed = Row("run", "run", why=str(error), lacking="new")
             return self._judged([failed])
         except KeyboardInterrupt:
             if not self.finished:
@@ -164,7 +164,7 @@ class Loop:
         Raises:
             UsageError: if the base fails, and the new side does not.
         """
-        why = next((row.measured.why for row in result.rows if row.measured.lacking == "base"), None)
+        why = next((row.why for row in result.rows if row.lacking == "base"), None)
         if why is not None and result.verdict != contrast.FAIL:
             raise fails(plain(why), new=False)
         return result
@@ -185,7 +185,7 @@ class Loop:
             f"Nothing more was measured; {counted(self.finished, 'block')} kept."
         )
 
-    def _judged(self, measured: Sequence[Measured], analysis: interim.Analysis = interim.ONE) -> Result:
+    def _judged(self, measured: Sequence[Row], analysis: interim.Analysis = interim.ONE) -> Result:
         """The result so far; by default with the intervals of a single analysis."""
         number, asked = self.finished, self.asked
         signs = dict(enumerate(sign for _, sign in self.plan.draws(number)))

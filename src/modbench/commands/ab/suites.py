@@ -44,7 +44,7 @@ from modbench.harness.results import layout, lock, progress, run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.sealed_records import read_record
 from modbench.reports.questions import suite_blocks
-from modbench.reports.questions.ab import NAMES, Measured
+from modbench.reports.questions.ab import NAMES, Row
 from modbench.reports.tables.outcomes import Tables
 
 # Rounds of a process: six inputs, twice each. Starting its processes takes about as long; with more rounds or fewer, the same
@@ -296,7 +296,7 @@ class Suites:
     def _block(self, number: int) -> list[Path]:
         return [ab_folder.block(self.folder, number) / name for name in NAMES]
 
-    def rows(self) -> list[Measured]:
+    def rows(self) -> list[Row]:
         """The numbers of every case and metric over all blocks."""
         blocks = [[*map(self._tables, self._block(number))] for number in range(ab_folder.blocks(self.folder))]
         base, new = (self._tables(self.folder / name) for name in PREPARED)
