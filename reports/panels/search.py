@@ -21,7 +21,7 @@ def render(loaded: Loaded) -> Iterator[Sentence]:
     measured = [_seconds(loaded, row) for row in rows]
     grid = [_of_grid(row, found) for row, found in zip(rows, measured, strict=True) if any(found.values())]
     yield Sentence(
-        "Searched: {cells} of {of} cells, {spent} of measuring; the whole grid would have taken about {grid}, as these predict.",
+        "Searched: {cells} of {of} cells, {spent} of measuring; the whole grid would have taken about {grid}.",
         cells=sum(map(len, measured)),
         of=sum(len(row.cells) for row in rows),
         spent=Estimate(sum(sum(found.values()) for found in measured), unit="s"),

@@ -46,8 +46,8 @@ HEAD = (
     "Seeds to decide",
 )
 MORE = (
-    *("Task", "Arm", "n", "Majority", "Best shortcut", "95 % binomial", "As trained", "All of a sequence", "CPU s"),
-    *("Accuracy by kind", "Blocks run by kind"),
+    *("Task", "Arm", "n", "Majority", "Best shortcut", "Solved from", "95 % binomial", "As trained"),
+    *("All of a sequence", "CPU s", "Accuracy by kind", "Blocks run by kind"),
 )
 READING = (
     "▲ beyond the best shortcut: both intervals, or where runs are counted every seed. Counts are compared by an exact test, as "
@@ -321,6 +321,7 @@ def _more(each: OnTask) -> Sequence[Value]:
         answers[0].n,
         _share(each.majority),
         each.shortcut[0],
+        _share(each.counts.level),
         each.questions,
         _share(fmean(trained)) if trained else None,
         _share(fmean(of.whole / of.n for of in answers)),
