@@ -27,7 +27,6 @@ from modbench.reports.tables.findings import labels_of
 from modbench.reports.tables.load import MOST_ARMS, Loaded, Row, contenders, once_a_run, rung_beside, same_shape
 from modbench.reports.tables.samples import LEFT_OUT
 from modbench.reports.wording import TIMED, WORKLOADS, name
-from modbench.reports.writers.number_format import grid_point
 
 Axis: TypeAlias = Literal["seq_len", "batch_size"]
 AXES: tuple[Axis, Axis] = ("seq_len", "batch_size")
@@ -289,8 +288,8 @@ def cells(loaded: Loaded, found: Iterable[Line], *, where: bool = False) -> Iter
     arms = {case.arm: case for case in contenders(loaded)}
     for line in found:
         fixed, dtype, execution = line.held
-        at = f"{grid_point(LETTERS[other(line.axis)], fixed)}, {dtype}, {execution}"
-        workload = WORKLOADS[line.found.metric] + f" at {at}" * where
+        at = f" at {LETTERS[other(line.axis)]} = {{fixed}}, {dtype}, {execution}" * where
+        workload = Sentence(f"{WORKLOADS[line.found.metric]}{at}", fixed=fixed)
         yield arms[line.case.arm], workload, AGAINST.get(line.kind, line.kind), pays_from(line)
 
 
