@@ -158,7 +158,7 @@ FAULTS = (
         "tests/cli/test_user_code.py::test_a_run_that_changed_on_purpose_goes_on_with_both_versions_on_show",
         (
             "reports/tables/outcomes.py",
-            "[Label.CODE_CHANGED] * bool(self.changed & self.code_versions(case, metric).keys())\n",
+            "[Label.CODE_CHANGED] * bool(self.tables.changed & self.cell.versions.keys())\n",
             "[]\n",
         ),
     ),
