@@ -32,8 +32,9 @@ def render(loaded: Loaded) -> Iterator[Sentence]:
 def _seconds(loaded: Loaded, row: Row) -> dict[int, float]:
     """Seconds of the cells whose launches were all asked for and have a record, by their place in the row."""
     asked = {unit.series for unit in loaded.run.plan.units if unit.rule}
+    took = {job.unit.name: job.wall_s for job in loaded.tables.jobs if job.wall_s is not None}
     spent = {
-        at: [loaded.records[unit.name].wall_s for unit in cell.units if unit.name in loaded.records]
+        at: [took[unit.name] for unit in cell.units if unit.name in took]
         for at, cell in enumerate(row.cells)
         if cell.series in asked
     }

@@ -92,8 +92,7 @@ def _code(loaded: Loaded) -> Iterator[tuple[str, str]]:
     git = loaded.run.environment["git"]
     yield "commit", str(git["commit"] or "not known")[:SHORT]
     yield "uncommitted changes", {True: "yes", False: "no"}.get(git["dirty"], "not known")
-    versions = provenance.joined_versions(map(provenance.versions_of_record, loaded.run.records))
-    for name, ran in sorted(versions.items()):
+    for name, ran in sorted(loaded.tables.code.items()):
         yield f"file {name}", " and ".join(sorted(each[:SHORT] for each in ran))
 
 

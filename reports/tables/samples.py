@@ -53,6 +53,11 @@ class Job:
     record: Record | None = None
     left_out: str | None = None
 
+    @property
+    def wall_s(self) -> float | None:
+        """Seconds that it took; None where it left nothing."""
+        return None if self.record is None else self.record.wall_s
+
 
 def jobs(run: StoredRun) -> Iterator[Job]:
     """Yield the units that were planned or asked for, then those that no rule asked for."""
@@ -150,6 +155,11 @@ class Samples:
     def notes_of(self, case: Case, key: str, kind: type[SomeNotes]) -> list[SomeNotes]:
         """Return the notes of one kind beside a metric of a case, in the order of its processes or seeds."""
         return self.cell(case.id, key).notes(kind)
+
+    @property
+    def code(self) -> provenance.Versions:
+        """The versions of the user's files that the run's units ran."""
+        return provenance.joined_versions(map(provenance.versions_of_record, self.run.records))
 
     def processes_of(self, case: Case, anchor: Case, metric: Metric) -> dict[int, Process]:
         """Return the processes that timed a case, with all arms of its comparison, by number."""
