@@ -1,13 +1,24 @@
 """What one process says of its arms: each against the anchor that was in all of its blocks, all arms at once, in numpy.
 
-In each block, d = mean log t(arm) - mean log t(anchor). The median of an arm's d answers for a typical call. If one call in ten
-stalls, or six of sixteen inputs cost four times as much, the median does not move and the mean does, which decides throughput.
-In the effect by means, the log-ratio of mean times, every input has the same weight, over all samples that nothing outside the
-model disturbed.
+    process  a launch: a fresh process, which times all arms of a comparison in turn
+    round    every arm but the anchor has one block in each
+    block    the anchor and one arm, interleaved, on one input
+    cell     the samples of an arm in a block
+    sample   some calls: seconds for each call (`wall_s`, `cpu_s`), their number (`calls`), and what witnesses saw
 
-The time of an arm is its anchor's, changed by the effect of the arm against the anchor, so that the quotient of two arms' times
-is their ratio: their own medians are over all of their calls, and where the machine changes from block to block, the quotient of
-two medians is another number than the ratio, which is taken within blocks.
+Samples become a mean log for each cell, that becomes d = arm - anchor for each block, and the d of an arm become two numbers for
+each process and clock, both log-ratios above 0 where the arm takes longer than the anchor:
+
+    medians  the median of d: of a typical call. Disturbed samples stay in
+    means    the log-ratio of mean times, every input with the same weight: if one call in ten stalls, or six of sixteen inputs
+             cost four times as much, this moves and the median does not. Without samples that something outside the model
+             disturbed, unless an arm would lose one of its inputs
+
+In two blocks the anchor takes 10 ms and 12 ms, an arm 5 ms and 6 ms: d is -0.69 twice, and so are both numbers.
+
+The time of an arm (`typical`, `mean`) is that of the anchor, times what the arm takes beside it. So the quotient of two arms'
+times is their ratio, which is taken within blocks; that of their own medians would be another number where the machine changes
+from block to block. `paired.between` subtracts two arms, process by process.
 """
 
 from __future__ import annotations
@@ -33,15 +44,17 @@ class Waits(NamedTuple):
 
 
 class ByClock(NamedTuple):
-    """What a process says of its arms by one clock, on the log scale; an arm without its key shares no block with the anchor.
+    """What a process says of its arms by one clock, on the log scale.
+
+    `medians` and `means` lack an arm that shares no block with the anchor; `typical` and `mean` then have its own time.
 
     Attributes:
         logs: mean log of each cell.
         d: that of each cell of another arm minus that of the anchor's in the same block, by arm and block.
         medians: the effect of each arm by medians, above 0 where it takes longer than the anchor; that of the anchor is 0.
         means: the same by means.
-        typical: the time of a typical call.
-        mean: the mean time.
+        typical: the log of the time of a typical call.
+        mean: the log of the mean time.
     """
 
     logs: Floats
@@ -156,12 +169,12 @@ class Process:
         return found
 
     def rounds(self, arm: str, column: str = "wall_s") -> dict[float, float]:
-        """Return the same by round: every arm but the anchor has one block in each."""
+        """Return the effects of an arm's blocks by round."""
         rounds = self._of_cells("round")[self._mine[self._shared[arm]]]
         return dict(zip(rounds.tolist(), self.of_blocks(arm, column).tolist(), strict=True))
 
     def inputs(self, arm: str) -> Ints:
-        """Return the inputs of these blocks, by their numbers."""
+        """Return the input of each block that an arm shares with the anchor, by its number."""
         return self._input[self._mine[self._shared[arm]]]
 
     def by(self, column: str) -> ByClock:
