@@ -1,14 +1,15 @@
 """Makes `comparisons.csv`: one row per pair and metric.
 
-How a stored time becomes a row: `samples.py` reads the processes of a run; in each, `stats/against_anchor.py` says how long every
-arm takes beside the anchor; `stats/paired.py` subtracts two arms, process by process; `stats/contrast.py` makes of these numbers a
-ratio, its t-interval over processes and, among the pairs of its family, a verdict (`pair_verdicts.py`); `pair_row` here adds who was
-compared, what was promised, and why something is missing.
+How a stored time becomes a row: `samples.py` reads the processes of a run; in each, `stats/against_anchor.py` says how long
+every arm takes beside the anchor; `stats/paired.py` subtracts two arms, process by process; `stats/contrast.py` makes of
+these numbers a ratio, its t-interval over processes and, among the pairs of its family, a verdict (`pair_verdicts.py`);
+`pair_row` here adds who was compared, what was promised, and why something is missing.
 
-A ratio of times is baseline / case: above 1 the case is better. It is of wall time by the metric's estimand, also where CPU time
-decided the verdict (`deciding` takes the ratio that did). Counts are compared exactly, losses seed by seed. The *anchor* is the arm
-that every block of a comparison holds; the report's *baseline* is the anchor, unless `--baseline` names another; a row's baseline is
-the second of its two arms. A *twin* is the anchor, measured a second time as an arm of its own: a check of the machine.
+A ratio of times is baseline / case: above 1 the case is better. It is of wall time by the metric's estimand, also where CPU
+time decided the verdict (`deciding` takes the ratio that did). Counts are compared exactly, losses seed by seed. The *anchor*
+is the arm that every block of a comparison holds; the report's *baseline* is the anchor, unless `--baseline` names another; a
+row's baseline is the second of its two arms. A *twin* is the anchor, measured a second time as an arm of its own: a check of
+the machine.
 
 All pairs are made where they are few or asked for; among many arms their number grows with the square. Otherwise each arm is
 compared with the report's baseline, with the anchor, and with the dense model of equal cost that was solved for it.
@@ -157,7 +158,7 @@ def _result(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[
 
 
 def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
-    """Compare launch by launch through the anchor, with a t-interval over launches; a rate by its time, plus what is known of both."""
+    """Compare launch by launch through the anchor, with a t-interval over launches; a rate by its time and its tokens."""
     found = tables.contrast(metric, case, baseline)
     wall, effect = found.wall, found.wall.effect
     difference = math.exp(tables.estimate(case, metric).value) - math.exp(tables.estimate(baseline, metric).value)
