@@ -170,7 +170,7 @@ def test_a_result_that_the_cap_cut_is_labelled(tmp_path: Path) -> None:
     timed = cases[cases.metric == "latency/forward"]
     assert timed.labels.str.contains(Label.LAUNCHES_CAPPED).all()
     page = render.html(load(tmp_path / "run"))
-    assert "were cut at 5" in page
+    assert "only 5 were allowed" in page
     assert "4 to 5 launches" in page
     said = summary.closing(load(str(tmp_path / "run")), tmp_path / "report.html", None)
     assert f"{Label.LAUNCHES_CAPPED.capitalize()}: " in " ".join(said.split())
