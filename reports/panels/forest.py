@@ -50,8 +50,8 @@ def _rows(loaded: Loaded, metric: str, choice: Against) -> list[Finding]:
     return [
         found
         for pair in choice.pairs
-        for found in sorted(between(loaded, metric, *pair), key=order)
-        if found.typical.value is not None and found.place.seq_len in loaded.lengths_shown
+        for found in sorted(between(loaded, metric, *pair, loaded.lengths_shown), key=order)
+        if found.typical.value is not None
     ]
 
 

@@ -126,10 +126,7 @@ def _commit(git: dict[str, object]) -> str:
 
 
 def _corpora(loaded: Loaded) -> Value:
-    tables = loaded.tables
-    notes = (
-        note for case in loaded.plan.cases for key in tables.metrics for note in tables.notes_of(case, key, TrainNotes)
-    )
+    notes = (note for cell in loaded.tables.cells.values() for note in cell.notes(TrainNotes))
     corpora = {f"{note.corpus} (sha256 {str(note.corpus_sha256)[:12]}…)" for note in notes if note.corpus}
     return Listed(sorted(corpora)) if corpora else "no corpus was read"
 

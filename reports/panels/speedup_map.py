@@ -61,7 +61,7 @@ def _figure(loaded: Loaded, titles: Mapping[str, str], choice: Against) -> Figur
     made, axes = new_figure(whole, 0.8 + row * len(pairs), len(titles), share_y=True)
     marks, data, few = Marks(), list[Finding](), len(lengths) <= FEW_LENGTHS
     for axis, (metric, title) in zip(axes, titles.items(), strict=True):
-        found = [by_length(loaded, metric, *pair) for pair in pairs]
+        found = [by_length(loaded, metric, *pair, lengths) for pair in pairs]
         cells = [
             [_cell(case, length, title, mine.get(length), few=few) for length in lengths]
             for (case, _), mine in zip(pairs, found, strict=True)

@@ -66,9 +66,10 @@ def _measured(loaded: Loaded) -> list[str]:
 def _sets(loaded: Loaded, choices: Sequence[Against], metrics: Sequence[str]) -> Iterator[dict[str, object]]:
     """Yield the tiles of each arm at each length, by what it is compared with; an arm without a choice has one set for all."""
     solved = {case.arm for choice in choices if choice.equal_cost for case, _ in choice.pairs}
+    shown = {*loaded.lengths_shown, *(losses.beside(loaded, length) for length in loaded.lengths_shown)}
     for at, choice in enumerate(choices):
         for case, other in choice.pairs:
-            found = {metric: by_length(loaded, metric, case, other) for metric in metrics}
+            found = {metric: by_length(loaded, metric, case, other, shown) for metric in metrics}
             called = other if choice.equal_cost else described(other)
             for length in loaded.lengths_shown:
                 where = {metric: losses.beside(loaded, length) if metric == LOSS else length for metric in metrics}

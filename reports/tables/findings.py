@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -106,19 +106,25 @@ def _row_of(loaded: Loaded, found: Finding) -> dict[str, Any]:
     return told | sides | ratios | ends
 
 
-def between(loaded: Loaded, metric: str, case: Case, other: Case) -> list[Finding]:
-    """Return what is found of an arm against another in one metric, at every place; stored either way round."""
+def between(
+    loaded: Loaded, metric: str, case: Case, other: Case, lengths: Collection[int] | None = None
+) -> list[Finding]:
+    """Return what is found of an arm against another in one metric, at every place or these lengths; stored either way round."""
     found = list[Finding]()
     for row in loaded.between(metric, case.arm, other.arm):
+        if lengths is not None and row.seq_len not in lengths:
+            continue
         made = of_pair(loaded, row)
         found.append(made if row.arm == case.arm else made.mirrored())
     return found
 
 
-def by_length(loaded: Loaded, metric: str, case: Case, other: Case) -> dict[int, Finding]:
+def by_length(
+    loaded: Loaded, metric: str, case: Case, other: Case, lengths: Collection[int] | None = None
+) -> dict[int, Finding]:
     """Return the same by sequence length, at the batch size and in the number format that figures and tiles show."""
     found = dict[int, Finding]()
-    for each in between(loaded, metric, case, other):
+    for each in between(loaded, metric, case, other, lengths):
         found.setdefault(each.place.seq_len, each)
     return found
 

@@ -208,7 +208,7 @@ class Loaded:
         names = {r.environment.device for r in self.run.records if r.environment and r.environment.device}
         return ", ".join(sorted(names)) or "a CUDA device"
 
-    @property
+    @cached_property
     def certificate(self) -> Certificate | None:
         """The machine's certificate at the start of the run; of several machines the worst; None if one was never checked."""
         known = provenance.certificates(self.run)

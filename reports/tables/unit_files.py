@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from modbench.harness.core.grouped import grouped
@@ -43,15 +43,18 @@ class Files:
 
     def _paths(self, units: list[UnitOfWork], folder: str, ending: str) -> list[str]:
         if layout.of(self.run.path) == layout.SPREAD:
-            return [
-                layout.file_of(self.run.path, folder, unit.name, ending).relative_to(self.run.path).as_posix()
-                for unit in units
-            ]
+            return [_path(self.run.path, folder, unit.name, ending) for unit in units]
         series = grouped((f"{unit.series}-launch" if unit.series else unit.name, unit.launch) for unit in units)
         repeated = {f"{unit.series}-launch" for unit in units if unit.series}
         return [
             f"{folder}/{stem}{_span(launches) if stem in repeated else ''}{ending}" for stem, launches in series.items()
         ]
+
+
+@cache
+def _path(run: Path, folder: str, name: str, ending: str) -> str:
+    """A file of a unit as a path in the run folder: several cases share each."""
+    return layout.file_of(run, folder, name, ending).relative_to(run).as_posix()
 
 
 def _span(launches: list[int]) -> str:
