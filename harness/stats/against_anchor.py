@@ -33,12 +33,13 @@ class Waits(NamedTuple):
 
 
 class ByClock(NamedTuple):
-    """What a process says of its arms by one clock, on the log scale; an arm without its key shares no block with the anchor.
+    """What a process says of its arms by one clock, on the log scale, by the arm's number (`Process.number`).
 
     Attributes:
         logs: mean log of each cell.
         d: that of each cell of another arm minus that of the anchor's in the same block, by arm and block.
-        medians: the effect of each arm by medians, above 0 where it takes longer than the anchor; that of the anchor is 0.
+        medians: the effect of each arm by medians, above 0 where it takes longer than the anchor; that of the anchor is 0, and
+            that of an arm that shares no block with it (`Process.shares`) no number.
         means: the same by means.
         typical: the time of a typical call.
         mean: the mean time.
@@ -46,10 +47,10 @@ class ByClock(NamedTuple):
 
     logs: Floats
     d: Floats
-    medians: dict[str, float]
-    means: dict[str, float]
-    typical: dict[str, float]
-    mean: dict[str, float]
+    medians: Floats
+    means: Floats
+    typical: Floats
+    mean: Floats
 
 
 class _Sums(NamedTuple):
@@ -72,7 +73,7 @@ class Process:
     def __init__(self, arms: Mapping[str, Columns], anchor: str, blocks: Columns | None = None) -> None:
         self.arms, self.anchor, self.blocks = arms, anchor, blocks or {}
         self._clocks: dict[str, ByClock] = {}
-        self._names = [*arms]
+        self.number = {name: number for number, name in enumerate(arms)}
         self._has = frozenset.intersection(*(frozenset(name for name in each if each[name]) for each in arms.values()))
         sizes = [len(each["block"]) for each in arms.values()]
         numbers, block = np.unique(self._flat("block"), return_inverse=True)
@@ -80,7 +81,7 @@ class Process:
             np.repeat(np.arange(len(arms)), sizes) * len(numbers) + block, return_inverse=True
         )
         self._arm, self._block = cells // len(numbers), cells % len(numbers)
-        own = self._arm == (self._names.index(anchor) if anchor in arms else -1)
+        own = self._arm == (self.number[anchor] if anchor in arms else -1)
         there = np.full(len(numbers), -1)
         there[self._block[own]] = np.flatnonzero(own)
         # Cells of arms that share their block with the anchor, and the cell of the anchor there; and where each arm has its own.
@@ -116,16 +117,17 @@ class Process:
     def disturbed(self) -> dict[str, float]:
         """The share of each arm's blocks in which one of its samples was disturbed."""
         shares = np.bincount(self._arm, self._bad) / np.bincount(self._arm)
-        return dict(zip(self._names, shares.tolist(), strict=True))
+        return dict(zip(self.arms, shares.tolist(), strict=True))
 
     @functools.cached_property
     def bad_blocks(self) -> dict[str, dict[int, bool]]:
         """Of each arm but the anchor its blocks, and whether a sample of it or of the anchor was disturbed there."""
         bad = self._bad.copy()
         bad[self._mine] |= bad[self._theirs]
-        found: dict[str, dict[int, bool]] = {name: {} for name in self._names}
+        names = [*self.arms]
+        found: dict[str, dict[int, bool]] = {name: {} for name in names}
         for arm, block, each in zip(self._arm.tolist(), self._block.tolist(), bad.tolist(), strict=True):
-            found[self._names[arm]][block] = each
+            found[names[arm]][block] = each
         found.pop(self.anchor, None)
         return found
 
@@ -146,13 +148,18 @@ class Process:
 
     # --- effects and times
 
+    def shares(self, arm: str) -> bool:
+        """Whether an arm shares a block with the anchor, which it does itself."""
+        shared = self._shared[arm]
+        return shared.start < shared.stop or (arm == self.anchor)
+
     def of_blocks(self, arm: str, column: str = "wall_s") -> Floats:
         """Return the effects of the blocks that an arm shares with the anchor, in their order."""
         return self.by(column).d[self._shared[arm]]
 
     def logs(self, arm: str, column: str = "wall_s") -> Floats:
         """Return the mean log of an arm's samples by block."""
-        found: Floats = self.by(column).logs[self._arm == self._names.index(arm)]
+        found: Floats = self.by(column).logs[self._arm == self.number[arm]]
         return found
 
     def rounds(self, arm: str, column: str = "wall_s") -> dict[float, float]:
@@ -177,21 +184,20 @@ class Process:
         shared, first, counts = np.unique(of, return_index=True, return_counts=True)
         ordered = d[np.lexsort((d, of))]
         middles = (ordered[first + (counts - 1) // 2] + ordered[first + counts // 2]) / 2
-        beside, own = self._log_means(column)
-        zero = dict.fromkeys([self.anchor] if self.anchor in self.arms else [], 0.0)
-        medians = zero | {self._names[at]: value for at, value in zip(shared.tolist(), middles.tolist(), strict=True)}
-        means = {name: beside[name] for name in medians} | zero
-        base = float(np.median(np.log(self.arms[self.anchor][column]))) if zero else 0.0
-        typical, mean = dict[str, float](), dict[str, float]()
-        for name, each in self.arms.items():
-            there = name in medians
-            typical[name] = base + medians[name] if there else float(np.median(np.log(each[column])))
-            mean[name] = own[self.anchor] + means[name] if there else own[name]
+        means, mean = self._log_means(column)
+        medians, typical = np.full((2, len(self.arms)), np.nan)
+        medians[shared] = middles
+        alone = [name for name in self.arms if name == self.anchor or not self.shares(name)]
+        typical[[self.number[name] for name in alone]] = [np.median(np.log(self.arms[name][column])) for name in alone]
+        if self.anchor in self.arms:
+            anchor, there = self.number[self.anchor], [self.shares(name) for name in self.arms]
+            medians[anchor] = means[anchor] = 0.0
+            typical[there], mean[there] = typical[anchor] + medians[there], mean[anchor] + means[there]
         return ByClock(logs, d, medians, means, typical, mean)
 
     # --- means
 
-    def _log_means(self, column: str) -> tuple[dict[str, float], dict[str, float]]:
+    def _log_means(self, column: str) -> tuple[Floats, Floats]:
         """The effect of each arm by means, and the log of its own mean time, from undisturbed samples.
 
         From all where an input would be lost: the effect of an arm that was not disturbed itself may lose some.
@@ -205,8 +211,7 @@ class Process:
         kept = ~used[self._arm[self._mine]] | np.isin(self._mine, both)
         mine, theirs = self._mine[kept], self._theirs[kept]
         beside = self._mean_of(mine, mine, used, every, clean) - self._mean_of(mine, theirs, used, every, clean)
-        named = [dict(zip(self._names, each.tolist(), strict=True)) for each in (beside, alone)]
-        return named[0], named[1]
+        return beside, alone
 
     def _whole(self, cells: Ints) -> Bools:
         """Of each arm whether it has some of these cells, and they visited all of its inputs (without inputs: blocks)."""

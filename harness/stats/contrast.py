@@ -335,7 +335,8 @@ def contrast(base: Side, new: Side, how: How, rule: Rule, seen: Seen | None = No
     if base.wall.own.keys() & new.wall.own.keys() - (base.cpu.own.keys() & new.cpu.own.keys()):
         return together([Contrast(how, rule, replace(seen, unfit=NOT_TICKED), wall)])[0]
     cpu = _estimates(base.cpu, new.cpu, how, rule)
-    gap = _estimates(minus(base.wall, base.cpu), minus(new.wall, new.cpu), how, rule).effect
+    apart = (minus(side.wall, side.cpu)._replace(other={}) for side in (base, new))
+    gap = _estimates(*apart, how, rule).effect
     return together([Contrast(how, rule, seen, wall, cpu, gap)])[0]
 
 
