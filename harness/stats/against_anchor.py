@@ -87,8 +87,12 @@ class Process:
         # Cells of arms that share their block with the anchor, and the cell of the anchor there; and where each arm has its own.
         self._mine = np.flatnonzero(~own & (there[self._block] >= 0))
         self._theirs = there[self._block[self._mine]]
-        ends = np.searchsorted(self._arm[self._mine], np.arange(len(arms) + 1)).tolist()
-        self._shared = {name: slice(*ends[at : at + 2]) for at, name in enumerate(arms)}
+        self._ends = np.searchsorted(self._arm[self._mine], np.arange(len(arms) + 1))
+
+    def _shared(self, arm: str) -> slice:
+        """Where in `_mine` an arm has its cells."""
+        at = self.number[arm]
+        return slice(*self._ends[at : at + 2].tolist())
 
     def _flat(self, column: str) -> Floats:
         """A column of all arms, one after the other."""
@@ -150,12 +154,12 @@ class Process:
 
     def shares(self, arm: str) -> bool:
         """Whether an arm shares a block with the anchor, which it does itself."""
-        shared = self._shared[arm]
-        return shared.start < shared.stop or (arm == self.anchor)
+        shared = self._shared(arm)
+        return shared.start < shared.stop or arm == self.anchor
 
     def of_blocks(self, arm: str, column: str = "wall_s") -> Floats:
         """Return the effects of the blocks that an arm shares with the anchor, in their order."""
-        return self.by(column).d[self._shared[arm]]
+        return self.by(column).d[self._shared(arm)]
 
     def logs(self, arm: str, column: str = "wall_s") -> Floats:
         """Return the mean log of an arm's samples by block."""
@@ -164,12 +168,12 @@ class Process:
 
     def rounds(self, arm: str, column: str = "wall_s") -> dict[float, float]:
         """Return the same by round: every arm but the anchor has one block in each."""
-        rounds = self._of_cells("round")[self._mine[self._shared[arm]]]
+        rounds = self._of_cells("round")[self._mine[self._shared(arm)]]
         return dict(zip(rounds.tolist(), self.of_blocks(arm, column).tolist(), strict=True))
 
     def inputs(self, arm: str) -> Ints:
         """Return the inputs of these blocks, by their numbers."""
-        return self._input[self._mine[self._shared[arm]]]
+        return self._input[self._mine[self._shared(arm)]]
 
     def by(self, column: str) -> ByClock:
         """Return what the process says by one clock, computed when it is first asked for."""
@@ -216,10 +220,12 @@ class Process:
     def _whole(self, cells: Ints) -> Bools:
         """Of each arm whether it has some of these cells, and they visited all of its inputs (without inputs: blocks)."""
         what = self._input if "input" in self._has else self._block
+        width = int(what.max()) + 1
 
         def visited(some: Ints) -> Ints:
-            pairs = np.unique(self._arm[some] * (what.max() + 1) + what[some])
-            return np.bincount(pairs // (what.max() + 1), minlength=len(self.arms))
+            visits = np.bincount(self._arm[some] * width + what[some], minlength=len(self.arms) * width)
+            counts: Ints = (visits > 0).reshape(-1, width).sum(1)
+            return counts
 
         found = visited(cells)
         whole: Bools = (found > 0) & (found == visited(np.arange(len(self._arm))))
