@@ -44,14 +44,13 @@ class Waits(NamedTuple):
 
 
 class ByClock(NamedTuple):
-    """What a process says of its arms by one clock, on the log scale.
-
-    `medians` and `means` lack an arm that shares no block with the anchor; `typical` and `mean` then have its own time.
+    """What a process says of its arms by one clock, on the log scale, by the arm's number (`Process.number`).
 
     Attributes:
         logs: mean log of each cell.
         d: that of each cell of another arm minus that of the anchor's in the same block, by arm and block.
-        medians: the effect of each arm by medians, above 0 where it takes longer than the anchor; that of the anchor is 0.
+        medians: the effect of each arm by medians, above 0 where it takes longer than the anchor; that of the anchor is 0, and
+            that of an arm that shares no block with it (`Process.shares`) no number.
         means: the same by means.
         typical: the log of the time of a typical call.
         mean: the log of the mean time.
@@ -59,10 +58,10 @@ class ByClock(NamedTuple):
 
     logs: Floats
     d: Floats
-    medians: dict[str, float]
-    means: dict[str, float]
-    typical: dict[str, float]
-    mean: dict[str, float]
+    medians: Floats
+    means: Floats
+    typical: Floats
+    mean: Floats
 
 
 class _Sums(NamedTuple):
@@ -85,7 +84,7 @@ class Process:
     def __init__(self, arms: Mapping[str, Columns], anchor: str, blocks: Columns | None = None) -> None:
         self.arms, self.anchor, self.blocks = arms, anchor, blocks or {}
         self._clocks: dict[str, ByClock] = {}
-        self._names = [*arms]
+        self.number = {name: number for number, name in enumerate(arms)}
         self._has = frozenset.intersection(*(frozenset(name for name in each if each[name]) for each in arms.values()))
         sizes = [len(each["block"]) for each in arms.values()]
         numbers, block = np.unique(self._flat("block"), return_inverse=True)
@@ -93,14 +92,18 @@ class Process:
             np.repeat(np.arange(len(arms)), sizes) * len(numbers) + block, return_inverse=True
         )
         self._arm, self._block = cells // len(numbers), cells % len(numbers)
-        own = self._arm == (self._names.index(anchor) if anchor in arms else -1)
+        own = self._arm == (self.number[anchor] if anchor in arms else -1)
         there = np.full(len(numbers), -1)
         there[self._block[own]] = np.flatnonzero(own)
         # Cells of arms that share their block with the anchor, and the cell of the anchor there; and where each arm has its own.
         self._mine = np.flatnonzero(~own & (there[self._block] >= 0))
         self._theirs = there[self._block[self._mine]]
-        ends = np.searchsorted(self._arm[self._mine], np.arange(len(arms) + 1)).tolist()
-        self._shared = {name: slice(*ends[at : at + 2]) for at, name in enumerate(arms)}
+        self._ends = np.searchsorted(self._arm[self._mine], np.arange(len(arms) + 1))
+
+    def _shared(self, arm: str) -> slice:
+        """Where in `_mine` an arm has its cells."""
+        at = self.number[arm]
+        return slice(*self._ends[at : at + 2].tolist())
 
     def _flat(self, column: str) -> Floats:
         """A column of all arms, one after the other."""
@@ -129,16 +132,17 @@ class Process:
     def disturbed(self) -> dict[str, float]:
         """The share of each arm's blocks in which one of its samples was disturbed."""
         shares = np.bincount(self._arm, self._bad) / np.bincount(self._arm)
-        return dict(zip(self._names, shares.tolist(), strict=True))
+        return dict(zip(self.arms, shares.tolist(), strict=True))
 
     @functools.cached_property
     def bad_blocks(self) -> dict[str, dict[int, bool]]:
         """Of each arm but the anchor its blocks, and whether a sample of it or of the anchor was disturbed there."""
         bad = self._bad.copy()
         bad[self._mine] |= bad[self._theirs]
-        found: dict[str, dict[int, bool]] = {name: {} for name in self._names}
+        names = [*self.arms]
+        found: dict[str, dict[int, bool]] = {name: {} for name in names}
         for arm, block, each in zip(self._arm.tolist(), self._block.tolist(), bad.tolist(), strict=True):
-            found[self._names[arm]][block] = each
+            found[names[arm]][block] = each
         found.pop(self.anchor, None)
         return found
 
@@ -159,23 +163,28 @@ class Process:
 
     # --- effects and times
 
+    def shares(self, arm: str) -> bool:
+        """Whether an arm shares a block with the anchor, which it does itself."""
+        shared = self._shared(arm)
+        return shared.start < shared.stop or arm == self.anchor
+
     def of_blocks(self, arm: str, column: str = "wall_s") -> Floats:
         """Return the effects of the blocks that an arm shares with the anchor, in their order."""
-        return self.by(column).d[self._shared[arm]]
+        return self.by(column).d[self._shared(arm)]
 
     def logs(self, arm: str, column: str = "wall_s") -> Floats:
         """Return the mean log of an arm's samples by block."""
-        found: Floats = self.by(column).logs[self._arm == self._names.index(arm)]
+        found: Floats = self.by(column).logs[self._arm == self.number[arm]]
         return found
 
     def rounds(self, arm: str, column: str = "wall_s") -> dict[float, float]:
         """Return the effects of an arm's blocks by round."""
-        rounds = self._of_cells("round")[self._mine[self._shared[arm]]]
+        rounds = self._of_cells("round")[self._mine[self._shared(arm)]]
         return dict(zip(rounds.tolist(), self.of_blocks(arm, column).tolist(), strict=True))
 
     def inputs(self, arm: str) -> Ints:
         """Return the input of each block that an arm shares with the anchor, by its number."""
-        return self._input[self._mine[self._shared[arm]]]
+        return self._input[self._mine[self._shared(arm)]]
 
     def by(self, column: str) -> ByClock:
         """Return what the process says by one clock, computed when it is first asked for."""
@@ -190,21 +199,20 @@ class Process:
         shared, first, counts = np.unique(of, return_index=True, return_counts=True)
         ordered = d[np.lexsort((d, of))]
         middles = (ordered[first + (counts - 1) // 2] + ordered[first + counts // 2]) / 2
-        beside, own = self._log_means(column)
-        zero = dict.fromkeys([self.anchor] if self.anchor in self.arms else [], 0.0)
-        medians = zero | {self._names[at]: value for at, value in zip(shared.tolist(), middles.tolist(), strict=True)}
-        means = {name: beside[name] for name in medians} | zero
-        base = float(np.median(np.log(self.arms[self.anchor][column]))) if zero else 0.0
-        typical, mean = dict[str, float](), dict[str, float]()
-        for name, each in self.arms.items():
-            there = name in medians
-            typical[name] = base + medians[name] if there else float(np.median(np.log(each[column])))
-            mean[name] = own[self.anchor] + means[name] if there else own[name]
+        means, mean = self._log_means(column)
+        medians, typical = np.full((2, len(self.arms)), np.nan)
+        medians[shared] = middles
+        alone = [name for name in self.arms if name == self.anchor or not self.shares(name)]
+        typical[[self.number[name] for name in alone]] = [np.median(np.log(self.arms[name][column])) for name in alone]
+        if self.anchor in self.arms:
+            anchor, there = self.number[self.anchor], [self.shares(name) for name in self.arms]
+            medians[anchor] = means[anchor] = 0.0
+            typical[there], mean[there] = typical[anchor] + medians[there], mean[anchor] + means[there]
         return ByClock(logs, d, medians, means, typical, mean)
 
     # --- means
 
-    def _log_means(self, column: str) -> tuple[dict[str, float], dict[str, float]]:
+    def _log_means(self, column: str) -> tuple[Floats, Floats]:
         """The effect of each arm by means, and the log of its own mean time, from undisturbed samples.
 
         From all where an input would be lost: the effect of an arm that was not disturbed itself may lose some.
@@ -218,16 +226,17 @@ class Process:
         kept = ~used[self._arm[self._mine]] | np.isin(self._mine, both)
         mine, theirs = self._mine[kept], self._theirs[kept]
         beside = self._mean_of(mine, mine, used, every, clean) - self._mean_of(mine, theirs, used, every, clean)
-        named = [dict(zip(self._names, each.tolist(), strict=True)) for each in (beside, alone)]
-        return named[0], named[1]
+        return beside, alone
 
     def _whole(self, cells: Ints) -> Bools:
         """Of each arm whether it has some of these cells, and they visited all of its inputs (without inputs: blocks)."""
         what = self._input if "input" in self._has else self._block
+        width = int(what.max()) + 1
 
         def visited(some: Ints) -> Ints:
-            pairs = np.unique(self._arm[some] * (what.max() + 1) + what[some])
-            return np.bincount(pairs // (what.max() + 1), minlength=len(self.arms))
+            visits = np.bincount(self._arm[some] * width + what[some], minlength=len(self.arms) * width)
+            counts: Ints = (visits > 0).reshape(-1, width).sum(1)
+            return counts
 
         found = visited(cells)
         whole: Bools = (found > 0) & (found == visited(np.arange(len(self._arm))))

@@ -335,7 +335,7 @@ def contrast(base: Side, new: Side, how: How, rule: Rule, seen: Seen | None = No
     if base.wall.own.keys() & new.wall.own.keys() - (base.cpu.own.keys() & new.cpu.own.keys()):
         return together([Contrast(how, rule, replace(seen, unfit=NOT_TICKED), wall)])[0]
     cpu = _estimates(base.cpu, new.cpu, how, rule)
-    gap = _estimates(minus(base.wall, base.cpu), minus(new.wall, new.cpu), how, rule).effect
+    gap = _estimates(minus(base.wall, base.cpu)._replace(other={}), minus(new.wall, new.cpu), how, rule).effect
     return together([Contrast(how, rule, seen, wall, cpu, gap)])[0]
 
 
@@ -433,7 +433,7 @@ def _judged(asked: Contrast, p_wall: float | None, p_cpu: float | None, family: 
     if noisy:
         return replace(found, verdict=INCONCLUSIVE)
     margin = max(rule.margin, seen.least or 0.0) if by_cpu else rule.margin
-    used = replace(rule, margin=margin)
+    used = rule if margin == rule.margin else replace(rule, margin=margin)
     word = _of_counts(*asked.counts, margin) if asked.counts else verdict(found.effect, used, found.p_adjusted)
     if margin > rule.margin and word not in {BETTER, WORSE}:
         undecided = Reason("cpu_undecided_beyond", ratio=found.ratio, least=margin)

@@ -257,9 +257,8 @@ def input_spread(launches: Sequence[tuple[Floats, Ints]]) -> InputSpread | None:
     launch = np.repeat(np.arange(len(launches)), [len(each) for each, _ in launches])
     effects = np.concatenate([each for each, _ in launches])
     effects = effects - (np.bincount(launch, effects) / np.maximum(np.bincount(launch), 1))[launch]
-    inputs, group, counts = np.unique(
-        np.concatenate([each for _, each in launches]), return_inverse=True, return_counts=True
-    )
+    group = np.concatenate([each for _, each in launches])
+    counts = np.bincount(group)
     again = counts[group] > 1
     effects, group = effects[again], group[again]
     groups, n = int((counts > 1).sum()), len(effects)
@@ -267,7 +266,7 @@ def input_spread(launches: Sequence[tuple[Floats, Ints]]) -> InputSpread | None:
     left = n - groups - (len(launches) - 1)
     if groups < 2 or left < 1:
         return None
-    of, size = np.bincount(group, effects, len(inputs)) / counts, counts[counts > 1]
+    of, size = np.bincount(group, effects, len(counts)) / np.maximum(counts, 1), counts[counts > 1]
     within = float(((effects - of[group]) ** 2).sum()) / left
     between = float((size * (of[counts > 1] - effects.mean()) ** 2).sum()) / (groups - 1)
     p = float(special.fdtrc(groups - 1, left, between / within)) if within else float(between == 0)

@@ -7,7 +7,7 @@ thread did the work and did not wait of itself (`unfit`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -127,25 +127,29 @@ def between(
         estimand: what the effect is of: medians over blocks, or means.
     """
 
-    def by_clock(name: str, clock: str) -> ByClock:
-        """The numbers of a side in each process in which both share blocks with the anchor."""
-        medians, means, rounds = dict[int, float](), dict[int, float](), dict[float, float]()
-        for number, process in processes.items():
-            if clock == "cpu_s" and not process.ticked.issuperset((case, baseline, process.anchor)):
-                continue
-            found = process.by(clock)
-            if case in found.medians and baseline in found.medians:
-                medians[number] = found.medians[name]
-                if averaged:
-                    means[number] = found.means[name]
-                if len(processes) == 1:
-                    rounds = process.rounds(name, clock) if name != process.anchor else {}
-                    rounds = rounds or dict.fromkeys(process.rounds(case if name == baseline else baseline, clock), 0.0)
-        return ByClock(means, medians) if estimand == "mean" else ByClock(medians, means, rounds)
+    def by_clock(clock: str) -> Iterator[ByClock]:
+        """The numbers of both sides in each process in which both share blocks with the anchor."""
+        shared = {
+            number: (each, each.by(clock))
+            for number, each in processes.items()
+            if (clock != "cpu_s" or each.ticked.issuperset((case, baseline, each.anchor)))
+            and each.shares(case)
+            and each.shares(baseline)
+        }
+        for name, other in ((baseline, case), (case, baseline)):
+            medians = {number: found.medians.item(each.number[name]) for number, (each, found) in shared.items()}
+            means = {
+                number: found.means.item(each.number[name]) for number, (each, found) in shared.items() if averaged
+            }
+            rounds: dict[float, float] = {}
+            if len(processes) == 1:
+                for each, _ in shared.values():
+                    rounds = each.rounds(name, clock) if name != each.anchor else {}
+                    rounds = rounds or dict.fromkeys(each.rounds(other, clock), 0.0)
+            yield ByClock(means, medians) if estimand == "mean" else ByClock(medians, means, rounds)
 
-    base, new = (
-        Side(by_clock(name, column), by_clock(name, "cpu_s") if one_thread else None) for name in (baseline, case)
-    )
+    walls, cpus = by_clock(column), by_clock("cpu_s") if one_thread else (None, None)
+    base, new = map(Side, walls, cpus)
     unfit = _unfit(processes, case, baseline) if one_thread else SEVERAL_THREADS
     return Numbers(base, new, Seen(_disturbed(processes, case, baseline), unfit))
 

@@ -83,9 +83,9 @@ def pooled(launches: Sequence[Sequence[float]]) -> tuple[float, float]:
     """Mean drift of log-effects from the first block of a launch to its last, and the p-value of the summed S."""
     score, drifts = 0, []
     for effects in launches:
-        pairs = [(j - i, b - a) for (i, a), (j, b) in itertools.combinations(enumerate(effects), 2)]
-        score += sum((rise > 0) - (rise < 0) for _, rise in pairs)
-        drifts.append(median(rise / apart for apart, rise in pairs) * (len(effects) - 1))
+        slopes = [(b - a) / (j - i) for (i, a), (j, b) in itertools.combinations(enumerate(effects), 2)]
+        score += len([each for each in slopes if each > 0]) - len([each for each in slopes if each < 0])
+        drifts.append(median(slopes) * (len(effects) - 1))
     return fmean(drifts), _p_value(abs(score), tuple(sorted(map(len, launches))))
 
 

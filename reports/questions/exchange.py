@@ -271,7 +271,11 @@ def _costs(loaded: Loaded, metric: Metric, sides: Sequence[Case]) -> list[list[f
         return [[math.log(each / own)] for each in others]
     column = tables.made_in(metric).column
     over_anchor = [
-        {number: each.by(column).medians.get(side.id) for number, each in tables.processes(side, metric).items()}
+        {
+            number: each.by(column).medians.item(each.number[side.id])
+            for number, each in tables.processes(side, metric).items()
+            if each.shares(side.id)
+        }
         for side in sides
     ]
     launches = [[each.get(number) for each in over_anchor] for number in over_anchor[0]]

@@ -145,7 +145,7 @@ def frame(rows: Sequence[Mapping[str, Any]], columns: Iterable[Column]) -> pd.Da
 def _series(rows: Sequence[Mapping[str, Any]], column: Column) -> pd.Series:
     cells = [row.get(column.name) for row in rows]
     if column.type == "number":
-        return pd.Series(np.array([np.nan if cell is None else cell for cell in cells], float))
+        return pd.Series(np.array(cells, float))  # None is not a number
     null = any(cell is None for cell in cells)
     if column.type == "text":  # objects: pandas' own strings are slow to read one by one
         return pd.Series([np.nan if cell is None else cell for cell in cells], dtype="object")

@@ -124,10 +124,10 @@ class Value:
             effect = self.cell.over_seeds(self.tables.seed_sets(self.metric))
             found = self.tables.counts(self.case, self.metric)
             return solved.estimate(found, self.case, effect) if found is not None and found.counted else effect
-        clocks = [each.by(self.made_in.column) for each in self.beside.values()]
+        clocks = [(each.by(self.made_in.column), each.number[self.case.id]) for each in self.beside.values()]
         if self.metric.estimand == "median":
-            return effects.over_launches([each.typical[self.case.id] for each in clocks])
-        means = effects.over_launches([each.mean[self.case.id] for each in clocks])
+            return effects.over_launches([each.typical[at] for each, at in clocks])
+        means = effects.over_launches([each.mean[at] for each, at in clocks])
         return means.mirrored().shifted(math.log(self.factor)) if self.metric.source else means
 
     @functools.cached_property
@@ -193,7 +193,8 @@ class Value:
         arms = (each.arms[arm] for each in found for arm in {self.case.id, each.anchor} & each.arms.keys())
         if not all(all(samples.get(column, (0.0,))) for samples in arms):
             return []
-        return [(each.by(column).typical[self.case.id], each.by(column).mean[self.case.id]) for each in found]
+        clocks = ((each.by(column), each.number[self.case.id]) for each in found)
+        return [(clock.typical.item(at), clock.mean.item(at)) for clock, at in clocks]
 
     @property
     def own_times(self) -> Side:

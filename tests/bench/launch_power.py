@@ -125,7 +125,7 @@ def _launch(rng: np.random.Generator, design: Design, sd: float, within: float, 
         times = rng.normal(0, within / math.sqrt(2), design.rounds) + both[arm] - both[-1]
         times += math.log1p(truth) if arm == 0 else 0.0
         launch = Process({"arm": _samples(times), "anchor": _samples(anchor)}, "anchor")
-        found.append(launch.by("wall_s").medians["arm"])
+        found.append(launch.by("wall_s").medians.item(launch.number["arm"]))
     return found
 
 

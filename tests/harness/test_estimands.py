@@ -111,7 +111,8 @@ def test_an_undecided_row_asks_for_the_launches_of_its_own_estimand() -> None:
 
 def own_log_mean(samples: dict[str, list[float]]) -> float:
     """Log of the mean time of an arm that has no anchor."""
-    return Process({"arm": samples}, "none").by("wall_s").mean["arm"]
+    process = Process({"arm": samples}, "none")
+    return process.by("wall_s").mean.item(process.number["arm"])
 
 
 def test_every_input_has_the_same_weight() -> None:
