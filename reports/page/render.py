@@ -20,7 +20,7 @@ from modbench.reports.page.layout import Page, Section
 from modbench.reports.panel import Panel, panels
 from modbench.reports.questions import first_screen
 from modbench.reports.questions.machine import doubtful, gpu, machine_check, warnings
-from modbench.reports.tables.load import Loaded, load, without_collections
+from modbench.reports.tables.load import Loaded, load
 from modbench.reports.writers.html import fill, inline, written
 
 
@@ -119,7 +119,6 @@ def write(folder: str | Path, baseline: str | None = None, *, all_pairs: bool = 
     return loaded
 
 
-@without_collections()
 def views(loaded: Loaded, formats: Sequence[str] = DEFAULT, out: str | Path | None = None) -> list[Path]:
     """Write a run that was read in these formats, into its folder or another, and return the paths of the files."""
     where, written = loaded.path if out is None else Path(out), []
