@@ -425,9 +425,7 @@ def test_a_choice_holds_in_every_panel_and_in_the_address(page: Page, browser: B
     for choice in ("equal cost", "same shape"):
         page.get_by_label(choice).first.check()
         page.get_by_label("MoE", exact=True).check()
-        assert compared(page) == [
-            "MoE at T = 128 against dense of the same shape"
-        ]
+        assert compared(page) == ["MoE at T = 128 against dense of the same shape"]
         page.get_by_label("MoD 0.125", exact=True).check()
     with opened(browser, planted_page) as other:
         other.goto("about:blank")
