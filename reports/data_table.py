@@ -19,7 +19,13 @@ from modbench.reports.writers.data import value
 R = TypeVar("R")
 # What a column holds: a number is a float, a count a whole number; null where there is none.
 Type: TypeAlias = Literal["text", "number", "count", "flag"]
-_DTYPES: dict[Type, str] = {"text": "object", "number": "float64", "count": "Int64", "flag": "object"}
+# Types of columns that hold no null, and of those that do.
+_DTYPES: dict[Type, tuple[str, str]] = {
+    "text": ("object", "object"),  # pandas' own strings are slow to read one by one
+    "number": ("float64", "float64"),
+    "count": ("int64", "Int64"),
+    "flag": ("bool", "object"),
+}
 
 
 @dataclass(frozen=True)
@@ -152,11 +158,15 @@ class DataTable(Generic[R]):
 
     def of(self, rows: Iterable[R], more: Iterable[Column[R]] = ()) -> pd.DataFrame:
         """Return results as a table whose columns have their types, also where there is no row."""
-        found = [*rows]
-        made = {each.name: _series(each, found) for each in (*self.columns, *more)}
-        return pd.DataFrame(made, index=range(len(found)))
+        return frame([*rows], [*self.columns, *more])
 
 
-def _series(column: Column[Any], rows: Sequence[Any]) -> pd.Series:
+def frame(rows: Sequence[R], columns: Iterable[Column[R]]) -> pd.DataFrame:
+    """Return rows as a table whose columns have their types, also where there is no row."""
+    return pd.DataFrame({each.name: _series(each, rows) for each in columns}, index=range(len(rows)))
+
+
+def _series(column: Column[R], rows: Sequence[R]) -> pd.Series:
     cells = [value(column.of(row)) for row in rows]
-    return pd.Series([None if cell == "" else cell for cell in cells], dtype=_DTYPES[column.type])
+    cells = [None if cell == "" else cell for cell in cells]
+    return pd.Series(cells, dtype=_DTYPES[column.type][None in cells])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 from docs_reference import rows
 
+from modbench.reports.data_table import Column
 from modbench.reports.panel import panels
 from modbench.reports.tables.columns import PAIRS, VALUES
 
@@ -21,32 +22,12 @@ Several labels are joined by `;`. [What else is written](formats.md). This page 
 """
 
 
-class Column(Protocol):
-    """What the page says of a column."""
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-
-    @property
-    def type(self) -> str:
-        """What it holds."""
-
-    @property
-    def unit(self) -> str:
-        """Base unit; empty: none."""
-
-    @property
-    def meaning(self) -> str:
-        """A noun phrase."""
-
-
 def page() -> str:
     """Return the page."""
     return HEAD + "\n" + "\n".join(line for each in declared() for line in _section(*each)).rstrip() + "\n"
 
 
-def declared() -> Iterator[tuple[str, str, Sequence[Column]]]:
+def declared() -> Iterator[tuple[str, str, Sequence[Column[Any]]]]:
     """Yield the tables, each with what a row is and its columns: those of every run, then the others in the order of the page."""
     yield "cases", "a metric of a case", VALUES
     yield "comparisons", "a metric of two cases of one place", PAIRS
@@ -54,7 +35,7 @@ def declared() -> Iterator[tuple[str, str, Sequence[Column]]]:
         yield from ((table.name, table.row, [*table.columns]) for table in panel.tables)
 
 
-def _section(name: str, row: str, columns: Sequence[Column]) -> Iterator[str]:
+def _section(name: str, row: str, columns: Sequence[Column[Any]]) -> Iterator[str]:
     yield from (f"## `{name}.csv`", "", f"A row is {row}.", "")
     told: list[tuple[object, ...]] = [(f"`{each.name}`", each.type, each.unit or "–", each.meaning) for each in columns]
     yield from rows(("column", "type", "unit", "meaning"), told)

@@ -12,10 +12,11 @@ from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.stats import contamination, effects
+from modbench.reports.data_table import frame
 from modbench.reports.reasons import in_words
 from modbench.reports.tables import pair_verdicts
 from modbench.reports.tables.cell import joined_reasons
-from modbench.reports.tables.columns import VALUES, frame, names
+from modbench.reports.tables.columns import VALUES, names
 from modbench.reports.tables.outcomes import Tables
 
 CASES = names(VALUES)

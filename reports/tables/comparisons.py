@@ -34,6 +34,7 @@ from modbench.harness.roofline.table import ROUTED_BIAS, SHORT
 from modbench.harness.stats import effects
 from modbench.harness.stats.contrast import BETTER, EQUIVALENT, WORSE, Contrast, Rule, Seen, counted, estimated
 from modbench.harness.stats.reason import Reason
+from modbench.reports.data_table import frame
 from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables import columns, pair_verdicts, solved
 from modbench.reports.tables.cases import no_interval
@@ -352,7 +353,7 @@ def comparison_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataF
     pair_verdicts.suppress(tables, rows, [(row.get("verdict"), row.get("labels")) for row in twins])
     rows.sort(key=lambda row: not row["primary"])
     rows += twins
-    return columns.frame(rows, (*columns.PAIRS, *columns.MORE))
+    return frame(rows, (*columns.PAIRS, *columns.MORE))
 
 
 def settle(tables: Tables, rows: Sequence[dict[str, Any]], twins: Twins) -> None:

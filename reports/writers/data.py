@@ -17,6 +17,8 @@ from modbench.reports.writers.number_format import plain
 
 def value(cell: object) -> object:
     """Return a cell of a table as what JSON can hold: null for NaN and for no value, text for a sentence."""
+    if isinstance(cell, str):
+        return cell
     if isinstance(cell, Sentence | Listed):
         return plain(cell)
     if cell is None or cell is pd.NA or (isinstance(cell, float) and not math.isfinite(cell)):
