@@ -88,6 +88,14 @@ def _by_position(losses: list[float]) -> tuple[list[float], list[float]]:
     return list(places), list((pd.Series(losses) / math.log(2)).groupby(bins).mean())
 
 
+# Captions of the figures beside the first, which says how the runs were trained.
+CAPTIONS = {
+    "flops": "FLOPs of the steps of each arm.",
+    "wall_s": "Runs train side by side: seconds are a rough guide.",
+    "position": "Losses of held-out sequences.",
+}
+
+
 def _figure(loaded: Loaded, name: str, lines: Sequence[Line]) -> Figure:
     """Draw a line for each arm; of training, losses of the first steps, which would press the rest together, leave the frame."""
     title, written = AXES[name]
@@ -120,7 +128,8 @@ def _figure(loaded: Loaded, name: str, lines: Sequence[Line]) -> Figure:
     data = pd.concat(parts, ignore_index=True).drop(columns=["step"] if name == "position" else [])
     identity = "curves" if name == "tokens" else f"curves-{name.partition('_')[0]}"
     label, key = f"Loss over {title}, by arm", [line.case for line in lines]
-    return Figure(identity, drawn, label, _protocol(loaded), data, key=key, least=LEAST)
+    caption = CAPTIONS.get(name) or _protocol(loaded)
+    return Figure(identity, drawn, label, caption, data, key=key, least=LEAST)
 
 
 def _protocol(loaded: Loaded) -> Sentence:

@@ -28,6 +28,10 @@ PARAMETERS, OPTIMIZER, ACTIVATIONS, KEYS = "parameters", "optimizer", "activatio
 REST, MORE_REST, MOST_REST = "gradients, workspace", "activations, gradients, workspace", "everything else"
 
 
+# A measured value this close to its forecast is as forecast.
+AS_FORECAST = 0.01
+
+
 @dataclass(frozen=True)
 class Bar:
     """Bytes by kind, in the order in which they are drawn.
@@ -150,8 +154,10 @@ def _figure(identity: str, bars: Sequence[Bar], title: str, about: str, what: st
     name_rows(axis, [in_lines(bar.case) for bar in bars])
     axis.margins(x=0.02)
     for y, bar in enumerate(bars):
-        words = "{total}" + ", {off} on forecast" * (bar.off is not None)
-        beside(axis, y, plain(Sentence(words, total=Estimate(bar.total, unit="B"), off=bar.off)))
+        off = bar.off
+        far = off is not None and abs(off.value or 0.0) > AS_FORECAST
+        words = "{total}" + (", {off} on forecast" if far else ", as forecast" * (off is not None))
+        beside(axis, y, plain(Sentence(words, total=Estimate(bar.total, unit="B"), off=off)))
     if len(kinds) > 1:
         handles = [Patch(facecolor=to_rgba(MUTED, _STRENGTH[kind]), label=kind) for kind in kinds]
         made.legend(handles=handles, loc="outside lower left", ncols=2, fontsize=8, labelcolor=MUTED, handlelength=1.2)
