@@ -32,7 +32,6 @@ OTHER_MEANINGS = {
     "reports/questions/first_screen.py": {"memory", "energy"},  # what was asked
     "reports/tables/two_runs.py": {"time"},  # a kind of numbers
     "reports/tables/axes.py": {"compile"},  # a field of a place
-    "reports/tables/columns.py": {"count"},  # a type of columns
 }
 SOURCES = [
     path
