@@ -85,8 +85,7 @@ def gate(
         say("\n".join(annotated(found)))
         add_summary(lambda most: summary(found, base, new, most), f"modbench gate: {found.verdict}")
     else:
-        lines = as_text(found, verbose=verbose)
-        say("\n".join(lines if verbose else text.wrapped(lines, text.width(), indent="  ")))
+        say("\n".join(as_text(found, text.width(), code, verbose=verbose)))
     if code == IncompleteError.exit_code:
         raise IncompleteError(str(found.incomplete))
     raise typer.Exit(code)
