@@ -30,6 +30,7 @@ from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.wording import BYTES, WORKLOADS, arm_named, name
+from modbench.reports.writers.short import MARKS
 
 NOT_INTERLEAVED = "not interleaved: measured in different processes"
 
@@ -52,8 +53,6 @@ def unpaired_result(tables: Tables, case: Case, baseline: Case, metric: Metric) 
     }
 
 
-# Shown where no metric is named: the others are in the JSON.
-SHOWN = (*WORKLOADS, *BYTES, "bpb/val")
 # How metrics are called in headings; the others by their keys.
 TITLES = WORKLOADS | BYTES | {"bpb/val": "bits/byte"}
 BASELINE = "baseline"
@@ -161,17 +160,6 @@ class AlongAxis:
         """Whether it runs over places, not over arms."""
         return self.axis in OUTER
 
-    @property
-    def over(self) -> str:
-        """The baseline, and where it is not the one that was named, that it is the anchor."""
-        return f"{self.baseline}, the anchor (--baseline VALUE takes another)" if self.by_default else self.baseline
-
-    def shown(self) -> list[Column]:
-        """The columns of the metrics that are shown where none is named."""
-        known = {column.metric.key for column in self.columns}
-        loss = next((key for key in ("bpb/val", *LOSSES) if key in known), None)
-        return [column for column in self.columns if column.metric.key in {*SHOWN, loss}] or self.columns
-
 
 # --- its tables
 
@@ -185,17 +173,28 @@ IN_ONE = {metric: title.removesuffix(" pass") for metric, title in WORKLOADS.ite
 }
 
 
-def tables(loaded: Loaded, along: AlongAxis, columns: Sequence[Column]) -> Iterator[Table]:
-    """Yield a table for each metric, with lengths or other places side by side; metrics of one column share a table."""
+def tables(loaded: Loaded, along: AlongAxis, *, every: bool) -> Iterator[Table]:
+    """Yield a table for each workload, with lengths or other places side by side, and one of all else.
+
+    Args:
+        loaded: the run.
+        along: its comparison.
+        every: every metric in a table of its own, also with each case's value.
+    """
+    timed, rest = list[Column](), list[Column]()
+    for column in along.columns:
+        (timed if every or column.metric.key in WORKLOADS else rest).append(column)
     made: dict[str, list[_Cell]] = {}
-    for key, mine in grouped((column.metric.key, column) for column in columns).items():
+    for key, mine in grouped((column.metric.key, column) for column in timed).items():
         fields = [field for column in mine for field, _ in column.heading if field in axes.PLACE or along.across]
         across = "seq_len" if "seq_len" in fields else fields[-1] if fields else ""
         titled, called = grouped((_titled(column, across), column) for column in mine), TITLES.get(key, key)
         for title, those in titled.items():
             at = [called, title] if len(titled) > 1 else [f"by {along.axis}", ", ".join(filter(None, [called, title]))]
-            made.setdefault(at[0], []).extend(_cells(loaded, along, at[1], those, across))
+            made.setdefault(at[0], []).extend(_cells(loaded, along, at[1], those, across, values=every))
     yield from (pivot(label, cells) for label, cells in made.items())
+    if rest and not along.across:
+        yield _one(loaded, replace(along, columns=rest), Filter(), values=False)
 
 
 def one_table(loaded: Loaded, along: AlongAxis, keep: Filter) -> Table:
@@ -206,9 +205,16 @@ def one_table(loaded: Loaded, along: AlongAxis, keep: Filter) -> Table:
     Raises:
         UsageError: if nothing has a length that was named.
     """
-    by_metric = grouped((column.metric.key, column) for column in along.columns)
     if keep.seq_lens and {_length(column) for column in along.columns}.isdisjoint(keep.seq_lens):
         raise UsageError(f"--seq-len {', '.join(map(str, keep.seq_lens))}: nothing that is compared has this length.")
+    made = _one(loaded, along, keep, values=True)
+    words = "Over {baseline}: a ratio above 1 and a difference below 0 are better; {seeds}"
+    legend = Sentence(words, baseline=along.baseline, seeds=losses.seeds_in_words(loaded))
+    return replace(made, label=f"{loaded.suite.name} by {along.axis}", notes=[legend, *along.notes])
+
+
+def _one(loaded: Loaded, along: AlongAxis, keep: Filter, *, values: bool) -> Table:
+    by_metric = grouped((column.metric.key, column) for column in along.columns)
     compared = {column.metric.key for column in along.columns for cell in column.cells.values() if cell.compared}
     loss = next((key for key in LOSSES if key in compared), None)
     chosen = list[tuple[str, int | None]]()
@@ -218,32 +224,30 @@ def one_table(loaded: Loaded, along: AlongAxis, keep: Filter) -> Table:
         chosen += [(key, length) for length in named or sorted({*lengths}, key=lambda each: each or 0)[-1:]]
     usual = {length for key, length in chosen if key not in LOSSES} or {length for _, length in chosen}
     cells = list[_Cell]()
-    notes: list[Shown] = [
-        Sentence("Over {baseline}: a ratio above 1 and a difference below 0 are better", baseline=along.baseline)
-    ]
     for key, length in chosen:
-        at, called = _at(length), IN_ONE.get(key, "loss" if key in LOSSES else key)
-        title = called if len(usual) == 1 or not at else f"{called}, {at}"
-        cells += _cells(loaded, along, title, [each for each in by_metric[key] if _length(each) == length], "seq_len")
-        if key in LOSSES:
-            where = " at ".join(filter(None, [key, at]))
-            notes.append(Sentence("loss: {where}; {seeds}", where=where, seeds=losses.seeds_in_words(loaded)))
-    made = pivot(f"{loaded.suite.name} by {along.axis}", cells, along.axis)
-    return replace(made, at=_at(*usual) if len(usual) == 1 else "", notes=[*notes, *along.notes])
+        at = "" if length is None or (len(usual) == 1 and length in usual) else axes.heading("seq_len", length)
+        title = ", ".join(filter(None, [IN_ONE.get(key, TITLES.get(key, key)), at]))
+        here = [each for each in by_metric[key] if _length(each) == length]
+        cells += _cells(loaded, along, title, here, "seq_len", values=values)
+    at = axes.heading("seq_len", *usual) if len(usual) == 1 and None not in usual else ""
+    return replace(pivot(at, cells, along.axis if values else ""), at=at)
 
 
 # A cell of a table, with its row, the group of its column and its title.
 _Cell: TypeAlias = tuple[Shown, Shown, Shown, Shown]
 
 
-def _cells(loaded: Loaded, along: AlongAxis, title: str, columns: Sequence[Column], across: str) -> Iterator[_Cell]:
-    """Yield the cells below one title; the best of each place is marked where it is told apart from all others there."""
+def _cells(
+    loaded: Loaded, along: AlongAxis, title: str, columns: Sequence[Column], across: str, *, values: bool
+) -> Iterator[_Cell]:
+    """Yield the cells below one title, the best of each place marked; without values none of the baseline."""
     first = best(loaded, columns[0].metric, [cell for column in columns for cell in column.cells.values()])
     for column in columns:
         for value in along.rows:
-            if (cell := column.cells.get(value)) is not None:
+            cell = column.cells.get(value)
+            if cell is not None and (values or not cell.is_baseline):
                 shown = replace(found(loaded, column.metric, cell), best=cell.case.id in first)
-                yield _row(along, column, value, across), "", title, shown
+                yield _row(along, column, value, across), "", title, shown if values else shown.beside()
 
 
 def _row(along: AlongAxis, column: Column, value: Value, across: str) -> str:
@@ -265,11 +269,6 @@ def _length(column: Column) -> int | None:
     """Return the length of a column; None where the axis is the length itself."""
     found = dict(column.heading).get("seq_len")
     return found if isinstance(found, int) else None
-
-
-def _at(length: int | None) -> str:
-    """Write a length; nothing where there is none."""
-    return "" if length is None else axes.heading("seq_len", length)
 
 
 def best(loaded: Loaded, metric: Metric, cells: Iterable[Cell]) -> set[str]:
@@ -296,28 +295,20 @@ def found(loaded: Loaded, metric: Metric, cell: Cell) -> Finding:
 # --- what must be known to read them
 
 
-def margin(share: float) -> Sentence:
-    """Return the margin within which two arms, or two runs, are equivalent."""
-    return Sentence("margin {margin}", margin=Estimate(share, kind="share"))
-
-
-def labels(columns: Sequence[Column], most: int = 0, *, marked: Collection[str] = ()) -> Iterator[Sentence]:
-    """Name the labels that have no mark beside the number, with so many arms that have them; 0: all are named."""
-    cells = (cell for column in columns for cell in column.cells.values() if cell.row is not None)
-    found = grouped((label, name(cell.case)) for cell in cells for label in of_cell((cell.row or {}).get("labels")))
-    for label, arms in found.items():
-        if label not in marked:
-            yield Sentence("{label}: {arms}", label=label, arms=Listed([*dict.fromkeys(arms)], "; ", most=most))
-
-
-def missing(columns: Sequence[Column], most: int) -> Iterator[Sentence]:
-    """Say why cells have no comparison: each reason once, so many of them."""
-    cells = (cell for column in columns for cell in column.cells.values())
-    lacks = grouped((cell.lack, cell.case.id) for cell in cells if cell.lack)
-    for lack, cases in [*lacks.items()][:most]:
-        yield Sentence("{cases}: {lack}", cases=Listed(cases, most=1), lack=lack)
-    if len(lacks) > most:
-        yield Sentence("and {n} more reasons: --json has them", n=len(lacks) - most)
+def remarks(along: AlongAxis, most: int, *, every: bool = True) -> Iterator[Shown]:
+    """Say why cells of the tables have no comparison, and which labels without a mark they have: so many; and what else is known."""
+    columns = along.columns if every else [each for each in along.columns if each.metric.key in {*IN_ONE, *LOSSES}]
+    cells = [cell for column in columns for cell in column.cells.values() if cell.value is not None or every]
+    whys = [(cell.lack, cell.case) for cell in cells if cell.lack]
+    whys += [
+        (label, cell.case) for cell in cells for label in of_cell((cell.row or {}).get("labels")) if label not in MARKS
+    ]
+    said = grouped((why, name(case)) for why, case in whys)
+    for why, cases in [*said.items()][:most]:
+        yield Sentence("{why}: {cases}", why=why, cases=Listed([*dict.fromkeys(cases)], most=1))
+    if len(said) > most:
+        yield Sentence("and {n} more: -v, --json", n=len(said) - most)
+    yield from along.notes
 
 
 # Fields of a case that are none of its arm's.

@@ -6,29 +6,25 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from modbench.reports.model import Finding
+from modbench.reports.model import Finding, where_it_ran
 from modbench.reports.questions.recommend import recommend
 from modbench.reports.questions.recommend.candidates import has_tail
 from modbench.reports.questions.recommend.recommend import Capacity, Judged, Recommended
 from modbench.reports.wording import name
 from modbench.reports.writers import data, text
 from modbench.reports.writers.number_format import plain
-from modbench.reports.writers.short import legend
-from modbench.reports.writers.text import joined, wrapped
+from modbench.reports.writers.text import wrapped
 
 
 def as_text(found: Recommended, width: int = 100, *, verbose: bool = False) -> Iterator[str]:
-    """Yield the lines of an answer, sentences wrapped to a width; a command stays whole."""
-    yield from wrapped([recommend.headline(found)], width, "  ")
+    """Yield the lines of an answer; a command stays whole."""
+    where = plain(where_it_ran(found.choice.comparison.place))
+    yield from text.apart(plain(recommend.headline(found)), where, width).split("\n")
     made = recommend.table(found)
     if made.rows:
-        lines = text.table(made, width)
-        parts, marks = legend(lines, name(found.choice.baseline.case))
-        yield from ("", *lines, "", *joined(parts, width), *wrapped(marks, width))
-    yield from wrapped(recommend.said(found, verbose=verbose), width, "  ")
-    if found.commands:
-        yield "to be sure:"
-        yield from (f"  {command}" for command in found.commands)
+        yield from ("", *text.table(made, width))
+    yield from text.labelled(recommend.rows(found, verbose=verbose), width)
+    yield from (f"next: {command}" for command in found.commands)
 
 
 def as_dict(found: Recommended) -> dict[str, Any]:

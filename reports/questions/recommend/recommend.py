@@ -16,11 +16,12 @@ from dataclasses import dataclass, field, replace
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Case
 from modbench.harness.stats import effects
-from modbench.harness.stats.contrast import APART, EQUIVALENT, WORSE, Rule, estimated
-from modbench.reports.model import ILLUSTRATION, Estimate, Finding, Listed, Sentence, Table, Value, pivot
+from modbench.harness.stats.contrast import APART, EQUIVALENT, INCONCLUSIVE, WORSE, Rule, estimated
+from modbench.reports.model import Estimate, Finding, Kind, Listed, Sentence, Table, Value, pivot
 from modbench.reports.questions.confirmation import Answer, answers, of
 from modbench.reports.questions.recommend.candidates import (
     KV_CACHE,
+    NOT_MEASURED,
     SIZE,
     Candidate,
     Choice,
@@ -28,7 +29,6 @@ from modbench.reports.questions.recommend.candidates import (
     effect_between,
 )
 from modbench.reports.questions.recommend.limits import (
-    BREAKS,
     FITS,
     MAY,
     UNKNOWN,
@@ -44,12 +44,12 @@ from modbench.reports.questions.recommend.limits import (
     more,
 )
 from modbench.reports.tables.load import Loaded, rung_beside
-from modbench.reports.wording import name
+from modbench.reports.wording import name, verdict_words
 
 OBJECTIVES = ("latency", "memory", "flops", "loss")
 # Objectives that are counted, so that no pair is needed to order settings.
 COUNTED = {SIZE, "flops"}
-RECOMMENDED, EQUAL, NO_DIFFERENCE = "recommended", "equal", "no difference shown"
+RECOMMENDED, NONE = "recommended", "none fits"
 
 
 @dataclass(frozen=True)
@@ -116,15 +116,15 @@ class Recommended:
 
     @property
     def answer(self) -> str:
-        """`recommended`, `equal` or `no difference shown` (then the best two are the answer), or `none fits`."""
+        """`recommended`, `equivalent` or `inconclusive` (then the best two are the answer), or `none fits`."""
         if self.best is None:
-            return "none fits"
+            return NONE
         if self.runner_up is None or self.runner_up.word != self.best.word:
             return RECOMMENDED
         verdict = None if self.apart is None else self.apart.verdict
         if verdict in APART or (self.apart is None and self.objective in COUNTED):
             return RECOMMENDED
-        return EQUAL if verdict == EQUIVALENT else NO_DIFFERENCE
+        return EQUIVALENT if verdict == EQUIVALENT else INCONCLUSIVE
 
 
 def recommend(loaded: Loaded, chosen: Choice, limits: Limits, objective: str) -> Recommended:
@@ -226,22 +226,36 @@ def _to_tell_apart(loaded: Loaded, found: Recommended, best: Candidate, second: 
 
 # --- what is printed
 
-AIMS = {"latency": "fastest", "memory": "smallest", "flops": "fewest FLOPs", "loss": "lowest loss"}
+AIMS = {
+    "latency": "is the fastest",
+    "memory": "needs the least memory",
+    "flops": "needs the fewest FLOPs",
+    "loss": "has the lowest loss",
+}
 # Settings that are named as not considered.
 MOST_OUT = 8
 
 
-def answered(found: Recommended) -> list[Candidate]:
-    """Return the recommended setting, or both that are not told apart."""
-    both = [each.candidate for each in (found.best, found.runner_up) if each is not None]
-    return both[: 1 if found.answer == RECOMMENDED else 2]
-
-
 def headline(found: Recommended) -> Sentence:
-    """Return the answer: which setting, by what, and where."""
-    arms = Listed([each.case for each in answered(found)], ", or ")
-    words = "{answer}, for a {place}" if found.best is None else "{answer}: {arms} ({aim}), for a {place}"
-    return Sentence(words, answer=found.answer, arms=arms, aim=AIMS[found.objective], place=found.choice.place)
+    """Return the answer, the best setting first, and what is known of its loss."""
+    if found.best is None:
+        return Sentence("no variant is within the limits")
+    both = [each.candidate.case for each in (found.best, found.runner_up) if each is not None]
+    words = "{variants} {aim}" if found.answer == RECOMMENDED else "{variants} {aim}: {answer}"
+    words += "; its loss is {loss}" * (found.best.candidate.case != found.choice.baseline.case)
+    variants = Listed(both[: 1 if found.answer == RECOMMENDED else 2], " or ")
+    return Sentence(words, variants=variants, aim=AIMS[found.objective], answer=found.answer, loss=_loss_of(found.best))
+
+
+def _loss_of(best: Judged) -> Value:
+    """Say how the loss of the best compares with that of the dense model of the same shape, or why that is not known."""
+    if best.loss is None:
+        return NOT_MEASURED
+    if best.loss.saw_future:
+        return "not comparable (non-causal routing)"
+    n = best.candidate.loss.n
+    judged = best.loss.verdict is not None
+    return verdict_words(best.loss.verdict, timed=False) if judged else Sentence("not judged ({n:seed})", n=n)
 
 
 def shown(found: Recommended) -> list[Judged]:
@@ -251,68 +265,47 @@ def shown(found: Recommended) -> list[Judged]:
 
 def table(found: Recommended) -> Table:
     """Return these settings, with what is known of each and how it holds the limits."""
-    known = ((case, "", title, cell) for case, title, cell in _cells(found) if cell is not None)
-    return pivot("setting", known, "setting")
-
-
-def _cells(found: Recommended) -> Iterator[tuple[Case, Value, Value]]:
-    """Yield the settings, each with a title and what stands below it; None where nothing is known."""
     unit, factor = found.choice.loss_unit
+    base = found.choice.baseline.memory.value
+    cells = list[tuple[Value, Value, Value, Value]]()
     for each in shown(found):
         mine = each.candidate
-        memory = "keys, values" if mine.memory.metric == KV_CACHE else "memory"
-        loss = replace(mine.loss.scaled(factor), unit="loss")
-        yield mine.case, "time", _beside(mine.case, mine.time, each.shape)
-        yield mine.case, memory, None if mine.memory.value is None else mine.memory
-        yield mine.case, f"loss, {unit}", _beside(mine.case, loss, each.loss, factor)
-        yield mine.case, "FLOPs", mine.flops if found.objective == "flops" else None
+        memory = mine.memory.value / base if mine.memory.value is not None and base else None
+        known = {
+            "time": mine.time,
+            "speed-up": Estimate(None) if each.shape is None else each.shape.typical,
+            "keys, values" if mine.memory.metric == KV_CACHE else "memory": Estimate(memory, kind="share"),
+            f"loss, {unit}": replace(mine.loss.scaled(factor), unit="loss").alone,
+            "FLOPs": mine.flops if found.objective == "flops" else Estimate(None),
+        }
+        cells += [(mine.case, "", title, cell) for title, cell in known.items() if cell.value is not None]
         for kept in each.kept:
-            bound = Estimate(kept.bound, unit=mine.of(kept.limit).unit)
-            bound = Estimate(kept.bound, kind="share") if kept.limit == "loss" else bound
-            words = "{word} by {over}" if kept.word == BREAKS and kept.excess is not None else "{word}"
-            over = Estimate(kept.excess, kind="share")
+            kind: Kind = "share" if kept.limit == "loss" else "quantity"
+            bound, own = (Estimate(end, kind=kind, unit=mine.of(kept.limit).unit) for end in (kept.bound, kept.value))
             title = Sentence("{limit} ≤ {bound}", limit=kept.limit, bound=bound)
-            yield mine.case, title, Sentence(words, word=kept.word, over=over)
+            cells.append((mine.case, "", title, Sentence("{own}: {word}", own=own, word=kept.word)))
+    return pivot("settings", cells)
 
 
-def _beside(case: Case, value: Estimate, pair: Finding | None, factor: float = 1.0) -> Finding | None:
-    """Return a value, and beside it how it compares with the dense model of the same shape; None where it is not known."""
-    if value.value is None:
-        return None
-    return Finding(case, value=value) if pair is None else replace(_in_unit(pair, factor), value=value)
-
-
-def _in_unit(pair: Finding, factor: float) -> Finding:
-    """Return a pair of losses in the unit in which losses are shown, one without an interval as an illustration."""
-    if pair.typical.kind != "difference":
-        return pair
-    few = (ILLUSTRATION,) * (pair.typical.low is None)
-    return replace(pair, typical=pair.typical.scaled(factor), labels=(*pair.labels, *few))
-
-
-def said(found: Recommended, *, verbose: bool) -> Iterator[Sentence]:
-    """Say how the best compares with its runner-up and with dense of equal cost, and why something is not shown."""
+def rows(found: Recommended, *, verbose: bool) -> Iterator[tuple[str, Value]]:
+    """Say how the best compares with its runner-up and with its matched baseline, what is left out, and what to do next."""
     best, second, equal = found.best, found.runner_up, found.equal_cost
-    if any(each.case.model == "dense" for each in answered(found)):
-        yield Sentence("The answer names a dense model: skipping tokens is not shown to pay here.")
     if best is not None:
         pairs: dict[Case | str | None, Finding | None] = {}
         pairs |= {second.candidate.case: found.apart} if second is not None else {}
         pairs |= {equal.against: equal} if equal is not None and equal.against not in pairs else {}
         for other, pair in pairs.items():
-            against = "not compared side by side" if pair is None else _in_unit(pair, found.choice.loss_unit[1])
-            yield Sentence("{arm} against {other}: {pair}", arm=best.candidate.case, other=other, pair=against)
+            made = "not compared in the same processes" if pair is None else pair.judged()
+            yield "ratio", Sentence("over {other}: {pair}", other=other, pair=made)
         if best.candidate.time.value is not None and best.candidate.time.unsure:
-            yield Sentence("no verdict on times: {why}", why=best.candidate.time.unsure)
+            yield "times", Sentence("no verdict: {why}", why=best.candidate.time.unsure)
     reasons = dict.fromkeys((kept.limit, kept.reason) for each in shown(found) for kept in each.kept if kept.reason)
-    yield from (Sentence("{limit}: {why}", limit=limit, why=why) for limit, why in reasons)
+    yield from reasons
     out = [Sentence("{who}: {why}", who=who, why=why) for who, why in found.not_considered.items()]
     if out:
-        yield Sentence("not considered: {out}", out=Listed(out, "; ", most=MOST_OUT if verbose else 1))
+        yield "left out", Listed(out, "; ", most=MOST_OUT if verbose else 1)
     if found.open and (verbose or not found.commands):
-        yield Sentence("open: {needs}", needs=Listed(found.open, "; "))
-    if found.incomplete and best is None:  # else it is the error's to say
-        yield Sentence("the run is incomplete: {why}", why=found.incomplete)
+        yield "open", Listed(found.open, "; ")
 
 
 # --- the capacity that a sweep recommends
