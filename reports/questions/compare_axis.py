@@ -296,7 +296,7 @@ def found(loaded: Loaded, metric: Metric, cell: Cell) -> Finding:
 
 
 def remarks(along: AlongAxis, most: int, *, every: bool = True) -> Iterator[Shown]:
-    """Say why cells of the tables have no comparison, and which labels without a mark they have: so many; and what else is known."""
+    """Say why cells of the tables have no comparison, which labels without a mark they have, and what else is known."""
     columns = along.columns if every else [each for each in along.columns if each.metric.key in {*IN_ONE, *LOSSES}]
     cells = [cell for column in columns for cell in column.cells.values() if cell.value is not None or every]
     whys = [(cell.lack, cell.case) for cell in cells if cell.lack]

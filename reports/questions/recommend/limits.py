@@ -1,4 +1,4 @@
-"""How a setting holds a limit: fits, may fit, breaks it, or unknown; and what would have to be measured to know.
+"""How a setting holds a limit: it fits, breaks it, is inconclusive or unknown; and what would have to be measured to know.
 
 A limit is held where the end of the 95 % interval holds it. A count has no interval: its value decides.
 """
@@ -31,13 +31,13 @@ from modbench.reports.tables.pair_verdicts import SMOKE
 from modbench.reports.tables.rerun_command import Again, NotAgainError
 from modbench.reports.wording import name
 
-FITS, MAY, BREAKS, UNKNOWN = "fits", "may fit", "breaks", "unknown"
+FITS, MAY, BREAKS, UNKNOWN = "fits", "inconclusive", "breaks", "unknown"
 # From the best to the worst.
 WORDS = (FITS, MAY, UNKNOWN, BREAKS)
-SAW_FUTURE = "top-k routing saw future tokens: its loss without them was not measured"
+SAW_FUTURE = "non-causal routing: its causal loss was not measured"
 DOCTOR = "modbench doctor"
-BELOW = "by the estimate: its interval reaches below the limit"
-ABOVE = "its interval ends above the limit"
+BELOW = "by the estimate, its confidence interval reaches below the limit"
+ABOVE = "its confidence interval reaches above the limit"
 WITHIN = "to show that its loss is within the limit"
 
 
@@ -91,7 +91,7 @@ class LimitCheck:
     Attributes:
         limit: `latency`, `memory` or `loss`.
         bound: what is allowed.
-        word: `fits`, `may fit`, `breaks` or `unknown`.
+        word: `fits`, `inconclusive`, `breaks` or `unknown`.
         value: the estimate, in the limit's unit; None where there is none.
         end: the end of the interval that must hold it; of a count the value itself.
         excess: by which share the estimate is over the limit; of a loss in shares of the loss. Negative within.

@@ -264,7 +264,7 @@ def shown(found: Recommended) -> list[Judged]:
 
 
 def table(found: Recommended) -> Table:
-    """Return these settings, with what is known of each and how it holds the limits."""
+    """Return these settings, with what is known of each."""
     unit, factor = found.choice.loss_unit
     base = found.choice.baseline.memory.value
     cells = list[tuple[Value, Value, Value, Value]]()
@@ -279,15 +279,10 @@ def table(found: Recommended) -> Table:
             "FLOPs": mine.flops if found.objective == "flops" else Estimate(None),
         }
         cells += [(mine.case, "", title, cell) for title, cell in known.items() if cell.value is not None]
-        for kept in each.kept:
-            kind: Kind = "share" if kept.limit == "loss" else "quantity"
-            bound, own = (Estimate(end, kind=kind, unit=mine.of(kept.limit).unit) for end in (kept.bound, kept.value))
-            title = Sentence("{limit} ≤ {bound}", limit=kept.limit, bound=bound)
-            cells.append((mine.case, "", title, Sentence("{own}: {word}", own=own, word=kept.word)))
     return pivot("settings", cells)
 
 
-def rows(found: Recommended, *, verbose: bool) -> Iterator[tuple[str, Value]]:
+def rows(found: Recommended, *, verbose: bool) -> Iterator[tuple[Value, Value]]:
     """Say how the best compares with its runner-up and with its matched baseline, what is left out, and what to do next."""
     best, second, equal = found.best, found.runner_up, found.equal_cost
     if best is not None:
@@ -299,13 +294,27 @@ def rows(found: Recommended, *, verbose: bool) -> Iterator[tuple[str, Value]]:
             yield "ratio", Sentence("over {other}: {pair}", other=other, pair=made)
         if best.candidate.time.value is not None and best.candidate.time.unsure:
             yield "times", Sentence("no verdict: {why}", why=best.candidate.time.unsure)
-    reasons = dict.fromkeys((kept.limit, kept.reason) for each in shown(found) for kept in each.kept if kept.reason)
-    yield from reasons
+    yield from _limits(found)
     out = [Sentence("{who}: {why}", who=who, why=why) for who, why in found.not_considered.items()]
     if out:
         yield "left out", Listed(out, "; ", most=MOST_OUT if verbose else 1)
     if found.open and (verbose or not found.commands):
         yield "open", Listed(found.open, "; ")
+
+
+def _limits(found: Recommended) -> Iterator[tuple[Value, Value]]:
+    """Say how the settings of the table hold each limit."""
+    words = {True: "{case} {word} ({own}; {why})", False: "{case} {word} ({own})"}
+    for i, (limit, bound) in enumerate(found.limits.asked.items()):
+        kind: Kind = "share" if limit == "loss" else "quantity"
+        told = list[Value]()
+        for each in shown(found):
+            kept, unit = each.kept[i], each.candidate.of(limit).unit
+            own = Estimate(kept.value, kind=kind, unit=unit)
+            case = each.candidate.case
+            told.append(Sentence(words[bool(kept.reason)], case=case, word=kept.word, own=own, why=kept.reason))
+        most = Estimate(bound, kind=kind, unit=shown(found)[0].candidate.of(limit).unit if told else "")
+        yield Sentence("{limit} ≤ {most}", limit=limit, most=most), Listed(told, "; ")
 
 
 # --- the capacity that a sweep recommends

@@ -244,6 +244,6 @@ def commands(typed: tuple[str, str], flags: AbFlags, *, shell: bool, timeout: st
     base, new = (words_of(text, shell=shell) for text in typed)
     limit_s = ENDLESS_S if timeout is None else parse_duration(timeout, "--timeout")
     sides = shlex.join(masked_command(shlex.split(typed[0]))), shlex.join(masked_command(shlex.split(typed[1])))
-    wanted = request((base, new), typed) | asked.same() | {"timeout": timeout}
-    with ab_folder.held("commands", flags.out, wanted) as folder:
+    wanted = request((base, new), typed) | {"timeout": timeout}
+    with ab_folder.held("commands", flags.out, ab_folder.Sides(kind="commands", words=sides), asked, wanted) as folder:
         yield Commands(sides, (base, new), asked, folder, limit_s)

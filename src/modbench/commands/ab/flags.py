@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,11 +19,9 @@ from modbench.commands._flags import (
     TimeoutFlag,
     checked_format,
     checked_margin,
-    refuse,
 )
 from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.files import refuse_inside
 from modbench.harness.core.units import parse_duration
 
 if TYPE_CHECKING:
@@ -68,10 +65,6 @@ class AbFlags:
         str | None,
         typer.Option("--out", "-o", metavar="DIR", help="Folder for the blocks; continues what was interrupted."),
     ] = None
-    html: Annotated[
-        str | None, typer.Option("--html", metavar="FILE", help="Also write the result as a page, into a new file.")
-    ] = None
-    force: Annotated[bool, typer.Option("--force", help="Let --html replace a file.")] = False
     style: FormatFlag = "text"
     as_json: JsonFlag = False
 
@@ -87,8 +80,6 @@ class AbFlags:
         from modbench.reports.questions.gate.fail_on import ALTERNATED, parse
 
         checked_format(self.style, as_json=self.as_json)
-        if self.html is None:
-            refuse({"--force": self.force or None}, "--html FILE")
         if self.margin is not None and self.fail_on:
             raise UsageError(
                 "--margin and --fail-on do not go together: the limit is the margin. Write --fail-on slower:2%."
@@ -130,25 +121,22 @@ def compare(opened: AbstractContextManager[Compared], flags: AbFlags) -> None:
     interrupt_on_end()
     with opened as compared, Line() as line:
         result = Loop(compared, tell=line.show).run()
-    _tell(result, flags)
-    raise typer.Exit(result.exit_code(allow_inconclusive=flags.allow_inconclusive))
+    code = result.exit_code(allow_inconclusive=flags.allow_inconclusive)
+    _tell(result, flags, code)
+    raise typer.Exit(code)
 
 
-def _tell(result: Result, flags: AbFlags) -> None:
+def _tell(result: Result, flags: AbFlags, code: int) -> None:
     from modbench.commands._output import add_summary
-    from modbench.reports.page import compare_page, layout
-    from modbench.reports.questions import ab
-    from modbench.reports.terminal.ab import annotated, summary
+    from modbench.commands.ab.stored import write_page
+    from modbench.reports.terminal.ab import annotated, as_text, summary
     from modbench.reports.writers import text
 
-    if flags.html is not None:
-        page = compare_page.of_ab(result, ["modbench", *sys.argv[1:]])
-        refuse_inside(Path(result.folder), Path(flags.html), asked=f"--html {flags.html!r}")
-        layout.write(page, flags.html, force=flags.force, compared=[])
+    write_page(result, ["modbench", *sys.argv[1:]])
     if flags.as_json:
         say_json(result.as_dict(allow_inconclusive=flags.allow_inconclusive), allow_nan=False)
     elif flags.style == "github":
         say("\n".join(annotated(result)))
         add_summary(lambda most: summary(result, most), f"modbench ab: {result.verdict or 'compared'}")
     else:
-        say(text.written(ab.blocks(result), text.width()))
+        say("\n".join(as_text(result, text.width(), code)))

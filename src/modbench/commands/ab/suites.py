@@ -162,13 +162,14 @@ def _opened(
         raise UsageError("ab revisions and ab builds need Linux or macOS: on Windows processes cannot hand on turns.")
     asked, file = flags.asked(plan.suite.margin), Path(suite)
     request: dict[str, Any] = {
-        "sides": list(typed),
+        "typed": list(typed),
         "code": [each.identity() for each in both],
         "suite": file.read_text(encoding="utf-8") if file.is_file() else suite,
         "flags": printable.masked_command(words(flags)),
         "machine": certificate.fingerprint(environment.collect(), plan.device, plan.suite.threads),
     }
-    with ab_folder.held(plan.suite.name, flags.out, request | asked.same()) as folder:
+    sides = ab_folder.Sides(kind="builds" if builds else "revisions", words=(both[0].label, both[1].label))
+    with ab_folder.held(plan.suite.name, flags.out, sides, asked, request) as folder:
         yield Suites(suite, timed(plan), flags, asked, both, folder, builds)
 
 
