@@ -14,43 +14,30 @@ if TYPE_CHECKING:
     from modbench.reports.tables.load import Loaded
 
 MARKS = {"holds": "=", "deviates": "≠", "cannot be seen": "?", "reported": "·"}
-LEGEND = "= holds, ≠ deviates, ? cannot be seen by calls, · reported and not judged"
-
-
-def titles(card: Card, names: Sequence[str]) -> Listed:
-    """Return properties by what they are called."""
-    return Listed([card.titles[name] for name in names])
+# What each verdict is called; what is only reported is not counted.
+WORDS = {"deviates": "no", "holds": "yes", "cannot be seen": "not observable"}
+LEGEND = "= yes, ≠ no, ? not observable by calls, · reported, not judged"
 
 
 def answer(card: Card) -> Sentence:
-    """Return the answer in one sentence: what deviates, or that all that is judged holds."""
-    held, against, hidden = card.named("holds"), card.deviates, card.named("cannot be seen")
-    target, judged = Code(card.target), len(held) + len(against)
-    if against:
-        verb = "deviates" if len(against) == 1 else "deviate"
-        words = f"{{target}}: {{n}} of {{judged:judged property|judged properties}} {verb}: {{names}}"
-        return Sentence(words, target=target, n=len(against), judged=judged, names=titles(card, against))
-    if not judged:
-        return Sentence("{target}: no property could be judged", target=target)
-    words = "{target}: all {judged} judged properties hold" if judged > 1 else "{target}: the judged property holds"
-    if hidden:
-        words += "; {n} cannot be seen: {names}"
-    return Sentence(words, target=target, judged=judged, n=len(hidden), names=titles(card, hidden))
+    """Count the verdicts, and name the properties that a model does not have: `mine:build: 1 no (causal), 12 yes`."""
+    counts = list[Value]()
+    for verdict, word in WORDS.items():
+        names = card.named(verdict)
+        words = "{n} {word}" + " ({names})" * (verdict == "deviates")
+        told = Sentence(words, n=len(names), word=word, names=Listed([card.titles[name] for name in names]))
+        counts += [told] if names else []
+    return Sentence(
+        "{target}: {counts}", target=Code(card.target), counts=Listed(counts) if counts else "nothing is judged"
+    )
 
 
 def called(card: Card) -> Sentence:
     """Return what was built and called."""
-    words = "held to {of}, " if card.of else ""
+    words = "checked against {of}, " if card.of else ""
     words += "by calls alone: B = {rows}, T = {tokens}, {dtype}; {params:parameter}; {wall}"
-    return Sentence(
-        words,
-        params=card.params,
-        rows=card.batch_size,
-        tokens=card.seq_len,
-        dtype=card.dtype,
-        of=card.of,
-        wall=Estimate(card.wall_s, unit="s"),
-    )
+    known: dict[str, Value] = {"of": card.of, "rows": card.batch_size, "tokens": card.seq_len, "dtype": card.dtype}
+    return Sentence(words, params=card.params, wall=Estimate(card.wall_s, unit="s"), **known)
 
 
 def table(card: Card) -> Table:
@@ -77,9 +64,8 @@ def cards(loaded: Loaded) -> dict[str, Card]:
 
 def failures(loaded: Loaded) -> list[Sentence]:
     """Return which arms of a run could not be audited, and why."""
-    words = "{arm} could not be audited: {why}."
     return [
-        Sentence(words, arm=_called(loaded, arm), why=found.reason.rstrip("."))
+        Sentence("{arm} could not be audited: {why}", arm=_called(loaded, arm), why=found.reason)
         for arm, found in loaded.tables.audits.items()
         if found.reason
     ]

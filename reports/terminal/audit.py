@@ -1,4 +1,4 @@
-"""Cards in the terminal and as data: the answer first, then a line for each property; several models as one table."""
+"""Audits in the terminal and as data: the answer first, then a line for each property; several models as one table."""
 
 from __future__ import annotations
 
@@ -7,28 +7,25 @@ from typing import Any
 
 from modbench.harness.audit.card import Card, Finding
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.printable import aligned
 from modbench.reports.model import Note
 from modbench.reports.questions import audit
 from modbench.reports.tables.audits import sentence
 from modbench.reports.tables.load import Loaded
 from modbench.reports.writers.number_format import plain
-from modbench.reports.writers.text import wrapped, written
+from modbench.reports.writers.text import labelled, wrapped, written
 
 
 def card(made: Card, columns: int) -> str:
-    """Return one card, of at most 30 lines of 80 columns."""
-    rows = [(audit.MARKS[found.verdict], made.titles[name], "") for name, found in made.findings.items()]
-    lines = wrapped([audit.answer(made)], columns) + wrapped([audit.called(made)], columns) + [""]
-    for start, found in zip(aligned(rows), made.findings.values(), strict=True):
-        indent = max(len(line) for line in aligned(rows)) + 2
-        said = wrapped([sentence(found)], columns - indent)
-        lines += [f"{start:{indent}}{said[0]}", *(" " * indent + line for line in said[1:])]
+    """Return one audit report, of at most 30 lines of 80 columns."""
+    said = (
+        (f"{audit.MARKS[found.verdict]} {made.titles[name]}", sentence(found)) for name, found in made.findings.items()
+    )
+    lines = [*wrapped([audit.answer(made), audit.called(made)], columns), "", *labelled(said, columns)]
     return "\n".join([*lines, "", audit.LEGEND])
 
 
 def text(cards: Sequence[Card], columns: int) -> str:
-    """Return the card of one model, or the answers about several and one table."""
+    """Return the report of one model, or the answers about several and one table."""
     if len(cards) == 1:
         return card(cards[0], columns)
     side = audit.side_by_side(cards)
