@@ -9,7 +9,8 @@ from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label, of_cell
 from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.stats.effects import Effect, by_seed
-from modbench.reports.model import Estimate, Finding, known, known_text
+from modbench.reports import wording
+from modbench.reports.model import Estimate, Finding, Sentence, known, known_text
 from modbench.reports.tables.comparisons import pair_row, settle
 from modbench.reports.tables.findings import labels_of, of_pair, of_row
 from modbench.reports.tables.load import Loaded, Row
@@ -57,6 +58,7 @@ def effect_between(loaded: Loaded, case: Case, other: Case, metric: str) -> Effe
 
 # What `--workload` names, with the key of its time, in the order of preference.
 WORKLOADS = {name: f"latency/{name}" for name in ("forward", "decode", "prefill", "request", "train_step")}
+IN_WORDS = {key.partition("/")[2]: workload for key, workload in wording.WORKLOADS.items()}
 # The objective, limit and axis of this name; the word alone would read as the pass.
 SIZE = "memory"
 MEMORY, KV_CACHE = "memory/peak_allocated", "memory/kv_cache"
@@ -127,6 +129,11 @@ class Choice:
     candidates: tuple[Candidate, ...]
     baseline: Candidate
     loss_unit: tuple[str, float] = (NATS, 1.0)
+
+    @property
+    def place(self) -> Sentence:
+        """The place: `forward pass at T = 512, B = 1, fp32`."""
+        return Sentence("{what} at {place}", what=IN_WORDS[self.workload], place=self.comparison.place)
 
     @property
     def considered(self) -> list[Candidate]:
