@@ -335,12 +335,11 @@ def table(found: Result) -> Table:
 
 
 def _word(row: Row) -> Value:
-    """The result of the check, with the slowdown that an inconclusive one does not exclude, else the verdict; by which clock."""
+    """The result of the check, with the slowdown that an inconclusive one does not exclude, else the verdict."""
     if not row.judged:
         return ""
     most = row.limited.not_excluded if row.limited is not None and row.open else None
-    words = "{word}" + ", ≤ {most} slower" * (most is not None)
-    words += f" {Label.BY_CPU}" * bool(row.contrast and row.contrast.by_cpu)
+    words = "{word}" + " ≤ {most} slower" * (most is not None)
     return Sentence(words, word=row.check or verdict_words(row.verdict), most=Estimate(most, kind="share"))
 
 
@@ -361,9 +360,14 @@ def rows(found: Result) -> Iterator[tuple[str, Value]]:
     controls = [row.control for row in found.judged if row.control is not None]
     words = "{n:block} in turn, 95 % confidence intervals over blocks, equivalence margin {margin}; A/A control "
     words += "{own}" if len(controls) == 1 else "differs in {fooled} of {all}"
+    by_cpu = sum(bool(row.contrast and row.contrast.by_cpu) for row in found.judged)
+    words += "; by CPU time in {by_cpu}" if by_cpu else "; by wall time"
     own = Estimate(*controls[0].ratio, "ratio") if controls else None
     fooled, margin = sum(row.fooled for row in found.rows), Estimate(found.margin, kind="share")
-    yield "sure", Sentence(words, n=found.blocks, margin=margin, own=own, fooled=fooled, all=len(controls))
+    yield (
+        "sure",
+        Sentence(words, n=found.blocks, margin=margin, own=own, fooled=fooled, all=len(controls), by_cpu=by_cpu),
+    )
     doubts = alike((why, (why, named(row, found))) for row in found.rows for why in _whys(row))
     for those in doubts[:MOST_REMARKS]:
         why, name = those[0]

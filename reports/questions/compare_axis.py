@@ -213,11 +213,15 @@ def one_table(loaded: Loaded, along: AlongAxis, keep: Filter) -> Table:
     return replace(made, label=f"{loaded.suite.name} by {along.axis}", notes=[legend, *along.notes])
 
 
+def _loss(along: AlongAxis) -> str | None:
+    """Return the loss that one table shows."""
+    compared = {column.metric.key for column in along.columns for cell in column.cells.values() if cell.compared}
+    return next((key for key in LOSSES if key in compared), None)
+
+
 def _one(loaded: Loaded, along: AlongAxis, keep: Filter, *, values: bool) -> Table:
     by_metric = grouped((column.metric.key, column) for column in along.columns)
-    compared = {column.metric.key for column in along.columns for cell in column.cells.values() if cell.compared}
-    loss = next((key for key in LOSSES if key in compared), None)
-    chosen = list[tuple[str, int | None]]()
+    loss, chosen = _loss(along), list[tuple[str, int | None]]()
     for key in keep.metrics or [key for key in (*IN_ONE, loss) if key in by_metric] or [*by_metric]:
         lengths = [*map(_length, by_metric.get(key, []))]
         named = [each for each in keep.seq_lens if each in lengths]
@@ -297,8 +301,8 @@ def found(loaded: Loaded, metric: Metric, cell: Cell) -> Finding:
 
 def remarks(along: AlongAxis, most: int, *, every: bool = True) -> Iterator[Shown]:
     """Say why cells of the tables have no comparison, which labels without a mark they have, and what else is known."""
-    columns = along.columns if every else [each for each in along.columns if each.metric.key in {*IN_ONE, *LOSSES}]
-    cells = [cell for column in columns for cell in column.cells.values() if cell.value is not None or every]
+    columns = along.columns if every else [each for each in along.columns if each.metric.key in {*IN_ONE, _loss(along)}]
+    cells = [cell for column in columns for cell in column.cells.values()]
     whys = [(cell.lack, cell.case) for cell in cells if cell.lack]
     whys += [
         (label, cell.case) for cell in cells for label in of_cell((cell.row or {}).get("labels")) if label not in MARKS

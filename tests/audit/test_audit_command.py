@@ -24,6 +24,7 @@ from modbench.harness.execution import audits, command
 from modbench.harness.planning.overrides import Overrides
 from modbench.reports.page import audit_files
 from modbench.reports.questions import audit as question
+from modbench.reports.writers.number_format import plain
 
 HERE = Path(__file__).parent
 SMALL = ("--seq-len", "16", "--batch-size", "2", "--set", "d_model=32", "--set", "n_layers=2", "--set", "n_heads=1")
@@ -51,8 +52,8 @@ def test_the_exit_code_is_what_was_found() -> None:
 
 def test_the_answer_names_what_deviates() -> None:
     bad = deviates("{n:token}", "n", n=2)
-    assert question.answer(card(a_b=bad, c=holds("yes"), d=unseen("why"))).given["n"] == 1
-    assert question.answer(card(c=holds("yes"), d=unseen("why"))).given["judged"] == 1
+    told = plain(question.answer(card(a_b=bad, c=holds("yes"), d=unseen("why"))))
+    assert [told.count(word) for word in ("1 no (", "1 yes", "1 not observable")] == [1, 1, 1]
     assert question.side_by_side([card(c=bad), card(c=holds("yes"))]).rows[0][2] == "="
 
 

@@ -214,9 +214,8 @@ def test_an_option_of_ones_own_is_an_axis_also_where_it_is_named_like_a_routing_
     for each in table.columns:
         assert each.cells[0.5].is_baseline
         assert ratio(each.cells[0.125])[1] == "better"
-    # The first value is the baseline, and the head says that it is the anchor.
     head = " ".join(compare.along_axis(own, table, 80).partition("\n\n")[0].split())
-    assert head.startswith(f"{own.path} by capacity, over mine:build capacity0.5, the anchor")
+    assert head == f"{own.path} by capacity: speed-up over mine:build capacity0.5"
     assert compare.axis_as_dict(own, table)["baseline_by_default"]
     named = compare_by(own, "capacity", "0.25")
     assert (named.baseline, named.by_default) == ("capacity=0.25", False)

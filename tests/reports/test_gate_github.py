@@ -114,7 +114,7 @@ def test_a_summary_of_thousands_of_findings_stays_under_the_limit(text: str) -> 
     found = made(findings, incomplete=text)
     page = gate_github.summary(found, text, text)
     assert len(page.encode()) <= markdown.MOST_BYTES
-    section = page.partition("### Changes\n")[2]
+    section = page.partition("### Findings\n")[2]
     rows = len(re.findall(r"^\| (?!verdict)", section, flags=re.MULTILINE))
     assert 0 < rows <= gate.MOST_ROWS
     left = present(re.search(r"^_([\d,]+) more rows: modbench gate … --json\._$", section, flags=re.MULTILINE))
