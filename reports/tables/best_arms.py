@@ -11,7 +11,7 @@ from modbench.harness.domain.arm_tables import ArmsFrom, TakenArm
 from modbench.harness.domain.case import Case
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.user_routers import is_spec
-from modbench.reports.model import Estimate, Listed, Sentence
+from modbench.reports.model import Listed, Sentence
 from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.tables.outcomes import PER_TOKEN
 from modbench.reports.wording import model_name
@@ -97,21 +97,7 @@ def _settings(model: str, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def sentence(taken: ArmsFrom) -> Sentence:
-    """Say which arms were taken from which run, and why these."""
-    arms = [
-        Sentence(
-            f"{{arm}} has the lowest {{metric}} of {{among:{'MoD' if each.model in MOD else 'MoDE'} arm}} there "
-            "at T = {length} ({loss}, {seeds:seed})",
-            arm=each.arm,
-            metric=taken.metric,
-            among=each.among,
-            length=taken.seq_len,
-            loss=Estimate(each.loss, unit="nat"),
-            seeds=each.seeds,
-        )
-        if each.arm
-        else Sentence("{mode} takes its capacity, as that run has no MoDE", mode=model_name(each.model))
-        for each in taken.arms
-    ]
-    no_evidence = " A smoke run: its losses are no evidence." * taken.smoke
-    return Sentence(f"Arms from {{run}}: {{arms}}.{no_evidence}", run=taken.run, arms=Listed(arms, "; "))
+    """Say which arms were taken from which run, and by what."""
+    arms = Listed([each.arm or f"{model_name(each.model)} of the same capacity" for each in taken.arms], " and ")
+    words = "Arms from {run}: {arms} (lowest {metric} at T = {length})" + "; a smoke run: no evidence" * taken.smoke
+    return Sentence(words, run=taken.run, arms=arms, metric=taken.metric, length=taken.seq_len)

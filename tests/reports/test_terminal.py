@@ -28,6 +28,7 @@ from modbench.reports.panels import pays_from
 from modbench.reports.panels.caveats import failure_sentences
 from modbench.reports.questions import break_even, first_screen, win_rate
 from modbench.reports.questions.break_even import Line
+from modbench.reports.questions.compare_axis import compare_by
 from modbench.reports.questions.compare_runs import compare_runs
 from modbench.reports.questions.gate import gate
 from modbench.reports.questions.recommend import recommend
@@ -39,7 +40,6 @@ from modbench.reports.terminal import compare, decided, summary
 from modbench.reports.terminal import gate as gate_text
 from modbench.reports.terminal import recommend as recommend_text
 from modbench.reports.wording import name
-from modbench.reports.writers import text as text_writer
 from modbench.reports.writers.number_format import half, plain
 from modbench.reports.writers.short import APART_MEANS, Short
 
@@ -288,13 +288,15 @@ def test_answers_about_the_run_that_ships_take_few_lines(quick: Loaded, tmp_path
     """
     found = recommend.recommend(quick, choice(quick), Limits(), "loss")
     lines = [*recommend_text.as_text(found, 80)]
-    assert len(lines) <= 13
-    assert max(len(line) for line in lines if not line.startswith("  modbench ")) <= 80
-    assert len(text_writer.wrapped([*gate_text.as_text(gate.gate(quick, quick))], 80)) <= 8
+    assert len(lines) <= 12
+    assert max(len(line) for line in lines if not line.startswith("next: ")) <= 80
+    assert len(gate_text.as_text(gate.gate(quick, quick), 80, 0)) <= 8
     elsewhere = dataclasses.replace(quick, run=dataclasses.replace(quick.run, path=tmp_path))
     lines = compare.side_by_side(compare_runs([quick, elsewhere]), 80).splitlines()
     assert len(lines) <= 40
     assert max(map(len, lines[4:])) <= 80
+    along = compare.along_axis(quick, compare_by(quick, "capacity"), 80).splitlines()
+    assert (len(along) <= 32, max(map(len, along)) <= 80) == (True, True)
 
 
 @pytest.mark.parametrize("verbose", [False, True])
