@@ -54,7 +54,7 @@ def unpaired_result(tables: Tables, case: Case, baseline: Case, metric: Metric) 
 
 
 # How metrics are called in headings; the others by their keys.
-TITLES = WORKLOADS | BYTES | {"bpb/val": "bits/byte"}
+TITLES = WORKLOADS | BYTES | {"bpb/val": "bits/byte", "loss/val": "nats/token", "loss/val_causal": "nats/token, causal"}
 BASELINE = "baseline"
 
 

@@ -19,7 +19,8 @@ from modbench.reports.writers.text import wrapped
 def as_text(found: Recommended, width: int = 100, *, verbose: bool = False) -> Iterator[str]:
     """Yield the lines of an answer; a command stays whole."""
     where = plain(where_it_ran(found.choice.comparison.place))
-    yield from text.apart(plain(recommend.headline(found)), where, width).split("\n")
+    *first, last = wrapped([recommend.headline(found)], width)
+    yield from [*first, *text.apart(last, where, width).split("\n")]
     made = recommend.table(found)
     if made.rows:
         yield from ("", *text.table(made, width))

@@ -242,7 +242,8 @@ def headline(found: Recommended) -> Sentence:
         return Sentence("no variant is within the limits")
     both = [each.candidate.case for each in (found.best, found.runner_up) if each is not None]
     words = "{variants} {aim}" if found.answer == RECOMMENDED else "{variants} {aim}: {answer}"
-    words += "; its loss is {loss}" * (found.best.candidate.case != found.choice.baseline.case)
+    other = found.best.candidate.case != found.choice.baseline.case
+    words += "; its loss is {loss}" * (other and found.answer == RECOMMENDED and found.objective != "loss")
     variants = Listed(both[: 1 if found.answer == RECOMMENDED else 2], " or ")
     return Sentence(words, variants=variants, aim=AIMS[found.objective], answer=found.answer, loss=_loss_of(found.best))
 
@@ -255,7 +256,8 @@ def _loss_of(best: Judged) -> Value:
         return "not comparable (non-causal routing)"
     n = best.candidate.loss.n
     judged = best.loss.verdict is not None
-    return verdict_words(best.loss.verdict, timed=False) if judged else Sentence("not judged ({n:seed})", n=n)
+    word = verdict_words(best.loss.verdict, timed=False).partition(" ")[2]
+    return word if judged else Sentence("not judged ({n:seed})", n=n)
 
 
 def shown(found: Recommended) -> list[Judged]:
@@ -275,7 +277,7 @@ def table(found: Recommended) -> Table:
             "time": mine.time,
             "speed-up": Estimate(None) if each.shape is None else each.shape.typical,
             "keys, values" if mine.memory.metric == KV_CACHE else "memory": Estimate(memory, kind="share"),
-            f"loss, {unit}": replace(mine.loss.scaled(factor), unit="loss").alone,
+            unit: replace(mine.loss.scaled(factor), unit="loss").alone,
             "FLOPs": mine.flops if found.objective == "flops" else Estimate(None),
         }
         cells += [(mine.case, "", title, cell) for title, cell in known.items() if cell.value is not None]
