@@ -52,7 +52,7 @@ def as_dict(found: Recommended) -> dict[str, Any]:
         "runner_up_loss": _pair(found, second.loss if second else None),
         "settings": [_setting(each) for each in found.judged],
         "not_considered": dict(found.not_considered),
-        "open": data.sentences(found.open),
+        "open": [*found.open],
         "commands": list(found.commands),
         "incomplete": found.incomplete,
     }
@@ -101,21 +101,14 @@ def _difference(found: Recommended, pair: Finding) -> float | None:
     return None if mine is None or theirs is None else mine - theirs
 
 
-def capacity_as_text(found: Capacity, width: int) -> Iterator[str]:
-    """Yield the lines of the capacity that a sweep recommends; what it rests on is indented."""
-    yield plain(recommend.capacity_headline(found))
-    yield from (f"  {line}" for line in wrapped(found.sentences, width - 2))
+def capacity_as_text(found: Capacity, width: int) -> list[str]:
+    """Return the lines of the capacity that a sweep recommends, and what it rests on."""
+    return wrapped([recommend.capacity_headline(found), *found.sentences], width)
 
 
 def capacity_as_dict(found: Capacity) -> dict[str, Any]:
     """Return plain data for `--json`."""
-    return {
-        "budget": found.answer.budget,
-        "variant": found.variant,
-        "capacity": found.capacity,
-        "decided": found.variant is not None,
-        "pays": found.answer.pays,
-        "more_seeds": found.more_seeds,
-        "more_hours": found.more_hours,
-        "sentences": [plain(each) for each in found.sentences],
-    }
+    told = {"budget": found.answer.budget, "variant": found.variant, "capacity": found.capacity}
+    told |= {"decided": found.taken is not None, "pays": found.answer.pays}
+    told |= dict(zip(("more_seeds", "more_hours"), found.needed, strict=True))
+    return told | {"sentences": data.sentences(found.sentences)}

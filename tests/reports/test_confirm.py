@@ -96,7 +96,7 @@ def test_where_noise_does_as_well_the_router_gets_no_credit(tmp_path: Path) -> N
     found = recommend.recommend_capacity(loaded)
     assert capacity_as_dict(found)["pays"] is False
     assert found.capacity is None
-    assert plain(recommend.capacity_headline(found)).startswith("not decided")
+    assert plain(recommend.capacity_headline(found)).startswith("inconclusive")
 
 
 def test_a_runner_up_that_turns_out_better_leaves_it_open(paying: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +130,7 @@ def test_where_dense_is_better_dense_is_recommended(tmp_path: Path) -> None:
     assert verdicts(loaded)["dense"] == "worse"
     found = recommend.recommend_capacity(loaded)
     assert (found.variant, found.capacity) == ("dense", None)
-    assert plain(recommend.capacity_headline(found)) == "recommended (dense)"
+    assert plain(recommend.capacity_headline(found)) == "dense is the best at equal training FLOPs"
 
 
 def test_what_is_not_decided_says_how_many_seeds_would(tmp_path: Path) -> None:
@@ -139,8 +139,8 @@ def test_what_is_not_decided_says_how_many_seeds_would(tmp_path: Path) -> None:
     rows: Any = present(confirmation.table(loaded)).rows
     assert [plain(row[-1]) for row in rows if plain(row[0]) == "dense"] == ["? undecided"]
     first = plain(recommend.capacity_headline(recommend.recommend_capacity(loaded)))
-    assert first.startswith("not decided: ")
-    assert "other fresh ones" in first  # never on top: that would be a look without a level
+    assert first.startswith("inconclusive: ")
+    assert "new seeds" in first  # never on top: that would be a look without a level
     row = confirmation.TABLE.frame(loaded).iloc[0]
     assert row.verdict == "inconclusive"
     assert row.more_seeds > 8

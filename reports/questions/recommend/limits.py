@@ -14,10 +14,11 @@ from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case
 from modbench.harness.stats import effects
 from modbench.harness.stats.power import MOST, above_0, fewest
-from modbench.reports.model import Finding, Sentence
+from modbench.reports.model import Finding
 from modbench.reports.questions.recommend.candidates import (
     CONTAMINATED,
     KV_CACHE,
+    MEMORY,
     NOT_MEASURED,
     SIZE,
     Candidate,
@@ -29,7 +30,6 @@ from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import HELD_OUT
 from modbench.reports.tables.pair_verdicts import SMOKE
 from modbench.reports.tables.rerun_command import Again, NotAgainError
-from modbench.reports.wording import name
 
 FITS, MAY, BREAKS, UNKNOWN = "fits", "inconclusive", "breaks", "unknown"
 # From the best to the worst.
@@ -38,16 +38,15 @@ SAW_FUTURE = "non-causal routing: its causal loss was not measured"
 DOCTOR = "modbench doctor"
 BELOW = "by the estimate, its confidence interval reaches below the limit"
 ABOVE = "its confidence interval reaches above the limit"
-WITHIN = "to show that its loss is within the limit"
 
 
 @dataclass(frozen=True)
 class Need:
-    """What one answer lacks.
+    """What would decide something.
 
     Attributes:
-        said: what is open, and what would decide it.
         metric: what must be measured, once more or for the first time; None: no command measures it.
+        why: what is lacking.
         launches: so many in all; 0: as many as were made.
         seeds: the same of seeds.
         seq_len: the length at which a model must be trained; None: that of the suite.
@@ -55,8 +54,8 @@ class Need:
         claims: whether the run was too short to claim anything.
     """
 
-    said: str | Sentence
-    metric: str | None = None
+    metric: str | None
+    why: str
     launches: int = 0
     seeds: int = 0
     seq_len: int | None = None
@@ -135,9 +134,8 @@ def check_limit(loaded: Loaded, each: Candidate, baseline: Candidate, limit: str
         return LimitCheck(limit, bound, UNKNOWN, reason=f"{value.metric}: {value.reason}", need=lacking(value))
     excess = value.value / bound - 1
     if limit == SIZE and value.metric == KV_CACHE and value.value <= bound:
-        said = "keys and values alone were measured, not weights and activations"
-        need = Need(f"memory/peak_allocated of {name(each.case)}", "memory/peak_allocated")
-        return LimitCheck(limit, bound, UNKNOWN, value.value, None, excess, said, need)
+        why = "keys and values alone were measured, not weights and activations"
+        return LimitCheck(limit, bound, UNKNOWN, value.value, None, excess, why, Need(MEMORY, why))
     exact = value if value.sampled else replace(value, low=value.value, high=value.value)
     unsure = value.unsure or (None if exact.closed else value.reason)
     held = LimitCheck(limit, bound, BREAKS, value.value, exact.high, excess)
@@ -163,26 +161,23 @@ def _held(broken: LimitCheck, low: float | None, unsure: str | None, need: Calla
 
 def lacking(value: Value) -> Need:
     """Return what must be measured where a value is lacking; what was measured and has none is not helped by a command."""
-    if value.reason == NOT_MEASURED:
-        return Need(f"{value.metric}: the suite does not ask for it", value.metric)
-    return Need(f"{value.metric}, which has no value: {value.reason}")
+    measured = value.reason != NOT_MEASURED
+    return Need(None if measured else value.metric, f"{value.metric}: {value.reason}")
 
 
 def doubted(value: Value) -> Need:
     """Return what would let an interval support a claim, which it does not for a reason of the whole run."""
-    said = str(value.unsure)
-    if value.unsure == SMOKE:
-        return Need(said, value.metric, claims=True)
-    return Need(said, value.metric) if said.startswith(CONTAMINATED) else Need(said, checked=True)
+    why = str(value.unsure)
+    again = why == SMOKE or why.startswith(CONTAMINATED)
+    return Need(value.metric if again else None, why, checked=not again, claims=why == SMOKE)
 
 
-def more(n: int | None, metric: str, aim: str) -> Need:
+def more(n: int | None, metric: str) -> Need:
     """Return how many launches, or seeds of a loss, would decide; None: more than anybody makes."""
     of = "seeds" if metric in HELD_OUT else "launches"
     if n is None:
-        return Need(f"more than {MOST} {of} would be needed {aim}")
-    said = f"{n} {of}, {aim}"
-    return Need(said, metric, seeds=n) if of == "seeds" else Need(said, metric, launches=n)
+        return Need(None, f"{metric}: more than {MOST} {of}")
+    return Need(metric, f"{metric}: {n} {of}", **{of: n})
 
 
 def _launches(value: Value, bound: float) -> Need:
@@ -190,11 +185,11 @@ def _launches(value: Value, bound: float) -> Need:
     if value.unsure is not None:
         return doubted(value)
     if value.value is None or value.high is None:
-        return more(effects.FEWEST, value.metric, "for an interval")
+        return more(effects.FEWEST, value.metric)
     # The interval is one of logarithms: its half-width gives their standard deviation.
     sd = math.log(value.high / value.value) * math.sqrt(value.n) / effects.t_quantile(0.975, value.n)
     launches = fewest(above_0, math.log(bound / value.value), sd, least=value.n + 1)
-    return more(launches, value.metric, "to show that the time is below the limit")
+    return more(launches, value.metric)
 
 
 def _loss_kept(loaded: Loaded, each: Candidate, baseline: Candidate, bound: float) -> LimitCheck:
@@ -214,8 +209,7 @@ def _loss_kept(loaded: Loaded, each: Candidate, baseline: Candidate, bound: floa
     few = None if made.closed else f"{counted(len(shared), 'seed')}: illustration, not shown"
     held = LimitCheck("loss", bound, BREAKS, increase, made.high, increase - bound)
     if found.saw_future:
-        causal = Need(f"loss/val_causal of {name(each.case)}, from a model with a causal router")
-        return _held(held, made.low, SAW_FUTURE, lambda: causal)
+        return _held(held, made.low, SAW_FUTURE, lambda: Need(None, SAW_FUTURE))
     case, other, metric = each.trained, baseline.trained, found.metric
     return _held(held, made.low, each.loss.unsure or few, lambda: _seeds(loaded, case, other, metric, bound * mean))
 
@@ -224,8 +218,8 @@ def _seeds(loaded: Loaded, case: Case, baseline: Case, metric: str, allowed: flo
     """Return how many seeds would bring the end of the interval below an increase that is allowed."""
     effect = effect_between(loaded, case, baseline, metric)
     if effect is None or effect.sd is None:
-        return more(effects.FEWEST, metric, WITHIN)
-    return more(fewest(above_0, allowed + effect.value, effect.sd, least=effect.n + 1), metric, WITHIN)
+        return more(effects.FEWEST, metric)
+    return more(fewest(above_0, allowed + effect.value, effect.sd, least=effect.n + 1), metric)
 
 
 # --- the commands that measure what is lacking

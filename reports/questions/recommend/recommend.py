@@ -12,6 +12,7 @@ import functools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Case
@@ -94,7 +95,8 @@ class Recommended:
         better: a setting that only may fit and would be better.
         nearest: where none fits, the setting that comes nearest.
         equal_cost: how the best compares in time with the dense model of equal cost.
-        open: what is not sure, and what would decide it.
+        needs: what would decide what is not sure, and of which setting.
+        open: the same in words.
         commands: what measures that; a shell takes each as it is.
         incomplete: why the run lacks something; None: it lacks nothing.
     """
@@ -109,7 +111,8 @@ class Recommended:
     better: Judged | None = None
     nearest: Judged | None = None
     equal_cost: Finding | None = None
-    open: tuple[Value, ...] = ()
+    needs: tuple[tuple[Candidate, Need], ...] = ()
+    open: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
     incomplete: str | None = None
     not_considered: Mapping[str, str] = field(default_factory=dict)
@@ -163,8 +166,8 @@ def recommend(loaded: Loaded, chosen: Choice, limits: Limits, objective: str) ->
         needs = [*_needs(loaded, found, best)]
     lacks = [(each, need) for each, need in needs if need is not None]
     measured, why = commands(loaded, lacks)
-    told = tuple(dict.fromkeys([*(need.said for _, need in lacks), *why]))
-    return replace(found, open=told, commands=measured)
+    told = dict.fromkeys([*(f"{name(each.case)}: {need.why}" for each, need in lacks), *why])
+    return replace(found, needs=tuple(lacks), open=tuple(told), commands=measured)
 
 
 def _order(loaded: Loaded, objective: str, one: Candidate, other: Candidate) -> int:
@@ -190,8 +193,7 @@ def _needs(loaded: Loaded, found: Recommended, best: Judged) -> Iterator[tuple[C
     for each in filter(None, (best, found.better)):
         for kept in each.kept:
             if kept.need is not None:
-                said = Sentence("{arm}: {said}", arm=each.candidate.case, said=kept.need.said)
-                yield each.candidate, replace(kept.need, said=said)
+                yield each.candidate, kept.need
     if second is not None and (need := _to_tell_apart(loaded, found, best.candidate, second.candidate)):
         yield best.candidate, need
         yield second.candidate, need
@@ -202,9 +204,10 @@ def _needs(loaded: Loaded, found: Recommended, best: Judged) -> Iterator[tuple[C
         if candidate.loss.value is None:
             yield candidate, lacking(candidate.loss)
         elif candidate.trained is not None and candidate.trained.place.seq_len != length:
-            words = "losses at T = {here}, since they were trained at T = {there}"
-            said = Sentence(words, here=length, there=candidate.trained.place.seq_len)
-            yield candidate, Need(said, candidate.loss.metric, seq_len=length)
+            yield (
+                candidate,
+                Need(candidate.loss.metric, f"{candidate.loss.metric}: training at this length", seq_len=length),
+            )
 
 
 def _to_tell_apart(loaded: Loaded, found: Recommended, best: Candidate, second: Candidate) -> Need | None:
@@ -212,16 +215,16 @@ def _to_tell_apart(loaded: Loaded, found: Recommended, best: Candidate, second: 
     apart, objective = found.apart, found.objective
     if objective in COUNTED or (apart is not None and apart.verdict in {*APART, EQUIVALENT}):
         return None
-    metric, aim = best.of(objective).metric, f"to tell {name(best.case)} from {name(second.case)}"
+    metric = best.of(objective).metric
     if apart is None:
-        return Need(f"{objective} of both side by side, {aim}", metric)
+        return Need(metric, f"{metric}: both in the same processes")
     of_loss = objective == "loss"
     one, other = (each.trained if of_loss else each.case for each in (best, second))
     effect = effect_between(loaded, one, other, apart.metric) if one and other else None
     if effect is None or effect.sd is None:
-        return more(effects.FEWEST, metric, aim)
+        return more(effects.FEWEST, metric)
     rule = Rule("loss", 0.0) if of_loss else Rule("time", loaded.suite.margin)
-    return more(estimated(effect, rule, "interleaved").needed, metric, aim)
+    return more(estimated(effect, rule, "interleaved").needed, metric)
 
 
 # --- what is printed
@@ -272,7 +275,7 @@ def table(found: Recommended) -> Table:
     cells = list[tuple[Value, Value, Value, Value]]()
     for each in shown(found):
         mine = each.candidate
-        memory = mine.memory.value / base if mine.memory.value is not None and base else None
+        memory = round(mine.memory.value / base, 2) if mine.memory.value is not None and base else None
         known = {
             "time": mine.time,
             "speed-up": Estimate(None) if each.shape is None else each.shape.typical,
@@ -328,19 +331,28 @@ class Capacity:
 
     Attributes:
         answer: what was confirmed, at the largest budget.
-        variant: the recommended variant's display name; None where nothing is decided.
-        capacity: its capacity; None for dense, or where nothing is decided.
+        taken: the role of the recommended variant; None where nothing is decided.
         sentences: what it rests on.
-        more_seeds: fresh seeds of each arm that would decide; None where nothing is open, or nobody can tell.
-        more_hours: hours of this machine that they take, besides the sweep, which is run again.
     """
 
     answer: Answer
-    variant: str | None
-    capacity: float | None
-    sentences: tuple[Sentence, ...]
-    more_seeds: int | None = None
-    more_hours: float | None = None
+    taken: Literal["anchor", "best"] | None
+    sentences: tuple[Value, ...]
+
+    @property
+    def variant(self) -> str | None:
+        """Display name of the recommended variant."""
+        return self.answer.name(self.taken) if self.taken else None
+
+    @property
+    def capacity(self) -> float | None:
+        """Its capacity; None for dense, or where nothing is decided."""
+        return self.answer.sides["best"].case.config.capacity if self.taken == "best" else None
+
+    @property
+    def needed(self) -> tuple[int | None, float | None]:
+        """Fresh seeds of each arm that would decide, and hours that they take here besides the sweep; None: none, or unknown."""
+        return (None, None) if self.taken else self.answer.needed
 
 
 def recommend_capacity(loaded: Loaded) -> Capacity:
@@ -352,33 +364,25 @@ def recommend_capacity(loaded: Loaded) -> Capacity:
     found = answers(loaded)
     if not found and loaded.suite.confirms and not loaded.run.finished:
         raise UsageError(
-            f"{loaded.path} is not finished: its best is not confirmed yet. `modbench resume {loaded.path}` goes on with it."
+            f"{loaded.path} is not finished, its best not confirmed: `modbench resume {loaded.path}` goes on."
         )
     if not found:
         raise UsageError(
-            "the run is a sweep over sizes that has confirmed nothing: in it no two settings share a shape, and none was tried "
-            "on fresh seeds. `modbench run capacity` does so; or recommend from a run of one shape, such as `modbench run quick`."
+            "the run is a sweep over sizes that confirmed nothing on fresh seeds, as `modbench run capacity` does; or recommend "
+            "from a run of one shape, such as `modbench run quick`."
         )
-    most = max(each.budget for each in found)
-    answer = next(each for each in found if each.budget == most)
-    said = tuple(of(loaded, answer))
+    answer, taken = max(found, key=lambda each: each.budget), None
     if answer.verdict("anchor") in {WORSE, EQUIVALENT}:
-        return Capacity(answer, answer.name("anchor"), None, said)
-    if answer.pays and answer.verdict("runner_up") != WORSE:
-        case = answer.sides["best"].case
-        return Capacity(answer, answer.name("best"), case.config.capacity, said)
-    return Capacity(answer, None, None, said, *answer.needed)
+        taken = "anchor"
+    elif answer.pays and answer.verdict("runner_up") != WORSE:
+        taken = "best"
+    return Capacity(answer, taken, tuple(of(loaded, answer)))
 
 
 def capacity_headline(found: Capacity) -> Sentence:
-    """Return the answer: a capacity, dense, or what would decide."""
-    if found.variant is None:
-        hours = Estimate(None if found.more_hours is None else 3600 * found.more_hours, unit="s")
-        seeds = "" if found.more_seeds is None else ": {seeds} more seeds, other fresh ones"
-        words = (
-            "not decided" + seeds + ", {hours} here besides the sweep" * bool(seeds and found.more_hours is not None)
-        )
-        return Sentence(words, seeds=found.more_seeds, hours=hours)
-    capacity = None if found.capacity is None else Estimate(found.capacity, kind="count")
-    words = "recommended ({arm})" if capacity is None else "recommended: capacity {capacity} ({arm})"
-    return Sentence(words, capacity=capacity, arm=found.variant)
+    """Return the answer: a variant, or what would decide."""
+    if found.taken:
+        return Sentence("{variant} is the best at equal training FLOPs", variant=found.variant)
+    seeds, hours = found.needed
+    words = "inconclusive" + ": {seeds} new seeds" * (seeds is not None) + ", {hours} here" * bool(seeds and hours)
+    return Sentence(words, seeds=seeds, hours=Estimate(3600 * (hours or 0), unit="s"))
