@@ -102,6 +102,25 @@ def test_the_clock_that_was_not_disturbed_decides(
     assert (found["check"], found["by_cpu"], found["code"]) == (check, bool(late), int(check == contrast.FAIL))
 
 
+@pytest.mark.parametrize("blocks", ["3", "40"], ids=["to the end", "decided early"])
+def test_report_renders_its_folder_with_the_same_numbers(
+    here: Path, monkeypatch: pytest.MonkeyPatch, blocks: str
+) -> None:
+    planted(here, monkeypatch, slower=1.05)
+    found = ab("true", "true", "--fail-on", "slower:2%", "--blocks", blocks, "-o", "out", "--json", cwd=here)
+    assert (found["blocks"] < int(blocks)) is (blocks == "40")
+    first = (here / "out" / "report.html").read_text()
+    (here / "out" / "report.html").unlink()
+    done = command_line("report", "out", "--json", cwd=here)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {key: value for key, value in found.items() if key != "code"}
+    assert (here / "out" / "report.html").read_text() == first
+    refused = command_line("report", "out", "--baseline", "dense", cwd=here)
+    assert refused.returncode == 2
+    (here / "out" / "finished.json").unlink()
+    assert command_line("report", "out", cwd=here).returncode == 4
+
+
 @pytest.mark.parametrize(
     "of_new",
     [{"main_s": 0.5}, {"cpu_s": 0.2, "main_s": 0.2}, {"main_s": None, "delay_s": None}],
@@ -184,7 +203,6 @@ def test_a_command_that_needs_a_shell_or_is_none_is_refused(text: str) -> None:
         ["true", "true", "--fail-on", "slower:2%", "--margin", "0.02"],
         ["true", "true", "--format", "xml"],
         ["true", "true", "--format", "github", "--json"],
-        ["true", "true", "--force"],
         ["true", "true", "--out", "file"],
         ["true", "true", "--out", "file/below"],
         ["true", "no-such-program-anywhere"][::-1],
