@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from modbench.harness.audit.card import Card
+from modbench.harness.audit.card import Card, Verdict
 from modbench.reports.model import Block, Code, Estimate, Listed, Note, Sentence, Table, Value
 from modbench.reports.tables.audits import sentence, written
 from modbench.reports.wording import name
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MARKS = {"holds": "=", "deviates": "≠", "cannot be seen": "?", "reported": "·"}
 # What each verdict is called; what is only reported is not counted.
-WORDS = {"deviates": "no", "holds": "yes", "cannot be seen": "not observable"}
+WORDS: dict[Verdict, str] = {"deviates": "no", "holds": "yes", "cannot be seen": "not observable"}
 LEGEND = "= yes, ≠ no, ? not observable by calls, · reported, not judged"
 
 

@@ -58,7 +58,7 @@ def test_a_strangers_reason_makes_no_line_of_its_own_in_a_gate() -> None:
         for verdict in ("fail", "inconclusive")
     ]
     found = Gate(findings, 0.02, incomplete=reason)
-    lines = list(gate_text.as_text(found))
+    lines = gate_text.as_text(found, 80, 1, verbose=True)
     assert sum("your key expired" in line for line in lines) >= 3
     assert all(line.isprintable() and not line.startswith("modbench:") for line in lines)
 

@@ -95,7 +95,8 @@ def test_it_stops_at_the_first_analysis_that_decides(tmp_path: Path, effect: flo
     assert result.planned == plan(tmp_path).total == total
     assert result.blocks == planted.finished() == interim.schedule(total)[0]
     ended = present(folder.ended(tmp_path))
-    assert (ended.over, ended.each_s) == (False, pytest.approx(BLOCK_S))
+    assert not ended.over
+    assert ended.each_s == pytest.approx(BLOCK_S)
     # Of what was decided early, too, the same result is told again, and nothing is measured.
     again = Planted(tmp_path, effect)
     assert run(again).rows == result.rows

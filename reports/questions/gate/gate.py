@@ -121,7 +121,11 @@ class Checked:
     def as_dict(self) -> dict[str, Any]:
         """Return data for `--json`."""
         limit, counts = self.limit, Counter(each.verdict or "" for each in self.findings)
-        told = {"tier": CHECKS[self.word].tier, "check": self.word, "limit": None if limit is None else float(limit)}
+        told: dict[str, Any] = {
+            "tier": CHECKS[self.word].tier,
+            "check": self.word,
+            "limit": None if limit is None else float(limit),
+        }
         told |= {"named": self.named, "verdict": self.verdict, "counts": counts, "reason": self.reason}
         return told | {"compared": self.compared}
 
@@ -308,17 +312,19 @@ def checks(found: Gate) -> Iterator[tuple[Value, Value]]:
         elif each.named or open_:
             told: list[Value] = [Sentence("{n} {word}", n=counts[word], word=word) for word in WORDS if counts[word]]
             words = "{counts}" + " (reported only)" * (not each.named) + ": {worst}" * bool(open_)
-            yield each.written, Sentence(words, counts=Listed(told, " · "), worst=open_ and _told(_worst(open_)))
+            yield each.written, Sentence(words, counts=Listed(told, " · "), worst=_told(open_))
     if any(each.verdict == NOT_ALTERNATED for each in found.findings):
         yield "times", UNTIMED
 
 
-def _worst(open_: Sequence[GateFinding]) -> GateFinding:
-    return min(open_, key=lambda each: (each.verdict != FAIL, each.worst))
-
-
-def _told(each: GateFinding) -> Sentence:
-    return Sentence("{case}, {metric}: {change}", case=Code(each.what), metric=Code(each.metric), change=change(each))
+def _told(open_: Sequence[GateFinding]) -> Value:
+    """Say what is worst of what fails, or may."""
+    if not open_:
+        return None
+    worst = min(open_, key=lambda each: (each.verdict != FAIL, each.worst))
+    return Sentence(
+        "{case}, {metric}: {change}", case=Code(worst.what), metric=Code(worst.metric), change=change(worst)
+    )
 
 
 def table(found: Gate) -> Table:

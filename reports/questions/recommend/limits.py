@@ -177,7 +177,8 @@ def more(n: int | None, metric: str) -> Need:
     of = "seeds" if metric in HELD_OUT else "launches"
     if n is None:
         return Need(None, f"{metric}: more than {MOST} {of}")
-    return Need(metric, f"{metric}: {n} {of}", **{of: n})
+    said = f"{metric}: {n} {of}"
+    return Need(metric, said, seeds=n) if of == "seeds" else Need(metric, said, launches=n)
 
 
 def _launches(value: Value, bound: float) -> Need:

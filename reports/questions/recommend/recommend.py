@@ -371,7 +371,8 @@ def recommend_capacity(loaded: Loaded) -> Capacity:
             "the run is a sweep over sizes that confirmed nothing on fresh seeds, as `modbench run capacity` does; or recommend "
             "from a run of one shape, such as `modbench run quick`."
         )
-    answer, taken = max(found, key=lambda each: each.budget), None
+    answer = max(found, key=lambda each: each.budget)
+    taken: Literal["anchor", "best"] | None = None
     if answer.verdict("anchor") in {WORSE, EQUIVALENT}:
         taken = "anchor"
     elif answer.pays and answer.verdict("runner_up") != WORSE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,10 @@ import typer
 from modbench.commands._app import command
 from modbench.commands._flags import JsonFlag, QuietFlag, RunOrNewest, TitleFlag, VerboseFlag, refuse, runs
 from modbench.commands._flags import formats as formats_named
-from modbench.commands._output import chosen_run, print_summary, say, say_json
+from modbench.commands._output import chosen_run, print_summary
+
+# What renders a folder that is none of a run, by a file that it holds; an addition that is not there renders nothing.
+OTHERS = {"ab.json": "modbench.commands.ab.stored"}
 
 
 @command()
@@ -55,7 +59,6 @@ def report(
     Without --format: the page and its tables, and the answer in short. With it: the paths of the files; -v: the answer too.
     """
     from modbench import api
-    from modbench.commands.ab.folder import is_comparison
     from modbench.harness.core import titles
     from modbench.harness.core.errors import IncompleteError, UsageError
     from modbench.harness.process import exit_codes
@@ -64,10 +67,11 @@ def report(
 
     if out is not None and not out.strip():
         raise UsageError("--out '' names no folder. Name one, or omit --out.")
-    if run_folder is not None and is_comparison(Path(run_folder)):
+    other = next((module for file, module in OTHERS.items() if run_folder and (Path(run_folder) / file).exists()), None)
+    if run_folder is not None and other is not None:
         more = {"--baseline": baseline, "--all-pairs": all_pairs or None, "--pool": pool, "--format": formats}
         refuse({**more, "-o": out, "--title": title}, "a run")
-        _comparison(Path(run_folder), as_json=as_json, quiet=quiet)
+        importlib.import_module(other).report(Path(run_folder), as_json=as_json, quiet=quiet)
         return
     chosen = DEFAULT if formats is None else parse_formats(formats)
     folder = chosen_run(run_folder, quiet=quiet, as_json=as_json)
@@ -100,17 +104,3 @@ def report(
         )
     if run.incomplete:
         raise IncompleteError(f"{run.incomplete.removesuffix('.')}: `modbench resume {folder}` decides.")
-
-
-def _comparison(folder: Path, *, as_json: bool, quiet: bool) -> None:
-    """Render a comparison that `modbench ab` measured."""
-    from modbench.commands.ab import stored
-    from modbench.reports.terminal.ab import as_text
-    from modbench.reports.writers import text
-
-    result, command = stored.result(folder)
-    page = stored.write_page(result, command)
-    if as_json:
-        say_json(result.as_dict(), allow_nan=False)
-    else:
-        say(str(page) if quiet else "\n".join(as_text(result, text.width(), 0)))

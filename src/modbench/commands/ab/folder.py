@@ -52,11 +52,6 @@ def held(name: str, out: str | None, sides: Sides, asked: Asked, request: Mappin
             raise
 
 
-def is_comparison(path: Path) -> bool:
-    """Whether a folder is one of a comparison."""
-    return (path / ASKED).exists()
-
-
 def block(path: Path, number: int) -> Path:
     """The file or folder of a block, which has this name once it is finished."""
     return path / f"block{number}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from modbench.commands._output import say, say_json
 from modbench.commands.ab import folder as ab_folder
 from modbench.commands.ab.commands import Commands
 from modbench.commands.ab.compared import Asked
@@ -18,6 +19,8 @@ from modbench.reports.format import PAGE
 from modbench.reports.page import compare_page, layout
 from modbench.reports.questions.ab import Result
 from modbench.reports.questions.gate.fail_on import parse
+from modbench.reports.terminal.ab import as_text
+from modbench.reports.writers import text
 
 
 def result(path: Path) -> tuple[Result, Sequence[str]]:
@@ -44,3 +47,13 @@ def write_page(made: Result, command: Sequence[str]) -> Path:
     path = Path(made.folder) / PAGE
     write_atomically(path, layout.html(compare_page.of_ab(made, command)))
     return path
+
+
+def report(path: Path, *, as_json: bool, quiet: bool) -> None:
+    """Print the result of a finished comparison, and write its page again."""
+    made, command = result(path)
+    page = write_page(made, command)
+    if as_json:
+        say_json(made.as_dict(), allow_nan=False)
+    else:
+        say(str(page) if quiet else "\n".join(as_text(made, text.width(), 0)))
