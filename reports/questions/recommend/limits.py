@@ -13,6 +13,7 @@ from modbench.harness.core.grouped import grouped
 from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case
 from modbench.harness.stats import effects
+from modbench.harness.stats.contrast import INCONCLUSIVE
 from modbench.harness.stats.power import MOST, above_0, fewest
 from modbench.reports.model import Finding
 from modbench.reports.questions.recommend.candidates import (
@@ -31,7 +32,7 @@ from modbench.reports.tables.outcomes import HELD_OUT
 from modbench.reports.tables.pair_verdicts import SMOKE
 from modbench.reports.tables.rerun_command import Again, NotAgainError
 
-FITS, MAY, BREAKS, UNKNOWN = "fits", "inconclusive", "breaks", "unknown"
+FITS, MAY, BREAKS, UNKNOWN = "fits", INCONCLUSIVE, "breaks", "unknown"
 # From the best to the worst.
 WORDS = (FITS, MAY, UNKNOWN, BREAKS)
 SAW_FUTURE = "non-causal routing: its causal loss was not measured"

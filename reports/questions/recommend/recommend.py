@@ -385,5 +385,5 @@ def capacity_headline(found: Capacity) -> Sentence:
     if found.taken:
         return Sentence("{variant} is the best at equal training FLOPs", variant=found.variant)
     seeds, hours = found.needed
-    words = "inconclusive" + ": {seeds} new seeds" * (seeds is not None) + ", {hours} here" * bool(seeds and hours)
-    return Sentence(words, seeds=seeds, hours=Estimate(3600 * (hours or 0), unit="s"))
+    words = "{word}" + ": {seeds} new seeds" * (seeds is not None) + ", {hours} here" * bool(seeds and hours)
+    return Sentence(words, word=INCONCLUSIVE, seeds=seeds, hours=Estimate(3600 * (hours or 0), unit="s"))

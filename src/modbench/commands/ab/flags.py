@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -128,7 +129,6 @@ def compare(opened: AbstractContextManager[Compared], flags: AbFlags) -> None:
 
 def _tell(result: Result, flags: AbFlags, code: int) -> None:
     from modbench.commands._output import add_summary
-    from modbench.commands.ab.stored import write_page
     from modbench.reports.terminal.ab import annotated, as_text, summary
     from modbench.reports.writers import text
 
@@ -140,3 +140,14 @@ def _tell(result: Result, flags: AbFlags, code: int) -> None:
         add_summary(lambda most: summary(result, most), f"modbench ab: {result.verdict or 'compared'}")
     else:
         say("\n".join(as_text(result, text.width(), code)))
+
+
+def write_page(made: Result, command: Sequence[str]) -> Path:
+    """Write the result as a page into its folder."""
+    from modbench.harness.core.files import write_atomically
+    from modbench.reports.format import PAGE
+    from modbench.reports.page import compare_page, layout
+
+    path = Path(made.folder) / PAGE
+    write_atomically(path, layout.html(compare_page.of_ab(made, command)))
+    return path

@@ -9,14 +9,11 @@ from modbench.commands._output import say, say_json
 from modbench.commands.ab import folder as ab_folder
 from modbench.commands.ab.commands import Commands
 from modbench.commands.ab.compared import Asked
-from modbench.commands.ab.flags import SuiteFlags
+from modbench.commands.ab.flags import SuiteFlags, write_page
 from modbench.commands.ab.loop import Loop
 from modbench.commands.ab.sides import Side
 from modbench.commands.ab.suites import Suites
 from modbench.harness.core.errors import IncompleteError
-from modbench.harness.core.files import write_atomically
-from modbench.reports.format import PAGE
-from modbench.reports.page import compare_page, layout
 from modbench.reports.questions.ab import Result
 from modbench.reports.questions.gate.fail_on import parse
 from modbench.reports.terminal.ab import as_text
@@ -40,13 +37,6 @@ def result(path: Path) -> tuple[Result, Sequence[str]]:
     base, new = (Side(words, "") for words in sides.words)
     suites = Suites("", (), SuiteFlags(), asked, (base, new), path, builds=sides.kind == "builds")
     return Loop(suites).run(), ended.command
-
-
-def write_page(made: Result, command: Sequence[str]) -> Path:
-    """Write the result as a page into its folder."""
-    path = Path(made.folder) / PAGE
-    write_atomically(path, layout.html(compare_page.of_ab(made, command)))
-    return path
 
 
 def report(path: Path, *, as_json: bool, quiet: bool) -> None:
