@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from modbench.harness.core.printable import escaped
 from modbench.harness.stats.contrast import FAIL, INCONCLUSIVE
 from modbench.reports.model import Code, Sentence
 from modbench.reports.questions.gate import gate
@@ -16,7 +17,8 @@ def as_text(found: Gate, width: int, code: int, *, verbose: bool = False) -> lis
     """Return the verdict with the exit code, and a line for each check; with `verbose` every finding too."""
     lines = [text.apart(plain(gate.headline(found)), f"exit {code}" * bool(code), width)]
     lines += text.labelled(gate.checks(found), width)
-    return [*lines, "", *text.table(gate.table(found), width)] if verbose else lines
+    lines += ["", *text.table(gate.table(found), width)] if verbose else []
+    return [escaped(line, lines=False) for line in lines]
 
 
 def annotated(found: Gate) -> Iterator[str]:
