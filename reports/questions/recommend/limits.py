@@ -92,7 +92,7 @@ class LimitCheck:
         limit: `latency`, `memory` or `loss`.
         bound: what is allowed.
         word: `fits`, `inconclusive`, `breaks` or `unknown`.
-        value: the estimate, in the limit's unit; None where there is none.
+        value: the estimate, in s or B, or as a share; None where there is none.
         end: the end of the interval that must hold it; of a count the value itself.
         excess: by which share the estimate is over the limit; of a loss in shares of the loss. Negative within.
         reason: why it is not shown.
