@@ -16,8 +16,8 @@ from modbench.harness.domain.notes import Notes
 
 # The pass that audits models of a run.
 AUDIT = "audit"
-# What a property may be: judged twice, not decided with the reason, or a fact that nobody is judged by.
-Verdict: TypeAlias = Literal["holds", "deviates", "cannot be seen", "reported"]
+# Whether a model has a property: judged twice, not decided with the reason, or a fact that nobody is judged by.
+Verdict: TypeAlias = Literal["yes", "no", "not observable", "reported"]
 # What a model may be held to with `--of`.
 Architecture: TypeAlias = Literal["dense", "mod", "mode", "moe", "early_exit"]
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
@@ -85,12 +85,12 @@ class Finding(Frozen):
 
 def holds(words: str, number: str = "", *, facts: Mapping[str, Any] | None = None, **given: Given) -> Finding:
     """A property that holds."""
-    return Finding(verdict="holds", words=words, given=given, number=number, facts=dict(facts or {}))
+    return Finding(verdict="yes", words=words, given=given, number=number, facts=dict(facts or {}))
 
 
 def deviates(words: str, number: str, *, facts: Mapping[str, Any] | None = None, **given: Given) -> Finding:
     """A property that does not hold, with the number that shows it."""
-    found = Finding(verdict="deviates", words=words, given=given, number=number, facts=dict(facts or {}))
+    found = Finding(verdict="no", words=words, given=given, number=number, facts=dict(facts or {}))
     return found.labelled(Label.DEVIATES)
 
 
@@ -101,7 +101,7 @@ def reported(words: str, number: str = "", *, facts: Mapping[str, Any] | None = 
 
 def unseen(words: str, *, facts: Mapping[str, Any] | None = None, **given: Given) -> Finding:
     """A property that calls do not show; the words say why, or what would show it."""
-    return Finding(verdict="cannot be seen", words=words, given=given, facts=dict(facts or {}))
+    return Finding(verdict="not observable", words=words, given=given, facts=dict(facts or {}))
 
 
 class Card(Frozen):
@@ -151,7 +151,7 @@ class Card(Frozen):
     @property
     def deviates(self) -> tuple[str, ...]:
         """Properties that do not hold."""
-        return self.named("deviates")
+        return self.named("no")
 
 
 class AuditFinding(Notes):

@@ -13,19 +13,19 @@ from modbench.reports.wording import name
 if TYPE_CHECKING:
     from modbench.reports.tables.load import Loaded
 
-MARKS = {"holds": "=", "deviates": "≠", "cannot be seen": "?", "reported": "·"}
-# What each verdict is called; what is only reported is not counted.
-WORDS: dict[Verdict, str] = {"deviates": "no", "holds": "yes", "cannot be seen": "not observable"}
+MARKS = {"yes": "=", "no": "≠", "not observable": "?", "reported": "·"}
+# Verdicts that are counted; what is only reported is not.
+COUNTED: tuple[Verdict, ...] = ("no", "yes", "not observable")
 LEGEND = "= yes, ≠ no, ? not observable by calls, · reported, not judged"
 
 
 def answer(card: Card) -> Sentence:
     """Count the verdicts, and name the properties that a model does not have: `mine:build: 1 no (causal), 12 yes`."""
     counts = list[Value]()
-    for verdict, word in WORDS.items():
+    for verdict in COUNTED:
         names = card.named(verdict)
-        words = "{n} {word}" + " ({names})" * (verdict == "deviates")
-        told = Sentence(words, n=len(names), word=word, names=Listed([card.titles[name] for name in names]))
+        words = "{n} {verdict}" + " ({names})" * (verdict == "no")
+        told = Sentence(words, n=len(names), verdict=verdict, names=Listed([card.titles[name] for name in names]))
         counts += [told] if names else []
     return Sentence(
         "{target}: {counts}", target=Code(card.target), counts=Listed(counts) if counts else "nothing is judged"
@@ -88,6 +88,6 @@ def _cell(card: Card, name: str) -> Value:
     if found is None:
         return ""
     mark = MARKS[found.verdict]
-    if found.verdict in {"deviates", "reported"} and found.number:
+    if found.verdict in {"no", "reported"} and found.number:
         return Sentence("{mark} {number}", mark=mark, number=written(found.given[found.number]))
     return mark

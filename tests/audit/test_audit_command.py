@@ -74,7 +74,7 @@ def test_a_run_of_the_command(modbench: Any, tmp_path: Path) -> None:
     done = modbench("audit", "dense", "mod", *asked, "--json")
     assert done.returncode == 1, done.stderr
     body = json.loads(done.stdout)
-    assert [model["findings"]["causal"]["verdict"] for model in body["models"]] == ["holds", "deviates"]
+    assert [model["findings"]["causal"]["verdict"] for model in body["models"]] == ["yes", "no"]
     stored = json.loads((tmp_path / "out" / "audit.json").read_text(encoding="utf-8"))
     assert stored == body
     assert {"audit.html", "audit.md", "audit.tex"} <= {path.name for path in (tmp_path / "out").iterdir()}
@@ -140,7 +140,7 @@ def in_this_process(
 def test_the_process_says_what_it_is_about_to_do(tmp_path: Path) -> None:
     found = in_this_process(tmp_path, [case("dense")], only=("causal",))
     assert found[:2] == [{"model": 0}, {"model": 0, "probe": "causal"}]
-    assert Card.model_validate(found[2]["card"])["causal"].verdict == "holds"
+    assert Card.model_validate(found[2]["card"])["causal"].verdict == "yes"
 
 
 @pytest.mark.parametrize(
@@ -254,8 +254,8 @@ def test_a_module_of_transformers() -> None:
         max_position_embeddings=64,
     )
     found = mb.audit(transformers.LlamaForCausalLM(config), of="dense", seq_len=16)
-    assert set(found.verdicts.values()) <= {"holds", "reported"}
-    assert found["decode"].verdict == "holds"
+    assert set(found.verdicts.values()) <= {"yes", "reported"}
+    assert found["decode"].verdict == "yes"
 
 
 class Mean(nn.Module):
@@ -282,7 +282,7 @@ def test_in_python() -> None:
     found = mb.audit(Mean(), properties=["causal"], seq_len=8)
     assert found.deviates == ("causal",)
     assert found["causal"].facts["first"] == 0
-    assert found.as_json()["findings"]["causal"]["verdict"] == "deviates"
+    assert found.as_json()["findings"]["causal"]["verdict"] == "no"
     assert "causal" in str(found)
     for wrong in (
         {"properties": ["nosuch"]},

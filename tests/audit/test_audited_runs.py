@@ -131,7 +131,7 @@ def test_the_pass_leaves_a_card_or_why_there_is_none() -> None:
     (found,) = audit_pass.run(audited_units(planned("audit"))[0], [])
     assert found.card is not None
     assert found.card["rows_independent"].label == Label.ROWS_DEPEND
-    assert found.card["rows_independent"].verdict == "deviates"
+    assert found.card["rows_independent"].verdict == "no"
     (broken,) = audited_units(planned("audit", arms=[{"model": "dense"}, {"model": "mine.py:raises"}]))
     (found,) = audit_pass.run(broken, [])
     assert found.card is None
@@ -220,7 +220,7 @@ def test_a_run_audits_a_model_once(modbench: Any, tmp_path: Path) -> None:
     arms = "dense,mine.py:build,mine.py:raises"
     done = succeeded(modbench("run", "quick", "--only", "--model", arms, "--audit", *SMOKE, "-o", "run", "--json"))
     audits = json.loads(done.stdout)["audits"]
-    assert audits["mine:build"]["card"]["findings"]["rows_independent"]["verdict"] == "deviates"
+    assert audits["mine:build"]["card"]["findings"]["rows_independent"]["verdict"] == "no"
     assert "no weights" in audits["mine:raises"]["reason"]
     record = tmp_path / "run" / "units" / "audit-mine_build.json"
     before = record.read_bytes()

@@ -61,7 +61,7 @@ def expected(name: str) -> dict[str, Any]:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "EXPECTED"
     )
     found: dict[str, Any] = ast.literal_eval(said)
-    assert set(found) <= {"of", "deviates", "may", "shows", "like"}
+    assert set(found) <= {"of", "no", "may", "shows", "like"}
     return found
 
 
@@ -149,9 +149,9 @@ def drawn(run: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "probe", "verdict", "shape"),
     [
-        ("violates/positions_halved", "mod_attention", "deviates", SHAPES[1]),
-        ("violates/r_times_all", "mod_attention", "holds", drawn(1)),
-        ("honest/cache_in_half_precision", "causal", "holds", drawn(5)),
+        ("violates/positions_halved", "mod_attention", "no", SHAPES[1]),
+        ("violates/r_times_all", "mod_attention", "yes", drawn(1)),
+        ("honest/cache_in_half_precision", "causal", "yes", drawn(5)),
     ],
 )
 def test_other_shapes_are_judged_alike(

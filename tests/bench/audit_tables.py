@@ -123,7 +123,7 @@ ALWAYS = ("causal", "rows_independent", "deterministic", "alone", "decode")
 
 
 def _reported(found: Finding) -> Finding:
-    return found if found.verdict == "cannot be seen" else found.model_copy(update={"verdict": "reported"})
+    return found if found.verdict == "not observable" else found.model_copy(update={"verdict": "reported"})
 
 
 def filled(page: str) -> str:

@@ -27,8 +27,8 @@ def check(audited: Audited) -> Finding:
         return unseen(ALL_MOVED)
     others = {number for number in range(len(audited.block_calls)) if number not in {each.number for each in routed}}
     found += [_dense(audited.block_calls[number]) for number in sorted(others)]
-    seen = [each for each in found if each.verdict != "cannot be seen"]
-    return next((each for each in seen if each.verdict == "deviates"), (seen or found)[0])
+    seen = [each for each in found if each.verdict != "not observable"]
+    return next((each for each in seen if each.verdict == "no"), (seen or found)[0])
 
 
 def _block(routed: Routed) -> Finding:

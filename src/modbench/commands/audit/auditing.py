@@ -87,7 +87,7 @@ def run(request: Request, out: str | None, command: Sequence[str]) -> Audited:
 
 
 def exit_code(made: Sequence[Card], asked: Sequence[str]) -> int:
-    """1 where a property deviates, else 5 where one that was asked for by name cannot be seen, else 0."""
+    """1 where a verdict is no, else 5 where that of a property that was asked for by name is not observable, else 0."""
     if any(card.deviates for card in made):
         return 1
-    return 5 if any(name in asked for card in made for name in card.named("cannot be seen")) else 0
+    return 5 if any(name in asked for card in made for name in card.named("not observable")) else 0
