@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from modbench.reports.model import Block, Code, Estimate, Finding, Note, Sentence, Table, Value, where_it_ran
 from modbench.reports.panel import Panel
-from modbench.reports.questions import break_even, requests, results
+from modbench.reports.questions import requests, results
 from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.wording import SERVING, in_title
 
@@ -70,7 +70,6 @@ def render(loaded: Loaded) -> Iterator[Block]:
     tables = [made for made in (table(loaded, metric) for metric in BESIDE) if made is not None]
     if not tables:
         return
-    yield from break_even.tables(loaded, [*BESIDE])
     yield from tables
     said = "Ratios are those of the times: {anchor} ÷ row. {file} has both estimates."
     yield Note(Sentence(said, anchor=loaded.baseline, file=Code("breakeven.csv")))
