@@ -41,8 +41,8 @@ def table(loaded: Loaded) -> Table | None:
     corner = f"break-even {LETTERS[lines[0].axis]}" if lines else ""
     titles = {title for *_, title, _ in cells}
     shared = [title for title in SHARES.values() if title in titles]
-    notes: list[Value] = ["matched: dense of equal FLOPs"] * (AGAINST["equal cost"] in titles)
-    notes += [f"{', '.join(shared)}: % of the baseline"] * bool(shared)
+    notes: list[Value] = ["matched: of equal FLOPs"] * (AGAINST["equal cost"] in titles)
+    notes += [f"{', '.join(shared)} in %"] * bool(shared)
     return replace(pivot("break-even", cells, corner), notes=[*notes, *loss_is])
 
 
@@ -95,7 +95,7 @@ def _loss(loaded: Loaded, arms: Sequence[Case]) -> tuple[list[_Cell], list[Value
                 cells[case.arm], used[loss.title] = (case, "", "loss", found.beside()), None
     if not cells:
         return [], []
-    words = f"loss: {known[0].unit} over it, {', else '.join(used)}" + ", T = {length}" * (len(trained) > 1)
+    words = f"loss over the baseline, {known[0].unit}, {', else '.join(used)}" + ", T = {length}" * (len(trained) > 1)
     words += ", {n:seed}" * (not loaded.evaluates_only and not losses.few_seeds(loaded))  # of few the doubts say it
     return [*cells.values()], [Sentence(words, length=length, n=len(loaded.suite.seeds))]
 
@@ -107,8 +107,8 @@ def render(loaded: Loaded) -> list[Table]:
 
 
 READING = (
-    "From the length in a cell on, an arm is faster than what stands above the column, its matched baseline being dense of "
-    "equal FLOPs. FLOPs and memory are shares of the baseline's, the loss is a difference: below 0 is better."
+    "From the length in a cell on, an arm is faster than the baseline, or than the matched one: dense of equal FLOPs. FLOPs "
+    "and memory are shares of the baseline's, the loss is a difference: below 0 is better."
 )
 
 PANEL = Panel(

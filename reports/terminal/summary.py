@@ -53,7 +53,7 @@ def opening(plan: Plan) -> str:
         how=f"{where}, {dtypes}; {suite.effort}: {suite.launches_in_words}",
     )
     more: list[Value] = [best_arms.sentence(plan.arms_from)] if plan.arms_from else []
-    more += [f"{arm} has no dense model of equal cost beside it: {why}" for arm, why in plan.no_rivals.items()]
+    more += [f"{arm} has no matched baseline: {why}" for arm, why in plan.no_rivals.items()]
     return "\n".join([plain(line), *wrapped([*more, *filter(None, [decidable_in_words(plan)])], text.width())])
 
 
@@ -194,7 +194,8 @@ def _more(loaded: Loaded, width: int, above: Sequence[Table]) -> Iterator[list[s
     """Yield what panels have to share, but for the tables that stand above."""
     for card in audit.cards(loaded).values():
         yield audit_text.card(card, width).splitlines()
-    for block in (each for each in shared_blocks(loaded) if each not in above):
+    labels = {each.label for each in above}
+    for block in (each for each in shared_blocks(loaded) if not (isinstance(each, Table) and each.label in labels)):
         notes = block.notes if isinstance(block, Table) else ()
         yield [*text.written([block], width).splitlines(), *wrapped(notes, width)]
 
