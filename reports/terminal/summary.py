@@ -99,7 +99,7 @@ def _measured(loaded: Loaded, width: int, wall_s: float | None, *, verbose: bool
     swept = next(filter(None, (lead.in_place(loaded) for lead in leads)), None)
     pays = None if swept else pays_from.table(loaded)
     tables = [*swept.tables] if swept else [*_tables(loaded, every=verbose), *([pays] if pays else [])]
-    shown = [text.table(_naming_baseline(each, loaded.baseline), width) for each in tables]
+    shown = [text.table(each if loaded.alone else _naming_baseline(each, loaded.baseline), width) for each in tables]
     yield from shown
     yield _others(loaded, width, swept, every=verbose)
     yield from _more(loaded, width, [*first, *tables]) if verbose else ()
