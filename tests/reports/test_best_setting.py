@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from planted_compare import OWN, own_run
 
 from modbench.harness.results import run_folder
 from modbench.reports.formats import json as report_json
-from modbench.reports.model import Sentence
 from modbench.reports.panels import claims
 from modbench.reports.questions import best_setting, first_screen
 from modbench.reports.questions.compare_axis import compare_by
@@ -31,8 +30,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def answered(loaded: Loaded) -> tuple[str, int]:
     """Whom the last sentence of the answer names, and of how many comparisons the first one speaks."""
-    first, *_, last = first_screen.answer(loaded)
-    return plain(cast(Sentence, last).given["arm"]), cast(Any, first).given.get("all")
+    said: Any = first_screen.answer(loaded)
+    return plain(said[-1].given["arm"]), said[0].given.get("all")
 
 
 def told(loaded: Loaded) -> dict[tuple[str, int], str | None]:
