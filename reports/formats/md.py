@@ -29,7 +29,7 @@ _FACTS = (
 def markdown(loaded: Loaded) -> str:
     """Return the report as Markdown."""
     told = first_screen.head(loaded)
-    doubt = told.doubts and Listed(told.doubts, "; ")
+    doubt = Listed(told.doubts, "; ") if told.doubts else None
     alerts: list[Value] = [*warnings(loaded), *filter(None, [loaded.run.incomplete])]
     blocks = [
         Block([f"## {text(plain(first_screen.title(loaded)))}", "", text(about(loaded))]),

@@ -80,7 +80,8 @@ def answer(loaded: Loaded) -> list[Value]:
 def capital(said: Sentence) -> Sentence:
     """Begin a sentence about a dense model with a capital letter."""
     who = said.given["arm"]
-    return Sentence(said.words, **said.given | {"arm": f"D{who[1:]}"}) if str(who).startswith("dense of ") else said
+    dense = isinstance(who, str) and who.startswith("dense of ")
+    return Sentence(said.words, **said.given | {"arm": f"D{str(who)[1:]}"}) if dense else said
 
 
 def _of_panels(loaded: Loaded) -> list[Value]:

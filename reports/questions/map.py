@@ -136,16 +136,24 @@ def answer(loaded: Loaded) -> Iterator[Value]:
     if not found or not loaded.suite.claims:
         return
     ours, dense = ([spot for spot in found if spot.standing == each] for each in ("better", "worse"))
-    models = {model_name(spot.case.model) for spot in found}
-    won = Sentence("{n} of {all}", n=len(ours), all=len(found))
-    if ours:
-        points = [Sentence("{arm} at T = {length}", arm=spot.case, length=spot.length) for spot in ours]
-        won = Sentence("{n} of {all} ({points})", n=len(ours), all=len(found), points=Listed(points, most=MOST_NAMED))
-    sides = [("Dense of equal FLOPs", Sentence("{n} of {all}", n=len(dense), all=len(found))), (Listed([*models]), won)]
-    (first, firsts), (second, seconds) = sides if len(dense) >= len(ours) else sides[::-1]
-    words = "{first} is the better choice by {by} at {firsts} grid points, {second} at {seconds}."
+    points = [Sentence("{arm} at T = {length}", arm=spot.case, length=spot.length) for spot in ours]
+    sides = [
+        Sentence("dense of equal FLOPs at {n} of {all} grid points", n=len(dense), all=len(found)),
+        Sentence(
+            "{models} at {n} of {all}" + ": {points}" * bool(ours),
+            models=Listed([*dict.fromkeys(model_name(spot.case.model) for spot in found)]),
+            n=len(ours),
+            all=len(found),
+            points=Listed(points, most=MOST_NAMED),
+        ),
+    ]
     by = Listed([*deciding(loaded).values()], last=" and ")
-    yield Sentence(words, first=first, firsts=firsts, second=second, seconds=seconds, by=by)
+    yield Sentence(
+        "The better choice by {by}: {first}; {second}.",
+        by=by,
+        first=sides[len(ours) > len(dense)],
+        second=sides[len(ours) <= len(dense)],
+    )
 
 
 # --- tables
