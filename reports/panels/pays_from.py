@@ -7,11 +7,10 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from modbench.harness.domain.case import Case
-from modbench.harness.stats.contrast import BETTER
 from modbench.reports.model import Estimate, Finding, Sentence, Table, Value, is_number, pivot
 from modbench.reports.panel import Panel
 from modbench.reports.questions import break_even
-from modbench.reports.questions.break_even import AGAINST, AXES, LETTERS, OPEN, Line
+from modbench.reports.questions.break_even import AGAINST, AXES, LETTERS, Line
 from modbench.reports.questions.results import loss_cell
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import between
@@ -55,21 +54,13 @@ def _at_first_place(lines: Sequence[Line]) -> list[Line]:
 
 
 def _wins(loaded: Loaded, arms: Sequence[Case]) -> Iterator[_Cell]:
-    """Yield, for a run with one length, what is found against the dense models of equal cost, which the tables of times lack."""
+    """Yield, for a run with one grid point, what is found against dense of equal cost, which the tables of times lack."""
     for metric, workload in WORKLOADS.items():
         for case in arms:
             beside = rung_beside(loaded, case)
             found = [] if beside is None else between(loaded, metric, case, beside.case)
-            if found:
-                yield case, workload, AGAINST["equal cost"], _won(found)
-
-
-def _won(found: Sequence[Finding]) -> Value:
-    """Return in how many of several places an arm is faster, `2 of 6`; of one what is found; `?` without a verdict."""
-    if len(found) == 1:
-        return found[0]
-    won = sum(each.verdict == BETTER for each in found)
-    return Sentence("{won} of {all}", won=won, all=len(found)) if any(each.verdict for each in found) else OPEN
+            if len(found) == 1:
+                yield case, workload, AGAINST["equal cost"], found[0]
 
 
 def _shares(loaded: Loaded, arms: Sequence[Case]) -> Iterator[_Cell]:

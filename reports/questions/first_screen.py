@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import OF_WORK, Label, of_cell
 from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case
@@ -212,27 +211,15 @@ def _doubts(loaded: Loaded) -> Iterator[Doubt]:
         yield Doubt("smoke effort: no claims", heavy=True)
     for label, cases in loaded.labelled.items():
         words = "{label}: {names}" + "; {follows}" * (label in FOLLOWS)
-        names = Listed(_named(loaded, cases), most=1)
+        names = Listed(cases, most=1)
         yield Doubt(Sentence(words, label=label, names=names, follows=FOLLOWS.get(label)), heavy=label in OF_WORK)
     busy = any(Label.CONTAMINATED in of_cell(cell) for cell in (*loaded.comparisons.labels, *loaded.cases.labels))
     for found in checks.doubts(loaded):
-        if not found.labelled:  # where no label says that the machine was busy, what was found in times weighs as much
-            said = Sentence("{n:value} {what}", n=found.cells, what=found.name.replace("_", " "))
+        if not found.label:  # where no label says that the machine was busy, what was found in times weighs as much
+            said = Sentence("{n:value} {what}", n=found.cells, what=found.called)
             yield Doubt(said, heavy=found.timed and not busy)
     if losses.shown(loaded) and losses.few_seeds(loaded) and not loaded.evaluates_only:
         yield Doubt(Sentence("loss: {n:seed}, no claim", n=len(loaded.suite.seeds)))
     yield from map(Doubt, (*rivals.doubts(loaded), *audit.failures(loaded)))
     for _, panel in panels():
         yield from map(Doubt, panel.lead.doubts(loaded))
-
-
-def _named(loaded: Loaded, cases: list[Case]) -> list[str]:
-    """Names of arms. Of a sweep over sizes, a variant of which every size is among them is named once."""
-    if not loaded.sizes_differ:
-        return [name(case) for case in cases]
-    sizes = grouped((case.variant, case.arm) for case in loaded.plan.cases)
-    here, found = {case.arm for case in cases}, list[str]()
-    for case in cases:
-        every = len({*sizes[case.variant]}) > 1 and here.issuperset(sizes[case.variant])
-        found.append(f"{name(case).removesuffix(case.size).rstrip()} of every size" if every else name(case))
-    return list(dict.fromkeys(found))

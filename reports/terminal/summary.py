@@ -25,7 +25,7 @@ from modbench.reports.terminal import audit as audit_text
 from modbench.reports.wording import name
 from modbench.reports.writers import data, text
 from modbench.reports.writers.number_format import plain
-from modbench.reports.writers.short import BETTER_WORSE, explained
+from modbench.reports.writers.short import BETTER_WORSE, SPEED_UPS, VERDICTS, explained
 from modbench.reports.writers.text import wrapped
 
 # Reasons of failures and of models that were skipped, and doubts, at most; the others are counted.
@@ -105,7 +105,7 @@ def _measured(loaded: Loaded, width: int, wall_s: float | None, *, verbose: bool
     yield from _more(loaded, width, [*first, *tables]) if verbose else ()
     notes = [note for each in tables if swept for note in each.notes]
     notes += swept.notes if swept else pays.notes if pays else ()
-    said = explained([line for lines in shown for line in lines], *_says(swept))
+    said = explained([line for lines in shown for line in lines], *_says(loaded, swept))
     below = wrapped([Listed([*said, *notes], " · ")] if said or notes else [], width)
     below += wrapped(filter(None, [first_screen.left_out(loaded)]), width)
     most = len(told.doubts) if verbose else MOST_DOUBTS
@@ -118,11 +118,13 @@ def _measured(loaded: Loaded, width: int, wall_s: float | None, *, verbose: bool
     ]
 
 
-def _says(swept: InPlace | None) -> tuple[str, ...]:
-    """What explains ratios and verdicts of tables that stand in place of those of times."""
-    if swept is None or swept.words == {}:
-        return ()
-    return f"ratio to {swept.baseline} ± half its 95 % CI", BETTER_WORSE
+def _says(loaded: Loaded, swept: InPlace | None) -> tuple[str, str]:
+    """What explains ratios and verdicts: other words where the tables of times have something in their place."""
+    if swept is None:
+        return SPEED_UPS, VERDICTS
+    same = swept.baseline == name(loaded.baseline)
+    ratios = SPEED_UPS if same and not swept.words else f"ratio to {swept.baseline} ± half its 95 % CI"
+    return ratios, BETTER_WORSE if swept.words else VERDICTS
 
 
 def _first_line(loaded: Loaded, wall_s: float | None) -> Sentence:

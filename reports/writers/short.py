@@ -161,7 +161,7 @@ MARKED = {
 }
 
 
-def explained(lines: Iterable[str], speed_ups: str = SPEED_UPS, verdicts: str = VERDICTS) -> list[str]:
+def explained(lines: Iterable[str], speed_ups: str, verdicts: str) -> list[str]:
     """Return what explains tables: ratios and verdicts always in the same words, then the marks that occur in them."""
     said = "\n".join(lines)
     fixed = [speed_ups] * ("×±" in said) + [verdicts] * bool(re.search(r"\d[▲▼△▽≈≠?]", said))

@@ -10,7 +10,8 @@ from modbench.reports.wording import verdict_words
 
 REPORTS = Path(__file__).parents[2] / "reports"
 GOLDENS = Path(__file__).parents[1] / "goldens"
-# Of WGL4, the characters that system fonts have held for thirty years, and the marks of verdicts whose size is open; shapes that it lacks are drawn (`Look.outline`).
+# Of WGL4, the characters that system fonts have held for thirty years, and △ and ▽; shapes that it lacks are drawn
+# (`Look.outline`).
 ALLOWED = set("×÷±·°µ½¹§¶†‡–—…→≈≠≤≥▲▼△▽●○")
 # They print to terminals, where a warning has another sign.
 TERMINAL = {"terminal", "notebook", "text.py"}
