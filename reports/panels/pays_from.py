@@ -42,7 +42,7 @@ def table(loaded: Loaded) -> Table | None:
     shared = [title for title in SHARES.values() if title in titles]
     notes: list[Value] = ["matched: of equal FLOPs"] * (AGAINST["equal cost"] in titles)
     notes += [f"{', '.join(shared)} in %"] * bool(shared)
-    return replace(pivot("break-even", cells, corner), notes=[*notes, *loss_is])
+    return replace(pivot("break-even" if lines else "cost", cells, corner), notes=[*notes, *loss_is])
 
 
 def _at_first_place(lines: Sequence[Line]) -> list[Line]:

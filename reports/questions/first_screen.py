@@ -218,7 +218,8 @@ def _doubts(loaded: Loaded) -> Iterator[Doubt]:
         if not found.label:  # where no label says that the machine was busy, what was found in times weighs as much
             said = Sentence("{n:value} {what}", n=found.cells, what=found.called)
             yield Doubt(said, heavy=found.timed and not busy)
-    if losses.shown(loaded) and losses.few_seeds(loaded) and not loaded.evaluates_only:
+    alone = loaded.evaluates_only or loaded.sizes_differ  # weights as they were stored; new seeds follow
+    if losses.shown(loaded) and losses.few_seeds(loaded) and not alone:
         yield Doubt(Sentence("loss: {n:seed}, no claim", n=len(loaded.suite.seeds)))
     yield from map(Doubt, (*rivals.doubts(loaded), *audit.failures(loaded)))
     for _, panel in panels():

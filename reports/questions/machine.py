@@ -131,7 +131,7 @@ def _busy(loaded: Loaded) -> Iterator[Value]:
     timed = [row for row in rows if row.status == "ok" and tables.made_in(tables.metrics[row.metric]).times]
     busy = sum(Label.CONTAMINATED in of_cell(row.labels) for row in timed)
     if busy:
-        words = "{busy} of {all:time} noisy, the machine was busy: close what else runs, measure again."
+        words = "{busy} of {all:time} noisy: close what else runs on the machine, measure again."
         yield Sentence(words, busy=busy, all=len(timed))
 
 
