@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from planted_compare import OWN, own_run
+from present import present
 
 from modbench.harness.results import run_folder
 from modbench.reports.formats import json as report_json
-from modbench.reports.panels import claims
 from modbench.reports.questions import best_setting, first_screen
 from modbench.reports.questions.compare_axis import compare_by
 from modbench.reports.tables.load import Loaded, load
@@ -43,7 +43,7 @@ def test_the_fastest_setting_is_the_answer_and_not_the_first(here: Path) -> None
     assert loaded.arms[1].arm != BEST
     assert answered(loaded) == (f"{CALLED}, the fastest of 3 settings,", 2)
     assert told(loaded) == {("latency/forward", 64): BEST, ("latency/forward", 128): BEST}
-    assert claims.compared(loaded)[0][0].arm == BEST
+    assert present(best_setting.first_arm(loaded)).arm == BEST
     # All outputs have it.
     assert {each.arm for each in report_json.report(loaded).best_settings} == {BEST}
     assert [each["arm"] for each in summary.as_json(loaded, here, None)["best_settings"]] == [BEST] * 2
