@@ -131,28 +131,21 @@ def word(loaded: Loaded, found: Finding) -> str | None:
 
 
 def answer(loaded: Loaded) -> Iterator[Value]:
-    """Say at how many grid points arms are the better choice, and at how many dense of equal cost, the winner first."""
+    """Say at how many grid points dense of equal cost is the better choice, and at how many an arm is."""
     found = [spot for spot in spots(loaded) if spot.rung is not None]
     if not found or not loaded.suite.claims:
         return
     ours, dense = ([spot for spot in found if spot.standing == each] for each in ("better", "worse"))
-    points = [Sentence("{arm} at T = {length}", arm=spot.case, length=spot.length) for spot in ours]
-    sides = [
-        Sentence("dense of equal FLOPs at {n} of {all} grid points", n=len(dense), all=len(found)),
-        Sentence(
-            "{models} at {n} of {all}" + ": {points}" * bool(ours),
-            models=Listed([*dict.fromkeys(model_name(spot.case.model) for spot in found)]),
-            n=len(ours),
-            all=len(found),
-            points=Listed(points, most=MOST_NAMED),
-        ),
-    ]
-    by = Listed([*deciding(loaded).values()], last=" and ")
+    words = "By {by}, dense of equal FLOPs is the better choice at {dense} of {all:grid point}, {models} at {ours}"
+    words += " ({where})" * bool(ours) + "."
     yield Sentence(
-        "The better choice by {by}: {first}; {second}.",
-        by=by,
-        first=sides[len(ours) > len(dense)],
-        second=sides[len(ours) <= len(dense)],
+        words,
+        by=Listed([*deciding(loaded).values()], last=" and "),
+        dense=len(dense),
+        all=len(found),
+        models=Listed([*dict.fromkeys(model_name(spot.case.model) for spot in found)]),
+        ours=len(ours),
+        where=Listed([Sentence("{arm} at T = {T}", arm=each.case, T=each.length) for each in ours], most=MOST_NAMED),
     )
 
 

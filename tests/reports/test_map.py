@@ -39,8 +39,8 @@ def test_a_capacity_pays_where_it_was_planted_to(loaded: Loaded) -> None:
     assert standings == {(LOW, SHORT): "worse", (LOW, LONG): "better", (HIGH, SHORT): "worse", (HIGH, LONG): "worse"}
     (said,) = capacity_map.answer(loaded)
     assert plain(said) == (
-        "The better choice by forward pass and loss: dense of equal FLOPs at 3 of 4 grid points; "
-        f"MoD at 1 of 4: MoD {CAPACITIES[0]} at T = {LONG}."
+        "By forward pass and loss, dense of equal FLOPs is the better choice at 3 of 4 grid points, "
+        f"MoD at 1 (MoD {CAPACITIES[0]} at T = {LONG})."
     )
 
 
