@@ -205,7 +205,7 @@ def in_place(loaded: Loaded) -> InPlace | None:
     )
     said = f"loss, {loss.unit} over {name(loaded.baseline)}, {losses.seeds_in_words(loaded)}"
     return InPlace(
-        [_by_length("capacity", found, shown, _both), *[pivot("% of the baseline", shares)] * bool(counts)],
+        [_by_length("capacity", found, shown, _both), *[pivot("of baseline", shares)] * bool(counts)],
         name(loaded.baseline),
         [loaded.baseline, *losses.along_capacity(loaded)],
         frozenset(shown | counts),
