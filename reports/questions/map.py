@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from modbench.harness.core.train_plan import ConfirmPlan
 from modbench.harness.domain.case import Case
-from modbench.harness.stats.contrast import BETTER, EQUIVALENT, WORSE
+from modbench.harness.stats.contrast import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
 from modbench.reports.data_table import Column, DataTable, count, interval, number, text
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value, pivot
 from modbench.reports.panel import InPlace
@@ -32,7 +32,7 @@ MOST_NAMED = 3
 # What an arm is held against: the report's baseline, or the dense model of equal cost.
 Side: TypeAlias = Literal["same shape", "equal cost"]
 # What a cell says of an arm beside the dense model of equal cost, by the first time and the loss.
-Standing: TypeAlias = Literal["better", "worse", "mixed", "equivalent", "inconclusive"]
+MIXED = "mixed"
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Spot:
     over: Mapping[Side, Mapping[str, Finding]]
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> str:
         """Whether the arm is to be taken in place of the dense model of equal cost.
 
         `better`: it is better in one of time and loss, and better or equivalent in the other; `worse`: the dense model is;
@@ -62,10 +62,10 @@ class Spot:
         """
         words = {word(self.loaded, self.over["equal cost"][metric]) for metric in deciding(self.loaded)}
         if words == {BETTER, WORSE}:
-            return "mixed"
+            return MIXED
         if words <= {BETTER, EQUIVALENT}:
-            return "better" if BETTER in words else "equivalent"
-        return "worse" if words <= {WORSE, EQUIVALENT} else "inconclusive"
+            return BETTER if BETTER in words else EQUIVALENT
+        return WORSE if words <= {WORSE, EQUIVALENT} else INCONCLUSIVE
 
 
 @once_a_run
@@ -135,7 +135,7 @@ def answer(loaded: Loaded) -> Iterator[Value]:
     found = [spot for spot in spots(loaded) if spot.rung is not None]
     if not found or not loaded.suite.claims:
         return
-    ours, dense = ([spot for spot in found if spot.standing == each] for each in ("better", "worse"))
+    ours, dense = ([spot for spot in found if spot.standing == each] for each in (BETTER, WORSE))
     words = "By {by}, dense of equal FLOPs is the better choice at {dense} of {all:grid point}, {models} at {ours}"
     words += " ({where})" * bool(ours) + "."
     yield Sentence(

@@ -79,7 +79,7 @@ def closing(loaded: Loaded, page: Path | str, wall_s: float | None, *, verbose: 
 
 
 def _labelled(label: str, said: object) -> str:
-    return f"{label:<{INDENT}}{said}"
+    return f"{label}{' ' * (INDENT - len(label))}{said}"
 
 
 def _lines(label: str, said: Value, width: int) -> list[str]:

@@ -147,7 +147,7 @@ def _mark(found: Finding) -> str:
 # What stands below tables of speed-ups, whatever marks occur; below it the marks that do.
 SPEED_UPS = "speed-up over the baseline ± half its 95 % CI"
 VERDICTS = "▲ faster ▼ slower △ ▽ size open ≈ equivalent ? inconclusive"
-BETTER_WORSE = VERDICTS.replace("faster", "better").replace("slower", "worse")
+BETTER_WORSE = VERDICTS.replace("faster", BETTER).replace("slower", WORSE)
 MARKED = {
     r"\S\*": "* fastest",
     FUTURE: "† not causal: losses do not compare",

@@ -76,7 +76,7 @@ def test_an_unfit_machine_is_named_on_both_pages(tmp_path: Path) -> None:
     )
     for page in made:
         said = [block.said for section in page.sections for block in section.blocks if isinstance(block, Note)]
-        (named,) = (each for each in map(plain, said) if "unfit: 20 of 100" in each)
+        (named,) = (each for each in map(plain, said) if "unfit, 20 of 100" in each)
         assert named.removeprefix("B ") == plain(machine_check(bad)[1])
         assert named in html.unescape(layout.html(page))
 
