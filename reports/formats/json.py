@@ -214,7 +214,7 @@ def report(loaded: Loaded) -> Report:
         answer=sentences(told.answer),
         best_settings=tuple(best_settings(loaded)),
         audits=by_arm(loaded),
-        sure=sentences(filter(None, [told.sure, told.check])),
+        sure=sentences(filter(None, [told.sure])),
         cautions=sentences(told.doubts),
         warnings=sentences(warnings(loaded)),
         run=_run(loaded),

@@ -29,15 +29,14 @@ _FACTS = (
 def markdown(loaded: Loaded) -> str:
     """Return the report as Markdown."""
     told = first_screen.head(loaded)
-    sure = told.sure and Sentence("{said}; {check}", said=told.sure, check=told.check)
-    doubt = told.doubts and Listed(told.doubts, " ")
+    doubt = Listed(told.doubts, "; ") if told.doubts else None
     alerts: list[Value] = [*warnings(loaded), *filter(None, [loaded.run.incomplete])]
     blocks = [
         Block([f"## {text(plain(first_screen.title(loaded)))}", "", text(about(loaded))]),
         *(block(Alert(said)) for said in alerts),
         block(Sentence("Asked: {asked}", asked=told.asked)),
         listed("Answer", told.answer, "sentences", "report.html"),
-        *(Block([f"**{title}:** {inline(said)}"]) for title, said in (("Sure", sure), ("Doubt", doubt)) if said),
+        *(Block([f"**{title}:** {inline(said)}"]) for title, said in (("Sure", told.sure), ("Doubt", doubt)) if said),
         *map(block, shared_blocks(loaded)),
         *map(block, results.with_losses(loaded)),
     ]

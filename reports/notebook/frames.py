@@ -54,9 +54,9 @@ def html(loaded: Loaded, page: Path | None) -> str:
     said = [*warned, told.asked, *told.answer]
     doubts: list[Value] = []
     if told.sure is not None:
-        doubts.append(Sentence("Sure: {said}; {check}", said=told.sure, check=told.check))
+        doubts.append(Sentence("Sure: {said}", said=told.sure))
     if told.doubts:
-        doubts.append(Sentence("Doubt: {said}", said=Listed(told.doubts, " ")))
+        doubts.append(Sentence("Doubt: {said}", said=Listed(told.doubts, "; ")))
     tables = [*_tables(loaded)]
     doubts += legend(tables, "")[1]
     where = f"report: {page}" if page else f"modbench report {loaded.path} writes its page"

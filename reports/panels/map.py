@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pandas as pd
 
@@ -20,7 +21,7 @@ from modbench.reports.tables import losses
 from modbench.reports.tables.cell import columns_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import WORKLOADS
-from modbench.reports.writers.number_format import half, plain
+from modbench.reports.writers.number_format import half, percent, plain
 from modbench.reports.writers.short import GLYPHS
 
 # Of the figure, in inches: what stands beside the names of rows, a cell, a row, and what a map has above and below its rows.
@@ -35,10 +36,11 @@ RATIOS, LOSSES = 8.5, 7.5
 
 
 def render(loaded: Loaded) -> Iterator[Block]:
-    """Draw both figures side by side; the numbers are folded below."""
-    if spots(loaded):
+    """Draw both figures side by side; the terminal's table is folded below."""
+    made = capacity_map.in_place(loaded)
+    if made is not None:
         yield from (_figure(loaded, side) for side in sides(loaded))
-        yield from capacity_map.full_tables(loaded)
+        yield from (replace(each, folded=True, notes=made.notes) for each in made.tables[:1])
 
 
 def four(loaded: Loaded) -> dict[str, str]:
@@ -60,7 +62,7 @@ def _figure(loaded: Loaded, side: Side) -> Figure:
         share_y=True,
         rows=down,
     )
-    base: Value = "dense of equal cost" if cost else described(loaded.baseline)
+    base: Value = "dense of equal FLOPs" if cost else described(loaded.baseline)
     headline(figure, plain(Sentence("over {base}", base=base)))
     marks, data = Marks(), list[dict[str, object]]()
     for axis, (metric, title) in zip(axes, shown.items(), strict=True):
@@ -76,11 +78,11 @@ def _figure(loaded: Loaded, side: Side) -> Figure:
         data += [_datum(spot, beside(spot, metric, side)) for row in rows.values() for spot in row]
     caption = Sentence(
         "Purple and ▲ better, orange and ▼ worse. Time, FLOPs, memory: dense's ÷ the arm's; loss: the arm's minus dense's, "
-        "{seeds}. ± half the 95 % interval.",
+        "{seeds}. ± half the 95 % CI.",
         seeds=losses.seeds_in_words(loaded),
     )
     label = "Time, FLOPs, memory and loss by capacity and sequence length, over "
-    label += "dense of equal cost" if cost else "the anchor"
+    label += "dense of equal FLOPs" if cost else "the baseline"
     return Figure("map" + "-cost" * cost, figure, label, caption, pd.DataFrame(data), marks=marks, least=LEAST)
 
 
@@ -112,11 +114,8 @@ def _datum(spot: Spot, found: Finding) -> dict[str, object]:
 
 
 READING = (
-    "Each row is a capacity, each column a length. First an arm is compared with the dense model of its shape, then with a "
-    "smaller dense model that needs as many FLOPs, which is the alternative to skipping tokens. Purple and ▲ are better, orange "
-    "and ▼ worse, in all maps alike; a stronger colour is a larger difference (time, FLOPs and memory up to a factor of two, "
-    "loss up to 4 %). Grey: no direction is shown. A capacity pays at a length if it is better in time or loss than dense of "
-    "equal cost, and better or equal in the other; a loss whose interval lies within 1.5 % of it counts as equal."
+    "An arm is the better choice at a length if it is better in time or loss than dense of equal FLOPs, and better or equivalent "
+    f"in the other; a loss whose CI lies within {percent(capacity_map.LOSS_MARGIN)} of it is equivalent."
 )
 
 PANEL = Panel(

@@ -1,4 +1,4 @@
-"""From which length on does each arm pay, and what does it compute, keep and lose beside the baseline? One row for each arm."""
+"""From which length on is each arm faster, and what does it compute, keep and lose beside the baseline? One row for each arm."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case
-from modbench.harness.stats.contrast import BETTER
 from modbench.reports.model import Estimate, Finding, Sentence, Table, Value, is_number, pivot
 from modbench.reports.panel import Panel
 from modbench.reports.questions import break_even
-from modbench.reports.questions.break_even import AGAINST, AXES, LETTERS, OPEN, Line
+from modbench.reports.questions.break_even import AGAINST, AXES, LETTERS, Line
 from modbench.reports.questions.results import loss_cell
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import between
@@ -33,14 +31,18 @@ def table(loaded: Loaded) -> Table | None:
     shown = {case.arm for case in loaded.arms_shown}
     arms = [case for case in contenders(loaded) if case.arm in shown]
     lines = _at_first_place([line for line in break_even.claimed(loaded) if line.case.arm in shown])
+    if all(line.found.verdict in {None, "undecided"} for line in lines):
+        lines = []
     of_loss, loss_is = _loss(loaded, arms)
     cells = [*(break_even.cells(loaded, lines) if lines else _wins(loaded, arms)), *_shares(loaded, arms), *of_loss]
     if not cells:
         return None
-    shares = Sentence(f"{', '.join(SHARES.values())}: ÷ {{baseline}}", baseline=loaded.baseline)
-    notes = [*break_even.notes(loaded, lines), shares, *loss_is]
-    corner = f"pays from {LETTERS[lines[0].axis]} [95 %]" if lines else "arm"
-    return replace(pivot("where each arm pays", cells, corner), notes=notes)
+    corner = f"break-even {LETTERS[lines[0].axis]}" if lines else ""
+    titles = {title for *_, title, _ in cells}
+    shared = [title for title in SHARES.values() if title in titles]
+    notes: list[Value] = ["matched: of equal FLOPs"] * (AGAINST["equal cost"] in titles)
+    notes += [f"{', '.join(shared)} in %"] * bool(shared)
+    return replace(pivot("break-even" if lines else "cost", cells, corner), notes=[*notes, *loss_is])
 
 
 def _at_first_place(lines: Sequence[Line]) -> list[Line]:
@@ -52,21 +54,13 @@ def _at_first_place(lines: Sequence[Line]) -> list[Line]:
 
 
 def _wins(loaded: Loaded, arms: Sequence[Case]) -> Iterator[_Cell]:
-    """Yield, for a run with one length, what is found against the dense models of equal cost, which the tables of times lack."""
+    """Yield, for a run with one grid point, what is found against dense of equal cost, which the tables of times lack."""
     for metric, workload in WORKLOADS.items():
         for case in arms:
             beside = rung_beside(loaded, case)
             found = [] if beside is None else between(loaded, metric, case, beside.case)
-            if found:
-                yield case, workload, AGAINST["equal cost"], _won(found)
-
-
-def _won(found: Sequence[Finding]) -> Value:
-    """Return in how many of several places an arm is faster, `2 of 6`; of one what is found; `?` without a verdict."""
-    if len(found) == 1:
-        return found[0]
-    won = sum(each.verdict == BETTER for each in found)
-    return Sentence("{won} of {all}", won=won, all=len(found)) if any(each.verdict for each in found) else OPEN
+            if len(found) == 1:
+                yield case, workload, AGAINST["equal cost"], found[0]
 
 
 def _shares(loaded: Loaded, arms: Sequence[Case]) -> Iterator[_Cell]:
@@ -92,11 +86,9 @@ def _loss(loaded: Loaded, arms: Sequence[Case]) -> tuple[list[_Cell], list[Value
                 cells[case.arm], used[loss.title] = (case, "", "loss", found.beside()), None
     if not cells:
         return [], []
-    words = f"loss: {known[0].unit} over {{baseline}}, {', else '.join(used)}"
-    words += ", T = {length}" * (len(trained) > 1) + ", {seeds}" * (not loaded.evaluates_only)
-    words += ": no claim" * (not loaded.evaluates_only and losses.few_seeds(loaded))
-    seeds = counted(len(loaded.suite.seeds), "seed")
-    return [*cells.values()], [Sentence(words, baseline=loaded.baseline, length=length, seeds=seeds)]
+    words = f"loss over the baseline, {known[0].unit}, {', else '.join(used)}" + ", T = {length}" * (len(trained) > 1)
+    words += ", {n:seed}" * (not loaded.evaluates_only and not losses.few_seeds(loaded))  # of few the doubts say it
+    return [*cells.values()], [Sentence(words, length=length, n=len(loaded.suite.seeds))]
 
 
 def render(loaded: Loaded) -> list[Table]:
@@ -106,14 +98,12 @@ def render(loaded: Loaded) -> list[Table]:
 
 
 READING = (
-    "From the length in a cell on, an arm is faster than what stands above the column; in "
-    "brackets the 95 % interval. Between measured lengths the line is interpolated. A question mark: not decided, or nothing may "
-    "be claimed. No line: the ratio falls somewhere. °: without points that failed or were disturbed. FLOPs and memory are "
-    "shares of the baseline's, the loss is a difference: below 0 is better."
+    "From the length in a cell on, an arm is faster than the baseline, or than the matched one: dense of equal FLOPs. FLOPs "
+    "and memory are shares of the baseline's, the loss is a difference: below 0 is better."
 )
 
 PANEL = Panel(
-    title="From which length on does each arm pay?",
+    title="From which length on is each variant faster?",
     order=11,
     span=12,
     render=render,

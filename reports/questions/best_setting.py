@@ -1,4 +1,4 @@
-"""Which setting of a user's model is the fastest, at each place: told only where it is told apart from all others."""
+"""Which setting of a user's model is the fastest, at each place: only where it is significantly faster than all others."""
 
 from __future__ import annotations
 
@@ -107,4 +107,4 @@ def subject(loaded: Loaded, case: Case) -> tuple[Value, list[Case]]:
         update={"arm_parts": (), "rung": False}
     )  # its name is that of the model alone
     others = [each for each in settings if each.arm != loaded.baseline.arm]
-    return Sentence("{model} ({n} settings, none told apart as the fastest)", model=model, n=len(settings)), others
+    return Sentence("{model} ({n} settings, none is the fastest)", model=model, n=len(settings)), others

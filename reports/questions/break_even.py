@@ -1,4 +1,4 @@
-"""From which length on is each arm faster than same-shape dense, and than the dense model of equal cost?
+"""From which length on is each arm faster than the baseline, and than the dense model of equal cost?
 
 One line per arm, baseline, workload and place. It runs along the length; for prefill and decode along the batch size too. The
 statistics are in `harness/stats/break_even.py`.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -20,13 +20,13 @@ from modbench.harness.stats.break_even import Found, Point, break_even
 from modbench.harness.stats.effects import LEVEL
 from modbench.harness.stats.reason import Reason
 from modbench.reports.data_table import DataTable, count, interval, number, place, text
-from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value, known, pivot
+from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value, known
 from modbench.reports.tables import pair_verdicts
 from modbench.reports.tables.cell import listed_reasons
 from modbench.reports.tables.findings import labels_of
-from modbench.reports.tables.load import MOST_ARMS, Loaded, Row, contenders, once_a_run, rung_beside, same_shape
+from modbench.reports.tables.load import Loaded, Row, contenders, once_a_run, rung_beside, same_shape
 from modbench.reports.tables.samples import LEFT_OUT
-from modbench.reports.wording import TIMED, WORKLOADS, name
+from modbench.reports.wording import TIMED, WORKLOADS
 
 Axis: TypeAlias = Literal["seq_len", "batch_size"]
 AXES: tuple[Axis, Axis] = ("seq_len", "batch_size")
@@ -37,13 +37,12 @@ ALONG_BATCH = ("latency/prefill", "latency/decode")
 SMOKE = "smoke effort: no claims"
 OPEN = "?"
 # What an arm is compared with, as the title of a column.
-AGAINST = {"same shape": "shape", "equal cost": "cost"}
-LEGEND = ("shape, cost: {baseline} of equal shape, dense of equal cost", "° points left out")
+AGAINST = {"same shape": "baseline", "equal cost": "matched"}
 
 
 @dataclass(frozen=True)
 class Line:
-    """From where on one arm pays against one baseline, along an axis of the grid, by one estimand.
+    """From where on one arm is faster than one baseline, along an axis of the grid, by one estimand.
 
     Attributes:
         axis: along what.
@@ -267,53 +266,22 @@ TABLE = DataTable[Line](
 # --- as a table
 
 
-def tables(loaded: Loaded, metrics: Collection[str] = TIMED) -> Iterator[Table]:
-    """Yield from where on every arm pays, at every place, a table for each axis; nothing for a run without lines."""
-    for axis in AXES:
-        found = [line for line in claimed(loaded) if line.axis == axis and line.found.metric in metrics]
-        if found:
-            label, corner = f"where each arm pays, by {LETTERS[axis]}", f"pays from {LETTERS[axis]} [95 %]"
-            made = pivot(label, cells(loaded, found, where=True), corner).first(MOST_ARMS)
-            yield replace(made, notes=notes(loaded, found), file="breakeven.csv", rows_are="arms")
-
-
-def cells(loaded: Loaded, found: Iterable[Line], *, where: bool = False) -> Iterator[tuple[Value, Value, Value, Value]]:
-    """Yield the cells of a table of arms: from where on each pays, below its workload and what it is compared with.
-
-    Args:
-        loaded: the run.
-        found: lines, along one axis.
-        where: whether workloads are named with their place.
-    """
+def cells(loaded: Loaded, found: Iterable[Line]) -> Iterator[tuple[Value, Value, Value, Value]]:
+    """Yield the cells of a table of arms: from where on each is faster, below its workload and what it is compared with."""
     arms = {case.arm: case for case in contenders(loaded)}
     for line in found:
-        fixed, dtype, execution = line.held
-        at = f" at {LETTERS[other(line.axis)]} = {{fixed}}, {dtype}, {execution}" * where
-        workload = Sentence(f"{WORKLOADS[line.found.metric]}{at}", fixed=fixed)
-        yield arms[line.case.arm], workload, AGAINST.get(line.kind, line.kind), pays_from(line)
+        yield arms[line.case.arm], WORKLOADS[line.found.metric], AGAINST.get(line.kind, line.kind), from_where(line)
 
 
-def pays_from(line: Line) -> Value:
-    """Return from where on an arm pays: `128`, `≈389 [332–426]`, `≤426`, `>454 ?`, `never`, `?`."""
+def from_where(line: Line) -> Value:
+    """Return from where on an arm is faster: `always`, `≈389 [332–426]`, `≤426`, `>454 ?`, `never`, `not monotone`, `?`."""
     found, point = line.found, line.found.typical
     if found.verdict is None:
         return OPEN
-    words, at = {"never": "never", "not monotone": "no line"}.get(found.verdict, OPEN), point
+    words, at = OPEN if found.verdict == "undecided" else found.verdict, point
     if found.verdict == "crossing":
         both = point.value is not None and point.low is not None
         words, at = ("≈{at}", point) if both else ("≤{at}", Estimate(point.high, kind="count"))
     elif found.verdict == "undecided" and point.low is not None:
         words, at = f">{{at}} {OPEN}", Estimate(point.low, kind="count")
-    elif found.verdict == "always":
-        words, at = "{at}", Estimate(line.measured[0], kind="count")
     return Sentence(words + "°" * bool(line.left_out), at=at)
-
-
-def notes(loaded: Loaded, found: Sequence[Line]) -> list[Value]:
-    """Return how to read a table of lines, and which points to measure next, so that a line becomes narrower."""
-    said: list[Value] = [Sentence(words, baseline=name(loaded.baseline)) for words in LEGEND]
-    at = sorted({line.found.measure_next for line in found if line.found.verdict and line.found.measure_next})
-    if at:
-        axis = LETTERS[found[0].axis]
-        said.append(Sentence("measure {axis} = {places} next", axis=axis, places=Listed(at, last=" and ")))
-    return said

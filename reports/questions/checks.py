@@ -23,7 +23,7 @@ class Doubt:
         title: what the check looks for.
         findings: what was found, and in which cells; of a label the first as an example, and all arms.
         advice: what to do about it; words between backticks are code.
-        labelled: whether its label stands in every output; else it concerns single cells.
+        label: its label, which stands in every output; empty: it concerns single cells.
         cells: number of the cells in which something was found.
         timed: whether one of these is a time.
     """
@@ -32,18 +32,23 @@ class Doubt:
     title: str
     findings: list[tuple[str, Listed]]
     advice: str
-    labelled: bool
+    label: str
     cells: int
     timed: bool
 
     @property
+    def called(self) -> str:
+        """What stands for it in the summary: its label, or its name."""
+        return self.label or self.name.replace("_", " ")
+
+    @property
     def sentence(self) -> Sentence:
-        """All of it: what the check looks for, what it found where, and what to do."""
+        """All of it: what was found where, and what to do."""
         found = [Sentence("{where}: {said}", where=where, said=said) for said, where in self.findings]
         advice = [Code(part) if at % 2 else part for at, part in enumerate(self.advice.split("`"))]
-        words = "{title} {found}. {advice}"
+        said = Listed(found, "; ", most=MOST_FINDINGS)
         return Sentence(
-            words, title=self.title, found=Listed(found, "; ", most=MOST_FINDINGS), advice=Listed(advice, between="")
+            "{called}: {found}. {advice}", called=self.called, found=said, advice=Listed(advice, between="")
         )
 
 
@@ -70,5 +75,5 @@ def doubts(loaded: Loaded) -> list[Doubt]:
             )
             findings = [(said, Listed(those, between, most=MOST_FINDINGS)) for said, those in where.items()]
         timed = any(tables.made_in(metric).times for _, _, metric in cells)
-        made.append(Doubt(doubt, titles[doubt].about, findings, check.advice, bool(check.label), len(cells), timed))
-    return sorted(made, key=lambda each: (not each.labelled, each.name))
+        made.append(Doubt(doubt, titles[doubt].about, findings, check.advice, check.label or "", len(cells), timed))
+    return sorted(made, key=lambda each: (not each.label, each.name))

@@ -6,36 +6,33 @@ alternative to skipping. There is a map where losses were planned at two lengths
 
 from __future__ import annotations
 
-import functools
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from modbench.harness.core.grouped import grouped
 from modbench.harness.core.train_plan import ConfirmPlan
 from modbench.harness.domain.case import Case
-from modbench.harness.stats import effects
 from modbench.harness.stats.contrast import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
 from modbench.reports.data_table import Column, DataTable, count, interval, number, text
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value, pivot
 from modbench.reports.panel import InPlace
-from modbench.reports.questions.first_screen import described
 from modbench.reports.tables import losses
 from modbench.reports.tables.axes import in_words
 from modbench.reports.tables.cell import listed_reasons
 from modbench.reports.tables.findings import by_length
 from modbench.reports.tables.load import Loaded, once_a_run, rung_beside
-from modbench.reports.wording import DECIDED, EXACT, WORKLOADS, name, short
+from modbench.reports.wording import DECIDED, EXACT, WORKLOADS, model_name, name, short
 
 # Of a loss, as a share of dense's: where the interval lies within it, neither model is taken for its loss.
 LOSS_MARGIN = ConfirmPlan().margin
 NOT_MEASURED = "not measured at this length"
-NO_RUNG = "no dense model of equal cost is in this run"
+NO_RUNG = "no dense model of equal FLOPs is in this run"
+# Arms at a length that the summary names.
+MOST_NAMED = 3
 # What an arm is held against: the report's baseline, or the dense model of equal cost.
 Side: TypeAlias = Literal["same shape", "equal cost"]
 # What a cell says of an arm beside the dense model of equal cost, by the first time and the loss.
-Standing: TypeAlias = Literal["pays", "dense", "either", "equal", "open"]
+MIXED = "mixed"
 
 
 @dataclass(frozen=True)
@@ -57,18 +54,18 @@ class Spot:
     over: Mapping[Side, Mapping[str, Finding]]
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> str:
         """Whether the arm is to be taken in place of the dense model of equal cost.
 
-        `pays`: it is better in one of time and loss, and better or equal in the other; `dense`: the dense model is;
-        `either`: each is better in one of the two.
+        `better`: it is better in one of time and loss, and better or equivalent in the other; `worse`: the dense model is;
+        `mixed`: each is better in one of the two.
         """
         words = {word(self.loaded, self.over["equal cost"][metric]) for metric in deciding(self.loaded)}
         if words == {BETTER, WORSE}:
-            return "either"
+            return MIXED
         if words <= {BETTER, EQUIVALENT}:
-            return "pays" if BETTER in words else "equal"
-        return "dense" if words <= {WORSE, EQUIVALENT} else "open"
+            return BETTER if BETTER in words else EQUIVALENT
+        return WORSE if words <= {WORSE, EQUIVALENT} else INCONCLUSIVE
 
 
 @once_a_run
@@ -134,26 +131,21 @@ def word(loaded: Loaded, found: Finding) -> str | None:
 
 
 def answer(loaded: Loaded) -> Iterator[Value]:
-    """Say in how many cells arms are better and worse than dense of equal cost, and which capacity pays there at which length."""
+    """Say at how many grid points dense of equal cost is the better choice, and at how many an arm is."""
     found = [spot for spot in spots(loaded) if spot.rung is not None]
     if not found or not loaded.suite.claims:
         return
-    verdicts = {
-        title: Counter(word(loaded, spot.over["equal cost"][metric]) for spot in found)
-        for metric, title in deciding(loaded).items()
-    }
-    counts = [
-        Sentence(f"{title} better in {{better}}, worse in {{worse}}", better=each[BETTER], worse=each[WORSE])
-        for title, each in verdicts.items()
-    ]
-    pays = grouped((spot.length, short(spot.case)) for spot in found if spot.standing == "pays")
-    where = [Sentence("at T = {length} ({arms})", length=at, arms=Listed(arms)) for at, arms in pays.items()]
+    ours, dense = ([spot for spot in found if spot.standing == each] for each in (BETTER, WORSE))
+    words = "By {by}, dense of equal FLOPs is the better choice at {dense} of {all:grid point}, {models} at {ours}"
+    words += " ({where})" * bool(ours) + "."
     yield Sentence(
-        "Of {all} cells against equal-cost dense: {counts} (chance gives up to {chance}); skipping pays {where}.",
+        words,
+        by=Listed([*deciding(loaded).values()], last=" and "),
+        dense=len(dense),
         all=len(found),
-        counts=Listed(counts),
-        chance=effects.by_chance(len({spot.length for spot in found})),
-        where=Listed(where) if where else "in none",
+        models=Listed([*dict.fromkeys(model_name(spot.case.model) for spot in found)]),
+        ours=len(ours),
+        where=Listed([Sentence("{arm} at T = {T}", arm=each.case, T=each.length) for each in ours], most=MOST_NAMED),
     )
 
 
@@ -213,37 +205,12 @@ def in_place(loaded: Loaded) -> InPlace | None:
     )
     said = f"loss, {loss.unit} over {name(loaded.baseline)}, {losses.seeds_in_words(loaded)}"
     return InPlace(
-        [_by_length("capacity", found, shown, _both), *[pivot("÷ baseline", shares)] * bool(counts)],
+        [_by_length("capacity", found, shown, _both), *[pivot("of baseline", shares)] * bool(counts)],
         name(loaded.baseline),
         [loaded.baseline, *losses.along_capacity(loaded)],
         frozenset(shown | counts),
-        notes=["second mark: over dense of equal cost", said],
+        notes=["second mark: over dense of equal FLOPs", said],
     )
-
-
-def full_tables(loaded: Loaded) -> Iterator[Table]:
-    """Yield every quantity over the same shape, then at equal cost; and how many seeds would decide the losses that are open."""
-    found, loss = spots(loaded), loss_of(loaded)
-    metrics = asked(loaded, WORKLOADS | EXACT) | {loss.metric: f"loss, {loss.unit},"}
-    for side in sides(loaded):
-        mine = [spot for spot in found if spot.over[side][loss.metric].against is not None]
-        made = _by_length(side, mine, metrics, functools.partial(beside, side=side))
-        base = described(loaded.baseline) if side == "same shape" else "dense of equal cost"
-        yield replace(made, notes=[Sentence("Over {base}.", base=base)], folded=True)
-    needed = [
-        (row_name(loaded, spot.case), side, spot.length, seeds_needed(spot, side))
-        for side in sides(loaded)
-        for spot in found
-    ]
-    if any(seeds is not None for *_, seeds in needed):
-        said = "With so many seeds a loss that is open would probably be told from that of the dense model."
-        yield replace(pivot("seeds needed", needed), notes=[said], folded=True)
-
-
-def seeds_needed(spot: Spot, side: Side) -> int | None:
-    """Return how many seeds would tell a loss from that of the dense model, where it is open."""
-    found = spot.over[side][loss_of(spot.loaded).metric]
-    return found.needed if word(spot.loaded, found) == INCONCLUSIVE else None
 
 
 # --- map.csv
@@ -254,7 +221,7 @@ def _columns(loaded: Loaded) -> Iterator[Column[Spot]]:
     if "equal cost" in sides(loaded):
         yield text(
             "at_equal_cost",
-            "which of the two is to be taken: `pays` (the arm), `dense`, `either`, `equal` or `open`",
+            "by time and loss: the arm is `better`, `worse`, `mixed` (each in one), `equivalent` or `inconclusive`",
             lambda spot: spot.standing if spot.rung else None,
         )
     for metric in loaded.suite.metrics:
@@ -283,7 +250,7 @@ def _reason(spot: Spot, metric: str) -> Value:
         found = spot.over[side][metric]
         why = None if found.verdict in DECIDED else found.reason
         apart = why and side == "equal cost" and why not in said
-        said.append(Sentence("at equal cost: {why}", why=why) if apart else why)
+        said.append(Sentence("matched: {why}", why=why) if apart else why)
     return listed_reasons(said)
 
 

@@ -29,8 +29,8 @@ TABLES = {
 }
 # Times whose tables stand without `-v`.
 TIMES = frozenset({*WORKLOADS, "ttft", "tpot"})
-RATIO = "Ratio: {baseline} ÷ row; above 1× is better. In brackets the 95 % interval over launches."
-MORE = "{n} more places are in comparisons.csv."
+RATIO = "Speed-up over {baseline}, with its 95 % CI over processes."
+MORE = "{n} more grid points are in comparisons.csv."
 # Settings of one metric that get a table of their own at most.
 MOST_SETTINGS = 6
 

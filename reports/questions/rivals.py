@@ -36,7 +36,7 @@ def missed(loaded: Loaded) -> Iterator[Sentence]:
         if ratio is not None and abs(ratio - 1) > MISSED:
             what = {PREDICTED: "time"}.get(solved.quantity, MATCHED[solved.quantity])
             yield Sentence(
-                "{rival} was solved to have the {what} of {arm} at T = {at}: measured it has {ratio} of it.",
+                "{rival} should have the {what} of {arm} at T = {at}: it has {ratio}",
                 rival=rival,
                 what=what,
                 arm=case,
@@ -58,7 +58,7 @@ def left_out(loaded: Loaded) -> Iterator[Sentence]:
     """Say which models of the user's have no rival although the suite asks for one, and why."""
     names = {case.arm: case for case in loaded.arms}
     for arm, why in loaded.plan.no_rivals.items():
-        yield Sentence("{arm} has no dense model of equal cost beside it: {why}", arm=names.get(arm, arm), why=why)
+        yield Sentence("{arm} has no matched baseline: {why}", arm=names.get(arm, arm), why=why)
 
 
 def trained_before(loaded: Loaded) -> Iterator[Sentence]:
@@ -69,7 +69,7 @@ def trained_before(loaded: Loaded) -> Iterator[Sentence]:
         others = [other for other in loaded.arms if trained_apart(case, other) == (case, other)]
         if others:
             yield Sentence(
-                "The weights of {arm} were trained before this run, those of {others} were not: their losses are not compared.",
+                "losses of {arm} and {others} are not compared: the weights of the first were trained before",
                 arm=case,
                 others=Listed(others, last=" and ", most=2),
             )

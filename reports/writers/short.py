@@ -144,6 +144,30 @@ def _mark(found: Finding) -> str:
     return f"{glyph}{label}"
 
 
+# What stands below tables of speed-ups, whatever marks occur; below it the marks that do.
+SPEED_UPS = "speed-up over the baseline ± half its 95 % CI"
+VERDICTS = "▲ faster ▼ slower △ ▽ size open ≈ equivalent ? inconclusive"
+BETTER_WORSE = VERDICTS.replace("faster", BETTER).replace("slower", WORSE)
+MARKED = {
+    r"\S\*": "* fastest",
+    FUTURE: "† not causal: losses do not compare",
+    DISTURBED: "‡ noisy",
+    TAIL: "§ median and mean disagree",
+    FEW: "¹ too few seeds for a claim",
+    LABELLED: "! see doubt",
+    "°": "° points left out",
+    rf"\W{APART}\d+\.\d+×": "~ not the quotient of the two times",
+    rf"\W{BY_CPU}\d+\.\d+×": "c by CPU time",
+}
+
+
+def explained(lines: Iterable[str], speed_ups: str, verdicts: str) -> list[str]:
+    """Return what explains tables: ratios and verdicts always in the same words, then the marks that occur in them."""
+    said = "\n".join(lines)
+    fixed = [speed_ups] * ("×±" in said) + [verdicts] * bool(re.search(r"\d[▲▼△▽≈≠?]", said))
+    return [*fixed, *(words for mark, words in MARKED.items() if re.search(mark, said))]
+
+
 def legend(
     lines: Iterable[str],
     against: str,

@@ -173,7 +173,7 @@ def test_a_result_that_the_cap_cut_is_labelled(tmp_path: Path) -> None:
     assert "only 5 were allowed" in page
     assert "4 to 5 launches" in page
     said = summary.closing(load(str(tmp_path / "run")), tmp_path / "report.html", None)
-    assert f"{Label.LAUNCHES_CAPPED.capitalize()}: " in " ".join(said.split())
+    assert f"{Label.LAUNCHES_CAPPED}: " in " ".join(said.split())
     told = summary.as_json(load(str(tmp_path / "run")), tmp_path / "report.html", None)["launches"]
     assert [(each["made"], each["capped"]) for each in told] == [(5, True)] * 2
 

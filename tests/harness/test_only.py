@@ -78,7 +78,6 @@ def test_a_lone_model_gets_its_numbers_and_is_told_why_there_is_no_ratio(
     assert "forward pass" in said
     assert re.search(r"^dense +\d", said, re.MULTILINE)
     page = (run / "report.html").read_text()
-    assert "How fast is dense" in page
     assert "One model was measured" in page
     assert numbers.NUMBERS.title in page
     for absent in (numbers.TABLE, tiles.PANEL, loss_cost.PANEL):

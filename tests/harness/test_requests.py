@@ -144,7 +144,7 @@ def test_requests_have_tables_answers_and_places_of_their_own(run: load.Loaded) 
     assert [*map(plain, tables["request"].head[1:])] == [
         f"T = {size}, B = {batch}" for batch in (1, 4) for size in ("16 + 8", "64 + 32")
     ]
-    (answer,) = (of_type(Sentence, each) for each in first_screen.answer(run))
+    answer, _ = (of_type(Sentence, each) for each in first_screen.answer(run))
     assert answer.given["all"] == 8
     assert run.lengths == [64]  # a prompt is no length of the grid
 

@@ -184,7 +184,7 @@ def test_a_changed_process_is_labelled_in_every_output(tmp_path: Path, beside: f
         assert (rows[timed].labels.astype(str).str.contains(label) == changed_it).all()
         assert not rows[~timed].labels.astype(str).str.contains(label).any()
     said = " ".join(summary.closing(loaded, Path("page"), None).split())
-    assert ("Process was changed: dense" in said) is changed_it
+    assert (f"{label}: dense" in said) is changed_it
     assert ("beside the user" in render.html(loaded)) is changed_it
     assert loaded.run.missing == []
     if changed_it:

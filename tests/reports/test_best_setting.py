@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from planted_compare import OWN, own_run
+from present import present
 
 from modbench.harness.results import run_folder
 from modbench.reports.formats import json as report_json
-from modbench.reports.panels import claims
 from modbench.reports.questions import best_setting, first_screen
 from modbench.reports.questions.compare_axis import compare_by
 from modbench.reports.tables.load import Loaded, load
@@ -29,9 +29,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def answered(loaded: Loaded) -> tuple[str, int]:
-    """Whom the answer names, and of how many places it speaks."""
-    said: Any = first_screen.answer(loaded)[0]
-    return plain(said.given["arm"]), said.given["all"]
+    """Whom the last sentence of the answer names, and of how many comparisons the first one speaks."""
+    said: Any = first_screen.answer(loaded)
+    return plain(said[-1].given["arm"]), said[0].given.get("all")
 
 
 def told(loaded: Loaded) -> dict[tuple[str, int], str | None]:
@@ -43,7 +43,7 @@ def test_the_fastest_setting_is_the_answer_and_not_the_first(here: Path) -> None
     assert loaded.arms[1].arm != BEST
     assert answered(loaded) == (f"{CALLED}, the fastest of 3 settings,", 2)
     assert told(loaded) == {("latency/forward", 64): BEST, ("latency/forward", 128): BEST}
-    assert claims.claims(loaded)[0].case.arm == BEST
+    assert present(best_setting.first_arm(loaded)).arm == BEST
     # All outputs have it.
     assert {each.arm for each in report_json.report(loaded).best_settings} == {BEST}
     assert [each["arm"] for each in summary.as_json(loaded, here, None)["best_settings"]] == [BEST] * 2
@@ -68,14 +68,14 @@ def test_it_is_named_length_by_length(here: Path) -> None:
 def test_where_none_is_told_apart_all_settings_are_the_answer(here: Path) -> None:
     loaded = own_run(here, {"arms": WITH_DENSE}, slower=ALL_ALIKE)
     assert set(told(loaded).values()) == {None}
-    assert answered(loaded) == ("mine:build (3 settings, none told apart as the fastest)", 3 * 2)
+    assert answered(loaded) == ("mine:build (3 settings, none is the fastest)", 3 * 2)
 
 
 def test_where_the_anchor_is_the_fastest_the_others_are_compared_with_it(here: Path) -> None:
     arms = [{"model": "mine.py:build", "options": {"capacity": [0.125, 0.25, 0.5]}}]
     loaded = own_run(here, {"arms": arms})
     assert set(told(loaded).values()) == {BEST} == {loaded.arms[0].arm}
-    assert answered(loaded) == ("mine:build (3 settings, none told apart as the fastest)", 2 * 2)
+    assert answered(loaded) == ("mine:build (3 settings, none is the fastest)", 2 * 2)
 
 
 def test_a_smoke_run_and_a_model_with_one_setting_name_none(here: Path) -> None:

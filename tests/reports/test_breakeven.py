@@ -17,6 +17,7 @@ from planted import planted_suite, stored
 
 from modbench.harness.core.labels import Label
 from modbench.harness.planning.plan import Plan
+from modbench.reports.model import pivot
 from modbench.reports.panels import speedup_map
 from modbench.reports.questions import break_even
 from modbench.reports.tables import pair_verdicts
@@ -69,10 +70,10 @@ def lines(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "run" / "breakeven.csv")
 
 
-def table_of(loaded: Loaded, which: int = 0) -> dict[str, list[str]]:
-    """From where each arm pays, by arm, as it is written."""
-    made = [*break_even.tables(loaded)]
-    return {plain(arm): list(map(plain, cells)) for arm, *cells in made[which].rows}
+def table_of(loaded: Loaded) -> dict[str, list[str]]:
+    """From where on each arm is faster, by arm, as it is written."""
+    made = pivot("", break_even.cells(loaded, break_even.claimed(loaded)))
+    return {plain(arm): list(map(plain, cells)) for arm, *cells in made.rows}
 
 
 def test_what_carries_no_claim_says_so(tmp_path: Path) -> None:
@@ -81,13 +82,13 @@ def test_what_carries_no_claim_says_so(tmp_path: Path) -> None:
     assert smoke.outcome.isna().all()
     assert set(smoke.status) == {"skipped"}
     assert smoke.reason.str.startswith(break_even.SMOKE).all()
-    assert not [*break_even.tables(load(tmp_path / "smoke" / "run"))]
+    assert break_even.claimed(load(tmp_path / "smoke" / "run")) == []
     stored(tmp_path / "unchecked", made(), certificate=None, grid=takes(FAST, AT))
     unchecked = lines(tmp_path / "unchecked")
     assert unchecked.outcome.isna().all()
     assert unchecked.value.notna().any()
     assert unchecked.reason.str.startswith(pair_verdicts.UNCHECKED).all()
-    assert not [*break_even.tables(load(tmp_path / "unchecked" / "run"))]
+    assert break_even.claimed(load(tmp_path / "unchecked" / "run")) == []
     unchecked_run = load(tmp_path / "unchecked" / "run")
     for choice in against(unchecked_run, ["latency/forward"]):
         assert not speedup_map.break_even_lines(unchecked_run, "latency/forward", choice.pairs)
@@ -163,4 +164,4 @@ def test_against_another_baseline_the_line_is_mirrored(crossing: Path) -> None:
 def test_one_length_makes_no_file(tmp_path: Path) -> None:
     stored(tmp_path, made(grid={"seq_len": [64]}))
     assert not (tmp_path / "run" / "breakeven.csv").exists()
-    assert not [*break_even.tables(load(tmp_path / "run"))]
+    assert break_even.claimed(load(tmp_path / "run")) == []

@@ -70,7 +70,7 @@ def test_an_unfit_machine_is_named(tmp_path: Path) -> None:
     made = compare_page.of_axis(bad, compare_by(bad, "capacity", None, Filter()), [])
     said = [plain(block.said) for section in made.sections for block in section.blocks if isinstance(block, Note)]
     assert plain(machine_check(bad)[1]) in said
-    assert "unfit: 20 of 100" in html.unescape(layout.html(made))
+    assert "unfit, 20 of 100" in html.unescape(layout.html(made))
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -124,7 +124,7 @@ def test_a_notebook_shows_the_answer_a_table_and_a_figure_in_less_than_30_kb(res
 def test_printed_it_is_what_the_terminal_shows(results: Results) -> None:
     said = str(results)
     assert "MoD 0.125 is faster than dense" in said
-    assert said.endswith(f"report: {results.report}")
+    assert said.endswith(f"report   {results.report}")
     assert results.report is not None
     results.report.unlink()
     assert results.report is None

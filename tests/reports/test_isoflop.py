@@ -32,7 +32,7 @@ from modbench.harness.results import run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.reports.model import Estimate
 from modbench.reports.panels import sweeps
-from modbench.reports.questions import first_screen, isoflop
+from modbench.reports.questions import isoflop
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.writers.number_format import plain
 
@@ -277,15 +277,6 @@ def test_what_was_not_timed_has_no_figure_and_curves_that_look_alike_differ_in_l
     dense, learned, *_ = isoflop.by_budget(swept)
     assert sweeps._lines([learned, dense, learned]) == ["-", "-", "--"]
     assert len(set(sweeps._lines([learned] * 4))) == 4  # the arms of no-ops-loss that are integrated MoDE
-
-
-def test_a_doubt_about_every_size_names_the_variant_once(swept: Loaded) -> None:
-    learned = [case for case in swept.run.plan.cases if case.variant == "mod[c0.125-learned]"]
-    (said,) = first_screen._named(swept, learned)
-    assert said.startswith("MoD 0.125 learned ")
-    assert not any(case.size in said for case in learned)
-    one = [case for case in learned if case.size == learned[0].size]
-    assert set(first_screen._named(swept, one)) == {f"MoD 0.125 learned {learned[0].size}"}
 
 
 def test_the_rates_that_were_tried_are_said(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The answer in words: every routed arm is held against the dense model of equal cost first, at every place."""
+"""The summary in words: the arm that is shown first against the dense model of equal cost, the winner first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from present import present
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
-from modbench.reports.model import Estimate, Finding, Sentence
+from modbench.reports.model import Estimate, Finding
 from modbench.reports.questions import first_screen, win_rate
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.writers.number_format import plain
@@ -60,22 +60,30 @@ def test_what_was_asked_is_named_where_it_is_no_time_task_or_loss(
 ) -> None:
     loaded = load(left(tmp_path / "run", planted_suite("draft", metrics=metrics)))
     assert f": {named} at " in plain(first_screen.asked(loaded))
-    assert f" do to {named} on " in plain(first_screen.title(loaded))
 
 
-def test_every_place_is_counted_under_its_verdict(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    verdicts = ("better", "worse", "equivalent", "different", "inconclusive", None)
-    made = win_rate.places
-    monkeypatch.setattr(
-        win_rate,
-        "places",
-        lambda *sides: [replace(each, verdict=word) for each, word in zip(made(*sides), verdicts, strict=True)],
-    )
-    _, said = first_screen.answer(loaded)
-    assert isinstance(said, Sentence)
-    words = ("faster", "slower", "equal", "different", "undecided")
-    assert {word: said.given[word] for word in words} == dict.fromkeys(words, 1)
-    assert all(f"{{{word}}}" in said.words for word in words[1:])  # the first one is counted as such
+@pytest.mark.parametrize(
+    ("verdicts", "said"),
+    [
+        (["better", "worse", "equivalent", "inconclusive"], ("a", "b", 1, 1)),
+        (["better", "worse", "worse", "inconclusive"], ("b", "a", 2, 1)),
+        (["better", "better", "equivalent", "inconclusive"], ("a", "b", 2, 0)),
+        (["equivalent", "inconclusive"], ("a", "b", 0, 0)),
+    ],
+)
+def test_the_winner_is_named_first(loaded: Loaded, verdicts: list[str], said: tuple[str, str, int, int]) -> None:
+    found = present(win_rate.sentence("a", [held(loaded, 1.2, word) for word in verdicts], "b"))
+    assert tuple(found.given[each] for each in ("arm", "base", "won", "lost")) == said
+    assert found.given["all"] == len(verdicts)
+    assert ("neither" in found.words) is (said[2] == 0)
+    assert ("{lost}" in found.words) is bool(said[3])
+
+
+def test_the_summary_compares_with_dense_of_equal_flops_and_then_with_the_baseline(loaded: Loaded) -> None:
+    first, second = map(plain, first_screen.answer(loaded))
+    assert first == "Dense of equal FLOPs is faster than MoD 0.125 in 5 of 6 comparisons, slower in 1."
+    assert second.startswith("MoD 0.125 is 1.")
+    assert second.endswith(" as fast as dense of the same shape.")
 
 
 def test_a_pair_that_is_stored_the_other_way_round_is_mirrored(loaded: Loaded) -> None:
@@ -103,12 +111,12 @@ def test_what_was_not_measured_or_judged_is_told_as_such(loaded: Loaded) -> None
     )
     mixed = [held(loaded, 1.2, "better"), held(loaded, None, None), held(loaded, 0.9, "inconclusive")]
     said = present(win_rate.sentence("a", mixed, "b"))  # the second one is a place that a search left out
-    assert [said.given[word] for word in ("faster", "undecided", "failed", "all")] == [1, 1, 0, 2]
+    assert (said.given["won"], said.given["all"]) == (1, 2)
     cheat = present(win_rate.sentence("a", [held(loaded, 1.5, "better", Label.OTHER_PRECISION)], "b"))
     assert cheat.given["doubts"] == Label.OTHER_PRECISION
 
 
-def test_a_rung_as_baseline_is_not_said_twice(loaded: Loaded) -> None:
+def test_a_rung_as_baseline_is_compared_once(loaded: Loaded) -> None:
     rung = next(rung.arm for rung in loaded.run.plan.ladder if rung.target == "mod[c0.125]")
     assert len(first_screen.answer(load(loaded.path, rung))) == 1
 

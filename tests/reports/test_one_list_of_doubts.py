@@ -31,9 +31,9 @@ def words(said: str) -> str:
 def test_blocks_that_were_disturbed_are_said_wherever_doubts_are(restless: Loaded) -> None:
     said = "of its blocks were disturbed (preempted: "
     found = next(each for each in checks.doubts(restless) if said in each.findings[0][0])
-    assert (found.labelled, found.timed) == (False, True)
-    assert "labelled contaminated" not in " ".join(map(plain, machine.warnings(restless)))
-    assert f"{found.cells} cells disturbed." in map(plain, first_screen.doubts(restless))
+    assert (found.label, found.timed) == ("", True)
+    assert "noisy" not in " ".join(map(plain, machine.warnings(restless)))
+    assert f"{found.cells} values disturbed" in map(plain, first_screen.doubts(restless))
     outputs = {
         "page": render.html(restless),
         "Markdown": md.markdown(restless),
