@@ -137,7 +137,9 @@ def _figure(of: str, groups: Mapping[str, Series], at: float, label: str, captio
         if series[0][1][0].estimate.kind == "share":
             axis.xaxis.set_major_formatter(ticks("%"))
             axis.set_xlim(left=0)
-    data = pd.concat([data_of(series).assign(variable=variable) for variable, series in groups.items()])
+    data = pd.concat(
+        [data_of(series).assign(variable=variable) for variable, series in groups.items()], ignore_index=True
+    )
     arms = [arm.case for arm, _ in next(iter(groups.values()))]
     return Figure(f"routing-{of}", made, label, caption, data, wide=True, key=arms)
 
@@ -176,10 +178,12 @@ def who_profits(loaded: Loaded) -> Iterator[Block]:
     if made is None:
         return
     focus = next(iter(made.groups.values()))[0][0]
-    words = "Loss minus that of {dense} ({equal}), bits/token: below 0 the routed model is better; hollow: non-causal routing. "
+    words = (
+        "Loss minus that of {dense} ({equal}), {unit}: below 0 the routed model is better; hollow: non-causal routing. "
+    )
     words += "{n:seed}; 95 % CI over seeds from three on."
     seeds = len(focus.found.keys() & made.dense.found.keys())
-    caption = Sentence(words, dense=made.dense.case, equal=made.equal, n=seeds)
+    caption = Sentence(words, dense=made.dense.case, equal=made.equal, unit=made.unit, n=seeds)
     yield _figure(
         "profits", made.groups, 0.0, f"Loss minus that of {name(made.dense.case)}, by group of tokens", caption
     )
@@ -203,7 +207,7 @@ def score_and_worth(loaded: Loaded) -> Iterator[Block]:
     """Show what was recorded of all routers, the one to show and its controls first."""
     arms = [arm for arm in routing.arms_of(loaded) if arm.routes]
     if shown := routing.shown(arms):
-        yield routing.routers([*shown, *(arm for arm in arms if arm not in shown)], shown)
+        yield routing.routers(loaded, [*shown, *(arm for arm in arms if arm not in shown)], shown)
 
 
 ROUTING_KNOWS = Panel(

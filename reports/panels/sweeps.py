@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from modbench.reports.panel import Lead, Panel
 from modbench.reports.questions import confirmation, isoflop, trend
 from modbench.reports.questions.isoflop import Swept
 from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.losses import in_flops
+from modbench.reports.tables.losses import in_flops, unit_of
 from modbench.reports.writers.number_format import number, plain
 
 if TYPE_CHECKING:
@@ -37,18 +37,18 @@ def equal_flops(loaded: Loaded) -> Iterator[Block]:
 def _curves_of(loaded: Loaded, own: Sequence[Swept]) -> Figure:
     from matplotlib.ticker import LogLocator, NullLocator
 
-    sweep, budget = loaded.suite.isoflop, in_flops(own[0].curve.budget)
+    sweep, budget, (unit, factor) = loaded.suite.isoflop, in_flops(own[0].curve.budget), unit_of(loaded)
     assert sweep is not None, "only a sweep has budgets"
     data = pd.DataFrame([row for each in own for row in _points(each)])
     drawn, (axis,) = new_figure(6.2, 3.8)
     for each, line in zip(own, _lines(own), strict=True):
-        _draw_curve(axis, each, data[data.variant == each.curve.variant], line)
+        _draw_curve(axis, each, data[data.variant == each.curve.variant], factor, line)
     axis.set_xscale("log")
     axis.xaxis.set_major_formatter(ticks("M"))
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.set_xlabel("parameters")
-    axis.set_title("held-out loss, nats/token (lower is better)")
+    axis.set_title(f"held-out loss, {unit} (lower is better)")
     axis.legend(fontsize=7.5, labelcolor=MUTED)
     words = "{budget} a run ({count} attention). Dots are seeds, lines join their means."
     label = plain(Sentence("Held-out loss over parameters at {budget}, a line for each variant", budget=budget))
@@ -74,12 +74,17 @@ def _lines(own: Sequence[Swept]) -> list[Line]:
     return lines
 
 
-def _draw_curve(axis: Axes, each: Swept, points: pd.DataFrame, line: Line) -> None:
+def _draw_curve(axis: Axes, each: Swept, points: pd.DataFrame, factor: float, line: Line) -> None:
     """Draw the runs, and a line through their means."""
     style, means = look(each.best.case), points.groupby("arm", sort=False)[["params", "loss_nat"]].mean()
-    how = {"linestyle": line, "marker": style.marker, "alpha": style.opacity, "label": f" {each.curve.name}"}
-    axis.plot(means.params, means.loss_nat, color=style.color, markersize=6, **how)
-    axis.plot(points.params, points.loss_nat, ".", color=style.color, markersize=3.5, alpha=0.7)
+    how: dict[str, Any] = {
+        "linestyle": line,
+        "marker": style.marker,
+        "alpha": style.opacity,
+        "label": f" {each.curve.name}",
+    }
+    axis.plot(means.params, factor * means.loss_nat, color=style.color, markersize=6, **how)
+    axis.plot(points.params, factor * points.loss_nat, ".", color=style.color, markersize=3.5, alpha=0.7)
 
 
 ISOFLOP = Panel(
@@ -131,14 +136,14 @@ ROOM = 1.4
 def trends(loaded: Loaded) -> Iterator[Block]:
     """Draw the differences of each arm, then show the numbers."""
     made = trend.answers(loaded)
-    yield from (_over_budgets(answer, answer.trend) for answer in made if answer.trend is not None)
-    yield from (trend.table(answer) for answer in made if answer.rows)
+    yield from (_over_budgets(loaded, answer, answer.trend) for answer in made if answer.trend is not None)
+    yield from (trend.table(loaded, answer) for answer in made if answer.rows)
 
 
-def _over_budgets(answer: trend.Answer, fitted: Trend) -> Figure:
+def _over_budgets(loaded: Loaded, answer: trend.Answer, fitted: Trend) -> Figure:
     drawn, (axis,) = new_figure(4.9, 3.0)
     marks = Marks()
-    _draw_trend(axis, answer, fitted, marks)
+    _draw_trend(axis, answer, fitted, marks, unit_of(loaded))
     return Figure(
         f"trend-{answer.arm.variant}",
         drawn,
@@ -149,8 +154,8 @@ def _over_budgets(answer: trend.Answer, fitted: Trend) -> Figure:
     )
 
 
-def _draw_trend(axis: Axes, answer: trend.Answer, fitted: Trend, marks: Marks) -> None:
-    style, ahead = look(answer.arm), answer.forecast
+def _draw_trend(axis: Axes, answer: trend.Answer, fitted: Trend, marks: Marks, shown: tuple[str, float]) -> None:
+    style, ahead, (unit, factor) = look(answer.arm), answer.forecast, shown
     found = [(each.flops, each.difference) for each in answer.rows if each.difference is not None]
     if ahead is not None and answer.plan.forecast is not None:
         found.append((answer.plan.forecast, ahead))
@@ -160,22 +165,24 @@ def _draw_trend(axis: Axes, answer: trend.Answer, fitted: Trend, marks: Marks) -
     axis.axhline(0, color=MUTED, linewidth=0.9)
     if fitted.slope is not None and fitted.is_straight is not False:
         along = np.geomspace(*ends, POINTS)
-        line = pd.DataFrame([(at.value, at.low, at.high) for flops in along if (at := fitted.at(float(flops)))])
+        line = factor * pd.DataFrame(
+            [(at.value, at.low, at.high) for flops in along if (at := fitted.at(float(flops)))]
+        )
         axis.plot(along, line[0], color=style.color, linewidth=1.2)
         if line[1].notna().all():
             axis.fill_between(along, line[1], line[2], color=style.color, alpha=0.12, linewidth=0)
-    for flops, each in found:
-        face = "none" if each is ahead else style.color
+    for flops, nats in found:
+        each, face = nats.scaled(factor), "none" if nats is ahead else style.color
         if each.ends is not None:
             axis.plot([flops, flops], each.ends, color=style.color, linewidth=1.6)
         (dot,) = axis.plot([flops], [each.value or 0.0], style.marker, markersize=7, markerfacecolor=face)
-        dot.set(markeredgecolor=style.color if each is ahead else INK, markeredgewidth=0.6)
+        dot.set(markeredgecolor=style.color if nats is ahead else INK, markeredgewidth=0.6)
         said = Sentence("{arm} at {flops}: {found}", arm=answer.name, flops=in_flops(flops), found=each)
         marks.name(dot, Mark(plain(said), answer.arm.arm))
     axis.minorticks_off()
     axis.set_xticks([flops for flops, _ in found], [number(Estimate(flops, unit="FLOP")) for flops, _ in found])
     axis.set_xlabel("training FLOPs")
-    axis.set_title(f"nats per token: {answer.name} minus {answer.base}")
+    axis.set_title(f"{unit}: {answer.name} minus {answer.base}")
 
 
 TREND = Panel(

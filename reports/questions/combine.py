@@ -18,7 +18,7 @@ from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.stats import paired
-from modbench.harness.stats.contrast import BETTER, EQUIVALENT, WORSE, ByClock, Contrast, Rule, Side, contrast, counted
+from modbench.harness.stats.contrast import WORSE, ByClock, Contrast, Rule, Side, contrast, counted
 from modbench.harness.stats.effects import LEVEL
 from modbench.reports.data_table import DataTable, count, interval, number, place, text
 from modbench.reports.model import Estimate, Finding, Sentence, Table, Value, where_it_ran
@@ -283,7 +283,7 @@ def _table(loaded: Loaded, group: Sequence[Combined]) -> Table:
             SHOWN[each.metric],
             where_it_ran(each.square.both.place, ()),
             *map(alone, (each.skips, each.mixes, each.both)),
-            replace(each.together, typical=replace(scaled(each.together), unit="")),  # better or worse, not faster
+            replace(each.together, typical=scaled(each.together)),
         )
         for each in group
     ]
@@ -298,11 +298,10 @@ def _table(loaded: Loaded, group: Sequence[Combined]) -> Table:
 
 def in_place(loaded: Loaded) -> InPlace | None:
     """Return these tables, in place of those of times; None where there is no combination."""
-    made, words = tables(loaded), {"▲": BETTER, "▼": WORSE, "≈": EQUIVALENT}
-    if not made:
-        return None
+    made = tables(loaded)
     alone = [replace(each, notes=()) for each in made]
-    return InPlace(alone, name(loaded.baseline), loaded.shown, frozenset(SHOWN), words, made[0].notes)
+    notes = made[0].notes if made else ()
+    return InPlace(alone, name(loaded.baseline), loaded.shown, frozenset(SHOWN), notes=notes) if made else None
 
 
 def answer(loaded: Loaded) -> Iterator[Sentence]:
@@ -319,8 +318,8 @@ def answer(loaded: Loaded) -> Iterator[Sentence]:
         first = max((each for each in found if each.metric == found[0].metric), key=lambda each: each.place.seq_len)
         verdicts = [each.verdict for each in found]
         yield Sentence(
-            "{both}: time saved together over the product of both {ratio} ({what}, T = {length})"
-            + "; less in {less} of {n} cases" * any(verdicts)
+            "{both} saves {ratio} of the product in time ({what}, T = {length})"
+            + ", less than it in {less} of {n} cases" * any(verdicts)
             + ".",
             both=title,
             ratio=first.typical,

@@ -21,20 +21,20 @@ from modbench.reports.data_table import DataTable, count, interval, number, text
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
 from modbench.reports.questions.isoflop import explored, without_size
 from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.losses import in_flops, seconds_of
+from modbench.reports.tables.losses import base_of, seconds_of, unit_of
 from modbench.reports.wording import verdict_words
 
 # An optimum between two sizes that lies lower by less than this share of the margin decides nothing.
 LEAST = 0.25
 NONE, NO_SPEEDUP = Estimate(None), EffectiveSpeedup()
-READING = "nats/token, below 0 is better; seeds: the best's, the other's; what was decided early is a little too large"
+READING = "below 0 the best is better; new seeds: the best's, the other's; what was decided early is a little too large"
 # What is found of the best against another, by its verdict.
 WORDS = {
-    BETTER: "{best} is better than {other} at {at}: {difference} nats/token",
-    WORSE: "{other} is better than {best} at {at}: {mirrored} nats/token",
-    EQUIVALENT: "{best} and {other} are equivalent at {at}: {difference} nats/token",
-    INCONCLUSIVE: "{best} against {other} at {at} is inconclusive: {difference} nats/token",
-    None: "Nothing was confirmed at {at}: {reason}",
+    BETTER: "{best} is better than {other} at {at} of training: {difference} {unit}",
+    WORSE: "{other} is better than {best} at {at} of training: {mirrored} {unit}",
+    EQUIVALENT: "{best} and {other} are equivalent at {at} of training: {difference} {unit}",
+    INCONCLUSIVE: "{best} against {other} is inconclusive at {at} of training: {difference} {unit}",
+    None: "Nothing was confirmed at {at} of training: {reason}",
 }
 
 
@@ -100,7 +100,8 @@ class Answer:
     @property
     def at(self) -> Sentence:
         """The budget, and the number format where the sweep has several."""
-        return Sentence("{budget}" + " in {dtype}" * bool(self.dtype), budget=in_flops(self.budget), dtype=self.dtype)
+        words = "{budget}" + " in {dtype}" * bool(self.dtype)
+        return Sentence(words, budget=Estimate(self.budget, unit="FLOP"), dtype=self.dtype)
 
     def name(self, role: Role) -> str:
         """Display name of a role's variant, without its size."""
@@ -281,37 +282,43 @@ def answer(loaded: Loaded) -> list[Sentence]:
     return [each for answer in answers(loaded) for each in of(loaded, answer)]
 
 
-def of(_loaded: Loaded, answer: Answer) -> Iterator[Sentence]:
+def of(loaded: Loaded, answer: Answer) -> Iterator[Sentence]:
     """Say what one confirmation found, in two sentences at most."""
-    first = next(rows(answer))
+    first, (unit, factor) = next(rows(answer)), unit_of(loaded)
+    difference = first.difference.scaled(factor)
     yield Sentence(
         WORDS[first.verdict] + ", gain {gain} of FLOPs" * (first.speedup.value is not None) + ".",
         best="" if first.best is None else answer.name("best"),
         other="" if first.compared is None else answer.name(first.compared.role),
         at=answer.at,
-        difference=first.difference,
-        mirrored=first.difference.mirrored(),
+        difference=difference,
+        mirrored=difference.mirrored(),
+        unit=unit,
         reason=first.reason,
         gain=Estimate.of_interval(first.speedup, "ratio"),
     )
     if answer.verdict("anchor") != BETTER:
         return
-    verdict = verdict_words(answer.verdict("control"), timed=False)
-    words = (
-        "It is better than {control} too." if answer.pays else "Not shown to come from skipping: {control} {verdict}."
-    )
-    control = "no control" if answer.control is None else answer.name("control")
-    yield Sentence(words, control=control, verdict=verdict)
+    if answer.control is None:
+        yield Sentence("Not shown to come from skipping: there was no control.")
+    else:
+        words = (
+            "It is better than {control} too."
+            if answer.pays
+            else "Not shown to come from skipping: {control} {verdict}."
+        )
+        verdict = verdict_words(answer.verdict("control"), timed=False)
+        yield Sentence(words, control=answer.name("control"), verdict=verdict)
 
 
 def table(loaded: Loaded) -> Table | None:
     """Return how the best compares with each arm; None where nothing was compared."""
+    unit, factor = unit_of(loaded)
     shown = [
         (
-            each.at,
-            each.name("best"),
             each.name(row.compared.role),
-            row.difference,
+            each.at,
+            row.difference.scaled(factor),
             Sentence("{one}, {other}", one=row.seeds[0], other=row.seeds[1]),
             row.compared.reason or verdict_words(row.verdict, timed=False),
         )
@@ -319,7 +326,7 @@ def table(loaded: Loaded) -> Table | None:
         for row in rows(each)
         if row.compared is not None
     ]
-    head = ("confirmed at", "best", "against", "difference [95 % CI]", "new seeds", "verdict")
+    head = ("the best against", "FLOPs", f"{unit} [95 % CI]", "seeds", "verdict")
     return Table("confirmed", head, shown, notes=[READING], file="confirm.csv") if shown else None
 
 
@@ -348,7 +355,10 @@ def _between_sizes(loaded: Loaded, answer: Answer) -> Iterator[Sentence]:
     if place is None or answer.confirmed.margin is None:
         return
     tried = [each for each in explored(loaded, place) if each.flops == answer.budget]
-    fitted = JointFit([Run(each.arm, each.place, each.seed, each.loss) for each in tried])
+    fitted, (unit, factor) = (
+        JointFit([Run(each.arm, each.place, each.seed, each.loss) for each in tried]),
+        unit_of(loaded),
+    )
     for role, side in answer.sides.items():
         optimum = fitted.optimum(side.case.variant)
         if not isinstance(optimum, Optimum):
@@ -357,4 +367,4 @@ def _between_sizes(loaded: Loaded, answer: Answer) -> Iterator[Sentence]:
         if gain > LEAST * answer.confirmed.margin:
             best = Estimate(math.exp(optimum.place.value), unit="param")
             words = "{arm} may be {gain} better at {params} parameters, between the sizes trained: train that size too."
-            yield Sentence(words, arm=answer.name(role), gain=Estimate(gain, unit="nat"), params=best)
+            yield Sentence(words, arm=answer.name(role), gain=Estimate(gain * factor, unit=base_of(unit)), params=best)

@@ -337,10 +337,10 @@ def table(loaded: Loaded) -> Table | None:
     for rows in found.values():
         best = min((row.arm for row in rows), key=lambda arm: arm.mean)
         made += [row for row in rows if row.arm is best]
-    if not any(row.stated for row in made):
-        return None
-    shown = pivot("compute-equivalent gain", ((_called(loaded, row.arm), "", row.currency, _cell(row)) for row in made))
-    return replace(shown, notes=[READING, seeds_in_words(loaded)], file="exchange.csv")
+    stated = {row.metric for row in made if row.stated}
+    cells = [(_called(loaded, row.arm), "", row.currency, _cell(row)) for row in made if row.metric in stated]
+    notes = [READING, seeds_in_words(loaded)]
+    return replace(pivot("compute-equivalent gain", cells), notes=notes, file="exchange.csv") if stated else None
 
 
 def _variant(arm: Arm) -> tuple[object, ...]:

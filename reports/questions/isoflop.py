@@ -305,11 +305,11 @@ def in_place(loaded: Loaded) -> InPlace | None:
 
 def table(loaded: Loaded) -> Table | None:
     """Return every variant at its best size: its loss, and what was counted and timed; None if no sweep was trained."""
-    rows, lengths, (unit, _) = by_budget(loaded), loaded.lengths_shown, losses.unit_of(loaded)
+    rows, lengths = by_budget(loaded), loaded.lengths_shown
     columns: list[tuple[Value, Sequence[Value]]] = [
         ("FLOPs", [Estimate(each.curve.budget, unit="FLOP") for each in rows]),
         ("best size", [each.best.case for each in rows]),
-        (unit, [_loss(loaded, each) for each in rows]),
+        ("loss", [_loss(loaded, each) for each in rows]),
     ]
     for metric, length in itertools.product(TABLES, lengths):
         title = Sentence("{title}" + ", T = {T}" * (len(lengths) > 1), title=TABLES[metric], T=length)

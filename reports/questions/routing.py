@@ -17,8 +17,9 @@ from modbench.harness.results.workspace import artifact
 from modbench.harness.stats import effects
 from modbench.harness.stats.contrast import INCONCLUSIVE
 from modbench.reports.figures.style import Look, look
-from modbench.reports.model import Estimate, Kind, Table, Value, pivot
+from modbench.reports.model import Estimate, Kind, Sentence, Table, Value, pivot
 from modbench.reports.tables.load import Loaded, rung_beside
+from modbench.reports.tables.losses import unit_of
 from modbench.reports.wording import MATCHED
 
 Z = 1.959964
@@ -34,7 +35,9 @@ TITLES = {
     "difficulty": "difficulty by n-grams",
 }
 ALL = "all tokens"
-NUMBERS = "worth: thousandths of a nat that a pass saves over the window · ~: rank correlation · overlap: Jaccard index"
+NUMBERS = (
+    "worth: thousandths of a nat saved over the window · ~: rank correlation · overlap: Jaccard index · loss: {unit}"
+)
 WORK = "held-out text, first seed; easiest and hardest quarter of the longest prompts, by n-gram surprisal"
 
 
@@ -265,11 +268,13 @@ class Profit(NamedTuple):
     Attributes:
         dense: the dense arm.
         equal: what it has in common with the arm to show.
+        unit: of the differences.
         groups: by variable the differences of the arm to show and its controls, all tokens first.
     """
 
     dense: Arm
     equal: str
+    unit: str
     groups: dict[str, Series]
 
 
@@ -281,22 +286,23 @@ def profit(loaded: Loaded) -> Profit | None:
     if focus is None or beside is None:
         return None
     compared = [focus, *(arm for arm in controls_of(arms, focus) if arm.case.model == focus.case.model)]
-    found = {variable: [(arm, differences(arm, beside[0], variable)) for arm in compared] for variable in TITLES}
+    unit, factor = unit_of(loaded)
+    found = {name: [(arm, differences(arm, beside[0], name, factor)) for arm in compared] for name in TITLES}
     groups: dict[str, Series] = {variable: series for variable, series in found.items() if series[0][1]}
-    return Profit(*beside, groups) if groups else None
+    return Profit(*beside, unit, groups) if groups else None
 
 
-def differences(arm: Arm, dense: Arm, variable: str) -> list[Bin]:
-    """Return loss minus the dense model's by group, in bits per token, paired by seed; groups of different text are left out."""
+def differences(arm: Arm, dense: Arm, variable: str, factor: float) -> list[Bin]:
+    """Return loss minus the dense model's by group, times a factor, paired by seed; groups of different text are left out."""
     key = "loss" if arm.saw_the_future else "loss_causal"
     mine, theirs = (_groups(each, variable) for each in (arm, dense))
     seeds, found = sorted(arm.found.keys() & dense.found.keys()), list[Bin]()
     for label, rows in mine.items():
         pairs = [(rows.get(seed), theirs.get(label, {}).get(seed)) for seed in seeds]
         same = [(one, other) for one, other in pairs if one and other and one["n"] == other["n"]]
-        values = tuple((one[key] - other["loss"]) / math.log(2) for one, other in same)
+        values = tuple(factor * (one[key] - other["loss"]) for one, other in same)
         if values and len(values) == len(seeds):
-            mean = over_seeds(values, "difference", "bit")
+            mean = over_seeds(values, "difference")
             found.append(Bin(label, mean, same[0][0]["n"], values if len(values) > 1 else ()))
     return found if len(found) > 1 else []
 
@@ -330,27 +336,27 @@ def knows(arms: Sequence[Arm]) -> str | None:
     return "yes" if low > least else "no" if high < least else INCONCLUSIVE
 
 
-# Rows of the table: title, part of the summary, kind of number, factor.
-_QUANTITIES: tuple[tuple[str, str, Kind, float], ...] = (
-    ("passing, by top-k", "participation", "share", 1.0),
-    ("passing, by the causal rule", "participation_causal", "share", 1.0),
-    ("what that costs, bits/token", "gap", "difference", 1 / math.log(2)),
-    ("predicted correctly", "predictor_accuracy", "share", 1.0),
-    ("… by the majority answer", "predictor_base_rate", "share", 1.0),
-    ("… balanced accuracy", "predictor_balanced_accuracy", "share", 1.0),
-    ("… precision", "predictor_precision", "share", 1.0),
-    ("… recall", "predictor_recall", "share", 1.0),
-    ("… F1", "predictor_f1", "share", 1.0),
-    ("overlap of blocks", "overlap", "share", 1.0),
-    ("… at random", "overlap_expected", "share", 1.0),
-    ("blocks used ~ output entropy", "entropy_correlation", "difference", 1.0),
-    ("blocks used ~ difficulty", "difficulty_correlation", "difference", 1.0),
+# Rows of the table: title, part of the summary, kind of number.
+_QUANTITIES: tuple[tuple[str, str, Kind], ...] = (
+    ("passing, by top-k", "participation", "share"),
+    ("passing, by the causal rule", "participation_causal", "share"),
+    ("what that costs in loss", "gap", "difference"),
+    ("predicted correctly", "predictor_accuracy", "share"),
+    ("… by the majority answer", "predictor_base_rate", "share"),
+    ("… balanced accuracy", "predictor_balanced_accuracy", "share"),
+    ("… precision", "predictor_precision", "share"),
+    ("… recall", "predictor_recall", "share"),
+    ("… F1", "predictor_f1", "share"),
+    ("overlap of blocks", "overlap", "share"),
+    ("… at random", "overlap_expected", "share"),
+    ("blocks used ~ output entropy", "entropy_correlation", "difference"),
+    ("blocks used ~ difficulty", "difficulty_correlation", "difference"),
 )
 
 
-def routers(arms: Sequence[Arm], focus: Sequence[Arm]) -> Table:
+def routers(loaded: Loaded, arms: Sequence[Arm], focus: Sequence[Arm]) -> Table:
     """Return a row per quantity with a column per arm, means over seeds; of the first of `focus` whether its score knows."""
-    cells = list[tuple[Value, Value, Value, Value]]()
+    cells, (unit, factor) = list[tuple[Value, Value, Value, Value]](), unit_of(loaded)
     for arm in arms:
         cells += [
             ("score ~ worth", "", arm.case, score(arm)),
@@ -358,16 +364,15 @@ def routers(arms: Sequence[Arm], focus: Sequence[Arm]) -> Table:
             ("worth of a pass that was made", "", arm.case, _worth(arm, "passed")),
             ("… that was not made", "", arm.case, _worth(arm, "skipped")),
         ]
-        for title, key, kind, factor in _QUANTITIES:
+        for title, key, kind in _QUANTITIES:
             mean = arm.summary(key)
-            unit = "bit" if kind == "difference" else ""
-            known = None if mean is None else replace(mean.alone, kind=kind, unit=unit).scaled(factor)
+            known = None if mean is None else replace(mean.alone, kind=kind).scaled(factor if key == "gap" else 1.0)
             cells.append((title, "", arm.case, known))
         settled = arm.over_seeds(lambda drift: (drift.get("overlap_with_last") or [None])[0], "drift")
         cells.append(
             ("overlap, start ~ end of training", "", arm.case, settled and replace(settled.alone, kind="share"))
         )
-    return replace(pivot("routers", cells), notes=[NUMBERS])
+    return replace(pivot("routers", cells), notes=[Sentence(NUMBERS, unit=unit)])
 
 
 def _worth(arm: Arm, side: str) -> Value:

@@ -219,9 +219,13 @@ def table(loaded: Loaded) -> Table | None:
     made, taken, arms = results(loaded), loaded.plan.arms_from, {case.arm: case for case in loaded.arms}
     cells: list[tuple[Value, Value, Value, Value]]
     cells = [(arms[each.found.case.arm], "", each.task, _cell(each)) for each in made]
-    cells += [("best shortcut", "", each.task, Estimate(each.counts.shortcut, kind="share")) for each in made]
+    cells += [("best shortcut", "", each.task, _shortcut(each)) for each in made]
     notes = [READING, seeds_in_words(loaded), *pooled(loaded), *([best_arms.sentence(taken)] if taken else [])]
-    return replace(pivot("accuracy", cells), notes=notes, file="solved.csv") if made else None
+    return replace(pivot("accuracy", cells, "accuracy, %"), notes=notes, file="solved.csv") if made else None
+
+
+def _shortcut(each: OnTask) -> Finding:
+    return Finding("best shortcut", value=Estimate(each.counts.shortcut, kind="share"))
 
 
 def _cell(each: OnTask) -> Value:

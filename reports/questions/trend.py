@@ -21,6 +21,7 @@ from modbench.reports.model import Estimate, Interval, Sentence, Table, Value
 from modbench.reports.panel import InPlace
 from modbench.reports.questions.isoflop import explored, without_size
 from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.losses import unit_of
 
 # What is found of a line, by its outcome.
 WORDS = {
@@ -31,10 +32,7 @@ WORDS = {
     "cannot tell": "{arm} against {base} is inconclusive from {first} to {last} of training.",
     "not straight": "{arm} minus {base} follows no straight line from {first} to {last} of training.",
 }
-READING = (
-    "nats/token, each at its best width (in parentheses: trained), routed causally; slope: for each e-fold of FLOPs; CIs hold "
-    "seeds, text and the error of the best width"
-)
+READING = "{unit} [95 % CI], each at its best width, routed causally; slope: for each e-fold of FLOPs"
 
 
 @dataclass(frozen=True)
@@ -263,16 +261,16 @@ def in_place(loaded: Loaded) -> InPlace | None:
     if not made:
         return None
     return InPlace(
-        tables=[*map(table, made)],
+        tables=[table(loaded, each) for each in made],
         baseline=made[0].base,
         arms=[case for answer in made for case in dict.fromkeys((answer.arm, answer.anchor))],
         metrics=frozenset({"loss/val", "loss/val_causal", CONFIRMED, "flops/train_step", "lr/best"}),
     )
 
 
-def table(answer: Answer) -> Table:
+def table(loaded: Loaded, answer: Answer) -> Table:
     """Return the differences by budget, then how they go on."""
-    shown: list[Sequence[Value]] = []
+    shown, (unit, factor) = list[Sequence[Value]](), unit_of(loaded)
     for at in answer.rows:
         seeds: Value = at.seeds if at.seeds == at.planned else Sentence("{n} of {all}", n=at.seeds, all=at.planned)
         remarks = {
@@ -280,27 +278,26 @@ def table(answer: Answer) -> Table:
             "extrapolated": not at.near,
             "size not explored": at.flops > answer.explored,
         }
-        sides = (_side(*side) for side in zip(at.losses, (at.mine, at.theirs), strict=True))
         remark = ", ".join(word for word, holds in remarks.items() if holds)
-        shown.append((Estimate(at.flops, unit="FLOP"), seeds, *sides, at.difference or at.reason, remark))
+        shown.append(
+            (
+                Estimate(at.flops, unit="FLOP"),
+                at.difference.scaled(factor) if at.difference else at.reason,
+                seeds,
+                remark,
+            )
+        )
     titles = {"slope": "slope", "crossing": "break-even", "forecast": "forecast {budget}"}
     for row in rows(answer):
         if row.found is not None and row.quantity in titles:
             title = Sentence(titles[row.quantity], budget=Estimate(row.budget, unit="FLOP"))
-            shown.append((title, row.seeds or "", "", "", row.found, ""))
+            found = row.found if row.unit == "FLOP" else row.found.scaled(factor)
+            shown.append((title, found, row.seeds or "", ""))
+    label = Sentence("{arm} minus {base}", arm=answer.name, base=answer.base)
+    head = ("training FLOPs", label, "seeds", "")
     return Table(
-        "the difference over training budgets",
-        ("FLOPs", "seeds", answer.name, answer.base, "difference [95 % CI]", ""),
-        shown,
-        notes=[READING],
-        file="trend.csv",
+        "the difference over training budgets", head, shown, notes=[Sentence(READING, unit=unit)], file="trend.csv"
     )
-
-
-def _side(loss: float | None, cases: tuple[Case, Case]) -> Sentence:
-    """An arm's loss at its optimum, and the widths that it follows from."""
-    widths = ", ".join(str(case.config.d_model) for case in cases)
-    return Sentence("{loss} " * (loss is not None) + "({widths})", loss=Estimate(loss, unit="loss"), widths=widths)
 
 
 def nats(found: Interval) -> Estimate:
