@@ -287,7 +287,7 @@ def _table(loaded: Loaded, group: Sequence[Combined]) -> Table:
         )
         for each in group
     ]
-    notes = [
+    notes: list[Value] = [
         Sentence("{base} ÷ row; ÷ product: 1× where savings multiply, less where they overlap", base=square.base),
         Sentence("loss: {unit} over {base}, then over the sum of both", unit=unit, base=square.base),
         losses.seeds_in_words(loaded),

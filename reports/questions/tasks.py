@@ -220,7 +220,7 @@ def table(loaded: Loaded) -> Table | None:
     cells: list[tuple[Value, Value, Value, Value]]
     cells = [(arms[each.found.case.arm], "", each.task, _cell(each)) for each in made]
     cells += [("best shortcut", "", each.task, _shortcut(each)) for each in made]
-    notes = [READING, seeds_in_words(loaded), *pooled(loaded), *([best_arms.sentence(taken)] if taken else [])]
+    notes: list[Value] = [READING, seeds_in_words(loaded), *pooled(loaded), *([best_arms.sentence(taken)] if taken else [])]
     return replace(pivot("accuracy", cells, "accuracy, %"), notes=notes, file="solved.csv") if made else None
 
 

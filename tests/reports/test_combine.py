@@ -16,7 +16,6 @@ from modbench.harness.core.contracts import Text
 from modbench.harness.planning import plan
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.stats.paired import LaunchSamples, numbers, numbers_of_pairs
-from modbench.reports.panels import combine as panel
 from modbench.reports.questions import combine
 from modbench.reports.tables.load import Loaded, load
 
@@ -165,7 +164,7 @@ def test_a_failed_arm_takes_its_combination_with_it(tmp_path: Path) -> None:
 def test_without_four_corners_there_is_nothing(tmp_path: Path, arms: Any) -> None:
     run = planted(tmp_path, arms=arms, slower={}, losses={})
     assert combine.TABLE.frame(run).empty
-    assert list(panel.PANEL.render(run)) == list(combine.answer(run)) == []
+    assert combine.tables(run) == list(combine.answer(run)) == []
     assert combine.in_place(run) is None
 
 
