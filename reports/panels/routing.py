@@ -11,14 +11,14 @@ from markupsafe import Markup
 
 from modbench.reports.figures.axes import name_rows, ticks
 from modbench.reports.figures.style import MUTED, new_figure
-from modbench.reports.model import Block, Code, Estimate, Figure, Listed, Sentence
+from modbench.reports.model import Block, Figure, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.questions import routing
 from modbench.reports.questions.routing import TITLES, Arm, Series
 from modbench.reports.tables.cell import columns_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import name
-from modbench.reports.writers.html import fill, inline
+from modbench.reports.writers.html import fill
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 # Per cent of the arm's colour behind a token that used every block; with more, contrast would fall below 4.5 to 1.
 FULL = 46
 _LETTERS = {"\n": "¶\n", "\t": "→\t", "\r": "\\r"}
-MOST_WORDS = 8
 
 
 def deep_words(loaded: Loaded) -> Markup | None:
@@ -44,22 +43,7 @@ def _passage_of(arm: Arm) -> dict[str, object]:
         "layers": layers,
         "strength": [round(FULL * n / layers) for n in range(layers + 1)],
         "passage": _passage(matrix),
-        "words": _words(arm.first["words"]),
     }
-
-
-def _words(found: dict[str, Any]) -> Markup:
-    deep, shallow = (
-        Listed(
-            [
-                Sentence("{word} {share}", word=Code(row["word"]), share=Estimate(row["share"], kind="share"))
-                for row in found[side][:MOST_WORDS]
-            ]
-        )
-        for side in ("deep", "shallow")
-    )
-    words = "Blocks used: most by {deep}; least by {shallow} ({least} times or more in the text)."
-    return inline(Sentence(words, deep=deep, shallow=shallow, least=found["at_least"])) if found["deep"] else Markup()
 
 
 def _passage(matrix: dict[str, Any]) -> list[tuple[int, str]]:

@@ -10,22 +10,20 @@ import numpy as np
 
 from modbench.harness.core.train_plan import Role
 from modbench.harness.domain.case import Case
-from modbench.harness.rules.confirmation import CONFIRMED, Compared, Confirmation, Confirmed, confirmations_of, place_of
+from modbench.harness.rules.confirmation import CONFIRMED, Compared, Confirmation, Confirmed, confirmations_of
 from modbench.harness.stats import exchange
 from modbench.harness.stats.contrast import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
 from modbench.harness.stats.exchange import EffectiveSpeedup, Fall
-from modbench.harness.stats.joint_fit import JointFit, Optimum, Run
+from modbench.harness.stats.joint_fit import JointFit, Run
 from modbench.harness.stats.reason import Reason
 from modbench.reports import reasons
 from modbench.reports.data_table import DataTable, count, interval, number, text
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
 from modbench.reports.questions.isoflop import explored, without_size
 from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.losses import base_of, seconds_of, unit_of
+from modbench.reports.tables.losses import seconds_of, unit_of
 from modbench.reports.wording import verdict_words
 
-# An optimum between two sizes that lies lower by less than this share of the margin decides nothing.
-LEAST = 0.25
 NONE, NO_SPEEDUP = Estimate(None), EffectiveSpeedup()
 READING = "below 0 the best is better; new seeds: the best's, the other's; what was decided early is a little too large"
 # What is found of the best against another, by its verdict.
@@ -331,7 +329,7 @@ def table(loaded: Loaded) -> Table | None:
 
 
 def doubts(loaded: Loaded) -> Iterator[Sentence]:
-    """Say what could not be chosen, where more seeds would decide, and where an optimum may lie between two sizes."""
+    """Say what could not be chosen, and where more seeds would decide."""
     for answer in answers(loaded):
         told, (more, _) = answer.confirmed, answer.needed
         if told.lacking:
@@ -346,25 +344,3 @@ def doubts(loaded: Loaded) -> Iterator[Sentence]:
             words = "{more} other new seeds of each would probably decide (--set confirm.first_seed={first} "
             words += "--set confirm.seeds={more})."
             yield Sentence(words, more=str(more), first=str(answer.first_seed + 1000))
-        yield from _between_sizes(loaded, answer)
-
-
-def _between_sizes(loaded: Loaded, answer: Answer) -> Iterator[Sentence]:
-    """Say of which arms the fit expects a lower loss between two sizes."""
-    place = next((side.case.place for side in answer.sides.values()), None)
-    if place is None or answer.confirmed.margin is None:
-        return
-    tried = [each for each in explored(loaded, place) if each.flops == answer.budget]
-    fitted, (unit, factor) = (
-        JointFit([Run(each.arm, each.place, each.seed, each.loss) for each in tried]),
-        unit_of(loaded),
-    )
-    for role, side in answer.sides.items():
-        optimum = fitted.optimum(side.case.variant)
-        if not isinstance(optimum, Optimum):
-            continue
-        gain = fitted.predicted(side.case.variant)[place_of(side.case)].value - optimum.loss.value
-        if gain > LEAST * answer.confirmed.margin:
-            best = Estimate(math.exp(optimum.place.value), unit="param")
-            words = "{arm} may be {gain} better at {params} parameters, between the sizes trained: train that size too."
-            yield Sentence(words, arm=answer.name(role), gain=Estimate(gain * factor, unit=base_of(unit)), params=best)

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from modbench.harness.core.contracts import AnyMetric as Metric
-from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import TaskAnswers, TrainNotes
 from modbench.harness.stats import effects, exact_two_proportions, solved
@@ -31,8 +30,8 @@ from modbench.reports.wording import verdict_words
 READING = "accuracy on held-out questions, and its difference to the baseline; n/m: n of m seeds solved the task"
 BY_MEAN = "compared by mean accuracy: tasks.counted does not name the task"
 UNDECIDABLE = f"no number of seeds up to {exact_two_proportions.MOST_SEEDS} decides it at these rates with 80 % power"
-# Arms that the answer is about, and tasks that it names of those with one verdict; the rest are counted.
-MOST_ANSWERED, MOST_TASKS = 2, 3
+# Arms that the answer is about, and tasks that it names; the rest are counted.
+MOST_ANSWERED, MOST_TASKS = 2, 4
 
 
 @dataclass(frozen=True)
@@ -182,17 +181,13 @@ def answer(loaded: Loaded) -> Iterator[Sentence]:
     if not made or not all(each.arms[0].task for each in loaded.plan.comparisons):
         return
     for case in arms[:MOST_ANSWERED]:
-        mine = [each for each in made if each.found.case.arm == case.arm]
-        tasks = grouped(((each.found.status, each.found.verdict), each.task) for each in mine)
-        parts = [
-            Sentence(
-                "{said} at {tasks}",
-                said=verdict_words(verdict, timed=False) if status == "ok" else status,
-                tasks=Listed(those, last=" and ", most=MOST_TASKS),
-            )
-            for (status, verdict), those in tasks.items()
-        ]
-        yield Sentence("{arm} against {base}: {parts}.", arm=case, base=base, parts=Listed(parts, "; "))
+        found = [each for each in made if each.found.case.arm == case.arm]
+        parts = [Sentence("{task} {verdict}", task=each.task, verdict=_verdict(each.found)) for each in found]
+        yield Sentence("{arm} against {base}: {parts}.", arm=case, base=base, parts=Listed(parts, most=MOST_TASKS))
+
+
+def _verdict(found: Finding) -> str:
+    return verdict_words(found.verdict, timed=False) if found.status == "ok" else found.status
 
 
 def pooled(loaded: Loaded) -> Iterator[Sentence]:
@@ -220,7 +215,12 @@ def table(loaded: Loaded) -> Table | None:
     cells: list[tuple[Value, Value, Value, Value]]
     cells = [(arms[each.found.case.arm], "", each.task, _cell(each)) for each in made]
     cells += [("best shortcut", "", each.task, _shortcut(each)) for each in made]
-    notes: list[Value] = [READING, seeds_in_words(loaded), *pooled(loaded), *([best_arms.sentence(taken)] if taken else [])]
+    notes: list[Value] = [
+        READING,
+        seeds_in_words(loaded),
+        *pooled(loaded),
+        *([best_arms.sentence(taken)] if taken else []),
+    ]
     return replace(pivot("accuracy", cells, "accuracy, %"), notes=notes, file="solved.csv") if made else None
 
 

@@ -213,20 +213,3 @@ def test_a_control_that_is_no_noise_is_not_called_so(tmp_path: Path, monkeypatch
     *_, said = sentences(loaded)
     assert said.given["control"] == "MoD 0.5 learned"
     assert "noise" not in conclusion(loaded)
-
-
-def test_an_optimum_between_two_sizes_is_a_doubt(tmp_path: Path) -> None:
-    """Dense has its lowest loss halfway between the two smaller sizes; the other variants have theirs at the middle size."""
-    made = sweep(metrics=["flops/forward", "loss/val_causal", "loss/confirmed"])
-    planted_losses = {}
-    for case in made.cases:
-        at = (
-            {16: -0.5, 24: 0.5, 32: 1.5}[case.config.d_model]
-            if case.model == "dense"
-            else (case.config.d_model - 24) / 8
-        )
-        planted_losses[case.id] = 2.0 + 0.1 * at**2 - 0.3 * (case.model == "mod")
-    loaded = load(str(left(tmp_path, made, losses=planted_losses, run_noise=0.001)))
-    (said,) = (each for each in confirmation.doubts(loaded) if "gain" in each.given)
-    assert (said.given["arm"], plain(said.given["gain"])) == ("dense", "0.023 bits/byte")
-    assert said in first_screen.head(loaded).doubts

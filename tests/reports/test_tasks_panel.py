@@ -62,8 +62,8 @@ def test_a_planted_failure_is_called_worse_by_the_exact_test(tmp_path: Path, mon
     assert mean.ci_low != mean.ci_low
     assert "0 of 5" in mean.reason
     assert [plain(each) for each in first_screen.answer(loaded)] == [
-        "MoD 0.125 against dense: ▼ worse at copy.",
-        "depth predictor against dense: ? undecided at copy.",
+        "MoD 0.125 against dense: copy ▼ worse.",
+        "depth predictor against dense: copy ? undecided.",
     ]
 
 
