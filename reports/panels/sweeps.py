@@ -40,7 +40,7 @@ def _curves_of(loaded: Loaded, own: Sequence[Swept]) -> Figure:
     sweep, budget, (unit, factor) = loaded.suite.isoflop, in_flops(own[0].curve.budget), unit_of(loaded)
     assert sweep is not None, "only a sweep has budgets"
     data = pd.DataFrame([row for each in own for row in _points(each)])
-    drawn, (axis,) = new_figure(6.2, 3.8)
+    drawn, (axis,) = new_figure(6.2, 4.2)
     for each, line in zip(own, _lines(own), strict=True):
         _draw_curve(axis, each, data[data.variant == each.curve.variant], factor, line)
     axis.set_xscale("log")
@@ -49,7 +49,7 @@ def _curves_of(loaded: Loaded, own: Sequence[Swept]) -> Figure:
     axis.xaxis.set_minor_locator(NullLocator())
     axis.set_xlabel("parameters")
     axis.set_title(f"held-out loss, {unit} (lower is better)")
-    axis.legend(fontsize=7.5, labelcolor=MUTED)
+    drawn.legend(loc="outside lower center", ncols=3, fontsize=7.5, labelcolor=MUTED)
     words = "{budget} a run ({count} attention). Dots are seeds, lines join their means."
     label = plain(Sentence("Held-out loss over parameters at {budget}, a line for each variant", budget=budget))
     caption = Sentence(words, budget=budget, count=sweep.count)
