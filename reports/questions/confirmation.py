@@ -254,10 +254,7 @@ TABLE = DataTable[Row](
         text("verdict", "of the best against the other", lambda row: row.verdict),
         number("margin", "difference to tell from none", lambda row: row.answer.confirmed.margin, "nat"),
         interval(
-            "effective_speedup",
-            "training FLOPs that dense needs for its loss, over its own",
-            lambda row: row.speedup,
-            "effective_",
+            "effective_speedup", "FLOPs of dense for its loss, over its own", lambda row: row.speedup, "effective_"
         ),
         count("looks", "looks at the difference", lambda row: row.compared and len(row.compared.looks)),
         count("planned_seeds", "seeds at the last look", lambda row: row.answer.confirmed.planned or None),

@@ -307,9 +307,7 @@ TABLE = DataTable[Speedup](
         text(
             "kind", "`rate`, `bound_below`, `bound_above` or `none`", lambda row: None if row.trouble else row.rate.kind
         ),
-        interval(
-            "effective_speedup", "compute that dense needs for the arm's loss, over the arm's own", lambda row: row.rate
-        ),
+        interval("effective_speedup", "compute of dense for the arm's loss, over the arm's own", lambda row: row.rate),
         number(
             "ci_level",
             "level of the interval",
