@@ -18,10 +18,10 @@ from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.stats import paired
-from modbench.harness.stats.contrast import BETTER, WORSE, ByClock, Contrast, Rule, Side, contrast, counted
+from modbench.harness.stats.contrast import WORSE, ByClock, Contrast, Rule, Side, contrast, counted
 from modbench.harness.stats.effects import LEVEL
 from modbench.reports.data_table import DataTable, count, interval, number, place, text
-from modbench.reports.model import Finding, Listed, Sentence, Table, Value, where_it_ran
+from modbench.reports.model import Estimate, Finding, Sentence, Table, Value, where_it_ran
 from modbench.reports.panel import InPlace
 from modbench.reports.tables import comparisons, losses
 from modbench.reports.tables.cases import no_interval
@@ -168,7 +168,7 @@ def _rest(case: Case) -> tuple[str, ModelConfig, Any]:
 
 
 def _together(square: Square, tables: Tables, both: Case, mixes: Case, metric: Metric) -> dict[str, Any]:
-    """Return what skipping does beside the other mixer, over what it does beside the baseline's."""
+    """Return what skipping does with the other mixer, over what it does with the baseline's."""
     pairs = ((both, mixes), (square.skips, square.base))
     beside, alone = (pair_row(tables, case, base, metric) for case, base in pairs)
     for row in (beside, alone):
@@ -236,7 +236,7 @@ TABLE = DataTable[Combined](
         place(lambda row: row.square.both.place, "seq_len", "batch_size", "device", "dtype", "compile", "threads"),
         text(
             "quantity",
-            "what is held against 1, or of a loss against 0",
+            "what is compared with 1, or of a loss with 0",
             lambda row: "ratio of ratios" if row.is_ratio else "difference of differences",
         ),
         interval("skips", "what skipping saves alone", lambda row: row.skips.typical, "skips_"),
@@ -255,70 +255,57 @@ TABLE = DataTable[Combined](
 )
 
 
-# --- in sentences and tables
+# --- in tables and a sentence
 
 
-def tables(loaded: Loaded, *, judged: bool = True) -> list[Table]:
+def tables(loaded: Loaded) -> list[Table]:
     """Return a table for each combination: what each change saves alone, what both save, and that over the product.
 
     A loss that saw later tokens is shown only where there is no causal one.
-
-    Args:
-        loaded: the run.
-        judged: whether the word of the verdict stands behind its sign.
     """
     made = [each for each in combined(loaded) if each.metric in SHOWN]
     causal = any(each.metric == CAUSAL_LOSS and each.together.typical.value is not None for each in made)
     groups = grouped((each.square.title, each) for each in made if not (causal and each.metric == "loss/val"))
-    return [_table(loaded, group, judged=judged) for group in groups.values()]
+    return [_table(loaded, group) for group in groups.values()]
 
 
-def _table(loaded: Loaded, group: Sequence[Combined], *, judged: bool) -> Table:
+def _table(loaded: Loaded, group: Sequence[Combined]) -> Table:
     square, (unit, factor) = group[0].square, losses.unit_of(loaded)
 
-    def shown(found: Finding) -> Finding:
-        lost = found.typical.kind == "difference"
-        return replace(found, typical=found.typical.scaled(factor, "")) if lost else found
+    def scaled(found: Finding) -> Estimate:
+        return found.typical.scaled(factor, "") if found.typical.kind == "difference" else found.typical
 
     def alone(found: Finding) -> Value:  # its interval is in combine.csv
-        return found.status if found.typical.value is None else shown(found).typical.alone
+        return found.status if found.typical.value is None else scaled(found).alone
 
-    def together(found: Finding) -> Value:
-        return shown(found).judged() if judged and found.typical.value is not None else shown(found)
-
-    losses_are = "losses: {unit} over {base}, then over the sum of both alone, {n:seed}"
-    return Table(
-        square.title,
-        ("", "", square.skipping, square.mixing, "both", "÷ product"),
-        [
-            (
-                SHOWN[each.metric],
-                where_it_ran(each.square.both.place, ()),
-                *map(alone, (each.skips, each.mixes, each.both)),
-                together(each.together),
-            )
-            for each in group
-        ],
-        notes=[
-            Sentence("ratios: {base} ÷ row", base=square.base),
-            "÷ product: 1× where savings multiply, less where they overlap; FLOPs and bytes follow from the models' sizes",
-            Sentence(losses_are, unit=unit, base=square.base, n=len(loaded.suite.seeds)),
-        ],
-        file="combine.csv",
-    )
+    rows = [
+        (
+            SHOWN[each.metric],
+            where_it_ran(each.square.both.place, ()),
+            *map(alone, (each.skips, each.mixes, each.both)),
+            replace(each.together, typical=scaled(each.together)),
+        )
+        for each in group
+    ]
+    notes: list[Value] = [
+        Sentence("{base} ÷ row; ÷ product: 1× where savings multiply, less where they overlap", base=square.base),
+        Sentence("loss: {unit} over {base}, then over the sum of both", unit=unit, base=square.base),
+        losses.seeds_in_words(loaded),
+    ]
+    head = ("", "", square.skipping, square.mixing, "both", "÷ product")
+    return Table(square.title, head, rows, notes=notes, file="combine.csv")
 
 
 def in_place(loaded: Loaded) -> InPlace | None:
     """Return these tables, in place of those of times; None where there is no combination."""
-    made, words = tables(loaded, judged=False), {"▲": BETTER, "▼": WORSE, "≈": "equal"}
-    if not made:
-        return None
+    made = tables(loaded)
     alone = [replace(each, notes=()) for each in made]
-    return InPlace(alone, name(loaded.baseline), loaded.shown, frozenset(SHOWN), words, made[0].notes[1:])
+    notes = made[0].notes if made else ()
+    return InPlace(alone, name(loaded.baseline), loaded.shown, frozenset(SHOWN), notes=notes) if made else None
 
 
 def answer(loaded: Loaded) -> Iterator[Sentence]:
-    """Say of each combination how often both save less time than the product, and how it is at the longest length.
+    """Say of each combination what both save in time, over the product, at the longest length, and in how many cases it is less.
 
     FLOPs and bytes follow from the sizes of the models: a share of them is no evidence.
     """
@@ -327,20 +314,17 @@ def answer(loaded: Loaded) -> Iterator[Sentence]:
         for each in combined(loaded)
         if each.metric in WORKLOADS and each.together.typical.value is not None
     )
-    parts = list[Sentence]()
     for title, found in times.items():
         first = max((each for each in found if each.metric == found[0].metric), key=lambda each: each.place.seq_len)
         verdicts = [each.verdict for each in found]
-        parts.append(
-            Sentence(
-                "{both} {ratio} ({what}, T = {length})" + ", less in {less} of {n}" * any(verdicts),
-                both=title,
-                ratio=first.typical,
-                what=WORKLOADS[first.metric],
-                length=first.place.seq_len,
-                less=verdicts.count(WORSE),
-                n=len(found),
-            )
+        yield Sentence(
+            "{both} saves {ratio} of the product in time ({what}, T = {length})"
+            + ", less than it in {less} of {n} cases" * any(verdicts)
+            + ".",
+            both=title,
+            ratio=first.typical,
+            what=WORKLOADS[first.metric],
+            length=first.place.seq_len,
+            less=verdicts.count(WORSE),
+            n=len(found),
         )
-    if parts:
-        yield Sentence("In time, both over the product of each: {parts}.", parts=Listed(parts, "; "))

@@ -1,7 +1,4 @@
-"""What a sweep confirmed: the best against the anchor, the noise control and the runner-up, on fresh seeds.
-
-The answer says too whether the router earned it, and what would decide.
-"""
+"""What a sweep confirmed: the best against the anchor, random routing as a control, and the runner-up, on new seeds."""
 
 from __future__ import annotations
 
@@ -13,28 +10,30 @@ import numpy as np
 
 from modbench.harness.core.train_plan import Role
 from modbench.harness.domain.case import Case
-from modbench.harness.rules.confirmation import CONFIRMED, Compared, Confirmation, Confirmed, confirmations_of, place_of
+from modbench.harness.rules.confirmation import CONFIRMED, Compared, Confirmation, Confirmed, confirmations_of
 from modbench.harness.stats import exchange
 from modbench.harness.stats.contrast import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
 from modbench.harness.stats.exchange import EffectiveSpeedup, Fall
-from modbench.harness.stats.joint_fit import JointFit, Optimum, Run
+from modbench.harness.stats.joint_fit import JointFit, Run
 from modbench.harness.stats.reason import Reason
 from modbench.reports import reasons
 from modbench.reports.data_table import DataTable, count, interval, number, text
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
-from modbench.reports.questions.isoflop import attention, explored, without_size
+from modbench.reports.questions.isoflop import explored, without_size
 from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.losses import in_flops, seconds_of
+from modbench.reports.tables.losses import seconds_of, unit_of
 from modbench.reports.wording import verdict_words
 
-NATS = "nats per token"
-# An optimum between two sizes that lies lower by less than this share of the margin decides nothing.
-LEAST = 0.25
 NONE, NO_SPEEDUP = Estimate(None), EffectiveSpeedup()
-READING = (
-    "Differences are the best's loss minus the other's: below 0 the best is better, and a verdict is on the best. Those "
-    "that were decided early are a little too large. Seeds: the best's, the other's."
-)
+READING = "below 0 the best is better; new seeds: the best's, the other's; what was decided early is a little too large"
+# What is found of the best against another, by its verdict.
+WORDS = {
+    BETTER: "{best} is better than {other} at {at} of training: {difference} {unit}",
+    WORSE: "{other} is better than {best} at {at} of training: {mirrored} {unit}",
+    EQUIVALENT: "{best} and {other} are equivalent at {at} of training: {difference} {unit}",
+    INCONCLUSIVE: "{best} against {other} is inconclusive at {at} of training: {difference} {unit}",
+    None: "Nothing was confirmed at {at} of training: {reason}",
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Side:
 
     Attributes:
         case: its best size.
-        losses: of its fresh runs, in nats per token.
+        losses: of its new runs, in nats per token.
         seconds: that such a run took, on average; None where none ended.
     """
 
@@ -70,9 +69,9 @@ class Answer:
         count: which attention FLOPs these are charged with, `full` or `causal`.
         confirmed: what the run folder holds.
         sides: by role.
-        first_seed: of the fresh ones.
+        first_seed: of the new ones.
         at_once: runs that the machine trained side by side.
-        speedup: the effective one, over the anchor; None where the anchor was not compared.
+        speedup: the compute-equivalent gain over the anchor; None where the anchor was not compared.
         dtype: number format of the runs, where the sweep has several; else empty.
     """
 
@@ -91,12 +90,16 @@ class Answer:
         return self.sides["control"].case if "control" in self.sides else None
 
     @property
-    def margin(self) -> Value:
-        """The difference that was to be told from none, as a share of the loss."""
-        margin, side = self.confirmed.margin or 0.0, self.sides["anchor" if "anchor" in self.sides else "best"]
-        if not side.mean:
-            return Estimate(margin, unit="nat")
-        return Sentence("{share} of the loss", share=Estimate(margin / side.mean, kind="share"))
+    def margin(self) -> Estimate:
+        """The difference that was to be detected, as a share of the loss."""
+        side = self.sides["anchor" if "anchor" in self.sides else "best"]
+        return Estimate((self.confirmed.margin or 0.0) / side.mean if side.mean else None, kind="share")
+
+    @property
+    def at(self) -> Sentence:
+        """The budget, and the number format where the sweep has several."""
+        words = "{budget}" + " in {dtype}" * bool(self.dtype)
+        return Sentence(words, budget=Estimate(self.budget, unit="FLOP"), dtype=self.dtype)
 
     def name(self, role: Role) -> str:
         """Display name of a role's variant, without its size."""
@@ -111,7 +114,7 @@ class Answer:
         return True if verdicts == [BETTER, BETTER] else None
 
     def verdict(self, role: Role) -> str | None:
-        """The verdict on the best against a role; None where there is none, or fresh runs failed: what is left may flatter."""
+        """The verdict on the best against a role; None where there is none, or new runs failed: what is left may flatter."""
         found = (each for each in self.confirmed.compared if each.role == role and each.looks and each.reason is None)
         return next((each.looks[-1].verdict for each in found), None)
 
@@ -124,7 +127,7 @@ class Answer:
 
     @property
     def needed(self) -> tuple[int | None, float | None]:
-        """Fresh seeds of each arm that would decide whether it pays, and the hours that they take; None: none, or unknown."""
+        """New seeds of each arm that would decide whether it pays, and the hours that they take; None: none, or unknown."""
         open_ = [each for each in self.confirmed.compared if each.role != "runner_up" and not each.decided]
         hours = [each for each in map(self.hours, open_) if each is not None]
         return max((each.more for each in open_ if each.more), default=None), sum(hours) if hours else None
@@ -156,7 +159,7 @@ def _answer(loaded: Loaded, made: Confirmation, told: Confirmed) -> Answer:
 
 
 def _speedup(loaded: Loaded, anchor: str, of: Case, compared: Compared) -> EffectiveSpeedup:
-    """The effective speed-up over the anchor at a case's budget and place, by the anchor's loss at the next smaller budget."""
+    """The gain over the anchor at a case's budget and place, by the anchor's loss at the next smaller budget."""
     if not compared.looks:
         return EffectiveSpeedup()
     assert of.budget is not None
@@ -189,8 +192,8 @@ class Row:
         seeds: those behind the difference, the best's first: it may have got further ones for another comparison.
         losses: mean losses of these.
         difference: the best's loss minus the other's at the last look; below 0 the best is better.
-        speedup: the effective one, which is over the anchor.
-        reason: why there is no difference, no interval, or no effective speed-up.
+        speedup: the compute-equivalent gain, which is over the anchor.
+        reason: why there is no difference, no interval, or no gain.
     """
 
     answer: Answer
@@ -240,7 +243,7 @@ TABLE = DataTable[Row](
         text("role", "what it was compared with", lambda row: row.compared and row.compared.role),
         text("baseline_variant", "the variant of that", lambda row: row.other and row.other.case.variant),
         text("baseline_case_id", "its size that was trained again", lambda row: row.other and row.other.case.id),
-        count("seeds", "fresh seeds of the best behind the difference", lambda row: row.best and row.seeds[0]),
+        count("seeds", "new seeds of the best behind the difference", lambda row: row.best and row.seeds[0]),
         count("baseline_seeds", "those of the other", lambda row: row.best and row.seeds[1]),
         number("loss", "mean loss of the best over these seeds", lambda row: row.losses[0], "nat"),
         number("baseline_loss", "that of the other", lambda row: row.losses[1], "nat"),
@@ -251,16 +254,16 @@ TABLE = DataTable[Row](
         text("verdict", "of the best against the other", lambda row: row.verdict),
         number("margin", "difference to tell from none", lambda row: row.answer.confirmed.margin, "nat"),
         interval(
-            "effective_speedup", "dense training FLOPs for its loss over its own", lambda row: row.speedup, "effective_"
+            "effective_speedup", "FLOPs of dense for its loss, over its own", lambda row: row.speedup, "effective_"
         ),
         count("looks", "looks at the difference", lambda row: row.compared and len(row.compared.looks)),
         count("planned_seeds", "seeds at the last look", lambda row: row.answer.confirmed.planned or None),
-        count("wanted_seeds", "seeds that the spread asked for", lambda row: row.answer.confirmed.wanted),
-        count("more_seeds", "fresh seeds that would decide", lambda row: row.compared and row.compared.more),
+        count("wanted_seeds", "seeds that the standard deviation asks for", lambda row: row.answer.confirmed.wanted),
+        count("more_seeds", "new seeds that would decide", lambda row: row.compared and row.compared.more),
         number(
             "more_hours", "hours that they take here", lambda row: row.compared and row.answer.hours(row.compared), "h"
         ),
-        text("reason", "why there is no difference, no interval or no effective speed-up", lambda row: row.reason),
+        text("reason", "why there is no difference, no interval or no gain", lambda row: row.reason),
     ),
     lambda loaded: (row for answer in answers(loaded) for row in rows(answer)),
 )
@@ -270,115 +273,71 @@ TABLE = DataTable[Row](
 
 
 def answer(loaded: Loaded) -> list[Sentence]:
-    """Say of each confirmation how the best compares with the anchor, and what follows."""
+    """Say of each confirmation how the best compares with the anchor, and with the control."""
     return [each for answer in answers(loaded) for each in of(loaded, answer)]
 
 
-def of(_loaded: Loaded, answer: Answer) -> Iterator[Sentence]:
-    """Say what one confirmation found, in two sentences."""
-    first = next(rows(answer))
-    words = {
-        BETTER: "{best} has a lower loss than {other}: {difference} {nats}",
-        WORSE: "{best} has a higher loss than {other}: {difference} {nats}",
-        EQUIVALENT: "{best} and {other} differ by less than {margin}: {difference} {nats}",
-        INCONCLUSIVE: "{best} against {other} is not decided: {difference} {nats}",
-        None: "{best} could not be compared with {other}: {reason}",
-    }[first.verdict]
-    if first.compared is None:
-        words = "nothing was confirmed: {reason}"
+def of(loaded: Loaded, answer: Answer) -> Iterator[Sentence]:
+    """Say what one confirmation found, in two sentences at most."""
+    first, (unit, factor) = next(rows(answer)), unit_of(loaded)
+    difference = first.difference.scaled(factor)
     yield Sentence(
-        "At {budget} ({attention})" + " in {dtype}" * bool(answer.dtype) + f", {words}"
-        ", an effective speed-up of {speedup} in training FLOPs" * (first.speedup.value is not None) + ".",
-        budget=in_flops(answer.budget),
-        attention=attention(answer.count),
-        dtype=answer.dtype,
+        WORDS[first.verdict] + ", gain {gain} of FLOPs" * (first.speedup.value is not None) + ".",
         best="" if first.best is None else answer.name("best"),
         other="" if first.compared is None else answer.name(first.compared.role),
-        difference=first.difference,
-        nats=NATS,
-        margin=None if first.best is None else answer.margin,
+        at=answer.at,
+        difference=difference,
+        mirrored=difference.mirrored(),
+        unit=unit,
         reason=first.reason,
-        speedup=Estimate.of_interval(first.speedup, "ratio"),
+        gain=Estimate.of_interval(first.speedup, "ratio"),
     )
-    if answer.verdict("anchor") == BETTER:
-        yield from _conclusion(answer)
-
-
-def _conclusion(answer: Answer) -> Iterator[Sentence]:
-    """Say whether skipping pays, or what the gain over the anchor may come from."""
+    if answer.verdict("anchor") != BETTER:
+        return
     if answer.control is None:
-        yield Sentence("No control was confirmed, such as routing by noise: whether the router earned that is open.")
-    elif answer.verdict("control") is not None:
-        best, anchor, control = (answer.name(role) for role in ("best", "anchor", "control"))
-        skips = answer.sides["best"].case.config.capacity is not None
-        words = "So the gain is not shown to come from skipping: {control} may have it too."
-        if answer.pays:
-            words = "{what} pays here in loss at equal FLOPs: {best} beats {anchor} of equal cost, and {control}."
-        what = "Skipping tokens" if skips else best
-        yield Sentence(words, what=what, best=best, anchor=anchor, control=control)
+        yield Sentence("Not shown to come from skipping: there was no control.")
+    else:
+        words = (
+            "It is better than {control} too."
+            if answer.pays
+            else "Not shown to come from skipping: {control} {verdict}."
+        )
+        verdict = verdict_words(answer.verdict("control"), timed=False)
+        yield Sentence(words, control=answer.name("control"), verdict=verdict)
 
 
 def table(loaded: Loaded) -> Table | None:
     """Return how the best compares with each arm; None where nothing was compared."""
-    made = answers(loaded)
-    words = "{other}" + " at {budget}" * (len({each.budget for each in made}) > 1)
-    words += " in {dtype}" * any(each.dtype for each in made)
+    unit, factor = unit_of(loaded)
     shown = [
         (
-            Sentence(words, other=each.name(row.compared.role), budget=in_flops(each.budget), dtype=each.dtype),
-            row.difference,
+            each.name(row.compared.role),
+            each.at,
+            row.difference.scaled(factor),
             Sentence("{one}, {other}", one=row.seeds[0], other=row.seeds[1]),
             row.compared.reason or verdict_words(row.verdict, timed=False),
         )
-        for each in made
+        for each in answers(loaded)
         for row in rows(each)
         if row.compared is not None
     ]
-    head = ("the best against", f"{NATS} [95 %]", "fresh seeds", "verdict")
-    return Table("confirmed", head, shown, notes=[READING]) if shown else None
+    head = ("the best against", "FLOPs", f"{unit} [95 % CI]", "seeds", "verdict")
+    return Table("confirmed", head, shown, notes=[READING], file="confirm.csv") if shown else None
 
 
 def doubts(loaded: Loaded) -> Iterator[Sentence]:
-    """Say what could not be chosen, where more seeds would decide, and where an optimum may lie between two sizes."""
+    """Say what could not be chosen, and where more seeds would decide."""
     for answer in answers(loaded):
-        told, (more, hours) = answer.confirmed, answer.needed
+        told, (more, _) = answer.confirmed, answer.needed
         if told.lacking:
             yield Sentence("No run of {variants} left a loss: it could not be chosen.", variants=Listed(told.lacking))
         if told.planned and (told.wanted is None or told.wanted > told.planned):
-            words = "The spread over seeds when exploring asked for {wanted} fresh seeds of each arm to show a difference of "
-            words += "{margin} with 80 % power; the suite allows {planned}."
+            words = (
+                "To detect {margin} of the loss with 80 % power takes {wanted} new seeds; the suite allows {planned}."
+            )
             wanted = "more than 2,000" if told.wanted is None else told.wanted
-            yield Sentence(words, wanted=wanted, margin=answer.margin, planned=told.planned)
+            yield Sentence(words, margin=answer.margin, wanted=wanted, planned=told.planned)
         if more is not None:
-            yield Sentence(
-                "{more} other fresh seeds of each"
-                + ", {time} here besides the sweep," * (hours is not None)
-                + " would probably decide (--set confirm.first_seed={first} --set confirm.seeds={seeds}).",
-                more=more,
-                time=Estimate(hours and 3600 * hours, unit="s"),
-                first=str(answer.first_seed + 1000),
-                seeds=str(more),
-            )
-        yield from _between_sizes(loaded, answer)
-
-
-def _between_sizes(loaded: Loaded, answer: Answer) -> Iterator[Sentence]:
-    """Say of which arms the fit expects a lower loss between two sizes."""
-    place = next((side.case.place for side in answer.sides.values()), None)
-    if place is None or answer.confirmed.margin is None:
-        return
-    tried = [each for each in explored(loaded, place) if each.flops == answer.budget]
-    fitted = JointFit([Run(each.arm, each.place, each.seed, each.loss) for each in tried])
-    for role, side in answer.sides.items():
-        optimum = fitted.optimum(side.case.variant)
-        if not isinstance(optimum, Optimum):
-            continue
-        gain = fitted.predicted(side.case.variant)[place_of(side.case)].value - optimum.loss.value
-        if gain > LEAST * answer.confirmed.margin:
-            yield Sentence(
-                "The sweep's fit expects {arm} to be {gain} per token better at {params} parameters, between the sizes trained: "
-                "a size there may change the answer.",
-                arm=answer.name(role),
-                gain=Estimate(gain, unit="nat"),
-                params=Estimate(math.exp(optimum.place.value), unit="param"),
-            )
+            words = "{more} other new seeds of each would probably decide (--set confirm.first_seed={first} "
+            words += "--set confirm.seeds={more})."
+            yield Sentence(words, more=str(more), first=str(answer.first_seed + 1000))

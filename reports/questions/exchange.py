@@ -1,14 +1,14 @@
-"""Effective speed-ups: the dense compute that buys an arm's loss, over the arm's own compute, in every currency measured.
+"""Compute-equivalent gains: the compute that dense needs for an arm's loss, over the arm's own, in every quantity measured.
 
-A place on the dense ladder comes from losses alone (`harness/stats/exchange.py`). What it costs are FLOPs, seconds, joules or
-bytes over the arm's own, where the run measured them. Compute is read at the training length where the grid has it. What is paid
-at every step of a training run is multiplied by the steps, which differ where runs have equal budgets of FLOPs.
+Where a loss lies among those of the dense models comes from losses alone (`harness/stats/exchange.py`). What that costs is read
+at the training length where the grid has it. What is paid at every step of a training run is multiplied by the steps, which
+differ where runs have equal budgets.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from modbench.harness.core import labels
@@ -22,7 +22,7 @@ from modbench.harness.stats.exchange import Crossing, Rate, crossing, rate
 from modbench.harness.stats.reason import Reason
 from modbench.reports import reasons
 from modbench.reports.data_table import DataTable, count, interval, number, place, text
-from modbench.reports.model import Estimate, Listed, Sentence, Table, Value, pivot
+from modbench.reports.model import Estimate, Sentence, Table, Value, pivot
 from modbench.reports.tables import pair_verdicts
 from modbench.reports.tables.cell import Trouble, listed_reasons
 from modbench.reports.tables.findings import between
@@ -32,8 +32,8 @@ from modbench.reports.tables.outcomes import PER_TOKEN
 from modbench.reports.wording import short
 
 STRAIGHT = "read between two dense models alone: too high where the dense curve bends"
-CHECK = "a check: a dense model against the others of its ladder should give 1"
-# What a loss is paid in, and its name.
+CHECK = "a check: a dense model against the other dense models should give 1"
+# Quantities of compute that a loss costs, and their names.
 CURRENCIES = {
     "flops/train_step": "training FLOPs",
     "flops/forward": "forward FLOPs",
@@ -53,7 +53,7 @@ CURRENCIES = {
 NONE = Rate("none")
 NO_RATIO = Estimate(None, kind="ratio")
 WHOLE_RUN = "of the whole training run: steps times the cost of one"
-DEFINED = "Effective speed-up: the compute of a dense model with the arm's loss, over the arm's own"
+READING = "compute that dense needs for the variant's loss, over the variant's own; above 1 is better"
 
 
 @dataclass(frozen=True)
@@ -83,15 +83,15 @@ class Arm:
 
 @dataclass(frozen=True)
 class Speedup:
-    """The effective speed-up of one arm in one currency.
+    """The compute-equivalent gain of one arm in one quantity of compute.
 
     Attributes:
         arm: the arm.
-        metric: the currency.
+        metric: this quantity.
         where: where its compute was measured; None where it was not.
-        rate: the effective speed-up; of kind `none` where something was not measured.
+        rate: the gain; of kind `none` where something was not measured.
         trouble: what was not measured; None: everything was.
-        plain: the plain ratio beside it.
+        plain: the speed-up over dense of the same shape.
         labels: warnings about the loss or the compute.
         notes: what else must be known.
     """
@@ -117,7 +117,7 @@ class Speedup:
 
     @property
     def found(self) -> Estimate:
-        """The effective speed-up, or the bound that is known of it."""
+        """The gain, or the bound that is known of it."""
         return Estimate.of_interval(self.rate, "ratio", n=self.rate.seeds)
 
     @property
@@ -127,23 +127,18 @@ class Speedup:
         return said.replace("a train step", "the training run") if WHOLE_RUN in self.notes else said
 
     @property
-    def why(self) -> Value:
-        """Why there is none, or no interval."""
-        return self.trouble.reason if self.trouble is not None else reasons.sentence(self.rate.reason)
-
-    @property
     def reason(self) -> Value:
-        """The same with what else must be known."""
-        why = self.why
-        if self.trouble is None and not self.stated:
-            why = Sentence("no effective speed-up at this budget: {why}", why=why)
-        elif self.trouble is None:
+        """Why there is none, or no interval, and what else must be known."""
+        why: Value = reasons.sentence(self.rate.reason)
+        if self.trouble is not None:
+            why = self.trouble.reason
+        elif self.stated:
             why = Sentence("illustration, no claim: {why}", why=why) if self.rate.illustration else None
         return listed_reasons([why, *self.arm.notes, *self.notes])
 
 
 def speedups(loaded: Loaded) -> list[Speedup]:
-    """Return the effective speed-ups of every arm that was trained beside a dense ladder, and the checks on the ladder itself."""
+    """Return the gains of every arm that was trained with two dense models or more, and the checks on these."""
     asked = [loaded.tables.metrics[key] for key in CURRENCIES if key in loaded.suite.metrics]
     return [_speedup(loaded, arm, metric) for arm in _arms(loaded) for metric in asked]
 
@@ -195,7 +190,7 @@ def _arm(loaded: Loaded, losses: Sequence[str], case: Case, dense: Sequence[Case
             values = (tables.values_of(each, key) for each in (case, *sized))
             own, *ladder = [[each[seed] for seed in loaded.suite.seeds] for each in values]
             notes = [CHECK] * check + [STRAIGHT] * (len(sized) == 2 and not check)
-            notes += [f"left out of the ladder, without {key}: {c.arm}" for c in dense if c not in sized]
+            notes += [f"left out, without {key}: {c.arm}" for c in dense if c not in sized]
             place = crossing(ladder, own, turns=case.budget is not None)
             return Arm(case, tuple(sized), key, place, None, tuple(notes), check, sum(own) / len(own))
     found = next((each for each in troubles if each.status == "failed"), troubles[-1])
@@ -203,13 +198,13 @@ def _arm(loaded: Loaded, losses: Sequence[str], case: Case, dense: Sequence[Case
 
 
 def _speedup(loaded: Loaded, arm: Arm, metric: Metric) -> Speedup:
-    """Return an arm's effective speed-up in one currency."""
+    """Return an arm's gain in one quantity of compute."""
     tables, case = loaded.tables, arm.case
     if arm.place is None:
         return Speedup(arm, metric, None, trouble=arm.trouble)
     where = _measured(loaded, metric, arm)
     if where is None:
-        said = f"{metric.key} was not measured for the arm and its dense ladder side by side"
+        said = f"{metric.key} was not measured for the arm and the dense models in one place"
         return Speedup(arm, metric, None, trouble=Trouble("skipped", said))
     notes, here, trained = list[Value](), where.place, case.place.seq_len
     if here.seq_len != trained:
@@ -284,7 +279,7 @@ def _costs(loaded: Loaded, metric: Metric, sides: Sequence[Case]) -> list[list[f
 
 
 def _beside(loaded: Loaded, metric: Metric, where: Comparison, arm: Arm) -> tuple[Estimate, bool]:
-    """The plain ratio to the dense model of the same shape, and whether a pair with the ladder is contaminated."""
+    """The speed-up over dense of the same shape, and whether a pair with the dense models is contaminated."""
     plain, contaminated, here = NO_RATIO, False, {each.id for each in where.arms}
     sized = arm.case.budget is not None
     same = next((c for c in arm.ladder if (c.size == arm.case.size if sized else not c.rung)), None)
@@ -298,7 +293,7 @@ def _beside(loaded: Loaded, metric: Metric, where: Comparison, arm: Arm) -> tupl
 
 TABLE = DataTable[Speedup](
     "exchange",
-    "an arm and a currency",
+    "an arm and a quantity of compute",
     (
         text("arm", "the arm", lambda row: row.arm.case.arm),
         text("model", "its model", lambda row: row.arm.case.model),
@@ -306,19 +301,19 @@ TABLE = DataTable[Speedup](
         number("budget", "training FLOPs of every run of a sweep", lambda row: row.arm.case.budget, "FLOP"),
         place(lambda row: row.where, "seq_len", "batch_size"),
         text("dtype", "number format of weights and activations", lambda row: row.arm.case.place.dtype),
-        text("metric", "the currency", lambda row: row.metric.key),
+        text("metric", "the quantity of compute", lambda row: row.metric.key),
         text("unit", "its unit", lambda row: row.metric.unit),
         text("loss_metric", "the loss that is bought", lambda row: row.arm.loss),
         text(
             "kind", "`rate`, `bound_below`, `bound_above` or `none`", lambda row: None if row.trouble else row.rate.kind
         ),
-        interval("effective_speedup", "dense compute with the arm's loss over the arm's own", lambda row: row.rate),
+        interval("effective_speedup", "compute of dense for the arm's loss, over the arm's own", lambda row: row.rate),
         number(
             "ci_level",
             "level of the interval",
             lambda row: LEVEL if row.found.bounded and not row.rate.illustration else None,
         ),
-        interval("ratio", "the plain ratio to dense of the same shape", lambda row: row.plain, "ratio_"),
+        interval("ratio", "the speed-up over dense of the same shape", lambda row: row.plain, "ratio_"),
         count("seeds", "seeds of every loss", lambda row: None if row.trouble else row.rate.seeds),
         count("launches", "processes behind a time; null: counted", lambda row: row.rate.launches or None),
         text("ladder", "the dense models, smallest first", lambda row: " ".join(rung.arm for rung in row.arm.ladder)),
@@ -330,59 +325,38 @@ TABLE = DataTable[Speedup](
 )
 
 
-# --- in tables
+# --- in a table
 
 
-def called(loaded: Loaded, arm: Arm) -> Sentence:
-    """Name an arm in a figure or a table, with what distinguishes its training."""
+def table(loaded: Loaded) -> Table | None:
+    """Return the gains in every quantity; of a sweep those of each variant at its best size. None where there is none."""
+    found = grouped((_variant(row.arm), row) for row in speedups(loaded) if not row.arm.check)
+    made = list[Speedup]()
+    for rows in found.values():
+        best = min((row.arm for row in rows), key=lambda arm: arm.mean)
+        made += [row for row in rows if row.arm is best]
+    stated = {row.metric for row in made if row.stated}
+    cells = [(_called(loaded, row.arm), "", row.currency, _cell(row)) for row in made if row.metric in stated]
+    notes = [READING, seeds_in_words(loaded)]
+    return replace(pivot("compute-equivalent gain", cells), notes=notes, file="exchange.csv") if stated else None
+
+
+def _variant(arm: Arm) -> tuple[object, ...]:
+    case = arm.case
+    return case.budget, case.place.seq_len, case.place.dtype, case.arm if case.budget is None else case.variant
+
+
+def _called(loaded: Loaded, arm: Arm) -> Sentence:
+    """Name an arm, with what distinguishes its training."""
+    words = "{arm}" + " at T = {at}" * (len(lengths(loaded)) > 1) + ", {budget}" * (arm.case.budget is not None)
     return Sentence(
-        "{arm}"
-        + " at T = {at}" * (len(lengths(loaded)) > 1)
-        + ", {budget}" * (arm.case.budget is not None)
-        + " (check)" * arm.check,
-        arm=short(arm.case),
-        at=arm.case.place.seq_len,
-        budget=Estimate(arm.case.budget, unit="FLOP"),
+        words, arm=short(arm.case), at=arm.case.place.seq_len, budget=Estimate(arm.case.budget, unit="FLOP")
     )
 
 
-def best_sizes(made: Iterable[Speedup]) -> list[Speedup]:
-    """Return those of every variant of a sweep at the size with the lowest mean loss; of every other arm; checks last."""
-
-    def variant(row: Speedup) -> tuple[object, ...]:
-        case = row.arm.case
-        return case.budget, case.place.seq_len, case.place.dtype, case.arm if case.budget is None else case.variant
-
-    found = list[Speedup]()
-    for rows in grouped((variant(row), row) for row in made).values():
-        best = min((row.arm for row in rows), key=lambda arm: arm.mean)
-        found += [row for row in rows if row.arm is best]
-    return sorted(found, key=lambda row: row.arm.check)
-
-
-def table(loaded: Loaded, made: Sequence[Speedup]) -> Table | None:
-    """Return the effective speed-ups in every currency that has a rate or a bound; None where there is none."""
-    stated = [row for row in made if row.stated]
-    timed = any(row.metric.unit == "s" for row in stated)
-    shown = pivot("effective speed-up", ((called(loaded, row.arm), "", row.currency, _cell(row)) for row in stated))
-    notes = [DEFINED, seeds_in_words(loaded)]
-    notes += ["in seconds it is without a verdict: the machine was not checked"] * (timed and not loaded.checked)
-    return replace(shown, notes=notes) if stated else None
-
-
 def _cell(row: Speedup) -> Value:
-    """Return an effective speed-up, and what readers must know before they believe it."""
+    """Return a gain, and what readers must know before they believe it."""
     doubted = {*labels.LOOKED_AHEAD, *labels.OF_WORK, Label.CONTAMINATED}
     doubts = [*["illustration"] * row.rate.illustration, *(label for label in row.labels if label in doubted)]
-    return Sentence("{found} ({doubts})", found=row.found, doubts=", ".join(doubts)) if doubts else row.found
-
-
-def lacking(loaded: Loaded, made: Sequence[Speedup]) -> Iterator[Sentence]:
-    """Say why arms have no effective speed-up in any currency: a sentence for each reason."""
-    of_arm = grouped((called(loaded, row.arm), row) for row in made if not row.arm.check)
-    none = {arm: rows for arm, rows in of_arm.items() if not any(row.stated for row in rows)}
-    for why, arms in grouped(
-        (tuple(dict.fromkeys(row.why for row in rows)), arm) for arm, rows in none.items()
-    ).items():
-        words = "No effective speed-up of {arms}: {why}."
-        yield Sentence(words, arms=Listed(arms, last=" and "), why=Listed(why, "; "))
+    found = row.found if row.stated else "none"
+    return Sentence("{found} ({doubts})", found=found, doubts=", ".join(doubts)) if doubts and row.stated else found

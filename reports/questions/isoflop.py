@@ -3,15 +3,14 @@
 All runs of a budget give one fit (`harness/stats/joint_fit.py`): a parabola of the loss over the logarithm of the parameters for
 each variant (Hoffmann et al. 2022, approach 2), and an offset of each seed. An optimum counts if the parabola opens upwards and
 the optimum is between the smallest and the largest size trained. The size with the lowest mean loss, which needs no fit, is
-reported too, with differences seed by seed, since all arms of a seed see the same text in the same order. So is what it costs
-there: every variant at the best of its sizes, against the anchor at its best.
+reported too, with differences seed by seed, since all arms of a seed see the same text in the same order.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,7 +108,7 @@ def without_size(case: Case) -> str:
 
 @dataclass(frozen=True)
 class Swept:
-    """One variant at one budget by one loss, beside the anchor's.
+    """One variant at one budget by one loss, with the anchor's.
 
     Attributes:
         curve: its sizes.
@@ -305,22 +304,20 @@ def in_place(loaded: Loaded) -> InPlace | None:
 
 
 def table(loaded: Loaded) -> Table | None:
-    """Return every variant at its best size: names, losses, parameters, the fit, and what was counted and timed."""
-    rows, lengths, (unit, factor) = by_budget(loaded), loaded.lengths_shown, losses.unit_of(loaded)
+    """Return every variant at its best size: its loss, and what was counted and timed; None if no sweep was trained."""
+    rows, lengths = by_budget(loaded), loaded.lengths_shown
     columns: list[tuple[Value, Sequence[Value]]] = [
         ("FLOPs", [Estimate(each.curve.budget, unit="FLOP") for each in rows]),
         ("best size", [each.best.case for each in rows]),
-        ("explored, " * loaded.suite.confirms + unit, [_loss(loaded, each) for each in rows]),
-        ("confirmed", [_confirmed(loaded, each, factor) for each in rows]),
-        ("parameters", [Estimate(each.best.params, unit="param") for each in rows]),
-        ("optimum of the fit", [_optimum(each, factor) for each in rows]),
+        ("loss", [_loss(loaded, each) for each in rows]),
     ]
     for metric, length in itertools.product(TABLES, lengths):
         title = Sentence("{title}" + ", T = {T}" * (len(lengths) > 1), title=TABLES[metric], T=length)
         columns.append((title, [_measured(loaded, metric, length, each) for each in rows]))
     shown = [column for column in columns if any(cell is not None for cell in column[1])]
     titles, cells = zip(*shown, strict=True) if rows else ((), ())
-    return Table("the best sizes", titles, [*zip(*cells, strict=True)], notes=[_below(loaded, rows)]) if rows else None
+    made = Table("the best sizes", titles, [*zip(*cells, strict=True)], notes=_notes(loaded, rows), file="isoflop.csv")
+    return made if rows else None
 
 
 def _loss(loaded: Loaded, each: Swept) -> Finding:
@@ -335,24 +332,6 @@ def _loss(loaded: Loaded, each: Swept) -> Finding:
     future = each.curve.metric != CAUSAL_LOSS and case.arm in ahead
     labels = (Label.NOT_AUTOREGRESSIVE,) * future
     return Finding(case, each.dense.best.case, value=value, typical=made, labels=labels)
-
-
-def _confirmed(loaded: Loaded, each: Swept, factor: float) -> Value:
-    """Return the loss on fresh seeds, and before it the size if the fit chose another one than the row's; None: no such loss."""
-    for point in each.curve.points if loaded.suite.confirm is not None else ():
-        value = loaded.values.get((point.case.id, CONFIRMED))
-        if value is not None:
-            size = "" if point.case.size == each.best.case.size else f"{point.case.size} "
-            return Sentence("{size}{loss}", size=size, loss=Estimate(value * factor, unit="loss"))
-    return None
-
-
-def _optimum(each: Swept, factor: float) -> Value:
-    """Return parameters and loss at the optimum of the fit; None where there is none."""
-    if each.loss.value is None:
-        return None
-    loss = Estimate(each.loss.value * factor, unit="loss")
-    return Sentence("{params}: {loss}", params=each.params.alone, loss=loss)
 
 
 def _measured(loaded: Loaded, metric: str, length: int, each: Swept) -> Value:
@@ -370,47 +349,24 @@ def _measured(loaded: Loaded, metric: str, length: int, each: Swept) -> Value:
     return Finding(case, base, value=own, typical=found.typical, verdict=found.verdict, labels=labels)
 
 
-def _below(loaded: Loaded, rows: Sequence[Swept]) -> Sentence:
+def _notes(loaded: Loaded, rows: Sequence[Swept]) -> list[Value]:
     """Say what the rows are, and what is left out."""
     causal = all(each.curve.metric == CAUSAL_LOSS for each in rows)
     lacking = [f"{each.curve.name} {size}" for each in rows for size in each.curve.lacking]
     made = {(each.curve.budget, each.curve.variant) for each in rows}
-    budgets = {budget for budget, _ in made}
-    absent = [c for c in loaded.plan.cases if c.budget in budgets and (c.budget, c.variant) not in made]
+    absent = [c for c in loaded.plan.cases if c.budget in dict(made) and (c.budget, c.variant) not in made]
     lacking += [f"{without_size(case)} has no size with all seeds" for case in absent]
-    return Sentence(
-        f"Each at the best of its sizes, routed causally{' where possible' * (not causal)}; {{seeds}}"
-        + ". Left out: {lacking}" * bool(lacking)
-        + ". isoflop.csv has the intervals of the fit, cases.csv all sizes.",
-        seeds=seeds_in_words(loaded),
-        lacking=Listed([*dict.fromkeys(lacking)], "; "),
-    )
+    words = "each at its best size, routed causally" + " where possible" * (not causal) + "; {seeds}"
+    said = Sentence(words, seeds=seeds_in_words(loaded))
+    return [said, *([Sentence("left out: {what}", what=Listed([*dict.fromkeys(lacking)], "; "))] if lacking else [])]
 
 
-def rates(loaded: Loaded) -> Table | None:
-    """Return the learning rates that were tried, and the one that each variant got; None where none was tried."""
-    rows = list[Sequence[Value]]()
+def doubts(loaded: Loaded) -> Iterator[Sentence]:
+    """Name the variants whose best learning rate is the lowest or highest that was tried: a further one may be better."""
+    tables, variants = loaded.tables, list[Value]()
     for case in (unit.comparison.arms[0] for unit in loaded.plan.units if unit.protocol.rates):
-        trouble = loaded.tables.trouble(case, loaded.tables.metrics["lr/best"])
-        if trouble is not None:
-            rows.append((case, None, None, trouble.reason))
-            continue
-        (notes,) = loaded.tables.notes_of(case, "lr/best", RatesNotes)
-        (best,) = loaded.tables.values_of(case, "lr/best").values()
-        tried = [
-            Sentence(
-                "{rate} {loss}",
-                rate=Estimate(rate, kind="ratio"),
-                loss="diverged" if loss is None else Estimate(loss, unit="loss"),
-            )
-            for rate, loss in zip(notes.rates, notes.losses, strict=True)
-        ]
-        edge = Sentence("{rate}" + " (at the edge)" * notes.at_edge, rate=Estimate(best, kind="ratio"))
-        rows.append((case, Estimate(notes.rule), edge, Listed(tried)))
-    title = "Learning rates tried at the middle size, over that of the width rule"
-    return Table(title, ("Variant", "Rate of the width rule", "Best", "Losses by rate"), rows) if rows else None
-
-
-def attention(count: str) -> str:
-    """Which attention FLOPs a budget is charged with, `full` or `causal`, in words."""
-    return {"full": "full-square attention", "causal": "causal attention"}[count]
+        if any(notes.at_edge for notes in tables.notes_of(case, "lr/best", RatesNotes)):
+            variants.append(without_size(case))
+    if variants:
+        words = "The best learning rate of {variants} is at the edge of those tried: try more (isoflop.rates)."
+        yield Sentence(words, variants=Listed(variants, last=" and "))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -15,9 +15,11 @@ from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.case import Case
 from modbench.harness.results.workspace import artifact
 from modbench.harness.stats import effects
+from modbench.harness.stats.contrast import INCONCLUSIVE
 from modbench.reports.figures.style import Look, look
-from modbench.reports.model import Estimate, Finding, Kind, Sentence, Table, Value, pivot
+from modbench.reports.model import Estimate, Kind, Sentence, Table, Value, pivot
 from modbench.reports.tables.load import Loaded, rung_beside
+from modbench.reports.tables.losses import unit_of
 from modbench.reports.wording import MATCHED
 
 Z = 1.959964
@@ -25,18 +27,18 @@ MOST_CONTROLS = 3
 CONTROLS = ("stochastic", "norm", "every_n")
 # Seeds from which on there is an interval over seeds.
 FEWEST_SEEDS = 3
+# Variables of the text, not of the routed model, so that its tokens can be compared with those of another.
 TITLES = {
     "kind": "kind of token",
     "position": "position in the window",
     "frequency": "frequency in training text",
     "difficulty": "difficulty by n-grams",
-    "loss": "the model's own loss",
-    "entropy": "its output entropy",
 }
-# Variables that do not depend on the routed model, so that its tokens can be compared with those of another.
-_OF_TEXT = ("kind", "position", "frequency", "difficulty")
 ALL = "all tokens"
-SIDES = {"all": "all", "passed": "tokens that passed", "skipped": "tokens that did not"}
+NUMBERS = (
+    "worth: thousandths of a nat saved over the window · ~: rank correlation · overlap: Jaccard index · loss: {unit}"
+)
+WORK = "held-out text, first seed; easiest and hardest quarter of the longest prompts, by n-gram surprisal"
 
 
 @dataclass(frozen=True)
@@ -156,10 +158,10 @@ def controls_of(arms: Sequence[Arm], focus: Arm) -> list[Arm]:
     alike.sort(key=lambda arm: [*CONTROLS, arm.case.config.router].index(arm.case.config.router))
     if alike:
         return alike[:MOST_CONTROLS]
-    told_apart: dict[Look, Arm] = {focus.look: focus}
+    by_look: dict[Look, Arm] = {focus.look: focus}
     for arm in sorted(others, key=lambda arm: arm.mean_loss):
-        told_apart.setdefault(arm.look, arm)
-    return [arm for arm in others if arm in told_apart.values()][:MOST_CONTROLS]
+        by_look.setdefault(arm.look, arm)
+    return [arm for arm in others if arm in by_look.values()][:MOST_CONTROLS]
 
 
 def dense_beside(loaded: Loaded, arms: Sequence[Arm], focus: Arm) -> tuple[Arm, str] | None:
@@ -175,11 +177,6 @@ def dense_beside(loaded: Loaded, arms: Sequence[Arm], focus: Arm) -> tuple[Arm, 
     equal = focus.case.budget is not None or (train is not None and train.flops is not None)
     said = "same shape and training FLOPs" if equal else "same shape, more FLOPs"
     return (whole[0], said) if whole else None
-
-
-def evidence(seeds: int, alone: str) -> Sentence:
-    """Say how many seeds there are, and what intervals cover: all of them, or `alone` where they are fewer than three."""
-    return Sentence("{n:seed}; 95 % intervals: over seeds from three on, else {alone}", n=seeds, alone=alone)
 
 
 # --- numbers by group of tokens
@@ -271,11 +268,13 @@ class Profit(NamedTuple):
     Attributes:
         dense: the dense arm.
         equal: what it has in common with the arm to show.
+        unit: of the differences.
         groups: by variable the differences of the arm to show and its controls, all tokens first.
     """
 
     dense: Arm
     equal: str
+    unit: str
     groups: dict[str, Series]
 
 
@@ -287,114 +286,93 @@ def profit(loaded: Loaded) -> Profit | None:
     if focus is None or beside is None:
         return None
     compared = [focus, *(arm for arm in controls_of(arms, focus) if arm.case.model == focus.case.model)]
-    found = {variable: [(arm, differences(arm, beside[0], variable)) for arm in compared] for variable in _OF_TEXT}
+    unit, factor = unit_of(loaded)
+    found = {name: [(arm, differences(arm, beside[0], name, factor)) for arm in compared] for name in TITLES}
     groups: dict[str, Series] = {variable: series for variable, series in found.items() if series[0][1]}
-    return Profit(*beside, groups) if groups else None
+    return Profit(*beside, unit, groups) if groups else None
 
 
-def differences(arm: Arm, dense: Arm, variable: str) -> list[Bin]:
-    """Return loss minus the dense model's by group, in bits per token, paired by seed; groups of different text are left out."""
+def differences(arm: Arm, dense: Arm, variable: str, factor: float) -> list[Bin]:
+    """Return loss minus the dense model's by group, times a factor, paired by seed; groups of different text are left out."""
     key = "loss" if arm.saw_the_future else "loss_causal"
     mine, theirs = (_groups(each, variable) for each in (arm, dense))
     seeds, found = sorted(arm.found.keys() & dense.found.keys()), list[Bin]()
     for label, rows in mine.items():
         pairs = [(rows.get(seed), theirs.get(label, {}).get(seed)) for seed in seeds]
         same = [(one, other) for one, other in pairs if one and other and one["n"] == other["n"]]
-        values = tuple((one[key] - other["loss"]) / math.log(2) for one, other in same)
+        values = tuple(factor * (one[key] - other["loss"]) for one, other in same)
         if values and len(values) == len(seeds):
-            mean = over_seeds(values, "difference", "bit")
+            mean = over_seeds(values, "difference")
             found.append(Bin(label, mean, same[0][0]["n"], values if len(values) > 1 else ()))
     return found if len(found) > 1 else []
-
-
-def part_of(part: int, whole: int) -> Estimate:
-    """Return a share of tokens; of less than 1 % only that bound."""
-    return Estimate(part / whole, kind="share") if part >= 0.01 * whole else Estimate(None, high=0.01, kind="share")
 
 
 # --- does the score go with what a pass is worth
 
 
-def correlations(arm: Arm) -> list[Bin]:
-    """Return correlations by side: from three seeds on the mean and t-interval, else the first seed's with its bootstrap."""
-    flips = [each["correlation"] for each in arm.each("flips") if each.get("correlation")]
-    found = []
-    for side, label in SIDES.items() if flips else ():
-        rows = [each[side] for each in flips]
-        values = tuple(row["rho"] for row in rows)
-        if None in values:
-            continue
-        if len(rows) < FEWEST_SEEDS:
-            first = rows[0]
-            found.append(Bin(label, Estimate(first["rho"], first["low"], first["high"], "difference"), first["n"]))
-        elif len(rows) == len(arm.each("flips")):
-            found.append(Bin(label, over_seeds(values, "difference"), sum(row["n"] for row in rows), values))
-    return found
-
-
-def overall(arm: Arm) -> Bin | None:
-    """Return the correlation over tokens of both sides; None where it was not found."""
-    return next((each for each in correlations(arm) if each.label == SIDES["all"]), None)
-
-
-def verdict(arms: Sequence[Arm]) -> Finding | None:
-    """Return whether the score of the first arm goes with worth, against the best of its controls; None where it was not found.
-
-    Controls count because their blocks, too, adapt to the tokens that they are given. The verdict is `wrong`, `undecided`,
-    `no control`, `above the control` or `not above the control`; None without an interval.
-    """
-    arm, found = arms[0], overall(arms[0])
-    if found is None:
+def score(arm: Arm) -> Estimate | None:
+    """Return the rank correlation of score and worth: from three seeds on the mean and t-interval, else the first seed's own."""
+    flips = arm.each("flips")
+    rows = [each["correlation"]["all"] for each in flips if each.get("correlation")]
+    values = [row["rho"] for row in rows]
+    if not rows or None in values:
         return None
-    controls = [(each.value, other.case) for other in arms[1:] if other.control and (each := overall(other))]
-    best = max(controls, key=lambda each: each[0], default=None)
-    word = None
-    if found.estimate.ends is not None:
-        low, high = found.estimate.ends
-        if low <= 0:
-            word = "wrong" if high < 0 else "undecided"
-        elif best is None:
-            word = "no control"
-        else:
-            word = "above the control" if low > best[0] else "not above the control"
-    against = None if best is None else best[1]
-    return Finding(arm.case, against, arm.case.place, "routing", typical=found.estimate, verdict=word)
+    if len(rows) < FEWEST_SEEDS:
+        return Estimate(values[0], rows[0]["low"], rows[0]["high"], "difference")
+    return over_seeds(values, "difference") if len(rows) == len(flips) else None
 
 
-# Rows of the table: title, part of the summary, kind of number, factor.
-_QUANTITIES: tuple[tuple[str, str, Kind, float], ...] = (
-    ("passing, by top-k", "participation", "share", 1.0),
-    ("passing, by the causal rule", "participation_causal", "share", 1.0),
-    ("what that costs, bits per token", "gap", "difference", 1 / math.log(2)),
-    ("predicted correctly", "predictor_accuracy", "share", 1.0),
-    ("… by the majority answer", "predictor_base_rate", "share", 1.0),
-    ("… balanced accuracy", "predictor_balanced_accuracy", "share", 1.0),
-    ("… precision", "predictor_precision", "share", 1.0),
-    ("… recall", "predictor_recall", "share", 1.0),
-    ("… F1", "predictor_f1", "share", 1.0),
-    ("overlap of blocks", "overlap", "share", 1.0),
-    ("… at random", "overlap_expected", "share", 1.0),
-    ("blocks used ~ output entropy", "entropy_correlation", "difference", 1.0),
-    ("blocks used ~ difficulty", "difficulty_correlation", "difference", 1.0),
+def knows(arms: Sequence[Arm]) -> str | None:
+    """Return `yes`, `no` or `inconclusive`: whether the score of the first arm goes with worth more than those of its controls.
+
+    Controls count because their blocks, too, adapt to the tokens that they are given. None without an interval.
+    """
+    found = score(arms[0])
+    if found is None or found.ends is None:
+        return None
+    controls = (score(other) for other in arms[1:] if other.control)
+    least = max([0.0, *(each.value for each in controls if each is not None and each.value is not None)])
+    low, high = found.ends
+    return "yes" if low > least else "no" if high < least else INCONCLUSIVE
+
+
+# Rows of the table: title, part of the summary, kind of number.
+_QUANTITIES: tuple[tuple[str, str, Kind], ...] = (
+    ("passing, by top-k", "participation", "share"),
+    ("passing, by the causal rule", "participation_causal", "share"),
+    ("what that costs in loss", "gap", "difference"),
+    ("predicted correctly", "predictor_accuracy", "share"),
+    ("… by the majority answer", "predictor_base_rate", "share"),
+    ("… balanced accuracy", "predictor_balanced_accuracy", "share"),
+    ("… precision", "predictor_precision", "share"),
+    ("… recall", "predictor_recall", "share"),
+    ("… F1", "predictor_f1", "share"),
+    ("overlap of blocks", "overlap", "share"),
+    ("… at random", "overlap_expected", "share"),
+    ("blocks used ~ output entropy", "entropy_correlation", "difference"),
+    ("blocks used ~ difficulty", "difficulty_correlation", "difference"),
 )
 
 
-def routers(arms: Sequence[Arm]) -> Table:
-    """Return a row per quantity with a column per arm; means over seeds."""
-    cells = list[tuple[Value, Value, Value, Value]]()
+def routers(loaded: Loaded, arms: Sequence[Arm], focus: Sequence[Arm]) -> Table:
+    """Return a row per quantity with a column per arm, means over seeds; of the first of `focus` whether its score knows."""
+    cells, (unit, factor) = list[tuple[Value, Value, Value, Value]](), unit_of(loaded)
     for arm in arms:
-        score = overall(arm)
         cells += [
-            ("score ~ worth", "", arm.case, None if score is None else score.estimate),
+            ("score ~ worth", "", arm.case, score(arm)),
+            ("… above 0 and all controls", "", arm.case, knows(focus) if arm is focus[0] else None),
             ("worth of a pass that was made", "", arm.case, _worth(arm, "passed")),
             ("… that was not made", "", arm.case, _worth(arm, "skipped")),
         ]
-        for title, key, kind, factor in _QUANTITIES:
+        for title, key, kind in _QUANTITIES:
             mean = arm.summary(key)
-            unit = "bit" if kind == "difference" else ""
-            known = None if mean is None else replace(mean.alone, kind=kind, unit=unit).scaled(factor)
+            known = None if mean is None else replace(mean.alone, kind=kind).scaled(factor if key == "gap" else 1.0)
             cells.append((title, "", arm.case, known))
-    return pivot("Routers in numbers", cells)
+        settled = arm.over_seeds(lambda drift: (drift.get("overlap_with_last") or [None])[0], "drift")
+        cells.append(
+            ("overlap, start ~ end of training", "", arm.case, settled and replace(settled.alone, kind="share"))
+        )
+    return replace(pivot("routers", cells), notes=[Sentence(NUMBERS, unit=unit)])
 
 
 def _worth(arm: Arm, side: str) -> Value:
@@ -409,21 +387,23 @@ def _worth(arm: Arm, side: str) -> Value:
     return None if mean is None else Estimate(mean.value, kind="difference")
 
 
-def flips(arm: Arm) -> tuple[int, list[tuple[float, float, bool]]] | None:
-    """Return the last routed block and its decisions that were reversed alone, of the first seed; None where none was.
-
-    Of each its score, the thousandths of a nat that a pass of this token saves over the window, and whether the token passed.
-    """
-    found = arm.each("flips")
-    table = found[0].get("flips") if found else None
-    if not table:
-        return None
-    factor, last = 1000 * arm.first["seq_len"], max(table["layer"])
-    columns = zip(table["score"], table["effect"], table["passed"], table["layer"], strict=True)
-    return last, [(score, factor * effect, passed) for score, effect, passed, layer in columns if layer == last]
+# --- how experts and gates share the work
 
 
-def drift(arm: Arm) -> dict[str, Any] | None:
-    """Return what was observed while the first seed trained; None where nothing was."""
-    found = arm.each("drift")
-    return found[0] if found and found[0].get("by_kind") else None
+def work(arms: Sequence[Arm]) -> Table | None:
+    """Return a row for each arm with experts or a gate that chooses a depth; None where there is none."""
+    rows = ((arm.case, "", title, value) for arm in best_sizes(arms) for title, value in _work(arm))
+    made = replace(pivot("share of the work", rows), notes=[WORK])
+    return made if made.rows else None
+
+
+def _work(arm: Arm) -> Iterator[tuple[Value, Value]]:
+    experts, depth = arm.first["experts"], arm.first["depth"]
+    if experts:
+        yield "busiest expert ÷ even share", Estimate(arm.first["summary"]["expert_load_max"], kind="ratio")
+        yield "tokens without an expert", Estimate(statistics.fmean(row["none"] for row in experts), kind="share")
+    if depth:
+        easiest, *_, hardest = depth["by_length"][-1]["by_difficulty"]
+        yield "blocks run", Estimate(depth["depth"])
+        yield "… easiest prompts", Estimate(easiest["depth"])
+        yield "… hardest prompts", Estimate(hardest["depth"])

@@ -1,4 +1,4 @@
-"""Which arms solve which tasks: accuracy beside rules that do not solve them, and runs that solved a task by count.
+"""Which arms solve which tasks: accuracy, with that of rules that do not solve them, and runs that solved a task by count.
 
 With three seeds or more there are two intervals: over seeds (training varies most) and a binomial one over the questions,
 which all seeds share. With one seed there is only the second, which says nothing about another seed. Where the suite says so,
@@ -7,12 +7,10 @@ runs that solved a task are counted in place of an interval over seeds (`tables/
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
 
 from modbench.harness.core.contracts import AnyMetric as Metric
-from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import TaskAnswers, TrainNotes
 from modbench.harness.stats import effects, exact_two_proportions, solved
@@ -20,46 +18,20 @@ from modbench.harness.stats.contrast import INCONCLUSIVE
 from modbench.harness.stats.effects import LEVEL
 from modbench.harness.stats.interim import Analysis
 from modbench.reports.data_table import DataTable, count, interval, number, text
-from modbench.reports.model import (
-    Block,
-    Code,
-    Estimate,
-    Finding,
-    Kind,
-    Listed,
-    Note,
-    Sentence,
-    Table,
-    Value,
-    known_text,
-    pivot,
-)
+from modbench.reports.model import Code, Estimate, Finding, Listed, Sentence, Table, Value, known_text, pivot
 from modbench.reports.tables import best_arms
 from modbench.reports.tables.comparisons import SMOKE
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.tables.solved import Counts
 from modbench.reports.wording import verdict_words
 
-HEAD = (
-    *("Task", "Best shortcut", "Arm", "Accuracy [95 % over seeds]", "Solved", "Against the baseline"),
-    "Seeds to decide",
-)
-MORE = (
-    *("Task", "Arm", "n", "Majority", "Best shortcut", "Solved from", "95 % binomial", "As trained"),
-    *("All of a sequence", "CPU s", "Accuracy by kind", "Blocks run by kind"),
-)
-READING = (
-    "▲ beyond the best shortcut: both intervals, or where runs are counted every seed. Counts are compared by an exact test, as "
-    "a difference of shares of runs; else mean accuracies."
-)
-MAJORITY = "majority"
+READING = "accuracy on held-out questions, and its difference to the baseline; n/m: n of m seeds solved the task"
 BY_MEAN = "compared by mean accuracy: tasks.counted does not name the task"
-UNDECIDABLE = (
-    f"no number of seeds up to {exact_two_proportions.MOST_SEEDS} would decide it at these rates with 80 % power"
-)
-# Arms that the answer is about, and tasks that it names of those with one verdict; the rest are counted.
-MOST_ANSWERED, MOST_TASKS = 2, 3
+UNDECIDABLE = f"no number of seeds up to {exact_two_proportions.MOST_SEEDS} decides it at these rates with 80 % power"
+# Arms that the answer is about, and tasks that it names; the rest are counted.
+MOST_ANSWERED, MOST_TASKS = 2, 4
 
 
 @dataclass(frozen=True)
@@ -104,34 +76,10 @@ class OnTask:
         return self.counts.of(against) if isinstance(against, Case) and self.look is not None else (None, None)
 
     @property
-    def shortcut(self) -> tuple[str, float]:
-        """Name and accuracy of the best rule that does not solve the task."""
-        return max(self.answers[0].shortcuts.items(), key=lambda pair: pair[1])
-
-    @property
-    def majority(self) -> float:
-        """Accuracy of always giving the most frequent answer."""
-        return self.answers[0].shortcuts.get(MAJORITY, 0.0)
-
-    @property
     def accuracy(self) -> Estimate:
         """Mean accuracy."""
         assert self.found.value is not None, "it has a value"
         return self.found.value
-
-    @property
-    def questions(self) -> Estimate:
-        """Binomial interval over the questions of one seed; all seeds answer the same ones."""
-        n, share = self.answers[0].n, fmean(self.values)
-        return Estimate(None, *effects.share_interval(round(share * n), n), "share", n=n)
-
-    @property
-    def beyond_shortcut(self) -> bool:
-        """Whether both intervals, over seeds and over questions, lie above the best shortcut, or every seed solved the task."""
-        if self.counts.counted and self.seeds > 1:
-            return self.solved == self.seeds
-        ends = self.accuracy.low, self.questions.low
-        return all(end is not None and end > self.shortcut[1] for end in ends)
 
 
 def results(loaded: Loaded) -> list[OnTask]:
@@ -224,7 +172,7 @@ TABLE = DataTable[OnTask](
 )
 
 
-# --- in tables and sentences
+# --- in sentences and tables
 
 
 def answer(loaded: Loaded) -> Iterator[Sentence]:
@@ -233,109 +181,57 @@ def answer(loaded: Loaded) -> Iterator[Sentence]:
     if not made or not all(each.arms[0].task for each in loaded.plan.comparisons):
         return
     for case in arms[:MOST_ANSWERED]:
-        mine = [each for each in made if each.found.case.arm == case.arm]
-        tasks = grouped(((each.found.status, each.found.verdict), each.task) for each in mine)
-        parts = [
-            Sentence(
-                "{said} at {tasks}",
-                said=verdict_words(verdict, timed=False) if status == "ok" else status,
-                tasks=Listed(those, last=" and ", most=MOST_TASKS),
-            )
-            for (status, verdict), those in tasks.items()
-        ]
-        yield Sentence("{arm} against {base}: {parts}.", arm=case, base=base, parts=Listed(parts, "; "))
+        found = [each for each in made if each.found.case.arm == case.arm]
+        parts = [Sentence("{task} {verdict}", task=each.task, verdict=_verdict(each.found)) for each in found]
+        yield Sentence("{arm} against {base}: {parts}.", arm=case, base=base, parts=Listed(parts, most=MOST_TASKS))
 
 
-def looks(loaded: Loaded) -> Iterator[Sentence]:
-    """Say whose seeds are pooled, and that verdicts allow for looking several times; nothing of one look at one run."""
-    sets = loaded.run.sets
+def _verdict(found: Finding) -> str:
+    return verdict_words(found.verdict, timed=False) if found.status == "ok" else found.status
+
+
+def pooled(loaded: Loaded) -> Iterator[Sentence]:
+    """Say whose seeds are pooled, and which interim analysis it is; nothing of one analysis of one run."""
+    sets, number = loaded.run.sets, max(1, len(loaded.run.sets))
     if sets:
         runs = [Sentence("{n} of {run}", n=len(each.seeds), run=Code(str(each.run))) for each in sets]
-        pooled = sum(len(each.seeds) for each in sets)
-        yield Sentence("Pooled: {n:seed}, {runs}.", n=pooled, runs=Listed(runs, last=" and "))
-    number = max(1, len(sets))
+        yield Sentence("seeds of {runs}", runs=Listed(runs, last=" and "))
     if (most := max(number, loaded.suite.tasks.looks)) > 1:
-        words = "This is look {number} of {most} at the seeds: intervals and verdicts allow for all of them together."
+        words = "interim analysis {number} of {most}: CIs and verdicts allow for all of them"
         yield Sentence(words, number=number, most=most)
 
 
 def doubts(loaded: Loaded) -> Iterator[Sentence]:
-    """Say where more sets of seeds were looked at than the suite planned."""
-    sets, planned = loaded.run.sets, loaded.suite.tasks.looks
-    if len(sets) > planned:
-        words = "{n:set} of seeds are pooled, and the suite planned {planned:look} (tasks.looks): if an earlier set was judged "
-        words += "as the last one, the error of all looks together is above 5 %."
-        yield Sentence(words, n=len(sets), planned=planned)
+    """Say where more sets of seeds were analysed than the suite planned."""
+    n, planned = len(loaded.run.sets), loaded.suite.tasks.looks
+    if n > planned:
+        words = "{n} interim analyses of the seeds, {planned} planned (tasks.looks): errors may exceed 5 %."
+        yield Sentence(words, n=n, planned=planned)
 
 
-def in_short(loaded: Loaded) -> Table | None:
-    """Return accuracy by arm and task, with the seeds that solved it or its interval; None where no task has a result."""
-    made, arms = results(loaded), {case.arm: case for case in loaded.arms}
+def table(loaded: Loaded) -> Table | None:
+    """Return accuracy by arm and task, with the seeds that solved it where these are counted; None where no task has a result."""
+    made, taken, arms = results(loaded), loaded.plan.arms_from, {case.arm: case for case in loaded.arms}
     cells: list[tuple[Value, Value, Value, Value]]
     cells = [(arms[each.found.case.arm], "", each.task, _cell(each)) for each in made]
-    cells += [("best shortcut", "", each.task, _share(each.counts.shortcut)) for each in made]
-    return replace(pivot("accuracy", cells), notes=[*looks(loaded)]) if made else None
+    cells += [("best shortcut", "", each.task, _shortcut(each)) for each in made]
+    notes: list[Value] = [
+        READING,
+        seeds_in_words(loaded),
+        *pooled(loaded),
+        *([best_arms.sentence(taken)] if taken else []),
+    ]
+    return replace(pivot("accuracy", cells, "accuracy, %"), notes=notes, file="solved.csv") if made else None
+
+
+def _shortcut(each: OnTask) -> Finding:
+    return Finding("best shortcut", value=Estimate(each.counts.shortcut, kind="share"))
 
 
 def _cell(each: OnTask) -> Value:
+    """Return an accuracy and what is found against the baseline, with the seeds that solved the task where these are counted."""
     if not each.values:
         return each.found.status
     if each.counts.counted and each.seeds > 1:
-        return Sentence("{value} {solved}/{seeds}", value=each.accuracy, solved=each.solved, seeds=each.seeds)
-    return each.accuracy
-
-
-def blocks(loaded: Loaded) -> Iterator[Block]:
-    """Return the numbers of every task, how its runs are compared, and accuracy by kind of question."""
-    made = results(loaded)
-    if not made:
-        return
-    yield Table("Accuracy on tasks", HEAD, [*map(_shown, made)], notes=[READING, *looks(loaded)])
-    if taken := loaded.plan.arms_from:
-        yield Note(best_arms.sentence(taken))
-    answered = [_more(each) for each in made if each.answers]
-    yield Table("Questions, routing and cost", MORE, answered, folded=True)
-    yield Note(
-        "n: held-out questions of each seed, one per sequence. As trained: routed by top-k over the sequence, where that "
-        "differs. CPU s: of a training run."
-    )
-
-
-def _shown(each: OnTask) -> Sequence[Value]:
-    shortcut, found = _share(each.counts.shortcut), each.found
-    if not each.values:
-        why = Sentence("{status}: {why}", status=found.status, why=found.reason)
-        return each.task, shortcut, found.case, why, "", "", ""
-    over_seeds = each.accuracy if each.seeds > 1 else each.accuracy.alone
-    accuracy = Sentence("▲ " * each.beyond_shortcut + "{share}", share=over_seeds)
-    solved_by = Sentence("{solved} of {seeds}", solved=each.solved, seeds=each.seeds) if each.seeds > 1 else None
-    return each.task, shortcut, found.case, accuracy, solved_by, found.beside(), found.needed
-
-
-def _more(each: OnTask) -> Sequence[Value]:
-    answers = each.answers
-    trained = [of.correct_as_trained / of.n for of in answers if of.correct_as_trained is not None]
-    return (
-        each.task,
-        each.found.case,
-        answers[0].n,
-        _share(each.majority),
-        each.shortcut[0],
-        _share(each.counts.level),
-        each.questions,
-        _share(fmean(trained)) if trained else None,
-        _share(fmean(of.whole / of.n for of in answers)),
-        Estimate(fmean(of.cpu_s for of in answers), kind="count"),
-        _by_kind(((kind, right / n) for of in answers for kind, (n, right) in of.by_kind.items() if n), "share"),
-        _by_kind((found for of in answers for found in of.depth_by_kind.items()), "quantity"),
-    )
-
-
-def _share(value: float) -> Estimate:
-    return Estimate(value, kind="share")
-
-
-def _by_kind(found: Iterable[tuple[str, float]], kind: Kind) -> Listed | None:
-    """List means over seeds by kind of question, which reveal plateaus and shortcuts: `1 pair 99.8 %, 4 pairs 97.1 %`."""
-    means = [(name, Estimate(fmean(values), kind=kind)) for name, values in grouped(found).items()]
-    return Listed([Sentence("{name} {mean}", name=name, mean=mean) for name, mean in means]) if means else None
+        return Sentence("{found} {solved}/{seeds}", found=each.found, solved=each.solved, seeds=each.seeds)
+    return each.found

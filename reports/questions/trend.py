@@ -21,20 +21,18 @@ from modbench.reports.model import Estimate, Interval, Sentence, Table, Value
 from modbench.reports.panel import InPlace
 from modbench.reports.questions.isoflop import explored, without_size
 from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.losses import unit_of
 
 # What is found of a line, by its outcome.
 WORDS = {
-    "both ends": "{arm} has the lower loss {side} {at} of training, {base} {other}.",
-    "one end": "{arm} has a {side} loss than {base} from {start} to {end} of training; beyond, the line does not tell.",
-    "none": "{arm} has a {side} loss than {base} from {first} to {last} of training.",
-    "cannot tell": "From {first} to {last} of training no line tells which of {arm} and {base} has the lower loss.",
-    "not straight": "From {first} to {last} of training the difference of {arm} and {base} follows no straight line.",
+    "both ends": "{better} is better below {at} of training, {other} above.",
+    **dict.fromkeys(
+        ("one end", "one sign", "none"), "{better} is better than {other} from {start} to {end} of training."
+    ),
+    "cannot tell": "{arm} against {base} is inconclusive from {first} to {last} of training.",
+    "not straight": "{arm} minus {base} follows no straight line from {first} to {last} of training.",
 }
-WORDS["one sign"] = WORDS["one end"]
-READING = (
-    "Nats per token at each arm's optimum over sizes, routed causally; in parentheses the widths trained; the slope is for each "
-    "e-fold of the FLOPs. Intervals hold the spread over seeds and the errors of optimum and text."
-)
+READING = "{unit} [95 % CI], each at its best width, routed causally; slope: for each e-fold of FLOPs"
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class At:
 
 @dataclass(frozen=True)
 class Answer:
-    """How an arm goes on beside the anchor.
+    """How an arm goes on over the anchor.
 
     Attributes:
         arm: one of its cases.
@@ -112,7 +110,7 @@ class Answer:
 
 
 def answers(loaded: Loaded) -> list[Answer]:
-    """Return the trend of each arm beside the anchor, at each place; none where nothing was followed yet."""
+    """Return the trend of each arm over the anchor, at each place; none where nothing was followed yet."""
     plan, told = loaded.suite.trend, loaded.run.found(Followed)
     return [
         _answer(loaded, made, told[name], variant, plan)
@@ -210,7 +208,7 @@ class Row:
 
 
 def rows(answer: Answer) -> Iterator[Row]:
-    """Yield what was found of an arm: differences, spreads of seeds, slope, straightness, crossing and forecast."""
+    """Yield what was found of an arm: differences, standard deviations over seeds, slope, straightness, crossing and forecast."""
     trend, plan = answer.trend, answer.plan
     if trend is None:
         yield Row(answer, reason=answer.reason)
@@ -236,7 +234,7 @@ def rows(answer: Answer) -> Iterator[Row]:
 
 TABLE = DataTable[Row](
     "trend",
-    "a quantity of an arm beside the anchor",
+    "a quantity of an arm over the anchor",
     (
         text("variant", "the arm without its size", lambda row: row.answer.arm.variant),
         text("baseline_variant", "the anchor", lambda row: row.answer.anchor.variant),
@@ -245,7 +243,7 @@ TABLE = DataTable[Row](
         interval("value", "the quantity", lambda row: row.found),
         text("unit", "its unit", lambda row: row.unit or None),
         text("outcome", "what was found of it, in a word", lambda row: row.outcome),
-        count("seeds", "fresh seeds behind it", lambda row: row.seeds),
+        count("seeds", "new seeds behind it", lambda row: row.seeds),
         text("sizes", "the arm's two sizes", lambda row: row.at and " ".join(case.size for case in row.at.mine)),
         text("baseline_sizes", "the anchor's", lambda row: row.at and " ".join(case.size for case in row.at.theirs)),
         number("loss", "the arm's loss at its optimum", lambda row: row.at and row.at.losses[0], "nat"),
@@ -263,16 +261,16 @@ def in_place(loaded: Loaded) -> InPlace | None:
     if not made:
         return None
     return InPlace(
-        tables=[*map(table, made)],
+        tables=[table(loaded, each) for each in made],
         baseline=made[0].base,
         arms=[case for answer in made for case in dict.fromkeys((answer.arm, answer.anchor))],
         metrics=frozenset({"loss/val", "loss/val_causal", CONFIRMED, "flops/train_step", "lr/best"}),
     )
 
 
-def table(answer: Answer) -> Table:
+def table(loaded: Loaded, answer: Answer) -> Table:
     """Return the differences by budget, then how they go on."""
-    shown: list[Sequence[Value]] = []
+    shown, (unit, factor) = list[Sequence[Value]](), unit_of(loaded)
     for at in answer.rows:
         seeds: Value = at.seeds if at.seeds == at.planned else Sentence("{n} of {all}", n=at.seeds, all=at.planned)
         remarks = {
@@ -280,26 +278,26 @@ def table(answer: Answer) -> Table:
             "extrapolated": not at.near,
             "size not explored": at.flops > answer.explored,
         }
-        sides = (_side(*side) for side in zip(at.losses, (at.mine, at.theirs), strict=True))
         remark = ", ".join(word for word, holds in remarks.items() if holds)
-        shown.append((Estimate(at.flops, unit="FLOP"), seeds, *sides, at.difference or at.reason, remark))
-    titles = {"slope": "slope", "crossing": "is 0 at", "forecast": "forecast {budget}"}
+        shown.append(
+            (
+                Estimate(at.flops, unit="FLOP"),
+                at.difference.scaled(factor) if at.difference else at.reason,
+                seeds,
+                remark,
+            )
+        )
+    titles = {"slope": "slope", "crossing": "break-even", "forecast": "forecast {budget}"}
     for row in rows(answer):
         if row.found is not None and row.quantity in titles:
             title = Sentence(titles[row.quantity], budget=Estimate(row.budget, unit="FLOP"))
-            shown.append((title, row.seeds or "", "", "", row.found, ""))
+            found = row.found if row.unit == "FLOP" else row.found.scaled(factor)
+            shown.append((title, found, row.seeds or "", ""))
+    label = Sentence("{arm} minus {base}", arm=answer.name, base=answer.base)
+    head = ("training FLOPs", label, "seeds", "")
     return Table(
-        "the difference over training budgets",
-        ("FLOPs", "Seeds", answer.name, answer.base, "Difference [95 %]", ""),
-        shown,
-        notes=[READING],
+        "the difference over training budgets", head, shown, notes=[Sentence(READING, unit=unit)], file="trend.csv"
     )
-
-
-def _side(loss: float | None, cases: tuple[Case, Case]) -> Sentence:
-    """An arm's loss at its optimum, and the widths that it follows from."""
-    widths = ", ".join(str(case.config.d_model) for case in cases)
-    return Sentence("{loss} " * (loss is not None) + "({widths})", loss=Estimate(loss, unit="loss"), widths=widths)
 
 
 def nats(found: Interval) -> Estimate:
@@ -314,46 +312,36 @@ def answer(loaded: Loaded) -> Iterator[Sentence]:
     """Say where which arm has the lower loss."""
     for each in answers(loaded):
         if each.trend is None:
-            words = "No trend of {arm} beside {base}: {reason}."
-            yield Sentence(words, arm=each.name, base=each.base, reason=each.reason)
+            yield Sentence("No trend of {arm}: {reason}.", arm=each.name, reason=each.reason)
         else:
             yield where(each, each.trend)
 
 
 def where(answer: Answer, trend: Trend) -> Sentence:
-    """Say on which side of which budget the arm has the lower loss, as far as a line tells."""
+    """Say on which side of which budget which arm has the lower loss, as far as a line tells."""
     crossing, first, last = trend.crossing(), trend.budgets[0].flops, trend.budgets[-1].flops
     outcome = "not straight" if trend.is_straight is False else crossing.outcome
     from_first = crossing.high is None or crossing.low is not None
     here = trend.at(first if from_first else last)
     if here is None:  # of one budget there is no line
         here, outcome = trend.differences[0], "none" if sign(trend.differences[0]) else outcome
-    sides = ("lower", "higher") if here.value < 0 else ("higher", "lower")
-    if outcome == "both ends":
-        sides = ("below", "above") if here.value < 0 else ("above", "below")
-    start, end = (first, crossing.low) if from_first else (crossing.high, last)
-    ends: dict[str, Value] = {
+    better, other = (answer.name, answer.base) if here.value < 0 else (answer.base, answer.name)
+    start, end = (first, crossing.low or last) if from_first else (crossing.high or first, last)
+    budgets: dict[str, Value] = {
         name: Estimate(flops, unit="FLOP")
         for name, flops in (("first", first), ("last", last), ("start", start), ("end", end))
     }
     at = Estimate(crossing.flops, crossing.low, crossing.high, unit="FLOP")
-    return Sentence(WORDS[outcome], arm=answer.name, base=answer.base, side=sides[0], other=sides[1], at=at, **ends)
+    return Sentence(WORDS[outcome], arm=answer.name, base=answer.base, better=better, other=other, at=at, **budgets)
 
 
 def doubts(loaded: Loaded) -> Iterator[Sentence]:
     """Say what a trend cannot tell, and what its intervals leave out."""
-    for each in answers(loaded):
-        trend = each.trend
-        if trend is None:
-            continue
+    for trend in (each.trend for each in answers(loaded) if each.trend is not None):
         if len(trend.budgets) == FEWEST_BUDGETS:
-            yield Sentence(
-                "Two budgets do not show a straight line: there is no crossing, and a forecast assumes such a line."
-            )
+            yield Sentence("Two budgets give no break-even, and a forecast assumes a straight line: train a third.")
         if not trend.has_one_spread:
-            yield Sentence(
-                "Seeds spread differently from budget to budget (Bartlett's test at 1 %): the intervals take each budget's own "
-                "standard deviation, of its few seeds."
-            )
+            words = "Standard deviations differ between budgets (Bartlett, 1 %): each CI is from its own few seeds."
+            yield Sentence(words)
         if not trend.has_text:
-            yield Sentence("The error of the held-out text is in no interval: the records have no losses of its parts.")
+            yield Sentence("No CI holds the error of the held-out text: the records have no losses of its parts.")

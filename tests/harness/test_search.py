@@ -168,7 +168,7 @@ def test_a_row_goes_on_where_it_was_cut(tmp_path: Path) -> None:
 
 
 def test_a_search_that_was_cut_knows_what_it_lacks_and_goes_on(tmp_path: Path) -> None:
-    """More may follow, so that nothing is predicted; a resumed run counts what an earlier runner finished."""
+    """A resumed run counts what an earlier runner finished."""
     made = searching()
     folder = new_folder(made, tmp_path / "run")
     with pytest.raises(KeyboardInterrupt):
@@ -181,7 +181,6 @@ def test_a_search_that_was_cut_knows_what_it_lacks_and_goes_on(tmp_path: Path) -
     assert not run.decided
     (said,) = search.render(load(folder.path))
     assert (said.given["cells"], said.given["of"], plain(said.given["spent"])) == (1, 7, "3.00 s")
-    assert said.given["grid"] is None
     seen = present(progress.read(folder.path))
     assert seen.more
     assert [(each.done, each.units) for each in seen.groups if each.name == "time"] == [(4, 6)]

@@ -10,14 +10,12 @@ import pandas as pd
 import pytest
 from page_tables import filled
 from planted import left, planted_suite
-from present import of_type, present
+from present import present
 
 from modbench.harness.core.contracts import Text
 from modbench.harness.planning import plan
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.stats.paired import LaunchSamples, numbers, numbers_of_pairs
-from modbench.reports.model import Listed, Sentence
-from modbench.reports.panels import combine as panel
 from modbench.reports.questions import combine
 from modbench.reports.tables.load import Loaded, load
 
@@ -79,13 +77,6 @@ def one(table: pd.DataFrame, arm: str, metric: str, seq_len: int = 128) -> Any:
     return table[(table.arm == arm) & (table.metric == metric) & (table.seq_len == seq_len)].iloc[0]
 
 
-def parts_of_answer(run: Loaded) -> list[Sentence]:
-    """What the answer says of each combination."""
-    (said,) = combine.answer(run)
-    parts: Any = of_type(Listed, said.given["parts"])
-    return [*vars(parts)["values"]]
-
-
 @pytest.mark.parametrize("metric", ["latency/forward", "latency/train_step"])
 def test_planted_ratios_of_ratios_come_back(table: pd.DataFrame, metric: str) -> None:
     for arm, value, verdict in ((WINDOW, 0.8, "worse"), (CONVOLUTION, 1.0, "equivalent")):
@@ -141,7 +132,7 @@ def test_the_answer_counts_times_alone(run: Loaded, table: pd.DataFrame) -> None
     times = rows[rows.metric.str.startswith("latency/")]
     less = (times.verdict == "worse").sum()
     assert (rows.verdict == "worse").sum() > less
-    first: Any = parts_of_answer(run)[0]
+    first: Any = next(combine.answer(run))
     assert (first.given["what"], first.given["less"], first.given["n"]) == ("forward pass", less, len(times))
     assert first.given["ratio"].value == one(table, WINDOW, "latency/forward").value
 
@@ -149,7 +140,7 @@ def test_the_answer_counts_times_alone(run: Loaded, table: pd.DataFrame) -> None
 def test_smoke_claims_nothing(tmp_path: Path) -> None:
     run = planted(tmp_path, effort="smoke")
     assert combine.TABLE.frame(run).verdict.isna().all()
-    assert not any("{less}" in each.words for each in parts_of_answer(run))
+    assert not any("{less}" in each.words for each in combine.answer(run))
 
 
 def test_a_failed_arm_takes_its_combination_with_it(tmp_path: Path) -> None:
@@ -173,7 +164,7 @@ def test_a_failed_arm_takes_its_combination_with_it(tmp_path: Path) -> None:
 def test_without_four_corners_there_is_nothing(tmp_path: Path, arms: Any) -> None:
     run = planted(tmp_path, arms=arms, slower={}, losses={})
     assert combine.TABLE.frame(run).empty
-    assert list(panel.render(run)) == list(combine.answer(run)) == []
+    assert combine.tables(run) == list(combine.answer(run)) == []
     assert combine.in_place(run) is None
 
 

@@ -130,7 +130,7 @@ def test_a_loss_stands_beside_the_length_that_it_was_trained_at(tmp_path: Path) 
     assert {each.case.place.seq_len for each in held} == {64, 128}
     for each in held:
         assert {case.place.seq_len for case in each.ladder} == {each.case.place.seq_len}
-        assert f"T = {each.case.place.seq_len}" in plain(exchange.called(loaded, each))
+        assert f"T = {each.case.place.seq_len}" in plain(exchange._called(loaded, each))
 
 
 def test_beside_a_length_that_nothing_was_trained_at_stands_the_longest(tmp_path: Path) -> None:

@@ -84,10 +84,11 @@ def test_the_order_in_which_runs_are_named_changes_nothing(runs: tuple[Path, Pat
 def test_the_report_says_what_was_pooled_and_that_it_was_not_planned(runs: tuple[Path, Path]) -> None:
     older, newer = runs
     both = load(newer, pool=[older])
-    said = [plain(each) for each in tasks.looks(both)]
-    assert f"Pooled: 12 seeds, 6 of {older} and 6 of {newer}." in said
-    assert any("look 2 of 2" in each for each in said)
-    assert "the suite planned 1 look" in plain(*tasks.doubts(both))
+    said = [plain(each) for each in tasks.pooled(both)]
+    assert f"seeds of 6 of {older} and 6 of {newer}" in said
+    assert any("interim analysis 2 of 2" in each for each in said)
+    (warned,) = tasks.doubts(both)
+    assert (warned.given["n"], warned.given["planned"]) == (2, 1)
     assert not [*tasks.doubts(load(newer))]
 
 
@@ -96,7 +97,6 @@ def test_report_prints_the_pooled_numbers(runs: tuple[Path, Path], tmp_path: Pat
     done = command_line("report", newer, "--pool", older, "--format", "json", "-o", tmp_path, "-v")
     assert done.returncode == 0, done.stderr
     assert "-2.0±" in done.stdout
-    assert "look 2 of 2" in done.stdout
     assert json.loads((tmp_path / "report.json").read_text())
 
 
@@ -133,7 +133,7 @@ def test_a_first_look_of_two_that_are_planned_is_judged_strictly(
     assert row_of(loaded).verdict == "inconclusive"
     assert "look 1 of 2" in row_of(loaded).reason
     assert row_of(loaded, "depth_predictor").verdict == "better"
-    assert "look 1 of 2" in plain([*tasks.looks(loaded)][-1])
+    assert "interim analysis 1 of 2" in plain([*tasks.pooled(loaded)][-1])
 
 
 @pytest.mark.parametrize("close", [False, True])

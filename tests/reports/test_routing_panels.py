@@ -19,16 +19,13 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Case
 from modbench.harness.results import run_folder
 from modbench.harness.results.workspace import Workspace
-from modbench.reports.figures.style import new_figure
-from modbench.reports.model import Estimate, Figure, Note, Sentence, Table, Value
-from modbench.reports.panels import routing_knows
-from modbench.reports.panels.routing import ROUTING_GATES, ROUTING_PROFIT, ROUTING_TEXT, ROUTING_WHO, titled
+from modbench.reports.model import Estimate, Figure, Table, Value
+from modbench.reports.panels.routing import ROUTING_GATES, ROUTING_KNOWS, ROUTING_PROFIT, ROUTING_TEXT, ROUTING_WHO
 from modbench.reports.questions import routing as question
 from modbench.reports.tables.load import Loaded, load
 
-KNOWS = routing_knows.PANEL
-DIGIT = ("profit-kind", "digit")
-PANELS = (ROUTING_TEXT, ROUTING_WHO, ROUTING_PROFIT, KNOWS, ROUTING_GATES)
+DIGIT = ("kind", "digit")
+PANELS = (ROUTING_TEXT, ROUTING_WHO, ROUTING_PROFIT, ROUTING_KNOWS, ROUTING_GATES)
 
 
 def rows_of(panel: Any, loaded: Loaded) -> dict[Value, list[Any]]:
@@ -37,28 +34,19 @@ def rows_of(panel: Any, loaded: Loaded) -> dict[Value, list[Any]]:
     return {first: rest for first, *rest in table.rows}
 
 
-def figures_of(panel: Any, loaded: Loaded) -> dict[str, Figure]:
-    return {each.name: each for each in drawn(panel, loaded)}
-
-
 def profits_of(loaded: Loaded) -> dict[tuple[str, str], Estimate]:
-    """The differences of the arm that is shown, by figure and group."""
+    """The differences of the arm that is shown, by variable and group."""
     return {
-        (figure.name, str(row.bin)): Estimate.of(row.value, row.ci_low, row.ci_high)
+        (str(row.variable), str(row.bin)): Estimate.of(row.value, row.ci_low, row.ci_high)
         for figure in drawn(ROUTING_PROFIT, loaded)
         for row in figure.data[figure.data.arm == "mod[c0.125]"].itertuples()
     }
 
 
-def notes_of(panel: Any, loaded: Loaded) -> dict[str, Any]:
-    """What the notes of a panel say, by name."""
-    said = [block.said for block in panel.render(loaded) if isinstance(block, Note)]
-    return {name: value for each in said if isinstance(each, Sentence) for name, value in each.given.items()}
-
-
-def seeds_of(panel: Any, loaded: Loaded) -> Any:
-    """How many seeds its intervals rest on."""
-    return notes_of(panel, loaded)["evidence"].given["n"]
+def caption_of(panel: Any, loaded: Loaded) -> dict[str, Any]:
+    """What the caption of a panel's figure says, by name."""
+    (figure,) = drawn(panel, loaded)
+    return dict(vars(figure.caption)["given"])
 
 
 def is_near(found: Any, value: float, half: float | None = None, tolerance: float = 1e-9) -> bool:
@@ -107,13 +95,13 @@ def test_profit_is_against_the_rung_and_without_the_future(tmp_path: Path) -> No
     """Routed: 1.5 + 0.1 nats when routed causally; the rung 1.55, the anchor 1.45."""
     loaded = run(tmp_path, mod={"routing": routing()}, rung={"routing": dense(1.55)}, dense={"routing": dense(1.45)})
     found, bits = profits_of(loaded), (1.6 - 1.55) / math.log(2)
-    for of in (("profit-kind", "all tokens"), DIGIT, ("profit-position", "0–31")):
+    for of in (("kind", "all tokens"), DIGIT, ("position", "0–31")):
         assert is_near(found[of], bits)
-    assert notes_of(ROUTING_PROFIT, loaded)["equal"] == "equal FLOPs"
-    assert seeds_of(ROUTING_PROFIT, loaded) == 1
+    said = caption_of(ROUTING_PROFIT, loaded)
+    assert (said["equal"], said["unit"], said["n"]) == ("equal FLOPs", "bits/byte", 1)
     without = run(tmp_path / "b", mod={"routing": routing()}, dense={"routing": dense(1.45)})
     assert is_near(profits_of(without)[DIGIT], (1.6 - 1.45) / math.log(2))
-    assert notes_of(ROUTING_PROFIT, without)["equal"] == "same shape, more FLOPs"
+    assert caption_of(ROUTING_PROFIT, without)["equal"] == "same shape, more FLOPs"
     assert not shown(ROUTING_PROFIT, run(tmp_path / "c", mod={"routing": routing()}))
 
 
@@ -161,18 +149,10 @@ def test_of_a_sweep_experts_are_shown_at_the_best_size(tmp_path: Path) -> None:
     def left(case: Case, loss: float) -> dict[str, Any]:
         return dense(loss) if case.model == "dense" else with_experts(routing(loss=loss))
 
-    found = drawn(ROUTING_GATES, sweep(tmp_path, left))
+    found: Any = rows_of(ROUTING_GATES, sweep(tmp_path, left))
     variants = ("mod[c0.125", "mode_integrated[c0.125", "mode_integrated[c0.25")
-    assert [each.name for each in found] == [f"experts-{variant}-d48-L4-H2]" for variant in variants]
-
-
-def test_a_long_title_takes_a_second_line() -> None:
-    _, (axis,) = new_figure(3.4, 2.0)
-    long = "MoDE integrated 0.5 token top-2 identity $^{$ d48-L4-H3: load by expert"
-    titled(axis, long, most=46)
-    first, second = axis.get_title(loc="left").split("\n")
-    assert f"{first} {second}" == long
-    assert len(first) <= 46
+    assert [each.arm for each in found] == [f"{variant}-d48-L4-H2]" for variant in variants]
+    assert all([each.value for each in row] == [1.4, 0.25] for row in found.values())
 
 
 def test_profit_over_seeds_is_paired(tmp_path: Path) -> None:
@@ -194,7 +174,7 @@ def test_profit_without_a_causal_router_is_hollow(tmp_path: Path) -> None:
     loaded = run(tmp_path, mod={"routing": ahead}, rung={"routing": dense(1.45)})
     assert is_near(profits_of(loaded)[DIGIT], 0.05 / math.log(2))
     causal = run(tmp_path / "b", mod={"routing": routing()}, rung={"routing": dense(1.45)})
-    faces = [_faces(figures_of(ROUTING_PROFIT, each)["profit-kind"]) for each in (loaded, causal)]
+    faces = [_faces(*drawn(ROUTING_PROFIT, each)) for each in (loaded, causal)]
     assert [each == {"none"} for each in faces] == [True, False]
 
 
@@ -209,11 +189,11 @@ def test_bins_of_another_text_are_not_compared(tmp_path: Path) -> None:
     other["strata"]["kind"]["bins"][2]["n"] += 1
     loaded = run(tmp_path, mod={"routing": routing()}, rung={"routing": other})
     assert DIGIT not in profits_of(loaded)
-    assert ("profit-kind", "whitespace") in profits_of(loaded)
-    assert len(drawn(ROUTING_PROFIT, loaded)) == 4
+    assert ("kind", "whitespace") in profits_of(loaded)
     for row in other["strata"]["position"]["bins"]:
         row["label"] += "!"
-    assert len(drawn(ROUTING_PROFIT, run(tmp_path / "b", mod={"routing": routing()}, rung={"routing": other}))) == 3
+    found = profits_of(run(tmp_path / "b", mod={"routing": routing()}, rung={"routing": other}))
+    assert {variable for variable, _ in found} == {"kind", "frequency", "difficulty"}
 
 
 def test_the_text_is_escaped_and_coloured_by_depth(tmp_path: Path) -> None:
@@ -232,38 +212,31 @@ def test_the_text_is_escaped_and_coloured_by_depth(tmp_path: Path) -> None:
     assert [int(shade[1]) if shade else 0 for shade in shades] == [0, 46, 23, 0]
 
 
-@pytest.mark.parametrize(
-    ("rho", "verdict"),
-    [(0.05, "undecided"), (-0.4, "wrong"), (0.35, "not above the control"), (0.45, "above the control")],
-)
-def test_other_gates_are_not(tmp_path: Path, rho: float, verdict: str) -> None:
+@pytest.mark.parametrize(("rho", "known"), [(0.05, "no"), (0.35, "inconclusive"), (0.45, "yes")])
+def test_a_score_knows_only_beyond_its_best_control(tmp_path: Path, rho: float, known: str) -> None:
     control = {"routing": routing(), "flips": flips(0.3)}
     loaded = run(tmp_path, mod={"routing": routing(), "flips": flips(rho)}, stochastic=control)
-    found: Any = question.verdict(question.shown(question.arms_of(loaded)))
-    assert found.verdict == verdict
-    caption: Any = figures_of(KNOWS, loaded)["knows-flips"].caption
-    assert (caption.given["verdict"], caption.given["control"]) == (verdict, found.against)
+    assert rows_of(ROUTING_KNOWS, loaded)["… above 0 and all controls"] == [known, None]
 
 
-def test_without_an_interval_or_a_control_nothing_is_held_against_a_control(tmp_path: Path) -> None:
-    loaded = run(tmp_path / "a", mod={"routing": routing(), "flips": flips(0.5)})
-    found: Any = question.verdict(question.shown(question.arms_of(loaded)))
-    assert (found.verdict, found.against) == ("no control", None)
+def test_without_a_control_a_score_is_compared_with_0_and_without_an_interval_with_nothing(tmp_path: Path) -> None:
+    loaded = run(tmp_path / "a", mod={"routing": routing(), "flips": flips(0.05)})
+    assert question.knows(question.shown(question.arms_of(loaded))) == "inconclusive"
     bare = flips(0.5)
     for row in bare["correlation"].values():
         row.update(low=None, high=None)
     loaded = run(tmp_path / "b", mod={"routing": routing(), "flips": bare})
-    found = question.verdict(question.shown(question.arms_of(loaded)))
-    assert (found.verdict, found.typical.value) == (None, 0.5)
+    shown_ = question.shown(question.arms_of(loaded))
+    assert (question.knows(shown_), question.score(shown_[0])) == (None, Estimate(0.5, kind="difference"))
 
 
 def test_what_was_not_found_out_is_empty(tmp_path: Path) -> None:
     bare = routing()
     bare["summary"] = {**bare["summary"], "gap": None, "predictor_f1": None}
     lost = {"reason": "no router", "correlation": None, "flips": None, "worth": None}
-    rows = rows_of(KNOWS, run(tmp_path, mod={"routing": bare, "flips": lost}))
+    rows = rows_of(ROUTING_KNOWS, run(tmp_path, mod={"routing": bare, "flips": lost}))
     missing = {title for title, cells in rows.items() if cells == [None]}
     assert missing == {
-        *("score ~ worth", "worth of a pass that was made", "… that was not made"),
-        *("what that costs, bits per token", "… F1"),
+        *("score ~ worth", "… above 0 and all controls", "worth of a pass that was made", "… that was not made"),
+        *("what that costs in loss", "… F1", "overlap, start ~ end of training"),
     }

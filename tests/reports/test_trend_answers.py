@@ -63,15 +63,15 @@ def test_seeds_of_which_a_run_failed_are_left_out_and_named(crossing: Loaded, tm
 def test_without_losses_of_blocks_the_text_is_in_no_interval_and_said(tmp_path: Path) -> None:
     loaded = planted(tmp_path, 0.05, text_noise=None)
     assert not found(loaded).has_text
-    assert "is in no interval" in " ".join(map(plain, trend.doubts(loaded)))
+    assert "No CI holds" in " ".join(map(plain, trend.doubts(loaded)))
 
 
 def test_a_budget_alone_has_a_difference_and_no_trend(tmp_path: Path) -> None:
     sweep: Any = followed().suite.isoflop
     one = {"budgets": [BUDGETS[0]], "sizes": [*sweep.sizes], "max_epochs": 1e9}
     loaded = planted(tmp_path, 0.05, 0.1, changes={"isoflop": one, "trend": {"seeds": 4}})
-    (said,) = first_screen.answer(loaded)
-    assert "a higher loss than dense" in plain(said)
+    said: Any = first_screen.answer(loaded)[0]
+    assert plain(said.given["better"]) == "dense"
     assert list(trend.TABLE.frame(loaded).quantity) == ["difference", "spread", "spread", "crossing"]
 
 
@@ -81,14 +81,14 @@ NOISE = (-0.02, 0.0, 0.02)
 @pytest.mark.parametrize(
     ("differences", "outcome", "given"),
     [
-        ((0.1, 0.0, -0.1), "both ends", {"side": "above", "other": "below"}),
-        ((-0.1, 0.0, 0.1), "both ends", {"side": "below", "other": "above"}),
-        ((-0.1, -0.11, -0.12), "none", {"side": "lower", "first": "1.00 TFLOP", "last": "16.0 TFLOP"}),
-        ((0.1, 0.11, 0.12), "none", {"side": "higher"}),
-        ((-0.1, -0.05, 0.0), "one sign", {"side": "lower", "start": "1.00 TFLOP", "end": "9.14 TFLOP"}),
-        ((0.0, 0.05, 0.1), "one sign", {"side": "higher", "start": "1.75 TFLOP", "end": "16.0 TFLOP"}),
+        ((0.1, 0.0, -0.1), "both ends", {"better": "dense", "other": "MoD"}),
+        ((-0.1, 0.0, 0.1), "both ends", {"better": "MoD", "other": "dense"}),
+        ((-0.1, -0.11, -0.12), "none", {"better": "MoD", "start": "1.00 TFLOP", "end": "16.0 TFLOP"}),
+        ((0.1, 0.11, 0.12), "none", {"better": "dense"}),
+        ((-0.1, -0.05, 0.0), "one sign", {"better": "MoD", "start": "1.00 TFLOP", "end": "9.14 TFLOP"}),
+        ((0.0, 0.05, 0.1), "one sign", {"better": "dense", "start": "1.75 TFLOP", "end": "16.0 TFLOP"}),
         ((0.1, -0.1), "cannot tell", {"first": "1.00 TFLOP", "last": "4.00 TFLOP"}),
-        ((0.1,), "none", {"side": "higher"}),
+        ((0.1,), "none", {"better": "dense"}),
         ((0.0,), "cannot tell", {}),
         ((-0.2, 0.3, -0.1), "not straight", {}),
         ((-0.005, 0.0, 0.005), "cannot tell", {}),
@@ -106,7 +106,7 @@ def test_a_crossing_beside_one_end_ends_where_the_line_knows_no_sign() -> None:
     few, many = (-0.03, 0.0, 0.03), [-0.03, 0.0, 0.03] * 12
     said = trend.where(answer, over((-0.012, 0.03, 0.06), many, few, few))
     assert said.words == trend.WORDS["one end"]
-    assert [plain(said.given[key]) for key in ("side", "start", "end")] == ["higher", "2.30 TFLOP", "16.0 TFLOP"]
+    assert [plain(said.given[key]) for key in ("better", "start", "end")] == ["dense", "2.30 TFLOP", "16.0 TFLOP"]
 
 
 def test_what_must_be_known_of_a_budget_stands_in_its_row(crossing: Loaded) -> None:
@@ -114,14 +114,14 @@ def test_what_must_be_known_of_a_budget_stands_in_its_row(crossing: Loaded) -> N
 
     def remarks(**changes: Any) -> list[str]:
         made = replace(answer, **changes)
-        return [str(row[-1]) for row in trend.table(made).rows[: len(answer.rows)]]
+        return [str(row[-1]) for row in trend.table(crossing, made).rows[: len(answer.rows)]]
 
     assert remarks() == ["", "", ""]
     assert remarks(explored=BUDGETS[1]) == ["", "", "size not explored"]
     far = [replace(answer.rows[0], near=False), *answer.rows[1:]]
     assert remarks(rows=far) == ["extrapolated", "", ""]
     few = replace(answer, rows=[replace(answer.rows[0], planned=6), *answer.rows[1:]])
-    assert plain(trend.table(few).rows[0][1]) == "5 of 6"
+    assert plain(trend.table(crossing, few).rows[0][2]) == "5 of 6"
 
 
 def test_off_the_line_there_is_neither_crossing_nor_forecast_in_any_output(
@@ -137,9 +137,9 @@ def test_off_the_line_there_is_neither_crossing_nor_forecast_in_any_output(
     (said,) = first_screen.answer(crossing)
     assert "no straight line" in plain(said)
     (answer,) = trend.answers(crossing)
-    rows = [[*map(plain, row)] for row in trend.table(answer).rows]
+    rows = [[*map(plain, row)] for row in trend.table(crossing, answer).rows]
     assert [row[-1] for row in rows if row[0] == "20.0 GFLOP"] == ["off the line"]
-    assert [row[4] for row in rows if row[0] == "is 0 at"] == ["\N{EN DASH}"]
+    assert [row[1] for row in rows if row[0] == "break-even"] == ["\N{EN DASH}"]
     assert not any(row[0].startswith("forecast") for row in rows)
 
 
@@ -150,8 +150,8 @@ def test_two_budgets_give_no_crossing_in_any_output(tmp_path: Path) -> None:
     (row,) = trend.TABLE.frame(loaded).query("quantity == 'crossing'").to_dict("records")
     assert row["outcome"] == "cannot tell"
     assert all(math.isnan(row[key]) for key in ("value", "ci_low", "ci_high"))
-    assert "no line tells" in plain(first_screen.answer(loaded)[0])
-    assert any("no crossing" in plain(each) for each in trend.doubts(loaded))
+    assert "inconclusive" in plain(first_screen.answer(loaded)[0])
+    assert any("no break-even" in plain(each) for each in trend.doubts(loaded))
 
 
 def test_unequal_spreads_are_said_and_stand_in_the_table(crossing: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,4 +165,4 @@ def test_unequal_spreads_are_said_and_stand_in_the_table(crossing: Loaded, monke
     assert spread()[-1]["outcome"] == "pooled"
     monkeypatch.setattr("modbench.harness.stats.trend.UNEQUAL_LEVEL", 1.0)
     assert spread()[-1]["outcome"] == "differs"
-    assert "Seeds spread differently" in " ".join(map(plain, trend.doubts(crossing)))
+    assert "Standard deviations differ" in " ".join(map(plain, trend.doubts(crossing)))
