@@ -1,22 +1,22 @@
-"""Prefill and decode: time, ratio, rates and bytes of every arm by length and batch, and where skipping starts to pay."""
+"""Prefill, decode and requests: time, speed-up, rates and bytes of every variant by length and batch size."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from modbench.reports.model import Block, Code, Estimate, Finding, Note, Sentence, Table, Value, where_it_ran
+from modbench.reports.model import Estimate, Finding, Table, Value, where_it_ran
 from modbench.reports.panel import Panel
-from modbench.reports.questions import break_even, requests, results
+from modbench.reports.questions import requests, results
 from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.wording import SERVING, in_title
 
 # What stands beside the time of each workload: titles by metric. A column without any number is left out.
 BESIDE: Mapping[str, Mapping[str, str]] = {
-    "latency/prefill": {"ttft": "TTFT", "tokens_per_s/prefill": "tokens/s"},
+    "latency/prefill": {"ttft": "first token", "tokens_per_s/prefill": "tokens/s"},
     "latency/decode": {
         "latency/decode/p50": "p50",
         "latency/decode/p95": "p95",
-        "tpot": "TPOT",
+        "tpot": "per token",
         "tokens_per_s/decode": "tokens/s",
         "tokens_per_s": "tokens/s, greedy",
         "memory/kv_cache": "KV cache",
@@ -65,28 +65,19 @@ def _own(found: Value) -> Value:
     return found.value if found.value is not None and found.value.value is not None else None
 
 
-def render(loaded: Loaded) -> Iterator[Block]:
-    """Say from where on each arm pays, and show a table for each workload."""
+def render(loaded: Loaded) -> list[Table]:
+    """Show a table for each workload; of decoding alone the map says it."""
     tables = [made for made in (table(loaded, metric) for metric in BESIDE) if made is not None]
-    if not tables:
-        return
-    yield from break_even.tables(loaded, [*BESIDE])
-    yield from tables
-    said = "Ratios are those of the times: {anchor} ÷ row. {file} has both estimates."
-    yield Note(Sentence(said, anchor=loaded.baseline, file=Code("breakeven.csv")))
+    return tables if [each.label for each in tables] != [SERVING["latency/decode"]] else []
 
 
 READING = (
-    "Prefill reads a prompt in one call (TTFT, time to first token, is that and the choice of the token); decoding then makes "
-    "one token of each row per step (TPOT, time per output token), and tokens per second count all rows. The first table says "
-    "from which length or batch size on each model is faster; in brackets stands the 95 % "
-    "interval, and between measured points the line is interpolated. p50 and p95 are of single steps; KV cache is what the cache "
-    "of keys and values holds. A request is a prompt and N decode steps in one call, each token read by the host; beside it "
-    "stands what prefill and decode predict. Whether a model's text is as good is not part of it."
+    "A row is a variant at one length and batch size. p50 and p95 are of single decode steps; tokens per second count all rows "
+    "of the batch."
 )
 
 PANEL = Panel(
-    title="Prefill and decode: where does it start to pay?",
+    title="How fast are prefill, decode and requests?",
     order=15,
     span=12,
     render=render,
