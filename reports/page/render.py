@@ -197,12 +197,17 @@ def behind(loaded: Loaded) -> Markup:
     arms = [case.arm for case in (first, beside.case if beside else None) if case is not None]
     wanted = [case for case in loaded.plan.cases if case.arm in arms]
     samples = Files(loaded.run, {case.id for case in wanted})
-    paths = [*dict.fromkeys(path for case in wanted for path in samples.records(case.id))]
+    timed = {loaded.tables.source(metric).group for key, metric in loaded.tables.metrics.items() if key in loaded.timed}
+    groups = timed or {None}
+    paths = [*dict.fromkeys(path for case in wanted for group in groups for path in samples.records(case.id, group))]
     command, why = Again(loaded.run).if_any(wanted) if wanted else (layout.typed(loaded.run.command), "")
     return fill(
         "behind",
         tables=[f"{name}.csv" for name in ("comparisons", "cases", *csv.more(loaded))],
-        files=[{"name": path, "href": path if "{" not in path else f"{path.partition('/')[0]}/"} for path in paths[:MOST_FILES]],
+        files=[
+            {"name": path, "href": path if "{" not in path else f"{path.partition('/')[0]}/"}
+            for path in paths[:MOST_FILES]
+        ],
         more=max(0, len(paths) - MOST_FILES),
         command=command,
         no_command=why,
@@ -214,7 +219,13 @@ def about(loaded: Loaded) -> str:
     run, suite = loaded.run, loaded.suite
     processes = suite.launches_in_words.replace(" x ", " × ")
     version, commit = run.environment["packages"]["modbench"], run.environment["git"]["commit"] or ""
-    parts = [run.started[:10], f"suite {suite.name}", f"{suite.effort}: {processes}", *_trained(loaded), f"modbench {version}"]
+    parts = [
+        run.started[:10],
+        f"suite {suite.name}",
+        f"{suite.effort}: {processes}",
+        *_trained(loaded),
+        f"modbench {version}",
+    ]
     return " · ".join([*parts, *[f"commit {commit[:7]}"] * bool(commit)])
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from modbench.harness.domain.case import Case
-from modbench.harness.domain.notes import Curve, TrainNotes
+from modbench.harness.domain.notes import Curve
 from modbench.reports.figures.axes import ticks
 from modbench.reports.figures.style import headline, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence
@@ -32,7 +32,10 @@ def render(loaded: Loaded) -> Iterator[Figure]:
     curves = dict(_curves(loaded, metric))
     if not curves:
         return
-    lines = {case: _smooth([math.nan if loss is None else loss * factor for loss in curve.loss]) for case, curve in curves.items()}
+    lines = {
+        case: _smooth([math.nan if loss is None else loss * factor for loss in curve.loss])
+        for case, curve in curves.items()
+    }
     drawn, (axis,) = new_figure(4.6, 3.0)
     headline(drawn, f"training loss, {unit} (lower is better)")
     axis.set_xlabel("training tokens")
@@ -55,11 +58,15 @@ def render(loaded: Loaded) -> Iterator[Figure]:
     if rest:  # losses of the first steps, which would press the rest together, leave the frame
         axis.set_ylim(top=1.01 * max(rest))
     parts = [
-        pd.DataFrame({"arm": case.arm, "step": curves[case].step, "tokens": curves[case].tokens, "loss": line, "unit": unit})
+        pd.DataFrame(
+            {"arm": case.arm, "step": curves[case].step, "tokens": curves[case].tokens, "loss": line, "unit": unit}
+        )
         for case, line in lines.items()
     ]
     label = f"Training loss over tokens by variant, {unit}"
-    yield Figure("curves", drawn, label, _protocol(loaded), pd.concat(parts, ignore_index=True), key=[*lines], least=300)
+    yield Figure(
+        "curves", drawn, label, _protocol(loaded), pd.concat(parts, ignore_index=True), key=[*lines], least=300
+    )
 
 
 def _curves(loaded: Loaded, metric: str) -> Iterator[tuple[Case, Curve]]:

@@ -23,8 +23,8 @@ import pandas as pd
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import TimeNotes
-from modbench.harness.roofline.table import amount
 from modbench.harness.roofline.table import Table as Peaks
+from modbench.harness.roofline.table import amount
 from modbench.harness.roofline.work import Listed, Work
 from modbench.reports.figures.axes import name_rows, ticks
 from modbench.reports.figures.style import (
