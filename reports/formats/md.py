@@ -21,7 +21,16 @@ from modbench.reports.writers.number_format import plain
 NAME = "report.md"
 # Facts about the machine and the method that a reader of a pull request needs.
 _FACTS = (
-    *("Processor", "GPU", "Packages", "modbench commit", "Protocol", "Number of launches", "Interval", "Threads"),
+    *(
+        "Processor",
+        "GPU",
+        "Packages",
+        "modbench commit",
+        "Protocol",
+        "Number of processes",
+        "Confidence interval",
+        "Threads",
+    ),
     *("Machine check", "Command"),
 )
 

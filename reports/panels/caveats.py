@@ -54,7 +54,7 @@ def failure_sentences(loaded: Loaded) -> list[Sentence]:
         for (_, metrics), those in alike.items()
     ]
     if missing := loaded.run.missing:
-        words = "{n:unit has|units have} no record, the run is incomplete: {units}"
+        words = "{n:job has|jobs have} no record, the run is incomplete: {units}"
         units = Listed([*map(Code, missing)], most=MOST_FAILURES)
         said.append(Sentence(words, n=len(missing), units=units))
     return said
@@ -69,27 +69,19 @@ def what_failed(loaded: Loaded) -> Iterator[Block]:
 
 
 FAILURES = Panel(
-    title="What failed",
-    order=35,
+    title="Warnings",
+    order=60,
     span=12,
     render=what_failed,
-    reading=(
-        "Each line is a reason why cases have no number, as the process of the first one gave it, and the log that tells "
-        "more. A failed case is left out of every figure and marked in the tables; the others are not affected by "
-        "it."
-    ),
+    reading="A case that failed is left out of figures and marked in tables; the others are not affected by it.",
 )
 """Which cells failed, and which units have no record?"""
 
-
 DOUBTS = Panel(
-    title="What should you doubt?",
-    order=36,
+    title="Warnings",
+    order=61,
     span=12,
     render=lambda loaded: [each.sentence for each in doubts(loaded)],
-    reading=(
-        "Each entry is a reason why some number may not mean what it seems to mean: what was found, in which "
-        "cells, and what to do about it. An entry does not say that a number is wrong. What no check looks for is not listed."
-    ),
+    reading="Each says why a number may not mean what it seems to mean; what no check looks for is not listed.",
 )
-"""Why may a number not mean what it seems to mean: what checks found, in which cells, and what to do about it."""
+"""What validity checks found, in which cells, and what to do about it."""

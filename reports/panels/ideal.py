@@ -1,4 +1,4 @@
-"""Three rungs: the speed-up that FLOPs promise, the one that this machine can attain, and the one that was measured."""
+"""The theoretical speed-up, from FLOPs, the one predicted for this machine, and the one that was measured."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MOST_NAMED = 8
 
 
 def render(loaded: Loaded) -> Iterator[Figure]:
-    """Draw one mark per arm and length, larger for longer; on the diagonal time fell as FLOPs promise."""
+    """Draw one mark per variant and length, larger for longer; on the diagonal time fell as FLOPs did."""
     grid, every = loaded.suite.grid, loaded.comparisons
     place = (every.batch_size == grid.batch_size[0]) & (every.dtype == grid.dtype[0])
     shown = every.arm.isin([case.arm for case in loaded.arms_shown]) & every.seq_len.isin(loaded.lengths_shown)
@@ -46,12 +46,12 @@ def render(loaded: Loaded) -> Iterator[Figure]:
     for axis, (metric, rows) in zip(axes, sides.items(), strict=True):
         _draw(axis, loaded, list(rows.itertuples(index=False)), ends, marks)
         axis.set_title(TIMED[metric])
-        axis.set_xlabel("promised by bytes read" if metric == "latency/decode" else "promised by FLOPs")
+        axis.set_xlabel("theoretical, from bytes read" if metric == "latency/decode" else "theoretical speed-up")
     caption = Sentence(
-        "FLOPs with causal attention. Dashes: what the machine can attain, ±{error}.",
+        "Theoretical: from FLOPs with causal attention. Dashes: predicted for this machine, ±{error}.",
         error=Estimate(RATIO_ERROR, kind="share"),
     )
-    about = "Measured speed-up against the speed-up that FLOPs promise"
+    about = "Measured against theoretical speed-up, by variant and length"
     yield Figure("ideal", made, about, caption, data[list(RATIOS)], len(sides) > 1, marks, loaded.arms_shown)
 
 
@@ -85,7 +85,7 @@ def _hover_text(loaded: Loaded, row: Row, case: Case) -> Sentence:
     """What a mark says on hover."""
     bias = attainable_bias(case, loaded.baseline) if is_number(row.attainable) else None
     return Sentence(
-        "{arm}, T = {length}: promised {promised}, attainable {attainable}, measured {measured}"
+        "{arm}, T = {length}: theoretical {promised}, predicted {attainable}, measured {measured}"
         + "; {bias}" * bool(bias),
         bias=bias,
         arm=short(case),
@@ -97,11 +97,8 @@ def _hover_text(loaded: Loaded, row: Row, case: Case) -> Sentence:
 
 
 READING = (
-    "Each mark is one arm at one length. Sideways: the speed-up that its saved FLOPs promise over the anchor. Upwards: the "
-    "speed-up that was measured, with its 95 % interval. On the dashed diagonal the promise was kept; further below it, "
-    "more of the promise was lost. A dash is what this machine can attain: the same operators at its measured peaks by "
-    "shape, which was within 15 % of the measured speed-up in 79 of 80 pairs that were tried. From the diagonal to the dash "
-    "is what small shapes cost; from the dash to the mark is not explained by them."
+    "On the dashed diagonal time fell as FLOPs did; a mark below it lost a part of the theoretical gain. From the diagonal to the "
+    "dash is what smaller operators cost on this machine, from the dash to the mark is not explained by them."
 )
 
-PANEL = Panel(title="Did FLOPs become milliseconds?", order=40, span=7, render=render, draws=True, reading=READING)
+PANEL = Panel(title="Did fewer FLOPs become less time?", order=40, span=12, render=render, draws=True, reading=READING)

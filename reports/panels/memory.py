@@ -132,12 +132,12 @@ def render(loaded: Loaded) -> Iterator[Figure]:
     at = loaded.lengths[-1]
     if steps := [bar for case in loaded.shown if (bar := of_training(loaded, case.arm, at)) is not None]:
         title = f"peak of a training step in {{}}, {grid_point('T', at)} (lower is better)"
-        about = "Peak memory of a training step by arm and kind"
+        about = "Peak memory of a training step by variant and kind"
         yield _figure("memory", steps, title, about, "peak of one training step")
     if caches := of_caches(loaded, at):
         batch = grid_point("B", caches[0].case.place.batch_size)
         title = f"cache in {{}}, {grid_point('T', at)}, {batch} (lower is better)"
-        about = "Bytes of keys and values by arm"
+        about = "Bytes of keys and values by variant"
         yield _figure("memory-cache", caches, title, about, "keys and values that the cache holds")
 
 
@@ -156,7 +156,7 @@ def _figure(identity: str, bars: Sequence[Bar], title: str, about: str, what: st
     for y, bar in enumerate(bars):
         off = bar.off
         far = off is not None and abs(off.value or 0.0) > AS_FORECAST
-        words = "{total}" + (", {off} on forecast" if far else ", as forecast" * (off is not None))
+        words = "{total}" + ", {off} on forecast" * far
         beside(axis, y, plain(Sentence(words, total=Estimate(bar.total, unit="B"), off=off)))
     if len(kinds) > 1:
         handles = [Patch(facecolor=to_rgba(MUTED, _STRENGTH[kind]), label=kind) for kind in kinds]
@@ -167,7 +167,7 @@ def _figure(identity: str, bars: Sequence[Bar], title: str, about: str, what: st
         for bar in bars
         for kind in dict.fromkeys((*bar.measured, *bar.forecast))
     ]
-    caption = f"Bytes by kind: {what}. Thin bars: forecast."
+    caption = f"Bytes by kind: {what}. Thin bars: predicted by the closed form."
     return Figure(identity, made, about, caption, pd.DataFrame(data), marks=marks, least=360)
 
 
@@ -188,10 +188,8 @@ def _draw(axis: Axes, bars: Sequence[Bar], factor: float, marks: Marks) -> None:
 
 
 READING = (
-    "Each bar is the memory of one arm: of a training step the most that it held at a time, by kind, or of decoding the "
-    "keys and values that it keeps. The thin bar below is what the closed form predicts. Shorter is better. Where kinds are "
-    "not told apart, parameters are counted, and the optimizer keeps two numbers for each. It is one measured step, so it "
-    "has no interval, and it leaves out what the process holds besides."
+    "The most that a training step held at a time, by kind, or the keys and values that decoding keeps. Parameters and the two "
+    "numbers that the optimizer keeps for each may be counted, not measured."
 )
 
-PANEL = Panel(title="How much memory does it take?", order=41, span=5, render=render, draws=True, reading=READING)
+PANEL = Panel(title="How much memory does it take?", order=43, span=12, render=render, draws=True, reading=READING)

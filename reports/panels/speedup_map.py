@@ -16,10 +16,10 @@ from modbench.reports.figures.style import INK, Mark, Marks, bin_of, in_lines, n
 from modbench.reports.model import Block, Figure, Finding, Sentence, Value
 from modbench.reports.panel import Panel
 from modbench.reports.questions.break_even import Line, claimed
-from modbench.reports.tables import losses
+from modbench.reports.questions.map import spots
 from modbench.reports.tables.findings import Against, against, by_length, figure_rows
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording import DECIDED, TIMED, short
+from modbench.reports.wording import DECIDED, TIMED, name, short
 from modbench.reports.writers.number_format import NONE, half, plain
 
 if TYPE_CHECKING:
@@ -39,13 +39,14 @@ _BESIDE, _SMALL = 0.08, 6.5
 # Least height of a row in inches, and of a line of its name.
 ROW, LINE = 0.36, 0.17
 NOT_MEASURED = "not measured"
-CAPTION = "Speed-up over {base}, ± half the 95 % interval. Purple is faster, orange slower; hatched: undecided."
+MATCHED = "the matched baseline"
+CAPTION = "Speed-up over {base} ± half of its 95 % CI. Purple is faster, orange slower; grey equivalent, hatched inconclusive."
 
 
 def render(loaded: Loaded) -> Iterator[Block]:
     """Draw cells coloured by log2 speed-up in nine bins; undecided cells hatched; failures named."""
     titles = {metric: title for metric, title in TIMED.items() if (loaded.comparisons.metric == metric).any()}
-    if not titles or not loaded.arms_shown or loaded.sizes_differ:
+    if not titles or not loaded.arms_shown or loaded.sizes_differ or spots(loaded):  # which `panels/map.py` draws
         return
     choices = against(loaded, titles)
     for choice in choices:
@@ -73,12 +74,10 @@ def _figure(loaded: Loaded, titles: Mapping[str, str], choice: Against) -> Figur
         known = break_even_lines(loaded, metric, pairs)
         _draw_lines(axis, [case for case, _ in pairs], lengths, known, whole * POINTS * MAPS_SHARE / columns)
     axes[0].set_yticks([i + 0.5 for i in range(len(pairs))], names)
-    base: Value = "dense of equal cost" if choice.equal_cost else loaded.baseline
-    label = f"Speed-up over {'dense of equal cost' if choice.equal_cost else 'the anchor'} by arm and sequence length"
-    # Where losses lie along capacity and length, `panels/map.py` has the figure of that name.
-    name = "speedup" if losses.along_capacity(loaded) else "map"
+    base: Value = MATCHED if choice.equal_cost else loaded.baseline
+    label = f"Speed-up over {MATCHED if choice.equal_cost else name(loaded.baseline)} by variant and sequence length"
     return Figure(
-        name + "-cost" * choice.equal_cost,
+        "map" + "-cost" * choice.equal_cost,
         made,
         label,
         Sentence(CAPTION, base=base),
@@ -188,16 +187,12 @@ def _position(at: float | None, lengths: Sequence[int], unknown: float) -> float
 
 
 READING = (
-    "Each cell is one arm at one sequence length. Its number is the time of the dense model of equal cost, or of the anchor, as "
-    "the buttons choose, divided by the time of the arm: 1.50 means that the arm does the same call in two thirds of the time, "
-    "and above 1 is better. Purple is faster, orange is slower, grey is within 9 % of 1 or shows no direction, and a hatched "
-    "cell is not decided, by its interval or since the machine was disturbed or not checked. The thick line is read from all "
-    "lengths together: from it on the arm pays; at the left edge at every length. It is dashed "
-    "where else it may lie (95 %). 'Never' beside a row: the arm pays at no length."
+    "Each number is the time of the baseline, which the buttons choose, divided by that of the variant: above 1 is faster. The "
+    "thick line is the break-even length, dashed where else it may lie (95 % CI)."
 )
 
 PANEL = Panel(
-    title="Where does it pay? Speed-up by capacity and length",
+    title="Which variant is faster at which length?",
     order=20,
     span=7,
     render=render,

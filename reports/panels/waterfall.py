@@ -1,9 +1,9 @@
-"""From the time that FLOPs promise to the time that was measured, part by part, as shares of the baseline's time.
+"""From the theoretical time to the measured one, part by part, as shares of the baseline's time.
 
-Let I be the ideal ratio, P the seconds that operators take at this machine's measured peaks by shape
-(`harness/roofline/table.py`), of the arm (A) and of the baseline (D), and t the measured times. FLOPs promise the share 1/I;
-attainable is P_A / P_D; measured is t_A / t_D. Of the first gap each group g of operators takes (P_gA - P_gD / I) / P_D: what
-it costs beyond its promised share. The groups add up to the gap. Products and attention, which have FLOPs, are divided once
+Let I be the theoretical speed-up, P the seconds that operators take at this machine's measured peaks by shape
+(`harness/roofline/table.py`), of the variant (A) and of the baseline (D), and t the measured times. The theoretical share is 1/I, the
+predicted one P_A / P_D, the measured one t_A / t_D. Of the first gap each group g of operators takes (P_gA - P_gD / I) / P_D:
+what it costs beyond its theoretical share. The groups add up to the gap. Products and attention, which have FLOPs, are divided once
 more: what products cost because the arm's are of other shapes, at equal FLOPs, is P_pA - P_pD f_A / f_D, with f their multiply-
 adds. The second gap is not explained by operators.
 
@@ -13,7 +13,7 @@ only part that can be told apart: launches. What is left is spent on the device.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, TypeAlias
@@ -23,8 +23,8 @@ import pandas as pd
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import TimeNotes
-from modbench.harness.roofline.table import RATIO_ERROR, amount
 from modbench.harness.roofline.table import Table as Peaks
+from modbench.harness.roofline.table import amount
 from modbench.harness.roofline.work import Listed, Work
 from modbench.reports.figures.axes import name_rows, ticks
 from modbench.reports.figures.style import (
@@ -40,14 +40,14 @@ from modbench.reports.figures.style import (
     look,
     new_figure,
 )
-from modbench.reports.model import Block, Estimate, Figure, Finding, Sentence, Table, is_number
+from modbench.reports.model import Estimate, Figure, Finding, Sentence, is_number
 from modbench.reports.panel import Panel
 from modbench.reports.questions.best_setting import first_arm
 from modbench.reports.tables.comparisons import RECORDED
 from modbench.reports.tables.findings import of_pair
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import WORKLOADS, in_title, name, short
-from modbench.reports.writers.number_format import grid_point, plain
+from modbench.reports.writers.number_format import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,13 +67,6 @@ ORDER = (ROUTER, "top-k and sort", "gather", "scatter", PRODUCTS, ATTENTION, OTH
 
 
 UNEXPLAINED, ON_DEVICE, MEASURED = "unexplained", "on the device", "measured"
-PARTS = (
-    "Each part is what its operators take beyond the share that FLOPs promise of them. Router: products narrower than "
-    "any of the baseline's. Small products: equal FLOPs at fewer rows are slower. Attention, mix of FLOPs: its FLOPs "
-    "take other times than those of products. Launches: starting an operator, the model's Python code included. "
-    "Unexplained: caches, memory, noise, and whatever operators and peaks do not show. Attainable was within 15 % of the "
-    "measured ratio in 79 of 80 pairs that were tried: what is unexplained within that may be its error."
-)
 # More time, and less.
 SLOWER, FASTER = MAP[1], MAP[7]
 # Name, start and end of a row; a sum starts where it ends.
@@ -198,71 +191,39 @@ def _multiplied(call: Listed, narrowest: int) -> float:
     return sum(each.calls * amount(each.size) for each in call.work if _part(each, narrowest) == PRODUCTS)
 
 
-def table(every: Sequence[Fall], length: int) -> Table:
-    """Return the parts of all arms, by workload, in per cent of the baseline's time."""
-    parts = [part for part in ORDER if any(part in each.parts for each in every)]
-    attainable = Sentence("attainable ±{error}", error=Estimate(RATIO_ERROR, kind="share"))
-    return Table(
-        f"All arms at {grid_point('T', length)}, in % of the baseline's time",
-        ("arm", "workload", "promised", *parts, attainable, UNEXPLAINED, MEASURED),
-        [
-            (
-                each.found.case,
-                WORKLOADS[each.found.metric],
-                Estimate(each.promised, kind="share"),
-                *(
-                    Estimate(each.parts[part], kind="difference", unit="%") if part in each.parts else None
-                    for part in parts
-                ),
-                Estimate(each.attainable, kind="share") if each.predicted else None,
-                Estimate(each.unexplained, kind="difference", unit="%"),
-                Estimate(each.measured, kind="share"),
-            )
-            for each in every
-        ],
-        notes=[PARTS],
-        folded=True,
-    )
-
-
-def render(loaded: Loaded) -> Iterator[Block]:
-    """Take each workload apart, of the arm that the page shows first at the longest length; then the numbers of all arms."""
+def render(loaded: Loaded) -> list[Figure]:
+    """Take each workload apart, of the variant that the page shows first at the longest length."""
     first = first_arm(loaded)
     if first is None or not loaded.lengths or loaded.sizes_differ:
-        return
-    length = loaded.lengths[-1]
-    made = (fall(loaded, case.arm, metric, length) for metric in WORKLOADS for case in loaded.arms_shown)
-    every = [each for each in made if each is not None]
-    drawn = [_figure(each) for each in every if each.found.case.arm == first.arm]
-    if drawn:
-        yield from drawn
-        yield table(every, length)
+        return []
+    made = (fall(loaded, first.arm, metric, loaded.lengths[-1]) for metric in WORKLOADS)
+    return [_figure(each) for each in made if each is not None]
 
 
 def _figure(each: Fall) -> Figure:
     case, baseline, workload, place = each.found.case, each.baseline, WORKLOADS[each.found.metric], each.found.place
     rows = _steps(each)
     made, (axis,) = new_figure(4.5, 0.7 + 0.21 * len(rows))
-    headline(made, f"{workload}: time as a share of {in_title(baseline)}'s (further left is better)")
+    headline(made, f"{workload}: time, % of {in_title(baseline)}'s (further left is better)")
     marks = Marks()
     _draw(axis, each, rows, marks)
     where = {"arm": case.arm, "baseline_arm": baseline.arm, "seq_len": place.seq_len, "metric": each.found.metric}
     data = pd.DataFrame([where | {"part": part, "from_share": start, "to_share": end} for part, start, end in rows])
     words = "{arm} at T = {length}, B = {batch}: measured {measured}" + f" {Label.BY_CPU}" * each.found.by_cpu + "."
     caption = Sentence(words, arm=case, length=place.seq_len, batch=place.batch_size, measured=each.found.typical)
-    label = f"From promised to measured time of {name(case)}: {workload}"
+    label = f"From theoretical to measured time of {name(case)}, part by part: {workload}"
     identity = f"waterfall-{each.found.metric.partition('/')[2]}"
     return Figure(identity, made, label, caption, data, marks=marks, least=430)
 
 
 def _steps(each: Fall) -> list[Step]:
     at = each.promised
-    rows = [(in_title(each.baseline), 1.0, 1.0), ("FLOPs saved", 1.0, at), ("promised", at, at)]
+    rows = [(in_title(each.baseline), 1.0, 1.0), ("FLOPs saved", 1.0, at), ("theoretical", at, at)]
     for part, share in each.parts.items():
         rows.append((part, at, at + share))
         at += share
     if each.predicted:
-        rows.append(("attainable here", at, at))
+        rows.append(("predicted", at, at))
     remainder = UNEXPLAINED if each.predicted else ON_DEVICE
     return [*rows, (remainder, at, each.measured), (MEASURED, each.measured, each.measured)]
 
@@ -323,11 +284,8 @@ def _total(each: Fall, share: float) -> str:
 
 
 READING = (
-    "From the time that the saved FLOPs promise to the time that was measured, step by step: each bar is what one kind of work "
-    "adds. Bars before the attainable time are predicted from the operators of a call and this machine's measured peaks; only "
-    "the last, hatched one is measured and not explained. Where no peaks were measured, launches are the time in which the "
-    "device waited for the host, beyond the promised share, and what was spent on the device is not told apart. A long bar says "
-    "where to look first, not that the time can be saved."
+    "Each bar is the time that one kind of work adds to the theoretical time, predicted from this machine's peaks; the hatched one "
+    "is not explained. A long bar says where to look first, not that the time can be saved."
 )
 
-PANEL = Panel(title="Where does the promised gain go?", order=42, span=12, render=render, draws=True, reading=READING)
+PANEL = Panel(title="Did fewer FLOPs become less time?", order=42, span=12, render=render, draws=True, reading=READING)

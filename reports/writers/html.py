@@ -55,6 +55,8 @@ def fill(name: str, **values: object) -> Markup:
 
 # A key that names more arms of one mark helps nobody: a reader could not tell them apart.
 MOST_ALIKE = 2
+# Width of an inch of a figure in pixels at most, so that the letters of all figures are of one size.
+INCH = 100
 # Cells of a figure's data that the page holds at most.
 MOST_CELLS = 4000
 
@@ -171,6 +173,7 @@ def figure(drawing: Figure) -> Markup:
     svg = to_svg(drawing.figure, drawing.name, drawing.label, drawing.marks)
     return fill(
         "figure",
+        width=round(drawing.figure.get_figwidth() * INCH),
         wide=drawing.wide,
         key=_key(drawing.key),
         svg=Markup(svg),  # noqa: S704  # our own SVG, its label escaped

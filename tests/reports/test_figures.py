@@ -74,7 +74,7 @@ def test_nothing_is_drawn_of_what_was_not_measured(tmp_path: Path) -> None:
     """FLOPs alone: no time, no memory, no loss."""
     counted = load(left(tmp_path, planted_suite("draft", metrics=["flops/forward"], train=None)))
     assert [name for name, panel in panels() if drawn(panel, counted)] == []
-    assert not any(shown(catalogue.load("panels", name), counted) for name in ("memory", "forest", "exchange"))
+    assert not any(shown(catalogue.load("panels", name), counted) for name in ("memory", "ideal", "exchange"))
 
 
 def test_a_figure_is_as_wide_as_the_paper_wants(loaded: Loaded) -> None:
@@ -253,10 +253,10 @@ def test_labels_are_never_printed_over_each_other(
             assert paper.cut_off(drawing) == [], name
             texts = [re.sub(r"\s", "", text.get_text()) for text in drawing.figure.findobj(Text)]
             keyed = {case.arm for case in drawing.key}
-            for arm, title in LONG.items() if name in {"map", "memory", "loss-cost", "pareto", "pareto-memory"} else ():
+            for arm, title in LONG.items() if name in {"map", "memory", "pareto", "pareto-memory"} else ():
                 # Whole, beside its mark or row, or else in the key.
                 assert (re.sub(r"\s", "", title) in "".join(texts)) or arm in keyed or (name, arm) == ("map", "dense")
-    assert {"map", "ideal", "memory", "loss-cost", "pareto", "pareto-memory", "forest-forward"} <= names
+    assert {"map", "ideal", "memory", "pareto", "pareto-memory"} <= names
 
 
 def test_a_label_without_a_free_place_is_in_the_key(own: Loaded) -> None:
