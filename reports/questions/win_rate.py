@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from modbench.harness.core.labels import OF_WORK, Label
 from modbench.harness.domain.case import Case
 from modbench.harness.stats import effects
-from modbench.harness.stats.contrast import BETTER, DIFFERENT, EQUIVALENT, INCONCLUSIVE, MIRRORED, WORSE
+from modbench.harness.stats.contrast import BETTER, BETTER_OPEN, EQUIVALENT, INCONCLUSIVE, MIRRORED, WORSE, WORSE_OPEN
 from modbench.reports.model import Estimate, Finding, Sentence, Value
 from modbench.reports.tables.findings import between, labels_of
 from modbench.reports.tables.load import Loaded
@@ -19,7 +20,8 @@ COUNTED = {
     "slower": WORSE,
     "failed": "failed",
     "equal": EQUIVALENT,
-    DIFFERENT: DIFFERENT,
+    "faster (size open)": BETTER_OPEN,
+    "slower (size open)": WORSE_OPEN,
     "undecided": INCONCLUSIVE,
 }
 
@@ -81,11 +83,24 @@ def sentence(arm: Value, found: Sequence[Finding], base: Value) -> Sentence | No
         said = "{arm} is {ratios} as fast as {base}, without a verdict"
     else:
         said = f"{{arm}} is {first} than {{base}} in {{first}} of {{all:place}}"
-        said += "".join(f", {word} in {{{word}}}" for word, n in counts.items() if n and word != first)
+        said += "".join(f", {word} in {{{_key(word)}}}" for word, n in counts.items() if n and word != first)
         said += " (chance gives up to {chance})" * (0 < counts.get(first, 0) < len(found)) + ": {ratios}"
     said += " (but: {doubts})" * bool(doubted) + "."
     counts["first"], counts["chance"] = counts.get(first, len(found)), by_chance(found)
-    return Sentence(said, arm=arm, base=base, ratios=ratios, doubts=doubted, all=len(found), **counts)
+    return Sentence(
+        said,
+        arm=arm,
+        base=base,
+        ratios=ratios,
+        doubts=doubted,
+        all=len(found),
+        **{_key(word): n for word, n in counts.items()},
+    )
+
+
+def _key(word: str) -> str:
+    """The word as the name of a value."""
+    return re.sub(r"\W+", "_", word).strip("_")
 
 
 def by_chance(found: Sequence[Finding]) -> int:

@@ -88,10 +88,11 @@ PAIRS = (
     *ENDS,
     LEVEL,
     _column("ideal", "number", "the ratio that FLOPs, or a forecast, promise"),
-    _column("efficiency", "number", "ratio over ideal"),
     _column("realised", "number", "share of the promised change that was measured"),
     _column(
-        "verdict", "text", "better, worse, different, equivalent or inconclusive; null where nothing may be claimed"
+        "verdict",
+        "text",
+        "better, worse, better_open, worse_open, equivalent or inconclusive; null where nothing may be claimed",
     ),
     _column("mde", "number", "smallest true effect that would be detected with 80 % power, as a share"),
     _column("paired", "flag", "whether it is compared process by process, or seed by seed"),

@@ -101,7 +101,7 @@ def against_ideal(
     """
     if ideal is None:
         return {}, [f"no ideal: {otherwise}"]
-    found: dict[str, Any] = {"ideal": ideal, "efficiency": ratio / ideal}
+    found: dict[str, Any] = {"ideal": ideal}
     if abs(ideal - 1) < SMALLEST_PROMISE:
         reason = f"ideal within {percent(SMALLEST_PROMISE)} of 1: too little was promised to say what share of it is realised"
         return found, [reason]

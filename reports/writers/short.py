@@ -10,7 +10,7 @@ from itertools import chain
 from modbench.harness.core.labels import Label
 from modbench.harness.core.units import scale_of
 from modbench.harness.domain.case import Case
-from modbench.harness.stats.contrast import BETTER, DIFFERENT, EQUIVALENT, INCONCLUSIVE, WORSE
+from modbench.harness.stats.contrast import BETTER, BETTER_OPEN, EQUIVALENT, INCONCLUSIVE, WORSE, WORSE_OPEN
 from modbench.reports.model import ILLUSTRATION, Estimate, Finding, Sentence, Table, Value
 from modbench.reports.wording import name, short
 from modbench.reports.writers.number_format import NONE, Inline, about, bare, half, interval, scale
@@ -23,7 +23,7 @@ BEST, APART, OPEN = "*", "~", "?"
 FAILED = "failed"
 # Before a ratio of CPU times.
 BY_CPU = "c"
-GLYPHS = {BETTER: "▲", WORSE: "▼", EQUIVALENT: "≈", DIFFERENT: "≠", INCONCLUSIVE: OPEN}
+GLYPHS = {BETTER: "▲", WORSE: "▼", BETTER_OPEN: "△", WORSE_OPEN: "▽", EQUIVALENT: "≈", INCONCLUSIVE: OPEN}
 # The mark of each label that has one of its own; `c` stands before the number.
 MARKS: Mapping[str, str] = {
     Label.NOT_AUTOREGRESSIVE: FUTURE,
@@ -34,7 +34,7 @@ MARKS: Mapping[str, str] = {
     Label.BY_CPU: "",
 }
 # What marks mean, in the order in which they are explained: in a few words, and in sentences.
-_WORDS = {"▲": "faster", "▼": "slower", "≈": "equal", "≠": "differs"}
+_WORDS = {"▲": "faster", "▼": "slower", "△": "faster (size open)", "▽": "slower (size open)", "≈": "equivalent"}
 _MEANINGS = {
     FUTURE: f"{Label.NOT_AUTOREGRESSIVE}: not comparable with a causal loss",
     DISTURBED: "contaminated: the machine was disturbed, its wall time supports no claim",

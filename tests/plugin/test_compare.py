@@ -45,7 +45,7 @@ def test_no_slowdown_passes(seconds: float, word: str, suite: Any, slower: Slowe
     ("calls", "word", "why"),
     [
         ("takes(0.01, 0.1), takes(0.0102, 0.1, seed=2)", "inconclusive", "more rounds"),
-        ("takes(0.01, 0.01), takes(0.01028, 0.01, seed=2)", "different", "more than 2 % "),
+        ("takes(0.01, 0.01), takes(0.01028, 0.01, seed=2)", "slower (size open)", "more than 2 % "),
     ],
 )
 def test_what_is_undecided_passes_and_is_named_with_the_reason(calls: str, word: str, why: str, suite: Any) -> None:

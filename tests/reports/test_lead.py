@@ -64,7 +64,7 @@ def test_what_was_asked_is_named_where_it_is_no_time_task_or_loss(
 
 
 def test_every_place_is_counted_under_its_verdict(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    verdicts = ("better", "worse", "equivalent", "different", "inconclusive", None)
+    verdicts = ("better", "worse", "equivalent", "better_open", "inconclusive", None)
     made = win_rate.places
     monkeypatch.setattr(
         win_rate,
@@ -73,7 +73,7 @@ def test_every_place_is_counted_under_its_verdict(loaded: Loaded, monkeypatch: p
     )
     _, said = first_screen.answer(loaded)
     assert isinstance(said, Sentence)
-    words = ("faster", "slower", "equal", "different", "undecided")
+    words = ("faster", "slower", "equal", "faster_size_open", "undecided")
     assert {word: said.given[word] for word in words} == dict.fromkeys(words, 1)
     assert all(f"{{{word}}}" in said.words for word in words[1:])  # the first one is counted as such
 
