@@ -34,7 +34,7 @@ MARKS: Mapping[str, str] = {
     Label.BY_CPU: "",
 }
 # What marks mean, in the order in which they are explained: in a few words, and in sentences.
-_WORDS = {"▲": "faster", "▼": "slower", "△": "faster (size open)", "▽": "slower (size open)", "≈": "equivalent"}
+_WORDS = {"▲": "faster", "▼": "slower", "△": "faster (size open)", "▽": "slower (size open)", "≈": EQUIVALENT}
 _MEANINGS = {
     FUTURE: f"{Label.NOT_AUTOREGRESSIVE}: not comparable with a causal loss",
     DISTURBED: "contaminated: the machine was disturbed, its wall time supports no claim",

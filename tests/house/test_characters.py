@@ -13,7 +13,7 @@ REPORTS = Path(__file__).parents[2] / "reports"
 GOLDENS = Path(__file__).parents[1] / "goldens"
 # Of WGL4, the characters that system fonts have held for thirty years; shapes that it lacks are drawn (`Look.outline`).
 # △ and ▽ are the two beside them: in every font for symbols that a system falls back to.
-ALLOWED = set("×÷±·°µ½¹§¶†‡–—…→≈≤≥▲▼△▽●○")
+ALLOWED = set("×÷±·°µ½¹§¶†‡–—…→≈≠≤≥▲▼△▽●○")
 # They print to terminals, where a warning has another sign.
 TERMINAL = {"terminal", "notebook", "text.py"}
 FILES = [
