@@ -13,7 +13,7 @@ from modbench.harness.domain.case import Case
 from modbench.harness.stats.contrast import BETTER, BETTER_OPEN, EQUIVALENT, INCONCLUSIVE, WORSE, WORSE_OPEN
 from modbench.reports.model import ILLUSTRATION, Estimate, Finding, Sentence, Table, Value
 from modbench.reports.wording import name, short
-from modbench.reports.writers.number_format import NONE, Inline, about, bare, half, interval, scale
+from modbench.reports.writers.number_format import NONE, Inline, about, bare, half, interval, number, scale
 
 # Marks behind a number, each explained below the tables where it occurs.
 FUTURE, DISTURBED, TAIL, FEW, LABELLED = "†", "‡", "§", "¹", "!"
@@ -125,9 +125,11 @@ def compared(found: Finding) -> str:
     Where it is known at equal cost too, that has the second mark: `1.79×±.08▲▼`.
     """
     second = "" if found.at_equal_cost is None else _mark(found.at_equal_cost)
-    made = found.typical
+    made = found.typical.shown
     if made.value is None:
         return NONE
+    if made.kind == "cost":
+        return f"{number(made.alone)}{_mark(found)}"
     if made.kind == "ratio":
         return f"{APART * found.apart}{BY_CPU * found.by_cpu}{made.value:.2f}×{half(made)}{_mark(found)}{second}"
     factor = scale(made)[0]
