@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Ticks of an axis whose ends are at most so far apart; a longer one has powers of two.
+# Ticks of ratios, from the widest apart: an axis has the first of these that give it so many.
+FEWEST = 3
 _TICKS = (
-    (1.5, (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)),
-    (4.0, (0.5, 0.7, 1.0, 1.5, 2.0, 3.0)),
-    (64.0, tuple(2.0**power for power in range(-6, 7))),
+    tuple(4.0**power for power in range(-12, 13)),
+    tuple(2.0**power for power in range(-6, 7)),
+    (0.5, 0.7, 1.0, 1.5, 2.0, 3.0),
+    *(tuple(1 + step * i for i in range(-30, 31)) for step in (0.1, 0.05, 0.02, 0.01)),
 )
 
 
@@ -52,8 +54,8 @@ def ends_of(values: Iterable[float], room: float) -> tuple[float, float]:
 def ratio_axis(axes: Axes, which: Literal["x", "y"], ends: tuple[float, float]) -> None:
     """Give an axis of ratios a log scale, these ends, and ticks such as `1.5×`."""
     low, high = ends
-    candidates = next((each for span, each in _TICKS if high / low <= span), tuple(4.0**i for i in range(-12, 13)))
-    shown, written = [tick for tick in candidates if low <= tick <= high], ticks("×")
+    inside = [[tick for tick in each if low <= tick <= high] for each in _TICKS]
+    shown, written = next((each for each in inside if len(each) >= FEWEST), inside[-1]), ticks("×")
     axis = axes.xaxis if which == "x" else axes.yaxis
     if which == "x":
         axes.set_xscale("log")

@@ -53,6 +53,10 @@ STATUS = (
 )
 LABELS = _column("labels", "text", "what must be said beside it, joined by `;`")
 TITLE = _column("arm_title", "text", "what tables and figures call the arm")
+WHERE = (
+    _column("machine", "text", "the processor, or the GPU"),
+    _column("date", "text", "day on which the run began"),
+)
 NEW_TOKENS = _column("new_tokens", "count", "tokens that follow the prompt in a whole request", "tokens")
 # A row of `cases.csv`: one metric of one case.
 VALUES = (
@@ -66,6 +70,7 @@ VALUES = (
     LABELS,
     TITLE,
     NEW_TOKENS,
+    *WHERE,
 )
 RATIO, *ENDS = _interval(
     "ratio", "speed-up or saving over the baseline by the metric's estimand; above 1 is better", ""
@@ -107,6 +112,7 @@ PAIRS = (
     *_baseline(TITLE),
     NEW_TOKENS,
     *_interval("median_ratio", "ratio by medians, where `ratio` is by means", "median_"),
+    *WHERE,
 )
 # More columns of pairs, which only the page shows.
 MORE = (
