@@ -37,13 +37,13 @@ MARKS: Mapping[str, str] = {
 _WORDS = {"▲": "faster", "▼": "slower", "△": "faster (size open)", "▽": "slower (size open)", "≈": EQUIVALENT}
 _MEANINGS = {
     FUTURE: f"{Label.NOT_AUTOREGRESSIVE}: not comparable with a causal loss",
-    DISTURBED: "contaminated: the machine was disturbed, its wall time supports no claim",
+    DISTURBED: "noisy: something else moved its wall time, which supports no claim",
     TAIL: f"{Label.TAIL}: the median and the mean disagree; comparisons.csv has both",
     FEW: f"{ILLUSTRATION}: too few seeds for a claim",
-    LABELLED: "labelled: see what to doubt",
+    LABELLED: "labelled: see the warnings",
 }
 BY_CPU_MEANS = f"{BY_CPU} {Label.BY_CPU}"
-APART_MEANS = "~ not the quotient of the two times: the ratio is of the processes alone in which both were timed"
+APART_MEANS = "~ of the processes alone in which both were timed"
 
 
 @dataclass(frozen=True)
