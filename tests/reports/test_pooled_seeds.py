@@ -148,7 +148,7 @@ def test_the_suite_and_not_the_results_says_whether_runs_are_counted(
         loaded = planted(tmp_path / f"run{counted}", tasks={"counted": ["copy"] if counted else []})
         assert {each.counts.counted for each in tasks.results(loaded)} == {counted}
         assert {each.test is not None for each in tasks.results(loaded)[1:]} == {counted}
-        assert ("exact p" in row_of(loaded).reason) is counted
+        assert (row_of(loaded).reason is not None) is counted
 
 
 def test_a_task_that_is_none_cannot_be_counted(tmp_path: Path) -> None:
