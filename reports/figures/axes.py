@@ -16,7 +16,10 @@ _TICKS: tuple[tuple[float, ...], ...] = (
     tuple(4.0**power for power in range(-12, 13)),
     tuple(2.0**power for power in range(-6, 7)),
     (0.5, 0.7, 1.0, 1.5, 2.0, 3.0),
-    *(tuple(round(step * i, 4) for i in range(1, round(4 / step))) for step in (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)),
+    *(
+        tuple(round(step * i, 4) for i in range(1, round(4 / step)))
+        for step in (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
+    ),
 )
 
 
