@@ -255,13 +255,12 @@ class Code:
 
 @dataclass(frozen=True)
 class Listed:
-    """Several values, one after the other; of more than `most` the rest are counted. What `once` says again is left out."""
+    """Several values, one after the other; of more than `most` the rest are counted."""
 
     values: Sequence[Value]
     between: str = ", "
     last: str = ""
     most: int = 0
-    once: bool = False
 
 
 class Sentence:

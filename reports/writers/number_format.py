@@ -51,8 +51,6 @@ class Inline:
     def _listed(self, listed: Listed) -> str:
         values = listed.values[: listed.most] if listed.most else listed.values
         made = [self(each) for each in values]
-        if listed.once:  # of what was joined before, too
-            made = [*dict.fromkeys(part for each in made for part in each.split(listed.between))]
         left = len(listed.values) - len(values)
         if left:
             made.append(self.text(f"{left:,} more"))
