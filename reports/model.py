@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from modbench.reports.figures.style import Marks
 
 
-# What a number is, which decides how it is written: a quantity in its unit; a ratio to a baseline, above 1 better; a share, in
-# per cent; a difference, signed, in its unit (`%`: a share of what it is a difference from); a count; a p-value.
-Kind: TypeAlias = Literal["quantity", "ratio", "share", "difference", "count", "p"]
+# What a number is, which decides how it is written: a quantity in its unit; a ratio to a baseline, above 1 better; a cost, in per
+# cent of the baseline's; a share, in per cent; a difference, signed, in its unit (`%`: a share of what it is a difference from);
+# a count; a p-value.
+Kind: TypeAlias = Literal["quantity", "ratio", "cost", "share", "difference", "count", "p"]
+# Units of what is paid: of these a baseline is shown as 100 %, and less is better.
+PAID = frozenset({"FLOP", "B", "J", "count"})
 
 
 class Interval(Protocol):
@@ -101,6 +104,11 @@ class Estimate:
     def alone(self) -> Self:
         """The value without its interval."""
         return replace(self, low=None, high=None)
+
+    @property
+    def shown(self) -> Estimate:
+        """What is printed of it: of a ratio of FLOPs, bytes, joules or counts the share of the baseline's."""
+        return replace(self.mirrored(), kind="cost", unit="") if self.kind == "ratio" and self.unit in PAID else self
 
     def mirrored(self) -> Estimate:
         """Return the same seen from the other side: the inverse of a ratio, otherwise the negative."""
@@ -247,13 +255,12 @@ class Code:
 
 @dataclass(frozen=True)
 class Listed:
-    """Several values, one after the other; of more than `most` the rest are counted. What `once` says again is left out."""
+    """Several values, one after the other; of more than `most` the rest are counted."""
 
     values: Sequence[Value]
     between: str = ", "
     last: str = ""
     most: int = 0
-    once: bool = False
 
 
 class Sentence:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.titles import short_name
 from modbench.harness.domain.case import Case
-from modbench.harness.stats.contrast import BETTER, DIFFERENT, EQUIVALENT, INCONCLUSIVE, WORSE
+from modbench.harness.stats.contrast import BETTER, BETTER_OPEN, EQUIVALENT, INCONCLUSIVE, WORSE, WORSE_OPEN
 
 _NAMES = {
     "dense": "dense",
@@ -146,10 +146,16 @@ TIME_WORDS = {
     BETTER: "▲ faster",
     WORSE: "▼ slower",
     EQUIVALENT: "≈ equivalent",
-    DIFFERENT: "≠ different",
+    BETTER_OPEN: "△ faster (size open)",
+    WORSE_OPEN: "▽ slower (size open)",
     INCONCLUSIVE: "? undecided",
 }
-PLAIN_WORDS = {**TIME_WORDS, BETTER: "▲ better", WORSE: "▼ worse"}
+PLAIN_WORDS = TIME_WORDS | {
+    BETTER: "▲ better",
+    WORSE: "▼ worse",
+    BETTER_OPEN: "△ better (size open)",
+    WORSE_OPEN: "▽ worse (size open)",
+}
 # Those that leave nothing open.
 DECIDED = {BETTER, WORSE, EQUIVALENT}
 # In place of a verdict on two runs.

@@ -259,7 +259,6 @@ class Metric(Generic[Given, Made]):
         estimand: what its effect and its verdict are of, medians or means; a rate's are always of means.
         quantile: whether a sample is a quantile over many calls or steps, so that samples have no meaningful mean.
         scored_as: `ratio` where baseline over case is meaningful, `difference` where only case minus baseline is.
-        noun: name of a value that has no ratio, such as `a loss`.
         ideal: field of `CountNotes` whose ratio between both sides is the ideal; empty: no ideal.
         no_ideal: why there is no ideal.
         statistic: kind of number that a value is; empty: as its pass says.
@@ -284,7 +283,6 @@ class Metric(Generic[Given, Made]):
     estimand: Estimand = "median"
     quantile: bool = False
     scored_as: Literal["ratio", "difference"] = "ratio"
-    noun: str = ""
     ideal: str = ""
     no_ideal: str = ""
     statistic: str = ""

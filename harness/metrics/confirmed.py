@@ -22,7 +22,6 @@ METRICS: tuple[Metric[Trained, float], ...] = (
         about="Held-out loss per token of the best of a sweep: fresh seeds, windows that chose nothing, causal routing",
         measure=causal,
         scored_as="difference",
-        noun="a loss",
         range=Range(0),
     ),
 )

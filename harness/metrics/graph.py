@@ -18,7 +18,6 @@ _inspected = partial(
     measured_by="inspect",
     workload="forward",
     scored_as="difference",
-    noun="a count",
 )
 
 

@@ -20,7 +20,6 @@ METRICS: tuple[Metric[Tried, float], ...] = (
         about="Best learning rate divided by the width rule's, at the middle size and the smallest budget of a sweep",
         measure=lambda tried: tried.best,
         scored_as="difference",
-        noun="a learning rate",
         range=Range(0, above=True),
     ),
 )

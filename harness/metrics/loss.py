@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from modbench.harness.passes._training import Trained
 
 
-_loss = partial(
-    Metric[Any, Any], better="lower", measured_by="train", workload="train", scored_as="difference", noun="a loss"
-)
+_loss = partial(Metric[Any, Any], better="lower", measured_by="train", workload="train", scored_as="difference")
 
 
 def causal(trained: Trained) -> float:

@@ -43,7 +43,6 @@ METRICS: tuple[Metric[Trained, float], ...] = tuple(
         about=about,
         measure=_read(name),
         scored_as="difference",
-        noun="a share",
         range=SHARE,
     )
     for key, name, about in (

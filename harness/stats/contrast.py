@@ -23,11 +23,13 @@ from modbench.harness.stats.interim import FEWEST, ONE, Analysis
 from modbench.harness.stats.power import Bools, Ends
 from modbench.harness.stats.reason import Reason, both
 
-# Verdicts on two sides. DIFFERENT: significantly, but whether by more than the margin is open.
-BETTER, WORSE, DIFFERENT, EQUIVALENT, INCONCLUSIVE = "better", "worse", "different", "equivalent", "inconclusive"
+# Verdicts on two sides.
+BETTER, WORSE, EQUIVALENT, INCONCLUSIVE = "better", "worse", "equivalent", "inconclusive"
+# Significantly different, but whether by more than the margin is not shown.
+BETTER_OPEN, WORSE_OPEN = SIZE_OPEN = "better_open", "worse_open"
 # Those that say that the two sides differ.
-APART = (BETTER, WORSE, DIFFERENT)
-MIRRORED = {BETTER: WORSE, WORSE: BETTER}
+APART = (BETTER, WORSE, *SIZE_OPEN)
+MIRRORED = {BETTER: WORSE, WORSE: BETTER, BETTER_OPEN: WORSE_OPEN, WORSE_OPEN: BETTER_OPEN}
 # Results of a limit.
 PASS, FAIL = "pass", "fail"
 
@@ -276,7 +278,7 @@ class Contrast:
     @property
     def needed(self) -> int | None:
         """How many processes (blocks, seeds), more than were made, would decide it if all is as estimated; None: over 1,000."""
-        return self.would_decide(self.rule.sizes if self.verdict == DIFFERENT else self.rule.decides)
+        return self.would_decide(self.rule.sizes if self.verdict in SIZE_OPEN else self.rule.decides)
 
     def would_decide(
         self,
@@ -454,8 +456,8 @@ def verdict(effect: Effect, rule: Rule, p_adjusted: float | None) -> str:
     """The verdict on an effect that has an interval.
 
     EQUIVALENT: the 90 % interval lies inside the margin (two one-sided tests at 5 %). BETTER and WORSE: the 95 % interval lies
-    beyond the margin; of a loss beyond 0, since any difference matters. DIFFERENT: it excludes 0; whether by more than the margin
-    is open. INCONCLUSIVE: none of these, or a difference that is not significant among its family.
+    beyond the margin; of a loss beyond 0, since any difference matters. BETTER_OPEN and WORSE_OPEN: it excludes 0, but does not
+    lie beyond the margin. INCONCLUSIVE: none of these, or a difference that is not significant among its family.
 
     Args:
         effect: the effect.
@@ -477,7 +479,7 @@ def verdict(effect: Effect, rule: Rule, p_adjusted: float | None) -> str:
         return BETTER
     if place.below:
         return WORSE
-    return DIFFERENT if place.off_0 else INCONCLUSIVE
+    return INCONCLUSIVE if not place.off_0 else BETTER_OPEN if low > 0 else WORSE_OPEN
 
 
 def _of_counts(more: float, less: float, margin: float) -> str:

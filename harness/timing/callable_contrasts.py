@@ -15,7 +15,7 @@ from statistics import fmean, median
 
 from modbench.harness.stats import block_effects, contamination, effects, paired
 from modbench.harness.stats.against_anchor import Process
-from modbench.harness.stats.contrast import DIFFERENT, INCONCLUSIVE, Contrast, Rule, contrast, together
+from modbench.harness.stats.contrast import INCONCLUSIVE, SIZE_OPEN, Contrast, Rule, contrast, together
 from modbench.harness.stats.reason import Reason, both
 from modbench.harness.timing.callables import Launch
 from modbench.harness.timing.threads import crowded, working_threads
@@ -46,7 +46,7 @@ class Beside:
     @property
     def doubtful(self) -> bool:
         """Whether a disturbance kept it from being decided."""
-        return self.verdict in {INCONCLUSIVE, DIFFERENT} and self.contrast.seen.disturbed > contamination.MOST
+        return self.verdict in {INCONCLUSIVE, *SIZE_OPEN} and self.contrast.seen.disturbed > contamination.MOST
 
 
 def beside_baseline(
@@ -113,7 +113,7 @@ def _reasons(found: Contrast) -> Iterator[Reason | None]:
     yield found.reason
     if found.by_cpu and least > margin:
         yield Reason("one_process_beyond", least=least)
-    yield Reason("margin_is_open", margin=margin) if found.verdict == DIFFERENT else found.open
+    yield Reason("margin_is_open", margin=margin) if found.verdict in SIZE_OPEN else found.open
     yield found.disagreement
 
 

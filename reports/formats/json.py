@@ -15,7 +15,7 @@ from modbench.reports.panels.caveats import Failed, failures
 from modbench.reports.panels.method import facts
 from modbench.reports.questions import first_screen
 from modbench.reports.questions.best_setting import BestSetting, best_settings
-from modbench.reports.questions.checks import MOST_FINDINGS, doubts
+from modbench.reports.questions.checks import doubts
 from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables.cases import CASES
 from modbench.reports.tables.columns import TYPES
@@ -29,7 +29,7 @@ from modbench.reports.writers.number_format import plain
 # --- the schema
 
 # Version of report.json: it rises when a field changes its meaning or goes; new fields do not raise it.
-VERSION = 1
+VERSION = 2
 
 _TYPES = {"count": int, "number": float, "flag": bool, "text": str}
 
@@ -134,29 +134,6 @@ class Arm(Frozen):
     no_rival: str | None = None
 
 
-class Finding(Frozen):
-    """What a doubt found, and in which cells."""
-
-    found: str
-    where: str
-
-
-class Doubted(Frozen):
-    """A doubt that found something.
-
-    Attributes:
-        doubt: the doubt.
-        findings: the first of its findings.
-        more: further findings.
-        advice: what to do about it.
-    """
-
-    doubt: str
-    findings: tuple[Finding, ...]
-    more: int
-    advice: str
-
-
 class Report(Frozen):
     """Everything that the page says, as data. Nothing in it is rounded; what was not measured is null, with a reason beside it.
 
@@ -177,7 +154,7 @@ class Report(Frozen):
         comparisons: one row for each pair and metric; `primary`: against the baseline; `twin`: a check of the machine.
         tables: further tables that the suite asked for, by name, such as `isoflop`: rows as in the CSV file of that name.
         failed: failures.
-        doubts: reasons to doubt numbers.
+        doubts: reasons to doubt numbers, each with its cells and with what to do about it.
     """
 
     schema_version: int = VERSION
@@ -196,7 +173,7 @@ class Report(Frozen):
     comparisons: tuple[PairRow, ...]  # type: ignore[valid-type]  # as above
     tables: dict[str, tuple[dict[str, str | bool | int | float | None], ...]]
     failed: tuple[Failed, ...]
-    doubts: tuple[Doubted, ...]
+    doubts: tuple[str, ...]
 
 
 # --- the report
@@ -230,17 +207,7 @@ def report(loaded: Loaded) -> Report:
         comparisons=tuple(PairRow(**row) for row in rows(loaded.pairs)),
         tables={title: tuple(rows(table)) for title, table in more(loaded).items()},
         failed=tuple(failures(loaded)),
-        doubts=tuple(
-            Doubted(
-                doubt=each.title,
-                findings=tuple(
-                    Finding(found=found, where=plain(where)) for found, where in each.findings[:MOST_FINDINGS]
-                ),
-                more=max(0, len(each.findings) - MOST_FINDINGS),
-                advice=each.advice,
-            )
-            for each in doubts(loaded)
-        ),
+        doubts=sentences(each.sentence for each in doubts(loaded)),
     )
 
 

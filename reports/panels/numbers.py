@@ -29,7 +29,7 @@ from modbench.reports.model import (
 )
 from modbench.reports.panel import Panel
 from modbench.reports.questions.first_screen import NOTHING_COMPARED
-from modbench.reports.tables import findings
+from modbench.reports.tables import findings, losses
 from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.tables.rerun_command import Again
 from modbench.reports.tables.unit_files import Files
@@ -48,7 +48,10 @@ def numbers_alone(loaded: Loaded) -> Iterator[Block]:
     kept = {*loaded.lengths_shown, *rows[rows.workload == "train"].seq_len}
     lengths = [length for length in sorted(set(rows.seq_len)) if length in kept]
     metrics = list(dict.fromkeys(rows.metric))
-    found = [[metric, *(_reported(loaded.case(case.arm, metric, length)) for length in lengths)] for metric in metrics]
+    found = [
+        [metric, *(_reported(loaded, loaded.case(case.arm, metric, length)) for length in lengths)]
+        for metric in metrics
+    ]
     yield Table(
         "Numbers of the model", ("Metric", *(Sentence("T = {length}", length=length) for length in lengths)), found
     )
@@ -60,13 +63,13 @@ def numbers_alone(loaded: Loaded) -> Iterator[Block]:
     yield from (Note(Sentence("{metric}: {reason}", metric=metric, reason=reason)) for metric, reason in reasons)
 
 
-def _reported(row: Row | None) -> Value:
+def _reported(loaded: Loaded, row: Row | None) -> Value:
     """A value with its interval; empty where the metric is not measured at that length."""
     if row is None:
         return ""
     if row.status != "ok":
         return "failed" if row.status == "failed" else "not reported"
-    return Estimate.of(row.value, row.ci_low, row.ci_high, unit=str(row.unit))
+    return losses.as_shown(loaded, Estimate.of(row.value, row.ci_low, row.ci_high, unit=str(row.unit)))
 
 
 NUMBERS = Panel(
@@ -152,7 +155,7 @@ def every_pair(loaded: Loaded) -> Iterator[Block]:
     for row in shown.itertuples(index=False):
         value, base = (measured.get((str(case), str(row.metric))) for case in (row.case_id, row.baseline_case_id))
         pair = Pair(row, findings.of_pair(loaded, row), value, base, sections.get(str(row.case_id), ""))
-        rows.append([_filled(cell(pair)) for *_, cell in PAIR_COLUMNS])
+        rows.append([_filled(loaded, cell(pair)) for *_, cell in PAIR_COLUMNS])
     head, names, _ = zip(*PAIR_COLUMNS, strict=True)
     left_out, rows_are = among - len(shown), "rows, at other lengths and capacities"
     file = "comparisons.csv"
@@ -162,9 +165,11 @@ def every_pair(loaded: Loaded) -> Iterator[Block]:
     yield Note(Sentence(words, n=len(loaded.pairs) - among, file=Code(file), command=command))
 
 
-def _filled(cell: Value) -> Value:
-    """A cell, empty where there is no number."""
-    return "" if isinstance(cell, Estimate) and cell.value is None else cell
+def _filled(loaded: Loaded, cell: Value) -> Value:
+    """A cell, empty where there is no number; a loss in the unit of the page."""
+    if not isinstance(cell, Estimate):
+        return cell
+    return "" if cell.value is None else losses.as_shown(loaded, cell)
 
 
 TABLE = Panel(
@@ -202,8 +207,8 @@ def cases_shown(loaded: Loaded) -> list[Case]:
     return [case for case in every if case.arm in arms and case.place.seq_len in lengths][:SOME_CASES]
 
 
-def _values(row: Row) -> list[Value]:
-    value = Estimate.of(row.value, row.ci_low, row.ci_high, unit=row.unit) if row.status == "ok" else row.status
+def _values(loaded: Loaded, row: Row) -> list[Value]:
+    value = row.status if row.status != "ok" else _reported(loaded, row)
     return [row.metric, value, "" if pd.isna(row.n) else int(row.n), known_text(row.reason) or ""]
 
 
@@ -281,7 +286,7 @@ def every_case(loaded: Loaded) -> Markup | None:
             "number": at,
             "id": case.id,
             "settings": [(term, inline(value)) for term, value in _settings(loaded, case)],
-            "numbers": written([Table(f"Values of {case.id}", CASE_COLUMNS, [*map(_values, mine)])]),
+            "numbers": written([Table(f"Values of {case.id}", CASE_COLUMNS, [_values(loaded, each) for each in mine])]),
             "raw": found is not None and at in found,
         }
         paths = [*files.records(case.id), *files.logs(case.id)]

@@ -113,7 +113,7 @@ def _in_time(loaded: Loaded, one: Candidate, other: Candidate) -> str:
     found = against(loaded, one.case, other.case, one.time.metric)
     if found is None or found.typical.kind != "ratio" or found.typical.value is None:
         return OPEN
-    if found.verdict == contrast.DIFFERENT and not has_tail(found) and found.typical.value > 1:
+    if found.verdict == contrast.BETTER_OPEN and not has_tail(found):
         return NOT_WORSE
     return _SHOWN.get(found.verdict or "", OPEN)
 

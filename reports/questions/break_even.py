@@ -22,7 +22,7 @@ from modbench.harness.stats.reason import Reason
 from modbench.reports.data_table import DataTable, count, interval, number, place, text
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value, known
 from modbench.reports.tables import pair_verdicts
-from modbench.reports.tables.cell import listed_reasons
+from modbench.reports.tables.cell import joined_reasons
 from modbench.reports.tables.findings import labels_of
 from modbench.reports.tables.load import Loaded, Row, contenders, once_a_run, rung_beside, same_shape
 from modbench.reports.tables.samples import LEFT_OUT
@@ -178,7 +178,7 @@ def _by_estimand(
             typical=Estimate(made.at, made.low, made.high, "count", n=launches),
             verdict=None if withheld else made.outcome,
             status="ok" if made.outcome else "skipped",
-            reason=listed_reasons([withheld, made.reason, without if left_out else None]),
+            reason=joined_reasons([withheld, made.reason, without if left_out else None]),
             measure_next=made.measure_next,
             labels=labels,
         )

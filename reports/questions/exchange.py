@@ -24,7 +24,7 @@ from modbench.reports import reasons
 from modbench.reports.data_table import DataTable, count, interval, number, place, text
 from modbench.reports.model import Estimate, Sentence, Table, Value, pivot
 from modbench.reports.tables import pair_verdicts
-from modbench.reports.tables.cell import Trouble, listed_reasons
+from modbench.reports.tables.cell import Trouble, joined_reasons
 from modbench.reports.tables.findings import between
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import lengths, seeds_in_words
@@ -134,7 +134,7 @@ class Speedup:
             why = self.trouble.reason
         elif self.stated:
             why = Sentence("illustration, no claim: {why}", why=why) if self.rate.illustration else None
-        return listed_reasons([why, *self.arm.notes, *self.notes])
+        return joined_reasons([why, *self.arm.notes, *self.notes])
 
 
 def speedups(loaded: Loaded) -> list[Speedup]:

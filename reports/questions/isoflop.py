@@ -31,7 +31,7 @@ from modbench.reports.panel import InPlace
 from modbench.reports.questions.recommend.candidates import against, has_tail
 from modbench.reports.questions.results import TABLES
 from modbench.reports.tables import losses
-from modbench.reports.tables.cell import listed_reasons
+from modbench.reports.tables.cell import joined_reasons
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.tables.outcomes import CAUSAL_LOSS, PER_TOKEN
@@ -169,7 +169,7 @@ def _beside(loaded: Loaded, curve: Curve, made: Sequence[Curve]) -> Swept:
         difference = by_seed(curve.best.losses, dense.best.losses)
         apart = fit.difference(curve.variant, anchor) if loss.value is not None else None
         reasons += ["the anchor's curve has no optimum"] * isinstance(fit.optimum(anchor), Reason)
-    return Swept(curve, dense, step, difference, params, loss, apart, listed_reasons(reasons))
+    return Swept(curve, dense, step, difference, params, loss, apart, joined_reasons(reasons))
 
 
 def curves(loaded: Loaded) -> list[Curve]:

@@ -18,7 +18,7 @@ from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, V
 from modbench.reports.panel import InPlace
 from modbench.reports.tables import losses
 from modbench.reports.tables.axes import in_words
-from modbench.reports.tables.cell import listed_reasons
+from modbench.reports.tables.cell import joined_reasons
 from modbench.reports.tables.findings import by_length
 from modbench.reports.tables.load import Loaded, once_a_run, rung_beside
 from modbench.reports.wording import DECIDED, EXACT, WORKLOADS, model_name, name, short
@@ -251,7 +251,7 @@ def _reason(spot: Spot, metric: str) -> Value:
         why = None if found.verdict in DECIDED else found.reason
         apart = why and side == "equal cost" and why not in said
         said.append(Sentence("matched: {why}", why=why) if apart else why)
-    return listed_reasons(said)
+    return joined_reasons(said)
 
 
 TABLE = DataTable[Spot](

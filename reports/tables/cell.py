@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -11,8 +11,9 @@ from modbench.harness.domain.records import Failure, Outcome
 from modbench.harness.stats import effects
 from modbench.harness.stats.reason import Reason
 from modbench.harness.stats.seed_sets import SeedSets
-from modbench.reports.model import Interval, Listed, Value
-from modbench.reports.reasons import in_words, sentence
+from modbench.reports.model import Interval, Value
+from modbench.reports.reasons import in_words
+from modbench.reports.writers.number_format import plain
 
 
 class Trouble(NamedTuple):
@@ -97,13 +98,7 @@ def columns_of(found: Interval, value: str = "value", before: str = "") -> dict[
     return {value: found.value, f"{before}ci_low": found.low, f"{before}ci_high": found.high}
 
 
-def joined_reasons(reasons: Sequence[Reason | str | None]) -> str | None:
+def joined_reasons(reasons: Iterable[Reason | Value]) -> str | None:
     """Join reasons, of which some may be in words and joined already, into one cell, each once; None if there are none."""
-    words = [in_words(each) if isinstance(each, Reason) else each for each in reasons]
-    return "; ".join(dict.fromkeys(each for reason in words if reason for each in reason.split("; "))) or None
-
-
-def listed_reasons(reasons: Iterable[Reason | Value]) -> Listed | None:
-    """Return the same of reasons that a writer phrases."""
-    known = tuple(sentence(each) if isinstance(each, Reason) else each for each in reasons if each)
-    return Listed(known, "; ", once=True) if known else None
+    words = [in_words(each) if isinstance(each, Reason) else plain(each) for each in reasons if each]
+    return "; ".join(dict.fromkeys(each for reason in words for each in reason.split("; "))) or None

@@ -101,7 +101,7 @@ def against_ideal(
     """
     if ideal is None:
         return {}, [f"no ideal: {otherwise}"]
-    found: dict[str, Any] = {"ideal": ideal, "efficiency": ratio / ideal}
+    found: dict[str, Any] = {"ideal": ideal}
     if abs(ideal - 1) < SMALLEST_PROMISE:
         reason = f"ideal within {percent(SMALLEST_PROMISE)} of 1: too little was promised to say what share of it is realised"
         return found, [reason]
@@ -154,8 +154,7 @@ def _result(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[
     if samples == "seeds":
         return _difference(tables, case, baseline, metric)
     mine, theirs = (tables.estimate(side, metric).value for side in (case, baseline))
-    said: list[str | None] = [f"{metric.noun} has a difference, but no ratio", no_interval(tables, case, metric)]
-    return {"difference": mine - theirs, "status": "ok", "reason": joined_reasons(said)}
+    return {"difference": mine - theirs, "status": "ok", "reason": no_interval(tables, case, metric)}
 
 
 def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
@@ -166,13 +165,8 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
     ratio, low, high = effect.ratio
     promise, reasons = against_ideal(ratio, *_time_ideal(tables, case, baseline, metric), low, high)
     within_reach, unknown = attainable(tables, case, baseline, metric)
-    reasons.append(unknown)
-    if not tables.suite.claims:
-        reasons.append(SMOKE)
-    if metric.quantile:
-        reasons.append("no mean ratio: samples are quantiles")
-    if partly := tables.partly(case, metric) or tables.partly(baseline, metric):
-        reasons.append(f"no verdict from {partly}")
+    partly = tables.partly(case, metric) or tables.partly(baseline, metric)
+    reasons += [unknown, None if tables.suite.claims else SMOKE, partly and f"no verdict from {partly}"]
     return {
         **ratio_columns(found, metric.estimand),
         "difference": difference,
@@ -236,15 +230,10 @@ def _exact(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[s
     if ideal is not None:
         promise, more = against_ideal(ratio, ideal if metric.better == "lower" else 1 / ideal, "")
         reasons += more
-    elif metric.unit == "FLOP":
-        reasons.append("no ideal: FLOPs define it")
     else:
-        reasons.append(
-            f"no ideal: {next(filter(None, (side.forecast_reason for side in forecasts)), 'it has no forecast')}"
-        )
+        reasons += [f"no ideal: {each.forecast_reason}" for each in forecasts if each.forecast_reason]
     suite = tables.suite
-    if not suite.claims:
-        reasons.append(SMOKE)
+    reasons += [SMOKE] * (not suite.claims)
     judged = suite.claims and tables.made_in(metric).judged
     rule = Rule("count", suite.margin, metric.better)
     return {
@@ -296,17 +285,13 @@ def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> d
         return row | {"contrast": estimated(by_count.effect(case, baseline), Rule("loss", 0.0, metric.better))}
     found = tables.seed_sets(metric).contrast(theirs.values(), mine.values(), metric.better)
     effect = found.effect
-    reasons: list[Reason | str | None] = [f"{metric.noun} has a difference, but no ratio"]
-    if effect.low is None:
-        reasons.append(plain(Sentence("{n:seed}: illustration, no claim", n=effect.n)))
-    else:
-        reasons.append(effect.reason)
+    few = plain(Sentence("{n:seed}: illustration, no claim", n=effect.n))
     return {
         **columns_of(effect, "difference"),
         "ci_level": None if effect.low is None else effects.LEVEL,
         "mde": effect.mde,
         "status": "ok",
-        "reason": joined_reasons(reasons),
+        "reason": joined_reasons([few if effect.low is None else effect.reason]),
         "contrast": found,
     }
 

@@ -202,11 +202,8 @@ class Loaded:
 
     @property
     def device_name(self) -> str:
-        """The processor, or the GPU as torch named it in the units that ran on it."""
-        if self.plan.device == "cpu":
-            return str(self.run.environment["cpu"])
-        names = {r.environment.device for r in self.run.records if r.environment and r.environment.device}
-        return ", ".join(sorted(names)) or "a CUDA device"
+        """The processor, or the GPU."""
+        return self.tables.device_name
 
     @cached_property
     def certificate(self) -> Certificate | None:

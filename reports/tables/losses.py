@@ -9,7 +9,7 @@ from statistics import fmean
 
 from modbench.harness.domain.case import Case, UnitOfWork
 from modbench.reports.model import Estimate, Sentence
-from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.load import Loaded, once_a_run
 from modbench.reports.writers.number_format import plain
 
 BITS, NATS = "bits/byte", "nats/token"
@@ -95,6 +95,13 @@ def _tokenizers(loaded: Loaded) -> set[str]:
     return {run.tokenizer for run in runs if run is not None}
 
 
+def as_shown(loaded: Loaded, made: Estimate) -> Estimate:
+    """Return a loss in nats per token in the unit of all losses on the page; anything else as it is."""
+    unit, factor = unit_of(loaded)
+    return made.scaled(factor, base_of(unit)) if made.unit == "nat" else made
+
+
+@once_a_run
 def unit_of(loaded: Loaded) -> tuple[str, float]:
     """Return the unit of losses on the page, and the factor from nats per token to it.
 

@@ -406,6 +406,14 @@ class Tables(Samples):
         """By arm, the arms of its model that agree with it bit for bit, each with the settings that differ."""
         return _alike(self)
 
+    @functools.cached_property
+    def device_name(self) -> str:
+        """The processor, or the GPU as torch named it where it was used."""
+        if self.plan.device == "cpu":
+            return str(self.run.environment["cpu"])
+        names = {r.environment.device for r in self.run.records if r.environment and r.environment.device}
+        return ", ".join(sorted(names)) or "a CUDA device"
+
     def case_columns(self, case: Case, metric: Metric) -> Mapping[str, Any]:
         """Return the columns that identify what was measured."""
         found = self._columns.get(case.id)
@@ -422,6 +430,8 @@ class Tables(Samples):
                 "effort": self.suite.effort,
                 "config": case.config_diff(),
                 "arm_title": name(case),
+                "machine": self.device_name,
+                "date": self.run.started[:10],
                 NEW_TOKENS: case.place.new_tokens or None,
             }
         seeds = self.seed_sets(metric).seeds if self.made_in(metric).samples == "seeds" else self.suite.seeds[:1]

@@ -18,6 +18,7 @@ from modbench.harness.domain.suite import Suite
 from modbench.harness.planning.plan import Plan, decidable_on_tasks
 from modbench.harness.stats import exact_two_proportions, solved
 from modbench.harness.stats.effects import Effect
+from modbench.harness.stats.exact_two_proportions import MOST_SEEDS
 from modbench.harness.stats.interim import Analysis
 from modbench.harness.stats.reason import Reason
 from modbench.harness.stats.seed_sets import SeedSets
@@ -28,41 +29,26 @@ from modbench.reports.writers.number_format import plain
 
 
 def decidable_in_words(plan: Plan) -> str | None:
-    """Say what a plan's seeds decide on tasks that are solved or not, and how many decide more; None if nothing is compared."""
+    """Say which shares of runs that solve a task seeds of a plan decide, and what others take; None: nothing is compared."""
     found = decidable_on_tasks(plan)
     if found is None:
         return None
-    least, even = (Estimate(share, kind="share") for share in (found.from_none, found.symmetric))
-    words = "{n:seed} tell an arm from {anchor}{among} where 0 % and {least} of their runs solve it"
-    words += ", or {even} and {rest}" * bool(found.symmetric)
-    if found.from_none is None or found.symmetric is None:
-        words = (
-            "{n:seed} cannot tell an arm from {anchor}: 0 of {n} against {n} of {n} has an exact p of {p}, and {level} is "
-            "needed{among}"
-        )
-    more = {rates: n for rates, n in found.needed.items() if n is None or n > found.seeds}
-    needed = [
+    words = "Tasks that a run solves or not: {n:seed} decide {what} (80 % power); {others}."
+    shares = [] if found.from_none is None else [Sentence("0 % against {least}", least=_share(found.from_none))]
+    others = [
         Sentence(
-            "{n} for {low} against {high}",
-            n=f"more than {exact_two_proportions.MOST_SEEDS}" if n is None else n,
-            low=Estimate(low, kind="share"),
-            high=Estimate(high, kind="share"),
+            "{low} against {high} takes {n}",
+            low=_share(low),
+            high=_share(high),
+            n=f"over {MOST_SEEDS}" if n is None else n,
         )
-        for (low, high), n in more.items()
+        for (low, high), n in found.needed.items()
     ]
-    said = Sentence(
-        f"On tasks that a run solves or not, {words} (80 % power)." + " Seeds that decide: {needed}." * bool(needed),
-        n=found.seeds,
-        anchor=next(each.arms[0].model for each in plan.comparisons if each.arms[0].task),
-        among=Sentence(" among {n} arms", n=found.pairs) if found.pairs > 1 else "",
-        least=least,
-        even=even,
-        rest=Estimate(1 - (found.symmetric or 0.0), kind="share"),
-        p=Estimate(found.smallest_p, kind="p"),
-        level=Estimate(found.level, kind="p"),
-        needed=Listed(needed),
-    )
-    return plain(said)
+    return plain(Sentence(words, n=found.seeds, what=Listed(shares) if shares else "nothing", others=Listed(others)))
+
+
+def _share(value: float) -> Estimate:
+    return Estimate(value, kind="share")
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ class Pair:
         if self.is_difference:
             return Estimate(effect.value, low, high, "difference", "nat", level=level)
         low, high = (None if end is None else math.exp(end) for end in (low, high))
-        return Estimate(math.exp(effect.value), low, high, "ratio", level=level)
+        return Estimate(math.exp(effect.value), low, high, "ratio", self.metric.unit, level=level)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from itertools import chain
 from modbench.harness.core.labels import Label
 from modbench.harness.core.units import scale_of
 from modbench.harness.domain.case import Case
-from modbench.harness.stats.contrast import BETTER, DIFFERENT, EQUIVALENT, INCONCLUSIVE, WORSE
+from modbench.harness.stats.contrast import BETTER, BETTER_OPEN, EQUIVALENT, INCONCLUSIVE, WORSE, WORSE_OPEN
 from modbench.reports.model import ILLUSTRATION, Estimate, Finding, Sentence, Table, Value
 from modbench.reports.wording import name, short
-from modbench.reports.writers.number_format import NONE, Inline, about, bare, half, interval, scale
+from modbench.reports.writers.number_format import NONE, Inline, about, bare, half, interval, number, scale
 
 # Marks behind a number, each explained below the tables where it occurs.
 FUTURE, DISTURBED, TAIL, FEW, LABELLED = "†", "‡", "§", "¹", "!"
@@ -23,7 +23,7 @@ BEST, APART, OPEN = "*", "~", "?"
 FAILED = "failed"
 # Before a ratio of CPU times.
 BY_CPU = "c"
-GLYPHS = {BETTER: "▲", WORSE: "▼", EQUIVALENT: "≈", DIFFERENT: "≠", INCONCLUSIVE: OPEN}
+GLYPHS = {BETTER: "▲", WORSE: "▼", BETTER_OPEN: "△", WORSE_OPEN: "▽", EQUIVALENT: "≈", INCONCLUSIVE: OPEN}
 # The mark of each label that has one of its own; `c` stands before the number.
 MARKS: Mapping[str, str] = {
     Label.NOT_AUTOREGRESSIVE: FUTURE,
@@ -34,16 +34,16 @@ MARKS: Mapping[str, str] = {
     Label.BY_CPU: "",
 }
 # What marks mean, in the order in which they are explained: in a few words, and in sentences.
-_WORDS = {"▲": "faster", "▼": "slower", "≈": "equal", "≠": "differs"}
+_WORDS = {"▲": "faster", "▼": "slower", "△": "faster (size open)", "▽": "slower (size open)", "≈": EQUIVALENT}
 _MEANINGS = {
     FUTURE: f"{Label.NOT_AUTOREGRESSIVE}: not comparable with a causal loss",
-    DISTURBED: "contaminated: the machine was disturbed, its wall time supports no claim",
+    DISTURBED: "noisy: something else moved its wall time, which supports no claim",
     TAIL: f"{Label.TAIL}: the median and the mean disagree; comparisons.csv has both",
     FEW: f"{ILLUSTRATION}: too few seeds for a claim",
-    LABELLED: "labelled: see what to doubt",
+    LABELLED: "labelled: see the warnings",
 }
 BY_CPU_MEANS = f"{BY_CPU} {Label.BY_CPU}"
-APART_MEANS = "~ not the quotient of the two times: the ratio is of the processes alone in which both were timed"
+APART_MEANS = "~ of the processes alone in which both were timed"
 
 
 @dataclass(frozen=True)
@@ -125,9 +125,11 @@ def compared(found: Finding) -> str:
     Where it is known at equal cost too, that has the second mark: `1.79×±.08▲▼`.
     """
     second = "" if found.at_equal_cost is None else _mark(found.at_equal_cost)
-    made = found.typical
+    made = found.typical.shown
     if made.value is None:
         return NONE
+    if made.kind == "cost":
+        return f"{number(made.alone)}{_mark(found)}"
     if made.kind == "ratio":
         return f"{APART * found.apart}{BY_CPU * found.by_cpu}{made.value:.2f}×{half(made)}{_mark(found)}{second}"
     factor = scale(made)[0]

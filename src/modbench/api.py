@@ -31,7 +31,6 @@ if TYPE_CHECKING:  # reports, and pandas with them, are imported where one is wr
 
     from modbench.harness.domain.case import Device
     from modbench.harness.domain.records import Record
-    from modbench.harness.domain.suite import Suite
     from modbench.harness.planning.plan import Plan
     from modbench.progress import Lines, Live
     from modbench.reports.tables.load import Loaded
@@ -39,7 +38,6 @@ if TYPE_CHECKING:  # reports, and pandas with them, are imported where one is wr
 __all__ = [
     "Finished",
     "Prepared",
-    "check_arms",
     "device_named",
     "make_plan",
     "new_folder",
@@ -104,7 +102,7 @@ def make_plan(
         suite = with_arms(suite, taken, flags)
     costs = costs or UserModelCosts()
     suite = override(suite, flags, costs)
-    check_arms(suite, flags.title, select)
+    unsolved_arms(suite)  # models and keys that do not exist are refused before the corpus is read
     text = plan.read_corpus(suite)
     device = device_named(suite.device, present=not only_plan)
     also = {AUDIT} if flags.audit else ()
@@ -119,24 +117,6 @@ def make_plan(
             f"--rival {flags.rival}: {arm} gets no dense model of equal {flags.rival}: {why} --rival none leaves it out."
         )
     return with_titles(made, flags.title)
-
-
-def check_arms(suite: Suite, title: Mapping[str, str], select: str | None = None) -> None:
-    """Refuse what does not exist before the corpus is read, torch is imported or models of the user's are counted.
-
-    Args:
-        suite: the suite.
-        title: titles by arm, as named by the user.
-        select: `-k` expression over case ids.
-
-    Raises:
-        UsageError: if an arm is impossible, or a title names none, or one that `select` leaves out.
-    """
-    arms = unsolved_arms(suite)
-    if title:
-        from modbench.reports.tables.titles import check_given
-
-        check_given(suite, arms, title, select)
 
 
 def with_titles(made: Plan, given: Mapping[str, str]) -> Plan:

@@ -59,7 +59,6 @@ FILES = {
                 about="Linear layers of the model",
                 measure=lambda module: float(sum(type(part).__name__ == "Linear" for part in module.modules())),
                 scored_as="difference",
-                noun="a count",
             ),
             Metric(
                 key="layers/parameters",
@@ -70,7 +69,6 @@ FILES = {
                 about="Parameter tensors of the model",
                 measure=lambda subject: float(len(list(subject.module.parameters()))),
                 scored_as="difference",
-                noun="a count",
             ),
         )
     ''',

@@ -103,7 +103,7 @@ def test_a_table_counts_what_each_rule_said_with_exact_intervals(monkeypatch: py
     made = [
         *[decision(Found("equivalent", "undecided", 1.0))] * 18,
         decision(Found("better", "better", 0.9), wall_s=30.0),
-        decision(Found("different", "worse", 1.01)),
+        decision(Found("better_open", "worse", 1.01)),
         decision(Found("equivalent", "worse", 1.01), more=101),
         decision(Found("equivalent", "better", 1.01), more=101, wall_s=180.0),
         decision(Found("worse", None, 1.03), tool="threshold", more=103, beside=6),

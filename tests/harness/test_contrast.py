@@ -20,13 +20,14 @@ from scipy import stats as scipy_stats
 from modbench.harness.stats.contrast import (
     APART,
     BETTER,
-    DIFFERENT,
+    BETTER_OPEN,
     EQUIVALENT,
     FAIL,
     INCONCLUSIVE,
     MIRRORED,
     PASS,
     WORSE,
+    WORSE_OPEN,
     ByClock,
     Contrast,
     How,
@@ -46,7 +47,7 @@ HOWS: tuple[How, ...] = get_args(How)
 MARGIN = 0.02
 TIME, LOSS = Rule(margin=MARGIN), Rule("loss", 0.01)
 # How much is known, from nothing to a size.
-KNOWN = {INCONCLUSIVE: 0, DIFFERENT: 1, BETTER: 2, WORSE: 2, EQUIVALENT: 2}
+KNOWN = {INCONCLUSIVE: 0, BETTER_OPEN: 1, WORSE_OPEN: 1, BETTER: 2, WORSE: 2, EQUIVALENT: 2}
 
 
 class Planted(NamedTuple):

@@ -22,7 +22,7 @@ METRIC = '''
 """Layers."""
 from modbench.harness.core.contracts import Metric
 METRICS = (Metric(key="{key}", unit="count", better="lower", measured_by="{measured_by}", workload="forward",
-                  about="Layers", measure=lambda subject: 1.0, scored_as="difference", noun="a count"),)
+                  about="Layers", measure=lambda subject: 1.0, scored_as="difference"),)
 '''
 ROUTER = '"""Mine."""\nimport torch_that_nobody_has\nROUTER = 1\n'
 

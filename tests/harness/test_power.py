@@ -16,7 +16,7 @@ from scipy import stats
 
 from modbench.harness.domain.suite import TWO_STAGE
 from modbench.harness.stats import effects, power
-from modbench.harness.stats.contrast import DIFFERENT, INCONCLUSIVE, Kind, Rule, estimated, limited
+from modbench.harness.stats.contrast import BETTER_OPEN, INCONCLUSIVE, Kind, Rule, estimated, limited
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.interim import schedule
 from modbench.harness.stats.power import above_0, fewest, inflation, prospect
@@ -88,7 +88,7 @@ def test_fresh_runs_of_the_advice_hold_a_limit_in_80_of_100(slower: float, kind:
 
 def test_a_difference_whose_size_is_open_asks_for_its_size() -> None:
     found = estimated(effects.over_launches([0.02, 0.035, 0.01, 0.04, 0.025, 0.035]), RULE, "interleaved")
-    assert found.verdict == DIFFERENT
+    assert found.verdict == BETTER_OPEN
     sd = present(found.effect.sd)
     assert prospect(RULE.sizes, found.effect.value, sd, (present(found.needed),)).power >= 0.8
     assert prospect(RULE.decides, found.effect.value, sd, (4,)).power > 0.8

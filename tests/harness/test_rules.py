@@ -40,7 +40,7 @@ from modbench.harness.core.contracts import Metric
 
 METRICS = (
     Metric(key="tick/length", unit="count", better="neither", measured_by="tick", workload="forward", about="A length",
-           measure=lambda _: 0.0, scored_as="difference", noun="a length"),
+           measure=lambda _: 0.0, scored_as="difference"),
 )
 '''
 RULE = '''"""Asks for the next length until one is long enough."""

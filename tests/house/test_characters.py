@@ -38,7 +38,7 @@ def test_so_do_labels_and_reasons_on_stored_pages(page: Path) -> None:
 
 
 def test_signs_of_verdicts_are_told_apart_without_colour() -> None:
-    verdicts = ("better", "worse", "equivalent", "different", "inconclusive")
+    verdicts = ("better", "worse", "equivalent", "better_open", "worse_open", "inconclusive")
     signs = {verdict: verdict_words(verdict).partition(" ")[0] for verdict in verdicts}
     assert len(set(signs.values())) == len(verdicts), signs
     assert unusual("".join(signs.values())) == set()

@@ -102,7 +102,7 @@ def imports_the_root(node: ast.AST) -> bool:
     return not all((package / f"{alias.name}.py").exists() or (package / alias.name).is_dir() for alias in node.names)
 
 
-VERDICTS = {"better", "worse", "different", "equivalent", "inconclusive"}
+VERDICTS = {"better", "worse", "better_open", "worse_open", "equivalent", "inconclusive"}
 JUDGES = {"contrast", "together", "counted", "estimated", "limited", "verdict", "clock"}
 
 
@@ -251,7 +251,6 @@ DOORS = {
         is_a_verdict,
         {
             "harness/stats/contrast.py": "",
-            "harness/audit/probes/mod_routers.py": "weights that are not the same",
             "harness/registry/catalogue.py": "the field of a metric that says which direction is better",
         },
         "said = 'worse' if slower else 'equivalent'",

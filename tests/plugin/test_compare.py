@@ -45,7 +45,7 @@ def test_no_slowdown_passes(seconds: float, word: str, suite: Any, slower: Slowe
     ("calls", "word", "why"),
     [
         ("takes(0.01, 0.1), takes(0.0102, 0.1, seed=2)", "inconclusive", "more rounds"),
-        ("takes(0.01, 0.01), takes(0.01028, 0.01, seed=2)", "different", "more than 2 % "),
+        ("takes(0.01, 0.01), takes(0.01028, 0.01, seed=2)", "slower (size open)", "more than the margin, 2 %"),
     ],
 )
 def test_what_is_undecided_passes_and_is_named_with_the_reason(calls: str, word: str, why: str, suite: Any) -> None:
@@ -181,7 +181,7 @@ def test_an_undecided_comparison_of_several_threads_names_the_remedy(suite: Any)
     result = suite.run()
     result.assert_outcomes(passed=1)
     advice = "2 threads on * core*, busy: use threads=1, or start pytest with OMP_NUM_THREADS=1"
-    first = f"undecided: test_speed.py::test_speed: *100 % of the blocks were disturbed*; {advice}"
+    first = f"undecided: test_speed.py::test_speed: *100 % of the blocks are noisy*; {advice}"
     result.stdout.fnmatch_lines([first, "undecided: test_speed.py::test_speed (2): *"])
     assert result.stdout.str().count("OMP_NUM_THREADS") == 1
 

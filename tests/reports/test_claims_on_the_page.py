@@ -109,7 +109,7 @@ def test_with_one_there_is(shown: Shown) -> None:
 
 @pytest.mark.parametrize(
     ("verdict", "shade"),
-    [("better", 7), ("different", 7), ("equivalent", 4), ("inconclusive", 4), (None, 4)],
+    [("better", 7), ("better_open", 7), ("worse_open", 7), ("equivalent", 4), ("inconclusive", 4), (None, 4)],
 )
 def test_a_colour_shows_a_direction(verdict: str | None, shade: int) -> None:
     assert bin_of(1.6, verdict) == shade

@@ -27,6 +27,7 @@ from planted_compare import own_run
 
 from modbench.harness.registry import catalogue
 from modbench.reports.figures import point_labels, style
+from modbench.reports.figures.axes import ratio_axis
 from modbench.reports.model import Figure
 from modbench.reports.page import paper, render
 from modbench.reports.panel import panels
@@ -276,3 +277,11 @@ def test_a_label_without_a_free_place_is_in_the_key(own: Loaded) -> None:
         handles = [(mark.get_marker(), mark.get_color()) for mark in lines]
         assert handles == [(style.look(case).marker, style.look(case).color) for case in own.arms[1:]]
     assert len(set(handles)) == 4
+
+
+@pytest.mark.parametrize("high", [1.03, 1.1, 1.3, 1.5, 2.0, 3.1, 4.0, 9.0, 70.0, 900.0])
+@pytest.mark.parametrize("low", [0.97, 0.85, 0.6, 0.3, 0.05])
+def test_an_axis_of_ratios_has_three_ticks(low: float, high: float) -> None:
+    _, (axis,) = style.new_figure(3, 2)
+    ratio_axis(axis, "x", (low, high))
+    assert 3 <= len(axis.get_xticks()) <= 9

@@ -6,6 +6,7 @@ After an intended change of the export for pytest-benchmark, which they do not h
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import importlib
 import json
@@ -307,6 +308,13 @@ def test_the_json_report_holds_the_tables(loaded: Loaded, written: dict[str, str
     assert len(data["comparisons"]) == len(loaded.pairs)
     row = next(row for row in data["comparisons"] if row["arm"] == "mod[c0.125]" and row["unit"] == "s")
     assert row["ratio"] == loaded.pair("mod[c0.125]", "latency/forward", row["seq_len"]).ratio  # type: ignore[union-attr]
+
+
+def test_every_row_says_on_which_machine_and_when(written: dict[str, str], loaded: Loaded) -> None:
+    """Rows of several runs can be put into one table."""
+    for name in ("cases.csv", "comparisons.csv"):
+        rows = [*csv.DictReader(written[name].splitlines())]
+        assert {(row["machine"], row["date"]) for row in rows} == {(loaded.device_name, "2026-01-02")}
 
 
 # --- pytest-benchmark

@@ -19,8 +19,8 @@ from modbench.harness.stats.contrast import Rule, estimated
 from modbench.harness.stats.effects import POWER
 from modbench.harness.stats.power import prospect
 from modbench.reports.formats import tex
-from modbench.reports.model import Finding
-from modbench.reports.panels import loss_curves
+from modbench.reports.model import Estimate, Finding, Table
+from modbench.reports.panels import loss_curves, numbers
 from modbench.reports.questions import compare_axis, exchange, results
 from modbench.reports.questions.recommend import candidates, limits
 from modbench.reports.tables import losses
@@ -184,3 +184,12 @@ def test_a_loss_that_is_open_for_its_many_comparisons_alone_has_no_number_of_see
     assert first["needed"] is None
     assert "among 8 comparisons" in str(first["reason"])
     assert all(each["needed"] for each in others)
+
+
+def test_a_page_has_one_unit_of_loss(tmp_path: Path) -> None:
+    """Tokens are bytes: a loss in nats per token is shown in bits per byte, as in every other table."""
+    made = planted_suite("draft", arms=ARMS, metrics=["loss/val", "bpb/val"], seeds=[0, 1, 2], launches=3, rounds=2)
+    loaded = load(left(tmp_path, made, losses={"dense": 2.0, MOD: 2.25, "moe": 2.5}, run_noise=0.01))
+    (table,) = (each for each in numbers.every_pair(loaded) if isinstance(each, Table))
+    units = {cell.unit for cells in table.rows for cell in cells if isinstance(cell, Estimate) and cell.kind != "p"}
+    assert {each for each in units if each in {"nat", "bit/B"}} == {"bit/B"}

@@ -66,7 +66,7 @@ def test_each_set_is_one_look(runs: tuple[Path, Path]) -> None:
     assert (row.ci_low, row.ci_high) == pytest.approx((found.low, found.high))
     once = effects.over_launches(apart)
     assert row.ci_low < present(once.low)
-    assert "look 2 of 2" in row.reason
+    assert "interim analysis 2 of 2" in row.reason
     better = row_of(both, "depth_predictor")
     assert better.verdict == "better"
     mod: Any = next(each for each in tasks.TABLE.frame(both).itertuples() if each.arm == MOD)
@@ -131,7 +131,7 @@ def test_a_first_look_of_two_that_are_planned_is_judged_strictly(
     monkeypatch.setitem(RIGHT, "depth_predictor", tuple(dense + 100 for dense in DENSE))
     loaded = planted(tmp_path / "run", NEWER, tasks={"looks": 2})
     assert row_of(loaded).verdict == "inconclusive"
-    assert "look 1 of 2" in row_of(loaded).reason
+    assert "interim analysis 1 of 2" in row_of(loaded).reason
     assert row_of(loaded, "depth_predictor").verdict == "better"
     assert "interim analysis 1 of 2" in plain([*tasks.pooled(loaded)][-1])
 
@@ -148,7 +148,7 @@ def test_the_suite_and_not_the_results_says_whether_runs_are_counted(
         loaded = planted(tmp_path / f"run{counted}", tasks={"counted": ["copy"] if counted else []})
         assert {each.counts.counted for each in tasks.results(loaded)} == {counted}
         assert {each.test is not None for each in tasks.results(loaded)[1:]} == {counted}
-        assert ("exact p" in row_of(loaded).reason) is counted
+        assert (row_of(loaded).reason is not None) is counted
 
 
 def test_a_task_that_is_none_cannot_be_counted(tmp_path: Path) -> None:

@@ -58,9 +58,8 @@ class Row:
         ratio_high: upper end.
         mean_ratio: ratio of mean times.
         ideal: ratio that the FLOPs promise, with causal attention where an operator says that it is causal.
-        efficiency: the ratio that the verdict is on over the ideal.
         realised: (that ratio - 1) / (ideal - 1); None where less than 10 % was promised.
-        verdict: `better`, `worse`, `equivalent`, `different` or `inconclusive`; None of the baseline.
+        verdict: `better`, `worse`, `better_open`, `worse_open`, `equivalent` or `inconclusive`; None of the baseline.
         reason: why something is None, or why it is undecided.
         labels: what to know of the numbers, such as `one process`.
         disturbed: share of blocks in which the machine was disturbed.
@@ -80,7 +79,6 @@ class Row:
     ratio_high: float | None = None
     mean_ratio: float | None = None
     ideal: float | None = None
-    efficiency: float | None = None
     realised: float | None = None
     verdict: str | None = None
     reason: str | None = None

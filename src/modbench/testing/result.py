@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING, Any
 from modbench.harness.core.errors import brief
 from modbench.harness.core.grouped import grouped
 from modbench.harness.core.printable import aligned, escaped
-from modbench.harness.stats.contrast import BETTER, DIFFERENT, INCONCLUSIVE, WORSE
+from modbench.harness.stats.contrast import BETTER, BETTER_OPEN, INCONCLUSIVE, SIZE_OPEN, WORSE, WORSE_OPEN
 
 if TYPE_CHECKING:
     from modbench.harness.timing.callables import Launch
 
 NOT_JUDGED = "not judged"
-UNDECIDED = (INCONCLUSIVE, DIFFERENT, NOT_JUDGED)
+UNDECIDED = (INCONCLUSIVE, *SIZE_OPEN, NOT_JUDGED)
 # Verdicts on times have words of their own.
-VERDICT_WORDS = {BETTER: "faster", WORSE: "slower"}
+VERDICT_WORDS = {
+    BETTER: "faster",
+    WORSE: "slower",
+    BETTER_OPEN: "faster (size open)",
+    WORSE_OPEN: "slower (size open)",
+}
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class Compared:
 
     Attributes:
         name: id of the test, and the comparison's own name, if it has one.
-        verdict: `better`, `worse`, `equivalent`; `different`, `inconclusive` or `not judged`, which fail nothing.
+        verdict: `better`, `worse`, `equivalent`; `better_open`, `worse_open`, `inconclusive` or `not judged`, which fail nothing.
         margin: the largest slowdown that does not matter, as a share.
         ratio: time of the baseline over the candidate's, above 1 where the candidate is faster; None if nothing was timed.
         interval: the 95 % interval of the ratio, over the rounds of this process; None if there is none.

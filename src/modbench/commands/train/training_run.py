@@ -22,6 +22,7 @@ from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.execution.user_model_costs import UserModelCosts
 from modbench.harness.machine import certificate, environment
 from modbench.harness.planning import plan
+from modbench.harness.planning.arms import unsolved_arms
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.process import exit_codes, graceful_stop, torchrun
@@ -64,7 +65,7 @@ def make_plan(model: str, flags: Overrides) -> Plan:
     }
     costs = UserModelCosts()
     suite = override(parse_suite(data, "command line"), replace(flags, seq_len=(), batch_size=(), option={}), costs)
-    api.check_arms(suite, flags.title)
+    unsolved_arms(suite)  # models and keys that do not exist are refused before the corpus is read
     text = plan.read_corpus(suite)
     planned = plan.make_plan(suite, device=api.device_named(suite.device), text=text, costs=costs)
     trained = dict.fromkeys(unit.comparison.arms[0].id for unit in planned.units if unit.protocol.train is not None)
