@@ -102,7 +102,8 @@ def run(
     seq_len: Some[int] | None = None,
     batch_size: Some[int] | None = None,
     dtype: Some[str] | None = None,
-    request: Some[str] | None = None,
+    input_len: Some[int] | None = None,
+    output_len: Some[int] | None = None,
     device: str | None = None,
     compile: bool = False,  # noqa: A002  # the flag's name
     seeds: Some[int] | None = None,
@@ -137,7 +138,8 @@ def run(
         seq_len: sequence lengths.
         batch_size: batch sizes.
         dtype: number formats: fp32, bf16, fp16.
-        request: whole requests, prompt and new tokens, such as `512+128`.
+        input_len: input tokens of end-to-end requests, which adds `latency/request`; None: the lengths.
+        output_len: output tokens of each such request; None: those of `decode.tokens`.
         device: cpu or cuda; None: cuda if there is a GPU.
         compile: wrap every model in torch.compile.
         seeds: seeds of weights and data.
@@ -179,7 +181,8 @@ def run(
         "seq_len": seq_len,
         "batch_size": batch_size,
         "dtype": dtype,
-        "request": request,
+        "input_len": input_len,
+        "output_len": output_len,
         "device": device,
         "compile": compile,
         "seeds": seeds,

@@ -19,7 +19,7 @@ from modbench.commands._flags import (
     SetFlag,
     TimeoutFlag,
     checked_format,
-    checked_margin,
+    parse_margin,
     refuse,
 )
 from modbench.commands._output import say, say_json
@@ -43,15 +43,15 @@ class AbFlags:
         str | None, typer.Option("--max-time", metavar="DURATION", help=f"Longest time to measure; default {MAX_TIME}.")
     ] = None
     blocks: Annotated[
-        int | None, typer.Option("--blocks", metavar="N", help="Measure so many blocks, unless it is decided before.")
+        int | None, typer.Option("--blocks", metavar="N", help="Blocks to measure, unless a verdict comes before.")
     ] = None
     margin: Annotated[
         float | None,
         typer.Option(
             "--margin",
             metavar="SHARE",
-            callback=checked_margin,
-            help="Largest difference that does not matter, as a share; default 0.02, or the suite's.",
+            parser=parse_margin,
+            help="Equivalence margin: the largest difference that does not matter; default 2%, or the suite's.",
         ),
     ] = None
     fail_on: Annotated[
@@ -62,14 +62,14 @@ class AbFlags:
     ] = None
     allow_inconclusive: Annotated[
         bool,
-        typer.Option("--allow-inconclusive", help="Exit 0 where it is not decided, unless nothing was compared."),
+        typer.Option("--allow-inconclusive", help="Exit 0 where it is inconclusive, unless nothing was compared."),
     ] = False
     out: Annotated[
         str | None,
         typer.Option("--out", "-o", metavar="DIR", help="Folder for the blocks; continues what was interrupted."),
     ] = None
     html: Annotated[
-        str | None, typer.Option("--html", metavar="FILE", help="Also write the result as a page, into a new file.")
+        str | None, typer.Option("--html", metavar="FILE", help="Also write an HTML report, into a new file.")
     ] = None
     force: Annotated[bool, typer.Option("--force", help="Let --html replace a file.")] = False
     style: FormatFlag = "text"

@@ -12,7 +12,7 @@ from modbench.commands._flags import (
     JsonFlag,
     VerboseFlag,
     checked_format,
-    checked_margin,
+    parse_margin,
     runs,
 )
 from modbench.commands._output import add_summary, chosen_run, say, say_json
@@ -33,13 +33,13 @@ def gate(
         typer.Option(
             "--margin",
             metavar="SHARE",
-            callback=checked_margin,
-            help="Largest change for the worse that does not matter, as a share; default the suite's.",
+            parser=parse_margin,
+            help="Equivalence margin: the largest change that does not matter, 0.02 or 2%; default the suite's.",
         ),
     ] = None,
     lenient: Annotated[
         bool,
-        typer.Option("--lenient", help="Exit 0 where the evidence does not decide, unless nothing was compared."),
+        typer.Option("--lenient", help="Exit 0 where it is inconclusive, unless nothing was compared."),
     ] = False,
     fail_on: Annotated[
         list[str] | None,
@@ -55,7 +55,7 @@ def gate(
 ) -> None:
     """Fail if a run is worse than its base, times aside.
 
-    Exit code 1: something got worse. 5: that can neither be shown nor excluded.
+    Exit code 1: something got worse. 5: inconclusive.
     """
     from modbench.reports.questions.gate.fail_on import parse
     from modbench.reports.writers import text
