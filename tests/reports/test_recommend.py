@@ -315,7 +315,7 @@ def test_the_command(quiet: Loaded, modbench: Any) -> None:
     for bad, said in (
         (("--max-latency", "50"), "50ms or 1.5s"),
         (("--max-memory", "4"), "such as 4GiB or 500MB"),
-        (("--max-loss-increase", "1"), "has no %: write 1%"),
+        (("--max-loss-increase", "1"), "1 per cent is 1%"),
         (("--seq-len", "4096"), "modbench plan planted.toml --seq-len 4096"),
         (("--seq-len", "-1"), "below 1"),
         (("--batch-size", "0"), "below 1"),

@@ -348,21 +348,23 @@ def with_flags(*names: str, kind: type[Any] = Flags) -> Callable[[Callable[..., 
     return decorate
 
 
-def parse_margin(text: str) -> float:
-    """The value of `--margin`, as typer's parser.
+def checked_margin(text: str | None) -> float | None:
+    """The value of `--margin`, as typer's callback.
 
     Raises:
         UsageError: if it is no margin.
     """
-    return margin(text, asked=f"--margin {shown(text)}")
+    return None if text is None else margin(text, asked=f"--margin {shown(text)}")
 
 
-def parse_capacity(text: str) -> float:
-    """The value of `--capacity` where it takes one, as typer's parser.
+def checked_capacity(text: str | None) -> float | None:
+    """The value of `--capacity` where it takes one, as typer's callback.
 
     Raises:
         UsageError: if it is no share of tokens.
     """
+    if text is None:
+        return None
     value = plain_share(text)
     check_capacity(value)
     return share(text)

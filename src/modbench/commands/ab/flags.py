@@ -19,7 +19,7 @@ from modbench.commands._flags import (
     SetFlag,
     TimeoutFlag,
     checked_format,
-    parse_margin,
+    checked_margin,
     refuse,
 )
 from modbench.commands._output import say, say_json
@@ -50,7 +50,8 @@ class AbFlags:
         typer.Option(
             "--margin",
             metavar="SHARE",
-            parser=parse_margin,
+            parser=str,
+            callback=checked_margin,
             help="Equivalence margin: the largest difference that does not matter; default 2%, or the suite's.",
         ),
     ] = None

@@ -17,10 +17,10 @@ from modbench.commands._flags import (
     SelectFlag,
     TitleFlag,
     VerboseFlag,
+    checked_margin,
     listed,
     metrics,
     one_of,
-    parse_margin,
     refuse,
     runs,
 )
@@ -98,7 +98,8 @@ def compare(
         typer.Option(
             "--margin",
             metavar="SHARE",
-            parser=parse_margin,
+            parser=str,
+            callback=checked_margin,
             help="Of several runs: equivalence margin, the largest change that does not matter.",
         ),
     ] = None,

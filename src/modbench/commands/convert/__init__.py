@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from modbench.commands._app import command
-from modbench.commands._flags import JsonFlag, parse_capacity
+from modbench.commands._flags import JsonFlag, checked_capacity
 from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import UsageError, shown
 
@@ -26,7 +26,8 @@ def convert(
         typer.Option(
             "--capacity",
             metavar="SHARE",
-            parser=parse_capacity,
+            parser=str,
+            callback=checked_capacity,
             help="Share of tokens that a routed layer processes; default 0.125.",
         ),
     ] = None,

@@ -12,7 +12,7 @@ from modbench.commands._flags import (
     JsonFlag,
     VerboseFlag,
     checked_format,
-    parse_margin,
+    checked_margin,
     runs,
 )
 from modbench.commands._output import add_summary, chosen_run, say, say_json
@@ -33,7 +33,8 @@ def gate(
         typer.Option(
             "--margin",
             metavar="SHARE",
-            parser=parse_margin,
+            parser=str,
+            callback=checked_margin,
             help="Equivalence margin: the largest change that does not matter, 0.02 or 2%; default the suite's.",
         ),
     ] = None,
