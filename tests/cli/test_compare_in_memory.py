@@ -411,7 +411,7 @@ def test_a_time_that_is_mostly_the_machines_claims_nothing_and_names_what_helps(
     assert found.remedy in said
     assert found.remedy.startswith("2 threads on ")
     assert "threads=1" in found.remedy
-    assert "mine: 3.00 ms spread" in said  # no interval
+    assert "mine: 3.00 ms standard deviation" in said  # no interval
     assert max(map(len, str(found).splitlines())) <= 80
     html = found._repr_html_()
     assert html.startswith("<div><div>⚠ noisy in 100 %")
