@@ -191,7 +191,8 @@ def values(key: Mapping[str, Any]) -> str:
     if key.get("type") == "array":
         items = values(key["items"])
         return "list of names ([catalogue](catalogue.md))" if items.startswith("a name") else f"list of: {items}"
-    kind = {"integer": "whole number", "number": "number", "string": "text", "boolean": "`true` or `false`"}
+    text = "text such as `5%`" if "%" in key.get("pattern", "") else "text"
+    kind = {"integer": "whole number", "number": "number", "string": text, "boolean": "`true` or `false`"}
     said = kind.get(str(key.get("type")), "a table")
     bounds = [(">", "exclusiveMinimum"), ("≥", "minimum"), ("<", "exclusiveMaximum"), ("≤", "maximum")]
     limits = [f"{sign} {key[name]:,}" for sign, name in bounds if name in key and abs(key[name]) < 2**20]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from modbench.harness.core import model_specs
-from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.config import ModelConfig, with_shares
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.domain.case import Title
@@ -119,13 +119,13 @@ def _collect_settings(data: dict[str, Any], own: tuple[str, ...]) -> dict[str, A
             f'must be a table such as {{ {own[0]} = "mod" }}, not {data!r}'
         )
     if "settings" in data:  # read back from run.json
-        return data
+        return {**data, "settings": with_shares(data["settings"])}
     kept = {key: value for key, value in data.items() if key in own}
     settings = {key: value for key, value in data.items() if key not in own}
     for key in settings:
         if key not in ModelConfig.model_fields:
             raise unknown("key", key, (*own[:-1], *ModelConfig.model_fields))
-    return {**kept, "settings": settings}
+    return {**kept, "settings": with_shares(settings)}
 
 
 def _with_options(data: dict[str, Any], key: Literal["arm", "model"]) -> dict[str, Any]:

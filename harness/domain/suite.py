@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any, Literal, NamedTuple
+import itertools
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from modbench.harness.core.config import check_sizes
 from modbench.harness.core.frozen import Frozen, Margin
 from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan, SearchPlan
 from modbench.harness.core.titles import slug
 from modbench.harness.core.train_plan import ConfirmPlan, IsoflopPlan, TaskPlan, TrainPlan, TrendPlan
-from modbench.harness.core.units import MOST_THREADS, check_seed
+from modbench.harness.core.units import MOST_THREADS, check_seed, plain_share
 from modbench.harness.domain.arm_tables import Arm, Quantity
 from modbench.harness.domain.case import Device, Dtype
 
@@ -70,8 +70,8 @@ class Grid(Frozen):
         batch_size: sequences in a call.
         dtype: number formats of weights and computation.
         execution: as written (`eager`), by torch.compile (`compiled`), or decode steps as a CUDA graph (`graph`).
-        request: whole requests of `latency/request`, in place of lengths: a prompt and new tokens, such as `512+128`; none: each
-            length, with `decode.tokens` new ones.
+        input_len: tokens of the prompt of an end-to-end request (`latency/request`); none: those of `seq_len`.
+        output_len: tokens that a request generates, each with each prompt; none: `decode.tokens`.
     """
 
     seq_len: tuple[int, ...] = Field((128, 256, 512), min_length=1)
@@ -79,9 +79,10 @@ class Grid(Frozen):
     dtype: tuple[Dtype, ...] = Field(("fp32",), min_length=1)
     execution: tuple[Execution, ...] = Field(("eager",), min_length=1)
 
-    request: tuple[str, ...] = ()
+    input_len: tuple[int, ...] = ()
+    output_len: tuple[int, ...] = ()
 
-    @field_validator("seq_len", "batch_size", "dtype", "execution", "request", mode="before")
+    @field_validator("seq_len", "batch_size", "dtype", "execution", "input_len", "output_len", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
         """Turn a single value into a list, and drop repeated values, which would measure a case twice."""
@@ -89,21 +90,16 @@ class Grid(Frozen):
             return (value,)
         return tuple(item for i, item in enumerate(value) if item not in value[:i])
 
-    @field_validator("request")
-    @classmethod
-    def _are_requests(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for text in value:
-            if not re.fullmatch(r"0*[1-9]\d{0,18}\+0*[1-9]\d{0,18}", text):
-                raise ValueError(f"{text!r} is no request: write a prompt and new tokens, such as 512+128")
-            cls._positive(tuple(map(int, text.split("+"))))
-        return tuple(dict.fromkeys("+".join(str(int(part)) for part in text.split("+")) for text in value))
+    @property
+    def serves(self) -> bool:
+        """Whether it says which requests are timed."""
+        return bool(self.input_len or self.output_len)
 
     def requests(self, new_tokens: int) -> list[tuple[int, int]]:
-        """Tokens of the prompt and new tokens of each request; `new_tokens` where only lengths are given."""
-        asked = [(int(prompt), int(new)) for prompt, new in (text.split("+") for text in self.request)]
-        return asked or [(length, new_tokens) for length in self.seq_len]
+        """Input and output tokens of each request; `new_tokens` where the grid has no `output_len`."""
+        return [*itertools.product(self.input_len or self.seq_len, self.output_len or (new_tokens,))]
 
-    @field_validator("seq_len", "batch_size")
+    @field_validator("seq_len", "batch_size", "input_len", "output_len")
     @classmethod
     def _positive(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         check_sizes(value)
@@ -181,7 +177,7 @@ class Suite(Frozen):
     rounds: int | None = Field(None, ge=1, le=100_000)
     pilot_launches: int | None = Field(None, ge=FEWEST_PILOT, le=1000)
     most_launches: int | None = Field(None, ge=FEWEST_PILOT, le=1000)
-    mde: float | None = Field(None, gt=0, le=1)
+    mde: Annotated[float, BeforeValidator(plain_share), Field(gt=0, le=1)] | None = None
     margin: Margin = 0.02
     metrics: tuple[str, ...] = Field(min_length=1)
     shape: dict[str, Any] = Field(default_factory=dict)

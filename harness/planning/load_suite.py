@@ -21,7 +21,7 @@ from modbench.harness.core.titles import slug
 from modbench.harness.core.units import human
 from modbench.harness.domain.arm_tables import look_beside
 from modbench.harness.domain.case import ELEMENT_BYTES, Case, Comparison
-from modbench.harness.domain.suite import READ_BY, TABLES, Suite
+from modbench.harness.domain.suite import READ_BY, TABLES, Grid, Suite
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.registry import catalogue, discovery
 from modbench.harness.registry.discovery import Entry
@@ -132,8 +132,10 @@ def _check_metrics(suite: Suite, source: str) -> None:
     for task in suite.tasks.counted:
         if task not in catalogue.entries("tasks"):
             raise UsageError(f"{source}: tasks.counted: {unknown('task', task, catalogue.entries('tasks'))}")
-    if suite.grid.request and "latency/request" not in suite.metrics:
-        raise UsageError(f"{source}: grid.request is read by the metric 'latency/request' alone: add it to metrics.")
+    if suite.grid.serves and "latency/request" not in suite.metrics:
+        raise UsageError(
+            f"{source}: grid.input_len and grid.output_len are read by the metric 'latency/request' alone: add it to metrics."
+        )
     if suite.isoflop is not None and suite.train is None:
         raise UsageError(f"{source}: [isoflop] needs a [train] table, which sets how a run is trained.")
     if suite.isoflop is not None and suite.train is not None and len(suite.train.places) > 1:
@@ -156,6 +158,12 @@ def broken_suites() -> list[Entry]:
     return found
 
 
+def _lengths(grid: Grid) -> int:
+    """How many lengths a grid has, those of requests too."""
+    requests = len(grid.input_len or grid.seq_len) * max(1, len(grid.output_len)) if grid.serves else 0
+    return len(grid.seq_len) + requests
+
+
 def check_size(suite: Suite, source: str) -> None:
     """Check that a suite can be expanded: how many arms, cases and units it asks for, and how deep they are.
 
@@ -175,7 +183,7 @@ def check_size(suite: Suite, source: str) -> None:
     arms *= len(suite.isoflop.sizes) if suite.isoflop else 1
     _at_most(source, arms, MOST_ARMS, "arms", "Give fewer capacities, sizes or other values")
     grids = [suite.grid, *([suite.decode_grid] if suite.decode_grid else [])]
-    points = sum(math.prod(map(len, ((*g.seq_len, *g.request), g.batch_size, g.dtype, g.execution))) for g in grids)
+    points = sum(_lengths(g) * math.prod(map(len, (g.batch_size, g.dtype, g.execution))) for g in grids)
     _at_most(
         source, arms * points, MOST_CASES, "cases", f"{arms} arms at {points} points of the grid: give fewer of them"
     )

@@ -51,7 +51,8 @@ class Overrides:
         seq_len: replaces the grid's lengths.
         batch_size: replaces the grid's batch sizes.
         dtype: replaces the grid's number formats.
-        request: replaces the grid's whole requests, such as `512+128`, and adds `latency/request` to the metrics.
+        input_len: replaces the grid's prompt lengths of end-to-end requests, and adds `latency/request` to the metrics.
+        output_len: replaces the tokens that a request generates; likewise.
         device: `cpu` or `cuda`.
         compile: wraps every model in torch.compile.
         seeds: seeds of weights and data.
@@ -76,7 +77,8 @@ class Overrides:
     seq_len: tuple[int, ...] = ()
     batch_size: tuple[int, ...] = ()
     dtype: tuple[str, ...] = ()
-    request: tuple[str, ...] = ()
+    input_len: tuple[int, ...] = ()
+    output_len: tuple[int, ...] = ()
     device: str | None = None
     compile: bool = False
     seeds: tuple[int, ...] = ()
@@ -188,11 +190,11 @@ def with_arms(suite: Suite, taken: ArmsFrom, flags: Overrides) -> Suite:
 
 def _set_axes(data: dict[str, Any], flags: Overrides) -> None:
     """Replace the axes of the grids; requests are timed where they are given."""
-    for axis in ("seq_len", "batch_size", "dtype", "request"):
+    for axis in ("seq_len", "batch_size", "dtype", "input_len", "output_len"):
         if getattr(flags, axis):
             for grid in filter(None, (data["grid"], data["decode_grid"])):
                 grid[axis] = getattr(flags, axis)
-    if flags.request:
+    if flags.input_len or flags.output_len:
         data["metrics"] = [*data["metrics"], "latency/request"]
 
 

@@ -16,7 +16,17 @@ from modbench.harness.results.run_file import StoredRun
 
 # Options of `modbench run` that say what is measured, with a value and without; the others say where to and how it is shown.
 KEPT = (
-    *("--model", "--rival", "--option", "--capacity", "--seq-len", "--batch-size", "--dtype", "--request"),
+    *(
+        "--model",
+        "--rival",
+        "--option",
+        "--capacity",
+        "--seq-len",
+        "--batch-size",
+        "--dtype",
+        "--input-len",
+        "--output-len",
+    ),
     *("--device", "--seeds", "--corpus", "--router", "--include", "--set", "--effort", "--arms-from"),
 )
 KEPT_ALONE = ("--compile", "--only")

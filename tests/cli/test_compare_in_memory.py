@@ -403,17 +403,17 @@ def test_a_time_that_is_mostly_the_machines_claims_nothing_and_names_what_helps(
     with at_threads(2):
         found = measure_job(waiting(clock, 1.0), clock)
     first, *rest = str(found).splitlines()
-    assert first.startswith("⚠ disturbed in 100 %")
+    assert first.startswith("⚠ noisy in 100 %")
     assert CORES in first
     said = " ".join(rest)
     assert found.remedy is not None
     assert found.remedy in said
     assert found.remedy.startswith("2 threads on ")
     assert "threads=1" in found.remedy
-    assert "mine: 3.00 ms spread" in said  # no interval
+    assert "mine: 3.00 ms standard deviation" in said  # no interval
     assert max(map(len, str(found).splitlines())) <= 80
     html = found._repr_html_()
-    assert html.startswith("<div><div>⚠ disturbed in 100 %")
+    assert html.startswith("<div><div>⚠ noisy in 100 %")
     assert '<td style="text-align:right">–</td>' in html
     with at_threads(1):
         alone = measure_job(waiting(clock, 1.0), clock)

@@ -131,7 +131,7 @@ def test_values_become_the_flags_of_the_command_line() -> None:
         (lambda: mb.run(effort="brief"), "unknown effort 'brief'"),
         (lambda: mb.run(seq_len={"a": 1}), "seq_len takes"),  # type: ignore[arg-type]
         (lambda: mb.run(seq_len=12.5), "--seq-len takes whole numbers .*'12.5'"),  # type: ignore[arg-type]
-        (lambda: mb.run(capacity="half"), "--capacity takes numbers .*'half'"),  # type: ignore[arg-type]
+        (lambda: mb.run(capacity="half"), "--capacity takes shares.*'half'"),  # type: ignore[arg-type]
         (lambda: mb.run(seq_len=[]), "seq_len needs at least one value"),
         (lambda: mb.cost("mod", capacity=()), "capacity needs at least one value"),
         (lambda: mb.run(option=3), "option takes a dict"),  # type: ignore[arg-type]

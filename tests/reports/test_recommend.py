@@ -18,7 +18,7 @@ from scipy import stats
 from modbench import cli
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
-from modbench.harness.core.units import parse_bytes, parse_duration, parse_percent
+from modbench.harness.core.units import parse_bytes, parse_duration, parse_share
 from modbench.harness.planning.select import compile_expression
 from modbench.reports.questions.recommend import recommend as question
 from modbench.reports.questions.recommend.candidates import KV_CACHE, Value, against, choice
@@ -308,7 +308,7 @@ def test_the_command(quiet: Loaded, modbench: Any) -> None:
     for bad, said in (
         (("--max-latency", "50"), "50ms or 1.5s"),
         (("--max-memory", "4"), "such as 4GiB or 500MB"),
-        (("--max-loss-increase", "1"), "has no %: write 1%"),
+        (("--max-loss-increase", "1"), "1 per cent is 1%"),
         (("--seq-len", "4096"), "modbench plan planted.toml --seq-len 4096"),
         (("--seq-len", "-1"), "below 1"),
         (("--batch-size", "0"), "below 1"),
@@ -329,7 +329,7 @@ def test_limits_are_read_with_units() -> None:
         (0.05, 1.5, 2e-5)
     )
     assert (parse_bytes("4GiB", "-"), parse_bytes("500 MB", "-"), parse_bytes("1kib", "-")) == (2**32, 5e8, 1024)
-    assert float(parse_percent("0.5%", "-")) == 0.005
+    assert float(parse_share("0.5%", "-")) == 0.005
     for bad in ("4", "4G", "-1GiB", "0B", "1e3MiB", "٤GiB", "9" * 400 + "GiB"):
         with pytest.raises(UsageError, match="is no size"):
             parse_bytes(bad, "--max-memory")

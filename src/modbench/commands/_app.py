@@ -28,8 +28,7 @@ UNCUT = 1000
 # Commands by purpose, in the order of `modbench --help`; a command that is missing here is not shown. The core has some of them.
 GROUPS = {
     "Measure": ("run", "resume", "watch", "plan", "train", "profile", "doctor"),
-    "Decide": ("ab", "compare", "recommend", "report", "figure"),
-    "Gate": ("gate",),
+    "Decide": ("compare", "ab", "recommend", "report", "figure", "gate"),
     "Look up": ("cost", "audit", "verify", "list", "demo"),
     "Yours": ("init", "convert"),
 }

@@ -22,11 +22,13 @@ def report(
     run_folder: RunOrNewest = None,
     baseline: Annotated[
         str | None,
-        typer.Option("--baseline", metavar="ARM", help="Compare all arms with this one; default the anchor."),
+        typer.Option(
+            "--baseline", metavar="VARIANT", help="Compare all variants with this one; default the suite's baseline."
+        ),
     ] = None,
     all_pairs: Annotated[
         bool,
-        typer.Option("--all-pairs", help="Compare any two arms, even where that makes thousands of rows."),
+        typer.Option("--all-pairs", help="Compare any two variants, even where that makes thousands of rows."),
     ] = False,
     pool: Annotated[
         list[str] | None,
@@ -56,7 +58,7 @@ def report(
 ) -> None:
     """Render a stored run or comparison again, also in other formats.
 
-    Without --format: the page and its tables, and the answer in short. With it: the paths of the files; -v: the answer too.
+    Without --format: the HTML report and its tables, and the summary. With it: the paths of the files; -v: the summary too.
     """
     from modbench import api
     from modbench.harness.core import titles

@@ -114,7 +114,7 @@ def resume(
     launcher_profile: ProfileFlag = None,
     retry_failed: Annotated[
         bool,
-        typer.Option("--retry-failed", help="Also repeat failed units, not only missing ones and those that died."),
+        typer.Option("--retry-failed", help="Also repeat failed jobs, not only missing ones and those that died."),
     ] = False,
     steal: Annotated[
         bool, typer.Option("--steal", help="Take over from a runner on another host that is dead.")
@@ -128,7 +128,7 @@ def resume(
 ) -> None:
     """Continue an interrupted run.
 
-    Finished units are kept, and training continues from its checkpoint.
+    Finished jobs are kept, and training continues from its checkpoint.
     """
     from modbench.harness.core.units import parse_duration
 

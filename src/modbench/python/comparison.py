@@ -49,7 +49,7 @@ class Row:
 
     Attributes:
         name: as it was given.
-        time_s: seconds of a typical call.
+        time_s: median seconds of a call.
         time_low_s: lower end of its 95 % interval.
         time_high_s: upper end.
         flops: of a call, attention over the full square.
@@ -60,9 +60,9 @@ class Row:
         ideal: ratio that the FLOPs promise, with causal attention where an operator says that it is causal.
         realised: (that ratio - 1) / (ideal - 1); None where less than 10 % was promised.
         verdict: `better`, `worse`, `better_open`, `worse_open`, `equivalent` or `inconclusive`; None of the baseline.
-        reason: why something is None, or why it is undecided.
+        reason: why something is None, or why it is inconclusive.
         labels: what to know of the numbers, such as `one process`.
-        disturbed: share of blocks in which the machine was disturbed.
+        disturbed: share of blocks that are noisy.
         output_difference: largest difference to the baseline's output, as a share of its largest value; None: not asked.
         cpu_ratio: as `ratio`, of CPU time: what the verdict is on where a label says `by CPU time`; None where it is not known.
         cpu_ratio_low: lower end of the 95 % interval.
@@ -110,7 +110,7 @@ class Comparison:
         rounds: rounds of each launch.
         margin: differences below this share are of no practical interest.
         launches: raw samples, one entry for each process.
-        remedy: what would make it measurable here, where a disturbance left something open; None: nothing did, or is known to.
+        remedy: what would make it measurable here, where noise left something inconclusive; None: nothing did, or is known to.
     """
 
     rows: tuple[Row, ...]

@@ -25,7 +25,7 @@ from modbench.reports.writers.text import wrapped
 
 # Keywords of `measure` itself; all others are those of what is measured.
 OWN = ("rounds", "seconds", "threads")
-HEAD = ("", "median", "95 % interval", "mean", "spread", "disturbed", "calls")
+HEAD = ("", "median", "95 % CI", "mean", "standard deviation", "noisy", "calls")
 
 
 @dataclass(frozen=True)
@@ -34,20 +34,21 @@ class Measurement:
 
     Attributes:
         name: of the callable.
-        median_s: seconds of a typical call.
-        low_s: lower end of the 95 % interval of the median; None where there is none. It lacks what differs between processes.
+        median_s: median seconds of a call.
+        low_s: lower end of the 95 % confidence interval of the median; None where there is none. It lacks what differs between
+            processes.
         high_s: upper end.
         mean_s: mean of all calls.
         spread: robust standard deviation between rounds, as a share.
-        disturbed: share of the rounds in which the machine was disturbed. Above a half the text says so first, and claims no
-            interval.
+        disturbed: share of the rounds that are noisy: something else ran on the machine. Above a half the text says so first, and
+            claims no interval.
         n: samples, of at least 2 ms each.
         first_call_s: seconds of the first call.
         device: where the work was done.
         threads: threads that computed.
         samples_s: seconds of a call, sample by sample.
         reason: why there is no interval, or what it does not hold.
-        disturbed_by: what disturbed the rounds, most frequent first.
+        disturbed_by: what made rounds noisy, most frequent first.
         remedy: what would make it measurable here; None: nothing is known to.
     """
 
@@ -69,11 +70,11 @@ class Measurement:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences that go before the number: empty where most rounds were undisturbed."""
+        """Sentences that go before the number: empty where most rounds were quiet."""
         if self.disturbed <= contamination.MOST:
             return ()
         why = f": {', '.join(self.disturbed_by)}" if self.disturbed_by else ""
-        first = f"⚠ disturbed in {about(self.disturbed)} of the rounds{why}; these times say little."
+        first = f"⚠ noisy in {about(self.disturbed)} of the rounds{why}; these times say little."
         return (first, f"{self.remedy}.") if self.remedy else (first,)
 
     @property
@@ -84,7 +85,7 @@ class Measurement:
 
     def __str__(self) -> str:
         where = counted(self.threads, "thread") if self.device == "cpu" else ""
-        seen = f"spread {percent(self.spread)}, {about(self.disturbed)} of the rounds disturbed"
+        seen = f"standard deviation {percent(self.spread)}, {about(self.disturbed)} of the rounds noisy"
         details = f"{seen}, {self.n} samples on {self.device}"
         more = "".join(f"; {each}" for each in (where, self.reason) if each)
         return text(

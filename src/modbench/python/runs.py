@@ -102,7 +102,8 @@ def run(
     seq_len: Some[int] | None = None,
     batch_size: Some[int] | None = None,
     dtype: Some[str] | None = None,
-    request: Some[str] | None = None,
+    input_len: Some[int] | None = None,
+    output_len: Some[int] | None = None,
     device: str | None = None,
     compile: bool = False,  # noqa: A002  # the flag's name
     seeds: Some[int] | None = None,
@@ -128,27 +129,28 @@ def run(
 
     Args:
         suite: a shipped suite's name, or a TOML file.
-        model: keep only these models (the anchor stays), or add your own: `FILE.py:build`, `FILE.py:build(OPTION=VALUE)`.
+        model: keep only these models (the baseline stays), or add your own: `FILE.py:build`, `FILE.py:build(OPTION=VALUE)`.
         only: compare the models of `model` alone; the first one is the baseline.
-        rival: what a dense model beside each of yours has in common with it: flops, params or time; none: there is none.
-        option: options of your own models that take them, such as `{"threshold": [0.5, 0.7]}`: a list has an arm for each value.
+        rival: what the matched baseline of each model of yours has in common with it: flops, params or time; or none.
+        option: options of your own models that take them, such as `{"threshold": [0.5, 0.7]}`; a list makes variants.
         capacity: capacities.
         router: routers, or a class of your own as `FILE.py:ROUTER`.
         seq_len: sequence lengths.
         batch_size: batch sizes.
         dtype: number formats: fp32, bf16, fp16.
-        request: whole requests, prompt and new tokens, such as `512+128`.
+        input_len: input tokens of end-to-end requests, which adds `latency/request`; None: the lengths.
+        output_len: output tokens of each such request; None: those of `decode.tokens`.
         device: cpu or cuda; None: cuda if there is a GPU.
         compile: wrap every model in torch.compile.
         seeds: seeds of weights and data.
         corpus: text to train on.
         effort: smoke, draft, standard or rigorous.
-        arms_from: run folder whose MoD and MoDE arm with the lowest held-out loss take the place of the suite's.
-        audit: audit each model of yours as `audit` does; the report has its card.
-        title: what tables and figures call arms, such as `{"mod[c0.125]": "Ours"}`.
+        arms_from: run folder whose MoD and MoDE variant with the lowest held-out loss take the place of the suite's.
+        audit: audit each model of yours as `audit` does; the report shows the result.
+        title: what tables and figures call variants, such as `{"mod[c0.125]": "Ours"}`.
         select: only matching cases, such as `mod and not c0.5` (the flag `-k`).
         out: the run folder; None: runs/SUITE-DATE-N.
-        timeout: longest time of a unit, such as `10min`.
+        timeout: longest time of a job, such as `10min`.
         launcher: what starts the work: local or slurm.
         launcher_profile: file with options of the launcher.
         options: options of the launcher.
@@ -162,7 +164,7 @@ def run(
 
     Raises:
         UsageError: if something that was asked is impossible; nothing was started then.
-        IncompleteError: if it was interrupted; finished units are kept, and `resume` continues.
+        IncompleteError: if it was interrupted; finished jobs are kept, and `resume` continues.
         NothingMeasuredError: if every cell failed or was skipped; `load` reads its tables, which say why.
     """
     _check_texts(
@@ -179,7 +181,8 @@ def run(
         "seq_len": seq_len,
         "batch_size": batch_size,
         "dtype": dtype,
-        "request": request,
+        "input_len": input_len,
+        "output_len": output_len,
         "device": device,
         "compile": compile,
         "seeds": seeds,
@@ -273,14 +276,14 @@ def resume(
     options: Sequence[str] | None = None,
     quiet: bool = False,
 ) -> Results:
-    """Run the missing units of an interrupted run, as `modbench resume` does.
+    """Run the missing jobs of an interrupted run, as `modbench resume` does.
 
     Args:
         run_folder: its folder.
         retry_failed: also run again what failed.
         steal: take the folder from a runner on another host that is dead, or on a file system without locks.
         allow_changed: go on where files of yours are not as they were when the results were made.
-        timeout: longest time of a unit, such as `10min`.
+        timeout: longest time of a job, such as `10min`.
         options: options of the launcher; None: those of the run.
         quiet: show no progress.
 

@@ -135,7 +135,7 @@ class Comparer:
         launch, found = self._compare_once(baseline, candidate, settings)
         if found.verdict == WORSE:
             slower = Reason("slower_at_first", ratio=found.contrast.ratio[0])
-            # Chance and a passing disturbance show a slowdown once; two measurements in a row, hardly.
+            # Chance and passing noise show a slowdown once; two measurements in a row, hardly.
             launch, found = self._compare_once(baseline, candidate, settings, seed=1)
             if found.verdict != WORSE:
                 word = found.verdict if found.verdict in UNDECIDED else INCONCLUSIVE

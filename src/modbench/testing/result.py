@@ -36,7 +36,7 @@ class Compared:
         margin: the largest slowdown that does not matter, as a share.
         ratio: time of the baseline over the candidate's, above 1 where the candidate is faster; None if nothing was timed.
         interval: the 95 % interval of the ratio, over the rounds of this process; None if there is none.
-        reason: why it is undecided; None where it is not.
+        reason: why it is inconclusive; None where it is not.
         labels: warnings: `one process`, `not steady`, `baseline differs from itself`, `contaminated`.
         launch: the raw samples; None if nothing was timed.
     """
@@ -63,7 +63,7 @@ class Compared:
         """Two lines about a regression: the finding, and the next step."""
         return (
             f"{self.name}: the candidate is slower than the baseline: {_ratio(self.ratio, *self._ends)} as fast, "
-            f"measured twice (95 % interval; margin {_share(self.margin)}).\n"
+            f"measured twice (95 % confidence interval; margin {_share(self.margin)}).\n"
             "Make it faster, or allow it by a larger margin=…; --modbench-rounds N with more rounds narrows the interval."
         )
 
@@ -80,18 +80,18 @@ def written(compared: Compared) -> str:
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield the lines of the terminal's summary: a table, then why something is undecided."""
+    """Yield the lines of the terminal's summary: a table, then why something is inconclusive."""
     from modbench.reports.model import Estimate
     from modbench.reports.writers.number_format import interval, number
 
-    cells = [("comparison", "ratio", "95 % interval", "margin", "verdict")]
+    cells = [("comparison", "ratio", "95 % CI", "margin", "verdict")]
     for row in rows:
         made = Estimate(row["ratio"], row["low"], row["high"], "ratio")
         ratio = "" if made.value is None else number(made)
         verdict = VERDICT_WORDS.get(row["verdict"], row["verdict"])
         cells.append((row["name"], ratio, interval(made).strip("[]"), _share(row["margin"]), verdict))
     yield from (escaped(line, lines=False) for line in aligned(cells, right=range(1, len(cells[0]))))
-    yield from _reasons("undecided", ((row["name"], row["reason"]) for row in rows if row["verdict"] in UNDECIDED))
+    yield from _reasons("inconclusive", ((row["name"], row["reason"]) for row in rows if row["verdict"] in UNDECIDED))
     warned = ((row["name"], ", ".join(_warnings(row))) for row in rows if row["verdict"] not in UNDECIDED)
     yield from _reasons("warning", ((name, labels) for name, labels in warned if labels))
 

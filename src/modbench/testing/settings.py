@@ -50,7 +50,7 @@ def _margin(value: object) -> float:
     """A margin; in pytest's configuration it is text."""
     if value is None:
         return Settings.margin
-    return units.margin(_number(value) if isinstance(value, str) else value, asked=f"margin = {shown(value)}")
+    return units.margin(value, asked=f"margin = {shown(value)}")
 
 
 def _whole_number(found: Mapping[str, Any], key: str, least: int) -> int | None:

@@ -42,15 +42,16 @@ class AbFlags:
         str | None, typer.Option("--max-time", metavar="DURATION", help=f"Longest time to measure; default {MAX_TIME}.")
     ] = None
     blocks: Annotated[
-        int | None, typer.Option("--blocks", metavar="N", help="Measure so many blocks, unless it is decided before.")
+        int | None, typer.Option("--blocks", metavar="N", help="Blocks to measure, unless a verdict comes before.")
     ] = None
     margin: Annotated[
         float | None,
         typer.Option(
             "--margin",
             metavar="SHARE",
+            parser=str,
             callback=checked_margin,
-            help="Largest difference that does not matter, as a share; default 0.02, or the suite's.",
+            help="Equivalence margin: the largest difference that does not matter; default 2%, or the suite's.",
         ),
     ] = None
     fail_on: Annotated[
@@ -61,7 +62,7 @@ class AbFlags:
     ] = None
     allow_inconclusive: Annotated[
         bool,
-        typer.Option("--allow-inconclusive", help="Exit 0 where it is not decided, unless nothing was compared."),
+        typer.Option("--allow-inconclusive", help="Exit 0 where it is inconclusive, unless nothing was compared."),
     ] = False
     out: Annotated[
         str | None,

@@ -29,7 +29,7 @@ def audit(
         typer.Option(
             "--of",
             metavar="NAME",
-            help="Hold it to what it should be: dense, mod, mode, moe or early_exit.",
+            help="What it should be, and is checked against: dense, mod, mode, moe or early_exit.",
             autocompletion=architectures,
         ),
     ] = None,
@@ -38,7 +38,7 @@ def audit(
         typer.Option(
             "--property",
             metavar="LIST",
-            help="Look at these alone; the exit code is 5 if one cannot be seen.",
+            help="Only these properties; the exit code is 5 if one is not observable.",
             autocompletion=probes,
         ),
     ] = None,

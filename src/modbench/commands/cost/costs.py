@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from modbench.commands._output import elided
 from modbench.harness.core import model_specs
-from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS, ModelConfig, check_sizes
+from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS, ModelConfig, check_sizes, with_shares
 from modbench.harness.core.errors import UsageError, in_short, in_words, unknown
 from modbench.harness.core.model_specs import Pairs, typed
 from modbench.harness.core.printable import SCREEN, WIDTH, aligned
@@ -111,6 +111,7 @@ def _config(request: Request, capacity: float | None, seq_len: int) -> tuple[Mod
         if not own and "capacity" not in options:
             raise UsageError(f"model {request.model!r} has no capacity. Leave out --capacity.")
         values["capacity"] = capacity
+    values = with_shares(values)
     check_capacity(values.get("capacity"))
     routing = {key: value for key, value in values.items() if key in ROUTING_KEYS}
     by_name = reached_by_name(request.model, dict(request.options), routing) if own else ()

@@ -23,7 +23,7 @@ def doctor(
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget earlier checks of this machine.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Check whether this machine can tell times apart.
+    """Check if this machine can measure small differences.
 
     Compares identical models, for about a minute; the results of all calls are pooled. On a GPU it also measures the peak of
     the card, and whether its clocks are locked.

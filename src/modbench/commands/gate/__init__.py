@@ -33,13 +33,14 @@ def gate(
         typer.Option(
             "--margin",
             metavar="SHARE",
+            parser=str,
             callback=checked_margin,
-            help="Largest change for the worse that does not matter, as a share; default the suite's.",
+            help="Equivalence margin: the largest change that does not matter, 0.02 or 2%; default the suite's.",
         ),
     ] = None,
     lenient: Annotated[
         bool,
-        typer.Option("--lenient", help="Exit 0 where the evidence does not decide, unless nothing was compared."),
+        typer.Option("--lenient", help="Exit 0 where it is inconclusive, unless nothing was compared."),
     ] = False,
     fail_on: Annotated[
         list[str] | None,
@@ -55,7 +56,7 @@ def gate(
 ) -> None:
     """Fail if a run is worse than its base, times aside.
 
-    Exit code 1: something got worse. 5: that can neither be shown nor excluded.
+    Exit code 1: something got worse. 5: inconclusive.
     """
     from modbench.reports.questions.gate.fail_on import parse
     from modbench.reports.writers import text
