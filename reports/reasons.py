@@ -26,15 +26,15 @@ WORDS = {
     "few_blocks": "one process of {n} blocks: too few for an interval",
     "few_rounds": "{n} rounds are too few for an interval; {needed} give one",
     "few_seeds": "{n:seed}: three give an interval",
-    "few_launches": "{n:process|processes}: three give an interval",
-    "few_launches_of_each": "an interval needs three processes of each",
-    "within_launch": "of one process: says nothing about others",
+    "few_processes": "{n:process|processes}: three give an interval",
+    "few_processes_of_each": "an interval needs three processes of each",
+    "one_process": "of one process: says nothing about others",
     "within_process": "one process: the interval does not hold what differs between processes",
     "within_seed": "binomial, over {n} questions of one seed: says nothing about another seed",
     "no_interval": "there is no interval",
     "smoke": "smoke effort: no claims",
     # Of a verdict: what disturbed it, and whether CPU time counts.
-    "disturbed": "{share} of the blocks are noisy",
+    "noisy": "{share} of the blocks are noisy",
     "clocks_differ": "the ratio by wall time is {gap} that by CPU time",
     "by_cpu": "by CPU time, since {why}",
     "cpu_undecided_beyond": "by CPU time {ratio}, which is inconclusive beyond {least}",
@@ -56,7 +56,7 @@ WORDS = {
     "seeds_decide": "about {n} seeds decide it",
     "no_seeds_decide": "{most} seeds do not decide it",
     "not_significant_among": "not significant among {n} comparisons (Holm p {p})",
-    "single_launch": "one process gives no verdict",
+    "single_process": "one process gives no verdict",
     "lower_bound": "a lower bound: with all FLOPs counted the verdict may be another",
     "not_alternated": "not alternated: the two sides took no turns",
     "more_rounds": "more rounds may decide it",
@@ -67,7 +67,7 @@ WORDS = {
     "slower_at_first": "slower at first ({ratio}), not when measured again",
     "not_steady": "slower, but not steady: {why}",
     "drifts": (
-        "relative to the baseline it drifted by {change} in a process, the mean over {launches} (Mann-Kendall, "
+        "relative to the baseline it drifted by {change} in a process, the mean over {processes} (Mann-Kendall, "
         "pooled, p = {p})"
     ),
     # Of a line of break-even.

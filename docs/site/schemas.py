@@ -55,14 +55,14 @@ def suite() -> Schema:
     top, parts = made["properties"], {name: part["properties"] for name, part in made["$defs"].items()}
     keys = ModelConfig.model_json_schema(schema_generator=_InToml)["properties"]
     keys |= {name: _or_percent(key) for name, key in keys.items() if name in SHARE_KEYS}
-    for table, name in ((top, "margin"), (top, "mde"), (parts["ConfirmPlan"], "margin")):
+    for table, name in ((top, "margin"), (top, "detectable"), (parts["ConfirmPlan"], "margin")):
         table[name] = _or_percent(table[name])
     keys["router"]["examples"] = list(catalogue.entries("routers"))
     parts["Grid"] |= {name: _or_list(key) for name, key in parts["Grid"].items()}
-    parts["Arm"] |= {name: _or_list(key) for name, key in keys.items()}
+    parts["Variant"] |= {name: _or_list(key) for name, key in keys.items()}
     parts["Match"] |= {name: key for name, key in keys.items() if name not in SHAPE_KEYS}
     models = {"anyOf": [{"enum": list(catalogue.entries("models"))}, OWN]}
-    for part, key in (("Arm", "model"), ("Match", "arm")):
+    for part, key in (("Variant", "model"), ("Match", "variant")):
         parts[part][key] |= models
         del parts[part]["settings"]  # the keys of a model stand beside the others
     top["shape"] |= {"properties": {name: keys[name] for name in SHAPE_KEYS}, "additionalProperties": False}

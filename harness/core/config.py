@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import plain_share
 
-# Keys that every model reads. All other keys belong to an arm, and a model names those that it reads.
+# Keys that every model reads. All other keys belong to a variant, and a model names those that it reads.
 SHAPE_KEYS = (
     *(
         "d_model",

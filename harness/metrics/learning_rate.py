@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 METRICS: tuple[Metric[Tried, float], ...] = (
     Metric(
-        key="lr/best",
+        key="lr/best_over_rule",
         unit="ratio",
         better="neither",
         measured_by="rates",

@@ -1,4 +1,4 @@
-"""Loss: held-out cross-entropy after a short training run; the same tokens in the same order for every arm."""
+"""Loss: held-out cross-entropy after a short training run; the same tokens in the same order for every variant."""
 
 from __future__ import annotations
 

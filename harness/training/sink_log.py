@@ -33,7 +33,7 @@ class SinkLog:
         name: the sink's name; None: no sink.
         run: the training run.
         folder: the run folder.
-        unit: the unit's name.
+        job: the job's name.
         config: settings of model and training, for the sink.
     """
 
@@ -72,7 +72,7 @@ class SinkLog:
         if self.writer is not None and finite:
             self._attempt(lambda: self._write({self.run.steps: finite}))
         self.close()
-        with contextlib.suppress(OSError):  # the folder stays: another unit may be about to write into it
+        with contextlib.suppress(OSError):  # the folder stays: another job may be about to write into it
             self._state.unlink(missing_ok=True)
 
     def close(self) -> None:

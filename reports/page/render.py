@@ -21,11 +21,11 @@ from modbench.reports.page import layout
 from modbench.reports.page.layout import Page, Section
 from modbench.reports.panel import Panel, panels
 from modbench.reports.questions import first_screen
-from modbench.reports.questions.best_setting import first_arm
+from modbench.reports.questions.best_setting import first_variant
 from modbench.reports.questions.machine import doubtful, gpu, machine_check, warnings
-from modbench.reports.tables.load import Loaded, load, rung_beside
+from modbench.reports.tables.job_files import Files
+from modbench.reports.tables.load import Loaded, load, matched_beside
 from modbench.reports.tables.rerun_command import Again
-from modbench.reports.tables.unit_files import Files
 from modbench.reports.writers.html import fill, inline, written
 from modbench.reports.writers.number_format import plain
 
@@ -57,7 +57,7 @@ def drawn(loaded: Loaded, of: Callable[[str], object] = bool) -> Iterator[tuple[
     for name, panel in panels():
         if panel.draws and of(name):
             try:
-                with blaming_artifacts(name, loaded), style.numbered(loaded.arms):
+                with blaming_artifacts(name, loaded), style.numbered(loaded.variants):
                     found = [each for each in panel.render(loaded) or () if isinstance(each, Figure)]
             except Exception:
                 if catalogue.is_shipped("panels", name):
@@ -101,7 +101,8 @@ def rendered(name: str, panel: Panel, loaded: Loaded) -> list[Block | Markup]:
         with blaming_artifacts(name, loaded):
             made = panel.render(loaded) or ()
             blocks = [made] if isinstance(made, Markup) else [*made]
-            # Blocks of several panels are written together; those of the user's here, where what they raise is known to be theirs.
+            # Blocks of several panels are written together; those of the user's here, where what they raise is known to be
+            # theirs.
             shown = written(blocks) if not (panel.printed and catalogue.is_shipped("panels", name)) else None
     except Exception as error:
         if catalogue.is_shipped("panels", name):
@@ -139,10 +140,10 @@ def broken() -> Iterator[Section]:
 def write(folder: str | Path, baseline: str | None = None, *, all_pairs: bool = False) -> Loaded:
     """Read a run folder and write its page and tables, compared with the baseline (default: the suite's anchor).
 
-    `all_pairs` compares any two arms, however many pairs that makes.
+    `all_pairs` compares any two variants, however many pairs that makes.
 
     Raises:
-        UsageError: if it is not a run folder, is damaged, or has no such arm.
+        UsageError: if it is not a run folder, is damaged, or has no such variant.
     """
     loaded = load(folder, baseline, all_pairs=all_pairs)
     views(loaded)
@@ -176,7 +177,7 @@ def html(loaded: Loaded) -> str:
         (run.damaged, Sentence("damaged: {n:job} cannot be believed", n=len(run.damaged))),
         (failed, Sentence("{n:case} failed", n=failed)),
     ]
-    with style.numbered(loaded.arms):
+    with style.numbered(loaded.variants):
         page = Page(
             first_screen.title(loaded),
             about(loaded),
@@ -191,11 +192,13 @@ def html(loaded: Loaded) -> str:
 
 
 def behind(loaded: Loaded) -> Markup:
-    """Say where all numbers are, and of the variant that is shown first the raw samples and the command that measures it again."""
-    first = first_arm(loaded)
-    beside = None if first is None else rung_beside(loaded, first)
-    arms = [case.arm for case in (first, beside.case if beside else None) if case is not None]
-    wanted = [case for case in loaded.plan.cases if case.arm in arms]
+    """Say where all numbers are, and of the variant that is shown first the raw samples and the command that measures it
+    again.
+    """
+    first = first_variant(loaded)
+    beside = None if first is None else matched_beside(loaded, first)
+    variants = [case.variant for case in (first, beside.case if beside else None) if case is not None]
+    wanted = [case for case in loaded.plan.cases if case.variant in variants]
     samples = Files(loaded.run, {case.id for case in wanted})
     timed = {loaded.tables.source(metric).group for key, metric in loaded.tables.metrics.items() if key in loaded.timed}
     groups = timed or {None}
@@ -217,7 +220,7 @@ def behind(loaded: Loaded) -> Markup:
 def about(loaded: Loaded) -> str:
     """Return a line about a run: when it was made, with which suite, text, processes and version."""
     run, suite = loaded.run, loaded.suite
-    processes = suite.launches_in_words.replace(" x ", " × ")
+    processes = suite.processes_in_words.replace(" x ", " × ")
     version, commit = run.environment["packages"]["modbench"], run.environment["git"]["commit"] or ""
     parts = [
         run.started[:10],
@@ -231,7 +234,7 @@ def about(loaded: Loaded) -> str:
 
 def _trained(loaded: Loaded) -> Iterator[str]:
     """Yield the text that models read, and how many tokens of it they were trained on; nothing where none was."""
-    runs = [run for unit in loaded.runs if (run := unit.protocol.train) is not None]
+    runs = [run for job in loaded.runs if (run := job.protocol.train) is not None]
     if runs:
         tokens = sorted({run.steps * run.tokens_per_step for run in runs})
         words = "text {corpus}: {tokens} training tokens, {n:seed}"

@@ -9,7 +9,7 @@ from modbench.harness.core.grouped import grouped
 from modbench.reports.model import Block, Code, Listed, Note, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.questions.checks import doubts
-from modbench.reports.tables import unit_files
+from modbench.reports.tables import job_files
 from modbench.reports.tables.load import Loaded
 
 # Failures that are listed, and units without a record that are named; the rest are counted.
@@ -32,17 +32,17 @@ class Failed(Frozen):
 
 def failures(loaded: Loaded) -> list[Failed]:
     """Return a failure for each case and reason."""
-    logs, made = unit_files.logs(loaded.run), list[Failed]()
+    logs, made = job_files.logs(loaded.run), list[Failed]()
     for (case, reason), rows in loaded.failed.groupby(["case_id", "reason"], sort=False):
         log = next(filter(None, (logs.get((str(case), metric)) for metric in rows.metric)), None)
-        more = f"{unit_files.SEE}{log}" if log and "logs/" not in str(reason) else ""
+        more = f"{job_files.SEE}{log}" if log and "logs/" not in str(reason) else ""
         made.append(Failed(case_id=str(case), metrics=tuple(rows.metric), reason=f"{reason}{more}"))
     return made
 
 
 def failure_sentences(loaded: Loaded) -> list[Sentence]:
     """Return a sentence for each reason, with the first case that failed for it; then the units without a record."""
-    alike = grouped(((each.reason.partition(unit_files.SEE)[0], each.metrics), each) for each in failures(loaded))
+    alike = grouped(((each.reason.partition(job_files.SEE)[0], each.metrics), each) for each in failures(loaded))
     said = [
         Sentence(
             "{case}" + " and {more} more" * (len(those) > 1) + ": {reason} ({metrics})",

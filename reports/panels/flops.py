@@ -23,7 +23,7 @@ EXECUTED = "flops/forward/executed"
 def render(loaded: Loaded) -> Iterator[Table]:
     """Show a row per case of the grid; of many cases some that lie evenly among them."""
     tables = loaded.tables
-    cases = dict.fromkeys(case for each in loaded.plan.comparisons for case in each.arms)
+    cases = dict.fromkeys(case for each in loaded.plan.comparisons for case in each.variants)
     found = {case: tables.counted(case) for case in cases if tables.values_of(case, CARRIER)}
     if not found:
         return

@@ -18,7 +18,7 @@ BESIDE: Mapping[str, Mapping[str, str]] = {
         "latency/decode/p95": "p95",
         "tpot": "per token",
         "tokens_per_s/decode": "tokens/s",
-        "tokens_per_s": "tokens/s, greedy",
+        "tokens_per_s/greedy": "tokens/s, greedy",
         "memory/kv_cache": "KV cache",
     },
     requests.REQUEST: {"tokens_per_s/request": "tokens/s"},
@@ -30,34 +30,36 @@ MOST_ROWS = 500
 
 
 def table(loaded: Loaded, metric: str) -> Table | None:
-    """Return a row for every arm at every length and batch size, by the time of a workload; None where that was not planned."""
-    places = list(dict.fromkeys(each.place for each in loaded.plan.comparisons if metric in each.metrics))
+    """Return a row for every variant at every length and batch size, by the time of a workload; None where that was not
+    planned.
+    """
+    grid_points = list(dict.fromkeys(each.grid_point for each in loaded.plan.comparisons if metric in each.metrics))
     rows = [
-        [case, where_it_ran(place, places), *_cells(loaded, metric, found)]
-        for place in places
+        [case, where_it_ran(grid_point, grid_points), *_cells(loaded, metric, found)]
+        for grid_point in grid_points
         for case in loaded.shown
-        if isinstance(found := results.cell(loaded, metric, case, place), Finding)
+        if isinstance(found := results.cell(loaded, metric, case, grid_point), Finding)
     ]
     ratio = f"over {in_title(loaded.baseline)} [95 %]"
     head = (SERVING[metric], "where", "time", ratio, *PREDICTED, *BESIDE[metric].values())
     kept = [at for at in range(len(head)) if at == 0 or any(row[at] is not None for row in rows)]
     few = [[row[at] for at in kept] for row in subsample_evenly(rows, MOST_ROWS)]
     left_out, titles = len(rows) - len(few), [head[at] for at in kept]
-    return Table(SERVING[metric], titles, few, left_out=left_out, file="comparisons.csv") if places else None
+    return Table(SERVING[metric], titles, few, left_out=left_out, file="comparisons.csv") if grid_points else None
 
 
 def _cells(loaded: Loaded, metric: str, found: Finding) -> Iterator[Value]:
     yield _own(found)
     yield None if found.against is None else found.beside()  # of the baseline its time alone
-    made = requests.request(loaded, found.case) if found.place.new_tokens else None
+    made = requests.request(loaded, found.case) if found.grid_point.new_tokens else None
     known = made is not None and made.measured_over_predicted is not None
     yield Estimate(made.predicted_s, unit="s") if made and known else None
     yield Estimate(made.measured_over_predicted, kind="ratio") if made and known else None
-    yield from (_own(results.cell(loaded, key, found.case, found.place)) for key in BESIDE[metric])
+    yield from (_own(results.cell(loaded, key, found.case, found.grid_point)) for key in BESIDE[metric])
 
 
 def _own(found: Value) -> Value:
-    """Return the arm's own number, `failed`, or nothing where it was not asked for or not measured."""
+    """Return the variant's own number, `failed`, or nothing where it was not asked for or not measured."""
     if not isinstance(found, Finding):
         return None
     if found.status == "failed":

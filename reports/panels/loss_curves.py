@@ -18,7 +18,7 @@ from modbench.reports.tables.load import Loaded
 
 SMOOTHING = 12  # steps of the moving average
 # More lines cannot be told from each other.
-MOST_ARMS = 12
+MOST_VARIANTS = 12
 # The first of so many parts of a curve may leave the frame.
 SKIPPED = 6
 
@@ -48,7 +48,7 @@ def render(loaded: Loaded) -> Iterator[Figure]:
             line,
             color=style.color,
             alpha=style.opacity,
-            linestyle=(0, (3, 2)) if case.rung or case.model == "moe" else "-",
+            linestyle=(0, (3, 2)) if case.matched or case.model == "moe" else "-",
             marker=style.marker,
             markevery=((i * 2 + 2) % every, every),
             markersize=4.5,
@@ -59,7 +59,13 @@ def render(loaded: Loaded) -> Iterator[Figure]:
         axis.set_ylim(top=1.01 * max(rest))
     parts = [
         pd.DataFrame(
-            {"arm": case.arm, "step": curves[case].step, "tokens": curves[case].tokens, "loss": line, "unit": unit}
+            {
+                "variant": case.variant,
+                "step": curves[case].step,
+                "tokens": curves[case].tokens,
+                "loss": line,
+                "unit": unit,
+            }
         )
         for case, line in lines.items()
     ]
@@ -71,8 +77,8 @@ def render(loaded: Loaded) -> Iterator[Figure]:
 
 def _curves(loaded: Loaded, metric: str) -> Iterator[tuple[Case, Curve]]:
     """Yield the training curve of each variant at the longest length that any was trained at."""
-    for case in loaded.arms[:MOST_ARMS]:
-        row = loaded.case(case.arm, metric, losses.lengths(loaded)[-1])
+    for case in loaded.variants[:MOST_VARIANTS]:
+        row = loaded.case(case.variant, metric, losses.lengths(loaded)[-1])
         notes = None if row is None else loaded.tables.training_notes(str(row.case_id))
         if notes is not None and notes.curve is not None:
             yield case, notes.curve
@@ -86,7 +92,7 @@ def _smooth(values: Sequence[float]) -> list[float]:
 
 def _protocol(loaded: Loaded) -> Sentence:
     longest = losses.lengths(loaded)[-1]
-    runs = [run for unit in loaded.runs if (run := unit.protocol.train) and run.seq_len == longest]
+    runs = [run for job in loaded.runs if (run := job.protocol.train) and run.seq_len == longest]
     steps, rates = (sorted({getattr(run, key) for run in runs}) for key in ("steps", "lr"))
     return Sentence(
         "{steps} steps of {tokens} tokens, T = {length}; AdamW, {rates}, cosine to zero; seed {seed}.",

@@ -1,4 +1,4 @@
-"""Which capacity at which length? Four maps of capacity × length, over dense of the same shape and over dense of equal cost."""
+"""Which capacity at which length? Four maps of capacity × length, over dense of the same shape and over the matched baseline."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def four(loaded: Loaded) -> dict[str, str]:
 
 
 def _figure(loaded: Loaded, side: Side) -> Figure:
-    shown, cost = four(loaded), side == "equal cost"
-    rows = grouped((row_name(loaded, spot.case), spot) for spot in spots(loaded) if spot.rung or not cost)
+    shown, cost = four(loaded), side == "matched"
+    rows = grouped((row_name(loaded, spot.case), spot) for spot in spots(loaded) if spot.matched or not cost)
     lengths = [spot.length for spot in next(iter(rows.values()))]
     down = -(-len(shown) // COLUMNS)
     figure, axes = new_figure(
@@ -70,14 +70,15 @@ def _figure(loaded: Loaded, side: Side) -> Figure:
         size = LOSSES if metric == loss_of(loaded).metric else RATIOS
         draw_heat_map(axis, cells, [str(length) for length in lengths], marks, size)
         axis.set_title(title)
-        place = axis.get_subplotspec()
-        assert place is not None, "it is one of several"
-        axis.set_xlabel("tokens per sequence" * place.is_last_row())
-        axis.set_ylabel("capacity" * place.is_first_col())
+        grid_point = axis.get_subplotspec()
+        assert grid_point is not None, "it is one of several"
+        axis.set_xlabel("tokens per sequence" * grid_point.is_last_row())
+        axis.set_ylabel("capacity" * grid_point.is_first_col())
         axis.set_yticks([i + 0.5 for i in range(len(rows))], [*rows])
         data += [_datum(spot, beside(spot, metric, side)) for row in rows.values() for spot in row]
     caption = Sentence(
-        "Purple and ▲ better, orange and ▼ worse. Time, FLOPs, memory: dense's ÷ the arm's; loss: the arm's minus dense's, "
+        "Purple and ▲ better, orange and ▼ worse. Time, FLOPs, memory: dense's ÷ the variant's; loss: the "
+        "variant's minus dense's, "
         "{seeds}. ± half the 95 % CI.",
         seeds=losses.seeds_in_words(loaded),
     )
@@ -100,10 +101,10 @@ def _cell(spot: Spot, side: Side, metric: str, title: str) -> HeatCell:
 def _datum(spot: Spot, found: Finding) -> dict[str, object]:
     typical, other = found.typical, found.against
     return {
-        "arm": spot.case.arm,
+        "variant": spot.case.variant,
         "capacity": spot.case.config.capacity,
         "seq_len": spot.length,
-        "baseline_arm": other.arm if isinstance(other, Case) else None,
+        "baseline_variant": other.variant if isinstance(other, Case) else None,
         "metric": found.metric,
         "unit": typical.unit if typical.kind == "difference" else "ratio",
         **columns_of(typical),
@@ -114,7 +115,8 @@ def _datum(spot: Spot, found: Finding) -> dict[str, object]:
 
 
 READING = (
-    "An arm is the better choice at a length if it is better in time or loss than dense of equal FLOPs, and better or equivalent "
+    "A variant is the better choice at a length if it is better in time or loss than dense of equal FLOPs, and "
+    "better or equivalent "
     f"in the other; a loss whose CI lies within {percent(capacity_map.LOSS_MARGIN)} of it is equivalent."
 )
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 
 from markupsafe import Markup
 
-from modbench.harness.domain.evidence import LaunchCount
+from modbench.harness.domain.evidence import ProcessCount
 from modbench.harness.domain.notes import TrainNotes
 from modbench.reports.model import Code, Estimate, Listed, Sentence, Table, Value
 from modbench.reports.panel import Panel, panels
 from modbench.reports.questions.machine import doubtful, gpu, jobs, machine_check
-from modbench.reports.tables.best_arms import sentence
+from modbench.reports.tables.best_variants import sentence
 from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.tables.timings import Timing, timings
 from modbench.reports.writers.html import fill, inline
@@ -30,9 +30,9 @@ def quality(loaded: Loaded) -> Iterator[Table]:
     rows: list[Sequence[Value]] = [
         (
             each.what,
-            each.launches,
+            each.processes,
             each.blocks,
-            _share(each.disturbed),
+            _share(each.noisy),
             _causes(each),
             _share(each.stolen),
             _share(each.waited),
@@ -47,11 +47,13 @@ def quality(loaded: Loaded) -> Iterator[Table]:
         rows,
         folded=True,
         left_out=left_out,
-        file="units/",
+        file="jobs/",
         rows_are="comparisons",
         notes=[
-            "Noisy: a block that waited for a processor for over 1 % of its time, or in which garbage was collected, other guests "
-            "of the host took time, or a GPU throttled. If more than half are, wall time supports no claim. Stolen and waited for: "
+            "Noisy: a block that waited for a processor for over 1 % of its time, or in which garbage was "
+            "collected, other guests "
+            "of the host took time, or a GPU throttled. If more than half are, wall time supports no claim. "
+            "Stolen and waited for: "
             "share of the blocks' wall time. Warm-up: Theil-Sen and Mann-Kendall over all processes, 1 % level divided among the "
             "variants."
         ],
@@ -97,13 +99,13 @@ def facts(loaded: Loaded) -> list[tuple[str, Value]]:
         ("Packages", Listed(packages)),
         ("modbench commit", _commit(where["git"])),
         ("Load before the run", "not known" if where["load_average"] is None else Estimate(where["load_average"])),
-        ("Protocol", f"{suite.launches_in_words}; {order}"),
-        ("Number of processes", _decided_launches(loaded)),
+        ("Protocol", f"{suite.processes_in_words}; {order}"),
+        ("Number of processes", _decided_processes(loaded)),
         ("Confidence interval", _share(suite.margin, words=interval)),
         ("Many comparisons", together),
         ("Threads", f"{suite.threads} per worker"),
         ("Text", _corpora(loaded)),
-        *([("Variants", sentence(run.plan.arms_from))] if run.plan.arms_from else []),
+        *([("Variants", sentence(run.plan.variants_from))] if run.plan.variants_from else []),
         ("Inside measured or trained work", _share(loaded.inside, "not known", "{share} of the run's wall time")),
         ("This process while others timed", _share(loaded.parent_share, "nothing was timed", "{share} of a core")),
         (CHECK, machine_check(loaded)[1]),
@@ -134,11 +136,11 @@ def _corpora(loaded: Loaded) -> Value:
     return Listed(sorted(corpora)) if corpora else "no corpus was read"
 
 
-def _decided_launches(loaded: Loaded) -> Value:
+def _decided_processes(loaded: Loaded) -> Value:
     """What pilots decided, over all comparisons and workloads."""
     if not loaded.suite.two_stage:
         return "fixed"
-    found = list(loaded.run.found(LaunchCount).values())
+    found = list(loaded.run.found(ProcessCount).values())
     if not found:
         return "inconclusive: no pilot has ended"
     made, capped = [each.made for each in found], sum(each.capped for each in found)
@@ -148,14 +150,16 @@ def _decided_launches(loaded: Loaded) -> Value:
         least=min(made),
         most=max(made),
         pilot=found[0].pilot,
-        effect=Estimate(loaded.suite.wanted_mde, kind="share"),
+        effect=Estimate(loaded.suite.wanted_detectable, kind="share"),
         capped=capped,
         all=len(found),
     )
 
 
 def machine(loaded: Loaded) -> Markup | None:
-    """Show a list of terms and facts; the command stands at the top of the page, and the check of the machine, unless a warning does."""
+    """Show a list of terms and facts; the command stands at the top of the page, and the check of the machine, unless a
+    warning does.
+    """
     said_above = {"Command"} | (set() if doubtful(loaded) else {CHECK})
     return fill("machine", facts=[(term, inline(fact)) for term, fact in facts(loaded) if term not in said_above])
 
@@ -166,6 +170,6 @@ MACHINE = Panel(
     span=12,
     render=machine,
     reading="What the numbers were measured on and how: they hold for this machine, these versions and this method.",
-    rules=frozenset({"launch_count"}),
+    rules=frozenset({"process_count"}),
 )
 """The machine and the protocol."""

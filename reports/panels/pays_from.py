@@ -1,4 +1,4 @@
-"""From which length on is each arm faster, and what does it compute, keep and lose beside the baseline? One row for each arm."""
+"""From which length on is each variant faster, and what does it compute, keep and lose beside the baseline? One row for each variant."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from modbench.reports.questions.break_even import AGAINST, AXES, LETTERS, Line
 from modbench.reports.questions.results import loss_cell
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import between
-from modbench.reports.tables.load import Loaded, contenders, rung_beside
+from modbench.reports.tables.load import Loaded, contenders, matched_beside
 from modbench.reports.wording import TIMED, WORKLOADS
 from modbench.reports.writers.number_format import grid_point
 
@@ -28,19 +28,23 @@ def table(loaded: Loaded) -> Table | None:
     """Return the table; None where nothing is compared, nothing was timed, or sizes differ."""
     if loaded.sizes_differ or not any(metric in loaded.suite.metrics for metric in TIMED):
         return None
-    shown = {case.arm for case in loaded.arms_shown}
-    arms = [case for case in contenders(loaded) if case.arm in shown]
-    lines = _at_first_place([line for line in break_even.claimed(loaded) if line.case.arm in shown])
-    if all(line.found.verdict in {None, "undecided"} for line in lines):
+    shown = {case.variant for case in loaded.variants_shown}
+    variants = [case for case in contenders(loaded) if case.variant in shown]
+    lines = _at_first_place([line for line in break_even.claimed(loaded) if line.case.variant in shown])
+    if all(line.found.verdict in {None, "inconclusive"} for line in lines):
         lines = []
-    of_loss, loss_is = _loss(loaded, arms)
-    cells = [*(break_even.cells(loaded, lines) if lines else _wins(loaded, arms)), *_shares(loaded, arms), *of_loss]
+    of_loss, loss_is = _loss(loaded, variants)
+    cells = [
+        *(break_even.cells(loaded, lines) if lines else _wins(loaded, variants)),
+        *_shares(loaded, variants),
+        *of_loss,
+    ]
     if not cells:
         return None
     corner = f"break-even {LETTERS[lines[0].axis]}" if lines else ""
     titles = {title for *_, title, _ in cells}
     shared = [title for title in SHARES.values() if title in titles]
-    notes: list[Value] = ["matched: of equal FLOPs"] * (AGAINST["equal cost"] in titles)
+    notes: list[Value] = ["matched: of equal FLOPs"] * (AGAINST["matched"] in titles)
     notes += [f"{', '.join(shared)} in %"] * bool(shared)
     return replace(pivot("break-even" if lines else "cost", cells, corner), notes=[*notes, *loss_is])
 
@@ -53,37 +57,37 @@ def _at_first_place(lines: Sequence[Line]) -> list[Line]:
     return [line for line in mine if line.held == first[line.found.metric, line.kind]]
 
 
-def _wins(loaded: Loaded, arms: Sequence[Case]) -> Iterator[_Cell]:
-    """Yield, for a run with one grid point, what is found against dense of equal cost, which the tables of times lack."""
+def _wins(loaded: Loaded, variants: Sequence[Case]) -> Iterator[_Cell]:
+    """Yield, for a run with one grid point, what is found against the matched baseline, which the tables of times lack."""
     for metric, workload in WORKLOADS.items():
-        for case in arms:
-            beside = rung_beside(loaded, case)
+        for case in variants:
+            beside = matched_beside(loaded, case)
             found = [] if beside is None else between(loaded, metric, case, beside.case)
             if len(found) == 1:
-                yield case, workload, AGAINST["equal cost"], found[0]
+                yield case, workload, AGAINST["matched"], found[0]
 
 
-def _shares(loaded: Loaded, arms: Sequence[Case]) -> Iterator[_Cell]:
-    """Yield what an arm computes and keeps at the longest length, as shares of the baseline's."""
+def _shares(loaded: Loaded, variants: Sequence[Case]) -> Iterator[_Cell]:
+    """Yield what a variant computes and keeps at the longest length, as shares of the baseline's."""
     for length in loaded.lengths[-1:]:
         for metric, title in SHARES.items():
-            for case in arms:
-                row = loaded.pair(case.arm, metric, length)
+            for case in variants:
+                row = loaded.pair(case.variant, metric, length)
                 if row is not None and is_number(row.ratio):
                     share = Estimate(1 / row.ratio, kind="share")
                     yield case, f"at {grid_point('T', length)}", title, share
 
 
-def _loss(loaded: Loaded, arms: Sequence[Case]) -> tuple[list[_Cell], list[Value]]:
+def _loss(loaded: Loaded, variants: Sequence[Case]) -> tuple[list[_Cell], list[Value]]:
     """Return held-out losses over the baseline's, routed causally where that was measured; and what they are."""
     known, cells, used = losses.shown(loaded)[::-1], dict[str, _Cell](), dict[str, None]()
     trained = losses.lengths(loaded)
     length = losses.beside(loaded, loaded.lengths[-1]) if trained and loaded.lengths else None
-    for case in arms:
+    for case in variants:
         for loss in known:
             found = loss_cell(loaded, case, loss, length)
-            if case.arm not in cells and isinstance(found, Finding) and found.typical.value is not None:
-                cells[case.arm], used[loss.title] = (case, "", "loss", found.beside()), None
+            if case.variant not in cells and isinstance(found, Finding) and found.typical.value is not None:
+                cells[case.variant], used[loss.title] = (case, "", "loss", found.beside()), None
     if not cells:
         return [], []
     words = f"loss over the baseline, {known[0].unit}, {', else '.join(used)}" + ", T = {length}" * (len(trained) > 1)
@@ -98,7 +102,7 @@ def render(loaded: Loaded) -> list[Table]:
 
 
 READING = (
-    "From the length in a cell on, an arm is faster than the baseline, or than the matched one: dense of equal FLOPs. FLOPs "
+    "From the length in a cell on, a variant is faster than the baseline, or than the matched one: dense of equal FLOPs. FLOPs "
     "and memory are shares of the baseline's, the loss is a difference: below 0 is better."
 )
 

@@ -1,4 +1,4 @@
-"""Speed-up by arm (capacity) and length, over dense of equal cost and over the anchor, with the line from which on arms pay."""
+"""Speed-up by variant (capacity) and length, over the matched baseline and over the anchor, with the line from which on variants pay."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from modbench.reports.writers.number_format import NONE, half, plain
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Of the figure, in inches of 72 points; the share of it that maps fill beside the names of the arms.
+# Of the figure, in inches of 72 points; the share of it that maps fill beside the names of the variants.
 WIDTH, POINTS, MAPS_SHARE = 5.0, 72, 0.75
-# A map of many cells is wider, up to a limit; names of arms and one cell, in inches.
+# A map of many cells is wider, up to a limit; names of variants and one cell, in inches.
 WIDEST, NAMES, CELL = 7.5, 1.3, 0.4
 # With more lengths a cell has room for its ratio alone.
 FEW_LENGTHS = 7
@@ -46,7 +46,7 @@ CAPTION = "Speed-up over {base} ± half of its 95 % CI. Purple is faster, orange
 def render(loaded: Loaded) -> Iterator[Block]:
     """Draw cells coloured by log2 speed-up in nine bins; undecided cells hatched; failures named."""
     titles = {metric: title for metric, title in TIMED.items() if (loaded.comparisons.metric == metric).any()}
-    if not titles or not loaded.arms_shown or loaded.sizes_differ or spots(loaded):  # which `panels/map.py` draws
+    if not titles or not loaded.variants_shown or loaded.sizes_differ or spots(loaded):  # which `panels/map.py` draws
         return
     choices = against(loaded, titles)
     for choice in choices:
@@ -57,7 +57,7 @@ def _figure(loaded: Loaded, titles: Mapping[str, str], choice: Against) -> Figur
     pairs, lengths = choice.pairs, loaded.lengths_shown
     columns = len(titles) * len(lengths)
     whole = min(WIDEST, max(WIDTH, NAMES + CELL * columns))
-    names = [in_lines(case) + f"\nover {short(other)}" * choice.equal_cost for case, other in pairs]
+    names = [in_lines(case) + f"\nover {short(other)}" * choice.matched for case, other in pairs]
     row = max(ROW, LINE * max(text.count("\n") + 1 for text in names))
     made, axes = new_figure(whole, 0.8 + row * len(pairs), len(titles), share_y=True)
     marks, data, few = Marks(), list[Finding](), len(lengths) <= FEW_LENGTHS
@@ -74,10 +74,10 @@ def _figure(loaded: Loaded, titles: Mapping[str, str], choice: Against) -> Figur
         known = break_even_lines(loaded, metric, pairs)
         _draw_lines(axis, [case for case, _ in pairs], lengths, known, whole * POINTS * MAPS_SHARE / columns)
     axes[0].set_yticks([i + 0.5 for i in range(len(pairs))], names)
-    base: Value = MATCHED if choice.equal_cost else loaded.baseline
-    label = f"Speed-up over {MATCHED if choice.equal_cost else name(loaded.baseline)} by variant and sequence length"
+    base: Value = MATCHED if choice.matched else loaded.baseline
+    label = f"Speed-up over {MATCHED if choice.matched else name(loaded.baseline)} by variant and sequence length"
     return Figure(
-        "map" + "-cost" * choice.equal_cost,
+        "map" + "-cost" * choice.matched,
         made,
         label,
         Sentence(CAPTION, base=base),
@@ -109,33 +109,35 @@ def said_on_hover(case: Case, length: int, title: str, found: Finding) -> Mark:
     """Return what a mark says on hover: who, where, what was found or why there is nothing."""
     told = Sentence("{status}: {reason}", status=found.status, reason=found.reason)
     told = told if found.typical.value is None else found.judged()
-    said = Sentence("{arm}, T = {length}, {title}: {told}", arm=short(case), length=length, title=title, told=told)
-    return Mark(plain(said), case.arm)
+    said = Sentence(
+        "{variant}, T = {length}, {title}: {told}", variant=short(case), length=length, title=title, told=told
+    )
+    return Mark(plain(said), case.variant)
 
 
 # --- the break-even line: a mark in each row, joined between neighbouring capacities
 
 
 def break_even_lines(loaded: Loaded, metric: str, pairs: Iterable[tuple[Case, Case]]) -> dict[str, Line]:
-    """The line of each arm of the map against what it is compared with, at the place that figures show."""
-    others = {case.arm: other.arm for case, other in pairs}
+    """The line of each variant of the map against what it is compared with, at the place that figures show."""
+    others = {case.variant: other.variant for case, other in pairs}
     found: dict[str, Line] = {}
     for line in claimed(loaded):
         along = line.axis == "seq_len" and line.found.metric == metric
-        if along and others.get(line.case.arm) == line.baseline.arm:
-            found.setdefault(line.case.arm, line)
+        if along and others.get(line.case.variant) == line.baseline.variant:
+            found.setdefault(line.case.variant, line)
     return found
 
 
 def _draw_lines(
-    axis: Axes, arms: Sequence[Case], lengths: Sequence[int], known: Mapping[str, Line], cell_points: float
+    axis: Axes, variants: Sequence[Case], lengths: Sequence[int], known: Mapping[str, Line], cell_points: float
 ) -> None:
-    """Draw the lines of the arms on a map whose cells are one unit wide and high."""
-    places = list[float | None]()
-    for y, case in enumerate(arms):
-        line = known.get(case.arm)
+    """Draw the lines of the variants on a map whose cells are one unit wide and high."""
+    grid_points = list[float | None]()
+    for y, case in enumerate(variants):
+        line = known.get(case.variant)
         x = None if line is None else _at(line, lengths)
-        places.append(x)
+        grid_points.append(x)
         if line is None:
             continue
         if line.found.verdict == "never":
@@ -148,8 +150,8 @@ def _draw_lines(
         low, high = _band(line, lengths)
         if high > low:
             axis.plot([low, high], [y + _BAND_AT] * 2, color=INK, linewidth=1, linestyle=(0, (2.5, 2)), clip_on=False)
-    for y, (x, below) in enumerate(itertools.pairwise(places)):
-        if x is not None and below is not None and _neighbours(arms[y], arms[y + 1]):
+    for y, (x, below) in enumerate(itertools.pairwise(grid_points)):
+        if x is not None and below is not None and _neighbours(variants[y], variants[y + 1]):
             _thick(axis, (x, below), (y + 1, y + 1))
 
 
@@ -159,20 +161,20 @@ def _thick(axis: Axes, xs: tuple[float, float], ys: tuple[float, float]) -> None
 
 def _neighbours(case: Case, other: Case) -> bool:
     """Whether two rows are capacities of one model."""
-    parts = [[part for part in each.arm_parts if not part.startswith("c")] for each in (case, other)]
+    parts = [[part for part in each.variant_parts if not part.startswith("c")] for each in (case, other)]
     both = case.config.capacity is not None and other.config.capacity is not None
     return both and case.model == other.model and parts[0] == parts[1]
 
 
 def _at(line: Line, lengths: Sequence[int]) -> float | None:
     """Where the mark stands: at the left edge where it pays at every length; None where it is not claimed to pay."""
-    if line.found.verdict not in {"always", "crossing"}:
+    if line.found.verdict not in {"always", "from"}:
         return None
     return _position(line.found.typical.value, lengths, 0.0)
 
 
 def _band(line: Line, lengths: Sequence[int]) -> tuple[float, float]:
-    if line.found.verdict not in {"crossing", "undecided"}:
+    if line.found.verdict not in {"from", "inconclusive"}:
         return 0.0, 0.0
     point = line.found.typical
     return _position(point.low, lengths, 0.0), _position(point.high, lengths, float(len(lengths)))

@@ -13,7 +13,7 @@ from modbench.harness.domain.notes import TrainNotes
 from modbench.reports.figures.style import look
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value, is_number, where_it_ran
 from modbench.reports.panel import Panel
-from modbench.reports.questions.best_setting import first_arm
+from modbench.reports.questions.best_setting import first_variant
 from modbench.reports.questions.first_screen import described
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import Against, against, by_length
@@ -33,7 +33,7 @@ FEWEST_STEPS = 500
 
 def render(loaded: Loaded) -> Markup | None:
     """Show chips, and a set of tiles for each variant, length and what it is compared with, of which one is visible."""
-    arms, first = _variants(loaded), first_arm(loaded)
+    variants, first = _variants(loaded), first_variant(loaded)
     if first is None or not loaded.lengths or loaded.sizes_differ:
         return None
     metrics = _measured(loaded)
@@ -43,17 +43,17 @@ def render(loaded: Loaded) -> Markup | None:
     return fill(
         "tiles",
         choices=[choice.title for choice in choices],
-        arms=[(case.arm, short(case), look(case)) for case in arms],
+        variants=[(case.variant, short(case), look(case)) for case in variants],
         lengths=[(str(length), str(length), None) for length in loaded.lengths_shown],
         sets=[*_sets(loaded, choices, metrics)],
-        first=((first if first in arms else arms[0]).arm, str(loaded.lengths[-1])),
+        first=((first if first in variants else variants[0]).variant, str(loaded.lengths[-1])),
         one=_place(1),
     )
 
 
 def _variants(loaded: Loaded) -> list[Case]:
     """Variants that have tiles; matched baselines only where there is nothing else."""
-    return [case for case in loaded.arms_shown if not case.rung] or loaded.arms_shown
+    return [case for case in loaded.variants_shown if not case.matched] or loaded.variants_shown
 
 
 def _titles(loaded: Loaded) -> dict[str, str]:
@@ -64,7 +64,7 @@ def _titles(loaded: Loaded) -> dict[str, str]:
 
 def _measured(loaded: Loaded) -> list[str]:
     """The metrics that hold a number, or a failure, for some variant and length: an empty tile says nothing."""
-    rows = loaded.comparisons[loaded.comparisons.arm.isin([case.arm for case in _variants(loaded)])]
+    rows = loaded.comparisons[loaded.comparisons.variant.isin([case.variant for case in _variants(loaded)])]
     at = rows.seq_len.isin(loaded.lengths_shown) | rows.metric.isin(
         _titles(loaded).keys() - _TIMED.keys() - _COUNTED.keys()
     )
@@ -74,21 +74,21 @@ def _measured(loaded: Loaded) -> list[str]:
 
 def _sets(loaded: Loaded, choices: Sequence[Against], metrics: Sequence[str]) -> Iterator[dict[str, object]]:
     """Yield the tiles of each variant at each length, by what it is compared with; one without a choice has one set for all."""
-    shown_arms = {case.arm for case in _variants(loaded)}
-    solved = {case.arm for choice in choices if choice.equal_cost for case, _ in choice.pairs}
+    shown_variants = {case.variant for case in _variants(loaded)}
+    solved = {case.variant for choice in choices if choice.matched for case, _ in choice.pairs}
     shown = {*loaded.lengths_shown, *(losses.beside(loaded, length) for length in loaded.lengths_shown)}
     for at, choice in enumerate(choices):
-        for case, other in (pair for pair in choice.pairs if pair[0].arm in shown_arms):
+        for case, other in (pair for pair in choice.pairs if pair[0].variant in shown_variants):
             found = {metric: by_length(loaded, metric, case, other, shown) for metric in metrics}
-            called = other if choice.equal_cost else described(other)
+            called = other if choice.matched else described(other)
             for length in loaded.lengths_shown:
                 trained = losses.beside(loaded, length)
                 tiles = [(each, trained if each not in _TIMED | _COUNTED else length) for each in metrics]
-                said = Sentence("{arm} at T = {length} against {other}", arm=case, length=length, other=called)
+                said = Sentence("{variant} at T = {length} against {other}", variant=case, length=length, other=called)
                 yield {
-                    "arm": case.arm,
+                    "variant": case.variant,
                     "length": str(length),
-                    "at": at if case.arm in solved else None,
+                    "at": at if case.variant in solved else None,
                     "compared": inline(said),
                     # The row of `comparisons.csv` holds the theoretical speed-up; over equal FLOPs there is none.
                     "tiles": [
@@ -96,7 +96,7 @@ def _sets(loaded: Loaded, choices: Sequence[Against], metrics: Sequence[str]) ->
                             loaded,
                             each,
                             found[each].get(where),
-                            None if choice.equal_cost else loaded.pair(case.arm, each, where),
+                            None if choice.matched else loaded.pair(case.variant, each, where),
                         )
                         for each, where in tiles
                     ],
@@ -109,9 +109,9 @@ def _tile(loaded: Loaded, metric: str, found: Finding | None, row: Row | None) -
     if found is None:
         return {"title": title, "big": inline(None), "bar": None, "small": "not asked for", "open": True}
     big, small = _content(loaded, found, row)
-    theoretical = None if row is None or not is_number(row.ideal) else row.ideal
+    theoretical = None if row is None or not is_number(row.theoretical) else row.theoretical
     return {
-        "title": inline(Sentence("{title}, {place}", title=title, place=where_it_ran(found.place, ()))),
+        "title": inline(Sentence("{title}, {grid_point}", title=title, grid_point=where_it_ran(found.grid_point, ()))),
         "big": inline(big),
         "bar": _bar(found.typical, theoretical) if found.timed and found.typical.value else None,
         "small": inline(small),
@@ -120,14 +120,16 @@ def _tile(loaded: Loaded, metric: str, found: Finding | None, row: Row | None) -
 
 
 def _content(loaded: Loaded, found: Finding, row: Row | None) -> tuple[Value, Value]:
-    """Return what stands in a tile large, and small below it: of times a speed-up, of what is counted a share of the baseline's."""
+    """Return what stands in a tile large, and small below it: of times a speed-up, of what is counted a share of the
+    baseline's.
+    """
     if found.status != "ok":
         return "failed" if found.status == "failed" else None, found.reason
     if found.typical.kind == "difference":
         return _loss(loaded, found)
     ratio, sides = found.typical, (found.case, found.against)
     own, base = (
-        Estimate(loaded.value(each.arm, found.metric, found.place.seq_len), unit=ratio.unit)
+        Estimate(loaded.value(each.variant, found.metric, found.grid_point.seq_len), unit=ratio.unit)
         for each in sides
         if isinstance(each, Case)
     )
@@ -136,9 +138,11 @@ def _content(loaded: Loaded, found: Finding, row: Row | None) -> tuple[Value, Va
         share = Estimate(None if not ratio.value else round(1 / ratio.value, 2), kind="share")
         return share, Listed([values, verdict_words(found.verdict, timed=False)], " · ")
     said: list[Value] = [values, replace(found, typical=replace(ratio, value=None)).judged()]
-    if row is not None and is_number(row.ideal):
-        theoretical, achieved = Estimate(row.ideal, kind="ratio"), Estimate.of(row.realised, kind="share")
-        words = "theoretical {theoretical}" + ", {achieved} achieved" * (row.ideal > 1 and achieved.value is not None)
+    if row is not None and is_number(row.theoretical):
+        theoretical, achieved = Estimate(row.theoretical, kind="ratio"), Estimate.of(row.achieved_share, kind="share")
+        words = "theoretical {theoretical}" + ", {achieved} achieved" * (
+            row.theoretical > 1 and achieved.value is not None
+        )
         said.append(Sentence(words, theoretical=theoretical, achieved=achieved))
     return ratio.alone, Listed(said, " · ")
 

@@ -4,7 +4,7 @@ Let I be the theoretical speed-up, P the seconds that operators take at this mac
 (`harness/roofline/table.py`), of the variant (A) and of the baseline (D), and t the measured times. The theoretical share is 1/I, the
 predicted one P_A / P_D, the measured one t_A / t_D. Of the first gap each group g of operators takes (P_gA - P_gD / I) / P_D:
 what it costs beyond its theoretical share. The groups add up to the gap. Products and attention, which have FLOPs, are divided once
-more: what products cost because the arm's are of other shapes, at equal FLOPs, is P_pA - P_pD f_A / f_D, with f their multiply-
+more: what products cost because the variant's are of other shapes, at equal FLOPs, is P_pA - P_pD f_A / f_D, with f their multiply-
 adds. The second gap is not explained by operators.
 
 On a GPU no peaks by shape are measured. There the time in which the device waited for the host is known, from events, and is the
@@ -42,7 +42,7 @@ from modbench.reports.figures.style import (
 )
 from modbench.reports.model import Estimate, Figure, Finding, Sentence, is_number
 from modbench.reports.panel import Panel
-from modbench.reports.questions.best_setting import first_arm
+from modbench.reports.questions.best_setting import first_variant
 from modbench.reports.tables.comparisons import RECORDED
 from modbench.reports.tables.findings import of_pair
 from modbench.reports.tables.load import Loaded
@@ -75,15 +75,12 @@ Step: TypeAlias = tuple[str, float, float]
 
 @dataclass(frozen=True)
 class Fall:
-    """One arm's time against the baseline's, at one place.
+    """One variant's time against the baseline's, at one place.
 
-    Attributes:
-        found: the arm, the baseline, and the share of the baseline's time that was measured; without a verdict on it nothing is
-            claimed, and no bar has the colour of one.
-        seconds: measured time of the baseline's call.
-        promised: share of it that FLOPs promise.
-        parts: what is predicted to be added, by name, in `ORDER`; those that neither arm has are left out.
-        predicted: whether the parts are predicted from operators; else they are measured.
+    Attributes: found: the variant, the baseline, and the share of the baseline's time that was measured; without a verdict on
+        it nothing is claimed, and no bar has the colour of one. seconds: measured time of the baseline's call. promised:
+        share of it that FLOPs promise. parts: what is predicted to be added, by name, in `ORDER`; those that neither variant
+        has are left out. predicted: whether the parts are predicted from operators; else they are measured.
     """
 
     found: Finding
@@ -94,7 +91,7 @@ class Fall:
 
     @property
     def baseline(self) -> Case:
-        """What the arm is compared with."""
+        """What the variant is compared with."""
         assert isinstance(self.found.against, Case)
         return self.found.against
 
@@ -105,28 +102,35 @@ class Fall:
         return self.found.typical.value
 
     @property
-    def attainable(self) -> float:
-        """Share that the arm's operators take at the peaks of this machine, or, of measured parts, the share without the rest."""
+    def predicted_share(self) -> float:
+        """Share that the variant's operators take at the peaks of this machine, or, of measured parts, the share without the
+        rest.
+        """
         return self.promised + sum(self.parts.values())
 
     @property
     def unexplained(self) -> float:
         """What was measured beyond that."""
-        return self.measured - self.attainable
+        return self.measured - self.predicted_share
 
 
-def fall(loaded: Loaded, arm: str, metric: str, seq_len: int) -> Fall | None:
-    """Take the gap between ideal and measured time apart; None where times, operators or the machine's peaks are not known."""
-    row, field = loaded.pair(arm, metric, seq_len), RECORDED.get(metric)
-    if row is None or field is None or not is_number(row.ratio) or not is_number(row.ideal):
+def fall(loaded: Loaded, variant: str, metric: str, seq_len: int) -> Fall | None:
+    """Take the gap between theoretical speed-up and measured time apart; None where times, operators or the machine's peaks
+    are not known.
+    """
+    row, field = loaded.pair(variant, metric, seq_len), RECORDED.get(metric)
+    if row is None or field is None or not is_number(row.ratio) or not is_number(row.theoretical):
         return None
     found = of_pair(loaded, row)
     case, baseline = (loaded.cases_by_id[str(each)] for each in (row.case_id, row.baseline_case_id))
-    seconds = loaded.value(baseline.arm, metric, seq_len)
+    seconds = loaded.value(baseline.variant, metric, seq_len)
     if seconds is None:
         return None
-    share, promised = replace(found, typical=replace(found.typical.mirrored(), kind="share")), 1 / float(row.ideal)
-    table = loaded.tables.rooflines.get(case.place.dtype)
+    share, promised = (
+        replace(found, typical=replace(found.typical.mirrored(), kind="share")),
+        1 / float(row.theoretical),
+    )
+    table = loaded.tables.rooflines.get(case.grid_point.dtype)
     mine, theirs = (getattr(loaded.tables.counted(side), field) for side in (case, baseline))
     if table is not None and mine is not None and theirs is not None and table.lacks(mine, theirs) is None:
         return Fall(share, seconds, promised, parts_of(table, mine, theirs, promised))
@@ -137,14 +141,14 @@ def fall(loaded: Loaded, arm: str, metric: str, seq_len: int) -> Fall | None:
 
 
 def _waited(loaded: Loaded, case: Case, metric: str) -> float | None:
-    """Share of a call in which the device waited for the host: the median over launches; None if one is not known."""
+    """Share of a call in which the device waited for the host: the median over processes; None if one is not known."""
     shares = [notes.device_share for notes in loaded.tables.notes_of(case, metric, TimeNotes)]
     known = [share for share in shares if share is not None]
     return max(0.0, 1 - median(known)) if known and len(known) == len(shares) else None
 
 
 def parts_of(table: Peaks, mine: Listed, theirs: Listed, promised: float) -> dict[str, float]:
-    """Return what each part adds to the promised share of the baseline's time; together they lead to the attainable share."""
+    """Return what each part adds to the promised share of the baseline's time; together they lead to the predicted share."""
     narrowest = min((_width(work) for work in theirs.work if _is_product(work)), default=0)
     ours, base = (_seconds(table, side, narrowest) for side in (mine, theirs))
     whole = sum(base.values())
@@ -193,24 +197,36 @@ def _multiplied(call: Listed, narrowest: int) -> float:
 
 def render(loaded: Loaded) -> list[Figure]:
     """Take each workload apart, of the variant that the page shows first at the longest length."""
-    first = first_arm(loaded)
+    first = first_variant(loaded)
     if first is None or not loaded.lengths or loaded.sizes_differ:
         return []
-    made = (fall(loaded, first.arm, metric, loaded.lengths[-1]) for metric in WORKLOADS)
+    made = (fall(loaded, first.variant, metric, loaded.lengths[-1]) for metric in WORKLOADS)
     return [_figure(each) for each in made if each is not None]
 
 
 def _figure(each: Fall) -> Figure:
-    case, baseline, workload, place = each.found.case, each.baseline, WORKLOADS[each.found.metric], each.found.place
+    case, baseline, workload, grid_point = (
+        each.found.case,
+        each.baseline,
+        WORKLOADS[each.found.metric],
+        each.found.grid_point,
+    )
     rows = _steps(each)
     made, (axis,) = new_figure(4.5, 0.7 + 0.21 * len(rows))
     headline(made, f"{workload}: time, % of {in_title(baseline)}'s (further left is better)")
     marks = Marks()
     _draw(axis, each, rows, marks)
-    where = {"arm": case.arm, "baseline_arm": baseline.arm, "seq_len": place.seq_len, "metric": each.found.metric}
+    where = {
+        "variant": case.variant,
+        "baseline_variant": baseline.variant,
+        "seq_len": grid_point.seq_len,
+        "metric": each.found.metric,
+    }
     data = pd.DataFrame([where | {"part": part, "from_share": start, "to_share": end} for part, start, end in rows])
-    words = "{arm} at T = {length}, B = {batch}: measured {measured}" + f" {Label.BY_CPU}" * each.found.by_cpu + "."
-    caption = Sentence(words, arm=case, length=place.seq_len, batch=place.batch_size, measured=each.found.typical)
+    words = "{variant} at T = {length}, B = {batch}: measured {measured}" + f" {Label.BY_CPU}" * each.found.by_cpu + "."
+    caption = Sentence(
+        words, variant=case, length=grid_point.seq_len, batch=grid_point.batch_size, measured=each.found.typical
+    )
     label = f"From theoretical to measured time of {name(case)}, part by part: {workload}"
     identity = f"waterfall-{each.found.metric.partition('/')[2]}"
     return Figure(identity, made, label, caption, data, marks=marks, least=430)
@@ -242,7 +258,7 @@ def _draw(axis: Axes, each: Fall, rows: Sequence[Step], marks: Marks) -> None:
         part, start, end = rows[y]
         color = MUTED if not claimed else SLOWER if end > start else FASTER
         (bar,) = axis.barh(y, end - start, left=start, height=0.66, color=color, edgecolor=INK, linewidth=0.4)
-        marks.name(bar, Mark(f"{part}: {said[y]} of {short(each.baseline)}'s time", case.arm))
+        marks.name(bar, Mark(f"{part}: {said[y]} of {short(each.baseline)}'s time", case.variant))
         if part in {UNEXPLAINED, ON_DEVICE}:
             bar.set(facecolor="none", hatch="////", linewidth=0.8)
     ends = [rows[y][2] for y in sums]
@@ -258,7 +274,7 @@ def _draw(axis: Axes, each: Fall, rows: Sequence[Step], marks: Marks) -> None:
         axis.plot(interval, [len(rows) - 1] * 2, color=style.color, linewidth=1.4, alpha=0.7)
     colors = [style.color if rows[y][0] == MEASURED else MUTED for y in sums]
     drawn = axis.scatter(ends, sums, s=34, marker="D", color=colors, zorder=3)
-    marks.name(drawn, *(Mark(f"{rows[y][0]}: {said[y]}", case.arm) for y in sums))
+    marks.name(drawn, *(Mark(f"{rows[y][0]}: {said[y]}", case.variant) for y in sums))
     axis.xaxis.set_major_formatter(ticks("%"))
     axis.locator_params(axis="x", nbins=5)
     name_rows(axis, [part for part, *_ in rows], 0.5)
@@ -284,7 +300,8 @@ def _total(each: Fall, share: float) -> str:
 
 
 READING = (
-    "Each bar is the time that one kind of work adds to the theoretical time, predicted from this machine's peaks; the hatched one "
+    "Each bar is the time that one kind of work adds to the theoretical time, predicted from this machine's "
+    "peaks; the hatched one "
     "is not explained. A long bar says where to look first, not that the time can be saved."
 )
 

@@ -166,7 +166,7 @@ class Row:
         told |= {"reason": self.reason, "fails": self.lacking}
         told |= {"unit": self.unit, "base": self.base_value, "new": self.new_value}
         control = Estimate(None) if own is None else Estimate(*own.ratio, "ratio")
-        told |= columns_of(self.ratio, "ratio", "") | columns_of(control, "control_ratio", "control_")
+        told |= columns_of(self.ratio, "ratio", "") | columns_of(control, "control_ratio", "control_ratio_")
         told |= {"control_verdict": own and own.verdict, "blocks": self.ratio.n if found else 0}
         told |= {"by_cpu": bool(found and found.by_cpu), "p_adjusted": found and found.p_adjusted}
         told |= {"not_excluded": self.limited and self.limited.not_excluded, "needed": self.needed}
@@ -347,11 +347,13 @@ def named(row: Row, found: Result) -> Value:
     """The row's name: the case with its length, and the metric where there are several."""
     if not isinstance(row.what, Case):
         return row.what
-    place = row.what.place
-    words = "{case}, T = {T}" + ", B = {B}" * (place.batch_size > 1)
+    grid_point = row.what.grid_point
+    words = "{case}, T = {T}" + ", B = {B}" * (grid_point.batch_size > 1)
     several = len({each.metric for each in found.judged}) > 1
     metric = TIMED.get(row.metric, row.metric)
-    return Sentence(words + ", {metric}" * several, case=row.what, T=place.seq_len, B=place.batch_size, metric=metric)
+    return Sentence(
+        words + ", {metric}" * several, case=row.what, T=grid_point.seq_len, B=grid_point.batch_size, metric=metric
+    )
 
 
 def rows(found: Result) -> Iterator[tuple[str, Value]]:

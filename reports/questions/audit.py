@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from modbench.harness.audit.card import Card, Verdict
+from modbench.harness.audit.audit_report import AuditReport, Verdict
 from modbench.reports.model import Block, Code, Estimate, Listed, Note, Sentence, Table, Value
 from modbench.reports.tables.audits import sentence, written
 from modbench.reports.wording import name
@@ -19,7 +19,7 @@ COUNTED: tuple[Verdict, ...] = ("no", "yes", "not observable")
 LEGEND = "= yes, ≠ no, ? not observable by calls, · reported, not judged"
 
 
-def answer(card: Card) -> Sentence:
+def answer(card: AuditReport) -> Sentence:
     """Count the verdicts, and name the properties that a model does not have: `mine:build: 1 no (causal), 12 yes`."""
     counts = list[Value]()
     for verdict in COUNTED:
@@ -32,7 +32,7 @@ def answer(card: Card) -> Sentence:
     )
 
 
-def called(card: Card) -> Sentence:
+def called(card: AuditReport) -> Sentence:
     """Return what was built and called."""
     words = "checked against {of}, " if card.of else ""
     words += "by calls alone: B = {rows}, T = {tokens}, {dtype}; {params:parameter}; {wall}"
@@ -40,7 +40,7 @@ def called(card: Card) -> Sentence:
     return Sentence(words, params=card.params, wall=Estimate(card.wall_s, unit="s"), **known)
 
 
-def table(card: Card) -> Table:
+def table(card: AuditReport) -> Table:
     """Return one row for each property."""
     rows: list[list[Value]] = [
         [card.titles[name], MARKS[found.verdict], sentence(found)] for name, found in card.findings.items()
@@ -48,42 +48,42 @@ def table(card: Card) -> Table:
     return Table("Properties", ("property", "", "found"), rows, notes=[LEGEND])
 
 
-def blocks(card: Card) -> list[Block]:
+def blocks(card: AuditReport) -> list[Block]:
     """Return what a page has of a card below its answer."""
     return [Note(called(card)), table(card)]
 
 
-def cards(loaded: Loaded) -> dict[str, Card]:
-    """Return the cards of a run by arm, each called as the arm is."""
+def cards(loaded: Loaded) -> dict[str, AuditReport]:
+    """Return the cards of a run by variant, each called as the variant is."""
     return {
-        arm: found.card.model_copy(update={"target": _called(loaded, arm)})
-        for arm, found in loaded.tables.audits.items()
+        variant: found.card.model_copy(update={"target": _called(loaded, variant)})
+        for variant, found in loaded.tables.audits.items()
         if found.card is not None
     }
 
 
 def failures(loaded: Loaded) -> list[Sentence]:
-    """Return which arms of a run could not be audited, and why."""
+    """Return which variants of a run could not be audited, and why."""
     return [
-        Sentence("{arm} could not be audited: {why}", arm=_called(loaded, arm), why=found.reason)
-        for arm, found in loaded.tables.audits.items()
+        Sentence("{variant} could not be audited: {why}", variant=_called(loaded, variant), why=found.reason)
+        for variant, found in loaded.tables.audits.items()
         if found.reason
     ]
 
 
-def _called(loaded: Loaded, arm: str) -> str:
-    """What tables call an arm; of a sweep's sizes what they have in common."""
-    return next((name(case) for case in loaded.plan.cases if case.arm == arm), arm)
+def _called(loaded: Loaded, variant: str) -> str:
+    """What tables call a variant; of a sweep's sizes what they have in common."""
+    return next((name(case) for case in loaded.plan.cases if case.variant == variant), variant)
 
 
-def side_by_side(cards: Sequence[Card]) -> Table:
+def side_by_side(cards: Sequence[AuditReport]) -> Table:
     """Return one row for each property, one column for each model: its mark, with the number that shows a deviation."""
     names = {name: card.titles[name] for card in cards for name in card.findings}
     rows: list[list[Value]] = [[title, *(_cell(card, name) for card in cards)] for name, title in names.items()]
     return Table("Properties", ("property", *(card.target for card in cards)), rows, notes=[LEGEND])
 
 
-def _cell(card: Card, name: str) -> Value:
+def _cell(card: AuditReport, name: str) -> Value:
     found = card.findings.get(name)
     if found is None:
         return ""

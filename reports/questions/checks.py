@@ -1,4 +1,4 @@
-"""What checks found in single cells, or of arms: the doubts of `harness/doubts`, each with its findings and an advice."""
+"""What checks found in single cells, or of variants: the doubts of `harness/doubts`, each with its findings and an advice."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Doubt:
     Attributes:
         name: of the check.
         title: what the check looks for.
-        findings: what was found, and in which cells; of a label the first as an example, and all arms.
+        findings: what was found, and in which cells; of a label the first as an example, and all variants.
         advice: what to do about it; words between backticks are code.
         label: its label, which stands in every output; empty: it concerns single cells.
         cells: number of the cells in which something was found.
@@ -65,12 +65,12 @@ def doubts(loaded: Loaded) -> list[Doubt]:
         check = tables.doubts[doubt]
         if check.label:
             said, first, _ = cells[0]
-            arms = dict.fromkeys(name(case) for _, case, _ in cells)
-            findings = [(f"{said} ({name(first)})", Listed([*arms]))]
+            variants = dict.fromkeys(name(case) for _, case, _ in cells)
+            findings = [(f"{said} ({name(first)})", Listed([*variants]))]
         else:
-            words, between = "{arm}, {metric} at T = {length}", "; "
+            words, between = "{variant}, {metric} at T = {length}", "; "
             where = grouped(
-                (said, Sentence(words, arm=name(case), metric=metric.key, length=case.place.seq_len))
+                (said, Sentence(words, variant=name(case), metric=metric.key, length=case.grid_point.seq_len))
                 for said, case, metric in cells
             )
             findings = [(said, Listed(those, between, most=MOST_FINDINGS)) for said, those in where.items()]

@@ -98,8 +98,8 @@ def _code(loaded: Loaded) -> Iterator[tuple[str, str]]:
 
 def _suite(loaded: Loaded) -> Iterator[tuple[str, str]]:
     plan = loaded.plan
-    suite = plan.suite.model_dump(mode="json", exclude={"about", "arms", "threads", "device"})
-    yield "arms", ", ".join(dict.fromkeys(case.arm for case in plan.cases))
+    suite = plan.suite.model_dump(mode="json", exclude={"about", "variants", "threads", "device"})
+    yield "variants", ", ".join(dict.fromkeys(case.variant for case in plan.cases))
     yield from _flat(suite)
     yield "text", (plan.corpus_sha256 or "none")[:SHORT]
 
@@ -234,7 +234,7 @@ def about(loaded: Loaded) -> str:
     """Return a run in one line: suite, effort, processes, date, commit."""
     run, suite = loaded.run, loaded.suite
     commit = run.environment["git"]["commit"]
-    parts = [suite.name, f"{suite.effort}: {suite.launches_in_words}", run.started[:10]]
+    parts = [suite.name, f"{suite.effort}: {suite.processes_in_words}", run.started[:10]]
     return ", ".join([*parts, *([f"commit {commit[:7]}"] if commit else [])])
 
 
@@ -292,12 +292,12 @@ def _table(against: Against, rows: Sequence[Pair]) -> Table:
     """Return the rows of one metric: values of both runs, the change, the verdict."""
     metric = rows[0].metric
     title, unit = TITLES.get(metric.key, metric.key), LOSS_UNITS.get(metric.unit)
-    places = {row.case.place for row in against.rows if row.metric == metric}
+    grid_points = {row.case.grid_point for row in against.rows if row.metric == metric}
     head = ("", letter(0), against.name, "difference" if rows[0].is_difference else "ratio", "verdict")
     cells = list[tuple[Value, ...]]()
     for row in rows:
-        words = "{case}, {place}" if len(places) > 1 else "{case}"
-        named = Sentence(words, case=row.case, place=where_it_ran(row.case.place, places))
+        words = "{case}, {grid_point}" if len(grid_points) > 1 else "{case}"
+        named = Sentence(words, case=row.case, grid_point=where_it_ran(row.case.grid_point, grid_points))
         values = (Finding(row.case, value=each) for each in against.values(row))
         cells.append((named, *values, row.change(), verdict_words(row.verdict, timed=False)))
     return Table(f"{title}, {unit}" if unit and unit not in title else title, head, cells, file=FILE)

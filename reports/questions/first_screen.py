@@ -14,15 +14,15 @@ from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case
 from modbench.reports.model import Estimate, Listed, Sentence, Value
 from modbench.reports.panel import panels
-from modbench.reports.questions import audit, best_setting, checks, machine, rivals, win_rate
+from modbench.reports.questions import audit, best_setting, checks, machine, matches, win_rate
 from modbench.reports.tables import losses
-from modbench.reports.tables.load import Loaded, contenders, rung_beside, same_shape
+from modbench.reports.tables.load import Loaded, contenders, matched_beside, same_shape
 from modbench.reports.wording import MATCHED, WORKLOADS, name
 
 NOTHING_COMPARED = "nothing is compared, so that there is no ratio, no verdict and no A/A control"
 # More names than this are counted.
 MOST_NAMED = 6
-# What follows of an arm with a label.
+# What follows of a variant with a label.
 FOLLOWS: Mapping[str, str] = {Label.NOT_AUTOREGRESSIVE: "not usable for generation"}
 
 
@@ -51,25 +51,26 @@ def head(loaded: Loaded) -> Head:
 
 
 def answer(loaded: Loaded) -> list[Value]:
-    """Say which is faster, the arm that is shown first or dense of equal cost, in how many comparisons; and how fast the arm is.
+    """Say which is faster, the variant that is shown first or the matched baseline, in how many comparisons; and how fast the
+    variant is.
 
     What panels answer stands in place of that.
     """
     if loaded.alone:
-        return [Sentence("{arm} was measured alone: {why}.", arm=loaded.baseline, why=NOTHING_COMPARED)]
+        return [Sentence("{variant} was measured alone: {why}.", variant=loaded.baseline, why=NOTHING_COMPARED)]
     if answered := _of_panels(loaded):
         return answered
-    case, anchor = best_setting.first_arm(loaded), loaded.baseline
+    case, anchor = best_setting.first_variant(loaded), loaded.baseline
     if case is None or loaded.sizes_differ:
         return []
-    subject, arms = best_setting.subject(loaded, case)
-    beside = rung_beside(loaded, case) if len(arms) == 1 else None
+    subject, variants = best_setting.subject(loaded, case)
+    beside = matched_beside(loaded, case) if len(variants) == 1 else None
     said = list[Sentence | None]()
     if beside is not None:
-        equal = f"dense of equal {MATCHED[beside.rung.quantity]}"
-        said.append(win_rate.sentence(subject, win_rate.places(loaded, case, beside.case), equal))
-    if anchor.arm not in {case.arm, beside.case.arm if beside else ""}:
-        found = [each for arm in arms for each in win_rate.places(loaded, arm, anchor)]
+        equal = f"dense of equal {MATCHED[beside.matched.quantity]}"
+        said.append(win_rate.sentence(subject, win_rate.grid_points(loaded, case, beside.case), equal))
+    if anchor.variant not in {case.variant, beside.case.variant if beside else ""}:
+        found = [each for variant in variants for each in win_rate.grid_points(loaded, variant, anchor)]
         first = None if any(said) else win_rate.sentence(subject, found, described(anchor))
         judged = any(each.verdict for each in found) and win_rate.span(found)
         said += [first, win_rate.ratios(subject, found, None if first else described(anchor)) if judged else None]
@@ -78,9 +79,9 @@ def answer(loaded: Loaded) -> list[Value]:
 
 def capital(said: Sentence) -> Sentence:
     """Begin a sentence about a dense model with a capital letter."""
-    who = said.given["arm"]
+    who = said.given["variant"]
     dense = isinstance(who, str) and who.startswith("dense of ")
-    return Sentence(said.words, **said.given | {"arm": f"D{str(who)[1:]}"}) if dense else said
+    return Sentence(said.words, **said.given | {"variant": f"D{str(who)[1:]}"}) if dense else said
 
 
 def _of_panels(loaded: Loaded) -> list[Value]:
@@ -89,7 +90,7 @@ def _of_panels(loaded: Loaded) -> list[Value]:
 
 
 def described(anchor: Case) -> str:
-    """Name the baseline; of a dense one that it has the arms' shape."""
+    """Name the baseline; of a dense one that it has the variants' shape."""
     return name(anchor) + " of the same shape" * same_shape(anchor)
 
 
@@ -113,9 +114,17 @@ def measured_on(loaded: Loaded) -> str:
 def asked(loaded: Loaded) -> Sentence:
     """Return one sentence: which models were compared with which, in what, and where."""
     plan, others, baseline = loaded.plan, contenders(loaded), loaded.baseline
-    arms = {case.arm for case in loaded.arms}
-    rungs = {rung.arm for rung in plan.ladder if rung.arm in arms and rung.arm != baseline.arm}
-    words = "{arms} against {baseline}" + " and {n:matched baseline}" * bool(rungs) if others else "{baseline}"
+    variants = {case.variant for case in loaded.variants}
+    matched_baselines = {
+        matched.variant
+        for matched in plan.matched_baselines
+        if matched.variant in variants and matched.variant != baseline.variant
+    }
+    words = (
+        "{variants} against {baseline}" + " and {n:matched baseline}" * bool(matched_baselines)
+        if others
+        else "{baseline}"
+    )
     what = [workload for metric, workload in WORKLOADS.items() if metric in plan.suite.metrics]
     what += [name for name in ("memory", "energy") if any(key.startswith(f"{name}/") for key in plan.suite.metrics)]
     made = {key for comparison in plan.comparisons for key in comparison.metrics}  # a filter may leave tasks out
@@ -124,9 +133,9 @@ def asked(loaded: Loaded) -> Sentence:
     what += ["held-out loss"] * (loaded.trained_metric is not None)
     return Sentence(
         f"{words}: {{what}}" + " at {lengths} tokens" * bool(loaded.lengths) + ".",
-        arms=_listed(others),
+        variants=_listed(others),
         baseline=baseline,
-        n=len(rungs),
+        n=len(matched_baselines),
         what=Listed(what, last=" and ") if what else _metrics(loaded),
         lengths=_listed(loaded.lengths),
     )
@@ -143,12 +152,12 @@ def _listed(values: Sequence[Value]) -> Listed:
 
 
 def left_out(loaded: Loaded) -> Sentence | None:
-    """Say which of several batch sizes and number formats figures and tiles show, and how many of many arms and lengths."""
+    """Say which of several batch sizes and number formats figures and tiles show, and how many of many variants and lengths."""
     grid, shown = loaded.suite.grid, list[Value]()
     if len(grid.batch_size) > 1 or len(grid.dtype) > 1:
         shown.append(f"batch size {grid.batch_size[0]} in {grid.dtype[0]}")
     for few, every, what in (
-        (loaded.arms_shown, loaded.arms[1:], "variants"),
+        (loaded.variants_shown, loaded.variants[1:], "variants"),
         (loaded.lengths_shown, loaded.lengths, "lengths"),
     ):
         if len(few) < len(every):
@@ -183,7 +192,7 @@ def sure(loaded: Loaded) -> Sentence | None:
 def half_of(rows: pd.DataFrame) -> Estimate:
     """Return half of the median 95 % interval of ratios, by the clock that decided, as a share; no value where none has one."""
     by_cpu = rows.labels.map(lambda said: Label.BY_CPU in of_cell(said))
-    low, high = (rows[f"cpu_ci_{end}"].where(by_cpu, rows[f"ci_{end}"]).astype(float) for end in ("low", "high"))
+    low, high = (rows[f"cpu_ratio_ci_{end}"].where(by_cpu, rows[f"ci_{end}"]).astype(float) for end in ("low", "high"))
     median = float((high / low).median())
     return Estimate(None if math.isnan(median) else math.sqrt(median) - 1, kind="share")
 
@@ -201,7 +210,7 @@ class Doubt(NamedTuple):
 
 
 def doubts(loaded: Loaded) -> list[Value]:
-    """Say what a reader should hold against the numbers, what weighs most first; of several arms one is named."""
+    """Say what a reader should hold against the numbers, what weighs most first; of several variants one is named."""
     return [each.said for each in sorted(_doubts(loaded), key=lambda each: not each.heavy)]
 
 
@@ -213,7 +222,7 @@ def _doubts(loaded: Loaded) -> Iterator[Doubt]:
         words = "{label}: {names}" + "; {follows}" * (label in FOLLOWS)
         names = Listed(cases, most=1)
         yield Doubt(Sentence(words, label=label, names=names, follows=FOLLOWS.get(label)), heavy=label in OF_WORK)
-    busy = any(Label.CONTAMINATED in of_cell(cell) for cell in (*loaded.comparisons.labels, *loaded.cases.labels))
+    busy = any(Label.NOISY in of_cell(cell) for cell in (*loaded.comparisons.labels, *loaded.cases.labels))
     for found in checks.doubts(loaded):
         if not found.label:  # where no label says that the machine was busy, what was found in times weighs as much
             said = Sentence("{n:value} {what}", n=found.cells, what=found.called)
@@ -221,6 +230,6 @@ def _doubts(loaded: Loaded) -> Iterator[Doubt]:
     alone = loaded.evaluates_only or loaded.sizes_differ  # weights as they were stored; new seeds follow
     if losses.shown(loaded) and losses.few_seeds(loaded) and not alone:
         yield Doubt(Sentence("loss: {n:seed}, no claim", n=len(loaded.suite.seeds)))
-    yield from map(Doubt, (*rivals.doubts(loaded), *audit.failures(loaded)))
+    yield from map(Doubt, (*matches.doubts(loaded), *audit.failures(loaded)))
     for _, panel in panels():
         yield from map(Doubt, panel.lead.doubts(loaded))

@@ -13,7 +13,7 @@ from modbench.harness.core.units import counted
 from modbench.harness.machine.certificate import VERDICTS
 from modbench.harness.stats.contrast import APART, EQUIVALENT, INCONCLUSIVE
 from modbench.reports.model import Estimate, Listed, Sentence, Value
-from modbench.reports.tables import provenance, unit_files
+from modbench.reports.tables import job_files, provenance
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.pair_verdicts import why_unchecked
 
@@ -31,7 +31,7 @@ def nothing_measured(loaded: Loaded) -> str:
     ended += [(int((rows.status == word).sum()), "cell", word, word) for word in ("failed", "skipped")]
     how = [f"{counted(n, what)} {one if n == 1 else many}" for n, what, one, many in ended if n]
     first = (loaded.failed if not loaded.failed.empty else rows).iloc[0]
-    reason = unit_files.in_run_folder(brief(str(first.reason), MOST_SAID), loaded.path)
+    reason = job_files.in_run_folder(brief(str(first.reason), MOST_SAID), loaded.path)
     return f"{NOTHING}: {', '.join(how)}. {first.case_id}: {reason.removesuffix('.')}."
 
 
@@ -62,7 +62,7 @@ def jobs(loaded: Loaded) -> list[tuple[str, str]]:
 
 
 @dataclass(frozen=True)
-class TwinCheck:
+class AACheck:
     """What the A/A control says of the machine.
 
     Attributes:
@@ -82,13 +82,13 @@ class TwinCheck:
         return Sentence(words, apart=self.apart, all=all_, open=open_, largest=self.largest)
 
 
-def twin_check(loaded: Loaded) -> TwinCheck | None:
+def aa_control_check(loaded: Loaded) -> AACheck | None:
     """Return what the run's own A/A controls say; None if none was timed."""
-    rows = loaded.twins[loaded.twins.verdict.notna()]
+    rows = loaded.aa_controls[loaded.aa_controls.verdict.notna()]
     if rows.empty:
         return None
     largest = max(max(each, 1 / each) - 1 for each in rows.ratio)
-    return TwinCheck(list(rows.verdict), int(rows.verdict.isin(APART).sum()), Estimate(largest, kind="share"))
+    return AACheck(list(rows.verdict), int(rows.verdict.isin(APART).sum()), Estimate(largest, kind="share"))
 
 
 def machine_check(loaded: Loaded) -> tuple[str, Sentence]:
@@ -96,22 +96,22 @@ def machine_check(loaded: Loaded) -> tuple[str, Sentence]:
 
     A certificate that has nothing against the machine is left out where A/A controls were timed, which are of this run.
     """
-    known, twins = loaded.certificate, twin_check(loaded)
+    known, aa_controls = loaded.certificate, aa_control_check(loaded)
     said = list[Value]()
-    if known is not None and (twins is None or known.verdict != VERDICTS[-1]):
+    if known is not None and (aa_controls is None or known.verdict != VERDICTS[-1]):
         words = "modbench doctor: {verdict}, {hits} of {all} A/A comparisons differ"
         said.append(Sentence(words, verdict=known.verdict, hits=known.hits, all=known.comparisons))
-    if twins is not None:
-        said.append(twins.in_words())
+    if aa_controls is not None:
+        said.append(aa_controls.in_words())
     if known is None and not loaded.checked:
         status = "unknown"
-    elif twins is not None and twins.apart and (known is None or known.verdict != "unfit"):
+    elif aa_controls is not None and aa_controls.apart and (known is None or known.verdict != "unfit"):
         status = "doubtful"
     elif known is not None:
         status = known.verdict
     else:
-        assert twins is not None, "of the two that check a machine"
-        status = "fit" if set(twins.verdicts) == {EQUIVALENT} else "undecided"
+        assert aa_controls is not None, "of the two that check a machine"
+        status = "fit" if set(aa_controls.verdicts) == {EQUIVALENT} else "undecided"
     return status, Sentence("{said}", said=Listed(said or ["no A/A control"], "; "))
 
 
@@ -129,7 +129,7 @@ def _busy(loaded: Loaded) -> Iterator[Value]:
     """Say how many of the times in `cases.csv` were taken on a busy machine; nothing if none was."""
     tables, rows = loaded.tables, list[Any](loaded.cases.itertuples(index=False))
     timed = [row for row in rows if row.status == "ok" and tables.made_in(tables.metrics[row.metric]).times]
-    busy = sum(Label.CONTAMINATED in of_cell(row.labels) for row in timed)
+    busy = sum(Label.NOISY in of_cell(row.labels) for row in timed)
     if busy:
         words = "{busy} of {all:time} noisy: close what else runs on the machine, measure again."
         yield Sentence(words, busy=busy, all=len(timed))
@@ -152,12 +152,12 @@ def _two_versions(loaded: Loaded) -> Iterator[str]:
 
 def doubtful(loaded: Loaded) -> list[Value]:
     """Return what must be read of the machine first: that equal models came out unequal, or that times have no verdicts."""
-    twins = twin_check(loaded)
-    if twins is not None and twins.apart:
+    aa_controls = aa_control_check(loaded)
+    if aa_controls is not None and aa_controls.apart:
         words = "The A/A control differs in {n} of {all}: differences up to {largest} may be the machine's (modbench doctor)."
-        return [Sentence(words, n=twins.apart, all=len(twins.verdicts), largest=twins.largest)]
+        return [Sentence(words, n=aa_controls.apart, all=len(aa_controls.verdicts), largest=aa_controls.largest)]
     if _withheld(loaded):
-        why = why_unchecked(loaded.run, loaded.twins)
+        why = why_unchecked(loaded.run, loaded.aa_controls)
         return [f"Times have no verdicts: {why.replace('`', '')}."]
     return []
 

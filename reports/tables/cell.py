@@ -26,14 +26,14 @@ class Trouble(NamedTuple):
 
 @dataclass
 class Cell:
-    """All outcomes of one metric of one case, over launches or seeds.
+    """All outcomes of one metric of one case, over processes or seeds.
 
     Attributes:
-        outcomes: (launch or seed, outcome), in order.
+        outcomes: (process or seed, outcome), in order.
         missing: names of planned units without a record.
         nodes: fingerprint and hardware of the nodes of a cluster that its units name.
         versions: of the user's files that its units ran.
-        series: what its launches share, whose number a pilot may have decided.
+        series: what its processes share, whose number a pilot may have decided.
         left_out: why a search did not measure it; None if it did, or if nothing was searched.
     """
 
@@ -46,10 +46,10 @@ class Cell:
 
     @property
     def partly(self) -> str | None:
-        """How many launches of an incomplete run have ended, of which there must be two; None if all have."""
+        """How many processes of an incomplete run have ended, of which there must be two; None if all have."""
         done, every = len(self.outcomes), len(self.outcomes) + len(self.missing)
         return (
-            f"{done} of {every} launches: the run is incomplete" if self.series and self.missing and done > 1 else None
+            f"{done} of {every} processes: the run is incomplete" if self.series and self.missing and done > 1 else None
         )
 
     def trouble(self) -> Trouble | None:
@@ -71,17 +71,17 @@ class Cell:
         return None
 
     def good(self) -> dict[int, Outcome]:
-        """Return the good outcome of each launch or seed."""
+        """Return the good outcome of each process or seed."""
         return {number: outcome for number, outcome in self.outcomes if outcome.status == "ok"}
 
     def values(self) -> dict[int, float]:
-        """Return the value of each seed (or launch) that has one, for metrics with one value per unit."""
+        """Return the value of each seed (or process) that has one, for metrics with one value per unit."""
         return {number: outcome.samples["value"][0] for number, outcome in self.good().items()}
 
     def over_seeds(self, sets: SeedSets) -> effects.Effect:
         """Return mean and interval over sets of seeds; for one seed's accuracy the binomial interval over its questions."""
         values = self.values()
-        effect = effects.over_launches([*values.values()], analysis=sets.analysis(values))
+        effect = effects.over_processes([*values.values()], analysis=sets.analysis(values))
         answers = next((notes.answers for notes in self.notes(TrainNotes) if notes.answers), None)
         if len(self.outcomes) > 1 or answers is None:
             return effect

@@ -1,4 +1,4 @@
-"""Runs that solved a task, counted by arm; what two counts say about two arms where the suite counts them, and seeds decide.
+"""Runs that solved a task, counted by variant; what two counts say about two variants where the suite counts them, and seeds decide.
 
 Where the suite says that runs are counted (`tasks.counted`), an interval of Student's t over seeds means nothing and is not
 given; the verdict follows from an exact test of the counts.
@@ -53,14 +53,14 @@ def _share(value: float) -> Estimate:
 
 @dataclass(frozen=True)
 class Counts:
-    """How many runs of each arm solved a task.
+    """How many runs of each variant solved a task.
 
     Attributes:
         level: accuracy from which a run has solved it.
         shortcut: accuracy of the best rule that does not solve it.
         solved: id of a case to the seeds of its runs that solved it.
         seeds: id of a case to the seeds of all its runs.
-        counted: whether the suite compares arms by these counts, not by mean accuracy.
+        counted: whether the suite compares variants by these counts, not by mean accuracy.
         sets: the sets of seeds, each of which was looked at.
     """
 
@@ -72,20 +72,20 @@ class Counts:
     sets: SeedSets
 
     def of(self, case: Case) -> tuple[int, int]:
-        """Return the number of an arm's runs that solved the task, and of all its runs."""
+        """Return the number of a variant's runs that solved the task, and of all its runs."""
         return len(self.solved[case.id]), len(self.seeds[case.id])
 
     def effect(self, case: Case, baseline: Case) -> Effect:
-        """Return the difference of two arms' shares of runs that solved the task, with exact interval and p-value."""
+        """Return the difference of two variants' shares of runs that solved the task, with exact interval and p-value."""
         return exact_two_proportions.compare(*self.of(case), *self.of(baseline), self.analysis(case, baseline))
 
     def analysis(self, case: Case, baseline: Case) -> Analysis:
-        """Return which interim analysis of two arms it is."""
+        """Return which interim analysis of two variants it is."""
         return self.sets.analysis(self.seeds[case.id], self.seeds[baseline.id])
 
 
 def counts(metric: Metric, cells: Mapping[str, Cell], suite: Suite, sets: SeedSets) -> Counts | None:
-    """Count the runs that solved the task which a metric is about; None if it is about none, or no arm has a value."""
+    """Count the runs that solved the task which a metric is about; None if it is about none, or no variant has a value."""
     if not metric.task:
         return None
     accuracies, shortcut, way = dict[str, dict[int, float]](), 0.0, SOLVED
@@ -104,9 +104,10 @@ def counts(metric: Metric, cells: Mapping[str, Cell], suite: Suite, sets: SeedSe
         level=level,
         shortcut=shortcut,
         solved={
-            arm: tuple(seed for seed, each in values.items() if each >= level) for arm, values in accuracies.items()
+            variant: tuple(seed for seed, each in values.items() if each >= level)
+            for variant, values in accuracies.items()
         },
-        seeds={arm: tuple(values) for arm, values in accuracies.items()},
+        seeds={variant: tuple(values) for variant, values in accuracies.items()},
         counted=metric.task in suite.tasks.counted,
         sets=sets,
     )
@@ -123,7 +124,7 @@ def estimate(found: Counts, case: Case, effect: Effect) -> Effect:
 def result(
     found: Counts, case: Case, baseline: Case, values: tuple[dict[int, float], dict[int, float]]
 ) -> dict[str, Any]:
-    """Compare two arms by accuracy by seed: columns of `comparisons.csv` from `difference` on, but for the verdict."""
+    """Compare two variants by accuracy by seed: columns of `comparisons.csv` from `difference` on, but for the verdict."""
     effect, (mine, n), (theirs, other_n) = found.effect(case, baseline), found.of(case), found.of(baseline)
     seeds = values[0].keys() & values[1].keys()
     apart = [values[0][seed] - values[1][seed] for seed in sorted(seeds)]

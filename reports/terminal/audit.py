@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from modbench.harness.audit.card import Card, Finding
+from modbench.harness.audit.audit_report import AuditReport, Finding
 from modbench.harness.core.frozen import Frozen
 from modbench.reports.model import Note
 from modbench.reports.questions import audit
@@ -15,7 +15,7 @@ from modbench.reports.writers.number_format import plain
 from modbench.reports.writers.text import labelled, wrapped, written
 
 
-def card(made: Card, columns: int) -> str:
+def card(made: AuditReport, columns: int) -> str:
     """Return one audit report, of at most 30 lines of 80 columns."""
     said = (
         (f"{audit.MARKS[found.verdict]} {made.titles[name]}", sentence(found)) for name, found in made.findings.items()
@@ -24,7 +24,7 @@ def card(made: Card, columns: int) -> str:
     return "\n".join([*lines, "", audit.LEGEND])
 
 
-def text(cards: Sequence[Card], columns: int) -> str:
+def text(cards: Sequence[AuditReport], columns: int) -> str:
     """Return the report of one model, or the answers about several and one table."""
     if len(cards) == 1:
         return card(cards[0], columns)
@@ -47,7 +47,7 @@ class Found(Finding):
     shown: float | None
 
 
-class AuditedModel(Card):
+class AuditedModel(AuditReport):
     """The card of one model.
 
     Attributes:
@@ -59,8 +59,8 @@ class AuditedModel(Card):
     findings: dict[str, Found]  # type: ignore[assignment]  # a narrower type
 
 
-class ArmAudit(Frozen):
-    """The audit of an arm of a run.
+class VariantAudit(Frozen):
+    """The audit of a variant of a run.
 
     Attributes:
         card: what was found; null: it could not be audited.
@@ -71,15 +71,15 @@ class ArmAudit(Frozen):
     reason: str | None
 
 
-def by_arm(loaded: Loaded) -> dict[str, ArmAudit]:
-    """Return the audits of a run by arm, as data."""
+def by_variant(loaded: Loaded) -> dict[str, VariantAudit]:
+    """Return the audits of a run by variant, as data."""
     return {
-        arm: ArmAudit(card=None if each.card is None else as_model(each.card), reason=each.reason)
-        for arm, each in loaded.tables.audits.items()
+        variant: VariantAudit(card=None if each.card is None else as_model(each.card), reason=each.reason)
+        for variant, each in loaded.tables.audits.items()
     }
 
 
-def as_model(card: Card) -> AuditedModel:
+def as_model(card: AuditReport) -> AuditedModel:
     """Return a card as data, with its sentences."""
     found = {
         name: Found(**each.model_dump(), said=plain(sentence(each)), shown=each.value)

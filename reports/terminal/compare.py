@@ -46,8 +46,15 @@ def along_axis(loaded: Loaded, along: AlongAxis, width: int, *, every: bool = Fa
 
 KEPT = (
     *("case_id", "baseline_case_id", "ratio", "difference", "ci_low", "ci_high", "ci_level"),
-    *("mean_ratio", "mean_ci_low", "mean_ci_high", "median_ratio", "median_ci_low", "median_ci_high"),
-    *("ideal", "attainable", "mde"),
+    *(
+        "mean_ratio",
+        "mean_ratio_ci_low",
+        "mean_ratio_ci_high",
+        "median_ratio",
+        "median_ratio_ci_low",
+        "median_ratio_ci_high",
+    ),
+    *("theoretical", "predicted", "detectable"),
     *("verdict", "paired", "status", "reason", "labels", "baseline_labels"),
 )
 
@@ -126,8 +133,8 @@ def _run(number: int, loaded: Loaded) -> dict[str, Any]:
             {"reason": reason, "cases": [*rows.case_id.unique()], "metrics": [*rows.metric.unique()]}
             for reason, rows in loaded.failed.groupby("reason", sort=False)
         ],
-        "damaged": [{"unit": each.unit, "reason": str(each.error)} for each in loaded.run.damaged],
-        "missing_units": loaded.run.missing,
+        "damaged": [{"job": each.job, "reason": str(each.error)} for each in loaded.run.damaged],
+        "missing_jobs": loaded.run.missing,
     }
 
 

@@ -18,7 +18,7 @@ from modbench.reports.writers.text import wrapped
 
 def as_text(found: Recommended, width: int = 100, *, verbose: bool = False) -> Iterator[str]:
     """Yield the lines of an answer; a command stays whole."""
-    where = plain(where_it_ran(found.choice.comparison.place))
+    where = plain(where_it_ran(found.choice.comparison.grid_point))
     *first, last = wrapped([recommend.headline(found)], width)
     yield from [*first, *text.apart(last, where, width).split("\n")]
     made = recommend.table(found)
@@ -30,23 +30,23 @@ def as_text(found: Recommended, width: int = 100, *, verbose: bool = False) -> I
 
 def as_dict(found: Recommended) -> dict[str, Any]:
     """Return plain data for `--json`."""
-    place, equal = found.choice.comparison.place, found.equal_cost
+    grid_point, equal = found.choice.comparison.grid_point, found.matched
     best, second = found.best, found.runner_up
     named = {} if equal is None else {"name": plain(equal.against)}
     return {
         "answer": found.answer,
         "workload": found.choice.workload,
-        "place": place.model_dump(mode="json"),
+        "place": grid_point.model_dump(mode="json"),
         "objective": found.objective,
         "limits": found.limits.asked,
-        "baseline": found.choice.baseline.case.arm,
+        "baseline": found.choice.baseline.case.variant,
         "best": _setting(best),
         "runner_up": _setting(second),
         "apart": _pair(found, found.apart),
         "better_but_may_fit": _setting(found.better),
         "nearest": _setting(found.nearest),
         "against_same_shape": _pair(found, best.shape if best else None),
-        "against_equal_cost": None if equal is None else named | (_pair(found, equal) or {}),
+        "against_matched": None if equal is None else named | (_pair(found, equal) or {}),
         "loss": _pair(found, best.loss if best else None),
         "runner_up_against_same_shape": _pair(found, second.shape if second else None),
         "runner_up_loss": _pair(found, second.loss if second else None),
@@ -65,7 +65,12 @@ def _setting(each: Judged | None) -> dict[str, Any] | None:
     if each is None:
         return None
     candidate = each.candidate
-    told = {"case": candidate.case.id, "arm": candidate.case.arm, "name": name(candidate.case), "verdict": each.word}
+    told = {
+        "case": candidate.case.id,
+        "variant": candidate.case.variant,
+        "name": name(candidate.case),
+        "verdict": each.word,
+    }
     keys = ("latency", "memory", "flops", "loss")
     values = {key: {field: getattr(candidate.of(key), field) for field in VALUE} for key in keys}
     limits = [asdict(kept) for kept in each.kept]
@@ -108,7 +113,7 @@ def capacity_as_text(found: Capacity, width: int) -> list[str]:
 
 def capacity_as_dict(found: Capacity) -> dict[str, Any]:
     """Return plain data for `--json`."""
-    told = {"budget": found.answer.budget, "variant": found.variant, "capacity": found.capacity}
+    told = {"train_flops": found.answer.train_flops, "variant": found.variant, "capacity": found.capacity}
     told |= {"decided": found.taken is not None, "pays": found.answer.pays}
-    told |= dict(zip(("more_seeds", "more_hours"), found.needed, strict=True))
+    told |= dict(zip(("seeds_needed", "hours_needed"), found.needed, strict=True))
     return told | {"sentences": data.sentences(found.sentences)}

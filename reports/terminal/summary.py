@@ -9,7 +9,7 @@ from typing import Any
 
 from modbench.harness.core.units import counted, human_duration
 from modbench.harness.domain.case import Case
-from modbench.harness.domain.evidence import LaunchCount
+from modbench.harness.domain.evidence import ProcessCount
 from modbench.harness.planning.plan import Plan
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value, where_it_ran
 from modbench.reports.panel import InPlace, panels, shared_blocks
@@ -17,7 +17,7 @@ from modbench.reports.panels import pays_from
 from modbench.reports.panels.caveats import failure_sentences
 from modbench.reports.questions import audit, best_setting, first_screen, results
 from modbench.reports.questions.machine import machine_check, warnings
-from modbench.reports.tables import best_arms, unit_files
+from modbench.reports.tables import best_variants, job_files
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import HELD_OUT
 from modbench.reports.tables.solved import decidable_in_words
@@ -40,20 +40,20 @@ MORE = "-v: all tables"
 def opening(plan: Plan) -> str:
     """Return what is printed before anything runs: the plan, and what its seeds can decide on tasks."""
     suite = plan.suite
-    cases, least = len(plan.cases), sum(not unit.rule for unit in plan.units)
+    cases, least = len(plan.cases), sum(not job.rule for job in plan.jobs)
     most = round(sum(plan.shares("most").values()))
     where = plan.device + f", {counted(suite.threads, 'thread')}" * (plan.device == "cpu")
     dtypes = "/".join(suite.grid.dtype) + ", compiled" * suite.compile
     line = Sentence(
-        "{suite}: {cases:case} in " + "{least} to " * (least < most) + "{most:unit} on {how}",
+        "{suite}: {cases:case} in " + "{least} to " * (least < most) + "{most:job} on {how}",
         suite=suite.name,
         cases=cases,
         least=least,
         most=max(least, most),
-        how=f"{where}, {dtypes}; {suite.effort}: {suite.launches_in_words}",
+        how=f"{where}, {dtypes}; {suite.effort}: {suite.processes_in_words}",
     )
-    more: list[Value] = [best_arms.sentence(plan.arms_from)] if plan.arms_from else []
-    more += [f"{arm} has no matched baseline: {why}" for arm, why in plan.no_rivals.items()]
+    more: list[Value] = [best_variants.sentence(plan.variants_from)] if plan.variants_from else []
+    more += [f"{variant} has no matched baseline: {why}" for variant, why in plan.no_matches.items()]
     return "\n".join([plain(line), *wrapped([*more, *filter(None, [decidable_in_words(plan)])], text.width())])
 
 
@@ -130,17 +130,17 @@ def _says(loaded: Loaded, swept: InPlace | None) -> tuple[str, str]:
 def _first_line(loaded: Loaded, wall_s: float | None) -> Sentence:
     """Name the run: `quick on Intel Xeon, fp32, 1 thread · 7 processes × 2 rounds · 4 min 47 s`."""
     said: list[Value] = [first_screen.title(loaded)]
-    said += [loaded.suite.launches_in_words] * bool(results.TIMES.intersection(loaded.suite.metrics))
-    anchor = loaded.plan.comparisons[0].arms[0]
-    if loaded.baseline.arm == anchor.arm and best_setting.settings_of(loaded, anchor):
-        said.append(Sentence("baseline {arm}, the first setting (report --baseline)", arm=anchor))
+    said += [loaded.suite.processes_in_words] * bool(results.TIMES.intersection(loaded.suite.metrics))
+    anchor = loaded.plan.comparisons[0].variants[0]
+    if loaded.baseline.variant == anchor.variant and best_setting.settings_of(loaded, anchor):
+        said.append(Sentence("baseline {variant}, the first setting (report --baseline)", variant=anchor))
     said += [] if wall_s is None else [human_duration(wall_s)]
     return Sentence("{said}", said=Listed(said, " · "))
 
 
 def _naming_baseline(made: Table, baseline: Case) -> Table:
     """Mark the row of the baseline."""
-    own = Sentence("{arm} (baseline)", arm=baseline)
+    own = Sentence("{variant} (baseline)", variant=baseline)
     return replace(made, rows=[[own if row[0] == baseline else row[0], *row[1:]] for row in made.rows])
 
 
@@ -154,7 +154,7 @@ def _tables(loaded: Loaded, *, every: bool) -> list[Table]:
 
 def troubles(loaded: Loaded) -> list[str]:
     """Name models that were skipped as a whole, and what failed, each with the reason: as many as fit above the answer."""
-    failed = [unit_files.in_run_folder(plain(each), loaded.path) for each in failure_sentences(loaded)]
+    failed = [job_files.in_run_folder(plain(each), loaded.path) for each in failure_sentences(loaded)]
     said = [*_skipped(loaded), *(f"failed: {each}" for each in failed)]
     left = [Sentence("and {n} more: cases.csv has the reason of each", n=len(said) - MOST_TROUBLES)]
     return wrapped([*said[:MOST_TROUBLES], *left * (len(said) > MOST_TROUBLES)], text.width())
@@ -162,7 +162,7 @@ def troubles(loaded: Loaded) -> list[str]:
 
 def _skipped(loaded: Loaded) -> list[str]:
     """Name the models that were skipped as a whole, once for each reason: those that have rows but were measured in none."""
-    rows = [(case, loaded.cases[loaded.cases.arm == case.arm]) for case in loaded.arms]
+    rows = [(case, loaded.cases[loaded.cases.variant == case.variant]) for case in loaded.variants]
     return [
         f"skipped: {name(case)} ({reason})"
         for case, mine in rows
@@ -172,20 +172,24 @@ def _skipped(loaded: Loaded) -> list[str]:
 
 
 def _others(loaded: Loaded, width: int, swept: InPlace | None, *, every: bool) -> list[str]:
-    """Return values of requested metrics that the tables above lack; those that all arms share only if they are wanted."""
+    """Return values of requested metrics that the tables above lack; those that all variants share only if they are wanted."""
     shown = {*results.TABLES, "flops/train_step", *HELD_OUT, *(swept.metrics if swept else ())}
     asked = [key for key in loaded.suite.metrics if key not in shown and not loaded.tables.metrics[key].task]
     length = loaded.lengths[-1] if loaded.lengths else None
-    arms = swept.arms if swept else loaded.shown
-    columns = {metric: [_value(loaded, case, metric, length) for case in arms] for metric in asked}
-    columns = {metric: cells for metric, cells in columns.items() if every or len(arms) == 1 or len({*cells}) > 1}
+    variants = swept.variants if swept else loaded.shown
+    columns = {metric: [_value(loaded, case, metric, length) for case in variants] for metric in asked}
+    columns = {metric: cells for metric, cells in columns.items() if every or len(variants) == 1 or len({*cells}) > 1}
     if not columns:
         return []
-    places = [
-        each.place for each in loaded.plan.comparisons if each.place.seq_len == length and {*asked} & {*each.metrics}
+    grid_points = [
+        each.grid_point
+        for each in loaded.plan.comparisons
+        if each.grid_point.seq_len == length and {*asked} & {*each.metrics}
     ]
-    head = Sentence("values at {place}", place=where_it_ran(places[0], places) if places else "")
-    made = Table("values", (head, *columns), [*zip(arms, *columns.values(), strict=True)])
+    head = Sentence(
+        "values at {grid_point}", grid_point=where_it_ran(grid_points[0], grid_points) if grid_points else ""
+    )
+    made = Table("values", (head, *columns), [*zip(variants, *columns.values(), strict=True)])
     skipped = loaded.cases[(loaded.cases.seq_len == length) & (loaded.cases.status == "skipped")]
     why = skipped[skipped.metric.isin(columns)].drop_duplicates("metric")
     reasons = [f"– {row.metric}: {row.reason}" for row in why.itertuples()]
@@ -203,7 +207,7 @@ def _more(loaded: Loaded, width: int, above: Sequence[Table]) -> Iterator[list[s
 
 
 def _value(loaded: Loaded, case: Case, metric: str, length: int | None) -> Value:
-    row = loaded.case(case.arm, metric, length)
+    row = loaded.case(case.variant, metric, length)
     if row is None:
         return ""
     if row.status != "ok":
@@ -221,12 +225,12 @@ def as_json(loaded: Loaded, page: Path, wall_s: float | None) -> dict[str, Any]:
         "device": loaded.plan.device,
         "machine_check": plain(machine_check(loaded)[1]),
         "failed": sorted(set(loaded.failed.case_id)),
-        "missing_units": loaded.run.missing,
-        "launches": [
+        "missing_jobs": loaded.run.missing,
+        "processes": [
             {"series": series, **found.model_dump(), "capped": found.capped}
-            for series, found in loaded.run.found(LaunchCount).items()
+            for series, found in loaded.run.found(ProcessCount).items()
         ],
-        "audits": {arm: each.model_dump(mode="json") for arm, each in audit_text.by_arm(loaded).items()},
+        "audits": {variant: each.model_dump(mode="json") for variant, each in audit_text.by_variant(loaded).items()},
         "best_settings": [each.model_dump() for each in best_setting.best_settings(loaded)],
         "comparisons": data.rows(loaded.comparisons),
     }

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from modbench.harness.core import units
 from modbench.harness.core.units import scale_of, three_digits
-from modbench.harness.domain.case import Case, Place
+from modbench.harness.domain.case import Case, GridPoint
 from modbench.reports.model import Code, Estimate, Finding, Listed, Sentence, Value, where_it_ran
 from modbench.reports.wording import name, verdict_words
 
@@ -35,7 +35,7 @@ class Inline:
                 return self._listed(value)
             case Sentence():
                 return self._sentence(value)
-            case Place():
+            case GridPoint():
                 return self._sentence(where_it_ran(value))
             case _:
                 return self.text(_words(value))

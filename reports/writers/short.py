@@ -16,7 +16,7 @@ from modbench.reports.wording import name, short
 from modbench.reports.writers.number_format import NONE, Inline, about, bare, half, interval, number, scale
 
 # Marks behind a number, each explained below the tables where it occurs.
-FUTURE, DISTURBED, TAIL, FEW, LABELLED = "†", "‡", "§", "¹", "!"
+FUTURE, NOISY, TAIL, FEW, LABELLED = "†", "‡", "§", "¹", "!"
 # Behind the best of a column; before a ratio that is not the quotient of the two times beside it; where it is open.
 BEST, APART, OPEN = "*", "~", "?"
 # In place of a number.
@@ -28,7 +28,7 @@ GLYPHS = {BETTER: "▲", WORSE: "▼", BETTER_OPEN: "△", WORSE_OPEN: "▽", EQ
 MARKS: Mapping[str, str] = {
     Label.NOT_AUTOREGRESSIVE: FUTURE,
     Label.SAW_FUTURE: FUTURE,
-    Label.CONTAMINATED: DISTURBED,
+    Label.NOISY: NOISY,
     Label.TAIL: TAIL,
     ILLUSTRATION: FEW,
     Label.BY_CPU: "",
@@ -37,7 +37,7 @@ MARKS: Mapping[str, str] = {
 _WORDS = {"▲": "faster", "▼": "slower", "△": "faster (size open)", "▽": "slower (size open)", "≈": EQUIVALENT}
 _MEANINGS = {
     FUTURE: f"{Label.NOT_AUTOREGRESSIVE}: not comparable with a causal loss",
-    DISTURBED: "noisy: something else moved its wall time, which supports no claim",
+    NOISY: "noisy: something else moved its wall time, which supports no claim",
     TAIL: f"{Label.TAIL}: the median and the mean disagree; comparisons.csv has both",
     FEW: f"{ILLUSTRATION}: too few seeds for a claim",
     LABELLED: "labelled: see the warnings",
@@ -48,7 +48,7 @@ APART_MEANS = "~ of the processes alone in which both were timed"
 
 @dataclass(frozen=True)
 class Short(Inline):
-    """Writes cells of a table, with short names of arms, and of an estimate its interval alone where these are asked for."""
+    """Writes cells of a table, with short names of variants, and of an estimate its interval alone where these are asked for."""
 
     called: bool = False
     brief: bool = False
@@ -124,7 +124,7 @@ def compared(found: Finding) -> str:
 
     Where it is known at equal cost too, that has the second mark: `1.79×±.08▲▼`.
     """
-    second = "" if found.at_equal_cost is None else _mark(found.at_equal_cost)
+    second = "" if found.matched is None else _mark(found.matched)
     made = found.typical.shown
     if made.value is None:
         return NONE
@@ -140,7 +140,7 @@ def compared(found: Finding) -> str:
 def _mark(found: Finding) -> str:
     """The verdict as a glyph, a blank where there is none, and the mark of the label that weighs most."""
     label = next((mark for label in found.weighed if (mark := MARKS.get(label, LABELLED))), "")
-    if label in {FUTURE, FEW, DISTURBED}:
+    if label in {FUTURE, FEW, NOISY}:
         return label
     glyph = GLYPHS.get(found.verdict or "", " ") if found.timed or found.typical.kind == "difference" else ""
     return f"{glyph}{label}"
@@ -153,7 +153,7 @@ BETTER_WORSE = VERDICTS.replace("faster", BETTER).replace("slower", WORSE)
 MARKED = {
     r"\S\*": "* fastest",
     FUTURE: "† not causal: losses do not compare",
-    DISTURBED: "‡ noisy",
+    NOISY: "‡ noisy",
     TAIL: "§ median and mean disagree",
     FEW: "¹ too few seeds for a claim",
     LABELLED: "! see doubt",

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import modbench as mb
 from modbench.commands.audit import targets
 from modbench.commands.audit.auditing import exit_code
-from modbench.harness.audit.card import Architecture, Card, deviates, holds, unseen
+from modbench.harness.audit.audit_report import Architecture, AuditReport, deviates, holds, unseen
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Case
 from modbench.harness.execution import audits, command
@@ -85,7 +85,7 @@ def test_a_run_of_the_command(modbench: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("dense", "--of", "moo"), "unknown architecture"),
+        (("dense", "--expect", "moo"), "unknown architecture"),
         (("nosuch",), "unknown model"),
         (("missing.py:build",), "there is no file"),
         (("dense", "dense"), "named twice"),
@@ -140,7 +140,7 @@ def in_this_process(
 def test_the_process_says_what_it_is_about_to_do(tmp_path: Path) -> None:
     found = in_this_process(tmp_path, [case("dense")], only=("causal",))
     assert found[:2] == [{"model": 0}, {"model": 0, "probe": "causal"}]
-    assert Card.model_validate(found[2]["card"])["causal"].verdict == "yes"
+    assert AuditReport.model_validate(found[2]["card"])["causal"].verdict == "yes"
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_an_audit_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_five_planted_faults_are_named() -> None:
-    found = mb.audit(f"{HERE / 'museum' / 'stranger.py'}:build", of="mod", capacity=0.25, seq_len=32, d_model=32)
+    found = mb.audit(f"{HERE / 'museum' / 'stranger.py'}:build", expect="mod", capacity=0.25, seq_len=32, d_model=32)
     assert {"causal", "mod_k", "mod_stream", "zeroed", "skips", "saves"} <= set(found.deviates)
 
 
@@ -253,7 +253,7 @@ def test_a_module_of_transformers() -> None:
         vocab_size=64,
         max_position_embeddings=64,
     )
-    found = mb.audit(transformers.LlamaForCausalLM(config), of="dense", seq_len=16)
+    found = mb.audit(transformers.LlamaForCausalLM(config), expect="dense", seq_len=16)
     assert set(found.verdicts.values()) <= {"yes", "reported"}
     assert found["decode"].verdict == "yes"
 

@@ -21,9 +21,9 @@ import pytest
 import torch
 
 import modbench as mb
+from modbench.harness.audit.audit_report import ARCHITECTURES, Finding
 from modbench.harness.audit.audited import TOLERANCE
 from modbench.harness.audit.auditing import probes
-from modbench.harness.audit.card import ARCHITECTURES, Finding
 from modbench.harness.audit.probes import training, zeroed
 from modbench.harness.core.errors import UsageError
 
@@ -69,7 +69,7 @@ def audit(name: str, shape: dict[str, Any], patch: pytest.MonkeyPatch, only: tup
     """The card of a piece, with some properties or all."""
     patch.chdir(HERE)
     patch.syspath_prepend(HERE)
-    return mb.audit(f"{name}.py:build", of=expected(name).get("of"), properties=only, **shape)
+    return mb.audit(f"{name}.py:build", expect=expected(name).get("of"), properties=only, **shape)
 
 
 def shown(card: mb.Audit) -> set[str]:

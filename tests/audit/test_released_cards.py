@@ -13,8 +13,8 @@ import pytest
 from expected_cards import check_card
 
 from modbench.commands.audit import targets
+from modbench.harness.audit.audit_report import Architecture, AuditReport
 from modbench.harness.audit.auditing import audit, built
-from modbench.harness.audit.card import Architecture, Card
 from modbench.harness.planning.overrides import Overrides
 from modbench.reports.terminal import audit as terminal
 
@@ -98,7 +98,7 @@ def file_of(name: str) -> Path:
     return next(file for file in sorted(FOLDER.glob("*.py"), reverse=True) if name.startswith(file.stem))
 
 
-def card_of(name: str, only: tuple[str, ...] = ()) -> Card:
+def card_of(name: str, only: tuple[str, ...] = ()) -> AuditReport:
     """The card of a piece, in the default shape."""
     given = ",".join(f"{key}={value}" for key, value in PIECES[name].options.items())
     model = f"{file_of(name)}:build({given})"

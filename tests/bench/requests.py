@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument("--input-len", type=int, default=256, help="tokens of the prompt")
     parser.add_argument("--output-len", type=int, default=64, help="tokens that are generated")
     parser.add_argument("--batch-size", default="1", help="comma list")
-    parser.add_argument("--launches", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=3)
     given = parser.parse_args()
     prompt, new = given.input_len, given.output_len
     with tempfile.TemporaryDirectory() as folder:
@@ -40,7 +40,7 @@ def main() -> int:
             output_len=new,
             seq_len=prompt,
             batch_size=given.batch_size,
-            launches=given.launches,
+            processes=given.processes,
             out=f"{folder}/run",
             settings={"decode.tokens": new, "metrics": ["latency/prefill", "latency/decode", "latency/request"]},
         )

@@ -95,7 +95,7 @@ def planted(
 
 @pytest.mark.parametrize(("slower", "check"), [(1.0, contrast.PASS), (1.05, contrast.FAIL), (0.95, contrast.PASS)])
 @pytest.mark.parametrize("late", [{}, {"late": 1.0}], ids=["quiet", "busy"])
-def test_the_clock_that_was_not_disturbed_decides(
+def test_the_clock_that_was_not_noisy_decides(
     here: Path, monkeypatch: pytest.MonkeyPatch, slower: float, check: str, late: dict[str, float]
 ) -> None:
     found = planted(here, monkeypatch, slower=slower, **late)

@@ -21,7 +21,7 @@ RIGHT = "0.05 is 5 %"
 SUITE: dict[str, Any] = {
     "name": "s",
     "metrics": ["flops/forward"],
-    "arms": [{"model": "dense"}],
+    "variants": [{"model": "dense"}],
 }
 
 
@@ -88,8 +88,8 @@ def test_limits_of_a_gate_and_of_a_recommendation_are_shares_below_1(limit: str)
 
 
 def test_a_share_is_taken_everywhere() -> None:
-    for place, given in PYTHON.items():
-        if place != "a suite's confirmation":  # which wants a whole sweep
+    for grid_point, given in PYTHON.items():
+        if grid_point != "a suite's confirmation":  # which wants a whole sweep
             for value in (0.05, "0.05", "5%", "5 %"):
                 given(value)
     for text in TEXT.values():
@@ -99,14 +99,16 @@ def test_a_share_is_taken_everywhere() -> None:
 
 
 def test_a_suite_takes_shares_in_per_cent() -> None:
-    numbers, texts = ({"margin": 0.05, "mde": 0.01}, 0.125), ({"margin": "5%", "mde": "1 %"}, "12.5%")
+    numbers, texts = ({"margin": 0.05, "detectable": 0.01}, 0.125), ({"margin": "5%", "detectable": "1 %"}, "12.5%")
     made = [
-        parse_suite({**SUITE, **top, "arms": [{"model": "dense"}, {"model": "mod", "capacity": [capacity, 1]}]}, "s")
+        parse_suite(
+            {**SUITE, **top, "variants": [{"model": "dense"}, {"model": "mod", "capacity": [capacity, 1]}]}, "s"
+        )
         for top, capacity in (numbers, texts)
     ]
     assert made[0] == made[1]
     asked = [
-        override(parse_suite(SUITE | {"arms": [{"model": "mod"}]}, "s"), each)
+        override(parse_suite(SUITE | {"variants": [{"model": "mod"}]}, "s"), each)
         for each in (
             keywords.overrides({"capacity": "12.5%,0.5"}, {}),
             keywords.overrides({"capacity": (0.125, 0.5)}, {}),

@@ -76,7 +76,7 @@ def stored(name: str) -> goldens.Golden:
     ("part", "file", "change"),
     [
         ("data", "cases.csv", ("latency/forward", "latency/backward")),
-        ("data", "cases.csv", ("case_id,arm", "arm,case_id")),
+        ("data", "cases.csv", ("case_id,variant", "variant,case_id")),
         ("data", "exit_codes.json", (": 0", ": 1")),
         ("data", "report.json", ('"margin": 0.02', '"margin": 0.020000001')),
         ("words", "report.txt", ("MoD", "Mod")),

@@ -194,7 +194,7 @@ def test_where_the_control_differs_nothing_is_decided(how: How, seed: int) -> No
         ("interleaved", 2, Reason("few_values", n=2)),
         ("alternating", 2, Reason("few_values", n=2)),
         ("within", 5, Reason("few_rounds", n=5, needed=6)),
-        ("independent", 2, Reason("few_launches_of_each")),
+        ("independent", 2, Reason("few_processes_of_each")),
     ],
 )
 @given(seeds)

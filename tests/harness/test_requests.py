@@ -31,14 +31,14 @@ SUITE = {
     "metrics": ["latency/prefill", "latency/decode", "latency/request"],
     "shape": {"d_model": 64, "n_layers": 4},
     "grid": {"seq_len": [64], "batch_size": [1, 4], "input_len": [64, 16], "output_len": [32]},
-    "arms": [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}],
+    "variants": [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}],
 }
 
 
 def served(suite: Suite) -> list[str]:
     """Labels of the places where requests are timed."""
     plan = make_plan(suite, device="cpu")
-    return [each.place.label for each in plan.comparisons if "latency/request" in each.metrics]
+    return [each.grid_point.label for each in plan.comparisons if "latency/request" in each.metrics]
 
 
 # --- how they are asked for
@@ -51,8 +51,10 @@ def test_a_flag_adds_the_metric_and_its_places_and_leaves_the_grid() -> None:
     )
     assert [*asked.metrics] == [*plain.metrics, "latency/request"]
     assert served(asked) == [f"T{size}-B{batch}-fp32-cpu1" for batch in (1, 8) for size in ("64-N32", "128-N32")]
-    rest = [each for each in make_plan(asked, device="cpu").comparisons if not each.place.new_tokens]
-    assert [each.place for each in rest] == [each.place for each in make_plan(plain, device="cpu").comparisons]
+    rest = [each for each in make_plan(asked, device="cpu").comparisons if not each.grid_point.new_tokens]
+    assert [each.grid_point for each in rest] == [
+        each.grid_point for each in make_plan(plain, device="cpu").comparisons
+    ]
 
 
 def test_without_requests_each_length_has_the_steps_of_the_decode_plan() -> None:
@@ -127,16 +129,18 @@ def test_a_decode_step_that_computes_something_else_is_refused_in_a_request_too(
 
 
 def test_a_request_takes_as_long_as_its_parts_in_a_forecast() -> None:
-    plan = make_plan(parse_suite(SUITE | {"twin": False}, "s"), device="cpu")
+    plan = make_plan(parse_suite(SUITE | {"aa_control": False}, "s"), device="cpu")
     run_time = RunTime(plan, {"fp32": planted()})
-    where = next(each for each in plan.comparisons if each.place.new_tokens == 32)
-    dense = where.arms[0]
+    where = next(each for each in plan.comparisons if each.grid_point.new_tokens == 32)
+    dense = where.variants[0]
     parts = {workload: run_time._known(dense, dense, workload) for workload in ("prefill", "decode", "request")}
     assert parts["request"] == pytest.approx(parts["prefill"] + 32 * parts["decode"])
-    units = {
-        unit.workload: unit for unit in plan.units if unit.comparison.place in {where.place, plan.comparisons[0].place}
+    jobs = {
+        job.workload: job
+        for job in plan.jobs
+        if job.comparison.grid_point in {where.grid_point, plan.comparisons[0].grid_point}
     }
-    assert units["request"].flops > units["prefill"].flops
+    assert jobs["request"].flops > jobs["prefill"].flops
 
 
 # --- what is said of them
@@ -146,7 +150,7 @@ def test_a_request_takes_as_long_as_its_parts_in_a_forecast() -> None:
 def run(tmp_path_factory: pytest.TempPathFactory) -> load.Loaded:
     """Planted: each call takes 20 ms at dense, however much it does; MoD takes 1/1.6."""
     folder = tmp_path_factory.mktemp("served")
-    left(folder, planted_suite("draft", train=None, launches=3, rounds=4, **{**SUITE, "name": "planted"}))
+    left(folder, planted_suite("draft", train=None, processes=3, rounds=4, **{**SUITE, "name": "planted"}))
     return load.load(folder / "run")
 
 
@@ -162,7 +166,8 @@ def test_requests_have_tables_answers_and_places_of_their_own(run: load.Loaded) 
 
 def test_beside_a_request_stands_what_prefill_and_decode_predict(run: load.Loaded) -> None:
     found = {
-        (each.case.arm, each.case.place.seq_len, each.case.place.batch_size): each for each in requests.requests(run)
+        (each.case.variant, each.case.grid_point.seq_len, each.case.grid_point.batch_size): each
+        for each in requests.requests(run)
     }
     dense = found["dense", 64, 4]
     assert dense.prefill_s is not None
@@ -190,7 +195,7 @@ def test_on_the_page_a_row_has_the_prediction_beside_the_time(run: load.Loaded) 
 
 def test_without_prefill_there_is_no_prediction_but_a_reason(tmp_path: Path) -> None:
     made = {**SUITE, "name": "planted", "metrics": ["latency/request"]}
-    left(tmp_path, planted_suite("draft", train=None, launches=1, rounds=2, **made))
+    left(tmp_path, planted_suite("draft", train=None, processes=1, rounds=2, **made))
     loaded = load.load(tmp_path / "run")
     assert requests.TABLE.frame(loaded).reason.str.contains("prefill and decode step").all()
     assert loaded.lengths == [16, 64]
@@ -207,7 +212,7 @@ def test_new_tokens_are_a_last_column_and_an_axis(run: load.Loaded) -> None:
 
 def test_a_setting_can_be_chosen_by_its_requests(run: load.Loaded) -> None:
     made = candidates.choice(run, "request")
-    assert (made.comparison.place.seq_len, made.comparison.place.new_tokens) == (64, 32)
+    assert (made.comparison.grid_point.seq_len, made.comparison.grid_point.new_tokens) == (64, 32)
     assert [each.time.metric for each in made.candidates] == ["latency/request"] * 2
     assert all(each.time.value is not None for each in made.candidates)
 
@@ -217,5 +222,5 @@ def test_a_command_that_measures_again_has_the_requests(run: load.Loaded) -> Non
     stored = type(stored)(
         **{**stored.__dict__, "command": ["modbench", "run", "decode", "--input-len", "64", "--output-len", "32"]}
     )
-    case = next(each for each in stored.plan.cases if each.place.new_tokens == 32)
+    case = next(each for each in stored.plan.cases if each.grid_point.new_tokens == 32)
     assert "--input-len 64 --output-len 32" in Again(stored).command([case], "latency/request")

@@ -61,5 +61,5 @@ def test_what_noise_alone_left_open_needs_no_remedy() -> None:
         ("worse", 0.9): False,
     }
     for (verdict, share), doubtful in asked.items():
-        found = Contrast("within", Rule(), Seen(disturbed=share), Estimates(Effect(0.0)))
+        found = Contrast("within", Rule(), Seen(noisy=share), Estimates(Effect(0.0)))
         assert Beside(found, verdict, None, ()).doubtful is doubtful

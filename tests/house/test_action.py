@@ -245,7 +245,7 @@ def test_counts_are_compared_with_a_run_of_the_base_that_is_kept(job: Job) -> No
     runs = [each for each in called if each.startswith("modbench run")]
     metrics = "flops/forward,memory/peak_allocated,loss/val,loss/val_causal"
     assert [
-        f"--seeds 0,1,2 quick --model mine.py:build --only --rival none --set metrics={metrics} -o" in each
+        f"--seeds 0,1,2 quick --model mine.py:build --only --match none --set metrics={metrics} -o" in each
         for each in runs
     ] == [True] * 2
     assert "--fail-on labels,larger:1%,loss:1% " in called[-2]

@@ -50,7 +50,7 @@ COMMANDS = {
     "help": ["--help"],
     "_routing": ["run", "quick", "--set", "train.watch=true", "-o", "lacking"],
     "task/copy": ["run", "quick", "--set", "metrics=task/copy", "-o", "lacking"],
-    # One arm at one length, with its anchor: counted, timed and trained.
+    # One variant at one length, with its anchor: counted, timed and trained.
     "run": ["run", "quick", "--seq-len", "32", "-k", "mod[c0.125-T32", "--effort", "smoke", *SMALL, "-o", "run"],
 }
 

@@ -82,16 +82,18 @@ def test_a_candidate_that_drifts_fails_nothing(suite: Any) -> None:
 
 
 def test_a_baseline_that_differs_from_itself_decides_nothing(suite: Any) -> None:
-    """Every third call of the baseline is the twin's or its own by chance of the order: here it is slow on each second call."""
+    """Every third call of the baseline is the A/A control's or its own by chance of the order: here it is slow on each second
+    call.
+    """
     suite.write(
         "def test_speed(modbench_compare, modbench_clock, takes, monkeypatch):\n"
         "    import modbench.harness.timing.callables as callables\n"
         "    time = callables.time_callables\n"
         "    def uneven(calls, **asked):\n"
-        "        launch = time(calls, **asked)\n"
-        "        twin = launch.samples['baseline (again)']\n"
-        "        twin.update({name: [1.2 * each for each in twin[name]] for name in ('wall_s', 'cpu_s')})\n"
-        "        return launch\n"
+        "        process = time(calls, **asked)\n"
+        "        aa_control = process.samples['baseline (again)']\n"
+        "        A/A control.update({name: [1.2 * each for each in aa_control[name]] for name in ('wall_s', 'cpu_s')})\n"
+        "        return process\n"
         "    monkeypatch.setattr(callables, 'time_callables', uneven)\n"
         "    assert modbench_compare(takes(0.01), takes(0.012, seed=1)).verdict == 'inconclusive'\n"
     )
@@ -170,10 +172,10 @@ def test_an_undecided_comparison_of_several_threads_names_the_remedy(suite: Any)
         "    import modbench.harness.timing.callables as callables\n"
         "    time = callables.time_callables\n"
         "    def busy(calls, **asked):\n"
-        "        launch = time(calls, **asked)\n"
-        "        for columns in launch.samples.values():\n"
+        "        process = time(calls, **asked)\n"
+        "        for columns in process.samples.values():\n"
         "            columns['wait_s'] = columns['wall_s']\n"
-        "        return launch\n"
+        "        return process\n"
         "    monkeypatch.setattr(callables, 'time_callables', busy)\n"
         "    for threads in (2, 1):\n"
         "        modbench_compare(takes(0.01), takes(0.0102, seed=1), threads=threads)\n"

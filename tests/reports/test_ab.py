@@ -48,7 +48,7 @@ def printed(found: Result) -> list[str]:
 
 
 def case(at: int) -> Case:
-    return case_of("mod", SHAPE, arm_parts=("c0.125",), options={"capacity": 0.125}, seq_len=at)
+    return case_of("mod", SHAPE, variant_parts=("c0.125",), options={"capacity": 0.125}, seq_len=at)
 
 
 @pytest.mark.parametrize("metrics", [["latency/forward"], ["latency/forward", "latency/train_step"]])

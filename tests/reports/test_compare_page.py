@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from planted import UNFIT
-from planted_compare import ARMS, compared_run
+from planted_compare import VARIANTS, compared_run
 
 from modbench.reports.model import Note
 from modbench.reports.page import compare_page, layout
@@ -27,11 +27,11 @@ EVIL = "<script>alert(1)</script>"
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Loaded]:
-    """Two runs: one arm slower, one failing, one new; a package with a stranger's name."""
+    """Two runs: one variant slower, one failing, one new; a package with a stranger's name."""
     here = tmp_path_factory.mktemp("runs")
     suite: dict[str, Any] = {"grid": {"seq_len": [64]}}
     packages = {"packages": {"modbench": "0", EVIL: "1"}}
-    more = {"arms": [*ARMS, {"model": "mod", "capacity": 0.75}]}
+    more = {"variants": [*VARIANTS, {"model": "mod", "capacity": 0.75}]}
     after: dict[str, Any] = {
         "suite": suite | more,
         "slower": {"mod[c0.125]": 1.2},

@@ -27,7 +27,7 @@ CHECKS = {TIME: "slower", FLOPS: "flops", LOSS: "loss", MEMORY: "larger"}
 ATTACK = "a|b `c` *d* _e_ <img src=x> [f](http://g) @octocat #1 ~~h~~ $i$ :smile: www.j.k ![l](m)\\|\n::error::n"
 FINDINGS = (
     finding(
-        "moe[T64]", TIME, "fail", 0.909, 0.905, 0.913, p=0.001, reason="ratio to the anchor, now divided by before"
+        "moe[T64]", TIME, "fail", 0.909, 0.905, 0.913, p=0.001, reason="ratio to the baseline, now divided by before"
     ),
     finding("mod[c0.5-T64]", TIME, "fail", reason="fails now: error: 100% lost,\nsee: the log"),
     finding("moe[T64]", MEMORY, "fail", 0.667, reason="counted, not sampled"),

@@ -14,7 +14,7 @@ from modbench.reports.terminal import summary
 from modbench.reports.writers.number_format import plain
 
 METRICS = ["flops/forward", "latency/prefill", "tokens_per_s/prefill", "latency/decode"]
-ARMS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}, {"model": "moe"}]
+VARIANTS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}, {"model": "moe"}]
 GRID = {"seq_len": [64, 128], "batch_size": [1, 4]}
 
 
@@ -22,13 +22,15 @@ GRID = {"seq_len": [64, 128], "batch_size": [1, 4]}
 def grid(tmp_path_factory: pytest.TempPathFactory) -> load.Loaded:
     """Two lengths at two batch sizes. Planted: MoD 0.125 takes 1/1.6 of dense; MoE fails."""
     folder = tmp_path_factory.mktemp("grid")
-    made = planted_suite("draft", metrics=METRICS, arms=ARMS, grid=GRID, launches=3, rounds=4, train=None)
+    made = planted_suite("draft", metrics=METRICS, variants=VARIANTS, grid=GRID, processes=3, rounds=4, train=None)
     left(folder, made, fails="moe")
     return load.load(folder / "run")
 
 
-def test_a_value_that_every_arm_shares_is_shown_only_with_v(tmp_path: Path) -> None:
-    left(tmp_path, planted_suite("draft", metrics=["latency/decode", "syncs/forward"], arms=ARMS[:2], train=None))
+def test_a_value_that_every_variant_shares_is_shown_only_with_v(tmp_path: Path) -> None:
+    left(
+        tmp_path, planted_suite("draft", metrics=["latency/decode", "syncs/forward"], variants=VARIANTS[:2], train=None)
+    )
     loaded = load.load(tmp_path / "run")
     short, whole = (summary.closing(loaded, "report.html", None, verbose=every).splitlines() for every in (False, True))
     assert len([line for line in whole if "syncs/forward" in line]) == 1
@@ -42,6 +44,6 @@ def test_many_rows_are_thinned_out(grid: load.Loaded, monkeypatch: pytest.Monkey
 
 
 def test_a_workload_that_was_not_planned_has_no_table(tmp_path: Path) -> None:
-    made = planted_suite("draft", metrics=["latency/decode"], arms=ARMS[:2], launches=1, rounds=2, train=None)
+    made = planted_suite("draft", metrics=["latency/decode"], variants=VARIANTS[:2], processes=1, rounds=2, train=None)
     left(tmp_path, made)
     assert inference.table(load.load(tmp_path / "run"), "latency/prefill") is None

@@ -34,8 +34,8 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 
 
 def test_a_capacity_pays_where_it_was_planted_to(loaded: Loaded) -> None:
-    """At 128 the lower capacity is faster than dense of equal cost and ends below it; all else is slower, with equal losses."""
-    standings = {(spot.case.arm, spot.length): spot.standing for spot in capacity_map.spots(loaded)}
+    """At 128 the lower capacity is faster than the matched baseline and ends below it; all else is slower, with equal losses."""
+    standings = {(spot.case.variant, spot.length): spot.standing for spot in capacity_map.spots(loaded)}
     assert standings == {(LOW, SHORT): "worse", (LOW, LONG): "better", (HIGH, SHORT): "worse", (HIGH, LONG): "worse"}
     (said,) = capacity_map.answer(loaded)
     assert plain(said) == (
@@ -68,8 +68,8 @@ def test_the_figure_has_four_maps_with_one_scale(loaded: Loaded) -> None:
 
 def test_there_is_no_map_of_one_length_of_losses_or_one_capacity(tmp_path: Path) -> None:
     for name, plan in {
-        "one length": planted_suite("draft", launches=3, rounds=2),
-        "one capacity": map_plan(arms=[{"model": "dense"}, {"model": "mod", "capacity": 0.125}]),
+        "one length": planted_suite("draft", processes=3, rounds=2),
+        "one capacity": map_plan(variants=[{"model": "dense"}, {"model": "mod", "capacity": 0.125}]),
     }.items():
         (tmp_path / name).mkdir()
         other = load(left(tmp_path / name, plan))
@@ -91,7 +91,7 @@ def test_the_shipped_suite_fits_a_terminal(tmp_path: Path, monkeypatch: pytest.M
     """Forty lines of eighty characters, with every time, the loss, and what was counted."""
     monkeypatch.setenv("COLUMNS", "80")
     text = Text("t", b"some words " * 50_000, b"other words " * 9500, "c0ffee")
-    made = make_plan(override(load_suite("map"), Overrides(settings={"launches": 5})), device="cpu", text=text)
+    made = make_plan(override(load_suite("map"), Overrides(settings={"processes": 5})), device="cpu", text=text)
     lines = summary.closing(load(map_run(tmp_path, made)), "report.html", 1.0).splitlines()
     assert len(lines) <= 38
     assert max(map(len, lines)) <= 80

@@ -1,4 +1,4 @@
-"""The text that a run ends with: every length, values beside ratios, one unit of loss, 80 columns, colours on terminals alone."""
+"""The text that a run ends with: every length, values beside ratios, one job of loss, 80 columns, colours on terminals alone."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ LENGTHS = [64, 128, 256, 512, 1024, 2048]
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     folder = tmp_path_factory.mktemp("terminal")
-    left(folder, planted_suite("draft", metrics=METRICS, grid={"seq_len": LENGTHS}, launches=3))
+    left(folder, planted_suite("draft", metrics=METRICS, grid={"seq_len": LENGTHS}, processes=3))
     return load(folder / "run")
 
 
@@ -103,31 +103,31 @@ def test_the_half_of_an_interval_is_short() -> None:
 
 def test_a_verdict_while_the_run_goes_on_is_that_of_the_report(tmp_path: Path) -> None:
     """Whatever is measured later."""
-    suite = planted_suite("draft", metrics=METRICS, grid={"seq_len": [64, 128]}, launches=3, twin=True)
+    suite = planted_suite("draft", metrics=METRICS, grid={"seq_len": [64, 128]}, processes=3, aa_control=True)
     left(tmp_path, suite)
     loaded = load(tmp_path / "run")
-    columns = ["case_id", "ratio", "ci_low", "ci_high", "ideal", "verdict", "p_adjusted", "labels", "reason"]
-    units = loaded.run.plan.units
-    for series in dict.fromkeys(unit.series for unit in units if unit.facts.timed and unit.series):
-        launches = [unit for unit in units if unit.series == series]
-        run, length = tmp_path / series, launches[0].comparison.place.seq_len
+    columns = ["case_id", "ratio", "ci_low", "ci_high", "theoretical", "verdict", "p_adjusted", "labels", "reason"]
+    jobs = loaded.run.plan.jobs
+    for series in dict.fromkeys(job.series for job in jobs if job.facts.timed and job.series):
+        processes = [job for job in jobs if job.series == series]
+        run, length = tmp_path / series, processes[0].comparison.grid_point.seq_len
         shutil.copytree(loaded.path, run)
-        for unit in units:
-            if unit.series != series and unit.made_in != "count":
-                (run / "units" / f"{unit.name}.json").unlink()
-        part = present(decided.part_of(run_folder.read(str(run)), launches))
+        for job in jobs:
+            if job.series != series and job.made_in != "count":
+                (run / "jobs" / f"{job.name}.json").unlink()
+        part = present(decided.part_of(run_folder.read(str(run)), processes))
         final = loaded.comparisons[loaded.comparisons.metric == "latency/forward"]
         final = final[final.seq_len == length]
         made, final = (rows[columns].fillna("").reset_index(drop=True) for rows in (part.comparisons, final))
         pd.testing.assert_frame_equal(made, final, check_dtype=False)
-        (line, *_) = decided.answer(run, launches)
+        (line, *_) = decided.answer(run, processes)
         assert line.startswith(f"forward pass at T = {length:,}: MoD 0.125 is faster than ")
 
 
 def test_of_a_model_that_is_measured_alone_nothing_is_decided(tmp_path: Path) -> None:
-    left(tmp_path, planted_suite("draft", metrics=["latency/forward"], arms=[{"model": "dense"}], train=None))
+    left(tmp_path, planted_suite("draft", metrics=["latency/forward"], variants=[{"model": "dense"}], train=None))
     run = run_folder.read(str(tmp_path / "run"))
-    assert decided.answer(run.path, [unit for unit in run.plan.units if unit.made_in == "time"]) == []
+    assert decided.answer(run.path, [job for job in run.plan.jobs if job.made_in == "time"]) == []
 
 
 def changed(loaded: Loaded, cases: pd.DataFrame, pairs: pd.DataFrame | None = None) -> Loaded:
@@ -147,13 +147,13 @@ def test_a_ratio_that_its_two_times_contradict_is_marked(loaded: Loaded) -> None
     assert "~" not in closing(loaded)
     here = (loaded.cases.metric == "latency/forward") & (loaded.cases.seq_len == 256)
     cases = loaded.cases.copy()
-    dense = float(cases[here & (cases.arm == "dense")].value.iloc[0])
-    cases.loc[here & (cases.arm == "mod[c0.125]"), "value"] = 1.1 * dense
+    dense = float(cases[here & (cases.variant == "dense")].value.iloc[0])
+    cases.loc[here & (cases.variant == "mod[c0.125]"), "value"] = 1.1 * dense
     text = closing(changed(loaded, cases))
     assert explained in " ".join(text.split())
     assert len(re.findall(r" ~1\.6\d×", text)) == text.count(" ~") == 1
     pairs = loaded.pairs.copy()
-    at = (pairs.metric == "latency/forward") & (pairs.seq_len == 256) & (pairs.arm == "mod[c0.125]")
+    at = (pairs.metric == "latency/forward") & (pairs.seq_len == 256) & (pairs.variant == "mod[c0.125]")
     pairs.loc[at, "ci_low"] = 0.9  # 1 / 1.1 lies within the interval: nothing is contradicted
     assert explained not in " ".join(closing(changed(loaded, cases, pairs)).split())
     pairs.loc[at, "ci_low"] = float("nan")
@@ -166,9 +166,9 @@ def test_a_ratio_that_its_two_times_contradict_is_marked(loaded: Loaded) -> None
 def test_a_model_that_was_skipped_as_a_whole_has_its_reason(loaded: Loaded) -> None:
     cases = loaded.cases.copy()
     why = "the package 'mine' is not installed (pip install mine)"
-    skip(cases, cases.arm == "moe", why)
+    skip(cases, cases.variant == "moe", why)
     # A single metric that does not exist is no model that was skipped.
-    single = (cases.arm == "mod[c0.5]") & (cases.metric == "flops/forward")
+    single = (cases.variant == "mod[c0.5]") & (cases.metric == "flops/forward")
     skip(cases, single, "no counter")
     said = [line for line in closing(changed(loaded, cases)).splitlines() if line.startswith("skipped:")]
     assert said == [f"skipped: MoE ({why})"]
@@ -178,10 +178,10 @@ def test_a_model_that_was_skipped_as_a_whole_has_its_reason(loaded: Loaded) -> N
 def test_reasons_beyond_the_first_are_counted(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     """What failed for one reason is one of them, however many cases it was."""
     cases = loaded.cases.copy()
-    lost = (cases.arm == "mod[c0.5]") & (cases.metric == "latency/forward")
+    lost = (cases.variant == "mod[c0.5]") & (cases.metric == "latency/forward")
     cases.loc[lost, ["status", "reason"]] = ["failed", "planted"]
-    skip(cases, cases.arm == "moe", "one")
-    skip(cases, cases.arm == "mod[c0.125]", "another")
+    skip(cases, cases.variant == "moe", "one")
+    skip(cases, cases.variant == "mod[c0.125]", "another")
     for most, others in ((3, None), (2, "1"), (1, "2")):
         monkeypatch.setattr(summary, "MOST_TROUBLES", most)
         said = " ".join(summary.troubles(changed(loaded, cases)))
@@ -222,11 +222,11 @@ def test_quick_ends_within_a_screen_of_80_columns(quick: Loaded, monkeypatch: py
         "doubt    ",
         "report   ",
     )
-    places = [next(i for i, line in enumerate(lines) if line.startswith(start)) for start in starts]
-    assert places == sorted(places)
+    grid_points = [next(i for i, line in enumerate(lines) if line.startswith(start)) for start in starts]
+    assert grid_points == sorted(grid_points)
     every = closing(quick, verbose=True).splitlines()
     assert len(every) > 2 * len(lines)
-    assert {*lines[places[3] : places[6]]} <= {*every}
+    assert {*lines[grid_points[3] : grid_points[6]]} <= {*every}
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/page.md", "docs/decide.md"])
@@ -286,7 +286,7 @@ def line(verdict: str | None, *point: float | None, left_out: dict[int, str] | N
     found = Finding(
         case,
         case,
-        case.place,
+        case.grid_point,
         "latency/forward",
         typical=Estimate.of(*(point or (None,)), kind="count"),
         verdict=verdict,
@@ -299,27 +299,27 @@ def line(verdict: str | None, *point: float | None, left_out: dict[int, str] | N
     [
         (("always",), "always", "always"),
         (("never",), "never", "never"),
-        (("crossing", 400.2, 382.0, 420.4), "≈400 [382–420]", "382–420"),
-        (("crossing", None, None, 420.4), "≤420", "≤420"),
-        (("undecided", None, 454.0), ">454 ?", ">454 ?"),
-        (("undecided",), "?", "?"),
+        (("from", 400.2, 382.0, 420.4), "≈400 [382–420]", "382–420"),
+        (("from", None, None, 420.4), "≤420", "≤420"),
+        (("inconclusive", None, 454.0), ">454 ?", ">454 ?"),
+        (("inconclusive",), "?", "?"),
         (("not monotone",), "not monotone", "not monotone"),
         ((None,), "?", "?"),
     ],
 )
-def test_from_where_on_an_arm_is_faster_is_written_from_what_was_found(found: Any, text: str, short: str) -> None:
+def test_from_where_on_a_variant_is_faster_is_written_from_what_was_found(found: Any, text: str, short: str) -> None:
     for style, said in ((plain, text), (Short(called=True, brief=True), short)):
         assert style(break_even.from_where(line(*found))) == said
-        without = style(break_even.from_where(line(*found, left_out={256: "contaminated"})))
+        without = style(break_even.from_where(line(*found, left_out={256: "noisy"})))
         assert without == said + "°" * (found[0] is not None)
 
 
 def test_the_best_of_a_column_is_marked_where_it_is_told_apart_from_all(loaded: Loaded) -> None:
     here = loaded.cases[(loaded.cases.metric == "latency/forward") & (loaded.cases.seq_len == 256)]
-    ids = dict(zip(here.arm, here.case_id, strict=True))
+    ids = dict(zip(here.variant, here.case_id, strict=True))
     assert win_rate.best(loaded, "latency/forward", ids) == "mod[c0.125]"
     pairs = loaded.pairs.copy()
-    at = (pairs.metric == "latency/forward") & (pairs.seq_len == 256) & (pairs.arm == "mod[c0.125]")
+    at = (pairs.metric == "latency/forward") & (pairs.seq_len == 256) & (pairs.variant == "mod[c0.125]")
     for row in pairs[at].index:
         undecided = pairs.copy()
         undecided.loc[row, "verdict"] = "inconclusive"
@@ -333,7 +333,7 @@ def test_the_best_of_a_column_is_marked_where_it_is_told_apart_from_all(loaded: 
 
 def test_a_loss_that_is_not_known_causally_is_that_of_training_and_marked(quick: Loaded) -> None:
     pairs = quick.pairs.copy()
-    here = (pairs.metric == "loss/val_causal") & (pairs.arm == "moe")
+    here = (pairs.metric == "loss/val_causal") & (pairs.variant == "moe")
     pairs.loc[here, "status"], pairs.loc[here, "difference"] = "skipped", float("nan")
     for tables, metric, said in (
         (quick.pairs, "loss/val_causal", "routed causally"),
@@ -341,7 +341,7 @@ def test_a_loss_that_is_not_known_causally_is_that_of_training_and_marked(quick:
     ):
         table = present(pays_from.table(changed(quick, quick.cases, tables)))
         cell = table.rows[-1][list(table.head).index("loss")]
-        row = tables[(tables.metric == metric) & (tables.arm == "moe") & tables.primary].iloc[0]
+        row = tables[(tables.metric == metric) & (tables.variant == "moe") & tables.primary].iloc[0]
         assert isinstance(cell, Finding)
         assert cell.typical.value == pytest.approx(row.difference * (1 if metric == "bpb/val" else 1 / math.log(2)))
         assert bool(LOOKED_AHEAD.intersection((*cell.labels, *cell.against_labels))) is looked_ahead(row)
@@ -349,16 +349,16 @@ def test_a_loss_that_is_not_known_causally_is_that_of_training_and_marked(quick:
         assert plain(table.notes[-1]).endswith(said)
 
 
-def test_an_arm_whose_work_is_in_doubt_is_named_first(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variant_whose_work_is_in_doubt_is_named_first(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     """More doubts than three are counted; what weighs most is said."""
     monkeypatch.setenv("COLUMNS", "80")
-    arms = loaded.arms
-    light = {label: arms[1:] for label in Label if label not in OF_WORK and label != Label.CONTAMINATED}
-    doubted = light | {Label.MASKS_COMPUTE: arms[3:4]}
+    variants = loaded.variants
+    light = {label: variants[1:] for label in Label if label not in OF_WORK and label != Label.NOISY}
+    doubted = light | {Label.MASKS_COMPUTE: variants[3:4]}
     monkeypatch.setattr(Loaded, "labelled", property(lambda _: doubted))
     said = closing(loaded)
     at = said.index("\ndoubt    ")
-    assert said[at:].startswith(f"\ndoubt    computes what it claims to skip: {name(arms[3])}")
+    assert said[at:].startswith(f"\ndoubt    computes what it claims to skip: {name(variants[3])}")
     left = int(present(re.search(r"(\d+) more: -v", said[at:]))[1])
     assert summary.MOST_DOUBTS + left == len(first_screen.doubts(loaded))
     every = " ".join(closing(loaded, verbose=True).split())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from modbench.harness.audit.audit_report import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.audited import EXACT, TOLERANCE, Audited
-from modbench.harness.audit.card import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.probe import Probe
 from modbench.harness.audit.probes import rows_independent
 

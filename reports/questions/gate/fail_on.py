@@ -18,7 +18,7 @@ from modbench.reports.model import Estimate, Listed, Sentence, Value
 
 FLAG = "--fail-on"
 EXAMPLE = "flops:0%,larger:1%,loss:0.5%"
-# The checks of `modbench ab`; the second judges times by CPU time, whatever was disturbed.
+# The checks of `modbench ab`; the second judges times by CPU time, whatever was noisy.
 SLOWER, CPU = "slower", "cpu"
 # The check of a case's labels, which stands for the metric in the one finding about them.
 LABELS = "labels"
@@ -120,7 +120,7 @@ def check_of(metric: Metric) -> str | None:
         "accuracy": made_in.samples == "seeds",
         "flops": metric.unit == "FLOP",
         "larger": metric.unit == "B" or metric.key.startswith("memory/"),
-        "breaks": metric.key == "graph_breaks",
+        "breaks": metric.key == "graph_breaks/forward",
         "syncs": metric.key.startswith("syncs/"),
     }
     return None if metric.better == "neither" else next((word for word, holds in kinds.items() if holds), None)

@@ -190,21 +190,21 @@ class Gate:
             return "incomplete"
         return INCONCLUSIVE if INCONCLUSIVE in words or not self.compared else PASS
 
-    def exit_code(self, *, lenient: bool = False) -> int:
+    def exit_code(self, *, allow_inconclusive: bool = False) -> int:
         """Return 0, 1 (fail), 4 (incomplete) or 5 (inconclusive).
 
         Args:
-            lenient: return 0 instead of 5 where evidence does not decide; not where there is none.
+            allow_inconclusive: return 0 instead of 5 where evidence does not decide; not where there is none.
         """
         code = {FAIL: 1, "incomplete": 4, INCONCLUSIVE: 5, PASS: 0}[self.verdict]
-        excused = lenient and self.compared and not self.empty
+        excused = allow_inconclusive and self.compared and not self.empty
         return 0 if code == 5 and excused else code
 
-    def as_dict(self, *, lenient: bool = False) -> dict[str, Any]:
+    def as_dict(self, *, allow_inconclusive: bool = False) -> dict[str, Any]:
         """Return data for `--json`."""
         told = {name: getattr(self, name) for name in ("verdict", "compared", "margin", "incomplete")}
         findings = [finding.as_dict() for finding in self.findings]
-        told |= {"exit_code": self.exit_code(lenient=lenient)}
+        told |= {"exit_code": self.exit_code(allow_inconclusive=allow_inconclusive)}
         if self.fail_on is not None:
             told |= {"fail_on": self.fail_on.written, "tiers": [each.as_dict() for each in self.tiers]}
             for data, finding in zip(findings, self.findings, strict=True):

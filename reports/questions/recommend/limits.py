@@ -17,9 +17,9 @@ from modbench.harness.stats.contrast import INCONCLUSIVE
 from modbench.harness.stats.power import MOST, above_0, fewest
 from modbench.reports.model import Finding
 from modbench.reports.questions.recommend.candidates import (
-    CONTAMINATED,
     KV_CACHE,
     MEMORY,
+    NOISY,
     NOT_MEASURED,
     SIZE,
     Candidate,
@@ -48,7 +48,7 @@ class Need:
     Attributes:
         metric: what must be measured, once more or for the first time; None: no command measures it.
         why: what is lacking.
-        launches: so many in all; 0: as many as were made.
+        processes: so many in all; 0: as many as were made.
         seeds: the same of seeds.
         seq_len: the length at which a model must be trained; None: that of the suite.
         checked: whether the machine must be checked first.
@@ -57,7 +57,7 @@ class Need:
 
     metric: str | None
     why: str
-    launches: int = 0
+    processes: int = 0
     seeds: int = 0
     seq_len: int | None = None
     checked: bool = False
@@ -111,7 +111,7 @@ class LimitCheck:
 
 def loss_against(loaded: Loaded, one: Candidate, other: Candidate) -> Finding | None:
     """Hold the losses of two settings against each other, without later tokens where both have such a loss."""
-    if one.trained is None or other.trained is None or one.case.arm == other.case.arm:
+    if one.trained is None or other.trained is None or one.case.variant == other.case.variant:
         return None
     metrics = dict.fromkeys((one.loss.metric, other.loss.metric, "loss/val"))
     found = (against(loaded, one.trained, other.trained, metric) for metric in metrics)
@@ -140,7 +140,7 @@ def check_limit(loaded: Loaded, each: Candidate, baseline: Candidate, limit: str
     exact = value if value.sampled else replace(value, low=value.value, high=value.value)
     unsure = value.unsure or (None if exact.closed else value.reason)
     held = LimitCheck(limit, bound, BREAKS, value.value, exact.high, excess)
-    return _held(held, exact.low, unsure, lambda: _launches(value, bound))
+    return _held(held, exact.low, unsure, lambda: _processes(value, bound))
 
 
 def _held(broken: LimitCheck, low: float | None, unsure: str | None, need: Callable[[], Need]) -> LimitCheck:
@@ -169,34 +169,34 @@ def lacking(value: Value) -> Need:
 def doubted(value: Value) -> Need:
     """Return what would let an interval support a claim, which it does not for a reason of the whole run."""
     why = str(value.unsure)
-    again = why == SMOKE or why.startswith(CONTAMINATED)
+    again = why == SMOKE or why.startswith(NOISY)
     return Need(value.metric if again else None, why, checked=not again, claims=why == SMOKE)
 
 
 def more(n: int | None, metric: str) -> Need:
-    """Return how many launches, or seeds of a loss, would decide; None: more than anybody makes."""
-    of = "seeds" if metric in HELD_OUT else "launches"
+    """Return how many processes, or seeds of a loss, would decide; None: more than anybody makes."""
+    of = "seeds" if metric in HELD_OUT else "processes"
     if n is None:
         return Need(None, f"{metric}: more than {MOST} {of}")
     said = f"{metric}: {n} {of}"
-    return Need(metric, said, seeds=n) if of == "seeds" else Need(metric, said, launches=n)
+    return Need(metric, said, seeds=n) if of == "seeds" else Need(metric, said, processes=n)
 
 
-def _launches(value: Value, bound: float) -> Need:
-    """Return how many launches would bring the end of the interval below the limit, or what else is lacking."""
+def _processes(value: Value, bound: float) -> Need:
+    """Return how many processes would bring the end of the interval below the limit, or what else is lacking."""
     if value.unsure is not None:
         return doubted(value)
     if value.value is None or value.high is None:
         return more(effects.FEWEST, value.metric)
     # The interval is one of logarithms: its half-width gives their standard deviation.
     sd = math.log(value.high / value.value) * math.sqrt(value.n) / effects.t_quantile(0.975, value.n)
-    launches = fewest(above_0, math.log(bound / value.value), sd, least=value.n + 1)
-    return more(launches, value.metric)
+    processes = fewest(above_0, math.log(bound / value.value), sd, least=value.n + 1)
+    return more(processes, value.metric)
 
 
 def _loss_kept(loaded: Loaded, each: Candidate, baseline: Candidate, bound: float) -> LimitCheck:
     """Hold the increase of a loss over the baseline's against a limit, seed by seed."""
-    if each.case.arm == baseline.case.arm:
+    if each.case.variant == baseline.case.variant:
         return LimitCheck("loss", bound, FITS, 0.0, 0.0, -bound)
     found = loss_against(loaded, each, baseline)
     if found is None or found.typical.value is None or each.trained is None or baseline.trained is None:
@@ -230,7 +230,7 @@ def _seeds(loaded: Loaded, case: Case, baseline: Case, metric: str, allowed: flo
 def commands(loaded: Loaded, needs: Iterable[tuple[Candidate, Need]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the commands that measure what is lacking, one for each metric, and why there is none for some of it.
 
-    All losses are measured by one: whatever is evaluated, an arm is trained once.
+    All losses are measured by one: whatever is evaluated, a variant is trained once.
     """
     needs = list(needs)
     made, why = list[str](), list[str]()
@@ -254,17 +254,17 @@ def _command(loaded: Loaded, again: Again, metric: str, needs: Sequence[tuple[Ca
     settings, numbers = dict[str, str](), [need for _, need in needs]
     if not suite.claims or any(need.claims for need in numbers):
         settings["--effort"] = "draft"  # a smoke run makes no claims, however often it is repeated
-    if launches := max(need.launches for need in numbers):
-        settings["--set launches"] = str(launches)
+    if processes := max(need.processes for need in numbers):
+        settings["--set processes"] = str(processes)
     if seeds := max(need.seeds for need in numbers):
         more = (seed for seed in range(seeds + len(suite.seeds)) if seed not in suite.seeds)
         settings["--seeds"] = ",".join(str(seed) for seed in [*suite.seeds, *more][:seeds])
     if length := next((need.seq_len for need in numbers if need.seq_len), None):
         settings["--set train.seq_len"] = str(length)
-        if suite.train is not None and len(suite.train.places) > 1:
+        if suite.train is not None and len(suite.train.grid_points) > 1:
             settings["--set train.batch_size"] = str(max(1, suite.train.tokens_per_step // length))
     trained = [each.trained for each, need in needs if each.trained is not None and not need.seq_len]
-    if trains and suite.train is not None and len(suite.train.places) > 1 and len(trained) == len(needs):
+    if trains and suite.train is not None and len(suite.train.grid_points) > 1 and len(trained) == len(needs):
         return again.command(list(dict.fromkeys(trained)), metric, settings)  # at their own length alone
     # Trained in a place of their own, which a run that trained nothing does not have.
     cases = list(dict.fromkeys(each.case for each, _ in needs))

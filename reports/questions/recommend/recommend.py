@@ -44,7 +44,7 @@ from modbench.reports.questions.recommend.limits import (
     loss_against,
     more,
 )
-from modbench.reports.tables.load import Loaded, rung_beside
+from modbench.reports.tables.load import Loaded, matched_beside
 from modbench.reports.wording import name, verdict_words
 
 OBJECTIVES = ("latency", "memory", "flops", "loss")
@@ -94,7 +94,7 @@ class Recommended:
         apart: how the best compares with it in the objective.
         better: a setting that only may fit and would be better.
         nearest: where none fits, the setting that comes nearest.
-        equal_cost: how the best compares in time with the dense model of equal cost.
+        matched: how the best compares in time with the matched baseline.
         needs: what would decide what is not sure, and of which setting.
         open: the same in words.
         commands: what measures that; a shell takes each as it is.
@@ -110,7 +110,7 @@ class Recommended:
     apart: Finding | None = None
     better: Judged | None = None
     nearest: Judged | None = None
-    equal_cost: Finding | None = None
+    matched: Finding | None = None
     needs: tuple[tuple[Candidate, Need], ...] = ()
     open: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
@@ -153,15 +153,18 @@ def recommend(loaded: Loaded, chosen: Choice, limits: Limits, objective: str) ->
         needs = [(each.candidate, kept.need) for each in judged for kept in each.kept if kept.word == UNKNOWN]
     else:
         best, runner_up = pool[0], next(iter(pool[1:]), None)
-        rung = rung_beside(loaded, best.candidate.case)
-        beside = next((each for each in chosen.candidates if rung is not None and each.case.arm == rung.case.arm), None)
+        matched = matched_beside(loaded, best.candidate.case)
+        beside = next(
+            (each for each in chosen.candidates if matched is not None and each.case.variant == matched.case.variant),
+            None,
+        )
         found = replace(
             found,
             best=best,
             runner_up=runner_up,
             apart=None if runner_up is None else _apart(loaded, best.candidate, runner_up.candidate, objective),
             better=next((each for each in judged[: judged.index(best)] if each.word == MAY), None),
-            equal_cost=None if beside is None else _apart(loaded, best.candidate, beside, "latency"),
+            matched=None if beside is None else _apart(loaded, best.candidate, beside, "latency"),
         )
         needs = [*_needs(loaded, found, best)]
     lacks = [(each, need) for each, need in needs if need is not None]
@@ -200,10 +203,10 @@ def _needs(loaded: Loaded, found: Recommended, best: Judged) -> Iterator[tuple[C
     if found.objective == "latency" and best.candidate.time.unsure is not None:
         yield best.candidate, doubted(best.candidate.time)
     for side in filter(None, (best, second)):
-        candidate, length = side.candidate, side.candidate.case.place.seq_len
+        candidate, length = side.candidate, side.candidate.case.grid_point.seq_len
         if candidate.loss.value is None:
             yield candidate, lacking(candidate.loss)
-        elif candidate.trained is not None and candidate.trained.place.seq_len != length:
+        elif candidate.trained is not None and candidate.trained.grid_point.seq_len != length:
             yield (
                 candidate,
                 Need(candidate.loss.metric, f"{candidate.loss.metric}: training at this length", seq_len=length),
@@ -289,7 +292,7 @@ def table(found: Recommended) -> Table:
 
 def rows(found: Recommended, *, verbose: bool) -> Iterator[tuple[Value, Value]]:
     """Say how the best compares with its runner-up and with its matched baseline, what is left out, and what to do next."""
-    best, second, equal = found.best, found.runner_up, found.equal_cost
+    best, second, equal = found.best, found.runner_up, found.matched
     if best is not None:
         pairs: dict[Case | str | None, Finding | None] = {}
         pairs |= {second.candidate.case: found.apart} if second is not None else {}
@@ -336,7 +339,7 @@ class Capacity:
     """
 
     answer: Answer
-    taken: Literal["anchor", "best"] | None
+    taken: Literal["baseline", "best"] | None
     sentences: tuple[Value, ...]
 
     @property
@@ -351,7 +354,9 @@ class Capacity:
 
     @property
     def needed(self) -> tuple[int | None, float | None]:
-        """Fresh seeds of each arm that would decide, and hours that they take here besides the sweep; None: none, or unknown."""
+        """New seeds of each variant that would decide, and hours that they take here besides the sweep; None: none, or
+        unknown.
+        """
         return (None, None) if self.taken else self.answer.needed
 
 
@@ -368,13 +373,13 @@ def recommend_capacity(loaded: Loaded) -> Capacity:
         )
     if not found:
         raise UsageError(
-            "the run is a sweep over sizes that confirmed nothing on fresh seeds, as `modbench run capacity` does; or recommend "
+            "the run is a sweep over sizes that confirmed nothing on new seeds, as `modbench run capacity` does; or recommend "
             "from a run of one shape, such as `modbench run quick`."
         )
-    answer = max(found, key=lambda each: each.budget)
-    taken: Literal["anchor", "best"] | None = None
-    if answer.verdict("anchor") in {WORSE, EQUIVALENT}:
-        taken = "anchor"
+    answer = max(found, key=lambda each: each.train_flops)
+    taken: Literal["baseline", "best"] | None = None
+    if answer.verdict("baseline") in {WORSE, EQUIVALENT}:
+        taken = "baseline"
     elif answer.pays and answer.verdict("runner_up") != WORSE:
         taken = "best"
     return Capacity(answer, taken, tuple(of(loaded, answer)))

@@ -54,7 +54,7 @@ corpora, launchers, probes = _names_in("corpora"), _names_in("launchers"), _name
 
 def architectures(incomplete: str) -> list[tuple[str, str]]:
     """Complete what a model may be expected to be."""
-    from modbench.harness.audit.card import ARCHITECTURES
+    from modbench.harness.audit.audit_report import ARCHITECTURES
 
     return matching(((name, "") for name in ARCHITECTURES), incomplete)
 
@@ -137,7 +137,7 @@ TitleFlag = Annotated[
     list[str] | None,
     typer.Option(
         "--title",
-        metavar="ARM=TEXT",
+        metavar="VARIANT=TEXT",
         help="What tables and figures call a variant: 'mod[c0.125]=Ours'. May be repeated.",
     ),
 ]
@@ -208,10 +208,10 @@ class Flags:
     only: Annotated[
         bool, typer.Option("--only", help="Compare the models of --model alone; the first one is the baseline.")
     ] = False
-    rival: Annotated[
+    match: Annotated[
         str | None,
         typer.Option(
-            "--rival",
+            "--match",
             metavar="NAME",
             help="For each model of yours a matched baseline, dense of equal flops, params or time; or none.",
             autocompletion=one_of("flops", "params", "time", "none"),
@@ -272,10 +272,10 @@ class Flags:
             autocompletion=one_of("smoke", "draft", "standard", "rigorous"),
         ),
     ] = None
-    arms_from: Annotated[
+    variants_from: Annotated[
         str | None,
         typer.Option(
-            "--arms-from",
+            "--variants-from",
             metavar="RUN",
             help="With the baseline, the MoD and the MoDE variant of a run with the lowest held-out loss.",
             autocompletion=runs,
@@ -304,13 +304,13 @@ class Flags:
         return Overrides(
             **lists,
             only=self.only,
-            rival=self.rival,
+            match=self.match,
             option=model_specs.listed(self.option or ()),
             device=self.device,
             compile=self.compile,
             corpus=self.corpus,
             effort=self.effort,
-            arms_from=self.arms_from,
+            variants_from=self.variants_from,
             audit=self.audit,
             title=titles.listed(self.title or ()),
             settings=dict(map(setting_of, self.settings or ())),

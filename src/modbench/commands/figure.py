@@ -126,7 +126,7 @@ def _drawn(loaded: Loaded, name: str, width: str, kinds: Sequence[str]) -> Drawn
     from modbench.reports.figures import style
     from modbench.reports.page import paper, render
 
-    with paper.canvas(width), style.numbered(loaded.arms):
+    with paper.canvas(width), style.numbered(loaded.variants):
         drawing = render.figure_named(loaded, name)
         images = {kind: paper.saved(drawing, kind) for kind in kinds}
         inches, over = paper.narrowest(drawing), paper.printed_over(drawing) or paper.cut_off(drawing)

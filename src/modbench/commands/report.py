@@ -96,12 +96,12 @@ def report(
         exit_codes.remark(str(damaged.error))
     if run.damaged:
         raise IncompleteError(
-            f"{len(run.damaged)} of {len(run.plan.units)} units are damaged. Their cells have failed; `modbench resume "
+            f"{len(run.damaged)} of {len(run.plan.jobs)} jobs are damaged. Their cells have failed; `modbench resume "
             f"{folder}` measures them again."
         )
     if run.missing:
         raise IncompleteError(
-            f"the run is incomplete: {len(run.missing)} of {len(run.plan.units)} units have no record "
+            f"the run is incomplete: {len(run.missing)} of {len(run.plan.jobs)} jobs have no record "
             f"({', '.join(run.missing[:3])}{' …' if len(run.missing) > 3 else ''}). The report says so."
         )
     if run.incomplete:

@@ -13,7 +13,7 @@ from modbench.harness.core.printable import aligned, escaped
 from modbench.harness.stats.contrast import BETTER, BETTER_OPEN, INCONCLUSIVE, SIZE_OPEN, WORSE, WORSE_OPEN
 
 if TYPE_CHECKING:
-    from modbench.harness.timing.callables import Launch
+    from modbench.harness.timing.callables import TimingProcess
 
 NOT_JUDGED = "not judged"
 UNDECIDED = (INCONCLUSIVE, *SIZE_OPEN, NOT_JUDGED)
@@ -37,8 +37,8 @@ class Compared:
         ratio: time of the baseline over the candidate's, above 1 where the candidate is faster; None if nothing was timed.
         interval: the 95 % interval of the ratio, over the rounds of this process; None if there is none.
         reason: why it is inconclusive; None where it is not.
-        labels: warnings: `one process`, `not steady`, `baseline differs from itself`, `contaminated`.
-        launch: the raw samples; None if nothing was timed.
+        labels: warnings: `one process`, `not steady`, `baseline differs from itself`, `noisy`.
+        process: the raw samples; None if nothing was timed.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Compared:
     interval: tuple[float, float] | None = None
     reason: str | None = None
     labels: tuple[str, ...] = ()
-    launch: Launch | None = None
+    process: TimingProcess | None = None
 
     @property
     def is_regression(self) -> bool:

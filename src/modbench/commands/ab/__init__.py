@@ -20,7 +20,7 @@ ab = typer.Typer(
 app.add_typer(ab)
 
 
-@command("commands", include=False, on=ab)
+@command("commands", plugin=False, on=ab)
 @with_flags(kind=AbFlags)
 def ab_commands(
     base: Annotated[str, typer.Argument(metavar="BASE", help="A command in quotes: 'python old.py'.")],

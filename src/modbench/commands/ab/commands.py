@@ -29,11 +29,11 @@ from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.printable import masked_command
 from modbench.harness.core.units import human_duration, parse_duration
 from modbench.harness.execution import command
-from modbench.harness.execution.unit import ENDLESS_S
+from modbench.harness.execution.one_job import ENDLESS_S
 from modbench.harness.machine import certificate, environment
 from modbench.harness.results.json_files import parse, unsealed, write_sealed
 from modbench.harness.results.user_files import sha256_of
-from modbench.harness.stats import contamination
+from modbench.harness.stats import noise
 from modbench.harness.stats.contrast import NOT_RECORDED, NOT_TICKED, Seen
 from modbench.harness.stats.paired import MOST_BLOCKED, MOST_OTHERS
 from modbench.harness.stats.reason import Reason
@@ -174,7 +174,7 @@ class Commands:
 
 def _late(process: Process) -> bool:
     """Whether a process waited long for a processor."""
-    return (process.delay_s or 0.0) > contamination.SHARE * process.wall_s
+    return (process.delay_s or 0.0) > noise.SHARE * process.wall_s
 
 
 def _unfit(blocks: Sequence[Sequence[Process]]) -> Reason | None:

@@ -38,9 +38,9 @@ def gate(
             help="Equivalence margin: the largest change that does not matter, 0.02 or 2%; default the suite's.",
         ),
     ] = None,
-    lenient: Annotated[
+    allow_inconclusive: Annotated[
         bool,
-        typer.Option("--lenient", help="Exit 0 where it is inconclusive, unless nothing was compared."),
+        typer.Option("--allow-inconclusive", help="Exit 0 where it is inconclusive, unless nothing was compared."),
     ] = False,
     fail_on: Annotated[
         list[str] | None,
@@ -79,9 +79,9 @@ def gate(
 
     base, new = words
     found = gate.gate(load(base), load(new), margin, checks)
-    code = found.exit_code(lenient=lenient)
+    code = found.exit_code(allow_inconclusive=allow_inconclusive)
     if as_json:
-        say_json(found.as_dict(lenient=lenient), allow_nan=False)
+        say_json(found.as_dict(allow_inconclusive=allow_inconclusive), allow_nan=False)
     elif style == "github":
         say("\n".join(annotated(found)))
         add_summary(lambda most: summary(found, base, new, most), f"modbench gate: {found.verdict}")

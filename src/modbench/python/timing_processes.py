@@ -1,4 +1,4 @@
-"""Launches of a comparison in fresh processes, which get models and inputs by pickle and import nothing of the user's script."""
+"""Processes of a comparison in fresh processes, which get models and inputs by pickle and import nothing of the user's script."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 from modbench.harness.core.errors import ModbenchError, UsageError, in_short
 from modbench.harness.core.units import human_duration
 from modbench.harness.execution import command
-from modbench.harness.timing.callables import Launch
+from modbench.harness.timing.callables import TimingProcess
 from modbench.harness.timing.threads import working_threads
 
 if TYPE_CHECKING:
     from modbench.python.job import Job
 
 JOB_FILE = "job.pickle"
-ALTERNATIVES = "Define it in a module and import it, or leave out launches=."
+ALTERNATIVES = "Define it in a module and import it, or leave out processes=."
 
 
-def launches(job: Job, number: int, limit_s: float) -> list[Launch]:
+def processes(job: Job, number: int, limit_s: float) -> list[TimingProcess]:
     """Measure in so many processes, one after the other; one that takes longer than the limit counts as hanging.
 
     Raises:
@@ -31,7 +31,7 @@ def launches(job: Job, number: int, limit_s: float) -> list[Launch]:
     """
     check(job)
     with tempfile.TemporaryDirectory(prefix="modbench-") as folder:
-        return [_launch(Path(folder), job.for_process(i), i, limit_s) for i in range(number)]
+        return [_process(Path(folder), job.for_process(i), i, limit_s) for i in range(number)]
 
 
 def check(job: Job) -> None:
@@ -60,24 +60,24 @@ def _refuse_main(content: bytes, name: str) -> None:
         )
 
 
-def _launch(folder: Path, job: Job, number: int, limit_s: float) -> Launch:
+def _process(folder: Path, job: Job, number: int, limit_s: float) -> TimingProcess:
     threads = working_threads()
-    file, made, log = folder / JOB_FILE, folder / f"launch{number}.pickle", folder / f"launch{number}.log"
+    file, made, log = folder / JOB_FILE, folder / f"process{number}.pickle", folder / f"process{number}.log"
     file.write_bytes(_pickle(job, "the comparison"))
     ended = command.call_in_process(functools.partial(child, str(file), str(made), threads), log, limit_s, threads)
     if ended is None:
-        raise ModbenchError(f"launch {number + 1} exceeded its limit of {human_duration(limit_s)} and was ended.")
+        raise ModbenchError(f"process {number + 1} exceeded its limit of {human_duration(limit_s)} and was ended.")
     code, said = ended
     if code:
-        raise ModbenchError(f"launch {number + 1} failed: {said}")
-    launch: Launch = pickle.loads(made.read_bytes())  # noqa: S301  # written by our own process just now
-    return launch
+        raise ModbenchError(f"process {number + 1} failed: {said}")
+    process: TimingProcess = pickle.loads(made.read_bytes())  # noqa: S301  # written by our own process just now
+    return process
 
 
-def child(job_file: str, launch_file: str, threads: int) -> None:
-    """Measure one launch; runs in a process of its own."""
+def child(job_file: str, process_file: str, threads: int) -> None:
+    """Measure one process; runs in a process of its own."""
     import torch
 
     torch.set_num_threads(threads)
     job: Job = pickle.loads(Path(job_file).read_bytes())  # noqa: S301  # written by the process that started this one
-    Path(launch_file).write_bytes(pickle.dumps(job.measure_and_check()))
+    Path(process_file).write_bytes(pickle.dumps(job.measure_and_check()))

@@ -1,4 +1,4 @@
-"""The arms of a suite as its file has them, and those that it takes from a run: a model, its settings, its options."""
+"""The variants of a suite as its file has them, and those that it takes from a run: a model, its settings, its options."""
 
 from __future__ import annotations
 
@@ -13,26 +13,24 @@ from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.domain.case import Title
 
-# What a dense model can have in common with the arm that it is solved for.
+# What a dense model can have in common with the variant that it is solved for.
 Quantity = Literal["flops/forward", "flops/train_step", "params", "latency/forward"]
 
 
 class Match(Frozen):
-    """Request for the shape whose cost equals another arm's, or a multiple of it.
+    """Request for the shape whose cost equals another variant's, or a multiple of it.
 
     A model of modbench's own is matched at the training length, a model of yours at the longest length of the grid; where the
     run trains at several lengths, FLOPs of both are matched at each.
 
-    Attributes:
-        arm: model of the arm to match, a catalogue name or a model of your own; its other settings may stand beside it, such as
-            `capacity = 0.125`.
-        quantity: what is to be equal; `latency/forward` is the time that this machine's peaks predict.
-        factor: how many times that arm's cost it shall have; 1.4 of dense is a dense model above the anchor.
-        options: for options of your own `build`, the value of the arm to match.
-        settings: the settings that stand beside `arm`.
+    Attributes: variant: model of the variant to match, a catalogue name or a model of your own; its other settings may stand
+        beside it, such as `capacity = 0.125`. quantity: what is to be equal; `latency/forward` is the time that this
+        machine's peaks predict. factor: how many times that variant's cost it shall have; 1.4 of dense is a dense model above
+        the baseline. options: for options of your own `build`, the value of the variant to match. settings: the settings that
+        stand beside `variant`.
     """
 
-    arm: str
+    variant: str
     quantity: Quantity = "flops/forward"
     factor: float = Field(1.0, gt=0, le=100)
     options: dict[str, Any] = Field(default_factory=dict)
@@ -41,22 +39,24 @@ class Match(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _collect(cls, data: dict[str, Any]) -> dict[str, Any]:
-        made = _with_options(_collect_settings(data, own=("arm", "quantity", "factor", "options", "settings")), "arm")
+        made = _with_options(
+            _collect_settings(data, own=("variant", "quantity", "factor", "options", "settings")), "variant"
+        )
         several = next((name for name, values in made.get("options", {}).items() if len(values) > 1), None)
         if several is not None:
-            raise UsageError(f"match: option {several!r} has several values: give the one of the arm to match.")
+            raise UsageError(f"match: option {several!r} has several values: give the one of the variant to match.")
         return made
 
 
-class Arm(Frozen):
-    """A model and its settings; a list of values makes one arm per value.
+class Variant(Frozen):
+    """A model and its settings; a list of values makes one variant per value.
 
     Attributes:
         model: a catalogue name, or a model of your own as `FILE.py:build` or `FILE.py:build(OPTION=VALUE)`.
-        anchor: whether the others are compared with this arm; without one, with the first.
-        match: solve the shape of this arm so that it costs what another arm does.
+        anchor: whether the others are compared with this variant; without one, with the first.
+        match: solve the shape of this variant so that it costs what another variant does.
         options: for each option of your own `build`, the value or the values that it is tried with.
-        title: what tables and figures call the arm; where its table makes several, the values that differ follow it.
+        title: what tables and figures call the variant; where its table makes several, the values that differ follow it.
         settings: keys of the model beside these.
     """
 
@@ -70,50 +70,50 @@ class Arm(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _collect(cls, data: dict[str, Any]) -> dict[str, Any]:
-        own = ("model", "anchor", "match", "options", "title", "settings")
+        own = ("model", "baseline", "match", "options", "title", "settings")
         return _with_options(_collect_settings(data, own=own), "model")
 
 
-class TakenArm(Frozen):
-    """An arm that was taken.
+class TakenVariant(Frozen):
+    """A variant that was taken.
 
     Attributes:
         model: its model, one of modbench's own.
         settings: its routing keys that are not the model's defaults, and its capacity.
-        arm: its name in that run; empty where that run has no such model.
+        variant: its name in that run; empty where that run has no such model.
         loss: its mean held-out loss there in nats per token; None where that run has no such model.
         seeds: runs that the mean is over.
-        among: arms of its kind there that have this loss.
+        among: variants of its kind there that have this loss.
     """
 
     model: str
     settings: dict[str, Any]
-    arm: str = ""
+    variant: str = ""
     loss: float | None = None
     seeds: int = 0
     among: int = 0
 
 
-class ArmsFrom(Frozen):
+class VariantsFrom(Frozen):
     """What was taken from a run.
 
     Attributes:
         run: the run folder, as typed.
         metric: the loss that chose.
         seq_len: the length at which it was measured, the longest that the run trained at.
-        smoke: whether that run makes no claims: then its losses choose nothing but the names of arms.
-        arms: the arms.
+        smoke: whether that run makes no claims: then its losses choose nothing but the names of variants.
+        variants: the variants.
     """
 
     run: str
     metric: str
     seq_len: int
     smoke: bool
-    arms: tuple[TakenArm, ...]
+    variants: tuple[TakenVariant, ...]
 
 
 def _collect_settings(data: dict[str, Any], own: tuple[str, ...]) -> dict[str, Any]:
-    """Gather the model keys of an arm's table, where they are flat, and refuse unknown keys."""
+    """Gather the model keys of a variant's table, where they are flat, and refuse unknown keys."""
     if not isinstance(data, dict):
         raise ValueError(  # noqa: TRY004  # pydantic turns a ValueError into a message for the user
             f'must be a table such as {{ {own[0]} = "mod" }}, not {data!r}'
@@ -128,8 +128,8 @@ def _collect_settings(data: dict[str, Any], own: tuple[str, ...]) -> dict[str, A
     return {**kept, "settings": with_shares(settings)}
 
 
-def _with_options(data: dict[str, Any], key: Literal["arm", "model"]) -> dict[str, Any]:
-    """Gather the options of an arm: those in its table, and those behind the model's name, which stands under `key`."""
+def _with_options(data: dict[str, Any], key: Literal["variant", "model"]) -> dict[str, Any]:
+    """Gather the options of a variant: those in its table, and those behind the model's name, which stands under `key`."""
     if not isinstance(data.get(key), str):
         return data
     model, typed = model_specs.parse_spec(data[key])
@@ -138,20 +138,25 @@ def _with_options(data: dict[str, Any], key: Literal["arm", "model"]) -> dict[st
         raise ValueError(f"options must be a table such as {{ threshold = 0.7 }}, not {table!r}")  # noqa: TRY004  # as above
     given = model_specs.together(model, typed, table)
     if given and not model_specs.is_user_model(model):
-        raise UsageError(f"model {model!r} is one of modbench's own: write {next(iter(given))!r} as a key of its arm.")
+        raise UsageError(
+            f"model {model!r} is one of modbench's own: write {next(iter(given))!r} as a key of its variant."
+        )
     return {**data, key: model, "options": model_specs.checked(given, f"model {model!r}")}
 
 
 def look_beside(data: dict[str, Any], folder: Path) -> None:
-    """Let the arms name files relative to the current folder, or else to the suite's."""
-    arms = data.get("arms")
-    for arm in arms if isinstance(arms, list) else []:
-        for table, key in ((arm, "model"), (arm.get("match") if isinstance(arm, dict) else None, "arm")):
+    """Let the variants name files relative to the current folder, or else to the suite's."""
+    variants = data.get("variants")
+    for variant in variants if isinstance(variants, list) else []:
+        for table, key in (
+            (variant, "model"),
+            (variant.get("match") if isinstance(variant, dict) else None, "variant"),
+        ):
             if isinstance(table, dict) and isinstance(table.get(key), str):
                 spec, inside = model_specs.in_parentheses(table[key])
                 table[key] = model_specs.beside(spec, folder) + (f"({inside})" if inside is not None else "")
-        if isinstance(arm, dict) and (routers := arm.get("router")) is not None:
-            arm["router"] = (
+        if isinstance(variant, dict) and (routers := variant.get("router")) is not None:
+            variant["router"] = (
                 [_router(r, folder) for r in routers] if isinstance(routers, list) else _router(routers, folder)
             )
 

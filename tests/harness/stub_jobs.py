@@ -1,4 +1,4 @@
-"""Units of milliseconds for the fault table: each value follows from the unit's name, and each execution is noted in a journal.
+"""Jobs of milliseconds for the fault table: each value follows from the job's name, and each execution is noted in a journal.
 
 The journal and the switches lie beside the run folder, where no fault of the run folder reaches them.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.files import write_atomically
-from modbench.harness.domain.case import Case, UnitOfWork
+from modbench.harness.domain.case import Case, Job
 from modbench.harness.domain.records import Outcome
 from modbench.harness.results import workspace
 from modbench.harness.results.outcomes import measured
@@ -43,21 +43,21 @@ def note(beside: Path, event: str, unit: str, *, had: bool = False) -> None:
     os.close(handle)
 
 
-def run(unit: UnitOfWork, metrics: list[AnyMetric]) -> Iterator[Outcome]:
-    """Take some milliseconds; a switch lets a unit hang."""
+def run(job: Job, metrics: list[AnyMetric]) -> Iterator[Outcome]:
+    """Take some milliseconds; a switch lets a job hang."""
     assert workspace.HERE is not None
     beside = workspace.HERE.run.parent
-    note(beside, "start", unit.name, had=good(workspace.HERE.record_of(unit.name)))
-    if (beside / f"hang-{unit.name}").exists():
+    note(beside, "start", job.name, had=good(workspace.HERE.record_of(job.name)))
+    if (beside / f"hang-{job.name}").exists():
         time.sleep(600)
-    for case in unit.comparison.arms:
-        if unit.made_in == "stub_steps":
+    for case in job.comparison.variants:
+        if job.made_in == "stub_steps":
             _with_checkpoints(case, workspace.HERE)
         else:
             time.sleep(0.005)
         for metric in metrics:
-            yield measured(case, metric, {"value": [value(unit.made_in, case.id)]})
-    note(beside, "done", unit.name)
+            yield measured(case, metric, {"value": [value(job.made_in, case.id)]})
+    note(beside, "done", job.name)
 
 
 def good(record: Path) -> bool:

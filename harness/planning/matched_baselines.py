@@ -1,4 +1,4 @@
-"""Solves for the shape that costs what another arm costs, or a multiple of it: d_ff first, then depth, then width."""
+"""Solves for the shape that costs what another variant costs, or a multiple of it: d_ff first, then depth, then width."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from modbench.harness.core.config import MOST_WIDTH, ModelConfig
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import percent
-from modbench.harness.domain.arm_tables import Quantity
+from modbench.harness.domain.variant_tables import Quantity
 
 # Multiples of 8 keep matrix kernels aligned; a practitioner would choose such a width.
 STEP = 8
@@ -37,7 +37,7 @@ class Matched(NamedTuple):
     """A quantity that can be matched.
 
     Attributes:
-        letter: stands in a rung's name.
+        letter: stands in a matched baseline's name.
         of: reads it from what a case costs; None: it is a time.
         tolerance: how far a shape may be from its target, as a share. Predicted times grow in steps of the peaks by shape.
     """
@@ -77,7 +77,7 @@ def solve(base: ModelConfig, amount: Amount, target: float, quantity: Quantity =
             return found
     raise UsageError(
         f"no shape of at most {base.n_layers} layers has {quantity} {target:.3g} within {percent(tolerance)}: change n_layers, "
-        "or match an arm that costs more."
+        "or match a variant that costs more."
     )
 
 
@@ -124,9 +124,9 @@ def _of_width(base: ModelConfig, amount: Amount, target: float, tolerance: float
 
         for step in (STEP, 1):
             least = -(-floor // step)
-            places = range(step * least, step * least + 4 * MOST_WIDER * base.d_ff, step)
-            at = bisect.bisect_left(places, target, key=lambda d_ff: amount(shape(d_ff)))
-            near = (shape(places[i]) for i in (at, at - 1) if 0 <= i < len(places))
+            grid_points = range(step * least, step * least + 4 * MOST_WIDER * base.d_ff, step)
+            at = bisect.bisect_left(grid_points, target, key=lambda d_ff: amount(shape(d_ff)))
+            near = (shape(grid_points[i]) for i in (at, at - 1) if 0 <= i < len(grid_points))
             best = min(near, key=lambda config: abs(amount(config) / target - 1))
             if abs(amount(best) / target - 1) <= tolerance:
                 return best

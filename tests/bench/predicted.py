@@ -1,11 +1,11 @@
-"""How far what is attainable lies from what is measured, on shapes that were not used to build the model of time.
+"""How far what is predicted lies from what is measured, on shapes that were not used to build the model of time.
 
-    python tests/bench/attainable.py            # under six minutes on one core
-    python tests/bench/attainable.py --quick    # under one minute: T up to 512, d up to 256
+    python tests/bench/predicted.py            # under six minutes on one core
+    python tests/bench/predicted.py --quick    # under one minute: T up to 512, d up to 256
 
 The peaks by shape are measured first, on grids of their own. Then dense and MoD are timed in turn, in one process and one thread;
 of each the fastest call counts, as of every peak. Two tables follow: predicted over measured seconds of every call, and the ratio
-dense over MoD as it was promised by FLOPs, as it is attainable and as it was measured; and the shares within 15 %.
+dense over MoD as it was promised by FLOPs, as it is predicted and as it was measured; and the shares within 15 %.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.domain.case import Case, Place
+from modbench.harness.domain.case import Case, GridPoint
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.machine import environment
 from modbench.harness.profiling.measured_table import clock_of, measure
@@ -34,13 +34,13 @@ WIDTHS, LENGTHS = (64, 128, 256, 512), (128, 256, 512, 1024, 2048)
 QUICK_WIDTHS, QUICK_LENGTHS = (64, 128, 256), (128, 256, 512)
 CAPACITIES = (0.125, 0.5)
 NEAR = 0.15
-# Of each shape and workload: at least so many turns over the arms, and so many seconds.
+# Of each shape and workload: at least so many turns over the variants, and so many seconds.
 LEAST_TURNS, LAYERS = 3, 4
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": clock_of(1)}
 
 
-def arms(width: int, seq_len: int) -> dict[str, Case]:
-    place = Place(seq_len=seq_len, batch_size=1, dtype="fp32", device="cpu", threads=1, compile=False)
+def variants(width: int, seq_len: int) -> dict[str, Case]:
+    grid_point = GridPoint(seq_len=seq_len, batch_size=1, dtype="fp32", device="cpu", threads=1, compile=False)
     shape = {"d_model": width, "n_layers": LAYERS, "max_seq_len": max(LENGTHS)}
     made = {}
     for name, model, given in (
@@ -48,12 +48,12 @@ def arms(width: int, seq_len: int) -> dict[str, Case]:
         *((f"mod {capacity:g}", "mod", {"capacity": capacity}) for capacity in CAPACITIES),
     ):
         config = ModelConfig.model_validate({**catalogue.model_options(model), **shape, **given})
-        made[name] = with_facts(Case(model=model, arm_parts=(), config=config, place=place))
+        made[name] = with_facts(Case(model=model, variant_parts=(), config=config, grid_point=grid_point))
     return made
 
 
 def fastest(calls: dict[str, Callable[[], object]], seconds: float, clock: Callable[[], float]) -> dict[str, float]:
-    """Seconds of the fastest call of every arm, arms in turn, each after a call of its own that warms its caches."""
+    """Seconds of the fastest call of every variant, variants in turn, each after a call of its own that warms its caches."""
     best = dict.fromkeys(calls, math.inf)
     for call in calls.values():
         call()
@@ -68,7 +68,7 @@ def fastest(calls: dict[str, Callable[[], object]], seconds: float, clock: Calla
     return best
 
 
-def ideal(dense: Case, mod: Case, *, training: bool) -> float:
+def theoretical(dense: Case, mod: Case, *, training: bool) -> float:
     costs = [case_cost(case) for case in (dense, mod)]
     theirs, mine = (0.0 if c is None else c.train_step_causal if training else c.forward_causal for c in costs)
     return theirs / mine
@@ -77,9 +77,9 @@ def ideal(dense: Case, mod: Case, *, training: bool) -> float:
 def compare(
     table: Table, width: int, seq_len: int, seconds: float, clock: Callable[[], float]
 ) -> list[dict[str, object]]:
-    """Rows of one shape: forward and step, every arm."""
+    """Rows of one shape: forward and step, every variant."""
     rows: list[dict[str, object]] = []
-    cases = arms(width, seq_len)
+    cases = variants(width, seq_len)
     for work in ("forward", "step"):
         training = work == "step"
         calls: dict[str, Callable[[], object]] = {}
@@ -92,11 +92,11 @@ def compare(
         measured = fastest(calls, seconds, clock)
         predicted = {name: table.seconds(of_real_tensors(case, 0, training=training)) for name, case in cases.items()}
         for name, case in cases.items():
-            row: dict[str, object] = {"d": width, "T": seq_len, "work": work, "arm": name}
+            row: dict[str, object] = {"d": width, "T": seq_len, "work": work, "variant": name}
             row |= {"predicted_s": predicted[name], "measured_s": measured[name]}
             if name != "dense":
                 row |= {
-                    "ideal": ideal(cases["dense"], case, training=training),
+                    "theoretical": theoretical(cases["dense"], case, training=training),
                     "attainable": predicted["dense"] / predicted[name],
                     "measured": measured["dense"] / measured[name],
                 }
@@ -107,11 +107,14 @@ def compare(
 
 def line(row: dict[str, object]) -> str:
     predicted, measured = float(row["predicted_s"]), float(row["measured_s"])  # type: ignore[arg-type]
-    cells = [f"d {row['d']}, T {row['T']}", f"{row['work']}", f"{row['arm']}"]
+    cells = [f"d {row['d']}, T {row['T']}", f"{row['work']}", f"{row['variant']}"]
     cells += [f"{1e3 * predicted:.2f}", f"{1e3 * measured:.2f}", f"{predicted / measured:.2f}"]
-    if "ideal" in row:
-        rungs = [float(row[key]) for key in ("ideal", "attainable", "measured")]  # type: ignore[arg-type]
-        cells += [*(f"{rung:.2f}" for rung in rungs), f"{rungs[1] / rungs[2]:.2f}"]
+    if "theoretical" in row:
+        matched_baselines = [float(row[key]) for key in ("theoretical", "attainable", "measured")]  # type: ignore[arg-type]
+        cells += [
+            *(f"{matched:.2f}" for matched in matched_baselines),
+            f"{matched_baselines[1] / matched_baselines[2]:.2f}",
+        ]
     else:
         cells += [""] * 4
     return f"| {' | '.join(cells)} |"
@@ -137,7 +140,7 @@ def main() -> None:
     print(f"peaks by shape: {len(table.points)} points, {table.passes} passes, {time.perf_counter() - start:.1f} s\n")
     widths, lengths = (QUICK_WIDTHS, QUICK_LENGTHS) if options.quick else (WIDTHS, LENGTHS)
     seconds = options.seconds or (0.8 if options.quick else 3.0)
-    print("| shape | work | arm | predicted ms | measured ms | p/m | ideal | attainable | measured | a/m |")
+    print("| shape | work | variant | predicted ms | measured ms | p/m | theoretical | predicted | measured | a/m |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     rows = [
         row
@@ -146,12 +149,12 @@ def main() -> None:
         for row in compare(table, width, seq_len, seconds, CLOCKS[options.clock])
     ]
     times = [float(row["predicted_s"]) / float(row["measured_s"]) for row in rows]  # type: ignore[arg-type]
-    pairs = [row for row in rows if "ideal" in row]
+    pairs = [row for row in rows if "theoretical" in row]
     print(f"\nwithin {NEAR:.0%}, {time.perf_counter() - start:.0f} s, {options.clock} time:")
     print(f"- predicted seconds of the measured: {near(times)}")
-    for rung in ("attainable", "ideal"):
-        ratios = [float(row[rung]) / float(row["measured"]) for row in pairs]  # type: ignore[arg-type]
-        print(f"- {rung} ratio of the measured ratio: {near(ratios)}")
+    for matched in ("attainable", "theoretical"):
+        ratios = [float(row[matched]) / float(row["measured"]) for row in pairs]  # type: ignore[arg-type]
+        print(f"- {matched} ratio of the measured ratio: {near(ratios)}")
     if options.json:
         content = {"machine": environment.collect(), "table": table.model_dump(), "rows": rows}
         options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Keys of an arm, such as `capacity`, and a user's model: each reaches its build, or is refused before anything runs."""
+"""Keys of a variant, such as `capacity`, and a user's model: each reaches its build, or is refused before anything runs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jobs_here
 import pytest
-import units_here
 
 import modbench as mb
 from modbench.commands.cost import costs
@@ -66,16 +66,16 @@ SUITE = {"name": "s", "metrics": ["flops/forward"], "grid": {"seq_len": [16]}}
 @pytest.fixture(autouse=True)
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(user_model_costs, "_in_processes", units_here.counted)
+    monkeypatch.setattr(user_model_costs, "_in_processes", jobs_here.counted)
     user_code._MODULES.clear()
     path = tmp_path / "mine.py"
     path.write_text(MODELS)
     return path
 
 
-def planned(*arms: dict[str, object], **flags: object) -> Plan:
+def planned(*variants: dict[str, object], **flags: object) -> Plan:
     costs = UserModelCosts()
-    suite = override(parse_suite(SUITE | {"arms": list(arms)}, "s"), Overrides(**flags), costs)  # type: ignore[arg-type]
+    suite = override(parse_suite(SUITE | {"variants": list(variants)}, "s"), Overrides(**flags), costs)  # type: ignore[arg-type]
     return make_plan(suite, device="cpu", costs=costs)
 
 
@@ -106,14 +106,14 @@ def made(**flags: object) -> list[Case]:
 )
 def test_a_list_that_reaches_nothing_is_refused_before_anything_is_measured(name: str, read: bool) -> None:
     """It would be one model under two names."""
-    arm: dict[str, object] = {"model": f"mine.py:{name}", "capacity": [0.125, 0.25]}
+    variant: dict[str, object] = {"model": f"mine.py:{name}", "capacity": [0.125, 0.25]}
     if read:
-        assert [case.arm for case in planned(arm).cases] == [f"mine:{name}[c0.125]", f"mine:{name}[c0.25]"]
+        assert [case.variant for case in planned(variant).cases] == [f"mine:{name}[c0.125]", f"mine:{name}[c0.25]"]
         return
     with pytest.raises(
         UsageError, match=rf"mine\.py:{name}': capacity = 0\.125 would change nothing: it reads no config\.capacity"
     ):
-        planned(arm)
+        planned(variant)
 
 
 def test_a_noting_configuration_is_the_same_to_a_model() -> None:
@@ -128,7 +128,7 @@ def test_a_noting_configuration_is_the_same_to_a_model() -> None:
 
 def test_a_key_reaches_the_option_of_its_name_from_flags_and_suites() -> None:
     one, other = made(model=("mine.py:build",), capacity=(0.125, 0.25), settings={"every": 3})
-    assert [one.arm, other.arm] == ["mine:build[c0.125]", "mine:build[c0.25]"]
+    assert [one.variant, other.variant] == ["mine:build[c0.125]", "mine:build[c0.25]"]
     assert [built(case).got for case in (one, other)] == [(0.125, 3, "none"), (0.25, 3, "none")]
     written = {"model": "mine.py:build", "capacity": [0.125, 0.25], "every": 3}
     assert planned(written).cases == [one, other]
@@ -138,12 +138,15 @@ def test_a_key_reaches_the_option_of_its_name_from_flags_and_suites() -> None:
 
 
 def test_what_is_not_set_keeps_the_default_of_the_build() -> None:
-    """The configuration has a value for every key: only those that an arm sets are given."""
+    """The configuration has a value for every key: only those that a variant sets are given."""
     (case,) = made(model=("mine.py:build",), settings={"router": "norm"})
     assert case.config.every != 4
     assert built(case).got == (0.25, 4, "norm")
     set_to_our_default = planned({"model": "mine.py:build"}, {"model": "mine.py:build", "every": case.config.every})
-    assert [case.arm for case in set_to_our_default.cases] == ["mine:build", f"mine:build[every{case.config.every}]"]
+    assert [case.variant for case in set_to_our_default.cases] == [
+        "mine:build",
+        f"mine:build[every{case.config.every}]",
+    ]
 
 
 def test_a_key_is_read_from_the_configuration_as_before() -> None:
@@ -183,13 +186,13 @@ def test_a_model_of_a_source_says_what_it_has() -> None:
 def test_a_key_and_an_option_of_one_name_are_refused() -> None:
     with pytest.raises(UsageError, match=r"capacity = 0\.5 as an option"):
         planned({"model": "mine.py:build(capacity=0.5)", "capacity": 0.25})
-    # A flag is for the arms that it reaches.
-    arms = planned({"model": "mod"}, model=("mine.py:build(capacity=0.5)",), capacity=(0.125,)).cases
-    assert [case.arm for case in arms] == ["mod[c0.125]", "mine:build[capacity0.5]"]
+    # A flag is for the variants that it reaches.
+    variants = planned({"model": "mod"}, model=("mine.py:build(capacity=0.5)",), capacity=(0.125,)).cases
+    assert [case.variant for case in variants] == ["mod[c0.125]", "mine:build[capacity0.5]"]
 
 
-def test_a_flag_for_shipped_arms_leaves_a_model_that_does_not_read_it_as_it_is() -> None:
-    arms = planned({"model": "dense"}, {"model": "mod"}, model=("mine.py:plain",), capacity=(0.125, 0.25)).cases
-    assert [case.arm for case in arms] == ["dense", "mod[c0.125]", "mod[c0.25]", "mine:plain"]
+def test_a_flag_for_shipped_variants_leaves_a_model_that_does_not_read_it_as_it_is() -> None:
+    variants = planned({"model": "dense"}, {"model": "mod"}, model=("mine.py:plain",), capacity=(0.125, 0.25)).cases
+    assert [case.variant for case in variants] == ["dense", "mod[c0.125]", "mod[c0.25]", "mine:plain"]
     with_own = planned({"model": "mod"}, model=("mine.py:build",), capacity=(0.125,)).cases
-    assert [case.arm for case in with_own] == ["mod[c0.125]", "mine:build[c0.125]"]
+    assert [case.variant for case in with_own] == ["mod[c0.125]", "mine:build[c0.125]"]

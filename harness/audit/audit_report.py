@@ -18,7 +18,7 @@ from modbench.harness.domain.notes import Notes
 AUDIT = "audit"
 # Whether a model has a property: judged twice, not decided with the reason, or a fact that nobody is judged by.
 Verdict: TypeAlias = Literal["yes", "no", "not observable", "reported"]
-# What a model may be held to with `--of`.
+# What a model may be held to with `--expect`.
 Architecture: TypeAlias = Literal["dense", "mod", "mode", "moe", "early_exit"]
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 # How a number is written (`reports/model.py`).
@@ -104,7 +104,7 @@ def unseen(words: str, *, facts: Mapping[str, Any] | None = None, **given: Given
     return Finding(verdict="not observable", words=words, given=given, facts=dict(facts or {}))
 
 
-class Card(Frozen):
+class AuditReport(Frozen):
     """What all probes found of one model.
 
     Attributes:
@@ -162,5 +162,5 @@ class AuditFinding(Notes):
         reason: why not; None: it was.
     """
 
-    card: Card | None = None
+    card: AuditReport | None = None
     reason: str | None = None

@@ -1,4 +1,4 @@
-"""The number of launches: computed once from a pilot, kept in the run folder, and honest about its error."""
+"""The number of processes: computed once from a pilot, kept in the run folder, and honest about its error."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import pandas as pd
 import pytest
 from fake_launcher import new_folder, resume_timed, run_timed
 from in_process import command_line
-from planted import EVERY_ARM, Trouble, ended, fake_record, left, measured_here, planted_suite, stored, unsynced
+from planted import EVERY_VARIANT, Trouble, ended, fake_record, left, measured_here, planted_suite, stored, unsynced
 from present import of_type, present
 
 from modbench import api
 from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
-from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.domain.evidence import LaunchCount
+from modbench.harness.domain.case import Job
+from modbench.harness.domain.evidence import ProcessCount
 from modbench.harness.execution import resuming
 from modbench.harness.execution.phase import Asker
 from modbench.harness.execution.progress_tracker import Tracker
@@ -40,22 +40,23 @@ SERIES = "time-forward-T64-B1-fp32-cpu1"
 
 
 def timed_plan(**changes: Any) -> Plan:
-    """Two series of launches at standard effort, with a pilot of four."""
+    """Two series of processes at standard effort, with a pilot of four."""
     return planted_suite(
-        "standard", **{"metrics": ["latency/forward"], "pilot_launches": 4, "rounds": 3, "most_launches": 9, **changes}
+        "standard",
+        **{"metrics": ["latency/forward"], "pilot_processes": 4, "rounds": 3, "most_processes": 9, **changes},
     )
 
 
 @unsynced()
-def leave(folder: RunFolder, unit: UnitOfWork, **trouble: Any) -> None:
-    folder.write_record(fake_record(unit, Trouble(**trouble)))
+def leave(folder: RunFolder, job: Job, **trouble: Any) -> None:
+    folder.write_record(fake_record(job, Trouble(**trouble)))
 
 
-def count(made: Plan, folder: RunFolder, series: str = SERIES) -> LaunchCount:
-    return of_type(LaunchCount, decisions.read(folder.path, made)[series].found)
+def count(made: Plan, folder: RunFolder, series: str = SERIES) -> ProcessCount:
+    return of_type(ProcessCount, decisions.read(folder.path, made)[series].found)
 
 
-def test_launches_after_the_pilot_run_only_if_it_asks_for_them(tmp_path: Path) -> None:
+def test_processes_after_the_pilot_run_only_if_it_asks_for_them(tmp_path: Path) -> None:
     """One decision for each series, in a file of its own; what is beyond it is neither run nor missing."""
     made = timed_plan()
     folder = new_folder(made, tmp_path / "run")
@@ -63,12 +64,10 @@ def test_launches_after_the_pilot_run_only_if_it_asks_for_them(tmp_path: Path) -
     number = count(made, folder).made
     assert 4 <= number < 9
     expected = [
-        unit.name
-        for unit in made.units
-        if unit.made_in == "time" and unit.launch < count(made, folder, unit.series).made
+        job.name for job in made.jobs if job.made_in == "time" and job.process < count(made, folder, job.series).made
     ]
     assert launcher.ran == expected
-    assert sorted(file.stem for file in (folder.path / "decisions").iterdir()) == sorted(made.members("launch_count"))
+    assert sorted(file.stem for file in (folder.path / "decisions").iterdir()) == sorted(made.members("process_count"))
     assert left.now.ended == len(launcher.ran)
     stored_run = run_folder.read(str(folder.path))
     assert not [name for name in stored_run.missing if name.startswith("time-")]
@@ -82,53 +81,53 @@ def test_a_number_is_computed_once(tmp_path: Path) -> None:
     folder = new_folder(made, tmp_path / "run")
     run_timed(made, folder)
     before = (folder.path / "decisions" / f"{SERIES}.json").read_bytes()
-    for unit in made.units:
-        if unit.series == SERIES and unit.launch < 4:
-            leave(folder, unit, slower={"moe": 1 + 0.2 * unit.launch})
+    for job in made.jobs:
+        if job.series == SERIES and job.process < 4:
+            leave(folder, job, slower={"moe": 1 + 0.2 * job.process})
     assert Asker(made, folder).decide(SERIES).found == count(made, folder)
     assert (folder.path / "decisions" / f"{SERIES}.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("seen", [True, False])
 def test_the_spread_of_a_pilot_is_that_of_the_clock_that_will_decide(seen: bool, tmp_path: Path) -> None:
-    """Every arm waits, for a time that differs between arms and launches; its CPU time does not."""
+    """Every variant waits, for a time that differs between variants and processes; its CPU time does not."""
     made = timed_plan()
     folder = new_folder(made, tmp_path / "run")
-    for unit in made.units:
-        if unit.series == SERIES and unit.launch < 4:
-            record, rng = fake_record(unit, Trouble(waits=EVERY_ARM, own_work_seen=seen)), random.Random(unit.name)
+    for job in made.jobs:
+        if job.series == SERIES and job.process < 4:
+            record, rng = fake_record(job, Trouble(waits=EVERY_VARIANT, own_work_seen=seen)), random.Random(job.name)
             outcomes = []
             for outcome in record.outcomes:
                 waited = rng.uniform(1, 2)
                 wall_s = [waited * wall for wall in outcome.samples["wall_s"]]
                 outcomes.append(outcome.model_copy(update={"samples": {**outcome.samples, "wall_s": wall_s}}))
             folder.write_record(record.model_copy(update={"outcomes": tuple(outcomes)}))
-    found = of_type(LaunchCount, Asker(made, folder).decide(SERIES).found)
+    found = of_type(ProcessCount, Asker(made, folder).decide(SERIES).found)
     assert (present(found.asked) < 9) is seen
 
 
 def test_an_interrupted_pilot_is_incomplete_and_goes_on(tmp_path: Path) -> None:
-    """Without a decision the run is not complete, even if every launch of the pilot has its record."""
+    """Without a decision the run is not complete, even if every process of the pilot has its record."""
     made = timed_plan()
     folder = new_folder(made, tmp_path / "run")
-    for unit in made.units:
-        if unit.made_in != "time" or (unit.launch < 4 and unit.series == SERIES) or unit.launch < 2:
-            leave(folder, unit)
+    for job in made.jobs:
+        if job.made_in != "time" or (job.process < 4 and job.series == SERIES) or job.process < 2:
+            leave(folder, job)
     run = run_folder.read(str(folder.path))
-    assert f"{SERIES}-launch4" in run.missing
-    assert f"{SERIES}-launch5" not in run.missing
-    assert {unit.launch for unit in run.undecided if unit.series == SERIES} == {5, 6, 7, 8}
-    assert {unit.launch for unit in run.undecided if unit.series != SERIES} == {4, 5, 6, 7, 8}
+    assert f"{SERIES}-process4" in run.missing
+    assert f"{SERIES}-process5" not in run.missing
+    assert {job.process for job in run.undecided if job.series == SERIES} == {5, 6, 7, 8}
+    assert {job.process for job in run.undecided if job.series != SERIES} == {4, 5, 6, 7, 8}
     launcher, left = resume_timed(folder)
     assert not [name for name in run_folder.read(str(folder.path)).missing if name.startswith("time-")]
     assert left.now.ended == len(run_folder.read(str(folder.path)).records)
-    assert not any(name.startswith(f"{SERIES}-launch{n}") for name in launcher.ran for n in range(4))
+    assert not any(name.startswith(f"{SERIES}-process{n}") for name in launcher.ran for n in range(4))
 
 
-def test_a_launch_that_died_leaves_the_number_to_the_others(tmp_path: Path) -> None:
-    made = timed_plan(pilot_launches=5)
+def test_a_process_that_died_leaves_the_number_to_the_others(tmp_path: Path) -> None:
+    made = timed_plan(pilot_processes=5)
     folder = new_folder(made, tmp_path / "run")
-    run_timed(made, folder, dies=[f"{SERIES}-launch1"])
+    run_timed(made, folder, dies=[f"{SERIES}-process1"])
     found = count(made, folder)
     assert (found.pilot, found.used) == (5, 4)
     assert found.asked is not None
@@ -137,11 +136,11 @@ def test_a_launch_that_died_leaves_the_number_to_the_others(tmp_path: Path) -> N
 def test_a_pilot_without_times_asks_for_nothing_until_it_runs_again(tmp_path: Path) -> None:
     made = timed_plan()
     folder = new_folder(made, tmp_path / "run")
-    launcher, _ = run_timed(made, folder, dies=[f"{SERIES}-launch{n}" for n in range(4)])
+    launcher, _ = run_timed(made, folder, dies=[f"{SERIES}-process{n}" for n in range(4)])
     found = count(made, folder)
     assert (found.asked, found.made) == (None, 4)
-    assert str(found.reason).startswith("0 of 4 launches")
-    assert f"{SERIES}-launch4" not in launcher.ran
+    assert str(found.reason).startswith("0 of 4 processes")
+    assert f"{SERIES}-process4" not in launcher.ran
     run = run_folder.read(str(folder.path))
     again = resuming.without_old_decisions(run, retry_failed=False)
     assert SERIES not in again.decisions
@@ -150,8 +149,8 @@ def test_a_pilot_without_times_asks_for_nothing_until_it_runs_again(tmp_path: Pa
 
 @pytest.fixture(scope="module")
 def cut(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run whose pilots asked for more launches than the cap of five."""
-    return left(tmp_path_factory.mktemp("cut"), timed_plan(mde=1e-6, most_launches=5))
+    """The folder of a run whose pilots asked for more processes than the cap of five."""
+    return left(tmp_path_factory.mktemp("cut"), timed_plan(detectable=1e-6, most_processes=5))
 
 
 @pytest.fixture
@@ -165,48 +164,48 @@ def test_a_result_that_the_cap_cut_is_labelled(tmp_path: Path) -> None:
     """In both CSV files and on the page; the cap is printed."""
     render.views(load(tmp_path / "run"), ["csv"])
     frame = pd.read_csv(tmp_path / "run" / "comparisons.csv")
-    assert frame.labels.str.contains(Label.LAUNCHES_CAPPED).all()
+    assert frame.labels.str.contains(Label.PROCESSES_CAPPED).all()
     cases = pd.read_csv(tmp_path / "run" / "cases.csv")
     timed = cases[cases.metric == "latency/forward"]
-    assert timed.labels.str.contains(Label.LAUNCHES_CAPPED).all()
+    assert timed.labels.str.contains(Label.PROCESSES_CAPPED).all()
     page = render.html(load(tmp_path / "run"))
     assert "only 5 were allowed" in page
-    assert "4 to 5 launches" in page
+    assert "4 to 5 processes" in page
     said = summary.closing(load(str(tmp_path / "run")), tmp_path / "report.html", None)
-    assert f"{Label.LAUNCHES_CAPPED}: " in " ".join(said.split())
-    told = summary.as_json(load(str(tmp_path / "run")), tmp_path / "report.html", None)["launches"]
+    assert f"{Label.PROCESSES_CAPPED}: " in " ".join(said.split())
+    told = summary.as_json(load(str(tmp_path / "run")), tmp_path / "report.html", None)["processes"]
     assert [(each["made"], each["capped"]) for each in told] == [(5, True)] * 2
 
 
 def test_a_cap_at_the_pilot_is_labelled_too(tmp_path: Path) -> None:
-    frame = stored(tmp_path, timed_plan(mde=1e-6, most_launches=4))
-    assert frame.labels.str.contains(Label.LAUNCHES_CAPPED).all()
+    frame = stored(tmp_path, timed_plan(detectable=1e-6, most_processes=4))
+    assert frame.labels.str.contains(Label.PROCESSES_CAPPED).all()
 
 
 @pytest.mark.usefixtures("unmeasured")
 def test_the_plan_says_the_least_and_the_most() -> None:
     told = forecast(timed_plan())
-    least, most = told["units"], told["units_most"]
+    least, most = told["jobs"], told["jobs_most"]
     assert most - least == 2 * 5
     assert told["predicted_s"] < told["predicted_most_s"]
-    assert f"{least} to {most} units" in as_text(told)
-    assert "4 to 9 launches x 3 rounds" in summary.opening(timed_plan())
-    assert f"{least} to {most} units" in summary.opening(timed_plan())
-    fixed = forecast(timed_plan(launches=5))
-    assert fixed["units"] == fixed["units_most"]
+    assert f"{least} to {most} jobs" in as_text(told)
+    assert "4 to 9 processes x 3 rounds" in summary.opening(timed_plan())
+    assert f"{least} to {most} jobs" in summary.opening(timed_plan())
+    fixed = forecast(timed_plan(processes=5))
+    assert fixed["jobs"] == fixed["jobs_most"]
 
 
 @pytest.mark.usefixtures("unmeasured")
 def test_the_time_left_grows_by_what_a_pilot_asks_for(tmp_path: Path) -> None:
     made = timed_plan()
-    before = sum(not unit.rule for unit in made.units)
+    before = sum(not job.rule for job in made.jobs)
     left = Tracker(made, phases(made, 1), RunFolder(tmp_path), clock=lambda: 0.0)
     left.tick()
     assert left.now.count == f"0/{before}+"
     seconds = present(left.now.left_s)
-    more = [unit for unit in made.units if unit.rule and unit.launch < 6]
-    for series in made.members("launch_count"):
-        left.added(series, [unit for unit in more if unit.series == series])
+    more = [job for job in made.jobs if job.rule and job.process < 6]
+    for series in made.members("process_count"):
+        left.added(series, [job for job in more if job.series == series])
     assert left.now.count == f"0/{before + len(more)}"
     assert left.now.left_s == left.now.most_s
     assert (left.now.left_s or 0.0) > seconds
@@ -214,10 +213,13 @@ def test_the_time_left_grows_by_what_a_pilot_asks_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "words"),
-    [({"mde": 0.02}, "draft effort .*fixed number"), ({"launches": 5, "pilot_launches": 6}, "launches are set")],
+    [
+        ({"detectable": 0.02}, "draft effort .*fixed number"),
+        ({"processes": 5, "pilot_processes": 6}, "processes are set"),
+    ],
 )
 def test_a_setting_of_a_pilot_that_is_not_there_is_refused(settings: dict[str, object], words: str) -> None:
-    effort = "draft" if "mde" in settings else "standard"
+    effort = "draft" if "detectable" in settings else "standard"
     with pytest.raises(UsageError, match=words):
         override(load_suite("quick"), Overrides(effort=effort, settings=settings))
 
@@ -226,9 +228,9 @@ def test_a_pilot_that_is_measured_again_decides_when_it_has_ended(tmp_path: Path
     """Until then what the folder holds of it is old."""
     made = timed_plan()
     folder = new_folder(made, tmp_path / "run")
-    pilot = [unit for unit in made.units if unit.series == SERIES and unit.launch < 4]
-    for unit in pilot:
-        leave(folder, unit)
+    pilot = [job for job in made.jobs if job.series == SERIES and job.process < 4]
+    for job in pilot:
+        leave(folder, job)
     asker = Asker(made, folder, pilot[:1])
     assert not asker.decide(SERIES).ended
     asker.ended(pilot[0])
@@ -237,7 +239,7 @@ def test_a_pilot_that_is_measured_again_decides_when_it_has_ended(tmp_path: Path
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_decision_that_was_removed_is_made_again_where_nothing_is_left_to_run(capped: Path) -> None:
-    made, folder = timed_plan(mde=1e-6, most_launches=5), RunFolder(capped)
+    made, folder = timed_plan(detectable=1e-6, most_processes=5), RunFolder(capped)
     measured_here(capped)
     ended(capped)
     before = decisions.read(folder.path, made)
@@ -246,9 +248,9 @@ def test_a_decision_that_was_removed_is_made_again_where_nothing_is_left_to_run(
     assert decisions.read(folder.path, made) == before
 
 
-def test_a_run_whose_decision_is_lost_is_incomplete_though_all_units_have_records(capped: Path) -> None:
-    """Without it the report could not say that launches were capped."""
-    run, made = capped, timed_plan(mde=1e-6, most_launches=5)
+def test_a_run_whose_decision_is_lost_is_incomplete_though_all_jobs_have_records(capped: Path) -> None:
+    """Without it the report could not say that processes were capped."""
+    run, made = capped, timed_plan(detectable=1e-6, most_processes=5)
     assert run_folder.read(str(run)).incomplete is None
     decided = decisions.read(run, made)[SERIES]
     decisions.write(run, decided.model_copy(update={"ended": False}))

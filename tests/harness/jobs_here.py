@@ -1,4 +1,4 @@
-"""Units in this process: no worker starts, and what a test has loaded, such as transformers, is not loaded anew by each unit."""
+"""Jobs in this process: no worker starts, and what a test has loaded, such as transformers, is not loaded anew by each job."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from fake_launcher import FakeLauncher
 
 from modbench.harness.core.files import new_text
-from modbench.harness.domain.case import Case, UnitOfWork
+from modbench.harness.domain.case import Case, Job
 from modbench.harness.domain.user_model_cost import UserModelCost
 from modbench.harness.execution import user_model_costs, worker
 from modbench.harness.registry.lookup import with_facts
@@ -18,7 +18,7 @@ from modbench.harness.results.run_folder import RunFolder
 
 
 class Here(FakeLauncher):
-    """Runs each unit as it is started; one that would end its process ends the test."""
+    """Runs each job as it is started; one that would end its process ends the test."""
 
     def __init__(self, **_: object) -> None:
         pass
@@ -26,14 +26,14 @@ class Here(FakeLauncher):
     def at_once(self, usual: int) -> int:
         return min(usual, 1)
 
-    def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> Any:
-        place = workspace.Workspace(folder.path, unit.name)
-        with workspace.at(place), new_text(folder.log(unit)) as log:
+    def start(self, job: Job, folder: RunFolder, timeout_s: float) -> Any:
+        grid_point = workspace.Workspace(folder.path, job.name)
+        with workspace.at(grid_point), new_text(folder.log(job)) as log:
             with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-                record = worker.with_log(worker.make_record(unit), folder)
+                record = worker.with_log(worker.make_record(job), folder)
             folder.write_record(record)
-            place.tidy()
-        return super().start(unit, folder, timeout_s)
+            grid_point.tidy()
+        return super().start(job, folder, timeout_s)
 
     def ask(self, handle: Any) -> None:
         """It has ended."""

@@ -17,7 +17,7 @@ from modbench.harness.machine import counter_sampler
 from modbench.harness.machine.counter_sampler import Collector, CounterSampler
 from modbench.harness.passes import time as time_pass
 from modbench.harness.registry import catalogue
-from modbench.harness.stats import contamination, trend_test
+from modbench.harness.stats import noise, trend_test
 from modbench.harness.timing.interleave import Clock, Effort, Session
 
 Columns = dict[str, list[float]]
@@ -42,7 +42,7 @@ def samples(**columns: float) -> Columns:
     ],
 )
 def test_a_sample_is_labelled_with_its_cause(seen: dict[str, float], cause: str | None) -> None:
-    assert contamination.causes(samples(**seen)) == [frozenset({cause} if cause else ())]
+    assert noise.causes(samples(**seen)) == [frozenset({cause} if cause else ())]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_sample_is_labelled_with_its_cause(seen: dict[str, float], cause: str 
 )
 def test_a_block_is_labelled_with_its_cause(seen: dict[str, float], cause: str | None) -> None:
     blocks = {"block": [0.0], "wall_s": [1.0], **{name: [value] for name, value in seen.items()}}
-    assert contamination.causes(samples(), blocks) == [frozenset({cause} if cause else ())]
+    assert noise.causes(samples(), blocks) == [frozenset({cause} if cause else ())]
 
 
 @pytest.mark.parametrize(
@@ -72,25 +72,25 @@ def test_a_block_is_labelled_with_its_cause(seen: dict[str, float], cause: str |
     ],
 )
 def test_a_wait_is_held_against_what_was_watched(metric: str, watched: bool) -> None:
-    unit = aa_comparisons.units(1, "cpu", 1)[0]
+    job = aa_comparisons.jobs(1, "cpu", 1)[0]
     lap = catalogue.metrics()[metric].lap
     seen = {"block": [0.0], "wall_s": [0.32], "cpu_s": [0.32], "calls": [2.0], f"{lap}/wall_s": [0.01]}
-    own = time_pass._samples(seen, catalogue.metrics()[metric], unit)
+    own = time_pass._samples(seen, catalogue.metrics()[metric], job)
     assert own.get("sample_s") == ([0.64] if watched else None)
 
 
 def test_a_slow_clock_is_slow_against_the_runs_own() -> None:
     many = {"block": [0.0, 1.0, 2.0], "wall_s": [0.01] * 3, "calls": [1.0] * 3}
     blocks = {"block": [0.0, 1.0, 2.0], "wall_s": [1.0] * 3, "sm_mhz": [1900.0, 1980.0, 1500.0]}
-    found = contamination.causes(many, blocks)
+    found = noise.causes(many, blocks)
     assert found == [frozenset(), frozenset(), frozenset({"slow GPU clock"})]
 
 
-def test_a_block_is_disturbed_where_one_of_its_samples_is() -> None:
+def test_a_block_is_noisy_where_one_of_its_samples_is() -> None:
     both = {"block": [0.0, 0.0, 1.0], "wall_s": [0.01] * 3, "calls": [1.0] * 3, "wait_s": [0.0, 0.009, 0.0]}
-    assert contamination.disturbed(both).tolist() == [False, True, False]
-    assert contamination.share_of_blocks(both) == 0.5
-    assert contamination.counted(contamination.causes(both)) == {"preempted": 1}
+    assert noise.noisy(both).tolist() == [False, True, False]
+    assert noise.share_of_blocks(both) == 0.5
+    assert noise.counted(noise.causes(both)) == {"preempted": 1}
 
 
 def test_a_witness_tells_growth_from_level() -> None:
@@ -150,14 +150,14 @@ def test_a_recompile_inside_the_timed_region_is_detected() -> None:
     compiled = torch.compile(lambda x: x * 2 + 1, backend="eager", dynamic=False)
     sizes: list[int] = []
 
-    def arm(_: int) -> None:
+    def variant(_: int) -> None:
         sizes.append(3 if len(sizes) == 9 else 2)
         compiled(torch.ones(sizes[-1]))
         time.sleep(0.002)  # a sample is then one call
 
     collector = Collector()
     session = Session(
-        {"a": arm},
+        {"a": variant},
         "a",
         rng=random.Random(0),
         clock=Clock(),
@@ -166,7 +166,7 @@ def test_a_recompile_inside_the_timed_region_is_detected() -> None:
     )
     seen = session.measure(Effort(5, warm_up_calls=3)).samples["a"]
     collector.close()
-    marks = contamination.causes(seen)
+    marks = noise.causes(seen)
     assert ["recompiled" in mark for mark in marks] == [size == 3 for size in sizes[-10:]]
     assert 3 in sizes[-10:]
 
@@ -193,11 +193,11 @@ def test_what_a_system_does_not_expose_has_no_column(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.slow
-def test_the_level_is_shared_out_among_arms() -> None:
-    """400 launches of eight noisy arms: about one in a hundred launches is called unsteady, not one in twelve."""
+def test_the_level_is_shared_out_among_variants() -> None:
+    """400 processes of eight noisy variants: about one in a hundred processes is called unsteady, not one in twelve."""
     rng = random.Random(0)
     called = sum(
-        bool(trend_test.unsteady({f"arm{i}": [rng.gauss(0, 0.02) for _ in range(12)] for i in range(8)}))
+        bool(trend_test.unsteady({f"variant{i}": [rng.gauss(0, 0.02) for _ in range(12)] for i in range(8)}))
         for _ in range(400)
     )
     assert called / 400 <= 0.025

@@ -1,4 +1,4 @@
-"""The twin of the anchor: planned and timed, in both CSV files, the page and the terminal, and never a contender."""
+"""The A/A control of the anchor: planned and timed, in both CSV files, the page and the terminal, and never a contender."""
 
 from __future__ import annotations
 
@@ -16,21 +16,26 @@ from modbench.harness.core.labels import Label
 from modbench.harness.stats import contrast
 from modbench.reports.page import render
 from modbench.reports.questions.gate import gate
-from modbench.reports.questions.machine import machine_check, twin_check, warnings
+from modbench.reports.questions.machine import aa_control_check, machine_check, warnings
 from modbench.reports.tables import pair_verdicts
-from modbench.reports.tables.load import Loaded, default_arm, load
+from modbench.reports.tables.load import Loaded, default_variant, load
 from modbench.reports.tables.pair_verdicts import SILENT, UNCHECKED
 from modbench.reports.terminal import summary
 from modbench.reports.writers.number_format import plain
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
-TWIN = "dense-twin[T64-B1-fp32-cpu1]"
+AA_CONTROL = "dense-aa[T64-B1-fp32-cpu1]"
 
 
 def run(folder: Path, **more: Any) -> Loaded:
     """A planted run of a machine that was never checked; its CSV files are written."""
-    suite = {"twin": True, "train": None, "metrics": ["flops/forward", "latency/forward"], **more.pop("suite", {})}
+    suite = {
+        "aa_control": True,
+        "train": None,
+        "metrics": ["flops/forward", "latency/forward"],
+        **more.pop("suite", {}),
+    }
     stored(folder, planted_suite(more.pop("effort", "draft"), **suite), **{"certificate": None, **more})
     return load(folder / "run")
 
@@ -56,39 +61,45 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 
 @pytest.fixture(scope="module")
 def unchecked(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
-    return run(tmp_path_factory.mktemp("unchecked"), suite={"twin": False})
+    return run(tmp_path_factory.mktemp("unchecked"), suite={"aa_control": False})
 
 
-def test_a_twin_is_the_anchor_under_another_name() -> None:
-    for comparison in planted_suite("draft", twin=True, train=None, metrics=["latency/forward"]).comparisons:
-        anchor, twin = comparison.arms[0], comparison.timed.arms[-1]
-        assert (twin.model, twin.config, twin.place) == (anchor.model, anchor.config, anchor.place)
-        assert (twin.arm, twin.id) == ("dense-twin", anchor.id.replace("dense[", "dense-twin["))
-        assert twin.twin
-        assert not anchor.twin
-        assert twin.original == anchor
-        assert comparison.timed.timed == comparison.timed  # one twin, not two
-        ids = [case.id for case in comparison.timed.arms]
+def test_an_aa_control_is_the_anchor_under_another_name() -> None:
+    for comparison in planted_suite("draft", aa_control=True, train=None, metrics=["latency/forward"]).comparisons:
+        anchor, aa_control = comparison.variants[0], comparison.timed.variants[-1]
+        assert (aa_control.model, aa_control.config, aa_control.grid_point) == (
+            anchor.model,
+            anchor.config,
+            anchor.grid_point,
+        )
+        assert (aa_control.variant, aa_control.id) == ("dense-aa", anchor.id.replace("dense[", "dense-aa["))
+        assert aa_control.aa_control
+        assert not anchor.aa_control
+        assert aa_control.original == anchor
+        assert comparison.timed.timed == comparison.timed  # one A/A control, not two
+        ids = [case.id for case in comparison.timed.variants]
         assert len(ids) == len(set(ids))
 
 
-def test_the_name_of_a_twin_keeps_what_distinguishes_the_anchor() -> None:
-    arms = [{"model": "mod", "capacity": [0.5, 0.25]}, {"model": "dense"}]
-    (first, *_) = planted_suite("draft", twin=True, train=None, metrics=["latency/forward"], arms=arms).comparisons
-    twin = first.timed.arms[-1]
-    assert (twin.arm, twin.id) == ("mod-twin[c0.5]", "mod-twin[c0.5-T64-B1-fp32-cpu1]")
+def test_the_name_of_an_aa_control_keeps_what_distinguishes_the_anchor() -> None:
+    variants = [{"model": "mod", "capacity": [0.5, 0.25]}, {"model": "dense"}]
+    (first, *_) = planted_suite(
+        "draft", aa_control=True, train=None, metrics=["latency/forward"], variants=variants
+    ).comparisons
+    aa_control = first.timed.variants[-1]
+    assert (aa_control.variant, aa_control.id) == ("mod-aa_control[c0.5]", "mod-aa_control[c0.5-T64-B1-fp32-cpu1]")
 
 
 @pytest.mark.usefixtures("unmeasured")
-def test_only_timed_units_hold_the_twin() -> None:
+def test_only_timed_jobs_hold_the_aa_control() -> None:
     """It is neither counted, weighed nor trained, and is none of the plan's cases."""
-    made = planted_suite("draft", twin=True)
-    twins = {unit.made_in: sum(case.twin for case in unit.comparison.arms) for unit in made.units}
-    assert twins == {"count": 0, "roofline": 0, "time": 1, "memory": 0, "train": 0}
-    assert not any(case.twin for case in made.cases)
+    made = planted_suite("draft", aa_control=True)
+    aa_controls = {job.made_in: sum(case.aa_control for case in job.comparison.variants) for job in made.jobs}
+    assert aa_controls == {"count": 0, "roofline": 0, "time": 1, "memory": 0, "train": 0}
+    assert not any(case.aa_control for case in made.cases)
     said = " ".join(as_text(forecast(made)).split())
-    assert f"{TWIN} and 1 more" in said
-    share = forecast(made)["twin_share"]
+    assert f"{AA_CONTROL} and 1 more" in said
+    share = forecast(made)["aa_control_share"]
     assert 0.05 < share < 0.3
 
 
@@ -96,41 +107,41 @@ def test_only_timed_units_hold_the_twin() -> None:
     ("effort", "changes"),
     [
         ("smoke", {}),  # claims nothing
-        ("draft", {"twin": False}),
+        ("draft", {"aa_control": False}),
         ("draft", {"metrics": ["flops/forward", "memory/peak_allocated"]}),  # no times
-        ("draft", {"arms": [{"model": "dense"}]}),  # nothing is compared
+        ("draft", {"variants": [{"model": "dense"}]}),  # nothing is compared
     ],
 )
-def test_where_there_is_no_claim_on_times_there_is_no_twin(effort: str, changes: dict[str, Any]) -> None:
-    made = planted_suite(effort, **{"twin": True, "train": None, "metrics": ["latency/forward"], **changes})
-    assert not any(case.twin for unit in made.units for case in unit.comparison.arms)
-    assert forecast(made)["twins"] == []
-    assert "twin" not in as_text(forecast(made))
+def test_where_there_is_no_claim_on_times_there_is_no_aa_control(effort: str, changes: dict[str, Any]) -> None:
+    made = planted_suite(effort, **{"aa_control": True, "train": None, "metrics": ["latency/forward"], **changes})
+    assert not any(case.aa_control for job in made.jobs for case in job.comparison.variants)
+    assert forecast(made)["aa_controls"] == []
+    assert "aa_control" not in as_text(forecast(made))
 
 
-def test_a_twin_is_no_contender(calm: Loaded, unchecked: Loaded) -> None:
-    assert [case.arm for case in calm.arms] == [case.arm for case in unchecked.arms]
-    assert default_arm(calm) == default_arm(unchecked)
+def test_an_aa_control_is_no_contender(calm: Loaded, unchecked: Loaded) -> None:
+    assert [case.variant for case in calm.variants] == [case.variant for case in unchecked.variants]
+    assert default_variant(calm) == default_variant(unchecked)
     assert len(calm.comparisons) == len(unchecked.comparisons)
-    assert not calm.comparisons.arm.str.contains("twin").any()
-    assert calm.run.plan.ladder == unchecked.run.plan.ladder
+    assert not calm.comparisons.variant.str.contains("aa_control").any()
+    assert calm.run.plan.matched_baselines == unchecked.run.plan.matched_baselines
     told, _, check = summary.closing(calm, Path("page"), None).partition("\nsure  ")
     assert "than dense" in told
-    assert "twin" not in told
+    assert "aa_control" not in told
     assert "A/A control: 0 of 2 differ" in " ".join(check.split())
-    assert not any("twin" in finding.what for finding in gate.gate(calm, calm, 0.02).findings)
+    assert not any("aa_control" in finding.what for finding in gate.gate(calm, calm, 0.02).findings)
 
 
-def test_a_twin_is_no_baseline_and_stays_with_the_anchor(calm: Loaded) -> None:
-    with pytest.raises(Exception, match="dense-twin"):
-        load(calm.path, "dense-twin")
+def test_an_aa_control_is_no_baseline_and_stays_with_the_anchor(calm: Loaded) -> None:
+    with pytest.raises(Exception, match="dense-aa"):
+        load(calm.path, "dense-aa")
     other = load(calm.path, "moe")
-    assert set(other.twins.baseline_arm) == {"dense"}
+    assert set(other.aa_controls.baseline_variant) == {"dense"}
     assert machine_check(other) == machine_check(calm)
 
 
-def test_a_twin_does_not_enlarge_the_family(calm: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Holm over arms and twins together would let a machine's check cost the arms their verdicts."""
+def test_an_aa_control_does_not_enlarge_the_family(calm: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Holm over variants and A/A controls together would let a machine's check cost the variants their verdicts."""
     sizes, judge = list[int](), contrast.together
 
     def counted(contrasts: Sequence[contrast.Contrast]) -> list[contrast.Contrast]:
@@ -139,13 +150,13 @@ def test_a_twin_does_not_enlarge_the_family(calm: Loaded, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(pair_verdicts, "together", counted)
     load(calm.path)
-    # Three arms against the anchor, then two, then one against each other; the matched baseline; twins at both places.
+    # Three variants against the anchor, then two, then one against each other; the matched baseline; A/A controls at both places.
     assert set(sizes) == {3, 2, 1}
 
 
-def test_without_a_certificate_the_twin_is_the_check(calm: Loaded) -> None:
+def test_without_a_certificate_the_aa_control_is_the_check(calm: Loaded) -> None:
     status, said = checked(calm)
-    found = present(twin_check(calm))
+    found = present(aa_control_check(calm))
     assert status == "fit"
     assert (found.verdicts, found.apart) == (["equivalent"] * 2, 0)
     assert 0 < present(found.largest.value) < 0.02
@@ -160,11 +171,11 @@ def test_without_a_certificate_the_twin_is_the_check(calm: Loaded) -> None:
     assert 'class="span-12 warning"' not in html
 
 
-def test_an_unequal_twin_is_said_before_all_times(tmp_path: Path) -> None:
-    loaded = run(tmp_path, slower={"dense-twin": 1.1})
+def test_an_unequal_aa_control_is_said_before_all_times(tmp_path: Path) -> None:
+    loaded = run(tmp_path, slower={"dense-aa": 1.1})
     status, said = checked(loaded)
     assert status == "doubtful"
-    found = present(twin_check(loaded))
+    found = present(aa_control_check(loaded))
     assert (found.apart, len(found.verdicts)) == (2, 2)
     assert said == plain(found.in_words())
     assert said.startswith("A/A control: 2 of 2 differ, 0 inconclusive, ")
@@ -179,7 +190,9 @@ def test_an_unequal_twin_is_said_before_all_times(tmp_path: Path) -> None:
 
 
 def test_no_verdict_on_a_time_stands_beside_an_unchecked_machine(unchecked: Loaded) -> None:
-    """Neither doctor nor a twin: ratios and intervals stay, verdicts do not; the page and the terminal begin with that."""
+    """Neither doctor nor an A/A control: ratios and intervals stay, verdicts do not; the page and the terminal begin with
+    that.
+    """
     pairs = pd.read_csv(unchecked.path / "comparisons.csv")
     timed, counted = (pairs[pairs.metric == metric] for metric in ("latency/forward", "flops/forward"))
     assert len(timed) > 10
@@ -198,10 +211,10 @@ def test_no_verdict_on_a_time_stands_beside_an_unchecked_machine(unchecked: Load
         assert word not in html
 
 
-def test_disturbed_times_keep_their_label_on_an_unchecked_machine(tmp_path: Path) -> None:
-    loaded = run(tmp_path, suite={"twin": False}, waits="mod[c0.125]")
-    rows = loaded.comparisons[(loaded.comparisons.metric == "latency/forward")].set_index("arm")
-    assert set(rows.loc["mod[c0.125]"].labels) == {Label.CONTAMINATED}
+def test_noisy_times_keep_their_label_on_an_unchecked_machine(tmp_path: Path) -> None:
+    loaded = run(tmp_path, suite={"aa_control": False}, waits="mod[c0.125]")
+    rows = loaded.comparisons[(loaded.comparisons.metric == "latency/forward")].set_index("variant")
+    assert set(rows.loc["mod[c0.125]"].labels) == {Label.NOISY}
     assert rows.verdict.isna().all()
 
 
@@ -213,19 +226,19 @@ def test_a_run_without_times_needs_no_check(tmp_path: Path) -> None:
     assert warnings(loaded) == []
 
 
-def test_a_twin_that_failed_checks_nothing(tmp_path: Path) -> None:
-    loaded = run(tmp_path, fails="dense-twin")
+def test_an_aa_control_that_failed_checks_nothing(tmp_path: Path) -> None:
+    loaded = run(tmp_path, fails="dense-aa")
     assert not loaded.checked
-    assert set(loaded.failed.arm) == {"dense-twin"}
+    assert set(loaded.failed.variant) == {"dense-aa"}
     rows = loaded.comparisons[loaded.comparisons.metric == "latency/forward"]
     assert rows.verdict.isna().all()
     assert rows.reason.str.contains(SILENT, regex=False).all()
     assert warnings(loaded) == [f"Times have no verdicts: {SILENT.replace('`', '')}."]
 
 
-def test_a_disturbed_twin_checks_nothing(tmp_path: Path) -> None:
-    loaded = run(tmp_path, waits="dense-twin")
-    assert set(loaded.twins.labels) == {Label.CONTAMINATED}
+def test_a_noisy_aa_control_checks_nothing(tmp_path: Path) -> None:
+    loaded = run(tmp_path, waits="dense-aa")
+    assert set(loaded.aa_controls.labels) == {Label.NOISY}
     assert loaded.comparisons[loaded.comparisons.metric == "latency/forward"].verdict.isna().all()
     status, said = checked(loaded)
     assert status == "unknown"

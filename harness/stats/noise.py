@@ -1,4 +1,4 @@
-"""Labels on samples: which were disturbed, and by what. Nothing is dropped; a second estimate uses the clean samples.
+"""Labels on samples: which were noisy, and by what. Nothing is dropped; a second estimate uses the clean samples.
 
 Computed from the witnesses' columns for each report, never stored: thresholds may change later, samples may not. What a model
 does itself, such as collecting its garbage (`collect_s`), is its cost and no disturbance.
@@ -21,7 +21,7 @@ Ints: TypeAlias = "npt.NDArray[np.int64]"
 Bools: TypeAlias = "npt.NDArray[np.bool_]"
 # A disturbance shorter than this share of a sample or block is too small to move it by half the smallest margin.
 SHARE = 0.01
-# Above this share of disturbed blocks a time, or a ratio without an interval, says more of the machine than of what was timed.
+# Above this share of noisy blocks a time, or a ratio without an interval, says more of the machine than of what was timed.
 MOST = 0.5
 # Columns of samples that witnesses fill.
 WITNESSED = ("wait_s", "involuntary", "recompiles")
@@ -32,7 +32,7 @@ THROTTLED = 0x8 | 0x20 | 0x40 | 0x80
 POWER_CAPPED = 0x4
 # The driver's own counts of seconds in which heat or the power brake held the clocks down.
 THROTTLED_S = ("thermal_s", "thermal_hw_s", "power_brake_s")
-# Columns of samples that tell whether one was disturbed; a sample took `sample_s` where it is there, else `wall_s` times `calls`.
+# Columns of samples that tell whether one was noisy; a sample took `sample_s` where it is there, else `wall_s` times `calls`.
 SEEN = ("block", "wall_s", "calls", "sample_s", *WITNESSED)
 
 
@@ -40,14 +40,14 @@ def causes(samples: Columns, blocks: Columns | None = None) -> list[frozenset[st
     """Find what disturbed each sample: a set of causes by name, empty for none.
 
     Args:
-        samples: an arm's raw samples.
+        samples: a variant's raw samples.
         blocks: what witnesses saw of the blocks that the samples belong to.
     """
     found = _marks(samples, blocks or {})
     return [frozenset(cause for cause, marks in found.items() if marks[i]) for i in range(len(samples["wall_s"]))]
 
 
-def disturbed(samples: Columns, blocks: Columns | None = None) -> Bools:
+def noisy(samples: Columns, blocks: Columns | None = None) -> Bools:
     """Return of each sample whether anything disturbed it."""
     marks = [*_marks(samples, blocks or {}).values()]
     return np.any(marks, axis=0) if marks else np.zeros(len(samples["wall_s"]), bool)
@@ -104,9 +104,9 @@ def _values(columns: Columns, name: str, n: int) -> Floats:
 
 
 def share_of_blocks(samples: Columns, blocks: Columns | None = None) -> float:
-    """Share of an arm's blocks with a disturbed sample."""
+    """Share of a variant's blocks with a noisy sample."""
     found = np.asarray(samples["block"])
-    bad = np.unique(found[disturbed(samples, blocks)])
+    bad = np.unique(found[noisy(samples, blocks)])
     return len(bad) / len(np.unique(found)) if len(found) else 0.0
 
 
