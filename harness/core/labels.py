@@ -9,8 +9,8 @@ from enum import StrEnum
 class Label(StrEnum):
     """A warning about a number. Its value is the word in the CSV files, on the page and in the terminal."""
 
-    NOT_AUTOREGRESSIVE = "not autoregressive as measured"
-    SAW_FUTURE = "top-k routing saw future tokens"
+    NOT_AUTOREGRESSIVE = "not usable for generation"
+    SAW_FUTURE = "non-causal routing"
     MASKS_COMPUTE = "computes what it claims to skip"
     REUSES_OUTPUT = "does not compute every call"
     IDLE_IN_TRAINING = "computes less in training"

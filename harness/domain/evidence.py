@@ -56,7 +56,7 @@ class ProcessCount(Frozen):
     @model_validator(mode="after")
     def _has_a_number_or_none(self) -> ProcessCount:
         if (self.sd is None) != (self.asked is None):
-            raise ValueError("a spread without a number of processes, or a number without a spread")
+            raise ValueError("a standard deviation without a number of processes, or a number without one")
         return self
 
     @property

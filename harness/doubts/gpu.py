@@ -9,11 +9,11 @@ from modbench.harness.stats import noise
 
 # Share of the end-to-end time in which the device is busy, where the host keeps up.
 LEAST_BUSY = 0.7
-# Share of the calls of a launch.
+# Share of the calls of a process.
 MOST_ESCAPED = 0.2
 
 
-@doubt("Peaks this close to the memory limit are unreliable: measure on a larger card or with a smaller batch.")
+@doubt("Peaks this close to the memory limit are unreliable: measure on a larger GPU or with a smaller batch.")
 def allocator_retried(evidence: Evidence) -> str | None:
     """The GPU allocator had to empty its cache and try again: the memory was nearly full."""
     times = sum(notes.alloc_retries or 0 for notes in evidence.notes(MemoryNotes))

@@ -75,7 +75,7 @@ def input_dependent(evidence: Evidence) -> str | None:
 
 
 @doubt(
-    "Raise `most_processes`, accept a wider interval, or look for what makes processes differ (`modbench doctor`).",
+    "Raise `most_processes`, accept a wider confidence interval, or look for what makes processes differ (`modbench doctor`).",
     Label.PROCESSES_CAPPED,
 )
 def capped_processes(evidence: Evidence) -> str | None:
@@ -243,12 +243,12 @@ def process_changed(evidence: Evidence) -> str | None:
         if not one_thread or share - here <= LEAST_CHANGE:
             return None
         return (
-            f"while {timed[0].anchor} computes beside the user's code, other threads of its process run for "
+            f"while {timed[0].anchor} computes in the same process as the user's code, other threads of its process run for "
             f"{about(share)} of the time, and for {about(here)} without it ({mine}, alone {theirs})"
         )
     spread = found.ratio / found.low
     return (
-        f"{timed[0].anchor} takes {found.ratio:.3g} times as long beside the user's code as in a process without it "
+        f"{timed[0].anchor} takes {found.ratio:.3g} times as long in processes with the user's code as in one without it "
         f"({mine}, alone {theirs}); as its {found.processes} processes differ, {1 / spread:.3g} to {spread:.3g} times are "
         "expected"
     )

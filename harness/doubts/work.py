@@ -55,7 +55,7 @@ def other_precision(evidence: Evidence) -> str | None:
     Label.NOT_AUTOREGRESSIVE,
 )
 def reads_future(evidence: Evidence) -> str | None:
-    """Logits changed when later tokens were changed: the model is not autoregressive as measured.
+    """Logits changed when later tokens were changed: the model is not usable for generation.
 
     A user's model that does not decode as its forward pass computes has no cell of generation, and the guard's finding about
     `loss/val_causal` is that of the routing by which it was measured.

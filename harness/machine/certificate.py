@@ -37,7 +37,7 @@ ENOUGH = 100
 # nothing different.
 LARGEST_DETECTABLE = 0.03
 # From the worst to the best.
-VERDICTS = ("unfit", "doubtful", "undecided", "fit")
+VERDICTS = ("unfit", "inconclusive", "fit")
 # Processes of each comparison in checks that do not say how many they had.
 FORMER_PROCESSES = 3
 # Where a certificate is read from a run folder, its numbers must be such.
@@ -117,25 +117,22 @@ class Certificate:
     def verdict(self) -> str:
         """What the machine is good for.
 
-        `undecided` below 100 comparisons; `unfit` if the interval of the rate lies above 10 %, which errs in 2.1 % of machines at
-        10 % at the first verdict, and in more where calls go on; `doubtful` if the rate does, or if
-        the minimum detectable effect at standard effort is above 3 %; `undecided` if that effect is not known; else `fit`.
+        `unfit` if the confidence interval of the rate lies above 10 %, which errs in 2.1 % of machines at 10 % at the first
+        verdict, and in more where calls go on; `inconclusive` below 100 comparisons, if the rate itself is above 10 %, and if the
+        minimum detectable effect at standard effort is above 3 % or not known; else `fit`.
         """
         if self.comparisons < ENOUGH:
-            return "undecided"
+            return "inconclusive"
         if self.low > LIMIT:
             return "unfit"
-        if self.rate > LIMIT:
-            return "doubtful"
-        if self.standard_detectable is None:
-            return "undecided"
-        return "fit" if self.standard_detectable <= LARGEST_DETECTABLE else "doubtful"
+        known = self.rate <= LIMIT and self.standard_detectable is not None
+        return "fit" if known and self.standard_detectable <= LARGEST_DETECTABLE else "inconclusive"
 
     def in_words(self) -> str:
-        """One line: `fit: 4 of 100 identical pairs called different (4.0 %, 95 % interval [1.1–9.9]); smallest effect …`."""
+        """One line: `fit: 4 of 100 identical pairs called different (4.0 %, 95 % confidence interval [1.1–9.9]); smallest effect …`."""
         return (
             f"{self.verdict}: {self.hits} of {self.comparisons} identical pairs called different "
-            f"({per_cent(self.rate)} %, 95 % interval [{per_cent(self.low)}–{per_cent(self.high)}]); "
+            f"({per_cent(self.rate)} %, 95 % confidence interval [{per_cent(self.low)}–{per_cent(self.high)}]); "
             f"smallest effect {self.effect_in_words()}"
         )
 

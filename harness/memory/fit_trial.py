@@ -66,7 +66,7 @@ def limit(device: str, budget: int) -> None:
         # The limit is on all that the allocator holds; libraries' workspaces exist before the step.
         share = (torch.cuda.memory_reserved() + budget) / torch.cuda.get_device_properties(0).total_memory
         if share > 1:
-            raise ValueError(f"fit.memory_limit {budget} B and what is in use are more than this card has")
+            raise ValueError(f"fit.memory_limit {budget} B and what is in use are more than this GPU has")
         torch.cuda.set_per_process_memory_fraction(share)
         return
     import resource

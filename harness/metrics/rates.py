@@ -50,7 +50,7 @@ RATES: tuple[tuple[str, Workload, str, str], ...] = (
         "tokens_per_s/request",
         "request",
         "latency/request",
-        "New tokens of the whole batch per second of whole requests",
+        "New tokens of the whole batch per second of end-to-end requests",
     ),
     ("tokens_per_s/forward", "forward", "latency/forward", "Tokens per second of a forward pass"),
     ("tokens_per_s/train_step", "train_step", "latency/train_step", "Tokens per second of training steps"),

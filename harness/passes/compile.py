@@ -32,7 +32,7 @@ def run(job: Job, metrics: list[Metric[Subject, float]]) -> Iterator[Outcome]:
         for metric in metrics:
             with clocks.busy():
                 value = attempt(partial(_compile, case, job.protocol, metric))
-            yield single(case, metric, value, CompileNotes(cache="cold: an empty folder of its own"))
+            yield single(case, metric, value, CompileNotes(cache="empty: a folder of its own"))
 
 
 def _compile(case: Case, protocol: Protocol, metric: Metric[Subject, float]) -> float:
@@ -56,6 +56,6 @@ PASS = Pass(
     timed=True,
     fresh_interpreter=True,
     statistic="single",
-    no_interval="one cold compilation each: no interval, and no verdict",
+    no_interval="one compilation from an empty cache each: no interval, and no verdict",
     judged=False,
 )

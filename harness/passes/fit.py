@@ -82,7 +82,7 @@ class Search:
         fits = functools.cache(partial(_try, case, budget, axis, plan.trial_s))
         found, too_much = bracket(fits, expected or getattr(case.grid_point, axis), plan.most)
         if found == 0:
-            raise Unmeasured(f"not even {axis} 1 fits a budget of {budget} B")
+            raise Unmeasured(f"not even {axis} 1 fits a limit of {budget} B")
         if too_much is None:
             raise Unmeasured(
                 f"{axis} {found}, the largest that is tried, fits {budget} B: lower fit.memory_limit or raise fit.most"

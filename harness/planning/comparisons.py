@@ -154,7 +154,7 @@ class Expander:
         assert search is not None
         if not matches:
             raise UsageError(
-                "[search] looks for where a variant beats the baseline: add a variant besides it and its ladder."
+                "[search] looks for where a variant beats the baseline: add a variant besides it and its matched baselines."
             )
         for variant in matches:
             matched_baselines = [matched for matched in variants if variant in matched.targets and matched.factor == 1]

@@ -191,11 +191,11 @@ def check_size(suite: Suite, source: str) -> None:
         variants * points,
         MOST_CASES,
         "cases",
-        f"{variants} variants at {points} points of the grid: give fewer of them",
+        f"{variants} variants at {points} grid points: give fewer of them",
     )
     budgets = len(suite.isoflop.train_flops) if suite.isoflop else 1
     jobs = points * suite.processes_limit + variants * budgets * len(suite.seeds)
-    _at_most(source, jobs, MOST_JOBS, "jobs", "Give fewer processes, seeds or points of the grid")
+    _at_most(source, jobs, MOST_JOBS, "jobs", "Give fewer processes, seeds or grid points")
     depths = [size.get("n_layers", 0) for size in (suite.isoflop.sizes if suite.isoflop else ())]
     for settings in (suite.shape, *(variant.settings for variant in suite.variants)):
         depth = settings.get("n_layers", 0)

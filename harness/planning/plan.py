@@ -229,7 +229,7 @@ def _searched(suite: Suite, comparisons: list[Comparison], select: str) -> list[
     kept = [each for each in comparisons if not in_search(suite, each) or not all(c.matched for c in each.variants[1:])]
     if suite.search is not None and not any(in_search(suite, each) for each in kept):
         raise UsageError(
-            f"-k {select!r} selects no variant that this suite searches: only its baseline and its ladder."
+            f"-k {select!r} selects no variant that this suite searches: only its baseline and matched baselines."
         )
     return kept
 

@@ -253,7 +253,7 @@ class StoredRun:
             verb = "has" if len(self.missing) == 1 else "have"
             return f"{self.path} is incomplete: {counted(len(self.missing), 'job')} {verb} no record."
         if self.open_groups:
-            return f"{self.path} is incomplete: {self.open_groups[0]} was not decided; all its units have records."
+            return f"{self.path} is incomplete: {self.open_groups[0]} was not decided; all its jobs have records."
         return None
 
 

@@ -137,7 +137,7 @@ def artifact(run: Path, job: str) -> dict[str, Any] | None:
     try:
         return read_sealed(file)
     except DamagedError as error:
-        raise DamagedError(file, f"{error.problem}. If you remove it, its panels stay empty") from error
+        raise DamagedError(file, f"{error.problem}. If you remove it, its sections stay empty") from error
 
 
 # The workspace of the job that this process is running.

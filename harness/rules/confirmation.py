@@ -159,7 +159,7 @@ class Confirmation:
 
     @property
     def most_runs(self) -> int:
-        """The most fresh runs of all cases together: those of the cases that are chosen."""
+        """The most runs with new seeds of all cases together: those of the cases that are chosen."""
         return len(self.plan.roles) * self.most_seeds
 
     def may_be_best(self, case: Case) -> bool:
@@ -237,7 +237,7 @@ def check_fresh(suite: Suite, first_seed: int, where: str) -> None:
             raise UsageError(f"{where} needs metric {key!r}: add it to metrics.")
     if max(suite.seeds) >= first_seed:
         raise UsageError(
-            f"{where}: seed {max(suite.seeds)} explores, and new seeds begin at {first_seed}. Raise first_seed, so that "
+            f"{where}: seed {max(suite.seeds)} is one of the sweep's, and new seeds begin at {first_seed}. Raise first_seed, so that "
             "none does both."
         )
 
@@ -248,7 +248,7 @@ def confirmations_of(plan: Plan) -> dict[str, Confirmation]:
 
 
 class ConfirmationRule(AdaptiveRule[Confirmed]):
-    """Asks for fresh runs of the best sizes, look by look, when all runs of the sweep at a budget have ended."""
+    """Asks for runs with new seeds of the best sizes, look by look, when all runs of the sweep at a budget have ended."""
 
     found = Confirmed
 
@@ -286,7 +286,7 @@ class ConfirmationRule(AdaptiveRule[Confirmed]):
         check_fresh(suite, confirm.first_seed, where)
         if suite.claims and len(suite.seeds) < 2:
             raise UsageError(
-                f"{where}: one seed shows no spread, from which the number of new seeds follows: give seeds = [0, 1]."
+                f"{where}: one seed shows no standard deviation, from which the number of new seeds follows: give seeds = [0, 1]."
             )
 
     def check(self, suite: Suite, jobs: Sequence[Job], select: str | None) -> None:
@@ -299,7 +299,7 @@ class ConfirmationRule(AdaptiveRule[Confirmed]):
         if not matches:
             wanted["best"] = f"no variant matches candidates = {made.plan.candidates!r}"
             if made.plan.candidates is None:
-                wanted["best"] = "add a variant besides the baseline that does not route by noise"
+                wanted["best"] = "add a variant besides the baseline without random routing"
         if len({case.family for case in matches}) < 2:
             wanted["runner_up"] = "add a second such variant"
         if alone and made.plan.controls is not None:
@@ -343,7 +343,7 @@ class ConfirmationRule(AdaptiveRule[Confirmed]):
             where = f" for {each['name']}" if len(forecast["confirmed"]) > 1 else ""
             yield (
                 f"Then{where} {', '.join(first)} and {last} are trained again with new seeds, {runs}, {until}; how many seeds "
-                "that takes follows from the spread of the sweep's runs."
+                "that takes follows from the standard deviation of the sweep's runs."
             )
 
 
@@ -462,7 +462,7 @@ def _looked(made: Confirmation, choice: Choice, found: Mapping[str, Found]) -> D
         runs = {role: list(made.fresh[choice.cases[role].id].items())[:until] for role in sides}
         asked = [job.name for each in runs.values() for _, job in each]
         if any(name not in found for name in asked):
-            return Decision(asked, why=f"look {number} of {len(choice.numbers)}, after {until} new seeds")
+            return Decision(asked, why=f"interim analysis {number} of {len(choice.numbers)}, after {until} new seeds")
         losses |= {role: {seed: found[job.name] for seed, job in each} for role, each in runs.items()}
         for role in undecided:
             both = [*losses["best"].values()], [*losses[role].values()]
@@ -476,7 +476,7 @@ def _looked(made: Confirmation, choice: Choice, found: Mapping[str, Found]) -> D
         chosen=tuple(chosen),
         compared=tuple(compared.values()),
     )
-    why = f"{sum(map(len, losses.values()))} fresh runs of {len(choice.cases)} cases"
+    why = f"{sum(map(len, losses.values()))} runs with new seeds of {len(choice.cases)} cases"
     return Decision(ended=True, why=why, found=confirmed)
 
 
@@ -486,7 +486,7 @@ def _after(
     """The comparison after one more look at the losses of the best and of the other."""
     mine, theirs = ([each.loss for each in side if each.loss is not None] for side in both)
     lost = [each.reason for side in both for each in side if each.loss is None]
-    reason = f"{len(lost)} of {sum(map(len, both))} fresh runs left no loss: {lost[0]}" if lost else None
+    reason = f"{len(lost)} of {sum(map(len, both))} runs with new seeds left no loss: {lost[0]}" if lost else None
     if not mine or not theirs:
         return compared.model_copy(update={"reason": reason})
     # Lost runs leave fewer seeds than were planned.

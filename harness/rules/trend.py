@@ -146,7 +146,7 @@ class TrendRule(AdaptiveRule[Followed]):
         most = max(map(len, runs))
         # Seed by seed at all budgets: where a run is stopped, each has its share.
         turns = {job.name: i * most // len(each) for each in runs for i, job in enumerate(each)}
-        why = f"two sizes of each variant, {len(turns)} fresh runs"
+        why = f"two sizes of each variant, {len(turns)} runs with new seeds"
         return Decision(list(turns), ended=True, why=why, found=Followed(sides=tuple(settled)), turns=turns)
 
     def check_suite(self, suite: Suite, source: str) -> None:
@@ -218,7 +218,7 @@ class TrendRule(AdaptiveRule[Followed]):
             budgets = ", ".join(f"{budget:g}".replace("e+", "e") for budget in each["train_flops"])
             yield (
                 f"Then two sizes of each variant are trained again at each of {budgets} FLOPs, with "
-                f"{_listed(each['seeds'])} fresh "
+                f"{_listed(each['seeds'])} new "
                 f"seeds: {each['runs']} runs, all of them counted above, about {human_duration(seconds)}."
             )
             if each["minutes"] is not None and seconds > 60 * each["minutes"]:

@@ -139,7 +139,7 @@ class SinkLog:
             end_if_lost(error)
             self.sink = self.writer = None
             exit_codes.remark(
-                f"warning: the sink {self.name!r} failed and gets nothing more; training goes on: "
+                f"warning: the logger {self.name!r} failed and gets nothing more; training goes on: "
                 f"{type(error).__name__}: {in_short(error)}"
             )
             return None

@@ -96,7 +96,7 @@ class Machine(Frozen):
     Attributes:
         device: `cpu` or `cuda`.
         name: the processor, or the GPU.
-        check: verdict of the machine check: `fit`, `undecided`, `doubtful`, `unfit` or `unknown`.
+        check: verdict of the machine check: `fit`, `inconclusive`, `unfit` or `unknown`.
         check_in_words: what is known of it.
         facts: the page's facts about machine and method, by term.
     """

@@ -354,7 +354,7 @@ TABLE = DataTable[Speedup](
 
 def table(loaded: Loaded) -> Table | None:
     """Return the gains in every quantity; of a sweep those of each variant at its best size. None where there is none."""
-    found = grouped((_variant(row.variant), row) for row in speedups(loaded) if not row.variant.check)
+    found = grouped((_place(row.variant), row) for row in speedups(loaded) if not row.variant.check)
     made = list[Speedup]()
     for rows in found.values():
         best = min((row.variant for row in rows), key=lambda variant: variant.mean)
@@ -365,7 +365,7 @@ def table(loaded: Loaded) -> Table | None:
     return replace(pivot("compute-equivalent gain", cells), notes=notes, file="exchange.csv") if stated else None
 
 
-def _variant(variant: Variant) -> tuple[object, ...]:
+def _place(variant: Variant) -> tuple[object, ...]:
     case = variant.case
     return (
         case.train_flops,

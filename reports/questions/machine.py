@@ -106,7 +106,7 @@ def machine_check(loaded: Loaded) -> tuple[str, Sentence]:
     if known is None and not loaded.checked:
         status = "unknown"
     elif aa_controls is not None and aa_controls.apart and (known is None or known.verdict != "unfit"):
-        status = "doubtful"
+        status = "inconclusive"
     elif known is not None:
         status = known.verdict
     else:
@@ -118,7 +118,7 @@ def machine_check(loaded: Loaded) -> tuple[str, Sentence]:
 def warnings(loaded: Loaded) -> list[Value]:
     """Return what must be read first.
 
-    That nothing was measured; a stored run, two versions of a model, a machine that was busy, unchecked or doubtful.
+    That nothing was measured; a stored run, two versions of a model, a machine that was busy, unchecked or not found fit.
     """
     if not loaded.measured:
         return [nothing_measured(loaded), *_two_versions(loaded)]

@@ -234,7 +234,7 @@ class Loaded:
 
     @cached_property
     def labelled(self) -> dict[str, list[Case]]:
-        """The variants by label, such as `not autoregressive as measured`."""
+        """The variants by label, such as `not usable for generation`."""
         found: dict[str, dict[str, Case]] = {}
         for _, metric, case in self.tables.asked():
             for label in self.tables.value(case, metric).variant_labels:

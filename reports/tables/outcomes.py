@@ -172,7 +172,7 @@ class Value:
 
     @functools.cached_property
     def variant_labels(self) -> list[Label]:
-        """The labels of the variant in every output, such as `not autoregressive as measured`."""
+        """The labels of the variant in every output, such as `not usable for generation`."""
         labels = (self.tables.doubts[name].label for name in self.doubts)
         doubted = [label for label in labels if label is not None]
         # Other units of the run ran other versions of the files that its units ran.

@@ -219,7 +219,7 @@ def _trained(job: Job, case: Case, trouble: Trouble) -> Iterator[Outcome]:
         return
     for metric, unit_of in (("loss/val", "nat"), ("bpb/val", "bit/B")):
         yield Outcome(case=case.id, metric=metric, unit=unit_of, **told)
-    reason = "top-k routing saw future tokens when it chose"
+    reason = "non-causal routing when it chose"
     causal: dict[str, Any] = told if trouble.losses else {"status": "skipped", "reason": reason}
     yield Outcome(case=case.id, metric="loss/val_causal", unit="nat", **causal)
 

@@ -113,7 +113,7 @@ def test_the_chances_of_each_word_are_those_of_the_page_on_verdicts() -> None:
     made = []
     for percent in (5, 7, 10, 20):
         chances = stats.binom.pmf(np.arange(101), 100, percent / 100)
-        row = [chances[words == wanted].sum() for wanted in ("fit", "doubtful", "unfit")]
+        row = [chances[words == wanted].sum() for wanted in ("fit", "inconclusive", "unfit")]
         row += [ever_unfit(percent / 100, {n: hits for n, hits in least.items() if n <= most}) for most in (200, 1000)]
         made.append((str(percent), *(f"{100 * chance:.1f}" for chance in row)))
     assert said == made
@@ -126,12 +126,12 @@ def test_the_chances_of_each_word_are_those_of_the_page_on_verdicts() -> None:
         ({"process_sd": 0.01}, "fit", "smallest effect"),
         (
             {"process_sd": 0.3},
-            "doubtful",
+            "inconclusive",
             "smallest effect",
         ),  # processes that differ by 30 % hide what an A/A control would show
         ({"process_sd": None, "detectable": 0.05, "processes": 3}, "fit", ""),  # a spread of 1.6 %
-        ({"process_sd": None, "detectable": 0.3, "processes": 3}, "doubtful", ""),
-        ({"process_sd": None, "detectable": None}, "undecided", "not known"),
+        ({"process_sd": None, "detectable": 0.3, "processes": 3}, "inconclusive", ""),
+        ({"process_sd": None, "detectable": None}, "inconclusive", "not known"),
     ],
 )
 def test_a_machine_whose_processes_differ_is_not_fit(more: dict[str, Any], verdict: str, words: str) -> None:
@@ -162,7 +162,7 @@ def test_checks_of_earlier_versions_are_read() -> None:
 def test_a_certificate_of_an_earlier_run_does_not_say_more_than_it_knew() -> None:
     new = {"processes", "process_sd", "between_sd", "block_sd", "start_s", "round_s"}
     old = {key: value for key, value in checks(1, 1, 1, 1, 1).as_dict().items() if key not in new}
-    assert certificate.from_dict(old).verdict == "undecided"
+    assert certificate.from_dict(old).verdict == "inconclusive"
 
 
 def test_the_error_inside_processes_is_taken_out_of_the_pool() -> None:
@@ -375,7 +375,7 @@ def test_the_command_checks_keeps_and_pools(modbench: Any, monkeypatch: pytest.M
     first = succeeded(modbench("doctor", "-n", 1, "--device", "cpu", "--json"))
     told = json.loads(first.stdout)
     assert told["certificate"]["comparisons"] == 1
-    assert told["certificate"]["verdict"] == "undecided"
+    assert told["certificate"]["verdict"] == "inconclusive"
     assert told["comparisons"][0]["detectable"] > 0
     assert {"process_sd", "between_sd", "block_sd", "round_s"} <= told["comparisons"][0].keys()
     assert told["comparisons"][0]["start_s"] > 0  # of real processes

@@ -124,7 +124,7 @@ PLANTED: dict[str, tuple[Evidence, str]] = {
     "power_limited": (evidence(throttle=[4.0] * 5 + [0.0] * 15), "25 %"),
     "reads_future": (
         evidence(counted={"causality": {"reads_future": True, "change": 0.7, "at": 3, "reason": None}}),
-        "not autoregressive as measured",
+        "not usable for generation",
     ),
     "recompiled": (evidence([outcome({"recompiles": [1.0] + [0.0] * 39})]), "1 samples"),
     "reused_output": (evidence(counted={"reused": "cached output: a second call ran nothing"}), "cached output"),

@@ -26,7 +26,7 @@ METRICS = ["flops/forward", "latency/forward", "memory/peak_allocated"]
 VARIANTS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.5]}]
 STATUS: dict[str, dict[str, Any]] = {
     "fit": {},
-    "undecided A/A control": {"certificate": None, "suite": {"aa_control": True}},
+    "inconclusive A/A control": {"certificate": None, "suite": {"aa_control": True}},
     "unchecked": {"certificate": None},
     "unequal A/A controls": {"suite": {"aa_control": True}, "slower": {"dense-aa": 1.08}},
     "smoke": {"certificate": None, "suite": {"effort": "smoke"}},
@@ -40,7 +40,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Loa
     @functools.cache
     def made(name: str) -> tuple[Loaded, str]:
         loaded = run(tmp_path_factory.mktemp("run"), name)
-        if name in {"undecided A/A control", "unequal A/A controls"}:  # of which only words are looked at
+        if name in {"inconclusive A/A control", "unequal A/A controls"}:  # of which only words are looked at
             with mock.patch.object(writers_html, "to_svg", return_value="<svg></svg>"):
                 return loaded, body(loaded)
         return loaded, body(loaded)
@@ -57,7 +57,7 @@ def run(folder: Path, name: str) -> Loaded:
         "suite", {}
     )
     made = load(left(folder, planted_suite(str(suite.pop("effort", "draft")), **suite), **how))
-    if name == "undecided A/A control":  # equal at one length alone
+    if name == "inconclusive A/A control":  # equal at one length alone
         made.pairs.loc[made.pairs.index[made.pairs.aa_control][0], "verdict"] = "inconclusive"
     return made
 

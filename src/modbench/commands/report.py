@@ -90,7 +90,7 @@ def report(
     print_summary(finished, as_json=as_json, quiet=quiet or only_files, verbose=verbose, every_file=formats is not None)
     run = finished.loaded.run
     for origin in missing_sources(run.included):
-        said = f"this run began with {origin.in_words()}. What it adds to the report, such as panels, is not there."
+        said = f"this run began with {origin.in_words()}. What it adds to the report, such as sections, is not there."
         exit_codes.remark(said)
     for damaged in run.damaged:
         exit_codes.remark(str(damaged.error))

@@ -18,5 +18,5 @@ from modbench.harness.timing import turns
 if __name__ == "__main__":
     run, name = Path(sys.argv[1]), sys.argv[2]
     turns.between(int(sys.argv[3]), int(sys.argv[4]))
-    after_timing.leave_out("the guards ran when the side was prepared, not in this process")
+    after_timing.leave_out("the validity checks ran when the side was prepared, not in this process")
     run_job(planned(run, name), RunFolder(run))

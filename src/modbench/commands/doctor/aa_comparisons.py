@@ -110,7 +110,7 @@ def jobs(number: int, device: Device, threads: int) -> list[Job]:
     )
     return [
         Job(
-            name=f"A/A controls{comparison}-process{process}",
+            name=f"aa{comparison}-process{process}",
             made_in=TIME.name,
             workload="forward",
             process=process,
@@ -217,7 +217,7 @@ def advice(environment: dict[str, Any], threads: int, read: Read) -> list[str]:
 def _load_advice(environment: dict[str, Any], threads: int) -> Iterator[str]:
     cores, load = environment["usable_cores"], environment["load_average"]
     if load is not None and load > 0.5:
-        yield f"load {load:.2f} before the check: another program is running; stop it, or expect wide intervals"
+        yield f"load {load:.2f} before the check: another program is running; stop it, or expect wide confidence intervals"
     if threads >= cores > 1:
         yield f"{threads} threads on {cores} cores leave none for the system: use at most {cores - 1}"
     if threads > 1:

@@ -184,7 +184,7 @@ def judged_card(records: list[Record], clocks: dict[str, Clocks]) -> Card:
     peaks = []
     for record in records:
         if not isinstance(record.findings, PeakFinding):
-            raise ModbenchError(f"the card's peak could not be measured: {record.job.name}: {_why(record)}")
+            raise ModbenchError(f"the GPU's peak could not be measured: {record.job.name}: {_why(record)}")
         peaks.append(record.findings)
     where = records[0].environment
     assert where is not None
@@ -217,17 +217,16 @@ def as_text(found: Checkup) -> str:
     noisy = sum(aa_control.pair.seen.noisy for aa_control in found.aa_controls) / now
     why = f" ({', '.join(f'{cause}: {n} samples' for cause, n in causes.most_common())})" if causes else ""
     of_pairs = Estimate(pooled.rate, pooled.low, pooled.high, kind="share")
-    rate = f"{number(of_pairs)}, 95 % interval {interval(of_pairs)}; nominal 5 %"
+    rate = f"{number(of_pairs)}, 95 % confidence interval {interval(of_pairs)}; nominal 5 %"
     in_cpu_time = "" if pooled.detectable_cpu is None else f" ({share(pooled.detectable_cpu, 1)} in CPU time)"
     smallest = f"{share(pooled.detectable, 1)}{in_cpu_time} with 80 % power at {aa_comparisons.PROCESSES} processes"
     rows = (
         (
             "now",
-            f"{now} A/A comparisons of {aa_comparisons.PROCESSES} processes each in {found.wall_s:.0f} s; {hits} "
-            "called different",
+            f"{now} A/A comparisons, {aa_comparisons.PROCESSES} processes each, in {found.wall_s:.0f} s; {hits} called different",
         ),
         ("pooled", f"{pooled.hits} of {pooled.comparisons} called different in {pooled.checks} check(s): {rate}"),
-        ("smallest effect", f"{smallest}; interval width {share(pooled.width, 1)} (medians)"),
+        ("smallest effect", f"{smallest}; width of the interval {share(pooled.width, 1)} (medians)"),
         ("standard effort", _standard_effort(pooled)),
         ("time to decide", _time_to_decide(pooled)),
         ("noisy", f"{share(noisy)} of the blocks{why}"),
@@ -248,7 +247,7 @@ def _card_rows(card: Card) -> Iterator[tuple[str, str]]:
     yield "memory", f"{copied / 1e12:.3g} TB/s copied{_share_of_sheet(copied, promised, 'B')}"
     clocks = card.clocks
     if clocks is None:
-        yield "clocks", "not known: NVIDIA's driver does not answer for this card"
+        yield "clocks", "not known: NVIDIA's driver does not answer for this GPU"
         return
     load = f"{min(clocks.sm_MHz):,.0f}–{max(clocks.sm_MHz):,.0f} MHz under load, " if clocks.sm_MHz else ""
     most = f"at most {clocks.most_MHz:,.0f} MHz; " if clocks.most_MHz else ""
@@ -259,13 +258,13 @@ def _card_rows(card: Card) -> Iterator[tuple[str, str]]:
 
 def _share_of_sheet(measured: float, promised: float | None, unit: str) -> str:
     if promised is None:
-        return "; no data sheet is listed for this card"
+        return "; no data sheet is listed for this GPU"
     sheet = f"{human(promised, unit)}/s" if unit == "FLOP" else f"{promised / 1e12:.3g} TB/s"
     return f", {share(measured / promised)} of the data sheet's {sheet}"
 
 
 def _standard_effort(pooled: Certificate) -> str:
-    """The smallest effect that standard effort tells apart on this machine."""
+    """The smallest effect that standard effort detects on this machine."""
     limit = f"at most {share(certificate.LARGEST_DETECTABLE)} for a fit machine"
     if pooled.process_sd is None:
         return f"smallest effect not known ({limit})"
@@ -287,17 +286,20 @@ def _time_to_decide(pooled: Certificate) -> str:
 
 def _verdict(pooled: Certificate) -> str:
     limit, largest = share(certificate.LIMIT), share(certificate.LARGEST_DETECTABLE)
-    if pooled.verdict == "undecided" and pooled.comparisons >= certificate.ENOUGH:
-        return "undecided: how much processes differ is not known"
-    if pooled.verdict == "doubtful" and pooled.rate <= certificate.LIMIT:
-        return f"doubtful: processes differ so much that standard effort would miss {largest}; a quieter machine would help"
     found = "identical models were called different in"
-    return {
-        "undecided": f"undecided: {certificate.ENOUGH - pooled.comparisons} more comparisons are needed; run doctor again",
-        "fit": f"fit: {found} at most {limit}, and standard effort tells {largest} apart",
-        "doubtful": f"doubtful: {found} over {limit}, but not significantly; run doctor again",
-        "unfit": f"unfit: {found} significantly over {limit}; `modbench gate` compares no times of this machine",
-    }[pooled.verdict]
+    if pooled.verdict == "unfit":
+        said = f"{found} significantly over {limit}; `modbench gate` compares no times of this machine"
+    elif pooled.verdict == "fit":
+        said = f"{found} at most {limit}, and standard effort detects {largest}"
+    elif pooled.comparisons < certificate.ENOUGH:
+        said = f"{certificate.ENOUGH - pooled.comparisons} more comparisons are needed; run doctor again"
+    elif pooled.rate > certificate.LIMIT:
+        said = f"{found} over {limit}, but not significantly; run doctor again"
+    elif pooled.standard_detectable is None:
+        said = "how much processes differ is not known"
+    else:
+        said = f"processes differ so much that standard effort would miss {largest}; a quieter machine would help"
+    return f"{pooled.verdict}: {said}"
 
 
 def as_json(found: Checkup) -> dict[str, Any]:

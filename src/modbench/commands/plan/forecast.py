@@ -323,9 +323,7 @@ def _matches_text(forecast: dict[str, Any]) -> list[str]:
         f"{human_duration(each['predicted_s'])} of the run. --match none leaves it out."
         for each in forecast["matches"]
     ]
-    return said + [
-        f"{variant} has no matched baseline beside it: {why}" for variant, why in forecast["no_matches"].items()
-    ]
+    return said + [f"{variant} has no matched baseline: {why}" for variant, why in forecast["no_matches"].items()]
 
 
 def _sources(cases: list[dict[str, Any]]) -> list[str]:
