@@ -125,8 +125,9 @@ class Certificate:
             return "inconclusive"
         if self.low > LIMIT:
             return "unfit"
-        known = self.rate <= LIMIT and self.standard_detectable is not None
-        return "fit" if known and self.standard_detectable <= LARGEST_DETECTABLE else "inconclusive"
+        if self.rate > LIMIT or self.standard_detectable is None:
+            return "inconclusive"
+        return "fit" if self.standard_detectable <= LARGEST_DETECTABLE else "inconclusive"
 
     def in_words(self) -> str:
         """One line: `fit: 4 of 100 identical pairs called different (4.0 %, 95 % confidence interval [1.1–9.9]); smallest effect …`."""

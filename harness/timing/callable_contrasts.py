@@ -63,10 +63,10 @@ def beside_baseline(
     in a run.
 
     Args:
-        processes: one per process, of the same callables.
+        timing_processes: one for each process, of the same callables.
         margin: of practical interest, as a share.
         escaped: name to why a callable's work may be done where the time of its thread does not see it.
-        withheld: name to why a callable's time is not that of its work: of either side, it leaves the two undecided.
+        withheld: name to why a callable's time is not that of its work: of either side, it leaves the two inconclusive.
     """
     base, aa_control = timing_processes[0].baseline, timing_processes[0].aa_control
     processes = {i: Process(each.samples, base, each.blocks) for i, each in enumerate(timing_processes)}

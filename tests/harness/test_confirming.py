@@ -200,9 +200,9 @@ def test_a_smoke_run_trains_two_seeds_and_claims_nothing(tmp_path: Path) -> None
         ({"metrics": ["loss/val", "loss/confirmed"]}, "needs metric 'loss/val_causal'"),
         ({"confirm": None}, r"add a \[confirm\] or"),
         ({"seeds": [0, 1000]}, "Raise first_seed"),
-        ({"seeds": [3]}, "shows no spread"),
-        ({"confirm": {"roles": ["baseline", "runner_up"]}}, "must hold 'best'"),
-        ({"confirm": {"roles": ["baseline", "best", "runner_up"]}}, "a second such variant"),
+        ({"seeds": [3]}, "shows no standard deviation"),
+        ({"confirm": {"roles": ["anchor", "runner_up"]}}, "must hold 'best'"),
+        ({"confirm": {"roles": ["anchor", "best", "runner_up"]}}, "a second such variant"),
         ({"variants": [{"model": "dense"}]}, "besides the baseline"),
         (
             {"variants": [{"model": "dense"}, {"model": "mod"}], "confirm": {"roles": ["baseline", "best", "control"]}},
@@ -298,7 +298,7 @@ def test_held_out_text_of_one_window_cannot_be_divided() -> None:
     corpus = mock.Mock(read=lambda _path: short)
     with (
         mock.patch.object(catalogue, "load", return_value=corpus),
-        pytest.raises(UsageError, match="65 of 2 windows"),
+        pytest.raises(UsageError, match="65 of 2 sequences"),
     ):
         read_corpus(suite)
 

@@ -63,11 +63,11 @@ def checks(*hits: int, of: int = 20, **more: Any) -> Certificate:
 @pytest.mark.parametrize(
     ("hits", "verdict"),
     [
-        ((0, 0, 0, 0), "undecided"),  # 80 are not enough, however good
-        ((9, 9, 9, 9), "undecided"),  # nor however bad
+        ((0, 0, 0, 0), "inconclusive"),  # 80 are not enough, however good
+        ((9, 9, 9, 9), "inconclusive"),  # nor however bad
         ((1, 1, 1, 1, 1), "fit"),
         ((2, 2, 2, 2, 2), "fit"),
-        ((3, 3, 3, 2, 2), "doubtful"),  # 13 of 100: above, not shown to be
+        ((3, 3, 3, 2, 2), "inconclusive"),  # 13 of 100: above, not shown to be
         ((4, 4, 4, 4, 4), "unfit"),  # 20 of 100: 12.7 to 29.2 %
     ],
 )

@@ -82,7 +82,7 @@ WITHOUT = TimingProcess(outcome().samples, {})
 PLANTED: dict[str, tuple[Evidence, str]] = {
     "process_changed": (
         replace(evidence([outcome()] * 3), processes=[beside(outcome(), each) for each in BESIDE], without_own=WITHOUT),
-        "takes 4.2 times as long beside the user's code",
+        "takes 4.2 times as long in processes with the user's code",
     ),
     "audit_deviates": (replace(evidence(), audited={Label.DEVIATES: "a row padded differs"}), "a row padded differs"),
     "computes_zeroes": (replace(evidence(), audited={Label.ZEROES: "30 % is zeroed"}), "30 % is zeroed"),

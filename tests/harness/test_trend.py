@@ -458,7 +458,7 @@ def test_each_budget_is_spent_on_the_sizes_near_the_expected_width() -> None:
         ({"confirm": {}}, "keep one of them"),
         ({"metrics": ["loss/confirmed"]}, "needs metric 'loss/val_causal'"),
         ({"trend": {"seeds": [4, 4]}}, "2 numbers of seeds for 3 budgets"),
-        ({"trend": {"first_seed": 1}}, "seed 1 explores"),
+        ({"trend": {"first_seed": 1}}, "seed 1 is one of the sweep's"),
         ({"trend": {"explored": 1e9}}, "below every budget"),
         ({"trend": {"forecast": 2e10}}, "must be above"),
         ({"isoflop": {"train_flops": [*BUDGETS], "sizes": SIZES[:2], "max_epochs": 1e9}}, "a curve needs three"),

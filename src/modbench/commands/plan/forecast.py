@@ -339,8 +339,8 @@ def _aa_control_text(forecast: dict[str, Any]) -> list[str]:
     aa_controls = forecast["aa_controls"]
     others = f" and {len(aa_controls) - 1} more" if len(aa_controls) > 1 else ""
     return [
-        f"An A/A control of the baseline checks the machine: {aa_controls[0]}{others}{more}. --set "
-        "aa_control=false leaves it out."
+        f"An A/A control of the baseline checks the machine: {aa_controls[0]}{others}{more}. --set aa_control=false leaves "
+        "it out."
     ]
 
 
