@@ -18,8 +18,7 @@ from modbench.harness.core import files, foreign
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Outcome, Record
-from modbench.harness.execution import one_job
-from modbench.harness.execution import worker
+from modbench.harness.execution import one_job, worker
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.execution.progress_tracker import Tracker

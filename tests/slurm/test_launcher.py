@@ -38,7 +38,7 @@ JOB = stub_plan(trains=False).jobs[0]
 SBATCH = """
 (here / "script").write_text(pathlib.Path(sys.argv[1]).read_text())
 (here / "blocked").write_text(str(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())))
-print("Submitted batch Slurm job 7")
+print("Submitted batch job 7")
 """
 
 
@@ -101,7 +101,7 @@ def test_a_lost_job_is_submitted_again_and_given_up_at_last_with_its_reason(
     said = (
         rf"Slurm job 7 ended without a record \(timeout\), submitted 2 times; see slurm_jobs/{second[9:]}/7_0_log\.out"
     )
-    assert died.reason == "the Slurm " + said.replace("\\", "")
+    assert died.reason == "the " + said.replace("\\", "")
     assert len(submissions(tmp_path / "run")) == 2
 
 
@@ -158,7 +158,7 @@ def test_who_resumes_waits_for_jobs_that_go_on_and_submits_the_rest(
     [
         ("sbatch: unrecognized option '--foo'\nTry \"sbatch --help\" for more information\n", 2),
         (
-            "sbatch: error: Batch Slurm job submission failed: Invalid account or account/partition combination specified",
+            "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified",
             2,
         ),
         ("sbatch: error: Batch Slurm job submission failed: Requested node configuration is not available", 2),

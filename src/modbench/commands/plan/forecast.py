@@ -338,10 +338,8 @@ def _aa_control_text(forecast: dict[str, Any]) -> list[str]:
     more = f", {share(forecast['aa_control_share'])} more timed work" if forecast["aa_control_share"] else ""
     aa_controls = forecast["aa_controls"]
     others = f" and {len(aa_controls) - 1} more" if len(aa_controls) > 1 else ""
-    return [
-        f"An A/A control of the baseline checks the machine: {aa_controls[0]}{others}{more}. --set aa_control=false leaves "
-        "it out."
-    ]
+    said = f"An A/A control of the baseline checks the machine: {aa_controls[0]}{others}{more}."
+    return [f"{said} --set aa_control=false leaves it out."]
 
 
 def _router_text(forecast: dict[str, Any]) -> list[str]:
