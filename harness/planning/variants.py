@@ -95,8 +95,9 @@ class Solver(Protocol):
 
 
 def resolve_variants(suite: Suite, solver: Solver) -> list[ResolvedVariant]:
-    """Resolve all variants of a suite: the anchor, the matched baselines of the dense models, then the others in the suite's
-    order.
+    """Resolve all variants of a suite.
+
+    The anchor, the matched baselines of the dense models, then the others in the suite's order.
 
     Each model of the user's gets a matched baseline of equal cost beside it if the suite has a `match`; if nothing else is
     compared, that of its first setting is the anchor.
@@ -368,9 +369,7 @@ def decided_by(model: str, given: Mapping[str, Any], settings: Mapping[str, Any]
 def _label(
     variant: ResolvedVariant, settings: dict[str, Any], siblings: Sequence[tuple[ResolvedVariant, dict[str, Any]]]
 ) -> ResolvedVariant:
-    """Name a variant: its capacity, options and a router of the user's always, other keys if variants of the same model
-    differ.
-    """
+    """Name a variant: its capacity, options and a router of the user's always, other keys where variants differ."""
     parts = [f"c{variant.config.capacity:g}"] if variant.config.capacity is not None else []
     if any(
         short_name(other.model) == short_name(variant.model) and other.model != variant.model for other, _ in siblings
@@ -499,8 +498,9 @@ def _with_matches(
     matches: Sequence[_Wanted],
     solver: Solver,
 ) -> tuple[list[ResolvedVariant], list[ResolvedVariant]]:
-    """The variants and the matched baselines with a matched baseline of equal cost for each of the user's models; variants of
-    the same cost share one.
+    """The variants and the matched baselines with a matched baseline of equal cost for each of the user's models.
+
+    Variants of the same cost share one.
 
     A dense variant without `match` that costs as much is taken too. A variant for which no shape can be solved says why.
     """
@@ -534,8 +534,9 @@ def _costs_as_much(variant: ResolvedVariant, wanted: _Wanted, solver: Solver) ->
 
 
 def _distinct(matched_baselines: Sequence[ResolvedVariant]) -> list[ResolvedVariant]:
-    """The matched baselines with their names: equal ones once, with all their targets; others by as many digits as tell them
-    apart.
+    """The matched baselines with their names: equal ones once, with all their targets.
+
+    Others by as many digits as tell them apart.
     """
     merged: dict[ResolvedVariant, list[ResolvedVariant]] = {}
     for matched in matched_baselines:
@@ -547,8 +548,9 @@ def _distinct(matched_baselines: Sequence[ResolvedVariant]) -> list[ResolvedVari
 
 
 def _parts_of(matched: ResolvedVariant, digits: int) -> tuple[str, ...]:
-    """A matched baseline's share of the full shape's cost; where that depends on the length or does not run, the variant that
-    costs the same.
+    """A matched baseline's share of the full shape's cost.
+
+    Where that depends on the length or does not run, the variant that costs the same.
     """
     letter, target = QUANTITIES[matched.quantity].letter, matched.targets[0]
     if matched.share and not matched.shapes:

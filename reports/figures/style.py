@@ -328,8 +328,9 @@ def beside(axis: Axes, y: float, text: str, color: str = INK) -> None:
 
 
 def draw_dots(axis: Axes, dots: Iterable[tuple[float, float, float, Case, str]], marks: Marks) -> None:
-    """Draw x, y, area in square points, variant and what it says on hover: in the looks of the variants, those of one shape
-    together.
+    """Draw x, y, area in square points, variant and what it says on hover.
+
+    In the looks of the variants, those of one shape together.
     """
     from matplotlib.colors import to_rgba
 

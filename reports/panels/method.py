@@ -88,7 +88,9 @@ def facts(loaded: Loaded) -> list[tuple[str, Value]]:
     run, where, suite = loaded.run, loaded.run.environment, loaded.run.plan.suite
     packages = [f"{name} {version}" for name, version in where["packages"].items() if version]
     interval = "95 % t-interval over processes of the median block log-ratio; equivalence margin {share}"
-    together = "Holm over the variants against the baseline, and over those against matched baselines, for one metric at one grid point"
+    together = (
+        "Holm over the variants against the baseline, and against matched baselines, for one metric at one grid point"
+    )
     order = "blocks of the baseline and at most three variants, then in reverse order"
     return [
         ("Processor", f"{where['cpu']}, {where['usable_cores']} of {where['cores']} cores usable"),

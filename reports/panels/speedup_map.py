@@ -1,4 +1,6 @@
-"""Speed-up by variant (capacity) and length, over the matched baseline and over the anchor, with the line from which on variants pay."""
+"""Speed-up by variant (capacity) and length, over the matched baseline and over the anchor, with the line from which on
+variants pay.
+"""
 
 from __future__ import annotations
 

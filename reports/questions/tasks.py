@@ -214,8 +214,9 @@ def doubts(loaded: Loaded) -> Iterator[Sentence]:
 
 
 def table(loaded: Loaded) -> Table | None:
-    """Return accuracy by variant and task, with the seeds that solved it where these are counted; None where no task has a
-    result.
+    """Return accuracy by variant and task, with the seeds that solved it where these are counted.
+
+    None where no task has a result.
     """
     made, taken, variants = results(loaded), loaded.plan.variants_from, {case.variant: case for case in loaded.variants}
     cells: list[tuple[Value, Value, Value, Value]]

@@ -208,8 +208,9 @@ class Row:
 
 
 def rows(answer: Answer) -> Iterator[Row]:
-    """Yield what was found of a variant: differences, standard deviations over seeds, slope, straightness, crossing and
-    forecast.
+    """Yield what was found of a variant.
+
+    Differences, standard deviations over seeds, slope, straightness, crossing and forecast.
     """
     trend, plan = answer.trend, answer.plan
     if trend is None:

@@ -7,12 +7,12 @@ these numbers a ratio, its t-interval over processes and, among the pairs of its
 
 A ratio of times is baseline / case: above 1 the case is better. It is of wall time by the metric's estimand, also where CPU
 time decided the verdict (`deciding` takes the ratio that did). Counts are compared exactly, losses seed by seed. The *anchor*
-is the variant that every block of a comparison holds; the report's *baseline* is the anchor, unless `--baseline` names another; a
-row's baseline is the second of its two variants. A *A/A control* is the anchor, measured a second time as a variant of its own: a check of
-the machine.
+is the variant that every block of a comparison holds; the report's *baseline* is the anchor, unless `--baseline` names
+another; a row's baseline is the second of its two variants. A *A/A control* is the anchor, measured a second time as a
+variant of its own: a check of the machine.
 
-All pairs are made where they are few or asked for; among many variants their number grows with the square. Otherwise each variant is
-compared with the report's baseline, with the anchor, and with the matched baseline that was solved for it.
+All pairs are made where they are few or asked for; among many variants their number grows with the square. Otherwise each
+variant is compared with the report's baseline, with the anchor, and with the matched baseline that was solved for it.
 """
 
 from __future__ import annotations

@@ -111,8 +111,9 @@ def _row_of(loaded: Loaded, found: Finding) -> dict[str, Any]:
 def between(
     loaded: Loaded, metric: str, case: Case, other: Case, lengths: Collection[int] | None = None
 ) -> list[Finding]:
-    """Return what is found of a variant against another in one metric, at every place or these lengths; stored either way
-    round.
+    """Return what is found of a variant against another in one metric, at every place or these lengths.
+
+    Stored either way round.
     """
     found = list[Finding]()
     for row in loaded.between(metric, case.variant, other.variant):
