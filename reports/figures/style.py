@@ -226,8 +226,11 @@ def in_lines(case: Case, *, short: bool = False) -> str:
 
 
 def bin_of(ratio: float, verdict: str | None) -> int:
-    """Return the bin (0 to 8) of a speed-up in the map: from one half to double; 4 around 1 and where no direction is shown."""
-    return max(0, min(8, round(4 + 4 * math.log2(ratio)))) if verdict in DIRECTED else 4
+    """Return the bin (0 to 8) of a speed-up in the map: from one half to double; 4 where no direction is shown, and only there."""
+    if verdict not in DIRECTED or ratio == 1:
+        return 4
+    bins = max(1, min(4, round(4 * abs(math.log2(ratio)))))
+    return 4 + bins if ratio > 1 else 4 - bins
 
 
 def bin_of_share(share: float | None, verdict: str | None) -> int:
