@@ -50,5 +50,5 @@ torch.manual_seed(0)
 models = {"dense": Dense(), "skipping": Skipping()}
 x_BTD = torch.randn(4, 256, D)
 
-print(mb.compare(models, x_BTD, twin=True))
+print(mb.compare(models, x_BTD, aa_control=True))
 print(mb.compare(models, x_BTD, workload="train_step"))

@@ -12,7 +12,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import pandas as pd
 
-from modbench.harness.domain.case import Place
+from modbench.harness.domain.case import GridPoint
 from modbench.reports.model import Interval
 from modbench.reports.writers.data import value
 
@@ -117,7 +117,7 @@ _PLACE: dict[str, tuple[Type, str, str]] = {
 }
 
 
-def place(of: Callable[[R], Place | None], *names: str) -> tuple[Column[R], ...]:
+def grid_point(of: Callable[[R], GridPoint | None], *names: str) -> tuple[Column[R], ...]:
     """Declare columns of where it was measured: these fields of a place, in this order."""
 
     def field(name: str) -> Callable[[R], object]:

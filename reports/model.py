@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeAlias, TypeGuard
 
 from modbench.harness.core.labels import LOOKED_AHEAD, OF_PRECISION, Label
-from modbench.harness.domain.case import Case, Place
+from modbench.harness.domain.case import Case, GridPoint
 from modbench.harness.stats.contrast import MIRRORED
 from modbench.harness.stats.effects import LEVEL
 from modbench.reports.wording import verdict_words
@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from modbench.reports.figures.style import Marks
 
 
-# What a number is, which decides how it is written: a quantity in its unit; a ratio to a baseline, above 1 better; a share, in
-# per cent; a difference, signed, in its unit (`%`: a share of what it is a difference from); a count; a p-value.
-Kind: TypeAlias = Literal["quantity", "ratio", "share", "difference", "count", "p"]
+# What a number is, which decides how it is written: a quantity in its unit; a ratio to a baseline, above 1 better; a cost, in per
+# cent of the baseline's; a share, in per cent; a difference, signed, in its unit (`%`: a share of what it is a difference from);
+# a count; a p-value.
+Kind: TypeAlias = Literal["quantity", "ratio", "cost", "share", "difference", "count", "p"]
+# Units of what is paid: of these a baseline is shown as 100 %, and less is better.
+PAID = frozenset({"FLOP", "B", "J", "count"})
 
 
 class Interval(Protocol):
@@ -53,7 +56,7 @@ class Estimate:
         high: upper end.
         kind: what the number is.
         unit: base unit of a quantity or a difference (`harness/core/units.py`), or of what a ratio is taken of.
-        n: how many launches, seeds or questions it is from; None where that is not counted.
+        n: how many processes, seeds or questions it is from; None where that is not counted.
         level: of the interval.
     """
 
@@ -102,6 +105,11 @@ class Estimate:
         """The value without its interval."""
         return replace(self, low=None, high=None)
 
+    @property
+    def shown(self) -> Estimate:
+        """What is printed of it: of a ratio of FLOPs, bytes, joules or counts the share of the baseline's."""
+        return replace(self.mirrored(), kind="cost", unit="") if self.kind == "ratio" and self.unit in PAID else self
+
     def mirrored(self) -> Estimate:
         """Return the same seen from the other side: the inverse of a ratio, otherwise the negative."""
         turned = [
@@ -133,31 +141,31 @@ def known_text(cell: object) -> str | None:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a run says of one thing: an arm, alone or against another, in one metric, at one place.
+    """What a run says of one thing: a variant, alone or against another, in one metric, at one place.
 
     Attributes:
-        what: the arm, or the name of something else that is compared.
+        what: the variant, or the name of something else that is compared.
         against: what it is compared with; None where it stands alone.
-        where: place of the arm's case; None where there is none.
+        where: place of the variant's case; None where there is none.
         metric: key of the metric.
-        value: the arm's own value, beside what is found of it; None where it is not known, or not wanted.
+        value: the variant's own value, beside what is found of it; None where it is not known, or not wanted.
         typical: the comparison that the verdict is on.
         other: by the other estimand, as the mean of a latency; None where there is none.
         verdict: word of `comparisons.csv`, or another fixed word of the question; None where nothing may be claimed.
         status: `ok`, `failed` or `skipped`.
         reason: why there is no number or no claim, or what else must be known.
-        needed: how many launches or seeds would decide it; None where it is decided, or no number would.
+        needed: how many processes or seeds would decide it; None where it is decided, or no number would.
         measure_next: where to measure next, a length or batch size, so that a point of the axis is known better; else None.
         labels: warnings that stand with the number in every output.
         against_labels: those of what it is compared with.
         apart: whether the quotient of both values is not the ratio of times: they come from other processes.
         best: whether it is told apart from everything beside it, and better.
-        at_equal_cost: the same against the dense model of equal cost, where a cell has room for both; else None.
+        matched: the same against the matched baseline, where a cell has room for both; else None.
     """
 
     what: Case | str
     against: Case | str | None = None
-    where: Place | None = None
+    where: GridPoint | None = None
     metric: str = ""
     value: Estimate | None = None
     typical: Estimate = Estimate(None)
@@ -171,17 +179,17 @@ class Finding:
     against_labels: tuple[str, ...] = ()
     apart: bool = False
     best: bool = False
-    at_equal_cost: Finding | None = None
+    matched: Finding | None = None
 
     @property
     def case(self) -> Case:
-        """The arm."""
-        assert isinstance(self.what, Case), "it is about an arm"
+        """The variant."""
+        assert isinstance(self.what, Case), "it is about a variant"
         return self.what
 
     @property
-    def place(self) -> Place:
-        """Place of the arm's case."""
+    def grid_point(self) -> GridPoint:
+        """Place of the variant's case."""
         assert self.where is not None, "a case has a place"
         return self.where
 
@@ -212,7 +220,7 @@ class Finding:
         return Sentence(words, ratio=self.typical, verdict=verdict_words(self.verdict, timed=self.timed))
 
     def beside(self) -> Finding:
-        """Return the same without the arm's own value."""
+        """Return the same without the variant's own value."""
         return replace(self, value=None)
 
     def mirrored(self) -> Finding:
@@ -233,7 +241,7 @@ class Finding:
 # The label of a number from too few seeds for an interval, and so for a claim.
 ILLUSTRATION = "illustration"
 # What weighs most stands first, what only says how well a number was measured last; all other labels between them.
-_FIRST = (Label.CONTAMINATED, Label.BY_CPU, *sorted(LOOKED_AHEAD), ILLUSTRATION, Label.TAIL)
+_FIRST = (Label.NOISY, Label.BY_CPU, *sorted(LOOKED_AHEAD), ILLUSTRATION, Label.TAIL)
 _WEIGHT = {label: at - len(_FIRST) for at, label in enumerate(_FIRST)} | dict.fromkeys(OF_PRECISION, 1)
 
 
@@ -247,13 +255,12 @@ class Code:
 
 @dataclass(frozen=True)
 class Listed:
-    """Several values, one after the other; of more than `most` the rest are counted. What `once` says again is left out."""
+    """Several values, one after the other; of more than `most` the rest are counted."""
 
     values: Sequence[Value]
     between: str = ", "
     last: str = ""
     most: int = 0
-    once: bool = False
 
 
 class Sentence:
@@ -276,20 +283,20 @@ class Sentence:
 
 
 # What a sentence or a cell holds; a whole number is a count.
-Value: TypeAlias = "str | int | Case | Place | Estimate | Finding | Code | Listed | Sentence | None"
+Value: TypeAlias = "str | int | Case | GridPoint | Estimate | Finding | Code | Listed | Sentence | None"
 
 
-def where_it_ran(place: Place, others: Collection[Place] | None = None) -> Sentence:
+def where_it_ran(grid_point: GridPoint, others: Collection[GridPoint] | None = None) -> Sentence:
     """Say where a case runs: `T = 512, B = 1, fp32`; among other places its length, and what distinguishes it from them."""
     differ = {
         field: others is None or len({getattr(each, field) for each in others}) > 1
         for field in ("batch_size", "dtype", "execution")
     }
-    words = "T = {T}" + " + {new}" * bool(place.new_tokens) + ", B = {B}" * differ["batch_size"]
+    words = "T = {T}" + " + {new}" * bool(grid_point.new_tokens) + ", B = {B}" * differ["batch_size"]
     words += ", {dtype}" * differ["dtype"]
-    words += ", {execution}" * (differ["execution"] and (others is not None or place.execution != "eager"))
-    how = {"dtype": place.dtype, "execution": place.execution}
-    return Sentence(words, T=place.seq_len, new=place.new_tokens, B=place.batch_size, **how)
+    words += ", {execution}" * (differ["execution"] and (others is not None or grid_point.execution != "eager"))
+    how = {"dtype": grid_point.dtype, "execution": grid_point.execution}
+    return Sentence(words, T=grid_point.seq_len, new=grid_point.new_tokens, B=grid_point.batch_size, **how)
 
 
 @dataclass(frozen=True)
@@ -358,7 +365,7 @@ class Figure:
         data: what is drawn, one row for each mark or point of a line, in base units.
         wide: whether it scrolls sideways on a phone instead of shrinking.
         marks: what its marks say on hover and focus.
-        key: arms whose marks it shows without a name beside them.
+        key: variants whose marks it shows without a name beside them.
         least: width in pixels from which it stands beside its neighbours; 0: in a row of its own.
         against: what its ratios are taken to, where a reader chooses: of a panel's figures the page shows those of one choice,
             the first one at first. Empty: there is no choice.

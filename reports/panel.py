@@ -24,15 +24,15 @@ class InPlace:
     Attributes:
         tables: these tables.
         baseline: names what their ratios are taken to.
-        arms: the cases of their rows, of which other values are shown.
-        metrics: metrics that these tables have, or that say nothing of one arm.
+        variants: the cases of their rows, of which other values are shown.
+        metrics: metrics that these tables have, or that say nothing of one variant.
         words: what their verdicts mean, by glyph, where it is not that of times.
         notes: what else stands among these meanings.
     """
 
     tables: Sequence[Table]
     baseline: str
-    arms: Sequence[Case]
+    variants: Sequence[Case]
     metrics: frozenset[str]
     words: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[Value] = ()

@@ -1,4 +1,4 @@
-"""The vocabulary: names of arms (`MoD 0.125`, `dense, 56 % of the FLOPs`, `mine:build`), of workloads, and verdicts in words."""
+"""The vocabulary: names of variants (`MoD 0.125`, `dense, 56 % of the FLOPs`, `mine:build`), of workloads, and verdicts in words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.titles import short_name
 from modbench.harness.domain.case import Case
-from modbench.harness.stats.contrast import BETTER, DIFFERENT, EQUIVALENT, INCONCLUSIVE, WORSE
+from modbench.harness.stats.contrast import BETTER, BETTER_OPEN, EQUIVALENT, INCONCLUSIVE, WORSE, WORSE_OPEN
 
 _NAMES = {
     "dense": "dense",
@@ -21,7 +21,7 @@ _NAMES = {
     "depth_scale": "depth scale",
     "early_exit": "early exit",
 }
-# What a rung has in common with its target, by the letter in its name (`planning/dense_ladder.py`).
+# What a matched baseline has in common with its target, by the letter in its name (`planning/matched_baselines.py`).
 _QUANTITIES = {"f": "FLOPs", "t": "training FLOPs", "p": "parameters", "s": "time"}
 # A longer name would leave a figure no room.
 MOST_LETTERS = 32
@@ -39,15 +39,15 @@ def in_title(case: Case) -> str:
 
 
 def name(case: Case) -> str:
-    """Return the display name of an arm: `MoD 0.125`, `dense, 56 % of the FLOPs`, `mine:build`, or the title that it has."""
+    """Return the display name of a variant: `MoD 0.125`, `dense, 56 % of the FLOPs`, `mine:build`, or the title that it has."""
     if case.title:
         return case.title
-    if case.rung:
-        share, quantity = _rung(case)
+    if case.matched:
+        share, quantity = _matched(case)
         return f"{model_name(case.model)}, " + (
             f"{share} of the {quantity}" if share else f"{quantity} of {_target(case)}"
         )
-    return _of_parts(case.model, case.arm_parts)
+    return _of_parts(case.model, case.variant_parts)
 
 
 def _of_parts(model: str, parts: Iterable[str]) -> str:
@@ -72,9 +72,9 @@ def short(case: Case) -> str:
 
 def whole(case: Case) -> str:
     """Return the same, however long it is: for a figure that breaks it into lines."""
-    if not case.rung or case.title:
+    if not case.matched or case.title:
         return name(case)
-    return f"{model_name(case.model)} {_rung(case)[0] or f'= {_target(case)}'}"
+    return f"{model_name(case.model)} {_matched(case)[0] or f'= {_target(case)}'}"
 
 
 def cut(said: str, most: int = MOST_LETTERS, end: int = 11) -> str:
@@ -82,21 +82,21 @@ def cut(said: str, most: int = MOST_LETTERS, end: int = 11) -> str:
     return said if len(said) <= most else f"{said[: most - end - 1]}…{said[-end:]}"
 
 
-def arm_named(arms: Iterable[Case], text: str, kind: str) -> Case:
-    """Return the arm that a text names.
+def variant_named(variants: Iterable[Case], text: str, kind: str) -> Case:
+    """Return the variant that a text names.
 
-    An arm answers to its id (`mod[c0.125]`), to its names on the page (`MoD 0.125`, `dense 56 %`) in any case of letters, and to
-    a part of its id that no other arm has (`c0.125`, `f0.56`, `mod`).
+    A variant answers to its id (`mod[c0.125]`), to its names on the page (`MoD 0.125`, `dense 56 %`) in any case of letters,
+    and to a part of its id that no other variant has (`c0.125`, `f0.56`, `mod`).
 
     Args:
-        arms: cases of all arms; several cases of one arm are one.
+        variants: cases of all variants; several cases of one variant are one.
         text: what the user typed.
         kind: what it is called in a message.
 
     Raises:
-        UsageError: if no arm, or more than one, has that name.
+        UsageError: if no variant, or more than one, has that name.
     """
-    by_id = {case.arm: case for case in reversed(list(arms)) if not case.twin}
+    by_id = {case.variant: case for case in reversed(list(variants)) if not case.aa_control}
     if text in by_id:
         return by_id[text]
     asked = " ".join(text.split()).casefold()
@@ -105,39 +105,41 @@ def arm_named(arms: Iterable[Case], text: str, kind: str) -> Case:
         if len(found) == 1:
             return found[0]
         if found:
-            said = ", ".join(sorted(case.arm for case in found))
+            said = ", ".join(sorted(case.variant for case in found))
             raise UsageError(f"{kind} {text!r} could be any of {said}. Name one of them.")
     raise unknown(kind, text, by_id)
 
 
 def _whole(case: Case) -> set[str]:
-    """What the arm is called, in small letters."""
-    return {text.casefold() for text in (case.arm, name(case), short(case), short(case).replace(" %", "%"))}
+    """What the variant is called, in small letters."""
+    return {text.casefold() for text in (case.variant, name(case), short(case), short(case).replace(" %", "%"))}
 
 
 def _parts(case: Case) -> set[str]:
-    """Parts of its id, in small letters; those of the arm that a rung is named by are no names of the rung."""
-    own = case.arm_parts[:1] if named_by_target(case) else case.arm_parts
+    """Parts of its id, in small letters; those of the variant that a matched baseline is named by are no names of the matched
+    baseline.
+    """
+    own = case.variant_parts[:1] if named_by_target(case) else case.variant_parts
     return {part.casefold() for part in (case.short_model, *own)}
 
 
 def named_by_target(case: Case) -> bool:
-    """Whether a dense model is named by the arm that it costs as much as, not by a share."""
-    return case.rung and not _rung(case)[0]
+    """Whether a dense model is named by the variant that it costs as much as, not by a share."""
+    return case.matched and not _matched(case)[0]
 
 
-def _rung(case: Case) -> tuple[str, str]:
-    """The share of the anchor's cost that a rung has, and the quantity, from its first part, such as `f0.56`.
+def _matched(case: Case) -> tuple[str, str]:
+    """The share of the anchor's cost that a matched baseline has, and the quantity, from its first part, such as `f0.56`.
 
-    The share is empty where it depends on the length, or is one of an arm that does not run.
+    The share is empty where it depends on the length, or is one of a variant that does not run.
     """
-    part = case.arm_parts[0]
+    part = case.variant_parts[0]
     return f"{100 * float(part[1:]):.4g} %" if part[1:] else "", _QUANTITIES[part[0]]
 
 
 def _target(case: Case) -> str:
-    """The arm that a rung without a share is named by: of the parts `f`, `mod` and `c0.125` MoD 0.125."""
-    _, model, *parts = case.arm_parts
+    """The variant that a matched baseline without a share is named by: of the parts `f`, `mod` and `c0.125` MoD 0.125."""
+    _, model, *parts = case.variant_parts
     return _of_parts(model, parts)
 
 
@@ -146,10 +148,16 @@ TIME_WORDS = {
     BETTER: "▲ faster",
     WORSE: "▼ slower",
     EQUIVALENT: "≈ equivalent",
-    DIFFERENT: "≠ different",
-    INCONCLUSIVE: "? undecided",
+    BETTER_OPEN: "△ faster (size open)",
+    WORSE_OPEN: "▽ slower (size open)",
+    INCONCLUSIVE: "? inconclusive",
 }
-PLAIN_WORDS = {**TIME_WORDS, BETTER: "▲ better", WORSE: "▼ worse"}
+PLAIN_WORDS = TIME_WORDS | {
+    BETTER: "▲ better",
+    WORSE: "▼ worse",
+    BETTER_OPEN: "△ better (size open)",
+    WORSE_OPEN: "▽ worse (size open)",
+}
 # Those that leave nothing open.
 DECIDED = {BETTER, WORSE, EQUIVALENT}
 # In place of a verdict on two runs.
@@ -173,7 +181,7 @@ BYTES = {"memory/peak_allocated": "peak memory", "memory/kv_cache": "KV cache"}
 EXACT = {"flops/forward": "forward FLOPs"} | BYTES
 # Workloads of generation, and the words of serving for them: time to first token, time per output token.
 SERVING = {"latency/prefill": "prefill (TTFT)", "latency/decode": "decode step (TPOT)", "latency/request": "request"}
-# What a rung of the dense ladder has in common with its target.
+# What a matched baseline has in common with its target.
 MATCHED = {
     "flops/forward": "FLOPs",
     "flops/train_step": "training FLOPs",

@@ -119,7 +119,7 @@ def pytest_runtest_logfinish() -> None:
 TINY_SUITE = """
 name = "tiny"
 effort = "draft"
-launches = 3
+processes = 3
 rounds = 2
 metrics = ["flops/forward", "flops/train_step", "latency/forward", "latency/train_step", "memory/peak_allocated",
            "loss/val", "loss/val_causal", "bpb/val"]
@@ -130,18 +130,18 @@ n_heads = 2
 [grid]
 seq_len = [16]
 batch_size = [1]
-[[arms]]
+[[variants]]
 model = "dense"
-[[arms]]
+[[variants]]
 model = "dense"
-match = { arm = "mod", capacity = 0.25, quantity = "flops/forward" }
-[[arms]]
+match = { variant = "mod", capacity = 0.25, quantity = "flops/forward" }
+[[variants]]
 model = "mod"
 capacity = 0.25
-[[arms]]
+[[variants]]
 model = "mode_staged"
 capacity = 0.5
-[[arms]]
+[[variants]]
 model = "moe"
 [train]
 seq_len = 16
@@ -202,15 +202,15 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def units_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def jobs_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run units, and count users' models, in this process: workers and their processes have tests of their own."""
-    import units_here
+    import jobs_here
 
     from modbench.harness.execution import user_model_costs
     from modbench.harness.execution.launch import local
 
-    monkeypatch.setattr(local, "LAUNCHER", units_here.Here)
-    monkeypatch.setattr(user_model_costs, "_in_processes", units_here.counted)
+    monkeypatch.setattr(local, "LAUNCHER", jobs_here.Here)
+    monkeypatch.setattr(user_model_costs, "_in_processes", jobs_here.counted)
 
 
 @pytest.fixture(scope="session")
@@ -270,7 +270,7 @@ def tiny_run(modbench: Modbench, tiny_suite: Path, tiny_corpus: Path, tmp_path_f
 @pytest.fixture(scope="session")
 def tiny_run_records(tiny_run: Path) -> list[dict[str, Any]]:
     """Every unit's record of the tiny run, as JSON."""
-    return [json.loads(path.read_text()) for path in sorted((tiny_run / "units").glob("*.json"))]
+    return [json.loads(path.read_text()) for path in sorted((tiny_run / "jobs").glob("*.json"))]
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ MODULES = (
     ("modbench.harness.domain.evidence", "What a file in `doubts/` exports, and the evidence that it is given."),
     ("modbench.harness.audit.probe", "What a file in `probes/` exports."),
     ("modbench.harness.audit.audited", "The model that a probe is given."),
-    ("modbench.harness.audit.card", "What a probe returns, and the card of a model."),
+    ("modbench.harness.audit.audit_report", "What a probe returns, and the card of a model."),
     ("modbench.harness.domain.passes", "What a file in `passes/` exports."),
     ("modbench.harness.core.sinks", "What a file in `sinks/` exports."),
     ("modbench.harness.execution.launching", "What a file in `launchers/` exports."),
@@ -61,13 +61,13 @@ def exported(file: Path) -> dict[str, str]:
     """The functions and classes in a file's `__all__`, with the module that defines each."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     names: list[str] = next((ast.literal_eval(node.value) for node in tree.body if _assigns(node, "__all__")), [])  # type: ignore[attr-defined]
-    places = {
+    grid_points = {
         alias.asname or alias.name: str(node.module)
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    return {name: places.get(name, "modbench") for name in names if name != "__version__"}
+    return {name: grid_points.get(name, "modbench") for name in names if name != "__version__"}
 
 
 def _assigns(node: ast.stmt, name: str) -> bool:

@@ -122,18 +122,18 @@ def suites_page() -> str:
     ]
     for name, part in tables.items():
         if part is not None:
-            head = f"[[{name}]]" if name == "arms" else f"[{name}]"
+            head = f"[[{name}]]" if name == "variants" else f"[{name}]"
             lines += [f"## `{head}`", "", _sentence(top[name].get("description") or part["description"]), ""]
             lines += _keys(part["properties"], part.get("required", ()))
     lines += ["## `match`", "", _sentence(schema["$defs"]["Match"]["description"]), ""]
     own = {
         name: key
         for name, key in schema["$defs"]["Match"]["properties"].items()
-        if name in {"arm", "quantity", "factor"}
+        if name in {"variant", "quantity", "factor"}
     }
     lines += [
-        *_keys(own, ("arm",)),
-        "Any key of `[[arms]]` that sets how the matched model routes may stand beside them.",
+        *_keys(own, ("variant",)),
+        "Any key of `[[variants]]` that sets how the matched model routes may stand beside them.",
         "",
     ]
     lines += ["## Shipped suites", ""]
@@ -191,7 +191,8 @@ def values(key: Mapping[str, Any]) -> str:
     if key.get("type") == "array":
         items = values(key["items"])
         return "list of names ([catalogue](catalogue.md))" if items.startswith("a name") else f"list of: {items}"
-    kind = {"integer": "whole number", "number": "number", "string": "text", "boolean": "`true` or `false`"}
+    text = "text such as `5%`" if "%" in key.get("pattern", "") else "text"
+    kind = {"integer": "whole number", "number": "number", "string": text, "boolean": "`true` or `false`"}
     said = kind.get(str(key.get("type")), "a table")
     bounds = [(">", "exclusiveMinimum"), ("≥", "minimum"), ("<", "exclusiveMaximum"), ("≤", "maximum")]
     limits = [f"{sign} {key[name]:,}" for sign, name in bounds if name in key and abs(key[name]) < 2**20]

@@ -12,7 +12,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
 import modbench
-from modbench.harness.core.config import SHAPE_KEYS, ModelConfig
+from modbench.harness.core.config import SHAPE_KEYS, SHARE_KEYS, ModelConfig
 from modbench.harness.domain.suite import Suite
 from modbench.harness.registry import catalogue
 from modbench.reports.formats.json import Report
@@ -54,12 +54,15 @@ def suite() -> Schema:
     made = Suite.model_json_schema(schema_generator=_InToml)
     top, parts = made["properties"], {name: part["properties"] for name, part in made["$defs"].items()}
     keys = ModelConfig.model_json_schema(schema_generator=_InToml)["properties"]
+    keys |= {name: _or_percent(key) for name, key in keys.items() if name in SHARE_KEYS}
+    for table, name in ((top, "margin"), (top, "detectable"), (parts["ConfirmPlan"], "margin")):
+        table[name] = _or_percent(table[name])
     keys["router"]["examples"] = list(catalogue.entries("routers"))
     parts["Grid"] |= {name: _or_list(key) for name, key in parts["Grid"].items()}
-    parts["Arm"] |= {name: _or_list(key) for name, key in keys.items()}
+    parts["Variant"] |= {name: _or_list(key) for name, key in keys.items()}
     parts["Match"] |= {name: key for name, key in keys.items() if name not in SHAPE_KEYS}
     models = {"anyOf": [{"enum": list(catalogue.entries("models"))}, OWN]}
-    for part, key in (("Arm", "model"), ("Match", "arm")):
+    for part, key in (("Variant", "model"), ("Match", "variant")):
         parts[part][key] |= models
         del parts[part]["settings"]  # the keys of a model stand beside the others
     top["shape"] |= {"properties": {name: keys[name] for name in SHAPE_KEYS}, "additionalProperties": False}
@@ -74,6 +77,13 @@ def _or_list(key: Schema) -> Schema:
     one = {name: value for name, value in key.items() if name not in about}
     several = one if one.get("type") == "array" else {"type": "array", "items": one, "minItems": 1}
     return about | {"anyOf": [several["items"], several]}
+
+
+def _or_percent(key: Schema) -> Schema:
+    """A share, which may be text in per cent."""
+    about = {name: key[name] for name in ("description", "default") if name in key}
+    number = {name: value for name, value in key.items() if name not in about}
+    return about | {"anyOf": [number, {"type": "string", "pattern": r"^\s*[0-9.]+\s*%?\s*$"}]}
 
 
 def _line(text: str) -> str:

@@ -27,8 +27,8 @@ from modbench.harness.subject.output_caching_guard import same_draws
 from modbench.harness.subject.subject import Subject
 
 if TYPE_CHECKING:
+    from modbench.harness.audit.audit_report import Architecture
     from modbench.harness.audit.blocks import BlockCall
-    from modbench.harness.audit.card import Architecture
     from modbench.harness.audit.products import Product
     from modbench.harness.core.protocols import Parts
     from modbench.harness.domain.case import Case
@@ -181,15 +181,15 @@ class Audited:
             rows: B; None: the place's.
             length: T; None: the place's.
         """
-        place = self.case.place
+        grid_point = self.case.grid_point
         generator = torch.Generator().manual_seed(1000 * self.seed + number + 1)
-        shape = (rows or place.batch_size, length or place.seq_len)
+        shape = (rows or grid_point.batch_size, length or grid_point.seq_len)
         tokens_BT = torch.randint(self.vocab_size, shape, generator=generator)
         # Two equal tokens at the start get equal scores, to the last bit: which of them is chosen is chance.
         if shape[1] > 1:
             same_B = tokens_BT[:, 0] == tokens_BT[:, 1]
             tokens_BT[:, 1] = (tokens_BT[:, 1] + same_B) % self.vocab_size
-        return tokens_BT.to(place.device)
+        return tokens_BT.to(grid_point.device)
 
     def logits(self, tokens_BT: Tensor, module: nn.Module | None = None, **how: Any) -> Tensor:  # noqa: ANN401  # as its forward takes it
         """Logits [B, T, V] in evaluation mode as the model returns them, or a copy of it if that is given."""
@@ -309,8 +309,8 @@ class Audited:
         Raises:
             Unmeasured: if it cannot decode.
         """
-        place = self.case.place
-        tokens_BT = self.tokens(8, rows=max(DECODED, place.batch_size), length=max(2, place.seq_len // 2))
+        grid_point = self.case.grid_point
+        tokens_BT = self.tokens(8, rows=max(DECODED, grid_point.batch_size), length=max(2, grid_point.seq_len // 2))
         return Decoding(self.subject_of(module), tokens_BT, self._back(module))
 
     def _back(self, module: nn.Module) -> Callable[[], None]:

@@ -9,10 +9,10 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from modbench.harness.audit.card import Card, Finding, unseen
+from modbench.harness.audit.audit_report import AuditReport, Finding, unseen
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import ModbenchError, UsageError, in_short, unknown
-from modbench.harness.domain.case import Place
+from modbench.harness.domain.case import GridPoint
 from modbench.harness.domain.records import Missing
 from modbench.harness.process import clocks
 from modbench.harness.registry import catalogue, user_code
@@ -20,8 +20,8 @@ from modbench.harness.registry.model_sources import sourced
 from modbench.harness.results.outcomes import attempt
 
 if TYPE_CHECKING:
+    from modbench.harness.audit.audit_report import Architecture
     from modbench.harness.audit.audited import Audited
-    from modbench.harness.audit.card import Architecture
     from modbench.harness.audit.probe import Probe
     from modbench.harness.domain.case import Case
 
@@ -38,15 +38,17 @@ def small(case: Case) -> Case:
     Raises:
         ValueError: if its other settings do not fit that shape.
     """
-    config, threads = case.config, case.place.threads
+    config, threads = case.config, case.grid_point.threads
     values = {"max_seq_len": max(SEQ_LEN, config.max_seq_len)}
     whole = all(getattr(config, key) <= size for key, size in SHAPE.items())
     if not whole and sourced(case.model, case.options) is None:
         values |= SHAPE
     kept = config.model_dump(exclude=set() if values.keys() <= {"max_seq_len"} else OF_WIDTH)
-    place = Place(seq_len=SEQ_LEN, batch_size=BATCH_SIZE, dtype="fp32", device="cpu", threads=threads, compile=False)
+    grid_point = GridPoint(
+        seq_len=SEQ_LEN, batch_size=BATCH_SIZE, dtype="fp32", device="cpu", threads=threads, compile=False
+    )
     made = ModelConfig.model_validate(kept | values)
-    return case.model_copy(update={"config": made, "place": place}).with_facts(case.facts)
+    return case.model_copy(update={"config": made, "grid_point": grid_point}).with_facts(case.facts)
 
 
 def built(case: Case, of: Architecture | None, seed: int = 0) -> Audited:
@@ -93,7 +95,9 @@ def probes(of: Architecture | None, only: Collection[str] = ()) -> dict[str, Pro
     return {name: probe for name, probe in known.items() if not only or name in only}
 
 
-def audit(audited: Audited, *, only: Iterable[str] = (), say: Callable[[str], None] = lambda _title: None) -> Card:
+def audit(
+    audited: Audited, *, only: Iterable[str] = (), say: Callable[[str], None] = lambda _title: None
+) -> AuditReport:
     """Run the probes on a model.
 
     Args:
@@ -110,14 +114,14 @@ def audit(audited: Audited, *, only: Iterable[str] = (), say: Callable[[str], No
     for name, probe in chosen.items():
         say(probe.title)
         findings[name] = _found(probe, audited)
-    place = audited.case.place
-    return Card(
+    grid_point = audited.case.grid_point
+    return AuditReport(
         target=_name(audited.case),
         of=audited.of,
         params=sum(p.numel() for p in audited.module.parameters()),
-        seq_len=place.seq_len,
-        batch_size=place.batch_size,
-        dtype=place.dtype,
+        seq_len=grid_point.seq_len,
+        batch_size=grid_point.batch_size,
+        dtype=grid_point.dtype,
         config=audited.case.config.model_dump(mode="json"),
         findings=findings,
         titles={name: probe.title for name, probe in chosen.items()},

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from modbench.harness.audit.card import Architecture, Finding
+from modbench.harness.audit.audit_report import Architecture, Finding
 from modbench.harness.core.titles import checked
 
 if TYPE_CHECKING:

@@ -125,7 +125,7 @@ def _look(audited: Audited, *, held: bool) -> list[Routed]:
 
 
 def _among(audited: Audited, calls: Sequence[BlockCall]) -> list[Routed]:
-    tokens, least = audited.tokens().numel(), max(SPARED, FIRST / audited.case.place.seq_len)
+    tokens, least = audited.tokens().numel(), max(SPARED, FIRST / audited.case.grid_point.seq_len)
     zeroed = {each.name for each in audited.products if _share_zeroed(each, tokens) > least}
     found = []
     for number, call in enumerate(calls):

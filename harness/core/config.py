@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.units import plain_share
 
-# Keys that every model reads. All other keys belong to an arm, and a model names those that it reads.
+# Keys that every model reads. All other keys belong to a variant, and a model names those that it reads.
 SHAPE_KEYS = (
     *(
         "d_model",
@@ -41,6 +42,22 @@ SHAPE_KEYS = (
 # trillion parameters has about 200 layers of width 20,000.
 MOST_LAYERS, MOST_WIDTH, MOST_TOKENS = 10_000, 2**22, 2**30
 MOST_EXPERTS, MOST_BRANCHES = 2**16, 64
+
+
+# Keys that are shares, which text may give in per cent.
+SHARE_KEYS = frozenset({"capacity", "capacity_warmup", "decode_rows", "participation", "depth_ratio"})
+
+
+def with_shares(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a model in which each share is a number, or a list of them."""
+    return {
+        key: value
+        if key not in SHARE_KEYS
+        else [*map(plain_share, value)]
+        if isinstance(value, list | tuple)
+        else plain_share(value)
+        for key, value in settings.items()
+    }
 
 
 def check_sizes(sizes: Iterable[int]) -> None:

@@ -43,7 +43,7 @@ class NothingMeasuredError(ModbenchError):
 
 
 class IncompleteError(ModbenchError):
-    """A run lacks the record of at least one unit."""
+    """A run lacks the record of at least one job."""
 
     exit_code = 4
 

@@ -9,8 +9,8 @@ from enum import StrEnum
 class Label(StrEnum):
     """A warning about a number. Its value is the word in the CSV files, on the page and in the terminal."""
 
-    NOT_AUTOREGRESSIVE = "not autoregressive as measured"
-    SAW_FUTURE = "top-k routing saw future tokens"
+    NOT_AUTOREGRESSIVE = "not usable for generation"
+    SAW_FUTURE = "non-causal routing"
     MASKS_COMPUTE = "computes what it claims to skip"
     REUSES_OUTPUT = "does not compute every call"
     IDLE_IN_TRAINING = "computes less in training"
@@ -18,12 +18,12 @@ class Label(StrEnum):
     FASTER = "faster than its FLOPs explain"
     UNCHECKED = "could not be checked"
     LOWER_BOUND = "FLOPs are a lower bound"
-    CONTAMINATED = "contaminated"
+    NOISY = "noisy"
     BY_CPU = "by CPU time"
     NOT_ALTERNATED = "not alternated"
     INPUT_DEPENDENT = "cost depends on the input"
     TAIL = "tail"
-    LAUNCHES_CAPPED = "launches capped"
+    PROCESSES_CAPPED = "processes capped"
     SEVERAL_MACHINES = "several machines"
     DAMAGED = "damaged"
     SAME = "same as another setting"
@@ -43,7 +43,7 @@ OF_AUDIT = frozenset({Label.ZEROES, Label.ROWS_DEPEND, Label.RANDOM, Label.DEVIA
 
 # These say what a number stands for and how well it was measured, not what is wrong with the model.
 OF_PRECISION = frozenset(
-    {Label.LAUNCHES_CAPPED, Label.INPUT_DEPENDENT, Label.SEVERAL_MACHINES, Label.DAMAGED, Label.CODE_CHANGED}
+    {Label.PROCESSES_CAPPED, Label.INPUT_DEPENDENT, Label.SEVERAL_MACHINES, Label.DAMAGED, Label.CODE_CHANGED}
 )
 
 

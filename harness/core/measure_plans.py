@@ -28,7 +28,7 @@ class EnergyPlan(Frozen):
     Attributes:
         window_s: length of a window.
         idle_s: seconds of idle power measurement before the first window.
-        windows: windows per arm in a launch; an even number, so that each order is also run in reverse.
+        windows: windows per variant in a process; an even number, so that each order is also run in reverse.
     """
 
     window_s: Annotated[float, Field(ge=0.5, le=600)] = 3.0
@@ -40,28 +40,29 @@ class FitPlan(Frozen):
     """How the largest input that fits is searched for.
 
     Attributes:
-        budget: bytes that a training step may allocate on top of what the process already holds; None: 90 % of what is free.
+        memory_limit: bytes that a training step may allocate beyond what the process already holds; None: 90 % of what is free.
         most: the largest length or batch that is tried.
         trial_s: time limit of one trial, in s; exceeding it ends the search without a result.
     """
 
-    budget: Annotated[int, Field(ge=2**20, le=2**60)] | None = None
+    memory_limit: Annotated[int, Field(ge=2**20, le=2**60)] | None = None
     most: Annotated[int, Field(ge=1, le=2**30)] = 2**20
     trial_s: Annotated[float, Field(gt=0, le=1e9)] = 120.0
 
 
 class SearchPlan(Frozen):
-    """How a suite finds where an arm begins to pay: by halving an axis of its grid, with few cells, instead of measuring it all.
+    """How a suite finds where a variant begins to pay: by halving an axis of its grid, with few cells, instead of measuring
+    it all.
 
     Attributes:
-        axis: the axis that is searched, for every arm and workload, and at each point of the other axes.
-        against: what an arm must beat to pay: the anchor, the rungs of the dense ladder that were solved for it, or each in turn.
+        axis: the axis that is searched, for every variant and workload, and at each point of the other axes.
+        against: what a variant must beat to pay: the baseline, the matched baselines that were solved for it, or each in turn.
         metrics: the timed metrics that are searched; None: all of the suite. Others are measured on the whole grid.
     """
 
     axis: Literal["seq_len", "batch_size"] = "seq_len"
-    against: Annotated[tuple[Literal["same shape", "equal cost"], ...], Field(min_length=1)] = (
+    against: Annotated[tuple[Literal["same shape", "matched"], ...], Field(min_length=1)] = (
         "same shape",
-        "equal cost",
+        "matched",
     )
     metrics: Annotated[tuple[str, ...], Field(min_length=1)] | None = None

@@ -93,7 +93,7 @@ def parse(text: str, of: str) -> dict[str, Any]:
     """Parse `threshold=0.7,mode=hard`.
 
     Values are read as in Python or TOML (`0.7`, `True`, `true`, `None`, `'hard'`); any other word is a text. A list is swept:
-    one arm for each of its values. A list inside the list, or a tuple, is one value.
+    one variant for each of its values. A list inside the list, or a tuple, is one value.
 
     Args:
         text: what stands in the parentheses.
@@ -191,7 +191,7 @@ def checked(options: Mapping[str, Any], of: str) -> dict[str, list[Value]]:
             raise UsageError(f"{of}: option {shown(name)} is no name of a parameter in Python.")
         values = given if isinstance(given, list) else [given]
         if not values:
-            raise UsageError(f"{of}: option {name} = [] leaves no arm: give at least one value.")
+            raise UsageError(f"{of}: option {name} = [] leaves no variant: give at least one value.")
         found[name] = [_frozen(value, f"{of}: option {name!r}") for value in values]
     return found
 
@@ -258,7 +258,7 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
     may be anything in front of the parentheses. A list holds values of which each is tried; any other value is one.
 
     Args:
-        text: as typed behind `--model`, or written as an arm's `model`.
+        text: as typed behind `--model`, or written as a variant's `model`.
 
     Returns:
         The name, and the options by name; none for a name without parentheses.

@@ -18,7 +18,7 @@ class Opening:
 
     Attributes:
         folder: the run folder; what the sink writes lies below it.
-        unit: name of the training unit, which is that of its files.
+        job: name of the training job, which is that of its files.
         config: settings of model and training, as plain values.
         first: the first step that will be written; above 1 where an interrupted run continues.
     """

@@ -1,4 +1,4 @@
-"""Titles of arms: what tables, the page and figures call an arm, in a user's words; and short names for ids and files."""
+"""Titles of variants: what tables, the page and figures call a variant, in a user's words; and short names for ids and files."""
 
 from __future__ import annotations
 
@@ -28,37 +28,37 @@ def checked(text: object, of: str = "title") -> str:
         )
     title = " ".join(text.split())
     if not title:
-        raise UsageError(f"{of} is empty: write what tables and figures shall call the arm.")
+        raise UsageError(f"{of} is empty: write what tables and figures shall call the variant.")
     if len(title) > MOST_LETTERS:
         raise UsageError(f"{of} {shown(title)} is too long: at most {MOST_LETTERS} characters fit in a table.")
     return title
 
 
 def of(given: Mapping[str, object], name: str) -> dict[str, str]:
-    """Check titles by arm; `name` begins the message.
+    """Check titles by variant; `name` begins the message.
 
     Raises:
         UsageError: if it is no such table, or a title is refused.
     """
     if not isinstance(given, Mapping):
         raise UsageError(f"{name} takes a dict, such as {{'mod[c0.125]': 'Ours'}}; got {shown(given)}.")
-    return {str(arm): checked(text, f"{name} {arm}:") for arm, text in given.items()}
+    return {str(variant): checked(text, f"{name} {variant}:") for variant, text in given.items()}
 
 
 def listed(texts: Iterable[str], of: str = "--title") -> dict[str, str]:
-    """Parse what stands behind `--title`, each `ARM=TEXT`: titles by arm, as named by the user.
+    """Parse what stands behind `--title`, each `VARIANT=TEXT`: titles by variant, as named by the user.
 
     Raises:
-        UsageError: if a text is not ARM=TEXT, an arm is named twice, or a title is refused.
+        UsageError: if a text is not VARIANT=TEXT, a variant is named twice, or a title is refused.
     """
     found: dict[str, str] = {}
     for text in texts:
-        arm, equals, title = text.partition("=")
-        if not equals or not arm.strip():
-            raise UsageError(f"{of} {shown(text)} is not ARM=TEXT. Write {of} 'mod[c0.125]=Ours', for example.")
-        if arm.strip() in found:
-            raise UsageError(f"{of}: {shown(arm.strip())} is given two titles.")
-        found[arm.strip()] = checked(title, f"{of} {arm.strip()}:")
+        variant, equals, title = text.partition("=")
+        if not equals or not variant.strip():
+            raise UsageError(f"{of} {shown(text)} is not VARIANT=TEXT. Write {of} 'mod[c0.125]=Ours', for example.")
+        if variant.strip() in found:
+            raise UsageError(f"{of}: {shown(variant.strip())} is given two titles.")
+        found[variant.strip()] = checked(title, f"{of} {variant.strip()}:")
     return found
 
 

@@ -20,10 +20,10 @@ from modbench.harness.core.contracts import TOKENIZERS
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.frozen import Frozen, Margin
 
-# The anchor of the sweep; its best other variant, and the next best; the same routing by noise.
-Role = Literal["anchor", "best", "runner_up", "control"]
+# The baseline of the sweep; its best other variant, and the next best; the same routing by noise.
+Role = Literal["baseline", "best", "runner_up", "control"]
 # What the best is compared with, in this order.
-RIVALS: tuple[Role, ...] = ("anchor", "control", "runner_up")
+MATCHES: tuple[Role, ...] = ("baseline", "control", "runner_up")
 # Part of the held-out windows: all, or every other one, so that no window that chose a size confirms it.
 HeldOutPart = Literal["all", "explore", "confirm"]
 # Seeds of a smoke run, which claims nothing.
@@ -33,21 +33,18 @@ SMOKE_SEEDS = 2
 class ConfirmPlan(Frozen):
     """How the variants that a sweep found best are compared again.
 
-    Attributes:
-        roles: what is trained again, each at its best size: the `anchor`, the `best` other variant that does not route by noise,
-            the `runner_up`, and the `control`, which is the best with routing by noise.
-        candidates: which variants may be the best, as a `-k` expression over case ids; None: all but the anchor and those that
-            route by noise.
-        controls: which may be the control, likewise; None: the best with routing by noise.
-        margin: difference that shall be told from none, as a share of the anchor's loss.
-        power: probability with which a difference as large as the margin is told from none.
-        looks: how often the result is looked at, after equal numbers of seeds.
-        seeds: seeds of an arm at the last look; None: as many as the spread of the sweep asks for.
-        most_seeds: the most seeds of an arm; where the spread asks for more, the result may stay undecided.
-        first_seed: seeds count from here; the sweep's own seeds are below.
+    Attributes: roles: what is trained again, each at its best size: the `baseline`, the `best` other variant that does not
+        route by noise, the `runner_up`, and the `control`, which is the best with routing by noise. candidates: which
+        variants may be the best, as a `-k` expression over case ids; None: all but the baseline and those that route by
+        noise. controls: which may be the control, likewise; None: the best with routing by noise. margin: difference that
+        shall be told from none, as a share of the baseline's loss. power: probability with which a difference as large as the
+        margin is told from none. looks: how often the result is looked at, after equal numbers of seeds. seeds: seeds of a
+        variant at the last look; None: as many as the spread of the sweep asks for. most_seeds: the most seeds of a variant;
+        where the spread asks for more, the result may stay undecided. first_seed: seeds count from here; the sweep's own
+        seeds are below.
     """
 
-    roles: Annotated[tuple[Role, ...], Field(min_length=2)] = ("anchor", "best")
+    roles: Annotated[tuple[Role, ...], Field(min_length=2)] = ("baseline", "best")
     candidates: str | None = None
     controls: str | None = None
     margin: Margin = 0.015
@@ -65,17 +62,17 @@ class ConfirmPlan(Frozen):
 
     @property
     def most(self) -> int:
-        """The most seeds of an arm that may be asked for."""
+        """The most seeds of a variant that may be asked for."""
         return self.seeds or self.most_seeds
 
     def fresh(self, claims: bool) -> range:  # noqa: FBT001  # of the suite
-        """The fresh seeds that may be asked for; a suite that claims nothing has few."""
+        """The new seeds that may be asked for; a suite that claims nothing has few."""
         return range(self.first_seed, self.first_seed + (self.most if claims else SMOKE_SEEDS))
 
     @property
-    def rivals(self) -> tuple[Role, ...]:
+    def matches(self) -> tuple[Role, ...]:
         """The roles that the best is compared with."""
-        return tuple(role for role in RIVALS if role in self.roles)
+        return tuple(role for role in MATCHES if role in self.roles)
 
 
 WIDTH, RATE_AT_WIDTH = 256, 2e-3
@@ -103,7 +100,7 @@ class TrainPlan(Frozen):
     """A training run as a suite describes it. The budget is one of `steps`, `tokens` or `flops`; default 200,000 tokens.
 
     Attributes:
-        seq_len: tokens per sequence; of several lengths, every arm is trained at each.
+        seq_len: tokens per sequence; of several lengths, every variant is trained at each.
         batch_size: sequences per step; for several lengths as many batch sizes, of the same tokens per step.
         tokens: tokens to train on; steps = tokens / (seq_len * batch_size).
         steps: optimizer steps; 0 evaluates the weights as they are.
@@ -172,7 +169,7 @@ class TrainPlan(Frozen):
 
     @model_validator(mode="after")
     def _divides(self) -> TrainPlan:
-        for _, batch_size in self.places:
+        for _, batch_size in self.grid_points:
             if batch_size % self.accumulate:
                 raise ValueError(f"accumulate {self.accumulate} does not divide batch_size {batch_size}")
             if batch_size % (self.ranks * self.accumulate):
@@ -181,8 +178,8 @@ class TrainPlan(Frozen):
         return self
 
     @property
-    def places(self) -> tuple[tuple[int, int], ...]:
-        """Length and batch size of every place that arms are trained at.
+    def grid_points(self) -> tuple[tuple[int, int], ...]:
+        """Length and batch size of every place that variants are trained at.
 
         Raises:
             ValueError: if the two lists do not belong together.
@@ -203,13 +200,13 @@ class TrainPlan(Frozen):
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        """The sequence lengths that arms are trained at."""
-        return tuple(length for length, _ in self.places)
+        """The sequence lengths that variants are trained at."""
+        return tuple(length for length, _ in self.grid_points)
 
     @property
     def tokens_per_step(self) -> int:
         """Tokens of a batch, the same at every length."""
-        return math.prod(self.places[0])
+        return math.prod(self.grid_points[0])
 
     @property
     def measured(self) -> TrainPlan:
@@ -251,7 +248,7 @@ class TrainRun(TrainPlan):
     """A training run of one model, with its number of steps and its rate.
 
     Attributes:
-        rate_from: name of the unit whose record holds a factor for the rate; None: no factor.
+        rate_from: name of the job whose record holds a factor for the rate; None: no factor.
         held_out: which of the held-out windows the loss is measured on.
     """
 
@@ -264,17 +261,13 @@ class TrainRun(TrainPlan):
 
 
 class TaskPlan(Frozen):
-    """Settings for training on tasks: every arm gets the training FLOPs that the anchor spends on the task's steps.
+    """Settings for training on tasks: every variant gets the training FLOPs that the baseline spends on the task's steps.
 
-    Attributes:
-        batch_size: sequences per step; None: each task's own.
-        steps: the anchor's steps; None: each task's own.
-        lr: peak learning rate; None: the width rule.
-        paths: task to the file or folder that it reads.
-        counted: tasks on which arms are compared by how many of their runs solved it, such as `["retrieval"]`; on the others, by
-            default on all, by mean accuracy. Results never choose.
-        looks: how many sets of seeds shall be looked at in all; each run trains one of them, and `modbench report --pool` pools
-            them. The levels of all looks together make up 5 %.
+    Attributes: batch_size: sequences per step; None: each task's own. steps: the baseline's steps; None: each task's own. lr:
+        peak learning rate; None: the width rule. paths: task to the file or folder that it reads. counted: tasks on which
+        variants are compared by how many of their runs solved it, such as `["retrieval"]`; on the others, by default on all,
+        by mean accuracy. Results never choose. looks: how many sets of seeds shall be looked at in all; each run trains one
+        of them, and `modbench report --pool` pools them. The levels of all looks together make up 5 %.
     """
 
     batch_size: Annotated[int, Field(ge=1, le=MOST_TOKENS)] | None = None
@@ -291,7 +284,7 @@ class TaskPlan(Frozen):
 
 
 class ExpectedOptimum(Frozen):
-    """Where the anchor's best size is expected: a width at one budget, which grows with the fourth root of the budget.
+    """Where the baseline's best size is expected: a width at one budget, which grows with the fourth root of the budget.
 
     At one depth parameters then grow with its square root (Hoffmann et al. 2022).
 
@@ -313,22 +306,18 @@ class ExpectedOptimum(Frozen):
 class IsoflopPlan(Frozen):
     """Budgets of training FLOPs, each spent on models of several sizes.
 
-    Attributes:
-        budgets: training FLOPs of a run.
-        anchor_budgets: further budgets, with which only the anchor is trained: they show what its loss costs in compute, so
-            that a difference of losses has a price.
-        sizes: shapes, such as `{ d_model = 64, n_layers = 4 }`, smallest first.
-        expected: where the best size is expected, such as `{ flops = 4e12, d_model = 48, sizes = 4 }`: each budget is then
-            spent only on the sizes near it; None: on all.
-        rates: multiples of the width rule that are tried for every variant, at the middle size and the smallest budget. If
-            the best is at the edge, more are tried beyond it.
-        max_epochs: most passes that a run may make over the corpus.
-        count: which attention FLOPs a budget is charged with: those of the `full` square, which a counter sees, or of the
-            `causal` half, which a fused kernel computes.
+    Attributes: train_flops: training FLOPs of a run. baseline_train_flops: further budgets, with which only the baseline is
+        trained: they show what its loss costs in compute, so that a difference of losses has a price. sizes: shapes, such as
+        `{ d_model = 64, n_layers = 4 }`, smallest first. expected: where the best size is expected, such as `{ flops = 4e12,
+        d_model = 48, sizes = 4 }`: each budget is then spent only on the sizes near it; None: on all. rates: multiples of the
+        width rule that are tried for every variant, at the middle size and the smallest budget. If the best is at the edge,
+        more are tried beyond it. max_epochs: most passes that a run may make over the corpus. count: which attention FLOPs a
+        budget is charged with: those of the `full` square, which a counter sees, or of the `causal` half, which a fused
+        kernel computes.
     """
 
-    budgets: tuple[Annotated[float, Field(gt=0, le=MOST_FLOPS)], ...] = Field(min_length=1, max_length=100)
-    anchor_budgets: tuple[Annotated[float, Field(gt=0, le=MOST_FLOPS)], ...] = Field((), max_length=100)
+    train_flops: tuple[Annotated[float, Field(gt=0, le=MOST_FLOPS)], ...] = Field(min_length=1, max_length=100)
+    baseline_train_flops: tuple[Annotated[float, Field(gt=0, le=MOST_FLOPS)], ...] = Field((), max_length=100)
     sizes: tuple[dict[str, int], ...] = Field(min_length=1, max_length=100)
     expected: ExpectedOptimum | None = None
     rates: tuple[Annotated[float, Field(gt=0, le=100)], ...] = Field((0.5, 1.0, 2.0), max_length=100)
@@ -337,7 +326,7 @@ class IsoflopPlan(Frozen):
 
     @model_validator(mode="after")
     def _differ(self) -> IsoflopPlan:
-        budgets = [*self.budgets, *self.anchor_budgets]
+        budgets = [*self.train_flops, *self.baseline_train_flops]
         if len({f"{budget:.3g}" for budget in budgets}) < len(budgets):
             raise ValueError(f"two of the budgets {budgets} have the same first three digits, which name them")
         return self
@@ -382,7 +371,7 @@ class IsoflopPlan(Frozen):
     @property
     def middle(self) -> int:
         """Index of the size at which rates are tried: the middle one of the smallest budget's."""
-        sizes = self.at(min(self.budgets))
+        sizes = self.at(min(self.train_flops))
         return sizes[len(sizes) // 2]
 
 
@@ -404,16 +393,14 @@ Seeds = Annotated[int, Field(ge=2, le=1000)]
 
 
 class TrendPlan(Frozen):
-    """How the difference between two arms is followed over the budgets of a sweep.
+    """How the difference between two variants is followed over the budgets of a sweep.
 
-    Attributes:
-        seeds: fresh seeds of each arm and size: one number for every budget, or one for each, smallest budget first.
-        explored: largest budget at which sizes are explored, in FLOPs; above it each arm gets the two sizes around the optimum
-            that the smaller budgets predict; None: every budget is.
-        forecast: budget whose difference is forecast, in FLOPs; None: none is.
-        forecast_seeds: fresh seeds of each arm and size there, for which the forecast's interval holds.
-        minutes: time that the fresh runs may take; `modbench plan` says how many seeds fit; None: any.
-        first_seed: fresh seeds count from here; the sweep's own seeds are below.
+    Attributes: seeds: new seeds of each variant and size: one number for every budget, or one for each, smallest budget
+        first. explored: largest budget at which sizes are explored, in FLOPs; above it each variant gets the two sizes around
+        the optimum that the smaller budgets predict; None: every budget is. forecast: budget whose difference is forecast, in
+        FLOPs; None: none is. forecast_seeds: new seeds of each variant and size there, for which the forecast's interval
+        holds. minutes: time that the fresh runs may take; `modbench plan` says how many seeds fit; None: any. first_seed: new
+        seeds count from here; the sweep's own seeds are below.
     """
 
     seeds: Seeds | tuple[Seeds, ...] = 8
@@ -433,6 +420,6 @@ class TrendPlan(Frozen):
         return self.explored is None or budget <= self.explored
 
     def fresh(self, budget: float, budgets: Sequence[float], claims: bool) -> range:  # noqa: FBT001  # of the suite
-        """The fresh seeds at one of the budgets; a suite that claims nothing has few."""
+        """The new seeds at one of the budgets; a suite that claims nothing has few."""
         number = self.seeds if isinstance(self.seeds, int) else self.seeds[sorted(budgets).index(budget)]
         return range(self.first_seed, self.first_seed + (number if claims else SMOKE_SEEDS))

@@ -184,6 +184,8 @@ def parse_duration(text: str, flag: str, such_as: str = "90s, 10min or 2h") -> f
     return seconds
 
 
+# A share as people write it: 0.06, 6% or 6 %.
+_SHARE = re.compile(r"(-?(?:[0-9]{1,9}(?:\.[0-9]{0,18})?|\.[0-9]{1,18}))(\s*%)?", re.ASCII)
 _SIZES = {"b": 1.0} | {
     f"{letter}{unit}": float(base) ** power
     for unit, base in (("ib", 1024), ("b", 1000))
@@ -205,6 +207,21 @@ def parse_bytes(text: str, flag: str) -> float:
     return size
 
 
+def plain_share(value: object) -> object:
+    """A share as a number, where it is text such as `0.06`, `6%` or `6 %`; anything else is left for others to refuse."""
+    found = _SHARE.fullmatch(value.strip()) if isinstance(value, str) else None
+    return value if found is None else float(Fraction(found[1]) / (100 if found[2] else 1))
+
+
+def share(text: str | float) -> float:
+    """A share that a command line or Python gives, as a number.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    return float(plain_share(text))  # type: ignore[arg-type]  # it raises for what is no number
+
+
 def margin(value: object, *, asked: str = "") -> float:
     """Check a margin, the largest difference that does not matter: a share above 0 and below 1.
 
@@ -217,6 +234,7 @@ def margin(value: object, *, asked: str = "") -> float:
     Raises:
         UsageError: if it is no such share.
     """
+    value = plain_share(value)
     number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
     if not 0 < number < 1:
         raise UsageError(f"{asked} is no share above 0 and below 1: 0.05 is 5 %.".strip())
@@ -249,21 +267,21 @@ def check_seed(seed: object) -> None:
         raise UsageError(f"{seed!r} is not a seed: seeds are whole numbers of at least 0 and below 2^63")
 
 
-def parse_percent(text: str, flag: str) -> Fraction:
-    """Read a percentage such as `2%` or `0.5%`, from 0% to below 100%, as an exact share.
+def parse_share(text: str, flag: str) -> Fraction:
+    """Read a share such as `0.02`, `2%` or `0.5 %`, from 0 to below 1, exactly.
 
     Raises:
-        UsageError: if it has no `%`, is negative, 100 or more, or no plain number.
+        UsageError: if it is negative, 1 or more, or no plain number.
     """
     asked = f"{flag} {shown(text)}"
-    number = text.strip().removesuffix("%").strip()
-    if not re.fullmatch(r"-?(?:[0-9]{1,9}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})", number):
-        raise UsageError(f"{asked} is no percentage: give a number with %, such as 2% or 0.5%.")
-    if number.startswith("-"):
-        raise UsageError(f"{asked} is negative: give a percentage from 0% to below 100%, such as 2%.")
-    if not text.strip().endswith("%"):
-        raise UsageError(f"{asked} has no %: write {number}%.")
-    share = Fraction(number) / 100
-    if share:
-        margin(share, asked=asked)
-    return share
+    found = _SHARE.fullmatch(text.strip())
+    if found is None:
+        raise UsageError(f"{asked} is no share: write it as 0.02 or as 2%.")
+    if found[1].startswith("-"):
+        raise UsageError(f"{asked} is negative: give a share from 0 to below 1, such as 0.02 or 2%.")
+    number = Fraction(found[1]) / (100 if found[2] else 1)
+    if number >= 1 and not found[2]:
+        raise UsageError(f"{asked} is no share below 1: {found[1]} per cent is {found[1]}%.")
+    if number:
+        margin(float(number), asked=asked)
+    return number

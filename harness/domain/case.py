@@ -1,6 +1,6 @@
 """The parts of a plan (Place, Case, Comparison, UnitOfWork, Protocol), and the ids that name files and rows.
 
-A plan stores the facts of its cases and units, so that nothing looks them up in the catalogue afterwards.
+A plan stores the facts of its cases and jobs, so that nothing looks them up in the catalogue afterwards.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ ELEMENT_BYTES: dict[Dtype, int] = {"fp32": 4, "bf16": 2, "fp16": 2}
 # What a count holds besides what every number needs to be believed: training steps, fvcore's opinion, the operators of a call.
 Counts = Literal["training", "third_opinion", "forward_operators", "train_operators"]
 COUNTS: tuple[Counts, ...] = get_args(Counts)
-# Arms in a block besides the anchor. With more, the first and last arms of a block would lie far apart in time.
-ARMS_PER_BLOCK = 3
+# Variants in a block besides the anchor. With more, the first and last variants of a block would lie far apart in time.
+VARIANTS_PER_BLOCK = 3
 
 
 class CaseFacts(Frozen):
@@ -45,7 +45,7 @@ class CaseFacts(Frozen):
         dynamic: whether its cost depends on the input, as the model's file declares; None: as for `keys`.
         sees_future: whether a top-k depends on later tokens, as the model's file declares; None: as for `keys`.
         trained: whether it comes with trained weights, as a checkpoint does; of a user's own file nobody knows.
-        title: what tables and figures call the arm, in the user's words; empty: its own name.
+        title: what tables and figures call the variant, in the user's words; empty: its own name.
     """
 
     short: str
@@ -69,7 +69,7 @@ class CaseFacts(Frozen):
 
 
 class Made(NamedTuple):
-    """A metric that a unit measures.
+    """A metric that a job measures.
 
     Attributes:
         key: the metric's key.
@@ -80,8 +80,8 @@ class Made(NamedTuple):
     unit: str
 
 
-class UnitFacts(Frozen):
-    """Facts of a unit's pass, whose attributes `domain/passes.py` explains, and of its metrics.
+class JobFacts(Frozen):
+    """Facts of a job's pass, whose attributes `domain/passes.py` explains, and of its metrics.
 
     Attributes:
         phase: the phase in which it runs.
@@ -91,7 +91,7 @@ class UnitFacts(Frozen):
         alone: whether it runs with nothing at the same time.
         timed: whether it measures time.
         cold: whether it needs a fresh interpreter at any effort.
-        repeated: whether it is repeated in every launch.
+        repeated: whether it is repeated in every process.
         trains: whether it trains a model.
         confirms: whether it trains again what a sweep found best.
         about_machine: whether it finds out something that belongs to no metric: about the machine, or of a whole model.
@@ -103,7 +103,7 @@ class UnitFacts(Frozen):
 
     phase: Phase
     makes: tuple[Made, ...]
-    samples: Literal["launches", "seeds", "one"]
+    samples: Literal["processes", "seeds", "one"]
     column: str
     alone: bool
     timed: bool
@@ -123,8 +123,8 @@ class UnitFacts(Frozen):
         return self.column == WALL
 
 
-class Place(Frozen):
-    """Where and on what input a case runs: shape, number format, device. All arms of a comparison share it.
+class GridPoint(Frozen):
+    """Where and on what input a case runs: shape, number format, device. All variants of a comparison share it.
 
     Attributes:
         seq_len: tokens per sequence, T.
@@ -181,26 +181,26 @@ class Case(Frozen):
 
     Attributes:
         model: catalogue name, or a user's `FILE.py:build`.
-        arm_parts: what distinguishes this arm from others of its model in the suite, such as `c0.125`.
+        variant_parts: what distinguishes this variant from others of its model in the suite, such as `c0.125`.
         config: shape of the model.
         place: where and on what input it runs.
-        rung: whether this is a rung of the dense ladder: a shape solved to cost what another arm costs, or a multiple.
+        matched: whether this is a matched baseline: a shape solved to cost what another variant costs, or a multiple.
         task: the task that it is trained on; empty if it trains on a corpus or not at all.
-        budget: training FLOPs that it may spend, in a sweep over several budgets.
-        twin: whether it is a second instance of the anchor, timed to see whether the machine calls equals equal.
+        train_flops: training FLOPs that it may spend, in a sweep over several budgets.
+        aa_control: whether it is a second instance of the anchor, timed to see whether the machine calls equals equal.
         options: what a user's build is given by name besides the configuration.
         by_name: keys of the configuration that it is given by name as well, since it has options of these names.
         tokenizer: the tokenizer of a pretrained model whose tokens it reads; empty: it reads the suite's.
     """
 
     model: str
-    arm_parts: tuple[str, ...]
+    variant_parts: tuple[str, ...]
     config: ModelConfig
-    place: Place
-    rung: bool = False
+    grid_point: GridPoint
+    matched: bool = False
     task: str = ""
-    budget: float | None = None
-    twin: bool = False
+    train_flops: float | None = None
+    aa_control: bool = False
     options: Options = ()
     by_name: tuple[Key, ...] = ()
     tokenizer: str = ""
@@ -212,8 +212,8 @@ class Case(Frozen):
 
     @property
     def original(self) -> Case:
-        """The anchor that a twin is equal to; another case itself."""
-        return self.model_copy(update={"twin": False}) if self.twin else self
+        """The anchor that an A/A control is equal to; another case itself."""
+        return self.model_copy(update={"aa_control": False}) if self.aa_control else self
 
     @property
     def is_user_model(self) -> bool:
@@ -239,7 +239,7 @@ class Case(Frozen):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Case:
         """Copy the case, without what was made from its fields."""
         made = super().model_copy(update=update, deep=deep)
-        for name in ("id", "arm", "short_model"):
+        for name in ("id", "variant", "short_model"):
             made.__dict__.pop(name, None)
         if update and {"model", "config", "options"} & update.keys():
             made.__dict__.pop("facts", None)
@@ -247,7 +247,7 @@ class Case(Frozen):
 
     @property
     def title(self) -> str:
-        """What tables and figures call the arm, in the user's words; empty: its own name."""
+        """What tables and figures call the variant, in the user's words; empty: its own name."""
         facts: CaseFacts | None = self.__dict__.get("facts")
         return facts.title if facts is not None else ""
 
@@ -257,36 +257,38 @@ class Case(Frozen):
 
     @functools.cached_property
     def id(self) -> str:
-        """Case id, like pytest's: `mod[c0.125-T512-B1-fp32-cpu1]`, of a rung `dense-f0.56[…]`, of a twin `dense-twin[…]`."""
-        budget = f"F{self.budget:.3g}".replace("+", "") if self.budget else ""
-        where = "-".join(part for part in (self.task, budget, self.place.label) if part)
-        if self.rung:
-            return f"{self.arm}[{where}]"
-        return f"{self._model_name}[{'-'.join((*self.arm_parts, where))}]"
+        """Case id, like pytest's: `mod[c0.125-T512-B1-fp32-cpu1]`, of a matched baseline `dense-f0.56[…]`, of an A/A control
+        `dense-aa[…]`.
+        """
+        budget = f"F{self.train_flops:.3g}".replace("+", "") if self.train_flops else ""
+        where = "-".join(part for part in (self.task, budget, self.grid_point.label) if part)
+        if self.matched:
+            return f"{self.variant}[{where}]"
+        return f"{self._model_name}[{'-'.join((*self.variant_parts, where))}]"
 
     @functools.cached_property
-    def arm(self) -> str:
-        """The id without its grid part: `mod[c0.125]`, `dense`, `dense-f0.56`, `dense-twin`."""
-        return self._named(self.arm_parts)
+    def variant(self) -> str:
+        """The id without its grid part: `mod[c0.125]`, `dense`, `dense-f0.56`, `dense-aa`."""
+        return self._named(self.variant_parts)
 
     @property
     def size(self) -> str:
-        """Size within a sweep: the last part of the arm."""
-        return self.arm_parts[-1]
+        """Size within a sweep: the last part of the variant."""
+        return self.variant_parts[-1]
 
     @property
-    def variant(self) -> str:
-        """Arm within a sweep, without its size: `mod[c0.125]`, `dense`."""
-        return self._named(self.arm_parts[:-1])
+    def family(self) -> str:
+        """Variant within a sweep, without its size: `mod[c0.125]`, `dense`."""
+        return self._named(self.variant_parts[:-1])
 
     def _named(self, parts: tuple[str, ...]) -> str:
-        if self.rung:
-            return "-".join((self.short_model, *parts, *(("twin",) if self.twin else ())))
+        if self.matched:
+            return "-".join((self.short_model, *parts, *(("aa_control",) if self.aa_control else ())))
         return f"{self._model_name}[{'-'.join(parts)}]" if parts else self._model_name
 
     @property
     def _model_name(self) -> str:
-        return f"{self.short_model}-twin" if self.twin else self.short_model
+        return f"{self.short_model}-aa" if self.aa_control else self.short_model
 
     def config_diff(self) -> str:
         """JSON of the fields that are not default, with a user's `options`; derived values such as `d_ff` count as default."""
@@ -298,80 +300,84 @@ class Case(Frozen):
 class Comparison(Frozen):
     """Cases that are interleaved in one process so that drift cancels; the first is the anchor.
 
-    Attributes:
-        arms: the cases.
-        metrics: keys of what is measured.
-        name: distinguishes comparisons at the same place: a task, or a size and a budget.
-        twin: whether a twin of the anchor is timed beside the arms. It is no arm: it is neither counted nor trained, and no claim
-            is about it.
-        facts: what is known of each arm's model and router (`Case.facts`), in the order of the arms. It is no part of the cases:
-            nothing in it changes a number.
+    Attributes: variants: the cases. metrics: keys of what is measured. name: distinguishes comparisons at the same place: a
+        task, or a size and a budget. aa_control: whether an A/A control of the anchor is timed beside the variants. It is no
+        variant: it is neither counted nor trained, and no claim is about it. facts: what is known of each variant's model and
+        router (`Case.facts`), in the order of the variants. It is no part of the cases: nothing in it changes a number.
     """
 
-    arms: Annotated[tuple[Case, ...], Field(min_length=1)]
+    variants: Annotated[tuple[Case, ...], Field(min_length=1)]
     metrics: tuple[str, ...]
     name: str = ""
-    twin: bool = False
+    aa_control: bool = False
     facts: tuple[CaseFacts, ...] = ()
 
     @model_validator(mode="after")
     def _with_facts(self) -> Comparison:
         if "facts" not in self.model_fields_set:
-            self.__dict__["facts"] = tuple(case.facts for case in self.arms)
-        if len(self.facts) != len(self.arms):
-            raise ValueError(f"of {len(self.arms)} arms {len(self.facts)} have facts")
-        for case, facts in zip(self.arms, self.facts, strict=True):
+            self.__dict__["facts"] = tuple(case.facts for case in self.variants)
+        if len(self.facts) != len(self.variants):
+            raise ValueError(f"of {len(self.variants)} variants {len(self.facts)} have facts")
+        for case, facts in zip(self.variants, self.facts, strict=True):
             case.__dict__.setdefault("facts", facts)
         return self
 
     @property
-    def place(self) -> Place:
-        """The place that all arms share."""
-        return self.arms[0].place
+    def grid_point(self) -> GridPoint:
+        """The place that all variants share."""
+        return self.variants[0].grid_point
 
     @property
     def label(self) -> str:
         """Name and place, as used in file names."""
-        return "-".join(part for part in (self.name, self.place.label) if part)
+        return "-".join(part for part in (self.name, self.grid_point.label) if part)
 
     @property
-    def twin_arm(self) -> Case | None:
-        """The anchor's twin; None where none is timed, or where there is no arm that it could speak for."""
-        return self.arms[0].model_copy(update={"twin": True}) if self.twin and len(self.arms) > 1 else None
+    def aa_control_case(self) -> Case | None:
+        """The anchor's A/A control; None where none is timed, or where there is no variant that it could speak for."""
+        return (
+            self.variants[0].model_copy(update={"aa_control": True})
+            if self.aa_control and len(self.variants) > 1
+            else None
+        )
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Comparison:
-        """Copy the comparison, without what was made from its fields; other arms bring their facts."""
+        """Copy the comparison, without what was made from its fields; other variants bring their facts."""
         made = super().model_copy(update=update, deep=deep)
         made.__dict__.pop("timed", None)
-        if update and "arms" in update:
-            made.__dict__["facts"] = tuple(case.facts for case in made.arms)
+        if update and "variants" in update:
+            made.__dict__["facts"] = tuple(case.facts for case in made.variants)
         return made
 
     @property
     def shipped(self) -> tuple[Case, ...]:
-        """The arms that run no code of a user's."""
-        return tuple(case for case in self.arms if not case.facts.runs_user_code)
+        """The variants that run no code of a user's."""
+        return tuple(case for case in self.variants if not case.facts.runs_user_code)
 
     @functools.cached_property
     def timed(self) -> Comparison:
-        """The comparison as timed: with the twin as its last arm."""
-        twin = self.twin_arm
-        return self if twin is None else self.model_copy(update={"arms": (*self.arms, twin), "twin": False})
+        """The comparison as timed: with the A/A control as its last variant."""
+        aa_control = self.aa_control_case
+        return (
+            self
+            if aa_control is None
+            else self.model_copy(update={"variants": (*self.variants, aa_control), "aa_control": False})
+        )
 
 
-class Rung(Frozen):
-    """A rung of the dense ladder: the arm it matches, and how closely.
+class MatchedBaseline(Frozen):
+    """A matched baseline: the variant it matches, and how closely.
 
     Attributes:
-        arm: the rung.
-        target: the arm that it matches.
+        variant: the matched baseline.
+        target: the variant that it matches.
         solved_at: the sequence length at which the match was solved, of several the longest.
         everywhere: whether it was solved at every length, with a shape for each.
-        gaps: sequence length to relative gap of the quantity, rung over target minus 1.
+        gaps: sequence length to relative gap of the quantity, matched baseline over target minus 1.
         quantity: what is matched: forward or training FLOPs, parameters, or the time that peaks predict.
     """
 
-    arm: str
+    variant: str
     target: str
     solved_at: int
     everywhere: bool = False
@@ -380,24 +386,24 @@ class Rung(Frozen):
 
 
 class Protocol(Frozen):
-    """How a unit measures, with all defaults resolved.
+    """How a job measures, with all defaults resolved.
 
     Attributes:
-        rounds: rounds per launch, each visiting every arm twice.
-        warm_up_calls: calls of every arm before the first round.
+        rounds: rounds per process, each visiting every variant twice.
+        warm_up_calls: calls of every variant before the first round.
         warm_up_s: minimum duration of the warm-up, in s.
         seed: seed of weights, inputs and orders.
-        train: the training run, for units that train: resolved for their model.
-        rates: multiples of its learning rate to try, for units that search for the best.
-        task_path: file or folder that the task reads, for units that train on such a task.
-        decode: the decode measurement, for units that decode.
-        energy: the windows, for units that measure energy.
-        fit: the bounds, for units that search for the largest input that fits.
-        corpus: catalogue name of the corpus, for units that train.
+        train: the training run, for jobs that train: resolved for their model.
+        rates: multiples of its learning rate to try, for jobs that search for the best.
+        task_path: file or folder that the task reads, for jobs that train on such a task.
+        decode: the decode measurement, for jobs that decode.
+        energy: the windows, for jobs that measure energy.
+        fit: the bounds, for jobs that search for the largest input that fits.
+        corpus: catalogue name of the corpus, for jobs that train.
         corpus_path: its path, if it takes one.
         corpus_sha256: expected hash of the corpus, or of the task's files.
         trace: path to which a profile writes its trace.
-        counts: for units that count, what is counted besides what every number needs to be believed; None: everything.
+        counts: for jobs that count, what is counted besides what every number needs to be believed; None: everything.
     """
 
     rounds: int
@@ -417,45 +423,45 @@ class Protocol(Frozen):
     counts: tuple[Counts, ...] | None = None
 
 
-class UnitOfWork(Frozen):
-    """Work for one fresh process: a launch of a comparison, a count, a memory pass or a training run.
+class Job(Frozen):
+    """Work for one fresh process: a process of a comparison, a count, a memory pass or a training run.
 
     Attributes:
         name: name of its files.
         made_in: the pass that runs it.
         workload: for the timing pass, what is timed: a metric's group.
-        launch: number of the launch, from 0.
-        comparison: the arms and metrics.
+        process: number of the process, from 0.
+        comparison: the variants and metrics.
         protocol: how they are measured.
         flops: predicted FLOPs, from which the time left is estimated.
-        series: what its launches share: the name without the launch; empty for a unit that is not repeated.
-        group: the units that a rule looks at together, of which it is one; empty for a unit that no rule looks at.
-        rule: the rule that may ask for it; empty for a unit that runs in any case.
-        facts: what later code needs to know of its pass and metrics. They are looked up where a unit is made, and stored with it.
+        series: what its processes share: the name without the process; empty for a job that is not repeated.
+        group: the jobs that a rule looks at together, of which it is one; empty for a job that no rule looks at.
+        rule: the rule that may ask for it; empty for a job that runs in any case.
+        facts: what later code needs to know of its pass and metrics. They are looked up where a job is made, and stored with it.
     """
 
     name: str
     made_in: str
     workload: str
-    launch: int
+    process: int
     comparison: Comparison
     protocol: Protocol
     flops: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     series: str = ""
     group: str = ""
     rule: str = ""
-    facts: UnitFacts
+    facts: JobFacts
 
     @property
-    def shipped(self) -> UnitOfWork:
-        """The unit without users' models, as it is tried again when one of them may have killed the process."""
+    def shipped(self) -> Job:
+        """The job without users' models, as it is tried again when one of them may have killed the process."""
         return self.model_copy(
-            update={"comparison": self.comparison.model_copy(update={"arms": self.comparison.shipped})}
+            update={"comparison": self.comparison.model_copy(update={"variants": self.comparison.shipped})}
         )
 
     @property
     def ranks(self) -> int:
-        """Processes that share the unit on a machine."""
+        """Processes that share the job on a machine."""
         return self.protocol.train.ranks if self.protocol.train else 1
 
 

@@ -21,42 +21,42 @@ Columns = Mapping[str, Sequence[float]]
 
 
 @dataclass(frozen=True)
-class Launch:
-    """Samples of one arm in one launch, and what witnesses saw of its blocks."""
+class TimingProcess:
+    """Samples of one variant in one process, and what witnesses saw of its blocks."""
 
     samples: Columns
     blocks: Columns
 
 
-class LaunchCount(Frozen):
-    """The number of launches of a series: the launches of one comparison and workload.
+class ProcessCount(Frozen):
+    """The number of processes of a series: the processes of one comparison and workload.
 
     Attributes:
-        pilot: launches of the pilot.
-        used: of these, launches that the number was computed from: a launch that failed has no times.
-        arms: arms whose effects against the anchor were used.
-        sd: standard deviation of a log-effect between launches; None if too few launches have times.
-        mde: the minimum detectable effect that was wanted, as a share.
-        asked: launches that reach it; None if too few launches have times.
-        most: the most launches that were allowed.
-        made: launches of the series.
+        pilot: processes of the pilot.
+        used: of these, processes that the number was computed from: a process that failed has no times.
+        variants: variants whose effects against the anchor were used.
+        sd: standard deviation of a log-effect between processes; None if too few processes have times.
+        detectable: the minimum detectable effect that was wanted, as a share.
+        asked: processes that reach it; None if too few processes have times.
+        most: the most processes that were allowed.
+        made: processes of the series.
         reason: why there is no number; None if there is.
     """
 
     pilot: int
     used: int
-    arms: int
+    variants: int
     sd: float | None
-    mde: float
+    detectable: float
     asked: int | None
     most: int
     made: int
     reason: str | None = None
 
     @model_validator(mode="after")
-    def _has_a_number_or_none(self) -> LaunchCount:
+    def _has_a_number_or_none(self) -> ProcessCount:
         if (self.sd is None) != (self.asked is None):
-            raise ValueError("a spread without a number of launches, or a number without a spread")
+            raise ValueError("a standard deviation without a number of processes, or a number without one")
         return self
 
     @property
@@ -66,7 +66,7 @@ class LaunchCount(Frozen):
 
     @property
     def capped(self) -> bool:
-        """Whether more launches were asked for than were allowed."""
+        """Whether more processes were asked for than were allowed."""
         return self.asked is not None and self.asked > self.made
 
 
@@ -77,13 +77,13 @@ class Evidence:
     Attributes:
         case: the case.
         metric: the metric.
-        outcomes: one per launch or seed.
-        processes: those of the same launches, for timings.
+        outcomes: one per process or seed.
+        processes: those of the same processes, for timings.
         counted: results of counting the case.
         anchor_counted: the same of the anchor.
-        decision: the number of launches that a pilot asked for; None: it is fixed.
-        drift: how the arm drifted relative to its anchor, over all launches; None: it did not.
-        same_as: other settings of the model with the same FLOPs, parameters and losses, bit for bit; by arm, what differs.
+        decision: the number of processes that a pilot asked for; None: it is fixed.
+        drift: how the variant drifted relative to its anchor, over all processes; None: it did not.
+        same_as: other settings of the model with the same FLOPs, parameters and losses, bit for bit; by variant, what differs.
         without_own: the anchor in a process without the user's code; None where there was none.
         anchor_s: seconds of a typical call of the anchor; None where it was not timed.
         timed: whether the metric is measured as a time, not derived from one.
@@ -96,10 +96,10 @@ class Evidence:
     processes: Sequence[Process] = ()
     counted: CountNotes = field(default_factory=CountNotes)
     anchor_counted: CountNotes = field(default_factory=CountNotes)
-    decision: LaunchCount | None = None
+    decision: ProcessCount | None = None
     drift: str | None = None
     same_as: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    without_own: Launch | None = None
+    without_own: TimingProcess | None = None
     anchor_s: float | None = None
     timed: bool = False
     audited: Mapping[Label, str] = field(default_factory=dict)
@@ -107,7 +107,7 @@ class Evidence:
     @property
     def beside(self) -> Sequence[Process]:
         """The processes that timed the case beside its anchor; none of the anchor's own time."""
-        return [each for each in self.processes if each.anchor in each.arms and each.anchor != self.case.id]
+        return [each for each in self.processes if each.anchor in each.variants and each.anchor != self.case.id]
 
     def notes(self, kind: type[SomeNotes]) -> list[SomeNotes]:
         """Notes of that kind, of the outcomes that have them."""

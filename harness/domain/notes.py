@@ -184,12 +184,12 @@ class FitNotes(Notes):
     """Budget and forecast of the search for the largest input that fits.
 
     Attributes:
-        budget_bytes: bytes that a training step may allocate.
+        memory_limit_bytes: bytes that a training step may allocate.
         forecast: the largest value whose forecast fits.
         forecast_reason: why there is no forecast.
     """
 
-    budget_bytes: int | None = None
+    memory_limit_bytes: int | None = None
     forecast: int | None = None
     forecast_reason: str | None = None
 
@@ -203,8 +203,8 @@ class TimeNotes(Notes):
         inputs: input batches that the calls read in turn.
         first_call_s: seconds of the first call.
         steadiness_tested: whether there were enough rounds to test for drift.
-        warmed_up_again: which arms drifted, so that all were warmed up a second time.
-        unsteady: how this arm still drifted after that; None: it did not.
+        warmed_up_again: which variants drifted, so that all were warmed up a second time.
+        unsteady: how this variant still drifted after that; None: it did not.
         unchecked: which guard could not run, and why.
         reused: evidence that a timed call returned an earlier answer.
         device_s: seconds of the device in a call.
@@ -434,12 +434,12 @@ class RooflineFinding(Notes):
 
 
 class WithoutOwnFinding(Notes):
-    """A launch of the shipped arms in a process without the user's code.
+    """A process of the shipped variants in a process without the user's code.
 
     Attributes:
-        samples: raw samples by metric, case and column, as those of other launches.
+        samples: raw samples by metric, case and column, as those of other processes.
         blocks: what witnesses saw of its blocks, by column.
-        reason: why an arm has no samples; None: all have.
+        reason: why a variant has no samples; None: all have.
     """
 
     samples: dict[str, dict[str, dict[str, list[float]]]]

@@ -11,16 +11,16 @@ from modbench.harness.domain.phases import WALL, Phase
 if TYPE_CHECKING:
     from modbench.harness.core.contracts import AnyMetric
     from modbench.harness.core.frozen import Frozen
-    from modbench.harness.domain.case import Case, Comparison, UnitOfWork
+    from modbench.harness.domain.case import Case, Comparison, Job
     from modbench.harness.domain.notes import Notes
     from modbench.harness.domain.records import Blocks, Outcome
     from modbench.harness.domain.suite import Suite
 
     # What a pass yields: outcomes, the witnesses' observations of blocks, or findings that belong to no metric.
     Yielded: TypeAlias = Outcome | Blocks | Notes
-    Run = Callable[[UnitOfWork, list[Any]], Iterator[Yielded]]
-    # Called with a `UnitMaker` (`planning/units_of_work.py`), which has the protocol of a suite.
-    Units = Callable[[Any, Comparison, Sequence[AnyMetric], int], Iterable[UnitOfWork]]
+    Run = Callable[[Job, list[Any]], Iterator[Yielded]]
+    # Called with a `JobMaker` (`planning/jobs.py`), which has the protocol of a suite.
+    Jobs = Callable[[Any, Comparison, Sequence[AnyMetric], int], Iterable[Job]]
 
 
 @dataclass(frozen=True)
@@ -29,32 +29,32 @@ class Pass:
 
     Attributes:
         name: the file's name; it appears in records and begins the names of its units.
-        run: `run(unit, metrics)` measures inside a unit's process; each metric's `measure` gets what this pass prepares.
-        units: `units(maker, comparison, metrics, launch)` returns the units of a comparison; None: as `each` says.
-        each: what gets a unit of its own: a comparison, a case, or a case and what is timed together.
-        forward_equivalents: the work of such a unit in forward passes of its cases, from which the time left is estimated.
+        run: `run(job, metrics)` measures inside a job's process; each metric's `measure` gets what this pass prepares.
+        jobs: `jobs(maker, comparison, metrics, process)` returns the jobs of a comparison; None: as `each` says.
+        each: what gets a job of its own: a comparison, a case, or a case and what is timed together.
+        forward_equivalents: the work of such a job in forward passes of its cases, from which the time left is estimated.
         phase: the phase in which its units run.
         order: its position among the passes of its phase.
-        exclusive: whether nothing else may run beside a unit.
+        exclusive: whether nothing else may run beside a job.
         timed: whether it measures time: then the parent process stays idle, and a run resumes only on its own machine.
-        fresh_interpreter: whether a unit needs a fresh interpreter at any effort.
+        fresh_interpreter: whether a job needs a fresh interpreter at any effort.
         environment: environment variables that a cold process needs before it starts.
-        repeated: whether its units are repeated in every launch.
+        repeated: whether its units are repeated in every process.
         runs_for_every_case: whether every comparison is measured and all its metrics, whatever the suite asks for.
-        trains: whether a unit trains a model; its metrics are measured at the place of training.
+        trains: whether a job trains a model; its metrics are measured at the place of training.
         once_per_sweep: whether its metrics are measured once in a sweep, at the middle size and the first budget.
         confirms: whether its units train again what a sweep found best, and run only where a confirmation asks for them.
-        samples: what the samples are: `launches`: many calls in each of several processes, interleaved with the anchor;
+        samples: what the samples are: `processes`: many calls in each of several processes, interleaved with the anchor;
             `seeds`: one value per seed; `one`: one value.
-        rounds: `rounds(unit)` returns the rounds of a launch, where the samples are `launches`.
+        rounds: `rounds(job)` returns the rounds of a process, where the samples are `processes`.
         column: the column of samples that holds the value.
         statistic: name of the value's statistic in `cases.csv`.
         no_interval: why a value has no interval, where `samples` is `one`.
         judged: whether a ratio gets a verdict.
-        timeout_factor: called with a unit; returns how many times its predicted work it may take at most.
-        estimate_seconds: called with a unit and a function that gives the seconds of a case's forward pass; returns the seconds
-            of the unit after its start. None: they follow from the unit's FLOPs.
-        fixed_overhead_s: called with a unit; returns the seconds that it may take at most besides that work: trials, windows.
+        timeout_factor: called with a job; returns how many times its predicted work it may take at most.
+        estimate_seconds: called with a job and a function that gives the seconds of a case's forward pass; returns the seconds
+            of the job after its start. None: they follow from the job's FLOPs.
+        fixed_overhead_s: called with a job; returns the seconds that it may take at most besides that work: trials, windows.
         settings: the part of a suite, besides the case, that its numbers depend on.
         notes: the model of the notes in its outcomes.
         findings: the model of its findings that belong to no metric.
@@ -64,7 +64,7 @@ class Pass:
     run: Run
     notes: type[Notes]
     findings: type[Notes] | None = None
-    units: Units | None = None
+    jobs: Jobs | None = None
     each: Literal["comparison", "case", "case and group"] = "comparison"
     forward_equivalents: float = 3.0
     phase: Phase = Phase.COUNT
@@ -78,15 +78,15 @@ class Pass:
     trains: bool = False
     once_per_sweep: bool = False
     confirms: bool = False
-    samples: Literal["launches", "seeds", "one"] = "one"
-    rounds: Callable[[UnitOfWork], int] = lambda unit: unit.protocol.rounds
+    samples: Literal["processes", "seeds", "one"] = "one"
+    rounds: Callable[[Job], int] = lambda job: job.protocol.rounds
     column: str = "value"
     statistic: str = "exact"
     no_interval: str = "counted, not sampled: no interval"
     judged: bool = True
-    timeout_factor: Callable[[UnitOfWork], float] = lambda _: 1.0
-    estimate_seconds: Callable[[UnitOfWork, Callable[[Case], float]], float] | None = None
-    fixed_overhead_s: Callable[[UnitOfWork], float] = lambda _: 0.0
+    timeout_factor: Callable[[Job], float] = lambda _: 1.0
+    estimate_seconds: Callable[[Job, Callable[[Case], float]], float] | None = None
+    fixed_overhead_s: Callable[[Job], float] = lambda _: 0.0
     settings: Callable[[Suite, Case], Frozen | None] = lambda _suite, _case: None
 
     @property

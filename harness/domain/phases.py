@@ -1,4 +1,4 @@
-"""The order of the units of a run, and the column of samples that are times. Nothing heavy is loaded."""
+"""The order of the jobs of a run, and the column of samples that are times. Nothing heavy is loaded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ WALL = "wall_s"
 
 
 class Phase(IntEnum):
-    """The order of units: all units of one phase end before the next phase begins."""
+    """The order of jobs: all jobs of one phase end before the next phase begins."""
 
     COUNT = 1
     TIME = 2

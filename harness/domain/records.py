@@ -1,6 +1,6 @@
-"""The record of a unit of work: one outcome per case and metric. Immutable and versioned.
+"""The record of a job: one outcome per case and metric. Immutable and versioned.
 
-Its file names the unit, which stands in run.json. It is read beside the unit (`Beside`).
+Its file names the job, which stands in run.json. It is read beside the job (`Beside`).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pydantic import (
 
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.printable import masked
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.domain.notes import Notes, SomeNotes
 from modbench.harness.machine.certificate import Certificate
 
-SCHEMA: Final = 12
+SCHEMA: Final = 13
 
 Status = Literal["ok", "skipped", "failed"]
 # `damaged` is never written: the reader gives it to what a damaged file should have held.
@@ -50,12 +50,12 @@ class Beside(NamedTuple):
     """What the file of a record does not hold: the context in which pydantic reads one.
 
     Attributes:
-        unit: the unit as planned.
+        job: the job as planned.
         notes: the type of the notes that its pass leaves.
         findings: that of its findings; None: it has none.
     """
 
-    unit: UnitOfWork
+    job: Job
     notes: type[Notes]
     findings: type[Notes] | None
 
@@ -110,7 +110,7 @@ EVERY_FIELD = set(Outcome.model_fields)
 
 
 class Blocks(Frozen):
-    """Observations of witnesses in every block of a timing, whichever arms it held.
+    """Observations of witnesses in every block of a timing, whichever variants it held.
 
     Attributes:
         group: what was timed, such as `forward`.
@@ -122,7 +122,7 @@ class Blocks(Frozen):
 
 
 class Environment(Frozen):
-    """The process that a unit ran in.
+    """The process that a job ran in.
 
     Attributes:
         torch: torch's version.
@@ -138,7 +138,7 @@ class Environment(Frozen):
         host: name of the host; None where nobody asked.
         machine: the host's fingerprint, as in run.json; None where it is that of run.json.
         hardware: the host's hardware in words, the same for hosts of one type; None where nobody asked.
-        certificate: the host's certificate when the unit began; None if it was never checked.
+        certificate: the host's certificate when the job began; None if it was never checked.
     """
 
     torch: str
@@ -158,12 +158,12 @@ class Environment(Frozen):
 
 
 class Death(Frozen):
-    """How the process of a unit died before it wrote its record; its parent wrote the record instead.
+    """How the process of a job died before it wrote its record; its parent wrote the record instead.
 
     Attributes:
         kind: kind of failure.
         reason: the reason, in words.
-        again: whether the unit ran again without the user's models, and the record holds those measurements.
+        again: whether the job ran again without the user's models, and the record holds those measurements.
     """
 
     kind: Failure
@@ -172,25 +172,25 @@ class Death(Frozen):
 
 
 class Record(Frozen):
-    """The record of one unit.
+    """The record of one job.
 
     Attributes:
         schema_version: version of this format.
-        unit: the unit of work. Its file holds the unit's name and the ids of its cases.
+        job: the job. Its file holds the job's name and the ids of its cases.
         started: start time, UTC, ISO 8601.
-        wall_s: duration of the unit inside its process, in s.
+        wall_s: duration of the job inside its process, in s.
         environment: the process that measured; None if no process completed.
         died: how the process died; None if it completed.
         outcomes: one per case and metric.
         findings: findings of the pass that belong to no metric, of the type that the pass names.
-        blocks: witnesses of blocks, from units that time.
+        blocks: witnesses of blocks, from jobs that time.
         busy: (start, end) of intervals of measurement or training, on the machine's monotonic clock, in s.
         code: SHA-256 of the user's Python files that its process ran, by path from the folder in which the run was started,
             absolute outside of it; None where the process left none.
     """
 
-    schema_version: Literal[12] = SCHEMA
-    unit: UnitOfWork
+    schema_version: Literal[13] = SCHEMA
+    job: Job
     started: str
     wall_s: float
     environment: Environment | None = None
@@ -201,19 +201,19 @@ class Record(Frozen):
     busy: tuple[tuple[float, float], ...] = ()
     code: dict[str, str] | None = None
 
-    @field_serializer("unit")
-    def _by_name(self, unit: UnitOfWork) -> dict[str, Any]:
-        return _named(unit)
+    @field_serializer("job")
+    def _by_name(self, job: Job) -> dict[str, Any]:
+        return _named(job)
 
-    @field_validator("unit", mode="before")
+    @field_validator("job", mode="before")
     @classmethod
-    def _of_the_plan(cls, unit: Any, info: ValidationInfo) -> Any:  # noqa: ANN401  # from a file
+    def _of_the_plan(cls, job: Any, info: ValidationInfo) -> Any:  # noqa: ANN401  # from a file
         if not isinstance(info.context, Beside):
-            return unit
-        # A unit that is tried again without a user's models has fewer cases: its record may be left by a run that was killed.
-        if unit != _named(info.context.unit):
-            raise ValueError(f"the record of another unit, or not of all cases of {info.context.unit.name}")
-        return info.context.unit
+            return job
+        # A job that is tried again without a user's models has fewer cases: its record may be left by a run that was killed.
+        if job != _named(info.context.job):
+            raise ValueError(f"the record of another job, or not of all cases of {info.context.job.name}")
+        return info.context.job
 
     @field_validator("findings", mode="before")
     @classmethod
@@ -221,7 +221,7 @@ class Record(Frozen):
         if not isinstance(findings, dict) or not isinstance(info.context, Beside):
             return findings
         if info.context.findings is None:
-            raise ValueError(f"pass {info.context.unit.made_in!r} has no findings")
+            raise ValueError(f"pass {info.context.job.made_in!r} has no findings")
         return info.context.findings.model_validate(findings)
 
     @model_validator(mode="after")
@@ -238,6 +238,6 @@ class Record(Frozen):
         return self
 
 
-def _named(unit: UnitOfWork) -> dict[str, Any]:
-    """A unit as its record names it."""
-    return {"name": unit.name, "cases": [case.id for case in unit.comparison.arms]}
+def _named(job: Job) -> dict[str, Any]:
+    """A job as its record names it."""
+    return {"name": job.name, "cases": [case.id for case in job.comparison.variants]}

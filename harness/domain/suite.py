@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any, Literal, NamedTuple
+import itertools
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from modbench.harness.core.config import check_sizes
 from modbench.harness.core.frozen import Frozen, Margin
 from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan, SearchPlan
 from modbench.harness.core.titles import slug
 from modbench.harness.core.train_plan import ConfirmPlan, IsoflopPlan, TaskPlan, TrainPlan, TrendPlan
-from modbench.harness.core.units import MOST_THREADS, check_seed
-from modbench.harness.domain.arm_tables import Arm, Quantity
+from modbench.harness.core.units import MOST_THREADS, check_seed, plain_share
 from modbench.harness.domain.case import Device, Dtype
+from modbench.harness.domain.variant_tables import Quantity, Variant
 
 Effort = Literal["smoke", "draft", "standard", "rigorous"]
 
-# Launches and rounds of each effort. A launch is the unit of evidence; a round visits every arm. Many short launches tell more
-# than few long ones: launches of the same code differ, and rounds of one launch cannot show by how much. From standard up the
-# launches are a pilot. Of eight: from six, the interval of two arms alone covered less than 93 % (tests/bench/launch_power.py).
+# Processes and rounds of each effort. A process is the unit of evidence; a round visits every variant. Many short processes
+# tell more than few long ones: processes of the same code differ, and rounds of one process cannot show by how much. From
+# standard up the processes are a pilot. Of eight: from six, the interval of two variants alone covered less than 93 %
+# (tests/bench/process_power.py).
 EFFORTS: dict[Effort, tuple[int, int]] = {
     "smoke": (1, 3),
     "draft": (10, 6),
@@ -30,27 +31,27 @@ EFFORTS: dict[Effort, tuple[int, int]] = {
 
 
 class TwoStage(NamedTuple):
-    """How a pilot decides the number of launches: the most that it may ask for, and what they shall be able to detect."""
+    """How a pilot decides the number of processes: the most that it may ask for, and what they shall be able to detect."""
 
-    most_launches: int
-    mde: float
+    most_processes: int
+    detectable: float
 
 
-# Efforts whose launches above are a pilot. At 1 %, a true +3 % is called worse in 80 % of runs at a margin of 2 %.
+# Efforts whose processes above are a pilot. At 1 %, a true +3 % is called worse in 80 % of runs at a margin of 2 %.
 TWO_STAGE: dict[Effort, TwoStage] = {"standard": TwoStage(24, 0.01), "rigorous": TwoStage(40, 0.005)}
-# Fewest launches of a pilot from which their spread is estimated.
+# Fewest processes of a pilot from which their spread is estimated.
 FEWEST_PILOT = 4
 
 
 class WarmUp(NamedTuple):
-    """Calls of every arm, and the least seconds of all arms together on a CPU."""
+    """Calls of every variant, and the least seconds of all variants together on a CPU."""
 
     calls: int
     seconds: float
 
 
-# After two calls arms are no further apart than later (tests/bench/launch_cost.py --settle). Cold processes, whose libraries
-# start too, get one call more. Whether it was enough is tested: the drift over all launches.
+# After two calls variants are no further apart than later (tests/bench/process_cost.py --settle). Cold processes, whose libraries
+# start too, get one call more. Whether it was enough is tested: the drift over all processes.
 WARM_UPS: dict[Effort, WarmUp] = {
     "smoke": WarmUp(1, 0.0),
     "draft": WarmUp(2, 0.1),
@@ -63,15 +64,15 @@ Execution = Literal["eager", "compiled", "graph"]
 
 
 class Grid(Frozen):
-    """Axes of the grid: every arm runs at each point of their Cartesian product.
+    """Axes of the grid: every variant runs at each point of their Cartesian product.
 
     Attributes:
         seq_len: sequence lengths in tokens; when decoding, lengths of the context.
         batch_size: sequences in a call.
         dtype: number formats of weights and computation.
         execution: as written (`eager`), by torch.compile (`compiled`), or decode steps as a CUDA graph (`graph`).
-        request: whole requests of `latency/request`, in place of lengths: a prompt and new tokens, such as `512+128`; none: each
-            length, with `decode.tokens` new ones.
+        input_len: tokens of the prompt of an end-to-end request (`latency/request`); none: those of `seq_len`.
+        output_len: tokens that a request generates, each with each prompt; none: `decode.tokens`.
     """
 
     seq_len: tuple[int, ...] = Field((128, 256, 512), min_length=1)
@@ -79,9 +80,10 @@ class Grid(Frozen):
     dtype: tuple[Dtype, ...] = Field(("fp32",), min_length=1)
     execution: tuple[Execution, ...] = Field(("eager",), min_length=1)
 
-    request: tuple[str, ...] = ()
+    input_len: tuple[int, ...] = ()
+    output_len: tuple[int, ...] = ()
 
-    @field_validator("seq_len", "batch_size", "dtype", "execution", "request", mode="before")
+    @field_validator("seq_len", "batch_size", "dtype", "execution", "input_len", "output_len", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
         """Turn a single value into a list, and drop repeated values, which would measure a case twice."""
@@ -89,21 +91,16 @@ class Grid(Frozen):
             return (value,)
         return tuple(item for i, item in enumerate(value) if item not in value[:i])
 
-    @field_validator("request")
-    @classmethod
-    def _are_requests(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for text in value:
-            if not re.fullmatch(r"0*[1-9]\d{0,18}\+0*[1-9]\d{0,18}", text):
-                raise ValueError(f"{text!r} is no request: write a prompt and new tokens, such as 512+128")
-            cls._positive(tuple(map(int, text.split("+"))))
-        return tuple(dict.fromkeys("+".join(str(int(part)) for part in text.split("+")) for text in value))
+    @property
+    def serves(self) -> bool:
+        """Whether it says which requests are timed."""
+        return bool(self.input_len or self.output_len)
 
     def requests(self, new_tokens: int) -> list[tuple[int, int]]:
-        """Tokens of the prompt and new tokens of each request; `new_tokens` where only lengths are given."""
-        asked = [(int(prompt), int(new)) for prompt, new in (text.split("+") for text in self.request)]
-        return asked or [(length, new_tokens) for length in self.seq_len]
+        """Input and output tokens of each request; `new_tokens` where the grid has no `output_len`."""
+        return [*itertools.product(self.input_len or self.seq_len, self.output_len or (new_tokens,))]
 
-    @field_validator("seq_len", "batch_size")
+    @field_validator("seq_len", "batch_size", "input_len", "output_len")
     @classmethod
     def _positive(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         check_sizes(value)
@@ -124,9 +121,9 @@ TABLES: dict[str, type[Frozen]] = {
     "fit": FitPlan,
     "search": SearchPlan,
 }
-# What a suite's `rival` may be, and the quantity that it names.
+# What a suite's `match` may be, and the quantity that it names.
 Rival = Literal["flops", "params", "time", "none"]
-RIVALS: dict[Rival, Quantity | None] = {
+MATCHES: dict[Rival, Quantity | None] = {
     "flops": "flops/forward",
     "params": "params",
     "time": "latency/forward",
@@ -139,56 +136,41 @@ READ_BY = {"search": "bisection", "confirm": "confirmation", "trend": "trend"}
 class Suite(Frozen):
     """A suite as in its file, with defaults filled in.
 
-    Attributes:
-        name: name of the suite, used for the default run folder.
-        about: one line for `modbench list suites`.
-        effort: preset of launches and rounds.
-        launches: fresh processes per comparison, without a pilot; None is the preset's.
-        rounds: visits of every arm per launch; None is the preset's.
-        pilot_launches: launches from which their number is computed, from standard effort up; None is the preset's.
-        most_launches: the most that a pilot may ask for; None is the preset's.
-        mde: minimum detectable effect that the number of launches shall reach, as a share; None is the preset's.
-        margin: differences below this are of no practical interest.
-        metrics: keys of the metrics.
-        shape: model shape that all arms share.
-        grid: axes of the grid.
-        decode_grid: axes of the grid of decode metrics; axes that it lacks are those of `grid`; None: all are.
-        arms: the models.
-        rival: what a dense model of ours has in common with each model of yours, beside which it is measured: forward `flops`,
-            `params`, the predicted `time` of a forward pass; `none`: there is no such model.
-        train: training run; None: no training on a corpus.
-        tasks: how tasks are trained.
-        isoflop: budgets and sizes that every arm is trained at; None: one run, of one shape.
-        confirm: how the best of a sweep is compared again, on fresh seeds; None: it is not.
-        trend: how the difference of two arms is followed over the budgets of a sweep; None: it is not.
-        decode: how decode steps are timed.
-        energy: how energy is measured.
-        fit: how the largest input that fits is searched for.
-        search: how cells are chosen while the suite runs; None: all are measured.
-        corpus: text to train on: a catalogue name or a path.
-        seeds: seeds of weights and data; timing uses the first.
-        device: where everything runs; None: CUDA if available, else the CPU.
-        threads: CPU threads of a worker.
-        compile: whether torch.compile wraps every model, whatever the grid says.
-        twin: whether a twin of the anchor is timed beside the arms, so that the run shows whether equals come out equal; never at
-            smoke effort, which claims nothing.
+    Attributes: name: name of the suite, used for the default run folder. about: one line for `modbench list suites`. effort:
+        preset of processes and rounds. processes: fresh processes per comparison, without a pilot; None is the preset's.
+        rounds: visits of every variant per process; None is the preset's. pilot_processes: processes from which their number
+        is computed, from standard effort up; None is the preset's. most_processes: the most that a pilot may ask for; None is
+        the preset's. detectable: minimum detectable effect that the number of processes shall reach, as a share; None is the
+        preset's. margin: differences below this are of no practical interest. metrics: keys of the metrics. shape: model
+        shape that all variants share. grid: axes of the grid. decode_grid: axes of the grid of decode metrics; axes that it
+        lacks are those of `grid`; None: all are. variants: the models. match: what a dense model of ours has in common with
+        each model of yours, beside which it is measured: forward `flops`, `params`, the predicted `time` of a forward pass;
+        `none`: there is no such model. train: training run; None: no training on a corpus. tasks: how tasks are trained.
+        isoflop: budgets and sizes that every variant is trained at; None: one run, of one shape. confirm: how the best of a
+        sweep is compared again, on new seeds; None: it is not. trend: how the difference of two variants is followed over the
+        budgets of a sweep; None: it is not. decode: how decode steps are timed. energy: how energy is measured. fit: how the
+        largest input that fits is searched for. search: how cells are chosen while the suite runs; None: all are measured.
+        corpus: text to train on: a catalogue name or a path. seeds: seeds of weights and data; timing uses the first. device:
+        where everything runs; None: CUDA if available, else the CPU. threads: CPU threads of a worker. compile: whether
+        torch.compile wraps every model, whatever the grid says. aa_control: whether an A/A control of the baseline is timed
+        beside the variants, so that the run shows whether equals come out equal; never at smoke effort, which claims nothing.
     """
 
     name: str
     about: str = ""
     effort: Effort = "draft"
-    launches: int | None = Field(None, ge=1, le=1000)
+    processes: int | None = Field(None, ge=1, le=1000)
     rounds: int | None = Field(None, ge=1, le=100_000)
-    pilot_launches: int | None = Field(None, ge=FEWEST_PILOT, le=1000)
-    most_launches: int | None = Field(None, ge=FEWEST_PILOT, le=1000)
-    mde: float | None = Field(None, gt=0, le=1)
+    pilot_processes: int | None = Field(None, ge=FEWEST_PILOT, le=1000)
+    most_processes: int | None = Field(None, ge=FEWEST_PILOT, le=1000)
+    detectable: Annotated[float, BeforeValidator(plain_share), Field(gt=0, le=1)] | None = None
     margin: Margin = 0.02
     metrics: tuple[str, ...] = Field(min_length=1)
     shape: dict[str, Any] = Field(default_factory=dict)
     grid: Grid = Field(default_factory=lambda: Grid.model_validate({}))
     decode_grid: Grid | None = None
-    arms: tuple[Arm, ...] = Field(min_length=1)
-    rival: Rival = "none"
+    variants: tuple[Variant, ...] = Field(min_length=1)
+    match: Rival = "none"
     train: TrainPlan | None = None
     tasks: TaskPlan = TaskPlan()
     isoflop: IsoflopPlan | None = None
@@ -203,7 +185,7 @@ class Suite(Frozen):
     device: Device | None = None
     threads: int = Field(1, ge=1, le=MOST_THREADS)
     compile: bool = False
-    twin: bool = True
+    aa_control: bool = True
 
     @field_validator("name")
     @classmethod
@@ -226,35 +208,35 @@ class Suite(Frozen):
 
     @property
     def protocol_size(self) -> tuple[int, int]:
-        """Launches and rounds, from the preset unless set; where a pilot decides, its launches, which are the fewest."""
-        launches, rounds = EFFORTS[self.effort]
-        pilot = self.pilot_launches if self.two_stage else None
-        return self.launches or pilot or launches, self.rounds or rounds
+        """Processes and rounds, from the preset unless set; where a pilot decides, its processes, which are the fewest."""
+        processes, rounds = EFFORTS[self.effort]
+        pilot = self.pilot_processes if self.two_stage else None
+        return self.processes or pilot or processes, self.rounds or rounds
 
     @property
     def two_stage(self) -> bool:
-        """Whether a pilot decides the number of launches: from standard effort up, unless the suite sets it or searches."""
-        return self.effort in TWO_STAGE and self.launches is None and self.search is None
+        """Whether a pilot decides the number of processes: from standard effort up, unless the suite sets it or searches."""
+        return self.effort in TWO_STAGE and self.processes is None and self.search is None
 
     @property
-    def launches_limit(self) -> int:
-        """Most launches of a comparison; equal to the launches of `protocol_size` if there is no pilot."""
-        launches, _ = self.protocol_size
-        most = self.most_launches or TWO_STAGE[self.effort].most_launches if self.two_stage else launches
-        return max(launches, most)
+    def processes_limit(self) -> int:
+        """Most processes of a comparison; equal to the processes of `protocol_size` if there is no pilot."""
+        processes, _ = self.protocol_size
+        most = self.most_processes or TWO_STAGE[self.effort].most_processes if self.two_stage else processes
+        return max(processes, most)
 
     @property
-    def wanted_mde(self) -> float | None:
-        """Minimum detectable effect that the pilot's number of launches shall reach; None without a pilot."""
-        return self.mde or TWO_STAGE[self.effort].mde if self.two_stage else None
+    def wanted_detectable(self) -> float | None:
+        """Minimum detectable effect that the pilot's number of processes shall reach; None without a pilot."""
+        return self.detectable or TWO_STAGE[self.effort].detectable if self.two_stage else None
 
     @property
-    def launches_in_words(self) -> str:
-        """Launches and rounds as the reports print them."""
-        launches, rounds = self.protocol_size
+    def processes_in_words(self) -> str:
+        """Processes and rounds as the reports print them."""
+        processes, rounds = self.protocol_size
         if not self.two_stage:
-            return f"{launches} launch{'es' * (launches != 1)} x {rounds} rounds"
-        return f"{launches} to {self.launches_limit} launches x {rounds} rounds"
+            return f"{processes} process{'es' * (processes != 1)} x {rounds} rounds"
+        return f"{processes} to {self.processes_limit} processes x {rounds} rounds"
 
     @model_validator(mode="before")
     @classmethod
@@ -271,23 +253,23 @@ class Suite(Frozen):
 
     @property
     def warm_up_calls(self) -> int:
-        """Calls of every arm before timing starts."""
+        """Calls of every variant before timing starts."""
         return WARM_UPS[self.effort].calls
 
     @property
     def warm_up_s(self) -> float:
-        """Least duration of a warm-up of all arms together on a CPU, in s."""
+        """Least duration of a warm-up of all variants together on a CPU, in s."""
         return WARM_UPS[self.effort].seconds
 
     @property
     def confirms(self) -> bool:
-        """Whether what a sweep explores is trained again, on fresh seeds and on held-out windows that chose nothing."""
+        """Whether what a sweep explores is trained again, on new seeds and on held-out windows that chose nothing."""
         return self.confirm is not None or self.trend is not None
 
     def fresh_seeds(self, budget: float) -> range:
-        """The fresh seeds that may be asked for at a budget of a suite that confirms."""
+        """The new seeds that may be asked for at a budget of a suite that confirms."""
         if self.trend is not None and self.isoflop is not None:
-            return self.trend.fresh(budget, self.isoflop.budgets, self.claims)
+            return self.trend.fresh(budget, self.isoflop.train_flops, self.claims)
         assert self.confirm is not None
         return self.confirm.fresh(self.claims)
 

@@ -7,7 +7,7 @@ from modbench.harness.domain.evidence import Evidence, doubt
 
 
 @doubt(
-    "Read its card: `modbench audit` makes it again, and `docs/audit.md` says how each property is seen.",
+    "Read its audit report: `modbench audit` makes it again, and `docs/audit.md` says how each property is seen.",
     Label.DEVIATES,
 )
 def audit_deviates(evidence: Evidence) -> str | None:

@@ -5,25 +5,25 @@ from __future__ import annotations
 from modbench.harness.core.units import about
 from modbench.harness.domain.evidence import Evidence, doubt
 from modbench.harness.domain.notes import MemoryNotes, TimeNotes
-from modbench.harness.stats import contamination
+from modbench.harness.stats import noise
 
 # Share of the end-to-end time in which the device is busy, where the host keeps up.
 LEAST_BUSY = 0.7
-# Share of the calls of a launch.
+# Share of the calls of a process.
 MOST_ESCAPED = 0.2
 
 
-@doubt("Peaks this close to the memory limit are unreliable: measure on a larger card or with a smaller batch.")
+@doubt("Peaks this close to the memory limit are unreliable: measure on a larger GPU or with a smaller batch.")
 def allocator_retried(evidence: Evidence) -> str | None:
     """The GPU allocator had to empty its cache and try again: the memory was nearly full."""
     times = sum(notes.alloc_retries or 0 for notes in evidence.notes(MemoryNotes))
     return f"the allocator retried {times:.0f} times: memory was nearly full" if times else None
 
 
-@doubt("Compare only arms with a similar share, or lock the clocks below the limit.")
+@doubt("Compare only variants with a similar share, or lock the clocks below the limit.")
 def power_limited(evidence: Evidence) -> str | None:
-    """The GPU reached its power limit: an arm may be faster only because the card was cooler."""
-    capped = [block for each in evidence.processes for block in contamination.power_capped(each.blocks)]
+    """The GPU reached its power limit: a variant may be faster only because the card was cooler."""
+    capped = [block for each in evidence.processes for block in noise.power_capped(each.blocks)]
     return f"power-limited in {about(sum(capped) / len(capped))} of the blocks" if any(capped) else None
 
 
@@ -43,9 +43,7 @@ def side_stream(evidence: Evidence) -> str | None:
     for outcome in evidence.outcomes:
         late, seconds = outcome.samples.get("escaped_s"), outcome.samples.get("wall_s")
         if late and seconds:
-            shares.append(
-                sum(x > contamination.escape_limit(s) for x, s in zip(late, seconds, strict=True)) / len(late)
-            )
+            shares.append(sum(x > noise.escape_limit(s) for x, s in zip(late, seconds, strict=True)) / len(late))
     if not shares or max(shares) < MOST_ESCAPED:  # a single delay of the host also looks like this
         return None
     return f"in {about(max(shares))} of the calls work went on outside the stream that device events see"

@@ -44,7 +44,7 @@ def idle_in_training(evidence: Evidence) -> str | None:
     return f"a training step ran {about(share)} of the FLOPs that its forward pass implies"
 
 
-@doubt("Measure all arms in that format: `dtype` in the suite's grid.", Label.OTHER_PRECISION)
+@doubt("Measure all variants in that format: `dtype` in the suite's grid.", Label.OTHER_PRECISION)
 def other_precision(evidence: Evidence) -> str | None:
     """Products were computed in a narrower number format than the case's: fewer digits are faster, and another result."""
     return evidence.counted.other_precision
@@ -55,7 +55,7 @@ def other_precision(evidence: Evidence) -> str | None:
     Label.NOT_AUTOREGRESSIVE,
 )
 def reads_future(evidence: Evidence) -> str | None:
-    """Logits changed when later tokens were changed: the model is not autoregressive as measured.
+    """Logits changed when later tokens were changed: the model is not usable for generation.
 
     A user's model that does not decode as its forward pass computes has no cell of generation, and the guard's finding about
     `loss/val_causal` is that of the routing by which it was measured.
@@ -78,12 +78,15 @@ def reads_future(evidence: Evidence) -> str | None:
 )
 def same_as_another(evidence: Evidence) -> str | None:
     """Another setting of the model gives the same FLOPs, parameters and losses, bit for bit."""
-    for arm, keys in evidence.same_as.items():
-        return f"FLOPs, parameters and losses equal those of {arm}, bit for bit; {', '.join(keys)} differs"
+    for variant, keys in evidence.same_as.items():
+        return f"FLOPs, parameters and losses equal those of {variant}, bit for bit; {', '.join(keys)} differs"
     return None
 
 
-@doubt("No ideal, and no share of an ideal, is computed from a lower bound.", Label.LOWER_BOUND)
+@doubt(
+    "No theoretical speed-up, and no share of a theoretical speed-up, is computed from a lower bound.",
+    Label.LOWER_BOUND,
+)
 def lower_bound(evidence: Evidence) -> str | None:
     """Not all FLOPs were counted: an operator ran for which there is no formula."""
     if evidence.metric.unit != "FLOP" and not evidence.metric.needs:

@@ -1,1 +1,1 @@
-"""Starts units of work as processes and watches them."""
+"""Starts jobs as processes and watches them."""

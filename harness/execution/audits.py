@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.audit.card import Architecture, Card
+from modbench.harness.audit.audit_report import Architecture, AuditReport
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import human_duration
 from modbench.harness.domain.case import Case
@@ -21,7 +21,7 @@ MOST_SAID = 200
 
 def audits(
     cases: Sequence[Case], of: Architecture | None, only: Sequence[str] = (), limit_s: float | None = None
-) -> tuple[Card, ...]:
+) -> tuple[AuditReport, ...]:
     """The card of each case. All are built before the first is called.
 
     Args:
@@ -38,7 +38,7 @@ def audits(
         folder = Path(name)
         ended = command.call_on_cases(child, cases, folder, limit_s, threads=None, of=of, only=tuple(only))
         found = command.answers(folder)
-    cards = tuple(Card.model_validate(each["card"]) for each in found if "card" in each)
+    cards = tuple(AuditReport.model_validate(each["card"]) for each in found if "card" in each)
     if len(cards) == len(cases):
         return cards
     last: dict[str, Any] = found[-1] if found else {}

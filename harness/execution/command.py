@@ -1,4 +1,4 @@
-"""A command as a process that is held like a unit's: it ends with this process and at its limit, and its log is bounded."""
+"""A command as a process that is held like a job's: it ends with this process and at its limit, and its log is bounded."""
 
 from __future__ import annotations
 

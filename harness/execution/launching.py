@@ -1,4 +1,4 @@
-"""The interface of launchers, which start units of work and wait for them. No torch."""
+"""The interface of launchers, which start jobs and wait for them. No torch."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from modbench.harness.registry import catalogue
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from modbench.harness.domain.case import Device, UnitOfWork
+    from modbench.harness.domain.case import Device, Job
     from modbench.harness.domain.records import Death
     from modbench.harness.results.run_folder import RunFolder
 
 
 class Handle(Protocol):
-    """A started unit."""
+    """A started job."""
 
     @property
-    def unit(self) -> UnitOfWork:
-        """The unit."""
+    def job(self) -> Job:
+        """The job."""
 
     @property
     def record(self) -> Path:
@@ -43,13 +43,13 @@ Started = TypeVar("Started", bound=Handle)
 
 
 class Launcher(Protocol[Started]):
-    """Starts units of work. A launcher's file exports `LAUNCHER`, a callable as `MakeLauncher`."""
+    """Starts jobs. A launcher's file exports `LAUNCHER`, a callable as `MakeLauncher`."""
 
     is_remote: bool
-    """Whether units run on other machines: then phases need not wait for each other, and this process may be busy."""
+    """Whether jobs run on other machines: then phases need not wait for each other, and this process may be busy."""
 
-    def refuse(self, units: Sequence[UnitOfWork]) -> None:
-        """Refuse units that it could not start with its options; called before a run begins.
+    def refuse(self, jobs: Sequence[Job]) -> None:
+        """Refuse jobs that it could not start with its options; called before a run begins.
 
         Raises:
             UsageError: if there is one.
@@ -58,20 +58,20 @@ class Launcher(Protocol[Started]):
     def at_once(self, usual: int) -> int:
         """How many units may run at once, given how many this machine's cores allow."""
 
-    def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> Started:
-        """Start a unit, which writes its record and its log to the run folder; after `timeout_s` it counts as hanging."""
+    def start(self, job: Job, folder: RunFolder, timeout_s: float) -> Started:
+        """Start a job, which writes its record and its log to the run folder; after `timeout_s` it counts as hanging."""
 
     def wait(self, handles: list[Started], timeout_s: float) -> list[Started]:
-        """Block until a unit has ended, hangs, or the time is up; return the units that ended or hang."""
+        """Block until a job has ended, hangs, or the time is up; return the jobs that ended or hang."""
 
     def ask(self, handle: Started) -> None:
-        """Ask a training unit to save a checkpoint and end (`process/graceful_stop.py`). It is then waited for as any other."""
+        """Ask a training job to save a checkpoint and end (`process/graceful_stop.py`). It is then waited for as any other."""
 
     def end(self, handle: Started) -> None:
-        """Reap a unit; kill it if it is still running."""
+        """Reap a job; kill it if it is still running."""
 
     def leave(self, handles: list[Started]) -> str:
-        """Detach from remote units, which go on; return a message for the user."""
+        """Detach from remote jobs, which go on; return a message for the user."""
 
 
 class MakeLauncher(Protocol):
@@ -83,9 +83,9 @@ class MakeLauncher(Protocol):
         """Make a launcher.
 
         Args:
-            cold: whether every unit gets a fresh interpreter.
-            threads: CPU threads of a unit.
-            device: where the units run.
+            cold: whether every job gets a fresh interpreter.
+            threads: CPU threads of a job.
+            device: where the jobs run.
             options: the launcher's own options, as given behind `--` on the command line.
 
         Raises:
@@ -94,7 +94,7 @@ class MakeLauncher(Protocol):
 
 
 def is_remote(launcher: object) -> bool:
-    """Whether a launcher, or the class that makes it, starts units on other machines."""
+    """Whether a launcher, or the class that makes it, starts jobs on other machines."""
     return bool(getattr(launcher, "is_remote", False))
 
 

@@ -13,7 +13,7 @@ from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.core.files import now
 from modbench.harness.core.printable import masked
 from modbench.harness.core.units import counted
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Record
 from modbench.harness.execution.limits import Limits
 from modbench.harness.execution.phase import Slots
@@ -29,7 +29,7 @@ from modbench.harness.results.progress import Failure, Group, Running, RunProgre
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.sealed_records import read_record
 
-# Seconds between two writes while nothing happens; beside timed units and for other machines they are further apart, so that
+# Seconds between two writes while nothing happens; beside timed jobs and for other machines they are further apart, so that
 # this process stays idle.
 EVERY_S, SELDOM_S = 1.0, 10.0
 # Share of the predicted work from which on the time that it took is the better estimate.
@@ -40,10 +40,10 @@ class Display(Interface):
     """Shows the progress of a run."""
 
     def show(self, now: RunProgress, ended: str = "") -> None:
-        """Called after every event and about once a second, with the name of the unit that has just ended, if one has."""
+        """Called after every event and about once a second, with the name of the job that has just ended, if one has."""
 
-    def complete(self, launches: Sequence[UnitOfWork]) -> None:
-        """Called with the launches of a timed comparison when the last has ended, before another unit starts."""
+    def complete(self, processes: Sequence[Job]) -> None:
+        """Called with the processes of a timed comparison when the last has ended, before another job starts."""
 
 
 class Tracker:
@@ -54,11 +54,11 @@ class Tracker:
         slots: its units by phase.
         folder: the run folder.
         whole: the plan of an interrupted run, of which this is the rest; None: this is the whole.
-        kept: records of the units that an earlier runner finished.
-        decided: what rules have decided so far, by group; it grows while units run.
+        kept: records of the jobs that an earlier runner finished.
+        decided: what rules have decided so far, by group; it grows while jobs run.
         display: shows the progress; None: nothing does.
         limits: learn from records how fast this machine is; None: nothing does.
-        remote: whether units run on other machines.
+        remote: whether jobs run on other machines.
         resumable: whether `modbench resume` can continue the run.
         stop: what signals ask for.
         lock: the lock on the folder; whoever lost it writes no more.
@@ -91,25 +91,25 @@ class Tracker:
         title = f"{plan.suite.name}, {plan.suite.effort}, {plan.device}"
         self.now = RunProgress(title=title, resumable=resumable, started=now(), remote=remote)
         self.cpu_s = 0.0
-        # Launches of each timed comparison: those that have ended, and those that have not.
-        self._ended: dict[str, list[UnitOfWork]] = {}
+        # Processes of each timed comparison: those that have ended, and those that have not.
+        self._ended: dict[str, list[Job]] = {}
         self._waiting: dict[str, set[str]] = {}
-        for unit in plan.units:
-            if unit.facts.timed and unit.series and not remote and not unit.rule:
-                self._waiting.setdefault(unit.series, set()).add(unit.name)
+        for job in plan.jobs:
+            if job.facts.timed and job.series and not remote and not job.rule:
+                self._waiting.setdefault(job.series, set()).add(job.name)
         self._running: dict[str, Running] = {}
         self._timing: set[str] = set()
         self._predict(plan, slots)
         self._start, self._written, self._unwritten = clock(), -SELDOM_S, True
         self._groups: dict[str, Group] = {}
-        self._count(whole or plan, {record.unit.name: record for record in kept})
+        self._count(whole or plan, {record.job.name: record for record in kept})
 
     def _predict(self, plan: Plan, slots: Sequence[Slots]) -> None:
-        """The predicted seconds of all units: of those that run, and of those that each rule may ask for."""
+        """The predicted seconds of all jobs: of those that run, and of those that each rule may ask for."""
         run_time, shares = RunTime(plan), plan.shares("most")
         self._load = run_time.load
-        self._seconds = {unit.name: run_time.seconds(unit, each.at_once) for each in slots for unit in each.units}
-        self._rules = {unit.name: unit.group for unit in plan.units if unit.rule}
+        self._seconds = {job.name: run_time.seconds(job, each.at_once) for each in slots for job in each.jobs}
+        self._rules = {job.name: job.group for job in plan.jobs if job.rule}
         self._open = dict.fromkeys(self._rules.values(), 0.0)
         for name, rule in self._rules.items():
             self._open[rule] += self._seconds[name] * shares[name]
@@ -117,11 +117,11 @@ class Tracker:
         self._done = self._took = 0.0
 
     def _count(self, whole: Plan, records: dict[str, Record]) -> None:
-        for unit in whole.units:
-            group = self._groups.setdefault(unit.made_in, Group(name=unit.made_in))
-            if unit.name not in self._seconds:  # an earlier runner finished it
-                self._finish(unit, failures(records[unit.name], self.folder) if unit.name in records else [])
-            elif unit.name not in self._rules:
+        for job in whole.jobs:
+            group = self._groups.setdefault(job.made_in, Group(name=job.made_in))
+            if job.name not in self._seconds:  # an earlier runner finished it
+                self._finish(job, failures(records[job.name], self.folder) if job.name in records else [])
+            elif job.name not in self._rules:
                 group.waiting += 1
 
     def __enter__(self) -> Self:
@@ -146,13 +146,13 @@ class Tracker:
             self.now.running = []
         self._write()
 
-    def started(self, unit: UnitOfWork) -> None:
-        """A unit starts."""
-        group = self._groups[unit.made_in]
+    def started(self, job: Job) -> None:
+        """A job starts."""
+        group = self._groups[job.made_in]
         group.waiting, group.running = group.waiting - 1, group.running + 1
-        self._running[unit.name] = Running(unit=unit.name, since=now())
-        if unit.facts.timed and not self.now.remote:
-            self._timing.add(unit.name)
+        self._running[job.name] = Running(job=job.name, since=now())
+        if job.facts.timed and not self.now.remote:
+            self._timing.add(job.name)
         self._changed()
 
     def tick(self) -> None:
@@ -164,54 +164,54 @@ class Tracker:
         if self.now.state != before or self.clock() - self._written >= (SELDOM_S if seldom else EVERY_S):
             self._write()
 
-    def added(self, group: str, units: Sequence[UnitOfWork]) -> None:
-        """A rule asked for units; of a named group it asks for no more."""
-        for unit in units:
-            seconds, rule = self._seconds[unit.name], unit.group
-            self._groups[unit.made_in].waiting += 1
+    def added(self, group: str, jobs: Sequence[Job]) -> None:
+        """A rule asked for jobs; of a named group it asks for no more."""
+        for job in jobs:
+            seconds, rule = self._seconds[job.name], job.group
+            self._groups[job.made_in].waiting += 1
             self._total += seconds
             self._open[rule] = max(0.0, self._open[rule] - seconds)
-            self._waiting.setdefault(unit.series, set()).add(unit.name)
+            self._waiting.setdefault(job.series, set()).add(job.name)
         self._open.pop(group, None)
         self._changed()
-        if not units:
+        if not jobs:
             for series, ended in self._ended.items():
                 if ended[0].group == group:
                     self._complete(series)
 
-    def ended(self, unit: UnitOfWork) -> None:
-        """A unit has its record: count it, and learn from it."""
-        self._groups[unit.made_in].running -= 1
-        self._running.pop(unit.name, None)
-        self._timing.discard(unit.name)
-        self._done += self._seconds[unit.name]
+    def ended(self, job: Job) -> None:
+        """A job has its record: count it, and learn from it."""
+        self._groups[job.made_in].running -= 1
+        self._running.pop(job.name, None)
+        self._timing.discard(job.name)
+        self._done += self._seconds[job.name]
         self._took = max(0.0, self.clock() - self._start)
         try:
-            record = read_record(self.folder.record(unit), unit)
+            record = read_record(self.folder.record(job), job)
         except (OSError, UsageError) as error:  # whoever reads it for its numbers says so
             what = error.problem if isinstance(error, DamagedError) else in_short(error)
-            self._finish(unit, [Failure(unit=unit.name, case="", metrics=[], reason=f"its record is damaged: {what}")])
+            self._finish(job, [Failure(job=job.name, case="", metrics=[], reason=f"its record is damaged: {what}")])
         else:
-            self._finish(unit, failures(record, self.folder))
+            self._finish(job, failures(record, self.folder))
             if self.limits is not None:
-                self.limits.learn(unit, record)
-        self._changed(unit.name)
-        if unit.series in self._waiting:
-            self._ended.setdefault(unit.series, []).append(unit)
-            self._waiting[unit.series].discard(unit.name)
-            if unit.group not in self._open:
-                self._complete(unit.series)
+                self.limits.learn(job, record)
+        self._changed(job.name)
+        if job.series in self._waiting:
+            self._ended.setdefault(job.series, []).append(job)
+            self._waiting[job.series].discard(job.name)
+            if job.group not in self._open:
+                self._complete(job.series)
 
     def _complete(self, series: str) -> None:
-        """Hand over a timed comparison whose launches have all ended, once."""
+        """Hand over a timed comparison whose processes have all ended, once."""
         if self.display is not None and not self._waiting.get(series, {""}):
             start = time.process_time()
             self.display.complete(self._ended[series])
             self.cpu_s += time.process_time() - start
             del self._waiting[series]
 
-    def _finish(self, unit: UnitOfWork, failed: Sequence[Failure]) -> None:
-        group = self._groups[unit.made_in]
+    def _finish(self, job: Job, failed: Sequence[Failure]) -> None:
+        group = self._groups[job.made_in]
         group.done, group.failed = group.done + (not failed), group.failed + bool(failed)
         room = progress.MOST_FAILURES - len(self.now.failures)
         self.now.failures += failed[:room]
@@ -236,10 +236,10 @@ class Tracker:
         found = self.now
         found.elapsed_s = max(0.0, self.clock() - self._start)
         found.state = "stopping" if self.stop.finishing else "running"
-        found.groups = [group for group in self._groups.values() if group.units]
+        found.groups = [group for group in self._groups.values() if group.jobs]
         found.running = [*itertools.islice(self._running.values(), progress.MOST_RUNNING)]
         found.decisions = [
-            f"{group}: {each.why or counted(len(each.asked), 'unit')}"
+            f"{group}: {each.why or counted(len(each.asked), 'job')}"
             for group, each in self.decided.items()
             if each.asked or each.ended
         ]
@@ -248,14 +248,14 @@ class Tracker:
         # How many jobs a cluster runs at once shows only in how fast they end.
         known = learnt or not found.remote
         scale = found.elapsed_s / self._done if learnt else 1.0
-        # Until this run has shown it, work may take as much longer as earlier runs and the first units did.
+        # Until this run has shown it, work may take as much longer as earlier runs and the first jobs did.
         busy = (
             scale if learnt or found.remote else max(scale, self._load, self._took / self._done if self._done else 0.0)
         )
         left = max(0.0, self._total - self._done)
         more = left + sum(self._open.values())
         found.left_s, found.most_s = (left * scale, more * busy) if known else (None, None)
-        found.left_reason = "" if known else "too few units have ended on the other machines"
+        found.left_reason = "" if known else "too few jobs have ended on the other machines"
 
     def _write(self) -> None:
         self._written, self._unwritten = self.clock(), False
@@ -272,9 +272,9 @@ def failures(record: Record, folder: RunFolder) -> list[Failure]:
             by_cause.setdefault((outcome.case, outcome.reason or ""), []).append(outcome.metric)
     if not by_cause and record.died is not None:
         by_cause["", record.died.reason] = []
-    logs = (folder.log(record.unit).with_suffix(ending) for ending in (".died.log", ".log"))
+    logs = (folder.log(record.job).with_suffix(ending) for ending in (".died.log", ".log"))
     log = next((str(file.relative_to(folder.path)) for file in logs if file.exists()), None)
     return [
-        Failure(unit=record.unit.name, case=case, metrics=metrics, reason=reason[: progress.MOST_TEXT], log=log)
+        Failure(job=record.job.name, case=case, metrics=metrics, reason=reason[: progress.MOST_TEXT], log=log)
         for (case, reason), metrics in by_cause.items()
     ]

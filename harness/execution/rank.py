@@ -1,6 +1,6 @@
-"""One of the ranks that share a unit: torchrun starts it (`ranks.py`).
+"""One of the ranks that share a job: torchrun starts it (`ranks.py`).
 
-A launcher may as well start torchrun itself: `torchrun … -m modbench.harness.execution.rank RUN UNIT`.
+A launcher may as well start torchrun itself: `torchrun … -m modbench.harness.execution.rank RUN JOB`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from modbench.harness.execution import worker
+from modbench.harness.execution.one_job import planned
 from modbench.harness.execution.ranks import PARENT
-from modbench.harness.execution.unit import planned
 from modbench.harness.process import child, graceful_stop, torchrun
 from modbench.harness.results.run_folder import RunFolder
 
@@ -35,7 +35,7 @@ def _end_when_told() -> None:
 
 
 def main(arguments: Sequence[str]) -> NoReturn:
-    """Run a unit of a run folder as one of its ranks, and end this process."""
+    """Run a job of a run folder as one of its ranks, and end this process."""
     worker.ending(partial(_run, *arguments))
 
 
@@ -44,11 +44,11 @@ def _run(path: str, name: str) -> int:
     heed_torchrun()
     graceful_stop.listen()
     folder, ranks = RunFolder(Path(path)), torchrun.from_environment()
-    unit = planned(folder.path, name)
+    job = planned(folder.path, name)
     from modbench.harness.training.parallel import together
 
-    with together(ranks, unit.comparison.place.device):
-        record = worker.run_unit(unit, folder, ranks)
+    with together(ranks, job.comparison.grid_point.device):
+        record = worker.run_job(job, folder, ranks)
         if any(outcome.status == "failed" for outcome in record.outcomes):
             worker.end(1)  # the others may wait for this rank
     return 0

@@ -1,4 +1,4 @@
-"""Units that several processes share: `start` lets torchrun start the ranks, each of which runs `rank.py`.
+"""Jobs that several processes share: `start` lets torchrun start the ranks, each of which runs `rank.py`.
 
 On several machines it is called once on each, which learns of the others from the environment variable `NODES`.
 """
@@ -14,26 +14,26 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.process import graceful_stop
 from modbench.harness.process.graceful_stop import CannotWrite, DeviceLost, ProcessChangedError, Stopped
 from modbench.harness.results.run_folder import RunFolder
 
 MODULE = "modbench.harness.execution.rank"
-# JSON of `Nodes`, where a unit's ranks are on several machines.
+# JSON of `Nodes`, where a job's ranks are on several machines.
 NODES = "MODBENCH_NODES"
-# Process id of the unit's process, with which its ranks end: torchrun gives each a session of its own.
+# Process id of the job's process, with which its ranks end: torchrun gives each a session of its own.
 PARENT = "MODBENCH_PARENT"
 # Exit codes that say more than that a rank failed, and what torchrun ends the other ranks with.
 TELLING, ENDED = (
-    (DeviceLost.exit_code, ProcessChangedError.unit_code, CannotWrite.exit_code, Stopped.exit_code),
+    (DeviceLost.exit_code, ProcessChangedError.job_code, CannotWrite.exit_code, Stopped.exit_code),
     -signal.SIGTERM,
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Nodes:
-    """The machines that share a unit; the ranks of the first one have the lowest numbers.
+    """The machines that share a job; the ranks of the first one have the lowest numbers.
 
     Attributes:
         number: how many there are.
@@ -57,8 +57,8 @@ class Nodes:
         return ["--nnodes", str(self.number), "--node-rank", str(self.this), *first]
 
 
-def start(unit: UnitOfWork, folder: RunFolder) -> int:
-    """Run a unit on its ranks; returns the code of the rank that ended the unit, 0 if all ended well, negative for a signal.
+def start(job: Job, folder: RunFolder) -> int:
+    """Run a job on its ranks; returns the code of the rank that ended the job, 0 if all ended well, negative for a signal.
 
     Raises:
         Stopped: if it was asked to end before it had started ranks.
@@ -71,13 +71,13 @@ def start(unit: UnitOfWork, folder: RunFolder) -> int:
     if graceful_stop.stop_requested():  # before the handler was set
         raise graceful_stop.Stopped
     nodes = Nodes(**json.loads(said)) if (said := os.environ.get(NODES)) else None
-    here = unit.ranks // (nodes.number if nodes else 1)
+    here = job.ranks // (nodes.number if nodes else 1)
     options = nodes.options() if nodes else ["--standalone"]
     os.environ[PARENT] = str(os.getpid())
-    # Without restarts: a rank that dies ends the unit.
+    # Without restarts: a rank that dies ends the job.
     options += ["--nproc-per-node", str(here), "--max-restarts", "0"]
     try:
-        run.run(run.parse_args([*options, "-m", MODULE, str(folder.path), unit.name]))
+        run.run(run.parse_args([*options, "-m", MODULE, str(folder.path), job.name]))
     except ChildFailedError as error:
         sys.stderr.write(f"{error}\n")
         codes = {rank: failure.exitcode for rank, failure in error.failures.items()}

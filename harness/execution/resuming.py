@@ -1,4 +1,4 @@
-"""Finds the units that a resumed run measures again, checks that it may go on, and prepares its folder."""
+"""Finds the jobs that a resumed run measures again, checks that it may go on, and prepares its folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from modbench.harness.core import printable
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.model_specs import is_user_model
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.execution.launching import is_remote_launcher
 from modbench.harness.machine import certificate, environment
 from modbench.harness.registry import catalogue
@@ -26,8 +26,8 @@ MOST = 3
 
 
 def without_old_decisions(stored: StoredRun, *, retry_failed: bool) -> StoredRun:
-    """Let rules decide anew about groups of which units are measured again, unless what they decided stands."""
-    again = {unit.group for unit in remaining(stored, retry_failed=retry_failed)} & stored.decisions.keys()
+    """Let rules decide anew about groups of which jobs are measured again, unless what they decided stands."""
+    again = {job.group for job in remaining(stored, retry_failed=retry_failed)} & stored.decisions.keys()
     old = [each for each in (stored.decisions[group] for group in again) if not _stands(each)]
     for decided in old:
         decisions.file_of(stored.path, decided.group).unlink(missing_ok=True)
@@ -38,19 +38,19 @@ def _stands(decided: Decided) -> bool:
     return decided.found is not None and bool(catalogue.load("rules", decided.rule).stands(decided.found))
 
 
-def remaining(stored: StoredRun, *, retry_failed: bool) -> tuple[UnitOfWork, ...]:
-    """Units without a record, units whose process died, and training runs whose learning-rate search is among these.
+def remaining(stored: StoredRun, *, retry_failed: bool) -> tuple[Job, ...]:
+    """Jobs without a record, jobs whose process died, and training runs whose learning-rate search is among these.
 
-    A user's model that kills its process would do so again: that unit, which the shipped models survived, counts as failed.
+    A user's model that kills its process would do so again: that job, which the shipped models survived, counts as failed.
     """
-    died = {record.unit.name for record in stored.records if record.died is not None and not record.died.again}
-    again = {*stored.missing, *died, *(damaged.unit for damaged in stored.damaged)}
+    died = {record.job.name for record in stored.records if record.died is not None and not record.died.again}
+    again = {*stored.missing, *died, *(damaged.job for damaged in stored.damaged)}
     if retry_failed:
-        again |= {r.unit.name for r in stored.records if any(each.status == "failed" for each in r.outcomes)}
-    for unit in stored.plan.units:
-        if unit.protocol.train is not None and unit.protocol.train.rate_from in again:
-            again.add(unit.name)
-    return tuple(unit for unit in stored.plan.units if unit.name in again)
+        again |= {r.job.name for r in stored.records if any(each.status == "failed" for each in r.outcomes)}
+    for job in stored.plan.jobs:
+        if job.protocol.train is not None and job.protocol.train.rate_from in again:
+            again.add(job.name)
+    return tuple(job for job in stored.plan.jobs if job.name in again)
 
 
 def check_options(stored: StoredRun, given: Sequence[str] | None) -> None:
@@ -88,7 +88,7 @@ def check_unchanged(stored: StoredRun, again: Collection[str], *, allowed: bool)
         )
     ran = dict(stored.code)
     for record in sorted(stored.records, key=lambda each: each.started):
-        ran |= {} if record.unit.name in again else record.code or {}
+        ran |= {} if record.job.name in again else record.code or {}
     now = {name: user_files.sha256_of(here / name) for name in sorted(ran)}
     found = [f"{shown(name, 100)}{'' if now[name] else ' (gone)'}" for name in now if now[name] != ran[name]]
     found += [shown(each.name, 100) for each in user_files.missing_sources(stored.included) if each.kind == "package"]
@@ -100,8 +100,8 @@ def check_unchanged(stored: StoredRun, again: Collection[str], *, allowed: bool)
         )
 
 
-def make_ready(stored: StoredRun, remaining: Sequence[UnitOfWork]) -> None:
-    """Check that the run may go on here, and remove what its remaining units left.
+def make_ready(stored: StoredRun, remaining: Sequence[Job]) -> None:
+    """Check that the run may go on here, and remove what its remaining jobs left.
 
     Raises:
         UsageError: if it has times of another machine.
@@ -113,7 +113,7 @@ def make_ready(stored: StoredRun, remaining: Sequence[UnitOfWork]) -> None:
     machine = certificate.fingerprint(environment.collect(), stored.plan.device, stored.plan.suite.threads)
     if (
         not remote
-        and any(unit.facts.timed for unit in stored.plan.units)
+        and any(job.facts.timed for job in stored.plan.jobs)
         and machine != (known := stored.environment.get("machine"))
     ):
         raise UsageError(
@@ -123,23 +123,23 @@ def make_ready(stored: StoredRun, remaining: Sequence[UnitOfWork]) -> None:
     for damaged in stored.damaged:
         folder.set_aside(damaged)
     if remote:  # here a record is kept until its unit starts again
-        known = {record.unit.name for record in stored.records}
-        for unit in remaining:
-            if unit.name in known or not _came_meanwhile(folder, unit):
-                folder.record(unit).unlink(missing_ok=True)
+        known = {record.job.name for record in stored.records}
+        for job in remaining:
+            if job.name in known or not _came_meanwhile(folder, job):
+                folder.record(job).unlink(missing_ok=True)
     # A worker may have been killed after it wrote its record and before it removed its checkpoint.
-    left = {unit.name for unit in remaining}
-    for unit in stored.plan.units:
-        if unit.name not in left:
-            Workspace(folder.path, unit.name).tidy()
+    left = {job.name for job in remaining}
+    for job in stored.plan.jobs:
+        if job.name not in left:
+            Workspace(folder.path, job.name).tidy()
 
 
-def _came_meanwhile(folder: RunFolder, unit: UnitOfWork) -> bool:
-    """Whether a job that still runs wrote a unit's record since the folder was read."""
-    if not folder.record(unit).exists():
+def _came_meanwhile(folder: RunFolder, job: Job) -> bool:
+    """Whether a job that still runs wrote a job's record since the folder was read."""
+    if not folder.record(job).exists():
         return False
     try:
-        read_record(folder.record(unit), unit)
+        read_record(folder.record(job), job)
     except UsageError:
         return False
     return True

@@ -1,4 +1,4 @@
-"""Runs a plan: timed units alone, one after the other; others in parallel. A failed unit leaves a record; the run goes on."""
+"""Runs a plan: timed jobs alone, one after the other; others in parallel. A failed job leaves a record; the run goes on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from modbench.harness.core.files import now
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Record
 from modbench.harness.execution.launching import Launcher, MakeLauncher, Started, is_remote_launcher
@@ -27,33 +27,33 @@ from modbench.harness.results.workspace import remove_empty
 
 
 def phases(plan: Plan, cores: int) -> list[Slots]:
-    """Group the units by phase: count, then time alone, then memory and training on all cores.
+    """Group the jobs by phase: count, then time alone, then memory and training on all cores.
 
-    Nothing but the parent process runs at the same time as a timed unit. Units that several ranks share come last: on GPUs one at
+    Nothing but the parent process runs at the same time as a timed job. Jobs that several ranks share come last: on GPUs one at
     a time, on a CPU as many as have cores for all their ranks.
     """
     side_by_side = max(1, cores // plan.suite.threads) if plan.device == "cpu" else 1
     made = []
     for phase in Phase:
-        units = tuple(unit for unit in plan.units if unit.facts.phase == phase)
-        alone, timed = any(unit.facts.alone for unit in units), any(unit.facts.timed for unit in units)
-        shared = tuple(unit for unit in units if unit.ranks > 1)
-        made.append(Slots(tuple(unit for unit in units if unit.ranks == 1), 1 if alone else side_by_side, timed=timed))
+        jobs = tuple(job for job in plan.jobs if job.facts.phase == phase)
+        alone, timed = any(job.facts.alone for job in jobs), any(job.facts.timed for job in jobs)
+        shared = tuple(job for job in jobs if job.ranks > 1)
+        made.append(Slots(tuple(job for job in jobs if job.ranks == 1), 1 if alone else side_by_side, timed=timed))
         if shared:
-            most = max(unit.ranks for unit in shared)
+            most = max(job.ranks for job in shared)
             made.append(Slots(shared, max(1, side_by_side // most), ranks=most))
     return made
 
 
 def launcher_for(plan: Plan, name: str, options: Sequence[str] = ()) -> Launcher[Any]:
-    """Make a launcher that can start the units of a plan.
+    """Make a launcher that can start the jobs of a plan.
 
     Raises:
-        UsageError: if an option is not one of the launcher's, or it could not start a unit with them.
+        UsageError: if an option is not one of the launcher's, or it could not start a job with them.
     """
     make: MakeLauncher = catalogue.load("launchers", name)
     starts = make(cold=plan.cold, threads=plan.suite.threads, device=plan.device, options=options)
-    starts.refuse(plan.units)
+    starts.refuse(plan.jobs)
     return starts
 
 
@@ -70,21 +70,21 @@ def run(
     lock: Lock | None = None,
     timeout_s: float | None = None,
 ) -> None:
-    """Run every unit of the plan; afterwards each has a record, unless interrupted.
+    """Run every job of the plan; afterwards each has a record, unless interrupted.
 
-    The CPU time that this process took during timed units is written to the folder: a busy parent disturbs what it measures.
+    The CPU time that this process took during timed jobs is written to the folder: a busy parent disturbs what it measures.
 
     Args:
         plan: what to run.
         folder: where records are written.
         display: shows the progress; None: it is only written to the folder.
-        launcher: the name of the launcher that starts units.
+        launcher: the name of the launcher that starts jobs.
         options: the launcher's own options.
         whole: the plan of an interrupted run, of which this is the rest; None: this is the whole.
-        kept: records of the units of the whole that are not measured again.
+        kept: records of the jobs of the whole that are not measured again.
         stop: what signals ask for.
         lock: the lock on the folder.
-        timeout_s: seconds that a unit may take; None: from its prediction.
+        timeout_s: seconds that a job may take; None: from its prediction.
 
     Raises:
         KeyboardInterrupt: if a signal asked to stop.
@@ -93,10 +93,10 @@ def run(
     """
     start, timed_wall, timed_cpu = time.monotonic(), 0.0, 0.0
     stop, remote, groups = stop or Stop(), is_remote_launcher(launcher), phases(plan, usable_cores())
-    if remote:  # on machines of their own units do not disturb each other, and none waits for another phase
-        groups = [Slots(tuple(unit for slots in groups for unit in slots.units), len(plan.units))]
+    if remote:  # on machines of their own jobs do not disturb each other, and none waits for another phase
+        groups = [Slots(tuple(job for slots in groups for job in slots.jobs), len(plan.jobs))]
     limits = Limits(plan, timeout_s, run="" if remote else str(folder.path))
-    asker = Asker(whole or plan, folder, plan.units)
+    asker = Asker(whole or plan, folder, plan.jobs)
     tracker = Tracker(
         plan,
         groups,
@@ -112,14 +112,14 @@ def run(
     )
     with tracker:
         asker.decide_all()
-        if plan.units:  # else nothing is started, not even the launcher
+        if plan.jobs:  # else nothing is started, not even the launcher
             starts = launcher_for(plan, launcher, options)
             running = Run(starts, folder, tracker, asker, stop, lock)
             for slots in groups:
                 wall, cpu = time.monotonic(), time.process_time()
                 running.phase(slots, limits)
-                if slots.timed and slots.units:
-                    # Rules decide, and answers are printed, while no unit runs.
+                if slots.timed and slots.jobs:
+                    # Rules decide, and answers are printed, while no job runs.
                     timed_wall, timed_cpu = (
                         time.monotonic() - wall,
                         time.process_time() - cpu - asker.cpu_s - tracker.cpu_s,
@@ -138,12 +138,12 @@ def run(
 
 
 def run_in_temporary_folder(
-    units: Sequence[UnitOfWork], launcher: Launcher[Started], progress: Progress, limit_s: float
+    jobs: Sequence[Job], launcher: Launcher[Started], progress: Progress, limit_s: float
 ) -> list[Record]:
-    """Run units one after the other in a folder that is deleted afterwards; returns their records."""
+    """Run jobs one after the other in a folder that is deleted afterwards; returns their records."""
     with tempfile.TemporaryDirectory(prefix="modbench-") as name:
         folder = RunFolder(Path(name))
-        folder.units.mkdir()
+        folder.jobs.mkdir()
         folder.logs.mkdir()
-        Run(launcher, folder, progress).phase(Slots(tuple(units), 1), {unit.name: limit_s for unit in units})
-        return [read_record(folder.record(unit), unit) for unit in units]
+        Run(launcher, folder, progress).phase(Slots(tuple(jobs), 1), {job.name: limit_s for job in jobs})
+        return [read_record(folder.record(job), job) for job in jobs]

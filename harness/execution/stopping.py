@@ -1,7 +1,7 @@
-"""Signals that stop a run: the first Ctrl-C lets running units end in good order, everything else stops at once.
+"""Signals that stop a run: the first Ctrl-C lets running jobs end in good order, everything else stops at once.
 
-A timed unit is then measured to its end, and a training unit ends at a checkpoint. A second Ctrl-C, SIGTERM (of a scheduler) and
-SIGHUP (of a terminal that closed) end all workers now. Either way finished units are kept.
+A timed job is then measured to its end, and a training job ends at a checkpoint. A second Ctrl-C, SIGTERM (of a scheduler) and
+SIGHUP (of a terminal that closed) end all workers now. Either way finished jobs are kept.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class Stop:
         tell: called once with the number of the signal, when the first Ctrl-C came.
 
     Attributes:
-        finishing: whether units that run shall end in good order, and no others start.
+        finishing: whether jobs that run shall end in good order, and no others start.
         ending: whether all shall end now; further signals are ignored, so that workers are ended in peace.
         cause: the signal's name; empty if there was none.
-        left: what to know of units that go on elsewhere, as their launcher says it.
+        left: what to know of jobs that go on elsewhere, as their launcher says it.
     """
 
     def __init__(self, tell: Callable[[], None] | None = None) -> None:

@@ -60,12 +60,18 @@ class UserModelCosts:
         Raises:
             UsageError: if there are no peaks, or the model's operators are not known.
         """
-        place = case.place
-        table = stored.latest(certificate.fingerprint(self._machine, place.device, place.threads), place.dtype)
-        if place.device != "cpu" or table is None:
+        grid_point = case.grid_point
+        table = stored.latest(
+            certificate.fingerprint(self._machine, grid_point.device, grid_point.threads), grid_point.dtype
+        )
+        if grid_point.device != "cpu" or table is None:
             # The machine's check measures peaks in fp32 alone; a run that times measures those of its own number format.
-            first = "`modbench doctor`" if place.dtype == "fp32" else "a timed run"
-            where = "on a GPU" if place.device != "cpu" else f"in {place.dtype} before {first} has measured its peaks"
+            first = "`modbench doctor`" if grid_point.dtype == "fp32" else "a timed run"
+            where = (
+                "on a GPU"
+                if grid_point.device != "cpu"
+                else f"in {grid_point.dtype} before {first} has measured its peaks"
+            )
             raise UsageError(f"no time is predicted {where}: match flops or params instead.")
         found = self._operators(case)
         why_not = table.lacks(found)
@@ -93,9 +99,16 @@ class UserModelCosts:
 
 def _plain(case: Case) -> Case:
     """The case without what makes no difference to its costs."""
-    place = case.place.model_copy(update={"compile": False, "graph": False})
-    nothing = {"arm_parts": (), "rung": False, "task": "", "budget": None, "twin": False, "tokenizer": ""}
-    return case.model_copy(update={**nothing, "place": place})
+    grid_point = case.grid_point.model_copy(update={"compile": False, "graph": False})
+    nothing = {
+        "variant_parts": (),
+        "matched": False,
+        "task": "",
+        "train_flops": None,
+        "aa_control": False,
+        "tokenizer": "",
+    }
+    return case.model_copy(update={**nothing, "grid_point": grid_point})
 
 
 def _in_processes(cases: Sequence[Case], *, memory: bool, operators: bool) -> Iterator[UserModelCost | str]:
@@ -103,7 +116,7 @@ def _in_processes(cases: Sequence[Case], *, memory: bool, operators: bool) -> It
     done = 0
     while done < len(cases):
         with tempfile.TemporaryDirectory(prefix="modbench-count-") as name:
-            folder, left, threads = Path(name), cases[done:], cases[0].place.threads
+            folder, left, threads = Path(name), cases[done:], cases[0].grid_point.threads
             ended = command.call_on_cases(
                 child, left, folder, LIMIT_S, threads=threads, memory=memory, operators=operators
             )
@@ -149,7 +162,7 @@ def count(case: Case, *, memory: bool = False, operators: bool = False) -> UserM
         if operators:
             found = found.model_copy(update=_recorded(case))
         return found
-    reasons = (f"on {' and '.join(places)} {what}" for what, places in raised.items())
+    reasons = (f"on {' and '.join(grid_points)} {what}" for what, grid_points in raised.items())
     return f"cannot be counted: {'; '.join(reasons)}"
 
 
@@ -161,7 +174,7 @@ def _counted_on(case: Case, device: str) -> UserModelCost:
 
     config, read = noting(case.config)
     case = case.model_copy(update={"config": config})
-    shape = (case.place.batch_size, case.place.seq_len)
+    shape = (case.grid_point.batch_size, case.grid_point.seq_len)
     with torch.device(device):
         module = build_module(case, 0)
         if device == "meta":

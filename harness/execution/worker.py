@@ -1,4 +1,4 @@
-"""Runs a unit inside its process: sets threads, runs the pass, writes the record."""
+"""Runs a job inside its process: sets threads, runs the pass, writes the record."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from modbench.harness.core.files import now
-from modbench.harness.domain.case import Place, UnitOfWork
+from modbench.harness.domain.case import GridPoint, Job
 from modbench.harness.domain.notes import Notes
 from modbench.harness.domain.records import Blocks, Environment, Outcome, Record
 from modbench.harness.execution import ranks
@@ -60,27 +60,27 @@ class Ties:
         self.prints.close()
 
 
-def work(unit_json: str, run_folder: str, held: Ties) -> NoReturn:
-    """Run one unit and end the process.
+def work(job_json: str, run_folder: str, held: Ties) -> NoReturn:
+    """Run one job and end the process.
 
     Args:
-        unit_json: the unit.
+        job_json: the job.
         run_folder: takes its record.
         held: its surroundings.
     """
-    ending(partial(_work, unit_json, run_folder, held))
+    ending(partial(_work, job_json, run_folder, held))
 
 
-def _work(unit_json: str, run_folder: str, held: Ties) -> int:
+def _work(job_json: str, run_folder: str, held: Ties) -> int:
     graceful_stop.listen()
     held.tie()
-    unit, folder = UnitOfWork.model_validate_json(unit_json), RunFolder(Path(run_folder))
-    if folder.record(unit).exists():
-        # A fork server was killed after it started the unit and before it said so: that process wrote the record.
+    job, folder = Job.model_validate_json(job_json), RunFolder(Path(run_folder))
+    if folder.record(job).exists():
+        # A fork server was killed after it started the job and before it said so: that process wrote the record.
         return 0
-    if unit.ranks > 1:
-        return ranks.start(unit, folder)
-    run_unit(unit, folder)
+    if job.ranks > 1:
+        return ranks.start(job, folder)
+    run_job(job, folder)
     return 0
 
 
@@ -91,7 +91,7 @@ def ending(call: Callable[[], int]) -> NoReturn:
         code = call()
     except BaseException as error:  # noqa: BLE001  # the process ends with it; its traceback goes to the log
         traceback.print_exc()
-        code = exit_codes.code_of_unit(error)
+        code = exit_codes.code_of_job(error)
     finally:
         end(code)
 
@@ -111,13 +111,13 @@ def end(code: int) -> NoReturn:
         os._exit(code)
 
 
-def run_unit(unit: UnitOfWork, folder: RunFolder, ranks: Ranks = ALONE) -> Record:
-    """Run one unit and write its record to the run folder; of several ranks the first one writes."""
+def run_job(job: Job, folder: RunFolder, ranks: Ranks = ALONE) -> Record:
+    """Run one job and write its record to the run folder; of several ranks the first one writes."""
     user_code.settle()
-    here, began = workspace.Workspace(folder.path, unit.name, ranks), os.getpid()
+    here, began = workspace.Workspace(folder.path, job.name, ranks), os.getpid()
     with workspace.at(here):
-        record = with_log(make_record(unit), folder)
-    if os.getpid() != began:  # a model forked, and this is its child: a unit has one record
+        record = with_log(make_record(job), folder)
+    if os.getpid() != began:  # a model forked, and this is its child: a job has one record
         os._exit(0)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -132,10 +132,10 @@ def run_unit(unit: UnitOfWork, folder: RunFolder, ranks: Ranks = ALONE) -> Recor
 
 
 def with_log(record: Record, folder: RunFolder) -> Record:
-    """Name the unit's log in the reason of every failure that left its traceback there, unless the log is empty."""
+    """Name the job's log in the reason of every failure that left its traceback there, unless the log is empty."""
     sys.stdout.flush()
     sys.stderr.flush()
-    log = folder.log(record.unit)
+    log = folder.log(record.job)
     if not log.exists() or not log.stat().st_size:
         return record
     where = f"; see {log.relative_to(folder.path).as_posix()}"
@@ -146,7 +146,7 @@ def with_log(record: Record, folder: RunFolder) -> Record:
     return record.model_copy(update={"outcomes": outcomes})
 
 
-def environment_of(place: Place) -> Environment:
+def environment_of(grid_point: GridPoint) -> Environment:
     """Describe this process before it loads a model, which could change what is described."""
     import torch
 
@@ -157,7 +157,7 @@ def environment_of(place: Place) -> Environment:
         host=socket.gethostname(),
         **json.loads(os.environ.get(NODE, "{}")),
     )
-    if place.device != "cuda":
+    if grid_point.device != "cuda":
         return environment
     from modbench.harness.subject import process_settings
 
@@ -174,25 +174,25 @@ def environment_of(place: Place) -> Environment:
     return environment.model_copy(update=found)
 
 
-def make_record(unit: UnitOfWork) -> Record:
-    """Run a unit in this process and return its record."""
+def make_record(job: Job) -> Record:
+    """Run a job in this process and return its record."""
     import torch
 
-    place = unit.comparison.place
-    torch.set_num_threads(place.threads)
-    environment = environment_of(place)
-    if place.compile:
-        # All arms share one forward method: the default limit of 8 would silently run the ninth arm eagerly.
-        torch._dynamo.config.recompile_limit = 64 * len(unit.comparison.arms)  # noqa: SLF001  # its documented place
+    grid_point = job.comparison.grid_point
+    torch.set_num_threads(grid_point.threads)
+    environment = environment_of(grid_point)
+    if grid_point.compile:
+        # All variants share one forward method: the default limit of 8 would silently run the ninth variant eagerly.
+        torch._dynamo.config.recompile_limit = 64 * len(job.comparison.variants)  # noqa: SLF001  # its documented place
         torch._dynamo.config.fail_on_recompile_limit_hit = True  # noqa: SLF001  # its documented place
     here = Path.cwd()  # a model may leave it
     started, start = now(), clocks.perf_counter()
-    wanted = [catalogue.find_metric(made.key) for made in unit.facts.makes]
-    made_in: Pass = catalogue.load("passes", unit.made_in)
-    made: list[Yielded] = list(made_in.run(unit, wanted))
+    wanted = [catalogue.find_metric(made.key) for made in job.facts.makes]
+    made_in: Pass = catalogue.load("passes", job.made_in)
+    made: list[Yielded] = list(made_in.run(job, wanted))
     _check_notes(made_in, made)
     record = Record(
-        unit=unit,
+        job=job,
         started=started,
         wall_s=clocks.perf_counter() - start,
         environment=environment,
@@ -200,7 +200,7 @@ def make_record(unit: UnitOfWork) -> Record:
         findings=next((each for each in made if isinstance(each, Notes)), None),
         blocks=tuple(each for each in made if isinstance(each, Blocks)),
         busy=tuple(clocks.INTERVALS),
-        code=user_files.loaded([unit], here),
+        code=user_files.loaded([job], here),
     )
     return usable(record)
 

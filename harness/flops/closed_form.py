@@ -16,17 +16,17 @@ from modbench.harness.registry.model_sources import sourced
 def case_cost(case: Case) -> Cost | None:
     """Closed-form cost of a case; None for a user's model, unless its source knows one."""
     if case.is_user_model:
-        return _sourced_cost(case.model, case.options, case.config, case.place.seq_len, case.place.batch_size)
-    return closed_form(case.model, case.config, case.place.seq_len, case.place.batch_size)
+        return _sourced_cost(case.model, case.options, case.config, case.grid_point.seq_len, case.grid_point.batch_size)
+    return closed_form(case.model, case.config, case.grid_point.seq_len, case.grid_point.batch_size)
 
 
 def case_decode_cost(case: Case, context: int) -> DecodeCost | None:
     """Closed-form cost of decoding after a context; None where it is not known."""
     if case.is_user_model:
         found = sourced(case.model, case.options)
-        return found.decode_cost(case.config, context, case.place.batch_size) if found else None
+        return found.decode_cost(case.config, context, case.grid_point.batch_size) if found else None
     decode = catalogue.load("models", case.model).decode_cost
-    made: DecodeCost | None = decode(case.config, context, case.place.batch_size) if decode else None
+    made: DecodeCost | None = decode(case.config, context, case.grid_point.batch_size) if decode else None
     return made
 
 

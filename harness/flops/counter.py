@@ -137,12 +137,12 @@ def attention_formulas(*, causal: bool) -> dict[Packet, Formula]:
 def _attention(packet: Packet, matmuls: int, *, causal: bool) -> Formula:
     names = [argument.name for argument in packet.default._schema.arguments]  # noqa: SLF001  # no public way to a signature
     wanted = ("query", "key", "value", "is_causal")
-    places: dict[str, int] = {name: names.index(name) for name in wanted if name in names}
+    grid_points: dict[str, int] = {name: names.index(name) for name in wanted if name in names}
 
     def formula(*args: object, out_val: object = None, **kwargs: object) -> int:  # noqa: ARG001  # the counter's calling convention
         def given(name: str) -> object:
-            place = places[name]
-            return args[place] if place < len(args) else kwargs.get(name)
+            grid_point = grid_points[name]
+            return args[grid_point] if grid_point < len(args) else kwargs.get(name)
 
         query, key, value = (cast("Tensor", given(name)) for name in ("query", "key", "value"))
         *_, q, width = query.shape

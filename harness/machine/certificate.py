@@ -1,4 +1,4 @@
-"""A machine's certificate: how often it called two identical models different, and how much its launches differ; over all checks.
+"""A machine's certificate: how often it called two identical models different, and how much its processes differ; over all checks.
 
 Each check is a file under the user's state folder (`core/files.py`), by a fingerprint of the machine, device and
 threads. A verdict needs 100 comparisons: at 20, a machine that calls 5 % different would not be fit 7.5 % of the time, and one
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 # Above this rate of false positives a machine is unfit: its times gate nothing.
 LIMIT = 0.10
 ENOUGH = 100
-# Above this minimum detectable effect at standard effort, equal twins say little: a machine that sees nothing calls nothing
-# different.
-LARGEST_MDE = 0.03
+# Above this minimum detectable effect at standard effort, equal A/A controls say little: a machine that sees nothing calls
+# nothing different.
+LARGEST_DETECTABLE = 0.03
 # From the worst to the best.
-VERDICTS = ("unfit", "doubtful", "undecided", "fit")
-# Launches of each comparison in checks that do not say how many they had.
-FORMER_LAUNCHES = 3
+VERDICTS = ("unfit", "inconclusive", "fit")
+# Processes of each comparison in checks that do not say how many they had.
+FORMER_PROCESSES = 3
 # Where a certificate is read from a run folder, its numbers must be such.
 Whole = Annotated[int, Field(ge=0)]
 Size = Annotated[float, Field(ge=0)]
@@ -55,17 +55,17 @@ class Certificate:
         hits: comparisons whose interval excluded no difference.
         low: lower end of the exact 95 % interval of the rate.
         high: upper end.
-        mde: median minimum detectable effect of a comparison.
-        mde_cpu: the same in CPU time of the thread; None where that was not measured.
+        detectable: median minimum detectable effect of a comparison.
+        detectable_cpu: the same in CPU time of the thread; None where that was not measured.
         width: median width of an interval, as a share.
-        disturbed: mean share of disturbed blocks.
+        disturbed: mean share of noisy blocks.
         checks: number of checks.
         last: when the last one was made.
-        launches: launches of a comparison at standard effort; None in certificates that do not say.
-        launch_sd: standard deviation of a log-ratio between launches, pooled over comparisons; None where it is not known.
-        between_sd: the same without the error inside a launch.
-        block_sd: standard deviation of the log-ratio between blocks of a launch (median).
-        start_s: seconds of a launch besides its rounds (median).
+        processes: processes of a comparison at standard effort; None in certificates that do not say.
+        process_sd: standard deviation of a log-ratio between processes, pooled over comparisons; None where it is not known.
+        between_sd: the same without the error inside a process.
+        block_sd: standard deviation of the log-ratio between blocks of a process (median).
+        start_s: seconds of a process besides its rounds (median).
         round_s: seconds of a round (median).
     """
 
@@ -74,14 +74,14 @@ class Certificate:
     hits: Whole
     low: Size
     high: Size
-    mde: Size | None
-    mde_cpu: Size | None
+    detectable: Size | None
+    detectable_cpu: Size | None
     width: Size | None
-    disturbed: Size
+    noisy: Size
     checks: Whole
     last: str
-    launches: Whole | None = None
-    launch_sd: Size | None = None
+    processes: Whole | None = None
+    process_sd: Size | None = None
     between_sd: Size | None = None
     block_sd: Size | None = None
     start_s: Size | None = None
@@ -93,17 +93,17 @@ class Certificate:
         return self.hits / self.comparisons
 
     @property
-    def standard_mde(self) -> float | None:
-        """Minimum detectable effect at standard effort's launches, as a share; None where the spread is not known."""
-        if self.launch_sd is None or self.launches is None:
+    def standard_detectable(self) -> float | None:
+        """Minimum detectable effect at standard effort's processes, as a share; None where the spread is not known."""
+        if self.process_sd is None or self.processes is None:
             return None
         from modbench.harness.stats.effects import detectable
 
-        return math.expm1(detectable(self.launch_sd, self.launches))
+        return math.expm1(detectable(self.process_sd, self.processes))
 
     @property
     def time_to_decide(self) -> Decision | None:
-        """What a true +3 % takes to be called worse; None where that is not known, or more than 1,000 launches."""
+        """What a true +3 % takes to be called worse; None where that is not known, or more than 1,000 processes."""
         parts = (self.between_sd, self.block_sd, self.start_s, self.round_s)
         if None in parts:
             return None
@@ -117,33 +117,31 @@ class Certificate:
     def verdict(self) -> str:
         """What the machine is good for.
 
-        `undecided` below 100 comparisons; `unfit` if the interval of the rate lies above 10 %, which errs in 2.1 % of machines at
-        10 % at the first verdict, and in more where calls go on; `doubtful` if the rate does, or if
-        the minimum detectable effect at standard effort is above 3 %; `undecided` if that effect is not known; else `fit`.
+        `unfit` if the confidence interval of the rate lies above 10 %, which errs in 2.1 % of machines at 10 % at the first
+        verdict, and in more where calls go on; `inconclusive` below 100 comparisons, if the rate itself is above 10 %, and if the
+        minimum detectable effect at standard effort is above 3 % or not known; else `fit`.
         """
         if self.comparisons < ENOUGH:
-            return "undecided"
+            return "inconclusive"
         if self.low > LIMIT:
             return "unfit"
-        if self.rate > LIMIT:
-            return "doubtful"
-        if self.standard_mde is None:
-            return "undecided"
-        return "fit" if self.standard_mde <= LARGEST_MDE else "doubtful"
+        if self.rate > LIMIT or self.standard_detectable is None:
+            return "inconclusive"
+        return "fit" if self.standard_detectable <= LARGEST_DETECTABLE else "inconclusive"
 
     def in_words(self) -> str:
-        """One line: `fit: 4 of 100 identical pairs called different (4.0 %, 95 % interval [1.1–9.9]); smallest effect …`."""
+        """One line: `fit: 4 of 100 identical pairs called different (4.0 %, 95 % confidence interval [1.1–9.9]); smallest effect …`."""
         return (
             f"{self.verdict}: {self.hits} of {self.comparisons} identical pairs called different "
-            f"({per_cent(self.rate)} %, 95 % interval [{per_cent(self.low)}–{per_cent(self.high)}]); "
+            f"({per_cent(self.rate)} %, 95 % confidence interval [{per_cent(self.low)}–{per_cent(self.high)}]); "
             f"smallest effect {self.effect_in_words()}"
         )
 
     def effect_in_words(self) -> str:
-        """The minimum detectable effect at standard effort: `1.2 % at 6 launches`, or `not known`."""
-        if self.standard_mde is None:
+        """The minimum detectable effect at standard effort: `1.2 % at 6 processes`, or `not known`."""
+        if self.standard_detectable is None:
             return "at standard effort not known"
-        return f"{percent(self.standard_mde)} at {self.launches} launches"
+        return f"{percent(self.standard_detectable)} at {self.processes} processes"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for run.json, with what follows from it."""
@@ -151,7 +149,7 @@ class Certificate:
         derived = {
             "rate": self.rate,
             "verdict": self.verdict,
-            "standard_mde": self.standard_mde,
+            "standard_detectable": self.standard_detectable,
             "time_to_decide": None if decision is None else decision.__dict__,
         }
         return {**self.__dict__, **derived}
@@ -198,7 +196,9 @@ def check_folder() -> None:
 
 
 def keep(machine: str, comparisons: Sequence[Mapping[str, Any]]) -> Path:
-    """Save a check: one entry for each comparison, with `hit`, `mde`, `mde_cpu`, `width`, `disturbed`, its spread and costs."""
+    """Save a check: one entry for each comparison, with `hit`, `detectable`, `detectable_cpu`, `width`, `noisy`, its spread
+    and costs.
+    """
     folder = state_folder() / "machines" / machine
     folder.mkdir(parents=True, exist_ok=True)
     made = now()
@@ -216,12 +216,12 @@ def forget(machine: str) -> int:
     return len(files)
 
 
-def pooled(machine: str, launches: int | None = None) -> Certificate | None:
+def pooled(machine: str, processes: int | None = None) -> Certificate | None:
     """Pool all checks of a machine; None if it was never checked, or nothing can be kept because the user has no home.
 
     Args:
         machine: its fingerprint.
-        launches: launches of a comparison at standard effort; None leaves open whether they are enough.
+        processes: processes of a comparison at standard effort; None leaves open whether they are enough.
     """
     checks, rows = list[dict[str, Any]](), list[dict[str, Any]]()
     try:
@@ -232,7 +232,7 @@ def pooled(machine: str, launches: int | None = None) -> Certificate | None:
         try:
             check = json.loads(file.read_text(encoding="utf-8"))
             found = [
-                row | {"hit": bool(row["hit"]), "disturbed": float(row["disturbed"])} | _spread(row)
+                row | {"hit": bool(row["hit"]), "noisy": float(row["noisy"])} | _spread(row)
                 for row in check["comparisons"]
             ]
             str(check["made"])
@@ -252,14 +252,14 @@ def pooled(machine: str, launches: int | None = None) -> Certificate | None:
         hits,
         low,
         high,
-        mde=_median(rows, "mde"),
-        mde_cpu=_median(rows, "mde_cpu"),
+        detectable=_median(rows, "detectable"),
+        detectable_cpu=_median(rows, "detectable_cpu"),
         width=_median(rows, "width"),
-        disturbed=sum(row["disturbed"] for row in rows) / len(rows),
+        noisy=sum(row["noisy"] for row in rows) / len(rows),
         checks=len(checks),
         last=str(checks[-1]["made"]),
-        launches=launches,
-        launch_sd=_pooled_sd(rows, "launch_sd"),
+        processes=processes,
+        process_sd=_pooled_sd(rows, "process_sd"),
         between_sd=_between_sd(rows),
         block_sd=_median(rows, "block_sd"),
         start_s=_median(rows, "start_s"),
@@ -268,21 +268,21 @@ def pooled(machine: str, launches: int | None = None) -> Certificate | None:
 
 
 def _spread(row: Mapping[str, Any]) -> dict[str, float | None]:
-    """The spread between a comparison's launches; where a check did not store it, what its detectable effect was made from."""
-    launches, sd = int(row.get("launches", FORMER_LAUNCHES)), row.get("launch_sd")
-    if sd is None and row.get("mde") is not None:
+    """The spread between a comparison's processes; where a check did not store it, what its detectable effect was made from."""
+    processes, sd = int(row.get("processes", FORMER_PROCESSES)), row.get("process_sd")
+    if sd is None and row.get("detectable") is not None:
         from modbench.harness.stats.effects import detectable
 
-        sd = math.log1p(row["mde"]) / detectable(1.0, launches)
-    return {"launches": launches, "launch_sd": sd}
+        sd = math.log1p(row["detectable"]) / detectable(1.0, processes)
+    return {"processes": processes, "process_sd": sd}
 
 
 def _between_sd(rows: Sequence[dict[str, Any]]) -> float | None:
-    """The spread between launches without the error inside them, taken out of the pool: single ones lie below it by chance."""
+    """The spread between processes without the error inside them, taken out of the pool: single ones lie below it by chance."""
     from modbench.harness.stats.block_effects import MEDIAN_PENALTY
 
     known = [row for row in rows if row.get("blocks") and row.get("block_sd") is not None]
-    whole = _pooled_sd(known, "launch_sd")
+    whole = _pooled_sd(known, "process_sd")
     if whole is None:
         return None
     errors = [row | {"error_sd": MEDIAN_PENALTY * row["block_sd"] / math.sqrt(row["blocks"])} for row in known]
@@ -291,7 +291,7 @@ def _between_sd(rows: Sequence[dict[str, Any]]) -> float | None:
 
 def _pooled_sd(rows: Sequence[Mapping[str, Any]], key: str) -> float | None:
     """Root of the mean variance, weighted by degrees of freedom; None if no comparison has it."""
-    known = [(row["launches"] - 1, row[key] ** 2) for row in rows if row.get(key) is not None and row["launches"] > 1]
+    known = [(row["processes"] - 1, row[key] ** 2) for row in rows if row.get(key) is not None and row["processes"] > 1]
     if not known:
         return None
     return math.sqrt(sum(weight * variance for weight, variance in known) / sum(weight for weight, _ in known))

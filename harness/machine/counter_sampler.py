@@ -1,6 +1,6 @@
 """Witnesses: system counters read around every sample and block, which show what else happened meanwhile.
 
-Every sample is kept, whatever they show (`contamination.py` labels it). What a system does not expose has no column, since
+Every sample is kept, whatever they show (`noise.py` labels it). What a system does not expose has no column, since
 unknown is not zero. Reading takes some microseconds, outside the timed region.
 """
 

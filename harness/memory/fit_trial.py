@@ -26,7 +26,7 @@ def main() -> None:
     from modbench.harness.subject.subject import Subject
 
     warm_up(case)
-    limit(case.place.device, int(request["budget"]))
+    limit(case.grid_point.device, int(request["memory_limit"]))
     try:
         subject = Subject(case, 0)
         tokens_BT = subject.inputs(0, 1)[0]
@@ -49,8 +49,8 @@ def warm_up(case: Case) -> None:
     """Take a step of a few tokens, so that libraries create their threads and tables before the limit is set."""
     from modbench.harness.subject.subject import Subject
 
-    few = {"seq_len": min(8, case.place.seq_len), "batch_size": 1}
-    small = case.model_copy(update={"place": case.place.model_copy(update=few)})
+    few = {"seq_len": min(8, case.grid_point.seq_len), "batch_size": 1}
+    small = case.model_copy(update={"grid_point": case.grid_point.model_copy(update=few)})
     subject: Any = Subject(small, 0)
     subject.train_step(subject.inputs(0, 1)[0])
     del subject
@@ -66,7 +66,7 @@ def limit(device: str, budget: int) -> None:
         # The limit is on all that the allocator holds; libraries' workspaces exist before the step.
         share = (torch.cuda.memory_reserved() + budget) / torch.cuda.get_device_properties(0).total_memory
         if share > 1:
-            raise ValueError(f"fit.budget {budget} B and what is in use are more than this card has")
+            raise ValueError(f"fit.memory_limit {budget} B and what is in use are more than this GPU has")
         torch.cuda.set_per_process_memory_fraction(share)
         return
     import resource

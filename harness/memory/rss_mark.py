@@ -30,7 +30,7 @@ def high_water(subject: Subject) -> float:
     """
     from modbench.harness.memory.step_peak import bytes_of, resident
 
-    if subject.case.place.device != "cpu":
+    if subject.case.grid_point.device != "cpu":
         raise Unmeasured("RSS does not include a GPU's memory: see memory/peak_reserved")
     if not os.environ.keys() >= MALLOC.keys():
         raise Unmeasured("RSS counts tensors only if malloc was set to return their pages before the process began")

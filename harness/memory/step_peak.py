@@ -87,15 +87,15 @@ class Peak:
 
 def of_training(subject: Subject) -> Peak:
     """Measure the second step, when the optimizer's state exists, with the method for this device."""
-    place = subject.case.place
+    grid_point = subject.case.grid_point
     tokens_BT = subject.inputs(0, 1)[0]
-    for _ in range(2 if place.compile else 1):  # a compiled step is compiled in its first call, or its second
+    for _ in range(2 if grid_point.compile else 1):  # a compiled step is compiled in its first call, or its second
         subject.train_step(tokens_BT)
     subject.optimizer.zero_grad(set_to_none=True)
     gc.collect()
-    if place.device == "cuda":
+    if grid_point.device == "cuda":
         return _by_allocator(subject, tokens_BT)
-    return by_profiler(subject, tokens_BT) if place.compile else by_storages(subject, tokens_BT)
+    return by_profiler(subject, tokens_BT) if grid_point.compile else by_storages(subject, tokens_BT)
 
 
 def resident(subject: Subject, tokens_BT: Tensor) -> Iterator[Tensor]:
@@ -147,7 +147,7 @@ def bytes_of(tensors: Iterable[Tensor]) -> int:
 
 def _by_allocator(subject: Subject, tokens_BT: Tensor) -> Peak:
     torch.cuda.synchronize()
-    torch.cuda.empty_cache()  # what earlier arms left behind does not count
+    torch.cuda.empty_cache()  # what earlier variants left behind does not count
     before, tried = torch.cuda.memory_allocated(), torch.cuda.memory_stats().get("num_alloc_retries", 0)
     # Libraries keep workspaces in the same allocator, tens of MB on large cards: they are not tensors of the model.
     own = bytes_of(resident(subject, tokens_BT))
@@ -181,7 +181,7 @@ def of_fake_tensors(case: Case) -> Peak:
             module = build_module(case, 0)
             for tensor in (*module.parameters(), *module.buffers()):
                 if tensor.is_floating_point():
-                    tensor.data = tensor.data.to(DTYPES[case.place.dtype])
+                    tensor.data = tensor.data.to(DTYPES[case.grid_point.dtype])
             subject = Subject(case, 0, module=module)
             tokens_BT = subject.inputs(0, 1)[0]
             subject.train_step(tokens_BT)

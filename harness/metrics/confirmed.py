@@ -1,4 +1,4 @@
-"""The held-out loss of the best of a sweep, trained again: fresh seeds, and windows that chose nothing."""
+"""The held-out loss of the best of a sweep, trained again: new seeds, and windows that chose nothing."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ METRICS: tuple[Metric[Trained, float], ...] = (
         better="lower",
         measured_by="confirm",
         workload="train",
-        about="Held-out loss per token of the best of a sweep: fresh seeds, windows that chose nothing, causal routing",
+        about="Held-out loss per token of the best of a sweep: new seeds, held-out sequences that chose nothing, causal routing",
         measure=causal,
         scored_as="difference",
-        noun="a loss",
         range=Range(0),
     ),
 )

@@ -17,7 +17,7 @@ _energy = partial(
     unit="J",
     better="lower",
     measured_by="energy",
-    no_ideal="how much energy a saved FLOP saves is not known",
+    no_theoretical="how much energy a saved FLOP saves is not known",
 )
 
 METRICS: tuple[Metric[Subject, Call], ...] = (

@@ -42,7 +42,7 @@ METRICS: tuple[Metric[Counted, float], ...] = tuple(
         (
             "flops/forward/executed",
             "forward_executed",
-            "FLOPs that kernels executed on real tensors at this place, masked halves of attention included",
+            "FLOPs that kernels executed on real tensors at this grid point, masked halves of attention included",
         ),
         (
             "flops/train_step",

@@ -18,7 +18,6 @@ _inspected = partial(
     measured_by="inspect",
     workload="forward",
     scored_as="difference",
-    noun="a count",
 )
 
 
@@ -42,7 +41,7 @@ def _syncs(subject: Subject) -> float:
 
 METRICS: tuple[Metric[Subject, float], ...] = (
     _inspected(
-        key="graph_breaks",
+        key="graph_breaks/forward",
         about="Places where torch's tracer leaves the forward pass; with 0 it compiles as one graph",
         measure=_graph_breaks,
     ),

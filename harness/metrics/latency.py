@@ -26,7 +26,7 @@ def _on_device(workload: str) -> Callable[[Subject], Call]:
     def prepare(subject: Subject) -> Call:
         from modbench.harness.timing import cuda_events
 
-        cuda_events.require(subject.case.place.device)
+        cuda_events.require(subject.case.grid_point.device)
         return cuda_events.DeviceTimer(getattr(subject, workload), subject.inputs(0, 1)[0])
 
     return prepare
@@ -35,7 +35,7 @@ def _on_device(workload: str) -> Callable[[Subject], Call]:
 def _as_graph(subject: Subject) -> Call:
     from modbench.harness.timing import cuda_events
 
-    cuda_events.require(subject.case.place.device)
+    cuda_events.require(subject.case.grid_point.device)
     return cuda_events.GraphTimer(subject.forward, subject.inputs(0, 1)[0])
 
 
@@ -79,14 +79,14 @@ TIMED: tuple[Metric[Subject, Call], ...] = (
         key="latency/forward",
         needs="roofline",
         workload="forward",
-        ideal="forward_causal",
+        theoretical="forward_causal",
         about="End-to-end wall time of one forward pass without gradients",
         measure=lambda subject: subject.forward,
     ),
     timed(
         key="latency/forward/device",
         workload="forward",
-        ideal="forward_causal",
+        theoretical="forward_causal",
         timer="device",
         lap="device",
         about="Device time of a forward pass: CUDA events behind a spin kernel, without launch times",
@@ -95,7 +95,7 @@ TIMED: tuple[Metric[Subject, Call], ...] = (
     timed(
         key="latency/forward/graph",
         workload="forward",
-        ideal="forward_causal",
+        theoretical="forward_causal",
         timer="graph",
         about="End-to-end wall time of a forward pass replayed as one CUDA graph; static shapes only",
         measure=_as_graph,
@@ -105,7 +105,7 @@ TIMED: tuple[Metric[Subject, Call], ...] = (
         estimand="mean",
         needs="roofline",
         workload="train_step",
-        ideal="train_step_causal",
+        theoretical="train_step_causal",
         about="End-to-end wall time of one training step: forward, backward, AdamW",
         measure=lambda subject: subject.train_step,
     ),
@@ -113,7 +113,7 @@ TIMED: tuple[Metric[Subject, Call], ...] = (
         key="latency/train_step/device",
         estimand="mean",
         workload="train_step",
-        ideal="train_step_causal",
+        theoretical="train_step_causal",
         timer="device",
         lap="device",
         about="Device time of a training step: CUDA events behind a spin kernel, without launch times",
@@ -127,8 +127,8 @@ TIMED: tuple[Metric[Subject, Call], ...] = (
             timer="parts",
             lap=part,
             about=about,
-            ideal="" if part == "optimizer" else "forward_causal",
-            no_ideal=OPTIMIZER if part == "optimizer" else "",
+            theoretical="" if part == "optimizer" else "forward_causal",
+            no_theoretical=OPTIMIZER if part == "optimizer" else "",
             measure=lambda subject: subject.train_parts,
         )
         for part, about in (
@@ -156,14 +156,14 @@ GENERATED: tuple[Metric[Subject, Call], ...] = (
     timed(
         key="latency/prefill",
         workload="prefill",
-        no_ideal=NOT_KNOWN,
+        no_theoretical=NOT_KNOWN,
         about="End-to-end wall time to read the prompts and fill the cache, with routers deciding as in decoding",
         measure=lambda subject: generation(subject).prefill(),
     ),
     timed(
         key="ttft",
         workload="prefill",
-        no_ideal=NOT_KNOWN,
+        no_theoretical=NOT_KNOWN,
         timer="first-token",
         about="Time to first token: from the call until the host has the first token of every row",
         measure=lambda subject: generation(subject).first_token(),
@@ -171,7 +171,7 @@ GENERATED: tuple[Metric[Subject, Call], ...] = (
     timed(
         key="latency/decode",
         workload="decode",
-        ideal="decode_elements",
+        theoretical="decode_elements",
         about="End-to-end wall time of one decode step of the whole batch: mean over the positions after the context",
         measure=lambda subject: generation(subject).decode(),
         per="step",
@@ -180,7 +180,7 @@ GENERATED: tuple[Metric[Subject, Call], ...] = (
         timed(
             key=f"latency/decode/{quantile}",
             workload="decode",
-            ideal="decode_elements",
+            theoretical="decode_elements",
             timer="steps",
             lap=quantile,
             quantile=True,
@@ -192,7 +192,7 @@ GENERATED: tuple[Metric[Subject, Call], ...] = (
     timed(
         key="tpot",
         workload="decode",
-        ideal="decode_elements",
+        theoretical="decode_elements",
         timer="serving",
         about="Time per output token after the first: greedy generation in which the host reads every token before the next step",
         measure=lambda subject: generation(subject).generate(),

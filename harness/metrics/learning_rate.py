@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 METRICS: tuple[Metric[Tried, float], ...] = (
     Metric(
-        key="lr/best",
+        key="lr/best_over_rule",
         unit="ratio",
         better="neither",
         measured_by="rates",
@@ -20,7 +20,6 @@ METRICS: tuple[Metric[Tried, float], ...] = (
         about="Best learning rate divided by the width rule's, at the middle size and the smallest budget of a sweep",
         measure=lambda tried: tried.best,
         scored_as="difference",
-        noun="a learning rate",
         range=Range(0, above=True),
     ),
 )

@@ -1,4 +1,4 @@
-"""Loss: held-out cross-entropy after a short training run; the same tokens in the same order for every arm."""
+"""Loss: held-out cross-entropy after a short training run; the same tokens in the same order for every variant."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from modbench.harness.passes._training import Trained
 
 
-_loss = partial(
-    Metric[Any, Any], better="lower", measured_by="train", workload="train", scored_as="difference", noun="a loss"
-)
+_loss = partial(Metric[Any, Any], better="lower", measured_by="train", workload="train", scored_as="difference")
 
 
 def causal(trained: Trained) -> float:
@@ -34,21 +32,21 @@ METRICS: tuple[Metric[Trained, float], ...] = (
     _loss(
         key="loss/val",
         unit="nat",
-        about="Held-out loss per token; top-k routing saw future tokens while choosing, and is labelled so",
+        about="Held-out loss per token; with top-k routing, which is non-causal, and labelled so",
         measure=lambda trained: trained.held_out.loss,
         range=Range(0),
     ),
     _loss(
         key="loss/val_causal",
         unit="nat",
-        about="Held-out loss per token, with routers deciding without the future, as in generation",
+        about="Held-out loss per token, with causal routing, as in generation",
         measure=causal,
         range=Range(0),
     ),
     _loss(
         key="loss/gap",
         unit="nat",
-        about="Cost of routing without the future: loss/val_causal minus loss/val of the same run",
+        about="Cost of causal routing: loss/val_causal minus loss/val of the same run",
         measure=lambda trained: causal(trained) - trained.held_out.loss,
     ),
     _loss(

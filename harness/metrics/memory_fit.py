@@ -16,7 +16,7 @@ METRICS: tuple[Metric[Search, int], ...] = (
         better="higher",
         measured_by="fit",
         workload="train_step",
-        about="Longest sequence whose training step fits the memory budget, found by trying",
+        about="Longest sequence whose training step fits the memory limit, found by trying",
         measure=lambda search: search.largest("seq_len"),
     ),
     Metric(
@@ -25,7 +25,7 @@ METRICS: tuple[Metric[Search, int], ...] = (
         better="higher",
         measured_by="fit",
         workload="train_step",
-        about="Largest batch whose training step fits the memory budget, found by trying",
+        about="Largest batch whose training step fits the memory limit, found by trying",
         measure=lambda search: search.largest("batch_size"),
     ),
 )

@@ -43,14 +43,14 @@ def _of_peak(read: Callable[[CountNotes], float | None]) -> Callable[[Derived], 
 
 
 RATES: tuple[tuple[str, Workload, str, str], ...] = (
-    ("tokens_per_s", "decode", "tpot", "Generated tokens of the whole batch per second, after the first"),
+    ("tokens_per_s/greedy", "decode", "tpot", "Generated tokens of the whole batch per second, after the first"),
     ("tokens_per_s/decode", "decode", "latency/decode", "Tokens of the whole batch per second of decode steps"),
     ("tokens_per_s/prefill", "prefill", "latency/prefill", "Prompt tokens read per second"),
     (
         "tokens_per_s/request",
         "request",
         "latency/request",
-        "New tokens of the whole batch per second of whole requests",
+        "New tokens of the whole batch per second of end-to-end requests",
     ),
     ("tokens_per_s/forward", "forward", "latency/forward", "Tokens per second of a forward pass"),
     ("tokens_per_s/train_step", "train_step", "latency/train_step", "Tokens per second of training steps"),
@@ -70,13 +70,13 @@ METRICS: tuple[Metric[Derived, float], ...] = (
         for key, workload, source, about in RATES
     ),
     Metric(
-        key="mfu",
+        key="mfu/train_step",
         unit="ratio",
         better="higher",
         workload="train_step",
         source="latency/train_step",
         needs="peak",
-        no_ideal="a share of the peak is not a cost: FLOPs predict no ideal for it",
+        no_theoretical="a share of the peak is not a cost: FLOPs predict no speed-up",
         about="Model FLOP/s of a training step (causal attention, no recompute) as a share of the machine's measured peak",
         measure=_of_peak(lambda counted: counted.train_step_causal),
     ),
@@ -87,7 +87,7 @@ METRICS: tuple[Metric[Derived, float], ...] = (
         workload="forward",
         source="latency/forward",
         needs="peak",
-        no_ideal="a share of the peak is not a cost: FLOPs predict no ideal for it",
+        no_theoretical="a share of the peak is not a cost: FLOPs predict no speed-up",
         about="Model FLOP/s of a forward pass (causal attention) as a share of the machine's measured peak",
         measure=_of_peak(lambda counted: counted.forward_causal),
     ),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 REQUEST: Metric[Subject, Call] = timed(
     key="latency/request",
     workload="request",
-    no_ideal=NOT_KNOWN,
+    no_theoretical=NOT_KNOWN,
     about="End-to-end wall time of a request P+N: a prompt of P tokens and N decode steps, each token read by the host",
     measure=lambda subject: generation(subject).request(),
 )

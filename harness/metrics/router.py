@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NO_DIRECTION = {"participation", "participation_causal", "real_share", "base_rate"}
 NO_ROUTER = "this model has no token router"
 NO_CHOICE = "its tokens do not choose among experts and no-ops"
-NO_CAUSAL_RULE = "its routers have no rule that decides without the future, or do not report its decisions"
+NO_CAUSAL_RULE = "its routers have no causal rule, or do not report its decisions"
 
 
 def _read(name: str) -> Callable[[Trained], float]:
@@ -43,7 +43,6 @@ METRICS: tuple[Metric[Trained, float], ...] = tuple(
         about=about,
         measure=_read(name),
         scored_as="difference",
-        noun="a share",
         range=SHARE,
     )
     for key, name, about in (

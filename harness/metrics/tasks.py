@@ -23,7 +23,6 @@ def _metrics() -> tuple[Metric[Answered, float], ...]:
             about=f"Accuracy: {entry.about}",
             measure=lambda answered: answered.accuracy,
             scored_as="difference",
-            noun="an accuracy",
             range=SHARE,
             task=name,
         )

@@ -25,7 +25,7 @@ def watched(subject: Subject, windows: Windows) -> Watch | str:
         from modbench.harness.routing import undisturbed, why_not_watched
 
         with undisturbed(subject.module):
-            tokens_BT = next(windows.val()).tokens_BT.to(subject.case.place.device)
+            tokens_BT = next(windows.val()).tokens_BT.to(subject.case.grid_point.device)
             if reason := why_not_watched(subject.module, tokens_BT, subject.case.model):
                 return reason
     return Watch(subject, windows)
@@ -60,7 +60,7 @@ def _look_closely(subject: Subject, windows: Windows, drift: Drift) -> dict[str,
     from modbench.harness.training.batches import joined
     from modbench.harness.training.held_out import autocast_of, why_not_causal
 
-    some = joined(windows.val(min(WATCH_TOKENS, windows.run.val_tokens))).to(subject.case.place.device)
+    some = joined(windows.val(min(WATCH_TOKENS, windows.run.val_tokens))).to(subject.case.grid_point.device)
     with autocast_of(subject.case):
         description = describe(
             subject.module,

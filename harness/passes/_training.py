@@ -13,8 +13,8 @@ from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.titles import slug
 from modbench.harness.core.train_plan import OF_THE_SINK, TrainRun
-from modbench.harness.domain.case import Case, Comparison, Protocol, UnitOfWork
-from modbench.harness.planning.units_of_work import UnitMaker, reads_text, run_flops, train_run, tries_rates
+from modbench.harness.domain.case import Case, Comparison, Job, Protocol
+from modbench.harness.planning.jobs import JobMaker, reads_text, run_flops, train_run, tries_rates
 from modbench.harness.process import clocks
 from modbench.harness.process.torchrun import ALONE, Ranks
 from modbench.harness.registry import catalogue
@@ -33,26 +33,26 @@ if TYPE_CHECKING:
 LOOK_TOKENS = 2048
 
 
-def rates_unit(case: Case) -> str:
-    """Name of the unit that finds the learning rate of a variant, for all its sizes and budgets."""
-    return slug(f"rates-{case.variant}-{case.place.label}")
+def rates_job(case: Case) -> str:
+    """Name of the job that finds the learning rate of a variant, for all its sizes and budgets."""
+    return slug(f"rates-{case.family}-{case.grid_point.label}")
 
 
 def runs(
-    maker: UnitMaker, comparison: Comparison, case: Case, made_in: str, seeds: Iterable[int], **changes: object
-) -> Iterator[UnitOfWork]:
+    maker: JobMaker, comparison: Comparison, case: Case, made_in: str, seeds: Iterable[int], **changes: object
+) -> Iterator[Job]:
     """One training run of a case for each seed, as the suite has it but for some changes.
 
     Raises:
         UsageError: if its budget cannot be met.
     """
     if tries_rates(maker.suite):
-        changes["rate_from"] = rates_unit(case)
-    plan, one = train_run(maker.suite, comparison, case), comparison.model_copy(update={"arms": (case,)})
+        changes["rate_from"] = rates_job(case)
+    plan, one = train_run(maker.suite, comparison, case), comparison.model_copy(update={"variants": (case,)})
     plan = plan.model_copy(update=changes)
     for seed in seeds:
         name = f"{made_in}-{case.id}-seed{seed}"
-        yield maker.unit(name, one, made_in, run_flops(plan, case), run=plan, seed=seed, workload="train")
+        yield maker.job(name, one, made_in, run_flops(plan, case), run=plan, seed=seed, workload="train")
 
 
 class RoutingWatch(typing.Protocol):
@@ -101,17 +101,17 @@ class Trained:
     routing_reason: str = ""
 
 
-def sink_log(unit: UnitOfWork) -> SinkLog:
-    """The log of a unit's run, which goes to the sink that the run names; of several ranks the first one keeps it."""
+def sink_log(job: Job) -> SinkLog:
+    """The log of a job's run, which goes to the sink that the run names; of several ranks the first one keeps it."""
     from modbench.harness.training.sink_log import SinkLog
 
-    run, here, (case,) = unit.protocol.train, workspace.HERE, unit.comparison.arms
+    run, here, (case,) = job.protocol.train, workspace.HERE, job.comparison.variants
     assert run is not None
     name = run.log_to if here is not None and here.ranks.first else None
     config = case.config.model_dump(mode="json") | run.model_dump(mode="json", exclude=set(OF_THE_SINK))
     folder = here.run if here is not None else Path()
-    told = {"model": case.model, "seed": unit.protocol.seed} | ({"options": dict(case.options)} if case.options else {})
-    return SinkLog(name, run, folder, unit.name, config | told)
+    told = {"model": case.model, "seed": job.protocol.seed} | ({"options": dict(case.options)} if case.options else {})
+    return SinkLog(name, run, folder, job.name, config | told)
 
 
 def train(case: Case, protocol: Protocol, log: SinkLog | None = None) -> Trained:
@@ -225,7 +225,7 @@ def _watched(subject: Subject, windows: Windows, plan: TrainRun, ranks: Ranks) -
 
 
 def _refuse(case: Case) -> None:
-    if case.place.dtype == "fp16":
+    if case.grid_point.dtype == "fp16":
         raise Unmeasured("fp16 training needs loss scaling, which is not implemented; train in bf16 or fp32")
 
 
@@ -256,7 +256,7 @@ def _subject(case: Case, protocol: Protocol, batches: Batches) -> Subject:
     from modbench.harness.subject.subject import Subject
 
     subject = Subject(case, protocol.seed, dtype=torch.float32)  # weights stay fp32; bf16 is autocast
-    subject.check(batches.train(0).tokens_BT.to(case.place.device))
+    subject.check(batches.train(0).tokens_BT.to(case.grid_point.device))
     return subject
 
 

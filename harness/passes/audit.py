@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from modbench.harness.audit.card import AuditFinding, Card
+from modbench.harness.audit.audit_report import AuditFinding, AuditReport
 from modbench.harness.core.contracts import AnyMetric
-from modbench.harness.domain.case import Case, Comparison, UnitOfWork
+from modbench.harness.domain.case import Case, Comparison, Job
 from modbench.harness.domain.notes import Notes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.records import Missing
-from modbench.harness.planning.units_of_work import UnitMaker
+from modbench.harness.planning.jobs import JobMaker
 from modbench.harness.process import clocks
 from modbench.harness.results.outcomes import attempt
 
@@ -19,30 +19,28 @@ from modbench.harness.results.outcomes import attempt
 WORK = 400e9
 
 
-def run(unit: UnitOfWork, _metrics: list[AnyMetric]) -> Iterator[AuditFinding]:
-    """Fill the card of the unit's model; yields a finding, with the reason if the model cannot be built or called."""
-    (case,) = unit.comparison.arms
+def run(job: Job, _metrics: list[AnyMetric]) -> Iterator[AuditFinding]:
+    """Fill the card of the job's model; yields a finding, with the reason if the model cannot be built or called."""
+    (case,) = job.comparison.variants
     with clocks.busy():
-        card = attempt(partial(_card, case, unit.protocol.seed))
+        card = attempt(partial(_card, case, job.protocol.seed))
     yield AuditFinding(reason=card.reason) if isinstance(card, Missing) else AuditFinding(card=card)
 
 
-def _card(case: Case, seed: int) -> Card:
+def _card(case: Case, seed: int) -> AuditReport:
     from modbench.harness.audit.audited import Audited
     from modbench.harness.audit.auditing import audit, small
 
     return audit(Audited(small(case), seed=seed))
 
 
-def units(
-    maker: UnitMaker, comparison: Comparison, _metrics: Sequence[AnyMetric], _launch: int
-) -> Iterator[UnitOfWork]:
-    """One unit for each arm that is a model of the user's, wherever it is measured; sizes of a sweep are one."""
-    for case in comparison.arms:
+def jobs(maker: JobMaker, comparison: Comparison, _metrics: Sequence[AnyMetric], _process: int) -> Iterator[Job]:
+    """One job for each variant that is a model of the user's, wherever it is measured; sizes of a sweep are one."""
+    for case in comparison.variants:
         if case.is_user_model:
-            alone = comparison.model_copy(update={"arms": (case,), "twin": False})
-            arm = case.arm if maker.suite.isoflop is None else case.variant
-            yield maker.unit(f"{PASS.name}-{arm}", alone, PASS.name, WORK)
+            alone = comparison.model_copy(update={"variants": (case,), "aa_control": False})
+            variant = case.variant if maker.suite.isoflop is None else case.family
+            yield maker.job(f"{PASS.name}-{variant}", alone, PASS.name, WORK)
 
 
-PASS = Pass(name="audit", run=run, units=units, notes=Notes, findings=AuditFinding, order=9)
+PASS = Pass(name="audit", run=run, jobs=jobs, notes=Notes, findings=AuditFinding, order=9)

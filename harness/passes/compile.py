@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from modbench.harness.core.contracts import Metric
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.domain.case import Case, Protocol, UnitOfWork
+from modbench.harness.domain.case import Case, Job, Protocol
 from modbench.harness.domain.notes import CompileNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
     from modbench.harness.subject.subject import Subject
 
 
-def run(unit: UnitOfWork, metrics: list[Metric[Subject, float]]) -> Iterator[Outcome]:
+def run(job: Job, metrics: list[Metric[Subject, float]]) -> Iterator[Outcome]:
     """One outcome for each metric."""
-    (case,) = unit.comparison.arms
+    (case,) = job.comparison.variants
     # The compilers' own processes may still write there when it is deleted: what then remains must not cost the record.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
         # The compilers read these when they are first loaded, which is later.
         os.environ |= {"TORCHINDUCTOR_CACHE_DIR": cache, "TRITON_CACHE_DIR": f"{cache}/triton"}
         for metric in metrics:
             with clocks.busy():
-                value = attempt(partial(_compile, case, unit.protocol, metric))
-            yield single(case, metric, value, CompileNotes(cache="cold: an empty folder of its own"))
+                value = attempt(partial(_compile, case, job.protocol, metric))
+            yield single(case, metric, value, CompileNotes(cache="empty: a folder of its own"))
 
 
 def _compile(case: Case, protocol: Protocol, metric: Metric[Subject, float]) -> float:
     from modbench.harness.subject.subject import Subject
 
-    if not case.place.compile:
+    if not case.grid_point.compile:
         raise Unmeasured("the model runs eagerly: nothing is compiled")
     return metric.measure(Subject(case, protocol.seed))
 
@@ -56,6 +56,6 @@ PASS = Pass(
     timed=True,
     fresh_interpreter=True,
     statistic="single",
-    no_interval="one cold compilation each: no interval, and no verdict",
+    no_interval="one compilation from an empty cache each: no interval, and no verdict",
     judged=False,
 )

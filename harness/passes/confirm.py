@@ -1,4 +1,4 @@
-"""Train the best of a sweep again: with fresh seeds, judged on held-out windows that chose nothing.
+"""Train the best of a sweep again: with new seeds, judged on held-out windows that chose nothing.
 
 Which cases run, and how many seeds of each, is decided while the suite runs (`rules/confirmation.py`, `rules/trend.py`).
 """
@@ -9,28 +9,28 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from modbench.harness.core.contracts import AnyMetric, Metric
-from modbench.harness.domain.case import Comparison, UnitOfWork
+from modbench.harness.domain.case import Comparison, Job
 from modbench.harness.domain.notes import TrainNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Missing, Outcome
 from modbench.harness.passes._training import Trained, runs, train
 from modbench.harness.passes.train import notes_of
-from modbench.harness.planning.units_of_work import UnitMaker
+from modbench.harness.planning.jobs import JobMaker
 from modbench.harness.process import clocks
 from modbench.harness.results.outcomes import attempt, missing, single
 
 
-def run(unit: UnitOfWork, metrics: list[Metric[Trained, float]]) -> Iterator[Outcome]:
+def run(job: Job, metrics: list[Metric[Trained, float]]) -> Iterator[Outcome]:
     """Train once, then let every metric read the result."""
-    (case,) = unit.comparison.arms
+    (case,) = job.comparison.variants
     with clocks.busy():
-        made = attempt(partial(train, case, unit.protocol))
+        made = attempt(partial(train, case, job.protocol))
     for metric in metrics:
         if isinstance(made, Missing):
             yield missing(case, metric, made)
             continue
-        notes = notes_of(unit.protocol, made)
+        notes = notes_of(job.protocol, made)
         if made.held_out.causal_causality is not None:
             notes = notes.model_copy(update={"causality": made.held_out.causal_causality})
         # What is measured routes without the future. A hundred runs need no curves.
@@ -39,24 +39,22 @@ def run(unit: UnitOfWork, metrics: list[Metric[Trained, float]]) -> Iterator[Out
         yield single(case, metric, attempt(partial(metric.measure, made)), notes)
 
 
-def units(
-    maker: UnitMaker, comparison: Comparison, _metrics: Sequence[AnyMetric], _launch: int
-) -> Iterator[UnitOfWork]:
-    """One unit for each case and fresh seed, as many as may be asked for.
+def jobs(maker: JobMaker, comparison: Comparison, _metrics: Sequence[AnyMetric], _process: int) -> Iterator[Job]:
+    """One job for each case and new seed, as many as may be asked for.
 
     Raises:
         UsageError: if a budget cannot be met.
     """
-    for case in comparison.arms:
-        assert case.budget is not None, "a sweep has budgets"
-        seeds, plain = maker.suite.fresh_seeds(case.budget), {"looks": 0, "watch": False, "flips": 0}
+    for case in comparison.variants:
+        assert case.train_flops is not None, "a sweep has budgets"
+        seeds, plain = maker.suite.fresh_seeds(case.train_flops), {"looks": 0, "watch": False, "flips": 0}
         yield from runs(maker, comparison, case, PASS.name, seeds, held_out="confirm", **plain)
 
 
 PASS = Pass(
     name="confirm",
     run=run,
-    units=units,
+    jobs=jobs,
     notes=TrainNotes,
     phase=Phase.TRAIN,
     order=4,

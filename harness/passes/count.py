@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, TypeAlias
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import AnyMetric, Cost, Metric
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.domain.case import COUNTS, Case, Comparison, Counts, UnitOfWork
+from modbench.harness.domain.case import COUNTS, Case, Comparison, Counts, Job
 from modbench.harness.domain.notes import CARRIER, WHOLE, Causality, CountNotes, ModuleFlops, Operators
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.records import Missing, Outcome
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost
 from modbench.harness.passes.time import MANY_INPUTS, number_of_inputs
+from modbench.harness.planning.jobs import JobMaker
 from modbench.harness.planning.plan import ASSUMED_FLOP_PER_S
-from modbench.harness.planning.units_of_work import UnitMaker
 from modbench.harness.process import clocks
 from modbench.harness.registry import catalogue
 from modbench.harness.results import workspace
@@ -103,15 +103,15 @@ class Counted:
         return self.flops[convention]
 
 
-def run(unit: UnitOfWork, metrics: list[Metric[Counted, float]]) -> Iterator[Outcome]:
+def run(job: Job, metrics: list[Metric[Counted, float]]) -> Iterator[Outcome]:
     """Yield the outcomes of every case; an exception fails one case only."""
     hardware = any(metric.key == HARDWARE for metric in metrics)
-    inputs = number_of_inputs(unit.protocol.rounds, varying=True)
-    arms, parts = unit.comparison.arms, COUNTS if unit.protocol.counts is None else unit.protocol.counts
-    for number, case in enumerate(arms, 1):
-        say = workspace.Steps(f"counting {case.id}" + f", {number} of {len(arms)}" * (len(arms) > 1)).say
+    inputs = number_of_inputs(job.protocol.rounds, varying=True)
+    variants, parts = job.comparison.variants, COUNTS if job.protocol.counts is None else job.protocol.counts
+    for number, case in enumerate(variants, 1):
+        say = workspace.Steps(f"counting {case.id}" + f", {number} of {len(variants)}" * (len(variants) > 1)).say
         with clocks.busy():
-            made = partial(count, case, unit.protocol.seed, hardware=hardware, inputs=inputs, parts=parts, say=say)
+            made = partial(count, case, job.protocol.seed, hardware=hardware, inputs=inputs, parts=parts, say=say)
             counted = attempt(made)
         for metric in metrics:
             if isinstance(counted, Missing):
@@ -132,21 +132,21 @@ def run(unit: UnitOfWork, metrics: list[Metric[Counted, float]]) -> Iterator[Out
             yield single(case, metric, attempt(partial(metric.measure, counted)), notes)
 
 
-def units(maker: UnitMaker, comparison: Comparison, metrics: Sequence[AnyMetric], _launch: int) -> Iterator[UnitOfWork]:
-    """One unit for each comparison: the ideals of the other metrics need FLOPs."""
+def jobs(maker: JobMaker, comparison: Comparison, metrics: Sequence[AnyMetric], _process: int) -> Iterator[Job]:
+    """One job for each comparison: the ideals of the other metrics need FLOPs."""
     of_training = any(catalogue.pass_of(metric).trains for metric in metrics)
     name = f"{PASS.name}-{'train-' if of_training else ''}{comparison.label}"
-    made = maker.unit(name, comparison, PASS.name, 0.0)
+    made = maker.job(name, comparison, PASS.name, 0.0)
     made = made.model_copy(
         update={"protocol": made.protocol.model_copy(update={"counts": required_counts(maker.suite)})}
     )
     yield made.model_copy(update={"flops": work(made, partial(maker.forward, comparison))})
 
 
-def estimate_seconds(unit: UnitOfWork, forward_s: Callable[[Case], float]) -> float:
-    """Seconds of a unit, given those of a forward pass: the rest is Python, whatever the machine's products take."""
+def estimate_seconds(job: Job, forward_s: Callable[[Case], float]) -> float:
+    """Seconds of a job, given those of a forward pass: the rest is Python, whatever the machine's products take."""
     speed = ASSUMED_FLOP_PER_S["cpu"]
-    return work(unit, lambda case: forward_s(case) * speed) / speed
+    return work(job, lambda case: forward_s(case) * speed) / speed
 
 
 def count(
@@ -189,7 +189,7 @@ def _reference(case: Case, seed: int, parts: Sequence[Counts], say: Say) -> Coun
     from modbench.harness.flops import counter, user_router
     from modbench.harness.subject.build import build_module
 
-    model, config, place = catalogue.load("models", case.model), case.config, case.place
+    model, config, grid_point = catalogue.load("models", case.model), case.config, case.grid_point
     cost = case_cost(case)
     assert cost is not None
     source, depth_ratio = "closed form, checked against torch's counter", None
@@ -197,7 +197,7 @@ def _reference(case: Case, seed: int, parts: Sequence[Counts], say: Say) -> Coun
     say("FLOPs by torch's counter")
     with torch.device("meta"):
         module = build_module(case, seed)
-        tokens_BT = torch.zeros(place.batch_size, place.seq_len, dtype=torch.int64)
+        tokens_BT = torch.zeros(grid_point.batch_size, grid_point.seq_len, dtype=torch.int64)
         routers = user_router.routers_in(module, own=case.facts.own_router)
         if "training" in parts:
             step = user_router.train(module, tokens_BT, routers)
@@ -215,19 +215,19 @@ def _reference(case: Case, seed: int, parts: Sequence[Counts], say: Say) -> Coun
     nominal = cost.forward
     if model.dynamic:
         realised: list[int] = module.realised  # type: ignore[assignment]  # every dynamic model has it
-        cost = model.cost(config, place.seq_len, place.batch_size, realised)
+        cost = model.cost(config, grid_point.seq_len, grid_point.batch_size, realised)
         source += "; for what the untrained model did with one random batch"
-        depth_ratio = cost_ratio(realised, config, place.seq_len)
+        depth_ratio = cost_ratio(realised, config, grid_point.seq_len)
     pairs = model.pairs(module)
     if pairs is not None:
-        cost = model.cost(config, place.seq_len, place.batch_size, pairs)
+        cost = model.cost(config, grid_point.seq_len, grid_point.batch_size, pairs)
         source += "; for what the tokens of one random batch chose in the untrained model"
     third, reason = _third(module, tokens_BT, parts, say)
     params = sum(p.numel() for p in module.parameters())
     table = counter.rows(cost, forward, third)
     reads = None
     if model.decode_cost is not None:
-        reads = model.decode_cost(config, place.seq_len, place.batch_size).read
+        reads = model.decode_cost(config, grid_point.seq_len, grid_point.batch_size).read
     rounded = config.capacity is not None and "round_k" in model.options
     notes = CountNotes(
         source=source,
@@ -239,7 +239,7 @@ def _reference(case: Case, seed: int, parts: Sequence[Counts], say: Say) -> Coun
         modules=_modules(table),
         explained=explained,
         decode_elements=None if reads is None else reads + user_router.weights(routers),
-        effective_capacity=config.kept(place.seq_len) / place.seq_len if rounded else None,
+        effective_capacity=config.kept(grid_point.seq_len) / grid_point.seq_len if rounded else None,
     )
     trained = [] if step is None else [counter.Row("the whole train step", cost.train_step, step[0].total)]
     wrong = counter.mismatch([*table, *trained, counter.Row("parameters", cost.params, params)], explained)
@@ -296,7 +296,7 @@ def _own(case: Case, seed: int, inputs: int, parts: Sequence[Counts], say: Say) 
     total = fmean(each.total for each, _ in counts)
     causal = fmean(each for _, each in counts)
     say("work that no counter sees")
-    out_of_sight = escapes(partial(subject.forward, batches[0]), one_thread=case.place.one_thread)
+    out_of_sight = escapes(partial(subject.forward, batches[0]), one_thread=case.grid_point.one_thread)
     forward = replace(forward, operators=forward.operators | {"unknown": forward.operators["unknown"] | out_of_sight})
     if forward.total == 0 and not forward.unknown:
         raise ValueError("torch's counter saw no operator for which it has a formula: 0 FLOPs would be wrong")
@@ -332,7 +332,7 @@ def _own(case: Case, seed: int, inputs: int, parts: Sequence[Counts], say: Say) 
         counter_forward=total,
         fvcore_reason=reason,
         modules=_modules(counter.rows(None, forward, third)),
-        decode_elements=decode.read if (decode := case_decode_cost(case, case.place.seq_len)) else None,
+        decode_elements=decode.read if (decode := case_decode_cost(case, case.grid_point.seq_len)) else None,
     )
     if cost is not None:
         return Counted(_conventions(cost) | {"forward_nominal": cost.forward}, params, notes, {}, wrong)
@@ -343,7 +343,7 @@ def _own(case: Case, seed: int, inputs: int, parts: Sequence[Counts], say: Say) 
 
 
 PASS = Pass(
-    name="count", run=run, units=units, notes=CountNotes, runs_for_every_case=True, estimate_seconds=estimate_seconds
+    name="count", run=run, jobs=jobs, notes=CountNotes, runs_for_every_case=True, estimate_seconds=estimate_seconds
 )
 
 
@@ -363,24 +363,24 @@ def required_counts(suite: Suite) -> tuple[Counts, ...]:
     return tuple(part for part in COUNTS if wanted[part])
 
 
-def work(unit: UnitOfWork, forward: Callable[[Case], float]) -> float:
-    """FLOPs that take as long as a unit that counts.
+def work(job: Job, forward: Callable[[Case], float]) -> float:
+    """FLOPs that take as long as a job that counts.
 
     Args:
-        unit: the unit.
+        job: the job.
         forward: gives the FLOPs of a case's forward pass.
     """
-    arms = unit.comparison.arms
-    parts = COUNTS if unit.protocol.counts is None else unit.protocol.counts
-    hardware = HARDWARE in unit.comparison.metrics
-    return FIRST + sum(_of_case(case, arms[0], forward(case), parts, hardware=hardware) for case in arms)
+    variants = job.comparison.variants
+    parts = COUNTS if job.protocol.counts is None else job.protocol.counts
+    hardware = HARDWARE in job.comparison.metrics
+    return FIRST + sum(_of_case(case, variants[0], forward(case), parts, hardware=hardware) for case in variants)
 
 
 def _of_case(case: Case, anchor: Case, forward: float, parts: Sequence[Counts], *, hardware: bool) -> float:
     """The same of one case; a user's model is assumed to have as many parameters as the anchor."""
     cost = case_cost(case) or case_cost(anchor)
     params = cost.params if cost else 0.0
-    tokens = case.place.batch_size * case.place.seq_len
+    tokens = case.grid_point.batch_size * case.grid_point.seq_len
     most = guarded(case, int(params))
     share = 1.0 if most is None else min(1.0, most[0] * most[1] / tokens)
     models, forwards, steps = 1, FORWARDS + GUARDS * share, 0
@@ -425,7 +425,7 @@ def executed(
     say("weights, and its contract")
     subject, (tokens_BT, second_BT, third_BT) = subject_of(case, seed, 3)
     module = subject.module
-    precision = Precision(case.place.dtype)
+    precision = Precision(case.grid_point.dtype)
     say("FLOPs and number formats of its kernels")
     recorder = Recorder()
     with recorder, precision:

@@ -1,7 +1,7 @@
 """Measure energy: a metric's `measure` is given a `Subject` and returns the call whose joules are read, over windows of seconds.
 
 The driver's counter advances about ten times a second, and some cards' sensors see a quarter of the time (arXiv 2312.02741).
-So windows are long, reach from one step of the counter to another, and repeat the call; the arms' windows run in random order and
+So windows are long, reach from one step of the counter to another, and repeat the call; the variants' windows run in random order and
 then in reverse. Idle power is measured before the first window, when it has settled, and reported in the notes; it is not
 subtracted.
 """
@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.domain.case import Case, Comparison, UnitOfWork
+from modbench.harness.domain.case import Case, Comparison, Job
 from modbench.harness.domain.notes import EnergyNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Missing, Outcome
 from modbench.harness.machine import nvml
-from modbench.harness.planning.units_of_work import UnitMaker
+from modbench.harness.planning.jobs import JobMaker
 from modbench.harness.process import clocks
 from modbench.harness.process.clocks import busy
 from modbench.harness.results.outcomes import attempt, measured, missing
@@ -44,27 +44,27 @@ REST_S = 0.005
 STANDS_STILL_S = 5.0
 
 
-def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outcome]:
-    """Measure one launch: interleaved windows of all arms."""
-    place = unit.comparison.place
-    device = attempt(partial(_device, place.device))
+def run(job: Job, metrics: list[Metric[Subject, Call]]) -> Iterator[Outcome]:
+    """Measure one process: interleaved windows of all variants."""
+    grid_point = job.comparison.grid_point
+    device = attempt(partial(_device, grid_point.device))
     if isinstance(device, Missing):
         for metric in metrics:
-            yield from (missing(case, metric, device) for case in unit.comparison.arms)
+            yield from (missing(case, metric, device) for case in job.comparison.variants)
         return
-    rng = random.Random(f"{unit.protocol.seed} {unit.name}")  # noqa: S311  # no secret
-    calls = {case.id: attempt(partial(_prepare, case, unit, metrics[0])) for case in unit.comparison.arms}
+    rng = random.Random(f"{job.protocol.seed} {job.name}")  # noqa: S311  # no secret
+    calls = {case.id: attempt(partial(_prepare, case, job, metrics[0])) for case in job.comparison.variants}
     with busy():
-        idle = attempt(partial(watch_idle, device, unit.protocol.energy.idle_s))
-        windows = interleaved(calls, device, unit, rng)
+        idle = attempt(partial(watch_idle, device, job.protocol.energy.idle_s))
+        windows = interleaved(calls, device, job, rng)
     for metric in metrics:
-        for case in unit.comparison.arms:
+        for case in job.comparison.variants:
             call = calls[case.id]
             if isinstance(call, Missing):
                 yield missing(case, metric, call)
                 continue
             per_call = windows[case.id]
-            per = tokens(unit, metric) if metric.per == "token" else 1
+            per = tokens(job, metric) if metric.per == "token" else 1
             samples = per_call | {"value": [joules / per for joules in per_call["value"]]}
             watts = [joules / wall for joules, wall in zip(per_call["value"], per_call["wall_s"], strict=True)]
             notes = EnergyNotes(
@@ -96,11 +96,11 @@ def _device(name: str) -> nvml.Device:
     return device
 
 
-def _prepare(case: Case, unit: UnitOfWork, metric: Metric[Subject, Call]) -> Callable[[int], object]:
+def _prepare(case: Case, job: Job, metric: Metric[Subject, Call]) -> Callable[[int], object]:
     from modbench.harness.subject.subject import Subject
 
-    subject = Subject(case, unit.protocol.seed, decode=unit.protocol.decode)
-    batches = subject.inputs(unit.protocol.seed, 4)
+    subject = Subject(case, job.protocol.seed, decode=job.protocol.decode)
+    batches = subject.inputs(job.protocol.seed, 4)
     subject.check(batches[0])
     subject.module.train(metric.workload == "train_step")
     timed = metric.measure(subject)
@@ -109,10 +109,10 @@ def _prepare(case: Case, unit: UnitOfWork, metric: Metric[Subject, Call]) -> Cal
     return lambda number: timed(batches[number % len(batches)])
 
 
-def tokens(unit: UnitOfWork, metric: AnyMetric) -> int:
+def tokens(job: Job, metric: AnyMetric) -> int:
     """Tokens of one call."""
-    place = unit.comparison.place
-    return place.batch_size * (unit.protocol.decode.tokens if metric.workload == "decode" else place.seq_len)
+    grid_point = job.comparison.grid_point
+    return grid_point.batch_size * (job.protocol.decode.tokens if metric.workload == "decode" else grid_point.seq_len)
 
 
 def watch_idle(device: nvml.Device, seconds: float) -> float:
@@ -131,7 +131,7 @@ def watch_idle(device: nvml.Device, seconds: float) -> float:
     raise Unmeasured(f"the idle device had not settled after {MOST_SETTLING} s: it drew {last:.0f} W")
 
 
-def _resting_W(device: nvml.Device, seconds: float) -> float:  # noqa: N802  # the unit's own spelling
+def _resting_W(device: nvml.Device, seconds: float) -> float:  # noqa: N802  # the job's own spelling
     def rest() -> None:
         time.sleep(REST_S)
 
@@ -143,34 +143,34 @@ def _resting_W(device: nvml.Device, seconds: float) -> float:  # noqa: N802  # t
 
 
 def interleaved(
-    calls: dict[str, Callable[[int], object] | Missing], device: nvml.Device, unit: UnitOfWork, rng: random.Random
+    calls: dict[str, Callable[[int], object] | Missing], device: nvml.Device, job: Job, rng: random.Random
 ) -> dict[str, Columns]:
-    """Measure windows of every arm in random order, then in reverse, until each has as many as planned.
+    """Measure windows of every variant in random order, then in reverse, until each has as many as planned.
 
-    An arm whose window fails is replaced in `calls` by the reason; the others go on.
+    A variant whose window fails is replaced in `calls` by the reason; the others go on.
     """
-    plan = unit.protocol.energy
-    found = dict[str, Columns]((arm, {}) for arm, call in calls.items() if not isinstance(call, Missing))
+    plan = job.protocol.energy
+    found = dict[str, Columns]((variant, {}) for variant, call in calls.items() if not isinstance(call, Missing))
     ready = list(found)
-    for block in range(rounds(unit)):
+    for block in range(rounds(job)):
         rng.shuffle(ready)
-        for position, arm in enumerate(ready + ready[::-1]):
-            call = calls[arm]
+        for position, variant in enumerate(ready + ready[::-1]):
+            call = calls[variant]
             if isinstance(call, Missing):
                 continue
             window = attempt(partial(_window, call, device, plan.window_s))
             if isinstance(window, Missing):
-                calls[arm] = window
+                calls[variant] = window
                 continue
             for name, value in ({"round": block, "block": block, "position": position} | window).items():
-                found[arm].setdefault(name, []).append(float(value))
+                found[variant].setdefault(name, []).append(float(value))
     return found
 
 
 def _window(call: Callable[[int], object], device: nvml.Device, seconds: float) -> dict[str, float]:
     """Joules and seconds per call, averaged over the calls between two steps of the counter.
 
-    The arm runs before the first step too, so that the window holds nothing of the arm before it.
+    The variant runs before the first step too, so that the window holds nothing of the variant before it.
     """
     _synchronize()
     number = 0
@@ -215,38 +215,38 @@ def _synchronize() -> None:
     torch.cuda.synchronize()
 
 
-def units(maker: UnitMaker, comparison: Comparison, metrics: Sequence[AnyMetric], launch: int) -> Iterator[UnitOfWork]:
-    """One unit for each workload; on a CPU only the first launch, which records why there is no energy."""
-    if launch and comparison.place.device == "cpu":
+def jobs(maker: JobMaker, comparison: Comparison, metrics: Sequence[AnyMetric], process: int) -> Iterator[Job]:
+    """One job for each workload; on a CPU only the first process, which records why there is no energy."""
+    if process and comparison.grid_point.device == "cpu":
         return
     for group in dict.fromkeys(metric.group for metric in metrics):
-        name = f"{PASS.name}-{group}-{comparison.place.label}-launch{launch}"
+        name = f"{PASS.name}-{group}-{comparison.grid_point.label}-process{process}"
         flops = maker.timed_flops(comparison, group)
-        yield maker.unit(name, comparison, PASS.name, flops, workload=group, launch=launch)
+        yield maker.job(name, comparison, PASS.name, flops, workload=group, process=process)
 
 
-def rounds(unit: UnitOfWork) -> int:
-    """Blocks of a launch: in each, every arm has one window in each direction."""
-    return -(-unit.protocol.energy.windows // 2)
+def rounds(job: Job) -> int:
+    """Blocks of a process: in each, every variant has one window in each direction."""
+    return -(-job.protocol.energy.windows // 2)
 
 
-def longest(unit: UnitOfWork) -> float:
+def longest(job: Job) -> float:
     """Seconds of all windows at most; each lasts until a call has ended and the counter has moved."""
-    plan, calls = unit.protocol.energy, 2 * len(unit.comparison.arms)
+    plan, calls = job.protocol.energy, 2 * len(job.comparison.variants)
     return MOST_SETTLING * SETTLING_S + 2 * (plan.idle_s + plan.windows * plan.window_s * calls)
 
 
 PASS = Pass(
     name="energy",
     run=run,
-    units=units,
+    jobs=jobs,
     notes=EnergyNotes,
     phase=Phase.TIME,
     order=2,
     exclusive=True,
     timed=True,
     repeated=True,
-    samples="launches",
+    samples="processes",
     rounds=rounds,
     statistic="median",
     fixed_overhead_s=longest,

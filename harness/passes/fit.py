@@ -23,7 +23,7 @@ from modbench.harness.core.contracts import Metric
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.measure_plans import FIT_RESOLUTION, FitPlan
 from modbench.harness.core.units import percent
-from modbench.harness.domain.case import ELEMENT_BYTES, Case, UnitOfWork
+from modbench.harness.domain.case import ELEMENT_BYTES, Case, Job
 from modbench.harness.domain.notes import FitNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
@@ -42,11 +42,11 @@ TRIAL = "modbench.harness.memory.fit_trial"
 MOST_TRIALS = 25
 
 
-def run(unit: UnitOfWork, metrics: list[Metric[Search, int]]) -> Iterator[Outcome]:
-    """One outcome for each case and metric, with the forecast. All arms have one budget."""
-    plan = unit.protocol.fit
-    budget = attempt(lambda: plan.budget or _free(unit.comparison.place.device))
-    for case, metric in itertools.product(unit.comparison.arms, metrics):
+def run(job: Job, metrics: list[Metric[Search, int]]) -> Iterator[Outcome]:
+    """One outcome for each case and metric, with the forecast. All variants have one budget."""
+    plan = job.protocol.fit
+    budget = attempt(lambda: plan.memory_limit or _free(job.comparison.grid_point.device))
+    for case, metric in itertools.product(job.comparison.variants, metrics):
         if isinstance(budget, Missing):
             yield missing(case, metric, budget)
             continue
@@ -67,7 +67,7 @@ class Search:
 
     def __init__(self, case: Case, plan: FitPlan, budget: int) -> None:
         self.case, self.plan, self.budget = case, plan, budget
-        self.notes = FitNotes(budget_bytes=budget)
+        self.notes = FitNotes(memory_limit_bytes=budget)
 
     def largest(self, axis: str) -> int:
         """The largest value of `seq_len` or `batch_size` that fits.
@@ -78,14 +78,14 @@ class Search:
         case, plan, budget = self.case, self.plan, self.budget
         expected = forecast(case, budget, axis, plan.most)
         why = "a user's model has no closed form" if expected is None else None
-        self.notes = FitNotes(budget_bytes=budget, forecast=expected, forecast_reason=why)
+        self.notes = FitNotes(memory_limit_bytes=budget, forecast=expected, forecast_reason=why)
         fits = functools.cache(partial(_try, case, budget, axis, plan.trial_s))
-        found, too_much = bracket(fits, expected or getattr(case.place, axis), plan.most)
+        found, too_much = bracket(fits, expected or getattr(case.grid_point, axis), plan.most)
         if found == 0:
-            raise Unmeasured(f"not even {axis} 1 fits a budget of {budget} B")
+            raise Unmeasured(f"not even {axis} 1 fits a limit of {budget} B")
         if too_much is None:
             raise Unmeasured(
-                f"{axis} {found}, the largest that is tried, fits {budget} B: lower fit.budget or raise fit.most"
+                f"{axis} {found}, the largest that is tried, fits {budget} B: lower fit.memory_limit or raise fit.most"
             )
         return found
 
@@ -131,7 +131,7 @@ def forecast(case: Case, budget: int, axis: str, most: int) -> int | None:
 
     def bytes_needed(value: int) -> float:
         config, seq_len, batch_size = _grown(case, axis, value)
-        return closed_form(case.model, config, seq_len, batch_size).memory_train(ELEMENT_BYTES[case.place.dtype])
+        return closed_form(case.model, config, seq_len, batch_size).memory_train(ELEMENT_BYTES[case.grid_point.dtype])
 
     high = 1  # doubled first: some closed forms take seconds at the largest sizes
     while high <= most and bytes_needed(high) <= budget:
@@ -141,9 +141,9 @@ def forecast(case: Case, budget: int, axis: str, most: int) -> int | None:
 
 
 def _grown(case: Case, axis: str, value: int) -> tuple[Any, int, int]:
-    place = case.place.model_copy(update={axis: value})
-    config = case.config.model_copy(update={"max_seq_len": max(case.config.max_seq_len, place.seq_len)})
-    return config, place.seq_len, place.batch_size
+    grid_point = case.grid_point.model_copy(update={axis: value})
+    config = case.config.model_copy(update={"max_seq_len": max(case.config.max_seq_len, grid_point.seq_len)})
+    return config, grid_point.seq_len, grid_point.batch_size
 
 
 def _try(case: Case, budget: int, axis: str, limit_s: float, value: int) -> bool:
@@ -154,14 +154,16 @@ def _try(case: Case, budget: int, axis: str, limit_s: float, value: int) -> bool
         RuntimeError: if it fails for another reason.
     """
     config, _, _ = _grown(case, axis, value)
-    grown = case.model_copy(update={"config": config, "place": case.place.model_copy(update={axis: value})})
-    asked = {"case": grown.model_dump(mode="json"), "budget": budget}
+    grown = case.model_copy(update={"config": config, "grid_point": case.grid_point.model_copy(update={axis: value})})
+    asked = {"case": grown.model_dump(mode="json"), "memory_limit": budget}
     try:
         done = processes.answer(
             [sys.executable, "-m", TRIAL], limit_s, said=json.dumps(asked).encode(), environment=os.environ | MALLOC
         )
     except subprocess.TimeoutExpired as error:
-        raise TimeoutError(f"{axis} {value} took over {limit_s:g} s: raise fit.trial_s or lower fit.budget") from error
+        raise TimeoutError(
+            f"{axis} {value} took over {limit_s:g} s: raise fit.trial_s or lower fit.memory_limit"
+        ) from error
     said = done.stdout.decode(errors="replace").strip().rpartition("\n")[2]
     if said.startswith("{"):
         answer = json.loads(said)
@@ -185,7 +187,7 @@ def _free(device: str) -> int:
 
     free = free_memory()
     if free is None:
-        raise Unmeasured("the system does not report how much memory is free: set fit.budget")
+        raise Unmeasured("the system does not report how much memory is free: set fit.memory_limit")
     return int(0.9 * free)
 
 
@@ -202,9 +204,9 @@ def _free_on_gpu() -> int:
     return int(torch.cuda.mem_get_info()[0])
 
 
-def longest(unit: UnitOfWork) -> float:
-    """Seconds that all trials of a unit take at most."""
-    return MOST_TRIALS * unit.protocol.fit.trial_s * len(unit.facts.makes) * len(unit.comparison.arms)
+def longest(job: Job) -> float:
+    """Seconds that all trials of a job take at most."""
+    return MOST_TRIALS * job.protocol.fit.trial_s * len(job.facts.makes) * len(job.comparison.variants)
 
 
 PASS = Pass(

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from modbench.harness.core.contracts import Metric
-from modbench.harness.domain.case import Case, Protocol, UnitOfWork
+from modbench.harness.domain.case import Case, Job, Protocol
 from modbench.harness.domain.notes import Notes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.records import Outcome
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from modbench.harness.subject.subject import Subject
 
 
-def run(unit: UnitOfWork, metrics: list[Metric[Subject, float]]) -> Iterator[Outcome]:
+def run(job: Job, metrics: list[Metric[Subject, float]]) -> Iterator[Outcome]:
     """One outcome for each case and metric."""
-    for case in unit.comparison.arms:
+    for case in job.comparison.variants:
         for metric in metrics:
             with clocks.busy():
-                value = attempt(partial(_inspect, case, unit.protocol, metric))
+                value = attempt(partial(_inspect, case, job.protocol, metric))
             yield single(case, metric, value)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.domain.case import ELEMENT_BYTES, Case, Protocol, UnitOfWork
+from modbench.harness.domain.case import ELEMENT_BYTES, Case, Job, Protocol
 from modbench.harness.domain.notes import MemoryNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
@@ -73,17 +73,17 @@ class Weighed:
         return float(sum(value.numel() * value.element_size() for value in moments))
 
 
-def run(unit: UnitOfWork, metrics: list[Metric[Weighed, float]]) -> Iterator[Outcome]:
+def run(job: Job, metrics: list[Metric[Weighed, float]]) -> Iterator[Outcome]:
     """One outcome for each case and metric, with the forecast."""
     weighed: Weighed | Missing | None
-    arms = unit.comparison.arms
-    for number, case in enumerate(arms, 1):
-        steps = workspace.Steps(f"{case.id}, {number} of {len(arms)}")
+    variants = job.comparison.variants
+    for number, case in enumerate(variants, 1):
+        steps = workspace.Steps(f"{case.id}, {number} of {len(variants)}")
         steps.say("weights, and its contract")
-        weighed = None  # free the last arm first: two at once would need more memory than either
+        weighed = None  # free the last variant first: two at once would need more memory than either
         gc.collect()
-        weighed = attempt(partial(Weighed, case, unit.protocol))
-        forecast = forecasts(case, unit.protocol.decode.tokens)
+        weighed = attempt(partial(Weighed, case, job.protocol))
+        forecast = forecasts(case, job.protocol.decode.tokens)
         for metric in metrics:
             if isinstance(weighed, Missing):
                 yield missing(case, metric, weighed)
@@ -121,8 +121,8 @@ def forecasts(case: Case, steps: int = 0) -> Forecasts:
         case: the case.
         steps: decode steps for which a cache has room beyond its context; a user's grows as it is filled.
     """
-    cost, width = case_cost(case), ELEMENT_BYTES[case.place.dtype]
-    decode = case_decode_cost(case, case.place.seq_len + (0 if case.is_user_model else steps))
+    cost, width = case_cost(case), ELEMENT_BYTES[case.grid_point.dtype]
+    decode = case_decode_cost(case, case.grid_point.seq_len + (0 if case.is_user_model else steps))
     held = {"memory/kv_cache": decode.held * width if decode else None}
     if cost is not None and not case.is_user_model:
         params = cost.params * width
@@ -137,7 +137,7 @@ def forecasts(case: Case, steps: int = 0) -> Forecasts:
                 "memory/optimizer": 2 * params,
             }
         )
-    if case.place.device != "cpu":
+    if case.grid_point.device != "cpu":
         return Forecasts(held, "a user's model has no closed form, and fake tensors run on a CPU only")
     from modbench.harness.memory.step_peak import of_fake_tensors
 

@@ -5,34 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from modbench.harness.core.contracts import AnyMetric
-from modbench.harness.domain.case import Comparison, UnitOfWork
+from modbench.harness.domain.case import Comparison, Job
 from modbench.harness.domain.notes import Notes, PeakFinding
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
-from modbench.harness.planning.units_of_work import UnitMaker
+from modbench.harness.planning.jobs import JobMaker
 from modbench.harness.process import clocks
 
 # FLOPs that take about as long as the measurement.
 WORK = 60e9
 
 
-def run(unit: UnitOfWork, _metrics: list[AnyMetric]) -> Iterator[PeakFinding]:
+def run(job: Job, _metrics: list[AnyMetric]) -> Iterator[PeakFinding]:
     """Measure the peak; yields a finding, no outcome."""
     from modbench.harness.profiling.machine_peak import measure_peak
 
-    place = unit.comparison.place
+    grid_point = job.comparison.grid_point
     with clocks.busy():
-        yield PeakFinding.model_validate(measure_peak(place.device, place.dtype))
+        yield PeakFinding.model_validate(measure_peak(grid_point.device, grid_point.dtype))
 
 
-def units(
-    maker: UnitMaker, comparison: Comparison, _metrics: Sequence[AnyMetric], _launch: int
-) -> Iterator[UnitOfWork]:
-    """One unit for each number format of a run."""
-    place = comparison.place
-    yield maker.unit(f"{PASS.name}-{place.dtype}-{place.device}", comparison, PASS.name, WORK)
+def jobs(maker: JobMaker, comparison: Comparison, _metrics: Sequence[AnyMetric], _process: int) -> Iterator[Job]:
+    """One job for each number format of a run."""
+    grid_point = comparison.grid_point
+    yield maker.job(f"{PASS.name}-{grid_point.dtype}-{grid_point.device}", comparison, PASS.name, WORK)
 
 
 PASS = Pass(
-    name="peak", run=run, units=units, notes=Notes, findings=PeakFinding, phase=Phase.TIME, exclusive=True, timed=True
+    name="peak", run=run, jobs=jobs, notes=Notes, findings=PeakFinding, phase=Phase.TIME, exclusive=True, timed=True
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.domain.notes import Notes, ProfileFinding
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
@@ -34,26 +34,26 @@ if TYPE_CHECKING:
 WARM_UP, CALLS = 3, 7
 
 
-def run(unit: UnitOfWork, _metrics: list[AnyMetric]) -> Iterator[ProfileFinding]:
+def run(job: Job, _metrics: list[AnyMetric]) -> Iterator[ProfileFinding]:
     """Profile the case; yields a finding, no outcome. The trace is written where the protocol says."""
     from modbench.harness.profiling.machine_peak import measure_peak
     from modbench.harness.subject.subject import Subject
 
-    (case,) = unit.comparison.arms
-    subject = Subject(case, unit.protocol.seed, decode=unit.protocol.decode)
-    tokens_BT = subject.inputs(unit.protocol.seed, 1)[0]
+    (case,) = job.comparison.variants
+    subject = Subject(case, job.protocol.seed, decode=job.protocol.decode)
+    tokens_BT = subject.inputs(job.protocol.seed, 1)[0]
     subject.check(tokens_BT)
-    _prepared(subject, unit.workload)
-    call = _call(subject, unit.workload)
+    _prepared(subject, job.workload)
+    call = _call(subject, job.workload)
     with clocks.busy():
         found = {
             "case": case.id,
-            "workload": unit.workload,
+            "workload": job.workload,
             "wall_s": _unwatched(subject, call, tokens_BT),
-            **_times(subject, call, tokens_BT, unit.protocol.trace),
+            **_times(subject, call, tokens_BT, job.protocol.trace),
             # A model of its own: the training steps before may have changed what this one computes.
-            **_counts(_prepared(Subject(case, unit.protocol.seed), unit.workload), tokens_BT),
-            "peak": measure_peak(case.place.device, case.place.dtype),
+            **_counts(_prepared(Subject(case, job.protocol.seed), job.workload), tokens_BT),
+            "peak": measure_peak(case.grid_point.device, case.grid_point.dtype),
         }
     yield ProfileFinding.model_validate(found)
 
@@ -102,7 +102,7 @@ def _times(subject: Subject, call: Callable[[Tensor], object], tokens_BT: Tensor
     from modbench.harness.profiling.watch import named_modules
 
     activities = [ProfilerActivity.CPU]
-    if subject.case.place.device == "cuda":
+    if subject.case.grid_point.device == "cuda":
         activities.append(ProfilerActivity.CUDA)
     with named_modules(subject.module), profile(activities=activities, acc_events=True) as profiler:
         for _ in range(1 + CALLS):
@@ -112,7 +112,7 @@ def _times(subject: Subject, call: Callable[[Tensor], object], tokens_BT: Tensor
     if trace is not None:
         profiler.export_chrome_trace(trace)
     # The first call under the profiler is slow: it is in the trace, but not in the medians.
-    on_gpu = subject.case.place.device == "cuda"
+    on_gpu = subject.case.grid_point.device == "cuda"
     events = profiler.events()
     if on_gpu:
         count_kernels_once(events)

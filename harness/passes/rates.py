@@ -9,13 +9,13 @@ from functools import partial
 from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.core.errors import NumericsError, Unmeasured
 from modbench.harness.core.train_plan import MOST_MORE
-from modbench.harness.domain.case import Case, Comparison, Protocol, UnitOfWork
+from modbench.harness.domain.case import Case, Comparison, Job, Protocol
 from modbench.harness.domain.notes import RatesNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Missing, Outcome
-from modbench.harness.passes._training import rates_unit, train
-from modbench.harness.planning.units_of_work import UnitMaker, run_flops, train_run
+from modbench.harness.passes._training import rates_job, train
+from modbench.harness.planning.jobs import JobMaker, run_flops, train_run
 from modbench.harness.process import clocks
 from modbench.harness.results import workspace
 from modbench.harness.results.outcomes import attempt, missing, single
@@ -37,20 +37,20 @@ class Tried:
         return min(self.losses, key=lambda rate: self.losses[rate])
 
 
-def run(unit: UnitOfWork, metrics: list[Metric[Tried, float]]) -> Iterator[Outcome]:
+def run(job: Job, metrics: list[Metric[Tried, float]]) -> Iterator[Outcome]:
     """Find the best multiple of the rule's rate; the notes hold every rate that was tried."""
-    (case,) = unit.comparison.arms
+    (case,) = job.comparison.variants
     with clocks.busy():
-        tried = attempt(partial(search, partial(_loss, case, unit.protocol), unit.protocol.rates))
+        tried = attempt(partial(search, partial(_loss, case, job.protocol), job.protocol.rates))
     for metric in metrics:
         if isinstance(tried, Missing):
             yield missing(case, metric, tried)
             continue
         ordered = sorted(tried.losses)
-        assert unit.protocol.train is not None
+        assert job.protocol.train is not None
         notes = RatesNotes(
-            seed=unit.protocol.seed,
-            rule=unit.protocol.train.lr,
+            seed=job.protocol.seed,
+            rule=job.protocol.train.lr,
             rates=ordered,
             # JSON has no infinity: a rate that diverged has no loss.
             losses=[tried.losses[rate] if tried.losses[rate] < float("inf") else None for rate in ordered],
@@ -59,18 +59,16 @@ def run(unit: UnitOfWork, metrics: list[Metric[Tried, float]]) -> Iterator[Outco
         yield single(case, metric, attempt(partial(metric.measure, tried)), notes)
 
 
-def units(
-    maker: UnitMaker, comparison: Comparison, _metrics: Sequence[AnyMetric], _launch: int
-) -> Iterator[UnitOfWork]:
-    """One unit for each variant of a sweep, at the middle size and the first budget."""
+def jobs(maker: JobMaker, comparison: Comparison, _metrics: Sequence[AnyMetric], _process: int) -> Iterator[Job]:
+    """One job for each variant of a sweep, at the middle size and the first budget."""
     sweep = maker.suite.isoflop
-    for case in comparison.arms if sweep is not None else ():
+    for case in comparison.variants if sweep is not None else ():
         # Which rate is tried next depends on losses that only the first of several ranks would know.
         plan = train_run(maker.suite, comparison, case).model_copy(update={"ranks": 1})
-        one = comparison.model_copy(update={"arms": (case,)})
+        one = comparison.model_copy(update={"variants": (case,)})
         assert sweep is not None
-        yield maker.unit(
-            rates_unit(case),
+        yield maker.job(
+            rates_job(case),
             one,
             PASS.name,
             len(sweep.rates) * run_flops(plan, case),
@@ -129,13 +127,13 @@ def _loss(case: Case, protocol: Protocol, multiple: float) -> float:
 PASS = Pass(
     name="rates",
     run=run,
-    units=units,
+    jobs=jobs,
     notes=RatesNotes,
     phase=Phase.TRAIN,
     order=2,
     trains=True,
     once_per_sweep=True,
     no_interval="the best of the tried rates: no interval",
-    timeout_factor=lambda unit: 1 + MOST_MORE / len(unit.protocol.rates),
+    timeout_factor=lambda job: 1 + MOST_MORE / len(job.protocol.rates),
     settings=lambda suite, _case: suite.isoflop,
 )

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from modbench.harness.core.contracts import Metric
-from modbench.harness.domain.case import Case, Protocol, UnitOfWork
+from modbench.harness.domain.case import Case, Job, Protocol
 from modbench.harness.domain.notes import MemoryNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from modbench.harness.subject.subject import Subject
 
 
-def run(unit: UnitOfWork, metrics: list[Metric[Subject, float]]) -> Iterator[Outcome]:
+def run(job: Job, metrics: list[Metric[Subject, float]]) -> Iterator[Outcome]:
     """One outcome for each metric, with the forecast."""
-    (case,) = unit.comparison.arms
+    (case,) = job.comparison.variants
     for metric in metrics:
         with clocks.busy():
-            value = attempt(partial(_weigh, case, unit.protocol, metric))
+            value = attempt(partial(_weigh, case, job.protocol, metric))
         if isinstance(value, Missing):
             yield missing(case, metric, value)
         else:

@@ -10,7 +10,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from modbench.harness.core.contracts import GENERATION, AnyMetric, Metric
-from modbench.harness.domain.case import Case, Comparison, Protocol, UnitOfWork
+from modbench.harness.domain.case import Case, Comparison, Job, Protocol
 from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
@@ -18,7 +18,7 @@ from modbench.harness.domain.records import Blocks, Missing, Outcome
 from modbench.harness.domain.suite import Suite
 from modbench.harness.machine import counter_sampler, nvml
 from modbench.harness.planning.comparisons import in_search
-from modbench.harness.planning.units_of_work import UnitMaker
+from modbench.harness.planning.jobs import JobMaker
 from modbench.harness.process import clocks
 from modbench.harness.process.graceful_stop import end_if_lost
 from modbench.harness.results import workspace
@@ -35,18 +35,18 @@ if TYPE_CHECKING:
     # What a metric's `measure` returns: it is called with a batch of tokens.
     Call = Callable[[Tensor], object]
 
-# Most input batches of a place; more if some arm's cost depends on the input, so that inputs are a factor of their own.
+# Most input batches of a place; more if some variant's cost depends on the input, so that inputs are a factor of their own.
 INPUTS, MANY_INPUTS = 4, 16
 
 
 class Timed(NamedTuple):
-    """An arm that is timed. Nothing else holds it, so that one that is dropped frees its memory.
+    """A variant that is timed. Nothing else holds it, so that one that is dropped frees its memory.
 
     Attributes:
         call: what is timed.
         batches: what it is timed on.
-        watched: compares what it computes before the timing and after; None: of an arm that no guard sees.
-        unchecked: why none does; None: of a shipped arm, too.
+        watched: compares what it computes before the timing and after; None: of a variant that no guard sees.
+        unchecked: why none does; None: of a shipped variant, too.
     """
 
     call: Call
@@ -55,32 +55,32 @@ class Timed(NamedTuple):
     unchecked: str | None
 
 
-def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outcome | Blocks]:
-    """Time one launch of a comparison: all arms interleaved in this process; yields outcomes, then witnesses of blocks."""
+def run(job: Job, metrics: list[Metric[Subject, Call]]) -> Iterator[Outcome | Blocks]:
+    """Time one process of a comparison: all variants interleaved in this process; yields outcomes, then witnesses of blocks."""
     from modbench.harness.subject import process_settings
     from modbench.harness.subject.subject import clock_of
 
-    place = unit.comparison.place
-    on_gpu = place.device == "cuda"
-    # Orders differ between launches, weights and inputs do not: launches differ in their process only.
-    rng = random.Random(f"{unit.protocol.seed} {unit.name}")  # noqa: S311  # no secret
-    clock = clock_of(place)
-    varying = any(varies(case, metrics[0].workload) for case in unit.comparison.arms)
-    inputs = number_of_inputs(unit.protocol.rounds, varying=varying)
-    arms = rng.sample(unit.comparison.arms, len(unit.comparison.arms))  # construction order is a factor too
+    grid_point = job.comparison.grid_point
+    on_gpu = grid_point.device == "cuda"
+    # Orders differ between processes, weights and inputs do not: processes differ in their process only.
+    rng = random.Random(f"{job.protocol.seed} {job.name}")  # noqa: S311  # no secret
+    clock = clock_of(grid_point)
+    varying = any(varies(case, metrics[0].workload) for case in job.comparison.variants)
+    inputs = number_of_inputs(job.protocol.rounds, varying=varying)
+    variants = rng.sample(job.comparison.variants, len(job.comparison.variants))  # construction order is a factor too
     settings = process_settings.read()
-    timed, missing_arms = _prepare_all(arms, unit, metrics[0], clock, inputs, settings)
+    timed, missing_variants = _prepare_all(variants, job, metrics[0], clock, inputs, settings)
     collector, of_blocks = counter_sampler.Collector(), counter_sampler.of_blocks()
     gpu = nvml.watched() if on_gpu else nvml.Watched({}, {})
     of_blocks = counter_sampler.CounterSampler(of_blocks.counters | gpu.counters, of_blocks.levels | gpu.levels)
     session = Session(
-        {arm: _call(made.call, made.batches) for arm, made in timed.items()},
-        unit.comparison.arms[0].id,
+        {variant: _call(made.call, made.batches) for variant, made in timed.items()},
+        job.comparison.variants[0].id,
         rng=rng,
         clock=clock,
-        on_error=partial(_note, missing_arms, timed, settings),
+        on_error=partial(_note, missing_variants, timed, settings),
         survivable=SURVIVABLE,
-        of_samples=counter_sampler.of_samples(place.working_threads, collector),
+        of_samples=counter_sampler.of_samples(grid_point.working_threads, collector),
         of_blocks=of_blocks,
         tidy=partial(process_settings.check, settings, "its call"),
         settled=nvml.settled(of_blocks.levels["sm_mhz"]) if "sm_mhz" in of_blocks.levels else (lambda: True),
@@ -89,24 +89,25 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
         inputs=inputs,
     )
     # Said once, before anything is timed: nothing is written meanwhile.
-    workspace.Steps(f"warm-up, then {unit.protocol.rounds} rounds").say(f"timing {len(timed)} models")
+    workspace.Steps(f"warm-up, then {job.protocol.rounds} rounds").say(f"timing {len(timed)} models")
     with clocks.busy(), contextlib.closing(collector):
-        found = session.measure(_effort(unit.protocol, inputs if on_gpu else 0))
+        found = session.measure(_effort(job.protocol, inputs if on_gpu else 0))
     guards = {
-        arm: made.watched.found() if made.watched else {"unchecked": made.unchecked} for arm, made in timed.items()
+        variant: made.watched.found() if made.watched else {"unchecked": made.unchecked}
+        for variant, made in timed.items()
     }
     for metric in metrics:
-        for case in unit.comparison.arms:
-            if case.id in missing_arms:
-                yield missing(case, metric, missing_arms[case.id])
+        for case in job.comparison.variants:
+            if case.id in missing_variants:
+                yield missing(case, metric, missing_variants[case.id])
                 continue
             more: dict[str, Any] = {"unwatched": gpu.reason}
             more |= guards[case.id]
             if on_gpu and not metric.timer:
                 made = timed[case.id]
                 more |= _device_notes(made.call, made.batches, found.samples[case.id]["wall_s"])
-            notes = _notes(unit, metric, case, found, inputs).model_copy(update=more)
-            yield measured(case, metric, _samples(found.samples[case.id], metric, unit), notes)
+            notes = _notes(job, metric, case, found, inputs).model_copy(update=more)
+            yield measured(case, metric, _samples(found.samples[case.id], metric, job), notes)
     yield Blocks(group=metrics[0].group, columns=found.blocks)
 
 
@@ -120,60 +121,60 @@ def varies(case: Case, workload: str) -> bool:
 
 
 def _prepare_all(
-    arms: Sequence[Case],
-    unit: UnitOfWork,
+    variants: Sequence[Case],
+    job: Job,
     metric: Metric[Subject, Call],
     clock: Clock,
     inputs: int,
     settings: Mapping[str, object],
 ) -> tuple[dict[str, Timed], dict[str, Missing]]:
-    """What is timed, by arm, and what could not be prepared. No other variable may hold an arm that will be dropped."""
+    """What is timed, by variant, and what could not be prepared. No other variable may hold a variant that will be dropped."""
     from modbench.harness.subject import process_settings
 
     timed: dict[str, Timed] = {}
-    missing_arms: dict[str, Missing] = {}
-    for number, case in enumerate(arms, 1):
-        workspace.Steps(f"{case.id}, {number} of {len(arms)}").say("weights and first calls")
-        made = attempt(partial(_prepare, case, unit, metric, clock, inputs))
+    missing_variants: dict[str, Missing] = {}
+    for number, case in enumerate(variants, 1):
+        workspace.Steps(f"{case.id}, {number} of {len(variants)}").say("weights and first calls")
+        made = attempt(partial(_prepare, case, job, metric, clock, inputs))
         process_settings.check(settings, case.id)
         if isinstance(made, Missing):
-            missing_arms[case.id] = made
+            missing_variants[case.id] = made
         else:
             timed[case.id] = made
-    return timed, missing_arms
+    return timed, missing_variants
 
 
-def _prepare(case: Case, unit: UnitOfWork, metric: Metric[Subject, Call], clock: Clock, inputs: int) -> Timed:
+def _prepare(case: Case, job: Job, metric: Metric[Subject, Call], clock: Clock, inputs: int) -> Timed:
     from modbench.harness.subject import after_timing
     from modbench.harness.subject.subject import Subject
 
-    subject = Subject(case, unit.protocol.seed, decode=unit.protocol.decode, clock=clock)
-    batches = subject.inputs(unit.protocol.seed, inputs)
+    subject = Subject(case, job.protocol.seed, decode=job.protocol.decode, clock=clock)
+    batches = subject.inputs(job.protocol.seed, inputs)
     if (
-        unit.launch == 0 or case.is_user_model
-    ):  # launches differ in their process only; of a user's model that is not known
+        job.process == 0 or case.is_user_model
+    ):  # processes differ in their process only; of a user's model that is not known
         subject.check(batches[0])
     trains = metric.workload == "train_step"
     subject.module.train(trains)
     call = metric.measure(subject)
     watched = unchecked = None
     if case.is_user_model:
-        timer = unit.workload.partition("-")[2]
-        unchecked = after_timing.why_unseen(compiled=case.place.compile, timer=timer)
+        timer = job.workload.partition("-")[2]
+        unchecked = after_timing.why_unseen(compiled=case.grid_point.compile, timer=timer)
         if unchecked is None:
-            watched = after_timing.Watched(subject, call, batches, unit.protocol.seed, trains=trains)
-    clock.synchronize()  # attribute errors on the device to this arm, not to the next
+            watched = after_timing.Watched(subject, call, batches, job.protocol.seed, trains=trains)
+    clock.synchronize()  # attribute errors on the device to this variant, not to the next
     return Timed(call, batches, watched, unchecked)
 
 
 def number_of_inputs(rounds: int, *, varying: bool) -> int:
-    """Input batches of a launch: a divisor of the rounds, so that each is visited in equally many of them.
+    """Input batches of a process: a divisor of the rounds, so that each is visited in equally many of them.
 
     Where the rounds have no suitable divisor, visits differ by one; mean times give every input the same weight anyway.
 
     Args:
-        rounds: rounds of a launch.
-        varying: whether some arm's cost may depend on the input: then as many as 16, else about four.
+        rounds: rounds of a process.
+        varying: whether some variant's cost may depend on the input: then as many as 16, else about four.
     """
     divisors = [number for number in range(INPUTS, MANY_INPUTS + 1) if rounds % number == 0]
     if varying:
@@ -196,25 +197,25 @@ def _effort(protocol: Protocol, least_calls: int) -> Effort:
 
 
 def _note(
-    missing_arms: dict[str, Missing],
+    missing_variants: dict[str, Missing],
     timed: dict[str, Timed],
     settings: Mapping[str, object],
-    arm: str,
+    variant: str,
     error: BaseException,
 ) -> None:
-    """Keep the reason of a failed arm and nothing else: its weights and what did not fit are memory that the others need."""
+    """Keep the reason of a failed variant and nothing else: its weights and what did not fit are memory that the others need."""
     from modbench.harness.subject import process_settings
 
-    process_settings.check(settings, arm)  # or the others would be timed under what it left
+    process_settings.check(settings, variant)  # or the others would be timed under what it left
     end_if_lost(error)
-    missing_arms[arm] = missing_after(error)
-    timed.pop(arm, None)
+    missing_variants[variant] = missing_after(error)
+    timed.pop(variant, None)
     release(error)
 
 
-def _samples(samples: Samples, metric: AnyMetric, unit: UnitOfWork) -> Samples:
+def _samples(samples: Samples, metric: AnyMetric, job: Job) -> Samples:
     """Columns of one metric: one lap of a call with laps; seconds per decode step if a call makes many."""
-    steps = unit.protocol.decode.tokens if metric.per == "step" else 1
+    steps = job.protocol.decode.tokens if metric.per == "step" else 1
     own = {name: values for name, values in samples.items() if "/" not in name}
     # Witnesses cover the whole sample, and a wait is compared with the time that it can have changed: for a step or a quantile
     # over steps that is the whole sample, for a part of a training step only that part.
@@ -228,13 +229,13 @@ def _samples(samples: Samples, metric: AnyMetric, unit: UnitOfWork) -> Samples:
     return own
 
 
-def _notes(unit: UnitOfWork, metric: AnyMetric, case: Case, found: Measured, inputs: int) -> TimeNotes:
-    place = unit.comparison.place
-    cpu = "thread" if place.one_thread else "process"
-    again = "; ".join(f"{arm}: {what}" for arm, what in found.warmed_up_again.items())
+def _notes(job: Job, metric: AnyMetric, case: Case, found: Measured, inputs: int) -> TimeNotes:
+    grid_point = job.comparison.grid_point
+    cpu = "thread" if grid_point.one_thread else "process"
+    again = "; ".join(f"{variant}: {what}" for variant, what in found.warmed_up_again.items())
     return TimeNotes(
         clock=f"wall: perf_counter, end to end; cpu: {cpu} time",
-        tokens=place.tokens(metric.workload),
+        tokens=grid_point.tokens(metric.workload),
         inputs=inputs,
         first_call_s=found.first_call_s.get(case.id),
         steadiness_tested=found.steadiness_tested,
@@ -254,47 +255,48 @@ def _device_notes(timed: Call, batches: list[Tensor], wall_s: list[float]) -> di
     return share | {"syncs": None if isinstance(waits, Missing) else waits, "l2": cuda_events.L2_POLICY}
 
 
-def units(maker: UnitMaker, comparison: Comparison, metrics: Sequence[AnyMetric], launch: int) -> Iterator[UnitOfWork]:
-    """One unit for each group of metrics timed together; among its launches once without the user's code."""
+def jobs(maker: JobMaker, comparison: Comparison, metrics: Sequence[AnyMetric], process: int) -> Iterator[Job]:
+    """One job for each group of metrics timed together; among its processes once without the user's code."""
     for group in dict.fromkeys(metric.group for metric in metrics):
-        name = f"{PASS.name}-{group}-{comparison.label}-launch{launch}"
+        name = f"{PASS.name}-{group}-{comparison.label}-process{process}"
         flops = maker.timed_flops(comparison.timed, group)
-        yield maker.unit(name, comparison.timed, PASS.name, flops, workload=group, launch=launch)
-        alone = without_own(maker.suite, comparison) if launch == maker.suite.protocol_size[0] // 2 else None
+        yield maker.job(name, comparison.timed, PASS.name, flops, workload=group, process=process)
+        alone = without_own(maker.suite, comparison) if process == maker.suite.protocol_size[0] // 2 else None
         if alone is not None:
             name = f"without_own-{group}-{comparison.label}"
-            yield maker.unit(name, alone, "without_own", maker.timed_flops(alone, group), workload=group)
+            yield maker.job(name, alone, "without_own", maker.timed_flops(alone, group), workload=group)
 
 
 PASS = Pass(
     name="time",
     run=run,
-    units=units,
+    jobs=jobs,
     notes=TimeNotes,
     phase=Phase.TIME,
     order=1,
     exclusive=True,
     timed=True,
     repeated=True,
-    samples="launches",
+    samples="processes",
     column="wall_s",
     statistic="median",
 )
 
 
 def without_own(suite: Suite, comparison: Comparison) -> Comparison | None:
-    """The comparison without the arms that run a user's code, with a twin of the anchor; None where no such launch is made.
+    """The comparison without the variants that run a user's code, with an A/A control of the anchor; None where no such
+    process is made.
 
-    None is made at smoke effort, whose single launch does not tell how much launches differ, and where the anchor itself runs a
+    None is made at smoke effort, whose single process does not tell how much processes differ, and where the anchor itself runs a
     user's code. A search makes it at the place that each of its rows measures first.
     """
-    anchor, *_ = comparison.arms
+    anchor, *_ = comparison.variants
     shipped = comparison.shipped
-    if not suite.claims or anchor not in shipped or len(shipped) == len(comparison.arms):
+    if not suite.claims or anchor not in shipped or len(shipped) == len(comparison.variants):
         return None
     if suite.search is not None and in_search(suite, comparison):
         along = sorted(set(getattr(suite.grid, suite.search.axis)))
-        if getattr(comparison.place, suite.search.axis) != along[(len(along) - 1) // 2]:
+        if getattr(comparison.grid_point, suite.search.axis) != along[(len(along) - 1) // 2]:
             return None
-    twin = anchor.model_copy(update={"twin": True})
-    return comparison.model_copy(update={"arms": (*shipped, twin), "twin": False})
+    aa_control = anchor.model_copy(update={"aa_control": True})
+    return comparison.model_copy(update={"variants": (*shipped, aa_control), "aa_control": False})

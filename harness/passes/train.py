@@ -9,13 +9,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from modbench.harness.core.contracts import AnyMetric, Metric
-from modbench.harness.domain.case import Comparison, Protocol, UnitOfWork
+from modbench.harness.domain.case import Comparison, Job, Protocol
 from modbench.harness.domain.notes import Curve, Looks, TaskAnswers, TrainNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Missing, Outcome
 from modbench.harness.passes._training import Trained, runs, sink_log, train, train_on_task
-from modbench.harness.planning.units_of_work import UnitMaker
+from modbench.harness.planning.jobs import JobMaker
 from modbench.harness.process import clocks
 from modbench.harness.results.outcomes import attempt, missing, single
 
@@ -27,18 +27,18 @@ CAUSAL_LOSS = "loss/val_causal"
 LONG = {"curve", "looks", "by_position", "routing"}
 
 
-def run(unit: UnitOfWork, metrics: list[Metric[Trained | Answered, float]]) -> Iterator[Outcome]:
+def run(job: Job, metrics: list[Metric[Trained | Answered, float]]) -> Iterator[Outcome]:
     """Train once, then let every metric read the result."""
-    (case,) = unit.comparison.arms
-    log = sink_log(unit)
+    (case,) = job.comparison.variants
+    log = sink_log(job)
     act: Callable[[], Trained | Answered] = (
-        partial(train_on_task, case, unit.protocol) if case.task else partial(train, case, unit.protocol, log)
+        partial(train_on_task, case, job.protocol) if case.task else partial(train, case, job.protocol, log)
     )
     with contextlib.closing(log):
         with clocks.busy():
             made = attempt(act)
         values = dict[str, float]()
-        for outcome in _outcomes(unit, metrics, made):
+        for outcome in _outcomes(job, metrics, made):
             if outcome.status == "ok":
                 values[outcome.metric] = outcome.samples["value"][0]
             yield outcome
@@ -46,9 +46,9 @@ def run(unit: UnitOfWork, metrics: list[Metric[Trained | Answered, float]]) -> I
 
 
 def _outcomes(
-    unit: UnitOfWork, metrics: list[Metric[Trained | Answered, float]], made: Trained | Answered | Missing
+    job: Job, metrics: list[Metric[Trained | Answered, float]], made: Trained | Answered | Missing
 ) -> Iterator[Outcome]:
-    (case,) = unit.comparison.arms
+    (case,) = job.comparison.variants
     kept = False
     for metric in metrics:
         if isinstance(made, Missing):
@@ -58,7 +58,7 @@ def _outcomes(
         if isinstance(value, Missing):
             yield missing(case, metric, value)
             continue
-        notes = notes_of(unit.protocol, made)
+        notes = notes_of(job.protocol, made)
         if metric.key == CAUSAL_LOSS and isinstance(made, Trained) and made.held_out.causal_causality is not None:
             notes = notes.model_copy(update={"sees_future": False, "causality": made.held_out.causal_causality})
         if kept:  # curves are long: only the first metric of the run keeps them
@@ -67,15 +67,13 @@ def _outcomes(
         yield single(case, metric, value, notes)
 
 
-def units(
-    maker: UnitMaker, comparison: Comparison, _metrics: Sequence[AnyMetric], _launch: int
-) -> Iterator[UnitOfWork]:
-    """One unit for each case and seed.
+def jobs(maker: JobMaker, comparison: Comparison, _metrics: Sequence[AnyMetric], _process: int) -> Iterator[Job]:
+    """One job for each case and seed.
 
     Raises:
         UsageError: if a budget cannot be met.
     """
-    for case in comparison.arms:
+    for case in comparison.variants:
         yield from runs(maker, comparison, case, PASS.name, maker.suite.seeds)
 
 
@@ -106,7 +104,7 @@ def notes_of(protocol: Protocol, made: Trained | Answered) -> TrainNotes:
 PASS = Pass(
     name="train",
     run=run,
-    units=units,
+    jobs=jobs,
     notes=TrainNotes,
     phase=Phase.TRAIN,
     order=3,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from modbench.harness.core.contracts import AnyMetric
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.domain.notes import Notes, WithoutOwnFinding
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
@@ -14,17 +14,17 @@ from modbench.harness.passes import time
 from modbench.harness.registry import catalogue
 
 
-def run(unit: UnitOfWork, _metrics: list[AnyMetric]) -> Iterator[WithoutOwnFinding]:
-    """Time one launch as any other; yields its samples as a finding, since they belong to no cell of a table."""
-    needed = catalogue.with_sources(unit.comparison.metrics)
+def run(job: Job, _metrics: list[AnyMetric]) -> Iterator[WithoutOwnFinding]:
+    """Time one process as any other; yields its samples as a finding, since they belong to no cell of a table."""
+    needed = catalogue.with_sources(job.comparison.metrics)
     metrics = [
         metric
         for metric in catalogue.metrics().values()
-        if metric.measured_by == time.PASS.name and metric.group == unit.workload and metric.key in needed
+        if metric.measured_by == time.PASS.name and metric.group == job.workload and metric.key in needed
     ]
     samples: dict[str, dict[str, dict[str, list[float]]]] = {}
     reasons, blocks = list[str](), dict[str, list[float]]()
-    for made in time.run(unit, metrics):
+    for made in time.run(job, metrics):
         if isinstance(made, Blocks):
             blocks = made.columns
         elif made.status == "ok" and min(made.samples["wall_s"]) > 0:
@@ -37,7 +37,7 @@ def run(unit: UnitOfWork, _metrics: list[AnyMetric]) -> Iterator[WithoutOwnFindi
 PASS = Pass(
     name="without_own",
     run=run,
-    units=lambda *_: (),  # the timing pass makes them, among its launches
+    jobs=lambda *_: (),  # the timing pass makes them, among its processes
     notes=Notes,
     findings=WithoutOwnFinding,
     phase=Phase.TIME,

@@ -1,1 +1,1 @@
-"""Turns a suite file into units of work."""
+"""Turns a suite file into jobs."""

@@ -1,6 +1,6 @@
-"""Rules that ask, while a run goes on, for units of its plan. Each file of `rules/` exports one, named as the file, as `RULE`.
+"""Rules that ask, while a run goes on, for jobs of its plan. Each file of `rules/` exports one, named as the file, as `RULE`.
 
-A plan holds every unit that a rule may ask for. Each of them names its rule and its group: the units that the rule looks at
+A plan holds every job that a rule may ask for. Each of them names its rule and its group: the jobs that the rule looks at
 together, and decides about in one file of `decisions/`.
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from modbench.harness.core.frozen import Frozen
 
 if TYPE_CHECKING:
-    from modbench.harness.domain.case import UnitOfWork
+    from modbench.harness.domain.case import Job
     from modbench.harness.domain.records import Record
     from modbench.harness.domain.suite import Suite
 
@@ -26,7 +26,7 @@ class Decision(NamedTuple):
     """A decision of a rule about a group.
 
     Attributes:
-        asked: names of units to run. Those that it asked for before may be among them.
+        asked: names of jobs to run. Those that it asked for before may be among them.
         turns: of those that run after others of the same decision, after how many turns; the others run in the first.
         ended: whether it asks for nothing after these. A decision that asks for nothing new is the last as well.
         why: what it asked for and why, in a few words.
@@ -50,28 +50,28 @@ class AdaptiveRule(ABC, Generic[Result]):
     found: type[Result] | None = None
 
     @abstractmethod
-    def groups(self, suite: Suite, units: Sequence[UnitOfWork]) -> Mapping[str, Sequence[UnitOfWork]]:
-        """Return the units that are looked at together, by the name of their group; empty if the suite needs no such rule.
+    def groups(self, suite: Suite, jobs: Sequence[Job]) -> Mapping[str, Sequence[Job]]:
+        """Return the jobs that are looked at together, by the name of their group; empty if the suite needs no such rule.
 
         Args:
             suite: the suite.
-            units: all units of its plan, in order.
+            jobs: all jobs of its plan, in order.
         """
 
     @abstractmethod
-    def is_conditional(self, suite: Suite, unit: UnitOfWork) -> bool:
-        """Whether a unit of a group runs only if the rule asks for it; the others run in any case."""
+    def is_conditional(self, suite: Suite, job: Job) -> bool:
+        """Whether a job of a group runs only if the rule asks for it; the others run in any case."""
 
     @abstractmethod
-    def decide(self, suite: Suite, units: Sequence[UnitOfWork], records: Mapping[str, Record]) -> Decision:
-        """Decide which units of a group run.
+    def decide(self, suite: Suite, jobs: Sequence[Job], records: Mapping[str, Record]) -> Decision:
+        """Decide which jobs of a group run.
 
-        It is called when all units of the group that run in any case, and all that it asked for, have ended.
+        It is called when all jobs of the group that run in any case, and all that it asked for, have ended.
 
         Args:
             suite: the suite.
-            units: all units of the group.
-            records: records by name of these units.
+            jobs: all jobs of the group.
+            records: records by name of these jobs.
         """
 
     def check_suite(self, suite: Suite, source: str) -> None:
@@ -85,28 +85,28 @@ class AdaptiveRule(ABC, Generic[Result]):
             UsageError: if the suite cannot be decided about as it says.
         """
 
-    def shares(self, suite: Suite, units: Sequence[UnitOfWork]) -> tuple[float, float]:  # noqa: ARG002  # for others
-        """Return the shares of a group's conditional units that it usually asks for, and that it asks for at most."""
+    def shares(self, suite: Suite, jobs: Sequence[Job]) -> tuple[float, float]:  # noqa: ARG002  # for others
+        """Return the shares of a group's conditional jobs that it usually asks for, and that it asks for at most."""
         return 0.0, 1.0
 
-    def check(self, suite: Suite, units: Sequence[UnitOfWork], select: str | None) -> None:
+    def check(self, suite: Suite, jobs: Sequence[Job], select: str | None) -> None:
         """Check that the rule can decide about a group.
 
         Args:
             suite: the suite.
-            units: the units of the group.
+            jobs: the jobs of the group.
             select: the `-k` expression that chose them.
 
         Raises:
             UsageError: if it cannot.
         """
 
-    def forecast(self, suite: Suite, groups: Mapping[str, Sequence[UnitOfWork]]) -> Mapping[str, Any]:  # noqa: ARG002
+    def forecast(self, suite: Suite, groups: Mapping[str, Sequence[Job]]) -> Mapping[str, Any]:  # noqa: ARG002
         """Return what `modbench plan --json` has of what the rule may request, by key, in base units.
 
         Args:
             suite: the suite.
-            groups: the units of each of its groups, by the group's name.
+            groups: the jobs of each of its groups, by the group's name.
         """
         return {}
 
@@ -115,5 +115,5 @@ class AdaptiveRule(ABC, Generic[Result]):
         yield from ()
 
     def stands(self, found: Result) -> bool:  # noqa: ARG002  # for others
-        """Whether what it decided is kept where units of the group are measured again; else it decides anew."""
+        """Whether what it decided is kept where jobs of the group are measured again; else it decides anew."""
         return False

@@ -14,10 +14,10 @@ from modbench.harness.core.contracts import Source, Task
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.model_specs import Pairs
 from modbench.harness.core.titles import short_name, slug
-from modbench.harness.domain.case import Case, CaseFacts, Comparison, Device, Place, Rung
+from modbench.harness.domain.case import Case, CaseFacts, Comparison, Device, GridPoint, MatchedBaseline
 from modbench.harness.domain.suite import Suite
-from modbench.harness.planning.arms import ResolvedArm, resolve_arms
 from modbench.harness.planning.matching import Costs, Matcher, case_of, placeless
+from modbench.harness.planning.variants import ResolvedVariant, resolve_variants
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts
 
@@ -34,41 +34,41 @@ def searched_keys(suite: Suite, keys: Sequence[str]) -> tuple[str, ...]:
 
 
 def is_timed(key: str) -> bool:
-    """Whether a metric is a time of calls, or derived from one, that every launch measures again."""
+    """Whether a metric is a time of calls, or derived from one, that every process measures again."""
     made_in = catalogue.pass_of(catalogue.metrics()[key])
     return made_in.times and made_in.repeated
 
 
 def in_search(suite: Suite, comparison: Comparison) -> bool:
-    """Whether a comparison is that of one searched arm at one place."""
+    """Whether a comparison is that of one searched variant at one place."""
     return bool(comparison.name) and len(searched_keys(suite, comparison.metrics)) == len(comparison.metrics)
 
 
-def with_twins(suite: Suite, comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """Give the first comparison of a search at each place a twin of its anchor, where the suite wants one.
+def with_aa_controls(suite: Suite, comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Give the first comparison of a search at each place an A/A control of its anchor, where the suite wants one.
 
-    A twin tests the machine, so one at each place is enough.
+    An A/A control tests the machine, so one at each place is enough.
     """
-    made, seen = [], set[Place]()
+    made, seen = [], set[GridPoint]()
     for comparison in comparisons:
         searched = in_search(suite, comparison)
-        twin = searched and suite.twin and suite.claims and comparison.place not in seen
-        seen |= {comparison.place} if searched else set()
-        made.append(comparison.model_copy(update={"twin": True}) if twin else comparison)
+        aa_control = searched and suite.aa_control and suite.claims and comparison.grid_point not in seen
+        seen |= {comparison.grid_point} if searched else set()
+        made.append(comparison.model_copy(update={"aa_control": True}) if aa_control else comparison)
     return made
 
 
-def first_launches(suite: Suite, comparisons: Sequence[Comparison]) -> dict[str, int]:
-    """A number for the first launch of each comparison of a search, by its label.
+def first_processes(suite: Suite, comparisons: Sequence[Comparison]) -> dict[str, int]:
+    """A number for the first process of each comparison of a search, by its label.
 
-    Those at one place share an anchor but not its launches: numbered on, each launch of the anchor has a number of its own.
+    Those at one place share an anchor but not its processes: numbered on, each process of the anchor has a number of its own.
     """
     found: dict[str, int] = {}
-    seen: Counter[Place] = Counter()
+    seen: Counter[GridPoint] = Counter()
     for comparison in comparisons:
         if in_search(suite, comparison):
-            found[comparison.label] = seen[comparison.place] * suite.launches_limit
-            seen[comparison.place] += 1
+            found[comparison.label] = seen[comparison.grid_point] * suite.processes_limit
+            seen[comparison.grid_point] += 1
     return found
 
 
@@ -92,11 +92,14 @@ def keys_of(suite: Suite) -> Keys:
     )
 
 
-def sized(arms: Sequence[ResolvedArm], shape: Mapping[str, Any]) -> list[ResolvedArm]:
-    """The arms of a sweep at one of its sizes, which becomes part of their names."""
+def sized(variants: Sequence[ResolvedVariant], shape: Mapping[str, Any]) -> list[ResolvedVariant]:
+    """The variants of a sweep at one of its sizes, which becomes part of their names."""
     size = "-".join(f"{SHORT.get(key, key)}{value}" for key, value in shape.items())
     named = {
-        arm: replace(arm, parts=(*arm.parts, size), title=f"{arm.title} {size}" if arm.title else "") for arm in arms
+        variant: replace(
+            variant, parts=(*variant.parts, size), title=f"{variant.title} {size}" if variant.title else ""
+        )
+        for variant in variants
     }
     return [replace(new, targets=tuple(named.get(each, each) for each in new.targets)) for new in named.values()]
 
@@ -108,66 +111,74 @@ class Expander:
     suite: Suite
     device: Device
     costs: Costs | None = None
-    # By model, options and configuration: an arm has the same at every place.
+    # By model, options and configuration: a variant has the same at every place.
     _facts: dict[tuple[str, Pairs, ModelConfig], CaseFacts] = field(default_factory=dict, repr=False)
 
-    def comparisons(self) -> tuple[list[Comparison], list[Rung], dict[str, str]]:
-        """All comparisons in order, the rungs of the dense ladder, and why arms have no rival, by their names.
+    def comparisons(self) -> tuple[list[Comparison], list[MatchedBaseline], dict[str, str]]:
+        """All comparisons in order, the matched baselines, and why variants have no matched baseline, by their names.
 
         Raises:
             UsageError: if the suite asks for something impossible.
         """
         suite, keys = self.suite, keys_of(self.suite)
         sizes: Sequence[Mapping[str, int]] = suite.isoflop.sizes if suite.isoflop else ({},)
-        by_size = [self.arms(size, self._solved_at) for size in sizes]
-        ladder = [rung for arms in by_size for rung in self._ladder(arms)]
-        no_rivals = {_name(arm): arm.no_rival for arms in by_size for arm in arms if arm.no_rival}
+        by_size = [self.variants(size, self._solved_at) for size in sizes]
+        matched_baselines = [matched for variants in by_size for matched in self._matched_baselines(variants)]
+        no_matches = {
+            _name(variant): variant.no_match for variants in by_size for variant in variants if variant.no_match
+        }
         made = []
         if keys.measured:
             # All shapes of a sweep are in one comparison; the anchor is that of the middle size.
             anchor = by_size[suite.isoflop.middle if suite.isoflop else 0][0]
-            every = [anchor, *(arm for arms in by_size for arm in arms if arm is not anchor)]
-            for place, metrics in self._grid(keys.measured):
+            every = [anchor, *(variant for variants in by_size for variant in variants if variant is not anchor)]
+            for grid_point, metrics in self._grid(keys.measured):
                 searched = searched_keys(suite, metrics)
                 rest = tuple(key for key in metrics if key not in searched)
                 if rest:
-                    made.append(self._comparison(every, place, rest, twin=self._has_twin(rest)))
+                    made.append(self._comparison(every, grid_point, rest, aa_control=self._has_aa_control(rest)))
                 if searched:
-                    made += self._of_search(every, place, searched)
+                    made += self._of_search(every, grid_point, searched)
         if keys.trained and suite.train is not None:
             made += self._trained(by_size, keys.trained)
         made += [self._task(key) for key in keys.tasks]
-        return made, ladder, no_rivals
+        return made, matched_baselines, no_matches
 
-    def _of_search(self, arms: Sequence[ResolvedArm], place: Place, keys: tuple[str, ...]) -> Iterator[Comparison]:
-        """A comparison for each arm that is searched: the anchor, the rungs that were solved for it, and the arm."""
-        search, rivals = self.suite.search, [arm for arm in arms[1:] if not arm.rung]
+    def _of_search(
+        self, variants: Sequence[ResolvedVariant], grid_point: GridPoint, keys: tuple[str, ...]
+    ) -> Iterator[Comparison]:
+        """A comparison for each variant that is searched: the anchor, the matched baselines that were solved for it, and the
+        variant.
+        """
+        search, matches = self.suite.search, [variant for variant in variants[1:] if not variant.matched]
         assert search is not None
-        if not rivals:
-            raise UsageError("[search] looks for where an arm beats the anchor: add an arm besides it and its ladder.")
-        for arm in rivals:
-            rungs = [rung for rung in arms if arm in rung.targets and rung.factor == 1]
-            if not rungs and "same shape" not in search.against:
+        if not matches:
+            raise UsageError(
+                "[search] looks for where a variant beats the baseline: add a variant besides it and its matched baselines."
+            )
+        for variant in matches:
+            matched_baselines = [matched for matched in variants if variant in matched.targets and matched.factor == 1]
+            if not matched_baselines and "same shape" not in search.against:
                 raise UsageError(
-                    f"[search]: no rung of the dense ladder was solved for {_name(arm)}, so nothing has its cost. Add an arm "
+                    f"[search]: no matched baseline was solved for {_name(variant)}, so nothing has its cost. Add a variant "
                     'with `match`, or write against = ["same shape"].'
                 )
-            name = slug("-".join((short_name(arm.model), *arm.parts)))
-            others = [rung for rung in rungs if rung is not arms[0]]
-            yield self._comparison([arms[0], *others, arm], place, keys, name)
+            name = slug("-".join((short_name(variant.model), *variant.parts)))
+            others = [matched for matched in matched_baselines if matched is not variants[0]]
+            yield self._comparison([variants[0], *others, variant], grid_point, keys, name)
 
-    def _has_twin(self, metrics: tuple[str, ...]) -> bool:
+    def _has_aa_control(self, metrics: tuple[str, ...]) -> bool:
         """Whether times are measured about which something may be claimed."""
         suite, known = self.suite, catalogue.metrics()
-        return suite.twin and suite.claims and any(catalogue.pass_of(known[key]).times for key in metrics)
+        return suite.aa_control and suite.claims and any(catalogue.pass_of(known[key]).times for key in metrics)
 
-    def _grid(self, measured: tuple[str, ...]) -> Iterator[tuple[Place, tuple[str, ...]]]:
+    def _grid(self, measured: tuple[str, ...]) -> Iterator[tuple[GridPoint, tuple[str, ...]]]:
         """Places of the grid and what is measured there; decode metrics may have a grid of their own, requests have lengths."""
         suite, known = self.suite, catalogue.metrics()
         of_requests = [key for key in measured if known[key].workload == "request"]
         own = [key for key in measured if suite.decode_grid is not None and known[key].workload == "decode"]
         others = [key for key in measured if key not in {*own, *of_requests}]
-        asked: dict[Place, list[str]] = {}
+        asked: dict[GridPoint, list[str]] = {}
         decoding = suite.decode_grid or suite.grid
         for grid, keys, sizes in (
             (suite.grid, others, [(length, 0) for length in suite.grid.seq_len]),
@@ -183,58 +194,60 @@ class Expander:
             axes = (ways, grid.dtype, grid.batch_size, sizes)
             for execution, dtype, batch_size, (length, new) in itertools.product(*axes):
                 asked.setdefault(self._place(length, batch_size, dtype, execution, new), []).extend(keys)
-        yield from ((place, tuple(keys)) for place, keys in asked.items())
+        yield from ((grid_point, tuple(keys)) for grid_point, keys in asked.items())
 
-    def places(self) -> Iterator[Place]:
-        """Every place of the grid and of training on a corpus. Tasks have places of their own."""
-        yield from (place for place, _ in self._grid(keys_of(self.suite).measured))
+    def grid_points(self) -> Iterator[GridPoint]:
+        """Every grid point and of training on a corpus. Tasks have places of their own."""
+        yield from (grid_point for grid_point, _ in self._grid(keys_of(self.suite).measured))
         yield from self._training_places()
 
     @property
     def _solved_at(self) -> int:
-        """Sequence length at which the ladder is solved: that of training, of several the longest, else the grid's longest."""
+        """Sequence length at which the dense models is solved: that of training, of several the longest, else the grid's
+        longest.
+        """
         return max(self.suite.train.lengths if self.suite.train else self.suite.grid.seq_len)
 
-    def arms(self, shape: Mapping[str, Any], seq_len: int) -> list[ResolvedArm]:
-        """The suite's arms, of a sweep at a size."""
+    def variants(self, shape: Mapping[str, Any], seq_len: int) -> list[ResolvedVariant]:
+        """The suite's variants, of a sweep at a size."""
         suite = self.suite.model_copy(update={"shape": {**self.suite.shape, **shape}})
-        arms = resolve_arms(suite, self._matcher(seq_len))
-        return arms if self.suite.isoflop is None else sized(arms, shape)
+        variants = resolve_variants(suite, self._matcher(seq_len))
+        return variants if self.suite.isoflop is None else sized(variants, shape)
 
     def _matcher(self, seq_len: int) -> Matcher:
-        """What knows the arms' costs where they are matched."""
+        """What knows the variants' costs where they are matched."""
         suite, grid, measured = self.suite, self.suite.grid, keys_of(self.suite).measured
         trained = suite.train.lengths if suite.train else ()
         decoded = suite.decode_grid.seq_len if suite.decode_grid and len(trained) > 1 else ()
         lengths = tuple(sorted({*grid.seq_len, *decoded, *trained, seq_len}))
         return Matcher(
-            place=self._place(seq_len, 1, grid.dtype[0], "eager"),
+            grid_point=self._place(seq_len, 1, grid.dtype[0], "eager"),
             lengths=lengths,
-            places=tuple(self.places()),
+            grid_points=tuple(self.grid_points()),
             longest=max(grid.seq_len) if measured else seq_len,
             each_length=len(trained) > 1,
             batch_size=grid.batch_size[0],
             costs=self.costs,
         )
 
-    def _ladder(self, arms: Sequence[ResolvedArm]) -> Iterator[Rung]:
-        """Which dense arm costs what another does, with its gap to it at every length."""
+    def _matched_baselines(self, variants: Sequence[ResolvedVariant]) -> Iterator[MatchedBaseline]:
+        """Which dense variant costs what another does, with its gap to it at every length."""
         matcher = self._matcher(self._solved_at)
-        for arm in arms:
-            if arm.factor != 1:  # a multiple is no alternative to the arm: it only extends the dense curve
+        for variant in variants:
+            if variant.factor != 1:  # a multiple is no alternative to the variant: it only extends the dense curve
                 continue
-            for target in arm.targets:
-                yield Rung(
-                    arm=_name(arm),
+            for target in variant.targets:
+                yield MatchedBaseline(
+                    variant=_name(variant),
                     target=_name(target),
                     solved_at=matcher.solved_at(target),
-                    everywhere=bool(arm.shapes),
-                    gaps=matcher.gaps(arm, target, arm.quantity),
-                    quantity=arm.quantity,
+                    everywhere=bool(variant.shapes),
+                    gaps=matcher.gaps(variant, target, variant.quantity),
+                    quantity=variant.quantity,
                 )
 
-    def _place(self, seq_len: int, batch_size: int, dtype: str, execution: str, new_tokens: int = 0) -> Place:
-        return Place(
+    def _place(self, seq_len: int, batch_size: int, dtype: str, execution: str, new_tokens: int = 0) -> GridPoint:
+        return GridPoint(
             seq_len=seq_len,
             batch_size=batch_size,
             dtype=dtype,  # type: ignore[arg-type]  # Grid has checked it
@@ -247,20 +260,24 @@ class Expander:
 
     def _comparison(
         self,
-        arms: Sequence[ResolvedArm],
-        place: Place,
+        variants: Sequence[ResolvedVariant],
+        grid_point: GridPoint,
         keys: tuple[str, ...],
         name: str = "",
         *,
         task: str = "",
         budget: float | None = None,
-        twin: bool = False,
+        aa_control: bool = False,
     ) -> Comparison:
-        cases = tuple(case_of(arm, place).model_copy(update={"task": task, "budget": budget}) for arm in arms)
-        facts = tuple(
-            self._facts_of(case).model_copy(update={"title": arm.title}) for case, arm in zip(cases, arms, strict=True)
+        cases = tuple(
+            case_of(variant, grid_point).model_copy(update={"task": task, "train_flops": budget})
+            for variant in variants
         )
-        return Comparison(arms=cases, metrics=keys, name=name, twin=twin, facts=facts)
+        facts = tuple(
+            self._facts_of(case).model_copy(update={"title": variant.title})
+            for case, variant in zip(cases, variants, strict=True)
+        )
+        return Comparison(variants=cases, metrics=keys, name=name, aa_control=aa_control, facts=facts)
 
     def _facts_of(self, case: Case) -> CaseFacts:
         key = case.model, case.options, case.config
@@ -268,32 +285,32 @@ class Expander:
             self._facts[key] = with_facts(case).facts
         return self._facts[key]
 
-    def _training_places(self) -> list[Place]:
+    def _training_places(self) -> list[GridPoint]:
         """Places of training on a corpus, by length and number format."""
         train, grid = self.suite.train, self.suite.grid
         execution = self.suite.executions(grid)[0]
-        sizes = train.places if train else ()
+        sizes = train.grid_points if train else ()
         return [self._place(*each, dtype, execution) for each in sizes for dtype in grid.dtype]
 
-    def _trained(self, by_size: list[list[ResolvedArm]], keys: tuple[str, ...]) -> Iterator[Comparison]:
+    def _trained(self, by_size: list[list[ResolvedVariant]], keys: tuple[str, ...]) -> Iterator[Comparison]:
         """One comparison per length and number format; for a sweep, one per number format, budget and size."""
-        sweep, places = self.suite.isoflop, self._training_places()
+        sweep, grid_points = self.suite.isoflop, self._training_places()
         if sweep is None:
-            yield from (self._comparison(by_size[0], place, keys) for place in places)
+            yield from (self._comparison(by_size[0], grid_point, keys) for grid_point in grid_points)
             return
         known = catalogue.metrics()
         plain = tuple(key for key in keys if not catalogue.pass_of(known[key]).once_per_sweep)
         fresh = tuple(key for key in plain if catalogue.pass_of(known[key]).confirms)
-        for place, budget in itertools.product(places, sweep.budgets):
+        for grid_point, budget in itertools.product(grid_points, sweep.train_flops):
             wanted = plain if self.suite.trend is None or self.suite.trend.explores(budget) else fresh
             for j in sweep.at(budget):
                 # Rates are tried once, at the smallest budget and its middle size.
-                asked = keys if budget == min(sweep.budgets) and j == sweep.middle else wanted
-                yield self._comparison(by_size[j], place, asked, _sized(by_size[j], budget), budget=budget)
+                asked = keys if budget == min(sweep.train_flops) and j == sweep.middle else wanted
+                yield self._comparison(by_size[j], grid_point, asked, _sized(by_size[j], budget), budget=budget)
         alone = tuple(key for key in plain if key not in fresh)
-        for place, budget in itertools.product(places, sweep.anchor_budgets):
-            for arms in (by_size[j] for j in sweep.at(budget)):
-                yield self._comparison(arms[:1], place, alone, _sized(arms, budget), budget=budget)
+        for grid_point, budget in itertools.product(grid_points, sweep.baseline_train_flops):
+            for variants in (by_size[j] for j in sweep.at(budget)):
+                yield self._comparison(variants[:1], grid_point, alone, _sized(variants, budget), budget=budget)
 
     def _task(self, key: str) -> Comparison:
         name = catalogue.metrics()[key].task
@@ -307,11 +324,11 @@ class Expander:
                 "grid": self.suite.grid.model_copy(update={"seq_len": (source.seq_len,)}),
             }
         )
-        arms = replace(self, suite=apart).arms(shape, source.seq_len)
+        variants = replace(self, suite=apart).variants(shape, source.seq_len)
         batch_size = self.suite.tasks.batch_size or catalogue.load("tasks", name).batch_size
         grid = self.suite.grid
-        place = self._place(source.seq_len, batch_size, grid.dtype[0], self.suite.executions(grid)[0])
-        return self._comparison(arms, place, (key,), name, task=name)
+        grid_point = self._place(source.seq_len, batch_size, grid.dtype[0], self.suite.executions(grid)[0])
+        return self._comparison(variants, grid_point, (key,), name, task=name)
 
 
 @functools.cache
@@ -338,11 +355,11 @@ def open_task(suite: Suite, name: str) -> Source:
     return _opened(name, path)
 
 
-def _sized(arms: Sequence[ResolvedArm], budget: float) -> str:
+def _sized(variants: Sequence[ResolvedVariant], budget: float) -> str:
     """Name of a sweep's comparison: its size and its budget."""
-    return f"{arms[0].parts[-1]}-F{budget:.3g}".replace("+", "")
+    return f"{variants[0].parts[-1]}-F{budget:.3g}".replace("+", "")
 
 
-def _name(arm: ResolvedArm) -> str:
-    """Name of an arm, as in `Case.arm`."""
-    return placeless(arm).arm
+def _name(variant: ResolvedVariant) -> str:
+    """Name of a variant, as in `Case.variant`."""
+    return placeless(variant).variant

@@ -19,16 +19,16 @@ from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS
 from modbench.harness.core.errors import UnreadableError, UsageError, in_short, in_words, near_path, nearest, unknown
 from modbench.harness.core.titles import slug
 from modbench.harness.core.units import human
-from modbench.harness.domain.arm_tables import look_beside
 from modbench.harness.domain.case import ELEMENT_BYTES, Case, Comparison
-from modbench.harness.domain.suite import READ_BY, TABLES, Suite
+from modbench.harness.domain.suite import READ_BY, TABLES, Grid, Suite
+from modbench.harness.domain.variant_tables import look_beside
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.registry import catalogue, discovery
 from modbench.harness.registry.discovery import Entry
 
-MOST_ARMS = 500
+MOST_VARIANTS = 500
 MOST_CASES = 20_000
-MOST_UNITS = 200_000
+MOST_JOBS = 200_000
 # Layers of a model that is planned to run; its solver and its counters visit each.
 MOST_LAYERS = 1000
 # More bytes than any one machine has.
@@ -97,7 +97,7 @@ def parse_suite(data: dict[str, Any], source: str) -> Suite:
                 raise UsageError(f"{source}: [{table}]: {unknown('key', key, fields)}")
     for key in data["shape"] if isinstance(data.get("shape"), dict) else {}:
         if key not in SHAPE_KEYS:
-            why = f" {key!r} belongs to an arm: write it under [[arms]]." if key in ROUTING_KEYS else ""
+            why = f" {key!r} belongs to a variant: write it under [[variants]]." if key in ROUTING_KEYS else ""
             raise UsageError(f"{source}: [shape]: {unknown('key', key, SHAPE_KEYS)}{why}")
     try:
         suite = Suite.model_validate(data)
@@ -132,11 +132,13 @@ def _check_metrics(suite: Suite, source: str) -> None:
     for task in suite.tasks.counted:
         if task not in catalogue.entries("tasks"):
             raise UsageError(f"{source}: tasks.counted: {unknown('task', task, catalogue.entries('tasks'))}")
-    if suite.grid.request and "latency/request" not in suite.metrics:
-        raise UsageError(f"{source}: grid.request is read by the metric 'latency/request' alone: add it to metrics.")
+    if suite.grid.serves and "latency/request" not in suite.metrics:
+        raise UsageError(
+            f"{source}: grid.input_len and grid.output_len are read by the metric 'latency/request' alone: add it to metrics."
+        )
     if suite.isoflop is not None and suite.train is None:
         raise UsageError(f"{source}: [isoflop] needs a [train] table, which sets how a run is trained.")
-    if suite.isoflop is not None and suite.train is not None and len(suite.train.places) > 1:
+    if suite.isoflop is not None and suite.train is not None and len(suite.train.grid_points) > 1:
         raise UsageError(
             f"{source}: a sweep ([isoflop]) trains at one length: give train.seq_len and train.batch_size one each."
         )
@@ -156,8 +158,14 @@ def broken_suites() -> list[Entry]:
     return found
 
 
+def _lengths(grid: Grid) -> int:
+    """How many lengths a grid has, those of requests too."""
+    requests = len(grid.input_len or grid.seq_len) * max(1, len(grid.output_len)) if grid.serves else 0
+    return len(grid.seq_len) + requests
+
+
 def check_size(suite: Suite, source: str) -> None:
-    """Check that a suite can be expanded: how many arms, cases and units it asks for, and how deep they are.
+    """Check that a suite can be expanded: how many variants, cases and jobs it asks for, and how deep they are.
 
     Args:
         suite: the suite.
@@ -166,24 +174,30 @@ def check_size(suite: Suite, source: str) -> None:
     Raises:
         UsageError: if it cannot.
     """
-    arms = sum(
+    variants = sum(
         math.prod(
-            len(value) for value in (*arm.settings.values(), *arm.options.values()) if isinstance(value, list | tuple)
+            len(value)
+            for value in (*variant.settings.values(), *variant.options.values())
+            if isinstance(value, list | tuple)
         )
-        for arm in suite.arms
+        for variant in suite.variants
     )
-    arms *= len(suite.isoflop.sizes) if suite.isoflop else 1
-    _at_most(source, arms, MOST_ARMS, "arms", "Give fewer capacities, sizes or other values")
+    variants *= len(suite.isoflop.sizes) if suite.isoflop else 1
+    _at_most(source, variants, MOST_VARIANTS, "variants", "Give fewer capacities, sizes or other values")
     grids = [suite.grid, *([suite.decode_grid] if suite.decode_grid else [])]
-    points = sum(math.prod(map(len, ((*g.seq_len, *g.request), g.batch_size, g.dtype, g.execution))) for g in grids)
+    points = sum(_lengths(g) * math.prod(map(len, (g.batch_size, g.dtype, g.execution))) for g in grids)
     _at_most(
-        source, arms * points, MOST_CASES, "cases", f"{arms} arms at {points} points of the grid: give fewer of them"
+        source,
+        variants * points,
+        MOST_CASES,
+        "cases",
+        f"{variants} variants at {points} grid points: give fewer of them",
     )
-    budgets = len(suite.isoflop.budgets) if suite.isoflop else 1
-    units = points * suite.launches_limit + arms * budgets * len(suite.seeds)
-    _at_most(source, units, MOST_UNITS, "units of work", "Give fewer launches, seeds or points of the grid")
+    budgets = len(suite.isoflop.train_flops) if suite.isoflop else 1
+    jobs = points * suite.processes_limit + variants * budgets * len(suite.seeds)
+    _at_most(source, jobs, MOST_JOBS, "jobs", "Give fewer processes, seeds or grid points")
     depths = [size.get("n_layers", 0) for size in (suite.isoflop.sizes if suite.isoflop else ())]
-    for settings in (suite.shape, *(arm.settings for arm in suite.arms)):
+    for settings in (suite.shape, *(variant.settings for variant in suite.variants)):
         depth = settings.get("n_layers", 0)
         depths += [each for each in (depth if isinstance(depth, list | tuple) else [depth]) if type(each) is int]
     _check_depth(source, max(depths, default=0))
@@ -222,9 +236,9 @@ def check_memory(comparisons: Sequence[Comparison]) -> None:
     """
     largest: dict[tuple[object, ...], tuple[int, Case]] = {}
     for comparison in comparisons:
-        for case in comparison.arms:
-            key = (case.model, case.config, case.place.dtype)
-            tokens = case.place.seq_len * case.place.batch_size
+        for case in comparison.variants:
+            key = (case.model, case.config, case.grid_point.dtype)
+            tokens = case.grid_point.seq_len * case.grid_point.batch_size
             if key not in largest or tokens > largest[key][0]:
                 largest[key] = tokens, case
     for _, case in largest.values():
@@ -233,8 +247,8 @@ def check_memory(comparisons: Sequence[Comparison]) -> None:
 
 def _check_memory(case: Case, most: float | None = MOST_BYTES, who: str = "any machine") -> None:
     """Check the forecast of a closed form; of a model of the user's what its logits take, which is the least that it needs."""
-    place, cost, width = case.place, case_cost(case), ELEMENT_BYTES[case.place.dtype]
-    logits = width * place.batch_size * place.seq_len * case.config.vocab_size
+    grid_point, cost, width = case.grid_point, case_cost(case), ELEMENT_BYTES[case.grid_point.dtype]
+    logits = width * grid_point.batch_size * grid_point.seq_len * case.config.vocab_size
     needed = cost.memory_forward(width) if cost else logits
     if most is not None and needed > most:
         raise UsageError(

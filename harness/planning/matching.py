@@ -1,4 +1,4 @@
-"""What arms cost where they are matched: by closed forms, as counted elsewhere, or as this machine's peaks predict."""
+"""What variants cost where they are matched: by closed forms, as counted elsewhere, or as this machine's peaks predict."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Protocol
 
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UsageError
-from modbench.harness.domain.arm_tables import Quantity
-from modbench.harness.domain.case import Case, Place
+from modbench.harness.domain.case import Case, GridPoint
 from modbench.harness.domain.user_model_cost import UserModelCost
+from modbench.harness.domain.variant_tables import Quantity
 from modbench.harness.flops.closed_form import case_cost
-from modbench.harness.planning.arms import ResolvedArm
-from modbench.harness.planning.dense_ladder import QUANTITIES, Amounts, solve
+from modbench.harness.planning.matched_baselines import QUANTITIES, Amounts, solve
+from modbench.harness.planning.variants import ResolvedVariant
 
 
 class Costs(Protocol):
@@ -41,39 +41,39 @@ class Matcher:
     """Solves shapes of equal cost.
 
     Attributes:
-        place: where arms of modbench's own are matched: at the training length, of several the longest, batch size 1.
+        place: where variants of modbench's own are matched: at the training length, of several the longest, batch size 1.
         lengths: all sequence lengths.
-        places: where arms are measured or trained.
-        longest: where arms of the user's are matched.
-        each_length: whether arms are matched at every length, each with the shape that costs the same there.
+        places: where variants are measured or trained.
+        longest: where variants of the user's are matched.
+        each_length: whether variants are matched at every length, each with the shape that costs the same there.
         batch_size: of predicted times.
         costs: what is known besides closed forms; None: nothing.
     """
 
-    place: Place
+    grid_point: GridPoint
     lengths: tuple[int, ...]
-    places: tuple[Place, ...]
+    grid_points: tuple[GridPoint, ...]
     longest: int
     each_length: bool
     batch_size: int
     costs: Costs | None
 
-    def prepare(self, wanted: Iterable[tuple[ResolvedArm, Quantity]]) -> None:
+    def prepare(self, wanted: Iterable[tuple[ResolvedVariant, Quantity]]) -> None:
         """Count what users' models cost, in one go: at all lengths or, for a forecast, all places; for times where they match."""
         counted, timed = [], []
-        places = self.places if self.costs is not None and self.costs.memory else ()
+        grid_points = self.grid_points if self.costs is not None and self.costs.memory else ()
         for target, quantity in wanted:
             if target.is_user_model and QUANTITIES[quantity].of is None:
                 timed.append(self._timed(self._case(target, self.longest)))
             elif target.is_user_model:
                 counted += [case for length in self.lengths if case_cost(case := self._case(target, length)) is None]
-            counted += [case_of(target, place) for place in places if target.is_user_model]
+            counted += [case_of(target, grid_point) for grid_point in grid_points if target.is_user_model]
         if self.costs is not None:
             self.costs.counted(counted)
             self.costs.counted(timed, operators=True)
 
     def solved(
-        self, base: ResolvedArm, target: ResolvedArm, quantity: Quantity, factor: float
+        self, base: ResolvedVariant, target: ResolvedVariant, quantity: Quantity, factor: float
     ) -> dict[int, ModelConfig]:
         """By length, shortest first, the shape near `base` that costs as much as the target, or `factor` times.
 
@@ -83,47 +83,51 @@ class Matcher:
         return {length: self._solved(base, target, quantity, factor, length) for length in self._at(target, quantity)}
 
     def _solved(
-        self, base: ResolvedArm, target: ResolvedArm, quantity: Quantity, factor: float, length: int
+        self, base: ResolvedVariant, target: ResolvedVariant, quantity: Quantity, factor: float, length: int
     ) -> ModelConfig:
         def amount(config: ModelConfig) -> float:
             return self._amount(self._case(base, length).model_copy(update={"config": config}), quantity)
 
         return solve(base.config, amount, factor * self._amount(self._case(target, length), quantity), quantity)
 
-    def read(self, arms: Sequence[ResolvedArm]) -> Sequence[Collection[str] | None]:
+    def read(self, variants: Sequence[ResolvedVariant]) -> Sequence[Collection[str] | None]:
         """The keys of its configuration that each of some users' models reads; None where nobody can tell."""
-        if self.costs is None or not arms:
-            return [None] * len(arms)
-        found = self.costs.counted([self._case(arm, self.longest) for arm in arms])
+        if self.costs is None or not variants:
+            return [None] * len(variants)
+        found = self.costs.counted([self._case(variant, self.longest) for variant in variants])
         return [None if isinstance(each, str) else each.read for each in found]
 
-    def ratios(self, arm: ResolvedArm, other: ResolvedArm, target: ResolvedArm, quantity: Quantity) -> list[float]:
-        """Cost of an arm over that of another, at each length where `target` is matched."""
-        return [self._ratio(arm, other, quantity, length) for length in self._at(target, quantity)]
+    def ratios(
+        self, variant: ResolvedVariant, other: ResolvedVariant, target: ResolvedVariant, quantity: Quantity
+    ) -> list[float]:
+        """Cost of a variant over that of another, at each length where `target` is matched."""
+        return [self._ratio(variant, other, quantity, length) for length in self._at(target, quantity)]
 
-    def _ratio(self, arm: ResolvedArm, other: ResolvedArm, quantity: Quantity, length: int) -> float:
-        mine, theirs = (self._amount(self._case(each, length), quantity) for each in (arm, other))
+    def _ratio(self, variant: ResolvedVariant, other: ResolvedVariant, quantity: Quantity, length: int) -> float:
+        mine, theirs = (self._amount(self._case(each, length), quantity) for each in (variant, other))
         return mine / theirs
 
-    def solved_at(self, target: ResolvedArm) -> int:
-        """The sequence length at which an arm is matched, of several the longest."""
-        return self.longest if target.is_user_model else self.place.seq_len
+    def solved_at(self, target: ResolvedVariant) -> int:
+        """The sequence length at which a variant is matched, of several the longest."""
+        return self.longest if target.is_user_model else self.grid_point.seq_len
 
-    def _at(self, target: ResolvedArm, quantity: Quantity) -> tuple[int, ...]:
-        """The lengths at which an arm is matched; times are predicted at one."""
+    def _at(self, target: ResolvedVariant, quantity: Quantity) -> tuple[int, ...]:
+        """The lengths at which a variant is matched; times are predicted at one."""
         return self.lengths if self.each_length and QUANTITIES[quantity].of else (self.solved_at(target),)
 
-    def gaps(self, arm: ResolvedArm, target: ResolvedArm, quantity: Quantity) -> dict[int, float]:
-        """By length, the relative gap of an arm to its target; of predicted times only where they were matched."""
+    def gaps(self, variant: ResolvedVariant, target: ResolvedVariant, quantity: Quantity) -> dict[int, float]:
+        """By length, the relative gap of a variant to its target; of predicted times only where they were matched."""
         lengths = self.lengths if QUANTITIES[quantity].of else (self.solved_at(target),)
-        return {length: self._ratio(arm, target, quantity, length) - 1 for length in lengths}
+        return {length: self._ratio(variant, target, quantity, length) - 1 for length in lengths}
 
-    def _case(self, arm: ResolvedArm, seq_len: int) -> Case:
-        return case_of(arm, self.place.model_copy(update={"seq_len": seq_len}))
+    def _case(self, variant: ResolvedVariant, seq_len: int) -> Case:
+        return case_of(variant, self.grid_point.model_copy(update={"seq_len": seq_len}))
 
     def _timed(self, case: Case) -> Case:
         """The case at the batch size that is timed."""
-        return case.model_copy(update={"place": case.place.model_copy(update={"batch_size": self.batch_size})})
+        return case.model_copy(
+            update={"grid_point": case.grid_point.model_copy(update={"batch_size": self.batch_size})}
+        )
 
     def _amount(self, case: Case, quantity: Quantity) -> float:
         read = QUANTITIES[quantity].of
@@ -143,20 +147,20 @@ class Matcher:
         return found
 
 
-def placeless(arm: ResolvedArm) -> Case:
-    """The case of an arm somewhere, for its name."""
-    return case_of(arm, Place(seq_len=1, batch_size=1, dtype="fp32", device="cpu", threads=1, compile=False))
+def placeless(variant: ResolvedVariant) -> Case:
+    """The case of a variant somewhere, for its name."""
+    return case_of(variant, GridPoint(seq_len=1, batch_size=1, dtype="fp32", device="cpu", threads=1, compile=False))
 
 
-def case_of(arm: ResolvedArm, place: Place) -> Case:
-    """The case of an arm at a place."""
+def case_of(variant: ResolvedVariant, grid_point: GridPoint) -> Case:
+    """The case of a variant at a place."""
     return Case(
-        model=arm.model,
-        arm_parts=arm.parts,
-        config=arm.config_at(place.seq_len),
-        place=place,
-        rung=arm.rung,
-        options=arm.options,
-        by_name=arm.by_name,
-        tokenizer=arm.tokens_of if arm.rung else "",
+        model=variant.model,
+        variant_parts=variant.parts,
+        config=variant.config_at(grid_point.seq_len),
+        grid_point=grid_point,
+        matched=variant.matched,
+        options=variant.options,
+        by_name=variant.by_name,
+        tokenizer=variant.tokens_of if variant.matched else "",
     )

@@ -12,18 +12,18 @@ from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.model_specs import Value
 from modbench.harness.core.train_plan import BUDGETS, TrainPlan
-from modbench.harness.domain.arm_tables import Arm, ArmsFrom
-from modbench.harness.domain.case import Place
-from modbench.harness.domain.suite import EFFORTS, RIVALS, TABLES, Suite
+from modbench.harness.domain.case import GridPoint
+from modbench.harness.domain.suite import EFFORTS, MATCHES, TABLES, Suite
+from modbench.harness.domain.variant_tables import Variant, VariantsFrom
 from modbench.harness.machine import accelerators
-from modbench.harness.planning.arms import unsolved_arms
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.matching import Costs, case_of
+from modbench.harness.planning.variants import unsolved_variants
 from modbench.harness.registry import catalogue, user_models
 from modbench.harness.registry.model_sources import sourced
 
 # Keys that only the pilot of a two-stage effort reads.
-_OF_PILOT = ("pilot_launches", "most_launches", "mde")
+_OF_PILOT = ("pilot_processes", "most_processes", "detectable")
 # Of one of our models that does not read a key.
 UNREAD = "it does not read it"
 # The anchor's steps of training at smoke effort.
@@ -33,7 +33,7 @@ SMOKE_SEEDS = 2
 # Beginning of keys whose value is a path, whatever it looks like.
 PATHS = "tasks.paths."
 # Keys of a suite outside its tables that `--set` changes.
-TOP_KEYS = ("launches", "rounds", *_OF_PILOT, "margin", "threads", "metrics", "twin")
+TOP_KEYS = ("processes", "rounds", *_OF_PILOT, "margin", "threads", "metrics", "aa_control")
 
 
 @dataclass(frozen=True)
@@ -41,57 +41,59 @@ class Overrides:
     """Values that a command line or a call from Python gives; None or empty keeps the suite's value.
 
     Attributes:
-        model: catalogue names keep only those arms and the anchor, and add models that the suite lacks;
-            `FILE.py:build` or `package.module:build` adds an arm, with options in parentheses.
+        model: catalogue names keep only those variants and the anchor, and add models that the suite lacks;
+            `FILE.py:build` or `package.module:build` adds a variant, with options in parentheses.
         only: whether these models are all: the first is the anchor.
-        rival: what the dense model beside each of the user's has in common with it; `none`: there is none.
+        match: what the dense model beside each of the user's has in common with it; `none`: there is none.
         option: for each option of the user's models that take it, the values that it is tried with.
-        capacity: replaces the capacities of every arm that has one, and of user models that it reaches.
-        router: replaces the routers of every arm that has one; catalogue names and `FILE.py:ROUTER`.
+        capacity: replaces the capacities of every variant that has one, and of user models that it reaches.
+        router: replaces the routers of every variant that has one; catalogue names and `FILE.py:ROUTER`.
         seq_len: replaces the grid's lengths.
         batch_size: replaces the grid's batch sizes.
         dtype: replaces the grid's number formats.
-        request: replaces the grid's whole requests, such as `512+128`, and adds `latency/request` to the metrics.
+        input_len: replaces the grid's prompt lengths of end-to-end requests, and adds `latency/request` to the metrics.
+        output_len: replaces the tokens that a request generates; likewise.
         device: `cpu` or `cuda`.
         compile: wraps every model in torch.compile.
         seeds: seeds of weights and data.
         corpus: catalogue name or path of the text.
-        effort: preset that replaces the suite's launches and rounds; `smoke` also shortens training and keeps
+        effort: preset that replaces the suite's processes and rounds; `smoke` also shortens training and keeps
             two seeds of the suite's.
-        title: what tables and figures call arms, by the arm as the user names it; it changes nothing of the suite.
-        arms_from: run folder whose best MoD and MoDE arm take the place of the suite's arms beside its anchor.
+        title: what tables and figures call variants, by the variant as the user names it; it changes nothing of the suite.
+        variants_from: run folder whose best MoD and MoDE variant take the place of the suite's variants beside its anchor.
         audit: whether the user's models are audited; it changes nothing of the suite.
         settings: values of everything else by key, such as `train.steps`.
 
     Raises:
-        UsageError: if the device, the effort or the rival is unknown.
+        UsageError: if the device, the effort or the matched baseline is unknown.
     """
 
     model: tuple[str, ...] = ()
     only: bool = False
-    rival: str | None = None
+    match: str | None = None
     option: Mapping[str, list[Value]] = field(default_factory=dict)
     capacity: tuple[float, ...] = ()
     router: tuple[str, ...] = ()
     seq_len: tuple[int, ...] = ()
     batch_size: tuple[int, ...] = ()
     dtype: tuple[str, ...] = ()
-    request: tuple[str, ...] = ()
+    input_len: tuple[int, ...] = ()
+    output_len: tuple[int, ...] = ()
     device: str | None = None
     compile: bool = False
     seeds: tuple[int, ...] = ()
     corpus: str | None = None
     effort: str | None = None
     title: Mapping[str, str] = field(default_factory=dict)
-    arms_from: str | None = None
+    variants_from: str | None = None
     audit: bool = False
     settings: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.effort is not None and self.effort not in EFFORTS:
             raise unknown("effort", self.effort, EFFORTS)
-        if self.rival is not None and self.rival not in RIVALS:
-            raise unknown("rival", self.rival, RIVALS)
+        if self.match is not None and self.match not in MATCHES:
+            raise unknown("match", self.match, MATCHES)
         accelerators.check(self.device)
 
 
@@ -108,27 +110,29 @@ def override(suite: Suite, flags: Overrides, costs: Costs | None = None) -> Suit
     """
     data = suite.model_dump()
     _set_axes(data, flags)
-    for key in ("device", "seeds", "corpus", "rival"):
+    for key in ("device", "seeds", "corpus", "match"):
         if getattr(flags, key):
             data[key] = getattr(flags, key)
     data["compile"] = data["compile"] or flags.compile
     if flags.effort:
         data |= {"effort": flags.effort} | dict.fromkeys(
-            ("launches", "rounds", "pilot_launches", "most_launches", "mde")
+            ("processes", "rounds", "pilot_processes", "most_processes", "detectable")
         )
     if data["effort"] == "smoke":
         _shorten(data)
         data["seeds"] = flags.seeds or data["seeds"][:SMOKE_SEEDS]
-    data["arms"] = _choose_models(data["arms"], flags.model, only=flags.only)
-    if flags.rival not in {None, "none"} and not any(model_specs.is_user_model(arm["model"]) for arm in data["arms"]):
+    data["variants"] = _choose_models(data["variants"], flags.model, only=flags.only)
+    if flags.match not in {None, "none"} and not any(
+        model_specs.is_user_model(variant["model"]) for variant in data["variants"]
+    ):
         raise UsageError(
-            f"--rival {flags.rival}: this suite has no model of yours. Add one, such as --model mine.py:build."
+            f"--match {flags.match}: this suite has no model of yours. Add one, such as --model mine.py:build."
         )
     for name, values in flags.option.items():
-        _set_option(data["arms"], name, values)
+        _set_option(data["variants"], name, values)
     if flags.capacity:
         _set_routing(data, "capacity", list(flags.capacity), "--capacity")
-        _aim_ladder(data, sorted(set(flags.capacity)))
+        _aim_matches(data, sorted(set(flags.capacity)))
     if flags.router:
         _set_routing(data, "router", list(flags.router), "--router")
     for key, value in flags.settings.items():
@@ -150,61 +154,70 @@ def _where_read(suite: Suite, key: str, flag: str, costs: Costs) -> Suite:
     Raises:
         UsageError: if no model reads it.
     """
-    arms, why_not = list(suite.arms), dict[str, None]()
-    for i, arm in enumerate(suite.arms):
-        if key in arm.settings and model_specs.is_user_model(arm.model) and not _is_read(suite, arm, key, costs):
-            arms[i] = arm.model_copy(update={"settings": {k: v for k, v in arm.settings.items() if k != key}})
-            why_not[f"Model {arm.model!r}: {user_models.unread(arm.model, key)}."] = None
-    if not any(key in arm.settings for arm in arms):
+    variants, why_not = list(suite.variants), dict[str, None]()
+    for i, variant in enumerate(suite.variants):
+        if (
+            key in variant.settings
+            and model_specs.is_user_model(variant.model)
+            and not _is_read(suite, variant, key, costs)
+        ):
+            variants[i] = variant.model_copy(
+                update={"settings": {k: v for k, v in variant.settings.items() if k != key}}
+            )
+            why_not[f"Model {variant.model!r}: {user_models.unread(variant.model, key)}."] = None
+    if not any(key in variant.settings for variant in variants):
         raise UsageError(f"{flag}: no model of this suite reads {key!r}. {' '.join(why_not)}")
-    return suite.model_copy(update={"arms": tuple(arms)})
+    return suite.model_copy(update={"variants": tuple(variants)})
 
 
-def _is_read(suite: Suite, arm: Arm, key: str, costs: Costs) -> bool:
+def _is_read(suite: Suite, variant: Variant, key: str, costs: Costs) -> bool:
     """Whether a user's model is given a key by name, or reads it, or nobody can tell."""
-    first, *_ = (each for each in unsolved_arms(suite.model_copy(update={"arms": (arm,)})) if each.is_user_model)
+    first, *_ = (
+        each for each in unsolved_variants(suite.model_copy(update={"variants": (variant,)})) if each.is_user_model
+    )
     if key in first.by_name or sourced(first.model, first.options):
         return True
     length = max(suite.grid.seq_len)
-    place = Place(seq_len=length, batch_size=1, dtype="fp32", device="cpu", threads=1, compile=False)
-    (found,) = costs.counted([case_of(first, place)])
+    grid_point = GridPoint(seq_len=length, batch_size=1, dtype="fp32", device="cpu", threads=1, compile=False)
+    (found,) = costs.counted([case_of(first, grid_point)])
     return isinstance(found, str) or found.read is None or key in found.read
 
 
-def with_arms(suite: Suite, taken: ArmsFrom, flags: Overrides) -> Suite:
-    """Return the suite with its anchor and the arms that are taken from a run.
+def with_variants(suite: Suite, taken: VariantsFrom, flags: Overrides) -> Suite:
+    """Return the suite with its anchor and the variants that are taken from a run.
 
     Raises:
-        UsageError: if a flag would change how these arms route.
+        UsageError: if a flag would change how these variants route.
     """
     also = [f"--{name}" for name in ("capacity", "router") if getattr(flags, name)]
     also += [f"--set {key}" for key in flags.settings if key in ROUTING_KEYS]
     if also:
-        raise UsageError(f"--arms-from takes capacity and routing from {taken.run}: leave out {', '.join(also)}.")
-    anchor = next((arm for arm in suite.arms if arm.anchor), suite.arms[0])
-    arms = (Arm(model=each.model, settings=each.settings) for each in taken.arms)
-    return suite.model_copy(update={"arms": (anchor, *arms)})
+        raise UsageError(f"--variants-from takes capacity and routing from {taken.run}: leave out {', '.join(also)}.")
+    anchor = next((variant for variant in suite.variants if variant.anchor), suite.variants[0])
+    variants = (Variant(model=each.model, settings=each.settings) for each in taken.variants)
+    return suite.model_copy(update={"variants": (anchor, *variants)})
 
 
 def _set_axes(data: dict[str, Any], flags: Overrides) -> None:
     """Replace the axes of the grids; requests are timed where they are given."""
-    for axis in ("seq_len", "batch_size", "dtype", "request"):
+    for axis in ("seq_len", "batch_size", "dtype", "input_len", "output_len"):
         if getattr(flags, axis):
             for grid in filter(None, (data["grid"], data["decode_grid"])):
                 grid[axis] = getattr(flags, axis)
-    if flags.request:
+    if flags.input_len or flags.output_len:
         data["metrics"] = [*data["metrics"], "latency/request"]
 
 
-def _choose_models(arms: list[dict[str, Any]], names: tuple[str, ...], *, only: bool) -> list[dict[str, Any]]:
-    """Return the arms of a suite that run.
+def _choose_models(variants: list[dict[str, Any]], names: tuple[str, ...], *, only: bool) -> list[dict[str, Any]]:
+    """Return the variants of a suite that run.
 
-    Without `only`, catalogue names keep those arms and the anchor, and a user's models are added. With it, the named models are
-    all: their arms as the suite has them, the first as the anchor; rungs of the dense ladder stay if their own model and the one
+    Without `only`, catalogue names keep those variants and the anchor, and a user's models are added. With it, the named
+    models are
+    all: their variants as the suite has them, the first as the anchor; matched baselines stay if their own model and the one
     that they match are named, those of a user's model if that is.
 
     Args:
-        arms: the suite's arms as tables.
+        variants: the suite's variants as tables.
         names: values of `--model`.
         only: whether `--only` was given.
 
@@ -224,31 +237,35 @@ def _choose_models(arms: list[dict[str, Any]], names: tuple[str, ...], *, only: 
                     f"model {model!r} is one of modbench's own: it takes --capacity and --set, not options."
                 )
     if only:
-        return _only(arms, parsed)
+        return _only(variants, parsed)
     own = [name for name, (model, _) in parsed.items() if model_specs.is_user_model(model)]
     named = [name for name in names if name not in own]
     if named:
-        anchor = next((arm for arm in arms if arm["anchor"]), arms[0])
-        arms = [arm for arm in arms if arm is anchor or arm["model"] in named]
-        named = [name for name in named if name not in {arm["model"] for arm in arms}]
-    return [*arms, *map(_plain, (*named, *own))]
+        anchor = next((variant for variant in variants if variant["baseline"]), variants[0])
+        variants = [variant for variant in variants if variant is anchor or variant["model"] in named]
+        named = [name for name in named if name not in {variant["model"] for variant in variants}]
+    return [*variants, *map(_plain, (*named, *own))]
 
 
-def _only(arms: list[dict[str, Any]], parsed: dict[str, tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+def _only(variants: list[dict[str, Any]], parsed: dict[str, tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
     for name, (model, given) in parsed.items():
-        suites = [arm for arm in arms if arm["model"] == model and arm["match"] is None and not given]
+        suites = [
+            variant for variant in variants if variant["model"] == model and variant["match"] is None and not given
+        ]
         made += suites or [_plain(name)]
     models = {model for model, _ in parsed.values()}
-    for arm in (arm for arm in arms if arm["match"]):
-        target = arm["match"]["arm"]
-        made += [arm] if target in models and (arm["model"] in models or model_specs.is_user_model(target)) else []
-    return [arm | {"anchor": i == 0} for i, arm in enumerate(made)]
+    for variant in (variant for variant in variants if variant["match"]):
+        target = variant["match"]["variant"]
+        made += (
+            [variant] if target in models and (variant["model"] in models or model_specs.is_user_model(target)) else []
+        )
+    return [variant | {"baseline": i == 0} for i, variant in enumerate(made)]
 
 
 def _plain(name: str) -> dict[str, Any]:
     """A model that the suite does not have, with the options behind its name."""
-    return {"model": name, "settings": {}, "anchor": False, "match": None}
+    return {"model": name, "settings": {}, "baseline": False, "match": None}
 
 
 def _shorten(data: dict[str, Any]) -> None:
@@ -265,53 +282,55 @@ def _check_pilot(suite: Suite, settings: Iterable[str]) -> None:
     idle = [key for key in settings if key in _OF_PILOT]
     if idle and not suite.two_stage:
         who = "a search" if suite.search else f"{suite.effort} effort"
-        why = "launches are set" if suite.launches else f"{who} has a fixed number of launches"
-        instead = "Use --set launches=N." if suite.search else "Use --effort standard or rigorous."
+        why = "processes are set" if suite.processes else f"{who} has a fixed number of processes"
+        instead = "Use --set processes=N." if suite.search else "Use --effort standard or rigorous."
         raise UsageError(f"--set {idle[0]}: {why}, so no pilot decides it. {instead}")
 
 
-def _set_option(arms: list[dict[str, Any]], name: str, values: list[Value]) -> None:
+def _set_option(variants: list[dict[str, Any]], name: str, values: list[Value]) -> None:
     """Set an option of every user's model that takes it, in the place of the suite's values."""
-    own = [arm for arm in arms if model_specs.is_user_model(arm["model"])]
+    own = [variant for variant in variants if model_specs.is_user_model(variant["model"])]
     if not own:
         raise UsageError(
             f"--option {name}: no model here is your own. Name one by --model FILE.py:build; modbench's own models take "
             "--capacity, --router and --set."
         )
     why_not = {}
-    for arm in own:
-        model = model_specs.parse_spec(arm["model"])[0]
+    for variant in own:
+        model = model_specs.parse_spec(variant["model"])[0]
         try:
             user_models.check_option(model, name, values[0])
         except UsageError as error:
             why_not[model] = str(error)
         else:
-            arm["options"] = {**arm.get("options", {}), name: values}
-    if not any(name in arm.get("options", {}) for arm in own):
+            variant["options"] = {**variant.get("options", {}), name: values}
+    if not any(name in variant.get("options", {}) for variant in own):
         raise UsageError(f"--option {name}: {' '.join(why_not.values())}")
 
 
 def _set_routing(data: dict[str, Any], key: str, value: object, flag: str) -> None:
-    """Set a routing key for every arm whose model reads it; rungs follow the arm that they match."""
-    why_not = {i: _why_not(arm, key) for i, arm in enumerate(data["arms"]) if arm["match"] is None}
-    reads = [data["arms"][i] for i, why in why_not.items() if not why]
+    """Set a routing key for every variant whose model reads it; matched baselines follow the variant that they match."""
+    why_not = {i: _why_not(variant, key) for i, variant in enumerate(data["variants"]) if variant["match"] is None}
+    reads = [data["variants"][i] for i, why in why_not.items() if not why]
     if not reads:
         said = "".join(f" {why}." for why in dict.fromkeys(why_not.values()) if why != UNREAD)
         raise UsageError(f"{flag}: no model of this suite reads {key!r}.{said}")
-    for arm in reads:
-        arm["settings"][key] = value
+    for variant in reads:
+        variant["settings"][key] = value
 
 
-def _aim_ladder(data: dict[str, Any], capacities: list[float]) -> None:
-    """Spread the rungs over the swept capacities, ends first, with at most one rung per capacity."""
-    rungs = [arm for arm in data["arms"] if arm["match"] and "capacity" in arm["match"]["settings"]]
-    number = min(len(rungs), len(capacities))
-    for i, arm in enumerate(rungs):
+def _aim_matches(data: dict[str, Any], capacities: list[float]) -> None:
+    """Spread the matched baselines over the swept capacities, ends first, with at most one matched baseline per capacity."""
+    matched_baselines = [
+        variant for variant in data["variants"] if variant["match"] and "capacity" in variant["match"]["settings"]
+    ]
+    number = min(len(matched_baselines), len(capacities))
+    for i, variant in enumerate(matched_baselines):
         if i >= number:
-            data["arms"] = [other for other in data["arms"] if other is not arm]
+            data["variants"] = [other for other in data["variants"] if other is not variant]
         else:
-            place = i * (len(capacities) - 1) // max(1, number - 1)
-            arm["match"]["settings"]["capacity"] = capacities[place]
+            grid_point = i * (len(capacities) - 1) // max(1, number - 1)
+            variant["match"]["settings"]["capacity"] = capacities[grid_point]
 
 
 def setting_of(text: str) -> tuple[str, object]:
@@ -328,10 +347,10 @@ def setting_of(text: str) -> tuple[str, object]:
 
 def _set(data: dict[str, Any], key: str, value: object) -> None:
     in_tables = _keys_in_tables()
-    plain = [arm for arm in data["arms"] if arm["match"] is None]
-    if key in SHAPE_KEYS and all(key in arm["settings"] for arm in plain):
-        for arm in plain:  # each has a value of its own, so that the shape's would change nothing
-            arm["settings"][key] = value
+    plain = [variant for variant in data["variants"] if variant["match"] is None]
+    if key in SHAPE_KEYS and all(key in variant["settings"] for variant in plain):
+        for variant in plain:  # each has a value of its own, so that the shape's would change nothing
+            variant["settings"][key] = value
     elif key in SHAPE_KEYS:
         data["shape"][key] = value
     elif key in ROUTING_KEYS:
@@ -367,7 +386,7 @@ def _set_in_table(data: dict[str, Any], key: str, value: object) -> None:
         raise UsageError(f"--set {key}: this suite {what} (it has no [{table}]).")
     if table == "train" and name in BUDGETS:
         if data["isoflop"] is not None:
-            raise UsageError(f"--set {key}: in a sweep isoflop.budgets set how long to train. Set those instead.")
+            raise UsageError(f"--set {key}: in a sweep isoflop.train_flops set how long to train. Set those instead.")
         _budget(data[table], name, value)
     else:
         data[table][name] = value
@@ -378,12 +397,12 @@ def _budget(train: dict[str, Any], name: str, value: object) -> None:
     train |= dict.fromkeys(BUDGETS) | {name: value}
 
 
-def _why_not(arm: dict[str, Any], key: str) -> str:
-    """Why a routing key would not reach an arm's model; empty if it would, or nobody can tell."""
-    model, given = model_specs.parse_spec(arm["model"])
+def _why_not(variant: dict[str, Any], key: str) -> str:
+    """Why a routing key would not reach a variant's model; empty if it would, or nobody can tell."""
+    model, given = model_specs.parse_spec(variant["model"])
     if not model_specs.is_user_model(model):
         return "" if key in catalogue.model_options(model) else UNREAD
-    why = user_models.why_not(model, {**arm.get("options", {}), **given}, key)
+    why = user_models.why_not(model, {**variant.get("options", {}), **given}, key)
     return f"Model {model!r}: {why}" if why else ""
 
 

@@ -1,4 +1,4 @@
-"""Makes a plan from a suite: cases, comparisons, and the units of work that measure them."""
+"""Makes a plan from a suite: cases, comparisons, and the jobs that measure them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.titles import slug
-from modbench.harness.domain.arm_tables import ArmsFrom
-from modbench.harness.domain.case import Case, Comparison, Device, Rung, UnitOfWork
+from modbench.harness.domain.case import Case, Comparison, Device, Job, MatchedBaseline
 from modbench.harness.domain.suite import TWO_STAGE, Suite
+from modbench.harness.domain.variant_tables import VariantsFrom
 from modbench.harness.flops.closed_form import case_cost
-from modbench.harness.planning.arms import product_of
-from modbench.harness.planning.comparisons import Expander, in_search, keys_of, with_twins
+from modbench.harness.planning.comparisons import Expander, in_search, keys_of, with_aa_controls
+from modbench.harness.planning.jobs import planned_jobs, reads_text, tokenizer_of
 from modbench.harness.planning.load_suite import check_memory
 from modbench.harness.planning.matching import Costs
 from modbench.harness.planning.select import compile_expression
-from modbench.harness.planning.units_of_work import reads_text, tokenizer_of, units_of_work
+from modbench.harness.planning.variants import product_of
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.catalogue import BrokenError
 from modbench.harness.registry.model_sources import sourced
@@ -45,12 +45,12 @@ Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 
 
 class Group(Frozen):
-    """Units that a rule looks at together.
+    """Jobs that a rule looks at together.
 
     Attributes:
         name: names the file with what is decided.
         rule: the rule.
-        usual: share of the units that it may ask for which it usually asks for.
+        usual: share of the jobs that it may ask for which it usually asks for.
         most: the largest share of them that it can ask for.
     """
 
@@ -67,49 +67,49 @@ class Plan(Frozen):
         suite: what was asked for.
         device: where everything runs.
         comparisons: what is measured side by side.
-        units: the work.
-        ladder: dense arms that cost what another arm does.
+        jobs: the work.
+        matched_baselines: dense variants that cost what another variant does.
         corpus_sha256: hash of the corpus; empty if nothing is trained on one.
-        groups: units that rules look at together.
-        no_rivals: by arm, why a user's model has no dense model of equal cost although the suite asks for one.
-        arms_from: what was taken from another run; None: the arms are the suite's.
+        groups: jobs that rules look at together.
+        no_matches: by variant, why a user's model has no matched baseline although the suite asks for one.
+        variants_from: what was taken from another run; None: the variants are the suite's.
     """
 
     suite: Suite
     device: Device
     comparisons: Annotated[tuple[Comparison, ...], Field(min_length=1)]
-    units: tuple[UnitOfWork, ...]
-    ladder: tuple[Rung, ...]
+    jobs: tuple[Job, ...]
+    matched_baselines: tuple[MatchedBaseline, ...]
     corpus_sha256: str
     groups: tuple[Group, ...] = ()
-    no_rivals: dict[str, str] = Field(default_factory=dict)
-    arms_from: ArmsFrom | None = None
+    no_matches: dict[str, str] = Field(default_factory=dict)
+    variants_from: VariantsFrom | None = None
 
     @property
     def cold(self) -> bool:
-        """Whether every unit gets a fresh interpreter instead of a child of the fork server.
+        """Whether every job gets a fresh interpreter instead of a child of the fork server.
 
-        Forked children share one address layout, which hides part of the launch effect, so efforts above draft start cold.
+        Forked children share one address layout, which hides part of the process effect, so efforts above draft start cold.
         """
         return self.device == "cuda" or self.suite.effort in TWO_STAGE
 
     @property
     def cases(self) -> list[Case]:
         """All cases without repetition, in order."""
-        return list(dict.fromkeys(case for comparison in self.comparisons for case in comparison.arms))
+        return list(dict.fromkeys(case for comparison in self.comparisons for case in comparison.variants))
 
-    def members(self, rule: str) -> dict[str, list[UnitOfWork]]:
-        """Units by group, of the groups that a rule looks at."""
-        found: dict[str, list[UnitOfWork]] = {group.name: [] for group in self.groups if group.rule == rule}
-        for unit in self.units:
-            if unit.group in found:
-                found[unit.group].append(unit)
+    def members(self, rule: str) -> dict[str, list[Job]]:
+        """Jobs by group, of the groups that a rule looks at."""
+        found: dict[str, list[Job]] = {group.name: [] for group in self.groups if group.rule == rule}
+        for job in self.jobs:
+            if job.group in found:
+                found[job.group].append(job)
         return found
 
     def shares(self, share: Literal["usual", "most"]) -> dict[str, float]:
-        """By unit, the share of its kind that runs, usually or at most: 1 unless it runs only if a rule asks for it."""
+        """By job, the share of its kind that runs, usually or at most: 1 unless it runs only if a rule asks for it."""
         groups = {group.name: getattr(group, share) for group in self.groups}
-        return {unit.name: groups[unit.group] if unit.rule else 1.0 for unit in self.units}
+        return {job.name: groups[job.group] if job.rule else 1.0 for job in self.jobs}
 
 
 def make_plan(
@@ -136,77 +136,81 @@ def make_plan(
     """
     for name in also:
         catalogue.find("passes", name)
-    comparisons, ladder, no_rivals = Expander(suite, device, costs).comparisons()
+    comparisons, matched_baselines, no_matches = Expander(suite, device, costs).comparisons()
     check_memory(comparisons)
     if select:
-        comparisons = _searched(suite, _selected(comparisons, select, ladder), select)
-    comparisons = with_twins(suite, comparisons)
+        comparisons = _searched(suite, _selected(comparisons, select, matched_baselines), select)
+    comparisons = with_aa_controls(suite, comparisons)
     if suite.train is not None and suite.train.log_to is not None:
         catalogue.load("sinks", suite.train.log_to).check(suite.train.log_to)
     if suite.train is not None and suite.train.watch:
         extras.check_part(extras.ROUTING, "train.watch")
-    units, groups = assigned(suite, tuple(units_of_work(suite, comparisons, text, also)), select)
-    _check_rates(units, suite)
+    jobs, groups = assigned(suite, tuple(planned_jobs(suite, comparisons, text, also)), select)
+    _check_rates(jobs, suite)
     if suite.isoflop is not None and text is not None and suite.claims:
-        _check_epochs(suite, units, text)
-    assert len({unit.name for unit in units}) == len(units), "two units would share a file"
+        _check_epochs(suite, jobs, text)
+    assert len({job.name for job in jobs}) == len(jobs), "two jobs would share a file"
     return Plan(
         suite=suite,
         device=device,
         comparisons=tuple(comparisons),
-        units=units,
-        ladder=tuple(ladder),
+        jobs=jobs,
+        matched_baselines=tuple(matched_baselines),
         corpus_sha256=text.sha256 if text else "",
         groups=groups,
-        no_rivals=no_rivals,
+        no_matches=no_matches,
     )
 
 
-def assigned(
-    suite: Suite, units: Sequence[UnitOfWork], select: str | None = None
-) -> tuple[tuple[UnitOfWork, ...], tuple[Group, ...]]:
-    """Return the units of a plan, each with its group and with the rule that may ask for it, and the groups.
+def assigned(suite: Suite, jobs: Sequence[Job], select: str | None = None) -> tuple[tuple[Job, ...], tuple[Group, ...]]:
+    """Return the jobs of a plan, each with its group and with the rule that may ask for it, and the groups.
 
     Args:
         suite: the suite.
-        units: the units, in order.
+        jobs: the jobs, in order.
         select: the `-k` expression that chose them.
 
     Raises:
-        UsageError: if a rule cannot decide, cannot be loaded, or two rules would decide about a unit.
+        UsageError: if a rule cannot decide, cannot be loaded, or two rules would decide about a job.
     """
     for entry in catalogue.broken("rules"):
         raise BrokenError(entry)
-    groups, made = dict[str, Group](), {unit.name: unit for unit in units}
+    groups, made = dict[str, Group](), {job.name: job for job in jobs}
     for name, rule in catalogue.usable("rules").items():
-        for called, members in rule.groups(suite, units).items():
+        for called, members in rule.groups(suite, jobs).items():
             group = slug(called)
-            for unit in members:
-                if other := made[unit.name].group or (group if group in groups else ""):
+            for job in members:
+                if other := made[job.name].group or (group if group in groups else ""):
                     rules = f"{groups[other].rule!r} and {name!r}"
-                    raise UsageError(f"{suite.name}: the rules {rules} would both decide about {unit.name}.")
-                asks = name if rule.is_conditional(suite, unit) else ""
-                made[unit.name] = unit.model_copy(update={"group": group, "rule": asks})
-            members = [made[unit.name] for unit in members]  # noqa: PLW2901  # with their rule
+                    raise UsageError(f"{suite.name}: the rules {rules} would both decide about {job.name}.")
+                asks = name if rule.is_conditional(suite, job) else ""
+                made[job.name] = job.model_copy(update={"group": group, "rule": asks})
+            members = [made[job.name] for job in members]  # noqa: PLW2901  # with their rule
             rule.check(suite, members, select)
             usual, most = rule.shares(suite, members)
             groups[group] = Group(name=group, rule=name, usual=usual, most=most)
-    return tuple(made[unit.name] for unit in units), tuple(groups.values())
+    return tuple(made[job.name] for job in jobs), tuple(groups.values())
 
 
-def _selected(comparisons: list[Comparison], select: str, ladder: Sequence[Rung]) -> list[Comparison]:
-    """Keep the cases that match, each with its anchor, and as `--only` does with the rivals of users' models."""
+def _selected(
+    comparisons: list[Comparison], select: str, matched_baselines: Sequence[MatchedBaseline]
+) -> list[Comparison]:
+    """Keep the cases that match, each with its anchor, and as `--only` does with the matched baselines of users' models."""
     matches = compile_expression(select)
     chosen = []
     for comparison in comparisons:
-        anchor, *others = comparison.arms
-        named = {case.arm: case for case in comparison.arms if matches(case.id)}
+        anchor, *others = comparison.variants
+        named = {case.variant: case for case in comparison.variants if matches(case.id)}
         if named:
-            beside = {rung.arm for rung in ladder if rung.target in named and named[rung.target].is_user_model}
-            kept = [case for case in others if case.arm in {*named, *beside}]
-            chosen.append(comparison.model_copy(update={"arms": (anchor, *kept)}))
+            beside = {
+                matched.variant
+                for matched in matched_baselines
+                if matched.target in named and named[matched.target].is_user_model
+            }
+            kept = [case for case in others if case.variant in {*named, *beside}]
+            chosen.append(comparison.model_copy(update={"variants": (anchor, *kept)}))
     if not chosen:
-        example = comparisons[0].arms[-1].id
+        example = comparisons[0].variants[-1].id
         raise no_case(select, example)
     return chosen
 
@@ -217,14 +221,16 @@ def no_case(select: str, example: str) -> UsageError:
 
 
 def _searched(suite: Suite, comparisons: list[Comparison], select: str) -> list[Comparison]:
-    """Leave out comparisons of a search without the arm that is searched.
+    """Leave out comparisons of a search without the variant that is searched.
 
     Raises:
         UsageError: if none is left.
     """
-    kept = [each for each in comparisons if not in_search(suite, each) or not all(c.rung for c in each.arms[1:])]
+    kept = [each for each in comparisons if not in_search(suite, each) or not all(c.matched for c in each.variants[1:])]
     if suite.search is not None and not any(in_search(suite, each) for each in kept):
-        raise UsageError(f"-k {select!r} selects no arm that this suite searches: only its anchor and its ladder.")
+        raise UsageError(
+            f"-k {select!r} selects no variant that this suite searches: only its baseline and matched baselines."
+        )
     return kept
 
 
@@ -248,32 +254,33 @@ def read_corpus(suite: Suite) -> Text | None:
 
 
 def _tokenizers(suite: Suite) -> Iterator[tuple[str, int]]:
-    """The tokenizers of all arms that get tokens, each with the vocabulary of the model that gets them."""
+    """The tokenizers of all variants that get tokens, each with the vocabulary of the model that gets them."""
     assert suite.train is not None
-    for arm in suite.arms:
-        for given in product_of(arm.options):
-            if not reads_text(suite.train.steps, arm.model, tuple(given.items())):
+    for variant in suite.variants:
+        for given in product_of(variant.options):
+            if not reads_text(suite.train.steps, variant.model, tuple(given.items())):
                 continue
-            found = sourced(arm.model, given)
+            found = sourced(variant.model, given)
             own = found.settings().get("vocab_size") if found else None
-            yield tokenizer_of(arm.model, tuple(given.items()), suite.train), own or _vocab_size(suite)
+            yield tokenizer_of(variant.model, tuple(given.items()), suite.train), own or _vocab_size(suite)
 
 
-def _check_rates(units: Sequence[UnitOfWork], suite: Suite) -> None:
-    """Check that the selection includes the units that try learning rates.
+def _check_rates(jobs: Sequence[Job], suite: Suite) -> None:
+    """Check that the selection includes the jobs that try learning rates.
 
     Raises:
-        UsageError: if the unit that finds a run's learning rate was left out.
+        UsageError: if the job that finds a run's learning rate was left out.
     """
-    names = {unit.name for unit in units}
-    for unit in units:
-        run = unit.protocol.train
+    names = {job.name for job in jobs}
+    for job in jobs:
+        run = job.protocol.train
         if run is not None and run.rate_from is not None and run.rate_from not in names:
             assert suite.isoflop is not None
             middle = suite.isoflop.sizes[suite.isoflop.middle]
             raise UsageError(
                 f"-k leaves out the middle size ({', '.join(f'{key} {value}' for key, value in middle.items())}), at which the "
-                f"learning rate of {unit.comparison.arms[0].arm} is tried. Select it too, or leave out the metric lr/best."
+                f"learning rate of {job.comparison.variants[0].variant} is tried. Select it too, or leave out the "
+                "metric lr/best_over_rule."
             )
 
 
@@ -292,7 +299,7 @@ def training_tokens(suite: Suite, text: Text) -> int:
     return len(encode(text, suite.train.tokenizer, _vocab_size(suite)).train)
 
 
-def _check_epochs(suite: Suite, units: Sequence[UnitOfWork], text: Text) -> None:
+def _check_epochs(suite: Suite, jobs: Sequence[Job], text: Text) -> None:
     """Check that a sweep trains mostly on fresh text.
 
     Raises:
@@ -300,25 +307,25 @@ def _check_epochs(suite: Suite, units: Sequence[UnitOfWork], text: Text) -> None
     """
     assert suite.isoflop is not None
     available = training_tokens(suite, text)
-    for unit in units:
-        run = unit.protocol.train
+    for job in jobs:
+        run = job.protocol.train
         if run is not None and run.steps * run.tokens_per_step > suite.isoflop.max_epochs * available:
             raise UsageError(
-                f"{unit.name} would read {run.steps * run.tokens_per_step:.3g} tokens, "
+                f"{job.name} would read {run.steps * run.tokens_per_step:.3g} tokens, "
                 f"{run.steps * run.tokens_per_step / available:.3g} times the {available:.3g} of corpus {suite.corpus!r}; "
                 f"at most {suite.isoflop.max_epochs:g} are allowed. "
                 "Give a larger --corpus, or raise the limit: --set isoflop.max_epochs=N."
             )
 
 
-def predicted_seconds(plan: Plan, unit: UnitOfWork, at_once: int) -> float:
-    """Estimate the wall time that a unit adds to the run, in s: FLOPs at an assumed speed plus the start of a process."""
-    if unit.facts.trains:
-        speed = TRAINING_FLOP_PER_S[plan.device] * unit.ranks
+def predicted_seconds(plan: Plan, job: Job, at_once: int) -> float:
+    """Estimate the wall time that a job adds to the run, in s: FLOPs at an assumed speed plus the start of a process."""
+    if job.facts.trains:
+        speed = TRAINING_FLOP_PER_S[plan.device] * job.ranks
     else:
-        cost = case_cost(unit.comparison.arms[0])
+        cost = case_cost(job.comparison.variants[0])
         speed = assumed_speed(plan.device, cost.forward if cost else 0.0)
-    return (unit.flops / speed + (4.0 if plan.cold else 0.4)) / at_once
+    return (job.flops / speed + (4.0 if plan.cold else 0.4)) / at_once
 
 
 def assumed_speed(device: Device, forward: float) -> float:
@@ -333,8 +340,8 @@ def decidable_on_tasks(plan: Plan) -> Decidable | None:
     Seeds that solve a task or do not are compared by exact counts, so that this is known before anything runs.
     """
     suite = plan.suite
-    counted = [each.arms for each in plan.comparisons if each.arms[0].task in suite.tasks.counted]
-    pairs = [len(arms) - 1 for arms in counted if len(arms) > 1]
+    counted = [each.variants for each in plan.comparisons if each.variants[0].task in suite.tasks.counted]
+    pairs = [len(variants) - 1 for variants in counted if len(variants) > 1]
     if not pairs or not suite.claims:
         return None
     from modbench.harness.stats import solved  # which loads scipy

@@ -1,4 +1,4 @@
-"""The ends of processes, of commands and of units: an exception becomes one line on standard error, and an exit code.
+"""The ends of processes, of commands and of jobs: an exception becomes one line on standard error, and an exit code.
 
 Two codes say more to a runner than to a user: those of `graceful_stop.py`.
 """
@@ -64,10 +64,10 @@ def message_and_code(error: BaseException) -> tuple[str, int]:
     return f"{BUG}; the lines above say where.", 3
 
 
-def code_of_unit(error: BaseException) -> int:
-    """Exit code of a unit's process that an exception ends; its traceback is in the log."""
+def code_of_job(error: BaseException) -> int:
+    """Exit code of a job's process that an exception ends; its traceback is in the log."""
     if isinstance(error, ProcessChangedError):
-        return error.unit_code
+        return error.job_code
     return error.exit_code if isinstance(error, DeviceLost | Stopped | CannotWrite) else 1
 
 

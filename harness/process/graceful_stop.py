@@ -1,4 +1,4 @@
-"""How a unit's process ends without a record for a reason that is no failure of what it measured. No torch.
+"""How a job's process ends without a record for a reason that is no failure of what it measured. No torch.
 
 The parent tells these ends apart by their exit codes (those of `sysexits.h` where it has one).
 """
@@ -14,19 +14,19 @@ from types import FrameType
 
 from modbench.harness.core.errors import UsageError, in_short
 
-# A signal that asks a training unit to save a checkpoint and end; other units go on to their record.
+# A signal that asks a training job to save a checkpoint and end; other jobs go on to their record.
 STOP_SIGNAL = getattr(signal, "SIGUSR1", None)
 _requested = False
 
 
 class Stopped(BaseException):
-    """A training unit ended at a checkpoint, as it was asked to: the next run continues there."""
+    """A training job ended at a checkpoint, as it was asked to: the next run continues there."""
 
     exit_code = 75
 
 
 class CannotWrite(BaseException):
-    """A unit could not write its record or its log: the disk is full, read-only or gone. The text says which."""
+    """A job could not write its record or its log: the disk is full, read-only or gone. The text says which."""
 
     exit_code = 74
 
@@ -71,7 +71,7 @@ def _on_signal(_number: int, _frame: FrameType | None) -> None:
 class DeviceLost(BaseException):
     """An error after which no CUDA call of this process works or can be trusted: only a new process has a device again.
 
-    No `Exception`, which would fail one arm only. The process ends without a record, and the runner tries again without the
+    No `Exception`, which would fail one variant only. The process ends without a record, and the runner tries again without the
     user's models.
     """
 
@@ -85,11 +85,11 @@ class ProcessChangedError(UsageError):
     without the user's models.
     """
 
-    unit_code = 78
+    job_code = 78
 
 
 def end_if_lost(error: BaseException) -> None:
-    """End this process if an arm's exception says so, or breaks the device for good, as an index out of range does.
+    """End this process if a variant's exception says so, or breaks the device for good, as an index out of range does.
 
     Raises:
         ProcessChangedError: if that is the exception.

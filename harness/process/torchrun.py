@@ -36,7 +36,7 @@ class Ranks:
         """
         if self.world % run.ranks:
             raise UsageError(
-                f"train.ranks {run.ranks}: `modbench run` starts the ranks of a unit; else torchrun starts them. Leave it out."
+                f"train.ranks {run.ranks}: `modbench run` starts the ranks of a job; else torchrun starts them. Leave it out."
             )
         parts = self.world * run.accumulate
         if run.batch_size % parts:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.domain.case import Case, Dtype, Place
+from modbench.harness.domain.case import Case, Dtype, GridPoint
 from modbench.harness.roofline.table import Point, Table
 from modbench.harness.roofline.work import Kind, Listed
 from modbench.harness.subject.build import DTYPES
@@ -156,10 +156,10 @@ def _sorting(numbers: Numbers) -> Iterator[Probe]:
     for operand in SORTED:
         scores = numbers.draw(1, operand // numbers.width)
         k = max(1, scores.shape[1] // SHARE)
-        places = torch.randperm(operand // 8)[None]
+        grid_points = torch.randperm(operand // 8)[None]
         moved = operand + k * (numbers.width + 8)
         yield Probe("top_k", (moved,), lambda scores=scores, k=k: scores.topk(k, sorted=False))  # type: ignore[misc]
-        yield Probe("sort", (3 * operand,), lambda places=places: places.sort(dim=-1))  # type: ignore[misc]
+        yield Probe("sort", (3 * operand,), lambda grid_points=grid_points: grid_points.sort(dim=-1))  # type: ignore[misc]
 
 
 def adamw(numbers: Numbers, sizes: list[int]) -> Call:
@@ -229,10 +229,10 @@ def measure(dtype: Dtype, threads: int, budget_s: float = BUDGET_S) -> Table:
         tensor_s=max(0.0, (best[tiny[1]] - best[tiny[0]]) / 32),
         points=tuple(points),
     )
-    return table.model_copy(update=_launches(dtype, table))
+    return table.model_copy(update=_processes(dtype, table))
 
 
-def _launches(dtype: Dtype, table: Table) -> dict[str, float]:
+def _processes(dtype: Dtype, table: Table) -> dict[str, float]:
     """Seconds of launching an operator and of making a view, from models that compute next to nothing."""
     x, clock = torch.ones(4, 4), clock_of(table.threads)
     x_grad = x.clone().requires_grad_()
@@ -265,9 +265,9 @@ def _tiny(model: str, dtype: Dtype, threads: int) -> Iterator[tuple[Call, Listed
         "max_seq_len": 16,
     }
     config = ModelConfig.model_validate({**catalogue.model_options(model), **shape})
-    place = Place(seq_len=8, batch_size=1, dtype=dtype, device="cpu", threads=threads, compile=False)
+    grid_point = GridPoint(seq_len=8, batch_size=1, dtype=dtype, device="cpu", threads=threads, compile=False)
     for training in (False, True):
-        subject = Subject(Case(model=model, arm_parts=(), config=config, place=place), 0)
+        subject = Subject(Case(model=model, variant_parts=(), config=config, grid_point=grid_point), 0)
         tokens_BT = subject.inputs(0, 1)[0]
         subject.module.train(training)
         call = partial(subject.train_step if training else subject.forward, tokens_BT)

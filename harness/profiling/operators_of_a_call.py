@@ -183,9 +183,9 @@ def record(call: Callable[[], object], *, training: bool) -> Listed:
 
 def why_not(case: Case) -> str | None:
     """Why the operators of a case say nothing about its time; None if they do."""
-    if case.place.device != "cpu":
+    if case.grid_point.device != "cpu":
         return "the peaks by shape are measured on CPUs only"
-    if case.place.compile or case.place.graph:
+    if case.grid_point.compile or case.grid_point.graph:
         return "compiled code fuses operators: their peaks say nothing about it"
     return None
 
@@ -209,7 +209,7 @@ def _module(case: Case) -> torch.nn.Module:
     """The module of a case, on the current device."""
     from modbench.harness.subject.build import DTYPES, build_module
 
-    return build_module(case, 0).to(DTYPES[case.place.dtype])
+    return build_module(case, 0).to(DTYPES[case.grid_point.dtype])
 
 
 @functools.lru_cache(maxsize=MOST_BUILT)
@@ -226,14 +226,14 @@ def of_shapes(case: Case, *, training: bool) -> Listed:
     """
     from modbench.harness.subject.subject import Subject
 
-    place = case.place
-    sizeless = case.model_copy(update={"place": place.model_copy(update={"seq_len": 1, "batch_size": 1})})
+    grid_point = case.grid_point
+    sizeless = case.model_copy(update={"grid_point": grid_point.model_copy(update={"seq_len": 1, "batch_size": 1})})
     try:
         with torch.device("meta"):
             own = case.is_user_model or case.facts.runs_user_code  # which may do anything to a module
             module = (_module(case) if own else _shared(sizeless)).train(training)
             module.zero_grad()  # a training step of another size may have left gradients, to which its own would be added
-            tokens_BT = torch.zeros(place.batch_size, place.seq_len, dtype=torch.int64)
+            tokens_BT = torch.zeros(grid_point.batch_size, grid_point.seq_len, dtype=torch.int64)
             subject = Subject(case, 0, module=module)
             call = subject.backward if training else subject.forward
             with _ShapesAlone() as recorder, _FusedAttention(recorder):
@@ -256,12 +256,12 @@ def of_decoding(case: Case) -> Listed:
     from modbench.harness.subject.generation import Generation
     from modbench.harness.subject.subject import Subject
 
-    place = case.place
+    grid_point = case.grid_point
     try:
         with torch.device("meta"), torch.no_grad():
             module = _module(case).eval()
             subject = Subject(case, 0, module=module)
-            tokens_BT = torch.zeros(place.batch_size, place.seq_len, dtype=torch.int64)
+            tokens_BT = torch.zeros(grid_point.batch_size, grid_point.seq_len, dtype=torch.int64)
             _, cache = Generation(subject).prefilled(tokens_BT)
             with Recorder() as recorder, _FusedAttention(recorder):
                 subject.language_model.decode(tokens_BT[:, 0], cache)

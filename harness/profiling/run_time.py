@@ -1,8 +1,8 @@
-"""How long the units of a run take, from the peaks that this machine was measured to have; without them, as assumed.
+"""How long the jobs of a run take, from the peaks that this machine was measured to have; without them, as assumed.
 
 Training times are multiplied by the ratio of measured to predicted time in this machine's last runs (`roofline/stored.py`).
-A call's operators are recorded on the meta device, which computes nothing. What a unit does besides its calls (starting a
-process, building and checking its arms, warming up) is added.
+A call's operators are recorded on the meta device, which computes nothing. What a job does besides its calls (starting a
+process, building and checking its variants, warming up) is added.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 import functools
 import math
 
-from modbench.harness.domain.case import ARMS_PER_BLOCK, ELEMENT_BYTES, Case, UnitOfWork
+from modbench.harness.domain.case import ELEMENT_BYTES, VARIANTS_PER_BLOCK, Case, Job
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost
 from modbench.harness.machine import certificate, environment
+from modbench.harness.planning.jobs import in_forwards
 from modbench.harness.planning.plan import Plan, assumed_speed, predicted_seconds
-from modbench.harness.planning.units_of_work import in_forwards
 from modbench.harness.registry import catalogue
 from modbench.harness.roofline import stored
 from modbench.harness.roofline.stored import Pace
@@ -22,16 +22,16 @@ from modbench.harness.roofline.table import Table
 from modbench.harness.roofline.work import Listed
 from modbench.harness.timing.interleave import SHORTEST_SAMPLE_S
 
-# Drawing one weight, and what else an arm costs before its first call: measured in this project's own launches.
-DRAW_S, ARM_S = 1e-8, 0.02
-# Calls of an arm before its warm-up: the contract check, and one to prepare what is timed.
+# Drawing one weight, and what else a variant costs before its first call: measured in this project's own processes.
+DRAW_S, VARIANT_S = 1e-8, 0.02
+# Calls of a variant before its warm-up: the contract check, and one to prepare what is timed.
 FIRST_CALLS = 2
 # Cases whose operators are recorded; a plan of more takes the times of the others from the nearest.
 MOST_RECORDED = 60
 
 
 class RunTime:
-    """Predicts the seconds of a plan's units.
+    """Predicts the seconds of a plan's jobs.
 
     Args:
         plan: the plan.
@@ -52,101 +52,101 @@ class RunTime:
         self.paces = known if paces is None else paces
         self.load = stored.latest_load(self.machine).most if self.machine else 1.0
         self._near = _nearest(plan) if self.tables else {}
-        self._launch_s: dict[str, float] = {}
+        self._process_s: dict[str, float] = {}
         self._call_s: dict[tuple[Case, str], float | None] = {}
 
     @property
     def measured(self) -> bool:
         """Whether the peaks of every number format of the plan are known."""
-        return bool(self.tables) and all(case.place.dtype in self.tables for case in self.plan.cases)
+        return bool(self.tables) and all(case.grid_point.dtype in self.tables for case in self.plan.cases)
 
     @property
     def paced(self) -> bool:
         """Whether an earlier run on this machine stored a ratio."""
         return any(each.ratios for each in self.paces.values())
 
-    def seconds(self, unit: UnitOfWork, at_once: int) -> float:
-        """Wall time that a unit adds to the run, in s."""
-        facts, anchor = unit.facts, unit.comparison.arms[0]
-        start = predicted_seconds(self.plan, unit.model_copy(update={"flops": 0.0}), 1)
+    def seconds(self, job: Job, at_once: int) -> float:
+        """Wall time that a job adds to the run, in s."""
+        facts, anchor = job.facts, job.comparison.variants[0]
+        start = predicted_seconds(self.plan, job.model_copy(update={"flops": 0.0}), 1)
         if facts.predicts:
-            estimate = catalogue.load("passes", unit.made_in).estimate_seconds
-            return float(start + estimate(unit, lambda case: self._known(case, anchor, "forward"))) / at_once
-        if anchor.place.dtype not in self.tables or facts.about_machine:
-            return predicted_seconds(self.plan, unit, at_once)
+            estimate = catalogue.load("passes", job.made_in).estimate_seconds
+            return float(start + estimate(job, lambda case: self._known(case, anchor, "forward"))) / at_once
+        if anchor.grid_point.dtype not in self.tables or facts.about_machine:
+            return predicted_seconds(self.plan, job, at_once)
         if facts.repeated and facts.times:
-            return (start + self._timed(unit)) / at_once
-        known = self._work(unit)
+            return (start + self._timed(job)) / at_once
+        known = self._work(job)
         if known is None:
-            return predicted_seconds(self.plan, unit, at_once)
+            return predicted_seconds(self.plan, job, at_once)
         seconds, flops = known
         if facts.trains:
-            seconds *= self.paces.get(anchor.place.dtype, Pace()).of(flops)
+            seconds *= self.paces.get(anchor.grid_point.dtype, Pace()).of(flops)
         return (start + seconds) / at_once
 
-    def _work(self, unit: UnitOfWork) -> tuple[float, float] | None:
-        """Seconds of a unit's calls at the peaks, and FLOPs of one; None if shapes alone do not tell."""
-        (anchor, *_), trains = unit.comparison.arms, unit.facts.trains
+    def _work(self, job: Job) -> tuple[float, float] | None:
+        """Seconds of a job's calls at the peaks, and FLOPs of one; None if shapes alone do not tell."""
+        (anchor, *_), trains = job.comparison.variants, job.facts.trains
         step, cost = self.call(anchor, "train_step" if trains else "forward"), case_cost(anchor)
         if step is None or cost is None:
             return None
         flops = cost.train_step if trains else cost.forward
-        return unit.flops / flops * step / unit.ranks, flops
+        return job.flops / flops * step / job.ranks, flops
 
-    def pace_of(self, unit: UnitOfWork, took_s: float) -> tuple[float, float] | None:
-        """FLOPs of a training unit's step, and its ratio of measured to predicted time; None if it tells nothing.
+    def pace_of(self, job: Job, took_s: float) -> tuple[float, float] | None:
+        """FLOPs of a training job's step, and its ratio of measured to predicted time; None if it tells nothing.
 
         Args:
-            unit: the unit.
+            job: the job.
             took_s: seconds that its work took.
         """
-        if not unit.facts.trains or unit.facts.most != 1 or unit.comparison.place.dtype not in self.tables:
+        if not job.facts.trains or job.facts.most != 1 or job.comparison.grid_point.dtype not in self.tables:
             return None
-        known, start = self._work(unit), predicted_seconds(self.plan, unit.model_copy(update={"flops": 0.0}), 1)
+        known, start = self._work(job), predicted_seconds(self.plan, job.model_copy(update={"flops": 0.0}), 1)
         if known is None or known[0] < stored.LEAST_S:
             return None
         return known[1], max(1.0, (took_s - start) / known[0])
 
-    def _timed(self, unit: UnitOfWork) -> float:
-        """Seconds of a launch after its process has started: of all launches of a series the same."""
-        if not unit.series:
-            return self._launch(unit)
-        if unit.series not in self._launch_s:
-            self._launch_s[unit.series] = self._launch(unit)
-        return self._launch_s[unit.series]
+    def _timed(self, job: Job) -> float:
+        """Seconds of a process after its process has started: of all processes of a series the same."""
+        if not job.series:
+            return self._process(job)
+        if job.series not in self._process_s:
+            self._process_s[job.series] = self._process(job)
+        return self._process_s[job.series]
 
-    def _launch(self, unit: UnitOfWork) -> float:
-        workload, protocol, arms = unit.workload.partition("-")[0], unit.protocol, unit.comparison.arms
-        calls = [self._known(case, arms[0], workload) * self._calls(unit) for case in arms]
-        forwards = [self._known(case, arms[0], "forward") for case in arms]
-        params = (cost.params if (cost := case_cost(case)) else 0 for case in arms)
+    def _process(self, job: Job) -> float:
+        workload, protocol, variants = job.workload.partition("-")[0], job.protocol, job.comparison.variants
+        calls = [self._known(case, variants[0], workload) * self._calls(job) for case in variants]
+        forwards = [self._known(case, variants[0], "forward") for case in variants]
+        params = (cost.params if (cost := case_cost(case)) else 0 for case in variants)
         before = sum(
-            ARM_S + DRAW_S * weights + forward + FIRST_CALLS * call
+            VARIANT_S + DRAW_S * weights + forward + FIRST_CALLS * call
             for weights, forward, call in zip(params, forwards, calls, strict=True)
         )
         warm_up = max(protocol.warm_up_s, protocol.warm_up_calls * sum(calls))
         samples = [call * math.ceil(SHORTEST_SAMPLE_S / call) for call in calls]
-        anchors = max(1, -(-(len(arms) - 1) // ARMS_PER_BLOCK))
+        anchors = max(1, -(-(len(variants) - 1) // VARIANTS_PER_BLOCK))
         return before + warm_up + protocol.rounds * 2 * (anchors * samples[0] + sum(samples[1:]))
 
-    def _calls(self, unit: UnitOfWork) -> int:
+    def _calls(self, job: Job) -> int:
         """Steps of a call that decodes, else 1."""
-        return unit.protocol.decode.tokens if unit.workload.startswith("decode") else 1
+        return job.protocol.decode.tokens if job.workload.startswith("decode") else 1
 
     def _known(self, case: Case, anchor: Case, workload: str) -> float:
         """Seconds of a call; of one that shapes alone do not tell, the anchor's by FLOPs, or by bytes read."""
         if workload == "request":
-            steps = case.place.new_tokens * self._known(case, anchor, "decode")
+            steps = case.grid_point.new_tokens * self._known(case, anchor, "decode")
             return self._known(case, anchor, "prefill") + steps
         own = self.call(case, workload)
         if own is not None:
             return own
-        theirs = self.call(anchor, workload) or predicted_s(anchor) * in_forwards(workload, anchor.place)
+        theirs = self.call(anchor, workload) or predicted_s(anchor) * in_forwards(workload, anchor.grid_point)
         return theirs * _share(case, anchor, workload)
 
     def call(self, case: Case, workload: str) -> float | None:
         """Seconds of one call or decode step; None if shapes alone do not tell, or there are no peaks."""
-        case = case.original  # of a twin's call there is nothing new to record
+        case = case.original  # of an A/A control's call there is nothing new to record
         near = self._near.get(case.id, case)
         if (near, workload) not in self._call_s:
             self._call_s[near, workload] = self._recorded(near, workload)
@@ -154,7 +154,7 @@ class RunTime:
         return None if seconds is None else seconds * (1.0 if near == case else _share(case, near, workload))
 
     def _recorded(self, case: Case, workload: str) -> float | None:
-        table = self.tables.get(case.place.dtype)
+        table = self.tables.get(case.grid_point.dtype)
         found = None if table is None else operators(case, workload)
         return None if table is None or found is None else table.seconds(found)
 
@@ -171,14 +171,14 @@ def _nearest(plan: Plan) -> dict[str, Case]:
     for case in plan.cases:
         cost = case_cost(case)
         if cost is not None:
-            groups.setdefault((case.model, case.place.dtype), []).append((cost.forward, case))
+            groups.setdefault((case.model, case.grid_point.dtype), []).append((cost.forward, case))
     found, each = {}, max(2, MOST_RECORDED // max(1, len(groups)))
     for members in groups.values():
         members.sort(key=lambda member: member[0])
         most = min(each, len(members))
         chosen = [round(i * (len(members) - 1) / max(1, most - 1)) for i in range(most)]
         for at, (_, case) in enumerate(members):
-            found[case.id] = members[min(chosen, key=lambda place: abs(place - at))][1]
+            found[case.id] = members[min(chosen, key=lambda grid_point: abs(grid_point - at))][1]
     return found
 
 
@@ -186,7 +186,7 @@ def predicted_s(case: Case) -> float:
     """Seconds of a forward pass at an assumed speed."""
     cost = case_cost(case)
     forward = cost.forward if cost else 1e9
-    return forward / assumed_speed(case.place.device, forward)
+    return forward / assumed_speed(case.grid_point.device, forward)
 
 
 @functools.cache
@@ -209,7 +209,7 @@ def _share(case: Case, anchor: Case, workload: str) -> float:
     if case.is_user_model or anchor.is_user_model:
         return 1.0
     if workload == "decode":
-        costs = [case_decode_cost(side, case.place.seq_len) for side in (case, anchor)]
+        costs = [case_decode_cost(side, case.grid_point.seq_len) for side in (case, anchor)]
         return costs[0].read / costs[1].read if costs[0] and costs[1] else 1.0
     mine, theirs = case_cost(case), case_cost(anchor)
     return mine.forward / theirs.forward if mine and theirs else 1.0

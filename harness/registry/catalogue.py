@@ -25,7 +25,7 @@ from modbench.harness.registry import discovery, user_code
 from modbench.harness.registry.discovery import KINDS, Entry, one_of
 
 if TYPE_CHECKING:
-    from modbench.harness.domain.case import UnitFacts
+    from modbench.harness.domain.case import JobFacts
 
 __all__ = ["KINDS", "Entry"]
 
@@ -205,7 +205,7 @@ def _no_pass(key: str, name: str) -> str:
 
 
 def passes() -> dict[str, Pass]:
-    """All passes by name, in the order in which a plan lists their units."""
+    """All passes by name, in the order in which a plan lists their jobs."""
     return _passes(discovery.included())[0]
 
 
@@ -238,8 +238,8 @@ def _with_sources(keys: tuple[str, ...], _included: str) -> frozenset[str]:
     return frozenset(keys) | {metrics()[key].source for key in keys if metrics()[key].source}
 
 
-def facts_of_unit(name: str, workload: str, keys: tuple[str, ...]) -> UnitFacts:
-    """What a plan stores with a unit.
+def facts_of_job(name: str, workload: str, keys: tuple[str, ...]) -> JobFacts:
+    """What a plan stores with a job.
 
     Args:
         name: its pass.
@@ -249,18 +249,18 @@ def facts_of_unit(name: str, workload: str, keys: tuple[str, ...]) -> UnitFacts:
     Raises:
         KeyError: if there is no such pass, or a metric is unknown.
     """
-    return _facts_of_unit(name, workload, keys, discovery.included())
+    return _facts_of_job(name, workload, keys, discovery.included())
 
 
 @functools.lru_cache(maxsize=4096)  # many units of a large plan share them
-def _facts_of_unit(name: str, workload: str, keys: tuple[str, ...], _included: str) -> UnitFacts:
-    from modbench.harness.domain.case import Made, UnitFacts  # what lists names must not load pydantic
+def _facts_of_job(name: str, workload: str, keys: tuple[str, ...], _included: str) -> JobFacts:
+    from modbench.harness.domain.case import JobFacts, Made  # what lists names must not load pydantic
 
     made_in, asked = passes()[name], with_sources(keys)
     measured = [
         metric for metric in metrics().values() if metric.measured_by == name and workload in {"", metric.group}
     ]
-    return UnitFacts(
+    return JobFacts(
         phase=made_in.phase,
         # A pass that always runs measures all its metrics.
         makes=tuple(
@@ -300,7 +300,7 @@ def _options_in(source: str) -> Mapping[str, object]:
 def forget() -> None:
     """Look again for what is there: packages were installed, or files written, since this process began."""
     discovery.forget()
-    for cached in (_entries, _usable, _metrics, _passes, _with_sources, _facts_of_unit, _options_in):
+    for cached in (_entries, _usable, _metrics, _passes, _with_sources, _facts_of_job, _options_in):
         cached.cache_clear()
 
 

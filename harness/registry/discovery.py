@@ -3,8 +3,8 @@
 The order is: what is shipped, the user's folders, installed packages (their entry points in groups such as `modbench.routers`).
 The first of a name is used; a later one is named with the reason why it is not, as is a file that cannot be used.
 
-The user's folders are held in the environment variable `MODBENCH_INCLUDE`, joined as in `PATH`: every process that this one
-starts (workers, the fork server, jobs of a cluster) inherits it, and so finds what this one finds. `--include`, `modbench.toml`
+The user's folders are held in the environment variable `MODBENCH_PLUGINS`, joined as in `PATH`: every process that this one
+starts (workers, the fork server, jobs of a cluster) inherits it, and so finds what this one finds. `--plugin`, `modbench.toml`
 and the record of a run add to it.
 """
 
@@ -47,7 +47,7 @@ KINDS = {
 SEVERAL = ("doubts", "panels")
 # Singular of a kind's name, where it is not the name without its s.
 ONE_OF = {"corpora": "corpus", "passes": "pass"}
-VARIABLE = "MODBENCH_INCLUDE"
+VARIABLE = "MODBENCH_PLUGINS"
 
 
 def included() -> str:
@@ -60,7 +60,7 @@ def included_folders() -> tuple[Path, ...]:
     return tuple(Path(folder).absolute() for folder in included().split(os.pathsep) if folder)
 
 
-def include(asked: Iterable[str | Path], *, first: bool = False, by: str = "--include") -> None:
+def include(asked: Iterable[str | Path], *, first: bool = False, by: str = "--plugin") -> None:
     """Search these folders as well, in this process and in those that it starts from now on.
 
     Args:

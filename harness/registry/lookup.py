@@ -1,4 +1,4 @@
-"""Looks up the facts of cases and units in the catalogue, once, where they are planned."""
+"""Looks up the facts of cases and jobs in the catalogue, once, where they are planned."""
 
 from __future__ import annotations
 

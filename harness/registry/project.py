@@ -11,7 +11,7 @@ from modbench.harness.core.errors import UnreadableError, UsageError, in_short, 
 from modbench.harness.registry import discovery
 
 NAME = "modbench.toml"
-KEYS = ("include",)
+KEYS = ("plugins",)
 
 
 def search() -> Path | None:
@@ -42,9 +42,9 @@ def folders(file: Path) -> list[Path]:
     for key in body:
         if key not in KEYS:
             raise UsageError(f"{file}: {unknown('key', key, KEYS)}")
-    named = body.get("include", [])
+    named = body.get("plugins", [])
     if not isinstance(named, list) or not all(isinstance(each, str) and each for each in named):
-        raise UsageError(f'{file}: include = {shown(named)}: write a list of folders, such as include = ["bench"].')
+        raise UsageError(f'{file}: plugins = {shown(named)}: write a list of folders, such as plugins = ["bench"].')
     return [_plain(file.parent / each) for each in named]
 
 
@@ -54,7 +54,7 @@ def _plain(path: str | Path) -> Path:
 
 
 def include(asked: Iterable[str]) -> None:
-    """Include the folders that the user names now (`--include`), then those of the environment, then those of the project.
+    """Include the folders that the user names now (`--plugin`), then those of the environment, then those of the project.
 
     Raises:
         UsageError: if one of them cannot be used.
@@ -64,4 +64,4 @@ def include(asked: Iterable[str]) -> None:
     discovery.include(map(_plain, asked), first=True)
     file = search()
     if file is not None:
-        discovery.include(folders(file), by=f"{file}: include")
+        discovery.include(folders(file), by=f"{file}: plugins")

@@ -64,7 +64,7 @@ def _source(where: str) -> Path | None:
 
 
 def why_not(spec: str, given: Mapping[str, Any], key: str) -> str:
-    """Why a key of an arm, such as `capacity`, cannot reach a user's model, before it is built; empty where it may.
+    """Why a key of a variant, such as `capacity`, cannot reach a user's model, before it is built; empty where it may.
 
     Args:
         spec: `FILE.py:build`, `package.module:build`, or `PREFIX:WHAT` of a source.
@@ -83,7 +83,7 @@ def why_not(spec: str, given: Mapping[str, Any], key: str) -> str:
 
 
 def takes(spec: str, given: Mapping[str, Any], key: str) -> bool:
-    """Whether a user's model is given a key of an arm by name: its build has an option of that name, or `**options`."""
+    """Whether a user's model is given a key of a variant by name: its build has an option of that name, or `**options`."""
     build = None if sourced(spec, given) else _signature(spec)
     return build is not None and (key in signatures.options_of(build) or signatures.takes_any(build))
 

@@ -1,6 +1,6 @@
 """Times of single components beside a run: pytest-benchmark's JSON, imported into the run folder's `components/`.
 
-A component has no plan, no launches and no anchor: it was timed alone, in one process. It can therefore not be a case of the run,
+A component has no plan, no processes and no anchor: it was timed alone, in one process. It can therefore not be a case of the run,
 whose shape and protocol it would have to claim; its samples are kept as they are, and no verdict is given.
 """
 
@@ -114,7 +114,8 @@ def imported(file: Path) -> Components:
         )
     if any("modbench_ratio" in _table(_table(each).get("extra_info")) for each in benchmarks):
         raise UsageError(
-            f"{str(file)!r} is an export of a modbench run: its launches would be taken for one. Report or gate that run instead."
+            f"{str(file)!r} is an export of a modbench run: its processes would be taken for one. Report or gate "
+            "that run instead."
         )
     machine = _table(body.get("machine_info"))
     told = {

@@ -1,7 +1,7 @@
-"""Decisions of rules while a run goes on: `decisions/GROUP.json`, one file for each group of units that a rule looks at.
+"""Decisions of rules while a run goes on: `decisions/GROUP.json`, one file for each group of jobs that a rule looks at.
 
-A file is written whenever a rule requests more. It is believed: nothing is computed from the records again. A conditional unit is
-required if the file of its group names it. If the group has ended without the unit, the unit is not run, and is not missing.
+A file is written whenever a rule requests more. It is believed: nothing is computed from the records again. A conditional job is
+required if the file of its group names it. If the group has ended without the job, the job is not run, and is not missing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue
 from modbench.harness.results import layout
@@ -27,7 +27,7 @@ class Decided(Frozen):
     Attributes:
         rule: the rule.
         group: the group.
-        asked: names of the units that it asked for, each with its turn: those of a later turn run after those of an earlier one.
+        asked: names of the jobs that it asked for, each with its turn: those of a later turn run after those of an earlier one.
         ended: whether it asks for nothing more.
         why: what it asked for and why, in a few words.
         found: its result, of the rule's own type; None if it has none.
@@ -80,27 +80,27 @@ def _decided(file: Path, rule: str) -> Decided:
     return decided if kind is None else decided.model_copy(update={"found": parse(kind, decided.found, file)})
 
 
-def required_units(
-    plan: Plan, decisions: Mapping[str, Decided], recorded: Callable[[UnitOfWork], bool]
-) -> tuple[tuple[UnitOfWork, ...], tuple[UnitOfWork, ...]]:
-    """Return the units that a run needs, in plan order, and those that a rule may yet ask for.
+def required_jobs(
+    plan: Plan, decisions: Mapping[str, Decided], recorded: Callable[[Job], bool]
+) -> tuple[tuple[Job, ...], tuple[Job, ...]]:
+    """Return the jobs that a run needs, in plan order, and those that a rule may yet ask for.
 
     Args:
         plan: the whole plan.
         decisions: what was decided, by group.
-        recorded: whether a unit has a record. If it has, a group that has not ended may ask for it again.
+        recorded: whether a job has a record. If it has, a group that has not ended may ask for it again.
 
-    Of a group that has not ended and lacks no record, the first unit that it may ask for is required: the run is not complete.
+    Of a group that has not ended and lacks no record, the first job that it may ask for is required: the run is not complete.
     """
     asked = {name for decided in decisions.values() for name in decided.asked}
     going_on = {group.name for group in plan.groups if group.name not in decisions or not decisions[group.name].ended}
-    open_ = [unit for unit in plan.units if unit.group in going_on]
-    with_record = {unit.name for unit in open_ if recorded(unit)}
-    required = {unit.name for unit in plan.units if not unit.rule} | asked | with_record
-    lacking = {unit.group for unit in open_ if unit.name in required - with_record}
-    for unit in open_:
-        if unit.group not in lacking and unit.name not in required:
-            required.add(unit.name)
-            lacking.add(unit.group)
-    needed = tuple(unit for unit in plan.units if unit.name in required)
-    return needed, tuple(unit for unit in open_ if unit.name not in required)
+    open_ = [job for job in plan.jobs if job.group in going_on]
+    with_record = {job.name for job in open_ if recorded(job)}
+    required = {job.name for job in plan.jobs if not job.rule} | asked | with_record
+    lacking = {job.group for job in open_ if job.name in required - with_record}
+    for job in open_:
+        if job.group not in lacking and job.name not in required:
+            required.add(job.name)
+            lacking.add(job.group)
+    needed = tuple(job for job in plan.jobs if job.name in required)
+    return needed, tuple(job for job in open_ if job.name not in required)

@@ -1,6 +1,6 @@
-"""Where runs lie, and the files of their units. The newest run, and the one that was meant, are found without reading any.
+"""Where runs lie, and the files of their jobs. The newest run, and the one that was meant, are found without reading any.
 
-Files of units lie side by side, or, of a run with many units, in 256 folders each, by a hash of the name.
+Files of jobs lie side by side, or, of a run with many units, in 256 folders each, by a hash of the name.
 Few file systems like folders of ten thousand files. A run that is spread says so in `run.json` (`layout`) and in a file
 `layout.json` of its own, which a worker finds without reading the plan.
 """
@@ -19,12 +19,12 @@ from modbench.harness.core.foreign import problem_of_name
 
 # Where runs are written unless `--out` says otherwise, and the file that makes a folder a run.
 RUNS, RUN_FILE = "runs", "run.json"
-# Units up to which their files lie side by side.
+# Jobs up to which their files lie side by side.
 MOST_TOGETHER = 1000
 TOGETHER, SPREAD = "together", "spread"
 MARK = "layout.json"
-# Folders with a file for every unit, which are made before the first unit runs.
-EVERY_UNIT = ("units", "logs")
+# Folders with a file for every job, which are made before the first job runs.
+EVERY_JOB = ("jobs", "logs")
 
 
 def is_run(folder: Path) -> bool:
@@ -71,15 +71,15 @@ def run_file(folder: str | Path) -> Path:
     return path / RUN_FILE
 
 
-def chosen(units: int) -> str:
+def chosen(jobs: int) -> str:
     """The layout of a new run with so many units."""
-    return SPREAD if units > MOST_TOGETHER else TOGETHER
+    return SPREAD if jobs > MOST_TOGETHER else TOGETHER
 
 
 def make(run: Path, layout: str) -> None:
-    """Make the folders that every unit writes to; a copied run may lack the empty ones."""
+    """Make the folders that every job writes to; a copied run may lack the empty ones."""
     parts = [f"{i:02x}" for i in range(256)] if layout == SPREAD else [""]
-    for folder in EVERY_UNIT:
+    for folder in EVERY_JOB:
         for part in parts:
             (run / folder / part).mkdir(parents=True, exist_ok=True)
     if layout == SPREAD:
@@ -92,12 +92,12 @@ def of(run: Path) -> str:
 
 
 def file_of(run: Path, folder: str, name: str, ending: str) -> Path:
-    """Path of a file of a unit or series.
+    """Path of a file of a job or series.
 
     Args:
         run: the run folder.
-        folder: `units`, `logs`, `checkpoints` and so on.
-        name: name of the unit or series.
+        folder: `jobs`, `logs`, `checkpoints` and so on.
+        name: name of the job or series.
         ending: what follows the name.
 
     Raises:

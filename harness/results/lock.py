@@ -2,7 +2,7 @@
 
 The file also says who holds it, for messages. That the runner lives is not read there: the lock shows it, also from another
 machine where the file system has locks that all machines share, as NFS has. On one that has none, the file itself is the lock:
-it stays when its runner is killed, and only `--steal` takes it.
+it stays when its runner is killed, and only `--take-over` takes it.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Lock:
         folder, found = self.file.parent, _read(self.file)
         if not (folder / "run.json").exists():  # or another folder has its name
             raise ModbenchError(
-                f"{str(folder)!r} is gone: it was moved or removed while units ran. Put it back to go on."
+                f"{str(folder)!r} is gone: it was moved or removed while jobs ran. Put it back to go on."
             )
         what = f"{self.file} was removed" if found is None else f"{str(folder)!r} was taken over by {found.words}"
         raise IncompleteError(f"{what}. This runner stops; what it finished is kept.")
@@ -115,19 +115,19 @@ class Lock:
 
 
 @contextlib.contextmanager
-def hold(folder: Path, *, steal: bool = False) -> Iterator[Lock]:
+def hold(folder: Path, *, take_over: bool = False) -> Iterator[Lock]:
     """Hold a folder in the `with` block.
 
     Args:
         folder: the run folder.
-        steal: take it from a runner on another host, or on a file system without locks, whether it lives or not. It stops when
-            it sees that.
+        take_over: take it from a runner on another host, or on a file system without locks, whether it lives or not. It stops
+            when it sees that.
 
     Raises:
         UsageError: if another runner holds it; names the runner.
     """
     file = folder / NAME
-    number = _opened(file, steal=steal)
+    number = _opened(file, take_over=take_over)
     mine = Holder(host=socket.gethostname(), pid=os.getpid(), token=secrets.token_hex(8), since=now())
     try:
         os.ftruncate(number, 0)
@@ -169,7 +169,7 @@ def _state(number: int, *, alone: bool) -> State:
     return "dead"
 
 
-def _opened(file: Path, *, steal: bool) -> int:
+def _opened(file: Path, *, take_over: bool) -> int:
     """Descriptor of the file, which is locked, or new where there are no locks."""
     for left in reversed(range(TRIES)):
         new = True
@@ -189,12 +189,12 @@ def _opened(file: Path, *, steal: bool) -> int:
             continue
         holder = _read(file) or Holder()
         may_be_dead = state == "unknown" or holder.host != socket.gethostname()
-        if steal and may_be_dead:
+        if take_over and may_be_dead:
             file.unlink(missing_ok=True)
         elif left:
             time.sleep(PAUSE_S)
         else:
-            more = " If it is dead, take the folder over: `modbench resume --steal`." * may_be_dead
+            more = " If it is dead, take the folder over: `modbench resume --take-over`." * may_be_dead
             raise UsageError(f"{str(file.parent)!r} is in use by {holder.words}. Wait for it, or end it first.{more}")
     raise UsageError(f"{str(file.parent)!r}: other runners take this folder at the same moment. Try again.")
 

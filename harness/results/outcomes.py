@@ -56,7 +56,7 @@ NO_ROOM = ("out of memory", "can't allocate memory", "alloc_failed", "allocation
 
 
 def missing_after(error: BaseException) -> Missing:
-    """Status, kind and reason of an exception; its traceback goes to the unit's log."""
+    """Status, kind and reason of an exception; its traceback goes to the job's log."""
     if isinstance(error, Unmeasured):
         return Missing(status="skipped", reason=str(error))
     traceback.print_exception(error, file=sys.stderr)

@@ -7,14 +7,14 @@ from dataclasses import replace
 from itertools import combinations
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.results.run_file import SeedSet, StoredRun
 
 
 def pooled(run: StoredRun, others: Sequence[StoredRun]) -> StoredRun:
     """Return a run with the seeds that other runs trained the same cases on the same tasks with.
 
-    Only runs on tasks are pooled, and only of cases that `run` has: times of other sessions are no further launches. A seed that
+    Only runs on tasks are pooled, and only of cases that `run` has: times of other sessions are no further processes. A seed that
     two runs share is refused: to train it again repeats a computation, and is no new evidence.
 
     Args:
@@ -24,12 +24,12 @@ def pooled(run: StoredRun, others: Sequence[StoredRun]) -> StoredRun:
     Raises:
         UsageError: if one of them is incomplete or smoke, trained none of the cases, or shares a seed.
     """
-    mine = {_same(unit) for unit in _on_tasks(run)}
+    mine = {_same(job) for job in _on_tasks(run)}
     if not mine:
         raise UsageError(
             f"--pool: {run.path} trained on no task. Seeds of runs on tasks are pooled, as of tasks-confirm."
         )
-    taken = {id(each): [unit for unit in _on_tasks(each) if _same(unit) in mine] for each in (run, *others)}
+    taken = {id(each): [job for job in _on_tasks(each) if _same(job) in mine] for each in (run, *others)}
     for each in others:
         asked = f"--pool {each.path}"
         if each.incomplete is not None:
@@ -50,29 +50,29 @@ def pooled(run: StoredRun, others: Sequence[StoredRun]) -> StoredRun:
                 "evidence. Pool runs with other seeds (--seeds)."
             )
     sets = [
-        (each.started, SeedSet(each.path, tuple(dict.fromkeys(unit.protocol.seed for unit in taken[id(each)]))))
+        (each.started, SeedSet(each.path, tuple(dict.fromkeys(job.protocol.seed for job in taken[id(each)]))))
         for each in (run, *others)
     ]
     sets.sort(key=lambda each: (each[0], each[1].seeds))
-    units = [unit for each in others for unit in taken[id(each)]]
-    names = {unit.name for unit in units}
+    jobs = [job for each in others for job in taken[id(each)]]
+    names = {job.name for job in jobs}
     return replace(
         run,
-        plan=run.plan.model_copy(update={"units": (*run.plan.units, *units)}),
-        planned=(*run.planned, *units),
-        records=[*run.records, *(record for each in others for record in each.records if record.unit.name in names)],
+        plan=run.plan.model_copy(update={"jobs": (*run.plan.jobs, *jobs)}),
+        planned=(*run.planned, *jobs),
+        records=[*run.records, *(record for each in others for record in each.records if record.job.name in names)],
         sets=tuple(each for _, each in sets),
     )
 
 
-def _on_tasks(run: StoredRun) -> list[UnitOfWork]:
-    return [unit for unit in run.plan.units if unit.facts.samples == "seeds" and unit.comparison.arms[0].task]
+def _on_tasks(run: StoredRun) -> list[Job]:
+    return [job for job in run.plan.jobs if job.facts.samples == "seeds" and job.comparison.variants[0].task]
 
 
-def _same(unit: UnitOfWork) -> Hashable:
-    """What units share that differ in their seed alone: the case, its training, and the task's files by their hash."""
-    return unit.comparison.arms, unit.protocol.train, unit.protocol.corpus_sha256
+def _same(job: Job) -> Hashable:
+    """What jobs share that differ in their seed alone: the case, its training, and the task's files by their hash."""
+    return job.comparison.variants, job.protocol.train, job.protocol.corpus_sha256
 
 
-def _seeded(units: Iterable[UnitOfWork]) -> set[tuple[Hashable, int]]:
-    return {(_same(unit), unit.protocol.seed) for unit in units}
+def _seeded(jobs: Iterable[Job]) -> set[tuple[Hashable, int]]:
+    return {(_same(job), job.protocol.seed) for job in jobs}

@@ -16,7 +16,7 @@ from modbench.harness.core.units import human_span
 from modbench.harness.results.json_files import load, parse
 
 NAME = "progress.json"
-# A runner names so many running units and failures.
+# A runner names so many running jobs and failures.
 MOST_RUNNING, MOST_FAILURES, MOST_TEXT = 64, 100, 300
 
 
@@ -40,7 +40,7 @@ class _Part(BaseModel):
 
 
 class Group(_Part):
-    """Units of one pass by state: `done` are those without a failed cell, `failed` those with one."""
+    """Jobs of one pass by state: `done` are those without a failed cell, `failed` those with one."""
 
     name: str
     done: Number = 0
@@ -49,22 +49,22 @@ class Group(_Part):
     waiting: Number = 0
 
     @property
-    def units(self) -> int:
+    def jobs(self) -> int:
         """All of them."""
         return self.done + self.failed + self.running + self.waiting
 
 
 class Running(_Part):
-    """A unit that runs, or was submitted, and when it started. Its last line of progress is in `logs/UNIT.progress`."""
+    """A job that runs, or was submitted, and when it started. Its last line of progress is in `logs/JOB.progress`."""
 
-    unit: Name
+    job: Name
     since: str
 
 
 class Failure(_Part):
-    """Cells of a unit that failed for one reason, and the place of its log in the run folder."""
+    """Cells of a job that failed for one reason, and the place of its log in the run folder."""
 
-    unit: Name
+    job: Name
     case: str
     metrics: list[str]
     reason: str
@@ -81,15 +81,15 @@ class RunProgress(_Part):
         written: when this was written, UTC, ISO 8601.
         started: when the runner started.
         elapsed_s: seconds since then.
-        left_s: expected seconds left, without units that a rule may still ask for; None where that is not known.
-        most_s: the same with all of these units, on a machine as busy as earlier runs found it, until this one shows how busy it
+        left_s: expected seconds left, without jobs that a rule may still ask for; None where that is not known.
+        most_s: the same with all of these jobs, on a machine as busy as earlier runs found it, until this one shows how busy it
             is.
         left_reason: why the time left is not known.
-        more: whether a rule may still ask for units.
-        remote: whether units run on other machines: `running` are then those that were submitted and have not ended.
+        more: whether a rule may still ask for jobs.
+        remote: whether jobs run on other machines: `running` are then those that were submitted and have not ended.
         note: why the run stopped or failed, and what goes on elsewhere.
-        groups: units by pass, in the plan's order.
-        running: the first units that run, by start.
+        groups: jobs by pass, in the plan's order.
+        running: the first jobs that run, by start.
         failures: the first failures.
         failures_left_out: number of further failures.
         decisions: what each rule has asked for, in words.
@@ -117,18 +117,18 @@ class RunProgress(_Part):
 
     @property
     def ended(self) -> int:
-        """Number of units with a record."""
+        """Number of jobs with a record."""
         return sum(group.done + group.failed for group in self.groups)
 
     @property
     def all_ended(self) -> bool:
-        """Whether every unit has a record, and no rule may ask for more."""
-        return self.ended == sum(group.units for group in self.groups) and not self.more
+        """Whether every job has a record, and no rule may ask for more."""
+        return self.ended == sum(group.jobs for group in self.groups) and not self.more
 
     @property
     def count(self) -> str:
-        """Units with a record and in all, `12/34`; `12/34+` while a rule may ask for more."""
-        return f"{self.ended}/{sum(group.units for group in self.groups)}{'+' * self.more}"
+        """Jobs with a record and in all, `12/34`; `12/34+` while a rule may ask for more."""
+        return f"{self.ended}/{sum(group.jobs for group in self.groups)}{'+' * self.more}"
 
     @property
     def left(self) -> str:

@@ -27,8 +27,8 @@ COLUMNS: dict[str, Range] = {
     "calls": Range(1, 1e9, whole=True),
     "starved": SHARE,  # of the calls of a sample
 }
-# Columns of a launch: those that are always there.
-LAUNCH = ("block", "calls", "wall_s")
+# Columns of a process: those that are always there.
+PROCESS = ("block", "calls", "wall_s")
 
 
 def usable(record: Record) -> Record:
@@ -38,12 +38,12 @@ def usable(record: Record) -> Record:
         ValueError: if something besides outcomes cannot be a measurement, or an outcome is missing.
         DamagedError: if something besides outcomes could not be read again, such as an infinite number in findings.
     """
-    made_in = catalogue.load("passes", record.unit.made_in)
+    made_in = catalogue.load("passes", record.job.made_in)
     wrong = {id(each): said for each in record.outcomes if (said := next(_of_outcome(each, record, made_in), None))}
     made = record.model_copy(update={"outcomes": tuple(_failed(each, wrong.get(id(each))) for each in record.outcomes)})
     for said in _of_record(record, made_in):
         raise ValueError(f"pass {made_in.name} left what cannot be read: {said}")
-    as_record(made.model_dump_json().encode(), made.unit, Path(f"{made.unit.name}.json"))
+    as_record(made.model_dump_json().encode(), made.job, Path(f"{made.job.name}.json"))
     return made if wrong else record
 
 
@@ -59,47 +59,47 @@ def _failed(outcome: Outcome, said: str | None) -> Outcome:
 def _of_record(record: Record, made_in: Pass) -> Iterator[str]:
     """Yield what is wrong besides outcomes. Of a user's pass it is not known which outcomes it leaves."""
     there = {(outcome.case, outcome.metric) for outcome in record.outcomes}
-    for made in record.unit.facts.makes if catalogue.is_shipped("passes", made_in.name) else ():
-        for case in record.unit.comparison.arms:
+    for made in record.job.facts.makes if catalogue.is_shipped("passes", made_in.name) else ():
+        for case in record.job.comparison.variants:
             if (case.id, made.key) not in there:
                 yield f"{made.key} of {case.id} is missing"
     for blocks in filter(lambda each: each.columns, record.blocks):
         yield from _columns(blocks.columns, COLUMNS, ("block", "wall_s"))
     if isinstance(record.findings, WithoutOwnFinding):
-        for arms in record.findings.samples.values():
-            for samples in arms.values():
-                yield from _columns(samples, COLUMNS, LAUNCH)
+        for variants in record.findings.samples.values():
+            for samples in variants.values():
+                yield from _columns(samples, COLUMNS, PROCESS)
 
 
 def _of_outcome(outcome: Outcome, record: Record, made_in: Pass) -> Iterator[str]:
     """Yield why an outcome cannot be a measurement."""
-    unit, metric = record.unit, catalogue.metrics().get(outcome.metric)
-    if metric is None or metric.measured_by != made_in.name or unit.workload not in {"", metric.group}:
-        raise ValueError(f"pass {made_in.name} left {shown(outcome.metric)}, which this unit does not measure")
-    if outcome.case not in {case.id for case in unit.comparison.arms}:
-        raise ValueError(f"pass {made_in.name} left {shown(outcome.case)}, which is no case of this unit")
+    job, metric = record.job, catalogue.metrics().get(outcome.metric)
+    if metric is None or metric.measured_by != made_in.name or job.workload not in {"", metric.group}:
+        raise ValueError(f"pass {made_in.name} left {shown(outcome.metric)}, which this job does not measure")
+    if outcome.case not in {case.id for case in job.comparison.variants}:
+        raise ValueError(f"pass {made_in.name} left {shown(outcome.case)}, which is no case of this job")
     if outcome.status != "ok":
         return
     if outcome.unit != metric.unit:
         yield f"unit: {shown(outcome.unit)}, but {metric.key} is in {metric.unit}"
-    launches = made_in.samples == "launches"
+    processes = made_in.samples == "processes"
     others = [set(each.samples) for each in record.outcomes if each.metric == metric.key]
-    there = (made_in.column, *(("round", *LAUNCH) if launches else ()), *sorted(set().union(*others)))
+    there = (made_in.column, *(("round", *PROCESS) if processes else ()), *sorted(set().union(*others)))
     for said in _columns(outcome.samples, COLUMNS | {made_in.column: metric.allowed}, there):
         yield f"{said}; its unit is {outcome.unit}"
     values = len(outcome.samples[made_in.column])
-    if launches:
-        yield from _of_launch(outcome.samples, made_in.rounds(unit), record.wall_s)
+    if processes:
+        yield from _of_process(outcome.samples, made_in.rounds(job), record.wall_s)
     elif values != 1:
         yield f"{made_in.column}: {values} values, but {metric.key} has one"
 
 
-def _of_launch(samples: Mapping[str, list[float]], rounds: int, unit_s: float) -> Iterator[str]:
-    """Yield a sample that outlasts the unit, and rounds that are not as planned."""
+def _of_process(samples: Mapping[str, list[float]], rounds: int, job_s: float) -> Iterator[str]:
+    """Yield a sample that outlasts the job, and rounds that are not as planned."""
     for name in ("wall_s", "sample_s"):
         longest = max(samples.get(name, [0.0]))
-        if longest > unit_s > 0:
-            yield f"{name}: {longest:g} s is longer than the unit's {unit_s:g} s"
+        if longest > job_s > 0:
+            yield f"{name}: {longest:g} s is longer than the job's {job_s:g} s"
     found = Counter(samples["round"])
     if found.keys() != {*range(rounds)}:
         yield f"round: {len(found)} rounds, where {rounds} were planned"

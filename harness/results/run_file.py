@@ -1,7 +1,7 @@
 """run.json, with the plan of a run, and finished.json; and a run as read.
 
-In run.json every case stands once, by its id, and what cases and units share stands once in a list: configurations, facts of
-models, comparisons, protocols, facts of passes. Cases and units have the places in these lists. In full, 24,000 units would make
+In run.json every case stands once, by its id, and what cases and jobs share stands once in a list: configurations, facts of
+models, comparisons, protocols, facts of passes. Cases and jobs have the places in these lists. In full, 24,000 jobs would make
 280 MB.
 """
 
@@ -18,7 +18,7 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UnreadableError
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.units import counted
-from modbench.harness.domain.case import Case, CaseFacts, Comparison, Protocol, UnitFacts, UnitOfWork
+from modbench.harness.domain.case import Case, CaseFacts, Comparison, Job, JobFacts, Protocol
 from modbench.harness.domain.records import SCHEMA, Record
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results.decisions import Decided, Result
@@ -76,32 +76,33 @@ def stored_plan(plan: Plan) -> dict[str, Any]:
     configs, models, comparisons, protocols, facts = (_Once() for _ in range(5))
     for comparison in plan.comparisons:
         comparisons.number(comparison)
-    units = [
-        _dumped(unit, "comparison", "protocol", "facts")
+    jobs = [
+        _dumped(job, "comparison", "protocol", "facts")
         | {
-            "comparison": comparisons.number(unit.comparison),
-            "protocol": protocols.number(unit.protocol),
-            "facts": facts.number(unit.facts),
+            "comparison": comparisons.number(job.comparison),
+            "protocol": protocols.number(job.protocol),
+            "facts": facts.number(job.facts),
         }
-        for unit in plan.units
+        for job in plan.jobs
     ]
     cases = {
         case.id: _dumped(case, "config") | {"config": configs.number(case.config), "facts": models.number(case.facts)}
         for comparison in comparisons.values
-        for case in comparison.arms
+        for case in comparison.variants
     }
     return {
-        **_dumped(plan, "comparisons", "units"),
+        **_dumped(plan, "comparisons", "jobs"),
         "configs": configs.dumped(),
         "models": models.dumped(),
         "cases": cases,
         "comparisons": [
-            _dumped(each, "arms", "facts") | {"arms": [case.id for case in each.arms]} for each in comparisons.values
+            _dumped(each, "variants", "facts") | {"variants": [case.id for case in each.variants]}
+            for each in comparisons.values
         ],
         "compared": len(plan.comparisons),
         "protocols": protocols.dumped(),
         "facts": facts.dumped(),
-        "units": units,
+        "jobs": jobs,
     }
 
 
@@ -134,7 +135,7 @@ def plan_of(stored: dict[str, Any], file: Path, only: str | None = None) -> Plan
     Args:
         stored: as run.json holds it.
         file: run.json.
-        only: name of the unit that is wanted; None: all.
+        only: name of the job that is wanted; None: all.
 
     Raises:
         DamagedError: if a part cannot be read, such as a configuration that this modbench does not have.
@@ -149,20 +150,20 @@ def plan_of(stored: dict[str, Any], file: Path, only: str | None = None) -> Plan
             for facts in [each.pop("facts")]
         }
         comparisons = [
-            Comparison.model_validate(each | {"arms": [cases[name] for name in each["arms"]]})
+            Comparison.model_validate(each | {"variants": [cases[name] for name in each["variants"]]})
             for each in body["comparisons"]
         ]
         protocols = [*map(Protocol.model_validate, body.pop("protocols"))]
-        facts = [*map(UnitFacts.model_validate, body.pop("facts"))]
-        body["units"] = [
-            unit
+        facts = [*map(JobFacts.model_validate, body.pop("facts"))]
+        body["jobs"] = [
+            job
             | {
-                "comparison": comparisons[unit["comparison"]],
-                "protocol": protocols[unit["protocol"]],
-                "facts": facts[unit["facts"]],
+                "comparison": comparisons[job["comparison"]],
+                "protocol": protocols[job["protocol"]],
+                "facts": facts[job["facts"]],
             }
-            for unit in body["units"]
-            if only in {None, unit["name"]}
+            for job in body["jobs"]
+            if only in {None, job["name"]}
         ]
         body["comparisons"] = comparisons[: body.pop("compared")]
         return Plan.model_validate(body)
@@ -188,19 +189,19 @@ class StoredRun:
 
     Attributes:
         path: the folder.
-        plan: what was planned, without units that no rule asked for.
+        plan: what was planned, without jobs that no rule asked for.
         environment: the machine and its software.
         command: the command line.
         started: start time, UTC, ISO 8601.
         launcher: name of the launcher.
         options: the launcher's own options.
-        records: records of the finished units, in plan order.
-        missing: names of the units without a record.
+        records: records of the finished jobs, in plan order.
+        missing: names of the jobs without a record.
         damaged: records that are not what was written; `records` holds failed outcomes in their place.
         finished: content of finished.json; None if the run was interrupted.
-        undecided: units that a rule may yet ask for.
+        undecided: jobs that a rule may yet ask for.
         decisions: what rules decided, by group.
-        planned: every unit in run.json: those of the plan, and those that no rule asked for, or may yet.
+        planned: every job in run.json: those of the plan, and those that no rule asked for, or may yet.
         code: SHA-256 by name of the user's files that the command had loaded when the run began.
         started_in: the folder in which the command was started; None in a run that was packed.
         included: folders and packages with additions that it began with.
@@ -216,10 +217,10 @@ class StoredRun:
     records: list[Record]
     missing: list[str]
     finished: dict[str, Any] | None = None
-    undecided: tuple[UnitOfWork, ...] = ()
+    undecided: tuple[Job, ...] = ()
     decisions: Mapping[str, Decided] = field(default_factory=dict)
     options: tuple[str, ...] = ()
-    planned: tuple[UnitOfWork, ...] = ()
+    planned: tuple[Job, ...] = ()
     code: Mapping[str, str] = field(default_factory=dict)
     started_in: str | None = None
     damaged: list[Damaged] = field(default_factory=list)
@@ -250,9 +251,9 @@ class StoredRun:
             return f"{self.path} is incomplete: {str(self.damaged[0].error).removesuffix('.')}{more}."
         if self.missing:
             verb = "has" if len(self.missing) == 1 else "have"
-            return f"{self.path} is incomplete: {counted(len(self.missing), 'unit')} {verb} no record."
+            return f"{self.path} is incomplete: {counted(len(self.missing), 'job')} {verb} no record."
         if self.open_groups:
-            return f"{self.path} is incomplete: {self.open_groups[0]} was not decided; all its units have records."
+            return f"{self.path} is incomplete: {self.open_groups[0]} was not decided; all its jobs have records."
         return None
 
 

@@ -1,4 +1,4 @@
-"""The run folder: run.json with plan and environment, one atomically written JSON file per unit, one per group of a rule."""
+"""The run folder: run.json with plan and environment, one atomically written JSON file per job, one per group of a rule."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from modbench.harness.core import printable
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.foreign import refuse_links
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import SCHEMA, Record
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import decisions, layout, lock, user_files
@@ -37,29 +37,29 @@ class RunFolder:
     path: Path
 
     @property
-    def units(self) -> Path:
-        """Folder of the records of finished units."""
-        return self.path / "units"
+    def jobs(self) -> Path:
+        """Folder of the records of finished jobs."""
+        return self.path / "jobs"
 
     @property
     def logs(self) -> Path:
         """Folder of what workers printed."""
         return self.path / "logs"
 
-    def record(self, unit: UnitOfWork) -> Path:
-        """Path of a unit's record."""
-        return layout.file_of(self.path, "units", unit.name, ".json")
+    def record(self, job: Job) -> Path:
+        """Path of a job's record."""
+        return layout.file_of(self.path, "jobs", job.name, ".json")
 
     def write_record(self, record: Record) -> None:
-        """Write the record of a unit."""
-        write_record(self.record(record.unit), record)
+        """Write the record of a job."""
+        write_record(self.record(record.job), record)
 
-    def log(self, unit: UnitOfWork) -> Path:
-        """Path of what the unit's process printed."""
-        return layout.file_of(self.path, "logs", unit.name, ".log")
+    def log(self, job: Job) -> Path:
+        """Path of what the job's process printed."""
+        return layout.file_of(self.path, "logs", job.name, ".log")
 
     def make(self) -> None:
-        """Make the folders that every unit writes to, where they are missing."""
+        """Make the folders that every job writes to, where they are missing."""
         layout.make(self.path, layout.of(self.path))
 
     def set_aside(self, damaged: Damaged) -> None:
@@ -79,7 +79,7 @@ class RunFolder:
     ) -> None:
         """Write run.json: the resolved plan, the environment in which it runs, and the user's own files that it uses."""
         shown = printable.masked_command(list(options))
-        chosen = layout.chosen(len(plan.units))
+        chosen = layout.chosen(len(plan.jobs))
         layout.make(self.path, chosen)
         body = {
             "schema_version": SCHEMA,
@@ -89,7 +89,7 @@ class RunFolder:
             "command": printable.masked_command(command),
             "launcher": launcher,
             "launcher_options": shown,
-            "code": user_files.loaded(plan.units, texts=True),
+            "code": user_files.loaded(plan.jobs, texts=True),
             "included": [each.model_dump() for each in user_files.sources()],
             "environment": printable.masked_data(environment),
             "plan": stored_plan(plan),
@@ -97,7 +97,7 @@ class RunFolder:
         write_sealed(self.path / "run.json", json.dumps(body, indent=1))
 
     def write_finished(self, body: dict[str, Any]) -> None:
-        """Write finished.json: the duration of the run, and the parent's CPU time during timed units."""
+        """Write finished.json: the duration of the run, and the parent's CPU time during timed jobs."""
         write_sealed(self.path / FINISHED, json.dumps(body, indent=1))
 
 
@@ -118,7 +118,7 @@ def create(out: str | None, suite_name: str) -> RunFolder:
         raise UsageError(f"--out {str(path)!r} already holds {what}; files are never overwritten. Name a new folder.")
     folder = RunFolder(path)
     try:
-        folder.units.mkdir(parents=True, exist_ok=True)
+        folder.jobs.mkdir(parents=True, exist_ok=True)
         folder.logs.mkdir(exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
@@ -138,7 +138,7 @@ def create_empty(out: str | None, name: str) -> Path:
         UsageError: if it cannot be written, or is not empty.
     """
     made = create(out, name)
-    for of_runs in (made.units, made.logs):
+    for of_runs in (made.jobs, made.logs):
         of_runs.rmdir()
     return made.path
 
@@ -151,11 +151,11 @@ def remove_empty(folder: Path) -> None:
 
 
 # What a run leaves that was ended before it wrote its plan.
-BEGUN = {"units", "logs", lock.NAME, layout.MARK}
+BEGUN = {"jobs", "logs", lock.NAME, layout.MARK}
 
 
 def _only_begun(path: Path) -> bool:
-    """Whether a folder holds nothing, or nothing but what a run leaves that ended before its first unit."""
+    """Whether a folder holds nothing, or nothing but what a run leaves that ended before its first job."""
     for entry in path.iterdir():
         if entry.name not in BEGUN or entry.is_symlink():
             return False
@@ -187,21 +187,21 @@ def read(folder: str, *, include: bool = False) -> StoredRun:
     whole = plan_of(told.plan, file)
     user_files.check_known(whole, file, told.included)
     decided = decisions.read(path, whole)
-    needed, undecided = decisions.required_units(whole, decided, lambda unit: RunFolder(path).record(unit).is_file())
-    plan = whole.model_copy(update={"units": needed})
+    needed, undecided = decisions.required_jobs(whole, decided, lambda job: RunFolder(path).record(job).is_file())
+    plan = whole.model_copy(update={"jobs": needed})
     records, missing, damaged = [], [], []
-    for unit in plan.units:
-        record_file = RunFolder(path).record(unit)
+    for job in plan.jobs:
+        record_file = RunFolder(path).record(job)
         if not record_file.exists():
-            missing.append(unit.name)
+            missing.append(job.name)
             continue
         try:
-            records.append(read_record(record_file, unit))
+            records.append(read_record(record_file, job))
         except DamagedError as error:
             # Its traceback would keep all that was read of the file.
             error.__traceback__ = error.__cause__ = error.__context__ = None
-            damaged.append(Damaged(unit.name, error))
-            records.append(stand_in(unit, path, error))
+            damaged.append(Damaged(job.name, error))
+            records.append(stand_in(job, path, error))
     return StoredRun(
         path,
         plan,
@@ -216,7 +216,7 @@ def read(folder: str, *, include: bool = False) -> StoredRun:
         started=told.started,
         launcher=told.launcher,
         options=told.launcher_options,
-        planned=whole.units,
+        planned=whole.jobs,
         code=told.code,
         started_in=told.started_in,
         included=told.included,

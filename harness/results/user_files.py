@@ -14,7 +14,7 @@ from typing import Literal
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.model_specs import Pairs
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue, discovery, user_code
 from modbench.harness.registry.catalogue import BrokenError
@@ -35,7 +35,7 @@ class Origin(Frozen):
     def in_words(self) -> str:
         """The source in words, and how to bring it back."""
         if self.kind == "folder":
-            return f"the folder {shown(self.name, 200)}; to run what it holds, add --include {self.name}"
+            return f"the folder {shown(self.name, 200)}; to run what it holds, add --plugin {self.name}"
         return f"the package {shown(self.name, 100)}; install it"
 
 
@@ -69,12 +69,12 @@ def check_known(plan: Plan, file: Path, included: Sequence[Origin]) -> None:
     Raises:
         UsageError: if it lacks one; the message says where the run had it from.
     """
-    every = (*plan.comparisons, *(unit.comparison for unit in plan.units))
+    every = (*plan.comparisons, *(job.comparison for job in plan.jobs))
     metrics = {key for comparison in every for key in comparison.metrics} | {*plan.suite.metrics}
-    trained = [unit.protocol.train for unit in plan.units if unit.protocol.train is not None]
+    trained = [job.protocol.train for job in plan.jobs if job.protocol.train is not None]
     for kind, unknown in (
         ("metric", metrics - catalogue.metrics().keys()),
-        ("pass", {unit.made_in for unit in plan.units} - catalogue.passes().keys()),
+        ("pass", {job.made_in for job in plan.jobs} - catalogue.passes().keys()),
         ("rule", {group.rule for group in plan.groups} - catalogue.entries("rules").keys()),
         ("sink", {train.log_to for train in trained if train.log_to} - catalogue.entries("sinks").keys()),
     ):
@@ -93,22 +93,22 @@ def _from(kind: str, name: str, included: Sequence[Origin]) -> str:
     if gone:
         more = f" (and {len(gone) - 1} more)" if len(gone) > 1 else ""
         return f"The run began with {gone[0].in_words()}{more}."
-    return "If it is your own, name its folder with --include DIR."
+    return "If it is your own, name its folder with --plugin DIR."
 
 
-def loaded(units: Iterable[UnitOfWork], here: Path | None = None, *, texts: bool = False) -> dict[str, str]:
+def loaded(jobs: Iterable[Job], here: Path | None = None, *, texts: bool = False) -> dict[str, str]:
     """SHA-256 by name of the user's files that this process loaded; those of models from a source, such as `hf:FOLDER`, too.
 
     Args:
-        units: what it ran or planned.
+        jobs: what it ran or planned.
         here: the folder in which it began; None: the current one.
         texts: whether it read the files of corpora and tasks. Whoever trains on them compares them with the plan's hash.
     """
-    units = list(units)
-    models = dict.fromkeys((case.model, case.options) for unit in units for case in unit.comparison.arms)
+    jobs = list(jobs)
+    models = dict.fromkeys((case.model, case.options) for job in jobs for case in job.comparison.variants)
     files = {file.absolute() for model in models for file in _files_of(*model)}
     if texts:
-        protocols = [unit.protocol for unit in units]
+        protocols = [job.protocol for job in jobs]
         files |= {Path(text).absolute() for each in protocols for text in (each.corpus_path, each.task_path) if text}
     hashes = user_code.ran() | {str(file): sha256 for file in files if (sha256 := sha256_of(file))}
     return {user_code.name_of(path, here or Path.cwd()): sha256 for path, sha256 in sorted(hashes.items())}

@@ -1,4 +1,4 @@
-"""Files that the running unit keeps besides its record: a checkpoint, its progress, artifacts.
+"""Files that the running job keeps besides its record: a checkpoint, its progress, artifacts.
 
 A worker sets the workspace before it runs a pass. Without one (in a test or script) nothing is kept.
 """
@@ -26,24 +26,24 @@ MOST_LINE = 500
 
 @dataclass(frozen=True)
 class Workspace:
-    """A unit's place in its run folder.
+    """A job's place in its run folder.
 
     Attributes:
         run: the run folder.
-        unit: the unit's name.
+        job: the job's name.
         ranks: the processes that share it.
-        tell: called with the unit's progress as well, which is always written to a file; None: nothing is.
+        tell: called with the job's progress as well, which is always written to a file; None: nothing is.
         keeps_weights: whether trained weights are kept.
     """
 
     run: Path
-    unit: str
+    job: str
     ranks: Ranks = ALONE
     tell: Callable[[Any], None] | None = None
     keeps_weights: bool = False
 
     def _file(self, folder: str, suffix: str) -> Path:
-        return layout.file_of(self.run, folder, self.unit, suffix)
+        return layout.file_of(self.run, folder, self.job, suffix)
 
     @property
     def checkpoint(self) -> Path:
@@ -57,11 +57,11 @@ class Workspace:
 
     @property
     def progress(self) -> Path:
-        """File with one line about the unit's progress; rewritten about once a second."""
+        """File with one line about the job's progress; rewritten about once a second."""
         return self._file("logs", ".progress")
 
     def say(self, progress: object) -> None:
-        """Write the unit's progress as one line, for whoever watches the run; of several ranks the first one says it."""
+        """Write the job's progress as one line, for whoever watches the run; of several ranks the first one says it."""
         if not self.ranks.first:
             return
         with contextlib.suppress(OSError):  # a full disk ends what must be kept, not what is merely shown
@@ -70,19 +70,19 @@ class Workspace:
             self.tell(progress)
 
     def said(self) -> str:
-        """The unit's line of progress, cut if it is long; empty if there is none."""
+        """The job's line of progress, cut if it is long; empty if there is none."""
         try:
             line = self.progress.read_bytes()
         except OSError:
             return ""
         return " ".join(line.decode("utf-8", errors="replace").split())[:MOST_LINE]
 
-    def record_of(self, unit: str) -> Path:
-        """Path of the record of another unit of the run."""
-        return layout.file_of(self.run, "units", unit, ".json")
+    def record_of(self, job: str) -> Path:
+        """Path of the record of another job of the run."""
+        return layout.file_of(self.run, "jobs", job, ".json")
 
     def tidy(self) -> None:
-        """Remove files that are not needed once there is a record; their folder stays, which other units may write to now."""
+        """Remove files that are not needed once there is a record; their folder stays, which other jobs may write to now."""
         for file in (self.checkpoint, unfinished(self.checkpoint), self.progress):
             file.unlink(missing_ok=True)
 
@@ -118,36 +118,36 @@ class Steps:
 
 
 def remove_empty(run: Path) -> None:
-    """Remove empty folders of what units keep while they run. Only at the end: a unit that runs may be about to write there."""
+    """Remove empty folders of what jobs keep while they run. Only at the end: a job that runs may be about to write there."""
     for kept in (run / "checkpoints", run / "sinks"):
         for folder in (*kept.glob("*/"), kept):
             with contextlib.suppress(OSError):  # it is not empty, or is a file, or does not exist
                 folder.rmdir()
 
 
-def artifact(run: Path, unit: str) -> dict[str, Any] | None:
-    """Read a unit's artifact; None if there is none.
+def artifact(run: Path, job: str) -> dict[str, Any] | None:
+    """Read a job's artifact; None if there is none.
 
     Raises:
         UsageError: if it is damaged.
     """
-    file = layout.file_of(run, "artifacts", unit, ".json")
+    file = layout.file_of(run, "artifacts", job, ".json")
     if not file.is_file():
         return None
     try:
         return read_sealed(file)
     except DamagedError as error:
-        raise DamagedError(file, f"{error.problem}. If you remove it, its panels stay empty") from error
+        raise DamagedError(file, f"{error.problem}. If you remove it, its sections stay empty") from error
 
 
-# The workspace of the unit that this process is running.
+# The workspace of the job that this process is running.
 HERE: Workspace | None = None
 
 
 @contextlib.contextmanager
 def at(here: Workspace) -> Iterator[None]:
     """Set the workspace in the `with` block."""
-    global HERE  # noqa: PLW0603  # a process runs one unit at a time
+    global HERE  # noqa: PLW0603  # a process runs one job at a time
     before, HERE = HERE, here
     try:
         yield

@@ -48,7 +48,7 @@ class Pace(Frozen):
         return min(self.ratios[min(self.ratios, key=lambda each: abs(each - size))].values())
 
     def with_run(self, run: str, flops: float, ratio: float) -> Pace:
-        """Add a training of a run. Of its trainings of one size the smallest ratio is kept: that one was disturbed least."""
+        """Add a training of a run. Of its trainings of one size the smallest ratio is kept: that one was noisy least."""
         size = size_of(flops)
         runs = dict(self.ratios.get(size, {}))
         runs[run] = min(ratio, runs.pop(run, math.inf))

@@ -15,7 +15,7 @@ from modbench.harness.core.frozen import Frozen
 from modbench.harness.roofline.work import EXTENTS, Kind, Listed, Work
 
 # How far a ratio of predicted times lies from the measured one: within this share in 79 of 80 pairs, by
-# `tests/bench/attainable.py` on the machine of docs/method-load.md without load.
+# `tests/bench/predicted.py` on the machine of docs/method-load.md without load.
 RATIO_ERROR = 0.15
 # At lengths up to this one the predicted gain of a routed model is too high by these shares: measured at T = 128 on two shared
 # cores at load 5 to 11, commit 97bbf18. Its Python code is counted as a mean over dense and routed blocks.
@@ -124,7 +124,7 @@ class Grid:
     def __init__(self, points: Sequence[Point]) -> None:
         self.axes = [sorted({point.size[i] for point in points}) for i in range(len(points[0].size))]
         self.rates = {point.size: math.log(amount(point.size) / point.seconds) for point in points}
-        self._known: dict[tuple[int, ...], float] = {}  # the layers and arms of a run share few sizes
+        self._known: dict[tuple[int, ...], float] = {}  # the layers and variants of a run share few sizes
 
     def rate(self, size: Sequence[int]) -> float:
         """Amount per second at a size."""

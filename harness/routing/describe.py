@@ -27,9 +27,9 @@ CORRELATED = ("loss", "entropy", "difficulty", "frequency")
 NO_ROUTER = "no layer of this model routes tokens"
 NO_GATE = "no gate chooses a depth for the whole input"
 NO_EXPERTS = "this model has no experts"
-NOT_ASKED = "routing without the future was not requested"
+NOT_ASKED = "causal routing was not requested"
 SCORES = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "base_rate")
-NOT_PREDICTED = "this router has no rule that predicts the top-k without the future"
+NOT_PREDICTED = "this router has no rule that predicts the top-k from earlier tokens"
 # Lengths of prompts that are cut from a window, and prompts of a batch.
 LENGTHS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 ROWS = 32

@@ -69,7 +69,7 @@ class Drift:
         """
         n = {kind: int((self._kind_NT == i).sum()) for i, kind in enumerate(KINDS)}
         found: dict[str, Any] = {
-            "reason": None if self._steps else "there were no looks during training",
+            "reason": None if self._steps else "the held-out loss was not measured during training (train.looks = 0)",
             "steps": self._steps,
             "loss": [mean for mean, _ in self._losses],
             "loss_se": [se for _, se in self._losses],

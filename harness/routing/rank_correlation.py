@@ -66,7 +66,9 @@ def rank_correlation(x_n: Array, y_n: Array, group_n: Array, window_n: Array, se
     if not math.isfinite(rho):
         return Correlation(None, None, None, n, windows, "one side is the same everywhere")
     if windows < FEWEST_WINDOWS:
-        return Correlation(rho, None, None, n, windows, f"{windows} windows: an interval needs {FEWEST_WINDOWS}")
+        return Correlation(
+            rho, None, None, n, windows, f"{windows} held-out sequences: an interval needs {FEWEST_WINDOWS}"
+        )
     drawn_RG = np.random.default_rng(seed).multinomial(windows, np.full(windows, 1 / windows), RESAMPLES)
     found_R = _weighted(drawn_RG[:, at_n].astype(float), below, same_nn)
     low, high = np.nanquantile(found_R, (0.025, 0.975))
@@ -108,6 +110,8 @@ def within_windows(x_NT: Array, y_NT: Array) -> Correlation:
         return Correlation(None, None, None, 0, 0, "one side is the same everywhere")
     n, rho = windows * x_NT.shape[1], float(rho_N.mean())
     if windows < FEWEST_WINDOWS:
-        return Correlation(rho, None, None, n, windows, f"{windows} windows: an interval needs {FEWEST_WINDOWS}")
+        return Correlation(
+            rho, None, None, n, windows, f"{windows} held-out sequences: an interval needs {FEWEST_WINDOWS}"
+        )
     half = t_quantile(0.975, windows) * float(rho_N.std(ddof=1)) / math.sqrt(windows)
     return Correlation(rho, rho - half, rho + half, n, windows)

@@ -1,1 +1,1 @@
-"""Rules that request units while a run goes on, from the records so far: one file per rule."""
+"""Rules that request jobs while a run goes on, from the records so far: one file per rule."""

@@ -1,8 +1,8 @@
-"""Measures of each row of cells those that lie around where an arm begins to pay.
+"""Measures of each row of cells those that lie around where a variant begins to pay.
 
-A row holds one arm's cells from the shortest length to the longest. A search halves it until it knows between which two
-neighbours the arm's effect changes its sign. Then it goes outwards from these two, cell by cell, as long as the interval of the
-last one includes 0: so the length where the arm breaks even has a decided cell on both sides, where the row has one.
+A row holds one variant's cells from the shortest length to the longest. A search halves it until it knows between which two
+neighbours the variant's effect changes its sign. Then it goes outwards from these two, cell by cell, as long as the interval of the
+last one includes 0: so the length where the variant breaks even has a decided cell on both sides, where the row has one.
 
 The rule reads only what was measured, not in which order: whoever applies it again to the same effects gets the same cells.
 Nothing is random in it.
@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.units import counted
-from modbench.harness.domain.case import Case, Comparison, UnitOfWork
+from modbench.harness.domain.case import Case, Comparison, Job
 from modbench.harness.domain.records import Record
 from modbench.harness.planning.adaptive import AdaptiveRule, Decision
 from modbench.harness.planning.comparisons import in_search, is_timed
 from modbench.harness.registry import catalogue
-from modbench.harness.results.launch_effects import effect_in_launch
+from modbench.harness.results.process_effects import effect_in_process
 from modbench.harness.stats import effects
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from modbench.harness.domain.suite import Suite
     from modbench.harness.planning.plan import Plan
 
-# Fewest launches that have an interval.
-FEWEST_LAUNCHES = 3
+# Fewest processes that have an interval.
+FEWEST_PROCESSES = 3
 # Where each axis stands in the label of a place.
 PARTS = {"seq_len": 0, "batch_size": 1}
 
@@ -42,38 +42,39 @@ class Cell:
     """One cell of a row.
 
     Attributes:
-        series: what its launches share.
+        series: what its processes share.
         at: its value on the axis.
-        comparison: its arms.
-        units: its launches.
+        comparison: its variants.
+        jobs: its processes.
     """
 
     series: str
     at: int
     comparison: Comparison
-    units: list[UnitOfWork] = field(default_factory=list)
+    jobs: list[Job] = field(default_factory=list)
 
     def others(self, against: Sequence[str]) -> list[Case]:
-        """The arms that its arm is held against: the anchor, and the rungs that were solved for it."""
-        anchor, *rest = (case for case in self.comparison.arms if not case.twin)
-        rungs = [case for case in rest if case.rung]
-        return [anchor] * ("same shape" in against) + rungs * ("equal cost" in against)
+        """The variants that its variant is held against: the anchor, and the matched baselines that were solved for it."""
+        anchor, *rest = (case for case in self.comparison.variants if not case.aa_control)
+        matched_baselines = [case for case in rest if case.matched]
+        return [anchor] * ("same shape" in against) + matched_baselines * ("matched" in against)
 
     def readings(self, against: Sequence[str], records: Mapping[str, Record]) -> list[Reading]:
-        """The readings of its arm against each other arm, from the records of its launches."""
-        arm = next(case for case in reversed(self.comparison.arms) if not case.twin)
-        launches = [records[unit.name] for unit in self.units]
+        """The readings of its variant against each other variant, from the records of its processes."""
+        variant = next(case for case in reversed(self.comparison.variants) if not case.aa_control)
+        processes = [records[job.name] for job in self.jobs]
         return [
-            _reading([effect_in_launch(launch, arm, other) for launch in launches]) for other in self.others(against)
+            _reading([effect_in_process(process, variant, other) for process in processes])
+            for other in self.others(against)
         ]
 
 
 @dataclass(frozen=True)
 class Row:
-    """Cells of one arm and workload, ascending along the axis.
+    """Cells of one variant and workload, ascending along the axis.
 
     Attributes:
-        against: what the arm must beat.
+        against: what the variant must beat.
         cells: the cells.
     """
 
@@ -81,18 +82,18 @@ class Row:
     cells: tuple[Cell, ...]
 
     @classmethod
-    def of(cls, search: SearchPlan, units: Sequence[UnitOfWork]) -> Row:
-        """The row that the units of a group are launches of."""
+    def of(cls, search: SearchPlan, jobs: Sequence[Job]) -> Row:
+        """The row that the jobs of a group are processes of."""
         cells: dict[str, Cell] = {}
-        for unit in sorted(units, key=lambda unit: unit.launch):
-            at = int(getattr(unit.comparison.place, search.axis))
-            cells.setdefault(unit.series, Cell(unit.series, at, unit.comparison)).units.append(unit)
+        for job in sorted(jobs, key=lambda job: job.process):
+            at = int(getattr(job.comparison.grid_point, search.axis))
+            cells.setdefault(job.series, Cell(job.series, at, job.comparison)).jobs.append(job)
         return cls(search.against, tuple(sorted(cells.values(), key=lambda cell: cell.at)))
 
     @property
     def others(self) -> tuple[str, ...]:
-        """The arms that the row's arm is held against, in every cell the same."""
-        return tuple(case.arm for case in self.cells[0].others(self.against))
+        """The variants that the row's variant is held against, in every cell the same."""
+        return tuple(case.variant for case in self.cells[0].others(self.against))
 
 
 def rows_of(plan: Plan) -> dict[str, Row]:
@@ -100,11 +101,11 @@ def rows_of(plan: Plan) -> dict[str, Row]:
     search = plan.suite.search
     if search is None:
         return {}
-    return {name: Row.of(search, units) for name, units in plan.members("bisection").items()}
+    return {name: Row.of(search, jobs) for name, jobs in plan.members("bisection").items()}
 
 
 class BisectionRule(AdaptiveRule[Frozen]):
-    """Asks for cells of a row: all launches of a cell at once."""
+    """Asks for cells of a row: all processes of a cell at once."""
 
     def check_suite(self, suite: Suite, source: str) -> None:
         """Check that the suite times what it searches, and has intervals to go by."""
@@ -121,56 +122,57 @@ class BisectionRule(AdaptiveRule[Frozen]):
             raise UsageError(f"{where} searches metrics that are timed, such as latency/forward: this suite has none.")
         if suite.isoflop is not None:
             raise UsageError(f"{where}: a sweep over sizes ([isoflop]) measures all of them. Leave out one of the two.")
-        launches, _ = suite.protocol_size
-        if suite.claims and launches < FEWEST_LAUNCHES:
+        processes, _ = suite.protocol_size
+        if suite.claims and processes < FEWEST_PROCESSES:
             raise UsageError(
-                f"{where}: {launches} launches have no interval, and where to look next depends on it. Set launches to at least "
-                f"{FEWEST_LAUNCHES}, or try the suite with --effort smoke."
+                f"{where}: {processes} processes have no interval, and where to look next depends on it. Set "
+                "processes to at least "
+                f"{FEWEST_PROCESSES}, or try the suite with --effort smoke."
             )
 
-    def groups(self, suite: Suite, units: Sequence[UnitOfWork]) -> dict[str, list[UnitOfWork]]:
-        """Return the launches of each row."""
-        found: dict[str, list[UnitOfWork]] = {}
-        for unit in units if suite.search is not None else ():
-            if unit.series and unit.facts.times and in_search(suite, unit.comparison):
+    def groups(self, suite: Suite, jobs: Sequence[Job]) -> dict[str, list[Job]]:
+        """Return the processes of each row."""
+        found: dict[str, list[Job]] = {}
+        for job in jobs if suite.search is not None else ():
+            if job.series and job.facts.times and in_search(suite, job.comparison):
                 assert suite.search is not None
-                elsewhere = unit.comparison.place.label.split("-")
+                elsewhere = job.comparison.grid_point.label.split("-")
                 del elsewhere[PARTS[suite.search.axis]]
-                name = "-".join((unit.workload, unit.comparison.name, *elsewhere))
-                found.setdefault(name, []).append(unit)
+                name = "-".join((job.workload, job.comparison.name, *elsewhere))
+                found.setdefault(name, []).append(job)
         return found
 
-    def is_conditional(self, suite: Suite, unit: UnitOfWork) -> bool:  # noqa: ARG002  # as every rule
-        """Whether the unit runs only if it is asked for: every one."""
+    def is_conditional(self, suite: Suite, job: Job) -> bool:  # noqa: ARG002  # as every rule
+        """Whether the job runs only if it is asked for: every one."""
         return True
 
-    def shares(self, suite: Suite, units: Sequence[UnitOfWork]) -> tuple[float, float]:
+    def shares(self, suite: Suite, jobs: Sequence[Job]) -> tuple[float, float]:
         """Return about the share of its cells that a search measures, and all."""
         assert suite.search is not None
-        row = Row.of(suite.search, units)
+        row = Row.of(suite.search, jobs)
         return usual(len(row.cells), len(row.others)) / len(row.cells), 1.0
 
-    def decide(self, suite: Suite, units: Sequence[UnitOfWork], records: Mapping[str, Record]) -> Decision:
+    def decide(self, suite: Suite, jobs: Sequence[Job], records: Mapping[str, Record]) -> Decision:
         """Ask for the cells that are needed next, given those that were measured."""
         assert suite.search is not None
-        row = Row.of(suite.search, units)
+        row = Row.of(suite.search, jobs)
         measured = {
             at: cell.readings(row.against, records)
             for at, cell in enumerate(row.cells)
-            if all(unit.name in records for unit in cell.units)
+            if all(job.name in records for job in cell.jobs)
         }
         known = [{at: readings[i] for at, readings in measured.items()} for i in range(len(row.others))]
         more = next_cells_of_all(len(row.cells), known)
-        asked = [unit.name for at in more for unit in row.cells[at].units]
+        asked = [job.name for at in more for job in row.cells[at].jobs]
         return Decision(asked, why=counted(len(measured) + len(more), "cell"))
 
 
-def _reading(launches: Sequence[float | str]) -> Reading:
-    """The reading of a cell from the effects of its launches. A single launch has no interval, and counts as decided."""
-    effects_ = [-each for each in launches if isinstance(each, float)]
-    if len(effects_) < len(launches):
+def _reading(processes: Sequence[float | str]) -> Reading:
+    """The reading of a cell from the effects of its processes. A single process has no interval, and counts as decided."""
+    effects_ = [-each for each in processes if isinstance(each, float)]
+    if len(effects_) < len(processes):
         return Reading(None, decided=True)
-    effect = effects.over_launches(effects_)
+    effect = effects.over_processes(effects_)
     undecided = effect.low is not None and effect.high is not None and effect.low <= 0 <= effect.high
     return Reading(effect.value >= 0, decided=not undecided)
 
@@ -179,7 +181,7 @@ RULE = BisectionRule()
 
 
 class Reading(NamedTuple):
-    """The result of a cell for an arm against another.
+    """The result of a cell for a variant against another.
 
     Attributes:
         pays: whether the effect is at least 0; None if the cell has no number.
@@ -190,7 +192,7 @@ class Reading(NamedTuple):
     decided: bool
 
 
-# The readings of one arm against one other, by the cell's place in its row.
+# The readings of one variant against one other, by the cell's place in its row.
 Readings = Mapping[int, Reading]
 
 
@@ -242,5 +244,5 @@ def next_cells_of_all(cells: int, targets: Sequence[Readings]) -> list[int]:
 
 
 def usual(cells: int, targets: int) -> int:
-    """Return about how many cells of a row the searches for so many other arms measure (tests/bench/search.py)."""
+    """Return about how many cells of a row the searches for so many other variants measure (tests/bench/search.py)."""
     return min(cells, math.ceil(math.log2(cells + 1)) + targets)

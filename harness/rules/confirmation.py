@@ -1,6 +1,6 @@
-"""Trains the best of a sweep again, on fresh seeds, until its comparisons are decided.
+"""Trains the best of a sweep again, on new seeds, until its comparisons are decided.
 
-One fit over all runs chooses the best size of each variant, and their spread says how many fresh seeds it needs.
+One fit over all runs chooses the best size of each variant, and their spread says how many new seeds it needs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.train_plan import ConfirmPlan, Role
 from modbench.harness.core.units import percent
-from modbench.harness.domain.case import Case, UnitOfWork
+from modbench.harness.domain.case import Case, Job
 from modbench.harness.domain.records import Record
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.adaptive import AdaptiveRule, Decision
@@ -48,7 +48,7 @@ class Chosen(Frozen):
     Attributes:
         role: the role.
         case: the case: its best size.
-        seeds: fresh seeds that were asked for.
+        seeds: new seeds that were asked for.
     """
 
     role: Role
@@ -60,7 +60,7 @@ class Look(Frozen):
     """The best against another at one look. Below 0 the best has the lower loss.
 
     Attributes:
-        seeds: seeds of each arm that left a loss, the best's first.
+        seeds: seeds of each variant that left a loss, the best's first.
         value: difference of the mean losses, in nats per token.
         low: lower end of its interval; all looks' intervals together hold the true difference with 95 %.
         high: upper end.
@@ -80,7 +80,7 @@ class Compared(Frozen):
     Attributes:
         role: what the best was compared with.
         looks: in order; the last one counts.
-        more: fresh seeds of each arm with which a new confirmation would decide it; None where it is decided or cannot be told.
+        more: new seeds of each variant with which a new confirmation would decide it; None where it is decided or cannot be told.
         reason: why there is no look, or no interval.
     """
 
@@ -100,8 +100,8 @@ class Confirmed(Frozen):
 
     Attributes:
         margin: difference that was to be told from none, in nats per token.
-        wanted: seeds of each arm that the spread asks for; None: more than 2,000, or nothing was chosen.
-        planned: seeds of each arm at the last look: those, or the most that the suite allows.
+        wanted: seeds of each variant that the spread asks for; None: more than 2,000, or nothing was chosen.
+        planned: seeds of each variant at the last look: those, or the most that the suite allows.
         lacking: variants that could not be chosen, since no run of theirs left a loss.
         chosen: what was trained again.
         compared: the comparisons.
@@ -135,7 +135,7 @@ class Confirmation:
         plan: how it is confirmed.
         claims: whether anything may be claimed; a smoke run trains two seeds and looks once.
         anchor: the anchor's variant.
-        most_seeds: the most fresh seeds of a case.
+        most_seeds: the most new seeds of a case.
         cases: every variant at every size, by id, in plan order.
         explored: the runs that choose.
         fresh: the runs that may be asked for, by case and seed.
@@ -146,31 +146,31 @@ class Confirmation:
     anchor: str
     most_seeds: int
     cases: dict[str, Case]
-    explored: list[UnitOfWork]
-    fresh: dict[str, dict[int, UnitOfWork]]
+    explored: list[Job]
+    fresh: dict[str, dict[int, Job]]
 
     @classmethod
-    def of(cls, suite: Suite, units: Sequence[UnitOfWork]) -> Confirmation:
-        """The confirmation that the units of a group explore for, and confirm."""
+    def of(cls, suite: Suite, jobs: Sequence[Job]) -> Confirmation:
+        """The confirmation that the jobs of a group explore for, and confirm."""
         assert suite.confirm is not None
-        anchor, most_seeds = units[0].comparison.arms[0].variant, len(suite.confirm.fresh(suite.claims))
-        by_seed = sorted(units, key=lambda unit: unit.protocol.seed if unit.rule else -1)
+        anchor, most_seeds = jobs[0].comparison.variants[0].family, len(suite.confirm.fresh(suite.claims))
+        by_seed = sorted(jobs, key=lambda job: job.protocol.seed if job.rule else -1)
         return cls(suite.confirm, suite.claims, anchor, most_seeds, *runs_in(by_seed))
 
     @property
     def most_runs(self) -> int:
-        """The most fresh runs of all cases together: those of the cases that are chosen."""
+        """The most runs with new seeds of all cases together: those of the cases that are chosen."""
         return len(self.plan.roles) * self.most_seeds
 
     def may_be_best(self, case: Case) -> bool:
         """Whether a case may fill the role `best`."""
-        if case.variant == self.anchor:
+        if case.family == self.anchor:
             return False
         return not is_noise(case) if self.plan.candidates is None else _matches(self.plan.candidates)(case.id)
 
     def may_be_control(self, case: Case, best: Case) -> bool:
         """Whether a case may fill the role `control` beside this best."""
-        if case.variant in {self.anchor, best.variant}:
+        if case.family in {self.anchor, best.variant}:
             return False
         if self.plan.controls is None:
             return is_noise(case) and _routing(case) == _routing(best)
@@ -182,36 +182,36 @@ def _matches(expression: str) -> Callable[[str], bool]:
     return compile_expression(expression)
 
 
-def explores(unit: UnitOfWork) -> bool:
-    """Whether a unit is a run of the sweep itself, with one of its seeds."""
-    return unit.facts.trains and unit.facts.samples == "seeds" and not unit.facts.confirms
+def explores(job: Job) -> bool:
+    """Whether a job is a run of the sweep itself, with one of its seeds."""
+    return job.facts.trains and job.facts.samples == "seeds" and not job.facts.confirms
 
 
-def of_sweep(units: Sequence[UnitOfWork], name: Callable[[Case], str]) -> dict[str, list[UnitOfWork]]:
+def of_sweep(jobs: Sequence[Job], name: Callable[[Case], str]) -> dict[str, list[Job]]:
     """Return the runs of a sweep that belong together, by the name of their case's group: those that explore and the fresh ones.
 
     A group without fresh runs is none.
     """
-    found: dict[str, list[UnitOfWork]] = {}
-    for unit in units:
-        (first, *_) = unit.comparison.arms
-        if first.budget is not None and (unit.facts.confirms or explores(unit)):
-            found.setdefault(name(first), []).append(unit)
-    return {group: each for group, each in found.items() if any(unit.facts.confirms for unit in each)}
+    found: dict[str, list[Job]] = {}
+    for job in jobs:
+        (first, *_) = job.comparison.variants
+        if first.train_flops is not None and (job.facts.confirms or explores(job)):
+            found.setdefault(name(first), []).append(job)
+    return {group: each for group, each in found.items() if any(job.facts.confirms for job in each)}
 
 
 def runs_in(
-    units: Sequence[UnitOfWork],
-) -> tuple[dict[str, Case], list[UnitOfWork], dict[str, dict[int, UnitOfWork]]]:
+    jobs: Sequence[Job],
+) -> tuple[dict[str, Case], list[Job], dict[str, dict[int, Job]]]:
     """Return the cases of such a group by id, the runs that explore, and the fresh ones by case and seed."""
-    cases, explored, fresh = dict[str, Case](), list[UnitOfWork](), dict[str, dict[int, UnitOfWork]]()
-    for unit in units:
-        (case,) = unit.comparison.arms
+    cases, explored, fresh = dict[str, Case](), list[Job](), dict[str, dict[int, Job]]()
+    for job in jobs:
+        (case,) = job.comparison.variants
         cases.setdefault(case.id, case)
-        if unit.rule:
-            fresh.setdefault(case.id, {})[unit.protocol.seed] = unit
+        if job.rule:
+            fresh.setdefault(case.id, {})[job.protocol.seed] = job
         else:
-            explored.append(unit)
+            explored.append(job)
     return cases, explored, fresh
 
 
@@ -237,41 +237,41 @@ def check_fresh(suite: Suite, first_seed: int, where: str) -> None:
             raise UsageError(f"{where} needs metric {key!r}: add it to metrics.")
     if max(suite.seeds) >= first_seed:
         raise UsageError(
-            f"{where}: seed {max(suite.seeds)} explores, and fresh seeds begin at {first_seed}. Raise first_seed, so that "
+            f"{where}: seed {max(suite.seeds)} is one of the sweep's, and new seeds begin at {first_seed}. Raise first_seed, so that "
             "none does both."
         )
 
 
 def confirmations_of(plan: Plan) -> dict[str, Confirmation]:
     """The confirmations of a plan, by name; none if it confirms nothing."""
-    return {name: Confirmation.of(plan.suite, units) for name, units in plan.members("confirmation").items()}
+    return {name: Confirmation.of(plan.suite, jobs) for name, jobs in plan.members("confirmation").items()}
 
 
 class ConfirmationRule(AdaptiveRule[Confirmed]):
-    """Asks for fresh runs of the best sizes, look by look, when all runs of the sweep at a budget have ended."""
+    """Asks for runs with new seeds of the best sizes, look by look, when all runs of the sweep at a budget have ended."""
 
     found = Confirmed
 
-    def groups(self, suite: Suite, units: Sequence[UnitOfWork]) -> dict[str, list[UnitOfWork]]:
+    def groups(self, suite: Suite, jobs: Sequence[Job]) -> dict[str, list[Job]]:
         """Return the runs that explore at each budget and place, with the fresh ones that may be asked for after them."""
         if suite.confirm is None:
             return {}
-        return of_sweep(units, lambda case: f"best-{case.place.label}-F{case.budget:.3g}".replace("+", ""))
+        return of_sweep(jobs, lambda case: f"best-{case.grid_point.label}-F{case.train_flops:.3g}".replace("+", ""))
 
-    def is_conditional(self, suite: Suite, unit: UnitOfWork) -> bool:  # noqa: ARG002  # as every rule
-        """Whether the unit trains again what a sweep found best."""
-        return unit.facts.confirms
+    def is_conditional(self, suite: Suite, job: Job) -> bool:  # noqa: ARG002  # as every rule
+        """Whether the job trains again what a sweep found best."""
+        return job.facts.confirms
 
-    def shares(self, suite: Suite, units: Sequence[UnitOfWork]) -> tuple[float, float]:
+    def shares(self, suite: Suite, jobs: Sequence[Job]) -> tuple[float, float]:
         """Return the share of the cases that are chosen, twice."""
-        made = Confirmation.of(suite, units)
+        made = Confirmation.of(suite, jobs)
         most = min(1.0, made.most_runs / sum(map(len, made.fresh.values())))
         return most, most
 
-    def decide(self, suite: Suite, units: Sequence[UnitOfWork], records: Mapping[str, Record]) -> Decision:
+    def decide(self, suite: Suite, jobs: Sequence[Job], records: Mapping[str, Record]) -> Decision:
         """Choose what is trained again, and look at it as far as its runs have ended."""
-        made, found = Confirmation.of(suite, units), {name: found_in(record) for name, record in records.items()}
-        choice = choose(made, {unit.name: found[unit.name].loss for unit in made.explored})
+        made, found = Confirmation.of(suite, jobs), {name: found_in(record) for name, record in records.items()}
+        choice = choose(made, {job.name: found[job.name].loss for job in made.explored})
         if isinstance(choice, str):
             return Decision(ended=True, why=choice, found=Confirmed(reason=choice))
         return _looked(made, choice, found)
@@ -286,26 +286,26 @@ class ConfirmationRule(AdaptiveRule[Confirmed]):
         check_fresh(suite, confirm.first_seed, where)
         if suite.claims and len(suite.seeds) < 2:
             raise UsageError(
-                f"{where}: one seed shows no spread, from which the number of fresh seeds follows: give seeds = [0, 1]."
+                f"{where}: one seed shows no standard deviation, from which the number of new seeds follows: give seeds = [0, 1]."
             )
 
-    def check(self, suite: Suite, units: Sequence[UnitOfWork], select: str | None) -> None:
+    def check(self, suite: Suite, jobs: Sequence[Job], select: str | None) -> None:
         """Check that every role can be filled."""
-        made = Confirmation.of(suite, units)
+        made = Confirmation.of(suite, jobs)
         cases = made.cases.values()
-        rivals = [case for case in cases if made.may_be_best(case)]
-        alone = [case for case in rivals if not any(made.may_be_control(other, case) for other in cases)]
+        matches = [case for case in cases if made.may_be_best(case)]
+        alone = [case for case in matches if not any(made.may_be_control(other, case) for other in cases)]
         wanted: dict[Role, str] = {}
-        if not rivals:
-            wanted["best"] = f"no arm matches candidates = {made.plan.candidates!r}"
+        if not matches:
+            wanted["best"] = f"no variant matches candidates = {made.plan.candidates!r}"
             if made.plan.candidates is None:
-                wanted["best"] = "add an arm besides the anchor that does not route by noise"
-        if len({case.variant for case in rivals}) < 2:
-            wanted["runner_up"] = "add a second such arm"
+                wanted["best"] = "add a variant besides the baseline without random routing"
+        if len({case.family for case in matches}) < 2:
+            wanted["runner_up"] = "add a second such variant"
         if alone and made.plan.controls is not None:
-            wanted["control"] = f"no arm matches controls = {made.plan.controls!r}"
+            wanted["control"] = f"no variant matches controls = {made.plan.controls!r}"
         elif alone:
-            wanted["control"] = f'{alone[0].arm} has none: add router = ["learned", "{NOISE}"] to its arm'
+            wanted["control"] = f'{alone[0].variant} has none: add router = ["learned", "{NOISE}"] to its variant'
         for role in made.plan.roles:
             if role in wanted:
                 if select:
@@ -317,7 +317,7 @@ class ConfirmationRule(AdaptiveRule[Confirmed]):
                     f"{suite.name}: [confirm] has the role {role!r}: {wanted[role]}, or leave the role out."
                 )
 
-    def forecast(self, suite: Suite, groups: Mapping[str, Sequence[UnitOfWork]]) -> Mapping[str, Any]:
+    def forecast(self, suite: Suite, groups: Mapping[str, Sequence[Job]]) -> Mapping[str, Any]:
         """Return the runs that each confirmation may request."""
         found = [
             {
@@ -329,8 +329,8 @@ class ConfirmationRule(AdaptiveRule[Confirmed]):
                 "margin": made.plan.margin,
                 "power": made.plan.power,
             }
-            for name, units in groups.items()
-            for made in [Confirmation.of(suite, units)]
+            for name, jobs in groups.items()
+            for made in [Confirmation.of(suite, jobs)]
         ]
         return {"confirmed": found}
 
@@ -342,8 +342,8 @@ class ConfirmationRule(AdaptiveRule[Confirmed]):
             until = f"until a difference of {percent(each['margin'])} of the loss is decided"
             where = f" for {each['name']}" if len(forecast["confirmed"]) > 1 else ""
             yield (
-                f"Then{where} {', '.join(first)} and {last} are trained again with fresh seeds, {runs}, {until}; how many seeds "
-                "that takes follows from the spread of the sweep's runs."
+                f"Then{where} {', '.join(first)} and {last} are trained again with new seeds, {runs}, {until}; how many seeds "
+                "that takes follows from the standard deviation of the sweep's runs."
             )
 
 
@@ -354,9 +354,9 @@ class Choice:
     Attributes:
         cases: the case that fills each role.
         margin: difference that shall be told from none, in nats per token.
-        wanted: seeds of each arm that the spread asks for; None: more than 2,000.
+        wanted: seeds of each variant that the spread asks for; None: more than 2,000.
         lacking: variants of which no run left a loss.
-        numbers: seeds of each arm at each look; at the last those, or the most that the suite allows.
+        numbers: seeds of each variant at each look; at the last those, or the most that the suite allows.
     """
 
     cases: dict[Role, Case]
@@ -373,9 +373,9 @@ def choose(made: Confirmation, losses: Mapping[str, float | None]) -> Choice | s
         made: what is confirmed.
         losses: loss of each exploring run by its unit's name; None where it left none.
     """
-    left = [(unit, loss) for unit in made.explored if (loss := losses[unit.name]) is not None]
-    trained = {unit.comparison.arms[0].id for unit, _ in left}
-    if not any(case.variant == made.anchor for case in made.cases.values() if case.id in trained):
+    left = [(job, loss) for job in made.explored if (loss := losses[job.name]) is not None]
+    trained = {job.comparison.variants[0].id for job, _ in left}
+    if not any(case.family == made.anchor for case in made.cases.values() if case.id in trained):
         return f"no run of {made.anchor} left a loss"
     fitted = fit_of(left)
     if fitted.over_seeds is None:
@@ -383,17 +383,17 @@ def choose(made: Confirmation, losses: Mapping[str, float | None]) -> Choice | s
     by_variant: dict[str, list[tuple[float, Case]]] = {}
     for case in made.cases.values():
         if case.id in trained:
-            loss = fitted.predicted(case.variant)[place_of(case)].value
-            by_variant.setdefault(case.variant, []).append((loss, case))
+            loss = fitted.predicted(case.family)[place_of(case)].value
+            by_variant.setdefault(case.family, []).append((loss, case))
     best = {variant: min(each, key=lambda one: one[0]) for variant, each in by_variant.items()}
-    rivals = sorted(
+    matches = sorted(
         (each for each in best.values() if made.may_be_best(each[1])),
         key=lambda one: one[0],
     )
-    found: dict[Role, tuple[float, Case]] = {"anchor": best[made.anchor]}
-    found |= dict(zip(("best", "runner_up"), rivals, strict=False))
+    found: dict[Role, tuple[float, Case]] = {"baseline": best[made.anchor]}
+    found |= dict(zip(("best", "runner_up"), matches, strict=False))
     if "best" not in found:
-        return "no variant but the anchor left a loss"
+        return "no variant but the baseline left a loss"
     controls = [each for each in best.values() if made.may_be_control(each[1], found["best"][1])]
     if controls:
         found["control"] = min(controls, key=lambda one: one[0])
@@ -401,7 +401,7 @@ def choose(made: Confirmation, losses: Mapping[str, float | None]) -> Choice | s
     if lacking:
         return f"nothing that left a loss can be the {lacking[0].replace('_', ' ')}"
     found = {role: found[role] for role in made.plan.roles}
-    margin = made.plan.margin * found.get("anchor", best[made.anchor])[0]
+    margin = made.plan.margin * found.get("baseline", best[made.anchor])[0]
     wanted, numbers = seeds_planned(made, fitted.over_seeds, margin)
     return Choice(
         {role: case for role, (_, case) in found.items()},
@@ -412,19 +412,19 @@ def choose(made: Confirmation, losses: Mapping[str, float | None]) -> Choice | s
     )
 
 
-def fit_of(runs: Iterable[tuple[UnitOfWork, float]]) -> JointFit:
+def fit_of(runs: Iterable[tuple[Job, float]]) -> JointFit:
     """Fit the losses of exploring runs of one budget, each with its unit."""
     return JointFit(
         [
-            Run(case.variant, place_of(case), unit.protocol.seed, loss)
-            for unit, loss in runs
-            for case in unit.comparison.arms
+            Run(case.family, place_of(case), job.protocol.seed, loss)
+            for job, loss in runs
+            for case in job.comparison.variants
         ]
     )
 
 
 def seeds_planned(made: Confirmation, spread: Spread, margin: float) -> tuple[int | None, tuple[int, ...]]:
-    """Return the seeds of each arm that a spread over seeds asks for (None: over 2,000), and those of each look."""
+    """Return the seeds of each variant that a spread over seeds asks for (None: over 2,000), and those of each look."""
     plan = made.plan
     if not made.claims:
         return made.most_seeds, (made.most_seeds,)
@@ -451,17 +451,19 @@ def place_of(case: Case) -> float:
 
 
 def _looked(made: Confirmation, choice: Choice, found: Mapping[str, Found]) -> Decision:
-    """Look after each number of seeds. An arm gets no more once its comparison is decided; the best gets more until all are."""
-    compared = {role: Compared(role=role) for role in made.plan.rivals}
+    """Look after each number of seeds. A variant gets no more once its comparison is decided; the best gets more until all
+    are.
+    """
+    compared = {role: Compared(role=role) for role in made.plan.matches}
     losses: dict[Role, dict[int, Found]] = {}
     for number, until in enumerate(choice.numbers, 1):
         undecided: list[Role] = [role for role, each in compared.items() if not each.decided]
         sides: tuple[Role, ...] = ("best", *undecided) if undecided else ()
         runs = {role: list(made.fresh[choice.cases[role].id].items())[:until] for role in sides}
-        asked = [unit.name for each in runs.values() for _, unit in each]
+        asked = [job.name for each in runs.values() for _, job in each]
         if any(name not in found for name in asked):
-            return Decision(asked, why=f"look {number} of {len(choice.numbers)}, after {until} fresh seeds")
-        losses |= {role: {seed: found[unit.name] for seed, unit in each} for role, each in runs.items()}
+            return Decision(asked, why=f"interim analysis {number} of {len(choice.numbers)}, after {until} new seeds")
+        losses |= {role: {seed: found[job.name] for seed, job in each} for role, each in runs.items()}
         for role in undecided:
             both = [*losses["best"].values()], [*losses[role].values()]
             compared[role] = _after(compared[role], both, number, choice, made.plan)
@@ -474,7 +476,7 @@ def _looked(made: Confirmation, choice: Choice, found: Mapping[str, Found]) -> D
         chosen=tuple(chosen),
         compared=tuple(compared.values()),
     )
-    why = f"{sum(map(len, losses.values()))} fresh runs of {len(choice.cases)} cases"
+    why = f"{sum(map(len, losses.values()))} runs with new seeds of {len(choice.cases)} cases"
     return Decision(ended=True, why=why, found=confirmed)
 
 
@@ -484,7 +486,7 @@ def _after(
     """The comparison after one more look at the losses of the best and of the other."""
     mine, theirs = ([each.loss for each in side if each.loss is not None] for side in both)
     lost = [each.reason for side in both for each in side if each.loss is None]
-    reason = f"{len(lost)} of {sum(map(len, both))} fresh runs left no loss: {lost[0]}" if lost else None
+    reason = f"{len(lost)} of {sum(map(len, both))} runs with new seeds left no loss: {lost[0]}" if lost else None
     if not mine or not theirs:
         return compared.model_copy(update={"reason": reason})
     # Lost runs leave fewer seeds than were planned.

@@ -1,11 +1,11 @@
-"""Block effects: the log-ratio of two arms' times inside each block that both visited (`against_anchor.py`), and their spread."""
+"""Block effects: the log-ratio of two variants' times inside each block that both visited (`against_anchor.py`), and their spread."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-# Samples of an arm, or what witnesses saw of blocks, by column.
+# Samples of a variant, or what witnesses saw of blocks, by column.
 Columns = Mapping[str, Sequence[float]]
 
 # Standard deviations of a normal distribution per median absolute deviation, and of its median per that of its mean.

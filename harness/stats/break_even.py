@@ -1,11 +1,11 @@
-"""Break-even: from which length (or batch size) on an arm is faster than another, with a band.
+"""Break-even: from which length (or batch size) on a variant is faster than another, with a band.
 
-The effect of an arm rises along the axis: it is taken as piecewise linear in the logarithm of the axis between the measured
+The effect of a variant rises along the axis: it is taken as piecewise linear in the logarithm of the axis between the measured
 points, and as never falling. The estimate is the root of the isotonic fit. The band is a test turned round: it holds every point
 of the axis whose own 95 % interval, of the effect interpolated there, includes no effect, and what lies between such points.
-Points of the axis are measured in launches of their own, so that they are independent.
+Points of the axis are measured in processes of their own, so that they are independent.
 
-A percentile bootstrap of three to ten launches holds the truth in 0.74 to 0.90 of simulations; `tests/bench/break_even.py` prints
+A percentile bootstrap of three to ten processes holds the truth in 0.74 to 0.90 of simulations; `tests/bench/break_even.py` prints
 the share for this band.
 """
 
@@ -25,9 +25,9 @@ from modbench.harness.stats.effects import LEVEL, t_quantile
 from modbench.harness.stats.fieller import Line
 from modbench.harness.stats.reason import Reason
 
-Outcome: TypeAlias = Literal["crossing", "always", "never", "undecided", "not monotone"]
-FEWEST_LAUNCHES = 3
-# Standard deviation of an effect, far below what a clock resolves: where launches agree to the bit, weights stay finite.
+Outcome: TypeAlias = Literal["from", "always", "never", "inconclusive", "not monotone"]
+FEWEST_PROCESSES = 3
+# Standard deviation of an effect, far below what a clock resolves: where processes agree to the bit, weights stay finite.
 _LEAST_SD = 1e-9
 # A line between lengths further apart than half an octave, as grids such as 32, 48, 64, 96 have it, may hide a bend.
 NEAR = 1.5
@@ -39,9 +39,9 @@ class Point:
 
     Attributes:
         at: length or batch size.
-        value: mean of the launches' effects, on the log scale; above 0 the arm is faster.
-        sd: standard deviation of the launches' effects; None from fewer than two.
-        n: launches.
+        value: mean of the processes' effects, on the log scale; above 0 the variant is faster.
+        sd: standard deviation of the processes' effects; None from fewer than two.
+        n: processes.
     """
 
     at: float
@@ -57,15 +57,15 @@ class Point:
 
 @dataclass(frozen=True)
 class Found:
-    """Where an arm begins to pay.
+    """Where a variant begins to pay.
 
     Attributes:
-        outcome: `crossing`: shown to pay at the last point, and not at the first; `always`: at every point; `never`: at none;
-            `undecided`: not shown to pay at the last point, nor not to; `not monotone`: the effect falls somewhere, so that no
+        outcome: `from`: shown to pay at the last point, and not at the first; `always`: at every point; `never`: at none;
+            `inconclusive`: not shown to pay at the last point, nor not to; `not monotone`: the effect falls somewhere, so that no
             point divides the axis; None where no interval exists.
         at: the estimate, on the axis; None where the fit does not cross inside the range.
         low: lower end of the band; None: the line may lie at or before the first point.
-        high: upper end, of `crossing`; None: the line may lie beyond the last point.
+        high: upper end, of `from`; None: the line may lie beyond the last point.
         reason: why there is no line; None where there is one.
         measure_next: the point of the axis to measure next, where the estimate may be off since the effect may bend between the
             points beside it; None where it is as good as these points, or no whole number lies between them.
@@ -80,15 +80,15 @@ class Found:
 
 
 def break_even(points: Sequence[Point]) -> Found:
-    """Find the line of one arm against another.
+    """Find the line of one variant against another.
 
     Args:
         points: at least one, at different places of the axis, in any order.
     """
     points = sorted(points, key=lambda point: point.at)
     few = min(point.n for point in points)
-    if few < FEWEST_LAUNCHES:
-        return Found(None, reason=Reason("few_launches", n=few))
+    if few < FEWEST_PROCESSES:
+        return Found(None, reason=Reason("few_processes", n=few))
     lows, highs = ([_end(point, sign) for point in points] for sign in (-1, 1))
     # Each point by itself, whatever the shape.
     if min(lows) > 0 or max(highs) < 0:
@@ -112,7 +112,7 @@ def _crossing(points: Sequence[Point], lows: Sequence[float], highs: Sequence[fl
     # Where the fit pools points it may differ from each of them, and leave the band.
     if at is not None:
         low, high = (None if low is None else min(low, at)), (None if high is None else max(high, at))
-    return Found("undecided" if high is None else "crossing", at, low, high)
+    return Found("inconclusive" if high is None else "from", at, low, high)
 
 
 def _end(point: Point, sign: int) -> float:
@@ -137,7 +137,7 @@ def _first(points: Sequence[Point], ends: Sequence[float], sign: int) -> float |
 
 
 def _freedom(mine: float, n: int, theirs: float, m: int) -> float:
-    """Degrees of freedom of the sum of two squared standard errors, from n and m launches (Satterthwaite)."""
+    """Degrees of freedom of the sum of two squared standard errors, from n and m processes (Satterthwaite)."""
     return (mine + theirs) ** 2 / (mine**2 / (n - 1) + theirs**2 / (m - 1))
 
 

@@ -17,17 +17,19 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from modbench.harness.core.contracts import Estimand
 from modbench.harness.core.labels import Label
-from modbench.harness.stats import contamination, effects, power
+from modbench.harness.stats import effects, noise, power
 from modbench.harness.stats.effects import LEVEL, POWER, Effect
 from modbench.harness.stats.interim import FEWEST, ONE, Analysis
 from modbench.harness.stats.power import Bools, Ends
 from modbench.harness.stats.reason import Reason, both
 
-# Verdicts on two sides. DIFFERENT: significantly, but whether by more than the margin is open.
-BETTER, WORSE, DIFFERENT, EQUIVALENT, INCONCLUSIVE = "better", "worse", "different", "equivalent", "inconclusive"
+# Verdicts on two sides.
+BETTER, WORSE, EQUIVALENT, INCONCLUSIVE = "better", "worse", "equivalent", "inconclusive"
+# Significantly different, but whether by more than the margin is not shown.
+BETTER_OPEN, WORSE_OPEN = SIZE_OPEN = "better_open", "worse_open"
 # Those that say that the two sides differ.
-APART = (BETTER, WORSE, DIFFERENT)
-MIRRORED = {BETTER: WORSE, WORSE: BETTER}
+APART = (BETTER, WORSE, *SIZE_OPEN)
+MIRRORED = {BETTER: WORSE, WORSE: BETTER, BETTER_OPEN: WORSE_OPEN, WORSE_OPEN: BETTER_OPEN}
 # Results of a limit.
 PASS, FAIL = "pass", "fail"
 
@@ -81,7 +83,7 @@ class Seen:
         control: an A/A control in the same processes: where the same code differs from itself, nothing else is decided.
     """
 
-    disturbed: float = 0.0
+    noisy: float = 0.0
     unfit: Reason | None = NOT_RECORDED
     least: float | None = None
     withheld: Reason | None = None
@@ -89,7 +91,7 @@ class Seen:
     control: Contrast | None = None
 
 
-class Place(NamedTuple):
+class GridPoint(NamedTuple):
     """Where an interval lies.
 
     Attributes:
@@ -130,12 +132,12 @@ class Rule:
         """The margin on the scale of the effect."""
         return self.margin if self.kind == "loss" else math.log1p(self.margin)
 
-    def lies(self, ends: Ends) -> Place:
+    def lies(self, ends: Ends) -> GridPoint:
         """Say where an interval lies, or many do: above 0 the new side is better."""
         # Of a loss any difference matters.
         beyond = 0.0 if self.kind == "loss" else self.edge
         inside = (-self.edge < ends.low90) & (ends.high90 < self.edge)
-        return Place(inside, ends.low > beyond, ends.high < -beyond, (ends.low > 0) | (ends.high < 0))
+        return GridPoint(inside, ends.low > beyond, ends.high < -beyond, (ends.low > 0) | (ends.high < 0))
 
     def decides(self, ends: Ends) -> bool | Bools:
         """Whether an interval decides: it excludes 0, or lies inside the margin."""
@@ -229,7 +231,7 @@ class Contrast:
         times = self.rule.kind == "time"
         known = {
             Label.NOT_ALTERNATED: times and self.how == "independent",
-            Label.CONTAMINATED: self.noisy,
+            Label.NOISY: self.noisy,
             Label.BY_CPU: self.by_cpu,
             Label.TAIL: self.tail,
         }
@@ -253,7 +255,7 @@ class Contrast:
             return self.effect.reason
         if self.how == "within":  # short of the margin of its CPU time, rounds do not help
             return None if self.by_cpu else Reason("more_rounds")
-        return Reason("single_launch") if self.effect.sd is None else self._advice
+        return Reason("single_process") if self.effect.sd is None else self._advice
 
     @property
     def _advice(self) -> Reason:
@@ -261,7 +263,7 @@ class Contrast:
         n, most = self.needed, power.MOST
         if self.rule.kind == "loss":
             return Reason("no_seeds_decide", most=most) if n is None else Reason("seeds_decide", n=n)
-        what = "blocks" if self.how == "alternating" else "launches"
+        what = "blocks" if self.how == "alternating" else "processes"
         return Reason("none_decide", most=most, what=what) if n is None else Reason("decides", n=n, what=what)
 
     @property
@@ -276,7 +278,7 @@ class Contrast:
     @property
     def needed(self) -> int | None:
         """How many processes (blocks, seeds), more than were made, would decide it if all is as estimated; None: over 1,000."""
-        return self.would_decide(self.rule.sizes if self.verdict == DIFFERENT else self.rule.decides)
+        return self.would_decide(self.rule.sizes if self.verdict in SIZE_OPEN else self.rule.decides)
 
     def would_decide(
         self,
@@ -368,12 +370,12 @@ def _estimates(base: ByClock, new: ByClock, how: How, rule: Rule) -> Estimates:
     if how == "within":
         effect = effects.over_rounds(rounds)
     else:
-        effect = effects.over_launches(values, rounds if len(values) == 1 and rounds else None, rule.analysis)
+        effect = effects.over_processes(values, rounds if len(values) == 1 and rounds else None, rule.analysis)
     if not (base.other and new.other):
         return Estimates(effect)
     others = [sign * (base.other[key] - new.other[key]) for key in shared]
     apart = [other - value for other, value in zip(others, values, strict=True)]
-    return Estimates(effect, effects.over_launches(others), effects.over_launches(apart))
+    return Estimates(effect, effects.over_processes(others), effects.over_processes(apart))
 
 
 def estimated(effect: Effect, rule: Rule, how: How = "independent", seen: Seen | None = None) -> Contrast:
@@ -454,8 +456,8 @@ def verdict(effect: Effect, rule: Rule, p_adjusted: float | None) -> str:
     """The verdict on an effect that has an interval.
 
     EQUIVALENT: the 90 % interval lies inside the margin (two one-sided tests at 5 %). BETTER and WORSE: the 95 % interval lies
-    beyond the margin; of a loss beyond 0, since any difference matters. DIFFERENT: it excludes 0; whether by more than the margin
-    is open. INCONCLUSIVE: none of these, or a difference that is not significant among its family.
+    beyond the margin; of a loss beyond 0, since any difference matters. BETTER_OPEN and WORSE_OPEN: it excludes 0, but does not
+    lie beyond the margin. INCONCLUSIVE: none of these, or a difference that is not significant among its family.
 
     Args:
         effect: the effect.
@@ -477,7 +479,7 @@ def verdict(effect: Effect, rule: Rule, p_adjusted: float | None) -> str:
         return BETTER
     if place.below:
         return WORSE
-    return DIFFERENT if place.off_0 else INCONCLUSIVE
+    return INCONCLUSIVE if not place.off_0 else BETTER_OPEN if low > 0 else WORSE_OPEN
 
 
 def _of_counts(more: float, less: float, margin: float) -> str:
@@ -515,7 +517,7 @@ def clock(asked: Contrast) -> Clock:
 
     Wall time decides where CPU time agrees with it (`_agree`). Where it does not, something besides the work moved wall time, and
     CPU time decides, if it stands for the work. If it does not stand for the work, there is no second clock: wall time decides
-    unless over half of the blocks were disturbed. Where it is not known whether it does, nothing decides.
+    unless over half of the blocks were noisy. Where it is not known whether it does, nothing decides.
     """
     seen, cpu, gap = asked.seen, asked.cpu, asked.gap
     if asked.rule.by_cpu:
@@ -530,10 +532,10 @@ def clock(asked: Contrast) -> Clock:
             return Clock(by_cpu=True, reason=Reason("by_cpu", why=differ))
         if seen.unfit == NOT_RECORDED:
             return Clock(noisy=True, reason=both(differ, Reason("cpu_does_not_count", why=seen.unfit)))
-    if asked.rule.kind != "time" or seen.disturbed <= contamination.MOST:
+    if asked.rule.kind != "time" or seen.noisy <= noise.MOST:
         return Clock()
     why = Reason("cpu_does_not_count", why=seen.unfit or Reason("cpu_not_recorded"))
-    return Clock(noisy=True, reason=both(Reason("disturbed", share=seen.disturbed), why))
+    return Clock(noisy=True, reason=both(Reason("noisy", share=seen.noisy), why))
 
 
 # Clocks agree if the 95 % interval of their gap lies inside the first share of the margin; and if it holds 0, or lies inside the

@@ -1,9 +1,9 @@
-"""Effects from raw samples. The launch is the unit of evidence: samples of different launches are never pooled.
+"""Effects from raw samples. The process is the unit of evidence: samples of different processes are never pooled.
 
-Protocol (docs/method-timing.md): in each block, d = mean log t(arm) - mean log t(anchor); a launch's effect is the median of
-its blocks' d; the result is the mean of the launch effects with a t-interval over launches. A bootstrap of pooled samples
-covers less than half where launches differ by as much as blocks; this covers 95 %. No function here takes samples of several
-launches as one list.
+Protocol (docs/method-timing.md): in each block, d = mean log t(variant) - mean log t(anchor); a process's effect is the median of
+its blocks' d; the result is the mean of the process effects with a t-interval over processes. A bootstrap of pooled samples
+covers less than half where processes differ by as much as blocks; this covers 95 %. No function here takes samples of several
+processes as one list.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from statistics import median
 import numpy as np
 from scipy import special
 
-from modbench.harness.stats.contamination import Floats, Ints
 from modbench.harness.stats.interim import ONE, Analysis
+from modbench.harness.stats.noise import Floats, Ints
 from modbench.harness.stats.reason import Reason
 
 LEVEL = 0.95
@@ -32,17 +32,17 @@ class Effect:
     """An estimate with its interval, on the log scale for times and on the plain scale for losses.
 
     Attributes:
-        value: mean over launches or seeds.
+        value: mean over processes or seeds.
         low: lower end of the 95 % interval; None where there is none.
         high: upper end.
         low90: lower end of the 90 % interval, for the equivalence test.
         high90: upper end.
-        mde: smallest true effect that would be detected with 80 % power.
-        sd: standard deviation between launches; None from fewer than two.
+        detectable: smallest true effect that would be detected with 80 % power.
+        sd: standard deviation between processes; None from fewer than two.
         p: two-sided p-value of no effect; None where there is none.
-        n: launches or seeds.
+        n: processes or seeds.
         reason: why there is no interval, or what it does not cover.
-        error: standard error of the value; None where there is no interval over launches or seeds.
+        error: standard error of the value; None where there is no interval over processes or seeds.
         freedom: degrees of freedom of that error.
     """
 
@@ -51,7 +51,7 @@ class Effect:
     high: float | None = None
     low90: float | None = None
     high90: float | None = None
-    mde: float | None = None
+    detectable: float | None = None
     sd: float | None = None
     p: float | None = None
     n: int = 1
@@ -89,16 +89,16 @@ class Effect:
 
 def by_seed(mine: Mapping[int, float], theirs: Mapping[int, float]) -> Effect:
     """Return the mean of the differences, seed by seed, with its interval over the seeds that both have."""
-    return over_launches([mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())])
+    return over_processes([mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())])
 
 
-def over_launches(values: Sequence[float], within: Sequence[float] | None = None, analysis: Analysis = ONE) -> Effect:
-    """Mean and t-interval of launch effects (or of per-seed differences).
+def over_processes(values: Sequence[float], within: Sequence[float] | None = None, analysis: Analysis = ONE) -> Effect:
+    """Mean and t-interval of process effects (or of per-seed differences).
 
     Args:
-        values: one effect per launch.
-        within: with a single launch, its block effects; they give an order-statistic interval of the median that says
-            nothing about other launches.
+        values: one effect per process.
+        within: with a single process, its block effects; they give an order-statistic interval of the median that says
+            nothing about other processes.
         analysis: which interim analysis it is: its intervals and p-value allow for all of them.
     """
     n = len(values)
@@ -109,7 +109,7 @@ def over_launches(values: Sequence[float], within: Sequence[float] | None = None
         interval = median_interval(within)
         if interval is None:
             return Effect(mean, n=1, reason=Reason("few_blocks", n=len(within)))
-        return Effect(mean, *interval, n=1, reason=Reason("within_launch"))
+        return Effect(mean, *interval, n=1, reason=Reason("one_process"))
     return Effect(mean, sd=sd if n >= 2 else None, n=n, reason=Reason("few_values", n=n))
 
 
@@ -118,7 +118,7 @@ def welch(mine: Sequence[float], theirs: Sequence[float], analysis: Analysis = O
     sides = [(*_mean_and_sd(values), len(values)) for values in (mine, theirs)]
     n, value = min(count for *_, count in sides), sides[0][0] - sides[1][0]
     if n < FEWEST:
-        return Effect(value, n=n, reason=Reason("few_launches_of_each"))
+        return Effect(value, n=n, reason=Reason("few_processes_of_each"))
     parts = [sd * sd / count for _, sd, count in sides]
     freedom = welch_freedom(parts, [count - 1 for *_, count in sides])
     return _estimated(value, math.sqrt(sum(parts)), freedom, math.hypot(sides[0][1], sides[1][1]), n, analysis)
@@ -157,7 +157,7 @@ def _estimated(value: float, error: float, freedom: float, sd: float, n: int, an
         high=value + half95,
         low90=value - half90,
         high90=value + half90,
-        mde=half95 + quantile(POWER, freedom) * error,
+        detectable=half95 + quantile(POWER, freedom) * error,
         sd=sd,
         p=analysis.repeated(2 * t_below(-abs(value), error, freedom)),
         n=n,
@@ -236,7 +236,7 @@ class InputSpread:
 
     Attributes:
         sd: standard deviation between inputs, on the log scale, without noise.
-        p: p-value of no dependence (analysis of variance over blocks, by launch and input).
+        p: p-value of no dependence (analysis of variance over blocks, by process and input).
         inputs: number of inputs that were measured more than once.
     """
 
@@ -245,25 +245,25 @@ class InputSpread:
     inputs: int
 
 
-def input_spread(launches: Sequence[tuple[Floats, Ints]]) -> InputSpread | None:
-    """Spread between inputs of an arm's time relative to the anchor's in the same block.
+def input_spread(processes: Sequence[tuple[Floats, Ints]]) -> InputSpread | None:
+    """Spread between inputs of a variant's time relative to the anchor's in the same block.
 
     Args:
-        launches: the effects of the blocks and their inputs, launch by launch; each launch is centred on its own mean first.
+        processes: the effects of the blocks and their inputs, process by process; each process is centred on its own mean first.
 
     Returns:
         None where fewer than two inputs were measured twice.
     """
-    launch = np.repeat(np.arange(len(launches)), [len(each) for each, _ in launches])
-    effects = np.concatenate([each for each, _ in launches])
-    effects = effects - (np.bincount(launch, effects) / np.maximum(np.bincount(launch), 1))[launch]
-    group = np.concatenate([each for _, each in launches])
+    process = np.repeat(np.arange(len(processes)), [len(each) for each, _ in processes])
+    effects = np.concatenate([each for each, _ in processes])
+    effects = effects - (np.bincount(process, effects) / np.maximum(np.bincount(process), 1))[process]
+    group = np.concatenate([each for _, each in processes])
     counts = np.bincount(group)
     again = counts[group] > 1
     effects, group = effects[again], group[again]
     groups, n = int((counts > 1).sum()), len(effects)
-    # Centring every launch takes a degree of freedom from each.
-    left = n - groups - (len(launches) - 1)
+    # Centring every process takes a degree of freedom from each.
+    left = n - groups - (len(processes) - 1)
     if groups < 2 or left < 1:
         return None
     of, size = np.bincount(group, effects, len(counts)) / np.maximum(counts, 1), counts[counts > 1]

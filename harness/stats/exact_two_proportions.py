@@ -2,7 +2,7 @@
 
 The test is the unconditional score test (Barnard's idea with the pooled score as statistic; Suissa and Shuster 1985): its p-value
 is the largest over all common rates of success. The interval inverts the same test (Agresti and Min 2001), so that it excludes no
-difference where p is at most 5 %. Both treat the seeds of the two arms as independent: pairs that succeed and fail together only
+difference where p is at most 5 %. Both treat the seeds of the two variants as independent: pairs that succeed and fail together only
 make it stricter. `docs/method-tasks.md` compares it with the tests of Fisher, Boschloo and McNemar.
 """
 
@@ -47,7 +47,7 @@ def p_values(n: int, other_n: int) -> Floats:
     """Two-sided p-value of every pair of counts, [n + 1, other_n + 1]: rows by this count, columns by the other.
 
     Args:
-        n: seeds of one arm.
+        n: seeds of one variant.
         other_n: seeds of the other.
     """
     score = np.round(np.abs(_score(n, other_n, 0.0)), DIGITS).ravel()
@@ -104,7 +104,7 @@ def compare(solved: int, n: int, other: int, other_n: int, analysis: Analysis = 
     """Difference of two shares with its exact interval and p-value.
 
     Args:
-        solved: successes of one arm.
+        solved: successes of one variant.
         n: its seeds.
         other: successes of the other.
         other_n: its seeds.
@@ -130,14 +130,14 @@ def compare(solved: int, n: int, other: int, other_n: int, analysis: Analysis = 
 
 
 def power(n: int, rate: float, other_rate: float, level: float = 1 - LEVEL) -> float:
-    """Probability that n seeds of each arm give a p-value of at most `level`, if the arms succeed at these rates."""
+    """Probability that n seeds of each variant give a p-value of at most `level`, if the variants succeed at these rates."""
     mine, other = (_pmf(n, np.array([each]))[0] for each in (rate, other_rate))
     return float(mine @ (p_values(n, n) <= level) @ other)
 
 
 @functools.lru_cache(maxsize=4096)
 def seeds_needed(rate: float, other_rate: float, level: float = 1 - LEVEL) -> int | None:
-    """Fewest seeds of each arm that tell these rates apart with 80 % power; None: over 100, or the rates are equal."""
+    """Fewest seeds of each variant that tell these rates apart with 80 % power; None: over 100, or the rates are equal."""
     if rate == other_rate:
         return None
     found = smallest(lambda n: power(n, rate, other_rate, level), least=FEWEST_SEEDS, most=MOST_SEEDS)

@@ -1,4 +1,4 @@
-"""Two arms of one comparison: the numbers of each process by both clocks (`against_anchor.py`), and what was disturbed.
+"""Two variants of one comparison: the numbers of each process by both clocks (`against_anchor.py`), and what was noisy.
 
 Wall time is what a user waits for, and what a busy machine disturbs. CPU time is what the thread ran: waiting for a processor
 does not touch it. It sees no other waiting either, no other thread and no GPU, so that it stands for wall time only where one
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from modbench.harness.core.contracts import Estimand
-from modbench.harness.stats import contamination
+from modbench.harness.stats import noise
 from modbench.harness.stats.against_anchor import Process, Waits, waits
 from modbench.harness.stats.block_effects import Columns
 from modbench.harness.stats.contrast import (
@@ -28,18 +28,18 @@ from modbench.harness.stats.contrast import (
 )
 from modbench.harness.stats.reason import Reason
 
-# CPU time of other threads, and waiting of its own, up to these shares of an arm's CPU time move no verdict.
-MOST_OTHERS, MOST_BLOCKED = 0.02, contamination.SHARE
+# CPU time of other threads, and waiting of its own, up to these shares of a variant's CPU time move no verdict.
+MOST_OTHERS, MOST_BLOCKED = 0.02, noise.SHARE
 
 
 @dataclass(frozen=True)
-class LaunchSamples:
-    """Samples of a pair in one launch.
+class ProcessSamples:
+    """Samples of a pair in one process.
 
     Attributes:
         case: samples of the case; None if it is the anchor.
-        baseline: samples of the arm that it is compared with; None if it is the anchor.
-        anchor: samples of the arm that was in every block.
+        baseline: samples of the variant that it is compared with; None if it is the anchor.
+        anchor: samples of the variant that was in every block.
         blocks: what witnesses saw of the blocks.
     """
 
@@ -50,9 +50,9 @@ class LaunchSamples:
 
     @property
     def process(self) -> Process:
-        """The process that they are from, whose arms are `case`, `baseline` and `anchor`."""
-        arms = {"case": self.case, "baseline": self.baseline, "anchor": self.anchor}
-        return Process({name: each for name, each in arms.items() if each is not None}, "anchor", self.blocks)
+        """The process that they are from, whose variants are `case`, `baseline` and `anchor`."""
+        variants = {"case": self.case, "baseline": self.baseline, "anchor": self.anchor}
+        return Process({name: each for name, each in variants.items() if each is not None}, "anchor", self.blocks)
 
 
 class Numbers(NamedTuple):
@@ -90,16 +90,16 @@ class Numbers(NamedTuple):
 
 
 def numbers(
-    launches: Sequence[LaunchSamples],
+    timing_processes: Sequence[ProcessSamples],
     *,
     column: str = "wall_s",
     one_thread: bool,
     averaged: bool = True,
     estimand: Estimand = "median",
 ) -> Numbers:
-    """Return the numbers of a pair, of which there is at least one launch, as `between` does."""
-    processes = dict(enumerate(each.process for each in launches))
-    case, baseline = ("anchor" if getattr(launches[0], side) is None else side for side in ("case", "baseline"))
+    """Return the numbers of a pair, of which there is at least one process, as `between` does."""
+    processes = dict(enumerate(each.process for each in timing_processes))
+    case, baseline = ("anchor" if getattr(timing_processes[0], side) is None else side for side in ("case", "baseline"))
     return between(
         processes, case, baseline, column=column, one_thread=one_thread, averaged=averaged, estimand=estimand
     )
@@ -115,12 +115,12 @@ def between(
     averaged: bool = True,
     estimand: Estimand = "median",
 ) -> Numbers:
-    """Return the numbers of two arms, each side's against the anchor of its blocks, process by process.
+    """Return the numbers of two variants, each side's against the anchor of its blocks, process by process.
 
     Args:
-        processes: by number, those in which both arms and their anchor were timed.
-        case: an arm.
-        baseline: the arm that it is compared with.
+        processes: by number, those in which both variants and their anchor were timed.
+        case: a variant.
+        baseline: the variant that it is compared with.
         column: what is compared.
         one_thread: whether one thread does all the work, so that its CPU time is comparable.
         averaged: whether samples have a mean; quantiles have none.
@@ -151,7 +151,7 @@ def between(
     walls, cpus = by_clock(column), by_clock("cpu_s") if one_thread else (None, None)
     base, new = map(Side, walls, cpus)
     unfit = _unfit(processes, case, baseline) if one_thread else SEVERAL_THREADS
-    return Numbers(base, new, Seen(_disturbed(processes, case, baseline), unfit))
+    return Numbers(base, new, Seen(_noisy(processes, case, baseline), unfit))
 
 
 def numbers_of_pairs(one: Numbers, other: Numbers) -> Numbers:
@@ -164,21 +164,21 @@ def numbers_of_pairs(one: Numbers, other: Numbers) -> Numbers:
         cpu = minus(pair.new.cpu, pair.base.cpu) if pair.new.cpu is not None and pair.base.cpu is not None else None
         return Side(minus(pair.new.wall, pair.base.wall), cpu)
 
-    disturbed, unfit = max(one.seen.disturbed, other.seen.disturbed), one.seen.unfit or other.seen.unfit
-    return Numbers(difference(other), difference(one), replace(one.seen, disturbed=disturbed, unfit=unfit))
+    noisy, unfit = max(one.seen.noisy, other.seen.noisy), one.seen.unfit or other.seen.unfit
+    return Numbers(difference(other), difference(one), replace(one.seen, noisy=noisy, unfit=unfit))
 
 
 def unfit(sides: Iterable[Sequence[Columns]]) -> Reason | None:
-    """Why the CPU time of the thread does not stand for what the arms take; None where it does.
+    """Why the CPU time of the thread does not stand for what the variants take; None where it does.
 
     Args:
-        sides: the samples of each arm in all launches.
+        sides: the samples of each variant in all processes.
     """
     return unfit_of([waits(each) for each in side] for side in sides)
 
 
 def unfit_of(sides: Iterable[Sequence[Waits]]) -> Reason | None:
-    """The same of what the threads of each arm did in all launches."""
+    """The same of what the threads of each variant did in all processes."""
     for side in sides:
         for name, most in (("others_s", MOST_OTHERS), ("blocked_s", MOST_BLOCKED)):
             seconds = [getattr(each, name) for each in side]
@@ -192,17 +192,17 @@ def unfit_of(sides: Iterable[Sequence[Waits]]) -> Reason | None:
 
 
 def _unfit(processes: Mapping[int, Process], case: str, baseline: str) -> Reason | None:
-    arms = dict.fromkeys((case, baseline, *(each.anchor for each in processes.values())))
-    return unfit_of([each.waits[arm] for each in processes.values()] for arm in arms)
+    variants = dict.fromkeys((case, baseline, *(each.anchor for each in processes.values())))
+    return unfit_of([each.waits[variant] for each in processes.values()] for variant in variants)
 
 
-def _disturbed(processes: Mapping[int, Process], case: str, baseline: str) -> float:
-    """Share of blocks, of either arm, in which one of its samples or of the anchor's was disturbed."""
+def _noisy(processes: Mapping[int, Process], case: str, baseline: str) -> float:
+    """Share of blocks, of either variant, in which one of its samples or of the anchor's was noisy."""
     if all(each.quiet for each in processes.values()):
         return 0.0
     bad = every = 0
     for each in processes.values():
-        mine, theirs = (each.bad_blocks.get(arm, {}) for arm in (case, baseline))
+        mine, theirs = (each.bad_blocks.get(variant, {}) for variant in (case, baseline))
         bad += sum(mine.get(block, False) or theirs.get(block, False) for block in {**mine, **theirs})
         every += len({**mine, **theirs})
     return bad / every if every else 0.0

@@ -29,9 +29,10 @@ Bools: TypeAlias = NDArray[np.bool_]
 
 # The numbers above which none is searched for: nobody would make as many processes or blocks, or train as many seeds.
 MOST, MOST_SEEDS = 1000, 2000
-# Fewest launches of a pilot from which a spread is estimated. From three, the number came out ten times too large in simulations.
+# Fewest processes of a pilot from which a spread is estimated. From three, the number came out ten times too large in
+# simulations.
 FEWEST_OF_PILOT = 4
-# Significance, divided by the number of arms, at which one arm's spread is not that of the others.
+# Significance, divided by the number of variants, at which one variant's spread is not that of the others.
 APART = 0.01
 # The power is right to 0.002 with these.
 POINTS, BINS = 8192, 256
@@ -185,25 +186,26 @@ def inflation(freedom: float, power: float = POWER) -> float:
     return float(special.nctdtrit(freedom, normal, power)) / (normal + float(special.ndtri(power)))
 
 
-def spread(arms: Sequence[Sequence[float]]) -> float:
-    """Standard deviation of a launch's effect, from all arms of a comparison.
+def spread(variants: Sequence[Sequence[float]]) -> float:
+    """Standard deviation of a process's effect, from all variants of a comparison.
 
     Args:
-        arms: each arm's log-effects against the anchor, one per launch; at least `FEWEST_OF_PILOT` each.
+        variants: each variant's log-effects against the anchor, one per process; at least `FEWEST_OF_PILOT` each.
 
-    The variance is averaged over the arms. What makes launches differ (memory layout, hashing, neighbours, the clock) acts on
-    all arms of a process, and six launches alone know a standard deviation only to within a factor of two. Averaging is
-    honest where arms vary alike; an arm that varies more than the others by more than chance (F test) is taken by itself.
+    The variance is averaged over the variants. What makes processes differ (memory layout, hashing, neighbours, the clock)
+    acts on all variants of a process, and six processes alone know a standard deviation only to within a factor of two.
+    Averaging is honest where variants vary alike; a variant that varies more than the others by more than chance (F test) is
+    taken by itself.
     """
-    variances = [float(np.var(effects, ddof=1)) for effects in arms]
-    freedom = [len(effects) - 1 for effects in arms]
+    variances = [float(np.var(effects, ddof=1)) for effects in variants]
+    freedom = [len(effects) - 1 for effects in variants]
     pooled = sum(map(math.prod, zip(variances, freedom, strict=True))) / sum(freedom)
-    largest = max(range(len(arms)), key=lambda arm: variances[arm])
+    largest = max(range(len(variants)), key=lambda variant: variances[variant])
     rest = sum(freedom) - freedom[largest]
     others = pooled * sum(freedom) - variances[largest] * freedom[largest]
     if rest and others > 0:
-        # The arms share their anchor, so that the others know less than their number says: count them as one.
+        # The variants share their anchor, so that the others know less than their number says: count them as one.
         p = float(special.fdtrc(freedom[largest], freedom[largest], variances[largest] / (others / rest)))
-        if p < APART / len(arms):
+        if p < APART / len(variants):
             pooled = variances[largest]
     return math.sqrt(pooled)

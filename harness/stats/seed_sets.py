@@ -1,7 +1,7 @@
 """Several sets of seeds of the same models: they are pooled, and each is one analysis of the seeds so far.
 
 A set that was trained because an earlier one decided nothing must not replace it: whoever may take the newest set calls equal
-arms different more often than in 5 %. So means and counts are over all seeds, and intervals and p-values are those of the last
+variants different more often than in 5 %. So means and counts are over all seeds, and intervals and p-values are those of the last
 analysis, at the level that those before it left (`interim.py`). `tests/bench/seed_sets.py` measures the error.
 """
 
@@ -31,15 +31,15 @@ class SeedSets:
         """The seeds of all sets."""
         return tuple(seed for each in self.sets for seed in each)
 
-    def analysis(self, *arms: Collection[int]) -> Analysis:
-        """Say which analysis the seeds of some arms are; sets in which one of them has none are none.
+    def analysis(self, *variants: Collection[int]) -> Analysis:
+        """Say which analysis the seeds of some variants are; sets in which one of them has none are none.
 
         Args:
-            arms: the seeds of each arm that left a value.
+            variants: the seeds of each variant that left a value.
         """
         numbers, seeds = list[int](), 0
         for each in self.sets:
-            more = min(len({*each} & {*arm}) for arm in arms)
+            more = min(len({*each} & {*variant}) for variant in variants)
             seeds += more
             numbers += [seeds] if more else []
         if not numbers:

@@ -38,8 +38,8 @@ class Decidable:
     """What counts of solved tasks can decide.
 
     Attributes:
-        seeds: seeds of each arm.
-        pairs: arms that are compared with the baseline.
+        seeds: seeds of each variant.
+        pairs: variants that are compared with the baseline.
         smallest_p: p-value of none against all.
         level: p-value at which one pair alone is told apart.
         symmetric: the largest share q <= 0.5 such that q against 1 - q is told apart with 80 % power; None if not even 0.
@@ -60,8 +60,8 @@ def decidable(seeds: int, pairs: int, analysis: Analysis = ONE) -> Decidable:
     """Say what so many seeds can decide, if one of so many pairs differs.
 
     Args:
-        seeds: of each arm.
-        pairs: arms that are compared with the baseline.
+        seeds: of each variant.
+        pairs: variants that are compared with the baseline.
         analysis: which interim analysis of their seeds it is.
     """
     level = analysis.level_at(level_among(pairs))

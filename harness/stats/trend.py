@@ -1,10 +1,10 @@
-"""The difference of two arms over training budgets: its slope with an interval, where it is 0, and what it would be beyond.
+"""The difference of two variants over training budgets: its slope with an interval, where it is 0, and what it would be beyond.
 
-At each budget each arm has two neighbouring sizes, both trained with the same seeds. With a curvature c, found apart from them, a
+At each budget each variant has two neighbouring sizes, both trained with the same seeds. With a curvature c, found apart from them, a
 parabola goes through the two losses of a seed, over the logarithm x of the size. Its lowest place is that of the mean losses, for
 all seeds, and every seed has its loss there. So the seed is the unit, whatever its four losses have in common. The error of the
 place changes nothing to first order; to second order it lowers the loss by its variance times c, which is added back. The error
-of c is common to all budgets, and each arm has a curvature of its own.
+of c is common to all budgets, and each variant has a curvature of its own.
 
 The text is a second sample: all runs are judged on the same windows. Each block of windows has a difference of its own at every
 budget, from the same weights, and the spread of blocks adds to the variance of whatever is made of the differences.
@@ -41,28 +41,28 @@ FEWEST_BUDGETS = 2
 BEYOND = 1.0
 # How far beyond them, in such distances, it may lie without other sizes being taken.
 CLOSE = 0.25
-# Fresh seeds that show whether it does.
+# New seeds that show whether it does.
 FIRST_SEEDS = 2
 # Parameters of the best model grow with this power of the budget (Hoffmann et al. 2022).
 GROWTH = 0.5
-# Degrees of freedom that a fit must leave each arm for a curvature of its own: with less, its error is unknown.
+# Degrees of freedom that a fit must leave each variant for a curvature of its own: with less, its error is unknown.
 FEWEST_FREEDOM = 8.0
 
-Outcome: TypeAlias = Literal["both ends", "one end", "one sign", "none", "cannot tell"]
+Outcome: TypeAlias = Literal["both ends", "one end", "one sign", "none", "inconclusive"]
 
 
 class Tried(NamedTuple):
     """A run of the sweep.
 
     Attributes:
-        arm: its arm.
+        variant: its variant.
         flops: its budget.
         place: logarithm of its size.
         seed: of the run.
         loss: held-out, in nats.
     """
 
-    arm: str
+    variant: str
     flops: float
     place: float
     seed: int
@@ -71,7 +71,7 @@ class Tried(NamedTuple):
 
 @dataclass(frozen=True)
 class Sizes:
-    """Two sizes of an arm at a budget.
+    """Two sizes of a variant at a budget.
 
     Attributes:
         low: logarithm of the smaller size.
@@ -125,11 +125,11 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Budget:
-    """Two arms at a budget, with the same seeds.
+    """Two variants at a budget, with the same seeds.
 
     Attributes:
         flops: training FLOPs of a run.
-        mine: the arm.
+        mine: the variant.
         theirs: the anchor.
     """
 
@@ -139,13 +139,13 @@ class Budget:
 
     @property
     def seeds(self) -> int:
-        """Seeds of each arm and size."""
+        """Seeds of each variant and size."""
         return len(self.mine.losses_S2)
 
 
 @dataclass(frozen=True)
 class Bend:
-    """The curvature of an arm's losses over the logarithm of its size, as the sweep found it.
+    """The curvature of a variant's losses over the logarithm of its size, as the sweep found it.
 
     Attributes:
         value: c, in nats.
@@ -166,7 +166,7 @@ class Crossing:
         outcome: `both ends`: the line is told from 0 at both ends of the budgets, with opposite signs, and the interval lies
             within them; `one end`: the line is told from 0 at one end, and a budget's own seeds show the other sign;
             `one sign`: the line is told from 0 at one end, and nothing shows the other sign: there may be no crossing;
-            `none`: the line has one sign at all budgets; `cannot tell`: it is told from 0 at neither end, or it was not shown
+            `none`: the line has one sign at all budgets; `inconclusive`: it is told from 0 at neither end, or it was not shown
             to be straight, which takes three budgets.
         flops: the estimate; None without a crossing, or where the line crosses beyond the budgets.
         low: lower end of the interval; None: below the budgets. For `one sign`: up to there the sign is known.
@@ -180,49 +180,49 @@ class Crossing:
 
 
 def curves(tried: Sequence[Tried]) -> dict[str, JointFit]:
-    """Fit the losses of each arm over its sizes: a curve for every budget, all of one curvature.
+    """Fit the losses of each variant over its sizes: a curve for every budget, all of one curvature.
 
-    Where that leaves an arm too few degrees of freedom, all arms have one curvature. A seed at one budget has nothing in common
-    with the same seed at another: it trains for other steps.
+    Where that leaves a variant too few degrees of freedom, all variants have one curvature. A seed at one budget has nothing
+    in common with the same seed at another: it trains for other steps.
     """
     budgets = sorted({each.flops for each in tried})
     runs: dict[str, list[Run]] = {}
     for each in tried:
         seed = each.seed * len(budgets) + budgets.index(each.flops)
-        runs.setdefault(each.arm, []).append(Run(curve_of(each.arm, each.flops), each.place, seed, each.loss))
-    found = {arm: JointFit(own, shared_bend=True) for arm, own in runs.items()}
+        runs.setdefault(each.variant, []).append(Run(curve_of(each.variant, each.flops), each.place, seed, each.loss))
+    found = {variant: JointFit(own, shared_bend=True) for variant, own in runs.items()}
     if all(each.residual is not None and each.residual.freedom >= FEWEST_FREEDOM for each in found.values()):
         return found
     return dict.fromkeys(runs, JointFit([run for own in runs.values() for run in own], shared_bend=True))
 
 
-def curve_of(arm: str, flops: float) -> str:
-    """Name of an arm's curve at a budget."""
-    return f"{arm} at {flops!r}"
+def curve_of(variant: str, flops: float) -> str:
+    """Name of a variant's curve at a budget."""
+    return f"{variant} at {flops!r}"
 
 
 def bend_of(fitted: JointFit) -> Bend | None:
-    """The curvature of an arm, from its runs in the sweep; None where it is not above 0, or nothing tells its error."""
+    """The curvature of a variant, from its runs in the sweep; None where it is not above 0, or nothing tells its error."""
     found = fitted.bend
     if found is None or found.error is None or fitted.residual is None or found.value <= LEAST_BEND:
         return None
     return Bend(found.value, found.error, fitted.residual.freedom)
 
 
-def pairs(fitted: JointFit, arm: str, places: Mapping[float, Sequence[float]]) -> dict[float, int] | None:
+def pairs(fitted: JointFit, variant: str, places: Mapping[float, Sequence[float]]) -> dict[float, int] | None:
     """Choose two neighbouring sizes at each budget: those whose middle is nearest to the optimum.
 
     At a budget that was not explored the optimum is that of the explored ones, moved by the growth of the best size.
 
     Args:
-        fitted: the arm's curves.
-        arm: its name.
+        fitted: the variant's curves.
+        variant: its name.
         places: logarithms of the sizes at every budget, ascending.
 
     Returns:
         Index of the smaller size by budget; None where no curve opens upwards.
     """
-    explored = {flops: curve for flops in places if (curve := curve_of(arm, flops)) in fitted.variants}
+    explored = {flops: curve for flops in places if (curve := curve_of(variant, flops)) in fitted.variants}
     found = {flops: place for flops, curve in explored.items() if (place := fitted.vertex(curve)) is not None}
     if not found:
         return None
@@ -236,7 +236,7 @@ def pairs(fitted: JointFit, arm: str, places: Mapping[float, Sequence[float]]) -
 
 
 def step(first: Sizes, bend: Bend | None) -> int:
-    """Return where the optimum lies by the first fresh seeds: 0 between the two sizes or close by, 1 above, -1 below.
+    """Return where the optimum lies by the first new seeds: 0 between the two sizes or close by, 1 above, -1 below.
 
     The sweep's few seeds may have placed it wrongly, and a budget that was not explored has no optimum of its own.
     """
@@ -265,19 +265,19 @@ def unequal(variances: Sequence[float] | np.ndarray, freedoms: Sequence[float] |
 
 
 class Trend:
-    """The differences of an arm and the anchor over budgets.
+    """The differences of a variant and the anchor over budgets.
 
     Args:
         budgets: at least one, each with two seeds or more.
-        mine: the arm's curvature, the same at all budgets.
-        theirs: the anchor's; equal to the arm's where both are one.
+        mine: the variant's curvature, the same at all budgets.
+        theirs: the anchor's; equal to the variant's where both are one.
 
     Attributes:
         budgets: ascending.
         spreads: standard deviation over seeds at each budget, in nats, of the difference of one seed.
         spread: the same of all budgets, pooled.
         has_one_spread: whether the pooled one is in every interval; else each budget has its own.
-        differences: the arm's loss minus the anchor's at each budget, in nats, each at its own optimum; below 0 it is better.
+        differences: the variant's loss minus the anchor's at each budget, in nats, each at its own optimum; below 0 it is better.
 
     Raises:
         ValueError: without budgets, or where a curvature is not above 0.
@@ -289,7 +289,7 @@ class Trend:
         self.budgets = sorted(budgets, key=lambda each: each.flops)
         self.bends = mine, theirs
         sides = [(each.mine, each.theirs) for each in self.budgets]
-        of_seeds = [self._apart(arm.losses_S2, anchor.losses_S2, (arm, anchor)) for arm, anchor in sides]
+        of_seeds = [self._apart(variant.losses_S2, anchor.losses_S2, (variant, anchor)) for variant, anchor in sides]
         raised = [mine_.raised(mine.value) - theirs_.raised(theirs.value) for mine_, theirs_ in sides]
         self._values = np.array([each.mean() for each in of_seeds]) + raised
         own_K = np.array([float(each.var(ddof=1)) for each in of_seeds])
@@ -305,19 +305,19 @@ class Trend:
         self.differences = [self._estimate(row) for row in np.eye(len(self.budgets))]
 
     def _apart(self, mine_x2: np.ndarray, theirs_x2: np.ndarray, sides: tuple[Sizes, Sizes]) -> np.ndarray:
-        """The arm's values at its optimum minus the anchor's at its own."""
-        (arm, anchor), (mine, theirs) = sides, self.bends
-        found: np.ndarray = arm.lowest(mine_x2, mine.value) - anchor.lowest(theirs_x2, theirs.value)
+        """The variant's values at its optimum minus the anchor's at its own."""
+        (variant, anchor), (mine, theirs) = sides, self.bends
+        found: np.ndarray = variant.lowest(mine_x2, mine.value) - anchor.lowest(theirs_x2, theirs.value)
         return found
 
     def _blocks(self, sides: Sequence[tuple[Sizes, Sizes]]) -> np.ndarray | None:
         """The difference on each block of the text, at each budget; None where a run does not have its blocks."""
         rows = []
         for both in sides:
-            arm, anchor = (side.blocks_SB2 for side in both)
-            if arm is None or anchor is None:
+            variant, anchor = (side.blocks_SB2 for side in both)
+            if variant is None or anchor is None:
                 return None
-            rows.append(self._apart(arm.mean(0), anchor.mean(0), both))
+            rows.append(self._apart(variant.mean(0), anchor.mean(0), both))
         return np.array(rows) if len({len(row) for row in rows}) == 1 else None
 
     @property
@@ -331,16 +331,16 @@ class Trend:
 
     @property
     def near(self) -> list[bool]:
-        """Whether both arms' optima lie near their two sizes, at each budget."""
+        """Whether both variants' optima lie near their two sizes, at each budget."""
         mine, theirs = self.bends
         return [each.mine.is_near(mine.value) and each.theirs.is_near(theirs.value) for each in self.budgets]
 
     def lowest(self, budget: int) -> tuple[float, float]:
-        """Loss of the arm and of the anchor at their optima, at a budget by its index."""
+        """Loss of the variant and of the anchor at their optima, at a budget by its index."""
         each, (mine, theirs) = self.budgets[budget], self.bends
         sides = ((each.mine, mine.value), (each.theirs, theirs.value))
-        arm, anchor = (float(side.lowest(side.losses_S2, c).mean()) + side.raised(c) for side, c in sides)
-        return arm, anchor
+        variant, anchor = (float(side.lowest(side.losses_S2, c).mean()) + side.raised(c) for side, c in sides)
+        return variant, anchor
 
     @property
     def slope(self) -> Estimate | None:
@@ -389,7 +389,7 @@ class Trend:
         ends = [found for each in (self.budgets[0], self.budgets[-1]) if (found := self.at(each.flops)) is not None]
         signs = [sign(found) for found in ends]
         if not self.is_straight or not any(signs):
-            return Crossing("cannot tell")
+            return Crossing("inconclusive")
         if all(signs):
             if signs[0] == signs[1]:
                 return Crossing("none")
@@ -430,7 +430,7 @@ class Trend:
         return self._between(start, line.reached(quantile, 1 if line.start < 0 else -1))
 
     def forecast(self, flops: float, seeds: int) -> Estimate | None:
-        """The difference that so many seeds of each arm and size will find at another budget, if it goes on along the line.
+        """The difference that so many seeds of each variant and size will find at another budget, if it goes on along the line.
 
         The interval holds what is measured, not only the true difference. Seeds are taken to spread as at all budgets, or where
         these differ as at the largest, and the text as it does there.

@@ -1,10 +1,10 @@
-"""Test whether the warm-up was long enough: no arm may still be getting faster or slower relative to its anchor.
+"""Test whether the warm-up was long enough: no variant may still be getting faster or slower relative to its anchor.
 
-The paired effect is tested, not the time itself: a clock that drifts slows all arms alike, which is unrelated to warm-up and
-cancels in every ratio. Inside one launch (`unsteady`, which asks for a second warm-up): Theil-Sen slope and Mann-Kendall test,
-Kendall's tau against time. For a report (`drifting`): the same test stratified by launch, as for seasons (Hirsch & Slack 1984):
-Kendall's S is summed over launches and the drift is their mean, so that one launch that drifts by chance decides nothing. All
-arms of a comparison are one family: the level is divided by their number. No scipy: a cold worker would have to load it.
+The paired effect is tested, not the time itself: a clock that drifts slows all variants alike, which is unrelated to warm-up and
+cancels in every ratio. Inside one process (`unsteady`, which asks for a second warm-up): Theil-Sen slope and Mann-Kendall test,
+Kendall's tau against time. For a report (`drifting`): the same test stratified by process, as for seasons (Hirsch & Slack 1984):
+Kendall's S is summed over processes and the drift is their mean, so that one process that drifts by chance decides nothing. All
+variants of a comparison are one family: the level is divided by their number. No scipy: a cold worker would have to load it.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ LEVEL = 0.01
 MOST_EXACT = 5000
 
 
-def testable(blocks: Sequence[int], arms: int) -> bool:
-    """Whether the test can reject at all, with so many blocks in each launch and so many arms."""
-    return math.log(2) - sum(math.lgamma(n + 1) for n in blocks) < math.log(LEVEL / max(1, arms))
+def testable(blocks: Sequence[int], variants: int) -> bool:
+    """Whether the test can reject at all, with so many blocks in each process and so many variants."""
+    return math.log(2) - sum(math.lgamma(n + 1) for n in blocks) < math.log(LEVEL / max(1, variants))
 
 
 class Drift(NamedTuple):
-    """How an arm drifted in a launch.
+    """How a variant drifted in a process.
 
     Attributes:
         change: from the first block to the last, as a share.
@@ -47,51 +47,51 @@ class Drift(NamedTuple):
     p: float
 
 
-def unsteady(arms: Mapping[str, Sequence[float]]) -> dict[str, Drift]:
-    """Find the arms that drift in one launch.
+def unsteady(variants: Mapping[str, Sequence[float]]) -> dict[str, Drift]:
+    """Find the variants that drift in one process.
 
     Args:
-        arms: each arm's block effects, in order.
+        variants: each variant's block effects, in order.
     """
     found = {}
-    for arm, effects in arms.items():
-        if not testable([len(effects)], len(arms)):
+    for variant, effects in variants.items():
+        if not testable([len(effects)], len(variants)):
             continue
         drift, p = pooled([effects])
-        if abs(drift) > DRIFT and p < LEVEL / len(arms):
-            found[arm] = Drift(drift, len(effects), p)
+        if abs(drift) > DRIFT and p < LEVEL / len(variants):
+            found[variant] = Drift(drift, len(effects), p)
     return found
 
 
-def drifting(launches: Sequence[Sequence[float]], arms: int) -> Reason | None:
-    """Return how an arm drifts, over its launches pooled; None if it does not, or there are too few blocks to tell.
+def drifting(processes: Sequence[Sequence[float]], variants: int) -> Reason | None:
+    """Return how a variant drifts, over its processes pooled; None if it does not, or there are too few blocks to tell.
 
     Args:
-        launches: the arm's block effects in each launch, in order.
-        arms: arms of the comparison besides the anchor.
+        processes: the variant's block effects in each process, in order.
+        variants: variants of the comparison besides the anchor.
     """
-    launches = [effects for effects in launches if len(effects) > 1]
-    if not launches or not testable([len(effects) for effects in launches], arms):
+    processes = [effects for effects in processes if len(effects) > 1]
+    if not processes or not testable([len(effects) for effects in processes], variants):
         return None
-    drift, p = pooled(launches)
-    if abs(drift) <= DRIFT or p >= LEVEL / max(1, arms):
+    drift, p = pooled(processes)
+    if abs(drift) <= DRIFT or p >= LEVEL / max(1, variants):
         return None
-    return Reason("drifts", change=drift, launches=len(launches), p=p)
+    return Reason("drifts", change=drift, processes=len(processes), p=p)
 
 
-def pooled(launches: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """Mean drift of log-effects from the first block of a launch to its last, and the p-value of the summed S."""
+def pooled(processes: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """Mean drift of log-effects from the first block of a process to its last, and the p-value of the summed S."""
     score, drifts = 0, []
-    for effects in launches:
+    for effects in processes:
         slopes = [(b - a) / (j - i) for (i, a), (j, b) in itertools.combinations(enumerate(effects), 2)]
         score += len([each for each in slopes if each > 0]) - len([each for each in slopes if each < 0])
         drifts.append(median(slopes) * (len(effects) - 1))
-    return fmean(drifts), _p_value(abs(score), tuple(sorted(map(len, launches))))
+    return fmean(drifts), _p_value(abs(score), tuple(sorted(map(len, processes))))
 
 
 @functools.lru_cache(maxsize=256)
 def _p_value(score: int, blocks: tuple[int, ...]) -> float:
-    """Two-sided p-value of a sum of Kendall's S over launches with so many blocks, none of which drifts."""
+    """Two-sided p-value of a sum of Kendall's S over processes with so many blocks, none of which drifts."""
     pairs = sum(n * (n - 1) // 2 for n in blocks)
     if score == 0:
         return 1.0

@@ -80,7 +80,7 @@ def compare(subject: Subject, read: Callable[[Tensor, int], tuple[Tensor, Any]])
     """
     module, parts, name = subject.module, subject.parts, subject.case.model
     x_BT = torch.cat(subject.inputs(subject.seed + 2, 2), 1)[:ROWS]
-    length = min(PROMPT, subject.case.place.seq_len)
+    length = min(PROMPT, subject.case.grid_point.seq_len)
     steps = min(STEPS, max(LEAST_STEPS, length // 2))
     n = max(1, length - steps)
     x_BT = x_BT[:, : n + steps]

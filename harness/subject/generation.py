@@ -45,7 +45,7 @@ class Generation:
             why = "a bidirectional model classifies: it cannot generate. Build it with bidirectional=false."
         if why:
             raise Unmeasured(why)
-        if subject.case.place.compile:
+        if subject.case.grid_point.compile:
             raise Unmeasured("prefill and decode are never compiled: they run eagerly, or decode as a CUDA graph")
         subject.module.eval()
         if not subject.case.is_user_model:
@@ -80,7 +80,7 @@ class Generation:
         return max(t, min(t + self.subject.steps, self.subject.case.config.max_seq_len))
 
     def _require_eager(self, what: str) -> None:
-        if self.subject.case.place.graph:
+        if self.subject.case.grid_point.graph:
             raise Unmeasured(f"{what} eagerly: only decode steps are replayed as a CUDA graph")
 
     def prefill(self) -> Callable[[Tensor], None]:
@@ -108,7 +108,7 @@ class Generation:
         """A call that serves a request as a server does: reads prompts, then makes `steps` decode steps.
 
         The host reads the likeliest token of each row after the prompt and after every step. What is fed are the prompt's tokens
-        again, so that every arm computes the same tokens.
+        again, so that every variant computes the same tokens.
         """
         self.ready()
         self._require_eager("a whole request is served")
@@ -133,7 +133,7 @@ class Generation:
         def eager(tokens_B: Tensor) -> Tensor:
             return model.decode(tokens_B, cache)
 
-        step = self._graph(cache) if subject.case.place.graph else eager
+        step = self._graph(cache) if subject.case.grid_point.graph else eager
         rewind = rewinder(cache)
         if subject.case.is_user_model:
             with torch.no_grad():
@@ -186,7 +186,7 @@ class Generation:
 
     def _graph(self, cache: object) -> Callable[[Tensor], Tensor]:
         case, parts = self.subject.case, self.subject.parts
-        if case.place.device != "cuda":
+        if case.grid_point.device != "cuda":
             raise Unmeasured("a CUDA graph needs a CUDA device")
         if not parts.has("decode_step"):
             raise Unmeasured(parts.lacks("decode_step, a step that a CUDA graph can capture"))

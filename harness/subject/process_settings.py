@@ -2,7 +2,7 @@
 
 A user's file may change any of them, in a line at its top or in a call, for every model that is timed beside it. Such a model
 fails by name, and its process ends: nothing is timed under what it left behind (`ProcessChangedError`).
-What no reader sees (the process's priority, a function of torch that is replaced) is left to the launch without the user's code.
+What no reader sees (the process's priority, a function of torch that is replaced) is left to the process without the user's code.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from modbench.harness.flops.counter import is_product
 from modbench.harness.process.torch_modes import Operator, OperatorMode, name_of
 
 
-class Place(NamedTuple):
+class GridPoint(NamedTuple):
     """Elements of a storage that are a parameter's, or a copy of them."""
 
     first: int
@@ -41,11 +41,11 @@ class RowWatch(OperatorMode):
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        self.places: dict[int, list[Place]] = {}
+        self.places: dict[int, list[GridPoint]] = {}
         for name, p in module.named_parameters():
             if p.ndim > 1:
                 first = int(p.storage_offset())
-                self.places.setdefault(_storage(p), []).append(Place(first, first + p.numel(), name))
+                self.places.setdefault(_storage(p), []).append(GridPoint(first, first + p.numel(), name))
         self.work: dict[str, float] = {}
         self._own = frozenset({*self.places, *(_storage(p) for p in module.parameters())})
         self._constant = {_storage(buffer) for buffer in module.buffers()} | self._own
@@ -83,19 +83,20 @@ class RowWatch(OperatorMode):
         """Whether it depends on the batch: it does unless it is known to come from weights and constants alone."""
         return _storage(tensor) not in self._constant
 
-    def _copied(self, operator: Operator, given: Sequence[Tensor], made: Tensor) -> list[Place]:
+    def _copied(self, operator: Operator, given: Sequence[Tensor], made: Tensor) -> list[GridPoint]:
         """The places in a new tensor, which holds what these tensors held."""
         if is_product(operator):
             return []
         if name_of(operator) in _JOINS:
             places, at = [], 0
             for tensor in given:
-                places += [Place(at, at + tensor.numel(), name) for name in self._names(tensor)]
+                places += [GridPoint(at, at + tensor.numel(), name) for name in self._names(tensor)]
                 at += tensor.numel()
             return places
         same = [tensor for tensor in given if tensor.numel() == made.numel()]
         return [
-            Place(0, made.numel(), name) for name in dict.fromkeys(n for tensor in same for n in self._names(tensor))
+            GridPoint(0, made.numel(), name)
+            for name in dict.fromkeys(n for tensor in same for n in self._names(tensor))
         ]
 
     def _names(self, tensor: Tensor) -> list[str]:
@@ -103,7 +104,7 @@ class RowWatch(OperatorMode):
         names = {place.name for place, _ in self._shared(tensor)}
         return list(names) if len(names) == 1 else []
 
-    def _shared(self, tensor: Tensor) -> Iterator[tuple[Place, float]]:
+    def _shared(self, tensor: Tensor) -> Iterator[tuple[GridPoint, float]]:
         """Places that a tensor shows, each with how many of its elements."""
         start = int(tensor.storage_offset())
         reach = start + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)) + 1

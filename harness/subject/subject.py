@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from modbench.harness.core.errors import NumericsError
 from modbench.harness.core.measure_plans import DecodePlan
 from modbench.harness.core.protocols import PAGE, Parts, parts_of
-from modbench.harness.domain.case import Case, Place
+from modbench.harness.domain.case import Case, GridPoint
 from modbench.harness.subject import process_settings
 from modbench.harness.subject.build import DTYPES, build_module, evaluating
 from modbench.harness.timing import nvtx
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 CHECKED_TOKENS = 16_384
 
 
-def clock_of(place: Place) -> Clock:
+def clock_of(grid_point: GridPoint) -> Clock:
     """Wall and CPU time where the case runs; on a GPU of all threads, and the clock can wait until the device is idle."""
-    return Clock(torch.cuda.synchronize if place.device == "cuda" else None, place.working_threads)
+    return Clock(torch.cuda.synchronize if grid_point.device == "cuda" else None, grid_point.working_threads)
 
 
 class Subject:
@@ -52,20 +52,20 @@ class Subject:
         module: nn.Module | None = None,
     ) -> None:
         self.case, self.seed = case, seed
-        self.steps = case.place.new_tokens or (decode or DecodePlan()).tokens
-        self.clock = clock or clock_of(case.place)
+        self.steps = case.grid_point.new_tokens or (decode or DecodePlan()).tokens
+        self.clock = clock or clock_of(case.grid_point)
         if module is None:
-            torch.set_num_threads(case.place.threads)
+            torch.set_num_threads(case.grid_point.threads)
             before = process_settings.read()
-            module = build_module(case, seed, case.place.device)
-            # A user's file may change what the whole process shares, which must not change the speed of the other arms.
+            module = build_module(case, seed, case.grid_point.device)
+            # A user's file may change what the whole process shares, which must not change the speed of the other variants.
             process_settings.check(before, case.id)
-            module.to(case.place.device, dtype or DTYPES[case.place.dtype])
+            module.to(case.grid_point.device, dtype or DTYPES[case.grid_point.dtype])
         self.module = module
         self.parts = parts_of(self.module, case.model)
         # Whether the guard of a user's model has compared its decode steps with its forward pass.
         self.decodes_as_forward = False
-        self.model = cast("nn.Module", torch.compile(self.module)) if case.place.compile else self.module
+        self.model = cast("nn.Module", torch.compile(self.module)) if case.grid_point.compile else self.module
         self._optimizer: torch.optim.Optimizer | None = None
         if nvtx.NVTX:
             nvtx.name_modules(self.module)
@@ -86,12 +86,12 @@ class Subject:
         return self._optimizer
 
     def inputs(self, seed: int, number: int) -> list[Tensor]:
-        """Random token batches [B, T], equal for all arms of a place. Zeros would route and draw power atypically."""
-        place = self.case.place
+        """Random token batches [B, T], equal for all variants of a place. Zeros would route and draw power atypically."""
+        grid_point = self.case.grid_point
         generator = torch.Generator().manual_seed(seed)
-        shape = (place.batch_size, place.seq_len)
+        shape = (grid_point.batch_size, grid_point.seq_len)
         vocabulary = self.case.config.vocab_size
-        return [torch.randint(vocabulary, shape, generator=generator).to(place.device) for _ in range(number)]
+        return [torch.randint(vocabulary, shape, generator=generator).to(grid_point.device) for _ in range(number)]
 
     def check(self, tokens_BT: Tensor) -> None:
         """Check that the model fulfils its contract, before anything is measured.

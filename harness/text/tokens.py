@@ -76,10 +76,10 @@ class Tokens:
         for side, ids, windows in (("training", self.train, 1), ("held-out", self.val, held_out)):
             if len(ids) <= windows * seq_len:
                 unit = "bytes" if self.identity == "bytes" else "tokens"
-                least = f"{windows * seq_len + 1} of {'one window' if windows == 1 else f'{windows} windows'}"
+                least = f"{windows * seq_len + 1} of {'one sequence' if windows == 1 else f'{windows} sequences'}"
                 raise UsageError(
                     f"corpus {corpus!r}: its {side} part has {len(ids)} {unit}, fewer than the {least}. Give a larger file or "
-                    "folder, or shorter windows."
+                    "folder, or shorter sequences."
                 )
 
 

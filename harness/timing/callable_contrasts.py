@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from statistics import fmean, median
 
-from modbench.harness.stats import block_effects, contamination, effects, paired
+from modbench.harness.stats import block_effects, effects, noise, paired
 from modbench.harness.stats.against_anchor import Process
-from modbench.harness.stats.contrast import DIFFERENT, INCONCLUSIVE, Contrast, Rule, contrast, together
+from modbench.harness.stats.contrast import INCONCLUSIVE, SIZE_OPEN, Contrast, Rule, contrast, together
 from modbench.harness.stats.reason import Reason, both
-from modbench.harness.timing.callables import Launch
+from modbench.harness.timing.callables import TimingProcess
 from modbench.harness.timing.threads import crowded, working_threads
 
 # Differences below this are of no practical interest, unless a user says otherwise.
@@ -35,7 +35,7 @@ class Beside:
         contrast: how the two compare.
         verdict: that of the contrast.
         reason: why it is undecided, or decided by CPU time; None where neither.
-        labels: `one process`, `contaminated`, `by CPU time`, `tail`, `not steady`, `baseline differs from itself`.
+        labels: `one process`, `noisy`, `by CPU time`, `tail`, `not steady`, `baseline differs from itself`.
     """
 
     contrast: Contrast
@@ -46,45 +46,46 @@ class Beside:
     @property
     def doubtful(self) -> bool:
         """Whether a disturbance kept it from being decided."""
-        return self.verdict in {INCONCLUSIVE, DIFFERENT} and self.contrast.seen.disturbed > contamination.MOST
+        return self.verdict in {INCONCLUSIVE, *SIZE_OPEN} and self.contrast.seen.noisy > noise.MOST
 
 
 def beside_baseline(
-    launches: Sequence[Launch],
+    timing_processes: Sequence[TimingProcess],
     margin: float = MARGIN,
     *,
     escaped: Mapping[str, str] | None = None,
     withheld: Mapping[str, str] | None = None,
 ) -> dict[str, Beside]:
-    """Compare every callable with the baseline, as one family; where the baseline's twin differs from it, nothing is decided.
+    """Compare every callable with the baseline, as one family; where the baseline's A/A control differs from it, nothing is
+    decided.
 
-    With one launch the rounds are the evidence, and every result is labelled `one process`; from three on the launches are, as
+    With one process the rounds are the evidence, and every result is labelled `one process`; from three on the processes are, as
     in a run.
 
     Args:
-        launches: one per process, of the same callables.
+        timing_processes: one for each process, of the same callables.
         margin: of practical interest, as a share.
         escaped: name to why a callable's work may be done where the time of its thread does not see it.
-        withheld: name to why a callable's time is not that of its work: of either side, it leaves the two undecided.
+        withheld: name to why a callable's time is not that of its work: of either side, it leaves the two inconclusive.
     """
-    base, twin = launches[0].baseline, launches[0].twin
-    processes = {i: Process(each.samples, base, each.blocks) for i, each in enumerate(launches)}
+    base, aa_control = timing_processes[0].baseline, timing_processes[0].aa_control
+    processes = {i: Process(each.samples, base, each.blocks) for i, each in enumerate(timing_processes)}
 
     def compared(name: str, control: Contrast | None = None) -> Contrast:
-        pair = paired.between(processes, name, base, one_thread=all(each.one_thread for each in launches))
+        pair = paired.between(processes, name, base, one_thread=all(each.one_thread for each in timing_processes))
         unfit, why_withheld = (_said(of or {}, name, base) for of in (escaped, withheld))
         seen = replace(pair.seen, unfit=unfit or pair.seen.unfit, withheld=why_withheld, control=control)
-        if len(launches) > 1:
+        if len(timing_processes) > 1:
             return contrast(pair.base, pair.new, "interleaved", Rule(margin=margin), seen)
         # Processes of the same code differ in CPU time, too: one alone decides beyond what that makes.
         return contrast(pair.base, pair.new, "within", Rule(margin=margin), replace(seen, least=CPU_MARGIN))
 
-    control = None if twin is None else compared(twin)
-    names = [name for name in launches[0].samples if name not in {base, twin}]
+    control = None if aa_control is None else compared(aa_control)
+    names = [name for name in timing_processes[0].samples if name not in {base, aa_control}]
     found = dict(zip(names, together([compared(name, control) for name in names]), strict=True))
-    if twin is not None and control is not None:
-        found[twin] = control
-    return {name: _told(each, _drift(launches, name, base)) for name, each in found.items()}
+    if aa_control is not None and control is not None:
+        found[aa_control] = control
+    return {name: _told(each, _drift(timing_processes, name, base)) for name, each in found.items()}
 
 
 def _said(of: Mapping[str, str], *names: str) -> Reason | None:
@@ -92,9 +93,9 @@ def _said(of: Mapping[str, str], *names: str) -> Reason | None:
     return next((Reason("said", said=of[name]) for name in names if name in of), None)
 
 
-def _drift(launches: Sequence[Launch], *names: str) -> str | None:
+def _drift(timing_processes: Sequence[TimingProcess], *names: str) -> str | None:
     """How one of these callables drifted; None: none did."""
-    return next((each.unsteady[name] for each in launches for name in names if name in each.unsteady), None)
+    return next((each.unsteady[name] for each in timing_processes for name in names if name in each.unsteady), None)
 
 
 def _told(found: Contrast, drift: str | None) -> Beside:
@@ -113,7 +114,7 @@ def _reasons(found: Contrast) -> Iterator[Reason | None]:
     yield found.reason
     if found.by_cpu and least > margin:
         yield Reason("one_process_beyond", least=least)
-    yield Reason("margin_is_open", margin=margin) if found.verdict == DIFFERENT else found.open
+    yield Reason("margin_is_open", margin=margin) if found.verdict in SIZE_OPEN else found.open
     yield found.disagreement
 
 
@@ -128,7 +129,7 @@ class OwnTime:
     """Seconds of a call.
 
     Attributes:
-        median_s: of a typical call; of several launches their geometric mean.
+        median_s: of a typical call; of several processes their geometric mean.
         low_s: lower end of the 95 % interval; None where there is none.
         high_s: upper end.
         mean_s: mean of all calls.
@@ -143,28 +144,30 @@ class OwnTime:
     high_s: float | None
     mean_s: float
     spread: float
-    disturbed: float
+    noisy: float
     n: int
     reason: Reason | None
 
 
-def own_time(launches: Sequence[Launch], name: str) -> OwnTime:
-    """The time of a callable over launches; over the rounds of a single one.
+def own_time(timing_processes: Sequence[TimingProcess], name: str) -> OwnTime:
+    """The time of a callable over processes; over the rounds of a single one.
 
     It is the baseline's, changed by the effect of the callable beside it, so that the quotient of two times is their ratio.
     """
-    processes = [Process(each.samples, each.baseline, each.blocks) for each in launches]
+    processes = [Process(each.samples, each.baseline, each.blocks) for each in timing_processes]
     rounds = [each.logs(name).tolist() for each in processes]
     beside = [_logs_of_rounds(each, name) for each in processes]
-    effect = effects.over_rounds(beside[0]) if len(launches) == 1 else effects.over_launches([*map(median, beside)])
-    walls = [wall for each in launches for wall in each.samples[name]["wall_s"]]
+    effect = (
+        effects.over_rounds(beside[0]) if len(timing_processes) == 1 else effects.over_processes([*map(median, beside)])
+    )
+    walls = [wall for each in timing_processes for wall in each.samples[name]["wall_s"]]
     return OwnTime(
         math.exp(effect.value),
         None if effect.low is None else math.exp(effect.low),
         None if effect.high is None else math.exp(effect.high),
         fmean(walls),
         fmean(block_effects.spread(each) for each in rounds),
-        fmean(each.disturbed[name] for each in processes),
+        fmean(each.noisy[name] for each in processes),
         len(walls),
         effect.reason,
     )
@@ -179,16 +182,16 @@ _WORDS = {
 }
 
 
-def disturbances(launches: Sequence[Launch], names: Iterable[str]) -> tuple[str, ...]:
+def noise_causes(timing_processes: Sequence[TimingProcess], names: Iterable[str]) -> tuple[str, ...]:
     """What disturbed these callables, most frequent first; empty: nothing did."""
     marks = [
         mark
         for name in names
-        for each in launches
+        for each in timing_processes
         if name in each.samples
-        for mark in contamination.causes(each.samples[name], each.blocks)
+        for mark in noise.causes(each.samples[name], each.blocks)
     ]
-    return tuple(dict.fromkeys(_WORDS.get(cause, cause) for cause in contamination.counted(marks)))
+    return tuple(dict.fromkeys(_WORDS.get(cause, cause) for cause in noise.counted(marks)))
 
 
 def remedy(

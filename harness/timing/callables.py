@@ -1,4 +1,4 @@
-"""Times any callables side by side in this process, by the protocol of a run: the samples of one launch.
+"""Times any callables side by side in this process, by the protocol of a run: the samples of one process.
 
 Nothing here knows torch: where it is loaded, its threads and its device are taken into account. Another clock may be given, so
 that a test can plant an effect.
@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from modbench.harness.core.errors import UsageError, shown, unknown
-from modbench.harness.domain.case import ARMS_PER_BLOCK
+from modbench.harness.domain.case import VARIANTS_PER_BLOCK
 from modbench.harness.machine import counter_sampler, nvml
 from modbench.harness.machine.counter_sampler import CounterSampler
 from modbench.harness.timing.interleave import SHORTEST_SAMPLE_S, Call, Clock, Effort, Samples, Session
@@ -49,14 +49,14 @@ def naming(name: str) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Launch:
+class TimingProcess:
     """What one process measured.
 
     Attributes:
         baseline: name of the callable that was in every block.
         samples: name to columns `round, block, position, calls, wall_s, cpu_s`, times per call, and what witnesses saw.
         blocks: what witnesses saw of each block.
-        twin: name under which the baseline was timed a second time; None: it was not.
+        aa_control: name under which the baseline was timed a second time; None: it was not.
         one_thread: whether one thread did all the work, so that its CPU time is comparable.
         unsteady: name to a sentence, for callables that still drifted after a second warm-up, or for which there was no time.
         first_call_s: name to the seconds of its first call.
@@ -67,7 +67,7 @@ class Launch:
     baseline: str
     samples: Mapping[str, Samples]
     blocks: Samples = field(default_factory=dict)
-    twin: str | None = None
+    aa_control: str | None = None
     one_thread: bool = True
     unsteady: Mapping[str, str] = field(default_factory=dict)
     first_call_s: Mapping[str, float] = field(default_factory=dict)
@@ -89,11 +89,11 @@ def time_callables(
     baseline: str | None = None,
     rounds: int | None = None,
     seconds: float | None = None,
-    twin: bool = False,
+    aa_control: bool = False,
     clock: Clock | None = None,
     seed: int = 0,
     tidy: Callable[[], None] = lambda: None,
-) -> Launch:
+) -> TimingProcess:
     """Time callables, interleaved, in this process. What one of them raises, is raised.
 
     Args:
@@ -103,7 +103,7 @@ def time_callables(
         seconds: how long the rounds may take together (10 are planned at least); None: one second for each callable. Where
             calls take longer than they did in the warm-up, the rounds end after 1.5 times that, when 9 are made, and a warm-up
             is not repeated. Waiting for a processor does not count, up to 5 times as long. With `rounds` nothing ends them.
-        twin: time the baseline once more under another name, as a check of this machine (A/A).
+        aa_control: time the baseline once more under another name, as a check of this machine (A/A).
         clock: what to read; None: this machine's clocks, while witnesses watch what else happens.
         seed: draws the orders, also that of the first calls.
         tidy: called after every sample, untimed; raises `LeftBehind` if the callable left something that would affect the others.
@@ -112,7 +112,7 @@ def time_callables(
         UsageError: if there is nothing to time, or no such baseline; or a callable left something behind.
     """
     base = _checked(calls, baseline, rounds, seconds)
-    again = f"{base} (again)" if twin else None
+    again = f"{base} (again)" if aa_control else None
     named = {name: calls[name] for name in build_order(calls, seed)} | ({again: calls[base]} if again else {})
     budget = None if rounds else (SECONDS_EACH * len(named) if seconds is None else seconds)
     with _watched(clock) as (read, of_samples, of_blocks):
@@ -131,7 +131,9 @@ def time_callables(
         found = session.measure(Effort(rounds or MOST_ROUNDS, WARM_UP_CALLS, WARM_UP_S))
     one_thread = not read.on_device and working_threads() == 1
     samples = {name: found.samples[name] for name in (*calls, *([again] if again else []))}
-    return Launch(base, samples, found.blocks, again, one_thread, found.unsteady, found.first_call_s, tuple(named))
+    return TimingProcess(
+        base, samples, found.blocks, again, one_thread, found.unsteady, found.first_call_s, tuple(named)
+    )
 
 
 class _Session(Session):
@@ -158,9 +160,9 @@ class _Session(Session):
 
     def _repeat_less(self) -> None:
         """Repeat calls as often as their length now needs: an interval would otherwise wait for many long ones."""
-        for arm, columns in self.made.samples.items():
+        for variant, columns in self.made.samples.items():
             needed = math.ceil(SHORTEST_SAMPLE_S / max(min(columns["wall_s"][-2:]), 1e-9))
-            self.repeats[arm] = min(self.repeats[arm], max(1, needed))
+            self.repeats[variant] = min(self.repeats[variant], max(1, needed))
         if self.clock.on_device:  # equal, as after the warm-up
             self.repeats = dict.fromkeys(self.repeats, max(self.repeats.values()))
 
@@ -172,8 +174,8 @@ class _Session(Session):
 
     def _round_s(self) -> float:
         """Seconds of a round: everything twice, and the anchor in every block."""
-        samples = {arm: max(wall, SHORTEST_SAMPLE_S) for arm, wall in self.shortest.items()}
-        blocks = max(1, math.ceil((len(samples) - 1) / ARMS_PER_BLOCK))
+        samples = {variant: max(wall, SHORTEST_SAMPLE_S) for variant, wall in self.shortest.items()}
+        blocks = max(1, math.ceil((len(samples) - 1) / VARIANTS_PER_BLOCK))
         return 2 * (sum(samples.values()) + (blocks - 1) * samples[self.anchor])
 
 

@@ -1,6 +1,6 @@
 """Device-side timing on CUDA: events behind a spin kernel, and the replay of a captured graph.
 
-Three named timings, never mixed between arms: end to end (host clock, device idle before and after), `device` (events on the
+Three named timings, never mixed between variants: end to end (host clock, device idle before and after), `device` (events on the
 current stream) and `graph` (one launch for the whole pass). Where the device is busy for less than 70 % of the end-to-end time,
 the host cannot launch fast enough, and saved FLOPs do not show. The L2 cache is warm in all three: whole models run back
 to back, as in use. A graph is captured after a warm-up on a side stream and a check that nothing waits for the host.
@@ -20,7 +20,7 @@ from torch import Tensor
 from modbench.harness.core.errors import Unmeasured, in_short
 from modbench.harness.process import clocks
 from modbench.harness.process.graceful_stop import DeviceLost
-from modbench.harness.stats.contamination import escape_limit
+from modbench.harness.stats.noise import escape_limit
 from modbench.harness.timing import host_sync
 
 L2_POLICY = "warm: whole models run back to back"
@@ -51,7 +51,7 @@ class DeviceTimer:
     sample records whether the spin was too short (`starved`) and how long the device worked after the current stream had ended
     (`escaped_s`: work on another stream, which events do not see).
 
-    The spin's length is found once: one that changed between samples would look like an arm that was not warm.
+    The spin's length is found once: one that changed between samples would look like a variant that was not warm.
 
     Args:
         call: what is timed; launches its work on the current stream.
@@ -68,7 +68,7 @@ class DeviceTimer:
         for _ in range(WARM_UP):
             call(example)
         torch.cuda.synchronize()
-        launching = max(self._launch_s(example) for _ in range(WARM_UP))
+        launching = max(self._process_s(example) for _ in range(WARM_UP))
         first = self.cycles = int(HEADROOM * launching * _cycles_per_s())
         while self(example)["starved"]:
             self.cycles *= 2
@@ -76,7 +76,7 @@ class DeviceTimer:
                 self.cycles = first
                 break
 
-    def _launch_s(self, example: Tensor) -> float:
+    def _process_s(self, example: Tensor) -> float:
         start = clocks.perf_counter()
         self.call(example)
         spent = clocks.perf_counter() - start
@@ -157,7 +157,7 @@ def device_share(call: Callable[[Tensor], object], example: Tensor, end_to_end_s
 def capture(call: Callable[[], T], before: Callable[[], object] = lambda: None) -> tuple[Any, T]:
     """Capture a call; returns the graph and the call's result, which every replay overwrites.
 
-    A failed capture leaves torch's allocator as if it were still capturing, which would harm the other arms. So the last
+    A failed capture leaves torch's allocator as if it were still capturing, which would harm the other variants. So the last
     warm-up call must not wait for the host; only then is the call captured, and if that fails, the process has to end.
 
     Args:

@@ -22,7 +22,7 @@ from modbench.harness.process.torch_modes import FunctionMode, Operator, Operato
 
 
 def set_sync_debug(mode: int | str) -> None:
-    """Set torch's sync-debug mode; its first use warns that it is a prototype, which must not become an error of an arm."""
+    """Set torch's sync-debug mode; its first use warns that it is a prototype, which must not become an error of a variant."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.cuda.set_sync_debug_mode(mode)
@@ -49,9 +49,9 @@ def explicit(on_wait: Callable[[str], None], *, queries: bool = False) -> Iterat
     """
     cuda: Any = torch.cuda
     owners = (cuda, cuda.Event, cuda.Stream, torch.accelerator)
-    places = [(owner, "synchronize") for owner in owners]
-    places += [(cuda.Event, "query"), (cuda.Stream, "query")] if queries else []
-    were = [(owner, name, getattr(owner, name)) for owner, name in places]
+    grid_points = [(owner, "synchronize") for owner in owners]
+    grid_points += [(cuda.Event, "query"), (cuda.Stream, "query")] if queries else []
+    were = [(owner, name, getattr(owner, name)) for owner, name in grid_points]
     for owner, name, was in were:
         setattr(owner, name, _noting(was, f"{owner.__name__}.{name}", on_wait))
     try:

@@ -1,6 +1,6 @@
-"""Interleaved timing: rounds of blocks that hold arms and their anchor, in one order and then in reverse.
+"""Interleaved timing: rounds of blocks that hold variants and their anchor, in one order and then in reverse.
 
-Timing A and then B was wrong by up to 51 % on a shared machine; blocks of the anchor and at most three arms, visited in
+Timing A and then B was wrong by up to 51 % on a shared machine; blocks of the anchor and at most three variants, visited in
 random order and then in reverse, cancel drift inside the block (Abedi & Brecht, ICPE 2017). No torch here: the clock and
 the calls are arguments, so that a test can plant an effect and a fake clock.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from modbench.harness.core.units import percent
-from modbench.harness.domain.case import ARMS_PER_BLOCK
+from modbench.harness.domain.case import VARIANTS_PER_BLOCK
 from modbench.harness.machine.counter_sampler import CounterSampler
 from modbench.harness.process import clocks
 from modbench.harness.stats import trend_test
@@ -24,7 +24,7 @@ from modbench.harness.timing import nvtx
 
 # Long enough that reading the clocks costs under 0.1 % of a sample.
 SHORTEST_SAMPLE_S = 2e-3
-# Calls without a new graph after which an arm counts as compiled, and the most turns to wait for that.
+# Calls without a new graph after which a variant counts as compiled, and the most turns to wait for that.
 QUIET_CALLS, MOST_TURNS = 3, 60
 
 # Further columns of a sample, for calls that time their own parts: `forward/wall_s` and the like.
@@ -56,9 +56,9 @@ class Effort:
     """How long to measure.
 
     Attributes:
-        rounds: rounds, each of which visits every arm twice.
-        warm_up_calls: calls of every arm before the first round.
-        warm_up_s: seconds that the warm-up takes at least, all arms together.
+        rounds: rounds, each of which visits every variant twice.
+        warm_up_calls: calls of every variant before the first round.
+        warm_up_s: seconds that the warm-up takes at least, all variants together.
     """
 
     rounds: int
@@ -71,12 +71,12 @@ class Measured:
     """Results of a session.
 
     Attributes:
-        samples: arm to columns `round, block, position, calls, input, wall_s, cpu_s`, times per call, and what witnesses saw.
+        samples: variant to columns `round, block, position, calls, input, wall_s, cpu_s`, times per call, and what witnesses saw.
         blocks: what witnesses saw of each block, by column; `block` and `wall_s` among them.
-        unsteady: arms that still drifted after a second warm-up, with a sentence for each.
-        first_call_s: arm to the seconds of its first call.
-        warmed_up_again: arm to what was wrong with it before a second warm-up; empty: there was none.
-        steadiness_tested: whether there were enough blocks to test whether the arms were warm.
+        unsteady: variants that still drifted after a second warm-up, with a sentence for each.
+        first_call_s: variant to the seconds of its first call.
+        warmed_up_again: variant to what was wrong with it before a second warm-up; empty: there was none.
+        steadiness_tested: whether there were enough blocks to test whether the variants were warm.
     """
 
     samples: dict[str, Samples] = field(default_factory=dict)
@@ -87,37 +87,32 @@ class Measured:
     steadiness_tested: bool = False
 
 
-def deal(arms: Sequence[str], anchor: str, rng: random.Random) -> list[list[str]]:
-    """Make one round: blocks of the anchor and at most three other arms, each in random order followed by its reverse."""
-    others = [arm for arm in arms if arm != anchor]
+def deal(variants: Sequence[str], anchor: str, rng: random.Random) -> list[list[str]]:
+    """Make one round: blocks of the anchor and at most three other variants, each in random order followed by its reverse."""
+    others = [variant for variant in variants if variant != anchor]
     rng.shuffle(others)
-    groups = [others[i : i + ARMS_PER_BLOCK] for i in range(0, len(others), ARMS_PER_BLOCK)] or [[]]
+    groups = [others[i : i + VARIANTS_PER_BLOCK] for i in range(0, len(others), VARIANTS_PER_BLOCK)] or [[]]
     dealt = []
     for group in groups:
-        block = [arm for arm in (anchor, *group) if arm in arms]
+        block = [variant for variant in (anchor, *group) if variant in variants]
         rng.shuffle(block)
         dealt.append(block + block[::-1])
     return dealt
 
 
 class Session:
-    """Times all arms of one comparison in this process.
+    """Times all variants of one comparison in this process.
 
-    Args:
-        calls: arm to a function that runs it once on the input with the given number, and may return its `Laps`.
-        anchor: the arm that is in every block.
-        rng: draws the orders.
-        clock: what to read.
-        on_error: called at once with an arm that raised; the arm is then dropped, so that it does not affect the others.
-        survivable: exceptions of an arm that do not stop the others.
-        of_samples: read around every sample.
-        of_blocks: read around every block.
-        tidy: called after every sample, untimed; raises if the arm left something behind that would affect the others.
-        settled: whether the device's clock is stable; the warm-up waits for it for a while.
-        column: the time that is reported, from which the drift is computed.
-        wait_for_turn: called before the warm-up and before every round; None: no other process takes turns with this one.
-        inputs: number of inputs. Each round has one, so that all arms meet every input equally often; their order is drawn anew
-            after each cycle, so that a machine that gets slower does not make the last ones look dear.
+    Args: calls: variant to a function that runs it once on the input with the given number, and may return its `Laps`.
+        anchor: the variant that is in every block. rng: draws the orders. clock: what to read. on_error: called at once with
+        a variant that raised; the variant is then dropped, so that it does not affect the others. survivable: exceptions of a
+        variant that do not stop the others. of_samples: read around every sample. of_blocks: read around every block. tidy:
+        called after every sample, untimed; raises if the variant left something behind that would affect the others. settled:
+        whether the device's clock is stable; the warm-up waits for it for a while. column: the time that is reported, from
+        which the drift is computed. wait_for_turn: called before the warm-up and before every round; None: no other process
+        takes turns with this one. inputs: number of inputs. Each round has one, so that all variants meet every input equally
+        often; their order is drawn anew after each cycle, so that a machine that gets slower does not make the last ones look
+        dear.
     """
 
     def __init__(
@@ -147,7 +142,7 @@ class Session:
         self.made = Measured()
 
     def measure(self, effort: Effort) -> Measured:
-        """Warm up, measure, and test whether the arms were steady; if one was not, and there is time, repeat once.
+        """Warm up, measure, and test whether the variants were steady; if one was not, and there is time, repeat once.
 
         In turns nothing is tested or repeated: what drifts is compared with rounds of the others right beside it, and more rounds
         would have none.
@@ -161,50 +156,50 @@ class Session:
         self.made.unsteady = unsteady
         return self.made
 
-    def _attempt(self, arm: str, number: int, repeats: int) -> dict[str, float] | None:
-        """Take a sample; None if the arm raised and was dropped."""
+    def _attempt(self, variant: str, number: int, repeats: int) -> dict[str, float] | None:
+        """Take a sample; None if the variant raised and was dropped."""
         try:
-            gc.collect(1)  # untimed: what other arms left is not collected at this arm's expense
-            row = self._timed(self.calls[arm], number, repeats)
+            gc.collect(1)  # untimed: what other variants left is not collected at this variant's expense
+            row = self._timed(self.calls[variant], number, repeats)
             self.tidy()
         except self.survivable as error:
-            del self.calls[arm]
-            self.made.samples.pop(arm, None)
-            self.on_error(arm, error)
+            del self.calls[variant]
+            self.made.samples.pop(variant, None)
+            self.on_error(variant, error)
             return None
         return row
 
     def _warm_up(self, calls: int, seconds: float, *, first: bool = False) -> None:
-        """Call all arms in turn until each has had its calls, none compiles any more, and the time is up."""
+        """Call all variants in turn until each has had its calls, none compiles any more, and the time is up."""
         shortest: dict[str, float] = {}
         quiet = dict.fromkeys(self.calls, 0)
         if self.wait_for_turn is not None:
             self.wait_for_turn()
         start, turn = self.clock.wall_s(), 0
         while self.calls:
-            for arm in list(self.calls):
-                row = self._attempt(arm, turn % self.inputs, 1)
+            for variant in list(self.calls):
+                row = self._attempt(variant, turn % self.inputs, 1)
                 if row is None:
                     continue
                 if first and turn == 0:
-                    self.made.first_call_s[arm] = row["wall_s"]
-                quiet[arm] = 0 if row.get("recompiles") else quiet[arm] + 1
-                shortest[arm] = min(_ran_s(row), shortest.get(arm, math.inf))
+                    self.made.first_call_s[variant] = row["wall_s"]
+                quiet[variant] = 0 if row.get("recompiles") else quiet[variant] + 1
+                shortest[variant] = min(_ran_s(row), shortest.get(variant, math.inf))
             turn += 1
             waited = self.clock.wall_s() - start
-            ready = all(quiet[arm] >= min(calls, QUIET_CALLS) for arm in self.calls) and self.settled()
+            ready = all(quiet[variant] >= min(calls, QUIET_CALLS) for variant in self.calls) and self.settled()
             if turn >= calls and waited >= seconds and (ready or (turn >= MOST_TURNS and waited >= 10 * seconds)):
                 break
         self.shortest = shortest
-        for arm, wall in shortest.items():
-            self.repeats[arm] = max(1, min(1000, math.ceil(SHORTEST_SAMPLE_S / max(wall, 1e-9))))
+        for variant, wall in shortest.items():
+            self.repeats[variant] = max(1, min(1000, math.ceil(SHORTEST_SAMPLE_S / max(wall, 1e-9))))
         if self.clock.on_device and self.calls:
-            # What a sample costs besides its calls must weigh equally on all arms.
-            self.repeats = dict.fromkeys(self.calls, max(self.repeats[arm] for arm in self.calls))
+            # What a sample costs besides its calls must weigh equally on all variants.
+            self.repeats = dict.fromkeys(self.calls, max(self.repeats[variant] for variant in self.calls))
 
     def _play(self, effort: Effort) -> dict[str, str]:
-        """Take fresh samples in every round; returns a sentence for each arm that drifted."""
-        self.made.samples = {arm: {} for arm in self.calls}
+        """Take fresh samples in every round; returns a sentence for each variant that drifted."""
+        self.made.samples = {variant: {} for variant in self.calls}
         self.made.blocks = {}
         for round_ in range(effort.rounds):
             if self._out_of_time(round_):
@@ -219,9 +214,9 @@ class Session:
         self.made.steadiness_tested = trend_test.testable([blocks_each], len(effects)) if effects else False
         # In words, as a record keeps it.
         return {
-            arm: f"relative to the anchor it drifted by {percent(found.change, sign='+')} over {found.blocks} blocks "
+            variant: f"relative to the baseline it drifted by {percent(found.change, sign='+')} over {found.blocks} blocks "
             f"(Mann-Kendall p = {found.p:.2g})"
-            for arm, found in trend_test.unsteady(effects).items()
+            for variant, found in trend_test.unsteady(effects).items()
         }
 
     def _out_of_time(self, played: int) -> bool:  # noqa: ARG002  # a session of its own kind reads it
@@ -231,8 +226,12 @@ class Session:
     def _effects(self) -> dict[str, list[float]]:
         if not self.made.samples.get(self.anchor):
             return {}
-        process = Process({arm: columns for arm, columns in self.made.samples.items() if columns}, self.anchor)
-        return {arm: process.of_blocks(arm, self.column).tolist() for arm in process.arms if arm != self.anchor}
+        process = Process({variant: columns for variant, columns in self.made.samples.items() if columns}, self.anchor)
+        return {
+            variant: process.of_blocks(variant, self.column).tolist()
+            for variant in process.variants
+            if variant != self.anchor
+        }
 
     def _round(self, round_: int) -> None:
         if not self._next_inputs:
@@ -242,23 +241,23 @@ class Session:
             self._block(round_, number, block)
 
     def _block(self, round_: int, number: int, block: Sequence[str]) -> None:
-        place = len(self.made.blocks.get("block", ()))
+        grid_point = len(self.made.blocks.get("block", ()))
         before, start = self.of_blocks.read(), self.clock.wall_s()
-        for position, arm in enumerate(block):
-            if arm not in self.calls:
+        for position, variant in enumerate(block):
+            if variant not in self.calls:
                 continue
-            with nvtx.sample(arm):
-                row = self._attempt(arm, number, self.repeats[arm])
+            with nvtx.sample(variant):
+                row = self._attempt(variant, number, self.repeats[variant])
             if row is not None:
                 where = {
                     "round": round_,
-                    "block": place,
+                    "block": grid_point,
                     "position": position,
-                    "calls": self.repeats[arm],
+                    "calls": self.repeats[variant],
                     "input": number,
                 }
-                _append(self.made.samples[arm], where | row)
-        seen = {"block": place, "wall_s": self.clock.wall_s() - start} | self.of_blocks.since(before)
+                _append(self.made.samples[variant], where | row)
+        seen = {"block": grid_point, "wall_s": self.clock.wall_s() - start} | self.of_blocks.since(before)
         _append(self.made.blocks, seen)
 
     def _timed(self, call: Call, number: int, repeats: int) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """Processes that are timed side by side: they are alive together, and compute one after the other, round by round.
 
-Launches that follow one another lie ten seconds apart, in which a shared machine's speed changes by more than the effect that is
+Processes that follow one another lie ten seconds apart, in which a shared machine's speed changes by more than the effect that is
 looked for. Rounds that alternate lie less than a second apart. A process asks for its turn by a byte into one pipe, and has it
 once it can read one from the other; its next question, or its end, hands the turn back.
 """

@@ -1,4 +1,4 @@
-"""Training batches: windows of a text, or sequences of a task. Equal for every arm of a seed.
+"""Training batches: windows of a text, or sequences of a task. Equal for every variant of a seed.
 
 Shapes: B batch, T tokens, N sequences.
 """
@@ -74,7 +74,7 @@ class Windows:
         self.tokens, self.run, self.seed = tokens, run, seed
 
     def train(self, step: int) -> Batch:
-        """The batch of a step: inputs and targets [B, T]; the same for every arm."""
+        """The batch of a step: inputs and targets [B, T]; the same for every variant."""
         rng = np.random.default_rng((self.seed, step))
         starts = rng.integers(0, len(self.tokens.train) - self.run.seq_len, self.run.batch_size)
         return self._cut(self.tokens.train, starts)
@@ -118,7 +118,7 @@ class Drills:
         self.source, self.run, self.seed = source, run, seed
 
     def train(self, step: int) -> Batch:
-        """The batch of a step: B sequences; the same for every arm."""
+        """The batch of a step: B sequences; the same for every variant."""
         return batch_of(self.source.draw(np.random.default_rng((self.seed, step)), self.run.batch_size))
 
     def val(self) -> Iterator[Batch]:

@@ -56,7 +56,7 @@ def save(file: Path, body: dict[str, Any], *, sealed: bool = False) -> None:
                     torch.save(body, hashed)  # type: ignore[arg-type]  # it only writes
                     if sealed:
                         stream.write(hashed.sha256.digest())
-            except FileNotFoundError:  # another unit ended meanwhile, and removed the folder because it was empty
+            except FileNotFoundError:  # another job ended meanwhile, and removed the folder because it was empty
                 if not left:
                     raise
             else:

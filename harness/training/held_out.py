@@ -77,7 +77,7 @@ def evaluate(subject: Subject, windows: Windows) -> HeldOut:
     subject.module.eval()
     set_progress(subject, 1.0)
     loss, by_position, by_block = mean_loss(subject, windows.val())
-    inputs_BT = next(windows.val()).tokens_BT[:1].to(case.place.device)
+    inputs_BT = next(windows.val()).tokens_BT[:1].to(case.grid_point.device)
     vocabulary = min(case.config.vocab_size, windows.tokens.vocab_size)
     found = guard(subject.module, inputs_BT, vocabulary, subject.seed)
     if case.is_user_model:
@@ -98,7 +98,7 @@ def evaluate(subject: Subject, windows: Windows) -> HeldOut:
     why = why_not_causal(subject)
     if why:
         return HeldOut(loss, by_position, None, why, sees_future, found)
-    calibrate(subject, windows.train(windows.run.steps).tokens_BT.to(case.place.device))
+    calibrate(subject, windows.train(windows.run.steps).tokens_BT.to(case.grid_point.device))
     judged = mean_loss(subject, windows.val(), causal=True)
     return HeldOut(loss, by_position, judged.loss, "", sees_future, found, by_block=judged.by_block)
 
@@ -107,7 +107,7 @@ def _of_own_router(
     subject: Subject, windows: Windows, held_out: HeldOut, inputs_BT: Tensor, vocabulary: int
 ) -> HeldOut:
     """The same of a user's model, routed causally as it says; the guard decides whether that is so."""
-    calibrate(subject, windows.train(windows.run.steps).tokens_BT.to(subject.case.place.device))
+    calibrate(subject, windows.train(windows.run.steps).tokens_BT.to(subject.case.grid_point.device))
     found = guard(partial(subject.module, causal=True), inputs_BT, vocabulary, subject.seed)
     if found.reads_future:
         reason = f"{Label.NOT_AUTOREGRESSIVE}: logits of forward(causal=True) changed with later tokens"
@@ -133,7 +133,7 @@ def calibrate(subject: Subject, tokens_BT: Tensor, lengths_B: Tensor | None = No
 
 def autocast_of(case: Case) -> torch.autocast:
     """The autocast of a case: bf16 over fp32 weights, or none."""
-    return torch.autocast(case.place.device, torch.bfloat16, enabled=case.place.dtype == "bf16")
+    return torch.autocast(case.grid_point.device, torch.bfloat16, enabled=case.grid_point.dtype == "bf16")
 
 
 def why_not_causal(subject: Subject) -> str:
@@ -155,7 +155,7 @@ def mean_loss(subject: Subject, batches: Iterable[Batch], *, causal: bool = Fals
     Raises:
         NumericsError: if it is not finite.
     """
-    device, sum_T = subject.case.place.device, torch.zeros(())
+    device, sum_T = subject.case.grid_point.device, torch.zeros(())
     rows: list[float] = []
     with torch.no_grad(), autocast_of(subject.case):
         for batch in batches:

@@ -33,7 +33,7 @@ class SinkLog:
         name: the sink's name; None: no sink.
         run: the training run.
         folder: the run folder.
-        unit: the unit's name.
+        job: the job's name.
         config: settings of model and training, for the sink.
     """
 
@@ -72,7 +72,7 @@ class SinkLog:
         if self.writer is not None and finite:
             self._attempt(lambda: self._write({self.run.steps: finite}))
         self.close()
-        with contextlib.suppress(OSError):  # the folder stays: another unit may be about to write into it
+        with contextlib.suppress(OSError):  # the folder stays: another job may be about to write into it
             self._state.unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -139,7 +139,7 @@ class SinkLog:
             end_if_lost(error)
             self.sink = self.writer = None
             exit_codes.remark(
-                f"warning: the sink {self.name!r} failed and gets nothing more; training goes on: "
+                f"warning: the logger {self.name!r} failed and gets nothing more; training goes on: "
                 f"{type(error).__name__}: {in_short(error)}"
             )
             return None

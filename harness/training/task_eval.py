@@ -83,7 +83,9 @@ def answer(subject: Subject, source: Source, batch_size: int) -> Answered:
     routes = case.is_user_model or case.facts.routes
     causal = routes and not why_not_causal(subject)
     if causal:
-        some = batch_of(source.draw(np.random.default_rng((subject.seed, SEED)), 2 * batch_size)).to(case.place.device)
+        some = batch_of(source.draw(np.random.default_rng((subject.seed, SEED)), 2 * batch_size)).to(
+            case.grid_point.device
+        )
         calibrate(subject, some.tokens_BT, some.lengths_B)
     right_NT, depth_N = _right(subject, source, batch_size, causal=causal)
     as_trained_NT = _right(subject, source, batch_size, causal=False)[0] if causal else None
@@ -111,7 +113,10 @@ def answer(subject: Subject, source: Source, batch_size: int) -> Answered:
 
 def _right(subject: Subject, source: Source, batch_size: int, *, causal: bool) -> tuple[Any, Any]:
     """Correct answers, bool [N, T], and blocks run [N] (None without a gate)."""
-    device, candidates_C = subject.case.place.device, torch.tensor(source.candidates, device=subject.case.place.device)
+    device, candidates_C = (
+        subject.case.grid_point.device,
+        torch.tensor(source.candidates, device=subject.case.grid_point.device),
+    )
     right, depth = [], []
     with torch.no_grad(), autocast_of(subject.case):
         for part in pieces(source.held_out, batch_size):

@@ -1,6 +1,6 @@
 """The training loop: AdamW, warm-up and cosine, clipping, accumulation, checkpoints, exact resume, and a breakdown of its time.
 
-The same seed gives every arm the same batches in the same order and, where shapes agree, the same initial weights. A run that
+The same seed gives every variant the same batches in the same order and, where shapes agree, the same initial weights. A run that
 is killed and resumed has the same losses to the bit on a CPU: all that a step depends on is in the checkpoint.
 """
 
@@ -94,8 +94,8 @@ class Trainer:
         self.subject, self.batches, self.run, self.ranks = subject, batches, run, ranks
         self.keep, self.fingerprint, self.on_progress, self.look = keep, fingerprint, on_progress, look
         self.carried = {} if carried is None else carried
-        self.device = subject.case.place.device
-        self.autocast = torch.autocast(self.device, torch.bfloat16, enabled=subject.case.place.dtype == "bf16")
+        self.device = subject.case.grid_point.device
+        self.autocast = torch.autocast(self.device, torch.bfloat16, enabled=subject.case.grid_point.dtype == "bf16")
         self.model = subject.model
         if ranks.world > 1:
             if run.parallel == "fsdp" and subject.parts.has("aux_loss"):
@@ -104,7 +104,7 @@ class Trainer:
                 )
             same = not subject.case.is_user_model
             self.model = share(subject.module, ranks, run.parallel, self.device, same_buffers=same)
-            if subject.case.place.compile:
+            if subject.case.grid_point.compile:
                 self.model = cast("torch.nn.Module", torch.compile(self.model))
         self.optimizer = subject.optimizer
         self.curve: dict[str, list[float]] = {name: [] for name in COLUMNS}

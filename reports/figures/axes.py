@@ -10,11 +10,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Ticks of an axis whose ends are at most so far apart; a longer one has powers of two.
-_TICKS = (
-    (1.5, (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)),
-    (4.0, (0.5, 0.7, 1.0, 1.5, 2.0, 3.0)),
-    (64.0, tuple(2.0**power for power in range(-6, 7))),
+# Ticks of an axis of ratios, from far apart to close together: the first of these of which an axis shows so many are taken.
+FEWEST = 3
+_TICKS: tuple[tuple[float, ...], ...] = (
+    tuple(4.0**power for power in range(-12, 13)),
+    tuple(2.0**power for power in range(-6, 7)),
+    (0.5, 0.7, 1.0, 1.5, 2.0, 3.0),
+    *(
+        tuple(round(step * i, 4) for i in range(1, round(4 / step)))
+        for step in (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
+    ),
 )
 
 
@@ -52,8 +57,8 @@ def ends_of(values: Iterable[float], room: float) -> tuple[float, float]:
 def ratio_axis(axes: Axes, which: Literal["x", "y"], ends: tuple[float, float]) -> None:
     """Give an axis of ratios a log scale, these ends, and ticks such as `1.5×`."""
     low, high = ends
-    candidates = next((each for span, each in _TICKS if high / low <= span), tuple(4.0**i for i in range(-12, 13)))
-    shown, written = [tick for tick in candidates if low <= tick <= high], ticks("×")
+    seen = ([tick for tick in each if low <= tick <= high] for each in _TICKS)
+    shown, written = next((each for each in seen if len(each) >= FEWEST), [low, high]), ticks("×")
     axis = axes.xaxis if which == "x" else axes.yaxis
     if which == "x":
         axes.set_xscale("log")
@@ -78,14 +83,15 @@ def draw_lines(
 
 
 def thin_ticks(figure: Figure) -> None:
-    """Leave out every other label of an axis below the axes while two of them overlap."""
+    """Leave out every other label of an axis below the axes while two of them overlap, but never fewer than three."""
     figure.draw_without_rendering()
     for axis in figure.axes:
         labels = [label for label in axis.get_xticklabels() if label.get_visible() and label.get_text()]
-        while len(labels) > 2 and any(
+        while len(labels) > FEWEST and any(
             one.get_window_extent().x1 + 2 > other.get_window_extent().x0
             for one, other in itertools.pairwise(sorted(labels, key=lambda label: label.get_window_extent().x0))
         ):
-            for label in labels[1::2]:
-                label.set_visible(False)
-            labels = labels[::2]
+            kept = labels[::2] if len(labels[::2]) >= FEWEST else [labels[0], labels[len(labels) // 2], labels[-1]]
+            for label in labels:
+                label.set_visible(label in kept)
+            labels = kept

@@ -15,13 +15,13 @@ from modbench.reports.panels.caveats import Failed, failures
 from modbench.reports.panels.method import facts
 from modbench.reports.questions import first_screen
 from modbench.reports.questions.best_setting import BestSetting, best_settings
-from modbench.reports.questions.checks import MOST_FINDINGS, doubts
+from modbench.reports.questions.checks import doubts
 from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables.cases import CASES
 from modbench.reports.tables.columns import TYPES
 from modbench.reports.tables.comparisons import COMPARISONS, MORE
-from modbench.reports.tables.load import Loaded, rung_beside
-from modbench.reports.terminal.audit import ArmAudit, by_arm
+from modbench.reports.tables.load import Loaded, matched_beside
+from modbench.reports.terminal.audit import VariantAudit, by_variant
 from modbench.reports.wording import name, short
 from modbench.reports.writers.data import rows, sentences
 from modbench.reports.writers.number_format import plain
@@ -29,7 +29,7 @@ from modbench.reports.writers.number_format import plain
 # --- the schema
 
 # Version of report.json: it rises when a field changes its meaning or goes; new fields do not raise it.
-VERSION = 1
+VERSION = 2
 
 _TYPES = {"count": int, "number": float, "flag": bool, "text": str}
 
@@ -49,7 +49,7 @@ def _row(name: str, doc: str, columns: list[str]) -> type[BaseModel]:
 CaseRow = _row("CaseRow", "A row of cases.csv: one case and metric, in base units; null with its reason.", CASES)
 PairRow = _row(
     "PairRow",
-    "A row of comparisons.csv with the columns that the page adds: one pair of arms and metric; a ratio above 1 is better.",
+    "A row of comparisons.csv with the columns that the page adds: one pair of variants and metric; a ratio above 1 is better.",
     [*COMPARISONS, *MORE],
 )
 
@@ -59,8 +59,8 @@ class Run(Frozen):
 
     Attributes:
         suite: name of the suite.
-        effort: preset of launches and rounds.
-        protocol: launches and rounds, in words.
+        effort: preset of processes and rounds.
+        protocol: processes and rounds, in words.
         margin: differences below this share are of no practical interest.
         seeds: seeds of weights and data.
         claims: whether verdicts may be given.
@@ -68,9 +68,9 @@ class Run(Frozen):
         started: start time, UTC, ISO 8601.
         modbench: version of modbench.
         commit: commit of its checkout, if it ran from one.
-        baseline: the arm that the rows with `primary` compare with.
-        units: units of work that were planned.
-        missing: units without a record.
+        baseline: the variant that the rows with `primary` compare with.
+        jobs: jobs that were planned.
+        missing: jobs without a record.
         damaged: what is wrong with records that cannot be believed.
     """
 
@@ -85,7 +85,7 @@ class Run(Frozen):
     modbench: str
     commit: str | None
     baseline: str
-    units: int
+    jobs: int
     missing: tuple[str, ...]
     damaged: tuple[str, ...]
 
@@ -96,7 +96,7 @@ class Machine(Frozen):
     Attributes:
         device: `cpu` or `cuda`.
         name: the processor, or the GPU.
-        check: verdict of the machine check: `fit`, `undecided`, `doubtful`, `unfit` or `unknown`.
+        check: verdict of the machine check: `fit`, `inconclusive`, `unfit` or `unknown`.
         check_in_words: what is known of it.
         facts: the page's facts about machine and method, by term.
     """
@@ -108,53 +108,30 @@ class Machine(Frozen):
     facts: dict[str, str]
 
 
-class Arm(Frozen):
-    """An arm.
+class Variant(Frozen):
+    """A variant.
 
     Attributes:
-        arm: its id without the grid part, as in the rows.
+        variant: its id without the grid part, as in the rows.
         name: what sentences call it.
         short: what figures call it.
         model: the model.
         capacity: MoD's share of tokens in a routed block; null for others.
-        rung_of: for a rung of the dense ladder, the first arm that it costs as much as.
-        rival: the dense arm that costs as much as this one; null where there is none.
-        rival_quantity: what they have in common; null where there is none.
-        no_rival: why a model of the user's has none although the suite asks for one; null otherwise.
+        matched_of: for a matched baseline, the first variant that it costs as much as.
+        match: the dense variant that costs as much as this one; null where there is none.
+        match_quantity: what they have in common; null where there is none.
+        no_match: why a model of the user's has none although the suite asks for one; null otherwise.
     """
 
-    arm: str
+    variant: str
     name: str
     short: str
     model: str
     capacity: float | None
-    rung_of: str | None
-    rival: str | None = None
-    rival_quantity: str | None = None
-    no_rival: str | None = None
-
-
-class Finding(Frozen):
-    """What a doubt found, and in which cells."""
-
-    found: str
-    where: str
-
-
-class Doubted(Frozen):
-    """A doubt that found something.
-
-    Attributes:
-        doubt: the doubt.
-        findings: the first of its findings.
-        more: further findings.
-        advice: what to do about it.
-    """
-
-    doubt: str
-    findings: tuple[Finding, ...]
-    more: int
-    advice: str
+    matched_of: str | None
+    match: str | None = None
+    match_quantity: str | None = None
+    no_match: str | None = None
 
 
 class Report(Frozen):
@@ -166,18 +143,18 @@ class Report(Frozen):
         asked: what was compared with what.
         answer: the answer, in at most two sentences.
         best_settings: of a user's model with several settings the fastest at each place.
-        audits: what was found of the user's models, by arm, where the run audits them.
+        audits: what was found of the user's models, by variant, where the run audits them.
         sure: what the numbers stand on.
         cautions: what a reader should hold against them.
         warnings: what must be read before anything else.
         run: what was run.
         machine: where.
-        arms: the arms, the baseline first.
+        variants: the variants, the baseline first.
         cases: one row for each case and metric.
-        comparisons: one row for each pair and metric; `primary`: against the baseline; `twin`: a check of the machine.
+        comparisons: one row for each pair and metric; `primary`: against the baseline; `aa_control`: a check of the machine.
         tables: further tables that the suite asked for, by name, such as `isoflop`: rows as in the CSV file of that name.
         failed: failures.
-        doubts: reasons to doubt numbers.
+        doubts: reasons to doubt numbers, each with its cells and with what to do about it.
     """
 
     schema_version: int = VERSION
@@ -185,18 +162,18 @@ class Report(Frozen):
     asked: str
     answer: tuple[str, ...]
     best_settings: tuple[BestSetting, ...] = ()
-    audits: dict[str, ArmAudit] = Field(default_factory=dict)
+    audits: dict[str, VariantAudit] = Field(default_factory=dict)
     sure: tuple[str, ...]
     cautions: tuple[str, ...]
     warnings: tuple[str, ...]
     run: Run
     machine: Machine
-    arms: tuple[Arm, ...]
+    variants: tuple[Variant, ...]
     cases: tuple[CaseRow, ...]  # type: ignore[valid-type]  # made from the columns
     comparisons: tuple[PairRow, ...]  # type: ignore[valid-type]  # as above
     tables: dict[str, tuple[dict[str, str | bool | int | float | None], ...]]
     failed: tuple[Failed, ...]
-    doubts: tuple[Doubted, ...]
+    doubts: tuple[str, ...]
 
 
 # --- the report
@@ -213,8 +190,8 @@ def report(loaded: Loaded) -> Report:
         asked=plain(told.asked),
         answer=sentences(told.answer),
         best_settings=tuple(best_settings(loaded)),
-        audits=by_arm(loaded),
-        sure=sentences(filter(None, [told.sure, told.check])),
+        audits=by_variant(loaded),
+        sure=sentences(filter(None, [told.sure])),
         cautions=sentences(told.doubts),
         warnings=sentences(warnings(loaded)),
         run=_run(loaded),
@@ -225,22 +202,12 @@ def report(loaded: Loaded) -> Report:
             check_in_words=plain(in_words),
             facts={term: plain(fact) for term, fact in facts(loaded)},
         ),
-        arms=_arms(loaded),
+        variants=_variants(loaded),
         cases=tuple(CaseRow(**row) for row in rows(loaded.cases)),
         comparisons=tuple(PairRow(**row) for row in rows(loaded.pairs)),
         tables={title: tuple(rows(table)) for title, table in more(loaded).items()},
         failed=tuple(failures(loaded)),
-        doubts=tuple(
-            Doubted(
-                doubt=each.title,
-                findings=tuple(
-                    Finding(found=found, where=plain(where)) for found, where in each.findings[:MOST_FINDINGS]
-                ),
-                more=max(0, len(each.findings) - MOST_FINDINGS),
-                advice=each.advice,
-            )
-            for each in doubts(loaded)
-        ),
+        doubts=sentences(each.sentence for each in doubts(loaded)),
     )
 
 
@@ -249,7 +216,7 @@ def _run(loaded: Loaded) -> Run:
     return Run(
         suite=suite.name,
         effort=suite.effort,
-        protocol=suite.launches_in_words,
+        protocol=suite.processes_in_words,
         margin=suite.margin,
         seeds=suite.seeds,
         claims=suite.claims,
@@ -257,30 +224,30 @@ def _run(loaded: Loaded) -> Run:
         started=run.started,
         modbench=run.environment["packages"]["modbench"],
         commit=run.environment["git"]["commit"],
-        baseline=loaded.baseline.arm,
-        units=len(run.plan.units),
+        baseline=loaded.baseline.variant,
+        jobs=len(run.plan.jobs),
         missing=tuple(run.missing),
         damaged=tuple(str(damaged.error) for damaged in run.damaged),
     )
 
 
-def _arms(loaded: Loaded) -> tuple[Arm, ...]:
+def _variants(loaded: Loaded) -> tuple[Variant, ...]:
     plan = loaded.plan
-    targets = {rung.arm: rung.target for rung in reversed(plan.ladder)}
-    beside = {case.arm: rung_beside(loaded, case) for case in loaded.arms}
+    targets = {matched.variant: matched.target for matched in reversed(plan.matched_baselines)}
+    beside = {case.variant: matched_beside(loaded, case) for case in loaded.variants}
     return tuple(
-        Arm(
-            arm=case.arm,
+        Variant(
+            variant=case.variant,
             name=name(case),
             short=short(case),
             model=case.short_model,
             capacity=case.config.capacity,
-            rung_of=targets.get(case.arm) if case.rung else None,
-            rival=found.case.arm if (found := beside[case.arm]) else None,
-            rival_quantity=found.rung.quantity if found else None,
-            no_rival=plan.no_rivals.get(case.arm),
+            matched_of=targets.get(case.variant) if case.matched else None,
+            match=found.case.variant if (found := beside[case.variant]) else None,
+            match_quantity=found.matched.quantity if found else None,
+            no_match=plan.no_matches.get(case.variant),
         )
-        for case in loaded.arms
+        for case in loaded.variants
     )
 
 

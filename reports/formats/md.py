@@ -21,7 +21,16 @@ from modbench.reports.writers.number_format import plain
 NAME = "report.md"
 # Facts about the machine and the method that a reader of a pull request needs.
 _FACTS = (
-    *("Processor", "GPU", "Packages", "modbench commit", "Protocol", "Number of launches", "Interval", "Threads"),
+    *(
+        "Processor",
+        "GPU",
+        "Packages",
+        "modbench commit",
+        "Protocol",
+        "Number of processes",
+        "Confidence interval",
+        "Threads",
+    ),
     *("Machine check", "Command"),
 )
 
@@ -29,15 +38,14 @@ _FACTS = (
 def markdown(loaded: Loaded) -> str:
     """Return the report as Markdown."""
     told = first_screen.head(loaded)
-    sure = told.sure and Sentence("{said}; {check}", said=told.sure, check=told.check)
-    doubt = told.doubts and Listed(told.doubts, " ")
+    doubt = Listed(told.doubts, "; ") if told.doubts else None
     alerts: list[Value] = [*warnings(loaded), *filter(None, [loaded.run.incomplete])]
     blocks = [
         Block([f"## {text(plain(first_screen.title(loaded)))}", "", text(about(loaded))]),
         *(block(Alert(said)) for said in alerts),
         block(Sentence("Asked: {asked}", asked=told.asked)),
         listed("Answer", told.answer, "sentences", "report.html"),
-        *(Block([f"**{title}:** {inline(said)}"]) for title, said in (("Sure", sure), ("Doubt", doubt)) if said),
+        *(Block([f"**{title}:** {inline(said)}"]) for title, said in (("Sure", told.sure), ("Doubt", doubt)) if said),
         *map(block, shared_blocks(loaded)),
         *map(block, results.with_losses(loaded)),
     ]

@@ -20,8 +20,8 @@ NAME = "pytest-benchmark.json"
 # The version of pytest-benchmark whose storage this is.
 VERSION = "5.1.0"
 NOTE = (
-    "Samples of several launches lie together here, so that these statistics and outliers say nothing about how sure a "
-    "difference is. Verdicts come from modbench: it compares arms within a launch and takes intervals over launches."
+    "Samples of several processes lie together here, so that these statistics and outliers say nothing about how sure a "
+    "difference is. Verdicts come from modbench: it compares variants within a process and takes intervals over processes."
 )
 
 
@@ -72,20 +72,24 @@ def _benchmark(
     data = [seconds for each in samples.values() for seconds in each["wall_s"]]
     calls = statistics.median(n for each in samples.values() for n in each["calls"])
     workload = metric.key.removeprefix("latency/")
-    pair = loaded.pair_at(metric.key, case.arm, case.place)
+    pair = loaded.pair_at(metric.key, case.variant, case.grid_point)
     verdict = {
-        "baseline": None if pair is None else pair.baseline_arm,
+        "baseline": None if pair is None else pair.baseline_variant,
         "modbench_ratio": None if pair is None else known(pair.ratio),
         "modbench_verdict": None if pair is None else known_text(pair.verdict),
     }
-    launches = {str(launch): len(each["wall_s"]) for launch, each in samples.items()}
+    processes = {str(process): len(each["wall_s"]) for process, each in samples.items()}
     return {
-        "group": f"{workload} {case.place.label}",
+        "group": f"{workload} {case.grid_point.label}",
         "name": f"{case.id} {workload}",
         "fullname": f"modbench/{loaded.suite.name}::{case.id} {workload}",
-        "params": {"arm": case.arm, "seq_len": case.place.seq_len, "batch_size": case.place.batch_size},
+        "params": {
+            "variant": case.variant,
+            "seq_len": case.grid_point.seq_len,
+            "batch_size": case.grid_point.batch_size,
+        },
         "param": case.id,
-        "extra_info": {"note": NOTE, "metric": metric.key, "unit": metric.unit, "launches": launches, **verdict},
+        "extra_info": {"note": NOTE, "metric": metric.key, "unit": metric.unit, "processes": processes, **verdict},
         "options": {
             "disable_gc": False,
             "timer": "perf_counter",

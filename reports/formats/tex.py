@@ -26,7 +26,7 @@ _DOCUMENT = r"""\documentclass{article}
 \input{tables}
 \end{document}
 """
-NONE = "% No table: this run compares no arms at the same shape.\n"
+NONE = "% No table: this run compares no variants at the same shape.\n"
 
 
 def tables(loaded: Loaded) -> str:
@@ -62,7 +62,7 @@ def _narrow(made: Table) -> Table:
 
 def _captioned(loaded: Loaded, made: Table) -> Table:
     """Add what it was measured on."""
-    left = [Sentence("{more} more arms are in comparisons.csv.", more=made.left_out)] if made.left_out else []
+    left = [Sentence("{more} more variants are in comparisons.csv.", more=made.left_out)] if made.left_out else []
     return replace(made, notes=[*made.notes, f"{measured_on(loaded)}.", *left])
 
 

@@ -34,8 +34,8 @@ from modbench.reports.writers.html import inline
 from modbench.reports.writers.number_format import grid_point, number, plain
 from modbench.reports.writers.short import Short, cells, legend
 
-# Arms and lengths of the table at most, and tables.
-MOST_ARMS, MOST_LENGTHS, MOST_TABLES = 16, 6, 2
+# Variants and lengths of the table at most, and tables.
+MOST_VARIANTS, MOST_LENGTHS, MOST_TABLES = 16, 6, 2
 # Characters of all sentences about doubts.
 MOST_SAID = 4000
 # Rows of the figure at most, and letters of a name.
@@ -54,9 +54,9 @@ def html(loaded: Loaded, page: Path | None) -> str:
     said = [*warned, told.asked, *told.answer]
     doubts: list[Value] = []
     if told.sure is not None:
-        doubts.append(Sentence("Sure: {said}; {check}", said=told.sure, check=told.check))
+        doubts.append(Sentence("Sure: {said}", said=told.sure))
     if told.doubts:
-        doubts.append(Sentence("Doubt: {said}", said=Listed(told.doubts, " ")))
+        doubts.append(Sentence("Doubt: {said}", said=Listed(told.doubts, "; ")))
     tables = [*_tables(loaded)]
     doubts += legend(tables, "")[1]
     where = f"report: {page}" if page else f"modbench report {loaded.path} writes its page"
@@ -71,7 +71,7 @@ def _tables(loaded: Loaded) -> Iterator[str]:
     """The first tables of the terminal that have something to show."""
     for made in results.with_losses(loaded, settings=1)[:MOST_TABLES]:
         kept = [0, *subsample_evenly(range(1, len(made.head)), MOST_LENGTHS)]
-        chosen = [made.rows[0], *subsample_evenly(made.rows[1:], MOST_ARMS - 1)]
+        chosen = [made.rows[0], *subsample_evenly(made.rows[1:], MOST_VARIANTS - 1)]
         rows = [[row[at] for at in kept] for row in chosen]
         head, *body = cells(replace(made, head=[made.head[at] for at in kept], rows=rows), Short())
         yield plain_html.html_table(head, body)
@@ -81,7 +81,9 @@ def _figure(loaded: Loaded) -> str:
     """Speed-ups at the longest length that was timed; nothing where no time is compared."""
     lengths = [] if loaded.sizes_differ else loaded.lengths[-1:]
     for metric in TIMED:
-        rows = [(case, loaded.pair(case.arm, metric, length)) for length in lengths for case in loaded.arms_shown]
+        rows = [
+            (case, loaded.pair(case.variant, metric, length)) for length in lengths for case in loaded.variants_shown
+        ]
         found = [
             replace(of_pair(loaded, row), what=f"{short(case)}, {grid_point('T', int(row.seq_len))}")
             for case, row in rows
@@ -118,8 +120,8 @@ def ratio_figure(found: Sequence[Finding], baseline: str, margin: float) -> str:
 
 # First columns of `samples`; what witnesses saw of a sample follows.
 SAMPLE_COLUMNS = ("round", "block", "position", "calls", "input", "wall_s", "cpu_s")
-SAMPLES = ("case_id", "arm", "metric", "unit", "unit_of_work", "launch", "seed", "sample", "value", *SAMPLE_COLUMNS)
-LOSSES = ("case_id", "arm", "seed", "kind", "step", "tokens", "wall_s", "loss_nat")
+SAMPLES = ("case_id", "variant", "metric", "unit", "job", "process", "seed", "sample", "value", *SAMPLE_COLUMNS)
+LOSSES = ("case_id", "variant", "seed", "kind", "step", "tokens", "wall_s", "loss_nat")
 
 
 @dataclass(frozen=True, repr=False)
@@ -161,15 +163,17 @@ class Results:
 
     @cached_property
     def comparisons(self) -> pd.DataFrame:
-        """`comparisons.csv`: a row for each pair of arms and metric; `primary`: against the baseline, `twin`: a check."""
-        return self.loaded.pairs[[*COMPARISONS, "primary", "twin"]].copy()
+        """`comparisons.csv`: a row for each pair of variants and metric; `primary`: against the baseline, `aa_control`: a
+        check.
+        """
+        return self.loaded.pairs[[*COMPARISONS, "primary", "aa_control"]].copy()
 
     @cached_property
     def samples(self) -> pd.DataFrame:
         """A row for each raw sample.
 
-        `value` is what the metric is computed from (for times `wall_s`, per call). Samples of one `block` of a launch lie beside
-        each other in time; nothing is left out, so that samples that were disturbed are in it too.
+        `value` is what the metric is computed from (for times `wall_s`, per call). Samples of one `block` of a process lie beside
+        each other in time; nothing is left out, so that samples that were noisy are in it too.
         """
         frames = [each for record in self.run.records for each in _samples(record)]
         if not frames:
@@ -190,8 +194,8 @@ class Results:
     def __repr__(self) -> str:
         plan = self.run.plan
         missing = len(self.run.missing)
-        lacking = f", {counted(missing, 'unit')} missing" if missing else ""
-        counts = [(len(self.loaded.arms), "arm"), (len(plan.cases), "case"), (len(plan.units), "unit")]
+        lacking = f", {counted(missing, 'job')} missing" if missing else ""
+        counts = [(len(self.loaded.variants), "variant"), (len(plan.cases), "case"), (len(plan.jobs), "job")]
         said = ", ".join(counted(number, what) for number, what in counts)
         return f"<modbench run {str(self.path)!r}: suite {plan.suite.name!r}, {plan.suite.effort}, {said}{lacking}>"
 
@@ -215,18 +219,18 @@ def load(
 
     Args:
         run_folder: the run folder.
-        baseline: the arm that others are compared with, by its id or by what the report calls it; None: the suite's anchor.
-        all_pairs: whether any two arms are compared, however many pairs that makes.
-        title: titles of arms, in place of those that the run has, such as `{"mod[c0.125]": "Ours"}`.
+        baseline: the variant that others are compared with, by its id or by what the report calls it; None: the suite's anchor.
+        all_pairs: whether any two variants are compared, however many pairs that makes.
+        title: titles of variants, in place of those that the run has, such as `{"mod[c0.125]": "Ours"}`.
 
     Raises:
-        UsageError: if it is not a run folder, is damaged, or has no such arm.
+        UsageError: if it is not a run folder, is damaged, or has no such variant.
     """
     return Results(read(run_folder, baseline, all_pairs=all_pairs, title=titles.of(title or {}, "title")))
 
 
 def _samples(record: Record) -> Iterator[pd.DataFrame]:
-    arms = {case.id: case.arm for case in record.unit.comparison.timed.arms}
+    variants = {case.id: case.variant for case in record.job.comparison.timed.variants}
     for outcome in record.outcomes:
         if not outcome.samples:
             continue
@@ -236,14 +240,14 @@ def _samples(record: Record) -> Iterator[pd.DataFrame]:
         made = pd.DataFrame({**dict.fromkeys(SAMPLE_COLUMNS, nothing), **columns})
         yield made.assign(
             case_id=outcome.case,
-            arm=arms.get(outcome.case, ""),
+            variant=variants.get(outcome.case, ""),
             metric=outcome.metric,
             unit=outcome.unit,
-            unit_of_work=record.unit.name,
-            launch=record.unit.launch,
-            seed=record.unit.protocol.seed,
+            job=record.job.name,
+            process=record.job.process,
+            seed=record.job.protocol.seed,
             sample=range(n),
-            value=columns.get(record.unit.facts.column, nothing),
+            value=columns.get(record.job.facts.column, nothing),
         )
 
 
@@ -251,8 +255,8 @@ def _losses(record: Record, outcome: Outcome) -> Iterator[dict[str, Any]]:
     if not isinstance(outcome.notes, TrainNotes):
         return
     notes = outcome.notes
-    arms = {case.id: case.arm for case in record.unit.comparison.arms}
-    told = {"case_id": outcome.case, "arm": arms.get(outcome.case, ""), "seed": notes.seed}
+    variants = {case.id: case.variant for case in record.job.comparison.variants}
+    told = {"case_id": outcome.case, "variant": variants.get(outcome.case, ""), "seed": notes.seed}
     if notes.curve is not None:
         curve = notes.curve
         for step, tokens, loss, wall_s in zip(curve.step, curve.tokens, curve.loss, curve.wall_s, strict=True):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal
 
-from modbench.harness.audit.card import Card
+from modbench.harness.audit.audit_report import AuditReport
 from modbench.harness.core import printable
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.printable import masked
@@ -39,7 +39,7 @@ class Audit(Frozen):
     models: tuple[AuditedModel, ...]
 
 
-def as_data(cards: Sequence[Card], command: Sequence[str]) -> Audit:
+def as_data(cards: Sequence[AuditReport], command: Sequence[str]) -> Audit:
     """Return what audit.json holds."""
     shown = tuple(printable.masked_command(list(command)))
     return Audit(schema_version=1, modbench=__version__, command=shown, models=tuple(map(as_model, cards)))
@@ -50,11 +50,11 @@ def as_json(made: Audit) -> str:
     return masked(json.dumps(made.model_dump(mode="json"), indent=1))
 
 
-def _tables(cards: Sequence[Card]) -> list[Table]:
+def _tables(cards: Sequence[AuditReport]) -> list[Table]:
     return [audit.side_by_side(cards)] if len(cards) > 1 else [audit.table(cards[0])]
 
 
-def _html(cards: Sequence[Card], command: Sequence[str]) -> str:
+def _html(cards: Sequence[AuditReport], command: Sequence[str]) -> str:
     sections = [Section(plain(audit.answer(card)), audit.blocks(card)) for card in cards]
     if len(cards) > 1:
         sections = [Section("Side by side", _tables(cards)), *sections]
@@ -62,24 +62,24 @@ def _html(cards: Sequence[Card], command: Sequence[str]) -> str:
     return html(Page(title, f"modbench {__version__}", command, sections))
 
 
-def _markdown(cards: Sequence[Card], command: Sequence[str]) -> str:
+def _markdown(cards: Sequence[AuditReport], command: Sequence[str]) -> str:
     blocks = [Block([f"<!-- {typed(command)} -->"])]
     blocks += [block(each) for card in cards for each in (audit.answer(card), Note(audit.called(card)))]
     return within([*blocks, *map(block, _tables(cards))])
 
 
-def _latex(cards: Sequence[Card], command: Sequence[str]) -> str:
+def _latex(cards: Sequence[AuditReport], command: Sequence[str]) -> str:
     head = f"% {latex.text(typed(command))}\n% In the preamble: \\usepackage{{booktabs}}\n"
     return masked(head + "".join(latex.table(each, "modbench-audit") for each in _tables(cards)))
 
 
 # What `--format` names, and the file that it writes.
-FORMATS: Mapping[str, tuple[str, Callable[[Sequence[Card], Sequence[str]], str]]] = MappingProxyType(
+FORMATS: Mapping[str, tuple[str, Callable[[Sequence[AuditReport], Sequence[str]], str]]] = MappingProxyType(
     {"html": ("audit.html", _html), "md": ("audit.md", _markdown), "tex": ("audit.tex", _latex)}
 )
 
 
-def files(cards: Sequence[Card], command: Sequence[str], formats: Sequence[str]) -> dict[str, str]:
+def files(cards: Sequence[AuditReport], command: Sequence[str], formats: Sequence[str]) -> dict[str, str]:
     """Return the files of an audit by name."""
     made = {JSON: as_json(as_data(cards, command))}
     return made | {FORMATS[each][0]: FORMATS[each][1](cards, command) for each in formats}

@@ -3,12 +3,12 @@
   const kept = document.getElementById("samples");
   let samples = null;
 
-  const strip = (title, by, launches, show) => {
-    const values = launches.flatMap(([, rounds]) => rounds.flat());
-    const low = Math.min(...values), high = Math.max(...values), wide = Math.max(240, 56 * launches.length);
-    const label = `${title}: ${values.length} samples, ${launches.length} × ${by}, ${show(low)} to ${show(high)}`;
-    const dots = launches.map(([, rounds], at) => rounds.flat().map((value, i, all) => {
-      const x = (wide * (at + 0.2 + (0.6 * (i + 0.5)) / all.length)) / launches.length;
+  const strip = (title, by, processes, show) => {
+    const values = processes.flatMap(([, rounds]) => rounds.flat());
+    const low = Math.min(...values), high = Math.max(...values), wide = Math.max(240, 56 * processes.length);
+    const label = `${title}: ${values.length} samples, ${processes.length} × ${by}, ${show(low)} to ${show(high)}`;
+    const dots = processes.map(([, rounds], at) => rounds.flat().map((value, i, all) => {
+      const x = (wide * (at + 0.2 + (0.6 * (i + 0.5)) / all.length)) / processes.length;
       const y = high > low ? 66 - (60 * (value - low)) / (high - low) : 36;
       return `<circle cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="2.5"/>`;
     }).join("")).join("");
@@ -20,15 +20,15 @@
 
   const draw = (place) => {
     samples = samples || JSON.parse(kept.textContent);
-    for (const [metric, { unit, by, launches }] of Object.entries(samples[place.dataset.case])) {
+    for (const [metric, { unit, by, processes }] of Object.entries(samples[place.dataset.case])) {
       const [factor, name] = unit === "s" ? [1000, "ms"] : [1, unit];
       const show = (value) => `${Number((value * factor).toPrecision(4))} ${name}`;
-      const most = Math.max(...launches.map(([, rounds]) => rounds.length));
+      const most = Math.max(...processes.map(([, rounds]) => rounds.length));
       const heads = Array.from({ length: most }, (_, i) => make("th", { scope: "col" }, `Round ${i}`));
-      const body = launches.map(([launch, rounds]) => make("tr", {}, make("th", { scope: "row" }, String(launch)),
+      const body = processes.map(([process, rounds]) => make("tr", {}, make("th", { scope: "row" }, String(process)),
         ...rounds.map((round) => make("td", {}, round.map((value) => Number((value * factor).toPrecision(6))).join("  ")))));
       const made = make("table", {}, make("thead", {}, make("tr", {}, make("th", { scope: "col" }, `${by[0].toUpperCase()}${by.slice(1)} (${name})`), ...heads)), make("tbody", {}, ...body));
-      place.append(make("h3", {}, metric), strip(metric, by, launches, show),
+      place.append(make("h3", {}, metric), strip(metric, by, processes, show),
         make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Raw samples of ${metric}, ${place.dataset.id}` }, made));
     }
   };

@@ -136,7 +136,7 @@ def _shown(drawing: Block) -> list[tuple[str, Bbox]]:
 
 
 def _add_key(drawing: Block) -> None:
-    """Add a legend of the arms that the page names above the figure, below it and in as many rows as fit; once."""
+    """Add a legend of the variants that the page names above the figure, below it and in as many rows as fit; once."""
     if not drawing.key or drawing.figure.legends:
         return
     from matplotlib.lines import Line2D

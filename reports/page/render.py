@@ -11,17 +11,26 @@ from markupsafe import Markup
 
 from modbench.harness.core.errors import UnreadableError, UsageError, in_short, unknown
 from modbench.harness.core.files import write_atomically
+from modbench.harness.core.grouped import grouped
 from modbench.harness.registry import catalogue
 from modbench.reports.figures import style
 from modbench.reports.format import DEFAULT, Format
-from modbench.reports.model import Alert, Figure, Sentence, Value
+from modbench.reports.formats import csv
+from modbench.reports.model import Alert, Block, Estimate, Figure, Sentence, Value
 from modbench.reports.page import layout
 from modbench.reports.page.layout import Page, Section
 from modbench.reports.panel import Panel, panels
 from modbench.reports.questions import first_screen
+from modbench.reports.questions.best_setting import first_variant
 from modbench.reports.questions.machine import doubtful, gpu, machine_check, warnings
-from modbench.reports.tables.load import Loaded, load
+from modbench.reports.tables.job_files import Files
+from modbench.reports.tables.load import Loaded, load, matched_beside
+from modbench.reports.tables.rerun_command import Again
 from modbench.reports.writers.html import fill, inline, written
+from modbench.reports.writers.number_format import plain
+
+# Files with raw samples that are named; the rest are counted.
+MOST_FILES = 3
 
 
 @contextlib.contextmanager
@@ -48,7 +57,7 @@ def drawn(loaded: Loaded, of: Callable[[str], object] = bool) -> Iterator[tuple[
     for name, panel in panels():
         if panel.draws and of(name):
             try:
-                with blaming_artifacts(name, loaded), style.numbered(loaded.arms):
+                with blaming_artifacts(name, loaded), style.numbered(loaded.variants):
                     found = [each for each in panel.render(loaded) or () if isinstance(each, Figure)]
             except Exception:
                 if catalogue.is_shipped("panels", name):
@@ -86,17 +95,38 @@ def figure_named(loaded: Loaded, name: str) -> Figure:
     raise unknown("figure", name, there)
 
 
-def rendered(name: str, panel: Panel, loaded: Loaded) -> Markup | None:
-    """Render a panel; instead of one of the user's that raises, return the reason."""
+def rendered(name: str, panel: Panel, loaded: Loaded) -> list[Block | Markup]:
+    """Return what a panel shows; instead of one of the user's that raises, the reason."""
     try:
         with blaming_artifacts(name, loaded):
-            made = panel.render(loaded)
-            return made if isinstance(made, Markup) else written(made or ())
+            made = panel.render(loaded) or ()
+            blocks: list[Block | Markup] = [made] if isinstance(made, Markup) else [*made]
+            # Blocks of several panels are written together; those of the user's here, so that what they raise is theirs.
+            shown = written(blocks) if not (panel.printed and catalogue.is_shipped("panels", name)) else None
     except Exception as error:
         if catalogue.is_shipped("panels", name):
             raise
         said = f"{type(error).__name__}: {in_short(error)}"
-        return written([Alert(f"{catalogue.find('panels', name).path} cannot be shown: {said}")])
+        return [Alert(f"{catalogue.find('panels', name).path} cannot be shown: {said}")]
+    if shown is None:
+        return blocks
+    return [shown if panel.printed else Markup('<div class="unprinted">{}</div>').format(shown)]
+
+
+def sections(loaded: Loaded) -> Iterator[Section]:
+    """Yield the sections of what panels show, in their order; those with one title are one section."""
+    found = ((panel.title, (panel, rendered(name, panel, loaded))) for name, panel in panels())
+    for title, every in grouped(found).items():
+        shown = [(panel, blocks) for panel, blocks in every if blocks]
+        if shown:
+            yield Section(
+                title,
+                [block for _, blocks in shown for block in blocks],
+                max(panel.span for panel, _ in shown),
+                all(panel.folded for panel, _ in shown),
+                any(panel.printed for panel, _ in shown),
+                " ".join(filter(None, (panel.reading for panel, _ in shown))),
+            )
 
 
 def broken() -> Iterator[Section]:
@@ -109,10 +139,10 @@ def broken() -> Iterator[Section]:
 def write(folder: str | Path, baseline: str | None = None, *, all_pairs: bool = False) -> Loaded:
     """Read a run folder and write its page and tables, compared with the baseline (default: the suite's anchor).
 
-    `all_pairs` compares any two arms, however many pairs that makes.
+    `all_pairs` compares any two variants, however many pairs that makes.
 
     Raises:
-        UsageError: if it is not a run folder, is damaged, or has no such arm.
+        UsageError: if it is not a run folder, is damaged, or has no such variant.
     """
     loaded = load(folder, baseline, all_pairs=all_pairs)
     views(loaded)
@@ -136,40 +166,74 @@ def html(loaded: Loaded) -> str:
     """Return the whole page as one file that needs no network."""
     told = first_screen.head(loaded)
     lead = fill("lead", told=told, left_out=first_screen.left_out(loaded), inline=inline)
-    sections = [Section("The answer", [lead], lead=True)]
-    for name, panel in panels():
-        with style.numbered(loaded.arms):
-            fragment = rendered(name, panel, loaded)
-        if fragment is not None:
-            parts = panel.span, panel.folded, panel.printed, panel.reading
-            sections.append(Section(panel.title, [fragment], *parts))
     run, check = loaded.run, machine_check(loaded)
     failed = len(loaded.failed.case_id.unique())
     checked = [] if doubtful(loaded) else [check[1]]
     unfit = check[0] == "unfit"
     alarms: list[tuple[object, Value]] = [
         (not run.plan.suite.claims, "smoke run: no claims"),
-        (run.missing, Sentence("incomplete: {n} units missing", n=len(run.missing))),
-        (run.damaged, Sentence("damaged: {n:unit} cannot be believed", n=len(run.damaged))),
+        (run.missing, Sentence("incomplete: {n:job has|jobs have} no record", n=len(run.missing))),
+        (run.damaged, Sentence("damaged: {n:job} cannot be believed", n=len(run.damaged))),
         (failed, Sentence("{n:case} failed", n=failed)),
     ]
-    page = Page(
-        first_screen.title(loaded),
-        about(loaded),
-        run.command,
-        [*sections, *broken()],
-        asked=told.asked,
-        alarms=[*(said for holds, said in alarms if holds), *checked * unfit],
-        badges=[*[f"GPU: {gpu(loaded)}"] * (run.plan.device == "cuda"), *checked * (not unfit)],
-        warnings=[*warnings(loaded)],
+    with style.numbered(loaded.variants):
+        page = Page(
+            first_screen.title(loaded),
+            about(loaded),
+            run.command,
+            [Section("Summary", [lead, behind(loaded)], lead=True), *sections(loaded), *broken()],
+            asked=told.asked,
+            alarms=[*(said for holds, said in alarms if holds), *checked * unfit],
+            badges=[*[f"GPU: {gpu(loaded)}"] * (run.plan.device == "cuda"), *checked * (not unfit)],
+            warnings=[*warnings(loaded)],
+        )
+        return layout.html(page)
+
+
+def behind(loaded: Loaded) -> Markup:
+    """Say where the numbers are, and for the variant that is shown first the raw samples and the command to repeat it."""
+    first = first_variant(loaded)
+    beside = None if first is None else matched_beside(loaded, first)
+    variants = [case.variant for case in (first, beside.case if beside else None) if case is not None]
+    wanted = [case for case in loaded.plan.cases if case.variant in variants]
+    samples = Files(loaded.run, {case.id for case in wanted})
+    timed = {loaded.tables.source(metric).group for key, metric in loaded.tables.metrics.items() if key in loaded.timed}
+    groups: set[str | None] = {*timed} or {None}
+    paths = [*dict.fromkeys(path for case in wanted for group in groups for path in samples.records(case.id, group))]
+    command, why = Again(loaded.run).if_any(wanted) if wanted else (layout.typed(loaded.run.command), "")
+    return fill(
+        "behind",
+        tables=[f"{name}.csv" for name in ("comparisons", "cases", *csv.more(loaded))],
+        files=[
+            {"name": path, "href": path if "{" not in path else f"{path.partition('/')[0]}/"}
+            for path in paths[:MOST_FILES]
+        ],
+        more=max(0, len(paths) - MOST_FILES),
+        command=command,
+        no_command=why,
     )
-    return layout.html(page)
 
 
 def about(loaded: Loaded) -> str:
-    """Return a line about a run: when it was made, with which suite, launches and version."""
+    """Return a line about a run: when it was made, with which suite, text, processes and version."""
     run, suite = loaded.run, loaded.suite
-    launches = suite.launches_in_words.replace(" x ", " × ")
+    processes = suite.processes_in_words.replace(" x ", " × ")
     version, commit = run.environment["packages"]["modbench"], run.environment["git"]["commit"] or ""
-    parts = [run.started[:10], f"suite {suite.name}", f"{suite.effort}: {launches}", f"modbench {version}"]
+    parts = [
+        run.started[:10],
+        f"suite {suite.name}",
+        f"{suite.effort}: {processes}",
+        *_trained(loaded),
+        f"modbench {version}",
+    ]
     return " · ".join([*parts, *[f"commit {commit[:7]}"] * bool(commit)])
+
+
+def _trained(loaded: Loaded) -> Iterator[str]:
+    """Yield the text that models read, and how many tokens of it they were trained on; nothing where none was."""
+    runs = [run for job in loaded.runs if (run := job.protocol.train) is not None]
+    if runs:
+        tokens = sorted({run.steps * run.tokens_per_step for run in runs})
+        words = "text {corpus}: {tokens} training tokens, {n:seed}"
+        span = Estimate(None, tokens[0], tokens[-1], "count")
+        yield plain(Sentence(words, corpus=loaded.suite.corpus, tokens=span, n=len(loaded.suite.seeds)))

@@ -1,5 +1,5 @@
 // Tips: what a mark of a figure or a cell of the table stands for, on hover and on focus. Escape hides them. A figure and the
-// table are one stop of the Tab key each; arrow keys, Home and End move inside. Marks of one arm light up in all figures.
+// table are one stop of the Tab key each; arrow keys, Home and End move inside. Marks of one variant light up in all figures.
 {
   const CELLS = "#comparisons td";
   const tip = make("div", { id: "tip", role: "tooltip", hidden: "" });
@@ -16,9 +16,9 @@
     return `${of}${head}: ${target.textContent.trim() || "none"}${exact}`;
   };
 
-  const light = (arm) => {
+  const light = (variant) => {
     for (const each of lit) each.classList.remove("lit");
-    lit = arm ? all(".mark[data-arm], tr[data-arm]").filter((each) => each.dataset.arm === arm) : [];
+    lit = variant ? all(".mark[data-variant], tr[data-variant]").filter((each) => each.dataset.variant === variant) : [];
     for (const each of lit) each.classList.add("lit");
   };
 
@@ -40,7 +40,7 @@
     // A mark has its whole text as its name; a cell is described by the tip.
     if (!target.matches(".mark")) target.setAttribute("aria-describedby", "tip");
     place();
-    light((target.matches(".mark") ? target : target.parentElement).dataset.arm);
+    light((target.matches(".mark") ? target : target.parentElement).dataset.variant);
   };
 
   const place = () => {

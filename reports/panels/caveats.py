@@ -9,7 +9,7 @@ from modbench.harness.core.grouped import grouped
 from modbench.reports.model import Block, Code, Listed, Note, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.questions.checks import doubts
-from modbench.reports.tables import unit_files
+from modbench.reports.tables import job_files
 from modbench.reports.tables.load import Loaded
 
 # Failures that are listed, and units without a record that are named; the rest are counted.
@@ -32,17 +32,17 @@ class Failed(Frozen):
 
 def failures(loaded: Loaded) -> list[Failed]:
     """Return a failure for each case and reason."""
-    logs, made = unit_files.logs(loaded.run), list[Failed]()
+    logs, made = job_files.logs(loaded.run), list[Failed]()
     for (case, reason), rows in loaded.failed.groupby(["case_id", "reason"], sort=False):
         log = next(filter(None, (logs.get((str(case), metric)) for metric in rows.metric)), None)
-        more = f"{unit_files.SEE}{log}" if log and "logs/" not in str(reason) else ""
+        more = f"{job_files.SEE}{log}" if log and "logs/" not in str(reason) else ""
         made.append(Failed(case_id=str(case), metrics=tuple(rows.metric), reason=f"{reason}{more}"))
     return made
 
 
 def failure_sentences(loaded: Loaded) -> list[Sentence]:
     """Return a sentence for each reason, with the first case that failed for it; then the units without a record."""
-    alike = grouped(((each.reason.partition(unit_files.SEE)[0], each.metrics), each) for each in failures(loaded))
+    alike = grouped(((each.reason.partition(job_files.SEE)[0], each.metrics), each) for each in failures(loaded))
     said = [
         Sentence(
             "{case}" + " and {more} more" * (len(those) > 1) + ": {reason} ({metrics})",
@@ -54,7 +54,7 @@ def failure_sentences(loaded: Loaded) -> list[Sentence]:
         for (_, metrics), those in alike.items()
     ]
     if missing := loaded.run.missing:
-        words = "{n:unit has|units have} no record, the run is incomplete: {units}"
+        words = "{n:job has|jobs have} no record, the run is incomplete: {units}"
         units = Listed([*map(Code, missing)], most=MOST_FAILURES)
         said.append(Sentence(words, n=len(missing), units=units))
     return said
@@ -69,27 +69,19 @@ def what_failed(loaded: Loaded) -> Iterator[Block]:
 
 
 FAILURES = Panel(
-    title="What failed",
-    order=35,
+    title="Warnings",
+    order=60,
     span=12,
     render=what_failed,
-    reading=(
-        "Each line is a reason why cases have no number, as the process of the first one gave it, and the log that tells "
-        "more. A failed case is left out of every figure and marked in the tables; the others are not affected by "
-        "it."
-    ),
+    reading="A case that failed is left out of figures and marked in tables; the others are not affected by it.",
 )
 """Which cells failed, and which units have no record?"""
 
-
 DOUBTS = Panel(
-    title="What should you doubt?",
-    order=36,
+    title="Warnings",
+    order=61,
     span=12,
     render=lambda loaded: [each.sentence for each in doubts(loaded)],
-    reading=(
-        "Each entry is a reason why some number may not mean what it seems to mean: what was found, in which "
-        "cells, and what to do about it. An entry does not say that a number is wrong. What no check looks for is not listed."
-    ),
+    reading="Each says why a number may not mean what it seems to mean; what no check looks for is not listed.",
 )
-"""Why may a number not mean what it seems to mean: what checks found, in which cells, and what to do about it."""
+"""What validity checks found, in which cells, and what to do about it."""

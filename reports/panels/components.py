@@ -11,7 +11,7 @@ from modbench.reports.model import Block, Code, Estimate, Note, Sentence, Table,
 from modbench.reports.panel import Panel
 from modbench.reports.tables.load import Loaded
 
-NO_VERDICT = "one process: no launches, so no interval and no verdict"
+NO_VERDICT = "one process: no processes, so no interval and no verdict"
 HEAD = (
     *("component", "median [middle half]", "shortest", "samples × calls", "FLOP rate", "byte rate"),
     *("source", "measured", "processor"),
@@ -76,7 +76,7 @@ def blocks(loaded: Loaded) -> Iterator[Block]:
         return
     yield Table("single components", HEAD, rows, file="components.csv", rows_are="components").first(MOST_ROWS)
     yield Note(
-        "Each was timed alone by pytest-benchmark, in one process: these times say where time goes, but other launches may "
+        "Each was timed alone by pytest-benchmark, in one process: these times say where time goes, but other processes may "
         "differ by more than their spread, so that there is no interval and no verdict. Rates are those of the median. Times of "
         "another processor than that of the run do not compare with its own."
     )

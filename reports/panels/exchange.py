@@ -1,4 +1,4 @@
-"""Compute-equivalent gains: the compute that dense needs for each arm's loss, over the arm's own."""
+"""Compute-equivalent gains: the compute that dense needs for each variant's loss, over the variant's own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from modbench.reports.tables.load import Loaded
 
 
 def render(loaded: Loaded) -> list[Table]:
-    """Show a row for each arm and a column for each quantity of compute."""
+    """Show a row for each variant and a column for each quantity of compute."""
     made = exchange.table(loaded)
     return [] if made is None else [made]
 

@@ -1,8 +1,9 @@
-"""Which capacity at which length? Four maps of capacity × length, over dense of the same shape and over dense of equal cost."""
+"""Which capacity at which length? Four maps of capacity × length, over dense of the same shape and over the matched baseline."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pandas as pd
 
@@ -20,7 +21,7 @@ from modbench.reports.tables import losses
 from modbench.reports.tables.cell import columns_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import WORKLOADS
-from modbench.reports.writers.number_format import half, plain
+from modbench.reports.writers.number_format import half, percent, plain
 from modbench.reports.writers.short import GLYPHS
 
 # Of the figure, in inches: what stands beside the names of rows, a cell, a row, and what a map has above and below its rows.
@@ -35,10 +36,11 @@ RATIOS, LOSSES = 8.5, 7.5
 
 
 def render(loaded: Loaded) -> Iterator[Block]:
-    """Draw both figures side by side; the numbers are folded below."""
-    if spots(loaded):
+    """Draw both figures side by side; the terminal's table is folded below."""
+    made = capacity_map.in_place(loaded)
+    if made is not None:
         yield from (_figure(loaded, side) for side in sides(loaded))
-        yield from capacity_map.full_tables(loaded)
+        yield from (replace(each, folded=True, notes=made.notes) for each in made.tables[:1])
 
 
 def four(loaded: Loaded) -> dict[str, str]:
@@ -49,8 +51,8 @@ def four(loaded: Loaded) -> dict[str, str]:
 
 
 def _figure(loaded: Loaded, side: Side) -> Figure:
-    shown, cost = four(loaded), side == "equal cost"
-    rows = grouped((row_name(loaded, spot.case), spot) for spot in spots(loaded) if spot.rung or not cost)
+    shown, cost = four(loaded), side == "matched"
+    rows = grouped((row_name(loaded, spot.case), spot) for spot in spots(loaded) if spot.matched or not cost)
     lengths = [spot.length for spot in next(iter(rows.values()))]
     down = -(-len(shown) // COLUMNS)
     figure, axes = new_figure(
@@ -60,7 +62,7 @@ def _figure(loaded: Loaded, side: Side) -> Figure:
         share_y=True,
         rows=down,
     )
-    base: Value = "dense of equal cost" if cost else described(loaded.baseline)
+    base: Value = "dense of equal FLOPs" if cost else described(loaded.baseline)
     headline(figure, plain(Sentence("over {base}", base=base)))
     marks, data = Marks(), list[dict[str, object]]()
     for axis, (metric, title) in zip(axes, shown.items(), strict=True):
@@ -68,19 +70,20 @@ def _figure(loaded: Loaded, side: Side) -> Figure:
         size = LOSSES if metric == loss_of(loaded).metric else RATIOS
         draw_heat_map(axis, cells, [str(length) for length in lengths], marks, size)
         axis.set_title(title)
-        place = axis.get_subplotspec()
-        assert place is not None, "it is one of several"
-        axis.set_xlabel("tokens per sequence" * place.is_last_row())
-        axis.set_ylabel("capacity" * place.is_first_col())
+        grid_point = axis.get_subplotspec()
+        assert grid_point is not None, "it is one of several"
+        axis.set_xlabel("tokens per sequence" * grid_point.is_last_row())
+        axis.set_ylabel("capacity" * grid_point.is_first_col())
         axis.set_yticks([i + 0.5 for i in range(len(rows))], [*rows])
         data += [_datum(spot, beside(spot, metric, side)) for row in rows.values() for spot in row]
     caption = Sentence(
-        "Purple and ▲ better, orange and ▼ worse. Time, FLOPs, memory: dense's ÷ the arm's; loss: the arm's minus dense's, "
-        "{seeds}. ± half the 95 % interval.",
+        "Purple and ▲ better, orange and ▼ worse. Time, FLOPs, memory: dense's ÷ the variant's; loss: the "
+        "variant's minus dense's, "
+        "{seeds}. ± half the 95 % CI.",
         seeds=losses.seeds_in_words(loaded),
     )
     label = "Time, FLOPs, memory and loss by capacity and sequence length, over "
-    label += "dense of equal cost" if cost else "the anchor"
+    label += "dense of equal FLOPs" if cost else "the baseline"
     return Figure("map" + "-cost" * cost, figure, label, caption, pd.DataFrame(data), marks=marks, least=LEAST)
 
 
@@ -98,10 +101,10 @@ def _cell(spot: Spot, side: Side, metric: str, title: str) -> HeatCell:
 def _datum(spot: Spot, found: Finding) -> dict[str, object]:
     typical, other = found.typical, found.against
     return {
-        "arm": spot.case.arm,
+        "variant": spot.case.variant,
         "capacity": spot.case.config.capacity,
         "seq_len": spot.length,
-        "baseline_arm": other.arm if isinstance(other, Case) else None,
+        "baseline_variant": other.variant if isinstance(other, Case) else None,
         "metric": found.metric,
         "unit": typical.unit if typical.kind == "difference" else "ratio",
         **columns_of(typical),
@@ -112,11 +115,9 @@ def _datum(spot: Spot, found: Finding) -> dict[str, object]:
 
 
 READING = (
-    "Each row is a capacity, each column a length. First an arm is compared with the dense model of its shape, then with a "
-    "smaller dense model that needs as many FLOPs, which is the alternative to skipping tokens. Purple and ▲ are better, orange "
-    "and ▼ worse, in all maps alike; a stronger colour is a larger difference (time, FLOPs and memory up to a factor of two, "
-    "loss up to 4 %). Grey: no direction is shown. A capacity pays at a length if it is better in time or loss than dense of "
-    "equal cost, and better or equal in the other; a loss whose interval lies within 1.5 % of it counts as equal."
+    "A variant is the better choice at a length if it is better in time or loss than dense of equal FLOPs, and "
+    "better or equivalent "
+    f"in the other; a loss whose CI lies within {percent(capacity_map.LOSS_MARGIN)} of it is equivalent."
 )
 
 PANEL = Panel(

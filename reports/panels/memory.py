@@ -37,7 +37,7 @@ class Bar:
     """Bytes by kind, in the order in which they are drawn.
 
     Attributes:
-        case: the arm.
+        case: the variant.
         measured: kind to bytes; they add up to what was measured.
         forecast: the same for the forecast; empty where there is none.
     """
@@ -58,28 +58,28 @@ class Bar:
         return Estimate(self.total / expected - 1, kind="difference", unit="%") if expected else None
 
 
-def of_training(loaded: Loaded, arm: str, seq_len: int) -> Bar | None:
+def of_training(loaded: Loaded, variant: str, seq_len: int) -> Bar | None:
     """Return the peak of a training step by kind; None if it was not measured."""
-    row = loaded.case(arm, PEAK, seq_len)
+    row = loaded.case(variant, PEAK, seq_len)
     if row is None or row.status != "ok" or not row.value:
         return None
     case = loaded.cases_by_id[str(row.case_id)]
     kinds = {
         PARAMETERS: _parameters(loaded, case, seq_len),
         OPTIMIZER: _optimizer(loaded, case, seq_len),
-        ACTIVATIONS: loaded.value(arm, "memory/activations", seq_len),
+        ACTIVATIONS: loaded.value(variant, "memory/activations", seq_len),
     }
     expected = kinds | {ACTIVATIONS: _forecast(loaded, case, "memory/activations")}
     return Bar(case, stacked(float(row.value), kinds), stacked(_forecast(loaded, case, PEAK), expected))
 
 
 def of_caches(loaded: Loaded, seq_len: int) -> list[Bar]:
-    """Return the bytes of the caches of keys and values, of the arms that are shown, at the largest batch."""
+    """Return the bytes of the caches of keys and values, of the variants that are shown, at the largest batch."""
     rows = loaded.cases[(loaded.cases.metric == CACHE) & (loaded.cases.seq_len == seq_len) & (loaded.cases.value > 0)]
-    rows = rows[rows.batch_size == rows.batch_size.max()].drop_duplicates("arm")
-    found = {row.arm: row for row in rows.itertuples(index=False)}
+    rows = rows[rows.batch_size == rows.batch_size.max()].drop_duplicates("variant")
+    found = {row.variant: row for row in rows.itertuples(index=False)}
     bars = list[Bar]()
-    for row in (found[case.arm] for case in loaded.shown if case.arm in found):
+    for row in (found[case.variant] for case in loaded.shown if case.variant in found):
         case = loaded.cases_by_id[str(row.case_id)]
         forecast = _forecast(loaded, case, CACHE)
         bars.append(Bar(case, {KEYS: float(row.value)}, {KEYS: forecast} if forecast else {}))
@@ -87,14 +87,14 @@ def of_caches(loaded: Loaded, seq_len: int) -> list[Bar]:
 
 
 def _parameters(loaded: Loaded, case: Case, seq_len: int) -> float | None:
-    measured = loaded.value(case.arm, "memory/parameters", seq_len)
+    measured = loaded.value(case.variant, "memory/parameters", seq_len)
     counted = loaded.tables.counted(case).params
-    return measured or (counted * ELEMENT_BYTES[case.place.dtype] if counted else None)
+    return measured or (counted * ELEMENT_BYTES[case.grid_point.dtype] if counted else None)
 
 
 def _optimizer(loaded: Loaded, case: Case, seq_len: int) -> float | None:
     """AdamW keeps two moments of every parameter; of a user's model some may be frozen."""
-    measured, parameters = loaded.value(case.arm, "memory/optimizer", seq_len), _parameters(loaded, case, seq_len)
+    measured, parameters = loaded.value(case.variant, "memory/optimizer", seq_len), _parameters(loaded, case, seq_len)
     return measured or (2 * parameters if parameters and not case.is_user_model else None)
 
 
@@ -130,14 +130,14 @@ def render(loaded: Loaded) -> Iterator[Figure]:
     if not loaded.lengths or loaded.sizes_differ:
         return
     at = loaded.lengths[-1]
-    if steps := [bar for case in loaded.shown if (bar := of_training(loaded, case.arm, at)) is not None]:
+    if steps := [bar for case in loaded.shown if (bar := of_training(loaded, case.variant, at)) is not None]:
         title = f"peak of a training step in {{}}, {grid_point('T', at)} (lower is better)"
-        about = "Peak memory of a training step by arm and kind"
+        about = "Peak memory of a training step by variant and kind"
         yield _figure("memory", steps, title, about, "peak of one training step")
     if caches := of_caches(loaded, at):
-        batch = grid_point("B", caches[0].case.place.batch_size)
+        batch = grid_point("B", caches[0].case.grid_point.batch_size)
         title = f"cache in {{}}, {grid_point('T', at)}, {batch} (lower is better)"
-        about = "Bytes of keys and values by arm"
+        about = "Bytes of keys and values by variant"
         yield _figure("memory-cache", caches, title, about, "keys and values that the cache holds")
 
 
@@ -156,18 +156,18 @@ def _figure(identity: str, bars: Sequence[Bar], title: str, about: str, what: st
     for y, bar in enumerate(bars):
         off = bar.off
         far = off is not None and abs(off.value or 0.0) > AS_FORECAST
-        words = "{total}" + (", {off} on forecast" if far else ", as forecast" * (off is not None))
+        words = "{total}" + ", {off} on forecast" * far
         beside(axis, y, plain(Sentence(words, total=Estimate(bar.total, unit="B"), off=off)))
     if len(kinds) > 1:
         handles = [Patch(facecolor=to_rgba(MUTED, _STRENGTH[kind]), label=kind) for kind in kinds]
         made.legend(handles=handles, loc="outside lower left", ncols=2, fontsize=8, labelcolor=MUTED, handlelength=1.2)
     data = [
-        {"case_id": bar.case.id, "arm": bar.case.arm, "seq_len": bar.case.place.seq_len, "kind": kind}
+        {"case_id": bar.case.id, "variant": bar.case.variant, "seq_len": bar.case.grid_point.seq_len, "kind": kind}
         | {"measured_B": bar.measured.get(kind), "forecast_B": bar.forecast.get(kind)}
         for bar in bars
         for kind in dict.fromkeys((*bar.measured, *bar.forecast))
     ]
-    caption = f"Bytes by kind: {what}. Thin bars: forecast."
+    caption = f"Bytes by kind: {what}. Thin bars: predicted by the closed form."
     return Figure(identity, made, about, caption, pd.DataFrame(data), marks=marks, least=360)
 
 
@@ -184,14 +184,12 @@ def _draw(axis: Axes, bars: Sequence[Bar], factor: float, marks: Marks) -> None:
                 left += size / factor
                 if parts is bar.measured:
                     said = f"{short(bar.case)}, {kind}: {plain(Estimate(size, unit='B'))}"
-                    marks.name(drawn, Mark(said, bar.case.arm))
+                    marks.name(drawn, Mark(said, bar.case.variant))
 
 
 READING = (
-    "Each bar is the memory of one arm: of a training step the most that it held at a time, by kind, or of decoding the "
-    "keys and values that it keeps. The thin bar below is what the closed form predicts. Shorter is better. Where kinds are "
-    "not told apart, parameters are counted, and the optimizer keeps two numbers for each. It is one measured step, so it "
-    "has no interval, and it leaves out what the process holds besides."
+    "The most that a training step held at a time, by kind, or the keys and values that decoding keeps. Parameters and the two "
+    "numbers that the optimizer keeps for each may be counted, not measured."
 )
 
-PANEL = Panel(title="How much memory does it take?", order=41, span=5, render=render, draws=True, reading=READING)
+PANEL = Panel(title="How much memory does it take?", order=43, span=12, render=render, draws=True, reading=READING)

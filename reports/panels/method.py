@@ -7,22 +7,22 @@ from collections.abc import Iterator, Sequence
 
 from markupsafe import Markup
 
-from modbench.harness.domain.evidence import LaunchCount
+from modbench.harness.domain.evidence import ProcessCount
 from modbench.harness.domain.notes import TrainNotes
-from modbench.reports.model import Block, Code, Estimate, Listed, Note, Sentence, Table, Value
+from modbench.reports.model import Code, Estimate, Listed, Sentence, Table, Value
 from modbench.reports.panel import Panel, panels
 from modbench.reports.questions.machine import doubtful, gpu, jobs, machine_check
-from modbench.reports.tables.best_arms import sentence
+from modbench.reports.tables.best_variants import sentence
 from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.tables.timings import Timing, timings
 from modbench.reports.writers.html import fill, inline
 
 # Rows that the page holds at most, and causes of a row.
 MOST_TIMED, MOST_CAUSES = 200, 3
-HEAD = ("Timed", "Launches", "Blocks", "Disturbed", "By what", "Stolen", "Waited for", "Warm-up")
+HEAD = ("Timed", "Processes", "Blocks", "Noisy", "By what", "Stolen", "Waited for", "Warm-up")
 
 
-def quality(loaded: Loaded) -> Iterator[Block]:
+def quality(loaded: Loaded) -> Iterator[Table]:
     """Show a row per comparison and workload, of many some that lie evenly among them."""
     every = timings(loaded)
     if not every:
@@ -30,9 +30,9 @@ def quality(loaded: Loaded) -> Iterator[Block]:
     rows: list[Sequence[Value]] = [
         (
             each.what,
-            each.launches,
+            each.processes,
             each.blocks,
-            _share(each.disturbed),
+            _share(each.noisy),
             _causes(each),
             _share(each.stolen),
             _share(each.waited),
@@ -41,13 +41,22 @@ def quality(loaded: Loaded) -> Iterator[Block]:
         for each in subsample_evenly(every, MOST_TIMED)
     ]
     left_out = len(every) - len(rows)
-    yield Table("Quality of the timings", HEAD, rows, left_out=left_out, file="units/", rows_are="comparisons")
-    yield Note(
-        "A block is disturbed where any sample of it was: it waited for a processor for over 1 % of its time, garbage was "
-        "collected, other guests of the host took time, or a GPU throttled. No block is dropped; if more than half are "
-        "disturbed, wall time supports no claim. Stolen and waited for: share of the blocks' wall time, over the whole machine. "
-        "Warm-up is tested by an arm's trend against the anchor (Theil-Sen, Mann-Kendall, over all launches pooled; 1 % level "
-        "divided among the arms)."
+    yield Table(
+        "How noisy the timings were",
+        HEAD,
+        rows,
+        folded=True,
+        left_out=left_out,
+        file="jobs/",
+        rows_are="comparisons",
+        notes=[
+            "Noisy: a block that waited for a processor for over 1 % of its time, or in which garbage was "
+            "collected, other guests "
+            "of the host took time, or a GPU throttled. If more than half are, wall time supports no claim. "
+            "Stolen and waited for: "
+            "share of the blocks' wall time. Warm-up: Theil-Sen and Mann-Kendall over all processes, 1 % level divided among the "
+            "variants."
+        ],
     )
 
 
@@ -61,18 +70,14 @@ def _share(share: float | None, unknown: Value = None, words: str = "{share}") -
 
 
 QUALITY = Panel(
-    title="How well was it measured?",
-    order=75,
+    title="Machine and method",
+    order=92,
     span=12,
     render=quality,
-    folded=True,
-    reading=(
-        "A timing is a comparison of blocks that alternate between arms. The table says how many blocks something "
-        "else on the machine disturbed, and by what. Many disturbed blocks make intervals wide; above half of them "
-        "no verdict is given. A quiet table does not prove that the machine was quiet."
-    ),
+    printed=False,
+    reading="Noisy blocks make confidence intervals wide; a table without any does not prove that the machine was quiet.",
 )
-"""Quality of the timings: for every timed comparison its blocks, what disturbed them, and the state of the machine."""
+"""For every timed comparison its blocks, what disturbed them, and the state of the machine."""
 
 
 CHECK = "Machine check"
@@ -82,9 +87,9 @@ def facts(loaded: Loaded) -> list[tuple[str, Value]]:
     """Return terms and facts."""
     run, where, suite = loaded.run, loaded.run.environment, loaded.run.plan.suite
     packages = [f"{name} {version}" for name, version in where["packages"].items() if version]
-    interval = "95 % t-interval over launches of the median block log-ratio; margin {share}"
-    together = "Holm over the arms against the baseline, and over those against dense of equal cost, for one metric at one place"
-    order = "blocks of the anchor and at most three arms, then in reverse order"
+    interval = "95 % t-interval over processes of the median block log-ratio; equivalence margin {share}"
+    together = "Holm over the variants against the baseline, and over those against matched baselines, for one metric at one grid point"
+    order = "blocks of the baseline and at most three variants, then in reverse order"
     return [
         ("Processor", f"{where['cpu']}, {where['usable_cores']} of {where['cores']} cores usable"),
         ("Memory", Estimate(where["memory_bytes"], unit="B")),
@@ -94,15 +99,15 @@ def facts(loaded: Loaded) -> list[tuple[str, Value]]:
         ("Packages", Listed(packages)),
         ("modbench commit", _commit(where["git"])),
         ("Load before the run", "not known" if where["load_average"] is None else Estimate(where["load_average"])),
-        ("Protocol", f"{suite.launches_in_words}; {order}"),
-        ("Number of launches", _decided_launches(loaded)),
-        ("Interval", _share(suite.margin, words=interval)),
+        ("Protocol", f"{suite.processes_in_words}; {order}"),
+        ("Number of processes", _decided_processes(loaded)),
+        ("Confidence interval", _share(suite.margin, words=interval)),
         ("Many comparisons", together),
         ("Threads", f"{suite.threads} per worker"),
         ("Text", _corpora(loaded)),
-        *([("Arms", sentence(run.plan.arms_from))] if run.plan.arms_from else []),
+        *([("Variants", sentence(run.plan.variants_from))] if run.plan.variants_from else []),
         ("Inside measured or trained work", _share(loaded.inside, "not known", "{share} of the run's wall time")),
-        ("This process beside timed ones", _share(loaded.parent_share, "nothing was timed", "{share} of a core")),
+        ("This process while others timed", _share(loaded.parent_share, "nothing was timed", "{share} of a core")),
         (CHECK, machine_check(loaded)[1]),
         *jobs(loaded),
         *_requested(loaded),
@@ -131,13 +136,13 @@ def _corpora(loaded: Loaded) -> Value:
     return Listed(sorted(corpora)) if corpora else "no corpus was read"
 
 
-def _decided_launches(loaded: Loaded) -> Value:
+def _decided_processes(loaded: Loaded) -> Value:
     """What pilots decided, over all comparisons and workloads."""
     if not loaded.suite.two_stage:
         return "fixed"
-    found = list(loaded.run.found(LaunchCount).values())
+    found = list(loaded.run.found(ProcessCount).values())
     if not found:
-        return "not decided: no pilot has ended"
+        return "inconclusive: no pilot has ended"
     made, capped = [each.made for each in found], sum(each.capped for each in found)
     words = "{least} to {most}, computed once from a pilot of {pilot}, for a minimum detectable effect of {effect}"
     return Sentence(
@@ -145,15 +150,17 @@ def _decided_launches(loaded: Loaded) -> Value:
         least=min(made),
         most=max(made),
         pilot=found[0].pilot,
-        effect=Estimate(loaded.suite.wanted_mde, kind="share"),
+        effect=Estimate(loaded.suite.wanted_detectable, kind="share"),
         capped=capped,
         all=len(found),
     )
 
 
 def machine(loaded: Loaded) -> Markup | None:
-    """Show a list of terms and facts; the check of the machine stands at the top of the page, unless a warning stands there."""
-    said_above = set() if doubtful(loaded) else {CHECK}
+    """Show a list of terms and facts; the command stands at the top of the page, and the check of the machine, unless a
+    warning does.
+    """
+    said_above = {"Command"} | (set() if doubtful(loaded) else {CHECK})
     return fill("machine", facts=[(term, inline(fact)) for term, fact in facts(loaded) if term not in said_above])
 
 
@@ -162,11 +169,7 @@ MACHINE = Panel(
     order=90,
     span=12,
     render=machine,
-    reading=(
-        "What the numbers were measured on and how: they hold for this machine, these versions and this method. "
-        "The A/A check times two identical models against each other; differences as large as the ones it finds "
-        "are noise."
-    ),
-    rules=frozenset({"launch_count"}),
+    reading="What the numbers were measured on and how: they hold for this machine, these versions and this method.",
+    rules=frozenset({"process_count"}),
 )
-"""The machine, the protocol, and the command to repeat the run."""
+"""The machine and the protocol."""

@@ -29,26 +29,29 @@ from modbench.reports.model import (
 )
 from modbench.reports.panel import Panel
 from modbench.reports.questions.first_screen import NOTHING_COMPARED
-from modbench.reports.tables import findings
+from modbench.reports.tables import findings, losses
+from modbench.reports.tables.job_files import Files
 from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.tables.rerun_command import Again
-from modbench.reports.tables.unit_files import Files
 from modbench.reports.wording import verdict_words
 from modbench.reports.writers.html import fill, inline, written
 
-ATTAINABLE = Sentence("Attainable ±{error}", error=Estimate(RATIO_ERROR, kind="share"))
+PREDICTED = Sentence("Predicted ±{error}", error=Estimate(RATIO_ERROR, kind="share"))
 
 
 def numbers_alone(loaded: Loaded) -> Iterator[Block]:
     """Show a row for each metric and a column for each length; nothing for a run that compares, or measured nothing."""
     if not loaded.alone or not loaded.measured:
         return
-    (case,) = loaded.arms
-    rows = loaded.cases[loaded.cases.arm == case.arm]
+    (case,) = loaded.variants
+    rows = loaded.cases[loaded.cases.variant == case.variant]
     kept = {*loaded.lengths_shown, *rows[rows.workload == "train"].seq_len}
     lengths = [length for length in sorted(set(rows.seq_len)) if length in kept]
     metrics = list(dict.fromkeys(rows.metric))
-    found = [[metric, *(_reported(loaded.case(case.arm, metric, length)) for length in lengths)] for metric in metrics]
+    found = [
+        [metric, *(_reported(loaded, loaded.case(case.variant, metric, length)) for length in lengths)]
+        for metric in metrics
+    ]
     yield Table(
         "Numbers of the model", ("Metric", *(Sentence("T = {length}", length=length) for length in lengths)), found
     )
@@ -60,13 +63,13 @@ def numbers_alone(loaded: Loaded) -> Iterator[Block]:
     yield from (Note(Sentence("{metric}: {reason}", metric=metric, reason=reason)) for metric, reason in reasons)
 
 
-def _reported(row: Row | None) -> Value:
+def _reported(loaded: Loaded, row: Row | None) -> Value:
     """A value with its interval; empty where the metric is not measured at that length."""
     if row is None:
         return ""
     if row.status != "ok":
         return "failed" if row.status == "failed" else "not reported"
-    return Estimate.of(row.value, row.ci_low, row.ci_high, unit=str(row.unit))
+    return losses.as_shown(loaded, Estimate.of(row.value, row.ci_low, row.ci_high, unit=str(row.unit)))
 
 
 NUMBERS = Panel(
@@ -76,7 +79,7 @@ NUMBERS = Panel(
     render=numbers_alone,
     reading=(
         "One row for each metric, one column for each length: the value, and in brackets its 95 % interval over "
-        "launches or seeds. Counts and peaks of memory have none. Lower is better, but for rates. These numbers "
+        "processes or seeds. Counts and peaks of memory have none. Lower is better, but for rates. These numbers "
         "hold for this machine alone: to say whether a model is fast, run it beside another one."
     ),
 )
@@ -112,7 +115,7 @@ PAIR_COLUMNS: tuple[tuple[Value, str, Callable[[Pair], Value]], ...] = (
     ("Ratio [95 %]", "ratio difference ci_low ci_high", lambda pair: pair.found.typical),
     (
         "Mean (training: median) [95 %]",
-        "mean_ratio median_ratio mean_ci_low mean_ci_high median_ci_low median_ci_high",
+        "mean_ratio median_ratio mean_ratio_ci_low mean_ratio_ci_high median_ratio_ci_low median_ratio_ci_high",
         lambda pair: pair.found.other or "",
     ),
     (
@@ -124,12 +127,16 @@ PAIR_COLUMNS: tuple[tuple[Value, str, Callable[[Pair], Value]], ...] = (
             else pair.found.status
         ),
     ),
-    ("Ideal", "ideal", lambda pair: pair.number("ideal", "ratio")),
-    (ATTAINABLE, "attainable", lambda pair: pair.number("attainable", "ratio")),
-    ("Realised", "realised", lambda pair: pair.number("realised", "share")),
-    ("MDE", "mde", lambda pair: pair.number("mde", "share" if pair.found.typical.kind == "ratio" else "difference")),
+    ("Theoretical", "theoretical", lambda pair: pair.number("theoretical", "ratio")),
+    (PREDICTED, "predicted", lambda pair: pair.number("predicted", "ratio")),
+    ("Achieved share", "achieved_share", lambda pair: pair.number("achieved_share", "share")),
+    (
+        "Detectable",
+        "detectable",
+        lambda pair: pair.number("detectable", "share" if pair.found.typical.kind == "ratio" else "difference"),
+    ),
     ("CPU-time ratio", "cpu_ratio", lambda pair: pair.number("cpu_ratio", "ratio")),
-    ("Disturbed", "disturbed", lambda pair: pair.number("disturbed", "share")),
+    ("Disturbed", "noisy", lambda pair: pair.number("noisy", "share")),
     ("Adjusted p", "p_adjusted", lambda pair: pair.number("p_adjusted", "p")),
     ("Remark", "remark", Pair.remark),
 )
@@ -138,13 +145,15 @@ MOST_PAIRS = 1000
 
 
 def every_pair(loaded: Loaded) -> Iterator[Block]:
-    """Show a row per pair and metric; the twin's last. Of many rows those of the arms and lengths that figures show."""
-    shown = loaded.pairs[loaded.pairs.primary | loaded.pairs.twin]
+    """Show a row per pair and metric; the A/A control's last. Of many rows those of the variants and lengths that figures
+    show.
+    """
+    shown = loaded.pairs[loaded.pairs.primary | loaded.pairs.aa_control]
     if shown.empty and loaded.alone:
         return
     among = len(shown)
     if among > MOST_PAIRS:
-        few = shown.arm.isin([case.arm for case in loaded.arms_shown]) | shown.twin
+        few = shown.variant.isin([case.variant for case in loaded.variants_shown]) | shown.aa_control
         shown = shown[few & shown.seq_len.isin(loaded.lengths_shown)][:MOST_PAIRS]
     sections = {case.id: f"case-{at}" for at, case in enumerate(cases_shown(loaded))}
     measured = loaded.values  # noqa: PD011  # by case and metric; no frame's
@@ -152,19 +161,21 @@ def every_pair(loaded: Loaded) -> Iterator[Block]:
     for row in shown.itertuples(index=False):
         value, base = (measured.get((str(case), str(row.metric))) for case in (row.case_id, row.baseline_case_id))
         pair = Pair(row, findings.of_pair(loaded, row), value, base, sections.get(str(row.case_id), ""))
-        rows.append([_filled(cell(pair)) for *_, cell in PAIR_COLUMNS])
+        rows.append([_filled(loaded, cell(pair)) for *_, cell in PAIR_COLUMNS])
     head, names, _ = zip(*PAIR_COLUMNS, strict=True)
     left_out, rows_are = among - len(shown), "rows, at other lengths and capacities"
     file = "comparisons.csv"
     yield Table("All comparisons", head, rows, left_out=left_out, file=file, rows_are=rows_are, names=names, data=shown)
-    words = "{n} rows about other pairs of arms are in {file}; {command} compares all arms with another one."
-    command = Code("modbench report RUN --baseline ARM")
+    words = "{n} rows about other pairs of variants are in {file}; {command} compares all variants with another one."
+    command = Code("modbench report RUN --baseline VARIANT")
     yield Note(Sentence(words, n=len(loaded.pairs) - among, file=Code(file), command=command))
 
 
-def _filled(cell: Value) -> Value:
-    """A cell, empty where there is no number."""
-    return "" if isinstance(cell, Estimate) and cell.value is None else cell
+def _filled(loaded: Loaded, cell: Value) -> Value:
+    """A cell, empty where there is no number; a loss in the unit of the page."""
+    if not isinstance(cell, Estimate):
+        return cell
+    return "" if cell.value is None else losses.as_shown(loaded, cell)
 
 
 TABLE = Panel(
@@ -173,10 +184,11 @@ TABLE = Panel(
     span=12,
     render=every_pair,
     reading=(
-        "One row for each case and metric: its value, the anchor's, and the ratio of the two, turned so that above "
+        "One row for each case and metric: its value, the baseline's, and the ratio of the two, turned so that above "
         "1× is better; losses and counts have a difference, case minus baseline. The verdict is the one word that may be "
         "quoted: faster and slower are beyond the margin, equivalent is within it, undecided is neither. Click a heading to "
-        "sort. MDE is the smallest true effect that this run would detect with 80 % power; adjusted p is Holm's over the "
+        "sort. *Detectable* is the smallest true effect that this run would detect with 80 % power; adjusted p "
+        "is Holm's over the "
         "pairs that are judged together. Disturbed is the share of blocks in which something else ran."
     ),
 )
@@ -185,7 +197,7 @@ TABLE = Panel(
 
 # Cases up to which the page holds all, and how many it holds of more; numbers of raw samples of all of them together.
 MOST_CASES, SOME_CASES, MOST_SAMPLES = 200, 100, 40_000
-# Raw samples of a case by metric: its unit, whether by `launch` or `seed`, and for each its number and the samples by round.
+# Raw samples of a case by metric: its unit, whether by `process` or `seed`, and for each its number and the samples by round.
 Samples = dict[str, dict[str, Any]]
 # Files of a case that are named, and doubts that are listed.
 MOST_FILES, MOST_DOUBTS = 12, 6
@@ -193,35 +205,35 @@ CASE_COLUMNS = ("Metric", "Value [95 %]", "n", "Remark")
 
 
 def cases_shown(loaded: Loaded) -> list[Case]:
-    """Return the cases that the page holds: all, or of many those of the arms and lengths that figures show."""
+    """Return the cases that the page holds: all, or of many those of the variants and lengths that figures show."""
     every = loaded.plan.cases
     if len(every) <= MOST_CASES:
         return every
-    arms = {case.arm for case in loaded.shown}
+    variants = {case.variant for case in loaded.shown}
     lengths = set(loaded.lengths_shown)
-    return [case for case in every if case.arm in arms and case.place.seq_len in lengths][:SOME_CASES]
+    return [case for case in every if case.variant in variants and case.grid_point.seq_len in lengths][:SOME_CASES]
 
 
-def _values(row: Row) -> list[Value]:
-    value = Estimate.of(row.value, row.ci_low, row.ci_high, unit=row.unit) if row.status == "ok" else row.status
+def _values(loaded: Loaded, row: Row) -> list[Value]:
+    value = row.status if row.status != "ok" else _reported(loaded, row)
     return [row.metric, value, "" if pd.isna(row.n) else int(row.n), known_text(row.reason) or ""]
 
 
 def _settings(loaded: Loaded, case: Case) -> Iterator[tuple[str, Value]]:
-    place = case.place
+    grid_point = case.grid_point
     differs = [f"{key} = {value}" for key, value in json.loads(case.config_diff()).items() if key != "options"]
-    threads = f", threads: {place.threads}" * (place.device == "cpu")
-    yield "Arm", case
+    threads = f", threads: {grid_point.threads}" * (grid_point.device == "cpu")
+    yield "Variant", case
     if case.options:
         yield "Options", typed(dict(case.options))
-    yield "Input", place
-    yield "Runs on", f"{place.device}{threads}, {place.execution}"
+    yield "Input", grid_point
+    yield "Runs on", f"{grid_point.device}{threads}, {grid_point.execution}"
     yield "Parameters", loaded.tables.counted(case).params or "not counted"
     yield "Not default", Listed(differs) if differs else "nothing"
     if case.task:
         yield "Task", case.task
-    if case.budget:
-        yield "Training FLOPs", Estimate(case.budget, unit="FLOP")
+    if case.train_flops:
+        yield "Training FLOPs", Estimate(case.train_flops, unit="FLOP")
 
 
 def _doubts(loaded: Loaded, case: Case, rows: Sequence[Row]) -> list[Value]:
@@ -248,19 +260,19 @@ def samples(loaded: Loaded, cases: Sequence[Case]) -> dict[int, Samples] | None:
             if metric.source or made.samples == "one":
                 continue
             known = loaded.tables.samples_of(case, metric.key)
-            launches = [(number, _rounds(columns, made.column)) for number, columns in known.items()]
-            many = sum(len(values) for _, rounds in launches for values in rounds)
+            processes = [(number, _rounds(columns, made.column)) for number, columns in known.items()]
+            many = sum(len(values) for _, rounds in processes for values in rounds)
             count += many
             if count > MOST_SAMPLES:
                 return None
             if many > 1:
-                by = made.samples.removesuffix("es").removesuffix("s")  # launch or seed
-                found.setdefault(at, {})[metric.key] = {"unit": metric.unit, "by": by, "launches": launches}
+                by = made.samples.removesuffix("es").removesuffix("s")  # process or seed
+                found.setdefault(at, {})[metric.key] = {"unit": metric.unit, "by": by, "processes": processes}
     return found
 
 
 def _rounds(columns: Mapping[str, list[float]], column: str) -> list[list[float]]:
-    """Samples of one launch, round by round."""
+    """Samples of one process, round by round."""
     values = columns[column]
     numbers = columns.get("round", [0.0] * len(values))
     return [*grouped(zip(numbers, (float(f"{value:.6g}") for value in values), strict=True)).values()]
@@ -281,7 +293,7 @@ def every_case(loaded: Loaded) -> Markup | None:
             "number": at,
             "id": case.id,
             "settings": [(term, inline(value)) for term, value in _settings(loaded, case)],
-            "numbers": written([Table(f"Values of {case.id}", CASE_COLUMNS, [*map(_values, mine)])]),
+            "numbers": written([Table(f"Values of {case.id}", CASE_COLUMNS, [_values(loaded, each) for each in mine])]),
             "raw": found is not None and at in found,
         }
         paths = [*files.records(case.id), *files.logs(case.id)]
@@ -321,8 +333,8 @@ EVERY_CASE = Panel(
     folded=True,
     printed=False,
     reading=(
-        "Unfold a case to see what it was, its values, and the raw samples, launch by launch: where a launch lies apart from "
-        "the others, something else happened during it. The command measures this case again, with its anchor alone."
+        "Unfold a case to see what it was, its values, and the raw samples, process by process: where a process lies apart from "
+        "the others, something else happened during it. The command measures this case again, with its baseline alone."
     ),
 )
 """A folded section for each case: settings, values, doubts, raw samples, files, and the command that measures it again."""

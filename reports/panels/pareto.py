@@ -113,7 +113,7 @@ def _in_time(loaded: Loaded, one: Candidate, other: Candidate) -> str:
     found = against(loaded, one.case, other.case, one.time.metric)
     if found is None or found.typical.kind != "ratio" or found.typical.value is None:
         return OPEN
-    if found.verdict == contrast.DIFFERENT and not has_tail(found) and found.typical.value > 1:
+    if found.verdict == contrast.BETTER_OPEN and not has_tail(found):
         return NOT_WORSE
     return _SHOWN.get(found.verdict or "", OPEN)
 
@@ -150,14 +150,14 @@ class Point(NamedTuple):
     other: Estimate
 
     @property
-    def place(self) -> tuple[float, float]:
+    def grid_point(self) -> tuple[float, float]:
         """Where its mark stands."""
         return self.time.value or 0.0, self.other.value or 0.0
 
     @property
     def whiskers(self) -> list[tuple[float, float, float, float]]:
         """Both intervals as lines."""
-        x, y = self.place
+        x, y = self.grid_point
         (left, right), (low, high) = self.time.ends or (x, x), self.other.ends or (y, y)
         return [(left, y, right, y), (x, low, x, high)]
 
@@ -168,8 +168,8 @@ def render(loaded: Loaded) -> Iterator[Block]:
         chosen = choice(loaded)
     except UsageError:  # a sweep over sizes, or nothing to choose by
         return
-    shown = {case.arm for case in loaded.shown}
-    axes, weighed = pareto(loaded, chosen, [each for each in chosen.considered if each.case.arm in shown])
+    shown = {case.variant for case in loaded.shown}
+    axes, weighed = pareto(loaded, chosen, [each for each in chosen.considered if each.case.variant in shown])
     if "latency" not in axes or len(axes) < 2 or len(weighed) < 2:
         return
     caption = Sentence(
@@ -197,9 +197,9 @@ def _plane(loaded: Loaded, chosen: Choice, weighed: Sequence[Weighed], what: str
     points = [
         Point(each, each.candidate.time, _other(loaded, each.candidate, chosen.baseline, what)) for each in weighed
     ]
-    per, unit = scale_of(max(point.place[0] for point in points), "s")
+    per, unit = scale_of(max(point.grid_point[0] for point in points), "s")
     if what == SIZE:
-        size, bytes_ = scale_of(max(point.place[1] for point in points), "B")
+        size, bytes_ = scale_of(max(point.grid_point[1] for point in points), "B")
         kept = any(each.candidate.memory.metric == KV_CACHE for each in weighed)
         title = f"{'memory of keys and values' if kept else 'peak memory of a training step'}, {bytes_}"
     else:
@@ -209,13 +209,13 @@ def _plane(loaded: Loaded, chosen: Choice, weighed: Sequence[Weighed], what: str
     marks = Marks()
     drawn = [Point(each, time.scaled(1 / per), other.scaled(1 / size)) for each, time, other in points]
     _draw(axis, drawn, marks, [plain(_hover_text(point, chosen, what)) for point in points])
-    where = plain(chosen.place).removeprefix(IN_WORDS[chosen.workload])
+    where = plain(chosen.grid_point).removeprefix(IN_WORDS[chosen.workload])
     axis.set_xlabel(f"{IN_WORDS[chosen.workload]}{where}: {unit} (left is better)")
     axis.set_title(f"{title} (lower is better)")
     taken = [box for point in drawn for box in point.whiskers]
     for (x, y), (then, lower) in itertools.pairwise(_steps(drawn)):
         taken += [(x, y, then, y), (then, lower, then, y)]
-    without = label(axis, [(*point.place, in_lines(point.weighed.candidate.case)) for point in drawn], taken)
+    without = label(axis, [(*point.grid_point, in_lines(point.weighed.candidate.case)) for point in drawn], taken)
     return Figure(
         "pareto" if what == "loss" else "pareto-memory",
         made,
@@ -240,8 +240,8 @@ def _other(loaded: Loaded, each: Candidate, baseline: Candidate, what: str) -> E
 
 def _steps(points: Sequence[Point]) -> list[tuple[float, float]]:
     """Return the estimates that no other beats in the plane of the figure, from the left."""
-    places = sorted(point.place for point in points)
-    return [(x, y) for x, y in places if not any(a <= x and b <= y and (a, b) != (x, y) for a, b in places)]
+    grid_points = sorted(point.grid_point for point in points)
+    return [(x, y) for x, y in grid_points if not any(a <= x and b <= y and (a, b) != (x, y) for a, b in grid_points)]
 
 
 def _draw(axis: Axes, points: Sequence[Point], marks: Marks, said: Sequence[str]) -> None:
@@ -253,9 +253,9 @@ def _draw(axis: Axes, points: Sequence[Point], marks: Marks, said: Sequence[str]
         for left, low, right, high in point.whiskers:
             axis.plot([left, right], [low, high], color=color, linewidth=1.2, zorder=2)
         face, edge = PAPER if point.weighed.candidate.flattered else color, MUTED if out else look(case).color
-        x, y = point.place
+        x, y = point.grid_point
         made = axis.scatter([x], [y], s=46, marker=look(case).marker, c=face, edgecolors=edge, zorder=3)
-        marks.name(made, Mark(text, case.arm))
+        marks.name(made, Mark(text, case.variant))
     axis.margins(x=0.16, y=0.14)
 
 
@@ -267,23 +267,23 @@ def _hover_text(point: Point, chosen: Choice, what: str) -> Sentence:
         rise = point.other.alone.scaled(factor)
         base = short(chosen.baseline.case)
         other = Sentence("loss {rise} {unit} against {base}", rise=rise, unit=unit, base=base)
-    words = "{arm}: {time}, {other}" + ", ruled out by {by}" * (each.beaten_by is not None)
+    words = "{variant}: {time}, {other}" + ", ruled out by {by}" * (each.beaten_by is not None)
     by = None if each.beaten_by is None else short(each.beaten_by.case)
-    return Sentence(words, arm=short(each.candidate.case), time=point.time, other=other, by=by)
+    return Sentence(words, variant=short(each.candidate.case), time=point.time, other=other, by=by)
 
 
 def _data(points: Sequence[Point], chosen: Choice, what: str) -> pd.DataFrame:
     rows = [
         {
             "case_id": each.candidate.case.id,
-            "arm": each.candidate.case.arm,
-            "baseline_arm": chosen.baseline.case.arm,
+            "variant": each.candidate.case.variant,
+            "baseline_variant": chosen.baseline.case.variant,
             "metric": each.candidate.time.metric,
             **columns_of(time),
             "other_metric": each.candidate.of(what).metric,
             **columns_of(other, "other_value" if what == SIZE else "other_difference", "other_"),
             "saw_later_tokens": each.candidate.flattered,
-            "ruled_out_by": None if each.beaten_by is None else each.beaten_by.case.arm,
+            "ruled_out_by": None if each.beaten_by is None else each.beaten_by.case.variant,
         }
         for each, time, other in points
     ]

@@ -1,4 +1,4 @@
-"""From which length on does each arm pay, and what does it compute, keep and lose beside the baseline? One row for each arm."""
+"""From which length on is each variant faster, and what does it compute, keep and lose beside the baseline? One row for each variant."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case
-from modbench.harness.stats.contrast import BETTER
 from modbench.reports.model import Estimate, Finding, Sentence, Table, Value, is_number, pivot
 from modbench.reports.panel import Panel
 from modbench.reports.questions import break_even
-from modbench.reports.questions.break_even import AGAINST, AXES, LETTERS, OPEN, Line
+from modbench.reports.questions.break_even import AGAINST, AXES, LETTERS, Line
 from modbench.reports.questions.results import loss_cell
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import between
-from modbench.reports.tables.load import Loaded, contenders, rung_beside
+from modbench.reports.tables.load import Loaded, contenders, matched_beside
 from modbench.reports.wording import TIMED, WORKLOADS
 from modbench.reports.writers.number_format import grid_point
 
@@ -30,17 +28,25 @@ def table(loaded: Loaded) -> Table | None:
     """Return the table; None where nothing is compared, nothing was timed, or sizes differ."""
     if loaded.sizes_differ or not any(metric in loaded.suite.metrics for metric in TIMED):
         return None
-    shown = {case.arm for case in loaded.arms_shown}
-    arms = [case for case in contenders(loaded) if case.arm in shown]
-    lines = _at_first_place([line for line in break_even.claimed(loaded) if line.case.arm in shown])
-    of_loss, loss_is = _loss(loaded, arms)
-    cells = [*(break_even.cells(loaded, lines) if lines else _wins(loaded, arms)), *_shares(loaded, arms), *of_loss]
+    shown = {case.variant for case in loaded.variants_shown}
+    variants = [case for case in contenders(loaded) if case.variant in shown]
+    lines = _at_first_place([line for line in break_even.claimed(loaded) if line.case.variant in shown])
+    if all(line.found.verdict in {None, "inconclusive"} for line in lines):
+        lines = []
+    of_loss, loss_is = _loss(loaded, variants)
+    cells = [
+        *(break_even.cells(loaded, lines) if lines else _wins(loaded, variants)),
+        *_shares(loaded, variants),
+        *of_loss,
+    ]
     if not cells:
         return None
-    shares = Sentence(f"{', '.join(SHARES.values())}: ÷ {{baseline}}", baseline=loaded.baseline)
-    notes = [*break_even.notes(loaded, lines), shares, *loss_is]
-    corner = f"pays from {LETTERS[lines[0].axis]} [95 %]" if lines else "arm"
-    return replace(pivot("where each arm pays", cells, corner), notes=notes)
+    corner = f"break-even {LETTERS[lines[0].axis]}" if lines else ""
+    titles = {title for *_, title, _ in cells}
+    shared = [title for title in SHARES.values() if title in titles]
+    notes: list[Value] = ["matched: of equal FLOPs"] * (AGAINST["matched"] in titles)
+    notes += [f"{', '.join(shared)} in %"] * bool(shared)
+    return replace(pivot("break-even" if lines else "cost", cells, corner), notes=[*notes, *loss_is])
 
 
 def _at_first_place(lines: Sequence[Line]) -> list[Line]:
@@ -51,52 +57,42 @@ def _at_first_place(lines: Sequence[Line]) -> list[Line]:
     return [line for line in mine if line.held == first[line.found.metric, line.kind]]
 
 
-def _wins(loaded: Loaded, arms: Sequence[Case]) -> Iterator[_Cell]:
-    """Yield, for a run with one length, what is found against the dense models of equal cost, which the tables of times lack."""
+def _wins(loaded: Loaded, variants: Sequence[Case]) -> Iterator[_Cell]:
+    """Yield, for a run with one grid point, what is found against the matched baseline, which the tables of times lack."""
     for metric, workload in WORKLOADS.items():
-        for case in arms:
-            beside = rung_beside(loaded, case)
+        for case in variants:
+            beside = matched_beside(loaded, case)
             found = [] if beside is None else between(loaded, metric, case, beside.case)
-            if found:
-                yield case, workload, AGAINST["equal cost"], _won(found)
+            if len(found) == 1:
+                yield case, workload, AGAINST["matched"], found[0]
 
 
-def _won(found: Sequence[Finding]) -> Value:
-    """Return in how many of several places an arm is faster, `2 of 6`; of one what is found; `?` without a verdict."""
-    if len(found) == 1:
-        return found[0]
-    won = sum(each.verdict == BETTER for each in found)
-    return Sentence("{won} of {all}", won=won, all=len(found)) if any(each.verdict for each in found) else OPEN
-
-
-def _shares(loaded: Loaded, arms: Sequence[Case]) -> Iterator[_Cell]:
-    """Yield what an arm computes and keeps at the longest length, as shares of the baseline's."""
+def _shares(loaded: Loaded, variants: Sequence[Case]) -> Iterator[_Cell]:
+    """Yield what a variant computes and keeps at the longest length, as shares of the baseline's."""
     for length in loaded.lengths[-1:]:
         for metric, title in SHARES.items():
-            for case in arms:
-                row = loaded.pair(case.arm, metric, length)
+            for case in variants:
+                row = loaded.pair(case.variant, metric, length)
                 if row is not None and is_number(row.ratio):
                     share = Estimate(1 / row.ratio, kind="share")
                     yield case, f"at {grid_point('T', length)}", title, share
 
 
-def _loss(loaded: Loaded, arms: Sequence[Case]) -> tuple[list[_Cell], list[Value]]:
+def _loss(loaded: Loaded, variants: Sequence[Case]) -> tuple[list[_Cell], list[Value]]:
     """Return held-out losses over the baseline's, routed causally where that was measured; and what they are."""
     known, cells, used = losses.shown(loaded)[::-1], dict[str, _Cell](), dict[str, None]()
     trained = losses.lengths(loaded)
     length = losses.beside(loaded, loaded.lengths[-1]) if trained and loaded.lengths else None
-    for case in arms:
+    for case in variants:
         for loss in known:
             found = loss_cell(loaded, case, loss, length)
-            if case.arm not in cells and isinstance(found, Finding) and found.typical.value is not None:
-                cells[case.arm], used[loss.title] = (case, "", "loss", found.beside()), None
+            if case.variant not in cells and isinstance(found, Finding) and found.typical.value is not None:
+                cells[case.variant], used[loss.title] = (case, "", "loss", found.beside()), None
     if not cells:
         return [], []
-    words = f"loss: {known[0].unit} over {{baseline}}, {', else '.join(used)}"
-    words += ", T = {length}" * (len(trained) > 1) + ", {seeds}" * (not loaded.evaluates_only)
-    words += ": no claim" * (not loaded.evaluates_only and losses.few_seeds(loaded))
-    seeds = counted(len(loaded.suite.seeds), "seed")
-    return [*cells.values()], [Sentence(words, baseline=loaded.baseline, length=length, seeds=seeds)]
+    words = f"loss over the baseline, {known[0].unit}, {', else '.join(used)}" + ", T = {length}" * (len(trained) > 1)
+    words += ", {n:seed}" * (not loaded.evaluates_only and not losses.few_seeds(loaded))  # of few the doubts say it
+    return [*cells.values()], [Sentence(words, length=length, n=len(loaded.suite.seeds))]
 
 
 def render(loaded: Loaded) -> list[Table]:
@@ -106,14 +102,12 @@ def render(loaded: Loaded) -> list[Table]:
 
 
 READING = (
-    "From the length in a cell on, an arm is faster than what stands above the column; in "
-    "brackets the 95 % interval. Between measured lengths the line is interpolated. A question mark: not decided, or nothing may "
-    "be claimed. No line: the ratio falls somewhere. °: without points that failed or were disturbed. FLOPs and memory are "
-    "shares of the baseline's, the loss is a difference: below 0 is better."
+    "From the length in a cell on, a variant is faster than the baseline, or than the matched one: dense of equal FLOPs. FLOPs "
+    "and memory are shares of the baseline's, the loss is a difference: below 0 is better."
 )
 
 PANEL = Panel(
-    title="From which length on does each arm pay?",
+    title="From which length on is each variant faster?",
     order=11,
     span=12,
     render=render,

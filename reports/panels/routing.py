@@ -14,7 +14,7 @@ from modbench.reports.figures.style import MUTED, new_figure
 from modbench.reports.model import Block, Figure, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.questions import routing
-from modbench.reports.questions.routing import TITLES, Arm, Series
+from modbench.reports.questions.routing import TITLES, Series, Variant
 from modbench.reports.tables.cell import columns_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import name
@@ -23,23 +23,23 @@ from modbench.reports.writers.html import fill
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Per cent of the arm's colour behind a token that used every block; with more, contrast would fall below 4.5 to 1.
+# Per cent of the variant's colour behind a token that used every block; with more, contrast would fall below 4.5 to 1.
 FULL = 46
 _LETTERS = {"\n": "¶\n", "\t": "→\t", "\r": "\\r"}
 
 
 def deep_words(loaded: Loaded) -> Markup | None:
-    """Show a passage of held-out text for two arms."""
-    pair = routing.shown(routing.arms_of(loaded))[:2]
-    return fill("routing_text", arms=[_passage_of(arm) for arm in pair]) if pair else None
+    """Show a passage of held-out text for two variants."""
+    pair = routing.shown(routing.variants_of(loaded))[:2]
+    return fill("routing_text", variants=[_passage_of(variant) for variant in pair]) if pair else None
 
 
-def _passage_of(arm: Arm) -> dict[str, object]:
-    matrix = arm.first["matrix"]
+def _passage_of(variant: Variant) -> dict[str, object]:
+    matrix = variant.first["matrix"]
     layers = len(matrix["layers"])
     return {
-        "name": name(arm.case),
-        "look": arm.look,
+        "name": name(variant.case),
+        "look": variant.look,
         "layers": layers,
         "strength": [round(FULL * n / layers) for n in range(layers + 1)],
         "passage": _passage(matrix),
@@ -69,42 +69,42 @@ ROUTING_TEXT = Panel(
 
 
 def dots(axis: Axes, series: Series, at: float) -> None:
-    """Draw numbers with intervals (dotted for controls) and single seeds as ticks: a row per group, arms slightly apart.
+    """Draw numbers with intervals (dotted for controls) and single seeds as ticks: a row per group, variants slightly apart.
 
     Args:
         axis: the axes to draw on.
-        series: arms and their numbers, the groups of the first; marks of a loss are hollow where it saw later tokens.
+        series: variants and their numbers, the groups of the first; marks of a loss are hollow where it saw later tokens.
         at: where the reference line stands.
     """
     labels = [each.label for each in series[0][1]]
     step = 0.7 / max(1, len(series))
-    for number, (arm, bins) in enumerate(series):
-        style, shade = arm.look, arm.look.opacity
+    for number, (variant, bins) in enumerate(series):
+        style, shade = variant.look, variant.look.opacity
         for each in (each for each in bins if each.label in labels):
             y = labels.index(each.label) + (number - (len(series) - 1) / 2) * step
             if each.estimate.ends is not None:
-                dash = (0, (1.5, 1)) if arm.control else "-"
+                dash = (0, (1.5, 1)) if variant.control else "-"
                 axis.plot(each.estimate.ends, [y, y], color=style.color, linewidth=1.3, linestyle=dash, alpha=shade)
             axis.plot(each.seeds, [y] * len(each.seeds), "|", markersize=6, color=style.color, alpha=0.55 * shade)
             mark = axis.plot([each.value], [y], style.marker, markersize=4.5, color=style.color, alpha=shade)
-            if each.estimate.kind == "difference" and arm.saw_the_future:
+            if each.estimate.kind == "difference" and variant.saw_the_future:
                 mark[0].set_markerfacecolor("none")
     name_rows(axis, labels)
     axis.axvline(at, color=MUTED, linewidth=0.8, zorder=0)
 
 
 def data_of(series: Series) -> pd.DataFrame:
-    """Return what `dots` draws: a row for each arm and group."""
+    """Return what `dots` draws: a row for each variant and group."""
     first = {each.label for each in series[0][1]}
     rows = [
         {
-            "arm": arm.case.arm,
+            "variant": variant.case.variant,
             "bin": each.label,
             **columns_of(each.estimate),
             "n": each.n,
             "seeds": ";".join(f"{value:.9g}" for value in each.seeds),
         }
-        for arm, bins in series
+        for variant, bins in series
         for each in bins
         if each.label in first
     ]
@@ -124,17 +124,17 @@ def _figure(of: str, groups: Mapping[str, Series], at: float, label: str, captio
     data = pd.concat(
         [data_of(series).assign(variable=variable) for variable, series in groups.items()], ignore_index=True
     )
-    arms = [arm.case for arm, _ in next(iter(groups.values()))]
-    return Figure(f"routing-{of}", made, label, caption, data, wide=True, key=arms)
+    variants = [variant.case for variant, _ in next(iter(groups.values()))]
+    return Figure(f"routing-{of}", made, label, caption, data, wide=True, key=variants)
 
 
 def who_passes(loaded: Loaded) -> Iterator[Block]:
     """Show the share of tokens that pass, by variable."""
-    shown = routing.shown(routing.arms_of(loaded))
+    shown = routing.shown(routing.variants_of(loaded))
     if not shown:
         return
     mean, seeds = shown[0].summary("participation"), len(shown[0].found)
-    groups = {variable: [(arm, routing.shares(arm, variable)) for arm in shown] for variable in TITLES}
+    groups = {variable: [(variant, routing.shares(variant, variable)) for variant in shown] for variable in TITLES}
     words = (
         "Share that passes, by top-k; line: all tokens. {n:seed}; 95 % CI over seeds from three on, else over windows."
     )
@@ -184,14 +184,14 @@ ROUTING_PROFIT = Panel(
         "between columns: differences must not be added up."
     ),
 )
-"""Which tokens profit: loss against the dense model of equal cost, by kind of token, position, frequency and difficulty."""
+"""Which tokens profit: loss against the matched baseline, by kind of token, position, frequency and difficulty."""
 
 
 def score_and_worth(loaded: Loaded) -> Iterator[Block]:
     """Show what was recorded of all routers, the one to show and its controls first."""
-    arms = [arm for arm in routing.arms_of(loaded) if arm.routes]
-    if shown := routing.shown(arms):
-        yield routing.routers(loaded, [*shown, *(arm for arm in arms if arm not in shown)], shown)
+    variants = [variant for variant in routing.variants_of(loaded) if variant.routes]
+    if shown := routing.shown(variants):
+        yield routing.routers(loaded, [*shown, *(variant for variant in variants if variant not in shown)], shown)
 
 
 ROUTING_KNOWS = Panel(
@@ -209,7 +209,7 @@ ROUTING_KNOWS = Panel(
 
 def work_shared(loaded: Loaded) -> Iterator[Block]:
     """Show how experts and gates share the work."""
-    yield from filter(None, [routing.work(routing.arms_of(loaded))])
+    yield from filter(None, [routing.work(routing.variants_of(loaded))])
 
 
 ROUTING_GATES = Panel(

@@ -21,10 +21,10 @@ def render(loaded: Loaded) -> Iterator[Sentence]:
 
 
 def _seconds(loaded: Loaded, row: Row) -> list[float]:
-    """Seconds of each cell whose launches were all asked for and have a record."""
-    asked = {unit.series for unit in loaded.run.plan.units if unit.rule}
-    took = {job.unit.name: job.wall_s for job in loaded.tables.jobs if job.wall_s is not None}
-    cells = [[unit.name for unit in cell.units] for cell in row.cells if cell.series in asked]
+    """Seconds of each cell whose processes were all asked for and have a record."""
+    asked = {job.series for job in loaded.run.plan.jobs if job.rule}
+    took = {planned.job.name: planned.wall_s for planned in loaded.tables.jobs if planned.wall_s is not None}
+    cells = [[job.name for job in cell.jobs] for cell in row.cells if cell.series in asked]
     return [sum(took[name] for name in names) for names in cells if took.keys() >= {*names}]
 
 

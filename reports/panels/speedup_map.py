@@ -1,4 +1,4 @@
-"""Speed-up by arm (capacity) and length, over dense of equal cost and over the anchor, with the line from which on arms pay."""
+"""Speed-up by variant (capacity) and length, over the matched baseline and over the anchor, with the line from which on variants pay."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from modbench.reports.figures.style import INK, Mark, Marks, bin_of, in_lines, n
 from modbench.reports.model import Block, Figure, Finding, Sentence, Value
 from modbench.reports.panel import Panel
 from modbench.reports.questions.break_even import Line, claimed
-from modbench.reports.tables import losses
+from modbench.reports.questions.map import spots
 from modbench.reports.tables.findings import Against, against, by_length, figure_rows
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording import DECIDED, TIMED, short
+from modbench.reports.wording import DECIDED, TIMED, name, short
 from modbench.reports.writers.number_format import NONE, half, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Of the figure, in inches of 72 points; the share of it that maps fill beside the names of the arms.
+# Of the figure, in inches of 72 points; the share of it that maps fill beside the names of the variants.
 WIDTH, POINTS, MAPS_SHARE = 5.0, 72, 0.75
-# A map of many cells is wider, up to a limit; names of arms and one cell, in inches.
+# A map of many cells is wider, up to a limit; names of variants and one cell, in inches.
 WIDEST, NAMES, CELL = 7.5, 1.3, 0.4
 # With more lengths a cell has room for its ratio alone.
 FEW_LENGTHS = 7
@@ -39,13 +39,14 @@ _BESIDE, _SMALL = 0.08, 6.5
 # Least height of a row in inches, and of a line of its name.
 ROW, LINE = 0.36, 0.17
 NOT_MEASURED = "not measured"
-CAPTION = "Speed-up over {base}, ± half the 95 % interval. Purple is faster, orange slower; hatched: undecided."
+MATCHED = "the matched baseline"
+CAPTION = "Speed-up over {base} ± half of its 95 % CI. Purple is faster, orange slower; grey equivalent, hatched inconclusive."
 
 
 def render(loaded: Loaded) -> Iterator[Block]:
     """Draw cells coloured by log2 speed-up in nine bins; undecided cells hatched; failures named."""
     titles = {metric: title for metric, title in TIMED.items() if (loaded.comparisons.metric == metric).any()}
-    if not titles or not loaded.arms_shown or loaded.sizes_differ:
+    if not titles or not loaded.variants_shown or loaded.sizes_differ or spots(loaded):  # which `panels/map.py` draws
         return
     choices = against(loaded, titles)
     for choice in choices:
@@ -56,7 +57,7 @@ def _figure(loaded: Loaded, titles: Mapping[str, str], choice: Against) -> Figur
     pairs, lengths = choice.pairs, loaded.lengths_shown
     columns = len(titles) * len(lengths)
     whole = min(WIDEST, max(WIDTH, NAMES + CELL * columns))
-    names = [in_lines(case) + f"\nover {short(other)}" * choice.equal_cost for case, other in pairs]
+    names = [in_lines(case) + f"\nover {short(other)}" * choice.matched for case, other in pairs]
     row = max(ROW, LINE * max(text.count("\n") + 1 for text in names))
     made, axes = new_figure(whole, 0.8 + row * len(pairs), len(titles), share_y=True)
     marks, data, few = Marks(), list[Finding](), len(lengths) <= FEW_LENGTHS
@@ -73,12 +74,10 @@ def _figure(loaded: Loaded, titles: Mapping[str, str], choice: Against) -> Figur
         known = break_even_lines(loaded, metric, pairs)
         _draw_lines(axis, [case for case, _ in pairs], lengths, known, whole * POINTS * MAPS_SHARE / columns)
     axes[0].set_yticks([i + 0.5 for i in range(len(pairs))], names)
-    base: Value = "dense of equal cost" if choice.equal_cost else loaded.baseline
-    label = f"Speed-up over {'dense of equal cost' if choice.equal_cost else 'the anchor'} by arm and sequence length"
-    # Where losses lie along capacity and length, `panels/map.py` has the figure of that name.
-    name = "speedup" if losses.along_capacity(loaded) else "map"
+    base: Value = MATCHED if choice.matched else loaded.baseline
+    label = f"Speed-up over {MATCHED if choice.matched else name(loaded.baseline)} by variant and sequence length"
     return Figure(
-        name + "-cost" * choice.equal_cost,
+        "map" + "-cost" * choice.matched,
         made,
         label,
         Sentence(CAPTION, base=base),
@@ -110,33 +109,35 @@ def said_on_hover(case: Case, length: int, title: str, found: Finding) -> Mark:
     """Return what a mark says on hover: who, where, what was found or why there is nothing."""
     told = Sentence("{status}: {reason}", status=found.status, reason=found.reason)
     told = told if found.typical.value is None else found.judged()
-    said = Sentence("{arm}, T = {length}, {title}: {told}", arm=short(case), length=length, title=title, told=told)
-    return Mark(plain(said), case.arm)
+    said = Sentence(
+        "{variant}, T = {length}, {title}: {told}", variant=short(case), length=length, title=title, told=told
+    )
+    return Mark(plain(said), case.variant)
 
 
 # --- the break-even line: a mark in each row, joined between neighbouring capacities
 
 
 def break_even_lines(loaded: Loaded, metric: str, pairs: Iterable[tuple[Case, Case]]) -> dict[str, Line]:
-    """The line of each arm of the map against what it is compared with, at the place that figures show."""
-    others = {case.arm: other.arm for case, other in pairs}
+    """The line of each variant of the map against what it is compared with, at the place that figures show."""
+    others = {case.variant: other.variant for case, other in pairs}
     found: dict[str, Line] = {}
     for line in claimed(loaded):
         along = line.axis == "seq_len" and line.found.metric == metric
-        if along and others.get(line.case.arm) == line.baseline.arm:
-            found.setdefault(line.case.arm, line)
+        if along and others.get(line.case.variant) == line.baseline.variant:
+            found.setdefault(line.case.variant, line)
     return found
 
 
 def _draw_lines(
-    axis: Axes, arms: Sequence[Case], lengths: Sequence[int], known: Mapping[str, Line], cell_points: float
+    axis: Axes, variants: Sequence[Case], lengths: Sequence[int], known: Mapping[str, Line], cell_points: float
 ) -> None:
-    """Draw the lines of the arms on a map whose cells are one unit wide and high."""
-    places = list[float | None]()
-    for y, case in enumerate(arms):
-        line = known.get(case.arm)
+    """Draw the lines of the variants on a map whose cells are one unit wide and high."""
+    grid_points = list[float | None]()
+    for y, case in enumerate(variants):
+        line = known.get(case.variant)
         x = None if line is None else _at(line, lengths)
-        places.append(x)
+        grid_points.append(x)
         if line is None:
             continue
         if line.found.verdict == "never":
@@ -149,8 +150,8 @@ def _draw_lines(
         low, high = _band(line, lengths)
         if high > low:
             axis.plot([low, high], [y + _BAND_AT] * 2, color=INK, linewidth=1, linestyle=(0, (2.5, 2)), clip_on=False)
-    for y, (x, below) in enumerate(itertools.pairwise(places)):
-        if x is not None and below is not None and _neighbours(arms[y], arms[y + 1]):
+    for y, (x, below) in enumerate(itertools.pairwise(grid_points)):
+        if x is not None and below is not None and _neighbours(variants[y], variants[y + 1]):
             _thick(axis, (x, below), (y + 1, y + 1))
 
 
@@ -160,20 +161,20 @@ def _thick(axis: Axes, xs: tuple[float, float], ys: tuple[float, float]) -> None
 
 def _neighbours(case: Case, other: Case) -> bool:
     """Whether two rows are capacities of one model."""
-    parts = [[part for part in each.arm_parts if not part.startswith("c")] for each in (case, other)]
+    parts = [[part for part in each.variant_parts if not part.startswith("c")] for each in (case, other)]
     both = case.config.capacity is not None and other.config.capacity is not None
     return both and case.model == other.model and parts[0] == parts[1]
 
 
 def _at(line: Line, lengths: Sequence[int]) -> float | None:
     """Where the mark stands: at the left edge where it pays at every length; None where it is not claimed to pay."""
-    if line.found.verdict not in {"always", "crossing"}:
+    if line.found.verdict not in {"always", "from"}:
         return None
     return _position(line.found.typical.value, lengths, 0.0)
 
 
 def _band(line: Line, lengths: Sequence[int]) -> tuple[float, float]:
-    if line.found.verdict not in {"crossing", "undecided"}:
+    if line.found.verdict not in {"from", "inconclusive"}:
         return 0.0, 0.0
     point = line.found.typical
     return _position(point.low, lengths, 0.0), _position(point.high, lengths, float(len(lengths)))
@@ -188,16 +189,12 @@ def _position(at: float | None, lengths: Sequence[int], unknown: float) -> float
 
 
 READING = (
-    "Each cell is one arm at one sequence length. Its number is the time of the dense model of equal cost, or of the anchor, as "
-    "the buttons choose, divided by the time of the arm: 1.50 means that the arm does the same call in two thirds of the time, "
-    "and above 1 is better. Purple is faster, orange is slower, grey is within 9 % of 1 or shows no direction, and a hatched "
-    "cell is not decided, by its interval or since the machine was disturbed or not checked. The thick line is read from all "
-    "lengths together: from it on the arm pays; at the left edge at every length. It is dashed "
-    "where else it may lie (95 %). 'Never' beside a row: the arm pays at no length."
+    "Each number is the time of the baseline, which the buttons choose, divided by that of the variant: above 1 is faster. The "
+    "thick line is the break-even length, dashed where else it may lie (95 % CI)."
 )
 
 PANEL = Panel(
-    title="Where does it pay? Speed-up by capacity and length",
+    title="Which variant is faster at which length?",
     order=20,
     span=7,
     render=render,

@@ -29,7 +29,7 @@ LINES: tuple[Line, ...] = ("-", "--", "-.", (0, (6, 2, 1, 2, 1, 2)))
 
 def equal_flops(loaded: Loaded) -> Iterator[Block]:
     """Draw a figure per budget, by the causal loss; then the table."""
-    budgets = grouped((each.curve.budget, each) for each in isoflop.by_budget(loaded))
+    budgets = grouped((each.curve.train_flops, each) for each in isoflop.by_budget(loaded))
     yield from (_curves_of(loaded, rows) for rows in budgets.values())
     yield from filter(None, [isoflop.table(loaded)])
 
@@ -37,12 +37,12 @@ def equal_flops(loaded: Loaded) -> Iterator[Block]:
 def _curves_of(loaded: Loaded, own: Sequence[Swept]) -> Figure:
     from matplotlib.ticker import LogLocator, NullLocator
 
-    sweep, budget, (unit, factor) = loaded.suite.isoflop, in_flops(own[0].curve.budget), unit_of(loaded)
+    sweep, budget, (unit, factor) = loaded.suite.isoflop, in_flops(own[0].curve.train_flops), unit_of(loaded)
     assert sweep is not None, "only a sweep has budgets"
     data = pd.DataFrame([row for each in own for row in _points(each)])
     drawn, (axis,) = new_figure(6.2, 4.2)
     for each, line in zip(own, _lines(own), strict=True):
-        _draw_curve(axis, each, data[data.variant == each.curve.variant], factor, line)
+        _draw_curve(axis, each, data[data.family == each.curve.variant], factor, line)
     axis.set_xscale("log")
     axis.xaxis.set_major_formatter(ticks("M"))
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
@@ -53,14 +53,19 @@ def _curves_of(loaded: Loaded, own: Sequence[Swept]) -> Figure:
     words = "{budget} a run ({count} attention). Dots are seeds, lines join their means."
     label = plain(Sentence("Held-out loss over parameters at {budget}, a line for each variant", budget=budget))
     caption = Sentence(words, budget=budget, count=sweep.count)
-    return Figure(f"isoflop-{own[0].curve.budget:.0f}", drawn, label, caption, data)
+    return Figure(f"isoflop-{own[0].curve.train_flops:.0f}", drawn, label, caption, data)
 
 
 def _points(each: Swept) -> Iterator[dict[str, object]]:
     """Yield a row for each size and seed."""
     curve = each.curve
     for point in curve.points:
-        row = {"budget": curve.budget, "variant": curve.variant, "arm": point.case.arm, "metric": curve.metric}
+        row = {
+            "train_flops": curve.train_flops,
+            "family": curve.variant,
+            "variant": point.case.variant,
+            "metric": curve.metric,
+        }
         for seed, loss in point.losses.items():
             yield {**row, "params": point.params, "seed": seed, "loss_nat": loss}
 
@@ -76,7 +81,7 @@ def _lines(own: Sequence[Swept]) -> list[Line]:
 
 def _draw_curve(axis: Axes, each: Swept, points: pd.DataFrame, factor: float, line: Line) -> None:
     """Draw the runs, and a line through their means."""
-    style, means = look(each.best.case), points.groupby("arm", sort=False)[["params", "loss_nat"]].mean()
+    style, means = look(each.best.case), points.groupby("variant", sort=False)[["params", "loss_nat"]].mean()
     how: dict[str, Any] = {
         "linestyle": line,
         "marker": style.marker,
@@ -95,7 +100,7 @@ ISOFLOP = Panel(
     draws=True,
     told=True,
     reading=(
-        "A curve joins sizes of a variant that were trained with the same FLOPs: larger models see fewer tokens. Where it lies "
+        "A curve joins sizes of a family that were trained with the same FLOPs: larger models see fewer tokens. Where it lies "
         "below the dense one, skipping gave a lower loss for the same training compute."
     ),
     tables=[isoflop.TABLE],
@@ -134,7 +139,7 @@ ROOM = 1.4
 
 
 def trends(loaded: Loaded) -> Iterator[Block]:
-    """Draw the differences of each arm, then show the numbers."""
+    """Draw the differences of each variant, then show the numbers."""
     made = trend.answers(loaded)
     yield from (_over_budgets(loaded, answer, answer.trend) for answer in made if answer.trend is not None)
     yield from (trend.table(loaded, answer) for answer in made if answer.rows)
@@ -145,17 +150,21 @@ def _over_budgets(loaded: Loaded, answer: trend.Answer, fitted: Trend) -> Figure
     marks = Marks()
     _draw_trend(axis, answer, fitted, marks, unit_of(loaded))
     return Figure(
-        f"trend-{answer.arm.variant}",
+        f"trend-{answer.variant.family}",
         drawn,
-        plain(Sentence("Loss of {arm} minus that of {base} over training FLOPs", arm=answer.name, base=answer.base)),
-        "Below 0 skipping is better. Dots: each variant at its best width; hollow: a forecast; line and band: the trend.",
+        plain(
+            Sentence(
+                "Loss of {variant} minus that of {base} over training FLOPs", variant=answer.name, base=answer.base
+            )
+        ),
+        "Below 0 skipping is better. Dots: each family at its best width; hollow: a forecast; line and band: the trend.",
         trend.TABLE.of(trend.rows(answer)),
         marks=marks,
     )
 
 
 def _draw_trend(axis: Axes, answer: trend.Answer, fitted: Trend, marks: Marks, shown: tuple[str, float]) -> None:
-    style, ahead, (unit, factor) = look(answer.arm), answer.forecast, shown
+    style, ahead, (unit, factor) = look(answer.variant), answer.forecast, shown
     found = [(each.flops, each.difference) for each in answer.rows if each.difference is not None]
     if ahead is not None and answer.plan.forecast is not None:
         found.append((answer.plan.forecast, ahead))
@@ -177,8 +186,8 @@ def _draw_trend(axis: Axes, answer: trend.Answer, fitted: Trend, marks: Marks, s
             axis.plot([flops, flops], each.ends, color=style.color, linewidth=1.6)
         (dot,) = axis.plot([flops], [each.value or 0.0], style.marker, markersize=7, markerfacecolor=face)
         dot.set(markeredgecolor=style.color if nats is ahead else INK, markeredgewidth=0.6)
-        said = Sentence("{arm} at {flops}: {found}", arm=answer.name, flops=in_flops(flops), found=each)
-        marks.name(dot, Mark(plain(said), answer.arm.arm))
+        said = Sentence("{variant} at {flops}: {found}", variant=answer.name, flops=in_flops(flops), found=each)
+        marks.name(dot, Mark(plain(said), answer.variant.variant))
     axis.minorticks_off()
     axis.set_xticks([flops for flops, _ in found], [number(Estimate(flops, unit="FLOP")) for flops, _ in found])
     axis.set_xlabel("training FLOPs")
@@ -200,4 +209,4 @@ TREND = Panel(
     lead=Lead(answer=trend.answer, doubts=trend.doubts, in_place=trend.in_place),
     rules=frozenset({"trend"}),
 )
-"""The trend: the difference of an arm and the anchor over training budgets, its line, and the forecast."""
+"""The trend: the difference of a variant and the anchor over training budgets, its line, and the forecast."""

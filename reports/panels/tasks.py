@@ -9,7 +9,7 @@ from modbench.reports.tables.load import Loaded
 
 
 def render(loaded: Loaded) -> list[Table]:
-    """Show a row for each arm on each task."""
+    """Show a row for each variant on each task."""
     made = tasks.table(loaded)
     return [] if made is None else [made]
 

@@ -1,4 +1,4 @@
-"""Tiles, one per requested metric: one arm at one length against dense of equal cost or the anchor, as chips choose."""
+"""Tiles, one per requested metric: one variant at one length against a matched baseline or the baseline, as chips choose."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from modbench.harness.domain.notes import TrainNotes
 from modbench.reports.figures.style import look
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value, is_number, where_it_ran
 from modbench.reports.panel import Panel
-from modbench.reports.questions.best_setting import first_arm
+from modbench.reports.questions.best_setting import first_variant
 from modbench.reports.questions.first_screen import described
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import Against, against, by_length
@@ -21,13 +21,9 @@ from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.wording import TIMED, short, verdict_words
 from modbench.reports.writers.html import fill, inline
 
-LOSS = "bpb/val"
-_TILES = {metric: title.capitalize() for metric, title in TIMED.items()} | {
-    "flops/forward": "Forward FLOPs",
-    "memory/peak_allocated": "Peak memory",
-    "memory/kv_cache": "KV cache",
-    LOSS: "Loss",
-}
+# What is counted or allocated is exact, and printed as a share of the baseline's.
+_COUNTED = {"flops/forward": "Forward FLOPs", "memory/peak_allocated": "Peak memory", "memory/kv_cache": "KV cache"}
+_TIMED = {metric: title.capitalize() for metric, title in TIMED.items()}
 # Ends of the log axis of all tiles.
 _LOW, _HIGH = math.log2(0.5), math.log2(4)
 
@@ -36,8 +32,8 @@ FEWEST_STEPS = 500
 
 
 def render(loaded: Loaded) -> Markup | None:
-    """Show chips, and a set of tiles for each arm, length and what the arm is compared with, of which one is visible."""
-    arms, first = loaded.arms_shown, first_arm(loaded)
+    """Show chips, and a set of tiles for each variant, length and what it is compared with, of which one is visible."""
+    variants, first = _variants(loaded), first_variant(loaded)
     if first is None or not loaded.lengths or loaded.sizes_differ:
         return None
     metrics = _measured(loaded)
@@ -47,106 +43,130 @@ def render(loaded: Loaded) -> Markup | None:
     return fill(
         "tiles",
         choices=[choice.title for choice in choices],
-        arms=[(case.arm, short(case), look(case)) for case in arms],
+        variants=[(case.variant, short(case), look(case)) for case in variants],
         lengths=[(str(length), str(length), None) for length in loaded.lengths_shown],
         sets=[*_sets(loaded, choices, metrics)],
-        first=((first if first in arms else arms[0]).arm, str(loaded.lengths[-1])),
+        first=((first if first in variants else variants[0]).variant, str(loaded.lengths[-1])),
         one=_place(1),
     )
 
 
+def _variants(loaded: Loaded) -> list[Case]:
+    """Variants that have tiles; matched baselines only where there is nothing else."""
+    return [case for case in loaded.variants_shown if not case.matched] or loaded.variants_shown
+
+
+def _titles(loaded: Loaded) -> dict[str, str]:
+    """The titles of the metrics that have a tile: times, what is counted, and the loss that compares with dense."""
+    loss = {losses.comparable(loaded).metric: "Loss"} if losses.shown(loaded) else {}
+    return _TIMED | _COUNTED | loss
+
+
 def _measured(loaded: Loaded) -> list[str]:
-    """The metrics that hold a number, or a failure, for some arm and length: an empty tile says nothing."""
-    rows = loaded.comparisons[loaded.comparisons.arm.isin([case.arm for case in loaded.arms_shown])]
-    at = rows.seq_len.isin(loaded.lengths_shown) | (rows.metric == LOSS)
+    """The metrics that hold a number, or a failure, for some variant and length: an empty tile says nothing."""
+    rows = loaded.comparisons[loaded.comparisons.variant.isin([case.variant for case in _variants(loaded)])]
+    at = rows.seq_len.isin(loaded.lengths_shown) | rows.metric.isin(
+        _titles(loaded).keys() - _TIMED.keys() - _COUNTED.keys()
+    )
     known = set(rows[at & rows.status.isin(["ok", "failed"])].metric)
-    return [metric for metric in _TILES if metric in known]
+    return [metric for metric in _titles(loaded) if metric in known]
 
 
 def _sets(loaded: Loaded, choices: Sequence[Against], metrics: Sequence[str]) -> Iterator[dict[str, object]]:
-    """Yield the tiles of each arm at each length, by what it is compared with; an arm without a choice has one set for all."""
-    solved = {case.arm for choice in choices if choice.equal_cost for case, _ in choice.pairs}
+    """Yield the tiles of each variant at each length, by what it is compared with; one without a choice has one set for all."""
+    shown_variants = {case.variant for case in _variants(loaded)}
+    solved = {case.variant for choice in choices if choice.matched for case, _ in choice.pairs}
     shown = {*loaded.lengths_shown, *(losses.beside(loaded, length) for length in loaded.lengths_shown)}
     for at, choice in enumerate(choices):
-        for case, other in choice.pairs:
+        for case, other in (pair for pair in choice.pairs if pair[0].variant in shown_variants):
             found = {metric: by_length(loaded, metric, case, other, shown) for metric in metrics}
-            called = other if choice.equal_cost else described(other)
+            called = other if choice.matched else described(other)
             for length in loaded.lengths_shown:
-                where = {metric: losses.beside(loaded, length) if metric == LOSS else length for metric in metrics}
-                # The row of `comparisons.csv` holds what FLOPs promise.
-                rows = {m: None if choice.equal_cost else loaded.pair(case.arm, m, where[m]) for m in metrics}
-                said = Sentence("{arm} at T = {length} against {other}", arm=case, length=length, other=called)
+                trained = losses.beside(loaded, length)
+                tiles = [(each, trained if each not in _TIMED | _COUNTED else length) for each in metrics]
+                said = Sentence("{variant} at T = {length} against {other}", variant=case, length=length, other=called)
                 yield {
-                    "arm": case.arm,
+                    "variant": case.variant,
                     "length": str(length),
-                    "at": at if case.arm in solved else None,
+                    "at": at if case.variant in solved else None,
                     "compared": inline(said),
-                    "tiles": [_tile(loaded, m, found[m].get(where[m]), rows[m]) for m in metrics],
+                    # The row of `comparisons.csv` holds the theoretical speed-up; over equal FLOPs there is none.
+                    "tiles": [
+                        _tile(
+                            loaded,
+                            each,
+                            found[each].get(where),
+                            None if choice.matched else loaded.pair(case.variant, each, where),
+                        )
+                        for each, where in tiles
+                    ],
                 }
 
 
-def _tile(loaded: Loaded, metric: str, found: Finding | None, promise: Row | None) -> dict[str, object]:
-    """Return a tile. `promise`: the row of `comparisons.csv` that holds what FLOPs promise; None: equal FLOPs promise nothing."""
+def _tile(loaded: Loaded, metric: str, found: Finding | None, row: Row | None) -> dict[str, object]:
+    """Return a tile; `row` holds the theoretical speed-up."""
+    title = _titles(loaded)[metric]
     if found is None:
-        return {"title": _TILES[metric], "big": inline(None), "bar": None, "small": "not asked for", "open": True}
-    big, small = _content(loaded, found, promise)
-    ideal = None if promise is None else promise.ideal
+        return {"title": title, "big": inline(None), "bar": None, "small": "not asked for", "open": True}
+    big, small = _content(loaded, found, row)
+    theoretical = None if row is None or not is_number(row.theoretical) else row.theoretical
     return {
-        "title": inline(Sentence("{title}, {place}", title=_TILES[metric], place=where_it_ran(found.place, ()))),
+        "title": inline(Sentence("{title}, {grid_point}", title=title, grid_point=where_it_ran(found.grid_point, ()))),
         "big": inline(big),
-        "bar": _bar(found.typical, ideal) if found.typical.kind == "ratio" and found.typical.value else None,
+        "bar": _bar(found.typical, theoretical) if found.timed and found.typical.value else None,
         "small": inline(small),
-        # What was counted or allocated is exact.
-        "open": found.verdict is None and found.typical.unit != "FLOP" and metric != "memory/kv_cache",
+        "open": found.verdict is None and metric not in {"flops/forward", "memory/kv_cache"},
     }
 
 
-def _content(loaded: Loaded, found: Finding, promise: Row | None) -> tuple[Value, Value]:
-    """Return what stands in a tile large, and small below it."""
+def _content(loaded: Loaded, found: Finding, row: Row | None) -> tuple[Value, Value]:
+    """Return what stands in a tile large, and small below it: of times a speed-up, of what is counted a share of the
+    baseline's.
+    """
     if found.status != "ok":
         return "failed" if found.status == "failed" else None, found.reason
-    if found.metric == LOSS:
+    if found.typical.kind == "difference":
         return _loss(loaded, found)
-    values = [
-        Sentence(
-            "{arm}: {value}",
-            arm=short(side),
-            value=Estimate(loaded.value(side.arm, found.metric, found.place.seq_len), unit=found.typical.unit),
-        )
-        for side in (found.case, found.against)
-        if isinstance(side, Case)
-    ]
-    spread = replace(found.typical, value=None)
-    verdict = (
-        replace(found, typical=spread).judged() if spread.closed else verdict_words(found.verdict, timed=found.timed)
+    ratio, sides = found.typical, (found.case, found.against)
+    own, base = (
+        Estimate(loaded.value(each.variant, found.metric, found.grid_point.seq_len), unit=ratio.unit)
+        for each in sides
+        if isinstance(each, Case)
     )
-    said: list[Value] = [Listed(values), verdict]
-    if promise is not None and is_number(promise.ideal):
-        ideal, share = Estimate(promise.ideal, kind="ratio"), Estimate.of(promise.realised, kind="share")
-        gained = ", {share} of the gain realised" * (promise.ideal > 1 and share.value is not None)
-        said.append(Sentence("{ideal} promised" + gained, ideal=ideal, share=share))
-    return Estimate(found.typical.value, kind="ratio"), Listed(said, " · ")
+    values = Sentence("{own}, baseline {base}", own=own, base=base)
+    if not found.timed:
+        share = Estimate(None if not ratio.value else round(1 / ratio.value, 2), kind="share")
+        return share, Listed([values, verdict_words(found.verdict, timed=False)], " · ")
+    said: list[Value] = [values, replace(found, typical=replace(ratio, value=None)).judged()]
+    if row is not None and is_number(row.theoretical):
+        theoretical, achieved = Estimate(row.theoretical, kind="ratio"), Estimate.of(row.achieved_share, kind="share")
+        words = "theoretical {theoretical}" + ", {achieved} achieved" * (
+            row.theoretical > 1 and achieved.value is not None
+        )
+        said.append(Sentence(words, theoretical=theoretical, achieved=achieved))
+    return ratio.alone, Listed(said, " · ")
 
 
 def _loss(loaded: Loaded, found: Finding) -> tuple[Value, Value]:
     """Return the same of a loss. What a few steps or seeds made is no result: it does not stand in large type."""
     assert isinstance(found.against, Case)
-    value = Estimate(found.typical.value, kind="difference", unit="bit/B")
-    small: list[Value] = [Sentence("bits/byte against {base}", base=short(found.against))]
+    loss = losses.comparable(loaded)
+    value = found.typical.scaled(loss.factor, loss.base).alone
+    small: list[Value] = [Sentence("{unit} over {base}", unit=loss.unit, base=short(found.against))]
     small.append(verdict_words(found.verdict, timed=False) if found.verdict else losses.seeds_in_words(loaded))
     small += ["it read later tokens"] if found.saw_future else []
-    steps = [notes.steps or 0 for notes in loaded.tables.notes_of(found.case, LOSS, TrainNotes)]
+    steps = [notes.steps or 0 for notes in loaded.tables.notes_of(found.case, found.metric, TrainNotes)]
     if not found.verdict or max(steps, default=0) < FEWEST_STEPS:
         return "no claim", Listed([value, *small], " · ")
     return value, Listed(small, " · ")
 
 
-def _bar(ratio: Estimate, ideal: float | None) -> dict[str, float | None]:
-    """Return places along the axis in per cent: the interval's, and what FLOPs promise."""
+def _bar(ratio: Estimate, theoretical: float | None) -> dict[str, float | None]:
+    """Return places along the axis in per cent: of the confidence interval, and of the theoretical speed-up."""
     assert ratio.value is not None
     left, right = (_place(ratio.value if end is None else end) for end in (ratio.low, ratio.high))
     width = max(1.2, round(right - left, 1))
-    return {"left": left, "width": width, "ideal": _place(ideal) if is_number(ideal) else None}
+    return {"left": left, "width": width, "theoretical": None if theoretical is None else _place(theoretical)}
 
 
 def _place(ratio: float) -> float:
@@ -156,10 +176,8 @@ def _place(ratio: float) -> float:
 
 
 READING = (
-    "One arm at one length against another; the buttons choose which. Dense of equal cost, where it was measured, comes first: "
-    "you could take it instead. Dense of the same shape costs more. The large number is a ratio: above 1× is better, and 2× "
-    "means half the time or half the bytes. The bar is its 95 % interval, the tall tick what the saved FLOPs promise. A number "
-    "without a verdict is no claim."
+    "One variant at one length against another; the buttons choose which. The bar is the 95 % CI of the speed-up, the tall tick "
+    "the theoretical speed-up."
 )
 
-PANEL = Panel(title="At a glance", order=10, span=12, render=render, reading=READING)
+PANEL = Panel(title="At a glance", order=2, span=12, render=render, reading=READING)

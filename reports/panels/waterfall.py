@@ -1,10 +1,10 @@
-"""From the time that FLOPs promise to the time that was measured, part by part, as shares of the baseline's time.
+"""From the theoretical time to the measured one, part by part, as shares of the baseline's time.
 
-Let I be the ideal ratio, P the seconds that operators take at this machine's measured peaks by shape
-(`harness/roofline/table.py`), of the arm (A) and of the baseline (D), and t the measured times. FLOPs promise the share 1/I;
-attainable is P_A / P_D; measured is t_A / t_D. Of the first gap each group g of operators takes (P_gA - P_gD / I) / P_D: what
-it costs beyond its promised share. The groups add up to the gap. Products and attention, which have FLOPs, are divided once
-more: what products cost because the arm's are of other shapes, at equal FLOPs, is P_pA - P_pD f_A / f_D, with f their multiply-
+Let I be the theoretical speed-up, P the seconds that operators take at this machine's measured peaks by shape
+(`harness/roofline/table.py`), of the variant (A) and of the baseline (D), and t the measured times. The theoretical share is 1/I, the
+predicted one P_A / P_D, the measured one t_A / t_D. Of the first gap each group g of operators takes (P_gA - P_gD / I) / P_D:
+what it costs beyond its theoretical share. The groups add up to the gap. Products and attention, which have FLOPs, are divided once
+more: what products cost because the variant's are of other shapes, at equal FLOPs, is P_pA - P_pD f_A / f_D, with f their multiply-
 adds. The second gap is not explained by operators.
 
 On a GPU no peaks by shape are measured. There the time in which the device waited for the host is known, from events, and is the
@@ -13,7 +13,7 @@ only part that can be told apart: launches. What is left is spent on the device.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, TypeAlias
@@ -23,8 +23,8 @@ import pandas as pd
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import TimeNotes
-from modbench.harness.roofline.table import RATIO_ERROR, amount
 from modbench.harness.roofline.table import Table as Peaks
+from modbench.harness.roofline.table import amount
 from modbench.harness.roofline.work import Listed, Work
 from modbench.reports.figures.axes import name_rows, ticks
 from modbench.reports.figures.style import (
@@ -40,14 +40,14 @@ from modbench.reports.figures.style import (
     look,
     new_figure,
 )
-from modbench.reports.model import Block, Estimate, Figure, Finding, Sentence, Table, is_number
+from modbench.reports.model import Estimate, Figure, Finding, Sentence, is_number
 from modbench.reports.panel import Panel
-from modbench.reports.questions.best_setting import first_arm
+from modbench.reports.questions.best_setting import first_variant
 from modbench.reports.tables.comparisons import RECORDED
 from modbench.reports.tables.findings import of_pair
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import WORKLOADS, in_title, name, short
-from modbench.reports.writers.number_format import grid_point, plain
+from modbench.reports.writers.number_format import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,13 +67,6 @@ ORDER = (ROUTER, "top-k and sort", "gather", "scatter", PRODUCTS, ATTENTION, OTH
 
 
 UNEXPLAINED, ON_DEVICE, MEASURED = "unexplained", "on the device", "measured"
-PARTS = (
-    "Each part is what its operators take beyond the share that FLOPs promise of them. Router: products narrower than "
-    "any of the baseline's. Small products: equal FLOPs at fewer rows are slower. Attention, mix of FLOPs: its FLOPs "
-    "take other times than those of products. Launches: starting an operator, the model's Python code included. "
-    "Unexplained: caches, memory, noise, and whatever operators and peaks do not show. Attainable was within 15 % of the "
-    "measured ratio in 79 of 80 pairs that were tried: what is unexplained within that may be its error."
-)
 # More time, and less.
 SLOWER, FASTER = MAP[1], MAP[7]
 # Name, start and end of a row; a sum starts where it ends.
@@ -82,15 +75,12 @@ Step: TypeAlias = tuple[str, float, float]
 
 @dataclass(frozen=True)
 class Fall:
-    """One arm's time against the baseline's, at one place.
+    """One variant's time against the baseline's, at one place.
 
-    Attributes:
-        found: the arm, the baseline, and the share of the baseline's time that was measured; without a verdict on it nothing is
-            claimed, and no bar has the colour of one.
-        seconds: measured time of the baseline's call.
-        promised: share of it that FLOPs promise.
-        parts: what is predicted to be added, by name, in `ORDER`; those that neither arm has are left out.
-        predicted: whether the parts are predicted from operators; else they are measured.
+    Attributes: found: the variant, the baseline, and the share of the baseline's time that was measured; without a verdict on
+        it nothing is claimed, and no bar has the colour of one. seconds: measured time of the baseline's call. promised:
+        share of it that FLOPs promise. parts: what is predicted to be added, by name, in `ORDER`; those that neither variant
+        has are left out. predicted: whether the parts are predicted from operators; else they are measured.
     """
 
     found: Finding
@@ -101,7 +91,7 @@ class Fall:
 
     @property
     def baseline(self) -> Case:
-        """What the arm is compared with."""
+        """What the variant is compared with."""
         assert isinstance(self.found.against, Case)
         return self.found.against
 
@@ -112,28 +102,35 @@ class Fall:
         return self.found.typical.value
 
     @property
-    def attainable(self) -> float:
-        """Share that the arm's operators take at the peaks of this machine, or, of measured parts, the share without the rest."""
+    def predicted_share(self) -> float:
+        """Share that the variant's operators take at the peaks of this machine, or, of measured parts, the share without the
+        rest.
+        """
         return self.promised + sum(self.parts.values())
 
     @property
     def unexplained(self) -> float:
         """What was measured beyond that."""
-        return self.measured - self.attainable
+        return self.measured - self.predicted_share
 
 
-def fall(loaded: Loaded, arm: str, metric: str, seq_len: int) -> Fall | None:
-    """Take the gap between ideal and measured time apart; None where times, operators or the machine's peaks are not known."""
-    row, field = loaded.pair(arm, metric, seq_len), RECORDED.get(metric)
-    if row is None or field is None or not is_number(row.ratio) or not is_number(row.ideal):
+def fall(loaded: Loaded, variant: str, metric: str, seq_len: int) -> Fall | None:
+    """Take the gap between theoretical speed-up and measured time apart; None where times, operators or the machine's peaks
+    are not known.
+    """
+    row, field = loaded.pair(variant, metric, seq_len), RECORDED.get(metric)
+    if row is None or field is None or not is_number(row.ratio) or not is_number(row.theoretical):
         return None
     found = of_pair(loaded, row)
     case, baseline = (loaded.cases_by_id[str(each)] for each in (row.case_id, row.baseline_case_id))
-    seconds = loaded.value(baseline.arm, metric, seq_len)
+    seconds = loaded.value(baseline.variant, metric, seq_len)
     if seconds is None:
         return None
-    share, promised = replace(found, typical=replace(found.typical.mirrored(), kind="share")), 1 / float(row.ideal)
-    table = loaded.tables.rooflines.get(case.place.dtype)
+    share, promised = (
+        replace(found, typical=replace(found.typical.mirrored(), kind="share")),
+        1 / float(row.theoretical),
+    )
+    table = loaded.tables.rooflines.get(case.grid_point.dtype)
     mine, theirs = (getattr(loaded.tables.counted(side), field) for side in (case, baseline))
     if table is not None and mine is not None and theirs is not None and table.lacks(mine, theirs) is None:
         return Fall(share, seconds, promised, parts_of(table, mine, theirs, promised))
@@ -144,14 +141,14 @@ def fall(loaded: Loaded, arm: str, metric: str, seq_len: int) -> Fall | None:
 
 
 def _waited(loaded: Loaded, case: Case, metric: str) -> float | None:
-    """Share of a call in which the device waited for the host: the median over launches; None if one is not known."""
+    """Share of a call in which the device waited for the host: the median over processes; None if one is not known."""
     shares = [notes.device_share for notes in loaded.tables.notes_of(case, metric, TimeNotes)]
     known = [share for share in shares if share is not None]
     return max(0.0, 1 - median(known)) if known and len(known) == len(shares) else None
 
 
 def parts_of(table: Peaks, mine: Listed, theirs: Listed, promised: float) -> dict[str, float]:
-    """Return what each part adds to the promised share of the baseline's time; together they lead to the attainable share."""
+    """Return what each part adds to the promised share of the baseline's time; together they lead to the predicted share."""
     narrowest = min((_width(work) for work in theirs.work if _is_product(work)), default=0)
     ours, base = (_seconds(table, side, narrowest) for side in (mine, theirs))
     whole = sum(base.values())
@@ -198,71 +195,51 @@ def _multiplied(call: Listed, narrowest: int) -> float:
     return sum(each.calls * amount(each.size) for each in call.work if _part(each, narrowest) == PRODUCTS)
 
 
-def table(every: Sequence[Fall], length: int) -> Table:
-    """Return the parts of all arms, by workload, in per cent of the baseline's time."""
-    parts = [part for part in ORDER if any(part in each.parts for each in every)]
-    attainable = Sentence("attainable ±{error}", error=Estimate(RATIO_ERROR, kind="share"))
-    return Table(
-        f"All arms at {grid_point('T', length)}, in % of the baseline's time",
-        ("arm", "workload", "promised", *parts, attainable, UNEXPLAINED, MEASURED),
-        [
-            (
-                each.found.case,
-                WORKLOADS[each.found.metric],
-                Estimate(each.promised, kind="share"),
-                *(
-                    Estimate(each.parts[part], kind="difference", unit="%") if part in each.parts else None
-                    for part in parts
-                ),
-                Estimate(each.attainable, kind="share") if each.predicted else None,
-                Estimate(each.unexplained, kind="difference", unit="%"),
-                Estimate(each.measured, kind="share"),
-            )
-            for each in every
-        ],
-        notes=[PARTS],
-        folded=True,
-    )
-
-
-def render(loaded: Loaded) -> Iterator[Block]:
-    """Take each workload apart, of the arm that the page shows first at the longest length; then the numbers of all arms."""
-    first = first_arm(loaded)
+def render(loaded: Loaded) -> list[Figure]:
+    """Take each workload apart, of the variant that the page shows first at the longest length."""
+    first = first_variant(loaded)
     if first is None or not loaded.lengths or loaded.sizes_differ:
-        return
-    length = loaded.lengths[-1]
-    made = (fall(loaded, case.arm, metric, length) for metric in WORKLOADS for case in loaded.arms_shown)
-    every = [each for each in made if each is not None]
-    drawn = [_figure(each) for each in every if each.found.case.arm == first.arm]
-    if drawn:
-        yield from drawn
-        yield table(every, length)
+        return []
+    made = (fall(loaded, first.variant, metric, loaded.lengths[-1]) for metric in WORKLOADS)
+    return [_figure(each) for each in made if each is not None]
 
 
 def _figure(each: Fall) -> Figure:
-    case, baseline, workload, place = each.found.case, each.baseline, WORKLOADS[each.found.metric], each.found.place
+    case, baseline, workload, grid_point = (
+        each.found.case,
+        each.baseline,
+        WORKLOADS[each.found.metric],
+        each.found.grid_point,
+    )
     rows = _steps(each)
     made, (axis,) = new_figure(4.5, 0.7 + 0.21 * len(rows))
-    headline(made, f"{workload}: time as a share of {in_title(baseline)}'s (further left is better)")
+    headline(made, f"{workload}: time, % of {in_title(baseline)}'s (further left is better)")
     marks = Marks()
     _draw(axis, each, rows, marks)
-    where = {"arm": case.arm, "baseline_arm": baseline.arm, "seq_len": place.seq_len, "metric": each.found.metric}
+    where = {
+        "variant": case.variant,
+        "baseline_variant": baseline.variant,
+        "seq_len": grid_point.seq_len,
+        "metric": each.found.metric,
+    }
     data = pd.DataFrame([where | {"part": part, "from_share": start, "to_share": end} for part, start, end in rows])
-    words = "{arm} at T = {length}, B = {batch}: measured {measured}" + f" {Label.BY_CPU}" * each.found.by_cpu + "."
-    caption = Sentence(words, arm=case, length=place.seq_len, batch=place.batch_size, measured=each.found.typical)
-    label = f"From promised to measured time of {name(case)}: {workload}"
+    words = "{variant} at T = {length}, B = {batch}: measured {measured}" + f" {Label.BY_CPU}" * each.found.by_cpu + "."
+    caption = Sentence(
+        words, variant=case, length=grid_point.seq_len, batch=grid_point.batch_size, measured=each.found.typical
+    )
+    label = f"From theoretical to measured time of {name(case)}, part by part: {workload}"
     identity = f"waterfall-{each.found.metric.partition('/')[2]}"
     return Figure(identity, made, label, caption, data, marks=marks, least=430)
 
 
 def _steps(each: Fall) -> list[Step]:
     at = each.promised
-    rows = [(in_title(each.baseline), 1.0, 1.0), ("FLOPs saved", 1.0, at), ("promised", at, at)]
+    rows = [(in_title(each.baseline), 1.0, 1.0), ("FLOPs saved", 1.0, at), ("theoretical", at, at)]
     for part, share in each.parts.items():
         rows.append((part, at, at + share))
         at += share
     if each.predicted:
-        rows.append(("attainable here", at, at))
+        rows.append(("predicted", at, at))
     remainder = UNEXPLAINED if each.predicted else ON_DEVICE
     return [*rows, (remainder, at, each.measured), (MEASURED, each.measured, each.measured)]
 
@@ -281,7 +258,7 @@ def _draw(axis: Axes, each: Fall, rows: Sequence[Step], marks: Marks) -> None:
         part, start, end = rows[y]
         color = MUTED if not claimed else SLOWER if end > start else FASTER
         (bar,) = axis.barh(y, end - start, left=start, height=0.66, color=color, edgecolor=INK, linewidth=0.4)
-        marks.name(bar, Mark(f"{part}: {said[y]} of {short(each.baseline)}'s time", case.arm))
+        marks.name(bar, Mark(f"{part}: {said[y]} of {short(each.baseline)}'s time", case.variant))
         if part in {UNEXPLAINED, ON_DEVICE}:
             bar.set(facecolor="none", hatch="////", linewidth=0.8)
     ends = [rows[y][2] for y in sums]
@@ -297,7 +274,7 @@ def _draw(axis: Axes, each: Fall, rows: Sequence[Step], marks: Marks) -> None:
         axis.plot(interval, [len(rows) - 1] * 2, color=style.color, linewidth=1.4, alpha=0.7)
     colors = [style.color if rows[y][0] == MEASURED else MUTED for y in sums]
     drawn = axis.scatter(ends, sums, s=34, marker="D", color=colors, zorder=3)
-    marks.name(drawn, *(Mark(f"{rows[y][0]}: {said[y]}", case.arm) for y in sums))
+    marks.name(drawn, *(Mark(f"{rows[y][0]}: {said[y]}", case.variant) for y in sums))
     axis.xaxis.set_major_formatter(ticks("%"))
     axis.locator_params(axis="x", nbins=5)
     name_rows(axis, [part for part, *_ in rows], 0.5)
@@ -323,11 +300,9 @@ def _total(each: Fall, share: float) -> str:
 
 
 READING = (
-    "From the time that the saved FLOPs promise to the time that was measured, step by step: each bar is what one kind of work "
-    "adds. Bars before the attainable time are predicted from the operators of a call and this machine's measured peaks; only "
-    "the last, hatched one is measured and not explained. Where no peaks were measured, launches are the time in which the "
-    "device waited for the host, beyond the promised share, and what was spent on the device is not told apart. A long bar says "
-    "where to look first, not that the time can be saved."
+    "Each bar is the time that one kind of work adds to the theoretical time, predicted from this machine's "
+    "peaks; the hatched one "
+    "is not explained. A long bar says where to look first, not that the time can be saved."
 )
 
-PANEL = Panel(title="Where does the promised gain go?", order=42, span=12, render=render, draws=True, reading=READING)
+PANEL = Panel(title="Did fewer FLOPs become less time?", order=42, span=12, render=render, draws=True, reading=READING)

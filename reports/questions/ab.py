@@ -17,7 +17,8 @@ from modbench.harness.stats import contrast
 from modbench.harness.stats.contrast import ByClock, Contrast, Limited, Rule, Seen, Side
 from modbench.harness.stats.interim import ONE, Analysis
 from modbench.reports import reasons
-from modbench.reports.model import Alert, Block, Code, Estimate, Listed, Note, Sentence, Table, Value
+from modbench.reports.format import PAGE
+from modbench.reports.model import Block, Code, Estimate, Listed, Note, Sentence, Table, Value
 from modbench.reports.questions.gate.fail_on import CPU, FailOn
 from modbench.reports.tables.cell import columns_of
 from modbench.reports.wording import TIMED, verdict_words
@@ -165,7 +166,7 @@ class Row:
         told |= {"reason": self.reason, "fails": self.lacking}
         told |= {"unit": self.unit, "base": self.base_value, "new": self.new_value}
         control = Estimate(None) if own is None else Estimate(*own.ratio, "ratio")
-        told |= columns_of(self.ratio, "ratio", "") | columns_of(control, "control_ratio", "control_")
+        told |= columns_of(self.ratio, "ratio", "") | columns_of(control, "control_ratio", "control_ratio_")
         told |= {"control_verdict": own and own.verdict, "blocks": self.ratio.n if found else 0}
         told |= {"by_cpu": bool(found and found.by_cpu), "p_adjusted": found and found.p_adjusted}
         told |= {"not_excluded": self.limited and self.limited.not_excluded, "needed": self.needed}
@@ -307,139 +308,112 @@ def _check(row: Row, limited: Limited | None, *, asked: bool) -> str | None:
 # --- what is printed
 
 
-def blocks(found: Result) -> Iterator[Block]:
-    """Yield the winner, the two sides, the table, how to read it, and what must be known besides."""
-    yield headline(found)
-    for name, side in zip(("base", "new "), found.sides, strict=True):
-        yield Sentence("{name}  {side}", name=name, side=Code(side))
-    yield from details(found)
-
-
-def details(found: Result) -> Iterator[Block]:
-    """Yield the table, how to read it, and what must be known besides."""
-    table = _table(found)
-    if table.rows:
-        yield table
-        yield Note(_legend(found))
-    fooled = sum(row.fooled for row in found.rows)
-    if fooled:
-        words = "In {n} of {all} rows the base came out different from itself: they have no verdict."
-        yield Alert(Sentence(words, n=fooled, all=len(found.judged)))
-    said = [*remarks(found)]
-    yield from said[:MOST_REMARKS]
-    if len(said) > MOST_REMARKS:
-        yield Sentence("and {n} more: --json", n=len(said) - MOST_REMARKS)
-    if (advised := advice(found)) is not None:
-        yield advised
-    if found.folder:
-        yield Sentence("blocks: {folder}", folder=Code(found.folder))
-
-
 def headline(found: Result) -> Sentence:
-    """Count the verdicts on the new side, behind the result of the check, with the lowest ratio."""
-    several = len(found.judged) > 1
+    """Say how many checks fail, are inconclusive, or pass; without a check, how the new side compares with the base."""
     counts = Counter("fails" if row.lacking == "new" else verdict_words(row.verdict) for row in found.judged)
-    told = [Sentence("{n} {word}" if several else "{word}", n=n, word=word) for word, n in counts.most_common()]
-    words = "{check}new against base: {told}" if told else "{check}nothing was compared"
-    words += ("; lowest {ratio}" if several else ", base ÷ new {ratio}") * (found.worst is not None)
-    return Sentence(
-        words + ", {n:block}" + " of at most {planned}" * (found.planned > found.blocks),
-        check=Sentence("{word} ({checks}): ", word=found.verdict, checks=found.fail_on.written)
-        if found.fail_on
-        else "",
-        told=Listed(told),
-        ratio=None if found.worst is None else found.worst.ratio,
-        n=found.blocks,
-        planned=found.planned,
-    )
+    told = Listed([Sentence("{n} {word}", n=n, word=word) for word, n in counts.most_common()])
+    if found.fail_on is None:
+        single = found.worst is not None and len(found.judged) == 1
+        words = "new over base: " + ("{word}, {ratio}" if single else "{told}" if counts else "nothing was compared")
+        worst = None if found.worst is None else found.worst.ratio
+        return Sentence(words, word=next(iter(counts), ""), told=told, ratio=worst)
+    words = "{verdict}: {n} of {all:check} ({checks})"
+    n = sum(row.check == found.verdict for row in found.judged)
+    return Sentence(words, verdict=found.verdict, n=n, all=len(found.judged), checks=found.fail_on.written)
 
 
-def _table(found: Result) -> Table:
+def table(found: Result) -> Table:
     """One row for each case and metric that has a number, what fails and the slowest first where not all are printed."""
     shown = [row for row in found.rows if row.base_value is not None or row.contrast is not None]
     if len(shown) > MOST_ROWS:
         shown.sort(key=lambda row: (not row.judged, row.check != contrast.FAIL, row.ratio.value or math.inf))
-    head = ("", "base", "new", "base ÷ new", "check" if found.fail_on is not None else "verdict")
     cells = list[tuple[Value, ...]]()
     for row in shown:
         values = (None if each is None else Estimate(each, unit=row.unit) for each in (row.base_value, row.new_value))
-        cells.append((named(row, found), *values, row.ratio, _word(row, found)))
-    return Table("comparison", head, cells, file=FILE).first(MOST_ROWS)
+        cells.append((named(row, found), *values, row.ratio, _word(row)))
+    return Table("comparison", ("", "base", "new", "new over base", "verdict"), cells, file=FILE).first(MOST_ROWS)
 
 
-def _word(row: Row, found: Result) -> Value:
-    """The result of the check, with the slowdown that an open one does not exclude, else the verdict; by which clock."""
+def _word(row: Row) -> Value:
+    """The result of the check, with the slowdown that an inconclusive one does not exclude, else the verdict."""
     if not row.judged:
         return ""
     most = row.limited.not_excluded if row.limited is not None and row.open else None
-    return Sentence(
-        "{word}" + " ≤ {most}" * (most is not None) + f" {Label.BY_CPU}" * bool(row.contrast and row.contrast.by_cpu),
-        word=row.check if found.fail_on is not None else verdict_words(row.verdict),
-        most=Estimate(most, kind="share"),
-    )
+    words = "{word}" + " ≤ {most} slower" * (most is not None)
+    return Sentence(words, word=row.check or verdict_words(row.verdict), most=Estimate(most, kind="share"))
 
 
 def named(row: Row, found: Result) -> Value:
     """The row's name: the case with its length, and the metric where there are several."""
     if not isinstance(row.what, Case):
         return row.what
-    place = row.what.place
-    words = "{case}, T = {T}" + ", B = {B}" * (place.batch_size > 1)
+    grid_point = row.what.grid_point
+    words = "{case}, T = {T}" + ", B = {B}" * (grid_point.batch_size > 1)
     several = len({each.metric for each in found.judged}) > 1
     metric = TIMED.get(row.metric, row.metric)
-    return Sentence(words + ", {metric}" * several, case=row.what, T=place.seq_len, B=place.batch_size, metric=metric)
-
-
-def _legend(found: Result) -> Sentence:
-    """Say how to read the table."""
-    control = found.judged[0].control if len(found.judged) == 1 else None
-    own = Sentence("; A/A control {ratio}", ratio=Estimate(*control.ratio, "ratio")) if control is not None else ""
-    words = (
-        "base ÷ new: above 1× new is faster; 95 % intervals; below {margin} counts as equal; ≤: slower by at most{own}"
+    return Sentence(
+        words + ", {metric}" * several, case=row.what, T=grid_point.seq_len, B=grid_point.batch_size, metric=metric
     )
-    return Sentence(words, margin=Estimate(found.margin, kind="share"), own=own)
 
 
-def remarks(found: Result) -> Iterator[Sentence]:
-    """Say why rows have no number or no verdict, and which warnings stand with them: each once, with the rows it holds of."""
-    said = ((why, (why, named(row, found))) for row in found.rows for why in _whys(row))
-    for those in alike(said):
+def rows(found: Result) -> Iterator[tuple[str, Value]]:
+    """Yield with a word each the two sides, how sure the table is, what to doubt, what would decide, and where the page is."""
+    yield from zip(("base", "new"), map(Code, found.sides), strict=True)
+    controls = [row.control for row in found.judged if row.control is not None]
+    words = "{n:block} in turn, 95 % confidence intervals over blocks, equivalence margin {margin}; A/A control "
+    words += "{own}" if len(controls) == 1 else "differs in {fooled} of {all}"
+    by_cpu = sum(bool(row.contrast and row.contrast.by_cpu) for row in found.judged)
+    words += "; by CPU time in {by_cpu}" if by_cpu else "; by wall time"
+    own = Estimate(*controls[0].ratio, "ratio") if controls else None
+    fooled, margin = sum(row.fooled for row in found.rows), Estimate(found.margin, kind="share")
+    yield (
+        "sure",
+        Sentence(words, n=found.blocks, margin=margin, own=own, fooled=fooled, all=len(controls), by_cpu=by_cpu),
+    )
+    doubts = alike((why, (why, named(row, found))) for row in found.rows for why in _whys(row))
+    for those in doubts[:MOST_REMARKS]:
         why, name = those[0]
-        words = "{row} and {n} more: {why}" if len(those) > 1 else "{row}: {why}"
-        yield Sentence(words, row=name, n=len(those) - 1, why=why)
+        yield (
+            "doubt",
+            Sentence("{row}" + " and {n} more" * (len(those) > 1) + ": {why}", row=name, n=len(those) - 1, why=why),
+        )
+    if len(doubts) > MOST_REMARKS:
+        yield "doubt", Sentence("and {n} more: --json", n=len(doubts) - MOST_REMARKS)
+    if any(row.open for row in found.rows):
+        yield "next", advice(found)
+    if found.folder:
+        yield "report", Code(f"{found.folder}/{PAGE}")
+
+
+def details(found: Result) -> list[Block]:
+    """Return the table, and what stands below it, for a page."""
+    notes = [Note(Sentence("{word}: {said}", word=word, said=said)) for word, said in rows(found)]
+    return [table(found), *notes]
 
 
 def _whys(row: Row) -> Iterator[Value]:
     """Yield why a row has no number or no verdict, and the labels of either side."""
     if row.why is not None and (row.judged or isinstance(row.what, Case)):
         yield Sentence("not compared: {why}", why=row.why)
-    elif row.contrast is not None and row.contrast.reason is not None and row.judged and not row.fooled:
-        yield reasons.sentence(row.contrast.reason)
+    elif row.contrast is not None and row.contrast.reason is not None and row.judged:
+        yield "the base differs from itself" if row.fooled else reasons.sentence(row.contrast.reason)
     for side, labels in (("base", row.base_labels), ("new", row.new_labels)):
         if labels:
             yield Sentence("{side}: {labels}", side=side, labels=Listed([*labels]))
 
 
-def advice(found: Result) -> Sentence | None:
-    """Say which time would probably decide what is open; None where nothing is."""
-    open_ = [row for row in found.rows if row.open]
-    if not open_:
-        return None
-    n = max(row.needed or MOST_BLOCKS + 1 for row in open_)
-    if n > MOST_BLOCKS or found.block_s is None:
-        return Sentence("more than {n} blocks would be needed", n=min(n, MOST_BLOCKS))
-    minutes = math.ceil((found.fixed_s + n * found.block_s) / 60)
-    return Sentence("{n:block}, --max-time {minutes}min, would probably decide it", n=n, minutes=minutes)
+def advice(found: Result) -> Sentence:
+    """Say which time would probably decide what is open."""
+    n = max(row.needed or MOST_BLOCKS + 1 for row in found.rows if row.open)
+    if n > MOST_BLOCKS:
+        return Sentence("more than {n} blocks would be needed", n=MOST_BLOCKS)
+    minutes = None if found.block_s is None else math.ceil((found.fixed_s + n * found.block_s) / 60)
+    words = "{n:block}, --max-time {minutes}min, would" if minutes else "{n:block} would"
+    return Sentence(words + " probably decide it", n=n, minutes=minutes)
 
 
 def progress(found: Result, left_s: float) -> Sentence:
-    """One line while blocks are measured: the ratio (of several rows the lowest), blocks, and what is left."""
-    return Sentence(
-        "[{done}/{planned}] {ratio}" + ", {n} of {all} rows open" * (len(found.judged) > 1) + ", {left} left",
-        done=found.blocks,
-        planned=found.planned,
-        ratio=None if found.worst is None else found.worst.ratio,
-        n=sum(row.open for row in found.rows),
-        all=len(found.judged),
-        left=human_duration(left_s),
-    )
+    """One line while blocks are measured: blocks, what is left, and the row in which the new side is slowest."""
+    words, worst = "[block {done} of {planned}, {left} left] {row}: {ratio}", found.worst
+    row, ratio = ("", None) if worst is None else (named(worst, found), worst.ratio)
+    return Sentence(words, done=found.blocks, planned=found.planned, left=human_duration(left_s), row=row, ratio=ratio)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from modbench.harness.audit.card import Card
+from modbench.harness.audit.audit_report import AuditReport, Verdict
 from modbench.reports.model import Block, Code, Estimate, Listed, Note, Sentence, Table, Value
 from modbench.reports.tables.audits import sentence, written
 from modbench.reports.wording import name
@@ -13,47 +13,34 @@ from modbench.reports.wording import name
 if TYPE_CHECKING:
     from modbench.reports.tables.load import Loaded
 
-MARKS = {"holds": "=", "deviates": "≠", "cannot be seen": "?", "reported": "·"}
-LEGEND = "= holds, ≠ deviates, ? cannot be seen by calls, · reported and not judged"
+MARKS = {"yes": "=", "no": "≠", "not observable": "?", "reported": "·"}
+# Verdicts that are counted; what is only reported is not.
+COUNTED: tuple[Verdict, ...] = ("no", "yes", "not observable")
+LEGEND = "= yes, ≠ no, ? not observable by calls, · reported, not judged"
 
 
-def titles(card: Card, names: Sequence[str]) -> Listed:
-    """Return properties by what they are called."""
-    return Listed([card.titles[name] for name in names])
-
-
-def answer(card: Card) -> Sentence:
-    """Return the answer in one sentence: what deviates, or that all that is judged holds."""
-    held, against, hidden = card.named("holds"), card.deviates, card.named("cannot be seen")
-    target, judged = Code(card.target), len(held) + len(against)
-    if against:
-        verb = "deviates" if len(against) == 1 else "deviate"
-        words = f"{{target}}: {{n}} of {{judged:judged property|judged properties}} {verb}: {{names}}"
-        return Sentence(words, target=target, n=len(against), judged=judged, names=titles(card, against))
-    if not judged:
-        return Sentence("{target}: no property could be judged", target=target)
-    words = "{target}: all {judged} judged properties hold" if judged > 1 else "{target}: the judged property holds"
-    if hidden:
-        words += "; {n} cannot be seen: {names}"
-    return Sentence(words, target=target, judged=judged, n=len(hidden), names=titles(card, hidden))
-
-
-def called(card: Card) -> Sentence:
-    """Return what was built and called."""
-    words = "held to {of}, " if card.of else ""
-    words += "by calls alone: B = {rows}, T = {tokens}, {dtype}; {params:parameter}; {wall}"
+def answer(card: AuditReport) -> Sentence:
+    """Count the verdicts, and name the properties that a model does not have: `mine:build: 1 no (causal), 12 yes`."""
+    counts = list[Value]()
+    for verdict in COUNTED:
+        names = card.named(verdict)
+        words = "{n} {verdict}" + " ({names})" * (verdict == "no")
+        told = Sentence(words, n=len(names), verdict=verdict, names=Listed([card.titles[name] for name in names]))
+        counts += [told] if names else []
     return Sentence(
-        words,
-        params=card.params,
-        rows=card.batch_size,
-        tokens=card.seq_len,
-        dtype=card.dtype,
-        of=card.of,
-        wall=Estimate(card.wall_s, unit="s"),
+        "{target}: {counts}", target=Code(card.target), counts=Listed(counts) if counts else "nothing is judged"
     )
 
 
-def table(card: Card) -> Table:
+def called(card: AuditReport) -> Sentence:
+    """Return what was built and called."""
+    words = "checked against {of}, " if card.of else ""
+    words += "by calls alone: B = {rows}, T = {tokens}, {dtype}; {params:parameter}; {wall}"
+    known: dict[str, Value] = {"of": card.of, "rows": card.batch_size, "tokens": card.seq_len, "dtype": card.dtype}
+    return Sentence(words, params=card.params, wall=Estimate(card.wall_s, unit="s"), **known)
+
+
+def table(card: AuditReport) -> Table:
     """Return one row for each property."""
     rows: list[list[Value]] = [
         [card.titles[name], MARKS[found.verdict], sentence(found)] for name, found in card.findings.items()
@@ -61,47 +48,46 @@ def table(card: Card) -> Table:
     return Table("Properties", ("property", "", "found"), rows, notes=[LEGEND])
 
 
-def blocks(card: Card) -> list[Block]:
+def blocks(card: AuditReport) -> list[Block]:
     """Return what a page has of a card below its answer."""
     return [Note(called(card)), table(card)]
 
 
-def cards(loaded: Loaded) -> dict[str, Card]:
-    """Return the cards of a run by arm, each called as the arm is."""
+def cards(loaded: Loaded) -> dict[str, AuditReport]:
+    """Return the cards of a run by variant, each called as the variant is."""
     return {
-        arm: found.card.model_copy(update={"target": _called(loaded, arm)})
-        for arm, found in loaded.tables.audits.items()
+        variant: found.card.model_copy(update={"target": _called(loaded, variant)})
+        for variant, found in loaded.tables.audits.items()
         if found.card is not None
     }
 
 
 def failures(loaded: Loaded) -> list[Sentence]:
-    """Return which arms of a run could not be audited, and why."""
-    words = "{arm} could not be audited: {why}."
+    """Return which variants of a run could not be audited, and why."""
     return [
-        Sentence(words, arm=_called(loaded, arm), why=found.reason.rstrip("."))
-        for arm, found in loaded.tables.audits.items()
+        Sentence("{variant} could not be audited: {why}", variant=_called(loaded, variant), why=found.reason)
+        for variant, found in loaded.tables.audits.items()
         if found.reason
     ]
 
 
-def _called(loaded: Loaded, arm: str) -> str:
-    """What tables call an arm; of a sweep's sizes what they have in common."""
-    return next((name(case) for case in loaded.plan.cases if case.arm == arm), arm)
+def _called(loaded: Loaded, variant: str) -> str:
+    """What tables call a variant; of a sweep's sizes what they have in common."""
+    return next((name(case) for case in loaded.plan.cases if case.variant == variant), variant)
 
 
-def side_by_side(cards: Sequence[Card]) -> Table:
+def side_by_side(cards: Sequence[AuditReport]) -> Table:
     """Return one row for each property, one column for each model: its mark, with the number that shows a deviation."""
     names = {name: card.titles[name] for card in cards for name in card.findings}
     rows: list[list[Value]] = [[title, *(_cell(card, name) for card in cards)] for name, title in names.items()]
     return Table("Properties", ("property", *(card.target for card in cards)), rows, notes=[LEGEND])
 
 
-def _cell(card: Card, name: str) -> Value:
+def _cell(card: AuditReport, name: str) -> Value:
     found = card.findings.get(name)
     if found is None:
         return ""
     mark = MARKS[found.verdict]
-    if found.verdict in {"deviates", "reported"} and found.number:
+    if found.verdict in {"no", "reported"} and found.number:
         return Sentence("{mark} {number}", mark=mark, number=written(found.given[found.number]))
     return mark

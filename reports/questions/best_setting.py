@@ -1,4 +1,4 @@
-"""Which setting of a user's model is the fastest, at each place: told only where it is told apart from all others."""
+"""Which setting of a user's model is the fastest, at each place: only where it is significantly faster than all others."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.domain.case import Case
 from modbench.reports.model import Sentence, Value
-from modbench.reports.questions import rivals, win_rate
-from modbench.reports.tables.load import Loaded, default_arm
+from modbench.reports.questions import matches, win_rate
+from modbench.reports.tables.load import Loaded, default_variant
 from modbench.reports.wording import TIMED
 
 
@@ -23,7 +23,7 @@ class BestSetting(Frozen):
         batch_size: sequences per call.
         dtype: number format.
         settings: how many were timed there.
-        arm: the one that is shown to be faster than every other; null where none is.
+        variant: the one that is shown to be faster than every other; null where none is.
     """
 
     model: str
@@ -32,40 +32,40 @@ class BestSetting(Frozen):
     batch_size: int
     dtype: str
     settings: int
-    arm: str | None
+    variant: str | None
 
 
 def settings_of(loaded: Loaded, case: Case) -> list[Case]:
-    """Return the arms of a user's model, the baseline among them; none of a model with one arm, or of ours."""
-    alike = [each for each in loaded.arms if each.model == case.model and not each.twin]
+    """Return the variants of a user's model, the baseline among them; none of a model with one variant, or of ours."""
+    alike = [each for each in loaded.variants if each.model == case.model and not each.aa_control]
     return alike if case.is_user_model and len(alike) > 1 else []
 
 
 def best_settings(loaded: Loaded) -> list[BestSetting]:
     """Return the fastest setting of each user's model that has several, at every place where they were timed."""
-    firsts = {case.model: case for case in reversed(loaded.arms)}
-    models = [case for case in loaded.arms if firsts[case.model] is case and settings_of(loaded, case)]
+    firsts = {case.model: case for case in reversed(loaded.variants)}
+    models = [case for case in loaded.variants if firsts[case.model] is case and settings_of(loaded, case)]
     return [each for case in models for each in _best(loaded, case)] if loaded.suite.claims else []
 
 
 def _best(loaded: Loaded, model: Case) -> Iterator[BestSetting]:
     for metric, comparison in itertools.product(TIMED, loaded.plan.comparisons):
         timed = {
-            case.arm: case.id
-            for case in comparison.arms
+            case.variant: case.id
+            for case in comparison.variants
             if case.model == model.model
-            and not case.twin
+            and not case.aa_control
             and metric in comparison.metrics
             and (case.id, metric) in loaded.values
         }
-        # Of very many arms not all pairs are compared.
+        # Of very many variants not all pairs are compared.
         if len(timed) > 1 and all(loaded.between(metric, *pair) for pair in itertools.combinations(timed, 2)):
             yield BestSetting(
                 model=model.short_model,
                 metric=metric,
-                **comparison.place.model_dump(include={"seq_len", "batch_size", "dtype"}),
+                **comparison.grid_point.model_dump(include={"seq_len", "batch_size", "dtype"}),
                 settings=len(timed),
-                arm=win_rate.best(loaded, metric, timed),
+                variant=win_rate.best(loaded, metric, timed),
             )
 
 
@@ -74,37 +74,37 @@ def fastest(loaded: Loaded, model: Case) -> Case | None:
 
     The anchor is left out, which has no ratio.
     """
-    told = [each for each in best_settings(loaded) if each.arm and each.model == model.short_model]
-    told = [each for each in told if each.arm != loaded.baseline.arm]
+    told = [each for each in best_settings(loaded) if each.variant and each.model == model.short_model]
+    told = [each for each in told if each.variant != loaded.baseline.variant]
     found = [each for each in told if each.metric == told[0].metric]
-    arm = max(found, key=lambda each: each.seq_len).arm if found else None
-    return next((case for case in loaded.arms if case.arm == arm), None)
+    variant = max(found, key=lambda each: each.seq_len).variant if found else None
+    return next((case for case in loaded.variants if case.variant == variant), None)
 
 
-def first_arm(loaded: Loaded) -> Case | None:
-    """Return the arm to show first: the user's model that has a rival, else one of the suite.
+def first_variant(loaded: Loaded) -> Case | None:
+    """Return the variant to show first: the user's model that has a matched baseline, else one of the suite.
 
     Of a user's model with several settings it is the fastest, if one is told apart.
     """
-    own = [case for case, *_ in rivals.with_rivals(loaded) if case.arm != loaded.baseline.arm]
-    first = own[0] if own else default_arm(loaded)
+    own = [case for case, *_ in matches.with_matches(loaded) if case.variant != loaded.baseline.variant]
+    first = own[0] if own else default_variant(loaded)
     found = fastest(loaded, first) if first is not None and first.is_user_model else None
     return found or first
 
 
 def subject(loaded: Loaded, case: Case) -> tuple[Value, list[Case]]:
-    """Return whom an answer about an arm names, and the arms whose places it counts.
+    """Return whom an answer about a variant names, and the variants whose places it counts.
 
-    Of a user's model with several settings it is the fastest; where none is told apart, all of them. Against a rung, which costs
-    as much as one of them, and of other models it is the arm itself.
+    Of a user's model with several settings it is the fastest; where none is told apart, all of them. Against a matched
+    baseline, which costs as much as one of them, and of other models it is the variant itself.
     """
-    settings = [] if loaded.baseline.rung else settings_of(loaded, case)
+    settings = [] if loaded.baseline.matched else settings_of(loaded, case)
     if not settings:
         return case, [case]
     if fastest(loaded, case) is not None:
-        return Sentence("{arm}, the fastest of {n} settings,", arm=case, n=len(settings)), [case]
+        return Sentence("{variant}, the fastest of {n} settings,", variant=case, n=len(settings)), [case]
     model = case.with_title("").model_copy(
-        update={"arm_parts": (), "rung": False}
+        update={"variant_parts": (), "matched": False}
     )  # its name is that of the model alone
-    others = [each for each in settings if each.arm != loaded.baseline.arm]
-    return Sentence("{model} ({n} settings, none told apart as the fastest)", model=model, n=len(settings)), others
+    others = [each for each in settings if each.variant != loaded.baseline.variant]
+    return Sentence("{model} ({n} settings, none is the fastest)", model=model, n=len(settings)), others

@@ -1,6 +1,6 @@
-"""From which length on is each arm faster than same-shape dense, and than the dense model of equal cost?
+"""From which length on is each variant faster than the baseline, and than the matched baseline?
 
-One line per arm, baseline, workload and place. It runs along the length; for prefill and decode along the batch size too. The
+One line per variant, baseline, workload and place. It runs along the length; for prefill and decode along the batch size too. The
 statistics are in `harness/stats/break_even.py`.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -19,14 +19,14 @@ from modbench.harness.domain.case import Case
 from modbench.harness.stats.break_even import Found, Point, break_even
 from modbench.harness.stats.effects import LEVEL
 from modbench.harness.stats.reason import Reason
-from modbench.reports.data_table import DataTable, count, interval, number, place, text
-from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value, known, pivot
+from modbench.reports.data_table import DataTable, count, grid_point, interval, number, text
+from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value, known
 from modbench.reports.tables import pair_verdicts
-from modbench.reports.tables.cell import listed_reasons
+from modbench.reports.tables.cell import joined_reasons
 from modbench.reports.tables.findings import labels_of
-from modbench.reports.tables.load import MOST_ARMS, Loaded, Row, contenders, once_a_run, rung_beside, same_shape
+from modbench.reports.tables.load import Loaded, Row, contenders, matched_beside, once_a_run, same_shape
 from modbench.reports.tables.samples import LEFT_OUT
-from modbench.reports.wording import TIMED, WORKLOADS, name
+from modbench.reports.wording import TIMED, WORKLOADS
 
 Axis: TypeAlias = Literal["seq_len", "batch_size"]
 AXES: tuple[Axis, Axis] = ("seq_len", "batch_size")
@@ -36,21 +36,20 @@ LETTERS: dict[Axis, str] = dict(zip(AXES, ("T", "B"), strict=True))
 ALONG_BATCH = ("latency/prefill", "latency/decode")
 SMOKE = "smoke effort: no claims"
 OPEN = "?"
-# What an arm is compared with, as the title of a column.
-AGAINST = {"same shape": "shape", "equal cost": "cost"}
-LEGEND = ("shape, cost: {baseline} of equal shape, dense of equal cost", "° points left out")
+# What a variant is compared with, as the title of a column.
+AGAINST = {"same shape": "baseline", "matched": "matched"}
 
 
 @dataclass(frozen=True)
 class Line:
-    """From where on one arm pays against one baseline, along an axis of the grid, by one estimand.
+    """From where on one variant is faster than one baseline, along an axis of the grid, by one estimand.
 
     Attributes:
         axis: along what.
-        kind: what the baseline is: `same shape`, `equal cost`, or `baseline` where it is no dense model of the arms' shape.
+        kind: what the baseline is: `same shape`, `matched`, or `baseline` where it is no dense model of the variants' shape.
         estimand: what is compared.
         own: whether that is the metric's estimand, on which its verdicts are.
-        found: a point of the axis, with an outcome as its verdict, from the fewest launches at any point; no verdict: no claim.
+        found: a point of the axis, with an outcome as its verdict, from the fewest processes at any point; no verdict: no claim.
         measured: points of the axis that it is found from.
         left_out: points without a number, or disturbed, and why.
     """
@@ -65,40 +64,42 @@ class Line:
 
     @property
     def case(self) -> Case:
-        """The arm, at the first point of the axis that was planned."""
+        """The variant, at the first point of the axis that was planned."""
         return self.found.case
 
     @property
     def baseline(self) -> Case:
-        """What the arm is compared with."""
+        """What the variant is compared with."""
         assert isinstance(self.found.against, Case)
         return self.found.against
 
     @property
     def held(self) -> tuple[int, str, str]:
         """Where it runs: the value of the other axis, the number format, how calls run."""
-        where = self.found.place
+        where = self.found.grid_point
         return getattr(where, other(self.axis)), where.dtype, where.execution
 
 
 @once_a_run
 def lines(loaded: Loaded) -> list[Line]:
-    """Return lines by workload, axis, place and arm, then by baseline and estimand; of all arms but baseline and ladder.
+    """Return lines by workload, axis, place and variant, then by baseline and estimand; of all variants but baseline and ladder.
 
     There are none for tasks and sweeps over sizes, and none along an axis with a single point.
     """
     against = [(case, *each) for case in contenders(loaded) for each in _baselines(loaded, case)]
     unfit, found = _unfit(loaded), list[Line]()
     for metric in TIMED:
-        rows = {(case.arm, base.arm): _rows(loaded, metric, case.arm, base.arm) for case, base, _ in against}
+        rows = {
+            (case.variant, base.variant): _rows(loaded, metric, case.variant, base.variant) for case, base, _ in against
+        }
         for axis in AXES[: 2 if metric in ALONG_BATCH else 1]:
             for group in _groups(loaded, metric, axis):
                 for case, base, kind in against:
-                    mine = [cases[case.arm] for cases in group if case.arm in cases]
-                    known = rows[case.arm, base.arm]
-                    here = {getattr(each.place, axis): known[each.id] for each in mine if each.id in known}
+                    mine = [cases[case.variant] for cases in group if case.variant in cases]
+                    known = rows[case.variant, base.variant]
+                    here = {getattr(each.grid_point, axis): known[each.id] for each in mine if each.id in known}
                     if here:
-                        line = Finding(mine[0], base, mine[0].place, metric)
+                        line = Finding(mine[0], base, mine[0].grid_point, metric)
                         found += _by_estimand(loaded, axis, kind, line, here, unfit)
     return found
 
@@ -114,23 +115,26 @@ def other(axis: Axis) -> Axis:
 
 
 def _baselines(loaded: Loaded, case: Case) -> list[tuple[Case, str]]:
-    """What an arm is compared with, and why: the report's baseline, and the rung that was solved for the arm."""
-    base, beside = loaded.baseline, rung_beside(loaded, case)
+    """What a variant is compared with, and why: the report's baseline, and the matched baseline that was solved for the
+    variant.
+    """
+    base, beside = loaded.baseline, matched_beside(loaded, case)
     found = [(base, "same shape" if same_shape(base) else "baseline")]
     if beside is None:
         return found
-    solved = (beside.case, "equal cost")
-    return [solved] if beside.case.arm == base.arm else [*found, solved]
+    solved = (beside.case, "matched")
+    return [solved] if beside.case.variant == base.variant else [*found, solved]
 
 
-def _rows(loaded: Loaded, metric: str, arm: str, baseline: str) -> dict[str, tuple[Row, int]]:
-    """Rows that compare the two, by the arm's case, each with the sign of its effects: of a mirrored row they are the baseline's.
+def _rows(loaded: Loaded, metric: str, variant: str, baseline: str) -> dict[str, tuple[Row, int]]:
+    """Rows that compare the two, by the variant's case, each with the sign of its effects: of a mirrored row they are the
+    baseline's.
 
     Points that a search did not need are none of the line.
     """
     found: dict[str, tuple[Row, int]] = {}
-    for row in loaded.between(metric, arm, baseline):
-        case, sign = (row.case_id, 1) if row.arm == arm else (row.baseline_case_id, -1)
+    for row in loaded.between(metric, variant, baseline):
+        case, sign = (row.case_id, 1) if row.variant == variant else (row.baseline_case_id, -1)
         if row.status == "ok" or not _not_needed(loaded, metric, case):
             found[case] = row, sign
     return found
@@ -142,13 +146,18 @@ def _not_needed(loaded: Loaded, metric: str, case: str) -> bool:
 
 
 def _groups(loaded: Loaded, metric: str, axis: Axis) -> list[list[Mapping[str, Case]]]:
-    """Points along an axis, ascending, for everything else that a place has; of each point its cases by arm."""
+    """Points along an axis, ascending, for everything else that a place has; of each point its cases by variant."""
     held = operator.attrgetter(other(axis), "dtype", "device", "threads", "compile", "graph")
     every = [each for each in loaded.plan.comparisons if metric in each.metrics]
-    timed = [each for each in every if not each.arms[0].task and each.arms[0].budget is None]
-    groups = grouped(((held(each.place), each.name), each) for each in timed)  # a search names one for each arm
+    timed = [each for each in every if not each.variants[0].task and each.variants[0].train_flops is None]
+    groups = grouped(
+        ((held(each.grid_point), each.name), each) for each in timed
+    )  # a search names one for each variant
     return [
-        [{case.arm: case for case in each.arms} for each in sorted(group, key=lambda each: getattr(each.place, axis))]
+        [
+            {case.variant: case for case in each.variants}
+            for each in sorted(group, key=lambda each: getattr(each.grid_point, axis))
+        ]
         for group in groups.values()
         if len(group) > 1
     ]
@@ -162,7 +171,7 @@ def _by_estimand(
     good = {at: each for at, each in here.items() if at not in left_out}
     rows = [row for row, _ in good.values()]
     labels = tuple(dict.fromkeys(label for row in rows for label in labels_of(row)))
-    launches = min((int(row.launches) for row in rows), default=None)
+    processes = min((int(row.processes) for row in rows), default=None)
     withheld = unfit or _withheld(rows, labels)
     without = Sentence(
         "without {points}",
@@ -171,15 +180,15 @@ def _by_estimand(
     own = loaded.tables.metrics[line.metric].estimand
     second: Estimand = "mean" if own == "median" else "median"
     for which, estimand in enumerate((own, second)):
-        effects = {at: (sign, int(row.launches), *_effects(row)[which]) for at, (row, sign) in good.items()}
+        effects = {at: (sign, int(row.processes), *_effects(row)[which]) for at, (row, sign) in good.items()}
         points = [Point(at, sign * mean, sd, n) for at, (sign, n, mean, sd) in effects.items() if not math.isnan(mean)]
         made = break_even(points) if points else Found(None, reason=Reason("no_points"))
         found = replace(
             line,
-            typical=Estimate(made.at, made.low, made.high, "count", n=launches),
+            typical=Estimate(made.at, made.low, made.high, "count", n=processes),
             verdict=None if withheld else made.outcome,
             status="ok" if made.outcome else "skipped",
-            reason=listed_reasons([withheld, made.reason, without if left_out else None]),
+            reason=joined_reasons([withheld, made.reason, without if left_out else None]),
             measure_next=made.measure_next,
             labels=labels,
         )
@@ -187,14 +196,14 @@ def _by_estimand(
 
 
 def _effects(row: Row) -> tuple[tuple[float, float | None], tuple[float, float | None]]:
-    """The log of the ratio that the verdict of a row is on and its standard deviation between launches, by both estimands.
+    """The log of the ratio that the verdict of a row is on and its standard deviation between processes, by both estimands.
 
     The other one is nan where there is none, or CPU time decided.
     """
     if Label.BY_CPU in labels_of(row):
-        return (math.log(row.cpu_ratio), known(row.launch_sd)), (math.nan, None)
+        return (math.log(row.cpu_ratio), known(row.process_sd)), (math.nan, None)
     other = row.median_ratio if math.isnan(row.mean_ratio) else row.mean_ratio
-    return (math.log(row.ratio), known(row.launch_sd)), (math.log(other), known(row.other_launch_sd))
+    return (math.log(row.ratio), known(row.process_sd)), (math.log(other), known(row.other_process_sd))
 
 
 def _trouble(loaded: Loaded, row: Row) -> str | None:
@@ -204,15 +213,15 @@ def _trouble(loaded: Loaded, row: Row) -> str | None:
     metric = loaded.tables.metrics[row.metric]
     if any(loaded.tables.partly(loaded.cases_by_id[case], metric) for case in (row.case_id, row.baseline_case_id)):
         return "incomplete"
-    noisy = isinstance(row.verdict, str) and Label.CONTAMINATED in of_cell(row.labels)
-    return str(Label.CONTAMINATED) if noisy else None
+    noisy = isinstance(row.verdict, str) and Label.NOISY in of_cell(row.labels)
+    return str(Label.NOISY) if noisy else None
 
 
 def _unfit(loaded: Loaded) -> str | None:
     """Why no line of the run is a claim; None if lines can be."""
     if not loaded.suite.claims:
         return SMOKE
-    return None if loaded.checked else pair_verdicts.why_unchecked(loaded.run, loaded.twins)
+    return None if loaded.checked else pair_verdicts.why_unchecked(loaded.run, loaded.aa_controls)
 
 
 def _withheld(rows: Iterable[Row], labels: Iterable[str]) -> Value:
@@ -227,32 +236,32 @@ def _withheld(rows: Iterable[Row], labels: Iterable[str]) -> Value:
 
 def _fixed(line: Line, axis: Axis) -> int | None:
     """The coordinate along an axis, where a line holds it fixed."""
-    return None if line.axis == axis else getattr(line.found.place, axis)
+    return None if line.axis == axis else getattr(line.found.grid_point, axis)
 
 
 TABLE = DataTable[Line](
     "breakeven",
-    "a line, of one arm against one baseline along one axis, by one estimand",
+    "a line, of one variant against one baseline along one axis, by one estimand",
     (
         text("metric", "the time that is compared", lambda line: line.found.metric),
         text("axis", "along what the line runs: `seq_len` or `batch_size`", lambda line: line.axis),
-        text("arm", "the arm", lambda line: line.case.arm),
+        text("variant", "the variant", lambda line: line.case.variant),
         number("capacity", "its share of tokens in a routed block", lambda line: line.case.config.capacity),
-        text("baseline_arm", "what it is compared with", lambda line: line.baseline.arm),
-        text("against", "why: `same shape`, `equal cost` or `baseline`", lambda line: line.kind),
+        text("baseline_variant", "what it is compared with", lambda line: line.baseline.variant),
+        text("against", "why: `same shape`, `matched` or `baseline`", lambda line: line.kind),
         count("seq_len", "sequence length, of a line along the batch size", lambda line: _fixed(line, "seq_len")),
         count("batch_size", "sequences per call, of a line along the length", lambda line: _fixed(line, "batch_size")),
-        place(lambda line: line.found.place, "device", "dtype", "compile", "graph", "threads"),
+        grid_point(lambda line: line.found.grid_point, "device", "dtype", "compile", "graph", "threads"),
         text("estimand", "what is compared: medians or means", lambda line: line.estimand),
         text(
             "outcome",
-            "`always`, `crossing`, `never`, `undecided`, `not monotone`; null where it would be no claim",
+            "`always`, `from`, `never`, `inconclusive`, `not monotone`; null where it would be no claim",
             lambda line: line.found.verdict,
         ),
-        interval("value", "point of the axis from which on the arm is faster", lambda line: line.found.typical),
+        interval("value", "point of the axis from which on the variant is faster", lambda line: line.found.typical),
         number("ci_level", "level of the interval", lambda line: LEVEL if line.found.typical.bounded else None),
         text("measured", "points of the axis that it is found from", lambda line: " ".join(map(str, line.measured))),
-        count("launches", "fewest launches at any of them", lambda line: line.found.typical.n),
+        count("processes", "fewest processes at any of them", lambda line: line.found.typical.n),
         text("labels", "warnings", lambda line: ";".join(line.found.labels)),
         text("status", "`ok`, or `skipped` where there is no line", lambda line: line.found.status),
         text(
@@ -267,53 +276,27 @@ TABLE = DataTable[Line](
 # --- as a table
 
 
-def tables(loaded: Loaded, metrics: Collection[str] = TIMED) -> Iterator[Table]:
-    """Yield from where on every arm pays, at every place, a table for each axis; nothing for a run without lines."""
-    for axis in AXES:
-        found = [line for line in claimed(loaded) if line.axis == axis and line.found.metric in metrics]
-        if found:
-            label, corner = f"where each arm pays, by {LETTERS[axis]}", f"pays from {LETTERS[axis]} [95 %]"
-            made = pivot(label, cells(loaded, found, where=True), corner).first(MOST_ARMS)
-            yield replace(made, notes=notes(loaded, found), file="breakeven.csv", rows_are="arms")
-
-
-def cells(loaded: Loaded, found: Iterable[Line], *, where: bool = False) -> Iterator[tuple[Value, Value, Value, Value]]:
-    """Yield the cells of a table of arms: from where on each pays, below its workload and what it is compared with.
-
-    Args:
-        loaded: the run.
-        found: lines, along one axis.
-        where: whether workloads are named with their place.
-    """
-    arms = {case.arm: case for case in contenders(loaded)}
+def cells(loaded: Loaded, found: Iterable[Line]) -> Iterator[tuple[Value, Value, Value, Value]]:
+    """Yield the cells of a table of variants: from where on each is faster, below its workload and what it is compared with."""
+    variants = {case.variant: case for case in contenders(loaded)}
     for line in found:
-        fixed, dtype, execution = line.held
-        at = f" at {LETTERS[other(line.axis)]} = {{fixed}}, {dtype}, {execution}" * where
-        workload = Sentence(f"{WORKLOADS[line.found.metric]}{at}", fixed=fixed)
-        yield arms[line.case.arm], workload, AGAINST.get(line.kind, line.kind), pays_from(line)
+        yield (
+            variants[line.case.variant],
+            WORKLOADS[line.found.metric],
+            AGAINST.get(line.kind, line.kind),
+            from_where(line),
+        )
 
 
-def pays_from(line: Line) -> Value:
-    """Return from where on an arm pays: `128`, `≈389 [332–426]`, `≤426`, `>454 ?`, `never`, `?`."""
+def from_where(line: Line) -> Value:
+    """Return from where on a variant is faster: `always`, `≈389 [332–426]`, `≤426`, `>454 ?`, `never`, `not monotone`, `?`."""
     found, point = line.found, line.found.typical
     if found.verdict is None:
         return OPEN
-    words, at = {"never": "never", "not monotone": "no line"}.get(found.verdict, OPEN), point
-    if found.verdict == "crossing":
+    words, at = OPEN if found.verdict == "inconclusive" else found.verdict, point
+    if found.verdict == "from":
         both = point.value is not None and point.low is not None
         words, at = ("≈{at}", point) if both else ("≤{at}", Estimate(point.high, kind="count"))
-    elif found.verdict == "undecided" and point.low is not None:
+    elif found.verdict == "inconclusive" and point.low is not None:
         words, at = f">{{at}} {OPEN}", Estimate(point.low, kind="count")
-    elif found.verdict == "always":
-        words, at = "{at}", Estimate(line.measured[0], kind="count")
     return Sentence(words + "°" * bool(line.left_out), at=at)
-
-
-def notes(loaded: Loaded, found: Sequence[Line]) -> list[Value]:
-    """Return how to read a table of lines, and which points to measure next, so that a line becomes narrower."""
-    said: list[Value] = [Sentence(words, baseline=name(loaded.baseline)) for words in LEGEND]
-    at = sorted({line.found.measure_next for line in found if line.found.verdict and line.found.measure_next})
-    if at:
-        axis = LETTERS[found[0].axis]
-        said.append(Sentence("measure {axis} = {places} next", axis=axis, places=Listed(at, last=" and ")))
-    return said

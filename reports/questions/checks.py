@@ -1,4 +1,4 @@
-"""What checks found in single cells, or of arms: the doubts of `harness/doubts`, each with its findings and an advice."""
+"""What checks found in single cells, or of variants: the doubts of `harness/doubts`, each with its findings and an advice."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Doubt:
     Attributes:
         name: of the check.
         title: what the check looks for.
-        findings: what was found, and in which cells; of a label the first as an example, and all arms.
+        findings: what was found, and in which cells; of a label the first as an example, and all variants.
         advice: what to do about it; words between backticks are code.
-        labelled: whether its label stands in every output; else it concerns single cells.
+        label: its label, which stands in every output; empty: it concerns single cells.
         cells: number of the cells in which something was found.
         timed: whether one of these is a time.
     """
@@ -32,18 +32,23 @@ class Doubt:
     title: str
     findings: list[tuple[str, Listed]]
     advice: str
-    labelled: bool
+    label: str
     cells: int
     timed: bool
 
     @property
+    def called(self) -> str:
+        """What stands for it in the summary: its label, or its name."""
+        return self.label or self.name.replace("_", " ")
+
+    @property
     def sentence(self) -> Sentence:
-        """All of it: what the check looks for, what it found where, and what to do."""
+        """All of it: what was found where, and what to do."""
         found = [Sentence("{where}: {said}", where=where, said=said) for said, where in self.findings]
         advice = [Code(part) if at % 2 else part for at, part in enumerate(self.advice.split("`"))]
-        words = "{title} {found}. {advice}"
+        said = Listed(found, "; ", most=MOST_FINDINGS)
         return Sentence(
-            words, title=self.title, found=Listed(found, "; ", most=MOST_FINDINGS), advice=Listed(advice, between="")
+            "{called}: {found}. {advice}", called=self.called, found=said, advice=Listed(advice, between="")
         )
 
 
@@ -60,15 +65,15 @@ def doubts(loaded: Loaded) -> list[Doubt]:
         check = tables.doubts[doubt]
         if check.label:
             said, first, _ = cells[0]
-            arms = dict.fromkeys(name(case) for _, case, _ in cells)
-            findings = [(f"{said} ({name(first)})", Listed([*arms]))]
+            variants = dict.fromkeys(name(case) for _, case, _ in cells)
+            findings = [(f"{said} ({name(first)})", Listed([*variants]))]
         else:
-            words, between = "{arm}, {metric} at T = {length}", "; "
+            words, between = "{variant}, {metric} at T = {length}", "; "
             where = grouped(
-                (said, Sentence(words, arm=name(case), metric=metric.key, length=case.place.seq_len))
+                (said, Sentence(words, variant=name(case), metric=metric.key, length=case.grid_point.seq_len))
                 for said, case, metric in cells
             )
             findings = [(said, Listed(those, between, most=MOST_FINDINGS)) for said, those in where.items()]
         timed = any(tables.made_in(metric).times for _, _, metric in cells)
-        made.append(Doubt(doubt, titles[doubt].about, findings, check.advice, bool(check.label), len(cells), timed))
-    return sorted(made, key=lambda each: (not each.labelled, each.name))
+        made.append(Doubt(doubt, titles[doubt].about, findings, check.advice, check.label or "", len(cells), timed))
+    return sorted(made, key=lambda each: (not each.label, each.name))

@@ -1,8 +1,8 @@
 """Do savings multiply? Skipping tokens and a cheaper mixer, each alone and both together, by time, FLOPs, memory and loss.
 
-Four arms are the corners of a square: the baseline, one that skips tokens, one with another mixer, one with both. With ratios
+Four variants are the corners of a square: the baseline, one that skips tokens, one with another mixer, one with both. With ratios
 to the baseline, the ratio of ratios is (both) ÷ (skips x mixes): 1 where savings multiply, below 1 where both together save less
-than the product. Of times it is taken launch by launch, as every ratio. A loss has the difference of differences, seed by seed: 0
+than the product. Of times it is taken process by process, as every ratio. A loss has the difference of differences, seed by seed: 0
 where both add up.
 """
 
@@ -20,7 +20,7 @@ from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.stats import paired
 from modbench.harness.stats.contrast import WORSE, ByClock, Contrast, Rule, Side, contrast, counted
 from modbench.harness.stats.effects import LEVEL
-from modbench.reports.data_table import DataTable, count, interval, number, place, text
+from modbench.reports.data_table import DataTable, count, grid_point, interval, number, text
 from modbench.reports.model import Estimate, Finding, Sentence, Table, Value, where_it_ran
 from modbench.reports.panel import InPlace
 from modbench.reports.tables import comparisons, losses
@@ -47,7 +47,7 @@ SHOWN: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Square:
-    """Four arms of one place.
+    """Four variants of one place.
 
     Attributes:
         base: the report's baseline.
@@ -64,8 +64,8 @@ class Square:
     @property
     def skipping(self) -> str:
         """The first change in few words: `MoD 0.125`."""
-        own = [part for part in self.skips.arm_parts if part not in self.base.arm_parts]
-        return name(self.skips.model_copy(update={"arm_parts": tuple(own)}))
+        own = [part for part in self.skips.variant_parts if part not in self.base.variant_parts]
+        return name(self.skips.model_copy(update={"variant_parts": tuple(own)}))
 
     @property
     def mixing(self) -> str:
@@ -84,12 +84,12 @@ class Combined:
     """A square in one metric.
 
     Attributes:
-        square: the four arms.
+        square: the four variants.
         skips: the first change alone, against the baseline.
         mixes: the second.
         both: both.
         together: what both save over the product of what each saves alone, or the loss of both over the sum.
-        n: launches or seeds; None of what was counted.
+        n: processes or seeds; None of what was counted.
     """
 
     square: Square
@@ -112,7 +112,7 @@ class Combined:
     @property
     def length(self) -> int:
         """Tokens of the sequence."""
-        return self.square.both.place.seq_len
+        return self.square.both.grid_point.seq_len
 
     @property
     def expected(self) -> float | None:
@@ -124,10 +124,10 @@ class Combined:
 
 
 def combined(loaded: Loaded) -> list[Combined]:
-    """Return every square in every metric: by square, metric and length; empty where no four arms are one."""
+    """Return every square in every metric: by square, metric and length; empty where no four variants are one."""
     tables, found = loaded.tables, list[tuple[Square, dict[str, Any]]]()
     for comparison in loaded.plan.comparisons:
-        if comparison.arms[0].task or comparison.arms[0].budget is not None:
+        if comparison.variants[0].task or comparison.variants[0].train_flops is not None:
             continue
         here = list(squares(comparison, tables.baseline_of(comparison)))
         for key in comparison.metrics if here else ():
@@ -137,7 +137,7 @@ def combined(loaded: Loaded) -> list[Combined]:
             for square in here:  # judged in a family with the other squares of its place
                 row = pair_row(tables, square.both, square.mixes, metric, partial(_together, square))
                 found.append((square, comparisons.of_family(row, (comparison.label, key), primary=True)))
-    comparisons.settle(tables, [row for _, row in found], loaded.twin_verdicts)
+    comparisons.settle(tables, [row for _, row in found], loaded.aa_control_verdicts)
     made = [_of_square(loaded, square, row) for square, row in found]
     titles, metrics = [each.square.title for each in made], [*SHOWN, *loaded.suite.metrics]
     return sorted(made, key=lambda each: (titles.index(each.square.title), metrics.index(each.metric), each.length))
@@ -145,10 +145,10 @@ def combined(loaded: Loaded) -> list[Combined]:
 
 def squares(comparison: Comparison, base: Case) -> Iterator[Square]:
     """Yield the squares of a place around its baseline; of users' models, whose mixers are not known, none."""
-    arms = [case for case in comparison.arms if not (case.rung or case.is_user_model or base.is_user_model)]
-    if len({_mixer(case.config) for case in arms}) < 2:
+    variants = [case for case in comparison.variants if not (case.matched or case.is_user_model or base.is_user_model)]
+    if len({_mixer(case.config) for case in variants}) < 2:
         return
-    by_place = {(_rest(case), _mixer(case.config)): case for case in arms}
+    by_place = {(_rest(case), _mixer(case.config)): case for case in variants}
     rest, mixer = _rest(base), _mixer(base.config)
     for (own, other), both in by_place.items():
         if own != rest and other != mixer:
@@ -162,7 +162,7 @@ def _mixer(config: ModelConfig) -> tuple[str, int | None]:
 
 
 def _rest(case: Case) -> tuple[str, ModelConfig, Any]:
-    """What an arm is besides its mixer."""
+    """What a variant is besides its mixer."""
     same = {key: ModelConfig.model_fields[key].default for key in MIXER}
     return case.model, case.config.model_copy(update=same), case.options
 
@@ -176,7 +176,7 @@ def _together(square: Square, tables: Tables, both: Case, mixes: Case, metric: M
             return {"status": row["status"], "reason": row["reason"]}
     smoke = None if tables.suite.claims else SMOKE
     found: Contrast | None
-    if tables.made_in(metric).samples == "launches":
+    if tables.made_in(metric).samples == "processes":
         sides = (tables.numbers(metric, case, base) for case, base in pairs)
         rule = Rule("time", tables.suite.margin, estimand=metric.estimand)
         found = paired.numbers_of_pairs(*sides).contrast(rule)
@@ -207,7 +207,10 @@ def _of_seeds(tables: Tables, pairs: Sequence[tuple[Case, Case]], metric: Metric
 
 def _of_square(loaded: Loaded, square: Square, row: Mapping[str, Any]) -> Combined:
     """Each change alone is compared as everywhere, with the report's baseline."""
-    rows = [loaded.pair_at(row["metric"], case.arm, case.place) for case in (square.skips, square.mixes, square.both)]
+    rows = [
+        loaded.pair_at(row["metric"], case.variant, case.grid_point)
+        for case in (square.skips, square.mixes, square.both)
+    ]
     skips, mixes, both = (of_pair(loaded, found) for found in rows if found is not None)
     return Combined(square, skips, mixes, both, of_row(row, square.both, square.mixes), row.get("n"))
 
@@ -227,13 +230,15 @@ TABLE = DataTable[Combined](
             "unit of differences; null of ratios",
             lambda row: None if row.is_ratio else row.together.typical.unit,
         ),
-        text("arm", "the arm with both changes", lambda row: row.square.both.arm),
-        text("skips_arm", "the arm that skips tokens", lambda row: row.square.skips.arm),
-        text("mixes_arm", "the arm with the other mixer", lambda row: row.square.mixes.arm),
-        text("baseline_arm", "what each is compared with", lambda row: row.square.base.arm),
+        text("variant", "the variant with both changes", lambda row: row.square.both.variant),
+        text("skips_variant", "the variant that skips tokens", lambda row: row.square.skips.variant),
+        text("mixes_variant", "the variant with the other mixer", lambda row: row.square.mixes.variant),
+        text("baseline_variant", "what each is compared with", lambda row: row.square.base.variant),
         number("capacity", "share of tokens in a routed block", lambda row: row.square.both.config.capacity),
         text("mixer", "the other mixer", lambda row: row.square.both.config.mixer),
-        place(lambda row: row.square.both.place, "seq_len", "batch_size", "device", "dtype", "compile", "threads"),
+        grid_point(
+            lambda row: row.square.both.grid_point, "seq_len", "batch_size", "device", "dtype", "compile", "threads"
+        ),
         text(
             "quantity",
             "what is compared with 1, or of a loss with 0",
@@ -246,7 +251,7 @@ TABLE = DataTable[Combined](
         interval("value", "both over that product, or of a loss minus that sum", lambda row: row.together.typical),
         number("ci_level", "level of the interval", lambda row: LEVEL if row.together.typical.closed else None),
         text("verdict", "verdict on it", lambda row: row.together.verdict),
-        count("n", "launches or seeds; null of what is counted", lambda row: row.n),
+        count("n", "processes or seeds; null of what is counted", lambda row: row.n),
         text("labels", "warnings", _labels),
         text("status", "`ok`, `failed` or `skipped`", lambda row: row.together.status),
         text("reason", "why there is no number or no claim", lambda row: row.together.reason),
@@ -281,7 +286,7 @@ def _table(loaded: Loaded, group: Sequence[Combined]) -> Table:
     rows = [
         (
             SHOWN[each.metric],
-            where_it_ran(each.square.both.place, ()),
+            where_it_ran(each.square.both.grid_point, ()),
             *map(alone, (each.skips, each.mixes, each.both)),
             replace(each.together, typical=scaled(each.together)),
         )
@@ -315,7 +320,9 @@ def answer(loaded: Loaded) -> Iterator[Sentence]:
         if each.metric in WORKLOADS and each.together.typical.value is not None
     )
     for title, found in times.items():
-        first = max((each for each in found if each.metric == found[0].metric), key=lambda each: each.place.seq_len)
+        first = max(
+            (each for each in found if each.metric == found[0].metric), key=lambda each: each.grid_point.seq_len
+        )
         verdicts = [each.verdict for each in found]
         yield Sentence(
             "{both} saves {ratio} of the product in time ({what}, T = {length})"
@@ -324,7 +331,7 @@ def answer(loaded: Loaded) -> Iterator[Sentence]:
             both=title,
             ratio=first.typical,
             what=WORKLOADS[first.metric],
-            length=first.place.seq_len,
+            length=first.grid_point.seq_len,
             less=verdicts.count(WORSE),
             n=len(found),
         )

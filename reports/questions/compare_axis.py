@@ -1,7 +1,7 @@
 """Compares the cases of one run along an axis: `modbench compare RUN --by capacity --baseline c0.25`.
 
-Two arms at one place were timed side by side and are compared as in `comparisons.csv`. Two places (another length, batch size or
-number format) were measured in processes of their own: no round holds both, so that drift does not cancel, and their launches'
+Two variants at one place were timed side by side and are compared as in `comparisons.csv`. Two places (another length, batch size or
+number format) were measured in processes of their own: no round holds both, so that drift does not cancel, and their processes'
 own times are compared as two samples of unequal variance (Welch).
 """
 
@@ -17,7 +17,7 @@ from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import of_cell
-from modbench.harness.domain.case import Case, Comparison, Place
+from modbench.harness.domain.case import Case, Comparison, GridPoint
 from modbench.harness.planning.select import compile_expression
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, pivot
 from modbench.reports.model import Value as Shown
@@ -29,7 +29,8 @@ from modbench.reports.tables.comparisons import pair_row, ratio_columns
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import Tables
-from modbench.reports.wording import BYTES, WORKLOADS, arm_named, name
+from modbench.reports.wording import BYTES, WORKLOADS, name, variant_named
+from modbench.reports.writers.short import MARKS
 
 NOT_INTERLEAVED = "not interleaved: measured in different processes"
 
@@ -47,15 +48,13 @@ def unpaired_result(tables: Tables, case: Case, baseline: Case, metric: Metric) 
         "paired": False,
         "status": "ok",
         "reason": joined_reasons([NOT_INTERLEAVED, found.effect.reason]),
-        "disturbed": found.seen.disturbed if tables.made_in(metric).times else None,
+        "noisy": found.seen.noisy if tables.made_in(metric).times else None,
         "contrast": found,
     }
 
 
-# Shown where no metric is named: the others are in the JSON.
-SHOWN = (*WORKLOADS, *BYTES, "bpb/val")
 # How metrics are called in headings; the others by their keys.
-TITLES = WORKLOADS | BYTES | {"bpb/val": "bits/byte"}
+TITLES = WORKLOADS | BYTES | {"bpb/val": "bits/byte", "loss/val": "nats/token", "loss/val_causal": "nats/token, causal"}
 BASELINE = "baseline"
 
 
@@ -72,7 +71,7 @@ class Filter:
         """Whether a value is shown."""
         return (
             (not self.metrics or metric.key in self.metrics)
-            and (not self.seq_lens or case.place.seq_len in self.seq_lens)
+            and (not self.seq_lens or case.grid_point.seq_len in self.seq_lens)
             and (not self.workloads or metric.workload in self.workloads)
             and (self.matches is None or self.matches(case.id))
         )
@@ -142,7 +141,7 @@ class AlongAxis:
 
     Attributes:
         axis: its name.
-        baseline: the arm, or the value of the axis, that others are compared with, in words.
+        baseline: the variant, or the value of the axis, that others are compared with, in words.
         by_default: whether that is the anchor because no baseline was named, though it has one of the values of the axis.
         rows: values of the axis, in order.
         columns: one for each metric and each combination of the other fields.
@@ -158,19 +157,8 @@ class AlongAxis:
 
     @property
     def across(self) -> bool:
-        """Whether it runs over places, not over arms."""
+        """Whether it runs over places, not over variants."""
         return self.axis in OUTER
-
-    @property
-    def over(self) -> str:
-        """The baseline, and where it is not the one that was named, that it is the anchor."""
-        return f"{self.baseline}, the anchor (--baseline VALUE takes another)" if self.by_default else self.baseline
-
-    def shown(self) -> list[Column]:
-        """The columns of the metrics that are shown where none is named."""
-        known = {column.metric.key for column in self.columns}
-        loss = next((key for key in ("bpb/val", *LOSSES) if key in known), None)
-        return [column for column in self.columns if column.metric.key in {*SHOWN, loss}] or self.columns
 
 
 # --- its tables
@@ -185,80 +173,101 @@ IN_ONE = {metric: title.removesuffix(" pass") for metric, title in WORKLOADS.ite
 }
 
 
-def tables(loaded: Loaded, along: AlongAxis, columns: Sequence[Column]) -> Iterator[Table]:
-    """Yield a table for each metric, with lengths or other places side by side; metrics of one column share a table."""
+def tables(loaded: Loaded, along: AlongAxis, *, every: bool) -> Iterator[Table]:
+    """Yield a table for each workload, with lengths or other places side by side, and one of all else.
+
+    Args:
+        loaded: the run.
+        along: its comparison.
+        every: every metric in a table of its own, also with each case's value.
+    """
+    timed, rest = list[Column](), list[Column]()
+    for column in along.columns:
+        (timed if every or column.metric.key in WORKLOADS else rest).append(column)
     made: dict[str, list[_Cell]] = {}
-    for key, mine in grouped((column.metric.key, column) for column in columns).items():
+    for key, mine in grouped((column.metric.key, column) for column in timed).items():
         fields = [field for column in mine for field, _ in column.heading if field in axes.PLACE or along.across]
         across = "seq_len" if "seq_len" in fields else fields[-1] if fields else ""
         titled, called = grouped((_titled(column, across), column) for column in mine), TITLES.get(key, key)
         for title, those in titled.items():
             at = [called, title] if len(titled) > 1 else [f"by {along.axis}", ", ".join(filter(None, [called, title]))]
-            made.setdefault(at[0], []).extend(_cells(loaded, along, at[1], those, across))
+            made.setdefault(at[0], []).extend(_cells(loaded, along, at[1], those, across, values=every))
     yield from (pivot(label, cells) for label, cells in made.items())
+    if rest and not along.across:
+        yield _one(loaded, replace(along, columns=rest), Filter(), values=False)
 
 
 def one_table(loaded: Loaded, along: AlongAxis, keep: Filter) -> Table:
-    """Return one table of all that was measured, for a paper: a column for each metric, a row for each arm or value of the axis.
+    """Return one table of all that was measured, for a paper: a column for each metric, a row for each variant or value of
+    the axis.
 
     Times, FLOPs, memory and a loss, unless metrics are named; at the longest length of each, unless it has one that was named.
 
     Raises:
         UsageError: if nothing has a length that was named.
     """
-    by_metric = grouped((column.metric.key, column) for column in along.columns)
     if keep.seq_lens and {_length(column) for column in along.columns}.isdisjoint(keep.seq_lens):
         raise UsageError(f"--seq-len {', '.join(map(str, keep.seq_lens))}: nothing that is compared has this length.")
+    made = _one(loaded, along, keep, values=True)
+    words = "Over {baseline}: a ratio above 1 and a difference below 0 are better; {seeds}"
+    legend = Sentence(words, baseline=along.baseline, seeds=losses.seeds_in_words(loaded))
+    return replace(made, label=f"{loaded.suite.name} by {along.axis}", notes=[legend, *along.notes])
+
+
+def _loss(along: AlongAxis) -> str | None:
+    """Return the loss that one table shows."""
     compared = {column.metric.key for column in along.columns for cell in column.cells.values() if cell.compared}
-    loss = next((key for key in LOSSES if key in compared), None)
-    chosen = list[tuple[str, int | None]]()
+    return next((key for key in LOSSES if key in compared), None)
+
+
+def _one(loaded: Loaded, along: AlongAxis, keep: Filter, *, values: bool) -> Table:
+    by_metric = grouped((column.metric.key, column) for column in along.columns)
+    loss, chosen = _loss(along), list[tuple[str, int | None]]()
     for key in keep.metrics or [key for key in (*IN_ONE, loss) if key in by_metric] or [*by_metric]:
         lengths = [*map(_length, by_metric.get(key, []))]
         named = [each for each in keep.seq_lens if each in lengths]
         chosen += [(key, length) for length in named or sorted({*lengths}, key=lambda each: each or 0)[-1:]]
     usual = {length for key, length in chosen if key not in LOSSES} or {length for _, length in chosen}
     cells = list[_Cell]()
-    notes: list[Shown] = [
-        Sentence("Over {baseline}: a ratio above 1 and a difference below 0 are better", baseline=along.baseline)
-    ]
     for key, length in chosen:
-        at, called = _at(length), IN_ONE.get(key, "loss" if key in LOSSES else key)
-        title = called if len(usual) == 1 or not at else f"{called}, {at}"
-        cells += _cells(loaded, along, title, [each for each in by_metric[key] if _length(each) == length], "seq_len")
-        if key in LOSSES:
-            where = " at ".join(filter(None, [key, at]))
-            notes.append(Sentence("loss: {where}; {seeds}", where=where, seeds=losses.seeds_in_words(loaded)))
-    made = pivot(f"{loaded.suite.name} by {along.axis}", cells, along.axis)
-    return replace(made, at=_at(*usual) if len(usual) == 1 else "", notes=[*notes, *along.notes])
+        at = "" if length is None or (len(usual) == 1 and length in usual) else axes.heading("seq_len", length)
+        title = ", ".join(filter(None, [IN_ONE.get(key, TITLES.get(key, key)), at]))
+        here = [each for each in by_metric[key] if _length(each) == length]
+        cells += _cells(loaded, along, title, here, "seq_len", values=values)
+    at = axes.heading("seq_len", *usual) if len(usual) == 1 and None not in usual else ""
+    return replace(pivot(at, cells, along.axis if values else ""), at=at)
 
 
 # A cell of a table, with its row, the group of its column and its title.
 _Cell: TypeAlias = tuple[Shown, Shown, Shown, Shown]
 
 
-def _cells(loaded: Loaded, along: AlongAxis, title: str, columns: Sequence[Column], across: str) -> Iterator[_Cell]:
-    """Yield the cells below one title; the best of each place is marked where it is told apart from all others there."""
+def _cells(
+    loaded: Loaded, along: AlongAxis, title: str, columns: Sequence[Column], across: str, *, values: bool
+) -> Iterator[_Cell]:
+    """Yield the cells below one title, the best of each place marked; without values none of the baseline."""
     first = best(loaded, columns[0].metric, [cell for column in columns for cell in column.cells.values()])
     for column in columns:
         for value in along.rows:
-            if (cell := column.cells.get(value)) is not None:
+            cell = column.cells.get(value)
+            if cell is not None and (values or not cell.is_baseline):
                 shown = replace(found(loaded, column.metric, cell), best=cell.case.id in first)
-                yield _row(along, column, value, across), "", title, shown
+                yield _row(along, column, value, across), "", title, shown if values else shown.beside()
 
 
 def _row(along: AlongAxis, column: Column, value: Value, across: str) -> str:
-    """Name a row: the arm, unless it stands for all, and the fields of its place that no title names: `MoD 0.125, fp32`."""
+    """Name a row: the variant, unless it stands for all, and the fields of its place that no title names: `MoD 0.125, fp32`."""
     case, fields = column.cells[value].case, [each for each in column.heading if each[0] != across]
-    arm = not along.across or "arm" in dict(fields)
-    place = [each for each in fields if each[0] in OUTER] + [(along.axis, value)] * along.across
-    return ", ".join([name(case)] * arm + [axes.heading(*each) for each in place])
+    variant = not along.across or "variant" in dict(fields)
+    grid_point = [each for each in fields if each[0] in OUTER] + [(along.axis, value)] * along.across
+    return ", ".join([name(case)] * variant + [axes.heading(*each) for each in grid_point])
 
 
 def _titled(column: Column, across: str) -> str:
     """Write the field that a title names; empty: none does."""
     value = dict(column.heading).get(across)
     case = next(iter(column.cells.values())).case
-    return "" if value is None else name(case) if across == "arm" else axes.heading(across, value)
+    return "" if value is None else name(case) if across == "variant" else axes.heading(across, value)
 
 
 def _length(column: Column) -> int | None:
@@ -267,17 +276,12 @@ def _length(column: Column) -> int | None:
     return found if isinstance(found, int) else None
 
 
-def _at(length: int | None) -> str:
-    """Write a length; nothing where there is none."""
-    return "" if length is None else axes.heading("seq_len", length)
-
-
 def best(loaded: Loaded, metric: Metric, cells: Iterable[Cell]) -> set[str]:
     """Return the ids of the cases that are told apart as the best of their place."""
-    places: dict[Place, dict[str, str]] = {}
+    grid_points: dict[GridPoint, dict[str, str]] = {}
     for case in (cell.case for cell in cells if cell.value is not None):
-        places.setdefault(case.place, {})[case.arm] = case.id
-    found = (arms.get(win_rate.best(loaded, metric.key, arms) or "") for arms in places.values())
+        grid_points.setdefault(case.grid_point, {})[case.variant] = case.id
+    found = (variants.get(win_rate.best(loaded, metric.key, variants) or "") for variants in grid_points.values())
     return {case for case in found if case}
 
 
@@ -285,7 +289,7 @@ def found(loaded: Loaded, metric: Metric, cell: Cell) -> Finding:
     """Return a cell as a finding: its value, and what is found of it against the baseline."""
     share = metric.unit == "ratio"
     own = Estimate(cell.value, kind="share" if share else "quantity", unit="" if share else metric.unit)
-    alone = Finding(cell.case, None, cell.case.place, metric.key, value=own, reason=cell.why or None)
+    alone = Finding(cell.case, None, cell.case.grid_point, metric.key, value=own, reason=cell.why or None)
     if cell.row is None:
         return replace(alone, against="") if cell.why else alone
     base = loaded.cases_by_id[str(cell.row["baseline_case_id"])]
@@ -296,34 +300,26 @@ def found(loaded: Loaded, metric: Metric, cell: Cell) -> Finding:
 # --- what must be known to read them
 
 
-def margin(share: float) -> Sentence:
-    """Return the margin within which two arms, or two runs, are equivalent."""
-    return Sentence("margin {margin}", margin=Estimate(share, kind="share"))
+def remarks(along: AlongAxis, most: int, *, every: bool = True) -> Iterator[Shown]:
+    """Say why cells of the tables have no comparison, which labels without a mark they have, and what else is known."""
+    columns = along.columns if every else [each for each in along.columns if each.metric.key in {*IN_ONE, _loss(along)}]
+    cells = [cell for column in columns for cell in column.cells.values()]
+    whys = [(cell.lack, cell.case) for cell in cells if cell.lack]
+    whys += [
+        (label, cell.case) for cell in cells for label in of_cell((cell.row or {}).get("labels")) if label not in MARKS
+    ]
+    said = grouped((why, name(case)) for why, case in whys)
+    for why, cases in [*said.items()][:most]:
+        yield Sentence("{why}: {cases}", why=why, cases=Listed([*dict.fromkeys(cases)], most=1))
+    if len(said) > most:
+        yield Sentence("and {n} more: -v, --json", n=len(said) - most)
+    yield from along.notes
 
 
-def labels(columns: Sequence[Column], most: int = 0, *, marked: Collection[str] = ()) -> Iterator[Sentence]:
-    """Name the labels that have no mark beside the number, with so many arms that have them; 0: all are named."""
-    cells = (cell for column in columns for cell in column.cells.values() if cell.row is not None)
-    found = grouped((label, name(cell.case)) for cell in cells for label in of_cell((cell.row or {}).get("labels")))
-    for label, arms in found.items():
-        if label not in marked:
-            yield Sentence("{label}: {arms}", label=label, arms=Listed([*dict.fromkeys(arms)], "; ", most=most))
-
-
-def missing(columns: Sequence[Column], most: int) -> Iterator[Sentence]:
-    """Say why cells have no comparison: each reason once, so many of them."""
-    cells = (cell for column in columns for cell in column.cells.values())
-    lacks = grouped((cell.lack, cell.case.id) for cell in cells if cell.lack)
-    for lack, cases in [*lacks.items()][:most]:
-        yield Sentence("{cases}: {lack}", cases=Listed(cases, most=1), lack=lack)
-    if len(lacks) > most:
-        yield Sentence("and {n} more reasons: --json has them", n=len(lacks) - most)
-
-
-# Fields of a case that are none of its arm's.
-OUTER = (*axes.PLACE, "task", "budget")
+# Fields of a case that are none of its variant's.
+OUTER = (*axes.PLACE, "task", "train_flops")
 # Fields that stay in a heading even where others imply them.
-NAMED = (*OUTER, "arm", "model", "capacity")
+NAMED = (*OUTER, "variant", "model", "capacity")
 Measured: TypeAlias = tuple[Comparison, Metric, Case]
 
 
@@ -332,8 +328,8 @@ def compare_by(loaded: Loaded, axis: str, baseline: str | None = None, keep: Fil
 
     Args:
         loaded: the run.
-        axis: a field in which its cases differ: `capacity`, `seq_len`, `arm`.
-        baseline: a value of the axis, else an arm; None: the anchor.
+        axis: a field in which its cases differ: `capacity`, `seq_len`, `variant`.
+        baseline: a value of the axis, else a variant; None: the anchor.
         keep: what is shown; None: everything.
 
     Raises:
@@ -351,13 +347,13 @@ class _Maker:
         self.axis = axis = axes.checked_axis(axis, [*known.values()])
         self.at = {case: fields[axis] for case, fields in known.items()}
         self.known = axes.ordered(self.at.values())
-        self.value = None if baseline is None or axis == "arm" else axes.value_named(axis, baseline, self.known)
-        self.arm = self._arm(baseline) if baseline is not None and self.value is None else None
+        self.value = None if baseline is None or axis == "variant" else axes.value_named(axis, baseline, self.known)
+        self.variant = self._variant(baseline) if baseline is not None and self.value is None else None
         differ = [each for each in axes.differing([*known.values()]) if each != axis]
-        inner = [each for each in differ if each not in OUTER and each != "arm"]
+        inner = [each for each in differ if each not in OUTER and each != "variant"]
         self.across = axis in OUTER
-        # An arm stands for all its fields, where the axis is none of them.
-        others = ["arm"] if self.across else inner if axis != "arm" else []
+        # A variant stands for all its fields, where the axis is none of them.
+        others = ["variant"] if self.across else inner if axis != "variant" else []
         others += [each for each in differ if each in OUTER]
         self.rest = {case.id: axes.rest(case, known[case.id], others) for case in self.plan.cases}
         # Cases that have the value which is the baseline, by metric: what each other case is held against.
@@ -365,9 +361,9 @@ class _Maker:
         self.with_value = grouped((each[1].key, each) for each in asked)
         self._against: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
 
-    def _arm(self, text: str) -> Case:
+    def _variant(self, text: str) -> Case:
         try:
-            return arm_named(self.plan.cases, text, "baseline")
+            return variant_named(self.plan.cases, text, "baseline")
         except UsageError as error:
             values = ", ".join(axes.in_words(self.axis, value) for value in self.known if value is not None)
             raise UsageError(f"{error} Or name a value of {self.axis}: {values}.") from error
@@ -387,8 +383,8 @@ class _Maker:
             heading = tuple(each for each in self.rest[case.id] if each[0] in told[metric.key] and each[1] is not None)
             there = columns.get((metric.key, heading))
             taken = there and there.cells.get(self.at[case.id])
-            if taken and taken.case.id != case.id and not taken.is_baseline:  # told apart by nothing but its arm
-                heading = (*heading, ("arm", case.arm))
+            if taken and taken.case.id != case.id and not taken.is_baseline:  # told apart by nothing but its variant
+                heading = (*heading, ("variant", case.variant))
             column = columns.setdefault((metric.key, heading), Column(metric, heading))
             self._fill(column, comparison, case, told[metric.key])
         made, dropped = list[Column](), list[Column]()
@@ -399,18 +395,18 @@ class _Maker:
         if not rows:
             raise UsageError(f"nothing can be compared: {next(iter(whys), 'only the baseline itself is left')}.")
         rows |= {id(row): row for family in self._against.values() for row in family.values()}
-        comparisons.settle(self.tables, [*rows.values()], self.loaded.twin_verdicts)
+        comparisons.settle(self.tables, [*rows.values()], self.loaded.aa_control_verdicts)
         # What belongs to one model stands together, place by place.
         keys, models = self.plan.suite.metrics, list(dict.fromkeys(_without_place(column.heading) for column in made))
         made.sort(key=lambda column: (keys.index(column.metric.key), models.index(_without_place(column.heading))))
         found = {value for column in made for value in column.cells}
-        anchor = self.plan.comparisons[0].arms[0]
-        baseline = name(self.arm or anchor) if self.value is None else axes.heading(self.axis, self.value)
-        named = self.arm is not None or self.value is not None
+        anchor = self.plan.comparisons[0].variants[0]
+        baseline = name(self.variant or anchor) if self.value is None else axes.heading(self.axis, self.value)
+        named = self.variant is not None or self.value is not None
         return AlongAxis(
             self.axis,
             baseline,
-            not (named or self.across or self.axis in {"arm", "model"}) and self.at[anchor.id] is not None,
+            not (named or self.across or self.axis in {"variant", "model"}) and self.at[anchor.id] is not None,
             # A baseline that is none of the axis' values stands first.
             [*[BASELINE] * (BASELINE in found), *(value for value in self.known if value in found)],
             made,
@@ -428,7 +424,7 @@ class _Maker:
         return {metric: _needed([dict(each) for each in found], self.axis) for metric, found in keys.items()}
 
     def _compares(self, column: Column) -> bool:
-        """Whether a column has a comparison, or is the baseline's own beside those of other arms."""
+        """Whether a column has a comparison, or is the baseline's own beside those of other variants."""
         own = self.across and self.value is None
         return any(cell.row or (own and cell.is_baseline) for cell in column.cells.values())
 
@@ -447,19 +443,19 @@ class _Maker:
             fits = own is not None and all(value is None or there.get(each, value) == value for each, value in key)
             at = own if self.value is not None or fits else BASELINE
             column.cells.setdefault(at, Cell(base, values.get((base.id, metric.key))))
-        if case.place == base.place:
+        if case.grid_point == base.grid_point:
             cell.row = self._pairs(comparison, metric, base)[case.id]
         else:
-            compared = unpaired_result if self.tables.made_in(metric).samples == "launches" else None
+            compared = unpaired_result if self.tables.made_in(metric).samples == "processes" else None
             row = pair_row(self.tables, case, base, metric, compared)
             cell.row = comparisons.of_family(row, (metric.key, column.heading), primary=True)
 
     def _baseline(self, comparison: Comparison, metric: Metric, case: Case) -> tuple[Case | None, str]:
         """Return what a case is compared with; or why there is nothing."""
         if self.value is None:
-            arm = comparison.arms[0].arm if self.arm is None else self.arm.arm
-            found = next((each for each in comparison.arms if each.arm == arm), None)
-            return found, "" if found else f"{arm} was not measured at {comparison.label}"
+            variant = comparison.variants[0].variant if self.variant is None else self.variant.variant
+            found = next((each for each in comparison.variants if each.variant == variant), None)
+            return found, "" if found else f"{variant} was not measured at {comparison.label}"
         key = self.rest[case.id]
         alike = [
             each
@@ -469,12 +465,12 @@ class _Maker:
         exact = [each for each in alike if self.rest[each.id] == key] or alike
         called = axes.heading(self.axis, self.value)
         if len(exact) > 1:
-            return None, f"several cases have {called}: {', '.join(each.arm for each in exact[:3])}"
+            return None, f"several cases have {called}: {', '.join(each.variant for each in exact[:3])}"
         return (exact[0], "") if exact else (None, f"{name(case)}: no case with {called} is equal in all else")
 
     def _pairs(self, comparison: Comparison, metric: Metric, base: Case) -> dict[str, dict[str, Any]]:
-        """All arms of a comparison against a baseline, in families as `modbench report --baseline` has them."""
-        key = (comparison.label, metric.key, base.arm)
+        """All variants of a comparison against a baseline, in families as `modbench report --baseline` has them."""
+        key = (comparison.label, metric.key, base.variant)
         if key not in self._against:
             self._against[key] = {
                 case.id: comparisons.of_family(pair_row(self.tables, case, base, metric), (*key, among), primary=True)
@@ -487,7 +483,7 @@ class _Maker:
             yield f"{NOT_INTERLEAVED}, so that what drifts between them is not in the interval of a time"
             if self.axis in {"seq_len", "batch_size"}:
                 yield f"another {self.axis} is another amount of work: tokens_per_s/… compares the time per token"
-        plain = [name(case) for case in self.loaded.arms if self.at[case.id] is None and name(case) != baseline]
+        plain = [name(case) for case in self.loaded.variants if self.at[case.id] is None and name(case) != baseline]
         if plain:
             yield f"{self.axis} does not apply to {'; '.join(plain)}"
 
@@ -502,7 +498,7 @@ def _needed(found: Sequence[Mapping[str, Value]], axis: str) -> set[str]:
     def differ(keys: Sequence[str]) -> int:
         return len({tuple(each[key] for key in keys) for each in found})
 
-    # At each length arms are trained in batches of a size of its own.
+    # At each length variants are trained in batches of a size of its own.
     by_length = "seq_len" in {*told, axis}
     for key in [each for each in told if each not in NAMED or (each == "batch_size" and by_length)]:
         less = [each for each in told if each != key]

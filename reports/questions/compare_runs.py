@@ -7,21 +7,21 @@ In what runs differ besides their numbers (machine, versions, code, suite) is na
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.units import human
 from modbench.harness.stats.contrast import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
-from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value, where_it_ran
+from modbench.reports.model import Block, Code, Estimate, Finding, Listed, Note, Sentence, Table, Value, where_it_ran
 from modbench.reports.questions.compare_axis import TITLES
-from modbench.reports.questions.machine import machine_check
 from modbench.reports.tables import provenance
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.two_runs import MISSING, NEW, NOT_ALTERNATED, NOT_COMPARED, Pair, TwoRuns
 from modbench.reports.wording import verdict_words
-from modbench.reports.writers.text import alike
+from modbench.reports.writers.text import alike, cut
 
 # Facts that make two machines unlike: times of one say little about times of the other.
 KIND = ("processor", "GPU", "device", "threads")
@@ -98,8 +98,8 @@ def _code(loaded: Loaded) -> Iterator[tuple[str, str]]:
 
 def _suite(loaded: Loaded) -> Iterator[tuple[str, str]]:
     plan = loaded.plan
-    suite = plan.suite.model_dump(mode="json", exclude={"about", "arms", "threads", "device"})
-    yield "arms", ", ".join(dict.fromkeys(case.arm for case in plan.cases))
+    suite = plan.suite.model_dump(mode="json", exclude={"about", "variants", "threads", "device"})
+    yield "variants", ", ".join(dict.fromkeys(case.variant for case in plan.cases))
     yield from _flat(suite)
     yield "text", (plan.corpus_sha256 or "none")[:SHORT]
 
@@ -124,14 +124,17 @@ SECTIONS: Mapping[str, Callable[[Loaded], Iterator[tuple[str, str]]]] = {
 }
 
 
-# In the order of a summary.
+# In the order of a summary; and those that say that nothing changed, or nothing at all: left out where there are many rows.
 VERDICTS = (WORSE, BETTER, EQUIVALENT, INCONCLUSIVE, NOT_ALTERNATED, NOT_COMPARED, NEW, MISSING)
+QUIET = (EQUIVALENT, NOT_COMPARED, NEW, MISSING)
+# Rows of a run, and reasons that are named, if not every one is wanted; and rows of all.
+FEW_ROWS, FEW_REASONS, MOST_ROWS, FILE = 12, 2, 2000, "modbench compare … --json"
 # Runs side by side: more columns than this are not readable.
 MOST_RUNS = 8
 # Units of losses, which stand in a heading, not beside each number.
 LOSS_UNITS = {"nat": "nats", "bit/B": "bits/byte"}
-# Names of a sentence; of more the rest are counted.
-MOST_NAMED = 3
+# Names of a sentence, and letters of a fact in which runs differ.
+MOST_NAMED, MOST_LETTERS = 3, 24
 
 
 @dataclass(frozen=True)
@@ -202,8 +205,8 @@ def compare_runs(runs: Sequence[Loaded], margin: float | None = None, *, across_
     if apart and not across_machines:
         said = "; ".join(f"{each.what}: {' and '.join(dict.fromkeys(each.values))}" for each in apart)
         raise UsageError(
-            f"the runs were made on unlike machines ({said}). --across-machines compares them: times then as ratios to each "
-            "run's own anchor, the anchors' own times without a verdict."
+            f"the runs were made on unlike machines ({said}). --across-machines compares them: times as ratios to each run's "
+            "own baseline."
         )
     chosen = min(run.suite.margin for run in runs) if margin is None else margin
     against = [_against(runs[0], run, letter(number), chosen) for number, run in enumerate(runs[1:], 1)]
@@ -227,90 +230,81 @@ def _against(first: Loaded, run: Loaded, name: str, margin: float) -> Against:
 # --- what is said of them
 
 
+def about(loaded: Loaded) -> str:
+    """Return a run in one line: suite, effort, processes, date, commit."""
+    run, suite = loaded.run, loaded.suite
+    commit = run.environment["git"]["commit"]
+    parts = [suite.name, f"{suite.effort}: {suite.processes_in_words}", run.started[:10]]
+    return ", ".join([*parts, *([f"commit {commit[:7]}"] if commit else [])])
+
+
+def sections(compared: Compared, *, every: bool) -> Iterator[tuple[str, Sequence[Block]]]:
+    """Yield headings with what stands below: the runs, in what they differ, and the rows that changed or are inconclusive."""
+    runs = [
+        Sentence("{run}  {path}  ({about})", run=letter(i), path=Code(str(run.path)), about=about(run))
+        for i, run in enumerate(compared.runs)
+    ]
+    yield "Runs", [*map(summary, compared.against), *runs]
+    if compared.differences:
+        yield "What differs", [_differences_table(compared)]
+    for against in compared.against:
+        yield f"{against.name} over {letter(0)}", [*_rows(against, every=every)]
+    words = "Ratio above 1, difference below 0: better, with 95 % confidence interval; equivalence margin {margin}. "
+    words += "Times have no verdict: the runs did not alternate (modbench ab revisions …)"
+    words += "; they are ratios to each run's own baseline." if compared.unlike else "."
+    yield "How to read this", [Note(Sentence(words, margin=Estimate(compared.margin, kind="share")))]
+
+
 def summary(against: Against) -> Sentence:
     """Say which run is compared with the first, and count the verdicts: `2 worse, 40 equivalent`."""
-    said = counted(row.verdict for row in against.rows) or "nothing to compare"
-    return Sentence("{run} against {first}: {verdicts}", run=against.name, first=letter(0), verdicts=said)
+    return Sentence(
+        "{run} over {first}: {verdicts}", run=against.name, first=letter(0), verdicts=_counted(against.rows)
+    )
 
 
-def counted(verdicts: Iterable[str], order: Sequence[str] = VERDICTS) -> Listed | None:
-    """Count verdicts, in this order: `2 worse, 40 equivalent`; None for no row."""
-    counts = Counter(verdicts)
-    known = [Sentence("{n} {word}", n=counts[word], word=word) for word in order if counts[word]]
-    return Listed(known) if known else None
+def _counted(rows: Sequence[Pair]) -> Value:
+    """Count verdicts: `2 worse, 40 equivalent`."""
+    counts = Counter(row.verdict for row in rows)
+    said = [Sentence("{n} {word}", n=counts[word], word=word) for word in VERDICTS if counts[word]]
+    return Listed(said) if said else "nothing to compare"
 
 
-def table(against: Against, rows: Sequence[Pair]) -> Table:
+def _rows(against: Against, *, every: bool) -> Iterator[Block]:
+    """Yield a table for each metric, what is left out, and why cases have no number or no verdict."""
+    yield from map(Note, against.said)
+    rows = against.rows if every else [row for row in against.rows if row.verdict not in QUIET]
+    rows = sorted(rows, key=lambda row: VERDICTS.index(row.verdict))[: MOST_ROWS if every else FEW_ROWS]
+    yield from (_table(against, those) for those in grouped((row.metric.key, row) for row in rows).values())
+    if left := [row for row in against.rows if row not in rows]:
+        yield Note(Sentence("and {n:row}: {verdicts} (-v, --json)", n=len(left), verdicts=_counted(left)))
+    whys = (
+        row
+        for row in against.rows
+        if row.why is not None and (row.change().value is None or row.verdict == INCONCLUSIVE)
+    )
+    found = alike((Sentence("{verdict}: {why}", verdict=row.verdict, why=row.why), row) for row in whys)
+    for those in found if every else found[:FEW_REASONS]:
+        cases = Listed([*dict.fromkeys(row.case.id for row in those)], most=MOST_NAMED)
+        yield Note(Sentence("{verdict}: {why}: {cases}", verdict=those[0].verdict, why=those[0].why, cases=cases))
+
+
+def _table(against: Against, rows: Sequence[Pair]) -> Table:
     """Return the rows of one metric: values of both runs, the change, the verdict."""
     metric = rows[0].metric
     title, unit = TITLES.get(metric.key, metric.key), LOSS_UNITS.get(metric.unit)
-    places = {row.case.place for row in against.rows if row.metric == metric}
+    grid_points = {row.case.grid_point for row in against.rows if row.metric == metric}
     head = ("", letter(0), against.name, "difference" if rows[0].is_difference else "ratio", "verdict")
     cells = list[tuple[Value, ...]]()
     for row in rows:
-        words = "{case}, {place}" if len(places) > 1 else "{case}"
-        named = Sentence(words, case=row.case, place=where_it_ran(row.case.place, places))
+        words = "{case}, {grid_point}" if len(grid_points) > 1 else "{case}"
+        named = Sentence(words, case=row.case, grid_point=where_it_ran(row.case.grid_point, grid_points))
         values = (Finding(row.case, value=each) for each in against.values(row))
         cells.append((named, *values, row.change(), verdict_words(row.verdict, timed=False)))
-    return Table(f"{title}, {unit}" if unit and unit not in title else title, head, cells)
+    return Table(f"{title}, {unit}" if unit and unit not in title else title, head, cells, file=FILE)
 
 
-def whole_table(compared: Compared, most: int) -> Table:
-    """Return every row with its remark, what changed first; so many of them."""
-    rows = [(against, row) for against in compared.against for row in against.rows]
-    rows.sort(key=lambda each: VERDICTS.index(each[1].verdict))
-    head = ("Run", "Case", "Metric", letter(0), "Value", "Ratio", "Verdict", "Remark")
-    cells = list[tuple[Value, ...]]()
-    for against, row in rows:
-        change = row.change(), verdict_words(row.verdict, timed=False), row.why
-        cells.append((against.name, row.case.id, row.metric.key, *against.values(row), *change))
-    return Table("All comparisons", head, cells, file="modbench compare … --json").first(most)
-
-
-def differences_table(compared: Compared) -> Table:
+def _differences_table(compared: Compared) -> Table:
     """Return the facts in which runs differ, a column for each run."""
-    runs = [letter(number) for number in range(len(compared.runs))]
-    rows = [(each.what, *each.values) for each in compared.differences]
-    return Table("What differs between the runs", ("differs", *runs), rows)
-
-
-def reasons(against: Against, most: int) -> Iterator[Sentence]:
-    """Say what is new or missing, and why cases have no verdict or a change without a number: each reason once."""
-    told = [
-        (Sentence("{verdict}: {why}", verdict=row.verdict, why=row.why), row.case.id)
-        for row in against.rows
-        if row.why is not None and (row.change().value is None or row.verdict == INCONCLUSIVE)
-    ]
-    found = alike((why, (why, case)) for why, case in told)
-    for those in found[:most]:
-        cases = Listed([*dict.fromkeys(case for _, case in those)], most=MOST_NAMED)
-        yield Sentence("{why}: {cases}", why=those[0][0], cases=cases)
-    if len(found) > most:
-        yield Sentence("and {n} more reasons: --json has them", n=len(found) - most)
-
-
-def troubles(compared: Compared) -> Iterator[Sentence]:
-    """Name what is damaged or lacks in each run."""
-    for number, loaded in enumerate(compared.runs):
-        damaged = [str(each.error) for each in loaded.run.damaged]
-        for what, units in (("damaged", damaged), ("missing", loaded.run.missing)):
-            if units:
-                words, named = "{n:unit} {what} in {run}: {units}", Listed([*units], "; ", most=MOST_NAMED)
-                yield Sentence(words, what=what, run=letter(number), n=len(units), units=named)
-
-
-def how_to_read(compared: Compared) -> Iterator[Value]:
-    """Say what the numbers are, and what is known of the machines."""
-    words = "Above 1 is better; intervals of 95 %; margin {margin}."
-    yield Sentence(words, margin=Estimate(compared.margin, kind="share"))
-    if any(row.verdict == NOT_ALTERNATED for against in compared.against for row in against.rows):
-        words = "Times are ratios to each run's own anchor. They have no verdict, since the runs took no turns: their intervals "
-        words += "do not hold how much two runs differ. modbench ab times two revisions in turn."
-        yield Sentence(words)
-    if compared.unlike:
-        yield Sentence("The machines are unlike: the anchors' own times are not compared.")
-    said = [machine_check(loaded)[1] for loaded in compared.runs]
-    if len(alike((each, each) for each in said)) == 1:
-        yield said[0]
-    else:
-        yield from (Sentence("{run} {said}", run=letter(i), said=each) for i, each in enumerate(said))
+    head = ("differs", *map(letter, range(len(compared.runs))))
+    rows = [(each.what, *(cut(value, MOST_LETTERS) for value in each.values)) for each in compared.differences]
+    return Table("What differs between the runs", head, rows)

@@ -38,7 +38,7 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Side:
-    """One arm of a confirmation.
+    """One variant of a confirmation.
 
     Attributes:
         case: its best size.
@@ -65,7 +65,7 @@ class Answer:
     """What a confirmation found.
 
     Attributes:
-        budget: training FLOPs of every run.
+        train_flops: training FLOPs of every run.
         count: which attention FLOPs these are charged with, `full` or `causal`.
         confirmed: what the run folder holds.
         sides: by role.
@@ -75,7 +75,7 @@ class Answer:
         dtype: number format of the runs, where the sweep has several; else empty.
     """
 
-    budget: float
+    train_flops: float
     count: str
     confirmed: Confirmed
     sides: Mapping[Role, Side]
@@ -92,14 +92,14 @@ class Answer:
     @property
     def margin(self) -> Estimate:
         """The difference that was to be detected, as a share of the loss."""
-        side = self.sides["anchor" if "anchor" in self.sides else "best"]
+        side = self.sides["baseline" if "baseline" in self.sides else "best"]
         return Estimate((self.confirmed.margin or 0.0) / side.mean if side.mean else None, kind="share")
 
     @property
     def at(self) -> Sentence:
         """The budget, and the number format where the sweep has several."""
         words = "{budget}" + " in {dtype}" * bool(self.dtype)
-        return Sentence(words, budget=Estimate(self.budget, unit="FLOP"), dtype=self.dtype)
+        return Sentence(words, budget=Estimate(self.train_flops, unit="FLOP"), dtype=self.dtype)
 
     def name(self, role: Role) -> str:
         """Display name of a role's variant, without its size."""
@@ -108,7 +108,7 @@ class Answer:
     @property
     def pays(self) -> bool | None:
         """Whether skipping pays: the best beats both the anchor and the control; None where one of the two is open."""
-        verdicts = [self.verdict(role) for role in ("anchor", "control")]
+        verdicts = [self.verdict(role) for role in ("baseline", "control")]
         if any(verdict in {WORSE, EQUIVALENT} for verdict in verdicts):
             return False
         return True if verdicts == [BETTER, BETTER] else None
@@ -127,7 +127,7 @@ class Answer:
 
     @property
     def needed(self) -> tuple[int | None, float | None]:
-        """New seeds of each arm that would decide whether it pays, and the hours that they take; None: none, or unknown."""
+        """New seeds of each variant that would decide whether it pays, and the hours that they take; None: none, or unknown."""
         open_ = [each for each in self.confirmed.compared if each.role != "runner_up" and not each.decided]
         hours = [each for each in map(self.hours, open_) if each is not None]
         return max((each.more for each in open_ if each.more), default=None), sum(hours) if hours else None
@@ -137,7 +137,7 @@ def answers(loaded: Loaded) -> list[Answer]:
     """Return what the confirmations of a run found, by budget; none that has not ended."""
     told, asked = loaded.run.found(Confirmed), confirmations_of(loaded.whole_plan)
     found = [_answer(loaded, made, told[name]) for name, made in asked.items() if name in told]
-    return sorted(found, key=lambda each: each.budget)
+    return sorted(found, key=lambda each: each.train_flops)
 
 
 def _answer(loaded: Loaded, made: Confirmation, told: Confirmed) -> Answer:
@@ -148,33 +148,33 @@ def _answer(loaded: Loaded, made: Confirmation, told: Confirmed) -> Answer:
         sides[chosen.role] = Side(case, tuple(found[seed] for seed in chosen.seeds if seed in found), seconds)
     first, speedup = next(iter(made.cases.values())), None
     assert suite.isoflop is not None
-    assert first.budget is not None
+    assert first.train_flops is not None
     for compared in told.compared:
-        if compared.role == "anchor":
+        if compared.role == "baseline":
             speedup = _speedup(loaded, made.anchor, first, compared)
     cores = loaded.run.environment.get("usable_cores")
     at_once = max(1, int(cores or 1) // suite.threads) if loaded.plan.device == "cpu" else 1
-    dtype = first.place.dtype if len(suite.grid.dtype) > 1 else ""
-    return Answer(first.budget, suite.isoflop.count, told, sides, made.plan.first_seed, at_once, speedup, dtype)
+    dtype = first.grid_point.dtype if len(suite.grid.dtype) > 1 else ""
+    return Answer(first.train_flops, suite.isoflop.count, told, sides, made.plan.first_seed, at_once, speedup, dtype)
 
 
 def _speedup(loaded: Loaded, anchor: str, of: Case, compared: Compared) -> EffectiveSpeedup:
     """The gain over the anchor at a case's budget and place, by the anchor's loss at the next smaller budget."""
     if not compared.looks:
         return EffectiveSpeedup()
-    assert of.budget is not None
-    tried = [each for each in explored(loaded, of.place) if each.flops <= of.budget]
-    cheaper = {each.flops for each in tried if each.arm == anchor} - {of.budget}
+    assert of.train_flops is not None
+    tried = [each for each in explored(loaded, of.grid_point) if each.flops <= of.train_flops]
+    cheaper = {each.flops for each in tried if each.variant == anchor} - {of.train_flops}
     if not cheaper:
         return EffectiveSpeedup(reason=Reason("no_smaller_budget"))
     # Each budget has curves of its own; one fit of all of them knows the spread best.
-    fitted = JointFit([Run(f"{each.arm} {each.flops}", each.place, each.seed, each.loss) for each in tried])
+    fitted = JointFit([Run(f"{each.variant} {each.flops}", each.place, each.seed, each.loss) for each in tried])
     below = max(cheaper)
-    there, here = ((side, fitted.best(side)) for side in (f"{anchor} {each}" for each in (below, of.budget)))
+    there, here = ((side, fitted.best(side)) for side in (f"{anchor} {each}" for each in (below, of.train_flops)))
     fall, last = fitted.apart(*there, *here), compared.looks[-1]
     if fall.low is None or fall.high is None:
         return EffectiveSpeedup(reason=Reason("few_anchor_runs"))
-    folds = math.log(of.budget / below)
+    folds = math.log(of.train_flops / below)
     margin = None if last.low is None or last.high is None else (last.high - last.low) / 2
     per_fold = Fall(fall.value / folds, (fall.high - fall.low) / 2 / folds)
     return exchange.from_fall(last.value, margin, per_fold)
@@ -226,7 +226,7 @@ def rows(answer: Answer) -> Iterator[Row]:
         last = compared.looks[-1] if compared.looks else None
         seeds = last.seeds if last else (len(best.losses), len(other.losses))
         difference = Estimate(last.value, last.low, last.high, "difference", "nat") if last else NONE
-        speedup = (answer.speedup if compared.role == "anchor" else None) or NO_SPEEDUP
+        speedup = (answer.speedup if compared.role == "baseline" else None) or NO_SPEEDUP
         reason = compared.reason or reasons.sentence(speedup.reason)
         losses = best.after(seeds[0]), other.after(seeds[1])
         yield Row(answer, compared, best, other, seeds, losses, difference, speedup, reason)
@@ -234,14 +234,14 @@ def rows(answer: Answer) -> Iterator[Row]:
 
 TABLE = DataTable[Row](
     "confirm",
-    "a confirmation, and an arm that its best was compared with",
+    "a confirmation, and a variant that its best was compared with",
     (
-        number("budget", "training FLOPs of every run", lambda row: row.answer.budget, "FLOP"),
+        number("train_flops", "training FLOPs of every run", lambda row: row.answer.train_flops, "FLOP"),
         text("count", "attention FLOPs that it is charged with: `full` or `causal`", lambda row: row.answer.count),
-        text("variant", "the best, without its size", lambda row: row.best and row.best.case.variant),
+        text("variant", "the best, without its size", lambda row: row.best and row.best.case.family),
         text("case_id", "its size that was trained again", lambda row: row.best and row.best.case.id),
         text("role", "what it was compared with", lambda row: row.compared and row.compared.role),
-        text("baseline_variant", "the variant of that", lambda row: row.other and row.other.case.variant),
+        text("baseline_variant", "the variant of that", lambda row: row.other and row.other.case.family),
         text("baseline_case_id", "its size that was trained again", lambda row: row.other and row.other.case.id),
         count("seeds", "new seeds of the best behind the difference", lambda row: row.best and row.seeds[0]),
         count("baseline_seeds", "those of the other", lambda row: row.best and row.seeds[1]),
@@ -249,19 +249,22 @@ TABLE = DataTable[Row](
         number("baseline_loss", "that of the other", lambda row: row.losses[1], "nat"),
         interval("difference", "the first minus the second", lambda row: row.difference, unit="nat"),
         number("share", "the difference over the other's loss", lambda row: row.share.value),
-        number("share_low", "lower end of its interval", lambda row: row.share.low),
-        number("share_high", "upper end", lambda row: row.share.high),
+        number("share_ci_low", "lower end of its interval", lambda row: row.share.low),
+        number("share_ci_high", "upper end", lambda row: row.share.high),
         text("verdict", "of the best against the other", lambda row: row.verdict),
         number("margin", "difference to tell from none", lambda row: row.answer.confirmed.margin, "nat"),
-        interval(
-            "effective_speedup", "FLOPs of dense for its loss, over its own", lambda row: row.speedup, "effective_"
-        ),
+        interval("gain", "FLOPs of dense for its loss, over its own", lambda row: row.speedup, "gain_"),
         count("looks", "looks at the difference", lambda row: row.compared and len(row.compared.looks)),
         count("planned_seeds", "seeds at the last look", lambda row: row.answer.confirmed.planned or None),
-        count("wanted_seeds", "seeds that the standard deviation asks for", lambda row: row.answer.confirmed.wanted),
-        count("more_seeds", "new seeds that would decide", lambda row: row.compared and row.compared.more),
+        count(
+            "pilot_seeds_needed", "seeds that the standard deviation asks for", lambda row: row.answer.confirmed.wanted
+        ),
+        count("seeds_needed", "new seeds that would decide", lambda row: row.compared and row.compared.more),
         number(
-            "more_hours", "hours that they take here", lambda row: row.compared and row.answer.hours(row.compared), "h"
+            "hours_needed",
+            "hours that they take here",
+            lambda row: row.compared and row.answer.hours(row.compared),
+            "h",
         ),
         text("reason", "why there is no difference, no interval or no gain", lambda row: row.reason),
     ),
@@ -292,7 +295,7 @@ def of(loaded: Loaded, answer: Answer) -> Iterator[Sentence]:
         reason=first.reason,
         gain=Estimate.of_interval(first.speedup, "ratio"),
     )
-    if answer.verdict("anchor") != BETTER:
+    if answer.verdict("baseline") != BETTER:
         return
     if answer.control is None:
         yield Sentence("Not shown to come from skipping: there was no control.")
@@ -307,7 +310,7 @@ def of(loaded: Loaded, answer: Answer) -> Iterator[Sentence]:
 
 
 def table(loaded: Loaded) -> Table | None:
-    """Return how the best compares with each arm; None where nothing was compared."""
+    """Return how the best compares with each variant; None where nothing was compared."""
     unit, factor = unit_of(loaded)
     shown = [
         (

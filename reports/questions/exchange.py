@@ -1,4 +1,4 @@
-"""Compute-equivalent gains: the compute that dense needs for an arm's loss, over the arm's own, in every quantity measured.
+"""Compute-equivalent gains: the compute that dense needs for a variant's loss, over the variant's own, in every quantity measured.
 
 Where a loss lies among those of the dense models comes from losses alone (`harness/stats/exchange.py`). What that costs is read
 at the training length where the grid has it. What is paid at every step of a training run is multiplied by the steps, which
@@ -15,16 +15,16 @@ from modbench.harness.core import labels
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label
-from modbench.harness.domain.case import Case, Comparison, Place
+from modbench.harness.domain.case import Case, Comparison, GridPoint
 from modbench.harness.domain.notes import TrainNotes
 from modbench.harness.stats.effects import LEVEL
 from modbench.harness.stats.exchange import Crossing, Rate, crossing, rate
 from modbench.harness.stats.reason import Reason
 from modbench.reports import reasons
-from modbench.reports.data_table import DataTable, count, interval, number, place, text
+from modbench.reports.data_table import DataTable, count, grid_point, interval, number, text
 from modbench.reports.model import Estimate, Sentence, Table, Value, pivot
 from modbench.reports.tables import pair_verdicts
-from modbench.reports.tables.cell import Trouble, listed_reasons
+from modbench.reports.tables.cell import Trouble, joined_reasons
 from modbench.reports.tables.findings import between
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import lengths, seeds_in_words
@@ -57,22 +57,22 @@ READING = "compute that dense needs for the variant's loss, over the variant's o
 
 
 @dataclass(frozen=True)
-class Arm:
-    """An arm beside the dense models that its loss is held against.
+class Variant:
+    """A variant beside the dense models that its loss is held against.
 
     Attributes:
-        case: the arm, as trained.
-        ladder: these models, smallest first.
+        case: the variant, as trained.
+        dense_variants: these models, smallest first.
         loss: key of the loss.
-        place: where on the ladder its loss lies; None with the trouble.
+        place: where on the dense models its loss lies; None with the trouble.
         trouble: why it has no loss that compares.
         notes: what else must be known.
-        check: whether it is itself a dense model of the ladder.
+        check: whether it is itself a dense model of the dense models.
         mean: its mean loss.
     """
 
     case: Case
-    ladder: tuple[Case, ...]
+    dense_variants: tuple[Case, ...]
     loss: str
     place: Crossing | None = None
     trouble: Trouble | None = None
@@ -83,10 +83,10 @@ class Arm:
 
 @dataclass(frozen=True)
 class Speedup:
-    """The compute-equivalent gain of one arm in one quantity of compute.
+    """The compute-equivalent gain of one variant in one quantity of compute.
 
     Attributes:
-        arm: the arm.
+        variant: the variant.
         metric: this quantity.
         where: where its compute was measured; None where it was not.
         rate: the gain; of kind `none` where something was not measured.
@@ -96,9 +96,9 @@ class Speedup:
         notes: what else must be known.
     """
 
-    arm: Arm
+    variant: Variant
     metric: Metric
-    where: Place | None
+    where: GridPoint | None
     rate: Rate = NONE
     trouble: Trouble | None = None
     plain: Estimate = NO_RATIO
@@ -134,47 +134,55 @@ class Speedup:
             why = self.trouble.reason
         elif self.stated:
             why = Sentence("illustration, no claim: {why}", why=why) if self.rate.illustration else None
-        return listed_reasons([why, *self.arm.notes, *self.notes])
+        return joined_reasons([why, *self.variant.notes, *self.notes])
 
 
 def speedups(loaded: Loaded) -> list[Speedup]:
-    """Return the gains of every arm that was trained with two dense models or more, and the checks on these."""
+    """Return the gains of every variant that was trained with two dense models or more, and the checks on these."""
     asked = [loaded.tables.metrics[key] for key in CURRENCIES if key in loaded.suite.metrics]
-    return [_speedup(loaded, arm, metric) for arm in _arms(loaded) for metric in asked]
+    return [_speedup(loaded, variant, metric) for variant in _variants(loaded) for metric in asked]
 
 
-def _arms(loaded: Loaded) -> Iterator[Arm]:
-    """Yield every arm, and every dense model that lies between two others: of one length, one number format and one budget."""
+def _variants(loaded: Loaded) -> Iterator[Variant]:
+    """Yield every variant, and every dense model that lies between two others: of one length, one number format and one
+    budget.
+    """
     every = [] if loaded.evaluates_only else loaded.plan.comparisons
-    trained = [each for each in every if not each.arms[0].task and any(key in each.metrics for key in PER_TOKEN)]
-    found = grouped(((each.place.seq_len, each.place.dtype, each.arms[0].budget), each) for each in trained)
+    trained = [each for each in every if not each.variants[0].task and any(key in each.metrics for key in PER_TOKEN)]
+    found = grouped(
+        ((each.grid_point.seq_len, each.grid_point.dtype, each.variants[0].train_flops), each) for each in trained
+    )
     for (*_, budget), comparisons in found.items():
-        cases = [case for comparison in comparisons for case in comparison.arms]
-        plain = [case for case in cases if case.model == "dense" and not case.rung]
+        cases = [case for comparison in comparisons for case in comparison.variants]
+        plain = [case for case in cases if case.model == "dense" and not case.matched]
         if not plain:
             continue
-        # Of a sweep all sizes of the first dense variant; else the first dense arm and the smaller ones that were solved for.
-        same = {c.id for c in plain if (c.arm == plain[0].arm if budget is None else c.variant == plain[0].variant)}
-        dense = [case for case in cases if case.id in same or (case.model == "dense" and case.rung)]
+        # Of a sweep all sizes of the first dense variant; else the first dense variant and the smaller ones that were solved for.
+        same = {
+            c.id for c in plain if (c.variant == plain[0].variant if budget is None else c.family == plain[0].variant)
+        }
+        dense = [case for case in cases if case.id in same or (case.model == "dense" and case.matched)]
         if len(dense) < 2:
             continue
-        arms = [case for case in cases if case not in dense]
+        variants = [case for case in cases if case not in dense]
         dense.sort(key=lambda case: _size(loaded, case))
         asked = [key for key in PER_TOKEN if any(key in comparison.metrics for comparison in comparisons)]
-        yield from (_arm(loaded, asked, case, dense) for case in arms)
+        yield from (_variant(loaded, asked, case, dense) for case in variants)
         if budget is None:  # a curve at one budget turns, and is not straight between points far apart
             for case in dense[1:-1]:
                 others = [other for other in dense if other != case]
-                yield _arm(loaded, asked, case, others, check=True)
+                yield _variant(loaded, asked, case, others, check=True)
 
 
 def _size(loaded: Loaded, case: Case) -> float:
-    """Forward FLOPs with causal attention, which order the ladder; 0 where they were not counted."""
+    """Forward FLOPs with causal attention, which order the dense models; 0 where they were not counted."""
     return float(loaded.tables.counted(case).forward_causal or 0.0)
 
 
-def _arm(loaded: Loaded, losses: Sequence[str], case: Case, dense: Sequence[Case], *, check: bool = False) -> Arm:
-    """Place one arm on the ladder, by the first loss that it and two dense models have."""
+def _variant(
+    loaded: Loaded, losses: Sequence[str], case: Case, dense: Sequence[Case], *, check: bool = False
+) -> Variant:
+    """Place one variant on the dense models, by the first loss that it and two dense models have."""
     troubles, tables = list[Trouble](), loaded.tables
     for key in losses:
         trouble = tables.trouble(case, tables.metrics[key])
@@ -185,83 +193,87 @@ def _arm(loaded: Loaded, losses: Sequence[str], case: Case, dense: Sequence[Case
         elif len(sized) < 2:
             troubles.append(Trouble("skipped", f"fewer than two dense models have {key}"))
         elif len(read) > 1:
-            troubles.append(Trouble("skipped", "the arm and the dense models read different text, or other tokens"))
+            troubles.append(Trouble("skipped", "the variant and the dense models read different text, or other tokens"))
         else:
             values = (tables.values_of(each, key) for each in (case, *sized))
-            own, *ladder = [[each[seed] for seed in loaded.suite.seeds] for each in values]
+            own, *dense_variants = [[each[seed] for seed in loaded.suite.seeds] for each in values]
             notes = [CHECK] * check + [STRAIGHT] * (len(sized) == 2 and not check)
-            notes += [f"left out, without {key}: {c.arm}" for c in dense if c not in sized]
-            place = crossing(ladder, own, turns=case.budget is not None)
-            return Arm(case, tuple(sized), key, place, None, tuple(notes), check, sum(own) / len(own))
+            notes += [f"left out, without {key}: {c.variant}" for c in dense if c not in sized]
+            place = crossing(dense_variants, own, turns=case.train_flops is not None)
+            return Variant(case, tuple(sized), key, place, None, tuple(notes), check, sum(own) / len(own))
     found = next((each for each in troubles if each.status == "failed"), troubles[-1])
-    return Arm(case, tuple(dense), losses[-1], trouble=found, check=check)
+    return Variant(case, tuple(dense), losses[-1], trouble=found, check=check)
 
 
-def _speedup(loaded: Loaded, arm: Arm, metric: Metric) -> Speedup:
-    """Return an arm's gain in one quantity of compute."""
-    tables, case = loaded.tables, arm.case
-    if arm.place is None:
-        return Speedup(arm, metric, None, trouble=arm.trouble)
-    where = _measured(loaded, metric, arm)
+def _speedup(loaded: Loaded, variant: Variant, metric: Metric) -> Speedup:
+    """Return a variant's gain in one quantity of compute."""
+    tables, case = loaded.tables, variant.case
+    if variant.place is None:
+        return Speedup(variant, metric, None, trouble=variant.trouble)
+    where = _measured(loaded, metric, variant)
     if where is None:
-        said = f"{metric.key} was not measured for the arm and the dense models in one place"
-        return Speedup(arm, metric, None, trouble=Trouble("skipped", said))
-    notes, here, trained = list[Value](), where.place, case.place.seq_len
+        said = f"{metric.key} was not measured for the variant and the dense models in one place"
+        return Speedup(variant, metric, None, trouble=Trouble("skipped", said))
+    notes, here, trained = list[Value](), where.grid_point, case.grid_point.seq_len
     if here.seq_len != trained:
         words = "compute at T = {here}; nothing was measured at the training length, {trained}"
         notes.append(Sentence(words, here=here.seq_len, trained=trained))
-    at = {each.arm: each for each in where.arms}
-    sides = [at[each.arm] for each in (case, *arm.ladder)]
-    sampled = tables.made_in(metric).samples == "launches"
+    at = {each.variant: each for each in where.variants}
+    sides = [at[each.variant] for each in (case, *variant.dense_variants)]
+    sampled = tables.made_in(metric).samples == "processes"
     for side in sides:
         trouble = tables.trouble(side, metric) or (tables.anchor_trouble(side, metric) if sampled else None)
         if trouble is not None:
-            said = trouble.reason if side is sides[0] else f"{side.arm}: {trouble.reason}"
-            return Speedup(arm, metric, here, trouble=trouble._replace(reason=said), notes=tuple(notes))
-    steps = _steps_over(loaded, metric, arm)
+            said = trouble.reason if side is sides[0] else f"{side.variant}: {trouble.reason}"
+            return Speedup(variant, metric, here, trouble=trouble._replace(reason=said), notes=tuple(notes))
+    steps = _steps_over(loaded, metric, variant)
     if any(steps):
         notes.append(WHOLE_RUN)
     costs = [[cost + more for cost in each] for each, more in zip(_costs(loaded, metric, sides), steps, strict=True)]
-    found = rate(arm.place, costs, counted=not sampled)
+    found = rate(variant.place, costs, counted=not sampled)
     if found.kind != "none" and not loaded.suite.claims:
         found = replace(found, illustration=True, reason=Reason("smoke"))
         found = replace(found, low=None, high=None) if found.kind == "rate" else found
-    plain, contaminated = _beside(loaded, metric, where, arm)
-    warned = [*tables.row_labels(case, tables.metrics[arm.loss]), *tables.row_labels(sides[0], metric)]
-    warned += [*pair_verdicts.machine_labels(tables, sides[0], metric), *[Label.CONTAMINATED] * contaminated]
-    return Speedup(arm, metric, here, found, None, plain, tuple(dict.fromkeys(warned)), tuple(notes))
+    plain, noisy = _beside(loaded, metric, where, variant)
+    warned = [*tables.row_labels(case, tables.metrics[variant.loss]), *tables.row_labels(sides[0], metric)]
+    warned += [*pair_verdicts.machine_labels(tables, sides[0], metric), *[Label.NOISY] * noisy]
+    return Speedup(variant, metric, here, found, None, plain, tuple(dict.fromkeys(warned)), tuple(notes))
 
 
-def _measured(loaded: Loaded, metric: Metric, arm: Arm) -> Comparison | None:
+def _measured(loaded: Loaded, metric: Metric, variant: Variant) -> Comparison | None:
     """Where all were measured: at the training length, else the longest; at the batch size of training if it can be."""
-    trained, sides = arm.case.place, {case.arm for case in (arm.case, *arm.ladder)}
+    trained, sides = variant.case.grid_point, {case.variant for case in (variant.case, *variant.dense_variants)}
 
     def far(comparison: Comparison) -> tuple[bool, int, bool, bool]:
-        place = comparison.place
+        place = comparison.grid_point
         other = place.batch_size != trained.batch_size, place.execution != trained.execution
         return place.seq_len != trained.seq_len, -place.seq_len, *other
 
     found = [
         each
         for each in loaded.plan.comparisons
-        if metric.key in each.metrics and each.place.dtype == trained.dtype and sides <= {c.arm for c in each.arms}
+        if metric.key in each.metrics
+        and each.grid_point.dtype == trained.dtype
+        and sides <= {c.variant for c in each.variants}
     ]
     return min(found, key=far, default=None)
 
 
-def _steps_over(loaded: Loaded, metric: Metric, arm: Arm) -> list[float]:
-    """Log of each dense model's steps over the arm's, for what is paid at every step of a training run; else 0."""
+def _steps_over(loaded: Loaded, metric: Metric, variant: Variant) -> list[float]:
+    """Log of each dense model's steps over the variant's, for what is paid at every step of a training run; else 0."""
     if metric.workload != "train_step" or metric.unit == "B":
-        return [0.0] * len(arm.ladder)
-    runs = ((unit.comparison.arms[0].id, unit.protocol.train) for unit in loaded.runs)
+        return [0.0] * len(variant.dense_variants)
+    runs = ((job.comparison.variants[0].id, job.protocol.train) for job in loaded.runs)
     steps = {case: run.steps for case, run in runs if run is not None}
-    return [math.log(steps[rung.id] / steps[arm.case.id]) for rung in arm.ladder]
+    return [math.log(steps[matched.id] / steps[variant.case.id]) for matched in variant.dense_variants]
 
 
 def _costs(loaded: Loaded, metric: Metric, sides: Sequence[Case]) -> list[list[float]]:
-    """Log of each dense model's compute over that of the arm, the first of the sides, by launch; one number where counted."""
+    """Log of each dense model's compute over that of the variant, the first of the sides, by process; one number where
+    counted.
+    """
     tables = loaded.tables
-    if tables.made_in(metric).samples != "launches":
+    if tables.made_in(metric).samples != "processes":
         own, *others = (tables.estimate(side, metric).value for side in sides)
         return [[math.log(each / own)] for each in others]
     column = tables.made_in(metric).column
@@ -273,41 +285,49 @@ def _costs(loaded: Loaded, metric: Metric, sides: Sequence[Case]) -> list[list[f
         }
         for side in sides
     ]
-    launches = [[each.get(number) for each in over_anchor] for number in over_anchor[0]]
-    whole = [each for launch in launches if len(each := [cost for cost in launch if cost is not None]) == len(sides)]
+    timing_processes = [[each.get(number) for each in over_anchor] for number in over_anchor[0]]
+    whole = [
+        each
+        for process in timing_processes
+        if len(each := [cost for cost in process if cost is not None]) == len(sides)
+    ]
     return [[each[i] - each[0] for each in whole] for i in range(1, len(sides))]
 
 
-def _beside(loaded: Loaded, metric: Metric, where: Comparison, arm: Arm) -> tuple[Estimate, bool]:
-    """The speed-up over dense of the same shape, and whether a pair with the dense models is contaminated."""
-    plain, contaminated, here = NO_RATIO, False, {each.id for each in where.arms}
-    sized = arm.case.budget is not None
-    same = next((c for c in arm.ladder if (c.size == arm.case.size if sized else not c.rung)), None)
-    for rung in arm.ladder:
-        for found in between(loaded, metric.key, arm.case, rung):
+def _beside(loaded: Loaded, metric: Metric, where: Comparison, variant: Variant) -> tuple[Estimate, bool]:
+    """The speed-up over dense of the same shape, and whether a pair with the dense models is noisy."""
+    plain, noisy, here = NO_RATIO, False, {each.id for each in where.variants}
+    sized = variant.case.train_flops is not None
+    same = next((c for c in variant.dense_variants if (c.size == variant.case.size if sized else not c.matched)), None)
+    for matched in variant.dense_variants:
+        for found in between(loaded, metric.key, variant.case, matched):
             if found.case.id in here and found.status == "ok":
-                contaminated = contaminated or not {Label.CONTAMINATED, Label.BY_CPU}.isdisjoint(found.labels)
-                plain = found.typical if rung == same and found.typical.kind == "ratio" else plain
-    return plain, contaminated
+                noisy = noisy or not {Label.NOISY, Label.BY_CPU}.isdisjoint(found.labels)
+                plain = found.typical if matched == same and found.typical.kind == "ratio" else plain
+    return plain, noisy
 
 
 TABLE = DataTable[Speedup](
     "exchange",
-    "an arm and a quantity of compute",
+    "a variant and a quantity of compute",
     (
-        text("arm", "the arm", lambda row: row.arm.case.arm),
-        text("model", "its model", lambda row: row.arm.case.model),
-        number("capacity", "its share of tokens in a routed block", lambda row: row.arm.case.config.capacity),
-        number("budget", "training FLOPs of every run of a sweep", lambda row: row.arm.case.budget, "FLOP"),
-        place(lambda row: row.where, "seq_len", "batch_size"),
-        text("dtype", "number format of weights and activations", lambda row: row.arm.case.place.dtype),
+        text("variant", "the variant", lambda row: row.variant.case.variant),
+        text("model", "its model", lambda row: row.variant.case.model),
+        number("capacity", "its share of tokens in a routed block", lambda row: row.variant.case.config.capacity),
+        number(
+            "train_flops", "training FLOPs of every run of a sweep", lambda row: row.variant.case.train_flops, "FLOP"
+        ),
+        grid_point(lambda row: row.where, "seq_len", "batch_size"),
+        text("dtype", "number format of weights and activations", lambda row: row.variant.case.grid_point.dtype),
         text("metric", "the quantity of compute", lambda row: row.metric.key),
         text("unit", "its unit", lambda row: row.metric.unit),
-        text("loss_metric", "the loss that is bought", lambda row: row.arm.loss),
+        text("loss_metric", "the loss that is bought", lambda row: row.variant.loss),
         text(
             "kind", "`rate`, `bound_below`, `bound_above` or `none`", lambda row: None if row.trouble else row.rate.kind
         ),
-        interval("effective_speedup", "compute of dense for the arm's loss, over the arm's own", lambda row: row.rate),
+        interval(
+            "gain", "compute of dense for the variant's loss, over the variant's own", lambda row: row.rate, "gain_"
+        ),
         number(
             "ci_level",
             "level of the interval",
@@ -315,8 +335,12 @@ TABLE = DataTable[Speedup](
         ),
         interval("ratio", "the speed-up over dense of the same shape", lambda row: row.plain, "ratio_"),
         count("seeds", "seeds of every loss", lambda row: None if row.trouble else row.rate.seeds),
-        count("launches", "processes behind a time; null: counted", lambda row: row.rate.launches or None),
-        text("ladder", "the dense models, smallest first", lambda row: " ".join(rung.arm for rung in row.arm.ladder)),
+        count("processes", "processes behind a time; null: counted", lambda row: row.rate.processes or None),
+        text(
+            "dense_variants",
+            "the dense models, smallest first",
+            lambda row: " ".join(matched.variant for matched in row.variant.dense_variants),
+        ),
         text("status", "`ok`, `failed` or `skipped`", lambda row: row.status),
         text("reason", "why there is none, or no interval, and what else must be known", lambda row: row.reason),
         text("labels", "warnings", lambda row: labels.joined(row.labels)),
@@ -330,33 +354,45 @@ TABLE = DataTable[Speedup](
 
 def table(loaded: Loaded) -> Table | None:
     """Return the gains in every quantity; of a sweep those of each variant at its best size. None where there is none."""
-    found = grouped((_variant(row.arm), row) for row in speedups(loaded) if not row.arm.check)
+    found = grouped((_place(row.variant), row) for row in speedups(loaded) if not row.variant.check)
     made = list[Speedup]()
     for rows in found.values():
-        best = min((row.arm for row in rows), key=lambda arm: arm.mean)
-        made += [row for row in rows if row.arm is best]
+        best = min((row.variant for row in rows), key=lambda variant: variant.mean)
+        made += [row for row in rows if row.variant is best]
     stated = {row.metric for row in made if row.stated}
-    cells = [(_called(loaded, row.arm), "", row.currency, _cell(row)) for row in made if row.metric in stated]
+    cells = [(_called(loaded, row.variant), "", row.currency, _cell(row)) for row in made if row.metric in stated]
     notes = [READING, seeds_in_words(loaded)]
     return replace(pivot("compute-equivalent gain", cells), notes=notes, file="exchange.csv") if stated else None
 
 
-def _variant(arm: Arm) -> tuple[object, ...]:
-    case = arm.case
-    return case.budget, case.place.seq_len, case.place.dtype, case.arm if case.budget is None else case.variant
+def _place(variant: Variant) -> tuple[object, ...]:
+    case = variant.case
+    return (
+        case.train_flops,
+        case.grid_point.seq_len,
+        case.grid_point.dtype,
+        case.variant if case.train_flops is None else case.family,
+    )
 
 
-def _called(loaded: Loaded, arm: Arm) -> Sentence:
-    """Name an arm, with what distinguishes its training."""
-    words = "{arm}" + " at T = {at}" * (len(lengths(loaded)) > 1) + ", {budget}" * (arm.case.budget is not None)
+def _called(loaded: Loaded, variant: Variant) -> Sentence:
+    """Name a variant, with what distinguishes its training."""
+    words = (
+        "{variant}"
+        + " at T = {at}" * (len(lengths(loaded)) > 1)
+        + ", {budget}" * (variant.case.train_flops is not None)
+    )
     return Sentence(
-        words, arm=short(arm.case), at=arm.case.place.seq_len, budget=Estimate(arm.case.budget, unit="FLOP")
+        words,
+        variant=short(variant.case),
+        at=variant.case.grid_point.seq_len,
+        budget=Estimate(variant.case.train_flops, unit="FLOP"),
     )
 
 
 def _cell(row: Speedup) -> Value:
     """Return a gain, and what readers must know before they believe it."""
-    doubted = {*labels.LOOKED_AHEAD, *labels.OF_WORK, Label.CONTAMINATED}
+    doubted = {*labels.LOOKED_AHEAD, *labels.OF_WORK, Label.NOISY}
     doubts = [*["illustration"] * row.rate.illustration, *(label for label in row.labels if label in doubted)]
     found = row.found if row.stated else "none"
     return Sentence("{found} ({doubts})", found=found, doubts=", ".join(doubts)) if doubts and row.stated else found

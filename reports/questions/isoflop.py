@@ -3,7 +3,7 @@
 All runs of a budget give one fit (`harness/stats/joint_fit.py`): a parabola of the loss over the logarithm of the parameters for
 each variant (Hoffmann et al. 2022, approach 2), and an offset of each seed. An optimum counts if the parabola opens upwards and
 the optimum is between the smallest and the largest size trained. The size with the lowest mean loss, which needs no fit, is
-reported too, with differences seed by seed, since all arms of a seed see the same text in the same order.
+reported too, with differences seed by seed, since all variants of a seed see the same text in the same order.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label
-from modbench.harness.domain.case import Case, Place
+from modbench.harness.domain.case import Case, GridPoint
 from modbench.harness.domain.notes import RatesNotes
 from modbench.harness.rules.confirmation import CONFIRMED, place_of
 from modbench.harness.stats.effects import Effect, by_seed
@@ -31,14 +31,14 @@ from modbench.reports.panel import InPlace
 from modbench.reports.questions.recommend.candidates import against, has_tail
 from modbench.reports.questions.results import TABLES
 from modbench.reports.tables import losses
-from modbench.reports.tables.cell import listed_reasons
+from modbench.reports.tables.cell import joined_reasons
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.tables.outcomes import CAUSAL_LOSS, PER_TOKEN
 from modbench.reports.wording import name
 
 # Metrics that need no column of their own: a column of the table, and rates, which are tried at one size of each variant.
-ELSEWHERE = frozenset({CONFIRMED, "lr/best"})
+ELSEWHERE = frozenset({CONFIRMED, "lr/best_over_rule"})
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,15 @@ class Curve:
     """One variant at one budget.
 
     Attributes:
-        variant: the arm without its size.
-        budget: training FLOPs of every run.
+        variant: the variant without its size.
+        train_flops: training FLOPs of every run.
         metric: key of the loss.
         points: the sizes, smallest first.
         lacking: sizes left out because some seed has no loss, in words.
     """
 
     variant: str
-    budget: float
+    train_flops: float
     metric: str
     points: tuple[Point, ...]
     lacking: tuple[str, ...] = ()
@@ -103,7 +103,7 @@ class Curve:
 
 def without_size(case: Case) -> str:
     """The display name of a case's variant."""
-    return name(case.model_copy(update={"arm_parts": case.arm_parts[:-1]}))
+    return name(case.model_copy(update={"variant_parts": case.variant_parts[:-1]}))
 
 
 @dataclass(frozen=True)
@@ -143,11 +143,13 @@ def swept(loaded: Loaded) -> list[Swept]:
 
 
 def _beside(loaded: Loaded, curve: Curve, made: Sequence[Curve]) -> Swept:
-    """Set a curve beside the anchor's, that of the first arm of the sweep: one fit holds all curves of a budget and a loss."""
-    anchor = next(c.arms[0].variant for c in loaded.plan.comparisons if c.arms[0].budget is not None)
-    same = [each for each in made if each.budget == curve.budget and each.variant == anchor]
+    """Set a curve beside the anchor's, that of the first variant of the sweep: one fit holds all curves of a budget and a
+    loss.
+    """
+    anchor = next(c.variants[0].family for c in loaded.plan.comparisons if c.variants[0].train_flops is not None)
+    same = [each for each in made if each.train_flops == curve.train_flops and each.variant == anchor]
     dense = next((each for each in same if each.metric == curve.metric), same[0] if same else None)
-    together = [each for each in made if (each.budget, each.metric) == (curve.budget, curve.metric)]
+    together = [each for each in made if (each.train_flops, each.metric) == (curve.train_flops, curve.metric)]
     together += [dense] if dense is not None and dense not in together else []
     fit = JointFit([run for each in together for run in each.runs])
     params = loss = Estimate(None)
@@ -162,25 +164,25 @@ def _beside(loaded: Loaded, curve: Curve, made: Sequence[Curve]) -> Swept:
         params = Estimate(value, low, high, unit="param")
         loss = Estimate.of_interval(optimum.loss, unit="nat")
     if dense is None:
-        reasons.append("no baseline: no size of the anchor has a loss for every seed")
+        reasons.append("no baseline: no size of the baseline has a loss for every seed")
     else:
         step = step_share(loaded, curve.best, dense.best)
     if dense is not None and curve.variant != anchor:
         difference = by_seed(curve.best.losses, dense.best.losses)
         apart = fit.difference(curve.variant, anchor) if loss.value is not None else None
-        reasons += ["the anchor's curve has no optimum"] * isinstance(fit.optimum(anchor), Reason)
-    return Swept(curve, dense, step, difference, params, loss, apart, listed_reasons(reasons))
+        reasons += ["the baseline's curve has no optimum"] * isinstance(fit.optimum(anchor), Reason)
+    return Swept(curve, dense, step, difference, params, loss, apart, joined_reasons(reasons))
 
 
 def curves(loaded: Loaded) -> list[Curve]:
     """Return the curve of every variant, budget and requested loss, from the sizes that have a loss for every seed."""
     cases = grouped(
-        ((case.budget, metric.key, case.variant), case)
+        ((case.train_flops, metric.key, case.family), case)
         for _, metric, case in loaded.tables.asked()
-        if case.budget is not None and metric.key in PER_TOKEN
+        if case.train_flops is not None and metric.key in PER_TOKEN
     )
     made = [_curve(loaded, *which, those) for which, those in cases.items()]
-    return sorted(filter(None, made), key=lambda curve: (curve.budget, PER_TOKEN.index(curve.metric)))
+    return sorted(filter(None, made), key=lambda curve: (curve.train_flops, PER_TOKEN.index(curve.metric)))
 
 
 def _curve(loaded: Loaded, budget: float, metric: str, variant: str, cases: Sequence[Case]) -> Curve | None:
@@ -202,17 +204,19 @@ def by_budget(loaded: Loaded) -> list[Swept]:
     """
     sweep, found = loaded.suite.isoflop, dict[tuple[float, str], Swept]()
     for each in swept(loaded):
-        if each.dense is not None and sweep is not None and each.curve.budget not in sweep.anchor_budgets:
-            found.setdefault((each.curve.budget, each.curve.variant), each)
-    return sorted(found.values(), key=lambda each: (each.curve.budget, each.difference is not None, each.best.mean))
+        if each.dense is not None and sweep is not None and each.curve.train_flops not in sweep.baseline_train_flops:
+            found.setdefault((each.curve.train_flops, each.curve.variant), each)
+    return sorted(
+        found.values(), key=lambda each: (each.curve.train_flops, each.difference is not None, each.best.mean)
+    )
 
 
-def explored(loaded: Loaded, place: Place) -> list[Tried]:
+def explored(loaded: Loaded, place: GridPoint) -> list[Tried]:
     """Return the runs at a place that explored sizes, each with its held-out loss, routed causally."""
     return [
-        Tried(case.variant, case.budget, place_of(case), seed, loss)
+        Tried(case.family, case.train_flops, place_of(case), seed, loss)
         for case in loaded.plan.cases
-        if case.budget is not None and case.place == place
+        if case.train_flops is not None and case.grid_point == place
         for seed, loss in loaded.tables.values_of(case, CAUSAL_LOSS).items()
     ]
 
@@ -239,23 +243,23 @@ def parity(curve: Curve, dense: Curve) -> tuple[float, bool] | None:
 
 def step_share(loaded: Loaded, point: Point, best: Point) -> Estimate | None:
     """Return a training step's time relative to the best dense size; None if steps were not timed."""
-    if point.case.arm == best.case.arm:
+    if point.case.variant == best.case.variant:
         return Estimate(1.0, kind="ratio")
-    for row in loaded.between("latency/train_step", point.case.arm, best.case.arm):
+    for row in loaded.between("latency/train_step", point.case.variant, best.case.variant):
         if row.status == "ok":
             found = Estimate.of(row.ratio, row.ci_low, row.ci_high, kind="ratio")
-            return found.mirrored() if row.arm == point.case.arm else found
+            return found.mirrored() if row.variant == point.case.variant else found
     return None
 
 
 TABLE = DataTable[Swept](
     "isoflop",
-    "a budget, variant and loss; differences are to the anchor's variant",
+    "a budget, variant and loss; differences are to the baseline's variant",
     (
-        number("budget", "training FLOPs of every run", lambda row: row.curve.budget, "FLOP"),
-        text("variant", "the arm without its size", lambda row: row.curve.variant),
+        number("train_flops", "training FLOPs of every run", lambda row: row.curve.train_flops, "FLOP"),
+        text("variant", "the variant without its size", lambda row: row.curve.variant),
         text("metric", "the loss", lambda row: row.curve.metric),
-        text("best_arm", "the size with the lowest mean loss", lambda row: row.best.case.arm),
+        text("best_variant", "the size with the lowest mean loss", lambda row: row.best.case.variant),
         text("best_size", "its size alone", lambda row: row.best.case.size),
         number("best_params", "its parameters", lambda row: row.best.params),
         number(
@@ -265,14 +269,20 @@ TABLE = DataTable[Swept](
         ),
         number("best_step_share", "the same of the time of a training step", lambda row: row.step and row.step.value),
         number("best_loss", "its mean loss", lambda row: row.best.mean, "nat"),
-        interval("best_difference", "the same minus dense's, seed by seed", lambda row: row.difference, "best_", "nat"),
+        interval(
+            "best_difference",
+            "the same minus dense's, seed by seed",
+            lambda row: row.difference,
+            "best_difference_",
+            "nat",
+        ),
         number("optimum_params", "parameters at the lowest point of the fit", lambda row: row.params.value),
-        number("optimum_params_low", "lower end of their 95 % confidence interval", lambda row: row.params.low),
-        number("optimum_params_high", "upper end", lambda row: row.params.high),
+        number("optimum_params_ci_low", "lower end of their 95 % confidence interval", lambda row: row.params.low),
+        number("optimum_params_ci_high", "upper end", lambda row: row.params.high),
         number("optimum_loss", "loss at that point", lambda row: row.loss.value, "nat"),
-        number("optimum_loss_low", "lower end of its 95 % confidence interval", lambda row: row.loss.low, "nat"),
-        number("optimum_loss_high", "upper end", lambda row: row.loss.high, "nat"),
-        interval("optimum_difference", "the same minus dense's", lambda row: row.apart, "optimum_", "nat"),
+        number("optimum_loss_ci_low", "lower end of its 95 % confidence interval", lambda row: row.loss.low, "nat"),
+        number("optimum_loss_ci_high", "upper end", lambda row: row.loss.high, "nat"),
+        interval("optimum_difference", "the same minus dense's", lambda row: row.apart, "optimum_difference_", "nat"),
         text("seeds", "seeds of every size", lambda row: " ".join(map(str, sorted(row.best.losses)))),
         number(
             "forward_share_at_parity",
@@ -299,15 +309,15 @@ def in_place(loaded: Loaded) -> InPlace | None:
     made, rows = table(loaded), by_budget(loaded)
     if made is None:
         return None
-    base, arms = f"{rows[0].curve.name} at its best size", [each.best.case for each in rows]
-    return InPlace(tables=[made], baseline=base, arms=arms, metrics=ELSEWHERE)
+    base, variants = f"{rows[0].curve.name} at its best size", [each.best.case for each in rows]
+    return InPlace(tables=[made], baseline=base, variants=variants, metrics=ELSEWHERE)
 
 
 def table(loaded: Loaded) -> Table | None:
     """Return every variant at its best size: its loss, and what was counted and timed; None if no sweep was trained."""
     rows, lengths = by_budget(loaded), loaded.lengths_shown
     columns: list[tuple[Value, Sequence[Value]]] = [
-        ("FLOPs", [Estimate(each.curve.budget, unit="FLOP") for each in rows]),
+        ("FLOPs", [Estimate(each.curve.train_flops, unit="FLOP") for each in rows]),
         ("best size", [each.best.case for each in rows]),
         ("loss", [_loss(loaded, each) for each in rows]),
     ]
@@ -328,8 +338,8 @@ def _loss(loaded: Loaded, each: Swept) -> Finding:
     if each.dense is None or each.difference is None:
         return Finding(case, value=value)
     made = Estimate.of_interval(each.difference, "difference", base).scaled(factor)
-    ahead = {other.arm for other in loaded.labelled.get(Label.NOT_AUTOREGRESSIVE, [])}
-    future = each.curve.metric != CAUSAL_LOSS and case.arm in ahead
+    ahead = {other.variant for other in loaded.labelled.get(Label.NOT_AUTOREGRESSIVE, [])}
+    future = each.curve.metric != CAUSAL_LOSS and case.variant in ahead
     labels = (Label.NOT_AUTOREGRESSIVE,) * future
     return Finding(case, each.dense.best.case, value=value, typical=made, labels=labels)
 
@@ -337,12 +347,12 @@ def _loss(loaded: Loaded, each: Swept) -> Finding:
 def _measured(loaded: Loaded, metric: str, length: int, each: Swept) -> Value:
     """Return the value of a metric at a length, and its ratio to the anchor's; None where it was not measured."""
     case, base = each.best.case, each.dense.best.case if each.dense is not None else each.best.case
-    row, value = loaded.case(case.arm, metric, length), loaded.value(case.arm, metric, length)
+    row, value = loaded.case(case.variant, metric, length), loaded.value(case.variant, metric, length)
     if row is None or value is None or metric not in loaded.suite.metrics:
         return None
     own = Estimate(value, unit=str(row.unit))
-    here = {other.arm: other for other in reversed(loaded.plan.cases) if other.place.seq_len == length}
-    found = against(loaded, here[case.arm], here[base.arm], metric)
+    here = {other.variant: other for other in reversed(loaded.plan.cases) if other.grid_point.seq_len == length}
+    found = against(loaded, here[case.variant], here[base.variant], metric)
     if found is None or found.typical.kind != "ratio":
         return Finding(case, value=own)
     labels = (Label.TAIL,) * has_tail(found)
@@ -353,8 +363,8 @@ def _notes(loaded: Loaded, rows: Sequence[Swept]) -> list[Value]:
     """Say what the rows are, and what is left out."""
     causal = all(each.curve.metric == CAUSAL_LOSS for each in rows)
     lacking = [f"{each.curve.name} {size}" for each in rows for size in each.curve.lacking]
-    made = {(each.curve.budget, each.curve.variant) for each in rows}
-    absent = [c for c in loaded.plan.cases if c.budget in dict(made) and (c.budget, c.variant) not in made]
+    made = {(each.curve.train_flops, each.curve.variant) for each in rows}
+    absent = [c for c in loaded.plan.cases if c.train_flops in dict(made) and (c.train_flops, c.family) not in made]
     lacking += [f"{without_size(case)} has no size with all seeds" for case in absent]
     words = "each at its best size, routed causally" + " where possible" * (not causal) + "; {seeds}"
     said = Sentence(words, seeds=seeds_in_words(loaded))
@@ -364,8 +374,8 @@ def _notes(loaded: Loaded, rows: Sequence[Swept]) -> list[Value]:
 def doubts(loaded: Loaded) -> Iterator[Sentence]:
     """Name the variants whose best learning rate is the lowest or highest that was tried: a further one may be better."""
     tables, variants = loaded.tables, list[Value]()
-    for case in (unit.comparison.arms[0] for unit in loaded.plan.units if unit.protocol.rates):
-        if any(notes.at_edge for notes in tables.notes_of(case, "lr/best", RatesNotes)):
+    for case in (job.comparison.variants[0] for job in loaded.plan.jobs if job.protocol.rates):
+        if any(notes.at_edge for notes in tables.notes_of(case, "lr/best_over_rule", RatesNotes)):
             variants.append(without_size(case))
     if variants:
         words = "best learning rate of {variants} at the edge of those tried: add some to isoflop.rates"

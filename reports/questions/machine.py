@@ -1,4 +1,4 @@
-"""The machine in words: its GPU, the verdict of `modbench doctor`, what the run's own twins say; and why nothing was measured."""
+"""The machine in words: its GPU, the verdict of `modbench doctor`, what the A/A control says; and why nothing was measured."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from modbench.harness.core.errors import NothingMeasuredError, brief
 from modbench.harness.core.labels import Label, of_cell
 from modbench.harness.core.units import counted
 from modbench.harness.machine.certificate import VERDICTS
-from modbench.harness.stats.contrast import APART, EQUIVALENT
+from modbench.harness.stats.contrast import APART, EQUIVALENT, INCONCLUSIVE
 from modbench.reports.model import Estimate, Listed, Sentence, Value
-from modbench.reports.tables import provenance, unit_files
-from modbench.reports.tables.load import Loaded, Row
+from modbench.reports.tables import job_files, provenance
+from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.pair_verdicts import why_unchecked
 
 NOTHING = "Nothing was measured"
@@ -31,7 +31,7 @@ def nothing_measured(loaded: Loaded) -> str:
     ended += [(int((rows.status == word).sum()), "cell", word, word) for word in ("failed", "skipped")]
     how = [f"{counted(n, what)} {one if n == 1 else many}" for n, what, one, many in ended if n]
     first = (loaded.failed if not loaded.failed.empty else rows).iloc[0]
-    reason = unit_files.in_run_folder(brief(str(first.reason), MOST_SAID), loaded.path)
+    reason = job_files.in_run_folder(brief(str(first.reason), MOST_SAID), loaded.path)
     return f"{NOTHING}: {', '.join(how)}. {first.case_id}: {reason.removesuffix('.')}."
 
 
@@ -61,116 +61,86 @@ def jobs(loaded: Loaded) -> list[tuple[str, str]]:
     return [("Timed on", "; ".join(node.in_words() for node in found))] if found else []
 
 
-GLYPHS = {"unknown": "○", "fit": "●", "undecided": "○", "doubtful": "!", "unfit": "×"}
-
-
 @dataclass(frozen=True)
-class TwinCheck:
-    """What the twin of the anchor says of the machine.
+class AACheck:
+    """What the A/A control says of the machine.
 
     Attributes:
-        verdicts: on the twin, one for each time that it was measured in.
-        disturbed: number of those that were disturbed.
-        apart: where equals came out unequal, in words.
+        verdicts: on it, one for each time that it was measured in.
+        apart: in how many of these equal models differ.
         largest: largest difference, as a share.
     """
 
     verdicts: list[str]
-    disturbed: int
-    apart: list[Sentence]
-    largest: float
-
-    @property
-    def equivalent(self) -> int:
-        """Comparisons in which it was equivalent."""
-        return self.verdicts.count(EQUIVALENT)
+    apart: int
+    largest: Estimate
 
     def in_words(self) -> Sentence:
-        """One line: `twin equal in 5 of 6, different in 1, ≤ 0.8 %`."""
-        words = "twin equal in {equal} of {all}" + ", different in {apart}" * bool(self.apart)
-        words += f", {Label.CONTAMINATED} in {{disturbed}}" * bool(self.disturbed) + ", ≤ {largest}"
-        return Sentence(
-            words,
-            equal=self.equivalent,
-            all=len(self.verdicts),
-            apart=len(self.apart),
-            disturbed=self.disturbed,
-            largest=Estimate(self.largest, kind="share"),
-        )
+        """One line: `A/A control: 0 of 6 differ, 4 inconclusive, ≤ 3.4 %`."""
+        words = "A/A control: {apart} of {all} differ, {open} inconclusive, ≤ {largest}"
+        all_, open_ = len(self.verdicts), self.verdicts.count(INCONCLUSIVE)
+        return Sentence(words, apart=self.apart, all=all_, open=open_, largest=self.largest)
 
 
-def twin_check(loaded: Loaded) -> TwinCheck | None:
-    """Return what the run's own twins say; None if none was timed."""
-    rows = loaded.twins[loaded.twins.verdict.notna()]
+def aa_control_check(loaded: Loaded) -> AACheck | None:
+    """Return what the run's own A/A controls say; None if none was timed."""
+    rows = loaded.aa_controls[loaded.aa_controls.verdict.notna()]
     if rows.empty:
         return None
-    wrong: Iterator[Row] = rows[rows.verdict.isin(APART)].itertuples(index=False)
-    places = loaded.cases_by_id
-    words = "{metric} at {place} {ratio} ({verdict})"
-    apart = [
-        Sentence(words, metric=row.metric, place=places[row.case_id].place, ratio=ratio, verdict=row.verdict)
-        for row in wrong
-        for ratio in [Estimate(row.ratio, kind="ratio")]
-    ]
     largest = max(max(each, 1 / each) - 1 for each in rows.ratio)
-    disturbed = sum(Label.CONTAMINATED in of_cell(cell) for cell in rows.labels)
-    return TwinCheck(list(rows.verdict), disturbed, apart, largest)
+    return AACheck(list(rows.verdict), int(rows.verdict.isin(APART).sum()), Estimate(largest, kind="share"))
 
 
 def machine_check(loaded: Loaded) -> tuple[str, Sentence]:
-    """Return the verdict on the machine, and in one line what it rests on: the run's own twins, its certificate.
+    """Return the verdict on the machine, and in one line what it rests on: the run's A/A controls, its certificate.
 
-    A certificate that has nothing against the machine is left out where twins were timed, which are of this run.
+    A certificate that has nothing against the machine is left out where A/A controls were timed, which are of this run.
     """
-    known, twins = loaded.certificate, twin_check(loaded)
-    said: list[Value] = (
-        [known.in_words()] if known is not None and (twins is None or known.verdict != VERDICTS[-1]) else []
-    )
+    known, aa_controls = loaded.certificate, aa_control_check(loaded)
+    said = list[Value]()
+    if known is not None and (aa_controls is None or known.verdict != VERDICTS[-1]):
+        words = "modbench doctor: {verdict}, {hits} of {all} A/A comparisons differ"
+        said.append(Sentence(words, verdict=known.verdict, hits=known.hits, all=known.comparisons))
+    if aa_controls is not None:
+        said.append(aa_controls.in_words())
     if known is None and not loaded.checked:
         status = "unknown"
-        said.append("not made" + ": times have no verdicts; modbench doctor makes it" * _withheld(loaded))
-    elif twins is not None and twins.apart and (known is None or known.verdict != "unfit"):
-        status = "doubtful"
+    elif aa_controls is not None and aa_controls.apart and (known is None or known.verdict != "unfit"):
+        status = "inconclusive"
     elif known is not None:
         status = known.verdict
     else:
-        assert twins is not None, "of the two that check a machine"
-        status = "fit" if twins.equivalent == len(twins.verdicts) else "undecided"
-    if twins is not None:
-        said.append(Sentence("{verdict}" * (not said) + "{twins}", verdict=f"{status}: ", twins=twins.in_words()))
-    return status, Sentence("{glyph} machine check (A/A): {said}", glyph=GLYPHS[status], said=Listed(said, "; "))
+        assert aa_controls is not None, "of the two that check a machine"
+        status = "fit" if set(aa_controls.verdicts) == {EQUIVALENT} else "undecided"
+    return status, Sentence("{said}", said=Listed(said or ["no A/A control"], "; "))
 
 
 def warnings(loaded: Loaded) -> list[Value]:
     """Return what must be read first.
 
-    That nothing was measured; a stored run, two versions of a model, a machine that was busy, unchecked or doubtful.
+    That nothing was measured; a stored run, two versions of a model, a machine that was busy, unchecked or not found fit.
     """
     if not loaded.measured:
         return [nothing_measured(loaded), *_two_versions(loaded)]
     return [*_shipped(loaded), *_two_versions(loaded), *_busy(loaded), *doubtful(loaded)]
 
 
-def _busy(loaded: Loaded) -> Iterator[str]:
+def _busy(loaded: Loaded) -> Iterator[Value]:
     """Say how many of the times in `cases.csv` were taken on a busy machine; nothing if none was."""
     tables, rows = loaded.tables, list[Any](loaded.cases.itertuples(index=False))
     timed = [row for row in rows if row.status == "ok" and tables.made_in(tables.metrics[row.metric]).times]
-    busy = sum(Label.CONTAMINATED in of_cell(row.labels) for row in timed)
+    busy = sum(Label.NOISY in of_cell(row.labels) for row in timed)
     if busy:
-        yield (
-            f"The machine was busy while {busy} of {counted(len(timed), 'time')} were taken: they are labelled "
-            f"{Label.CONTAMINATED}, and may be the machine's more than the models'. Close what else runs, and measure again."
-        )
+        words = "{busy} of {all:time} noisy: close what else runs on the machine, measure again."
+        yield Sentence(words, busy=busy, all=len(timed))
 
 
 def _shipped(loaded: Loaded) -> Iterator[str]:
     """Say of the run that `modbench demo` shows that nothing was measured here."""
     environment = loaded.run.environment
     if environment.get("shipped"):
-        yield (
-            f"A stored run, which ships with modbench: measured on {environment['cpu']}, {environment['usable_cores']} cores, "
-            f"on {loaded.run.started[:10]}, not on this machine."
-        )
+        cores = environment["usable_cores"]
+        yield f"Ships with modbench: {environment['cpu']}, {cores} cores, {loaded.run.started[:10]}; not this machine."
 
 
 def _two_versions(loaded: Loaded) -> Iterator[str]:
@@ -182,13 +152,12 @@ def _two_versions(loaded: Loaded) -> Iterator[str]:
 
 def doubtful(loaded: Loaded) -> list[Value]:
     """Return what must be read of the machine first: that equal models came out unequal, or that times have no verdicts."""
-    twins = twin_check(loaded)
-    if twins is not None and twins.apart:
-        words = "The anchor's identical twin was found different in {n} of {all:comparison}, beyond chance: {apart}. "
-        words += "Differences of that size between models may be the machine's."
-        return [Sentence(words, n=len(twins.apart), all=len(twins.verdicts), apart=Listed(twins.apart, "; "))]
+    aa_controls = aa_control_check(loaded)
+    if aa_controls is not None and aa_controls.apart:
+        words = "The A/A control differs in {n} of {all}: differences up to {largest} may be the machine's (modbench doctor)."
+        return [Sentence(words, n=aa_controls.apart, all=len(aa_controls.verdicts), largest=aa_controls.largest)]
     if _withheld(loaded):
-        why = why_unchecked(loaded.run, loaded.twins)
+        why = why_unchecked(loaded.run, loaded.aa_controls)
         return [f"Times have no verdicts: {why.replace('`', '')}."]
     return []
 

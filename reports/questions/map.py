@@ -1,86 +1,83 @@
 """Which capacity at which length? Time, FLOPs, memory and loss of every capacity at every length, over two dense models.
 
-Each cell is compared with the dense model of the same shape, and with the smaller dense model of equal cost, which is the
+Each cell is compared with the dense model of the same shape, and with the smaller matched baseline, which is the
 alternative to skipping. There is a map where losses were planned at two lengths or more, for two capacities or more.
 """
 
 from __future__ import annotations
 
-import functools
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from modbench.harness.core.grouped import grouped
 from modbench.harness.core.train_plan import ConfirmPlan
 from modbench.harness.domain.case import Case
-from modbench.harness.stats import effects
 from modbench.harness.stats.contrast import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
 from modbench.reports.data_table import Column, DataTable, count, interval, number, text
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value, pivot
 from modbench.reports.panel import InPlace
-from modbench.reports.questions.first_screen import described
 from modbench.reports.tables import losses
 from modbench.reports.tables.axes import in_words
-from modbench.reports.tables.cell import listed_reasons
+from modbench.reports.tables.cell import joined_reasons
 from modbench.reports.tables.findings import by_length
-from modbench.reports.tables.load import Loaded, once_a_run, rung_beside
-from modbench.reports.wording import DECIDED, EXACT, WORKLOADS, name, short
+from modbench.reports.tables.load import Loaded, matched_beside, once_a_run
+from modbench.reports.wording import DECIDED, EXACT, WORKLOADS, model_name, name, short
 
 # Of a loss, as a share of dense's: where the interval lies within it, neither model is taken for its loss.
 LOSS_MARGIN = ConfirmPlan().margin
 NOT_MEASURED = "not measured at this length"
-NO_RUNG = "no dense model of equal cost is in this run"
-# What an arm is held against: the report's baseline, or the dense model of equal cost.
-Side: TypeAlias = Literal["same shape", "equal cost"]
-# What a cell says of an arm beside the dense model of equal cost, by the first time and the loss.
-Standing: TypeAlias = Literal["pays", "dense", "either", "equal", "open"]
+NO_MATCH = "no dense model of equal FLOPs is in this run"
+# Variants at a length that the summary names.
+MOST_NAMED = 3
+# What a variant is held against: the report's baseline, or the matched baseline.
+Side: TypeAlias = Literal["same shape", "matched"]
+# What a cell says of a variant beside the matched baseline, by the first time and the loss.
+MIXED = "mixed"
 
 
 @dataclass(frozen=True)
 class Spot:
-    """An arm at a length.
+    """A variant at a length.
 
     Attributes:
         loaded: the run.
-        case: the arm, which has a capacity.
+        case: the variant, which has a capacity.
         length: a length at which something was planned.
-        rung: the dense model of equal cost; None where there is none.
-        over: what is found, or why there is nothing, by what the arm is held against and by metric.
+        matched: the matched baseline; None where there is none.
+        over: what is found, or why there is nothing, by what the variant is held against and by metric.
     """
 
     loaded: Loaded
     case: Case
     length: int
-    rung: Case | None
+    matched: Case | None
     over: Mapping[Side, Mapping[str, Finding]]
 
     @property
-    def standing(self) -> Standing:
-        """Whether the arm is to be taken in place of the dense model of equal cost.
+    def standing(self) -> str:
+        """Whether the variant is to be taken in place of the matched baseline.
 
-        `pays`: it is better in one of time and loss, and better or equal in the other; `dense`: the dense model is;
-        `either`: each is better in one of the two.
+        `better`: it is better in one of time and loss, and better or equivalent in the other; `worse`: the dense model is;
+        `mixed`: each is better in one of the two.
         """
-        words = {word(self.loaded, self.over["equal cost"][metric]) for metric in deciding(self.loaded)}
+        words = {word(self.loaded, self.over["matched"][metric]) for metric in deciding(self.loaded)}
         if words == {BETTER, WORSE}:
-            return "either"
+            return MIXED
         if words <= {BETTER, EQUIVALENT}:
-            return "pays" if BETTER in words else "equal"
-        return "dense" if words <= {WORSE, EQUIVALENT} else "open"
+            return BETTER if BETTER in words else EQUIVALENT
+        return WORSE if words <= {WORSE, EQUIVALENT} else INCONCLUSIVE
 
 
 @once_a_run
 def spots(loaded: Loaded) -> list[Spot]:
-    """Return every arm at every length; none where a run has no two capacities, or no losses at two lengths."""
+    """Return every variant at every length; none where a run has no two capacities, or no losses at two lengths."""
     lengths = sorted({*loaded.lengths, *losses.lengths(loaded)})
-    return [spot for case in losses.along_capacity(loaded) for spot in _of_arm(loaded, case, lengths)]
+    return [spot for case in losses.along_capacity(loaded) for spot in _of_variant(loaded, case, lengths)]
 
 
-def _of_arm(loaded: Loaded, case: Case, lengths: Sequence[int]) -> Iterator[Spot]:
-    beside = rung_beside(loaded, case)
-    others: dict[Side, Case | None] = {"same shape": loaded.baseline, "equal cost": beside.case if beside else None}
+def _of_variant(loaded: Loaded, case: Case, lengths: Sequence[int]) -> Iterator[Spot]:
+    beside = matched_beside(loaded, case)
+    others: dict[Side, Case | None] = {"same shape": loaded.baseline, "matched": beside.case if beside else None}
     found = {
         (side, metric): {} if other is None else by_length(loaded, metric, case, other)
         for side, other in others.items()
@@ -90,15 +87,15 @@ def _of_arm(loaded: Loaded, case: Case, lengths: Sequence[int]) -> Iterator[Spot
         over: dict[Side, dict[str, Finding]] = {side: {} for side in others}
         for (side, metric), at in found.items():
             other = others[side]
-            why = NO_RUNG if other is None else NOT_MEASURED
-            nothing = Finding(case, other, case.place, metric, status="skipped", reason=why)
+            why = NO_MATCH if other is None else NOT_MEASURED
+            nothing = Finding(case, other, case.grid_point, metric, status="skipped", reason=why)
             over[side][metric] = at.get(length, nothing)
-        yield Spot(loaded, case, length, others["equal cost"], over)
+        yield Spot(loaded, case, length, others["matched"], over)
 
 
 def sides(loaded: Loaded) -> list[Side]:
-    """Return what arms are held against: dense of equal cost only where an arm has one."""
-    return ["same shape", "equal cost"] if any(spot.rung for spot in spots(loaded)) else ["same shape"]
+    """Return what variants are held against: the matched baseline only where a variant has one."""
+    return ["same shape", "matched"] if any(spot.matched for spot in spots(loaded)) else ["same shape"]
 
 
 def asked(loaded: Loaded, titles: Mapping[str, str]) -> dict[str, str]:
@@ -107,7 +104,7 @@ def asked(loaded: Loaded, titles: Mapping[str, str]) -> dict[str, str]:
 
 
 def deciding(loaded: Loaded) -> dict[str, str]:
-    """Return the metrics by which an arm is taken or not, with titles: the first time, and the loss."""
+    """Return the metrics by which a variant is taken or not, with titles: the first time, and the loss."""
     return dict([*asked(loaded, WORKLOADS).items()][:1]) | {loss_of(loaded).metric: "loss"}
 
 
@@ -118,9 +115,9 @@ def loss_of(loaded: Loaded) -> losses.Loss:
 
 
 def share(loaded: Loaded, found: Finding) -> Estimate:
-    """Return a difference of losses as a share of the loss of what the arm is compared with."""
+    """Return a difference of losses as a share of the loss of what the variant is compared with."""
     assert isinstance(found.against, Case)
-    theirs = loaded.value(found.against.arm, found.metric, found.place.seq_len)
+    theirs = loaded.value(found.against.variant, found.metric, found.grid_point.seq_len)
     return Estimate(None) if theirs is None else found.typical.scaled(1 / theirs)
 
 
@@ -134,26 +131,23 @@ def word(loaded: Loaded, found: Finding) -> str | None:
 
 
 def answer(loaded: Loaded) -> Iterator[Value]:
-    """Say in how many cells arms are better and worse than dense of equal cost, and which capacity pays there at which length."""
-    found = [spot for spot in spots(loaded) if spot.rung is not None]
+    """Say at how many grid points the matched baseline is the better choice, and at how many a variant is."""
+    found = [spot for spot in spots(loaded) if spot.matched is not None]
     if not found or not loaded.suite.claims:
         return
-    verdicts = {
-        title: Counter(word(loaded, spot.over["equal cost"][metric]) for spot in found)
-        for metric, title in deciding(loaded).items()
-    }
-    counts = [
-        Sentence(f"{title} better in {{better}}, worse in {{worse}}", better=each[BETTER], worse=each[WORSE])
-        for title, each in verdicts.items()
-    ]
-    pays = grouped((spot.length, short(spot.case)) for spot in found if spot.standing == "pays")
-    where = [Sentence("at T = {length} ({arms})", length=at, arms=Listed(arms)) for at, arms in pays.items()]
+    ours, dense = ([spot for spot in found if spot.standing == each] for each in (BETTER, WORSE))
+    words = "By {by}, dense of equal FLOPs is the better choice at {dense} of {all:grid point}, {models} at {ours}"
+    words += " ({where})" * bool(ours) + "."
     yield Sentence(
-        "Of {all} cells against equal-cost dense: {counts} (chance gives up to {chance}); skipping pays {where}.",
+        words,
+        by=Listed([*deciding(loaded).values()], last=" and "),
+        dense=len(dense),
         all=len(found),
-        counts=Listed(counts),
-        chance=effects.by_chance(len({spot.length for spot in found})),
-        where=Listed(where) if where else "in none",
+        models=Listed([*dict.fromkeys(model_name(spot.case.model) for spot in found)]),
+        ours=len(ours),
+        where=Listed(
+            [Sentence("{variant} at T = {T}", variant=each.case, T=each.length) for each in ours], most=MOST_NAMED
+        ),
     )
 
 
@@ -162,27 +156,27 @@ def answer(loaded: Loaded) -> Iterator[Value]:
 
 def row_name(loaded: Loaded, case: Case) -> str:
     """Name a row by its capacity alone where no other model has one."""
-    arms = losses.along_capacity(loaded)
-    alike = len({(each.model, each.config.router, each.title) for each in arms}) == 1
-    alone = alike and len({each.config.capacity for each in arms}) == len(arms)
+    variants = losses.along_capacity(loaded)
+    alike = len({(each.model, each.config.router, each.title) for each in variants}) == 1
+    alone = alike and len({each.config.capacity for each in variants}) == len(variants)
     return in_words("capacity", case.config.capacity) if alone else short(case)
 
 
 def beside(spot: Spot, metric: str, side: Side) -> Finding:
-    """Return what is found over a dense model, without the arm's own value; a loss in the unit in which losses are shown."""
+    """Return what is found over a dense model, without the variant's own value; a loss in the unit in which losses are shown."""
     found, loss = spot.over[side][metric].beside(), loss_of(spot.loaded)
     of_loss = found.typical.kind == "difference"
     return replace(found, typical=found.typical.scaled(loss.factor, loss.base)) if of_loss else found
 
 
 def _both(spot: Spot, metric: str) -> Finding:
-    return replace(beside(spot, metric, "same shape"), at_equal_cost=beside(spot, metric, "equal cost"))
+    return replace(beside(spot, metric, "same shape"), matched=beside(spot, metric, "matched"))
 
 
 def _by_length(
     label: str, found: Sequence[Spot], metrics: Mapping[str, str], cell: Callable[[Spot, str], Value]
 ) -> Table:
-    """Return a table with a row for each quantity and arm, and a column for each length."""
+    """Return a table with a row for each quantity and variant, and a column for each length."""
     return pivot(
         label,
         (
@@ -213,37 +207,12 @@ def in_place(loaded: Loaded) -> InPlace | None:
     )
     said = f"loss, {loss.unit} over {name(loaded.baseline)}, {losses.seeds_in_words(loaded)}"
     return InPlace(
-        [_by_length("capacity", found, shown, _both), *[pivot("÷ baseline", shares)] * bool(counts)],
+        [_by_length("capacity", found, shown, _both), *[pivot("of baseline", shares)] * bool(counts)],
         name(loaded.baseline),
         [loaded.baseline, *losses.along_capacity(loaded)],
         frozenset(shown | counts),
-        notes=["second mark: over dense of equal cost", said],
+        notes=["second mark: over dense of equal FLOPs", said],
     )
-
-
-def full_tables(loaded: Loaded) -> Iterator[Table]:
-    """Yield every quantity over the same shape, then at equal cost; and how many seeds would decide the losses that are open."""
-    found, loss = spots(loaded), loss_of(loaded)
-    metrics = asked(loaded, WORKLOADS | EXACT) | {loss.metric: f"loss, {loss.unit},"}
-    for side in sides(loaded):
-        mine = [spot for spot in found if spot.over[side][loss.metric].against is not None]
-        made = _by_length(side, mine, metrics, functools.partial(beside, side=side))
-        base = described(loaded.baseline) if side == "same shape" else "dense of equal cost"
-        yield replace(made, notes=[Sentence("Over {base}.", base=base)], folded=True)
-    needed = [
-        (row_name(loaded, spot.case), side, spot.length, seeds_needed(spot, side))
-        for side in sides(loaded)
-        for spot in found
-    ]
-    if any(seeds is not None for *_, seeds in needed):
-        said = "With so many seeds a loss that is open would probably be told from that of the dense model."
-        yield replace(pivot("seeds needed", needed), notes=[said], folded=True)
-
-
-def seeds_needed(spot: Spot, side: Side) -> int | None:
-    """Return how many seeds would tell a loss from that of the dense model, where it is open."""
-    found = spot.over[side][loss_of(spot.loaded).metric]
-    return found.needed if word(spot.loaded, found) == INCONCLUSIVE else None
 
 
 # --- map.csv
@@ -251,11 +220,11 @@ def seeds_needed(spot: Spot, side: Side) -> int | None:
 
 def _columns(loaded: Loaded) -> Iterator[Column[Spot]]:
     """Yield the columns of the metrics that a run asked for."""
-    if "equal cost" in sides(loaded):
+    if "matched" in sides(loaded):
         yield text(
-            "at_equal_cost",
-            "which of the two is to be taken: `pays` (the arm), `dense`, `either`, `equal` or `open`",
-            lambda spot: spot.standing if spot.rung else None,
+            "matched",
+            "by time and loss: the variant is `better`, `worse`, `mixed` (each in one), `equivalent` or `inconclusive`",
+            lambda spot: spot.standing if spot.matched else None,
         )
     for metric in loaded.suite.metrics:
         yield from _of_metric(loaded, metric)
@@ -263,40 +232,40 @@ def _columns(loaded: Loaded) -> Iterator[Column[Spot]]:
 
 def _of_metric(loaded: Loaded, metric: str) -> Iterator[Column[Spot]]:
     key = metric.replace("/", "_")
-    yield number(key, f"{metric} of the arm", lambda spot: loaded.value(spot.case.arm, metric, spot.length))
+    yield number(key, f"{metric} of the variant", lambda spot: loaded.value(spot.case.variant, metric, spot.length))
     for side in sides(loaded):
-        yield from _over(loaded, metric, side, key + "_at_equal_cost" * (side == "equal cost"))
+        yield from _over(loaded, metric, side, key + "_over_matched" * (side == "matched"))
     yield text(f"{key}_reason", "why one of these is null", lambda spot: _reason(spot, metric))
 
 
 def _over(loaded: Loaded, metric: str, side: Side, key: str) -> Iterator[Column[Spot]]:
     what = "difference" if loaded.tables.made_in(loaded.tables.metrics[metric]).samples == "seeds" else "ratio"
     meaning = f"{what} of {metric} to the dense model of {side}"
-    yield from interval(f"{key}_{what}", meaning, lambda spot: spot.over[side][metric].typical, f"{key}_")
+    yield from interval(f"{key}_{what}", meaning, lambda spot: spot.over[side][metric].typical, f"{key}_{what}_")
     yield text(f"{key}_verdict", "verdict on it", lambda spot: spot.over[side][metric].verdict)
 
 
 def _reason(spot: Spot, metric: str) -> Value:
-    own = spot.loaded.case(spot.case.arm, metric, spot.length)
+    own = spot.loaded.case(spot.case.variant, metric, spot.length)
     said: list[Value] = [None if own is None or own.status == "ok" else own.reason]
     for side in sides(spot.loaded):
         found = spot.over[side][metric]
         why = None if found.verdict in DECIDED else found.reason
-        apart = why and side == "equal cost" and why not in said
-        said.append(Sentence("at equal cost: {why}", why=why) if apart else why)
-    return listed_reasons(said)
+        apart = why and side == "matched" and why not in said
+        said.append(Sentence("matched: {why}", why=why) if apart else why)
+    return joined_reasons(said)
 
 
 TABLE = DataTable[Spot](
     "map",
-    "an arm at a length",
+    "a variant at a length",
     (
-        text("arm", "the arm", lambda spot: spot.case.arm),
+        text("variant", "the variant", lambda spot: spot.case.variant),
         text("model", "its model", lambda spot: spot.case.model),
         number("capacity", "its share of tokens in a routed block", lambda spot: spot.case.config.capacity),
         count("seq_len", "sequence length", lambda spot: spot.length, "tokens"),
-        text("baseline_arm", "the report's baseline", lambda spot: spot.loaded.baseline.arm),
-        text("equal_cost_arm", "the dense model of equal cost", lambda spot: spot.rung.arm if spot.rung else None),
+        text("baseline_variant", "the report's baseline", lambda spot: spot.loaded.baseline.variant),
+        text("matched_baseline", "the matched baseline", lambda spot: spot.matched.variant if spot.matched else None),
     ),
     spots,
     _columns,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from modbench.harness.domain.case import Case, Place
-from modbench.reports.data_table import DataTable, count, number, place, text
+from modbench.harness.domain.case import Case, GridPoint
+from modbench.reports.data_table import DataTable, count, grid_point, number, text
 from modbench.reports.model import Listed, Sentence, Value
 from modbench.reports.tables.load import Loaded
 
@@ -17,7 +17,7 @@ PROMPT, STEP = ("latency/prefill", "ttft"), ("latency/decode", "tpot")
 
 @dataclass(frozen=True)
 class Request:
-    """A request of an arm, and its prediction: the time of the prompt, and a step's time for each new token.
+    """A request of a variant, and its prediction: the time of the prompt, and a step's time for each new token.
 
     Attributes:
         case: the case, whose place has the tokens of the prompt and the decode steps after it.
@@ -38,7 +38,7 @@ class Request:
         """The prediction."""
         if self.prefill_s is None or self.step_s is None:
             return None
-        return self.prefill_s + self.case.place.new_tokens * self.step_s
+        return self.prefill_s + self.case.grid_point.new_tokens * self.step_s
 
     @property
     def measured_over_predicted(self) -> float | None:
@@ -49,35 +49,35 @@ class Request:
 
 def request(loaded: Loaded, case: Case) -> Request:
     """Return a request, a case whose place has new tokens, beside its prediction."""
-    apart = case.place.model_copy(update={"new_tokens": 0})
+    apart = case.grid_point.model_copy(update={"new_tokens": 0})
 
-    def known(metrics: tuple[str, ...], where: Place = apart) -> float | None:
-        rows = (loaded.at(metric, case.arm, where) for metric in metrics)
+    def known(metrics: tuple[str, ...], where: GridPoint = apart) -> float | None:
+        rows = (loaded.at(metric, case.variant, where) for metric in metrics)
         return next((float(row.value) for row in rows if row is not None and row.status == "ok"), None)
 
     parts = known(PROMPT), known(STEP)
     lacks = [what for what, value in zip(("prefill", "decode step"), parts, strict=True) if value is None]
     words = "no prediction: {parts} at T = {T}, B = {B} not measured"
-    reason = Sentence(words, parts=Listed(lacks, " and "), T=case.place.seq_len, B=case.place.batch_size)
-    return Request(case, known((REQUEST,), case.place), *parts, reason if lacks else None)
+    reason = Sentence(words, parts=Listed(lacks, " and "), T=case.grid_point.seq_len, B=case.grid_point.batch_size)
+    return Request(case, known((REQUEST,), case.grid_point), *parts, reason if lacks else None)
 
 
 def requests(loaded: Loaded) -> Iterator[Request]:
     """Yield the requests of a run, place by place."""
     for comparison in loaded.plan.comparisons:
         if REQUEST in comparison.metrics:
-            yield from (request(loaded, case) for case in comparison.arms)
+            yield from (request(loaded, case) for case in comparison.variants)
 
 
 TABLE = DataTable[Request](
     "requests",
-    "a request of an arm",
+    "a request of a variant",
     (
         text("case_id", "the case", lambda row: row.case.id),
-        text("arm", "its arm", lambda row: row.case.arm),
-        place(lambda row: row.case.place, "seq_len"),
-        count("new_tokens", "decode steps after the prompt", lambda row: row.case.place.new_tokens, "tokens"),
-        place(lambda row: row.case.place, "batch_size"),
+        text("variant", "its variant", lambda row: row.case.variant),
+        grid_point(lambda row: row.case.grid_point, "seq_len"),
+        count("new_tokens", "decode steps after the prompt", lambda row: row.case.grid_point.new_tokens, "tokens"),
+        grid_point(lambda row: row.case.grid_point, "batch_size"),
         number("seconds", "time from end to end", lambda row: row.seconds, "s"),
         number("prefill_s", "time of such a prompt, measured by itself", lambda row: row.prefill_s, "s"),
         number("step_s", "time of a decode step after it, measured by itself", lambda row: row.step_s, "s"),

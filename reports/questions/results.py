@@ -1,4 +1,4 @@
-"""What every arm took at every place, beside its ratio to the baseline: a table for each metric and setting."""
+"""What every variant took at every place, beside its ratio to the baseline: a table for each metric and setting."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from modbench.harness.core.contracts import GENERATION
 from modbench.harness.core.grouped import grouped
-from modbench.harness.domain.case import Case, Place
+from modbench.harness.domain.case import Case, GridPoint
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value, pivot, where_it_ran
 from modbench.reports.questions import win_rate
 from modbench.reports.tables import losses
@@ -23,24 +23,24 @@ TABLES = {
     "tpot": "TPOT, read by the host",
     "tokens_per_s/prefill": "prefill",
     "tokens_per_s/decode": "decode",
-    "tokens_per_s": "greedy decode",
+    "tokens_per_s/greedy": "greedy decode",
     "tokens_per_s/request": "new tokens of requests",
     **EXACT,
 }
 # Times whose tables stand without `-v`.
 TIMES = frozenset({*WORKLOADS, "ttft", "tpot"})
-RATIO = "Ratio: {baseline} ÷ row; above 1× is better. In brackets the 95 % interval over launches."
-MORE = "{n} more places are in comparisons.csv."
+RATIO = "Speed-up over {baseline}, with its 95 % CI over processes."
+MORE = "{n} more grid points are in comparisons.csv."
 # Settings of one metric that get a table of their own at most.
 MOST_SETTINGS = 6
 
 
 def tables(loaded: Loaded, metrics: Collection[str] | None = None, settings: int = MOST_SETTINGS) -> list[Table]:
-    """Return the tables of a run: a row for each arm, a column for each length; of one length, a column for each batch size.
+    """Return the tables of a run: a row for each variant, a column for each length; of one length, a column for each batch size.
 
-    There are none where sizes differ between arms, so that no ratio says anything.
+    There are none where sizes differ between variants, so that no ratio says anything.
     """
-    if loaded.sizes_differ or not loaded.arms:
+    if loaded.sizes_differ or not loaded.variants:
         return []
     known = loaded.tables.metrics  # some are additions, which a copy may lack
     wanted = [metric for metric in TABLES if metric in known and (metrics is None or metric in metrics)]
@@ -54,13 +54,13 @@ def with_losses(loaded: Loaded, settings: int = MOST_SETTINGS) -> list[Table]:
 
 
 def _of_metric(loaded: Loaded, metric: str, settings: int) -> Iterator[Table]:
-    places = list(dict.fromkeys(each.place for each in loaded.plan.comparisons if metric in each.metrics))
+    grid_points = list(dict.fromkeys(each.grid_point for each in loaded.plan.comparisons if metric in each.metrics))
     # A table for each batch size, unless it stands in the titles of columns: of generation, and of one length.
-    in_titles = loaded.tables.metrics[metric].workload in GENERATION or len({at.seq_len for at in places}) == 1
-    groups = grouped(((at.batch_size * (not in_titles), at.dtype, at.execution), at) for at in places)
+    in_titles = loaded.tables.metrics[metric].workload in GENERATION or len({at.seq_len for at in grid_points}) == 1
+    groups = grouped(((at.batch_size * (not in_titles), at.dtype, at.execution), at) for at in grid_points)
     for theirs in list(groups.values())[:settings]:
         ordered = sorted(theirs, key=lambda at: (at.batch_size, at.seq_len, at.new_tokens))
-        known = [at for at in ordered if any(_measured(loaded, metric, case, at) for case in loaded.arms)]
+        known = [at for at in ordered if any(_measured(loaded, metric, case, at) for case in loaded.variants)]
         shown = subsample_evenly(known or ordered, MOST_LENGTHS)
         more = len(known or ordered) - len(shown)
         made = pivot(TABLES[metric], _cells(loaded, metric, shown))
@@ -68,37 +68,39 @@ def _of_metric(loaded: Loaded, metric: str, settings: int) -> Iterator[Table]:
         shared: list[Value] = [Sentence("B = {B}", B=first.batch_size)] * (len(batches) == 1)
         shared += [first.dtype, *[first.execution] * (first.execution != "eager")]
         notes = [Sentence(RATIO, baseline=loaded.baseline), *[Sentence(MORE, n=more)] * (more > 0)]
-        yield from _of_arms(loaded, replace(made, at=Listed(shared), notes=notes, file="comparisons.csv"))
+        yield from _of_variants(loaded, replace(made, at=Listed(shared), notes=notes, file="comparisons.csv"))
 
 
-def _of_arms(loaded: Loaded, made: Table) -> list[Table]:
-    """Return a table without the arms of which it holds nothing; none where there is no other."""
+def _of_variants(loaded: Loaded, made: Table) -> list[Table]:
+    """Return a table without the variants of which it holds nothing; none where there is no other."""
     rows = [row for row in made.rows if any(cell != "" for cell in row[1:])]
-    left_out = len(loaded.arms) - len(loaded.shown)
-    return [replace(made, rows=rows, left_out=left_out, rows_are="arms")] if rows else []
+    left_out = len(loaded.variants) - len(loaded.shown)
+    return [replace(made, rows=rows, left_out=left_out, rows_are="variants")] if rows else []
 
 
-def _cells(loaded: Loaded, metric: str, places: Sequence[Place]) -> Iterator[tuple[Value, Value, Value, Value]]:
+def _cells(
+    loaded: Loaded, metric: str, grid_points: Sequence[GridPoint]
+) -> Iterator[tuple[Value, Value, Value, Value]]:
     """Yield the cells of a table; of each place the best is marked, where it is told apart from all others."""
-    for at in places:
-        column = {case.arm: cell(loaded, metric, case, at) for case in loaded.shown}
-        known = {arm: each for arm, each in column.items() if isinstance(each, Finding) and each.status == "ok"}
-        best = win_rate.best(loaded, metric, {arm: each.case.id for arm, each in known.items()})
-        title = where_it_ran(at, places)
+    for at in grid_points:
+        column = {case.variant: cell(loaded, metric, case, at) for case in loaded.shown}
+        known = {variant: each for variant, each in column.items() if isinstance(each, Finding) and each.status == "ok"}
+        best = win_rate.best(loaded, metric, {variant: each.case.id for variant, each in known.items()})
+        title = where_it_ran(at, grid_points)
         for case in loaded.shown:
-            found = column[case.arm]
-            yield case, "", title, replace(known[case.arm], best=True) if case.arm == best else found
+            found = column[case.variant]
+            yield case, "", title, replace(known[case.variant], best=True) if case.variant == best else found
 
 
-def _measured(loaded: Loaded, metric: str, case: Case, at: Place) -> bool:
-    """Whether an arm has a value at a place, or failed there: a search leaves places out."""
-    own = loaded.at(metric, case.arm, at)
+def _measured(loaded: Loaded, metric: str, case: Case, at: GridPoint) -> bool:
+    """Whether a variant has a value at a place, or failed there: a search leaves places out."""
+    own = loaded.at(metric, case.variant, at)
     return own is not None and own.status != "skipped"
 
 
-def cell(loaded: Loaded, metric: str, case: Case, at: Place) -> Value:
-    """Return an arm's value at a place, and what is found of it against the baseline; empty where it was not planned."""
-    own, pair = loaded.at(metric, case.arm, at), loaded.pair_at(metric, case.arm, at)
+def cell(loaded: Loaded, metric: str, case: Case, at: GridPoint) -> Value:
+    """Return a variant's value at a place, and what is found of it against the baseline; empty where it was not planned."""
+    own, pair = loaded.at(metric, case.variant, at), loaded.pair_at(metric, case.variant, at)
     if own is None:
         return ""
     where = loaded.cases_by_id[own.case_id]
@@ -128,16 +130,16 @@ def loss_table(loaded: Loaded) -> Table | None:
     )
     unit = f"{loss.unit}, lower is better" + f"; {loss.title}" * (len(lengths) > 1)
     made = replace(pivot("held-out loss", cells), notes=[unit, losses.seeds_in_words(loaded)], file="cases.csv")
-    return next(iter(_of_arms(loaded, made)), None)
+    return next(iter(_of_variants(loaded, made)), None)
 
 
 def loss_cell(loaded: Loaded, case: Case, loss: losses.Loss, length: int | None) -> Value:
     """Return a loss in the unit in which it is shown, and its difference to the baseline's; empty where it was not planned."""
-    own, pair = (found(case.arm, loss.metric, length) for found in (loaded.case, loaded.pair))
+    own, pair = (found(case.variant, loss.metric, length) for found in (loaded.case, loaded.pair))
     if own is None:
         return ""
     value = Estimate(float(own.value) * loss.factor if own.status == "ok" else None, unit=loss.base)
-    alone = Finding(case, None, case.place, loss.metric, value=value, status=str(own.status))
+    alone = Finding(case, None, case.grid_point, loss.metric, value=value, status=str(own.status))
     if pair is None or pair.status != "ok" or value.value is None:
         return alone
     made = of_row(pair, case, loaded.baseline)

@@ -1,6 +1,6 @@
 """Which tokens a router passes, which of them profit, and whether its score goes with what a pass is worth.
 
-From the artifacts of training runs, one per arm and seed.
+From the artifacts of training runs, one per variant and seed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from modbench.harness.stats import effects
 from modbench.harness.stats.contrast import INCONCLUSIVE
 from modbench.reports.figures.style import Look, look
 from modbench.reports.model import Estimate, Kind, Sentence, Table, Value, pivot
-from modbench.reports.tables.load import Loaded, rung_beside
+from modbench.reports.tables.load import Loaded, matched_beside
 from modbench.reports.tables.losses import unit_of
 from modbench.reports.wording import MATCHED
 
@@ -42,8 +42,8 @@ WORK = "held-out text, first seed; easiest and hardest quarter of the longest pr
 
 
 @dataclass(frozen=True)
-class Arm:
-    """An arm and what its training runs recorded about its routing.
+class Variant:
+    """A variant and what its training runs recorded about its routing.
 
     Attributes:
         case: the case that was trained.
@@ -75,7 +75,7 @@ class Arm:
 
     @property
     def look(self) -> Look:
-        """How the arm is drawn."""
+        """How the variant is drawn."""
         return look(self.case)
 
     def each(self, part: str) -> list[dict[str, Any]]:
@@ -100,81 +100,84 @@ class Arm:
 
 def over_seeds(values: Sequence[float], kind: Kind = "quantity", unit: str = "") -> Estimate:
     """Return the mean of one value per seed, with a t-interval from three seeds on."""
-    return Estimate.of_interval(effects.over_launches(values), kind, unit, n=len(values))
+    return Estimate.of_interval(effects.over_processes(values), kind, unit, n=len(values))
 
 
-# --- which arms are shown
+# --- which variants are shown
 
 
-def arms_of(loaded: Loaded) -> list[Arm]:
-    """Return every arm with a routing artifact, in the report's order; of several number formats the first."""
-    found: dict[str, Arm] = {}
-    for unit in loaded.plan.units:
-        case = unit.comparison.arms[0]
-        if unit.facts.samples != "seeds" or case.task:
+def variants_of(loaded: Loaded) -> list[Variant]:
+    """Return every variant with a routing artifact, in the report's order; of several number formats the first."""
+    found: dict[str, Variant] = {}
+    for job in loaded.plan.jobs:
+        case = job.comparison.variants[0]
+        if job.facts.samples != "seeds" or case.task:
             continue
-        kept = artifact(loaded.path, unit.name)
+        kept = artifact(loaded.path, job.name)
         if kept and kept.get("routing"):
-            found.setdefault(case.arm, Arm(case, {})).found.setdefault(unit.protocol.seed, kept)
-    return [found[case.arm] for case in loaded.arms if case.arm in found]
+            found.setdefault(case.variant, Variant(case, {})).found.setdefault(job.protocol.seed, kept)
+    return [found[case.variant] for case in loaded.variants if case.variant in found]
 
 
-def focus_of(arms: Sequence[Arm]) -> Arm | None:
-    """Return the arm to show: MoD with a learned router and the lowest capacity, else the first arm with routed tokens.
+def focus_of(variants: Sequence[Variant]) -> Variant | None:
+    """Return the variant to show: MoD with a learned router and the lowest capacity, else the first variant with routed tokens.
 
     In a sweep it is the size with the lowest loss.
     """
-    routed = [arm for arm in arms if arm.routes]
-    learned = [arm for arm in routed if arm.case.config.router == "learned"]
-    mod = [arm for arm in learned if arm.case.model == "mod"]
+    routed = [variant for variant in variants if variant.routes]
+    learned = [variant for variant in routed if variant.case.config.router == "learned"]
+    mod = [variant for variant in learned if variant.case.model == "mod"]
     if mod:
-        return min(mod, key=lambda arm: (arm.case.config.capacity or 1.0, arm.mean_loss))
+        return min(mod, key=lambda variant: (variant.case.config.capacity or 1.0, variant.mean_loss))
     return next(iter(learned or routed), None)
 
 
-def shown(arms: Sequence[Arm]) -> list[Arm]:
-    """Return the arm to show and its controls; empty if nothing is routed."""
-    focus = focus_of(arms)
-    return [] if focus is None else [focus, *controls_of(arms, focus)]
+def shown(variants: Sequence[Variant]) -> list[Variant]:
+    """Return the variant to show and its controls; empty if nothing is routed."""
+    focus = focus_of(variants)
+    return [] if focus is None else [focus, *controls_of(variants, focus)]
 
 
-def best_sizes(arms: Sequence[Arm]) -> list[Arm]:
-    """Return the arms; of each variant of a sweep only the size with the lowest loss."""
-    by_variant = grouped((arm.case.arm if arm.case.budget is None else arm.case.variant, arm) for arm in arms)
-    return [min(sizes, key=lambda arm: arm.mean_loss) for sizes in by_variant.values()]
+def best_sizes(variants: Sequence[Variant]) -> list[Variant]:
+    """Return the variants; of each variant of a sweep only the size with the lowest loss."""
+    by_variant = grouped(
+        (variant.case.variant if variant.case.train_flops is None else variant.case.family, variant)
+        for variant in variants
+    )
+    return [min(sizes, key=lambda variant: variant.mean_loss) for sizes in by_variant.values()]
 
 
-def controls_of(arms: Sequence[Arm], focus: Arm) -> list[Arm]:
-    """Return the same model with routers that do not learn; if there is none, other arms that route tokens.
+def controls_of(variants: Sequence[Variant], focus: Variant) -> list[Variant]:
+    """Return the same model with routers that do not learn; if there is none, other variants that route tokens.
 
     In a sweep they have the size of the focus. Of several that look alike in a figure it is the one with the lowest loss.
     """
     shape = focus.case.config.model_dump(exclude={"router"})
-    others = [arm for arm in arms if arm.routes and arm is not focus]
-    if focus.case.budget is not None:
-        others = [arm for arm in others if arm.case.size == focus.case.size]
-    same = [arm for arm in others if arm.case.model == focus.case.model]
-    alike = [arm for arm in same if arm.case.config.model_dump(exclude={"router"}) == shape]
-    alike.sort(key=lambda arm: [*CONTROLS, arm.case.config.router].index(arm.case.config.router))
+    others = [variant for variant in variants if variant.routes and variant is not focus]
+    if focus.case.train_flops is not None:
+        others = [variant for variant in others if variant.case.size == focus.case.size]
+    same = [variant for variant in others if variant.case.model == focus.case.model]
+    alike = [variant for variant in same if variant.case.config.model_dump(exclude={"router"}) == shape]
+    alike.sort(key=lambda variant: [*CONTROLS, variant.case.config.router].index(variant.case.config.router))
     if alike:
         return alike[:MOST_CONTROLS]
-    by_look: dict[Look, Arm] = {focus.look: focus}
-    for arm in sorted(others, key=lambda arm: arm.mean_loss):
-        by_look.setdefault(arm.look, arm)
-    return [arm for arm in others if arm in by_look.values()][:MOST_CONTROLS]
+    by_look: dict[Look, Variant] = {focus.look: focus}
+    for variant in sorted(others, key=lambda variant: variant.mean_loss):
+        by_look.setdefault(variant.look, variant)
+    return [variant for variant in others if variant in by_look.values()][:MOST_CONTROLS]
 
 
-def dense_beside(loaded: Loaded, arms: Sequence[Arm], focus: Arm) -> tuple[Arm, str] | None:
-    """Return the dense model of equal cost, else the dense anchor; and what is equal."""
-    by_arm = {arm.case.arm: arm for arm in arms}
-    beside = rung_beside(loaded, focus.case)
-    if beside is not None and beside.case.arm in by_arm:
-        return by_arm[beside.case.arm], f"equal {MATCHED[beside.rung.quantity]}"
-    whole = [arm for arm in arms if arm.case.model == "dense" and not arm.case.rung]
-    if focus.case.budget is not None:  # in a sweep, the dense model of the same size
-        whole = [arm for arm in whole if arm.case.size == focus.case.size]
+def dense_beside(loaded: Loaded, variants: Sequence[Variant], focus: Variant) -> tuple[Variant, str] | None:
+    """Return the matched baseline, else the dense anchor; and what is equal."""
+    by_variant = {variant.case.variant: variant for variant in variants}
+    beside = matched_beside(loaded, focus.case)
+    if beside is not None and beside.case.variant in by_variant:
+        return by_variant[beside.case.variant], f"equal {MATCHED[beside.matched.quantity]}"
+    whole = [variant for variant in variants if variant.case.model == "dense" and not variant.case.matched]
+    if focus.case.train_flops is not None:  # in a sweep, the dense model of the same size
+        whole = [variant for variant in whole if variant.case.size == focus.case.size]
     train = loaded.suite.train
-    equal = focus.case.budget is not None or (train is not None and train.flops is not None)
+    equal = focus.case.train_flops is not None or (train is not None and train.flops is not None)
     said = "same shape and training FLOPs" if equal else "same shape, more FLOPs"
     return (whole[0], said) if whole else None
 
@@ -205,14 +208,14 @@ class Bin:
         return self.estimate.value
 
 
-# Arms, and their numbers by group of tokens.
-Series: TypeAlias = Sequence[tuple[Arm, Sequence[Bin]]]
+# Variants, and their numbers by group of tokens.
+Series: TypeAlias = Sequence[tuple[Variant, Sequence[Bin]]]
 
 
-def _groups(arm: Arm, variable: str) -> dict[str, dict[int, dict[str, Any]]]:
+def _groups(variant: Variant, variable: str) -> dict[str, dict[int, dict[str, Any]]]:
     """Groups of a variable that hold tokens, all tokens first: by label and seed what was recorded of them."""
     found = dict[str, dict[int, dict[str, Any]]]()
-    for seed, artifact_ in sorted(arm.found.items()):
+    for seed, artifact_ in sorted(variant.found.items()):
         routing = artifact_["routing"]
         whole = {"label": ALL, "n": routing["tokens"], **routing["summary"]}
         for row in (whole, *routing["strata"][variable]["bins"]):
@@ -242,18 +245,18 @@ def share_interval(share: float, error: float | None, n: int, windows: int) -> E
     return replace(made, low=max(0.0, middle - half), high=min(1.0, middle + half))
 
 
-def shares(arm: Arm, variable: str) -> list[Bin]:
+def shares(variant: Variant, variable: str) -> list[Bin]:
     """Return participation by group: with three seeds or more the mean and t-interval, else the first seed's, by windows."""
-    found, several = list[Bin](), len(arm.found) > 1
-    groups = _groups(arm, variable)
+    found, several = list[Bin](), len(variant.found) > 1
+    groups = _groups(variant, variable)
     del groups[ALL]
     for label, rows in groups.items():
         values, first = tuple(row["share"] for row in rows.values()), next(iter(rows.values()))
-        if len(values) == len(arm.found) >= FEWEST_SEEDS:
+        if len(values) == len(variant.found) >= FEWEST_SEEDS:
             mean = over_seeds(values, "share")
             estimate = replace(mean, low=max(0.0, mean.low or 0.0), high=min(1.0, mean.high or 1.0))
         else:
-            tokens = first["n"] * len(arm.first["layers"])
+            tokens = first["n"] * len(variant.first["layers"])
             estimate = share_interval(first["share"], first["share_se"], tokens, first["windows"])
         found.append(Bin(label, estimate, first["n"], values if several else ()))
     return found
@@ -263,40 +266,42 @@ def shares(arm: Arm, variable: str) -> list[Bin]:
 
 
 class Profit(NamedTuple):
-    """Losses of routed arms minus those of a dense one.
+    """Losses of routed variants minus those of a dense one.
 
     Attributes:
-        dense: the dense arm.
-        equal: what it has in common with the arm to show.
+        dense: the dense variant.
+        equal: what it has in common with the variant to show.
         unit: of the differences.
-        groups: by variable the differences of the arm to show and its controls, all tokens first.
+        groups: by variable the differences of the variant to show and its controls, all tokens first.
     """
 
-    dense: Arm
+    dense: Variant
     equal: str
     unit: str
     groups: dict[str, Series]
 
 
 def profit(loaded: Loaded) -> Profit | None:
-    """Return the losses of the arm to show and its controls against dense; None where there is nothing to compare."""
-    arms = arms_of(loaded)
-    focus = focus_of(arms)
-    beside = None if focus is None else dense_beside(loaded, arms, focus)
+    """Return the losses of the variant to show and its controls against dense; None where there is nothing to compare."""
+    variants = variants_of(loaded)
+    focus = focus_of(variants)
+    beside = None if focus is None else dense_beside(loaded, variants, focus)
     if focus is None or beside is None:
         return None
-    compared = [focus, *(arm for arm in controls_of(arms, focus) if arm.case.model == focus.case.model)]
+    compared = [focus, *(variant for variant in controls_of(variants, focus) if variant.case.model == focus.case.model)]
     unit, factor = unit_of(loaded)
-    found = {name: [(arm, differences(arm, beside[0], name, factor)) for arm in compared] for name in TITLES}
+    found = {
+        name: [(variant, differences(variant, beside[0], name, factor)) for variant in compared] for name in TITLES
+    }
     groups: dict[str, Series] = {variable: series for variable, series in found.items() if series[0][1]}
     return Profit(*beside, unit, groups) if groups else None
 
 
-def differences(arm: Arm, dense: Arm, variable: str, factor: float) -> list[Bin]:
+def differences(variant: Variant, dense: Variant, variable: str, factor: float) -> list[Bin]:
     """Return loss minus the dense model's by group, times a factor, paired by seed; groups of different text are left out."""
-    key = "loss" if arm.saw_the_future else "loss_causal"
-    mine, theirs = (_groups(each, variable) for each in (arm, dense))
-    seeds, found = sorted(arm.found.keys() & dense.found.keys()), list[Bin]()
+    key = "loss" if variant.saw_the_future else "loss_causal"
+    mine, theirs = (_groups(each, variable) for each in (variant, dense))
+    seeds, found = sorted(variant.found.keys() & dense.found.keys()), list[Bin]()
     for label, rows in mine.items():
         pairs = [(rows.get(seed), theirs.get(label, {}).get(seed)) for seed in seeds]
         same = [(one, other) for one, other in pairs if one and other and one["n"] == other["n"]]
@@ -310,9 +315,9 @@ def differences(arm: Arm, dense: Arm, variable: str, factor: float) -> list[Bin]
 # --- does the score go with what a pass is worth
 
 
-def score(arm: Arm) -> Estimate | None:
+def score(variant: Variant) -> Estimate | None:
     """Return the rank correlation of score and worth: from three seeds on the mean and t-interval, else the first seed's own."""
-    flips = arm.each("flips")
+    flips = variant.each("flips")
     rows = [each["correlation"]["all"] for each in flips if each.get("correlation")]
     values = [row["rho"] for row in rows]
     if not rows or None in values:
@@ -322,15 +327,16 @@ def score(arm: Arm) -> Estimate | None:
     return over_seeds(values, "difference") if len(rows) == len(flips) else None
 
 
-def knows(arms: Sequence[Arm]) -> str | None:
-    """Return `yes`, `no` or `inconclusive`: whether the score of the first arm goes with worth more than those of its controls.
+def knows(variants: Sequence[Variant]) -> str | None:
+    """Return `yes`, `no` or `inconclusive`: whether the score of the first variant goes with worth more than those of its
+    controls.
 
     Controls count because their blocks, too, adapt to the tokens that they are given. None without an interval.
     """
-    found = score(arms[0])
+    found = score(variants[0])
     if found is None or found.ends is None:
         return None
-    controls = (score(other) for other in arms[1:] if other.control)
+    controls = (score(other) for other in variants[1:] if other.control)
     least = max([0.0, *(each.value for each in controls if each is not None and each.value is not None)])
     low, high = found.ends
     return "yes" if low > least else "no" if high < least else INCONCLUSIVE
@@ -354,53 +360,53 @@ _QUANTITIES: tuple[tuple[str, str, Kind], ...] = (
 )
 
 
-def routers(loaded: Loaded, arms: Sequence[Arm], focus: Sequence[Arm]) -> Table:
-    """Return a row per quantity with a column per arm, means over seeds; of the first of `focus` whether its score knows."""
+def routers(loaded: Loaded, variants: Sequence[Variant], focus: Sequence[Variant]) -> Table:
+    """Return a row per quantity with a column per variant, means over seeds; of the first of `focus` whether its score knows."""
     cells, (unit, factor) = list[tuple[Value, Value, Value, Value]](), unit_of(loaded)
-    for arm in arms:
+    for variant in variants:
         cells += [
-            ("score ~ worth", "", arm.case, score(arm)),
-            ("… above 0 and all controls", "", arm.case, knows(focus) if arm is focus[0] else None),
-            ("worth of a pass that was made", "", arm.case, _worth(arm, "passed")),
-            ("… that was not made", "", arm.case, _worth(arm, "skipped")),
+            ("score ~ worth", "", variant.case, score(variant)),
+            ("… above 0 and all controls", "", variant.case, knows(focus) if variant is focus[0] else None),
+            ("worth of a pass that was made", "", variant.case, _worth(variant, "passed")),
+            ("… that was not made", "", variant.case, _worth(variant, "skipped")),
         ]
         for title, key, kind in _QUANTITIES:
-            mean = arm.summary(key)
+            mean = variant.summary(key)
             known = None if mean is None else replace(mean.alone, kind=kind).scaled(factor if key == "gap" else 1.0)
-            cells.append((title, "", arm.case, known))
-        settled = arm.over_seeds(lambda drift: (drift.get("overlap_with_last") or [None])[0], "drift")
+            cells.append((title, "", variant.case, known))
+        settled = variant.over_seeds(lambda drift: (drift.get("overlap_with_last") or [None])[0], "drift")
         cells.append(
-            ("overlap, start ~ end of training", "", arm.case, settled and replace(settled.alone, kind="share"))
+            ("overlap, start ~ end of training", "", variant.case, settled and replace(settled.alone, kind="share"))
         )
     return replace(pivot("routers", cells), notes=[Sentence(NUMBERS, unit=unit)])
 
 
-def _worth(arm: Arm, side: str) -> Value:
+def _worth(variant: Variant, side: str) -> Value:
     """Return the effect on the loss of the whole window (mean times tokens), in thousandths of a nat."""
-    tokens = arm.first["seq_len"]
+    tokens = variant.first["seq_len"]
 
     def value(flips: dict[str, Any]) -> float | None:
         worth = flips["worth"][side]["effect"] if flips.get("worth") else None
         return None if worth is None else 1000 * tokens * float(worth)
 
-    mean = arm.over_seeds(value, "flips")
+    mean = variant.over_seeds(value, "flips")
     return None if mean is None else Estimate(mean.value, kind="difference")
 
 
 # --- how experts and gates share the work
 
 
-def work(arms: Sequence[Arm]) -> Table | None:
-    """Return a row for each arm with experts or a gate that chooses a depth; None where there is none."""
-    rows = ((arm.case, "", title, value) for arm in best_sizes(arms) for title, value in _work(arm))
+def work(variants: Sequence[Variant]) -> Table | None:
+    """Return a row for each variant with experts or a gate that chooses a depth; None where there is none."""
+    rows = ((variant.case, "", title, value) for variant in best_sizes(variants) for title, value in _work(variant))
     made = replace(pivot("share of the work", rows), notes=[WORK])
     return made if made.rows else None
 
 
-def _work(arm: Arm) -> Iterator[tuple[Value, Value]]:
-    experts, depth = arm.first["experts"], arm.first["depth"]
+def _work(variant: Variant) -> Iterator[tuple[Value, Value]]:
+    experts, depth = variant.first["experts"], variant.first["depth"]
     if experts:
-        yield "busiest expert ÷ even share", Estimate(arm.first["summary"]["expert_load_max"], kind="ratio")
+        yield "busiest expert ÷ even share", Estimate(variant.first["summary"]["expert_load_max"], kind="ratio")
         yield "tokens without an expert", Estimate(statistics.fmean(row["none"] for row in experts), kind="share")
     if depth:
         easiest, *_, hardest = depth["by_length"][-1]["by_difficulty"]

@@ -18,7 +18,7 @@ import numpy as np
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.labels import ESCAPED, OF_WORK, Label
 from modbench.harness.domain.case import Case
-from modbench.harness.stats import contamination, paired
+from modbench.harness.stats import noise, paired
 from modbench.harness.stats.against_anchor import ticked
 from modbench.harness.stats.block_effects import Columns
 from modbench.harness.stats.contrast import NOT_TICKED, SEVERAL_THREADS, Seen
@@ -46,7 +46,9 @@ def measured(
         prepared: the runs that prepared the base and the new side.
         builds: whether the sides are two models: their cases differ in name, and are the same where they have the same place.
     """
-    here, there = ({case.place.label if builds else case.id: case for case in each.plan.cases} for each in prepared)
+    here, there = (
+        {case.grid_point.label if builds else case.id: case for case in each.plan.cases} for each in prepared
+    )
     for metric in prepared[0].suite.metrics:
         for key, case in here.items():
             other = there.get(key)
@@ -77,14 +79,14 @@ def _row(
         checks([run for block in blocks for run in block[i : i + 2]], own, case.id, known)
         for i, own, case in zip((0, 2), prepared, cases, strict=True)
     )
-    ticked = base.place.one_thread and all(each.cpu for four in made for each in four)
+    ticked = base.grid_point.one_thread and all(each.cpu for four in made for each in four)
     by_cpu = [[each.cpu for each in four] for four in made] if ticked else None
     own, control = effects([[each.wall for each in four] for four in made], by_cpu)
     sides = [[each.samples for four in made for each in four[i : i + 2]] for i in (0, 2)]
-    unfit = paired.unfit(sides) if base.place.one_thread else SEVERAL_THREADS
+    unfit = paired.unfit(sides) if base.grid_point.one_thread else SEVERAL_THREADS
     unfit = escaped(base_labels, labels) or unfit or (None if ticked else NOT_TICKED)
     withheld = machine_unfit(prepared) or not_its_work(base_labels, labels, known)
-    marks = (any(marks) for four in made for marks in zip(*(each.disturbed for each in four), strict=True))
+    marks = (any(marks) for four in made for marks in zip(*(each.noisy for each in four), strict=True))
     # The new side's time is the base's by their ratio, which is taken round by round: so the three agree.
     base_time = median(median(each.wall) for four in made for each in four[:2])
     times = math.exp(base_time), math.exp(base_time - fmean(own.wall.values()))
@@ -152,7 +154,7 @@ class _Rounds(NamedTuple):
 
     wall: list[float]
     cpu: list[float]
-    disturbed: list[bool]
+    noisy: list[bool]
     samples: Columns
 
 
@@ -166,7 +168,7 @@ def _rounds(tables: Tables, case: Case, metric: AnyMetric) -> _Rounds | Trouble:
     if wrong is not None and wrong.kind != "not_steady":
         return wrong
     (process,) = tables.processes(mine, metric).values()
-    own = process.arms[mine.id]
+    own = process.variants[mine.id]
     numbers = np.asarray(own["round"])
     rounds = [numbers == each for each in np.unique(numbers)]
 
@@ -174,6 +176,6 @@ def _rounds(tables: Tables, case: Case, metric: AnyMetric) -> _Rounds | Trouble:
         logs = np.log(own[column])
         return [float(logs[each].mean()) for each in rounds]
 
-    marks = np.array([bool(each) for each in contamination.causes(own, process.blocks)])
+    marks = np.array([bool(each) for each in noise.causes(own, process.blocks)])
     cpu = means("cpu_s") if ticked(own) else []
     return _Rounds(means(tables.made_in(metric).column), cpu, [bool(marks[each].any()) for each in rounds], own)

@@ -1,4 +1,4 @@
-"""Which arms solve which tasks: accuracy, with that of rules that do not solve them, and runs that solved a task by count.
+"""Which variants solve which tasks: accuracy, with that of rules that do not solve them, and runs that solved a task by count.
 
 With three seeds or more there are two intervals: over seeds (training varies most) and a binomial one over the questions,
 which all seeds share. With one seed there is only the second, which says nothing about another seed. Where the suite says so,
@@ -19,7 +19,7 @@ from modbench.harness.stats.effects import LEVEL
 from modbench.harness.stats.interim import Analysis
 from modbench.reports.data_table import DataTable, count, interval, number, text
 from modbench.reports.model import Code, Estimate, Finding, Listed, Sentence, Table, Value, known_text, pivot
-from modbench.reports.tables import best_arms
+from modbench.reports.tables import best_variants
 from modbench.reports.tables.comparisons import SMOKE
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
@@ -30,23 +30,23 @@ from modbench.reports.wording import verdict_words
 READING = "accuracy on held-out questions, and its difference to the baseline; n/m: n of m seeds solved the task"
 BY_MEAN = "compared by mean accuracy: tasks.counted does not name the task"
 UNDECIDABLE = f"no number of seeds up to {exact_two_proportions.MOST_SEEDS} decides it at these rates with 80 % power"
-# Arms that the answer is about, and tasks that it names; the rest are counted.
+# Variants that the answer is about, and tasks that it names; the rest are counted.
 MOST_ANSWERED, MOST_TASKS = 2, 4
 
 
 @dataclass(frozen=True)
 class OnTask:
-    """One arm on one task.
+    """One variant on one task.
 
     Attributes:
         task: the task.
-        counts: how many runs of each arm solved it, and from which accuracy on a run has.
+        counts: how many runs of each variant solved it, and from which accuracy on a run has.
         found: the mean accuracy, with the interval over seeds if there is one (for one seed, over its questions), and what is
             found against the baseline: by the share of runs that solved the task where these are counted, else by mean accuracy.
-        answers: what each seed answered; empty where the arm has no value.
+        answers: what each seed answered; empty where the variant has no value.
         values: accuracy of each seed.
         test: the exact test of its count against the baseline's; None where counts are not compared.
-        p_adjusted: its p-value among the arms of the task.
+        p_adjusted: its p-value among the variants of the task.
         look: which interim analysis it is; None where it is not compared with the baseline.
     """
 
@@ -83,20 +83,20 @@ class OnTask:
 
 
 def results(loaded: Loaded) -> list[OnTask]:
-    """Return every arm on every task that at least one arm has a result on."""
+    """Return every variant on every task that at least one variant has a result on."""
     made = list[OnTask]()
     for comparison in loaded.plan.comparisons:
-        if not comparison.arms[0].task:
+        if not comparison.variants[0].task:
             continue
         metric, baseline = loaded.tables.metrics[comparison.metrics[0]], loaded.tables.baseline_of(comparison)
         counts = loaded.tables.counts(baseline, metric)
         if counts is not None:
-            made += [_on_task(loaded, metric, counts, case, baseline) for case in comparison.arms]
+            made += [_on_task(loaded, metric, counts, case, baseline) for case in comparison.variants]
     return made
 
 
 def _on_task(loaded: Loaded, metric: Metric, counts: Counts, case: Case, baseline: Case) -> OnTask:
-    tables, alone = loaded.tables, Finding(case, None, case.place, metric.key)
+    tables, alone = loaded.tables, Finding(case, None, case.grid_point, metric.key)
     trouble = tables.trouble(case, metric)
     if trouble is not None or case.id not in counts.seeds:
         status, why = ("skipped", "no answers were recorded") if trouble is None else (trouble.status, trouble.reason)
@@ -106,7 +106,7 @@ def _on_task(loaded: Loaded, metric: Metric, counts: Counts, case: Case, baselin
     accuracy = Estimate.of_interval(tables.estimate(case, metric), "share", n=len(answers))
     own = replace(alone, value=accuracy, reason=None if counts.counted else BY_MEAN)
     made = OnTask(metric.task, counts, own, answers, tuple(values.values()))
-    return made if case.arm == baseline.arm else _compared(loaded, made, baseline)
+    return made if case.variant == baseline.variant else _compared(loaded, made, baseline)
 
 
 def _compared(loaded: Loaded, alone: OnTask, baseline: Case) -> OnTask:
@@ -115,7 +115,7 @@ def _compared(loaded: Loaded, alone: OnTask, baseline: Case) -> OnTask:
     if baseline.id not in counts.seeds:
         return replace(alone, found=replace(own, reason="the baseline has no value"))
     alone = replace(alone, look=counts.analysis(own.case, baseline))
-    row = loaded.pair(own.case.arm, own.metric)
+    row = loaded.pair(own.case.variant, own.metric)
     if not counts.counted:
         mean = own if row is None else of_row(row, own.case, baseline)
         known = mean.typical.closed  # from one seed nothing is found
@@ -125,15 +125,15 @@ def _compared(loaded: Loaded, alone: OnTask, baseline: Case) -> OnTask:
     if verdict is None and not loaded.suite.claims:
         reason = SMOKE
     elif verdict == INCONCLUSIVE:
-        needed = _seeds_to_decide(counts, own.case, baseline)
+        needed = _seeds_needed(counts, own.case, baseline)
         reason = UNDECIDABLE if needed is None else None
     typical = Estimate.of_interval(test, "difference", "ratio")
     found = replace(own, typical=typical, verdict=verdict, needed=needed, reason=reason)
     return replace(alone, found=found, test=test, p_adjusted=None if row is None else row.p_adjusted)
 
 
-def _seeds_to_decide(found: Counts, case: Case, baseline: Case) -> int | None:
-    """Return the seeds of each arm that tell the observed rates apart; None: more than 100, or the rates are equal."""
+def _seeds_needed(found: Counts, case: Case, baseline: Case) -> int | None:
+    """Return the seeds of each variant that tell the observed rates apart; None: more than 100, or the rates are equal."""
     (mine, n), (theirs, other_n) = found.of(case), found.of(baseline)
     needed = exact_two_proportions.seeds_needed(mine / n, theirs / other_n, solved.level_among(len(found.seeds) - 1))
     return None if needed is None else max(needed, min(n, other_n) + 1)
@@ -141,12 +141,12 @@ def _seeds_to_decide(found: Counts, case: Case, baseline: Case) -> int | None:
 
 TABLE = DataTable[OnTask](
     "solved",
-    "an arm on a task",
+    "a variant on a task",
     (
         text("task", "the task", lambda row: row.task),
-        text("arm", "the arm", lambda row: row.found.case.arm),
+        text("variant", "the variant", lambda row: row.found.case.variant),
         text("model", "its model", lambda row: row.found.case.model),
-        text("baseline_arm", "what it is compared with", lambda row: getattr(row.found.against, "arm", None)),
+        text("baseline_variant", "what it is compared with", lambda row: getattr(row.found.against, "variant", None)),
         number("shortcut", "accuracy of the best rule that does not solve the task", lambda row: row.counts.shortcut),
         number("solved_from", "accuracy from which a run has solved the task", lambda row: row.counts.level),
         count("solved", "runs that solved it", lambda row: row.solved if row.values else None),
@@ -160,9 +160,11 @@ TABLE = DataTable[OnTask](
         ),
         number("ci_level", "level of the interval", lambda row: None if row.test is None else LEVEL),
         number("p", "exact p-value of both counts", lambda row: None if row.test is None else row.test.p),
-        number("p_adjusted", "the same among the arms of the task (Holm)", lambda row: row.p_adjusted),
+        number("p_adjusted", "the same among the variants of the task (Holm)", lambda row: row.p_adjusted),
         text("verdict", "verdict on the counts", lambda row: row.found.verdict if row.test else None),
-        count("seeds_to_decide", "seeds of each arm that would decide it at these rates", lambda row: row.found.needed),
+        count(
+            "seeds_needed", "seeds of each variant that would decide it at these rates", lambda row: row.found.needed
+        ),
         text("status", "`ok`, `failed` or `skipped`", lambda row: row.found.status),
         text("reason", "why there is no number or no verdict", lambda row: row.found.reason),
         count("look", "which look at the seeds it is", lambda row: row.look and row.look.number),
@@ -176,14 +178,16 @@ TABLE = DataTable[OnTask](
 
 
 def answer(loaded: Loaded) -> Iterator[Sentence]:
-    """Say at which tasks arms are better or worse than the baseline; of a run that compares other things too, nothing."""
-    made, (base, *arms) = results(loaded), loaded.arms
-    if not made or not all(each.arms[0].task for each in loaded.plan.comparisons):
+    """Say at which tasks variants are better or worse than the baseline; of a run that compares other things too, nothing."""
+    made, (base, *variants) = results(loaded), loaded.variants
+    if not made or not all(each.variants[0].task for each in loaded.plan.comparisons):
         return
-    for case in arms[:MOST_ANSWERED]:
-        found = [each for each in made if each.found.case.arm == case.arm]
+    for case in variants[:MOST_ANSWERED]:
+        found = [each for each in made if each.found.case.variant == case.variant]
         parts = [Sentence("{task} {verdict}", task=each.task, verdict=_verdict(each.found)) for each in found]
-        yield Sentence("{arm} against {base}: {parts}.", arm=case, base=base, parts=Listed(parts, most=MOST_TASKS))
+        yield Sentence(
+            "{variant} against {base}: {parts}.", variant=case, base=base, parts=Listed(parts, most=MOST_TASKS)
+        )
 
 
 def _verdict(found: Finding) -> str:
@@ -210,16 +214,18 @@ def doubts(loaded: Loaded) -> Iterator[Sentence]:
 
 
 def table(loaded: Loaded) -> Table | None:
-    """Return accuracy by arm and task, with the seeds that solved it where these are counted; None where no task has a result."""
-    made, taken, arms = results(loaded), loaded.plan.arms_from, {case.arm: case for case in loaded.arms}
+    """Return accuracy by variant and task, with the seeds that solved it where these are counted; None where no task has a
+    result.
+    """
+    made, taken, variants = results(loaded), loaded.plan.variants_from, {case.variant: case for case in loaded.variants}
     cells: list[tuple[Value, Value, Value, Value]]
-    cells = [(arms[each.found.case.arm], "", each.task, _cell(each)) for each in made]
+    cells = [(variants[each.found.case.variant], "", each.task, _cell(each)) for each in made]
     cells += [("best shortcut", "", each.task, _shortcut(each)) for each in made]
     notes: list[Value] = [
         READING,
         seeds_in_words(loaded),
         *pooled(loaded),
-        *([best_arms.sentence(taken)] if taken else []),
+        *([best_variants.sentence(taken)] if taken else []),
     ]
     return replace(pivot("accuracy", cells, "accuracy, %"), notes=notes, file="solved.csv") if made else None
 

@@ -1,6 +1,6 @@
-"""How the difference of two arms changes with the training budget: its slope, where it is 0, and what is forecast.
+"""How the difference of two variants changes with the training budget: its slope, where it is 0, and what is forecast.
 
-Every arm is taken at its own optimum over sizes at each budget (`harness/stats/trend.py`).
+Every variant is taken at its own optimum over sizes at each budget (`harness/stats/trend.py`).
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ WORDS = {
     **dict.fromkeys(
         ("one end", "one sign", "none"), "{better} is better than {other} from {start} to {end} of training."
     ),
-    "cannot tell": "{arm} against {base} is inconclusive from {first} to {last} of training.",
-    "not straight": "{arm} minus {base} follows no straight line from {first} to {last} of training.",
+    "inconclusive": "{variant} against {base} is inconclusive from {first} to {last} of training.",
+    "not straight": "{variant} minus {base} follows no straight line from {first} to {last} of training.",
 }
 READING = "{unit} [95 % CI], each at its best width, routed causally; slope: for each e-fold of FLOPs"
 
 
 @dataclass(frozen=True)
 class At:
-    """An arm and the anchor at a budget.
+    """A variant and the anchor at a budget.
 
     Attributes:
         flops: the budget.
-        mine: the arm's two sizes, smaller first.
+        mine: the variant's two sizes, smaller first.
         theirs: the anchor's.
         seeds: with which all four sizes left a loss.
         planned: that were asked for.
         reason: why a seed left none; None where all did.
-        difference: the arm's loss at its optimum minus the anchor's at its own; None where it has none.
-        losses: the arm's there, and the anchor's.
+        difference: the variant's loss at its optimum minus the anchor's at its own; None where it has none.
+        losses: the variant's there, and the anchor's.
         near: whether both optima lie near the sizes trained.
     """
 
@@ -64,10 +64,10 @@ class At:
 
 @dataclass(frozen=True)
 class Answer:
-    """How an arm goes on over the anchor.
+    """How a variant goes on over the anchor.
 
     Attributes:
-        arm: one of its cases.
+        variant: one of its cases.
         anchor: one of the anchor's.
         plan: the suite's table.
         rows: the budgets at which something was trained, ascending.
@@ -76,7 +76,7 @@ class Answer:
         explored: largest budget at which sizes were explored.
     """
 
-    arm: Case
+    variant: Case
     anchor: Case
     plan: TrendPlan
     rows: Sequence[At] = ()
@@ -86,8 +86,8 @@ class Answer:
 
     @property
     def name(self) -> str:
-        """Display name of the arm, without its size."""
-        return without_size(self.arm)
+        """Display name of the variant, without its size."""
+        return without_size(self.variant)
 
     @property
     def base(self) -> str:
@@ -110,28 +110,28 @@ class Answer:
 
 
 def answers(loaded: Loaded) -> list[Answer]:
-    """Return the trend of each arm over the anchor, at each place; none where nothing was followed yet."""
+    """Return the trend of each variant over the anchor, at each place; none where nothing was followed yet."""
     plan, told = loaded.suite.trend, loaded.run.found(Followed)
     return [
-        _answer(loaded, made, told[name], variant, plan)
+        _answer(loaded, made, told[name], family, plan)
         for name, made in runs_of(loaded.whole_plan).items()
         if plan is not None and name in told
-        for variant in made.variants[1:]
+        for family in made.variants[1:]
     ]
 
 
-def _answer(loaded: Loaded, made: Runs, told: Followed, variant: str, plan: TrendPlan) -> Answer:
-    anchor, arm = (next(c for c in made.cases.values() if c.variant == each) for each in (made.anchor, variant))
-    tried = explored(loaded, arm.place)
+def _answer(loaded: Loaded, made: Runs, told: Followed, family: str, plan: TrendPlan) -> Answer:
+    anchor, variant = (next(c for c in made.cases.values() if c.family == each) for each in (made.anchor, family))
+    tried = explored(loaded, variant.grid_point)
     fitted = curves(tried)
-    mine, theirs = (bend_of(fitted[each]) if each in fitted else None for each in (variant, made.anchor))
-    answer = Answer(arm, anchor, plan, explored=max((each.flops for each in tried), default=0.0))
+    mine, theirs = (bend_of(fitted[each]) if each in fitted else None for each in (family, made.anchor))
+    answer = Answer(variant, anchor, plan, explored=max((each.flops for each in tried), default=0.0))
     if told.reason is not None or mine is None or theirs is None:
         reason = told.reason or "the runs that explored sizes do not tell how sharply losses bend over them"
         return replace(answer, reason=reason)
-    sides = {(side.budget, side.variant): side for side in told.sides}
-    budgets = sorted({side.budget for side in told.sides})
-    found = [_at(loaded, made, sides[flops, variant], sides[flops, made.anchor]) for flops in budgets]
+    sides = {(side.train_flops, side.variant): side for side in told.sides}
+    budgets = sorted({side.train_flops for side in told.sides})
+    found = [_at(loaded, made, sides[flops, family], sides[flops, made.anchor]) for flops in budgets]
     known = [budget for _, budget in found if budget is not None]
     rows = [row for row, _ in found]
     if not known:
@@ -148,14 +148,14 @@ def _measured(row: At, trend: Trend, i: int) -> At:
 
 
 def _at(loaded: Loaded, made: Runs, mine: Side, theirs: Side) -> tuple[At, Budget | None]:
-    """Both arms at a budget, from the seeds with which all four sizes left a loss."""
+    """Both variants at a budget, from the seeds with which all four sizes left a loss."""
     cases = [made.cases[each] for side in (mine, theirs) for each in side.cases]
     planned = sorted(set.intersection(*(set(made.fresh[case.id]) for case in cases)))
     losses = [loaded.tables.values_of(case, CONFIRMED) for case in cases]
     whole = [seed for seed in planned if all(seed in each for each in losses)]
     troubles = (loaded.tables.trouble(case, loaded.tables.metrics[CONFIRMED]) for case in cases)
     lost = None if whole == planned else next((each.reason for each in troubles if each is not None), None)
-    row = At(mine.budget, (cases[0], cases[1]), (cases[2], cases[3]), len(whole), len(planned), lost)
+    row = At(mine.train_flops, (cases[0], cases[1]), (cases[2], cases[3]), len(whole), len(planned), lost)
     if len(whole) < 2:  # one seed has no spread
         return row, None
     losses_S4 = np.array([[each[seed] for each in losses] for seed in whole])
@@ -167,7 +167,7 @@ def _at(loaded: Loaded, made: Runs, mine: Side, theirs: Side) -> tuple[At, Budge
         Sizes(place_of(low), place_of(high), losses_S4[:, two], None if blocks_SB4 is None else blocks_SB4[:, :, two])
         for two, (low, high) in ((slice(0, 2), row.mine), (slice(2, 4), row.theirs))
     ]
-    return row, Budget(mine.budget, *sizes)
+    return row, Budget(mine.train_flops, *sizes)
 
 
 def _blocks(loaded: Loaded, case: Case, seeds: Sequence[int]) -> list[Sequence[float]]:
@@ -189,7 +189,7 @@ class Row:
         quantity: `difference`, `spread`, `slope`, `bend`, `crossing` or `forecast`; empty: there is no trend.
         unit: of its value.
         found: its value; None where it has none.
-        budget: at which it is; None: at none.
+        train_flops: at which it is; None: at none.
         seeds: that it is from.
         outcome: what was found of it, in a word.
         at: sizes and losses of a difference.
@@ -200,7 +200,7 @@ class Row:
     quantity: str = ""
     unit: str = ""
     found: Estimate | None = None
-    budget: float | None = None
+    train_flops: float | None = None
     seeds: int | None = None
     outcome: str | None = None
     at: At | None = None
@@ -208,7 +208,9 @@ class Row:
 
 
 def rows(answer: Answer) -> Iterator[Row]:
-    """Yield what was found of an arm: differences, standard deviations over seeds, slope, straightness, crossing and forecast."""
+    """Yield what was found of a variant: differences, standard deviations over seeds, slope, straightness, crossing and
+    forecast.
+    """
     trend, plan = answer.trend, answer.plan
     if trend is None:
         yield Row(answer, reason=answer.reason)
@@ -234,20 +236,20 @@ def rows(answer: Answer) -> Iterator[Row]:
 
 TABLE = DataTable[Row](
     "trend",
-    "a quantity of an arm over the anchor",
+    "a quantity of a variant over the baseline",
     (
-        text("variant", "the arm without its size", lambda row: row.answer.arm.variant),
-        text("baseline_variant", "the anchor", lambda row: row.answer.anchor.variant),
+        text("variant", "the variant without its size", lambda row: row.answer.variant.family),
+        text("baseline_variant", "the baseline", lambda row: row.answer.anchor.family),
         text("quantity", "what was found of the two", lambda row: row.quantity or None),
-        number("budget", "training FLOPs of every run", lambda row: row.budget, "FLOP"),
+        number("train_flops", "training FLOPs of every run", lambda row: row.train_flops, "FLOP"),
         interval("value", "the quantity", lambda row: row.found),
         text("unit", "its unit", lambda row: row.unit or None),
         text("outcome", "what was found of it, in a word", lambda row: row.outcome),
         count("seeds", "new seeds behind it", lambda row: row.seeds),
-        text("sizes", "the arm's two sizes", lambda row: row.at and " ".join(case.size for case in row.at.mine)),
-        text("baseline_sizes", "the anchor's", lambda row: row.at and " ".join(case.size for case in row.at.theirs)),
-        number("loss", "the arm's loss at its optimum", lambda row: row.at and row.at.losses[0], "nat"),
-        number("baseline_loss", "the anchor's", lambda row: row.at and row.at.losses[1], "nat"),
+        text("sizes", "the variant's two sizes", lambda row: row.at and " ".join(case.size for case in row.at.mine)),
+        text("baseline_sizes", "the baseline's", lambda row: row.at and " ".join(case.size for case in row.at.theirs)),
+        number("loss", "the variant's loss at its optimum", lambda row: row.at and row.at.losses[0], "nat"),
+        number("baseline_loss", "the baseline's", lambda row: row.at and row.at.losses[1], "nat"),
         count("planned_seeds", "seeds that were asked for", lambda row: row.at and row.at.planned),
         text("reason", "why there is none, or fewer seeds", lambda row: row.reason),
     ),
@@ -263,8 +265,8 @@ def in_place(loaded: Loaded) -> InPlace | None:
     return InPlace(
         tables=[table(loaded, each) for each in made],
         baseline=made[0].base,
-        arms=[case for answer in made for case in dict.fromkeys((answer.arm, answer.anchor))],
-        metrics=frozenset({"loss/val", "loss/val_causal", CONFIRMED, "flops/train_step", "lr/best"}),
+        variants=[case for answer in made for case in dict.fromkeys((answer.variant, answer.anchor))],
+        metrics=frozenset({"loss/val", "loss/val_causal", CONFIRMED, "flops/train_step", "lr/best_over_rule"}),
     )
 
 
@@ -290,10 +292,10 @@ def table(loaded: Loaded, answer: Answer) -> Table:
     titles = {"slope": "slope", "crossing": "break-even", "forecast": "forecast {budget}"}
     for row in rows(answer):
         if row.found is not None and row.quantity in titles:
-            title = Sentence(titles[row.quantity], budget=Estimate(row.budget, unit="FLOP"))
+            title = Sentence(titles[row.quantity], budget=Estimate(row.train_flops, unit="FLOP"))
             found = row.found if row.unit == "FLOP" else row.found.scaled(factor)
             shown.append((title, found, row.seeds or "", ""))
-    label = Sentence("{arm} minus {base}", arm=answer.name, base=answer.base)
+    label = Sentence("{variant} minus {base}", variant=answer.name, base=answer.base)
     head = ("training FLOPs", label, "seeds", "")
     return Table(
         "the difference over training budgets", head, shown, notes=[Sentence(READING, unit=unit)], file="trend.csv"
@@ -309,16 +311,16 @@ def nats(found: Interval) -> Estimate:
 
 
 def answer(loaded: Loaded) -> Iterator[Sentence]:
-    """Say where which arm has the lower loss."""
+    """Say where which variant has the lower loss."""
     for each in answers(loaded):
         if each.trend is None:
-            yield Sentence("No trend of {arm}: {reason}.", arm=each.name, reason=each.reason)
+            yield Sentence("No trend of {variant}: {reason}.", variant=each.name, reason=each.reason)
         else:
             yield where(each, each.trend)
 
 
 def where(answer: Answer, trend: Trend) -> Sentence:
-    """Say on which side of which budget which arm has the lower loss, as far as a line tells."""
+    """Say on which side of which budget which variant has the lower loss, as far as a line tells."""
     crossing, first, last = trend.crossing(), trend.budgets[0].flops, trend.budgets[-1].flops
     outcome = "not straight" if trend.is_straight is False else crossing.outcome
     from_first = crossing.high is None or crossing.low is not None
@@ -332,7 +334,7 @@ def where(answer: Answer, trend: Trend) -> Sentence:
         for name, flops in (("first", first), ("last", last), ("start", start), ("end", end))
     }
     at = Estimate(crossing.flops, crossing.low, crossing.high, unit="FLOP")
-    return Sentence(WORDS[outcome], arm=answer.name, base=answer.base, better=better, other=other, at=at, **budgets)
+    return Sentence(WORDS[outcome], variant=answer.name, base=answer.base, better=better, other=other, at=at, **budgets)
 
 
 def doubts(loaded: Loaded) -> Iterator[Sentence]:

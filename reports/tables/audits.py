@@ -1,8 +1,8 @@
-"""Audits of a run: what the probes found of the user's models, by arm, and findings as sentences."""
+"""Audits of a run: what the probes found of the user's models, by variant, and findings as sentences."""
 
 from __future__ import annotations
 
-from modbench.harness.audit.card import AUDIT, AuditFinding, Card, Finding, Given, Number
+from modbench.harness.audit.audit_report import AUDIT, AuditFinding, AuditReport, Finding, Given, Number
 from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.records import Record
@@ -24,15 +24,15 @@ def sentence(found: Finding) -> Sentence:
 
 
 def audit_in(record: Record) -> AuditFinding | None:
-    """Return the audit that a record holds, or why it holds none; None for a unit that audits nothing."""
-    if record.unit.made_in != AUDIT:
+    """Return the audit that a record holds, or why it holds none; None for a job that audits nothing."""
+    if record.job.made_in != AUDIT:
         return None
     if isinstance(record.findings, AuditFinding):
         return record.findings
     return AuditFinding(reason=record.died.reason if record.died else "its record is damaged")
 
 
-def by_label(card: Card) -> dict[Label, str]:
+def by_label(card: AuditReport) -> dict[Label, str]:
     """Return sentences of a card by the label that they bring, most important first."""
     said = grouped((each.label, plain(sentence(each))) for each in card.findings.values() if each.label is not None)
     return {label: "; ".join(each) for label, each in said.items()}

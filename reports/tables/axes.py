@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from modbench.harness.core.config import SHAPE_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, unknown
-from modbench.harness.domain.case import Case, Place
+from modbench.harness.domain.case import Case, GridPoint
 from modbench.reports import wording
 from modbench.reports.writers.number_format import grid_point, typed
 
@@ -17,7 +17,7 @@ Value: TypeAlias = str | int | float | bool | None
 Fields: TypeAlias = dict[str, Value]
 
 # Fields of a case that belong to its place: cases that differ in one of them were measured in different processes.
-PLACE = tuple(Place.model_fields)
+PLACE = tuple(GridPoint.model_fields)
 # Fields that follow from others unless they are set.
 DERIVED = {"n_heads", "n_kv_heads", "head_dim", "d_ff"}
 FOLLOWS = "as derived"
@@ -46,8 +46,13 @@ def fields(case: Case) -> Fields:
     if keys is not None and not keys:  # nothing is routed, so that no row is chosen
         config.pop("decode_policy", None)
     unread: Fields = dict.fromkeys(ModelConfig.model_fields)
-    more: Fields = {"model": case.model, "arm": case.arm, "task": case.task or None, "budget": case.budget}
-    known = unread | config | case.place.model_dump() | {"new_tokens": case.place.new_tokens or None} | more
+    more: Fields = {
+        "model": case.model,
+        "variant": case.variant,
+        "task": case.task or None,
+        "train_flops": case.train_flops,
+    }
+    known = unread | config | case.grid_point.model_dump() | {"new_tokens": case.grid_point.new_tokens or None} | more
     for name, value in case.options:
         # An option takes the place of a key of the same name that the model does not read.
         taken = name in known and (name not in unread or known[name] is not None)
@@ -127,7 +132,7 @@ def heading(axis: str, value: Value) -> str:
     if axis in _LETTERS and isinstance(value, int):
         return grid_point(_LETTERS[axis], value)
     text = in_words(axis, value)
-    return text if axis in {"dtype", "model", "compile", "graph", "device", "task", "arm"} else f"{axis}={text}"
+    return text if axis in {"dtype", "model", "compile", "graph", "device", "task", "variant"} else f"{axis}={text}"
 
 
 def ordered(values: Iterable[Value]) -> list[Value]:

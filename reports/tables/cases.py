@@ -11,7 +11,7 @@ from modbench.harness.core import labels
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case, Comparison
-from modbench.harness.stats import contamination, effects
+from modbench.harness.stats import effects, noise
 from modbench.reports.data_table import frame
 from modbench.reports.reasons import in_words
 from modbench.reports.tables import pair_verdicts
@@ -24,14 +24,14 @@ CASES = names(VALUES)
 
 def rows_of(tables: Tables, comparison: Comparison) -> list[dict[str, Any]]:
     """Return the rows of one comparison: one per case and requested metric, where no earlier one has it too."""
-    asked = ((case, tables.metrics[key]) for key in comparison.metrics for case in comparison.arms)
+    asked = ((case, tables.metrics[key]) for key in comparison.metrics for case in comparison.variants)
     return [_case_row(tables, *each) for each in asked if tables.comparison(*each) is comparison]
 
 
 def case_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Return `cases.csv`: the rows of all comparisons, then those of the twins."""
-    twins = (_case_row(tables, twin, metric) for twin, _, metric in tables.twins())
-    return frame([*rows, *twins], VALUES)
+    """Return `cases.csv`: the rows of all comparisons, then those of the A/A controls."""
+    aa_controls = (_case_row(tables, aa_control, metric) for aa_control, _, metric in tables.aa_controls())
+    return frame([*rows, *aa_controls], VALUES)
 
 
 def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
             [
                 *tables.row_labels(case, metric),
                 *pair_verdicts.machine_labels(tables, case, metric),
-                *[Label.CONTAMINATED] * (tables.disturbed(case, metric) > contamination.MOST),
+                *[Label.NOISY] * (tables.noisy(case, metric) > noise.MOST),
             ]
         ),
     }

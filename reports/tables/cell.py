@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -11,8 +11,9 @@ from modbench.harness.domain.records import Failure, Outcome
 from modbench.harness.stats import effects
 from modbench.harness.stats.reason import Reason
 from modbench.harness.stats.seed_sets import SeedSets
-from modbench.reports.model import Interval, Listed, Value
-from modbench.reports.reasons import in_words, sentence
+from modbench.reports.model import Interval, Value
+from modbench.reports.reasons import in_words
+from modbench.reports.writers.number_format import plain
 
 
 class Trouble(NamedTuple):
@@ -25,14 +26,14 @@ class Trouble(NamedTuple):
 
 @dataclass
 class Cell:
-    """All outcomes of one metric of one case, over launches or seeds.
+    """All outcomes of one metric of one case, over processes or seeds.
 
     Attributes:
-        outcomes: (launch or seed, outcome), in order.
+        outcomes: (process or seed, outcome), in order.
         missing: names of planned units without a record.
         nodes: fingerprint and hardware of the nodes of a cluster that its units name.
         versions: of the user's files that its units ran.
-        series: what its launches share, whose number a pilot may have decided.
+        series: what its processes share, whose number a pilot may have decided.
         left_out: why a search did not measure it; None if it did, or if nothing was searched.
     """
 
@@ -45,10 +46,10 @@ class Cell:
 
     @property
     def partly(self) -> str | None:
-        """How many launches of an incomplete run have ended, of which there must be two; None if all have."""
+        """How many processes of an incomplete run have ended, of which there must be two; None if all have."""
         done, every = len(self.outcomes), len(self.outcomes) + len(self.missing)
         return (
-            f"{done} of {every} launches: the run is incomplete" if self.series and self.missing and done > 1 else None
+            f"{done} of {every} processes: the run is incomplete" if self.series and self.missing and done > 1 else None
         )
 
     def trouble(self) -> Trouble | None:
@@ -70,17 +71,17 @@ class Cell:
         return None
 
     def good(self) -> dict[int, Outcome]:
-        """Return the good outcome of each launch or seed."""
+        """Return the good outcome of each process or seed."""
         return {number: outcome for number, outcome in self.outcomes if outcome.status == "ok"}
 
     def values(self) -> dict[int, float]:
-        """Return the value of each seed (or launch) that has one, for metrics with one value per unit."""
+        """Return the value of each seed (or process) that has one, for metrics with one value per unit."""
         return {number: outcome.samples["value"][0] for number, outcome in self.good().items()}
 
     def over_seeds(self, sets: SeedSets) -> effects.Effect:
         """Return mean and interval over sets of seeds; for one seed's accuracy the binomial interval over its questions."""
         values = self.values()
-        effect = effects.over_launches([*values.values()], analysis=sets.analysis(values))
+        effect = effects.over_processes([*values.values()], analysis=sets.analysis(values))
         answers = next((notes.answers for notes in self.notes(TrainNotes) if notes.answers), None)
         if len(self.outcomes) > 1 or answers is None:
             return effect
@@ -97,13 +98,7 @@ def columns_of(found: Interval, value: str = "value", before: str = "") -> dict[
     return {value: found.value, f"{before}ci_low": found.low, f"{before}ci_high": found.high}
 
 
-def joined_reasons(reasons: Sequence[Reason | str | None]) -> str | None:
+def joined_reasons(reasons: Iterable[Reason | Value]) -> str | None:
     """Join reasons, of which some may be in words and joined already, into one cell, each once; None if there are none."""
-    words = [in_words(each) if isinstance(each, Reason) else each for each in reasons]
-    return "; ".join(dict.fromkeys(each for reason in words if reason for each in reason.split("; "))) or None
-
-
-def listed_reasons(reasons: Iterable[Reason | Value]) -> Listed | None:
-    """Return the same of reasons that a writer phrases."""
-    known = tuple(sentence(each) if isinstance(each, Reason) else each for each in reasons if each)
-    return Listed(known, "; ", once=True) if known else None
+    words = [in_words(each) if isinstance(each, Reason) else plain(each) for each in reasons if each]
+    return "; ".join(dict.fromkeys(each for reason in words for each in reason.split("; "))) or None

@@ -25,8 +25,8 @@ def _interval(number: str, meaning: str, ends: str) -> tuple[Column, Column, Col
 
 
 CASE = (
-    _column("case_id", "text", "the arm at a place"),
-    _column("arm", "text", "the model with its settings"),
+    _column("case_id", "text", "the variant at a grid point"),
+    _column("variant", "text", "the model with its settings"),
     _column("model", "text", "the model's name in the catalogue, or a user's `FILE.py:build`"),
     _column("capacity", "number", "MoD's share of tokens in a routed block"),
     _column("depth_ratio", "number", "mean share of the blocks that ran"),
@@ -39,7 +39,7 @@ CASE = (
     _column("threads", "count", "CPU threads of a process"),
     _column("seed", "text", "seeds of weights and data"),
     _column("params", "count", "parameters of the built module"),
-    _column("effort", "text", "preset of launches and rounds"),
+    _column("effort", "text", "preset of processes and rounds"),
     _column("config", "text", "settings that are not default, as JSON"),
 )
 METRIC = (
@@ -51,8 +51,12 @@ STATUS = (
     _column("status", "text", "`ok`, `skipped` or `failed`"),
     _column("reason", "text", "why something is null, or what the numbers do not cover"),
 )
-LABELS = _column("labels", "text", "what must be said beside it, joined by `;`")
-TITLE = _column("arm_title", "text", "what tables and figures call the arm")
+LABELS = _column("labels", "text", "labels: what must be known of it, joined by `;`")
+TITLE = _column("title", "text", "what tables and figures call the variant")
+WHERE = (
+    _column("machine", "text", "the processor, or the GPU"),
+    _column("date", "text", "day on which the run began"),
+)
 NEW_TOKENS = _column("new_tokens", "count", "tokens that follow the prompt in a whole request", "tokens")
 # A row of `cases.csv`: one metric of one case.
 VALUES = (
@@ -61,11 +65,12 @@ VALUES = (
     _column("statistic", "text", "what the value is of its samples"),
     *_interval("value", "the value", ""),
     LEVEL,
-    _column("n", "count", "launches or seeds; 1 of a count"),
+    _column("n", "count", "processes or seeds; 1 of a count"),
     *STATUS,
     LABELS,
     TITLE,
     NEW_TOKENS,
+    *WHERE,
 )
 RATIO, *ENDS = _interval(
     "ratio", "speed-up or saving over the baseline by the metric's estimand; above 1 is better", ""
@@ -87,37 +92,39 @@ PAIRS = (
     _column("difference", "number", "the case's value minus the baseline's"),
     *ENDS,
     LEVEL,
-    _column("ideal", "number", "the ratio that FLOPs, or a forecast, promise"),
-    _column("efficiency", "number", "ratio over ideal"),
-    _column("realised", "number", "share of the promised change that was measured"),
+    _column("theoretical", "number", "theoretical speed-up, from FLOPs, or the ratio of two forecasts"),
+    _column("achieved_share", "number", "achieved share of the theoretical gain"),
     _column(
-        "verdict", "text", "better, worse, different, equivalent or inconclusive; null where nothing may be claimed"
+        "verdict",
+        "text",
+        "better, worse, better_open, worse_open, equivalent or inconclusive; null where nothing may be claimed",
     ),
-    _column("mde", "number", "smallest true effect that would be detected with 80 % power, as a share"),
+    _column("detectable", "number", "smallest true effect that would be detected with 80 % power, as a share"),
     _column("paired", "flag", "whether it is compared process by process, or seed by seed"),
     *STATUS,
-    *_interval("mean_ratio", "ratio by means, where `ratio` is by medians", "mean_"),
-    _column("attainable", "number", "the ratio that the measured peaks of this machine allow"),
-    *_interval("realised", "share of the promised change that was measured", "realised_")[1:],
+    *_interval("mean_ratio", "ratio by means, where `ratio` is by medians", "mean_ratio_"),
+    _column("predicted", "number", "predicted speed-up, from the measured peaks of this machine (roofline)"),
+    *_interval("achieved_share", "achieved share of the theoretical gain", "achieved_share_")[1:],
     LABELS,
     *_baseline(LABELS),
-    *_interval("cpu_ratio", "ratio by CPU time", "cpu_"),
+    *_interval("cpu_ratio", "ratio by CPU time", "cpu_ratio_"),
     TITLE,
     *_baseline(TITLE),
     NEW_TOKENS,
-    *_interval("median_ratio", "ratio by medians, where `ratio` is by means", "median_"),
+    *_interval("median_ratio", "ratio by medians, where `ratio` is by means", "median_ratio_"),
+    *WHERE,
 )
 # More columns of pairs, which only the page shows.
 MORE = (
-    _column("disturbed", "number", "share of the blocks of either arm in which a sample was disturbed"),
+    _column("noisy", "number", "share of the blocks of either variant with a noisy sample"),
     _column("p_adjusted", "number", "p-value of no difference among the pairs that are judged together (Holm)"),
     _column("primary", "flag", "whether it is compared with the report's baseline"),
-    _column("twin", "flag", "whether it compares an anchor with its twin, a check of the machine"),
-    _column("needed", "number", "seeds that would decide it, if all is as estimated"),
+    _column("aa_control", "flag", "whether it compares the baseline with itself, a check of the machine"),
+    _column("seeds_needed", "number", "seeds that would decide it, if all is as estimated"),
     # Of the effects on the log scale, by both estimands: reports/questions/break_even.py.
-    _column("launch_sd", "number", "standard deviation of the effect between launches, on the log scale"),
-    _column("other_launch_sd", "number", "the same by the other estimand"),
-    _column("launches", "number", "launches that the effect is from"),
+    _column("process_sd", "number", "standard deviation of the effect between processes, on the log scale"),
+    _column("other_process_sd", "number", "the same by the other estimand"),
+    _column("processes", "number", "processes that the effect is from"),
 )
 TYPES: Mapping[str, Type] = {each.name: each.type for each in (*VALUES, *PAIRS, *MORE)}
 

@@ -1,18 +1,18 @@
 """Makes `comparisons.csv`: one row per pair and metric.
 
 How a stored time becomes a row: `samples.py` reads the processes of a run; in each, `stats/against_anchor.py` says how long
-every arm takes beside the anchor; `stats/paired.py` subtracts two arms, process by process; `stats/contrast.py` makes of
+every variant takes beside the anchor; `stats/paired.py` subtracts two variants, process by process; `stats/contrast.py` makes of
 these numbers a ratio, its t-interval over processes and, among the pairs of its family, a verdict (`pair_verdicts.py`);
 `pair_row` here adds who was compared, what was promised, and why something is missing.
 
 A ratio of times is baseline / case: above 1 the case is better. It is of wall time by the metric's estimand, also where CPU
 time decided the verdict (`deciding` takes the ratio that did). Counts are compared exactly, losses seed by seed. The *anchor*
-is the arm that every block of a comparison holds; the report's *baseline* is the anchor, unless `--baseline` names another; a
-row's baseline is the second of its two arms. A *twin* is the anchor, measured a second time as an arm of its own: a check of
+is the variant that every block of a comparison holds; the report's *baseline* is the anchor, unless `--baseline` names another; a
+row's baseline is the second of its two variants. A *A/A control* is the anchor, measured a second time as a variant of its own: a check of
 the machine.
 
-All pairs are made where they are few or asked for; among many arms their number grows with the square. Otherwise each arm is
-compared with the report's baseline, with the anchor, and with the dense model of equal cost that was solved for it.
+All pairs are made where they are few or asked for; among many variants their number grows with the square. Otherwise each variant is
+compared with the report's baseline, with the anchor, and with the matched baseline that was solved for it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from modbench.harness.core import labels
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.contracts import Estimand
 from modbench.harness.core.labels import Label
-from modbench.harness.domain.case import Case, Comparison, Rung
+from modbench.harness.domain.case import Case, Comparison, MatchedBaseline
 from modbench.harness.domain.notes import FitNotes, MemoryNotes, TrainNotes
 from modbench.harness.planning.plan import Plan
 from modbench.harness.roofline.table import ROUTED_BIAS, SHORT
@@ -41,15 +41,15 @@ from modbench.reports.tables.cases import no_interval
 from modbench.reports.tables.cell import columns_of, joined_reasons
 from modbench.reports.tables.columns import names
 from modbench.reports.tables.outcomes import Tables
-from modbench.reports.tables.pair_verdicts import Twins, judge, machine_labels
+from modbench.reports.tables.pair_verdicts import AAControls, judge, machine_labels
 from modbench.reports.writers.number_format import percent, plain
 
 # Columns of ratios: by the metric's estimand, by the other one (the mean of a latency, the median of training), by CPU time.
 RATIO = ("ratio", "ci_low", "ci_high")
-MEAN = ("mean_ratio", "mean_ci_low", "mean_ci_high")
-MEDIAN = ("median_ratio", "median_ci_low", "median_ci_high")
-BY_CPU = ("cpu_ratio", "cpu_ci_low", "cpu_ci_high")
-# An ideal closer to 1 than this is too small a gain to say what share of it was realised.
+MEAN = ("mean_ratio", "mean_ratio_ci_low", "mean_ratio_ci_high")
+MEDIAN = ("median_ratio", "median_ratio_ci_low", "median_ratio_ci_high")
+BY_CPU = ("cpu_ratio", "cpu_ratio_ci_low", "cpu_ratio_ci_high")
+# A theoretical speed-up closer to 1 than this is too small a gain to say what share of it was achieved.
 SMALLEST_PROMISE = 0.10
 # Why a run makes no claims.
 SMOKE = "smoke effort: no claims, so no verdict"
@@ -57,7 +57,7 @@ SMOKE = "smoke effort: no claims, so no verdict"
 RECORDED = {"latency/forward": "forward_operators", "latency/train_step": "train_operators"}
 
 
-def attainable(tables: Tables, case: Case, baseline: Case, metric: Metric) -> tuple[float | None, str | None]:
+def predicted(tables: Tables, case: Case, baseline: Case, metric: Metric) -> tuple[float | None, str | None]:
     """Return the time ratio that the peaks of this machine allow, and its known bias; or None and the reason.
 
     Neither if no time is compared. The ratio is right to within `RATIO_ERROR`.
@@ -65,57 +65,62 @@ def attainable(tables: Tables, case: Case, baseline: Case, metric: Metric) -> tu
     Both sides' operators are added up at the peaks by shape that this run measured (`harness/roofline/table.py`).
     """
     source = tables.source(metric)
-    if metric.no_ideal or not source.ideal:
+    if metric.no_theoretical or not source.theoretical:
         return None, None
     field = RECORDED.get(source.key)
     if field is None:
-        return None, "attainable is not known: only whole forward passes and training steps are taken apart"
+        return None, "the predicted speed-up is not known: only whole forward passes and training steps are taken apart"
     for who, side in (("", case), ("baseline: ", baseline)):
         if getattr(tables.counted(side), field) is None:
             why = tables.counted(side).operators_reason or "its operators were not recorded"
-            return None, f"attainable is not known: {who}{why}"
-    table = tables.rooflines.get(case.place.dtype)
+            return None, f"the predicted speed-up is not known: {who}{why}"
+    table = tables.rooflines.get(case.grid_point.dtype)
     mine, theirs = (getattr(tables.counted(side), field) for side in (case, baseline))
-    lacks = f"no peaks by shape were measured for {case.place.dtype}" if table is None else table.lacks(mine, theirs)
+    lacks = (
+        f"no peaks by shape were measured for {case.grid_point.dtype}" if table is None else table.lacks(mine, theirs)
+    )
     if table is None or lacks is not None:
-        return None, f"attainable is not known: {lacks}"
-    return table.seconds(theirs) / table.seconds(mine), attainable_bias(case, baseline)
+        return None, f"the predicted speed-up is not known: {lacks}"
+    return table.seconds(theirs) / table.seconds(mine), predicted_bias(case, baseline)
 
 
-def attainable_bias(case: Case, baseline: Case) -> str | None:
-    """Say by how much what is attainable is known to be off: where one side alone routes, at short lengths; None elsewhere."""
+def predicted_bias(case: Case, baseline: Case) -> str | None:
+    """Say by how much what is predicted is known to be off: where one side alone routes, at short lengths; None elsewhere."""
     routed = case.facts.routes
-    if routed == baseline.facts.routes or case.place.seq_len > SHORT:
+    if routed == baseline.facts.routes or case.grid_point.seq_len > SHORT:
         return None
     low, high = (Estimate(share, kind="share") for share in ROUTED_BIAS)
-    words = f"attainable is {{low}} to {{high}} too {'high' if routed else 'low'}: routing at T ≤ {{length}}"
+    words = (
+        f"the predicted speed-up is {{low}} to {{high}} too {'high' if routed else 'low'}: routing at T ≤ {{length}}"
+    )
     return plain(Sentence(words, low=low, high=high, length=SHORT))
 
 
-def against_ideal(
-    ratio: float, ideal: float | None, otherwise: str, low: float | None = None, high: float | None = None
+def against_theoretical(
+    ratio: float, theoretical: float | None, otherwise: str, low: float | None = None, high: float | None = None
 ) -> tuple[dict[str, Any], list[str | None]]:
-    """Return the columns that hold a ratio, with its interval, against its ideal, and reasons for those that are null.
+    """Return the columns that hold a ratio, with its interval, against its theoretical speed-up, and reasons for those that
+    are null.
 
-    `otherwise` is why nothing was promised, where `ideal` is None.
+    `otherwise` is why nothing was promised, where `theoretical` is None.
     """
-    if ideal is None:
-        return {}, [f"no ideal: {otherwise}"]
-    found: dict[str, Any] = {"ideal": ideal, "efficiency": ratio / ideal}
-    if abs(ideal - 1) < SMALLEST_PROMISE:
-        reason = f"ideal within {percent(SMALLEST_PROMISE)} of 1: too little was promised to say what share of it is realised"
+    if theoretical is None:
+        return {}, [f"no theoretical speed-up: {otherwise}"]
+    found: dict[str, Any] = {"theoretical": theoretical}
+    if abs(theoretical - 1) < SMALLEST_PROMISE:
+        reason = f"theoretical within {percent(SMALLEST_PROMISE)} of 1: too little was promised to say what share of it is achieved"
         return found, [reason]
-    found["realised"] = realised(ratio, ideal)
+    found["achieved_share"] = achieved_share(ratio, theoretical)
     if low is not None and high is not None:
         # A promised loss turns the interval around.
-        ends = sorted((realised(low, ideal), realised(high, ideal)))
-        found |= {"realised_ci_low": ends[0], "realised_ci_high": ends[1]}
+        ends = sorted((achieved_share(low, theoretical), achieved_share(high, theoretical)))
+        found |= {"achieved_share_ci_low": ends[0], "achieved_share_ci_high": ends[1]}
     return found, []
 
 
-def realised(ratio: float, ideal: float) -> float:
+def achieved_share(ratio: float, theoretical: float) -> float:
     """Return the share of a promised change that was measured."""
-    return (ratio - 1) / (ideal - 1)
+    return (ratio - 1) / (theoretical - 1)
 
 
 # Compares two cases, after the columns that identify them.
@@ -125,13 +130,13 @@ Result: TypeAlias = Callable[[Tables, Case, Case, Metric], dict[str, Any]]
 def pair_row(
     tables: Tables, case: Case, baseline: Case, metric: Metric, result: Result | None = None
 ) -> dict[str, Any]:
-    """Return the row of two cases, not yet judged; `result` compares them where they are no arms of one comparison."""
+    """Return the row of two cases, not yet judged; `result` compares them where they are no variants of one comparison."""
     row = {**tables.case_columns(case, metric)}
     row |= {f"baseline_{key}": value for key, value in tables.case_columns(baseline, metric).items()}
     row |= {"metric": metric.key, "unit": metric.unit, "paired": tables.made_in(metric).samples != "one"}
     troubles = {"": tables.trouble(case, metric), "baseline: ": tables.trouble(baseline, metric)}
-    if tables.made_in(metric).samples == "launches":
-        troubles["anchor: "] = tables.anchor_trouble(case, metric) or tables.anchor_trouble(baseline, metric)
+    if tables.made_in(metric).samples == "processes":
+        troubles["baseline: "] = tables.anchor_trouble(case, metric) or tables.anchor_trouble(baseline, metric)
     for who, trouble in troubles.items():
         if trouble:
             said = {"baseline_labels" if who == "baseline: " else "labels": Label.DAMAGED}
@@ -147,43 +152,37 @@ def pair_row(
 
 def _result(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
     samples = tables.made_in(metric).samples
-    if samples == "launches":
+    if samples == "processes":
         return _sampled(tables, case, baseline, metric)
     if metric.scored_as == "ratio":
         return _exact(tables, case, baseline, metric)
     if samples == "seeds":
         return _difference(tables, case, baseline, metric)
     mine, theirs = (tables.estimate(side, metric).value for side in (case, baseline))
-    said: list[str | None] = [f"{metric.noun} has a difference, but no ratio", no_interval(tables, case, metric)]
-    return {"difference": mine - theirs, "status": "ok", "reason": joined_reasons(said)}
+    return {"difference": mine - theirs, "status": "ok", "reason": no_interval(tables, case, metric)}
 
 
 def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
-    """Compare launch by launch through the anchor, with a t-interval over launches; a rate by its time and its tokens."""
+    """Compare process by process through the anchor, with a t-interval over processes; a rate by its time and its tokens."""
     found = tables.contrast(metric, case, baseline)
     wall, effect = found.wall, found.wall.effect
     difference = math.exp(tables.estimate(case, metric).value) - math.exp(tables.estimate(baseline, metric).value)
     ratio, low, high = effect.ratio
-    promise, reasons = against_ideal(ratio, *_time_ideal(tables, case, baseline, metric), low, high)
-    within_reach, unknown = attainable(tables, case, baseline, metric)
-    reasons.append(unknown)
-    if not tables.suite.claims:
-        reasons.append(SMOKE)
-    if metric.quantile:
-        reasons.append("no mean ratio: samples are quantiles")
-    if partly := tables.partly(case, metric) or tables.partly(baseline, metric):
-        reasons.append(f"no verdict from {partly}")
+    promise, reasons = against_theoretical(ratio, *_time_theoretical(tables, case, baseline, metric), low, high)
+    within_reach, unknown = predicted(tables, case, baseline, metric)
+    partly = tables.partly(case, metric) or tables.partly(baseline, metric)
+    reasons += [unknown, None if tables.suite.claims else SMOKE, partly and f"no verdict from {partly}"]
     return {
         **ratio_columns(found, metric.estimand),
         "difference": difference,
         **promise,
-        "attainable": within_reach,
+        "predicted": within_reach,
         "status": "ok",
         "reason": joined_reasons([effect.reason, *reasons]),
-        "disturbed": found.seen.disturbed if tables.made_in(metric).times else None,
-        "launch_sd": effect.sd,
-        "other_launch_sd": wall.other and wall.other.sd,
-        "launches": effect.n,
+        "noisy": found.seen.noisy if tables.made_in(metric).times else None,
+        "process_sd": effect.sd,
+        "other_process_sd": wall.other and wall.other.sd,
+        "processes": effect.n,
         "contrast": None if partly else found,
     }
 
@@ -198,25 +197,28 @@ def ratio_columns(found: Contrast, estimand: Estimand = "median") -> dict[str, A
             made |= zip(named, each.ratio, strict=True)
     effect = wall.effect
     level = None if effect.low is None else effects.LEVEL
-    return made | {"ci_level": level, "mde": None if effect.mde is None else math.expm1(effect.mde)}
+    return made | {
+        "ci_level": level,
+        "detectable": None if effect.detectable is None else math.expm1(effect.detectable),
+    }
 
 
-def _time_ideal(tables: Tables, case: Case, baseline: Case, metric: Metric) -> tuple[float | None, str]:
-    """Return the ideal time ratio, by the count of both sides that the metric names, and the reason if it is None.
+def _time_theoretical(tables: Tables, case: Case, baseline: Case, metric: Metric) -> tuple[float | None, str]:
+    """Return the theoretical time ratio, by the count of both sides that the metric names, and the reason if it is None.
 
     None if a side was not counted completely: a lower bound promises nothing.
     """
-    promised = metric if metric.no_ideal else tables.source(metric)
-    if not promised.ideal:
-        return None, promised.no_ideal or "nothing is promised for it"
+    promised = metric if metric.no_theoretical else tables.source(metric)
+    if not promised.theoretical:
+        return None, promised.no_theoretical or "nothing is promised for it"
     mine, theirs = tables.counted(case), tables.counted(baseline)
-    if promised.ideal == "decode_elements":
+    if promised.theoretical == "decode_elements":
         read = mine.decode_elements, theirs.decode_elements
         return _quotient(*read), "the bytes that a step of this model reads are not known"
     reason = "FLOPs of both sides were not counted completely"
     if mine.uncounted or theirs.uncounted:
         return None, reason
-    return _quotient(getattr(mine, promised.ideal), getattr(theirs, promised.ideal)), reason
+    return _quotient(getattr(mine, promised.theoretical), getattr(theirs, promised.theoretical)), reason
 
 
 def _quotient(mine: float | None, theirs: float | None) -> float | None:
@@ -232,19 +234,14 @@ def _exact(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[s
     reasons: list[str | None] = [no_interval(tables, case, metric)]
     promise: dict[str, Any] = {}
     forecasts = [_forecast(tables, side, metric) for side in (case, baseline)]
-    ideal = _quotient(forecasts[0].forecast, forecasts[1].forecast)
-    if ideal is not None:
-        promise, more = against_ideal(ratio, ideal if metric.better == "lower" else 1 / ideal, "")
+    theoretical = _quotient(forecasts[0].forecast, forecasts[1].forecast)
+    if theoretical is not None:
+        promise, more = against_theoretical(ratio, theoretical if metric.better == "lower" else 1 / theoretical, "")
         reasons += more
-    elif metric.unit == "FLOP":
-        reasons.append("no ideal: FLOPs define it")
     else:
-        reasons.append(
-            f"no ideal: {next(filter(None, (side.forecast_reason for side in forecasts)), 'it has no forecast')}"
-        )
+        reasons += [f"no theoretical speed-up: {each.forecast_reason}" for each in forecasts if each.forecast_reason]
     suite = tables.suite
-    if not suite.claims:
-        reasons.append(SMOKE)
+    reasons += [SMOKE] * (not suite.claims)
     judged = suite.claims and tables.made_in(metric).judged
     rule = Rule("count", suite.margin, metric.better)
     return {
@@ -296,17 +293,13 @@ def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> d
         return row | {"contrast": estimated(by_count.effect(case, baseline), Rule("loss", 0.0, metric.better))}
     found = tables.seed_sets(metric).contrast(theirs.values(), mine.values(), metric.better)
     effect = found.effect
-    reasons: list[Reason | str | None] = [f"{metric.noun} has a difference, but no ratio"]
-    if effect.low is None:
-        reasons.append(plain(Sentence("{n:seed}: illustration, no claim", n=effect.n)))
-    else:
-        reasons.append(effect.reason)
+    few = plain(Sentence("{n:seed}: illustration, no claim", n=effect.n))
     return {
         **columns_of(effect, "difference"),
         "ci_level": None if effect.low is None else effects.LEVEL,
-        "mde": effect.mde,
+        "detectable": effect.detectable,
         "status": "ok",
-        "reason": joined_reasons(reasons),
+        "reason": joined_reasons([few if effect.low is None else effect.reason]),
         "contrast": found,
     }
 
@@ -314,14 +307,14 @@ def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> d
 COMPARISONS, MORE = names(columns.PAIRS), names(columns.MORE)
 # Rows of all pairs up to which they are made unasked.
 MOST_PAIRS = 5000
-# Which pairs of a metric at a grid point are judged together: arms against one baseline, matched baselines against it, and arms
-# against the matched baselines that were solved for them.
-Among: TypeAlias = Literal["arms", "matched", "equal cost"]
+# Which pairs of a metric at a grid point are judged together: variants against one baseline, matched baselines against it,
+# and variants against the matched baselines that were solved for them.
+Among: TypeAlias = Literal["variants", "matched", "equal cost"]
 
 
 def all_pairs_of(plan: Plan) -> bool:
-    """Return whether any two arms are compared, unless more is asked for."""
-    rows = sum(len(each.metrics) * len(each.arms) * (len(each.arms) - 1) // 2 for each in plan.comparisons)
+    """Return whether any two variants are compared, unless more is asked for."""
+    rows = sum(len(each.metrics) * len(each.variants) * (len(each.variants) - 1) // 2 for each in plan.comparisons)
     # A sweep over sizes compares the step times of any two of them.
     return plan.suite.isoflop is not None or rows <= MOST_PAIRS
 
@@ -329,12 +322,12 @@ def all_pairs_of(plan: Plan) -> bool:
 def rows_of(tables: Tables, comparison: Comparison, *, all_pairs: bool) -> list[dict[str, Any]]:
     """Return the rows of one comparison, without verdicts."""
     report = tables.baseline_of(comparison)
-    found = [*pairs(comparison, report, tables.plan.ladder, all_pairs=all_pairs)]
+    found = [*pairs(comparison, report, tables.plan.matched_baselines, all_pairs=all_pairs)]
     return [
         of_family(
             pair_row(tables, case, baseline, tables.metrics[key]),
-            (comparison.label, key, among, among == "equal cost" or baseline.arm),
-            primary=baseline.arm == report.arm,
+            (comparison.label, key, among, among == "equal cost" or baseline.variant),
+            primary=baseline.variant == report.variant,
         )
         for key in comparison.metrics
         for case, baseline, among in found
@@ -344,31 +337,34 @@ def rows_of(tables: Tables, comparison: Comparison, *, all_pairs: bool) -> list[
 def comparison_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Return `comparisons.csv` with the columns of `MORE`, from the rows of all comparisons.
 
-    `primary` marks the rows against the report's baseline; they come first. `twin` marks those of an anchor's twin, which come
-    last. `pair_verdicts.py` adds the verdicts.
+    `primary` marks the rows against the report's baseline; they come first. `aa_control` marks those of an anchor's A/A
+    control, which come last. `pair_verdicts.py` adds the verdicts.
     """
     rows = list(rows)
-    twins = [of_family(pair_row(tables, *pair), "twins", primary=False, twin=True) for pair in tables.twins()]
-    _judge(tables, [*rows, *twins])
-    pair_verdicts.suppress(tables, rows, [(row.get("verdict"), row.get("labels")) for row in twins])
+    aa_controls = [
+        of_family(pair_row(tables, *pair), "aa_controls", primary=False, aa_control=True)
+        for pair in tables.aa_controls()
+    ]
+    _judge(tables, [*rows, *aa_controls])
+    pair_verdicts.suppress(tables, rows, [(row.get("verdict"), row.get("labels")) for row in aa_controls])
     rows.sort(key=lambda row: not row["primary"])
-    rows += twins
+    rows += aa_controls
     return frame(rows, (*columns.PAIRS, *columns.MORE))
 
 
-def settle(tables: Tables, rows: Sequence[dict[str, Any]], twins: Twins) -> None:
+def settle(tables: Tables, rows: Sequence[dict[str, Any]], aa_controls: AAControls) -> None:
     """Judge rows with a family (`of_family`) made outside of `comparisons.csv`, and withhold what may not be claimed."""
     _judge(tables, rows)
-    pair_verdicts.suppress(tables, rows, twins)
+    pair_verdicts.suppress(tables, rows, aa_controls)
 
 
 def _judge(tables: Tables, rows: Sequence[dict[str, Any]]) -> None:
-    """Add verdicts; where CPU time decided, what was realised of a promise is that of CPU time, too."""
+    """Add verdicts; where CPU time decided, what was achieved of a promise is that of CPU time, too."""
     judge(rows, claims=tables.suite.claims)
     for row in rows:
-        if row.get("ideal") is not None and Label.BY_CPU in labels.of_cell(row.get("labels")):
+        if row.get("theoretical") is not None and Label.BY_CPU in labels.of_cell(row.get("labels")):
             ratio, low, high = (row[column] for column in BY_CPU)
-            row.update(against_ideal(ratio, row["ideal"], "", low, high)[0])
+            row.update(against_theoretical(ratio, row["theoretical"], "", low, high)[0])
 
 
 def deciding(rows: pd.DataFrame) -> pd.DataFrame:
@@ -380,41 +376,39 @@ def deciding(rows: pd.DataFrame) -> pd.DataFrame:
     return made
 
 
-def of_family(row: dict[str, Any], family: Hashable, *, primary: bool, twin: bool = False) -> dict[str, Any]:
+def of_family(row: dict[str, Any], family: Hashable, *, primary: bool, aa_control: bool = False) -> dict[str, Any]:
     """Add to a row what it is judged with."""
-    return row | {"family": family, "primary": primary, "twin": twin}
+    return row | {"family": family, "primary": primary, "aa_control": aa_control}
 
 
 def pairs(
-    comparison: Comparison, baseline: Case, ladder: Sequence[Rung], *, all_pairs: bool = True
+    comparison: Comparison, baseline: Case, matched_baselines: Sequence[MatchedBaseline], *, all_pairs: bool = True
 ) -> Iterator[tuple[Case, Case, Among]]:
-    """Yield (case, baseline, what it is judged among): every arm against the report's baseline, then every other pair once.
+    """Yield (case, baseline, what it is judged among): every variant against the report's baseline, then every other pair once.
 
-    Args:
-        comparison: the arms.
-        baseline: the report's.
-        ladder: the matched baselines, with the arms that they were solved for.
-        all_pairs: whether any two arms are compared; else of the other pairs only those of `ladder` and those with the anchor.
+    Args: comparison: the variants. baseline: the report's. matched_baselines: the matched baselines, with the variants that
+        they were solved for. all_pairs: whether any two variants are compared; else of the other pairs only those of
+        `matched_baselines` and those with the anchor.
     """
     yield from against(comparison, baseline)
-    others, anchor = [case for case in comparison.arms if case.arm != baseline.arm], comparison.arms[0]
-    solved = {frozenset((rung.arm, rung.target)) for rung in ladder}
+    others, anchor = [case for case in comparison.variants if case.variant != baseline.variant], comparison.variants[0]
+    solved = {frozenset((matched.variant, matched.target)) for matched in matched_baselines}
     for i, case in enumerate(others):
         for earlier in others[:i]:
-            matched = frozenset((case.arm, earlier.arm)) in solved
+            matched = frozenset((case.variant, earlier.variant)) in solved
             if all_pairs or matched or earlier is anchor:
                 yield case, earlier, "equal cost" if matched else _kind(case)
 
 
 def against(comparison: Comparison, baseline: Case) -> Iterator[tuple[Case, Case, Among]]:
-    """Yield (case, baseline, what it is judged among) of every other arm.
+    """Yield (case, baseline, what it is judged among) of every other variant.
 
-    Matched baselines are smaller on purpose: among the arms, their differences would lower the bar for those of arms.
+    Matched baselines are smaller on purpose: among the variants, their differences would lower the bar for those of variants.
     """
-    for case in comparison.arms:
-        if case.arm != baseline.arm:
+    for case in comparison.variants:
+        if case.variant != baseline.variant:
             yield case, baseline, _kind(case)
 
 
 def _kind(case: Case) -> Among:
-    return "matched" if case.rung else "arms"
+    return "matched" if case.matched else "variants"

@@ -13,14 +13,14 @@ from modbench.harness.domain.case import Case
 from modbench.harness.stats.contrast import MIRRORED
 from modbench.reports.model import Estimate, Finding, known, known_text
 from modbench.reports.tables.comparisons import BY_CPU, MEAN, MEDIAN
-from modbench.reports.tables.load import Loaded, Row, rung_beside, same_shape
+from modbench.reports.tables.load import Loaded, Row, matched_beside, same_shape
 from modbench.reports.wording import short
 
 # Columns of `comparisons.csv` that are the data of a figure of ratios.
 RATIOS = (
-    *("case_id", "arm", "model", "capacity", "seq_len", "batch_size", "dtype", "device", "threads", "workload"),
-    *("baseline_arm", "metric", "unit", "ratio", "ci_low", "ci_high", "ci_level"),
-    *("ideal", "attainable", "verdict", "status", "reason", "labels"),
+    *("case_id", "variant", "model", "capacity", "seq_len", "batch_size", "dtype", "device", "threads", "workload"),
+    *("baseline_variant", "metric", "unit", "ratio", "ci_low", "ci_high", "ci_level"),
+    *("theoretical", "predicted", "verdict", "status", "reason", "labels"),
 )
 # A quotient this near to a ratio is that ratio, whatever its interval.
 NEAR = 0.02
@@ -33,18 +33,20 @@ def of_row(
     value: float | None = None,
     base: float | None = None,
 ) -> Finding:
-    """Return what a row of `comparisons.csv` says, with the values of both arms in the metric's unit where they are wanted."""
+    """Return what a row of `comparisons.csv` says, with the values of both variants in the metric's unit where they are
+    wanted.
+    """
     get: Callable[[str], Any] = row.get if isinstance(row, Mapping) else lambda column: getattr(row, column, None)
     unit, labels, others = str(get("unit")), of_cell(get("labels")), of_cell(get("baseline_labels"))
     made = Finding(
         what,
         against,
-        what.place,
+        what.grid_point,
         str(get("metric")),
         value=None if value is None else Estimate(value, unit=unit),
         status=str(get("status")),
         reason=known_text(get("reason")),
-        needed=None if (needed := known(get("needed"))) is None else int(needed),
+        needed=None if (needed := known(get("seeds_needed"))) is None else int(needed),
         labels=labels,
         against_labels=others,
     )
@@ -89,11 +91,11 @@ def figure_rows(loaded: Loaded, found: Iterable[Finding]) -> pd.DataFrame:
 
 
 def _row_of(loaded: Loaded, found: Finding) -> dict[str, Any]:
-    """Return the row that says it, turned round where the arm is the baseline of that row."""
+    """Return the row that says it, turned round where the variant is the baseline of that row."""
     assert isinstance(found.against, Case)
     row = next(
         row
-        for row in loaded.between(found.metric, found.case.arm, found.against.arm)
+        for row in loaded.between(found.metric, found.case.variant, found.against.variant)
         if found.case.id in {row.case_id, row.baseline_case_id}
     )
     told: dict[str, Any] = row._asdict()
@@ -101,7 +103,7 @@ def _row_of(loaded: Loaded, found: Finding) -> dict[str, Any]:
         return told
     sides = {column: told[f"baseline_{column}"] for column in told if f"baseline_{column}" in told}
     sides |= {f"baseline_{column}": told[column] for column in sides}
-    ratios = {column: 1 / told[column] for column in ("ratio", "ideal", "attainable")}
+    ratios = {column: 1 / told[column] for column in ("ratio", "theoretical", "predicted")}
     ends = {"ci_low": 1 / row.ci_high, "ci_high": 1 / row.ci_low, "verdict": MIRRORED.get(row.verdict, row.verdict)}
     return told | sides | ratios | ends
 
@@ -109,13 +111,15 @@ def _row_of(loaded: Loaded, found: Finding) -> dict[str, Any]:
 def between(
     loaded: Loaded, metric: str, case: Case, other: Case, lengths: Collection[int] | None = None
 ) -> list[Finding]:
-    """Return what is found of an arm against another in one metric, at every place or these lengths; stored either way round."""
+    """Return what is found of a variant against another in one metric, at every place or these lengths; stored either way
+    round.
+    """
     found = list[Finding]()
-    for row in loaded.between(metric, case.arm, other.arm):
+    for row in loaded.between(metric, case.variant, other.variant):
         if lengths is not None and row.seq_len not in lengths:
             continue
         made = of_pair(loaded, row)
-        found.append(made if row.arm == case.arm else made.mirrored())
+        found.append(made if row.variant == case.variant else made.mirrored())
     return found
 
 
@@ -125,7 +129,7 @@ def by_length(
     """Return the same by sequence length, at the batch size and in the number format that figures and tiles show."""
     found = dict[int, Finding]()
     for each in between(loaded, metric, case, other, lengths):
-        found.setdefault(each.place.seq_len, each)
+        found.setdefault(each.grid_point.seq_len, each)
     return found
 
 
@@ -133,25 +137,27 @@ class Against(NamedTuple):
     """What the ratios of figures and tiles are taken to.
 
     Attributes:
-        title: of the choice: `equal cost`, `same shape`, or the baseline's name.
-        equal_cost: whether each arm is compared with the dense model that was solved for it, not all with the baseline.
-        pairs: arms, each with what it is compared with.
+        title: of the choice: `matched`, `same shape`, or the baseline's name.
+        matched: whether each variant is compared with the dense model that was solved for it, not all with the baseline.
+        pairs: variants, each with what it is compared with.
     """
 
     title: str
-    equal_cost: bool
+    matched: bool
     pairs: Sequence[tuple[Case, Case]]
 
 
 def against(loaded: Loaded, metrics: Iterable[str]) -> list[Against]:
-    """Return what can be chosen; first dense of equal cost, if any was measured: a reader would take one instead."""
+    """Return what can be chosen; first the matched baseline, if any was measured: a reader would take one instead."""
     base, wanted = loaded.baseline, [*metrics]
-    beside = ((case, found.case) for case in loaded.arms_shown if (found := rung_beside(loaded, case)) is not None)
+    beside = (
+        (case, found.case) for case in loaded.variants_shown if (found := matched_beside(loaded, case)) is not None
+    )
     solved = [
         pair
         for pair in beside
         if any(each.typical.value is not None for metric in wanted for each in between(loaded, metric, *pair))
     ]
     shape = "same shape" if same_shape(base) else short(base)
-    every = Against(shape, equal_cost=False, pairs=[(case, base) for case in loaded.arms_shown])
-    return [Against("equal cost", equal_cost=True, pairs=solved), every] if solved else [every]
+    every = Against(shape, matched=False, pairs=[(case, base) for case in loaded.variants_shown])
+    return [Against("matched", matched=True, pairs=solved), every] if solved else [every]

@@ -1,4 +1,4 @@
-"""Reads a run folder and makes its tables, the input of every panel; which of its arms a report is about."""
+"""Reads a run folder and makes its tables, the input of every panel; which of its variants a report is about."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pandas as pd
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.grouped import grouped
-from modbench.harness.domain.case import Case, Place, Rung, UnitOfWork
+from modbench.harness.domain.case import Case, GridPoint, Job, MatchedBaseline
 from modbench.harness.domain.records import Record
 from modbench.harness.domain.suite import Suite
 from modbench.harness.machine.certificate import VERDICTS, Certificate
@@ -27,11 +27,11 @@ from modbench.harness.results.pooling import pooled
 from modbench.harness.results.run_file import StoredRun
 from modbench.reports.tables import cases, comparisons, provenance
 from modbench.reports.tables.outcomes import Tables
-from modbench.reports.tables.pair_verdicts import Twins, has_evidence
+from modbench.reports.tables.pair_verdicts import AAControls, has_evidence
 from modbench.reports.tables.titles import titled
 
-# Lengths and arms that figures, tiles and the terminal show at most; of more, so many that lie evenly among them.
-MOST_LENGTHS, MOST_ARMS = 12, 24
+# Lengths and variants that figures, tiles and the terminal show at most; of more, so many that lie evenly among them.
+MOST_LENGTHS, MOST_VARIANTS = 12, 24
 Shown = TypeVar("Shown")
 Made = TypeVar("Made")
 
@@ -51,7 +51,7 @@ class Loaded:
         run: plan, environment and records.
         tables: outcomes by case and metric.
         cases: `cases.csv`.
-        pairs: `comparisons.csv` with extra columns: every pair of arms, those with the report's baseline first.
+        pairs: `comparisons.csv` with extra columns: every pair of variants, those with the report's baseline first.
     """
 
     run: StoredRun
@@ -73,19 +73,19 @@ class Loaded:
         return self.pairs[self.pairs.primary]
 
     @cached_property
-    def twins(self) -> pd.DataFrame:
-        """The rows of `pairs` that compare an anchor with its twin: a check of the machine."""
-        return self.pairs[self.pairs.twin]
+    def aa_controls(self) -> pd.DataFrame:
+        """The rows of `pairs` that compare an anchor with its A/A control: a check of the machine."""
+        return self.pairs[self.pairs.aa_control]
 
     @property
-    def twin_verdicts(self) -> Twins:
-        """Verdicts and labels of the twins."""
-        return [*zip(self.twins.verdict, self.twins.labels, strict=True)]
+    def aa_control_verdicts(self) -> AAControls:
+        """Verdicts and labels of the A/A controls."""
+        return [*zip(self.aa_controls.verdict, self.aa_controls.labels, strict=True)]
 
     @property
     def checked(self) -> bool:
-        """Whether a certificate or a twin says what verdicts on this run's times are worth."""
-        return self.certificate is not None or has_evidence(self.twin_verdicts)
+        """Whether a certificate or an A/A control says what verdicts on this run's times are worth."""
+        return self.certificate is not None or has_evidence(self.aa_control_verdicts)
 
     @property
     def path(self) -> Path:
@@ -99,8 +99,8 @@ class Loaded:
 
     @cached_property
     def whole_plan(self) -> Plan:
-        """The plan with every unit that a rule may still request."""
-        return self.plan.model_copy(update={"units": self.run.planned})
+        """The plan with every job that a rule may still request."""
+        return self.plan.model_copy(update={"jobs": self.run.planned})
 
     @property
     def suite(self) -> Suite:
@@ -114,8 +114,8 @@ class Loaded:
 
     @cached_property
     def records(self) -> dict[str, Record]:
-        """The records by the names of their units."""
-        return {record.unit.name: record for record in self.run.records}
+        """The records by the names of their jobs."""
+        return {record.job.name: record for record in self.run.records}
 
     @property
     def measured(self) -> bool:
@@ -124,8 +124,8 @@ class Loaded:
 
     @property
     def alone(self) -> bool:
-        """Whether it has one arm, at whatever lengths, so that nothing is compared."""
-        return len(self.arms) == 1 and not self.sizes_differ
+        """Whether it has one variant, at whatever lengths, so that nothing is compared."""
+        return len(self.variants) == 1 and not self.sizes_differ
 
     @property
     def evaluates_only(self) -> bool:
@@ -149,38 +149,42 @@ class Loaded:
         return self.cases[self.cases.status == "failed"]
 
     @cached_property
-    def arms(self) -> list[Case]:
-        """One case of every arm: the baseline, then the dense ladder and the rest in the plan's order."""
+    def variants(self) -> list[Case]:
+        """One case of every variant: the baseline, then the smaller dense models and the rest in the plan's order."""
         first: dict[str, Case] = {}
         for comparison in self.plan.comparisons:
-            for case in comparison.arms:
-                first.setdefault(case.arm, case)
+            for case in comparison.variants:
+                first.setdefault(case.variant, case)
         baseline = self.tables.baseline_of(self.plan.comparisons[0])
-        return sorted(first.values(), key=lambda case: case.arm != baseline.arm)
+        return sorted(first.values(), key=lambda case: case.variant != baseline.variant)
 
     @cached_property
     def cases_by_id(self) -> dict[str, Case]:
-        """All cases, twins included, by their id."""
-        every = [case for comparison in self.plan.comparisons for case in comparison.timed.arms]
+        """All cases, A/A controls included, by their id."""
+        every = [case for comparison in self.plan.comparisons for case in comparison.timed.variants]
         return {case.id: case for case in [*self.plan.cases, *every]}
 
     @property
     def baseline(self) -> Case:
-        """The arm that the others are compared with, as it was first planned."""
-        return self.arms[0]
+        """The variant that the others are compared with, as it was first planned."""
+        return self.variants[0]
 
     @property
-    def arms_shown(self) -> list[Case]:
-        """The arms that figures and tiles show besides the baseline: all, or of many the ladder and some of the rest."""
-        rungs, rest = ([case for case in self.arms[1:] if case.rung == rung] for rung in (True, False))
-        few = subsample_evenly(rungs, MOST_ARMS // 3)
-        shown = {case.arm for case in (*few, *subsample_evenly(rest, MOST_ARMS - len(few)))}
-        return [case for case in self.arms[1:] if case.arm in shown]
+    def variants_shown(self) -> list[Case]:
+        """The variants that figures and tiles show besides the baseline: all, or of many the dense models and some of the
+        rest.
+        """
+        matched_baselines, rest = (
+            [case for case in self.variants[1:] if case.matched == matched] for matched in (True, False)
+        )
+        few = subsample_evenly(matched_baselines, MOST_VARIANTS // 3)
+        shown = {case.variant for case in (*few, *subsample_evenly(rest, MOST_VARIANTS - len(few)))}
+        return [case for case in self.variants[1:] if case.variant in shown]
 
     @property
     def shown(self) -> list[Case]:
         """The baseline, then these."""
-        return [self.baseline, *self.arms_shown]
+        return [self.baseline, *self.variants_shown]
 
     @property
     def lengths_shown(self) -> list[int]:
@@ -202,11 +206,8 @@ class Loaded:
 
     @property
     def device_name(self) -> str:
-        """The processor, or the GPU as torch named it in the units that ran on it."""
-        if self.plan.device == "cpu":
-            return str(self.run.environment["cpu"])
-        names = {r.environment.device for r in self.run.records if r.environment and r.environment.device}
-        return ", ".join(sorted(names)) or "a CUDA device"
+        """The processor, or the GPU."""
+        return self.tables.device_name
 
     @cached_property
     def certificate(self) -> Certificate | None:
@@ -225,7 +226,7 @@ class Loaded:
 
     @property
     def parent_share(self) -> float | None:
-        """CPU time of the parent process during timed units, as a share of their wall time; None if nothing was timed."""
+        """CPU time of the parent process during timed jobs, as a share of their wall time; None if nothing was timed."""
         finished = self.run.finished
         if not finished or not finished["timed_wall_s"]:
             return None
@@ -233,11 +234,11 @@ class Loaded:
 
     @cached_property
     def labelled(self) -> dict[str, list[Case]]:
-        """The arms by label, such as `not autoregressive as measured`."""
+        """The variants by label, such as `not usable for generation`."""
         found: dict[str, dict[str, Case]] = {}
         for _, metric, case in self.tables.asked():
-            for label in self.tables.value(case, metric).arm_labels:
-                found.setdefault(label, {}).setdefault(case.arm, case)
+            for label in self.tables.value(case, metric).variant_labels:
+                found.setdefault(label, {}).setdefault(case.variant, case)
         return {label: list(cases.values()) for label, cases in found.items()}
 
     @property
@@ -253,9 +254,9 @@ class Loaded:
         return next((m.key for m in metrics if self.tables.made_in(m).samples == "seeds" and not m.task), None)
 
     @property
-    def runs(self) -> list[UnitOfWork]:
-        """Units that train on a corpus, one for each case and seed."""
-        return [unit for unit in self.plan.units if unit.facts.samples == "seeds" and not unit.comparison.arms[0].task]
+    def runs(self) -> list[Job]:
+        """Jobs that train on a corpus, one for each case and seed."""
+        return [job for job in self.plan.jobs if job.facts.samples == "seeds" and not job.comparison.variants[0].task]
 
     @cached_property
     def values(self) -> dict[tuple[str, str], float]:
@@ -265,52 +266,52 @@ class Loaded:
 
     @cached_property
     def _pairs(self) -> dict[tuple[str, str, str], list[tuple[int, Row]]]:
-        """Rows of `pairs` with their numbers, by metric, arm and baseline."""
+        """Rows of `pairs` with their numbers, by metric, variant and baseline."""
         rows: Iterator[Row] = self.pairs.itertuples(index=False)
-        return grouped(((row.metric, row.arm, row.baseline_arm), (at, row)) for at, row in enumerate(rows))
+        return grouped(((row.metric, row.variant, row.baseline_variant), (at, row)) for at, row in enumerate(rows))
 
     @cached_property
-    def _primary(self) -> dict[tuple[str, str, Place | int | None], Row]:
-        """Of the rows against the baseline the first of each metric and arm, by place, by length, and of all."""
+    def _primary(self) -> dict[tuple[str, str, GridPoint | int | None], Row]:
+        """Of the rows against the baseline the first of each metric and variant, by place, by length, and of all."""
         primary = ((at, row) for rows in self._pairs.values() for at, row in rows if row.primary)
         return self._first(row for _, row in sorted(primary, key=lambda each: each[0]))
 
     @cached_property
-    def _cases(self) -> dict[tuple[str, str, Place | int | None], Row]:
+    def _cases(self) -> dict[tuple[str, str, GridPoint | int | None], Row]:
         """The same of `cases`."""
         return self._first(self.cases.itertuples(index=False))
 
-    def _first(self, rows: Iterable[Row]) -> dict[tuple[str, str, Place | int | None], Row]:
-        found: dict[tuple[str, str, Place | int | None], Row] = {}
+    def _first(self, rows: Iterable[Row]) -> dict[tuple[str, str, GridPoint | int | None], Row]:
+        found: dict[tuple[str, str, GridPoint | int | None], Row] = {}
         for row in rows:
-            for where in (self.cases_by_id[row.case_id].place, int(row.seq_len), None):
-                found.setdefault((row.metric, row.arm, where), row)
+            for where in (self.cases_by_id[row.case_id].grid_point, int(row.seq_len), None):
+                found.setdefault((row.metric, row.variant, where), row)
         return found
 
-    def between(self, metric: str, arm: str, baseline: str) -> list[Row]:
-        """Return the rows of `pairs` that compare the two arms, in either direction, as named tuples."""
-        found = (self._pairs.get((metric, *arms), ()) for arms in {(arm, baseline), (baseline, arm)})
+    def between(self, metric: str, variant: str, baseline: str) -> list[Row]:
+        """Return the rows of `pairs` that compare the two variants, in either direction, as named tuples."""
+        found = (self._pairs.get((metric, *variants), ()) for variants in {(variant, baseline), (baseline, variant)})
         return [row for _, row in sorted((each for rows in found for each in rows), key=lambda each: each[0])]
 
-    def at(self, metric: str, arm: str, place: Place) -> Row | None:
-        """Return the row of `cases` of an arm at a place, or None."""
-        return self._cases.get((metric, arm, place))
+    def at(self, metric: str, variant: str, grid_point: GridPoint) -> Row | None:
+        """Return the row of `cases` of a variant at a place, or None."""
+        return self._cases.get((metric, variant, grid_point))
 
-    def pair_at(self, metric: str, arm: str, place: Place) -> Row | None:
-        """Return the row that compares an arm with the report's baseline at a place, or None."""
-        return self._primary.get((metric, arm, place))
+    def pair_at(self, metric: str, variant: str, grid_point: GridPoint) -> Row | None:
+        """Return the row that compares a variant with the report's baseline at a place, or None."""
+        return self._primary.get((metric, variant, grid_point))
 
-    def pair(self, arm: str, metric: str, seq_len: int | None = None) -> Row | None:
-        """Return the comparison row of an arm, metric and length at the first batch size and number format, or None."""
-        return self._primary.get((metric, arm, seq_len))
+    def pair(self, variant: str, metric: str, seq_len: int | None = None) -> Row | None:
+        """Return the comparison row of a variant, metric and length at the first batch size and number format, or None."""
+        return self._primary.get((metric, variant, seq_len))
 
-    def case(self, arm: str, metric: str, seq_len: int | None = None) -> Row | None:
-        """Return the first row of `cases` of an arm, metric and length, or None."""
-        return self._cases.get((metric, arm, seq_len))
+    def case(self, variant: str, metric: str, seq_len: int | None = None) -> Row | None:
+        """Return the first row of `cases` of a variant, metric and length, or None."""
+        return self._cases.get((metric, variant, seq_len))
 
-    def value(self, arm: str, metric: str, seq_len: int | None = None) -> float | None:
-        """Return the measured value of an arm, or None."""
-        row = self.case(arm, metric, seq_len)
+    def value(self, variant: str, metric: str, seq_len: int | None = None) -> float | None:
+        """Return the measured value of a variant, or None."""
+        row = self.case(variant, metric, seq_len)
         return None if row is None or row.status != "ok" else float(row.value)
 
 
@@ -335,15 +336,17 @@ def subsample_evenly(values: Sequence[Shown], most: int) -> list[Shown]:
 
 
 def contenders(loaded: Loaded) -> list[Case]:
-    """Arms that could replace the baseline: not the rungs of the dense ladder, those with a dense model of equal cost first."""
-    targets = {rung.target for rung in loaded.plan.ladder}
-    others = [case for case in loaded.arms[1:] if not case.rung]
-    return sorted(others, key=lambda case: case.arm not in targets)
+    """Variants that could replace the baseline: not the matched baselines, those with a matched baseline first."""
+    targets = {matched.target for matched in loaded.plan.matched_baselines}
+    others = [case for case in loaded.variants[1:] if not case.matched]
+    return sorted(others, key=lambda case: case.variant not in targets)
 
 
-def default_arm(loaded: Loaded) -> Case | None:
-    """Return the arm to show first: MoD with the lowest capacity, else the first arm that is neither anchor nor rung."""
-    others = [case for case in loaded.arms[1:] if not case.rung]
+def default_variant(loaded: Loaded) -> Case | None:
+    """Return the variant to show first: MoD with the lowest capacity, else the first variant that is neither anchor nor
+    matched baseline.
+    """
+    others = [case for case in loaded.variants[1:] if not case.matched]
     routed = [case for case in others if case.model == "mod"]
     if routed:
         return min(routed, key=lambda case: case.config.capacity or 1.0)
@@ -351,25 +354,29 @@ def default_arm(loaded: Loaded) -> Case | None:
 
 
 class Beside(NamedTuple):
-    """A dense arm that costs as much as another arm, and how it was solved."""
+    """A dense variant that costs as much as another variant, and how it was solved."""
 
     case: Case
-    rung: Rung
+    matched: MatchedBaseline
 
 
-def rung_beside(loaded: Loaded, case: Case) -> Beside | None:
-    """Return the dense arm of equal cost, of several that of equal forward FLOPs: the alternative to the arm."""
-    by_arm = {other.arm: other for other in loaded.arms}
-    found = [rung for rung in loaded.plan.ladder if rung.target == case.arm and rung.arm in by_arm]
+def matched_beside(loaded: Loaded, case: Case) -> Beside | None:
+    """Return the dense variant of equal cost, of several that of equal forward FLOPs: the alternative to the variant."""
+    by_variant = {other.variant: other for other in loaded.variants}
+    found = [
+        matched
+        for matched in loaded.plan.matched_baselines
+        if matched.target == case.variant and matched.variant in by_variant
+    ]
     if not found:
         return None
-    rung = min(found, key=lambda rung: rung.quantity != "flops/forward")
-    return Beside(by_arm[rung.arm], rung)
+    matched = min(found, key=lambda matched: matched.quantity != "flops/forward")
+    return Beside(by_variant[matched.variant], matched)
 
 
 def same_shape(baseline: Case) -> bool:
-    """Whether a baseline is dense of the arms' shape: what shape a user's model has is not known."""
-    return baseline.config.capacity is None and not baseline.rung and not baseline.is_user_model
+    """Whether a baseline is dense of the variants' shape: what shape a user's model has is not known."""
+    return baseline.config.capacity is None and not baseline.matched and not baseline.is_user_model
 
 
 def load(
@@ -385,14 +392,14 @@ def load(
 
     Args:
         folder: the run folder.
-        baseline: the arm that others are compared with; None: the suite's anchor.
-        all_pairs: whether any two arms are compared however many pairs that makes (`comparisons.MOST_PAIRS`).
-        title: titles of arms, in place of those that the run has.
-        lacking: takes what is wrong with titles of arms that it does not have; None: it is raised.
+        baseline: the variant that others are compared with; None: the suite's anchor.
+        all_pairs: whether any two variants are compared however many pairs that makes (`comparisons.MOST_PAIRS`).
+        title: titles of variants, in place of those that the run has.
+        lacking: takes what is wrong with titles of variants that it does not have; None: it is raised.
         pool: run folders with other seeds of the same cases on the same tasks, which are added.
 
     Raises:
-        UsageError: if it is not a run folder, is damaged, has no such arm, or cannot be pooled with the others.
+        UsageError: if it is not a run folder, is damaged, has no such variant, or cannot be pooled with the others.
     """
     with without_collections():
         run = run_folder.read(str(folder))
@@ -404,17 +411,17 @@ def load(
 
 
 def load_all(folders: Iterable[str], title: Mapping[str, str]) -> list[Loaded]:
-    """Read several runs; each takes the titles of arms that it has.
+    """Read several runs; each takes the titles of variants that it has.
 
     Raises:
-        UsageError: if one is not a run folder or is damaged, or none has an arm of a title.
+        UsageError: if one is not a run folder or is damaged, or none has a variant of a title.
     """
     found, lacking = list[Loaded](), list[dict[str, UsageError]]()
     for folder in folders:
         lacking.append({})
         found.append(load(folder, title=title, lacking=lacking[-1]))
-    for arm, error in lacking[0].items():
-        if all(arm in each for each in lacking):
+    for variant, error in lacking[0].items():
+        if all(variant in each for each in lacking):
             raise error
     return found
 

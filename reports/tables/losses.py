@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean
 
-from modbench.harness.domain.case import Case, UnitOfWork
+from modbench.harness.domain.case import Case, Job
 from modbench.reports.model import Estimate, Sentence
-from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.load import Loaded, once_a_run
 from modbench.reports.writers.number_format import plain
 
 BITS, NATS = "bits/byte", "nats/token"
@@ -67,8 +67,8 @@ def comparable(loaded: Loaded) -> Loss:
 
 
 def lengths(loaded: Loaded) -> list[int]:
-    """Return the sequence lengths at which arms were trained on a corpus, ascending."""
-    return sorted({unit.comparison.place.seq_len for unit in loaded.runs})
+    """Return the sequence lengths at which variants were trained on a corpus, ascending."""
+    return sorted({job.comparison.grid_point.seq_len for job in loaded.runs})
 
 
 def beside(loaded: Loaded, length: int) -> int:
@@ -78,23 +78,30 @@ def beside(loaded: Loaded, length: int) -> int:
 
 
 def along_capacity(loaded: Loaded) -> list[Case]:
-    """Return the arms that have a capacity, where there are several capacities with losses at several lengths; else none."""
-    arms = [case for case in loaded.arms if case.config.capacity is not None and not case.rung]
-    several = len({case.config.capacity for case in arms}) > 1 and len(lengths(loaded)) > 1
-    return arms if several and shown(loaded) and not loaded.sizes_differ else []
+    """Return the variants that have a capacity, where there are several capacities with losses at several lengths; else none."""
+    variants = [case for case in loaded.variants if case.config.capacity is not None and not case.matched]
+    several = len({case.config.capacity for case in variants}) > 1 and len(lengths(loaded)) > 1
+    return variants if several and shown(loaded) and not loaded.sizes_differ else []
 
 
 def mixed(loaded: Loaded) -> bool:
-    """Whether arms read different tokens: then losses per token do not compare, and bits per byte do."""
+    """Whether variants read different tokens: then losses per token do not compare, and bits per byte do."""
     return len(_tokenizers(loaded)) > 1
 
 
 def _tokenizers(loaded: Loaded) -> set[str]:
     """The tokenizers of all runs on a corpus; a pretrained model brings its own."""
-    runs = (unit.protocol.train for unit in loaded.plan.units if not unit.comparison.arms[0].task)
+    runs = (job.protocol.train for job in loaded.plan.jobs if not job.comparison.variants[0].task)
     return {run.tokenizer for run in runs if run is not None}
 
 
+def as_shown(loaded: Loaded, made: Estimate) -> Estimate:
+    """Return a loss in nats per token in the unit of all losses on the page; anything else as it is."""
+    unit, factor = unit_of(loaded)
+    return made.scaled(factor, base_of(unit)) if made.unit == "nat" else made
+
+
+@once_a_run
 def unit_of(loaded: Loaded) -> tuple[str, float]:
     """Return the unit of losses on the page, and the factor from nats per token to it.
 
@@ -105,8 +112,8 @@ def unit_of(loaded: Loaded) -> tuple[str, float]:
         return NATS, 1.0
     if found == {"bytes"}:
         return BITS, 1 / math.log(2)
-    for case in loaded.arms:
-        bits, nats = loaded.value(case.arm, "bpb/val"), loaded.value(case.arm, "loss/val")
+    for case in loaded.variants:
+        bits, nats = loaded.value(case.variant, "bpb/val"), loaded.value(case.variant, "loss/val")
         if bits and nats:
             return BITS, bits / nats
     return NATS, 1.0
@@ -129,7 +136,7 @@ def in_flops(budget: float) -> Sentence:
     return Sentence("{budget} of training", budget=Estimate(budget, unit="FLOP"))
 
 
-def seconds_of(loaded: Loaded, units: Iterable[UnitOfWork]) -> float | None:
-    """Return the seconds that a unit took, on average over those that ended; None where none did."""
-    ended = [loaded.records[unit.name].wall_s for unit in units if unit.name in loaded.records]
+def seconds_of(loaded: Loaded, jobs: Iterable[Job]) -> float | None:
+    """Return the seconds that a job took, on average over those that ended; None where none did."""
+    ended = [loaded.records[job.name].wall_s for job in jobs if job.name in loaded.records]
     return fmean(ended) if ended else None

@@ -15,7 +15,7 @@ from modbench.harness.core.errors import Unmeasured, UsageError
 from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import ESCAPED, Label
 from modbench.harness.domain.case import Case, Comparison
-from modbench.harness.domain.evidence import Doubt, Evidence, LaunchCount
+from modbench.harness.domain.evidence import Doubt, Evidence, ProcessCount
 from modbench.harness.domain.notes import CARRIER, CountNotes, TimeNotes, TrainNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.planning.plan import Plan
@@ -31,19 +31,20 @@ from modbench.reports.reasons import in_words
 from modbench.reports.tables import audits, solved
 from modbench.reports.tables.cell import Cell, Trouble
 from modbench.reports.tables.samples import Samples
-from modbench.reports.wording import arm_named, name
+from modbench.reports.wording import name, variant_named
 
 
 def refuse_apart(plan: Plan, baseline: str) -> None:
-    """Refuse a baseline beside which a search timed no other arm, or its own rung alone.
+    """Refuse a baseline beside which a search timed no other variant, or its own matched baseline alone.
 
     Raises:
         UsageError: if the suite searches, and the baseline is not its anchor.
     """
-    anchor = plan.comparisons[0].arms[0].arm
+    anchor = plan.comparisons[0].variants[0].variant
     if plan.suite.search is not None and baseline != anchor:
         raise UsageError(
-            f"baseline {baseline!r}: a search times each arm beside {anchor!r} and its own rung, so that other arms have no "
+            f"baseline {baseline!r}: a search times each variant beside {anchor!r} and its own matched baseline, "
+            "so that other variants have no "
             "ratio to it. Leave the baseline out."
         )
 
@@ -55,9 +56,9 @@ CAUSAL_LOSS = "loss/val_causal"
 # Losses in nats per token, the one comparable with dense first; and all held-out losses.
 PER_TOKEN = (CAUSAL_LOSS, "loss/val")
 HELD_OUT = (*PER_TOKEN, "bpb/val")
-# Where a number was measured, what it is, its launch or seed, and its samples.
+# Where a number was measured, what it is, its process or seed, and its samples.
 Number: TypeAlias = tuple[str, str, int, tuple[float, ...]]
-# Without these nobody can tell whether two arms are one.
+# Without these nobody can tell whether two variants are one.
 NEEDED = {"flops/forward", "params", "loss/val"}
 
 
@@ -71,24 +72,24 @@ class Value:
         self.tables, self.case, self.metric = tables, case, metric
         self.source, self.made_in = tables.source(metric), tables.made_in(metric)
         self.comparison = tables.comparison(case, metric)
-        self.anchor = self.comparison.arms[0]
+        self.anchor = self.comparison.variants[0]
         # Its samples: of a rate those of the time that it is derived from.
         self.cell: Cell = tables.cell(case.id, self.source.key)
 
     @functools.cached_property
     def processes(self) -> dict[int, Process]:
-        """The processes that timed the case, with all arms of its comparison."""
+        """The processes that timed the case, with all variants of its comparison."""
         return self.tables.processes_of(self.case, self.anchor, self.metric)
 
     @functools.cached_property
     def beside(self) -> dict[int, Process]:
         """Of these the ones in which the anchor was timed, too, from which ratios come; all where there is none."""
-        found = {number: each for number, each in self.processes.items() if self.anchor.id in each.arms}
+        found = {number: each for number, each in self.processes.items() if self.anchor.id in each.variants}
         return found if 0 < len(found) < len(self.processes) else self.processes
 
     @functools.cached_property
     def trouble(self) -> Trouble | None:
-        """Why it has no value, or None; wrong FLOPs fail the whole case, an unsteady arm its times."""
+        """Why it has no value, or None; wrong FLOPs fail the whole case, an unsteady variant its times."""
         for key in ("flops/forward", "flops/train_step"):
             for _, outcome in self.tables.cell(self.case.id, key).outcomes:
                 if outcome.kind == "flops_mismatch":
@@ -105,12 +106,12 @@ class Value:
 
     @functools.cached_property
     def drift(self) -> str | None:
-        """How the arm drifted relative to its anchor, over all launches; None if it did not, or is no timing."""
+        """How the variant drifted relative to its anchor, over all processes; None if it did not, or is no timing."""
         if not self.made_in.times or self.case.id == self.anchor.id:
             return None
-        timed = (each for each in self.processes.values() if self.anchor.id in each.arms)
+        timed = (each for each in self.processes.values() if self.anchor.id in each.variants)
         effects_of = [each.of_blocks(self.case.id).tolist() for each in timed]
-        return in_words(trend_test.drifting(effects_of, len(self.comparison.arms) - 1))
+        return in_words(trend_test.drifting(effects_of, len(self.comparison.variants) - 1))
 
     @property
     def factor(self) -> float:
@@ -120,14 +121,14 @@ class Value:
     @functools.cached_property
     def estimate(self) -> effects.Effect:
         """Value and interval; times and rates on the log scale."""
-        if self.made_in.samples != "launches":
+        if self.made_in.samples != "processes":
             effect = self.cell.over_seeds(self.tables.seed_sets(self.metric))
             found = self.tables.counts(self.case, self.metric)
             return solved.estimate(found, self.case, effect) if found is not None and found.counted else effect
         clocks = [(each.by(self.made_in.column), each.number[self.case.id]) for each in self.beside.values()]
         if self.metric.estimand == "median":
-            return effects.over_launches([each.typical[at] for each, at in clocks])
-        means = effects.over_launches([each.mean[at] for each, at in clocks])
+            return effects.over_processes([each.typical[at] for each, at in clocks])
+        means = effects.over_processes([each.mean[at] for each, at in clocks])
         return means.mirrored().shifted(math.log(self.factor)) if self.metric.source else means
 
     @functools.cached_property
@@ -135,7 +136,7 @@ class Value:
         """What is doubtful about it, by doubt."""
         tables, case, metric = self.tables, self.case, self.metric
         mine, anchors = self.cell.good(), tables.value(self.anchor, metric).cell.good()
-        # Launches that the anchor has too, or all if the anchor has none of them.
+        # Processes that the anchor has too, or all if the anchor has none of them.
         numbers = [number for number in mine if number in anchors] or list(mine)
         audit = tables.audit(case)
         evidence = Evidence(
@@ -145,9 +146,9 @@ class Value:
             [self.processes[number] for number in numbers if number in self.processes],
             tables.counted(case),
             tables.counted(self.anchor),
-            tables.launch_counts.get(self.cell.series),
+            tables.process_counts.get(self.cell.series),
             self.drift,
-            tables.alike.get(case.arm, {}),
+            tables.alike.get(case.variant, {}),
             tables.without_own.get((self.comparison.label, self.source.key)),
             anchor_s=tables.anchor_s(self.anchor, metric, numbers),
             timed=bool(metric.measured_by) and self.made_in.times,
@@ -157,11 +158,11 @@ class Value:
         return {name: said for name, said in found.items() if said}
 
     @functools.cached_property
-    def disturbed(self) -> float:
-        """The mean share of the case's blocks, over its launches, in which it was disturbed; 0 for what is no time."""
+    def noisy(self) -> float:
+        """The mean share of the case's blocks, over its processes, in which it was noisy; 0 for what is no time."""
         if not self.made_in.times or not self.processes:
             return 0.0
-        return fmean(each.disturbed[self.case.id] for each in self.processes.values())
+        return fmean(each.noisy[self.case.id] for each in self.processes.values())
 
     @property
     def damaged(self) -> str | None:
@@ -170,8 +171,8 @@ class Value:
         return next((str(o.reason) for cell in cells for _, o in cell.outcomes if o.kind == "damaged"), None)
 
     @functools.cached_property
-    def arm_labels(self) -> list[Label]:
-        """The labels of the arm in every output, such as `not autoregressive as measured`."""
+    def variant_labels(self) -> list[Label]:
+        """The labels of the variant in every output, such as `not usable for generation`."""
         labels = (self.tables.doubts[name].label for name in self.doubts)
         doubted = [label for label in labels if label is not None]
         # Other units of the run ran other versions of the files that its units ran.
@@ -180,18 +181,20 @@ class Value:
 
     @functools.cached_property
     def labels(self) -> list[Label]:
-        """The labels of a row: the arm's, and what else must be known about this number."""
-        found = [*self.arm_labels]
+        """The labels of a row: the variant's, and what else must be known about this number."""
+        found = [*self.variant_labels]
         notes = next(iter(self.tables.notes_of(self.case, self.metric.key, TrainNotes)), None)
         if notes is not None and notes.sees_future and self.metric.key != CAUSAL_LOSS:
             found.insert(0, Label.NOT_AUTOREGRESSIVE if self.case.is_user_model else Label.SAW_FUTURE)
         return list(dict.fromkeys(found))
 
     def log_times(self, column: str) -> list[tuple[float, float]]:
-        """Return logarithms of the typical and of the mean time, in each launch; none where a launch lacks the column."""
+        """Return logarithms of the typical and of the mean time, in each process; none where a process lacks the column."""
         found = [*self.beside.values()]
-        arms = (each.arms[arm] for each in found for arm in {self.case.id, each.anchor} & each.arms.keys())
-        if not all(all(samples.get(column, (0.0,))) for samples in arms):
+        variants = (
+            each.variants[variant] for each in found for variant in {self.case.id, each.anchor} & each.variants.keys()
+        )
+        if not all(all(samples.get(column, (0.0,))) for samples in variants):
             return []
         clocks = ((each.by(column), each.number[self.case.id]) for each in found)
         return [(clock.typical.item(at), clock.mean.item(at)) for clock, at in clocks]
@@ -207,7 +210,7 @@ class Value:
             own, other = (mean, median) if metric.estimand == "mean" else (median, mean)
             return ByClock(own) if metric.quantile or metric.source else ByClock(own, other)
 
-        one_thread = self.case.place.one_thread and self.made_in.times
+        one_thread = self.case.grid_point.one_thread and self.made_in.times
         return Side(clock(self.made_in.column), clock("cpu_s") if one_thread else None)
 
 
@@ -216,10 +219,10 @@ class Tables(Samples):
 
     Args:
         run: the stored run.
-        baseline: name of the arm that others are compared with; None: every comparison's anchor.
+        baseline: name of the variant that others are compared with; None: every comparison's anchor.
 
     Raises:
-        UsageError: if no arm has that name, or several have.
+        UsageError: if no variant has that name, or several have.
     """
 
     def __init__(self, run: StoredRun, baseline: str | None = None) -> None:
@@ -227,18 +230,18 @@ class Tables(Samples):
         super().__init__(run)
         self._passes = {key: catalogue.pass_of(metric) for key, metric in self.metrics.items()}
         self.doubts: dict[str, Doubt] = catalogue.usable("doubts")
-        self.launch_counts = run.found(LaunchCount)
+        self.process_counts = run.found(ProcessCount)
         self._values: dict[tuple[str, str], Value] = {}
         self._counted: dict[str, CountNotes] = {}
         self._columns: dict[str, dict[str, Any]] = {}
         # Where each metric of a case was measured: searching the plan anew for every cell takes time quadratic in its cases.
         self._measured_in: dict[tuple[str, str], Comparison] = {}
         for comparison in self.plan.comparisons:
-            for case in comparison.arms:
+            for case in comparison.variants:
                 for key in comparison.metrics:
                     self._measured_in.setdefault((case.id, key), comparison)
         if baseline is not None:
-            self.baseline = arm_named(self.plan.cases, baseline, "baseline").arm
+            self.baseline = variant_named(self.plan.cases, baseline, "baseline").variant
             refuse_apart(self.plan, self.baseline)
 
     def value(self, case: Case, metric: Metric) -> Value:
@@ -260,12 +263,12 @@ class Tables(Samples):
         """Return what is doubtful about a value, by doubt."""
         return self.value(case, metric).doubts
 
-    def disturbed(self, case: Case, metric: Metric) -> float:
-        """Return the mean share of a case's blocks in which it was disturbed; 0 for what is no time."""
-        return self.value(case, metric).disturbed
+    def noisy(self, case: Case, metric: Metric) -> float:
+        """Return the mean share of a case's blocks in which it was noisy; 0 for what is no time."""
+        return self.value(case, metric).noisy
 
     def row_labels(self, case: Case, metric: Metric) -> list[Label]:
-        """Return the labels of a row: the arm's, and what else must be known about this number."""
+        """Return the labels of a row: the variant's, and what else must be known about this number."""
         return self.value(case, metric).labels
 
     def damaged(self, case: Case, metric: Metric) -> str | None:
@@ -273,15 +276,15 @@ class Tables(Samples):
         return self.value(case, metric).damaged
 
     def partly(self, case: Case, metric: Metric) -> str | None:
-        """Return how many launches of an incomplete run a time is from, or None: it has all that were planned, or no value."""
+        """Return how many processes of an incomplete run a time is from, or None: it has all that were planned, or no value."""
         return self.value(case, metric).cell.partly
 
     def anchor_trouble(self, case: Case, metric: Metric) -> Trouble | None:
-        """Return why the anchor has no samples, or None: without them no two arms form a pair."""
+        """Return why the anchor has no samples, or None: without them no two variants form a pair."""
         return self.value(self.anchor(case, metric), metric).cell.trouble()
 
     def processes(self, case: Case, metric: Metric) -> dict[int, Process]:
-        """Return the processes that timed a case, with all arms of its comparison."""
+        """Return the processes that timed a case, with all variants of its comparison."""
         return self.value(case, metric).processes
 
     def behind(self, case: Case, metric: Metric) -> Cell:
@@ -302,7 +305,7 @@ class Tables(Samples):
         return self.metrics[metric.source] if metric.source else metric
 
     def counted(self, case: Case) -> CountNotes:
-        """Return the notes of the counting pass about a case, a twin's about its anchor; empty if it was not counted."""
+        """Return the notes of the counting pass about a case, an A/A control's about its anchor; empty if it was not counted."""
         found = self._counted.get(case.id)
         if found is None:
             notes = self.notes_of(case.original, CARRIER, CountNotes)
@@ -310,48 +313,48 @@ class Tables(Samples):
         return found
 
     def anchor(self, case: Case, metric: Metric) -> Case:
-        """Return the arm that every block of this case also timed."""
-        return self.comparison(case, metric).arms[0]
+        """Return the variant that every block of this case also timed."""
+        return self.comparison(case, metric).variants[0]
 
     def comparison(self, case: Case, metric: Metric) -> Comparison:
         """Return the comparison in which this metric of the case was measured."""
         return self._measured_in[case.original.id, metric.key]
 
     def asked(self) -> Iterator[tuple[Comparison, Metric, Case]]:
-        """Yield what the run was asked for: of each comparison each metric of each arm."""
+        """Yield what the run was asked for: of each comparison each metric of each variant."""
         for comparison in self.plan.comparisons:
             for key in comparison.metrics:
-                yield from ((comparison, self.metrics[key], case) for case in comparison.arms)
+                yield from ((comparison, self.metrics[key], case) for case in comparison.variants)
 
-    def twins(self) -> Iterator[tuple[Case, Case, Metric]]:
-        """Yield (twin, anchor, metric) for every time that a twin of an anchor was measured in."""
+    def aa_controls(self) -> Iterator[tuple[Case, Case, Metric]]:
+        """Yield (A/A control, anchor, metric) for every time that an A/A control of an anchor was measured in."""
         for comparison in self.plan.comparisons:
-            twin, anchor = comparison.twin_arm, comparison.arms[0]
+            aa_control, anchor = comparison.aa_control_case, comparison.variants[0]
             for metric in (self.metrics[key] for key in comparison.metrics):
-                if twin is None or not self.made_in(metric).times or metric.source:
+                if aa_control is None or not self.made_in(metric).times or metric.source:
                     continue
                 if self.comparison(anchor, metric) is comparison:  # of a search, whose comparisons share it, once
-                    yield twin, anchor, metric
+                    yield aa_control, anchor, metric
 
     def baseline_of(self, comparison: Comparison) -> Case:
-        """Return the arm of a comparison that the others are compared with."""
-        named = (case for case in comparison.arms if case.arm == self.baseline)
-        return next(named, comparison.arms[0])
+        """Return the variant of a comparison that the others are compared with."""
+        named = (case for case in comparison.variants if case.variant == self.baseline)
+        return next(named, comparison.variants[0])
 
     def shared(self, metric: Metric, case: Case, baseline: Case) -> dict[int, Process]:
-        """Return the processes that timed both arms and their anchor."""
+        """Return the processes that timed both variants and their anchor."""
         sides = {baseline.id, self.anchor(case, metric).id}
-        return {number: each for number, each in self.processes(case, metric).items() if sides <= each.arms.keys()}
+        return {number: each for number, each in self.processes(case, metric).items() if sides <= each.variants.keys()}
 
     def numbers(self, metric: Metric, case: Case, baseline: Case) -> Numbers:
-        """Return the numbers of two arms in each launch, against their anchor; of a rate those of its times, shifted."""
+        """Return the numbers of two variants in each process, against their anchor; of a rate those of its times, shifted."""
         made_in = self.made_in(metric)
         found = paired.between(
             self.shared(metric, case, baseline),
             case.id,
             baseline.id,
             column=made_in.column,
-            one_thread=made_in.times and case.place.one_thread,
+            one_thread=made_in.times and case.grid_point.one_thread,
             averaged=not self.source(metric).quantile,
             estimand=metric.estimand,
         )
@@ -365,7 +368,7 @@ class Tables(Samples):
         )
 
     def contrast(self, metric: Metric, case: Case, baseline: Case) -> Contrast:
-        """Compare two arms that were sampled in the same launches, as the only contrast of their family."""
+        """Compare two variants that were sampled in the same processes, as the only contrast of their family."""
         return self.numbers(metric, case, baseline).contrast(Rule("time", self.suite.margin, estimand=metric.estimand))
 
     def escapes(self, metric: Metric, *sides: Case) -> Reason | None:
@@ -376,22 +379,22 @@ class Tables(Samples):
     def independent(self, metric: Metric, case: Case, baseline: Case) -> Contrast:
         """Compare two cases that took no turns, by the own times of their processes."""
         base, new = (self.value(side, metric).own_times for side in (baseline, case))
-        disturbed = max(self.disturbed(side, metric) for side in (case, baseline))
-        seen = Seen(disturbed, self._cpu_unfit(metric, case, baseline)) if self.made_in(metric).times else Seen()
+        noisy = max(self.noisy(side, metric) for side in (case, baseline))
+        seen = Seen(noisy, self._cpu_unfit(metric, case, baseline)) if self.made_in(metric).times else Seen()
         return contrast(base, new, "independent", Rule("time", self.suite.margin, estimand=metric.estimand), seen)
 
     def _cpu_unfit(self, metric: Metric, *sides: Case) -> Reason | None:
         """Return why no verdict on these cases may rest on CPU time; None where it may."""
-        if not all(side.place.one_thread for side in sides):
+        if not all(side.grid_point.one_thread for side in sides):
             return SEVERAL_THREADS
         waits = ([each.waits[side.id] for each in self.processes(side, metric).values()] for side in sides)
         return self.escapes(metric, *sides) or paired.unfit_of(waits)
 
     def counts(self, case: Case, metric: Metric) -> solved.Counts | None:
-        """Return how many runs of each arm solved the task that a metric is about; None if it is about none."""
+        """Return how many runs of each variant solved the task that a metric is about; None if it is about none."""
         if not metric.task:
             return None
-        cells = {arm.id: self.cell(arm.id, metric.key) for arm in self.comparison(case, metric).arms}
+        cells = {variant.id: self.cell(variant.id, metric.key) for variant in self.comparison(case, metric).variants}
         return solved.counts(metric, cells, self.suite, self.seed_sets(metric))
 
     def seed_sets(self, metric: Metric) -> SeedSets:
@@ -403,8 +406,16 @@ class Tables(Samples):
 
     @functools.cached_property
     def alike(self) -> Mapping[str, Mapping[str, Sequence[str]]]:
-        """By arm, the arms of its model that agree with it bit for bit, each with the settings that differ."""
+        """By variant, the variants of its model that agree with it bit for bit, each with the settings that differ."""
         return _alike(self)
+
+    @functools.cached_property
+    def device_name(self) -> str:
+        """The processor, or the GPU as torch named it where it was used."""
+        if self.plan.device == "cpu":
+            return str(self.run.environment["cpu"])
+        names = {r.environment.device for r in self.run.records if r.environment and r.environment.device}
+        return ", ".join(sorted(names)) or "a CUDA device"
 
     def case_columns(self, case: Case, metric: Metric) -> Mapping[str, Any]:
         """Return the columns that identify what was measured."""
@@ -413,16 +424,20 @@ class Tables(Samples):
             counted = self.counted(case)
             found = self._columns[case.id] = {
                 "case_id": case.id,
-                "arm": case.arm,
+                "variant": case.variant,
                 "model": case.model,
                 "capacity": case.config.capacity,
                 "depth_ratio": counted.depth_ratio,
-                **case.place.model_dump(include={"seq_len", "batch_size", "device", "dtype", "compile", "threads"}),
+                **case.grid_point.model_dump(
+                    include={"seq_len", "batch_size", "device", "dtype", "compile", "threads"}
+                ),
                 "params": counted.params,
                 "effort": self.suite.effort,
                 "config": case.config_diff(),
-                "arm_title": name(case),
-                NEW_TOKENS: case.place.new_tokens or None,
+                "title": name(case),
+                "machine": self.device_name,
+                "date": self.run.started[:10],
+                NEW_TOKENS: case.grid_point.new_tokens or None,
             }
         seeds = self.seed_sets(metric).seeds if self.made_in(metric).samples == "seeds" else self.suite.seeds[:1]
         return {**found, "workload": metric.workload, "seed": " ".join(map(str, seeds))}
@@ -445,12 +460,12 @@ class Derived:
     @property
     def peak(self) -> float | None:
         """The machine's measured peak in FLOP/s, for the case's number format."""
-        return self.tables.peaks.get(self.case.place.dtype)
+        return self.tables.peaks.get(self.case.grid_point.dtype)
 
     @property
     def peak_reason(self) -> str:
         """Why there is no peak."""
-        return f"no peak of this machine was measured for {self.case.place.dtype}"
+        return f"no peak of this machine was measured for {self.case.grid_point.dtype}"
 
     @property
     def counted(self) -> CountNotes:
@@ -459,22 +474,22 @@ class Derived:
 
 
 def _alike(tables: Tables) -> Mapping[str, Mapping[str, Sequence[str]]]:
-    """Return, by arm, the arms of its model that agree with it bit for bit, each with the settings that differ."""
-    arms = grouped((case.arm, case) for case in tables.plan.cases)
-    known = ((first, frozenset(_numbers(tables, [first, *rest]))) for first, *rest in arms.values())
+    """Return, by variant, the variants of its model that agree with it bit for bit, each with the settings that differ."""
+    variants = grouped((case.variant, case) for case in tables.plan.cases)
+    known = ((first, frozenset(_numbers(tables, [first, *rest]))) for first, *rest in variants.values())
     enough = ((case, numbers) for case, numbers in known if {what for _, what, _, _ in numbers} >= NEEDED)
     groups = grouped(((case.model, numbers), case) for case, numbers in enough)
     return {
-        case.arm: {other.arm: keys for other in group if (keys := _differing(case, other))}
+        case.variant: {other.variant: keys for other in group if (keys := _differing(case, other))}
         for group in groups.values()
         for case in group
     }
 
 
 def _numbers(tables: Tables, cases: Sequence[Case]) -> Iterator[Number]:
-    """What an arm computes, at each of its places: counts, and whatever training ends with. Times and bytes are left out."""
+    """What a variant computes, at each of its places: counts, and whatever training ends with. Times and bytes are left out."""
     for case in cases:
-        where = f"{case.place.label} {case.task} {case.budget}"
+        where = f"{case.grid_point.label} {case.task} {case.train_flops}"
         params = tables.counted(case).params
         if params is not None:
             yield where, "params", 0, (float(params),)
@@ -486,7 +501,7 @@ def _numbers(tables: Tables, cases: Sequence[Case]) -> Iterator[Number]:
 
 
 def _differing(one: Case, other: Case) -> tuple[str, ...]:
-    """The settings in which two arms differ, without those that only matter to a model that generates."""
+    """The settings in which two variants differ, without those that only matter to a model that generates."""
     mine, theirs = ({**case.config.model_dump(), **case.given} for case in (one, other))
     keys = dict.fromkeys((*mine, *theirs))
     return tuple(key for key in keys if mine.get(key) != theirs.get(key) and key not in GENERATION_KEYS)

@@ -2,12 +2,12 @@
 
 Machines are the one of run.json, or the nodes of a cluster that its units name.
 
-A launch times all arms of a comparison on one machine, so a ratio never crosses machines. Launches on several nodes of one type
-are repetitions like others: what differs between nodes is in their spread, and a label says so. Launches on different hardware
+A process times all variants of a comparison on one machine, so a ratio never crosses machines. Processes on several nodes of one type
+are repetitions like others: what differs between nodes is in their spread, and a label says so. Processes on different hardware
 answer different questions, and their pool has no verdict. GPUs of one machine count as machines do.
 
 Files of the user's may change while a run goes on, or before `resume --allow-changed`. What ran in one process ran in one
-version. A number is labelled where another unit of the run ran another version of a file that its own units ran, since tables and
+version. A number is labelled where another job of the run ran another version of a file that its own jobs ran, since tables and
 figures show the two side by side. Where one number, or the two of a comparison, come from two versions of a file, there is no
 verdict. Two runs may differ in their code: that is what they are compared for.
 """
@@ -48,7 +48,7 @@ class Node:
 def timed_on(run: StoredRun) -> list[Node]:
     """The machines that timed the run, each once; the machine of run.json if its units name none."""
     found = {
-        node.machine: node for record in run.records if record.unit.facts.timed and (node := _node(record)) is not None
+        node.machine: node for record in run.records if record.job.facts.timed and (node := _node(record)) is not None
     }
     if found:
         return list(found.values())
@@ -89,16 +89,16 @@ def versions_of_outcome(record: Record, outcome: Outcome) -> Versions:
 
 
 def versions_of_record(record: Record) -> Versions:
-    """What a unit ran."""
+    """What a job ran."""
     return {name: frozenset({sha256}) for name, sha256 in (record.code or {}).items()}
 
 
 def _is_own(record: Record, outcome: Outcome) -> bool:
-    """Whether a value depends on code of the user's: of its case, or of what measured it. Other arms only ran beside it."""
-    case = next((each for each in record.unit.comparison.arms if each.id == outcome.case), None)
-    metrics, protocol = catalogue.metrics(), record.unit.protocol
+    """Whether a value depends on code of the user's: of its case, or of what measured it. Other variants only ran beside it."""
+    case = next((each for each in record.job.comparison.variants if each.id == outcome.case), None)
+    metrics, protocol = catalogue.metrics(), record.job.protocol
     used = {
-        "passes": record.unit.made_in,
+        "passes": record.job.made_in,
         "corpora": protocol.corpus,
         "tasks": case.task if case else None,
         "metrics": catalogue.file_of_metric(outcome.metric).name if outcome.metric in metrics else None,

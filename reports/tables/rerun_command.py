@@ -16,8 +16,18 @@ from modbench.harness.results.run_file import StoredRun
 
 # Options of `modbench run` that say what is measured, with a value and without; the others say where to and how it is shown.
 KEPT = (
-    *("--model", "--rival", "--option", "--capacity", "--seq-len", "--batch-size", "--dtype", "--request"),
-    *("--device", "--seeds", "--corpus", "--router", "--include", "--set", "--effort", "--arms-from"),
+    *(
+        "--model",
+        "--match",
+        "--option",
+        "--capacity",
+        "--seq-len",
+        "--batch-size",
+        "--dtype",
+        "--input-len",
+        "--output-len",
+    ),
+    *("--device", "--seeds", "--corpus", "--router", "--plugin", "--set", "--effort", "--variants-from"),
 )
 KEPT_ALONE = ("--compile", "--only")
 LEFT = ("--title", "-o", "--out", "-k", "--timeout", "--launcher", "--launcher-profile")
@@ -87,7 +97,7 @@ def _parted(word: str) -> tuple[str, str | None]:
 
 
 def _sets(flag: tuple[str, ...]) -> str:
-    """What a flag sets: `--seeds`, `--set launches`."""
+    """What a flag sets: `--seeds`, `--set processes`."""
     return f"--set {flag[1].partition('=')[0]}" if flag[0] == "--set" else flag[0]
 
 
@@ -115,8 +125,8 @@ class Again:
         Args:
             wanted: cases of the run.
             metric: the only one that is measured, or several joined by commas; None: all that the run measured.
-            settings: what is asked for instead of what the run's command says: `--seeds`, `--set launches`.
-            everywhere: take the arms of these cases in all places, also those that the run does not have.
+            settings: what is asked for instead of what the run's command says: `--seeds`, `--set processes`.
+            everywhere: take the variants of these cases in all places, also those that the run does not have.
 
         Raises:
             NotAgainError: if there is none.
@@ -125,7 +135,7 @@ class Again:
             raise self.original
         wanted = list(wanted)
         instead = ({} if metric is None else {"--set metrics": metric}) | dict(settings or {})
-        instead |= {"--rival": "none"} if self._lacks_rivals(wanted) else {}
+        instead |= {"--match": "none"} if self._lacks_matches(wanted) else {}
         flags = [flag for flag in self.original.flags if _sets(flag) not in instead]
         for what, value in instead.items():
             option, _, key = what.partition(" ")
@@ -141,25 +151,25 @@ class Again:
         except NotAgainError as error:
             return None, str(error)
 
-    def _lacks_rivals(self, wanted: Sequence[Case]) -> bool:
-        """Whether users' models are among these cases without any of their dense models of equal cost, which `-k` keeps."""
-        own, here = {case.arm for case in wanted if case.is_user_model}, {case.arm for case in wanted}
-        here |= {each.arms[0].arm for each in self.plan.comparisons}  # anchors are measured in any case
-        beside = {rung.arm for rung in self.plan.ladder if rung.target in own}
-        return self.plan.suite.rival != "none" and bool(beside) and not beside & here
+    def _lacks_matches(self, wanted: Sequence[Case]) -> bool:
+        """Whether users' models are among these cases without any of their matched baselines, which `-k` keeps."""
+        own, here = {case.variant for case in wanted if case.is_user_model}, {case.variant for case in wanted}
+        here |= {each.variants[0].variant for each in self.plan.comparisons}  # anchors are measured in any case
+        beside = {matched.variant for matched in self.plan.matched_baselines if matched.target in own}
+        return self.plan.suite.match != "none" and bool(beside) and not beside & here
 
     def _selected(self, wanted: list[Case], metric: str | None, *, everywhere: bool) -> str:
-        """An expression that matches these cases and no others; of arms in all their places, the shorter one."""
+        """An expression that matches these cases and no others; of variants in all their places, the shorter one."""
         assert not isinstance(self.original, NotAgainError)
-        arms = {case.arm: _named(_without_place(case)) for case in wanted}
-        every = {case.id for case in self._measured(metric) if case.arm in arms}
-        if everywhere or (len(wanted) > len(arms) and every == {case.id for case in wanted}):
-            said, select = " or ".join(arms.values()), None if everywhere else self.original.select
-            others = [case.id for case in self._matched(said) if case.arm not in arms]
+        variants = {case.variant: _named(_without_place(case)) for case in wanted}
+        every = {case.id for case in self._measured(metric) if case.variant in variants}
+        if everywhere or (len(wanted) > len(variants) and every == {case.id for case in wanted}):
+            said, select = " or ".join(variants.values()), None if everywhere else self.original.select
+            others = [case.id for case in self._matched(said) if case.variant not in variants]
             if not others:
                 return f"({select}) and ({said})" if select else said
             if everywhere:
-                raise NotAgainError(f"-k cannot tell {', '.join(arms)} from {', '.join(others)}.")
+                raise NotAgainError(f"-k cannot tell {', '.join(variants)} from {', '.join(others)}.")
         return " or ".join(self._one(case) for case in [*wanted, *self._rates(wanted)])
 
     def _matched(self, expression: str) -> list[Case]:
@@ -173,7 +183,7 @@ class Again:
             case
             for comparison in self.plan.comparisons
             if metric is None or {*metric.split(",")} & {*comparison.metrics}
-            for case in comparison.arms
+            for case in comparison.variants
         ]
 
     def _one(self, case: Case) -> str:
@@ -194,14 +204,14 @@ class Again:
 
     @functools.cached_property
     def _tried(self) -> dict[str, Case]:
-        units = {unit.name: unit.comparison.arms[0] for unit in self.plan.units}
-        runs = ((unit.comparison.arms[0].id, unit.protocol.train) for unit in self.plan.units)
-        return {case: units[run.rate_from] for case, run in runs if run is not None and run.rate_from in units}
+        jobs = {job.name: job.comparison.variants[0] for job in self.plan.jobs}
+        runs = ((job.comparison.variants[0].id, job.protocol.train) for job in self.plan.jobs)
+        return {case: jobs[run.rate_from] for case, run in runs if run is not None and run.rate_from in jobs}
 
 
 def _without_place(case: Case) -> str:
-    """The part of the id that the arm has in all its places: `mod[c0.125-`."""
-    return case.id[: case.id.rindex(case.place.label)]
+    """The part of the id that the variant has in all its places: `mod[c0.125-`."""
+    return case.id[: case.id.rindex(case.grid_point.label)]
 
 
 def _named(text: str) -> str:

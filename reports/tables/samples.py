@@ -1,7 +1,7 @@
 """What a run measured: its jobs, and of each metric of a case one sample for each process or seed.
 
-Raw calls and notes stand behind a sample (`cell.py`). What a process says of all its arms is computed at once
-(`harness/stats/against_anchor.py`); `comparisons.py` subtracts two arms.
+Raw calls and notes stand behind a sample (`cell.py`). What a process says of all its variants is computed at once
+(`harness/stats/against_anchor.py`); `comparisons.py` subtracts two variants.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from itertools import chain
 from statistics import median
 
-from modbench.harness.audit.card import AuditFinding
+from modbench.harness.audit.audit_report import AuditFinding
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.grouped import grouped
-from modbench.harness.domain.case import Case, UnitOfWork
-from modbench.harness.domain.evidence import Launch
+from modbench.harness.domain.case import Case, Job
+from modbench.harness.domain.evidence import TimingProcess
 from modbench.harness.domain.notes import PeakFinding, RooflineFinding, SomeNotes, WithoutOwnFinding
 from modbench.harness.domain.records import Record
-from modbench.harness.planning.comparisons import first_launches
+from modbench.harness.planning.comparisons import first_processes
 from modbench.harness.registry import catalogue
 from modbench.harness.results.run_file import StoredRun
 from modbench.harness.roofline.table import Table
@@ -27,7 +27,7 @@ from modbench.reports.tables import audits, provenance
 from modbench.reports.tables.cell import Cell
 
 LEFT_OUT = "not measured: the search did not need it"
-# Of units that a rule has not asked for, and did not ask for, by rule.
+# Of jobs that a rule has not asked for, and did not ask for, by rule.
 REASONS = {
     "bisection": ("not measured: the search has not ended", LEFT_OUT),
     "confirmation": (
@@ -38,17 +38,17 @@ REASONS = {
 
 
 @dataclass(frozen=True)
-class Job:
-    """A planned unit of work.
+class PlannedJob:
+    """A planned job.
 
     Attributes:
-        unit: the unit.
+        job: the job.
         number: its process or seed; processes of one anchor in several comparisons are numbered on.
         record: what it left; None: nothing.
         left_out: why no rule asked for it; None: it was asked for.
     """
 
-    unit: UnitOfWork
+    job: Job
     number: int
     record: Record | None = None
     left_out: str | None = None
@@ -59,19 +59,19 @@ class Job:
         return None if self.record is None else self.record.wall_s
 
 
-def jobs(run: StoredRun) -> Iterator[Job]:
-    """Yield the units that were planned or asked for, then those that no rule asked for."""
-    records = {record.unit.name: record for record in run.records}
-    apart = first_launches(run.plan.suite, run.plan.comparisons)
-    asked, undecided = ({unit.name for unit in units} for units in (run.plan.units, run.undecided))
-    for unit in run.plan.units:
-        launch = apart.get(unit.comparison.label, 0) + unit.launch
-        yield Job(unit, unit.protocol.seed if unit.facts.samples == "seeds" else launch, records.get(unit.name))
-    for unit in run.planned:
-        if unit.rule and unit.name not in asked:
-            other = f"not measured: {unit.rule} has not ended", f"not measured: {unit.rule} did not ask for it"
-            reasons = REASONS.get(unit.rule, other)
-            yield Job(unit, unit.launch, left_out=reasons[unit.name not in undecided])
+def jobs(run: StoredRun) -> Iterator[PlannedJob]:
+    """Yield the jobs that were planned or asked for, then those that no rule asked for."""
+    records = {record.job.name: record for record in run.records}
+    apart = first_processes(run.plan.suite, run.plan.comparisons)
+    asked, undecided = ({job.name for job in jobs} for jobs in (run.plan.jobs, run.undecided))
+    for job in run.plan.jobs:
+        process = apart.get(job.comparison.label, 0) + job.process
+        yield PlannedJob(job, job.protocol.seed if job.facts.samples == "seeds" else process, records.get(job.name))
+    for job in run.planned:
+        if job.rule and job.name not in asked:
+            other = f"not measured: {job.rule} has not ended", f"not measured: {job.rule} did not ask for it"
+            reasons = REASONS.get(job.rule, other)
+            yield PlannedJob(job, job.process, left_out=reasons[job.name not in undecided])
 
 
 class Samples:
@@ -83,8 +83,8 @@ class Samples:
         cells: the samples of each metric of a case, by its id and the metric's key.
         peaks: the machine's measured peak in FLOP/s by number format; `rooflines` those by shape.
         without_own: the anchor in a process without the user's code, by comparison and metric.
-        audits: of an arm.
-        changed: files of the user's of which the run's units ran several versions.
+        audits: of a variant.
+        changed: files of the user's of which the run's jobs ran several versions.
     """
 
     def __init__(self, run: StoredRun) -> None:
@@ -92,50 +92,54 @@ class Samples:
         self.cells: dict[tuple[str, str], Cell] = {}
         self.peaks: dict[str, float] = {}
         self.rooflines: dict[str, Table] = {}
-        self.without_own: dict[tuple[str, str], Launch] = {}
+        self.without_own: dict[tuple[str, str], TimingProcess] = {}
         self.audits: dict[str, AuditFinding] = {}
         self._processes: dict[tuple[str, str], dict[int, Process]] = {}
         self._anchors_s: dict[tuple[object, ...], float | None] = {}
         self.jobs = [*jobs(run)]
-        for job in self.jobs:
-            if job.record is not None:
-                self._take(job, job.record)
+        for planned in self.jobs:
+            if planned.record is not None:
+                self._take(planned, planned.record)
                 continue
-            for case in job.unit.comparison.arms:
-                for made in job.unit.facts.makes:
+            for case in planned.job.comparison.variants:
+                for made in planned.job.facts.makes:
                     cell = self.cell(case.id, made.key)
-                    cell.left_out = job.left_out or cell.left_out
-                    cell.missing += [job.unit.name] * (job.left_out is None)
+                    cell.left_out = planned.left_out or cell.left_out
+                    cell.missing += [planned.job.name] * (planned.left_out is None)
         versions = provenance.joined_versions(cell.versions for cell in self.cells.values())
         self.changed = frozenset(provenance.mixed_versions(versions))
 
-    def _take(self, job: Job, record: Record) -> None:
-        findings, comparison = record.findings, record.unit.comparison
-        anchor = comparison.arms[0]
+    def _take(self, planned: PlannedJob, record: Record) -> None:
+        findings, comparison = record.findings, record.job.comparison
+        anchor = comparison.variants[0]
         if isinstance(findings, PeakFinding):
             self.peaks[findings.dtype] = findings.flop_per_s
         if isinstance(findings, RooflineFinding):
             self.rooflines[findings.table.dtype] = findings.table
         if isinstance(findings, WithoutOwnFinding):
-            there = {key: arms[anchor.id] for key, arms in findings.samples.items() if anchor.id in arms}
-            self.without_own |= {(comparison.label, key): Launch(each, findings.blocks) for key, each in there.items()}
+            there = {key: variants[anchor.id] for key, variants in findings.samples.items() if anchor.id in variants}
+            self.without_own |= {
+                (comparison.label, key): TimingProcess(each, findings.blocks) for key, each in there.items()
+            }
         if (audit := audits.audit_in(record)) is not None:
             self.audits[self._audited_as(anchor)] = audit
         nodes, blocks = provenance.nodes_named(record), {each.group: each.columns for each in record.blocks}
         for outcome in record.outcomes:
             cell = self.cell(outcome.case, outcome.metric)
-            cell.outcomes.append((job.number, outcome))
-            cell.series = job.unit.series
+            cell.outcomes.append((planned.number, outcome))
+            cell.series = planned.job.series
             cell.nodes |= nodes
             if record.code:
                 more = provenance.versions_of_outcome(record, outcome)
                 cell.versions = provenance.joined_versions([cell.versions, more])
-        if record.unit.facts.samples == "launches":
+        if record.job.facts.samples == "processes":
             good = grouped((each.metric, each) for each in record.outcomes if each.status == "ok")
             for key, outcomes in good.items():
-                arms = {each.case: each.samples for each in outcomes}
-                made = Process(arms, anchor.id, blocks.get(self.metrics[key].group) if key in self.metrics else None)
-                self._processes.setdefault((anchor.id, key), {})[job.number] = made
+                variants = {each.case: each.samples for each in outcomes}
+                made = Process(
+                    variants, anchor.id, blocks.get(self.metrics[key].group) if key in self.metrics else None
+                )
+                self._processes.setdefault((anchor.id, key), {})[planned.number] = made
 
     def cell(self, case_id: str, metric: str) -> Cell:
         """Return the samples of a metric of a case, none if nothing was measured."""
@@ -158,27 +162,27 @@ class Samples:
 
     @property
     def code(self) -> provenance.Versions:
-        """The versions of the user's files that the run's units ran."""
+        """The versions of the user's files that the run's jobs ran."""
         return provenance.joined_versions(map(provenance.versions_of_record, self.run.records))
 
     def processes_of(self, case: Case, anchor: Case, metric: Metric) -> dict[int, Process]:
-        """Return the processes that timed a case, with all arms of its comparison, by number."""
+        """Return the processes that timed a case, with all variants of its comparison, by number."""
         found = self._processes.get((anchor.id, metric.source or metric.key), {})
-        return {number: each for number, each in found.items() if case.id in each.arms}
+        return {number: each for number, each in found.items() if case.id in each.variants}
 
     def anchor_s(self, anchor: Case, metric: Metric, processes: Sequence[int]) -> float | None:
         """Return the seconds of a typical call of an anchor in some processes; None where it was not timed."""
         key = (anchor.id, metric.source or metric.key, *processes)
         if key not in self._anchors_s:
             timed = self.processes_of(anchor, anchor, metric)
-            walls = [timed[each].arms[anchor.id]["wall_s"] for each in processes if each in timed]
+            walls = [timed[each].variants[anchor.id]["wall_s"] for each in processes if each in timed]
             self._anchors_s[key] = median(chain.from_iterable(walls)) if walls else None
         return self._anchors_s[key]
 
     def audit(self, case: Case) -> AuditFinding | None:
-        """Return the audit of a case's arm; None where there is none."""
+        """Return the audit of a case's variant; None where there is none."""
         return self.audits.get(self._audited_as(case.original))
 
     def _audited_as(self, case: Case) -> str:
-        """The arm that is audited for a case: sizes of a sweep are one."""
-        return case.arm if self.run.plan.suite.isoflop is None else case.variant
+        """The variant that is audited for a case: sizes of a sweep are one."""
+        return case.variant if self.run.plan.suite.isoflop is None else case.family

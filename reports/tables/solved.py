@@ -1,4 +1,4 @@
-"""Runs that solved a task, counted by arm; what two counts say about two arms where the suite counts them, and seeds decide.
+"""Runs that solved a task, counted by variant; what two counts say about two variants where the suite counts them, and seeds decide.
 
 Where the suite says that runs are counted (`tasks.counted`), an interval of Student's t over seeds means nothing and is not
 given; the verdict follows from an exact test of the counts.
@@ -18,6 +18,7 @@ from modbench.harness.domain.suite import Suite
 from modbench.harness.planning.plan import Plan, decidable_on_tasks
 from modbench.harness.stats import exact_two_proportions, solved
 from modbench.harness.stats.effects import Effect
+from modbench.harness.stats.exact_two_proportions import MOST_SEEDS
 from modbench.harness.stats.interim import Analysis
 from modbench.harness.stats.reason import Reason
 from modbench.harness.stats.seed_sets import SeedSets
@@ -28,53 +29,38 @@ from modbench.reports.writers.number_format import plain
 
 
 def decidable_in_words(plan: Plan) -> str | None:
-    """Say what a plan's seeds decide on tasks that are solved or not, and how many decide more; None if nothing is compared."""
+    """Say which shares of runs that solve a task seeds of a plan decide, and what others take; None: nothing is compared."""
     found = decidable_on_tasks(plan)
     if found is None:
         return None
-    least, even = (Estimate(share, kind="share") for share in (found.from_none, found.symmetric))
-    words = "{n:seed} tell an arm from {anchor}{among} where 0 % and {least} of their runs solve it"
-    words += ", or {even} and {rest}" * bool(found.symmetric)
-    if found.from_none is None or found.symmetric is None:
-        words = (
-            "{n:seed} cannot tell an arm from {anchor}: 0 of {n} against {n} of {n} has an exact p of {p}, and {level} is "
-            "needed{among}"
-        )
-    more = {rates: n for rates, n in found.needed.items() if n is None or n > found.seeds}
-    needed = [
+    words = "Tasks that a run solves or not: {n:seed} decide {what} (80 % power); {others}."
+    shares = [] if found.from_none is None else [Sentence("0 % against {least}", least=_share(found.from_none))]
+    others = [
         Sentence(
-            "{n} for {low} against {high}",
-            n=f"more than {exact_two_proportions.MOST_SEEDS}" if n is None else n,
-            low=Estimate(low, kind="share"),
-            high=Estimate(high, kind="share"),
+            "{low} against {high} takes {n}",
+            low=_share(low),
+            high=_share(high),
+            n=f"over {MOST_SEEDS}" if n is None else n,
         )
-        for (low, high), n in more.items()
+        for (low, high), n in found.needed.items()
     ]
-    said = Sentence(
-        f"On tasks that a run solves or not, {words} (80 % power)." + " Seeds that decide: {needed}." * bool(needed),
-        n=found.seeds,
-        anchor=next(each.arms[0].model for each in plan.comparisons if each.arms[0].task),
-        among=Sentence(" among {n} arms", n=found.pairs) if found.pairs > 1 else "",
-        least=least,
-        even=even,
-        rest=Estimate(1 - (found.symmetric or 0.0), kind="share"),
-        p=Estimate(found.smallest_p, kind="p"),
-        level=Estimate(found.level, kind="p"),
-        needed=Listed(needed),
-    )
-    return plain(said)
+    return plain(Sentence(words, n=found.seeds, what=Listed(shares) if shares else "nothing", others=Listed(others)))
+
+
+def _share(value: float) -> Estimate:
+    return Estimate(value, kind="share")
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How many runs of each arm solved a task.
+    """How many runs of each variant solved a task.
 
     Attributes:
         level: accuracy from which a run has solved it.
         shortcut: accuracy of the best rule that does not solve it.
         solved: id of a case to the seeds of its runs that solved it.
         seeds: id of a case to the seeds of all its runs.
-        counted: whether the suite compares arms by these counts, not by mean accuracy.
+        counted: whether the suite compares variants by these counts, not by mean accuracy.
         sets: the sets of seeds, each of which was looked at.
     """
 
@@ -86,20 +72,20 @@ class Counts:
     sets: SeedSets
 
     def of(self, case: Case) -> tuple[int, int]:
-        """Return the number of an arm's runs that solved the task, and of all its runs."""
+        """Return the number of a variant's runs that solved the task, and of all its runs."""
         return len(self.solved[case.id]), len(self.seeds[case.id])
 
     def effect(self, case: Case, baseline: Case) -> Effect:
-        """Return the difference of two arms' shares of runs that solved the task, with exact interval and p-value."""
+        """Return the difference of two variants' shares of runs that solved the task, with exact interval and p-value."""
         return exact_two_proportions.compare(*self.of(case), *self.of(baseline), self.analysis(case, baseline))
 
     def analysis(self, case: Case, baseline: Case) -> Analysis:
-        """Return which interim analysis of two arms it is."""
+        """Return which interim analysis of two variants it is."""
         return self.sets.analysis(self.seeds[case.id], self.seeds[baseline.id])
 
 
 def counts(metric: Metric, cells: Mapping[str, Cell], suite: Suite, sets: SeedSets) -> Counts | None:
-    """Count the runs that solved the task which a metric is about; None if it is about none, or no arm has a value."""
+    """Count the runs that solved the task which a metric is about; None if it is about none, or no variant has a value."""
     if not metric.task:
         return None
     accuracies, shortcut, way = dict[str, dict[int, float]](), 0.0, SOLVED
@@ -118,9 +104,10 @@ def counts(metric: Metric, cells: Mapping[str, Cell], suite: Suite, sets: SeedSe
         level=level,
         shortcut=shortcut,
         solved={
-            arm: tuple(seed for seed, each in values.items() if each >= level) for arm, values in accuracies.items()
+            variant: tuple(seed for seed, each in values.items() if each >= level)
+            for variant, values in accuracies.items()
         },
-        seeds={arm: tuple(values) for arm, values in accuracies.items()},
+        seeds={variant: tuple(values) for variant, values in accuracies.items()},
         counted=metric.task in suite.tasks.counted,
         sets=sets,
     )
@@ -137,7 +124,7 @@ def estimate(found: Counts, case: Case, effect: Effect) -> Effect:
 def result(
     found: Counts, case: Case, baseline: Case, values: tuple[dict[int, float], dict[int, float]]
 ) -> dict[str, Any]:
-    """Compare two arms by accuracy by seed: columns of `comparisons.csv` from `difference` on, but for the verdict."""
+    """Compare two variants by accuracy by seed: columns of `comparisons.csv` from `difference` on, but for the verdict."""
     effect, (mine, n), (theirs, other_n) = found.effect(case, baseline), found.of(case), found.of(baseline)
     seeds = values[0].keys() & values[1].keys()
     apart = [values[0][seed] - values[1][seed] for seed in sorted(seeds)]

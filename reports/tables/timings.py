@@ -10,19 +10,19 @@ from statistics import fmean
 from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.domain.records import Record
-from modbench.harness.stats import contamination, trend_test
+from modbench.harness.stats import noise, trend_test
 from modbench.reports.tables.load import Loaded
 
 
 @dataclass(frozen=True)
 class Timing:
-    """How one workload of a comparison was timed, over all its launches.
+    """How one workload of a comparison was timed, over all its processes.
 
     Attributes:
         what: the workload and where it ran.
-        launches: launches with a record.
+        processes: processes with a record.
         blocks: blocks of them.
-        disturbed: mean share of an arm's blocks that were disturbed; None where no arm was timed.
+        disturbed: mean share of a variant's blocks that were noisy; None where no variant was timed.
         causes: by what, in how many samples.
         stolen: share of the blocks' wall time that other guests of the host took; None where that is not known.
         waited: the same that something waited for a processor.
@@ -30,9 +30,9 @@ class Timing:
     """
 
     what: str
-    launches: int
+    processes: int
     blocks: int
-    disturbed: float | None
+    noisy: float | None
     causes: Counter[str]
     stolen: float | None
     waited: float | None
@@ -42,7 +42,7 @@ class Timing:
 def timings(loaded: Loaded) -> list[Timing]:
     """Return how each comparison was timed in each workload."""
     timed = (record for record in loaded.run.records if record.blocks)
-    groups = grouped((f"{each.unit.workload} {each.unit.comparison.place.label}", each) for each in timed)
+    groups = grouped((f"{each.job.workload} {each.job.comparison.grid_point.label}", each) for each in timed)
     return [_timing(what, records) for what, records in groups.items()]
 
 
@@ -56,13 +56,13 @@ def _timing(what: str, records: Sequence[Record]) -> Timing:
     ]
     causes, shares = Counter[str](), []
     for outcome, blocks in good:
-        causes.update(contamination.counted(contamination.causes(outcome.samples, blocks)))
-        shares.append(contamination.share_of_blocks(outcome.samples, blocks))
-    unit, wall = records[0].unit, sum(sum(each["wall_s"]) for each in columns)
+        causes.update(noise.counted(noise.causes(outcome.samples, blocks)))
+        shares.append(noise.share_of_blocks(outcome.samples, blocks))
+    job, wall = records[0].job, sum(sum(each["wall_s"]) for each in columns)
     warm_up = "too few rounds to test"
     if any(outcome.noted(TimeNotes).warmed_up_again for outcome, _ in good):
-        warm_up = "repeated: an arm still drifted"
-    elif trend_test.testable([unit.protocol.rounds] * len(records), len(unit.comparison.arms) - 1):
+        warm_up = "repeated: a variant still drifted"
+    elif trend_test.testable([job.protocol.rounds] * len(records), len(job.comparison.variants) - 1):
         warm_up = "tested"
     stolen, waited = (
         sum(sum(each[name]) for each in columns) / wall if wall and all(name in each for each in columns) else None

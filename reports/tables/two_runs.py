@@ -81,8 +81,8 @@ NOTHING = UNMEASURED.unjudged
 # Reasons.
 NO_CASE, NOT_ASKED = "the new run has no such case", "the new run did not request it"
 NEW_CASE, NEWLY_ASKED = "new: the earlier run has no such case", "new: the earlier run did not request it"
-THREE = "an interval needs three launches in each run"
-ELSEWHERE = "the anchor's own time: the runs were timed on different machines, or do not say on which"
+THREE = "an interval needs three processes in each run"
+ELSEWHERE = "the baseline's own time: the runs were timed on different machines, or do not say on which"
 # Labels that say nothing of what a change of the code did to a case.
 NO_CHANGE = OF_PRECISION | {Label.FASTER}
 
@@ -140,7 +140,7 @@ class Pair:
         if self.is_difference:
             return Estimate(effect.value, low, high, "difference", "nat", level=level)
         low, high = (None if end is None else math.exp(end) for end in (low, high))
-        return Estimate(math.exp(effect.value), low, high, "ratio", level=level)
+        return Estimate(math.exp(effect.value), low, high, "ratio", self.metric.unit, level=level)
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ class TwoRuns:
         if lacks := next(self._lacks(base[0], case, metric), None):
             return self._without(base[0], metric, *lacks)
         samples = self.new.made_in(metric).samples
-        if samples == "launches":
+        if samples == "processes":
             return self._times(case, metric)
         if samples == "seeds" and metric.scored_as == "difference":
             return self._losses(case, metric)
@@ -225,14 +225,18 @@ class TwoRuns:
 
     def _without(self, case: Case, metric: Metric, lack: Lack, reason: Value) -> Pair:
         """A pair without a contrast."""
-        judged = self._nature(metric) is None and self.new.made_in(metric).samples != "launches"
+        judged = self._nature(metric) is None and self.new.made_in(metric).samples != "processes"
         return Pair(case, metric, lack=lack if judged else lack.unjudged, reason=reason)
 
     def _gone(self, old: Case) -> tuple[Lack, str]:
-        """A case of the base alone. A dense model that was solved anew for the same arm leaves nothing open about code."""
-        arms = {(each.target, each.quantity): each.arm for each in self.new.plan.ladder}
-        instead = (arms.get((each.target, each.quantity)) for each in self.base.plan.ladder if each.arm == old.arm)
-        found = next(filter(None, instead), None) if old.rung else None
+        """A case of the base alone. A dense model that was solved anew for the same variant leaves nothing open about code."""
+        variants = {(each.target, each.quantity): each.variant for each in self.new.plan.matched_baselines}
+        instead = (
+            variants.get((each.target, each.quantity))
+            for each in self.base.plan.matched_baselines
+            if each.variant == old.variant
+        )
+        found = next(filter(None, instead), None) if old.matched else None
         return (GONE, NO_CASE) if found is None else (SOLVED_ANEW, f"solved anew: now it is {found}")
 
     def _nature(self, metric: Metric) -> str | None:
@@ -292,7 +296,7 @@ class TwoRuns:
         return Seen(unsure=(frozenset({BETTER, EQUIVALENT, PASS} if now - before else {WORSE, EQUIVALENT, FAIL}), why))
 
     def _times(self, case: Case, metric: Metric) -> Pair:
-        """A time. It has no verdict: the interval over launches does not hold how much two runs differ."""
+        """A time. It has no verdict: the interval over processes does not hold how much two runs differ."""
         if why := self._not_alike(case, metric):
             return self._without(case, metric, OPEN, why)
         if self.new.anchor(case, metric) == case and not self.same_machine:
@@ -300,19 +304,19 @@ class TwoRuns:
         base, new = (ByClock(_log_times(tables, case, metric)) for tables in self.sides)
         if min(len(base.own), len(new.own)) < effects.FEWEST:
             return self._without(case, metric, OPEN, THREE)
-        share = max(tables.disturbed(case, metric) for tables in self.sides)
-        found = contrast(Side(base), Side(new), "independent", Rule("time", self.margin), Seen(disturbed=share))
-        busy = Sentence("{share} of the blocks were disturbed", share=Estimate(share, kind="share"))
+        share = max(tables.noisy(case, metric) for tables in self.sides)
+        found = contrast(Side(base), Side(new), "independent", Rule("time", self.margin), Seen(noisy=share))
+        busy = Sentence("{share} of the blocks were noisy", share=Estimate(share, kind="share"))
         return Pair(case, metric, found, reason=busy if found.noisy else None)
 
     def _not_alike(self, case: Case, metric: Metric) -> str | None:
         """Why the two runs timed something else, though the case is the same; None where they did not."""
         if self.new.anchor(case, metric) != self.base.anchor(case, metric):
-            return "the two runs have different anchors"
+            return "the two runs have different baselines"
         before, now = (
             {notes.inputs for notes in tables.notes_of(case, metric.key, TimeNotes)} for tables in self.sides
         )
-        labels = {label for tables in self.sides for label in tables.value(case, metric).arm_labels}
+        labels = {label for tables in self.sides for label in tables.value(case, metric).variant_labels}
         if now != before and (case.is_user_model or Label.INPUT_DEPENDENT in labels):
             numbers = " and ".join("/".join(sorted(map(str, each))) for each in (before, now))
             return f"its cost may depend on the input, and the runs timed it on {numbers} of them: make both with the same rounds"
@@ -381,8 +385,8 @@ def settings(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
     name = "decode" if decodes else made_in.name
     dumped = {} if plan is None else plan.model_dump(exclude=NO_EFFECT)
     found = {f"{name}.{key}": value for key, value in dumped.items()}
-    budgets = [notes.budget_bytes for notes in tables.notes_of(case, metric.key, FitNotes)]
-    return found | {"budget": next(iter(budgets), None)}
+    budgets = [notes.memory_limit_bytes for notes in tables.notes_of(case, metric.key, FitNotes)]
+    return found | {"memory_limit": next(iter(budgets), None)}
 
 
 def differences(case: Case, old: Case) -> str:
@@ -401,7 +405,7 @@ def other_quantity(now: AbstractSet[Label], before: AbstractSet[Label]) -> str:
 
 
 def _log_times(tables: Tables, case: Case, metric: Metric) -> Mapping[int, float]:
-    """The logarithm of a time in each launch, relative to its anchor's; of the anchor its own."""
+    """The logarithm of a time in each process, relative to its anchor's; of the anchor its own."""
     anchor = tables.anchor(case, metric)
     if case != anchor:
         return tables.numbers(metric, case, anchor).new.wall.own
@@ -414,7 +418,7 @@ def _trouble(tables: Tables, case: Case, metric: Metric) -> Trouble | None:
     found = tables.trouble(case, metric)
     if found is None and (partly := tables.partly(case, metric)):
         return Trouble("skipped", partly)
-    timed = tables.made_in(metric).samples == "launches" and not metric.source
+    timed = tables.made_in(metric).samples == "processes" and not metric.source
     return found or (tables.anchor_trouble(case, metric) if timed else None)
 
 
@@ -425,5 +429,5 @@ def _failed(tables: Tables, case: Case, metric: Metric) -> str | None:
 
 
 def _lost(tables: Tables, case: Case, metric: Metric, trouble: Trouble | None) -> bool:
-    """Whether it would have been measured but for an unsteady arm, or a unit without a record or with a damaged one."""
+    """Whether it would have been measured but for an unsteady variant, or a unit without a record or with a damaged one."""
     return trouble is not None and (trouble.kind in UNKNOWN or bool(tables.behind(case, metric).missing))

@@ -1,34 +1,31 @@
-"""Cards in the terminal and as data: the answer first, then a line for each property; several models as one table."""
+"""Audits in the terminal and as data: the answer first, then a line for each property; several models as one table."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from modbench.harness.audit.card import Card, Finding
+from modbench.harness.audit.audit_report import AuditReport, Finding
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.printable import aligned
 from modbench.reports.model import Note
 from modbench.reports.questions import audit
 from modbench.reports.tables.audits import sentence
 from modbench.reports.tables.load import Loaded
 from modbench.reports.writers.number_format import plain
-from modbench.reports.writers.text import wrapped, written
+from modbench.reports.writers.text import labelled, wrapped, written
 
 
-def card(made: Card, columns: int) -> str:
-    """Return one card, of at most 30 lines of 80 columns."""
-    rows = [(audit.MARKS[found.verdict], made.titles[name], "") for name, found in made.findings.items()]
-    lines = wrapped([audit.answer(made)], columns) + wrapped([audit.called(made)], columns) + [""]
-    for start, found in zip(aligned(rows), made.findings.values(), strict=True):
-        indent = max(len(line) for line in aligned(rows)) + 2
-        said = wrapped([sentence(found)], columns - indent)
-        lines += [f"{start:{indent}}{said[0]}", *(" " * indent + line for line in said[1:])]
+def card(made: AuditReport, columns: int) -> str:
+    """Return one audit report, of at most 30 lines of 80 columns."""
+    said = (
+        (f"{audit.MARKS[found.verdict]} {made.titles[name]}", sentence(found)) for name, found in made.findings.items()
+    )
+    lines = [*wrapped([audit.answer(made), audit.called(made)], columns), "", *labelled(said, columns)]
     return "\n".join([*lines, "", audit.LEGEND])
 
 
-def text(cards: Sequence[Card], columns: int) -> str:
-    """Return the card of one model, or the answers about several and one table."""
+def text(cards: Sequence[AuditReport], columns: int) -> str:
+    """Return the report of one model, or the answers about several and one table."""
     if len(cards) == 1:
         return card(cards[0], columns)
     side = audit.side_by_side(cards)
@@ -50,7 +47,7 @@ class Found(Finding):
     shown: float | None
 
 
-class AuditedModel(Card):
+class AuditedModel(AuditReport):
     """The card of one model.
 
     Attributes:
@@ -62,8 +59,8 @@ class AuditedModel(Card):
     findings: dict[str, Found]  # type: ignore[assignment]  # a narrower type
 
 
-class ArmAudit(Frozen):
-    """The audit of an arm of a run.
+class VariantAudit(Frozen):
+    """The audit of a variant of a run.
 
     Attributes:
         card: what was found; null: it could not be audited.
@@ -74,15 +71,15 @@ class ArmAudit(Frozen):
     reason: str | None
 
 
-def by_arm(loaded: Loaded) -> dict[str, ArmAudit]:
-    """Return the audits of a run by arm, as data."""
+def by_variant(loaded: Loaded) -> dict[str, VariantAudit]:
+    """Return the audits of a run by variant, as data."""
     return {
-        arm: ArmAudit(card=None if each.card is None else as_model(each.card), reason=each.reason)
-        for arm, each in loaded.tables.audits.items()
+        variant: VariantAudit(card=None if each.card is None else as_model(each.card), reason=each.reason)
+        for variant, each in loaded.tables.audits.items()
     }
 
 
-def as_model(card: Card) -> AuditedModel:
+def as_model(card: AuditReport) -> AuditedModel:
     """Return a card as data, with its sentences."""
     found = {
         name: Found(**each.model_dump(), said=plain(sentence(each)), shown=each.value)

@@ -6,26 +6,19 @@ from collections.abc import Iterator
 
 from modbench.harness.core.printable import escaped
 from modbench.harness.stats.contrast import FAIL, INCONCLUSIVE
-from modbench.reports.model import Code, Listed, Sentence, Value
+from modbench.reports.model import Code, Sentence
 from modbench.reports.questions.gate import gate
 from modbench.reports.questions.gate.gate import Gate
-from modbench.reports.writers import markdown
+from modbench.reports.writers import markdown, text
 from modbench.reports.writers.number_format import plain
 
 
-def as_text(found: Gate, *, verbose: bool = False) -> Iterator[str]:
-    """Yield the verdict, what each check found, and what fails or is open; with `verbose` all that was not compared too.
-
-    A reason may hold line feeds, and a folder may be a stranger's: each stays on its line.
-    """
-    said: list[Value] = [
-        Sentence("gate: {verdict}: {judged}", verdict=found.verdict, judged=gate.judged_by(found)),
-        *(Listed([*row], "  ") for table in gate.tables(found, every=verbose) for row in table.rows),
-        # What decides the exit code is the error's to say.
-        *([found.incomplete] if found.incomplete and found.verdict == FAIL else []),
-        *gate.remarks(found),
-    ]
-    yield from (escaped(plain(each), lines=False) for each in said)
+def as_text(found: Gate, width: int, code: int, *, verbose: bool = False) -> list[str]:
+    """Return the verdict with the exit code, and a line for each check; with `verbose` every finding too."""
+    lines = [text.apart(plain(gate.headline(found)), f"exit {code}" * bool(code), width)]
+    lines += text.labelled(gate.checks(found), width)
+    lines += ["", *text.table(gate.table(found), width)] if verbose else []
+    return [escaped(line, lines=False) for line in lines]
 
 
 def annotated(found: Gate) -> Iterator[str]:
@@ -48,12 +41,13 @@ def annotated(found: Gate) -> Iterator[str]:
 
 def summary(found: Gate, base: str, new: str, most: int = markdown.MOST_BYTES) -> str:
     """Return a job summary in Markdown, of at most so many bytes; nothing where they do not hold even its first lines."""
-    said: list[Value] = [*filter(None, [found.incomplete]), *gate.remarks(found)]
-    judged = Sentence("{new} against {base}: {judged}.", new=Code(new), base=Code(base), judged=gate.judged_by(found))
+    said = [Sentence("{check}: {found}", check=check, found=cell) for check, cell in gate.checks(found)]
     blocks = [
         markdown.Block([f"## modbench gate: {markdown.text(found.verdict)}"]),
-        markdown.block(judged),
-        markdown.Block(rows=[f"- {markdown.inline(each)}" for each in said], what="sentences", where=gate.FILE),
-        *map(markdown.block, gate.tables(found, every=True)),
+        markdown.block(
+            Sentence("{new} against {base}. {said}", new=Code(new), base=Code(base), said=gate.headline(found))
+        ),
+        markdown.listed("Checks", said, "checks", gate.FILE),
+        markdown.block(gate.table(found)),
     ]
     return markdown.within(blocks, most, lambda page: len(page.encode()))

@@ -6,56 +6,53 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from modbench.reports.model import Finding
+from modbench.reports.model import Finding, where_it_ran
 from modbench.reports.questions.recommend import recommend
 from modbench.reports.questions.recommend.candidates import has_tail
 from modbench.reports.questions.recommend.recommend import Capacity, Judged, Recommended
 from modbench.reports.wording import name
 from modbench.reports.writers import data, text
 from modbench.reports.writers.number_format import plain
-from modbench.reports.writers.short import legend
-from modbench.reports.writers.text import joined, wrapped
+from modbench.reports.writers.text import wrapped
 
 
 def as_text(found: Recommended, width: int = 100, *, verbose: bool = False) -> Iterator[str]:
-    """Yield the lines of an answer, sentences wrapped to a width; a command stays whole."""
-    yield from wrapped([recommend.headline(found)], width, "  ")
+    """Yield the lines of an answer; a command stays whole."""
+    where = plain(where_it_ran(found.choice.comparison.grid_point))
+    *first, last = wrapped([recommend.headline(found)], width)
+    yield from [*first, *text.apart(last, where, width).split("\n")]
     made = recommend.table(found)
     if made.rows:
-        lines = text.table(made, width)
-        parts, marks = legend(lines, name(found.choice.baseline.case))
-        yield from ("", *lines, "", *joined(parts, width), *wrapped(marks, width))
-    yield from wrapped(recommend.said(found, verbose=verbose), width, "  ")
-    if found.commands:
-        yield "to be sure:"
-        yield from (f"  {command}" for command in found.commands)
+        yield from ("", *text.table(made, width))
+    yield from text.labelled(recommend.rows(found, verbose=verbose), width)
+    yield from (f"next: {command}" for command in found.commands)
 
 
 def as_dict(found: Recommended) -> dict[str, Any]:
     """Return plain data for `--json`."""
-    place, equal = found.choice.comparison.place, found.equal_cost
+    grid_point, equal = found.choice.comparison.grid_point, found.matched
     best, second = found.best, found.runner_up
     named = {} if equal is None else {"name": plain(equal.against)}
     return {
         "answer": found.answer,
         "workload": found.choice.workload,
-        "place": place.model_dump(mode="json"),
+        "place": grid_point.model_dump(mode="json"),
         "objective": found.objective,
         "limits": found.limits.asked,
-        "baseline": found.choice.baseline.case.arm,
+        "baseline": found.choice.baseline.case.variant,
         "best": _setting(best),
         "runner_up": _setting(second),
         "apart": _pair(found, found.apart),
         "better_but_may_fit": _setting(found.better),
         "nearest": _setting(found.nearest),
         "against_same_shape": _pair(found, best.shape if best else None),
-        "against_equal_cost": None if equal is None else named | (_pair(found, equal) or {}),
+        "against_matched": None if equal is None else named | (_pair(found, equal) or {}),
         "loss": _pair(found, best.loss if best else None),
         "runner_up_against_same_shape": _pair(found, second.shape if second else None),
         "runner_up_loss": _pair(found, second.loss if second else None),
         "settings": [_setting(each) for each in found.judged],
         "not_considered": dict(found.not_considered),
-        "open": data.sentences(found.open),
+        "open": [*found.open],
         "commands": list(found.commands),
         "incomplete": found.incomplete,
     }
@@ -68,7 +65,12 @@ def _setting(each: Judged | None) -> dict[str, Any] | None:
     if each is None:
         return None
     candidate = each.candidate
-    told = {"case": candidate.case.id, "arm": candidate.case.arm, "name": name(candidate.case), "verdict": each.word}
+    told = {
+        "case": candidate.case.id,
+        "variant": candidate.case.variant,
+        "name": name(candidate.case),
+        "verdict": each.word,
+    }
     keys = ("latency", "memory", "flops", "loss")
     values = {key: {field: getattr(candidate.of(key), field) for field in VALUE} for key in keys}
     limits = [asdict(kept) for kept in each.kept]
@@ -104,21 +106,14 @@ def _difference(found: Recommended, pair: Finding) -> float | None:
     return None if mine is None or theirs is None else mine - theirs
 
 
-def capacity_as_text(found: Capacity, width: int) -> Iterator[str]:
-    """Yield the lines of the capacity that a sweep recommends; what it rests on is indented."""
-    yield plain(recommend.capacity_headline(found))
-    yield from (f"  {line}" for line in wrapped(found.sentences, width - 2))
+def capacity_as_text(found: Capacity, width: int) -> list[str]:
+    """Return the lines of the capacity that a sweep recommends, and what it rests on."""
+    return wrapped([recommend.capacity_headline(found), *found.sentences], width)
 
 
 def capacity_as_dict(found: Capacity) -> dict[str, Any]:
     """Return plain data for `--json`."""
-    return {
-        "budget": found.answer.budget,
-        "variant": found.variant,
-        "capacity": found.capacity,
-        "decided": found.variant is not None,
-        "pays": found.answer.pays,
-        "more_seeds": found.more_seeds,
-        "more_hours": found.more_hours,
-        "sentences": [plain(each) for each in found.sentences],
-    }
+    told = {"train_flops": found.answer.train_flops, "variant": found.variant, "capacity": found.capacity}
+    told |= {"decided": found.taken is not None, "pays": found.answer.pays}
+    told |= dict(zip(("seeds_needed", "hours_needed"), found.needed, strict=True))
+    return told | {"sentences": data.sentences(found.sentences)}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.core.labels import Label
-from modbench.harness.core.printable import SCREEN
 from modbench.harness.core.units import counted, human_duration
 from modbench.harness.domain.case import Case
-from modbench.harness.domain.evidence import LaunchCount
+from modbench.harness.domain.evidence import ProcessCount
 from modbench.harness.planning.plan import Plan
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value, where_it_ran
 from modbench.reports.panel import InPlace, panels, shared_blocks
@@ -18,7 +17,7 @@ from modbench.reports.panels import pays_from
 from modbench.reports.panels.caveats import failure_sentences
 from modbench.reports.questions import audit, best_setting, first_screen, results
 from modbench.reports.questions.machine import machine_check, warnings
-from modbench.reports.tables import best_arms, unit_files
+from modbench.reports.tables import best_variants, job_files
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import HELD_OUT
 from modbench.reports.tables.solved import decidable_in_words
@@ -26,36 +25,39 @@ from modbench.reports.terminal import audit as audit_text
 from modbench.reports.wording import name
 from modbench.reports.writers import data, text
 from modbench.reports.writers.number_format import plain
-from modbench.reports.writers.short import BY_CPU_MEANS, legend
-from modbench.reports.writers.text import joined, wrapped
+from modbench.reports.writers.short import BETTER_WORSE, SPEED_UPS, VERDICTS, explained
+from modbench.reports.writers.text import wrapped
 
 # Reasons of failures and of models that were skipped, and doubts, at most; the others are counted.
-MOST_TROUBLES, MOST_DOUBTS = 4, 5
+MOST_TROUBLES, MOST_DOUBTS = 4, 3
+# Lines up to which there are empty ones between the parts.
+MOST_LINES = 38
+# Letters in front of what stands below the tables: `sure`, `doubt`, `report`.
+INDENT = 9
+MORE = "-v: all tables"
 
 
 def opening(plan: Plan) -> str:
     """Return what is printed before anything runs: the plan, and what its seeds can decide on tasks."""
     suite = plan.suite
-    cases, least = len(plan.cases), sum(not unit.rule for unit in plan.units)
+    cases, least = len(plan.cases), sum(not job.rule for job in plan.jobs)
     most = round(sum(plan.shares("most").values()))
     where = plan.device + f", {counted(suite.threads, 'thread')}" * (plan.device == "cpu")
     dtypes = "/".join(suite.grid.dtype) + ", compiled" * suite.compile
     line = Sentence(
-        "{suite}: {cases:case} in " + "{least} to " * (least < most) + "{most:unit} on {how}",
+        "{suite}: {cases:case} in " + "{least} to " * (least < most) + "{most:job} on {how}",
         suite=suite.name,
         cases=cases,
         least=least,
         most=max(least, most),
-        how=f"{where}, {dtypes}; {suite.effort}: {suite.launches_in_words}",
+        how=f"{where}, {dtypes}; {suite.effort}: {suite.processes_in_words}",
     )
-    more: list[Value] = [best_arms.sentence(plan.arms_from)] if plan.arms_from else []
-    more += [f"{arm} has no dense model of equal cost beside it: {why}" for arm, why in plan.no_rivals.items()]
+    more: list[Value] = [best_variants.sentence(plan.variants_from)] if plan.variants_from else []
+    more += [f"{variant} has no matched baseline: {why}" for variant, why in plan.no_matches.items()]
     return "\n".join([plain(line), *wrapped([*more, *filter(None, [decidable_in_words(plan)])], text.width())])
 
 
-def closing(
-    loaded: Loaded, page: Path | str, wall_s: float | None, *, verbose: bool = False, more: str = "-v: all"
-) -> str:
+def closing(loaded: Loaded, page: Path | str, wall_s: float | None, *, verbose: bool = False, more: str = MORE) -> str:
     """Return what a run ends with: warnings and failures, the answer, tables, how sure, what to doubt, and the report's path.
 
     Args:
@@ -68,47 +70,78 @@ def closing(
     width = text.width()
     # Before anything that they are about.
     blocks = [wrapped([Sentence("⚠ {said}", said=each)], width) for each in reversed(warnings(loaded))]
-    blocks += [troubles(loaded), *(_measured(loaded, width, verbose=verbose) if loaded.measured else ())]
+    blocks += [troubles(loaded), *(_measured(loaded, width, wall_s, verbose=verbose) if loaded.measured else ())]
     blocks = [block for block in blocks if block]
-    apart = verbose or sum(len(block) + 1 for block in blocks) <= SCREEN
+    apart = verbose or sum(len(block) + 1 for block in blocks) <= MOST_LINES
     said = ("\n\n" if apart else "\n").join("\n".join(block) for block in blocks)
-    behind = [] if wall_s is None else [human_duration(wall_s)]
-    behind += [] if verbose or not more or not loaded.measured else [more]
-    took = f" ({'; '.join(behind)})" if behind else ""
-    return f"{said}\nreport: {page}{took}".lstrip("\n")
+    hint = f"        ({more})" * bool(more and not verbose and loaded.measured)
+    return f"{said}\n{_labelled('report', page)}{hint}".lstrip("\n")
 
 
-def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str]]:
+def _labelled(label: str, said: object) -> str:
+    return f"{label}{' ' * (INDENT - len(label))}{said}"
+
+
+def _lines(label: str, said: Value, width: int) -> list[str]:
+    """Write a sentence behind a label; nothing where there is none."""
+    lines = [] if said is None else wrapped([said], width - INDENT)
+    return [_labelled("" if at else label, line) for at, line in enumerate(lines)]
+
+
+def _measured(loaded: Loaded, width: int, wall_s: float | None, *, verbose: bool) -> Iterator[list[str]]:
     """Yield what was run, the answer, the tables, and below them what their marks mean, how sure it is, and what to doubt."""
-    suite, told = loaded.suite, first_screen.head(loaded)
-    launches = f": {suite.launches_in_words}" if results.TIMES.intersection(suite.metrics) else ""
-    yield wrapped([f"{suite.name} on {first_screen.measured_on(loaded)}{launches}{_first_of_several(loaded)}"], width)
-    yield wrapped([Listed(told.answer, " ")], width)
+    told = first_screen.head(loaded)
+    yield wrapped([_first_line(loaded, wall_s)], width)
+    yield wrapped(told.answer, width)
     leads = [panel.lead for _, panel in panels()]
     first = [table for lead in leads if (table := lead.table(loaded))]
     yield from (text.table(table, width) for table in first)
     swept = next(filter(None, (lead.in_place(loaded) for lead in leads)), None)
     pays = None if swept else pays_from.table(loaded)
     tables = [*swept.tables] if swept else [*_tables(loaded, every=verbose), *([pays] if pays else [])]
-    shown = [text.table(each, width) for each in tables]
+    shown = [text.table(each if loaded.alone else _naming_baseline(each, loaded.baseline), width) for each in tables]
     yield from shown
     yield _others(loaded, width, swept, every=verbose)
     yield from _more(loaded, width, [*first, *tables]) if verbose else ()
     notes = [note for each in tables if swept for note in each.notes]
     notes += swept.notes if swept else pays.notes if pays else ()
-    below = _legend(loaded, [line for lines in shown for line in lines], [*map(plain, notes)], width, swept)
+    said = explained([line for lines in shown for line in lines], *_says(loaded, swept))
+    below = wrapped([Listed([*said, *notes], " · ")] if said or notes else [], width)
     below += wrapped(filter(None, [first_screen.left_out(loaded)]), width)
-    if told.sure is not None:
-        below += wrapped([Sentence("sure: {said}; {check}", said=told.sure, check=told.check)], width)
-    yield [*below, *_doubts(told.doubts, width, most=len(told.doubts) if verbose else MOST_DOUBTS)]
+    most = len(told.doubts) if verbose else MOST_DOUBTS
+    left = len(told.doubts) - most
+    doubts = [*told.doubts[:most], *[f"{left} more: -v"] * (left > 0)]
+    yield [
+        *below,
+        *_lines("sure", told.sure, width),
+        *_lines("doubt", Listed(doubts, " · ") if doubts else None, width),
+    ]
 
 
-def _first_of_several(loaded: Loaded) -> str:
-    """Name the baseline where it is only the first of several settings of a user's model, which nobody chose."""
-    anchor = loaded.plan.comparisons[0].arms[0]
-    if loaded.baseline.arm != anchor.arm or not best_setting.settings_of(loaded, anchor):
-        return ""
-    return f"; baseline: {name(anchor)}, the first setting (report --baseline ARM takes another)"
+def _says(loaded: Loaded, swept: InPlace | None) -> tuple[str, str]:
+    """What explains ratios and verdicts: other words where the tables of times have something in their place."""
+    if swept is None:
+        return SPEED_UPS, VERDICTS
+    same = swept.baseline == name(loaded.baseline)
+    ratios = SPEED_UPS if same and not swept.words else f"ratio to {swept.baseline} ± half its 95 % CI"
+    return ratios, BETTER_WORSE if swept.words else VERDICTS
+
+
+def _first_line(loaded: Loaded, wall_s: float | None) -> Sentence:
+    """Name the run: `quick on Intel Xeon, fp32, 1 thread · 7 processes × 2 rounds · 4 min 47 s`."""
+    said: list[Value] = [first_screen.title(loaded)]
+    said += [loaded.suite.processes_in_words] * bool(results.TIMES.intersection(loaded.suite.metrics))
+    anchor = loaded.plan.comparisons[0].variants[0]
+    if loaded.baseline.variant == anchor.variant and best_setting.settings_of(loaded, anchor):
+        said.append(Sentence("baseline {variant}, the first setting (report --baseline)", variant=anchor))
+    said += [] if wall_s is None else [human_duration(wall_s)]
+    return Sentence("{said}", said=Listed(said, " · "))
+
+
+def _naming_baseline(made: Table, baseline: Case) -> Table:
+    """Mark the row of the baseline."""
+    own = Sentence("{variant} (baseline)", variant=baseline)
+    return replace(made, rows=[[own if row[0] == baseline else row[0], *row[1:]] for row in made.rows])
 
 
 def _tables(loaded: Loaded, *, every: bool) -> list[Table]:
@@ -119,28 +152,9 @@ def _tables(loaded: Loaded, *, every: bool) -> list[Table]:
     return results.tables(loaded, timed, settings=1)
 
 
-def _doubts(said: Sequence[Value], width: int, most: int) -> list[str]:
-    """Say what to doubt; more than so many are counted."""
-    more = [f"({len(said) - most} more: -v)"] if len(said) > most else []
-    return wrapped([Sentence("doubt: {said}", said=Listed([*said[:most], *more], " "))] * bool(said), width)
-
-
-def _legend(loaded: Loaded, lines: Sequence[str], more: Sequence[str], width: int, swept: InPlace | None) -> list[str]:
-    """Explain the marks that occur in the tables, and against what ratios are."""
-    if not loaded.arms:
-        return []
-    anchor = loaded.baseline
-    readers = {case.arm for case in loaded.labelled.get(Label.NOT_AUTOREGRESSIVE, [])}
-    who = f"{name(anchor)}, or both sides, " if anchor.arm in readers else ""
-    against, words = (swept.baseline, swept.words) if swept else (name(anchor), {})
-    parts, said = legend(lines, against, readers=who, words=words)
-    short = [each for each in said if each == BY_CPU_MEANS]
-    return [*joined([*parts, *more, *short], width), *wrapped([each for each in said if each not in short], width)]
-
-
 def troubles(loaded: Loaded) -> list[str]:
     """Name models that were skipped as a whole, and what failed, each with the reason: as many as fit above the answer."""
-    failed = [unit_files.in_run_folder(plain(each), loaded.path) for each in failure_sentences(loaded)]
+    failed = [job_files.in_run_folder(plain(each), loaded.path) for each in failure_sentences(loaded)]
     said = [*_skipped(loaded), *(f"failed: {each}" for each in failed)]
     left = [Sentence("and {n} more: cases.csv has the reason of each", n=len(said) - MOST_TROUBLES)]
     return wrapped([*said[:MOST_TROUBLES], *left * (len(said) > MOST_TROUBLES)], text.width())
@@ -148,7 +162,7 @@ def troubles(loaded: Loaded) -> list[str]:
 
 def _skipped(loaded: Loaded) -> list[str]:
     """Name the models that were skipped as a whole, once for each reason: those that have rows but were measured in none."""
-    rows = [(case, loaded.cases[loaded.cases.arm == case.arm]) for case in loaded.arms]
+    rows = [(case, loaded.cases[loaded.cases.variant == case.variant]) for case in loaded.variants]
     return [
         f"skipped: {name(case)} ({reason})"
         for case, mine in rows
@@ -158,20 +172,24 @@ def _skipped(loaded: Loaded) -> list[str]:
 
 
 def _others(loaded: Loaded, width: int, swept: InPlace | None, *, every: bool) -> list[str]:
-    """Return values of requested metrics that the tables above lack; those that all arms share only if they are wanted."""
+    """Return values of requested metrics that the tables above lack; those that all variants share only if they are wanted."""
     shown = {*results.TABLES, "flops/train_step", *HELD_OUT, *(swept.metrics if swept else ())}
     asked = [key for key in loaded.suite.metrics if key not in shown and not loaded.tables.metrics[key].task]
     length = loaded.lengths[-1] if loaded.lengths else None
-    arms = swept.arms if swept else loaded.shown
-    columns = {metric: [_value(loaded, case, metric, length) for case in arms] for metric in asked}
-    columns = {metric: cells for metric, cells in columns.items() if every or len(arms) == 1 or len({*cells}) > 1}
+    variants = swept.variants if swept else loaded.shown
+    columns = {metric: [_value(loaded, case, metric, length) for case in variants] for metric in asked}
+    columns = {metric: cells for metric, cells in columns.items() if every or len(variants) == 1 or len({*cells}) > 1}
     if not columns:
         return []
-    places = [
-        each.place for each in loaded.plan.comparisons if each.place.seq_len == length and {*asked} & {*each.metrics}
+    grid_points = [
+        each.grid_point
+        for each in loaded.plan.comparisons
+        if each.grid_point.seq_len == length and {*asked} & {*each.metrics}
     ]
-    head = Sentence("values at {place}", place=where_it_ran(places[0], places) if places else "")
-    made = Table("values", (head, *columns), [*zip(arms, *columns.values(), strict=True)])
+    head = Sentence(
+        "values at {grid_point}", grid_point=where_it_ran(grid_points[0], grid_points) if grid_points else ""
+    )
+    made = Table("values", (head, *columns), [*zip(variants, *columns.values(), strict=True)])
     skipped = loaded.cases[(loaded.cases.seq_len == length) & (loaded.cases.status == "skipped")]
     why = skipped[skipped.metric.isin(columns)].drop_duplicates("metric")
     reasons = [f"– {row.metric}: {row.reason}" for row in why.itertuples()]
@@ -182,13 +200,14 @@ def _more(loaded: Loaded, width: int, above: Sequence[Table]) -> Iterator[list[s
     """Yield what panels have to share, but for the tables that stand above."""
     for card in audit.cards(loaded).values():
         yield audit_text.card(card, width).splitlines()
-    for block in (each for each in shared_blocks(loaded) if each not in above):
+    labels = {each.label for each in above}
+    for block in (each for each in shared_blocks(loaded) if not (isinstance(each, Table) and each.label in labels)):
         notes = block.notes if isinstance(block, Table) else ()
         yield [*text.written([block], width).splitlines(), *wrapped(notes, width)]
 
 
 def _value(loaded: Loaded, case: Case, metric: str, length: int | None) -> Value:
-    row = loaded.case(case.arm, metric, length)
+    row = loaded.case(case.variant, metric, length)
     if row is None:
         return ""
     if row.status != "ok":
@@ -206,12 +225,12 @@ def as_json(loaded: Loaded, page: Path, wall_s: float | None) -> dict[str, Any]:
         "device": loaded.plan.device,
         "machine_check": plain(machine_check(loaded)[1]),
         "failed": sorted(set(loaded.failed.case_id)),
-        "missing_units": loaded.run.missing,
-        "launches": [
+        "missing_jobs": loaded.run.missing,
+        "processes": [
             {"series": series, **found.model_dump(), "capped": found.capped}
-            for series, found in loaded.run.found(LaunchCount).items()
+            for series, found in loaded.run.found(ProcessCount).items()
         ],
-        "audits": {arm: each.model_dump(mode="json") for arm, each in audit_text.by_arm(loaded).items()},
+        "audits": {variant: each.model_dump(mode="json") for variant, each in audit_text.by_variant(loaded).items()},
         "best_settings": [each.model_dump() for each in best_setting.best_settings(loaded)],
         "comparisons": data.rows(loaded.comparisons),
     }

@@ -53,8 +53,10 @@ def fill(name: str, **values: object) -> Markup:
     return Markup(_environment().get_template(f"{name}.html.j2").render(values))  # noqa: S704  # escaped by the template
 
 
-# A key that names more arms of one mark helps nobody: a reader could not tell them apart.
+# A key that names more variants of one mark helps nobody: a reader could not tell them apart.
 MOST_ALIKE = 2
+# Width of an inch of a figure in pixels at most, so that the letters of all figures are of one size.
+INCH = 100
 # Cells of a figure's data that the page holds at most.
 MOST_CELLS = 4000
 
@@ -125,7 +127,7 @@ def _block(block: Block | Markup) -> Markup:
 
 
 def _note(said: Value) -> Markup:
-    """Write small print; arms alone are a key to the figures below."""
+    """Write small print; variants alone are a key to the figures below."""
     several = said.values if isinstance(said, Listed) else [said]  # noqa: PD011  # no frame's
     cases = [each for each in several if isinstance(each, Case)]
     if len(cases) == len(several):
@@ -153,8 +155,8 @@ def _rows(table: Table, numbers: Collection[int]) -> Iterator[Markup]:
     for row, known in zip(table.rows, every, strict=True):
         cells = (_cell(names[at], cell, known, number=at in numbers) for at, cell in enumerate(row))
         failed = Markup(' class="failed"') * (known.get("status") == "failed")
-        arm = Markup(' data-arm="{}"').format(known["arm"]) if "arm" in known else ""
-        yield Markup("<tr{}{}>{}</tr>\n").format(failed, arm, Markup("").join(cells))
+        variant = Markup(' data-variant="{}"').format(known["variant"]) if "variant" in known else ""
+        yield Markup("<tr{}{}>{}</tr>\n").format(failed, variant, Markup("").join(cells))
 
 
 def _cell(names: Sequence[str], cell: Value, known: Mapping[Any, object], *, number: bool) -> Markup:
@@ -167,10 +169,11 @@ def _cell(names: Sequence[str], cell: Value, known: Mapping[Any, object], *, num
 
 
 def figure(drawing: Figure) -> Markup:
-    """Write a figure: the marks of its arms, inline SVG, the caption, its data folded below."""
+    """Write a figure: the marks of its variants, inline SVG, the caption, its data folded below."""
     svg = to_svg(drawing.figure, drawing.name, drawing.label, drawing.marks)
     return fill(
         "figure",
+        width=round(drawing.figure.get_figwidth() * INCH),
         wide=drawing.wide,
         key=_key(drawing.key),
         svg=Markup(svg),  # noqa: S704  # our own SVG, its label escaped
@@ -179,25 +182,25 @@ def figure(drawing: Figure) -> Markup:
     )
 
 
-def _key(arms: Sequence[Case]) -> Markup:
-    """Write the marks and names of arms as a line of text; nothing for none.
+def _key(variants: Sequence[Case]) -> Markup:
+    """Write the marks and names of variants as a line of text; nothing for none.
 
-    Of more than `MOST_ALIKE` arms with one mark, such as the sizes of a sweep, it says what their names have in common.
+    Of more than `MOST_ALIKE` variants with one mark, such as the sizes of a sweep, it says what their names have in common.
     """
-    by_look = grouped((look(case), short(case) if case.rung else name(case)) for case in arms)
+    by_look = grouped((look(case), short(case) if case.matched else name(case)) for case in variants)
     marks = [
         {"look": mark, "name": each}
         for mark, names in by_look.items()
         for each in (names if len(names) <= MOST_ALIKE else [_together(names)])
     ]
-    return fill("key", arms=marks) if marks else Markup()
+    return fill("key", variants=marks) if marks else Markup()
 
 
 def _together(names: Sequence[str]) -> str:
     """The words that several names begin with, and how many there are."""
     words = zip(*(each.split() for each in names), strict=False)
     common = [word for word, *_ in takewhile(lambda words: len(set(words)) == 1, words)]
-    return f"{' '.join(common) or 'others'} ({len(names)} arms)"
+    return f"{' '.join(common) or 'others'} ({len(names)} variants)"
 
 
 def _data(identity: str, label: str, frame: pd.DataFrame) -> Markup:

@@ -44,6 +44,8 @@ _SPELT = {
     "¹": r"$^{1}$",
     "▲": r"$\triangle$",
     "▼": r"$\nabla$",
+    "△": r"($\triangle$)",
+    "▽": r"($\nabla$)",
 }
 # What LaTeX prints without further packages: ASCII, and the letters of Western Europe.
 _OTHER = re.compile(r"[^\x20-\x7e\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u00ff]")

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from modbench.harness.core import units
 from modbench.harness.core.units import scale_of, three_digits
-from modbench.harness.domain.case import Case, Place
+from modbench.harness.domain.case import Case, GridPoint
 from modbench.reports.model import Code, Estimate, Finding, Listed, Sentence, Value, where_it_ran
 from modbench.reports.wording import name, verdict_words
 
@@ -19,7 +19,7 @@ NONE = "–"
 # Units of losses; in `loss` the unit stands beside the number.
 LOSSES = ("nat", "bit", "bit/B", "loss")
 # What stands behind a number that has no unit of its own, and the factor in which it is shown.
-_SIGNS = {"ratio": (1.0, "×"), "share": (1.0, "%"), "points": (0.01, "points")}
+_SIGNS = {"ratio": (1.0, "×"), "share": (1.0, "%"), "cost": (1.0, "%"), "points": (0.01, "points")}
 _SIGNS |= dict.fromkeys(("count", "p", "loss"), (1.0, ""))
 
 
@@ -35,7 +35,7 @@ class Inline:
                 return self._listed(value)
             case Sentence():
                 return self._sentence(value)
-            case Place():
+            case GridPoint():
                 return self._sentence(where_it_ran(value))
             case _:
                 return self.text(_words(value))
@@ -51,8 +51,6 @@ class Inline:
     def _listed(self, listed: Listed) -> str:
         values = listed.values[: listed.most] if listed.most else listed.values
         made = [self(each) for each in values]
-        if listed.once:  # of what was joined before, too
-            made = [*dict.fromkeys(part for each in made for part in each.split(listed.between))]
         left = len(listed.values) - len(values)
         if left:
             made.append(self.text(f"{left:,} more"))
@@ -127,11 +125,18 @@ def count(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 or float(value).is_integer() else f"{value:.3g}"
 
 
+def cost(value: float) -> str:
+    """Write a share of the baseline's FLOPs, bytes or joules: `56`; one that differs from it never as `100`."""
+    made = f"{100 * value:.0f}" if value >= 0.1 else units.per_cent(value)
+    return units.per_cent(value) if made == "100" and value != 1 else made
+
+
 # How a number is written by its kind, or by the unit of a quantity or difference; any other has three significant digits.
 _FORMS: dict[str, Callable[[float], str]] = {
     **dict.fromkeys(LOSSES, "{:.3f}".format),  # differences between losses lie in the third decimal
     "count": count,
     "share": units.per_cent,
+    "cost": cost,
     "p": "{:.2g}".format,
     "points": "{:.1f}".format,
 }
@@ -161,6 +166,7 @@ def scale(estimate: Estimate) -> tuple[float, str]:
 
 def number(estimate: Estimate) -> str:
     """Write the value with its unit, without the interval; of one that is only bounded the bound."""
+    estimate = estimate.shown
     factor, unit = scale(estimate)
     space = "" if unit in {"", "×"} else " "
     if estimate.value is not None:
@@ -178,6 +184,7 @@ def interval(estimate: Estimate) -> str:
 
     Empty where there is none, or where `number` writes the bound.
     """
+    estimate = estimate.shown
     if estimate.low is None and estimate.high is None:
         return ""
     if estimate.value is None and not estimate.closed:
@@ -197,6 +204,7 @@ def half(estimate: Estimate, digits: int = 2) -> str:
 
 def estimate(made: Estimate) -> str:
     """Write a value with its interval: `1.62× [1.60–1.65]`; of two ends alone `0.82× to 1.06×`."""
+    made = made.shown
     if made.value is None and made.low is not None and made.high is not None:
         ends = (replace(made.alone, value=end) for end in (made.low, made.high))
         return " to ".join(dict.fromkeys(map(number, ends)))

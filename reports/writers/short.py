@@ -10,45 +10,45 @@ from itertools import chain
 from modbench.harness.core.labels import Label
 from modbench.harness.core.units import scale_of
 from modbench.harness.domain.case import Case
-from modbench.harness.stats.contrast import BETTER, DIFFERENT, EQUIVALENT, INCONCLUSIVE, WORSE
+from modbench.harness.stats.contrast import BETTER, BETTER_OPEN, EQUIVALENT, INCONCLUSIVE, WORSE, WORSE_OPEN
 from modbench.reports.model import ILLUSTRATION, Estimate, Finding, Sentence, Table, Value
 from modbench.reports.wording import name, short
-from modbench.reports.writers.number_format import NONE, Inline, about, bare, half, interval, scale
+from modbench.reports.writers.number_format import NONE, Inline, about, bare, half, interval, number, scale
 
 # Marks behind a number, each explained below the tables where it occurs.
-FUTURE, DISTURBED, TAIL, FEW, LABELLED = "†", "‡", "§", "¹", "!"
+FUTURE, NOISY, TAIL, FEW, LABELLED = "†", "‡", "§", "¹", "!"
 # Behind the best of a column; before a ratio that is not the quotient of the two times beside it; where it is open.
 BEST, APART, OPEN = "*", "~", "?"
 # In place of a number.
 FAILED = "failed"
 # Before a ratio of CPU times.
 BY_CPU = "c"
-GLYPHS = {BETTER: "▲", WORSE: "▼", EQUIVALENT: "≈", DIFFERENT: "≠", INCONCLUSIVE: OPEN}
+GLYPHS = {BETTER: "▲", WORSE: "▼", BETTER_OPEN: "△", WORSE_OPEN: "▽", EQUIVALENT: "≈", INCONCLUSIVE: OPEN}
 # The mark of each label that has one of its own; `c` stands before the number.
 MARKS: Mapping[str, str] = {
     Label.NOT_AUTOREGRESSIVE: FUTURE,
     Label.SAW_FUTURE: FUTURE,
-    Label.CONTAMINATED: DISTURBED,
+    Label.NOISY: NOISY,
     Label.TAIL: TAIL,
     ILLUSTRATION: FEW,
     Label.BY_CPU: "",
 }
 # What marks mean, in the order in which they are explained: in a few words, and in sentences.
-_WORDS = {"▲": "faster", "▼": "slower", "≈": "equal", "≠": "differs"}
+_WORDS = {"▲": "faster", "▼": "slower", "△": "faster (size open)", "▽": "slower (size open)", "≈": EQUIVALENT}
 _MEANINGS = {
     FUTURE: f"{Label.NOT_AUTOREGRESSIVE}: not comparable with a causal loss",
-    DISTURBED: "contaminated: the machine was disturbed, its wall time supports no claim",
+    NOISY: "noisy: something else moved its wall time, which supports no claim",
     TAIL: f"{Label.TAIL}: the median and the mean disagree; comparisons.csv has both",
     FEW: f"{ILLUSTRATION}: too few seeds for a claim",
-    LABELLED: "labelled: see what to doubt",
+    LABELLED: "labelled: see the warnings",
 }
 BY_CPU_MEANS = f"{BY_CPU} {Label.BY_CPU}"
-APART_MEANS = "~ not the quotient of the two times: the ratio is of the processes alone in which both were timed"
+APART_MEANS = "~ of the processes alone in which both were timed"
 
 
 @dataclass(frozen=True)
 class Short(Inline):
-    """Writes cells of a table, with short names of arms, and of an estimate its interval alone where these are asked for."""
+    """Writes cells of a table, with short names of variants, and of an estimate its interval alone where these are asked for."""
 
     called: bool = False
     brief: bool = False
@@ -124,10 +124,12 @@ def compared(found: Finding) -> str:
 
     Where it is known at equal cost too, that has the second mark: `1.79×±.08▲▼`.
     """
-    second = "" if found.at_equal_cost is None else _mark(found.at_equal_cost)
-    made = found.typical
+    second = "" if found.matched is None else _mark(found.matched)
+    made = found.typical.shown
     if made.value is None:
         return NONE
+    if made.kind == "cost":
+        return f"{number(made.alone)}{_mark(found)}"
     if made.kind == "ratio":
         return f"{APART * found.apart}{BY_CPU * found.by_cpu}{made.value:.2f}×{half(made)}{_mark(found)}{second}"
     factor = scale(made)[0]
@@ -138,10 +140,34 @@ def compared(found: Finding) -> str:
 def _mark(found: Finding) -> str:
     """The verdict as a glyph, a blank where there is none, and the mark of the label that weighs most."""
     label = next((mark for label in found.weighed if (mark := MARKS.get(label, LABELLED))), "")
-    if label in {FUTURE, FEW, DISTURBED}:
+    if label in {FUTURE, FEW, NOISY}:
         return label
     glyph = GLYPHS.get(found.verdict or "", " ") if found.timed or found.typical.kind == "difference" else ""
     return f"{glyph}{label}"
+
+
+# What stands below tables of speed-ups, whatever marks occur; below it the marks that do.
+SPEED_UPS = "speed-up over the baseline ± half its 95 % CI"
+VERDICTS = "▲ faster ▼ slower △ ▽ size open ≈ equivalent ? inconclusive"
+BETTER_WORSE = VERDICTS.replace("faster", BETTER).replace("slower", WORSE)
+MARKED = {
+    r"\S\*": "* fastest",
+    FUTURE: "† not causal: losses do not compare",
+    NOISY: "‡ noisy",
+    TAIL: "§ median and mean disagree",
+    FEW: "¹ too few seeds for a claim",
+    LABELLED: "! see doubt",
+    "°": "° points left out",
+    rf"\W{APART}\d+\.\d+×": "~ not the quotient of the two times",
+    rf"\W{BY_CPU}\d+\.\d+×": "c by CPU time",
+}
+
+
+def explained(lines: Iterable[str], speed_ups: str, verdicts: str) -> list[str]:
+    """Return what explains tables: ratios and verdicts always in the same words, then the marks that occur in them."""
+    said = "\n".join(lines)
+    fixed = [speed_ups] * ("×±" in said) + [verdicts] * bool(re.search(r"\d[▲▼△▽≈≠?]", said))
+    return [*fixed, *(words for mark, words in MARKED.items() if re.search(mark, said))]
 
 
 def legend(

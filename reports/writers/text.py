@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import TypeVar
 
 from modbench.harness.core.grouped import grouped
-from modbench.harness.core.printable import aligned
+from modbench.harness.core.printable import aligned, escaped
 from modbench.reports.model import Alert, Block, Estimate, Figure, Finding, Note, Sentence, Table, Value
 from modbench.reports.writers.number_format import plain
 from modbench.reports.writers.short import Short, cells
@@ -43,6 +43,23 @@ def wrapped(sentences: Iterable[Value], columns: int, indent: str = "") -> list[
             break_long_words=False,
         )
     ]
+
+
+def labelled(rows: Iterable[tuple[Value, Value]], columns: int) -> list[str]:
+    """Write rows of a word and what is said of it, wrapped beside the word."""
+    named = [(plain(word), plain(said)) for word, said in rows]
+    indent = max((len(word) for word, _ in named), default=0) + 2
+    lines = list[str]()
+    for word, said in named:
+        first, *more = wrapped([said], columns - indent) or [""]
+        lines += [f"{word:{indent}}{first}", *(" " * indent + line for line in more)]
+    return [escaped(line, lines=False) for line in lines]
+
+
+def apart(left: str, right: str, columns: int) -> str:
+    """Write two texts at both ends of a line; below each other where they do not fit."""
+    between = columns - len(left) - len(right)
+    return left if not right else f"{left}{' ' * between}{right}" if between > 1 else f"{left}\n{right.rjust(columns)}"
 
 
 def alike(told: Iterable[tuple[Value, T]]) -> list[list[T]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from modbench.harness.audit.card import AUDIT
+from modbench.harness.audit.audit_report import AUDIT
 from modbench.harness.core import files
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
 from modbench.harness.domain.suite import EFFORTS
@@ -17,9 +17,9 @@ from modbench.harness.execution.launching import is_remote_launcher
 from modbench.harness.execution.user_model_costs import UserModelCosts
 from modbench.harness.machine import accelerators, certificate, environment
 from modbench.harness.planning import plan
-from modbench.harness.planning.arms import unsolved_arms
 from modbench.harness.planning.load_suite import load_suite
-from modbench.harness.planning.overrides import Overrides, override, with_arms
+from modbench.harness.planning.overrides import Overrides, override, with_variants
+from modbench.harness.planning.variants import unsolved_variants
 from modbench.harness.process import torchrun
 from modbench.harness.registry import catalogue
 from modbench.harness.results import layout, lock
@@ -31,7 +31,6 @@ if TYPE_CHECKING:  # reports, and pandas with them, are imported where one is wr
 
     from modbench.harness.domain.case import Device
     from modbench.harness.domain.records import Record
-    from modbench.harness.domain.suite import Suite
     from modbench.harness.planning.plan import Plan
     from modbench.progress import Lines, Live
     from modbench.reports.tables.load import Loaded
@@ -39,7 +38,6 @@ if TYPE_CHECKING:  # reports, and pandas with them, are imported where one is wr
 __all__ = [
     "Finished",
     "Prepared",
-    "check_arms",
     "device_named",
     "make_plan",
     "new_folder",
@@ -95,16 +93,16 @@ def make_plan(
     """
     flags = flags or Overrides()
     suite, taken = load_suite(suite_name), None
-    if flags.arms_from is not None:
-        layout.run_file(flags.arms_from)
-        from modbench.reports.tables.best_arms import best_arms
+    if flags.variants_from is not None:
+        layout.run_file(flags.variants_from)
+        from modbench.reports.tables.best_variants import best_variants
         from modbench.reports.tables.load import load
 
-        taken = best_arms(load(Path(flags.arms_from)))
-        suite = with_arms(suite, taken, flags)
+        taken = best_variants(load(Path(flags.variants_from)))
+        suite = with_variants(suite, taken, flags)
     costs = costs or UserModelCosts()
     suite = override(suite, flags, costs)
-    check_arms(suite, flags.title, select)
+    unsolved_variants(suite)  # models and keys that do not exist are refused before the corpus is read
     text = plan.read_corpus(suite)
     device = device_named(suite.device, present=not only_plan)
     also = {AUDIT} if flags.audit else ()
@@ -113,37 +111,19 @@ def make_plan(
         raise UsageError(
             "--audit: no model here is your own. Add one, such as --model mine.py:build; `modbench audit` audits modbench's."
         )
-    made = made.model_copy(update={"arms_from": taken})
-    for arm, why in made.no_rivals.items() if flags.rival is not None else ():
+    made = made.model_copy(update={"variants_from": taken})
+    for variant, why in made.no_matches.items() if flags.match is not None else ():
         raise UsageError(
-            f"--rival {flags.rival}: {arm} gets no dense model of equal {flags.rival}: {why} --rival none leaves it out."
+            f"--match {flags.match}: {variant} gets no dense model of equal {flags.match}: {why} --match none leaves it out."
         )
     return with_titles(made, flags.title)
 
 
-def check_arms(suite: Suite, title: Mapping[str, str], select: str | None = None) -> None:
-    """Refuse what does not exist before the corpus is read, torch is imported or models of the user's are counted.
-
-    Args:
-        suite: the suite.
-        title: titles by arm, as named by the user.
-        select: `-k` expression over case ids.
-
-    Raises:
-        UsageError: if an arm is impossible, or a title names none, or one that `select` leaves out.
-    """
-    arms = unsolved_arms(suite)
-    if title:
-        from modbench.reports.tables.titles import check_given
-
-        check_given(suite, arms, title, select)
-
-
 def with_titles(made: Plan, given: Mapping[str, str]) -> Plan:
-    """The plan with titles for some of its arms, by their names.
+    """The plan with titles for some of its variants, by their names.
 
     Raises:
-        UsageError: if there is no such arm, or two would have the same name.
+        UsageError: if there is no such variant, or two would have the same name.
     """
     if not given and not any(case.title for case in made.cases):
         return made
@@ -216,7 +196,7 @@ def prepare(
         flags: values that override the suite's.
         select: `-k` expression over case ids.
         out: the run folder; None: `runs/<suite>-<date>-<n>`.
-        launcher: name of the launcher that starts units.
+        launcher: name of the launcher that starts jobs.
         launcher_profile: file with options of the launcher.
         options: further ones, which override those of the file.
 
@@ -226,7 +206,7 @@ def prepare(
     """
     catalogue.find("launchers", launcher)
     words = (*(read_profile(launcher_profile) if launcher_profile else ()), *options)
-    remote = is_remote_launcher(launcher)  # units run on other machines than this one
+    remote = is_remote_launcher(launcher)  # jobs run on other machines than this one
     resolved = make_plan(suite_name, flags, select, only_plan=remote)
     runner.launcher_for(resolved, launcher, words)
     folder = new_folder(resolved, out)
@@ -249,15 +229,15 @@ def run(
         resolved: the plan.
         folder: takes the records.
         command: the command line, for the record.
-        progress: shows which units have started and ended.
-        launcher: name of the launcher that starts units.
+        progress: shows which jobs have started and ended.
+        launcher: name of the launcher that starts jobs.
         options: the launcher's own options.
-        timeout_s: seconds that a unit may take; None: from its prediction.
+        timeout_s: seconds that a job may take; None: from its prediction.
 
     Raises:
-        IncompleteError: if it was interrupted; finished units are kept.
+        IncompleteError: if it was interrupted; finished jobs are kept.
         UsageError: under torchrun, if another runner holds the folder, or if the launcher does not know an option.
-        ModbenchError: if the folder can no longer be written; finished units are kept.
+        ModbenchError: if the folder can no longer be written; finished jobs are kept.
     """
     _refuse_ranks("modbench run")
     start = time.monotonic()
@@ -277,12 +257,12 @@ def resume(
     progress_of: Callable[[Path], Lines | Live],
     *,
     retry_failed: bool = False,
-    steal: bool = False,
+    take_over: bool = False,
     options: Sequence[str] | None = None,
     allow_changed: bool = False,
     timeout_s: float | None = None,
 ) -> Finished:
-    """Run the missing units of an interrupted run, and those whose process died.
+    """Run the missing jobs of an interrupted run, and those whose process died.
 
     Training continues from its checkpoint; on a CPU the result is bit-identical to an uninterrupted run. A finished run is left
     as it is.
@@ -290,17 +270,17 @@ def resume(
     Args:
         run_folder: folder of the interrupted run.
         progress_of: makes the progress display of a run folder.
-        retry_failed: also run every unit again in which a cell failed.
-        steal: take over from a runner on another host that is dead, or on a file system without locks.
+        retry_failed: also run every job again in which a cell failed.
+        take_over: take over from a runner on another host that is dead, or on a file system without locks.
         options: the launcher's own options; None: those of the run.
         allow_changed: whether to go on where files of the user's are not as they were when the results were made.
-        timeout_s: seconds that a unit may take; None: from its prediction.
+        timeout_s: seconds that a job may take; None: from its prediction.
 
     Raises:
         UsageError: if the folder holds no readable run, one of another schema, one with times of another machine, or one of
             `modbench train`, if files of the user's changed, or if another runner holds it.
         IncompleteError: if it was interrupted again.
-        ModbenchError: if the folder can no longer be written; finished units are kept.
+        ModbenchError: if the folder can no longer be written; finished jobs are kept.
     """
     _refuse_ranks("modbench resume")
     start, stored = time.monotonic(), read(run_folder, include=True)
@@ -308,21 +288,21 @@ def resume(
         raise UsageError(
             f"{run_folder!r} is a run of `modbench train`: to continue it, repeat its command with -o {run_folder}."
         )
-    with lock.hold(stored.path, steal=steal) as held:
+    with lock.hold(stored.path, take_over=take_over) as held:
         # Read once more: until now another runner may have written to the folder.
         stored = read(run_folder)
         again = resuming.remaining(stored, retry_failed=retry_failed)
         if stored.undecided or again:
             resuming.check_options(stored, options)
-            resuming.check_unchanged(stored, {unit.name for unit in again}, allowed=allow_changed)
+            resuming.check_unchanged(stored, {job.name for job in again}, allowed=allow_changed)
         stored = resuming.without_old_decisions(stored, retry_failed=retry_failed)
         remaining = resuming.remaining(stored, retry_failed=retry_failed)
         if not remaining and stored.decided and stored.finished and (stored.path / PAGE).exists():
             return _as_written(stored.path)
         resuming.make_ready(stored, remaining)
         rest, whole = (
-            stored.plan.model_copy(update={"units": (*units, *stored.undecided)})
-            for units in (remaining, stored.plan.units)
+            stored.plan.model_copy(update={"jobs": (*jobs, *stored.undecided)})
+            for jobs in (remaining, stored.plan.jobs)
         )
         folder, options = RunFolder(stored.path), stored.options if options is None else options
         return _run(
@@ -410,7 +390,7 @@ def _how_to_continue(folder: RunFolder) -> str:
     """Which results an unfinished run keeps, and the command that continues it."""
     training = " and checkpoints of training" if has_checkpoint(folder.path) else ""
     return (
-        f"Finished units{training} are kept: `modbench resume {folder.path}` continues, `modbench report {folder.path}` "
+        f"Finished jobs{training} are kept: `modbench resume {folder.path}` continues, `modbench report {folder.path}` "
         "shows them."
     )
 
@@ -429,15 +409,15 @@ def report(
 
     Args:
         run_folder: folder of the run.
-        baseline: arm that the others are compared with; None: the suite's anchor.
-        all_pairs: whether `comparisons.csv` has every two arms, however many pairs that makes.
+        baseline: variant that the others are compared with; None: the suite's baseline.
+        all_pairs: whether `comparisons.csv` has every two variants, however many pairs that makes.
         formats: what is written, such as `md` and `tex`; default the page and the tables.
         out: the folder that takes the files; None: the run folder.
-        title: titles of arms, in place of those that the run has.
+        title: titles of variants, in place of those that the run has.
         pool: folders of runs with other seeds of the same cases on the same tasks, whose seeds are added.
 
     Raises:
-        UsageError: if the folder holds no readable run, has no such arm, or cannot be pooled with the others.
+        UsageError: if the folder holds no readable run, has no such variant, or cannot be pooled with the others.
     """
     from modbench.reports.page import render
     from modbench.reports.tables.load import load

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar with units done and time left on a terminal, plain lines elsewhere."""
+"""Progress on stderr: a bar with jobs done and time left on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress as Bar
 
-    from modbench.harness.domain.case import UnitOfWork
+    from modbench.harness.domain.case import Job
     from modbench.harness.results.progress import RunProgress
     from modbench.harness.training.trainer import Progress
 
 
-# Running units that are named.
+# Running jobs that are named.
 MOST_SHOWN = 8
 # Seconds between lines about the steps of training where standard error is not a terminal.
 LINE_S = 15.0
 # What is printed after the first Ctrl-C.
 FINISHING = (
-    "modbench: units that run are finished, training ends at a checkpoint, and nothing else starts. "
+    "modbench: jobs that run are finished, training ends at a checkpoint, and nothing else starts. "
     "Press Ctrl-C again to stop now."
 )
 
 
 class Lines:
-    """One line per finished unit, and one about a running unit of which there was none for `SILENT_S` seconds.
+    """One line per finished job, and one about a running job of which there was none for `SILENT_S` seconds.
 
     Args:
-        folder: where units write what they do; None: it is not shown.
+        folder: where jobs write what they do; None: it is not shown.
         stream: takes the lines; default stderr.
         clock: time in s.
     """
@@ -52,7 +52,7 @@ class Lines:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder, self.stream, self.clock = folder, stream or sys.stderr, clock
-        # When each running unit was first seen, and when there was last a line about it.
+        # When each running job was first seen, and when there was last a line about it.
         self.seen: dict[str, tuple[float, float]] = {}
 
     def __enter__(self) -> Self:
@@ -62,28 +62,28 @@ class Lines:
         """Nothing to close."""
 
     def show(self, now: RunProgress, ended: str = "") -> None:
-        """Print `[12/34] time-forward-T128-B1-fp32-cpu1-launch0, 3 min 02 s left` for a unit that has ended.
+        """Print `[12/34] time-forward-T128-B1-fp32-cpu1-process0, 3 min 02 s left` for a job that has ended.
 
-        And `[11/34] count-T512-…, 1 min 04 s: FLOPs by fvcore (counting dense[…])` for a unit that was silent for long.
+        And `[11/34] count-T512-…, 1 min 04 s: FLOPs by fvcore (counting dense[…])` for a job that was silent for long.
         """
         if ended:
             self._print(f"[{now.count}] {ended}, {now.left}", now)
         moment = self.clock()
-        self.seen = {each.unit: self.seen.get(each.unit, (moment, moment)) for each in now.running}
-        silent = [unit for unit, (_, last) in self.seen.items() if moment - last >= self.SILENT_S]
-        for unit in silent[:MOST_SHOWN]:  # of a cluster's thousands, the first that were submitted
-            start, _ = self.seen[unit]
-            self.seen[unit] = (start, moment)
-            step = Workspace(self.folder, unit).said() if self.folder else ""
+        self.seen = {each.job: self.seen.get(each.job, (moment, moment)) for each in now.running}
+        silent = [job for job, (_, last) in self.seen.items() if moment - last >= self.SILENT_S]
+        for job in silent[:MOST_SHOWN]:  # of a cluster's thousands, the first that were submitted
+            start, _ = self.seen[job]
+            self.seen[job] = (start, moment)
+            step = Workspace(self.folder, job).said() if self.folder else ""
             what = f": {step}" if step else ""
-            self._print(f"[{now.count}] {unit}, {human_duration(moment - start)}{what}", now)
+            self._print(f"[{now.count}] {job}, {human_duration(moment - start)}{what}", now)
 
-    def complete(self, launches: Sequence[UnitOfWork]) -> None:
-        """Print what the launches of a comparison have shown."""
-        self._say(_answer(self.folder, launches))
+    def complete(self, processes: Sequence[Job]) -> None:
+        """Print what the processes of a comparison have shown."""
+        self._say(_answer(self.folder, processes))
 
     def finishing(self) -> None:
-        """Print that running units end in good order."""
+        """Print that running jobs end in good order."""
         self._say([FINISHING])
 
     def _say(self, lines: Sequence[str]) -> None:
@@ -96,17 +96,17 @@ class Lines:
 
 
 class Quiet(Lines):
-    """Prints only that running units end in good order."""
+    """Prints only that running jobs end in good order."""
 
     def show(self, now: RunProgress, ended: str = "") -> None:
         """Print nothing."""
 
-    def complete(self, launches: Sequence[UnitOfWork]) -> None:
+    def complete(self, processes: Sequence[Job]) -> None:
         """Print nothing."""
 
 
 class Cell(Lines):
-    """Lines below a notebook's cell, which keeps all of them: one when the first unit has ended, then one in a while."""
+    """Lines below a notebook's cell, which keeps all of them: one when the first job has ended, then one in a while."""
 
     EVERY_S = 15.0
     last: float | None = None
@@ -119,28 +119,28 @@ class Cell(Lines):
 
 
 class Live:
-    """A progress bar that names the running units."""
+    """A progress bar that names the running jobs."""
 
     def __init__(self, folder: Path) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
         from rich.table import Column
 
-        # On a narrow terminal the names of running units are cut, never the bar or the time left.
+        # On a narrow terminal the names of running jobs are cut, never the bar or the time left.
         names = Column(ratio=1, no_wrap=True, overflow="ellipsis")
         counts, elapsed = Column(no_wrap=True), Column(no_wrap=True)
 
         self.folder = folder
         self.bar: Bar = Progress(
             BarColumn(16),
-            TextColumn("{task.fields[units]} units · {task.fields[left]} ·", table_column=counts),
+            TextColumn("{task.fields[jobs]} jobs · {task.fields[left]} ·", table_column=counts),
             TimeElapsedColumn(table_column=elapsed),
             TextColumn("· {task.description}", markup=False, table_column=names),
             console=Console(stderr=True),
             expand=True,
             transient=True,
         )
-        self.task = self.bar.add_task("starting", total=None, units="0", left="? left")
+        self.task = self.bar.add_task("starting", total=None, jobs="0", left="? left")
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -150,64 +150,64 @@ class Live:
         self.bar.stop()
 
     def show(self, now: RunProgress, ended: str = "") -> None:  # noqa: ARG002  # as every display
-        """Show units, time left, and what the running units do."""
+        """Show jobs, time left, and what the running jobs do."""
         self.bar.update(
             self.task,
             completed=now.elapsed_s,
             total=None if now.left_s is None else now.elapsed_s + now.left_s,
             description=self._running_text(now) or "finishing",
-            units=now.count,
+            jobs=now.count,
             left=now.left,
         )
 
-    def complete(self, launches: Sequence[UnitOfWork]) -> None:
-        """Print above the bar what the launches of a comparison have shown."""
-        for line in _answer(self.folder, launches):
+    def complete(self, processes: Sequence[Job]) -> None:
+        """Print above the bar what the processes of a comparison have shown."""
+        for line in _answer(self.folder, processes):
             self.bar.console.print(escaped(line, lines=False), markup=False, highlight=False)
 
     def finishing(self) -> None:
-        """Print above the bar that running units end in good order."""
+        """Print above the bar that running jobs end in good order."""
         self.bar.console.print(FINISHING, markup=False, highlight=False)
 
     def _running_text(self, now: RunProgress) -> str:
-        named = [self._unit_text(each.unit) for each in now.running[:MOST_SHOWN]]
+        named = [self._job_text(each.job) for each in now.running[:MOST_SHOWN]]
         more = sum(group.running for group in now.groups) - len(named)
         return ", ".join([*named, *([f"{more:,} more"] if more else [])])
 
-    def _unit_text(self, unit: str) -> str:
-        """The last line of progress of a unit, then its name: the end of the line may be cut."""
-        step = Workspace(self.folder, unit).said()
-        return escaped(f"{step} ({unit})" if step else unit, lines=False)
+    def _job_text(self, job: str) -> str:
+        """The last line of progress of a job, then its name: the end of the line may be cut."""
+        step = Workspace(self.folder, job).said()
+        return escaped(f"{step} ({job})" if step else job, lines=False)
 
 
-def _answer(folder: Path | None, launches: Sequence[UnitOfWork]) -> list[str]:
-    """Lines on a comparison whose last launch has ended."""
+def _answer(folder: Path | None, processes: Sequence[Job]) -> list[str]:
+    """Lines on a comparison whose last process has ended."""
     from modbench.reports.terminal import decided  # pandas comes with it
 
     try:
-        return decided.answer(folder, launches) if folder else []
+        return decided.answer(folder, processes) if folder else []
     except Exception:  # noqa: BLE001  # the report meets the same error and says so; it must not end the measurement
         return []
 
 
 class Counter:
-    """Counts units in one line that is overwritten; prints nothing when stderr is not a terminal."""
+    """Counts jobs in one line that is overwritten; prints nothing when stderr is not a terminal."""
 
     def __init__(self, total: int, what: str) -> None:
         self.total, self.what, self.done = total, what, 0
 
-    def started(self, unit: UnitOfWork) -> None:
+    def started(self, job: Job) -> None:
         """Print nothing."""
 
     def tick(self) -> None:
         """Print nothing."""
 
-    def added(self, group: str, units: Sequence[UnitOfWork]) -> None:  # noqa: ARG002  # as every progress
-        """Count requested units."""
-        self.total += len(units)
+    def added(self, group: str, jobs: Sequence[Job]) -> None:  # noqa: ARG002  # as every progress
+        """Count requested jobs."""
+        self.total += len(jobs)
 
-    def ended(self, unit: UnitOfWork) -> None:  # noqa: ARG002  # as every progress
-        """Print `12/60 launches`."""
+    def ended(self, job: Job) -> None:  # noqa: ARG002  # as every progress
+        """Print `12/60 processes`."""
         self.done += 1
         if sys.stderr.isatty():
             end = "\r" if self.done < self.total else "\r\x1b[K"
@@ -217,7 +217,7 @@ class Counter:
 
 @dataclass
 class StepProgress:
-    """Prints the progress of a unit: on a terminal one line that is overwritten, elsewhere a line every `LINE_S`."""
+    """Prints the progress of a job: on a terminal one line that is overwritten, elsewhere a line every `LINE_S`."""
 
     stream: TextIO
     printed_at: float = 0.0

@@ -35,7 +35,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="Call everything once, without timing; nothing is judged.",
     )
-    parser.addini("modbench_margin", "Largest slowdown that does not matter, as a share. Default: 0.02", default=None)
+    parser.addini(
+        "modbench_margin", "Largest slowdown that does not matter, such as 0.02 or 2%, the default", default=None
+    )
     parser.addini(
         "modbench_rounds", "Rounds of every comparison. Default: as many as fit into three seconds.", default=None
     )

@@ -1,4 +1,4 @@
-"""The closed form of the cost, which planning evaluates at every step of its search for matched arms."""
+"""The closed form of the cost, which planning evaluates at every step of its search for matched variants."""
 
 from __future__ import annotations
 

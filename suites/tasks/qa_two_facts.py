@@ -12,12 +12,12 @@ from modbench.suites.tasks._build import Bools, Drawn, Ints, Writer, choose, gen
 
 PEOPLE = ("Mary", "John", "Anna", "Paul", "Lucy", "Omar")
 THINGS = ("apple", "book", "coat", "ball", "key", "letter")
-PLACES = ("kitchen", "garden", "office", "cellar", "attic", "library")
-WORDS = ("went", "to", "took", "the", "where", "is", ".", *PEOPLE, *THINGS, *PLACES)
+GRID_POINTS = ("kitchen", "garden", "office", "cellar", "attic", "library")
+WORDS = ("went", "to", "took", "the", "where", "is", ".", *PEOPLE, *THINGS, *GRID_POINTS)
 WENT, TO, TOOK, THE, WHERE, IS, STOP, PERSON = range(1, 9)
 THING = PERSON + len(PEOPLE)
 PLACE = THING + len(THINGS)
-ANSWERS = tuple(range(PLACE, PLACE + len(PLACES)))
+ANSWERS = tuple(range(PLACE, PLACE + len(GRID_POINTS)))
 # People who take a thing and go somewhere; one of them may go to a second place before the questions.
 MOST_PEOPLE = 3
 KINDS = ("2 facts", "3 facts", "4 facts", "5 facts", "6 facts", "7 facts")
@@ -36,7 +36,7 @@ def _make(rng: np.random.Generator, n: int) -> Drawn:
     event_NE = np.concatenate([there_NP, there_NP, again_N[:, None]], axis=1)
     goes_E = np.arange(2 * MOST_PEOPLE + 1) >= MOST_PEOPLE
     order_NE = np.argsort(rng.random(event_NE.shape) + ~event_NE, axis=1)
-    place_NE = rng.integers(0, len(PLACES), event_NE.shape)
+    place_NE = rng.integers(0, len(GRID_POINTS), event_NE.shape)
     where_NP = np.zeros((n, MOST_PEOPLE), dtype=np.int64)
     writer, row_N = Writer(n), np.arange(n)
     key: list[Ints] = []
@@ -62,7 +62,7 @@ def _make(rng: np.random.Generator, n: int) -> Drawn:
 
 
 def _open(_path: str | None) -> Source:
-    return generator(WORDS, PLACES, KINDS, SEQ_LEN, _make)
+    return generator(WORDS, GRID_POINTS, KINDS, SEQ_LEN, _make)
 
 
 TASK = Task(open=_open, shortcuts=partial(rules.by_key, values=ANSWERS, key="thing", value="place"), steps=600)

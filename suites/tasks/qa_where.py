@@ -11,13 +11,13 @@ from modbench.suites.tasks import _shortcuts as rules
 from modbench.suites.tasks._build import Bools, Drawn, Ints, Writer, generator
 
 PEOPLE = ("Mary", "John", "Anna", "Paul", "Lucy", "Omar", "Nina", "Hugo")
-PLACES = ("kitchen", "garden", "office", "cellar", "attic", "library", "garage", "school")
+GRID_POINTS = ("kitchen", "garden", "office", "cellar", "attic", "library", "garage", "school")
 WENT = ("went", "walked", "ran")
-WORDS = ("to", "the", "where", "is", ".", *WENT, *PEOPLE, *PLACES)
+WORDS = ("to", "the", "where", "is", ".", *WENT, *PEOPLE, *GRID_POINTS)
 TO, THE, WHERE, IS, STOP, FIRST_WENT = range(1, 7)
 PERSON = FIRST_WENT + len(WENT)
 PLACE = PERSON + len(PEOPLE)
-ANSWERS = tuple(range(PLACE, PLACE + len(PLACES)))
+ANSWERS = tuple(range(PLACE, PLACE + len(GRID_POINTS)))
 FACTS = 6
 # Number of questions after each fact. Only people who moved since they were last asked about are asked about, so that no earlier
 # answer gives the answer away. Some questions come after few facts, because models learn from short stories first.
@@ -47,13 +47,13 @@ def _make(rng: np.random.Generator, n: int) -> Drawn:
     for fact in range(FACTS):
         # Nobody moves twice before being asked about; otherwise too few people would be left for the questions.
         person_N = _one_of(rng, ~due_NP)
-        place_N = rng.integers(0, len(PLACES), n)
+        place_N = rng.integers(0, len(GRID_POINTS), n)
         place_NP[row_N, person_N] = place_N
         due_NP[row_N, person_N] = True
         went_N = FIRST_WENT + rng.integers(0, len(WENT), n)
         writer.write(PERSON + person_N, went_N, TO, THE, PLACE + place_N, STOP)
         if fact < 3:
-            key_NF[:, fact] = (fact <= first_N) * (1 + person_N * len(PLACES) + place_N)
+            key_NF[:, fact] = (fact <= first_N) * (1 + person_N * len(GRID_POINTS) + place_N)
         for question in range(int(ASKED[:, fact].max())):
             _ask(rng, writer, place_NP, due_NP, question < asked_NF[:, fact], fact)
     return writer.drawn(key_NF)
@@ -76,7 +76,7 @@ def _one_of(rng: np.random.Generator, allowed_NP: Bools) -> Ints:
 
 def _open(_path: str | None) -> Source:
     kinds = ("1 fact", *(f"{facts} facts" for facts in range(2, FACTS + 1)))
-    return generator(WORDS, PLACES, kinds, SEQ_LEN, _make)
+    return generator(WORDS, GRID_POINTS, kinds, SEQ_LEN, _make)
 
 
 TASK = Task(open=_open, shortcuts=partial(rules.by_key, values=ANSWERS, key="person", value="place"), steps=800)

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from modbench.harness.audit.card import Card, Finding, Given, Number
+from modbench.harness.audit.audit_report import AuditReport, Finding, Given, Number
 
 FOLDER = Path(__file__).parent / "cards"
 # A number may differ by this share, and by so much in its unit where it is small.
 SHARE, LEAST = 0.05, 1e-3
 
 
-def check_card(card: Card, name: str) -> None:
+def check_card(card: AuditReport, name: str) -> None:
     """Compare a card with the stored one; with MODBENCH_GOLDEN=write store it.
 
     Args:
@@ -39,7 +39,7 @@ def check_card(card: Card, name: str) -> None:
             assert number == pytest.approx(each["number"], rel=SHARE, abs=LEAST), key
 
 
-def summary(card: Card) -> dict[str, dict[str, Any]]:
+def summary(card: AuditReport) -> dict[str, dict[str, Any]]:
     """What is kept of a card: of each property its verdict, and the number that shows it, in its unit."""
     return {name: {"verdict": found.verdict} | _number(found) for name, found in card.findings.items()}
 
@@ -66,10 +66,10 @@ def _finding(each: dict[str, Any]) -> Finding:
     return Finding(verdict=each["verdict"], words="", given={"number": given}, number="number")
 
 
-def card(**findings: Any) -> Card:
+def card(**findings: Any) -> AuditReport:
     """A card with these findings."""
     titles = {name: name.replace("_", " ") for name in findings}
-    return Card(
+    return AuditReport(
         target="mine",
         of=None,
         params=1,

@@ -17,13 +17,14 @@ from torch import Tensor, nn
 import modbench as mb
 from modbench.commands.audit import targets
 from modbench.commands.audit.auditing import exit_code
-from modbench.harness.audit.card import Architecture, Card, deviates, holds, unseen
+from modbench.harness.audit.audit_report import Architecture, AuditReport, deviates, holds, unseen
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Case
 from modbench.harness.execution import audits, command
 from modbench.harness.planning.overrides import Overrides
 from modbench.reports.page import audit_files
 from modbench.reports.questions import audit as question
+from modbench.reports.writers.number_format import plain
 
 HERE = Path(__file__).parent
 SMALL = ("--seq-len", "16", "--batch-size", "2", "--set", "d_model=32", "--set", "n_layers=2", "--set", "n_heads=1")
@@ -51,8 +52,8 @@ def test_the_exit_code_is_what_was_found() -> None:
 
 def test_the_answer_names_what_deviates() -> None:
     bad = deviates("{n:token}", "n", n=2)
-    assert question.answer(card(a_b=bad, c=holds("yes"), d=unseen("why"))).given["n"] == 1
-    assert question.answer(card(c=holds("yes"), d=unseen("why"))).given["judged"] == 1
+    told = plain(question.answer(card(a_b=bad, c=holds("yes"), d=unseen("why"))))
+    assert [told.count(word) for word in ("1 no (", "1 yes", "1 not observable")] == [1, 1, 1]
     assert question.side_by_side([card(c=bad), card(c=holds("yes"))]).rows[0][2] == "="
 
 
@@ -73,7 +74,7 @@ def test_a_run_of_the_command(modbench: Any, tmp_path: Path) -> None:
     done = modbench("audit", "dense", "mod", *asked, "--json")
     assert done.returncode == 1, done.stderr
     body = json.loads(done.stdout)
-    assert [model["findings"]["causal"]["verdict"] for model in body["models"]] == ["holds", "deviates"]
+    assert [model["findings"]["causal"]["verdict"] for model in body["models"]] == ["yes", "no"]
     stored = json.loads((tmp_path / "out" / "audit.json").read_text(encoding="utf-8"))
     assert stored == body
     assert {"audit.html", "audit.md", "audit.tex"} <= {path.name for path in (tmp_path / "out").iterdir()}
@@ -84,7 +85,7 @@ def test_a_run_of_the_command(modbench: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("dense", "--of", "moo"), "unknown architecture"),
+        (("dense", "--expect", "moo"), "unknown architecture"),
         (("nosuch",), "unknown model"),
         (("missing.py:build",), "there is no file"),
         (("dense", "dense"), "named twice"),
@@ -139,7 +140,7 @@ def in_this_process(
 def test_the_process_says_what_it_is_about_to_do(tmp_path: Path) -> None:
     found = in_this_process(tmp_path, [case("dense")], only=("causal",))
     assert found[:2] == [{"model": 0}, {"model": 0, "probe": "causal"}]
-    assert Card.model_validate(found[2]["card"])["causal"].verdict == "holds"
+    assert AuditReport.model_validate(found[2]["card"])["causal"].verdict == "yes"
 
 
 @pytest.mark.parametrize(
@@ -237,7 +238,7 @@ def test_an_audit_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_five_planted_faults_are_named() -> None:
-    found = mb.audit(f"{HERE / 'museum' / 'stranger.py'}:build", of="mod", capacity=0.25, seq_len=32, d_model=32)
+    found = mb.audit(f"{HERE / 'museum' / 'stranger.py'}:build", expect="mod", capacity=0.25, seq_len=32, d_model=32)
     assert {"causal", "mod_k", "mod_stream", "zeroed", "skips", "saves"} <= set(found.deviates)
 
 
@@ -252,9 +253,9 @@ def test_a_module_of_transformers() -> None:
         vocab_size=64,
         max_position_embeddings=64,
     )
-    found = mb.audit(transformers.LlamaForCausalLM(config), of="dense", seq_len=16)
-    assert set(found.verdicts.values()) <= {"holds", "reported"}
-    assert found["decode"].verdict == "holds"
+    found = mb.audit(transformers.LlamaForCausalLM(config), expect="dense", seq_len=16)
+    assert set(found.verdicts.values()) <= {"yes", "reported"}
+    assert found["decode"].verdict == "yes"
 
 
 class Mean(nn.Module):
@@ -281,7 +282,7 @@ def test_in_python() -> None:
     found = mb.audit(Mean(), properties=["causal"], seq_len=8)
     assert found.deviates == ("causal",)
     assert found["causal"].facts["first"] == 0
-    assert found.as_json()["findings"]["causal"]["verdict"] == "deviates"
+    assert found.as_json()["findings"]["causal"]["verdict"] == "no"
     assert "causal" in str(found)
     for wrong in (
         {"properties": ["nosuch"]},

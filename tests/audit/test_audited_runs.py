@@ -17,13 +17,13 @@ from pydantic import ValidationError
 
 from modbench import api
 from modbench.commands.plan.forecast import as_text, forecast
+from modbench.harness.audit.audit_report import AuditFinding, deviates, holds, reported
 from modbench.harness.audit.auditing import SHAPE, small
-from modbench.harness.audit.card import AuditFinding, deviates, holds, reported
 from modbench.harness.audit.probe import Probe
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import now
 from modbench.harness.core.labels import Label
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Death, Record
 from modbench.harness.passes import audit as audit_pass
 from modbench.harness.planning import plan
@@ -51,10 +51,10 @@ def build(config, scale=1.0):
 def raises(config):
     raise RuntimeError("no weights")
 """
-ARMS = [{"model": "dense"}, {"model": "mine.py:build", "options": {"scale": [1.0, 2.0]}}]
+VARIANTS = [{"model": "dense"}, {"model": "mine.py:build", "options": {"scale": [1.0, 2.0]}}]
 FIRST, SECOND = "mine:build[scale1]", "mine:build[scale2]"
 SMOKE = (
-    *("--effort", "smoke", "--rival", "none", "--seq-len", "32"),
+    *("--effort", "smoke", "--match", "none", "--seq-len", "32"),
     *("--set", "d_model=32", "--set", "metrics=flops/forward"),
 )
 
@@ -66,21 +66,23 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def planned(*also: str, arms: Any = ARMS) -> Plan:
-    few = {"launches": 2, "rounds": 3, "grid": {"seq_len": [64]}, "shape": {"d_model": 32, "n_layers": 2}}
-    suite = planted_suite("draft", arms=arms, train=None, metrics=["flops/forward", "latency/forward"], **few).suite
+def planned(*also: str, variants: Any = VARIANTS) -> Plan:
+    few = {"processes": 2, "rounds": 3, "grid": {"seq_len": [64]}, "shape": {"d_model": 32, "n_layers": 2}}
+    suite = planted_suite(
+        "draft", variants=variants, train=None, metrics=["flops/forward", "latency/forward"], **few
+    ).suite
     return plan.make_plan(suite, device="cpu", also=also)
 
 
-def audited_units(made: Plan) -> list[UnitOfWork]:
-    return [unit for unit in made.units if unit.made_in == "audit"]
+def audited_jobs(made: Plan) -> list[Job]:
+    return [job for job in made.jobs if job.made_in == "audit"]
 
 
-def test_each_arm_that_is_the_users_has_one_unit_where_it_is_asked_for() -> None:
-    assert audited_units(planned()) == []
-    found = audited_units(planned("audit"))
-    assert [[case.arm for case in unit.comparison.arms] for unit in found] == [[FIRST], [SECOND]]
-    assert all(unit.facts.makes == () and unit.flops > 0 for unit in found)
+def test_each_variant_that_is_the_users_has_one_job_where_it_is_asked_for() -> None:
+    assert audited_jobs(planned()) == []
+    found = audited_jobs(planned("audit"))
+    assert [[case.variant for case in job.comparison.variants] for job in found] == [[FIRST], [SECOND]]
+    assert all(job.facts.makes == () and job.flops > 0 for job in found)
     predicted = forecast(planned("audit"))
     assert predicted["audits"] == [FIRST, SECOND]
     assert 0 < predicted["audits_s"] < predicted["predicted_s"]
@@ -89,17 +91,17 @@ def test_each_arm_that_is_the_users_has_one_unit_where_it_is_asked_for() -> None
 
 
 def test_sizes_of_a_sweep_are_one() -> None:
-    (unit, _) = audited_units(planned("audit"))
-    (case,) = unit.comparison.arms
-    sizes = tuple(case.model_copy(update={"arm_parts": (size,)}).with_facts(case.facts) for size in ("d32", "d64"))
-    both = unit.comparison.model_copy(update={"arms": sizes})
+    (job, _) = audited_jobs(planned("audit"))
+    (case,) = job.comparison.variants
+    sizes = tuple(case.model_copy(update={"variant_parts": (size,)}).with_facts(case.facts) for size in ("d32", "d64"))
+    both = job.comparison.model_copy(update={"variants": sizes})
 
     def names(isoflop: object) -> list[str]:
         suite = SimpleNamespace(isoflop=isoflop)
-        maker: Any = SimpleNamespace(suite=suite, unit=lambda name, *_: name)
-        return [str(name) for name in audit_pass.units(maker, both, [], 0)]
+        maker: Any = SimpleNamespace(suite=suite, job=lambda name, *_: name)
+        return [str(name) for name in audit_pass.jobs(maker, both, [], 0)]
 
-    assert names({}) == ["audit-mine:build"] * 2  # units of one name are one
+    assert names({}) == ["audit-mine:build"] * 2  # jobs of one name are one
     assert names(None) == ["audit-mine:build[d32]", "audit-mine:build[d64]"]
 
 
@@ -111,11 +113,11 @@ def test_without_a_model_of_ones_own_it_is_refused() -> None:
 
 
 def test_an_audit_has_its_own_shape() -> None:
-    unit = audited_units(planned("audit"))[0]
-    (case,) = unit.comparison.arms
+    job = audited_jobs(planned("audit"))[0]
+    (case,) = job.comparison.variants
     kept = small(case)
     assert (kept.config.d_model, kept.config.n_layers) == (32, 2)  # it is no larger
-    assert (kept.place.seq_len, kept.place.batch_size, kept.place.dtype) == (64, 4, "fp32")
+    assert (kept.grid_point.seq_len, kept.grid_point.batch_size, kept.grid_point.dtype) == (64, 4, "fp32")
     large = case.model_copy(
         update={
             "config": case.config.model_copy(update={"d_model": 1024, "n_heads": 16, "d_ff": 4096, "vocab_size": 99})
@@ -128,11 +130,11 @@ def test_an_audit_has_its_own_shape() -> None:
 
 
 def test_the_pass_leaves_a_card_or_why_there_is_none() -> None:
-    (found,) = audit_pass.run(audited_units(planned("audit"))[0], [])
+    (found,) = audit_pass.run(audited_jobs(planned("audit"))[0], [])
     assert found.card is not None
     assert found.card["rows_independent"].label == Label.ROWS_DEPEND
-    assert found.card["rows_independent"].verdict == "deviates"
-    (broken,) = audited_units(planned("audit", arms=[{"model": "dense"}, {"model": "mine.py:raises"}]))
+    assert found.card["rows_independent"].verdict == "no"
+    (broken,) = audited_jobs(planned("audit", variants=[{"model": "dense"}, {"model": "mine.py:raises"}]))
     (found,) = audit_pass.run(broken, [])
     assert found.card is None
     assert "no weights" in str(found.reason)
@@ -144,24 +146,22 @@ PADDED = deviates("padding moves it by {n:token}", "n", n=5)
 
 
 def run_of(folder: Path, made: Plan, first: AuditFinding) -> Loaded:
-    """A stored run whose first arm has this audit; the process of the second died."""
+    """A stored run whose first variant has this audit; the process of the second died."""
     folder.mkdir()
     path = left(folder, made)
-    for unit, found in zip(audited_units(made), (first, None), strict=False):
+    for job, found in zip(audited_jobs(made), (first, None), strict=False):
         died = None if found else Death(kind="crash", reason="the process died of SIGSEGV")
-        RunFolder(path).write_record(
-            Record(unit=unit, started=now(), wall_s=1.0, outcomes=(), findings=found, died=died)
-        )
+        RunFolder(path).write_record(Record(job=job, started=now(), wall_s=1.0, outcomes=(), findings=found, died=died))
     return load(path)
 
 
 def test_a_stored_audit_is_in_every_output(tmp_path: Path) -> None:
-    """The card, its labels beside the numbers of its arm alone, and why another has none."""
+    """The card, its labels beside the numbers of its variant alone, and why another has none."""
     found = AuditFinding(
         card=card(zeroed=ZEROED, rows_independent=MOVED, alone=PADDED, decode=holds("as {n}", "n", n=1))
     )
     loaded = run_of(tmp_path / "one", planned("audit"), found)
-    labels = loaded.cases.groupby("arm").labels.first()
+    labels = loaded.cases.groupby("variant").labels.first()
     expected = {Label.ROWS_DEPEND, Label.ZEROES, Label.DEVIATES}
     assert {*labels[FIRST].split(";")} == expected
     assert labels[[SECOND, "dense"]].isna().all()
@@ -176,7 +176,7 @@ def test_a_stored_audit_is_in_every_output(tmp_path: Path) -> None:
     data = summary.as_json(loaded, Path("page"), None)["audits"]
     assert data[FIRST]["card"]["findings"]["alone"]["said"].endswith(" by 5 tokens")
     assert data[SECOND] == {"card": None, "reason": "the process died of SIGSEGV"}
-    assert {arm: each.model_dump(mode="json") for arm, each in report(loaded).audits.items()} == data
+    assert {variant: each.model_dump(mode="json") for variant, each in report(loaded).audits.items()} == data
     before = run_of(tmp_path / "before", planned(), found)
     regressed = {each.what for each in gate.gate(before, loaded, 0.02).findings if each.verdict == "fail"}
     assert not any("mine" in what for what in regressed)  # a run that was not audited lacks its labels
@@ -217,15 +217,15 @@ def test_a_probe_has_a_title_that_a_card_takes() -> None:
 @pytest.mark.proof
 def test_a_run_audits_a_model_once(modbench: Any, tmp_path: Path) -> None:
     """A resumed run keeps it."""
-    arms = "dense,mine.py:build,mine.py:raises"
-    done = succeeded(modbench("run", "quick", "--only", "--model", arms, "--audit", *SMOKE, "-o", "run", "--json"))
+    variants = "dense,mine.py:build,mine.py:raises"
+    done = succeeded(modbench("run", "quick", "--only", "--model", variants, "--audit", *SMOKE, "-o", "run", "--json"))
     audits = json.loads(done.stdout)["audits"]
-    assert audits["mine:build"]["card"]["findings"]["rows_independent"]["verdict"] == "deviates"
+    assert audits["mine:build"]["card"]["findings"]["rows_independent"]["verdict"] == "no"
     assert "no weights" in audits["mine:raises"]["reason"]
-    record = tmp_path / "run" / "units" / "audit-mine_build.json"
+    record = tmp_path / "run" / "jobs" / "audit-mine_build.json"
     before = record.read_bytes()
-    (tmp_path / "run" / "units" / "audit-mine_raises.json").unlink()
+    (tmp_path / "run" / "jobs" / "audit-mine_raises.json").unlink()
     assert modbench("resume", "run").returncode == 0
     assert record.read_bytes() == before
     cases = pd.read_csv(tmp_path / "run" / "cases.csv")
-    assert cases[cases.arm == "mine:build"].labels.str.contains(Label.ROWS_DEPEND).all()
+    assert cases[cases.variant == "mine:build"].labels.str.contains(Label.ROWS_DEPEND).all()

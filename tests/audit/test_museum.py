@@ -21,9 +21,9 @@ import pytest
 import torch
 
 import modbench as mb
+from modbench.harness.audit.audit_report import ARCHITECTURES, Finding
 from modbench.harness.audit.audited import TOLERANCE
 from modbench.harness.audit.auditing import probes
-from modbench.harness.audit.card import ARCHITECTURES, Finding
 from modbench.harness.audit.probes import training, zeroed
 from modbench.harness.core.errors import UsageError
 
@@ -69,7 +69,7 @@ def audit(name: str, shape: dict[str, Any], patch: pytest.MonkeyPatch, only: tup
     """The card of a piece, with some properties or all."""
     patch.chdir(HERE)
     patch.syspath_prepend(HERE)
-    return mb.audit(f"{name}.py:build", of=expected(name).get("of"), properties=only, **shape)
+    return mb.audit(f"{name}.py:build", expect=expected(name).get("of"), properties=only, **shape)
 
 
 def shown(card: mb.Audit) -> set[str]:
@@ -149,9 +149,9 @@ def drawn(run: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "probe", "verdict", "shape"),
     [
-        ("violates/positions_halved", "mod_attention", "deviates", SHAPES[1]),
-        ("violates/r_times_all", "mod_attention", "holds", drawn(1)),
-        ("honest/cache_in_half_precision", "causal", "holds", drawn(5)),
+        ("violates/positions_halved", "mod_attention", "no", SHAPES[1]),
+        ("violates/r_times_all", "mod_attention", "yes", drawn(1)),
+        ("honest/cache_in_half_precision", "causal", "yes", drawn(5)),
     ],
 )
 def test_other_shapes_are_judged_alike(

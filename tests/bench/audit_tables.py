@@ -20,8 +20,8 @@ from expected_cards import check_card, stored
 from page_tables import placed
 
 from modbench.commands.audit import targets
+from modbench.harness.audit.audit_report import Architecture, AuditReport, Finding
 from modbench.harness.audit.auditing import audit, built, probes
-from modbench.harness.audit.card import Architecture, Card, Finding
 from modbench.harness.planning.overrides import Overrides
 from modbench.reports.questions.audit import side_by_side
 from modbench.reports.writers import markdown
@@ -64,7 +64,7 @@ TABLES = {
     "originals": Compared(
         "mod",
         {
-            "rivals_mixture_of_depth": "rivals/mixture_of_depth.py",
+            "rivals_mixture_of_depth": "matches/mixture_of_depth.py",
             "original_router_tuning": "originals/router_tuning.py(granularity=block_token)",
             "original_skipgpt": "originals/skipgpt.py",
         },
@@ -73,7 +73,7 @@ TABLES = {
         None,
         {
             "hf_llama": "hf:llama",
-            "rivals_longcat": "rivals/longcat.py",
+            "rivals_longcat": "matches/longcat.py",
             "released_zero_experts": "zero_experts.py",
             "released_router_tuning": "router_tuning.py",
             "released_skipgpt": "skipgpt.py",
@@ -87,25 +87,25 @@ TABLES = {
 # Models whose cards are stored here, and not by a test.
 ELSEWHERE: dict[str, tuple[str, Architecture | None]] = {
     "page_mod": ("mod", "mod"),
-    "rivals_mixture_of_depth": (f"{ROOT}/examples/rivals/mixture_of_depth.py:build", "mod"),
+    "rivals_mixture_of_depth": (f"{ROOT}/examples/matched baselines/mixture_of_depth.py:build", "mod"),
     "original_router_tuning": (
         f"{ROOT}/examples/released/originals/router_tuning.py:build(granularity=block_token)",
         "mod",
     ),
     "original_skipgpt": (f"{ROOT}/examples/released/originals/skipgpt.py:build", "mod"),
     "hf_llama": ("hf:llama", None),
-    "rivals_longcat": (f"{ROOT}/examples/rivals/longcat.py:build", None),
+    "rivals_longcat": (f"{ROOT}/examples/matched baselines/longcat.py:build", None),
 }
 
 
-def column(name: str, heading: str, of: Architecture | None) -> Card:
+def column(name: str, heading: str, of: Architecture | None) -> AuditReport:
     """A stored card as a column of a table; held to nothing, what is not always judged is reported."""
     known, always, found = probes(of), set(ALWAYS), stored(name)
     findings = {
         key: found[key] if of is not None or key in always else _reported(found[key]) for key in known if key in found
     }
     titles = {key: probe.title for key, probe in known.items()}
-    return Card(
+    return AuditReport(
         target=heading,
         of=of,
         params=0,
@@ -123,7 +123,7 @@ ALWAYS = ("causal", "rows_independent", "deterministic", "alone", "decode")
 
 
 def _reported(found: Finding) -> Finding:
-    return found if found.verdict == "cannot be seen" else found.model_copy(update={"verdict": "reported"})
+    return found if found.verdict == "not observable" else found.model_copy(update={"verdict": "reported"})
 
 
 def filled(page: str) -> str:

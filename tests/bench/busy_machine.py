@@ -1,7 +1,7 @@
 """Verdicts of the product beside processes that spin, each in a session of its own.
 
     python tests/bench/busy_machine.py --tries 15   # mb.compare in one process, on pairs of known ratio
-    python tests/bench/busy_machine.py --tries 15 --launches 5   # over five processes
+    python tests/bench/busy_machine.py --tries 15 --processes 5   # over five processes
     python tests/bench/busy_machine.py --run        # modbench run: a model of 34 layers against one of 33
 
 Prints a Markdown table for docs/method-load.md, or the short answer of the run.
@@ -53,12 +53,12 @@ def run() -> None:
         "--set=d_model=128",
         "--effort=standard",
         "--only",
-        "--rival=none",
+        "--match=none",
     ]
     subprocess.run([sys.executable, "-m", "modbench", "run", "quick", *models, *settings], check=True)
 
 
-def compare(tries: int, launches: int) -> None:
+def compare(tries: int, processes: int) -> None:
     """Compare a block called 100 times with itself, and with 105 and 110 calls, again and again."""
     import torch
     from planted_block import call_of
@@ -69,7 +69,7 @@ def compare(tries: int, launches: int) -> None:
     said, start = {calls: Counter[str]() for calls in (100, 105, 110)}, time.monotonic()
     for _, calls in itertools.product(range(tries), said):
         models = {"base": call_of(100), "other": call_of(calls)}
-        found = mb.compare(models, torch.zeros(1), launches=launches)["other"]
+        found = mb.compare(models, torch.zeros(1), processes=processes)["other"]
         said[calls][f"{found.verdict}{' by CPU time' * ('by CPU time' in found.labels)}"] += 1
     each_s = (time.monotonic() - start) / tries / len(said)
     for calls, words in said.items():
@@ -84,11 +84,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--load", type=int, default=8, help="processes that spin")
     parser.add_argument("--tries", type=int, default=15)
-    parser.add_argument("--launches", type=int, default=1, help="processes of a comparison")
+    parser.add_argument("--processes", type=int, default=1, help="processes of a comparison")
     parser.add_argument("--run", action="store_true", help="make the run instead")
     asked = parser.parse_args()
     with load(asked.load):
-        run() if asked.run else compare(asked.tries, asked.launches)
+        run() if asked.run else compare(asked.tries, asked.processes)
 
 
 if __name__ == "__main__":

@@ -17,34 +17,34 @@ from pathlib import Path
 from typing import Any
 
 import load
-from planted_pairs import LESS, MARGIN, ROUNDS, block_launch
+from planted_pairs import LESS, MARGIN, ROUNDS, block_process
 
 from modbench.harness.stats import paired
 from modbench.harness.stats.contrast import Rule
-from modbench.harness.stats.paired import LaunchSamples
+from modbench.harness.stats.paired import ProcessSamples
 
 MORE, LOADS, PROCESSES = (100, 101, 102, 103, 105), (0, 2, 6), 5
 
 
 def measure(file: Path, tries: int) -> None:
     """Append pairs to the file until there are so many of each ratio beside each load; ratios and loads take turns."""
-    load.in_a_fresh_process(block_launch, 1, 1, 1)  # starts the fork server, as once in a run
+    load.in_a_fresh_process(block_process, 1, 1, 1)  # starts the fork server, as once in a run
     for _ in range(len(read(file)[0, 100]), tries):
         for beside in LOADS:
             with load.load(beside):
                 for more in MORE:
-                    made = [load.in_a_fresh_process(block_launch, LESS, more, ROUNDS) for _ in range(PROCESSES)]
-                    line = {"load": beside, "more": more, "launches": [asdict(each) for each in made]}
+                    made = [load.in_a_fresh_process(block_process, LESS, more, ROUNDS) for _ in range(PROCESSES)]
+                    line = {"load": beside, "more": more, "processes": [asdict(each) for each in made]}
                     with file.open("a") as opened:
                         opened.write(json.dumps(line) + "\n")
 
 
-def read(file: Path) -> dict[tuple[int, int], list[list[LaunchSamples]]]:
-    """The launches of each pair, by load and calls."""
-    found: dict[tuple[int, int], list[list[LaunchSamples]]] = {(beside, more): [] for beside in LOADS for more in MORE}
+def read(file: Path) -> dict[tuple[int, int], list[list[ProcessSamples]]]:
+    """The processes of each pair, by load and calls."""
+    found: dict[tuple[int, int], list[list[ProcessSamples]]] = {(beside, more): [] for beside in LOADS for more in MORE}
     for text in file.read_text().splitlines() if file.exists() else ():
         line: dict[str, Any] = json.loads(text)
-        found[line["load"], line["more"]].append([LaunchSamples(**each) for each in line["launches"]])
+        found[line["load"], line["more"]].append([ProcessSamples(**each) for each in line["processes"]])
     return found
 
 

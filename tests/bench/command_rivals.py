@@ -1,6 +1,6 @@
 """`modbench ab commands` beside other tools, in the same minutes, on pairs of commands whose truth is known.
 
-    python tests/bench/command_rivals.py runs.jsonl --tries 5 --rivals VENV/bin   # measures, appends, prints the table
+    python tests/bench/command_rivals.py runs.jsonl --tries 5 --matched baselines VENV/bin   # measures, appends, prints the table
     python tests/bench/command_rivals.py runs.jsonl                               # the table of what is there
 
 A command counts in plain Python; its pair counts as much, or 3 % more. Each tool runs the commands itself, for about as many
@@ -50,8 +50,8 @@ def said(ratio: float, *, shown: bool) -> str:
 class Pair:
     """The commands of a pair, and where to run them."""
 
-    def __init__(self, folder: Path, count: int, seconds: float, rivals: Path) -> None:
-        self.folder, self.seconds, self.rivals = folder, seconds, rivals
+    def __init__(self, folder: Path, count: int, seconds: float, matches: Path) -> None:
+        self.folder, self.seconds, self.matches = folder, seconds, matches
         self.file = folder / "work.py"
         self.file.write_text(WORK)
         self.words = [[sys.executable, str(self.file), str(each)] for each in (BASE, count)]
@@ -61,7 +61,7 @@ class Pair:
         self.runs = max(5, round(seconds / 2 / (time.monotonic() - start)))
 
     def tool(self, name: str) -> str:
-        found = shutil.which(name, path=f"{self.rivals}{os.pathsep}{os.environ['PATH']}")
+        found = shutil.which(name, path=f"{self.matches}{os.pathsep}{os.environ['PATH']}")
         if found is None:
             raise FileNotFoundError(name)
         return found
@@ -111,7 +111,7 @@ def benchmatrix(pair: Pair) -> str:
         folder.mkdir()
         text = MATRIX.replace("FILE", repr(str(pair.file))).replace("COUNT", repr(str(count)))
         (folder / "test_work.py").write_text(text)
-    python = str(pair.rivals / "python")
+    python = str(pair.matches / "python")
     rounds = [
         "--benchmark-min-rounds",
         str(max(2, pair.runs // 15)),
@@ -160,12 +160,12 @@ TOOLS: dict[str, Callable[[Pair], str]] = {
 }
 
 
-def measure(file: Path, tries: int, seconds: float, rivals: Path, tools: Sequence[str]) -> None:
+def measure(file: Path, tries: int, seconds: float, matches: Path, tools: Sequence[str]) -> None:
     rng = random.Random(int(time.time()))
     for _ in range(tries):
         for truth in rng.sample([*COUNTS], len(COUNTS)):
             with tempfile.TemporaryDirectory() as folder:
-                pair = Pair(Path(folder), COUNTS[truth], seconds, rivals)
+                pair = Pair(Path(folder), COUNTS[truth], seconds, matches)
                 order = rng.sample(tools, len(tools))
                 for name in [*order, "inference-doctor"]:
                     start, told = time.monotonic(), dict[str, Any](tool=name, truth=truth, load=os.getloadavg()[0])
@@ -185,9 +185,9 @@ def main() -> None:
     parser.add_argument("--tries", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=45.0)
     parser.add_argument("--tools", default=",".join(TOOLS), help="benchmatrix takes several minutes for a pair")
-    parser.add_argument("--rivals", type=Path, default=Path(sys.executable).parent)
+    parser.add_argument("--matches", type=Path, default=Path(sys.executable).parent)
     asked = parser.parse_args()
-    measure(asked.file, asked.tries, asked.seconds, asked.rivals, asked.tools.split(","))
+    measure(asked.file, asked.tries, asked.seconds, asked.matches, asked.tools.split(","))
     rows = [json.loads(line) for line in asked.file.read_text().splitlines()]
     print(
         f"{'tool':18} {'equal: called different':>24} {'+3 %: called slower':>20} {'faster':>7} {'seconds':>8} {'load':>5}"

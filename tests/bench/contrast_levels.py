@@ -59,8 +59,8 @@ def ours(means_RF: Floats, errors_RF: Floats, n: int) -> Said:
     """95 % and Holm for a difference, 90 % for equivalence."""
     shown_RF = holm(2 * special.stdtr(n - 1, -abs(means_RF) / errors_RF)) <= LEVEL
     wide_RF, narrow_RF = (special.stdtrit(n - 1, 1 - tail) * errors_RF for tail in (LEVEL / 2, LEVEL))
-    place = OURS.lies(Ends(means_RF - wide_RF, means_RF + wide_RF, means_RF - narrow_RF, means_RF + narrow_RF))
-    equal_RF, beyond_RF = np.asarray(place.inside), shown_RF & np.asarray(place.above | place.below)
+    grid_point = OURS.lies(Ends(means_RF - wide_RF, means_RF + wide_RF, means_RF - narrow_RF, means_RF + narrow_RF))
+    equal_RF, beyond_RF = np.asarray(grid_point.inside), shown_RF & np.asarray(grid_point.above | grid_point.below)
     return Said(beyond_RF, equal_RF, shown_RF & ~beyond_RF & ~equal_RF)
 
 

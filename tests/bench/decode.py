@@ -76,7 +76,7 @@ def main() -> None:
     print(
         f"{shape['n_layers']} layers, d {shape['d_model']}, context {context}, {tokens} steps a sample, fp32, one thread\n"
     )
-    print("| B | passed | all skip | policy | ratio | 95 % within this launch | expected | overflow | KV bytes |")
+    print("| B | passed | all skip | policy | ratio | 95 % within this process | expected | overflow | KV bytes |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for batch_size in batches:
         for share in shares:

@@ -1,8 +1,8 @@
-"""How often does the interval of the effective speed-up hold the truth? Planted ladders, through the statistics of a report.
+"""How often does the interval of the compute-equivalent gain hold the truth? Planted ladders, through the statistics of a report.
 
     python tests/bench/exchange.py
 
-Losses are a dense curve, an offset of each seed that all arms share, and noise of each run. Prints a Markdown table for
+Losses are a dense curve, an offset of each seed that all variants share, and noise of each run. Prints a Markdown table for
 docs/method-exchange.md: how often each holds the truth and, in brackets, how often there is a number with both ends; where the
 dense curve bends, by how much the median estimate is too high.
 """
@@ -21,31 +21,26 @@ from modbench.harness.stats.exchange import Rate, crossing, rate
 SEEDS, POINTS = (3, 5, 8), (2, 3, 4)
 # Share of the largest dense model's compute that the smallest has.
 SMALLEST = 0.4
-PLACES = ("anywhere", "identical", "largest")
+GRID_POINTS = ("anywhere", "identical", "largest")
 
 
 @dataclass(frozen=True)
 class World:
     """What is simulated.
 
-    Attributes:
-        seeds: of every arm.
-        points: dense models, at equal distances in the logarithm of the compute.
-        place: where the arm lies: `anywhere` on the ladder; `identical` to a dense model within it, or in the middle of two; or
-            identical to the `largest`.
-        noise: standard deviation of a run's loss, as a share of the fall from the smallest to the largest dense model.
-        launches: of a time; 0: the compute is counted.
-        launch_sd: standard deviation of a launch's effect.
-        saved: how much less than the dense model of equal loss the arm costs, on the log scale.
-        exponent: of the power law by which the dense loss falls with compute; 0: straight over its logarithm.
-    """
+    Attributes: seeds: of every variant. points: dense models, at equal distances in the logarithm of the compute. place:
+        where the variant lies: `anywhere` on the dense models; `identical` to a dense model within it, or in the middle of
+        two; or identical to the `largest`. noise: standard deviation of a run's loss, as a share of the fall from the
+        smallest to the largest dense model. processes: of a time; 0: the compute is counted. process_sd: standard deviation
+        of a process's effect. saved: how much less than the dense model of equal loss the variant costs, on the log scale.
+        exponent: of the power law by which the dense loss falls with compute; 0: straight over its logarithm."""
 
     seeds: int = 5
     points: int = 3
     place: str = "anywhere"
     noise: float = 0.1
-    launches: int = 0
-    launch_sd: float = 0.005
+    processes: int = 0
+    process_sd: float = 0.005
     saved: float = 0.1
     exponent: float = 0.0
 
@@ -76,26 +71,26 @@ def fallen(costs: np.ndarray, exponent: float) -> np.ndarray:
 
 
 def simulated(world: World, rng: np.random.Generator) -> tuple[Rate, float]:
-    """One run: its effective speed-up, and the true one."""
+    """One run: its compute-equivalent gain, and the true one."""
     costs = np.linspace(math.log(SMALLEST), 0.0, world.points)
     at = {
         "anywhere": rng.uniform(0, world.points - 1),
         "identical": (world.points - 1) // 2 if world.points > 2 else 0.5,
         "largest": world.points - 1.0,
     }[world.place]
-    as_dear = float(np.interp(at, range(world.points), costs))  # as the dense model of the arm's loss
+    as_dear = float(np.interp(at, range(world.points), costs))  # as the dense model of the variant's loss
     curve, loss = fallen(costs, world.exponent), float(fallen(np.array(as_dear), world.exponent))
     common = rng.normal(0, 10 * world.noise, world.seeds)
-    ladder = curve[:, None] + common + rng.normal(0, world.noise, (world.points, world.seeds))
-    arm = loss + common + rng.normal(0, world.noise, world.seeds)
+    dense_variants = curve[:, None] + common + rng.normal(0, world.noise, (world.points, world.seeds))
+    variant = loss + common + rng.normal(0, world.noise, world.seeds)
     truth = world.saved
     over = (costs - (as_dear - truth))[:, None]
-    if world.launches:
-        # Effects against the anchor, which is the largest dense model; all are compared with the arm.
-        effects = rng.normal(0, world.launch_sd, (world.points + 1, world.launches))
+    if world.processes:
+        # Effects against the anchor, which is the largest dense model; all are compared with the variant.
+        effects = rng.normal(0, world.process_sd, (world.points + 1, world.processes))
         effects[-2] = 0.0
         over = over + effects[:-1] - effects[-1]
-    return rate(crossing(ladder.tolist(), arm.tolist()), over.tolist(), counted=not world.launches), truth
+    return rate(crossing(dense_variants.tolist(), variant.tolist()), over.tolist(), counted=not world.processes), truth
 
 
 def shares(world: World, runs: int, seed: int = 0) -> Shares:
@@ -119,18 +114,18 @@ def worlds() -> Iterator[tuple[str, World]]:
     """The rows of the table."""
     for noise in (0.03, 0.1, 0.2):
         yield f"noise of a run {noise:.0%} of the fall", World(noise=noise)
-    yield "the same at 10%, as seconds of 7 launches", World(launches=7)
-    yield "10 launches that differ by 5%", World(noise=0.03, launches=10, launch_sd=0.05)
-    yield "an identical dense model within the ladder (A/A)", World(place="identical", noise=0.03, saved=0.0)
-    yield "the same, as seconds of 7 launches", World(place="identical", noise=0.03, launches=7, saved=0.0)
-    yield "a twin of the largest dense model (A/A)", World(place="largest", noise=0.03, saved=0.0)
+    yield "the same at 10%, as seconds of 7 processes", World(processes=7)
+    yield "10 processes that differ by 5%", World(noise=0.03, processes=10, process_sd=0.05)
+    yield "an identical dense model within the dense models (A/A)", World(place="identical", noise=0.03, saved=0.0)
+    yield "the same, as seconds of 7 processes", World(place="identical", noise=0.03, processes=7, saved=0.0)
+    yield "an A/A control of the largest dense model (A/A)", World(place="largest", noise=0.03, saved=0.0)
 
 
 BENT = "noise 3%, loss falls with compute to the power of -0.34"
 
 
 def main() -> None:
-    """Print coverage by world, seeds and points of the ladder."""
+    """Print coverage by world, seeds and points of the dense models."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=4000)
     runs = parser.parse_args().runs

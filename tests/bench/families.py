@@ -1,10 +1,10 @@
-"""Does a verdict depend on an arm's neighbours, and how often is one given where nothing differs?
+"""Does a verdict depend on a variant's neighbours, and how often is one given where nothing differs?
 
-    python tests/bench/families.py                # a true +3 % alone, and beside seven arms equal to the anchor
+    python tests/bench/families.py                # a true +3 % alone, and beside seven variants equal to the anchor
     python tests/bench/families.py --maps 4000    # maps of capacity and length where no capacity differs from its baseline
 
-All arms share their anchor, so pairs depend on each other. Prints Markdown tables for docs/method-verdicts.md. The map is that of
-the suite `map`: at each length four capacities and the four dense models of equal cost, which differ from dense of the same shape
+All variants share their anchor, so pairs depend on each other. Prints Markdown tables for docs/method-verdicts.md. The map is that of
+the suite `map`: at each length four capacities and the four matched baselines, which differ from dense of the same shape
 and from each other. What is planted is judged as a report judges it.
 """
 
@@ -48,7 +48,7 @@ def told_apart(world: World, neighbours: int, repeats: int, seed: int = 0) -> tu
 
 # --- maps in which nothing differs
 
-Side: TypeAlias = Literal["same shape", "equal cost"]
+Side: TypeAlias = Literal["same shape", "matched"]
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class Kind:
     """What is planted in a map.
 
     Attributes:
-        values: of an arm at a length: seeds of a loss, or launches of a time.
-        sd: of a value, beyond what all arms of a seed or launch share.
-        apart: how far a dense model of equal cost lies from dense of the same shape, and from the next one.
+        values: of a variant at a length: seeds of a loss, or processes of a time.
+        sd: of a value, beyond what all variants of a seed or process share.
+        apart: how far a matched baseline lies from dense of the same shape, and from the next one.
         ratio: whether it is judged as a time is.
     """
 
@@ -68,7 +68,7 @@ class Kind:
     ratio: bool
 
 
-KINDS = {"loss, 5 seeds": Kind(5, 0.02, 0.1, ratio=False), "time, 12 launches": Kind(12, 0.03, 0.1, ratio=True)}
+KINDS = {"loss, 5 seeds": Kind(5, 0.02, 0.1, ratio=False), "time, 12 processes": Kind(12, 0.03, 0.1, ratio=True)}
 
 
 @functools.cache
@@ -85,22 +85,24 @@ def marks(plan: Plan, comparison: Comparison, side: Side, kind: Kind, rng: rando
     Returns:
         Of each capacity 1 for a mark upwards, -1 for one downwards, 0 for none.
     """
-    beside = {rung.target: rung.arm for rung in plan.ladder}
-    smaller = {arm: kind.apart * (1 + number) for number, arm in enumerate(dict.fromkeys(beside.values()))}
-    truth = {case.arm: smaller.get(case.arm, 0.0) for case in comparison.arms}
-    if side == "equal cost":
-        truth |= {arm: smaller[rung] for arm, rung in beside.items()}
-    values = {arm: [mean + rng.gauss(0, kind.sd) for _ in range(kind.values)] for arm, mean in truth.items()}
+    beside = {matched.target: matched.variant for matched in plan.matched_baselines}
+    smaller = {variant: kind.apart * (1 + number) for number, variant in enumerate(dict.fromkeys(beside.values()))}
+    truth = {case.variant: smaller.get(case.variant, 0.0) for case in comparison.variants}
+    if side == "matched":
+        truth |= {variant: smaller[matched] for variant, matched in beside.items()}
+    values = {variant: [mean + rng.gauss(0, kind.sd) for _ in range(kind.values)] for variant, mean in truth.items()}
     rule = Rule("time", plan.suite.margin) if kind.ratio else Rule("loss", 0.0, "higher")
-    baseline, families = comparison.arms[0], dict[str, list[tuple[str, Contrast]]]()
-    for case, other, among in comparisons.pairs(comparison, baseline, plan.ladder):
-        if other is baseline if side == "same shape" else among == "equal cost":
-            effect = effects.over_launches([a - b for a, b in zip(values[case.arm], values[other.arm], strict=True)])
-            families.setdefault(among, []).append((case.arm, estimated(effect, rule, "interleaved")))
+    baseline, families = comparison.variants[0], dict[str, list[tuple[str, Contrast]]]()
+    for case, other, among in comparisons.pairs(comparison, baseline, plan.matched_baselines):
+        if other is baseline if side == "same shape" else among == "matched":
+            effect = effects.over_processes(
+                [a - b for a, b in zip(values[case.variant], values[other.variant], strict=True)]
+            )
+            families.setdefault(among, []).append((case.variant, estimated(effect, rule, "interleaved")))
     found = dict[str, Contrast]()
     for those in families.values():
-        found |= zip([arm for arm, _ in those], together([each for _, each in those]), strict=True)
-    judged = (found[arm] for arm in beside)
+        found |= zip([variant for variant, _ in those], together([each for _, each in those]), strict=True)
+    judged = (found[variant] for variant in beside)
     return [(1 if each.effect.value > 0 else -1) if each.verdict in APART else 0 for each in judged]
 
 
@@ -153,14 +155,14 @@ def main() -> None:
 
 def _print_neighbours(repeats: int) -> None:
     print(
-        "| launches x rounds, launch sd 0.5 % | told apart alone | beside seven equal | worse alone / beside | any false mark |"
+        "| processes x rounds, process sd 0.5 % | told apart alone | beside seven equal | worse alone / beside | any false mark |"
     )
     print("| --- | --- | --- | --- | --- |")
-    for launches, rounds in SIZES:
-        world = replace(World(), launches=launches, rounds=rounds)
+    for processes, rounds in SIZES:
+        world = replace(World(), processes=processes, rounds=rounds)
         alone, beside = told_apart(world, 0, repeats), told_apart(world, 7, repeats)
         print(
-            f"| {launches} x {rounds} | {alone[0]:.2f} | {beside[0]:.2f} | {alone[1]:.2f} / {beside[1]:.2f} | {beside[2]:.3f} |",
+            f"| {processes} x {rounds} | {alone[0]:.2f} | {beside[0]:.2f} | {alone[1]:.2f} / {beside[1]:.2f} | {beside[2]:.3f} |",
             flush=True,
         )
 

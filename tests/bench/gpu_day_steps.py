@@ -80,11 +80,11 @@ def train(model: str) -> Step:
 
 
 SMOKE = "--effort smoke"
-# Few launches: each starts anew, which takes seconds. Four rounds: calls on a GPU are expected to vary less than processes.
-DRAFT = "--effort draft --set launches=3 --set rounds=4"
+# Few processes: each starts anew, which takes seconds. Four rounds: calls on a GPU are expected to vary less than processes.
+DRAFT = "--effort draft --set processes=3 --set rounds=4"
 # The shape of a rehearsal; a head is 64 wide, so that there is one.
 TINY = "--set d_model=64 --set n_layers=2 --set vocab_size=256"
-# The arm that most of the day looks at.
+# The variant that most of the day looks at.
 MOD = "-k 'mod[c0.125-T'"
 
 STEPS: tuple[Step, ...] = (
@@ -100,7 +100,7 @@ STEPS: tuple[Step, ...] = (
         "the audit of one model, on the CPU: do its probes run with this torch?",
         0.1,
         120,
-        "-m modbench audit dense --of dense -o OUT",
+        "-m modbench audit dense --expect dense -o OUT",
         rehearse="--seq-len 16 --batch-size 2 --set d_model=32 --set n_layers=2 --set n_heads=1",
     ),
     Step(
@@ -181,10 +181,10 @@ STEPS: tuple[Step, ...] = (
         300,
         out="fit",
         every="--batch-size 1 --set grid.execution=eager --set metrics=memory/largest_seq_len",
-        day=f"{MOD} --seq-len 2048 --set fit.budget=16000000000",
-        look="-k 'dense[T' --seq-len 2048 --set fit.budget=8000000000",
+        day=f"{MOD} --seq-len 2048 --set fit.memory_limit=16000000000",
+        look="-k 'dense[T' --seq-len 2048 --set fit.memory_limit=8000000000",
         # Everything fits the pretend card. FLOPs are counted beside it, since a run that measures nothing fails.
-        rehearse="-k 'dense[T' --seq-len 256 --set fit.budget=16000000000 --set fit.most=512 "
+        rehearse="-k 'dense[T' --seq-len 256 --set fit.memory_limit=16000000000 --set fit.most=512 "
         "--set metrics=memory/largest_seq_len,flops/forward",
     ),
     Step(

@@ -1,7 +1,7 @@
 """Shared by the bench scripts: time calls in interleaved blocks with the harness, as ratios with intervals.
 
-One process and one thread are one launch, whatever the number of rounds. The interval is the order-statistic interval of the
-median over the blocks of this launch: it says nothing about other launches, machines or weights.
+One process and one thread are one process, whatever the number of rounds. The interval is the order-statistic interval of the
+median over the blocks of this process: it says nothing about other processes, machines or weights.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ import torch
 
 from modbench.harness.machine import environment
 from modbench.harness.stats.against_anchor import Process
-from modbench.harness.stats.effects import over_launches
+from modbench.harness.stats.effects import over_processes
 from modbench.harness.timing.interleave import Call, Clock, Effort, Session
 from modbench.reports.reasons import in_words
 
 HEADER = """\
-| what | against | ratio | 95 % within this launch | ms | ms against | blocks |
+| what | against | ratio | 95 % within this process | ms | ms against | blocks |
 | --- | --- | --- | --- | --- | --- | --- |"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Ratio:
-    """The anchor's time over the arm's; above 1 the arm is faster.
+    """The anchor's time over the variant's; above 1 the variant is faster.
 
     Attributes:
         value: median over blocks; None where nothing was measured.
-        low: lower end of the 95 % within-launch interval; None where there is none.
+        low: lower end of the 95 % within-process interval; None where there is none.
         high: upper end.
-        arm_s: median seconds of one call of the arm.
+        variant_s: median seconds of one call of the variant.
         anchor_s: the same of the anchor.
         blocks: blocks that both stood in.
         reason: how far the interval reaches, or why there is none.
@@ -46,7 +46,7 @@ class Ratio:
     value: float | None = None
     low: float | None = None
     high: float | None = None
-    arm_s: float | None = None
+    variant_s: float | None = None
     anchor_s: float | None = None
     blocks: int = 0
     reason: str | None = None
@@ -55,17 +55,17 @@ class Ratio:
 def compare(
     calls: dict[str, Callable[[], object]], anchor: str, *, rounds: int, warm_up_calls: int = 5, seed: int = 0
 ) -> dict[str, Ratio]:
-    """Time every arm in blocks with its anchor, in this process and on one thread; an arm that raises ends the script.
+    """Time every variant in blocks with its anchor, in this process and on one thread; a variant that raises ends the script.
 
     Args:
-        calls: arm to the timed function; each call must do the same work.
-        anchor: the arm that all others are compared with.
-        rounds: number of rounds, each of which visits every arm twice; at least six for an interval.
-        warm_up_calls: calls of every arm before the first block.
+        calls: variant to the timed function; each call must do the same work.
+        anchor: the variant that all others are compared with.
+        rounds: number of rounds, each of which visits every variant twice; at least six for an interval.
+        warm_up_calls: calls of every variant before the first block.
         seed: draws the orders.
 
     Returns:
-        Every other arm's ratio.
+        Every other variant's ratio.
 
     Raises:
         ValueError: if there is no round.
@@ -74,24 +74,24 @@ def compare(
         raise ValueError(f"rounds = {rounds} must be at least 1, and at least 6 for an interval")
     torch.set_num_threads(1)
     session = Session(
-        {arm: _unnumbered(call) for arm, call in calls.items()},
+        {variant: _unnumbered(call) for variant, call in calls.items()},
         anchor,
         rng=random.Random(seed),
         clock=Clock(threads=1),
-        on_error=lambda _arm, _error: None,
+        on_error=lambda _variant, _error: None,
         survivable=(),
     )
     samples = session.measure(Effort(rounds, warm_up_calls)).samples
     ratios = {}
-    for arm in calls:
-        if arm != anchor:
-            within = Process(samples, anchor).of_blocks(arm).tolist()
-            effect = over_launches([statistics.median(within)], within)
-            ratios[arm] = Ratio(
+    for variant in calls:
+        if variant != anchor:
+            within = Process(samples, anchor).of_blocks(variant).tolist()
+            effect = over_processes([statistics.median(within)], within)
+            ratios[variant] = Ratio(
                 math.exp(-effect.value),
                 None if effect.high is None else math.exp(-effect.high),
                 None if effect.low is None else math.exp(-effect.low),
-                statistics.median(samples[arm]["wall_s"]),
+                statistics.median(samples[variant]["wall_s"]),
                 statistics.median(samples[anchor]["wall_s"]),
                 len(within),
                 in_words(effect.reason),
@@ -107,7 +107,7 @@ def print_row(what: str, against: str, ratio: Ratio) -> None:
     """Print a row under `HEADER`; without a number, a dash and the reason."""
     interval = ratio.reason if ratio.low is None else f"{ratio.low:.3f}–{ratio.high:.3f}"
     cells = [what, against, _number(ratio.value), str(interval)]
-    cells += [_number(seconds and seconds * 1e3) for seconds in (ratio.arm_s, ratio.anchor_s)]
+    cells += [_number(seconds and seconds * 1e3) for seconds in (ratio.variant_s, ratio.anchor_s)]
     print(f"| {' | '.join(cells)} | {ratio.blocks} |", flush=True)
 
 

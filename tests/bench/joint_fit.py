@@ -29,7 +29,7 @@ class World:
     """What is simulated.
 
     Attributes:
-        seeds: of every arm.
+        seeds: of every variant.
         sizes: logarithms of the sizes.
         noise: deviation of a run, by variant.
         offset: deviation of the offset that all runs of a seed share.

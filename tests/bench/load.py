@@ -23,12 +23,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from modbench.harness.machine import counter_sampler
-from modbench.harness.stats.paired import LaunchSamples
+from modbench.harness.stats.paired import ProcessSamples
 from modbench.harness.timing.interleave import Call, Clock, Effort, Session
 
 Result = TypeVar("Result")
 
-# What a launch of planted work needs; one that is not found is loaded by each child.
+# What a process of planted work needs; one that is not found is loaded by each child.
 PRELOAD = ("torch", "load", "planted_block", "modbench.harness.execution.gc_freeze")
 # Ends with the process that started it, whatever ends that.
 _BUSY = """
@@ -149,13 +149,13 @@ def in_a_fresh_process(function: Callable[..., Result], *arguments: Any, preload
         return pool.submit(function, *arguments).result()
 
 
-def launch(less: Call, more: Call, rounds: int, warm_up_s: float) -> LaunchSamples:
+def process(less: Call, more: Call, rounds: int, warm_up_s: float) -> ProcessSamples:
     """What one process measures of two calls, interleaved by the product's session and watched by its witnesses.
 
     Args:
         less: the baseline.
         more: what is compared with it.
-        rounds: rounds of the launch.
+        rounds: rounds of the process.
         warm_up_s: seconds that the warm-up takes at least.
     """
     collector = counter_sampler.Collector()
@@ -164,11 +164,11 @@ def launch(less: Call, more: Call, rounds: int, warm_up_s: float) -> LaunchSampl
         "less",
         rng=random.Random(),
         clock=Clock(),
-        on_error=lambda _arm, _error: None,
+        on_error=lambda _variant, _error: None,
         survivable=(),
         of_samples=counter_sampler.of_samples(1, collector),
         of_blocks=counter_sampler.of_blocks(),
     )
     found = session.measure(Effort(rounds, warm_up_calls=3, warm_up_s=warm_up_s))
     collector.close()
-    return LaunchSamples(found.samples["more"], None, found.samples["less"], found.blocks)
+    return ProcessSamples(found.samples["more"], None, found.samples["less"], found.blocks)

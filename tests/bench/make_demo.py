@@ -28,7 +28,7 @@ MOST_BYTES = 300_000
 # Points of a training curve at most.
 MOST_POINTS = 100
 # Folders of files that a report is made from.
-FOLDERS = ("units", "decisions")
+FOLDERS = ("jobs", "decisions")
 PATHS = re.compile(r"(?<![\w.~])/(?:home|root|Users|tmp|work|mnt|data)/|[A-Z]:\\\\")
 
 
@@ -56,7 +56,7 @@ def packed(run: Path) -> bytes:
     head["command"] = ["modbench", *_without_out(printable.masked_command(head["command"])[1:])]
     head["environment"] |= {"shipped": True, "system": "-".join(head["environment"]["system"].split("-")[:1])}
     for name, content in files.items():
-        if name.startswith("units/") and content["environment"] is not None:
+        if name.startswith("jobs/") and content["environment"] is not None:
             content["environment"]["host"] = None
     _thin(files, stored.records)
     host = platform.node()
@@ -78,9 +78,9 @@ def _thin(files: dict[str, Any], records: Sequence[Record]) -> None:
     These curves have every nth step, and these losses four decimals.
     """
     runs = {
-        f"units/{unit.name}.json": (-unit.comparison.place.seq_len, unit.protocol.seed)
-        for unit in (record.unit for record in records)
-        if unit.made_in == "train"
+        f"jobs/{job.name}.json": (-job.comparison.grid_point.seq_len, job.protocol.seed)
+        for job in (record.job for record in records)
+        if job.made_in == "train"
     }
     for name, run in runs.items():
         for notes in filter(None, (outcome["notes"] for outcome in files[name]["outcomes"])):

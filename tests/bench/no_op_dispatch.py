@@ -1,11 +1,11 @@
-"""What routing among experts and no-ops costs beside the products: the share of the ideal saving that arrives.
+"""What routing among experts and no-ops costs beside the products: the share of the theoretical saving that arrives.
 
     python tests/bench/no_op_dispatch.py                       # about ten minutes on one core
     python tests/bench/no_op_dispatch.py --only decode --clock wall
 
-One process, one thread. Each round calls every arm once, in random order. A ratio is dense time over the arm's, the median over
-rounds; `realised` is (ratio - 1) / (ideal - 1). `layer` is one MLP alone against the dense one, ideal 1 / capacity; `forward`
-and `prefill` are the model, ideal from causal FLOPs; `decode` is a step, ideal from bytes that must be read, with the experts
+One process, one thread. Each round calls every variant once, in random order. A ratio is dense time over the variant's, the median over
+rounds; `achieved_share` is (ratio - 1) / (theoretical - 1). `layer` is one MLP alone against the dense one, theoretical speed-up 1 / capacity; `forward`
+and `prefill` are the model, theoretical speed-up from causal FLOPs; `decode` is a step, theoretical speed-up from bytes that must be read, with the experts
 that its tokens chose. With `--clock cpu`
 (the default) times are the thread's CPU time, which other processes disturb less. The last column is what skipping asks for in
 return: parameters over those of dense.
@@ -38,7 +38,7 @@ TOKEN: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Arm:
+class Variant:
     """A model, its module, and how many pairs its tokens chose, if they choose."""
 
     name: str
@@ -67,17 +67,17 @@ class Arm:
         return sum(p.numel() for p in self.module.parameters())
 
 
-def make(name: str, model: str, width: int, layers: int, seq_len: int, **options: Any) -> Arm:
-    """An arm with random weights from seed 0."""
+def make(name: str, model: str, width: int, layers: int, seq_len: int, **options: Any) -> Variant:
+    """A variant with random weights from seed 0."""
     shape = {"d_model": width, "n_layers": layers, "max_seq_len": seq_len + 8 * STEPS}
     config = ModelConfig.model_validate({**catalogue.model_options(model), **shape, **options})
     torch.manual_seed(0)
     module = catalogue.load("models", model).build(config).eval()
     module.calibrate(torch.randint(256, (4, seq_len)))
-    return Arm(name, model, config, module)
+    return Variant(name, model, config, module)
 
 
-def arms(width: int, layers: int, seq_len: int, capacities: list[float]) -> Iterator[Arm]:
+def variants(width: int, layers: int, seq_len: int, capacities: list[float]) -> Iterator[Variant]:
     """Dense first, then plain MoE, experts that choose, and tokens that choose with two kinds of no-op."""
     yield make("dense", "dense", width, layers, seq_len)
     yield make("moe", "moe", width, layers, seq_len)
@@ -104,70 +104,70 @@ def times(
     return found
 
 
-def report(work: str, made: list[Arm], found: dict[str, list[float]], ideals: dict[str, float]) -> None:
-    """One row for each arm but dense."""
+def report(work: str, made: list[Variant], found: dict[str, list[float]], ideals: dict[str, float]) -> None:
+    """One row for each variant but dense."""
     dense, *rest = made
-    for arm in rest:
-        ratio = statistics.median(a / b for a, b in zip(found["dense"], found[arm.name], strict=True))
-        ideal = ideals[arm.name]
-        realised = f"{(ratio - 1) / (ideal - 1):.2f}" if abs(ideal - 1) >= 0.1 else "–"
-        milliseconds = statistics.median(found[arm.name]) * 1e3
-        cells = [work, arm.name, f"{milliseconds:.2f}", f"{ratio:.3f}", f"{ideal:.3f}", realised]
-        print(f"| {' | '.join(cells)} | {arm.params / dense.params:.2f} |", flush=True)
+    for variant in rest:
+        ratio = statistics.median(a / b for a, b in zip(found["dense"], found[variant.name], strict=True))
+        theoretical = ideals[variant.name]
+        achieved_share = f"{(ratio - 1) / (theoretical - 1):.2f}" if abs(theoretical - 1) >= 0.1 else "–"
+        milliseconds = statistics.median(found[variant.name]) * 1e3
+        cells = [work, variant.name, f"{milliseconds:.2f}", f"{ratio:.3f}", f"{theoretical:.3f}", achieved_share]
+        print(f"| {' | '.join(cells)} | {variant.params / dense.params:.2f} |", flush=True)
 
 
-def layers(made: list[Arm], tokens_BT: torch.Tensor, options: argparse.Namespace) -> None:
+def layers(made: list[Variant], tokens_BT: torch.Tensor, options: argparse.Namespace) -> None:
     """One routed MLP alone, over normed streams of its own model, by the rule of training and by the causal one."""
     b, t = tokens_BT.shape
     x_BTD = torch.randn(b, t, made[0].config.d_model)
     x_BTD = x_BTD / x_BTD.square().mean(-1, keepdim=True).sqrt()
     for causal in (False, True):
-        contexts = {arm.name: arm.module.context(tokens_BT, None, causal=causal) for arm in made}
-        calls = {arm.name: _layer(arm, x_BTD, contexts[arm.name]) for arm in made}
+        contexts = {variant.name: variant.module.context(tokens_BT, None, causal=causal) for variant in made}
+        calls = {variant.name: _layer(variant, x_BTD, contexts[variant.name]) for variant in made}
         ideals = {}
-        for arm in made:
-            calls[arm.name]()
-            mlp: Any = arm.module.blocks[1].mlp
-            rows = getattr(mlp, "pairs", 0) or getattr(mlp, "executed_tokens", 0) * arm.config.n_experts
-            ideals[arm.name] = b * t / rows if rows else 1.0
+        for variant in made:
+            calls[variant.name]()
+            mlp: Any = variant.module.blocks[1].mlp
+            rows = getattr(mlp, "pairs", 0) or getattr(mlp, "executed_tokens", 0) * variant.config.n_experts
+            ideals[variant.name] = b * t / rows if rows else 1.0
         found = times(calls, options.rounds, CLOCKS[options.clock], lambda _: None)
         report(f"layer {'causal ' * causal}T{t} B{b}", made, found, ideals)
 
 
-def _layer(arm: Arm, x_BTD: torch.Tensor, ctx: Any) -> Callable[[], object]:  # a forward context
-    return lambda: arm.module.blocks[1].mlp_branch(x_BTD, ctx)
+def _layer(variant: Variant, x_BTD: torch.Tensor, ctx: Any) -> Callable[[], object]:  # a forward context
+    return lambda: variant.module.blocks[1].mlp_branch(x_BTD, ctx)
 
 
-def forward(made: list[Arm], tokens_BT: torch.Tensor, options: argparse.Namespace, *, prefill: bool) -> None:
+def forward(made: list[Variant], tokens_BT: torch.Tensor, options: argparse.Namespace, *, prefill: bool) -> None:
     """The whole model over a sequence, or over a prompt that is kept in a cache."""
     b, t = tokens_BT.shape
-    calls = {arm.name: _forward(arm, tokens_BT, prefill=prefill) for arm in made}
+    calls = {variant.name: _forward(variant, tokens_BT, prefill=prefill) for variant in made}
     flops = {}
-    for arm in made:
-        calls[arm.name]()
-        flops[arm.name] = arm.forward_flops(t, b)
+    for variant in made:
+        calls[variant.name]()
+        flops[variant.name] = variant.forward_flops(t, b)
     found = times(calls, options.rounds, CLOCKS[options.clock], lambda _: None)
     ideals = {name: flops["dense"] / value for name, value in flops.items()}
     report(f"{'prefill' if prefill else 'forward'} T{t} B{b}", made, found, ideals)
 
 
-def _forward(arm: Arm, tokens_BT: torch.Tensor, *, prefill: bool) -> Callable[[], object]:
-    return (lambda: arm.module.prefill(tokens_BT)) if prefill else (lambda: arm.module(tokens_BT))
+def _forward(variant: Variant, tokens_BT: torch.Tensor, *, prefill: bool) -> Callable[[], object]:
+    return (lambda: variant.module.prefill(tokens_BT)) if prefill else (lambda: variant.module(tokens_BT))
 
 
-def decode(made: list[Arm], tokens_BT: torch.Tensor, options: argparse.Namespace) -> None:
+def decode(made: list[Variant], tokens_BT: torch.Tensor, options: argparse.Namespace) -> None:
     """Some steps after a prompt, the same at every call."""
     b, t = tokens_BT.shape
-    caches: dict[str, Cache] = {arm.name: arm.module.prefill(tokens_BT)[1] for arm in made}
+    caches: dict[str, Cache] = {variant.name: variant.module.prefill(tokens_BT)[1] for variant in made}
     marks = {name: cache.mark() for name, cache in caches.items()}
     steps_SB = torch.randint(256, (STEPS, b))
-    calls = {arm.name: _decode(arm, caches[arm.name], steps_SB) for arm in made}
+    calls = {variant.name: _decode(variant, caches[variant.name], steps_SB) for variant in made}
     found = times(calls, options.rounds, CLOCKS[options.clock], lambda name: caches[name].rewind(marks[name]))
     dense, ideals = made[0].decode_read(t, b), {}
-    for arm in made:  # tokens of these steps may choose more or fewer experts than expected
-        caches[arm.name].rewind(marks[arm.name])
-        experts = experts_called(calls[arm.name]) / STEPS if arm.model != "dense" else None
-        ideals[arm.name] = dense / arm.decode_read(t, b, experts)
+    for variant in made:  # tokens of these steps may choose more or fewer experts than expected
+        caches[variant.name].rewind(marks[variant.name])
+        experts = experts_called(calls[variant.name]) / STEPS if variant.model != "dense" else None
+        ideals[variant.name] = dense / variant.decode_read(t, b, experts)
     report(f"decode after {t} B{b}", made, found, ideals)
 
 
@@ -178,8 +178,8 @@ def experts_called(call: Callable[[], object]) -> int:
     return seen.call_count
 
 
-def _decode(arm: Arm, cache: Cache, steps_SB: torch.Tensor) -> Callable[[], object]:
-    return lambda: [arm.module.decode(tokens_B, cache) for tokens_B in steps_SB]
+def _decode(variant: Variant, cache: Cache, steps_SB: torch.Tensor) -> Callable[[], object]:
+    return lambda: [variant.module.decode(tokens_B, cache) for tokens_B in steps_SB]
 
 
 def main() -> None:
@@ -194,12 +194,12 @@ def main() -> None:
     parser.add_argument("--only", default="", help="one of layer, forward, prefill, decode")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print("| work | arm | ms | ratio | ideal | realised | parameters |")
+    print("| work | variant | ms | ratio | theoretical | realised | parameters |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     capacities = [float(c) for c in options.capacity.split(",")]
     with torch.no_grad():
         for t in map(int, options.seq_len.split(",")):
-            made = list(arms(options.d_model, options.layers, t, capacities))
+            made = list(variants(options.d_model, options.layers, t, capacities))
             for b in map(int, options.batch_size.split(",")):
                 tokens_BT = torch.randint(256, (b, t), generator=torch.Generator().manual_seed(1))
                 if options.only in {"", "layer"}:

@@ -34,9 +34,9 @@ def filled(page: str, name: str, loaded: Loaded) -> str:
         raise ValueError(f"{loaded.path} has nothing that the panel {name} shows")
     run = loaded.run
     where = Sentence(
-        "{suite}, {launches}, {n:seed}; {machine}, torch {torch}",
+        "{suite}, {processes}, {n:seed}; {machine}, torch {torch}",
         suite=run.plan.suite.name,
-        launches=run.plan.suite.launches_in_words,
+        processes=run.plan.suite.processes_in_words,
         n=len(run.plan.suite.seeds),
         machine=measured_on(loaded),
         torch=str(run.environment["packages"].get("torch")),
@@ -54,9 +54,9 @@ def placed(page: str, name: str, text: str, script: str = "page_tables.py") -> s
     """
     first = rf"<!-- {name}: from here on made by tests/bench/{re.escape(script)} -->\n"
     between = re.compile(rf"({first}).*?(<!-- {name}: to here -->)", re.DOTALL)
-    made, places = between.subn(lambda found: f"{found[1]}\n{text.strip()}\n\n{found[2]}", page)
-    if places != 1:
-        raise ValueError(f"the page has {places} places for {name}: one is needed")
+    made, grid_points = between.subn(lambda found: f"{found[1]}\n{text.strip()}\n\n{found[2]}", page)
+    if grid_points != 1:
+        raise ValueError(f"the page has {grid_points} places for {name}: one is needed")
     return made
 
 

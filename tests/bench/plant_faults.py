@@ -62,9 +62,9 @@ FAULTS = (
     Fault(
         1,
         "A list of values that reaches no option of a model measures one model under two names.",
-        "tests/harness/test_arm_keys.py::test_a_list_that_reaches_nothing_is_refused_before_anything_is_measured",
+        "tests/harness/test_variant_keys.py::test_a_list_that_reaches_nothing_is_refused_before_anything_is_measured",
         (
-            "harness/planning/arms.py",
+            "harness/planning/variants.py",
             "            if read is not None and key not in read:\n",
             "            if False:\n",
         ),
@@ -84,7 +84,7 @@ FAULTS = (
         "A margin of 5, which is 500 %, is taken.",
         "tests/cli/test_margins.py::test_python_takes_no_other_number",
         (
-            "harness/core/units.py",
+            "harness/core/jobs.py",
             '    if not 0 < number < 1:\n        raise UsageError(f"{asked} is no share',
             '    if not 0 < number:\n        raise UsageError(f"{asked} is no share',
         ),
@@ -181,14 +181,14 @@ FAULTS = (
     Fault(
         12,
         "A process that hangs outlives a parent that was killed.",
-        "tests/harness/test_parent_death.py::test_a_unit_ends_with_its_parent_even_without_its_minder",
+        "tests/harness/test_parent_death.py::test_a_job_ends_with_its_parent_even_without_its_minder",
         ("harness/process/child.py", "        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)\n", ""),
         waits=True,
     ),
     Fault(
         12,
         "What such a process started outlives the parent.",
-        "tests/harness/test_parent_death.py::test_a_hanging_unit_ends_with_its_parent_and_so_does_what_it_started",
+        "tests/harness/test_parent_death.py::test_a_hanging_job_ends_with_its_parent_and_so_does_what_it_started",
         (
             "harness/process/child.py",
             "                signal_group(group, SIGKILL)\n                wake_at",
@@ -245,8 +245,8 @@ FAULTS = (
     Fault(
         17,
         "A record in the place of another counts as that one.",
-        "tests/harness/test_facts.py::test_a_record_names_its_unit_which_stands_in_the_plan",
-        ("harness/domain/records.py", "        if unit != _named(info.context.unit):\n", "        if False:\n"),
+        "tests/harness/test_facts.py::test_a_record_names_its_job_which_stands_in_the_plan",
+        ("harness/domain/records.py", "        if job != _named(info.context.unit):\n", "        if False:\n"),
     ),
     Fault(
         18,
@@ -282,9 +282,9 @@ FAULTS = (
     ),
     Fault(
         22,
-        "Matched baselines are judged in the family of the arms of a map.",
+        "Matched baselines are judged in the family of the variants of a map.",
         "tests/harness/test_estimands.py::test_capacities_are_judged_apart_from_the_dense_models_of_equal_cost",
-        ("reports/tables/comparisons.py", '"matched" if case.rung else "arms"\n', '"arms"\n'),
+        ("reports/tables/comparisons.py", '"matched" if case.matched baseline else "variants"\n', '"variants"\n'),
     ),
     Fault(
         23,

@@ -33,14 +33,14 @@ import load
 from pydantic import TypeAdapter
 
 if TYPE_CHECKING:
-    from modbench.harness.stats.paired import LaunchSamples
+    from modbench.harness.stats.paired import ProcessSamples
 
 HERE = Path(__file__).parent
 MARGIN = 0.02
 # Calls of a block: of the baseline, and of what is compared with it. Then the seconds of measuring that a decision of ours takes.
 LESS, MORE = 100, (100, 101, 103)
 SECONDS = {100: 30.0, 101: 180.0, 103: 30.0}
-# Rounds of a launch of ours, and the fewest launches.
+# Rounds of a process of ours, and the fewest processes.
 ROUNDS, FEWEST = 6, 3
 UNDECIDED = "undecided"
 
@@ -87,26 +87,28 @@ class Decision:
 LINES, FOUND = TypeAdapter(Decision), TypeAdapter(dict[str, Found])
 
 
-def block_launch(less: int, more: int, rounds: int) -> LaunchSamples:
-    """One process that interleaves the two, built in random order as arms of a run are: what lies where makes a difference."""
+def block_process(less: int, more: int, rounds: int) -> ProcessSamples:
+    """One process that interleaves the two, built in random order as variants of a run are: what lies where makes a
+    difference.
+    """
     from planted_block import call_of
 
     times = {"less": less, "more": more}
     built = {name: call_of(times[name]) for name in random.sample(["less", "more"], 2)}
-    return load.launch(built["less"], built["more"], rounds, warm_up_s=0.05)
+    return load.process(built["less"], built["more"], rounds, warm_up_s=0.05)
 
 
 def ours(less: int, more: int, seconds: float) -> dict[str, Found]:
-    """As many forked launches as fit into the time, the product's verdict, and what each clock alone would say."""
+    """As many forked processes as fit into the time, the product's verdict, and what each clock alone would say."""
     from modbench.harness.stats import paired
     from modbench.harness.stats.contrast import ByClock, Contrast, Rule, Side, contrast
 
-    load.in_a_fresh_process(block_launch, 1, 1, 1)  # starts the fork server, as once in a run
-    launches, begin, spent = list[Any](), time.monotonic(), 0.0
-    while len(launches) < FEWEST or spent * (1 + 1 / len(launches)) < seconds:
-        launches.append(load.in_a_fresh_process(block_launch, less, more, ROUNDS))
+    load.in_a_fresh_process(block_process, 1, 1, 1)  # starts the fork server, as once in a run
+    timing_processes, begin, spent = list[Any](), time.monotonic(), 0.0
+    while len(timing_processes) < FEWEST or spent * (1 + 1 / len(timing_processes)) < seconds:
+        timing_processes.append(load.in_a_fresh_process(block_process, less, more, ROUNDS))
         spent = time.monotonic() - begin
-    pair, rule = paired.numbers(launches, one_thread=True), Rule(margin=MARGIN)
+    pair, rule = paired.numbers(timing_processes, one_thread=True), Rule(margin=MARGIN)
 
     def of(judged: Contrast) -> Found:
         ratio = math.exp(-judged.effect.value)
@@ -119,7 +121,9 @@ def ours(less: int, more: int, seconds: float) -> dict[str, Found]:
     if pair.base.cpu is not None and pair.new.cpu is not None:
         found["**ours**, CPU time alone"] = alone(pair.base.cpu, pair.new.cpu)
     counted = [
-        _instructions(each.case) / _instructions(each.anchor) for each in launches if "instructions" in each.anchor
+        _instructions(each.case) / _instructions(each.anchor)
+        for each in timing_processes
+        if "instructions" in each.anchor
     ]
     if counted:
         found["**ours**, instructions"] = Found(ratio=fmean(counted))

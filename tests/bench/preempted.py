@@ -2,7 +2,7 @@
 
     python tests/bench/preempted.py
 
-Samples of all arms wait for a processor at random. Prints a Markdown table for docs/method-verdicts.md.
+Samples of all variants wait for a processor at random. Prints a Markdown table for docs/method-verdicts.md.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SIZES = ((3, 20), (10, 6))
 
 
 def lost(world: World, repeats: int, seed: int = 0) -> tuple[float, float]:
-    """Share of pairs of equal arms that are not called equivalent, and share whose interval misses the truth."""
+    """Share of pairs of equal variants that are not called equivalent, and share whose interval misses the truth."""
     rng = random.Random(seed)
     undecided = misses = 0
     for _ in range(repeats):
@@ -35,7 +35,7 @@ def main() -> None:
     print("| samples preempted |", " | ".join(f"{n} x {r}: not equivalent / missed" for n, r in SIZES), "|")
     print("| --- |", " --- |" * len(SIZES))
     for share in (0.05, 0.2, 0.4):
-        worlds = (replace(World(), launches=n, rounds=r, preempted=share) for n, r in SIZES)
+        worlds = (replace(World(), processes=n, rounds=r, preempted=share) for n, r in SIZES)
         found = (lost(world, repeats) for world in worlds)
         print(f"| {share:.0%} |", " | ".join(f"{open_:.1%} / {miss:.1%}" for open_, miss in found), "|", flush=True)
 

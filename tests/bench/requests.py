@@ -1,10 +1,11 @@
 """Whole requests of a dense model beside the sum of their parts, measured apart: within 10 %?
 
     python tests/bench/requests.py                             # d 256, 4 layers, 256+64 tokens, batch 1: about a minute
-    python tests/bench/requests.py --request 512+128 --batch-size 1,4
+    python tests/bench/requests.py --input-len 512 --output-len 128 --batch-size 1,4
 
-It runs the suite `decode` with `--request`, and prints the table `requests.csv` of that run. `by_cpu` is the same quotient of the
-CPU times of the one thread that works, which other processes disturb less; where the machine is not idle, it decides.
+It runs the suite `decode` with `--input-len` and `--output-len`, and prints the table `requests.csv` of that run. `by_cpu` is
+the same quotient of the CPU times of the one thread that works, which other processes disturb less; where the machine is not
+idle, it decides.
 """
 
 from __future__ import annotations
@@ -24,20 +25,22 @@ MOST = 0.10
 def main() -> int:
     """Measure, print, and return 1 if the CPU time of a request is further from its prediction."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--request", default="256+64", help="one request, prompt and new tokens")
+    parser.add_argument("--input-len", type=int, default=256, help="tokens of the prompt")
+    parser.add_argument("--output-len", type=int, default=64, help="tokens that are generated")
     parser.add_argument("--batch-size", default="1", help="comma list")
-    parser.add_argument("--launches", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=3)
     given = parser.parse_args()
-    prompt, new = map(int, given.request.split("+"))
+    prompt, new = given.input_len, given.output_len
     with tempfile.TemporaryDirectory() as folder:
         done = run(
             "decode",
             model="dense",
             only=True,
-            request=given.request,
+            input_len=prompt,
+            output_len=new,
             seq_len=prompt,
             batch_size=given.batch_size,
-            launches=given.launches,
+            processes=given.processes,
             out=f"{folder}/run",
             settings={"decode.tokens": new, "metrics": ["latency/prefill", "latency/decode", "latency/request"]},
         )

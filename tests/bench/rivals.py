@@ -1,6 +1,6 @@
-"""Our dense compared with transformers' Llama, our MoD with the package `mixture-of-depth`: `python tests/bench/rivals.py`.
+"""Our dense compared with transformers' Llama, our MoD with the package `mixture-of-depth`: `python tests/bench/matches.py`.
 
-Ratios are the rival's time over ours; above 1 ours is faster. One launch on one CPU thread: intervals are of this launch.
+Ratios are the matched baseline's time over ours; above 1 ours is faster. One process on one CPU thread: intervals are of this process.
 Run it again on a quiet machine before quoting a number. What cannot run here is a row without a number.
 
 `--only llama`: equal weights, shape, loss and optimizer settings; logits are checked to be equal before anything is
@@ -9,9 +9,9 @@ timed. Tested with transformers 4.40.2 and 5.24.0.
 `--only package`: mixture-of-depth 1.2.0 cannot be imported with transformers 5 (it uses names that were removed, and wraps
 layers by signatures that changed). It runs unchanged with transformers 4.40.2 (and torch 2.13):
 
-    python3.11 -m venv /tmp/rival-venv
-    /tmp/rival-venv/bin/pip install torch transformers==4.40.2 mixture-of-depth==1.2.0 pydantic scipy nvidia-ml-py
-    PYTHONPATH=src /tmp/rival-venv/bin/python tests/bench/rivals.py
+    python3.11 -m venv /tmp/matched baseline-venv
+    /tmp/matched baseline-venv/bin/pip install torch transformers==4.40.2 mixture-of-depth==1.2.0 pydantic scipy nvidia-ml-py
+    PYTHONPATH=src /tmp/matched baseline-venv/bin/python tests/bench/matched baselines.py
 
 The script gives it `position_ids` of the whole batch, which it indexes by row: without them a batch above 1 raises. It routes
 every second layer as we do, but does not follow the paper exactly. It loops over the batch's rows; it keeps scores *above* the
@@ -153,8 +153,8 @@ def against_llama(rounds: int) -> Iterable[Row]:
         }
         torch.testing.assert_close(forwards["ours"][1](), forwards["theirs"][1](), rtol=0, atol=1e-5)
         calls = {
-            arm: train_step(module, forward, x_BT) if training else without_gradients(forward)
-            for arm, (module, forward) in forwards.items()
+            variant: train_step(module, forward, x_BT) if training else without_gradients(forward)
+            for variant, (module, forward) in forwards.items()
         }
         yield f"dense, {workload}", _name("transformers"), compare(calls, "theirs", rounds=rounds)["ours"]
 
@@ -242,7 +242,7 @@ def main() -> int:
             rows.append((name, "not measured", Ratio(reason=f"{reason}; the script's first lines say what it needs")))
             print_row(*rows[-1])
     if arguments.json:
-        save(arguments.json, rows, rivals={name: _version(name) for name in PACKAGES})
+        save(arguments.json, rows, matches={name: _version(name) for name in PACKAGES})
     return int(any(ratio.value is None for _, _, ratio in rows))
 
 

@@ -2,8 +2,8 @@
 
     python tests/bench/routed.py --json routed.json        # about ten minutes on one core
 
-Each row is a ratio of times, dense over routed, the ideal from causal FLOPs, and their quotient, the efficiency. A training step
-is forward, cross-entropy with auxiliary losses, backward and a fused AdamW update; its ideal counts the FLOPs of the whole step,
+Each row is a ratio of times, dense over routed, the theoretical speed-up from causal FLOPs, and their quotient, the efficiency. A training step
+is forward, cross-entropy with auxiliary losses, backward and a fused AdamW update; its theoretical speed-up counts the FLOPs of the whole step,
 predictor included. `--only` runs the rows whose name contains a word.
 """
 
@@ -17,7 +17,7 @@ from interleaved import Ratio, add_options, compare, save
 
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.measure_plans import DecodePlan
-from modbench.harness.domain.case import Case, Place
+from modbench.harness.domain.case import Case, GridPoint
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.subject.subject import Subject
@@ -37,15 +37,15 @@ ROWS: tuple[tuple[str, tuple[str, ...], dict[str, int], int, int], ...] = (
 def case(model: str, shape: dict[str, int], seq_len: int, batch_size: int) -> Case:
     options = dict(catalogue.model_options(model))
     config = ModelConfig.model_validate({"max_seq_len": seq_len, **options, **shape})
-    place = Place(seq_len=seq_len, batch_size=batch_size, dtype="fp32", device="cpu", threads=1, compile=False)
-    return with_facts(Case(model=model, arm_parts=(), config=config, place=place))
+    grid_point = GridPoint(seq_len=seq_len, batch_size=batch_size, dtype="fp32", device="cpu", threads=1, compile=False)
+    return with_facts(Case(model=model, variant_parts=(), config=config, grid_point=grid_point))
 
 
-def ideal(mine: Case, dense: Case, *, train: bool) -> float:
+def theoretical(mine: Case, dense: Case, *, train: bool) -> float:
     """Ratio of causal FLOPs; for a step, including what only training computes."""
     sides = []
     for one in (dense, mine):
-        cost = catalogue.load("models", one.model).cost(one.config, one.place.seq_len, one.place.batch_size)
+        cost = catalogue.load("models", one.model).cost(one.config, one.grid_point.seq_len, one.grid_point.batch_size)
         sides.append(cost.train_step_causal if train else cost.forward_causal)
     return float(sides[0] / sides[1])
 
@@ -56,7 +56,7 @@ def call(one: Case, *, train: bool) -> Callable[[], object]:
     subject.module.train(train)
 
     def loop() -> None:
-        for _ in range(LOOP if one.place.seq_len * one.config.d_model < SMALL else 1):
+        for _ in range(LOOP if one.grid_point.seq_len * one.config.d_model < SMALL else 1):
             (subject.train_step if train else subject.forward)(tokens_BT)
 
     return loop
@@ -69,7 +69,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows: list[tuple[str, str, Ratio]] = []
-    print("| shape | model | work | ratio | 95 % within this launch | ideal | efficiency |")
+    print("| shape | model | work | ratio | 95 % within this process | theoretical | efficiency |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for name, models, shape, seq_len, batch_size in ROWS:
         for train in (False, True):
@@ -80,7 +80,7 @@ def main() -> None:
             calls = {model: call(one, train=train) for model, one in cases.items()}
             rounds = max(8, options.rounds // (4 if seq_len * shape["d_model"] > 500_000 else 1))
             for model, ratio in compare(calls, "dense", rounds=rounds).items():
-                promise = ideal(cases[model], cases["dense"], train=train)
+                promise = theoretical(cases[model], cases["dense"], train=train)
                 assert ratio.value is not None
                 between = f"{ratio.low:.3f}–{ratio.high:.3f}" if ratio.low is not None else str(ratio.reason)
                 said = (
@@ -93,7 +93,7 @@ def main() -> None:
                     f"{ratio.value / promise:.3f}",
                 )
                 print(f"| {' | '.join(said)} |", flush=True)
-                rows.append((f"{model} {work} {name} ideal {promise:.4f}", "dense", ratio))
+                rows.append((f"{model} {work} {name} theoretical {promise:.4f}", "dense", ratio))
     if options.json:
         save(options.json, rows)
 

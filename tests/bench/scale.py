@@ -34,12 +34,12 @@ def suite(cases: int, shape: str) -> dict[str, Any]:
     return {
         "metrics": ["flops/forward", "latency/forward", "memory/peak_allocated"],
         "grid": {"seq_len": [64 + 8 * i for i in range(lengths)]},
-        "arms": [
+        "variants": [
             {"model": "dense"},
             {"model": "mod", "capacity": [(i + 1) / (capacities + 1) for i in range(capacities)]},
         ],
         "train": None,
-        "twin": True,
+        "aa_control": True,
     }
 
 
@@ -52,11 +52,11 @@ def plant(cases: int, shape: str, folder: Path) -> None:
 
     changes = suite(cases, shape)
     made = planted.planted_suite("draft", **changes)
-    planted.PLANTED |= {case.arm: 1.0 - 0.5 * (case.config.capacity or 0.0) for case in made.cases}
+    planted.PLANTED |= {case.variant: 1.0 - 0.5 * (case.config.capacity or 0.0) for case in made.cases}
     where = run_folder.create(str(folder), "planted")
     where.write_run(made, planted.ENVIRONMENT | {"certificate": planted.FIT}, ["modbench"], files.now())
-    for unit in made.units:
-        where.write_record(planted.fake_record(unit, planted.Trouble()))
+    for job in made.jobs:
+        where.write_record(planted.fake_record(job, planted.Trouble()))
 
 
 @contextmanager
@@ -90,7 +90,7 @@ def render(folder: Path) -> dict[str, Any]:
     return {
         "took": took,
         "cases": len(run.plan.cases),
-        "units": len(run.plan.units),
+        "jobs": len(run.plan.jobs),
         "pairs": len(pairs),
         "bytes": sizes,
         "entries": max(folders.values()),
@@ -134,7 +134,7 @@ def main() -> None:
             print(json.dumps(render(Path(rest)) if part == "render" else plan(int(size), rest)))
         return
     print(
-        "| cases | shape | units | pairs | " + " | ".join(STAGES) + " | report s CPU (wall) | MiB | page MB | entries |"
+        "| cases | shape | jobs | pairs | " + " | ".join(STAGES) + " | report s CPU (wall) | MiB | page MB | entries |"
     )
     print("| --: | :-- | --: | --: |" + " --: |" * (len(STAGES) + 4))
     with tempfile.TemporaryDirectory() as temporary:
@@ -149,7 +149,7 @@ def main() -> None:
                 stages = " | ".join(f"{took[stage][0]:.1f}" for stage in STAGES)
                 page = made["bytes"]["report.html"] / 1e6
                 print(
-                    f"| {made['cases']:,} | {shape} | {made['units']:,} | {made['pairs']:,} | {stages} "
+                    f"| {made['cases']:,} | {shape} | {made['jobs']:,} | {made['pairs']:,} | {stages} "
                     f"| {cpu:.1f} ({wall:.1f}) | "
                     f"{made['peak'] / 2**20:.0f} | {page:.1f} | {made['entries']:,} |",
                     flush=True,

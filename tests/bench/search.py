@@ -1,10 +1,10 @@
-"""Does a search along length find where an arm pays as surely as the whole grid does, and what does it spend?
+"""Does a search along length find where a variant pays as surely as the whole grid does, and what does it spend?
 
     python tests/bench/search.py [--rows 2000]
 
-Launch effects are planted around a curve (nothing is timed) and searched by the product's own rule, for the anchor and the rung
+Process effects are planted around a curve (nothing is timed) and searched by the product's own rule, for the anchor and the matched baseline
 of equal cost at once, as in `breakeven`; the band of the cells that it measured comes from the report's own code. Beside it
-stands the band of the whole grid, from the same launches. Seconds of a cell are those that the plan of `breakeven` predicts.
+stands the band of the whole grid, from the same processes. Seconds of a cell are those that the plan of `breakeven` predicts.
 
 Prints a Markdown table: the share of bands that hold the planted line (search / whole grid), cells that were measured, time in
 parts of the grid's, and the width of the band in doublings where both have two ends, with the share that does (search / grid).
@@ -39,8 +39,8 @@ CURVES: dict[str, Curve] = {
     "no line: never pays": lambda _: -0.05,
     "no line: always pays": lambda _: 0.05,
 }
-LAUNCHES, SPREADS = (5, 7, 10), (0.005, 0.01, 0.015)
-# By how many doublings the rung of equal cost is beaten later than the anchor.
+PROCESSES, SPREADS = (5, 7, 10), (0.005, 0.01, 0.015)
+# By how many doublings the matched baseline of equal cost is beaten later than the anchor.
 LATER = 1.2
 
 
@@ -67,7 +67,7 @@ def seconds_of_cells() -> dict[int, float]:
     found: dict[int, float] = {}
     for row in rows_of(made).values():
         for cell in row.cells:
-            found[cell.at] = found.get(cell.at, 0.0) + sum(plan.predicted_seconds(made, unit, 1) for unit in cell.units)
+            found[cell.at] = found.get(cell.at, 0.0) + sum(plan.predicted_seconds(made, job, 1) for job in cell.jobs)
     return found
 
 
@@ -79,7 +79,7 @@ def reading(effect: Effect) -> Reading:
 
 
 def searched(targets: Sequence[Sequence[Effect]]) -> list[int]:
-    """Places of the cells that a search measures, given the effects of all cells against each other arm."""
+    """Places of the cells that a search measures, given the effects of all cells against each other variant."""
     known: list[dict[int, Reading]] = [{} for _ in targets]
     while more := next_cells_of_all(len(targets[0]), known):
         for target, readings in zip(targets, known, strict=True):
@@ -109,29 +109,29 @@ def holds(found: Found, truth: float, doublings: Sequence[float]) -> bool:
 
 
 def simulate(
-    curve: Curve, line: float, rows: int, *, launches: int, sd: float, seconds: dict[int, float], seed: int = 0
+    curve: Curve, line: float, rows: int, *, processes: int, sd: float, seconds: dict[int, float], seed: int = 0
 ) -> tuple[Tally, Tally]:
     """Search planted rows, and measure their whole grid.
 
     Args:
-        curve: planted, against the anchor; against the rung it lies `LATER` doublings further on.
+        curve: planted, against the anchor; against the matched baseline it lies `LATER` doublings further on.
         line: where it crosses 0, in doublings (log2 of the length).
         rows: how many.
-        launches: of a cell.
-        sd: standard deviation of an effect between launches.
+        processes: of a cell.
+        sd: standard deviation of an effect between processes.
         seconds: of a cell, by length.
         seed: draws everything.
     """
     rng, lengths = np.random.default_rng(seed), sorted(seconds)
     x = [math.log2(length) for length in lengths]
-    tallies, places = (Tally(), Tally()), (line, line + LATER)
-    curves = np.array([[curve(each - place) for each in x] for place in places])
-    truths = [line_of(curve, place, x) for place in places]
+    tallies, grid_points = (Tally(), Tally()), (line, line + LATER)
+    curves = np.array([[curve(each - grid_point) for each in x] for grid_point in grid_points])
+    truths = [line_of(curve, grid_point, x) for grid_point in grid_points]
     for _ in range(rows):
-        # What is the arm's own differs in every launch, and is in both of its effects.
-        own = rng.normal(0, sd / math.sqrt(2), (len(x), launches))
-        drawn = curves[:, :, None] + own + rng.normal(0, sd / math.sqrt(2), (2, len(x), launches))
-        every = [[effects.over_launches(cell.tolist()) for cell in target] for target in drawn]
+        # What is the variant's own differs in every process, and is in both of its effects.
+        own = rng.normal(0, sd / math.sqrt(2), (len(x), processes))
+        drawn = curves[:, :, None] + own + rng.normal(0, sd / math.sqrt(2), (2, len(x), processes))
+        every = [[effects.over_processes(cell.tolist()) for cell in target] for target in drawn]
         for tally, cells in zip(tallies, (searched(every), range(len(x))), strict=True):
             tally.cells.append(len(cells))
             tally.seconds.append(sum(seconds[lengths[at]] for at in cells))
@@ -154,7 +154,7 @@ def _band(target: Sequence[Effect], cells: Sequence[int], lengths: Sequence[int]
 
 
 def over_lines(
-    curve: Curve, rows: int, *, launches: int, sd: float, seconds: dict[int, float], seed: int = 0
+    curve: Curve, rows: int, *, processes: int, sd: float, seconds: dict[int, float], seed: int = 0
 ) -> tuple[Tally, Tally]:
     """The same for lines everywhere between the shortest length and the longest; `rows` in all."""
     ends = (math.log2(min(seconds)), math.log2(max(seconds)))
@@ -162,7 +162,7 @@ def over_lines(
     total = (Tally(), Tally())
     for i, line in enumerate(lines):
         made = simulate(
-            curve, float(line), rows // len(lines), launches=launches, sd=sd, seconds=seconds, seed=seed + i
+            curve, float(line), rows // len(lines), processes=processes, sd=sd, seconds=seconds, seed=seed + i
         )
         for into, found in zip(total, made, strict=True):
             into.held += found.held
@@ -179,18 +179,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=900, help="of each line of the table")
     rows, seconds = parser.parse_args().rows, seconds_of_cells()
-    print("| curve | launches | spread | held | cells | time | width |\n| --- | --- | --- | --- | --- | --- | --- |")
+    print("| curve | processes | spread | held | cells | time | width |\n| --- | --- | --- | --- | --- | --- | --- |")
     for name, curve in CURVES.items():
-        for launches in LAUNCHES:
+        for processes in PROCESSES:
             for sd in SPREADS:
-                few, every = over_lines(curve, rows, launches=launches, sd=sd, seconds=seconds)
+                few, every = over_lines(curve, rows, processes=processes, sd=sd, seconds=seconds)
                 time = sum(few.seconds) / sum(every.seconds)
                 width = " / ".join(f"{np.mean(each.widths):.3f}" if each.widths else "–" for each in (few, every))
                 width += f" ({np.mean(few.closed):.0%} / {np.mean(every.closed):.0%})" if few.widths else ""
                 fell = f", {few.fell + every.fell} fell" if few.fell + every.fell else ""
                 held = f"{few.coverage:.3f} / {every.coverage:.3f}{fell}"
                 print(
-                    f"| {name} | {launches} | {sd:.1%} | {held} | {np.mean(few.cells):.1f} of {every.cells[0]} | {time:.2f} | "
+                    f"| {name} | {processes} | {sd:.1%} | {held} | {np.mean(few.cells):.1f} of {every.cells[0]} | {time:.2f} | "
                     f"{width} |",
                     flush=True,
                 )

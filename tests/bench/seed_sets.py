@@ -1,10 +1,10 @@
-"""Sets of seeds, one trained after the other: how often are equal arms called different? What do those of docs/tasks.md say?
+"""Sets of seeds, one trained after the other: how often are equal variants called different? What do those of docs/tasks.md say?
 
     python tests/bench/seed_sets.py                # two minutes on one core
     python tests/bench/seed_sets.py --runs 2000    # does it run? the figures say little
     python tests/bench/seed_sets.py --docs         # the pooled numbers of docs/tasks.md, from the two sets there
 
-Prints Markdown tables for docs/method-tasks.md and docs/tasks.md. Arms are compared with a baseline seed by seed, and their
+Prints Markdown tables for docs/method-tasks.md and docs/tasks.md. Variants are compared with a baseline seed by seed, and their
 verdicts allow for their number (Holm), as in a report. The levels are those of `harness/stats/seed_sets.py`;
 `tests/harness/test_seed_sets.py` holds the verdicts here equal to those of a report.
 """
@@ -45,7 +45,7 @@ class Set:
         return [self.mean + apart * (-1) ** i for i in range(self.n)]
 
 
-# nli_templates, arm minus dense in points: seeds 3 to 14, then 15 to 26 (docs/tasks.md).
+# nli_templates, variant minus dense in points: seeds 3 to 14, then 15 to 26 (docs/tasks.md).
 DOCS = {
     "MoD 0.125": (Set(12, -2.7, -13.0, 7.6), Set(12, -12.2, -23.9, -0.6)),
     "MoDE integrated": (Set(12, 7.8, -1.3, 16.8), Set(12, 6.9, 0.0, 13.8)),
@@ -63,9 +63,9 @@ def looks_of(sizes: Sequence[int], planned: int = 1) -> list[Analysis]:
 
 
 def told_apart(p_RA: np.ndarray, look: Analysis) -> np.ndarray:
-    """[R, A] Whether arms are told apart in each run, among all of them (Holm), by the p-values of one look."""
-    arms = p_RA.shape[1]
-    levels_A = np.array([look.level_at((1 - LEVEL) / (arms - below)) for below in range(arms)])
+    """[R, A] Whether variants are told apart in each run, among all of them (Holm), by the p-values of one look."""
+    variants = p_RA.shape[1]
+    levels_A = np.array([look.level_at((1 - LEVEL) / (variants - below)) for below in range(variants)])
     order_RA = np.argsort(p_RA, axis=1)
     told_RA = np.logical_and.accumulate(np.take_along_axis(p_RA, order_RA, 1) <= levels_A, axis=1)
     found_RA = np.empty_like(told_RA)
@@ -109,21 +109,23 @@ class World:
 
     Attributes:
         draw: accuracies of equal runs.
-        p_values: how arms are compared.
+        p_values: how variants are compared.
         sizes: seeds of each set.
-        arms: arms beside the baseline.
+        variants: variants beside the baseline.
     """
 
     draw: Draw = normal
     p_values: Callable[[np.ndarray, np.ndarray], np.ndarray] = p_of_means
     sizes: tuple[int, ...] = (12, 12)
-    arms: int = 2
+    variants: int = 2
 
 
 def errors(world: World, runs: int, seed: int = 0, better: float = 0.0) -> dict[str, float]:
-    """Share of runs in which some arm is told apart at some set (the last arm alone, if it is better), by use of the sets."""
+    """Share of runs in which some variant is told apart at some set (the last variant alone, if it is better), by use of the
+    sets.
+    """
     rng, n = np.random.default_rng(seed), sum(world.sizes)
-    mine_RAN, base_RN = world.draw(rng, (runs, world.arms, n)), world.draw(rng, (runs, n))
+    mine_RAN, base_RN = world.draw(rng, (runs, world.variants, n)), world.draw(rng, (runs, n))
     mine_RAN[:, -1] += better
     ends = np.cumsum(world.sizes).tolist()
     planned, unplanned = looks_of(world.sizes, len(world.sizes)), looks_of(world.sizes)
@@ -144,7 +146,7 @@ def errors(world: World, runs: int, seed: int = 0, better: float = 0.0) -> dict[
 
 
 def held(sizes: tuple[int, ...], draw: Draw, runs: int, seed: int = 0) -> float:
-    """Share of runs in which the intervals of all looks hold the true difference, of planned looks at one arm."""
+    """Share of runs in which the intervals of all looks hold the true difference, of planned looks at one variant."""
     rng, n = np.random.default_rng(seed), sum(sizes)
     apart_RN = draw(rng, (runs, n)) - draw(rng, (runs, n))
     inside = np.ones(runs, bool)
@@ -156,22 +158,22 @@ def held(sizes: tuple[int, ...], draw: Draw, runs: int, seed: int = 0) -> float:
 
 
 WORLDS = {
-    "one arm, normal, 12 and 12 seeds": World(arms=1),
-    "two arms, normal, 12 and 12": World(),
-    "two arms, plateaus, 12 and 12": World(plateau),
-    "two arms, plateaus, counted, 12 and 12": World(plateau, p_of_counts),
-    "two arms, plateaus, 5 and 5": World(plateau, sizes=(5, 5)),
-    "two arms, plateaus, 6 and 24": World(plateau, sizes=(6, 24)),
-    "six arms, plateaus, 12 and 12": World(plateau, arms=6),
-    "two arms, plateaus, 8, 8 and 8": World(plateau, sizes=(8, 8, 8)),
+    "one variant, normal, 12 and 12 seeds": World(variants=1),
+    "two variants, normal, 12 and 12": World(),
+    "two variants, plateaus, 12 and 12": World(plateau),
+    "two variants, plateaus, counted, 12 and 12": World(plateau, p_of_counts),
+    "two variants, plateaus, 5 and 5": World(plateau, sizes=(5, 5)),
+    "two variants, plateaus, 6 and 24": World(plateau, sizes=(6, 24)),
+    "six variants, plateaus, 12 and 12": World(plateau, variants=6),
+    "two variants, plateaus, 8, 8 and 8": World(plateau, sizes=(8, 8, 8)),
 }
 
 
 def family(runs: int) -> None:
-    """Equal arms: how often any is told apart at any set; and how often the intervals of all looks hold 0."""
+    """Equal variants: how often any is told apart at any set; and how often the intervals of all looks hold 0."""
     rows = {name: errors(world, runs) for name, world in WORLDS.items()}
     columns = list(next(iter(rows.values())))
-    print(f"| equal arms: any told apart at any set | {' | '.join(columns)} | intervals of all looks hold 0 |")
+    print(f"| equal variants: any told apart at any set | {' | '.join(columns)} | intervals of all looks hold 0 |")
     print("| --- |" + " --- |" * (len(columns) + 1))
     for name, found in rows.items():
         world = WORLDS[name]
@@ -180,8 +182,8 @@ def family(runs: int) -> None:
 
 
 def power(runs: int) -> None:
-    """One of two arms is better: how often it is told apart by one look at 24 seeds, and by two looks at 12 and 12."""
-    print("| one of two arms better by | one look at 24 seeds | two planned looks | one look at 12 |")
+    """One of two variants is better: how often it is told apart by one look at 24 seeds, and by two looks at 12 and 12."""
+    print("| one of two variants better by | one look at 24 seeds | two planned looks | one look at 12 |")
     print("| --- |" + " --- |" * 3)
     for points in (5, 10, 15, 20):
         one, two = (
@@ -198,7 +200,7 @@ def docs() -> None:
         "seeds 3–14",
         "seeds 15–26",
         "both, two looks",
-        "p among two arms",
+        "p among two variants",
         "with seeds 0–2, three looks",
         "by count",
     )
@@ -208,7 +210,7 @@ def docs() -> None:
     for i, (name, sets) in enumerate(DOCS.items()):
         alone = (f"{each.mean:+.1f} [{each.low:+.1f}, {each.high:+.1f}]" for each in sets)
         more = pooled([EXPLORED[name], *(each.values() for each in sets)])
-        mine, theirs = (sum(SOLVED_RUNS[arm]) for arm in (name, "dense"))
+        mine, theirs = (sum(SOLVED_RUNS[variant]) for variant in (name, "dense"))
         n = sum(each.n for each in sets)
         count = exact_two_proportions.compare(mine, n, theirs, n, looks_of([each.n for each in sets])[-1])
         counted = f"{mine} against {theirs} of {n}, p {count.p:.3f}"
@@ -225,7 +227,7 @@ def pooled(sets: Sequence[Sequence[float]]) -> Effect:
     """The mean difference over the seeds of all sets, at as many looks."""
     values = [value for each in sets for value in each]
     look = looks_of([len(each) for each in sets])[-1]
-    return effects.over_launches(values, analysis=look)
+    return effects.over_processes(values, analysis=look)
 
 
 def differ(one: Set, other: Set) -> float:

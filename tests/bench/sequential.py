@@ -4,7 +4,7 @@
     python tests/bench/sequential.py --runs 400     # does it run? the figures say little
     python tests/bench/sequential.py --asks 0.019 0.011 0.0219   # how many seeds two spreads ask for, at a margin and 2/3 of it
 
-Prints Markdown tables for docs/method-confirm.md: how often two identical arms are called different, and how often that happens
+Prints Markdown tables for docs/method-confirm.md: how often two identical variants are called different, and how often that happens
 at 5 % at every look; power at the planned difference, seeds on average, how often the printed interval holds the truth, how often
 a difference as large as the margin is called equivalent; how often the difference of the means is too large;
 and what becomes of the power if a small pilot plans the seeds (mean power; share of the plans that have 80 %; mean number of
@@ -34,9 +34,9 @@ class World:
     """What is simulated.
 
     Attributes:
-        numbers: seeds of each arm at each look.
+        numbers: seeds of each variant at each look.
         difference: true difference of the means.
-        sds: standard deviations of the arms over seeds; of the difference by seed, if paired.
+        sds: standard deviations of the variants over seeds; of the difference by seed, if paired.
         paired: whether pairs are compared; their losses then share an offset of the seed.
         margin: a difference up to this one does not matter.
         tails: degrees of freedom of Student's t that the noise follows; 0: normal.
@@ -57,7 +57,7 @@ class World:
         return math.hypot(*self.sds), welch_freedom([sd**2 for sd in self.sds], (1, 1))
 
     def seeds(self, asked: Asked) -> int:
-        """Seeds of each arm that decide a question about the difference with 80 % power, in four analyses."""
+        """Seeds of each variant that decide a question about the difference with 80 % power, in four analyses."""
         sd, freedom = self.spread
         found = fewest(asked, abs(self.difference), sd, freedom=freedom, analyses=ANALYSES, most=MOST_SEEDS)
         assert found is not None
@@ -76,7 +76,7 @@ class Shares:
         held: share of the printed intervals that hold the truth.
         above: share of the runs that found a difference above the truth.
         middle: median of the differences.
-        seeds: mean number of seeds of each arm.
+        seeds: mean number of seeds of each variant.
     """
 
     apart: float
@@ -129,7 +129,7 @@ def shares(world: World, runs: int, seed: int = 0) -> Shares:
 
 
 def peeked(numbers: Sequence[int], runs: int, seed: int = 0) -> float:
-    """How often two identical arms are called different if every look may use 5 %."""
+    """How often two identical variants are called different if every look may use 5 %."""
     rng = np.random.default_rng(seed)
     hits = np.zeros(runs, bool)
     mine, theirs = rng.standard_normal((2, runs, numbers[-1]))
@@ -139,14 +139,14 @@ def peeked(numbers: Sequence[int], runs: int, seed: int = 0) -> float:
 
 
 def errors(runs: int) -> None:
-    """Two identical arms: share called different, and share of intervals that hold 0."""
+    """Two identical variants: share called different, and share of intervals that hold 0."""
     firsts = (4, 5, 6, 8)
     print(f"| called different at 5 %, by seeds at the first of four looks | {' | '.join(map(str, firsts))} |")
     print("| --- |", " --- |" * len(firsts))
     rows = [
-        ("two arms of equal spread", World((1,))),
-        ("one arm with twice the spread", World((1,), sds=(2.0, 1.0))),
-        ("one arm with five times the spread", World((1,), sds=(5.0, 1.0))),
+        ("two variants of equal spread", World((1,))),
+        ("one variant with twice the spread", World((1,), sds=(2.0, 1.0))),
+        ("one variant with five times the spread", World((1,), sds=(5.0, 1.0))),
         ("pairs by seed", World((1,), paired=True)),
         ("heavy tails (t with 4 degrees of freedom)", World((1,), tails=4)),
     ]
@@ -253,7 +253,7 @@ def main() -> None:
         mine, theirs, margin = asked.asks
         for difference in (margin, 2 / 3 * margin):
             seeds = World((1,), difference, (mine, theirs)).seeds(above_0)
-            print(f"{seeds} seeds of each arm for {difference:.4f}, 80 % power")
+            print(f"{seeds} seeds of each variant for {difference:.4f}, 80 % power")
         return
     tables = {
         "errors": errors,

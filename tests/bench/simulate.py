@@ -1,6 +1,6 @@
-"""Samples of launches whose truth is known, for simulations that go through the statistics of a report.
+"""Samples of processes whose truth is known, for simulations that go through the statistics of a report.
 
-Each round has one input and one block; a block visits its arms in random order and then in reverse. No clock is read.
+Each round has one input and one block; a block visits its variants in random order and then in reverse. No clock is read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from modbench.harness.core.contracts import Estimand
 from modbench.harness.stats import paired
 from modbench.harness.stats.contrast import Contrast, Rule, together
-from modbench.harness.stats.paired import LaunchSamples
+from modbench.harness.stats.paired import ProcessSamples
 
 MARGIN = 0.02
 Columns = dict[str, list[float]]
@@ -21,29 +21,29 @@ Columns = dict[str, list[float]]
 
 @dataclass(frozen=True)
 class World:
-    """What a machine and a pair of arms are like.
+    """What a machine and a pair of variants are like.
 
     Attributes:
-        launches: of a comparison.
-        rounds: of a launch.
-        launch_sd: standard deviation of a launch's effect on an arm relative to the anchor.
+        processes: of a comparison.
+        rounds: of a process.
+        process_sd: standard deviation of a process's effect on a variant relative to the anchor.
         sample_sd: standard deviation of a sample's log time.
-        spikes: share of the arm's samples that take three times as long.
+        spikes: share of the variant's samples that take three times as long.
         anchor_spikes: the same of the anchor's.
-        costs: relative cost of each input for the arm; the anchor's is 1.
+        costs: relative cost of each input for the variant; the anchor's is 1.
         preempted: share of all samples that wait for a processor.
-        anchor_preempted: share of the anchor's that do; None: as of the arms.
+        anchor_preempted: share of the anchor's that do; None: as of the variants.
         waits: how long, as a share of the sample's own time; None: up to that time, at random.
         busy_blocks: share of blocks in which every sample waits, all of one block for the same share of their time.
-        busy_launches: the longest wait of a sample, as a share, drawn for each launch between 0 and this.
-        drift: by how much all arms are slower in each further round, in log time.
+        busy_processes: the longest wait of a sample, as a share, drawn for each process between 0 and this.
+        drift: by how much all variants are slower in each further round, in log time.
         tails: of noise by Student's t with 2 degrees of freedom, beside the other, its scale in log time.
         clock_sd: standard deviation of noise that the two clocks do not share, in log time.
     """
 
-    launches: int = 10
+    processes: int = 10
     rounds: int = 6
-    launch_sd: float = 0.005
+    process_sd: float = 0.005
     sample_sd: float = 0.013
     spikes: float = 0.0
     anchor_spikes: float = 0.0
@@ -52,13 +52,13 @@ class World:
     anchor_preempted: float | None = None
     waits: float | None = None
     busy_blocks: float = 0.0
-    busy_launches: float = 0.0
+    busy_processes: float = 0.0
     drift: float = 0.0
     tails: float = 0.0
     clock_sd: float = 0.0
 
     def mean_cost(self) -> float:
-        """True mean time of the arm over the anchor's, for an arm of factor 1."""
+        """True mean time of the variant over the anchor's, for a variant of factor 1."""
         return math.fsum(self.costs) / len(self.costs) * (1 + 2 * self.spikes)
 
 
@@ -68,52 +68,54 @@ def lognormal_costs(inputs: int, sd: float, seed: int = 0) -> tuple[float, ...]:
     return tuple(math.exp(rng.gauss(0, sd)) for _ in range(inputs))
 
 
-def launch(world: World, factors: Mapping[str, float], rng: random.Random) -> dict[str, Columns]:
-    """Samples of one launch: arm to columns. The first arm is the anchor, which has no spikes and no costly inputs."""
+def process(world: World, factors: Mapping[str, float], rng: random.Random) -> dict[str, Columns]:
+    """Samples of one process: variant to columns. The first variant is the anchor, which has no spikes and no costly inputs."""
     names = ("round", "block", "position", "calls", "input", "wall_s", "cpu_s", "wait_s", "others_s", "blocked_s")
-    samples: dict[str, Columns] = {arm: {name: [] for name in names} for arm in factors}
+    samples: dict[str, Columns] = {variant: {name: [] for name in names} for variant in factors}
     anchor = next(iter(factors))
     own = {
-        arm: factor * math.exp(rng.gauss(0, world.launch_sd) if arm != anchor else 0.0)
-        for arm, factor in factors.items()
+        variant: factor * math.exp(rng.gauss(0, world.process_sd) if variant != anchor else 0.0)
+        for variant, factor in factors.items()
     }
-    busy = rng.random() * world.busy_launches
+    busy = rng.random() * world.busy_processes
     for round_ in range(world.rounds):
         number = round_ % len(world.costs)
         held = rng.random() if rng.random() < world.busy_blocks else 0.0
         order = rng.sample(list(factors), len(factors))
-        for position, arm in enumerate(order + order[::-1]):
-            cpu = 0.01 * own[arm] * math.exp(rng.gauss(0, world.sample_sd) + world.drift * round_)
+        for position, variant in enumerate(order + order[::-1]):
+            cpu = 0.01 * own[variant] * math.exp(rng.gauss(0, world.sample_sd) + world.drift * round_)
             if world.tails:
                 cpu *= math.exp(world.tails * rng.gauss(0, 1) / math.sqrt(rng.expovariate(1)))
-            spikes = world.anchor_spikes if arm == anchor else world.spikes
-            cpu *= (1.0 if arm == anchor else world.costs[number]) * (3.0 if rng.random() < spikes else 1.0)
-            share = world.anchor_preempted if arm == anchor else None
+            spikes = world.anchor_spikes if variant == anchor else world.spikes
+            cpu *= (1.0 if variant == anchor else world.costs[number]) * (3.0 if rng.random() < spikes else 1.0)
+            share = world.anchor_preempted if variant == anchor else None
             long = rng.random() if world.waits is None else world.waits
             wait = long if rng.random() < (world.preempted if share is None else share) else 0.0
             wait = cpu * (wait + held + busy * rng.random())
             wall, cpu = (each * math.exp(rng.gauss(0, world.clock_sd)) for each in (cpu + wait, cpu))
             values = (round_, round_, position, 1, number, wall, cpu, wait, 0.0, 0.0)
             for name, value in zip(names, values, strict=True):
-                samples[arm][name].append(value)
+                samples[variant][name].append(value)
     return samples
 
 
 def blocks(rounds: int) -> Columns:
-    """What witnesses saw of the blocks of a launch: nothing."""
+    """What witnesses saw of the blocks of a process: nothing."""
     return {"block": [float(i) for i in range(rounds)], "wall_s": [1.0] * rounds}
 
 
 def pairs(world: World, factors: Sequence[float], rng: random.Random, estimand: Estimand = "median") -> list[Contrast]:
-    """Every arm against the anchor, as a report compares them, each by itself; a factor of 1.03 takes 3 % longer."""
-    arms = {"anchor": 1.0} | {f"arm{i}": factor for i, factor in enumerate(factors)}
-    made = [launch(world, arms, rng) for _ in range(world.launches)]
+    """Every variant against the anchor, as a report compares them, each by itself; a factor of 1.03 takes 3 % longer."""
+    variants = {"anchor": 1.0} | {f"variant{i}": factor for i, factor in enumerate(factors)}
+    made = [process(world, variants, rng) for _ in range(world.processes)]
     seen = blocks(world.rounds)
     numbers = (
         paired.numbers(
-            [LaunchSamples(each[arm], None, each["anchor"], seen) for each in made], one_thread=True, estimand=estimand
+            [ProcessSamples(each[variant], None, each["anchor"], seen) for each in made],
+            one_thread=True,
+            estimand=estimand,
         )
-        for arm in list(arms)[1:]
+        for variant in list(variants)[1:]
     )
     return [each.contrast(Rule(margin=MARGIN, estimand=estimand)) for each in numbers]
 

@@ -51,7 +51,7 @@ NEW_TOKENS = 32
 
 @dataclasses.dataclass(frozen=True)
 class Bench:
-    """What every arm shares."""
+    """What every variant shares."""
 
     dense: Any
     tokenizer: Any
@@ -218,8 +218,8 @@ def _speed(dense: Any, models: dict[float, MoDModel], ids: Any, rounds: int) -> 
 
 
 def _compared(what: str, calls: dict[str, Callable[[], object]], rounds: int) -> Iterator[tuple[str, str, Ratio]]:
-    for arm, ratio in compare(calls, "dense", rounds=rounds, warm_up_calls=1).items():
-        row = (f"capacity {arm}: {what}", "dense", ratio)
+    for variant, ratio in compare(calls, "dense", rounds=rounds, warm_up_calls=1).items():
+        row = (f"capacity {variant}: {what}", "dense", ratio)
         print_row(*row)
         yield row
 

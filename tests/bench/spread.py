@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 from modbench import api
 from modbench.harness.core.train_plan import learning_rate
-from modbench.harness.domain.case import Case, UnitOfWork
+from modbench.harness.domain.case import Case, Job
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.registry import catalogue
 from modbench.harness.subject.subject import Subject
@@ -47,7 +47,7 @@ COOL_DOWN = 0.4
 OWN = 1000
 # How far apart, in tokens, windows may lie that count as the same place of the text.
 NEAR = 1000
-PLACES = 8000
+GRID_POINTS = 8000
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,9 @@ class Text(Windows):
             order_N, within_N = self._strata((self.run.steps + 1) * size)
             starts = (order_N[number] + within_N[number]) / len(order_N) * n
         else:
-            places = np.random.default_rng((self.seed, 0)).integers(0, n, PLACES)
-            here = (number / ((self.run.steps + 1) * size) * PLACES).astype(int)
-            starts = places[here] + np.random.default_rng((self.seed, step, 1)).integers(-NEAR, NEAR, size)
+            grid_points = np.random.default_rng((self.seed, 0)).integers(0, n, GRID_POINTS)
+            here = (number / ((self.run.steps + 1) * size) * GRID_POINTS).astype(int)
+            starts = grid_points[here] + np.random.default_rng((self.seed, step, 1)).integers(-NEAR, NEAR, size)
         return self._cut(self.tokens.train, np.clip(starts.astype(np.int64), 0, n - 1))
 
     @functools.lru_cache(maxsize=1)  # noqa: B019  # one per process
@@ -118,27 +118,27 @@ class Text(Windows):
         return rng.permutation(number), rng.random(number)
 
 
-def trained(job: tuple[str, Setting, int]) -> dict[str, list[float]]:
+def trained(planned: tuple[str, Setting, int]) -> dict[str, list[float]]:
     """Train one model; return its held-out losses by window, by what was done to its weights."""
-    model, setting, seed = job
+    model, setting, seed = planned
     torch.set_num_threads(1)
-    unit = _unit(model)
-    (case,) = unit.comparison.arms
-    assert unit.protocol.train is not None
+    job = _job(model)
+    (case,) = job.comparison.variants
+    assert job.protocol.train is not None
     cost = case_cost(case)
     assert cost is not None
     steps = round(FLOPS / cost.train_step * 4 / setting.batch_size)
-    run = unit.protocol.train.model_copy(
+    run = job.protocol.train.model_copy(
         update={
             "steps": steps,
             "looks": steps,
             "batch_size": setting.batch_size,
-            "lr": RATE * unit.protocol.train.lr,
+            "lr": RATE * job.protocol.train.lr,
             "rate_from": None,
             "held_out": "all",
         }
     )
-    text = catalogue.load("corpora", unit.protocol.corpus).read(unit.protocol.corpus_path)
+    text = catalogue.load("corpora", job.protocol.corpus).read(job.protocol.corpus_path)
     windows = Text(encode(text, run.tokenizer, 256), run, seed if setting.text else 0)
     windows.drawn, windows.text_from = setting.drawn, setting.text_from
     start = seed if setting.weights else 0
@@ -171,12 +171,12 @@ def _cooling(step: int, steps: int, peak: float) -> float:
 
 
 @functools.cache
-def _unit(model: str) -> UnitOfWork:
+def _job(model: str) -> Job:
     def fits(case: Case) -> bool:
         return case.model == model and case.config.d_model == WIDTH and case.config.router == "learned"
 
-    units = api.make_plan("isoflop-cpu").units
-    return next(unit for unit in units if unit.made_in == "train" and fits(unit.comparison.arms[0]))
+    jobs = api.make_plan("isoflop-cpu").jobs
+    return next(job for job in jobs if job.made_in == "train" and fits(job.comparison.variants[0]))
 
 
 def _losses(subject: Subject, windows: Windows) -> list[float]:

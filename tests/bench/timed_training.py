@@ -59,7 +59,7 @@ def trained(options: argparse.Namespace, folder: Path) -> tuple[StoredRun, Curve
     command += [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     subprocess.run(command, check=True, stdout=sys.stderr)
     run = run_folder.read(str(folder))
-    made = [o for record in run.records if record.unit.protocol.train for o in record.outcomes]
+    made = [o for record in run.records if record.job.protocol.train for o in record.outcomes]
     curves = [outcome.noted(TrainNotes).curve for outcome in made if outcome.status == "ok"]
     curve = next((curve for curve in curves if curve is not None), None)
     if curve is None:

@@ -28,7 +28,7 @@ from interleaved import HEADER, Ratio, add_options, compare, print_row, save
 
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.train_plan import TrainRun
-from modbench.harness.domain.case import Case, Place
+from modbench.harness.domain.case import Case, GridPoint
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.subject.subject import Subject
@@ -54,8 +54,12 @@ def trainer(
 ) -> Trainer:
     """A trainer on the default corpus; `look` is called after each step."""
     options = {"d_model": d_model, "n_layers": 4, "max_seq_len": seq_len, **catalogue.model_options(model)}
-    place = Place(seq_len=seq_len, batch_size=batch_size, dtype="fp32", device="cpu", threads=1, compile=compiled)
-    case = with_facts(Case(model=model, arm_parts=(), config=ModelConfig.model_validate(options), place=place))
+    grid_point = GridPoint(
+        seq_len=seq_len, batch_size=batch_size, dtype="fp32", device="cpu", threads=1, compile=compiled
+    )
+    case = with_facts(
+        Case(model=model, variant_parts=(), config=ModelConfig.model_validate(options), grid_point=grid_point)
+    )
     run = TrainRun(seq_len=seq_len, batch_size=batch_size, steps=steps, lr=1e-3, looks=steps if look else 0)
     tokens = encode(catalogue.load("corpora", "stdlib").read(None), "bytes", 256)
     return Trainer(Subject(case, 0), Windows(tokens, run, 0), run, on_progress=lambda _: None, look=look)
@@ -111,7 +115,7 @@ class Steps:
 
 def compared(options: argparse.Namespace) -> list[tuple[str, str, Ratio]]:
     """Print and return the ratio of each model and shape: of this checkout, or of compiled steps."""
-    arm = "compiled" if options.compile else "now"
+    variant = "compiled" if options.compile else "now"
     anchor = "eager" if options.compile else "before"
     rows = []
     print(HEADER)
@@ -124,10 +128,10 @@ def compared(options: argparse.Namespace) -> list[tuple[str, str, Ratio]]:
             what = [model, str(options.d_model), str(seq_len), str(batch_size)]
             made = {
                 anchor: Steps(HERE if options.compile else options.against.resolve(), what),
-                arm: Steps(HERE, [*what, *(["--compile"] if options.compile else [])]),
+                variant: Steps(HERE, [*what, *(["--compile"] if options.compile else [])]),
             }
-            ratio = compare({name: each.step for name, each in made.items()}, anchor, rounds=options.rounds)[arm]
-            rows.append((f"{row} {arm}", anchor, ratio))
+            ratio = compare({name: each.step for name, each in made.items()}, anchor, rounds=options.rounds)[variant]
+            rows.append((f"{row} {variant}", anchor, ratio))
             print_row(*rows[-1])
             for each in made.values():
                 each.end()
@@ -136,7 +140,7 @@ def compared(options: argparse.Namespace) -> list[tuple[str, str, Ratio]]:
             notes.append(f"{row}: losses of {len(pairs)} steps differ by at most {differ:.2g}")
             if options.compile:
                 notes[-1] += (
-                    f"; start and first step take {made[anchor].first_s:.1f} s, compiled {made[arm].first_s:.1f} s"
+                    f"; start and first step take {made[anchor].first_s:.1f} s, compiled {made[variant].first_s:.1f} s"
                 )
     print(*notes, sep="\n")
     return rows

@@ -6,8 +6,8 @@
     python tests/bench/trend.py --seeds 12,7,5,4 --only "slope 0.02, crosses in"    # four budgets; rows whose name begins so
     python tests/bench/trend.py --bartlett      # how often Bartlett's test finds budgets that differ in their spread
 
-Two arms of four sizes are explored with two seeds; from these follow the curvatures and the two sizes of each arm, which are then
-given fresh seeds. Seeds share two thirds of their variance between the two sizes of an arm, and a third between the arms; each
+Two variants of four sizes are explored with two seeds; from these follow the curvatures and the two sizes of each variant, which are then
+given new seeds. Seeds share two thirds of their variance between the two sizes of a variant, and a third between the variants; each
 block of the text has a difference of its own. Prints a Markdown table for docs/method-trend.md: how often the intervals of slope,
 differences, crossing and forecast hold the truth, how often a slope is told from 0, how often a trend is called bent, how often
 all budgets have one spread, and how often a crossing is given.
@@ -39,9 +39,9 @@ from modbench.harness.stats.trend import (
 )
 
 # Parameters of widths 24 to 192 at four layers, as in the suite `trend`.
-PLACES = tuple(math.log(params) for params in (50_000, 82_200, 136_000, 255_000, 495_000, 920_000, 1_900_000))
+GRID_POINTS = tuple(math.log(params) for params in (50_000, 82_200, 136_000, 255_000, 495_000, 920_000, 1_900_000))
 MIDDLE = 4e12
-ARMS = ("mine", "theirs")
+VARIANTS = ("mine", "theirs")
 AHEAD = 6.4e13
 # Share of the forecasts that are the narrowest.
 NARROWEST = 0.13
@@ -55,11 +55,11 @@ class World:
         slope: true change of the difference with an e-fold of the budget, in nats.
         level: true difference at 4e12 FLOPs.
         bent: true curvature of the difference over the logarithm of the budget.
-        seeds: fresh seeds at each budget.
+        seeds: new seeds at each budget.
         budgets: training FLOPs.
         explored: how many of the budgets are explored.
-        sds: deviation over seeds of the arm and of the anchor.
-        bends: curvature of the arm's losses over the size, and of the anchor's.
+        sds: deviation over seeds of the variant and of the anchor.
+        bends: curvature of the variant's losses over the size, and of the anchor's.
         skew: cubic term of both, which no parabola has.
         text: standard error that the choice of text gives a difference.
         growth: power of the budget with which the best size grows; 0.5 is expected.
@@ -79,12 +79,12 @@ class World:
     growth: float = 0.5
     largest: float = 1.0
 
-    def sd(self, arm: int, flops: float) -> float:
-        """Deviation of an arm over seeds at a budget."""
-        return self.sds[arm] * (self.largest if flops >= self.budgets[-1] else 1.0)
+    def sd(self, variant: int, flops: float) -> float:
+        """Deviation of a variant over seeds at a budget."""
+        return self.sds[variant] * (self.largest if flops >= self.budgets[-1] else 1.0)
 
     def truth(self, flops: float) -> float:
-        """The true difference at a budget, each arm at its own optimum."""
+        """The true difference at a budget, each variant at its own optimum."""
         along = math.log(flops / MIDDLE)
         return self.level + self.slope * along + self.bent * along**2
 
@@ -108,69 +108,71 @@ class Draws:
         self._always_B = self.rng.normal(0, 1, 64)
         self._here: dict[float, np.ndarray] = {}
 
-    def optimum(self, arm: int, flops: float) -> float:
-        """Logarithm of the arm's best size, between two sizes; that of the arm is larger than the anchor's."""
-        return math.log(150_000) + self.world.growth * math.log(flops / MIDDLE) + (0.45 if arm == 0 else 0.0)
+    def optimum(self, variant: int, flops: float) -> float:
+        """Logarithm of the variant's best size, between two sizes; that of the variant is larger than the anchor's."""
+        return math.log(150_000) + self.world.growth * math.log(flops / MIDDLE) + (0.45 if variant == 0 else 0.0)
 
-    def level(self, arm: int, flops: float, place: float) -> float:
-        """True loss of an arm at a size."""
-        away = place - self.optimum(arm, flops)
-        base = 1.45 - 0.1 * math.log(flops / MIDDLE) + (self.world.truth(flops) if arm == 0 else 0.0)
-        return base + self.world.bends[arm] * away**2 + self.world.skew * away**3
+    def level(self, variant: int, flops: float, place: float) -> float:
+        """True loss of a variant at a size."""
+        away = place - self.optimum(variant, flops)
+        base = 1.45 - 0.1 * math.log(flops / MIDDLE) + (self.world.truth(flops) if variant == 0 else 0.0)
+        return base + self.world.bends[variant] * away**2 + self.world.skew * away**3
 
     def blocks(self, flops: float) -> np.ndarray:
-        """What each block of the text adds to the arm's loss."""
+        """What each block of the text adds to the variant's loss."""
         if flops not in self._here:
             self._here[flops] = self.rng.normal(0, 1, 64)
         return self.world.text * 8 * (0.7 * self._always_B + math.sqrt(1 - 0.49) * self._here[flops])
 
-    def losses(self, arm: int, flops: float, places: Sequence[float], common_S: np.ndarray) -> np.ndarray:
-        """Losses of an arm's seeds at each of its sizes [S, W]."""
+    def losses(self, variant: int, flops: float, places: Sequence[float], common_S: np.ndarray) -> np.ndarray:
+        """Losses of a variant's seeds at each of its sizes [S, W]."""
         own_S, rest_SW = self.rng.normal(0, 1, len(common_S)), self.rng.normal(0, 1, (len(common_S), len(places)))
-        noise_SW = self.world.sd(arm, flops) * (np.sqrt(1 / 3) * (common_S + own_S)[:, None] + np.sqrt(1 / 3) * rest_SW)
-        found: np.ndarray = noise_SW + np.array([self.level(arm, flops, place) for place in places])
+        noise_SW = self.world.sd(variant, flops) * (
+            np.sqrt(1 / 3) * (common_S + own_S)[:, None] + np.sqrt(1 / 3) * rest_SW
+        )
+        found: np.ndarray = noise_SW + np.array([self.level(variant, flops, place) for place in places])
         return found
 
-    def pair(self, arm: int, flops: float, places: Sequence[float], losses_S2: np.ndarray) -> Sizes:
+    def pair(self, variant: int, flops: float, places: Sequence[float], losses_S2: np.ndarray) -> Sizes:
         """Two sizes with their losses, and those of each block of the text."""
-        text_B = self.blocks(flops) if arm == 0 else np.zeros(64)
+        text_B = self.blocks(flops) if variant == 0 else np.zeros(64)
         blocks_SB2 = losses_S2[:, None, :] + text_B[None, :, None]
         return Sizes(places[0], places[1], blocks_SB2.mean(1), blocks_SB2)
 
     def chosen(
-        self, arm: int, flops: float, places: Sequence[float], i: int, bend: Bend, common_S: np.ndarray
+        self, variant: int, flops: float, places: Sequence[float], i: int, bend: Bend, common_S: np.ndarray
     ) -> Sizes:
-        """The two sizes of an arm that are measured, moved where the first seeds say so."""
-        losses_SW, toward = self.losses(arm, flops, places, common_S), 0
+        """The two sizes of a variant that are measured, moved where the first seeds say so."""
+        losses_SW, toward = self.losses(variant, flops, places, common_S), 0
         while True:
             both = slice(i, i + 2)
             move = step(Sizes(places[i], places[i + 1], losses_SW[:FIRST_SEEDS, both]), bend)
             if not move or move == -toward or not 0 <= i + move < len(places) - 1:
-                return self.pair(arm, flops, places[both], losses_SW[:, both])
+                return self.pair(variant, flops, places[both], losses_SW[:, both])
             i, toward = i + move, move
 
 
 def followed(world: World, rng: np.random.Generator) -> tuple[Trend, Draws] | None:
-    """One run: explores, chooses two sizes of each arm, trains them on fresh seeds; None where no curve has an optimum."""
+    """One run: explores, chooses two sizes of each variant, trains them on new seeds; None where no curve has an optimum."""
     draws, explored = Draws(world, rng), world.budgets[: world.explored]
     windows = {flops: _window(flops) for flops in world.budgets}
     tried = [
-        Tried(name, flops, place, seed, draws.level(arm, flops, place) + rng.normal(0, world.sd(arm, flops)))
-        for arm, name in enumerate(ARMS)
+        Tried(name, flops, place, seed, draws.level(variant, flops, place) + rng.normal(0, world.sd(variant, flops)))
+        for variant, name in enumerate(VARIANTS)
         for flops in explored
         for place, seed in itertools.product(windows[flops], range(2))
     ]
     fitted = curves(tried)
-    mine, theirs = (bend_of(fitted[name]) for name in ARMS)
-    chosen = [index for name in ARMS if (index := pairs(fitted[name], name, windows)) is not None]
+    mine, theirs = (bend_of(fitted[name]) for name in VARIANTS)
+    chosen = [index for name in VARIANTS if (index := pairs(fitted[name], name, windows)) is not None]
     if mine is None or theirs is None or len(chosen) < 2:
         return None
     budgets = []
     for flops, seeds in zip(world.budgets, world.seeds, strict=True):
         common_S = rng.normal(0, 1, seeds)
         sides = [
-            draws.chosen(arm, flops, windows[flops], index[flops], bend, common_S)
-            for arm, (index, bend) in enumerate(zip(chosen, (mine, theirs), strict=True))
+            draws.chosen(variant, flops, windows[flops], index[flops], bend, common_S)
+            for variant, (index, bend) in enumerate(zip(chosen, (mine, theirs), strict=True))
         ]
         budgets.append(Budget(flops, *sides))
     return Trend(budgets, mine, theirs), draws
@@ -179,7 +181,7 @@ def followed(world: World, rng: np.random.Generator) -> tuple[Trend, Draws] | No
 def _window(flops: float) -> list[float]:
     """The four sizes nearest to the expected optimum."""
     expected = math.log(136_000) + 0.5 * math.log(flops / MIDDLE)
-    return sorted(sorted(PLACES, key=lambda place: abs(place - expected))[:4])
+    return sorted(sorted(GRID_POINTS, key=lambda place: abs(place - expected))[:4])
 
 
 def holds(low: float | None, high: float | None, truth: float) -> bool:
@@ -229,9 +231,9 @@ def judged(world: World, trend: Trend, draws: Draws, rng: np.random.Generator) -
     ahead = None if made["bent"] else trend.forecast(AHEAD, 4)
     if ahead is not None and ahead.low is not None and ahead.high is not None:
         common_S, sides = rng.normal(0, 1, 4), []
-        for arm in (0, 1):  # one size on each side of the optimum
-            places = [draws.optimum(arm, AHEAD) + away for away in (-0.3, 0.3)]
-            sides.append(draws.pair(arm, AHEAD, places, draws.losses(arm, AHEAD, places, common_S)))
+        for variant in (0, 1):  # one size on each side of the optimum
+            places = [draws.optimum(variant, AHEAD) + away for away in (-0.3, 0.3)]
+            sides.append(draws.pair(variant, AHEAD, places, draws.losses(variant, AHEAD, places, common_S)))
         then = Trend([Budget(AHEAD, *sides)], *trend.bends).differences[0].value
         made |= {"forecast": holds(ahead.low, ahead.high, then), "width": ahead.high - ahead.low}
     return {key: float(value) for key, value in made.items()}
@@ -242,7 +244,7 @@ WORLDS = {
     "slope 0.01": World(slope=0.01),
     "slope 0.02, crosses in the middle": World(slope=0.02),
     "slope 0.02, crosses at 1.6e13": World(slope=0.02, level=-0.0277),
-    "arms curve differently (0.08, 0.12)": World(slope=0.02, bends=(0.08, 0.12)),
+    "variants curve differently (0.08, 0.12)": World(slope=0.02, bends=(0.08, 0.12)),
     "curves are skewed": World(slope=0.02, skew=0.02),
     "text counts more (0.003)": World(slope=0.02, text=0.003),
     "bent by 0.01": World(slope=0.02, bent=0.01),
@@ -302,8 +304,8 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--runs", type=int, default=2000)
-    parser.add_argument("--seeds", default="12,12,9", help="fresh seeds at each budget, of which 1.6e13 is the last")
-    parser.add_argument("--sds", default="0.015,0.025", help="deviation over seeds of the arm and of the anchor")
+    parser.add_argument("--seeds", default="12,12,9", help="new seeds at each budget, of which 1.6e13 is the last")
+    parser.add_argument("--sds", default="0.015,0.025", help="deviation over seeds of the variant and of the baseline")
     parser.add_argument("--explored", type=int, help="how many budgets are explored, in all rows")
     parser.add_argument("--only", default="", help="rows whose name begins so")
     parser.add_argument(

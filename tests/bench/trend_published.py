@@ -40,8 +40,8 @@ class Published(NamedTuple):
 
     Attributes:
         flops: the budget.
-        seeds: of each arm and size.
-        value: the arm's loss minus the anchor's, in nats.
+        seeds: of each variant and size.
+        value: the variant's loss minus the anchor's, in nats.
         low: lower end of its own interval.
         high: upper end.
     """

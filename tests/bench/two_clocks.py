@@ -3,7 +3,7 @@
     python tests/bench/two_clocks.py --repeats 1000
 
 Of each kind: how often wall time decides, how often the interval of the clock that decides holds a true +2 %, and how often that
-is called *worse*, which should be seldom (2.5 %) since it is no more than the margin; then equal arms called *better* or *worse*,
+is called *worse*, which should be seldom (2.5 %) since it is no more than the margin; then equal variants called *better* or *worse*,
 and the share of true +3 and +5 % that is called *worse*. Prints a Markdown table for docs/method-verdicts.md, with a line for the
 rule and one for a simpler one: the clocks agree wherever the interval of their gap lies inside half the margin.
 """
@@ -24,7 +24,7 @@ from simulate import World, covered, lognormal_costs, pairs
 from modbench.harness.stats import contrast
 from modbench.harness.stats.contrast import Contrast, together
 
-# Kinds of noise and waits; the arm is compared with the anchor.
+# Kinds of noise and waits; the variant is compared with the anchor.
 KINDS = {
     "noise": World(),
     "four times the noise": World(sample_sd=0.05),
@@ -34,7 +34,7 @@ KINDS = {
     "heavy tails": World(tails=0.01),
     "waits in half of all samples": World(preempted=0.5),
     "busy blocks": World(busy_blocks=0.5),
-    "busy processes": World(busy_launches=1.0),
+    "busy processes": World(busy_processes=1.0),
     "long waits in 5 %": World(preempted=0.05, waits=9.0),
     "waits in 80 % of one, 30 % of the other": World(preempted=0.8, anchor_preempted=0.3),
     "waits in 30 % of one, 80 % of the other": World(preempted=0.3, anchor_preempted=0.8),
@@ -69,7 +69,7 @@ def made(world: World, factor: float, repeats: int, seed: int = 0) -> list[Contr
 
     Args:
         world: the kind.
-        factor: time of the arm over the anchor's; of the input in the middle, where costs differ.
+        factor: time of the variant over the anchor's; of the input in the middle, where costs differ.
         repeats: how many.
         seed: draws everything.
     """
@@ -82,7 +82,7 @@ def made(world: World, factor: float, repeats: int, seed: int = 0) -> list[Contr
 
 
 def shares(found: Sequence[Contrast], factor: float) -> Shares:
-    """Judge pairs whose arm takes `factor` times as long as the anchor."""
+    """Judge pairs whose variant takes `factor` times as long as the anchor."""
     judged = [each for pair in found for each in together([pair])]
     words = [each.verdict for each in judged]
     return Shares(
@@ -103,15 +103,15 @@ def main() -> None:
     """Print a line for each kind and rule."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=1000)
-    parser.add_argument("--launches", type=int, default=5)
+    parser.add_argument("--processes", type=int, default=5)
     options = parser.parse_args()
     error = math.sqrt(0.025 * 0.975 / options.repeats)
-    head = f"{options.launches} processes of 6 rounds, {options.repeats} pairs in each cell"
+    head = f"{options.processes} processes of 6 rounds, {options.repeats} pairs in each cell"
     print(f"{head}; one Monte-Carlo error of 0.025 is {error:.3f}\n")
     columns = "+2 %: by wall time · holds · *worse* | equal: *better* or *worse* | +3 %: *worse* | +5 %: *worse*"
     print(f"| | rule | {columns} |\n| --- | --- | --- | --- | --- | --- |")
     for name, world in KINDS.items():
-        sized = replace(world, launches=options.launches)
+        sized = replace(world, processes=options.processes)
         found = {factor: made(sized, factor, options.repeats) for factor in (1.02, 1.0, 1.03, 1.05)}
         for rule, entered in (("ours", contextlib.nullcontext()), ("half alone", half_alone())):
             with entered:

@@ -3,7 +3,7 @@
 from plain import Plain
 from torch.nn import functional as F
 
-CAUGHT = "not autoregressive as measured"
+CAUGHT = "not usable for generation"
 
 
 class Tells(Plain):

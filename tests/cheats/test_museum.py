@@ -68,24 +68,24 @@ def measured(file: str, dtype: str, out: Path, monkeypatch: pytest.MonkeyPatch, 
         "metrics": [*METRICS, TRAIN_STEP] if train else [*METRICS],
         "shape": {"d_model": 32, "n_layers": 1, "n_heads": 2},
         "grid": {"seq_len": [16], "dtype": [dtype]},
-        "arms": [{"model": "dense"}, {"model": f"{file}:build"}],
-        "twin": False,
+        "variants": [{"model": "dense"}, {"model": f"{file}:build"}],
+        "aa_control": False,
     }
     plan = make_plan(override(parse_suite(data, "museum"), Overrides()), device="cpu", text=None)
     folder = run_folder.create(str(out / "run"), "museum")
     folder.write_run(plan, ENVIRONMENT, [], files.now())
-    for unit in plan.units:
+    for job in plan.jobs:
         user_code._MODULES.clear()  # each has a process of its own
         torch.manual_seed(0)
-        record = worker.make_record(unit)
+        record = worker.make_record(job)
         folder.write_record(record)
     return load.load(str(folder.path))
 
 
 def labels_of(loaded: Loaded, *, dense: bool = False) -> set[str]:
-    """Labels of the user's arm, or of the other one, in `cases.csv`; what the machine did meanwhile accuses nobody."""
-    mine = loaded.cases[(loaded.cases.arm == "dense") == dense]
-    return {label for cell in mine.labels.dropna() for label in cell.split(";")} - {Label.CONTAMINATED}
+    """Labels of the user's variant, or of the other one, in `cases.csv`; what the machine did meanwhile accuses nobody."""
+    mine = loaded.cases[(loaded.cases.variant == "dense") == dense]
+    return {label for cell in mine.labels.dropna() for label in cell.split(";")} - {Label.NOISY}
 
 
 def test_the_museum_is_large_enough_and_documented() -> None:
@@ -107,8 +107,8 @@ def test_every_mistake_is_named(name: str, tmp_path: Path, monkeypatch: pytest.M
         assert caught in labels_of(loaded)
     else:
         assert any(caught in str(reason) for reason in loaded.failed.reason)
-    # The other arm of the process is timed, and wears no label.
-    dense = loaded.cases[(loaded.cases.arm == "dense") & loaded.cases.metric.isin((*METRICS, TRAIN_STEP))]
+    # The other variant of the process is timed, and wears no label.
+    dense = loaded.cases[(loaded.cases.variant == "dense") & loaded.cases.metric.isin((*METRICS, TRAIN_STEP))]
     assert set(dense.status) == {"ok"}
     assert labels_of(loaded, dense=True) == set()
 

@@ -1,4 +1,4 @@
-"""Writes into the tokens, which the other arms read as well."""
+"""Writes into the tokens, which the other variants read as well."""
 
 from plain import Plain
 

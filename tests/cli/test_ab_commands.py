@@ -95,11 +95,30 @@ def planted(
 
 @pytest.mark.parametrize(("slower", "check"), [(1.0, contrast.PASS), (1.05, contrast.FAIL), (0.95, contrast.PASS)])
 @pytest.mark.parametrize("late", [{}, {"late": 1.0}], ids=["quiet", "busy"])
-def test_the_clock_that_was_not_disturbed_decides(
+def test_the_clock_that_was_not_noisy_decides(
     here: Path, monkeypatch: pytest.MonkeyPatch, slower: float, check: str, late: dict[str, float]
 ) -> None:
     found = planted(here, monkeypatch, slower=slower, **late)
     assert (found["check"], found["by_cpu"], found["code"]) == (check, bool(late), int(check == contrast.FAIL))
+
+
+@pytest.mark.parametrize("blocks", ["3", "40"], ids=["to the end", "decided early"])
+def test_report_renders_its_folder_with_the_same_numbers(
+    here: Path, monkeypatch: pytest.MonkeyPatch, blocks: str
+) -> None:
+    planted(here, monkeypatch, slower=1.05)
+    found = ab("true", "true", "--fail-on", "slower:2%", "--blocks", blocks, "-o", "out", "--json", cwd=here)
+    assert (found["blocks"] < int(blocks)) is (blocks == "40")
+    first = (here / "out" / "report.html").read_text()
+    (here / "out" / "report.html").unlink()
+    done = command_line("report", "out", "--json", cwd=here)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {key: value for key, value in found.items() if key != "code"}
+    assert (here / "out" / "report.html").read_text() == first
+    refused = command_line("report", "out", "--baseline", "dense", cwd=here)
+    assert refused.returncode == 2
+    (here / "out" / "finished.json").unlink()
+    assert command_line("report", "out", cwd=here).returncode == 4
 
 
 @pytest.mark.parametrize(
@@ -184,7 +203,6 @@ def test_a_command_that_needs_a_shell_or_is_none_is_refused(text: str) -> None:
         ["true", "true", "--fail-on", "slower:2%", "--margin", "0.02"],
         ["true", "true", "--format", "xml"],
         ["true", "true", "--format", "github", "--json"],
-        ["true", "true", "--force"],
         ["true", "true", "--out", "file"],
         ["true", "true", "--out", "file/below"],
         ["true", "no-such-program-anywhere"][::-1],

@@ -34,7 +34,7 @@ FILES = {
         def run(unit, metrics):
             from modbench.harness.subject.subject import Subject
 
-            for case in unit.comparison.arms:
+            for case in unit.comparison.variants:
                 module = Subject(case, unit.protocol.seed).module
                 for metric in metrics:
                     value = attempt(lambda: metric.measure(module))
@@ -59,7 +59,6 @@ FILES = {
                 about="Linear layers of the model",
                 measure=lambda module: float(sum(type(part).__name__ == "Linear" for part in module.modules())),
                 scored_as="difference",
-                noun="a count",
             ),
             Metric(
                 key="layers/parameters",
@@ -70,7 +69,6 @@ FILES = {
                 about="Parameter tensors of the model",
                 measure=lambda subject: float(len(list(subject.module.parameters()))),
                 scored_as="difference",
-                noun="a count",
             ),
         )
     ''',
@@ -108,7 +106,7 @@ FILES = {
 
         def render(loaded):
             rows = loaded.cases[loaded.cases.metric == "layers/linear"]
-            return Markup("<p>linear layers: {}</p>").format(", ".join(f"{row.arm} {row.value:.0f}" for row in rows.itertuples()))
+            return Markup("<p>linear layers: {}</p>").format(", ".join(f"{row.variant} {row.value:.0f}" for row in rows.itertuples()))
 
         PANEL = Panel(title="How many layers?", order=5, span=12, render=render)
     ''',
@@ -122,9 +120,9 @@ d_model = 64
 n_layers = 2
 [grid]
 seq_len = [16]
-[[arms]]
+[[variants]]
 model = "dense"
-[[arms]]
+[[variants]]
 model = "mod"
 """
 
@@ -140,7 +138,7 @@ def ran(modbench: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
         file.write_text("\n".join(line[8:] for line in lines))
     (here / "layers.toml").write_text(SUITE)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MODBENCH_INCLUDE", str(here / "mine"))
+        patch.setenv("MODBENCH_PLUGINS", str(here / "mine"))
         patch.setenv("STARTED", str(here / "started"))
         patch.setattr(html, "to_svg", lambda *_: "<svg></svg>")  # the panel is words
         done = modbench("run", "layers.toml", "--launcher", "counting", "--device", "cpu", "-o", "run", cwd=here)
@@ -163,13 +161,13 @@ def test_five_additions_are_planned_run_and_shown(ran: tuple[Path, subprocess.Co
     assert "no ratio" in pairs.reason
     started = (here / "started").read_text().splitlines()
     assert "weigh_layers-T16-B1-fp32-cpu1" in started
-    assert {unit.stem for unit in (here / "run" / "units").iterdir()} == set(started)
+    assert {unit.stem for unit in (here / "run" / "jobs").iterdir()} == set(started)
     page = (here / "run" / "report.html").read_text()
     assert "How many layers?" in page
     assert "linear layers: dense" in page
     assert "Count them again." in page
     assert "the Dense has" in page
-    record = json.loads(next((here / "run" / "units").glob("weigh_layers-*")).read_text())
+    record = json.loads(next((here / "run" / "jobs").glob("weigh_layers-*")).read_text())
     assert record["outcomes"][0]["notes"] == {"kind": "Dense"}
 
 
@@ -185,12 +183,12 @@ def test_without_the_folder_their_names_are_refused(
     here, _ = ran
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "of another user"))
     shutil.copytree(here / "run", tmp_path / "run")
-    for file in (tmp_path / "run" / "units").glob(lost) if lost else ():
+    for file in (tmp_path / "run" / "jobs").glob(lost) if lost else ():
         file.unlink()
     done = modbench("report", "run", cwd=tmp_path)
     assert done.returncode == 2
     assert "'layers/" in done.stderr
-    assert f"--include {here / 'mine'}" in done.stderr
+    assert f"--plugin {here / 'mine'}" in done.stderr
     assert len(done.stderr.splitlines()) <= 2
 
 
@@ -214,11 +212,11 @@ def test_what_is_shipped_cannot_be_replaced(tmp_path: Path, modbench: Any, name:
     file.parent.mkdir()
     file.write_text(f'"""Mine."""\n{text}')
     (tmp_path / "layers.toml").write_text(SUITE.replace('"layers/linear", "layers/parameters"', '"latency/forward"'))
-    done = modbench("plan", "layers.toml", "--include", ".", "--device", "cpu", cwd=tmp_path)
+    done = modbench("plan", "layers.toml", "--plugin", ".", "--device", "cpu", cwd=tmp_path)
     assert done.returncode == (2 if name.startswith("metrics") else 0), done.stderr
     assert (said in done.stderr) == name.startswith("metrics")
     kind = name.partition("/")[0]
-    listed = modbench("list", kind, "--check", "--include", ".", cwd=tmp_path)
+    listed = modbench("list", kind, "--check", "--plugin", ".", cwd=tmp_path)
     assert listed.returncode == 1
     assert said in listed.stdout
 
@@ -230,7 +228,9 @@ def test_a_pass_that_leaves_other_notes_than_it_names_fails_at_once() -> None:
         pass
 
     made_in = catalogue.passes()["inspect"]
-    outcome = Outcome(case="c", metric="graph_breaks", unit="count", status="skipped", reason="r", notes=Other())
+    outcome = Outcome(
+        case="c", metric="graph_breaks/forward", unit="count", status="skipped", reason="r", notes=Other()
+    )
     with pytest.raises(AssertionError, match="inspect left Other"):
         worker._check_notes(made_in, [outcome])
     with pytest.raises(AssertionError, match="inspect left Other"):

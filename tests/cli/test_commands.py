@@ -83,9 +83,9 @@ def test_plan_runs_nothing(modbench: Any, tmp_path: Path) -> None:
     assert told["predicted_most_s"] == told["predicted_s"] > 0
     cases = {case["case"]: case for case in told["cases"]}
     assert cases["dense[T256-B1-fp32-cpu1]"]["flops_forward"] == 1946157056
-    # The ladder is matched at the training length within 1 %.
-    for rung, arm in (("dense-f0.56", "mod[c0.125-"), ("dense-f0.73", "mod[c0.5-")):
-        ours, theirs = cases[f"{rung}[T256-B1-fp32-cpu1]"], cases[f"{arm}T256-B1-fp32-cpu1]"]
+    # The dense models is matched at the training length within 1 %.
+    for matched, variant in (("dense-f0.56", "mod[c0.125-"), ("dense-f0.73", "mod[c0.5-")):
+        ours, theirs = cases[f"{matched}[T256-B1-fp32-cpu1]"], cases[f"{variant}T256-B1-fp32-cpu1]"]
         assert ours["flops_forward"] == pytest.approx(theirs["flops_forward"], rel=0.01)
     text = modbench("plan", "quick", "--device", "cpu", "-k", "mod and not mode", cwd=tmp_path).stdout
     assert "mod[c0.125-T512-B1-fp32-cpu1]" in text
@@ -140,7 +140,7 @@ def test_a_run_ends_by_printing_where_the_report_is(tiny_run: Path) -> None:
 
 def test_progress_is_plain_lines_when_not_a_terminal(tiny_run: Path) -> None:
     printed = (tiny_run.parent / "stderr").read_text().splitlines()
-    units = len(list((tiny_run / "units").glob("*.json")))
+    units = len(list((tiny_run / "jobs").glob("*.json")))
     # On a busy machine there are lines about units that were silent for long.
     lines = [line for line in printed if line.endswith(" left")]
     assert len(lines) == units
@@ -151,7 +151,7 @@ def test_progress_is_plain_lines_when_not_a_terminal(tiny_run: Path) -> None:
 
 def test_a_run_leaves_the_folder_of_the_contract(tiny_run: Path) -> None:
     assert {path.name for path in tiny_run.iterdir()} == {
-        *("run.json", "progress.json", "finished.json", "units", "logs"),
+        *("run.json", "progress.json", "finished.json", "jobs", "logs"),
         *("cases.csv", "comparisons.csv", "exchange.csv", "report.html"),
     }
     body = json.loads((tiny_run / "run.json").read_text())
@@ -160,14 +160,14 @@ def test_a_run_leaves_the_folder_of_the_contract(tiny_run: Path) -> None:
     assert body["environment"]["packages"]["modbench"] == modbench.__version__
     assert f"modbench {modbench.__version__}" in (tiny_run / "report.html").read_text(encoding="utf-8")
     assert body["plan"]["suite"]["name"] == "tiny"
-    assert len(body["plan"]["units"]) == len(list((tiny_run / "units").glob("*.json")))
+    assert len(body["plan"]["units"]) == len(list((tiny_run / "jobs").glob("*.json")))
     assert pd.read_csv(tiny_run / "cases.csv").columns.tolist() == CASES
     assert pd.read_csv(tiny_run / "comparisons.csv").columns.tolist() == COMPARISONS
 
 
 def test_raw_samples_hold_wall_and_cpu_time(tiny_run_records: list[dict[str, Any]]) -> None:
     timed = [record for record in tiny_run_records if record["unit"]["name"].startswith("time-")]
-    assert len(timed) == 2 * 3  # workloads x launches
+    assert len(timed) == 2 * 3  # workloads x processes
     for record in timed:
         (blocks,) = record["blocks"]
         assert blocks["columns"]["block"] == list(range(4))  # two rounds of two blocks
@@ -184,10 +184,10 @@ def test_raw_samples_hold_wall_and_cpu_time(tiny_run_records: list[dict[str, Any
 def test_every_metric_of_every_case_has_a_row(tiny_run: Path) -> None:
     """Nothing is left out, and what is null has its reason."""
     frame = pd.read_csv(tiny_run / "cases.csv")
-    twins = frame[frame.arm == "dense-twin"]
-    assert len(twins) == 2  # times
-    assert len(frame) - len(twins) == 7 * (5 + 3)  # arms x (measured metrics + trained metrics)
-    good = frame[~frame.arm.str.startswith("mine:broken") & (frame.metric != "loss/val_causal")]
+    aa_controls = frame[frame.variant == "dense-aa"]
+    assert len(aa_controls) == 2  # times
+    assert len(frame) - len(aa_controls) == 7 * (5 + 3)  # variants x (measured metrics + trained metrics)
+    good = frame[~frame.variant.str.startswith("mine:broken") & (frame.metric != "loss/val_causal")]
     assert (good.status == "ok").all(), good[good.status != "ok"].reason.tolist()
     assert good.value.gt(0).all()
     assert good.params.notna().all()
@@ -198,21 +198,23 @@ def test_every_metric_of_every_case_has_a_row(tiny_run: Path) -> None:
     assert (timed.value < timed.ci_high).all()
 
 
-def test_a_real_run_has_a_twin_in_its_timed_units_alone(tiny_run: Path, tiny_run_records: list[dict[str, Any]]) -> None:
-    """Built as an instance of its own, and timed as often as any arm."""
+def test_a_real_run_has_an_aa_control_in_its_timed_units_alone(
+    tiny_run: Path, tiny_run_records: list[dict[str, Any]]
+) -> None:
+    """Built as an instance of its own, and timed as often as any variant."""
     for record in tiny_run_records:
-        found = [outcome["case"] for outcome in record["outcomes"] if outcome["case"].startswith("dense-twin[")]
+        found = [outcome["case"] for outcome in record["outcomes"] if outcome["case"].startswith("dense-aa[")]
         assert len(found) == (record["unit"]["name"].startswith("time-"))
     pairs = pd.read_csv(tiny_run / "comparisons.csv")
-    twins = pairs[pairs.arm == "dense-twin"]
-    assert len(twins) == 2
-    assert set(twins.baseline_arm) == {"dense"}
-    assert (twins.ratio != 1).all()  # measured, not copied
+    aa_controls = pairs[pairs.variant == "dense-aa"]
+    assert len(aa_controls) == 2
+    assert set(aa_controls.baseline_variant) == {"dense"}
+    assert (aa_controls.ratio != 1).all()  # measured, not copied
 
 
-def test_a_users_model_is_one_more_arm(tiny_run: Path) -> None:
+def test_a_users_model_is_one_more_variant(tiny_run: Path) -> None:
     frame = pd.read_csv(tiny_run / "comparisons.csv")
-    mine = frame[(frame.arm == "mine:build") & (frame.baseline_arm == "dense")]
+    mine = frame[(frame.variant == "mine:build") & (frame.baseline_variant == "dense")]
     assert set(mine.metric) == {
         *("flops/forward", "flops/train_step", "latency/forward", "latency/train_step", "memory/peak_allocated"),
         *("loss/val", "loss/val_causal", "bpb/val"),
@@ -227,7 +229,7 @@ def test_a_users_model_is_one_more_arm(tiny_run: Path) -> None:
 
 def test_a_users_exception_is_failed_cells_and_not_the_end(tiny_run: Path) -> None:
     frame = pd.read_csv(tiny_run / "cases.csv")
-    broken = frame[frame.arm == "mine:broken"]
+    broken = frame[frame.variant == "mine:broken"]
     assert (broken.status == "failed").all()
     assert broken.reason.str.contains("RuntimeError: the <b>user</b>", regex=False).all()
     assert broken.value.isna().all()
@@ -241,7 +243,7 @@ def test_report_of_an_incomplete_run_ends_with_4(modbench: Any, tiny_run: Path, 
 
     copy = tmp_path / "copy"
     shutil.copytree(tiny_run, copy)
-    gone, *others = sorted((copy / "units").glob("time-forward-T16-*-launch*.json"))
+    gone, *others = sorted((copy / "jobs").glob("time-forward-T16-*-process*.json"))
     for lacks in (gone, *others):
         lacks.unlink()
     done = modbench("report", copy, "--format", "csv")
@@ -254,10 +256,10 @@ def test_report_of_an_incomplete_run_ends_with_4(modbench: Any, tiny_run: Path, 
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("units_here")
+@pytest.mark.usefixtures("jobs_here")
 def test_strict_ends_with_1_on_failed_cells(modbench: Any, tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("def build(config):\n    raise ValueError(7)\n")
-    suite = 'metrics = ["flops/forward"]\n[shape]\nd_model = 32\n[grid]\nseq_len = [8]\n[[arms]]\nmodel = "dense"\n'
+    suite = 'metrics = ["flops/forward"]\n[shape]\nd_model = 32\n[grid]\nseq_len = [8]\n[[variants]]\nmodel = "dense"\n'
     (tmp_path / "s.toml").write_text(suite)
     arguments = ("run", "s.toml", "--model", "bad.py:build", "--device", "cpu", "--effort", "smoke")
     assert modbench(*arguments, "-o", "a", cwd=tmp_path).returncode == 0
@@ -278,7 +280,7 @@ def test_strict_ends_with_1_on_failed_cells(modbench: Any, tmp_path: Path) -> No
         # Compiles training steps, which takes most of a minute; "latency/compile" below compiles too.
         pytest.param('"memory/peak_allocated"', ("--compile",), marks=pytest.mark.proof),
         (
-            '"ttft", "tpot", "latency/decode", "latency/decode/p50", "latency/decode/p95", "tokens_per_s", "latency/request"',
+            '"ttft", "tpot", "latency/decode", "latency/decode/p50", "latency/decode/p95", "tokens_per_s/greedy", "latency/request"',
             ("--set", "decode.tokens=8"),
         ),
         pytest.param(
@@ -287,7 +289,7 @@ def test_strict_ends_with_1_on_failed_cells(modbench: Any, tmp_path: Path) -> No
             marks=pytest.mark.proof,
         ),
         pytest.param(
-            '"mfu", "mfu/forward", "tokens_per_s/train_step", "latency/train_step/backward", "energy/total"',
+            '"mfu/train_step", "mfu/forward", "tokens_per_s/train_step", "latency/train_step/backward", "energy/total"',
             (),
             marks=pytest.mark.proof,
         ),
@@ -301,14 +303,14 @@ def test_a_part_of_the_metrics_is_a_whole_run(
     (tmp_path / "text.txt").write_text("all work and no play. " * 200)
     (tmp_path / "s.toml").write_text(
         f"metrics = [{metrics}]\nlaunches = 1\nrounds = 2\n[shape]\nd_model = 32\nn_layers = 2\n[grid]\nseq_len = [8]\n"
-        '[[arms]]\nmodel = "dense"\n[[arms]]\nmodel = "mod"\ncapacity = 0.5\n'
+        '[[variants]]\nmodel = "dense"\n[[variants]]\nmodel = "mod"\ncapacity = 0.5\n'
         "[train]\nseq_len = 8\nbatch_size = 1\ntokens = 64\nval_tokens = 32\n"
     )
     compiles = "--compile" in flags or "compile" in metrics
     # A compiler's litter shows when a process ends.
     command = request.getfixturevalue("modbench_process") if "--compile" in flags else modbench
     if "bpb/val" in metrics or "ttft" in metrics:  # others weigh, compile or watch a process of their own
-        request.getfixturevalue("units_here")
+        request.getfixturevalue("jobs_here")
     done = command("run", "s.toml", "--corpus", "text.txt", "--device", "cpu", "-o", "out", *flags, cwd=tmp_path)
     cells = pd.read_csv(tmp_path / "out" / "cases.csv")
     assert done.returncode == (0 if (cells.status == "ok").any() else 1), done.stderr

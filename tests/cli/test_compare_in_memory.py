@@ -32,10 +32,10 @@ from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.core.labels import Label
 from modbench.harness.timing import callables
 from modbench.harness.timing.callable_contrasts import CORES
-from modbench.harness.timing.callables import Launch
+from modbench.harness.timing.callables import TimingProcess
 from modbench.harness.timing.interleave import Clock
 from modbench.harness.timing.threads import at_threads
-from modbench.python import subprocess_launches
+from modbench.python import timing_processes
 from modbench.python.inputs import Inputs
 from modbench.python.job import Job, on_device
 from modbench.python.measure import measure_job
@@ -70,7 +70,7 @@ def compare(times: dict[str, tuple[float, int]], inputs: Any = X, **more: Any) -
 
 @pytest.fixture(scope="module")
 def found() -> mb.Comparison:
-    return compare({"dense": (0.010, 64), "mod": (0.008, 32), LONG: (0.010, 16)}, twin=True, threads=1)
+    return compare({"dense": (0.010, 64), "mod": (0.008, 32), LONG: (0.010, 16)}, aa_control=True, threads=1)
 
 
 def test_a_planted_effect_is_found_and_held_against_its_flops(found: mb.Comparison) -> None:
@@ -78,9 +78,8 @@ def test_a_planted_effect_is_found_and_held_against_its_flops(found: mb.Comparis
     assert found.ratio("mod") == pytest.approx(1.25, rel=0.01)
     row = found["mod"]
     assert row.flops == 2 * 2 * 2 * 8 * 32
-    assert row.ideal == 2.0
-    assert row.efficiency == pytest.approx(0.625, rel=0.01)
-    assert row.realised == pytest.approx(0.25, rel=0.05)
+    assert row.theoretical == 2.0
+    assert row.achieved_share == pytest.approx(0.25, rel=0.05)
     assert row.time_s == pytest.approx(0.008, rel=0.01)
     assert row.labels == ("one process",)
     assert found.verdict(LONG) == "equivalent"
@@ -93,14 +92,14 @@ def test_a_planted_effect_is_found_and_held_against_its_flops(found: mb.Comparis
 GOLDEN = """\
 forward on cpu, 1 thread; one process, 20 rounds; over dense
 
-                       time               ratio  ideal  realised       verdict
+                       time               ratio  theoretical  realised       verdict
 dense               10.0 ms            baseline
 mod                 8.00 ms   1.25× [1.24–1.25]  2.00×       25%      ▲ faster
 a model of a… name  9.98 ms  1.00× [0.999–1.00]  4.00×        0%  ≈ equivalent
 dense (again)       10.0 ms  1.00× [0.999–1.00]      –         –  ≈ equivalent
 
 Ratio: time of dense over the row's, above 1× it is faster; 95 % interval.
-One process: intervals lack what differs between processes. launches=5 has it."""
+One process: intervals lack what differs between processes. processes=5 has it."""
 
 
 def test_text_fits_80_columns_and_says_what_it_stands_on(found: mb.Comparison) -> None:
@@ -136,7 +135,7 @@ def test_the_table_and_files(found: mb.Comparison, tmp_path: Path) -> None:
     assert found.table.name.tolist() == [row.name for row in found.rows]
     assert found.table.set_index("name").labels["mod"] == "one process"
     saved = json.loads(found.save(tmp_path / "a.json").read_text())
-    assert len(saved["launches"][0]["samples"]["mod"]["wall_s"]) == 40
+    assert len(saved["processes"][0]["samples"]["mod"]["wall_s"]) == 40
     assert pd.read_csv(found.save(tmp_path / "a.csv")).ratio.notna().sum() == 3
     assert found.save(tmp_path / "a.txt").read_text() == str(found)
     assert found.save(tmp_path / "a.html").read_text().startswith("<div>")
@@ -257,19 +256,19 @@ def two(**more: Any) -> dict[str, Any]:
         (two(), X, {"threads": 99_999}, "threads = 99999"),
         (two(), X, {"seed": "x"}, "'x' is not a seed"),
         (two(), X, {"loss": 3}, "loss must be"),
-        (two(), X, {"launches": "2"}, "launches = '2'"),
+        (two(), X, {"processes": "2"}, "processes = '2'"),
         (two(), X, {"baseline": ["a"]}, "unknown baseline"),
         (two(b=3), X, {}, "'b' .*int"),
         (two(), X, {"baseline": "c"}, "unknown baseline 'c'"),
         (two(), X, {"workload": "back"}, "unknown workload 'back'"),
-        (two(), X, {"launches": 0}, "launches = 0"),
+        (two(), X, {"processes": 0}, "processes = 0"),
         (two(), X, {"workload": "train_step", "outputs": True}, "outputs=True compares"),
         (two(b=print), X, {"workload": "train_step"}, "'b' is no nn.Module"),
         (two(b=nn.ReLU()), X, {"workload": "train_step"}, "'b' has no parameter"),
         (two(b=nn.Linear(8, 8, device="meta")), X, {}, "'b' .*meta.* cpu"),
         (two(), X.to("meta"), {}, "inputs lie on meta"),
         (two(), (X, X.to("meta")), {}, "inputs lie on cpu"),
-        (two(b=lambda x: x), X, {"launches": 2}, "'b' cannot be sent"),
+        (two(b=lambda x: x), X, {"processes": 2}, "'b' cannot be sent"),
     ],
 )
 def test_mistakes(models: Any, inputs: Any, more: Any, message: str) -> None:
@@ -287,13 +286,13 @@ def test_a_gpu_is_the_current_one_while_its_models_are_timed(monkeypatch: pytest
 
 
 @pytest.mark.slow
-def test_launches_are_processes_of_their_own() -> None:
-    models = {"dense": nn.Linear(64, 64), "twin": nn.Linear(64, 64)}
-    found = mb.compare(models, torch.ones(4, 64), launches=2, rounds=6)
-    assert len(found.launches) == 2
-    assert found["twin"].ratio_low is None  # of two processes; this one's rounds would have given an interval
-    assert "one process" not in found["twin"].labels
-    orders = [tuple(launch.samples["dense"]["position"]) for launch in found.launches]
+def test_processes_are_processes_of_their_own() -> None:
+    models = {"dense": nn.Linear(64, 64), "aa_control": nn.Linear(64, 64)}
+    found = mb.compare(models, torch.ones(4, 64), processes=2, rounds=6)
+    assert len(found.processes) == 2
+    assert found["aa_control"].ratio_ci_low is None  # of two processes; this one's rounds would have given an interval
+    assert "one process" not in found["aa_control"].labels
+    orders = [tuple(process.samples["dense"]["position"]) for process in found.processes]
     assert len(set(orders)) > 1
     assert "2 processes, 6 rounds" in str(found)
 
@@ -307,14 +306,14 @@ def test_what_is_defined_in_the_script_is_refused_before_anything_starts(monkeyp
     Mine.__module__, Mine.__qualname__ = "__main__", "Mine"
     monkeypatch.setattr(__main__, "Mine", Mine, raising=False)
     with pytest.raises(UsageError, match="'b' is defined in"):
-        mb.compare(two(b=Mine(8, 8)), X, launches=2)
+        mb.compare(two(b=Mine(8, 8)), X, processes=2)
 
 
 @pytest.mark.slow
 def test_a_process_that_fails_says_why() -> None:
     job = Job({"a": torch.nn.Linear(8, 8), "b": torch.nn.Linear(9, 9)}, Inputs.of(X), "forward", "a")
-    with pytest.raises(ModbenchError, match=r"launch 1 .*RuntimeError: .*mat1"):
-        subprocess_launches.launches(job, 1, 600)
+    with pytest.raises(ModbenchError, match=r"process 1 .*RuntimeError: .*mat1"):
+        timing_processes.processes(job, 1, 600)
 
 
 HANGING = """
@@ -322,7 +321,7 @@ import os, signal, subprocess, sys
 from torch import nn
 class Hangs(nn.Linear):
     def forward(self, x):
-        if os.environ["MODBENCH_SCRIPT"] != str(os.getpid()):  # in a launch
+        if os.environ["MODBENCH_SCRIPT"] != str(os.getpid()):  # in a process
             child = subprocess.Popen([sys.executable, "-S", "-c", "import signal; signal.pause()"])
             with open("pids.part", "w") as out:
                 out.write(f"{os.getpid()} {child.pid}")
@@ -336,13 +335,13 @@ import os, hangs, torch
 import modbench as mb
 os.environ["MODBENCH_SCRIPT"] = str(os.getpid())
 if __name__ == "__main__":
-    mb.compare({"a": torch.nn.Linear(8, 8), "b": hangs.Hangs(8, 8)}, torch.ones(2, 8), launches=2)
+    mb.compare({"a": torch.nn.Linear(8, 8), "b": hangs.Hangs(8, 8)}, torch.ones(2, 8), processes=2)
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_launches_end_with_the_script_that_is_killed(tmp_path: Path) -> None:
+def test_processes_end_with_the_script_that_is_killed(tmp_path: Path) -> None:
     (tmp_path / "hangs.py").write_text(HANGING)
     (tmp_path / "script.py").write_text(COMPARES)
     (tmp_path / "tmp").mkdir()
@@ -367,8 +366,8 @@ def test_launches_end_with_the_script_that_is_killed(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_process_that_hangs_is_ended_by_its_limit() -> None:
     job = Job({"a": torch.nn.Linear(8, 8), "b": torch.nn.Linear(8, 8)}, Inputs.of(X), "forward", "a", seconds=600)
-    with pytest.raises(ModbenchError, match=r"launch 1 .*limit of 1 s"):
-        subprocess_launches.launches(job, 1, 1)
+    with pytest.raises(ModbenchError, match=r"process 1 .*limit of 1 s"):
+        timing_processes.processes(job, 1, 1)
 
 
 def test_one_callable_by_itself() -> None:
@@ -378,7 +377,7 @@ def test_one_callable_by_itself() -> None:
     assert found.median_s == pytest.approx(0.003, rel=0.01)
     assert present(found.low_s) <= found.median_s <= present(found.high_s)
     assert 0.001 < found.spread < 0.01
-    assert (found.n, len(found.samples_s), found.disturbed) == (40, 40, 0)
+    assert (found.n, len(found.samples_s), found.noisy) == (40, 40, 0)
     assert re.fullmatch(r"mine: 3\.00 ms \[\d\.\d\d–\d\.\d\d\]", str(found).splitlines()[0])
     assert max(map(len, str(found).splitlines())) <= 80
     assert len(repr(found)) < 500
@@ -389,7 +388,7 @@ def waiting(clock: FakeClock, share: float) -> Job:
     """A job whose samples waited for a core for a time, in this share of them."""
 
     class Waiting(Job):
-        def measure(self, clock: Clock | None = None) -> Launch:
+        def measure(self, clock: Clock | None = None) -> TimingProcess:
             made = super().measure(clock)
             for columns in made.samples.values():
                 n = len(columns["wall_s"])
@@ -404,27 +403,27 @@ def test_a_time_that_is_mostly_the_machines_claims_nothing_and_names_what_helps(
     with at_threads(2):
         found = measure_job(waiting(clock, 1.0), clock)
     first, *rest = str(found).splitlines()
-    assert first.startswith("⚠ disturbed in 100 %")
+    assert first.startswith("⚠ noisy in 100 %")
     assert CORES in first
     said = " ".join(rest)
     assert found.remedy is not None
     assert found.remedy in said
     assert found.remedy.startswith("2 threads on ")
     assert "threads=1" in found.remedy
-    assert "mine: 3.00 ms spread" in said  # no interval
+    assert "mine: 3.00 ms standard deviation" in said  # no interval
     assert max(map(len, str(found).splitlines())) <= 80
     html = found._repr_html_()
-    assert html.startswith("<div><div>⚠ disturbed in 100 %")
+    assert html.startswith("<div><div>⚠ noisy in 100 %")
     assert '<td style="text-align:right">–</td>' in html
     with at_threads(1):
         alone = measure_job(waiting(clock, 1.0), clock)
     assert (alone.remedy, len(alone.warnings)) == (None, 1)
 
 
-def test_a_time_that_is_seldom_disturbed_keeps_its_interval_and_its_first_line() -> None:
+def test_a_time_that_is_seldom_noisy_keeps_its_interval_and_its_first_line() -> None:
     clock = FakeClock()
     found = measure_job(waiting(clock, 0.3), clock)
-    assert 0 < found.disturbed < 0.5
+    assert 0 < found.noisy < 0.5
     assert re.fullmatch(r"mine: 3\.00 ms \[\d\.\d\d–\d\.\d\d\]", str(found).splitlines()[0])
     assert found._repr_html_().startswith("<div><table>")
 
@@ -432,7 +431,7 @@ def test_a_time_that_is_seldom_disturbed_keeps_its_interval_and_its_first_line()
 def test_an_undecided_comparison_on_a_busy_machine_names_what_helps(monkeypatch: pytest.MonkeyPatch) -> None:
     measure = Job.measure
 
-    def waits(self: Job, clock: Clock | None = None) -> Launch:
+    def waits(self: Job, clock: Clock | None = None) -> TimingProcess:
         made = measure(self, clock)
         for columns in made.samples.values():
             columns["wait_s"] = [0.01] * len(columns["wall_s"])
@@ -441,16 +440,16 @@ def test_an_undecided_comparison_on_a_busy_machine_names_what_helps(monkeypatch:
     assert "⚠" not in str(compare({"a": (0.01, 8), "b": (0.02, 8)}, threads=2))
     monkeypatch.setattr(Job, "measure", waits)
     found = compare({"a": (0.01, 8), "b": (0.02, 8)}, threads=2)
-    assert (found.verdict("b"), "contaminated" in found["b"].labels) == ("inconclusive", True)
+    assert (found.verdict("b"), "noisy" in found["b"].labels) == ("inconclusive", True)
     assert "⚠ 2 threads on " in str(found)
     assert "⚠ 2 threads on " in found._repr_html_()
     assert compare({"a": (0.01, 8), "b": (0.0102, 8)}, threads=1).remedy is None
 
 
-def test_ratio_and_efficiency_are_of_the_clock_that_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ratio_is_of_the_clock_that_decided(monkeypatch: pytest.MonkeyPatch) -> None:
     measure = Job.measure
 
-    def busy(self: Job, clock: Clock | None = None) -> Launch:
+    def busy(self: Job, clock: Clock | None = None) -> TimingProcess:
         """Wall time scatters too much to tell anything; CPU time says that b takes 10 % more."""
         made = measure(self, clock)
         for name, columns in made.samples.items():
@@ -468,7 +467,6 @@ def test_ratio_and_efficiency_are_of_the_clock_that_decided(monkeypatch: pytest.
     row = found["b"]
     assert (row.verdict, Label.BY_CPU in row.labels) == ("worse", True)
     assert found.ratio("b") == row.cpu_ratio == pytest.approx(1 / 1.1, rel=0.01)
-    assert row.efficiency == pytest.approx(found.ratio("b") / present(row.ideal))
     assert row.ratio != pytest.approx(1 / 1.1, rel=0.01)
 
 
@@ -672,7 +670,7 @@ def test_work_that_no_counter_sees_makes_flops_a_lower_bound() -> None:
     found = mb.compare({"a": lambda x: x @ X.T @ X, "b": half_in_numpy}, X, rounds=2, clock=Ticks())
     row = found["b"]
     assert Label.LOWER_BOUND in row.labels
-    assert (row.ideal, row.realised) == (None, None)
+    assert (row.theoretical, row.achieved_share) == (None, None)
     assert "given to numpy" in (row.reason or "")
 
 
@@ -756,7 +754,7 @@ def test_models_are_built_and_first_called_in_an_order_that_each_process_draws()
             called.append(self.name)
             return super().forward(x)
 
-    job = Job({name: Says(name) for name in "abc"}, Inputs.of(X), "train_step", "a", rounds=2, twin=True)
+    job = Job({name: Says(name) for name in "abc"}, Inputs.of(X), "train_step", "a", rounds=2, aa_control=True)
     for number in range(4):
         order, sent = callables.build_order(("a", "b", "c"), number), job.for_process(number)
         for own in (replace(job, seed=number), sent):
@@ -767,9 +765,9 @@ def test_models_are_built_and_first_called_in_an_order_that_each_process_draws()
         UNPICKLED.clear()
         pickle.loads(pickle.dumps(sent))  # noqa: S301  # our own
         assert tuple(UNPICKLED) == order
-    found = mb.compare(dict(job.models), X, rounds=2, clock=Ticks(), twin=True)
+    found = mb.compare(dict(job.models), X, rounds=2, clock=Ticks(), aa_control=True)
     assert [row.name for row in found.rows] == ["a", "b", "c", "a (again)"]
-    assert json.loads(found._json())["launches"][0]["order"] == [*callables.build_order("abc", 0), "a (again)"]
+    assert json.loads(found._json())["processes"][0]["order"] == [*callables.build_order("abc", 0), "a (again)"]
 
 
 UNPICKLED: list[str] = []

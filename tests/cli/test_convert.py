@@ -93,7 +93,7 @@ def test_tuning_lowers_the_loss_and_changes_routers_alone(
     assert {name for name in now if name not in was} == {name for name in now if ".router." in name}
 
 
-@pytest.mark.usefixtures("units_here", "undrawn")
+@pytest.mark.usefixtures("jobs_here", "undrawn")
 def test_what_it_writes_is_a_model_for_transformers_and_for_modbench(
     modbench: Any, flags: list[str], tmp_path: Path
 ) -> None:
@@ -115,7 +115,7 @@ def test_what_it_writes_is_a_model_for_transformers_and_for_modbench(
     words = [*shlex.split(decode.removeprefix("decode:  modbench run")), *small, "--batch-size", "1", "--seeds", "0"]
     words += ["--set", "decode.tokens=4", "--set", "metrics=latency/decode,loss/val_causal"]
     found = succeeded(modbench("run", *words, "--set", "train.val_tokens=256", "-o", tmp_path / "run"))
-    cases = pd.read_csv(tmp_path / "run" / "cases.csv").set_index(["metric", "arm"])
+    cases = pd.read_csv(tmp_path / "run" / "cases.csv").set_index(["metric", "variant"])
     losses = cases.loc["loss/val_causal"]
     assert (losses.status == "ok").all()
     assert len(losses) == 2
@@ -306,7 +306,7 @@ def test_the_converted_model_has_the_tokens_of_the_dense_one(
     assert (out / "tokenizer.json").read_text() == written
 
 
-@pytest.mark.usefixtures("units_here", "undrawn")
+@pytest.mark.usefixtures("jobs_here", "undrawn")
 def test_bits_per_byte_are_those_that_a_run_finds(
     modbench: Any, source: Path, flags: list[str], tmp_path: Path
 ) -> None:
@@ -319,7 +319,7 @@ def test_bits_per_byte_are_those_that_a_run_finds(
     dense_row = json.loads(done.stdout)["losses"]["not tuned"]["dense"]
     sizes = [*("--seq-len", "32"), *(f"--set=train.{key}" for key in ("steps=0", "seq_len=32", "val_tokens=256"))]
     run = ("--effort", "smoke", "--device", "cpu", "--set", "metrics=bpb/val", *sizes, "-o", tmp_path / "run")
-    succeeded(modbench("run", "quick", "--model", f"hf:{source}", "--only", "--rival", "none", *run, "--corpus", text))
+    succeeded(modbench("run", "quick", "--model", f"hf:{source}", "--only", "--match", "none", *run, "--corpus", text))
     cases = pd.read_csv(tmp_path / "run" / "cases.csv")
     (value,) = cases[cases.metric == "bpb/val"].value
     assert dense_row["bits_per_byte"] == pytest.approx(value, rel=1e-5)

@@ -100,7 +100,7 @@ def test_a_long_argument_is_shortened(arguments: list[str]) -> None:
         (f"plan quick --seq-len {10**11}", ["grid.seq_len", "1,073,741,824"]),
         (f"plan quick --batch-size {10**14}", ["grid.batch_size", "1,073,741,824"]),
         (["plan", "quick", "--seq-len", ",".join(map(str, range(1, 5000)))], ["cases", "at most 20,000"]),
-        (["plan", "quick", "--capacity", ",".join(f"0.{i}" for i in range(1000, 2000))], ["arms", "at most 500"]),
+        (["plan", "quick", "--capacity", ",".join(f"0.{i}" for i in range(1000, 2000))], ["variants", "at most 500"]),
         (["plan", "quick", "--seeds", ",".join(map(str, range(2000)))], ["seeds", "at most 1000"]),
         ("plan quick --set rounds=1000000", ["rounds", "100000"]),
         (f"plan quick --set train.tokens={10**20}", ["train.tokens", "less than"]),
@@ -143,49 +143,58 @@ def test_a_key_that_was_typed_as_an_option_leads_to_set(arguments: str, said: st
     [
         ('metrics = ["flops/forward"]\ngrid = = 3\n', ["not TOML", "line 2"]),
         (
-            'metricz = ["flops/forward"]\n[[arms]]\nmodel = "dense"\n',
+            'metricz = ["flops/forward"]\n[[variants]]\nmodel = "dense"\n',
             ["unknown key 'metricz'", "Did you mean 'metrics'?"],
         ),
         (
-            'metrics = ["flops/foward"]\n[[arms]]\nmodel = "dense"\n',
+            'metrics = ["flops/foward"]\n[[variants]]\nmodel = "dense"\n',
             ["unknown metric 'flops/foward'", "'flops/forward'?"],
         ),
-        ('metrics = ["flops/forward"]\n[[arms]]\nmodel = "mud"\n', ["unknown model 'mud'", "Did you mean 'mod'?"]),
+        ('metrics = ["flops/forward"]\n[[variants]]\nmodel = "mud"\n', ["unknown model 'mud'", "Did you mean 'mod'?"]),
         (
-            'metrics = ["flops/forward"]\n[[arms]]\nmodel = "mod"\ncapasity = 0.5\n',
+            'metrics = ["flops/forward"]\n[[variants]]\nmodel = "mod"\ncapasity = 0.5\n',
             ["unknown key 'capasity'", "'capacity'?"],
         ),
-        ('metrics = ["flops/forward"]\n[[arms]]\nmodel = "dense"\ncapacity = 0.5\n', ["not read 'capacity'"]),
-        ('metrics = ["flops/forward"]\n[grid]\nseqlen = 5\n[[arms]]\nmodel = "dense"\n', ["[grid]", "'seq_len'?"]),
+        ('metrics = ["flops/forward"]\n[[variants]]\nmodel = "dense"\ncapacity = 0.5\n', ["not read 'capacity'"]),
+        ('metrics = ["flops/forward"]\n[grid]\nseqlen = 5\n[[variants]]\nmodel = "dense"\n', ["[grid]", "'seq_len'?"]),
         (
-            'metrics = ["flops/forward"]\n[train]\nstep = 5\n[[arms]]\nmodel = "dense"\n',
+            'metrics = ["flops/forward"]\n[train]\nstep = 5\n[[variants]]\nmodel = "dense"\n',
             ["[train]", "unknown key 'step'"],
         ),
-        ('metrics = ["flops/forward"]\n[shape]\ncapacity = 0.5\n[[arms]]\nmodel = "mod"\n', ["belongs to an arm"]),
-        ('metrics = ["loss/val"]\n[[arms]]\nmodel = "dense"\n', ["'loss/val'", "[train]"]),
-        ('metrics = ["flops/forward"]\n', ["arms", "is missing"]),
-        ('name = "../evil"\nmetrics = ["flops/forward"]\n[[arms]]\nmodel = "dense"\n', ["'../evil'", "folder name"]),
-        ('metrics = ["flops/forward"]\narms = ["dense"]\n', ["must be a table"]),
-        ('metrics = ["flops/forward"]\n[[arms]]\nmodel = "dense"\nmatch = "mod"\n', ["must be a table"]),
         (
-            'metrics = ["flops/forward"]\n[grid]\nseq_len = [[16]]\n[[arms]]\nmodel = "dense"\n',
+            'metrics = ["flops/forward"]\n[shape]\ncapacity = 0.5\n[[variants]]\nmodel = "mod"\n',
+            ["belongs to a variant"],
+        ),
+        ('metrics = ["loss/val"]\n[[variants]]\nmodel = "dense"\n', ["'loss/val'", "[train]"]),
+        ('metrics = ["flops/forward"]\n', ["variants", "is missing"]),
+        (
+            'name = "../evil"\nmetrics = ["flops/forward"]\n[[variants]]\nmodel = "dense"\n',
+            ["'../evil'", "folder name"],
+        ),
+        ('metrics = ["flops/forward"]\nvariants = ["dense"]\n', ["must be a table"]),
+        ('metrics = ["flops/forward"]\n[[variants]]\nmodel = "dense"\nmatch = "mod"\n', ["must be a table"]),
+        (
+            'metrics = ["flops/forward"]\n[grid]\nseq_len = [[16]]\n[[variants]]\nmodel = "dense"\n',
             ["grid.seq_len", "whole number"],
         ),
-        ('metrics = ["flops/forward"]\n[[arms]]\nmodel = "mod"\ncapacity = []\n', ["capacity = [] leaves no arm"]),
-        ('metrics = []\n[[arms]]\nmodel = "dense"\n', ["metrics", "at least 1 item"]),
-        ('metrics = ["flops/forward"]\nlaunches = 0\n[[arms]]\nmodel = "dense"\n', ["launches", "(got 0)"]),
         (
-            'metrics = ["flops/forward"]\n[[arms]]\nmodel = "mod"\ncapacity = "half"\n',
+            'metrics = ["flops/forward"]\n[[variants]]\nmodel = "mod"\ncapacity = []\n',
+            ["capacity = [] leaves no variant"],
+        ),
+        ('metrics = []\n[[variants]]\nmodel = "dense"\n', ["metrics", "at least 1 item"]),
+        ('metrics = ["flops/forward"]\nlaunches = 0\n[[variants]]\nmodel = "dense"\n', ["processes", "(got 0)"]),
+        (
+            'metrics = ["flops/forward"]\n[[variants]]\nmodel = "mod"\ncapacity = "half"\n',
             ["capacity 'half' is outside (0, 1]"],
         ),
-        ('metrics = ["flops/forward"]\ngrid = 3\n[[arms]]\nmodel = "dense"\n', ["grid"]),
+        ('metrics = ["flops/forward"]\ngrid = 3\n[[variants]]\nmodel = "dense"\n', ["grid"]),
         (
-            'metrics = ["flops/forward"]\n[[arms]]\nmodel = "dense"\nanchor = true\n[[arms]]\nmodel = "mod"\nanchor = true\n',
+            'metrics = ["flops/forward"]\n[[variants]]\nmodel = "dense"\nanchor = true\n[[variants]]\nmodel = "mod"\nanchor = true\n',
             ["more than one"],
         ),
         (
-            'metrics = ["flops/forward"]\n[[arms]]\nmodel = "dense"\n[[arms]]\nmodel = "dense"\nmatch = { arm = "mdo" }\n',
-            ["unknown arm 'mdo'"],
+            'metrics = ["flops/forward"]\n[[variants]]\nmodel = "dense"\n[[variants]]\nmodel = "dense"\nmatch = { variant = "mdo" }\n',
+            ["unknown variant 'mdo'"],
         ),
     ],
 )
@@ -197,10 +206,10 @@ def test_a_suite_file_with_a_mistake(toml: str, said: list[str], here: Path) -> 
     assert [path.name for path in here.iterdir()] == ["mine.toml"]
 
 
-def test_a_rung_that_cannot_exist(here: Path) -> None:
+def test_a_matched_that_cannot_exist(here: Path) -> None:
     (here / "mine.toml").write_text(
-        'metrics = ["flops/forward"]\n[shape]\nd_model = 64\nn_layers = 8\n[[arms]]\nmodel = "dense"\n'
-        '[[arms]]\nmodel = "dense"\nmatch = { arm = "mod", capacity = 0.01, every = 1, first_routed = 0 }\n'
+        'metrics = ["flops/forward"]\n[shape]\nd_model = 64\nn_layers = 8\n[[variants]]\nmodel = "dense"\n'
+        '[[variants]]\nmodel = "dense"\nmatch = { variant = "mod", capacity = 0.01, every = 1, first_routed = 0 }\n'
     )
     message = refused("plan mine.toml --seq-len 4096")
     assert "at most 8 layers" in message
@@ -238,7 +247,7 @@ def test_cuda_that_is_not_there(here: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert list(here.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"schema_version": 12}'])
+@pytest.mark.parametrize("content", ["{", "[]", '{"schema_version": 13}'])
 def test_a_damaged_run_folder(content: str, here: Path) -> None:
     (here / "run.json").write_text(content)
     message = refused("report .")

@@ -22,12 +22,12 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two runs, of which the first by name is the newest, and files of a user's."""
     folder = tmp_path_factory.mktemp("here")
     for name, when in (("new-20261129-1", 2e9), ("old-20261129-1", 1e9)):
-        run = compared_run(folder / "runs" / name, suite={"grid": {"seq_len": [64]}, "launches": 3}).path
+        run = compared_run(folder / "runs" / name, suite={"grid": {"seq_len": [64]}, "processes": 3}).path
         os.utime(run / "run.json", (when, when))
     (folder / "runs" / "zz-no-run").mkdir()
     (folder / "runs" / "latest").symlink_to("old-20261129-1")
     os.utime(folder / "runs" / "old-20261129-1", (3e9, 3e9))  # a report that was written into it later
-    (folder / "own.toml").write_text('metrics = ["flops/forward"]\n[[arms]]\nmodel = "dense"\n')
+    (folder / "own.toml").write_text('metrics = ["flops/forward"]\n[[variants]]\nmodel = "dense"\n')
     (folder / "mine.py").write_text("def build(config):\n    ...\n")
     (folder / "novels.txt").write_text("a text\n")
     (folder / "times.json").write_text("{}")
@@ -62,7 +62,7 @@ def failed(folder: Path, name: str, when: float) -> None:
     """Add a run in which every cell failed."""
     shutil.copytree(folder / "runs" / "old-20261129-1", folder / "runs" / name)
     fields = {"status": "failed", "kind": "error", "reason": "RuntimeError: no", "samples": {}, "notes": {}}
-    for file in (folder / "runs" / name / "units").iterdir():
+    for file in (folder / "runs" / name / "jobs").iterdir():
         reseal_with(file, lambda body: [outcome.update(fields) for outcome in body["outcomes"]])
     os.utime(folder / "runs" / name / "run.json", (when, when))
 
@@ -85,7 +85,7 @@ def test_what_reads_values_passes_over_newer_runs_that_have_none(
         assert rest == asked.stdout
     assert modbench("watch", cwd=tmp_path).stdout.startswith("newest run: runs/failed-20261130-1\n")
     begun = tmp_path / "runs" / "begun"
-    (begun / "units").mkdir(parents=True)
+    (begun / "jobs").mkdir(parents=True)
     shutil.copy(tmp_path / NEWEST / "run.json", begun)
     os.utime(begun / "run.json", (2.2e9, 2.2e9))
     first = modbench("recommend", cwd=tmp_path).stdout.splitlines()[0]
@@ -164,7 +164,7 @@ MEANT = {
     "run quick --model hf:my_lama": "'hf:my_llama'",
     "run quick --model hf:lama": "'hf:my_llama'",
     "run quick --capacity 12.5": "0.125",
-    "run quick --include run": "runs'",
+    "run quick --plugin run": "runs'",
     "cost hf:my_lama": "'hf:my_llama'",
     "convert hf:my_lama --to mod --out new": "'hf:my_llama'",
     "convert hf:my_lama": "'hf:my_llama'",
@@ -180,7 +180,7 @@ MEANT = {
     f"gate runs/od-20261129-1 {NEWEST}": "'runs/old-20261129-1'",
     "figure runs/new map": f"'{NEWEST}'",
     "resume runs/new": f"'{NEWEST}'",
-    "run tasks-confirm --arms-from runs/new": f"'{NEWEST}'",
+    "run tasks-confirm --variants-from runs/new": f"'{NEWEST}'",
     "train mod --corpus novel.txt": "'novels.txt'",
 }
 RUN_ALL = """

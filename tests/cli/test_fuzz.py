@@ -50,7 +50,7 @@ def problem(done: subprocess.CompletedProcess[str], codes: set[int]) -> str | No
 SUITE: dict[str, Any] = {
     "name": "fuzzed",
     "effort": "draft",
-    "launches": 1,
+    "processes": 1,
     "rounds": 2,
     "metrics": ["flops/forward", "latency/forward", "memory/peak_allocated", "loss/val"],
     "shape": {"d_model": 32, "n_layers": 2, "n_heads": 2},
@@ -58,9 +58,9 @@ SUITE: dict[str, Any] = {
     "decode": {"tokens": 8},
     "seeds": [0, 1],
     "margin": 0.02,
-    "arms": [
-        {"model": "dense", "anchor": True},
-        {"model": "dense", "match": {"arm": "mod", "capacity": 0.25}},
+    "variants": [
+        {"model": "dense", "baseline": True},
+        {"model": "dense", "match": {"variant": "mod", "capacity": 0.25}},
         {"model": "mod", "capacity": [0.25, 0.5], "every": 2, "router": "learned"},
         {"model": "moe", "n_experts": 4},
     ],
@@ -90,11 +90,20 @@ WORDS = (
 FLAGS = (
     *("--model", "--capacity", "--seq-len", "--batch-size", "--dtype", "--device", "--seeds", "--corpus", "--set"),
     *("--effort", "-k", "-o", "--baseline", "--fail-on", "--margin", "--launcher", "--json", "--strict"),
-    *("--compile", "--lenient", "--help", "--version", "--workload", "--comparisons", "--threads", "--no-such-flag"),
+    *(
+        "--compile",
+        "--allow-inconclusive",
+        "--help",
+        "--version",
+        "--workload",
+        "--comparisons",
+        "--threads",
+        "--no-such-flag",
+    ),
 )
 SETTINGS = (
-    *("d_model", "n_layers", "rounds", "launches", "train.tokens"),
-    *("grid.seq_len", "capacity", "router", "mde", "x"),
+    *("d_model", "n_layers", "rounds", "processes", "train.tokens"),
+    *("grid.seq_len", "capacity", "router", "detectable", "x"),
 )
 COMMANDS = ("run", "plan", "list", "report", "cost", "doctor", "train", "profile", "gate", "resume", "gat")
 

@@ -169,7 +169,7 @@ def test_a_step_that_has_no_time_left_is_left_for_later(day: Day, capsys: pytest
 def test_files_of_a_step_that_still_runs_are_left_alone(day: Day) -> None:
     """One that disappears while the folder is packed, such as `lock.json`, would end the day."""
     for name in ("train-dense", "train-mod"):
-        record = day.emptied(name, "rehearse") / "units" / "a.json"
+        record = day.emptied(name, "rehearse") / "jobs" / "a.json"
         record.parent.mkdir(parents=True)
         record.write_text("{}", encoding="utf-8")
         day.beside(day.work / "rehearse" / name, ".log").write_text("said", encoding="utf-8")
@@ -177,7 +177,7 @@ def test_files_of_a_step_that_still_runs_are_left_alone(day: Day) -> None:
     day.write()
     with tarfile.open(day.out / "steps.tar.gz") as archive:
         ended = "rehearse/train-dense"
-        assert sorted(archive.getnames()) == [f"{ended}.log", f"{ended}/units/a.json", "steps.json"]
+        assert sorted(archive.getnames()) == [f"{ended}.log", f"{ended}/jobs/a.json", "steps.json"]
 
 
 def test_what_runs_found_is_on_the_page_and_in_one_table(day: Day) -> None:

@@ -21,7 +21,7 @@ MOST_LINES = 3
 def test_every_command_is_in_one_group() -> None:
     named = [name for names in GROUPS.values() for name in names]
     assert sorted(named) == sorted(GROUP.commands)
-    assert list(GROUPS) == ["Measure", "Decide", "Gate", "Look up", "Yours"]
+    assert list(GROUPS) == ["Measure", "Decide", "Look up", "Yours"]
 
 
 def test_the_help_has_one_line_for_each_command_in_the_order_of_the_groups(modbench: Any) -> None:

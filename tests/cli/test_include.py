@@ -1,4 +1,4 @@
-"""`--include`, `modbench.toml` and `--router` as a user types them; the example folder; what a report says of a broken panel."""
+"""`--plugin`, `modbench.toml` and `--router` as a user types them; the example folder; what a report says of a broken panel."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     mark = f"import pathlib\npathlib.Path({str(tmp_path / 'mark')!r}).touch()\n"
     metric = root / "bench" / "metrics" / "weights.py"
     metric.write_text(f'"""Weights."""\n{mark}{metric.read_text()}')
-    (root / "modbench.toml").write_text('include = ["bench"]\n')
+    (root / "modbench.toml").write_text('plugins = ["bench"]\n')
     return root
 
 
@@ -57,7 +57,7 @@ def test_a_projects_file_counts_in_its_folder_and_below(here: Path, modbench: An
 
 def test_a_file_above_the_repository_does_not_count(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor one above the current folder where there is no repository: it may be anybody's."""
-    (here.parent / "modbench.toml").write_text('include = ["project/bench"]\n')
+    (here.parent / "modbench.toml").write_text('plugins = ["project/bench"]\n')
     (here / "modbench.toml").unlink()
     for folder, found in ((here / "sub", None), (here, None), (here.parent, here.parent / "modbench.toml")):
         monkeypatch.chdir(folder)
@@ -69,10 +69,10 @@ def test_a_file_above_the_repository_does_not_count(here: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('includes = ["bench"]', "'includes'. Did you mean"),
-        ('include = "bench"', "list of folders"),
-        ("include = [", "not TOML"),
-        ('include = ["none"]', "include '"),
+        ('plugin = ["bench"]', "'plugin'. Did you mean"),
+        ('plugins = "bench"', "list of folders"),
+        ("plugins = [", "not TOML"),
+        ('plugins = ["none"]', "plugins '"),
     ],
 )
 def test_a_wrong_file_is_refused(here: Path, modbench: Any, text: str, said: str) -> None:
@@ -93,17 +93,17 @@ def test_flags_come_before_the_environment_and_that_before_the_project(
     project.include(["flag"])
     assert [folder.name for folder in discovery.included_folders()] == ["flag", "environment", "bench"]
     monkeypatch.setenv(discovery.VARIABLE, str(here / "gone"))
-    with pytest.raises(UsageError, match=r"MODBENCH_INCLUDE .*gone.*no such folder"):
+    with pytest.raises(UsageError, match=r"MODBENCH_PLUGINS .*gone.*no such folder"):
         project.include([])
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("undrawn", "units_here")
+@pytest.mark.usefixtures("undrawn", "jobs_here")
 def test_the_example_folder_runs_and_its_run_finds_it_again(
     here: Path, modbench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A router, a metric, a task, a suite, a panel and a corpus; then broken panels, and the folder gone."""
-    succeeded(modbench("run", "tiny", "--include", "bench", "--device", "cpu", "-o", "run", "-q", cwd=here))
+    succeeded(modbench("run", "tiny", "--plugin", "bench", "--device", "cpu", "-o", "run", "-q", cwd=here))
     cases = pd.read_csv(here / "run" / "cases.csv")
     assert (cases.status == "ok").all(), cases[cases.status != "ok"].reason.tolist()
     assert {"weights/routers", "task/sums", "loss/val", "flops/forward"} == set(cases.metric)
@@ -128,8 +128,8 @@ def test_the_example_folder_runs_and_its_run_finds_it_again(
     monkeypatch.setenv(discovery.VARIABLE, "")
     unnamed = modbench("report", "run", cwd=here)
     assert unnamed.returncode == 2
-    assert f"add --include {here / 'bench'}" in unnamed.stderr
-    report = modbench("report", "run", "--include", "bench", cwd=here)
+    assert f"add --plugin {here / 'bench'}" in unnamed.stderr
+    report = modbench("report", "run", "--plugin", "bench", cwd=here)
     assert (report.returncode, report.stderr) == (0, "")
     page = (here / "run" / "report.html").read_text()
     assert "raises.py cannot be shown" in page
@@ -137,11 +137,11 @@ def test_the_example_folder_runs_and_its_run_finds_it_again(
     assert re.search(r"bad\.py [\w ]+: line 1: ZeroDivisionError", page)
     assert "How many weights" in page
     # What the run needs is not there: named, not run without it.
-    record = next((here / "run" / "units").glob("train-*entropy*"))
+    record = next((here / "run" / "jobs").glob("train-*entropy*"))
     record.unlink()
     (here / "bench" / "routers" / "entropy.py").rename(here / "entropy.py")
     catalogue.forget()
-    resumed = modbench("resume", "run", "--include", "bench", cwd=here)
+    resumed = modbench("resume", "run", "--plugin", "bench", cwd=here)
     assert resumed.returncode == 2
     assert "'bench/routers/entropy.py' (gone)" in resumed.stderr
     # `resume` includes the folder by itself.
@@ -160,18 +160,18 @@ def test_a_router_is_named_on_the_command_line_and_in_the_id(here: Path, modbenc
         *("--set", "d_model=32", "--set", "n_layers=2", "--seq-len", "32"),
     )
 
-    def arms(*more: str) -> list[str]:
+    def variants(*more: str) -> list[str]:
         done = succeeded(modbench("plan", "quick", *flags, *more, cwd=here))
         found = (case["case"].partition("[")[2].partition("-T")[0] for case in json.loads(done.stdout)["cases"])
-        return list(dict.fromkeys(arm for arm in found if arm.startswith("c")))
+        return list(dict.fromkeys(variant for variant in found if variant.startswith("c")))
 
-    assert arms("--capacity", "0.25", "--router", f"learned,norm,{spec}") == [
+    assert variants("--capacity", "0.25", "--router", f"learned,norm,{spec}") == [
         *("c0.25-learned", "c0.25-norm", "c0.25-scaled_norm")
     ]
-    assert arms("--capacity", "0.25,0.5", "--router", spec) == ["c0.25-scaled_norm", "c0.5-scaled_norm"]
-    assert arms("--capacity", "0.25", "--set", f"router={spec}") == ["c0.25-scaled_norm"]
+    assert variants("--capacity", "0.25,0.5", "--router", spec) == ["c0.25-scaled_norm", "c0.5-scaled_norm"]
+    assert variants("--capacity", "0.25", "--set", f"router={spec}") == ["c0.25-scaled_norm"]
     shutil.copy(EXAMPLES / "routers" / "scaled_norm.py", here / "mine.py")
-    suite = 'metrics = ["flops/forward"]\n[[arms]]\nmodel = "mod"\nrouter = ["norm", "mine.py:ROUTER"]\n[shape]\nd_model = 32\n'
+    suite = 'metrics = ["flops/forward"]\n[[variants]]\nmodel = "mod"\nrouter = ["norm", "mine.py:ROUTER"]\n[shape]\nd_model = 32\n'
     (here / "mine.toml").write_text(suite)
     beside = succeeded(modbench("plan", here / "mine.toml", "--device", "cpu", cwd=here / "sub"))
     assert "mod[c0.125-mine-" in beside.stdout
@@ -187,7 +187,7 @@ def test_a_router_is_named_on_the_command_line_and_in_the_id(here: Path, modbenc
 
 def test_every_command_takes_folders_but_those_that_read_no_suite_and_no_run() -> None:
     takes = {
-        each.callback.__name__: "include" in inspect.signature(each.callback).parameters
+        each.callback.__name__: "plugin" in inspect.signature(each.callback).parameters
         for each in app.registered_commands
         if each.callback is not None
     }

@@ -10,8 +10,10 @@ import torch
 
 import modbench as mb
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.units import parse_percent
+from modbench.harness.core.units import parse_share
 from modbench.harness.planning.load_suite import parse_suite
+from modbench.harness.planning.overrides import override
+from modbench.python import keywords
 from modbench.reports.questions.gate import fail_on
 from modbench.testing.settings import resolve
 
@@ -19,7 +21,7 @@ RIGHT = "0.05 is 5 %"
 SUITE: dict[str, Any] = {
     "name": "s",
     "metrics": ["flops/forward"],
-    "arms": [{"model": "dense"}],
+    "variants": [{"model": "dense"}],
 }
 
 
@@ -52,7 +54,7 @@ def test_python_takes_no_other_number(value: object) -> None:
         assert len(str(caught.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize("value", ["1", "5", "inf", "nan", "-0.1", "0", "5 %", "much"])
+@pytest.mark.parametrize("value", ["1", "5", "inf", "nan", "-0.1", "0", "100%", "-5%", "much"])
 def test_configuration_takes_no_other_number(value: str) -> None:
     for given in TEXT.values():
         with pytest.raises(UsageError, match=RIGHT):
@@ -62,7 +64,7 @@ def test_configuration_takes_no_other_number(value: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_take_no_other_number(command: str, modbench: Any) -> None:
-    for value in ("1", "5", "inf", "nan", "-0.1", "0"):
+    for value in ("1", "5", "inf", "nan", "-0.1", "0", "100%"):
         done = modbench(*COMMANDS[command], value)
         assert (done.returncode, done.stdout) == (2, "")
         assert RIGHT in done.stderr
@@ -70,25 +72,46 @@ def test_commands_take_no_other_number(command: str, modbench: Any) -> None:
 
 @pytest.mark.parametrize("key", ["margin", "confirm.margin"])
 def test_keys_of_a_suite_take_no_other_number(key: str, modbench: Any) -> None:
-    for value in ("1", "nan", "'5%'"):  # the numbers above reach the same check
+    for value in ("1", "nan", "500%"):  # the numbers above reach the same check
         done = modbench("plan", "isoflop-cpu", "--set", f"{key}={value}")
         assert (done.returncode, done.stdout) == (2, "")
         assert RIGHT in done.stderr
 
 
 @pytest.mark.parametrize("limit", ["100%", "500%"])
-def test_limits_of_a_gate_and_of_a_recommendation_are_percentages_below_100(limit: str) -> None:
+def test_limits_of_a_gate_and_of_a_recommendation_are_shares_below_1(limit: str) -> None:
     for word in (word for word, check in fail_on.CHECKS.items() if check.limited):
         with pytest.raises(UsageError, match=RIGHT):
             fail_on.parse([f"{word}:{limit}"])
     with pytest.raises(UsageError, match=RIGHT):
-        parse_percent(limit, "--max-loss-increase")
+        parse_share(limit, "--max-loss-increase")
 
 
 def test_a_share_is_taken_everywhere() -> None:
-    for place, given in PYTHON.items():
-        if place != "a suite's confirmation":  # which wants a whole sweep
-            given(0.05)
+    for grid_point, given in PYTHON.items():
+        if grid_point != "a suite's confirmation":  # which wants a whole sweep
+            for value in (0.05, "0.05", "5%", "5 %"):
+                given(value)
     for text in TEXT.values():
-        text("0.05")
+        assert text("0.05") == text("5%") == text("5 %")
     assert fail_on.parse(["slower:99.9%"]).limits["slower"] is not None
+    assert fail_on.parse(["slower:0.02"]) == fail_on.parse(["slower:2 %"]) == fail_on.parse(["slower:2%"])
+
+
+def test_a_suite_takes_shares_in_per_cent() -> None:
+    numbers, texts = ({"margin": 0.05, "detectable": 0.01}, 0.125), ({"margin": "5%", "detectable": "1 %"}, "12.5%")
+    made = [
+        parse_suite(
+            {**SUITE, **top, "variants": [{"model": "dense"}, {"model": "mod", "capacity": [capacity, 1]}]}, "s"
+        )
+        for top, capacity in (numbers, texts)
+    ]
+    assert made[0] == made[1]
+    asked = [
+        override(parse_suite(SUITE | {"variants": [{"model": "mod"}]}, "s"), each)
+        for each in (
+            keywords.overrides({"capacity": "12.5%,0.5"}, {}),
+            keywords.overrides({"capacity": (0.125, 0.5)}, {}),
+        )
+    ]
+    assert asked[0] == asked[1]

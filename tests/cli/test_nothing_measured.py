@@ -28,7 +28,7 @@ SUITE = """
 name = "tiny"
 effort = "smoke"
 metrics = ["flops/forward", "latency/forward"]
-arms = [{ model = "dense" }]
+variants = [{ model = "dense" }]
 grid = { seq_len = [16] }
 shape = { d_model = 16, n_layers = 1, n_heads = 1 }
 """
@@ -48,7 +48,7 @@ class has_no_products(returns_a_tuple):
 
 
 def planned(effort: str = "draft", **suite: Any) -> Plan:
-    settings = {"metrics": ["latency/forward"], "train": None, "arms": [{"model": "dense"}]} | suite
+    settings = {"metrics": ["latency/forward"], "train": None, "variants": [{"model": "dense"}]} | suite
     return planted_suite(effort, **settings)
 
 
@@ -80,14 +80,14 @@ def test_it_is_said_first_in_every_output(tmp_path: Path) -> None:
     assert summary.as_json(loaded, Path("page"), None)["measured"] is False
 
 
-def test_skipped_cells_and_units_without_a_record_are_no_measurements(tmp_path: Path) -> None:
+def test_skipped_cells_and_jobs_without_a_record_are_no_measurements(tmp_path: Path) -> None:
     made = planned("smoke")
-    (unit, *_) = (unit.name for unit in made.units if unit.made_in == "time")
-    loaded = render.write(left(tmp_path, made, fails="dense", leave_out=unit))
+    (job, *_) = (job.name for job in made.jobs if job.made_in == "time")
+    loaded = render.write(left(tmp_path, made, fails="dense", leave_out=job))
     assert {*loaded.cases.status} == {"failed", "skipped"}
     assert not loaded.measured
     said, _, reason = machine.nothing_measured(loaded).partition(". ")
-    assert re.findall(r"1 (?:unit|cell \w+)", said) == ["1 unit", "1 cell failed", "1 cell skipped"]
+    assert re.findall(r"1 (?:job|cell \w+)", said) == ["1 job", "1 cell failed", "1 cell skipped"]
     assert reason.startswith("dense[")
 
 
@@ -95,7 +95,7 @@ def test_skipped_cells_and_units_without_a_record_are_no_measurements(tmp_path: 
     "suite",
     [
         {"metrics": ["flops/forward", "latency/forward"]},
-        {"arms": [{"model": "dense"}, {"model": "moe"}]},
+        {"variants": [{"model": "dense"}, {"model": "moe"}]},
     ],
 )
 def test_one_value_is_something(tmp_path: Path, suite: dict[str, Any], modbench: Modbench) -> None:
@@ -145,7 +145,7 @@ def test_failures_are_shown_quietly(tmp_path: Path, modbench: Modbench) -> None:
         ("has_no_products", "saw no operator"),  # but it is timed
     ],
 )
-@pytest.mark.usefixtures("units_here")
+@pytest.mark.usefixtures("jobs_here")
 def test_a_model_alone_that_cannot_be_measured(tmp_path: Path, modbench: Modbench, name: str, said: str) -> None:
     (tmp_path / "bad.py").write_text(BAD)
     (tmp_path / "tiny.toml").write_text(SUITE)
@@ -159,7 +159,7 @@ def test_a_model_alone_that_cannot_be_measured(tmp_path: Path, modbench: Modbenc
     assert said in " ".join(done.stderr.split())
 
 
-@pytest.mark.usefixtures("units_here")
+@pytest.mark.usefixtures("jobs_here")
 def test_a_training_run_of_a_model_that_cannot_be_made(tmp_path: Path, modbench: Modbench) -> None:
     (tmp_path / "bad.py").write_text(BAD)
     (tmp_path / "text.txt").write_text("a quick brown fox. " * 400)

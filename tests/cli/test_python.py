@@ -131,7 +131,7 @@ def test_values_become_the_flags_of_the_command_line() -> None:
         (lambda: mb.run(effort="brief"), "unknown effort 'brief'"),
         (lambda: mb.run(seq_len={"a": 1}), "seq_len takes"),  # type: ignore[arg-type]
         (lambda: mb.run(seq_len=12.5), "--seq-len takes whole numbers .*'12.5'"),  # type: ignore[arg-type]
-        (lambda: mb.run(capacity="half"), "--capacity takes numbers .*'half'"),  # type: ignore[arg-type]
+        (lambda: mb.run(capacity="half"), "--capacity takes shares.*'half'"),  # type: ignore[arg-type]
         (lambda: mb.run(seq_len=[]), "seq_len needs at least one value"),
         (lambda: mb.cost("mod", capacity=()), "capacity needs at least one value"),
         (lambda: mb.run(option=3), "option takes a dict"),  # type: ignore[arg-type]
@@ -151,10 +151,10 @@ def test_values_become_the_flags_of_the_command_line() -> None:
         (lambda: mb.run(timeout=3), "timeout takes text; got 3"),  # type: ignore[arg-type]
         (lambda: mb.run(launcher=3), "launcher takes text; got 3"),  # type: ignore[arg-type]
         (lambda: mb.run(settings=["a"]), "settings must be"),  # type: ignore[arg-type]
-        (lambda: mb.run(include=3), "include takes a folder"),  # type: ignore[arg-type]
+        (lambda: mb.run(plugin=3), "plugin takes a folder"),  # type: ignore[arg-type]
         (lambda: mb.plan(select=3), "select takes text; got 3"),  # type: ignore[arg-type]
         (lambda: mb.resume(3), "run_folder takes text; got 3"),  # type: ignore[arg-type]
-        (lambda: mb.run(include="nowhere"), "nowhere"),
+        (lambda: mb.run(plugin="nowhere"), "nowhere"),
         (lambda: mb.load("nowhere"), "nowhere"),
         (lambda: mb.resume("nowhere"), "nowhere"),
     ],

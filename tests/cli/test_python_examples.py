@@ -28,7 +28,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any
     asked = list[dict[str, Any]]()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "state"))  # a plan without peaks records no operators
-    left(tmp_path, planted_suite("draft", launches=4, rounds=2, metrics=["flops/forward", "latency/forward"]))
+    left(tmp_path, planted_suite("draft", processes=4, rounds=2, metrics=["flops/forward", "latency/forward"]))
 
     def run(suite: str, **given: Any) -> mb.Results:
         asked.append(given)
@@ -37,7 +37,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any
 
     def compare(*given: Any, **named: Any) -> mb.Comparison:
         asked.append(named)
-        if named.get("launches", 1) > 1:
+        if named.get("processes", 1) > 1:
             found = compared(*given, rounds=2)
             rows = [row.__class__(**{**vars(row), "labels": ()}) for row in found.rows]
             return found.__class__(**{**vars(found), "rows": tuple(rows)})
@@ -81,7 +81,7 @@ def test_the_blocks_of_the_page_run(quick: list[dict[str, Any]], capsys: pytest.
     said = capsys.readouterr().out
     assert "over dense" in said  # a comparison
     assert "Nothing was measured." in said  # a plan
-    assert [given for given in quick if given.get("launches") == 3]
+    assert [given for given in quick if given.get("processes") == 3]
 
 
 def test_the_page_shows_the_text_that_is_tested() -> None:

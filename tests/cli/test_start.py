@@ -66,21 +66,21 @@ def test_the_schema_accepts_every_shipped_suite(name: str) -> None:
     CHECK.validate(read_suite(name))
 
 
-GOOD = {"metrics": ["flops/forward"], "arms": [{"model": "dense"}]}
+GOOD = {"metrics": ["flops/forward"], "variants": [{"model": "dense"}]}
 BAD: list[dict[str, Any]] = [
     {"metrics": ["flops/foward"]},
     {"metric": []},
     {"effort": "fast"},
-    {"launches": 0},
+    {"processes": 0},
     {"shape": {"d_mode": 64}},
     {"shape": {"capacity": 0.5}},
     {"grid": {"seq_len": "long"}},
-    {"arms": []},
-    {"arms": [{"model": "mdo"}]},
-    {"arms": [{"capacity": 0.5}]},
-    {"arms": [{"model": "mod", "capacity": 1.5}]},
-    {"arms": [{"model": "mod", "capacity": [0.5, 0]}]},
-    {"arms": [{"model": "dense", "match": {"arm": "mod", "quantity": "flops"}}]},
+    {"variants": []},
+    {"variants": [{"model": "mdo"}]},
+    {"variants": [{"capacity": 0.5}]},
+    {"variants": [{"model": "mod", "capacity": 1.5}]},
+    {"variants": [{"model": "mod", "capacity": [0.5, 0]}]},
+    {"variants": [{"model": "dense", "match": {"variant": "mod", "quantity": "flops"}}]},
     {"train": {"step": 4}},
     {"device": "gpu"},
 ]
@@ -98,9 +98,14 @@ def test_the_schema_refuses_what_modbench_refuses(change: dict[str, Any], tmp_pa
     "change",
     [
         {"grid": {"seq_len": 64, "dtype": ["bf16"]}},
-        {"arms": [{"model": "mod", "capacity": [0.1, 1], "router": ["learned", "norm"]}]},
-        {"arms": [{"model": "mine.py:build", "d_model": [64, 128]}]},
-        {"arms": [{"model": "dense"}, {"model": "dense", "match": {"arm": "mod", "capacity": 0.5, "every": 3}}]},
+        {"variants": [{"model": "mod", "capacity": [0.1, 1], "router": ["learned", "norm"]}]},
+        {"variants": [{"model": "mine.py:build", "d_model": [64, 128]}]},
+        {
+            "variants": [
+                {"model": "dense"},
+                {"model": "dense", "match": {"variant": "mod", "capacity": 0.5, "every": 3}},
+            ]
+        },
         {"tasks": {"paths": {"nli_pairs": "x.jsonl"}}},
     ],
     ids=json.dumps,
@@ -132,7 +137,7 @@ def test_an_editor_finds_the_schema(started: Path) -> None:
 
 
 def test_an_editor_knows_what_the_users_folders_add(tmp_path: Path, modbench: Modbench) -> None:
-    succeeded(modbench("init", "suite.toml", "--include", str(ROOT / "examples" / "bench"), cwd=tmp_path))
+    succeeded(modbench("init", "suite.toml", "--plugin", str(ROOT / "examples" / "bench"), cwd=tmp_path))
     own = jsonschema.Draft202012Validator(json.loads((tmp_path / "suite.schema.json").read_text()))
     assert own.is_valid(GOOD | {"metrics": ["weights/routers"]})
     assert not CHECK.is_valid(GOOD | {"metrics": ["weights/routers"]})
@@ -141,7 +146,7 @@ def test_an_editor_knows_what_the_users_folders_add(tmp_path: Path, modbench: Mo
 def test_every_key_stands_in_the_file_below_what_it_means(started: Path) -> None:
     lines = started.read_text().splitlines()
     table, found = "suite", set()
-    of_table = {"arms": "Arm", "grid": "Grid", "decode_grid": "Grid", "train": "TrainPlan", "tasks": "TaskPlan"}
+    of_table = {"variants": "Variant", "grid": "Grid", "decode_grid": "Grid", "train": "TrainPlan", "tasks": "TaskPlan"}
     of_table |= {"isoflop": "IsoflopPlan", "decode": "DecodePlan", "energy": "EnergyPlan", "fit": "FitPlan"}
     of_table |= {"search": "SearchPlan", "confirm": "ConfirmPlan", "trend": "TrendPlan", "shape": "shape"}
     for above, line in zip(["", *lines], lines, strict=False):
@@ -160,7 +165,7 @@ def test_keys_that_are_commented_out_are_keys_with_values_that_they_take(started
     CHECK.validate(tomllib.loads(text))
     for _, name, key in KEYS:
         if key.get("default") is None and "$ref" not in key and "enum" not in key and "properties" not in key:
-            assert name in EXAMPLES or name in {"name", "arms", "arm", "model"}, name
+            assert name in EXAMPLES or name in {"name", "variants", "variant", "model"}, name
             assert example(name, key) is not None
 
 
@@ -176,7 +181,7 @@ def test_a_model_of_ones_own_is_compared(tmp_path: Path, modbench: Modbench) -> 
     (tmp_path / "mine.py").write_text(MINE)
     done = succeeded(modbench("init", "mine.toml", "--model", "mine.py:build,mod", "--json", cwd=tmp_path))
     assert json.loads(done.stdout) == {"suite": "mine.toml", "schema": "suite.schema.json"}
-    models = [arm.model for arm in load_suite(str(tmp_path / "mine.toml")).arms]
+    models = [variant.model for variant in load_suite(str(tmp_path / "mine.toml")).variants]
     assert models == ["dense", f"{tmp_path / 'mine.py'}:build", "mod"]
 
 
@@ -237,7 +242,7 @@ def commands_of(begun: str) -> list[list[str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("units_here", "undrawn")
+@pytest.mark.usefixtures("jobs_here", "undrawn")
 def test_the_start_of_a_model_writes_one_that_can_be_measured(tmp_path: Path, modbench: Modbench) -> None:
     done = succeeded(modbench("init", "mine.py", "--json", cwd=tmp_path))
     _, run = commands_of(done.stdout)
@@ -249,7 +254,7 @@ def test_the_start_of_a_model_writes_one_that_can_be_measured(tmp_path: Path, mo
     assert {row["status"] for row in rows} == {"ok"}
     assert not any("future" in row["labels"] for row in rows)  # what it skips depends on nothing that comes later
     counted = {row["model"]: float(row["value"]) for row in rows if row["metric"] == "flops/forward"}
-    mine, dense = counted["mine.py:build"], counted["dense"]  # its rival
+    mine, dense = counted["mine.py:build"], counted["dense"]  # its matched baseline
     assert abs(mine / dense - 1) < 0.05
 
 
@@ -267,7 +272,7 @@ def test_the_start_of_a_repository_writes_the_workflow_of_the_page(tmp_path: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("unmeasured", "units_here")
+@pytest.mark.usefixtures("unmeasured", "jobs_here")
 def test_the_start_of_a_checkpoint_names_commands_that_work(tmp_path: Path, modbench: Modbench) -> None:
     pytest.importorskip("transformers", reason="the extra hf is not installed")
     from hf_folders import text, write_llama
@@ -374,17 +379,17 @@ def shown(modbench: Modbench, tmp_path_factory: pytest.TempPathFactory) -> tuple
 @pytest.mark.slow
 def test_the_demo_says_that_nothing_was_measured_here(shown: tuple[Path, str]) -> None:
     folder, printed = shown
-    assert "⚠ A stored run" in printed
-    assert "not on this machine" in " ".join(printed.split())
-    assert "report: shown/report.html" in printed
+    assert "⚠ Ships with modbench: " in printed
+    assert "not this machine" in " ".join(printed.split())
+    assert "report   shown/report.html" in printed
     page = (folder / "report.html").read_text(encoding="utf-8")
-    assert re.search(r'role="alert">[^<]+ 20\d\d-\d\d-\d\d, not on [^<]+<', page)
+    assert re.search(r'role="alert">[^<]+ 20\d\d-\d\d-\d\d; not [^<]+<', page)
 
 
 @pytest.mark.slow
 def test_the_demo_is_a_run_like_any_other(shown: tuple[Path, str], modbench: Modbench, tmp_path: Path) -> None:
     done = succeeded(modbench("report", shown[0], "--format", "md", "-o", tmp_path, "--json"))
-    assert json.loads(done.stdout)["missing_units"] == []
+    assert json.loads(done.stdout)["missing_jobs"] == []
     again = modbench("demo", "--no-open", "-o", shown[0])
     assert again.returncode == 2
     assert "already holds another run" in again.stderr
@@ -404,7 +409,7 @@ def test_a_stored_run_is_small_and_names_no_host(packed: Path) -> None:
     files = demo.contents(data)
     assert files["run.json"]["environment"]["shipped"] is True
     assert files["run.json"].get("code", {}) == {}
-    records = [content for name, content in files.items() if name.startswith("units/")]
+    records = [content for name, content in files.items() if name.startswith("jobs/")]
     assert {(record["environment"] or {}).get("host") for record in records} == {None}
     assert not make_demo.PATHS.search(json.dumps(files))
 
@@ -434,17 +439,17 @@ def test_the_page_is_opened_where_there_is_a_window(
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A small finished run with planted times."""
-    left(tmp_path, planted_suite("draft", metrics=["latency/forward"], launches=3, rounds=1))
+    left(tmp_path, planted_suite("draft", metrics=["latency/forward"], processes=3, rounds=1))
     ended(tmp_path / "run")
     return tmp_path / "run"
 
 
 @pytest.mark.slow
 def test_a_run_is_packed_without_its_host(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for unit in (run / "units").glob("*.json"):
+    for unit in (run / "jobs").glob("*.json"):
         record = json.loads(unit.read_text())
-        unit_environment = {"torch": "2.13.0", "threads": 1, "pid": 1, "host": "secret-host"}
-        record["environment"] = unit_environment
+        job_environment = {"torch": "2.13.0", "threads": 1, "pid": 1, "host": "secret-host"}
+        record["environment"] = job_environment
         reseal(unit, record)
     command = ["bin/modbench", "run", "quick", "-o", "there", "--seeds", "0"]
     reseal_with(run / "run.json", lambda body: body.update(command=command))

@@ -18,7 +18,7 @@ from resealed import reseal_with
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import unfinished
 from modbench.harness.core.foreign import problem_of_name
-from modbench.harness.execution.unit import planned
+from modbench.harness.execution.one_job import planned
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.registry import catalogue, discovery
 from modbench.harness.results.json_files import DamagedError
@@ -43,7 +43,7 @@ n_layers = 1
 n_heads = 1
 [grid]
 seq_len = [16]
-[[arms]]
+[[variants]]
 model = "dense"
 [train]
 seq_len = 16
@@ -128,16 +128,20 @@ def test_every_command_but_resume_imports_nothing_that_a_folder_names(
     for file in (tmp_path / "mine.py", tmp_path / "package" / "inner.py", evil / "metrics" / "mine.py"):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(MARKS.replace("MARK", str(mark)))
-    arms = [
+    variants = [
         *({"model": "dense"}, {"model": "mine.py:build"}, {"model": "package.inner:build"}),
         *({"model": "mod", "router": router} for router in ("mine.py:build", "package.inner:build")),
     ]
-    made = planted_suite("draft", launches=3, arms=arms, metrics=["flops/forward", "latency/forward"], train=None)
+    made = planted_suite(
+        "draft", processes=3, variants=variants, metrics=["flops/forward", "latency/forward"], train=None
+    )
     for case in made.cases:
-        monkeypatch.setitem(planted.PLANTED, case.arm, 0.5)
+        monkeypatch.setitem(planted.PLANTED, case.variant, 0.5)
     dense = {"model": "dense", "options": ()}
     monkeypatch.setattr(
-        planted, "case_cost", lambda case: case_cost(made.cases[0].model_copy(update={"place": case.place} | dense))
+        planted,
+        "case_cost",
+        lambda case: case_cost(made.cases[0].model_copy(update={"grid_point": case.grid_point} | dense)),
     )
     run = left(tmp_path, made)
     named = {"included": [{"kind": "folder", "name": str(evil)}], "code": {"mine.py": "a" * 64}}
@@ -148,7 +152,7 @@ def test_every_command_but_resume_imports_nothing_that_a_folder_names(
         assert "Traceback" not in done.stderr
         assert done.stdout, (words, done.stderr)
         assert not mark.exists(), words
-    next((run / "units").glob("count*")).unlink()
+    next((run / "jobs").glob("count*")).unlink()
     catalogue.forget()
     modbench("resume", "run", "--allow-changed")
     assert mark.exists()
@@ -194,7 +198,7 @@ def test_a_masked_option_is_not_passed_on(stranger: Stranger) -> None:
 def linked(stranger: Stranger, how: Callable[[Path, Path], object]) -> list[Path]:
     """Let files of each unit be links to some outside, which are returned."""
     victims = []
-    for ending in ("logs/{}.log", "logs/{}.progress", "checkpoints/{}.part", "units/{}.json"):
+    for ending in ("logs/{}.log", "logs/{}.progress", "checkpoints/{}.part", "jobs/{}.json"):
         victims.append(stranger.here / ending.replace("/", " "))
         victims[-1].write_text("precious")
         for unit in json.loads((stranger.path / "run.json").read_text())["plan"]["units"]:
@@ -212,10 +216,10 @@ def test_no_file_outside_is_written_through_a_hard_link(stranger: Stranger) -> N
     assert {victim.read_text() for victim in victims} == {"precious"}
 
 
-@pytest.mark.parametrize("place", ["finished.json", "decisions", "units/x.json", "logs/sub/x.log", "report.html"])
-def test_no_link_leads_out_of_a_folder_and_no_pipe_hangs(stranger: Stranger, place: str) -> None:
+@pytest.mark.parametrize("grid_point", ["finished.json", "decisions", "jobs/x.json", "logs/sub/x.log", "report.html"])
+def test_no_link_leads_out_of_a_folder_and_no_pipe_hangs(stranger: Stranger, grid_point: str) -> None:
     stranger.plans()
-    victim, file = stranger.here / "victim", stranger.path / place
+    victim, file = stranger.here / "victim", stranger.path / grid_point
     victim.mkdir()
     (victim / "notes").write_text("precious")
     file.parent.mkdir(exist_ok=True)
@@ -264,16 +268,18 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
 def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run as a stranger may send it: nothing in it is damaged."""
     monkeypatch.chdir(tmp_path)
-    made = planted_suite("draft", grid={"seq_len": [64]}, arms=[{"model": "dense"}, {"model": "mod", "capacity": 0.5}])
+    made = planted_suite(
+        "draft", grid={"seq_len": [64]}, variants=[{"model": "dense"}, {"model": "mod", "capacity": 0.5}]
+    )
     monkeypatch.setitem(ENVIRONMENT, "machine", "here")
     return left(tmp_path, made)
 
 
-LAUNCH = "time-forward-T64-B1-fp32-cpu1-launch{}.json"
+PROCESS = "time-forward-T64-B1-fp32-cpu1-process{}.json"
 
 
 def test_a_folder_in_the_place_of_a_record_is_set_aside(measured: Path) -> None:
-    file = measured / "units" / LAUNCH.format(1)
+    file = measured / "jobs" / PROCESS.format(1)
     file.unlink()
     file.mkdir()
     (damaged,) = read(str(measured)).damaged

@@ -34,7 +34,7 @@ d_model = 32
 n_layers = 2
 [grid]
 seq_len = [32]
-[[arms]]
+[[variants]]
 model = "mod"
 capacity = 0.25
 [tasks]
@@ -52,7 +52,7 @@ checkpoint_s = 0.1
 """
 
 
-def place(folder: Path, **changes: str) -> Path:
+def grid_point(folder: Path, **changes: str) -> Path:
     (folder / "text.txt").write_text("".join(f"{i} sheep jump over {i} fences. " for i in range(900)))
     text = SUITE
     for old, new in changes.items():
@@ -64,7 +64,7 @@ def place(folder: Path, **changes: str) -> Path:
 def curves(run: Path) -> dict[str, list[float]]:
     """Training losses by unit."""
     found = {}
-    for file in sorted((run / "units").glob("train-*.json")):
+    for file in sorted((run / "jobs").glob("train-*.json")):
         outcomes = json.loads(file.read_text())["outcomes"]
         notes = next(outcome["notes"] for outcome in outcomes if outcome["status"] == "ok")
         if notes.get("curve"):
@@ -75,7 +75,7 @@ def curves(run: Path) -> dict[str, list[float]]:
 def looks(run: Path) -> dict[str, Any]:
     """What looks found during training, by unit."""
     found = {}
-    for file in sorted((run / "units").glob("train-*.json")):
+    for file in sorted((run / "jobs").glob("train-*.json")):
         for outcome in json.loads(file.read_text())["outcomes"]:
             if outcome["notes"].get("looks"):
                 found[file.name] = outcome["notes"]["looks"]
@@ -85,7 +85,7 @@ def looks(run: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def whole(modbench: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run, uninterrupted."""
-    folder = place(tmp_path_factory.mktemp("whole"))
+    folder = grid_point(tmp_path_factory.mktemp("whole"))
     with mock.patch.object(html, "to_svg", return_value="<svg></svg>"):
         done = modbench("run", "little.toml", "-o", "run", cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -94,7 +94,7 @@ def whole(modbench: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_killed_run_is_gone_on_with_to_the_bit(modbench: Any, whole: Path, tmp_path: Path) -> None:
     """Killed without warning while it trains; what has a record stays, the rest goes on from its checkpoint."""
-    folder = place(tmp_path)
+    folder = grid_point(tmp_path)
     command = [sys.executable, "-m", "modbench", "run", "little.toml", "-o", "run"]
     process = subprocess.Popen(
         command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
@@ -104,13 +104,13 @@ def test_a_killed_run_is_gone_on_with_to_the_bit(modbench: Any, whole: Path, tmp
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert list((folder / "run").glob("checkpoints/train-*.pt"))
-    before = {file.name: file.read_bytes() for file in (folder / "run" / "units").iterdir()}
+    before = {file.name: file.read_bytes() for file in (folder / "run" / "jobs").iterdir()}
     for name in before:  # as of a worker that was killed when its record stood and its checkpoint did too
         (folder / "run" / "checkpoints" / name).with_suffix(".pt").touch()
     succeeded(modbench("resume", "run", cwd=folder))
     assert curves(folder / "run") == curves(whole)
     for name, content in before.items():
-        assert (folder / "run" / "units" / name).read_bytes() == content
+        assert (folder / "run" / "jobs" / name).read_bytes() == content
     assert not (folder / "run" / "checkpoints").exists()
     # What looks saw before the kill is there too.
     for name, steps in looks(whole).items():
@@ -118,7 +118,7 @@ def test_a_killed_run_is_gone_on_with_to_the_bit(modbench: Any, whole: Path, tmp
     for file in (whole / "artifacts").iterdir():
         mine, theirs = (json.loads((run / "artifacts" / file.name).read_text()) for run in (folder / "run", whole))
         assert mine == theirs
-    resumed = [json.loads(file.read_text()) for file in (folder / "run" / "units").glob("train-*.json")]
+    resumed = [json.loads(file.read_text()) for file in (folder / "run" / "jobs").glob("train-*.json")]
     assert any(outcome["notes"].get("resumed_at", 0) > 0 for record in resumed for outcome in record["outcomes"])
 
 
@@ -138,7 +138,7 @@ def test_a_damaged_unit_and_one_whose_worker_died_are_measured_again(
     """A bit of a record is flipped: its cells fail, and the file stays. What a parent wrote of a death is replaced."""
     run = shutil.copytree(whole, tmp_path / "run")
     shutil.copy(whole.parent / "text.txt", tmp_path)
-    flipped, dead = sorted((run / "units").glob("train-mod*"), key=lambda file: "copy" in file.name)
+    flipped, dead = sorted((run / "jobs").glob("train-mod*"), key=lambda file: "copy" in file.name)
     content = bytearray(flipped.read_bytes())
     content[len(content) // 2] ^= 1
     flipped.write_bytes(content)
@@ -147,21 +147,21 @@ def test_a_damaged_unit_and_one_whose_worker_died_are_measured_again(
         outcome |= {"status": "failed", "kind": "oom", "reason": "killed", "samples": {}, "notes": {}}
     reseal(dead, record | {"environment": None, "died": {"kind": "oom", "reason": "killed"}, "wall_s": 0.0})
     shutil.rmtree(run / "logs")  # as a copy may have lost it
-    before = {file.name: file.stat().st_mtime_ns for file in (run / "units").iterdir()}
+    before = {file.name: file.stat().st_mtime_ns for file in (run / "jobs").iterdir()}
     done = modbench("report", "run", cwd=tmp_path)
     assert done.returncode == 4
-    assert f"units/{flipped.name}: damaged: its content is not what was written" in done.stderr
+    assert f"jobs/{flipped.name}: damaged: its content is not what was written" in done.stderr
     succeeded(modbench("resume", "run", cwd=tmp_path))
     assert curves(run) == curves(whole)
     assert flipped.with_suffix(".json.damaged").read_bytes() == content
-    changed = {name for name, at in before.items() if (run / "units" / name).stat().st_mtime_ns != at}
+    changed = {name for name, at in before.items() if (run / "jobs" / name).stat().st_mtime_ns != at}
     assert changed == {flipped.name, dead.name}
     assert {json.loads(dead.read_text())["outcomes"][0]["status"]} == {"ok"}
 
 
 @pytest.mark.slow
 def test_one_model_is_trained_and_its_weights_are_kept(modbench: Any, tmp_path: Path) -> None:
-    place(tmp_path)
+    grid_point(tmp_path)
     said = ["train", "mod", "--corpus", "text.txt", "--seq-len", "32", "--batch-size", "4"]
     settings = ["d_model=32", "train.steps=12", "train.val_tokens=256"]
     done = succeeded(
@@ -184,7 +184,7 @@ def test_one_model_is_trained_and_its_weights_are_kept(modbench: Any, tmp_path: 
     assert (tmp_path / "out" / "cases.csv").exists()
     seen = json.loads((tmp_path / "out" / "progress.json").read_text())
     assert (seen["state"], seen["resumable"], seen["running"]) == ("finished", False, [])
-    assert sum(group["done"] for group in seen["groups"]) == len(list((tmp_path / "out" / "units").iterdir()))
+    assert sum(group["done"] for group in seen["groups"]) == len(list((tmp_path / "out" / "jobs").iterdir()))
     again = modbench("resume", "out", cwd=tmp_path)  # it would leave no weights
     assert again.returncode == 2
     assert "command with -o out" in again.stderr
@@ -210,7 +210,7 @@ def test_a_disk_that_takes_no_more_ends_in_one_line_and_training_goes_on(modbenc
     ]
     settings = ("d_model=32", "n_layers=2", "train.steps=40", "train.val_tokens=512")
     words += ["--corpus", "text.txt", *(word for setting in settings for word in ("--set", setting))]
-    place(tmp_path)
+    grid_point(tmp_path)
     with largest_file(60_000):
         done = modbench(*words, cwd=tmp_path)
     assert done.returncode == 3, done.stderr
@@ -218,21 +218,21 @@ def test_a_disk_that_takes_no_more_ends_in_one_line_and_training_goes_on(modbenc
     assert "run/weights/train-mod" in said
     assert os.strerror(errno.EFBIG) in said
     assert "command with -o run" in said
-    kept = {file.name: file.read_bytes() for file in (tmp_path / "run" / "units").iterdir()}
+    kept = {file.name: file.read_bytes() for file in (tmp_path / "run" / "jobs").iterdir()}
     seen = json.loads((tmp_path / "run" / "progress.json").read_text())
     assert seen["state"] == "failed"
     assert os.strerror(errno.EFBIG) in seen["note"]
     done = succeeded(modbench(*words, cwd=tmp_path))
-    assert all((tmp_path / "run" / "units" / name).read_bytes() == content for name, content in kept.items())
+    assert all((tmp_path / "run" / "jobs" / name).read_bytes() == content for name, content in kept.items())
 
 
 def test_budgets_of_flops_make_cheaper_models_go_further(modbench: Any, tmp_path: Path) -> None:
-    place(tmp_path)
+    grid_point(tmp_path)
     said = ["plan", "little.toml", "--set", "train.flops=1e10", "--json"]
     told = json.loads(modbench(*said, cwd=tmp_path).stdout)
     assert told["training"]["runs"] == 2
     assert told["training"]["epochs"] > 0
-    assert told["training"]["places"]
+    assert told["training"]["grid_points"]
 
 
 @pytest.mark.slow
@@ -249,13 +249,13 @@ def test_budgets_of_flops_make_cheaper_models_go_further(modbench: Any, tmp_path
         (["resume", "nowhere"], "'nowhere'"),
         (["plan", "isoflop-cpu", "-k", "d32"], "-k leaves out"),
         (["plan", "isoflop-cpu", "--set", "capacity_warmup=0.5"], "Set capacity_warmup=0"),
-        (["run", "tasks", "--set", "isoflop.budgets=[1e9]"], "it has no [isoflop]"),
+        (["run", "tasks", "--set", "isoflop.train_flops=[1e9]"], "it has no [isoflop]"),
         (["plan", "tasks", "--set", 'metrics=["task/nli_pairs"]'], "--set tasks.paths.nli_pairs=PATH"),
         (["plan", "tasks", "--set", "tasks.paths.copy=x"], "makes its own questions"),
         (["plan", "tasks", "--set", 'tasks.paths={copy="x"}'], "makes its own questions"),
-        (["plan", "isoflop-cpu", "--set", "train.steps=5"], "isoflop.budgets set how long"),
-        (["plan", "isoflop-cpu", "--set", "isoflop.budgets=[1e12,1.0001e12]"], "first three digits"),
-        (["plan", "isoflop-cpu", "--set", "isoflop.budgets=[inf]"], "less than or equal"),
+        (["plan", "isoflop-cpu", "--set", "train.steps=5"], "isoflop.train_flops set how long"),
+        (["plan", "isoflop-cpu", "--set", "isoflop.train_flops=[1e12,1.0001e12]"], "first three digits"),
+        (["plan", "isoflop-cpu", "--set", "isoflop.train_flops=[inf]"], "less than or equal"),
         (["train", "dense", "--set", "vocab_size=abc"], "vocab_size: 'abc' is not a whole number"),
         (["train", "mod", "--capacity", "0.125,0.5"], "one model"),
         (["train", "dense", "--set", "metrics=flops/forward"], "this would train nothing"),

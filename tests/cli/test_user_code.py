@@ -21,7 +21,7 @@ from modbench import api
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import now
 from modbench.harness.core.labels import Label
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Missing, Record
 from modbench.harness.execution import resuming, worker
 from modbench.harness.machine import certificate, environment
@@ -46,7 +46,7 @@ SUITE = """
 name = "tiny"
 effort = "smoke"
 metrics = ["flops/forward"]
-arms = [{ model = "dense" }]
+variants = [{ model = "dense" }]
 grid = { seq_len = [16] }
 shape = { d_model = 16, n_layers = 1, n_heads = 1 }
 """
@@ -155,13 +155,13 @@ def anew() -> None:
         known.clear()
 
 
-def run_one(folder: RunFolder, unit: UnitOfWork) -> Record:
+def run_one(folder: RunFolder, job: Job) -> Record:
     anew()
-    return worker.run_unit(unit, folder)
+    return worker.run_job(job, folder)
 
 
-def counting(folder: RunFolder) -> UnitOfWork:
-    return next(unit for unit in read(str(folder.path)).planned if unit.made_in == "count")
+def counting(folder: RunFolder) -> Job:
+    return next(job for job in read(str(folder.path)).planned if job.made_in == "count")
 
 
 def sha256(file: Path) -> str:
@@ -179,22 +179,22 @@ def test_a_record_holds_all_files_of_the_users_that_its_process_ran(helped: Path
 @pytest.mark.parametrize("edited", ["mine.py", *IMPORTED])
 def test_an_edit_reaches_no_process_that_ran_the_file_and_every_later_one(helped: Path, edited: str) -> None:
     folder = planned(helped, "mine.py:build")
-    unit, before = counting(folder), sha256(helped / edited)
+    job, before = counting(folder), sha256(helped / edited)
     anew()
-    worker.run_unit(unit, folder)
+    worker.run_job(job, folder)
     (helped / edited).write_text(f"{(helped / edited).read_text()}# edited while the run goes on\n")
     for name in [name for name in sys.modules if name.partition(".")[0] in {"parts", "package"}]:
         del sys.modules[name]
-    assert (worker.run_unit(unit, folder).code or {})[edited] == before
-    record = run_one(folder, unit)
+    assert (worker.run_job(job, folder).code or {})[edited] == before
+    record = run_one(folder, job)
     assert (record.code or {})[edited] == sha256(helped / edited) != before
     assert {outcome.status for outcome in record.outcomes} <= {"ok", "skipped"}
 
 
 def resumed(folder: RunFolder, *, again: bool = False, allowed: bool = False) -> None:
-    """Ask whether the run may be resumed; `again`: every unit is measured anew."""
+    """Ask whether the run may be resumed; `again`: every job is measured anew."""
     stored = read(str(folder.path))
-    resuming.check_unchanged(stored, {unit.name for unit in stored.planned} if again else (), allowed=allowed)
+    resuming.check_unchanged(stored, {job.name for job in stored.planned} if again else (), allowed=allowed)
 
 
 @pytest.mark.parametrize("edited", ["mine.py", *IMPORTED])
@@ -254,10 +254,10 @@ def test_a_record_holds_what_an_included_metric_loads(here: Path, monkeypatch: p
     (here / "bench" / "metrics" / "used.py").write_text(METRIC.format(beside=str(beside), name="used"))
     monkeypatch.setenv(discovery.VARIABLE, str(here / "bench"))
     folder = planned(here, metrics=("weights/used",))
-    unit = next(unit for unit in read(str(folder.path)).planned if unit.made_in == "inspect")
+    job = next(job for job in read(str(folder.path)).planned if job.made_in == "inspect")
     files = {"bench/beside.py", "bench/metrics/used.py"}
     assert read(str(folder.path)).code.keys() == files, "the command planned with them"
-    assert (worker.run_unit(unit, folder).code or {}).keys() == files
+    assert (worker.run_job(job, folder).code or {}).keys() == files
     beside.write_text("def measure(subject):\n    return 2.0\n")
     with pytest.raises(UsageError, match=r"'bench/beside\.py'"):
         resumed(folder)

@@ -1,4 +1,4 @@
-"""A user's model finds its neighbours in its file's folder, then in the one where the command was started: in every unit."""
+"""A user's model finds its neighbours in its file's folder, then in the one where the command was started: in every job."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from resealed import reseal_with
 from modbench import api
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UsageError
+from modbench.harness.execution import one_job as cold
 from modbench.harness.execution import resuming
-from modbench.harness.execution import unit as cold
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.registry import user_code
 from modbench.harness.registry.user_models import load_user_model
@@ -44,7 +44,7 @@ effort = "smoke"
 metrics = ["flops/forward", "latency/forward"]
 grid = { seq_len = [16] }
 shape = { d_model = 16, n_layers = 1, n_heads = 1 }
-arms = [{ model = "sub/mine.py:build" }, { model = "flat:build" }, { model = "other/mine.py:build" }]
+variants = [{ model = "sub/mine.py:build" }, { model = "flat:build" }, { model = "other/mine.py:build" }]
 """
 
 
@@ -153,7 +153,7 @@ def test_what_a_model_imports_when_it_is_called_is_found_too(here: Path) -> None
 
 
 @pytest.mark.slow
-def test_every_unit_of_a_run_finds_them_in_forked_processes(here: Path, modbench: Any) -> None:
+def test_every_job_of_a_run_finds_them_in_forked_processes(here: Path, modbench: Any) -> None:
     succeeded(modbench("run", "tiny.toml", "-o", "run", "-q", "--device", "cpu", cwd=here))
     outcomes = [outcome for record in read("run").records for outcome in record.outcomes]
     assert {outcome.case.partition("[")[0] for outcome in outcomes if outcome.metric == "latency/forward"} == {
@@ -166,14 +166,14 @@ def test_every_unit_of_a_run_finds_them_in_forked_processes(here: Path, modbench
 
 
 @pytest.mark.slow
-def test_a_unit_finds_them_in_a_fresh_interpreter(here: Path) -> None:
+def test_a_job_finds_them_in_a_fresh_interpreter(here: Path) -> None:
     """As from standard effort up, and on a cluster. The first model that is built has its neighbour in the current folder."""
     plan = api.make_plan("tiny.toml", Overrides(device="cpu"))
     folder = api.new_folder(plan, str(here / "run"))
     folder.write_run(plan, {}, ["modbench"], "now")
-    (unit,) = (each for each in plan.units if each.made_in == "count")
-    assert cold.run(unit, folder.path, None) == 0
-    assert {outcome.status for outcome in read_record(folder.record(unit), unit).outcomes} <= {"ok", "skipped"}
+    (job,) = (each for each in plan.jobs if each.made_in == "count")
+    assert cold.run(job, folder.path, None) == 0
+    assert {outcome.status for outcome in read_record(folder.record(job), job).outcomes} <= {"ok", "skipped"}
 
 
 def test_a_run_is_resumed_from_the_folder_in_which_it_was_started(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from modbench.commands.watch.snapshot import take
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import now
 from modbench.harness.core.printable import SCREEN
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Missing
 from modbench.harness.execution.progress_tracker import SELDOM_S
 from modbench.harness.planning.plan import Plan
@@ -70,9 +70,9 @@ def lines(folder: RunFolder | Path, **options: Any) -> list[str]:
     return snapshot.as_lines(take(str(path)), **options)
 
 
-def keep(folder: RunFolder, unit: UnitOfWork, gap: Missing | None = None) -> None:
+def keep(folder: RunFolder, job: Job, gap: Missing | None = None) -> None:
     """Write a record in which the last case failed, if one is given."""
-    record, last, metrics = fake_record(unit, Trouble()), unit.comparison.arms[-1], catalogue.metrics()
+    record, last, metrics = fake_record(job, Trouble()), job.comparison.variants[-1], catalogue.metrics()
     if gap is not None:
         outcomes = (
             missing(last, metrics[each.metric], gap) if each.case == last.id else each for each in record.outcomes
@@ -81,17 +81,17 @@ def keep(folder: RunFolder, unit: UnitOfWork, gap: Missing | None = None) -> Non
     folder.write_record(record)
 
 
-def test_units_are_counted_by_what_became_of_them(folder: RunFolder, plan: Plan) -> None:
-    count, *_ = plan.units
-    timed = [unit for unit in plan.units if unit.made_in == "time"]
+def test_jobs_are_counted_by_what_became_of_them(folder: RunFolder, plan: Plan) -> None:
+    count, *_ = plan.jobs
+    timed = [job for job in plan.jobs if job.made_in == "time"]
     gap = Missing(status="failed", kind="error", reason="ValueError: no")
     with lock.hold(folder.path) as held, tracking(plan, folder.path, lock=held) as tracker:
         assert lines(folder)[0].startswith("small, draft, cpu: running ")
-        for unit in (count, *timed[:2]):
-            tracker.started(unit)
-            keep(folder, unit, gap if unit == timed[1] else None)
-            folder.log(unit).write_text("Traceback")
-            tracker.ended(unit)
+        for job in (count, *timed[:2]):
+            tracker.started(job)
+            keep(folder, job, gap if job == timed[1] else None)
+            folder.log(job).write_text("Traceback")
+            tracker.ended(job)
         tracker.started(timed[2])
         Workspace(folder.path, timed[2].name).say("timing 3 models")
         seen = take(str(folder.path))
@@ -102,13 +102,13 @@ def test_units_are_counted_by_what_became_of_them(folder: RunFolder, plan: Plan)
         assert groups["memory"].waiting == 1
         assert seen.said == {timed[2].name: "timing 3 models"}
         (failure,) = seen.now.failures
-        assert (failure.unit, failure.log, failure.reason) == (timed[1].name, f"logs/{timed[1].name}.log", gap.reason)
+        assert (failure.job, failure.log, failure.reason) == (timed[1].name, f"logs/{timed[1].name}.log", gap.reason)
         assert (seen.state, seen.complete, seen.next_step) == ("running", False, None)
         text = "\n".join(lines(folder))
         assert str(os.getpid()) in text
         assert f"  {failure.case}: ValueError: no ({failure.metrics[0]})\n    see {failure.log}\n" in f"{text}\n"
         body = json.loads(json.dumps(snapshot.as_json(seen)))
-        assert body["groups"][0] == {"name": "count", "done": 1, "failed": 0, "running": 0, "waiting": 0, "units": 1}
+        assert body["groups"][0] == {"name": "count", "done": 1, "failed": 0, "running": 0, "waiting": 0, "jobs": 1}
         assert [each["said"] for each in body["running"]] == ["timing 3 models"]
         tracker.stop.finishing = True
         tracker.tick()
@@ -119,13 +119,13 @@ def test_units_are_counted_by_what_became_of_them(folder: RunFolder, plan: Plan)
 def test_a_run_is_finished_when_its_runner_says_so_and_its_records_are_there(folder: RunFolder, plan: Plan) -> None:
     moment = [0.0]
     with tracking(plan, folder.path, clock=lambda: moment[0]) as tracker:
-        for unit in plan.units:
-            tracker.started(unit)
-            keep(folder, unit)
-            tracker.ended(unit)
+        for job in plan.jobs:
+            tracker.started(job)
+            keep(folder, job)
+            tracker.ended(job)
         moment[0] = 61.0
     assert "finished in 1 min 01 s" in succeeded(watching(folder.path)).stdout
-    folder.record(plan.units[0]).unlink()
+    folder.record(plan.jobs[0]).unlink()
     done = watching(folder.path)
     assert done.returncode == 4
     assert "1 record missing since" in done.stdout
@@ -141,7 +141,7 @@ def test_how_a_runner_ended_is_written(
 ) -> None:
     def ends() -> None:
         with tracking(plan, folder.path) as tracker:
-            tracker.started(plan.units[0])
+            tracker.started(plan.jobs[0])
             raise error
 
     with pytest.raises(type(error)):
@@ -159,30 +159,30 @@ def test_a_runner_that_lost_its_folder_writes_no_more(folder: RunFolder, plan: P
         before = (folder.path / progress.NAME).read_bytes()
         other = held.holder.model_copy(update={"token": "another"})
         (folder.path / lock.NAME).write_text(other.model_dump_json())
-        tracker.started(plan.units[0])
+        tracker.started(plan.jobs[0])
     assert (folder.path / progress.NAME).read_bytes() == before
 
 
-def test_beside_a_timed_unit_the_progress_is_written_seldom(folder: RunFolder, plan: Plan) -> None:
+def test_beside_a_timed_job_the_progress_is_written_seldom(folder: RunFolder, plan: Plan) -> None:
     moment = [0.0]
     tracker = tracking(plan, folder.path, clock=lambda: moment[0])
 
-    def writes(unit: UnitOfWork, seconds: int) -> int:
-        """Number of writes while a unit runs, with a tick each second."""
-        tracker.started(unit)
+    def writes(job: Job, seconds: int) -> int:
+        """Number of writes while a job runs, with a tick each second."""
+        tracker.started(job)
         number = 0
         for _ in range(seconds):
             moment[0] += 1
             (folder.path / progress.NAME).unlink(missing_ok=True)
             tracker.tick()
             number += (folder.path / progress.NAME).exists()
-        keep(folder, unit)
-        tracker.ended(unit)
+        keep(folder, job)
+        tracker.ended(job)
         return number
 
-    timed = next(unit for unit in plan.units if unit.made_in == "time")
+    timed = next(job for job in plan.jobs if job.made_in == "time")
     assert writes(timed, 39) == 39 // SELDOM_S
-    assert writes(plan.units[0], 39) == 39
+    assert writes(plan.jobs[0], 39) == 39
 
 
 def test_a_dead_runner_is_named_with_what_continues_the_run(folder: RunFolder) -> None:
@@ -203,7 +203,7 @@ def test_without_locks_a_runner_lives_while_it_writes(folder: RunFolder, monkeyp
     (folder.path / lock.NAME).write_text("")
     assert take(str(folder.path)).state == "running"
     os.utime(folder.path / progress.NAME, (time.time() - 7200, time.time() - 7200))
-    assert (take(str(folder.path)).next_step or "").endswith("--steal")
+    assert (take(str(folder.path)).next_step or "").endswith("--take-over")
 
 
 def test_a_runner_that_hangs_shows_in_the_age_of_what_it_wrote(folder: RunFolder) -> None:
@@ -216,7 +216,7 @@ def test_a_runner_that_hangs_shows_in_the_age_of_what_it_wrote(folder: RunFolder
 
 
 def test_without_a_runner_nobody_counts_what_jobs_do(folder: RunFolder, plan: Plan) -> None:
-    first, second, *_ = plan.units
+    first, second, *_ = plan.jobs
     tracker = tracking(plan, folder.path, remote=True, clock=lambda: 0.0)
     tracker.started(first)
     tracker.stop.left = "1 job goes on"
@@ -240,22 +240,22 @@ def test_without_a_runner_nobody_counts_what_jobs_do(folder: RunFolder, plan: Pl
 def test_jobs_that_are_submitted_at_once_are_written_together(folder: RunFolder, plan: Plan) -> None:
     moment = [0.0]
     tracker = tracking(plan, folder.path, remote=True, clock=lambda: moment[0])
-    for unit in plan.units:
-        tracker.started(unit)
+    for job in plan.jobs:
+        tracker.started(job)
     seen = present(progress.read(folder.path))
     assert sum(each.running for each in seen.groups) == 1
     moment[0] = 1.0
     tracker.tick()
     seen = present(progress.read(folder.path))
-    assert sum(each.running for each in seen.groups) == len(plan.units)
-    keep(folder, plan.units[0])
+    assert sum(each.running for each in seen.groups) == len(plan.jobs)
+    keep(folder, plan.jobs[0])
     moment[0] = 3.0
-    tracker.ended(plan.units[0])
+    tracker.ended(plan.jobs[0])
     assert tracker.now.left_s == pytest.approx(3.0 * (tracker._total - tracker._done) / tracker._done)
 
 
 def test_a_folder_of_an_earlier_version_shows_what_its_files_do(folder: RunFolder, plan: Plan) -> None:
-    keep(folder, plan.units[0])
+    keep(folder, plan.jobs[0])
     (first, *_), seen = lines(folder), take(str(folder.path))
     assert "unknown, 1 record; " in first
     assert (seen.complete, seen.state) == (False, "unknown")
@@ -277,8 +277,8 @@ DAMAGE: dict[str, Callable[[Path], Any]] = {
     "a huge number": lambda file: file.write_text('{"left_s": 1e300}'),
     "below 0": lambda file: file.write_text('{"groups": [{"name": "a", "done": -1}]}'),
     "not finite": lambda file: file.write_text('{"left_s": NaN}'),
-    "a path": lambda file: file.write_text('{"running": [{"unit": "../../secret", "since": ""}]}'),
-    "a long name": lambda file: file.write_text(json.dumps({"failures": [{"unit": "a" * 999}]})),
+    "a path": lambda file: file.write_text('{"running": [{"job": "../../secret", "since": ""}]}'),
+    "a long name": lambda file: file.write_text(json.dumps({"failures": [{"job": "a" * 999}]})),
     "a pipe": os.mkfifo,
     "a folder": lambda file: file.mkdir(),
 }
@@ -297,18 +297,18 @@ def test_a_strangers_progress_is_refused_in_a_line(damage: str, folder: RunFolde
 
 def test_a_strangers_folder_is_data(folder: RunFolder, plan: Plan, tmp_path: Path) -> None:
     """Links are refused, and no control character reaches the terminal."""
-    unit, evil = plan.units[0].name, "\x1b[2Jgone\nnext\u202e"
-    failure = Failure(unit=unit, case=evil, metrics=[evil], reason=evil, log=evil)
+    job, evil = plan.jobs[0].name, "\x1b[2Jgone\nnext\u202e"
+    failure = Failure(job=job, case=evil, metrics=[evil], reason=evil, log=evil)
     told = dict.fromkeys(("title", "note", "left_reason"), evil)
     written(folder, **told, groups=[Group(name=evil, done=1)], failures=[failure], decisions=[evil], left_s=None)
     assert all(line.isprintable() for line in lines(folder))
     with lock.hold(folder.path):
-        written(folder, title=evil, running=[Running(unit=unit, since=evil)])
-        (folder.logs / f"{unit}.progress").write_text(evil)
+        written(folder, title=evil, running=[Running(job=job, since=evil)])
+        (folder.logs / f"{job}.progress").write_text(evil)
         assert all(line.isprintable() for line in lines(folder))
         (tmp_path / "secret").write_text("a secret")
-        (folder.logs / f"{unit}.progress").unlink()
-        (folder.logs / f"{unit}.progress").symlink_to(tmp_path / "secret")
+        (folder.logs / f"{job}.progress").unlink()
+        (folder.logs / f"{job}.progress").symlink_to(tmp_path / "secret")
     done = watching(folder.path)
     assert done.returncode == 2
     assert "a secret" not in done.stdout + done.stderr
@@ -316,26 +316,26 @@ def test_a_strangers_folder_is_data(folder: RunFolder, plan: Plan, tmp_path: Pat
 
 def test_a_record_that_is_damaged_counts_as_failed(folder: RunFolder, plan: Plan) -> None:
     tracker = tracking(plan, folder.path)
-    tracker.started(plan.units[0])
-    folder.record(plan.units[0]).write_text("{")
-    tracker.ended(plan.units[0])
+    tracker.started(plan.jobs[0])
+    folder.record(plan.jobs[0]).write_text("{")
+    tracker.ended(plan.jobs[0])
     (failure,) = tracker.now.failures
     assert "its record is damaged" in failure.reason
 
 
-def test_a_cluster_of_failures_and_units_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_of_failures_and_jobs_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "MOST_FAILURES", 3)
     monkeypatch.setattr(progress, "MOST_RUNNING", 2)
     plan = plan_of(grid={"seq_len": [16, 32, 64]})
     folder = begun(tmp_path / "run", plan)
     tracker = tracking(plan, folder.path)
-    timed = [unit for unit in plan.units if unit.made_in == "time"][:8]
-    for unit in timed:
-        tracker.started(unit)
-    assert [each.unit for each in tracker.now.running] == [unit.name for unit in timed[:2]]
-    for unit in timed:
-        keep(folder, unit, Missing(status="failed", kind="error", reason="no " * 1000))
-        tracker.ended(unit)
+    timed = [job for job in plan.jobs if job.made_in == "time"][:8]
+    for job in timed:
+        tracker.started(job)
+    assert [each.job for each in tracker.now.running] == [job.name for job in timed[:2]]
+    for job in timed:
+        keep(folder, job, Missing(status="failed", kind="error", reason="no " * 1000))
+        tracker.ended(job)
     assert (len(tracker.now.failures), tracker.now.failures_left_out) == (3, 5)
     assert len(tracker.now.failures[0].reason) == progress.MOST_TEXT
     assert any("5 more" in line for line in lines(folder))
@@ -352,7 +352,7 @@ def test_what_is_no_run_or_is_gone_is_bad_input(folder: RunFolder, tmp_path: Pat
 
 def test_chosen_texts_are_masked_before_lines_are_cut(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     reason = "x " * 30 + "said hush hush " + "y " * 30
-    written(folder, failures=[Failure(unit="a", case="b", metrics=[], reason=reason)])
+    written(folder, failures=[Failure(job="a", case="b", metrics=[], reason=reason)])
     monkeypatch.setenv("MODBENCH_MASK", "hush hush")
     shown = watching(folder.path, "--once").stdout + watching(folder.path, "--json").stdout
     assert "said ***" in " ".join(shown.split())
@@ -361,15 +361,13 @@ def test_chosen_texts_are_masked_before_lines_are_cut(folder: RunFolder, monkeyp
 
 def failed(number: int, reason: str = "a long reason {}" + " and so on" * 20) -> list[Failure]:
     return [
-        Failure(
-            unit=f"unit{at}", case=f"case{at}", metrics=["flops/forward"], reason=reason.format(at), log="logs/a.log"
-        )
+        Failure(job=f"job{at}", case=f"case{at}", metrics=["flops/forward"], reason=reason.format(at), log="logs/a.log")
         for at in range(number)
     ]
 
 
 def test_the_picture_fits_the_terminal(folder: RunFolder) -> None:
-    written(folder, failures=failed(24), decisions=["a row: 3 units requested"] * 9)
+    written(folder, failures=failed(24), decisions=["a row: 3 jobs requested"] * 9)
     for width, height in ((80, 24), (40, 12), (200, 50)):
         shown = lines(folder, width=width, height=height)
         assert len(shown) <= height

@@ -40,7 +40,7 @@ class Block:
     title: str
 
     @property
-    def place(self) -> str:
+    def grid_point(self) -> str:
         """Page and line, as an editor shows them."""
         return f"{self.page.relative_to(ROOT)}:{self.line}"
 

@@ -23,7 +23,7 @@ import typer.main
 import yaml  # type: ignore[import-untyped]  # it has no types
 from doc_blocks import ALL, PAGES, ROOT, Block, blocks, inline_commands, words_of
 from in_process import succeeded
-from planted_compare import ARMS, compared_run
+from planted_compare import VARIANTS, compared_run
 
 from modbench.cli import app
 from modbench.harness.domain.case import Case
@@ -78,7 +78,7 @@ def make_named_files(folder: Path) -> None:
     )
     shutil.copytree(ROOT / "examples" / "bench", folder / "bench")
     shutil.copy(ROOT / "examples" / "routers" / "scaled_norm.py", folder / "my_router.py")
-    (folder / "modbench.toml").write_text('include = ["bench"]\n')
+    (folder / "modbench.toml").write_text('plugins = ["bench"]\n')
     shape = {
         "hidden_size": 32,
         "num_hidden_layers": 2,
@@ -109,16 +109,16 @@ def make_named_files(folder: Path) -> None:
         pairs = ({"sentence1": f"{name} {i}.", "sentence2": "No.", "gold_label": labels[i % 2]} for i in range(40))
         told = (json.dumps(pair) + "\n" for pair in pairs)
         (folder / "snli" / f"{name}.jsonl").write_text("".join(told))
-    (folder / "mine.toml").write_text('metrics = ["flops/forward"]\n[[arms]]\nmodel = "dense"\n')
+    (folder / "mine.toml").write_text('metrics = ["flops/forward"]\n[[variants]]\nmodel = "dense"\n')
     one = {"fullname": "bench_gather", "stats": statistics_of([0.1, 0.2]), "extra_info": {}}
     (folder / "micro.json").write_text(json.dumps({"benchmarks": [one]}))
 
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with planted times, of the arms and lengths that pages name."""
+    """A run with planted times, of the variants and lengths that pages name."""
     metrics = ["flops/forward", "latency/forward", "latency/train_step", "memory/peak_allocated", "loss/val_causal"]
-    suite = {"metrics": metrics, "grid": {"seq_len": [128, 256, 512]}, "launches": 3, "arms": ARMS[:2]}
+    suite = {"metrics": metrics, "grid": {"seq_len": [128, 256, 512]}, "processes": 3, "variants": VARIANTS[:2]}
     return compared_run(tmp_path_factory.mktemp("planted") / "run", suite=suite).path
 
 
@@ -128,9 +128,9 @@ def make_page_files(page: Path, planted: Path, folder: Path) -> None:
     for block in blocks(page):
         if block.title:
             (folder / block.title).write_text(block.text, encoding="utf-8")
-    if "--include bench" in text and not (folder / "bench").exists():
+    if "--plugin bench" in text and not (folder / "bench").exists():
         shutil.copytree(ROOT / "examples" / "bench", folder / "bench", ignore=shutil.ignore_patterns("__pycache__"))
-        (folder / "modbench.toml").write_text('include = ["bench"]\n')
+        (folder / "modbench.toml").write_text('plugins = ["bench"]\n')
     for name in {*re.findall(r"\bruns/[\w.-]*\w", text)}:
         if not (folder / name).exists():
             shutil.copytree(planted, folder / name)
@@ -141,7 +141,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that pages name."""
     make_named_files(tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MODBENCH_INCLUDE", "")
+    monkeypatch.setenv("MODBENCH_PLUGINS", "")
     monkeypatch.setattr(user_model_costs, "_in_processes", in_this_process)
     return tmp_path
 
@@ -174,8 +174,8 @@ def read_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_blocks_say_what_they_are() -> None:
     for block in ALL:
-        assert block.language in LANGUAGES, f"{block.place}: ```{block.language}"
-        assert not block.how or len(block.why.split()) >= 3, f"{block.place}: no reason"
+        assert block.language in LANGUAGES, f"{block.grid_point}: ```{block.language}"
+        assert not block.how or len(block.why.split()) >= 3, f"{block.grid_point}: no reason"
     assert {block.language for block in ALL} >= {"sh", "python", "toml", "yaml", "text"}
     assert sum(len(block.commands) for block in ALL if block.language == "sh") > 50
 
@@ -275,7 +275,7 @@ def test_commands_do_what_the_page_says(page: Path, here: Path, planted: Path, m
             small = SMALL if name == "audit" and "--seq-len" not in rest else ()
             done = modbench(*(planned(words[1:]) if name == "run" else words[1:]), *small, cwd=here)
             wanted = ANSWERS.get(name, {0})
-            assert done.returncode in wanted, f"{block.place}: {command}\n{done.stderr}"
+            assert done.returncode in wanted, f"{block.grid_point}: {command}\n{done.stderr}"
             assert done.stdout.strip(), command
 
 
@@ -301,7 +301,7 @@ def run_python(page: Path, hows: set[str]) -> None:
     for block in blocks(page):
         if block.language == "python" and block.how in hows and not block.title:
             with contextlib.redirect_stdout(io.StringIO()):
-                exec(compile("\n" * block.line + block.text, block.place, "exec"), namespace)  # noqa: S102  # our own pages
+                exec(compile("\n" * block.line + block.text, block.grid_point, "exec"), namespace)  # noqa: S102  # our own pages
 
 
 PYTHON = [page for page in PAGES if any(block.language == "python" for block in blocks(page))]
@@ -326,8 +326,8 @@ def test_data_can_be_read_and_suites_are_valid() -> None:
     read = {"json": json.loads, "yaml": yaml.safe_load, "toml": tomllib.loads}
     for block in ALL:
         found = read.get(block.language, len)(block.text)
-        if block.language == "toml" and "arms" in found and not block.how:
-            parse_suite({"name": "block", "metrics": ["flops/forward"], **found}, block.place)
+        if block.language == "toml" and "variants" in found and not block.how:
+            parse_suite({"name": "block", "metrics": ["flops/forward"], **found}, block.grid_point)
 
 
 # --- the proofs
@@ -362,7 +362,9 @@ def at_smoke(words: list[str], command: str) -> list[str]:
 
 @pytest.mark.proof
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize(("block", "command"), COMMANDS, ids=lambda each: each if isinstance(each, str) else each.place)
+@pytest.mark.parametrize(
+    ("block", "command"), COMMANDS, ids=lambda each: each if isinstance(each, str) else each.grid_point
+)
 def test_commands_run(block: Block, command: str, two_runs: list[Path], modbench_process: Modbench, here: Path) -> None:
     """Every command of the documentation that needs no card; runs that it names are smoke runs, and so are those it makes."""
     make_page_files(block.page, two_runs[0], here)
@@ -375,7 +377,7 @@ def test_commands_run(block: Block, command: str, two_runs: list[Path], modbench
     done = modbench_process(*at_smoke(words, command), cwd=here)
     # Whether this machine is fit is its own matter, and smoke runs tell a gate nothing of times.
     wanted = {0, 5} if words[0] in {"doctor", "gate"} else {0}
-    assert done.returncode in wanted, f"{block.place}\n{done.stderr}"
+    assert done.returncode in wanted, f"{block.grid_point}\n{done.stderr}"
     assert done.stdout.strip()
 
 

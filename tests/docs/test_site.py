@@ -132,8 +132,8 @@ def test_every_key_of_a_suite_is_on_its_page() -> None:
             key for key in fields if " " not in table or (f"## `[{key}]`" not in page and f"## `[[{key}]]`" not in page)
         }
         assert {key for key in own if f"| `{key}` |" not in section} == set(), table
-    arms = page.partition("## `[[arms]]`\n")[2].partition("\n## ")[0]
-    assert {key for key in ModelConfig.model_fields if f"| `{key}` |" not in arms} == set()
+    variants = page.partition("## `[[variants]]`\n")[2].partition("\n## ")[0]
+    assert {key for key in ModelConfig.model_fields if f"| `{key}` |" not in variants} == set()
 
 
 def test_every_part_of_the_page_is_explained_as_on_the_page() -> None:

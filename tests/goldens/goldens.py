@@ -1,14 +1,14 @@
 """Golden runs: stored run folders, and all that modbench makes of them.
 
     pytest tests/goldens                           # check
-    MODBENCH_GOLDEN=write pytest tests/goldens     # write anew; then read the difference
+    MODBENCH_GOLDEN=write pytest tests/goldens     # write anew, twice if a section is new; then read the difference
 
 Each folder beside this file holds runs (`run.json.xz`, made by `plant.py`) and what is made of them, in two parts:
 
 - `data/`: tables, reports as JSON, exit codes. Columns, order, words of fixed lists and exit codes are compared exactly, numbers
   to 1e-9 of their size.
-- `words/`: what people read, in the terminal at 80 columns, in Markdown, LaTeX, on the page, and every sentence of the data. A
-  commit that changes them changes nothing else, so that a reviewer reads them.
+- `words/`: what people read: in the terminal at 80 columns, Markdown, LaTeX and HTML, and every sentence of the data.
+  All are kept of one run, `quick`; of the others what only they have (`kept`), so that a changed sentence changes one file.
 """
 
 from __future__ import annotations
@@ -53,18 +53,18 @@ MORE: Mapping[str, Mapping[str, str]] = {
     },
     "isoflop": {"recommend": "recommend run"},
     "search": {"by_seq_len": "compare run --by seq_len"},
-    "tasks": {"by_arm": "compare run --by arm"},
+    "tasks": {"by_variant": "compare run --by variant"},
     "decode": {"by_batch": "compare run --by batch_size", "recommend": "recommend run --batch-size 8"},
     "gate": {
         "report": "report new",
         "files": f"report new --format {FORMATS} -o views",
         "gate": "gate old new --fail-on flops:0%,larger:1%",
         "gate_json": "gate old new --fail-on flops:0%,larger:1% --json",
-        "gate_lenient": "gate old new --lenient",
+        "gate_lenient": "gate old new --allow-inconclusive",
         "compare": "compare old new",
         "compare_json": "compare old new --json",
         "compare_verbose": "compare old new -v",
-        "by_arm_json": "compare new --by arm --seq-len 64 --json",
+        "by_variant_json": "compare new --by variant --seq-len 64 --json",
         "by_model": "compare new --by model --metric latency/forward",
         "by_capacity_md": "compare new --by capacity --format md",
         "by_capacity_tex": "compare new --by capacity --format tex",
@@ -85,6 +85,14 @@ OF_ONE_QUESTION = {"capacity_map", "combine", "trend", "routing", "panels"}
 OF_EVERY_RUN = {"cases", "comparisons", "breakeven", "exchange", "isoflop"}
 # Files of formats, and of which part they are.
 PAGES = {".md", ".tex"}
+
+
+# The run of which all words are kept.
+FIRST = "quick"
+# Of the others: whose summary in the terminal is of a kind of its own.
+OWN_SUMMARIES = {"isoflop", "tasks", "decode"}
+# Whose commands print something else than they do of the goldens before.
+OWN_COMMANDS = {"isoflop", "panels"}
 
 
 @dataclass(frozen=True)
@@ -139,9 +147,40 @@ def made(name: str, folder: Path) -> Golden:
             data[path.name], words[f"{path.stem}_sentences.txt"] = as_json(part), sentences
         elif path.suffix == ".html":
             words["page.txt"] = page_text(content)
+            data["sections.json"] = as_json([*sections(words["page.txt"])])
         elif path.suffix in PAGES:
             words[path.name] = content
     return Golden(data, words)
+
+
+def kept(name: str, words: Mapping[str, str]) -> dict[str, str]:
+    """The words of a golden that are stored: of `quick` all; of others what their own commands print, the reasons in tables that
+    `quick` lacks, and the sections of a report that no golden before has.
+    """
+    if name == FIRST or "page.txt" not in words:
+        return dict(words)
+    left = {"files.txt", "report.md", "report.tex", "tables.tex", "report_sentences.txt", "page.txt"}
+    left |= {f"{table}_reasons.txt" for table in OF_EVERY_RUN - {"isoflop"}}
+    left |= set() if name in OWN_SUMMARIES else {"report.txt"}
+    earlier = NAMES[: NAMES.index(name)]
+    if name not in OWN_COMMANDS:
+        left |= {f"{command}.txt" for other in earlier for command in MORE[other]}
+    before = {title for other in earlier for title in titles(other)}
+    own = [text for title, text in sections(words["page.txt"]).items() if title not in before]
+    stored = {file: text for file, text in words.items() if file not in left} | {"page.txt": "".join(own)}
+    return {file: text for file, text in stored.items() if text}
+
+
+def titles(name: str) -> list[str]:
+    """The titles of the sections that a golden's report has, as stored."""
+    path = HERE / name / "data" / "sections.json"
+    return [*json.loads(path.read_text(encoding="utf-8"))] if path.exists() else []
+
+
+def sections(page: str) -> dict[str, str]:
+    """The sections of a report's text, by their titles."""
+    found = re.split(r"^## (.*)\n", page, flags=re.MULTILINE)
+    return {title: f"## {title}\n{text}" for title, text in zip(found[1::2], found[2::2], strict=True)}
 
 
 def _tables(name: str, run: Path) -> list[Path]:
@@ -215,6 +254,8 @@ class _Text(html.parser.HTMLParser):
         if tag in self.SILENT:
             self.silent.append(tag)
         self._between(tag)
+        if tag == "h2":
+            self.lines[-1] += "## "
 
     def handle_endtag(self, tag: str) -> None:
         if self.silent and tag == self.silent[-1]:
@@ -246,7 +287,7 @@ def page_text(page: str) -> str:
 def differences(name: str, golden: Golden) -> list[str]:
     """Return how what was made differs from what is stored, a line for each file."""
     found: list[str] = []
-    for part, files in (("data", golden.data), ("words", golden.words)):
+    for part, files in (("data", golden.data), ("words", kept(name, golden.words))):
         folder = HERE / name / part
         there = {path.name for path in folder.glob("*")}
         found += [f"{name}/{part}/{each}: no longer made" for each in sorted(there - files.keys())]
@@ -292,8 +333,10 @@ def _same(old: str, new: str) -> bool:
 
 def store(name: str, golden: Golden) -> None:
     """Write what was made of a golden's runs, but for files that differ within the tolerance."""
-    for part, files in (("data", golden.data), ("words", golden.words)):
+    for part, files in (("data", golden.data), ("words", kept(name, golden.words))):
         folder = HERE / name / part
+        if not files and not folder.exists():
+            continue
         folder.mkdir(exist_ok=True)
         there = {path.name: path for path in folder.glob("*")}
         for file in there.keys() - files.keys():

@@ -41,7 +41,7 @@ from test_trend import followed, planted_losses
 
 from modbench.harness.core import files
 from modbench.harness.core.contracts import Text
-from modbench.harness.domain.case import Case, UnitOfWork
+from modbench.harness.domain.case import Case, Job
 from modbench.harness.domain.notes import CountNotes, RooflineFinding
 from modbench.harness.domain.records import Record
 from modbench.harness.planning.load_suite import load_suite
@@ -57,17 +57,21 @@ DATE = "2026-01-02T03:04:05+00:00"
 
 
 def quick(folder: Path) -> None:
-    """Plant a ladder, a twin, arms that pay from a length on, an arm that waits, one that reads the future, one that fails."""
+    """Plant a ladder, an A/A control, variants that pay from a length on, a variant that waits, one that reads the future,
+    one that fails.
+    """
     made = make_plan(load_suite("quick"), device="cpu", text=TEXT)
-    rungs = [case.arm for case in made.cases if case.arm.startswith("dense-f") and case.place.seq_len == 128]
+    matched_baselines = [
+        case.variant for case in made.cases if case.variant.startswith("dense-f") and case.grid_point.seq_len == 128
+    ]
     always = {
-        rungs[0]: 0.57,
-        rungs[1]: 0.73,
+        matched_baselines[0]: 0.57,
+        matched_baselines[1]: 0.73,
         "mod[c0.125]": 0.62,
         "mode_integrated[c0.125]": 0.85,
         "mode_staged[c0.125]": 0.7,
     }
-    grid = {(arm, step, t): share for arm, share in always.items() for step in _STEPS for t in _LENGTHS}
+    grid = {(variant, step, t): share for variant, share in always.items() for step in _STEPS for t in _LENGTHS}
     for step in _STEPS:
         for t, quarter, half in zip(_LENGTHS, (1.1, 0.98, 0.72), (1.2, 1.1, 1.05), strict=True):
             grid |= {("mod[c0.25]", step, t): quarter, ("mod[c0.5]", step, t): half}
@@ -80,7 +84,7 @@ _STEPS, _LENGTHS = ("forward", "train_step"), (128, 256, 512)
 
 
 def isoflop(folder: Path) -> None:
-    """Plant a sweep at equal training FLOPs that confirms its best on fresh seeds: MoD is better, routing by noise is between."""
+    """Plant a sweep at equal training FLOPs that confirms its best on new seeds: MoD is better, routing by noise is between."""
     planted_confirmation(folder, mod=-0.05, noise=0.02)
 
 
@@ -90,20 +94,20 @@ def search(folder: Path) -> None:
     made = planted_suite(
         "draft",
         metrics=["flops/forward", "latency/forward"],
-        launches=3,
+        processes=3,
         rounds=2,
         grid={"seq_len": list(lengths)},
-        arms=[
+        variants=[
             {"model": "dense"},
-            {"model": "dense", "match": {"arm": "mod", "capacity": 0.125}},
+            {"model": "dense", "match": {"variant": "mod", "capacity": 0.125}},
             {"model": "mod", "capacity": [0.125, 0.5]},
         ],
         search={},
         train=None,
     )
-    rung = next(case.arm for case in made.cases if case.arm.startswith("dense-f"))
+    matched = next(case.variant for case in made.cases if case.variant.startswith("dense-f"))
     grid = {("mod[c0.125]", "forward", t): 1.2 if t < 96 else 0.8 for t in lengths}
-    grid |= {("mod[c0.5]", "forward", t): 1.1 for t in lengths} | {(rung, "forward", t): 0.7 for t in lengths}
+    grid |= {("mod[c0.5]", "forward", t): 1.1 for t in lengths} | {(matched, "forward", t): 0.7 for t in lengths}
     left(folder, made, grid=grid)
 
 
@@ -113,11 +117,13 @@ def tasks(folder: Path) -> None:
 
 
 def decode(folder: Path) -> None:
-    """Plant prefill and decode at two batch sizes, as a server's units; MoE fails."""
-    arms = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.5]}, {"model": "moe"}]
+    """Plant prefill and decode at two batch sizes, as a server's jobs; MoE fails."""
+    variants = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.5]}, {"model": "moe"}]
     metrics = ["flops/forward", "latency/prefill", "tokens_per_s/prefill", "latency/decode", "tokens_per_s/decode"]
     grid = {"seq_len": [64, 128], "batch_size": [1, 8]}
-    made = planted_suite("draft", metrics=metrics, arms=arms, grid=grid, launches=3, rounds=4, train=None, twin=True)
+    made = planted_suite(
+        "draft", metrics=metrics, variants=variants, grid=grid, processes=3, rounds=4, train=None, aa_control=True
+    )
     left(folder, made, fails="moe", certificate=None)
 
 
@@ -131,11 +137,13 @@ def gate(folder: Path) -> None:
 
 
 def capacity_map(folder: Path) -> None:
-    """Plant that one capacity pays at one of two lengths, one nowhere; one without dense of equal cost fails."""
-    rungs = [{"model": "dense", "match": {"arm": "mod", "capacity": capacity}} for capacity in (0.125, 0.5)]
-    arms = [{"model": "dense"}, *rungs, {"model": "mod", "capacity": [0.125, 0.25, 0.5]}]
+    """Plant that one capacity pays at one of two lengths, one nowhere; one without the matched baseline fails."""
+    matched_baselines = [
+        {"model": "dense", "match": {"variant": "mod", "capacity": capacity}} for capacity in (0.125, 0.5)
+    ]
+    variants = [{"model": "dense"}, *matched_baselines, {"model": "mod", "capacity": [0.125, 0.25, 0.5]}]
     metrics = [*(each for each in MAP_METRICS if each != "flops/train_step"), "memory/parameters"]
-    map_run(folder, map_plan(arms=arms, metrics=metrics), fails="mod[c0.25]")
+    map_run(folder, map_plan(variants=variants, metrics=metrics), fails="mod[c0.25]")
 
 
 def combine(folder: Path) -> None:
@@ -157,23 +165,23 @@ def routing(folder: Path) -> None:
     routing_run(
         folder,
         dense={"routing": with_depth(dense())},
-        rung={"routing": dense(1.55)},
+        matched={"routing": dense(1.55)},
         mod={"routing": learned, "flips": flips(0.5), "drift": drift()},
         stochastic={"routing": routed({"digit": 0.125, "whitespace": 0.125}), "flips": flips(0.02), "drift": drift()},
     )
 
 
 def panels(folder: Path) -> None:
-    """Plant operators and a machine of constant rates, effective speed-ups with intervals, and components beside the run."""
-    made = planted_exchange(metrics=[*EXCHANGE, "memory/peak_allocated"], launches=4)
+    """Plant operators and a machine of constant rates, compute-equivalent gains with intervals, and components beside the run."""
+    made = planted_exchange(metrics=[*EXCHANGE, "memory/peak_allocated"], processes=4)
     flops = step_flops(made)
     trouble = Trouble(losses=losses(flops, **{"mod[c0.125]": 1.25, "mod[c0.5]": 1.6, "moe": 0.2}), run_noise=0.003)
 
-    def record(unit: UnitOfWork) -> Record:
-        found = fake_record(unit, trouble)
-        if unit.made_in == "roofline":
+    def record(job: Job) -> Record:
+        found = fake_record(job, trouble)
+        if job.made_in == "roofline":
             return found.model_copy(update={"findings": RooflineFinding(table=planted_peaks())})
-        cases = {case.id: case for case in unit.comparison.arms}
+        cases = {case.id: case for case in job.comparison.variants}
         outcomes = [
             each.model_copy(update={"notes": each.notes.model_copy(update=operators(cases[each.case]))})
             if isinstance(each.notes, CountNotes)
@@ -205,11 +213,11 @@ GPU = """
 name = "card"
 about = "A pretend card: what a run on a GPU records"
 effort = "smoke"
-launches = 3
+processes = 3
 rounds = 2
 device = "cuda"
 metrics = ["flops/forward", "latency/forward", "latency/decode", "tokens_per_s/decode", "memory/peak_allocated",
-           "memory/kv_cache", "energy/total", "energy/per_token", "mfu", "syncs/forward"]
+           "memory/kv_cache", "energy/total", "energy/per_token", "mfu/train_step", "syncs/forward"]
 [shape]
 d_model = 64
 n_layers = 2
@@ -227,10 +235,10 @@ tokens = 4
 [energy]
 window_s = 0.5
 idle_s = 0.5
-[[arms]]
+[[variants]]
 model = "dense"
 decode_policy = "masked"
-[[arms]]
+[[variants]]
 model = "mod"
 router = "synthetic"
 capacity = 0.25
@@ -249,7 +257,7 @@ def stored(run: Path) -> dict[str, Any]:
     found["run.json"].pop("started_in", None)  # changes from one making to the next
     found["run.json"]["command"] = ["modbench", "run", "planted"]
     for name, content in found.items():
-        if name.startswith("units/") and content.get("environment"):
+        if name.startswith("jobs/") and content.get("environment"):
             content["environment"]["host"] = None
     found["run.json"]["environment"]["host"] = None
     return found

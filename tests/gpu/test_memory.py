@@ -1,4 +1,4 @@
-"""The allocator's peak beside the forecast, retries on a card that is nearly full, and an arm that does not fit."""
+"""The allocator's peak beside the forecast, retries on a card that is nearly full, and a variant that does not fit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from present import present
 
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.domain.case import Case, Place
+from modbench.harness.domain.case import Case, GridPoint
 from modbench.harness.flops.closed_form import closed_form
 from modbench.harness.memory.step_peak import of_training
 from modbench.harness.registry.lookup import with_facts
@@ -35,12 +35,12 @@ def _empty_card() -> Iterator[None]:
 
 def case(model: str = "dense", dtype: str = "bf16", **shape: Any) -> Case:
     seq_len = shape.pop("seq_len", 1024)
-    place = Place.model_validate(
+    grid_point = GridPoint.model_validate(
         {"seq_len": seq_len, "batch_size": 2, "dtype": dtype, "device": "cuda", "threads": 1, "compile": False}
     )
     options = {"capacity": 0.125} if model == "mod" else {}
     config = ModelConfig.model_validate({"d_model": 1024, "n_layers": 4, "max_seq_len": seq_len, **options, **shape})
-    return with_facts(Case(model=model, arm_parts=(), config=config, place=place))
+    return with_facts(Case(model=model, variant_parts=(), config=config, grid_point=grid_point))
 
 
 @pytest.mark.usefixtures("real_card")
@@ -49,7 +49,7 @@ def test_the_peak_is_near_the_forecast(model: str) -> None:
     """Fused kernels keep less than the closed form says, which was calibrated on a CPU: never more, and not much less."""
     one = case(model)
     peak = of_training(Subject(one, 0))
-    forecast = closed_form(model, one.config, one.place.seq_len, one.place.batch_size).memory_train(2)
+    forecast = closed_form(model, one.config, one.grid_point.seq_len, one.grid_point.batch_size).memory_train(2)
     assert 0.7 * forecast < peak.peak < 1.1 * forecast, f"{peak.peak / MIB:.0f} MiB, forecast {forecast / MIB:.0f} MiB"
     assert 3 * closed_form(model, one.config, 1, 1).params * 2 <= peak.resident < peak.peak  # weights and two moments
     assert present(peak.reserved) >= peak.peak - 64 * MIB
@@ -92,9 +92,9 @@ n_layers = 2
 [grid]
 seq_len = [256]
 dtype = ["bf16"]
-[[arms]]
+[[variants]]
 model = "dense"
-[[arms]]
+[[variants]]
 model = "dense"
 n_layers = 48
 d_ff = 4194304

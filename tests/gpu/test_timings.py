@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.domain.case import Case, Place
+from modbench.harness.domain.case import Case, GridPoint
 from modbench.harness.doubts.gpu import LEAST_BUSY
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.subject.subject import Subject
@@ -24,9 +24,9 @@ TINY: dict[str, int] = {"d_model": 64, "n_layers": 1, "seq_len": 16}
 
 
 def subject(seq_len: int, **shape: int) -> Subject:
-    place = Place(seq_len=seq_len, batch_size=1, dtype="bf16", device="cuda", threads=1, compile=False)
+    grid_point = GridPoint(seq_len=seq_len, batch_size=1, dtype="bf16", device="cuda", threads=1, compile=False)
     config = ModelConfig.model_validate({"max_seq_len": seq_len, **shape})
-    return Subject(with_facts(Case(model="dense", arm_parts=(), config=config, place=place)), 0)
+    return Subject(with_facts(Case(model="dense", variant_parts=(), config=config, grid_point=grid_point)), 0)
 
 
 def end_to_end_s(call: Any, tokens_BT: Tensor, calls: int = 15) -> float:
@@ -68,8 +68,8 @@ def test_where_the_device_is_busy_the_three_agree() -> None:
 
 
 @pytest.mark.usefixtures("real_card")
-def test_a_small_model_is_launch_bound() -> None:
-    """The device works for less than 70 % of the time; a graph takes the launches away, and is faster."""
+def test_a_small_model_is_process_bound() -> None:
+    """The device works for less than 70 % of the time; a graph takes the processes away, and is faster."""
     made = subject(**SMALL)
     tokens_BT = made.inputs(0, 1)[0]
     whole = end_to_end_s(made.forward, tokens_BT)

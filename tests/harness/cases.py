@@ -1,4 +1,4 @@
-"""Cases and protocols without a suite: a model of some shape at a small place, and what a launch of it does."""
+"""Cases and protocols without a suite: a model of some shape at a small place, and what a process of it does."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.domain.case import Case, Place, Protocol
+from modbench.harness.domain.case import Case, GridPoint, Protocol
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.text.corpus import from_file
 
@@ -16,16 +16,18 @@ def case_of(
     model: str,
     shape: Mapping[str, Any],
     *,
-    arm_parts: tuple[str, ...] = (),
+    variant_parts: tuple[str, ...] = (),
     options: Mapping[str, Any] | None = None,
     task: str = "",
-    **place: Any,
+    **grid_point: Any,
 ) -> Case:
-    """A case on one thread of the CPU, in fp32, with two rows of 16 tokens, unless `place` says otherwise."""
-    at = {"seq_len": 16, "batch_size": 2, "dtype": "fp32", "device": "cpu", "threads": 1, "compile": False} | place
-    config, where = ModelConfig.model_validate(dict(shape)), Place.model_validate(at)
+    """A case on one thread of the CPU, in fp32, with two rows of 16 tokens, unless `grid_point` says otherwise."""
+    at = {"seq_len": 16, "batch_size": 2, "dtype": "fp32", "device": "cpu", "threads": 1, "compile": False} | grid_point
+    config, where = ModelConfig.model_validate(dict(shape)), GridPoint.model_validate(at)
     given = tuple((options or {}).items())
-    return with_facts(Case(model=model, arm_parts=arm_parts, config=config, place=where, options=given, task=task))
+    return with_facts(
+        Case(model=model, variant_parts=variant_parts, config=config, grid_point=where, options=given, task=task)
+    )
 
 
 def protocol_of(text: Path | None = None, **more: Any) -> Protocol:

@@ -24,7 +24,7 @@ class FakeCuda:
     Attributes:
         host: the host's clock.
         busy: when each stream will have done what was launched on it.
-        current: the stream that launches go to.
+        current: the stream that processes go to.
         log: what torch.cuda was asked, in order.
         lost: what every wait raises from now on, as after an assertion in a kernel; empty: the device works.
     """
@@ -68,7 +68,7 @@ class FakeCuda:
             warnings.warn("Synchronization debug mode is a prototype feature", stacklevel=2)
 
     def install(self, patch: pytest.MonkeyPatch) -> FakeCuda:
-        """Put it in torch.cuda's place, with a clock that stands still between launches; tensors stay where they are."""
+        """Put it in torch.cuda's place, with a clock that stands still between processes; tensors stay where they are."""
         self.install_driver(patch)
         clock = types.SimpleNamespace(
             perf_counter=lambda: self.host, thread_time=lambda: self.host, process_time=lambda: self.host
@@ -107,7 +107,7 @@ class FakeCuda:
         Stream = _stream_of(device)
 
         class Graph:
-            """Replays as one launch of whatever the captured call launched."""
+            """Replays as one process of whatever the captured call launched."""
 
             seconds = 0.0
 

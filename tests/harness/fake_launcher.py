@@ -1,4 +1,4 @@
-"""Launchers without processes, and runs by them: each unit leaves a planted record."""
+"""Launchers without processes, and runs by them: each job leaves a planted record."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from planted import ENVIRONMENT, Trouble, fake_record, unsynced
 
 from modbench.harness.core import files
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.execution import resuming
 from modbench.harness.execution.phase import Asker, Run, Slots
 from modbench.harness.execution.progress_tracker import Tracker
@@ -21,20 +21,20 @@ from modbench.harness.results.run_folder import RunFolder
 
 
 class FakeLauncher:
-    """Starts nothing: a unit has ended when it is first waited for, and what it leaves is up to who inherits."""
+    """Starts nothing: a job has ended when it is first waited for, and what it leaves is up to who inherits."""
 
     is_remote = False
     exitcode = 0
 
-    def refuse(self, units: Sequence[UnitOfWork]) -> None:
+    def refuse(self, jobs: Sequence[Job]) -> None:
         pass
 
     def at_once(self, usual: int) -> int:
         return usual
 
-    def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> Any:
+    def start(self, job: Job, folder: RunFolder, timeout_s: float) -> Any:
         del timeout_s
-        return SimpleNamespace(unit=unit, record=folder.record(unit), running=False, exitcode=self.exitcode, died=None)
+        return SimpleNamespace(job=job, record=folder.record(job), running=False, exitcode=self.exitcode, died=None)
 
     def wait(self, handles: list[Any], timeout_s: float) -> list[Any]:
         del timeout_s
@@ -51,7 +51,7 @@ class FakeLauncher:
 
 
 class Planting(FakeLauncher):
-    """Its units leave a planted record at once, but for those that die; Ctrl-C is pressed after `most` of them."""
+    """Its jobs leave a planted record at once, but for those that die; Ctrl-C is pressed after `most` of them."""
 
     exitcode = 9
 
@@ -59,13 +59,13 @@ class Planting(FakeLauncher):
         self.ran: list[str] = []
         self.most, self.dies, self.trouble = most, dies, trouble
 
-    def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> Any:
+    def start(self, job: Job, folder: RunFolder, timeout_s: float) -> Any:
         if len(self.ran) == self.most:
             raise KeyboardInterrupt
-        self.ran.append(unit.name)
-        if unit.name not in self.dies:
-            folder.write_record(fake_record(unit, Trouble(**self.trouble)))
-        return super().start(unit, folder, timeout_s)
+        self.ran.append(job.name)
+        if job.name not in self.dies:
+            folder.write_record(fake_record(job, Trouble(**self.trouble)))
+        return super().start(job, folder, timeout_s)
 
 
 @unsynced()
@@ -77,12 +77,12 @@ def new_folder(made: Plan, path: Path) -> RunFolder:
 
 @unsynced()
 def run_timed(made: Plan, folder: RunFolder, *, whole: Plan | None = None, **planting: Any) -> tuple[Planting, Tracker]:
-    """Run the timed units of a plan; `planting` is what `Planting` takes."""
-    asker = Asker(whole or made, folder, made.units)
+    """Run the timed jobs of a plan; `planting` is what `Planting` takes."""
+    asker = Asker(whole or made, folder, made.jobs)
     launcher = Planting(**planting)
     lines = Tracker(made, phases(made, 1), folder, whole=whole, decided=asker.decided)
-    slots = Slots(tuple(unit for unit in made.units if unit.made_in == "time"), 1, timed=True)
-    Run(launcher, folder, lines, asker).phase(slots, {unit.name: 9.0 for unit in slots.units})
+    slots = Slots(tuple(job for job in made.jobs if job.made_in == "time"), 1, timed=True)
+    Run(launcher, folder, lines, asker).phase(slots, {job.name: 9.0 for job in slots.jobs})
     return launcher, lines
 
 
@@ -92,13 +92,13 @@ def what_is_left(folder: RunFolder) -> tuple[Plan, Plan]:
     for damaged in run.damaged:
         folder.set_aside(damaged)
     rest, whole = (
-        run.plan.model_copy(update={"units": (*units, *run.undecided)})
-        for units in (resuming.remaining(run, retry_failed=False), run.plan.units)
+        run.plan.model_copy(update={"jobs": (*jobs, *run.undecided)})
+        for jobs in (resuming.remaining(run, retry_failed=False), run.plan.jobs)
     )
     return rest, whole
 
 
 def resume_timed(folder: RunFolder, **planting: Any) -> tuple[Planting, Tracker]:
-    """Run the timed units that are left."""
+    """Run the timed jobs that are left."""
     rest, whole = what_is_left(folder)
     return run_timed(rest, folder, whole=whole, **planting)

@@ -17,11 +17,11 @@ from typing import Any
 
 import fault_injection
 import pandas as pd
-import stub_units
+import stub_jobs
 from fault_process import PATIENCE_S, Process, children, command_of, kill, runs, start
 
 from modbench import api
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.execution.limits import Limits
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.planning.plan import Plan
@@ -49,7 +49,7 @@ class Trial:
         moment: when the fault comes, as a share of the run.
         rng: random numbers of the trial.
         problems: what was wrong besides the three counts.
-        kept: good records after the fault, by unit: file identity and content.
+        kept: good records after the fault, by job: file identity and content.
         codes: exit codes of the command that met the fault.
     """
 
@@ -70,13 +70,13 @@ class Trial:
     def switch(self) -> Path:
         return self.beside / "switch"
 
-    def record(self, unit: UnitOfWork) -> Path:
-        return self.run / "units" / f"{unit.name}.json"
+    def record(self, job: Job) -> Path:
+        return self.run / "jobs" / f"{job.name}.json"
 
     @property
     def whole(self) -> bool:
-        """Whether every unit has a good record."""
-        return all(stub_units.good(self.record(unit)) for unit in self.plan.units)
+        """Whether every job has a good record."""
+        return all(stub_jobs.good(self.record(job)) for job in self.plan.jobs)
 
     def command(self, *arguments: str, fault: str = "", before: Callable[[], None] | None = None) -> Process:
         self.started += 1
@@ -99,16 +99,16 @@ class Trial:
             return []
 
     def begin_hanging(self) -> Process | None:
-        """Start a run of which one unit hangs until its limit of two seconds has passed; the others have the usual limit."""
-        name = self._unit().name
+        """Start a run of which one job hangs until its limit of two seconds has passed; the others have the usual limit."""
+        name = self._job().name
         switch = self.beside / f"hang-{name}"
         switch.touch()
 
         def limited() -> None:
             usual = Limits.limit
 
-            def limit(limits: Limits, unit: UnitOfWork) -> float:
-                return 2.0 if unit.name == name else usual(limits, unit)
+            def limit(limits: Limits, job: Job) -> float:
+                return 2.0 if job.name == name else usual(limits, job)
 
             Limits.limit = limit  # type: ignore[method-assign, assignment]
 
@@ -118,14 +118,14 @@ class Trial:
         return process
 
     def begin_dying(self) -> Process:
-        """Start a run of which one unit is killed between its record and its end."""
-        name = self._unit().name
+        """Start a run of which one job is killed between its record and its end."""
+        name = self._job().name
 
         def dying() -> None:
             tidy = Workspace.tidy
 
             def tidied(here: Workspace) -> None:
-                if here.unit == name and here.run.parent == self.beside and stub_units.good(here.record_of(name)):
+                if here.job == name and here.run.parent == self.beside and stub_jobs.good(here.record_of(name)):
                     os.kill(os.getpid(), signal.SIGKILL)
                 tidy(here)
 
@@ -133,8 +133,8 @@ class Trial:
 
         return self.begin(before=dying)
 
-    def _unit(self) -> UnitOfWork:
-        return self.plan.units[min(int(self.moment * len(self.plan.units)), len(self.plan.units) - 1)]
+    def _job(self) -> Job:
+        return self.plan.jobs[min(int(self.moment * len(self.plan.jobs)), len(self.plan.jobs) - 1)]
 
     def helpers(self, process: Process) -> dict[str, list[int]]:
         """Processes that a command keeps beside its workers."""
@@ -148,22 +148,22 @@ class Trial:
         return found
 
     def running(self, _process: Process) -> dict[str, int]:
-        """Units whose process has started and not ended, as the journal has it."""
+        """Jobs whose process has started and not ended, as the journal has it."""
         found: dict[str, int] = {}
-        for event, unit, pid, _ in self.journal():
+        for event, job, pid, _ in self.journal():
             if event == "start":
-                found[unit] = int(pid)
+                found[job] = int(pid)
             else:
-                found.pop(unit, None)
+                found.pop(job, None)
         return found
 
     def reach(self, process: Process) -> bool:
         """Wait for the trial's moment; whether the command is still running then."""
-        at = self.moment * (len(self.plan.units) + 2)
-        wanted, rest = min(int(at), len(self.plan.units)), at - int(at)
+        at = self.moment * (len(self.plan.jobs) + 2)
+        wanted, rest = min(int(at), len(self.plan.jobs)), at - int(at)
         while process.alive and sum(line[0] == "start" for line in self.journal()) < wanted:
             time.sleep(0.001)
-        time.sleep(rest * (0.25 if int(at) in {0, len(self.plan.units) + 1} else 0.03))
+        time.sleep(rest * (0.25 if int(at) in {0, len(self.plan.jobs) + 1} else 0.03))
         return process.alive
 
     def ended(self, process: Process, expected: set[int], lines: int = 2) -> None:
@@ -191,11 +191,11 @@ class Trial:
                     kill(pid)
                 break
             time.sleep(0.005)
-        for unit in self.plan.units:
-            file = self.record(unit)
-            if stub_units.good(file):
+        for job in self.plan.jobs:
+            file = self.record(job)
+            if stub_jobs.good(file):
                 stat = file.stat()
-                self.kept[unit.name] = (stat.st_ino, stat.st_mtime_ns, file.read_bytes())
+                self.kept[job.name] = (stat.st_ino, stat.st_mtime_ns, file.read_bytes())
 
     def pids(self) -> set[int]:
         return {int(line[2]) for line in self.journal()}
@@ -214,11 +214,11 @@ class Trial:
             self.problems.append(f"resume ended with {code}: {process.said.read_text(errors='replace')[-400:]}")
 
     def counts(self) -> tuple[int, int, int]:
-        """Units lost, duplicated and silently wrong."""
-        lost = sum(not stub_units.good(self.record(unit)) for unit in self.plan.units)
+        """Jobs lost, duplicated and silently wrong."""
+        lost = sum(not stub_jobs.good(self.record(job)) for job in self.plan.jobs)
         again = {line[1] for line in self.journal() if line[3] == "again"}
-        again |= {name for name, was in self.kept.items() if identity(self.run / "units" / f"{name}.json") != was}
-        wrong = sum(1 for unit in self.plan.units for made, _ in _values(self.record(unit), unit) if not made)
+        again |= {name for name, was in self.kept.items() if identity(self.run / "jobs" / f"{name}.json") != was}
+        wrong = sum(1 for job in self.plan.jobs for made, _ in _values(self.record(job), job) if not made)
         return lost, len(again), wrong + self._wrong_in_table()
 
     def _wrong_in_table(self) -> int:
@@ -228,7 +228,7 @@ class Trial:
             return 0
         table = pd.read_csv(file)
         right = [
-            stub_units.value(metric.replace("stub/", "stub_"), case)
+            stub_jobs.value(metric.replace("stub/", "stub_"), case)
             for metric, case in zip(table.metric, table.case_id, strict=True)
         ]
         if len(table) != 3 * len(self.plan.cases) or not (table.status == "ok").all():
@@ -236,11 +236,11 @@ class Trial:
         return int(((table.status == "ok") & (abs(table.value - right) > 1e-6)).sum())
 
 
-def _values(file: Path, unit: UnitOfWork) -> Iterable[tuple[bool, str]]:
+def _values(file: Path, job: Job) -> Iterable[tuple[bool, str]]:
     with contextlib.suppress(OSError, ValueError, LookupError):
         for outcome in json.loads(file.read_bytes())["outcomes"]:
             if outcome["status"] == "ok":
-                right = stub_units.value(unit.made_in, outcome["case"])
+                right = stub_jobs.value(job.made_in, outcome["case"])
                 yield outcome["samples"]["value"] == [right], outcome["case"]
 
 

@@ -154,7 +154,7 @@ def _damaged(trial: Trial, size: Callable[[int], int]) -> bool:
     process.wait()
     trial.ended(process, {-9, 0} if trial.whole else {-9})  # it may have been at its end
     trial.settle()
-    files = sorted((trial.run / "units").glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
+    files = sorted((trial.run / "jobs").glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
     if not files:
         return False
     whole = files[-1].read_bytes()
@@ -206,7 +206,7 @@ def _stolen(trial: Trial) -> bool:
         process.wait()
         return False
     kill(process.pid, signal.SIGSTOP, group=True)
-    thief: Process = trial.command("resume", "--steal", "run")
+    thief: Process = trial.command("resume", "--take-over", "run")
     trial.ended(thief, {0, 2})
     kill(process.pid, signal.SIGCONT, group=True)
     trial.ended(process, {0, 2, 3, 4})

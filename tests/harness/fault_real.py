@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import fault_injection
-import stub_units
+import stub_jobs
 from fault_driver import Trial, identity
 from fault_process import Process, children, kill, start
-from fault_table import PLAN, arguments, print_table  # first: it names the folder of the stub units
+from fault_table import PLAN, arguments, print_table  # first: it names the folder of the stub jobs
 
 from modbench.harness.results import run_folder
 
@@ -39,9 +39,9 @@ n_layers = 2
 n_heads = 2
 [grid]
 seq_len = [8]
-[[arms]]
+[[variants]]
 model = "dense"
-[[arms]]
+[[variants]]
 model = "mod"
 capacity = 0.5
 [train]
@@ -51,7 +51,7 @@ tokens = 512
 val_tokens = 128
 """
 TEXT = "".join(f"line {i}: the quick brown fox counts {i * i % 97} lazy dogs\n" for i in range(200))
-os.environ.pop("MODBENCH_INCLUDE")
+os.environ.pop("MODBENCH_PLUGINS")
 
 
 def exact(file: Path) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class RealTrial(Trial):
     """A trial on real models, each command an interpreter of its own.
 
     Attributes:
-        undisturbed: what each unit's record must hold.
+        undisturbed: what each job's record must hold.
     """
 
     undisturbed: Mapping[str, dict[str, Any]]
@@ -91,8 +91,8 @@ class RealTrial(Trial):
         return self.command("run", "small.toml", "--device", "cpu", "-o", "run", *options, **named)
 
     def reach(self, process: Process) -> bool:
-        at = self.moment * (len(self.plan.units) + 1)
-        while process.alive and len(list((self.run / "units").glob("*.json"))) < int(at):
+        at = self.moment * (len(self.plan.jobs) + 1)
+        while process.alive and len(list((self.run / "jobs").glob("*.json"))) < int(at):
             time.sleep(0.005)
         time.sleep((at - int(at)) * (4.0 if at < 1 else 0.5))
         return process.alive
@@ -116,8 +116,8 @@ class RealTrial(Trial):
 
     def begin_dying(self) -> Process:
         """Kill the worker that wrote a record as soon as the record is seen."""
-        process, wanted = self.begin(), int(self.moment * len(self.plan.units))
-        while process.alive and len(found := list((self.run / "units").glob("*.json"))) <= wanted:
+        process, wanted = self.begin(), int(self.moment * len(self.plan.jobs))
+        while process.alive and len(found := list((self.run / "jobs").glob("*.json"))) <= wanted:
             time.sleep(0.0005)
         if found:
             latest = max(found, key=lambda file: file.stat().st_mtime_ns)
@@ -127,18 +127,18 @@ class RealTrial(Trial):
     def pids(self) -> set[int]:
         """All processes that work in the trial's folder."""
         found = set()
-        for place in Path("/proc").iterdir():
-            if place.name.isdigit():
+        for grid_point in Path("/proc").iterdir():
+            if grid_point.name.isdigit():
                 with contextlib.suppress(OSError):
-                    if (place / "cwd").readlink() == self.beside:
-                        found.add(int(place.name))
+                    if (grid_point / "cwd").readlink() == self.beside:
+                        found.add(int(grid_point.name))
         return found
 
     def counts(self) -> tuple[int, int, int]:
-        lost = [unit for unit in self.plan.units if not stub_units.good(self.record(unit))]
-        again = [name for name, was in self.kept.items() if identity(self.run / "units" / f"{name}.json") != was]
-        whole = [unit for unit in self.plan.units if unit not in lost]
-        wrong = [unit for unit in whole if exact(self.record(unit)) != self.undisturbed[unit.name]]
+        lost = [job for job in self.plan.jobs if not stub_jobs.good(self.record(job))]
+        again = [name for name, was in self.kept.items() if identity(self.run / "jobs" / f"{name}.json") != was]
+        whole = [job for job in self.plan.jobs if job not in lost]
+        wrong = [job for job in whole if exact(self.record(job)) != self.undisturbed[job.name]]
         if not (self.run / "report.html").exists():
             self.problems.append("there is no report")
         return len(lost), len(again), len(wrong)
@@ -155,7 +155,7 @@ def main() -> None:
         if first.problems:
             sys.exit("\n".join(first.problems))
         plan = run_folder.read(str(first.run)).plan
-        RealTrial.undisturbed = {unit.name: exact(first.record(unit)) for unit in plan.units}
+        RealTrial.undisturbed = {job.name: exact(first.record(job)) for job in plan.jobs}
     print_table(options, lambda beside, moment, rng: RealTrial(beside.resolve(), plan, moment, rng))
 
 

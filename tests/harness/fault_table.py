@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 HERE = Path(__file__).parent
-os.environ["MODBENCH_INCLUDE"] = str(HERE / "stubs")
+os.environ["MODBENCH_PLUGINS"] = str(HERE / "stubs")
 sys.path[:0] = [str(HERE)] * (str(HERE) not in sys.path)
 
 import fault_driver  # noqa: E402  # it reads the variable

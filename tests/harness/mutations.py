@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-Place = tuple[str | int, ...]
+GridPoint = tuple[str | int, ...]
 
 # Numbers that no measurement makes, then numbers that some might.
 ABSURD: tuple[Any, ...] = (
@@ -44,7 +44,7 @@ class Mutation(NamedTuple):
     content: bytes
 
 
-def places(tree: Any, place: Place = ()) -> Iterator[Place]:
+def grid_points(tree: Any, grid_point: GridPoint = ()) -> Iterator[GridPoint]:
     """Yield the places of a tree, without its root."""
     items: Any = ()
     if isinstance(tree, dict):
@@ -52,18 +52,18 @@ def places(tree: Any, place: Place = ()) -> Iterator[Place]:
     elif isinstance(tree, list):
         items = enumerate(tree)
     for key, value in items:
-        yield (*place, key)
-        yield from places(value, (*place, key))
+        yield (*grid_point, key)
+        yield from grid_points(value, (*grid_point, key))
 
 
-def at(tree: Any, place: Place) -> Any:
-    for step in place:
+def at(tree: Any, grid_point: GridPoint) -> Any:
+    for step in grid_point:
         tree = tree[step]
     return tree
 
 
-def _set(tree: Any, place: Place, value: Any) -> None:
-    at(tree, place[:-1])[place[-1]] = value
+def _set(tree: Any, grid_point: GridPoint, value: Any) -> None:
+    at(tree, grid_point[:-1])[grid_point[-1]] = value
 
 
 def _number(value: object) -> bool:
@@ -71,89 +71,93 @@ def _number(value: object) -> bool:
 
 
 # Each changes the tree at the place, or says that it does not apply there.
-Change = Callable[[Any, Place, random.Random], bool]
+Change = Callable[[Any, GridPoint, random.Random], bool]
 
 
-def _delete(tree: Any, place: Place, _rng: random.Random) -> bool:
-    del at(tree, place[:-1])[place[-1]]
+def _delete(tree: Any, grid_point: GridPoint, _rng: random.Random) -> bool:
+    del at(tree, grid_point[:-1])[grid_point[-1]]
     return True
 
 
-def _repeat(tree: Any, place: Place, _rng: random.Random) -> bool:
-    within = at(tree, place[:-1])
+def _repeat(tree: Any, grid_point: GridPoint, _rng: random.Random) -> bool:
+    within = at(tree, grid_point[:-1])
     if not isinstance(within, list):
         return False
-    within.insert(int(place[-1]), within[int(place[-1])])
+    within.insert(int(grid_point[-1]), within[int(grid_point[-1])])
     return True
 
 
-def _rename(tree: Any, place: Place, _rng: random.Random) -> bool:
-    within = at(tree, place[:-1])
+def _rename(tree: Any, grid_point: GridPoint, _rng: random.Random) -> bool:
+    within = at(tree, grid_point[:-1])
     if not isinstance(within, dict):
         return False
-    within[f"{place[-1]}x"] = within.pop(place[-1])
+    within[f"{grid_point[-1]}x"] = within.pop(grid_point[-1])
     return True
 
 
-def _retype(tree: Any, place: Place, rng: random.Random) -> bool:
-    before, value = at(tree, place), rng.choice(OTHER_TYPES)
+def _retype(tree: Any, grid_point: GridPoint, rng: random.Random) -> bool:
+    before, value = at(tree, grid_point), rng.choice(OTHER_TYPES)
     if type(before) is type(value):
         return False
-    _set(tree, place, value)
+    _set(tree, grid_point, value)
     return True
 
 
-def _absurd(tree: Any, place: Place, rng: random.Random) -> bool:
-    if not _number(at(tree, place)):
+def _absurd(tree: Any, grid_point: GridPoint, rng: random.Random) -> bool:
+    if not _number(at(tree, grid_point)):
         return False
-    _set(tree, place, rng.choice(ABSURD))
+    _set(tree, grid_point, rng.choice(ABSURD))
     return True
 
 
-def _strange(tree: Any, place: Place, rng: random.Random) -> bool:
-    if not _number(at(tree, place)):
+def _strange(tree: Any, grid_point: GridPoint, rng: random.Random) -> bool:
+    if not _number(at(tree, grid_point)):
         return False
-    _set(tree, place, rng.choice(STRANGE))
+    _set(tree, grid_point, rng.choice(STRANGE))
     return True
 
 
-def _scale(tree: Any, place: Place, rng: random.Random) -> bool:
-    if not _number(at(tree, place)):
+def _scale(tree: Any, grid_point: GridPoint, rng: random.Random) -> bool:
+    if not _number(at(tree, grid_point)):
         return False
-    _set(tree, place, at(tree, place) * rng.choice((0.5, 1.1, 3, 100)))
+    _set(tree, grid_point, at(tree, grid_point) * rng.choice((0.5, 1.1, 3, 100)))
     return True
 
 
-def _swap(tree: Any, place: Place, rng: random.Random) -> bool:
-    alike = [other for other in places(tree) if type(at(tree, other)) is type(at(tree, place))]
-    alike = [other for other in alike if not _within(other, place) and not _within(place, other)]
+def _swap(tree: Any, grid_point: GridPoint, rng: random.Random) -> bool:
+    alike = [other for other in grid_points(tree) if type(at(tree, other)) is type(at(tree, grid_point))]
+    alike = [other for other in alike if not _within(other, grid_point) and not _within(grid_point, other)]
     if not alike:
         return False
     other = rng.choice(alike)
-    one, two = at(tree, place), at(tree, other)
-    _set(tree, place, two)
+    one, two = at(tree, grid_point), at(tree, other)
+    _set(tree, grid_point, two)
     _set(tree, other, one)
     return True
 
 
-def _retarget(tree: Any, place: Place, rng: random.Random) -> bool:
+def _retarget(tree: Any, grid_point: GridPoint, rng: random.Random) -> bool:
     """Let a name be another one of the file: a case, a metric, a unit."""
-    if not isinstance(at(tree, place), str):
+    if not isinstance(at(tree, grid_point), str):
         return False
-    _set(tree, place, rng.choice([at(tree, other) for other in places(tree) if isinstance(at(tree, other), str)]))
+    _set(
+        tree,
+        grid_point,
+        rng.choice([at(tree, other) for other in grid_points(tree) if isinstance(at(tree, other), str)]),
+    )
     return True
 
 
-def _huge(tree: Any, place: Place, rng: random.Random) -> bool:
-    _set(tree, place, rng.choice(("x" * HUGE, "9" * HUGE, [0] * HUGE)))
+def _huge(tree: Any, grid_point: GridPoint, rng: random.Random) -> bool:
+    _set(tree, grid_point, rng.choice(("x" * HUGE, "9" * HUGE, [0] * HUGE)))
     return True
 
 
-def _deep(tree: Any, place: Place, rng: random.Random) -> bool:
+def _deep(tree: Any, grid_point: GridPoint, rng: random.Random) -> bool:
     nest: Any = 1
     for _ in range(rng.choice((50, 300))):
         nest = [nest] if rng.random() < 0.5 else {"a": nest}
-    _set(tree, place, nest)
+    _set(tree, grid_point, nest)
     return True
 
 
@@ -162,17 +166,17 @@ CHANGES: tuple[Change, ...] = (
 )
 
 
-def _within(place: Place, other: Place) -> bool:
-    return place[: len(other)] == other
+def _within(grid_point: GridPoint, other: GridPoint) -> bool:
+    return grid_point[: len(other)] == other
 
 
 def of_tree(tree: Any, rng: random.Random, write: Callable[[Any], bytes]) -> Mutation:
     """Change one place of a tree."""
     while True:
         changed = json.loads(json.dumps(tree))
-        place, change = rng.choice([*places(changed)]), rng.choice(CHANGES)
-        if change(changed, place, rng):
-            return Mutation(f"{change.__name__} {'.'.join(map(str, place))}", write(changed))
+        grid_point, change = rng.choice([*grid_points(changed)]), rng.choice(CHANGES)
+        if change(changed, grid_point, rng):
+            return Mutation(f"{change.__name__} {'.'.join(map(str, grid_point))}", write(changed))
 
 
 def of_text(content: bytes, rng: random.Random) -> Mutation:

@@ -19,7 +19,7 @@ from resealed import reseal_with
 
 from modbench.harness.core import files
 from modbench.harness.core.contracts import Text
-from modbench.harness.domain.case import Case, UnitOfWork
+from modbench.harness.domain.case import Case, Job
 from modbench.harness.domain.notes import (
     Causality,
     CompileNotes,
@@ -45,10 +45,10 @@ from modbench.harness.timing.interleave import Clock, Effort, Session
 from modbench.reports.page import render
 from modbench.reports.tables.load import load
 
-# What each arm takes relative to the anchor.
+# What each variant takes relative to the anchor.
 PLANTED = {
     "dense": 1.0,
-    "dense-twin": 1.0,
+    "dense-aa": 1.0,
     "dense-f0.58": 0.7,
     "dense-f0.74": 0.82,
     "dense-f1.40": 1.4,
@@ -59,7 +59,7 @@ PLANTED = {
 }
 
 
-EVERY_ARM = "every arm"
+EVERY_VARIANT = "every variant"
 
 # Of the machine on which nothing was measured.
 ENVIRONMENT: dict[str, Any] = {
@@ -79,18 +79,18 @@ ENVIRONMENT: dict[str, Any] = {
 
 # Of a machine that was checked.
 FIT = Certificate(
-    "m", 100, 4, 0.011, 0.099, mde=0.01, mde_cpu=0.01, width=0.02, disturbed=0.0, checks=5, last="", launches=6, launch_sd=0.005
+    "m", 100, 4, 0.011, 0.099, detectable=0.01, detectable_cpu=0.01, width=0.02, noisy=0.0, checks=5, last="", processes=6, process_sd=0.005
 ).as_dict()  # fmt: skip
 
 
 # Of one that called 20 of 100 identical pairs different.
 UNFIT = Certificate(
-    "m", 100, 20, 0.127, 0.292, mde=0.03, mde_cpu=0.01, width=0.05, disturbed=0.1, checks=5, last=""
+    "m", 100, 20, 0.127, 0.292, detectable=0.03, detectable_cpu=0.01, width=0.05, noisy=0.1, checks=5, last=""
 ).as_dict()
 
 
 class DriftingClock(Clock):
-    """A machine whose speed wanders: slower by the minute, noisy by the call, different by the launch."""
+    """A machine whose speed wanders: slower by the minute, noisy by the call, different by the process."""
 
     def __init__(self, seed: str) -> None:
         super().__init__()
@@ -116,14 +116,14 @@ def planted_suite(effort: str, **changes: Any) -> Plan:
             "metrics": ["flops/forward", "latency/forward", "memory/peak_allocated", "loss/val", "loss/val_causal"],
             "shape": {"d_model": 64, "n_layers": 4},
             "grid": {"seq_len": [64, 128]},
-            "arms": [
+            "variants": [
                 {"model": "dense"},
-                {"model": "dense", "match": {"arm": "mod", "capacity": 0.125}},
+                {"model": "dense", "match": {"variant": "mod", "capacity": 0.125}},
                 {"model": "mod", "capacity": [0.125, 0.5]},
                 {"model": "moe"},
             ],
             "train": {"seq_len": 128, "tokens": 1000},
-            "twin": False,  # the machine has a certificate
+            "aa_control": False,  # the machine has a certificate
             **changes,
         },
         "planted",
@@ -133,29 +133,21 @@ def planted_suite(effort: str, **changes: Any) -> Plan:
 
 @dataclass(frozen=True)
 class Trouble:
-    """What goes wrong in a run, by arm.
+    """What goes wrong in a run, by variant.
 
-    Attributes:
-        slower: how much longer than planted it takes.
-        costs: what it takes relative to that at each input, by arm.
-        grid: what it takes instead of what is planted, by arm, workload and sequence length, or by batch size too.
-        waits: it waits for a processor in every sample, as long as it runs; `EVERY_ARM`: the machine is busy.
-        waits_every: it does so in every second, third, … block alone.
-        own_work_seen: whether it was recorded that no other thread works and no arm waits of itself.
-        fails: its timing raises.
-        leaks: its logits move when later tokens do.
-        other_text: units whose name holds this were trained on another text.
-        drifts: it becomes slower in the course of a launch.
-        drifts_in: launches in which it does; None: in all.
-        noted: what guards found after its timing, fields of `TimeNotes`, by arm.
-        lurches: standard deviation, on the log scale, of the speed of the whole machine from block to block.
-        beside: how many times as long every arm takes where a user's code is loaded.
-        seed: of the noise: runs of one plan with different seeds are independent.
-        losses: instead of what is planted, the loss by arm (or, in a sweep over budgets, by case), routed causally too; each seed
-            adds an offset that all arms share, but for fresh seeds, and each run noise of its own.
-        run_noise: standard deviation of that noise.
-        text_noise: standard deviation of what each block of the held-out text adds to a routed arm's loss, of fresh runs.
-    """
+    Attributes: slower: how much longer than planted it takes. costs: what it takes relative to that at each input, by
+        variant. grid: what it takes instead of what is planted, by variant, workload and sequence length, or by batch size
+        too. waits: it waits for a processor in every sample, as long as it runs; `EVERY_VARIANT`: the machine is busy.
+        waits_every: it does so in every second, third, … block alone. own_work_seen: whether it was recorded that no other
+        thread works and no variant waits of itself. fails: its timing raises. leaks: its logits move when later tokens do.
+        other_text: units whose name holds this were trained on another text. drifts: it becomes slower in the course of a
+        process. drifts_in: processes in which it does; None: in all. noted: what guards found after its timing, fields of
+        `TimeNotes`, by variant. lurches: standard deviation, on the log scale, of the speed of the whole machine from block
+        to block. beside: how many times as long every variant takes where a user's code is loaded. seed: of the noise: runs
+        of one plan with different seeds are independent. losses: instead of what is planted, the loss by variant (or, in a
+        sweep over budgets, by case), routed causally too; each seed adds an offset that all variants share, but for new
+        seeds, and each run noise of its own. run_noise: standard deviation of that noise. text_noise: standard deviation of
+        what each block of the held-out text adds to a routed variant's loss, of fresh runs."""
 
     slower: Mapping[str, float] = field(default_factory=dict)
     costs: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
@@ -177,47 +169,47 @@ class Trouble:
     text_noise: float | None = None
 
 
-def _disturb(samples: dict[str, list[float]], arm: str, launch: int, trouble: Trouble) -> None:
-    """Change an arm's samples by what goes wrong with it."""
-    if arm == trouble.drifts and (trouble.drifts_in is None or launch in trouble.drifts_in):
+def _disturb(samples: dict[str, list[float]], variant: str, process: int, trouble: Trouble) -> None:
+    """Change a variant's samples by what goes wrong with it."""
+    if variant == trouble.drifts and (trouble.drifts_in is None or process in trouble.drifts_in):
         grows = zip(samples["wall_s"], samples["round"], strict=True)
         samples["wall_s"] = [wall * (1 + 0.01 * round_) for wall, round_ in grows]
         samples["cpu_s"] = [*samples["wall_s"]]
     if trouble.lurches:
-        speed = np.random.default_rng((launch, trouble.seed)).lognormal(0, trouble.lurches, 1000)
+        speed = np.random.default_rng((process, trouble.seed)).lognormal(0, trouble.lurches, 1000)
         blocks = zip(samples["wall_s"], samples["block"], strict=True)
         samples["wall_s"] = [wall * float(speed[int(block)]) for wall, block in blocks]
     if trouble.own_work_seen:
         samples |= {"others_s": [0.0] * len(samples["wall_s"]), "blocked_s": [0.0] * len(samples["wall_s"])}
     if trouble.waits:
-        waits = [trouble.waits in {arm, EVERY_ARM} and at % trouble.waits_every == 0 for at in samples["block"]]
+        waits = [trouble.waits in {variant, EVERY_VARIANT} and at % trouble.waits_every == 0 for at in samples["block"]]
         samples["wall_s"] = [wall * (1 + waited) for wall, waited in zip(samples["wall_s"], waits, strict=True)]
         samples["wait_s"] = [0.5 * wall * waited for wall, waited in zip(samples["wall_s"], waits, strict=True)]
 
 
-def _takes(unit: UnitOfWork, trouble: Trouble) -> dict[str, float]:
-    """What each arm takes relative to the anchor where a unit is timed."""
-    known = dict.fromkeys((case.arm for case in unit.comparison.arms), 1.0) | PLANTED
-    takes = {arm: share * trouble.slower.get(arm, 1.0) for arm, share in known.items()}
-    here = (unit.workload, unit.comparison.place.seq_len, unit.comparison.place.batch_size)
+def _takes(job: Job, trouble: Trouble) -> dict[str, float]:
+    """What each variant takes relative to the anchor where a job is timed."""
+    known = dict.fromkeys((case.variant for case in job.comparison.variants), 1.0) | PLANTED
+    takes = {variant: share * trouble.slower.get(variant, 1.0) for variant, share in known.items()}
+    here = (job.workload, job.comparison.grid_point.seq_len, job.comparison.grid_point.batch_size)
     return takes | {name: share for (name, *where), share in trouble.grid.items() if (*where,) == here[: len(where)]}
 
 
-def _trained(unit: UnitOfWork, case: Case, trouble: Trouble) -> Iterator[Outcome]:
+def _trained(job: Job, case: Case, trouble: Trouble) -> Iterator[Outcome]:
     """What a training run would have left."""
-    seed = unit.protocol.seed
+    seed = job.protocol.seed
     of_mod = (0.05 + 0.001 * seed) * (case.model == "mod")
-    planted = trouble.losses.get(case.id, trouble.losses.get(case.arm, 2.0 + of_mod))
-    own = np.random.default_rng(sum(map(ord, unit.name)) * 1009 + seed).normal(0, 1)
-    shared = 0.0 if unit.made_in == "confirm" else (0.3, -0.2, 0.1, 0.05, -0.15)[seed % 5]
+    planted = trouble.losses.get(case.id, trouble.losses.get(case.variant, 2.0 + of_mod))
+    own = np.random.default_rng(sum(map(ord, job.name)) * 1009 + seed).normal(0, 1)
+    shared = 0.0 if job.made_in == "confirm" else (0.3, -0.2, 0.1, 0.05, -0.15)[seed % 5]
     loss = planted + shared + trouble.run_noise * own
-    corpus = "badcafe" if trouble.other_text and trouble.other_text in unit.name else "c0ffee"
+    corpus = "badcafe" if trouble.other_text and trouble.other_text in job.name else "c0ffee"
     trained = TrainNotes(seed=seed, sees_future=case.model in {"mod", "moe"}, corpus_sha256=corpus, corpus="t")
-    if unit.protocol.train is not None:
-        trained = trained.model_copy(update={"tokenizer": unit.protocol.train.tokenizer})
+    if job.protocol.train is not None:
+        trained = trained.model_copy(update={"tokenizer": job.protocol.train.tokenizer})
     told: dict[str, Any] = {"status": "ok", "samples": {"value": [loss]}, "notes": trained}
-    if unit.made_in == "confirm":
-        if case.arm == trouble.fails:
+    if job.made_in == "confirm":
+        if case.variant == trouble.fails:
             told = {"status": "failed", "kind": "numerics", "reason": "planted failure"}
         elif told["notes"]:
             noise_B = np.random.default_rng(0).normal(0, 1, 8) * (trouble.text_noise or 0.0) * (case.model == "mod")
@@ -227,107 +219,110 @@ def _trained(unit: UnitOfWork, case: Case, trouble: Trouble) -> Iterator[Outcome
         return
     for metric, unit_of in (("loss/val", "nat"), ("bpb/val", "bit/B")):
         yield Outcome(case=case.id, metric=metric, unit=unit_of, **told)
-    reason = "top-k routing saw future tokens when it chose"
+    reason = "non-causal routing when it chose"
     causal: dict[str, Any] = told if trouble.losses else {"status": "skipped", "reason": reason}
     yield Outcome(case=case.id, metric="loss/val_causal", unit="nat", **causal)
 
 
-def fake_record(unit: UnitOfWork, trouble: Trouble) -> Record:
+def fake_record(job: Job, trouble: Trouble) -> Record:
     """What a worker would have left, had its clock been ours."""
-    told: dict[str, Any] = {"outcomes": (*_timed(unit, trouble), *_measured(unit, trouble))}
-    if unit.made_in == "without_own":
+    told: dict[str, Any] = {"outcomes": (*_timed(job, trouble), *_measured(job, trouble))}
+    if job.made_in == "without_own":
         samples = {outcome.case: outcome.samples for outcome in told["outcomes"]}
-        found = WithoutOwnFinding(samples={f"latency/{unit.workload}": samples}, blocks={})
+        found = WithoutOwnFinding(samples={f"latency/{job.workload}": samples}, blocks={})
         told = {"outcomes": (), "findings": found}
-    return Record(unit=unit, started=files.now(), wall_s=1.0, **told)
+    return Record(job=job, started=files.now(), wall_s=1.0, **told)
 
 
-def _timed(unit: UnitOfWork, trouble: Trouble) -> list[Outcome]:
+def _timed(job: Job, trouble: Trouble) -> list[Outcome]:
     outcomes = []
-    if unit.made_in in {"time", "without_own"}:
-        name = f"{unit.name}{trouble.seed or ''}"
+    if job.made_in in {"time", "without_own"}:
+        name = f"{job.name}{trouble.seed or ''}"
         clock = DriftingClock(name)
 
-        def arm(share: float, costs: tuple[float, ...]) -> Any:
+        def variant(share: float, costs: tuple[float, ...]) -> Any:
             return lambda number: clock.pass_time(0.02 * beside * share * costs[number % len(costs)])
 
-        beside = trouble.beside if any(case.is_user_model for case in unit.comparison.arms) else 1.0
+        beside = trouble.beside if any(case.is_user_model for case in job.comparison.variants) else 1.0
 
-        takes = _takes(unit, trouble)
-        calls = {case.id: arm(takes[case.arm], trouble.costs.get(case.arm, (1.0,))) for case in unit.comparison.arms}
+        takes = _takes(job, trouble)
+        calls = {
+            case.id: variant(takes[case.variant], trouble.costs.get(case.variant, (1.0,)))
+            for case in job.comparison.variants
+        }
         inputs = max(map(len, trouble.costs.values()), default=1)
         session = Session(
             calls,
-            unit.comparison.arms[0].id,
+            job.comparison.variants[0].id,
             rng=random.Random(name),
             clock=clock,
-            on_error=lambda arm, error: pytest.fail(f"{arm}: {error}"),
+            on_error=lambda variant, error: pytest.fail(f"{variant}: {error}"),
             inputs=inputs,
         )
-        timed = session.measure(Effort(unit.protocol.rounds, 3)).samples
-        for case in unit.comparison.arms:
+        timed = session.measure(Effort(job.protocol.rounds, 3)).samples
+        for case in job.comparison.variants:
             samples = timed[case.id]
-            _disturb(samples, case.arm, unit.launch, trouble)
-            tokens = case.place.tokens(unit.workload)
+            _disturb(samples, case.variant, job.process, trouble)
+            tokens = case.grid_point.tokens(job.workload)
             result: dict[str, Any] = {
                 "status": "ok",
                 "samples": samples,
-                "notes": TimeNotes(tokens=tokens, inputs=inputs, **trouble.noted.get(case.arm, {})),
+                "notes": TimeNotes(tokens=tokens, inputs=inputs, **trouble.noted.get(case.variant, {})),
             }
-            if case.arm == trouble.fails:
+            if case.variant == trouble.fails:
                 result = {"status": "failed", "kind": "error", "reason": "planted failure"}
-            outcomes.append(Outcome(case=case.id, metric=f"latency/{unit.workload}", unit="s", **result))
+            outcomes.append(Outcome(case=case.id, metric=f"latency/{job.workload}", unit="s", **result))
     return outcomes
 
 
-def _measured(unit: UnitOfWork, trouble: Trouble) -> list[Outcome]:
+def _measured(job: Job, trouble: Trouble) -> list[Outcome]:
     outcomes = []
-    for number, case in enumerate(unit.comparison.arms):
+    for number, case in enumerate(job.comparison.variants):
         cost = case_cost(case)
         assert cost is not None or case.is_user_model
         if cost is None:
             continue
-        if unit.made_in == "count":
+        if job.made_in == "count":
             counted = CountNotes(
                 params=cost.params,
                 counter_forward=cost.forward,
                 forward_causal=cost.forward_causal,
                 train_step_causal=cost.train_step_causal,
-                causality=Causality(reads_future=case.arm == trouble.leaks, change=0.5),
+                causality=Causality(reads_future=case.variant == trouble.leaks, change=0.5),
             )
             value = {"value": [cost.forward]}
             outcomes.append(
                 Outcome(case=case.id, metric="flops/forward", unit="FLOP", status="ok", samples=value, notes=counted)
             )
-            if "flops/train_step" in unit.comparison.metrics:
+            if "flops/train_step" in job.comparison.metrics:
                 value = {"value": [cost.train_step]}
                 outcomes.append(
                     Outcome(
                         case=case.id, metric="flops/train_step", unit="FLOP", status="ok", samples=value, notes=counted
                     )
                 )
-        inspected = ("graph_breaks", "syncs/forward") if unit.made_in == "inspect" else ()
+        inspected = ("graph_breaks/forward", "syncs/forward") if job.made_in == "inspect" else ()
         outcomes += [
             Outcome(case=case.id, metric=key, unit="count", status="ok", samples={"value": [0.0]})
             for key in inspected
-            if key in unit.comparison.metrics
+            if key in job.comparison.metrics
         ]
-        if unit.made_in == "memory":
+        if job.made_in == "memory":
             value, weighed = {"value": [1e6 * (1 + number)]}, MemoryNotes(forecast=1e6 * (1 + 2 * number))
             outcomes.append(
                 Outcome(
                     case=case.id, metric="memory/peak_allocated", unit="B", status="ok", samples=value, notes=weighed
                 )
             )
-        if unit.made_in == "fit":
-            fits = FitNotes(budget_bytes=10**9, forecast=100 * (1 + number))
+        if job.made_in == "fit":
+            fits = FitNotes(memory_limit_bytes=10**9, forecast=100 * (1 + number))
             value = {"value": [100.0 * (1 + number)]}
             outcomes.append(
                 Outcome(
                     case=case.id, metric="memory/largest_seq_len", unit="token", status="ok", samples=value, notes=fits
                 )
             )
-        if unit.made_in == "compile":
+        if job.made_in == "compile":
             outcomes.append(
                 Outcome(
                     case=case.id,
@@ -338,8 +333,8 @@ def _measured(unit: UnitOfWork, trouble: Trouble) -> list[Outcome]:
                     notes=CompileNotes(cache="none"),
                 )
             )
-        if unit.made_in in {"train", "confirm"}:
-            outcomes += _trained(unit, case, trouble)
+        if job.made_in in {"train", "confirm"}:
+            outcomes += _trained(job, case, trouble)
     return outcomes
 
 
@@ -382,26 +377,26 @@ def left(
     folder.write_run(made, ENVIRONMENT | {"certificate": certificate}, ["modbench"], files.now())
     asker = Asker(made, folder)
 
-    def leave(unit: UnitOfWork) -> None:
-        if unit.name == leave_out:
+    def leave(job: Job) -> None:
+        if job.name == leave_out:
             return
-        record = fake_record(unit, Trouble(**trouble))
-        if peak and unit.made_in == "peak":
+        record = fake_record(job, Trouble(**trouble))
+        if peak and job.made_in == "peak":
             found = PeakFinding(
                 device="cpu", dtype="fp32", threads=1, flop_per_s=peak, shape="1x1x1", bytes_per_s=1e9, how="planted"
             )
             record = record.model_copy(update={"findings": found})
         folder.write_record(record)
 
-    for unit in made.units:
-        if not unit.rule:
-            leave(unit)
+    for job in made.jobs:
+        if not job.rule:
+            leave(job)
     for group in made.groups:
         done: set[str] = set()
         while more := asker.decide(group.name).asked.keys() - done:
-            for unit in made.units:
-                if unit.name in more and not folder.record(unit).exists():
-                    leave(unit)
+            for job in made.jobs:
+                if job.name in more and not folder.record(job).exists():
+                    leave(job)
             done |= more
     return folder.path
 

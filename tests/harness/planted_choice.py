@@ -1,4 +1,4 @@
-"""Runs to choose from whose truth is known: times, bytes and losses of five arms on a machine that was checked."""
+"""Runs to choose from whose truth is known: times, bytes and losses of five variants on a machine that was checked."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from modbench.reports.tables.load import Loaded, load
 
 TIME, MEMORY = "latency/forward", "memory/peak_allocated"
 METRICS = [TIME, "flops/forward", MEMORY, "loss/val", "loss/val_causal"]
-ARMS = [
+VARIANTS = [
     {"model": "dense"},
-    {"model": "dense", "match": {"arm": "mod", "capacity": 0.125}},
+    {"model": "dense", "match": {"variant": "mod", "capacity": 0.125}},
     {"model": "mod", "capacity": [0.125, 0.5]},
     {"model": "moe"},
 ]
-# Of dense, 20 ms: what each takes. Bytes are 1, 2, 3 … MB in the order of the arms; MoD's loss is 2.47 % above that of dense.
+# Of dense, 20 ms: what each takes. Bytes are 1, 2, 3 … MB in the order of the variants; MoD's loss is 2.47 % above that of dense.
 TAKES = {"mod[c0.125]": 0.6, "mod[c0.5]": 0.8, "dense-f0.58": 0.7, "moe": 1.25}
 
 
 def run(folder: Path, *, causal: bool = True, **more: Any) -> Loaded:
     """A run of a checked machine, by a command that can be repeated; its losses without later tokens are those with them."""
-    suite = {"metrics": METRICS, "seeds": [0, 1, 2], "launches": 6, "grid": {"seq_len": [64]}, "arms": ARMS}
+    suite = {"metrics": METRICS, "seeds": [0, 1, 2], "processes": 6, "grid": {"seq_len": [64]}, "variants": VARIANTS}
     suite |= more.pop("suite", {})
     made = planted_run(folder, **{"certificate": FIT, "slower": TAKES, "suite": suite, **more})
-    for path in (folder / "units").glob("train-*.json") if causal else ():
+    for path in (folder / "jobs").glob("train-*.json") if causal else ():
         body = json.loads(path.read_text())
         value = {each["case"]: each for each in body["outcomes"] if each["metric"] == "loss/val"}
         body["outcomes"] = [

@@ -1,4 +1,4 @@
-"""Runs for `modbench compare` whose truth is known: two lengths, two number formats, arms that take planted shares of time."""
+"""Runs for `modbench compare` whose truth is known: two lengths, two number formats, variants that take planted shares of time."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Any
 from planted import FIT, Trouble, fake_record, planted_suite
 from planted_gate import ROUNDS, Truth, timed, written
 
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.domain.notes import WithoutOwnFinding
 from modbench.harness.domain.records import Record
 from modbench.reports.tables.load import Loaded
 
-ARMS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.25, 0.5]}, {"model": "moe"}]
-# What arms take of the anchor's time, and what everything takes at a length and in a number format.
-ARM = {"mod[c0.125]": 0.5, "mod[c0.25]": 0.8, "mod[c0.5]": 1.0, "moe": 1.25}
+VARIANTS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.25, 0.5]}, {"model": "moe"}]
+# What variants take of the anchor's time, and what everything takes at a length and in a number format.
+VARIANT = {"mod[c0.125]": 0.5, "mod[c0.25]": 0.8, "mod[c0.5]": 1.0, "moe": 1.25}
 AT = {64: 1.0, 128: 2.0, 256: 4.0, 512: 8.0, "fp32": 1.0, "bf16": 0.8}
 
 
-# A model of one's own whose options are an axis: the first of its arms is the slowest.
+# A model of one's own whose options are an axis: the first of its variants is the slowest.
 OWN: dict[str, Any] = {
-    "arms": [{"model": "mine.py:build", "options": {"capacity": [0.5, 0.25, 0.125]}}],
+    "variants": [{"model": "mine.py:build", "options": {"capacity": [0.5, 0.25, 0.125]}}],
     "metrics": ["latency/forward"],
     "grid": {"seq_len": [64, 128], "dtype": ["fp32"]},
 }
-OWN_ARM = {"mine:build[capacity0.5]": 1.0, "mine:build[capacity0.25]": 0.8, "mine:build[capacity0.125]": 0.5}
+OWN_VARIANT = {"mine:build[capacity0.5]": 1.0, "mine:build[capacity0.25]": 0.8, "mine:build[capacity0.125]": 0.5}
 
 
 def own_run(here: Path, suite: Mapping[str, Any] | None = None, *, name: str = "run", **truth: Any) -> Loaded:
@@ -39,7 +39,7 @@ def own_run(here: Path, suite: Mapping[str, Any] | None = None, *, name: str = "
         truth: fields of `Truth`, and `at`.
     """
     (here / "mine.py").write_text("def build(config, capacity=1.0, router='a'): ...\n")
-    return compared_run(here / name, suite=OWN | dict(suite or {}), slower=truth.pop("slower", OWN_ARM), **truth)
+    return compared_run(here / name, suite=OWN | dict(suite or {}), slower=truth.pop("slower", OWN_VARIANT), **truth)
 
 
 def compared_run(
@@ -58,32 +58,39 @@ def compared_run(
         folder: where.
         suite: changes to the suite.
         environment: changes to the machine and its software.
-        leave_out: units whose names begin with this have no record.
-        fails: the arm whose timing fails.
-        at: by length, what arms take there instead.
-        truth: fields of `Truth`; `slower` is multiplied with `ARM`.
+        leave_out: jobs whose names begin with this have no record.
+        fails: the variant whose timing fails.
+        at: by length, what variants take there instead.
+        truth: fields of `Truth`; `slower` is multiplied with `VARIANT`.
     """
     grid = {"seq_len": [64, 128], "dtype": ["fp32", "bf16"]}
-    changes: dict[str, Any] = {"metrics": ["latency/forward", "memory/peak_allocated"], "arms": ARMS, "grid": grid}
-    changes |= {"launches": 5, "rounds": ROUNDS} | dict(suite or {})
+    changes: dict[str, Any] = {
+        "metrics": ["latency/forward", "memory/peak_allocated"],
+        "variants": VARIANTS,
+        "grid": grid,
+    }
+    changes |= {"processes": 5, "rounds": ROUNDS} | dict(suite or {})
     made = planted_suite(str(changes.pop("effort", "draft")), **changes)
     slower = {
-        arm: ARM.get(arm, 1.0) * truth.get("slower", {}).get(arm, 1.0)
-        for arm in ("dense", *ARM, *truth.get("slower", {}))
+        variant: VARIANT.get(variant, 1.0) * truth.get("slower", {}).get(variant, 1.0)
+        for variant in ("dense", *VARIANT, *truth.get("slower", {}))
     }
     speed = float(truth.get("speed", 1.0))
 
-    def record(unit: UnitOfWork) -> Record:
-        if unit.made_in not in {"time", "without_own"}:
-            return fake_record(unit, Trouble())
-        place = unit.comparison.place
+    def record(job: Job) -> Record:
+        if job.made_in not in {"time", "without_own"}:
+            return fake_record(job, Trouble())
+        grid_point = job.comparison.grid_point
         here = truth | {
-            "slower": slower | dict((at or {}).get(place.seq_len, {})),
-            "speed": speed * AT[place.seq_len] * AT[place.dtype],
+            "slower": slower | dict((at or {}).get(grid_point.seq_len, {})),
+            "speed": speed * AT[grid_point.seq_len] * AT[grid_point.dtype],
         }
-        found, failed = timed(unit, Truth(**here)), [case.id for case in unit.comparison.arms if case.arm == fails]
-        if unit.made_in == "without_own":
-            samples = {f"latency/{unit.workload}": {each.case: each.samples for each in found.outcomes}}
+        found, failed = (
+            timed(job, Truth(**here)),
+            [case.id for case in job.comparison.variants if case.variant == fails],
+        )
+        if job.made_in == "without_own":
+            samples = {f"latency/{job.workload}": {each.case: each.samples for each in found.outcomes}}
             return found.model_copy(update={"outcomes": (), "findings": WithoutOwnFinding(samples=samples, blocks={})})
         outcomes = tuple(
             each.model_copy(

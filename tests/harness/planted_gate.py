@@ -1,4 +1,4 @@
-"""Runs for a gate whose truth is known: launch effects drawn at random, written without a page, so that many are made quickly."""
+"""Runs for a gate whose truth is known: process effects drawn at random, written without a page, so that many are made quickly."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from planted import ENVIRONMENT, Trouble, fake_record, planted_suite, unsynced
 
 from modbench.harness.core import files
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.planning.plan import Plan
@@ -23,7 +23,7 @@ from modbench.reports.questions.gate.gate import GateFinding
 from modbench.reports.tables.load import Loaded, load
 
 ROUNDS = 4
-ARMS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.5]}, {"model": "moe"}]
+VARIANTS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.5]}, {"model": "moe"}]
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Truth:
     """What a run's times are drawn from.
 
     Attributes:
-        sd: standard deviation between launches, of the ratio to the anchor.
-        slower: how much longer an arm takes than in other runs.
+        sd: standard deviation between processes, of the ratio to the anchor.
+        slower: how much longer a variant takes than in other runs.
         speed: how much longer everything takes.
-        garbage: share of an arm's calls that garbage collection takes.
-        waits: the arm that waits for a processor in every sample.
-        own_work_seen: whether it was recorded that no other thread works and no arm waits of itself.
+        garbage: share of a variant's calls that garbage collection takes.
+        waits: the variant that waits for a processor in every sample.
+        own_work_seen: whether it was recorded that no other thread works and no variant waits of itself.
         seed: of all draws.
-        by_round: what an arm takes in each round, relative to what it takes else; "" is all arms without one of their own.
+        by_round: what a variant takes in each round, relative to what it takes else; "" is all variants without one of their own.
     """
 
     sd: float = 0.003
@@ -51,28 +51,28 @@ class Truth:
     by_round: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
-def timed(unit: UnitOfWork, truth: Truth) -> Record:
-    """The record of a launch."""
-    rng = np.random.default_rng([truth.seed, *unit.name.encode()])
+def timed(job: Job, truth: Truth) -> Record:
+    """The record of a process."""
+    rng = np.random.default_rng([truth.seed, *job.name.encode()])
     outcomes = []
-    for number, case in enumerate(unit.comparison.arms):
+    for number, case in enumerate(job.comparison.variants):
         drawn = math.exp(rng.normal(0, truth.sd)) if number else 1.0
-        seconds = 0.02 * truth.speed * truth.slower.get(case.arm, 1.0) * drawn
+        seconds = 0.02 * truth.speed * truth.slower.get(case.variant, 1.0) * drawn
         rounds = [float(i) for i in range(ROUNDS)]
         samples = {"round": rounds, "block": rounds, "position": [0.0] * ROUNDS, "calls": [1.0] * ROUNDS}
-        shape = truth.by_round.get(case.arm, truth.by_round.get("", (1.0,) * ROUNDS))
+        shape = truth.by_round.get(case.variant, truth.by_round.get("", (1.0,) * ROUNDS))
         samples |= {"wall_s": [seconds * share for share in shape], "cpu_s": [seconds * share for share in shape]}
         if truth.garbage:
-            samples["collect_s"] = [seconds * truth.garbage.get(case.arm, 0.0)] * ROUNDS
+            samples["collect_s"] = [seconds * truth.garbage.get(case.variant, 0.0)] * ROUNDS
         if truth.own_work_seen:
             samples |= {"others_s": [0.0] * ROUNDS, "blocked_s": [0.0] * ROUNDS}
-        waits = case.arm == truth.waits
+        waits = case.variant == truth.waits
         samples["wait_s"] = [wall if waits else 0.0 for wall in samples["wall_s"]]
         samples["wall_s"] = [wall * (2 if waits else 1) for wall in samples["wall_s"]]
-        tokens = case.place.batch_size * case.place.seq_len
+        tokens = case.grid_point.batch_size * case.grid_point.seq_len
         result: dict[str, Any] = {"status": "ok", "samples": samples, "notes": TimeNotes(tokens=tokens)}
-        outcomes.append(Outcome(case=case.id, metric=f"latency/{unit.workload}", unit="s", **result))
-    return Record(unit=unit, started=files.now(), wall_s=1.0, outcomes=tuple(outcomes))
+        outcomes.append(Outcome(case=case.id, metric=f"latency/{job.workload}", unit="s", **result))
+    return Record(job=job, started=files.now(), wall_s=1.0, outcomes=tuple(outcomes))
 
 
 def planted_run(
@@ -93,14 +93,16 @@ def planted_run(
         machine: the machine's fingerprint.
         certificate: what was known of the machine.
         leave_out: units whose names begin with this have no record.
-        leaks: the arm whose logits move when later tokens do.
+        leaks: the variant whose logits move when later tokens do.
         truth: fields of `Truth`.
     """
-    changes = {"metrics": ["latency/forward"], "arms": ARMS, "launches": 10, "rounds": ROUNDS} | dict(suite or {})
+    changes = {"metrics": ["latency/forward"], "variants": VARIANTS, "processes": 10, "rounds": ROUNDS} | dict(
+        suite or {}
+    )
     known, calm = Truth(**truth), Trouble(leaks=leaks)
 
-    def record(unit: UnitOfWork) -> Record:
-        return timed(unit, known) if unit.made_in == "time" else fake_record(unit, calm)
+    def record(job: Job) -> Record:
+        return timed(job, known) if job.made_in == "time" else fake_record(job, calm)
 
     environment = {"certificate": certificate, "machine": machine}
     return written(folder, planted_suite("draft", **changes), record, environment, leave_out)
@@ -110,18 +112,18 @@ def planted_run(
 def written(
     folder: Path,
     made: Plan,
-    record: Callable[[UnitOfWork], Record],
+    record: Callable[[Job], Record],
     environment: Mapping[str, Any],
     leave_out: str = "",
 ) -> Loaded:
     """Write a run folder without a page, and read it."""
     run = run_folder.create(str(folder), "planted")
     run.write_run(made, ENVIRONMENT | dict(environment), ["modbench"], files.now())
-    for unit in made.units:
-        if not leave_out or not unit.name.startswith(leave_out):
-            run.write_record(record(unit))
-    for group in made.groups:  # every launch was asked for
-        asked = {unit.name: 0 for unit in made.units if unit.group == group.name and unit.rule}
+    for job in made.jobs:
+        if not leave_out or not job.name.startswith(leave_out):
+            run.write_record(record(job))
+    for group in made.groups:  # every process was asked for
+        asked = {job.name: 0 for job in made.jobs if job.group == group.name and job.rule}
         decisions.write(run.path, Decided(rule=group.rule, group=group.name, asked=asked, ended=True))
     return load(folder)
 

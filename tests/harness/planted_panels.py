@@ -137,25 +137,27 @@ def with_depth(made: dict[str, Any]) -> dict[str, Any]:
 
 
 def run(folder: Path, seeds: tuple[int, ...] = (0,), **artifacts: Any) -> Loaded:
-    """A stored run of dense, its rung, MoD learned and stochastic; `artifacts`: the artifact of every seed, by arm."""
+    """A stored run of dense, its matched baseline, MoD learned and stochastic; `artifacts`: the artifact of every seed, by
+    variant.
+    """
     plan = planted_suite(
         "draft",
         metrics=["flops/forward", "loss/val"],
         grid={"seq_len": [128]},
-        arms=[
+        variants=[
             {"model": "dense"},
-            {"model": "dense", "match": {"arm": "mod", "capacity": 0.125}},
+            {"model": "dense", "match": {"variant": "mod", "capacity": 0.125}},
             {"model": "mod", "capacity": 0.125},
             {"model": "mod", "capacity": 0.125, "router": "stochastic"},
         ],
         seeds=list(seeds),
     )
     path = left(folder, plan)
-    for unit in plan.units:
-        if unit.made_in == "train":
-            (case,) = unit.comparison.arms
-            key = "rung" if case.rung else case.model if case.config.router == "learned" else case.config.router
+    for job in plan.jobs:
+        if job.made_in == "train":
+            (case,) = job.comparison.variants
+            key = "matched" if case.matched else case.model if case.config.router == "learned" else case.config.router
             artifact = artifacts.get(key)
             if artifact is not None:
-                Workspace(path, unit.name).keep(artifact(unit.protocol.seed) if callable(artifact) else artifact)
+                Workspace(path, job.name).keep(artifact(job.protocol.seed) if callable(artifact) else artifact)
     return load(str(path))

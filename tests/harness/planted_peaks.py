@@ -10,7 +10,7 @@ from modbench.harness.roofline.work import Kind
 
 
 def planted(flop: float = 1e9, byte: float = 1e9) -> Table:
-    """A machine of constant rates, whatever the shape; a launch takes 1 us, a view half of it; in training twice that."""
+    """A machine of constant rates, whatever the shape; a process takes 1 us, a view half of it; in training twice that."""
     sizes: dict[Kind, list[tuple[int, ...]]] = {
         kind: [(1,), (2**30,)] for kind in typing.get_args(Kind) if kind != "view"
     }

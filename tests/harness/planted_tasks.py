@@ -1,4 +1,4 @@
-"""A run on one task, planted: so many correct answers by arm and seed."""
+"""A run on one task, planted: so many correct answers by variant and seed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.results import run_folder
 from modbench.reports.tables.load import Loaded, load
 
-# Correct answers out of 1,000 by arm and seed.
+# Correct answers out of 1,000 by variant and seed.
 RIGHT = {"dense": (990, 992, 994), "mod[c0.125]": (300, 500, 400), "depth_predictor": (800, 810, 820)}
 
 
@@ -33,7 +33,7 @@ def planted(
             "metrics": ["task/copy", *filtered],
             "seeds": seeds,
             "shape": {"d_model": 32, "n_layers": 4},
-            "arms": [{"model": "dense"}, {"model": "mod"}, {"model": "depth_predictor"}],
+            "variants": [{"model": "dense"}, {"model": "mod"}, {"model": "depth_predictor"}],
             **more,
         },
         "test",
@@ -41,16 +41,16 @@ def planted(
     made = plan.make_plan(suite, device="cpu", select="copy" if filtered else None)
     run = run_folder.create(str(folder), "tasks")
     run.write_run(made, ENVIRONMENT, ["modbench"], files.now())
-    for unit in made.units:
+    for job in made.jobs:
         outcomes = []
-        for case in unit.comparison.arms:
-            if unit.made_in != "train":
+        for case in job.comparison.variants:
+            if job.made_in != "train":
                 continue
             common: dict[str, Any] = {"case": case.id, "metric": "task/copy", "unit": "ratio"}
-            if case.arm == fails:
+            if case.variant == fails:
                 outcomes.append(Outcome(**common, status="failed", kind="numerics", reason="loss nan at step 3"))
                 continue
-            right = RIGHT[case.arm][unit.protocol.seed]
+            right = RIGHT[case.variant][job.protocol.seed]
             answers: dict[str, Any] = {
                 "n": 1000,
                 "correct": right,
@@ -61,8 +61,8 @@ def planted(
                 "depth_by_kind": {"copy": 2.5} if case.model == "depth_predictor" else {},
                 "cpu_s": 12.0,
             }
-            notes = TrainNotes(seed=unit.protocol.seed, answers=TaskAnswers.model_validate(answers))
+            notes = TrainNotes(seed=job.protocol.seed, answers=TaskAnswers.model_validate(answers))
             outcomes.append(Outcome(**common, status="ok", samples={"value": [right / 1000]}, notes=notes))
-        record = Record(unit=unit, started=files.now(), wall_s=1.0, outcomes=tuple(outcomes))
+        record = Record(job=job, started=files.now(), wall_s=1.0, outcomes=tuple(outcomes))
         run.write_record(record)
     return load(folder)

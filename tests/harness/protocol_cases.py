@@ -17,18 +17,18 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "protocols"
 
 
-def case(model: str, **place: Any) -> Case:
+def case(model: str, **grid_point: Any) -> Case:
     shape = {"d_model": 32, "n_layers": 2, "n_heads": 2, "max_seq_len": 64, "vocab_size": 256}
-    return case_of(model, shape, **place)
+    return case_of(model, shape, **grid_point)
 
 
-def example(name: str, **place: Any) -> Case:
-    return case(f"{EXAMPLES / name}.py:build", **place)
+def example(name: str, **grid_point: Any) -> Case:
+    return case(f"{EXAMPLES / name}.py:build", **grid_point)
 
 
-def subject(module: nn.Module, **place: Any) -> Subject:
+def subject(module: nn.Module, **grid_point: Any) -> Subject:
     """A user's model that is built already."""
-    return Subject(case("mine.py:build", **place), 0, decode=DecodePlan(tokens=3), module=module.eval())
+    return Subject(case("mine.py:build", **grid_point), 0, decode=DecodePlan(tokens=3), module=module.eval())
 
 
 def protocol(path: Path, steps: int = 4, **settings: Any) -> Protocol:

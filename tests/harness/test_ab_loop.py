@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from present import present
 
 from modbench.commands.ab import folder, loop
 from modbench.commands.ab.compared import Asked, SideFailsError
@@ -93,7 +94,13 @@ def test_it_stops_at_the_first_analysis_that_decides(tmp_path: Path, effect: flo
     assert result.rows[0].verdict == word
     assert result.planned == plan(tmp_path).total == total
     assert result.blocks == planted.finished() == interim.schedule(total)[0]
-    assert folder.finished(tmp_path)
+    ended = present(folder.ended(tmp_path))
+    assert not ended.over
+    assert ended.each_s == pytest.approx(BLOCK_S)
+    # Of what was decided early, too, the same result is told again, and nothing is measured.
+    again = Planted(tmp_path, effect)
+    assert run(again).rows == result.rows
+    assert not again.measured
 
 
 def test_what_stays_open_takes_all_the_time_and_is_inconclusive(tmp_path: Path) -> None:
@@ -219,7 +226,7 @@ def test_a_line_tells_ratio_and_what_is_left(tmp_path: Path) -> None:
     planted, said = Planted(tmp_path, -0.1, noise=0.05, asked=Asked(0.02, max_time_s=300)), list[str]()
     Loop(planted, lambda: planted.now, said.append).run()
     assert len(said) == planted.finished() - 1
-    assert re.match(r"\[3/29\] 0\.\d+× \[0\.\d+–[\d.]+\], 4 min 20 s left$", said[2])
+    assert re.match(r"\[block 3 of 29, 4 min 20 s left\] wall time: 0\.\d+× \[0\.\d+–[\d.]+\]$", said[2])
 
 
 def test_lines_come_in_a_while_and_on_a_terminal_one_is_written_over() -> None:

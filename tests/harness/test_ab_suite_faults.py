@@ -117,9 +117,11 @@ def commands() -> Iterator[Commands]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Prepared runs with the records of all launches."""
+    """Prepared runs with the records of all processes."""
     folder = tmp_path_factory.mktemp("made")
-    plan = planted_suite("draft", metrics=["latency/forward"], train=None, launches=1, rounds=4, grid={"seq_len": [64]})
+    plan = planted_suite(
+        "draft", metrics=["latency/forward"], train=None, processes=1, rounds=4, grid={"seq_len": [64]}
+    )
     for number, name in enumerate(name for block in PROCESSES for name in block):
         left(folder / "part", plan, seed=number).rename(folder / name)
     return folder
@@ -166,7 +168,7 @@ class Compared:
         assert not list(self.temporary.glob("modbench*"))  # torch has a cache of its own there
 
     def journal(self) -> list[str]:
-        """What was done since this was last asked: sides that were prepared, and launches that came to their end."""
+        """What was done since this was last asked: sides that were prepared, and processes that came to their end."""
         file = self.root / "journal"
         lines = file.read_text().splitlines() if file.exists() else []
         file.unlink(missing_ok=True)
@@ -175,9 +177,9 @@ class Compared:
 
 @pytest.fixture
 def compared(commands: Commands, tmp_path: Path, repository: Path, made: Path) -> Iterator[Compared]:
-    place = Compared(commands, tmp_path, repository, made)
-    yield place
-    for pid in filter(alive, [*place.started, *place.hung]):  # a failed test must leave nothing behind either
+    grid_point = Compared(commands, tmp_path, repository, made)
+    yield grid_point
+    for pid in filter(alive, [*grid_point.started, *grid_point.hung]):  # a failed test must leave nothing behind either
         os.kill(pid, signal.SIGKILL)
 
 

@@ -29,7 +29,7 @@ from modbench.harness.results.run_folder import RunFolder
 from modbench.reports.questions.ab import NAMES
 
 TIME = "latency/forward"
-PLAN = {"metrics": [TIME], "train": None, "launches": 1, "rounds": 4, "grid": {"seq_len": [64]}}
+PLAN = {"metrics": [TIME], "train": None, "processes": 1, "rounds": 4, "grid": {"seq_len": [64]}}
 
 
 def compared(folder: Path, flags: SuiteFlags | None = None, models: Sequence[str] = ()) -> Suites:
@@ -45,7 +45,7 @@ def test_the_words_that_prepare_a_side(tmp_path: Path) -> None:
     assert words[:6] == [sys.executable, "-P", "-m", "modbench", "run", "quick"]
     for flag, value in (
         ("--model", "/a/mine.py:build"),
-        ("--rival", "none"),  # two revisions would be held against two rivals
+        ("--match", "none"),  # two revisions would be held against two matched baselines
         ("-k", "mine and T512"),
         ("--seq-len", "512"),
         ("--option", "threshold=0.5,0.7"),
@@ -53,12 +53,12 @@ def test_the_words_that_prepare_a_side(tmp_path: Path) -> None:
     ):
         assert words[words.index(flag) + 1] == value
     assert "--only" in words
-    assert {f'metrics=["{TIME}"]', "launches=1", "twin=false"} <= {*words}
+    assert {f'metrics=["{TIME}"]', "processes=1", "aa_control=false"} <= {*words}
     own = compared(tmp_path)
-    assert not {"--only", "--rival", "--model"} & {*own.command(own.both[0], tmp_path / "out")}
+    assert not {"--only", "--match", "--model"} & {*own.command(own.both[0], tmp_path / "out")}
 
 
-@pytest.mark.parametrize(("setting", "said"), [("launches=2", "launches: ab sets"), ("rounds=1", "rounds: ab sets")])
+@pytest.mark.parametrize(("setting", "said"), [("processes=2", "processes: ab sets"), ("rounds=1", "rounds: ab sets")])
 def test_what_is_the_same_for_all_blocks_is_not_set(setting: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         suites.planned("quick", (), SuiteFlags(settings=[setting]))
@@ -72,7 +72,7 @@ def test_a_suite_without_times_is_refused() -> None:
 MODEL = "def build(config, threshold=1): ...\n"
 
 
-def test_two_builds_differ_and_have_one_arm_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_builds_differ_and_have_one_variant_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("old.py").write_text(MODEL)
     shutil.copy("old.py", "new.py")
@@ -94,8 +94,8 @@ def test_a_suite_that_names_the_users_model_itself_is_refused(tmp_path: Path) ->
     model, file = tmp_path / "mine.py", tmp_path / "own.toml"
     model.write_text(MODEL)
     file.write_text(
-        f'name = "own"\neffort = "draft"\nmetrics = ["{TIME}"]\n[grid]\nseq_len = [16]\n[[arms]]\nmodel = "dense"\n'
-        f'[[arms]]\nmodel = "{model}:build"\n'
+        f'name = "own"\neffort = "draft"\nmetrics = ["{TIME}"]\n[grid]\nseq_len = [16]\n[[variants]]\nmodel = "dense"\n'
+        f'[[variants]]\nmodel = "{model}:build"\n'
     )
     with (
         pytest.raises(UsageError, match=f"--model {model}:build"),
@@ -125,9 +125,9 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suites:
         for start in starts:
             out, name = Path(start.words[-2]), start.words[-1]
             assert out.name.startswith(str(start.folder))  # each runs in the files of its side
-            unit = next(each for each in plan.units if each.name == name)
+            job = next(each for each in plan.jobs if each.name == name)
             number = NAMES.index(out.name)
-            shutil.copy(RunFolder(records(plan, tmp_path, number)).record(unit), RunFolder(out).record(unit))
+            shutil.copy(RunFolder(records(plan, tmp_path, number)).record(job), RunFolder(out).record(job))
         return [0 for _ in starts]
 
     monkeypatch.setattr(Suites, "_run", run)
@@ -137,7 +137,7 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suites:
 
 
 def records(plan: Plan, folder: Path, number: int) -> Path:
-    """A planted run of the process of a block; the new side's is slower in one arm."""
+    """A planted run of the process of a block; the new side's is slower in one variant."""
     made = folder / f"records{number}"
     if not made.exists():
         left(folder / "records", plan, seed=number, slower={"mod[c0.125]": 1.2 if number > 1 else 1.0}).rename(made)
@@ -160,8 +160,8 @@ def test_a_block_has_four_processes_in_their_order_and_its_name_once_it_is_whole
     assert started == ["base1", "new1", "new2", "base2", "new1", "base1", "base2", "new2"]
     assert ab_folder.blocks(planted.folder) == 2
     assert sorted(each.name for each in (planted.folder / "block1").iterdir()) == sorted(NAMES)
-    rows = {row.what.arm: row for row in planted.rows() if not isinstance(row.what, str)}
-    effects = {arm: present(row.blocks).wall for arm, row in rows.items()}
+    rows = {row.what.variant: row for row in planted.rows() if not isinstance(row.what, str)}
+    effects = {variant: present(row.blocks).wall for variant, row in rows.items()}
     assert [*effects["mod[c0.125]"]] == [0, 1]
     assert effects["mod[c0.125]"][0] < effects["dense"][0] - 0.1
     assert planted.folder.joinpath("base").exists()
@@ -222,10 +222,10 @@ def test_a_disk_that_is_full_ends_a_block_with_one_line_and_keeps_the_others(
 @pytest.mark.slow
 def test_a_real_block_times_again_and_copies_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes of a tiny model: new records of what is timed, the prepared ones of what is counted, and no old view."""
-    arms: list[dict[str, object]] = [{"model": "dense"}, {"model": "mod", "capacity": 0.5}]
+    variants: list[dict[str, object]] = [{"model": "dense"}, {"model": "mod", "capacity": 0.5}]
     shape = {"d_model": 32, "n_layers": 2, "n_heads": 2}
     small = {"grid": {"seq_len": [16]}, "metrics": ["flops/forward", TIME], "rounds": 3}
-    plan = planted_suite("smoke", **(PLAN | small), shape=shape, arms=arms)
+    plan = planted_suite("smoke", **(PLAN | small), shape=shape, variants=variants)
 
     def run(self: Suites, _side: Side, out: Path) -> None:
         left(self.folder / "part", plan).rename(out)
@@ -238,12 +238,12 @@ def test_a_real_block_times_again_and_copies_the_rest(tmp_path: Path, monkeypatc
     pids = set[int]()
     for name in NAMES:
         prepared, out = tmp_path / ("new" if name.startswith("new") else "base"), tmp_path / "block0" / name
-        found = {record.unit.name: record for record in run_folder.read(str(out)).records}
-        assert found.keys() == {unit.name for unit in plan.units}
+        found = {record.job.name: record for record in run_folder.read(str(out)).records}
+        assert found.keys() == {job.name for job in plan.jobs}
         for record in found.values():
-            old = RunFolder(prepared).record(record.unit).read_text()
-            assert (RunFolder(out).record(record.unit).read_text() == old) != record.unit.facts.times
-            if record.unit.facts.times:
+            old = RunFolder(prepared).record(record.job).read_text()
+            assert (RunFolder(out).record(record.job).read_text() == old) != record.job.facts.times
+            if record.job.facts.times:
                 pids.add(present(record.environment).pid)
                 assert all(sorted(set(each.samples["round"])) == [0, 1, 2] for each in record.outcomes)
         assert not (out / "report.html").exists()

@@ -132,9 +132,9 @@ def test_one_question_of_every_sequence_is_scored_the_same_each_time() -> None:
     one, again = one_question_each(SOURCE.held_out), one_question_each(SOURCE.held_out)
     assert ((one.answers_NT != UNASKED).sum(1) == 1).all()
     assert (one.answers_NT == again.answers_NT).all()
-    places = np.nonzero(one.answers_NT != UNASKED)[1]
-    assert set(places) == {1, 4, 7}
-    assert min(np.bincount(places)[[1, 4, 7]]) > 40  # any of the three as likely
+    grid_points = np.nonzero(one.answers_NT != UNASKED)[1]
+    assert set(grid_points) == {1, 4, 7}
+    assert min(np.bincount(grid_points)[[1, 4, 7]]) > 40  # any of the three as likely
 
 
 def test_pieces_are_the_whole() -> None:

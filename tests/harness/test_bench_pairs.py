@@ -22,7 +22,7 @@ from fault_process import PATIENCE_S
 from planted_pairs import Decision, Found
 from simulate import World
 
-from modbench.harness.stats.paired import LaunchSamples
+from modbench.harness.stats.paired import ProcessSamples
 
 BENCH = Path(load.__file__).parent
 linux = pytest.mark.skipif(sys.platform != "linux", reason="of Linux")
@@ -103,7 +103,7 @@ def test_a_table_counts_what_each_rule_said_with_exact_intervals(monkeypatch: py
     made = [
         *[decision(Found("equivalent", "undecided", 1.0))] * 18,
         decision(Found("better", "better", 0.9), wall_s=30.0),
-        decision(Found("different", "worse", 1.01)),
+        decision(Found("better_open", "worse", 1.01)),
         decision(Found("equivalent", "worse", 1.01), more=101),
         decision(Found("equivalent", "better", 1.01), more=101, wall_s=180.0),
         decision(Found("worse", None, 1.03), tool="threshold", more=103, beside=6),
@@ -130,17 +130,17 @@ def test_ours_says_what_both_clocks_and_the_count_of_instructions_say(monkeypatc
     """Of planted samples with 3 % more work."""
     made: list[int] = []
 
-    def launched(_launch: object, less: int, _more: int, rounds: int) -> LaunchSamples | None:
+    def launched(_process: object, less: int, _more: int, rounds: int) -> ProcessSamples | None:
         if less == 1:  # what starts the fork server
             return None
         time.sleep(0.02)
         rng = random.Random(len(made))
-        quiet = World(rounds=rounds, launch_sd=0.001, sample_sd=0.002)
-        samples = simulate.launch(quiet, {"less": 1.0, "more": 1.03}, rng)
+        quiet = World(rounds=rounds, process_sd=0.001, sample_sd=0.002)
+        samples = simulate.process(quiet, {"less": 1.0, "more": 1.03}, rng)
         for name, each in samples.items():
             each["instructions"] = [1e6 * (1.03 if name == "more" else 1.0) * calls for calls in each["calls"]]
         made.append(rounds)
-        return LaunchSamples(samples["more"], None, samples["less"], simulate.blocks(rounds))
+        return ProcessSamples(samples["more"], None, samples["less"], simulate.blocks(rounds))
 
     monkeypatch.setattr(load, "in_a_fresh_process", launched)
     found = planted_pairs.ours(100, 103, 0.4)

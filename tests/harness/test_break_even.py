@@ -26,9 +26,9 @@ def points(*values: float, sd: float = 0.01, n: int = 5) -> list[Point]:
 
 def test_two_points_give_the_root_and_fiellers_interval() -> None:
     found = break_even(points(-0.1, 0.3))
-    assert found.outcome == "crossing"
+    assert found.outcome == "from"
     assert found.at == pytest.approx(64 * 2**0.25)
-    # Equal spread and launches: degrees of freedom of the interpolated effect from 4 (at a point) to 8 (half way).
+    # Equal spread and processes: degrees of freedom of the interpolated effect from 4 (at a point) to 8 (half way).
 
     def edge(share: float, sign: int) -> float:
         parts = ((1 - share) ** 2, share**2)
@@ -49,9 +49,9 @@ def test_two_points_give_the_root_and_fiellers_interval() -> None:
         ((-0.1, -0.3), Found("never")),
         ((-0.02, -0.01, -0.02), Found("never")),
         ((0.1,), Found("always")),
-        ((0.001,), Found("undecided")),
-        ((0.0, 0.001, 0.0), Found("undecided")),
-        ((-0.001, 0.001), Found("undecided", 64 * 2**0.5)),
+        ((0.001,), Found("inconclusive")),
+        ((0.0, 0.001, 0.0), Found("inconclusive")),
+        ((-0.001, 0.001), Found("inconclusive", 64 * 2**0.5)),
     ],
 )
 def test_words_without_a_band(values: tuple[float, ...], found: Found) -> None:
@@ -62,10 +62,10 @@ def test_words_without_a_band(values: tuple[float, ...], found: Found) -> None:
 
 def test_an_end_that_the_range_does_not_hold_is_open() -> None:
     early = break_even(points(0.0, 0.1, 0.2))
-    assert (early.outcome, early.low) == ("crossing", None)
+    assert (early.outcome, early.low) == ("from", None)
     assert 64 < present(early.high) < 128
     late = break_even(points(-0.2, -0.1, 0.0))
-    assert (late.outcome, late.high) == ("undecided", None)
+    assert (late.outcome, late.high) == ("inconclusive", None)
     assert 128 < present(late.low) < 256
 
 
@@ -75,16 +75,16 @@ def test_a_fall_through_one_has_no_line() -> None:
     assert found.reason == Reason("falls", first=math.exp(0.1), first_at=64, last=math.exp(-0.1), last_at=256)
     # Of many points with the same spread a fall of that size is chance.
     assert break_even(points(*[-0.1, 0.008, -0.008] * 4, 0.1)).outcome == "not monotone"
-    assert break_even(points(-0.1, *[0.008, -0.008] * 4, 0.1)).outcome == "crossing"
+    assert break_even(points(-0.1, *[0.008, -0.008] * 4, 0.1)).outcome == "from"
 
 
-def test_too_few_launches_have_no_line() -> None:
+def test_too_few_processes_have_no_line() -> None:
     two, one = break_even([*points(-0.1, 0.1), Point(512, 0.1, 0.01, 2)]), break_even([Point(512, 0.1, None, 1)])
     assert replace(two, reason=None) == replace(one, reason=None) == Found(None)
-    assert (two.reason, one.reason) == (Reason("few_launches", n=2), Reason("few_launches", n=1))
+    assert (two.reason, one.reason) == (Reason("few_processes", n=2), Reason("few_processes", n=1))
 
 
-def test_launches_that_agree_to_the_bit_have_a_line() -> None:
+def test_processes_that_agree_to_the_bit_have_a_line() -> None:
     found = break_even(points(-0.1, 0.1, sd=0.0))
     assert found.at == pytest.approx(64 * 2**0.5)
     assert [found.low, found.high] == pytest.approx([found.at, found.at])
@@ -114,7 +114,7 @@ ANY = st.lists(st.tuples(st.floats(-0.3, 0.3), st.floats(1e-4, 0.1), st.integers
 
 
 def changed(given: list[Point], **changes: float) -> list[Point]:
-    """The points with their values raised (`up`), or all of it scaled: the axis, the effects, the launches."""
+    """The points with their values raised (`up`), or all of it scaled: the axis, the effects, the processes."""
     at, scale, more = (changes.get(name, 1) for name in ("at", "scale", "more"))
     up = changes.get("up", 0)
     return [Point(p.at * at, scale * (p.value + up), scale * (p.sd or 0), int(p.n * more)) for p in given]
@@ -134,7 +134,7 @@ def test_the_line_lies_in_its_band_and_the_band_in_the_range(given: list[Point])
 
 
 @given(ANY, st.floats(0, 0.2))
-def test_a_faster_arm_never_pays_later(given: list[Point], up: float) -> None:
+def test_a_faster_variant_never_pays_later(given: list[Point], up: float) -> None:
     before, after = break_even(given), break_even(changed(given, up=up))
     assume("not monotone" not in {before.outcome, after.outcome})
     for earlier, later in zip(ends(after), ends(before), strict=True):
@@ -153,7 +153,7 @@ def test_the_units_of_the_axis_and_of_the_effect_do_not_matter(given: list[Point
 
 
 @given(ANY)
-def test_more_launches_never_widen_the_band(given: list[Point]) -> None:
+def test_more_processes_never_widen_the_band(given: list[Point]) -> None:
     before, after = break_even(given), break_even(changed(given, more=4))
     assume("not monotone" not in {before.outcome, after.outcome})
     if after.outcome in {"always", "never"}:
@@ -194,16 +194,19 @@ def test_a_bend_is_called_in_one_of_twenty_straight_lines() -> None:
             values = [0.3 + 0.1 * math.log(length / 100) + bend * (i == 1) for i, length in enumerate(at)]
             samples = [rng.normal(value, sd, 6) for value, sd in zip(values, sds, strict=True)]
             hits[bend] += bends(
-                [Point(place, each.mean(), each.std(ddof=1), 6) for place, each in zip(at, samples, strict=True)]
+                [
+                    Point(grid_point, each.mean(), each.std(ddof=1), 6)
+                    for grid_point, each in zip(at, samples, strict=True)
+                ]
             )
     assert 70 <= hits[0.0] <= 130
     assert hits[0.15] > 1990
 
 
 def test_measuring_what_is_named_makes_the_band_hold_a_line_that_bends() -> None:
-    """At ten launches the band of straight pieces over octaves holds the curve's own line in about a third of the runs."""
+    """At ten processes the band of straight pieces over octaves holds the curve's own line in about a third of the runs."""
     shares = [
-        script.tally(script.CURVES[script.CURVED], 10, 100, places=(0.5, 2.5), true=True, again=again).coverage
+        script.tally(script.CURVES[script.CURVED], 10, 100, grid_points=(0.5, 2.5), true=True, again=again).coverage
         for again in (False, True)
     ]
     assert shares[0] < 0.5
@@ -211,25 +214,25 @@ def test_measuring_what_is_named_makes_the_band_hold_a_line_that_bends() -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launches", script.LAUNCHES)
-def test_the_band_holds_planted_lines(launches: int) -> None:
+@pytest.mark.parametrize("processes", script.PROCESSES)
+def test_the_band_holds_planted_lines(processes: int) -> None:
     """Of 360 bands: 0.95 is within 0.92 to 0.98 with a probability of 0.99."""
-    found = script.tally(script.CURVES["0.05, spread unequal"], launches, 40)
+    found = script.tally(script.CURVES["0.05, spread unequal"], processes, 40)
     assert found.fell == 0
     assert 0.92 <= found.coverage <= 0.98
-    always, never = script.false_ends(0.01, launches, 200)
+    always, never = script.false_ends(0.01, processes, 200)
     assert always <= 0.055
     assert never <= 0.055
 
 
 @pytest.mark.proof
-@pytest.mark.parametrize("launches", script.LAUNCHES)
+@pytest.mark.parametrize("processes", script.PROCESSES)
 @pytest.mark.parametrize("name", script.CURVES)
-def test_the_band_holds_planted_lines_in_every_world(name: str, launches: int) -> None:
+def test_the_band_holds_planted_lines_in_every_world(name: str, processes: int) -> None:
     """Where the effect is flat beside its spread the band holds more: another length may be the line as well."""
-    found = script.tally(script.CURVES[name], launches, 1000)
+    found = script.tally(script.CURVES[name], processes, 1000)
     assert found.fell <= 0.001 * 9000
     assert 0.93 <= found.coverage <= (0.99 if "flat" in name else 0.97)
-    always, never = script.false_ends(0.05, launches, 4000)
+    always, never = script.false_ends(0.05, processes, 4000)
     assert 0.015 <= always <= 0.035
     assert 0.015 <= never <= 0.035

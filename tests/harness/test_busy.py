@@ -15,7 +15,7 @@ from planted import Trouble, fake_record, planted_suite
 from present import present
 from slurm_stubs import Quiet, folder_at
 
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Record
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.phase import Run, Slots
@@ -34,18 +34,18 @@ def test_seconds_covered_by_two_are_counted_once(spans: list[tuple[float, float]
 
 
 class Sleeps(LocalLauncher):
-    """Starts units that leave a record, last two seconds, and compute nothing."""
+    """Starts jobs that leave a record, last two seconds, and compute nothing."""
 
     left: Record
 
-    def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> Any:
+    def start(self, job: Job, folder: RunFolder, timeout_s: float) -> Any:
         folder.write_record(self.left)
         here, there = multiprocessing.Pipe(duplex=False)
         threading.Timer(2.0, there.close).start()
         process = SimpleNamespace(sentinel=here, is_alive=lambda: not here.poll())
         told = {"running": False, "timed_out": False, "exitcode": 0, "died": None, "revive": lambda: False}
         until = time.monotonic() + timeout_s
-        return SimpleNamespace(unit=unit, record=folder.record(unit), process=process, deadline=until, **told)
+        return SimpleNamespace(job=job, record=folder.record(job), process=process, deadline=until, **told)
 
     def end(self, handle: Any) -> None:
         handle.process.sentinel.close()
@@ -53,16 +53,16 @@ class Sleeps(LocalLauncher):
 
 def test_the_parent_only_waits(tmp_path: Path) -> None:
     """It blocks on its children's pipes: a parent that polls would take a core, not under 1 % of one."""
-    unit = next(unit for unit in planted_suite("draft").units if unit.made_in == "time")
+    job = next(job for job in planted_suite("draft").jobs if job.made_in == "time")
     launcher = Sleeps(cold=True, threads=1)
-    launcher.left = fake_record(unit, Trouble())
+    launcher.left = fake_record(job, Trouble())
     running = Run(launcher, folder_at(tmp_path), Quiet())
     wall, cpu = time.monotonic(), time.process_time()
-    running.phase(Slots((unit,), 1), {unit.name: 600.0})
+    running.phase(Slots((job,), 1), {job.name: 600.0})
     assert time.process_time() - cpu < 0.01 * (time.monotonic() - wall)
 
 
-def test_a_run_says_what_its_parent_took_and_how_long_units_ran(tiny_run: Path) -> None:
+def test_a_run_says_what_its_parent_took_and_how_long_jobs_ran(tiny_run: Path) -> None:
     loaded = load(str(tiny_run))
     assert 0 < present(loaded.parent_share) < 1
     assert 0 < present(loaded.inside) <= 1

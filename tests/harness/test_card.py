@@ -107,35 +107,35 @@ def test_data_sheets_are_found_by_the_drivers_name(name: str, bf16: float | None
 
 
 def record(dtype: str, flop_per_s: float | None, name: str = "NVIDIA H100 80GB HBM3") -> Record:
-    unit = next(unit for unit in checkup.card_units() if unit.comparison.place.dtype == dtype)
+    job = next(job for job in checkup.card_jobs() if job.comparison.grid_point.dtype == dtype)
     environment = Environment(torch="2.11.0", threads=1, pid=1, device=name, device_uuid="1")
     if flop_per_s is None:
         died = Death(kind="oom", reason="the device is full", again=False)
-        return Record(unit=unit, started="", wall_s=1.0, outcomes=(), died=died)
+        return Record(job=job, started="", wall_s=1.0, outcomes=(), died=died)
     found = PeakFinding(
         device="cuda", dtype=dtype, threads=1, flop_per_s=flop_per_s, shape="8192x8192x8192", bytes_per_s=3e12, how=""
     )
-    return Record(unit=unit, started="", wall_s=1.0, environment=environment, outcomes=(), findings=found)
+    return Record(job=job, started="", wall_s=1.0, environment=environment, outcomes=(), findings=found)
 
 
 def test_the_peak_stands_beside_the_data_sheets() -> None:
     clocks = {"GPU-1": Clocks("card", 0, 1980, [1755.0, 1980.0] * 5, [61.0], [690.0]), "GPU-2": Clocks("other", 1)}
     card = checkup.judged_card([record("bf16", 798e12), record("fp32", 50e12)], clocks)
     nothing = Certificate("m", 6, 0, 0.0, 0.4, 0.01, None, 0.02, 0.0, 1, "")
-    text = checkup.as_text(checkup.Checkup([_twin()], nothing, [], "NVIDIA H100, driver 580", 60.0, card))
+    text = checkup.as_text(checkup.Checkup([_aa_control()], nothing, [], "NVIDIA H100, driver 580", 60.0, card))
     assert re.search(r"bf16 +798 TFLOP/s, 81% .* 989 TFLOP/s", text)
     assert re.search(r"fp32 +50\.0 TFLOP/s, 75% .* 67\.0 TFLOP/s", text)
     assert re.search(r"memory +3 TB/s .*90% .* 3\.35 TB/s", text)
     assert re.search(r"clocks +1,755–1,980 MHz .*; not locked", text)
     assert "up to 690 W, 61 °C" in text
     assert "CPU time" not in text  # of no use on a card
-    data = checkup.as_json(checkup.Checkup([_twin()], nothing, [], "", 60.0, card))["card"]
+    data = checkup.as_json(checkup.Checkup([_aa_control()], nothing, [], "", 60.0, card))["card"]
     assert data["clocks"]["most_MHz"] == 1980
     assert [peak["dtype"] for peak in data["peaks"]] == ["bf16", "fp32"]
 
 
-def _twin() -> aa_comparisons.Twin:
-    return aa_comparisons.Twin(estimated(Effect(0.0, low=-0.01, high=0.01, mde=0.01), Rule()), {})
+def _aa_control() -> aa_comparisons.AAControl:
+    return aa_comparisons.AAControl(estimated(Effect(0.0, low=-0.01, high=0.01, detectable=0.01), Rule()), {})
 
 
 def test_an_unknown_card_has_no_promise_and_no_driver_no_clocks() -> None:
@@ -152,8 +152,10 @@ def test_a_peak_that_failed_says_why() -> None:
         checkup.judged_card([record("bf16", 1e14), record("fp32", None)], {})
 
 
-def test_a_check_on_a_gpu_has_launches_for_the_card() -> None:
-    assert checkup.launches(20, "cpu") == 81  # one more measures the peaks by shape
-    assert checkup.launches(5, "cuda") == 22
-    shapes = [unit.comparison.place for unit in aa_comparisons.units(1, "cuda", 1)]
-    assert {(place.seq_len, place.dtype, place.device) for place in shapes} == {(2048, "bf16", "cuda")}
+def test_a_check_on_a_gpu_has_processes_for_the_card() -> None:
+    assert checkup.processes(20, "cpu") == 81  # one more measures the peaks by shape
+    assert checkup.processes(5, "cuda") == 22
+    shapes = [job.comparison.grid_point for job in aa_comparisons.jobs(1, "cuda", 1)]
+    assert {(grid_point.seq_len, grid_point.dtype, grid_point.device) for grid_point in shapes} == {
+        (2048, "bf16", "cuda")
+    }

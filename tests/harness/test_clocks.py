@@ -17,13 +17,13 @@ from modbench.harness.subject.subject import Subject, clock_of
 def test_a_clock_that_a_test_froze_moves_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
     monkeypatch.setattr(time, "thread_time", lambda: 0.0)
-    place = planned_case(own=False).place
-    assert clock_of(place).wall_s() > 0
-    assert clock_of(place).cpu_s() > 0
+    grid_point = planned_case(own=False).grid_point
+    assert clock_of(grid_point).wall_s() > 0
+    assert clock_of(grid_point).cpu_s() > 0
 
 
 def planned_case(*, own: bool) -> Case:
-    case = aa_comparisons.units(1, "cpu", 1)[0].comparison.arms[0]
+    case = aa_comparisons.jobs(1, "cpu", 1)[0].comparison.variants[0]
     return with_facts(case.model_copy(update={"model": "mine.py:build"})) if own else case
 
 

@@ -23,9 +23,9 @@ from modbench.harness.execution.phase import Asker, Run, Slots
 from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.execution.runner import phases
 from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.planning.jobs import run_flops
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.plan import Plan, make_plan, read_corpus
-from modbench.harness.planning.units_of_work import run_flops
 from modbench.harness.registry import catalogue
 from modbench.harness.results import decisions, run_folder
 from modbench.harness.results.run_folder import RunFolder
@@ -47,10 +47,10 @@ def sweep(**changes: Any) -> Plan:
         "metrics": ["loss/val_causal", "loss/confirmed"],
         "shape": {},
         "grid": {"seq_len": [32]},
-        "arms": [{"model": "dense"}, {"model": "mod", "capacity": 0.25, "router": ["learned", "stochastic"]}],
+        "variants": [{"model": "dense"}, {"model": "mod", "capacity": 0.25, "router": ["learned", "stochastic"]}],
         "seeds": [0, 1],
         "train": {"seq_len": 32, "batch_size": 4},
-        "isoflop": {"budgets": [BUDGET], "sizes": SIZES, "max_epochs": 1e9},
+        "isoflop": {"train_flops": [BUDGET], "sizes": SIZES, "max_epochs": 1e9},
         "confirm": {},
         **changes,
     }
@@ -82,7 +82,7 @@ def test_the_best_size_of_each_is_trained_again_until_a_look_decides(planted: Pa
     """What no look asked for is not missing."""
     found = told(planted)
     anchor, best = found.chosen
-    assert (anchor.role, best.role) == ("anchor", "best")
+    assert (anchor.role, best.role) == ("baseline", "best")
     assert "d24" in anchor.case
     assert "learned-d24" in best.case
     (compared,) = found.compared
@@ -92,20 +92,20 @@ def test_the_best_size_of_each_is_trained_again_until_a_look_decides(planted: Pa
     assert min(best.seeds) >= 1000
     assert found.margin == pytest.approx(0.015 * 2.0, rel=0.04)
     run = run_folder.read(str(planted))
-    fresh = [unit for unit in run.plan.units if unit.made_in == "confirm"]
-    assert 0 < len(fresh) < len([unit for unit in sweep().units if unit.made_in == "confirm"])
+    fresh = [job for job in run.plan.jobs if job.made_in == "confirm"]
+    assert 0 < len(fresh) < len([job for job in sweep().jobs if job.made_in == "confirm"])
     assert not run.missing
     assert not run.undecided
 
 
-def test_equal_arms_are_equivalent_or_undecided_with_the_seeds_that_would_decide(tmp_path: Path) -> None:
+def test_equal_variants_are_equivalent_or_undecided_with_the_seeds_that_would_decide(tmp_path: Path) -> None:
     made = sweep(confirm={"most_seeds": 6})
     found = told(left(tmp_path, made, losses=losses(mod=DENSE), run_noise=0.05))
     (compared,) = found.compared
     assert compared.looks[-1].verdict == "inconclusive"
     assert present(compared.more) > 6
     assert found.planned == 6
-    assert found.wanted is None  # seeds of the planted sweep differ by half a nat, and arms are not paired
+    assert found.wanted is None  # seeds of the planted sweep differ by half a nat, and variants are not paired
 
 
 def test_the_spread_of_the_sweep_plans_the_seeds() -> None:
@@ -119,8 +119,8 @@ def test_the_spread_of_the_sweep_plans_the_seeds() -> None:
 
 
 def test_runner_up_and_control_stop_by_themselves(tmp_path: Path) -> None:
-    arms = [{"model": "dense"}, {"model": "mod", "capacity": [0.25, 0.5], "router": ["learned", "stochastic"]}]
-    made = sweep(arms=arms, confirm={"roles": ["anchor", "best", "runner_up", "control"], "most_seeds": 8})
+    variants = [{"model": "dense"}, {"model": "mod", "capacity": [0.25, 0.5], "router": ["learned", "stochastic"]}]
+    made = sweep(variants=variants, confirm={"roles": ["baseline", "best", "runner_up", "control"], "most_seeds": 8})
     planted = {}
     for case in made.cases:
         loss = 2.0 if case.model == "dense" else 1.8 if case.config.capacity == 0.25 else 1.81
@@ -131,8 +131,8 @@ def test_runner_up_and_control_stop_by_themselves(tmp_path: Path) -> None:
     assert "c0.25-stochastic-d24" in by_role["control"].case
     assert "c0.5-learned-d24" in by_role["runner_up"].case
     verdicts = {each.role: each.looks[-1].verdict for each in found.compared}
-    assert verdicts["anchor"] == verdicts["control"] == "better"
-    assert len(by_role["anchor"].seeds) < len(by_role["runner_up"].seeds) == len(by_role["best"].seeds)
+    assert verdicts["baseline"] == verdicts["control"] == "better"
+    assert len(by_role["baseline"].seeds) < len(by_role["runner_up"].seeds) == len(by_role["best"].seeds)
 
 
 @pytest.mark.slow
@@ -150,10 +150,10 @@ def test_a_run_that_was_cut_short_asks_for_the_same(planted: Path, tmp_path: Pat
 
 def _run(made: Plan, folder: Any, *, whole: Plan | None = None, most: int | None = None) -> Planting:
     launcher = Planting(most, losses=losses(), run_noise=0.01)
-    running = Run(launcher, folder, Tracker(made, phases(made, 1), folder), Asker(whole or made, folder, made.units))
-    slots = Slots(made.units, 1)
+    running = Run(launcher, folder, Tracker(made, phases(made, 1), folder), Asker(whole or made, folder, made.jobs))
+    slots = Slots(made.jobs, 1)
     try:
-        running.phase(slots, {unit.name: 9.0 for unit in slots.units})
+        running.phase(slots, {job.name: 9.0 for job in slots.jobs})
     except KeyboardInterrupt:
         assert most is not None
     return launcher
@@ -169,8 +169,8 @@ def test_nothing_fresh_runs_before_all_have_explored(tmp_path: Path) -> None:
 
 
 def test_fresh_runs_that_fail_are_named(tmp_path: Path) -> None:
-    arm = next(case.arm for case in sweep().cases if "learned-d24" in case.id)
-    found = told(left(tmp_path, sweep(), losses=losses(), run_noise=0.01, fails=arm))
+    variant = next(case.variant for case in sweep().cases if "learned-d24" in case.id)
+    found = told(left(tmp_path, sweep(), losses=losses(), run_noise=0.01, fails=variant))
     (compared,) = found.compared
     assert not compared.looks
     assert "planted failure" in present(compared.reason)
@@ -183,7 +183,7 @@ def test_a_smoke_run_trains_two_seeds_and_claims_nothing(tmp_path: Path) -> None
         "smoke",
         **{key: value for key, value in made.items() if key in {"metrics", "shape", "seeds", "confirm", "isoflop"}},
         grid={"seq_len": [32]},
-        arms=[{"model": "dense"}, {"model": "mod", "capacity": 0.25}],
+        variants=[{"model": "dense"}, {"model": "mod", "capacity": 0.25}],
         train={"seq_len": 32, "batch_size": 4},
     )
     found = told(left(tmp_path, plan, losses={case.id: 2.0 for case in plan.cases}, run_noise=0.01))
@@ -200,12 +200,12 @@ def test_a_smoke_run_trains_two_seeds_and_claims_nothing(tmp_path: Path) -> None
         ({"metrics": ["loss/val", "loss/confirmed"]}, "needs metric 'loss/val_causal'"),
         ({"confirm": None}, r"add a \[confirm\] or"),
         ({"seeds": [0, 1000]}, "Raise first_seed"),
-        ({"seeds": [3]}, "shows no spread"),
+        ({"seeds": [3]}, "shows no standard deviation"),
         ({"confirm": {"roles": ["anchor", "runner_up"]}}, "must hold 'best'"),
-        ({"confirm": {"roles": ["anchor", "best", "runner_up"]}}, "a second such arm"),
-        ({"arms": [{"model": "dense"}]}, "besides the anchor"),
+        ({"confirm": {"roles": ["anchor", "best", "runner_up"]}}, "a second such variant"),
+        ({"variants": [{"model": "dense"}]}, "besides the baseline"),
         (
-            {"arms": [{"model": "dense"}, {"model": "mod"}], "confirm": {"roles": ["anchor", "best", "control"]}},
+            {"variants": [{"model": "dense"}, {"model": "mod"}], "confirm": {"roles": ["baseline", "best", "control"]}},
             'add router = \\["learned", "stochastic"\\]',
         ),
     ],
@@ -226,7 +226,7 @@ def test_the_plan_says_what_may_be_asked_for() -> None:
     assert made["confirmed"] == [
         {
             "name": NAME,
-            "roles": ["anchor", "best"],
+            "roles": ["baseline", "best"],
             "most_seeds": 24,
             "most_runs": 48,
             "looks": 4,
@@ -240,11 +240,11 @@ def test_the_plan_says_what_may_be_asked_for() -> None:
 def test_a_run_says_the_most_it_can_take_and_less_with_each_look(tmp_path: Path) -> None:
     """Twelve cases may be chosen; two are, each trained again on 24 seeds at most."""
     made = sweep()
-    fresh = [unit for unit in made.units if unit.made_in == "confirm"]
-    least = len(made.units) - len(fresh)
+    fresh = [job for job in made.jobs if job.made_in == "confirm"]
+    least = len(made.jobs) - len(fresh)
     assert len(fresh) > 48
-    assert f"in {least} to {least + 48} units" in summary.opening(made)
-    assert forecast(made)["units_most"] == least + 48
+    assert f"in {least} to {least + 48} jobs" in summary.opening(made)
+    assert forecast(made)["jobs_most"] == least + 48
     with Tracker(made, phases(made, 1), RunFolder(tmp_path), clock=lambda: 0.0) as tracker:
         now, seconds = tracker.now, tracker._seconds
 
@@ -252,10 +252,10 @@ def test_a_run_says_the_most_it_can_take_and_less_with_each_look(tmp_path: Path)
             return present(now.most_s) - present(now.left_s)
 
         every, before = span(), now.left_s or 0.0
-        assert every == pytest.approx(sum(seconds[unit.name] for unit in fresh) * 48 / len(fresh))
+        assert every == pytest.approx(sum(seconds[job.name] for job in fresh) * 48 / len(fresh))
         assert " to " in now.left
         tracker.added("", fresh[:5])
-        asked = sum(seconds[unit.name] for unit in fresh[:5])
+        asked = sum(seconds[job.name] for job in fresh[:5])
         assert (now.left_s, span()) == pytest.approx((before + asked, every - asked))
         tracker.added(NAME, [])
         assert (span(), now.more) == (0, False)
@@ -298,17 +298,17 @@ def test_held_out_text_of_one_window_cannot_be_divided() -> None:
     corpus = mock.Mock(read=lambda _path: short)
     with (
         mock.patch.object(catalogue, "load", return_value=corpus),
-        pytest.raises(UsageError, match="65 of 2 windows"),
+        pytest.raises(UsageError, match="65 of 2 sequences"),
     ):
         read_corpus(suite)
 
 
 def test_a_variant_without_a_loss_is_named() -> None:
     made = sweep()
-    lost = {unit.name for unit in made.units if unit.made_in == "train" and "stochastic" in unit.name}
+    lost = {job.name for job in made.jobs if job.made_in == "train" and "stochastic" in job.name}
     (confirmation,) = confirmations_of(made).values()
     explored = {
-        unit.name: None if unit.name in lost else losses()[unit.comparison.arms[0].id] for unit in confirmation.explored
+        job.name: None if job.name in lost else losses()[job.comparison.variants[0].id] for job in confirmation.explored
     }
     noisy = {name: None if loss is None else loss + 0.01 * (len(name) % 7) for name, loss in explored.items()}
     choice = choose(confirmation, noisy)
@@ -320,10 +320,10 @@ def test_a_variant_without_a_loss_is_named() -> None:
 
 
 def test_routed_models_are_charged_for_evaluating_with_and_without_the_future() -> None:
-    units = make_plan(load_suite("isoflop-cpu"), device="cpu", text=Text("t", b"a" * 10**7, b"b" * 10**6, "0")).units
-    trained = {unit.comparison.arms[0].model: unit for unit in units if unit.made_in == "train"}
+    jobs = make_plan(load_suite("isoflop-cpu"), device="cpu", text=Text("t", b"a" * 10**7, b"b" * 10**6, "0")).jobs
+    trained = {job.comparison.variants[0].model: job for job in jobs if job.made_in == "train"}
     for model, evaluations in (("dense", 1), ("mod", 2)):
-        (case,), run = trained[model].comparison.arms, present(trained[model].protocol.train)
+        (case,), run = trained[model].comparison.variants, present(trained[model].protocol.train)
         with_text = run_flops(run, case) - run_flops(run.model_copy(update={"val_tokens": 0}), case)
         cost = present(case_cost(case))
         assert with_text == pytest.approx(evaluations * run.val_tokens / run.tokens_per_step * cost.train_step / 3)

@@ -20,13 +20,14 @@ from scipy import stats as scipy_stats
 from modbench.harness.stats.contrast import (
     APART,
     BETTER,
-    DIFFERENT,
+    BETTER_OPEN,
     EQUIVALENT,
     FAIL,
     INCONCLUSIVE,
     MIRRORED,
     PASS,
     WORSE,
+    WORSE_OPEN,
     ByClock,
     Contrast,
     How,
@@ -46,7 +47,7 @@ HOWS: tuple[How, ...] = get_args(How)
 MARGIN = 0.02
 TIME, LOSS = Rule(margin=MARGIN), Rule("loss", 0.01)
 # How much is known, from nothing to a size.
-KNOWN = {INCONCLUSIVE: 0, DIFFERENT: 1, BETTER: 2, WORSE: 2, EQUIVALENT: 2}
+KNOWN = {INCONCLUSIVE: 0, BETTER_OPEN: 1, WORSE_OPEN: 1, BETTER: 2, WORSE: 2, EQUIVALENT: 2}
 
 
 class Planted(NamedTuple):
@@ -193,7 +194,7 @@ def test_where_the_control_differs_nothing_is_decided(how: How, seed: int) -> No
         ("interleaved", 2, Reason("few_values", n=2)),
         ("alternating", 2, Reason("few_values", n=2)),
         ("within", 5, Reason("few_rounds", n=5, needed=6)),
-        ("independent", 2, Reason("few_launches_of_each")),
+        ("independent", 2, Reason("few_processes_of_each")),
     ],
 )
 @given(seeds)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from cuda_units import case, timed
+from cuda_jobs import case, timed
 from fake_cuda import FakeCuda
 from fake_nvml import FakeNVMLError, fake_pynvml, refuse
 
@@ -61,7 +61,7 @@ def test_end_to_end_times_wait_for_the_device_on_both_sides(cuda: FakeCuda) -> N
     assert doubted(outcome) == {}
 
 
-def test_a_launch_bound_case_is_called_one(cuda: FakeCuda) -> None:
+def test_a_process_bound_case_is_called_one(cuda: FakeCuda) -> None:
     """The host takes 2 ms to launch 1 ms of work: the device waits, and says so."""
 
     def forward(_tokens: object) -> None:
@@ -75,7 +75,7 @@ def test_a_launch_bound_case_is_called_one(cuda: FakeCuda) -> None:
     assert "48 %" in doubted(outcome)["launch_bound"]
 
 
-def test_device_time_hides_the_launch(cuda: FakeCuda) -> None:
+def test_device_time_hides_the_process(cuda: FakeCuda) -> None:
     """Behind the spin kernel events see 3 ms of work, not the 2 ms that the host took to launch it."""
     outcome, _ = timed("latency/forward/device", cuda, device_s=3e-3, host_s=2e-3)
     assert outcome.samples["wall_s"] == pytest.approx([3e-3] * 4)
@@ -125,7 +125,7 @@ def test_a_graph_is_captured_once_and_replayed(cuda: FakeCuda) -> None:
 
 
 def test_what_waits_for_the_host_is_never_captured(cuda: FakeCuda) -> None:
-    """A capture that fails leaves torch in a state that the other arms would suffer from."""
+    """A capture that fails leaves torch in a state that the other variants would suffer from."""
 
     def forward(_tokens: object) -> None:
         cuda.launch(1e-3)
@@ -139,7 +139,7 @@ def test_what_waits_for_the_host_is_never_captured(cuda: FakeCuda) -> None:
 
 
 def test_a_capture_that_fails_ends_the_process_and_says_why(cuda: FakeCuda) -> None:
-    """torch's allocator may believe from then on that a capture is under way: no other arm may be timed beside it."""
+    """torch's allocator may believe from then on that a capture is under way: no other variant may be timed beside it."""
     calls = [0]
 
     def forward(_tokens: object) -> None:
@@ -154,7 +154,7 @@ def test_a_capture_that_fails_ends_the_process_and_says_why(cuda: FakeCuda) -> N
 
 
 def test_device_timings_are_null_on_a_cpu() -> None:
-    made = case().model_copy(update={"place": case().place.model_copy(update={"device": "cpu"})})
+    made = case().model_copy(update={"grid_point": case().grid_point.model_copy(update={"device": "cpu"})})
     for key in ("latency/forward/device", "latency/forward/graph", "latency/train_step/device"):
         with pytest.raises(Unmeasured, match="need a CUDA device"):
             catalogue.metrics()[key].measure(Subject(made, 0))
@@ -176,11 +176,11 @@ def test_blocks_witness_clocks_power_and_other_processes(cuda: FakeCuda) -> None
         ("nvmlDeviceGetComputeRunningProcesses", lambda _: ["this one", "another"], "another process on the GPU"),
     ],
 )
-def test_a_disturbed_gpu_is_named(query: str, answer: Any, cause: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_noisy_gpu_is_named(query: str, answer: Any, cause: str, monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = FakeCuda().install(monkeypatch)
     monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(**{query: answer}))
     outcome, blocks = timed("latency/forward", cuda, device_s=3e-3)
-    said = doubted(outcome, blocks)["disturbed"]
+    said = doubted(outcome, blocks)["noisy"]
     assert "100 % of its blocks" in said
     assert f"({cause}: 4 samples)" in said
 
@@ -247,7 +247,7 @@ def test_waits_are_counted_by_what_torch_warns_of(cuda: FakeCuda) -> None:
             warnings.warn(host_sync.WARNING, stacklevel=1)
         warnings.warn("something else", stacklevel=1)
 
-    assert [place.partition(":")[0] for place in host_sync._warned(call)] == ["test_cuda.py"] * 2
+    assert [grid_point.partition(":")[0] for grid_point in host_sync._warned(call)] == ["test_cuda.py"] * 2
     assert cuda.sync_mode == 0
 
 
@@ -262,15 +262,15 @@ def test_a_budget_on_a_card_comes_beside_what_libraries_hold(cuda: FakeCuda, mon
         fit_trial.limit("cuda", 80 * 2**30)
 
 
-def test_on_cuda_every_unit_runs_alone_and_cold() -> None:
+def test_on_cuda_every_job_runs_alone_and_cold() -> None:
     suite = override(load_suite("quick"), Overrides(device="cuda"))
     made = make_plan(suite, device="cuda", text=Text("t", b"a" * 999, b"b" * 999, "x"))
     assert {slots.at_once for slots in phases(made, cores=16)} == {1}
-    assert predicted_seconds(made, made.units[0], 1) > 4  # a fresh interpreter each
+    assert predicted_seconds(made, made.jobs[0], 1) > 4  # a fresh interpreter each
     assert made.cases[0].id == "dense[T128-B1-fp32-cuda]"
-    timed_unit = next(unit for unit in made.units if unit.made_in == "time")
-    assert timed_unit.protocol.warm_up_calls == 10
-    assert timed_unit.protocol.warm_up_s == 1.0
+    timed_job = next(job for job in made.jobs if job.made_in == "time")
+    assert timed_job.protocol.warm_up_calls == 10
+    assert timed_job.protocol.warm_up_s == 1.0
 
 
 def test_a_device_is_described_and_a_refused_query_is_null(monkeypatch: pytest.MonkeyPatch) -> None:

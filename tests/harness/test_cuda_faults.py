@@ -1,4 +1,4 @@
-"""What one arm does to a GPU, and what the others must not notice: errors that last, memory, settings, waits. A fake driver."""
+"""What one variant does to a GPU, and what the others must not notice: errors that last, memory, settings, waits. A fake driver."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from cuda_units import case, unit_of
+from cuda_jobs import case, job_of
 from fake_cuda import FakeCuda
 
 from modbench.harness.core.errors import Unmeasured
@@ -30,23 +30,23 @@ LOST = "CUDA error: device-side assert triggered"
 
 
 def run(forward: Forward, monkeypatch: pytest.MonkeyPatch) -> dict[str, Outcome]:
-    """Time both arms with a forward pass of our own."""
+    """Time both variants with a forward pass of our own."""
     monkeypatch.setattr(Subject, "forward", forward)
-    made = time_pass.run(unit_of("latency/forward"), [catalogue.metrics()["latency/forward"]])
+    made = time_pass.run(job_of("latency/forward"), [catalogue.metrics()["latency/forward"]])
     return {each.case: each for each in made if isinstance(each, Outcome)}
 
 
-def is_twin(subject: Subject) -> bool:
-    return subject.case.arm_parts == ("twin",)
+def is_aa_control(subject: Subject) -> bool:
+    return subject.case.variant_parts == ("aa_control",)
 
 
-def test_an_arm_that_breaks_the_device_ends_the_process(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every later call would fail in the name of another arm. The process ends, without the record of a unit."""
+def test_a_variant_that_breaks_the_device_ends_the_process(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every later call would fail in the name of another variant. The process ends, without the record of a job."""
     listening, calls = list(gc.callbacks), [0]
 
     def forward(subject: Subject, _tokens: object) -> None:
         cuda.launch(3e-3)
-        calls[0] += is_twin(subject)
+        calls[0] += is_aa_control(subject)
         if calls[0] == 6:
             cuda.lost = LOST
             raise IndexError("a Python error that came of it")
@@ -69,7 +69,7 @@ def test_a_device_that_answers_is_not_lost(cuda: FakeCuda) -> None:
 
 
 def test_the_reason_is_the_last_that_the_process_said(tmp_path: Path) -> None:
-    log = tmp_path / "unit.log"
+    log = tmp_path / "job.log"
     log.write_text(f"a warning\nmodbench.harness.process.graceful_stop.DeviceLost: AcceleratorError: {LOST}\n\n")
     died = death(DeviceLost.exit_code, timed_out=False, log=log)
     assert died.kind == "crash"
@@ -78,7 +78,7 @@ def test_the_reason_is_the_last_that_the_process_said(tmp_path: Path) -> None:
     assert "did not say why" in death(DeviceLost.exit_code, timed_out=False, log=tmp_path / "none").reason
 
 
-def test_an_arm_that_ran_out_of_memory_gives_all_of_it_back(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variant_that_ran_out_of_memory_gives_all_of_it_back(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights, gradients and the tensors of the step that failed are gone before the allocator's blocks are given back."""
     held: list[weakref.ref[Any]] = []
     gone: list[list[bool]] = []
@@ -87,16 +87,16 @@ def test_an_arm_that_ran_out_of_memory_gives_all_of_it_back(cuda: FakeCuda, monk
 
     def forward(subject: Subject, _tokens: object) -> None:
         cuda.launch(3e-3)
-        calls[0] += is_twin(subject)
-        if is_twin(subject) and calls[0] == 6:
+        calls[0] += is_aa_control(subject)
+        if is_aa_control(subject) and calls[0] == 6:
             activations = torch.zeros(3)
             held[:] = [weakref.ref(activations), weakref.ref(subject.module), weakref.ref(subject)]
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     outcomes = run(forward, monkeypatch)
     assert gone == [[True] * 3]
-    kinds = {arm: outcome.kind for arm, outcome in outcomes.items()}
-    assert [kinds[arm] for arm in sorted(kinds, key=lambda arm: "twin" in arm)] == [None, "oom"]
+    kinds = {variant: outcome.kind for variant, outcome in outcomes.items()}
+    assert [kinds[variant] for variant in sorted(kinds, key=lambda variant: "aa_control" in variant)] == [None, "oom"]
 
 
 def test_what_failed_to_be_built_gives_its_memory_back(cuda: FakeCuda) -> None:
@@ -145,7 +145,7 @@ def test_a_wait_that_a_model_asks_for_counts(cuda: FakeCuda) -> None:
             wait()
 
     said = host_sync._warned(call)
-    assert [place.partition(":")[0] for place in said] == ["test_cuda_faults.py"] * 3  # a question is no wait
+    assert [grid_point.partition(":")[0] for grid_point in said] == ["test_cuda_faults.py"] * 3  # a question is no wait
     assert cuda.sync_mode == 0
 
 
@@ -162,7 +162,7 @@ def test_nothing_is_collected_while_a_graph_is_captured(cuda: FakeCuda) -> None:
     assert gc.isenabled()
 
 
-def test_launches_that_wait_are_refused(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_wait_are_refused(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_LAUNCH_BLOCKING", "1")
     with pytest.raises(Unmeasured, match="CUDA_LAUNCH_BLOCKING is set"):
         cuda_events.DeviceTimer(lambda _tokens: cuda.launch(1e-3), torch.zeros(1))
@@ -182,15 +182,15 @@ def test_the_devices_own_state_is_read_once_it_is_used(cuda: FakeCuda, monkeypat
     assert process_settings.changed(unused) == ""
 
 
-def test_no_other_arm_is_timed_under_what_one_left(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_other_variant_is_timed_under_what_one_left(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[str] = set()
 
     def forward(subject: Subject, _tokens: object) -> None:
         cuda.launch(3e-3)
         seen.add(cuda.current)
-        cuda.current = "side" if is_twin(subject) else cuda.current
+        cuda.current = "side" if is_aa_control(subject) else cuda.current
 
-    with pytest.raises(ProcessChangedError, match=r"twin.* changed the current stream"):
+    with pytest.raises(ProcessChangedError, match=r"A/A control.* changed the current stream"):
         run(forward, monkeypatch)
     assert seen == {"main"}
 
@@ -202,9 +202,9 @@ def test_a_record_says_what_a_gpus_libraries_were_set_to(cuda: FakeCuda, monkeyp
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
     monkeypatch.setenv("TORCH_CUDNN_SDPA_AVOID_RECOMPILE", "1")
-    said = environment_of(case().place)
+    said = environment_of(case().grid_point)
     assert (said.device, said.cudnn, said.fp32_precision) == ("Fake H100", 91900, "ieee")
     assert said.attention == ("flash", "mem_efficient", "math", "cudnn")
     assert said.variables == {"NVIDIA_TF32_OVERRIDE": "0", "TORCH_CUDNN_SDPA_AVOID_RECOMPILE": "1"}
-    cpu = environment_of(case().place.model_copy(update={"device": "cpu"}))
+    cpu = environment_of(case().grid_point.model_copy(update={"device": "cpu"}))
     assert (cpu.device, cpu.cudnn, cpu.attention, cpu.fp32_precision, cpu.variables) == (None,) * 5

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from cuda_units import unit_of
+from cuda_jobs import job_of
 from fake_cuda import FakeCuda
 
 from modbench.harness.domain.notes import TimeNotes
@@ -25,15 +25,15 @@ Forward = Callable[[Subject, torch.Tensor], object]
 
 
 def run(key: str, forward: Forward, monkeypatch: pytest.MonkeyPatch, **more: Any) -> list[Outcome]:
-    """Time both arms with a forward pass of our own."""
+    """Time both variants with a forward pass of our own."""
     monkeypatch.setattr(Subject, "forward", forward)
-    made = time_pass.run(unit_of(key, **more), [catalogue.metrics()[key]])
+    made = time_pass.run(job_of(key, **more), [catalogue.metrics()[key]])
     return [each for each in made if isinstance(each, Outcome)]
 
 
 def session(calls: dict[str, Callable[[int], object]], clock: Clock, rounds: int = 2, **more: Any) -> Measured:
-    def never(arm: str, error: BaseException) -> None:
-        raise AssertionError(arm) from error
+    def never(variant: str, error: BaseException) -> None:
+        raise AssertionError(variant) from error
 
     made = Session(dict(calls), next(iter(calls)), rng=random.Random(0), clock=clock, on_error=never, **more)
     return made.measure(Effort(rounds))
@@ -50,8 +50,8 @@ def test_a_latency_does_not_depend_on_how_often_a_sample_calls(cuda: FakeCuda) -
     assert found["fast"]["wall_s"] == pytest.approx([4e-4] * 4)
 
 
-def test_all_arms_of_a_gpu_are_called_equally_often(cuda: FakeCuda) -> None:
-    """Else the fixed cost of a sample would be divided by another number in each arm, in favour of the faster one."""
+def test_all_variants_of_a_gpu_are_called_equally_often(cuda: FakeCuda) -> None:
+    """Else the fixed cost of a sample would be divided by another number in each variant, in favour of the faster one."""
     calls: dict[str, Callable[[int], object]] = {
         "slow": lambda _: cuda.sleep(1.5e-3),
         "fast": lambda _: cuda.sleep(4.5e-4),
@@ -80,10 +80,10 @@ def test_every_input_was_seen_before_the_first_sample(cuda: FakeCuda, monkeypatc
         seen.add((subject.case.id, tokens_BT.data_ptr()))
 
     run("latency/forward", forward, monkeypatch)
-    inputs = time_pass.number_of_inputs(unit_of("latency/forward").protocol.rounds, varying=True)
+    inputs = time_pass.number_of_inputs(job_of("latency/forward").protocol.rounds, varying=True)
     assert inputs > 1
     assert at_first[0] == 2 * inputs
-    assert time_pass._effort(unit_of("latency/forward").protocol, 0).warm_up_calls == 1  # on a CPU as asked
+    assert time_pass._effort(job_of("latency/forward").protocol, 0).warm_up_calls == 1  # on a CPU as asked
 
 
 def test_every_input_was_seen_before_a_window_of_energy(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,19 +91,19 @@ def test_every_input_was_seen_before_a_window_of_energy(cuda: FakeCuda, monkeypa
     monkeypatch.setattr(Subject, "train_step", lambda _self, tokens_BT: seen.append(tokens_BT.data_ptr()))
     for name in ("time", "clocks"):
         monkeypatch.setattr(energy_pass, name, types.SimpleNamespace(perf_counter=lambda: cuda.host, sleep=cuda.sleep))
-    unit = unit_of("energy/total")
-    kept = energy_pass._prepare(unit.comparison.arms[0], unit, catalogue.metrics()["energy/total"])
+    job = job_of("energy/total")
+    kept = energy_pass._prepare(job.comparison.variants[0], job, catalogue.metrics()["energy/total"])
     assert len(set(seen)) == 4
     del kept
 
 
-def test_an_arm_is_steady_if_its_device_time_is(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variant_is_steady_if_its_device_time_is(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
     """The wall time of a sample holds the spin and what escaped; the value is the device's, and so is the test of drift."""
     calls = [0]
 
     def forward(subject: Subject, _tokens: object) -> None:
         cuda.launch(1e-3)
-        if subject.case.arm_parts:
+        if subject.case.variant_parts:
             calls[0] += 1
             cuda.launch(1e-3 * 1.05 ** calls[0], stream="side")
 

@@ -32,9 +32,9 @@ from modbench.reports.page import render
 from modbench.reports.questions.gate import gate
 from modbench.reports.tables.load import Loaded, load
 
-LAUNCH = "time-forward-T64-B1-fp32-cpu1-launch3"
+PROCESS = "time-forward-T64-B1-fp32-cpu1-process3"
 COUNT = "count-T64-B1-fp32-cpu1"
-ARMS = [{"model": "dense"}, {"model": "mod", "capacity": 0.5}]
+VARIANTS = [{"model": "dense"}, {"model": "mod", "capacity": 0.5}]
 KEYS = {"cases.csv": ["case_id", "metric"], "comparisons.csv": ["case_id", "baseline_case_id", "metric"]}
 # Columns of what follows from measurements; others are words, or say how many there were.
 NUMBERS = {
@@ -49,11 +49,11 @@ def planted_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run in which nothing is damaged, with every kind of file."""
     here = tmp_path_factory.mktemp("whole")
     metrics = ["flops/forward", "latency/forward", "memory/peak_allocated", "loss/val"]
-    made = planted_suite("standard", grid={"seq_len": [64]}, arms=ARMS, metrics=metrics, rounds=2)
+    made = planted_suite("standard", grid={"seq_len": [64]}, variants=VARIANTS, metrics=metrics, rounds=2)
     run = left(here, made)
     ended(run)
     progress.write(run, progress.RunProgress(title="planted"))
-    Workspace(run, made.units[0].name).keep({"kept": {"a": 1}})
+    Workspace(run, made.jobs[0].name).keep({"kept": {"a": 1}})
     benchmark = {"name": "x", "stats": dict.fromkeys(("min", "q1", "median", "q3", "mean", "rounds"), 1)}
     (here / "micro.json").write_text(json.dumps({"benchmarks": [benchmark]}))
     components.keep(run, components.imported(here / "micro.json"))
@@ -89,23 +89,23 @@ def flip(file: Path, at: int) -> None:
 def flip_digit(file: Path, at: int) -> None:
     """Make a digit another one: the file is JSON still, and holds another number."""
     content = bytearray(file.read_bytes())
-    digits = [place for place, byte in enumerate(content) if chr(byte).isdigit()]
+    digits = [grid_point for grid_point, byte in enumerate(content) if chr(byte).isdigit()]
     content[digits[at % len(digits)]] ^= 1
     file.write_bytes(content)
 
 
-def places(tree: Any, place: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+def grid_points(tree: Any, grid_point: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
     """Yield the places of all fields of a JSON file."""
     items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     for key, value in items:
-        yield (*place, key)
-        yield from places(value, (*place, key))
+        yield (*grid_point, key)
+        yield from grid_points(value, (*grid_point, key))
 
 
 def change_field(file: Path, at: int, value: object) -> str:
     """Replace a field, or remove it."""
     body = json.loads(file.read_bytes())
-    every = [*places(body)]
+    every = [*grid_points(body)]
     *way, last = every[at % len(every)]
     within = body
     for key in way:
@@ -158,13 +158,13 @@ def test_damage_gives_the_same_answer_or_a_reason(
         check_line(str(error), run)
         return
     event(f"{how}: {'incomplete' if loaded.run.incomplete else 'the same'}")
-    assert (loaded.run.incomplete is not None) == (file.parent.name in {"units", "decisions"})
+    assert (loaded.run.incomplete is not None) == (file.parent.name in {"jobs", "decisions"})
     for name, before in whole.items():
         for column in NUMBERS[name]:
             old, new = before[column], now[name][column].reindex(before.index)
             moved = ~np.isclose(old, new, rtol=1e-12, atol=0, equal_nan=True)
             lost = now[name].loc[before.index[moved]]
-            if loaded.run.missing:  # a launch is not there: the others count, and the run is incomplete
+            if loaded.run.missing:  # a process is not there: the others count, and the run is incomplete
                 assert set(lost.get("verdict", pd.Series(dtype=object)).dropna()) == set()
             else:
                 assert set(lost.status) <= {"failed"}
@@ -173,20 +173,20 @@ def test_damage_gives_the_same_answer_or_a_reason(
 
 def test_a_record_of_which_a_digit_changed_is_damaged(run: Path) -> None:
     """Any other check would take it: most of these numbers could have been measured."""
-    unit = next(unit for unit in read(str(run)).plan.units if unit.name == LAUNCH)
-    file = RunFolder(run).record(unit)
+    job = next(job for job in read(str(run)).plan.jobs if job.name == PROCESS)
+    file = RunFolder(run).record(job)
     whole = file.read_bytes()
     for at in range(0, 2000, 50):
         flip_digit(file, at)
         with pytest.raises(DamagedError):
-            read_record(file, unit)
+            read_record(file, job)
         file.write_bytes(whole)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_the_page_shows_the_cell_as_failed_and_nothing_else_moves(run: Path, whole: dict[str, pd.DataFrame]) -> None:
-    flip(run / "units" / f"{LAUNCH}.json", 2000)
+    flip(run / "jobs" / f"{PROCESS}.json", 2000)
     loaded = render.write(run)
     cases, pairs = pd.read_csv(run / "cases.csv"), pd.read_csv(run / "comparisons.csv")
     timed = cases[cases.metric == "latency/forward"]
@@ -199,26 +199,26 @@ def test_the_page_shows_the_cell_as_failed_and_nothing_else_moves(run: Path, who
         pairs[pairs.metric != "latency/forward"].ratio, others[others.metric != "latency/forward"].ratio
     )
     page = (run / PAGE).read_text()
-    assert "damaged: 1 unit" in page
-    assert LAUNCH in page
+    assert "damaged: 1 job" in page
+    assert PROCESS in page
     assert loaded.run.incomplete is not None
 
 
 def test_a_value_whose_checks_are_lost_wears_the_label(run: Path) -> None:
     """Guards leave what they found in the notes of counting: without them a time is a time of unchecked work."""
-    flip(run / "units" / f"{COUNT}.json", 2000)
+    flip(run / "jobs" / f"{COUNT}.json", 2000)
     _, now = tables(run)
     timed = now["cases.csv"].xs("latency/forward", level="metric")
     assert set(timed.status) == {"ok"}
     assert set(timed.labels) == {Label.DAMAGED}
 
 
-@pytest.mark.parametrize(("side", "name"), [("now", LAUNCH), ("before", COUNT)])
-def test_a_gate_never_passes_on_a_damaged_unit(side: str, name: str, run: Path, planted_run: Path) -> None:
-    flip(run / "units" / f"{name}.json", 2000)
+@pytest.mark.parametrize(("side", "name"), [("now", PROCESS), ("before", COUNT)])
+def test_a_gate_never_passes_on_a_damaged_job(side: str, name: str, run: Path, planted_run: Path) -> None:
+    flip(run / "jobs" / f"{name}.json", 2000)
     now, before = (run, planted_run) if side == "now" else (planted_run, run)
     found = gate.gate(load(before), load(now))
-    assert found.exit_code(lenient=True) == 4
+    assert found.exit_code(allow_inconclusive=True) == 4
     assert name in str(found.incomplete)
     timed = [finding for finding in found.findings if finding.metric == "latency/forward"]
     assert {finding.verdict for finding in timed} == {"not compared"}
@@ -226,23 +226,23 @@ def test_a_gate_never_passes_on_a_damaged_unit(side: str, name: str, run: Path, 
     assert not [finding for finding in found.findings if finding.verdict == "fail"]
 
 
-def test_a_damaged_unit_is_set_aside_to_be_run_again(run: Path) -> None:
-    file = run / "units" / f"{LAUNCH}.json"
+def test_a_damaged_job_is_set_aside_to_be_run_again(run: Path) -> None:
+    file = run / "jobs" / f"{PROCESS}.json"
     flip(file, 2000)
     found = read(str(run))
-    assert [unit.name for unit in resuming.remaining(found, retry_failed=False)] == [LAUNCH]
+    assert [job.name for job in resuming.remaining(found, retry_failed=False)] == [PROCESS]
     RunFolder(run).set_aside(found.damaged[0])
     assert not file.exists()
     assert file.with_suffix(".json.damaged").is_file()
-    assert read(str(run)).missing == [LAUNCH]
+    assert read(str(run)).missing == [PROCESS]
 
 
 def test_the_record_of_a_second_try_does_not_count_as_the_first(run: Path) -> None:
-    """A unit that died is tried again without the user's models. If its run is killed then, their cells were not measured."""
-    unit = next(unit for unit in read(str(run)).plan.units if unit.name == LAUNCH)
-    record, fewer = read_record(RunFolder(run).record(unit), unit), unit.comparison.arms[:1]
-    tried = unit.model_copy(update={"comparison": unit.comparison.model_copy(update={"arms": fewer})})
-    RunFolder(run).write_record(record.model_copy(update={"unit": tried, "outcomes": record.outcomes[:1]}))
+    """A job that died is tried again without the user's models. If its run is killed then, their cells were not measured."""
+    job = next(job for job in read(str(run)).plan.jobs if job.name == PROCESS)
+    record, fewer = read_record(RunFolder(run).record(job), job), job.comparison.variants[:1]
+    tried = job.model_copy(update={"comparison": job.comparison.model_copy(update={"variants": fewer})})
+    RunFolder(run).write_record(record.model_copy(update={"job": tried, "outcomes": record.outcomes[:1]}))
     (damaged,) = read(str(run)).damaged
     assert "not of all cases" in damaged.error.problem
 
@@ -250,9 +250,9 @@ def test_the_record_of_a_second_try_does_not_count_as_the_first(run: Path) -> No
 @pytest.mark.parametrize(
     ("version", "said"),
     [
-        (9, "written by modbench 0.2.0 (schema 9); this one reads schema 12. Read it with modbench 0.2.0, or measure again."),
-        (13, "written by modbench 0.2.0 (schema 13)"),
-        (11, "of schema 11; this one reads schema 12. Read it with the modbench that wrote it, or measure again."),
+        (9, "written by modbench 0.2.0 (schema 9); this one reads schema 13. Read it with modbench 0.2.0, or measure again."),
+        (14, "written by modbench 0.2.0 (schema 14)"),
+        (11, "of schema 11; this one reads schema 13. Read it with the modbench that wrote it, or measure again."),
     ],
 )  # fmt: skip
 def test_a_run_of_another_schema_is_refused_in_a_line(version: int, said: str, run: Path) -> None:
@@ -267,13 +267,13 @@ def test_a_run_of_another_schema_is_refused_in_a_line(version: int, said: str, r
 
 
 @pytest.fixture(scope="module")
-def launch(planted_run: Path) -> Record:
-    unit = next(unit for unit in read(str(planted_run)).plan.units if unit.name == LAUNCH)
-    return read_record(RunFolder(planted_run).record(unit), unit)
+def process(planted_run: Path) -> Record:
+    job = next(job for job in read(str(planted_run)).plan.jobs if job.name == PROCESS)
+    return read_record(RunFolder(planted_run).record(job), job)
 
 
 def changed(record: Record, change: Callable[[Body], object]) -> Record:
-    """The record with another outcome of the second arm."""
+    """The record with another outcome of the second variant."""
     first, second = record.outcomes
     body = {**second.model_dump(), "notes": second.notes}
     change(body)
@@ -294,7 +294,7 @@ def halve(body: Body) -> None:
         (column("wall_s", 3, float("inf")), r"wall_s\[3\]: inf is not a finite number; .*its unit is s"),
         (column("wall_s", 0, 0.0), r"wall_s\[0\]: 0 is not above 0; the clock is too coarse"),
         (column("wall_s", 0, 1e300), r"wall_s\[0\]: 1e\+300 is over 1e\+09"),
-        (column("wall_s", 0, 500.0), r"wall_s: 500 s is longer than the unit's 1 s"),
+        (column("wall_s", 0, 500.0), r"wall_s: 500 s is longer than the job's 1 s"),
         (column("calls", 0, 0), r"calls\[0\]: 0 .*least 1"),
         (column("round", 0, 0.5), r"round\[0\]: 0\.5 is not a whole number"),
         (column("cpu_s", 0, -1e-9), r"cpu_s\[0\]: -1e-09 .*least 0"),
@@ -306,36 +306,36 @@ def halve(body: Body) -> None:
         (lambda body: body.update(unit="B"), "'B', but latency/forward is in s"),
     ],
 )
-def test_what_cannot_have_been_measured_fails_its_arm_alone(
-    change: Callable[[Body], object], said: str, launch: Record
+def test_what_cannot_have_been_measured_fails_its_variant_alone(
+    change: Callable[[Body], object], said: str, process: Record
 ) -> None:
     """Nobody would notice one infinite time among thousands, and fewer rounds than planned would move a median."""
-    made = usable(changed(launch, change))
-    assert made.outcomes[0] == launch.outcomes[0]
+    made = usable(changed(process, change))
+    assert made.outcomes[0] == process.outcomes[0]
     assert (made.outcomes[1].status, made.outcomes[1].kind) == ("failed", "numerics")
     assert re.search(said, str(made.outcomes[1].reason))
     assert usable(made) is made
-    assert usable(launch) is launch
+    assert usable(process) is process
 
 
 @pytest.mark.parametrize(
     ("update", "said"),
     [
         (lambda record: {"outcomes": record.outcomes[:1]}, r"latency/forward of mod\S* is missing"),
-        (lambda record: {"outcomes": (record.outcomes[0].model_copy(update={"case": "x"}),)}, "no case of this unit"),
+        (lambda record: {"outcomes": (record.outcomes[0].model_copy(update={"case": "x"}),)}, "no case of this job"),
         (lambda record: {"outcomes": (record.outcomes[0].model_copy(update={"metric": "x"}),)}, "does not measure"),
     ],
 )
 def test_a_pass_that_leaves_something_else_ends_with_the_reason(
-    update: Callable[[Record], Body], said: str, launch: Record
+    update: Callable[[Record], Body], said: str, process: Record
 ) -> None:
     with pytest.raises(ValueError, match=said):
-        usable(launch.model_copy(update=update(launch)))
+        usable(process.model_copy(update=update(process)))
 
 
-def test_what_could_not_be_read_again_is_not_written(launch: Record) -> None:
+def test_what_could_not_be_read_again_is_not_written(process: Record) -> None:
     with pytest.raises(DamagedError, match=r"wall_s"):
-        usable(launch.model_copy(update={"wall_s": float("inf")}))
+        usable(process.model_copy(update={"wall_s": float("inf")}))
 
 
 def test_every_metric_says_what_it_can_be() -> None:

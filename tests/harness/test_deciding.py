@@ -1,4 +1,4 @@
-"""Time to decide: launches and seconds until a true +3 % is called worse, from a machine's spread."""
+"""Time to decide: processes and seconds until a true +3 % is called worse, from a machine's spread."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ import pytest
 from present import present
 
 from modbench.commands.doctor import checkup
-from modbench.commands.doctor.aa_comparisons import Twin
+from modbench.commands.doctor.aa_comparisons import AAControl
 from modbench.harness.machine.certificate import Certificate
 from modbench.harness.stats.contrast import WORSE, Rule, estimated
-from modbench.harness.stats.effects import over_launches
+from modbench.harness.stats.effects import over_processes
 from modbench.harness.stats.power import above_0, prospect
 from modbench.harness.stats.time_to_detect import Spread, time_to_decide
 
 
-def simulated(sd: float, launches: int, slowdown: float, times: int = 1000) -> float:
+def simulated(sd: float, processes: int, slowdown: float, times: int = 1000) -> float:
     """Share of comparisons that the product's own verdict calls worse."""
     draw = np.random.default_rng(0)
-    effects = draw.normal(-math.log1p(slowdown), sd, (times, launches))
-    made = (estimated(over_launches(row), Rule("time", 0.02), "interleaved") for row in effects.tolist())
+    effects = draw.normal(-math.log1p(slowdown), sd, (times, processes))
+    made = (estimated(over_processes(row), Rule("time", 0.02), "interleaved") for row in effects.tolist())
     return sum(each.verdict == WORSE for each in made) / times
 
 
-def chance(sd: float, launches: int) -> float:
+def chance(sd: float, processes: int) -> float:
     """Of a true +3 % being called worse at a margin of 2 %."""
-    return prospect(above_0, math.log1p(0.03) - math.log1p(0.02), sd, (launches,)).power
+    return prospect(above_0, math.log1p(0.03) - math.log1p(0.02), sd, (processes,)).power
 
 
-@pytest.mark.parametrize(("sd", "launches"), [(0.005, 3), (0.005, 5), (0.01, 10), (0.01, 15)])
-def test_the_chance_is_that_of_the_verdict(sd: float, launches: int) -> None:
-    assert chance(sd, launches) == pytest.approx(simulated(sd, launches, 0.03), abs=0.04)
+@pytest.mark.parametrize(("sd", "processes"), [(0.005, 3), (0.005, 5), (0.01, 10), (0.01, 15)])
+def test_the_chance_is_that_of_the_verdict(sd: float, processes: int) -> None:
+    assert chance(sd, processes) == pytest.approx(simulated(sd, processes, 0.03), abs=0.04)
 
 
 def test_no_slowdown_beyond_the_margin_is_not_worse() -> None:
@@ -43,15 +43,15 @@ def test_no_slowdown_beyond_the_margin_is_not_worse() -> None:
 def test_the_decision_is_the_cheapest_that_has_the_power() -> None:
     spread = Spread(between_sd=0.007, block_sd=0.02, start_s=0.4, round_s=0.05)
     found = present(time_to_decide(spread))
-    assert found.seconds == pytest.approx(found.launches * (0.4 + found.rounds * 0.05))
-    assert chance(spread.launch_sd(found.rounds), found.launches) >= 0.8
-    assert chance(spread.launch_sd(found.rounds), found.launches - 1) < 0.8
+    assert found.seconds == pytest.approx(found.processes * (0.4 + found.rounds * 0.05))
+    assert chance(spread.process_sd(found.rounds), found.processes) >= 0.8
+    assert chance(spread.process_sd(found.rounds), found.processes - 1) < 0.8
     for rounds in (6, 12, 24, 48):
-        launches = next(n for n in range(3, 1000) if chance(spread.launch_sd(rounds), n) >= 0.8)
-        assert found.seconds <= launches * (0.4 + rounds * 0.05) + 1e-9
+        processes = next(n for n in range(3, 1000) if chance(spread.process_sd(rounds), n) >= 0.8)
+        assert found.seconds <= processes * (0.4 + rounds * 0.05) + 1e-9
 
 
-def test_launches_are_short_where_they_differ_and_long_where_blocks_do() -> None:
+def test_processes_are_short_where_they_differ_and_long_where_blocks_do() -> None:
     differ, noisy = Spread(0.01, 0.005, 0.2, 0.05), Spread(0.001, 0.05, 2.0, 0.01)
     short, long = present(time_to_decide(differ)), present(time_to_decide(noisy))
     assert short.rounds < 10 < long.rounds
@@ -64,18 +64,18 @@ def test_a_machine_that_differs_by_a_third_decides_nothing() -> None:
 @pytest.mark.parametrize(
     ("spread", "words"),
     [
-        ({"between_sd": 0.005, "block_sd": 0.01, "start_s": 0.4, "round_s": 0.01}, "launches of"),
-        ({"between_sd": 0.3, "block_sd": 0.01, "start_s": 0.4, "round_s": 0.01}, "not even 1,000 launches"),
+        ({"between_sd": 0.005, "block_sd": 0.01, "start_s": 0.4, "round_s": 0.01}, "processes of"),
+        ({"between_sd": 0.3, "block_sd": 0.01, "start_s": 0.4, "round_s": 0.01}, "not even 1,000 processes"),
         ({}, "not known"),
     ],
 )
 def test_the_doctor_says_how_long_it_takes(spread: dict[str, float], words: str) -> None:
-    known = Certificate("m", 100, 1, 0.0, 0.05, 0.01, None, 0.02, 0.0, 1, "", launches=6, launch_sd=0.01, **spread)
-    twin = Twin(estimated(over_launches([0.0, 0.01, -0.01]), Rule("time", 0.02), "interleaved"), {})
-    text = checkup.as_text(checkup.Checkup([twin], known, [], "a machine", 1.0))
+    known = Certificate("m", 100, 1, 0.0, 0.05, 0.01, None, 0.02, 0.0, 1, "", processes=6, process_sd=0.01, **spread)
+    aa_control = AAControl(estimated(over_processes([0.0, 0.01, -0.01]), Rule("time", 0.02), "interleaved"), {})
+    text = checkup.as_text(checkup.Checkup([aa_control], known, [], "a machine", 1.0))
     (line,) = (line for line in text.splitlines() if line.startswith("time to decide"))
     assert words in line
     kept = known.as_dict()["time_to_decide"]
-    assert (kept is not None) == ("launches of" in words)
+    assert (kept is not None) == ("processes of" in words)
     if kept is not None:
-        assert f"{kept['launches']} launches of {kept['rounds']} rounds" in line
+        assert f"{kept['processes']} processes of {kept['rounds']} rounds" in line

@@ -22,7 +22,7 @@ METRIC = '''
 """Layers."""
 from modbench.harness.core.contracts import Metric
 METRICS = (Metric(key="{key}", unit="count", better="lower", measured_by="{measured_by}", workload="forward",
-                  about="Layers", measure=lambda subject: 1.0, scored_as="difference", noun="a count"),)
+                  about="Layers", measure=lambda subject: 1.0, scored_as="difference"),)
 '''
 ROUTER = '"""Mine."""\nimport torch_that_nobody_has\nROUTER = 1\n'
 
@@ -251,7 +251,7 @@ def test_a_package_is_listed_without_being_imported(tmp_path: Path, monkeypatch:
     )
     install(tmp_path, "pack", "2.1", points, r=ROUTER)
     (tmp_path / "pack" / "tiny.toml").write_text(
-        'about = "Tiny"\nmetrics = ["flops/forward"]\n[[arms]]\nmodel = "dense"\n'
+        'about = "Tiny"\nmetrics = ["flops/forward"]\n[[variants]]\nmodel = "dense"\n'
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     catalogue.forget()
@@ -306,7 +306,7 @@ def test_list_says_where_each_comes_from_and_loads_neither_torch_nor_the_package
         "except SystemExit: print({'torch', 'pandas', 'pack'} & set(sys.modules), file=sys.stderr)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, "list", "--json", "--include", "bench"],
+        [sys.executable, "-c", code, "list", "--json", "--plugin", "bench"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -329,15 +329,15 @@ def test_check_imports_what_was_added(tmp_path: Path, modbench: Any) -> None:
     bench = write(
         tmp_path / "bench",
         routers__mine=ROUTER,
-        suites__wrong='metrics = ["no/such"]\n[[arms]]\nmodel = "dense"\n',
+        suites__wrong='metrics = ["no/such"]\n[[variants]]\nmodel = "dense"\n',
     )
-    plain = modbench("list", "routers", "--include", bench)
+    plain = modbench("list", "routers", "--plugin", bench)
     assert plain.returncode == 0
     assert f"mine        Mine. [{bench}]" in plain.stdout
-    checked = modbench("list", "routers", "--check", "--include", bench)
+    checked = modbench("list", "routers", "--check", "--plugin", bench)
     assert checked.returncode == 1
     assert re.search(r"\bmine .*line 2: ModuleNotFoundError: .*'torch_that_nobody_has'", checked.stdout)
-    suites = modbench("list", "suites", "--check", "--include", bench)
+    suites = modbench("list", "suites", "--check", "--plugin", bench)
     assert suites.returncode == 1
     assert "wrong" in suites.stdout
     assert "unknown metric 'no/such'" in suites.stdout

@@ -26,13 +26,13 @@ from modbench.commands.doctor import aa_comparisons, checkup
 from modbench.harness.core import files
 from modbench.harness.core.errors import ModbenchError
 from modbench.harness.core.printable import SCREEN
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.domain.records import Blocks, Outcome, Record
 from modbench.harness.domain.suite import EFFORTS
 from modbench.harness.machine import certificate
 from modbench.harness.machine.certificate import Certificate
-from modbench.harness.stats.effects import over_launches, share_interval
+from modbench.harness.stats.effects import over_processes, share_interval
 from modbench.harness.timing.interleave import Effort, Session
 
 STANDARD, _ = EFFORTS["standard"]
@@ -46,7 +46,15 @@ def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def checks(*hits: int, of: int = 20, **more: Any) -> Certificate:
     """A machine's certificate after checks with so many false positives each, and what else their comparisons say."""
-    entry = {"mde": 0.03, "mde_cpu": 0.01, "width": 0.05, "disturbed": 0.1, "launches": 4, "launch_sd": 0.01, **more}
+    entry = {
+        "detectable": 0.03,
+        "detectable_cpu": 0.01,
+        "width": 0.05,
+        "noisy": 0.1,
+        "processes": 4,
+        "process_sd": 0.01,
+        **more,
+    }
     for number in hits:
         certificate.keep("m", [{"hit": i < number, **entry} for i in range(of)])
     return present(certificate.pooled("m", STANDARD))
@@ -55,11 +63,11 @@ def checks(*hits: int, of: int = 20, **more: Any) -> Certificate:
 @pytest.mark.parametrize(
     ("hits", "verdict"),
     [
-        ((0, 0, 0, 0), "undecided"),  # 80 are not enough, however good
-        ((9, 9, 9, 9), "undecided"),  # nor however bad
+        ((0, 0, 0, 0), "inconclusive"),  # 80 are not enough, however good
+        ((9, 9, 9, 9), "inconclusive"),  # nor however bad
         ((1, 1, 1, 1, 1), "fit"),
         ((2, 2, 2, 2, 2), "fit"),
-        ((3, 3, 3, 2, 2), "doubtful"),  # 13 of 100: above, not shown to be
+        ((3, 3, 3, 2, 2), "inconclusive"),  # 13 of 100: above, not shown to be
         ((4, 4, 4, 4, 4), "unfit"),  # 20 of 100: 12.7 to 29.2 %
     ],
 )
@@ -71,8 +79,8 @@ def test_a_verdict_needs_a_hundred_comparisons(hits: tuple[int, ...], verdict: s
     assert f"{verdict}: {sum(hits)} of {20 * len(hits)}" in found.in_words()
 
 
-# Of a machine whose launches hardly differ.
-KNOWN = Certificate("m", 1, 0, 0, 0, None, None, None, 0, 1, "", launches=STANDARD, launch_sd=0.01)
+# Of a machine whose processes hardly differ.
+KNOWN = Certificate("m", 1, 0, 0, 0, None, None, None, 0, 1, "", processes=STANDARD, process_sd=0.01)
 
 
 def verdict_at(hits: int, comparisons: int) -> str:
@@ -105,7 +113,7 @@ def test_the_chances_of_each_word_are_those_of_the_page_on_verdicts() -> None:
     made = []
     for percent in (5, 7, 10, 20):
         chances = stats.binom.pmf(np.arange(101), 100, percent / 100)
-        row = [chances[words == wanted].sum() for wanted in ("fit", "doubtful", "unfit")]
+        row = [chances[words == wanted].sum() for wanted in ("fit", "inconclusive", "unfit")]
         row += [ever_unfit(percent / 100, {n: hits for n, hits in least.items() if n <= most}) for most in (200, 1000)]
         made.append((str(percent), *(f"{100 * chance:.1f}" for chance in row)))
     assert said == made
@@ -115,68 +123,79 @@ def test_the_chances_of_each_word_are_those_of_the_page_on_verdicts() -> None:
 @pytest.mark.parametrize(
     ("more", "verdict", "words"),
     [
-        ({"launch_sd": 0.01}, "fit", "smallest effect"),
-        ({"launch_sd": 0.3}, "doubtful", "smallest effect"),  # launches that differ by 30 % hide what a twin would show
-        ({"launch_sd": None, "mde": 0.05, "launches": 3}, "fit", ""),  # a spread of 1.6 %
-        ({"launch_sd": None, "mde": 0.3, "launches": 3}, "doubtful", ""),
-        ({"launch_sd": None, "mde": None}, "undecided", "not known"),
+        ({"process_sd": 0.01}, "fit", "smallest effect"),
+        (
+            {"process_sd": 0.3},
+            "inconclusive",
+            "smallest effect",
+        ),  # processes that differ by 30 % hide what an A/A control would show
+        ({"process_sd": None, "detectable": 0.05, "processes": 3}, "fit", ""),  # a spread of 1.6 %
+        ({"process_sd": None, "detectable": 0.3, "processes": 3}, "inconclusive", ""),
+        ({"process_sd": None, "detectable": None}, "inconclusive", "not known"),
     ],
 )
-def test_a_machine_whose_launches_differ_is_not_fit(more: dict[str, Any], verdict: str, words: str) -> None:
-    """Equal twins are no evidence where nothing could be told apart: the smallest effect at standard effort is at most 3 %."""
+def test_a_machine_whose_processes_differ_is_not_fit(more: dict[str, Any], verdict: str, words: str) -> None:
+    """Equal A/A controls are no evidence where nothing could be told apart: the smallest effect at standard effort is at most
+    3 %.
+    """
     found = checks(1, 1, 1, 1, 1, **more)
     assert found.verdict == verdict
     assert words in found.in_words()
-    if found.standard_mde is not None:
-        assert (found.standard_mde <= 0.03) == (verdict == "fit")
-        assert f"{100 * found.standard_mde:.1f} % at {STANDARD} launches" in found.in_words()
+    if found.standard_detectable is not None:
+        assert (found.standard_detectable <= 0.03) == (verdict == "fit")
+        assert f"{100 * found.standard_detectable:.1f} % at {STANDARD} processes" in found.in_words()
 
 
 def test_checks_of_earlier_versions_are_read() -> None:
-    """They had three launches, and their detectable effect says how much these differed."""
+    """They had three processes, and their detectable effect says how much these differed."""
     sd = 0.012
-    mde = present(over_launches([-sd, 0.0, sd]).mde)
-    rows = [{"hit": False, "mde": math.expm1(mde), "mde_cpu": None, "width": 0.05, "disturbed": 0.0}] * 100
+    detectable = present(over_processes([-sd, 0.0, sd]).detectable)
+    rows = [
+        {"hit": False, "detectable": math.expm1(detectable), "detectable_cpu": None, "width": 0.05, "noisy": 0.0}
+    ] * 100
     certificate.keep("m", rows)
     found = present(certificate.pooled("m", STANDARD))
-    assert found.launch_sd == pytest.approx(sd)
+    assert found.process_sd == pytest.approx(sd)
     assert (found.between_sd, found.time_to_decide, found.verdict) == (None, None, "fit")
 
 
 def test_a_certificate_of_an_earlier_run_does_not_say_more_than_it_knew() -> None:
-    new = {"launches", "launch_sd", "between_sd", "block_sd", "start_s", "round_s"}
+    new = {"processes", "process_sd", "between_sd", "block_sd", "start_s", "round_s"}
     old = {key: value for key, value in checks(1, 1, 1, 1, 1).as_dict().items() if key not in new}
-    assert certificate.from_dict(old).verdict == "undecided"
+    assert certificate.from_dict(old).verdict == "inconclusive"
 
 
-def test_the_error_inside_launches_is_taken_out_of_the_pool() -> None:
-    """Launches that do not differ: of single comparisons half lie above their error, and would seem to differ."""
-    draw, keys = random.Random(0), {"hit": False, "mde": 0.01, "mde_cpu": None, "width": 0.05, "disturbed": 0.0}
+def test_the_error_inside_processes_is_taken_out_of_the_pool() -> None:
+    """Processes that do not differ: of single comparisons half lie above their error, and would seem to differ."""
+    draw, keys = (
+        random.Random(0),
+        {"hit": False, "detectable": 0.01, "detectable_cpu": None, "width": 0.05, "noisy": 0.0},
+    )
     error = 1.2533 * 0.02 / math.sqrt(6)
     rows = [
-        {**keys, "launches": 4, "blocks": 6, "block_sd": 0.02, "start_s": 0.3, "round_s": 0.01, "launch_sd": sd}
+        {**keys, "processes": 4, "blocks": 6, "block_sd": 0.02, "start_s": 0.3, "round_s": 0.01, "process_sd": sd}
         for sd in (error * math.sqrt(sum(draw.gauss(0, 1) ** 2 for _ in range(3)) / 3) for _ in range(400))
     ]
     certificate.keep("m", rows)
     found = present(certificate.pooled("m", STANDARD))
-    assert found.launch_sd == pytest.approx(error, rel=0.05)
+    assert found.process_sd == pytest.approx(error, rel=0.05)
     assert present(found.between_sd) < 0.35 * error
     assert found.time_to_decide is not None
 
 
 def test_spreads_are_pooled_by_their_degrees_of_freedom() -> None:
-    keys = {"hit": False, "mde": 0.01, "mde_cpu": None, "width": 0.05, "disturbed": 0.0}
-    certificate.keep("m", [{**keys, "launches": 4, "launch_sd": 0.02}, {**keys, "launches": 10, "launch_sd": 0.01}])
+    keys = {"hit": False, "detectable": 0.01, "detectable_cpu": None, "width": 0.05, "noisy": 0.0}
+    certificate.keep("m", [{**keys, "processes": 4, "process_sd": 0.02}, {**keys, "processes": 10, "process_sd": 0.01}])
     found = present(certificate.pooled("m", STANDARD))
-    assert found.launch_sd == pytest.approx(math.sqrt((3 * 0.02**2 + 9 * 0.01**2) / 12))
+    assert found.process_sd == pytest.approx(math.sqrt((3 * 0.02**2 + 9 * 0.01**2) / 12))
 
 
 def test_checks_of_one_machine_are_pooled_and_others_are_not() -> None:
     checks(1, 2)
-    certificate.keep("other", [{"hit": True, "mde": None, "mde_cpu": None, "width": None, "disturbed": 0.0}])
+    certificate.keep("other", [{"hit": True, "detectable": None, "detectable_cpu": None, "width": None, "noisy": 0.0}])
     assert certificate.pooled("m", STANDARD) == checks()
     other = present(certificate.pooled("other"))
-    assert (other.comparisons, other.mde) == (1, None)
+    assert (other.comparisons, other.detectable) == (1, None)
     assert certificate.forget("m") == 2
     assert certificate.pooled("m") is None
 
@@ -213,94 +232,99 @@ def test_the_fingerprint_is_the_machines_and_its_use() -> None:
     assert one != certificate.fingerprint({**where, "gpu": {"devices": [{"uuid": "G"}]}}, "cuda", 1)
 
 
-def test_no_two_comparisons_share_a_launch() -> None:
-    made = aa_comparisons.units(20, "cpu", 1)
-    assert len({unit.name for unit in made}) == len(made) == 20 * aa_comparisons.LAUNCHES
-    assert {unit.protocol.seed for unit in made} == set(range(20))
+def test_no_two_comparisons_share_a_process() -> None:
+    made = aa_comparisons.jobs(20, "cpu", 1)
+    assert len({job.name for job in made}) == len(made) == 20 * aa_comparisons.PROCESSES
+    assert {job.protocol.seed for job in made} == set(range(20))
     # Those of one comparison lie a whole pass apart.
-    places = [i for i, unit in enumerate(made) if unit.protocol.seed == 7]
-    assert places == [7 + 20 * launch for launch in range(aa_comparisons.LAUNCHES)]
+    grid_points = [i for i, job in enumerate(made) if job.protocol.seed == 7]
+    assert grid_points == [7 + 20 * process for process in range(aa_comparisons.PROCESSES)]
 
 
-def fake_launch(unit: UnitOfWork, twin_takes: float) -> Record:
-    clock = DriftingClock(unit.name)
-    draw = random.Random(unit.name).gauss(0, 0.01)
-    one, twin = (case.id for case in unit.comparison.arms)
+def fake_process(job: Job, aa_control_takes: float) -> Record:
+    clock = DriftingClock(job.name)
+    draw = random.Random(job.name).gauss(0, 0.01)
+    one, aa_control = (case.id for case in job.comparison.variants)
     session = Session(
-        {one: lambda _: clock.pass_time(0.01), twin: lambda _: clock.pass_time(0.01 * (1 + draw) * twin_takes)},
+        {
+            one: lambda _: clock.pass_time(0.01),
+            aa_control: lambda _: clock.pass_time(0.01 * (1 + draw) * aa_control_takes),
+        },
         one,
         rng=random.Random(0),
         clock=clock,
-        on_error=lambda arm, error: pytest.fail(f"{arm}: {error}"),
+        on_error=lambda variant, error: pytest.fail(f"{variant}: {error}"),
     )
-    found = session.measure(Effort(unit.protocol.rounds))
+    found = session.measure(Effort(job.protocol.rounds))
     outcomes = tuple(
-        Outcome(case=arm, metric=aa_comparisons.METRIC, unit="s", status="ok", samples=found.samples[arm])
-        for arm in (one, twin)
+        Outcome(case=variant, metric=aa_comparisons.METRIC, unit="s", status="ok", samples=found.samples[variant])
+        for variant in (one, aa_control)
     )
     blocks = (Blocks(group="forward", columns=found.blocks),)
-    return Record(unit=unit, started="", wall_s=0.0, outcomes=outcomes, blocks=blocks)
+    return Record(job=job, started="", wall_s=0.0, outcomes=outcomes, blocks=blocks)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("twin_takes", "low", "high"), [(1.0, 0, 12), (1.5, 95, 100)])
-def test_identical_models_are_called_different_at_the_nominal_rate(twin_takes: float, low: int, high: int) -> None:
-    """100 comparisons on a drifting clock with launch effects of 1 %; twins that are none are found out."""
-    twins = list(aa_comparisons.judge([fake_launch(unit, twin_takes) for unit in aa_comparisons.units(100, "cpu", 1)]))
-    assert len(twins) == 100
-    assert low <= sum(twin.hit for twin in twins) <= high
-    kept = twins[0].as_dict()
-    assert kept["ratio"] == pytest.approx(1 / twin_takes, rel=0.05)
-    assert 0 < kept["mde"] < 0.2
-    assert kept["launches"] == aa_comparisons.LAUNCHES
-    assert 0 <= kept["between_sd"] <= kept["launch_sd"]
-    spreads = [twin.spread for twin in twins if twin.spread is not None]
+@pytest.mark.parametrize(("aa_control_takes", "low", "high"), [(1.0, 0, 12), (1.5, 95, 100)])
+def test_identical_models_are_called_different_at_the_nominal_rate(
+    aa_control_takes: float, low: int, high: int
+) -> None:
+    """100 comparisons on a drifting clock with process effects of 1 %; A/A controls that are none are found out."""
+    aa_controls = list(
+        aa_comparisons.judge([fake_process(job, aa_control_takes) for job in aa_comparisons.jobs(100, "cpu", 1)])
+    )
+    assert len(aa_controls) == 100
+    assert low <= sum(aa_control.hit for aa_control in aa_controls) <= high
+    kept = aa_controls[0].as_dict()
+    assert kept["ratio"] == pytest.approx(1 / aa_control_takes, rel=0.05)
+    assert 0 < kept["detectable"] < 0.2
+    assert kept["processes"] == aa_comparisons.PROCESSES
+    assert 0 <= kept["between_sd"] <= kept["process_sd"]
+    spreads = [aa_control.spread for aa_control in aa_controls if aa_control.spread is not None]
     assert len(spreads) == 100
-    certificate.keep("planted", [twin.as_dict() for twin in twins])
+    certificate.keep("planted", [aa_control.as_dict() for aa_control in aa_controls])
     pooled = present(certificate.pooled("planted", STANDARD))
     assert pooled.between_sd == pytest.approx(0.01, rel=0.15)
-    # 1 % was planted between launches; inside them samples differ by 0.5 %, four of which make a block.
+    # 1 % was planted between processes; inside them samples differ by 0.5 %, four of which make a block.
     assert math.sqrt(fmean(each.between_sd**2 for each in spreads)) == pytest.approx(0.01, rel=0.15)
     assert fmean(each.block_sd for each in spreads) == pytest.approx(0.005, rel=0.15)
     assert all(each.start_s == 0.0 < each.round_s for each in spreads)  # a fake clock: the processes took no time
 
 
-def test_a_launch_costs_what_it_took_with_the_start_of_its_process() -> None:
-    units = aa_comparisons.units(1, "cpu", 1)
-    records = [fake_launch(unit, 1.0) for unit in units]
+def test_a_process_costs_what_it_took_with_the_start_of_its_process() -> None:
+    jobs = aa_comparisons.jobs(1, "cpu", 1)
+    records = [fake_process(job, 1.0) for job in jobs]
     rounds_s = [sum(record.blocks[0].columns["wall_s"]) for record in records]
-    took_s = {unit.name: 0.7 + wall_s for unit, wall_s in zip(units, rounds_s, strict=True)}
-    (twin,) = aa_comparisons.judge(records, took_s)
-    assert twin.spread is not None
-    assert twin.spread.start_s == pytest.approx(0.7)
-    assert twin.spread.round_s == pytest.approx(fmean(rounds_s) / aa_comparisons.ROUNDS)
+    took_s = {job.name: 0.7 + wall_s for job, wall_s in zip(jobs, rounds_s, strict=True)}
+    (aa_control,) = aa_comparisons.judge(records, took_s)
+    assert aa_control.spread is not None
+    assert aa_control.spread.start_s == pytest.approx(0.7)
+    assert aa_control.spread.round_s == pytest.approx(fmean(rounds_s) / aa_comparisons.ROUNDS)
 
 
-def test_a_launch_that_failed_is_no_comparison() -> None:
-    unit = aa_comparisons.units(1, "cpu", 1)[0]
+def test_a_process_that_failed_is_no_comparison() -> None:
+    job = aa_comparisons.jobs(1, "cpu", 1)[0]
     outcomes = tuple(
         Outcome(case=case.id, metric=aa_comparisons.METRIC, unit="s", status="failed", kind="oom", reason="no room")
-        for case in unit.comparison.arms
+        for case in job.comparison.variants
     )
-    record = Record(unit=unit, started="", wall_s=0.0, outcomes=outcomes)
+    record = Record(job=job, started="", wall_s=0.0, outcomes=outcomes)
     with pytest.raises(ModbenchError, match="no room"):
         list(aa_comparisons.judge([record]))
 
 
 def test_a_comparison_that_drifts_is_none_and_a_machine_with_no_other_has_no_check() -> None:
     """A report would print no number for it, so it speaks neither for the machine nor against it."""
-    records = [fake_launch(unit, 1.0) for unit in aa_comparisons.units(3, "cpu", 1)]
+    records = [fake_process(job, 1.0) for job in aa_comparisons.jobs(3, "cpu", 1)]
     assert len(list(aa_comparisons.judge(records))) == 3
 
     def drift(record: Record) -> Record:
-        anchor, twin = record.outcomes
+        anchor, aa_control = record.outcomes
         return record.model_copy(
-            update={"outcomes": (anchor, twin.model_copy(update={"notes": TimeNotes(unsteady="+9%")}))}
+            update={"outcomes": (anchor, aa_control.model_copy(update={"notes": TimeNotes(unsteady="+9%")}))}
         )
 
-    one = [
-        drift(record) if record.unit.protocol.seed == 1 and record.unit.launch == 0 else record for record in records
-    ]
+    one = [drift(record) if record.job.protocol.seed == 1 and record.job.process == 0 else record for record in records]
     assert len(list(aa_comparisons.judge(one))) == 2
     with pytest.raises(ModbenchError, match="still drifted"):
         list(aa_comparisons.judge([drift(record) for record in records]))
@@ -351,15 +375,16 @@ def test_the_command_checks_keeps_and_pools(modbench: Any, monkeypatch: pytest.M
     first = succeeded(modbench("doctor", "-n", 1, "--device", "cpu", "--json"))
     told = json.loads(first.stdout)
     assert told["certificate"]["comparisons"] == 1
-    assert told["certificate"]["verdict"] == "undecided"
-    assert told["comparisons"][0]["mde"] > 0
-    assert {"launch_sd", "between_sd", "block_sd", "round_s"} <= told["comparisons"][0].keys()
+    assert told["certificate"]["verdict"] == "inconclusive"
+    assert told["comparisons"][0]["detectable"] > 0
+    assert {"process_sd", "between_sd", "block_sd", "round_s"} <= told["comparisons"][0].keys()
     assert told["comparisons"][0]["start_s"] > 0  # of real processes
-    assert told["certificate"]["launches"] == STANDARD
+    assert told["certificate"]["processes"] == STANDARD
     assert peaks == [1]
     (folder,) = (files.state_folder() / "machines").iterdir()
     certificate.keep(
-        folder.name, [{"hit": i < 40, "mde": 0.1, "mde_cpu": 0.1, "width": 0.2, "disturbed": 0} for i in range(100)]
+        folder.name,
+        [{"hit": i < 40, "detectable": 0.1, "detectable_cpu": 0.1, "width": 0.2, "noisy": 0} for i in range(100)],
     )
     monkeypatch.setattr(aa_comparisons, "examine", lambda *_: found[0])
     second = modbench("doctor", "-n", 1, "--device", "cpu")

@@ -11,7 +11,7 @@ import pytest
 
 from modbench.commands.doctor import aa_comparisons
 from modbench.harness.core.labels import Label
-from modbench.harness.domain.evidence import Evidence, Launch, LaunchCount
+from modbench.harness.domain.evidence import Evidence, ProcessCount, TimingProcess
 from modbench.harness.domain.notes import CountNotes, MemoryNotes, Notes, TimeNotes, TrainNotes
 from modbench.harness.domain.records import Outcome
 from modbench.harness.registry import catalogue
@@ -19,11 +19,11 @@ from modbench.harness.stats.against_anchor import Process
 from modbench.harness.stats.block_effects import Columns
 
 DOUBTS = sorted(catalogue.entries("doubts"))
-CASE, ANCHOR = aa_comparisons.units(1, "cpu", 1)[0].comparison.arms
+CASE, ANCHOR = aa_comparisons.jobs(1, "cpu", 1)[0].comparison.variants
 METRICS = catalogue.metrics()
 
 
-def outcome(samples: dict[str, list[float]] | None = None, arm: str = CASE.id, **notes: Any) -> Outcome:
+def outcome(samples: dict[str, list[float]] | None = None, variant: str = CASE.id, **notes: Any) -> Outcome:
     n = 40
     clean = {
         "round": [float(i // 2) for i in range(n)],
@@ -37,7 +37,7 @@ def outcome(samples: dict[str, list[float]] | None = None, arm: str = CASE.id, *
         "recompiles": [0.0] * n,
     }
     return Outcome(
-        case=arm,
+        case=variant,
         metric="latency/forward",
         unit="s",
         status="ok",
@@ -69,35 +69,35 @@ def evidence(
 ) -> Evidence:
     columns = {"block": [float(i) for i in range(20)], "wall_s": [0.04] * 20, **blocks}
     made = list(outcomes) or [outcome()]
-    anchors = [outcome(arm=ANCHOR.id) for _ in made]
+    anchors = [outcome(variant=ANCHOR.id) for _ in made]
     processes = [beside(*each, columns) for each in zip(made, anchors, strict=True)]
     mine, theirs = (CountNotes.model_validate(side or {}) for side in (counted, anchored))
     timed = METRICS[metric].measured_by == "time"
     return Evidence(CASE, METRICS[metric], made, processes, mine, theirs, anchor_s=0.01, timed=timed)
 
 
-CAPPED = LaunchCount(pilot=8, used=8, arms=2, sd=0.03, mde=0.01, asked=60, most=24, made=24)
-BESIDE = [outcome({"wall_s": [seconds] * 40}, arm=ANCHOR.id) for seconds in (0.041, 0.042, 0.043)]
-WITHOUT = Launch(outcome().samples, {})
+CAPPED = ProcessCount(pilot=8, used=8, variants=2, sd=0.03, detectable=0.01, asked=60, most=24, made=24)
+BESIDE = [outcome({"wall_s": [seconds] * 40}, variant=ANCHOR.id) for seconds in (0.041, 0.042, 0.043)]
+WITHOUT = TimingProcess(outcome().samples, {})
 PLANTED: dict[str, tuple[Evidence, str]] = {
     "process_changed": (
         replace(evidence([outcome()] * 3), processes=[beside(outcome(), each) for each in BESIDE], without_own=WITHOUT),
-        "takes 4.2 times as long beside the user's code",
+        "takes 4.2 times as long in processes with the user's code",
     ),
     "audit_deviates": (replace(evidence(), audited={Label.DEVIATES: "a row padded differs"}), "a row padded differs"),
     "computes_zeroes": (replace(evidence(), audited={Label.ZEROES: "30 % is zeroed"}), "30 % is zeroed"),
     "random_in_evaluation": (replace(evidence(), audited={Label.RANDOM: "it draws"}), "it draws"),
     "rows_depend": (replace(evidence(), audited={Label.ROWS_DEPEND: "other rows move it"}), "other rows move it"),
     "allocator_retried": (evidence([outcome(alloc_retries=3)]), "3 times"),
-    "capped_launches": (replace(evidence(), decision=CAPPED), "asked for 60 launches"),
-    "disturbed": (evidence([outcome({"wait_s": [0.009] * 20 + [0.0] * 20})]), "50 % of its blocks"),
+    "capped_processes": (replace(evidence(), decision=CAPPED), "asked for 60 processes"),
+    "noisy": (evidence([outcome({"wait_s": [0.009] * 20 + [0.0] * 20})]), "50 % of its blocks"),
     "faster_than_flops": (
         evidence(
             [outcome({"wall_s": [0.005 + 1e-6 * (i % 3) for i in range(40)]})] * 3,
             counted={"forward_causal": 1e9},
             anchored={"forward_causal": 1.2e9},
         ),
-        "at least 2.00 times as fast as its anchor, where FLOPs promise 1.20 times",
+        "at least 2.00 times as fast as its baseline, where FLOPs promise 1.20 times",
     ),
     "idle_in_training": (evidence(counted={"trained_share": 0.1}), "10 % of the FLOPs that its forward pass implies"),
     "input_dependent": (
@@ -124,7 +124,7 @@ PLANTED: dict[str, tuple[Evidence, str]] = {
     "power_limited": (evidence(throttle=[4.0] * 5 + [0.0] * 15), "25 %"),
     "reads_future": (
         evidence(counted={"causality": {"reads_future": True, "change": 0.7, "at": 3, "reason": None}}),
-        "not autoregressive as measured",
+        "not usable for generation",
     ),
     "recompiled": (evidence([outcome({"recompiles": [1.0] + [0.0] * 39})]), "1 samples"),
     "reused_output": (evidence(counted={"reused": "cached output: a second call ran nothing"}), "cached output"),
@@ -154,7 +154,9 @@ def test_a_doubt_finds_what_was_planted_for_it_alone(name: str) -> None:
     assert not doubt.label or doubt.label in found[name]
 
 
-@pytest.mark.parametrize("metric", ["latency/forward", "flops/forward", "memory/peak_allocated", "loss/val", "mfu"])
+@pytest.mark.parametrize(
+    "metric", ["latency/forward", "flops/forward", "memory/peak_allocated", "loss/val", "mfu/train_step"]
+)
 def test_a_clean_cell_is_not_doubted(metric: str) -> None:
     clean = evidence(
         metric=metric, counted={"causality": {"reads_future": False, "change": 0.0}, "reused": None, "claims": []}

@@ -1,4 +1,4 @@
-"""The effective speed-up from the fall of a loss, and the interval of where a line of estimates reaches 0."""
+"""The compute-equivalent gain from the fall of a loss, and the interval of where a line of estimates reaches 0."""
 
 from __future__ import annotations
 

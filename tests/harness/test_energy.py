@@ -1,4 +1,4 @@
-"""Windows of energy on a counter that moves in steps, with planted powers, failing arms and a counter that stands still."""
+"""Windows of energy on a counter that moves in steps, with planted powers, failing variants and a counter that stands still."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cuda_units import case, unit_of
+from cuda_jobs import case, job_of
 from fake_cuda import FakeCuda
 from fake_nvml import FakeNVMLError, fake_pynvml, refuse
 from present import present
@@ -17,7 +17,7 @@ from present import present
 from modbench.harness.core import files
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.measure_plans import EnergyPlan
-from modbench.harness.domain.case import Case, UnitOfWork
+from modbench.harness.domain.case import Case, Job
 from modbench.harness.domain.notes import EnergyNotes
 from modbench.harness.domain.records import Missing, Outcome, Record
 from modbench.harness.machine import nvml
@@ -48,25 +48,25 @@ class Meter:
         self.drawn += seconds * watts
 
 
-def unit(*arms: Case, windows: int = 2) -> UnitOfWork:
+def job(*variants: Case, windows: int = 2) -> Job:
     plan = EnergyPlan(windows=windows, window_s=0.5, idle_s=0.5)
-    return unit_of("energy/total", *(arms or (case("one"),)), rounds=6, energy=plan)
+    return job_of("energy/total", *(variants or (case("one"),)), rounds=6, energy=plan)
 
 
-def test_no_window_holds_energy_of_the_arm_before_it(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows of five steps only: an end inside a step would err by a tenth, the other arm's energy by more."""
+def test_no_window_holds_energy_of_the_variant_before_it(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows of five steps only: an end inside a step would err by a tenth, the other variant's energy by more."""
     meter = Meter(cuda, monkeypatch)
     calls: dict[str, Any] = {
         "hot": lambda _: meter.draw(2e-3, 400.0),
         "cool": lambda _: meter.draw(2e-3, 100.0),
     }
-    found = energy.interleaved(calls, nvml.Device("1"), unit(windows=8), random.Random(1))
+    found = energy.interleaved(calls, nvml.Device("1"), job(windows=8), random.Random(1))
     assert found["hot"]["value"] == pytest.approx([0.8] * 8, rel=0.015)
     assert found["cool"]["value"] == pytest.approx([0.2] * 8, rel=0.015)
     assert found["cool"]["wall_s"] == pytest.approx([2e-3] * 8)
 
 
-def test_a_window_that_fails_loses_one_arm(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_window_that_fails_loses_one_variant(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
     meter, made = Meter(cuda, monkeypatch), [0]
 
     def fail(_number: int) -> None:
@@ -76,7 +76,7 @@ def test_a_window_that_fails_loses_one_arm(cuda: FakeCuda, monkeypatch: pytest.M
         meter.draw(2e-3, 400.0)
 
     calls: dict[str, Any] = {"good": lambda _: meter.draw(2e-3, 100.0), "bad": fail}
-    found = energy.interleaved(calls, nvml.Device("1"), unit(windows=4), random.Random(1))
+    found = energy.interleaved(calls, nvml.Device("1"), job(windows=4), random.Random(1))
     assert isinstance(calls["bad"], Missing)
     assert calls["bad"].kind == "oom"
     assert len(found["good"]["value"]) == 4
@@ -102,12 +102,12 @@ def test_idle_power_is_read_when_it_has_settled(cuda: FakeCuda, monkeypatch: pyt
 
 @pytest.mark.parametrize("windows", [2, 3, 8])
 def test_what_was_measured_is_believed(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch, windows: int) -> None:
-    """A launch has as many rounds as its windows need, not as many as a launch that is timed."""
+    """A process has as many rounds as its windows need, not as many as a process that is timed."""
     meter = Meter(cuda, monkeypatch)
     monkeypatch.setattr(Subject, "train_step", lambda _self, _tokens: meter.draw(2e-3, 300.0))
-    made = unit(windows=windows)
+    made = job(windows=windows)
     outcomes = tuple(energy.run(made, [catalogue.metrics()["energy/total"]]))
-    record = Record(unit=made, started=files.now(), wall_s=100.0, outcomes=outcomes)
+    record = Record(job=made, started=files.now(), wall_s=100.0, outcomes=outcomes)
     (outcome,) = usable(record).outcomes
     assert outcome.status == "ok", outcome.reason
     assert len(outcome.samples["value"]) == 2 * -(-windows // 2)
@@ -122,7 +122,7 @@ def test_without_idle_power_there_is_energy(cuda: FakeCuda, monkeypatch: pytest.
 
     monkeypatch.setattr(energy, "watch_idle", refuse)
     metric = catalogue.metrics()["energy/total"]
-    (outcome,) = energy.run(unit(), [metric])
+    (outcome,) = energy.run(job(), [metric])
     assert isinstance(outcome, Outcome)
     assert outcome.status == "ok", outcome.reason
     notes = outcome.noted(EnergyNotes)
@@ -133,7 +133,7 @@ def test_without_idle_power_there_is_energy(cuda: FakeCuda, monkeypatch: pytest.
 def test_a_card_without_a_counter_is_null_with_the_reason(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
     Meter(cuda, monkeypatch)
     monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(nvmlDeviceGetTotalEnergyConsumption=refuse))
-    (outcome,) = energy.run(unit(), [catalogue.metrics()["energy/total"]])
+    (outcome,) = energy.run(job(), [catalogue.metrics()["energy/total"]])
     assert isinstance(outcome, Outcome)
     assert (outcome.status, outcome.reason) == ("skipped", "energy: NVML: Not Supported")
 
@@ -151,5 +151,5 @@ def test_a_compiler_that_still_writes_costs_no_record(monkeypatch: pytest.Monkey
     monkeypatch.setenv("TRITON_CACHE_DIR", "")
     with monkeypatch.context() as patch:
         patch.setattr("os.rmdir", busy)
-        outcomes = list(compile_pass.run(unit(), [catalogue.metrics()["latency/compile"]]))
+        outcomes = list(compile_pass.run(job(), [catalogue.metrics()["latency/compile"]]))
     assert outcomes[0].status == "skipped"  # runs eagerly

@@ -1,4 +1,4 @@
-"""Typical calls and mean times: planted arms on which the two disagree, and the intervals of both."""
+"""Typical calls and mean times: planted variants on which the two disagree, and the intervals of both."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from modbench.harness.core.labels import Label
 from modbench.harness.passes.time import number_of_inputs
 from modbench.harness.stats.against_anchor import Process
 from modbench.harness.stats.contrast import Contrast, Estimates, Rule, Seen, together
-from modbench.harness.stats.effects import Effect, over_launches
+from modbench.harness.stats.effects import Effect, over_processes
 from modbench.reports.page import render
 from modbench.reports.tables import comparisons
 from modbench.reports.tables.load import load
 
-# Input costs of an arm: cheap for most inputs, dear for some. Its typical call is faster than the anchor's, its mean is slower.
+# Input costs of a variant: cheap for most inputs, dear for some. Its typical call is faster than the anchor's, its mean is
+# slower.
 MOSTLY_HALF = (0.5,) * 9 + (2.0,) * 7
 SOME_DEAR = (0.95,) * 10 + (4.0,) * 6
 
@@ -36,7 +37,7 @@ SOME_DEAR = (0.95,) * 10 + (4.0,) * 6
     [
         (World(rounds=16, costs=MOSTLY_HALF), 1.97, 16 / (9 * 0.5 + 7 * 2.0)),
         (World(rounds=16, costs=SOME_DEAR), 1.05, 16 / (10 * 0.95 + 6 * 4.0)),
-        (World(launches=15, rounds=16, costs=(0.95,), spikes=0.1), 1.05, 1 / (0.95 * 1.2)),
+        (World(processes=15, rounds=16, costs=(0.95,), spikes=0.1), 1.05, 1 / (0.95 * 1.2)),
     ],
     ids=["half of the inputs are dear", "some inputs are very dear", "one call in ten stalls"],
 )
@@ -53,9 +54,9 @@ def test_each_metric_is_judged_by_its_estimand(world: World, typical: float, mea
 
 
 @pytest.mark.slow
-def test_a_rare_stall_of_both_arms_hides_no_difference_of_their_medians() -> None:
-    """One call in twenty takes three times as long in both: the mean varies, the median of a slower arm does not."""
-    rng, world = random.Random(0), World(launches=10, spikes=0.05, anchor_spikes=0.05, launch_sd=0.002)
+def test_a_rare_stall_of_both_variants_hides_no_difference_of_their_medians() -> None:
+    """One call in twenty takes three times as long in both: the mean varies, the median of a slower variant does not."""
+    rng, world = random.Random(0), World(processes=10, spikes=0.05, anchor_spikes=0.05, process_sd=0.002)
     said = [pairs(world, [1.04], rng)[0].verdict for _ in range(40)]
     assert said.count("worse") >= 30
 
@@ -64,14 +65,14 @@ def test_a_rare_stall_of_both_arms_hides_no_difference_of_their_medians() -> Non
 @pytest.mark.usefixtures("undrawn")
 def test_the_disagreement_is_in_the_tables(tmp_path: Path) -> None:
     """In CSV: both ratios with their intervals, verdict and label; and the input dependence as a label of its own."""
-    made = planted_suite("draft", metrics=["latency/forward"], launches=5, rounds=16)
+    made = planted_suite("draft", metrics=["latency/forward"], processes=5, rounds=16)
     frame = stored(tmp_path, made, costs={"mod[c0.5]": MOSTLY_HALF})
-    rows = frame[(frame.baseline_arm == "dense") & (frame.seq_len == 64)].set_index("arm")
+    rows = frame[(frame.baseline_variant == "dense") & (frame.seq_len == 64)].set_index("variant")
     row = rows.loc["mod[c0.5]"]
     assert row.verdict == "better"
     assert row.labels.split(";") == [Label.INPUT_DEPENDENT, Label.TAIL]
     assert row.ratio > 1.9
-    assert row.mean_ci_low < 16 / (9 * 0.5 + 7 * 2.0) < row.mean_ci_high < 1
+    assert row.mean_ratio_ci_low < 16 / (9 * 0.5 + 7 * 2.0) < row.mean_ratio_ci_high < 1
     assert re.search(r"1\.9\d× against 0\.8\d+×", str(row.reason))
     other = rows.loc["mod[c0.125]"]
     assert other.verdict == "better"
@@ -96,23 +97,23 @@ def timed(wall: Estimates) -> Contrast:
 def test_a_tail_is_where_the_other_estimand_says_something_else(
     own: float, other: float, apart: float, tail: bool
 ) -> None:
-    mine, theirs = (over_launches([value - 0.001, value, value + 0.001]) for value in (own, other))
+    mine, theirs = (over_processes([value - 0.001, value, value + 0.001]) for value in (own, other))
     (found,) = together([timed(Estimates(mine, theirs, Effect(apart, apart / 2, 2 * apart)))])
     assert (found.verdict, found.tail) == ("better", tail)
 
 
-def test_an_undecided_row_asks_for_the_launches_of_its_own_estimand() -> None:
-    effect = over_launches([0.03, -0.03, 0.031, -0.029, 0.0, -0.001])
-    noisier = over_launches([0.12, -0.15, 0.13, -0.12, 0.06, -0.06])
+def test_an_undecided_row_asks_for_the_processes_of_its_own_estimand() -> None:
+    effect = over_processes([0.03, -0.03, 0.031, -0.029, 0.0, -0.001])
+    noisier = over_processes([0.12, -0.15, 0.13, -0.12, 0.06, -0.06])
     (found,) = together([timed(Estimates(effect, noisier, Effect(0.0, -0.1, 0.1)))])
     assert found.verdict == "inconclusive"
     assert found.needed == timed(Estimates(effect)).needed != timed(Estimates(noisier)).needed
 
 
 def own_log_mean(samples: dict[str, list[float]]) -> float:
-    """Log of the mean time of an arm that has no anchor."""
-    process = Process({"arm": samples}, "none")
-    return process.by("wall_s").mean.item(process.number["arm"])
+    """Log of the mean time of a variant that has no anchor."""
+    process = Process({"variant": samples}, "none")
+    return process.by("wall_s").mean.item(process.number["variant"])
 
 
 def test_every_input_has_the_same_weight() -> None:
@@ -123,7 +124,7 @@ def test_every_input_has_the_same_weight() -> None:
     assert own_log_mean(noisy) == pytest.approx(math.log(2) + (2 / 2) / 4 / 2)
 
 
-def test_what_the_machine_did_to_a_sample_is_not_the_arms_mean() -> None:
+def test_what_the_machine_did_to_a_sample_is_not_the_variants_mean() -> None:
     """A sample that waited is left out of the mean, unless its input would be lost."""
     samples = {
         "block": [0.0, 0.0, 1.0],
@@ -165,36 +166,36 @@ def test_both_intervals_hold_their_truth(name: str, monkeypatch: pytest.MonkeyPa
     assert mean >= 0.9
 
 
-@pytest.mark.proof  # families: test_other_metrics_and_places_are_no_neighbours, test_twin.py
+@pytest.mark.proof  # families: test_other_metrics_and_places_are_no_neighbours, test_aa_control.py
 def test_a_verdict_does_not_depend_on_the_neighbours() -> None:
-    """A true +3 %, alone and beside seven arms that equal the anchor."""
-    world = World(launches=5, rounds=8)
+    """A true +3 %, alone and beside seven variants that equal the anchor."""
+    world = World(processes=5, rounds=8)
     alone, beside = (families.told_apart(world, neighbours, 60) for neighbours in (0, 7))
     assert alone[0] >= 0.9
     assert beside[0] >= 0.9
     assert beside[2] <= 0.05
 
 
-def test_capacities_are_judged_apart_from_the_dense_models_of_equal_cost() -> None:
-    """Of nine arms at a place: four capacities, four matched baselines, and four pairs of equal cost."""
+def test_capacities_are_judged_apart_from_the_dense_models_of_matched() -> None:
+    """Of nine variants at a place: four capacities, four matched baselines, and four pairs of equal cost."""
     plan = families.planned()
     for comparison in plan.comparisons:
-        base = comparison.arms[0]
+        base = comparison.variants[0]
         found = grouped(
             (among, (case, other))
-            for case, other, among in comparisons.pairs(comparison, base, plan.ladder)
+            for case, other, among in comparisons.pairs(comparison, base, plan.matched_baselines)
             if other is base or among == "equal cost"
         )
-        assert {among: len(these) for among, these in found.items()} == {"matched": 4, "arms": 4, "equal cost": 4}
-        assert {case.rung for case, _ in found["arms"]} == {False}
-        beside = {(rung.target, rung.arm) for rung in plan.ladder}
-        assert {(case.arm, other.arm) for case, other in found["equal cost"]} == beside
+        assert {among: len(these) for among, these in found.items()} == {"matched": 4, "variants": 4, "equal cost": 4}
+        assert {case.matched for case, _ in found["variants"]} == {False}
+        beside = {(matched.target, matched.variant) for matched in plan.matched_baselines}
+        assert {(case.variant, other.variant) for case, other in found["equal cost"]} == beside
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("side", ["same shape", "equal cost"])
 def test_where_no_capacity_differs_a_place_has_a_mark_in_one_of_twenty(side: families.Side) -> None:
-    """Among all arms, by Benjamini-Hochberg, it was 0.12 and 0.17; `tests/bench/families.py` prints the table of the docs."""
+    """Among all variants, by Benjamini-Hochberg, it was 0.12 and 0.17; `tests/bench/families.py` prints the table of the docs."""
     maps, lengths = 100, 4
     found = families.false_marks(side, families.KINDS["loss, 5 seeds"], maps)
     assert found.points <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / (maps * lengths))
@@ -203,13 +204,13 @@ def test_where_no_capacity_differs_a_place_has_a_mark_in_one_of_twenty(side: fam
 
 @pytest.mark.slow
 def test_other_metrics_and_places_are_no_neighbours(tmp_path: Path) -> None:
-    """The adjusted p-value of a pair is that of its family: arms against the baseline, for one metric at one place."""
+    """The adjusted p-value of a pair is that of its family: variants against the baseline, for one metric at one place."""
     small, large = (
         stored(tmp_path / name, planted_suite("draft", metrics=["latency/forward"], grid={"seq_len": lengths}))
         for name, lengths in (("small", [64]), ("large", [64, 128, 256]))
     )
     both = [
-        frame[(frame.seq_len == 64) & (frame.baseline_arm == "dense")].set_index("arm").verdict
+        frame[(frame.seq_len == 64) & (frame.baseline_variant == "dense")].set_index("variant").verdict
         for frame in (small, large)
     ]
     assert (both[0] == both[1]).all()
@@ -217,7 +218,7 @@ def test_other_metrics_and_places_are_no_neighbours(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_disturbance_that_moves_nothing_costs_nothing() -> None:
-    """A fifth of all samples waits for a processor, in all arms alike."""
+    """A fifth of all samples waits for a processor, in all variants alike."""
     undecided, misses = preempted.lost(replace(World(), preempted=0.2), 150)
     assert undecided <= 0.1
     assert misses <= 0.1

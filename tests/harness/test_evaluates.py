@@ -17,22 +17,22 @@ from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.passes._training import train
 from modbench.harness.planning import plan as planning
+from modbench.harness.planning.jobs import reads_text
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
-from modbench.harness.planning.units_of_work import reads_text
 from modbench.reports.questions import exchange
 from modbench.reports.tables import load
 
 TEXT = Text("t", b"a" * 5000, b"b" * 5000, "c0ffee")
 BOTH = ({"model": "dense"}, {"model": "mod", "capacity": [0.125]})
-LADDER = (*BOTH, {"model": "dense", "match": {"arm": "mod", "capacity": 0.125}})
+MATCHED_BASELINES = (*BOTH, {"model": "dense", "match": {"variant": "mod", "capacity": 0.125}})
 OWN = "from torch import nn\n\n\ndef build(config):\n    return nn.Embedding(config.vocab_size, config.vocab_size)\n"
 
 
 def texts(made: planning.Plan) -> list[tuple[str, int, bool]]:
-    """By training unit its model, its steps, and whether it has anything to do."""
-    units = [unit for unit in made.units if unit.facts.trains]
-    return [(u.comparison.arms[0].model, u.protocol.train.steps, u.flops > 0) for u in units if u.protocol.train]
+    """By training job its model, its steps, and whether it has anything to do."""
+    jobs = [job for job in made.jobs if job.facts.trains]
+    return [(u.comparison.variants[0].model, u.protocol.train.steps, u.flops > 0) for u in jobs if u.protocol.train]
 
 
 @pytest.mark.usefixtures("unmeasured")
@@ -87,7 +87,7 @@ def planted(folder: Path, **changes: Any) -> load.Loaded:
     made = {
         "metrics": ["latency/prefill", "latency/decode", "memory/kv_cache", "syncs/forward", "loss/val_causal"],
         "grid": {"seq_len": [256], "batch_size": [1, 8]},
-        "arms": BOTH,
+        "variants": BOTH,
         **changes,
     }
     left(folder, planted_suite("draft", **made), losses={"dense": 2.0, "mod[c0.125]": 2.1})
@@ -95,11 +95,13 @@ def planted(folder: Path, **changes: Any) -> load.Loaded:
 
 
 def test_where_no_model_has_weights_the_report_asks_nothing_about_losses(tmp_path: Path) -> None:
-    made = planted(tmp_path, train={"seq_len": 256, "batch_size": 8, "steps": 0}, arms=LADDER)
+    made = planted(tmp_path, train={"seq_len": 256, "batch_size": 8, "steps": 0}, variants=MATCHED_BASELINES)
     assert made.trained_metric == "loss/val_causal"
     cases = made.cases.copy()
     cases.loc[cases.metric == "loss/val_causal", ["value", "status"]] = [None, "skipped"]
     assert replace(made, cases=cases).trained_metric is None
     assert not exchange.speedups(made)  # nothing was trained that FLOPs could buy
-    trained = planted(tmp_path / "trained", train={"seq_len": 256, "batch_size": 8, "tokens": 4096}, arms=LADDER)
+    trained = planted(
+        tmp_path / "trained", train={"seq_len": 256, "batch_size": 8, "tokens": 4096}, variants=MATCHED_BASELINES
+    )
     assert exchange.speedups(trained)

@@ -26,7 +26,7 @@ LOOK_UPS = (
     "model_options",
     "entries",
     "load",
-    "facts_of_unit",
+    "facts_of_job",
 )
 OWN = [{"model": "dense"}, {"model": "mod", "capacity": 0.5}, {"model": "mine.py:build"}]
 
@@ -36,19 +36,19 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text("def build(config): ...\n")
     metrics = ["flops/forward", "latency/forward", "memory/peak_allocated", "memory/largest_seq_len", "loss/val"]
-    return planted_suite("draft", arms=OWN, metrics=metrics)
+    return planted_suite("draft", variants=OWN, metrics=metrics)
 
 
 def test_what_was_planned_is_looked_up_no_more(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     body = json.loads(json.dumps(stored_plan(plan)))
-    usual = [allowance(unit) for unit in plan.units]
+    usual = [allowance(job) for job in plan.jobs]
     for name in LOOK_UPS:
         monkeypatch.setattr(catalogue, name, lambda *_, asked=name: pytest.fail(f"catalogue.{asked} was called"))
     read = plan_of(body, Path("run.json"))
     assert read == plan
-    assert [unit.facts for unit in read.units] == [unit.facts for unit in plan.units]
-    assert [len(slots.units) for slots in phases(read, 2)] == [len(slots.units) for slots in phases(plan, 2)]
-    assert [allowance(unit) for unit in read.units] == usual
+    assert [job.facts for job in read.jobs] == [job.facts for job in plan.jobs]
+    assert [len(slots.jobs) for slots in phases(read, 2)] == [len(slots.jobs) for slots in phases(plan, 2)]
+    assert [allowance(job) for job in read.jobs] == usual
     assert [case.facts.short for case in read.cases][:3] == ["dense", "mod", "mine:build"]
     assert [axes.fields(case) for case in read.cases] == [axes.fields(case) for case in plan.cases]
     assert {case.model for case in read.comparisons[0].shipped} == {"dense", "mod"}
@@ -56,17 +56,17 @@ def test_what_was_planned_is_looked_up_no_more(plan: Plan, monkeypatch: pytest.M
 
 
 def test_facts_are_those_of_the_pass_and_the_model(plan: Plan) -> None:
-    for unit in plan.units:
-        made_in = catalogue.passes()[unit.made_in]
+    for job in plan.jobs:
+        made_in = catalogue.passes()[job.made_in]
         same = ("phase", "timed", "times", "repeated", "trains", "confirms", "samples", "column")
-        assert {name: getattr(unit.facts, name) for name in same} == {name: getattr(made_in, name) for name in same}
-        assert (unit.facts.alone, unit.facts.cold) == (made_in.exclusive, made_in.fresh_interpreter)
-        assert unit.facts.most == made_in.timeout_factor(unit)
-        assert unit.facts.besides_s == made_in.fixed_overhead_s(unit)
-        assert {each.unit for each in unit.facts.makes} == {
-            catalogue.metrics()[each.key].unit for each in unit.facts.makes
+        assert {name: getattr(job.facts, name) for name in same} == {name: getattr(made_in, name) for name in same}
+        assert (job.facts.alone, job.facts.cold) == (made_in.exclusive, made_in.fresh_interpreter)
+        assert job.facts.most == made_in.timeout_factor(job)
+        assert job.facts.besides_s == made_in.fixed_overhead_s(job)
+        assert {each.unit for each in job.facts.makes} == {
+            catalogue.metrics()[each.key].unit for each in job.facts.makes
         }
-    (fit, *_) = (unit for unit in plan.units if unit.made_in == "fit")
+    (fit, *_) = (job for job in plan.jobs if job.made_in == "fit")
     assert fit.facts.besides_s > 0
     assert [(case.facts.routes, case.facts.sees_future, case.facts.runs_user_code) for case in plan.cases[:3]] == [
         (False, False, False),
@@ -75,13 +75,13 @@ def test_facts_are_those_of_the_pass_and_the_model(plan: Plan) -> None:
     ]
 
 
-def test_a_record_names_its_unit_which_stands_in_the_plan(plan: Plan, tmp_path: Path) -> None:
-    unit = next(unit for unit in plan.units if unit.facts.times)
-    file = tmp_path / "unit.json"
-    write_record(file, fake_record(unit, Trouble()))
-    stored = json.loads(file.read_bytes())["unit"]
-    assert stored == {"name": unit.name, "cases": [case.id for case in unit.comparison.arms]}
-    assert read_record(file, unit).unit is unit
-    other = next(other for other in plan.units if other.facts.times and other.name != unit.name)
-    with pytest.raises(DamagedError, match="the record of another unit"):
+def test_a_record_names_its_job_which_stands_in_the_plan(plan: Plan, tmp_path: Path) -> None:
+    job = next(job for job in plan.jobs if job.facts.times)
+    file = tmp_path / "job.json"
+    write_record(file, fake_record(job, Trouble()))
+    stored = json.loads(file.read_bytes())["job"]
+    assert stored == {"name": job.name, "cases": [case.id for case in job.comparison.variants]}
+    assert read_record(file, job).job is job
+    other = next(other for other in plan.jobs if other.facts.times and other.name != job.name)
+    with pytest.raises(DamagedError, match="the record of another job"):
         read_record(file, other)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import stub_units
+import stub_jobs
 from in_process import succeeded
 from present import present
 
@@ -120,7 +120,7 @@ def test_a_file_system_that_is_full(options: str, room: str, tmp_path: Path, mon
     if refused(f"-t tmpfs -o {options} tmpfs", run):
         pytest.skip("this user may not mount a file system")
     try:
-        monkeypatch.setenv("MODBENCH_INCLUDE", str(TABLE.parent / "stubs"))
+        monkeypatch.setenv("MODBENCH_PLUGINS", str(TABLE.parent / "stubs"))
         monkeypatch.setenv("PYTHONPATH", str(TABLE.parent), prepend=os.pathsep)
         full = modbench("run", "stubs", "--device", "cpu", "-o", "run", cwd=tmp_path)
         assert full.returncode == 3, full.stderr
@@ -130,14 +130,17 @@ def test_a_file_system_that_is_full(options: str, room: str, tmp_path: Path, mon
         assert os.strerror(errno.ENOSPC) in said[0] or "disk is full" in said[0]
         assert not refused(f"-o remount,{room}", run)
         succeeded(modbench("resume", "run", cwd=tmp_path))
-        assert all(stub_units.good(file) for file in (run / "units").iterdir())
+        assert all(stub_jobs.good(file) for file in (run / "jobs").iterdir())
     finally:
         subprocess.run(["/bin/umount", str(run)], check=True)
 
 
-def refused(words: str, place: Path) -> bool:
+def refused(words: str, grid_point: Path) -> bool:
     """Whether `mount` refuses."""
-    return subprocess.run(["/bin/mount", *words.split(), str(place)], capture_output=True, check=False).returncode != 0
+    return (
+        subprocess.run(["/bin/mount", *words.split(), str(grid_point)], capture_output=True, check=False).returncode
+        != 0
+    )
 
 
 def modbench(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -89,7 +89,7 @@ def planned(model: str, metrics: list[str]) -> Plan:
         "metrics": metrics,
         "shape": {"d_model": 16, "n_layers": 1, "n_heads": 2},
         "grid": {"seq_len": [8]},
-        "arms": [{"model": "dense"}, {"model": f"bad.py:{model}"}],
+        "variants": [{"model": "dense"}, {"model": f"bad.py:{model}"}],
         "train": {"seq_len": 8, "batch_size": 1, "tokens": 32, "val_tokens": 16},
         "corpus": "text.txt",
     }
@@ -100,19 +100,19 @@ def planned(model: str, metrics: list[str]) -> Plan:
 
 
 def weighed(model: str) -> Plan:
-    """A plan of one unit, which weighs dense and the model."""
+    """A plan of one job, which weighs dense and the model."""
     made = planned(model, ["memory/peak_allocated"])
-    return made.model_copy(update={"units": tuple(unit for unit in made.units if unit.made_in == "memory")})
+    return made.model_copy(update={"jobs": tuple(job for job in made.jobs if job.made_in == "memory")})
 
 
-def run_units(
+def run_jobs(
     made: Plan, here: Path, timeout_s: float = 1500, *, cold: bool = False, environment: Mapping[str, Any] | None = None
 ) -> list[Record]:
-    """Run every unit in a process of its own: a child of the fork server, or cold."""
+    """Run every job in a process of its own: a child of the fork server, or cold."""
     folder = run_folder.create(str(here / "run"), "faults")
     launcher = LocalLauncher(cold=cold, threads=1)
-    limits = {unit.name: timeout_s for unit in made.units}
-    slots = Slots(made.units, 2)
+    limits = {job.name: timeout_s for job in made.jobs}
+    slots = Slots(made.jobs, 2)
     folder.write_run(made, dict(environment or {}), [], files.now())
     Run(launcher, folder, Tracker(made, [slots], folder)).phase(slots, limits)
     stored = run_folder.read(str(folder.path))
@@ -139,7 +139,7 @@ def outcomes(records: list[Record], model: str) -> list[Outcome]:
     ],
 )
 def test_a_process_that_dies_leaves_a_record(model: str, kind: str, words: str, cold: bool, here: Path) -> None:
-    records = run_units(weighed(model), here, cold=cold)
+    records = run_jobs(weighed(model), here, cold=cold)
     dead = [o for o in outcomes(records, "bad:") if o.metric == "memory/peak_allocated"]
     assert [o.kind for o in dead] == [kind]
     assert dead[0].reason is not None
@@ -147,7 +147,7 @@ def test_a_process_that_dies_leaves_a_record(model: str, kind: str, words: str, 
     assert (here / "run" / dead[0].reason.partition("see ")[2]).exists()
     # Ours were run again without it: the death of a user's model costs no other cell.
     assert {o.status for o in outcomes(records, "dense")} == {"ok"}
-    assert [len(record.unit.comparison.arms) for record in records] == [2]
+    assert [len(record.job.comparison.variants) for record in records] == [2]
     # The record says how the first process died, and that a second one measured the rest.
     (died,) = [record.died for record in records]
     assert died is not None
@@ -156,7 +156,7 @@ def test_a_process_that_dies_leaves_a_record(model: str, kind: str, words: str, 
 
 
 @pytest.mark.slow
-def test_a_stray_thread_does_not_keep_a_unit_alive(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stray_thread_does_not_keep_a_job_alive(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In an interpreter of its own, which waits for threads when it ends; it loads no torch."""
     (here / "strays.py").write_text(STRAYS)
     monkeypatch.syspath_prepend(str(here))
@@ -164,17 +164,17 @@ def test_a_stray_thread_does_not_keep_a_unit_alive(here: Path, monkeypatch: pyte
     made, folder = weighed("good"), run_folder.create(str(here / "run"), "faults")
     folder.write_run(made, {}, [], files.now())
     launcher = LocalLauncher(cold=True, threads=1)
-    handle = launcher.start(made.units[0], folder, 300.0)
+    handle = launcher.start(made.jobs[0], folder, 300.0)
     while not launcher.wait([handle], 300.0):
         pass
     launcher.end(handle)
     assert handle.exitcode == 0
-    assert "started" in folder.log(made.units[0]).read_text()
+    assert "started" in folder.log(made.jobs[0]).read_text()
 
 
 @pytest.mark.slow
 def test_a_unit_that_hangs_is_ended(here: Path) -> None:
-    records = run_units(weighed("hangs"), here, timeout_s=2)
+    records = run_jobs(weighed("hangs"), here, timeout_s=2)
     late = [o for o in outcomes(records, "bad:") if o.metric == "memory/peak_allocated"]
     assert [o.kind for o in late] == ["timeout"]
     assert late[0].reason is not None
@@ -183,10 +183,10 @@ def test_a_unit_that_hangs_is_ended(here: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_arm_that_raises_fails_alone(here: Path) -> None:
-    """The dense arm of the same process has its samples."""
-    records = run_units(planned("late", ["latency/forward"]), here)
-    timed = [record for record in records if record.unit.made_in == "time"]
+def test_a_variant_that_raises_fails_alone(here: Path) -> None:
+    """The dense variant of the same process has its samples."""
+    records = run_jobs(planned("late", ["latency/forward"]), here)
+    timed = [record for record in records if record.job.made_in == "time"]
     assert [o.status for o in outcomes(timed, "dense")] == ["ok"]
     (bad,) = outcomes(timed, "bad:")
     assert bad.kind == "oom"
@@ -204,7 +204,7 @@ def test_an_arm_that_raises_fails_alone(here: Path) -> None:
 )
 @pytest.mark.usefixtures("here")
 def test_what_is_no_model_is_said_in_words(model: str, words: str) -> None:
-    (record,) = (worker.make_record(unit) for unit in weighed(model).units)
+    (record,) = (worker.make_record(job) for job in weighed(model).jobs)
     assert [o.status for o in record.outcomes if o.case.startswith("dense")] == ["ok"]
     assert all(words in str(o.reason) for o in record.outcomes if o.case.startswith("bad:"))
 
@@ -254,11 +254,11 @@ def test_an_outcome_is_a_result_or_a_reason() -> None:
 
 
 @pytest.mark.usefixtures("here")
-def test_timed_units_run_alone() -> None:
+def test_timed_jobs_run_alone() -> None:
     made = planned("good", ["latency/forward", "memory/peak_allocated", "loss/val"])
-    by_pass = {unit.made_in: slots.at_once for slots in runner.phases(made, cores=8) for unit in slots.units}
+    by_pass = {job.made_in: slots.at_once for slots in runner.phases(made, cores=8) for job in slots.jobs}
     assert by_pass == {"count": 8, "time": 1, "memory": 8, "train": 8}
-    order = [unit.made_in for slots in runner.phases(made, cores=8) for unit in slots.units]
+    order = [job.made_in for slots in runner.phases(made, cores=8) for job in slots.jobs]
     assert order == sorted(order, key=["count", "time", "memory", "train"].index)
 
 
@@ -272,25 +272,25 @@ def test_a_reader_that_goes_away_does_not_end_a_run() -> None:
 
 
 @pytest.mark.usefixtures("here")
-def test_the_time_left_follows_from_how_long_units_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_left_follows_from_how_long_jobs_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(
         "MODBENCH_STATE", str(tmp_path)
     )  # no peaks: with them, shapes are recorded, and guards mend the clock below
     made = planned("good", ["latency/forward", "loss/val"])
     moment = [100.0]
     tracker = Tracker(made, runner.phases(made, 1), RunFolder(tmp_path), clock=lambda: moment[0])
-    total, half = tracker._total, len(made.units) // 2
+    total, half = tracker._total, len(made.jobs) // 2
     with tracker:
         assert tracker.now.left_s == pytest.approx(total)
-        for unit in made.units[:half]:
-            tracker.started(unit)
-            tracker.ended(unit)
+        for job in made.jobs[:half]:
+            tracker.started(job)
+            tracker.ended(job)
         moment[0] += 3 * tracker._done  # three times slower than predicted
         tracker.tick()
         assert tracker.now.left_s == tracker.now.most_s == pytest.approx(3 * (total - tracker._done))
-        for unit in made.units[half:]:
-            tracker.started(unit)
-            tracker.ended(unit)
+        for job in made.jobs[half:]:
+            tracker.started(job)
+            tracker.ended(job)
         assert tracker.now.left_s == 0
 
 

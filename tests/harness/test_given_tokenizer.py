@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.train_plan import TrainPlan, TrainRun
-from modbench.harness.planning.units_of_work import tokenizer_of
+from modbench.harness.planning.jobs import tokenizer_of
 from modbench.harness.text import tokens
 from modbench.harness.text.tokens import encode
 from modbench.harness.training.batches import Windows

@@ -113,10 +113,10 @@ def test_the_real_system_call_counts_this_thread(monkeypatch: pytest.MonkeyPatch
     assert 0.019e9 <= read() - before < 0.03e9  # two clocks, which the kernel brings up to date apart
 
 
-def test_a_launch_keeps_the_column(plant: Plant) -> None:
+def test_a_process_keeps_the_column(plant: Plant) -> None:
     """Through the worker, which fails an outcome with a column that it does not know."""
     plant((5, 1, 1), *((1000 * i, i, i) for i in range(1, 400)))
-    unit, *_ = aa_comparisons.units(1, "cpu", 1)
-    outcomes = worker.make_record(unit).outcomes
+    job, *_ = aa_comparisons.jobs(1, "cpu", 1)
+    outcomes = worker.make_record(job).outcomes
     assert [each.reason for each in outcomes] == [None, None]
     assert all({*each.samples["instructions"]} == {1000.0} for each in outcomes)

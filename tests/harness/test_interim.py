@@ -188,7 +188,7 @@ def test_an_interval_excludes_no_difference_where_its_p_value_is_at_most_five_pe
     rng, told, analysis = np.random.default_rng(3), 0, analysis_at(2, (12, 24))
     for _ in range(20):
         values = rng.normal(0.42, 1, 24).tolist()
-        found, once = effects.over_launches(values, analysis=analysis), effects.over_launches(values)
+        found, once = effects.over_processes(values, analysis=analysis), effects.over_processes(values)
         assert found.p == analysis.repeated(present(once.p)) > present(once.p)
         assert found.excludes_0 == (present(found.p) <= 0.05)
         told += found.excludes_0
@@ -196,7 +196,7 @@ def test_an_interval_excludes_no_difference_where_its_p_value_is_at_most_five_pe
 
 
 def test_several_analyses_err_no_more_often_than_one() -> None:
-    """Two identical arms; a rule that allows 5 % at each analysis errs more than twice as often."""
+    """Two identical variants; a rule that allows 5 % at each analysis errs more than twice as often."""
     world = bench.World((4, 8, 12, 16))
     for each in (world, replace(world, paired=True)):
         assert bench.shares(each, 20_000).apart == pytest.approx(0.05, abs=0.006)

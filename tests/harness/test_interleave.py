@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modbench.harness.domain.case import ARMS_PER_BLOCK
+from modbench.harness.domain.case import VARIANTS_PER_BLOCK
 from modbench.harness.machine.counter_sampler import CounterSampler
 from modbench.harness.results.outcomes import SURVIVABLE
 from modbench.harness.timing.interleave import Call, Clock, Effort, Measured, Session, Stopwatch, deal
 
 
 class FakeClock(Clock):
-    """Time passes only when an arm says so."""
+    """Time passes only when a variant says so."""
 
     def __init__(self) -> None:
         super().__init__(synchronize=self._note)
@@ -32,80 +32,82 @@ class FakeClock(Clock):
     def wall_s(self) -> float:
         return self.now
 
-    def arm(self, seconds: float | Callable[[], float]) -> Callable[[int], None]:
+    def variant(self, seconds: float | Callable[[], float]) -> Callable[[int], None]:
         def call(_number: int) -> None:
             self.now += seconds() if callable(seconds) else seconds
 
         return call
 
 
-def never(arm: str, error: BaseException) -> None:
-    raise AssertionError(f"{arm} raised") from error
+def never(variant: str, error: BaseException) -> None:
+    raise AssertionError(f"{variant} raised") from error
 
 
 def measure(
     calls: dict[str, Call], clock: FakeClock, effort: Effort | int, *, on_error: Any = never, **more: Any
 ) -> Measured:
-    """A session of the given effort, or of so many rounds; the first arm is the anchor."""
+    """A session of the given effort, or of so many rounds; the first variant is the anchor."""
     session = Session(calls, next(iter(calls)), rng=random.Random(0), clock=clock, on_error=on_error, **more)
     return session.measure(Effort(effort) if isinstance(effort, int) else effort)
 
 
 @given(n=st.integers(1, 12), seed=st.integers(0, 999))
-def test_every_arm_once_a_round_beside_the_anchor_there_and_back(n: int, seed: int) -> None:
-    arms = [f"arm{i}" for i in range(n)]
-    blocks = deal(arms, "arm0", random.Random(seed))
+def test_every_variant_once_a_round_beside_the_anchor_there_and_back(n: int, seed: int) -> None:
+    variants = [f"variant{i}" for i in range(n)]
+    blocks = deal(variants, "variant0", random.Random(seed))
     for block in blocks:
         half = block[: len(block) // 2]
         assert block == half + half[::-1]
-        assert "arm0" in half
-        assert len(half) <= 1 + ARMS_PER_BLOCK
-    visits = Counter(arm for block in blocks for arm in block)
-    assert all(visits[arm] == 2 for arm in arms[1:])
-    assert visits["arm0"] == 2 * len(blocks)
+        assert "variant0" in half
+        assert len(half) <= 1 + VARIANTS_PER_BLOCK
+    visits = Counter(variant for block in blocks for variant in block)
+    assert all(visits[variant] == 2 for variant in variants[1:])
+    assert visits["variant0"] == 2 * len(blocks)
 
 
 def test_orders_differ_between_seeds_and_repeat_within_one() -> None:
-    arms = [f"arm{i}" for i in range(9)]
-    assert deal(arms, "arm0", random.Random(1)) == deal(arms, "arm0", random.Random(1))
-    assert deal(arms, "arm0", random.Random(1)) != deal(arms, "arm0", random.Random(2))
+    variants = [f"variant{i}" for i in range(9)]
+    assert deal(variants, "variant0", random.Random(1)) == deal(variants, "variant0", random.Random(1))
+    assert deal(variants, "variant0", random.Random(1)) != deal(variants, "variant0", random.Random(2))
 
 
 def test_in_turns_it_waits_before_the_warm_up_and_every_round_and_repeats_nothing() -> None:
     clock, asked = FakeClock(), list[float]()
-    drifting = clock.arm(lambda: 0.01 + clock.now / 50)
+    drifting = clock.variant(lambda: 0.01 + clock.now / 50)
     measured = measure(
-        {"anchor": clock.arm(0.01), "arm": drifting}, clock, 12, wait_for_turn=lambda: asked.append(clock.now)
+        {"anchor": clock.variant(0.01), "variant": drifting}, clock, 12, wait_for_turn=lambda: asked.append(clock.now)
     )
     assert len(asked) == 1 + 12
     assert asked[0] == 0.0
     assert measured.warmed_up_again == {}
     assert not measured.steadiness_tested
-    alone = measure({"anchor": clock.arm(0.01), "arm": clock.arm(lambda: 0.01 + clock.now / 50)}, clock, 12)
-    assert alone.warmed_up_again  # by itself the same arm is warmed up again
+    alone = measure({"anchor": clock.variant(0.01), "variant": clock.variant(lambda: 0.01 + clock.now / 50)}, clock, 12)
+    assert alone.warmed_up_again  # by itself the same variant is warmed up again
 
 
 def test_samples_are_what_the_clock_said() -> None:
     clock = FakeClock()
-    samples = measure({"anchor": clock.arm(0.010), "arm": clock.arm(0.005)}, clock, 3).samples
+    samples = measure({"anchor": clock.variant(0.010), "variant": clock.variant(0.005)}, clock, 3).samples
     assert samples["anchor"]["wall_s"] == pytest.approx([0.010] * 6)
-    assert samples["arm"]["wall_s"] == pytest.approx([0.005] * 6)
-    assert samples["arm"]["cpu_s"] == pytest.approx([0.0025] * 6)
-    assert sorted(set(samples["arm"]["block"])) == [0, 1, 2]
+    assert samples["variant"]["wall_s"] == pytest.approx([0.005] * 6)
+    assert samples["variant"]["cpu_s"] == pytest.approx([0.0025] * 6)
+    assert sorted(set(samples["variant"]["block"])) == [0, 1, 2]
     assert clock.synchronized == 2 * (2 + 12)  # before and after every sample, warm-up included
 
 
 def test_short_calls_are_repeated_and_reported_per_call() -> None:
     clock = FakeClock()
-    samples = measure({"a": clock.arm(0.0004)}, clock, 1).samples
+    samples = measure({"a": clock.variant(0.0004)}, clock, 1).samples
     assert samples["a"]["calls"] == [5, 5]
     assert samples["a"]["wall_s"] == pytest.approx([0.0004] * 2)
 
 
-def test_all_arms_get_the_same_input_in_a_round_and_all_inputs_equally_often() -> None:
-    """Seven arms stand in three blocks of a round: numbered by block, an arm would meet some inputs more often than others."""
+def test_all_variants_get_the_same_input_in_a_round_and_all_inputs_equally_often() -> None:
+    """Seven variants stand in three blocks of a round: numbered by block, a variant would meet some inputs more often than
+    others.
+    """
     clock = FakeClock()
-    seen: dict[str, list[int]] = {"anchor": [], **{f"arm{i}": [] for i in range(7)}}
+    seen: dict[str, list[int]] = {"anchor": [], **{f"variant{i}": [] for i in range(7)}}
 
     def noting(name: str) -> Callable[[int], None]:
         def call(number: int) -> None:
@@ -115,16 +117,16 @@ def test_all_arms_get_the_same_input_in_a_round_and_all_inputs_equally_often() -
         return call
 
     made = measure({name: noting(name) for name in seen}, clock, 6, inputs=3)
-    rounds = seen["arm0"][1:]  # after one call to warm up
+    rounds = seen["variant0"][1:]  # after one call to warm up
     assert all(numbers[1:] == rounds for name, numbers in seen.items() if name != "anchor")
     assert sorted(rounds[:6]) == sorted(rounds[6:]) == [0, 0, 1, 1, 2, 2]
-    assert made.samples["arm3"]["input"] == rounds
+    assert made.samples["variant3"]["input"] == rounds
     assert Counter(made.samples["anchor"]["input"]) == {0: 12, 1: 12, 2: 12}
 
 
 @pytest.mark.parametrize("raised", [ValueError("boom"), SystemExit(3)])
 @pytest.mark.parametrize("when", [0, 5])
-def test_an_arm_that_raises_loses_its_samples_and_nobody_else_does(raised: BaseException, when: int) -> None:
+def test_a_variant_that_raises_loses_its_samples_and_nobody_else_does(raised: BaseException, when: int) -> None:
     clock = FakeClock()
     count = 0
 
@@ -135,12 +137,12 @@ def test_an_arm_that_raises_loses_its_samples_and_nobody_else_does(raised: BaseE
         if count > when:
             raise raised
 
-    calls: dict[str, Call] = {"anchor": clock.arm(0.01), "bad": failing, "good": clock.arm(0.02)}
+    calls: dict[str, Call] = {"anchor": clock.variant(0.01), "bad": failing, "good": clock.variant(0.02)}
     errors: dict[str, BaseException] = {}
 
-    def note(arm: str, error: BaseException) -> None:
-        assert arm not in calls  # let go before anybody looks
-        errors[arm] = error
+    def note(variant: str, error: BaseException) -> None:
+        assert variant not in calls  # let go before anybody looks
+        errors[variant] = error
 
     samples = measure(calls, clock, 5, on_error=note, survivable=SURVIVABLE).samples
     assert errors == {"bad": raised}
@@ -158,7 +160,7 @@ def test_an_interrupt_is_not_survived() -> None:
 
 def test_the_warm_up_lasts_as_long_as_it_was_told() -> None:
     clock = FakeClock()
-    measure({"a": clock.arm(0.01)}, clock, Effort(1, warm_up_calls=3, warm_up_s=0.5))
+    measure({"a": clock.variant(0.01)}, clock, Effort(1, warm_up_calls=3, warm_up_s=0.5))
     assert clock.now == pytest.approx(0.5 + 0.02, abs=0.011)
 
 
@@ -183,7 +185,7 @@ def test_the_warm_up_waits_for_the_devices_clock() -> None:
         asked[0] += 1
         return asked[0] >= 7
 
-    measure({"a": clock.arm(0.01)}, clock, 1, settled=settled)
+    measure({"a": clock.variant(0.01)}, clock, 1, settled=settled)
     assert asked[0] == 7
 
 
@@ -250,7 +252,7 @@ def test_quantiles_over_laps_are_those_of_the_nearest_rank() -> None:
 
 
 class Cooling:
-    """An arm that starts 20 % slow and is as fast as its anchor after so many calls."""
+    """A variant that starts 20 % slow and is as fast as its anchor after so many calls."""
 
     def __init__(self, clock: FakeClock, calls: int) -> None:
         self.clock, self.left, self.calls = clock, calls, calls
@@ -260,30 +262,30 @@ class Cooling:
         self.left = max(0, self.left - 1)
 
 
-def test_an_arm_that_was_not_warm_is_measured_again() -> None:
-    """Twenty calls cool down during the first measurement; the second finds a steady arm and its samples alone count."""
+def test_a_variant_that_was_not_warm_is_measured_again() -> None:
+    """Twenty calls cool down during the first measurement; the second finds a steady variant and its samples alone count."""
     clock = FakeClock()
-    found = measure({"anchor": clock.arm(0.01), "arm": Cooling(clock, 20)}, clock, 10)
-    assert "arm" in found.warmed_up_again
+    found = measure({"anchor": clock.variant(0.01), "variant": Cooling(clock, 20)}, clock, 10)
+    assert "variant" in found.warmed_up_again
     assert found.unsteady == {}
-    assert found.samples["arm"]["wall_s"] == pytest.approx([0.01] * 20)
+    assert found.samples["variant"]["wall_s"] == pytest.approx([0.01] * 20)
 
 
-def test_an_arm_that_never_settles_is_named() -> None:
+def test_a_variant_that_never_settles_is_named() -> None:
     clock = FakeClock()
-    found = measure({"anchor": clock.arm(0.01), "arm": Cooling(clock, 200)}, clock, 10)
-    assert "drifted by -" in found.unsteady["arm"]
-    assert "p = " in found.unsteady["arm"]
+    found = measure({"anchor": clock.variant(0.01), "variant": Cooling(clock, 200)}, clock, 10)
+    assert "drifted by -" in found.unsteady["variant"]
+    assert "p = " in found.unsteady["variant"]
 
 
-def test_a_machine_that_drifts_is_no_unsteady_arm() -> None:
-    """All arms slow down alike, by a factor of two: the ratio does not move, so nothing is measured again."""
+def test_a_machine_that_drifts_is_no_unsteady_variant() -> None:
+    """All variants slow down alike, by a factor of two: the ratio does not move, so nothing is measured again."""
     clock, slow = FakeClock(), [1.0]
 
     def drifting(_number: int) -> None:
         slow[0] *= 1.015
         clock.now += 0.01 * slow[0]
 
-    found = measure({"anchor": drifting, "arm": drifting}, clock, 12)
+    found = measure({"anchor": drifting, "variant": drifting}, clock, 12)
     assert found.unsteady == {}
     assert found.warmed_up_again == {}

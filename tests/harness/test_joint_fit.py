@@ -103,7 +103,7 @@ def test_one_variant_of_one_size_is_a_mean_over_seeds() -> None:
     assert fit.predicted("v")[11.0].error is None
 
 
-def test_pairs_of_two_arms_of_one_size_are_a_paired_t_test() -> None:
+def test_pairs_of_two_variants_of_one_size_are_a_paired_t_test() -> None:
     mine, theirs = [2.0, 2.1, 1.9, 2.3], [2.05, 2.2, 1.93, 2.41]
     runs = [Run(v, 11.0, seed, loss) for v, losses in (("a", mine), ("b", theirs)) for seed, loss in enumerate(losses)]
     residual = present(JointFit(runs).residual)

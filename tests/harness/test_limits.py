@@ -1,4 +1,4 @@
-"""How long a unit may take: from its prediction and how the machine does, or as the user says."""
+"""How long a job may take: from its prediction and how the machine does, or as the user says."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def planned(metrics: list[str], **changes: Any) -> Plan:
         "metrics": metrics,
         "shape": {"d_model": 16, "n_layers": 1, "n_heads": 2},
         "grid": {"seq_len": [8]},
-        "arms": [{"model": "dense"}],
+        "variants": [{"model": "dense"}],
     }
     return make_plan(override(parse_suite(data | changes, "limits"), Overrides()), device="cpu")
 
@@ -60,45 +60,45 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
     assert len(str(error.value)) < 160
 
 
-def test_a_small_unit_has_minutes_and_a_large_one_twenty_times_its_prediction() -> None:
+def test_a_small_job_has_minutes_and_a_large_one_twenty_times_its_prediction() -> None:
     made = planned(["memory/peak_allocated"])
-    unit = made.units[-1]
+    job = made.jobs[-1]
     known = Limits(made)
-    assert set(known) == {each.name for each in made.units}
-    assert 300 < known[unit.name] < 400
-    large = unit.model_copy(update={"flops": 60e9 * 1000})
+    assert set(known) == {each.name for each in made.jobs}
+    assert 300 < known[job.name] < 400
+    large = job.model_copy(update={"flops": 60e9 * 1000})
     assert known.limit(large.model_copy(update={"name": "large"})) == pytest.approx(20 * 1000 + 300, rel=0.01)
 
 
 def test_training_on_a_card_may_be_bound_by_the_host() -> None:
     made = planned(["flops/forward"])
-    unit = made.units[0]
-    card = unit.comparison.place.model_copy(update={"device": "cuda"})
-    arms = tuple(case.model_copy(update={"place": card}) for case in unit.comparison.arms)
-    comparison = unit.comparison.model_copy(update={"arms": arms})
-    facts = catalogue.facts_of_unit("train", unit.workload, comparison.metrics)
-    large = unit.model_copy(update={"flops": 1e17, "made_in": "train", "comparison": comparison, "facts": facts})
-    on_card = made.model_copy(update={"device": "cuda", "units": (large,)})
+    job = made.jobs[0]
+    card = job.comparison.grid_point.model_copy(update={"device": "cuda"})
+    variants = tuple(case.model_copy(update={"grid_point": card}) for case in job.comparison.variants)
+    comparison = job.comparison.model_copy(update={"variants": variants})
+    facts = catalogue.facts_of_job("train", job.workload, comparison.metrics)
+    large = job.model_copy(update={"flops": 1e17, "made_in": "train", "comparison": comparison, "facts": facts})
+    on_card = made.model_copy(update={"device": "cuda", "jobs": (large,)})
     assert Limits(on_card).expected(large) == pytest.approx(1e17 / 2e13)
     assert allowance(large) == 300 + 300 + 600
 
 
 def test_what_no_prediction_covers_has_time_of_its_own() -> None:
     plain, compiled = planned(["memory/peak_allocated"]), planned(["memory/peak_allocated"], compile=True)
-    own = planned(["memory/peak_allocated"], arms=[{"model": "dense"}, {"model": "own.py:build"}])
-    assert allowance(plain.units[-1]) == 300
-    assert allowance(compiled.units[-1]) == 900
-    assert allowance(own.units[-1]) == 2100
-    fit = planned(["memory/largest_batch", "memory/largest_seq_len"], fit={"budget": 2**30, "trial_s": 60.0})
-    (search,) = (unit for unit in fit.units if unit.made_in == "fit")
+    own = planned(["memory/peak_allocated"], variants=[{"model": "dense"}, {"model": "own.py:build"}])
+    assert allowance(plain.jobs[-1]) == 300
+    assert allowance(compiled.jobs[-1]) == 900
+    assert allowance(own.jobs[-1]) == 2100
+    fit = planned(["memory/largest_batch", "memory/largest_seq_len"], fit={"memory_limit": 2**30, "trial_s": 60.0})
+    (search,) = (job for job in fit.jobs if job.made_in == "fit")
     assert allowance(search) == 300 + 2 * 25 * 60
 
 
 def test_a_machine_that_is_slow_in_this_run_gets_more_and_a_fast_one_not_less() -> None:
-    """As records say that their work took: not a job's time in a queue, and not units that hung or died."""
+    """As records say that their work took: not a job's time in a queue, and not jobs that hung or died."""
     made = planned(["memory/peak_allocated"])
     known = Limits(made)
-    first, second = made.units
+    first, second = made.jobs
     before = known[second.name]
 
     def ends(wall_s: float, died: Death | None = None) -> None:
@@ -122,7 +122,7 @@ def test_a_machine_that_is_slow_in_this_run_gets_more_and_a_fast_one_not_less() 
 def test_the_limit_says_where_it_comes_from_and_what_gives_it_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RunTime, "seconds", lambda *_: 0.9)
     made = planned(["memory/peak_allocated"])
-    name = made.units[0].name
+    name = made.jobs[0].name
     said = in_words(Limits(made), name)
     assert all(part in said for part in ("5 min 18 s", "20 times", " 1 s ", "5 min 00 s", "--timeout 11min"))
     said = in_words(Limits(made, 90), name)
@@ -159,6 +159,6 @@ def test_a_flag_sets_the_limit(
 def test_no_limit_is_longer_than_a_timer_takes(facts: dict[str, float]) -> None:
     """A stranger's plan may say so: a worker that cannot set its timer dies."""
     made = planned(["memory/peak_allocated"])
-    unit = made.units[0].model_copy(update={"facts": made.units[0].facts.model_copy(update=facts)})
-    assert Limits(made).limit(unit) == limits.LONGEST_S
-    assert Limits(made).limit(made.units[0]) < limits.LONGEST_S
+    job = made.jobs[0].model_copy(update={"facts": made.jobs[0].facts.model_copy(update=facts)})
+    assert Limits(made).limit(job) == limits.LONGEST_S
+    assert Limits(made).limit(made.jobs[0]) < limits.LONGEST_S

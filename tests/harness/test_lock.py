@@ -41,10 +41,10 @@ def state(folder: Path) -> str | None:
 def test_a_second_runner_is_refused_by_name(tmp_path: Path) -> None:
     """Also one that would steal: on this host the lock shows that the first lives."""
     with lock.hold(tmp_path):
-        for steal in (False, True):
+        for take_over in (False, True):
             with (
                 pytest.raises(UsageError, match=f"in use by process {os.getpid()} on {HERE}, since 20.* end it first"),
-                lock.hold(tmp_path, steal=steal),
+                lock.hold(tmp_path, take_over=take_over),
             ):
                 pass
         assert [file.name for file in tmp_path.iterdir()] == [lock.NAME]
@@ -82,9 +82,9 @@ def test_from_a_runner_elsewhere_a_folder_is_taken_only_if_asked(tmp_path: Path)
     with lock.hold(tmp_path) as first:
         name(tmp_path, host="elsewhere", token=first.holder.token)
         first.check()
-        with pytest.raises(UsageError, match=r"process 7 on elsewhere.*resume --steal"), lock.hold(tmp_path):
+        with pytest.raises(UsageError, match=r"process 7 on elsewhere.*resume --take-over"), lock.hold(tmp_path):
             pass
-        with lock.hold(tmp_path, steal=True) as second:
+        with lock.hold(tmp_path, take_over=True) as second:
             assert not first.mine
             with pytest.raises(IncompleteError, match=f"taken over by process {os.getpid()} on {HERE}"):
                 first.check()
@@ -105,9 +105,9 @@ def test_on_a_file_system_without_locks_the_file_is_the_lock(
     with lock.hold(tmp_path) as first:
         first.check()
         assert state(tmp_path) == "unknown"
-        with pytest.raises(UsageError, match=r"in use by process \d+ .*resume --steal"), lock.hold(tmp_path):
+        with pytest.raises(UsageError, match=r"in use by process \d+ .*resume --take-over"), lock.hold(tmp_path):
             pass
-        with lock.hold(tmp_path, steal=True) as second:
+        with lock.hold(tmp_path, take_over=True) as second:
             second.check()
             with pytest.raises(IncompleteError, match="taken over"):
                 first.check()

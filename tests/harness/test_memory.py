@@ -20,8 +20,8 @@ from modbench.harness.domain.notes import FitNotes
 from modbench.harness.memory.step_peak import StorageTracker, of_training
 from modbench.harness.passes import fit
 from modbench.harness.passes.fit import _try, bracket, forecast
+from modbench.harness.planning.jobs import planned_jobs
 from modbench.harness.planning.load_suite import parse_suite
-from modbench.harness.planning.units_of_work import units_of_work
 from modbench.harness.registry import catalogue
 from modbench.harness.subject.subject import Subject
 
@@ -112,18 +112,18 @@ def test_the_forecast_is_the_last_that_fits_its_closed_form() -> None:
     assert forecast(made, budget, "seq_len", 17) == 17
 
 
-def test_all_arms_seek_within_one_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_variants_seek_within_one_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is free is asked once: a second answer would make a ratio of two budgets."""
     answers = iter([1_000_000_000, 7])
     monkeypatch.setattr(fit, "_free", lambda _device: next(answers))
     monkeypatch.setattr(
         fit, "_try", lambda case, _budget, _axis, _limit_s, value: value <= 100 + 100 * (case.model == "mod")
     )
-    comparison = Comparison(arms=(case(), case("mod")), metrics=("memory/largest_seq_len",))
-    suite = parse_suite({"name": "s", "metrics": list(comparison.metrics), "arms": [{"model": "dense"}]}, "s")
-    (unit,) = [unit for unit in units_of_work(suite, [comparison], None) if unit.made_in == "fit"]
-    outcomes = list(fit.run(unit, [catalogue.metrics()["memory/largest_seq_len"]]))
-    assert [outcome.noted(FitNotes).budget_bytes for outcome in outcomes] == [1_000_000_000] * 2
+    comparison = Comparison(variants=(case(), case("mod")), metrics=("memory/largest_seq_len",))
+    suite = parse_suite({"name": "s", "metrics": list(comparison.metrics), "variants": [{"model": "dense"}]}, "s")
+    (job,) = [job for job in planned_jobs(suite, [comparison], None) if job.made_in == "fit"]
+    outcomes = list(fit.run(job, [catalogue.metrics()["memory/largest_seq_len"]]))
+    assert [outcome.noted(FitNotes).memory_limit_bytes for outcome in outcomes] == [1_000_000_000] * 2
     assert [outcome.samples["value"][0] for outcome in outcomes] == pytest.approx([100, 200], rel=0.01)
 
 

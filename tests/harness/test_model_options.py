@@ -62,7 +62,7 @@ SUITE = {"name": "s", "metrics": ["flops/forward"], "grid": {"seq_len": [16]}}
 
 
 def planned(*models: str) -> Plan:
-    suite = parse_suite(SUITE | {"arms": [{"model": "dense"}]}, "s")
+    suite = parse_suite(SUITE | {"variants": [{"model": "dense"}]}, "s")
     return make_plan(override(suite, Overrides(model=models, only=True)), device="cpu")
 
 
@@ -194,13 +194,13 @@ def test_a_file_that_is_not_python_is_named_with_its_line(file: Path) -> None:
 
 def test_options_are_swept_and_named(file: Path) -> None:
     made = planned(f"{file.name}:build(threshold=[0.5,0.7],mode=hard)")
-    assert [case.arm for case in made.cases] == [
+    assert [case.variant for case in made.cases] == [
         "mine:build[mode_hard-threshold0.5]",
         "mine:build[mode_hard-threshold0.7]",
     ]
     assert dict(made.cases[1].options) == {"mode": "hard", "threshold": 0.7}
     table = {"model": "mine.py:build", "options": {"mode": "hard", "threshold": [0.5, 0.7]}}
-    written = parse_suite(SUITE | {"arms": [table]}, "s")
+    written = parse_suite(SUITE | {"variants": [table]}, "s")
     assert make_plan(written, device="cpu").cases == made.cases
 
 
@@ -252,9 +252,9 @@ def test_options_reach_the_users_build_by_name(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arm", "said"),
+    ("variant", "said"),
     [
-        ({"model": "mine.py:build", "options": {"threshold": []}}, "threshold = [] leaves no arm"),
+        ({"model": "mine.py:build", "options": {"threshold": []}}, "threshold = [] leaves no variant"),
         ({"model": "mine.py:build", "options": {"threshold": float("nan")}}, "'threshold' is nan"),
         ({"model": "mine.py:build", "options": {"threshold": {"a": 1}}}, "numbers, texts, booleans"),
         ({"model": "mine.py:build", "options": {"a b": 1}}, "'a b' is no name"),
@@ -263,10 +263,10 @@ def test_options_reach_the_users_build_by_name(file: Path) -> None:
         ({"model": "mod", "options": {"capacity": 0.5}}, "write 'capacity' as"),
     ],
 )
-def test_options_of_a_suite_are_checked(file: Path, arm: dict[str, object], said: str) -> None:
+def test_options_of_a_suite_are_checked(file: Path, variant: dict[str, object], said: str) -> None:
     assert file.is_file()
     with pytest.raises(UsageError, match=re.escape(said)) as found:
-        parse_suite(SUITE | {"arms": [arm]}, "s")
+        parse_suite(SUITE | {"variants": [variant]}, "s")
     assert not str(found.value).endswith("..")
 
 
@@ -275,12 +275,12 @@ def test_a_suite_may_name_a_file_beside_itself(file: Path) -> None:
     folder.mkdir()
     suite = folder / "s.toml"
     suite.write_text(
-        'metrics = ["flops/forward"]\narms = [{ model = "near.py:build(threshold=1)" }, { model = "mine.py:build" }]'
+        'metrics = ["flops/forward"]\nvariants = [{ model = "near.py:build(threshold=1)" }, { model = "mine.py:build" }]'
     )
     (folder / "near.py").write_text(MODELS)
     (folder / "mine.py").write_text("")  # the one in the current folder comes first
-    arms = load_suite("suites/s.toml").arms
-    assert [(arm.model, arm.options) for arm in arms] == [
+    variants = load_suite("suites/s.toml").variants
+    assert [(variant.model, variant.options) for variant in variants] == [
         ("suites/near.py:build", {"threshold": [1]}),
         ("mine.py:build", {}),
     ]
@@ -311,7 +311,7 @@ def test_values_behind_the_flag_need_no_brackets(texts: list[str], expected: dic
         (["a b=1"], "'a b' is no name"),
         (["a=nan"], "finite"),
         (["a={b=1}"], "is a table"),
-        (["a=[]"], "leaves no arm"),
+        (["a=[]"], "leaves no variant"),
     ],
 )
 def test_a_flag_that_is_no_option_is_refused(texts: list[str], said: str) -> None:
@@ -320,10 +320,12 @@ def test_a_flag_that_is_no_option_is_refused(texts: list[str], said: str) -> Non
 
 
 def with_option(
-    option: dict[str, list[model_specs.Value]], *models: str, arms: list[dict[str, object]] | None = None
+    option: dict[str, list[model_specs.Value]], *models: str, variants: list[dict[str, object]] | None = None
 ) -> list[str]:
-    suite = parse_suite(SUITE | {"arms": arms or [{"model": "dense"}]}, "s")
-    return [case.arm for case in make_plan(override(suite, Overrides(model=models, option=option)), device="cpu").cases]
+    suite = parse_suite(SUITE | {"variants": variants or [{"model": "dense"}]}, "s")
+    return [
+        case.variant for case in make_plan(override(suite, Overrides(model=models, option=option)), device="cpu").cases
+    ]
 
 
 def test_an_option_is_set_for_every_model_that_takes_it(file: Path) -> None:
@@ -334,7 +336,7 @@ def test_an_option_is_set_for_every_model_that_takes_it(file: Path) -> None:
     ]
     assert with_option({"width": [2]}, "mine.py:needs") == ["dense", "mine:needs[width2]"]
     of_suite: list[dict[str, object]] = [{"model": "mine.py:build(mode=hard)", "options": {"threshold": [0.1, 0.2]}}]
-    assert with_option({"threshold": [0.5]}, arms=of_suite) == ["mine:build[mode_hard-threshold0.5]"]
+    assert with_option({"threshold": [0.5]}, variants=of_suite) == ["mine:build[mode_hard-threshold0.5]"]
 
 
 @pytest.mark.parametrize(

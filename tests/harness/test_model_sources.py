@@ -26,7 +26,7 @@ from modbench.harness.planning.plan import make_plan
 from modbench.harness.registry import model_sources
 from modbench.harness.registry.user_models import check_user_model as check_model
 from modbench.harness.results import user_files
-from modbench.reports.questions import rivals
+from modbench.reports.questions import matches
 from modbench.reports.tables.load import load
 
 CONFIG = {
@@ -175,7 +175,7 @@ def test_a_converted_model_is_a_folder_like_any_other(folder: Path) -> None:
     check_user_model(f"hf:{folder}(rule=dense)")
     _, own = make_plan(suite(f"hf:{folder}"), device="cpu").cases
     assert own.config.model_dump(include=set(SHAPE)) == SHAPE
-    assert own.arm == "hf:tiny"
+    assert own.variant == "hf:tiny"
     (folder / "config.json").write_text(json.dumps(CONFIG | {"model_type": "mod_mamba"}))
     with pytest.raises(UsageError, match=r"'mod_mamba' .*\(mod_llama, .*mod_gpt2\)"):
         check_user_model(f"hf:{folder}")
@@ -256,8 +256,14 @@ def test_names_do_not_depend_on_what_is_there() -> None:
 
 
 def suite(model: str, **more: object) -> Any:
-    arms = [{"model": "dense"}, {"model": model}]
-    data = {"name": "s", "effort": "smoke", "metrics": ["flops/forward"], "grid": {"seq_len": [64]}, "arms": arms}
+    variants = [{"model": "dense"}, {"model": model}]
+    data = {
+        "name": "s",
+        "effort": "smoke",
+        "metrics": ["flops/forward"],
+        "grid": {"seq_len": [64]},
+        "variants": variants,
+    }
     return parse_suite(data | {"shape": {"d_model": 64, "n_layers": 3}} | more, "s")
 
 
@@ -275,27 +281,27 @@ def test_a_plan_takes_the_shape_of_the_model_and_not_of_the_suite(folder: Path) 
 
 def test_a_record_knows_its_files_by_their_hashes(folder: Path) -> None:
     (folder / "tokenizer.json").write_text("{}")
-    unit = make_plan(suite(f"hf:{folder}"), device="cpu").units[0]
-    found = {Path(name).name for name in user_files.loaded([unit]) if Path(name).parent.name == folder.name}
+    job = make_plan(suite(f"hf:{folder}"), device="cpu").jobs[0]
+    found = {Path(name).name for name in user_files.loaded([job]) if Path(name).parent.name == folder.name}
     assert found == {"config.json", "model.safetensors", "tokenizer.json"}
 
 
 def trained(model: str) -> Any:
-    data = {"metrics": ["flops/forward", "loss/val"], "train": {"seq_len": 64, "tokens": 1000}, "rival": "flops"}
+    data = {"metrics": ["flops/forward", "loss/val"], "train": {"seq_len": 64, "tokens": 1000}, "match": "flops"}
     return make_plan(suite(model, **data), device="cpu", text=Text("t", b"a" * 5000, b"b" * 5000, "c0ffee"))
 
 
 def test_a_rival_has_the_shape_the_vocabulary_and_the_tokenizer_of_a_checkpoint(folder: Path) -> None:
     made = trained(f"hf:{folder}")
-    (rung,) = made.ladder
-    dense, rival, own = made.comparisons[0].arms
-    assert (rung.arm, rung.target) == (rival.arm, own.arm)
-    assert rival.config.model_dump(include=set(SHAPE)) == SHAPE  # as many FLOPs as the checkpoint
-    runs = {unit.comparison.arms[0].arm: unit.protocol.train for unit in made.units if unit.facts.trains}
-    assert runs[rival.arm].tokenizer == runs[own.arm].tokenizer == f"hf:{folder}"
-    assert runs[dense.arm].tokenizer == "bytes"
-    assert float(rival.arm_parts[0][1:]) < 0.5  # of the suite's dense model
-    random = trained(f"hf:{folder}(weights=random)").comparisons[0].arms[1]
+    (matched,) = made.matched_baselines
+    dense, match, own = made.comparisons[0].variants
+    assert (matched.variant, matched.target) == (match.variant, own.variant)
+    assert match.config.model_dump(include=set(SHAPE)) == SHAPE  # as many FLOPs as the checkpoint
+    runs = {job.comparison.variants[0].variant: job.protocol.train for job in made.jobs if job.facts.trains}
+    assert runs[match.variant].tokenizer == runs[own.variant].tokenizer == f"hf:{folder}"
+    assert runs[dense.variant].tokenizer == "bytes"
+    assert float(match.variant_parts[0][1:]) < 0.5  # of the suite's dense model
+    random = trained(f"hf:{folder}(weights=random)").comparisons[0].variants[1]
     assert (random.config.vocab_size, random.tokenizer) == (512, "")
 
 
@@ -303,16 +309,16 @@ def test_losses_of_trained_weights_are_not_compared_with_those_of_weights_at_ran
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = trained(f"hf:{folder}")
-    rival, own = made.comparisons[0].arms[1:]
-    for arm in (rival.arm, own.arm):
-        monkeypatch.setitem(planted.PLANTED, arm, 1.0)
+    match, own = made.comparisons[0].variants[1:]
+    for variant in (match.variant, own.variant):
+        monkeypatch.setitem(planted.PLANTED, variant, 1.0)
     loaded = load(planted.left(tmp_path, made))
-    for one, other in itertools.combinations([case.arm for case in loaded.arms], 2):
+    for one, other in itertools.combinations([case.variant for case in loaded.variants], 2):
         (row,) = loaded.between("loss/val", one, other)
         assert row.status == "skipped"  # the checkpoint's tokens are no bytes
-        assert ("trained before" in str(row.reason)) == (own.arm in {one, other})
-    (said,) = rivals.trained_before(loaded)
-    assert said.given["arm"] == own
+        assert ("trained before" in str(row.reason)) == (own.variant in {one, other})
+    (said,) = matches.trained_before(loaded)
+    assert said.given["variant"] == own
     others = trained(f"hf:{folder}(weights=random)")
     assert not any(facts.trained for each in others.comparisons for facts in each.facts)
 
@@ -322,7 +328,7 @@ def test_losses_of_trained_weights_are_not_compared_with_those_of_weights_at_ran
 def test_planning_imports_no_library(folder: Path) -> None:
     suite = folder.parent / "s.toml"
     suite.write_text(
-        'metrics = ["flops/forward"]\nrival = "flops"\n[grid]\nseq_len = [64]\n[[arms]]\nmodel = "dense"\n'
+        'metrics = ["flops/forward"]\nrival = "flops"\n[grid]\nseq_len = [64]\n[[variants]]\nmodel = "dense"\n'
     )
     words = ["modbench", "plan", str(suite), "--model", f"hf:{folder}", "--model", "hf:gpt2", "--effort", "smoke"]
     code = (

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from cuda_units import case, timed
+from cuda_jobs import case, timed
 from fake_cuda import FakeCuda
 from fake_nvml import FakeNVMLError, fake_pynvml, refuse
 
@@ -17,7 +17,7 @@ from modbench.harness.domain.evidence import Evidence
 from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.machine import counter_sampler, nvml
 from modbench.harness.registry import catalogue
-from modbench.harness.stats import contamination
+from modbench.harness.stats import noise
 from modbench.harness.stats.against_anchor import Process
 from modbench.harness.subject.subject import clock_of
 
@@ -59,14 +59,14 @@ def test_a_cap_in_the_middle_of_a_block_is_seen(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_bit_counts_only_where_there_is_no_count() -> None:
     blocks = {"block": [0.0, 1.0], "wall_s": [1.0, 1.0], "throttle": [4.0, 0.0]}
-    assert contamination.power_capped(blocks) == [True, False]
-    assert contamination.power_capped({**blocks, "power_capped_s": [0.005, 0.3]}) == [False, True]
+    assert noise.power_capped(blocks) == [True, False]
+    assert noise.power_capped({**blocks, "power_capped_s": [0.005, 0.3]}) == [False, True]
 
 
 def test_heat_in_the_middle_of_a_block_disturbs_it() -> None:
     samples = {"block": [0.0, 1.0], "wall_s": [0.01, 0.01], "calls": [1.0, 1.0]}
     blocks = {"block": [0.0, 1.0], "wall_s": [1.0, 1.0], "throttle": [0.0, 0.0], "thermal_hw_s": [0.02, 0.005]}
-    assert contamination.causes(samples, blocks) == [frozenset({"throttled"}), frozenset()]
+    assert noise.causes(samples, blocks) == [frozenset({"throttled"}), frozenset()]
 
 
 def test_an_older_driver_counts_violations(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +99,7 @@ def test_a_query_that_fails_later_ends_no_run(monkeypatch: pytest.MonkeyPatch) -
     assert outcome.status == "ok"
     assert blocks.columns["power_W"] == [300.0, 300.0]
     assert blocks.columns["unanswered"][-1] > 0
-    (cause,) = contamination.causes(outcome.samples, blocks.columns)[-1]
+    (cause,) = noise.causes(outcome.samples, blocks.columns)[-1]
     assert cause.startswith("not watched: ")
 
 
@@ -170,7 +170,7 @@ def test_a_step_on_a_gpu_is_watched_in_all_threads(monkeypatch: pytest.MonkeyPat
 def test_cpu_time_beside_a_gpu_is_the_processs() -> None:
     import time
 
-    assert clock_of(case().place).cpu_s is time.process_time
-    on_cpu = case().place.model_copy(update={"device": "cpu"})
+    assert clock_of(case().grid_point).cpu_s is time.process_time
+    on_cpu = case().grid_point.model_copy(update={"device": "cpu"})
     assert clock_of(on_cpu).cpu_s is time.thread_time
-    assert clock_of(case().place).synchronize is torch.cuda.synchronize
+    assert clock_of(case().grid_point).synchronize is torch.cuda.synchronize

@@ -15,14 +15,14 @@ from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan
 from modbench.reports.figures.style import look, numbered
 from modbench.reports.page import render
-from modbench.reports.panels import loss_cost, numbers, tiles
+from modbench.reports.panels import numbers, pareto, tiles
 from modbench.reports.tables.load import load
 from modbench.reports.terminal import summary
 
 
-def arms(suite: Suite, *models: str, **flags: object) -> list[str]:
+def variants(suite: Suite, *models: str, **flags: object) -> list[str]:
     made = make_plan(override(suite, Overrides(model=models, only=True, **flags)), device="cpu")  # type: ignore[arg-type]
-    return [case.arm for case in made.comparisons[0].arms]
+    return [case.variant for case in made.comparisons[0].variants]
 
 
 @pytest.fixture
@@ -34,28 +34,28 @@ def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
 
 
 def test_only_the_named_models_run_and_the_first_is_the_anchor(suite: Suite) -> None:
-    assert arms(suite, "a.py:build", "b.py:build") == ["a:build", "b:build"]
-    assert arms(suite, "b.py:build", "a.py:build", "b.py:build") == ["b:build", "a:build"]
-    assert arms(suite, "a.py:build", "moe") == ["a:build", "moe"]
-    assert arms(suite, "a.py:build") == ["a:build"]
+    assert variants(suite, "a.py:build", "b.py:build") == ["a:build", "b:build"]
+    assert variants(suite, "b.py:build", "a.py:build", "b.py:build") == ["b:build", "a:build"]
+    assert variants(suite, "a.py:build", "moe") == ["a:build", "moe"]
+    assert variants(suite, "a.py:build") == ["a:build"]
 
 
-def test_rungs_stay_where_their_model_and_their_target_are_named(suite: Suite) -> None:
-    both = arms(suite, "mod", "dense")
+def test_matched_baselines_stay_where_their_model_and_their_target_are_named(suite: Suite) -> None:
+    both = variants(suite, "mod", "dense")
     assert both[0] == "mod[c0.125]"
     assert "dense" in both
-    assert sum(arm.startswith("dense-f") for arm in both) == 2
-    assert not any("-f" in arm for arm in (*arms(suite, "mod"), *arms(suite, "dense", "a.py:build")))
-    swept = arms(suite, "dense", "mod", capacity=(0.25,))
+    assert sum(variant.startswith("dense-f") for variant in both) == 2
+    assert not any("-f" in variant for variant in (*variants(suite, "mod"), *variants(suite, "dense", "a.py:build")))
+    swept = variants(suite, "dense", "mod", capacity=(0.25,))
     assert (len(swept), swept[0], swept[-1]) == (3, "dense", "mod[c0.25]")
     assert swept[1].startswith("dense-f")
 
 
-def test_an_anchor_of_ones_own_has_a_twin_and_a_lone_model_has_none(suite: Suite) -> None:
+def test_an_anchor_of_ones_own_has_an_aa_control_and_a_lone_model_has_none(suite: Suite) -> None:
     draft = suite.model_copy(update={"effort": "draft"})
-    for models, twins in ((("a.py:build", "b.py:build"), {"a:build-twin"}), (("a.py:build",), set())):
+    for models, aa_controls in ((("a.py:build", "b.py:build"), {"a:build-aa_control"}), (("a.py:build",), set())):
         made = make_plan(override(draft, Overrides(model=models, only=True)), device="cpu")
-        assert {twin.arm for each in made.comparisons if (twin := each.twin_arm)} == twins
+        assert {aa_control.variant for each in made.comparisons if (aa_control := each.aa_control_case)} == aa_controls
 
 
 def test_only_needs_a_model(suite: Suite) -> None:
@@ -78,17 +78,16 @@ def test_a_lone_model_gets_its_numbers_and_is_told_why_there_is_no_ratio(
     assert "forward pass" in said
     assert re.search(r"^dense +\d", said, re.MULTILINE)
     page = (run / "report.html").read_text()
-    assert "How fast is dense" in page
     assert "One model was measured" in page
     assert numbers.NUMBERS.title in page
-    for absent in (numbers.TABLE, tiles.PANEL, loss_cost.PANEL):
+    for absent in (numbers.TABLE, tiles.PANEL, pareto.PANEL):
         assert absent.title not in page
     assert loaded.comparisons.empty
 
 
 def test_two_models_of_ones_own_look_different(suite: Suite) -> None:
     made = make_plan(override(suite, Overrides(model=("a.py:build", "b.py:build"), only=True)), device="cpu")
-    one, other = made.comparisons[0].arms
+    one, other = made.comparisons[0].variants
     with numbered([one, other]):
         assert look(one).marker != look(other).marker
     assert look(one) == look(other)  # outside of a run nothing tells them apart

@@ -1,4 +1,4 @@
-"""How long training takes beside its promise: learnt from units that ended, used by later plans. No seconds are measured."""
+"""How long training takes beside its promise: learnt from jobs that ended, used by later plans. No seconds are measured."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 from planted_peaks import planted
 
 from modbench.commands.doctor import aa_comparisons, checkup
-from modbench.commands.doctor.aa_comparisons import Twin
+from modbench.commands.doctor.aa_comparisons import AAControl
 from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.units import human_duration
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.execution.limits import Limits
 from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.execution.runner import phases
@@ -24,7 +24,7 @@ from modbench.harness.profiling.run_time import RunTime
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.roofline import stored
 from modbench.harness.roofline.stored import USUAL, Load, Pace
-from modbench.harness.stats import contamination
+from modbench.harness.stats import noise
 from modbench.harness.stats.contrast import Rule, estimated
 from modbench.harness.stats.effects import Effect
 
@@ -38,17 +38,17 @@ def plan_of(**train: Any) -> Plan:
         "metrics": ["loss/val", "latency/forward"],
         "shape": {"d_model": 32, "n_layers": 2},
         "grid": {"seq_len": [64]},
-        "arms": [{"model": "dense"}],
+        "variants": [{"model": "dense"}],
         "train": {"seq_len": 64, "batch_size": 2, "steps": 400, **train},
-        "twin": False,
+        "aa_control": False,
     }
     return make_plan(
         parse_suite(suite, "trained"), device="cpu", text=Text("t", b"ab" * 40_000, b"ba" * 40_000, "c0ffee")
     )
 
 
-def unit_of(plan: Plan, name: str) -> UnitOfWork:
-    return next(unit for unit in plan.units if unit.made_in == name)
+def job_of(plan: Plan, name: str) -> Job:
+    return next(job for job in plan.jobs if job.made_in == name)
 
 
 def test_the_fastest_of_the_last_runs_at_the_nearest_size_counts() -> None:
@@ -70,7 +70,7 @@ def test_the_fastest_of_the_last_runs_at_the_nearest_size_counts() -> None:
 
 def test_only_training_takes_as_many_times_longer() -> None:
     plan = plan_of()
-    train, timed = unit_of(plan, "train"), unit_of(plan, "time")
+    train, timed = job_of(plan, "train"), job_of(plan, "time")
     plain = RunTime(plan, SLOW, {"fp32": Pace(ratios={8: {"a": 1.0}})})
     paced = RunTime(plan, SLOW, {"fp32": Pace(ratios={8: {"a": 3.0}})})
     assert (RunTime(plan, SLOW).paced, paced.paced) == (False, True)
@@ -85,14 +85,14 @@ def test_only_training_takes_as_many_times_longer() -> None:
 
 def test_short_training_tells_nothing() -> None:
     plan = plan_of(steps=2)
-    assert RunTime(plan, {"fp32": planted(1e12)}).pace_of(unit_of(plan, "train"), 100.0) is None
+    assert RunTime(plan, {"fp32": planted(1e12)}).pace_of(job_of(plan, "train"), 100.0) is None
 
 
 def test_a_run_tells_later_plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path))
     monkeypatch.setattr(run_time, "_kept", lambda *_: SLOW)
     plan = plan_of()
-    train = unit_of(plan, "train")
+    train = job_of(plan, "train")
     before = RunTime(plan).seconds(train, 1)
     Limits(plan).paced(train, 10 * before)  # elsewhere
     assert RunTime(plan).seconds(train, 1) == before
@@ -141,13 +141,13 @@ def test_a_plan_says_a_range_up_to_what_a_busy_machine_took_last(who: str) -> No
     plan = plan_of()
     quiet = forecast(plan)
     assert as_text(quiet).startswith(
-        f"trained: {len(plan.units)} units on cpu, about {human_duration(quiet['predicted_s'])}."
+        f"trained: {len(plan.jobs)} jobs on cpu, about {human_duration(quiet['predicted_s'])}."
     )
     stored.keep_load(RunTime(plan).machine, who, 2.5)
     busy = forecast(plan)
     assert busy["predicted_s"] == quiet["predicted_s"]
     least, most = (f"{times * busy['predicted_s']:.0f}" for times in (1, 2.5))
-    assert as_text(busy).startswith(f"trained: {len(plan.units)} units on cpu, about {least} to {most} s.")
+    assert as_text(busy).startswith(f"trained: {len(plan.jobs)} jobs on cpu, about {least} to {most} s.")
     assert "2.5 times the predicted one" in " ".join(as_text(busy).split())
     assert "times the predicted one" not in as_text(quiet)
     stored.keep_load(RunTime(plan).machine, who, 1.0)  # by now it is quiet
@@ -155,14 +155,14 @@ def test_a_plan_says_a_range_up_to_what_a_busy_machine_took_last(who: str) -> No
 
 
 def test_the_time_left_reaches_as_far_as_the_load_that_was_seen(kept: Path) -> None:
-    """That of earlier runs, then of the first unit, until this run itself shows how long its work takes; later plans know it."""
+    """That of earlier runs, then of the first job, until this run itself shows how long its work takes; later plans know it."""
     plan = plan_of()
     stored.keep_load(RunTime(plan).machine, "earlier", 2.0)
     moment = [0.0]
     limits = Limits(plan, run="this")
     run = Tracker(plan, phases(plan, 1), RunFolder(kept), limits=limits, clock=lambda: moment[0])
     total = run._total
-    first, *rest = sorted(plan.units, key=lambda unit: run._seconds[unit.name])
+    first, *rest = sorted(plan.jobs, key=lambda job: run._seconds[job.name])
     run._seconds[first.name], run._total = 0.01 * total, total - run._seconds[first.name] + 0.01 * total
     with run:
         assert (run.now.left_s, run.now.most_s) == pytest.approx((run._total, 2 * run._total))
@@ -172,10 +172,10 @@ def test_the_time_left_reaches_as_far_as_the_load_that_was_seen(kept: Path) -> N
         run.ended(first)
         left = run._total - 0.01 * total
         assert (run.now.left_s, run.now.most_s) == pytest.approx((left, 3 * left))
-        for unit in reversed(rest):  # from the longest on
-            run.started(unit)
-            moment[0] += 1.5 * run._seconds[unit.name]
-            run.ended(unit)
+        for job in reversed(rest):  # from the longest on
+            run.started(job)
+            moment[0] += 1.5 * run._seconds[job.name]
+            run.ended(job)
             assert run.now.left_s == run.now.most_s
     found = stored.latest_load(RunTime(plan).machine)
     assert list(found.seen) == ["earlier", "this"]
@@ -192,18 +192,18 @@ def test_a_short_run_and_one_elsewhere_say_nothing_of_the_load() -> None:
 
 def test_a_check_of_the_machine_sees_how_long_work_waits() -> None:
     busy = {"wall_s": [0.01, 0.03], "calls": [10.0, 10.0], "wait_s": [0.06, 0.18]}
-    assert contamination.stretch([busy]) == pytest.approx(0.4 / 0.16)
-    assert contamination.stretch([busy, {**busy, "wait_s": [0.0, 0.0]}]) == pytest.approx(0.8 / 0.56)
-    assert contamination.stretch([{"wall_s": [0.01], "calls": [10.0]}]) == 1.0  # not recorded here
-    assert contamination.stretch([]) == 1.0
+    assert noise.stretch([busy]) == pytest.approx(0.4 / 0.16)
+    assert noise.stretch([busy, {**busy, "wait_s": [0.0, 0.0]}]) == pytest.approx(0.8 / 0.56)
+    assert noise.stretch([{"wall_s": [0.01], "calls": [10.0]}]) == 1.0  # not recorded here
+    assert noise.stretch([]) == 1.0
 
 
 @pytest.mark.usefixtures("kept")
 def test_a_check_is_kept_for_plans(monkeypatch: pytest.MonkeyPatch) -> None:
     effect = Effect(0.0, -0.01, 0.01, n=4)
-    twins = [Twin(estimated(effect, Rule()), {}, stretch=times) for times in (2.0, 3.0)]
+    aa_controls = [AAControl(estimated(effect, Rule()), {}, stretch=times) for times in (2.0, 3.0)]
     monkeypatch.setattr(checkup, "keep_peaks", lambda *_: None)
-    monkeypatch.setattr(aa_comparisons, "examine", lambda *_: twins)
+    monkeypatch.setattr(aa_comparisons, "examine", lambda *_: aa_controls)
     plan = plan_of()
     checkup.check(2, "cpu", plan.suite.threads, None, fresh=False)  # type: ignore[arg-type]  # shows nothing
     assert stored.latest_load(RunTime(plan).machine) == Load(seen={stored.CHECK: 2.5})

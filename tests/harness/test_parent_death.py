@@ -47,18 +47,18 @@ def stubborn(config):
 WORK = """
 import own
 from modbench.harness.execution import worker
-def run_unit(unit, folder):
-    getattr(own, unit.comparison.arms[-1].model.partition(":")[2])(None)
+def run_unit(job, folder):
+    getattr(own, job.comparison.variants[-1].model.partition(":")[2])(None)
 def work(*given):
     worker.run_unit = run_unit
     worker.work(*given)
 """
-# A run in a process of its own that can be killed; it starts one unit and waits.
+# A run in a process of its own that can be killed; it starts one job and waits.
 PARENT = """
 import os, signal, sys
 from pathlib import Path
 import without_torch
-from modbench.harness.execution import unit
+from modbench.harness.execution import job
 from modbench.harness.execution.launch import local
 from modbench.harness.process import child
 from modbench.harness.results.run_folder import RunFolder
@@ -66,7 +66,7 @@ folder, name, cold, limit_s, stops = sys.argv[1:]
 local.PRELOAD, local.work = [], without_torch.work
 child.LATE_S = 0.5
 launcher = local.LocalLauncher(cold=cold == "cold", threads=1)
-handle = launcher.start(unit.planned(Path(folder), name), RunFolder(Path(folder)), float(limit_s))
+handle = launcher.start(job.planned(Path(folder), name), RunFolder(Path(folder)), float(limit_s))
 print(handle.child.pid, handle.child.minder.pid, flush=True)
 if stops == "stops":
     os.kill(os.getpid(), signal.SIGSTOP)
@@ -113,7 +113,7 @@ def pids_of(here: Path) -> list[int]:
 
 
 def started(here: Path, model: str, cold: str) -> tuple[subprocess.Popen[str], list[int]]:
-    """A parent whose unit hangs without a limit; the process ids of the unit, what it started, and its minder."""
+    """A parent whose job hangs without a limit; the process ids of the job, what it started, and its minder."""
     parent, _, minder = parent_of(here, model, cold, 1e6)
     while not (here / "pids").exists():
         assert parent.poll() is None
@@ -126,10 +126,10 @@ def started(here: Path, model: str, cold: str) -> tuple[subprocess.Popen[str], l
 def parent_of(
     here: Path, model: str, cold: str, limit_s: float, stops: str = "goes on"
 ) -> tuple[subprocess.Popen[str], int, int]:
-    """A parent whose unit hangs; the process ids of its unit and of the minder."""
+    """A parent whose job hangs; the process ids of its unit and of the minder."""
     made = planned(model)
     folder = folder_of(made, here)
-    given = (folder.path, made.units[-1].name, cold, limit_s, stops)
+    given = (folder.path, made.jobs[-1].name, cold, limit_s, stops)
     parent = subprocess.Popen(
         [sys.executable, "parent.py", *map(str, given)], stdout=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -138,14 +138,14 @@ def parent_of(
 
 
 def ended_at_limit(here: Path, model: str, *, stopped: bool) -> str:
-    """What a parent says of a unit that hung until its limit, when nothing of it is left.
+    """What a parent says of a job that hung until its limit, when nothing of it is left.
 
-    Where the limit comes before the model is reached, as on a busy machine, the unit starts again with a longer one.
+    Where the limit comes before the model is reached, as on a busy machine, the job starts again with a longer one.
 
     Args:
         here: folder with the files.
         model: what hangs.
-        stopped: whether the parent is stopped meanwhile, so that it cannot be what ends the unit.
+        stopped: whether the parent is stopped meanwhile, so that it cannot be what ends the job.
     """
     limit_s = 2.0
     while True:
@@ -163,15 +163,15 @@ def ended_at_limit(here: Path, model: str, *, stopped: bool) -> str:
         limit_s *= 3
 
 
-def test_a_hanging_unit_ends_with_its_parent_and_so_does_what_it_started(here: Path) -> None:
+def test_a_hanging_job_ends_with_its_parent_and_so_does_what_it_started(here: Path) -> None:
     parent, pids = started(here, "hangs", "forked")
     parent.kill()
     parent.communicate()
     wait_until_gone(pids)
 
 
-def test_nothing_wakes_up_while_a_cold_unit_works_and_it_ends_with_its_parent(here: Path) -> None:
-    """The minder sleeps, and the unit has no thread besides its own.
+def test_nothing_wakes_up_while_a_cold_job_works_and_it_ends_with_its_parent(here: Path) -> None:
+    """The minder sleeps, and the job has no thread besides its own.
 
     A terminal's interrupt would reach the parent only: all others are in other sessions.
     """
@@ -189,7 +189,7 @@ def test_nothing_wakes_up_while_a_cold_unit_works_and_it_ends_with_its_parent(he
     wait_until_gone(pids)
 
 
-def test_a_unit_ends_with_its_parent_even_without_its_minder(here: Path) -> None:
+def test_a_job_ends_with_its_parent_even_without_its_minder(here: Path) -> None:
     """What it started does not: the documentation says so."""
     parent, (worker, left, minder) = started(here, "hangs", "cold")
     os.kill(minder, signal.SIGKILL)
@@ -200,13 +200,13 @@ def test_a_unit_ends_with_its_parent_even_without_its_minder(here: Path) -> None
 
 
 @pytest.mark.parametrize(("model", "by"), [("hangs", signal.SIGALRM), ("stubborn", signal.SIGKILL)])
-def test_a_unit_ends_at_its_limit_while_its_parent_is_stopped(model: str, by: signal.Signals, here: Path) -> None:
+def test_a_job_ends_at_its_limit_while_its_parent_is_stopped(model: str, by: signal.Signals, here: Path) -> None:
     """By its minder: with a signal that tells the parent of the limit, or if the model ignores that, with the next."""
     assert ended_at_limit(here, model, stopped=True) == f"ended {-by}"
 
 
-def test_what_a_unit_started_ends_with_it(here: Path) -> None:
-    """The parent ends a unit at its limit: what ignores SIGTERM ends too."""
+def test_what_a_job_started_ends_with_it(here: Path) -> None:
+    """The parent ends a job at its limit: what ignores SIGTERM ends too."""
     # on a busy machine its minder may be first
     assert ended_at_limit(here, "hangs", stopped=False) in {f"ended {-signal.SIGKILL}", f"ended {-signal.SIGALRM}"}
 
@@ -246,7 +246,7 @@ def test_a_log_is_complete_and_a_second_end_changes_nothing(tmp_path: Path) -> N
 
 
 def test_a_child_that_prints_wakes_no_parent(tmp_path: Path) -> None:
-    """Beside a timed unit the parent must not work. It sleeps until the end, however much is printed, here 100 MB."""
+    """Beside a timed job the parent must not work. It sleeps until the end, however much is printed, here 100 MB."""
     began = command(tmp_path / "log", "for _ in range(1000): print('x' * 100_000)")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
     began.join()

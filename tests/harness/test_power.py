@@ -10,13 +10,13 @@ import pytest
 import sequential as bench
 from hypothesis import given
 from hypothesis import strategies as st
-from launch_power import Design, advised, simulate
 from present import present
+from process_power import Design, advised, simulate
 from scipy import stats
 
 from modbench.harness.domain.suite import TWO_STAGE
 from modbench.harness.stats import effects, power
-from modbench.harness.stats.contrast import DIFFERENT, INCONCLUSIVE, Kind, Rule, estimated, limited
+from modbench.harness.stats.contrast import BETTER_OPEN, INCONCLUSIVE, Kind, Rule, estimated, limited
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.interim import schedule
 from modbench.harness.stats.power import above_0, fewest, inflation, prospect
@@ -56,7 +56,7 @@ def decide(effect: float, sd: float, n: int, margin: float) -> float:
 @pytest.mark.parametrize("sd", [0.01, 0.02, 0.04])
 @pytest.mark.parametrize("margin", [MARGIN, 0.0])
 def test_fresh_runs_of_the_advice_decide_in_80_of_100(share: float, sd: float, margin: float) -> None:
-    """And with one launch fewer they do not; where launches are many, one more changes little."""
+    """And with one process fewer they do not; where processes are many, one more changes little."""
     effect = share * math.log1p(MARGIN)
     n = needed(Effect(-effect, sd=sd, n=2), margin)
     if n is None:
@@ -79,7 +79,7 @@ def test_fresh_runs_of_the_advice_hold_a_limit_in_80_of_100(slower: float, kind:
     shift = math.log1p(slower) if kind == "time" else slower
     edge, sign = (math.log1p(MARGIN), -1) if kind == "time" else (MARGIN, 1)
     few = [sign * shift + sd for sd in (-0.02, 0.0, 0.02)]
-    (held,) = limited([estimated(effects.over_launches(few), Rule(kind, MARGIN), "interleaved")], [MARGIN])
+    (held,) = limited([estimated(effects.over_processes(few), Rule(kind, MARGIN), "interleaved")], [MARGIN])
     n = present(held.needed)
     values_RN = np.random.default_rng(n).normal(shift, 0.02, (RUNS, n))
     narrow = stats.t.ppf(0.95, n - 1) * values_RN.std(axis=1, ddof=1) / math.sqrt(n)
@@ -87,8 +87,8 @@ def test_fresh_runs_of_the_advice_hold_a_limit_in_80_of_100(slower: float, kind:
 
 
 def test_a_difference_whose_size_is_open_asks_for_its_size() -> None:
-    found = estimated(effects.over_launches([0.02, 0.035, 0.01, 0.04, 0.025, 0.035]), RULE, "interleaved")
-    assert found.verdict == DIFFERENT
+    found = estimated(effects.over_processes([0.02, 0.035, 0.01, 0.04, 0.025, 0.035]), RULE, "interleaved")
+    assert found.verdict == BETTER_OPEN
     sd = present(found.effect.sd)
     assert prospect(RULE.sizes, found.effect.value, sd, (present(found.needed),)).power >= 0.8
     assert prospect(RULE.decides, found.effect.value, sd, (4,)).power > 0.8
@@ -96,13 +96,13 @@ def test_a_difference_whose_size_is_open_asks_for_its_size() -> None:
 
 def test_the_rule_that_is_simulated_is_that_of_a_verdict() -> None:
     values_RN = np.random.default_rng(6).normal(0.01, 0.01, (2000, 6))
-    made = [estimated(effects.over_launches(row), RULE, "interleaved") for row in values_RN.tolist()]
+    made = [estimated(effects.over_processes(row), RULE, "interleaved") for row in values_RN.tolist()]
     said = [each.verdict != INCONCLUSIVE for each in made]
     assert np.mean(said) == pytest.approx(prospect(RULE.decides, 0.01, 0.01, (6,)).power, abs=0.03)
 
 
-def test_an_advice_from_few_launches_decides_less_surely() -> None:
-    """Effect and spread are then estimates; after eight launches, those left undecided ask for enough."""
+def test_an_advice_from_few_processes_decides_less_surely() -> None:
+    """Effect and spread are then estimates; after eight processes, those left undecided ask for enough."""
     (known, number), (few, _), (more, _) = (advised(n, math.log1p(0.01), 0.02, 300) for n in (0, 3, 8))
     assert 0.8 <= known < 0.85
     assert number == 13
@@ -115,13 +115,13 @@ def test_the_number_is_the_smallest_and_above_what_was_made() -> None:
     asked = [(0.8, 3, 1000), (0.95, 3, 1000), (0.8, 90, 1000), (0.8, 3, 79), (0.8, 91, 90)]
     found = [power.smallest(chances.__getitem__, wanted, least=least, most=most) for wanted, least, most in asked]
     assert found == [80, 95, 90, None, None]
-    # An estimate may lie in the gap between two verdicts though as many launches as were made seldom leave it there.
+    # An estimate may lie in the gap between two verdicts though as many processes as were made seldom leave it there.
     assert needed(Effect(0.0, sd=0.01, n=30)) == 31
     assert needed(Effect(0.1)) == 3  # no spread is known yet
     assert needed(Effect(math.log1p(MARGIN), sd=0.5, n=3)) is None
 
 
-def test_arms_share_a_spread_unless_one_is_apart() -> None:
+def test_variants_share_a_spread_unless_one_is_apart() -> None:
     rng = np.random.default_rng(0)
     alike = rng.normal(0, 0.01, (6, 8)).tolist()
     pooled = math.sqrt(float(np.mean(np.var(alike, axis=1, ddof=1))))
@@ -154,7 +154,7 @@ def test_the_power_of_several_analyses_is_what_simulated_seeds_find(world: bench
 def seeds(
     difference: float, sd: float = 1.0, looks: int = 4, wanted: float = 0.8, rule: Rule | None = None
 ) -> int | None:
-    """Seeds of each of two independent arms."""
+    """Seeds of each of two independent variants."""
     asked = rule.decides if rule else above_0
     return fewest(asked, difference, math.sqrt(2) * sd, freedom=2, analyses=looks, wanted=wanted, most=power.MOST_SEEDS)
 

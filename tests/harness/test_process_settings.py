@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_faults import outcomes, planned, run_units
+from test_faults import outcomes, planned, run_jobs
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -143,12 +143,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("model", ["Built", "AtOnce", "Later", "Raises"])
 def test_a_call_that_changes_the_process_ends_it_under_the_name_of_its_model(model: str, made_in: str) -> None:
     """Wherever it does so: when it is built, in its first call, later, or before it raises an error of its own."""
-    (unit,) = [each for each in planned(model, ["latency/forward", "flops/forward"]).units if each.made_in == made_in]
+    (job,) = [each for each in planned(model, ["latency/forward", "flops/forward"]).jobs if each.made_in == made_in]
     if made_in == "count" and model in {"Later", "Raises"}:
         return  # a count is not moved by threads
     try:
         with pytest.raises(ProcessChangedError, match=rf"^bad:{model}\[.* changed the number of threads from 1 to 2"):
-            worker.make_record(unit)
+            worker.make_record(job)
     finally:
         torch.set_num_threads(1)
 
@@ -157,8 +157,8 @@ def test_a_call_that_changes_the_process_ends_it_under_the_name_of_its_model(mod
 def test_the_other_models_are_timed_in_a_process_without_it(here: Path) -> None:
     (here / "bad.py").write_text(f"import torch\ntorch.autograd.set_detect_anomaly(True)\n{MODELS}")
     made = planned("Plain", ["latency/forward"])
-    made = made.model_copy(update={"units": tuple(unit for unit in made.units if unit.made_in == "time")})
-    records = run_units(made, here)
+    made = made.model_copy(update={"jobs": tuple(job for job in made.jobs if job.made_in == "time")})
+    records = run_jobs(made, here)
     (bad,), (dense,) = outcomes(records, "bad:"), outcomes(records, "dense")
     assert (bad.status, bad.kind, dense.status) == ("failed", "error", "ok")
     assert "its process was ended: bad:Plain[" in str(bad.reason)

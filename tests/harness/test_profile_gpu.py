@@ -129,14 +129,14 @@ def test_a_module_is_not_charged_for_what_the_device_waits() -> None:
 
 
 def test_the_text_says_whose_time_it_is() -> None:
-    case: Any = types.SimpleNamespace(id="c", place=types.SimpleNamespace(device="cuda"))
+    case: Any = types.SimpleNamespace(id="c", grid_point=types.SimpleNamespace(device="cuda"))
     text = module_profile.as_text(module_profile.Profiled(case, found("cuda"), Path(), {"cpu": "x"}))
     assert re.search(r"device works for 400 µs .*\(40%\)", text)
 
 
 def test_a_screen_holds_the_largest_modules_and_those_they_lie_in() -> None:
     """Sixty blocks with one layer each, every block larger than the one before; verbosely all are shown."""
-    case: Any = types.SimpleNamespace(id="c", place=types.SimpleNamespace(device="cpu"))
+    case: Any = types.SimpleNamespace(id="c", grid_point=types.SimpleNamespace(device="cpu"))
     times = {f"blocks.{i}": 1e-5 * (1 + i / 60) for i in range(60)}
     ranges = {ROOT: {"calls": 1, "own_seconds": 0.0, "seconds": sum(times.values())}}
     for name, seconds in times.items():

@@ -144,7 +144,7 @@ def test_without_being_asked_nothing_is_named() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("units_here")
+@pytest.mark.usefixtures("jobs_here")
 def test_the_command_opens_up_one_case(modbench: Any, tiny_suite: Path, tmp_path: Path) -> None:
     done = succeeded(
         modbench(

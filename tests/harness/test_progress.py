@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from present import of_type, present
 
-from modbench.harness.domain.case import COUNTS, Case, UnitOfWork
+from modbench.harness.domain.case import COUNTS, Case, Job
 from modbench.harness.domain.notes import CountNotes
 from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.execution.runner import phases
@@ -39,7 +39,7 @@ def plan_of(metrics: list[str], models: tuple[str, ...] = ("dense", "mod"), **ch
         "metrics": metrics,
         "shape": {"d_model": 32, "n_layers": 2, "vocab_size": 64},
         "grid": {"seq_len": [16]},
-        "arms": [{"model": model} for model in models],
+        "variants": [{"model": model} for model in models],
         **changes,
     }
     return make_plan(parse_suite(suite, "small"), device="cpu")
@@ -56,13 +56,13 @@ def test_below_a_notebooks_cell_stands_a_line_now_and_then_and_the_last(
     made = of_type(Cell, progress_for(tmp_path))
     made.clock = clock = Clock()
     tracker = tracking(plan, tmp_path, display=made, clock=clock)
-    for unit in plan.units:
+    for job in plan.jobs:
         clock.now += 4.0
-        tracker.started(unit)
-        tracker.ended(unit)
+        tracker.started(job)
+        tracker.ended(job)
     said, wrong = capsys.readouterr()
     shown = [line.partition("]")[0] for line in said.splitlines()]
-    number = len(plan.units)
+    number = len(plan.jobs)
     assert shown == [f"[{i}/{number}" for i in (1, 5, 9, number)]
     assert wrong == ""
     monkeypatch.delitem(sys.modules, "IPython")
@@ -73,8 +73,8 @@ def tracking(plan: Plan, path: Path, **more: Any) -> Tracker:
     return Tracker(plan, phases(plan, 1), RunFolder(path), **more)
 
 
-def counting(plan: Plan) -> UnitOfWork:
-    return next(unit for unit in plan.units if unit.made_in == "count")
+def counting(plan: Plan) -> Job:
+    return next(job for job in plan.jobs if job.made_in == "count")
 
 
 def one_case(model: str = "dense") -> Case:
@@ -115,9 +115,9 @@ def test_what_nobody_asked_for_does_not_run_and_says_so(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(counter, "train", never)
     monkeypatch.setattr(counter, "by_fvcore", never)
-    unit = counting(plan_of(["latency/forward"]))
-    metrics = [catalogue.metrics()[made.key] for made in unit.facts.makes]
-    found = [each for each in count.run(unit, metrics) if each.metric == "flops/forward"]
+    job = counting(plan_of(["latency/forward"]))
+    metrics = [catalogue.metrics()[made.key] for made in job.facts.makes]
+    found = [each for each in count.run(job, metrics) if each.metric == "flops/forward"]
     dense, mod = (each.noted(CountNotes) for each in found)
     assert dense.fvcore_reason == count.NO_FLOPS
     assert count.NO_TRAINING in (dense.source or "")
@@ -177,16 +177,16 @@ def test_the_guards_of_a_large_model_use_few_tokens_and_of_a_users_all() -> None
 def test_every_step_of_counting_is_said(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     said: list[str] = []
-    unit = counting(plan_of(["latency/forward", "flops/train_step/hardware"]))
-    metrics = [catalogue.metrics()[made.key] for made in unit.facts.makes]
-    with workspace.at(Workspace(tmp_path, unit.name, tell=lambda line: said.append(str(line)))):
-        list(count.run(unit, metrics))
-    first, second = unit.comparison.arms
+    job = counting(plan_of(["latency/forward", "flops/train_step/hardware"]))
+    metrics = [catalogue.metrics()[made.key] for made in job.facts.makes]
+    with workspace.at(Workspace(tmp_path, job.name, tell=lambda line: said.append(str(line)))):
+        list(count.run(job, metrics))
+    first, second = job.comparison.variants
     assert said[0].endswith(f" (counting {first.id}, 1 of 2)")
     assert any("skips" in line and line.endswith(f" (counting {second.id}, 2 of 2)") for line in said)
     assert any("future, call 1 of 18" in line for line in said)
     assert "training step's kernels" in said[-1]
-    assert Workspace(tmp_path, unit.name).said() == said[-1]
+    assert Workspace(tmp_path, job.name).said() == said[-1]
 
 
 def test_a_new_step_is_said_at_once_and_a_repeated_one_once_a_second(tmp_path: Path) -> None:
@@ -195,19 +195,19 @@ def test_a_new_step_is_said_at_once_and_a_repeated_one_once_a_second(tmp_path: P
     clock = Clock()
     steps = Steps("counting", clock)
     steps.say("nobody hears this")  # outside a workspace
-    with workspace.at(Workspace(tmp_path, "unit", tell=lambda line: said.append(str(line)))):
+    with workspace.at(Workspace(tmp_path, "job", tell=lambda line: said.append(str(line)))):
         for step, passed in (("one", 0.1), ("two, 1", 0.1), ("two, 2", 0.1), ("two, 3", 1.0), ("two, 4", 0.1)):
             clock.now += passed
             steps.say(step)
     assert said == ["one (counting)", "two, 1 (counting)", "two, 3 (counting)"]
 
 
-def test_what_is_merely_shown_ends_no_unit(tmp_path: Path) -> None:
+def test_what_is_merely_shown_ends_no_job(tmp_path: Path) -> None:
     """The folder is gone, or the disk is full; of several ranks only the first one speaks."""
-    Workspace(tmp_path / "gone", "unit").say("something")
-    assert Workspace(tmp_path / "gone", "unit").said() == ""
+    Workspace(tmp_path / "gone", "job").say("something")
+    assert Workspace(tmp_path / "gone", "job").said() == ""
     (tmp_path / "logs").mkdir()
-    Workspace(tmp_path, "unit", Ranks(rank=1, world=2)).say("something")
+    Workspace(tmp_path, "job", Ranks(rank=1, world=2)).say("something")
     assert not list((tmp_path / "logs").iterdir())
 
 
@@ -215,7 +215,7 @@ def test_timing_says_its_last_word_before_it_begins(tmp_path: Path, monkeypatch:
     (tmp_path / "logs").mkdir()
     events: list[str] = []
     plan = plan_of(["latency/forward"], effort="smoke")
-    unit = next(unit for unit in plan.units if unit.made_in == "time")
+    job = next(job for job in plan.jobs if job.made_in == "time")
     measure = Session.measure
 
     def measured(self: Any, *args: Any) -> Any:
@@ -225,32 +225,32 @@ def test_timing_says_its_last_word_before_it_begins(tmp_path: Path, monkeypatch:
         return found
 
     monkeypatch.setattr(Session, "measure", measured)
-    metrics = [catalogue.metrics()[made.key] for made in unit.facts.makes]
-    with workspace.at(Workspace(tmp_path, unit.name, tell=lambda line: events.append(str(line)))):
-        list(time.run(unit, metrics))
+    metrics = [catalogue.metrics()[made.key] for made in job.facts.makes]
+    with workspace.at(Workspace(tmp_path, job.name, tell=lambda line: events.append(str(line)))):
+        list(time.run(job, metrics))
     assert events[-3].startswith("timing 2 models ")
     assert events[-2:] == ["measure", "measured"]
     assert len(events) == 5
 
 
-def test_where_there_is_no_bar_a_silent_unit_gets_a_line(tmp_path: Path) -> None:
+def test_where_there_is_no_bar_a_silent_job_gets_a_line(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     plan, stream, clock = plan_of(["latency/forward"]), io.StringIO(), Clock()
-    unit = counting(plan)
+    job = counting(plan)
     lines = tracking(plan, tmp_path, display=Lines(tmp_path, stream, clock), clock=clock)
-    lines.started(unit)
+    lines.started(job)
     clock.now = Lines.SILENT_S - 1
     lines.tick()
     assert not stream.getvalue()
-    Workspace(tmp_path, unit.name).say("counting dense")
+    Workspace(tmp_path, job.name).say("counting dense")
     for clock.now in (Lines.SILENT_S, Lines.SILENT_S + 1, 2 * Lines.SILENT_S):
         lines.tick()
-    total = len(plan.units)
+    total = len(plan.jobs)
     assert stream.getvalue().splitlines() == [
-        f"[0/{total}] {unit.name}, 30 s: counting dense",
-        f"[0/{total}] {unit.name}, 1 min 00 s: counting dense",
+        f"[0/{total}] {job.name}, 30 s: counting dense",
+        f"[0/{total}] {job.name}, 1 min 00 s: counting dense",
     ]
-    lines.ended(unit)
+    lines.ended(job)
     clock.now = 10 * Lines.SILENT_S
     lines.tick()
     assert len(stream.getvalue().splitlines()) == 3
@@ -259,13 +259,13 @@ def test_where_there_is_no_bar_a_silent_unit_gets_a_line(tmp_path: Path) -> None
 def test_a_bar_shows_what_the_runner_counts(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     Workspace(tmp_path, "first").say("counting dense")
-    running = [Running(unit=name, since="") for name in ("first", *map(str, range(MOST_SHOWN)))]
+    running = [Running(job=name, since="") for name in ("first", *map(str, range(MOST_SHOWN)))]
     groups = [Group(name="time", done=3, failed=1, running=len(running), waiting=2)]
     bar = Live(tmp_path)
     bar.show(RunProgress(elapsed_s=4, left_s=16, most_s=90, more=True, groups=groups, running=running))
     (task,) = bar.bar.tasks
     assert (task.completed, task.total) == (4, 20)
-    assert task.fields == {"units": f"4/{6 + len(running)}+", "left": "16 to 90 s left"}
+    assert task.fields == {"jobs": f"4/{6 + len(running)}+", "left": "16 to 90 s left"}
     assert task.description.startswith("counting dense (first), 0, 1,")
     assert task.description.endswith("1 more")
     bar.show(RunProgress(left_reason="nobody knows"))
@@ -281,63 +281,66 @@ class Shown:
     def show(self, now: RunProgress, ended: str = "") -> None:
         """Nothing."""
 
-    def complete(self, launches: Sequence[UnitOfWork]) -> None:
-        self.series.append([unit.name for unit in launches])
+    def complete(self, processes: Sequence[Job]) -> None:
+        self.series.append([job.name for job in processes])
 
 
 @pytest.mark.parametrize("effort", ["draft", "standard"])
-def test_a_timed_comparison_is_shown_once_when_its_last_launch_has_ended(tmp_path: Path, effort: str) -> None:
+def test_a_timed_comparison_is_shown_once_when_its_last_process_has_ended(tmp_path: Path, effort: str) -> None:
     shown = Shown()
     plan = plan_of(["latency/forward", "latency/train_step"], effort=effort)
     tracker = tracking(plan, tmp_path, display=shown)
-    series: dict[str, list[UnitOfWork]] = {}
-    for unit in plan.units:
-        if unit.series:
-            series.setdefault(unit.series, []).append(unit)
-    for units in series.values():
-        planned = [unit for unit in units if not unit.rule]
-        more = [unit for unit in units if unit.rule][:2]
+    series: dict[str, list[Job]] = {}
+    for job in plan.jobs:
+        if job.series:
+            series.setdefault(job.series, []).append(job)
+    for jobs in series.values():
+        planned = [job for job in jobs if not job.rule]
+        more = [job for job in jobs if job.rule][:2]
         assert (not more) == (effort == "draft")
         before = len(shown.series)
-        for unit in planned:
+        for job in planned:
             assert len(shown.series) == before
-            tracker.started(unit)
-            tracker.ended(unit)
+            tracker.started(job)
+            tracker.ended(job)
         if more:
             assert len(shown.series) == before
             tracker.added("", more[:1])
             tracker.added(more[0].group, more[1:])
-            for unit in more:
+            for job in more:
                 assert len(shown.series) == before
-                tracker.started(unit)
-                tracker.ended(unit)
-        assert shown.series[before:] == [[unit.name for unit in (*planned, *more)]]
+                tracker.started(job)
+                tracker.ended(job)
+        assert shown.series[before:] == [[job.name for job in (*planned, *more)]]
 
 
 def test_a_rule_that_asks_for_no_more_completes_a_comparison(tmp_path: Path) -> None:
     shown = Shown()
     plan = plan_of(["latency/forward"], effort="standard")
     tracker = tracking(plan, tmp_path, display=shown)
-    planned = [unit for unit in plan.units if unit.series and not unit.rule]
-    for unit in planned:
-        tracker.started(unit)
-        tracker.ended(unit)
+    planned = [job for job in plan.jobs if job.series and not job.rule]
+    for job in planned:
+        tracker.started(job)
+        tracker.ended(job)
     assert not shown.series
     tracker.added(planned[0].group, [])
-    assert shown.series == [[unit.name for unit in planned]]
+    assert shown.series == [[job.name for job in planned]]
 
 
 def test_a_quick_look_times_one_workload_after_the_other_and_long_inputs_first() -> None:
     metrics, grid = ["latency/forward", "latency/train_step"], {"seq_len": [16, 32]}
 
     def order(effort: str) -> list[tuple[str, int, int]]:
-        units = plan_of(metrics, effort=effort, grid=grid, launches=2).units
-        return [(unit.workload, unit.launch, unit.comparison.place.seq_len) for unit in units if unit.series]
+        jobs = plan_of(metrics, effort=effort, grid=grid, processes=2).jobs
+        return [(job.workload, job.process, job.comparison.grid_point.seq_len) for job in jobs if job.series]
 
     assert order("draft") == [
-        (workload, launch, length) for workload in ("forward", "train_step") for launch in (0, 1) for length in (32, 16)
+        (workload, process, length)
+        for workload in ("forward", "train_step")
+        for process in (0, 1)
+        for length in (32, 16)
     ]
-    assert [launch for _, launch, _ in order("standard")] == [0] * 4 + [1] * 4
+    assert [process for _, process, _ in order("standard")] == [0] * 4 + [1] * 4
     metrics, grid = ["latency/decode", "latency/prefill", "latency/forward"], {"seq_len": [16]}
     assert [workload for workload, *_ in order("draft")] == ["forward"] * 2 + ["prefill"] * 2 + ["decode"] * 2
 
@@ -355,8 +358,8 @@ def test_a_plan_counts_the_counting() -> None:
     )
     assert small < large / 2 < more / 4
     forward = sum(1e9 for _ in range(2))
-    unit = counting(plan_of(asks[0], shape=shape))
-    assert count.estimate_seconds(unit, lambda _: 0.0) > forward / 60e9
-    assert count.estimate_seconds(unit, lambda _: 1.0) == pytest.approx(
-        count.estimate_seconds(unit, lambda _: 0.0) + 2 * (3 + 22)
+    job = counting(plan_of(asks[0], shape=shape))
+    assert count.estimate_seconds(job, lambda _: 0.0) > forward / 60e9
+    assert count.estimate_seconds(job, lambda _: 1.0) == pytest.approx(
+        count.estimate_seconds(job, lambda _: 0.0) + 2 * (3 + 22)
     )

@@ -202,8 +202,10 @@ def test_only_a_model_that_says_so_is_captured_as_a_graph(monkeypatch: pytest.Mo
     made = Subject(example("decoding", graph=True), 0, decode=DecodePlan(tokens=3))
     with pytest.raises(Unmeasured, match="needs a CUDA device"):
         Generation(made).decode()
-    place = SimpleNamespace(**made.case.place.model_dump() | {"device": "cuda"})
-    monkeypatch.setattr(made, "case", SimpleNamespace(place=place, is_user_model=True, config=made.case.config))
+    grid_point = SimpleNamespace(**made.case.grid_point.model_dump() | {"device": "cuda"})
+    monkeypatch.setattr(
+        made, "case", SimpleNamespace(grid_point=grid_point, is_user_model=True, config=made.case.config)
+    )
     cache: Any = []
     with pytest.raises(Unmeasured, match="no decode_step"):
         Generation(made)._graph(cache)

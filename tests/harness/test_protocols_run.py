@@ -71,26 +71,26 @@ def test_what_decodes_is_reported_and_what_does_not_has_a_reason(
         "shape": {"d_model": 32, "n_layers": 1, "n_heads": 2},
         "grid": {"seq_len": [16], "batch_size": [2]},
         "decode": {"tokens": 4},
-        "arms": [{"model": "dense"}, *({"model": f"{name}.py:build"} for name in ("decoding", *MODELS))],
+        "variants": [{"model": "dense"}, *({"model": f"{name}.py:build"} for name in ("decoding", *MODELS))],
     }
     plan = make_plan(override(parse_suite(data, "own"), Overrides()), device="cpu", text=None)
     folder = run_folder.create(str(tmp_path / "run"), "own")
     folder.write_run(plan, ENVIRONMENT, [], files.now())
-    for unit in plan.units:
+    for job in plan.jobs:
         torch.manual_seed(0)
-        folder.write_record(worker.make_record(unit))
+        folder.write_record(worker.make_record(job))
     cases = load.load(str(folder.path)).cases
     cases = cases[cases.metric.isin(METRICS)]
-    of = {arm: cases[cases.arm == arm] for arm in cases.arm.unique()}
+    of = {variant: cases[cases.variant == variant] for variant in cases.variant.unique()}
     assert set(of["forward_alone:build"].status) == {"skipped"}
     assert of["forward_alone:build"].reason.str.match("not reported: forward_alone.py:build .*prefill").all()
     assert of["forward_alone:build"].value.isna().all()
-    for arm in ("decoding:build", "skips_by_threshold:build"):
-        mine = of[arm]
+    for variant in ("decoding:build", "skips_by_threshold:build"):
+        mine = of[variant]
         assert set(mine.metric) == set(METRICS)
         assert set(mine.status) == {"ok"}
         # Of the model nothing; of the machine what it was.
-        assert set(mine.labels.dropna()) <= {"contaminated"}, (arm, mine.labels.dropna().tolist())
+        assert set(mine.labels.dropna()) <= {"noisy"}, (variant, mine.labels.dropna().tolist())
         assert (
             mine[mine.metric == "memory/kv_cache"].value.item() == 2 * 16 * 2 * 32 * 4
         )  # rows, tokens, keys and values, width, fp32

@@ -1,4 +1,4 @@
-"""Training units that several ranks share: planned, started with torchrun, and ended with the code of the rank that failed."""
+"""Training jobs that several ranks share: planned, started with torchrun, and ended with the code of the rank that failed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def planned(model: str, here: Path, **train: Any) -> Plan:
         "metrics": ["loss/val"],
         "shape": {"d_model": 16, "n_layers": 1, "n_heads": 2},
         "grid": {"seq_len": [8]},
-        "arms": [{"model": model}],
+        "variants": [{"model": model}],
         "train": {"seq_len": 8, "batch_size": 4, "steps": 4, "val_tokens": 64, **train},
         "corpus": "text.txt",
     }
@@ -66,9 +66,9 @@ def test_ranks_that_are_asked_end_at_a_checkpoint(here: Path) -> None:
     made = planned("own.py:slow", here, ranks=2, steps=100_000, checkpoint_s=600.0)
     folder = run_folder.create(str(here / "run"), "ranks")
     folder.write_run(made, {}, [], files.now())
-    (unit,) = (unit for unit in made.units if unit.made_in == "train")
-    launcher, progress = LocalLauncher(cold=True, threads=1), Workspace(folder.path, unit.name).progress
-    handle = launcher.start(unit, folder, 3000.0)
+    (job,) = (job for job in made.jobs if job.made_in == "train")
+    launcher, progress = LocalLauncher(cold=True, threads=1), Workspace(folder.path, job.name).progress
+    handle = launcher.start(job, folder, 3000.0)
     while not progress.exists() and handle.running:
         launcher.wait([handle], 0.1)
     launcher.ask(handle)
@@ -76,17 +76,15 @@ def test_ranks_that_are_asked_end_at_a_checkpoint(here: Path) -> None:
         launcher.wait([handle], 1.0)
     launcher.end(handle)
     assert handle.exitcode == graceful_stop.Stopped.exit_code
-    assert Workspace(folder.path, unit.name).checkpoint.exists()
-    assert not folder.record(unit).exists()
+    assert Workspace(folder.path, job.name).checkpoint.exists()
+    assert not folder.record(job).exists()
 
 
-def test_a_question_that_comes_before_there_are_ranks_ends_the_unit(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_question_that_comes_before_there_are_ranks_ends_the_job(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from torch.distributed import run
 
     made = planned("dense", here, ranks=2)
-    (unit,) = (unit for unit in made.units if unit.made_in == "train")
+    (job,) = (job for job in made.jobs if job.made_in == "train")
     ask, folder = present(graceful_stop.STOP_SIGNAL), run_folder.RunFolder(here)
     started: list[object] = []
 
@@ -100,29 +98,29 @@ def test_a_question_that_comes_before_there_are_ranks_ends_the_unit(
     before = signal.getsignal(ask)
     try:
         with pytest.raises(graceful_stop.Stopped):
-            ranks.start(unit, folder)
+            ranks.start(job, folder)
         assert len(started) == 1
         graceful_stop.request_stop()
         with pytest.raises(graceful_stop.Stopped):
-            ranks.start(unit, folder)
+            ranks.start(job, folder)
         assert len(started) == 1
     finally:
         graceful_stop.request_stop(wanted=False)
         signal.signal(ask, before)
 
 
-def test_units_with_ranks_come_last_and_have_cores_for_all(here: Path) -> None:
+def test_jobs_with_ranks_come_last_and_have_cores_for_all(here: Path) -> None:
     made = planned("dense", here, ranks=2)
-    by_pass = {unit.made_in: (slots.at_once, slots.ranks) for slots in runner.phases(made, 8) for unit in slots.units}
+    by_pass = {job.made_in: (slots.at_once, slots.ranks) for slots in runner.phases(made, 8) for job in slots.jobs}
     assert by_pass["train"] == (4, 2)
     assert by_pass["count"] == (8, 1)
     alone = planned("dense", here)
     assert {slots.ranks for slots in runner.phases(alone, 8)} == {1}
     on_card = made.model_copy(update={"device": "cuda"})
     assert {slots.at_once for slots in runner.phases(on_card, 8)} == {1}
-    (unit,) = (unit for unit in made.units if unit.made_in == "train")
-    single = unit.model_copy(update={"protocol": alone.units[-1].protocol})
-    assert Limits(made).limit(unit) >= Limits(made).limit(single)
+    (job,) = (job for job in made.jobs if job.made_in == "train")
+    single = job.model_copy(update={"protocol": alone.jobs[-1].protocol})
+    assert Limits(made).limit(job) >= Limits(made).limit(single)
 
 
 def test_what_ranks_cannot_share_is_refused(here: Path) -> None:
@@ -130,11 +128,11 @@ def test_what_ranks_cannot_share_is_refused(here: Path) -> None:
         planned("dense", here, ranks=3)
     with pytest.raises(UsageError, match=r"batch_size 4 .*2 ranks, 4 pieces"):
         planned("dense", here, ranks=2, accumulate=4)
-    (unit,) = (unit for unit in planned("dense", here, ranks=2).units if unit.made_in == "train")
-    assert unit.protocol.train is not None
-    Ranks(1, 4).check(unit.protocol.train)  # two machines
+    (job,) = (job for job in planned("dense", here, ranks=2).jobs if job.made_in == "train")
+    assert job.protocol.train is not None
+    Ranks(1, 4).check(job.protocol.train)  # two machines
     with pytest.raises(UsageError, match=r"train\.ranks 2"):
-        ALONE.check(unit.protocol.train)
+        ALONE.check(job.protocol.train)
 
 
 @pytest.mark.parametrize(
@@ -148,5 +146,5 @@ def test_what_ranks_cannot_share_is_refused(here: Path) -> None:
         ([-signal.SIGTERM], -signal.SIGTERM),
     ],
 )
-def test_the_code_that_says_most_is_that_of_the_unit(codes: list[int], said: int) -> None:
+def test_the_code_that_says_most_is_that_of_the_job(codes: list[int], said: int) -> None:
     assert ranks.cause(codes) == said

@@ -26,11 +26,11 @@ def system_error(number: int, path: str | None = None) -> OSError:
     return OSError(number, os.strerror(number), *([path] if path else []))
 
 
-def refused_to_a_unit() -> BaseException:
+def refused_to_a_job() -> BaseException:
     """What a pass raises that cannot write, in a process of a command such as `train`."""
     try:
         with graceful_stop.writing():
-            raise system_error(errno.ENOSPC, "run/units/a.json")
+            raise system_error(errno.ENOSPC, "run/jobs/a.json")
     except graceful_stop.CannotWrite as error:
         return error
 
@@ -44,7 +44,7 @@ def refused_to_a_unit() -> BaseException:
         (system_error(errno.EMFILE, "run/x"), 3, "(ulimit -n)"),
         (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"), 3, "No usable temporary"),
         (MemoryError(), 3, "(ulimit -v)"),
-        (refused_to_a_unit(), 3, f"run/units/a.json: {os.strerror(errno.ENOSPC)}. Nothing that was finished"),
+        (refused_to_a_job(), 3, f"run/jobs/a.json: {os.strerror(errno.ENOSPC)}. Nothing that was finished"),
         (system_error(errno.ENOENT, "nowhere"), 2, f"nowhere: {os.strerror(errno.ENOENT)}. Check the path"),
         (system_error(errno.EACCES, "secret"), 2, f"secret: {os.strerror(errno.EACCES)}. Check the path"),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), 0, ""),

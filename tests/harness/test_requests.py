@@ -30,15 +30,15 @@ SUITE = {
     "name": "served",
     "metrics": ["latency/prefill", "latency/decode", "latency/request"],
     "shape": {"d_model": 64, "n_layers": 4},
-    "grid": {"seq_len": [64], "batch_size": [1, 4], "request": ["64+32", "16+8"]},
-    "arms": [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}],
+    "grid": {"seq_len": [64], "batch_size": [1, 4], "input_len": [64, 16], "output_len": [32]},
+    "variants": [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}],
 }
 
 
 def served(suite: Suite) -> list[str]:
     """Labels of the places where requests are timed."""
     plan = make_plan(suite, device="cpu")
-    return [each.place.label for each in plan.comparisons if "latency/request" in each.metrics]
+    return [each.grid_point.label for each in plan.comparisons if "latency/request" in each.metrics]
 
 
 # --- how they are asked for
@@ -46,12 +46,15 @@ def served(suite: Suite) -> list[str]:
 
 def test_a_flag_adds_the_metric_and_its_places_and_leaves_the_grid() -> None:
     asked, plain = (
-        override(load_suite("decode"), Overrides(request=given)) for given in (("64+32", "128+8", "064+32"), ())
+        override(load_suite("decode"), Overrides(input_len=given, output_len=(32,) * bool(given)))
+        for given in ((64, 128, 64), ())
     )
     assert [*asked.metrics] == [*plain.metrics, "latency/request"]
-    assert served(asked) == [f"T{size}-B{batch}-fp32-cpu1" for batch in (1, 8) for size in ("64-N32", "128-N8")]
-    rest = [each for each in make_plan(asked, device="cpu").comparisons if not each.place.new_tokens]
-    assert [each.place for each in rest] == [each.place for each in make_plan(plain, device="cpu").comparisons]
+    assert served(asked) == [f"T{size}-B{batch}-fp32-cpu1" for batch in (1, 8) for size in ("64-N32", "128-N32")]
+    rest = [each for each in make_plan(asked, device="cpu").comparisons if not each.grid_point.new_tokens]
+    assert [each.grid_point for each in rest] == [
+        each.grid_point for each in make_plan(plain, device="cpu").comparisons
+    ]
 
 
 def test_without_requests_each_length_has_the_steps_of_the_decode_plan() -> None:
@@ -64,12 +67,22 @@ def test_beside_decode_steps_as_a_graph_requests_are_served_eagerly_at_their_bat
     assert served(parse_suite(SUITE | grid, "s"))[::2] == ["T64-N32-B1-fp32-cpu1", "T64-N32-B16-fp32-cpu1"]
 
 
-@pytest.mark.parametrize(
-    "text", ["512", "512+", "+4", "0+4", "512+0", "a+b", "512+-4", "1.5+2", "512+128+4", "9" * 30 + "+1"]
-)
-def test_what_is_no_request_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match=r"grid\.request.* 512\+128|more than anything"):
-        override(load_suite("decode"), Overrides(request=(text,)))
+def test_every_prompt_is_followed_by_every_number_of_new_tokens() -> None:
+    grid = {"seq_len": [8], "input_len": [64, 16], "output_len": [32, 4]}
+    made = served(parse_suite(SUITE | {"grid": grid}, "s"))
+    assert made == [f"T{size}-B1-fp32-cpu1" for size in ("64-N32", "64-N4", "16-N32", "16-N4")]
+
+
+def test_an_output_length_alone_follows_each_length_of_the_grid() -> None:
+    made = SUITE | {"grid": {"seq_len": [16, 64], "output_len": 4}}
+    assert served(parse_suite(made, "s")) == ["T16-N4-B1-fp32-cpu1", "T64-N4-B1-fp32-cpu1"]
+
+
+@pytest.mark.parametrize("size", [0, -4, 10**30])
+@pytest.mark.parametrize("axis", ["input_len", "output_len"])
+def test_what_is_no_length_is_refused(axis: str, size: int) -> None:
+    with pytest.raises(UsageError, match=r"below 1|more than anything"):
+        parse_suite(SUITE | {"grid": {axis: [size]}}, "s")
 
 
 def test_requests_that_no_metric_reads_are_refused() -> None:
@@ -79,10 +92,10 @@ def test_requests_that_no_metric_reads_are_refused() -> None:
 
 def test_a_model_has_positions_for_prompt_and_new_tokens() -> None:
     (first, *_) = make_plan(
-        parse_suite(SUITE | {"grid": {"seq_len": [16], "request": ["500+64"]}}, "s"), device="cpu"
+        parse_suite(SUITE | {"grid": {"seq_len": [16], "input_len": [500], "output_len": [64]}}, "s"), device="cpu"
     ).cases
     assert first.config.max_seq_len == 564
-    fixed = SUITE | {"shape": {"max_seq_len": 512}, "grid": {"seq_len": [16], "request": ["500+64"]}}
+    fixed = SUITE | {"shape": {"max_seq_len": 512}, "grid": {"seq_len": [16], "input_len": [500], "output_len": [64]}}
     with pytest.raises(UsageError, match=r"564 .* 512"):
         make_plan(parse_suite(fixed, "s"), device="cpu")
 
@@ -116,16 +129,18 @@ def test_a_decode_step_that_computes_something_else_is_refused_in_a_request_too(
 
 
 def test_a_request_takes_as_long_as_its_parts_in_a_forecast() -> None:
-    plan = make_plan(parse_suite(SUITE | {"twin": False}, "s"), device="cpu")
+    plan = make_plan(parse_suite(SUITE | {"aa_control": False}, "s"), device="cpu")
     run_time = RunTime(plan, {"fp32": planted()})
-    where = next(each for each in plan.comparisons if each.place.new_tokens == 32)
-    dense = where.arms[0]
+    where = next(each for each in plan.comparisons if each.grid_point.new_tokens == 32)
+    dense = where.variants[0]
     parts = {workload: run_time._known(dense, dense, workload) for workload in ("prefill", "decode", "request")}
     assert parts["request"] == pytest.approx(parts["prefill"] + 32 * parts["decode"])
-    units = {
-        unit.workload: unit for unit in plan.units if unit.comparison.place in {where.place, plan.comparisons[0].place}
+    jobs = {
+        job.workload: job
+        for job in plan.jobs
+        if job.comparison.grid_point in {where.grid_point, plan.comparisons[0].grid_point}
     }
-    assert units["request"].flops > units["prefill"].flops
+    assert jobs["request"].flops > jobs["prefill"].flops
 
 
 # --- what is said of them
@@ -135,23 +150,24 @@ def test_a_request_takes_as_long_as_its_parts_in_a_forecast() -> None:
 def run(tmp_path_factory: pytest.TempPathFactory) -> load.Loaded:
     """Planted: each call takes 20 ms at dense, however much it does; MoD takes 1/1.6."""
     folder = tmp_path_factory.mktemp("served")
-    left(folder, planted_suite("draft", train=None, launches=3, rounds=4, **{**SUITE, "name": "planted"}))
+    left(folder, planted_suite("draft", train=None, processes=3, rounds=4, **{**SUITE, "name": "planted"}))
     return load.load(folder / "run")
 
 
 def test_requests_have_tables_answers_and_places_of_their_own(run: load.Loaded) -> None:
     tables = {made.label: made for made in results.tables(run, results.TIMES, settings=1)}
     assert [*map(plain, tables["request"].head[1:])] == [
-        f"T = {size}, B = {batch}" for batch in (1, 4) for size in ("16 + 8", "64 + 32")
+        f"T = {size}, B = {batch}" for batch in (1, 4) for size in ("16 + 32", "64 + 32")
     ]
-    (answer,) = (of_type(Sentence, each) for each in first_screen.answer(run))
+    answer, _ = (of_type(Sentence, each) for each in first_screen.answer(run))
     assert answer.given["all"] == 8
     assert run.lengths == [64]  # a prompt is no length of the grid
 
 
 def test_beside_a_request_stands_what_prefill_and_decode_predict(run: load.Loaded) -> None:
     found = {
-        (each.case.arm, each.case.place.seq_len, each.case.place.batch_size): each for each in requests.requests(run)
+        (each.case.variant, each.case.grid_point.seq_len, each.case.grid_point.batch_size): each
+        for each in requests.requests(run)
     }
     dense = found["dense", 64, 4]
     assert dense.prefill_s is not None
@@ -174,12 +190,12 @@ def test_on_the_page_a_row_has_the_prediction_beside_the_time(run: load.Loaded) 
     at = made.head.index(inference.PREDICTED[0])
     rows = {plain(row[1]): row[at : at + 2] for row in made.rows}
     assert all(isinstance(each, Estimate) for where in (1, 4) for each in rows[f"T = 64 + 32, B = {where}"])
-    assert {each for where in (1, 4) for each in rows[f"T = 16 + 8, B = {where}"]} == {None}
+    assert {each for where in (1, 4) for each in rows[f"T = 16 + 32, B = {where}"]} == {None}
 
 
 def test_without_prefill_there_is_no_prediction_but_a_reason(tmp_path: Path) -> None:
     made = {**SUITE, "name": "planted", "metrics": ["latency/request"]}
-    left(tmp_path, planted_suite("draft", train=None, launches=1, rounds=2, **made))
+    left(tmp_path, planted_suite("draft", train=None, processes=1, rounds=2, **made))
     loaded = load.load(tmp_path / "run")
     assert requests.TABLE.frame(loaded).reason.str.contains("prefill and decode step").all()
     assert loaded.lengths == [16, 64]
@@ -188,21 +204,23 @@ def test_without_prefill_there_is_no_prediction_but_a_reason(tmp_path: Path) -> 
 def test_new_tokens_are_a_last_column_and_an_axis(run: load.Loaded) -> None:
     for frame in (run.cases, run.comparisons):
         new = frame.set_index("metric").new_tokens
-        assert set(new["latency/request"]) == {8, 32}
+        assert set(new["latency/request"]) == {32}
         assert new["latency/decode"].isna().all()
     fields = axes.of(run.run.plan.cases)
-    assert {each["new_tokens"] for each in fields.values()} == {None, 8, 32}
+    assert {each["new_tokens"] for each in fields.values()} == {None, 32}
 
 
 def test_a_setting_can_be_chosen_by_its_requests(run: load.Loaded) -> None:
     made = candidates.choice(run, "request")
-    assert (made.comparison.place.seq_len, made.comparison.place.new_tokens) == (64, 32)
+    assert (made.comparison.grid_point.seq_len, made.comparison.grid_point.new_tokens) == (64, 32)
     assert [each.time.metric for each in made.candidates] == ["latency/request"] * 2
     assert all(each.time.value is not None for each in made.candidates)
 
 
 def test_a_command_that_measures_again_has_the_requests(run: load.Loaded) -> None:
     stored = run.run
-    stored = type(stored)(**{**stored.__dict__, "command": ["modbench", "run", "decode", "--request", "64+32"]})
-    case = next(each for each in stored.plan.cases if each.place.new_tokens == 32)
-    assert "--request 64+32" in Again(stored).command([case], "latency/request")
+    stored = type(stored)(
+        **{**stored.__dict__, "command": ["modbench", "run", "decode", "--input-len", "64", "--output-len", "32"]}
+    )
+    case = next(each for each in stored.plan.cases if each.grid_point.new_tokens == 32)
+    assert "--input-len 64 --output-len 32" in Again(stored).command([case], "latency/request")

@@ -23,7 +23,7 @@ from modbench.reports.page import render
 
 
 def remaining(run: StoredRun, *, retry_failed: bool = False) -> list[str]:
-    return [unit.name for unit in resuming.remaining(run, retry_failed=retry_failed)]
+    return [job.name for job in resuming.remaining(run, retry_failed=retry_failed)]
 
 
 def content(folder: Path) -> dict[str, tuple[int, bytes]]:
@@ -52,7 +52,7 @@ def test_failed_cells_run_again_when_asked(tmp_path: Path) -> None:
     """Without being asked only what a dying process left."""
     left(tmp_path, planted_suite("smoke"), fails="moe")
     run = read(str(tmp_path / "run"))
-    failed = {r.unit.name for r in run.records if any(outcome.status == "failed" for outcome in r.outcomes)}
+    failed = {r.job.name for r in run.records if any(outcome.status == "failed" for outcome in r.outcomes)}
     assert failed
     assert remaining(run) == []
     assert set(remaining(run, retry_failed=True)) == failed
@@ -62,7 +62,7 @@ def test_failed_cells_run_again_when_asked(tmp_path: Path) -> None:
 def test_what_a_dying_process_left_runs_again(again: bool, expected: bool, tmp_path: Path) -> None:
     """But not where the shipped models were measured without the user's model that killed it: it would do so again."""
     left(tmp_path, planted_suite("smoke"))
-    file = min((tmp_path / "run" / "units").glob("memory-*.json"))
+    file = min((tmp_path / "run" / "jobs").glob("memory-*.json"))
     body = json.loads(file.read_text())
     body["died"] = {"kind": "crash", "reason": "the process died of SIGSEGV", "again": again}
     reseal(file, body)
@@ -72,7 +72,7 @@ def test_what_a_dying_process_left_runs_again(again: bool, expected: bool, tmp_p
 def test_a_run_that_another_process_holds_is_not_resumed(tmp_path: Path) -> None:
     left(tmp_path, planted_suite("smoke"))
     folder = tmp_path / "run"
-    next((folder / "units").glob("count-*.json")).unlink()
+    next((folder / "jobs").glob("count-*.json")).unlink()
     before = content(folder)
     with lock.hold(folder), pytest.raises(UsageError, match="in use by process"):
         api.resume(str(folder), Lines)
@@ -80,11 +80,11 @@ def test_a_run_that_another_process_holds_is_not_resumed(tmp_path: Path) -> None
 
 
 def test_what_is_measured_again_is_kept_until_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An interrupt between the two loses no good arm of a unit in which another failed."""
+    """An interrupt between the two loses no good variant of a unit in which another failed."""
     left(tmp_path, planted_suite("smoke"), fails="moe")
     folder = tmp_path / "run"
     measured_here(folder)
-    records = sorted(folder.rglob("units/*.json"))
+    records = sorted(folder.rglob("jobs/*.json"))
 
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
@@ -92,15 +92,15 @@ def test_what_is_measured_again_is_kept_until_then(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(runner, "run", interrupted)
     with pytest.raises(IncompleteError, match="interrupted"):
         api.resume(str(folder), Lines, retry_failed=True)
-    assert sorted(folder.rglob("units/*.json")) == records
+    assert sorted(folder.rglob("jobs/*.json")) == records
 
 
-def test_a_run_that_ended_before_its_first_unit_is_begun_again(tmp_path: Path) -> None:
+def test_a_run_that_ended_before_its_first_job_is_begun_again(tmp_path: Path) -> None:
     """Its folder holds no plan, so it cannot be resumed; what it made is no reason to refuse the same command."""
     folder = run_folder.create(str(tmp_path / "run"), "s")
     (folder.path / "lock.json").write_text("{}")
     run_folder.create(str(tmp_path / "run"), "s")
-    (folder.units / "mine.json").write_text("{}")
+    (folder.jobs / "mine.json").write_text("{}")
     with pytest.raises(UsageError, match="already holds other files"):
         run_folder.create(str(tmp_path / "run"), "s")
 
@@ -121,6 +121,6 @@ def test_where_nothing_is_left_no_launcher_is_made(tmp_path: Path, monkeypatch: 
     assert (folder / "finished.json").exists()
     seen, records = present(progress.read(folder)), finished.loaded.run.records
     assert (seen.state, seen.ended, seen.all_ended) == ("finished", len(records), True)
-    assert {each.unit for each in seen.failures} == {
-        record.unit.name for record in records if any(each.status == "failed" for each in record.outcomes)
+    assert {each.job for each in seen.failures} == {
+        record.job.name for record in records if any(each.status == "failed" for each in record.outcomes)
     }

@@ -1,4 +1,4 @@
-"""What is attainable: the time that follows from planted peaks, and the operators that are recorded. No seconds are asserted."""
+"""What is predicted: the time that follows from planted peaks, and the operators that are recorded. No seconds are asserted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from modbench.harness.registry import catalogue
 from modbench.harness.roofline import stored
 from modbench.harness.roofline.table import Point, Table
 from modbench.harness.roofline.work import Kind, Listed, Work, listed
-from modbench.reports.tables.comparisons import attainable, realised
+from modbench.reports.tables.comparisons import achieved_share, predicted
 
 METRICS = catalogue.metrics()
 
@@ -34,7 +34,7 @@ def tiny(model: str = "dense", seq_len: int = 32, **shape: Any) -> Case:
     return case_of(model, {"d_model": 32, "n_layers": 2, "vocab_size": 64, **options, **shape}, seq_len=seq_len)
 
 
-def test_a_call_takes_its_launches_and_its_work_at_the_planted_rates() -> None:
+def test_a_call_takes_its_processes_and_its_work_at_the_planted_rates() -> None:
     work = (
         Work(kind="product", size=(2, 10, 20, 30), calls=3),
         Work(kind="pointwise", size=(500,), calls=2),
@@ -121,30 +121,30 @@ def fake_tables(notes: CountNotes, table: Table | None) -> Any:
     )
 
 
-def test_a_twin_attains_exactly_1_and_a_cheaper_arm_more() -> None:
+def test_an_aa_control_attains_exactly_1_and_a_cheaper_variant_more() -> None:
     dense, mod = (of_real_tensors(tiny(model, 64), 0, training=False) for model in ("dense", "mod"))
     same = fake_tables(CountNotes(forward_operators=dense), planted())
-    assert attainable(same, tiny(), tiny(), METRICS["latency/forward"]) == (1.0, None)
+    assert predicted(same, tiny(), tiny(), METRICS["latency/forward"]) == (1.0, None)
     tables = fake_tables(CountNotes(), planted())
     tables.counted = lambda case: CountNotes(forward_operators=mod if case.model == "mod" else dense)
-    value, reason = attainable(tables, tiny("mod", 256), tiny(seq_len=256), METRICS["latency/forward"])
+    value, reason = predicted(tables, tiny("mod", 256), tiny(seq_len=256), METRICS["latency/forward"])
     assert reason is None
     assert value is not None
     assert value > 1
 
 
 def test_the_known_bias_of_routing_at_short_lengths_is_said() -> None:
-    """Of a pair in which one side alone routes; between two routed arms it cancels."""
+    """Of a pair in which one side alone routes; between two routed variants it cancels."""
     one = fake_tables(CountNotes(forward_operators=of_real_tensors(tiny(seq_len=64), 0, training=False)), planted())
     said = {
-        (mine, theirs, length): attainable(one, tiny(mine, length), tiny(theirs, length), METRICS["latency/forward"])
+        (mine, theirs, length): predicted(one, tiny(mine, length), tiny(theirs, length), METRICS["latency/forward"])
         for mine, theirs in itertools.product(("dense", "mod", "moe"), repeat=2)
         for length in (128, 129)
     }
     too = {names[:2]: reason for names, (value, reason) in said.items() if value is not None and reason is not None}
-    bias = "attainable is 8 % to 21 % too {}: routing at T ≤ 128"
-    assert too == {(arm, "dense"): bias.format("high") for arm in ("mod", "moe")} | {
-        ("dense", arm): bias.format("low") for arm in ("mod", "moe")
+    bias = "the predicted speed-up is 8 % to 21 % too {}: routing at T ≤ 128"
+    assert too == {(variant, "dense"): bias.format("high") for variant in ("mod", "moe")} | {
+        ("dense", variant): bias.format("low") for variant in ("mod", "moe")
     }
     assert {names[2] for names, (_, reason) in said.items() if reason is not None} == {128}
 
@@ -159,21 +159,21 @@ def test_the_known_bias_of_routing_at_short_lengths_is_said() -> None:
     ],
 )
 def test_what_is_not_known_is_null_with_its_reason(notes: CountNotes, table: Any, metric: str, why: str) -> None:
-    value, reason = attainable(fake_tables(notes, table), tiny(), tiny(), METRICS[metric])
+    value, reason = predicted(fake_tables(notes, table), tiny(), tiny(), METRICS[metric])
     assert value is None
     assert why in str(reason)
 
 
-def test_a_promised_loss_is_realised_when_it_came() -> None:
-    assert realised(0.5, 0.5) == 1.0
-    assert realised(1.8, 1.4) == pytest.approx(2.0)
+def test_a_promised_loss_is_achieved_share_when_it_came() -> None:
+    assert achieved_share(0.5, 0.5) == 1.0
+    assert achieved_share(1.8, 1.4) == pytest.approx(2.0)
 
 
 def test_compiled_cases_and_cards_are_not_taken_apart() -> None:
     case = tiny()
     assert why_not(case) is None
     for change in ({"compile": True}, {"device": "cuda"}):
-        assert why_not(case.model_copy(update={"place": case.place.model_copy(update=change)}))
+        assert why_not(case.model_copy(update={"grid_point": case.grid_point.model_copy(update=change)}))
 
 
 def test_operators_of_one_kind_and_size_are_counted() -> None:

@@ -27,7 +27,7 @@ def run(unit, metrics):
     length = unit.comparison.place.seq_len
     if workspace.HERE and (workspace.HERE.run.parent / f"interrupt{length}").exists():
         raise KeyboardInterrupt
-    for case in unit.comparison.arms:
+    for case in unit.comparison.variants:
         for metric in metrics:
             yield measured(case, metric, {"value": [float(length)]})
 
@@ -40,7 +40,7 @@ from modbench.harness.core.contracts import Metric
 
 METRICS = (
     Metric(key="tick/length", unit="count", better="neither", measured_by="tick", workload="forward", about="A length",
-           measure=lambda _: 0.0, scored_as="difference", noun="a length"),
+           measure=lambda _: 0.0, scored_as="difference"),
 )
 '''
 RULE = '''"""Asks for the next length until one is long enough."""
@@ -75,7 +75,7 @@ n_layers = 1
 n_heads = 1
 [grid]
 seq_len = [8, 16, 32, 64]
-[[arms]]
+[[variants]]
 model = "dense"
 """
 
@@ -87,20 +87,20 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "bench" / kind).mkdir(parents=True)
         (tmp_path / "bench" / kind / f"{name}.py").write_text(text)
     (tmp_path / "ticks.toml").write_text(SUITE)
-    monkeypatch.setenv("MODBENCH_INCLUDE", str(tmp_path / "bench"))
+    monkeypatch.setenv("MODBENCH_PLUGINS", str(tmp_path / "bench"))
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "state"))
     return tmp_path
 
 
 def ticks(folder: Path) -> list[str]:
-    return sorted(file.stem for file in (folder / "units").glob("tick-*.json"))
+    return sorted(file.stem for file in (folder / "jobs").glob("tick-*.json"))
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("undrawn", "units_here")
+@pytest.mark.usefixtures("undrawn", "jobs_here")
 def test_a_fourth_rule_is_planned_run_resumed_watched_and_shown(here: Path, modbench: Modbench) -> None:
     planned = json.loads(modbench("plan", "ticks.toml", "--device", "cpu", "--json", cwd=here).stdout)
-    assert planned["units_most"] - planned["units"] == 3
+    assert planned["jobs_most"] - planned["units"] == 3
     (here / "interrupt16").touch()
     interrupted = modbench("run", "ticks.toml", "--device", "cpu", "-o", "run", cwd=here)
     assert interrupted.returncode == 4, interrupted.stderr
@@ -117,9 +117,9 @@ def test_a_fourth_rule_is_planned_run_resumed_watched_and_shown(here: Path, modb
     report = modbench("report", "run", cwd=here)
     assert report.returncode == 4
     assert "8 is too short" in (here / "run" / "report.html").read_text()
-    before = (here / "run" / "units" / f"{eight}.json").stat().st_mtime_ns
+    before = (here / "run" / "jobs" / f"{eight}.json").stat().st_mtime_ns
     succeeded(modbench("resume", "run", cwd=here))
-    assert (here / "run" / "units" / f"{eight}.json").stat().st_mtime_ns == before
+    assert (here / "run" / "jobs" / f"{eight}.json").stat().st_mtime_ns == before
     lengths = {"8", "16", "32"}
     assert {name.partition("-T")[2].partition("-")[0] for name in ticks(here / "run")} == lengths
     why = "3 lengths, since 32 is enough"
@@ -145,9 +145,9 @@ def test_two_rules_for_one_unit_are_refused(here: Path, modbench: Modbench) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("units_here")
+@pytest.mark.usefixtures("jobs_here")
 def test_a_rule_that_asks_for_what_is_not_there_ends_the_run(here: Path, modbench: Modbench) -> None:
-    wrong = RULE.replace("[unit.name for unit in units if unit.name not in records][:1]", '["count-T8-B1-fp32-cpu1"]')
+    wrong = RULE.replace("[job.name for job in jobs if job.name not in records][:1]", '["count-T8-B1-fp32-cpu1"]')
     (here / "bench" / "rules" / "longer.py").write_text(wrong)
     done = modbench("run", "ticks.toml", "--device", "cpu", "-o", "run", cwd=here)
     assert done.returncode == 3

@@ -11,10 +11,10 @@ from planted_peaks import planted
 from present import present
 
 from modbench.commands.doctor import checkup
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan, make_plan, predicted_seconds
-from modbench.harness.profiling.run_time import ARM_S, DRAW_S, FIRST_CALLS, RunTime, operators
+from modbench.harness.profiling.run_time import DRAW_S, FIRST_CALLS, VARIANT_S, RunTime, operators
 from modbench.harness.roofline.table import Table
 from modbench.harness.timing.interleave import SHORTEST_SAMPLE_S
 
@@ -26,59 +26,59 @@ def plan_of(**changes: Any) -> Plan:
         "metrics": ["latency/forward", "latency/train_step", "latency/decode"],
         "shape": {"d_model": 32, "n_layers": 2, "vocab_size": 64},
         "grid": {"seq_len": [64]},
-        "arms": [{"model": "dense"}, {"model": "mod"}],
-        "twin": False,
+        "variants": [{"model": "dense"}, {"model": "mod"}],
+        "aa_control": False,
         **changes,
     }
     return make_plan(parse_suite(suite, "planned"), device="cpu")
 
 
-def timed(plan: Plan, workload: str) -> UnitOfWork:
-    return next(unit for unit in plan.units if unit.made_in == "time" and unit.workload == workload)
+def timed(plan: Plan, workload: str) -> Job:
+    return next(job for job in plan.jobs if job.made_in == "time" and job.workload == workload)
 
 
-def test_a_timed_unit_takes_its_arms_its_warm_up_and_its_rounds() -> None:
+def test_a_timed_job_takes_its_variants_its_warm_up_and_its_rounds() -> None:
     plan = plan_of()
-    unit, table = timed(plan, "forward"), planted(1e7)
+    job, table = timed(plan, "forward"), planted(1e7)
     calls = []
-    for case in unit.comparison.arms:
+    for case in job.comparison.variants:
         found = present(operators(case, "forward"))
         calls.append(table.seconds(found))
     assert min(calls) > SHORTEST_SAMPLE_S  # so one call is a sample
     from modbench.harness.flops.closed_form import case_cost
 
-    params = sum(cost.params for case in unit.comparison.arms if (cost := case_cost(case)))
-    start = predicted_seconds(plan, unit.model_copy(update={"flops": 0.0}), 1)
-    protocol = unit.protocol
+    params = sum(cost.params for case in job.comparison.variants if (cost := case_cost(case)))
+    start = predicted_seconds(plan, job.model_copy(update={"flops": 0.0}), 1)
+    protocol = job.protocol
     expected = (
         start
-        + 2 * ARM_S
+        + 2 * VARIANT_S
         + DRAW_S * params
         + (1 + FIRST_CALLS) * sum(calls)
         + max(protocol.warm_up_s, protocol.warm_up_calls * sum(calls))
         + 2 * protocol.rounds * sum(calls)
     )
-    assert RunTime(plan, {"fp32": table}).seconds(unit, 1) == pytest.approx(expected)
+    assert RunTime(plan, {"fp32": table}).seconds(job, 1) == pytest.approx(expected)
 
 
-def test_a_call_is_priced_once_however_many_units_make_it() -> None:
-    """A sweep has thousands of units and a few dozen calls."""
+def test_a_call_is_priced_once_however_many_jobs_make_it() -> None:
+    """A sweep has thousands of jobs and a few dozen calls."""
     plan = plan_of(metrics=["loss/val"], seeds=[0, 1, 2], train={"seq_len": 8, "steps": 4})
     run_time = RunTime(plan, {"fp32": planted(1e7)})
     with mock.patch.object(Table, "seconds", autospec=True, side_effect=Table.seconds) as priced:
-        took = {unit.name: run_time.seconds(unit, 1) for unit in plan.units if unit.made_in == "train"}
+        took = {job.name: run_time.seconds(job, 1) for job in plan.jobs if job.made_in == "train"}
     assert len(took) == 6
     assert priced.call_count == len(set(took.values())) == 2  # dense and MoD
 
 
-def test_the_call_of_a_twin_is_its_anchors() -> None:
-    plan = plan_of(twin=True, metrics=["latency/forward"])
-    unit = timed(plan, "forward")
-    assert [case.twin for case in unit.comparison.arms] == [False, False, True]
+def test_the_call_of_an_aa_control_is_its_anchors() -> None:
+    plan = plan_of(aa_control=True, metrics=["latency/forward"])
+    job = timed(plan, "forward")
+    assert [case.aa_control for case in job.comparison.variants] == [False, False, True]
     run_time = RunTime(plan, {"fp32": planted(1e7)})
     with mock.patch.object(Table, "seconds", autospec=True, side_effect=Table.seconds) as priced:
-        anchor, _, twin = (run_time.call(case, "forward") for case in unit.comparison.arms)
-    assert anchor == twin
+        anchor, _, aa_control = (run_time.call(case, "forward") for case in job.comparison.variants)
+    assert anchor == aa_control
     assert priced.call_count == 2  # dense and MoD
 
 
@@ -86,8 +86,8 @@ def test_without_peaks_the_time_is_assumed() -> None:
     plan = plan_of()
     run_time = RunTime(plan, {})
     assert not run_time.measured
-    assert [run_time.seconds(unit, 2) for unit in plan.units] == pytest.approx(
-        [predicted_seconds(plan, unit, 2) for unit in plan.units]
+    assert [run_time.seconds(job, 2) for job in plan.jobs] == pytest.approx(
+        [predicted_seconds(plan, job, 2) for job in plan.jobs]
     )
 
 
@@ -110,14 +110,14 @@ def test_a_call_whose_operators_are_unknown_is_guessed_from_a_forward_pass() -> 
         run_time._known(case, case, workload) for workload in ("forward", "train_step", "decode", "request")
     )
     assert step == pytest.approx(3 * forward)
-    assert decoded == pytest.approx(20 * forward / case.place.seq_len)
-    assert request == pytest.approx(forward + (case.place.new_tokens or 0) * decoded)
+    assert decoded == pytest.approx(20 * forward / case.grid_point.seq_len)
+    assert request == pytest.approx(forward + (case.grid_point.new_tokens or 0) * decoded)
 
 
 def test_what_depends_on_data_costs_its_share_of_the_anchor() -> None:
-    """The host reads which rows pass: shapes alone do not tell what a routed decode step launches."""
+    """The host reads which rows pass: shapes alone do not tell what a routed decode step processes."""
     plan = plan_of()
-    dense, mod = timed(plan, "decode").comparison.arms
+    dense, mod = timed(plan, "decode").comparison.variants
     assert operators(dense, "decode") is not None
     assert operators(mod, "decode") is None
     run_time = RunTime(plan, {"fp32": planted()})
@@ -130,7 +130,7 @@ def test_the_list_from_shapes_is_that_of_the_real_call() -> None:
     from modbench.harness.profiling.operators_of_a_call import of_real_tensors, of_shapes
 
     table = planted()
-    for case in timed(plan_of(), "forward").comparison.arms:
+    for case in timed(plan_of(), "forward").comparison.variants:
         for training in (False, True):
             real, shapes = of_real_tensors(case, 0, training=training), of_shapes(case, training=training)
             assert table.seconds(shapes) == pytest.approx(table.seconds(real), rel=0.05)
@@ -145,7 +145,7 @@ def test_what_is_made_by_shape_alone_and_built_once_is_what_torch_finds(monkeypa
     from modbench.harness.profiling import operators_of_a_call as calls
 
     models = [{"model": name} for name in ("dense", "mod", "mode_staged", "moe")]
-    cases = plan_of(arms=models, grid={"seq_len": [32, 64]}, metrics=["latency/train_step"]).cases
+    cases = plan_of(variants=models, grid={"seq_len": [32, 64]}, metrics=["latency/train_step"]).cases
 
     def found() -> list[object]:
         calls._shared.cache_clear()
@@ -160,16 +160,16 @@ def test_what_is_made_by_shape_alone_and_built_once_is_what_torch_finds(monkeypa
     assert len(asked) > 100 * len(models)
 
 
-def test_doctor_measures_the_peaks_in_a_unit_of_its_own() -> None:
-    unit = checkup.peaks_unit(2)
-    assert unit.made_in == "roofline"
-    assert unit.comparison.place.threads == 2
+def test_doctor_measures_the_peaks_in_a_job_of_its_own() -> None:
+    job = checkup.peaks_job(2)
+    assert job.made_in == "roofline"
+    assert job.comparison.grid_point.threads == 2
 
 
 def test_the_peaks_are_measured_once_where_times_claim_something() -> None:
-    measured = [unit.name for unit in plan_of(grid={"seq_len": [64, 128]}).units if unit.made_in == "roofline"]
+    measured = [job.name for job in plan_of(grid={"seq_len": [64, 128]}).jobs if job.made_in == "roofline"]
     assert measured == ["roofline-fp32-cpu"]
     for plan in (plan_of(effort="smoke"), plan_of(metrics=["flops/forward", "latency/decode"])):
-        assert not [unit for unit in plan.units if unit.made_in == "roofline"]
-    suite = parse_suite({"name": "s", "metrics": ["latency/forward"], "arms": [{"model": "dense"}]}, "s")
-    assert not [unit for unit in make_plan(suite, device="cuda").units if unit.made_in == "roofline"]
+        assert not [job for job in plan.jobs if job.made_in == "roofline"]
+    suite = parse_suite({"name": "s", "metrics": ["latency/forward"], "variants": [{"model": "dense"}]}, "s")
+    assert not [job for job in make_plan(suite, device="cuda").jobs if job.made_in == "roofline"]

@@ -16,7 +16,7 @@ from resealed import reseal_with
 
 from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.core.errors import UsageError
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Death
 from modbench.harness.execution.phase import Asker, Run, Slots
 from modbench.harness.execution.progress_tracker import Tracker
@@ -35,7 +35,7 @@ from modbench.reports.writers.number_format import plain
 
 LENGTHS = (32, 48, 64, 96, 128, 192, 256)
 ROW = "forward-mod-c0.125-B1-fp32-cpu1"
-ARMS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
+VARIANTS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
 LOST, WON = 1.2, 0.8
 
 
@@ -43,10 +43,10 @@ def searching(**changes: Any) -> Plan:
     """One row of seven lengths, against the same shape."""
     asked = {
         "metrics": ["latency/forward"],
-        "launches": 3,
+        "processes": 3,
         "rounds": 2,
         "grid": {"seq_len": list(LENGTHS)},
-        "arms": ARMS,
+        "variants": VARIANTS,
         "search": {},
         "train": None,
         **changes,
@@ -54,13 +54,13 @@ def searching(**changes: Any) -> Plan:
     return planted_suite("draft", **asked)
 
 
-def paying_from(length: int, arm: str = "mod[c0.125]") -> dict[tuple[str, str, int], float]:
-    """What an arm takes: less than the anchor from a length on."""
-    return {(arm, "forward", t): WON if t >= length else LOST for t in LENGTHS}
+def paying_from(length: int, variant: str = "mod[c0.125]") -> dict[tuple[str, str, int], float]:
+    """What a variant takes: less than the anchor from a length on."""
+    return {(variant, "forward", t): WON if t >= length else LOST for t in LENGTHS}
 
 
 def lengths_of(names: Sequence[str]) -> list[int]:
-    """Lengths in the order in which units of them began."""
+    """Lengths in the order in which jobs of them began."""
     return list(dict.fromkeys(int(name.partition("-T")[2].partition("-")[0]) for name in names))
 
 
@@ -114,41 +114,41 @@ def test_a_search_visits_few_cells(tmp_path: Path) -> None:
     launcher, left = run_timed(made, folder, grid=paying_from(32))
     assert lengths_of(launcher.ran) == [96, 48, 32] == asked_for(folder)
     assert len(launcher.ran) == 3 * 3
-    others = sum(unit.made_in != "time" for unit in made.units)  # of other phases
+    others = sum(job.made_in != "time" for job in made.jobs)  # of other phases
     assert left.now.count == f"{len(launcher.ran)}/{len(launcher.ran) + others}"
     run = run_folder.read(str(folder.path))
     assert not [name for name in run.missing if name.startswith("time-")]
     assert len(run.records) == len(launcher.ran)
     assert run.undecided == ()
-    assert len(run.planned) == len(made.units)
+    assert len(run.planned) == len(made.jobs)
     assert run.decided
 
 
-def rungs(**changes: Any) -> Plan:
+def matched_baselines(**changes: Any) -> Plan:
     """A row against the same shape and against equal cost."""
-    matched = {"model": "dense", "match": {"arm": "mod", "capacity": 0.125}}
-    return searching(arms=[ARMS[0], matched, ARMS[1]], **changes)
+    matched = {"model": "dense", "match": {"variant": "mod", "capacity": 0.125}}
+    return searching(variants=[VARIANTS[0], matched, VARIANTS[1]], **changes)
 
 
-def test_each_other_arm_is_searched_for(tmp_path: Path) -> None:
-    """The cells of the two searches are shared: a cell times the arm, the anchor and the rung side by side."""
-    made = rungs()
+def test_each_other_variant_is_searched_for(tmp_path: Path) -> None:
+    """The cells of the two searches are shared: a cell times the variant, the anchor and the matched baseline side by side."""
+    made = matched_baselines()
     (row,) = rows_of(made).values()
-    rung = row.others[1]
-    assert row.others == ("dense", rung)
-    assert rung.startswith("dense-f")
+    matched = row.others[1]
+    assert row.others == ("dense", matched)
+    assert matched.startswith("dense-f")
     folder = new_folder(made, tmp_path / "run")
     launcher, _ = run_timed(
-        made, folder, grid=paying_from(64) | {(rung, "forward", t): 0.95 if t < 192 else 0.6 for t in LENGTHS}
+        made, folder, grid=paying_from(64) | {(matched, "forward", t): 0.95 if t < 192 else 0.6 for t in LENGTHS}
     )
-    # Against the anchor it pays from 64 on, against the rung up to 128 as well, and no longer at 192.
+    # Against the anchor it pays from 64 on, against the matched baseline up to 128 as well, and no longer at 192.
     assert lengths_of(launcher.ran)[0] == 96
     assert {48, 64} <= set(asked_for(folder))
 
 
 @pytest.mark.slow
 def test_a_row_goes_on_where_it_was_cut(tmp_path: Path) -> None:
-    """After a kill in the first cell, before the last unit or at the end a resumed run asks for the same, to the byte."""
+    """After a kill in the first cell, before the last job or at the end a resumed run asks for the same, to the byte."""
     made, grid = searching(), paying_from(128)
     whole = new_folder(made, tmp_path / "whole")
     launcher, _ = run_timed(made, whole, grid=grid)
@@ -175,20 +175,20 @@ def test_a_search_that_was_cut_knows_what_it_lacks_and_goes_on(tmp_path: Path) -
         run_timed(made, folder, most=4, grid=paying_from(96))
     run = run_folder.read(str(folder.path))
     assert [name for name in run.missing if name.startswith("time-")] == [
-        f"time-forward-mod-c0.125-T48-B1-fp32-cpu1-launch{n}" for n in (1, 2)
+        f"time-forward-mod-c0.125-T48-B1-fp32-cpu1-process{n}" for n in (1, 2)
     ]
-    assert lengths_of([unit.name for unit in run.undecided]) == [32, 64, 128, 192, 256]
+    assert lengths_of([job.name for job in run.undecided]) == [32, 64, 128, 192, 256]
     assert not run.decided
     (said,) = search.render(load(folder.path))
     assert (said.given["cells"], said.given["of"], plain(said.given["spent"])) == (1, 7, "3.00 s")
     seen = present(progress.read(folder.path))
     assert seen.more
-    assert [(each.done, each.units) for each in seen.groups if each.name == "time"] == [(4, 6)]
+    assert [(each.done, each.jobs) for each in seen.groups if each.name == "time"] == [(4, 6)]
     assert seen.decisions == [f"{ROW}: 2 cells"]
     resume_timed(folder, grid=paying_from(96))
     seen = present(progress.read(folder.path))
     assert not seen.more
-    assert [(each.done, each.units) for each in seen.groups if each.name == "time"] == [(9, 9)]
+    assert [(each.done, each.jobs) for each in seen.groups if each.name == "time"] == [(9, 9)]
     assert seen.decisions == [f"{ROW}: 3 cells"]
 
 
@@ -202,33 +202,33 @@ def test_which_cells_were_asked_for_is_believed(tmp_path: Path) -> None:
     run_timed(made, folder, grid=paying_from(96))
     edited(folder, lambda body: [body["asked"].pop(name) for name in [*body["asked"]] if "-T64-" in name])
     run = run_folder.read(str(folder.path))
-    assert lengths_of([record.unit.name for record in run.records]) == [48, 96]
+    assert lengths_of([record.job.name for record in run.records]) == [48, 96]
     assert not [name for name in run.missing if name.startswith("time-")]
 
 
 def test_records_that_are_measured_again_are_searched_again(tmp_path: Path) -> None:
     """A damaged record is set aside; when its cell has new times the search goes where these lead."""
-    made, name = searching(), "time-forward-mod-c0.125-T96-B1-fp32-cpu1-launch0"
+    made, name = searching(), "time-forward-mod-c0.125-T96-B1-fp32-cpu1-process0"
     folder = new_folder(made, tmp_path / "run")
     launcher, _ = run_timed(made, folder, grid=paying_from(96))
     assert lengths_of(launcher.ran) == [96, 48, 64]
-    (folder.path / "units" / f"{name}.json").write_text("{")
+    (folder.path / "jobs" / f"{name}.json").write_text("{")
     assert run_folder.read(str(folder.path)).damaged
     again, _ = resume_timed(folder, grid=paying_from(96))
     assert again.ran == [name]
     assert asked_for(folder) == [96, 48, 64]
-    (folder.path / "units" / f"{name}.json").write_text("{")
-    again, _ = resume_timed(folder, grid=paying_from(128))  # one launch of three now loses: the cell is undecided
+    (folder.path / "jobs" / f"{name}.json").write_text("{")
+    again, _ = resume_timed(folder, grid=paying_from(128))  # one process of three now loses: the cell is undecided
     assert lengths_of(again.ran) == [96, 128]
     assert asked_for(folder) == [96, 48, 64, 128]
     assert not [each for each in run_folder.read(str(folder.path)).missing if each.startswith("time-")]
 
 
 def test_a_cell_that_runs_again_is_no_evidence_until_it_has_ended(tmp_path: Path) -> None:
-    """A launch that died ended its row; a resumed run repeats it before it looks where to go."""
+    """A process that died ended its row; a resumed run repeats it before it looks where to go."""
     made = searching()
     folder = new_folder(made, tmp_path / "run")
-    dead = next(unit for unit in made.units if "-T96-" in unit.name and unit.made_in == "time")
+    dead = next(job for job in made.jobs if "-T96-" in job.name and job.made_in == "time")
     record = fake_record(dead, Trouble(fails="mod[c0.125]")).model_copy(
         update={"died": Death(kind="crash", reason="killed")}
     )
@@ -244,36 +244,36 @@ def test_a_cell_that_runs_again_is_no_evidence_until_it_has_ended(tmp_path: Path
     assert asked_for(folder) == [96, 192, 128]
 
 
-def two_arms(**changes: Any) -> Plan:
-    return searching(arms=[ARMS[0], {"model": "mod", "capacity": [0.125, 0.5]}], **changes)
+def two_variants(**changes: Any) -> Plan:
+    return searching(variants=[VARIANTS[0], {"model": "mod", "capacity": [0.125, 0.5]}], **changes)
 
 
-def test_launches_of_a_cell_lie_between_those_of_other_rows(tmp_path: Path) -> None:
-    """A row that is ahead waits for the others: one slow minute does not meet all launches of a cell."""
-    made = two_arms()
+def test_processes_of_a_cell_lie_between_those_of_other_rows(tmp_path: Path) -> None:
+    """A row that is ahead waits for the others: one slow minute does not meet all processes of a cell."""
+    made = two_variants()
     folder = new_folder(made, tmp_path / "run")
     grid = paying_from(96) | paying_from(1000, "mod[c0.5]")
     launcher, _ = run_timed(made, folder, grid=grid)
-    arms = ["c0.125" if "c0.125" in name else "c0.5" for name in launcher.ran]
-    assert arms == ["c0.125", "c0.5"] * 9
+    variants = ["c0.125" if "c0.125" in name else "c0.5" for name in launcher.ran]
+    assert variants == ["c0.125", "c0.5"] * 9
     assert asked_for(folder) == [96, 48, 64]
     assert asked_for(folder, ROW.replace("0.125", "0.5")) == [96, 192, 256]
 
 
 @pytest.mark.slow
-def test_arms_that_share_an_anchor_do_not_share_its_launches(tmp_path: Path) -> None:
-    """Each arm is compared within its own launches: the anchor's times in another's say nothing of it."""
+def test_variants_that_share_an_anchor_do_not_share_its_processes(tmp_path: Path) -> None:
+    """Each variant is compared within its own processes: the anchor's times in another's say nothing of it."""
     grid = paying_from(96) | paying_from(96, "mod[c0.5]")
-    frame = stored(tmp_path, two_arms(twin=True), grid=grid)
+    frame = stored(tmp_path, two_variants(aa_control=True), grid=grid)
     timed = frame[(frame.metric == "latency/forward") & (frame.status == "ok")]
-    for arm in ("mod[c0.125]", "mod[c0.5]"):
-        ratios = timed[(timed.arm == arm) & (timed.baseline_arm == "dense")].set_index("seq_len").ratio
+    for variant in ("mod[c0.125]", "mod[c0.5]"):
+        ratios = timed[(timed.variant == variant) & (timed.baseline_variant == "dense")].set_index("seq_len").ratio
         assert ratios.to_dict() == pytest.approx({96: 1 / WON, 48: 1 / LOST, 64: 1 / LOST}, rel=0.02)
-    assert not ((timed.arm == "mod[c0.5]") & (timed.baseline_arm == "mod[c0.125]")).any()
+    assert not ((timed.variant == "mod[c0.5]") & (timed.baseline_variant == "mod[c0.125]")).any()
     cases = pd.read_csv(tmp_path / "run" / "cases.csv")
     assert not cases.duplicated(["case_id", "metric"]).any()
-    dense = cases[(cases.arm == "dense") & (cases.metric == "latency/forward")].set_index("seq_len")
-    assert dense.n[96] == 6  # three launches beside each arm
+    dense = cases[(cases.variant == "dense") & (cases.metric == "latency/forward")].set_index("seq_len")
+    assert dense.n[96] == 6  # three processes beside each variant
     assert present(sure(load(tmp_path / "run"))).given["most"] == 3
     assert not frame.duplicated(["case_id", "baseline_case_id", "metric"]).any()
     assert load(tmp_path / "run", "dense").tables.baseline == "dense"
@@ -282,9 +282,9 @@ def test_arms_that_share_an_anchor_do_not_share_its_launches(tmp_path: Path) -> 
 
 
 def test_what_is_not_searched_is_measured_everywhere(tmp_path: Path) -> None:
-    """FLOPs of every case are counted, once; an arm's cell that was not needed says so."""
-    made = two_arms(metrics=["flops/forward", "latency/forward"])
-    assert sum(unit.made_in == "count" for unit in made.units) == len(LENGTHS)
+    """FLOPs of every case are counted, once; a variant's cell that was not needed says so."""
+    made = two_variants(metrics=["flops/forward", "latency/forward"])
+    assert sum(job.made_in == "count" for job in made.jobs) == len(LENGTHS)
     stored(tmp_path, made, grid=paying_from(96) | paying_from(96, "mod[c0.5]"))
     cases = pd.read_csv(tmp_path / "run" / "cases.csv")
     assert cases[cases.metric == "flops/forward"].status.eq("ok").all()
@@ -292,17 +292,17 @@ def test_what_is_not_searched_is_measured_everywhere(tmp_path: Path) -> None:
     assert left_out.reason.eq(LEFT_OUT).all()
 
 
-def test_one_twin_at_each_place_speaks_for_the_machine() -> None:
-    """That of the first arm that is searched, whichever that is."""
+def test_one_aa_control_at_each_place_speaks_for_the_machine() -> None:
+    """That of the first variant that is searched, whichever that is."""
     for made, first in (
         (flagged(), "mod[c0.125]"),
         (flagged(select="c0.25 or c0.5"), "mod[c0.25]"),
         (flagged(capacity=(0.5,)), "mod[c0.5]"),
     ):
-        beside = [each for each in made.comparisons if each.twin]
-        assert {each.arms[-1].arm for each in beside} == {first}
-        assert len(beside) == len({each.place for each in made.comparisons}) == 11
-    assert not any(each.twin for each in flagged(settings={"twin": False}).comparisons)
+        beside = [each for each in made.comparisons if each.aa_control]
+        assert {each.variants[-1].variant for each in beside} == {first}
+        assert len(beside) == len({each.grid_point for each in made.comparisons}) == 11
+    assert not any(each.aa_control for each in flagged(settings={"aa_control": False}).comparisons)
 
 
 def flagged(**flags: Any) -> Plan:
@@ -329,14 +329,14 @@ def test_flags_change_what_is_searched() -> None:
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ({"select": "dense"}, "selects no arm"),
-        ({"settings": {"launches": 2}}, "2 launches have no interval"),
+        ({"select": "dense"}, "selects no variant"),
+        ({"settings": {"processes": 2}}, "2 processes have no interval"),
         ({"settings": {"search.metrics": ["latency/decode"]}}, "unknown metric 'latency/decode'"),
         ({"settings": {"metrics": ["flops/forward"]}}, "metrics that are timed"),
         ({"settings": {"search.against": ["nothing"]}}, "'same shape' or"),
-        ({"settings": {"search.against": ["equal cost"]}, "capacity": (0.1, 0.2, 0.3, 0.4)}, "nothing has its cost"),
-        ({"model": ("dense",)}, "add an arm"),
-        ({"settings": {"mde": 0.01}, "effort": "standard"}, "fixed number of launches"),
+        ({"settings": {"search.against": ["matched"]}, "capacity": (0.1, 0.2, 0.3, 0.4)}, "nothing has its cost"),
+        ({"model": ("dense",)}, "add a variant"),
+        ({"settings": {"detectable": 0.01}, "effort": "standard"}, "fixed number of processes"),
     ],
 )
 def test_a_search_that_cannot_be_is_refused(flags: Mapping[str, Any], words: str) -> None:
@@ -349,26 +349,26 @@ def test_a_search_is_refused_where_nothing_is_searched() -> None:
         override(load_suite("quick"), Overrides(settings={"search.axis": "batch_size"}))
 
 
-def test_efforts_have_a_fixed_number_of_launches() -> None:
+def test_efforts_have_a_fixed_number_of_processes() -> None:
     """From standard effort up it is that of the pilot; a smoke run, which claims nothing, has one and no neighbours."""
-    assert {unit.launch for unit in flagged(effort="standard").units if unit.made_in == "time"} == set(range(8))
+    assert {job.process for job in flagged(effort="standard").jobs if job.made_in == "time"} == set(range(8))
     made = flagged(effort="smoke")
-    assert {unit.launch for unit in made.units if unit.made_in == "time"} == {0}
+    assert {job.process for job in made.jobs if job.made_in == "time"} == {0}
 
 
 @pytest.mark.usefixtures("unmeasured")
 def test_the_plan_says_the_most_and_what_a_search_needs() -> None:
     made = flagged()
     told = forecast(made)
-    assert told["units_most"] == len(made.units)
-    assert told["units"] < 0.8 * told["units_most"]
+    assert told["jobs_most"] == len(made.jobs)
+    assert told["jobs"] < 0.8 * told["jobs_most"]
     assert told["predicted_s"] < told["predicted_most_s"]
     words = as_text(told).splitlines()[0].replace(",", "").split()
-    assert {str(told["units_most"]), str(told["units"])} <= {*words}
+    assert {str(told["jobs_most"]), str(told["jobs"])} <= {*words}
 
 
 class Apart(Planting):
-    """Machines of their own: everything that waits is submitted, and units end one after the other."""
+    """Machines of their own: everything that waits is submitted, and jobs end one after the other."""
 
     is_remote = True
 
@@ -380,9 +380,9 @@ class Apart(Planting):
         del usual
         return 10**6
 
-    def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> Any:
-        found = super().start(unit, folder, timeout_s)
-        self.submitted.append(unit.comparison.place.seq_len)
+    def start(self, job: Job, folder: RunFolder, timeout_s: float) -> Any:
+        found = super().start(job, folder, timeout_s)
+        self.submitted.append(job.comparison.grid_point.seq_len)
         return found
 
     def wait(self, handles: list[Any], timeout_s: float) -> list[Any]:
@@ -390,23 +390,23 @@ class Apart(Planting):
 
 
 def test_on_a_cluster_cells_are_submitted_when_they_are_asked_for(tmp_path: Path) -> None:
-    """All launches of a cell at once, the next cell when the last of them has ended, beside whatever else runs there."""
-    made = two_arms(metrics=["flops/forward", "latency/forward"])
+    """All processes of a cell at once, the next cell when the last of them has ended, beside whatever else runs there."""
+    made = two_variants(metrics=["flops/forward", "latency/forward"])
     folder = new_folder(made, tmp_path / "run")
-    asker = Asker(made, folder, made.units)
+    asker = Asker(made, folder, made.jobs)
     launcher = Apart(grid=paying_from(96) | paying_from(1000, "mod[c0.5]"))
     lines = Tracker(made, phases(made, 1), folder, decided=asker.decided)
     running = Run(launcher, folder, lines, asker)
-    units = tuple(unit for unit in made.units if unit.made_in in {"count", "time"})
-    running.phase(Slots(units, len(units)), {unit.name: 9.0 for unit in made.units})
+    jobs = tuple(job for job in made.jobs if job.made_in in {"count", "time"})
+    running.phase(Slots(jobs, len(jobs)), {job.name: 9.0 for job in made.jobs})
     timed = [length for name, length in zip(launcher.ran, launcher.submitted, strict=True) if name.startswith("time-")]
     assert timed == [96] * 6 + [192] * 3 + [48] * 3 + [256] * 3 + [64] * 3  # the larger first
     assert asked_for(folder) == [96, 48, 64]
-    assert run_folder.read(str(folder.path)).missing == [unit.name for unit in made.units if unit not in units]
+    assert run_folder.read(str(folder.path)).missing == [job.name for job in made.jobs if job not in jobs]
 
 
 @pytest.mark.parametrize("flops", [0.0, 1e308])
 def test_a_plan_that_tells_no_work_gets_a_report_without_what_the_grid_would_take(tmp_path: Path, flops: float) -> None:
     made = searching()
-    units = tuple(unit.model_copy(update={"flops": flops}) for unit in made.units)
-    assert not stored(tmp_path, made.model_copy(update={"units": units})).empty
+    jobs = tuple(job.model_copy(update={"flops": flops}) for job in made.jobs)
+    assert not stored(tmp_path, made.model_copy(update={"jobs": jobs})).empty

@@ -22,7 +22,7 @@ def test_each_set_is_an_analysis() -> None:
     both = SeedSets((TWELVE, MORE))
     assert both.analysis(TWELVE + MORE).fractions == (0.5, 1.0)
     assert both.analysis(TWELVE + MORE).number == 2
-    # An arm that one set lacks was looked at once.
+    # A variant that one set lacks was looked at once.
     assert both.analysis(MORE, TWELVE + MORE) == SeedSets((MORE,)).analysis(MORE)
     # A run that plans two looks is the first of them.
     first = SeedSets((TWELVE,), planned=2).analysis(TWELVE)
@@ -60,15 +60,15 @@ def test_the_sets_of_the_docs_pooled_say_what_the_page_says() -> None:
     assert [mod.value, mod.low, mod.high] == pytest.approx([-7.45, -14.99, 0.09], abs=0.01)
     assert [integrated.value, integrated.low, integrated.high] == pytest.approx([7.35, 2.04, 12.66], abs=0.01)
     assert mod.n == 24
-    newest = effects.over_launches(bench.DOCS["MoD 0.125"][1].values())
+    newest = effects.over_processes(bench.DOCS["MoD 0.125"][1].values())
     assert said([newest]) == [WORSE]
 
 
 def test_a_summary_stands_for_its_values() -> None:
     values = np.random.default_rng(5).normal(2, 3, 12).tolist()
-    known = effects.over_launches(values)
+    known = effects.over_processes(values)
     assert known.low is not None
-    again = effects.over_launches(bench.Set(12, known.value, known.low, present(known.high)).values())
+    again = effects.over_processes(bench.Set(12, known.value, known.low, present(known.high)).values())
     assert (again.value, again.sd, again.low) == pytest.approx((known.value, known.sd, known.low))
 
 
@@ -78,13 +78,15 @@ def test_the_simulated_verdicts_are_those_of_a_report() -> None:
     mine_RAN, base_RN = rng.normal(0.1, 0.15, (12, 2, 24)), rng.normal(0, 0.15, (12, 24))
     told_RA = bench.told_apart(bench.p_of_means(mine_RAN, base_RN), analysis)
     for run in range(12):
-        found = [effects.over_launches((arm - base_RN[run]).tolist(), analysis=analysis) for arm in mine_RAN[run]]
+        found = [
+            effects.over_processes((variant - base_RN[run]).tolist(), analysis=analysis) for variant in mine_RAN[run]
+        ]
         assert [word != INCONCLUSIVE for word in said(found)] == told_RA[run].tolist()
     assert 0.1 < told_RA.mean() < 0.9
 
 
 def test_who_takes_the_newest_set_errs_twice_as_often_as_who_pools() -> None:
-    """Equal arms, 4,000 runs; `tests/bench/seed_sets.py` has all kinds."""
+    """Equal variants, 4,000 runs; `tests/bench/seed_sets.py` has all kinds."""
     found = bench.errors(bench.World(bench.plateau), 4000)
     error = math.sqrt(0.05 * 0.95 / 4000)
     assert found["pooled, looks planned"] < 0.05 + 3 * error

@@ -18,7 +18,7 @@ from modbench.commands.train import training_run
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.sinks import Opening, Sink
 from modbench.harness.core.train_plan import OF_THE_SINK, TrainPlan, TrainRun
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.domain.notes import TrainNotes
 from modbench.harness.domain.records import Record
 from modbench.harness.execution import worker
@@ -82,7 +82,7 @@ def plan_of(**changes: Any) -> Plan:
             "effort": "draft",
             "metrics": ["loss/val"],
             "shape": {"d_model": 16, "n_layers": 2, "n_heads": 1},
-            "arms": [{"model": "mod"}],
+            "variants": [{"model": "mod"}],
             "train": {"seq_len": 16, "batch_size": 2, "steps": STEPS, "val_tokens": 64, "looks": 2, **changes},
         },
         "sent",
@@ -91,11 +91,11 @@ def plan_of(**changes: Any) -> Plan:
 
 
 def trained(run: Path, plan: Plan) -> Record:
-    unit: UnitOfWork = next(unit for unit in plan.units if unit.made_in == "train")
-    for folder in ("logs", "units"):
+    job: Job = next(job for job in plan.jobs if job.made_in == "train")
+    for folder in ("logs", "jobs"):
         (run / folder).mkdir(parents=True, exist_ok=True)
-    with workspace.at(Workspace(run, unit.name)):
-        return worker.make_record(unit)
+    with workspace.at(Workspace(run, job.name)):
+        return worker.make_record(job)
 
 
 def curve(record: Record) -> list[float]:
@@ -107,7 +107,7 @@ def curve(record: Record) -> list[float]:
 
 def log_of(run: Path, **changes: Any) -> SinkLog:
     settings: dict[str, Any] = {"steps": 40, "lr": 1e-3, "seq_len": 4, "batch_size": 1, **changes}
-    return SinkLog("kept", TrainRun(**settings), run, "unit", {})
+    return SinkLog("kept", TrainRun(**settings), run, "job", {})
 
 
 def some(steps: int, known: int | None = None) -> dict[str, list[float]]:
@@ -163,7 +163,7 @@ def test_a_failing_sink_ends_no_run(
 
 def test_a_sink_that_is_unknown_here_ends_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As where a run is resumed on another machine."""
-    log = SinkLog("nowhere", log_of(tmp_path).run, tmp_path, "unit", {})
+    log = SinkLog("nowhere", log_of(tmp_path).run, tmp_path, "job", {})
     log.look(some(5), {}, 0)
     log.end({"loss/val": 1.0})
     assert capsys.readouterr().err.count("warning") == 2  # that of `log_of`, whose sink is unknown too, and this one
@@ -203,7 +203,7 @@ def test_a_run_that_starts_again_forgets_what_was_sent(tmp_path: Path, kept: Kep
     kept.rows.clear()
     log_of(tmp_path).look(some(10), {}, 0)
     assert kept.steps == [1, 10]
-    (tmp_path / FOLDER / "unit.json").write_text("[")
+    (tmp_path / FOLDER / "job.json").write_text("[")
     log_of(tmp_path).look(some(12), {}, 11)
     assert kept.steps == [1, 10, 1, 10]
 
@@ -294,7 +294,7 @@ def test_tensorboard_shows_every_step_once_after_a_kill(tmp_path: Path) -> None:
 
     def log() -> SinkLog:
         return SinkLog(
-            "tensorboard", TrainRun(steps=40, lr=1e-3, seq_len=4, batch_size=1, log_every=5), tmp_path, "unit", {}
+            "tensorboard", TrainRun(steps=40, lr=1e-3, seq_len=4, batch_size=1, log_every=5), tmp_path, "job", {}
         )
 
     log().look(some(33), {}, 0)  # killed here: not closed
@@ -302,7 +302,7 @@ def test_tensorboard_shows_every_step_once_after_a_kill(tmp_path: Path) -> None:
     again.look(some(26), {}, 24)
     again.look(some(40), {"looks_step": [20, 38, 40], "looks_loss": [2.5, 2.0, 1.5]}, 24)
     again.end({"bpb/val": 2.0})
-    seen: Any = EventAccumulator(str(tmp_path / "tensorboard" / "unit"))
+    seen: Any = EventAccumulator(str(tmp_path / "tensorboard" / "job"))
     seen.Reload()
     assert set(seen.Tags()["scalars"]) == {"loss/train", "loss/val", "lr", "tokens", "bpb/val"}
     assert [event.step for event in seen.Scalars("loss/train")] == [1, 5, 10, 15, 20, 25, 30, 35, 40]
@@ -313,10 +313,10 @@ def test_tensorboard_shows_every_step_once_after_a_kill(tmp_path: Path) -> None:
 def test_only_the_first_rank_sends(tmp_path: Path, kept: Kept) -> None:
     from modbench.harness.process.torchrun import Ranks
 
-    unit = next(unit for unit in plan_of(log_to="kept").units if unit.made_in == "train")
+    job = next(job for job in plan_of(log_to="kept").jobs if job.made_in == "train")
     for rank in (0, 1):
-        with workspace.at(Workspace(tmp_path, unit.name, Ranks(rank=rank, world=2))):
-            _training.sink_log(unit).look(some(12), {}, 0)
+        with workspace.at(Workspace(tmp_path, job.name, Ranks(rank=rank, world=2))):
+            _training.sink_log(job).look(some(12), {}, 0)
     assert len(kept.opened) == 1
-    assert _training.sink_log(unit).sink is None  # outside a run folder
-    assert json.loads((tmp_path / FOLDER / f"{unit.name}.json").read_text()) == {"sent": 10}
+    assert _training.sink_log(job).sink is None  # outside a run folder
+    assert json.loads((tmp_path / FOLDER / f"{job.name}.json").read_text()) == {"sent": 10}

@@ -40,7 +40,7 @@ def test_none_against_all_has_a_closed_form(n: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("level", [0.05, 0.05 / 3, 0.05 / 6])
-def test_equal_arms_are_told_apart_at_most_as_often_as_the_level_says(sizes: tuple[int, int], level: float) -> None:
+def test_equal_variants_are_told_apart_at_most_as_often_as_the_level_says(sizes: tuple[int, int], level: float) -> None:
     """Exact, over all tables, at rates between those that the p-value looked at."""
     told = exact_two_proportions.p_values(*sizes) <= level
     rates_R1 = np.linspace(0.0005, 0.9995, 1001)[:, None]  # all at once: a call of scipy for each rate takes a second
@@ -52,7 +52,7 @@ def test_equal_arms_are_told_apart_at_most_as_often_as_the_level_says(sizes: tup
 @pytest.mark.parametrize("together", [0.2, 0.5, 0.9])
 @pytest.mark.parametrize("n", [4, 6, 9])
 def test_seeds_that_succeed_together_make_it_stricter(n: int, together: float) -> None:
-    """Equal rates and a positive correlation of the two arms' successes by seed: all tables of four outcomes per seed."""
+    """Equal rates and a positive correlation of the two variants' successes by seed: all tables of four outcomes per seed."""
     told = exact_two_proportions.p_values(n, n) <= 0.05
     worst = 0.0
     for rate in np.linspace(0.05, 0.5, 10):
@@ -117,7 +117,7 @@ def test_seeds_needed_have_the_power_and_fewer_do_not() -> None:
     assert exact_two_proportions.seeds_needed(0.5, 0.52) is None
 
 
-def test_three_seeds_decide_nothing_among_several_arms() -> None:
+def test_three_seeds_decide_nothing_among_several_variants() -> None:
     found = solved.decidable(3, 6)
     assert found.from_none is found.symmetric is None
     assert (found.seeds, found.pairs, found.needed[0.0, 1.0]) == (3, 6, 4)

@@ -25,10 +25,10 @@ from modbench.harness.stats.effects import (
     by_chance,
     input_spread,
     median_interval,
-    over_launches,
+    over_processes,
     share_interval,
 )
-from modbench.harness.stats.paired import LaunchSamples
+from modbench.harness.stats.paired import ProcessSamples
 from modbench.harness.stats.reason import Reason
 from modbench.harness.timing.interleave import deal
 
@@ -36,28 +36,28 @@ MARGIN = 0.02
 TIME = Rule(margin=MARGIN)
 
 
-def test_t_interval_of_three_launches_by_hand() -> None:
+def test_t_interval_of_three_processes_by_hand() -> None:
     """Values 1, 2, 3: mean 2, s = 1, t(0.975, 2) = 4.302653 and t(0.8, 2) = 1.060660 from tables."""
-    effect = over_launches([1.0, 2.0, 3.0])
+    effect = over_processes([1.0, 2.0, 3.0])
     assert effect.value == 2
     assert effect.high == pytest.approx(2 + 4.302653 / math.sqrt(3), rel=1e-6)
     assert effect.low == pytest.approx(2 - 4.302653 / math.sqrt(3), rel=1e-6)
     assert effect.high90 == pytest.approx(2 + 2.919986 / math.sqrt(3), rel=1e-6)
-    assert effect.mde == pytest.approx((4.302653 + 1.060660) / math.sqrt(3), rel=1e-5)
+    assert effect.detectable == pytest.approx((4.302653 + 1.060660) / math.sqrt(3), rel=1e-5)
 
 
-def test_two_launches_give_no_interval_and_say_why() -> None:
-    effect = over_launches([0.1, 0.2])
-    assert (effect.low, effect.high, effect.mde) == (None, None, None)
+def test_two_processes_give_no_interval_and_say_why() -> None:
+    effect = over_processes([0.1, 0.2])
+    assert (effect.low, effect.high, effect.detectable) == (None, None, None)
     assert effect.reason == Reason("few_values", n=2)
 
 
-def test_one_launch_is_labelled_within_launch_only() -> None:
-    effect = over_launches([0.5], within=[0.1 * i for i in range(12)])
+def test_one_process_is_labelled_within_process_only() -> None:
+    effect = over_processes([0.5], within=[0.1 * i for i in range(12)])
     assert effect.low == pytest.approx(0.2)  # third of twelve: the binomial interval of the median
     assert effect.high == pytest.approx(0.9)
-    assert effect.reason == Reason("within_launch")
-    assert over_launches([0.5], within=[0.1, 0.2, 0.3]).reason == Reason("few_blocks", n=3)
+    assert effect.reason == Reason("one_process")
+    assert over_processes([0.5], within=[0.1, 0.2, 0.3]).reason == Reason("few_blocks", n=3)
 
 
 @pytest.mark.parametrize("n", [6, 9, 12, 20, 33])
@@ -70,21 +70,23 @@ def test_median_interval_holds_its_level_by_the_binomial(n: int) -> None:
 
 
 def test_block_difference_cancels_linear_drift() -> None:
-    """A machine that slows by 1 % a visit: arm and anchor, there and back, still differ by exactly their factor."""
-    order = ["anchor", "arm", "arm", "anchor"]
+    """A machine that slows by 1 % a visit: variant and anchor, there and back, still differ by exactly their factor."""
+    order = ["anchor", "variant", "variant", "anchor"]
     drift = [1.01**i for i in range(4)]
-    samples: dict[str, dict[str, list[float]]] = {n: {"block": [], "wall_s": []} for n in ("anchor", "arm")}
+    samples: dict[str, dict[str, list[float]]] = {n: {"block": [], "wall_s": []} for n in ("anchor", "variant")}
     for name, factor in zip(order, drift, strict=True):
         samples[name]["block"].append(0)
-        samples[name]["wall_s"].append(factor * (1.3 if name == "arm" else 1.0))
-    (d,) = Process(samples, "anchor").of_blocks("arm")
+        samples[name]["wall_s"].append(factor * (1.3 if name == "variant" else 1.0))
+    (d,) = Process(samples, "anchor").of_blocks("variant")
     assert d == pytest.approx(math.log(1.3))
 
 
 def test_only_shared_blocks_are_paired() -> None:
     anchor: dict[str, list[float]] = {"block": [0, 0, 1, 1], "wall_s": [1.0, 1.0, 2.0, 2.0]}
-    arm: dict[str, list[float]] = {"block": [1, 1], "wall_s": [4.0, 4.0]}
-    assert Process({"arm": arm, "anchor": anchor}, "anchor").of_blocks("arm").tolist() == [pytest.approx(math.log(2))]
+    variant: dict[str, list[float]] = {"block": [1, 1], "wall_s": [4.0, 4.0]}
+    assert Process({"variant": variant, "anchor": anchor}, "anchor").of_blocks("variant").tolist() == [
+        pytest.approx(math.log(2))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +96,8 @@ def test_only_shared_blocks_are_paired() -> None:
         (-0.05, -0.03, -0.049, -0.031, "worse"),
         (-0.01, 0.012, -0.008, 0.01, "equivalent"),
         (0.005, 0.015, 0.006, 0.014, "equivalent"),
-        (0.01, 0.05, 0.012, 0.048, "different"),
+        (0.01, 0.05, 0.012, 0.048, "better_open"),
+        (-0.05, -0.01, -0.048, -0.012, "worse_open"),
         (-0.01, 0.05, -0.005, 0.045, "inconclusive"),
     ],
 )
@@ -107,9 +110,9 @@ def test_no_interval_is_no_verdict() -> None:
 
 
 @given(st.lists(st.floats(-2, 2), min_size=3, max_size=12))
-def test_swapping_the_arms_mirrors_effect_and_verdict(values: list[float]) -> None:
+def test_swapping_the_variants_mirrors_effect_and_verdict(values: list[float]) -> None:
     """better and worse are symmetric on the log scale."""
-    here, there = over_launches(values), over_launches([-v for v in values])
+    here, there = over_processes(values), over_processes([-v for v in values])
     assert here.value == pytest.approx(-there.value, abs=1e-12)
     swap = {"better": "worse", "worse": "better"}
     word = verdict(here, TIME, None)
@@ -123,69 +126,69 @@ def test_exact_verdicts(ratio: float, word: str) -> None:
     assert counted(ratio, 1.0, Rule("count", MARGIN)).verdict == word
 
 
-# Arms and what a call of each takes, in s.
-TAKES = {"anchor": 0.010, **{f"arm{i}": 0.010 * 1.1**i for i in range(1, 7)}}
+# Variants and what a call of each takes, in s.
+TAKES = {"anchor": 0.010, **{f"variant{i}": 0.010 * 1.1**i for i in range(1, 7)}}
 
 
-def launch_of(
+def process_of(
     takes: dict[str, float], rounds: int, rng: random.Random, *, noise: float = 0.0
 ) -> dict[str, dict[str, list[float]]]:
     """Samples of blocks as the harness deals them, on a machine that slows down all the while."""
     samples: dict[str, dict[str, list[float]]] = {
-        arm: {name: [] for name in ("round", "block", "calls", "wall_s", "cpu_s")} for arm in takes
+        variant: {name: [] for name in ("round", "block", "calls", "wall_s", "cpu_s")} for variant in takes
     }
     speed, block = 1.0, 0
     for round_ in range(rounds):
         for order in deal(list(takes), "anchor", rng):
-            for arm in order:
+            for variant in order:
                 speed *= 1.002
-                wall = takes[arm] * speed * math.exp(rng.gauss(0, noise))
+                wall = takes[variant] * speed * math.exp(rng.gauss(0, noise))
                 row = {"round": round_, "block": block, "calls": 1, "wall_s": wall, "cpu_s": wall}
                 for name, value in row.items():
-                    samples[arm][name].append(value)
+                    samples[variant][name].append(value)
             block += 1
     return samples
 
 
 @given(st.integers(0, 999), st.permutations(list(TAKES)))
-def test_any_two_arms_are_a_pair_through_their_anchor(seed: int, arms: list[str]) -> None:
-    """Seven arms never stand in one block; any two come out at their factor, whichever blocks they shared."""
-    samples = launch_of(TAKES, 3, random.Random(seed))
-    first, second = arms[:2]
-    case, baseline = (None if arm == "anchor" else samples[arm] for arm in (first, second))
-    made = [LaunchSamples(case, baseline, samples["anchor"], {"block": [], "wall_s": []})]
+def test_any_two_variants_are_a_pair_through_their_anchor(seed: int, variants: list[str]) -> None:
+    """Seven variants never stand in one block; any two come out at their factor, whichever blocks they shared."""
+    samples = process_of(TAKES, 3, random.Random(seed))
+    first, second = variants[:2]
+    case, baseline = (None if variant == "anchor" else samples[variant] for variant in (first, second))
+    made = [ProcessSamples(case, baseline, samples["anchor"], {"block": [], "wall_s": []})]
     found = paired.numbers(made, one_thread=True).contrast(TIME).effect
-    # Drift of a whole block remains where two arms stood in different ones, but for its linear part.
+    # Drift of a whole block remains where two variants stood in different ones, but for its linear part.
     assert found.value == pytest.approx(math.log(TAKES[second] / TAKES[first]), abs=1e-9)
     assert found.reason == Reason("few_blocks", n=3)
 
 
-def test_arms_that_share_nothing_are_no_pair() -> None:
-    samples = launch_of(TAKES, 1, random.Random(0))
-    elsewhere = {**samples["arm1"], "block": [99.0, 99.0]}
-    assert not Process(samples | {"arm1": elsewhere}, "anchor").shares("arm1")
+def test_variants_that_share_nothing_are_no_pair() -> None:
+    samples = process_of(TAKES, 1, random.Random(0))
+    elsewhere = {**samples["variant1"], "block": [99.0, 99.0]}
+    assert not Process(samples | {"variant1": elsewhere}, "anchor").shares("variant1")
 
 
-def together(rng: random.Random, factor: float, rounds: int = 6, noise: float = 0.01) -> LaunchSamples:
-    samples = launch_of({"anchor": 0.01, "arm": 0.01 * factor}, rounds, rng, noise=noise)
-    return LaunchSamples(samples["arm"], None, samples["anchor"], {"block": [], "wall_s": []})
+def together(rng: random.Random, factor: float, rounds: int = 6, noise: float = 0.01) -> ProcessSamples:
+    samples = process_of({"anchor": 0.01, "variant": 0.01 * factor}, rounds, rng, noise=noise)
+    return ProcessSamples(samples["variant"], None, samples["anchor"], {"block": [], "wall_s": []})
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launches", [3, *(pytest.param(launches, marks=pytest.mark.proof) for launches in (5, 10))])
-def test_coverage_from_samples_on(launches: int) -> None:
-    """Drift, noise and launch effects planted in raw samples: the interval of the whole path holds the truth 95 times of 100."""
-    rng = random.Random(launches)
+@pytest.mark.parametrize("processes", [3, *(pytest.param(processes, marks=pytest.mark.proof) for processes in (5, 10))])
+def test_coverage_from_samples_on(processes: int) -> None:
+    """Drift, noise and process effects planted in raw samples: the interval of the whole path holds the truth 95 times of 100."""
+    rng = random.Random(processes)
     held, repeats = 0, 600
     for _ in range(repeats):
-        made = [together(rng, 1.2 * math.exp(rng.gauss(0, 0.013))) for _ in range(launches)]
+        made = [together(rng, 1.2 * math.exp(rng.gauss(0, 0.013))) for _ in range(processes)]
         effect = paired.numbers(made, one_thread=True).contrast(TIME).effect
         held += present(effect.low) <= -math.log(1.2) <= present(effect.high)
     assert 0.93 <= held / repeats <= 0.97
 
 
-def test_more_samples_of_the_same_launches_do_not_narrow_the_interval() -> None:
-    """The launch is the unit of evidence: ten times the rounds leave what launches differ by."""
+def test_more_samples_of_the_same_processes_do_not_narrow_the_interval() -> None:
+    """The process is the unit of evidence: ten times the rounds leave what processes differ by."""
 
     def width(rounds: int) -> float:
         rng = random.Random(5)
@@ -197,18 +200,20 @@ def test_more_samples_of_the_same_launches_do_not_narrow_the_interval() -> None:
     assert width(60) == pytest.approx(width(6), rel=0.1)
 
 
-@pytest.mark.parametrize(("launches", "sd"), [(5, 0.012), (10, 0.012), (10, 0.006)])
-def test_planted_three_percent_is_found_where_the_printed_mde_says_so(launches: int, sd: float) -> None:
-    """3 % more work: told from none in 80 % where MDE <= 3 %, called worse in 80 % where MDE <= 1 % (margin 2 %)."""
-    rng = np.random.default_rng(launches)
+@pytest.mark.parametrize(("processes", "sd"), [(5, 0.012), (10, 0.012), (10, 0.006)])
+def test_planted_three_percent_is_found_where_the_printed_detectable_says_so(processes: int, sd: float) -> None:
+    """3 % more work: told from none in 80 % where detectable effect <= 3 %, called worse in 80 % where detectable effect <= 1
+    % (margin 2 %).
+    """
+    rng = np.random.default_rng(processes)
     told, called, small, tiny = 0, 0, 0, 0
     for _ in range(1500):
-        effect = over_launches([float(x) for x in rng.normal(-math.log(1.03), sd, launches)])
-        assert effect.mde is not None
-        if effect.mde <= 0.03:
+        effect = over_processes([float(x) for x in rng.normal(-math.log(1.03), sd, processes)])
+        assert effect.detectable is not None
+        if effect.detectable <= 0.03:
             small += 1
             told += present(effect.high) < 0
-        if effect.mde <= 0.01:
+        if effect.detectable <= 0.01:
             tiny += 1
             called += verdict(effect, TIME, None) == "worse"
     assert small > 300
@@ -219,14 +224,14 @@ def test_planted_three_percent_is_found_where_the_printed_mde_says_so(launches: 
 
 
 @pytest.mark.slow
-def test_the_printed_mde_is_what_80_percent_of_repetitions_find() -> None:
-    """A true effect of exactly the (true) MDE is detected in 80 % of the repetitions, no more and no less."""
+def test_the_printed_detectable_is_what_80_percent_of_repetitions_find() -> None:
+    """A true effect of exactly the (true) detectable effect is detected in 80 % of the repetitions, no more and no less."""
     rng = np.random.default_rng(0)
-    launches, sd = 5, 0.013
-    true_mde = (scipy_stats.t.ppf(0.975, 4) + scipy_stats.t.ppf(0.8, 4)) * sd / math.sqrt(launches)
+    processes, sd = 5, 0.013
+    true_detectable = (scipy_stats.t.ppf(0.975, 4) + scipy_stats.t.ppf(0.8, 4)) * sd / math.sqrt(processes)
     told = 0
     for _ in range(4000):
-        effect = over_launches([float(x) for x in rng.normal(true_mde, sd, launches)])
+        effect = over_processes([float(x) for x in rng.normal(true_detectable, sd, processes)])
         told += present(effect.low) > 0
     assert told / 4000 == pytest.approx(0.8, abs=0.03)
 
@@ -258,22 +263,22 @@ def test_a_finding_that_the_list_does_not_let_stand_is_inconclusive() -> None:
     assert verdict(Effect(0.0, -0.01, 0.01, -0.008, 0.008, p=0.9), TIME, 1.0) == "equivalent"
 
 
-def test_disturbed_samples_are_kept_and_seen_through() -> None:
-    """An arm waits for the processor in half of its blocks: wall time sees a difference, undisturbed samples none."""
+def test_noisy_samples_are_kept_and_seen_through() -> None:
+    """A variant waits for the processor in half of its blocks: wall time sees a difference, undisturbed samples none."""
     made = []
-    for launch in range(3):
-        samples = launch_of({"anchor": 0.01, "arm": 0.01}, 12, random.Random(launch))
+    for process in range(3):
+        samples = process_of({"anchor": 0.01, "variant": 0.01}, 12, random.Random(process))
         for columns in samples.values():
             columns["wait_s"] = [0.0] * len(columns["wall_s"])
-        arm = samples["arm"]
-        for i, block in enumerate(arm["block"]):
+        variant = samples["variant"]
+        for i, block in enumerate(variant["block"]):
             if block % 10 < 4:
-                arm["wait_s"][i] = arm["wall_s"][i]
-                arm["wall_s"][i] *= 6.0
-        made.append(LaunchSamples(samples["arm"], None, samples["anchor"], {"block": [], "wall_s": []}))
+                variant["wait_s"][i] = variant["wall_s"][i]
+                variant["wall_s"][i] *= 6.0
+        made.append(ProcessSamples(samples["variant"], None, samples["anchor"], {"block": [], "wall_s": []}))
     numbers = paired.numbers(made, one_thread=True)
     found = numbers.contrast(TIME)
-    assert found.seen.disturbed == pytest.approx(0.5)  # blocks 0 to 3, 10 and 11 of 12
+    assert found.seen.noisy == pytest.approx(0.5)  # blocks 0 to 3, 10 and 11 of 12
     assert present(found.cpu).effect.value == pytest.approx(0.0, abs=1e-9)
     assert present(found.gap).value == pytest.approx(found.effect.value, abs=1e-9)
     assert found.effect.value < -0.5
@@ -284,11 +289,11 @@ def test_disturbed_samples_are_kept_and_seen_through() -> None:
 
 
 def test_a_time_turned_into_a_rate_keeps_its_evidence() -> None:
-    effect = over_launches([0.1, 0.2, 0.4])
+    effect = over_processes([0.1, 0.2, 0.4])
     rate = effect.mirrored().shifted(math.log(512))
     assert rate.value == pytest.approx(math.log(512) - effect.value)
     assert rate.high == pytest.approx(math.log(512) - present(effect.low))
-    assert rate.mde == effect.mde
+    assert rate.detectable == effect.detectable
     back = rate.shifted(-math.log(512)).mirrored()
     assert back.value == pytest.approx(effect.value)
     assert back.p == pytest.approx(effect.p)
@@ -302,23 +307,23 @@ def test_share_intervals_are_clopper_and_pearsons(hits: int, n: int, low: float,
     assert share_interval(hits, n) == pytest.approx((low, high), abs=5e-4)
 
 
-def spread_of(launches: Sequence[tuple[Columns, Columns]]) -> InputSpread | None:
-    """The spread between inputs of an arm beside its anchor."""
-    made = [Process({"arm": arm, "anchor": anchor}, "anchor") for arm, anchor in launches]
-    return input_spread([(each.of_blocks("arm"), each.inputs("arm")) for each in made])
+def spread_of(processes: Sequence[tuple[Columns, Columns]]) -> InputSpread | None:
+    """The spread between inputs of a variant beside its anchor."""
+    made = [Process({"variant": variant, "anchor": anchor}, "anchor") for variant, anchor in processes]
+    return input_spread([(each.of_blocks("variant"), each.inputs("variant")) for each in made])
 
 
-def test_two_rounds_of_many_launches_are_not_called_input_dependent() -> None:
-    """Centred, two blocks of a launch are mirror images: taken for independent, a quarter of all cells would look dependent."""
+def test_two_rounds_of_many_processes_are_not_called_input_dependent() -> None:
+    """Centred, two blocks of a process are mirror images: taken for independent, a quarter of all cells would look dependent."""
     rng = np.random.default_rng(0)
     called = 0
     for _ in range(400):
-        launches = []
+        processes = []
         for _ in range(8):
             anchor = {"block": [0.0, 1.0], "input": [0.0, 1.0], "wall_s": [0.01] * 2}
-            arm = anchor | {"wall_s": [float(0.02 * math.exp(x)) for x in rng.normal(0, 0.02, 2)]}
-            launches.append((arm, anchor))
-        found = present(spread_of(launches))
+            variant = anchor | {"wall_s": [float(0.02 * math.exp(x)) for x in rng.normal(0, 0.02, 2)]}
+            processes.append((variant, anchor))
+        found = present(spread_of(processes))
         called += found.p < 0.05
     assert called / 400 == pytest.approx(0.05, abs=0.025)
 
@@ -328,15 +333,15 @@ def test_the_spread_between_inputs_is_recovered(planted: float) -> None:
     """Each of 16 inputs has its own cost: the spread comes back with the noise taken out; without one there is none."""
     rng = np.random.default_rng(3)
     cost = rng.normal(0, planted, 16)
-    launches = []
+    processes = []
     for _ in range(4):
         n = 64
         noise = rng.normal(0, 0.02, n)
         inputs = [float(i % 16) for i in range(n)]
         anchor = {"block": [float(i) for i in range(n)], "input": inputs, "wall_s": [0.01] * n}
-        arm = {**anchor, "wall_s": [float(0.02 * math.exp(cost[i % 16] + noise[i])) for i in range(n)]}
-        launches.append((arm, anchor))
-    found = present(spread_of(launches))
+        variant = {**anchor, "wall_s": [float(0.02 * math.exp(cost[i % 16] + noise[i])) for i in range(n)]}
+        processes.append((variant, anchor))
+    found = present(spread_of(processes))
     assert found.inputs == 16
     if planted:
         assert found.p < 1e-4
@@ -345,4 +350,6 @@ def test_the_spread_between_inputs_is_recovered(planted: float) -> None:
         assert found.p > 0.01
         assert found.sd < 0.005
     one = {"input": [0.0] * 64}
-    assert spread_of([(arm | one, anchor | one) for arm, anchor in launches]) is None  # one input has no spread
+    assert (
+        spread_of([(variant | one, anchor | one) for variant, anchor in processes]) is None
+    )  # one input has no spread

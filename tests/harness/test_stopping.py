@@ -1,4 +1,4 @@
-"""Signals: the first Ctrl-C lets running units end in good order, everything else stops now, and all say what is kept."""
+"""Signals: the first Ctrl-C lets running jobs end in good order, everything else stops now, and all say what is kept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from present import present
 
 from modbench import api
 from modbench.harness.core.errors import IncompleteError, ModbenchError
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.execution import runner, stopping
 from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.execution.stopping import Stop
@@ -44,11 +44,11 @@ class Noting(FakeLauncher):
         self.is_remote, self.exitcode, self.writes = is_remote, exitcode, writes
         self.events: list[str] = []
         self.on_wait: Any = lambda: None
-        self.waits, self.ends_at = 0, 1  # the call of `wait` by which units have ended
+        self.waits, self.ends_at = 0, 1  # the call of `wait` by which jobs have ended
 
-    def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> Any:
+    def start(self, job: Job, folder: RunFolder, timeout_s: float) -> Any:
         self.events.append("start")
-        return super().start(unit, folder, timeout_s)
+        return super().start(job, folder, timeout_s)
 
     def wait(self, handles: list[Any], timeout_s: float) -> list[Any]:
         del timeout_s
@@ -58,7 +58,7 @@ class Noting(FakeLauncher):
             return []
         for handle in handles:
             if self.writes:
-                write_record(handle.record, fake_record(handle.unit, Trouble()))
+                write_record(handle.record, fake_record(handle.job, Trouble()))
         return list(handles)
 
     def ask(self, handle: Any) -> None:
@@ -75,8 +75,8 @@ class Noting(FakeLauncher):
 
 
 def run(made: Plan, folder: RunFolder, launcher: Noting, stop: Stop, at_once: int = 1) -> None:
-    limits = {unit.name: 9.0 for unit in made.units}
-    Run(launcher, folder, QUIET, stop=stop).phase(Slots(made.units, at_once), limits)
+    limits = {job.name: 9.0 for job in made.jobs}
+    Run(launcher, folder, QUIET, stop=stop).phase(Slots(made.jobs, at_once), limits)
 
 
 def test_the_first_interrupt_finishes_what_runs_and_starts_nothing_else(made: Plan, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_the_first_interrupt_finishes_what_runs_and_starts_nothing_else(made: Pl
         run(made, folder, launcher, stop)
     assert launcher.events == ["start", "end"]
     assert told == [1]
-    assert len(list(folder.units.iterdir())) == 1
+    assert len(list(folder.jobs.iterdir())) == 1
     assert stop.cause == "SIGINT"
 
 
@@ -104,48 +104,48 @@ def test_other_signals_stop_now(numbers: tuple[int, ...], made: Plan, tmp_path: 
     with pytest.raises(KeyboardInterrupt):
         run(made, folder, launcher, stop, at_once=3)
     assert launcher.events == ["start"] * 3 + ["end"] * 3
-    assert not list(folder.units.iterdir())
+    assert not list(folder.jobs.iterdir())
     stop.take(signal.SIGINT)
     assert stop.cause == signal.Signals(numbers[-1]).name
 
 
-def test_an_interrupt_in_the_last_unit_loses_nothing(made: Plan, tmp_path: Path) -> None:
+def test_an_interrupt_in_the_last_job_loses_nothing(made: Plan, tmp_path: Path) -> None:
     folder, launcher, stop = run_folder.create(str(tmp_path / "run"), "s"), Noting(), Stop()
     launcher.on_wait = lambda: stop.take(signal.SIGINT)
-    run(made, folder, launcher, stop, at_once=len(made.units))  # all run: all end with a record, and there is no rest
-    assert len(list(folder.units.iterdir())) == len(made.units)
+    run(made, folder, launcher, stop, at_once=len(made.jobs))  # all run: all end with a record, and there is no rest
+    assert len(list(folder.jobs.iterdir())) == len(made.jobs)
 
 
-def test_training_units_are_asked_once_and_come_back_without_a_record(tmp_path: Path) -> None:
+def test_training_jobs_are_asked_once_and_come_back_without_a_record(tmp_path: Path) -> None:
     trained = planted_suite("smoke", metrics=["loss/val"])
-    units = tuple(unit for unit in trained.units if unit.made_in == "train")
+    jobs = tuple(job for job in trained.jobs if job.made_in == "train")
     folder, stop = run_folder.create(str(tmp_path / "run"), "s"), Stop()
     launcher = Noting(exitcode=graceful_stop.Stopped.exit_code, writes=False)
     launcher.on_wait = lambda: setattr(stop, "finishing", True)
     launcher.ends_at = 2
     with pytest.raises(KeyboardInterrupt):
-        Run(launcher, folder, QUIET, stop=stop).phase(Slots(units, 2), {unit.name: 9.0 for unit in units})
+        Run(launcher, folder, QUIET, stop=stop).phase(Slots(jobs, 2), {job.name: 9.0 for job in jobs})
     assert launcher.events == ["start", "start", "ask", "ask", "end", "end"]
-    assert not list(folder.units.iterdir()), "no failure is recorded of a unit that did as it was asked"
+    assert not list(folder.jobs.iterdir()), "no failure is recorded of a job that did as it was asked"
 
 
-def test_units_elsewhere_go_on(made: Plan, tmp_path: Path) -> None:
+def test_jobs_elsewhere_go_on(made: Plan, tmp_path: Path) -> None:
     folder, launcher, stop = run_folder.create(str(tmp_path / "run"), "s"), Noting(is_remote=True), Stop()
     launcher.on_wait, launcher.ends_at = lambda: stop.take(signal.SIGINT), 9
     with pytest.raises(KeyboardInterrupt):
-        run(made, folder, launcher, stop, at_once=len(made.units))
-    assert launcher.events == ["start"] * len(made.units) + [f"leave {len(made.units)}"]
+        run(made, folder, launcher, stop, at_once=len(made.jobs))
+    assert launcher.events == ["start"] * len(made.jobs) + [f"leave {len(made.jobs)}"]
     assert stop.left == "Jobs go on. "
 
 
-def test_a_unit_that_cannot_write_ends_the_run(made: Plan, tmp_path: Path) -> None:
+def test_a_job_that_cannot_write_ends_the_run(made: Plan, tmp_path: Path) -> None:
     """No failure is written for it: it runs again when the run is resumed."""
     folder = run_folder.create(str(tmp_path / "run"), "s")
     launcher = Noting(exitcode=graceful_stop.CannotWrite.exit_code, writes=False)
     with pytest.raises(ModbenchError, match="disk is full") as error:
         run(made, folder, launcher, Stop())
     assert error.value.exit_code == 3
-    assert not list(folder.units.iterdir())
+    assert not list(folder.jobs.iterdir())
 
 
 def test_signals_are_handled_inside_the_block_only() -> None:
@@ -269,5 +269,5 @@ def test_what_is_kept_is_said(
     (folder.path / "checkpoints").mkdir()
     (folder.path / "checkpoints" / "a.pt").touch()
     assert not (folder.path / "lock.json").exists()
-    with pytest.raises(IncompleteError, match="Finished units and checkpoints"):
+    with pytest.raises(IncompleteError, match="Finished jobs and checkpoints"):
         api.resume(str(folder.path), Lines)

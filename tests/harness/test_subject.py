@@ -18,9 +18,9 @@ from modbench.harness.subject.generation import Generation
 from modbench.harness.subject.subject import Subject
 
 
-def case(model: str = "mod", **place: Any) -> Case:
+def case(model: str = "mod", **grid_point: Any) -> Case:
     options = {} if ":" in model else dict(catalogue.model_options(model))
-    return case_of(model, {"d_model": 32, "n_layers": 2, "n_heads": 2, "max_seq_len": 16, **options}, **place)
+    return case_of(model, {"d_model": 32, "n_layers": 2, "n_heads": 2, "max_seq_len": 16, **options}, **grid_point)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Suites, flags over suites, arms and their ids."""
+"""Suites, flags over suites, variants and their ids."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.titles import slug
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.suite import EFFORTS, Suite
-from modbench.harness.planning.arms import unsolved_arms
-from modbench.harness.planning.dense_ladder import solve
 from modbench.harness.planning.load_suite import load_suite, parse_suite
+from modbench.harness.planning.matched_baselines import solve
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.select import compile_expression
+from modbench.harness.planning.variants import unsolved_variants
 from modbench.harness.registry import catalogue
 
 TEXT = Text("t", b"a" * 5000, b"b" * 5000, "c0ffee")
@@ -34,7 +34,7 @@ def planned(select: str | None = None, **flags: Any) -> Plan:
 
 
 def first(made: Plan) -> list[Case]:
-    return list(made.comparisons[0].arms)
+    return list(made.comparisons[0].variants)
 
 
 def test_every_compilation_has_a_process_of_its_own_and_a_search_has_one_for_all() -> None:
@@ -42,13 +42,13 @@ def test_every_compilation_has_a_process_of_its_own_and_a_search_has_one_for_all
     asked = ["latency/compile", "latency/compile/train_step", "memory/largest_seq_len"]
     made = planned(settings={"metrics": asked}, compile=True, seq_len=(64,))
     cases = {case.id for case in made.cases}
-    compiled = [unit for unit in made.units if unit.made_in == "compile"]
-    assert {(unit.workload, unit.comparison.arms[0].id) for unit in compiled} == {
+    compiled = [job for job in made.jobs if job.made_in == "compile"]
+    assert {(job.workload, job.comparison.variants[0].id) for job in compiled} == {
         (group, case) for group in ("forward", "train_step") for case in cases
     }
     assert len(compiled) == 2 * len(cases)
-    (search,) = [unit for unit in made.units if unit.made_in == "fit"]
-    assert {case.id for case in search.comparison.arms} == cases
+    (search,) = [job for job in made.jobs if job.made_in == "fit"]
+    assert {case.id for case in search.comparison.variants} == cases
 
 
 def test_quick_is_what_the_readme_says() -> None:
@@ -64,27 +64,27 @@ def test_quick_is_what_the_readme_says() -> None:
         "mode_staged[c0.125-T128-B1-fp32-cpu1]",
         "moe[T128-B1-fp32-cpu1]",
     ]
-    assert [case.arm for case in first(made)][1:4] == ["dense-f0.56", "dense-f0.73", "mod[c0.125]"]
-    launches, rounds = made.suite.protocol_size
-    assert (launches, rounds) == (7, 2)
-    timed = [unit for unit in made.units if unit.made_in == "time"]
-    assert len(timed) == 3 * 2 * launches  # lengths x workloads x launches
-    # Those of other lengths lie between launches of one comparison.
-    names = [unit.name for unit in timed]
-    one, two = (names.index(f"time-forward-T128-B1-fp32-cpu1-launch{launch}") for launch in (0, 1))
+    assert [case.variant for case in first(made)][1:4] == ["dense-f0.56", "dense-f0.73", "mod[c0.125]"]
+    processes, rounds = made.suite.protocol_size
+    assert (processes, rounds) == (7, 2)
+    timed = [job for job in made.jobs if job.made_in == "time"]
+    assert len(timed) == 3 * 2 * processes  # lengths x workloads x processes
+    # Those of other lengths lie between processes of one comparison.
+    names = [job.name for job in timed]
+    one, two = (names.index(f"time-forward-T128-B1-fp32-cpu1-process{process}") for process in (0, 1))
     assert two - one == 3
 
 
 @pytest.mark.parametrize(("effort", "size"), EFFORTS.items())
 def test_grid_crosses_four_capacities_with_four_lengths_at_every_effort(effort: str, size: tuple[int, int]) -> None:
     made = make_plan(override(load_suite("grid"), Overrides(effort=effort)), device="cpu", text=TEXT)
-    mapped = {(case.config.capacity, case.place.seq_len) for case in made.cases if case.model == "mod"}
+    mapped = {(case.config.capacity, case.grid_point.seq_len) for case in made.cases if case.model == "mod"}
     capacities, lengths = ({point[axis] for point in mapped} for axis in (0, 1))
     assert min(len(capacities), len(lengths)) >= 4
     assert mapped == set(itertools.product(capacities, lengths))
-    timed = [unit for unit in made.units if unit.made_in == "time"]
-    assert len({unit.launch for unit in timed if not unit.rule}) == size[0]
-    assert len({unit.launch for unit in timed}) == made.suite.launches_limit
+    timed = [job for job in made.jobs if job.made_in == "time"]
+    assert len({job.process for job in timed if not job.rule}) == size[0]
+    assert len({job.process for job in timed}) == made.suite.processes_limit
 
 
 def test_smoke_trains_a_handful_of_steps() -> None:
@@ -99,7 +99,7 @@ def test_smoke_trains_a_handful_of_steps() -> None:
 
 def test_set_reaches_shape_routing_protocol_and_training() -> None:
     made = planned(settings={"d_model": 128, "every": 1, "rounds": 7, "train.lr": 0.001, "activation": "gelu"})
-    by_model = {case.model: case.config for case in first(made) if not case.rung}
+    by_model = {case.model: case.config for case in first(made) if not case.matched}
     assert by_model["dense"].d_model == 128
     assert by_model["dense"].d_ff == 512
     assert by_model["mod"].every == 1
@@ -109,10 +109,10 @@ def test_set_reaches_shape_routing_protocol_and_training() -> None:
 
 
 @pytest.mark.parametrize("mixers", [["window"], ["attention", "window"]])
-def test_set_reaches_what_every_arm_says_itself(mixers: list[str]) -> None:
+def test_set_reaches_what_every_variant_says_itself(mixers: list[str]) -> None:
     made = override(load_suite("combine"), Overrides(settings={"mixer": mixers if len(mixers) > 1 else mixers[0]}))
-    arms = make_plan(made, device="cpu", text=TEXT).comparisons[0].arms
-    assert {(case.model, case.config.mixer) for case in arms} == {(m, x) for m in ("dense", "mod") for x in mixers}
+    variants = make_plan(made, device="cpu", text=TEXT).comparisons[0].variants
+    assert {(case.model, case.config.mixer) for case in variants} == {(m, x) for m in ("dense", "mod") for x in mixers}
 
 
 def test_keys_that_do_not_go_together_are_named_alone() -> None:
@@ -121,20 +121,20 @@ def test_keys_that_do_not_go_together_are_named_alone() -> None:
 
 
 def test_named_models_keep_the_anchor_and_add_what_is_lacking() -> None:
-    assert [case.arm for case in first(planned(model=("moe",)))] == ["dense", "moe"]
-    suite = parse_suite({"name": "s", "metrics": ["flops/forward"], "arms": [{"model": "dense"}]}, "s")
+    assert [case.variant for case in first(planned(model=("moe",)))] == ["dense", "moe"]
+    suite = parse_suite({"name": "s", "metrics": ["flops/forward"], "variants": [{"model": "dense"}]}, "s")
     made = make_plan(override(suite, Overrides(model=("mod",))), device="cpu")
-    assert [case.arm for case in first(made)] == ["dense", "mod[c0.125]"]
+    assert [case.variant for case in first(made)] == ["dense", "mod[c0.125]"]
 
 
-def test_a_users_model_is_added_beside_all_arms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_users_model_is_added_beside_all_variants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text("def build(config): ...\nraise RuntimeError('planning must not run this')\n")
     (tmp_path / "pkg").mkdir()
     (tmp_path / "pkg" / "__init__.py").write_text("")
     (tmp_path / "pkg" / "net.py").write_text("def make(config): ...\n")
     made = planned(model=("mine.py:build", "pkg.net:make"))
-    assert [case.arm for case in first(made)][-2:] == ["mine:build", "pkg.net:make"]
+    assert [case.variant for case in first(made)][-2:] == ["mine:build", "pkg.net:make"]
     assert len(first(made)) == 11
 
 
@@ -144,53 +144,67 @@ def test_two_files_of_one_name_are_told_apart_by_folder(tmp_path: Path, monkeypa
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "m.py").write_text("def build(config): ...\n")
     made = planned(model=("a/m.py:build", "b/m.py:build"))
-    assert [case.arm for case in first(made)][-2:] == ["m:build[a/m]", "m:build[b/m]"]
+    assert [case.variant for case in first(made)][-2:] == ["m:build[a/m]", "m:build[b/m]"]
 
 
-def test_arms_of_one_name_are_refused() -> None:
-    arms = [{"model": "dense"}, {"model": "mod", "capacity": 0.1}, {"model": "mod", "capacity": 0.1 + 1e-12}]
-    suite = parse_suite({"name": "s", "metrics": ["flops/forward"], "arms": arms}, "s")
+def test_variants_of_one_name_are_refused() -> None:
+    variants = [{"model": "dense"}, {"model": "mod", "capacity": 0.1}, {"model": "mod", "capacity": 0.1 + 1e-12}]
+    suite = parse_suite({"name": "s", "metrics": ["flops/forward"], "variants": variants}, "s")
     with pytest.raises(UsageError, match=r"both be called 'mod-c0\.1'"):
         make_plan(suite, device="cpu")
 
 
-def test_the_ladder_follows_the_arms_that_it_matches() -> None:
-    """Routing flags change what a rung must cost; capacities of a sweep become its ends."""
+def test_the_ladder_follows_the_variants_that_it_matches() -> None:
+    """Routing flags change what a matched baseline must cost; capacities of a sweep become its ends."""
     made = planned(settings={"every": 1}, capacity=(0.25, 0.0625, 0.125), seq_len=(256, 1024))
-    assert [(rung.target, rung.solved_at) for rung in made.ladder] == [("mod[c0.0625]", 256), ("mod[c0.25]", 256)]
-    for rung in made.ladder:
-        assert abs(rung.gaps[256]) <= 0.01
-        assert set(rung.gaps) == {256, 1024}
-        ours, theirs = (next(c for c in first(made) if c.arm == arm) for arm in (rung.arm, rung.target))
+    assert [(matched.target, matched.solved_at) for matched in made.matched_baselines] == [
+        ("mod[c0.0625]", 256),
+        ("mod[c0.25]", 256),
+    ]
+    for matched in made.matched_baselines:
+        assert abs(matched.gaps[256]) <= 0.01
+        assert set(matched.gaps) == {256, 1024}
+        ours, theirs = (
+            next(c for c in first(made) if c.variant == variant) for variant in (matched.variant, matched.target)
+        )
         assert theirs.config.every == 1
         costs = [catalogue.load("models", case.model).cost(case.config, 256, 1).forward for case in (ours, theirs)]
-        assert costs[0] / costs[1] - 1 == pytest.approx(rung.gaps[256])
-    assert [rung.target for rung in planned(capacity=(0.5,)).ladder] == ["mod[c0.5]"]
+        assert costs[0] / costs[1] - 1 == pytest.approx(matched.gaps[256])
+    assert [matched.target for matched in planned(capacity=(0.5,)).matched_baselines] == ["mod[c0.5]"]
 
 
-def test_at_several_training_lengths_a_rung_costs_as_much_at_each() -> None:
-    """One arm of several shapes, named by its target; each training run has the shape of its length."""
+def test_at_several_training_lengths_a_matched_costs_as_much_at_each() -> None:
+    """One variant of several shapes, named by its target; each training run has the shape of its length."""
     made = make_plan(override(load_suite("map"), Overrides(seeds=(0,))), device="cpu", text=TEXT)
-    assert [rung.arm for rung in made.ladder] == [f"dense-f-mod-c{c}" for c in (0.0625, 0.125, 0.25, 0.5)]
-    trained = {c.place.seq_len: c for c in made.comparisons if "loss/val" in c.metrics}
-    assert {length: c.place.batch_size for length, c in trained.items()} == {128: 8, 256: 4, 512: 2, 1024: 1}
-    for rung in made.ladder:
-        assert rung.everywhere
-        assert set(rung.gaps) == set(trained)
-        assert max(map(abs, rung.gaps.values())) <= 0.01
-        shapes = {length: next(case.config for case in c.arms if case.arm == rung.arm) for length, c in trained.items()}
+    assert [matched.variant for matched in made.matched_baselines] == [
+        f"dense-f-mod-c{c}" for c in (0.0625, 0.125, 0.25, 0.5)
+    ]
+    trained = {c.grid_point.seq_len: c for c in made.comparisons if "loss/val" in c.metrics}
+    assert {length: c.grid_point.batch_size for length, c in trained.items()} == {128: 8, 256: 4, 512: 2, 1024: 1}
+    for matched in made.matched_baselines:
+        assert matched.everywhere
+        assert set(matched.gaps) == set(trained)
+        assert max(map(abs, matched.gaps.values())) <= 0.01
+        shapes = {
+            length: next(case.config for case in c.variants if case.variant == matched.variant)
+            for length, c in trained.items()
+        }
         assert len(set(shapes.values())) > 1
-        timed = {case.place.seq_len: case.config for case in made.comparisons[0].arms if case.arm == rung.arm}
+        timed = {
+            case.grid_point.seq_len: case.config
+            for case in made.comparisons[0].variants
+            if case.variant == matched.variant
+        }
         assert timed.items() <= shapes.items()
-    runs = [unit.protocol.train for unit in made.units if unit.protocol.train]
+    runs = [job.protocol.train for job in made.jobs if job.protocol.train]
     assert {(run.seq_len, run.batch_size) for run in runs} == {(128, 8), (256, 4), (512, 2), (1024, 1)}
 
 
-def test_at_several_training_lengths_rungs_of_arms_that_only_the_match_names_have_names() -> None:
-    """The suite exchange has a rung for MoD in every block, which is no arm of it."""
+def test_at_several_training_lengths_matched_baselines_of_variants_that_only_the_match_names_have_names() -> None:
+    """The suite exchange has a matched baseline for MoD in every block, which is no variant of it."""
     lists = {"train.seq_len": [64, 128], "train.batch_size": [16, 8]}
     made = make_plan(override(load_suite("exchange"), Overrides(settings=lists)), device="cpu", text=TEXT)
-    assert {case.arm for case in first(made) if case.rung} == {
+    assert {case.variant for case in first(made) if case.matched} == {
         "dense-t-mod-c0.125",
         "dense-t-mod-c0.125-every1",
         "dense-t-mod-c0.5",
@@ -205,48 +219,58 @@ def test_a_sweep_trains_at_one_length() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "values", "place"),
+    ("key", "values", "grid_point"),
     [
         ("train.seq_len", [128, 0], r"train\.seq_len\.1: .* \(got 0\)"),
         ("train.seq_len", ["a", "b"], r"train\.seq_len\.0: 'a' is not a whole number"),
     ],
 )
-def test_of_a_list_of_lengths_the_wrong_one_is_named(key: str, values: list[object], place: str) -> None:
-    with pytest.raises(UsageError, match=place):
+def test_of_a_list_of_lengths_the_wrong_one_is_named(key: str, values: list[object], grid_point: str) -> None:
+    with pytest.raises(UsageError, match=grid_point):
         override(load_suite("map"), Overrides(settings={key: values}))
 
 
-def test_a_rung_may_cost_a_multiple_of_an_arm() -> None:
-    """It extends the dense curve, so that it is no alternative to the arm: no rung of equal cost, in a search neither."""
+def test_a_matched_may_cost_a_multiple_of_a_variant() -> None:
+    """It extends the dense curve, so that it is no alternative to the variant: no matched baseline of equal cost, in a search
+    neither.
+    """
     suite = load_suite("exchange")
     made = make_plan(suite, device="cpu")
-    above = next(case for case in first(made) if case.rung and float(case.arm_parts[0][1:]) > 1)
-    cost = {case.arm: catalogue.load("models", case.model).cost(case.config, 256, 1).train_step for case in first(made)}
-    assert cost[above.arm] / cost["dense"] == pytest.approx(1.4, rel=0.01)
+    above = next(case for case in first(made) if case.matched and float(case.variant_parts[0][1:]) > 1)
+    cost = {
+        case.variant: catalogue.load("models", case.model).cost(case.config, 256, 1).train_step for case in first(made)
+    }
+    assert cost[above.variant] / cost["dense"] == pytest.approx(1.4, rel=0.01)
     assert above.config.n_layers == suite.shape["n_layers"]
-    assert len(made.ladder) == 3
-    assert not {above.arm, "dense"} & {name for rung in made.ladder for name in (rung.arm, rung.target)}
+    assert len(made.matched_baselines) == 3
+    assert not {above.variant, "dense"} & {
+        name for matched in made.matched_baselines for name in (matched.variant, matched.target)
+    }
     assert len(made.suite.seeds) == 5
-    arms = [{"model": "dense"}, {"model": "mod", "capacity": 0.5}]
-    arms += [{"model": "dense", "match": {"arm": "mod", "capacity": 0.5, "factor": factor}} for factor in (1, 2)]
+    variants = [{"model": "dense"}, {"model": "mod", "capacity": 0.5}]
+    variants += [
+        {"model": "dense", "match": {"variant": "mod", "capacity": 0.5, "factor": factor}} for factor in (1, 2)
+    ]
     given = {"name": "s", "metrics": ["latency/forward"], "grid": {"seq_len": [64, 128]}, "shape": {"d_model": 64}}
-    found = make_plan(parse_suite({**given, "arms": arms, "search": {}}, "s"), device="cpu").comparisons[0]
-    assert sum(case.rung for case in found.arms) == 1
+    found = make_plan(parse_suite({**given, "variants": variants, "search": {}}, "s"), device="cpu").comparisons[0]
+    assert sum(case.matched for case in found.variants) == 1
 
 
 def test_the_same_value_twice_is_one_case() -> None:
     made = planned(seq_len=(128, 128), seeds=(0, 0), batch_size=(1, 1), capacity=(0.5, 0.5))
     assert len(made.comparisons) == 2
-    assert len({unit.name for unit in made.units}) == len(made.units)
+    assert len({job.name for job in made.jobs}) == len(made.jobs)
     assert made.suite.seeds == (0,)
 
 
 def test_config_column_names_what_is_not_default() -> None:
-    cases = {case.arm: case for case in first(planned())}
+    cases = {case.variant: case for case in first(planned())}
     assert json.loads(cases["dense"].config_diff()) == {"max_seq_len": 512}
     assert json.loads(cases["dense-f0.56"].config_diff()) == {"d_ff": 160, "max_seq_len": 512}
     assert json.loads(cases["mod[c0.25]"].config_diff()) == {"capacity": 0.25, "max_seq_len": 512}
-    cases = {case.arm: case for case in first(planned(settings={"d_model": 128, "n_heads": 4, "activation": "gelu"}))}
+    cases = {
+        case.variant: case for case in first(planned(settings={"d_model": 128, "n_heads": 4, "activation": "gelu"}))
+    }
     assert json.loads(cases["dense"].config_diff()) == {
         "d_model": 128, "n_heads": 4, "activation": "gelu", "max_seq_len": 512
     }  # fmt: skip
@@ -258,7 +282,7 @@ def test_what_differs_within_a_suite_stands_in_the_id() -> None:
             "name": "s",
             "metrics": ["flops/forward"],
             "shape": {"n_layers": 6},
-            "arms": [
+            "variants": [
                 {"model": "dense"},
                 {"model": "mod", "capacity": [0.5, 0.25], "every": [1, 2], "router": "learned"},
                 {"model": "moe", "n_experts": 8},
@@ -266,22 +290,29 @@ def test_what_differs_within_a_suite_stands_in_the_id() -> None:
         },
         "s",
     )
-    arms = [case.arm for case in first(make_plan(suite, device="cpu"))]
-    assert arms == ["dense", "mod[c0.5-every1]", "mod[c0.5-every2]", "mod[c0.25-every1]", "mod[c0.25-every2]", "moe"]
+    variants = [case.variant for case in first(make_plan(suite, device="cpu"))]
+    assert variants == [
+        "dense",
+        "mod[c0.5-every1]",
+        "mod[c0.5-every2]",
+        "mod[c0.25-every1]",
+        "mod[c0.25-every2]",
+        "moe",
+    ]
 
 
 def test_an_anchor_may_be_named() -> None:
-    arms = [{"model": "dense"}, {"model": "mod", "anchor": True}]
-    suite = parse_suite({"name": "s", "metrics": ["flops/forward"], "arms": arms}, "s")
-    assert [case.arm for case in first(make_plan(suite, device="cpu"))] == ["mod[c0.125]", "dense"]
+    variants = [{"model": "dense"}, {"model": "mod", "baseline": True}]
+    suite = parse_suite({"name": "s", "metrics": ["flops/forward"], "variants": variants}, "s")
+    assert [case.variant for case in first(make_plan(suite, device="cpu"))] == ["mod[c0.125]", "dense"]
 
 
 def test_select_keeps_the_anchor() -> None:
     made = planned(select="mod and c0.5 and T256-B1")
-    assert [[case.id for case in comparison.arms] for comparison in made.comparisons] == [
+    assert [[case.id for case in comparison.variants] for comparison in made.comparisons] == [
         ["dense[T256-B1-fp32-cpu1]", "mod[c0.5-T256-B1-fp32-cpu1]"]
     ]
-    assert {unit.made_in for unit in made.units} == {"count", "roofline", "time", "memory"}
+    assert {job.made_in for job in made.jobs} == {"count", "roofline", "time", "memory"}
 
 
 @pytest.mark.parametrize(
@@ -314,7 +345,9 @@ def test_k_agrees_with_python(expression: str, there: set[str]) -> None:
     capacity=st.floats(0.1, 0.9),
     quantity=st.sampled_from(["flops/forward", "flops/train_step", "params"]),
 )
-def test_rungs_match_within_one_percent(layers: int, d: int, t: int, capacity: float, quantity: str) -> None:
+def test_matched_baselines_match_within_one_percent(
+    layers: int, d: int, t: int, capacity: float, quantity: str
+) -> None:
     """Wherever a shape is found, it costs what was asked, and only d_ff and depth were changed."""
     base = ModelConfig.model_validate({"d_model": d, "n_layers": layers, "max_seq_len": t})
     mod, dense = (catalogue.load("models", name) for name in ("mod", "dense"))
@@ -334,9 +367,9 @@ def test_file_names_get_a_hash_only_where_letters_were_lost() -> None:
     assert len(slug("x" * 400)) < 170
 
 
-def test_unit_names_are_plain_and_unique() -> None:
+def test_job_names_are_plain_and_unique() -> None:
     made = planned(dtype=("fp32", "bf16"), batch_size=(1, 4), seeds=(0, 1))
-    names = [unit.name for unit in made.units]
+    names = [job.name for job in made.jobs]
     assert len(set(names)) == len(names)
     assert all(name == slug(name) for name in names)
 
@@ -344,7 +377,7 @@ def test_unit_names_are_plain_and_unique() -> None:
 def test_every_shipped_suite_is_good() -> None:
     for name in catalogue.entries("suites"):
         suite = of_type(Suite, load_suite(name))
-        assert unsolved_arms(suite)
+        assert unsolved_variants(suite)
         assert suite.about
 
 
@@ -367,18 +400,20 @@ def test_files_named_for_a_task_make_it_one_of_the_metrics() -> None:
 
 def test_decode_metrics_may_have_a_grid_of_their_own() -> None:
     made = make_plan(load_suite("gpu"), device="cuda")
-    asked = {(c.place.seq_len, c.place.batch_size, c.place.graph): set(c.metrics) for c in made.comparisons}
+    asked = {
+        (c.grid_point.seq_len, c.grid_point.batch_size, c.grid_point.graph): set(c.metrics) for c in made.comparisons
+    }
     reading = {"flops/forward", "latency/prefill", "tokens_per_s/prefill"}
     assert asked == {(t, 1, False): reading for t in (2048, 8192)} | {
         (2048, b, True): {"latency/decode", "tokens_per_s/decode", "memory/kv_cache"} for b in (1, 16, 128)
     }
     # A dense model at equal cost, and room for the steps after the longest context.
-    assert [case.arm for case in made.cases][1] == "dense-f0.57"
+    assert [case.variant for case in made.cases][1] == "dense-f0.57"
     assert {case.config.max_seq_len for case in made.cases} == {8192}
 
 
 def test_prompts_alone_are_read_into_a_cache_with_room_for_what_follows() -> None:
-    table = {"name": "p", "metrics": ["latency/prefill"], "grid": {"seq_len": [32]}, "arms": [{"model": "dense"}]}
+    table = {"name": "p", "metrics": ["latency/prefill"], "grid": {"seq_len": [32]}, "variants": [{"model": "dense"}]}
     for shape, positions in (({}, 32 + 64), ({"max_seq_len": 32}, 32)):
         made = make_plan(parse_suite(table | {"shape": shape}, "p"), device="cpu")
         assert {case.config.max_seq_len for case in made.cases} == {positions}
@@ -387,8 +422,8 @@ def test_prompts_alone_are_read_into_a_cache_with_room_for_what_follows() -> Non
 def test_flags_reach_both_grids() -> None:
     flags = Overrides(batch_size=(2,), settings={"decode_grid.execution": "eager"})
     made = make_plan(override(load_suite("gpu"), flags), device="cuda")
-    assert {c.place.batch_size for c in made.comparisons} == {2}
-    assert not any(c.place.graph for c in made.comparisons)
+    assert {c.grid_point.batch_size for c in made.comparisons} == {2}
+    assert not any(c.grid_point.graph for c in made.comparisons)
     # At one place both kinds are measured in one comparison.
     assert [len(c.metrics) for c in made.comparisons] == [6, 3]
     with pytest.raises(UsageError, match="decodes on its grid"):
@@ -397,7 +432,7 @@ def test_flags_reach_both_grids() -> None:
 
 def test_axes_that_the_decode_grid_lacks_are_the_grids() -> None:
     grid = {"seq_len": [64], "dtype": ["bf16"]}
-    suite = {"name": "s", "metrics": ["latency/decode"], "arms": [{"model": "dense"}], "grid": grid}
+    suite = {"name": "s", "metrics": ["latency/decode"], "variants": [{"model": "dense"}], "grid": grid}
     made = parse_suite(suite | {"decode_grid": {"batch_size": [1, 4]}}, "s.toml")
     assert made.decode_grid is not None
     assert (made.decode_grid.seq_len, made.decode_grid.dtype, made.decode_grid.batch_size) == ((64,), ("bf16",), (1, 4))

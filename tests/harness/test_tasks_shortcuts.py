@@ -1,4 +1,4 @@
-"""Rules that solve nothing: each by hand, on rows small enough to see, and against slow twins on drawn ones."""
+"""Rules that solve nothing: each by hand, on rows small enough to see, and against slow A/A controls on drawn ones."""
 
 from __future__ import annotations
 

@@ -53,7 +53,13 @@ def test_the_remedy_is_named_where_threads_wait_for_a_core(monkeypatch: pytest.M
 
 
 def test_what_noise_alone_left_open_needs_no_remedy() -> None:
-    asked = {("different", 0.9): True, ("inconclusive", 0.9): True, ("inconclusive", 0.1): False, ("worse", 0.9): False}
+    asked = {
+        ("better_open", 0.9): True,
+        ("worse_open", 0.9): True,
+        ("inconclusive", 0.9): True,
+        ("inconclusive", 0.1): False,
+        ("worse", 0.9): False,
+    }
     for (verdict, share), doubtful in asked.items():
-        found = Contrast("within", Rule(), Seen(disturbed=share), Estimates(Effect(0.0)))
+        found = Contrast("within", Rule(), Seen(noisy=share), Estimates(Effect(0.0)))
         assert Beside(found, verdict, None, ()).doubtful is doubtful

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from planted import left, planted_suite
-from test_callables import launch
+from test_callables import process
 
 from modbench.harness.core.labels import Label
 from modbench.harness.timing.callable_contrasts import beside_baseline, own_time
-from modbench.harness.timing.callables import Launch
+from modbench.harness.timing.callables import TimingProcess
 from modbench.reports.model import Estimate, Finding
 from modbench.reports.panels import waterfall
 from modbench.reports.tables.load import Loaded, load
@@ -28,7 +28,7 @@ LURCHES = 0.3
 def lurching(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on a machine whose blocks differ by 30 %, of both kinds of metrics that come from times."""
     metrics = ["latency/forward", "latency/train_step", "tokens_per_s/train_step", "flops/forward"]
-    made = planted_suite("draft", metrics=metrics, launches=4, rounds=4, train=None)
+    made = planted_suite("draft", metrics=metrics, processes=4, rounds=4, train=None)
     return left(tmp_path_factory.mktemp("lurching"), made, lurches=LURCHES)
 
 
@@ -59,7 +59,7 @@ def test_medians_of_all_calls_would_contradict_it(lurching: Path) -> None:
     """What the test above holds is not so by itself."""
     tables, off = load(lurching).tables, list[float]()
     metric = tables.metrics["latency/forward"]
-    for case in tables.plan.comparisons[0].arms[1:]:
+    for case in tables.plan.comparisons[0].variants[1:]:
         pair = tables.contrast(metric, case, tables.anchor(case, metric)).wall.effect.value
         own, base = (
             [median(map(math.log, each.samples["wall_s"])) for each in tables.cell(side.id, metric.key).good().values()]
@@ -70,16 +70,16 @@ def test_medians_of_all_calls_would_contradict_it(lurching: Path) -> None:
 
 
 def test_a_time_is_of_the_processes_from_which_its_ratio_comes(lurching: Path) -> None:
-    """Two of four launches, as where the other two have no record of the arm."""
+    """Two of four processes, as where the other two have no record of the variant."""
     loaded = load(lurching)
     metric = loaded.tables.metrics["latency/forward"]
-    case = next(each for each in loaded.plan.cases if each.arm == "mod[c0.125]")
+    case = next(each for each in loaded.plan.cases if each.variant == "mod[c0.125]")
     cell = loaded.tables.cell(case.id, metric.key)
     anchor = loaded.tables.anchor(case, metric)
     whole = loaded.tables.estimate(case, metric).n
     for number in (2, 3):
         process = loaded.tables.processes(case, metric)[number]
-        process.arms = {arm: each for arm, each in process.arms.items() if arm != anchor.id}
+        process.variants = {variant: each for variant, each in process.variants.items() if variant != anchor.id}
     loaded.tables._values.clear()
     assert (whole, len(cell.outcomes), loaded.tables.estimate(case, metric).n) == (4, 4, 2)
     times = [loaded.tables.estimate(side, metric).value for side in (anchor, case)]
@@ -90,11 +90,14 @@ def test_a_time_is_of_the_processes_from_which_its_ratio_comes(lurching: Path) -
 
 def test_the_waterfall_ends_at_the_time_that_tables_have(lurching: Path) -> None:
     loaded = load(lurching)
-    case = next(each for each in loaded.arms if each.arm == "mod[c0.125]")
-    row: Any = loaded.pair(case.arm, "latency/forward", loaded.lengths[-1])
-    base, own = (loaded.value(arm, "latency/forward", loaded.lengths[-1]) for arm in (loaded.baseline.arm, case.arm))
+    case = next(each for each in loaded.variants if each.variant == "mod[c0.125]")
+    row: Any = loaded.pair(case.variant, "latency/forward", loaded.lengths[-1])
+    base, own = (
+        loaded.value(variant, "latency/forward", loaded.lengths[-1])
+        for variant in (loaded.baseline.variant, case.variant)
+    )
     assert base is not None
-    made = Finding(case, loaded.baseline, case.place, typical=Estimate(1 / row.ratio, kind="share"))
+    made = Finding(case, loaded.baseline, case.grid_point, typical=Estimate(1 / row.ratio, kind="share"))
     found = waterfall.Fall(made, base, 0.5, {}, predicted=False)
     assert found.measured * found.seconds == pytest.approx(own)
     assert "ms" in waterfall._total(found, found.measured)
@@ -102,19 +105,19 @@ def test_the_waterfall_ends_at_the_time_that_tables_have(lurching: Path) -> None
     assert "ms" not in waterfall._total(replace(found, found=replace(made, labels=(Label.BY_CPU,))), found.measured)
 
 
-@pytest.mark.parametrize("launches", [1, 4])
-def test_callables_have_times_whose_quotient_is_their_ratio(launches: int) -> None:
+@pytest.mark.parametrize("processes", [1, 4])
+def test_callables_have_times_whose_quotient_is_their_ratio(timing_processes: int) -> None:
     """The baseline's calls lie in every block, the others in one of each round: the machine differs from block to block."""
-    measured = [lurching_launch(seed) for seed in range(launches)]
+    measured = [lurching_process(seed) for seed in range(timing_processes)]
     found = beside_baseline(measured)
     base = own_time(measured, "a").median_s
     for name in ("b", "c"):
         assert base / own_time(measured, name).median_s == pytest.approx(found[name].contrast.ratio[0], rel=1e-9)
 
 
-def lurching_launch(seed: int) -> Launch:
+def lurching_process(seed: int) -> TimingProcess:
     """A process with 12 rounds, whose blocks differ by 30 %."""
-    made = launch({"a": 0.01, "b": 0.012, "c": 0.008}, seed=seed, rounds=12)
+    made = process({"a": 0.01, "b": 0.012, "c": 0.008}, seed=seed, rounds=12)
     speed = np.random.default_rng(seed).lognormal(0, LURCHES, 1000)
     for samples in made.samples.values():
         blocks = zip(samples["wall_s"], samples["block"], strict=True)

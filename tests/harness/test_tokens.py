@@ -168,8 +168,8 @@ def test_tokens_are_the_same_every_time(tmp_path: Path) -> None:
     assert len({run.communicate()[0] for run in runs}) == 1
     one, other = (sorted((tmp_path / str(i)).rglob("*.*")) for i in range(2))
     assert len(one) == 4
-    for file, twin in zip(one, other, strict=True):
-        assert file.read_bytes() == twin.read_bytes()
+    for file, aa_control in zip(one, other, strict=True):
+        assert file.read_bytes() == aa_control.read_bytes()
 
 
 @pytest.mark.slow

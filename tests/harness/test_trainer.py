@@ -294,7 +294,7 @@ def test_the_loop_is_adamw_by_hand() -> None:
     assert made.curve["loss"] == pytest.approx(losses, rel=1e-4)
 
 
-def test_arms_of_a_seed_start_alike_and_see_the_same_text() -> None:
+def test_variants_of_a_seed_start_alike_and_see_the_same_text() -> None:
     dense, mod = trainer(case("dense")), trainer(case("mod"))
     theirs = dict(mod.subject.module.named_parameters())
     shared = [name for name, _ in dense.subject.module.named_parameters() if name in theirs]
@@ -386,9 +386,9 @@ def test_a_budget_is_one() -> None:
 
 
 def test_lengths_have_batches_of_equal_tokens() -> None:
-    assert TrainPlan(seq_len=(16, 64), batch_size=(4, 1)).places == ((16, 4), (64, 1))
+    assert TrainPlan(seq_len=(16, 64), batch_size=(4, 1)).grid_points == ((16, 4), (64, 1))
     one = TrainPlan(seq_len=(16,), batch_size=(4,))
-    assert (one.seq_len, one.batch_size, one.places, one.tokens_per_step) == (16, 4, ((16, 4),), 64)
+    assert (one.seq_len, one.batch_size, one.grid_points, one.tokens_per_step) == (16, 4, ((16, 4),), 64)
     for batch_size in (4, (4, 2), (3, 1), ()):
         with pytest.raises(ValueError, match=r"batch_size = \[\d+, \d\]"):  # what would work
             TrainPlan(seq_len=(16, 64), batch_size=batch_size)

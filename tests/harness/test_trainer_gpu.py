@@ -26,7 +26,7 @@ from modbench.harness.training.batches import Batch, Windows
 RUN = TrainRun(seq_len=16, batch_size=4, steps=30, lr=5e-3, val_tokens=64, checkpoint_s=1e9)
 TEXT = Text("t", b"".join(b"%d sheep jump over %d fences. " % (i, i) for i in range(300)), b"two goats. " * 20, "x")
 # Seconds of the device for each part of a step, and of the host to launch it.
-FORWARD, BACKWARD, OPTIMIZER, LAUNCH = 0.3, 0.6, 0.1, 0.01
+FORWARD, BACKWARD, OPTIMIZER, PROCESS = 0.3, 0.6, 0.1, 0.01
 STEP = FORWARD + BACKWARD + OPTIMIZER
 
 
@@ -51,13 +51,13 @@ def training(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> Callable[..., t
     """Makes a trainer whose parts take the times above on the device."""
 
     def loss(made: Subject, *_: Any, **__: Any) -> tuple[Tensor, float]:
-        cuda.launch(FORWARD, LAUNCH)
+        cuda.launch(FORWARD, PROCESS)
         value = torch.stack([each.sum() for each in made.module.parameters()]).sum() * 1e-6
-        value.register_hook(lambda _: cuda.launch(BACKWARD, LAUNCH))
+        value.register_hook(lambda _: cuda.launch(BACKWARD, PROCESS))
         return value, 0.0
 
     monkeypatch.setattr(Subject, "loss", loss)
-    monkeypatch.setattr(torch.optim.AdamW, "step", lambda *_, **__: cuda.launch(OPTIMIZER, LAUNCH))
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda *_, **__: cuda.launch(OPTIMIZER, PROCESS))
 
     def make(run: TrainRun = RUN, **named: Any) -> trainer.Trainer:
         return trainer.Trainer(subject(), Windows(encode(TEXT, "bytes", 256), run, 0), run, **named)
@@ -99,7 +99,7 @@ def test_waiting_for_the_device_is_training_and_what_follows_is_not(
 
 
 def test_parts_of_a_step_are_the_devices(training: Any) -> None:
-    """Their launches take 10 ms each; and what is in no part is what the device waited for between them."""
+    """Their processes take 10 ms each; and what is in no part is what the device waited for between them."""
     made = training(RUN.model_copy(update={"accumulate": 2}))
     made.train()
     parts = {"forward": 60 * FORWARD, "backward": 60 * BACKWARD, "optimizer": 30 * OPTIMIZER}

@@ -92,14 +92,14 @@ def test_differences_and_slope_are_those_of_the_optima_not_of_the_sizes() -> Non
 def test_a_bent_trend_is_not_straight_and_says_no_crossing() -> None:
     found = over([-0.2, 0.3, -0.1])
     assert found.is_straight is False
-    assert found.crossing().outcome == "cannot tell"
+    assert found.crossing().outcome == "inconclusive"
 
 
 @pytest.mark.parametrize("differences", [(-0.2, 0.3), (-0.2, -0.3), (0.2, 0.0)])
 def test_two_budgets_have_a_slope_and_no_crossing_since_no_line_was_tested(differences: Any) -> None:
     found = over(differences)
     assert found.slope is not None
-    assert (found.is_straight, found.crossing()) == (None, Crossing("cannot tell"))
+    assert (found.is_straight, found.crossing()) == (None, Crossing("inconclusive"))
 
 
 def test_a_budget_off_the_line_of_the_others_refuses_a_line_that_is_not_bent() -> None:
@@ -116,7 +116,7 @@ def test_a_budget_off_the_line_of_the_others_refuses_a_line_that_is_not_bent() -
     assert apart.error == pytest.approx(
         found.spread * math.sqrt(1 / 54 + ((4 / 7) ** 2 + (2 / 7) ** 2 + (1 / 7) ** 2) / 3)
     )
-    assert (found.is_straight, found.crossing()) == (False, Crossing("cannot tell"))
+    assert (found.is_straight, found.crossing()) == (False, Crossing("inconclusive"))
     # With as few seeds as at the others it would not be told, nor would three budgets say which of them is off.
     assert over((-0.047, 0.0095, 0.016, 0.036), few).off_line is None
     assert over((-0.2, 0.3, -0.1), few).off_line is None
@@ -208,7 +208,7 @@ def test_the_published_trend_is_made_anew_from_its_page() -> None:
         ((-0.1, -0.05, 0.0), "one sign", (True, False)),
         ((0.005, 0.05, 0.095), "one sign", (False, True)),
         ((0.1, 0.11, 0.12), "none", (False, False)),
-        ((-0.005, 0.0, 0.005), "cannot tell", (False, False)),
+        ((-0.005, 0.0, 0.005), "inconclusive", (False, False)),
     ],
 )
 def test_where_the_difference_is_zero(differences: Any, outcome: str, known: tuple[bool, bool]) -> None:
@@ -218,7 +218,7 @@ def test_where_the_difference_is_zero(differences: Any, outcome: str, known: tup
     if outcome == "both ends":
         assert found.flops == pytest.approx(4e12)
         assert 1e12 < present(found.low) < 4e12 < present(found.high) < 1.6e13
-        # The same seen from the other arm.
+        # The same seen from the other variant.
         turned = over([-each for each in differences]).crossing()
         assert (turned.flops, turned.low, turned.high) == pytest.approx((found.flops, found.low, found.high))
 
@@ -246,7 +246,8 @@ def test_at_an_end_of_the_crossing_the_interval_reaches_zero() -> None:
 def test_the_curvature_and_the_text_add_to_the_error() -> None:
     budgets = [Budget(1e12 * 4**i, sizes(12.0, 1.5), sizes(12.3, 1.5)) for i in range(3)]
     found = Trend(budgets, Bend(0.05, 0.02, 20.0), Bend(0.05, 0.01, 20.0))
-    # At 12.0 the arm's optimum is at its smaller size, where the curvature says nothing; the anchor's lies between: 0.3² below.
+    # At 12.0 the variant's optimum is at its smaller size, where the curvature says nothing; the anchor's lies between: 0.3²
+    # below.
     assert found.differences[0].error == pytest.approx(0.3**2 * 0.01)
     assert present(found.slope).error == pytest.approx(0, abs=1e-12)  # common to all budgets
     text_B = [-0.02, 0.0, 0.02, 0.0]
@@ -259,7 +260,7 @@ def test_the_curvature_and_the_text_add_to_the_error() -> None:
     assert present(with_text.slope).error == pytest.approx(0, abs=1e-12)  # the same text at both budgets
 
 
-def test_one_curvature_of_both_arms_errs_for_both_alike() -> None:
+def test_one_curvature_of_both_variants_errs_for_both_alike() -> None:
     shared = Bend(0.05, 0.02, 20.0)
     same = [Budget(1e12, sizes(12.3, 1.5), sizes(12.3, 1.4))]
     assert Trend(same, shared, shared).differences[0].error == pytest.approx(0, abs=1e-12)
@@ -293,7 +294,7 @@ def test_a_forecast_is_wider_than_the_line_and_narrower_with_more_seeds() -> Non
 def test_two_seeds_have_no_interval() -> None:
     found = over([-0.02, 0.0, 0.02], (-0.01, 0.01))
     assert present(found.slope).low is None
-    assert (found.forecast(6.4e13, 4), found.crossing().outcome) == (None, "cannot tell")
+    assert (found.forecast(6.4e13, 4), found.crossing().outcome) == (None, "inconclusive")
 
 
 # --- which sizes
@@ -305,29 +306,29 @@ def test_sizes_move_towards_an_optimum_that_lies_beyond_them(optimum: float, mov
     assert step(sizes(optimum, 1.5), None) == 0
 
 
-PLACES = (10.0, 10.5, 11.0, 11.5)
+GRID_POINTS = (10.0, 10.5, 11.0, 11.5)
 
 
 def tried(optimum: dict[str, float], budgets: tuple[float, ...] = (1.0, 4.0), bend: float = 0.1) -> list[Tried]:
     """Exact losses of two seeds; the optimum moves by half the logarithm of the budget."""
     return [
-        Tried(arm, flops, place, seed, 2 + seed * 0.01 + bend * (place - at - math.log(flops) / 2) ** 2)
-        for arm, at in optimum.items()
+        Tried(variant, flops, place, seed, 2 + seed * 0.01 + bend * (place - at - math.log(flops) / 2) ** 2)
+        for variant, at in optimum.items()
         for flops in budgets
-        for place in PLACES
+        for place in GRID_POINTS
         for seed in (0, 1)
     ]
 
 
 def test_two_sizes_lie_around_the_optimum_also_where_nothing_was_explored() -> None:
     fitted = curves(tried({"dense": 10.2, "mod": 10.6}))
-    places = dict.fromkeys((1.0, 4.0, 16.0), PLACES)
+    places = dict.fromkeys((1.0, 4.0, 16.0), GRID_POINTS)
     assert pairs(fitted["dense"], "dense", places) == {1.0: 0, 4.0: 1, 16.0: 2}  # 10.2, 10.9, 11.6
     assert pairs(fitted["mod"], "mod", places) == {1.0: 1, 4.0: 2, 16.0: 2}  # 10.6, 11.3, 12.0
     assert pairs(curves(tried({"dense": 10.2}, bend=-0.1))["dense"], "dense", places) is None
 
 
-def test_arms_share_a_curvature_where_each_has_too_little_to_tell_its_own() -> None:
+def test_variants_share_a_curvature_where_each_has_too_little_to_tell_its_own() -> None:
     own = curves(tried({"dense": 10.2, "mod": 10.6}))
     assert own["dense"] is not own["mod"]
     shared = curves(tried({"dense": 10.2, "mod": 10.6}, budgets=(1.0,)))
@@ -347,10 +348,10 @@ def followed(**changes: Any) -> Plan:
         "metrics": ["loss/val", "loss/val_causal", "loss/confirmed"],
         "shape": {},
         "grid": {"seq_len": [32]},
-        "arms": [{"model": "dense"}, {"model": "mod", "capacity": 0.25}],
+        "variants": [{"model": "dense"}, {"model": "mod", "capacity": 0.25}],
         "seeds": [0, 1],
         "train": {"seq_len": 32, "batch_size": 4},
-        "isoflop": {"budgets": [*BUDGETS], "sizes": SIZES, "max_epochs": 1e9},
+        "isoflop": {"train_flops": [*BUDGETS], "sizes": SIZES, "max_epochs": 1e9},
         "trend": {"seeds": [5, 4, 3], "forecast": 8e10},
         **changes,
     }
@@ -364,7 +365,7 @@ def planted_losses(
     found = {}
     for case in made.cases:
         cost = present(case_cost(case))
-        folds = math.log((case.budget or BUDGETS[1]) / BUDGETS[1])
+        folds = math.log((case.train_flops or BUDGETS[1]) / BUDGETS[1])
         away = math.log(cost.params) - 9.6 - growth * folds - 0.3 * (case.model == "mod")
         found[case.id] = 2 - 0.1 * folds + bend * away**2 + (level + slope * folds) * (case.model == "mod")
     return found
@@ -379,30 +380,30 @@ def told(folder: Path) -> Followed:
 
 
 @pytest.mark.slow
-def test_two_sizes_of_each_arm_get_the_fresh_seeds_of_their_budget(tmp_path: Path) -> None:
+def test_two_sizes_of_each_variant_get_the_fresh_seeds_of_their_budget(tmp_path: Path) -> None:
     made = followed()
     folder = left(tmp_path, made, losses=planted_losses(made, 0.02), run_noise=0.001)
     true = told(folder)
-    assert [(side.budget, side.variant) for side in true.sides] == [
-        (budget, variant) for budget in BUDGETS for variant in dict.fromkeys(case.variant for case in made.cases)
+    assert [(side.train_flops, side.variant) for side in true.sides] == [
+        (budget, variant) for budget in BUDGETS for variant in dict.fromkeys(case.family for case in made.cases)
     ]
-    fresh = [record.unit for record in run_folder.read(str(folder)).records if record.unit.facts.confirms]
+    fresh = [record.job for record in run_folder.read(str(folder)).records if record.job.facts.confirms]
     asked = {case for side in true.sides for case in side.cases}
-    assert {unit.comparison.arms[0].id for unit in fresh} == asked
-    seeds = {(unit.comparison.arms[0].budget, unit.protocol.seed) for unit in fresh}
+    assert {job.comparison.variants[0].id for job in fresh} == asked
+    seeds = {(job.comparison.variants[0].train_flops, job.protocol.seed) for job in fresh}
     counts = {budget: sum(each == budget for each, _ in seeds) for budget in BUDGETS}
     assert counts == dict(zip(BUDGETS, (5, 4, 3), strict=True))
-    assert min(unit.protocol.seed for unit in fresh) >= 1000
-    assert {unit.protocol.train.held_out for unit in fresh if unit.protocol.train} == {"confirm"}
+    assert min(job.protocol.seed for job in fresh) >= 1000
+    assert {job.protocol.train.held_out for job in fresh if job.protocol.train} == {"confirm"}
 
 
 @pytest.mark.slow
 def test_above_the_explored_budgets_only_fresh_runs_are_planned(tmp_path: Path) -> None:
     made = followed(trend={"seeds": 3, "explored": BUDGETS[1]})
-    exploring = {case.budget for unit in made.units if unit.made_in == "train" for case in unit.comparison.arms}
+    exploring = {case.train_flops for job in made.jobs if job.made_in == "train" for case in job.comparison.variants}
     assert exploring == {*BUDGETS[:2]}
     found = told(left(tmp_path, made, losses=planted_losses(made, 0.02), run_noise=0.001))
-    assert {side.budget for side in found.sides} == {*BUDGETS}
+    assert {side.train_flops for side in found.sides} == {*BUDGETS}
 
 
 @pytest.mark.slow
@@ -411,12 +412,12 @@ def test_where_first_seeds_place_the_optimum_elsewhere_other_sizes_are_taken(tmp
     made = followed(trend={"seeds": 4, "explored": BUDGETS[0]})
     folder = left(tmp_path, made, losses=planted_losses(made, 0.0, growth=1.5), run_noise=0.001)
     widths = {case.id: case.config.d_model for case in made.cases}
-    chosen = {(side.budget, side.variant): [widths[case] for case in side.cases] for side in told(folder).sides}
+    chosen = {(side.train_flops, side.variant): [widths[case] for case in side.cases] for side in told(folder).sides}
     assert chosen[BUDGETS[2], "dense"] == [24, 32]
-    fresh = [record.unit for record in run_folder.read(str(folder)).records if record.unit.facts.confirms]
+    fresh = [record.job for record in run_folder.read(str(folder)).records if record.job.facts.confirms]
     seeds: dict[int, int] = {}
-    for case in (unit.comparison.arms[0] for unit in fresh):
-        if case.model == "dense" and case.budget == BUDGETS[2]:
+    for case in (job.comparison.variants[0] for job in fresh):
+        if case.model == "dense" and case.train_flops == BUDGETS[2]:
             seeds[case.config.d_model] = seeds.get(case.config.d_model, 0) + 1
     assert seeds == {16: 2, 24: 4, 32: 4}
 
@@ -438,14 +439,14 @@ def test_a_smoke_run_trains_two_sizes_again_whatever_their_losses(tmp_path: Path
 
 def test_each_budget_is_spent_on_the_sizes_near_the_expected_width() -> None:
     sweep = {
-        "budgets": [*BUDGETS],
+        "train_flops": [*BUDGETS],
         "sizes": SIZES,
         "max_epochs": 1e9,
         "expected": {"flops": 2e10, "d_model": 24, "sizes": 3},
     }
     made = followed(isoflop=sweep)
     widths = {
-        budget: sorted({case.config.d_model for case in made.cases if case.budget == budget}) for budget in BUDGETS
+        budget: sorted({case.config.d_model for case in made.cases if case.train_flops == budget}) for budget in BUDGETS
     }
     assert widths == {1e10: [16, 24, 32], 2e10: [16, 24, 32], 4e10: [24, 32, 48]}
 
@@ -457,11 +458,11 @@ def test_each_budget_is_spent_on_the_sizes_near_the_expected_width() -> None:
         ({"confirm": {}}, "keep one of them"),
         ({"metrics": ["loss/confirmed"]}, "needs metric 'loss/val_causal'"),
         ({"trend": {"seeds": [4, 4]}}, "2 numbers of seeds for 3 budgets"),
-        ({"trend": {"first_seed": 1}}, "seed 1 explores"),
+        ({"trend": {"first_seed": 1}}, "seed 1 is one of the sweep's"),
         ({"trend": {"explored": 1e9}}, "below every budget"),
         ({"trend": {"forecast": 2e10}}, "must be above"),
-        ({"isoflop": {"budgets": [*BUDGETS], "sizes": SIZES[:2], "max_epochs": 1e9}}, "a curve needs three"),
-        ({"arms": [{"model": "dense"}]}, "add another"),
+        ({"isoflop": {"train_flops": [*BUDGETS], "sizes": SIZES[:2], "max_epochs": 1e9}}, "a curve needs three"),
+        ({"variants": [{"model": "dense"}]}, "add another"),
     ],
 )
 def test_what_cannot_be_followed_is_refused(changes: dict[str, Any], words: str) -> None:
@@ -474,7 +475,7 @@ def test_a_plan_says_how_many_fresh_runs_follow_and_how_many_seeds_fit() -> None
     made = followed(trend={"seeds": [8, 6, 4], "minutes": 1e-3})
     data = forecast(made)
     (each,) = data["followed"]
-    assert (each["seeds"], each["runs"], each["budgets"]) == ([8, 6, 4], 2 * 2 * 18, [*BUDGETS])
+    assert (each["seeds"], each["runs"], each["train_flops"]) == ([8, 6, 4], 2 * 2 * 18, [*BUDGETS])
     assert 0 < each["share"] < 1
     assert "trend.minutes" in as_text(data)
     assert "trend.minutes" not in as_text(forecast(followed(trend={"seeds": 8, "minutes": 1e9})))
@@ -487,7 +488,7 @@ def test_a_plan_says_how_many_fresh_runs_follow_and_how_many_seeds_fit() -> None
 class Known:
     """A subject whose loss on a window follows from its first token: softmax over two logits, the right one higher by it."""
 
-    case = SimpleNamespace(place=SimpleNamespace(device="cpu", dtype="fp32"))
+    case = SimpleNamespace(grid_point=SimpleNamespace(device="cpu", dtype="fp32"))
 
     def logits(self, tokens_BT: torch.Tensor, *, causal: bool) -> tuple[torch.Tensor, None]:  # noqa: ARG002  # as a subject
         right_BT = tokens_BT[:, :1].expand_as(tokens_BT).float() / 100

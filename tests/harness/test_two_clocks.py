@@ -1,4 +1,4 @@
-"""Which clock decides: wall time where it can, CPU time where the machine was disturbed and CPU time stands for the work."""
+"""Which clock decides: wall time where it can, CPU time where the machine was noisy and CPU time stands for the work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 import two_clocks
 from simulate import World, pairs
 
-from modbench.harness.stats import contamination, paired
+from modbench.harness.stats import noise, paired
 from modbench.harness.stats.contrast import (
     MIRRORED,
     NOT_RECORDED,
@@ -26,18 +26,18 @@ from modbench.harness.stats.contrast import (
     Seen,
     together,
 )
-from modbench.harness.stats.effects import Effect, over_launches
-from modbench.harness.stats.paired import LaunchSamples
+from modbench.harness.stats.effects import Effect, over_processes
+from modbench.harness.stats.paired import ProcessSamples
 from modbench.harness.stats.reason import Reason
 from modbench.harness.timing.callable_contrasts import CPU_MARGIN, beside_baseline
-from modbench.harness.timing.callables import Launch, time_callables
+from modbench.harness.timing.callables import TimingProcess, time_callables
 
 MARGIN = 0.02
 
 
 def near(percent: float, spread: float = 0.2) -> Effect:
-    """An effect of so many percent over five launches that differ by `spread` percent."""
-    return over_launches([(percent + spread * step) / 100 for step in (-1, -0.5, 0, 0.5, 1)])
+    """An effect of so many percent over five processes that differ by `spread` percent."""
+    return over_processes([(percent + spread * step) / 100 for step in (-1, -0.5, 0, 0.5, 1)])
 
 
 SLOWER, FASTER, EQUAL, OPEN = near(-4), near(4), near(0), near(0, 20)
@@ -71,8 +71,8 @@ def judged(wall: Effect, gap: Effect | None, cpu: Effect | None, seen: Seen) -> 
         (SLOWER, LARGE, FASTER, 0.9, "better", True),
         (OPEN, LARGE, SLOWER, 0.4, "worse", True),
         (SLOWER, LARGE, OPEN, 0.9, "inconclusive", True),
-        (SLOWER, LARGE, near(-2, 1), 0.9, "different", True),
-        (near(-2, 1), LARGE, OPEN, 0.9, "inconclusive", True),  # wall time's *different* is not kept
+        (SLOWER, LARGE, near(-2, 1), 0.9, "worse_open", True),
+        (near(-2, 1), LARGE, OPEN, 0.9, "inconclusive", True),  # that wall time is worse is not kept
     ],
 )
 def test_wall_time_decides_where_cpu_time_agrees_with_it(
@@ -91,7 +91,7 @@ def test_wall_time_decides_where_cpu_time_agrees_with_it(
         (NONE, NOT_RECORDED, 0.9, False),
         (SHOWN, NOT_RECORDED, 0.9, False),  # nothing else could decide: half the margin is enough
         (LARGE, NOT_RECORDED, 0.0, True),  # something moved wall time, and nobody knows what
-        (LARGE, WAITS, 0.4, False),  # the arm waits of itself: that is its time
+        (LARGE, WAITS, 0.4, False),  # the variant waits of itself: that is its time
         (LARGE, WAITS, 0.6, True),
         (NONE, WAITS, 0.6, False),
         (None, SEVERAL_THREADS, 0.4, False),
@@ -101,7 +101,7 @@ def test_wall_time_decides_where_cpu_time_agrees_with_it(
 def test_cpu_time_that_does_not_stand_for_the_work_decides_nothing(
     gap: Effect | None, unfit: Reason, share: float, noisy: bool
 ) -> None:
-    for wall, word in ((SLOWER, "worse"), (near(-2, 1), "different"), (EQUAL, "equivalent")):
+    for wall, word in ((SLOWER, "worse"), (near(-2, 1), "worse_open"), (EQUAL, "equivalent")):
         found = judged(wall, gap, None if gap is None else EQUAL, Seen(share, unfit))
         assert (found.verdict, found.noisy) == ("inconclusive" if noisy else word, noisy)
         assert not found.by_cpu
@@ -145,10 +145,10 @@ def test_the_clock_that_decides_holds_the_truth(name: str) -> None:
 
 
 def test_where_cpu_time_cannot_be_judged_most_of_the_blocks_decide() -> None:
-    """Waits in most blocks of one arm, and no clock that would see them: nothing is claimed."""
+    """Waits in most blocks of one variant, and no clock that would see them: nothing is claimed."""
     world = replace(World(), preempted=0.8, anchor_preempted=0.3)
     (found,) = pairs(world, [1.0], random.Random(0))
-    assert found.seen.disturbed > contamination.MOST
+    assert found.seen.noisy > noise.MOST
     alone = judged(found.wall.effect, None, None, replace(found.seen, unfit=SEVERAL_THREADS))
     assert alone.effect.excludes_0
     assert (alone.verdict, alone.noisy) == ("inconclusive", True)
@@ -171,13 +171,13 @@ def columns(wall_ms: float, waits: float = 0.0, **more: float) -> dict[str, list
 
 
 def pair_of(
-    arm: dict[str, list[float]], base: dict[str, list[float]] | None = None, *, one_thread: bool = True
+    variant: dict[str, list[float]], base: dict[str, list[float]] | None = None, *, one_thread: bool = True
 ) -> Contrast:
-    made = [LaunchSamples(arm, base, columns(10), {"block": [], "wall_s": []})] * 3
+    made = [ProcessSamples(variant, base, columns(10), {"block": [], "wall_s": []})] * 3
     return paired.numbers(made, one_thread=one_thread).contrast(Rule(margin=MARGIN))
 
 
-def test_an_arm_that_waits_for_a_processor_is_judged_by_cpu_time() -> None:
+def test_a_variant_that_waits_for_a_processor_is_judged_by_cpu_time() -> None:
     found = pair_of(columns(20, waits=0.5))
     assert found.seen.unfit is None
     assert (found.verdict, found.by_cpu) == ("equivalent", True)
@@ -201,9 +201,9 @@ def test_work_that_the_clock_of_the_thread_does_not_see(more: dict[str, float], 
 
 
 def test_samples_without_these_columns_and_several_threads_decide_nothing_by_cpu_time() -> None:
-    arm = columns(20, waits=0.5)
-    del arm["blocked_s"]
-    assert pair_of(arm).seen.unfit == NOT_RECORDED
+    variant = columns(20, waits=0.5)
+    del variant["blocked_s"]
+    assert pair_of(variant).seen.unfit == NOT_RECORDED
     assert pair_of(columns(20), one_thread=False).seen.unfit == SEVERAL_THREADS
 
 
@@ -212,24 +212,24 @@ def test_samples_without_these_columns_and_several_threads_decide_nothing_by_cpu
 )
 def test_one_process_is_judged_by_cpu_time_beyond_five_percent(slower: float, word: str) -> None:
     """Wall time scatters too much to tell anything; CPU time does not."""
-    base, arm = columns(10), columns(10)
-    for samples, factor, turn in ((base, 1.0, 0), (arm, slower, 5)):
+    base, variant = columns(10), columns(10)
+    for samples, factor, turn in ((base, 1.0, 0), (variant, slower, 5)):
         samples["cpu_s"] = [factor * each for each in samples["cpu_s"]]
         spoilt = [each * (1 + (i * 7919 % 13)) for i, each in enumerate(samples["cpu_s"])]
         samples["wait_s"] = [0.9 * wall for wall in spoilt]
         samples["wall_s"] = spoilt[turn:] + spoilt[:turn]
-    launch = Launch("base", {"base": base, "arm": arm})
-    found = beside_baseline([launch], MARGIN)["arm"]
+    process = TimingProcess("base", {"base": base, "variant": variant})
+    found = beside_baseline([process], MARGIN)["variant"]
     assert found.verdict == word
     assert "by CPU time" in found.labels
     if word == "worse":
         assert found.contrast.ratio[0] == pytest.approx(1 / slower)
         assert found.reason is not None
         assert found.reason.given["other"] == Reason("one_process_beyond", least=CPU_MARGIN)
-    escaped = beside_baseline([launch], MARGIN, escaped={"arm": "does not compute every call"})["arm"]
+    escaped = beside_baseline([process], MARGIN, escaped={"variant": "does not compute every call"})["variant"]
     assert escaped.verdict == "inconclusive"
     # Of three processes the margin is the user's own.
-    three = beside_baseline([launch] * 3, MARGIN)["arm"]
+    three = beside_baseline([process] * 3, MARGIN)["variant"]
     assert three.verdict == ("equivalent" if slower == 1.0 else "worse" if slower > 1 else "better")
 
 
@@ -260,19 +260,19 @@ def _waits_for_a_file() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/thread-self/schedstat").exists(), reason="what Linux exposes")
-@pytest.mark.parametrize("arm", [_sleeps, _uses_a_thread, _waits_for_a_file])
-def test_arms_whose_work_or_waiting_cpu_time_does_not_see(arm: Callable[[], None]) -> None:
+@pytest.mark.parametrize("variant", [_sleeps, _uses_a_thread, _waits_for_a_file])
+def test_variants_whose_work_or_waiting_cpu_time_does_not_see(variant: Callable[[], None]) -> None:
     """They are seen in this process, whatever else runs: CPU time decides nothing, whatever wall time says."""
-    launch = time_callables({"base": _computes, "arm": arm}, rounds=6)
-    assert paired.unfit([[launch.samples["arm"]]]) not in {None, NOT_RECORDED}
+    process = time_callables({"base": _computes, "variant": variant}, rounds=6)
+    assert paired.unfit([[process.samples["variant"]]]) not in {None, NOT_RECORDED}
     # As if every sample had waited for a processor as well.
     samples = {
         name: {**each, "wait_s": [wall * calls for wall, calls in zip(each["wall_s"], each["calls"], strict=True)]}
-        for name, each in launch.samples.items()
+        for name, each in process.samples.items()
     }
-    busy = replace(launch, samples=samples)
-    assert contamination.share_of_blocks(samples["arm"]) == 1
-    for launches in ([busy], [busy] * 3):
-        found = beside_baseline(launches, MARGIN)["arm"]
+    busy = replace(process, samples=samples)
+    assert noise.share_of_blocks(samples["variant"]) == 1
+    for processes in ([busy], [busy] * 3):
+        found = beside_baseline(processes, MARGIN)["variant"]
         assert "by CPU time" not in found.labels
     assert math.isfinite(found.contrast.effect.value)

@@ -16,10 +16,9 @@ from present import present
 
 from modbench.harness.core import files, foreign
 from modbench.harness.core.errors import UsageError
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Outcome, Record
-from modbench.harness.execution import unit as one_unit
-from modbench.harness.execution import worker
+from modbench.harness.execution import one_job, worker
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.execution.progress_tracker import Tracker
@@ -67,23 +66,23 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def planned(model: str) -> Plan:
-    """A count and a memory unit of a user's model beside the dense one."""
+    """A count and a memory job of a user's model beside the dense one."""
     data: dict[str, Any] = {
         "name": "workers",
         "effort": "smoke",
         "metrics": ["memory/peak_allocated"],
         "shape": {"d_model": 16, "n_layers": 1, "n_heads": 2},
         "grid": {"seq_len": [8]},
-        "arms": [{"model": "dense"}, {"model": f"own.py:{model}"}],
+        "variants": [{"model": "dense"}, {"model": f"own.py:{model}"}],
     }
     return make_plan(override(parse_suite(data, "workers"), Overrides()), device="cpu")
 
 
 def run_all(
-    made: Plan, folder: RunFolder, units: tuple[UnitOfWork, ...] | None = None, *, launcher: LocalLauncher | None = None
+    made: Plan, folder: RunFolder, jobs: tuple[Job, ...] | None = None, *, launcher: LocalLauncher | None = None
 ) -> None:
-    limits = {unit.name: 200.0 for unit in made.units}
-    slots = Slots(made.units if units is None else units, 1)
+    limits = {job.name: 200.0 for job in made.jobs}
+    slots = Slots(made.jobs if jobs is None else jobs, 1)
     Run(launcher or LocalLauncher(cold=False, threads=1), folder, Tracker(made, [slots], folder)).phase(slots, limits)
 
 
@@ -94,38 +93,38 @@ def folder_of(made: Plan, here: Path) -> RunFolder:
 
 
 def run_one(folder: RunFolder, name: str, *more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "modbench.harness.execution.unit", str(folder.path), name, *more]
+    command = [sys.executable, "-m", "modbench.harness.execution.one_job", str(folder.path), name, *more]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
 
 
 @pytest.mark.slow
-def test_a_unit_runs_by_its_name_alone_and_where_it_dies_without_users_models(here: Path) -> None:
+def test_a_job_runs_by_its_name_alone_and_where_it_dies_without_users_models(here: Path) -> None:
     """It ends with its code; nothing is printed but into its log."""
     made = planned("exits")
     folder = folder_of(made, here)
-    unit = made.units[-1]
-    died = run_one(folder, unit.name)
+    job = made.jobs[-1]
+    died = run_one(folder, job.name)
     assert (died.returncode, died.stdout, died.stderr) == (9, "", "")
-    assert not folder.record(unit).exists()
-    assert "hello from the model" in folder.log(unit).read_text()
-    done = run_one(folder, unit.name, "--shipped")
+    assert not folder.record(job).exists()
+    assert "hello from the model" in folder.log(job).read_text()
+    done = run_one(folder, job.name, "--shipped")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     (damaged,) = run_folder.read(str(folder.path)).damaged
     assert "not of all cases" in str(damaged.error)
-    assert [case.model for case in read_record(folder.record(unit), unit.shipped).unit.comparison.arms] == ["dense"]
+    assert [case.model for case in read_record(folder.record(job), job.shipped).job.comparison.variants] == ["dense"]
 
 
-def test_a_unit_that_is_not_in_the_plan_is_named(here: Path) -> None:
+def test_a_job_that_is_not_in_the_plan_is_named(here: Path) -> None:
     made = planned("good")
     folder = folder_of(made, here)
-    with pytest.raises(UsageError, match="unknown unit"):
-        one_unit.planned(folder.path, "../../notes")
+    with pytest.raises(UsageError, match="unknown job"):
+        one_job.planned(folder.path, "../../notes")
     for none in (here, here / "nowhere"):
         with pytest.raises(UsageError, match="not a run folder"):
-            one_unit.planned(none, made.units[0].name)
+            one_job.planned(none, made.jobs[0].name)
     (folder.path / "run.json").write_text("[]")
     with pytest.raises(UsageError, match="no JSON object"):
-        one_unit.planned(folder.path, made.units[0].name)
+        one_job.planned(folder.path, made.jobs[0].name)
 
 
 @pytest.mark.slow
@@ -137,13 +136,13 @@ def test_a_worker_sees_no_secret_of_its_parent(cold: bool, here: Path, monkeypat
     monkeypatch.setenv("HF_HOME", "shown-1")
     made = planned("tells")
     folder = folder_of(made, here)
-    units = made.units[-1:]  # to start a process takes seconds
+    jobs = made.jobs[-1:]  # to start a process takes seconds
     if cold:  # also sees the GPU that its launcher gave it, and no other
         monkeypatch.setattr(cuda_driver, "gpus_in_use", lambda: ("GPU-a", "GPU-b"))
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
-    run_all(made, folder, units, launcher=LocalLauncher(cold=cold, threads=1, device="cuda" if cold else "cpu"))
-    for unit in units:
-        said = folder.log(unit).read_text()
+    run_all(made, folder, jobs, launcher=LocalLauncher(cold=cold, threads=1, device="cuda" if cold else "cpu"))
+    for job in jobs:
+        said = folder.log(job).read_text()
         assert "hidden-" not in said
         assert "HF_TOKEN" not in said
         assert "'PATH'" in said
@@ -163,7 +162,7 @@ def test_what_is_passed_on() -> None:
         "CUDA_VISIBLE_DEVICES": "0",
         "TOKENIZERS_PARALLELISM": "f",
     }
-    plain |= {"HF_HOME": "h", "PYTHONPATH": "x", "MODBENCH_INCLUDE": "i", "SLURM_JOB_ID": "7", "LD_LIBRARY_PATH": "d"}
+    plain |= {"HF_HOME": "h", "PYTHONPATH": "x", "MODBENCH_PLUGINS": "i", "SLURM_JOB_ID": "7", "LD_LIBRARY_PATH": "d"}
     secret = {"HF_TOKEN": "s", "AWS_SECRET_ACCESS_KEY": "s", "SLURM_JWT": "s", "CONDA_AUTH": "s", "PYTHON_API_KEY": "s"}
     secret |= {"HF_TOKENS": "s", "TORCH_PASS": "s", "WANDB_COOKIE": "s", "MKL_SECRETS": "s"}
     plain |= {"MODBENCH_MASK": "m"}  # workers mask their records; SECURITY.md says so
@@ -177,16 +176,16 @@ def test_what_is_passed_on() -> None:
 def test_a_log_is_cut_in_the_middle(here: Path) -> None:
     made = planned("prints")
     folder = folder_of(made, here)
-    run_all(made, folder, made.units[-1:])
-    for unit in made.units[-1:]:
-        said = folder.log(unit).read_bytes()
+    run_all(made, folder, made.jobs[-1:])
+    for job in made.jobs[-1:]:
+        said = folder.log(job).read_bytes()
         assert len(said) < child.HEAD + child.TAIL + 100
         assert said.startswith(b"the first line\nxxx")
         assert re.search(r"\d\.\d MiB cut", said.decode())
         # Two processes print: the end of one's line may come after the other's line.
         last = ["printed by another program", "the last line", "hello from the model"]
-        places = [said.rfind(line.encode()) for line in last]
-        assert 0 < places[0] < places[1] < places[2] == len(said) - len(last[-1]) - 1
+        grid_points = [said.rfind(line.encode()) for line in last]
+        assert 0 < grid_points[0] < grid_points[1] < grid_points[2] == len(said) - len(last[-1]) - 1
 
 
 @pytest.mark.slow
@@ -212,38 +211,38 @@ def test_only_what_is_too_long_is_cut(size: int, kept: int, tmp_path: Path) -> N
 
 def test_a_failure_names_its_log_where_that_lies(here: Path) -> None:
     """Only a failure that left a traceback, and of a large run in the log's own folder."""
-    unit = planned("good").units[-1]
-    row: Any = {"case": unit.comparison.arms[0].id, "metric": "memory/peak_allocated", "unit": "B"}
+    job = planned("good").jobs[-1]
+    row: Any = {"case": job.comparison.variants[0].id, "metric": "memory/peak_allocated", "unit": "B"}
     failed = Outcome(status="failed", kind="error", reason="ValueError: no", **row)
     skipped = Outcome(status="skipped", reason="by design", **row | {"metric": "memory/peak_reserved"})
-    record = Record(unit=unit, started=files.now(), wall_s=0.0, outcomes=(failed, skipped))
+    record = Record(job=job, started=files.now(), wall_s=0.0, outcomes=(failed, skipped))
     for layout in (TOGETHER, SPREAD):
         folder = RunFolder(here / layout)
         make(folder.path, layout)
         assert worker.with_log(record, folder) == record
-        folder.log(unit).parent.mkdir(parents=True, exist_ok=True)
-        folder.log(unit).write_text("Traceback …")
+        folder.log(job).parent.mkdir(parents=True, exist_ok=True)
+        folder.log(job).write_text("Traceback …")
         first, second = worker.with_log(record, folder).outcomes
         why, _, log = present(first.reason).partition("; see ")
-        assert (why, folder.path / log) == ("ValueError: no", folder.log(unit))
+        assert (why, folder.path / log) == ("ValueError: no", folder.log(job))
         assert second.reason == "by design"
 
 
 @pytest.mark.slow
 def test_a_log_that_is_a_link_is_not_followed_and_what_the_fork_server_has_loaded_is_no_garbage(here: Path) -> None:
-    """A unit that collects garbage would otherwise write to all of it, and copy it."""
+    """A job that collects garbage would otherwise write to all of it, and copy it."""
     (here / "own.py").write_text(f"{MODELS}\nimport gc\nprint('frozen', gc.get_freeze_count() > 100_000)\n")
     made = planned("good")
     folder = folder_of(made, here)
     (here / "precious").write_text("kept")
-    folder.log(made.units[0]).symlink_to(here / "precious")
+    folder.log(made.jobs[0]).symlink_to(here / "precious")
     run_all(made, folder)
-    assert folder.record(made.units[0]).exists()
+    assert folder.record(made.jobs[0]).exists()
     assert (here / "precious").read_text() == "kept"
-    assert "frozen True" in folder.log(made.units[-1]).read_text()
+    assert "frozen True" in folder.log(made.jobs[-1]).read_text()
 
 
-def test_a_folder_is_checked_for_links_while_units_remove_files(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_is_checked_for_links_while_jobs_remove_files(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What vanished is passed over; the rest is still looked at."""
     for name in ("a", "b", "c"):
         (here / "run" / name).mkdir(parents=True)
@@ -291,19 +290,19 @@ import modbench.harness.execution.gc_freeze
 
 
 @pytest.mark.slow
-def test_a_unit_that_has_a_record_is_not_run_again(here: Path) -> None:
+def test_a_job_that_has_a_record_is_not_run_again(here: Path) -> None:
     """A fork server may start a worker and be killed before it says so: that worker wrote the record, and another is started."""
     made = planned("good")
     folder = folder_of(made, here)
-    unit = made.units[0]
-    folder.record(unit).write_text("kept")
+    job = made.jobs[0]
+    folder.record(job).write_text("kept")
     launcher = LocalLauncher(cold=False, threads=1)
-    handle = launcher.start(unit, folder, 200.0)
+    handle = launcher.start(job, folder, 200.0)
     while not launcher.wait([handle], 200.0):
         pass
     launcher.end(handle)
-    assert (handle.exitcode, folder.record(unit).read_text()) == (0, "kept")
-    assert not folder.log(unit).exists() or folder.log(unit).read_text() == ""
+    assert (handle.exitcode, folder.record(job).read_text()) == (0, "kept")
+    assert not folder.log(job).exists() or folder.log(job).read_text() == ""
 
 
 # As much as 40 tensors of 50,000 numbers, 1,953 pages in all, is made and freed, again and again.

@@ -24,7 +24,7 @@ case "$1 $*" in
 run*) for last; do :; done && mkdir "$last" && cat mine.py >"$last/model" && exit "${MEASURED:-0}" ;;
 ab*--allow-inconclusive*) exit 0 ;;
 ab*) echo "$PYTHONPATH" >"$NOTES.path" && exit "$AB" ;;
-gate*--lenient*) exit 0 ;;
+gate*--allow-inconclusive*) exit 0 ;;
 gate*) cat "$2/model" "$3/model" >"$NOTES.models" && exit "$RUNS" ;;
 esac
 """
@@ -225,9 +225,9 @@ def test_a_quote_that_is_not_closed_is_a_mistake(job: Job) -> None:
     assert not any(each.startswith("modbench") for each in called)
 
 
-def test_lenient_passes_what_is_inconclusive(job: Job) -> None:
+def test_an_input_allows_what_is_inconclusive(job: Job) -> None:
     job.codes = {"AB": "5", "RUNS": "5"}
-    assert job.run(model="mine.py:build", fail_on="slower:5%,flops:0%", lenient="true")[0] == 0
+    assert job.run(model="mine.py:build", fail_on="slower:5%,flops:0%", allow_inconclusive="true")[0] == 0
 
 
 def test_a_checkout_of_modbench_compares_its_own_revisions(job: Job) -> None:
@@ -245,7 +245,7 @@ def test_counts_are_compared_with_a_run_of_the_base_that_is_kept(job: Job) -> No
     runs = [each for each in called if each.startswith("modbench run")]
     metrics = "flops/forward,memory/peak_allocated,loss/val,loss/val_causal"
     assert [
-        f"--seeds 0,1,2 quick --model mine.py:build --only --rival none --set metrics={metrics} -o" in each
+        f"--seeds 0,1,2 quick --model mine.py:build --only --match none --set metrics={metrics} -o" in each
         for each in runs
     ] == [True] * 2
     assert "--fail-on labels,larger:1%,loss:1% " in called[-2]

@@ -102,7 +102,7 @@ def imports_the_root(node: ast.AST) -> bool:
     return not all((package / f"{alias.name}.py").exists() or (package / alias.name).is_dir() for alias in node.names)
 
 
-VERDICTS = {"better", "worse", "different", "equivalent", "inconclusive"}
+VERDICTS = {"better", "worse", "better_open", "worse_open", "equivalent", "inconclusive"}
 JUDGES = {"contrast", "together", "counted", "estimated", "limited", "verdict", "clock"}
 
 
@@ -146,7 +146,7 @@ class Door:
     finds: Rule
     files: Mapping[str, str]
     wrong: str
-    places: int | None = None
+    grid_points: int | None = None
 
 
 DOORS = {
@@ -177,7 +177,7 @@ DOORS = {
         {
             "harness/process/exit_codes.py": "",
             "harness/execution/worker.py": "ends whatever threads a model left",
-            "harness/execution/unit.py": "ends with the code of the process that it waited for",
+            "harness/execution/one_job.py": "ends with the code of the process that it waited for",
             "harness/process/child.py": "runs without modbench, as a script",
             "harness/timing/turns.py": "nobody is left who could read a line",
         },
@@ -236,22 +236,21 @@ DOORS = {
             "harness/passes/count.py": "before anything is timed: what a case says of itself is counted there, and stored",
         },
         "from modbench.harness.subject import skip_claims\nskip_claims.claims(model, tokens)",
-        places=2,  # each of the two guards of calls once
+        grid_points=2,  # each of the two guards of calls once
     ),
     "a call must leave the settings of the process as they were": Door(
         uses("process_settings.check", "process_settings.changed"),
         {
             "harness/subject/in_memory.py": "callables in a user's process: of `mb.compare`, `mb.measure` and the pytest plug-in",
-            "harness/passes/time.py": "the arms of a run",
+            "harness/passes/time.py": "the variants of a run",
             "harness/subject/subject.py": "what loads, builds and first calls a model",
         },
-        "from modbench.harness.subject import process_settings\nprocess_settings.check({}, arm)",
+        "from modbench.harness.subject import process_settings\nprocess_settings.check({}, variant)",
     ),
     "the words of verdicts are written": Door(
         is_a_verdict,
         {
             "harness/stats/contrast.py": "",
-            "harness/audit/probes/mod_routers.py": "weights that are not the same",
             "harness/registry/catalogue.py": "the field of a metric that says which direction is better",
         },
         "said = 'worse' if slower else 'equivalent'",
@@ -260,14 +259,14 @@ DOORS = {
         judges,
         {
             "harness/rules/confirmation.py": "losses of the best of two sweeps, confirmed",
-            "harness/stats/paired.py": "samples of two arms: pairs of a run, the machine check, the number of launches",
+            "harness/stats/paired.py": "samples of two variants: pairs of a run, the machine check, the number of processes",
             "harness/stats/seed_sets.py": "losses of seeds",
             "harness/timing/callable_contrasts.py": "`mb.compare`, and the fixture of pytest",
-            "reports/panels/pareto.py": "counts of arms that are chosen between",
+            "reports/panels/pareto.py": "counts of variants that are chosen between",
             "reports/questions/ab.py": "blocks of `modbench ab`",
             "reports/questions/combine.py": "ratios of two pairs",
             "reports/questions/gate/gate.py": "limits on two runs",
-            "reports/questions/recommend/recommend.py": "arms of a run in a metric that is computed from others",
+            "reports/questions/recommend/recommend.py": "variants of a run in a metric that is computed from others",
             "reports/tables/comparisons.py": "counts and shares of a run",
             "reports/tables/outcomes.py": "pairs of a run, and along an axis",
             "reports/tables/pair_verdicts.py": "families of a run",
@@ -286,8 +285,8 @@ DOORS = {
         compares_a_p_value,
         {
             "harness/stats/contrast.py": "",
-            "harness/doubts/times.py": "whether the cost of one arm depends on its input",
-            "harness/stats/trend_test.py": "whether one arm drifts",
+            "harness/doubts/times.py": "whether the cost of one variant depends on its input",
+            "harness/stats/trend_test.py": "whether one variant drifts",
         },
         "found = effect.p < 0.05",
     ),
@@ -321,13 +320,13 @@ DOORS = {
 @pytest.fixture(scope="module")
 def found() -> dict[str, list[tuple[str, int]]]:
     """Files and lines that do what each door is for; every file is read once."""
-    places: dict[str, list[tuple[str, int]]] = {what: [] for what in DOORS}
+    grid_points: dict[str, list[tuple[str, int]]] = {what: [] for what in DOORS}
     for path in PRODUCT:
         for node in (each for each in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(each, FOUND)):
             for what, door in DOORS.items():
                 if door.finds(node):
-                    places[what].append((path.relative_to(ROOT).as_posix(), getattr(node, "lineno", 0)))
-    return places
+                    grid_points[what].append((path.relative_to(ROOT).as_posix(), getattr(node, "lineno", 0)))
+    return grid_points
 
 
 @pytest.mark.slow
@@ -339,10 +338,10 @@ def test_there_is_no_second_door(what: str, found: dict[str, list[tuple[str, int
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", [what for what, door in DOORS.items() if door.places])
+@pytest.mark.parametrize("what", [what for what, door in DOORS.items() if door.grid_points])
 def test_the_door_itself_does_it_in_one_way(what: str, found: dict[str, list[tuple[str, int]]]) -> None:
     lines = [f"{file}:{line}" for file, line in found[what] if DOORS[what].files.get(file) == ""]
-    assert len(lines) == DOORS[what].places, lines
+    assert len(lines) == DOORS[what].grid_points, lines
 
 
 @pytest.mark.parametrize("what", DOORS)

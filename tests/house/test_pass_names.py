@@ -51,13 +51,13 @@ def strings(node: ast.AST) -> set[str]:
 
 
 def of_another_kind(node: ast.expr) -> bool:
-    """Whether a side of a comparison is a workload or a unit of measure: `train` and `count` are such words too."""
+    """Whether a side of a comparison is a workload or a job of measure: `train` and `count` are such words too."""
     name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
-    return name in {"workload", "unit"}
+    return name in {"workload", "job"}
 
 
 def named(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Comparisons with a pass's name, tables of two or more, calls that are given one, and names of units that begin with one."""
+    """Comparisons with a pass's name, tables of two or more, calls that are given one, and names of jobs that begin with one."""
     for node in ast.walk(tree):
         found: set[str] = set()
         if isinstance(node, ast.Compare) and not any(of_another_kind(side) for side in (node.left, *node.comparators)):
@@ -66,7 +66,7 @@ def named(tree: ast.AST) -> Iterator[tuple[int, str]]:
             found = strings(node)
         if isinstance(node, ast.keyword) and node.arg in {"made_in", "measured_by"}:
             found = strings(node.value)
-        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in {"unit", "load", "pass_of"}:
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in {"job", "load", "pass_of"}:
             found = set().union(*(strings(argument) for argument in node.args))
         if isinstance(node, ast.JoinedStr):
             head = node.values[0]
@@ -99,7 +99,7 @@ def test_no_pass_is_named_elsewhere() -> None:
     "code",
     [
         'if metric.measured_by == "time": pass',
-        'if unit.made_in in {"train", "rates"}: pass',
+        'if job.made_in in {"train", "rates"}: pass',
         'TABLE = {"time": "wall_s", "energy": "value"}',
         'UnitOfWork(made_in="count")',
         'Metric(measured_by="count")',
@@ -107,7 +107,7 @@ def test_no_pass_is_named_elsewhere() -> None:
         'passes.get("fit")',
         'maker.unit(name, comparison, "count", 1.0)',
         'catalogue.load("passes", "train")',
-        'f"rates-{case.variant}"',
+        'f"rates-{case.family}"',
     ],
 )
 def test_a_pass_that_is_named_is_found(code: str) -> None:

@@ -142,7 +142,7 @@ def test_another_call_would_be_found(code: str, name: str) -> None:
 
 @pytest.mark.slow
 def test_pickles_are_read_only_from_our_own_processes() -> None:
-    """`torch.load` takes tensors alone, numpy no objects; what a launch of one's own models sends is our own."""
+    """`torch.load` takes tensors alone, numpy no objects; what a process of one's own models sends is our own."""
     for file, tree in written(PRODUCT, ("load", "loads")):
         for node in ast.walk(tree):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
@@ -153,4 +153,4 @@ def test_pickles_are_read_only_from_our_own_processes() -> None:
             told = {word.arg: ast.unparse(word.value) for word in node.keywords}
             assert called != "torch.load" or told.get("weights_only") == "True", file
             assert called != "np.load" or told.get("allow_pickle") == "False", file
-            assert called not in {"pickle.load", "pickle.loads"} or file.name == "subprocess_launches.py", file
+            assert called not in {"pickle.load", "pickle.loads"} or file.name == "timing_processes.py", file

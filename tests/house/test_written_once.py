@@ -27,7 +27,7 @@ FORMATS = {
     "panels/routing.py": {".9g"},  # a cell of a figure's data
     "panels/numbers.py": {".6g"},  # rounded samples, which are data of a script
     "panels/sweeps.py": {".0f"},  # the name of a figure, and so of its file
-    "wording.py": {".4g"},  # the name of an arm, which the writers write
+    "wording.py": {".4g"},  # the name of a variant, which the writers write
 }
 NUMBER = re.compile(r"[,_]|\.|0\d|[bdeEfFgGnxX%]$")
 # Escaping, wrapping and cutting of text.

@@ -88,11 +88,11 @@ def slow(original: Any, model: MoDModel, row_T: Tensor, rule: str) -> Tensor:
             weights_T = 2 * torch.tensor(scores).sigmoid()
         moved_TD = stream_TD.clone()
         for t in chosen:
-            places = torch.tensor([place for place in chosen if place <= t])
-            seen_1nD = stream_TD[places][None]
+            grid_points = torch.tensor([grid_point for grid_point in chosen if grid_point <= t])
+            seen_1nD = stream_TD[grid_points][None]
             told = {}
             if hasattr(base, "rotary_emb"):
-                told["position_embeddings"] = base.rotary_emb(seen_1nD, position_ids=places[None])
+                told["position_embeddings"] = base.rotary_emb(seen_1nD, position_ids=grid_points[None])
             given = block(seen_1nD, **told)
             out_D = (given[0] if isinstance(given, tuple) else given)[0, -1]
             moved_TD[t] = stream_TD[t] + weights_T[t] * (out_D - stream_TD[t])

@@ -65,10 +65,10 @@ def test_a_later_token_changes_no_earlier_output(variant: tuple[str, dict[str, A
     module = build(name, **options).eval()
     x_BT = tokens(6, 24)
     was = module(x_BT, causal=True)
-    for place in (1, 12, 17, 23):
+    for grid_point in (1, 12, 17, 23):
         changed = x_BT.clone()
-        changed[:, place] = (changed[:, place] + 1) % 50
-        torch.testing.assert_close(module(changed, causal=True)[:, :place], was[:, :place], rtol=0, atol=2e-6)
+        changed[:, grid_point] = (changed[:, grid_point] + 1) % 50
+        torch.testing.assert_close(module(changed, causal=True)[:, :grid_point], was[:, :grid_point], rtol=0, atol=2e-6)
 
 
 @pytest.mark.parametrize("name", MODELS)

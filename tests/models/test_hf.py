@@ -26,8 +26,8 @@ from modbench.harness.memory.step_peak import of_fake_tensors, of_training
 from modbench.harness.passes._training import train
 from modbench.harness.passes.count import count
 from modbench.harness.passes.memory import forecasts
-from modbench.harness.planning.arms import decided_by
-from modbench.harness.planning.units_of_work import tokenizer_of
+from modbench.harness.planning.jobs import tokenizer_of
+from modbench.harness.planning.variants import decided_by
 from modbench.harness.registry import catalogue
 from modbench.harness.subject.build import build_module
 from modbench.harness.subject.subject import Subject
@@ -159,7 +159,7 @@ def test_a_cache_that_cannot_be_rewound_is_a_reason() -> None:
 def test_the_closed_form_is_that_of_our_dense_model(model: str) -> None:
     it = case(model)
     cost = present(case_cost(it))
-    ours = closed_form("dense", it.config, it.place.seq_len, it.place.batch_size)
+    ours = closed_form("dense", it.config, it.grid_point.seq_len, it.grid_point.batch_size)
     assert (cost.forward, cost.forward_causal, cost.train_step) == (ours.forward, ours.forward_causal, ours.train_step)
     assert (cost.params == ours.params) == (model == "hf:llama")
 
@@ -167,7 +167,7 @@ def test_the_closed_form_is_that_of_our_dense_model(model: str) -> None:
 @pytest.mark.parametrize("model", [*FAMILIES, "FOLDER"])
 def test_the_closed_form_is_what_the_counter_sees(model: str, folder: Path) -> None:
     it = case(f"hf:{model.replace('FOLDER', str(folder))}")
-    cost, decode = present(case_cost(it)), present(case_decode_cost(it, it.place.seq_len))
+    cost, decode = present(case_cost(it)), present(case_decode_cost(it, it.grid_point.seq_len))
     with torch.device("meta"):  # no weights are read, and no value is looked at
         module: Any = build_module(it, 0)
         seen = counter.forward(module, torch.zeros(2, 24, dtype=torch.int64)).total

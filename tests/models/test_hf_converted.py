@@ -23,8 +23,8 @@ from modbench.harness.domain.case import Case, Dtype
 from modbench.harness.flops import counter
 from modbench.harness.passes._training import train
 from modbench.harness.passes.memory import forecasts
-from modbench.harness.planning.arms import decided_by
-from modbench.harness.planning.units_of_work import tokenizer_of
+from modbench.harness.planning.jobs import tokenizer_of
+from modbench.harness.planning.variants import decided_by
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.subject.build import build_module
 from modbench.harness.subject.generation import Generation
@@ -135,9 +135,9 @@ def test_the_function_of_python_refuses_to_be_fed_bytes(folders: tuple[Path, Pat
             with_facts(
                 Case(
                     model="modbench.models.hf_mod:build",
-                    arm_parts=(),
+                    variant_parts=(),
                     config=ModelConfig.model_validate({"vocab_size": 512}),
-                    place=case(f"hf:{folders[1]}").place,
+                    grid_point=case(f"hf:{folders[1]}").grid_point,
                     options=(("path", str(folders[1])),),
                 )
             ),

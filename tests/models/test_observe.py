@@ -69,15 +69,15 @@ def test_only_the_reversed_decision_changes(router: str) -> None:
     """And its token's output is what the block gives when the token is, or is not, among the chosen."""
     module, x_BT = built("mod", router=router, capacity=0.25), tokens(1)
     before = module.observe(x_BT)
-    for place in range(0, 24, 5):
+    for grid_point in range(0, 24, 5):
         flip_LBT = torch.zeros(4, 1, 24, dtype=torch.bool)
-        flip_LBT[1, 0, place] = True
+        flip_LBT[1, 0, grid_point] = True
         after = module.observe(x_BT, flip_LBT=flip_LBT)
         changed = before.decisions[0].chosen_BT ^ after.decisions[0].chosen_BT
-        assert changed.nonzero().tolist() == [[0, place]]
-        assert not torch.equal(before.logits[0, place], after.logits[0, place])
+        assert changed.nonzero().tolist() == [[0, grid_point]]
+        assert not torch.equal(before.logits[0, grid_point], after.logits[0, grid_point])
         # One token more or less may be multiplied by another kernel, which rounds otherwise.
-        assert torch.allclose(before.logits[0, :place], after.logits[0, :place], rtol=0, atol=1e-5) == (
+        assert torch.allclose(before.logits[0, :grid_point], after.logits[0, :grid_point], rtol=0, atol=1e-5) == (
             # A later block chooses anew over the whole sequence, by what it sees: earlier tokens may then move too.
-            torch.equal(before.decisions[1].chosen_BT[0, :place], after.decisions[1].chosen_BT[0, :place])
+            torch.equal(before.decisions[1].chosen_BT[0, :grid_point], after.decisions[1].chosen_BT[0, :grid_point])
         )

@@ -201,15 +201,15 @@ def test_router_gradient_equals_finite_differences(monkeypatch: pytest.MonkeyPat
     weight = router.weight.weight
     analytic = grads(module, x_BT)["blocks.1.router.weight.weight"]
     step = 1e-6
-    for place in (0, 7, 31):
+    for grid_point in (0, 7, 31):
         losses = []
         for sign in (1, -1):
             with torch.no_grad():
-                weight[0, place] += sign * step
+                weight[0, grid_point] += sign * step
                 losses.append(F.cross_entropy(module(x_BT).flatten(0, 1), x_BT.flatten()).item())
-                weight[0, place] -= sign * step
+                weight[0, grid_point] -= sign * step
         numeric = (losses[0] - losses[1]) / (2 * step)
-        assert analytic[0, place].item() == pytest.approx(numeric, rel=1e-4, abs=1e-8)
+        assert analytic[0, grid_point].item() == pytest.approx(numeric, rel=1e-4, abs=1e-8)
 
 
 @pytest.mark.parametrize("name", MODELS)

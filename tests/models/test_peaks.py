@@ -27,12 +27,12 @@ from modbench.harness.subject.subject import Subject
 
 
 def in_format(made: Case, dtype: str) -> Case:
-    return made.model_copy(update={"place": made.place.model_copy(update={"dtype": dtype})})
+    return made.model_copy(update={"grid_point": made.grid_point.model_copy(update={"dtype": dtype})})
 
 
 def forecast(made: Case) -> float:
     cost = present(case_cost(made))
-    return cost.memory_train(ELEMENT_BYTES[made.place.dtype])
+    return cost.memory_train(ELEMENT_BYTES[made.grid_point.dtype])
 
 
 def forward_peak(made: Case) -> tuple[float, list[int] | None]:
@@ -68,7 +68,7 @@ def test_four_ways_to_the_same_peak(model: str, dtype: str) -> None:
     assert of_fake_tensors(made).peak == pytest.approx(seen.peak, rel=1e-4)
     assert forecast(made) == pytest.approx(seen.peak, rel=0.01)
     cost = present(case_cost(made))
-    assert cost.memory.saved(ELEMENT_BYTES[made.place.dtype]) == pytest.approx(present(seen.saved), rel=0.01)
+    assert cost.memory.saved(ELEMENT_BYTES[made.grid_point.dtype]) == pytest.approx(present(seen.saved), rel=0.01)
 
 
 LONGER = [pytest.param(t, b, "fp32", marks=pytest.mark.proof) for t, b in ((16, 1), (64, 4), (256, 2))]
@@ -189,7 +189,7 @@ def test_a_compiled_step_is_seen_by_the_profiler(monkeypatch: pytest.MonkeyPatch
     """Under the storage tracker it would run eagerly; the allocator's events see what compiled code takes."""
     monkeypatch.setattr(torch, "compile", lambda module: module)
     made = case("dense", 64, 2)
-    compiled = made.model_copy(update={"place": made.place.model_copy(update={"compile": True})})
+    compiled = made.model_copy(update={"grid_point": made.grid_point.model_copy(update={"compile": True})})
     seen = of_training(Subject(compiled, 0))
     assert seen.peak == pytest.approx(forecast(made), rel=0.01)
     assert seen.saved is None

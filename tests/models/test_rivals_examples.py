@@ -1,4 +1,4 @@
-"""The examples in `examples/rivals/`: each runs where its package is installed, and says what is missing where it is not."""
+"""The examples in `examples/matches/`: each runs where its package is installed, and says what is missing where it is not."""
 
 from __future__ import annotations
 
@@ -21,31 +21,32 @@ from modbench.harness.flops import counter
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.subject.subject import Subject
 
-FOLDER = Path(__file__).parents[2] / "examples" / "rivals"
-RIVALS = sorted(file.stem for file in FOLDER.glob("*.py"))
+FOLDER = Path(__file__).parents[2] / "examples" / "matches"
+MATCHES = sorted(file.stem for file in FOLDER.glob("*.py"))
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 
-def case(rival: str, **options: Any) -> Case:
+def case(match: str, **options: Any) -> Case:
     shape = {"d_model": 32, "n_layers": 4, "n_heads": 4, "d_ff": 64, "max_seq_len": 64}
-    return case_of(f"{FOLDER / rival}.py:build", shape, options=options, seq_len=32)
+    return case_of(f"{FOLDER / match}.py:build", shape, options=options, seq_len=32)
 
 
 def test_every_rival_stands_in_the_readme() -> None:
     readme = (FOLDER / "README.md").read_text(encoding="utf-8")
-    assert len(RIVALS) == 3
-    assert all(f"({rival}.py)" in readme for rival in RIVALS)
+    assert len(MATCHES) == 3
+    assert all(f"({match}.py)" in readme for match in MATCHES)
 
 
-@pytest.mark.parametrize("rival", RIVALS)
-def test_it_is_measured_as_a_users_model(rival: str) -> None:
-    if rival == "mixture_of_depth":
-        # Its transformers is too old for everything else here: tests/bench/rivals.py says how to make an environment for it.
+@pytest.mark.parametrize("match", MATCHES)
+def test_it_is_measured_as_a_users_model(match: str) -> None:
+    if match == "mixture_of_depth":
+        # Its transformers is too old for everything else here: tests/bench/matched baselines.py says how to make an
+        # environment for it.
         pytest.importorskip("MoD", exc_type=ImportError)
     else:
         pytest.importorskip("transformers", minversion="5.0")
-    top_k_over_the_sequence = rival == "mixture_of_depth"
-    assert trains_and_reads_future(case(rival)) is top_k_over_the_sequence
+    top_k_over_the_sequence = match == "mixture_of_depth"
+    assert trains_and_reads_future(case(match)) is top_k_over_the_sequence
 
 
 def test_zero_experts_save_work() -> None:
@@ -62,16 +63,16 @@ def test_zero_experts_save_work() -> None:
     assert 0.3 * experts[0] < experts[4] < 0.7 * experts[0]
 
 
-@pytest.mark.parametrize("rival", RIVALS)
-def test_without_its_package_the_cell_is_skipped_with_the_reason(rival: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = {"mixture_of_depth": "mixture-of-depth"}.get(rival, "transformers")
+@pytest.mark.parametrize("match", MATCHES)
+def test_without_its_package_the_cell_is_skipped_with_the_reason(match: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = {"mixture_of_depth": "mixture-of-depth"}.get(match, "transformers")
 
     def gone(name: str) -> str:
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setitem(sys.modules, "transformers", None)
     monkeypatch.setattr(importlib.metadata, "version", gone)
-    found = of_type(Missing, attempt(partial(Subject, case(rival), 0)))
+    found = of_type(Missing, attempt(partial(Subject, case(match), 0)))
     assert found.status == "skipped"
     assert f"'{package}' is not installed" in found.reason
     assert "(pip install " in found.reason
@@ -85,9 +86,9 @@ def test_a_package_that_does_not_fit_is_named(monkeypatch: pytest.MonkeyPatch) -
     assert "needs transformers 4.40.2" in found.reason
 
 
-@pytest.mark.parametrize("rival", RIVALS)
-def test_nothing_is_imported_before_it_is_built(rival: str) -> None:
-    tree = ast.parse((FOLDER / f"{rival}.py").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("match", MATCHES)
+def test_nothing_is_imported_before_it_is_built(match: str) -> None:
+    tree = ast.parse((FOLDER / f"{match}.py").read_text(encoding="utf-8"))
     imported = {
         node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
         for node in tree.body

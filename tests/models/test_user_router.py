@@ -80,7 +80,7 @@ def mlp(tmp_path: Path) -> str:
 def routed_by(router: str, **changes: object) -> Case:
     keys = {**MODEL.options, "d_model": D, "n_layers": 4, "n_heads": 2, "max_seq_len": T, "capacity": 0.25}
     shape = {**keys, "router": router, **changes}
-    return case_of("mod", shape, arm_parts=("c0.25",), seq_len=T, batch_size=B)
+    return case_of("mod", shape, variant_parts=("c0.25",), seq_len=T, batch_size=B)
 
 
 @pytest.mark.slow

@@ -65,7 +65,7 @@ def test_disabled_everything_is_called_once(flag: str, why: str, suite: Any) -> 
     )
     result = suite.run(flag, benchmark=True)
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines([f"undecided: *{why}"])
+    result.stdout.fnmatch_lines([f"inconclusive: *{why}"])
     assert "Name (time in" not in result.stdout.str()
 
 

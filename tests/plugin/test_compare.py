@@ -45,14 +45,14 @@ def test_no_slowdown_passes(seconds: float, word: str, suite: Any, slower: Slowe
     ("calls", "word", "why"),
     [
         ("takes(0.01, 0.1), takes(0.0102, 0.1, seed=2)", "inconclusive", "more rounds"),
-        ("takes(0.01, 0.01), takes(0.01028, 0.01, seed=2)", "different", "more than 2 % "),
+        ("takes(0.01, 0.01), takes(0.01028, 0.01, seed=2)", "slower (size open)", "more than the margin, 2 %"),
     ],
 )
 def test_what_is_undecided_passes_and_is_named_with_the_reason(calls: str, word: str, why: str, suite: Any) -> None:
     suite.write(
         f"def test_speed(modbench_compare, takes):\n    found = modbench_compare({calls})\n    assert found.reason\n"
     )
-    suite.shows(f"test_speed.py::test_speed *{word}", f"undecided: test_speed.py::test_speed: *{why}*")
+    suite.shows(f"test_speed.py::test_speed *{word}", f"inconclusive: test_speed.py::test_speed: *{why}*")
 
 
 def test_a_slowdown_that_is_gone_when_measured_again_fails_nothing(suite: Any) -> None:
@@ -65,7 +65,7 @@ def test_a_slowdown_that_is_gone_when_measured_again_fails_nothing(suite: Any) -
         "    assert modbench_compare(baseline, candidate).verdict == 'inconclusive'\n"
         "    assert len(calls) > 80\n"
     )
-    suite.shows("undecided: *at first (0.9*×), not when measured again")
+    suite.shows("inconclusive: *at first (0.9*×), not when measured again")
 
 
 def test_a_candidate_that_drifts_fails_nothing(suite: Any) -> None:
@@ -78,24 +78,26 @@ def test_a_candidate_that_drifts_fails_nothing(suite: Any) -> None:
         "        taken[0] *= 1.01\n"
         "    assert 'not steady' in modbench_compare(takes(0.01), drifts).labels\n"
     )
-    suite.shows("undecided: *not steady*")
+    suite.shows("inconclusive: *not steady*")
 
 
 def test_a_baseline_that_differs_from_itself_decides_nothing(suite: Any) -> None:
-    """Every third call of the baseline is the twin's or its own by chance of the order: here it is slow on each second call."""
+    """Every third call of the baseline is the A/A control's or its own by chance of the order: here it is slow on each second
+    call.
+    """
     suite.write(
         "def test_speed(modbench_compare, modbench_clock, takes, monkeypatch):\n"
         "    import modbench.harness.timing.callables as callables\n"
         "    time = callables.time_callables\n"
         "    def uneven(calls, **asked):\n"
-        "        launch = time(calls, **asked)\n"
-        "        twin = launch.samples['baseline (again)']\n"
-        "        twin.update({name: [1.2 * each for each in twin[name]] for name in ('wall_s', 'cpu_s')})\n"
-        "        return launch\n"
+        "        process = time(calls, **asked)\n"
+        "        aa_control = process.samples['baseline (again)']\n"
+        "        A/A control.update({name: [1.2 * each for each in aa_control[name]] for name in ('wall_s', 'cpu_s')})\n"
+        "        return process\n"
         "    monkeypatch.setattr(callables, 'time_callables', uneven)\n"
         "    assert modbench_compare(takes(0.01), takes(0.012, seed=1)).verdict == 'inconclusive'\n"
     )
-    suite.shows("undecided: *differs from itself*")
+    suite.shows("inconclusive: *differs from itself*")
 
 
 def test_the_result_holds_samples_and_the_interval(suite: Any) -> None:
@@ -170,10 +172,10 @@ def test_an_undecided_comparison_of_several_threads_names_the_remedy(suite: Any)
         "    import modbench.harness.timing.callables as callables\n"
         "    time = callables.time_callables\n"
         "    def busy(calls, **asked):\n"
-        "        launch = time(calls, **asked)\n"
-        "        for columns in launch.samples.values():\n"
+        "        process = time(calls, **asked)\n"
+        "        for columns in process.samples.values():\n"
         "            columns['wait_s'] = columns['wall_s']\n"
-        "        return launch\n"
+        "        return process\n"
         "    monkeypatch.setattr(callables, 'time_callables', busy)\n"
         "    for threads in (2, 1):\n"
         "        modbench_compare(takes(0.01), takes(0.0102, seed=1), threads=threads)\n"
@@ -181,8 +183,8 @@ def test_an_undecided_comparison_of_several_threads_names_the_remedy(suite: Any)
     result = suite.run()
     result.assert_outcomes(passed=1)
     advice = "2 threads on * core*, busy: use threads=1, or start pytest with OMP_NUM_THREADS=1"
-    first = f"undecided: test_speed.py::test_speed: *100 % of the blocks were disturbed*; {advice}"
-    result.stdout.fnmatch_lines([first, "undecided: test_speed.py::test_speed (2): *"])
+    first = f"inconclusive: test_speed.py::test_speed: *100 % of the blocks are noisy*; {advice}"
+    result.stdout.fnmatch_lines([first, "inconclusive: test_speed.py::test_speed (2): *"])
     assert result.stdout.str().count("OMP_NUM_THREADS") == 1
 
 
@@ -280,7 +282,7 @@ def test_disabled_everything_is_called_once_and_nothing_judged(suite: Any) -> No
     )
     result = suite.run("--modbench-disable")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["test_speed.py::test_speed *not judged", "undecided: *--modbench-disable"])
+    result.stdout.fnmatch_lines(["test_speed.py::test_speed *not judged", "inconclusive: *--modbench-disable"])
 
 
 def test_beside_other_workers_nothing_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,7 +299,7 @@ def test_workers_tell_the_summary_of_the_parent(suite: Any, slower: Slower) -> N
     suite.write(slower(0.011), "test_two")
     result = suite.run("-p", "xdist", "-n", "2")
     result.assert_outcomes(passed=2)
-    result.stdout.fnmatch_lines(["undecided: test_*.py::test_speed and 1 more: another worker*"])
+    result.stdout.fnmatch_lines(["inconclusive: test_*.py::test_speed and 1 more: another worker*"])
 
 
 def test_a_tool_that_watches_every_line_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,8 +20,7 @@ from modbench.reports.page import compare_page, layout
 from modbench.reports.questions import ab
 from modbench.reports.questions.ab import Effects, Result, Row
 from modbench.reports.questions.gate.fail_on import parse
-from modbench.reports.terminal.ab import annotated, summary
-from modbench.reports.writers import text
+from modbench.reports.terminal.ab import annotated, as_text, summary
 from modbench.reports.writers.data import value
 
 SHAPE = {"d_model": 32, "n_layers": 2, "n_heads": 2, "d_ff": 64, "vocab_size": 64, "max_seq_len": 64}
@@ -45,11 +44,11 @@ def result(measured: Sequence[Row], fail_on: str | None = None, **more: object) 
 
 
 def printed(found: Result) -> list[str]:
-    return text.written(ab.blocks(found), WIDTH).splitlines()
+    return as_text(found, WIDTH, found.exit_code())
 
 
 def case(at: int) -> Case:
-    return case_of("mod", SHAPE, arm_parts=("c0.125",), options={"capacity": 0.125}, seq_len=at)
+    return case_of("mod", SHAPE, variant_parts=("c0.125",), options={"capacity": 0.125}, seq_len=at)
 
 
 @pytest.mark.parametrize("metrics", [["latency/forward"], ["latency/forward", "latency/train_step"]])
@@ -69,10 +68,13 @@ def test_the_answer_fits_on_a_screen_and_its_first_line_says_who_won(
     lines = printed(result(measured, fail_on, block_s=10.0))
     assert len(lines) <= SCREEN - 2
     assert max(map(len, lines)) <= WIDTH
-    if rows > 1:
-        assert f"{len(metrics) * (rows - (rows + 2) // 3)} ▼ slower" in lines[0]
-    assert printed(result([row(-0.05)]))[0].startswith("new against base: ▼ slower, base ÷ new 0.9")
-    assert printed(result([row(0.05)]))[0].startswith("new against base: ▲ faster, base ÷ new 1.0")
+    slower = len(metrics) * (rows - (rows + 2) // 3)
+    if rows > 1 and fail_on is None:
+        assert f"{slower} ▼ slower" in lines[0]
+    elif rows > 1:
+        assert lines[0].startswith(f"fail: {slower} of {len(metrics) * rows} checks (cpu:2%)")
+    assert printed(result([row(-0.05)]))[0].startswith("new over base: ▼ slower, 0.9")
+    assert printed(result([row(0.05)]))[0].startswith("new over base: ▲ faster, 1.0")
 
 
 def test_rows_are_one_family() -> None:

@@ -74,15 +74,15 @@ d_model = 64
 n_layers = 4
 [grid]
 seq_len = [64, 128]
-[[arms]]
+[[variants]]
 model = "dense"
-[[arms]]
+[[variants]]
 model = "dense"
-match = { arm = "mod", capacity = 0.125 }
-[[arms]]
+match = { variant = "mod", capacity = 0.125 }
+[[variants]]
 model = "mod"
 capacity = [0.125, 0.5]
-[[arms]]
+[[variants]]
 model = "moe"
 """
 
@@ -93,7 +93,7 @@ def run_of(tmp_path: Path, flags: list[str], monkeypatch: pytest.MonkeyPatch) ->
     suite.write_text(SUITE)
     command = ["modbench", "run", str(suite), *flags]
     _, plan = planned(command, monkeypatch)
-    (tmp_path / "units").mkdir()
+    (tmp_path / "jobs").mkdir()
     return rerun_command.Again(StoredRun(tmp_path, plan, {}, command, "", "local", [], []))
 
 
@@ -114,22 +114,24 @@ def test_it_selects_exactly_that_case(tmp_path: Path, flags: list[str], monkeypa
     for case in run.plan.cases[:: 3 if flags else 1]:  # every one without flags
         words = shlex.split(run.command([case]))
         _, plan = planned(words, monkeypatch)
-        assert [case] == [each for each in plan.cases if each != plan.comparisons[0].arms[0]] or plan.cases == [case]
+        assert [case] == [each for each in plan.cases if each != plan.comparisons[0].variants[0]] or plan.cases == [
+            case
+        ]
         assert len(plan.comparisons) == 1
         assert plan.suite == run.plan.suite
 
 
-def test_a_claim_selects_its_arms_and_its_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_claim_selects_its_variants_and_its_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = run_of(tmp_path, ["--set", "metrics=latency/forward,latency/train_step"], monkeypatch)
-    wanted = [case for case in run.plan.cases if case.arm in {"mod[c0.125]", "dense-f0.58"}]
+    wanted = [case for case in run.plan.cases if case.variant in {"mod[c0.125]", "dense-f0.58"}]
     command = run.command(wanted, "latency/train_step")
     assert "mod[c0.125- or dense-f0.58[" in command or "dense-f0.58[ or mod[c0.125-" in command
     _, plan = planned(shlex.split(command), monkeypatch)
-    assert set(plan.cases) == {*wanted, *(case for case in run.plan.cases if case.arm == "dense")}
+    assert set(plan.cases) == {*wanted, *(case for case in run.plan.cases if case.variant == "dense")}
     assert plan.suite.metrics == ("latency/train_step",)
     # At one place alone: by whole ids.
     _, plan = planned(shlex.split(run.command(wanted[:1], "latency/forward")), monkeypatch)
-    assert {case.id for case in plan.cases} == {wanted[0].id, plan.comparisons[0].arms[0].id}
+    assert {case.id for case in plan.cases} == {wanted[0].id, plan.comparisons[0].variants[0].id}
 
 
 @pytest.mark.parametrize(
@@ -155,10 +157,10 @@ def test_ids_that_hold_one_another_are_told_apart(tmp_path: Path, monkeypatch: p
         cases[0].model_copy(update={"model": model}).with_facts(cases[0].facts)
         for model in ("mine.py:build", "not (my) mine.py:build")
     )
-    comparison = run.plan.comparisons[0].model_copy(update={"arms": (cases[0], short, long)})
+    comparison = run.plan.comparisons[0].model_copy(update={"variants": (cases[0], short, long)})
     made = rerun_command.Again(StoredRun(tmp_path, run.plan.model_copy(update={"comparisons": (comparison,)}), {},
                                             ["modbench", "run", "quick"], "", "local", [], []))  # fmt: skip
     for case in (short, long):
         select = shlex.split(made.command([case]))[4]
         matches = compile_expression(select)
-        assert [each.id for each in comparison.arms if matches(each.id)] == [case.id]
+        assert [each.id for each in comparison.variants if matches(each.id)] == [case.id]

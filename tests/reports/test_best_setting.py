@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from planted_compare import OWN, own_run
+from present import present
 
 from modbench.harness.results import run_folder
 from modbench.reports.formats import json as report_json
-from modbench.reports.panels import claims
 from modbench.reports.questions import best_setting, first_screen
 from modbench.reports.questions.compare_axis import compare_by
 from modbench.reports.tables.load import Loaded, load
@@ -19,7 +19,7 @@ from modbench.reports.writers.number_format import plain
 
 BEST, CALLED = "mine:build[capacity0.125]", "mine:build capacity0.125"
 ALL_ALIKE = {f"mine:build[capacity{share}]": 1.0 for share in (0.5, 0.25, 0.125)}
-WITH_DENSE = [{"model": "dense"}, *OWN["arms"]]
+WITH_DENSE = [{"model": "dense"}, *OWN["variants"]]
 
 
 @pytest.fixture
@@ -29,24 +29,24 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def answered(loaded: Loaded) -> tuple[str, int]:
-    """Whom the answer names, and of how many places it speaks."""
-    said: Any = first_screen.answer(loaded)[0]
-    return plain(said.given["arm"]), said.given["all"]
+    """Whom the last sentence of the answer names, and of how many comparisons the first one speaks."""
+    said: Any = first_screen.answer(loaded)
+    return plain(said[-1].given["variant"]), said[0].given.get("all")
 
 
 def told(loaded: Loaded) -> dict[tuple[str, int], str | None]:
-    return {(each.metric, each.seq_len): each.arm for each in best_setting.best_settings(loaded)}
+    return {(each.metric, each.seq_len): each.variant for each in best_setting.best_settings(loaded)}
 
 
 def test_the_fastest_setting_is_the_answer_and_not_the_first(here: Path) -> None:
-    loaded = own_run(here, {"arms": WITH_DENSE})
-    assert loaded.arms[1].arm != BEST
+    loaded = own_run(here, {"variants": WITH_DENSE})
+    assert loaded.variants[1].variant != BEST
     assert answered(loaded) == (f"{CALLED}, the fastest of 3 settings,", 2)
     assert told(loaded) == {("latency/forward", 64): BEST, ("latency/forward", 128): BEST}
-    assert claims.claims(loaded)[0].case.arm == BEST
+    assert present(best_setting.first_variant(loaded)).variant == BEST
     # All outputs have it.
-    assert {each.arm for each in report_json.report(loaded).best_settings} == {BEST}
-    assert [each["arm"] for each in summary.as_json(loaded, here, None)["best_settings"]] == [BEST] * 2
+    assert {each.variant for each in report_json.report(loaded).best_settings} == {BEST}
+    assert [each["variant"] for each in summary.as_json(loaded, here, None)["best_settings"]] == [BEST] * 2
     columns = compare.axis_as_dict(loaded, compare_by(loaded, "capacity"))["columns"]
     assert {row["case_id"].partition("-T")[0] for each in columns for row in each["rows"] if row["best"]} == {BEST[:-1]}
 
@@ -56,7 +56,7 @@ def test_it_is_named_length_by_length(here: Path) -> None:
     faster, slower = {"mine:build[capacity0.25]": 0.5}, {"mine:build[capacity0.125]": 0.5}
     grid = {"seq_len": [64, 128, 256, 512], "dtype": ["fp32"]}
     loaded = own_run(here, {"grid": grid}, slower=ALL_ALIKE, at={64: faster, 256: slower, 512: slower})
-    assert [arm and arm.partition("[")[2] for arm in told(loaded).values()] == [
+    assert [variant and variant.partition("[")[2] for variant in told(loaded).values()] == [
         "capacity0.25]",
         None,
         "capacity0.125]",
@@ -66,42 +66,42 @@ def test_it_is_named_length_by_length(here: Path) -> None:
 
 
 def test_where_none_is_told_apart_all_settings_are_the_answer(here: Path) -> None:
-    loaded = own_run(here, {"arms": WITH_DENSE}, slower=ALL_ALIKE)
+    loaded = own_run(here, {"variants": WITH_DENSE}, slower=ALL_ALIKE)
     assert set(told(loaded).values()) == {None}
-    assert answered(loaded) == ("mine:build (3 settings, none told apart as the fastest)", 3 * 2)
+    assert answered(loaded) == ("mine:build (3 settings, none is the fastest)", 3 * 2)
 
 
 def test_where_the_anchor_is_the_fastest_the_others_are_compared_with_it(here: Path) -> None:
-    arms = [{"model": "mine.py:build", "options": {"capacity": [0.125, 0.25, 0.5]}}]
-    loaded = own_run(here, {"arms": arms})
-    assert set(told(loaded).values()) == {BEST} == {loaded.arms[0].arm}
-    assert answered(loaded) == ("mine:build (3 settings, none told apart as the fastest)", 2 * 2)
+    variants = [{"model": "mine.py:build", "options": {"capacity": [0.125, 0.25, 0.5]}}]
+    loaded = own_run(here, {"variants": variants})
+    assert set(told(loaded).values()) == {BEST} == {loaded.variants[0].variant}
+    assert answered(loaded) == ("mine:build (3 settings, none is the fastest)", 2 * 2)
 
 
 def test_a_smoke_run_and_a_model_with_one_setting_name_none(here: Path) -> None:
-    smoke = own_run(here, {"arms": WITH_DENSE, "effort": "smoke", "launches": 1})
+    smoke = own_run(here, {"variants": WITH_DENSE, "effort": "smoke", "processes": 1})
     assert best_setting.best_settings(smoke) == []
     assert answered(smoke)[0].startswith("mine:build (3 settings")
-    one = own_run(here, {"arms": [{"model": "dense"}, {"model": "mine.py:build"}]}, name="one", slower={})
+    one = own_run(here, {"variants": [{"model": "dense"}, {"model": "mine.py:build"}]}, name="one", slower={})
     assert best_setting.best_settings(one) == []
     assert answered(one)[0] == "mine:build"
 
 
-def test_while_a_run_goes_on_the_anchors_twin_is_no_setting(here: Path) -> None:
-    loaded = own_run(here, {"twin": True})
-    launches = [
-        unit for unit in loaded.run.plan.units if unit.made_in == "time" and unit.comparison.place.seq_len == 128
+def test_while_a_run_goes_on_the_anchors_aa_control_is_no_setting(here: Path) -> None:
+    loaded = own_run(here, {"aa_control": True})
+    processes = [
+        job for job in loaded.run.plan.jobs if job.made_in == "time" and job.comparison.grid_point.seq_len == 128
     ]
-    assert any(case.twin for case in launches[0].comparison.arms)
-    part: Any = decided.part_of(run_folder.read(str(loaded.path)), launches)
-    assert [(each.settings, each.arm) for each in best_setting.best_settings(part)] == [(3, BEST)]
+    assert any(case.aa_control for case in processes[0].comparison.variants)
+    part: Any = decided.part_of(run_folder.read(str(loaded.path)), processes)
+    assert [(each.settings, each.variant) for each in best_setting.best_settings(part)] == [(3, BEST)]
 
 
 def test_the_head_names_a_baseline_that_is_only_the_first_setting(here: Path) -> None:
     loaded = own_run(here)
     heads = [
         " ".join(summary.closing(run, here, None).partition("\n\n")[0].split())
-        for run in (loaded, load(loaded.path, BEST), own_run(here, {"arms": WITH_DENSE}, name="dense"))
+        for run in (loaded, load(loaded.path, BEST), own_run(here, {"variants": WITH_DENSE}, name="dense"))
     ]
     assert ["the first setting" in head for head in heads] == [True, False, False]
     assert "mine:build capacity0.5" in heads[0]

@@ -17,6 +17,7 @@ from planted import planted_suite, stored
 
 from modbench.harness.core.labels import Label
 from modbench.harness.planning.plan import Plan
+from modbench.reports.model import pivot
 from modbench.reports.panels import speedup_map
 from modbench.reports.questions import break_even
 from modbench.reports.tables import pair_verdicts
@@ -32,35 +33,35 @@ FAST, SLOW = "mod[c0.125]", "mod[c0.5]"
 AT, SLOPE = 181.0, 0.1
 
 
-RUNG = "dense-f0.55"
+MATCHED_BASELINE = "dense-f0.55"
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _known_rung() -> Iterator[None]:
-    """The dense model of equal cost, solved at the longest length, takes 0.7 of dense."""
+def _known_matched() -> Iterator[None]:
+    """The matched baseline, solved at the longest length, takes 0.7 of dense."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planted, "PLANTED", planted.PLANTED | {RUNG: 0.7})
+        patch.setattr(planted, "PLANTED", planted.PLANTED | {MATCHED_BASELINE: 0.7})
         yield
 
 
 @pytest.fixture(scope="module")
-def crossing(tmp_path_factory: pytest.TempPathFactory, _known_rung: None) -> Path:
+def crossing(tmp_path_factory: pytest.TempPathFactory, _known_matched: None) -> Path:
     """A run in which both capacities begin to pay at the same length."""
-    folder = tmp_path_factory.mktemp("crossing")
+    folder = tmp_path_factory.mktemp("from")
     stored(folder, made(), grid=takes(FAST, AT) | takes(SLOW, AT))
     return folder
 
 
-def takes(arm: str, at: float, workload: str = "forward", base: float = 1.0) -> dict[tuple[str, str, int], float]:
-    """What an arm takes at each length if it begins to pay against something that takes `base`."""
-    return {(arm, workload, length): base * math.exp(-SLOPE * math.log2(length / at)) for length in LENGTHS}
+def takes(variant: str, at: float, workload: str = "forward", base: float = 1.0) -> dict[tuple[str, str, int], float]:
+    """What a variant takes at each length if it begins to pay against something that takes `base`."""
+    return {(variant, workload, length): base * math.exp(-SLOPE * math.log2(length / at)) for length in LENGTHS}
 
 
 def made(effort: str = "draft", **changes: Any) -> Plan:
     return planted_suite(
         effort,
         **{"metrics": ["flops/forward", "latency/forward"], "grid": {"seq_len": LENGTHS}, "train": None}
-        | ({"launches": 5, "rounds": 2} if effort == "draft" else {})
+        | ({"processes": 5, "rounds": 2} if effort == "draft" else {})
         | changes,
     )
 
@@ -69,10 +70,10 @@ def lines(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "run" / "breakeven.csv")
 
 
-def table_of(loaded: Loaded, which: int = 0) -> dict[str, list[str]]:
-    """From where each arm pays, by arm, as it is written."""
-    made = [*break_even.tables(loaded)]
-    return {plain(arm): list(map(plain, cells)) for arm, *cells in made[which].rows}
+def table_of(loaded: Loaded) -> dict[str, list[str]]:
+    """From where on each variant is faster, by variant, as it is written."""
+    made = pivot("", break_even.cells(loaded, break_even.claimed(loaded)))
+    return {plain(variant): list(map(plain, cells)) for variant, *cells in made.rows}
 
 
 def test_what_carries_no_claim_says_so(tmp_path: Path) -> None:
@@ -81,55 +82,55 @@ def test_what_carries_no_claim_says_so(tmp_path: Path) -> None:
     assert smoke.outcome.isna().all()
     assert set(smoke.status) == {"skipped"}
     assert smoke.reason.str.startswith(break_even.SMOKE).all()
-    assert not [*break_even.tables(load(tmp_path / "smoke" / "run"))]
+    assert break_even.claimed(load(tmp_path / "smoke" / "run")) == []
     stored(tmp_path / "unchecked", made(), certificate=None, grid=takes(FAST, AT))
     unchecked = lines(tmp_path / "unchecked")
     assert unchecked.outcome.isna().all()
     assert unchecked.value.notna().any()
     assert unchecked.reason.str.startswith(pair_verdicts.UNCHECKED).all()
-    assert not [*break_even.tables(load(tmp_path / "unchecked" / "run"))]
+    assert break_even.claimed(load(tmp_path / "unchecked" / "run")) == []
     unchecked_run = load(tmp_path / "unchecked" / "run")
     for choice in against(unchecked_run, ["latency/forward"]):
         assert not speedup_map.break_even_lines(unchecked_run, "latency/forward", choice.pairs)
 
 
-def test_a_disturbed_or_failed_point_is_left_out(tmp_path: Path) -> None:
-    """Waits in every sample: nothing is left to judge by. A failed arm has no line, and others keep theirs."""
+def test_a_noisy_or_failed_point_is_left_out(tmp_path: Path) -> None:
+    """Waits in every sample: nothing is left to judge by. A failed variant has no line, and others keep theirs."""
     stored(tmp_path / "waits", made(), waits=FAST)
     waits = lines(tmp_path / "waits")
-    mine = waits[waits.arm == FAST]
+    mine = waits[waits.variant == FAST]
     assert mine.outcome.isna().all()
     assert mine.measured.isna().all()
-    assert mine.reason.str.contains("without 64: contaminated, 128: contaminated").all()
-    assert waits[waits.arm == "moe"].outcome.notna().all()
+    assert mine.reason.str.contains("without 64: noisy, 128: noisy").all()
+    assert waits[waits.variant == "moe"].outcome.notna().all()
     stored(tmp_path / "fails", made(), fails=FAST)
     failed = lines(tmp_path / "fails")
-    assert set(failed[failed.arm == FAST].status) == {"skipped"}
+    assert set(failed[failed.variant == FAST].status) == {"skipped"}
     assert table_of(load(tmp_path / "fails" / "run"))["MoD 0.125"] == ["?", "?"]
-    assert failed[failed.arm == FAST].reason.str.contains("64: failed, 128: failed").all()
-    # One unit less: the others carry the line.
+    assert failed[failed.variant == FAST].reason.str.contains("64: failed, 128: failed").all()
+    # One job less: the others carry the line.
     plan = made()
-    gone = next(unit.name for unit in plan.units if unit.made_in == "time" and "T128" in unit.name)
+    gone = next(job.name for job in plan.jobs if job.made_in == "time" and "T128" in job.name)
     stored(tmp_path / "gone", plan, leave_out=gone, grid=takes(FAST, AT))
     kept = lines(tmp_path / "gone")
-    assert set(kept[kept.arm == FAST].measured) == {"64 256 512"}
+    assert set(kept[kept.variant == FAST].measured) == {"64 256 512"}
     assert kept.reason.str.contains("without 128: incomplete").all()
 
 
-def test_an_arm_in_doubt_has_no_claim(crossing: Path) -> None:
+def test_a_variant_in_doubt_has_no_claim(crossing: Path) -> None:
     loaded = load(crossing / "run")
     *_, of_shape = against(loaded, ["latency/forward"])
     assert FAST in speedup_map.break_even_lines(loaded, "latency/forward", of_shape.pairs)
     loaded = load(crossing / "run")
-    loaded.pairs.loc[(loaded.pairs.arm == FAST) & (loaded.pairs.seq_len == 512), "labels"] = Label.FASTER
+    loaded.pairs.loc[(loaded.pairs.variant == FAST) & (loaded.pairs.seq_len == 512), "labels"] = Label.FASTER
     mine = break_even.TABLE.frame(loaded)
-    mine = mine[mine.arm == FAST]
+    mine = mine[mine.variant == FAST]
     assert mine.outcome.isna().all()
     assert set(mine.labels) == set(mine.reason.str.removeprefix("in doubt: ")) == {str(Label.FASTER)}
     assert table_of(loaded)["MoD 0.125"] == ["?", "?"]
 
 
-def test_an_arm_that_never_pays_has_a_word_and_no_line(crossing: Path) -> None:
+def test_a_variant_that_never_pays_has_a_word_and_no_line(crossing: Path) -> None:
     """MoE pays at no length: nothing is drawn at the right edge, where a line would say that it pays from there on."""
     loaded = load(crossing / "run")
     (drawing,) = (each for each in drawn(speedup_map, loaded) if each.name == "map")
@@ -147,14 +148,14 @@ def test_an_arm_that_never_pays_has_a_word_and_no_line(crossing: Path) -> None:
 def test_against_another_baseline_the_line_is_mirrored(crossing: Path) -> None:
     """Dense against MoD 0.125 stops to pay where MoD 0.125 begins: its effect falls, so that it has no line."""
     loaded = load(crossing / "run", FAST)
-    found = break_even.TABLE.frame(loaded).set_index(["arm", "estimand"])
+    found = break_even.TABLE.frame(loaded).set_index(["variant", "estimand"])
     assert set(found.against) == {"baseline"}
     assert found.loc[("dense", "median"), "outcome"] == "not monotone"
     assert found.loc[("moe", "median"), "outcome"] == "never"
     # The same line, from the pair that is stored in the other direction.
-    own = next(line for line in break_even.lines(load(crossing / "run")) if line.case.arm == FAST).found
+    own = next(line for line in break_even.lines(load(crossing / "run")) if line.case.variant == FAST).found
     rows = break_even._rows(loaded, "latency/forward", FAST, "dense")
-    assert {(row.arm, sign) for row, sign in rows.values()} == {("dense", -1)}
+    assert {(row.variant, sign) for row, sign in rows.values()} == {("dense", -1)}
     here = {row.seq_len: (row, sign) for row, sign in rows.values()}
     again = next(break_even._by_estimand(loaded, "seq_len", "same shape", own, here, None)).found
     assert dataclasses.astuple(again.typical)[:3] == pytest.approx(dataclasses.astuple(own.typical)[:3])
@@ -163,4 +164,4 @@ def test_against_another_baseline_the_line_is_mirrored(crossing: Path) -> None:
 def test_one_length_makes_no_file(tmp_path: Path) -> None:
     stored(tmp_path, made(grid={"seq_len": [64]}))
     assert not (tmp_path / "run" / "breakeven.csv").exists()
-    assert not [*break_even.tables(load(tmp_path / "run"))]
+    assert break_even.claimed(load(tmp_path / "run")) == []

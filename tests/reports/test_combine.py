@@ -15,7 +15,7 @@ from present import present
 from modbench.harness.core.contracts import Text
 from modbench.harness.planning import plan
 from modbench.harness.planning.load_suite import load_suite
-from modbench.harness.stats.paired import LaunchSamples, numbers, numbers_of_pairs
+from modbench.harness.stats.paired import ProcessSamples, numbers, numbers_of_pairs
 from modbench.reports.questions import combine
 from modbench.reports.tables.load import Loaded, load
 
@@ -47,16 +47,16 @@ LOSSES = {
 
 
 def planted(
-    tmp_path: Path, *, effort: str = "draft", arms: Any = None, metrics: list[str] = METRICS, **trouble: Any
+    tmp_path: Path, *, effort: str = "draft", variants: Any = None, metrics: list[str] = METRICS, **trouble: Any
 ) -> Loaded:
     both = [{"model": "dense", "mixer": MIXERS}, {"model": "mod", "capacity": 0.125, "mixer": MIXERS}]
     made = planted_suite(
         effort,
         metrics=metrics,
-        arms=arms or both,
+        variants=variants or both,
         shape={"d_model": 64, "n_layers": 4, "window": 16},
         seeds=[0, 1, 2, 3, 4],
-        launches=5,
+        processes=5,
         rounds=2,
     )
     told = {"slower": TIMES, "losses": LOSSES, "run_noise": 0.001, "own_work_seen": True, **trouble}
@@ -73,24 +73,24 @@ def table(run: Loaded) -> pd.DataFrame:
     return combine.TABLE.frame(run)
 
 
-def one(table: pd.DataFrame, arm: str, metric: str, seq_len: int = 128) -> Any:
-    return table[(table.arm == arm) & (table.metric == metric) & (table.seq_len == seq_len)].iloc[0]
+def one(table: pd.DataFrame, variant: str, metric: str, seq_len: int = 128) -> Any:
+    return table[(table.variant == variant) & (table.metric == metric) & (table.seq_len == seq_len)].iloc[0]
 
 
 @pytest.mark.parametrize("metric", ["latency/forward", "latency/train_step"])
 def test_planted_ratios_of_ratios_come_back(table: pd.DataFrame, metric: str) -> None:
-    for arm, value, verdict in ((WINDOW, 0.8, "worse"), (CONVOLUTION, 1.0, "equivalent")):
-        row = one(table, arm, metric)
+    for variant, value, verdict in ((WINDOW, 0.8, "worse"), (CONVOLUTION, 1.0, "equivalent")):
+        row = one(table, variant, metric)
         assert row.value == pytest.approx(value, rel=0.01)
         assert row.ci_low < row.value < row.ci_high < 1.05 * row.ci_low
         assert (row.verdict, row.n, row.ci_level, row.quantity) == (verdict, 5, 0.95, "ratio of ratios")
-        assert row.both == pytest.approx(1 / TIMES[arm], rel=0.01)
+        assert row.both == pytest.approx(1 / TIMES[variant], rel=0.01)
         assert row.skips * row.mixes == pytest.approx(row.expected)
         assert row.value == pytest.approx(row.both / row.expected, rel=0.01)
 
 
 def test_counts_have_a_ratio_and_no_interval(run: Loaded, table: pd.DataFrame) -> None:
-    flops = {case.arm: run.value(case.arm, "flops/forward", 128) or 0.0 for case in run.arms}
+    flops = {case.variant: run.value(case.variant, "flops/forward", 128) or 0.0 for case in run.variants}
     row = one(table, WINDOW, "flops/forward")
     product = flops["dense[attention]"] ** 2 / flops["dense[window]"] / flops["mod[c0.125-attention]"]
     assert row.expected == pytest.approx(product)
@@ -110,8 +110,8 @@ def test_the_suite_has_two_combinations_at_each_length() -> None:
     made = plan.make_plan(load_suite("combine"), device="cpu", text=Text("t", b"a" * 50_000, b"b" * 50_000, "c0ffee"))
     titles = dict[str, set[int]]()
     for comparison in made.comparisons:
-        for square in combine.squares(comparison, comparison.arms[0]):
-            titles.setdefault(square.title, set()).add(comparison.place.seq_len)
+        for square in combine.squares(comparison, comparison.variants[0]):
+            titles.setdefault(square.title, set()).add(comparison.grid_point.seq_len)
     assert titles == {key: {512, 2048} for key in ("MoD 0.125 × window 64", "MoD 0.125 × convolution 7")}
 
 
@@ -128,7 +128,7 @@ def test_a_page_takes_the_tables_of_a_run_and_keeps_the_rest(run: Loaded) -> Non
 
 def test_the_answer_counts_times_alone(run: Loaded, table: pd.DataFrame) -> None:
     """FLOPs and bytes follow from the sizes: that they do not multiply is no evidence."""
-    rows = table[(table.arm == WINDOW) & (table.quantity == "ratio of ratios")]
+    rows = table[(table.variant == WINDOW) & (table.quantity == "ratio of ratios")]
     times = rows[rows.metric.str.startswith("latency/")]
     less = (times.verdict == "worse").sum()
     assert (rows.verdict == "worse").sum() > less
@@ -143,7 +143,7 @@ def test_smoke_claims_nothing(tmp_path: Path) -> None:
     assert not any("{less}" in each.words for each in combine.answer(run))
 
 
-def test_a_failed_arm_takes_its_combination_with_it(tmp_path: Path) -> None:
+def test_a_failed_variant_takes_its_combination_with_it(tmp_path: Path) -> None:
     run = planted(tmp_path, fails="dense[window]")
     made = combine.TABLE.frame(run)
     failed, other = one(made, WINDOW, "latency/forward"), one(made, CONVOLUTION, "latency/forward")
@@ -155,21 +155,21 @@ def test_a_failed_arm_takes_its_combination_with_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arms",
+    "variants",
     [
         [{"model": "dense", "mixer": MIXERS}],
         [{"model": "dense"}, {"model": "mod", "capacity": 0.125, "mixer": "window"}],
     ],
 )
-def test_without_four_corners_there_is_nothing(tmp_path: Path, arms: Any) -> None:
-    run = planted(tmp_path, arms=arms, slower={}, losses={})
+def test_without_four_corners_there_is_nothing(tmp_path: Path, variants: Any) -> None:
+    run = planted(tmp_path, variants=variants, slower={}, losses={})
     assert combine.TABLE.frame(run).empty
     assert combine.tables(run) == list(combine.answer(run)) == []
     assert combine.in_place(run) is None
 
 
-def test_drift_that_launches_share_cancels() -> None:
-    """Launches differ tenfold, the ratio of ratios does not: its interval covers 0.8 in nine of ten draws or more."""
+def test_drift_that_processes_share_cancels() -> None:
+    """Processes differ tenfold, the ratio of ratios does not: its interval covers 0.8 in nine of ten draws or more."""
     rng, covered = np.random.default_rng(0), 0
     blocks = list(range(4))
 
@@ -183,8 +183,8 @@ def test_drift_that_launches_share_cancels() -> None:
         for _ in range(6):
             speed = float(np.exp(rng.normal(0, 1)))
             anchor, skips, mixes, both = (side(share, speed) for share in (1.0, 0.4, 0.5, 0.25))
-            one.append(LaunchSamples(both, mixes, anchor, {}))
-            other.append(LaunchSamples(skips, None, anchor, {}))
+            one.append(ProcessSamples(both, mixes, anchor, {}))
+            other.append(ProcessSamples(skips, None, anchor, {}))
         effect = numbers_of_pairs(*(numbers(each, one_thread=False) for each in (one, other))).contrast().effect
         quantiles = numbers_of_pairs(*(numbers(each, one_thread=False, averaged=False) for each in (one, other)))
         assert quantiles.contrast().wall == (effect, None, None)

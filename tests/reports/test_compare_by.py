@@ -1,4 +1,4 @@
-"""`modbench compare RUN --by AXIS`: any axis, any baseline; pairs within a place, launches of two processes across places."""
+"""`modbench compare RUN --by AXIS`: any axis, any baseline; pairs within a place, processes of two processes across places."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted_compare import ARMS, OWN, compared_run, own_run
+from planted_compare import OWN, VARIANTS, compared_run, own_run
 from present import present
 
 from modbench.harness.core.errors import UsageError
@@ -24,7 +24,7 @@ TIME, MEMORY = "latency/forward", "memory/peak_allocated"
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
-    """Five arms at two lengths in two number formats, whose launches differ by 0.3 %."""
+    """Five variants at two lengths in two number formats, whose processes differ by 0.3 %."""
     return compared_run(tmp_path_factory.mktemp("compared") / "run")
 
 
@@ -55,10 +55,10 @@ def test_a_value_of_the_axis_is_the_baseline_where_all_else_is_equal(run: Loaded
     assert any(note.endswith("to dense; MoE") for note in table.notes)
 
 
-def test_pairs_are_those_of_the_report_against_that_arm(run: Loaded) -> None:
+def test_pairs_are_those_of_the_report_against_that_variant(run: Loaded) -> None:
     """Ratio, interval and verdict, to the last digit."""
     rows = load(run.path, "mod[c0.25]").comparisons
-    table = compare_by(run, "arm", "MoD 0.25")
+    table = compare_by(run, "variant", "MoD 0.25")
     compared = 0
     for each in table.columns:
         for cell in (cell for cell in each.cells.values() if cell.row is not None):
@@ -88,16 +88,16 @@ def test_values_across_places_are_compared_by_welch_and_say_so(
         assert row["verdict"] is None
         assert "not alternated" in row["labels"]
         assert row["mean_ratio"] == pytest.approx(row["ratio"])
-    counted = column(table, MEMORY, arm="dense", **({"dtype": "fp32"} if axis == "seq_len" else {"seq_len": 64}))
+    counted = column(table, MEMORY, variant="dense", **({"dtype": "fp32"} if axis == "seq_len" else {"seq_len": 64}))
     assert compare_axis.NOT_INTERLEAVED not in str(present(counted.cells[value].row))
 
 
 def test_an_interval_across_places_is_that_of_two_independent_samples(tmp_path: Path) -> None:
-    """Against scipy's own Welch test, on the launches' times."""
+    """Against scipy's own Welch test, on the processes' times."""
     from scipy import stats
 
     noisy = compared_run(tmp_path / "run", sd=0.02, suite={"metrics": [TIME]})
-    row = present(column(compare_by(noisy, "seq_len", "64"), arm="moe", dtype="fp32").cells[128].row)
+    row = present(column(compare_by(noisy, "seq_len", "64"), variant="moe", dtype="fp32").cells[128].row)
     cases = {case.id: case for case in noisy.run.plan.cases}
     logs = [
         [
@@ -114,7 +114,7 @@ def test_an_interval_across_places_is_that_of_two_independent_samples(tmp_path: 
 @pytest.mark.slow
 def test_of_an_unchecked_machine_and_of_smoke_no_time_has_a_verdict(tmp_path: Path) -> None:
     unknown = compared_run(tmp_path / "unknown", environment={"certificate": None})
-    smoke = compared_run(tmp_path / "smoke", suite={"effort": "smoke", "launches": 3})
+    smoke = compared_run(tmp_path / "smoke", suite={"effort": "smoke", "processes": 3})
     for loaded in (unknown, smoke):
         for axis, baseline in (("capacity", "0.25"), ("seq_len", "64")):
             table = compare_by(loaded, axis, baseline, Filter(metrics=(TIME,)))
@@ -125,12 +125,12 @@ def test_of_an_unchecked_machine_and_of_smoke_no_time_has_a_verdict(tmp_path: Pa
 
 def test_a_smaller_dense_model_is_not_taken_for_the_dense_one(tmp_path: Path) -> None:
     """Its width is its own; what a model does not read decides nothing."""
-    rung = {"model": "dense", "match": {"arm": "mod", "capacity": 0.125}}
-    suite = {"arms": [ARMS[0], rung, ARMS[1]], "grid": {"seq_len": [64]}, "metrics": [TIME]}
+    matched = {"model": "dense", "match": {"variant": "mod", "capacity": 0.125}}
+    suite = {"variants": [VARIANTS[0], matched, VARIANTS[1]], "grid": {"seq_len": [64]}, "metrics": [TIME]}
     table = compare_by(compared_run(tmp_path / "run", suite=suite), "model", "dense")
     routed = column(table, capacity=0.125)
     assert ratio(routed.cells["mod"])[0] == pytest.approx(2.0, rel=0.01)
-    assert routed.cells["dense"].case.arm == "dense"
+    assert routed.cells["dense"].case.variant == "dense"
 
 
 @pytest.mark.parametrize(
@@ -214,9 +214,8 @@ def test_an_option_of_ones_own_is_an_axis_also_where_it_is_named_like_a_routing_
     for each in table.columns:
         assert each.cells[0.5].is_baseline
         assert ratio(each.cells[0.125])[1] == "better"
-    # The first value is the baseline, and the head says that it is the anchor.
     head = " ".join(compare.along_axis(own, table, 80).partition("\n\n")[0].split())
-    assert head.startswith(f"{own.path} by capacity, over mine:build capacity0.5, the anchor")
+    assert head == f"{own.path} by capacity: speed-up over mine:build capacity0.5"
     assert compare.axis_as_dict(own, table)["baseline_by_default"]
     named = compare_by(own, "capacity", "0.25")
     assert (named.baseline, named.by_default) == ("capacity=0.25", False)
@@ -227,8 +226,8 @@ def test_an_option_stands_beside_the_key_of_that_name_of_other_models(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    arms = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.25]}, *OWN["arms"]]
-    loaded = own_run(tmp_path, {"arms": arms}, slower={})
+    variants = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.25]}, *OWN["variants"]]
+    loaded = own_run(tmp_path, {"variants": variants}, slower={})
     table = compare_by(loaded, "capacity")
     assert not table.by_default
     assert {model: {*column(table, seq_len=64, model=model).cells} for model in ("mod", "mine.py:build")} == {
@@ -241,8 +240,8 @@ def test_an_option_named_like_a_field_that_every_case_has_is_told_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    arms = [{"model": "mine.py:build", "options": {"router": ["a", "b"]}}]
-    loaded = own_run(tmp_path, {"arms": arms, "twin": True}, slower={})
+    variants = [{"model": "mine.py:build", "options": {"router": ["a", "b"]}}]
+    loaded = own_run(tmp_path, {"variants": variants, "aa_control": True}, slower={})
     known = [*axes.of(loaded.run.plan.cases).values()]
     assert {axes.checked_axis(name, known) for name in ("router", "options.router")} == {"options.router"}
     assert axes.checked_axis("seq_len", known) == "seq_len"

@@ -8,19 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted_compare import ARMS, compared_run
+from planted_compare import VARIANTS, compared_run
 
 from modbench.harness.core.errors import UsageError
-from modbench.reports.questions.compare_runs import (
-    Against,
-    compare_runs,
-    reasons,
-)
+from modbench.reports.questions.compare_runs import Against, compare_runs
 from modbench.reports.questions.gate import gate
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.two_runs import NOT_ALTERNATED, Pair
 from modbench.reports.terminal import compare
-from modbench.reports.writers.number_format import plain
 
 TIME, MEMORY = "latency/forward", "memory/peak_allocated"
 SMALL: dict[str, Any] = {"grid": {"seq_len": [64]}}
@@ -42,7 +37,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Loaded]:
 
 
 def rows(found: Against, metric: str = TIME) -> dict[str, Pair]:
-    return {row.case.arm: row for row in found.rows if row.metric.key == metric}
+    return {row.case.variant: row for row in found.rows if row.metric.key == metric}
 
 
 def test_a_gate_fails_on_what_is_worse(runs: list[Loaded]) -> None:
@@ -77,23 +72,25 @@ def test_unlike_machines_are_refused_unless_named_and_then_ratios_to_the_anchor_
     assert (done.returncode, done.stdout) == (2, "")
     (against,) = compare_runs([runs[0], elsewhere], across_machines=True).against
     found = rows(against)
-    assert {found[arm].verdict for arm in ("mod[c0.125]", "mod[c0.25]", "moe")} == {NOT_ALTERNATED}
+    assert {found[variant].verdict for variant in ("mod[c0.125]", "mod[c0.25]", "moe")} == {NOT_ALTERNATED}
     assert found["dense"].verdict == "not compared"
     assert against.values(found["dense"])[1].value == pytest.approx(0.06, rel=0.01)
     done = modbench("compare", runs[0].path, elsewhere.path, "--across-machines")
-    assert (done.returncode, "machines are unlike" in done.stdout) == (0, True), done.stderr
+    assert (done.returncode, "each run's own baseline" in " ".join(done.stdout.split())) == (0, True), done.stderr
 
 
 def test_no_time_of_two_runs_has_a_verdict_and_every_one_is_shown(runs: list[Loaded], tmp_path: Path) -> None:
     """Nor has one of a smoke run or of a machine that was not checked, whose counts are compared all the same."""
     found = rows(compare_runs(runs).against[0])
-    assert {arm: row.verdict for arm, row in found.items()} == dict.fromkeys(found, NOT_ALTERNATED) | {"moe": "worse"}
+    assert {variant: row.verdict for variant, row in found.items()} == dict.fromkeys(found, NOT_ALTERNATED) | {
+        "moe": "worse"
+    }
     assert found["mod[c0.125]"].change().value == pytest.approx(1 / 1.2, rel=0.01)
     text = compare.side_by_side(compare_runs(runs), 80)
     assert "· not alternated" in text
-    assert "took no turns" in " ".join(text.split())
+    assert "did not alternate" in " ".join(text.split())
     unknown = small(tmp_path / "unknown", environment={"certificate": None}, slower={"moe": 2.0})
-    smoke = small(tmp_path / "smoke", suite={"effort": "smoke", "launches": 5}, slower={"moe": 2.0})
+    smoke = small(tmp_path / "smoke", suite={"effort": "smoke", "processes": 5}, slower={"moe": 2.0})
     for other in (unknown, smoke):
         for order in ((runs[0], other), (other, runs[0])):
             told = compare_runs(order).against[0]
@@ -102,14 +99,13 @@ def test_no_time_of_two_runs_has_a_verdict_and_every_one_is_shown(runs: list[Loa
 
 
 def test_new_and_missing_cases_of_other_suites_are_named(tmp_path: Path) -> None:
-    more = [*ARMS, {"model": "mod", "capacity": 0.75}]
-    first, second = small(tmp_path / "a"), small(tmp_path / "b", suite={"arms": more, "metrics": [TIME]})
+    more = [*VARIANTS, {"model": "mod", "capacity": 0.75}]
+    first, second = small(tmp_path / "a"), small(tmp_path / "b", suite={"variants": more, "metrics": [TIME]})
     found = compare_runs([first, second])
     assert rows(found.against[0])["mod[c0.75]"].verdict == "new"
     assert {row.verdict for row in rows(found.against[0], MEMORY).values()} == {"missing"}
-    assert [each.what for each in found.differences] == ["arms", "metrics"]
-    (new,) = (each.given["cases"] for each in reasons(found.against[0], 8) if plain(each).startswith("new: "))
-    assert plain(new) == "mod[c0.75-T64-B1-fp32-cpu1]"
+    assert [each.what for each in found.differences] == ["variants", "metrics"]
+    assert "mod[c0.75-T64-B1-fp32-cpu1]" in compare.side_by_side(found, 80, verbose=True)
     other = small(tmp_path / "c", suite={"shape": {"d_model": 128, "n_layers": 2}})
     apart = compare_runs([first, other]).against[0]
     assert len(apart.said) == 1
@@ -118,15 +114,14 @@ def test_new_and_missing_cases_of_other_suites_are_named(tmp_path: Path) -> None
 
 def test_a_damaged_unit_is_named_and_ends_with_4(runs: list[Loaded], tmp_path: Path, modbench: Any) -> None:
     broken = small(tmp_path / "broken", seed=5)
-    next((broken.path / "units").glob("time-forward*")).write_text("{")
+    next((broken.path / "jobs").glob("time-forward*")).write_text("{")
     before = {path: path.stat().st_mtime_ns for path in broken.path.rglob("*")}
     done = modbench("compare", runs[0].path, broken.path)
     assert done.returncode == 4
     assert "not JSON" in done.stderr
     said = " ".join(done.stdout.split())
-    assert "1 unit damaged in B: " in said
     assert re.search(r"not compared: [^:]*: .*: dense\[T64-B1-fp32-cpu1\]", said)
-    assert re.search(r"^B against A: .*equivalent", done.stdout)  # memory is compared all the same
+    assert re.search(r"^B over A: .*equivalent", done.stdout)  # memory is compared all the same
     told = json.loads(modbench("compare", runs[0].path, broken.path, "--json").stdout)
     assert [len(each["damaged"]) for each in told["runs"]] == [0, 1]
     assert told["runs"][1]["incomplete"]
@@ -146,7 +141,7 @@ def test_three_runs_are_each_compared_with_the_first(runs: list[Loaded], tmp_pat
     assert [each.name for each in found.against] == ["B", "C"]
     assert rows(found.against[1])["mod[c0.125]"].verdict == NOT_ALTERNATED
     text = compare.side_by_side(found, 80)
-    assert "C against A: " in text
+    assert "C over A: " in text
     assert max(len(line) for line in text.splitlines() if not line.startswith(("A  ", "B  ", "C  "))) <= 80
 
 

@@ -55,8 +55,11 @@ def file_of(folder: Path, *benchmarks: dict[str, Any], **more: Any) -> Path:
 @pytest.fixture(scope="module")
 def stored_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("components")
-    arms = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
-    left(folder, planted_suite("draft", metrics=["flops/forward", "latency/forward"], arms=arms, launches=3, rounds=1))
+    variants = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
+    left(
+        folder,
+        planted_suite("draft", metrics=["flops/forward", "latency/forward"], variants=variants, processes=3, rounds=1),
+    )
     return folder / "run"
 
 

@@ -28,8 +28,8 @@ pytestmark = pytest.mark.slow
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
-ARMS = [{"model": "dense"}, {"model": "mod", "capacity": [0.25, 0.5], "router": ["learned", "stochastic"]}]
-ROLES = ["anchor", "best", "runner_up", "control"]
+VARIANTS = [{"model": "dense"}, {"model": "mod", "capacity": [0.25, 0.5], "router": ["learned", "stochastic"]}]
+ROLES = ["baseline", "best", "runner_up", "control"]
 
 
 def planted(
@@ -46,10 +46,10 @@ def planted(
     """A sweep in which MoD 0.25 differs from dense by `mod` nats, and routing by noise from MoD by `noise`."""
     made = sweep(
         metrics=["flops/forward", "flops/train_step", "loss/val", "loss/val_causal", "loss/confirmed"],
-        arms=ARMS,
+        variants=VARIANTS,
         isoflop={
-            "budgets": [BUDGET],
-            "anchor_budgets": [BUDGET / 2],
+            "train_flops": [BUDGET],
+            "baseline_train_flops": [BUDGET / 2],
             "sizes": SIZES,
             "max_epochs": 1e9,
             "count": count,
@@ -59,11 +59,15 @@ def planted(
     )
     losses = {}
     for case in made.cases:
-        loss = 2.0 + 0.1 * (case.budget is not None and case.budget < BUDGET) + 0.05 * (case.config.d_model != 24)
+        loss = (
+            2.0
+            + 0.1 * (case.train_flops is not None and case.train_flops < BUDGET)
+            + 0.05 * (case.config.d_model != 24)
+        )
         if case.model == "mod":
             loss += mod + 0.05 * (case.config.capacity == 0.5) + noise * (case.config.router == "stochastic")
-        if case.place.dtype == "bf16":
-            loss += bf16 * (case.model == "mod") + 0.1 * (case.budget is not None and case.budget < BUDGET)
+        if case.grid_point.dtype == "bf16":
+            loss += bf16 * (case.model == "mod") + 0.1 * (case.train_flops is not None and case.train_flops < BUDGET)
         losses[case.id] = loss
     return load(str(left(tmp_path, made, losses=losses, run_noise=run_noise)))
 
@@ -96,11 +100,11 @@ def test_where_noise_does_as_well_the_router_gets_no_credit(tmp_path: Path) -> N
     found = recommend.recommend_capacity(loaded)
     assert capacity_as_dict(found)["pays"] is False
     assert found.capacity is None
-    assert plain(recommend.capacity_headline(found)).startswith("not decided")
+    assert plain(recommend.capacity_headline(found)).startswith("inconclusive")
 
 
 def test_a_runner_up_that_turns_out_better_leaves_it_open(paying: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    verdicts = {"anchor": "better", "control": "better", "runner_up": "worse"}
+    verdicts = {"baseline": "better", "control": "better", "runner_up": "worse"}
     monkeypatch.setattr(confirmation.Answer, "verdict", lambda _, role: verdicts[role])
     assert recommend.recommend_capacity(paying).variant is None
 
@@ -128,27 +132,27 @@ def test_where_dense_is_better_dense_is_recommended(tmp_path: Path) -> None:
     assert verdicts(loaded)["dense"] == "worse"
     found = recommend.recommend_capacity(loaded)
     assert (found.variant, found.capacity) == ("dense", None)
-    assert plain(recommend.capacity_headline(found)) == "recommended (dense)"
+    assert plain(recommend.capacity_headline(found)) == "dense is the best at equal training FLOPs"
 
 
 def test_what_is_not_decided_says_how_many_seeds_would(tmp_path: Path) -> None:
     loaded = planted(tmp_path, mod=-0.02, noise=0.1, run_noise=0.05)
     assert verdicts(loaded)["dense"] == "inconclusive"
     rows: Any = present(confirmation.table(loaded)).rows
-    assert [plain(row[-1]) for row in rows if plain(row[0]) == "dense"] == ["? undecided"]
+    assert [plain(row[-1]) for row in rows if plain(row[0]) == "dense"] == ["? inconclusive"]
     first = plain(recommend.capacity_headline(recommend.recommend_capacity(loaded)))
-    assert first.startswith("not decided: ")
-    assert "other fresh ones" in first  # never on top: that would be a look without a level
+    assert first.startswith("inconclusive: ")
+    assert "new seeds" in first  # never on top: that would be a look without a level
     row = confirmation.TABLE.frame(loaded).iloc[0]
     assert row.verdict == "inconclusive"
-    assert row.more_seeds > 8
-    assert row.more_hours > 0
+    assert row.seeds_needed > 8
+    assert row.hours_needed > 0
     (said,) = (each for each in confirmation.doubts(loaded) if "more" in each.given)
-    assert said.given["more"] == str(row.more_seeds)
+    assert said.given["more"] == str(row.seeds_needed)
 
 
 def test_without_a_control_nothing_is_said_to_pay(tmp_path: Path) -> None:
-    loaded = planted(tmp_path, mod=-0.1, noise=0.1, roles=["anchor", "best"])
+    loaded = planted(tmp_path, mod=-0.1, noise=0.1, roles=["baseline", "best"])
     (answer,) = confirmation.answers(loaded)
     assert (answer.control, answer.pays) == (None, None)
     assert "no control" in conclusion(loaded)
@@ -182,13 +186,13 @@ def test_of_a_sweep_that_was_interrupted_it_says_how_to_go_on(tmp_path: Path) ->
 
 def test_two_number_formats_are_told_apart(tmp_path: Path) -> None:
     grid = {"grid": {"seq_len": [32], "dtype": ["fp32", "bf16"]}}
-    loaded = planted(tmp_path, mod=-0.1, noise=0.1, bf16=0.2, sweeps=grid, roles=["anchor", "best"])
+    loaded = planted(tmp_path, mod=-0.1, noise=0.1, bf16=0.2, sweeps=grid, roles=["baseline", "best"])
     rows = [row for answer in confirmation.answers(loaded) for row in confirmation.rows(answer)]
     assert [(row.answer.dtype, row.verdict) for row in rows] == [("fp32", "better"), ("bf16", "worse")]
     rows_shown: Any = present(confirmation.table(loaded)).rows
     assert [plain(row[1]).rpartition(" in ")[2] for row in rows_shown] == ["fp32", "bf16"]
     # In bf16 half the compute costs 0.2 nats: each format has a price of its own.
-    speedup = confirmation.TABLE.frame(loaded).effective_speedup
+    speedup = confirmation.TABLE.frame(loaded).gain
     assert speedup[0] == pytest.approx(2, rel=0.2)
     assert speedup[1] == pytest.approx(2**-0.5, rel=0.2)
 
@@ -206,10 +210,10 @@ def test_a_control_that_is_no_noise_is_not_called_so(tmp_path: Path, monkeypatch
         noise=0.1,
         controls="0.5 and learned",
         candidates="0.25 and learned",
-        roles=["anchor", "best", "control"],
+        roles=["baseline", "best", "control"],
     )
     assert "MoD 0.5 learned" in shown(CONFIRM, loaded)
-    monkeypatch.setattr(confirmation.Answer, "verdict", lambda _, role: "better" if role == "anchor" else "undecided")
+    monkeypatch.setattr(confirmation.Answer, "verdict", lambda _, role: "better" if role == "baseline" else "undecided")
     *_, said = sentences(loaded)
     assert said.given["control"] == "MoD 0.5 learned"
     assert "noise" not in conclusion(loaded)

@@ -19,5 +19,11 @@ from modbench.reports.questions.first_screen import half_of
     ],
 )
 def test_the_width_is_that_of_the_intervals_that_decided(labels: str, wall: Any, cpu: Any, half: float | None) -> None:
-    row = {"labels": labels, "ci_low": wall[0], "ci_high": wall[1], "cpu_ci_low": cpu[0], "cpu_ci_high": cpu[1]}
+    row = {
+        "labels": labels,
+        "ci_low": wall[0],
+        "ci_high": wall[1],
+        "cpu_ratio_ci_low": cpu[0],
+        "cpu_ratio_ci_high": cpu[1],
+    }
     assert half_of(pd.DataFrame([row])).value == (None if half is None else pytest.approx(half))

@@ -1,4 +1,4 @@
-"""Effective speed-ups of planted runs: the numbers come back, in every currency; where there is none, one sentence says why."""
+"""Compute-equivalent gains of planted runs: the numbers come back, in every currency; where there is none, one sentence says why."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ from modbench.reports.tables.load import Loaded, load
 from modbench.reports.writers.number_format import plain
 
 METRICS = ["flops/forward", "flops/train_step", "latency/forward", "latency/train_step", "loss/val", "loss/val_causal"]
-ARMS = [
+VARIANTS = [
     {"model": "dense"},
-    {"model": "dense", "match": {"arm": "mod", "capacity": 0.125}},
-    {"model": "dense", "match": {"arm": "mod", "capacity": 0.5}},
+    {"model": "dense", "match": {"variant": "mod", "capacity": 0.125}},
+    {"model": "dense", "match": {"variant": "mod", "capacity": 0.5}},
     {"model": "mod", "capacity": [0.125, 0.5]},
     {"model": "moe"},
 ]
-LADDER = ("dense-f0.58", "dense-f0.74", "dense")
-# Nats per unit of the logarithm of the training FLOPs.
+MATCHED_BASELINES = ("dense-f0.58", "dense-f0.74", "dense")
+# Nats per job of the logarithm of the training FLOPs.
 SLOPE = 0.5
 
 
 def planned(effort: str = "draft", **changes: Any) -> Plan:
     settings = {
         "metrics": METRICS,
-        "arms": ARMS,
+        "variants": VARIANTS,
         "seeds": [0, 1, 2, 3, 4],
-        "launches": 5,
+        "processes": 5,
         "rounds": 2,
         "grid": {"seq_len": [128]},
     }
@@ -51,17 +51,17 @@ def planned(effort: str = "draft", **changes: Any) -> Plan:
 
 
 def step_flops(made: Plan) -> dict[str, float]:
-    """Training FLOPs of a step by arm, at the training length."""
-    cases = {case.arm: case for case in made.cases if case.place.seq_len == 128}
-    costs = {arm: case_cost(case) for arm, case in cases.items()}
-    return {arm: cost.train_step for arm, cost in costs.items() if cost is not None}
+    """Training FLOPs of a step by variant, at the training length."""
+    cases = {case.variant: case for case in made.cases if case.grid_point.seq_len == 128}
+    costs = {variant: case_cost(case) for variant, case in cases.items()}
+    return {variant: cost.train_step for variant, cost in costs.items() if cost is not None}
 
 
 def losses(flops: Mapping[str, float], **speedups: float) -> dict[str, float]:
-    """Losses of dense models on a straight line, and of arms whose effective speed-up in training FLOPs is that."""
+    """Losses of dense models on a straight line, and of variants whose compute-equivalent gain in training FLOPs is that."""
     wanted = dict.fromkeys(flops, 1.0) | speedups
     whole = flops["dense"]
-    return {arm: 2.0 - SLOPE * math.log(flops[arm] * wanted[arm] / whole) for arm in flops}
+    return {variant: 2.0 - SLOPE * math.log(flops[variant] * wanted[variant] / whole) for variant in flops}
 
 
 MOD, HALF, MOE = "mod[c0.125]", "mod[c0.5]", "moe"
@@ -77,7 +77,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def rates(folder: Path, made: Plan, **how: Any) -> pd.DataFrame:
-    """`exchange.csv` of a run in which MoD has an effective speed-up of 1.25; `how` changes what is planted."""
+    """`exchange.csv` of a run in which MoD has a compute-equivalent gain of 1.25; `how` changes what is planted."""
     stored(folder, made, **{"losses": losses(step_flops(made), **{MOD: 1.25}), "run_noise": 1e-3, **how})
     return written(folder)
 
@@ -96,43 +96,49 @@ def shown(loaded: Loaded) -> Table:
     return present(exchange.table(loaded))
 
 
-def one(table: Any, arm: str, metric: str) -> Any:
-    return table[(table.arm == arm) & (table.metric == metric)].iloc[0]
+def one(table: Any, variant: str, metric: str) -> Any:
+    return table[(table.variant == variant) & (table.metric == metric)].iloc[0]
 
 
 def test_the_planted_rate_comes_back_in_flops(table: pd.DataFrame) -> None:
     row = one(table, MOD, "flops/train_step")
-    assert row.effective_speedup == pytest.approx(1.25, rel=0.02)
+    assert row.gain == pytest.approx(1.25, rel=0.02)
     assert row.ci_low < 1.25 < row.ci_high < 1.3
     assert (row.kind, row.status, row.seeds, row.ci_level) == ("rate", "ok", 5, 0.95)
-    assert (row.seq_len, row.ladder, row.loss_metric) == (128, " ".join(LADDER), "loss/val_causal")
-    assert math.isnan(row.launches)
+    assert (row.seq_len, row.dense_variants, row.loss_metric) == (128, " ".join(MATCHED_BASELINES), "loss/val_causal")
+    assert math.isnan(row.processes)
 
 
 def test_the_same_place_on_the_ladder_costs_seconds(table: pd.DataFrame) -> None:
     flops = step_flops(planned())
     wanted = math.log(1.25 * flops[MOD])
-    small, large = (math.log(flops[arm]) for arm in LADDER[1:])
+    small, large = (math.log(flops[variant]) for variant in MATCHED_BASELINES[1:])
     share = (wanted - small) / (large - small)
-    seconds = math.exp((1 - share) * math.log(PLANTED[LADDER[1]]) + share * math.log(PLANTED["dense"])) / PLANTED[MOD]
+    seconds = (
+        math.exp((1 - share) * math.log(PLANTED[MATCHED_BASELINES[1]]) + share * math.log(PLANTED["dense"]))
+        / PLANTED[MOD]
+    )
     for metric in ("latency/train_step", "latency/forward"):
         row = one(table, MOD, metric)
-        assert row.effective_speedup == pytest.approx(seconds, rel=0.02)
+        assert row.gain == pytest.approx(seconds, rel=0.02)
         assert row.ci_low < seconds < row.ci_high
-        assert row.launches == 5
+        assert row.processes == 5
         assert row.ratio == pytest.approx(1.6, rel=0.02)
         assert row.ratio_ci_low < row.ratio < row.ratio_ci_high
 
 
-def test_an_arm_as_good_as_the_anchor_has_both_ends_where_a_rung_lies_above(tmp_path: Path) -> None:
+def test_a_variant_as_good_as_the_anchor_has_both_ends_where_a_matched_lies_above(tmp_path: Path) -> None:
     """With the anchor on top, what is better by chance has no upper end; the plain ratio stays that to the anchor."""
-    above = {"model": "dense", "match": {"arm": "dense", "factor": 1.4}}
-    for arms, ends, top in ((ARMS, "low", "dense"), ([*ARMS[:3], above, *ARMS[3:]], "both", "dense-f1.40")):
-        made = planned(arms=arms)
+    above = {"model": "dense", "match": {"variant": "dense", "factor": 1.4}}
+    for variants, ends, top in (
+        (VARIANTS, "low", "dense"),
+        ([*VARIANTS[:3], above, *VARIANTS[3:]], "both", "dense-f1.40"),
+    ):
+        made = planned(variants=variants)
         flops = step_flops(made)
         even = losses(flops, **{MOD: flops["dense"] / flops[MOD]})
         row = one(rates(tmp_path / ends, made, losses=even, run_noise=0.003), MOD, "latency/train_step")
-        assert row.ladder.split()[-1] == top
+        assert row.dense_variants.split()[-1] == top
         assert math.isnan(row.ci_high) == (ends == "low")
         assert row.ratio == pytest.approx(1.6, rel=0.02)
 
@@ -146,7 +152,7 @@ def test_a_loss_that_saw_the_future_is_labelled(tmp_path: Path) -> None:
 
 
 def test_a_smoke_run_illustrates_however_many_seeds_it_has(tmp_path: Path) -> None:
-    made = planned("smoke", metrics=["flops/train_step", "loss/val", "loss/val_causal"], launches=1)
+    made = planned("smoke", metrics=["flops/train_step", "loss/val", "loss/val_causal"], processes=1)
     row = one(rates(tmp_path, made), MOD, "flops/train_step")
     assert row.reason.startswith("illustration, no claim: smoke")
     assert math.isnan(row.ci_low)
@@ -161,19 +167,19 @@ def test_another_text_is_another_loss(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """A dense model without a seed is left out of the ladder; an arm without one has no rate."""
+    """A dense model without a seed is left out of the dense models; a variant without one has no rate."""
     made = planned(metrics=["flops/train_step", "loss/val"])
     rates(tmp_path, made)
     for part in ("dense-f0.74", "moe"):
-        (gone,) = (tmp_path / "run" / "units").glob(f"train-{part}*seed1*")
+        (gone,) = (tmp_path / "run" / "jobs").glob(f"train-{part}*seed1*")
         gone.unlink()
     render.views(load(tmp_path / "run"), ["csv"])
     rows = written(tmp_path)
     row = one(rows, MOD, "flops/train_step")
-    assert row.ladder == "dense-f0.58 dense"
+    assert row.dense_variants == "dense-f0.58 dense"
     assert row.reason.startswith(f"{exchange.STRAIGHT}; left out")
     assert row.reason.endswith(": dense-f0.74")
-    assert row.effective_speedup == pytest.approx(1.25, rel=0.02)
+    assert row.gain == pytest.approx(1.25, rel=0.02)
     assert "not measured" in one(rows, "moe", "flops/train_step").reason
 
 
@@ -189,10 +195,10 @@ def test_what_a_selection_left_out_has_a_reason(tmp_path: Path) -> None:
     assert row.reason.startswith("flops/train_step was not measured")
 
 
-def test_an_arm_whose_training_failed_is_named(tmp_path: Path) -> None:
+def test_a_variant_whose_training_failed_is_named(tmp_path: Path) -> None:
     made = planned(metrics=["flops/train_step", "loss/val"])
     rates(tmp_path, made)
-    (gone,) = (tmp_path / "run" / "units").glob("train-moe*seed1*")
+    (gone,) = (tmp_path / "run" / "jobs").glob("train-moe*seed1*")
     gone.write_text("{")
     render.views(load(tmp_path / "run"), ["csv"])
     assert one(written(tmp_path), "moe", "flops/train_step").status == "failed"
@@ -218,8 +224,10 @@ def test_seconds_of_runs_with_equal_training_flops_are_those_of_the_whole_run(tm
     rows = rates(tmp_path, made)
     flops = one(rows, MOD, "flops/train_step")
     assert (flops.kind, in_words(EQUAL_COST) in flops.reason) == ("none", True)
-    steps = {unit.comparison.arms[0].arm: run.steps for unit in made.units if (run := unit.protocol.train) is not None}
-    seconds = {arm: PLANTED[arm] * steps[arm] for arm in (*LADDER, MOD)}
+    steps = {
+        job.comparison.variants[0].variant: run.steps for job in made.jobs if (run := job.protocol.train) is not None
+    }
+    seconds = {variant: PLANTED[variant] * steps[variant] for variant in (*MATCHED_BASELINES, MOD)}
     # Larger dense models need fewer, dearer steps: with these times the whole run takes as long or less.
     assert seconds["dense"] < seconds["dense-f0.58"]
     row = one(rows, MOD, "latency/train_step")

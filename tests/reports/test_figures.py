@@ -27,6 +27,7 @@ from planted_compare import own_run
 
 from modbench.harness.registry import catalogue
 from modbench.reports.figures import point_labels, style
+from modbench.reports.figures.axes import ratio_axis
 from modbench.reports.model import Figure
 from modbench.reports.page import paper, render
 from modbench.reports.panel import panels
@@ -43,13 +44,13 @@ METRICS = ["flops/forward", "latency/forward", "latency/train_step", "memory/pea
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     folder = tmp_path_factory.mktemp("figures")
-    left(folder, planted_suite("draft", metrics=METRICS, launches=3, rounds=2))
+    left(folder, planted_suite("draft", metrics=METRICS, processes=3, rounds=2))
     return load(folder / "run")
 
 
 def alone(loaded: Loaded, name: str) -> Figure:
     """The only figure of a panel, as the page draws it; `render.figure_named` draws those above it too."""
-    with style.numbered(loaded.arms):
+    with style.numbered(loaded.variants):
         (made,) = drawn(catalogue.load("panels", name), loaded)
     return made
 
@@ -65,7 +66,7 @@ def test_the_page_shows_the_figures_that_can_be_had_alone(loaded: Loaded, modben
         assert str(html.written(blocks) or made).count("<figure") == len(drawings), name
         assert panel.draws or not drawings, name
         names += [drawing.name for drawing in drawings]
-    assert {"map", "ideal", "memory"} <= set(names)
+    assert {"map", "theoretical", "memory"} <= set(names)
     assert len(set(names)) == len(names)
     assert [line.split()[0] for line in modbench("figure", loaded.path).stdout.splitlines()] == names
 
@@ -74,7 +75,7 @@ def test_nothing_is_drawn_of_what_was_not_measured(tmp_path: Path) -> None:
     """FLOPs alone: no time, no memory, no loss."""
     counted = load(left(tmp_path, planted_suite("draft", metrics=["flops/forward"], train=None)))
     assert [name for name, panel in panels() if drawn(panel, counted)] == []
-    assert not any(shown(catalogue.load("panels", name), counted) for name in ("memory", "forest", "exchange"))
+    assert not any(shown(catalogue.load("panels", name), counted) for name in ("memory", "theoretical", "exchange"))
 
 
 def test_a_figure_is_as_wide_as_the_paper_wants(loaded: Loaded) -> None:
@@ -124,10 +125,10 @@ def test_every_sentinel_has_a_colour_in_the_page() -> None:
     assert paper.light_colors()["--ink"] == "#1c2024"
 
 
-def test_a_narrow_figure_names_its_arms_breaks_long_labels_and_leaves_ticks_out(loaded: Loaded) -> None:
-    """Arms that the page names above a figure are named in it; one legend, however many formats."""
+def test_a_narrow_figure_names_its_variants_breaks_long_labels_and_leaves_ticks_out(loaded: Loaded) -> None:
+    """Variants that the page names above a figure are named in it; one legend, however many formats."""
     with paper.canvas("column"):
-        drawing = alone(loaded, "ideal")
+        drawing = alone(loaded, "theoretical")
         height, axis = drawing.figure.get_figheight(), drawing.figure.axes[0]
         axis.set_xlabel("a label that nobody could fit into the width of a column of a paper, whatever they tried")
         low, high = axis.get_xlim()
@@ -143,7 +144,7 @@ def test_a_narrow_figure_names_its_arms_breaks_long_labels_and_leaves_ticks_out(
     assert 2 <= len(ticks) < 20
     assert all(one.x1 < other.x0 for one, other in itertools.pairwise(sorted(ticks, key=lambda each: float(each.x0))))
     (legend,) = drawing.figure.legends
-    assert [text.get_text().strip() for text in legend.get_texts()] == [short(case) for case in loaded.arms_shown]
+    assert [text.get_text().strip() for text in legend.get_texts()] == [short(case) for case in loaded.variants_shown]
     assert drawing.figure.get_figheight() > height
 
 
@@ -176,7 +177,7 @@ def test_the_command_writes_the_figure_and_its_data(loaded: Loaded, modbench: Mo
         modbench("figure", loaded.path, "speedup_map", "--baseline", "MoD 0.125", "--format", "pdf", "--json")
     )
     assert (loaded.path / "figures" / "map.pdf").read_bytes().startswith(b"%PDF")
-    assert set(pd.read_csv(loaded.path / "figures" / "map.csv").baseline_arm) == {"mod[c0.125]"}
+    assert set(pd.read_csv(loaded.path / "figures" / "map.csv").baseline_variant) == {"mod[c0.125]"}
 
 
 @pytest.mark.parametrize(
@@ -219,11 +220,11 @@ LONG = {f"mod[c{share}]": f"mymod:build capacity{share}" for share in SHARES} | 
 
 @pytest.fixture(scope="module")
 def titled(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
-    """Arms with long names that lie near each other, in time, memory and loss."""
+    """Variants with long names that lie near each other, in time, memory and loss."""
     folder = tmp_path_factory.mktemp("titled")
-    rung = {"model": "dense", "match": {"arm": "mod", "capacity": 0.125}}
-    arms = [{"model": "dense"}, rung, {"model": "mod", "capacity": list(SHARES)}]
-    left(folder, planted_suite("draft", metrics=NAMED, arms=arms, launches=3, rounds=2))
+    matched = {"model": "dense", "match": {"variant": "mod", "capacity": 0.125}}
+    variants = [{"model": "dense"}, matched, {"model": "mod", "capacity": list(SHARES)}]
+    left(folder, planted_suite("draft", metrics=NAMED, variants=variants, processes=3, rounds=2))
     return load(folder / "run", title=LONG)
 
 
@@ -231,9 +232,9 @@ def titled(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 def own(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     """Four settings of a user's model."""
     here = tmp_path_factory.mktemp("own")
-    arms = [{"model": "dense"}, {"model": "mine.py:build", "options": {"capacity": [0.5, 0.25, 0.125, 0.0625]}}]
+    variants = [{"model": "dense"}, {"model": "mine.py:build", "options": {"capacity": [0.5, 0.25, 0.125, 0.0625]}}]
     with contextlib.chdir(here):
-        made = own_run(here, {"arms": arms})
+        made = own_run(here, {"variants": variants})
     return load(made.path)
 
 
@@ -243,7 +244,7 @@ def test_labels_are_never_printed_over_each_other(
 ) -> None:
     monkeypatch.setattr(Canvas, "savefig", lambda *_, **__: None)  # where labels lie is known before a file is written
     names = set[str]()
-    with paper.canvas(width) if width else contextlib.nullcontext(), style.numbered(titled.arms):
+    with paper.canvas(width) if width else contextlib.nullcontext(), style.numbered(titled.variants):
         for _, drawing in render.drawn(titled):
             name = drawing.name
             names.add(name)
@@ -252,11 +253,15 @@ def test_labels_are_never_printed_over_each_other(
             assert paper.printed_over(drawing) == [], name
             assert paper.cut_off(drawing) == [], name
             texts = [re.sub(r"\s", "", text.get_text()) for text in drawing.figure.findobj(Text)]
-            keyed = {case.arm for case in drawing.key}
-            for arm, title in LONG.items() if name in {"map", "memory", "loss-cost", "pareto", "pareto-memory"} else ():
+            keyed = {case.variant for case in drawing.key}
+            for variant, title in LONG.items() if name in {"map", "memory", "pareto", "pareto-memory"} else ():
                 # Whole, beside its mark or row, or else in the key.
-                assert (re.sub(r"\s", "", title) in "".join(texts)) or arm in keyed or (name, arm) == ("map", "dense")
-    assert {"map", "ideal", "memory", "loss-cost", "pareto", "pareto-memory", "forest-forward"} <= names
+                assert (
+                    (re.sub(r"\s", "", title) in "".join(texts))
+                    or variant in keyed
+                    or (name, variant) == ("map", "dense")
+                )
+    assert {"map", "theoretical", "memory", "pareto", "pareto-memory"} <= names
 
 
 def test_a_label_without_a_free_place_is_in_the_key(own: Loaded) -> None:
@@ -267,12 +272,22 @@ def test_a_label_without_a_free_place_is_in_the_key(own: Loaded) -> None:
     assert point_labels.label(axis, marks) == [1]
     assert {text.get_text() for text in axis.texts} == {"a label", "b"}
     assert figure.axes == [axis]
-    with paper.canvas("column"), style.numbered(own.arms):
-        drawing = render.figure_named(own, "ideal") if "ideal" in {d.name for _, d in render.drawn(own)} else None
-        keyed = replace(drawing or render.figure_named(own, "map"), key=own.arms[1:])
+    with paper.canvas("column"), style.numbered(own.variants):
+        drawing = (
+            render.figure_named(own, "theoretical") if "theoretical" in {d.name for _, d in render.drawn(own)} else None
+        )
+        keyed = replace(drawing or render.figure_named(own, "map"), key=own.variants[1:])
         paper.saved(keyed, "svg")
         (legend,) = keyed.figure.legends
         lines = [mark for mark in legend.legend_handles if isinstance(mark, Line2D)]
         handles = [(mark.get_marker(), mark.get_color()) for mark in lines]
-        assert handles == [(style.look(case).marker, style.look(case).color) for case in own.arms[1:]]
+        assert handles == [(style.look(case).marker, style.look(case).color) for case in own.variants[1:]]
     assert len(set(handles)) == 4
+
+
+@pytest.mark.parametrize("high", [1.03, 1.1, 1.3, 1.5, 2.0, 3.1, 4.0, 9.0, 70.0, 900.0])
+@pytest.mark.parametrize("low", [0.97, 0.85, 0.6, 0.3, 0.05])
+def test_an_axis_of_ratios_has_three_ticks(low: float, high: float) -> None:
+    _, (axis,) = style.new_figure(3, 2)
+    ratio_axis(axis, "x", (low, high))
+    assert 3 <= len(axis.get_xticks()) <= 9

@@ -6,6 +6,7 @@ After an intended change of the export for pytest-benchmark, which they do not h
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import importlib
 import json
@@ -46,15 +47,15 @@ GOLDEN = Path(__file__).parent / "golden"
 FORMATS = ("csv", "md", "tex", "json", "pytest_benchmark")
 # Names as a stranger may give them.
 HOSTILE = "@octocat #17 <img src=x onerror=alert(1)> | `code` **bold** [a](http://b.c) $x^2$ www.d.e :tada: & \\ ~ { } \x1b[31m"
-ARMS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}, {"model": "moe"}]
+VARIANTS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}, {"model": "moe"}]
 METRICS = ["flops/forward", "latency/forward", "memory/peak_allocated", "bpb/val"]
 
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
-    """A run at a fixed time: two lengths, three arms, of which one fails."""
+    """A run at a fixed time: two lengths, three variants, of which one fails."""
     folder = tmp_path_factory.mktemp("formats")
-    plan = planted_suite("draft", metrics=METRICS, arms=ARMS, launches=3, rounds=2)
+    plan = planted_suite("draft", metrics=METRICS, variants=VARIANTS, processes=3, rounds=2)
     left(folder, plan, fails="moe")
     return changed(folder / "run", lambda body: body.update(started="2026-01-02T03:04:05+00:00"))
 
@@ -149,7 +150,7 @@ def rendered(text: str) -> str:
 def test_hostile_text_means_nothing_in_markdown(loaded: Loaded, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(loaded.path, run)
-    for file in (run / "units").glob("time-*.json"):
+    for file in (run / "jobs").glob("time-*.json"):
         reseal(file, json.loads(file.read_text().replace("planted failure", json.dumps(HOSTILE)[1:-1])))
     made = md.markdown(changed(run, lambda body: body.update(command=["modbench", "run", f"{HOSTILE}.toml"])))
     page = rendered(made.replace(markdown.PART, "\u2063"))
@@ -216,11 +217,11 @@ def test_code_stays_code(said: str) -> None:
 def test_a_long_report_is_cut_with_a_remark() -> None:
     rows = [f"| {'x' * 100} | {number} |" for number in range(5000)]
     made = within(
-        [Block(["# title"]), Block(["| a | b |", "|---|---|"], rows, "arms", "comparisons.csv"), Block(["end"])]
+        [Block(["# title"]), Block(["| a | b |", "|---|---|"], rows, "variants", "comparisons.csv"), Block(["end"])]
     )
     assert len(made) < LIMIT
     kept = made.count("xx |")
-    assert f"_{5000 - kept:,} more arms: comparisons.csv._" in made
+    assert f"_{5000 - kept:,} more variants: comparisons.csv._" in made
     assert kept > 300
     assert made.endswith("end\n")
 
@@ -228,7 +229,7 @@ def test_a_long_report_is_cut_with_a_remark() -> None:
 def test_a_report_with_endless_reasons_stays_below_the_limit(loaded: Loaded, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(loaded.path, run)
-    for number, file in enumerate(sorted((run / "units").glob("time-*.json"))):
+    for number, file in enumerate(sorted((run / "jobs").glob("time-*.json"))):
         reseal(file, json.loads(file.read_text().replace("planted failure", f"{number} " + "@" * 200_000)))
     assert len(md.markdown(load(run))) < LIMIT
 
@@ -270,13 +271,16 @@ def test_a_latex_table_is_no_wider_than_a_page(loaded: Loaded) -> None:
 
 def test_batch_sizes_are_columns_where_there_is_one_length(tmp_path: Path) -> None:
     grid = {"seq_len": [64], "batch_size": [1, 2], "dtype": ["fp32", "bf16"]}
-    left(tmp_path, planted_suite("draft", metrics=["latency/forward"], arms=ARMS[:2], grid=grid, launches=3, rounds=1))
+    left(
+        tmp_path,
+        planted_suite("draft", metrics=["latency/forward"], variants=VARIANTS[:2], grid=grid, processes=3, rounds=1),
+    )
     first, second = results.tables(load(tmp_path / "run"))
     for made, dtype in ((first, "fp32"), (second, "bf16")):
         assert [*map(plain, (*made.head, made.at))] == ["", "T = 64, B = 1", "T = 64, B = 2", dtype]
-    _, (arm, *cells) = first.rows
-    assert isinstance(arm, Case)
-    assert arm.arm == "mod[c0.125]"
+    _, (variant, *cells) = first.rows
+    assert isinstance(variant, Case)
+    assert variant.variant == "mod[c0.125]"
     assert [cell.where.batch_size for cell in cells if isinstance(cell, Finding) and cell.where] == [1, 2]
 
 
@@ -305,8 +309,15 @@ def test_the_json_report_holds_the_tables(loaded: Loaded, written: dict[str, str
     data = json.loads(written["report.json"])
     assert len(data["cases"]) == len(loaded.cases)
     assert len(data["comparisons"]) == len(loaded.pairs)
-    row = next(row for row in data["comparisons"] if row["arm"] == "mod[c0.125]" and row["unit"] == "s")
+    row = next(row for row in data["comparisons"] if row["variant"] == "mod[c0.125]" and row["unit"] == "s")
     assert row["ratio"] == loaded.pair("mod[c0.125]", "latency/forward", row["seq_len"]).ratio  # type: ignore[union-attr]
+
+
+def test_every_row_says_on_which_machine_and_when(written: dict[str, str], loaded: Loaded) -> None:
+    """Rows of several runs can be put into one table."""
+    for name in ("cases.csv", "comparisons.csv"):
+        rows = [*csv.DictReader(written[name].splitlines())]
+        assert {(row["machine"], row["date"]) for row in rows} == {(loaded.device_name, "2026-01-02")}
 
 
 # --- pytest-benchmark
@@ -339,12 +350,12 @@ def by_pytest_benchmark(data: list[float]) -> dict[str, Any]:
 def test_the_export_is_what_pytest_benchmark_would_have_stored(loaded: Loaded) -> None:
     """Statistics by its own code; every sample; and a word that verdicts are elsewhere."""
     made = pytest_benchmark.exported(loaded)
-    assert len(made["benchmarks"]) == 4  # two arms, two lengths: what failed has no times
+    assert len(made["benchmarks"]) == 4  # two variants, two lengths: what failed has no times
     for benchmark in made["benchmarks"]:
         for field, value in by_pytest_benchmark(benchmark["stats"]["data"]).items():
             ours = benchmark["stats"][field]
             assert ours == (value if isinstance(value, str) else pytest.approx(value)), field
-        assert sum(benchmark["extra_info"]["launches"].values()) == benchmark["stats"]["rounds"]
+        assert sum(benchmark["extra_info"]["processes"].values()) == benchmark["stats"]["rounds"]
         assert "Verdicts come from modbench" in benchmark["extra_info"]["note"]
 
 

@@ -27,7 +27,7 @@ CHECKS = {TIME: "slower", FLOPS: "flops", LOSS: "loss", MEMORY: "larger"}
 ATTACK = "a|b `c` *d* _e_ <img src=x> [f](http://g) @octocat #1 ~~h~~ $i$ :smile: www.j.k ![l](m)\\|\n::error::n"
 FINDINGS = (
     finding(
-        "moe[T64]", TIME, "fail", 0.909, 0.905, 0.913, p=0.001, reason="ratio to the anchor, now divided by before"
+        "moe[T64]", TIME, "fail", 0.909, 0.905, 0.913, p=0.001, reason="ratio to the baseline, now divided by before"
     ),
     finding("mod[c0.5-T64]", TIME, "fail", reason="fails now: error: 100% lost,\nsee: the log"),
     finding("moe[T64]", MEMORY, "fail", 0.667, reason="counted, not sampled"),
@@ -114,7 +114,7 @@ def test_a_summary_of_thousands_of_findings_stays_under_the_limit(text: str) -> 
     found = made(findings, incomplete=text)
     page = gate_github.summary(found, text, text)
     assert len(page.encode()) <= markdown.MOST_BYTES
-    section = page.partition("### Changes\n")[2]
+    section = page.partition("### Findings\n")[2]
     rows = len(re.findall(r"^\| (?!verdict)", section, flags=re.MULTILINE))
     assert 0 < rows <= gate.MOST_ROWS
     left = present(re.search(r"^_([\d,]+) more rows: modbench gate … --json\._$", section, flags=re.MULTILINE))

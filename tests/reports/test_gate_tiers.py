@@ -32,12 +32,14 @@ ALL = "larger:1%,flops:0%,loss:0.5%"
 
 
 def run(folder: Path, changes: Mapping[str, Mapping[int, float]] | None = None, **more: Any) -> Loaded:
-    """A run of three seeds; values of the arm `moe` are changed by a factor or, of losses, by an amount, by metric and seed."""
-    suite = {"metrics": METRICS, "seeds": [0, 1, 2], "launches": 6, "grid": {"seq_len": [64]}} | dict(
+    """A run of three seeds; values of the variant `moe` are changed by a factor or, of losses, by an amount, by metric and
+    seed.
+    """
+    suite = {"metrics": METRICS, "seeds": [0, 1, 2], "processes": 6, "grid": {"seq_len": [64]}} | dict(
         more.pop("suite", {})
     )
     made = planted_run(folder, suite=suite, **more)
-    for path in (folder / "units").glob("*.json") if changes else ():
+    for path in (folder / "jobs").glob("*.json") if changes else ():
         body = json.loads(path.read_text())
         for outcome in body["outcomes"]:
             change = (changes or {}).get(outcome["metric"])
@@ -82,16 +84,16 @@ def test_checks_are_read_with_exact_limits() -> None:
     ("given", "said"),
     [
         (["slwer:2%"], "Did you mean 'slower'?"),
-        (["slower"], "Write a percentage that may pass, such as slower:2%."),
-        (["slower:"], "Write a percentage that may pass, such as slower:2%."),
-        (["slower:2"], "'2' has no %: write 2%."),
-        (["larger:-1%"], "'-1%' is negative: give a percentage from 0% to below 100%"),
+        (["slower"], "Write the share that may pass, such as slower:2%."),
+        (["slower:"], "Write the share that may pass, such as slower:2%."),
+        (["slower:2"], "'2' is no share below 1: 2 per cent is 2%."),
+        (["larger:-1%"], "'-1%' is negative: give a share from 0 to below 1"),
         (["larger:-1"], "'-1' is negative"),
-        (["larger:much"], "'much' is no percentage: give a number with %, such as 2% or 0.5%."),
-        (["larger:1e1%"], "is no percentage"),
-        (["larger:٢%"], "is no percentage"),
-        (["larger:" + "9" * 5000 + "%"], "is no percentage"),
-        (["larger:nan%"], "is no percentage"),
+        (["larger:much"], "'much' is no share: write it as 0.02 or as 2%."),
+        (["larger:1e1%"], "is no share"),
+        (["larger:٢%"], "is no share"),
+        (["larger:" + "9" * 5000 + "%"], "is no share"),
+        (["larger:nan%"], "is no share"),
         (["slower:0%"], "samples never exclude a change of exactly 0. Write slower:2%."),
         (["breaks:1%"], "breaks takes no limit, any more fail. Write breaks."),
         (["flops:0%,flops:1%"], "names flops twice"),
@@ -113,7 +115,7 @@ def test_every_metric_with_a_direction_belongs_to_a_check() -> None:
         key for key, metric in metrics.items() if metric.better == "neither"
     }
     assert {word for word in checks.values() if word} == {*CHECKS} - {"labels", "cpu"}  # of a case, and of a clock
-    assert (checks["mfu"], checks["bpb/val"], checks["task/copy"]) == ("slower", "loss", "accuracy")
+    assert (checks["mfu/train_step"], checks["bpb/val"], checks["task/copy"]) == ("slower", "loss", "accuracy")
     assert (checks["memory/largest_seq_len"], checks["energy/per_token"]) == ("larger", "energy")
 
 
@@ -131,7 +133,7 @@ def test_every_metric_with_a_direction_belongs_to_a_check() -> None:
         ("flops/forward", 10**15 + 1, 10**15, "flops:0%", "fail"),  # one FLOP in 10^15
         ("flops/forward", 10**15 - 1, 10**15, "flops:0%", "pass"),
         ("flops/forward", 1003, 1000, "flops:0.3%", "pass"),  # in floats 1000 * 1.003 is below 1003
-        ("graph_breaks", 3, 2, "breaks", "fail"),
+        ("graph_breaks/forward", 3, 2, "breaks", "fail"),
         ("syncs/forward", 1, 2, "syncs", "pass"),
         ("flops/forward", 101, 100, "larger:1%", "pass"),  # not named: by the margin, 2 %
         ("flops/forward", 103, 100, None, "fail"),  # nothing is named: by the margin as well
@@ -167,17 +169,19 @@ def test_counts_and_bytes_are_compared_on_any_machine_and_an_unfit_one(base: Loa
 # --- labels
 
 
-COUNTED = [TIME, "flops/forward", "graph_breaks", "loss/val"]
+COUNTED = [TIME, "flops/forward", "graph_breaks/forward", "loss/val"]
 MASKS = {"module": "b", "capacity": 0.25, "tokens": 64, "stated": 16, "rows": 64.0, "masked": True}
 
 
 @pytest.fixture(scope="module")
 def masking(tmp_path_factory: pytest.TempPathFactory) -> list[Loaded]:
-    """A run, and one in which the arm `moe` computes what it claims to skip: 1.56 times the FLOPs, no graph break in either."""
+    """A run, and one in which the variant `moe` computes what it claims to skip: 1.56 times the FLOPs, no graph break in
+    either.
+    """
     here, suite = tmp_path_factory.mktemp("labels"), {"metrics": COUNTED}
     before = run(here / "before", suite=suite, seed=1)
     run(here / "after", {"flops/forward": {0: 0.56}}, suite=suite, seed=2)
-    for path in (here / "after" / "units").glob("count-*.json"):
+    for path in (here / "after" / "jobs").glob("count-*.json"):
         body = json.loads(path.read_text())
         for outcome in body["outcomes"]:
             if outcome["case"].startswith("moe"):
@@ -243,7 +247,7 @@ def test_of_flops_that_are_a_lower_bound_only_a_certain_change_has_a_verdict(
         run(tmp_path / name, {"flops/forward": {0: by}} if by else None, suite=suite)
         for name, by in (("known", 0.0), ("bound", change))
     )
-    for path in (tmp_path / "bound" / "units").glob("count-*.json"):
+    for path in (tmp_path / "bound" / "jobs").glob("count-*.json"):
         body = json.loads(path.read_text())
         for outcome in body["outcomes"]:
             if outcome["case"].startswith("moe"):
@@ -253,7 +257,7 @@ def test_of_flops_that_are_a_lower_bound_only_a_certain_change_has_a_verdict(
     for (base, new), word in zip([(known, bound), (bound, known)], held, strict=True):
         found = gate.gate(base, new).findings
         assert {each.verdict for each in found if each.what.startswith("moe") and each.metric != "labels"} == {word}
-        (pair,) = (each for each in TwoRuns(base.tables, new.tables, 0.02).pairs() if each.case.arm == "moe")
+        (pair,) = (each for each in TwoRuns(base.tables, new.tables, 0.02).pairs() if each.case.variant == "moe")
         assert pair.verdict == (compared if new is bound or compared == "inconclusive" else MIRRORED[compared])
 
 
@@ -298,7 +302,7 @@ def test_losses_must_show_that_they_did_not_rise_beyond_the_limit(
     found = gated(base, run(tmp_path / "now", {"loss/val": change}, seed=2), f"loss:{limit}")
     assert verdicts(found) == {"loss": word}
     assert found.exit_code() == {"pass": 0, "fail": 1, "inconclusive": 5}[word]
-    assert found.exit_code(lenient=True) == {"pass": 0, "fail": 1, "inconclusive": 0}[word]
+    assert found.exit_code(allow_inconclusive=True) == {"pass": 0, "fail": 1, "inconclusive": 0}[word]
     assert found.empty == ()
 
 

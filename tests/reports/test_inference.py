@@ -8,46 +8,33 @@ from typing import Any
 import pytest
 from planted import left, planted_suite
 
-from modbench.reports.model import Table
 from modbench.reports.panels import inference
-from modbench.reports.questions import break_even
 from modbench.reports.tables import load
 from modbench.reports.terminal import summary
 from modbench.reports.writers.number_format import plain
 
 METRICS = ["flops/forward", "latency/prefill", "tokens_per_s/prefill", "latency/decode"]
-ARMS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}, {"model": "moe"}]
+VARIANTS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}, {"model": "moe"}]
 GRID = {"seq_len": [64, 128], "batch_size": [1, 4]}
-
-
-def pays(loaded: load.Loaded) -> dict[str, list[str]]:
-    """From where each arm pays in prefill and decode, by arm."""
-    made = [*break_even.tables(loaded, [*inference.BESIDE])]
-    rows = made[0].rows if made and isinstance(made[0], Table) else []
-    return {plain(arm): list(map(plain, cells)) for arm, *cells in rows}
 
 
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory: pytest.TempPathFactory) -> load.Loaded:
     """Two lengths at two batch sizes. Planted: MoD 0.125 takes 1/1.6 of dense; MoE fails."""
     folder = tmp_path_factory.mktemp("grid")
-    made = planted_suite("draft", metrics=METRICS, arms=ARMS, grid=GRID, launches=3, rounds=4, train=None)
+    made = planted_suite("draft", metrics=METRICS, variants=VARIANTS, grid=GRID, processes=3, rounds=4, train=None)
     left(folder, made, fails="moe")
     return load.load(folder / "run")
 
 
-def test_a_value_that_every_arm_shares_is_shown_only_with_v(tmp_path: Path) -> None:
-    left(tmp_path, planted_suite("draft", metrics=["latency/decode", "syncs/forward"], arms=ARMS[:2], train=None))
+def test_a_value_that_every_variant_shares_is_shown_only_with_v(tmp_path: Path) -> None:
+    left(
+        tmp_path, planted_suite("draft", metrics=["latency/decode", "syncs/forward"], variants=VARIANTS[:2], train=None)
+    )
     loaded = load.load(tmp_path / "run")
     short, whole = (summary.closing(loaded, "report.html", None, verbose=every).splitlines() for every in (False, True))
     assert len([line for line in whole if "syncs/forward" in line]) == 1
     assert not [line for line in short if "syncs/forward" in line]
-
-
-def test_each_routed_arm_is_held_against_equal_cost_and_equal_shape(tmp_path: Path) -> None:
-    """Planted: MoD 0.125 takes 1/1.6 of dense and the rung 0.7; MoD 0.5 as long as dense."""
-    left(tmp_path, planted_suite("draft", metrics=METRICS, train=None))
-    assert pays(load.load(tmp_path / "run"))["MoD 0.125"] == ["64"] * 4
 
 
 def test_many_rows_are_thinned_out(grid: load.Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,19 +44,6 @@ def test_many_rows_are_thinned_out(grid: load.Loaded, monkeypatch: pytest.Monkey
 
 
 def test_a_workload_that_was_not_planned_has_no_table(tmp_path: Path) -> None:
-    made = planted_suite("draft", metrics=["latency/decode"], arms=ARMS[:2], launches=1, rounds=2, train=None)
+    made = planted_suite("draft", metrics=["latency/decode"], variants=VARIANTS[:2], processes=1, rounds=2, train=None)
     left(tmp_path, made)
     assert inference.table(load.load(tmp_path / "run"), "latency/prefill") is None
-
-
-def test_a_report_against_a_routed_baseline_says_only_what_it_compares(tmp_path: Path) -> None:
-    left(tmp_path, planted_suite("draft", metrics=METRICS, train=None))
-    made: Any = next(break_even.tables(load.load(tmp_path / "run", "mod[c0.125]")))
-    assert set(made.head[1:]) == {"baseline"}
-
-
-def test_a_smoke_run_and_a_run_without_prefill_say_nothing(tmp_path: Path) -> None:
-    left(tmp_path / "smoke", planted_suite("smoke", metrics=METRICS, train=None))
-    assert pays(load.load(tmp_path / "smoke" / "run")) == {}
-    left(tmp_path / "other", planted_suite("draft", metrics=["latency/forward"], train=None))
-    assert pays(load.load(tmp_path / "other" / "run")) == {}

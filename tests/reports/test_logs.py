@@ -10,26 +10,28 @@ from planted import left, planted_suite
 from resealed import reseal
 
 from modbench.reports.panels.caveats import failures
-from modbench.reports.tables import load, unit_files
+from modbench.reports.tables import job_files, load
 from modbench.reports.terminal import summary
 
 
 def failed_run(folder: Path, reason: str) -> tuple[Path, str]:
-    """A run of one unit, in which MoD failed, and the name of that unit."""
-    arms, grid = [{"model": "dense"}, {"model": "mod", "capacity": 0.125}], {"seq_len": [64]}
-    made = planted_suite("smoke", metrics=["latency/forward"], arms=arms, grid=grid, train=None, launches=1, rounds=1)
+    """A run of one job, in which MoD failed, and the name of that job."""
+    variants, grid = [{"model": "dense"}, {"model": "mod", "capacity": 0.125}], {"seq_len": [64]}
+    made = planted_suite(
+        "smoke", metrics=["latency/forward"], variants=variants, grid=grid, train=None, processes=1, rounds=1
+    )
     run = left(folder, made, fails="mod[c0.125]")
-    (unit,) = (unit.name for unit in made.units if unit.made_in == "time")
-    file = run / "units" / f"{unit}.json"
+    (job,) = (job.name for job in made.jobs if job.made_in == "time")
+    file = run / "jobs" / f"{job}.json"
     reseal(file, json.loads(file.read_text().replace("planted failure", reason)))
     (run / "logs").mkdir(exist_ok=True)
-    return run, unit
+    return run, job
 
 
-@pytest.mark.parametrize("ending", unit_files.ENDINGS)
+@pytest.mark.parametrize("ending", job_files.ENDINGS)
 def test_a_failure_names_its_log(tmp_path: Path, ending: str) -> None:
-    run, unit = failed_run(tmp_path, "ValueError: it cannot be built")
-    log = f"logs/{unit}{ending}"
+    run, job = failed_run(tmp_path, "ValueError: it cannot be built")
+    log = f"logs/{job}{ending}"
     (run / log).write_text("Traceback")
     loaded = load.load(run)
     closing = summary.closing(loaded, run / "report.html", None)
@@ -43,11 +45,11 @@ def test_a_failure_names_its_log(tmp_path: Path, ending: str) -> None:
 def test_a_log_that_is_not_there_or_named_already_is_not_named(tmp_path: Path) -> None:
     run, _ = failed_run(tmp_path / "one", "ValueError: it cannot be built")
     assert "logs/" not in failures(load.load(run))[0].reason
-    run, unit = failed_run(tmp_path / "two", "the process died of SIGSEGV; see logs/two.died.log")
-    (run / "logs" / f"{unit}.log").write_text("something")
+    run, job = failed_run(tmp_path / "two", "the process died of SIGSEGV; see logs/two.died.log")
+    (run / "logs" / f"{job}.log").write_text("something")
     assert failures(load.load(run))[0].reason.count("logs/") == 1
 
 
 def test_a_reason_without_a_log_stays() -> None:
-    assert unit_files.in_run_folder("see logs/ of yours", Path("run")) == "see logs/ of yours"
-    assert unit_files.in_run_folder("it died; see jobs/7.out", Path("runs/a")) == "it died; see runs/a/jobs/7.out"
+    assert job_files.in_run_folder("see logs/ of yours", Path("run")) == "see logs/ of yours"
+    assert job_files.in_run_folder("it died; see jobs/7.out", Path("runs/a")) == "it died; see runs/a/jobs/7.out"

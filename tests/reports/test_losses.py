@@ -19,8 +19,8 @@ from modbench.harness.stats.contrast import Rule, estimated
 from modbench.harness.stats.effects import POWER
 from modbench.harness.stats.power import prospect
 from modbench.reports.formats import tex
-from modbench.reports.model import Finding
-from modbench.reports.panels import loss_curves
+from modbench.reports.model import Estimate, Finding, Table
+from modbench.reports.panels import loss_curves, numbers
 from modbench.reports.questions import compare_axis, exchange, results
 from modbench.reports.questions.recommend import candidates, limits
 from modbench.reports.tables import losses
@@ -29,9 +29,9 @@ from modbench.reports.tables.load import load
 from modbench.reports.tables.pair_verdicts import judge
 from modbench.reports.writers.number_format import plain
 
-ARMS = [
+VARIANTS = [
     {"model": "dense"},
-    {"model": "dense", "match": {"arm": "mod", "capacity": 0.125}},
+    {"model": "dense", "match": {"variant": "mod", "capacity": 0.125}},
     {"model": "mod", "capacity": [0.125]},
     {"model": "moe"},
 ]
@@ -40,24 +40,27 @@ MOD = "mod[c0.125]"
 
 
 def planned(model: str | None) -> Plan:
-    """A plan in which the units of a model (or all, of an empty name) read the tokens of another tokenizer."""
+    """A plan in which the jobs of a model (or all, of an empty name) read the tokens of another tokenizer."""
     made = planted_suite(
-        "draft", arms=ARMS, metrics=METRICS, seeds=[0, 1], launches=5, rounds=2, grid={"seq_len": [128]}
+        "draft", variants=VARIANTS, metrics=METRICS, seeds=[0, 1], processes=5, rounds=2, grid={"seq_len": [128]}
     )
-    units = []
-    for unit in made.units:
-        run = unit.protocol.train
-        if run is not None and model is not None and unit.comparison.arms[0].model.startswith(model):
-            changed = unit.protocol.model_copy(update={"train": run.model_copy(update={"tokenizer": "hf:x"})})
-            units.append(unit.model_copy(update={"protocol": changed}))
+    jobs = []
+    for job in made.jobs:
+        run = job.protocol.train
+        if run is not None and model is not None and job.comparison.variants[0].model.startswith(model):
+            changed = job.protocol.model_copy(update={"train": run.model_copy(update={"tokenizer": "hf:x"})})
+            jobs.append(job.model_copy(update={"protocol": changed}))
         else:
-            units.append(unit)
-    return made.model_copy(update={"units": tuple(units)})
+            jobs.append(job)
+    return made.model_copy(update={"jobs": tuple(jobs)})
 
 
-def row(rows: pd.DataFrame, arm: str, metric: str) -> pd.Series:
+def row(rows: pd.DataFrame, variant: str, metric: str) -> pd.Series:
     (found,) = (
-        each for _, each in rows[(rows.arm == arm) & (rows.metric == metric) & rows.baseline_arm.eq("dense")].iterrows()
+        each
+        for _, each in rows[
+            (rows.variant == variant) & (rows.metric == metric) & rows.baseline_variant.eq("dense")
+        ].iterrows()
     )
     return found
 
@@ -73,7 +76,7 @@ def test_losses_of_other_tokens_are_not_compared(tmp_path: Path) -> None:
     assert losses.mixed(loaded)
     assert [each.metric for each in losses.shown(loaded)] == ["bpb/val"]
     assert {each.loss.metric for each in candidates.choice(loaded, "forward").candidates} == {"bpb/val"}
-    made = {each.arm.case.arm: each.arm for each in exchange.speedups(loaded)}
+    made = {each.variant.case.variant: each.variant for each in exchange.speedups(loaded)}
     assert made[MOD].place is None
     assert made["moe"].place is not None
 
@@ -92,17 +95,17 @@ def test_a_loss_stands_beside_the_length_that_it_was_trained_at(tmp_path: Path) 
     """Routing ends 0.5 nats above dense of its shape at 64 tokens, and 0.25 below it at 128."""
     made = planted_suite(
         "draft",
-        arms=[*ARMS[:3], {"model": "mod", "capacity": 0.5}],
+        variants=[*VARIANTS[:3], {"model": "mod", "capacity": 0.5}],
         metrics=METRICS,
         seeds=[0, 1, 2],
-        launches=5,
+        processes=5,
         rounds=2,
         grid={"seq_len": [64, 128]},
         train={"seq_len": [64, 128], "batch_size": [2, 1], "tokens": 1000},
     )
-    trained = [case for each in made.comparisons if "loss/val" in each.metrics for case in each.arms]
+    trained = [case for each in made.comparisons if "loss/val" in each.metrics for case in each.variants]
     planted = {case.id: 2.0 for case in trained} | {
-        case.id: {64: 2.5, 128: 1.75}[case.place.seq_len] for case in trained if case.arm == MOD
+        case.id: {64: 2.5, 128: 1.75}[case.grid_point.seq_len] for case in trained if case.variant == MOD
     }
     stored(tmp_path, made, losses=planted)
     loaded = load(tmp_path / "run")
@@ -110,27 +113,27 @@ def test_a_loss_stands_beside_the_length_that_it_was_trained_at(tmp_path: Path) 
     table: Any = results.loss_table(loaded)
     assert [*map(plain, table.head[1:])] == ["T = 64", "T = 128"]
     assert f"Held-out loss. {table.notes[0]}. " in tex.tables(loaded)
-    cells = next(each[1:] for each in table.rows if isinstance(each[0], Case) and each[0].arm == MOD)
+    cells = next(each[1:] for each in table.rows if isinstance(each[0], Case) and each[0].variant == MOD)
     bits = [each.typical.value for each in cells if isinstance(each, Finding)]
     assert bits == pytest.approx([rise / math.log(2) for rise in rises.values()], abs=0.05)
     for length, rise in rises.items():
         chosen = candidates.choice(loaded, "forward", length)
-        (arm,) = (each for each in chosen.candidates if each.case.arm == MOD)
-        assert arm.trained is not None
-        assert (arm.trained.place.seq_len, arm.trained.place.batch_size) == (length, 128 // length)
-        assert arm.loss.value == pytest.approx(2 + rise, abs=0.1)
-        found = present(limits.loss_against(loaded, arm, chosen.baseline))
+        (variant,) = (each for each in chosen.candidates if each.case.variant == MOD)
+        assert variant.trained is not None
+        assert (variant.trained.grid_point.seq_len, variant.trained.grid_point.batch_size) == (length, 128 // length)
+        assert variant.loss.value == pytest.approx(2 + rise, abs=0.1)
+        found = present(limits.loss_against(loaded, variant, chosen.baseline))
         assert found.typical.value == pytest.approx(rise, abs=0.05)
-    # One column for each length, in which an arm of another length is not.
+    # One column for each length, in which a variant of another length is not.
     by = compare_axis.compare_by(loaded, "capacity", keep=compare_axis.Filter(("loss/val_causal",)))
     assert [each.heading for each in by.columns] == [(("seq_len", 64),), (("seq_len", 128),)]
     by = compare_axis.compare_by(loaded, "seq_len", keep=compare_axis.Filter(("loss/val_causal",)))
-    assert {heading for each in by.columns for heading, _ in each.heading} == {"arm"}
-    held = [each.arm for each in exchange.speedups(loaded)]
-    assert {each.case.place.seq_len for each in held} == {64, 128}
+    assert {heading for each in by.columns for heading, _ in each.heading} == {"variant"}
+    held = [each.variant for each in exchange.speedups(loaded)]
+    assert {each.case.grid_point.seq_len for each in held} == {64, 128}
     for each in held:
-        assert {case.place.seq_len for case in each.ladder} == {each.case.place.seq_len}
-        assert f"T = {each.case.place.seq_len}" in plain(exchange._called(loaded, each))
+        assert {case.grid_point.seq_len for case in each.dense_variants} == {each.case.grid_point.seq_len}
+        assert f"T = {each.case.grid_point.seq_len}" in plain(exchange._called(loaded, each))
 
 
 def test_beside_a_length_that_nothing_was_trained_at_stands_the_longest(tmp_path: Path) -> None:
@@ -150,16 +153,16 @@ def test_where_a_selection_leaves_no_training_run_there_are_no_curves(tmp_path: 
 
 def test_a_loss_that_is_open_has_the_number_of_seeds_that_would_decide_it(tmp_path: Path) -> None:
     """The fewest with 80 % power, if difference and spread are as they were estimated; one that is decided has none."""
-    made = planted_suite("draft", arms=ARMS, metrics=["loss/val"], seeds=[0, 1, 2, 3], launches=3, rounds=2)
+    made = planted_suite("draft", variants=VARIANTS, metrics=["loss/val"], seeds=[0, 1, 2, 3], processes=3, rounds=2)
     planted = {"dense": 2.0, MOD: 2.004, "moe": 2.5}
     loaded = load(left(tmp_path, made, losses=planted, run_noise=0.01))
-    found = {case.arm: by_length(loaded, "loss/val", case, loaded.arms[0])[128] for case in loaded.arms[1:]}
+    found = {case.variant: by_length(loaded, "loss/val", case, loaded.variants[0])[128] for case in loaded.variants[1:]}
     assert (found[MOD].verdict, found["moe"].verdict) == ("inconclusive", "worse")
     assert found["moe"].needed is None
     needed = present(found[MOD].needed)
     assert needed > 4
-    by_arm = {case.arm: loaded.tables.cell(case.id, "loss/val").values() for case in loaded.plan.cases}
-    apart = effects.by_seed(by_arm[MOD], by_arm["dense"])
+    by_variant = {case.variant: loaded.tables.cell(case.id, "loss/val").values() for case in loaded.plan.cases}
+    apart = effects.by_seed(by_variant[MOD], by_variant["dense"])
     enough, few = (
         prospect(Rule("loss", 0.0).decides, -apart.value, present(apart.sd), (n,)).power for n in (needed, needed - 1)
     )
@@ -174,13 +177,24 @@ def test_a_loss_that_is_open_for_its_many_comparisons_alone_has_no_number_of_see
             "metric": "loss/val",
             "reason": None,
             "labels": None,
-            "contrast": estimated(effects.over_launches(each), Rule("loss", 0.0)),
+            "contrast": estimated(effects.over_processes(each), Rule("loss", 0.0)),
         }
         for each in values
     ]
     judge(rows, claims=True)
     first, *others = rows
     assert first["verdict"] == "inconclusive"
-    assert first["needed"] is None
+    assert first["seeds_needed"] is None
     assert "among 8 comparisons" in str(first["reason"])
-    assert all(each["needed"] for each in others)
+    assert all(each["seeds_needed"] for each in others)
+
+
+def test_a_page_has_one_unit_of_loss(tmp_path: Path) -> None:
+    """Tokens are bytes: a loss in nats per token is shown in bits per byte, as in every other table."""
+    made = planted_suite(
+        "draft", variants=VARIANTS, metrics=["loss/val", "bpb/val"], seeds=[0, 1, 2], processes=3, rounds=2
+    )
+    loaded = load(left(tmp_path, made, losses={"dense": 2.0, MOD: 2.25, "moe": 2.5}, run_noise=0.01))
+    (table,) = (each for each in numbers.every_pair(loaded) if isinstance(each, Table))
+    units = {cell.unit for cells in table.rows for cell in cells if isinstance(cell, Estimate) and cell.kind != "p"}
+    assert {each for each in units if each in {"nat", "bit/B"}} == {"bit/B"}

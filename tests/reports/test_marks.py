@@ -1,4 +1,4 @@
-"""Marks of a figure that say what they stand for, on hover and focus; keys: marks and names of arms."""
+"""Marks of a figure that say what they stand for, on hover and focus; keys: marks and names of variants."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_every_mark_has_its_text_and_a_figure_is_one_stop() -> None:
     assert [text for *_, text in found] == ["first", "second", "dot 0", "dot 1", "dot 2", "bar 0", "bar 1"]
     assert [number for number, *_ in found] == [str(i) for i in range(7)]
     assert [stop for _, stop, _ in found] == ["0"] + ["-1"] * 6
-    assert re.findall(r'data-arm="([^"]*)"', made) == ["mod[c0.125]"]
+    assert re.findall(r'data-variant="([^"]*)"', made) == ["mod[c0.125]"]
     assert made.startswith('<svg role="group"')
 
 
@@ -59,11 +59,11 @@ def test_a_strangers_text_stays_text() -> None:
     marks = Marks()
     made = drawn(marks, lambda axis: marks.name(axis.plot([1], [1], "o")[0], Mark('"><script>&', '"x')))
     assert "<script>" not in made
-    assert 'aria-label="&#34;&gt;&lt;script&gt;&amp;" data-arm="&#34;x"' in made
+    assert 'aria-label="&#34;&gt;&lt;script&gt;&amp;" data-variant="&#34;x"' in made
 
 
 @pytest.mark.slow
-def test_an_arms_name_stays_text_in_every_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variants_name_stays_text_in_every_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A user's model is called after its file, and a folder may be a stranger's."""
     metrics = [
         "flops/forward",
@@ -73,8 +73,11 @@ def test_an_arms_name_stays_text_in_every_panel(tmp_path: Path, monkeypatch: pyt
         "memory/peak_allocated",
         "bpb/val",
     ]
-    arms = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
-    left(tmp_path, planted_suite("draft", metrics=metrics, arms=arms, grid={"seq_len": [64]}, launches=1, rounds=2))
+    variants = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
+    left(
+        tmp_path,
+        planted_suite("draft", metrics=metrics, variants=variants, grid={"seq_len": [64]}, processes=1, rounds=2),
+    )
     own = Tables.counted
 
     def counted(self: Tables, case: Case) -> CountNotes:
@@ -106,14 +109,14 @@ def test_a_figure_without_named_marks_is_an_image() -> None:
 # --- keys
 
 
-def names_in_key(*arms: Mapping[str, object]) -> list[str]:
-    """The names in the key of a suite's arms."""
-    plan = planted_suite("draft", metrics=["flops/forward"], arms=list(arms), train=None)
-    cases = {case.arm: case for case in plan.cases}.values()
+def names_in_key(*variants: Mapping[str, object]) -> list[str]:
+    """The names in the key of a suite's variants."""
+    plan = planted_suite("draft", metrics=["flops/forward"], variants=list(variants), train=None)
+    cases = {case.variant: case for case in plan.cases}.values()
     return [re.sub(r"\s+", " ", each).strip() for each in re.findall(r"</svg>(.*?)</span>", str(key_of(list(cases))))]
 
 
-def test_arms_that_look_different_are_named() -> None:
+def test_variants_that_look_different_are_named() -> None:
     assert names_in_key({"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.25]}) == [
         "dense",
         "MoD 0.125",
@@ -121,18 +124,18 @@ def test_arms_that_look_different_are_named() -> None:
     ]
 
 
-def test_many_arms_of_one_look_are_counted() -> None:
+def test_many_variants_of_one_look_are_counted() -> None:
     """Integrated MoDE has one mark at all capacities; the names begin alike."""
     many = {"model": "mode_integrated", "choice": "token", "capacity": [0.25, 0.5], "no_op": ["zero", "identity"]}
-    assert names_in_key({"model": "dense"}, many) == ["dense", "MoDE integrated (4 arms)"]
+    assert names_in_key({"model": "dense"}, many) == ["dense", "MoDE integrated (4 variants)"]
 
 
 def test_names_that_have_nothing_in_common_are_others() -> None:
     """Models that the report does not know share a mark."""
     case = planted_suite("draft", metrics=["flops/forward"], train=None).cases[0]
     cases = [case.model_copy(update={"model": model}) for model in ("one", "two", "three")]
-    assert "others (3 arms)" in str(key_of(cases))
+    assert "others (3 variants)" in str(key_of(cases))
 
 
-def test_no_arms_no_key() -> None:
+def test_no_variants_no_key() -> None:
     assert str(key_of([])) == ""

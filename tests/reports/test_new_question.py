@@ -34,21 +34,21 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("undrawn")
 def test_one_file_answers_a_question_in_every_output(here: Path, modbench: Any) -> None:
     done = modbench(
-        "report", "run", "--include", "bench", "--format", "csv,html,md,tex,json", "-o", "views", "-v", cwd=here
+        "report", "run", "--plugin", "bench", "--format", "csv,html,md,tex,json", "-o", "views", "-v", cwd=here
     )
     catalogue.forget()
     assert done.returncode == 0, done.stderr
     views = here / "views"
     table = pd.read_csv(views / "router_weights.csv")
-    assert list(table) == ["case_id", "arm", "value"]
+    assert list(table) == ["case_id", "variant", "value"]
     stored = json.loads((views / "report.json").read_text())["tables"]["router_weights"]
     assert stored == table.to_dict("records")
     assert len(stored) == 16
     assert "How many weights do routers have?" in (views / "report.html").read_text()
     _, _, answered = (views / "report.md").read_text().partition("### Weights of routers")
-    _, _, printed = done.stdout.partition("\narm ")
+    _, _, printed = done.stdout.partition("\nvariant ")
     tex = (views / "tables.tex").read_text().partition("modbench-weights-of-routers")[2].partition(r"\end{table}")[0]
-    told = f"{answered.partition('###')[0].strip()}\n\narm {printed.partition(chr(10) * 2)[0]}\n{tex}\n"
+    told = f"{answered.partition('###')[0].strip()}\n\nvariant {printed.partition(chr(10) * 2)[0]}\n{tex}\n"
     assert told == GOLDEN.read_text(encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Times of several machines: a label where launches ran on more than one, no verdict where their hardware differs."""
+"""Times of several machines: a label where processes ran on more than one, no verdict where their hardware differs."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def certified(name: str, hits: int = 4) -> dict[str, Any]:
     row = {
         "hit": False,
-        "mde": 0.01,
-        "mde_cpu": None,
+        "detectable": 0.01,
+        "detectable_cpu": None,
         "width": 0.01,
-        "disturbed": 0.0,
-        "launches": 10,
-        "launch_sd": 0.01,
+        "noisy": 0.0,
+        "processes": 10,
+        "process_sd": 0.01,
     }
     certificate.keep(name, [row | {"hit": i < hits} for i in range(100)])
     found: Any = certificate.pooled(name, 10)
@@ -41,11 +41,11 @@ def certified(name: str, hits: int = 4) -> dict[str, Any]:
 
 
 def on_nodes(folder: Path, node_of: Callable[[int], dict[str, Any]]) -> Loaded:
-    """A planted run whose units name the node of their launch."""
-    planted_run(folder, suite={"launches": 4, "grid": {"seq_len": [64]}})
-    for file in sorted((folder / "units").glob("time-*.json")):
+    """A planted run whose units name the node of their process."""
+    planted_run(folder, suite={"processes": 4, "grid": {"seq_len": [64]}})
+    for file in sorted((folder / "jobs").glob("time-*.json")):
         body = json.loads(file.read_text())
-        told = {"torch": "2.11", "threads": 1, "pid": 1, **node_of(int(file.stem.rpartition("launch")[2]))}
+        told = {"torch": "2.11", "threads": 1, "pid": 1, **node_of(int(file.stem.rpartition("process")[2]))}
         reseal(file, body | {"environment": told})
     return load(folder)
 
@@ -59,7 +59,7 @@ def labels_of(loaded: Loaded) -> set[str]:
     return {each for frame in frames for said in frame.labels.dropna() for each in said.split(";")}
 
 
-def test_launches_on_one_node_are_as_on_any_machine(tmp_path: Path) -> None:
+def test_processes_on_one_node_are_as_on_any_machine(tmp_path: Path) -> None:
     fit = certified("one")
     loaded = on_nodes(tmp_path / "run", lambda _: node("n1", certificate=fit))
     assert Label.SEVERAL_MACHINES not in labels_of(loaded)
@@ -70,7 +70,7 @@ def test_launches_on_one_node_are_as_on_any_machine(tmp_path: Path) -> None:
     assert machine.jobs(loaded) == [("Timed on", each.in_words())]
 
 
-def test_launches_on_two_nodes_of_one_kind_are_pooled_with_a_label(tmp_path: Path) -> None:
+def test_processes_on_two_nodes_of_one_kind_are_pooled_with_a_label(tmp_path: Path) -> None:
     fit, bad = certified("one"), certified("two", hits=30)
     loaded = on_nodes(tmp_path / "run", lambda n: node("n1", certificate=fit) if n % 2 else node("n2", certificate=bad))
     assert Label.SEVERAL_MACHINES in labels_of(loaded)
@@ -79,14 +79,14 @@ def test_launches_on_two_nodes_of_one_kind_are_pooled_with_a_label(tmp_path: Pat
     assert not TwoRuns(loaded.tables, loaded.tables, 0.02).same_machine
 
 
-def test_launches_on_different_hardware_have_no_verdict(tmp_path: Path) -> None:
+def test_processes_on_different_hardware_have_no_verdict(tmp_path: Path) -> None:
     fit = certified("one")
     loaded = on_nodes(
         tmp_path / "run",
         lambda n: node("n1", certificate=fit) if n % 2 else node("n2", hardware="Xeon, 8 cores", certificate=fit),
     )
     assert loaded.pairs.verdict.isna().all()
-    said = "its launches ran on different hardware (EPYC, 64 cores and on Xeon, 8 cores), which no verdict may pool"
+    said = "its processes ran on different hardware (EPYC, 64 cores and on Xeon, 8 cores), which no verdict may pool"
     assert loaded.pairs.reason.str.contains(said, regex=False).all()
 
 
@@ -94,13 +94,13 @@ def gpu(number: int, name: str = "A100") -> dict[str, Any]:
     return {"host": "here", "device": name, "device_uuid": f"GPU-{number}"}
 
 
-def test_launches_on_two_gpus_of_one_machine_are_pooled_with_a_label(tmp_path: Path) -> None:
+def test_processes_on_two_gpus_of_one_machine_are_pooled_with_a_label(tmp_path: Path) -> None:
     loaded = on_nodes(tmp_path / "run", lambda n: gpu(n % 2))
     assert Label.SEVERAL_MACHINES in labels_of(loaded)
     assert not loaded.pairs.reason.fillna("").str.contains("different hardware").any()
 
 
-def test_launches_on_gpus_of_two_models_have_no_verdict(tmp_path: Path) -> None:
+def test_processes_on_gpus_of_two_models_have_no_verdict(tmp_path: Path) -> None:
     fit = certified("one")
     loaded = on_nodes(
         tmp_path / "run", lambda n: node("n1", certificate=fit) | (gpu(n % 2, "A100" if n % 2 else "H100"))

@@ -6,7 +6,7 @@ import html
 import re
 
 import pytest
-from planted import EVERY_ARM, left, planted_suite
+from planted import EVERY_VARIANT, left, planted_suite
 
 from modbench.reports.formats import json, md
 from modbench.reports.page import render
@@ -18,9 +18,9 @@ from modbench.reports.writers.number_format import plain
 
 @pytest.fixture(scope="module")
 def restless(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
-    """A run in which the machine disturbed a third of all blocks: no time is contaminated for it, and no label says so."""
-    made = planted_suite("draft", metrics=["latency/forward", "loss/val"], launches=4, rounds=6, seeds=[0])
-    return load(left(tmp_path_factory.mktemp("restless"), made, waits=EVERY_ARM, waits_every=3))
+    """A run in which the machine disturbed a third of all blocks: no time is noisy for it, and no label says so."""
+    made = planted_suite("draft", metrics=["latency/forward", "loss/val"], processes=4, rounds=6, seeds=[0])
+    return load(left(tmp_path_factory.mktemp("restless"), made, waits=EVERY_VARIANT, waits_every=3))
 
 
 def words(said: str) -> str:
@@ -28,12 +28,12 @@ def words(said: str) -> str:
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_blocks_that_were_disturbed_are_said_wherever_doubts_are(restless: Loaded) -> None:
-    said = "of its blocks were disturbed (preempted: "
+def test_blocks_that_were_noisy_are_said_wherever_doubts_are(restless: Loaded) -> None:
+    said = "of its blocks were noisy (preempted: "
     found = next(each for each in checks.doubts(restless) if said in each.findings[0][0])
-    assert (found.labelled, found.timed) == (False, True)
-    assert "labelled contaminated" not in " ".join(map(plain, machine.warnings(restless)))
-    assert f"{found.cells} cells disturbed." in map(plain, first_screen.doubts(restless))
+    assert (found.label, found.timed) == ("", True)
+    assert "noisy" not in " ".join(map(plain, machine.warnings(restless)))
+    assert f"{found.cells} values disturbed" in map(plain, first_screen.doubts(restless))
     outputs = {
         "page": render.html(restless),
         "Markdown": md.markdown(restless),

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from planted_compare import ARMS, compared_run
+from planted_compare import VARIANTS, compared_run
 from present import present
 
 from modbench.harness.core.errors import UsageError
@@ -37,7 +37,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     suite = {
         "metrics": METRICS,
         "grid": grid,
-        "arms": ARMS[:2],
+        "variants": VARIANTS[:2],
         "train": train,
         "shape": {"d_model": 64, "n_layers": 2},
     }
@@ -51,7 +51,7 @@ def made(run: Loaded, axis: str = "capacity", keep: Filter | None = None) -> Tab
 
 def test_it_has_times_flops_memory_and_a_loss_that_was_measured(run: Loaded) -> None:
     table = made(run)
-    assert table.head == ("capacity", "forward", "train step", "FLOPs", "memory", "loss")
+    assert table.head == ("capacity", "forward", "train step", "FLOPs", "memory", "nats/token, T = 256")
     assert table.at == "T = 128"
     assert [row[0] for row in table.rows] == ["dense", "MoD 0.125", "MoD 0.25", "MoD 0.5"]
     cells = [[cell for cell in row[1:] if isinstance(cell, Finding)] for row in table.rows]
@@ -59,19 +59,19 @@ def test_it_has_times_flops_memory_and_a_loss_that_was_measured(run: Loaded) -> 
     assert [cell.metric for cell in cells[1]] == [
         *("latency/forward", "latency/train_step", "flops/forward", "memory/peak_allocated", "loss/val")
     ]
-    assert [cell.place.seq_len for cell in cells[1]] == [128, 128, 128, 128, 256]
+    assert [cell.grid_point.seq_len for cell in cells[1]] == [128, 128, 128, 128, 256]
     assert all(cell.against is None for cell in cells[0])  # the baseline has values
     assert [cell.typical.kind for cell in cells[1]] == [*["ratio"] * 4, "difference"]
     along = compare_by(run, "capacity")
     for column in along.columns:  # the same numbers as the tables of the terminal
         length = dict(column.heading).get("seq_len")
         for cell in (cell for row in cells[1:] for cell in row):
-            if cell.metric == column.metric.key and cell.place.seq_len == length:
+            if cell.metric == column.metric.key and cell.grid_point.seq_len == length:
                 row = present(column.cells[cell.case.config.capacity].row)
                 assert cell.typical.value == row.get("difference" if cell.metric.startswith("loss") else "ratio")
 
 
-def test_a_title_names_the_row_of_its_arm(run: Loaded) -> None:
+def test_a_title_names_the_row_of_its_variant(run: Loaded) -> None:
     shown = load(run.path, title={"c0.25": "a quarter"})
     assert [row[0] for row in made(shown).rows] == ["dense", "MoD 0.125", "a quarter", "MoD 0.5"]
     # Of a row for a length it stands before the length.
@@ -83,9 +83,9 @@ def test_a_title_names_the_row_of_its_arm(run: Loaded) -> None:
 @pytest.mark.parametrize(
     ("keep", "head", "at"),
     [
-        (Filter(seq_lens=(64,)), ("forward", "train step", "FLOPs", "memory", "loss"), "T = 64"),
+        (Filter(seq_lens=(64,)), ("forward", "train step", "FLOPs", "memory", "nats/token, T = 256"), "T = 64"),
         (Filter((METRICS[1],), (64, 128)), ("forward, T = 64", "forward, T = 128"), ""),
-        (Filter(("loss/val", METRICS[1])), ("loss", "forward"), "T = 128"),
+        (Filter(("loss/val", METRICS[1])), ("nats/token, T = 256", "forward"), "T = 128"),
     ],
 )
 def test_metrics_and_lengths_that_were_named(run: Loaded, keep: Filter, head: tuple[str, ...], at: str) -> None:
@@ -99,7 +99,7 @@ def test_a_length_that_nothing_has_is_refused(run: Loaded) -> None:
         made(run, keep=Filter(seq_lens=(300,)))
 
 
-@pytest.mark.parametrize("axis", ["arm", "seq_len"])
+@pytest.mark.parametrize("axis", ["variant", "seq_len"])
 def test_any_axis_makes_one_table(run: Loaded, axis: str) -> None:
     table = made(run, axis)
     assert {len(row) for row in table.rows} == {len(table.head)}
@@ -107,10 +107,10 @@ def test_any_axis_makes_one_table(run: Loaded, axis: str) -> None:
 
 
 def test_several_models_are_named_beside_their_values(tmp_path: Path) -> None:
-    arms = [*ARMS[:1], *({"model": model, "capacity": [0.25, 0.5]} for model in ("mod", "mode_integrated"))]
-    table = made(compared_run(tmp_path / "run", suite={"arms": arms, "metrics": METRICS[:2]}))
+    variants = [*VARIANTS[:1], *({"model": model, "capacity": [0.25, 0.5]} for model in ("mod", "mode_integrated"))]
+    table = made(compared_run(tmp_path / "run", suite={"variants": variants, "metrics": METRICS[:2]}))
     names = ("dense", "MoD 0.25", "MoD 0.5", "MoDE integrated 0.25", "MoDE integrated 0.5")
-    assert {row[0] for row in table.rows} == {f"{arm}, {dtype}" for arm in names for dtype in ("fp32", "bf16")}
+    assert {row[0] for row in table.rows} == {f"{variant}, {dtype}" for variant in names for dtype in ("fp32", "bf16")}
     assert all(isinstance(cell, Finding) and cell.value for row in table.rows for cell in row[1:])
 
 

@@ -43,7 +43,7 @@ SCHEMES: tuple[tuple[Literal["light", "dark"], dict[str, Any]], ...] = (
 def planted_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a run whose times are planted."""
     here = tmp_path_factory.mktemp("page")
-    return render.write(left(here, planted_suite("draft", metrics=METRICS, launches=3, rounds=2))).path / "report.html"
+    return render.write(left(here, planted_suite("draft", metrics=METRICS, processes=3, rounds=2))).path / "report.html"
 
 
 @pytest.fixture
@@ -64,11 +64,11 @@ def test_a_mark_says_on_hover_what_it_stands_for(page: Page) -> None:
     assert tip.is_visible()
     assert tip.inner_text() == mark.get_attribute("aria-label")
     assert tip.get_attribute("role") == "tooltip"
-    arm = mark.get_attribute("data-arm")
+    variant = mark.get_attribute("data-variant")
     lit = page.locator(".mark.lit")
-    assert {each.get_attribute("data-arm") for each in lit.all()} == {arm}
+    assert {each.get_attribute("data-variant") for each in lit.all()} == {variant}
     figures = page.locator("figure:has(.mark.lit)").count()
-    assert figures > 1  # the same arm lights up in other figures
+    assert figures > 1  # the same variant lights up in other figures
     # The pointer may move onto the tip without losing it.
     box: Any = tip.bounding_box()
     page.mouse.move(box["x"] + 5, box["y"] + 5, steps=4)
@@ -121,7 +121,7 @@ def test_cells_of_the_table_say_their_exact_values(page: Page, planted_page: Pat
     assert cell.get_attribute("aria-describedby") == "tip"
     frame = pd.read_csv(planted_page.parent / "comparisons.csv")
     case = page.locator("#comparisons tbody tr").nth(1).locator("td").first.inner_text()
-    row = frame[(frame.case_id == case) & (frame.baseline_arm == "dense")].iloc[0]
+    row = frame[(frame.case_id == case) & (frame.baseline_variant == "dense")].iloc[0]
     assert f"ratio = {row.ratio!r}".replace("np.float64(", "").replace(")", "") in page.locator("#tip").inner_text()
     page.keyboard.press("Control+End")
     assert focused(page, "parentElement.rowIndex") == page.locator("#comparisons tbody tr").count()
@@ -142,8 +142,19 @@ def test_what_is_downloaded_holds_the_rows_of_the_csv(page: Page, planted_page: 
     head, *rows = rows_of(page, "button.csv[data-of=comparisons]")
     got = pd.DataFrame(rows, columns=head)
     every = pd.read_csv(planted_page.parent / "comparisons.csv", dtype=str, keep_default_na=False)
-    wanted = every[every.baseline_arm == "dense"].reset_index(drop=True)
-    exact = ["case_id", "metric", "ratio", "difference", "ci_low", "ci_high", "mean_ratio", "verdict", "ideal", "mde"]
+    wanted = every[every.baseline_variant == "dense"].reset_index(drop=True)
+    exact = [
+        "case_id",
+        "metric",
+        "ratio",
+        "difference",
+        "ci_low",
+        "ci_high",
+        "mean_ratio",
+        "verdict",
+        "theoretical",
+        "detectable",
+    ]
     assert got[exact].equals(wanted[exact])
     assert len(got) > 20
     # What the filter hides is not downloaded.
@@ -153,7 +164,7 @@ def test_what_is_downloaded_holds_the_rows_of_the_csv(page: Page, planted_page: 
     page.locator("details.data:has(#data-map) > summary").click()
     head, *rows = rows_of(page, "button.csv[data-of=data-map]")
     drawn = pd.DataFrame(rows, columns=head)
-    for column in ("ratio", "ci_low", "ideal", "verdict", "reason"):
+    for column in ("ratio", "ci_low", "theoretical", "verdict", "reason"):
         mine, theirs = (each[each.metric == "latency/forward"].set_index("case_id") for each in (drawn, wanted))
         assert mine[column].to_dict() == theirs[column].to_dict(), column
 
@@ -188,7 +199,7 @@ def test_a_table_sorts_by_number_and_the_address_keeps_it(page: Page, browser: B
         cells = f"{TABLE} td:nth-child({column})"
         return here.eval_on_selector_all(cells, "cells => cells.map(c => c.dataset.value)")  # type: ignore[no-any-return]
 
-    for column, reverse in ((8, False), (8, True), (5, False), (5, True)):  # ideal ratios, and ratios
+    for column, reverse in ((8, False), (8, True), (5, False), (5, True)):  # theoretical ratios, and ratios
         page.locator(f"{TABLE} th:nth-child({column}) button").click()
         shown = values(page, column)
         numbers = [float(v.split()[0]) for v in shown if v]
@@ -323,14 +334,14 @@ def test_a_row_leads_to_its_case_and_its_raw_samples(page: Page, planted_page: P
     page.keyboard.press("Enter")
     section = page.locator("details.card[open]", has=page.locator("summary", has_text=case)).first
     expect(section.locator("summary").first).to_be_focused()  # which comes after the address has changed
-    assert section.locator("svg circle").count() == 3 * 2 * 2  # launches, rounds, visits
+    assert section.locator("svg circle").count() == 3 * 2 * 2  # processes, rounds, visits
     # The numbers drawn are those in the records.
     shown = section.locator(".raw td").all_inner_texts()
-    record = json.loads((planted_page.parent / "units" / "time-forward-T64-B1-fp32-cpu1-launch0.json").read_text())
+    record = json.loads((planted_page.parent / "jobs" / "time-forward-T64-B1-fp32-cpu1-process0.json").read_text())
     outcome = next(each for each in record["outcomes"] if each["case"] == case)
     wall = [float(f"{1000 * value:.6g}") for value in outcome["samples"]["wall_s"]]
     assert [float(text) for cell in shown[:2] for text in cell.split()] == pytest.approx(wall, rel=1e-5)
-    assert "units/time-forward-T64-B1-fp32-cpu1-launch{0..2}.json" in section.inner_text()
+    assert "jobs/time-forward-T64-B1-fp32-cpu1-process{0..2}.json" in section.inner_text()
     assert "not started by" in section.inner_text()  # planted records have no command
     # What was open stays open for who is sent the address.
     assert page.url.endswith(f"#{section.locator(':scope > div').get_attribute('id')}")
@@ -342,14 +353,14 @@ def test_too_many_samples_are_named_instead(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(numbers, "MOST_CASES", 5)
     monkeypatch.setattr(numbers, "SOME_CASES", 3)
     monkeypatch.setattr(html, "MOST_CELLS", 20)
-    made = planted_suite("draft", metrics=["flops/forward", "latency/forward"], train=None, launches=3, rounds=2)
+    made = planted_suite("draft", metrics=["flops/forward", "latency/forward"], train=None, processes=3, rounds=2)
     text = render.html(load(left(tmp_path, made)))
     assert 'id="samples"' not in text
     assert text.count('<details class="card"><summary><code>') == 3
     assert f"{len(made.cases) - 3} further cases" in text
     assert "<code>modbench figure RUN map</code>" in text
     assert 'id="data-map"' not in text
-    assert "units/time-forward-T64-B1-fp32-cpu1-launch{0..2}.json" in text
+    assert "jobs/time-forward-T64-B1-fp32-cpu1-process{0..2}.json" in text
 
 
 HOSTILE = "</script><img src=x onerror=alert(1)>'\"&{{7*7}}"
@@ -358,10 +369,10 @@ HOSTILE = "</script><img src=x onerror=alert(1)>'\"&{{7*7}}"
 @pytest.mark.usefixtures("undrawn")
 def test_a_strangers_words_stay_text(tmp_path: Path, browser: Browser) -> None:
     """In tips, data of figures, sections of cases, cards and commands: a run folder is data."""
-    made = planted_suite("draft", metrics=["flops/forward", "latency/forward"], train=None, launches=3, rounds=2)
+    made = planted_suite("draft", metrics=["flops/forward", "latency/forward"], train=None, processes=3, rounds=2)
     run = left(tmp_path, made)
     reseal_with(run / "run.json", lambda body: body.update(command=["modbench", "run", HOSTILE]))
-    for file in (run / "units").glob("time-*.json"):
+    for file in (run / "jobs").glob("time-*.json"):
         record = json.loads(file.read_text())
         for outcome in record["outcomes"]:
             if outcome["case"].startswith("moe"):
@@ -385,10 +396,10 @@ def test_a_strangers_words_stay_text(tmp_path: Path, browser: Browser) -> None:
 # The panels in which a reader chooses what ratios are taken to, and the figures of each choice.
 CHOOSES = ".panel:has([data-group='against'])"
 COST = [
-    "Speed-up over dense of equal cost by arm and sequence length",
-    "Speed-up of every arm over dense of equal cost",
+    "Speed-up over the matched baseline by variant and sequence length",
+    "Speed-up of every variant over the matched baseline",
 ]
-SHAPE = ["Speed-up over the anchor by arm and sequence length", "Speed-up of every arm over dense"]
+SHAPE = ["Speed-up over the baseline by variant and sequence length", "Speed-up of every variant over dense"]
 
 
 def compared(page: Page) -> list[str]:
@@ -405,7 +416,7 @@ def test_a_choice_holds_in_every_panel_and_in_the_address(page: Page, browser: B
     assert page.locator(CHOOSES).count() == 3  # tiles, map, forest
     assert compared(page) == ["MoD 0.125 at T = 128 against dense, 58 % of the FLOPs"]
     assert figures_shown(page) == COST
-    # The largest numbers on the page are those against dense of equal cost.
+    # The largest numbers on the page are those against the matched baseline.
     largest = page.locator("main *:visible").evaluate_all(
         """found => { const own = (each) => [...each.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
         const sized = found.filter(own).map((each) => [parseFloat(getComputedStyle(each).fontSize), each]);
@@ -421,8 +432,8 @@ def test_a_choice_holds_in_every_panel_and_in_the_address(page: Page, browser: B
     assert page.get_by_role("radio", name="same shape").evaluate_all("found => found.every(each => each.checked)")
     assert compared(page) == ["MoD 0.125 at T = 128 against dense of the same shape"]
     assert figures_shown(page) == SHAPE
-    # An arm without a dense model of equal cost is shown whatever is chosen.
-    for choice in ("equal cost", "same shape"):
+    # A variant without a matched baseline is shown whatever is chosen.
+    for choice in ("matched", "same shape"):
         page.get_by_label(choice).first.check()
         page.get_by_label("MoE", exact=True).check()
         assert compared(page) == ["MoE at T = 128 against dense of the same shape"]
@@ -462,7 +473,7 @@ def test_paper_is_white_and_whole(browser: Browser, planted_page: Path) -> None:
         assert paper == "#ffffff"
         for hidden in (".chips", ".tools", ".command button", "details.reading", ".skip"):
             assert page.locator(f"{hidden}:visible").count() == 0, hidden
-        # Nothing can be chosen on paper: both are there, with the arm and the length of each tile.
+        # Nothing can be chosen on paper: both are there, with the variant and the length of each tile.
         assert compared(page) == [
             "MoD 0.125 at T = 128 against dense, 58 % of the FLOPs",
             "MoD 0.125 at T = 128 against dense of the same shape",
@@ -471,9 +482,6 @@ def test_paper_is_white_and_whole(browser: Browser, planted_page: Path) -> None:
         assert page.locator("#comparisons th button").first.inner_text() == "Case"
         scroll = page.locator(".scroll:has(#comparisons)")
         assert scroll.evaluate("each => getComputedStyle(each).overflow") == "visible"
-        folded = page.locator(".panel:not(.unprinted) > details:not(.reading) > .card > summary")
-        assert folded.count() > 0
-        assert folded.first.evaluate("each => each.getClientRects().length") > 0
         # Of the table what is read, and what is left out is named.
         heads = page.locator("#comparisons th:visible").all_inner_texts()
         assert heads == ["Case", "Metric", "Value", "Baseline", "Ratio [95 %]", "Verdict"]

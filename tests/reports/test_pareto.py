@@ -14,13 +14,13 @@ from modbench.reports.tables.load import Loaded
 pytestmark = pytest.mark.slow
 
 # Bytes are 1, 2, 3, 4, 5 MB in this order.
-DENSE, RUNG, LOW, HIGH, MOE = "dense", "dense-f0.58", "mod[c0.125]", "mod[c0.5]", "moe"
+DENSE, MATCHED_BASELINE, LOW, HIGH, MOE = "dense", "dense-f0.58", "mod[c0.125]", "mod[c0.5]", "moe"
 
 
 def beaten(loaded: Loaded) -> dict[str, str | None]:
-    """By whom each arm is ruled out."""
+    """By whom each variant is ruled out."""
     _, found = pareto.pareto(loaded, choice(loaded))
-    return {each.candidate.case.arm: each.beaten_by.case.arm if each.beaten_by else None for each in found}
+    return {each.candidate.case.variant: each.beaten_by.case.variant if each.beaten_by else None for each in found}
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +30,10 @@ def timed(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 
 def test_undecided_neighbours_stay(tmp_path: Path) -> None:
     """By the estimates MoD 0.5 is slower and larger than MoD 0.125; that it is slower is not shown."""
-    takes = TAKES | {RUNG: 0.95, HIGH: 0.61}
-    noisy = run(tmp_path / "noisy", sd=0.03, slower=takes, suite={"metrics": [TIME, MEMORY], "launches": 5})
+    takes = TAKES | {MATCHED_BASELINE: 0.95, HIGH: 0.61}
+    noisy = run(tmp_path / "noisy", sd=0.03, slower=takes, suite={"metrics": [TIME, MEMORY], "processes": 5})
     _, found = pareto.pareto(noisy, choice(noisy))
-    times = {each.candidate.case.arm: each.candidate.time.value or 0.0 for each in found}
+    times = {each.candidate.case.variant: each.candidate.time.value or 0.0 for each in found}
     assert abs(times[HIGH] / times[LOW] - 1) < 0.1
     assert beaten(noisy)[HIGH] is None
     assert beaten(noisy)[MOE] is not None
@@ -41,7 +41,13 @@ def test_undecided_neighbours_stay(tmp_path: Path) -> None:
 
 def test_a_loss_counts_where_it_is_shown(tmp_path: Path) -> None:
     """MoE loses nothing: that it is no worse is not shown, nor that it is worse, so it stays. MoD 0.5 has a higher loss."""
-    assert beaten(run(tmp_path / "three")) == {DENSE: None, RUNG: None, LOW: None, HIGH: RUNG, MOE: None}
+    assert beaten(run(tmp_path / "three")) == {
+        DENSE: None,
+        MATCHED_BASELINE: None,
+        LOW: None,
+        HIGH: MATCHED_BASELINE,
+        MOE: None,
+    }
     two = run(tmp_path / "two", suite={"seeds": [0, 1]})
     assert {*beaten(two).values()} == {None}
     future = run(tmp_path / "future", causal=False)
@@ -59,7 +65,7 @@ def test_settings_that_beat_each_other_in_a_circle_stay(tmp_path: Path, monkeypa
     circle = {(DENSE, LOW), (LOW, HIGH), (HIGH, DENSE), (HIGH, MOE)}
 
     def versus(_: Loaded, one: Candidate, other: Candidate) -> str:
-        return pareto.BETTER if (one.case.arm, other.case.arm) in circle else pareto.OPEN
+        return pareto.BETTER if (one.case.variant, other.case.variant) in circle else pareto.OPEN
 
     monkeypatch.setitem(pareto.VERSUS, "latency", versus)
-    assert beaten(even) == {DENSE: None, RUNG: None, LOW: None, HIGH: None, MOE: HIGH}
+    assert beaten(even) == {DENSE: None, MATCHED_BASELINE: None, LOW: None, HIGH: None, MOE: HIGH}

@@ -35,11 +35,11 @@ def rows_of(panel: Any, loaded: Loaded) -> dict[Value, list[Any]]:
 
 
 def profits_of(loaded: Loaded) -> dict[tuple[str, str], Estimate]:
-    """The differences of the arm that is shown, by variable and group."""
+    """The differences of the variant that is shown, by variable and group."""
     return {
         (str(row.variable), str(row.bin)): Estimate.of(row.value, row.ci_low, row.ci_high)
         for figure in drawn(ROUTING_PROFIT, loaded)
-        for row in figure.data[figure.data.arm == "mod[c0.125]"].itertuples()
+        for row in figure.data[figure.data.variant == "mod[c0.125]"].itertuples()
     }
 
 
@@ -91,9 +91,9 @@ def test_the_interval_of_a_share_counts_windows_where_they_say_more() -> None:
 
 
 @pytest.mark.slow
-def test_profit_is_against_the_rung_and_without_the_future(tmp_path: Path) -> None:
-    """Routed: 1.5 + 0.1 nats when routed causally; the rung 1.55, the anchor 1.45."""
-    loaded = run(tmp_path, mod={"routing": routing()}, rung={"routing": dense(1.55)}, dense={"routing": dense(1.45)})
+def test_profit_is_against_the_matched_and_without_the_future(tmp_path: Path) -> None:
+    """Routed: 1.5 + 0.1 nats when routed causally; the matched baseline 1.55, the anchor 1.45."""
+    loaded = run(tmp_path, mod={"routing": routing()}, matched={"routing": dense(1.55)}, dense={"routing": dense(1.45)})
     found, bits = profits_of(loaded), (1.6 - 1.55) / math.log(2)
     for of in (("kind", "all tokens"), DIGIT, ("position", "0–31")):
         assert is_near(found[of], bits)
@@ -110,24 +110,24 @@ def sweep(tmp_path: Path, left: Callable[[Case, float], dict[str, Any]]) -> Load
     sizes = [{"d_model": d, "n_layers": 4, "n_heads": 2} for d in (16, 32, 48)]
     plan = planted_suite(
         "draft",
-        metrics=["flops/forward", "latency/train_step", "loss/val", "lr/best"],
+        metrics=["flops/forward", "latency/train_step", "loss/val", "lr/best_over_rule"],
         shape={},
         grid={"seq_len": [64]},
-        arms=[
+        variants=[
             {"model": "dense"},
             {"model": "mod", "capacity": 0.125},
             {"model": "mode_integrated", "capacity": [0.125, 0.25]},
         ],
         train={"seq_len": 64, "batch_size": 1},
-        isoflop={"budgets": [1e10], "sizes": sizes, "max_epochs": 1e6},
+        isoflop={"train_flops": [1e10], "sizes": sizes, "max_epochs": 1e6},
     )
     folder = run_folder.create(str(tmp_path / "run"), "planted")
     folder.write_run(plan, ENVIRONMENT, ["modbench"], files.now())
     loss = {"d16-L4-H2": 1.4, "d32-L4-H2": 1.5, "d48-L4-H2": 1.2}
-    for unit in plan.units:
-        if unit.made_in == "train":
-            (case,) = unit.comparison.arms
-            Workspace(folder.path, unit.name).keep({"routing": left(case, loss[case.size])})
+    for job in plan.jobs:
+        if job.made_in == "train":
+            (case,) = job.comparison.variants
+            Workspace(folder.path, job.name).keep({"routing": left(case, loss[case.size])})
     return load(str(folder.path))
 
 
@@ -139,9 +139,9 @@ def test_of_a_sweep_the_best_size_is_held_against_dense_of_that_size(tmp_path: P
 
     loaded = sweep(tmp_path, left)
     made: Any = question.profit(loaded)
-    assert (made.dense.case.arm, made.equal) == ("dense[d48-L4-H2]", "same shape and training FLOPs")
-    assert made.groups["kind"][0][0].case.arm == "mod[c0.125-d48-L4-H2]"
-    beside = [arm.case.arm for arm in question.shown(question.arms_of(loaded))[1:]]
+    assert (made.dense.case.variant, made.equal) == ("dense[d48-L4-H2]", "same shape and training FLOPs")
+    assert made.groups["kind"][0][0].case.variant == "mod[c0.125-d48-L4-H2]"
+    beside = [variant.case.variant for variant in question.shown(question.variants_of(loaded))[1:]]
     assert beside == ["mode_integrated[c0.125-d48-L4-H2]"]  # two of these would look alike
 
 
@@ -151,7 +151,7 @@ def test_of_a_sweep_experts_are_shown_at_the_best_size(tmp_path: Path) -> None:
 
     found: Any = rows_of(ROUTING_GATES, sweep(tmp_path, left))
     variants = ("mod[c0.125", "mode_integrated[c0.125", "mode_integrated[c0.25")
-    assert [each.arm for each in found] == [f"{variant}-d48-L4-H2]" for variant in variants]
+    assert [each.variant for each in found] == [f"{variant}-d48-L4-H2]" for variant in variants]
     assert all([each.value for each in row] == [1.4, 0.25] for row in found.values())
 
 
@@ -162,7 +162,7 @@ def test_profit_over_seeds_is_paired(tmp_path: Path) -> None:
         tmp_path,
         (0, 1, 2),
         mod=lambda seed: {"routing": routing(loss=level[seed] - 0.1 + 0.05 + 0.01 * seed)},
-        rung=lambda seed: {"routing": dense(level[seed])},
+        matched=lambda seed: {"routing": dense(level[seed])},
     )
     half = stats.t.ppf(0.975, 2) * 0.01 / math.sqrt(3)
     assert is_near(profits_of(loaded)[DIGIT], 0.06 / math.log(2), half / math.log(2))
@@ -171,9 +171,9 @@ def test_profit_over_seeds_is_paired(tmp_path: Path) -> None:
 def test_profit_without_a_causal_router_is_hollow(tmp_path: Path) -> None:
     ahead = routing()
     ahead["summary"]["loss_causal"] = None
-    loaded = run(tmp_path, mod={"routing": ahead}, rung={"routing": dense(1.45)})
+    loaded = run(tmp_path, mod={"routing": ahead}, matched={"routing": dense(1.45)})
     assert is_near(profits_of(loaded)[DIGIT], 0.05 / math.log(2))
-    causal = run(tmp_path / "b", mod={"routing": routing()}, rung={"routing": dense(1.45)})
+    causal = run(tmp_path / "b", mod={"routing": routing()}, matched={"routing": dense(1.45)})
     faces = [_faces(*drawn(ROUTING_PROFIT, each)) for each in (loaded, causal)]
     assert [each == {"none"} for each in faces] == [True, False]
 
@@ -187,12 +187,12 @@ def _faces(figure: Figure) -> set[str]:
 def test_bins_of_another_text_are_not_compared(tmp_path: Path) -> None:
     other = dense()
     other["strata"]["kind"]["bins"][2]["n"] += 1
-    loaded = run(tmp_path, mod={"routing": routing()}, rung={"routing": other})
+    loaded = run(tmp_path, mod={"routing": routing()}, matched={"routing": other})
     assert DIGIT not in profits_of(loaded)
     assert ("kind", "whitespace") in profits_of(loaded)
     for row in other["strata"]["position"]["bins"]:
         row["label"] += "!"
-    found = profits_of(run(tmp_path / "b", mod={"routing": routing()}, rung={"routing": other}))
+    found = profits_of(run(tmp_path / "b", mod={"routing": routing()}, matched={"routing": other}))
     assert {variable for variable, _ in found} == {"kind", "frequency", "difficulty"}
 
 
@@ -221,12 +221,12 @@ def test_a_score_knows_only_beyond_its_best_control(tmp_path: Path, rho: float, 
 
 def test_without_a_control_a_score_is_compared_with_0_and_without_an_interval_with_nothing(tmp_path: Path) -> None:
     loaded = run(tmp_path / "a", mod={"routing": routing(), "flips": flips(0.05)})
-    assert question.knows(question.shown(question.arms_of(loaded))) == "inconclusive"
+    assert question.knows(question.shown(question.variants_of(loaded))) == "inconclusive"
     bare = flips(0.5)
     for row in bare["correlation"].values():
         row.update(low=None, high=None)
     loaded = run(tmp_path / "b", mod={"routing": routing(), "flips": bare})
-    shown_ = question.shown(question.arms_of(loaded))
+    shown_ = question.shown(question.variants_of(loaded))
     assert (question.knows(shown_), question.score(shown_[0])) == (None, Estimate(0.5, kind="difference"))
 
 

@@ -12,7 +12,7 @@ from panels_of import shown
 from planted import left, planted_suite, stored
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.execution.unit import planned
+from modbench.harness.execution.one_job import planned
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import layout, run_folder
 from modbench.harness.results.run_folder import RunFolder
@@ -29,16 +29,21 @@ MEASURED = ["flops/forward", "latency/forward", "memory/peak_allocated"]
 
 
 def grown(lengths: int, capacities: int, **changes: Any) -> Plan:
-    arms = [{"model": "dense"}, {"model": "mod", "capacity": [(i + 1) / (capacities + 1) for i in range(capacities)]}]
+    variants = [
+        {"model": "dense"},
+        {"model": "mod", "capacity": [(i + 1) / (capacities + 1) for i in range(capacities)]},
+    ]
     grid = {"seq_len": [64 + 8 * i for i in range(lengths)]}
-    return planted_suite("draft", metrics=MEASURED, arms=arms, grid=grid, train=None, launches=3, rounds=3, **changes)
+    return planted_suite(
+        "draft", metrics=MEASURED, variants=variants, grid=grid, train=None, processes=3, rounds=3, **changes
+    )
 
 
 @pytest.fixture(autouse=True)
-def _known_arms(monkeypatch: pytest.MonkeyPatch) -> None:
+def _known_variants(monkeypatch: pytest.MonkeyPatch) -> None:
     """MoD at any capacity takes as long as the anchor."""
-    arms = {f"mod[c{(i + 1) / n:g}]": 1.0 for n in range(2, 21) for i in range(n - 1)}
-    monkeypatch.setattr(planted, "PLANTED", arms | planted.PLANTED)
+    variants = {f"mod[c{(i + 1) / n:g}]": 1.0 for n in range(2, 21) for i in range(n - 1)}
+    monkeypatch.setattr(planted, "PLANTED", variants | planted.PLANTED)
 
 
 def counted(monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, int]:
@@ -49,14 +54,14 @@ def counted(monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, int]:
         calls["compare"] += 1
         return own_compare(*args, **named)
 
-    def over_launches(*args: Any, **named: Any) -> Any:
+    def over_processes(*args: Any, **named: Any) -> Any:
         calls["effect"] += 1
         return own_effect(*args, **named)
 
-    own_compare, own_effect = paired.between, effects.over_launches
+    own_compare, own_effect = paired.between, effects.over_processes
     with monkeypatch.context() as patch:
         patch.setattr(paired, "between", compare)
-        patch.setattr(effects, "over_launches", over_launches)
+        patch.setattr(effects, "over_processes", over_processes)
         loaded = load(folder)
     return calls | {"pairs": len(loaded.pairs), "cases": len(loaded.cases)}
 
@@ -66,7 +71,7 @@ def test_work_grows_with_the_number_of_cases(tmp_path: Path, monkeypatch: pytest
     """Of many capacities, twice as many make twice the rows and comparisons, not four times."""
     monkeypatch.setattr(comparisons, "MOST_PAIRS", 0)
     found = []
-    for capacities in (9, 19):  # 10 and 20 arms
+    for capacities in (9, 19):  # 10 and 20 variants
         left(tmp_path / str(capacities), grown(2, capacities))
         found.append(counted(monkeypatch, tmp_path / str(capacities) / "run"))
     few, many = found
@@ -90,20 +95,20 @@ def test_all_pairs_where_they_are_few_or_asked_for(tmp_path: Path, monkeypatch: 
     # Against another baseline the pairs with the anchor stay.
     other = load(run, "mod[c0.4]").pairs
     rest = other[~other.primary]
-    assert set(rest.baseline_arm) == {"dense"}
-    assert set(rest.arm) == {"mod[c0.2]", "mod[c0.6]", "mod[c0.8]"}
+    assert set(rest.baseline_variant) == {"dense"}
+    assert set(rest.variant) == {"mod[c0.2]", "mod[c0.6]", "mod[c0.8]"}
 
 
 @pytest.mark.slow
-def test_a_rung_stays_paired_with_the_arm_that_it_was_solved_for(
+def test_a_matched_stays_paired_with_the_variant_that_it_was_solved_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left(tmp_path, planted_suite("draft", metrics=MEASURED, train=None))
     whole = load(tmp_path / "run")
     monkeypatch.setattr(comparisons, "MOST_PAIRS", 0)
     loaded = load(tmp_path / "run")
-    others = loaded.pairs[~loaded.pairs.primary & ~loaded.pairs.twin]
-    assert set(zip(others.arm, others.baseline_arm, strict=True)) == {("mod[c0.125]", "dense-f0.58")}
+    others = loaded.pairs[~loaded.pairs.primary & ~loaded.pairs.aa_control]
+    assert set(zip(others.variant, others.baseline_variant, strict=True)) == {("mod[c0.125]", "dense-f0.58")}
     assert len(whole.pairs) > len(loaded.pairs)
 
 
@@ -129,9 +134,9 @@ def test_evenly_keeps_the_ends() -> None:
 
 
 @pytest.mark.slow
-def test_files_of_many_units_are_spread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_of_many_jobs_are_spread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same run, side by side and spread: the same tables; no file lies loose."""
-    made = planted_suite("draft", metrics=MEASURED, train=None, twin=True)
+    made = planted_suite("draft", metrics=MEASURED, train=None, aa_control=True)
     stored(tmp_path / "flat", made)
     flat = tmp_path / "flat" / "run"
     assert json.loads((flat / "run.json").read_text())["layout"] == "together"
@@ -141,21 +146,21 @@ def test_files_of_many_units_are_spread(tmp_path: Path, monkeypatch: pytest.Monk
     spread = tmp_path / "spread" / "run"
     body = json.loads((spread / "run.json").read_text())
     assert body["layout"] == "spread"
-    assert all(place.is_dir() for place in (spread / "units").iterdir())
-    assert len(list((spread / "units").glob("*/*.json"))) == len(made.units)
+    assert all(grid_point.is_dir() for grid_point in (spread / "jobs").iterdir())
+    assert len(list((spread / "jobs").glob("*/*.json"))) == len(made.jobs)
     for name in ("cases.csv", "comparisons.csv"):
         assert (spread / name).read_bytes() == (flat / name).read_bytes()
     read = run_folder.read(str(spread))
     assert read.plan == made
     assert not read.missing
-    # Launches share their comparison: 24,000 units would not fit into memory otherwise.
-    assert len({id(unit.comparison) for unit in read.plan.units}) < len(made.units)
-    assert planned(spread, made.units[-1].name) == made.units[-1]
-    here = Workspace(spread, made.units[0].name)
+    # Processes share their comparison: 24,000 jobs would not fit into memory otherwise.
+    assert len({id(job.comparison) for job in read.plan.jobs}) < len(made.jobs)
+    assert planned(spread, made.jobs[-1].name) == made.jobs[-1]
+    here = Workspace(spread, made.jobs[0].name)
     here.keep({"routing": {"a": 1}})
-    assert artifact(spread, made.units[0].name) == {"routing": {"a": 1}}
+    assert artifact(spread, made.jobs[0].name) == {"routing": {"a": 1}}
     assert here.checkpoint.parent.parent == spread / "checkpoints"
-    assert here.record_of(made.units[0].name) == RunFolder(spread).record(made.units[0])
+    assert here.record_of(made.jobs[0].name) == RunFolder(spread).record(made.jobs[0])
 
 
 @pytest.mark.slow

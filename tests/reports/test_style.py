@@ -33,11 +33,15 @@ def test_any_name_can_be_drawn(text: str) -> None:
 
 
 def test_names_have_no_keys_of_a_configuration() -> None:
-    arms = [
+    variants = [
         {"model": "dense"},
         {"model": "mode_integrated", "choice": "token", "experts_top_k": [1, 2], "capacity": 0.5},
     ]
-    names = {case.arm: wording.name(case) for case in planted_suite("draft", arms=arms).cases if case.model != "dense"}
+    names = {
+        case.variant: wording.name(case)
+        for case in planted_suite("draft", variants=variants).cases
+        if case.model != "dense"
+    }
     assert names == {f"mode_integrated[c0.5-experts_top_k{k}]": f"MoDE integrated 0.5 top-{k}" for k in (1, 2)}
 
 
@@ -106,7 +110,9 @@ def test_durations() -> None:
 
 def test_a_long_name_keeps_its_ends_in_a_figure() -> None:
     case = planted_suite("draft", metrics=["flops/forward"], train=None).cases[0]
-    long = case.model_copy(update={"model": "my_models.py:build_a_very_special_transformer", "arm_parts": ("c0.125",)})
+    long = case.model_copy(
+        update={"model": "my_models.py:build_a_very_special_transformer", "variant_parts": ("c0.125",)}
+    )
     assert wording.name(long) == "my_models:build_a_very_special_transformer 0.125"
     assert wording.short(long) == "my_models:build_a_ve…ormer 0.125"
     assert wording.short(case) == wording.name(case)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planted import EVERY_ARM, UNFIT, left, planted_suite
+from planted import EVERY_VARIANT, UNFIT, left, planted_suite
 from present import present
 
 from modbench.harness.core.labels import Label
@@ -24,23 +24,26 @@ from modbench.reports.tables.outcomes import Tables
 from modbench.reports.writers.number_format import plain
 
 TIME = "latency/forward"
-ARMS: list[dict[str, Any]] = [{"model": "dense"}, {"model": "mod", "capacity": 0.125}]
+VARIANTS: list[dict[str, Any]] = [{"model": "dense"}, {"model": "mod", "capacity": 0.125}]
 PLACE = "T64-B1-fp32-cpu1"
 DENSE, MOD = f"dense[{PLACE}]", f"mod[c0.125-{PLACE}]"
-PLACES = {"ABBA": (0, 3, 1, 2), "BAAB": (1, 2, 0, 3)}
+GRID_POINTS = {"ABBA": (0, 3, 1, 2), "BAAB": (1, 2, 0, 3)}
 
 logs = st.floats(-10, 2)
 
 
 @given(
-    st.lists(st.tuples(logs, logs, logs, logs), min_size=1, max_size=12), st.floats(-1, 1), st.sampled_from([*PLACES])
+    st.lists(st.tuples(logs, logs, logs, logs), min_size=1, max_size=12),
+    st.floats(-1, 1),
+    st.sampled_from([*GRID_POINTS]),
 )
 def test_a_steady_drift_moves_no_effect(times: list[tuple[float, ...]], slope: float, order: str) -> None:
     """A machine that slows down by the same factor from turn to turn, whichever side is in the middle."""
 
     def four(drift: float) -> list[list[float]]:
         return [
-            [each[i] + drift * (4 * n + place) for n, each in enumerate(times)] for i, place in enumerate(PLACES[order])
+            [each[i] + drift * (4 * n + grid_point) for n, each in enumerate(times)]
+            for i, grid_point in enumerate(GRID_POINTS[order])
         ]
 
     (still, _), (drifting, _) = (ab.effects([four(drift)], None) for drift in (0.0, slope))
@@ -48,8 +51,8 @@ def test_a_steady_drift_moves_no_effect(times: list[tuple[float, ...]], slope: f
 
 
 def test_the_effect_is_that_of_the_new_side_and_the_control_that_of_the_base() -> None:
-    three, two, disturbed = [math.log(3.0)] * 5, [math.log(2.0)] * 5, [math.log(2.0)] * 4 + [9.0]
-    found, control = ab.effects([[three, three, two, disturbed], [three, two, two, two]], None)
+    three, two, noisy = [math.log(3.0)] * 5, [math.log(2.0)] * 5, [math.log(2.0)] * 4 + [9.0]
+    found, control = ab.effects([[three, three, two, noisy], [three, two, two, two]], None)
     assert found.wall == pytest.approx({0: math.log(1.5), 1: math.log(1.5) / 2})
     assert control.wall == pytest.approx({0: 0.0, 1: math.log(1.5)})
 
@@ -60,10 +63,10 @@ def made(
     *,
     base: dict[str, Any] | None = None,
     new: dict[str, Any] | None = None,
-    arms: list[dict[str, Any]] | None = None,
+    variants: list[dict[str, Any]] | None = None,
     rounds: int = 4,
 ) -> list[list[Path]]:
-    """Blocks of planted runs: what goes wrong on each side, and the arms of the new one."""
+    """Blocks of planted runs: what goes wrong on each side, and the variants of the new one."""
     random, blocks = np.random.default_rng(0), list[list[Path]]()
     for block in range(number):
         blocks.append([])
@@ -73,13 +76,13 @@ def made(
                 "draft",
                 metrics=[TIME],
                 train=None,
-                launches=1,
+                processes=1,
                 rounds=rounds,
                 grid={"seq_len": [64]},
-                arms=arms if arms and name.startswith("new") else ARMS,
+                variants=variants if variants and name.startswith("new") else VARIANTS,
             )
-            noise = {case.arm: math.exp(random.normal(0, 0.005)) for case in plan.cases}
-            slower = {arm: own * trouble.get("slower", {}).get(arm, 1.0) for arm, own in noise.items()}
+            noise = {case.variant: math.exp(random.normal(0, 0.005)) for case in plan.cases}
+            slower = {variant: own * trouble.get("slower", {}).get(variant, 1.0) for variant, own in noise.items()}
             out = folder / f"block{block}-{name}"
             left(folder / f"made-{out.name}", plan, **(trouble | {"slower": slower, "seed": 1 + block})).rename(out)
             blocks[-1].append(out)
@@ -121,7 +124,13 @@ def test_two_builds_are_one_case_where_their_place_is_one(tmp_path: Path) -> Non
     names = ("dense", "moe")
     plans = [
         planted_suite(
-            "draft", metrics=[TIME], train=None, launches=1, rounds=4, grid={"seq_len": [64]}, arms=[{"model": each}]
+            "draft",
+            metrics=[TIME],
+            train=None,
+            processes=1,
+            rounds=4,
+            grid={"seq_len": [64]},
+            variants=[{"model": each}],
         )
         for each in names
     ]
@@ -166,8 +175,13 @@ CHECK = parse(["slower:5%"])
     [
         ({"new": {"fails": "mod[c0.125]"}}, MOD, "failed: ", "fail"),
         ({"base": {"fails": "mod[c0.125]"}}, MOD, "failed: ", "pass"),  # there is nothing that it could be slower than
-        ({"arms": ARMS[:1]}, MOD, "the new side has no such case", "inconclusive"),
-        ({"arms": [*ARMS, {"model": "mod", "capacity": 0.5}]}, f"mod[c0.5-{PLACE}]", "new: the base has no", "pass"),
+        ({"variants": VARIANTS[:1]}, MOD, "the new side has no such case", "inconclusive"),
+        (
+            {"variants": [*VARIANTS, {"model": "mod", "capacity": 0.5}]},
+            f"mod[c0.5-{PLACE}]",
+            "new: the base has no",
+            "pass",
+        ),
     ],
 )
 def test_a_case_that_one_side_lacks_has_a_reason_and_the_other_cases_are_judged(
@@ -181,7 +195,7 @@ def test_a_case_that_one_side_lacks_has_a_reason_and_the_other_cases_are_judged(
 
 def test_waits_are_judged_by_cpu_time_where_that_stands_for_the_work(tmp_path: Path) -> None:
     """The base waits for a processor in every sample, so that it takes twice as long."""
-    waits: dict[str, Any] = {"waits": EVERY_ARM}
+    waits: dict[str, Any] = {"waits": EVERY_VARIANT}
     slower: dict[str, Any] = {"slower": {"mod[c0.125]": 1.1}}
     seen = {"own_work_seen": True}
     told = judged(made(tmp_path / "told", 6, base=waits | seen, new=slower | seen))
@@ -213,8 +227,8 @@ def test_what_checks_find_belongs_to_a_side_wherever_they_ran(where: str, tmp_pa
     if where in NAMES:
         blocks[4][NAMES.index(where)] = found[NAMES.index(where)]
     else:
-        place = ("prepared base", "prepared new").index(where)
-        prepared[place] = found[2 * place]
+        grid_point = ("prepared base", "prepared new").index(where)
+        prepared[grid_point] = found[2 * grid_point]
     side: Literal["base", "new"] = "new" if "new" in where else "base"
     mod = judged(blocks, prepared)[MOD]
     assert mod.verdict == "inconclusive"

@@ -28,18 +28,18 @@ COUNTED = {"counted": ["copy"]}
 
 
 def rows_of(loaded: Loaded) -> list[Any]:
-    """Rows of solved.csv, in the plan's order of arms."""
+    """Rows of solved.csv, in the plan's order of variants."""
     return list(tasks.TABLE.frame(loaded).itertuples(index=False))
 
 
 def found_in(loaded: Loaded) -> list[Finding]:
-    """What is found of each arm but the baseline."""
+    """What is found of each variant but the baseline."""
     return [each.found for each in tasks.results(loaded)][1:]
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, dense: list[int], mod: list[int], gate: list[int]) -> None:
-    for arm, right in zip(("dense", "mod[c0.125]", "depth_predictor"), (dense, mod, gate), strict=True):
-        monkeypatch.setitem(RIGHT, arm, tuple(right))
+    for variant, right in zip(("dense", "mod[c0.125]", "depth_predictor"), (dense, mod, gate), strict=True):
+        monkeypatch.setitem(RIGHT, variant, tuple(right))
 
 
 def test_a_planted_failure_is_called_worse_by_the_exact_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +52,7 @@ def test_a_planted_failure_is_called_worse_by_the_exact_test(tmp_path: Path, mon
     assert (mod.difference, mod.ci_low) == (-1.0, -1.0)
     assert mod.ci_high < 0
     assert (gate.solved, gate.verdict) == (4, "inconclusive")
-    assert gate.seeds_to_decide == exact_two_proportions.seeds_needed(0.8, 1.0, 0.025)
+    assert gate.seeds_needed == exact_two_proportions.seeds_needed(0.8, 1.0, 0.025)
     row: Any = loaded.pair("mod[c0.125]", "task/copy")
     assert row.verdict == "worse"
     assert row.reason.startswith("all or nothing:")
@@ -63,31 +63,31 @@ def test_a_planted_failure_is_called_worse_by_the_exact_test(tmp_path: Path, mon
     assert "0 of 5" in mean.reason
     assert [plain(each) for each in first_screen.answer(loaded)] == [
         "MoD 0.125 against dense: copy ▼ worse.",
-        "depth predictor against dense: copy ? undecided.",
+        "depth predictor against dense: copy ? inconclusive.",
     ]
 
 
 def test_what_a_t_interval_would_have_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dense finds the rule in four of five seeds; three seeds among two arms decide nothing, whatever they show."""
+    """Dense finds the rule in four of five seeds; three seeds among two variants decide nothing, whatever they show."""
     plant(monkeypatch, [1000, 1000, 1000], [500, 500, 500], [1000, 1000, 1000])
     _, mod, gate = rows_of(planted(tmp_path / "run", tasks=COUNTED))
     assert (mod.p, mod.p_adjusted) == (pytest.approx(0.03125), pytest.approx(0.0625))
-    assert (mod.verdict, mod.seeds_to_decide) == ("inconclusive", 4)
-    assert (gate.verdict, gate.seeds_to_decide, gate.difference) == ("inconclusive", pd.NA, 0)
+    assert (mod.verdict, mod.seeds_needed) == ("inconclusive", 4)
+    assert (gate.verdict, gate.seeds_needed, gate.difference) == ("inconclusive", pd.NA, 0)
 
 
-def test_a_failed_arm_has_a_row_and_takes_no_other_with_it(tmp_path: Path) -> None:
+def test_a_failed_variant_has_a_row_and_takes_no_other_with_it(tmp_path: Path) -> None:
     loaded = planted(tmp_path / "run", FIVE[:3], tasks=COUNTED, fails="mod[c0.125]")
     dense, mod, gate = rows_of(loaded)
-    assert (mod.status, mod.solved, mod.verdict, mod.baseline_arm) == ("failed", pd.NA, None, None)
+    assert (mod.status, mod.solved, mod.verdict, mod.baseline_variant) == ("failed", pd.NA, None, None)
     assert (dense.solved, gate.solved, gate.baseline_solved) == (3, 0, 3)
     assert [*map(plain, present(tasks.table(loaded)).rows[1])] == ["MoD 0.125", "failed"]
     base = rows_of(planted(tmp_path / "base", FIVE[:3], tasks=COUNTED, fails="dense"))
-    assert {(each.baseline_arm, each.reason) for each in base[1:]} == {("dense", "the baseline has no value")}
+    assert {(each.baseline_variant, each.reason) for each in base[1:]} == {("dense", "the baseline has no value")}
 
 
 def test_an_interval_without_zero_may_decide_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MoD's differences have a p of 0.05 alone, and two arms were compared."""
+    """MoD's differences have a p of 0.05 alone, and two variants were compared."""
     dense = [840, 835, 830, 838, 832]
     mod = [right - less for right, less in zip(dense, (12, 25, 5, 20, 1), strict=True)]
     plant(monkeypatch, dense, mod, [841, 834, 831, 837, 832])
@@ -95,7 +95,7 @@ def test_an_interval_without_zero_may_decide_nothing(tmp_path: Path, monkeypatch
     row: Any = loaded.pair("mod[c0.125]", "task/copy")
     assert row.ci_high < 0
     assert row.verdict == "inconclusive"
-    assert plain(found_in(loaded)[0].beside()) == "-1.3 points [-2.5, -0.0] ? undecided"
+    assert plain(found_in(loaded)[0].beside()) == "-1.3 points [-2.5, -0.0] ? inconclusive"
 
 
 def test_a_difference_without_a_verdict_is_told_as_such(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_the_plan_says_what_it_can_decide(tmp_path: Path) -> None:
 
 def test_one_seed_has_the_binomial_interval_and_says_so(tmp_path: Path) -> None:
     loaded = planted(tmp_path / "run", seeds=(0,))
-    row = loaded.cases[loaded.cases.arm == "mod[c0.125]"].iloc[0]
+    row = loaded.cases[loaded.cases.variant == "mod[c0.125]"].iloc[0]
     assert (row.ci_low, row.ci_high) == pytest.approx(effects.share_interval(300, 1000))
     assert "questions of one seed" in row.reason
     assert not any(each.typical.value for each in found_in(loaded))
@@ -139,24 +139,24 @@ def test_a_gate_fails_on_a_falling_accuracy(tmp_path: Path, monkeypatch: pytest.
     assert found["depth_predictor"].verdict == "pass"
 
 
-def test_every_arm_spends_what_the_anchor_spends() -> None:
+def test_every_variant_spends_what_the_anchor_spends() -> None:
     suite = parse_suite(
         {
             "name": "tasks",
             "metrics": ["task/copy", "task/recall"],
             "shape": {"d_model": 32, "n_layers": 4},
-            "arms": [{"model": "dense"}, {"model": "mod"}, {"model": "depth_branches"}],
+            "variants": [{"model": "dense"}, {"model": "mod"}, {"model": "depth_branches"}],
             "tasks": {"steps": 300},
         },
         "test",
     )
     made = plan.make_plan(suite, device="cpu")
     spent: dict[str, list[float]] = {}
-    for unit in made.units:
-        if unit.made_in == "train":
-            (case,) = unit.comparison.arms
+    for job in made.jobs:
+        if job.made_in == "train":
+            (case,) = job.comparison.variants
             cost = present(case_cost(case))
-            spent.setdefault(case.task, []).append(present(unit.protocol.train).steps * cost.train_step)
+            spent.setdefault(case.task, []).append(present(job.protocol.train).steps * cost.train_step)
     assert set(spent) == {"copy", "recall"}
     for flops in spent.values():
         assert flops == pytest.approx([flops[0]] * 3, rel=0.01)

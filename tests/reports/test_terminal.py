@@ -1,4 +1,4 @@
-"""The text that a run ends with: every length, values beside ratios, one unit of loss, 80 columns, colours on terminals alone."""
+"""The text that a run ends with: every length, values beside ratios, one job of loss, 80 columns, colours on terminals alone."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ from resealed import reseal_with
 
 from modbench.commands import _output
 from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label
-from modbench.harness.core.printable import SCREEN
 from modbench.harness.results import run_folder
 from modbench.reports import demo
-from modbench.reports.model import Estimate, Finding, Sentence
-from modbench.reports.notebook import frames
+from modbench.reports.model import Estimate, Finding
 from modbench.reports.panels import pays_from
 from modbench.reports.panels.caveats import failure_sentences
 from modbench.reports.questions import break_even, first_screen, win_rate
 from modbench.reports.questions.break_even import Line
+from modbench.reports.questions.compare_axis import compare_by
 from modbench.reports.questions.compare_runs import compare_runs
 from modbench.reports.questions.gate import gate
 from modbench.reports.questions.recommend import recommend
@@ -39,9 +38,8 @@ from modbench.reports.terminal import compare, decided, summary
 from modbench.reports.terminal import gate as gate_text
 from modbench.reports.terminal import recommend as recommend_text
 from modbench.reports.wording import name
-from modbench.reports.writers import text as text_writer
 from modbench.reports.writers.number_format import half, plain
-from modbench.reports.writers.short import APART_MEANS, Short
+from modbench.reports.writers.short import Short
 
 pytestmark = pytest.mark.slow
 
@@ -54,7 +52,7 @@ LENGTHS = [64, 128, 256, 512, 1024, 2048]
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     folder = tmp_path_factory.mktemp("terminal")
-    left(folder, planted_suite("draft", metrics=METRICS, grid={"seq_len": LENGTHS}, launches=3))
+    left(folder, planted_suite("draft", metrics=METRICS, grid={"seq_len": LENGTHS}, processes=3))
     return load(folder / "run")
 
 
@@ -65,12 +63,6 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     demo.unpack(folder, demo.SHIPPED["quick"])
     reseal_with(folder / "run.json", lambda body: body["environment"].pop("shipped"))
     return load(folder)
-
-
-def of_sentence(said: Any) -> Sentence:
-    """Check that it is one."""
-    assert isinstance(said, Sentence)
-    return said
 
 
 def closing(loaded: Loaded, *, verbose: bool = False) -> str:
@@ -109,60 +101,33 @@ def test_the_half_of_an_interval_is_short() -> None:
     assert half(Estimate.of(1.1, float("nan"), 1.0, kind="ratio")) == ""
 
 
-def test_the_answer_counts_failures_and_names_doubts(
-    loaded: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    case = next(each for each in loaded.arms if each.arm == "mod[c0.125]")
-    held, none = win_rate.places(loaded, case, loaded.arms[0]), Estimate(None)
-    found = [
-        dataclasses.replace(held[0], typical=none, verdict=None, status="failed"),
-        dataclasses.replace(held[1], labels=(Label.OTHER_PRECISION,)),
-        *held[2:],
-        dataclasses.replace(held[0], typical=none, verdict=None),  # a place that a search left out
-    ]
-    monkeypatch.setattr(win_rate, "places", lambda *_: found)
-
-    def given() -> Any:
-        said: Any = first_screen.answer(loaded)[0]
-        return said.given
-
-    assert [given()[word] for word in ("faster", "undecided", "failed", "all")] == [5, 0, 1, 6]
-    assert given()["doubts"] == Label.OTHER_PRECISION
-    found[2] = dataclasses.replace(found[2], verdict="inconclusive", labels=(Label.CONTAMINATED,))
-    assert [given()[word] for word in ("faster", "undecided", "failed", "all")] == [4, 1, 1, 6]
-    monkeypatch.undo()
-    made = planted_suite("draft", metrics=["latency/forward"], train=None, launches=3)
-    left(tmp_path, made, fails="mod[c0.125]")
-    assert not any("{ratios}" in each.words for each in map(of_sentence, first_screen.answer(load(tmp_path / "run"))))
-
-
 def test_a_verdict_while_the_run_goes_on_is_that_of_the_report(tmp_path: Path) -> None:
     """Whatever is measured later."""
-    suite = planted_suite("draft", metrics=METRICS, grid={"seq_len": [64, 128]}, launches=3, twin=True)
+    suite = planted_suite("draft", metrics=METRICS, grid={"seq_len": [64, 128]}, processes=3, aa_control=True)
     left(tmp_path, suite)
     loaded = load(tmp_path / "run")
-    columns = ["case_id", "ratio", "ci_low", "ci_high", "ideal", "verdict", "p_adjusted", "labels", "reason"]
-    units = loaded.run.plan.units
-    for series in dict.fromkeys(unit.series for unit in units if unit.facts.timed and unit.series):
-        launches = [unit for unit in units if unit.series == series]
-        run, length = tmp_path / series, launches[0].comparison.place.seq_len
+    columns = ["case_id", "ratio", "ci_low", "ci_high", "theoretical", "verdict", "p_adjusted", "labels", "reason"]
+    jobs = loaded.run.plan.jobs
+    for series in dict.fromkeys(job.series for job in jobs if job.facts.timed and job.series):
+        processes = [job for job in jobs if job.series == series]
+        run, length = tmp_path / series, processes[0].comparison.grid_point.seq_len
         shutil.copytree(loaded.path, run)
-        for unit in units:
-            if unit.series != series and unit.made_in != "count":
-                (run / "units" / f"{unit.name}.json").unlink()
-        part = present(decided.part_of(run_folder.read(str(run)), launches))
+        for job in jobs:
+            if job.series != series and job.made_in != "count":
+                (run / "jobs" / f"{job.name}.json").unlink()
+        part = present(decided.part_of(run_folder.read(str(run)), processes))
         final = loaded.comparisons[loaded.comparisons.metric == "latency/forward"]
         final = final[final.seq_len == length]
         made, final = (rows[columns].fillna("").reset_index(drop=True) for rows in (part.comparisons, final))
         pd.testing.assert_frame_equal(made, final, check_dtype=False)
-        (line, *_) = decided.answer(run, launches)
-        assert line.startswith(f"forward pass at T = {length:,}: MoD 0.125 is faster")
+        (line, *_) = decided.answer(run, processes)
+        assert line.startswith(f"forward pass at T = {length:,}: MoD 0.125 is faster than ")
 
 
 def test_of_a_model_that_is_measured_alone_nothing_is_decided(tmp_path: Path) -> None:
-    left(tmp_path, planted_suite("draft", metrics=["latency/forward"], arms=[{"model": "dense"}], train=None))
+    left(tmp_path, planted_suite("draft", metrics=["latency/forward"], variants=[{"model": "dense"}], train=None))
     run = run_folder.read(str(tmp_path / "run"))
-    assert decided.answer(run.path, [unit for unit in run.plan.units if unit.made_in == "time"]) == []
+    assert decided.answer(run.path, [job for job in run.plan.jobs if job.made_in == "time"]) == []
 
 
 def changed(loaded: Loaded, cases: pd.DataFrame, pairs: pd.DataFrame | None = None) -> Loaded:
@@ -178,18 +143,17 @@ def skip(cases: pd.DataFrame, rows: pd.Series, why: str) -> None:
 
 def test_a_ratio_that_its_two_times_contradict_is_marked(loaded: Loaded) -> None:
     """Planted: MoD 0.125 is 1.6× as fast. As if its time were of other processes, in which dense was not timed."""
-    explained = APART_MEANS
+    explained = "~ not the quotient of the two times"
     assert "~" not in closing(loaded)
     here = (loaded.cases.metric == "latency/forward") & (loaded.cases.seq_len == 256)
     cases = loaded.cases.copy()
-    dense = float(cases[here & (cases.arm == "dense")].value.iloc[0])
-    cases.loc[here & (cases.arm == "mod[c0.125]"), "value"] = 1.1 * dense
+    dense = float(cases[here & (cases.variant == "dense")].value.iloc[0])
+    cases.loc[here & (cases.variant == "mod[c0.125]"), "value"] = 1.1 * dense
     text = closing(changed(loaded, cases))
     assert explained in " ".join(text.split())
     assert len(re.findall(r" ~1\.6\d×", text)) == text.count(" ~") == 1
-    assert explained in frames.html(changed(loaded, cases), None)
     pairs = loaded.pairs.copy()
-    at = (pairs.metric == "latency/forward") & (pairs.seq_len == 256) & (pairs.arm == "mod[c0.125]")
+    at = (pairs.metric == "latency/forward") & (pairs.seq_len == 256) & (pairs.variant == "mod[c0.125]")
     pairs.loc[at, "ci_low"] = 0.9  # 1 / 1.1 lies within the interval: nothing is contradicted
     assert explained not in " ".join(closing(changed(loaded, cases, pairs)).split())
     pairs.loc[at, "ci_low"] = float("nan")
@@ -202,9 +166,9 @@ def test_a_ratio_that_its_two_times_contradict_is_marked(loaded: Loaded) -> None
 def test_a_model_that_was_skipped_as_a_whole_has_its_reason(loaded: Loaded) -> None:
     cases = loaded.cases.copy()
     why = "the package 'mine' is not installed (pip install mine)"
-    skip(cases, cases.arm == "moe", why)
+    skip(cases, cases.variant == "moe", why)
     # A single metric that does not exist is no model that was skipped.
-    single = (cases.arm == "mod[c0.5]") & (cases.metric == "flops/forward")
+    single = (cases.variant == "mod[c0.5]") & (cases.metric == "flops/forward")
     skip(cases, single, "no counter")
     said = [line for line in closing(changed(loaded, cases)).splitlines() if line.startswith("skipped:")]
     assert said == [f"skipped: MoE ({why})"]
@@ -214,10 +178,10 @@ def test_a_model_that_was_skipped_as_a_whole_has_its_reason(loaded: Loaded) -> N
 def test_reasons_beyond_the_first_are_counted(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     """What failed for one reason is one of them, however many cases it was."""
     cases = loaded.cases.copy()
-    lost = (cases.arm == "mod[c0.5]") & (cases.metric == "latency/forward")
+    lost = (cases.variant == "mod[c0.5]") & (cases.metric == "latency/forward")
     cases.loc[lost, ["status", "reason"]] = ["failed", "planted"]
-    skip(cases, cases.arm == "moe", "one")
-    skip(cases, cases.arm == "mod[c0.125]", "another")
+    skip(cases, cases.variant == "moe", "one")
+    skip(cases, cases.variant == "mod[c0.125]", "another")
     for most, others in ((3, None), (2, "1"), (1, "2")):
         monkeypatch.setattr(summary, "MOST_TROUBLES", most)
         said = " ".join(summary.troubles(changed(loaded, cases)))
@@ -241,27 +205,28 @@ def test_values_name_their_batch_where_there_are_several(tmp_path: Path) -> None
 
 
 def test_quick_ends_within_a_screen_of_80_columns(quick: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In order: the answer, a table for each workload, where arms pay, what marks mean, how sure, what to doubt, the report."""
+    """In order: the answer, a table for each workload, break-even, what marks mean, how sure, what to doubt, the report."""
     monkeypatch.setenv("COLUMNS", "80")
     lines = closing(quick).splitlines()
-    assert len(lines) <= SCREEN
+    assert len(lines) <= 38
     assert max(map(len, lines)) <= 80
     starts = (
         "quick on ",
+        "Dense of equal FLOPs is faster than MoD 0.125 in ",
         "MoD 0.125 is ",
         "forward pass, ",
         "train step, ",
-        "pays from T",
-        "paired ratio: ",
-        "sure: ",
-        "doubt: ",
-        "report: ",
+        "break-even T",
+        "speed-up over the baseline ± ",
+        "sure     ±",
+        "doubt    ",
+        "report   ",
     )
-    places = [next(i for i, line in enumerate(lines) if line.startswith(start)) for start in starts]
-    assert places == sorted(places)
+    grid_points = [next(i for i, line in enumerate(lines) if line.startswith(start)) for start in starts]
+    assert grid_points == sorted(grid_points)
     every = closing(quick, verbose=True).splitlines()
     assert len(every) > 2 * len(lines)
-    assert {*lines[places[2] : places[5]]} <= {*every}
+    assert {*lines[grid_points[3] : grid_points[6]]} <= {*every}
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/page.md", "docs/decide.md"])
@@ -277,7 +242,7 @@ def test_the_documentation_shows_the_run_that_ships(page: str, quick: Loaded, mo
         assert blocks[:2] == ["\n".join(lines) + "\n" for lines in said]
         return
     (block,) = (each for each in blocks if "forward pass, ms" in each)
-    shown = [line for line in block.splitlines() if line and not line.startswith(("[…", "report: "))]
+    shown = [line for line in block.splitlines() if line and not line.startswith(("[…", "quick on ", "report "))]
     assert [line for line in shown if line not in closing(quick).splitlines()] == []
 
 
@@ -288,13 +253,15 @@ def test_answers_about_the_run_that_ships_take_few_lines(quick: Loaded, tmp_path
     """
     found = recommend.recommend(quick, choice(quick), Limits(), "loss")
     lines = [*recommend_text.as_text(found, 80)]
-    assert len(lines) <= 13
-    assert max(len(line) for line in lines if not line.startswith("  modbench ")) <= 80
-    assert len(text_writer.wrapped([*gate_text.as_text(gate.gate(quick, quick))], 80)) <= 8
+    assert len(lines) <= 12
+    assert max(len(line) for line in lines if not line.startswith("next: ")) <= 80
+    assert len(gate_text.as_text(gate.gate(quick, quick), 80, 0)) <= 8
     elsewhere = dataclasses.replace(quick, run=dataclasses.replace(quick.run, path=tmp_path))
     lines = compare.side_by_side(compare_runs([quick, elsewhere]), 80).splitlines()
     assert len(lines) <= 40
     assert max(map(len, lines[4:])) <= 80
+    along = compare.along_axis(quick, compare_by(quick, "capacity"), 80).splitlines()
+    assert (len(along) <= 32, max(map(len, along)) <= 80) == (True, True)
 
 
 @pytest.mark.parametrize("verbose", [False, True])
@@ -305,13 +272,12 @@ def test_empty_lines_stand_where_a_screen_has_room_for_them(quick: Loaded, *, ve
 
 
 def test_the_number_of_processes_is_said_where_the_first_line_has_another_one(quick: Loaded) -> None:
-    """The number of seeds stands with the losses."""
-    made, sure = present(pays_from.table(quick)), present(first_screen.sure(quick))
-    assert sum("1 seed: no claim" in plain(each) for each in made.notes) == 1
-    assert "processes" not in sure.words
+    """That one seed supports no claim stands once."""
+    assert closing(quick).count("1 seed") == 1
+    assert "processes" not in present(first_screen.sure(quick)).words
     missing = quick.cases.copy()
     missing.loc[missing.unit == "s", "n"] -= 1
-    assert plain(first_screen.sure(changed(quick, missing))).startswith("6 fresh processes, ")
+    assert plain(first_screen.sure(changed(quick, missing))).startswith("6 processes, ")
 
 
 def line(verdict: str | None, *point: float | None, left_out: dict[int, str] | None = None) -> Line:
@@ -320,7 +286,7 @@ def line(verdict: str | None, *point: float | None, left_out: dict[int, str] | N
     found = Finding(
         case,
         case,
-        case.place,
+        case.grid_point,
         "latency/forward",
         typical=Estimate.of(*(point or (None,)), kind="count"),
         verdict=verdict,
@@ -331,29 +297,29 @@ def line(verdict: str | None, *point: float | None, left_out: dict[int, str] | N
 @pytest.mark.parametrize(
     ("found", "text", "short"),
     [
-        (("always",), "128", "128"),
+        (("always",), "always", "always"),
         (("never",), "never", "never"),
-        (("crossing", 400.2, 382.0, 420.4), "≈400 [382–420]", "382–420"),
-        (("crossing", None, None, 420.4), "≤420", "≤420"),
-        (("undecided", None, 454.0), ">454 ?", ">454 ?"),
-        (("undecided",), "?", "?"),
-        (("not monotone",), "no line", "no line"),
+        (("from", 400.2, 382.0, 420.4), "≈400 [382–420]", "382–420"),
+        (("from", None, None, 420.4), "≤420", "≤420"),
+        (("inconclusive", None, 454.0), ">454 ?", ">454 ?"),
+        (("inconclusive",), "?", "?"),
+        (("not monotone",), "not monotone", "not monotone"),
         ((None,), "?", "?"),
     ],
 )
-def test_from_where_on_an_arm_pays_is_written_from_what_was_found(found: Any, text: str, short: str) -> None:
+def test_from_where_on_a_variant_is_faster_is_written_from_what_was_found(found: Any, text: str, short: str) -> None:
     for style, said in ((plain, text), (Short(called=True, brief=True), short)):
-        assert style(break_even.pays_from(line(*found))) == said
-        without = style(break_even.pays_from(line(*found, left_out={256: "contaminated"})))
+        assert style(break_even.from_where(line(*found))) == said
+        without = style(break_even.from_where(line(*found, left_out={256: "noisy"})))
         assert without == said + "°" * (found[0] is not None)
 
 
 def test_the_best_of_a_column_is_marked_where_it_is_told_apart_from_all(loaded: Loaded) -> None:
     here = loaded.cases[(loaded.cases.metric == "latency/forward") & (loaded.cases.seq_len == 256)]
-    ids = dict(zip(here.arm, here.case_id, strict=True))
+    ids = dict(zip(here.variant, here.case_id, strict=True))
     assert win_rate.best(loaded, "latency/forward", ids) == "mod[c0.125]"
     pairs = loaded.pairs.copy()
-    at = (pairs.metric == "latency/forward") & (pairs.seq_len == 256) & (pairs.arm == "mod[c0.125]")
+    at = (pairs.metric == "latency/forward") & (pairs.seq_len == 256) & (pairs.variant == "mod[c0.125]")
     for row in pairs[at].index:
         undecided = pairs.copy()
         undecided.loc[row, "verdict"] = "inconclusive"
@@ -367,7 +333,7 @@ def test_the_best_of_a_column_is_marked_where_it_is_told_apart_from_all(loaded: 
 
 def test_a_loss_that_is_not_known_causally_is_that_of_training_and_marked(quick: Loaded) -> None:
     pairs = quick.pairs.copy()
-    here = (pairs.metric == "loss/val_causal") & (pairs.arm == "moe")
+    here = (pairs.metric == "loss/val_causal") & (pairs.variant == "moe")
     pairs.loc[here, "status"], pairs.loc[here, "difference"] = "skipped", float("nan")
     for tables, metric, said in (
         (quick.pairs, "loss/val_causal", "routed causally"),
@@ -375,35 +341,25 @@ def test_a_loss_that_is_not_known_causally_is_that_of_training_and_marked(quick:
     ):
         table = present(pays_from.table(changed(quick, quick.cases, tables)))
         cell = table.rows[-1][list(table.head).index("loss")]
-        row = tables[(tables.metric == metric) & (tables.arm == "moe") & tables.primary].iloc[0]
+        row = tables[(tables.metric == metric) & (tables.variant == "moe") & tables.primary].iloc[0]
         assert isinstance(cell, Finding)
         assert cell.typical.value == pytest.approx(row.difference * (1 if metric == "bpb/val" else 1 / math.log(2)))
         assert bool(LOOKED_AHEAD.intersection((*cell.labels, *cell.against_labels))) is looked_ahead(row)
         assert looked_ahead(row) is (metric == "bpb/val")
-        assert plain(table.notes[-1]).endswith(f"{said}, 1 seed: no claim")
+        assert plain(table.notes[-1]).endswith(said)
 
 
-def test_an_arm_whose_work_is_in_doubt_is_named_first(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More doubts than three lines hold are counted; what weighs most is said."""
+def test_a_variant_whose_work_is_in_doubt_is_named_first(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More doubts than three are counted; what weighs most is said."""
     monkeypatch.setenv("COLUMNS", "80")
-    arms = loaded.arms
-    light = {label: arms[1:] for label in Label if label not in OF_WORK and label != Label.CONTAMINATED}
-    doubted = light | {Label.MASKS_COMPUTE: arms[3:4]}
+    variants = loaded.variants
+    light = {label: variants[1:] for label in Label if label not in OF_WORK and label != Label.NOISY}
+    doubted = light | {Label.MASKS_COMPUTE: variants[3:4]}
     monkeypatch.setattr(Loaded, "labelled", property(lambda _: doubted))
-    lines = closing(loaded).splitlines()
-    at = next(i for i, line in enumerate(lines) if line.startswith("doubt: "))
-    assert lines[at].startswith(f"doubt: Computes what it claims to skip: {name(arms[3])}.")
-    left = int(re.findall(r"\((\d+) more: -v\)$", " ".join(lines[at:-1]).strip())[0])
+    said = closing(loaded)
+    at = said.index("\ndoubt    ")
+    assert said[at:].startswith(f"\ndoubt    computes what it claims to skip: {name(variants[3])}")
+    left = int(present(re.search(r"(\d+) more: -v", said[at:]))[1])
     assert summary.MOST_DOUBTS + left == len(first_screen.doubts(loaded))
     every = " ".join(closing(loaded, verbose=True).split())
-    assert all(f"{label[:1].upper()}{label[1:]}: " in every for label in light)
-
-
-def test_what_arms_are_compared_with_is_named_by_the_baseline(tmp_path: Path) -> None:
-    """`modbench report --baseline moe`: of its shape is MoE, of equal cost a dense model."""
-    run = left(tmp_path, planted_suite("draft", metrics=METRICS[:3], train=None, launches=3, rounds=2))
-    for baseline, said in ((None, "dense"), ("moe", "MoE")):
-        table: Any = pays_from.table(load(run, baseline))
-        notes = list(map(plain, table.notes))
-        assert f"shape, cost: {said} of equal shape, dense of equal cost" in notes
-        assert f"FLOPs, memory, KV cache: ÷ {said}" in notes
+    assert all(f"{label}: " in every for label in light)

@@ -1,4 +1,4 @@
-"""Tiles: only what was measured, or failed; against the dense model of equal cost first."""
+"""Tiles: only what was measured, or failed; against the matched baseline first."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from modbench.reports.tables.load import load
 
 
 def titles(folder: Path, metrics: list[str], **trouble: Any) -> list[str]:
-    arms = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
-    made = planted_suite("draft", metrics=metrics, arms=arms, grid={"seq_len": [64]}, launches=3, rounds=2, train=None)
-    counts = next(unit.name for unit in made.units if unit.made_in == "count")
+    variants = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
+    made = planted_suite(
+        "draft", metrics=metrics, variants=variants, grid={"seq_len": [64]}, processes=3, rounds=2, train=None
+    )
+    counts = next(job.name for job in made.jobs if job.made_in == "count")
     left(folder, made, leave_out=counts if trouble.pop("uncounted", False) else None, **trouble)
     return re.findall(r'<div class="tile[^"]*">\s*<h3>([^<,]*)', str(tiles.render(load(folder / "run")) or ""))
 
@@ -38,9 +40,9 @@ def test_a_tile_for_what_was_measured(
     assert titles(tmp_path, metrics, **trouble) == found
 
 
-def test_a_dense_model_of_equal_cost_that_failed_is_no_choice(tmp_path: Path) -> None:
-    planned = planted_suite("draft", metrics=["latency/forward"], launches=3, rounds=2, train=None)
+def test_a_dense_model_of_matched_that_failed_is_no_choice(tmp_path: Path) -> None:
+    planned = planted_suite("draft", metrics=["latency/forward"], processes=3, rounds=2, train=None)
     page = str(tiles.render(load(left(tmp_path, planned, fails="dense-f0.58"))))
-    assert '<div class="set" data-arm="mod[c0.125]"' in page
+    assert '<div class="set" data-variant="mod[c0.125]"' in page
     assert "data-at=" not in page
     assert 'data-group="against"' not in page

@@ -1,4 +1,4 @@
-"""Titles of arms: from a suite's file or the command line, in all outputs and escaped in each; ids stay as they are."""
+"""Titles of variants: from a suite's file or the command line, in all outputs and escaped in each; ids stay as they are."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from modbench.commands.train import training_run
 from modbench.harness.core import titles
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import CaseFacts
-from modbench.harness.planning.arms import unsolved_arms
-from modbench.harness.planning.load_suite import load_suite, parse_suite
+from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.results.run_file import plan_of, stored_plan
@@ -28,17 +27,17 @@ from modbench.reports.notebook import frames
 from modbench.reports.page import render
 from modbench.reports.questions.compare_axis import compare_by
 from modbench.reports.tables.load import Loaded, load, load_all
-from modbench.reports.tables.titles import check_given, titled
+from modbench.reports.tables.titles import titled
 from modbench.reports.terminal import compare
 from modbench.reports.wording import name
 
 ODD = "Ours <b>&|*a* $x_1$ 50 %"
-ARM = "mod[c0.25]"
+VARIANT = "mod[c0.25]"
 SUITE = {"name": "s", "metrics": ["flops/forward"], "grid": {"seq_len": [16]}}
 
 
-def planned(*arms: dict[str, Any], **more: Any) -> Plan:
-    return make_plan(parse_suite(SUITE | {"arms": arms} | more, "s"), device="cpu")
+def planned(*variants: dict[str, Any], **more: Any) -> Plan:
+    return make_plan(parse_suite(SUITE | {"variants": variants} | more, "s"), device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -65,21 +64,24 @@ def test_what_is_no_title_is_refused(title: object, said: str) -> None:
 
 @pytest.mark.parametrize(
     ("texts", "said"),
-    [(["Ours"], "ARM=TEXT"), (["=Ours"], "ARM=TEXT"), (["a=", "b=B"], "empty"), (["a=A", "a=B"], "two")],
+    [(["Ours"], "VARIANT=TEXT"), (["=Ours"], "VARIANT=TEXT"), (["a=", "b=B"], "empty"), (["a=A", "a=B"], "two")],
 )
-def test_what_is_no_arm_and_title_is_refused(texts: list[str], said: str) -> None:
+def test_what_is_no_variant_and_title_is_refused(texts: list[str], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         Flags(title=texts).overrides()
 
 
-def test_an_arm_of_a_suite_has_a_title_and_keeps_its_id() -> None:
-    arms: list[dict[str, Any]] = [
+def test_a_variant_of_a_suite_has_a_title_and_keeps_its_id() -> None:
+    variants: list[dict[str, Any]] = [
         {"model": "dense", "title": "  Our \u00e9  baseline "},
-        {"model": "dense", "match": {"arm": "mod", "capacity": 0.25}, "title": "Equal cost"},
+        {"model": "dense", "match": {"variant": "mod", "capacity": 0.25}, "title": "Equal cost"},
         {"model": "mod", "capacity": [0.25, 0.5], "every": 2, "title": "Router"},
         {"model": "moe"},
     ]
-    made, plain = planned(*arms), planned(*({k: v for k, v in arm.items() if k != "title"} for arm in arms))
+    made, plain = (
+        planned(*variants),
+        planned(*({k: v for k, v in variant.items() if k != "title"} for variant in variants)),
+    )
     assert [name(case) for case in made.cases] == [
         "Our \u00e9 baseline",
         "Equal cost",
@@ -91,105 +93,71 @@ def test_an_arm_of_a_suite_has_a_title_and_keeps_its_id() -> None:
     assert [case.id for case in made.cases] == [case.id for case in plain.cases]
     stored = plan_of(json.loads(json.dumps(stored_plan(made))), Path("run.json"))
     assert [case.title for case in stored.cases] == [case.title for case in made.cases]
-    assert {case.title for unit in stored.units for case in unit.comparison.arms} == {case.title for case in made.cases}
+    assert {case.title for job in stored.jobs for case in job.comparison.variants} == {
+        case.title for case in made.cases
+    }
 
 
-def test_a_title_that_is_another_arms_is_refused() -> None:
-    for arms in (
+def test_a_title_that_is_another_variants_is_refused() -> None:
+    for variants in (
         [{"model": "dense", "title": "A"}, {"model": "moe", "title": "a"}],
         [{"model": "dense"}, {"model": "moe", "title": "Dense"}],
     ):
         with pytest.raises(UsageError, match="a title of its own"):
-            planned(*arms)
+            planned(*variants)
     with pytest.raises(UsageError, match="title"):
         planned({"model": "dense", "title": "a" * 100})
 
 
 def test_sizes_of_a_sweep_keep_theirs_behind_the_title() -> None:
-    sweep = {"isoflop": {"budgets": [1e12], "sizes": [{"d_model": 32}, {"d_model": 64}]}, "metrics": ["loss/val"]}
+    sweep = {"isoflop": {"train_flops": [1e12], "sizes": [{"d_model": 32}, {"d_model": 64}]}, "metrics": ["loss/val"]}
     made = planned({"model": "dense", "title": "Ours"}, **sweep, train={"seq_len": 16})
     assert {name(case).removesuffix(case.size).strip() for case in made.cases} == {"Ours"}
     assert len({name(case) for case in made.cases}) == 2
 
 
-def test_the_command_line_titles_arms_of_any_run(run: Loaded) -> None:
+def test_the_command_line_titles_variants_of_any_run(run: Loaded) -> None:
     made = api.make_plan(
         "quick", Overrides(title={"MoD 0.125": "Ours", "dense": "Theirs"}, device="cpu"), only_plan=True
     )
-    assert {case.arm: case.title for case in made.cases if case.title} == {"mod[c0.125]": "Ours", "dense": "Theirs"}
-    assert {case.title for unit in made.units for case in unit.comparison.arms} >= {"Ours", "Theirs"}
-    again = titled(run.run.plan, {ARM: "Ours"})
+    assert {case.variant: case.title for case in made.cases if case.title} == {"mod[c0.125]": "Ours", "dense": "Theirs"}
+    assert {case.title for job in made.jobs for case in job.comparison.variants} >= {"Ours", "Theirs"}
+    again = titled(run.run.plan, {VARIANT: "Ours"})
     assert again.cases == run.run.plan.cases
-    for given, said in (({"dens": "x"}, "'dense'"), ({ARM: "MoD 0.5"}, "of its own"), ({ARM: "dense"}, "of its own")):
+    for given, said in (
+        ({"dens": "x"}, "'dense'"),
+        ({VARIANT: "MoD 0.5"}, "of its own"),
+        ({VARIANT: "dense"}, "of its own"),
+    ):
         with pytest.raises(UsageError, match=said):
             titled(run.run.plan, given)
 
 
-@pytest.mark.parametrize(("arm", "said"), [("nosuch", "unknown"), ("mod", "any of"), ("dense", "of its own")])
-def test_a_title_of_no_arm_is_refused_before_anything_is_read_or_counted(
-    arm: str, said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("modbench.harness.planning.plan.read_corpus", lambda _: pytest.fail("the corpus was read"))
-    with pytest.raises(UsageError, match=said):
-        api.make_plan("quick", Overrides(title={arm: "MoD 0.25"}))
-
-
 @pytest.mark.parametrize(
-    ("arm", "select", "said"),
+    ("variant", "select", "said"),
     [
+        ("nosuch", None, "unknown"),
+        ("mod", None, "any of"),
+        ("dense", None, "of its own"),
         ("mod[c0.25]", "c0.125", "unknown"),
-        ("mod[c0.25]", "dense or c0.125", "unknown"),
-        ("mod[c0.25]", "not mod", "unknown"),
-        ("mod", "not c0.125", "any of"),
-        ("mod[c0.25]", "c0.25 or (", "closed|expected"),
     ],
 )
-def test_a_title_of_an_arm_that_is_left_out_is_refused_as_early(
-    arm: str, select: str, said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("modbench.harness.planning.plan.read_corpus", lambda _: pytest.fail("the corpus was read"))
+def test_a_title_of_no_variant_is_refused(variant: str, select: str | None, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        api.make_plan("quick", Overrides(title={arm: "Ours"}), select)
+        api.make_plan("quick", Overrides(title={variant: "MoD 0.25"}, device="cpu"), select, only_plan=True)
 
 
-@pytest.mark.parametrize(
-    "select", ["c0.25", "T512 and c0.25", "f0.", "nosuch", "cuda and c0.25", "mod and not c0.1 and not c0.5"]
-)
-def test_an_expression_that_may_leave_the_arm_is_left_to_the_plan(select: str) -> None:
-    suite = load_suite("quick")
-    check_given(suite, unsolved_arms(suite), {"mod[c0.25]": "Ours"}, select)
-
-
-def test_a_title_of_one_of_several_dense_arms_is_refused_as_early() -> None:
-    arms = [{"model": "dense", "n_layers": [2, 3]}, {"model": "dense", "match": {"arm": "mod"}}, {"model": "mod"}]
-    suite = parse_suite(SUITE | {"arms": arms}, "s")
-    with pytest.raises(UsageError, match=r"any of dense\[n_layers2\], dense\[n_layers3\]"):
-        check_given(suite, unsolved_arms(suite), {"Dense": "Ours"})
-
-
-def test_names_that_are_not_known_yet_are_left_to_the_plan() -> None:
-    arms = [{"model": "dense"}, {"model": "dense", "match": {"arm": "mod", "capacity": 0.25}}, {"model": "mod"}]
-    suite = parse_suite(SUITE | {"arms": arms}, "s")
-    for text in ("dense, 56 % of the FLOPs", "Dense 56 %", "dense-f0.56", "f0.56"):
-        check_given(suite, unsolved_arms(suite), {text: "Ours"})
-    sizes = {"isoflop": {"budgets": [1e12], "sizes": [{"d_model": 32}, {"d_model": 64}]}, "train": {"seq_len": 16}}
-    sweep = parse_suite(SUITE | {"metrics": ["loss/val"], "arms": [{"model": "mod"}]} | sizes, "s")
-    check_given(sweep, unsolved_arms(sweep), {"d32": "Ours"})
-    with pytest.raises(UsageError, match="any of"):
-        check_given(sweep, unsolved_arms(sweep), {"mod": "Ours"})
-
-
-def test_new_columns_of_the_tables_are_what_arms_are_called(run: Loaded) -> None:
-    made = load(run.path, title={ARM: ODD})
-    assert dict(zip(made.cases.arm, made.cases.arm_title, strict=True)) == {
+def test_new_columns_of_the_tables_are_what_variants_are_called(run: Loaded) -> None:
+    made = load(run.path, title={VARIANT: ODD})
+    assert dict(zip(made.cases.variant, made.cases.title, strict=True)) == {
         "dense": "dense",
         "mod[c0.125]": "MoD 0.125",
-        ARM: ODD,
+        VARIANT: ODD,
         "mod[c0.5]": "MoD 0.5",
         "moe": "MoE",
     }
-    rows = made.pairs[made.pairs.arm == ARM]
-    assert (set(rows.arm_title), "dense" in set(rows.baseline_arm_title)) == ({ODD}, True)
+    rows = made.pairs[made.pairs.variant == VARIANT]
+    assert (set(rows.title), "dense" in set(rows.baseline_title)) == ({ODD}, True)
     facts = {"short": "a", "shipped": True, "own_router": False}
     assert CaseFacts.model_validate(facts).title == ""
     with pytest.raises(ValidationError, match="not printed"):  # of a stranger's folder
@@ -198,27 +166,27 @@ def test_new_columns_of_the_tables_are_what_arms_are_called(run: Loaded) -> None
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_title_is_in_every_output_and_escaped_in_each(run: Loaded, tmp_path: Path) -> None:
-    made = load(run.path, title={ARM: ODD})
+    made = load(run.path, title={VARIANT: ODD})
     render.views(made, ("html", "md", "tex", "csv", "json"), str(tmp_path))
     page, md, tex = ((tmp_path / file).read_text() for file in ("report.html", "report.md", "tables.tex"))
     assert "Ours &lt;b&gt;&amp;|*a* $x_1$" in page
     assert "Ours <b>" not in page
     assert r"Ours \<b\>&amp;\|\*a\* \$x_1\$" in md
     assert r"Ours \textless{}b\textgreater{}\&\textbar{}{*}a{*} \$x\_1\$ 50 \%" in tex
-    arms = json.loads((tmp_path / "report.json").read_text())["arms"]
-    assert {each["arm"]: each["name"] for each in arms}[ARM] == ODD
+    variants = json.loads((tmp_path / "report.json").read_text())["variants"]
+    assert {each["variant"]: each["name"] for each in variants}[VARIANT] == ODD
     table = compare_by(made, "capacity", ODD)
     assert table.baseline == ODD
     assert ODD in compare.along_axis(made, table, 200)
 
 
 def test_python_has_them_too(run: Loaded) -> None:
-    assert ODD in set(frames.load(run.path, title={ARM: ODD}).cases.arm_title)
+    assert ODD in set(frames.load(run.path, title={VARIANT: ODD}).cases.title)
     with pytest.raises(UsageError, match="takes a dict"):
         frames.load(run.path, title="x")  # type: ignore[arg-type]
-    given = keywords.overrides({"title": {ARM: "a=b"}}, {})
-    assert keywords.words(given) == ["--title", f"{ARM}=a=b"]
-    assert titles.listed([f"{ARM}=a=b"]) == given.title
+    given = keywords.overrides({"title": {VARIANT: "a=b"}}, {})
+    assert keywords.words(given) == ["--title", f"{VARIANT}=a=b"]
+    assert titles.listed([f"{VARIANT}=a=b"]) == given.title
 
 
 @pytest.mark.parametrize(
@@ -240,20 +208,23 @@ def test_commands_that_show_a_run_take_titles(
         if command in {"compare", "recommend"}
         else ["--out", str(tmp_path / ("map.svg" if command == "figure" else "out"))]
     )
-    succeeded(modbench(command, str(run.path), *rest, *out, "--title", f"{ARM}=Ours"))
+    succeeded(modbench(command, str(run.path), *rest, *out, "--title", f"{VARIANT}=Ours"))
     refused = modbench(command, str(run.path), *rest, *out, "--title", "mod[c0.24]=Ours")
-    assert (refused.returncode, ARM in refused.stderr) == (2, True)
+    assert (refused.returncode, VARIANT in refused.stderr) == (2, True)
     assert not (run.path / "figures").exists()
 
 
-def test_of_several_runs_each_takes_the_titles_of_its_arms(run: Loaded, tmp_path: Path, modbench: Any) -> None:
-    fewer = planted_run(tmp_path / "fewer", suite={"arms": [{"model": "dense"}, {"model": "moe"}]})
-    first, second = load_all([str(fewer.path), str(run.path)], {ARM: "Ours", "moe": "Theirs"})
-    assert [{case.title for case in each.arms} - {""} for each in (first, second)] == [{"Theirs"}, {"Ours", "Theirs"}]
-    done = modbench("compare", str(run.path), str(fewer.path), "--title", f"{ARM}=Ours", "--title", "moe=Theirs")
+def test_of_several_runs_each_takes_the_titles_of_its_variants(run: Loaded, tmp_path: Path, modbench: Any) -> None:
+    fewer = planted_run(tmp_path / "fewer", suite={"variants": [{"model": "dense"}, {"model": "moe"}]})
+    first, second = load_all([str(fewer.path), str(run.path)], {VARIANT: "Ours", "moe": "Theirs"})
+    assert [{case.title for case in each.variants} - {""} for each in (first, second)] == [
+        {"Theirs"},
+        {"Ours", "Theirs"},
+    ]
+    done = modbench("compare", str(run.path), str(fewer.path), "--title", f"{VARIANT}=Ours", "--title", "moe=Theirs")
     assert (done.returncode, "Theirs" in done.stdout) == (0, True)
     refused = modbench("compare", str(run.path), str(fewer.path), "--title", "mod[c0.24]=Ours")
-    assert (refused.returncode, ARM in refused.stderr) == (2, True)
+    assert (refused.returncode, VARIANT in refused.stderr) == (2, True)
 
 
 def test_train_keeps_a_title() -> None:

@@ -1,4 +1,4 @@
-"""What reports say of a trend: where which arm is better, the slope, the forecast, what is lacking."""
+"""What reports say of a trend: where which variant is better, the slope, the forecast, what is lacking."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def crossing(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 
 
 def found(loaded: Loaded) -> Trend:
-    """What the only arm's trend is."""
+    """What the only variant's trend is."""
     (answer,) = trend.answers(loaded)
     return present(answer.trend)
 
@@ -53,7 +53,7 @@ def test_the_planted_slope_and_crossing_are_found(crossing: Loaded) -> None:
 
 def test_seeds_of_which_a_run_failed_are_left_out_and_named(crossing: Loaded, tmp_path: Path) -> None:
     ((first, *_),) = [answer.rows for answer in trend.answers(crossing)]
-    lost = planted(tmp_path, 0.05, fails=first.mine[0].arm)
+    lost = planted(tmp_path, 0.05, fails=first.mine[0].variant)
     (answer,) = trend.answers(lost)
     assert (answer.rows[0].seeds, answer.trend) == (0, None)
     assert "planted failure" in str(answer.rows[0].reason)
@@ -68,7 +68,7 @@ def test_without_losses_of_blocks_the_text_is_in_no_interval_and_said(tmp_path: 
 
 def test_a_budget_alone_has_a_difference_and_no_trend(tmp_path: Path) -> None:
     sweep: Any = followed().suite.isoflop
-    one = {"budgets": [BUDGETS[0]], "sizes": [*sweep.sizes], "max_epochs": 1e9}
+    one = {"train_flops": [BUDGETS[0]], "sizes": [*sweep.sizes], "max_epochs": 1e9}
     loaded = planted(tmp_path, 0.05, 0.1, changes={"isoflop": one, "trend": {"seeds": 4}})
     said: Any = first_screen.answer(loaded)[0]
     assert plain(said.given["better"]) == "dense"
@@ -87,11 +87,11 @@ NOISE = (-0.02, 0.0, 0.02)
         ((0.1, 0.11, 0.12), "none", {"better": "dense"}),
         ((-0.1, -0.05, 0.0), "one sign", {"better": "MoD", "start": "1.00 TFLOP", "end": "9.14 TFLOP"}),
         ((0.0, 0.05, 0.1), "one sign", {"better": "dense", "start": "1.75 TFLOP", "end": "16.0 TFLOP"}),
-        ((0.1, -0.1), "cannot tell", {"first": "1.00 TFLOP", "last": "4.00 TFLOP"}),
+        ((0.1, -0.1), "inconclusive", {"first": "1.00 TFLOP", "last": "4.00 TFLOP"}),
         ((0.1,), "none", {"better": "dense"}),
-        ((0.0,), "cannot tell", {}),
+        ((0.0,), "inconclusive", {}),
         ((-0.2, 0.3, -0.1), "not straight", {}),
-        ((-0.005, 0.0, 0.005), "cannot tell", {}),
+        ((-0.005, 0.0, 0.005), "inconclusive", {}),
     ],
 )
 def test_every_outcome_has_its_words(differences: Any, outcome: str, given: dict[str, str]) -> None:
@@ -130,9 +130,9 @@ def test_off_the_line_there_is_neither_crossing_nor_forecast_in_any_output(
     monkeypatch.setattr(Trend, "off_line", (1, Fitted(0.03, 0.01, 0.05, 0.006)))
     table = trend.TABLE.frame(crossing)
     assert list(table.query("quantity == 'difference'").outcome.notna()) == [False, True, False]
-    assert table[table.budget == BUDGETS[1]].outcome.iloc[0] == "off the line"
+    assert table[table.train_flops == BUDGETS[1]].outcome.iloc[0] == "off the line"
     (row,) = table.query("quantity == 'crossing'").to_dict("records")
-    assert (row["outcome"], math.isnan(row["value"])) == ("cannot tell", True)
+    assert (row["outcome"], math.isnan(row["value"])) == ("inconclusive", True)
     assert "forecast" not in set(table.quantity)
     (said,) = first_screen.answer(crossing)
     assert "no straight line" in plain(said)
@@ -145,10 +145,10 @@ def test_off_the_line_there_is_neither_crossing_nor_forecast_in_any_output(
 
 def test_two_budgets_give_no_crossing_in_any_output(tmp_path: Path) -> None:
     sweep: Any = followed().suite.isoflop
-    two = {"budgets": [*BUDGETS[:2]], "sizes": [*sweep.sizes], "max_epochs": 1e9}
+    two = {"train_flops": [*BUDGETS[:2]], "sizes": [*sweep.sizes], "max_epochs": 1e9}
     loaded = planted(tmp_path, 0.05, 0.02, changes={"isoflop": two, "trend": {"seeds": 4, "forecast": 8e10}})
     (row,) = trend.TABLE.frame(loaded).query("quantity == 'crossing'").to_dict("records")
-    assert row["outcome"] == "cannot tell"
+    assert row["outcome"] == "inconclusive"
     assert all(math.isnan(row[key]) for key in ("value", "ci_low", "ci_high"))
     assert "inconclusive" in plain(first_screen.answer(loaded)[0])
     assert any("no break-even" in plain(each) for each in trend.doubts(loaded))

@@ -32,17 +32,17 @@ def ran(folder: Path, monkeypatch: pytest.MonkeyPatch, version_of: dict[str, str
     """A planted run of dense and a user's model; `version_of` has the version of parts.py by a part of the unit's name."""
     made = planted.planted_suite(
         "draft",
-        launches=3,
-        arms=[{"model": "dense"}, {"model": "mine.py:build"}],
+        processes=3,
+        variants=[{"model": "dense"}, {"model": "mine.py:build"}],
         metrics=["flops/forward", "latency/forward"],
         train=None,
     )
-    (mine,) = {case.arm for case in made.cases} - {"dense"}
+    (mine,) = {case.variant for case in made.cases} - {"dense"}
     monkeypatch.setitem(planted.PLANTED, mine, 0.5)
     monkeypatch.setattr(planted, "case_cost", lambda case: case_cost(case.model_copy(update={"model": "dense"})))
     folder.mkdir()
     run = planted.left(folder, made)
-    for file in (run / "units").glob("*.json"):
+    for file in (run / "jobs").glob("*.json"):
         version = next((each for part, each in version_of.items() if part in file.stem), by_default)
         body = json.loads(file.read_text())
         reseal(file, body | {"code": {"mine.py": "c" * 64, "parts.py": version * 64}})
@@ -67,8 +67,10 @@ def test_a_run_of_one_version_wears_no_label(here: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
-def test_launches_of_two_versions_are_labelled_and_have_no_verdict(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded = ran(here / "one", monkeypatch, {"T64-B1-fp32-cpu1-launch0": "b"})
+def test_processes_of_two_versions_are_labelled_and_have_no_verdict(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = ran(here / "one", monkeypatch, {"T64-B1-fp32-cpu1-process0": "b"})
     times = loaded.pairs[loaded.pairs.metric == "latency/forward"].set_index("seq_len")
     assert labelled(loaded) == MINE
     assert times.labels.str.contains(Label.CODE_CHANGED).all()
@@ -92,7 +94,7 @@ def test_what_failed_mixes_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) 
     """A bug in a file was mended, and its failed units ran again."""
     loaded = ran(here / "one", monkeypatch, {"count-T64": "b"})
     assert labelled(loaded)
-    file = next((loaded.path / "units").glob("count-T64*"))
+    file = next((loaded.path / "jobs").glob("count-T64*"))
     body = json.loads(file.read_text())
     for outcome in body["outcomes"]:
         if outcome["case"].startswith("mine"):

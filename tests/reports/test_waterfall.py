@@ -85,11 +85,13 @@ def test_a_narrower_dense_model_has_no_router() -> None:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("waterfall")
-    arms = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
+    variants = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
     metrics = ["latency/forward", "latency/train_step"]
     left(
         folder,
-        planted_suite("draft", metrics=metrics, arms=arms, grid={"seq_len": [64]}, launches=3, rounds=4, train=None),
+        planted_suite(
+            "draft", metrics=metrics, variants=variants, grid={"seq_len": [64]}, processes=3, rounds=4, train=None
+        ),
     )
     return folder / "run"
 
@@ -117,17 +119,17 @@ def known(run: Path, monkeypatch: pytest.MonkeyPatch) -> Loaded:
 @pytest.mark.slow
 @pytest.mark.parametrize("metric", ["latency/forward", "latency/train_step"])
 def test_the_parts_lead_from_promised_to_measured(metric: str, known: Loaded) -> None:
-    """Nothing is lost: promised, parts and the rest add up to the measured share; the sum on the way is attainable."""
+    """Nothing is lost: promised, parts and the rest add up to the measured share; the sum on the way is predicted."""
     found: Any = waterfall.fall(known, "mod[c0.125]", metric, 64)
     row: Any = known.pair("mod[c0.125]", metric, 64)
-    assert found.promised == 1 / row.ideal
+    assert found.promised == 1 / row.theoretical
     assert found.measured == 1 / row.ratio
     gap = math.fsum([*found.parts.values(), found.unexplained])
     assert gap == pytest.approx(found.measured - found.promised, rel=1e-12)
-    table, base = known.tables.rooflines["fp32"], known.arms[0]
+    table, base = known.tables.rooflines["fp32"], known.variants[0]
     field = "forward_operators" if metric == "latency/forward" else "train_operators"
     mine, theirs = (table.seconds(getattr(known.tables.counted(side), field)) for side in (found.found.case, base))
-    assert found.attainable == pytest.approx(mine / theirs, rel=1e-12)
+    assert found.predicted_share == pytest.approx(mine / theirs, rel=1e-12)
     assert ("optimizer" in found.parts) == (metric == "latency/train_step")
     assert found.parts["router"] > 0
 

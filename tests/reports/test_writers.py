@@ -55,6 +55,14 @@ def case() -> Case:
         (Estimate(None, None, 0.95, "ratio"), "less than 0.950×"),
         (Estimate(1.1, 1.02, None, "ratio"), "1.10× [above 1.02]"),
         (Estimate(None, 0.82, 1.06, "ratio"), "0.820× to 1.06×"),
+        (Estimate(1.81, 1.72, 1.9, "ratio", "s"), "1.81× [1.72–1.90]"),
+        (Estimate(1.81, 1.72, 1.9, "ratio", "token/s"), "1.81× [1.72–1.90]"),
+        (Estimate(1.786, kind="ratio", unit="FLOP"), "56 %"),
+        (Estimate(0.74, kind="ratio", unit="B"), "135 %"),
+        (Estimate(1.25, 1.2, 1.3, "ratio", "J"), "80 % [77–83]"),
+        (Estimate(1.002, kind="ratio", unit="B"), "99.8 %"),
+        (Estimate(1.0, kind="ratio", unit="B"), "100 %"),
+        (Estimate(None, 1.25, 2.0, "ratio", "FLOP"), "50 % to 80 %"),
         (Estimate(0.0123, 0.012, 0.0126, unit="s"), "12.3 ms [12.0–12.6]"),
         (Estimate(2.5e6, unit="param"), "2.50 M"),
         (Estimate(3.77194, unit="nat"), "3.772 nats"),
@@ -134,7 +142,9 @@ def labelled(case: Case, label: str, verdict: str | None = "better") -> Table:
     of_loss = label in {*LOOKED_AHEAD, ILLUSTRATION}
     made = Estimate(1.5, 1.4, 1.6, *(("difference", "bit/B") if of_loss else ("ratio", "s")))
     return Table(
-        "t", ("arm", "x"), [[case, Finding(case, case, typical=made, verdict=verdict, labels=(label,) * bool(label))]]
+        "t",
+        ("variant", "x"),
+        [[case, Finding(case, case, typical=made, verdict=verdict, labels=(label,) * bool(label))]],
     )
 
 
@@ -181,7 +191,7 @@ def test_every_reason_reaches_every_output(code: str) -> None:
 def test_what_a_loss_saw_says_nothing_of_a_time(name: str, label: str, case: Case) -> None:
     made = Finding(case, case, typical=Estimate(1.5, 1.4, 1.6, "ratio", "s"), verdict="better")
     labelled = dataclasses.replace(made, labels=(label,))
-    written, without = (WRITERS[name](Table("t", ("arm", "x"), [[case, each]])) for each in (labelled, made))
+    written, without = (WRITERS[name](Table("t", ("variant", "x"), [[case, each]])) for each in (labelled, made))
     assert written == without
 
 
@@ -204,14 +214,14 @@ def test_brackets_are_escaped_unless_they_hold_an_interval(said: str, shown: str
 def test_a_time_without_a_verdict_is_no_claim(name: str, case: Case) -> None:
     """As of a smoke run, or of a machine that was not checked."""
     made = Finding(case, case, typical=Estimate(1.5, 1.4, 1.6, "ratio", "s"))
-    written = WRITERS[name](Table("t", ("arm", "x"), [[case, made]]))
+    written = WRITERS[name](Table("t", ("variant", "x"), [[case, made]]))
     assert ("no claim" in written) == (name != "latex")
     assert not any(glyph in written for glyph in (r"\triangle", r"\nabla", r"\approx"))
 
 
 def test_the_failed_and_the_skipped_are_named_in_every_output(case: Case) -> None:
     for status in ("failed", "skipped"):
-        table = Table("t", ("arm", "x"), [[case, Finding(case, case, status=status)]])
+        table = Table("t", ("variant", "x"), [[case, Finding(case, case, status=status)]])
         for name, write in WRITERS.items():
             assert (status in write(table)) or (name in {"text", "latex"} and status == "skipped")
 
@@ -219,7 +229,7 @@ def test_the_failed_and_the_skipped_are_named_in_every_output(case: Case) -> Non
 @given(st.integers(20, 120), st.integers(1, 12))
 def test_a_table_fits_its_width_where_one_column_does(width: int, columns: int) -> None:
     head = ("", *(f"T = {2**at}" for at in range(columns)))
-    rows: list[list[Value]] = [["arm", *([Estimate(1.5, 1.4, 1.6, "ratio")] * columns)]]
+    rows: list[list[Value]] = [["variant", *([Estimate(1.5, 1.4, 1.6, "ratio")] * columns)]]
     lines = text.table(Table("speed", head, rows), width)
     assert max(map(len, lines)) <= max(width, len("speed  1.50× [1.40–1.60]"))
     assert sum(line.count("T = ") for line in lines) == columns
@@ -233,7 +243,7 @@ def test_a_unit_stands_once(case: Case) -> None:
 
 
 def test_numbers_are_aligned_right_and_names_left(case: Case) -> None:
-    table = Table("t", ("arm", "n", "said"), [[case, 5, "x"], [case, None, ""]])
+    table = Table("t", ("variant", "n", "said"), [[case, 5, "x"], [case, None, ""]])
     page = str(write_html.written([table]))
     assert page.count('class="number"') == 3  # the head and two cells of one column
     assert number_format.numeric([Estimate(1), 3, None, ""])
@@ -242,10 +252,10 @@ def test_numbers_are_aligned_right_and_names_left(case: Case) -> None:
 
 
 def test_what_repeats_in_groups_has_one_head() -> None:
-    table = Table("t", ("arm", "a", "b", "c"), [["x", 1, 2, 3]], groups=("", "one", "one", "two"))
+    table = Table("t", ("variant", "a", "b", "c"), [["x", 1, 2, 3]], groups=("", "one", "one", "two"))
     assert 'colspan="2">one<' in str(write_html.written([table]))
     assert "one: a" in WRITERS["markdown"](table)
-    assert [line.split() for line in text.table(table, 80)[:2]] == [["one", "two"], ["arm", "a", "b", "c"]]
+    assert [line.split() for line in text.table(table, 80)[:2]] == [["one", "two"], ["variant", "a", "b", "c"]]
 
 
 def test_nothing_is_written_of_nothing() -> None:

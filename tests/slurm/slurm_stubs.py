@@ -1,4 +1,4 @@
-"""Units of milliseconds: what a job runs in the tests instead of a measurement. It loads no torch."""
+"""Jobs of milliseconds: what a Slurm job runs in the tests instead of a measurement. It loads no torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from unittest import mock
 
 from present import present
 
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.results.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ while time.monotonic() < end:
         sys.exit(1)  # as a rank does that lost another
 if node != "0":  # the first rank writes the record
     sys.exit()
-record = {"unit": json.loads(text), "started": "2026-01-01T00:00:00+00:00", "wall_s": 0.1, "outcomes": []}
+record = {"job": json.loads(text), "started": "2026-01-01T00:00:00+00:00", "wall_s": 0.1, "outcomes": []}
 part = pathlib.Path(file).with_suffix(".part")
 part.write_text(json.dumps(record))
 part.replace(file)
@@ -61,7 +61,7 @@ with open(pathlib.Path(folder) / "ends", "a") as ends:
 class StubHandle:
     """A stub at work."""
 
-    unit: UnitOfWork
+    job: Job
     process: subprocess.Popen[bytes]
     record: Path
     died: None = None
@@ -76,7 +76,7 @@ class StubHandle:
 
 
 class StubLauncher:
-    """Starts stubs, as the local launcher starts units."""
+    """Starts stubs, as the local launcher starts jobs."""
 
     is_remote = False
 
@@ -86,10 +86,10 @@ class StubLauncher:
     def at_once(self, usual: int) -> int:
         return usual
 
-    def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> StubHandle:
+    def start(self, job: Job, folder: RunFolder, timeout_s: float) -> StubHandle:
         del timeout_s
-        arguments = [str(folder.path), unit.name, unit.model_dump_json(), str(folder.record(unit))]
-        return StubHandle(unit, subprocess.Popen([sys.executable, "-c", WORK, *arguments]), folder.record(unit))
+        arguments = [str(folder.path), job.name, job.model_dump_json(), str(folder.record(job))]
+        return StubHandle(job, subprocess.Popen([sys.executable, "-c", WORK, *arguments]), folder.record(job))
 
     def wait(self, handles: list[StubHandle], timeout_s: float) -> list[StubHandle]:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -108,16 +108,16 @@ class StubLauncher:
 class Quiet:
     """Progress that shows nothing."""
 
-    def started(self, unit: UnitOfWork) -> None:
+    def started(self, job: Job) -> None:
         pass
 
     def tick(self) -> None:
         pass
 
-    def added(self, series: str, units: Sequence[UnitOfWork]) -> None:
+    def added(self, series: str, jobs: Sequence[Job]) -> None:
         pass
 
-    def ended(self, unit: UnitOfWork) -> None:
+    def ended(self, job: Job) -> None:
         pass
 
 
@@ -133,7 +133,7 @@ def stub_plan(*, trains: bool = True) -> Plan:
         "metrics": ["flops/forward", "latency/forward", "latency/train_step", "memory/peak_allocated"],
         "shape": {"d_model": 32, "n_layers": 2, "n_heads": 2},
         "grid": {"seq_len": [16, 32], "batch_size": [1]},
-        "arms": [{"model": "dense"}, {"model": "mod", "capacity": 0.5}],
+        "variants": [{"model": "dense"}, {"model": "mod", "capacity": 0.5}],
     }
     if not trains:
         return make_plan(parse_suite(suite, "stubs"), device="cpu")
@@ -143,22 +143,22 @@ def stub_plan(*, trains: bool = True) -> Plan:
     return make_plan(parsed, device="cpu", text=read_corpus(parsed))
 
 
-def units_of(*made_in: str, trains: bool = True) -> list[UnitOfWork]:
-    """The units of some passes."""
-    return [unit for unit in stub_plan(trains=trains).units if unit.made_in in made_in]
+def jobs_of(*made_in: str, trains: bool = True) -> list[Job]:
+    """The jobs of some passes."""
+    return [job for job in stub_plan(trains=trains).jobs if job.made_in in made_in]
 
 
-def on_ranks(ranks: int) -> UnitOfWork:
-    """A training unit that several processes share."""
-    unit = units_of("train")[0]
-    train = present(unit.protocol.train).model_copy(update={"ranks": ranks})
-    return unit.model_copy(update={"protocol": unit.protocol.model_copy(update={"train": train})})
+def on_ranks(ranks: int) -> Job:
+    """A training job that several processes share."""
+    job = jobs_of("train")[0]
+    train = present(job.protocol.train).model_copy(update={"ranks": ranks})
+    return job.model_copy(update={"protocol": job.protocol.model_copy(update={"train": train})})
 
 
-def work(units: Sequence[UnitOfWork], folder: RunFolder, *options: str, grace_s: float = 1.0) -> None:
-    """Run units through Slurm as the runner does; stubs stand in for measurements.
+def work(jobs: Sequence[Job], folder: RunFolder, *options: str, grace_s: float = 1.0) -> None:
+    """Run jobs through Slurm as the runner does; stubs stand in for measurements.
 
-    A job that is requeued counts as failed for some seconds: who waits for it gives it a longer grace.
+    A Slurm job that is requeued counts as failed for some seconds: who waits for it gives it a longer grace.
     """
     from modbench.harness.execution.launch import slurm
     from modbench.harness.execution.phase import Run, Slots
@@ -166,14 +166,14 @@ def work(units: Sequence[UnitOfWork], folder: RunFolder, *options: str, grace_s:
     hurried = mock.patch.multiple(slurm, GRACE_S=grace_s, ASK_S=0.4, LOOK_S=0.1)  # this controller serves nobody else
     with hurried, mock.patch.object(slurm.SlurmLauncher, "inside", StubLauncher):
         launcher = slurm.SlurmLauncher(cold=True, threads=1, options=options)
-        slots = Slots(tuple(units), launcher.at_once(1))
-        Run(launcher, folder, Quiet()).phase(slots, {unit.name: 60.0 for unit in units})
+        slots = Slots(tuple(jobs), launcher.at_once(1))
+        Run(launcher, folder, Quiet()).phase(slots, {job.name: 60.0 for job in jobs})
 
 
 def folder_at(path: Path) -> RunFolder:
     """A run folder without a run."""
     folder = RunFolder(path)
-    folder.units.mkdir(parents=True, exist_ok=True)
+    folder.jobs.mkdir(parents=True, exist_ok=True)
     folder.logs.mkdir(exist_ok=True)
     return folder
 
@@ -184,5 +184,5 @@ def lines(file: Path) -> list[str]:
 
 
 if __name__ == "__main__":  # a submitter of its own, which a test kills
-    counts = [unit for unit in stub_plan(trains=False).units if unit.made_in == "count"]
+    counts = [job for job in stub_plan(trains=False).jobs if job.made_in == "count"]
     work(counts, folder_at(Path(sys.argv[1])), *sys.argv[2:])

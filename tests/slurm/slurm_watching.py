@@ -1,4 +1,4 @@
-"""What tests ask of a cluster and of a run folder while jobs run."""
+"""What tests ask of a cluster and of a run folder while Slurm jobs run."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from dataclasses import replace
 
 from slurm_stubs import lines
 
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.execution.launch import slurm
 from modbench.harness.execution.slurm.submitting import submissions
 from modbench.harness.results.run_folder import RunFolder
 
-PATIENCE_S = 300.0  # against hanging; a job of milliseconds takes seconds on a busy machine
+PATIENCE_S = 300.0  # against hanging; a Slurm job of milliseconds takes seconds on a busy machine
 
 
 def until(true: Callable[[], object]) -> None:
@@ -39,13 +39,13 @@ def beside(act: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-def job_of(folder: RunFolder, unit: UnitOfWork) -> str:
-    """Slurm's id of the first job that had a unit."""
+def job_of(folder: RunFolder, job: Job) -> str:
+    """Slurm's id of the first Slurm job that had a job."""
     known = slurm.states()
     for each in submissions(folder.path):
         for task, names in enumerate(each.tasks):
-            if unit.name in names and (each.name, task) in known:
-                return replace(each, job=known[each.name, task][0]).id_of(task)
+            if job.name in names and (each.name, task) in known:
+                return replace(each, slurm_job=known[each.name, task][0]).id_of(task)
     return ""
 
 
@@ -54,30 +54,33 @@ def says(*command: str) -> bool:
     return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
-def tell(folder: RunFolder, unit: UnitOfWork, *command: str) -> None:
-    """Tell Slurm something of a unit's job, unless that is done: on a busy machine its time limit may come first."""
-    job = job_of(folder, unit)
-    until(lambda: not folder.path.exists() or folder.record(unit).exists() or says(*command, job))
+def tell(folder: RunFolder, job: Job, *command: str) -> None:
+    """Tell Slurm something of a job's Slurm job, unless that is done: on a busy machine its time limit may come first."""
+    slurm_job = job_of(folder, job)
+    until(lambda: not folder.path.exists() or folder.record(job).exists() or says(*command, slurm_job))
 
 
-def hurry(folder: RunFolder, unit: UnitOfWork, times: int) -> None:
-    """Start a requeued job now, for the given time: Slurm would let it wait for two minutes.
+def hurry(folder: RunFolder, job: Job, times: int) -> None:
+    """Start a requeued Slurm job now, for the given time: Slurm would let it wait for two minutes.
 
-    It only spares time and checks nothing, so it ends in silence once the unit is done or the folder is gone: in a
+    It only spares time and checks nothing, so it ends in silence once the job is done or the folder is gone: in a
     thread it would otherwise fail whichever test comes next.
     """
-    job, end = job_of(folder, unit), time.monotonic() + PATIENCE_S  # a busy Slurm is slow to call the job pending
-    asked = ["squeue", "--noheader", "--states=pending", f"--jobs={job}"]
-    until(lambda: not folder.path.exists() or folder.record(unit).exists() or subprocess.check_output(asked))
+    slurm_job, end = (
+        job_of(folder, job),
+        time.monotonic() + PATIENCE_S,
+    )  # a busy Slurm is slow to call the Slurm job pending
+    asked = ["squeue", "--noheader", "--states=pending", f"--Slurm jobs={slurm_job}"]
+    until(lambda: not folder.path.exists() or folder.record(job).exists() or subprocess.check_output(asked))
     time.sleep(1.5)  # in the second in which it was requeued Slurm would find its credential revoked
-    while time.monotonic() < end and starts(folder)[unit.name] < times and not folder.record(unit).exists():
+    while time.monotonic() < end and starts(folder)[job.name] < times and not folder.record(job).exists():
         if not folder.path.exists():
             return
-        says("scontrol", "update", f"JobId={job}", "StartTime=now")
+        says("scontrol", "update", f"JobId={slurm_job}", "StartTime=now")
         time.sleep(0.05)
 
 
-def died(folder: RunFolder, unit: UnitOfWork) -> str:
-    """How a unit's record says that its process died; empty if it did not."""
-    said = json.loads(folder.record(unit).read_bytes()).get("died")
+def died(folder: RunFolder, job: Job) -> str:
+    """How a job's record says that its process died; empty if it did not."""
+    said = json.loads(folder.record(job).read_bytes()).get("died")
     return str(said["reason"]) if said else ""

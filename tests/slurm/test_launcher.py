@@ -1,4 +1,4 @@
-"""What the Slurm launcher decides about jobs on a cluster that says what a test says, and how it calls sbatch."""
+"""What the Slurm launcher decides about Slurm jobs on a cluster that says what a test says, and how it calls sbatch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from present import present
 from slurm_stubs import StubLauncher, folder_at, on_ranks, stub_plan
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Death
 from modbench.harness.execution import ranks
 from modbench.harness.execution.launch import slurm
@@ -32,7 +32,7 @@ from modbench.harness.execution.slurm.submitting import (
 )
 from modbench.harness.results.run_folder import RunFolder
 
-UNIT = stub_plan(trains=False).units[0]
+JOB = stub_plan(trains=False).jobs[0]
 
 
 SBATCH = """
@@ -44,7 +44,7 @@ print("Submitted batch job 7")
 
 @pytest.fixture
 def sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put commands of Slurm first on the path: sbatch keeps its script, says what signals it hears, and takes job 7."""
+    """Put commands of Slurm first on the path: sbatch keeps its script, says what signals it hears, and takes Slurm job 7."""
     pytest.importorskip("submitit")
     place = tmp_path / "bin"
     place.mkdir()
@@ -75,9 +75,9 @@ def launcher(sbatch: Path, monkeypatch: pytest.MonkeyPatch) -> SlurmLauncher:
     return SlurmLauncher(cold=True, threads=1, options=["--requeues=1"])
 
 
-def submitted(launcher: SlurmLauncher, folder: RunFolder, unit: UnitOfWork = UNIT) -> tuple[SlurmHandle, str]:
-    """A unit that was submitted, and the name of its job."""
-    handle = launcher.start(unit, folder, 60.0)
+def submitted(launcher: SlurmLauncher, folder: RunFolder, job: Job = JOB) -> tuple[SlurmHandle, str]:
+    """A job that was submitted, and the name of its job."""
+    handle = launcher.start(job, folder, 60.0)
     launcher._submit([handle])
     return handle, present(handle.submission).name
 
@@ -98,8 +98,10 @@ def test_a_lost_job_is_submitted_again_and_given_up_at_last_with_its_reason(
         pass
     died = present(handle.died)
     assert died.kind == "timeout"
-    said = rf"job 7 ended without a record \(timeout\), submitted 2 times; see jobs/{second[9:]}/7_0_log\.out"
-    assert died.reason == "the Slurm " + said.replace("\\", "")
+    said = (
+        rf"Slurm job 7 ended without a record \(timeout\), submitted 2 times; see slurm_jobs/{second[9:]}/7_0_log\.out"
+    )
+    assert died.reason == "the " + said.replace("\\", "")
     assert len(submissions(tmp_path / "run")) == 2
 
 
@@ -114,7 +116,7 @@ def test_no_answer_of_squeue_is_no_end_of_a_job(
     assert capsys.readouterr().err.count("squeue does not answer (controller is gone)") == 1
 
 
-@pytest.mark.parametrize("end", ["noted by the job", "job ended"])
+@pytest.mark.parametrize("end", ["noted by the Slurm job", "Slurm job ended"])
 def test_a_record_is_taken_when_its_job_will_not_change_it_any_more(
     launcher: SlurmLauncher, sbatch: Path, tmp_path: Path, end: str
 ) -> None:
@@ -122,10 +124,10 @@ def test_a_record_is_taken_when_its_job_will_not_change_it_any_more(
     handle.record.write_text("{}")
     says(sbatch, f"7|N/A|RUNNING|{name}")
     assert launcher.wait([handle], 0.0) == []
-    if end == "job ended":
+    if end == "Slurm job ended":
         says(sbatch, f"7|N/A|COMPLETED|{name}")
     else:
-        (present(handle.submission).place / "0.ended").write_text(f"{UNIT.name}\n")
+        (present(handle.submission).place / "0.ended").write_text(f"{JOB.name}\n")
     assert launcher.wait([handle], 0.0) == [handle]
     assert handle.died is None
 
@@ -133,21 +135,21 @@ def test_a_record_is_taken_when_its_job_will_not_change_it_any_more(
 def test_who_resumes_waits_for_jobs_that_go_on_and_submits_the_rest(
     launcher: SlurmLauncher, sbatch: Path, tmp_path: Path
 ) -> None:
-    folder, (one, two, *_) = folder_at(tmp_path / "run"), stub_plan(trains=False).units
+    folder, (one, two, *_) = folder_at(tmp_path / "run"), stub_plan(trains=False).jobs
     _, name = submitted(launcher, folder, one)
     _, gone = submitted(launcher, folder, two)
     says(sbatch, f"7|N/A|PENDING|{name}", f"8|N/A|CANCELLED|{gone}", "9|N/A|RUNNING|somebody else's")
     again = SlurmLauncher(cold=True, threads=1)
-    handles = [again.start(unit, folder, 60.0) for unit in (one, two)]
+    handles = [again.start(job, folder, 60.0) for job in (one, two)]
     assert [handle.submission and handle.submission.name for handle in handles] == [name, None]
     assert again._waiting == [handles[1]]
     said = again.leave(handles)
-    assert said.startswith("1 job goes on")
+    assert said.startswith("1 Slurm job goes on")
     assert f"`modbench resume {folder.path}` waits" in said
     assert "`scancel 7` cancels them" in said
-    assert again.leave(handles[1:]).startswith("No job was submitted.")
-    next(folder.path.glob("jobs/*/units.json")).write_text("[3]")
-    with pytest.raises(UsageError, match=r"units\.json: damaged"):
+    assert again.leave(handles[1:]).startswith("No Slurm job was submitted.")
+    next(folder.path.glob("slurm_jobs/*/jobs.json")).write_text("[3]")
+    with pytest.raises(UsageError, match=r"jobs\.json: damaged"):
         submissions(folder.path)
 
 
@@ -155,11 +157,14 @@ def test_who_resumes_waits_for_jobs_that_go_on_and_submits_the_rest(
     ("said", "code"),
     [
         ("sbatch: unrecognized option '--foo'\nTry \"sbatch --help\" for more information\n", 2),
-        ("sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified", 2),
-        ("sbatch: error: Batch job submission failed: Requested node configuration is not available", 2),
-        ("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", 3),
-        ("sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)", 3),
-        ("sbatch: error: Batch job submission failed: Invalid authentication credential", 3),
+        (
+            "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified",
+            2,
+        ),
+        ("sbatch: error: Batch Slurm job submission failed: Requested node configuration is not available", 2),
+        ("sbatch: error: Batch Slurm job submission failed: Socket timed out on send/recv operation", 3),
+        ("sbatch: error: Batch Slurm job submission failed: Unable to contact slurm controller (connect failure)", 3),
+        ("sbatch: error: Batch Slurm job submission failed: Invalid authentication credential", 3),
     ],
 )
 def test_an_sbatch_that_fails_is_the_users_fault_unless_slurm_does_not_answer(said: str, code: int) -> None:
@@ -172,14 +177,14 @@ def test_an_sbatch_that_fails_is_the_users_fault_unless_slurm_does_not_answer(sa
 
 
 def send_counts(place: Path, *words: str) -> Submission:
-    tasks = [[(unit, 60.0)] for unit in stub_plan(trains=False).units if unit.made_in == "count"]
+    tasks = [[(job, 60.0)] for job in stub_plan(trains=False).jobs if job.made_in == "count"]
     group = Group(timed=False, threads=1)
     return send(folder_at(place / "run"), group, tasks, parse(words), requeues=0, make=StubLauncher)  # type: ignore[arg-type]
 
 
 def test_ctrl_c_does_not_reach_sbatch_and_secrets_stay_in_a_folder_of_the_users(sbatch: Path, tmp_path: Path) -> None:
     sent = send_counts(tmp_path, "--export=ALL,HF_TOKEN=hidden")
-    assert sent.job == "7"
+    assert sent.slurm_job == "7"
     assert (sbatch / "blocked").read_text() == "True"
     assert "hidden" in (sbatch / "script").read_text()
     assert sent.place.stat().st_mode & 0o777 == 0o700
@@ -225,7 +230,7 @@ time.sleep(60)
 
 
 def test_a_rank_ends_at_the_sigterm_of_its_parent_and_of_nobody_else() -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # as a job starts a unit
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # as a Slurm job starts a job
     try:
         rank = subprocess.Popen([sys.executable, "-c", RANK], stdout=subprocess.PIPE, text=True)
     finally:
@@ -238,7 +243,7 @@ def test_a_rank_ends_at_the_sigterm_of_its_parent_and_of_nobody_else() -> None:
 
 WORKER = """
 import multiprocessing, signal
-from modbench.harness.execution.slurm import job
+from modbench.harness.execution.slurm import Slurm job
 def worker():
     print(set(job.SIGNALS) <= signal.pthread_sigmask(signal.SIG_BLOCK, ()), flush=True)
 class Inside:
@@ -253,23 +258,23 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 def test_the_first_worker_of_a_job_does_not_die_of_what_slurm_tells_the_job(tmp_path: Path) -> None:
-    (tmp_path / "job.py").write_text(WORKER)
-    done = subprocess.run([sys.executable, tmp_path / "job.py"], capture_output=True, text=True, check=True)
+    (tmp_path / "slurm_job.py").write_text(WORKER)
+    done = subprocess.run([sys.executable, tmp_path / "slurm_job.py"], capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
 
 
-def test_the_units_of_a_task_run_one_after_the_other_on_any_number_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_jobs_of_a_task_run_one_after_the_other_on_any_number_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(StubLauncher, "at_once", lambda *_: 8)
     assert Shielded(StubLauncher()).at_once(1) == 1  # type: ignore[arg-type]  # a stub refuses and leaves nothing
 
 
 def test_a_failure_names_no_log_that_is_not_there(tmp_path: Path) -> None:
     folder, died = folder_at(tmp_path), Death(kind="crash", reason="the Slurm job 7 was cancelled")
-    write_failure(UNIT, folder, died)
-    assert "see logs/" not in folder.record(UNIT).read_text()
-    folder.log(UNIT).with_suffix(".died.log").touch()
-    write_failure(UNIT, folder, died)
-    assert "see logs/" in folder.record(UNIT).read_text()
+    write_failure(JOB, folder, died)
+    assert "see logs/" not in folder.record(JOB).read_text()
+    folder.log(JOB).with_suffix(".died.log").touch()
+    write_failure(JOB, folder, died)
+    assert "see logs/" in folder.record(JOB).read_text()
 
 
 def test_without_slurm_the_refusal_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

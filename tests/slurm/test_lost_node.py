@@ -1,4 +1,4 @@
-"""A node of a real Slurm that is lost in the middle of a unit and comes back: the unit has one record."""
+"""A node of a real Slurm that is lost in the middle of a job and comes back: the job has one record."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from slurm_stubs import folder_at, lines, units_of, work
+from slurm_stubs import folder_at, jobs_of, lines, work
 from slurm_watching import beside, hurry, job_of, says, starts, until
 
 from modbench.harness.execution.slurm.submitting import submissions
@@ -18,13 +18,13 @@ from modbench.harness.execution.slurm.submitting import submissions
 pytestmark = [pytest.mark.slow]
 
 
-def lose(cluster: Path, job: str) -> None:
-    """End the second node's daemon and everything of a job at once, as a power cut does."""
+def lose(cluster: Path, slurm_job: str) -> None:
+    """End the second node's daemon and everything of a Slurm job at once, as a power cut does."""
     kill([int((cluster / "two.pid").read_text())])
     kill(
-        [pid for pid in processes() if called(pid).startswith(f"slurmstepd: [{job}.".encode())]
+        [pid for pid in processes() if called(pid).startswith(f"slurmstepd: [{slurm_job}.".encode())]
     )  # else they tell of an end
-    kill([pid for pid in processes() if f"SLURM_JOB_ID={job}".encode() in environment(pid)])
+    kill([pid for pid in processes() if f"SLURM_JOB_ID={slurm_job}".encode() in environment(pid)])
     until(lambda: says("scontrol", "update", "nodename=two", "state=down", "reason=lost"))
 
 
@@ -53,29 +53,30 @@ def environment(pid: int) -> list[bytes]:
 @pytest.mark.parametrize(
     "option",
     [
-        pytest.param("--requeue", id="by Slurm", marks=pytest.mark.proof),  # test_cluster.py requeues jobs too
+        pytest.param("--requeue", id="by Slurm", marks=pytest.mark.proof),  # test_cluster.py requeues Slurm jobs too
         pytest.param("--no-requeue", id="by modbench"),
     ],
 )
-def test_a_lost_node_loses_no_unit_and_none_runs_twice(
+def test_a_lost_node_loses_no_job_and_none_runs_twice(
     slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:
-    folder, (unit, *_) = folder_at(tmp_path / "run"), units_of("train")
+    folder, (job, *_) = folder_at(tmp_path / "run"), jobs_of("train")
     monkeypatch.setenv("STUB_SECONDS", "60")
 
     def disturb() -> None:
-        until(lambda: starts(folder)[unit.name] == 1)
-        lose(slurm, job_of(folder, unit))
-        monkeypatch.setenv("STUB_SECONDS", "0")  # of a new job
+        until(lambda: starts(folder)[job.name] == 1)
+        lose(slurm, job_of(folder, job))
+        monkeypatch.setenv("STUB_SECONDS", "0")  # of a new Slurm job
         subprocess.run(["slurmd", "-N", "two"], check=True, capture_output=True)
         if option == "--requeue":
-            hurry(folder, unit, 2)
+            hurry(folder, job, 2)
 
     lost = beside(disturb)
-    work([unit], folder, "--partition=both", "--nodelist=two", option)
+    work([job], folder, "--partition=both", "--nodelist=two", option)
     lost.join()
-    assert Counter(lines(folder.path / "ends")) == {unit.name: 1}
-    assert folder.record(unit).exists()
-    # With the kill that was meant for the lost job, Slurm may end the one that it starts again: a new job then takes the unit.
-    assert starts(folder)[unit.name] in {2, 3}
+    assert Counter(lines(folder.path / "ends")) == {job.name: 1}
+    assert folder.record(job).exists()
+    # With the kill that was meant for the lost Slurm job, Slurm may end the one that it starts again: a new Slurm job then
+    # takes the job.
+    assert starts(folder)[job.name] in {2, 3}
     assert option == "--requeue" or len(submissions(folder.path)) > 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from slurm_stubs import on_ranks, stub_plan, units_of
+from slurm_stubs import jobs_of, on_ranks, stub_plan
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.execution.launcher_profile import read_profile
@@ -24,7 +24,7 @@ def test_options_are_those_of_sbatch_and_a_few_of_modbench_and_the_last_one_coun
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("--job-name=mine", "finds its jobs"),
+        ("--job-name=mine", "finds its Slurm jobs"),
         ("--array=1-5", "set by modbench"),
         ("gpu", "no option of sbatch"),
         ("-pgpu", "its long name"),
@@ -62,13 +62,13 @@ def test_a_wrong_profile_is_refused_with_its_place(tmp_path: Path, text: str | N
             read_profile(no_file)
 
 
-def test_timed_units_of_a_comparison_are_one_task_and_others_one_each() -> None:
-    units = stub_plan().units
-    (others, single), (timed, together) = groups(units, 2, Options())
+def test_timed_jobs_of_a_comparison_are_one_task_and_others_one_each() -> None:
+    jobs = stub_plan().jobs
+    (others, single), (timed, together) = groups(jobs, 2, Options())
     assert (others.timed, timed.timed) == (False, True)
     assert all(len(task) == 1 for task in single)
-    assert all(len({unit.comparison.label for unit in task}) == 1 for task in together)
-    assert sorted(unit.name for task in (*single, *together) for unit in task) == sorted(unit.name for unit in units)
+    assert all(len({job.comparison.label for job in task}) == 1 for task in together)
+    assert sorted(job.name for task in (*single, *together) for job in task) == sorted(job.name for job in jobs)
 
 
 def test_a_timed_group_has_a_node_of_its_own_unless_the_user_says_otherwise() -> None:
@@ -101,7 +101,7 @@ def test_generic_resources_are_those_of_all_ranks_where_they_are_gpus(asked: str
     assert times(asked, 4, only_gpus=True) == given
 
 
-def test_ranks_that_share_a_unit_get_what_those_of_their_node_need() -> None:
+def test_ranks_that_share_a_job_get_what_those_of_their_node_need() -> None:
     asked = {"nodes": "2", "gres": "gpu:1", "gpus": "a100:1,v100:2", "gpus-per-node": "1", "cpus-per-task": "3"}
     options = Options(sbatch=asked)
     on_two = Group(timed=False, threads=2, ranks=8, nodes=options.nodes_for(8)).sbatch(options, 30)
@@ -110,7 +110,7 @@ def test_ranks_that_share_a_unit_get_what_those_of_their_node_need() -> None:
     }  # fmt: skip
     assert (on_two["ntasks"], on_two["ntasks-per-node"]) == ("2", "1")
     assert Group(timed=False, threads=2, ranks=4).sbatch(Options(), 30)["cpus-per-task"] == "8"
-    single, shared = units_of("train")[0], on_ranks(2)
+    single, shared = jobs_of("train")[0], on_ranks(2)
     (alone, _), (both, _) = groups([single, shared], 1, options)
     assert [(each.ranks, each.nodes) for each in (alone, both)] == [(1, 1), (2, 2)]
     assert not {"nodes", "ntasks-per-node"} & alone.sbatch(options, 30).keys()

@@ -19,6 +19,5 @@ METRICS = (
         about="Parameters of the routers",
         measure=of_routers,
         scored_as="difference",
-        noun="a count",
     ),
 )

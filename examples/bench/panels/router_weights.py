@@ -16,7 +16,7 @@ TABLE = DataTable(
     "a case",
     (
         text("case_id", "the case", lambda row: row.case_id),
-        text("arm", "its arm", lambda row: row.arm),
+        text("variant", "its variant", lambda row: row.variant),
         number("value", "how many weights its routers have", lambda row: row.value),
     ),
     weights,
@@ -25,8 +25,8 @@ TABLE = DataTable(
 
 def section(loaded):
     """Return what is shown; nothing without results. Writers format the numbers, for each output in its way."""
-    rows = [(row.arm, Estimate(row.value, kind="count")) for row in weights(loaded)]
-    return [Table("weights of routers", ("arm", "weights"), rows)] if rows else []
+    rows = [(row.variant, Estimate(row.value, kind="count")) for row in weights(loaded)]
+    return [Table("weights of routers", ("variant", "weights"), rows)] if rows else []
 
 
 PANEL = Panel("How many weights do routers have?", order=60, span=12, render=section, told=True, tables=[TABLE])

@@ -3,7 +3,7 @@
     git clone https://github.com/CASE-Lab-UMD/Router-Tuning-Mixture-of-Depths
     git -C Router-Tuning-Mixture-of-Depths checkout 6f7ad04
     pip install transformers==4.40.2
-    modbench audit examples/released/originals/router_tuning.py:build --of mod
+    modbench audit examples/released/originals/router_tuning.py:build --expect mod
 
 The clone lies in the current folder, or where `--option clone=PATH` says. Newer transformers have layers that the
 patch does not fit.

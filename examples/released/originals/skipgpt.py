@@ -3,7 +3,7 @@
     git clone https://github.com/EIT-NLP/SkipGPT
     git -C SkipGPT checkout 1ac6141
     pip install transformers==4.46.3
-    modbench audit examples/released/originals/skipgpt.py:build --of mod
+    modbench audit examples/released/originals/skipgpt.py:build --expect mod
 
 The clone lies in the current folder, or where `--option clone=PATH` says. Its layers return three values, as those of
 transformers 4.45 to 4.47 do. The blocks are frozen there, since routers are trained first; here all weights train.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from modbench.harness.audit.audit_report import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.audited import EXACT, TOLERANCE, Audited
-from modbench.harness.audit.card import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.probe import Probe
 from modbench.harness.audit.probes import rows_independent
 
@@ -28,7 +28,7 @@ def check(audited: Audited) -> Finding:
 
 def _check(audited: Audited) -> Finding:
     # What depends on the other rows is found by `rows_independent`; here padding is left.
-    coupled = rows_independent.check(audited).verdict == "deviates"
+    coupled = rows_independent.check(audited).verdict == "no"
     bound, ties = TOLERANCE, False
     found = _apart(audited, None, coupled=coupled)
     if not found:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from modbench.harness.audit.audit_report import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.audited import TOLERANCE, Audited
-from modbench.harness.audit.card import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.probe import Probe
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.notes import Causality

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from modbench.harness.audit.audit_report import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.audited import Audited
-from modbench.harness.audit.card import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.decoding import why_not
 from modbench.harness.audit.probe import Probe
 from modbench.harness.audit.probes.alone import DRAWS

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from modbench.harness.audit.audit_report import Finding, Number, deviates, holds
 from modbench.harness.audit.audited import TOLERANCE, Audited
-from modbench.harness.audit.card import Finding, Number, deviates, holds
 from modbench.harness.audit.probe import Probe
 from modbench.harness.core.labels import Label
 from modbench.harness.subject.output_caching_guard import same_draws

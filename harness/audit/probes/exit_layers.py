@@ -7,8 +7,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from modbench.harness.audit.audit_report import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.audited import Audited
-from modbench.harness.audit.card import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.probe import Probe
 from modbench.harness.audit.products import ProductWatch
 from modbench.harness.subject.build import evaluating

@@ -7,15 +7,15 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
+from modbench.harness.audit.audit_report import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.audited import Audited
-from modbench.harness.audit.card import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.probe import Probe
 from modbench.harness.audit.routed import ALL_MOVED, Routed, largest, need
 
 # Share of what a chosen token gets by which rounding may change it.
 ROUNDING = 1e-4
 # How many places a token is tried at. Results at two places count as equal below this share of the largest difference.
-PLACES, SAME = 4, 0.01
+GRID_POINTS, SAME = 4, 0.01
 OTHERS = {
     "compacted": "chosen tokens are numbered anew, not at their positions",
     "shared": "neighbouring places have one position",
@@ -28,7 +28,7 @@ def check(audited: Audited) -> Finding:
     if not routed:
         return unseen(ALL_MOVED)
     found = [_block(each) for each in routed]
-    return next((each for each in found if each.verdict == "deviates"), found[0])
+    return next((each for each in found if each.verdict == "no"), found[0])
 
 
 def _block(routed: Routed) -> Finding:
@@ -104,7 +104,7 @@ def _positions(routed: Routed) -> str:
         return ""
     last = places[-1]
     base = (routed.held(x_BTD) - x_BTD)[row, last]
-    moved = [_exchanged(routed, row, at, place) for place in free[: PLACES - 1]]
+    moved = [_exchanged(routed, row, at, place) for place in free[: GRID_POINTS - 1]]
     found = [base, *(each[row, last] for each in moved if each is not None)]
     if len(found) < 2:
         return ""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 
+from modbench.harness.audit.audit_report import Finding, deviates, holds, unseen
 from modbench.harness.audit.audited import Audited
-from modbench.harness.audit.card import Finding, deviates, holds, unseen
 from modbench.harness.audit.probe import Probe
 from modbench.harness.audit.probes.skips import ALL, rows_computed
 from modbench.harness.audit.routed import routed_blocks

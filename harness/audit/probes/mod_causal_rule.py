@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from modbench.harness.audit.audit_report import Finding, Number, reported
 from modbench.harness.audit.audited import Audited
-from modbench.harness.audit.card import Finding, Number, reported
 from modbench.harness.audit.probe import Probe
 from modbench.harness.audit.routed import need
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
+from modbench.harness.audit.audit_report import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.audited import Audited
-from modbench.harness.audit.card import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.probe import Probe
 from modbench.harness.audit.routed import NO_ROUTER, decided_by_no_weight, need
 from modbench.harness.subject.output_caching_guard import same_draws

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from modbench.harness.audit.audit_report import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.audited import Audited
 from modbench.harness.audit.blocks import calls_of_blocks
-from modbench.harness.audit.card import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.probe import Probe
 from modbench.harness.audit.probes.skips import built_with
 from modbench.harness.audit.routed import ALL_MOVED, need, of_rows
@@ -24,7 +24,7 @@ def check(audited: Audited) -> Finding:
     numbers = [each.number for each in routed if each.bypasses]
     if not numbers:
         return unseen(ALL_MOVED)
-    longest = audited.case.place.seq_len
+    longest = audited.case.grid_point.seq_len
     counts: dict[int, set[int]] = {}
     for length in sorted({max(2, round(share * longest)) for share in SHARES}):
         calls = audited.blocks_on(audited.tokens(3, length=length))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from modbench.harness.audit.audit_report import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.audited import Audited
-from modbench.harness.audit.card import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.probe import Probe
 from modbench.harness.audit.routed import ALL_MOVED, NO_ROUTER, Routed, largest, need, real_scores
 
@@ -24,7 +24,7 @@ def check(audited: Audited) -> Finding:
         if not routed:
             return unseen(ALL_MOVED)
         found = [_block(each) for each in routed]
-    return next((each for each in found if each.verdict == "deviates"), found[0])
+    return next((each for each in found if each.verdict == "no"), found[0])
 
 
 def _block(routed: Routed) -> Finding:

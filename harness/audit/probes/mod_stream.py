@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from modbench.harness.audit.audit_report import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.audited import Audited
 from modbench.harness.audit.blocks import BlockCall
-from modbench.harness.audit.card import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.probe import Probe
 from modbench.harness.audit.routed import ALL_MOVED, Routed, need
 
@@ -27,8 +27,8 @@ def check(audited: Audited) -> Finding:
         return unseen(ALL_MOVED)
     others = {number for number in range(len(audited.block_calls)) if number not in {each.number for each in routed}}
     found += [_dense(audited.block_calls[number]) for number in sorted(others)]
-    seen = [each for each in found if each.verdict != "cannot be seen"]
-    return next((each for each in seen if each.verdict == "deviates"), (seen or found)[0])
+    seen = [each for each in found if each.verdict != "not observable"]
+    return next((each for each in seen if each.verdict == "no"), (seen or found)[0])
 
 
 def _block(routed: Routed) -> Finding:

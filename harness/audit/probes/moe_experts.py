@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from modbench.harness.audit.audit_report import Finding, Number, deviates, holds
 from modbench.harness.audit.audited import Audited
-from modbench.harness.audit.card import Finding, Number, deviates, holds
 from modbench.harness.audit.experts import Layer, layers
 from modbench.harness.audit.probe import Probe
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from modbench.harness.audit.audit_report import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.audited import EXACT, TOLERANCE, Audited
-from modbench.harness.audit.card import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.probe import Probe
 from modbench.harness.core.labels import Label
 
@@ -19,7 +19,7 @@ def check(audited: Audited) -> Finding:
 
     In float64 nothing is rounded enough to flip a choice: what moves only in the model's own format are near ties.
     """
-    if audited.case.place.batch_size < 2:
+    if audited.case.grid_point.batch_size < 2:
         return unseen("a batch of one row: --batch-size 2 would show it")
     if audited.unsteady:
         return unseen("the same call differs by itself, and no seed of torch holds it still")

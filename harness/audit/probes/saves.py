@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from modbench.harness.audit.audit_report import Finding, Given, Number, deviates, holds, reported, unseen
 from modbench.harness.audit.audited import Audited
-from modbench.harness.audit.card import Finding, Given, Number, deviates, holds, reported, unseen
 from modbench.harness.audit.decoding import why_not
 from modbench.harness.audit.probe import Probe
 from modbench.harness.audit.probes.skips import all_on, rows_computed
@@ -102,7 +102,7 @@ def _cached(audited: Audited, dense: nn.Module | None) -> float | None:
 
 def places(audited: Audited) -> float | None:
     """Places in a cache after a prompt, as a share of one for every token in each of its tensors; None: there is no cache."""
-    t = audited.case.place.seq_len
+    t = audited.case.grid_point.seq_len
     cache = _cache(audited, audited.another(), audited.tokens())
     if cache is None:
         return None

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from modbench.harness.audit.audit_report import Finding, Given, Number, deviates, holds, reported
 from modbench.harness.audit.audited import Audited
-from modbench.harness.audit.card import Finding, Given, Number, deviates, holds, reported
 from modbench.harness.audit.probe import Probe
 from modbench.harness.audit.products import Product, weights
 from modbench.harness.core.errors import Unmeasured

@@ -8,8 +8,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from modbench.harness.audit.audit_report import Finding, Number, reported
 from modbench.harness.audit.audited import TOLERANCE, Audited
-from modbench.harness.audit.card import Finding, Number, reported
 from modbench.harness.audit.probe import Probe
 from modbench.harness.flops import counter
 from modbench.harness.subject.output_caching_guard import same_draws

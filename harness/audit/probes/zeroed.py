@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from modbench.harness.audit.audit_report import Finding, Given, Number, deviates, holds, reported, unseen
 from modbench.harness.audit.audited import Audited
-from modbench.harness.audit.card import Finding, Given, Number, deviates, holds, reported, unseen
 from modbench.harness.audit.probe import Probe
 from modbench.harness.audit.products import Product, weights
 from modbench.harness.core.labels import Label

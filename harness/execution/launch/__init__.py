@@ -1,1 +1,1 @@
-"""Launchers, which start units of work: one file per launcher."""
+"""Launchers, which start jobs: one file per launcher."""

@@ -1,10 +1,10 @@
-"""Starts units as local processes: children of a fork server with torch preloaded for drafts, a cold process per unit otherwise.
+"""Starts jobs as local processes: children of a fork server with torch preloaded for drafts, a cold process per job otherwise.
 
 How a process is held and ended is in `process/child.py`. Plain fork is never used: a child of a process that ran OpenMP hangs.
 The parent blocks on the children's sentinels; a spinning parent would take the core that is being measured.
 
 The fork server may be killed like any process, or not come up: what it started is ended, and started again. Python starts a new
-server by itself, but reports the units of the old one as ended while they still run.
+server by itself, but reports the jobs of the old one as ended while they still run.
 
 No process runs the user's script again. multiprocessing lets every process that it starts import the parent's main module, in
 case that what it shall do is defined there. Workers need nothing of it: a user's models are files or modules of their own. A
@@ -31,7 +31,7 @@ from pathlib import Path
 from types import ModuleType
 
 from modbench.harness.core.errors import ModbenchError, UsageError
-from modbench.harness.domain.case import Device, UnitOfWork
+from modbench.harness.domain.case import Device, Job
 from modbench.harness.execution.worker import Ties, work
 from modbench.harness.execution.worker_environment import worker_environment
 from modbench.harness.machine import cuda_driver
@@ -42,15 +42,15 @@ from modbench.harness.process.graceful_stop import STOP_SIGNAL
 from modbench.harness.registry import discovery
 from modbench.harness.results.run_folder import RunFolder
 
-# A unit that ends its fork server every time is not started for ever.
+# A job that ends its fork server every time is not started for ever.
 TRIES = 3
 # What Python reports of a process whose fork server is gone.
 NOBODY_KNOWS = 255
-# How long the end of a server may take after its sockets were closed, and that of a unit after it was killed.
+# How long the end of a server may take after its sockets were closed, and that of a job after it was killed.
 GONE_S, ORPHAN_S = 2.0, 5.0
 # A word that was meant for `--set`, which takes one.
 SETTING = re.compile(r"[A-Za-z_][\w.]*=")
-# What a unit would otherwise import for itself; torch's optimizers load torch._dynamo (3 s) when first made.
+# What a job would otherwise import for itself; torch's optimizers load torch._dynamo (3 s) when first made.
 PRELOAD = [
     "torch",
     "torch._dynamo",
@@ -124,7 +124,7 @@ def started(make: Callable[[int], BaseProcess], *, cold: bool) -> tuple[BaseProc
             else:
                 return process, parent
     raise ModbenchError(
-        f"the process that starts units ended {TRIES} times before it started one. It may be short of memory or of open files."
+        f"the process that starts jobs ended {TRIES} times before it started one. It may be short of memory or of open files."
     )
 
 
@@ -155,20 +155,20 @@ def _become(wanted: Mapping[str, str]) -> None:
 
 @dataclass
 class LocalHandle:
-    """A unit that runs as a local process.
+    """A job that runs as a local process.
 
     Attributes:
-        unit: the unit.
+        job: the job.
         child: its process, as it is ended.
         process: the same, as it is waited for.
         parent: process id of who started it: this process, or the fork server.
         record: path of its record.
         deadline: when it counts as hanging, on the monotonic clock, in s.
-        again: starts the unit again.
+        again: starts the job again.
         tries: how often that may still be done.
     """
 
-    unit: UnitOfWork
+    job: Job
     child: Child
     process: BaseProcess
     parent: int
@@ -193,11 +193,11 @@ class LocalHandle:
 
     @property
     def timed_out(self) -> bool:
-        """Whether the unit has passed its deadline."""
+        """Whether the job has passed its deadline."""
         return time.monotonic() >= self.deadline
 
     def revive(self) -> bool:
-        """Start the unit again if it ended only because the fork server was killed; returns whether it runs now."""
+        """Start the job again if it ended only because the fork server was killed; returns whether it runs now."""
         if (
             self.exitcode != NOBODY_KNOWS
             or self.parent == os.getpid()
@@ -216,12 +216,12 @@ class LocalHandle:
 
 
 class LocalLauncher:
-    """Starts units as local processes.
+    """Starts jobs as local processes.
 
     Args:
-        cold: start a fresh interpreter for every unit instead of a child of the fork server.
+        cold: start a fresh interpreter for every job instead of a child of the fork server.
         threads: CPU threads of a worker, set before its libraries load.
-        device: where the units run.
+        device: where the jobs run.
         options: none are known.
     """
 
@@ -233,7 +233,7 @@ class LocalLauncher:
             hint = f"Did you mean {' '.join(settings)}?" if settings else "Leave them out."
             raise UsageError(f"the launcher 'local' takes no options; got {' '.join(options)!r}. {hint}")
         self.device, self.threads = device, threads
-        # The GPU of every unit that runs, and the last one of every series: its launches then share a card where they can.
+        # The GPU of every job that runs, and the last one of every series: its processes then share a card where they can.
         self._pinned: dict[str, str] = {}
         self._last: dict[str, str] = {}
         self._variables = variables(threads)
@@ -241,13 +241,13 @@ class LocalLauncher:
         if not cold:
             multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
 
-    def refuse(self, units: Sequence[UnitOfWork]) -> None:
-        """Refuse nothing: any unit can be started here."""
+    def refuse(self, jobs: Sequence[Job]) -> None:
+        """Refuse nothing: any job can be started here."""
 
     def at_once(self, usual: int) -> int:
         """How many units may run at once: what this machine's cores allow; on GPUs one each, timed ones too.
 
-        A unit that uses a GPU keeps two cores busy: on one of them autograd launches the backward pass.
+        A job that uses a GPU keeps two cores busy: on one of them autograd launches the backward pass.
         """
         if self.device != "cuda":
             return usual
@@ -257,21 +257,21 @@ class LocalLauncher:
     def _gpus(self) -> tuple[str, ...]:
         return cuda_driver.gpus_in_use() if self.device == "cuda" else ()
 
-    def _pin(self, unit: UnitOfWork) -> dict[str, str]:
-        """Variables that show a unit one GPU that no other unit uses; none where CUDA shows a single one."""
-        if len(self._gpus) < 2 or unit.ranks > 1:
+    def _pin(self, job: Job) -> dict[str, str]:
+        """Variables that show a job one GPU that no other job uses; none where CUDA shows a single one."""
+        if len(self._gpus) < 2 or job.ranks > 1:
             return {}
         free = [gpu for gpu in self._gpus if gpu not in self._pinned.values()]
-        last = self._last.get(unit.series, "")
+        last = self._last.get(job.series, "")
         gpu = last if last in free else free[0]
-        self._pinned[unit.name] = self._last[unit.series] = gpu
+        self._pinned[job.name] = self._last[job.series] = gpu
         return {"CUDA_VISIBLE_DEVICES": gpu}
 
-    def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> LocalHandle:
-        """Start a unit, which writes its record when it is done. After `timeout_s` it counts as hanging."""
-        cold = self._cold or unit.facts.cold
+    def start(self, job: Job, folder: RunFolder, timeout_s: float) -> LocalHandle:
+        """Start a job, which writes its record when it is done. After `timeout_s` it counts as hanging."""
+        cold = self._cold or job.facts.cold
         context = multiprocessing.get_context("spawn" if cold else "forkserver")
-        work_on = (unit.model_dump_json(), str(folder.path.resolve()))
+        work_on = (job.model_dump_json(), str(folder.path.resolve()))
         process: BaseProcess
         parent: int
 
@@ -285,19 +285,19 @@ class LocalLauncher:
             process, parent = started(tied, cold=cold)
             return process
 
-        with environment({**self._variables, **dict(unit.facts.environment), **self._pin(unit)}):
-            held = child.start(make, folder.log(unit), timeout_s)
-        again, deadline = partial(self.start, unit, folder, timeout_s), time.monotonic() + timeout_s
-        return LocalHandle(unit, held, process, parent, folder.record(unit), deadline, again)
+        with environment({**self._variables, **dict(job.facts.environment), **self._pin(job)}):
+            held = child.start(make, folder.log(job), timeout_s)
+        again, deadline = partial(self.start, job, folder, timeout_s), time.monotonic() + timeout_s
+        return LocalHandle(job, held, process, parent, folder.record(job), deadline, again)
 
     def wait(self, handles: list[LocalHandle], timeout_s: float) -> list[LocalHandle]:
-        """Block until a unit ends, hangs or the time is up; return the units that ended or hang."""
+        """Block until a job ends, hangs or the time is up; return the jobs that ended or hang."""
         until = min([timeout_s, *(max(0.0, handle.deadline - time.monotonic()) for handle in handles)])
         multiprocessing.connection.wait([handle.process.sentinel for handle in handles], timeout=until)
         return [handle for handle in handles if handle.timed_out or not (handle.running or handle.revive())]
 
     def ask(self, handle: LocalHandle) -> None:
-        """Ask a training unit to save a checkpoint and end."""
+        """Ask a training job to save a checkpoint and end."""
         if STOP_SIGNAL is not None and handle.running:
             with contextlib.suppress(ProcessLookupError):  # it ended just now
                 os.kill(handle.child.pid, STOP_SIGNAL)
@@ -309,8 +309,8 @@ class LocalLauncher:
         return ""
 
     def end(self, handle: LocalHandle) -> None:
-        """Reap a unit; kill it if it is still running, with its process group. Its log is complete then."""
-        self._pinned.pop(handle.unit.name, None)
+        """Reap a job; kill it if it is still running, with its process group. Its log is complete then."""
+        self._pinned.pop(handle.job.name, None)
         handle.child.end()
 
 

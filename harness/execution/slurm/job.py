@@ -1,8 +1,8 @@
-"""Runs inside a job: the units of one task, one after the other, as on any machine.
+"""Runs inside a Slurm job: the jobs of one task, one after the other, as on any machine.
 
-A job decides from the run folder: a unit with a record is not run again. When Slurm tells it of its end, a unit that trains saves
-a checkpoint and a timed one is measured to its end; submitit then puts the job back into the queue, whether or not its submitter
-still lives. Where ranks of a unit are on several nodes, each of these runs this. The first one writes the record.
+A Slurm job decides from the run folder: a job with a record is not run again. When Slurm tells it of its end, a job that trains saves
+a checkpoint and a timed one is measured to its end; submitit then puts the Slurm job back into the queue, whether or not its submitter
+still lives. Where ranks of a job are on several nodes, each of these runs this. The first one writes the record.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 from modbench.harness.core.errors import ModbenchError
 from modbench.harness.core.files import write_atomically
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Death
 from modbench.harness.domain.suite import EFFORTS
 from modbench.harness.execution import ranks
@@ -37,57 +37,57 @@ from modbench.harness.results.sealed_records import read_record
 
 # Seconds between two looks at the run folder, and those that a node waits for another.
 LOOK_S, REST_S = 1.0, 15.0
-# Ports of torchrun: below those that systems give away themselves. Jobs that share a node have different ids.
+# Ports of torchrun: below those that systems give away themselves. Slurm jobs that share a node have different ids.
 FIRST_PORT, PORTS = 16_000, 16_000
-# Slurm sends USR2 before the time limit, and SIGTERM when it ends a job: to every process of it.
+# Slurm sends USR2 before the time limit, and SIGTERM when it ends a Slurm job: to every process of it.
 SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
 class Task:
-    """The units of one task of an array. submitit pickles it into the submission's folder, and calls it in the job.
+    """The jobs of one task of an array. submitit pickles it into the submission's folder, and calls it in the job.
 
     Attributes:
         folder: the run folder.
         place: the submission's folder.
         index: number of the task.
-        units: each unit, and its limit in s.
-        make: makes the launcher that starts units on the node.
+        jobs: each job, and its limit in s.
+        make: makes the launcher that starts jobs on the node.
     """
 
     folder: RunFolder
     place: Path
     index: int
-    units: tuple[tuple[UnitOfWork, float], ...]
+    jobs: tuple[tuple[Job, float], ...]
     make: MakeLauncher = LocalLauncher
 
     def __call__(self) -> None:
-        """Run the units that have no record."""
+        """Run the jobs that have no record."""
         import submitit
 
-        job = submitit.JobEnvironment()
-        rest = [unit for unit, _ in self.units if not self.folder.record(unit).exists()]
+        slurm_job = submitit.JobEnvironment()
+        rest = [job for job, _ in self.jobs if not self.folder.record(job).exists()]
         if not rest:
             return
-        if job.num_nodes > 1:
+        if slurm_job.num_nodes > 1:
             # srun was started on the first node.
-            where = os.environ["SLURM_LAUNCH_NODE_IPADDR"], FIRST_PORT + int(job.raw_job_id) % PORTS
-            os.environ[ranks.NODES] = ranks.Nodes(job.num_nodes, job.node, *where).as_variable()
-        place = rest[0].comparison.place
+            where = os.environ["SLURM_LAUNCH_NODE_IPADDR"], FIRST_PORT + int(slurm_job.raw_job_id) % PORTS
+            os.environ[ranks.NODES] = ranks.Nodes(slurm_job.num_nodes, slurm_job.node, *where).as_variable()
+        place = rest[0].comparison.grid_point
         launcher = Shielded(self.make(cold=True, threads=place.threads, device=place.device))
-        if job.node:
-            self._follow(rest[0], launcher, job.node)
+        if slurm_job.node:
+            self._follow(rest[0], launcher, slurm_job.node)
         else:
             os.environ[NODE] = json.dumps(node(rest[0]))
             self._lead(rest, launcher)
 
     def checkpoint(self) -> Any:  # noqa: ANN401  # an optional package
-        """What submitit starts when the job runs again: the same, since the run folder says what is left."""
+        """What submitit starts when the Slurm job runs again: the same, since the run folder says what is left."""
         import submitit
 
         return submitit.helpers.DelayedSubmission(self)
 
-    def _lead(self, rest: Sequence[UnitOfWork], launcher: Launcher[Any]) -> None:
+    def _lead(self, rest: Sequence[Job], launcher: Launcher[Any]) -> None:
         stop, heard = Stop(), set[int]()
 
         def hear(number: int, frame: FrameType | None) -> None:
@@ -97,24 +97,24 @@ class Task:
                 stop.take(number, frame)  # at once: half a measurement is none
 
         of_submitit, _ = (signal.signal(number, hear) for number in SIGNALS)
-        slots, limits = Slots(tuple(rest), 1), {unit.name: limit_s for unit, limit_s in self.units}
+        slots, limits = Slots(tuple(rest), 1), {job.name: limit_s for job, limit_s in self.jobs}
         try:
             Run(launcher, self.folder, _Ended(self), stop=stop).phase(slots, limits)
         except KeyboardInterrupt:
-            if signal.SIGTERM not in heard:  # else Slurm decides whether it starts this job again
+            if signal.SIGTERM not in heard:  # else Slurm decides whether it starts this Slurm job again
                 signal.signal(signal.SIGUSR2, of_submitit)
                 signal.raise_signal(signal.SIGUSR2)
 
-    def _follow(self, unit: UnitOfWork, launcher: Launcher[Any], number: int) -> None:
+    def _follow(self, job: Job, launcher: Launcher[Any], number: int) -> None:
         """Run the ranks of a further node. If they die, those of the first node may wait for them for ever.
 
         Raises:
             ModbenchError: if they died.
         """
         folder = OnNode(self.folder.path, number=number)
-        handle, since = launcher.start(unit, folder, self.units[0][1]), None
+        handle, since = launcher.start(job, folder, self.jobs[0][1]), None
         while not launcher.wait([handle], LOOK_S):
-            since = since or (time.monotonic() if self._has_ended(unit) else None)
+            since = since or (time.monotonic() if self._has_ended(job) else None)
             if since is not None and time.monotonic() - since >= REST_S:
                 break
         timed_out = handle.running
@@ -125,18 +125,18 @@ class Task:
         if handle.exitcode < 0:  # ranks that fail otherwise mostly do so because another is gone
             write_atomically(died_file(self.place, self.index), cause.model_dump_json())
         until = time.monotonic() + REST_S
-        while not self._has_ended(unit) and time.monotonic() < until:
+        while not self._has_ended(job) and time.monotonic() < until:
             time.sleep(LOOK_S)
-        if not self.folder.record(unit).exists():
-            write_failure(unit, self.folder, cause)
+        if not self.folder.record(job).exists():
+            write_failure(job, self.folder, cause)
         raise ModbenchError(cause.reason)  # srun then ends the task of the first node
 
-    def _has_ended(self, unit: UnitOfWork) -> bool:
-        return unit.name in ended_units(self.place, self.index)
+    def _has_ended(self, job: Job) -> bool:
+        return job.name in ended_jobs(self.place, self.index)
 
 
-def ended_units(place: Path, index: int) -> list[str]:
-    """Names of the units of a task whose records are complete: the job may add a note to what a unit's process wrote."""
+def ended_jobs(place: Path, index: int) -> list[str]:
+    """Names of the jobs of a task whose records are complete: the Slurm job may add a note to what a job's process wrote."""
     file = place / f"{index}.ended"
     return file.read_text(encoding="utf-8").split("\n") if file.exists() else []
 
@@ -148,35 +148,35 @@ def died_file(place: Path, index: int) -> Path:
 
 @dataclass(frozen=True)
 class _Ended:
-    """Progress that notes which units have ended."""
+    """Progress that notes which jobs have ended."""
 
     task: Task
 
-    def started(self, unit: UnitOfWork) -> None:
+    def started(self, job: Job) -> None:
         pass
 
     def tick(self) -> None:
         pass
 
-    def added(self, group: str, units: Sequence[UnitOfWork]) -> None:
+    def added(self, group: str, jobs: Sequence[Job]) -> None:
         pass
 
-    def ended(self, unit: UnitOfWork) -> None:
+    def ended(self, job: Job) -> None:
         if ranks.NODES in os.environ:
-            self._explain(unit)
+            self._explain(job)
         with (self.task.place / f"{self.task.index}.ended").open("a", encoding="utf-8") as file:
-            file.write(f"{unit.name}\n")
+            file.write(f"{job.name}\n")
 
-    def _explain(self, unit: UnitOfWork) -> None:
-        """Where a unit of several nodes failed, let its record say how ranks on another died: the first node only lost them."""
-        record = read_record(self.task.folder.record(unit), unit)
+    def _explain(self, job: Job) -> None:
+        """Where a job of several nodes failed, let its record say how ranks on another died: the first node only lost them."""
+        record = read_record(self.task.folder.record(job), job)
         if record.died is None and all(each.status != "failed" for each in record.outcomes):
             return
         file, until = died_file(self.task.place, self.task.index), time.monotonic() + REST_S
         while not file.exists() and time.monotonic() < until:
             time.sleep(LOOK_S)
         if file.exists():
-            write_failure(unit, self.task.folder, Death.model_validate_json(file.read_bytes()))
+            write_failure(job, self.task.folder, Death.model_validate_json(file.read_bytes()))
 
 
 @contextlib.contextmanager
@@ -191,16 +191,16 @@ def blocked(*signals: signal.Signals) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Shielded:
-    """A launcher whose workers do not die of what Slurm tells the job: this process hears it, and tells its worker."""
+    """A launcher whose workers do not die of what Slurm tells the Slurm job: this process hears it, and tells its worker."""
 
     inside: Launcher[Any]
 
     def at_once(self, usual: int) -> int:
-        """How many units run at once: the units of a task run one after the other, however many GPUs the job has."""
+        """How many units run at once: the jobs of a task run one after the other, however many GPUs the Slurm job has."""
         return usual
 
     def start(self, *args: Any) -> Any:  # noqa: ANN401  # as the launcher inside
-        """Start a unit."""
+        """Start a job."""
         resource_tracker.ensure_running()  # else the first worker's start does, which unblocks SIGTERM again
         with blocked(*SIGNALS):
             return self.inside.start(*args)
@@ -219,14 +219,14 @@ class OnNode(RunFolder):
 
     number: int = field(default=0, kw_only=True)
 
-    def log(self, unit: UnitOfWork) -> Path:
-        """Path of what the unit's processes on this node printed."""
-        return super().log(unit).with_suffix(f".node{self.number}.log")
+    def log(self, job: Job) -> Path:
+        """Path of what the job's processes on this node printed."""
+        return super().log(job).with_suffix(f".node{self.number}.log")
 
 
-def node(unit: UnitOfWork) -> dict[str, Any]:
-    """Facts of this node, for the unit's record: fingerprint, hardware in words, the certificate that it has here."""
-    where, place = environment.collect(), unit.comparison.place
+def node(job: Job) -> dict[str, Any]:
+    """Facts of this node, for the job's record: fingerprint, hardware in words, the certificate that it has here."""
+    where, place = environment.collect(), job.comparison.grid_point
     machine = certificate.fingerprint(where, place.device, place.threads)
     known = certificate.pooled(machine, EFFORTS["standard"][0])
     return {

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from modbench.harness.core.errors import UsageError
 
-# What modbench sets itself: by names and arrays it finds its jobs again.
+# What modbench sets itself: by names and arrays it finds its Slurm jobs again.
 OURS = ("array", "error", "job-name", "ntasks", "open-mode", "output", "wrap")
 # Options of modbench's with a number, and the least that makes sense.
 NUMBERS = {"max-submit": 1, "requeues": 0}
@@ -21,10 +21,10 @@ class Options:
 
     Attributes:
         sbatch: sbatch's options by long name; True for one without a value.
-        requeues: how often a job may put itself back into the queue, and how often a unit is submitted again.
+        requeues: how often a Slurm job may put itself back into the queue, and how often a job is submitted again.
         max_submit: tasks that may be in the queue at once, and so the largest array.
-        setup: shell commands that a job runs first, such as `module load cuda`.
-        exclusive: whether timed units get a node of their own where sbatch's options do not say.
+        setup: shell commands that a Slurm job runs first, such as `module load cuda`.
+        exclusive: whether timed jobs get a node of their own where sbatch's options do not say.
     """
 
     sbatch: Mapping[str, str | bool] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Options:
     exclusive: bool = True
 
     def nodes_for(self, ranks: int) -> int:
-        """Nodes of a unit with so many ranks: those of `--nodes`; one if it has a single rank.
+        """Nodes of a job with so many ranks: those of `--nodes`; one if it has a single rank.
 
         Raises:
             UsageError: if the ranks cannot be divided among them evenly.
@@ -64,7 +64,7 @@ def parse(words: Sequence[str]) -> Options:
     exclusive = True
     for name, value in _pairs(words):
         if name in OURS:
-            raise UsageError(f"--{name} is set by modbench, which finds its jobs again by it. Leave it out.")
+            raise UsageError(f"--{name} is set by modbench, which finds its Slurm jobs again by it. Leave it out.")
         if name in NUMBERS:
             numbers[name.replace("-", "_")] = _number(name, str(value))
         elif name == "setup":

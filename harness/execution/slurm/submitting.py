@@ -1,4 +1,4 @@
-"""From units to arrays of jobs, through submitit."""
+"""From jobs to arrays of Slurm jobs, through submitit."""
 
 from __future__ import annotations
 
@@ -19,43 +19,44 @@ from typing import Any
 from modbench.harness.core import extras, printable
 from modbench.harness.core.errors import ModbenchError, UnreadableError, UsageError
 from modbench.harness.core.files import write_atomically
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.execution.launching import MakeLauncher
 from modbench.harness.execution.slurm.job import Task, blocked
 from modbench.harness.execution.slurm.options import Options
 from modbench.harness.results.run_folder import RunFolder
 
 # The folder of submissions in a run folder, and the file of each that names its units.
-JOBS, UNITS = "jobs", "units.json"
+SLURM_JOBS, JOBS = "slurm_jobs", "jobs.json"
 PREFIX = "modbench-"
-# Minutes of a job besides the limits of its units, and the longest that is asked for without --time.
+# Minutes of a Slurm job besides the limits of its units, and the longest that is asked for without --time.
 SPARE_MIN, LONGEST_MIN = 5, 24 * 60
 # With one of these, the user has said who else may be on the node, or how many cores a process needs.
 SHARING = {"exclusive", "oversubscribe"}
 CORES = {"cpus-per-task", "cpus-per-gpu", "cores-per-socket"}
-# Options that say how many GPUs a process needs; the first counts those of the whole job, the others those of a node.
+# Options that say how many GPUs a process needs; the first counts those of the whole Slurm job, the others those of a node.
 GPUS = ("gpus", "gpus-per-node", "gpus-per-task", "gres")
 # What sbatch says where the cluster is at fault and no option.
 CLUSTER = re.compile(r"credential|authentica|unable to contact|timed out", re.IGNORECASE)
 
 
 class QueueError(ModbenchError):
-    """Slurm's controller does not answer; its jobs may well go on."""
+    """Slurm's controller does not answer; its Slurm jobs may well go on."""
 
 
 @dataclass(frozen=True)
 class Submission:
-    """An array of jobs, or one job. Its units are written down before sbatch is called, and its jobs found by their name.
+    """An array of Slurm jobs, or one job. Its jobs are written down before sbatch is called, and its Slurm jobs found by
+    their name.
 
     Attributes:
         place: its folder in the run folder, whose name is random.
-        tasks: names of the units of each task.
-        job: Slurm's id of the array.
+        tasks: names of the jobs of each task.
+        Slurm job: Slurm's id of the array.
     """
 
     place: Path
     tasks: tuple[tuple[str, ...], ...]
-    job: str = ""
+    slurm_job: str = ""
 
     @property
     def name(self) -> str:
@@ -64,12 +65,12 @@ class Submission:
 
     def id_of(self, task: int) -> str:
         """Slurm's id of one of its tasks."""
-        return self.job if len(self.tasks) == 1 else f"{self.job}_{task}"
+        return self.slurm_job if len(self.tasks) == 1 else f"{self.slurm_job}_{task}"
 
     def log_of(self, task: int) -> str:
-        """`; see jobs/…` with what a task's job printed; empty if there is no such file."""
+        """`; see slurm_jobs/…` with what a task's Slurm job printed; empty if there is no such file."""
         file = self.place / f"{self.id_of(task)}_0_log.out"
-        return f"; see {JOBS}/{self.place.name}/{file.name}" if file.exists() else ""
+        return f"; see {SLURM_JOBS}/{self.place.name}/{file.name}" if file.exists() else ""
 
 
 def submissions(folder: Path) -> list[Submission]:
@@ -79,7 +80,7 @@ def submissions(folder: Path) -> list[Submission]:
         UnreadableError: if a file is damaged.
     """
     found = []
-    for file in sorted((folder / JOBS).glob(f"*/{UNITS}")):
+    for file in sorted((folder / SLURM_JOBS).glob(f"*/{JOBS}")):
         try:
             tasks = tuple(tuple(map(str, names)) for names in json.loads(file.read_bytes()))
         except (ValueError, TypeError) as error:
@@ -90,12 +91,12 @@ def submissions(folder: Path) -> list[Submission]:
 
 @dataclass(frozen=True)
 class Group:
-    """Units whose jobs need the same resources.
+    """Jobs whose Slurm jobs need the same resources.
 
     Attributes:
         timed: whether they are timed, and so have a node of their own.
         threads: CPU threads of a process.
-        ranks: processes that share a unit.
+        ranks: processes that share a job.
         nodes: the nodes among which they are divided.
     """
 
@@ -148,21 +149,21 @@ def times(asked: str, ranks: int, *, only_gpus: bool) -> str:
     return ",".join(parts)
 
 
-def groups(units: Sequence[UnitOfWork], threads: int, options: Options) -> list[tuple[Group, list[list[UnitOfWork]]]]:
-    """Group units by what their jobs need, and put them into tasks.
+def groups(jobs: Sequence[Job], threads: int, options: Options) -> list[tuple[Group, list[list[Job]]]]:
+    """Group jobs by what their Slurm jobs need, and put them into tasks.
 
-    Timed units of one comparison are one task, in order: they run on one node, one after the other. Any other unit is a task.
+    Timed jobs of one comparison are one task, in order: they run on one node, one after the other. Any other job is a task.
 
     Raises:
-        UsageError: if the ranks of a unit cannot be divided among the nodes of `--nodes` evenly.
+        UsageError: if the ranks of a job cannot be divided among the nodes of `--nodes` evenly.
     """
-    timed: dict[str, list[UnitOfWork]] = {}
-    others: dict[int, list[list[UnitOfWork]]] = {}
-    for unit in units:
-        if unit.facts.timed:
-            timed.setdefault(unit.comparison.label, []).append(unit)
+    timed: dict[str, list[Job]] = {}
+    others: dict[int, list[list[Job]]] = {}
+    for job in jobs:
+        if job.facts.timed:
+            timed.setdefault(job.comparison.label, []).append(job)
         else:
-            others.setdefault(unit.ranks, []).append([unit])
+            others.setdefault(job.ranks, []).append([job])
     made = [
         (Group(timed=False, threads=threads, ranks=ranks, nodes=options.nodes_for(ranks)), tasks)
         for ranks, tasks in sorted(others.items())
@@ -173,7 +174,7 @@ def groups(units: Sequence[UnitOfWork], threads: int, options: Options) -> list[
 def send(
     folder: RunFolder,
     group: Group,
-    tasks: Sequence[Sequence[tuple[UnitOfWork, float]]],
+    tasks: Sequence[Sequence[tuple[Job, float]]],
     options: Options,
     *,
     requeues: int,
@@ -183,22 +184,22 @@ def send(
 
     Args:
         folder: the run folder.
-        group: what the jobs need.
-        tasks: the units of each task, and their limits in s.
+        group: what the Slurm jobs need.
+        tasks: the jobs of each task, and their limits in s.
         options: the user's.
-        requeues: how often a job may put itself back into the queue at its time limit.
-        make: makes the launcher that starts units inside a job.
+        requeues: how often a Slurm job may put itself back into the queue at its time limit.
+        make: makes the launcher that starts jobs inside a job.
 
     Raises:
         UsageError: with sbatch's words, if it refuses an option.
         QueueError: if Slurm does not answer.
     """
     submitit = load_submitit()
-    place = folder.path / JOBS / secrets.token_hex(6)
+    place = folder.path / SLURM_JOBS / secrets.token_hex(6)
     place.mkdir(mode=0o700, parents=True)  # the script holds the user's options, which may be secrets
-    submission = Submission(place, tuple(tuple(unit.name for unit, _ in units) for units in tasks))
-    write_atomically(place / UNITS, json.dumps(submission.tasks))
-    minutes = min(LONGEST_MIN, SPARE_MIN + math.ceil(max(sum(s for _, s in units) for units in tasks) / 60))
+    submission = Submission(place, tuple(tuple(job.name for job, _ in jobs) for jobs in tasks))
+    write_atomically(place / JOBS, json.dumps(submission.tasks))
+    minutes = min(LONGEST_MIN, SPARE_MIN + math.ceil(max(sum(s for _, s in jobs) for jobs in tasks) / 60))
     sbatch = group.sbatch(options, minutes)
     executor = submitit.SlurmExecutor(place, max_num_timeout=requeues)
     executor.update_parameters(
@@ -211,21 +212,21 @@ def send(
         stderr_to_stdout=True,
         srun_args=group.srun(sbatch),
     )
-    todo = [Task(folder, place, index, tuple(units), make) for index, units in enumerate(tasks)]
+    todo = [Task(folder, place, index, tuple(jobs), make) for index, jobs in enumerate(tasks)]
     try:
         # Ctrl-C waits for sbatch. submitit warns of how its logs will look, and prints what the error says with secrets masked.
         with blocked(signal.SIGINT), warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
-            jobs = executor.submit_array(todo)
+            slurm_jobs = executor.submit_array(todo)
     except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
         raise refusal(options, str(error), folder.path) from error
-    return Submission(place, submission.tasks, jobs[0].job_id.partition("_")[0])
+    return Submission(place, submission.tasks, slurm_jobs[0].job_id.partition("_")[0])
 
 
 def refusal(options: Options, said: str, folder: Path) -> ModbenchError:
     """The error for an sbatch that failed: the user's, unless it says that Slurm does not answer."""
     words = [f"--{name}" if value is True else f"--{name}={value}" for name, value in options.sbatch.items()]
-    asked = " ".join(printable.masked_command(words)) or "the job"
+    asked = " ".join(printable.masked_command(words)) or "the Slurm job"
     resume = f"modbench resume {shlex.quote(str(folder))}"
     if CLUSTER.search(said):
         return QueueError(f"sbatch failed: {in_a_line(said)}; the run folder is kept, and `{resume}` goes on.")

@@ -10,7 +10,7 @@ from modbench.harness.training.sinks._tracker import Tracker
 
 
 def _open(where: Opening) -> Writer:
-    # One name for all attempts at a unit, so that a resumed run continues its curve.
+    # One name for all attempts at a job, so that a resumed run continues its curve.
     name = hashlib.sha256(f"{where.folder.resolve()} {where.unit}".encode()).hexdigest()[:16]
     settings = {"dir": str(where.folder), "mode": os.environ.get("WANDB_MODE", "offline"), "id": name}
     return Tracker("wandb", where, settings)

@@ -12,13 +12,13 @@ from fractions import Fraction
 
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError, shown, unknown
-from modbench.harness.core.units import parse_percent
+from modbench.harness.core.units import parse_share
 from modbench.harness.registry import catalogue
 from modbench.reports.model import Estimate, Listed, Sentence, Value
 
 FLAG = "--fail-on"
 EXAMPLE = "flops:0%,larger:1%,loss:0.5%"
-# The checks of `modbench ab`; the second judges times by CPU time, whatever was disturbed.
+# The checks of `modbench ab`; the second judges times by CPU time, whatever was noisy.
 SLOWER, CPU = "slower", "cpu"
 # The check of a case's labels, which stands for the metric in the one finding about them.
 LABELS = "labels"
@@ -79,7 +79,7 @@ def parse(given: Sequence[str]) -> FailOn:
     """Read the values of `--fail-on`: `slower:2%,larger:1%,breaks`.
 
     Raises:
-        UsageError: if a check is unknown, named twice, or its limit is missing or not a percentage that it can take.
+        UsageError: if a check is unknown, named twice, or its limit is missing or not a share that it can take.
     """
     limits: dict[str, Fraction | None] = {}
     for part in (part.strip() for value in given for part in value.split(",")):
@@ -101,8 +101,8 @@ def _limit(word: str, text: str, *, given: bool) -> Fraction | None:
             raise UsageError(f"{FLAG} {shown(f'{word}:{text}')}: {word} takes no limit, any more fail. Write {word}.")
         return None
     if not text:
-        raise UsageError(f"{FLAG} {word} has no limit. Write a percentage that may pass, such as {word}:2%.")
-    share = parse_percent(text, f"{FLAG} {word}")
+        raise UsageError(f"{FLAG} {word} has no limit. Write the share that may pass, such as {word}:2%.")
+    share = parse_share(text, f"{FLAG} {word}")
     if check.above_0 and not share:
         raise UsageError(
             f"{FLAG} {shown(f'{word}:{text}')} is not above 0%: samples never exclude a change of exactly 0. Write {word}:2%."
@@ -120,7 +120,7 @@ def check_of(metric: Metric) -> str | None:
         "accuracy": made_in.samples == "seeds",
         "flops": metric.unit == "FLOP",
         "larger": metric.unit == "B" or metric.key.startswith("memory/"),
-        "breaks": metric.key == "graph_breaks",
+        "breaks": metric.key == "graph_breaks/forward",
         "syncs": metric.key.startswith("syncs/"),
     }
     return None if metric.better == "neither" else next((word for word, holds in kinds.items() if holds), None)

@@ -8,23 +8,24 @@ losses (Holm). Times are printed and have no verdict: the processes of two runs 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.grouped import grouped
 from modbench.harness.stats.contrast import FAIL, INCONCLUSIVE, PASS, Limited, limited
 from modbench.harness.stats.effects import LEVEL
 from modbench.reports import reasons
 from modbench.reports.model import Code, Estimate, Finding, Listed, Sentence, Table, Value
-from modbench.reports.questions.compare_runs import counted
 from modbench.reports.questions.gate.fail_on import (
     CHECKS,
     LABELS,
     NEITHER,
     OF_THE_MACHINE,
+    SLOWER,
     FailOn,
     Rules,
     check_of,
@@ -82,19 +83,13 @@ class Checked:
         word: the check.
         limit: its limit as a share; None if it has none of its own.
         named: whether the gate fails on it.
-        verdict: `fail`, `inconclusive` or `pass`; of a check that is not named, what it would have been.
-        counts: number of findings by verdict.
-        reason: why it is inconclusive, where that is one reason.
-        compared: whether it compared anything: a check that did not never passes.
+        findings: those that belong to it.
     """
 
     word: str
     limit: Fraction | None
     named: bool
-    verdict: str
-    counts: Mapping[str, int]
-    reason: Value = None
-    compared: bool = True
+    findings: Sequence[GateFinding]
 
     @property
     def written(self) -> Value:
@@ -102,46 +97,37 @@ class Checked:
         return written(self.word, self.limit)
 
     @property
-    def said(self) -> Value:
-        """The numbers of findings: `1 fail, 3 pass`; None for none."""
-        return counted(Counter(self.counts).elements(), WORDS)
+    def compared(self) -> bool:
+        """Whether it compared anything: a check that did not never passes."""
+        return any(each.compared for each in self.findings)
+
+    @property
+    def verdict(self) -> str:
+        """`fail`, `inconclusive` or `pass`; of a check that is not named, what it would have been."""
+        words = {each.verdict for each in self.findings}
+        if FAIL in words:
+            return FAIL
+        return PASS if PASS in words and INCONCLUSIVE not in words else INCONCLUSIVE
+
+    @property
+    def reason(self) -> Value:
+        """Why it is inconclusive, where that is one reason; what an interval leaves open has none but its width."""
+        if self.verdict != INCONCLUSIVE:
+            return None
+        left = [each for each in self.findings if each.verdict == INCONCLUSIVE] or self.findings
+        told = alike((why, why) for why in (None if each.wide else each.reason for each in left))
+        return told[0][0] if len(told) == 1 else None if told else NEITHER
 
     def as_dict(self) -> dict[str, Any]:
         """Return data for `--json`."""
-        told = {
+        limit, counts = self.limit, Counter(each.verdict or "" for each in self.findings)
+        told: dict[str, Any] = {
             "tier": CHECKS[self.word].tier,
             "check": self.word,
-            "limit": None if self.limit is None else float(self.limit),
+            "limit": None if limit is None else float(limit),
         }
-        return told | {name: getattr(self, name) for name in ("named", "verdict", "counts", "reason", "compared")}
-
-
-def checked(findings: Sequence[GateFinding], fail_on: FailOn) -> tuple[Checked, ...]:
-    """Return what every check found that was named, or that has findings."""
-    found = []
-    for word in CHECKS:
-        mine, named = [each for each in findings if each.check == word], word in fail_on.limits
-        if mine or named:
-            verdict, reason = _verdict(mine)
-            counts = Counter(each.verdict or "" for each in mine)
-            limit, compared = fail_on.limits.get(word), any(each.compared for each in mine)
-            found.append(Checked(word, limit, named, verdict, counts, reason, compared))
-    return tuple(found)
-
-
-def _verdict(findings: Sequence[GateFinding]) -> tuple[str, Value]:
-    """Return the verdict on findings of one check, and why it is inconclusive where there is one reason."""
-    words = {each.verdict for each in findings}
-    if FAIL in words:
-        return FAIL, None
-    if not findings:
-        return INCONCLUSIVE, NEITHER
-    if INCONCLUSIVE not in words and PASS in words:
-        return PASS, None
-    left = [each for each in findings if each.verdict == INCONCLUSIVE] or findings
-    # What an interval leaves open has no reason but its width.
-    told = alike((why, why) for why in (None if each.wide else each.reason for each in left))
-    return INCONCLUSIVE, told[0][0] if len(told) == 1 else None
+        told |= {"named": self.named, "verdict": self.verdict, "counts": counts, "reason": self.reason}
+        return told | {"compared": self.compared}
 
 
 @dataclass(frozen=True)
@@ -172,7 +158,16 @@ class Gate:
     @cached_property
     def tiers(self) -> tuple[Checked, ...]:
         """What each check found; empty where none was named."""
-        return () if self.fail_on is None else checked(self.findings, self.fail_on)
+        return () if self.fail_on is None else tuple(self.checked())
+
+    def checked(self) -> Iterator[Checked]:
+        """Yield what every check found that was named, or that has findings."""
+        limits = {} if self.fail_on is None else self.fail_on.limits
+        found = grouped((each.check, each) for each in self.findings)
+        for word in CHECKS:
+            if word in found or word in limits:
+                named = self.fail_on is None or word in limits
+                yield Checked(word, limits.get(word), named, found.get(word, []))
 
     @cached_property
     def compared(self) -> bool:
@@ -195,21 +190,21 @@ class Gate:
             return "incomplete"
         return INCONCLUSIVE if INCONCLUSIVE in words or not self.compared else PASS
 
-    def exit_code(self, *, lenient: bool = False) -> int:
+    def exit_code(self, *, allow_inconclusive: bool = False) -> int:
         """Return 0, 1 (fail), 4 (incomplete) or 5 (inconclusive).
 
         Args:
-            lenient: return 0 instead of 5 where evidence does not decide; not where there is none.
+            allow_inconclusive: return 0 instead of 5 where evidence does not decide; not where there is none.
         """
         code = {FAIL: 1, "incomplete": 4, INCONCLUSIVE: 5, PASS: 0}[self.verdict]
-        excused = lenient and self.compared and not self.empty
+        excused = allow_inconclusive and self.compared and not self.empty
         return 0 if code == 5 and excused else code
 
-    def as_dict(self, *, lenient: bool = False) -> dict[str, Any]:
+    def as_dict(self, *, allow_inconclusive: bool = False) -> dict[str, Any]:
         """Return data for `--json`."""
         told = {name: getattr(self, name) for name in ("verdict", "compared", "margin", "incomplete")}
         findings = [finding.as_dict() for finding in self.findings]
-        told |= {"exit_code": self.exit_code(lenient=lenient)}
+        told |= {"exit_code": self.exit_code(allow_inconclusive=allow_inconclusive)}
         if self.fail_on is not None:
             told |= {"fail_on": self.fail_on.written, "tiers": [each.as_dict() for each in self.tiers]}
             for data, finding in zip(findings, self.findings, strict=True):
@@ -289,64 +284,55 @@ def _of_labels(labels: Labels) -> GateFinding:
 
 # --- what is said of it
 
-WORDS = (FAIL, INCONCLUSIVE, PASS, NOT_ALTERNATED, NOT_COMPARED)
+# Verdicts that a line counts, in this order.
+WORDS = (PASS, FAIL, INCONCLUSIVE)
 # Rows of a table, and what has all of them.
 MOST_ROWS, FILE = 200, "modbench gate … --json"
+UNTIMED = "not judged: the two runs did not alternate (modbench ab revisions …)"
 
 
-def judged_by(found: Gate) -> Sentence:
-    """Return the number of findings by verdict, by which limits they were judged, and how changes are to be read."""
-    by = Sentence("margin {margin}", margin=Estimate(found.margin, kind="share"))
+def headline(found: Gate) -> Sentence:
+    """Say how many of the checks fail, are inconclusive, or pass."""
+    if not found.compared and not found.empty:
+        return Sentence("{verdict}: {why}", verdict=found.verdict, why=NOTHING)
+    counts = Counter(each.verdict for each in found.counted) + Counter({INCONCLUSIVE: len(found.empty)})
+    shown = found.verdict if found.verdict in WORDS else PASS
+    words = "{verdict}: {n} of {all:check}" + " passed" * (shown != found.verdict)
+    return Sentence(words, verdict=found.verdict, n=counts[shown], all=sum(counts[word] for word in WORDS))
+
+
+def checks(found: Gate) -> Iterator[tuple[Value, Value]]:
+    """Yield each check that was named or did not pass, with what it found; and that times are not judged."""
+    for each in found.checked():
+        counts = Counter(finding.verdict for finding in each.findings)
+        open_ = [finding for finding in each.findings if finding.verdict in {FAIL, INCONCLUSIVE}]
+        if not any(counts[word] for word in WORDS):
+            if each.named and (found.fail_on is not None or not found.compared) and each.word != SLOWER:
+                yield each.written, Sentence("{word}: {why}", word=INCONCLUSIVE, why=each.reason)
+        elif each.named or open_:
+            told: list[Value] = [Sentence("{n} {word}", n=counts[word], word=word) for word in WORDS if counts[word]]
+            words = "{counts}" + " (reported only)" * (not each.named) + ": {worst}" * bool(open_)
+            yield each.written, Sentence(words, counts=Listed(told, " · "), worst=_told(open_))
+    if any(each.verdict == NOT_ALTERNATED for each in found.findings):
+        yield "times", UNTIMED
+
+
+def _told(open_: Sequence[GateFinding]) -> Value:
+    """Say what is worst of what fails, or may."""
+    if not open_:
+        return None
+    worst = min(open_, key=lambda each: (each.verdict != FAIL, each.worst))
     return Sentence(
-        "{counts} ({by}; above 1 is better; intervals of {level})",
-        counts=counted((each.verdict or "" for each in found.counted), WORDS) or "nothing to compare",
-        by=by if found.fail_on is None else Sentence("--fail-on {checks}", checks=found.fail_on.written),
-        level=Estimate(LEVEL_OF_BOTH, kind="share"),
+        "{case}, {metric}: {change}", case=Code(worst.what), metric=Code(worst.metric), change=change(worst)
     )
 
 
-def remarks(found: Gate) -> Iterator[Sentence]:
-    """Say that nothing was compared, and what would give times a verdict."""
-    if not found.compared and not found.empty:
-        yield Sentence(NOTHING)
-    if any(each.verdict == NOT_ALTERNATED for each in found.findings):
-        yield Sentence(
-            "times have no verdict, since the runs took no turns: {command} times two revisions in turn",
-            command=Code("modbench ab revisions BASE NEW SUITE --model FILE.py:build"),
-        )
-
-
-def tables(found: Gate, *, every: bool = False) -> Iterator[Table]:
-    """Yield what each check found, and what fails or is open; with `every` each case and all that was not compared too.
-
-    Findings that are alike are one row, with the number of them and the worst: of one metric, or without numbers of one reason.
-    """
-    checks = [
-        (Code(each.written), each.verdict if each.named else "fails nothing", each.said or "none", each.reason or "")
-        for each in sorted(found.tiers, key=lambda each: not each.named)
-        if every or each.named
-    ]
-    if checks:
-        yield Table("checks", ("check", "verdict", "findings", "why"), checks)
-    quiet = {PASS} if every else {PASS, NOT_ALTERNATED, *([NOT_COMPARED] if found.compared else [])}
-    told = [each for each in found.findings if each.verdict not in quiet]
-    told.sort(key=lambda each: (WORDS.index(each.verdict or ""), not found.counts(each)))
-    rows = list[tuple[Value, ...]]()
-    for those in alike((_alike(each, every=every), each) for each in told):
-        worst = min(those, key=lambda each: each.worst)
-        only = found.counts(worst) or worst.verdict in {NOT_ALTERNATED, NOT_COMPARED}
-        verdict = worst.verdict if only else f"{worst.verdict} (reported only)"
-        rows.append((verdict, len(those), Code(worst.what), Code(worst.metric), change(worst)))
-    if rows:
-        head = ("verdict", "findings", "case", "metric", "change")
-        yield Table("changes", head, rows, file=FILE).first(MOST_ROWS)
-
-
-def _alike(finding: GateFinding, *, every: bool) -> Listed:
-    """What findings share that are told as one: the reason, or where they have numbers the metric; of what decides every case."""
-    apart = every and finding.verdict != NOT_COMPARED
-    of = finding.reason if finding.typical.value is None else finding.metric
-    return Listed([finding.verdict, of, finding.check, *[finding.what, finding.metric] * apart], "\n")
+def table(found: Gate) -> Table:
+    """Return every finding, what fails first."""
+    order = (FAIL, INCONCLUSIVE, NOT_ALTERNATED, NOT_COMPARED, PASS)
+    told = sorted(found.findings, key=lambda each: (order.index(each.verdict or ""), not found.counts(each)))
+    rows = [(each.verdict, each.check, Code(each.what), Code(each.metric), change(each)) for each in told]
+    return Table("findings", ("verdict", "check", "case", "metric", "change"), rows, file=FILE).first(MOST_ROWS)
 
 
 def change(found: GateFinding) -> Value:

@@ -1,4 +1,4 @@
-"""The settings among which a run lets a reader choose: every arm at one place, with its time, memory, FLOPs and loss."""
+"""The settings among which a run lets a reader choose: every variant at one place, with its time, memory, FLOPs and loss."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from modbench.reports.tables.rerun_command import suite_of
 
 
 def against(loaded: Loaded, case: Case, other: Case, metric: str) -> Finding | None:
-    """Hold an arm against another; None where one of the two has no value, or the two were not measured together."""
-    for row in loaded.between(metric, case.arm, other.arm):
+    """Hold a variant against another; None where one of the two has no value, or the two were not measured together."""
+    for row in loaded.between(metric, case.variant, other.variant):
         if {row.case_id, row.baseline_case_id} == {case.id, other.id}:
             made = of_pair(loaded, row)
             return _known(made if row.case_id == case.id else made.mirrored())
     known = loaded.tables.metrics.get(metric)
-    together = (each for each in loaded.plan.comparisons if case in each.arms and other in each.arms)
-    if known is None or case.arm == other.arm or not any(metric in each.metrics for each in together):
+    together = (each for each in loaded.plan.comparisons if case in each.variants and other in each.variants)
+    if known is None or case.variant == other.variant or not any(metric in each.metrics for each in together):
         return None
     pair = pair_row(loaded.tables, case, other, known)
-    settle(loaded.tables, [pair], loaded.twin_verdicts)
+    settle(loaded.tables, [pair], loaded.aa_control_verdicts)
     return _known(of_row(pair, case, other))
 
 
@@ -45,10 +45,10 @@ def has_tail(found: Finding) -> bool:
 
 
 def effect_between(loaded: Loaded, case: Case, other: Case, metric: str) -> Effect | None:
-    """Return the effect of a pair of times or losses over launches or seeds, above 0 better; None where it has none."""
+    """Return the effect of a pair of times or losses over processes or seeds, above 0 better; None where it has none."""
     tables, known = loaded.tables, loaded.tables.metrics[metric]
     made_in = tables.made_in(known)
-    if made_in.samples == "launches":
+    if made_in.samples == "processes":
         return tables.contrast(known, case, other).effect if tables.shared(known, case, other) else None
     if made_in.samples == "seeds":
         mine, theirs = (tables.values_of(side, metric) for side in (case, other))
@@ -62,17 +62,17 @@ IN_WORDS = {key.partition("/")[2]: workload for key, workload in wording.WORKLOA
 # The objective, limit and axis of this name; the word alone would read as the pass.
 SIZE = "memory"
 MEMORY, KV_CACHE = "memory/peak_allocated", "memory/kv_cache"
-NOT_MEASURED, CONTAMINATED = "not measured", "contaminated"
+NOT_MEASURED, NOISY = "not measured", "noisy"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Value(Estimate):
-    """A number of a setting, with its 95 % interval, or why there is none; `n` is of launches or seeds, 1 of a count.
+    """A number of a setting, with its 95 % interval, or why there is none; `n` is of processes or seeds, 1 of a count.
 
     Attributes:
         metric: the metric's key.
         reason: why there is no value, or no interval.
-        sampled: whether it comes from launches or seeds: then a limit needs the end of an interval.
+        sampled: whether it comes from processes or seeds: then a limit needs the end of an interval.
         unsure: why its interval supports no claim; None: it does.
     """
 
@@ -88,7 +88,7 @@ class Candidate:
     """A setting.
 
     Attributes:
-        case: the arm at the place.
+        case: the variant at the place.
         time: seconds of a typical call.
         memory: peak of a training step in B, or the keys and values where that is all that was measured.
         flops: FLOPs of a call.
@@ -118,7 +118,7 @@ class Choice:
 
     Attributes:
         workload: `forward`, `train_step`, `prefill`, `decode` or `request`.
-        comparison: the arms that were measured side by side.
+        comparison: the variants that were measured side by side.
         candidates: one for each of them.
         baseline: the dense model of the same shape, or the anchor where there is none.
         loss_unit: the unit in which losses are shown, and the factor to it from that in which they are kept.
@@ -131,9 +131,9 @@ class Choice:
     loss_unit: tuple[str, float] = (NATS, 1.0)
 
     @property
-    def place(self) -> Sentence:
+    def grid_point(self) -> Sentence:
         """The place: `forward pass at T = 512, B = 1, fp32`."""
-        return Sentence("{what} at {place}", what=IN_WORDS[self.workload], place=self.comparison.place)
+        return Sentence("{what} at {grid_point}", what=IN_WORDS[self.workload], grid_point=self.comparison.grid_point)
 
     @property
     def considered(self) -> list[Candidate]:
@@ -176,7 +176,7 @@ def choice(
     chosen = workload or next(iter(timed), None)
     keys = {WORKLOADS[chosen]} if chosen else {MEMORY, KV_CACHE, "flops/forward", "flops/train_step", *HELD_OUT}
     found = [each for each in loaded.plan.comparisons if not keys.isdisjoint(each.metrics)]
-    longest = max((each.place.seq_len for each in found), default=0)
+    longest = max((each.grid_point.seq_len for each in found), default=0)
     usual = {"seq_len": longest, "batch_size": grid.batch_size[0], "dtype": grid.dtype[0]}
     for name, asked in (("seq_len", seq_len), ("batch_size", batch_size), ("dtype", dtype)):
         found = _at(found, suite_of(loaded.run), name, asked, usual[name])
@@ -187,7 +187,7 @@ def choice(
 
 def _at(found: list[Comparison], suite: str, name: str, asked: object, default: object) -> list[Comparison]:
     """Keep the comparisons of one length, batch size or number format."""
-    known = list(dict.fromkeys(getattr(each.place, name) for each in found))
+    known = list(dict.fromkeys(getattr(each.grid_point, name) for each in found))
     if asked is not None and asked not in known:
         flag = f"--{name.replace('_', '-')}"
         there = ", ".join(map(str, known)) or "nothing"
@@ -196,21 +196,21 @@ def _at(found: list[Comparison], suite: str, name: str, asked: object, default: 
             f"it takes to measure it: modbench plan {suite} {flag} {asked}."
         )
     wanted = asked if asked is not None else default if default in known else next(iter(known), None)
-    return [each for each in found if getattr(each.place, name) == wanted]
+    return [each for each in found if getattr(each.grid_point, name) == wanted]
 
 
 def _made(loaded: Loaded, workload: str, comparison: Comparison) -> Choice:
-    length = beside(loaded, comparison.place.seq_len)
+    length = beside(loaded, comparison.grid_point.seq_len)
     trained = {
-        (case.arm, key): case
+        (case.variant, key): case
         for each in loaded.plan.comparisons
-        if not each.arms[0].task and each.place.seq_len == length
+        if not each.variants[0].task and each.grid_point.seq_len == length
         for key in each.metrics
         if key in HELD_OUT
-        for case in each.arms
+        for case in each.variants
     }
-    made = tuple(_candidate(loaded, workload, comparison, case, trained) for case in comparison.arms)
-    baseline = next((each for each in made if each.case.model == "dense" and not each.case.rung), made[0])
+    made = tuple(_candidate(loaded, workload, comparison, case, trained) for case in comparison.variants)
+    baseline = next((each for each in made if each.case.model == "dense" and not each.case.matched), made[0])
     shown = (BITS, 1.0) if baseline.loss.unit == "bit/B" else unit_of(loaded)
     return Choice(workload, comparison, made, baseline, shown)
 
@@ -218,22 +218,26 @@ def _made(loaded: Loaded, workload: str, comparison: Comparison) -> Choice:
 def _candidate(
     loaded: Loaded, workload: str, comparison: Comparison, case: Case, trained: Mapping[tuple[str, str], Case]
 ) -> Candidate:
-    """Return a setting; `trained` has the cases that were trained, by arm and loss."""
-    key, anchor = WORKLOADS[workload], comparison.arms[0]
+    """Return a setting; `trained` has the cases that were trained, by variant and loss."""
+    key, anchor = WORKLOADS[workload], comparison.variants[0]
     time = _first([_value(loaded, case, key, _unsure(loaded), sampled=True)], key)
-    pair = [row for row in loaded.between(key, case.arm, anchor.arm) if case.id in {row.case_id, row.baseline_case_id}]
-    if case != anchor and (disturbed := next(filter(_disturbed, pair), None)) is not None:
-        time = replace(time, unsure=f"{CONTAMINATED}: {disturbed.reason}")
+    pair = [
+        row
+        for row in loaded.between(key, case.variant, anchor.variant)
+        if case.id in {row.case_id, row.baseline_case_id}
+    ]
+    if case != anchor and (noisy := next(filter(_noisy, pair), None)) is not None:
+        time = replace(time, unsure=f"{NOISY}: {noisy.reason}")
     memory = [_value(loaded, case, metric) for metric in (MEMORY, *[KV_CACHE] * (workload == "decode"))]
     counted = "flops/train_step" if workload == "train_step" else "flops/forward"
     claims = None if loaded.suite.claims else SMOKE
     losses = [
         _value(loaded, where, metric, claims, sampled=True)
         for metric in (("bpb/val",) if mixed(loaded) else HELD_OUT)
-        if (where := trained.get((case.arm, metric))) is not None
+        if (where := trained.get((case.variant, metric))) is not None
     ]
     loss = _first(losses, "loss/val")
-    learned = None if loss.value is None else trained[case.arm, loss.metric]
+    learned = None if loss.value is None else trained[case.variant, loss.metric]
     failed = f"{key}: {time.reason}" if time.value is None and key in comparison.metrics else None
     return Candidate(
         case,
@@ -247,9 +251,9 @@ def _candidate(
     )
 
 
-def _disturbed(row: Row) -> bool:
-    """Whether wall time is no evidence of a pair: then neither is the time of an arm."""
-    return not {Label.CONTAMINATED, Label.BY_CPU}.isdisjoint(labels_of(row))
+def _noisy(row: Row) -> bool:
+    """Whether wall time is no evidence of a pair: then neither is the time of a variant."""
+    return not {Label.NOISY, Label.BY_CPU}.isdisjoint(labels_of(row))
 
 
 def _first(values: Sequence[Value | None], metric: str) -> Value:
@@ -263,7 +267,7 @@ def _value(
     loaded: Loaded, case: Case, metric: str, unsure: str | None = None, *, sampled: bool = False
 ) -> Value | None:
     """Return a value of a case; None where the run was not asked for it."""
-    row = loaded.at(metric, case.arm, case.place)
+    row = loaded.at(metric, case.variant, case.grid_point)
     if row is None:
         return None
     if row.status != "ok":
@@ -294,5 +298,5 @@ def _unsure(loaded: Loaded) -> str | None:
 
 def _labels(loaded: Loaded, case: Case, metrics: Sequence[str]) -> list[str]:
     """Return the labels of a case in some metrics, each once."""
-    rows = (loaded.at(metric, case.arm, case.place) for metric in metrics)
+    rows = (loaded.at(metric, case.variant, case.grid_point) for metric in metrics)
     return list(dict.fromkeys(label for row in rows if row is not None for label in of_cell(row.labels)))

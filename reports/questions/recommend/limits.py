@@ -1,4 +1,4 @@
-"""How a setting holds a limit: fits, may fit, breaks it, or unknown; and what would have to be measured to know.
+"""How a setting holds a limit: it fits, breaks it, is inconclusive or unknown; and what would have to be measured to know.
 
 A limit is held where the end of the 95 % interval holds it. A count has no interval: its value decides.
 """
@@ -13,11 +13,13 @@ from modbench.harness.core.grouped import grouped
 from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case
 from modbench.harness.stats import effects
+from modbench.harness.stats.contrast import INCONCLUSIVE
 from modbench.harness.stats.power import MOST, above_0, fewest
-from modbench.reports.model import Finding, Sentence
+from modbench.reports.model import Finding
 from modbench.reports.questions.recommend.candidates import (
-    CONTAMINATED,
     KV_CACHE,
+    MEMORY,
+    NOISY,
     NOT_MEASURED,
     SIZE,
     Candidate,
@@ -29,35 +31,33 @@ from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import HELD_OUT
 from modbench.reports.tables.pair_verdicts import SMOKE
 from modbench.reports.tables.rerun_command import Again, NotAgainError
-from modbench.reports.wording import name
 
-FITS, MAY, BREAKS, UNKNOWN = "fits", "may fit", "breaks", "unknown"
+FITS, MAY, BREAKS, UNKNOWN = "fits", INCONCLUSIVE, "breaks", "unknown"
 # From the best to the worst.
 WORDS = (FITS, MAY, UNKNOWN, BREAKS)
-SAW_FUTURE = "top-k routing saw future tokens: its loss without them was not measured"
+SAW_FUTURE = "non-causal routing: its causal loss was not measured"
 DOCTOR = "modbench doctor"
-BELOW = "by the estimate: its interval reaches below the limit"
-ABOVE = "its interval ends above the limit"
-WITHIN = "to show that its loss is within the limit"
+BELOW = "by the estimate, its confidence interval reaches below the limit"
+ABOVE = "its confidence interval reaches above the limit"
 
 
 @dataclass(frozen=True)
 class Need:
-    """What one answer lacks.
+    """What would decide something.
 
     Attributes:
-        said: what is open, and what would decide it.
         metric: what must be measured, once more or for the first time; None: no command measures it.
-        launches: so many in all; 0: as many as were made.
+        why: what is lacking.
+        processes: so many in all; 0: as many as were made.
         seeds: the same of seeds.
         seq_len: the length at which a model must be trained; None: that of the suite.
         checked: whether the machine must be checked first.
         claims: whether the run was too short to claim anything.
     """
 
-    said: str | Sentence
-    metric: str | None = None
-    launches: int = 0
+    metric: str | None
+    why: str
+    processes: int = 0
     seeds: int = 0
     seq_len: int | None = None
     checked: bool = False
@@ -91,8 +91,8 @@ class LimitCheck:
     Attributes:
         limit: `latency`, `memory` or `loss`.
         bound: what is allowed.
-        word: `fits`, `may fit`, `breaks` or `unknown`.
-        value: the estimate, in the limit's unit; None where there is none.
+        word: `fits`, `inconclusive`, `breaks` or `unknown`.
+        value: the estimate, in s or B, or as a share; None where there is none.
         end: the end of the interval that must hold it; of a count the value itself.
         excess: by which share the estimate is over the limit; of a loss in shares of the loss. Negative within.
         reason: why it is not shown.
@@ -111,7 +111,7 @@ class LimitCheck:
 
 def loss_against(loaded: Loaded, one: Candidate, other: Candidate) -> Finding | None:
     """Hold the losses of two settings against each other, without later tokens where both have such a loss."""
-    if one.trained is None or other.trained is None or one.case.arm == other.case.arm:
+    if one.trained is None or other.trained is None or one.case.variant == other.case.variant:
         return None
     metrics = dict.fromkeys((one.loss.metric, other.loss.metric, "loss/val"))
     found = (against(loaded, one.trained, other.trained, metric) for metric in metrics)
@@ -135,13 +135,12 @@ def check_limit(loaded: Loaded, each: Candidate, baseline: Candidate, limit: str
         return LimitCheck(limit, bound, UNKNOWN, reason=f"{value.metric}: {value.reason}", need=lacking(value))
     excess = value.value / bound - 1
     if limit == SIZE and value.metric == KV_CACHE and value.value <= bound:
-        said = "keys and values alone were measured, not weights and activations"
-        need = Need(f"memory/peak_allocated of {name(each.case)}", "memory/peak_allocated")
-        return LimitCheck(limit, bound, UNKNOWN, value.value, None, excess, said, need)
+        why = "keys and values alone were measured, not weights and activations"
+        return LimitCheck(limit, bound, UNKNOWN, value.value, None, excess, why, Need(MEMORY, why))
     exact = value if value.sampled else replace(value, low=value.value, high=value.value)
     unsure = value.unsure or (None if exact.closed else value.reason)
     held = LimitCheck(limit, bound, BREAKS, value.value, exact.high, excess)
-    return _held(held, exact.low, unsure, lambda: _launches(value, bound))
+    return _held(held, exact.low, unsure, lambda: _processes(value, bound))
 
 
 def _held(broken: LimitCheck, low: float | None, unsure: str | None, need: Callable[[], Need]) -> LimitCheck:
@@ -163,43 +162,41 @@ def _held(broken: LimitCheck, low: float | None, unsure: str | None, need: Calla
 
 def lacking(value: Value) -> Need:
     """Return what must be measured where a value is lacking; what was measured and has none is not helped by a command."""
-    if value.reason == NOT_MEASURED:
-        return Need(f"{value.metric}: the suite does not ask for it", value.metric)
-    return Need(f"{value.metric}, which has no value: {value.reason}")
+    measured = value.reason != NOT_MEASURED
+    return Need(None if measured else value.metric, f"{value.metric}: {value.reason}")
 
 
 def doubted(value: Value) -> Need:
     """Return what would let an interval support a claim, which it does not for a reason of the whole run."""
-    said = str(value.unsure)
-    if value.unsure == SMOKE:
-        return Need(said, value.metric, claims=True)
-    return Need(said, value.metric) if said.startswith(CONTAMINATED) else Need(said, checked=True)
+    why = str(value.unsure)
+    again = why == SMOKE or why.startswith(NOISY)
+    return Need(value.metric if again else None, why, checked=not again, claims=why == SMOKE)
 
 
-def more(n: int | None, metric: str, aim: str) -> Need:
-    """Return how many launches, or seeds of a loss, would decide; None: more than anybody makes."""
-    of = "seeds" if metric in HELD_OUT else "launches"
+def more(n: int | None, metric: str) -> Need:
+    """Return how many processes, or seeds of a loss, would decide; None: more than anybody makes."""
+    of = "seeds" if metric in HELD_OUT else "processes"
     if n is None:
-        return Need(f"more than {MOST} {of} would be needed {aim}")
-    said = f"{n} {of}, {aim}"
-    return Need(said, metric, seeds=n) if of == "seeds" else Need(said, metric, launches=n)
+        return Need(None, f"{metric}: more than {MOST} {of}")
+    said = f"{metric}: {n} {of}"
+    return Need(metric, said, seeds=n) if of == "seeds" else Need(metric, said, processes=n)
 
 
-def _launches(value: Value, bound: float) -> Need:
-    """Return how many launches would bring the end of the interval below the limit, or what else is lacking."""
+def _processes(value: Value, bound: float) -> Need:
+    """Return how many processes would bring the end of the interval below the limit, or what else is lacking."""
     if value.unsure is not None:
         return doubted(value)
     if value.value is None or value.high is None:
-        return more(effects.FEWEST, value.metric, "for an interval")
+        return more(effects.FEWEST, value.metric)
     # The interval is one of logarithms: its half-width gives their standard deviation.
     sd = math.log(value.high / value.value) * math.sqrt(value.n) / effects.t_quantile(0.975, value.n)
-    launches = fewest(above_0, math.log(bound / value.value), sd, least=value.n + 1)
-    return more(launches, value.metric, "to show that the time is below the limit")
+    processes = fewest(above_0, math.log(bound / value.value), sd, least=value.n + 1)
+    return more(processes, value.metric)
 
 
 def _loss_kept(loaded: Loaded, each: Candidate, baseline: Candidate, bound: float) -> LimitCheck:
     """Hold the increase of a loss over the baseline's against a limit, seed by seed."""
-    if each.case.arm == baseline.case.arm:
+    if each.case.variant == baseline.case.variant:
         return LimitCheck("loss", bound, FITS, 0.0, 0.0, -bound)
     found = loss_against(loaded, each, baseline)
     if found is None or found.typical.value is None or each.trained is None or baseline.trained is None:
@@ -214,8 +211,7 @@ def _loss_kept(loaded: Loaded, each: Candidate, baseline: Candidate, bound: floa
     few = None if made.closed else f"{counted(len(shared), 'seed')}: illustration, not shown"
     held = LimitCheck("loss", bound, BREAKS, increase, made.high, increase - bound)
     if found.saw_future:
-        causal = Need(f"loss/val_causal of {name(each.case)}, from a model with a causal router")
-        return _held(held, made.low, SAW_FUTURE, lambda: causal)
+        return _held(held, made.low, SAW_FUTURE, lambda: Need(None, SAW_FUTURE))
     case, other, metric = each.trained, baseline.trained, found.metric
     return _held(held, made.low, each.loss.unsure or few, lambda: _seeds(loaded, case, other, metric, bound * mean))
 
@@ -224,8 +220,8 @@ def _seeds(loaded: Loaded, case: Case, baseline: Case, metric: str, allowed: flo
     """Return how many seeds would bring the end of the interval below an increase that is allowed."""
     effect = effect_between(loaded, case, baseline, metric)
     if effect is None or effect.sd is None:
-        return more(effects.FEWEST, metric, WITHIN)
-    return more(fewest(above_0, allowed + effect.value, effect.sd, least=effect.n + 1), metric, WITHIN)
+        return more(effects.FEWEST, metric)
+    return more(fewest(above_0, allowed + effect.value, effect.sd, least=effect.n + 1), metric)
 
 
 # --- the commands that measure what is lacking
@@ -234,7 +230,7 @@ def _seeds(loaded: Loaded, case: Case, baseline: Case, metric: str, allowed: flo
 def commands(loaded: Loaded, needs: Iterable[tuple[Candidate, Need]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the commands that measure what is lacking, one for each metric, and why there is none for some of it.
 
-    All losses are measured by one: whatever is evaluated, an arm is trained once.
+    All losses are measured by one: whatever is evaluated, a variant is trained once.
     """
     needs = list(needs)
     made, why = list[str](), list[str]()
@@ -258,17 +254,17 @@ def _command(loaded: Loaded, again: Again, metric: str, needs: Sequence[tuple[Ca
     settings, numbers = dict[str, str](), [need for _, need in needs]
     if not suite.claims or any(need.claims for need in numbers):
         settings["--effort"] = "draft"  # a smoke run makes no claims, however often it is repeated
-    if launches := max(need.launches for need in numbers):
-        settings["--set launches"] = str(launches)
+    if processes := max(need.processes for need in numbers):
+        settings["--set processes"] = str(processes)
     if seeds := max(need.seeds for need in numbers):
         more = (seed for seed in range(seeds + len(suite.seeds)) if seed not in suite.seeds)
         settings["--seeds"] = ",".join(str(seed) for seed in [*suite.seeds, *more][:seeds])
     if length := next((need.seq_len for need in numbers if need.seq_len), None):
         settings["--set train.seq_len"] = str(length)
-        if suite.train is not None and len(suite.train.places) > 1:
+        if suite.train is not None and len(suite.train.grid_points) > 1:
             settings["--set train.batch_size"] = str(max(1, suite.train.tokens_per_step // length))
     trained = [each.trained for each, need in needs if each.trained is not None and not need.seq_len]
-    if trains and suite.train is not None and len(suite.train.places) > 1 and len(trained) == len(needs):
+    if trains and suite.train is not None and len(suite.train.grid_points) > 1 and len(trained) == len(needs):
         return again.command(list(dict.fromkeys(trained)), metric, settings)  # at their own length alone
     # Trained in a place of their own, which a run that trained nothing does not have.
     cases = list(dict.fromkeys(each.case for each, _ in needs))

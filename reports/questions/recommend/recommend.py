@@ -12,15 +12,17 @@ import functools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Case
 from modbench.harness.stats import effects
-from modbench.harness.stats.contrast import APART, EQUIVALENT, WORSE, Rule, estimated
-from modbench.reports.model import ILLUSTRATION, Estimate, Finding, Listed, Sentence, Table, Value, pivot
+from modbench.harness.stats.contrast import APART, EQUIVALENT, INCONCLUSIVE, WORSE, Rule, estimated
+from modbench.reports.model import Estimate, Finding, Kind, Listed, Sentence, Table, Value, pivot
 from modbench.reports.questions.confirmation import Answer, answers, of
 from modbench.reports.questions.recommend.candidates import (
     KV_CACHE,
+    NOT_MEASURED,
     SIZE,
     Candidate,
     Choice,
@@ -28,7 +30,6 @@ from modbench.reports.questions.recommend.candidates import (
     effect_between,
 )
 from modbench.reports.questions.recommend.limits import (
-    BREAKS,
     FITS,
     MAY,
     UNKNOWN,
@@ -43,13 +44,13 @@ from modbench.reports.questions.recommend.limits import (
     loss_against,
     more,
 )
-from modbench.reports.tables.load import Loaded, rung_beside
-from modbench.reports.wording import name
+from modbench.reports.tables.load import Loaded, matched_beside
+from modbench.reports.wording import name, verdict_words
 
 OBJECTIVES = ("latency", "memory", "flops", "loss")
 # Objectives that are counted, so that no pair is needed to order settings.
 COUNTED = {SIZE, "flops"}
-RECOMMENDED, EQUAL, NO_DIFFERENCE = "recommended", "equal", "no difference shown"
+RECOMMENDED, NONE = "recommended", "none fits"
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,9 @@ class Recommended:
         apart: how the best compares with it in the objective.
         better: a setting that only may fit and would be better.
         nearest: where none fits, the setting that comes nearest.
-        equal_cost: how the best compares in time with the dense model of equal cost.
-        open: what is not sure, and what would decide it.
+        matched: how the best compares in time with the matched baseline.
+        needs: what would decide what is not sure, and of which setting.
+        open: the same in words.
         commands: what measures that; a shell takes each as it is.
         incomplete: why the run lacks something; None: it lacks nothing.
     """
@@ -108,23 +110,24 @@ class Recommended:
     apart: Finding | None = None
     better: Judged | None = None
     nearest: Judged | None = None
-    equal_cost: Finding | None = None
-    open: tuple[Value, ...] = ()
+    matched: Finding | None = None
+    needs: tuple[tuple[Candidate, Need], ...] = ()
+    open: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
     incomplete: str | None = None
     not_considered: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def answer(self) -> str:
-        """`recommended`, `equal` or `no difference shown` (then the best two are the answer), or `none fits`."""
+        """`recommended`, `equivalent` or `inconclusive` (then the best two are the answer), or `none fits`."""
         if self.best is None:
-            return "none fits"
+            return NONE
         if self.runner_up is None or self.runner_up.word != self.best.word:
             return RECOMMENDED
         verdict = None if self.apart is None else self.apart.verdict
         if verdict in APART or (self.apart is None and self.objective in COUNTED):
             return RECOMMENDED
-        return EQUAL if verdict == EQUIVALENT else NO_DIFFERENCE
+        return EQUIVALENT if verdict == EQUIVALENT else INCONCLUSIVE
 
 
 def recommend(loaded: Loaded, chosen: Choice, limits: Limits, objective: str) -> Recommended:
@@ -150,21 +153,24 @@ def recommend(loaded: Loaded, chosen: Choice, limits: Limits, objective: str) ->
         needs = [(each.candidate, kept.need) for each in judged for kept in each.kept if kept.word == UNKNOWN]
     else:
         best, runner_up = pool[0], next(iter(pool[1:]), None)
-        rung = rung_beside(loaded, best.candidate.case)
-        beside = next((each for each in chosen.candidates if rung is not None and each.case.arm == rung.case.arm), None)
+        matched = matched_beside(loaded, best.candidate.case)
+        beside = next(
+            (each for each in chosen.candidates if matched is not None and each.case.variant == matched.case.variant),
+            None,
+        )
         found = replace(
             found,
             best=best,
             runner_up=runner_up,
             apart=None if runner_up is None else _apart(loaded, best.candidate, runner_up.candidate, objective),
             better=next((each for each in judged[: judged.index(best)] if each.word == MAY), None),
-            equal_cost=None if beside is None else _apart(loaded, best.candidate, beside, "latency"),
+            matched=None if beside is None else _apart(loaded, best.candidate, beside, "latency"),
         )
         needs = [*_needs(loaded, found, best)]
     lacks = [(each, need) for each, need in needs if need is not None]
     measured, why = commands(loaded, lacks)
-    told = tuple(dict.fromkeys([*(need.said for _, need in lacks), *why]))
-    return replace(found, open=told, commands=measured)
+    told = dict.fromkeys([*(f"{name(each.case)}: {need.why}" for each, need in lacks), *why])
+    return replace(found, needs=tuple(lacks), open=tuple(told), commands=measured)
 
 
 def _order(loaded: Loaded, objective: str, one: Candidate, other: Candidate) -> int:
@@ -190,21 +196,21 @@ def _needs(loaded: Loaded, found: Recommended, best: Judged) -> Iterator[tuple[C
     for each in filter(None, (best, found.better)):
         for kept in each.kept:
             if kept.need is not None:
-                said = Sentence("{arm}: {said}", arm=each.candidate.case, said=kept.need.said)
-                yield each.candidate, replace(kept.need, said=said)
+                yield each.candidate, kept.need
     if second is not None and (need := _to_tell_apart(loaded, found, best.candidate, second.candidate)):
         yield best.candidate, need
         yield second.candidate, need
     if found.objective == "latency" and best.candidate.time.unsure is not None:
         yield best.candidate, doubted(best.candidate.time)
     for side in filter(None, (best, second)):
-        candidate, length = side.candidate, side.candidate.case.place.seq_len
+        candidate, length = side.candidate, side.candidate.case.grid_point.seq_len
         if candidate.loss.value is None:
             yield candidate, lacking(candidate.loss)
-        elif candidate.trained is not None and candidate.trained.place.seq_len != length:
-            words = "losses at T = {here}, since they were trained at T = {there}"
-            said = Sentence(words, here=length, there=candidate.trained.place.seq_len)
-            yield candidate, Need(said, candidate.loss.metric, seq_len=length)
+        elif candidate.trained is not None and candidate.trained.grid_point.seq_len != length:
+            yield (
+                candidate,
+                Need(candidate.loss.metric, f"{candidate.loss.metric}: training at this length", seq_len=length),
+            )
 
 
 def _to_tell_apart(loaded: Loaded, found: Recommended, best: Candidate, second: Candidate) -> Need | None:
@@ -212,36 +218,52 @@ def _to_tell_apart(loaded: Loaded, found: Recommended, best: Candidate, second: 
     apart, objective = found.apart, found.objective
     if objective in COUNTED or (apart is not None and apart.verdict in {*APART, EQUIVALENT}):
         return None
-    metric, aim = best.of(objective).metric, f"to tell {name(best.case)} from {name(second.case)}"
+    metric = best.of(objective).metric
     if apart is None:
-        return Need(f"{objective} of both side by side, {aim}", metric)
+        return Need(metric, f"{metric}: both in the same processes")
     of_loss = objective == "loss"
     one, other = (each.trained if of_loss else each.case for each in (best, second))
     effect = effect_between(loaded, one, other, apart.metric) if one and other else None
     if effect is None or effect.sd is None:
-        return more(effects.FEWEST, metric, aim)
+        return more(effects.FEWEST, metric)
     rule = Rule("loss", 0.0) if of_loss else Rule("time", loaded.suite.margin)
-    return more(estimated(effect, rule, "interleaved").needed, metric, aim)
+    return more(estimated(effect, rule, "interleaved").needed, metric)
 
 
 # --- what is printed
 
-AIMS = {"latency": "fastest", "memory": "smallest", "flops": "fewest FLOPs", "loss": "lowest loss"}
+AIMS = {
+    "latency": "is the fastest",
+    "memory": "needs the least memory",
+    "flops": "needs the fewest FLOPs",
+    "loss": "has the lowest loss",
+}
 # Settings that are named as not considered.
 MOST_OUT = 8
 
 
-def answered(found: Recommended) -> list[Candidate]:
-    """Return the recommended setting, or both that are not told apart."""
-    both = [each.candidate for each in (found.best, found.runner_up) if each is not None]
-    return both[: 1 if found.answer == RECOMMENDED else 2]
-
-
 def headline(found: Recommended) -> Sentence:
-    """Return the answer: which setting, by what, and where."""
-    arms = Listed([each.case for each in answered(found)], ", or ")
-    words = "{answer}, for a {place}" if found.best is None else "{answer}: {arms} ({aim}), for a {place}"
-    return Sentence(words, answer=found.answer, arms=arms, aim=AIMS[found.objective], place=found.choice.place)
+    """Return the answer, the best setting first, and what is known of its loss."""
+    if found.best is None:
+        return Sentence("no variant is within the limits")
+    both = [each.candidate.case for each in (found.best, found.runner_up) if each is not None]
+    words = "{variants} {aim}" if found.answer == RECOMMENDED else "{variants} {aim}: {answer}"
+    other = found.best.candidate.case != found.choice.baseline.case
+    words += "; its loss is {loss}" * (other and found.answer == RECOMMENDED and found.objective != "loss")
+    variants = Listed(both[: 1 if found.answer == RECOMMENDED else 2], " or ")
+    return Sentence(words, variants=variants, aim=AIMS[found.objective], answer=found.answer, loss=_loss_of(found.best))
+
+
+def _loss_of(best: Judged) -> Value:
+    """Say how the loss of the best compares with that of the dense model of the same shape, or why that is not known."""
+    if best.loss is None:
+        return NOT_MEASURED
+    if best.loss.saw_future:
+        return "not comparable (non-causal routing)"
+    n = best.candidate.loss.n
+    judged = best.loss.verdict is not None
+    word = verdict_words(best.loss.verdict, timed=False).partition(" ")[2]
+    return word if judged else Sentence("not judged ({n:seed})", n=n)
 
 
 def shown(found: Recommended) -> list[Judged]:
@@ -250,69 +272,57 @@ def shown(found: Recommended) -> list[Judged]:
 
 
 def table(found: Recommended) -> Table:
-    """Return these settings, with what is known of each and how it holds the limits."""
-    known = ((case, "", title, cell) for case, title, cell in _cells(found) if cell is not None)
-    return pivot("setting", known, "setting")
-
-
-def _cells(found: Recommended) -> Iterator[tuple[Case, Value, Value]]:
-    """Yield the settings, each with a title and what stands below it; None where nothing is known."""
+    """Return these settings, with what is known of each."""
     unit, factor = found.choice.loss_unit
+    base = found.choice.baseline.memory.value
+    cells = list[tuple[Value, Value, Value, Value]]()
     for each in shown(found):
         mine = each.candidate
-        memory = "keys, values" if mine.memory.metric == KV_CACHE else "memory"
-        loss = replace(mine.loss.scaled(factor), unit="loss")
-        yield mine.case, "time", _beside(mine.case, mine.time, each.shape)
-        yield mine.case, memory, None if mine.memory.value is None else mine.memory
-        yield mine.case, f"loss, {unit}", _beside(mine.case, loss, each.loss, factor)
-        yield mine.case, "FLOPs", mine.flops if found.objective == "flops" else None
-        for kept in each.kept:
-            bound = Estimate(kept.bound, unit=mine.of(kept.limit).unit)
-            bound = Estimate(kept.bound, kind="share") if kept.limit == "loss" else bound
-            words = "{word} by {over}" if kept.word == BREAKS and kept.excess is not None else "{word}"
-            over = Estimate(kept.excess, kind="share")
-            title = Sentence("{limit} ≤ {bound}", limit=kept.limit, bound=bound)
-            yield mine.case, title, Sentence(words, word=kept.word, over=over)
+        memory = round(mine.memory.value / base, 2) if mine.memory.value is not None and base else None
+        known = {
+            "time": mine.time,
+            "speed-up": Estimate(None) if each.shape is None else each.shape.typical,
+            "keys, values" if mine.memory.metric == KV_CACHE else "memory": Estimate(memory, kind="share"),
+            unit: replace(mine.loss.scaled(factor), unit="loss").alone,
+            "FLOPs": mine.flops if found.objective == "flops" else Estimate(None),
+        }
+        cells += [(mine.case, "", title, cell) for title, cell in known.items() if cell.value is not None]
+    return pivot("settings", cells)
 
 
-def _beside(case: Case, value: Estimate, pair: Finding | None, factor: float = 1.0) -> Finding | None:
-    """Return a value, and beside it how it compares with the dense model of the same shape; None where it is not known."""
-    if value.value is None:
-        return None
-    return Finding(case, value=value) if pair is None else replace(_in_unit(pair, factor), value=value)
-
-
-def _in_unit(pair: Finding, factor: float) -> Finding:
-    """Return a pair of losses in the unit in which losses are shown, one without an interval as an illustration."""
-    if pair.typical.kind != "difference":
-        return pair
-    few = (ILLUSTRATION,) * (pair.typical.low is None)
-    return replace(pair, typical=pair.typical.scaled(factor), labels=(*pair.labels, *few))
-
-
-def said(found: Recommended, *, verbose: bool) -> Iterator[Sentence]:
-    """Say how the best compares with its runner-up and with dense of equal cost, and why something is not shown."""
-    best, second, equal = found.best, found.runner_up, found.equal_cost
-    if any(each.case.model == "dense" for each in answered(found)):
-        yield Sentence("The answer names a dense model: skipping tokens is not shown to pay here.")
+def rows(found: Recommended, *, verbose: bool) -> Iterator[tuple[Value, Value]]:
+    """Say how the best compares with its runner-up and with its matched baseline, what is left out, and what to do next."""
+    best, second, equal = found.best, found.runner_up, found.matched
     if best is not None:
         pairs: dict[Case | str | None, Finding | None] = {}
         pairs |= {second.candidate.case: found.apart} if second is not None else {}
         pairs |= {equal.against: equal} if equal is not None and equal.against not in pairs else {}
         for other, pair in pairs.items():
-            against = "not compared side by side" if pair is None else _in_unit(pair, found.choice.loss_unit[1])
-            yield Sentence("{arm} against {other}: {pair}", arm=best.candidate.case, other=other, pair=against)
+            made = "not compared in the same processes" if pair is None else pair.judged()
+            yield "ratio", Sentence("over {other}: {pair}", other=other, pair=made)
         if best.candidate.time.value is not None and best.candidate.time.unsure:
-            yield Sentence("no verdict on times: {why}", why=best.candidate.time.unsure)
-    reasons = dict.fromkeys((kept.limit, kept.reason) for each in shown(found) for kept in each.kept if kept.reason)
-    yield from (Sentence("{limit}: {why}", limit=limit, why=why) for limit, why in reasons)
+            yield "times", Sentence("no verdict: {why}", why=best.candidate.time.unsure)
+    yield from _limits(found)
     out = [Sentence("{who}: {why}", who=who, why=why) for who, why in found.not_considered.items()]
     if out:
-        yield Sentence("not considered: {out}", out=Listed(out, "; ", most=MOST_OUT if verbose else 1))
+        yield "left out", Listed(out, "; ", most=MOST_OUT if verbose else 1)
     if found.open and (verbose or not found.commands):
-        yield Sentence("open: {needs}", needs=Listed(found.open, "; "))
-    if found.incomplete and best is None:  # else it is the error's to say
-        yield Sentence("the run is incomplete: {why}", why=found.incomplete)
+        yield "open", Listed(found.open, "; ")
+
+
+def _limits(found: Recommended) -> Iterator[tuple[Value, Value]]:
+    """Say how the settings of the table hold each limit."""
+    words = {True: "{case} {word} ({own}; {why})", False: "{case} {word} ({own})"}
+    for i, (limit, bound) in enumerate(found.limits.asked.items()):
+        kind: Kind = "share" if limit == "loss" else "quantity"
+        told = list[Value]()
+        for each in shown(found):
+            kept, unit = each.kept[i], each.candidate.of(limit).unit
+            own = Estimate(kept.value, kind=kind, unit=unit)
+            case = each.candidate.case
+            told.append(Sentence(words[bool(kept.reason)], case=case, word=kept.word, own=own, why=kept.reason))
+        most = Estimate(bound, kind=kind, unit=shown(found)[0].candidate.of(limit).unit if told else "")
+        yield Sentence("{limit} ≤ {most}", limit=limit, most=most), Listed(told, "; ")
 
 
 # --- the capacity that a sweep recommends
@@ -324,19 +334,30 @@ class Capacity:
 
     Attributes:
         answer: what was confirmed, at the largest budget.
-        variant: the recommended variant's display name; None where nothing is decided.
-        capacity: its capacity; None for dense, or where nothing is decided.
+        taken: the role of the recommended variant; None where nothing is decided.
         sentences: what it rests on.
-        more_seeds: fresh seeds of each arm that would decide; None where nothing is open, or nobody can tell.
-        more_hours: hours of this machine that they take, besides the sweep, which is run again.
     """
 
     answer: Answer
-    variant: str | None
-    capacity: float | None
-    sentences: tuple[Sentence, ...]
-    more_seeds: int | None = None
-    more_hours: float | None = None
+    taken: Literal["baseline", "best"] | None
+    sentences: tuple[Value, ...]
+
+    @property
+    def variant(self) -> str | None:
+        """Display name of the recommended variant."""
+        return self.answer.name(self.taken) if self.taken else None
+
+    @property
+    def capacity(self) -> float | None:
+        """Its capacity; None for dense, or where nothing is decided."""
+        return self.answer.sides["best"].case.config.capacity if self.taken == "best" else None
+
+    @property
+    def needed(self) -> tuple[int | None, float | None]:
+        """New seeds of each variant that would decide, and hours that they take here besides the sweep; None: none, or
+        unknown.
+        """
+        return (None, None) if self.taken else self.answer.needed
 
 
 def recommend_capacity(loaded: Loaded) -> Capacity:
@@ -348,33 +369,26 @@ def recommend_capacity(loaded: Loaded) -> Capacity:
     found = answers(loaded)
     if not found and loaded.suite.confirms and not loaded.run.finished:
         raise UsageError(
-            f"{loaded.path} is not finished: its best is not confirmed yet. `modbench resume {loaded.path}` goes on with it."
+            f"{loaded.path} is not finished, its best not confirmed: `modbench resume {loaded.path}` goes on."
         )
     if not found:
         raise UsageError(
-            "the run is a sweep over sizes that has confirmed nothing: in it no two settings share a shape, and none was tried "
-            "on fresh seeds. `modbench run capacity` does so; or recommend from a run of one shape, such as `modbench run quick`."
+            "the run is a sweep over sizes that confirmed nothing on new seeds, as `modbench run capacity` does; or recommend "
+            "from a run of one shape, such as `modbench run quick`."
         )
-    most = max(each.budget for each in found)
-    answer = next(each for each in found if each.budget == most)
-    said = tuple(of(loaded, answer))
-    if answer.verdict("anchor") in {WORSE, EQUIVALENT}:
-        return Capacity(answer, answer.name("anchor"), None, said)
-    if answer.pays and answer.verdict("runner_up") != WORSE:
-        case = answer.sides["best"].case
-        return Capacity(answer, answer.name("best"), case.config.capacity, said)
-    return Capacity(answer, None, None, said, *answer.needed)
+    answer = max(found, key=lambda each: each.train_flops)
+    taken: Literal["baseline", "best"] | None = None
+    if answer.verdict("baseline") in {WORSE, EQUIVALENT}:
+        taken = "baseline"
+    elif answer.pays and answer.verdict("runner_up") != WORSE:
+        taken = "best"
+    return Capacity(answer, taken, tuple(of(loaded, answer)))
 
 
 def capacity_headline(found: Capacity) -> Sentence:
-    """Return the answer: a capacity, dense, or what would decide."""
-    if found.variant is None:
-        hours = Estimate(None if found.more_hours is None else 3600 * found.more_hours, unit="s")
-        seeds = "" if found.more_seeds is None else ": {seeds} more seeds, other fresh ones"
-        words = (
-            "not decided" + seeds + ", {hours} here besides the sweep" * bool(seeds and found.more_hours is not None)
-        )
-        return Sentence(words, seeds=found.more_seeds, hours=hours)
-    capacity = None if found.capacity is None else Estimate(found.capacity, kind="count")
-    words = "recommended ({arm})" if capacity is None else "recommended: capacity {capacity} ({arm})"
-    return Sentence(words, capacity=capacity, arm=found.variant)
+    """Return the answer: a variant, or what would decide."""
+    if found.taken:
+        return Sentence("{variant} is the best at equal training FLOPs", variant=found.variant)
+    seeds, hours = found.needed
+    words = "{word}" + ": {seeds} new seeds" * (seeds is not None) + ", {hours} here" * bool(seeds and hours)
+    return Sentence(words, word=INCONCLUSIVE, seeds=seeds, hours=Estimate(3600 * (hours or 0), unit="s"))

@@ -1,4 +1,4 @@
-"""The typer application that the command files add their commands to. Every command gets `--include`."""
+"""The typer application that the command files add their commands to. Every command gets `--plugin`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typer.core import TyperGroup
 
 from modbench.harness.core.errors import UsageError, brief, shown
 
-IncludeFlag = Annotated[
+PluginFlag = Annotated[
     list[str] | None,
     typer.Option(
-        "--include",
+        "--plugin",
         metavar="DIR",
         help="Also use DIR/models, DIR/routers and so on, as a project's modbench.toml does.",
     ),
@@ -28,8 +28,7 @@ UNCUT = 1000
 # Commands by purpose, in the order of `modbench --help`; a command that is missing here is not shown. The core has some of them.
 GROUPS = {
     "Measure": ("run", "resume", "watch", "plan", "train", "profile", "doctor"),
-    "Decide": ("ab", "compare", "recommend", "report", "figure"),
-    "Gate": ("gate",),
+    "Decide": ("compare", "ab", "recommend", "report", "figure", "gate"),
     "Look up": ("cost", "audit", "verify", "list", "demo"),
     "Yours": ("init", "convert"),
 }
@@ -114,27 +113,27 @@ def include_additions(folders: Iterable[str]) -> None:
 
 
 def command(
-    name: str | None = None, *, include: bool = True, on: typer.Typer | None = None
+    name: str | None = None, *, plugin: bool = True, on: typer.Typer | None = None
 ) -> Callable[[Callable[..., object]], Callable[..., object]]:
-    """Register a command, by default under the name of its function. It gets `--include`: its suite or run may name additions.
+    """Register a command, by default under the name of its function. It gets `--plugin`: its suite or run may name additions.
 
     Args:
         name: of the command.
-        include: whether it gets `--include`.
+        plugin: whether it gets `--plugin`.
         on: the group that it belongs to; None: it is a command of its own.
     """
     register = (on or app).command(name)
-    return (lambda function: register(_including(function))) if include else register
+    return (lambda function: register(_including(function))) if plugin else register
 
 
 def _including(function: Callable[..., object]) -> Callable[..., object]:
-    """The same command with `--include`, which is applied before the command runs."""
+    """The same command with `--plugin`, which is applied before the command runs."""
     signature = inspect.signature(function, eval_str=True)
-    flag = inspect.Parameter("include", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=IncludeFlag)
+    flag = inspect.Parameter("plugin", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=PluginFlag)
 
     @functools.wraps(function)
-    def including(*args: object, include: list[str] | None = None, **values: object) -> object:
-        include_additions(include or ())
+    def including(*args: object, plugin: list[str] | None = None, **values: object) -> object:
+        include_additions(plugin or ())
         return function(*args, **values)
 
     including.__signature__ = signature.replace(parameters=[*signature.parameters.values(), flag])  # type: ignore[attr-defined]  # read by inspect

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 import typer
 
 from modbench.harness.core import titles
-from modbench.harness.core.errors import UsageError, unknown
-from modbench.harness.core.units import margin
+from modbench.harness.core.errors import UsageError, shown, unknown
+from modbench.harness.core.units import check_capacity, margin, plain_share, share
 
 if TYPE_CHECKING:
     from modbench.harness.planning.overrides import Overrides
@@ -53,8 +53,8 @@ corpora, launchers, probes = _names_in("corpora"), _names_in("launchers"), _name
 
 
 def architectures(incomplete: str) -> list[tuple[str, str]]:
-    """Complete what a model may be held to."""
-    from modbench.harness.audit.card import ARCHITECTURES
+    """Complete what a model may be expected to be."""
+    from modbench.harness.audit.audit_report import ARCHITECTURES
 
     return matching(((name, "") for name in ARCHITECTURES), incomplete)
 
@@ -136,7 +136,9 @@ DeviceFlag = Annotated[
 TitleFlag = Annotated[
     list[str] | None,
     typer.Option(
-        "--title", metavar="ARM=TEXT", help="What tables and figures call an arm: 'mod[c0.125]=Ours'. May be repeated."
+        "--title",
+        metavar="VARIANT=TEXT",
+        help="What tables and figures call a variant: 'mod[c0.125]=Ours'. May be repeated.",
     ),
 ]
 OptionFlag = Annotated[
@@ -159,7 +161,7 @@ SelectFlag = Annotated[str | None, typer.Option("-k", metavar="EXPR", help="Only
 TimeoutFlag = Annotated[
     str | None,
     typer.Option(
-        "--timeout", metavar="DURATION", help="Longest time of a unit, such as 90s or 10min; default: by prediction."
+        "--timeout", metavar="DURATION", help="Longest time of a job, such as 90s or 10min; default: by prediction."
     ),
 ]
 FormatFlag = Annotated[
@@ -170,19 +172,22 @@ FormatFlag = Annotated[
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Print only where the report is, and what failed.")]
-VerboseFlag = Annotated[bool, typer.Option("--verbose", "-v", help="Print what the short answer leaves out.")]
+VerboseFlag = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Print all tables, and what the summary leaves out.")
+]
 
 
 FORMATS = ("text", "github")
 # Flags that take several values, and the kind of each.
 LISTS: dict[str, Callable[[str], Any]] = {
     "model": str,
-    "capacity": float,
+    "capacity": share,
     "router": str,
     "seq_len": int,
     "batch_size": int,
     "dtype": str,
-    "request": str,
+    "input_len": int,
+    "output_len": int,
     "seeds": int,
 }
 
@@ -196,25 +201,26 @@ class Flags:
         typer.Option(
             "--model",
             metavar="LIST",
-            help="Keep only these models and the anchor, or add yours: 'FILE.py:build(OPTION=VALUE)'.",
+            help="Keep only these models and the baseline, or add yours: 'FILE.py:build(OPTION=VALUE)'.",
             autocompletion=models,
         ),
     ] = None
     only: Annotated[
         bool, typer.Option("--only", help="Compare the models of --model alone; the first one is the baseline.")
     ] = False
-    rival: Annotated[
+    match: Annotated[
         str | None,
         typer.Option(
-            "--rival",
+            "--match",
             metavar="NAME",
-            help="Beside each model of yours, a dense one of equal flops, params or time; or none.",
+            help="For each model of yours a matched baseline, dense of equal flops, params or time; or none.",
             autocompletion=one_of("flops", "params", "time", "none"),
         ),
     ] = None
     option: OptionFlag = None
     capacity: Annotated[
-        list[str] | None, typer.Option("--capacity", metavar="LIST", help="Capacities, such as 0.125,0.5.")
+        list[str] | None,
+        typer.Option("--capacity", metavar="LIST", help="Capacities, shares of tokens such as 0.125,0.5."),
     ] = None
     router: Annotated[
         list[str] | None,
@@ -236,9 +242,13 @@ class Flags:
             autocompletion=one_of("fp32", "bf16", "fp16"),
         ),
     ] = None
-    request: Annotated[
+    input_len: Annotated[
         list[str] | None,
-        typer.Option("--request", metavar="LIST", help="Whole requests, prompt and new tokens, such as 512+128."),
+        typer.Option("--input-len", metavar="LIST", help="End-to-end requests: input tokens; default the lengths."),
+    ] = None
+    output_len: Annotated[
+        list[str] | None,
+        typer.Option("--output-len", metavar="LIST", help="End-to-end requests: output tokens of each, such as 128."),
     ] = None
     device: DeviceFlag = None
     compile: Annotated[bool, typer.Option("--compile", help="Wrap every model in torch.compile.")] = False
@@ -262,18 +272,20 @@ class Flags:
             autocompletion=one_of("smoke", "draft", "standard", "rigorous"),
         ),
     ] = None
-    arms_from: Annotated[
+    variants_from: Annotated[
         str | None,
         typer.Option(
-            "--arms-from",
+            "--variants-from",
             metavar="RUN",
-            help="Beside the anchor, the MoD and the MoDE arm of a run with the lowest held-out loss.",
+            help="With the baseline, the MoD and the MoDE variant of a run with the lowest held-out loss.",
             autocompletion=runs,
         ),
     ] = None
     audit: Annotated[
         bool,
-        typer.Option("--audit", help="Audit each model of yours as `modbench audit` does; the report has its card."),
+        typer.Option(
+            "--audit", help="Audit each model of yours as `modbench audit` does; the report shows the result."
+        ),
     ] = False
     title: TitleFlag = None
 
@@ -292,13 +304,13 @@ class Flags:
         return Overrides(
             **lists,
             only=self.only,
-            rival=self.rival,
+            match=self.match,
             option=model_specs.listed(self.option or ()),
             device=self.device,
             compile=self.compile,
             corpus=self.corpus,
             effort=self.effort,
-            arms_from=self.arms_from,
+            variants_from=self.variants_from,
             audit=self.audit,
             title=titles.listed(self.title or ()),
             settings=dict(map(setting_of, self.settings or ())),
@@ -336,13 +348,26 @@ def with_flags(*names: str, kind: type[Any] = Flags) -> Callable[[Callable[..., 
     return decorate
 
 
-def checked_margin(value: float | None) -> float | None:
+def checked_margin(text: str | None) -> float | None:
     """The value of `--margin`, as typer's callback.
 
     Raises:
         UsageError: if it is no margin.
     """
-    return None if value is None else margin(value, asked=f"--margin {value:g}")
+    return None if text is None else margin(text, asked=f"--margin {shown(text)}")
+
+
+def checked_capacity(text: str | None) -> float | None:
+    """The value of `--capacity` where it takes one, as typer's callback.
+
+    Raises:
+        UsageError: if it is no share of tokens.
+    """
+    if text is None:
+        return None
+    value = plain_share(text)
+    check_capacity(value)
+    return share(text)
 
 
 def checked_format(style: str, *, as_json: bool) -> None:
@@ -375,7 +400,7 @@ def listed(flag: str, values: list[str] | None, kind: Callable[[str], T]) -> tup
 
 def not_of_kind(flag: str, kind: Callable[[str], object], items: Sequence[str]) -> UsageError:
     """The error for values of a flag that are no numbers, or no whole ones."""
-    what = {"int": "whole numbers", "float": "numbers"}[getattr(kind, "__name__", "")]
+    what = {"int": "whole numbers", "share": "shares, such as 0.125 or 12.5%,"}[getattr(kind, "__name__", "")]
     return UsageError(f"{flag} takes {what} joined by commas; got {','.join(items)!r}.")
 
 

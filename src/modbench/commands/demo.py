@@ -28,7 +28,7 @@ def demo(
         str | None, typer.Option("-o", "--out", metavar="DIR", help="Run folder; default runs/demo-DATE-N.")
     ] = None,
     open_: Annotated[
-        bool, typer.Option("--open/--no-open", help="Open the page in a browser, if there is one.")
+        bool, typer.Option("--open/--no-open", help="Open the report in a browser, if there is one.")
     ] = True,
     quiet: QuietFlag = False,
     as_json: JsonFlag = False,

@@ -56,14 +56,16 @@ def figure(
     ] = None,
     baseline: Annotated[
         str | None,
-        typer.Option("--baseline", metavar="ARM", help="Compare all arms with this one; default the anchor."),
+        typer.Option(
+            "--baseline", metavar="VARIANT", help="Compare all variants with this one; default the suite's baseline."
+        ),
     ] = None,
     title: TitleFlag = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Save one figure of the report for a paper.
 
-    Its data are written beside it as CSV.
+    Its data are written as CSV, too.
     """
     if name is None:
         refuse({"--format": formats, "--width": width, "--out": out}, "the NAME of a figure")
@@ -124,7 +126,7 @@ def _drawn(loaded: Loaded, name: str, width: str, kinds: Sequence[str]) -> Drawn
     from modbench.reports.figures import style
     from modbench.reports.page import paper, render
 
-    with paper.canvas(width), style.numbered(loaded.arms):
+    with paper.canvas(width), style.numbered(loaded.variants):
         drawing = render.figure_named(loaded, name)
         images = {kind: paper.saved(drawing, kind) for kind in kinds}
         inches, over = paper.narrowest(drawing), paper.printed_over(drawing) or paper.cut_off(drawing)

@@ -19,7 +19,7 @@ def recommend(
     run_folder: RunOrNewest = None,
     max_latency: Annotated[
         str | None,
-        typer.Option("--max-latency", metavar="DURATION", help="Longest time of a typical call, such as 50ms."),
+        typer.Option("--max-latency", metavar="DURATION", help="Largest median time of a call, such as 50ms."),
     ] = None,
     max_memory: Annotated[
         str | None, typer.Option("--max-memory", metavar="SIZE", help="Largest peak of memory, such as 4GiB.")
@@ -28,8 +28,8 @@ def recommend(
         str | None,
         typer.Option(
             "--max-loss-increase",
-            metavar="PERCENT",
-            help="Largest increase of the loss over the dense model, such as 1%.",
+            metavar="SHARE",
+            help="Largest increase of the loss over the dense model, such as 0.01 or 1%.",
         ),
     ] = None,
     minimize: Annotated[
@@ -70,7 +70,7 @@ def recommend(
     from modbench.harness.core import titles
     from modbench.harness.core.config import check_sizes
     from modbench.harness.core.errors import IncompleteError, UsageError, unknown
-    from modbench.harness.core.units import parse_bytes, parse_duration, parse_percent
+    from modbench.harness.core.units import parse_bytes, parse_duration, parse_share
     from modbench.harness.domain.case import ELEMENT_BYTES
 
     check_sizes(size for size in (seq_len, batch_size) if size is not None)
@@ -90,7 +90,7 @@ def recommend(
     limits = Limits(
         None if max_latency is None else parse_duration(max_latency, "--max-latency", "50ms or 1.5s"),
         None if max_memory is None else parse_bytes(max_memory, "--max-memory"),
-        None if max_loss_increase is None else float(parse_percent(max_loss_increase, "--max-loss-increase")),
+        None if max_loss_increase is None else float(parse_share(max_loss_increase, "--max-loss-increase")),
     )
     loaded = load(folder, title=titles.listed(title or ()))
     if not loaded.measured:

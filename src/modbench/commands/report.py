@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from modbench.commands._app import command
-from modbench.commands._flags import JsonFlag, QuietFlag, RunOrNewest, TitleFlag, VerboseFlag, runs
+from modbench.commands._flags import JsonFlag, QuietFlag, RunOrNewest, TitleFlag, VerboseFlag, refuse, runs
 from modbench.commands._flags import formats as formats_named
 from modbench.commands._output import chosen_run, print_summary
+
+# What renders a folder that is none of a run, by a file that it holds; an addition that is not there renders nothing.
+OTHERS = {"ab.json": "modbench.commands.ab.stored"}
 
 
 @command()
@@ -17,11 +22,13 @@ def report(
     run_folder: RunOrNewest = None,
     baseline: Annotated[
         str | None,
-        typer.Option("--baseline", metavar="ARM", help="Compare all arms with this one; default the anchor."),
+        typer.Option(
+            "--baseline", metavar="VARIANT", help="Compare all variants with this one; default the suite's baseline."
+        ),
     ] = None,
     all_pairs: Annotated[
         bool,
-        typer.Option("--all-pairs", help="Compare any two arms, even where that makes thousands of rows."),
+        typer.Option("--all-pairs", help="Compare any two variants, even where that makes thousands of rows."),
     ] = False,
     pool: Annotated[
         list[str] | None,
@@ -49,9 +56,9 @@ def report(
     title: TitleFlag = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Render a stored run again, also in other formats.
+    """Render a stored run or comparison again, also in other formats.
 
-    Without --format: the page and its tables, and the answer in short. With it: the paths of the files; -v: the answer too.
+    Without --format: the HTML report and its tables, and the summary. With it: the paths of the files; -v: the summary too.
     """
     from modbench import api
     from modbench.harness.core import titles
@@ -62,6 +69,12 @@ def report(
 
     if out is not None and not out.strip():
         raise UsageError("--out '' names no folder. Name one, or omit --out.")
+    other = next((module for file, module in OTHERS.items() if run_folder and (Path(run_folder) / file).exists()), None)
+    if run_folder is not None and other is not None:
+        more = {"--baseline": baseline, "--all-pairs": all_pairs or None, "--pool": pool, "--format": formats}
+        refuse({**more, "-o": out, "--title": title}, "a run")
+        importlib.import_module(other).report(Path(run_folder), as_json=as_json, quiet=quiet)
+        return
     chosen = DEFAULT if formats is None else parse_formats(formats)
     folder = chosen_run(run_folder, quiet=quiet, as_json=as_json)
     finished = api.report(
@@ -77,18 +90,18 @@ def report(
     print_summary(finished, as_json=as_json, quiet=quiet or only_files, verbose=verbose, every_file=formats is not None)
     run = finished.loaded.run
     for origin in missing_sources(run.included):
-        said = f"this run began with {origin.in_words()}. What it adds to the report, such as panels, is not there."
+        said = f"this run began with {origin.in_words()}. What it adds to the report, such as sections, is not there."
         exit_codes.remark(said)
     for damaged in run.damaged:
         exit_codes.remark(str(damaged.error))
     if run.damaged:
         raise IncompleteError(
-            f"{len(run.damaged)} of {len(run.plan.units)} units are damaged. Their cells have failed; `modbench resume "
+            f"{len(run.damaged)} of {len(run.plan.jobs)} jobs are damaged. Their cells have failed; `modbench resume "
             f"{folder}` measures them again."
         )
     if run.missing:
         raise IncompleteError(
-            f"the run is incomplete: {len(run.missing)} of {len(run.plan.units)} units have no record "
+            f"the run is incomplete: {len(run.missing)} of {len(run.plan.jobs)} jobs have no record "
             f"({', '.join(run.missing[:3])}{' …' if len(run.missing) > 3 else ''}). The report says so."
         )
     if run.incomplete:

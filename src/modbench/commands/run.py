@@ -114,10 +114,10 @@ def resume(
     launcher_profile: ProfileFlag = None,
     retry_failed: Annotated[
         bool,
-        typer.Option("--retry-failed", help="Also repeat failed units, not only missing ones and those that died."),
+        typer.Option("--retry-failed", help="Also repeat failed jobs, not only missing ones and those that died."),
     ] = False,
-    steal: Annotated[
-        bool, typer.Option("--steal", help="Take over from a runner on another host that is dead.")
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Take over from a runner on another host that is dead.")
     ] = False,
     allow_changed: Annotated[
         bool, typer.Option("--allow-changed", help="Go on though files of yours changed since results were made.")
@@ -128,7 +128,7 @@ def resume(
 ) -> None:
     """Continue an interrupted run.
 
-    Finished units are kept, and training continues from its checkpoint.
+    Finished jobs are kept, and training continues from its checkpoint.
     """
     from modbench.harness.core.units import parse_duration
 
@@ -147,7 +147,7 @@ def resume(
         run_folder,
         functools.partial(progress_for, quiet=quiet),
         retry_failed=retry_failed,
-        steal=steal,
+        take_over=take_over,
         options=options,
         allow_changed=allow_changed,
         timeout_s=timeout_s,

@@ -79,21 +79,15 @@ class Printed:
 class Row:
     """A published number, and ours.
 
-    Attributes:
-        source: name of its source in the file.
-        title: the paper, page or repository.
-        address: where that is found.
-        what: the quantity, in a few words; unique in its source.
-        where: where in the source it is printed.
-        config: the configuration that it is for, and where that is printed, if elsewhere.
-        printed: the published value.
-        ours: our value.
-        unit: the base unit of both: `parameters`, `FLOP`, `B`, `elements`, `days`, or empty for a ratio.
-        convention: what is counted and how, so that ours is comparable; where it reproduces the number, this is the finding.
-        form: whose closed form computes ours: `catalogue` (our models'), `catalogue and more` (with parameters that our
-            models lack), or `own` (one of this room).
-        realised: where the published value is a measured gain and ours the ideal one: (ratio - 1) / (ideal - 1).
-        why_not: why no convention of ours reproduces the number. Empty: one does, and beyond the tolerance `verify` fails.
+    Attributes: source: name of its source in the file. title: the paper, page or repository. address: where that is found.
+        what: the quantity, in a few words; unique in its source. where: where in the source it is printed. config: the
+        configuration that it is for, and where that is printed, if elsewhere. printed: the published value. ours: our value.
+        unit: the base unit of both: `parameters`, `FLOP`, `B`, `elements`, `days`, or empty for a ratio. convention: what is
+        counted and how, so that ours is comparable; where it reproduces the number, this is the finding. form: whose closed
+        form computes ours: `catalogue` (our models'), `catalogue and more` (with parameters that our models lack), or `own`
+        (one of this room). achieved_share: where the published value is a measured gain and ours the theoretical one: (ratio
+        - 1) / (theoretical - 1). why_not: why no convention of ours reproduces the number. Empty: one does, and beyond the
+        tolerance `verify` fails.
     """
 
     source: str
@@ -107,7 +101,7 @@ class Row:
     unit: str
     convention: str
     form: Form
-    realised: float | None = None
+    achieved_share: float | None = None
     why_not: str = ""
 
     @property
@@ -152,7 +146,7 @@ class Row:
             "convention": self.convention,
             "form": self.form,
             "verdict": self.verdict,
-            "realised": self.realised,
+            "achieved_share": self.achieved_share,
             "reason": self.why_not or None,
         }
 
@@ -174,7 +168,7 @@ class _Number(_Table):
     convention: str
     of: str = ""
     shape: dict[str, Any] = Field(default_factory=dict)
-    realised: str = ""
+    achieved_share: str = ""
     why_not: str | dict[str, str] = ""
 
 
@@ -247,7 +241,7 @@ def _rows(name: str, source: _Source, number: _Number, terms: Mapping[str, str])
             raise unknown("shape", of, source.shapes)
         table = _Shape.model_validate(source.shape | number.shape | source.shapes.get(of, {}))
         shape = Shape(table.model, table.model_extra or {}, table.given, terms)
-        realised = evaluate(number.realised, shape) if number.realised else None
+        achieved_share = evaluate(number.achieved_share, shape) if number.achieved_share else None
         yield Row(
             source=name,
             title=source.title,
@@ -260,8 +254,8 @@ def _rows(name: str, source: _Source, number: _Number, terms: Mapping[str, str])
             unit=number.unit,
             convention=number.convention,
             form=_form(number.ours, shape),
-            realised=realised,
-            why_not=reasons.get(of, "").format(realised=realised),
+            achieved_share=achieved_share,
+            why_not=reasons.get(of, "").format(achieved_share=achieved_share),
         )
 
 

@@ -24,7 +24,7 @@ from modbench.reports.writers.number_format import plain
 from modbench.reports.writers.plain_html import html, html_table, text
 
 if TYPE_CHECKING:
-    from modbench.harness.audit.card import Card, Finding
+    from modbench.harness.audit.audit_report import AuditReport, Finding
 
 
 @dataclass(frozen=True, repr=False)
@@ -35,7 +35,7 @@ class Audit:
         card: the findings as typed values, by property.
     """
 
-    card: Card
+    card: AuditReport
 
     def __getitem__(self, name: str) -> Finding:
         """The finding of a property."""
@@ -69,11 +69,11 @@ class Audit:
         return html(f"<p>{plain(answer(card))}</p>", html_table(("", "", ""), rows))
 
 
-@public("mb.audit(module, of='mod')")
+@public("mb.audit(module, expect='mod')")
 def audit(
     model: nn.Module | str,
     *,
-    of: str | None = None,
+    expect: str | None = None,
     properties: str | Sequence[str] = (),
     vocab_size: int | None = None,
     seq_len: int | None = None,
@@ -85,23 +85,18 @@ def audit(
 ) -> Audit:
     """Find out by calls alone what a model computes, as `modbench audit` does; its source is not read.
 
-    Args:
-        model: a module that maps int64 tokens [B, T] to logits [B, T, V], or a name: of the catalogue, `FILE.py:build` or
-            `hf:FOLDER`. A module is called in evaluation mode; training is tried on copies.
-        of: what it is held to: `dense`, `mod`, `mode`, `moe` or `early_exit`; None: to nothing but being a causal model.
-        properties: names of properties to look at; none: all.
-        vocab_size: V of a module; None: the rows of its first embedding.
-        seq_len: tokens of a row; default 64.
-        batch_size: rows; default 4.
-        capacity: of a model that is named.
-        seed: of weights and tokens.
-        option: options of a user's build, one value each.
-        **settings: shape and routing of a model that is named, such as `d_model=256`.
+    Args: model: a module that maps int64 tokens [B, T] to logits [B, T, V], or a name: of the catalogue, `FILE.py:build` or
+        `hf:FOLDER`. A module is called in evaluation mode; training is tried on copies. expect: what it is checked against:
+        `dense`, `mod`, `mode`, `moe` or `early_exit`; None: to nothing but being a causal model. properties: names of
+        properties to look at; none: all. vocab_size: V of a module; None: the rows of its first embedding. seq_len: tokens of
+        a row; default 64. batch_size: rows; default 4. capacity: of a model that is named. seed: of weights and tokens.
+        option: options of a user's build, one value each. **settings: shape and routing of a model that is named, such as
+        `d_model=256`.
 
     Raises:
         UsageError: if something that was asked is impossible, or the model cannot be built or called.
     """
-    held = targets.architecture(of)
+    held = targets.architecture(expect)
     named = keywords.several("properties", properties, str) if properties else ()
     probes(held, named)
     check_seed(seed)

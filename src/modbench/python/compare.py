@@ -16,16 +16,16 @@ from modbench.harness.core.public import public
 from modbench.harness.subject import in_memory
 from modbench.harness.timing import callable_contrasts
 from modbench.harness.timing.callable_contrasts import Beside, own_time
-from modbench.harness.timing.callables import Launch, check_effort, naming
+from modbench.harness.timing.callables import TimingProcess, check_effort, naming
 from modbench.harness.timing.interleave import Clock
 from modbench.harness.timing.threads import at_threads, working_threads
-from modbench.python import calls, subprocess_launches
+from modbench.python import calls, timing_processes
 from modbench.python.calls import Flops, Loss, Model, Workload
 from modbench.python.comparison import Comparison, Row
 from modbench.python.inputs import CallInputs, Inputs
 from modbench.python.job import Job, on_device
 from modbench.reports.reasons import in_words
-from modbench.reports.tables.comparisons import against_ideal
+from modbench.reports.tables.comparisons import against_theoretical
 
 WORKLOADS = ("forward", "train_step")
 EXAMPLE = "mb.compare(models, x)"
@@ -39,13 +39,13 @@ def compare(
     workload: Workload = "forward",
     rounds: int | None = None,
     seconds: float | None = None,
-    launches: int = 1,
+    processes: int = 1,
     threads: int | None = None,
     baseline: str | None = None,
     margin: float = callable_contrasts.MARGIN,
     loss: Loss | None = None,
     outputs: bool = False,
-    twin: bool = False,
+    aa_control: bool = False,
     seed: int = 0,
     clock: Clock | None = None,
 ) -> Comparison:
@@ -61,14 +61,14 @@ def compare(
         rounds: rounds of each process; None: as many as fit into `seconds`.
         seconds: how long the rounds of a process take together; None: one second for each model. At least 9 are made; the
             others end after 1.5 times that, or 1.5 times what 10 take.
-        launches: processes. 1: this one, whose interval lacks what differs between processes; more are started afresh, for
+        processes: processes. 1: this one, whose interval lacks what differs between processes; more are started afresh, for
             which models and inputs must be picklable and defined in a module. From three on the interval is over processes.
         threads: torch's threads while they are timed; None: as many as it has.
         baseline: name of what the others are compared with; None: the first.
         margin: differences below this share are of no practical interest.
         loss: function of a model's output that is trained on; None: the model's own loss, else the mean square of its output.
         outputs: whether each model's output is compared with the baseline's too.
-        twin: whether the baseline is timed twice (A/A); where it differs from itself nothing is decided.
+        aa_control: whether the baseline is timed twice (A/A); where it differs from itself nothing is decided.
         seed: draws the orders.
         clock: what to read instead of this machine's clocks; only in this process.
 
@@ -78,7 +78,7 @@ def compare(
     Raises:
         UsageError: if something that was asked is impossible.
     """
-    base = _checked_baseline(models, workload, launches, baseline, margin, loss, clock)
+    base = _checked_baseline(models, workload, processes, baseline, margin, loss, clock)
     check_effort(rounds, seconds)
     units.check_seed(seed)
     if outputs and workload != "forward":
@@ -87,12 +87,12 @@ def compare(
     for name, model in models.items():
         if isinstance(model, nn.Module):
             call_inputs.check(name, model)
-    job = Job(dict(models), call_inputs, workload, base, loss, rounds, seconds, twin, seed)
+    job = Job(dict(models), call_inputs, workload, base, loss, rounds, seconds, aa_control, seed)
     with at_threads(threads):
-        return _compare(job, launches, margin, clock, outputs=outputs)
+        return _compare(job, processes, margin, clock, outputs=outputs)
 
 
-def _compare(job: Job, launches: int, margin: float, clock: Clock | None, *, outputs: bool) -> Comparison:
+def _compare(job: Job, processes: int, margin: float, clock: Clock | None, *, outputs: bool) -> Comparison:
     """Time and judge the checked models, with the threads of this process."""
     base, device = job.baseline, str(job.device)
     began = time.monotonic()
@@ -100,8 +100,8 @@ def _compare(job: Job, launches: int, margin: float, clock: Clock | None, *, out
     calls_s = time.monotonic() - began
     measured = (
         [job.measure_and_check(clock)]
-        if launches == 1
-        else subprocess_launches.launches(job, launches, job.limit_s(calls_s))
+        if processes == 1
+        else timing_processes.processes(job, processes, job.limit_s(calls_s))
     )
     findings = _findings(measured)
     escaped = {name: label for name, said in findings.items() for label in said if label in ESCAPED}
@@ -114,11 +114,11 @@ def _compare(job: Job, launches: int, margin: float, clock: Clock | None, *, out
             _row(name, measured, found.get(name), flops, base, differences.get(name) if name != base else None),
             findings.get(name, {}),
         )
-        for name in (*job.models, *filter(None, [measured[0].twin]))
+        for name in (*job.models, *filter(None, [measured[0].aa_control]))
     ]
     played = len(set(measured[0].samples[base]["round"]))
     doubtful = [name for name, each in found.items() if each.doubtful]
-    causes = callable_contrasts.disturbances(measured, [base, *doubtful]) if doubtful else ()
+    causes = callable_contrasts.noise_causes(measured, [base, *doubtful]) if doubtful else ()
     about = (base, job.workload, device, working_threads(), played, margin, tuple(measured))
     return Comparison(tuple(rows), *about, callable_contrasts.remedy(causes, device))
 
@@ -126,14 +126,14 @@ def _compare(job: Job, launches: int, margin: float, clock: Clock | None, *, out
 def _checked_baseline(
     models: Mapping[str, Model],
     workload: str,
-    launches: int,
+    processes: int,
     baseline: str | None,
     margin: float,
     loss: Loss | None,
     clock: Clock | None,
 ) -> str:
     """The baseline's name."""
-    _check_kinds(models, launches, margin, loss)
+    _check_kinds(models, processes, margin, loss)
     if len(models) < 2:
         raise UsageError("compare needs two models or more, as in {'dense': a, 'mod': b}. To time one, use measure.")
     for name, model in models.items():
@@ -141,20 +141,20 @@ def _checked_baseline(
             raise UsageError(f"{name!r} is of type {type(model).__name__}, which cannot be called.")
     if workload not in WORKLOADS:
         raise unknown("workload", str(workload), WORKLOADS)
-    if launches < 1 or (launches > 1 and clock is not None):
-        raise UsageError(f"launches = {launches}: give 1, or more without a clock of your own.")
+    if processes < 1 or (processes > 1 and clock is not None):
+        raise UsageError(f"processes = {processes}: give 1, or more without a clock of your own.")
     if baseline is not None and baseline not in list(models):
         raise unknown("baseline", str(baseline), models)
     return next(iter(models)) if baseline is None else baseline
 
 
-def _check_kinds(models: object, launches: object, margin: object, loss: object) -> None:
+def _check_kinds(models: object, processes: object, margin: object, loss: object) -> None:
     """Check the types of arguments, where no type checker has done so."""
     if not isinstance(models, Mapping) or not all(isinstance(name, str) for name in models):
         got = "names that are no text" if isinstance(models, Mapping) else type(models).__name__
         raise UsageError(f"models must be a dict of name to module, as in {{'dense': a, 'mod': b}}; got {got}.")
-    if not isinstance(launches, int):
-        raise UsageError(f"launches = {shown(launches)}: give a whole number from 1 on.")
+    if not isinstance(processes, int):
+        raise UsageError(f"processes = {shown(processes)}: give a whole number from 1 on.")
     units.margin(margin, asked=f"margin = {shown(margin)}")
     if loss is not None and not callable(loss):
         raise UsageError(f"loss must be a function of what a model returns; got {type(loss).__name__}.")
@@ -181,7 +181,7 @@ def _call_each(job: Job, *, outputs: bool) -> tuple[dict[str, float | None], dic
     return differences, flops
 
 
-def _findings(measured: Sequence[Launch]) -> dict[str, dict[str, str]]:
+def _findings(measured: Sequence[TimingProcess]) -> dict[str, dict[str, str]]:
     """What the checks of the timed calls found in all processes, by name and label."""
     found = dict[str, dict[str, str]]()
     for each in measured:
@@ -198,7 +198,7 @@ def _with_findings(row: Row, own: Mapping[str, str]) -> Row:
 
 def _row(
     name: str,
-    measured: Sequence[Launch],
+    measured: Sequence[TimingProcess],
     against: Beside | None,
     flops: Mapping[str, Flops],
     base: str,
@@ -211,36 +211,40 @@ def _row(
         time.low_s,
         time.high_s,
         own.total,
-        disturbed=time.disturbed,
+        noisy=time.noisy,
         reason=own.reason,
         output_difference=output_difference,
     )
     if against is None:
         return row
-    ideal, otherwise = _ideal(own, flops[base])
+    theoretical, otherwise = _theoretical(own, flops[base])
     found = against.contrast
-    columns, reasons = against_ideal(found.ratio[0], ideal, otherwise) if name in flops else ({}, [])  # not of a twin
+    # not of an A/A control
+    columns, reasons = against_theoretical(found.ratio[0], theoretical, otherwise) if name in flops else ({}, [])
     if found.cpu is not None:
-        columns |= zip(("cpu_ratio", "cpu_ratio_low", "cpu_ratio_high"), found.cpu.effect.ratio, strict=True)
+        columns |= zip(("cpu_ratio", "cpu_ratio_ci_low", "cpu_ratio_ci_high"), found.cpu.effect.ratio, strict=True)
     ratio, low, high = found.wall.effect.ratio
     return replace(
         row,
         ratio=ratio,
-        ratio_low=low,
-        ratio_high=high,
+        ratio_ci_low=low,
+        ratio_ci_high=high,
         mean_ratio=None if found.wall.other is None else math.exp(found.wall.other.value),
         **columns,
         verdict=against.verdict,
         reason="; ".join(filter(None, [in_words(against.reason), *reasons])) or None,
         labels=(*against.labels, *([str(Label.LOWER_BOUND)] if own.unknown or flops[base].unknown else [])),
-        disturbed=found.seen.disturbed,
+        noisy=found.seen.noisy,
     )
 
 
-def _ideal(own: Flops, base: Flops) -> tuple[float | None, str]:
+def _theoretical(own: Flops, base: Flops) -> tuple[float | None, str]:
     """The ratio that the FLOPs promise, or None and why."""
     if own.causal is None or base.causal is None:
         return None, own.reason or base.reason or ""
     if own.unknown or base.unknown:
-        return None, f"no ideal: no FLOPs are counted of {', '.join(dict.fromkeys((*own.unknown, *base.unknown)))}"
+        return (
+            None,
+            f"no theoretical speed-up: no FLOPs are counted of {', '.join(dict.fromkeys((*own.unknown, *base.unknown)))}",
+        )
     return base.causal / own.causal, ""

@@ -19,7 +19,7 @@ from modbench.harness.core.printable import aligned
 from modbench.harness.core.public import public
 from modbench.harness.core.units import counted, human
 from modbench.harness.timing.callable_contrasts import ONE_PROCESS
-from modbench.harness.timing.callables import Launch
+from modbench.harness.timing.callables import TimingProcess
 from modbench.reports.model import Estimate, Finding
 from modbench.reports.notebook.frames import ratio_figure
 from modbench.reports.wording import verdict_words
@@ -39,8 +39,8 @@ OF_THE_PATH = frozenset(
     }
 )
 # Labels that the title or the verdict shows.
-_SHOWN_ELSEWHERE = {ONE_PROCESS, Label.CONTAMINATED}
-HEAD = ("", "time", "ratio", "ideal", "realised", "verdict")
+_SHOWN_ELSEWHERE = {ONE_PROCESS, Label.NOISY}
+HEAD = ("", "time", "ratio", "theoretical", "achieved", "verdict")
 
 
 @dataclass(frozen=True)
@@ -49,54 +49,52 @@ class Row:
 
     Attributes:
         name: as it was given.
-        time_s: seconds of a typical call.
-        time_low_s: lower end of its 95 % interval.
-        time_high_s: upper end.
+        time_s: median seconds of a call.
+        time_s_ci_low: lower end of its 95 % interval.
+        time_s_ci_high: upper end.
         flops: of a call, attention over the full square.
         ratio: time of the baseline over this time: above 1 it is faster; None of the baseline.
-        ratio_low: lower end of the 95 % interval.
-        ratio_high: upper end.
+        ratio_ci_low: lower end of the 95 % interval.
+        ratio_ci_high: upper end.
         mean_ratio: ratio of mean times.
-        ideal: ratio that the FLOPs promise, with causal attention where an operator says that it is causal.
-        efficiency: the ratio that the verdict is on over the ideal.
-        realised: (that ratio - 1) / (ideal - 1); None where less than 10 % was promised.
-        verdict: `better`, `worse`, `equivalent`, `different` or `inconclusive`; None of the baseline.
-        reason: why something is None, or why it is undecided.
+        theoretical: ratio that the FLOPs promise, with causal attention where an operator says that it is causal.
+        achieved_share: (that ratio - 1) / (theoretical - 1); None where less than 10 % was promised.
+        verdict: `better`, `worse`, `better_open`, `worse_open`, `equivalent` or `inconclusive`; None of the baseline.
+        reason: why something is None, or why it is inconclusive.
         labels: what to know of the numbers, such as `one process`.
-        disturbed: share of blocks in which the machine was disturbed.
+        disturbed: share of blocks that are noisy.
         output_difference: largest difference to the baseline's output, as a share of its largest value; None: not asked.
         cpu_ratio: as `ratio`, of CPU time: what the verdict is on where a label says `by CPU time`; None where it is not known.
-        cpu_ratio_low: lower end of the 95 % interval.
-        cpu_ratio_high: upper end.
+        cpu_ratio_ci_low: lower end of the 95 % interval.
+        cpu_ratio_ci_high: upper end.
     """
 
     name: str
     time_s: float
-    time_low_s: float | None = None
-    time_high_s: float | None = None
+    time_s_ci_low: float | None = None
+    time_s_ci_high: float | None = None
     flops: int | None = None
     ratio: float | None = None
-    ratio_low: float | None = None
-    ratio_high: float | None = None
+    ratio_ci_low: float | None = None
+    ratio_ci_high: float | None = None
     mean_ratio: float | None = None
-    ideal: float | None = None
-    efficiency: float | None = None
-    realised: float | None = None
+    theoretical: float | None = None
+    achieved_share: float | None = None
     verdict: str | None = None
     reason: str | None = None
     labels: tuple[str, ...] = ()
-    disturbed: float = 0.0
+    noisy: float = 0.0
     output_difference: float | None = None
     cpu_ratio: float | None = None
-    cpu_ratio_low: float | None = None
-    cpu_ratio_high: float | None = None
+    cpu_ratio_ci_low: float | None = None
+    cpu_ratio_ci_high: float | None = None
 
     @property
     def decided(self) -> Estimate:
         """The ratio that the verdict is on."""
         if Label.BY_CPU in self.labels:
-            return Estimate(self.cpu_ratio, self.cpu_ratio_low, self.cpu_ratio_high, "ratio", "s")
-        return Estimate(self.ratio, self.ratio_low, self.ratio_high, "ratio", "s")
+            return Estimate(self.cpu_ratio, self.cpu_ratio_ci_low, self.cpu_ratio_ci_high, "ratio", "s")
+        return Estimate(self.ratio, self.ratio_ci_low, self.ratio_ci_high, "ratio", "s")
 
 
 @dataclass(frozen=True, repr=False)
@@ -104,15 +102,15 @@ class Comparison:
     """Models in memory, timed side by side.
 
     Attributes:
-        rows: one for each model, in the order in which they were given; of a baseline that was timed twice its twin last.
+        rows: one for each model, in the order in which they were given; of a baseline that was timed twice its A/A control last.
         baseline: what the others are compared with.
         workload: `forward` or `train_step`.
         device: where the work was done.
         threads: threads that computed.
-        rounds: rounds of each launch.
+        rounds: rounds of each process.
         margin: differences below this share are of no practical interest.
-        launches: raw samples, one entry for each process.
-        remedy: what would make it measurable here, where a disturbance left something open; None: nothing did, or is known to.
+        processes: raw samples, one entry for each process.
+        remedy: what would make it measurable here, where noise left something inconclusive; None: nothing did, or is known to.
     """
 
     rows: tuple[Row, ...]
@@ -122,7 +120,7 @@ class Comparison:
     threads: int
     rounds: int
     margin: float
-    launches: Sequence[Launch] = field(default=())
+    processes: Sequence[TimingProcess] = field(default=())
     remedy: str | None = None
 
     @cached_property
@@ -226,15 +224,15 @@ class Comparison:
     @property
     def _title(self) -> str:
         threads = f", {counted(self.threads, 'thread')}" if self.device == "cpu" else ""
-        n = len(self.launches)
-        launches = "one process" if n == 1 else f"{n} processes"
-        return f"{self.workload} on {self.device}{threads}; {launches}, {self.rounds} rounds; over {cut(self.baseline, 18)}"
+        n = len(self.processes)
+        processes = "one process" if n == 1 else f"{n} processes"
+        return f"{self.workload} on {self.device}{threads}; {processes}, {self.rounds} rounds; over {cut(self.baseline, 18)}"
 
     @property
     def _notes(self) -> list[str]:
         notes = [f"Ratio: time of {self.baseline} over the row's, above 1× it is faster; 95 % interval."]
-        if len(self.launches) == 1:
-            notes = [notes[0], "One process: intervals lack what differs between processes. launches=5 has it."]
+        if len(self.processes) == 1:
+            notes = [notes[0], "One process: intervals lack what differs between processes. processes=5 has it."]
         rows_by_remark = grouped((_remarks(row), row.name) for row in self.rows)
         notes += [f"{listed(names)}: {each}." for each, names in rows_by_remark.items() if each]
         return [*notes, f"⚠ {self.remedy}."] if self.remedy else notes
@@ -252,6 +250,13 @@ def _cells(row: Row, letters: int) -> tuple[str, ...]:
     time = plain(Estimate(row.time_s, unit="s"))
     if row.ratio is None:
         return (cut(row.name, letters), time, "baseline", "", "", "")
-    ideal = plain(Estimate(row.ideal, kind="ratio"))
-    realised = share(row.realised).replace("-0%", "0%")
-    return (cut(row.name, letters), time, plain(row.decided), ideal, realised, plain(verdict_words(row.verdict)))
+    theoretical = plain(Estimate(row.theoretical, kind="ratio"))
+    achieved_share = share(row.achieved_share).replace("-0%", "0%")
+    return (
+        cut(row.name, letters),
+        time,
+        plain(row.decided),
+        theoretical,
+        achieved_share,
+        plain(verdict_words(row.verdict)),
+    )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from modbench.harness.core.labels import Label
 from modbench.harness.execution import limits
 from modbench.harness.subject import after_timing, in_memory
-from modbench.harness.timing.callables import MOST_ROUNDS, Launch, LeftBehind, build_order, time_callables
+from modbench.harness.timing.callables import MOST_ROUNDS, LeftBehind, TimingProcess, build_order, time_callables
 from modbench.harness.timing.interleave import Clock
 from modbench.harness.timing.threads import working_threads
 from modbench.python import calls
@@ -33,7 +33,7 @@ class Job:
         loss: function of an output that is trained on; None: the usual one.
         rounds: their number; None: as many as fit into `seconds`.
         seconds: time of the rounds.
-        twin: whether the baseline is timed twice.
+        aa_control: whether the baseline is timed twice.
         seed: draws the orders: of the calls, and in which models are built or copied.
     """
 
@@ -44,7 +44,7 @@ class Job:
     loss: Loss | None = None
     rounds: int | None = None
     seconds: float | None = None
-    twin: bool = False
+    aa_control: bool = False
     seed: int = 0
 
     @property
@@ -73,7 +73,7 @@ class Job:
             return calls.flops(calls.forward(model, inputs), one_thread=one_thread)
         return calls.flops(calls.train_step(name, model, inputs, self.loss, updates=False), one_thread=one_thread)
 
-    def measure(self, clock: Clock | None = None) -> Launch:
+    def measure(self, clock: Clock | None = None) -> TimingProcess:
         """Time all models in this process.
 
         Raises:
@@ -88,27 +88,27 @@ class Job:
                     raise LeftBehind(INPUT_CHANGED)
 
             built = {name: self.call(name, self.copies.inputs) for name in build_order(self.models, self.seed)}
-            launch = time_callables(
+            process = time_callables(
                 {name: built[name] for name in self.models},
                 baseline=self.baseline,
                 rounds=self.rounds,
                 seconds=self.seconds,
-                twin=self.twin,
+                aa_control=self.aa_control,
                 clock=clock,
                 seed=self.seed,
                 tidy=tidy,
             )
         self.copies.check(" or ".join(self.models))
-        return launch
+        return process
 
-    def measure_and_check(self, clock: Clock | None = None) -> Launch:
+    def measure_and_check(self, clock: Clock | None = None) -> TimingProcess:
         """Time all models, then check the timed calls, as a run does in each of its processes.
 
         Raises:
             UsageError: as `measure`.
         """
-        launch = self.measure(clock)
-        return replace(launch, findings=self._findings())
+        process = self.measure(clock)
+        return replace(process, findings=self._findings())
 
     def _findings(self) -> dict[str, dict[str, str]]:
         inputs, found = self.copies.inputs, dict[str, dict[str, str]]()

@@ -11,8 +11,8 @@ from torch import nn
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.public import public
 from modbench.harness.core.units import counted, human
-from modbench.harness.stats import contamination
-from modbench.harness.timing.callable_contrasts import disturbances, own_time, remedy
+from modbench.harness.stats import noise
+from modbench.harness.timing.callable_contrasts import noise_causes, own_time, remedy
 from modbench.harness.timing.interleave import Clock
 from modbench.harness.timing.threads import at_threads, working_threads
 from modbench.python.inputs import Inputs
@@ -25,7 +25,7 @@ from modbench.reports.writers.text import wrapped
 
 # Keywords of `measure` itself; all others are those of what is measured.
 OWN = ("rounds", "seconds", "threads")
-HEAD = ("", "median", "95 % interval", "mean", "spread", "disturbed", "calls")
+HEAD = ("", "median", "95 % CI", "mean", "standard deviation", "noisy", "calls")
 
 
 @dataclass(frozen=True)
@@ -34,20 +34,21 @@ class Measurement:
 
     Attributes:
         name: of the callable.
-        median_s: seconds of a typical call.
-        low_s: lower end of the 95 % interval of the median; None where there is none. It lacks what differs between processes.
+        median_s: median seconds of a call.
+        low_s: lower end of the 95 % confidence interval of the median; None where there is none. It lacks what differs between
+            processes.
         high_s: upper end.
         mean_s: mean of all calls.
         spread: robust standard deviation between rounds, as a share.
-        disturbed: share of the rounds in which the machine was disturbed. Above a half the text says so first, and claims no
-            interval.
+        disturbed: share of the rounds that are noisy: something else ran on the machine. Above a half the text says so first, and
+            claims no interval.
         n: samples, of at least 2 ms each.
         first_call_s: seconds of the first call.
         device: where the work was done.
         threads: threads that computed.
         samples_s: seconds of a call, sample by sample.
         reason: why there is no interval, or what it does not hold.
-        disturbed_by: what disturbed the rounds, most frequent first.
+        disturbed_by: what made rounds noisy, most frequent first.
         remedy: what would make it measurable here; None: nothing is known to.
     """
 
@@ -57,23 +58,23 @@ class Measurement:
     high_s: float | None
     mean_s: float
     spread: float
-    disturbed: float
+    noisy: float
     n: int
     first_call_s: float
     device: str
     threads: int
     samples_s: tuple[float, ...] = dataclasses.field(repr=False)
     reason: str | None = None
-    disturbed_by: tuple[str, ...] = ()
+    noise_causes: tuple[str, ...] = ()
     remedy: str | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences that go before the number: empty where most rounds were undisturbed."""
-        if self.disturbed <= contamination.MOST:
+        """Sentences that go before the number: empty where most rounds were quiet."""
+        if self.noisy <= noise.MOST:
             return ()
-        why = f": {', '.join(self.disturbed_by)}" if self.disturbed_by else ""
-        first = f"⚠ disturbed in {about(self.disturbed)} of the rounds{why}; these times say little."
+        why = f": {', '.join(self.noise_causes)}" if self.noise_causes else ""
+        first = f"⚠ noisy in {about(self.noisy)} of the rounds{why}; these times say little."
         return (first, f"{self.remedy}.") if self.remedy else (first,)
 
     @property
@@ -84,7 +85,7 @@ class Measurement:
 
     def __str__(self) -> str:
         where = counted(self.threads, "thread") if self.device == "cpu" else ""
-        seen = f"spread {percent(self.spread)}, {about(self.disturbed)} of the rounds disturbed"
+        seen = f"standard deviation {percent(self.spread)}, {about(self.noisy)} of the rounds noisy"
         details = f"{seen}, {self.n} samples on {self.device}"
         more = "".join(f"; {each}" for each in (where, self.reason) if each)
         return text(
@@ -97,7 +98,7 @@ class Measurement:
 
     def _repr_html_(self) -> str:
         cells = (self.name, number(self._estimate), interval(self._estimate) or NONE, human(self.mean_s, "s"))
-        row = (*cells, share(self.spread, 1), share(self.disturbed), str(self.n))
+        row = (*cells, share(self.spread, 1), share(self.noisy), str(self.n))
         return html(
             html_lines(self.warnings), html_table(HEAD, [row]), html_lines([self.reason] if self.reason else [])
         )
@@ -139,15 +140,15 @@ def measure(
 
 def measure_job(job: Job, clock: Clock | None = None) -> Measurement:
     """Time the only callable of a job."""
-    name, launch = job.baseline, job.measure(clock)
-    time, causes = own_time([launch], name), disturbances([launch], [name])
+    name, process = job.baseline, job.measure(clock)
+    time, causes = own_time([process], name), noise_causes([process], [name])
     return Measurement(
         name,
         **(dataclasses.asdict(time) | {"reason": in_words(time.reason)}),
-        first_call_s=launch.first_call_s[name],
+        first_call_s=process.first_call_s[name],
         device=str(job.device),
         threads=working_threads(),
-        samples_s=tuple(launch.samples[name]["wall_s"]),
-        disturbed_by=causes,
+        samples_s=tuple(process.samples[name]["wall_s"]),
+        noise_causes=causes,
         remedy=remedy(causes, str(job.device)),
     )

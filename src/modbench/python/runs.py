@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # One value, or several.
 Some: TypeAlias = T | Sequence[T]
-HEAD = ("", "params", "FLOPs forward", "of anchor", "forward time")
+HEAD = ("", "params", "FLOPs forward", "of baseline", "forward time")
 # Cases of a plan that a notebook shows.
 MOST_ROWS = 40
 
@@ -43,7 +43,7 @@ class Planned:
     """The plan of a suite, with its forecast.
 
     Attributes:
-        plan: its cases and units.
+        plan: its cases and jobs.
         costs: counts users' models.
     """
 
@@ -66,7 +66,7 @@ class Planned:
         suite, plan = self.plan.suite, self.plan
         return (
             f"<modbench plan: suite {suite.name!r}, {suite.effort}, "
-            f"{counted(len(plan.cases), 'case')}, {counted(len(plan.units), 'unit')}>"
+            f"{counted(len(plan.cases), 'case')}, {counted(len(plan.jobs), 'job')}>"
         )
 
     def __str__(self) -> str:
@@ -95,20 +95,21 @@ def run(
     *,
     model: Some[str] | None = None,
     only: bool = False,
-    rival: str | None = None,
+    match: str | None = None,
     option: Mapping[str, object] | Some[str] | None = None,
     capacity: Some[float] | None = None,
     router: Some[str] | None = None,
     seq_len: Some[int] | None = None,
     batch_size: Some[int] | None = None,
     dtype: Some[str] | None = None,
-    request: Some[str] | None = None,
+    input_len: Some[int] | None = None,
+    output_len: Some[int] | None = None,
     device: str | None = None,
     compile: bool = False,  # noqa: A002  # the flag's name
     seeds: Some[int] | None = None,
     corpus: str | Path | None = None,
     effort: str | None = None,
-    arms_from: str | Path | None = None,
+    variants_from: str | Path | None = None,
     audit: bool = False,
     title: Mapping[str, str] | None = None,
     select: str | None = None,
@@ -117,7 +118,7 @@ def run(
     launcher: str = "local",
     launcher_profile: str | Path | None = None,
     options: Sequence[str] = (),
-    include: Some[str | Path] | None = None,
+    plugin: Some[str | Path] | None = None,
     quiet: bool = False,
     settings: Mapping[str, object] | None = None,
     **more: object,
@@ -128,31 +129,32 @@ def run(
 
     Args:
         suite: a shipped suite's name, or a TOML file.
-        model: keep only these models (the anchor stays), or add your own: `FILE.py:build`, `FILE.py:build(OPTION=VALUE)`.
+        model: keep only these models (the baseline stays), or add your own: `FILE.py:build`, `FILE.py:build(OPTION=VALUE)`.
         only: compare the models of `model` alone; the first one is the baseline.
-        rival: what a dense model beside each of yours has in common with it: flops, params or time; none: there is none.
-        option: options of your own models that take them, such as `{"threshold": [0.5, 0.7]}`: a list has an arm for each value.
+        match: what the matched baseline of each model of yours has in common with it: flops, params or time; or none.
+        option: options of your own models that take them, such as `{"threshold": [0.5, 0.7]}`; a list makes variants.
         capacity: capacities.
         router: routers, or a class of your own as `FILE.py:ROUTER`.
         seq_len: sequence lengths.
         batch_size: batch sizes.
         dtype: number formats: fp32, bf16, fp16.
-        request: whole requests, prompt and new tokens, such as `512+128`.
+        input_len: input tokens of end-to-end requests, which adds `latency/request`; None: the lengths.
+        output_len: output tokens of each such request; None: those of `decode.tokens`.
         device: cpu or cuda; None: cuda if there is a GPU.
         compile: wrap every model in torch.compile.
         seeds: seeds of weights and data.
         corpus: text to train on.
         effort: smoke, draft, standard or rigorous.
-        arms_from: run folder whose MoD and MoDE arm with the lowest held-out loss take the place of the suite's.
-        audit: audit each model of yours as `audit` does; the report has its card.
-        title: what tables and figures call arms, such as `{"mod[c0.125]": "Ours"}`.
+        variants_from: run folder whose MoD and MoDE variant with the lowest held-out loss take the place of the suite's.
+        audit: audit each model of yours as `audit` does; the report shows the result.
+        title: what tables and figures call variants, such as `{"mod[c0.125]": "Ours"}`.
         select: only matching cases, such as `mod and not c0.5` (the flag `-k`).
         out: the run folder; None: runs/SUITE-DATE-N.
-        timeout: longest time of a unit, such as `10min`.
+        timeout: longest time of a job, such as `10min`.
         launcher: what starts the work: local or slurm.
         launcher_profile: file with options of the launcher.
         options: options of the launcher.
-        include: folders of your own that are searched for additions, in this process from now on.
+        plugin: folders of your own that are searched for additions, in this process from now on.
         quiet: show no progress.
         settings: further keys of a suite whose names are no Python names, such as `{"train.steps": 100}`.
         **more: further keys of a suite, such as `d_model=64`.
@@ -162,29 +164,30 @@ def run(
 
     Raises:
         UsageError: if something that was asked is impossible; nothing was started then.
-        IncompleteError: if it was interrupted; finished units are kept, and `resume` continues.
+        IncompleteError: if it was interrupted; finished jobs are kept, and `resume` continues.
         NothingMeasuredError: if every cell failed or was skipped; `load` reads its tables, which say why.
     """
     _check_texts(
         suite=suite, out=out, select=select, timeout=timeout, launcher=launcher, launcher_profile=launcher_profile
     )
-    _include(include)
+    _plugins(plugin)
     values = {
         "model": model,
         "only": only,
-        "rival": rival,
+        "match": match,
         "option": option,
         "capacity": capacity,
         "router": router,
         "seq_len": seq_len,
         "batch_size": batch_size,
         "dtype": dtype,
-        "request": request,
+        "input_len": input_len,
+        "output_len": output_len,
         "device": device,
         "compile": compile,
         "seeds": seeds,
         "effort": effort,
-        "arms_from": arms_from,
+        "variants_from": variants_from,
         "audit": audit,
         "title": title,
         "corpus": corpus,
@@ -208,7 +211,7 @@ def run(
         folder,
         command=[
             *("modbench", "run", str(suite), *keywords.words(given)),
-            *_other_words(select, out, launcher, include, launcher_options),
+            *_other_words(select, out, launcher, plugin, launcher_options),
         ],
         progress=progress_for(folder.path, quiet=quiet),
         launcher=launcher,
@@ -223,13 +226,13 @@ def _other_words(
     select: str | None,
     out: str | Path | None,
     launcher: str,
-    include: Some[str | Path] | None,
+    plugin: Some[str | Path] | None,
     options: Sequence[str],
 ) -> list[str]:
     """The words of a command line that are no flags of a suite."""
-    folders = [include] if isinstance(include, str | Path) else include or ()
+    folders = [plugin] if isinstance(plugin, str | Path) else plugin or ()
     more = [("-k", select), ("--out", out), ("--launcher", launcher if launcher != "local" else None)]
-    more += [("--include", folder) for folder in folders]
+    more += [("--plugin", folder) for folder in folders]
     words = [str(word) for flag, value in more if value is not None for word in (flag, value)]
     return [*words, *(["--", *options] if options else [])]
 
@@ -239,7 +242,7 @@ def plan(
     suite: str | Path = "quick",
     *,
     select: str | None = None,
-    include: Some[str | Path] | None = None,
+    plugin: Some[str | Path] | None = None,
     settings: Mapping[str, object] | None = None,
     **flags: object,
 ) -> Planned:
@@ -248,7 +251,7 @@ def plan(
     Args:
         suite: a shipped suite's name, or a TOML file.
         select: only matching cases.
-        include: folders of your own that are searched for additions.
+        plugin: folders of your own that are searched for additions.
         settings: further keys of a suite whose names are no Python names.
         **flags: as of `run`: `model`, `capacity`, `seq_len`, `effort` and so on, and further keys of a suite.
 
@@ -256,7 +259,7 @@ def plan(
         UsageError: if the suite, a flag or the selection is invalid.
     """
     _check_texts(suite=suite, select=select)
-    _include(include)
+    _plugins(plugin)
     given = keywords.overrides({}, _all_settings(settings, flags))
     costs = UserModelCosts(memory=True)
     return Planned(api.make_plan(str(suite), given, select, only_plan=True, costs=costs), costs)
@@ -267,20 +270,20 @@ def resume(
     run_folder: str | Path,
     *,
     retry_failed: bool = False,
-    steal: bool = False,
+    take_over: bool = False,
     allow_changed: bool = False,
     timeout: str | None = None,
     options: Sequence[str] | None = None,
     quiet: bool = False,
 ) -> Results:
-    """Run the missing units of an interrupted run, as `modbench resume` does.
+    """Run the missing jobs of an interrupted run, as `modbench resume` does.
 
     Args:
         run_folder: its folder.
         retry_failed: also run again what failed.
-        steal: take the folder from a runner on another host that is dead, or on a file system without locks.
+        take_over: take the folder from a runner on another host that is dead, or on a file system without locks.
         allow_changed: go on where files of yours are not as they were when the results were made.
-        timeout: longest time of a unit, such as `10min`.
+        timeout: longest time of a job, such as `10min`.
         options: options of the launcher; None: those of the run.
         quiet: show no progress.
 
@@ -290,12 +293,12 @@ def resume(
         NothingMeasuredError: if every cell failed or was skipped.
     """
     _check_texts(run_folder=run_folder, timeout=timeout)
-    _include(None)
+    _plugins(None)
     finished = api.resume(
         str(run_folder),
         functools.partial(progress_for, quiet=quiet),
         retry_failed=retry_failed,
-        steal=steal,
+        take_over=take_over,
         options=options,
         allow_changed=allow_changed,
         timeout_s=parse_duration(timeout, "timeout") if timeout is not None else None,
@@ -331,12 +334,12 @@ def _all_settings(settings: object, more: Mapping[str, object]) -> dict[str, obj
     return {**more, **settings}
 
 
-def _include(folders: Some[str | Path] | None) -> None:
-    """Search folders for additions, as `--include` does.
+def _plugins(folders: Some[str | Path] | None) -> None:
+    """Search folders for additions, as `--plugin` does.
 
     Raises:
         UsageError: if one cannot be used.
     """
     if folders is not None and not isinstance(folders, str | Path | Sequence):
-        raise UsageError(f"include takes a folder, or a list of folders; got {shown(folders)}.")
+        raise UsageError(f"plugin takes a folder, or a list of folders; got {shown(folders)}.")
     include_additions(map(str, [folders] if isinstance(folders, str | Path) else folders or ()))

@@ -20,7 +20,7 @@ from modbench.testing.settings import Settings, resolve
 
 if TYPE_CHECKING:
     from modbench.harness.timing.callable_contrasts import Beside
-    from modbench.harness.timing.callables import Launch
+    from modbench.harness.timing.callables import TimingProcess
     from modbench.harness.timing.interleave import Clock
 
 BASELINE, CANDIDATE = "baseline", "candidate"
@@ -62,15 +62,13 @@ class Comparer:
     ) -> Compared:
         """Time both, interleaved, and fail the test if the candidate is shown to be slower by more than the margin, twice.
 
-        Args:
-            baseline: a function without arguments.
-            candidate: another, which should not be slower.
-            margin: the largest slowdown that does not matter, as a share; None: the marker's, else `modbench_margin`, else 0.02.
-            rounds: each calls both at least twice; None: the marker's, else `modbench_rounds`, else as many as fit into a
-                second for each and for the baseline's twin (10 to 100; where calls take longer than in the warm-up they end
-                after 1.5 times that, with 9 at least). `--modbench-rounds` goes before all of these.
-            threads: torch's threads while both are timed; None: the marker's, else `modbench_threads`, else as many as it has.
-            name: tells several comparisons of one test apart; None: they are numbered.
+        Args: baseline: a function without arguments. candidate: another, which should not be slower. margin: the largest
+            slowdown that does not matter, as a share; None: the marker's, else `modbench_margin`, else 0.02. rounds: each
+            calls both at least twice; None: the marker's, else `modbench_rounds`, else as many as fit into a second for each
+            and for the baseline's A/A control (10 to 100; where calls take longer than in the warm-up they end after 1.5
+            times that, with 9 at least). `--modbench-rounds` goes before all of these. threads: torch's threads while both
+            are timed; None: the marker's, else `modbench_threads`, else as many as it has. name: tells several comparisons of
+            one test apart; None: they are numbered.
 
         Returns:
             The ratio, its interval, the verdict and the raw samples.
@@ -132,42 +130,42 @@ class Comparer:
     ) -> Compared:
         from modbench.reports.reasons import in_words
 
-        launch, found = self._compare_once(baseline, candidate, settings)
+        process, found = self._compare_once(baseline, candidate, settings)
         if found.verdict == WORSE:
             slower = Reason("slower_at_first", ratio=found.contrast.ratio[0])
-            # Chance and a passing disturbance show a slowdown once; two measurements in a row, hardly.
-            launch, found = self._compare_once(baseline, candidate, settings, seed=1)
+            # Chance and passing noise show a slowdown once; two measurements in a row, hardly.
+            process, found = self._compare_once(baseline, candidate, settings, seed=1)
             if found.verdict != WORSE:
                 word = found.verdict if found.verdict in UNDECIDED else INCONCLUSIVE
                 found = replace(found, verdict=word, reason=both(slower, found.reason))
         ratio, low, high = found.contrast.ratio
         interval = None if low is None or high is None else (low, high)
-        values = (ratio, interval, in_words(found.reason), found.labels, launch)
+        values = (ratio, interval, in_words(found.reason), found.labels, process)
         return Compared(key, found.verdict or INCONCLUSIVE, settings.margin, *values)
 
     def _compare_once(
         self, baseline: Callable[[], object], candidate: Callable[[], object], settings: Settings, seed: int = 0
-    ) -> tuple[Launch, Beside]:
+    ) -> tuple[TimingProcess, Beside]:
         """Time both once; a slowdown of something that drifts is not shown."""
         from modbench.harness.subject import in_memory
-        from modbench.harness.timing.callable_contrasts import UNSTEADY, beside_baseline, disturbances, remedy
+        from modbench.harness.timing.callable_contrasts import UNSTEADY, beside_baseline, noise_causes, remedy
         from modbench.harness.timing.callables import time_callables, working_device
 
         calls = {BASELINE: baseline, CANDIDATE: candidate}
         with _untraced((baseline, candidate)):
-            # The twin shows whether this process calls equal code different; then nothing is decided.
-            launch = time_callables(
-                calls, rounds=settings.rounds, twin=True, clock=self.clock, seed=seed, tidy=in_memory.settings()
+            # The A/A control shows whether this process calls equal code different; then nothing is decided.
+            process = time_callables(
+                calls, rounds=settings.rounds, aa_control=True, clock=self.clock, seed=seed, tidy=in_memory.settings()
             )
-        found = beside_baseline([launch], settings.margin)[CANDIDATE]
+        found = beside_baseline([process], settings.margin)[CANDIDATE]
         if found.verdict == WORSE and UNSTEADY in found.labels:
             assert found.reason is not None, "it says how it drifted, if nothing else"
             found = replace(found, verdict=INCONCLUSIVE, reason=Reason("not_steady", why=found.reason))
         if found.doubtful:
-            causes = disturbances([launch], (BASELINE, CANDIDATE))
+            causes = noise_causes([process], (BASELINE, CANDIDATE))
             helps = remedy(causes, working_device(), "use threads=1, or start pytest")
             found = replace(found, reason=both(found.reason, Reason("said", said=helps) if helps else None))
-        return launch, found
+        return process, found
 
 
 def reason_not_to_time() -> str | None:

@@ -81,10 +81,10 @@ class Interleaved:
     def _hand_over(self, compared: Compared) -> None:
         """Let pytest-benchmark take the samples: a round is a sample of as many calls as it had."""
         calls = 1
-        if compared.launch is None:
+        if compared.process is None:
             self.benchmark.disabled = True  # there is nothing to show
         else:
-            columns = compared.launch.samples[CANDIDATE]
+            columns = compared.process.samples[CANDIDATE]
             calls = int(columns["calls"][0])
             self.replay.seconds = [seconds * calls for seconds in columns["wall_s"]]
         row = compared.row()

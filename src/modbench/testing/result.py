@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING, Any
 from modbench.harness.core.errors import brief
 from modbench.harness.core.grouped import grouped
 from modbench.harness.core.printable import aligned, escaped
-from modbench.harness.stats.contrast import BETTER, DIFFERENT, INCONCLUSIVE, WORSE
+from modbench.harness.stats.contrast import BETTER, BETTER_OPEN, INCONCLUSIVE, SIZE_OPEN, WORSE, WORSE_OPEN
 
 if TYPE_CHECKING:
-    from modbench.harness.timing.callables import Launch
+    from modbench.harness.timing.callables import TimingProcess
 
 NOT_JUDGED = "not judged"
-UNDECIDED = (INCONCLUSIVE, DIFFERENT, NOT_JUDGED)
+UNDECIDED = (INCONCLUSIVE, *SIZE_OPEN, NOT_JUDGED)
 # Verdicts on times have words of their own.
-VERDICT_WORDS = {BETTER: "faster", WORSE: "slower"}
+VERDICT_WORDS = {
+    BETTER: "faster",
+    WORSE: "slower",
+    BETTER_OPEN: "faster (size open)",
+    WORSE_OPEN: "slower (size open)",
+}
 
 
 @dataclass(frozen=True)
@@ -27,13 +32,13 @@ class Compared:
 
     Attributes:
         name: id of the test, and the comparison's own name, if it has one.
-        verdict: `better`, `worse`, `equivalent`; `different`, `inconclusive` or `not judged`, which fail nothing.
+        verdict: `better`, `worse`, `equivalent`; `better_open`, `worse_open`, `inconclusive` or `not judged`, which fail nothing.
         margin: the largest slowdown that does not matter, as a share.
         ratio: time of the baseline over the candidate's, above 1 where the candidate is faster; None if nothing was timed.
         interval: the 95 % interval of the ratio, over the rounds of this process; None if there is none.
-        reason: why it is undecided; None where it is not.
-        labels: warnings: `one process`, `not steady`, `baseline differs from itself`, `contaminated`.
-        launch: the raw samples; None if nothing was timed.
+        reason: why it is inconclusive; None where it is not.
+        labels: warnings: `one process`, `not steady`, `baseline differs from itself`, `noisy`.
+        process: the raw samples; None if nothing was timed.
     """
 
     name: str
@@ -43,7 +48,7 @@ class Compared:
     interval: tuple[float, float] | None = None
     reason: str | None = None
     labels: tuple[str, ...] = ()
-    launch: Launch | None = None
+    process: TimingProcess | None = None
 
     @property
     def is_regression(self) -> bool:
@@ -58,7 +63,7 @@ class Compared:
         """Two lines about a regression: the finding, and the next step."""
         return (
             f"{self.name}: the candidate is slower than the baseline: {_ratio(self.ratio, *self._ends)} as fast, "
-            f"measured twice (95 % interval; margin {_share(self.margin)}).\n"
+            f"measured twice (95 % confidence interval; margin {_share(self.margin)}).\n"
             "Make it faster, or allow it by a larger margin=…; --modbench-rounds N with more rounds narrows the interval."
         )
 
@@ -75,18 +80,18 @@ def written(compared: Compared) -> str:
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield the lines of the terminal's summary: a table, then why something is undecided."""
+    """Yield the lines of the terminal's summary: a table, then why something is inconclusive."""
     from modbench.reports.model import Estimate
     from modbench.reports.writers.number_format import interval, number
 
-    cells = [("comparison", "ratio", "95 % interval", "margin", "verdict")]
+    cells = [("comparison", "ratio", "95 % CI", "margin", "verdict")]
     for row in rows:
         made = Estimate(row["ratio"], row["low"], row["high"], "ratio")
         ratio = "" if made.value is None else number(made)
         verdict = VERDICT_WORDS.get(row["verdict"], row["verdict"])
         cells.append((row["name"], ratio, interval(made).strip("[]"), _share(row["margin"]), verdict))
     yield from (escaped(line, lines=False) for line in aligned(cells, right=range(1, len(cells[0]))))
-    yield from _reasons("undecided", ((row["name"], row["reason"]) for row in rows if row["verdict"] in UNDECIDED))
+    yield from _reasons("inconclusive", ((row["name"], row["reason"]) for row in rows if row["verdict"] in UNDECIDED))
     warned = ((row["name"], ", ".join(_warnings(row))) for row in rows if row["verdict"] not in UNDECIDED)
     yield from _reasons("warning", ((name, labels) for name, labels in warned if labels))
 

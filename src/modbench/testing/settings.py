@@ -40,8 +40,11 @@ def resolve(
     for key in marker:
         if key not in KEYS:
             raise unknown("keyword in @pytest.mark.modbench", str(key), KEYS)
-    places = (command_line, call, marker, ini)
-    found = {key: next((place[key] for place in places if place.get(key) is not None), None) for key in KEYS}
+    grid_points = (command_line, call, marker, ini)
+    found = {
+        key: next((grid_point[key] for grid_point in grid_points if grid_point.get(key) is not None), None)
+        for key in KEYS
+    }
     rounds, threads = _whole_number(found, "rounds", FEWEST_ROUNDS), _whole_number(found, "threads", 1)
     return Settings(_margin(found["margin"]), rounds, threads)
 
@@ -50,7 +53,7 @@ def _margin(value: object) -> float:
     """A margin; in pytest's configuration it is text."""
     if value is None:
         return Settings.margin
-    return units.margin(_number(value) if isinstance(value, str) else value, asked=f"margin = {shown(value)}")
+    return units.margin(value, asked=f"margin = {shown(value)}")
 
 
 def _whole_number(found: Mapping[str, Any], key: str, least: int) -> int | None:

@@ -5,7 +5,7 @@ from plain import Block, Plain
 from torch import nn
 
 # Its top-k looks at the whole sequence.
-TOLD = ("not autoregressive as measured",)
+TOLD = ("not usable for generation",)
 
 
 class Depth(nn.Module):

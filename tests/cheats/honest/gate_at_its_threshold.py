@@ -5,7 +5,7 @@ from plain import Plain
 from torch import nn
 
 # The gate reads the whole sequence.
-TOLD = ("not autoregressive as measured",)
+TOLD = ("not usable for generation",)
 
 
 class Hovers(Plain):

@@ -57,7 +57,7 @@ def install() -> None:
         def host(self, _value: float) -> None:
             """A real clock is not set."""
 
-        def launch(self, device_s: float, host_s: float = 1e-5, stream: str | None = None) -> None:
+        def process(self, device_s: float, host_s: float = 1e-5, stream: str | None = None) -> None:
             """Spin: later events are as much later."""
             del host_s, stream
             self.spun += device_s
@@ -118,6 +118,6 @@ def _shrink() -> None:
     from modbench.commands.doctor import aa_comparisons
     from modbench.harness.profiling import machine_peak
 
-    aa_comparisons.TWINS["cuda"] = aa_comparisons.TWINS["cpu"]
+    aa_comparisons.AA_CONTROLS["cuda"] = aa_comparisons.AA_CONTROLS["cpu"]
     machine_peak.SHAPES["cuda"] = ((128, 256, 1024),)
     machine_peak.COPY_BYTES["cuda"] = 2**20

@@ -12,7 +12,7 @@ from modbench.commands.ab.flags import AbFlags, SuiteFlags, compare
 
 ab = typer.Typer(
     name="ab",
-    help="Measure two sides in turn, and say which is faster.",
+    help="Compare two revisions, builds or commands in turn.",
     no_args_is_help=True,
     subcommand_metavar="KIND",
     rich_markup_mode=None,
@@ -20,7 +20,7 @@ ab = typer.Typer(
 app.add_typer(ab)
 
 
-@command("commands", include=False, on=ab)
+@command("commands", plugin=False, on=ab)
 @with_flags(kind=AbFlags)
 def ab_commands(
     base: Annotated[str, typer.Argument(metavar="BASE", help="A command in quotes: 'python old.py'.")],

@@ -29,11 +29,11 @@ from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.printable import masked_command
 from modbench.harness.core.units import human_duration, parse_duration
 from modbench.harness.execution import command
-from modbench.harness.execution.unit import ENDLESS_S
+from modbench.harness.execution.one_job import ENDLESS_S
 from modbench.harness.machine import certificate, environment
 from modbench.harness.results.json_files import parse, unsealed, write_sealed
 from modbench.harness.results.user_files import sha256_of
-from modbench.harness.stats import contamination
+from modbench.harness.stats import noise
 from modbench.harness.stats.contrast import NOT_RECORDED, NOT_TICKED, Seen
 from modbench.harness.stats.paired import MOST_BLOCKED, MOST_OTHERS
 from modbench.harness.stats.reason import Reason
@@ -174,7 +174,7 @@ class Commands:
 
 def _late(process: Process) -> bool:
     """Whether a process waited long for a processor."""
-    return (process.delay_s or 0.0) > contamination.SHARE * process.wall_s
+    return (process.delay_s or 0.0) > noise.SHARE * process.wall_s
 
 
 def _unfit(blocks: Sequence[Sequence[Process]]) -> Reason | None:
@@ -244,6 +244,6 @@ def commands(typed: tuple[str, str], flags: AbFlags, *, shell: bool, timeout: st
     base, new = (words_of(text, shell=shell) for text in typed)
     limit_s = ENDLESS_S if timeout is None else parse_duration(timeout, "--timeout")
     sides = shlex.join(masked_command(shlex.split(typed[0]))), shlex.join(masked_command(shlex.split(typed[1])))
-    wanted = request((base, new), typed) | asked.same() | {"timeout": timeout}
-    with ab_folder.held("commands", flags.out, wanted) as folder:
+    wanted = request((base, new), typed) | {"timeout": timeout}
+    with ab_folder.held("commands", flags.out, ab_folder.Sides(kind="commands", words=sides), asked, wanted) as folder:
         yield Commands(sides, (base, new), asked, folder, limit_s)

@@ -10,7 +10,6 @@ from typing import Protocol
 from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.reports.questions.ab import Row
 from modbench.reports.questions.gate.fail_on import FailOn
-from modbench.reports.writers.number_format import plain
 
 
 class SideFailsError(ModbenchError):
@@ -39,11 +38,6 @@ class Asked:
     fail_on: FailOn | None = None
     max_time_s: float | None = None
     blocks: int | None = None
-
-    def same(self) -> dict[str, object]:
-        """What all blocks of one comparison share; a longer time may be given when it goes on."""
-        checks = None if self.fail_on is None else plain(self.fail_on.written)
-        return {"margin": self.margin, "fail_on": checks, "blocks": self.blocks}
 
 
 class Compared(Protocol):

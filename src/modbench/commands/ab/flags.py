@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,9 @@ from modbench.commands._flags import (
     TimeoutFlag,
     checked_format,
     checked_margin,
-    refuse,
 )
 from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.files import refuse_inside
 from modbench.harness.core.units import parse_duration
 
 if TYPE_CHECKING:
@@ -43,15 +42,16 @@ class AbFlags:
         str | None, typer.Option("--max-time", metavar="DURATION", help=f"Longest time to measure; default {MAX_TIME}.")
     ] = None
     blocks: Annotated[
-        int | None, typer.Option("--blocks", metavar="N", help="Measure so many blocks, unless it is decided before.")
+        int | None, typer.Option("--blocks", metavar="N", help="Blocks to measure, unless a verdict comes before.")
     ] = None
     margin: Annotated[
         float | None,
         typer.Option(
             "--margin",
             metavar="SHARE",
+            parser=str,
             callback=checked_margin,
-            help="Largest difference that does not matter, as a share; default 0.02, or the suite's.",
+            help="Equivalence margin: the largest difference that does not matter; default 2%, or the suite's.",
         ),
     ] = None
     fail_on: Annotated[
@@ -62,16 +62,12 @@ class AbFlags:
     ] = None
     allow_inconclusive: Annotated[
         bool,
-        typer.Option("--allow-inconclusive", help="Exit 0 where it is not decided, unless nothing was compared."),
+        typer.Option("--allow-inconclusive", help="Exit 0 where it is inconclusive, unless nothing was compared."),
     ] = False
     out: Annotated[
         str | None,
         typer.Option("--out", "-o", metavar="DIR", help="Folder for the blocks; continues what was interrupted."),
     ] = None
-    html: Annotated[
-        str | None, typer.Option("--html", metavar="FILE", help="Also write the result as a page, into a new file.")
-    ] = None
-    force: Annotated[bool, typer.Option("--force", help="Let --html replace a file.")] = False
     style: FormatFlag = "text"
     as_json: JsonFlag = False
 
@@ -87,8 +83,6 @@ class AbFlags:
         from modbench.reports.questions.gate.fail_on import ALTERNATED, parse
 
         checked_format(self.style, as_json=self.as_json)
-        if self.html is None:
-            refuse({"--force": self.force or None}, "--html FILE")
         if self.margin is not None and self.fail_on:
             raise UsageError(
                 "--margin and --fail-on do not go together: the limit is the margin. Write --fail-on slower:2%."
@@ -130,25 +124,32 @@ def compare(opened: AbstractContextManager[Compared], flags: AbFlags) -> None:
     interrupt_on_end()
     with opened as compared, Line() as line:
         result = Loop(compared, tell=line.show).run()
-    _tell(result, flags)
-    raise typer.Exit(result.exit_code(allow_inconclusive=flags.allow_inconclusive))
+    code = result.exit_code(allow_inconclusive=flags.allow_inconclusive)
+    _tell(result, flags, code)
+    raise typer.Exit(code)
 
 
-def _tell(result: Result, flags: AbFlags) -> None:
+def _tell(result: Result, flags: AbFlags, code: int) -> None:
     from modbench.commands._output import add_summary
-    from modbench.reports.page import compare_page, layout
-    from modbench.reports.questions import ab
-    from modbench.reports.terminal.ab import annotated, summary
+    from modbench.reports.terminal.ab import annotated, as_text, summary
     from modbench.reports.writers import text
 
-    if flags.html is not None:
-        page = compare_page.of_ab(result, ["modbench", *sys.argv[1:]])
-        refuse_inside(Path(result.folder), Path(flags.html), asked=f"--html {flags.html!r}")
-        layout.write(page, flags.html, force=flags.force, compared=[])
+    write_page(result, ["modbench", *sys.argv[1:]])
     if flags.as_json:
         say_json(result.as_dict(allow_inconclusive=flags.allow_inconclusive), allow_nan=False)
     elif flags.style == "github":
         say("\n".join(annotated(result)))
         add_summary(lambda most: summary(result, most), f"modbench ab: {result.verdict or 'compared'}")
     else:
-        say(text.written(ab.blocks(result), text.width()))
+        say("\n".join(as_text(result, text.width(), code)))
+
+
+def write_page(made: Result, command: Sequence[str]) -> Path:
+    """Write the result as a page into its folder."""
+    from modbench.harness.core.files import write_atomically
+    from modbench.reports.format import PAGE
+    from modbench.reports.page import compare_page, layout
+
+    path = Path(made.folder) / PAGE
+    write_atomically(path, layout.html(compare_page.of_ab(made, command)))
+    return path

@@ -5,15 +5,20 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from modbench.commands.ab.compared import Asked
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.files import now, write_atomically
+from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.printable import masked_command
 from modbench.harness.results import layout, lock
-from modbench.harness.results.json_files import load
+from modbench.harness.results.json_files import load, parse, unsealed, write_sealed
 from modbench.harness.results.run_folder import FINISHED
+from modbench.reports.writers.number_format import plain
 
 # What was asked: the same request goes on in the same folder.
 ASKED = "ab.json"
@@ -22,7 +27,7 @@ KEPT = "plan.json"
 
 
 @contextlib.contextmanager
-def held(name: str, out: str | None, request: Mapping[str, Any]) -> Iterator[Path]:
+def held(name: str, out: str | None, sides: Sides, asked: Asked, request: Mapping[str, Any]) -> Iterator[Path]:
     """Hold the folder of a comparison: the one named, or `runs/ab-<name>-<date>-<n>`.
 
     One that holds the same request is continued: the one named, or without a name the latest that was not finished. One without
@@ -31,7 +36,10 @@ def held(name: str, out: str | None, request: Mapping[str, Any]) -> Iterator[Pat
     Raises:
         UsageError: if the folder that was named holds something else, cannot be made, or is in use.
     """
-    path = _found(name, out, request)
+    checks = None if asked.fail_on is None else plain(asked.fail_on.written)
+    known = Known(margin=asked.margin, fail_on=checks, blocks=asked.blocks)
+    shared = {"sides": sides.model_dump(mode="json"), "asked": known.model_dump(mode="json")}
+    path = _found(name, out, {**request, **shared})
     with lock.hold(path):
         try:
             yield path
@@ -54,14 +62,68 @@ def blocks(path: Path) -> int:
     return len([*path.glob("block[0-9]*")])
 
 
-def finish(path: Path) -> None:
+class Ended(Frozen):
+    """How a comparison ended.
+
+    Attributes:
+        at: when.
+        command: the command line.
+        over: whether the time or the blocks were over, so that its last analysis is the last of all.
+        each_s: seconds that a block took; None where none was made then.
+        fixed_s: seconds before the first one.
+    """
+
+    at: str
+    command: tuple[str, ...]
+    over: bool
+    each_s: float | None
+    fixed_s: float
+
+
+class Sides(Frozen):
+    """What is known of the two sides of a comparison wherever its folder is read.
+
+    Attributes:
+        kind: what takes turns.
+        words: both in words, the base first.
+    """
+
+    kind: Literal["commands", "revisions", "builds"]
+    words: tuple[str, str]
+
+
+class Known(Frozen):
+    """What all blocks of one comparison share; a longer time may be given when it goes on.
+
+    Attributes:
+        margin: differences below this are of no practical interest.
+        fail_on: the check of `--fail-on` as it is typed; None: none.
+        blocks: how many; None: as many as the time holds.
+    """
+
+    margin: float
+    fail_on: str | None
+    blocks: int | None
+
+
+def known(path: Path) -> tuple[Sides, Known]:
+    """What the folder of a comparison says of its sides, and of what was asked."""
+    file = path / ASKED
+    stored = load(file)
+    return parse(Sides, stored.get("sides"), file), parse(Known, stored.get("asked"), file)
+
+
+def finish(path: Path, *, over: bool, each_s: float | None, fixed_s: float) -> None:
     """Note that a comparison is finished: the same command begins a new one."""
-    write_atomically(path / FINISHED, json.dumps({"ended": now()}))
+    command = tuple(masked_command(["modbench", *sys.argv[1:]]))
+    made = Ended(at=now(), command=command, over=over, each_s=each_s, fixed_s=fixed_s)
+    write_sealed(path / FINISHED, made.model_dump_json())
 
 
-def finished(path: Path) -> bool:
-    """Whether a comparison is finished, so that nothing more is measured."""
-    return (path / FINISHED).exists()
+def ended(path: Path) -> Ended | None:
+    """How a comparison ended, so that nothing more is measured; None where it did not."""
+    file = path / FINISHED
+    return parse(Ended, unsealed(file), file) if file.exists() else None
 
 
 def _found(name: str, out: str | None, request: Mapping[str, Any]) -> Path:
@@ -75,7 +137,7 @@ def _found(name: str, out: str | None, request: Mapping[str, Any]) -> Path:
             f"--out {shown(out)} holds other files, another comparison, or one of other code. Name a new folder, or omit --out."
         )
     known = sorted(Path(layout.RUNS).glob(f"ab-{name}-*"), key=lambda each: each.stat().st_mtime, reverse=True)
-    same = (path for path in known if not finished(path) and _request_in(path) == request)
+    same = (path for path in known if not (path / FINISHED).exists() and _request_in(path) == request)
     return next(same, None) or _made(layout.unused(f"ab-{name}"), request)
 
 

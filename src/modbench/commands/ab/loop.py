@@ -100,7 +100,6 @@ class Loop:
                 raise
             kept = f"{counted(self.finished, 'block')} kept in {self.compared.folder}"
             raise IncompleteError(f"interrupted. {kept}: the same command continues.") from None
-        folder.finish(self.compared.folder)
         return result
 
     @property
@@ -137,9 +136,9 @@ class Loop:
             self._fix_total(number)
         if not self.plan.total:
             return None
-        over = (
-            folder.finished(self.compared.folder) or number >= self.plan.total or (bool(self.block_s) and not self.held)
-        )
+        ended = folder.ended(self.compared.folder)
+        over = (bool(self.block_s) and not self.held) if ended is None else ended.over
+        over = over or number >= self.plan.total
         if over and number < interim.FEWEST:
             raise UnfitError(self._too_short(number))
         planned, measured = interim.schedule(self.plan.total), self.compared.rows()
@@ -149,8 +148,10 @@ class Loop:
             # Where the time is over, this is the last analysis, however many blocks were planned.
             ahead = () if over else tuple(each for each in planned if each > number)
             analysis = interim.analysis_at(len(self.plan.analysed), (*self.plan.analysed, *ahead))
-            result = self._judged(measured, analysis)
-            if over or result.decided:
+            result = self._judged(measured, analysis, ended)
+            if ended is None and (over or result.decided):
+                folder.finish(self.compared.folder, over=over, each_s=self.each_s, fixed_s=self.fixed_s)
+            if ended is not None or over or result.decided:
                 return result
         so_far = self._judged(measured)
         if not so_far.compared:
@@ -185,12 +186,15 @@ class Loop:
             f"Nothing more was measured; {counted(self.finished, 'block')} kept."
         )
 
-    def _judged(self, measured: Sequence[Row], analysis: interim.Analysis = interim.ONE) -> Result:
+    def _judged(
+        self, measured: Sequence[Row], analysis: interim.Analysis = interim.ONE, ended: folder.Ended | None = None
+    ) -> Result:
         """The result so far; by default with the intervals of a single analysis."""
         number, asked = self.finished, self.asked
         signs = dict(enumerate(sign for _, sign in self.plan.draws(number)))
         rows = ab.judge(measured, asked.margin, asked.fail_on, analysis, signs)
-        known = (number, self.plan.total, str(self.compared.folder), self.each_s, self.fixed_s)
+        took = (self.each_s, self.fixed_s) if ended is None else (ended.each_s, ended.fixed_s)
+        known = (number, self.plan.total, str(self.compared.folder), *took)
         return Result(self.compared.sides, rows, asked.margin, asked.fail_on, *known)
 
     def _keep(self, plan: Plan) -> None:

@@ -1,4 +1,4 @@
-"""Times one unit of a run folder in this process, in turns with others: `python one_process.py RUN UNIT ASK GRANTED`.
+"""Times one job of a run folder in this process, in turns with others: `python one_process.py RUN UNIT ASK GRANTED`.
 
 A whole `modbench run` plans, counts and reports around a second of timing; a process of a block needs the timing alone. This file
 runs under the interpreter of either side, with the modbench that it finds there.
@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from modbench.harness.execution.unit import planned
-from modbench.harness.execution.worker import run_unit
+from modbench.harness.execution.one_job import planned
+from modbench.harness.execution.worker import run_job
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.subject import after_timing
 from modbench.harness.timing import turns
@@ -18,5 +18,5 @@ from modbench.harness.timing import turns
 if __name__ == "__main__":
     run, name = Path(sys.argv[1]), sys.argv[2]
     turns.between(int(sys.argv[3]), int(sys.argv[4]))
-    after_timing.leave_out("the guards ran when the side was prepared, not in this process")
-    run_unit(planned(run, name), RunFolder(run))
+    after_timing.leave_out("the validity checks ran when the side was prepared, not in this process")
+    run_job(planned(run, name), RunFolder(run))

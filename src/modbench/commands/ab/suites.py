@@ -1,7 +1,7 @@
 """`ab revisions` and `ab builds`: two sides of a suite, timed in blocks of four processes that take turns, round by round.
 
 Each side is prepared by a whole `modbench run`, which plans, counts and checks; its times are not used. Each process of a block
-works on a copy of a prepared folder. Processes have the limits that units of a run have, and one that died leaves a record.
+works on a copy of a prepared folder. Processes have the limits that jobs of a run have, and one that died leaves a record.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from modbench.harness.core import printable
 from modbench.harness.core.errors import ModbenchError, UsageError, shown
 from modbench.harness.core.model_specs import is_user_model
 from modbench.harness.core.units import parse_duration
-from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.case import Job
 from modbench.harness.execution import command, limits, phase
 from modbench.harness.execution.launch import local
 from modbench.harness.execution.limits import Limits
-from modbench.harness.execution.unit import ENDLESS_S
+from modbench.harness.execution.one_job import ENDLESS_S
 from modbench.harness.machine import certificate, environment
 from modbench.harness.planning.plan import Plan
 from modbench.harness.process import exit_codes
@@ -51,7 +51,7 @@ from modbench.reports.tables.outcomes import Tables
 # time tells less where processes of equal code differ by 1.5 % and rounds by 5 %.
 ROUNDS = 12
 # Keys of a suite that are the same for all blocks.
-FIXED = {"launches": 1, "rounds": ROUNDS, "twin": "false"}
+FIXED = {"processes": 1, "rounds": ROUNDS, "aa_control": "false"}
 # Run as a file: another revision may not have it.
 SCRIPT = Path(__file__).resolve().with_name("one_process.py")
 # The folders in which both sides are prepared.
@@ -77,7 +77,7 @@ def planned(suite: str, models: tuple[str, ...], flags: SuiteFlags) -> Plan:
     asked = Flags(
         model=[*models],
         only=bool(models),
-        rival="none",
+        match="none",
         option=flags.option,
         seq_len=flags.seq_len,
         settings=flags.settings,
@@ -129,15 +129,15 @@ def builds(models: tuple[str, str], suite: str, flags: SuiteFlags) -> AbstractCo
     """Two builds of a model; the base first.
 
     Raises:
-        UsageError: if they are one, one of them has several arms, or a flag is invalid.
+        UsageError: if they are one, one of them has several variants, or a flag is invalid.
     """
     if models[0] == models[1]:
         raise UsageError(f"{shown(models[0])} is named twice: name a copy, or compare two revisions of it.")
     plans = [planned(suite, (model,), flags) for model in models]
     for plan in plans:
-        arms = list(dict.fromkeys(case.arm for case in plan.cases))
-        if len(arms) > 1:
-            raise UsageError(f"each side is one build; these are {', '.join(arms)}. Give each option one value.")
+        variants = list(dict.fromkeys(case.variant for case in plan.cases))
+        if len(variants) > 1:
+            raise UsageError(f"each side is one build; these are {', '.join(variants)}. Give each option one value.")
     base, new = map(sides.build, models)
     return _opened((base, replace(new, new=True)), models, suite, plans[0], flags, builds=True)
 
@@ -162,22 +162,23 @@ def _opened(
         raise UsageError("ab revisions and ab builds need Linux or macOS: on Windows processes cannot hand on turns.")
     asked, file = flags.asked(plan.suite.margin), Path(suite)
     request: dict[str, Any] = {
-        "sides": list(typed),
+        "typed": list(typed),
         "code": [each.identity() for each in both],
         "suite": file.read_text(encoding="utf-8") if file.is_file() else suite,
         "flags": printable.masked_command(words(flags)),
         "machine": certificate.fingerprint(environment.collect(), plan.device, plan.suite.threads),
     }
-    with ab_folder.held(plan.suite.name, flags.out, request | asked.same()) as folder:
+    sides = ab_folder.Sides(kind="builds" if builds else "revisions", words=(both[0].label, both[1].label))
+    with ab_folder.held(plan.suite.name, flags.out, sides, asked, request) as folder:
         yield Suites(suite, timed(plan), flags, asked, both, folder, builds)
 
 
 class Prepared(NamedTuple):
-    """A side that was prepared: its run folder, the units that are timed, by name, and the limits of these."""
+    """A side that was prepared: its run folder, the jobs that are timed, by name, and the limits of these."""
 
     side: Side
     run: Path
-    units: Mapping[str, UnitOfWork]
+    jobs: Mapping[str, Job]
     limits: Limits
 
 
@@ -232,9 +233,9 @@ class Suites:
         self._run(side, run.resolve())
         self._read.pop(run, None)
         plan = run_folder.read(str(run)).plan
-        units = {unit.name: unit for unit in plan.units if unit.facts.times}
+        jobs = {job.name: job for job in plan.jobs if job.facts.times}
         longest_s = None if self.flags.timeout is None else parse_duration(self.flags.timeout, "--timeout")
-        return Prepared(side, run, units, Limits(plan, longest_s))
+        return Prepared(side, run, jobs, Limits(plan, longest_s))
 
     def command(self, side: Side, out: Path) -> list[str]:
         """The words that prepare a side."""
@@ -243,8 +244,8 @@ class Suites:
         fixed = {"metrics": json.dumps([*self.metrics]), **FIXED}
         made += [word for key, value in fixed.items() for word in ("--set", f"{key}={value}")]
         made += [word for model in side.models for word in ("--model", model)]
-        # Two revisions of a model may differ in their FLOPs: their rivals would be two models.
-        made += ["--only", "--rival", "none"] if side.models else []
+        # Two revisions of a model may differ in their FLOPs: their matched baselines would be two models.
+        made += ["--only", "--match", "none"] if side.models else []
         return [*made, *words(self.flags)]
 
     def _run(self, side: Side, out: Path) -> None:
@@ -284,13 +285,13 @@ class Suites:
             shutil.rmtree(part, ignore_errors=True)
 
     def _timed(self, number: int) -> Iterator[str]:
-        """The units of a block: those of both sides that no process died of in the block before, or that had no record there."""
-        base, new = (each.units for each in self._prepared)
+        """The jobs of a block: those of both sides that no process died of in the block before, or that had no record there."""
+        base, new = (each.jobs for each in self._prepared)
         last = self._block(number - 1) if number else []
         for name in [each for each in base if each in new]:
             made = [*zip(last, (base[name], base[name], new[name], new[name]), strict=False)]
-            files = [(RunFolder(run).record(unit), unit) for run, unit in made]
-            if all(file.exists() and not read_record(file, unit).died for file, unit in files):
+            files = [(RunFolder(run).record(job), job) for run, job in made]
+            if all(file.exists() and not read_record(file, job).died for file, job in files):
                 yield name
 
     def _block(self, number: int) -> list[Path]:
@@ -316,16 +317,16 @@ def _copied(prepared: Prepared, out: Path) -> Process:
     except OSError as error:  # of several files: a list of what each of them said
         why = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
         raise ModbenchError(f"{out} cannot be written: {why}. Finished blocks are kept.") from error
-    for unit in prepared.units.values():
-        RunFolder(out).record(unit).unlink(missing_ok=True)
+    for job in prepared.jobs.values():
+        RunFolder(out).record(job).unlink(missing_ok=True)
     return Process(prepared, RunFolder(out))
 
 
 def _time(name: str, processes: Sequence[Process]) -> None:
-    """Time a unit in all processes of a block; where one dies, once more, as in a run."""
+    """Time a job in all processes of a block; where one dies, once more, as in a run."""
     for _ in range(2):
         for each in processes:
-            each.run.record(each.of.units[name]).unlink(missing_ok=True)
+            each.run.record(each.of.jobs[name]).unlink(missing_ok=True)
         ends = turn_taking.run([_start(name, *each) for each in processes])
         died = [_keep_record(name, *each, end) for each, end in zip(processes, ends, strict=True)]
         if not any(died) or None in ends:  # one that hung would hang again
@@ -333,10 +334,10 @@ def _time(name: str, processes: Sequence[Process]) -> None:
 
 
 def _start(name: str, prepared: Prepared, run: RunFolder) -> Start:
-    side, unit = prepared.side, prepared.units[name]
-    with local.environment(local.variables(unit.comparison.place.threads) | dict(unit.facts.environment)):
+    side, job = prepared.side, prepared.jobs[name]
+    with local.environment(local.variables(job.comparison.grid_point.threads) | dict(job.facts.environment)):
         environ = dict(os.environ) | {"PYTHONPATH": side.environment()["PYTHONPATH"]}
-    log = run.log(unit)
+    log = run.log(job)
     log.parent.mkdir(exist_ok=True)
     told = [side.python, "-P", str(SCRIPT), str(run.path), name]
     return Start(told, environ, side.folder, log, prepared.limits[name])
@@ -344,13 +345,13 @@ def _start(name: str, prepared: Prepared, run: RunFolder) -> Start:
 
 def _keep_record(name: str, prepared: Prepared, run: RunFolder, exitcode: int | None) -> bool:
     """Take the record of a process, or write one with the cause of its death; whether it died."""
-    unit, log = prepared.units[name], run.log(prepared.units[name])
-    if run.record(unit).exists():
+    job, log = prepared.jobs[name], run.log(prepared.jobs[name])
+    if run.record(job).exists():
         return False
     if exitcode == CannotWrite.exit_code:
-        raise phase.cannot_write(run, unit)
+        raise phase.cannot_write(run, job)
     limit = limits.in_words(prepared.limits, name)
     why = phase.death(exitcode, timed_out=exitcode is None, log=log, limit=limit)
     phase.keep_log(log)
-    phase.write_failure(unit, run, why)
+    phase.write_failure(job, run, why)
     return True

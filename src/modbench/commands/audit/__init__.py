@@ -27,9 +27,9 @@ def audit(
     of: Annotated[
         str | None,
         typer.Option(
-            "--of",
+            "--expect",
             metavar="NAME",
-            help="Hold it to what it should be: dense, mod, mode, moe or early_exit.",
+            help="What it should be, and is checked against: dense, mod, mode, moe or early_exit.",
             autocompletion=architectures,
         ),
     ] = None,
@@ -38,7 +38,7 @@ def audit(
         typer.Option(
             "--property",
             metavar="LIST",
-            help="Look at these alone; the exit code is 5 if one cannot be seen.",
+            help="Only these properties; the exit code is 5 if one is not observable.",
             autocompletion=probes,
         ),
     ] = None,
@@ -63,7 +63,7 @@ def audit(
 ) -> None:
     """Find out by calls alone what a model computes.
 
-    Does it skip, is it causal, do rows depend on each other? With --of mod: is it the paper's? Its source is not read.
+    Does it skip, is it causal, do rows depend on each other? With --expect mod: is it the paper's? Its source is not read.
     """
     from modbench.commands.audit import auditing
     from modbench.harness.core.units import parse_duration

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from modbench.commands.audit import targets
-from modbench.harness.audit.card import Card
+from modbench.harness.audit.audit_report import AuditReport
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.titles import slug
@@ -45,7 +45,7 @@ class Request:
 class Audited:
     """What was found, and what was written into which folder."""
 
-    cards: tuple[Card, ...]
+    cards: tuple[AuditReport, ...]
     command: tuple[str, ...]
     folder: Path
     files: tuple[Path, ...]
@@ -86,8 +86,8 @@ def run(request: Request, out: str | None, command: Sequence[str]) -> Audited:
     return Audited(cards, tuple(command), folder, tuple(folder / name for name in made))
 
 
-def exit_code(made: Sequence[Card], asked: Sequence[str]) -> int:
-    """1 where a property deviates, else 5 where one that was asked for by name cannot be seen, else 0."""
+def exit_code(made: Sequence[AuditReport], asked: Sequence[str]) -> int:
+    """1 where a verdict is no, else 5 where that of a property that was asked for by name is not observable, else 0."""
     if any(card.deviates for card in made):
         return 1
-    return 5 if any(name in asked for card in made for name in card.named("cannot be seen")) else 0
+    return 5 if any(name in asked for card in made for name in card.named("not observable")) else 0

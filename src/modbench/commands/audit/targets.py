@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from modbench.commands.cost.costs import Request, case_of
+from modbench.harness.audit.audit_report import ARCHITECTURES
 from modbench.harness.audit.auditing import BATCH_SIZE, SEQ_LEN, SHAPE, why
-from modbench.harness.audit.card import ARCHITECTURES
 from modbench.harness.core.config import ModelConfig, check_sizes
 from modbench.harness.core.errors import ModbenchError, UsageError, in_words, shown, unknown
-from modbench.harness.domain.case import Case, Dtype, Place
+from modbench.harness.domain.case import Case, Dtype, GridPoint
 from modbench.harness.machine import environment
 from modbench.harness.planning.load_suite import check_called
 from modbench.harness.registry.model_sources import sourced
@@ -20,8 +20,8 @@ from modbench.harness.registry.model_sources import sourced
 if TYPE_CHECKING:
     from torch import nn
 
+    from modbench.harness.audit.audit_report import Architecture
     from modbench.harness.audit.audited import Audited
-    from modbench.harness.audit.card import Architecture
     from modbench.harness.planning.overrides import Overrides
 
 
@@ -107,10 +107,10 @@ def in_memory(module: nn.Module, of: Architecture | None, called: Called, *, voc
         config = ModelConfig.model_validate({"vocab_size": found, "max_seq_len": called.seq_len})
     except ValidationError as error:
         raise UsageError(f"the module {shown(name)}: {in_words(error)}") from error
-    place = Place(
+    grid_point = GridPoint(
         seq_len=called.seq_len, batch_size=called.batch_size, dtype=called.dtype, device="cpu", threads=1, compile=False
     )
-    case = Case(model=f"{name}:module", arm_parts=(), config=config, place=place)
+    case = Case(model=f"{name}:module", variant_parts=(), config=config, grid_point=grid_point)
     check_called(case, environment.all_memory())
     try:
         return Audited(case, of, module=module, seed=called.seed)

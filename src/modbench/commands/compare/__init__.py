@@ -70,13 +70,15 @@ def compare(
     by: Annotated[
         str | None,
         typer.Option(
-            "--by", metavar="AXIS", help="The cases of one run along this axis, such as capacity, seq_len or arm."
+            "--by", metavar="AXIS", help="The cases of one run along this axis, such as capacity, seq_len or variant."
         ),
     ] = None,
     baseline: Annotated[
         str | None,
         typer.Option(
-            "--baseline", metavar="VALUE", help="With --by: a value of the axis, or an arm; default the anchor."
+            "--baseline",
+            metavar="VALUE",
+            help="With --by: a value of the axis, or a variant; default the suite's baseline.",
         ),
     ] = None,
     metric: Annotated[
@@ -96,17 +98,18 @@ def compare(
         typer.Option(
             "--margin",
             metavar="SHARE",
+            parser=str,
             callback=checked_margin,
-            help="Of several runs: largest change that does not matter, as a share.",
+            help="Of several runs: equivalence margin, the largest change that does not matter.",
         ),
     ] = None,
     across_machines: Annotated[
         bool,
-        typer.Option("--across-machines", help="Of several runs: compare unlike machines, by ratios to the anchor."),
+        typer.Option("--across-machines", help="Of several runs: compare unlike machines, by ratios to the baseline."),
     ] = False,
     title: TitleFlag = None,
     html: Annotated[
-        str | None, typer.Option("--html", metavar="FILE", help="Also write the comparison as a page, into a new file.")
+        str | None, typer.Option("--html", metavar="FILE", help="Also write an HTML report, into a new file.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Let --html replace a file.")] = False,
     style: Annotated[

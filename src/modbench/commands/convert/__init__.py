@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from modbench.commands._app import command
-from modbench.commands._flags import JsonFlag
+from modbench.commands._flags import JsonFlag, checked_capacity
 from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import UsageError, shown
 
@@ -24,7 +24,11 @@ def convert(
     capacity: Annotated[
         float | None,
         typer.Option(
-            "--capacity", metavar="SHARE", help="Share of tokens that a routed layer processes; default 0.125."
+            "--capacity",
+            metavar="SHARE",
+            parser=str,
+            callback=checked_capacity,
+            help="Share of tokens that a routed layer processes; default 0.125.",
         ),
     ] = None,
     every: Annotated[
@@ -55,10 +59,10 @@ def convert(
         typer.Option("--corpus", metavar="TEXT", help="Text to calibrate, tune and measure on; default stdlib."),
     ] = None,
     seq_len: Annotated[
-        int | None, typer.Option("--seq-len", metavar="N", help="Tokens of a window; default 256.")
+        int | None, typer.Option("--seq-len", metavar="N", help="Tokens of a sequence; default 256.")
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", metavar="N", help="Windows of a step; default 4.")
+        int | None, typer.Option("--batch-size", metavar="N", help="Sequences of a step; default 4.")
     ] = None,
     lr: Annotated[
         float | None, typer.Option("--lr", metavar="RATE", help="Peak learning rate of the tuning; default 0.003.")
@@ -67,7 +71,7 @@ def convert(
         int | None, typer.Option("--val-tokens", metavar="N", help="Held-out tokens to measure on; default 8192.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", metavar="N", help="Seed of routers and windows; default 0.")
+        int | None, typer.Option("--seed", metavar="N", help="Seed of routers and sequences; default 0.")
     ] = None,
     into: Annotated[
         str | None, typer.Option("--into", metavar="RUN", help="For a pytest-benchmark file: the run that takes it.")

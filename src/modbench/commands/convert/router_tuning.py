@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.domain.case import Case, Place
+from modbench.harness.domain.case import Case, GridPoint
 from modbench.harness.stats.effects import t_quantile
 from modbench.harness.subject.subject import Subject
 from modbench.harness.training.trainer import Progress, Trainer
@@ -99,7 +99,7 @@ def tune(
 def _subject(model: MoDModel, run: TrainRun, seed: int) -> Subject:
     """The model as the training loop takes one."""
     config: Any = model.config
-    place = Place(
+    grid_point = GridPoint(
         seq_len=run.seq_len,
         batch_size=run.batch_size,
         dtype="fp32",
@@ -108,7 +108,7 @@ def _subject(model: MoDModel, run: TrainRun, seed: int) -> Subject:
         compile=False,
     )
     shape = ModelConfig.model_validate({"vocab_size": config.vocab_size})
-    case = Case(model="modbench.models.hf_mod:build", arm_parts=(), config=shape, place=place)
+    case = Case(model="modbench.models.hf_mod:build", variant_parts=(), config=shape, grid_point=grid_point)
     module = Logits(model)
     module.train()
     return Subject(case, seed, module=module)

@@ -12,14 +12,14 @@ from pydantic import ValidationError
 
 from modbench.commands._output import elided
 from modbench.harness.core import model_specs
-from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS, ModelConfig, check_sizes
+from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS, ModelConfig, check_sizes, with_shares
 from modbench.harness.core.errors import UsageError, in_short, in_words, unknown
 from modbench.harness.core.model_specs import Pairs, typed
 from modbench.harness.core.printable import SCREEN, WIDTH, aligned
 from modbench.harness.core.units import check_capacity, human
-from modbench.harness.domain.case import ELEMENT_BYTES, Case, Dtype, Place
+from modbench.harness.domain.case import ELEMENT_BYTES, Case, Dtype, GridPoint
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost, closed_form
-from modbench.harness.planning.arms import decided_by, reached_by_name, refused
+from modbench.harness.planning.variants import decided_by, reached_by_name, refused
 from modbench.harness.registry import catalogue, user_models, user_routers
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.registry.model_sources import sourced
@@ -111,6 +111,7 @@ def _config(request: Request, capacity: float | None, seq_len: int) -> tuple[Mod
         if not own and "capacity" not in options:
             raise UsageError(f"model {request.model!r} has no capacity. Leave out --capacity.")
         values["capacity"] = capacity
+    values = with_shares(values)
     check_capacity(values.get("capacity"))
     routing = {key: value for key, value in values.items() if key in ROUTING_KEYS}
     by_name = reached_by_name(request.model, dict(request.options), routing) if own else ()
@@ -137,9 +138,16 @@ def case_of(request: Request, capacity: float | None, dtype: Dtype, batch_size: 
     """
     _check(request)
     config, by_name = _config(request, capacity, seq_len)
-    place = Place(seq_len=seq_len, batch_size=batch_size, dtype=dtype, device="cpu", threads=1, compile=False)
+    grid_point = GridPoint(seq_len=seq_len, batch_size=batch_size, dtype=dtype, device="cpu", threads=1, compile=False)
     return with_facts(
-        Case(model=request.model, arm_parts=(), config=config, place=place, options=request.options, by_name=by_name)
+        Case(
+            model=request.model,
+            variant_parts=(),
+            config=config,
+            grid_point=grid_point,
+            options=request.options,
+            by_name=by_name,
+        )
     )
 
 
@@ -202,7 +210,7 @@ def _check_on_meta(case: Case, cost: Cost) -> dict[str, Any]:
     with torch.device("meta"):
         module = build_module(case, 0)
         try:
-            tokens_BT = torch.zeros(case.place.batch_size, case.place.seq_len, dtype=torch.int64)
+            tokens_BT = torch.zeros(case.grid_point.batch_size, case.grid_point.seq_len, dtype=torch.int64)
             counted = counter.forward(module, tokens_BT).total
         except RuntimeError as error:  # more elements than torch can number
             return {"forward": None, "reason": f"torch has no such shapes: {in_short(error)}"}
@@ -233,7 +241,7 @@ def _counted_costs(case: Case, to_read: Mapping[str, object]) -> dict[str, Any]:
         with torch.device("meta"):
             config, read = noting(case.config)
             module = build_module(case.model_copy(update={"config": config}), 0)
-            tokens_BT = torch.zeros(case.place.batch_size, case.place.seq_len, dtype=torch.int64)
+            tokens_BT = torch.zeros(case.grid_point.batch_size, case.grid_point.seq_len, dtype=torch.int64)
             counted = counter.forward(module, tokens_BT)
             keys = keys_read(module, tokens_BT, read)
     except UsageError:
@@ -245,9 +253,9 @@ def _counted_costs(case: Case, to_read: Mapping[str, object]) -> dict[str, Any]:
     for key, value in to_read.items():
         if keys is not None and key not in keys:
             raise refused(case.model, key, value, user_models.unread(case.model, key))
-    params, width = sum(p.numel() for p in module.parameters()), ELEMENT_BYTES[case.place.dtype]
+    params, width = sum(p.numel() for p in module.parameters()), ELEMENT_BYTES[case.grid_point.dtype]
     forecast = forecasts(case)
-    cost, decode = case_cost(case), case_decode_cost(case, case.place.seq_len)
+    cost, decode = case_cost(case), case_decode_cost(case, case.grid_point.seq_len)
     flops = (
         _flops(cost)
         if cost
@@ -279,9 +287,11 @@ def as_text(rows: list[dict[str, Any]], *, verbose: bool = False) -> str:
     """The answer in one line, then a table."""
     if len(rows) == 1 or verbose:
         return "\n\n".join(_block(row) for row in rows)
-    places = [_place(row) for row in rows]
-    shared = {key: text for key, text in places[0].items() if all(place[key] == text for place in places)}
-    varied = [key for key in places[0] if key not in shared]
+    grid_points = [_place(row) for row in rows]
+    shared = {
+        key: text for key, text in grid_points[0].items() if all(grid_point[key] == text for grid_point in grid_points)
+    }
+    varied = [key for key in grid_points[0] if key not in shared]
     forward = sorted(row["flops"]["forward"] for row in rows)
     answer = (
         f"{_name(rows[0])}: {human(forward[0], 'FLOP')} to {human(forward[-1], 'FLOP')} forward, {len(rows)} settings"
@@ -289,7 +299,10 @@ def as_text(rows: list[dict[str, Any]], *, verbose: bool = False) -> str:
     head = (*varied, *HEAD)
     table = [
         head,
-        *((*(place[key] for key in varied), *_numbers(row)) for place, row in zip(places, rows, strict=True)),
+        *(
+            (*(grid_point[key] for key in varied), *_numbers(row))
+            for grid_point, row in zip(grid_points, rows, strict=True)
+        ),
     ]
     first, *lines = aligned(table, right=range(len(head)))
     notes = _notes(rows)
@@ -329,8 +342,8 @@ def _block(row: dict[str, Any]) -> str:
     answer = (
         f"{_name(row)}: {_count(row['params'])} parameters, {human(row['flops']['forward'], 'FLOP')} forward{to_train}"
     )
-    place = ", ".join(f"{key} {text}" for key, text in _place(row).items() if text)
-    return "\n".join([answer, place, "", *aligned(_table(row), right={1}), "", *_notes([row])])
+    grid_point = ", ".join(f"{key} {text}" for key, text in _place(row).items() if text)
+    return "\n".join([answer, grid_point, "", *aligned(_table(row), right={1}), "", *_notes([row])])
 
 
 def _table(row: dict[str, Any]) -> list[tuple[str, str, str]]:

@@ -12,7 +12,7 @@ from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import UnfitError
 
 
-@command(include=False)
+@command(plugin=False)
 def doctor(
     comparisons: Annotated[
         int | None,
@@ -23,7 +23,7 @@ def doctor(
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget earlier checks of this machine.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Check whether this machine can tell times apart.
+    """Check if this machine can measure small differences.
 
     Compares identical models, for about a minute; the results of all calls are pooled. On a GPU it also measures the peak of
     the card, and whether its clocks are locked.
@@ -37,7 +37,7 @@ def doctor(
     accelerators.check(device)
     where = api.device_named(device)
     number = COMPARISONS[where] if comparisons is None else comparisons
-    progress = Counter(checkup.launches(number, where), "launches")
+    progress = Counter(checkup.processes(number, where), "processes")
     found = checkup.check(number, where, threads, progress, fresh=fresh)
     if as_json:
         say_json(checkup.as_json(found))

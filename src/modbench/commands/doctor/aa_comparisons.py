@@ -1,6 +1,6 @@
 """Tests whether this machine is fit to compare times: how often are two identical models found to differ?
 
-Every comparison has launches of its own and shares no process with another. Launches are forked, as in drafts: cold ones would
+Every comparison has processes of its own and shares no process with another. Processes are forked, as in drafts: cold ones would
 take minutes. The verdicts come from the same code as in a report.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import ModbenchError
-from modbench.harness.domain.case import Case, Comparison, Device, Dtype, Place, Protocol, UnitOfWork
+from modbench.harness.domain.case import Case, Comparison, Device, Dtype, GridPoint, Job, Protocol
 from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.domain.records import Record
 from modbench.harness.execution.launch.local import LocalLauncher
@@ -29,27 +29,27 @@ from modbench.harness.stats.contrast import Contrast
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.time_to_detect import Spread
 
-# Comparisons of a check by device: a launch on a GPU takes seconds to start, on a CPU a tenth of one.
+# Comparisons of a check by device: a process on a GPU takes seconds to start, on a CPU a tenth of one.
 COMPARISONS: dict[Device, int] = {"cpu": 20, "cuda": 5}
-# Short launches: what varies here is the launch, and six blocks are the fewest that can show a drift.
-LAUNCHES, ROUNDS = 4, 6
+# Short processes: what varies here is the process, and six blocks are the fewest that can show a drift.
+PROCESSES, ROUNDS = 4, 6
 WARM_UP_S = 0.05
 # seq_len, d_model and number format of the two models. A GPU is kept busy only by larger ones: small ones would show how evenly
 # the host launches.
-TWINS: dict[Device, tuple[int, int, Dtype]] = {"cpu": (128, 128, "fp32"), "cuda": (2048, 1024, "bf16")}
+AA_CONTROLS: dict[Device, tuple[int, int, Dtype]] = {"cpu": (128, 128, "fp32"), "cuda": (2048, 1024, "bf16")}
 LIMIT_S = 300.0
 METRIC = "latency/forward"
 
 
 @dataclass(frozen=True)
-class Twin:
+class AAControl:
     """One A/A comparison.
 
     Attributes:
-        pair: the effect between a model and its twin; the true effect is zero.
+        pair: the effect between a model and its A/A control; the true effect is zero.
         causes: what disturbed its samples, with the number of samples.
-        spread: of its launches and blocks, and what a launch cost; None where there is a single launch.
-        blocks: blocks of a launch.
+        spread: of its processes and blocks, and what a process cost; None where there is a single process.
+        blocks: blocks of a process.
         stretch: how many times as long its samples took as without waiting for a processor.
     """
 
@@ -70,12 +70,12 @@ class Twin:
         return {
             "ratio": math.exp(effect.value),
             "hit": self.hit,
-            "mde": _share(effect.mde),
-            "mde_cpu": None if cpu is None else _share(cpu.mde),
+            "detectable": _share(effect.detectable),
+            "detectable_cpu": None if cpu is None else _share(cpu.detectable),
             "width": _width(effect),
-            "disturbed": self.pair.seen.disturbed,
-            "launches": effect.n,
-            "launch_sd": effect.sd,
+            "noisy": self.pair.seen.noisy,
+            "processes": effect.n,
+            "process_sd": effect.sd,
             **({**vars(self.spread), "blocks": self.blocks} if self.spread else {}),
         }
 
@@ -90,13 +90,14 @@ def _width(effect: Effect) -> float | None:
     return math.exp(effect.high) - math.exp(effect.low)
 
 
-def units(number: int, device: Device, threads: int) -> list[UnitOfWork]:
-    """Launches of a number of comparisons; the launches of one comparison lie far apart in time."""
-    seq_len, d_model, dtype = TWINS[device]
-    place = Place(seq_len=seq_len, batch_size=1, dtype=dtype, device=device, threads=threads, compile=False)
+def jobs(number: int, device: Device, threads: int) -> list[Job]:
+    """Processes of a number of comparisons; the processes of one comparison lie far apart in time."""
+    seq_len, d_model, dtype = AA_CONTROLS[device]
+    grid_point = GridPoint(seq_len=seq_len, batch_size=1, dtype=dtype, device=device, threads=threads, compile=False)
     config = ModelConfig.model_validate({"d_model": d_model, "n_layers": 2, "max_seq_len": seq_len})
-    twins = tuple(
-        with_facts(Case(model="dense", arm_parts=(name,), config=config, place=place)) for name in ("one", "twin")
+    aa_controls = tuple(
+        with_facts(Case(model="dense", variant_parts=(name,), config=config, grid_point=grid_point))
+        for name in ("one", "aa_control")
     )
     protocol = Protocol(
         rounds=ROUNDS,
@@ -108,99 +109,101 @@ def units(number: int, device: Device, threads: int) -> list[UnitOfWork]:
         corpus_sha256="",
     )
     return [
-        UnitOfWork(
-            name=f"twins{comparison}-launch{launch}",
+        Job(
+            name=f"aa{comparison}-process{process}",
             made_in=TIME.name,
             workload="forward",
-            launch=launch,
-            comparison=Comparison(arms=twins, metrics=(METRIC,)),
+            process=process,
+            comparison=Comparison(variants=aa_controls, metrics=(METRIC,)),
             protocol=protocol.model_copy(update={"seed": comparison}),
             flops=1e9,
-            facts=catalogue.facts_of_unit(TIME.name, "forward", (METRIC,)),
+            facts=catalogue.facts_of_job(TIME.name, "forward", (METRIC,)),
         )
-        for launch in range(LAUNCHES)
+        for process in range(PROCESSES)
         for comparison in range(number)
     ]
 
 
 @dataclass
 class Stopwatch:
-    """Passes a run's progress on, and notes how long each unit took, the start of its process included."""
+    """Passes a run's progress on, and notes how long each job took, the start of its process included."""
 
     progress: Progress
     took_s: dict[str, float]
 
-    def started(self, unit: UnitOfWork) -> None:
-        """Note when a unit starts."""
-        self.took_s[unit.name] = -time.monotonic()
-        self.progress.started(unit)
+    def started(self, job: Job) -> None:
+        """Note when a job starts."""
+        self.took_s[job.name] = -time.monotonic()
+        self.progress.started(job)
 
     def tick(self) -> None:
         """Pass the tick on."""
         self.progress.tick()
 
-    def added(self, series: str, units: Sequence[UnitOfWork]) -> None:
-        """Pass the launches of a pilot on; a check has none."""
-        self.progress.added(series, units)
+    def added(self, series: str, jobs: Sequence[Job]) -> None:
+        """Pass the processes of a pilot on; a check has none."""
+        self.progress.added(series, jobs)
 
-    def ended(self, unit: UnitOfWork) -> None:
-        """Note when a unit has its record."""
-        self.took_s[unit.name] += time.monotonic()
-        self.progress.ended(unit)
+    def ended(self, job: Job) -> None:
+        """Note when a job has its record."""
+        self.took_s[job.name] += time.monotonic()
+        self.progress.ended(job)
 
 
-def examine(number: int, device: Device, threads: int, progress: Progress) -> list[Twin]:
+def examine(number: int, device: Device, threads: int, progress: Progress) -> list[AAControl]:
     """Run a number of A/A comparisons on this machine."""
     # The fork server imports torch, but never starts CUDA: its children can.
     launcher, watch = LocalLauncher(cold=False, threads=threads), Stopwatch(progress, {})
-    return list(judge(run_in_temporary_folder(units(number, device, threads), launcher, watch, LIMIT_S), watch.took_s))
+    return list(judge(run_in_temporary_folder(jobs(number, device, threads), launcher, watch, LIMIT_S), watch.took_s))
 
 
-def judge(records: list[Record], took_s: Mapping[str, float] | None = None) -> Iterator[Twin]:
-    """Group launches into comparisons and evaluate them.
+def judge(records: list[Record], took_s: Mapping[str, float] | None = None) -> Iterator[AAControl]:
+    """Group processes into comparisons and evaluate them.
 
-    Comparisons in which an arm still drifted are left out, since a report would give no number for them.
+    Comparisons in which a variant still drifted are left out, since a report would give no number for them.
 
     Args:
-        records: of all launches.
-        took_s: seconds of each unit with the start of its process; None: what it took inside its process.
+        records: of all processes.
+        took_s: seconds of each job with the start of its process; None: what it took inside its process.
 
     Raises:
-        ModbenchError: if a launch failed, or no comparison is left.
+        ModbenchError: if a process failed, or no comparison is left.
     """
-    from modbench.harness.stats import contamination
+    from modbench.harness.stats import noise
 
     drifting = set()
-    by_comparison: dict[int, list[tuple[Record, paired.LaunchSamples]]] = {}
-    place = records[0].unit.comparison.place
+    by_comparison: dict[int, list[tuple[Record, paired.ProcessSamples]]] = {}
+    grid_point = records[0].job.comparison.grid_point
     for record in records:
         failed = next((outcome.reason for outcome in record.outcomes if outcome.status != "ok"), None)
         if failed:
-            raise ModbenchError(f"the machine check failed: {record.unit.name}: {failed}")
+            raise ModbenchError(f"the machine check failed: {record.job.name}: {failed}")
         if any(isinstance(outcome.notes, TimeNotes) and outcome.notes.unsteady for outcome in record.outcomes):
-            drifting.add(record.unit.protocol.seed)
-        anchor, twin = (outcome.samples for outcome in record.outcomes)
-        together = paired.LaunchSamples(twin, None, anchor, record.blocks[0].columns)
-        by_comparison.setdefault(record.unit.protocol.seed, []).append((record, together))
+            drifting.add(record.job.protocol.seed)
+        anchor, aa_control = (outcome.samples for outcome in record.outcomes)
+        together = paired.ProcessSamples(aa_control, None, anchor, record.blocks[0].columns)
+        by_comparison.setdefault(record.job.protocol.seed, []).append((record, together))
     if drifting >= by_comparison.keys():
-        raise ModbenchError("the machine check failed: in every comparison a model still drifted relative to its twin")
+        raise ModbenchError(
+            "the machine check failed: in every comparison a model still drifted relative to its A/A control"
+        )
     for found in (found for number, found in by_comparison.items() if number not in drifting):
-        launches = [launch for _, launch in found]
-        sides = [(side, each.blocks) for each in launches for side in (each.case, each.anchor) if side is not None]
-        marks = [mark for each in sides for mark in contamination.causes(*each)]
-        pair = paired.numbers(launches, one_thread=place.one_thread).contrast()
+        processes = [process for _, process in found]
+        sides = [(side, each.blocks) for each in processes for side in (each.case, each.anchor) if side is not None]
+        marks = [mark for each in sides for mark in noise.causes(*each)]
+        pair = paired.numbers(processes, one_thread=grid_point.one_thread).contrast()
         costs = [
             time_to_detect.cost(
-                (took_s or {}).get(record.unit.name, record.wall_s),
+                (took_s or {}).get(record.job.name, record.wall_s),
                 record.blocks[0].columns["wall_s"],
-                record.unit.protocol.rounds,
+                record.job.protocol.rounds,
             )
             for record, _ in found
         ]
-        blocks = len(launches[0].blocks["block"])
-        spread = time_to_detect.measured("wall_s", launches, *map(fmean, zip(*costs, strict=True)))
-        stretch = contamination.stretch(samples for samples, _ in sides)
-        yield Twin(pair, contamination.counted(marks), spread, blocks, stretch)
+        blocks = len(processes[0].blocks["block"])
+        spread = time_to_detect.measured("wall_s", processes, *map(fmean, zip(*costs, strict=True)))
+        stretch = noise.stretch(samples for samples, _ in sides)
+        yield AAControl(pair, noise.counted(marks), spread, blocks, stretch)
 
 
 Read = Callable[[str], str | None]
@@ -214,7 +217,7 @@ def advice(environment: dict[str, Any], threads: int, read: Read) -> list[str]:
 def _load_advice(environment: dict[str, Any], threads: int) -> Iterator[str]:
     cores, load = environment["usable_cores"], environment["load_average"]
     if load is not None and load > 0.5:
-        yield f"load {load:.2f} before the check: another program is running; stop it, or expect wide intervals"
+        yield f"load {load:.2f} before the check: another program is running; stop it, or expect wide confidence intervals"
     if threads >= cores > 1:
         yield f"{threads} threads on {cores} cores leave none for the system: use at most {cores - 1}"
     if threads > 1:

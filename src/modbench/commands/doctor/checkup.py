@@ -14,7 +14,7 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.core.printable import aligned
 from modbench.harness.core.units import counted, human, human_duration
-from modbench.harness.domain.case import Case, Comparison, Device, Dtype, Place, Protocol, UnitOfWork
+from modbench.harness.domain.case import Case, Comparison, Device, Dtype, GridPoint, Job, Protocol
 from modbench.harness.domain.notes import PeakFinding, RooflineFinding
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.records import Record
@@ -37,7 +37,7 @@ from modbench.harness.stats.effects import POWER
 from modbench.reports.model import Estimate
 from modbench.reports.writers.number_format import interval, number, plain, share
 
-# Of the unit that measures the peaks of a CPU, and of those that measure a card in each number format.
+# Of the job that measures the peaks of a CPU, and of those that measure a card in each number format.
 PEAKS_LIMIT_S, CARD_LIMIT_S = 300.0, 120.0
 DTYPES: tuple[Dtype, ...] = ("bf16", "fp32")
 
@@ -77,7 +77,7 @@ class Checkup:
     """The result of one check.
 
     Attributes:
-        twins: A/A comparisons made now.
+        aa_controls: A/A comparisons made now.
         certificate: verdict over these and all earlier comparisons on this machine.
         advice: what would make times on this machine more precise.
         machine: description of the machine.
@@ -85,7 +85,7 @@ class Checkup:
         card: the card's peak and clocks; None on a CPU.
     """
 
-    twins: list[aa_comparisons.Twin]
+    aa_controls: list[aa_comparisons.AAControl]
     certificate: Certificate
     advice: list[str]
     machine: str
@@ -108,59 +108,59 @@ def check(number: int, device: Device, threads: int, progress: Progress, *, fres
     card = _check_card(progress) if device == "cuda" else None
     if device == "cpu":
         keep_peaks(threads, progress)
-    twins = aa_comparisons.examine(number, device, threads, progress)
+    aa_controls = aa_comparisons.examine(number, device, threads, progress)
     if fresh:
         certificate.forget(machine)
-    certificate.keep(machine, [twin.as_dict() for twin in twins])
-    stored.keep_load(machine, stored.CHECK, fmean(twin.stretch for twin in twins))
+    certificate.keep(machine, [aa_control.as_dict() for aa_control in aa_controls])
+    stored.keep_load(machine, stored.CHECK, fmean(aa_control.stretch for aa_control in aa_controls))
     pooled = certificate.pooled(machine, EFFORTS["standard"][0])
     assert pooled is not None
     advice = aa_comparisons.advice(where, threads, text_of)
-    return Checkup(twins, pooled, advice, _machine(where, card, threads), time.monotonic() - start, card)
+    return Checkup(aa_controls, pooled, advice, _machine(where, card, threads), time.monotonic() - start, card)
 
 
-def peaks_unit(threads: int) -> UnitOfWork:
-    """The unit that measures the peaks of a CPU by shape, and keeps them for later plans."""
-    return unit_of(roofline.PASS, "cpu", "fp32", roofline.WORK, threads)
+def peaks_job(threads: int) -> Job:
+    """The job that measures the peaks of a CPU by shape, and keeps them for later plans."""
+    return job_of(roofline.PASS, "cpu", "fp32", roofline.WORK, threads)
 
 
 def keep_peaks(threads: int, progress: Progress) -> None:
     """Measure the CPU's peaks by shape, outside a run.
 
     Raises:
-        ModbenchError: if the unit left no result.
+        ModbenchError: if the job left no result.
     """
     launcher = LocalLauncher(cold=True, threads=threads)
-    (record,) = run_in_temporary_folder([peaks_unit(threads)], launcher, progress, PEAKS_LIMIT_S)
+    (record,) = run_in_temporary_folder([peaks_job(threads)], launcher, progress, PEAKS_LIMIT_S)
     if not isinstance(record.findings, RooflineFinding):
         raise ModbenchError(f"the peaks by shape could not be measured: {_why(record)}")
 
 
 def _why(record: Record) -> str:
-    """Why a unit found nothing."""
+    """Why a job found nothing."""
     return record.died.reason if record.died else "no result"
 
 
-def card_units() -> list[UnitOfWork]:
-    """One unit for each number format."""
-    return [unit_of(PEAK, "cuda", dtype, 1e9) for dtype in DTYPES]
+def card_jobs() -> list[Job]:
+    """One job for each number format."""
+    return [job_of(PEAK, "cuda", dtype, 1e9) for dtype in DTYPES]
 
 
-def unit_of(made_in: Pass, device: Device, dtype: Dtype, flops: float, threads: int = 1) -> UnitOfWork:
-    """A unit that finds something about the machine: its pass reads the place, and runs no model."""
-    place = Place(seq_len=1, batch_size=1, dtype=dtype, device=device, threads=threads, compile=False)
+def job_of(made_in: Pass, device: Device, dtype: Dtype, flops: float, threads: int = 1) -> Job:
+    """A job that finds something about the machine: its pass reads the place, and runs no model."""
+    grid_point = GridPoint(seq_len=1, batch_size=1, dtype=dtype, device=device, threads=threads, compile=False)
     case = with_facts(
-        Case(model="dense", arm_parts=(), config=ModelConfig.model_validate({"d_model": 64}), place=place)
+        Case(model="dense", variant_parts=(), config=ModelConfig.model_validate({"d_model": 64}), grid_point=grid_point)
     )
-    return UnitOfWork(
+    return Job(
         name=f"{made_in.name}-{dtype}",
         made_in=made_in.name,
         workload="",
-        launch=0,
-        comparison=Comparison(arms=(case,), metrics=()),
+        process=0,
+        comparison=Comparison(variants=(case,), metrics=()),
         protocol=Protocol(rounds=1, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256=""),
         flops=flops,
-        facts=catalogue.facts_of_unit(made_in.name, "", ()),
+        facts=catalogue.facts_of_job(made_in.name, "", ()),
     )
 
 
@@ -171,7 +171,7 @@ def _check_card(progress: Progress) -> Card:
         ModbenchError: if a measurement left no result.
     """
     with card_clocks.watching() as clocks:
-        records = run_in_temporary_folder(card_units(), LocalLauncher(cold=True, threads=1), progress, CARD_LIMIT_S)
+        records = run_in_temporary_folder(card_jobs(), LocalLauncher(cold=True, threads=1), progress, CARD_LIMIT_S)
     return judged_card(records, clocks)
 
 
@@ -184,7 +184,7 @@ def judged_card(records: list[Record], clocks: dict[str, Clocks]) -> Card:
     peaks = []
     for record in records:
         if not isinstance(record.findings, PeakFinding):
-            raise ModbenchError(f"the card's peak could not be measured: {record.unit.name}: {_why(record)}")
+            raise ModbenchError(f"the GPU's peak could not be measured: {record.job.name}: {_why(record)}")
         peaks.append(record.findings)
     where = records[0].environment
     assert where is not None
@@ -194,9 +194,9 @@ def judged_card(records: list[Record], clocks: dict[str, Clocks]) -> Card:
     return Card(name, where.torch, tuple(peaks), used, data_sheets.sheet_of(name))
 
 
-def launches(number: int, device: Device) -> int:
+def processes(number: int, device: Device) -> int:
     """Processes that a check starts."""
-    return number * aa_comparisons.LAUNCHES + (len(DTYPES) if device == "cuda" else 1)
+    return number * aa_comparisons.PROCESSES + (len(DTYPES) if device == "cuda" else 1)
 
 
 def _machine(where: dict[str, Any], card: Card | None, threads: int) -> str:
@@ -209,27 +209,27 @@ def _machine(where: dict[str, Any], card: Card | None, threads: int) -> str:
 
 def as_text(found: Checkup) -> str:
     """The verdict in one line; then the machine, this check, the pooled result and advice."""
-    pooled, now = found.certificate, len(found.twins)
-    hits = sum(twin.hit for twin in found.twins)
+    pooled, now = found.certificate, len(found.aa_controls)
+    hits = sum(aa_control.hit for aa_control in found.aa_controls)
     causes: Counter[str] = Counter()
-    for twin in found.twins:
-        causes.update(twin.causes)
-    disturbed = sum(twin.pair.seen.disturbed for twin in found.twins) / now
+    for aa_control in found.aa_controls:
+        causes.update(aa_control.causes)
+    noisy = sum(aa_control.pair.seen.noisy for aa_control in found.aa_controls) / now
     why = f" ({', '.join(f'{cause}: {n} samples' for cause, n in causes.most_common())})" if causes else ""
     of_pairs = Estimate(pooled.rate, pooled.low, pooled.high, kind="share")
-    rate = f"{number(of_pairs)}, 95 % interval {interval(of_pairs)}; nominal 5 %"
-    in_cpu_time = "" if pooled.mde_cpu is None else f" ({share(pooled.mde_cpu, 1)} in CPU time)"
-    smallest = f"{share(pooled.mde, 1)}{in_cpu_time} with 80 % power at {aa_comparisons.LAUNCHES} launches"
+    rate = f"{number(of_pairs)}, 95 % confidence interval {interval(of_pairs)}; nominal 5 %"
+    in_cpu_time = "" if pooled.detectable_cpu is None else f" ({share(pooled.detectable_cpu, 1)} in CPU time)"
+    smallest = f"{share(pooled.detectable, 1)}{in_cpu_time} with 80 % power at {aa_comparisons.PROCESSES} processes"
     rows = (
         (
             "now",
-            f"{now} A/A comparisons of {aa_comparisons.LAUNCHES} launches each in {found.wall_s:.0f} s; {hits} called different",
+            f"{now} A/A comparisons, {aa_comparisons.PROCESSES} processes each, in {found.wall_s:.0f} s; {hits} called different",
         ),
         ("pooled", f"{pooled.hits} of {pooled.comparisons} called different in {pooled.checks} check(s): {rate}"),
-        ("smallest effect", f"{smallest}; interval width {share(pooled.width, 1)} (medians)"),
+        ("smallest effect", f"{smallest}; width of the interval {share(pooled.width, 1)} (medians)"),
         ("standard effort", _standard_effort(pooled)),
         ("time to decide", _time_to_decide(pooled)),
-        ("disturbed", f"{share(disturbed)} of the blocks{why}"),
+        ("noisy", f"{share(noisy)} of the blocks{why}"),
     )
     lines = [_verdict(pooled), found.machine, "", *aligned([*_card_rows(found.card), *rows] if found.card else rows)]
     if found.advice:
@@ -247,7 +247,7 @@ def _card_rows(card: Card) -> Iterator[tuple[str, str]]:
     yield "memory", f"{copied / 1e12:.3g} TB/s copied{_share_of_sheet(copied, promised, 'B')}"
     clocks = card.clocks
     if clocks is None:
-        yield "clocks", "not known: NVIDIA's driver does not answer for this card"
+        yield "clocks", "not known: NVIDIA's driver does not answer for this GPU"
         return
     load = f"{min(clocks.sm_MHz):,.0f}–{max(clocks.sm_MHz):,.0f} MHz under load, " if clocks.sm_MHz else ""
     most = f"at most {clocks.most_MHz:,.0f} MHz; " if clocks.most_MHz else ""
@@ -258,47 +258,48 @@ def _card_rows(card: Card) -> Iterator[tuple[str, str]]:
 
 def _share_of_sheet(measured: float, promised: float | None, unit: str) -> str:
     if promised is None:
-        return "; no data sheet is listed for this card"
+        return "; no data sheet is listed for this GPU"
     sheet = f"{human(promised, unit)}/s" if unit == "FLOP" else f"{promised / 1e12:.3g} TB/s"
     return f", {share(measured / promised)} of the data sheet's {sheet}"
 
 
 def _standard_effort(pooled: Certificate) -> str:
-    """The smallest effect that standard effort tells apart on this machine."""
-    limit = f"at most {share(certificate.LARGEST_MDE)} for a fit machine"
-    if pooled.launch_sd is None:
+    """The smallest effect that standard effort detects on this machine."""
+    limit = f"at most {share(certificate.LARGEST_DETECTABLE)} for a fit machine"
+    if pooled.process_sd is None:
         return f"smallest effect not known ({limit})"
-    differ = f"launches differ by {share(pooled.launch_sd, 1)} (standard deviation)"
+    differ = f"processes differ by {share(pooled.process_sd, 1)} (standard deviation)"
     return f"smallest effect {pooled.effect_in_words()} ({limit}); {differ}"
 
 
 def _time_to_decide(pooled: Certificate) -> str:
-    """The time to decide, and from how many launches it comes."""
+    """The time to decide, and from how many processes it comes."""
     slowdown, margin = share(time_to_detect.SLOWDOWN, signed=True), share(time_to_detect.MARGIN)
     what = f"a true {slowdown} is called worse with {share(POWER)} power (margin {margin})"
     found = pooled.time_to_decide
     if found is not None:
-        return f"{human_duration(found.seconds)} of measuring, {found.launches} launches of {found.rounds} rounds, until {what}"
+        return f"{human_duration(found.seconds)} of measuring, {found.processes} processes of {found.rounds} rounds, until {what}"
     if pooled.between_sd is None:
-        return "not known: earlier checks did not measure what a launch costs"
-    return f"not even {plain(power.MOST)} launches are enough until {what}"
+        return "not known: earlier checks did not measure what a process costs"
+    return f"not even {plain(power.MOST)} processes are enough until {what}"
 
 
 def _verdict(pooled: Certificate) -> str:
-    limit, largest = share(certificate.LIMIT), share(certificate.LARGEST_MDE)
-    if pooled.verdict == "undecided" and pooled.comparisons >= certificate.ENOUGH:
-        return "undecided: how much launches differ is not known"
-    if pooled.verdict == "doubtful" and pooled.rate <= certificate.LIMIT:
-        return (
-            f"doubtful: launches differ so much that standard effort would miss {largest}; a quieter machine would help"
-        )
+    limit, largest = share(certificate.LIMIT), share(certificate.LARGEST_DETECTABLE)
     found = "identical models were called different in"
-    return {
-        "undecided": f"undecided: {certificate.ENOUGH - pooled.comparisons} more comparisons are needed; run doctor again",
-        "fit": f"fit: {found} at most {limit}, and standard effort tells {largest} apart",
-        "doubtful": f"doubtful: {found} over {limit}, but not significantly; run doctor again",
-        "unfit": f"unfit: {found} significantly over {limit}; `modbench gate` compares no times of this machine",
-    }[pooled.verdict]
+    if pooled.verdict == "unfit":
+        said = f"{found} significantly over {limit}; `modbench gate` compares no times of this machine"
+    elif pooled.verdict == "fit":
+        said = f"{found} at most {limit}, and standard effort detects {largest}"
+    elif pooled.comparisons < certificate.ENOUGH:
+        said = f"{certificate.ENOUGH - pooled.comparisons} more comparisons are needed; run doctor again"
+    elif pooled.rate > certificate.LIMIT:
+        said = f"{found} over {limit}, but not significantly; run doctor again"
+    elif pooled.standard_detectable is None:
+        said = "how much processes differ is not known"
+    else:
+        said = f"processes differ so much that standard effort would miss {largest}; a quieter machine would help"
+    return f"{pooled.verdict}: {said}"
 
 
 def as_json(found: Checkup) -> dict[str, Any]:
@@ -307,7 +308,7 @@ def as_json(found: Checkup) -> dict[str, Any]:
         "machine": found.machine,
         "card": None if found.card is None else found.card.as_dict(),
         "wall_s": found.wall_s,
-        "comparisons": [twin.as_dict() for twin in found.twins],
+        "comparisons": [aa_control.as_dict() for aa_control in found.aa_controls],
         "certificate": found.certificate.as_dict(),
         "advice": found.advice,
     }

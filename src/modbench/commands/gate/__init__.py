@@ -33,13 +33,14 @@ def gate(
         typer.Option(
             "--margin",
             metavar="SHARE",
+            parser=str,
             callback=checked_margin,
-            help="Largest change for the worse that does not matter, as a share; default the suite's.",
+            help="Equivalence margin: the largest change that does not matter, 0.02 or 2%; default the suite's.",
         ),
     ] = None,
-    lenient: Annotated[
+    allow_inconclusive: Annotated[
         bool,
-        typer.Option("--lenient", help="Exit 0 where the evidence does not decide, unless nothing was compared."),
+        typer.Option("--allow-inconclusive", help="Exit 0 where it is inconclusive, unless nothing was compared."),
     ] = False,
     fail_on: Annotated[
         list[str] | None,
@@ -55,7 +56,7 @@ def gate(
 ) -> None:
     """Fail if a run is worse than its base, times aside.
 
-    Exit code 1: something got worse. 5: that can neither be shown nor excluded.
+    Exit code 1: something got worse. 5: inconclusive.
     """
     from modbench.reports.questions.gate.fail_on import parse
     from modbench.reports.writers import text
@@ -78,15 +79,14 @@ def gate(
 
     base, new = words
     found = gate.gate(load(base), load(new), margin, checks)
-    code = found.exit_code(lenient=lenient)
+    code = found.exit_code(allow_inconclusive=allow_inconclusive)
     if as_json:
-        say_json(found.as_dict(lenient=lenient), allow_nan=False)
+        say_json(found.as_dict(allow_inconclusive=allow_inconclusive), allow_nan=False)
     elif style == "github":
         say("\n".join(annotated(found)))
         add_summary(lambda most: summary(found, base, new, most), f"modbench gate: {found.verdict}")
     else:
-        lines = as_text(found, verbose=verbose)
-        say("\n".join(lines if verbose else text.wrapped(lines, text.width(), indent="  ")))
+        say("\n".join(as_text(found, text.width(), code, verbose=verbose)))
     if code == IncompleteError.exit_code:
         raise IncompleteError(str(found.incomplete))
     raise typer.Exit(code)

@@ -15,8 +15,8 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.model_specs import is_user_model
 from modbench.harness.core.titles import slug
-from modbench.harness.planning.arms import unsolved_arms
 from modbench.harness.planning.load_suite import parse_suite, read_suite
+from modbench.harness.planning.variants import unsolved_variants
 from modbench.harness.registry import catalogue
 
 SCHEMA_FILE = "suite.schema.json"
@@ -28,19 +28,19 @@ STARTER: dict[str, Any] = {
     "metrics": ["flops/forward", "latency/forward", "memory/peak_allocated"],
     "shape": {"d_model": 256, "n_layers": 4},
     "grid": {"seq_len": [128, 512], "batch_size": [1]},
-    "arms": [
+    "variants": [
         {"model": "dense"},
-        {"model": "dense", "match": {"arm": "mod", "capacity": 0.125}},
+        {"model": "dense", "match": {"variant": "mod", "capacity": 0.125}},
         {"model": "mod", "capacity": [0.125, 0.5]},
     ],
 }
 # Shown for keys that have no default.
 EXAMPLES: dict[str, Any] = {
-    "launches": 5,
+    "processes": 5,
     "rounds": 4,
-    "pilot_launches": 10,
-    "most_launches": 40,
-    "mde": 0.01,
+    "pilot_processes": 10,
+    "most_processes": 40,
+    "detectable": 0.01,
     "device": "cpu",
     "n_heads": 4,
     "n_kv_heads": 2,
@@ -55,7 +55,7 @@ EXAMPLES: dict[str, Any] = {
     "capacity": [0.125, 0.5],
     "participation": 0.125,
     "forced_depth": 2,
-    "match": {"arm": "mod", "capacity": 0.125, "quantity": "flops/forward"},
+    "match": {"variant": "mod", "capacity": 0.125, "quantity": "flops/forward"},
     "seq_len": [128],
     "tokens": 200_000,
     "steps": 100,
@@ -63,7 +63,7 @@ EXAMPLES: dict[str, Any] = {
     "lr": 0.001,
     "batch_size": 8,
     "log_to": "tensorboard",
-    "budgets": [1e13, 1e14],
+    "train_flops": [1e13, 1e14],
     "expected": {"flops": 4e12, "d_model": 48, "sizes": 4},
     "d_model": 48,
     "explored": 1e13,
@@ -72,7 +72,7 @@ EXAMPLES: dict[str, Any] = {
     "sizes": [{"d_model": 64, "n_layers": 4}, {"d_model": 128, "n_layers": 4}],
     "metrics": ["latency/forward"],
     "paths": {"nli_pairs": "pairs.jsonl"},
-    "budget": 2**30,
+    "memory_limit": 2**30,
     "options": {"threshold": [0.5, 0.7]},
 }
 HEAD = """\
@@ -93,8 +93,8 @@ def write_suite(file: str, source: str | None = None, models: Sequence[str] = ()
     Args:
         file: the suite's file, which must not exist.
         source: name or file of a suite whose values it takes; None: a small comparison of dense and MoD.
-        models: models that are compared with the anchor, catalogue names or `FILE.py:build`. Without a source they stand in the
-            place of its other arms, and each of the user's has a rival of equal FLOPs.
+        models: models that are compared with the baseline, catalogue names or `FILE.py:build`. Without a source they stand in the
+            place of its other variants, and each of the user's has a matched baseline of equal FLOPs.
 
     Returns:
         Both files.
@@ -107,14 +107,14 @@ def write_suite(file: str, source: str | None = None, models: Sequence[str] = ()
         raise UsageError(f"{file!r} exists, and files are never overwritten. Name another file.")
     data = STARTER if source is None else read_suite(source)
     if source is None and any(map(is_user_model, models)):
-        data = {**data, "rival": "flops"}
-    arms = data["arms"][:1] if source is None and models else data["arms"]
-    data = {**data, "name": slug(path.stem), "arms": [*arms, *({"model": model} for model in models)]}
+        data = {**data, "match": "flops"}
+    variants = data["variants"][:1] if source is None and models else data["variants"]
+    data = {**data, "name": slug(path.stem), "variants": [*variants, *({"model": model} for model in models)]}
     schema = suite_schema()
     target = path.with_name(SCHEMA_FILE)
     _refuse_other_file(target, schema["title"])
     suite = parse_suite(data, f"{file} (not written)")
-    unsolved_arms(suite)  # models and keys that do not exist are refused
+    unsolved_variants(suite)  # models and keys that do not exist are refused
     write_atomically(target, json.dumps(schema, indent=1) + "\n")
     write_atomically(path, suite_text(data, schema, path.name))
     return path, target
@@ -124,7 +124,7 @@ def suite_schema() -> dict[str, Any]:
     """The schema that ships, with the models and metrics of the user's folders beside those that ship."""
     schema: dict[str, Any] = json.loads(SHIPPED.read_text(encoding="utf-8"))
     schema["properties"]["metrics"]["items"]["enum"] = list(catalogue.metrics())
-    for table, key in (("Arm", "model"), ("Match", "arm")):
+    for table, key in (("Variant", "model"), ("Match", "variant")):
         named, *_ = schema["$defs"][table]["properties"][key]["anyOf"]
         named["enum"] = list(catalogue.entries("models"))
     return schema
@@ -150,8 +150,8 @@ def suite_text(data: Mapping[str, Any], schema: Mapping[str, Any], file: str) ->
     for name, part in parts.items():
         if part is None:
             continue
-        if name == "arms":
-            lines += _arms(data["arms"], part)
+        if name == "variants":
+            lines += _variants(data["variants"], part)
             continue
         lines += ["", *_comment(top[name].get("description") or part["description"])]
         off = "" if name in data else "#"
@@ -170,16 +170,16 @@ def _part(key: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any] |
     return dict(of) if "properties" in of else None
 
 
-def _arms(arms: Sequence[Mapping[str, Any]], part: Mapping[str, Any]) -> Iterator[str]:
-    """The arms of a suite, each with what it sets, then one that shows every key."""
+def _variants(variants: Sequence[Mapping[str, Any]], part: Mapping[str, Any]) -> Iterator[str]:
+    """The variants of a suite, each with what it sets, then one that shows every key."""
     yield from ("", *_comment(part["description"]))
-    for arm in arms:
-        yield "[[arms]]"
-        for name, value in arm.items():
+    for variant in variants:
+        yield "[[variants]]"
+        for name, value in variant.items():
             yield f"{name} = {toml(value)}"
         yield ""
-    yield "# Every key that an arm may have. A model reads some of those from capacity on, and refuses the others."
-    yield "#[[arms]]"
+    yield "# Every key that a variant may have. A model reads some of those from capacity on, and refuses the others."
+    yield "#[[variants]]"
     for name, key in part["properties"].items():
         yield from _key(name, key, {})
 
@@ -200,8 +200,8 @@ def _comment(text: str, allowed: Sequence[Any] = ()) -> list[str]:
 
 def choices(key: Mapping[str, Any]) -> list[Any]:
     """The values that a key, or each item of its list, may have; empty if they are not a fixed few."""
-    places: list[Mapping[str, Any]] = [key, key.get("items", {}), *key.get("anyOf", ())]
-    return next((list(place["enum"]) for place in places if "enum" in place), [])
+    grid_points: list[Mapping[str, Any]] = [key, key.get("items", {}), *key.get("anyOf", ())]
+    return next((list(grid_point["enum"]) for grid_point in grid_points if "enum" in grid_point), [])
 
 
 def example(name: str, key: Mapping[str, Any]) -> object:

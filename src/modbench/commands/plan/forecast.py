@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from modbench.commands._output import elided
-from modbench.harness.audit.card import AUDIT
+from modbench.harness.audit.audit_report import AUDIT
 from modbench.harness.core.grouped import grouped
 from modbench.harness.core.printable import SCREEN, WIDTH, aligned
 from modbench.harness.core.units import human, human_duration, human_span
@@ -17,6 +17,7 @@ from modbench.harness.domain.user_model_cost import UserModelCost
 from modbench.harness.execution.runner import phases
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.machine.environment import usable_cores
+from modbench.harness.planning.jobs import JobMaker
 from modbench.harness.planning.plan import (
     ASSUMED_FLOP_PER_S,
     BUSY_FLOPS,
@@ -26,7 +27,6 @@ from modbench.harness.planning.plan import (
     read_corpus,
     training_tokens,
 )
-from modbench.harness.planning.units_of_work import UnitMaker
 from modbench.harness.profiling.run_time import RunTime
 from modbench.harness.registry import catalogue
 from modbench.harness.roofline.stored import USUAL
@@ -36,41 +36,49 @@ from modbench.reports.writers.number_format import plain, ratio, share
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from modbench.harness.domain.case import Case, UnitOfWork
+    from modbench.harness.domain.case import Case, Job
     from modbench.harness.planning.adaptive import AdaptiveRule
     from modbench.harness.planning.matching import Costs
     from modbench.harness.planning.plan import Plan
 
-NUMBERS = ("params", "flops_forward", "flops_train_step", "flops_share", "ideal", "memory_train_step", "forward_s")
+NUMBERS = (
+    "params",
+    "flops_forward",
+    "flops_train_step",
+    "flops_share",
+    "theoretical",
+    "memory_train_step",
+    "forward_s",
+)
 # Cases that are listed, however much else there is to say.
 FEWEST = 4
 # Places of training runs up to which they are named.
-MOST_PLACES = 3
-HEADER = ("case", "params", "FLOPs", "share", "ideal", "memory", "time")
+MOST_GRID_POINTS = 3
+HEADER = ("case", "params", "FLOPs", "share", "theoretical", "memory", "time")
 # Columns of the short table, which fit 80 columns.
 SHORT = (0, 2, 3, 5, 6)
 UNTIMED = "how long a user's model takes is known when it runs"
-LEGEND = "FLOPs, share (of the anchor's FLOPs) and time: one forward pass. Memory: one training step."
-IDEAL = "Ideal: how much faster the FLOPs promise to be, with causal attention."
+LEGEND = "FLOPs, share (of the baseline's FLOPs) and time: one forward pass. Memory: one training step."
+THEORETICAL = "Theoretical: how much faster the FLOPs promise to be, with causal attention."
 
 
 def forecast(plan: Plan, costs: Costs | None = None) -> dict[str, Any]:
     """The forecast in base units; None where a number is known only after a user's model ran, or was not counted by `costs`."""
-    every = [(unit, slot.at_once) for slot in phases(plan, usable_cores()) for unit in slot.units]
+    every = [(job, slot.at_once) for slot in phases(plan, usable_cores()) for job in slot.jobs]
     own = [case for case in plan.cases if case.is_user_model]
     counted = dict(zip(own, costs.counted(own), strict=True)) if costs is not None else {}
-    anchors = {case: comparison.arms[0] for comparison in plan.comparisons for case in comparison.arms}
+    anchors = {case: comparison.variants[0] for comparison in plan.comparisons for case in comparison.variants}
     run_time = RunTime(plan)
-    predicted = [(unit, run_time.seconds(unit, at_once)) for unit, at_once in every]
+    predicted = [(job, run_time.seconds(job, at_once)) for job, at_once in every]
     usual, most = plan.shares("usual"), plan.shares("most")
     return {
         "suite": plan.suite.name,
         "device": plan.device,
         "effort": plan.suite.effort,
-        "units": round(sum(usual.values())),
-        "units_most": round(sum(most.values())),
-        "predicted_s": sum(seconds * usual[unit.name] for unit, seconds in predicted),
-        "predicted_most_s": sum(unit.facts.most * seconds * most[unit.name] for unit, seconds in predicted),
+        "jobs": round(sum(usual.values())),
+        "jobs_most": round(sum(most.values())),
+        "predicted_s": sum(seconds * usual[job.name] for job, seconds in predicted),
+        "predicted_most_s": sum(job.facts.most * seconds * most[job.name] for job, seconds in predicted),
         "load": run_time.load,
         "searched": plan.suite.search is not None,
         "measured_peaks": run_time.measured,
@@ -78,14 +86,14 @@ def forecast(plan: Plan, costs: Costs | None = None) -> dict[str, Any]:
         "assumed_flop_per_s": ASSUMED_FLOP_PER_S[plan.device],
         "training": _training(plan),
         "solved": _solved(plan),
-        "twins": [twin.id for comparison in plan.comparisons if (twin := comparison.twin_arm)],
-        "twin_share": _twin_share(plan),
-        "rivals": [*_rivals(plan, run_time, every)],
-        "no_rivals": plan.no_rivals,
+        "aa_controls": [aa_control.id for comparison in plan.comparisons if (aa_control := comparison.aa_control_case)],
+        "aa_control_share": _aa_control_share(plan),
+        "matches": [*_matches(plan, run_time, every)],
+        "no_matches": plan.no_matches,
         "routers_uncounted": [*dict.fromkeys(case.config.router for case in plan.cases if case.facts.own_router)],
-        "arms_from": _arms_from(plan),
-        "audits": [unit.comparison.arms[0].arm for unit in plan.units if unit.made_in == AUDIT],
-        "audits_s": sum(seconds for unit, seconds in predicted if unit.made_in == AUDIT),
+        "variants_from": _variants_from(plan),
+        "audits": [job.comparison.variants[0].variant for job in plan.jobs if job.made_in == AUDIT],
+        "audits_s": sum(seconds for job, seconds in predicted if job.made_in == AUDIT),
         "cases": [_case(plan, case, anchors[case], run_time, counted) for case in plan.cases],
         **_of_rules(plan),
     }
@@ -99,41 +107,43 @@ def _of_rules(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _twin_share(plan: Plan) -> float | None:
-    """Share by which the anchor's twins lengthen the timed work, in FLOPs; None if there is none."""
+def _aa_control_share(plan: Plan) -> float | None:
+    """Share by which the baseline's A/A controls lengthen the timed work, in FLOPs; None if there is none."""
     maker, timed = (
-        UnitMaker(plan.suite, None),
-        [unit for unit in plan.units if unit.series and unit.comparison.arms[-1].twin],
+        JobMaker(plan.suite, None),
+        [job for job in plan.jobs if job.series and job.comparison.variants[-1].aa_control],
     )
-    alone = (unit.comparison.model_copy(update={"arms": unit.comparison.arms[:-1]}) for unit in timed)
-    without = sum(maker.timed_flops(arms, unit.workload) for arms, unit in zip(alone, timed, strict=True))
-    return sum(unit.flops for unit in timed) / without - 1 if without else None
+    alone = (job.comparison.model_copy(update={"variants": job.comparison.variants[:-1]}) for job in timed)
+    without = sum(maker.timed_flops(variants, job.workload) for variants, job in zip(alone, timed, strict=True))
+    return sum(job.flops for job in timed) / without - 1 if without else None
 
 
 def _training(plan: Plan) -> dict[str, Any] | None:
     """Training runs: their number, their cost, and how often they read the corpus."""
-    units = [unit for unit in plan.units if unit.facts.trains and not unit.rule and unit.flops]
-    if not units:
+    jobs = [job for job in plan.jobs if job.facts.trains and not job.rule and job.flops]
+    if not jobs:
         return None
-    on_corpus = [unit.protocol.train for unit in units if not unit.comparison.arms[0].task and unit.protocol.train]
+    on_corpus = [job.protocol.train for job in jobs if not job.comparison.variants[0].task and job.protocol.train]
     most = max((run.steps * run.tokens_per_step for run in on_corpus), default=0)
-    flops, text = sum(unit.flops for unit in units), read_corpus(plan.suite)
-    places = [unit.comparison.arms[0].place for unit in units]
+    flops, text = sum(job.flops for job in jobs), read_corpus(plan.suite)
+    grid_points = [job.comparison.variants[0].grid_point for job in jobs]
     return {
-        "runs": sum(max(1, len(unit.protocol.rates)) for unit in units),
-        "of_these_for_rates": sum(len(unit.protocol.rates) for unit in units),
+        "runs": sum(max(1, len(job.protocol.rates)) for job in jobs),
+        "of_these_for_rates": sum(len(job.protocol.rates) for job in jobs),
         "flops": flops,
         "device_hours": flops / TRAINING_FLOP_PER_S[plan.device] / 3600,
         "assumed_flop_per_s": TRAINING_FLOP_PER_S[plan.device],
         "most_tokens": most,
         "evaluates_only": bool(on_corpus) and most == 0,
         "epochs": most / training_tokens(plan.suite, text) if text else None,
-        "places": [*dict.fromkeys(f"T{place.seq_len}-B{place.batch_size}" for place in places)],
+        "grid_points": [
+            *dict.fromkeys(f"T{grid_point.seq_len}-B{grid_point.batch_size}" for grid_point in grid_points)
+        ],
     }
 
 
 def _solved(plan: Plan) -> dict[str, Any] | None:
-    """Whether the seeds can decide tasks that are solved or not; None where no arms are compared on a task."""
+    """Whether the seeds can decide tasks that are solved or not; None where no variants are compared on a task."""
     found = decidable_on_tasks(plan)
     if found is None:
         return None
@@ -143,45 +153,47 @@ def _solved(plan: Plan) -> dict[str, Any] | None:
     return asdict(found) | {"needed": needed, "in_words": decidable_in_words(plan)}
 
 
-def _arms_from(plan: Plan) -> dict[str, Any] | None:
-    """The arms that were taken from another run; None where they are the suite's."""
-    if plan.arms_from is None:
+def _variants_from(plan: Plan) -> dict[str, Any] | None:
+    """The variants that were taken from another run; None where they are the suite's."""
+    if plan.variants_from is None:
         return None
-    from modbench.reports.tables.best_arms import sentence  # pandas, which other plans do without
+    from modbench.reports.tables.best_variants import sentence  # pandas, which other plans do without
 
-    return plan.arms_from.model_dump() | {"in_words": plain(sentence(plan.arms_from))}
+    return plan.variants_from.model_dump() | {"in_words": plain(sentence(plan.variants_from))}
 
 
-def _rivals(plan: Plan, run_time: RunTime, every: Sequence[tuple[UnitOfWork, int]]) -> Iterator[dict[str, Any]]:
+def _matches(plan: Plan, run_time: RunTime, every: Sequence[tuple[Job, int]]) -> Iterator[dict[str, Any]]:
     """The dense models that were solved to cost what the user's do, with the time that each adds to the run."""
-    if plan.suite.rival == "none":
+    if plan.suite.match == "none":
         return
     own, solved = (
-        {case.arm for case in plan.cases if case.is_user_model},
-        {case.arm for case in plan.cases if case.rung},
+        {case.variant for case in plan.cases if case.is_user_model},
+        {case.variant for case in plan.cases if case.matched},
     )
-    rungs = (rung for rung in plan.ladder if rung.target in own and rung.arm in solved)
-    targets = grouped(((rung.arm, rung.quantity), rung.target) for rung in rungs)
-    usual, maker = plan.shares("usual"), UnitMaker(plan.suite, None)
-    for (arm, quantity), of in targets.items():
-        seconds = sum(usual[unit.name] * _adds(unit, arm, run_time, maker, at_once) for unit, at_once in every)
-        yield {"arm": arm, "targets": of, "quantity": quantity, "predicted_s": seconds}
+    matched_baselines = (
+        matched for matched in plan.matched_baselines if matched.target in own and matched.variant in solved
+    )
+    targets = grouped(((matched.variant, matched.quantity), matched.target) for matched in matched_baselines)
+    usual, maker = plan.shares("usual"), JobMaker(plan.suite, None)
+    for (variant, quantity), of in targets.items():
+        seconds = sum(usual[job.name] * _adds(job, variant, run_time, maker, at_once) for job, at_once in every)
+        yield {"variant": variant, "targets": of, "quantity": quantity, "predicted_s": seconds}
 
 
-def _adds(unit: UnitOfWork, arm: str, run_time: RunTime, maker: UnitMaker, at_once: int) -> float:
-    """Seconds that an arm, and its twin if it is the anchor, add to a unit: all of a unit of its own."""
-    arms = unit.comparison.arms
-    rest = tuple(case for case in arms if case.original.arm != arm)
-    if len(rest) == len(arms) or unit.facts.about_machine:
+def _adds(job: Job, variant: str, run_time: RunTime, maker: JobMaker, at_once: int) -> float:
+    """Seconds that a variant, and its A/A control if it is the baseline, add to a job: all of a job of its own."""
+    variants = job.comparison.variants
+    rest = tuple(case for case in variants if case.original.variant != variant)
+    if len(rest) == len(variants) or job.facts.about_machine:
         return 0.0
-    whole = run_time.seconds(unit, at_once)
-    work = {case: maker.forward(unit.comparison, case) for case in arms}
+    whole = run_time.seconds(job, at_once)
+    work = {case: maker.forward(job.comparison, case) for case in variants}
     left = sum(work[case] for case in rest) / sum(work.values())
-    if not rest or arms[0] not in rest:  # what the others take is known from the anchor
+    if not rest or variants[0] not in rest:  # what the others take is known from the baseline
         return whole * (1 - left)
-    comparison = unit.comparison.model_copy(update={"arms": rest})
-    without = {"comparison": comparison, "series": "", "flops": unit.flops * left}
-    return whole - run_time.seconds(unit.model_copy(update=without), at_once)
+    comparison = job.comparison.model_copy(update={"variants": rest})
+    without = {"comparison": comparison, "series": "", "flops": job.flops * left}
+    return whole - run_time.seconds(job.model_copy(update=without), at_once)
 
 
 def _case(
@@ -198,7 +210,7 @@ def _case(
         memory, why = found.memory, found.memory_reason
         source = source if closed else found.source
     elif closed is not None and not case.is_user_model:
-        memory = closed.memory_train(ELEMENT_BYTES[case.place.dtype])
+        memory = closed.memory_train(ELEMENT_BYTES[case.grid_point.dtype])
     seconds = run_time.call(case, "forward")
     if seconds is None and closed is not None:
         seconds = closed.forward / assumed_speed(plan.device, closed.forward)
@@ -208,7 +220,7 @@ def _case(
         "flops_forward": cost.forward,
         "flops_train_step": cost.train_step,
         "flops_share": cost.forward / base.forward if base else None,
-        "ideal": base_closed.forward_causal / closed.forward_causal if closed and base_closed else None,
+        "theoretical": base_closed.forward_causal / closed.forward_causal if closed and base_closed else None,
         "memory_train_step": memory,
         "forward_s": seconds,
         "source": source,
@@ -221,17 +233,17 @@ def _known(found: UserModelCost | str | None) -> UserModelCost | None:
 
 
 def as_text(forecast: dict[str, Any], *, verbose: bool = False) -> str:
-    """The units and their time in one line; then the cases, and notes on this plan."""
+    """The jobs and their time in one line; then the cases, and notes on this plan."""
     notes = [
         LEGEND,
-        *([IDEAL] if verbose else []),
-        *_rivals_text(forecast),
-        *_twin_text(forecast),
+        *([THEORETICAL] if verbose else []),
+        *_matches_text(forecast),
+        *_aa_control_text(forecast),
         *_router_text(forecast),
         *_audits_text(forecast),
         *_training_text(forecast["training"]),
     ]
-    notes += [forecast[key]["in_words"] for key in ("arms_from", "solved") if forecast[key]]
+    notes += [forecast[key]["in_words"] for key in ("variants_from", "solved") if forecast[key]]
     notes += [note for rule in catalogue.usable("rules").values() for note in rule.forecast_in_words(forecast)]
     notes += [*_reasons(forecast["cases"]), *_sources(forecast["cases"]), *_basis(forecast)]
     wrapped_notes = [
@@ -252,7 +264,7 @@ def _cells(case: dict[str, Any]) -> tuple[str, ...]:
         human(case["params"], "param"),
         human(case["flops_forward"], "FLOP"),
         share(case["flops_share"] or None, 1),
-        ratio(case["ideal"]) if case["ideal"] else "–",
+        ratio(case["theoretical"]) if case["theoretical"] else "–",
         human(case["memory_train_step"], "B"),
         human(case["forward_s"], "s"),
     )
@@ -267,13 +279,13 @@ def _reasons(cases: list[dict[str, Any]]) -> list[str]:
 
 
 def _answer(forecast: dict[str, Any]) -> str:
-    """The number of units, the device and the time."""
-    units, most = forecast["units"], forecast["units_most"]
+    """The number of jobs, the device and the time."""
+    jobs, most = forecast["jobs"], forecast["jobs_most"]
     usual, longest = took_in_words(forecast), human_duration(forecast["load"] * forecast["predicted_most_s"])
     if forecast["searched"]:
-        amount = f"at most {most} units on {forecast['device']}, {longest}; the search needs {units}, {usual}"
+        amount = f"at most {most} jobs on {forecast['device']}, {longest}; the search needs {jobs}, {usual}"
     else:
-        amount = f"{units}{f' to {most}' * (most > units)} units on {forecast['device']}, {usual}"
+        amount = f"{jobs}{f' to {most}' * (most > jobs)} jobs on {forecast['device']}, {usual}"
         amount += f", up to {longest}" * (forecast["predicted_most_s"] > forecast["predicted_s"])
     return f"{forecast['suite']}: {amount}. Nothing was measured."
 
@@ -287,7 +299,7 @@ def took_in_words(forecast: dict[str, Any]) -> str:
 def _basis(forecast: dict[str, Any]) -> Iterator[str]:
     """The basis of the predicted times, and what makes a run take longest."""
     if forecast["predicted_most_s"] > forecast["predicted_s"] and not forecast["searched"]:
-        yield "It takes longest if pilots ask for more launches, or the best learning rate lies at an edge."
+        yield "It takes longest if pilots ask for more processes, or the best learning rate lies at an edge."
     if (times := f"{forecast['load']:.1f}") != "1.0":
         yield f"The longer time is {times} times the predicted one: as busy as the last runs or `doctor` found this machine."
     if not forecast["measured_peaks"]:
@@ -304,16 +316,14 @@ def _basis(forecast: dict[str, Any]) -> Iterator[str]:
         yield f"No run here has shown how long training takes: {USUAL:g} times what the peaks promise is assumed."
 
 
-def _rivals_text(forecast: dict[str, Any]) -> list[str]:
-    """Each rival, what it has in common with which models, and what it costs in time; and which models have none."""
+def _matches_text(forecast: dict[str, Any]) -> list[str]:
+    """Each matched baseline, what it has in common with which models, and what it costs in time; and which models have none."""
     said = [
-        f"{each['arm']} has the {MATCHED[each['quantity']]} of {', '.join(each['targets'])} and takes about "
-        f"{human_duration(each['predicted_s'])} of the run. --rival none leaves it out."
-        for each in forecast["rivals"]
+        f"{each['variant']} has the {MATCHED[each['quantity']]} of {', '.join(each['targets'])} and takes about "
+        f"{human_duration(each['predicted_s'])} of the run. --match none leaves it out."
+        for each in forecast["matches"]
     ]
-    return said + [
-        f"{arm} has no dense model of equal cost beside it: {why}" for arm, why in forecast["no_rivals"].items()
-    ]
+    return said + [f"{variant} has no matched baseline: {why}" for variant, why in forecast["no_matches"].items()]
 
 
 def _sources(cases: list[dict[str, Any]]) -> list[str]:
@@ -322,15 +332,14 @@ def _sources(cases: list[dict[str, Any]]) -> list[str]:
     return [f"FLOPs of users' models: {source}." for source in found]
 
 
-def _twin_text(forecast: dict[str, Any]) -> list[str]:
-    if not forecast["twins"]:
+def _aa_control_text(forecast: dict[str, Any]) -> list[str]:
+    if not forecast["aa_controls"]:
         return []
-    more = f", {share(forecast['twin_share'])} more timed work" if forecast["twin_share"] else ""
-    twins = forecast["twins"]
-    others = f" and {len(twins) - 1} more" if len(twins) > 1 else ""
-    return [
-        f"An identical twin of the anchor checks the machine: {twins[0]}{others}{more}. --set twin=false leaves it out."
-    ]
+    more = f", {share(forecast['aa_control_share'])} more timed work" if forecast["aa_control_share"] else ""
+    aa_controls = forecast["aa_controls"]
+    others = f" and {len(aa_controls) - 1} more" if len(aa_controls) > 1 else ""
+    said = f"An A/A control of the baseline checks the machine: {aa_controls[0]}{others}{more}."
+    return [f"{said} --set aa_control=false leaves it out."]
 
 
 def _router_text(forecast: dict[str, Any]) -> list[str]:
@@ -343,9 +352,9 @@ def _audits_text(forecast: dict[str, Any]) -> list[str]:
     return [f"Audited in a process of its own, about {took} of the run: {named}."] if named else []
 
 
-def _places_text(places: list[str]) -> str:
+def _places_text(grid_points: list[str]) -> str:
     """The cases of training runs, where they are few."""
-    return f" (the cases {' and '.join(places)})" if len(places) <= MOST_PLACES else ""
+    return f" (the cases {' and '.join(grid_points)})" if len(grid_points) <= MOST_GRID_POINTS else ""
 
 
 def _training_text(training: dict[str, Any] | None) -> list[str]:
@@ -356,7 +365,7 @@ def _training_text(training: dict[str, Any] | None) -> list[str]:
     searches = f" ({rates} of them to find learning rates)" if rates else ""
     text = f"; at most {tokens:,} tokens per run, {epochs:.2g} epochs over the corpus" if tokens and epochs else ""
     runs = (
-        f"{training['runs']} {what}{_places_text(training['places'])}{searches}, "
+        f"{training['runs']} {what}{_places_text(training['grid_points'])}{searches}, "
         f"{human(training['flops'], 'FLOP')}{' with evaluation' * (not training['evaluates_only'])}, "
         f"{training['device_hours']:.2g} device hours at {training['assumed_flop_per_s'] / 1e9:g} GFLOP/s{text}."
     )

@@ -38,7 +38,7 @@ def profile(
 
     if workload not in module_profile.WORKLOADS:
         raise unknown("workload", workload, module_profile.WORKLOADS)
-    plan = api.make_plan(suite, dataclasses.replace(flags.overrides(), rival="none"))
+    plan = api.make_plan(suite, dataclasses.replace(flags.overrides(), match="none"))
     case = module_profile.choose(plan, select)  # before a folder is made
     folder = run_folder.create(out, f"profile-{plan.suite.name}")
     done = module_profile.profile(plan, case, workload, folder, Counter(1, "profile"))

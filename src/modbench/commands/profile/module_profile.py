@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.core.printable import SCREEN, WIDTH, aligned
 from modbench.harness.core.units import human
-from modbench.harness.domain.case import Case, Comparison, UnitOfWork
+from modbench.harness.domain.case import Case, Comparison, Job
 from modbench.harness.domain.notes import PeakFinding, ProfileFinding
 from modbench.harness.execution.launch.local import LAUNCHER
 from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.machine import environment
 from modbench.harness.passes.profile import PASS
+from modbench.harness.planning.jobs import JobMaker
 from modbench.harness.planning.plan import no_case
 from modbench.harness.planning.select import compile_expression
-from modbench.harness.planning.units_of_work import UnitMaker
 from modbench.harness.profiling.ranges import MODULE, ROOT
 from modbench.harness.registry import catalogue
 from modbench.harness.results.sealed_records import read_record
@@ -66,11 +66,11 @@ def choose(plan: Plan, select: str | None) -> Case:
     grid = [
         c for c in plan.comparisons if any(not catalogue.pass_of(known[key]).trains for key in c.metrics)
     ] or plan.comparisons
-    cases = list(dict.fromkeys(case for comparison in grid for case in comparison.arms if matches(case.id)))
+    cases = list(dict.fromkeys(case for comparison in grid for case in comparison.variants if matches(case.id)))
     if len(cases) == 1:
         return cases[0]
     if not cases and select:
-        raise no_case(select, grid[0].arms[-1].id)
+        raise no_case(select, grid[0].variants[-1].id)
     shown = ", ".join(case.id for case in cases[:5]) + (" …" if len(cases) > 5 else "")
     raise UsageError(
         f"profile takes one case; {f'-k {select!r}' if select else 'without -k'} matches {len(cases)}: {shown}. Narrow -k."
@@ -84,23 +84,23 @@ def profile(plan: Plan, case: Case, workload: str, folder: RunFolder, progress: 
         ModbenchError: if that process failed.
         UsageError: for a training step on a GPU.
     """
-    if workload == "train_step" and case.place.device == "cuda":
+    if workload == "train_step" and case.grid_point.device == "cuda":
         raise UsageError(
             "a training step cannot be profiled on a GPU: the backward pass launches its kernels from another thread, and the "
             "profiler does not report their range. Use --workload forward, or the metric latency/train_step/backward."
         )
-    comparison = Comparison(arms=(case,), metrics=())
-    made = UnitMaker(plan.suite, None).unit(
+    comparison = Comparison(variants=(case,), metrics=())
+    made = JobMaker(plan.suite, None).job(
         f"{PASS.name}-{workload}-{case.id}", comparison, PASS.name, 1e12, workload=workload
     )
     traced = made.protocol.model_copy(update={"trace": str((folder.path / TRACE).resolve())})
-    unit: UnitOfWork = made.model_copy(update={"protocol": traced})
+    job: Job = made.model_copy(update={"protocol": traced})
     launcher = LAUNCHER(cold=True, threads=plan.suite.threads)
-    Run(launcher, folder, progress).phase(Slots((unit,), 1), {unit.name: LIMIT_S})
-    record = read_record(folder.record(unit), unit)
+    Run(launcher, folder, progress).phase(Slots((job,), 1), {job.name: LIMIT_S})
+    record = read_record(folder.record(job), job)
     found = record.findings
     if not isinstance(found, ProfileFinding):
-        log = folder.logs / f"{unit.name}.died.log"
+        log = folder.logs / f"{job.name}.died.log"
         raise ModbenchError(f"the profile of {case.id} failed: {_last_line(log)}; {log} says more.")
     done = Profiled(case, found, folder.path, environment.collect())
     (folder.path / PROFILE).write_text(json.dumps(as_json(done), indent=1), encoding="utf-8")
@@ -184,7 +184,7 @@ def as_text(done: Profiled, *, verbose: bool = False) -> str:
     """The time of the call in one line; then modules, components, the roofline, and the path of the trace."""
     found = done.found
     peak, modules = found.peak, rows(found)
-    where = done.where["cpu"] if done.case.place.device == "cpu" else "CUDA"
+    where = done.where["cpu"] if done.case.grid_point.device == "cpu" else "CUDA"
     what = {"forward": "a forward pass", "train_step": "a training step"}[found.workload]
     answer = [f"{done.case.id}: {what} takes {human(found.wall_s, 's')} on {where}"]
     answer.append("median of 7 calls without the profiler")

@@ -34,7 +34,7 @@ def train(
     ] = None,
     log_to: Annotated[
         str | None,
-        typer.Option("--log-to", metavar="SINK", help="Also send losses to tensorboard, trackio or wandb, below DIR."),
+        typer.Option("--log-to", metavar="NAME", help="Also send losses to tensorboard, trackio or wandb, below DIR."),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:

@@ -24,6 +24,7 @@ from modbench.harness.machine import certificate, environment
 from modbench.harness.planning import plan
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
+from modbench.harness.planning.variants import unsolved_variants
 from modbench.harness.process import exit_codes, graceful_stop, torchrun
 from modbench.harness.results import lock, run_folder, workspace
 from modbench.harness.results.run_folder import RunFolder
@@ -35,7 +36,7 @@ from modbench.reports.writers.number_format import estimate
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from modbench.harness.domain.case import UnitOfWork
+    from modbench.harness.domain.case import Job
     from modbench.harness.planning.plan import Plan
     from modbench.harness.process.torchrun import Ranks
     from modbench.harness.training.trainer import Progress
@@ -59,15 +60,15 @@ def make_plan(model: str, flags: Overrides) -> Plan:
         "name": "train",
         "metrics": METRICS,
         "grid": {"seq_len": [seq_len], "batch_size": [batch_size]},
-        "arms": [{"model": name, "options": dict(options)}],
+        "variants": [{"model": name, "options": dict(options)}],
         "train": {"seq_len": seq_len, "batch_size": batch_size},
     }
     costs = UserModelCosts()
     suite = override(parse_suite(data, "command line"), replace(flags, seq_len=(), batch_size=(), option={}), costs)
-    api.check_arms(suite, flags.title)
+    unsolved_variants(suite)  # models and keys that do not exist are refused before the corpus is read
     text = plan.read_corpus(suite)
     planned = plan.make_plan(suite, device=api.device_named(suite.device), text=text, costs=costs)
-    trained = dict.fromkeys(unit.comparison.arms[0].id for unit in planned.units if unit.protocol.train is not None)
+    trained = dict.fromkeys(job.comparison.variants[0].id for job in planned.jobs if job.protocol.train is not None)
     if len(trained) != 1:
         raise UsageError(
             f"this would train {', '.join(trained) or 'nothing'}: a training run has one model and a metric such as loss/val. "
@@ -96,9 +97,9 @@ def run(resolved: Plan, out: str | None, command: list[str]) -> api.Finished | N
         IncompleteError: if the run was interrupted; its checkpoint is kept.
     """
     ranks, start = torchrun.from_environment(), time.monotonic()
-    for unit in resolved.units:
-        if unit.protocol.train is not None:
-            ranks.check(unit.protocol.train)
+    for job in resolved.jobs:
+        if job.protocol.train is not None:
+            ranks.check(job.protocol.train)
     with parallel.together(ranks, resolved.device):
         folder = _folder(resolved, out, command, ranks)
         stop = stopping.Stop(_end_at_a_checkpoint)
@@ -106,14 +107,14 @@ def run(resolved: Plan, out: str | None, command: list[str]) -> api.Finished | N
         signals = stopping.signals(stop) if ranks.world == 1 else contextlib.nullcontext()
         try:
             with signals, lock.hold(folder.path) if ranks.first else contextlib.nullcontext() as held:
-                rest = [unit for unit in resolved.units if not folder.record(unit).exists()]
+                rest = [job for job in resolved.jobs if not folder.record(job).exists()]
                 tracker = _tracker(resolved, rest, folder, stop, held) if held is not None else None
                 with tracker or contextlib.nullcontext():
-                    for unit in rest:
+                    for job in rest:
                         if held is not None:
                             held.check()
-                        if ranks.first or unit.protocol.train is not None:
-                            _run_unit(unit, folder, ranks, tracker)
+                        if ranks.first or job.protocol.train is not None:
+                            _run_job(job, folder, ranks, tracker)
                 rendered = _finish(folder, start) if ranks.first else None
         except (KeyboardInterrupt, graceful_stop.Stopped):
             raise IncompleteError(f"{stop.interrupted}. {_how_to_continue(resolved, folder)}") from None
@@ -133,7 +134,7 @@ def run(resolved: Plan, out: str | None, command: list[str]) -> api.Finished | N
 
 def _how_to_continue(resolved: Plan, folder: RunFolder) -> str:
     """Which files of an unfinished run are kept, and the command that continues it."""
-    done = all(folder.record(unit).exists() for unit in resolved.units)
+    done = all(folder.record(job).exists() for job in resolved.jobs)
     kept = (
         "Training is done: "
         if done
@@ -158,16 +159,14 @@ def _end_at_a_checkpoint() -> None:
     exit_codes.remark("training ends at a checkpoint. Press Ctrl-C again to stop now.")  # to who pressed it
 
 
-def _tracker(
-    resolved: Plan, rest: Sequence[UnitOfWork], folder: RunFolder, stop: stopping.Stop, held: lock.Lock
-) -> Tracker:
-    """Counts the units that are left and writes the progress."""
-    left = resolved.model_copy(update={"units": tuple(rest)})
-    return Tracker(left, [Slots(left.units, 1)], folder, whole=resolved, resumable=False, stop=stop, lock=held)
+def _tracker(resolved: Plan, rest: Sequence[Job], folder: RunFolder, stop: stopping.Stop, held: lock.Lock) -> Tracker:
+    """Counts the jobs that are left and writes the progress."""
+    left = resolved.model_copy(update={"jobs": tuple(rest)})
+    return Tracker(left, [Slots(left.jobs, 1)], folder, whole=resolved, resumable=False, stop=stop, lock=held)
 
 
-def _run_unit(unit: UnitOfWork, folder: RunFolder, ranks: Ranks, tracker: Tracker | None) -> None:
-    """Run one unit in this process; the first rank has a tracker."""
+def _run_job(job: Job, folder: RunFolder, ranks: Ranks, tracker: Tracker | None) -> None:
+    """Run one job in this process; the first rank has a tracker."""
     steps = StepProgress(sys.stderr)
 
     def tell(state: Progress | str) -> None:
@@ -175,15 +174,15 @@ def _run_unit(unit: UnitOfWork, folder: RunFolder, ranks: Ranks, tracker: Tracke
         if tracker is not None:
             tracker.tick()
 
-    place = workspace.Workspace(folder.path, unit.name, ranks, tell, keeps_weights=True)
+    grid_point = workspace.Workspace(folder.path, job.name, ranks, tell, keeps_weights=True)
     if tracker is not None:
-        tracker.started(unit)
-    with workspace.at(place):
-        record = worker.make_record(unit)
+        tracker.started(job)
+    with workspace.at(grid_point):
+        record = worker.make_record(job)
         if tracker is not None:
             folder.write_record(record)
-            place.tidy()
-            tracker.ended(unit)
+            grid_point.tidy()
+            tracker.ended(job)
 
 
 def _folder(resolved: Plan, out: str | None, command: list[str], ranks: Ranks) -> RunFolder:
@@ -222,11 +221,11 @@ def _open_folder(resolved: Plan, out: str | None, command: list[str]) -> RunFold
 def as_text(finished: api.Finished) -> str:
     """The loss in one line; then how it was trained, the other metrics, and the paths of weights and report."""
     seeds: dict[str, list[int]] = {}
-    for unit in finished.loaded.runs:
-        run = unit.protocol.train
+    for job in finished.loaded.runs:
+        run = job.protocol.train
         assert run is not None
         length = f"{run.steps} steps of {run.tokens_per_step} tokens, rate {run.lr:.3g}"
-        seeds.setdefault(length, []).append(unit.protocol.seed)
+        seeds.setdefault(length, []).append(job.protocol.seed)
     rows = {row["metric"]: row for row in finished.loaded.cases.to_dict("records")}
     answer = rows.pop(LOSS if LOSS in rows else next(iter(rows)))
     labels = of_cell(answer["labels"])

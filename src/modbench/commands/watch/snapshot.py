@@ -17,7 +17,7 @@ from modbench.harness.results.layout import run_file
 from modbench.harness.results.progress import Failure, RunProgress
 from modbench.harness.results.workspace import Workspace
 
-# Running units and decisions that a screen lists; failures take the rest of it, at least so many.
+# Running jobs and decisions that a screen lists; failures take the rest of it, at least so many.
 MOST, FEWEST = 4, 3
 # A runner writes its state more often; one that has not for so long is said to be silent.
 SILENT_S = 60.0
@@ -35,7 +35,7 @@ class Snapshot:
         runner: the runner that holds the folder, or held it last; None: none.
         now: the progress; None before the runner has written it.
         records: number of records in the folder.
-        said: by name of a running unit, its last line of progress.
+        said: by name of a running job, its last line of progress.
     """
 
     run: str
@@ -62,7 +62,9 @@ class Snapshot:
             return None
         if self.now is not None and not self.now.resumable:
             return f"repeat its command with -o {self.run}"
-        return f"modbench resume {self.run}{' --steal' * (self.runner is not None and self.runner.state == 'unknown')}"
+        return (
+            f"modbench resume {self.run}{' --take-over' * (self.runner is not None and self.runner.state == 'unknown')}"
+        )
 
 
 def take(run: str) -> Snapshot:
@@ -78,20 +80,20 @@ def take(run: str) -> Snapshot:
     unknown = runner is not None and runner.state == "unknown" and now is not None and now.age_s < SILENT_S
     if unknown or (runner is not None and runner.state == "alive"):
         state = "stopping" if written == "stopping" else "running"
-        named = {each.unit: Workspace(path, each.unit).said() for each in (now.running if now is not None else ())}
-        # A unit of another machine that has written nothing may still wait in the queue.
-        said = {unit: line for unit, line in named.items() if line or (now is not None and not now.remote)}
+        named = {each.job: Workspace(path, each.job).said() for each in (now.running if now is not None else ())}
+        # A job of another machine that has written nothing may still wait in the queue.
+        said = {job: line for job, line in named.items() if line or (now is not None and not now.remote)}
     else:
         state = "stopped" if written in {"running", "stopping"} else written
-    return Snapshot(run, state, runner, now, len([*(path / "units").rglob("[!.]*.json")]), said)
+    return Snapshot(run, state, runner, now, len([*(path / "jobs").rglob("[!.]*.json")]), said)
 
 
 def as_json(seen: Snapshot) -> dict[str, Any]:
     """The run as JSON values; null where something is not known."""
     now = seen.now or RunProgress()
     body = now.model_dump() if seen.now else dict.fromkeys(RunProgress.model_fields) | {"left_reason": NO_PROGRESS}
-    body |= {"groups": [group.model_dump() | {"units": group.units} for group in now.groups]}
-    running = [each.model_dump() | {"said": seen.said[each.unit]} for each in now.running if each.unit in seen.said]
+    body |= {"groups": [group.model_dump() | {"jobs": group.jobs} for group in now.groups]}
+    running = [each.model_dump() | {"said": seen.said[each.job]} for each in now.running if each.job in seen.said]
     runner = seen.runner.words if seen.runner else None
     body |= {"running": running, "state": seen.state, "runner": runner, "records": seen.records}
     return {"run": seen.run} | body | {"complete": seen.complete, "next": seen.next_step}
@@ -108,7 +110,7 @@ def as_lines(seen: Snapshot, width: int = 80, height: int | None = None, *, verb
     lines += [f"runner   {seen.runner.words}"] if seen.runner else []
     lines += [f"note     {now.note}"] * bool(now.note)
     lines += ["", *_table(now)] if now.groups else []
-    lines += _listed("running", [[f"{said or 'started'} ({unit})"] for unit, said in seen.said.items()], most)
+    lines += _listed("running", [[f"{said or 'started'} ({job})"] for job, said in seen.said.items()], most)
     lines += _listed("decided", [[each] for each in now.decisions], most)
     room = None if verbose else max(FEWEST, ((height or SCREEN) - len(lines) - 5) // 2)
     lines += _listed("failed", [*_failures(now.failures, merged=not verbose)], room)
@@ -134,7 +136,7 @@ def _state(seen: Snapshot) -> str:
         return f"{seen.run}: {state}, {counted(seen.records, 'record')}; {NO_PROGRESS}"
     state, took = f"{now.title}: {seen.state}", human_duration(now.elapsed_s + now.age_s * seen.alive)
     if seen.state == "stopping":
-        return f"{state} after {took}: nothing else starts, the units that run are finished"
+        return f"{state} after {took}: nothing else starts, the jobs that run are finished"
     if seen.alive:
         silent = f"; written {human_duration(now.age_s)} ago" if now.age_s > SILENT_S else ""
         return f"{state} for {took}, {now.left}{silent}"
@@ -147,11 +149,11 @@ def _state(seen: Snapshot) -> str:
 
 
 def _table(now: RunProgress) -> list[str]:
-    """Units by pass and in all."""
-    rows = [(each.name, each.units, each.done, each.running, each.waiting, each.failed) for each in now.groups]
+    """Jobs by pass and in all."""
+    rows = [(each.name, each.jobs, each.done, each.running, each.waiting, each.failed) for each in now.groups]
     if len(rows) > 1:
         rows.append(("in all", *(sum(column) for column in [*zip(*rows, strict=True)][1:])))
-    head = ("units", "", "done", "submitted" if now.remote else "running", "waiting", "with failures")
+    head = ("jobs", "", "done", "submitted" if now.remote else "running", "waiting", "with failures")
     return aligned([head, *([str(each or "–") for each in row] for row in rows)], right=range(1, len(head)))
 
 
@@ -166,4 +168,4 @@ def _failures(failures: Sequence[Failure], *, merged: bool) -> Iterator[list[str
         metrics = f" ({', '.join(named[:FEWEST])}{', …' * (len(named) > FEWEST)})" * bool(named)
         more = f" and {len(others)} more" * bool(others)
         log = [f"  see {first.log}"] if first.log and first.log not in first.reason else []
-        yield [f"{first.case or first.unit}{more}: {first.reason}{metrics}", *log]
+        yield [f"{first.case or first.job}{more}: {first.reason}{metrics}", *log]

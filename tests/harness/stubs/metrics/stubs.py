@@ -12,7 +12,6 @@ METRICS: tuple[AnyMetric, ...] = tuple(
         about=f"A number that follows from the unit's name ({kind})",
         measure=lambda _: 0.0,
         scored_as="difference",
-        noun="a number",
     )
     for kind in ("side", "alone", "steps")
 )

@@ -1,0 +1,263 @@
+"""The number of processes: computed once from a pilot, kept in the run folder, and honest about its error."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from fake_launcher import new_folder, resume_timed, run_timed
+from in_process import command_line
+from planted import EVERY_VARIANT, Trouble, ended, fake_record, left, measured_here, planted_suite, stored, unsynced
+from present import of_type, present
+
+from modbench import api
+from modbench.commands.plan.forecast import as_text, forecast
+from modbench.harness.core.errors import UsageError
+from modbench.harness.core.labels import Label
+from modbench.harness.domain.case import Job
+from modbench.harness.domain.evidence import ProcessCount
+from modbench.harness.execution import resuming
+from modbench.harness.execution.phase import Asker
+from modbench.harness.execution.progress_tracker import Tracker
+from modbench.harness.execution.runner import phases
+from modbench.harness.planning.load_suite import load_suite
+from modbench.harness.planning.overrides import Overrides, override
+from modbench.harness.planning.plan import Plan
+from modbench.harness.results import decisions, run_folder
+from modbench.harness.results.run_folder import RunFolder
+from modbench.progress import Lines
+from modbench.reports.page import render
+from modbench.reports.tables.load import load
+from modbench.reports.terminal import summary
+
+pytestmark = pytest.mark.slow
+
+SERIES = "time-forward-T64-B1-fp32-cpu1"
+
+
+def timed_plan(**changes: Any) -> Plan:
+    """Two series of processes at standard effort, with a pilot of four."""
+    return planted_suite(
+        "standard",
+        **{"metrics": ["latency/forward"], "pilot_processes": 4, "rounds": 3, "most_processes": 9, **changes},
+    )
+
+
+@unsynced()
+def leave(folder: RunFolder, job: Job, **trouble: Any) -> None:
+    folder.write_record(fake_record(job, Trouble(**trouble)))
+
+
+def count(made: Plan, folder: RunFolder, series: str = SERIES) -> ProcessCount:
+    return of_type(ProcessCount, decisions.read(folder.path, made)[series].found)
+
+
+def test_processes_after_the_pilot_run_only_if_it_asks_for_them(tmp_path: Path) -> None:
+    """One decision for each series, in a file of its own; what is beyond it is neither run nor missing."""
+    made = timed_plan()
+    folder = new_folder(made, tmp_path / "run")
+    launcher, left = run_timed(made, folder)
+    number = count(made, folder).made
+    assert 4 <= number < 9
+    expected = [
+        job.name for job in made.jobs if job.made_in == "time" and job.process < count(made, folder, job.series).made
+    ]
+    assert launcher.ran == expected
+    assert sorted(file.stem for file in (folder.path / "decisions").iterdir()) == sorted(made.members("process_count"))
+    assert left.now.ended == len(launcher.ran)
+    stored_run = run_folder.read(str(folder.path))
+    assert not [name for name in stored_run.missing if name.startswith("time-")]
+    assert len(stored_run.records) == len(launcher.ran)
+    assert stored_run.undecided == ()
+
+
+def test_a_number_is_computed_once(tmp_path: Path) -> None:
+    """Records that change after the decision change nothing."""
+    made = timed_plan()
+    folder = new_folder(made, tmp_path / "run")
+    run_timed(made, folder)
+    before = (folder.path / "decisions" / f"{SERIES}.json").read_bytes()
+    for job in made.jobs:
+        if job.series == SERIES and job.process < 4:
+            leave(folder, job, slower={"moe": 1 + 0.2 * job.process})
+    assert Asker(made, folder).decide(SERIES).found == count(made, folder)
+    assert (folder.path / "decisions" / f"{SERIES}.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_the_spread_of_a_pilot_is_that_of_the_clock_that_will_decide(seen: bool, tmp_path: Path) -> None:
+    """Every variant waits, for a time that differs between variants and processes; its CPU time does not."""
+    made = timed_plan()
+    folder = new_folder(made, tmp_path / "run")
+    for job in made.jobs:
+        if job.series == SERIES and job.process < 4:
+            record, rng = fake_record(job, Trouble(waits=EVERY_VARIANT, own_work_seen=seen)), random.Random(job.name)
+            outcomes = []
+            for outcome in record.outcomes:
+                waited = rng.uniform(1, 2)
+                wall_s = [waited * wall for wall in outcome.samples["wall_s"]]
+                outcomes.append(outcome.model_copy(update={"samples": {**outcome.samples, "wall_s": wall_s}}))
+            folder.write_record(record.model_copy(update={"outcomes": tuple(outcomes)}))
+    found = of_type(ProcessCount, Asker(made, folder).decide(SERIES).found)
+    assert (present(found.asked) < 9) is seen
+
+
+def test_an_interrupted_pilot_is_incomplete_and_goes_on(tmp_path: Path) -> None:
+    """Without a decision the run is not complete, even if every process of the pilot has its record."""
+    made = timed_plan()
+    folder = new_folder(made, tmp_path / "run")
+    for job in made.jobs:
+        if job.made_in != "time" or (job.process < 4 and job.series == SERIES) or job.process < 2:
+            leave(folder, job)
+    run = run_folder.read(str(folder.path))
+    assert f"{SERIES}-process4" in run.missing
+    assert f"{SERIES}-process5" not in run.missing
+    assert {job.process for job in run.undecided if job.series == SERIES} == {5, 6, 7, 8}
+    assert {job.process for job in run.undecided if job.series != SERIES} == {4, 5, 6, 7, 8}
+    launcher, left = resume_timed(folder)
+    assert not [name for name in run_folder.read(str(folder.path)).missing if name.startswith("time-")]
+    assert left.now.ended == len(run_folder.read(str(folder.path)).records)
+    assert not any(name.startswith(f"{SERIES}-process{n}") for name in launcher.ran for n in range(4))
+
+
+def test_a_process_that_died_leaves_the_number_to_the_others(tmp_path: Path) -> None:
+    made = timed_plan(pilot_processes=5)
+    folder = new_folder(made, tmp_path / "run")
+    run_timed(made, folder, dies=[f"{SERIES}-process1"])
+    found = count(made, folder)
+    assert (found.pilot, found.used) == (5, 4)
+    assert found.asked is not None
+
+
+def test_a_pilot_without_times_asks_for_nothing_until_it_runs_again(tmp_path: Path) -> None:
+    made = timed_plan()
+    folder = new_folder(made, tmp_path / "run")
+    launcher, _ = run_timed(made, folder, dies=[f"{SERIES}-process{n}" for n in range(4)])
+    found = count(made, folder)
+    assert (found.asked, found.made) == (None, 4)
+    assert str(found.reason).startswith("0 of 4 processes")
+    assert f"{SERIES}-process4" not in launcher.ran
+    run = run_folder.read(str(folder.path))
+    again = resuming.without_old_decisions(run, retry_failed=False)
+    assert SERIES not in again.decisions
+    assert len(again.decisions) == len(run.decisions) - 1
+
+
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run whose pilots asked for more processes than the cap of five."""
+    return left(tmp_path_factory.mktemp("cut"), timed_plan(detectable=1e-6, most_processes=5))
+
+
+@pytest.fixture
+def capped(cut: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(cut, tmp_path / "run"))
+
+
+@pytest.mark.usefixtures("undrawn", "capped")
+def test_a_result_that_the_cap_cut_is_labelled(tmp_path: Path) -> None:
+    """In both CSV files and on the page; the cap is printed."""
+    render.views(load(tmp_path / "run"), ["csv"])
+    frame = pd.read_csv(tmp_path / "run" / "comparisons.csv")
+    assert frame.labels.str.contains(Label.PROCESSES_CAPPED).all()
+    cases = pd.read_csv(tmp_path / "run" / "cases.csv")
+    timed = cases[cases.metric == "latency/forward"]
+    assert timed.labels.str.contains(Label.PROCESSES_CAPPED).all()
+    page = render.html(load(tmp_path / "run"))
+    assert "only 5 were allowed" in page
+    assert "4 to 5 processes" in page
+    said = summary.closing(load(str(tmp_path / "run")), tmp_path / "report.html", None)
+    assert f"{Label.PROCESSES_CAPPED}: " in " ".join(said.split())
+    told = summary.as_json(load(str(tmp_path / "run")), tmp_path / "report.html", None)["processes"]
+    assert [(each["made"], each["capped"]) for each in told] == [(5, True)] * 2
+
+
+def test_a_cap_at_the_pilot_is_labelled_too(tmp_path: Path) -> None:
+    frame = stored(tmp_path, timed_plan(detectable=1e-6, most_processes=4))
+    assert frame.labels.str.contains(Label.PROCESSES_CAPPED).all()
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_the_plan_says_the_least_and_the_most() -> None:
+    told = forecast(timed_plan())
+    least, most = told["jobs"], told["jobs_most"]
+    assert most - least == 2 * 5
+    assert told["predicted_s"] < told["predicted_most_s"]
+    assert f"{least} to {most} jobs" in as_text(told)
+    assert "4 to 9 processes x 3 rounds" in summary.opening(timed_plan())
+    assert f"{least} to {most} jobs" in summary.opening(timed_plan())
+    fixed = forecast(timed_plan(processes=5))
+    assert fixed["jobs"] == fixed["jobs_most"]
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_the_time_left_grows_by_what_a_pilot_asks_for(tmp_path: Path) -> None:
+    made = timed_plan()
+    before = sum(not job.rule for job in made.jobs)
+    left = Tracker(made, phases(made, 1), RunFolder(tmp_path), clock=lambda: 0.0)
+    left.tick()
+    assert left.now.count == f"0/{before}+"
+    seconds = present(left.now.left_s)
+    more = [job for job in made.jobs if job.rule and job.process < 6]
+    for series in made.members("process_count"):
+        left.added(series, [job for job in more if job.series == series])
+    assert left.now.count == f"0/{before + len(more)}"
+    assert left.now.left_s == left.now.most_s
+    assert (left.now.left_s or 0.0) > seconds
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"detectable": 0.02}, "draft effort .*fixed number"),
+        ({"processes": 5, "pilot_processes": 6}, "processes are set"),
+    ],
+)
+def test_a_setting_of_a_pilot_that_is_not_there_is_refused(settings: dict[str, object], words: str) -> None:
+    effort = "draft" if "detectable" in settings else "standard"
+    with pytest.raises(UsageError, match=words):
+        override(load_suite("quick"), Overrides(effort=effort, settings=settings))
+
+
+def test_a_pilot_that_is_measured_again_decides_when_it_has_ended(tmp_path: Path) -> None:
+    """Until then what the folder holds of it is old."""
+    made = timed_plan()
+    folder = new_folder(made, tmp_path / "run")
+    pilot = [job for job in made.jobs if job.series == SERIES and job.process < 4]
+    for job in pilot:
+        leave(folder, job)
+    asker = Asker(made, folder, pilot[:1])
+    assert not asker.decide(SERIES).ended
+    asker.ended(pilot[0])
+    assert asker.decide(SERIES).ended
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_decision_that_was_removed_is_made_again_where_nothing_is_left_to_run(capped: Path) -> None:
+    made, folder = timed_plan(detectable=1e-6, most_processes=5), RunFolder(capped)
+    measured_here(capped)
+    ended(capped)
+    before = decisions.read(folder.path, made)
+    decisions.file_of(folder.path, SERIES).unlink()
+    api.resume(str(folder.path), Lines)
+    assert decisions.read(folder.path, made) == before
+
+
+def test_a_run_whose_decision_is_lost_is_incomplete_though_all_jobs_have_records(capped: Path) -> None:
+    """Without it the report could not say that processes were capped."""
+    run, made = capped, timed_plan(detectable=1e-6, most_processes=5)
+    assert run_folder.read(str(run)).incomplete is None
+    decided = decisions.read(run, made)[SERIES]
+    decisions.write(run, decided.model_copy(update={"ended": False}))
+    assert f"{SERIES} was not decided" in str(run_folder.read(str(run)).incomplete)
+    decisions.file_of(run, SERIES).unlink()
+    assert run_folder.read(str(run)).missing == []
+    assert f"{SERIES} was not decided" in str(run_folder.read(str(run)).incomplete)
+    done = command_line("report", run, "--format", "csv")
+    assert done.returncode == 4
+    assert f"was not decided; all its units have records: `modbench resume {run}` decides." in done.stderr
