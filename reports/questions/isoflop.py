@@ -379,5 +379,5 @@ def doubts(loaded: Loaded) -> Iterator[Sentence]:
         if any(notes.at_edge for notes in tables.notes_of(case, "lr/best_over_rule", RatesNotes)):
             variants.append(without_size(case))
     if variants:
-        words = "The best learning rate of {variants} is at the edge of those tried: try more (isoflop.rates)."
+        words = "best learning rate of {variants} at the edge of those tried: add some to isoflop.rates"
         yield Sentence(words, variants=Listed(variants, last=" and "))

@@ -209,7 +209,7 @@ def doubts(loaded: Loaded) -> Iterator[Sentence]:
     """Say where more sets of seeds were analysed than the suite planned."""
     n, planned = len(loaded.run.sets), loaded.suite.tasks.looks
     if n > planned:
-        words = "{n} interim analyses of the seeds, {planned} planned (tasks.looks): errors may exceed 5 %."
+        words = "{n} interim analyses, {planned} planned (tasks.looks): errors may exceed 5 %"
         yield Sentence(words, n=n, planned=planned)
 
 
