@@ -196,7 +196,7 @@ def check_folder() -> None:
 
 
 def keep(machine: str, comparisons: Sequence[Mapping[str, Any]]) -> Path:
-    """Save a check: an entry for each comparison: `hit`, `detectable`, `detectable_cpu`, `width`, `noisy`, its spread and costs."""
+    """Save a check, for each comparison its `hit`, `detectable`, `detectable_cpu`, `width`, `noisy`, spread and costs."""
     folder = state_folder() / "machines" / machine
     folder.mkdir(parents=True, exist_ok=True)
     made = now()
