@@ -1,6 +1,4 @@
-"""The vocabulary: names of variants (`MoD 0.125`, `dense, 56 % of the FLOPs`, `mine:build`), of workloads, and verdicts in
-words.
-"""
+"""The vocabulary: names of variants (`MoD 0.125`, `dense, 56 % of the FLOPs`), of workloads, and verdicts in words."""
 
 from __future__ import annotations
 

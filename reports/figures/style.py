@@ -226,7 +226,7 @@ def in_lines(case: Case, *, short: bool = False) -> str:
 
 
 def bin_of(ratio: float, verdict: str | None) -> int:
-    """Return the bin (0 to 8) of a speed-up in the map: from one half to double; 4 where no direction is shown, and only there."""
+    """Return the bin (0 to 8) of a speed-up in the map: from one half to double; 4 only where no direction is shown."""
     if verdict not in DIRECTED or ratio == 1:
         return 4
     bins = max(1, min(4, round(4 * abs(math.log2(ratio)))))

@@ -104,9 +104,7 @@ class Fall:
 
     @property
     def predicted_share(self) -> float:
-        """Share that the variant's operators take at the peaks of this machine, or, of measured parts, the share without the
-        rest.
-        """
+        """Share that the variant's operators take at this machine's peaks, or, of measured parts, the share without the rest."""
         return self.promised + sum(self.parts.values())
 
     @property

@@ -1,5 +1,4 @@
-"""Compute-equivalent gains: the compute that dense needs for a variant's loss, over the variant's own, in every quantity
-measured.
+"""Compute-equivalent gains: what dense needs for a variant's loss, over the variant's own, in every quantity measured.
 
 Where a loss lies among those of the dense models comes from losses alone (`harness/stats/exchange.py`). What that costs is read
 at the training length where the grid has it. What is paid at every step of a training run is multiplied by the steps, which

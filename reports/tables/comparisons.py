@@ -99,8 +99,7 @@ def predicted_bias(case: Case, baseline: Case) -> str | None:
 def against_theoretical(
     ratio: float, theoretical: float | None, otherwise: str, low: float | None = None, high: float | None = None
 ) -> tuple[dict[str, Any], list[str | None]]:
-    """Return the columns that hold a ratio, with its interval, against its theoretical speed-up, and reasons for those that
-    are null.
+    """Return the columns of a ratio, its interval and its theoretical speed-up, and reasons for those that are null.
 
     `otherwise` is why nothing was promised, where `theoretical` is None.
     """
@@ -108,7 +107,9 @@ def against_theoretical(
         return {}, [f"no theoretical speed-up: {otherwise}"]
     found: dict[str, Any] = {"theoretical": theoretical}
     if abs(theoretical - 1) < SMALLEST_PROMISE:
-        reason = f"theoretical within {percent(SMALLEST_PROMISE)} of 1: too little was promised to say what share of it is achieved"
+        reason = (
+            f"theoretical within {percent(SMALLEST_PROMISE)} of 1: too little is promised to say what share is achieved"
+        )
         return found, [reason]
     found["achieved_share"] = achieved_share(ratio, theoretical)
     if low is not None and high is not None:

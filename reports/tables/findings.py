@@ -33,9 +33,7 @@ def of_row(
     value: float | None = None,
     base: float | None = None,
 ) -> Finding:
-    """Return what a row of `comparisons.csv` says, with the values of both variants in the metric's unit where they are
-    wanted.
-    """
+    """Return what a row of `comparisons.csv` says, where wanted with the values of both variants in the metric's unit."""
     get: Callable[[str], Any] = row.get if isinstance(row, Mapping) else lambda column: getattr(row, column, None)
     unit, labels, others = str(get("unit")), of_cell(get("labels")), of_cell(get("baseline_labels"))
     made = Finding(
