@@ -1,4 +1,6 @@
-"""Runs that solved a task, counted by variant; what two counts say about two variants where the suite counts them, and seeds decide.
+"""Runs that solved a task, counted by variant.
+
+What two counts say about two variants where the suite counts them, and seeds decide.
 
 Where the suite says that runs are counted (`tasks.counted`), an interval of Student's t over seeds means nothing and is not
 given; the verdict follows from an exact test of the counts.
