@@ -77,7 +77,7 @@ QUALITY = Panel(
     printed=False,
     reading="Noisy blocks make confidence intervals wide; a table without any does not prove that the machine was quiet.",
 )
-"""For every timed comparison its blocks, what disturbed them, and the state of the machine."""
+"""For every timed comparison its blocks, what made them noisy, and the state of the machine."""
 
 
 CHECK = "Machine check"
