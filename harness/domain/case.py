@@ -134,7 +134,7 @@ class GridPoint(Frozen):
         threads: intra-op CPU threads.
         compile: whether `torch.compile` wraps the model.
         graph: whether decode steps are replayed as a CUDA graph.
-        new_tokens: decode steps that follow the prompt of `seq_len` tokens in a whole request; 0: no request.
+        new_tokens: decode steps that follow the prompt of `seq_len` tokens in an end-to-end request; 0: no request.
     """
 
     seq_len: Size

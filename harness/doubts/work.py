@@ -104,7 +104,7 @@ def unchecked(evidence: Evidence) -> str | None:
     reasons = [evidence.counted.guards] if evidence.counted.guards else []
     causality = evidence.counted.causality
     if causality is not None and causality.reads_future is None and causality.tried:
-        reasons.append(f"whether it reads the future: {causality.reason}")
+        reasons.append(f"whether it reads later tokens: {causality.reason}")
     unseen = [claim.module or "the model" for claim in evidence.counted.claims if claim.rows is None]
     if unseen:
         reasons.append(

@@ -476,7 +476,7 @@ def _reads_future(case: Case, module: nn.Module, tokens_BT: Tensor, seed: int, s
     def forward(x_BT: Tensor) -> Tensor:
         nonlocal calls
         calls += 1
-        say(f"whether it reads the future, call {calls} of {causality.CUTS + 2}")
+        say(f"whether it reads later tokens, call {calls} of {causality.CUTS + 2}")
         logits_BTV: Tensor = module(x_BT)
         return logits_BTV
 

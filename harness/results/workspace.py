@@ -109,7 +109,7 @@ class Steps:
     _last: tuple[str, float] = ("", 0.0)
 
     def say(self, step: str) -> None:
-        """Say a step: `whether it reads the future, call 3 of 18 (counting dense[…], 1 of 9)`; the end of a line may be cut."""
+        """Say a step: `whether it reads later tokens, call 3 of 18 (counting dense[…], 1 of 9)`; the end of a line may be cut."""
         (what, at), now = self._last, self.clock()
         if HERE is None or (step.partition(",")[0] == what and now - at < SAY_S):
             return

@@ -111,7 +111,7 @@ class Generation:
         again, so that every variant computes the same tokens.
         """
         self.ready()
-        self._require_eager("a whole request is served")
+        self._require_eager("an end-to-end request is served")
         subject, model = self.subject, self.subject.language_model
 
         @torch.no_grad()

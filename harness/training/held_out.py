@@ -87,7 +87,7 @@ def evaluate(subject: Subject, windows: Windows) -> HeldOut:
             )
         reason = f"{Label.NOT_AUTOREGRESSIVE}: logits changed with later tokens; {why_not_causal(subject)}"
         if found.reads_future is None:
-            reason = f"whether it reads the future could not be tested: {found.reason}"
+            reason = f"whether it reads later tokens could not be tested: {found.reason}"
         causal = loss if found.reads_future is False else None
         return HeldOut(loss, by_position, causal, reason, None, found, by_block=by_block)
     sees_future = case.facts.sees_future
@@ -113,7 +113,7 @@ def _of_own_router(
         reason = f"{Label.NOT_AUTOREGRESSIVE}: logits of forward(causal=True) changed with later tokens"
         return replace(held_out, causal_reason=reason)
     if found.reads_future is None:
-        return replace(held_out, causal_reason=f"whether forward(causal=True) reads the future: {found.reason}")
+        return replace(held_out, causal_reason=f"whether forward(causal=True) reads later tokens: {found.reason}")
     judged = mean_loss(subject, windows.val(), causal=True)
     return replace(held_out, causal=judged.loss, causal_causality=found, by_block=judged.by_block)
 

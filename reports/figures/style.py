@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from markupsafe import escape
 
 from modbench.harness.domain.case import Case
-from modbench.harness.stats.contrast import APART
+from modbench.harness.stats.contrast import BETTER, BETTER_OPEN, WORSE, WORSE_OPEN
 from modbench.reports.wording import cut, whole
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Marks:
         self.said += marks
 
     def written(self, svg: str) -> str:
-        """Return the SVG in which each mark is an element with the class `mark`, its number, its text as its label and its variant.
+        """Return the SVG in which each mark is an element with the class `mark`, its number, its text as label and its variant.
 
         A figure is one stop of the Tab key: mark 0. From there a script moves the focus on, by number: the elements lie in the
         order in which they were drawn.
@@ -79,7 +79,9 @@ class Marks:
         text, variant = self.said[number]
         of_variant = f' data-variant="{escape(variant)}"' if variant else ""
         stop = 0 if number == 0 else -1
-        return f' class="mark" data-mark="{number}" role="img" tabindex="{stop}" aria-label="{escape(text)}"{of_variant}'
+        return (
+            f' class="mark" data-mark="{number}" role="img" tabindex="{stop}" aria-label="{escape(text)}"{of_variant}'
+        )
 
 
 def _members(svg: str, start: int) -> list[int]:
@@ -98,6 +100,8 @@ def _members(svg: str, start: int) -> list[int]:
     return found
 
 
+# Verdicts that show in which direction a difference lies; a colour claims one too.
+DIRECTED = {BETTER, WORSE, BETTER_OPEN, WORSE_OPEN}
 # Sentinel colours, used by no palette; `VARIABLES` has the CSS variable of each.
 INK, MUTED, HAIR, PAPER = "#010203", "#010204", "#010205", "#010206"
 MAP = tuple(f"#0203{i:02d}" for i in range(9))
@@ -182,7 +186,9 @@ NARROWEST, SHORTEST = 2.2, 0.75
 @contextlib.contextmanager
 def numbered(variants: Sequence[Case]) -> Iterator[None]:
     """Give each of the user's variants of a run a look of its own, while it is drawn."""
-    before = OWN_VARIANTS.set({case.variant: i for i, case in enumerate(case for case in variants if case.is_user_model)})
+    before = OWN_VARIANTS.set(
+        {case.variant: i for i, case in enumerate(case for case in variants if case.is_user_model)}
+    )
     try:
         yield
     finally:
@@ -225,7 +231,7 @@ def in_lines(case: Case, *, short: bool = False) -> str:
 
 def bin_of(ratio: float, verdict: str | None) -> int:
     """Return the bin (0 to 8) of a speed-up in the map: from one half to double; 4 only where no direction is shown."""
-    if verdict not in APART or ratio == 1:
+    if verdict not in DIRECTED or ratio == 1:
         return 4
     bins = max(1, min(4, round(4 * abs(math.log2(ratio)))))
     return 4 + bins if ratio > 1 else 4 - bins
@@ -233,7 +239,7 @@ def bin_of(ratio: float, verdict: str | None) -> int:
 
 def bin_of_share(share: float | None, verdict: str | None) -> int:
     """Return the bin of a loss over the baseline's, as a share of that: one for each per cent, below 4 where it is higher."""
-    if share is None or verdict not in APART:
+    if share is None or verdict not in DIRECTED:
         return 4
     bins = max(1, min(4, round(100 * abs(share))))
     return 4 + bins if share < 0 else 4 - bins
@@ -326,7 +332,7 @@ def beside(axis: Axes, y: float, text: str, color: str = INK) -> None:
 
 
 def draw_dots(axis: Axes, dots: Iterable[tuple[float, float, float, Case, str]], marks: Marks) -> None:
-    """Draw x, y, area in square points, variant and what it says on hover: in the looks of the variants, those of one shape together."""
+    """Draw x, y, area in square points, variant and what it says on hover: in the variants' looks, one shape after the other."""
     from matplotlib.colors import to_rgba
 
     by_shape: dict[str, list[tuple[float, float, float, Look, Mark]]] = {}

@@ -220,7 +220,7 @@ def load(
 
     Args:
         run_folder: the run folder.
-        baseline: the variant that others are compared with, by its id or by what the report calls it; None: the suite's anchor.
+        baseline: the variant that others are compared with, by its id or by what the report calls it; None: the suite's baseline.
         all_pairs: whether any two variants are compared, however many pairs that makes.
         title: titles of variants, in place of those that the run has, such as `{"mod[c0.125]": "Ours"}`.
 

@@ -15,7 +15,7 @@ def render(loaded: Loaded) -> list[Table]:
 
 
 PANEL = Panel(
-    title="What would a dense model of the same loss cost?",
+    title="What does it cost in loss?",
     order=31,
     span=12,
     render=render,

@@ -52,9 +52,9 @@ def quality(loaded: Loaded) -> Iterator[Table]:
         notes=[
             Sentence(
                 "Noisy: a block that waited for a processor for over 1 % of its time, or in which garbage was collected, other "
-                "guests of the host took time, or a GPU throttled. If more than half are, wall time supports no claim. Stolen and "
-                "waited for: share of the blocks' wall time. Warm-up: Theil-Sen and Mann-Kendall over all processes, 1 % level "
-                "divided among the variants."
+                "guests of the host took time, or a GPU throttled. If more than half are, wall time supports no claim. Stolen "
+                "and waited for: share of the blocks' wall time. Warm-up: Theil-Sen and Mann-Kendall over all processes, 1 % "
+                "level divided among the variants."
             )
         ],
     )
@@ -77,7 +77,7 @@ QUALITY = Panel(
     printed=False,
     reading="Noisy blocks make confidence intervals wide; a table without any does not prove that the machine was quiet.",
 )
-"""For every timed comparison its blocks, what disturbed them, and the state of the machine."""
+"""For every timed comparison its blocks, what made them noisy, and the state of the machine."""
 
 
 CHECK = "Machine check"

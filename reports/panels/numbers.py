@@ -136,7 +136,7 @@ PAIR_COLUMNS: tuple[tuple[Value, str, Callable[[Pair], Value]], ...] = (
         lambda pair: pair.number("detectable", "share" if pair.found.typical.kind == "ratio" else "difference"),
     ),
     ("CPU-time ratio", "cpu_ratio", lambda pair: pair.number("cpu_ratio", "ratio")),
-    ("Disturbed", "noisy", lambda pair: pair.number("noisy", "share")),
+    ("Noisy", "noisy", lambda pair: pair.number("noisy", "share")),
     ("Adjusted p", "p_adjusted", lambda pair: pair.number("p_adjusted", "p")),
     ("Remark", "remark", Pair.remark),
 )
@@ -187,10 +187,10 @@ TABLE = Panel(
     reading=(
         "One row for each case and metric: its value, the baseline's, and the ratio of the two, turned so that above "
         "1× is better; losses and counts have a difference, case minus baseline. The verdict is the one word that may be "
-        "quoted: faster and slower are beyond the margin, equivalent is within it, undecided is neither. Click a heading to "
+        "quoted: faster and slower are beyond the margin, equivalent is within it, inconclusive is neither. Click a heading to "
         "sort. *Detectable* is the smallest true effect that this run would detect with 80 % power; adjusted p "
         "is Holm's over the "
-        "pairs that are judged together. Disturbed is the share of blocks in which something else ran."
+        "pairs that are judged together. Noisy is the share of blocks in which something else ran."
     ),
 )
 """All comparisons as in the CSV, sortable and filterable."""

@@ -93,7 +93,9 @@ def said_on_hover(case: Case, length: int, title: str, found: Finding) -> Mark:
     """Return what a mark says on hover: who, where, what was found or why there is nothing."""
     told = Sentence("{status}: {reason}", status=found.status, reason=found.reason)
     told = told if found.typical.value is None else found.judged()
-    said = Sentence("{variant}, T = {length}, {title}: {told}", variant=short(case), length=length, title=title, told=told)
+    said = Sentence(
+        "{variant}, T = {length}, {title}: {told}", variant=short(case), length=length, title=title, told=told
+    )
     return Mark(plain(said), case.variant)
 
 

@@ -209,4 +209,4 @@ TREND = Panel(
     lead=Lead(answer=trend.answer, doubts=trend.doubts, in_place=trend.in_place),
     rules=frozenset({"trend"}),
 )
-"""The trend: the difference of a variant and the anchor over training budgets, its line, and the forecast."""
+"""The trend: the difference of a variant and the baseline over training budgets, its line, and the forecast."""

@@ -191,7 +191,7 @@ class Row:
         other: what it was compared with.
         seeds: those behind the difference, the best's first: it may have got further ones for another comparison.
         losses: mean losses of these.
-        difference: the best's loss minus the other's at the last look; below 0 the best is better.
+        difference: the best's loss minus the other's at the last interim analysis; below 0 the best is better.
         speedup: the compute-equivalent gain, which is over the anchor.
         reason: why there is no difference, no interval, or no gain.
     """
@@ -213,7 +213,7 @@ class Row:
 
     @property
     def verdict(self) -> str | None:
-        """The verdict on the best at the last look."""
+        """The verdict on the best at the last interim analysis."""
         return self.compared.looks[-1].verdict if self.compared is not None and self.compared.looks else None
 
 
@@ -255,7 +255,7 @@ TABLE = DataTable[Row](
         number("margin", "difference to tell from none", lambda row: row.answer.confirmed.margin, "nat"),
         interval("gain", "FLOPs of dense for its loss, over its own", lambda row: row.speedup, "gain_"),
         count("looks", "looks at the difference", lambda row: row.compared and len(row.compared.looks)),
-        count("planned_seeds", "seeds at the last look", lambda row: row.answer.confirmed.planned or None),
+        count("planned_seeds", "seeds at the last interim analysis", lambda row: row.answer.confirmed.planned or None),
         count(
             "pilot_seeds_needed", "seeds that the standard deviation asks for", lambda row: row.answer.confirmed.wanted
         ),

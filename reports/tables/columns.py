@@ -57,7 +57,7 @@ WHERE = (
     _column("machine", "text", "the processor, or the GPU"),
     _column("date", "text", "day on which the run began"),
 )
-NEW_TOKENS = _column("new_tokens", "count", "tokens that follow the prompt in a whole request", "tokens")
+NEW_TOKENS = _column("new_tokens", "count", "output tokens of an end-to-end request", "tokens")
 # A row of `cases.csv`: one metric of one case.
 VALUES = (
     *CASE,

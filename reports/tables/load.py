@@ -196,7 +196,7 @@ class Loaded:
     def lengths(self) -> list[int]:
         """Sequence lengths of the grid, ascending; if the run only trained, the training length; of a search those it timed.
 
-        Prompts of whole requests are lengths where nothing else has any.
+        Prompts of end-to-end requests are lengths where nothing else has any.
         """
         grids = (self.cases[~self.cases.workload.isin(others)] for others in (["train", "request"], ["train"]))
         measured = next((rows for rows in grids if not rows.empty), self.cases)

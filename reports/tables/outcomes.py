@@ -49,7 +49,7 @@ def refuse_apart(plan: Plan, baseline: str) -> None:
         )
 
 
-# The column of tokens that follow a prompt in a whole request; a last one of each table.
+# The column of tokens that follow a prompt in an end-to-end request; a last one of each table.
 NEW_TOKENS = "new_tokens"
 # The loss whose routers decided without later tokens.
 CAUSAL_LOSS = "loss/val_causal"

@@ -169,7 +169,7 @@ class Again:
             if not others:
                 return f"({select}) and ({said})" if select else said
             if everywhere:
-                raise NotAgainError(f"-k cannot tell {', '.join(variants)} from {', '.join(others)}.")
+                raise NotAgainError(f"-k selects {', '.join(others)} with {', '.join(variants)}.")
         return " or ".join(self._one(case) for case in [*wanted, *self._rates(wanted)])
 
     def _matched(self, expression: str) -> list[Case]:
@@ -193,7 +193,7 @@ class Again:
         others = [other.id for other in self._matched(said) if other.id != case.id]
         whole = " and ".join([said, *(f"not ({_named(other)})" for other in others)])
         if [each.id for each in self._matched(whole)] != [case.id]:
-            raise NotAgainError(f"-k cannot tell {case.id} from {', '.join(others)}.")
+            raise NotAgainError(f"-k selects {', '.join(others)} with {case.id}.")
         return f"({whole})" if whole != case.id else whole
 
     def _rates(self, wanted: list[Case]) -> list[Case]:

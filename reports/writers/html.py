@@ -212,7 +212,7 @@ def _data(identity: str, label: str, frame: pd.DataFrame) -> Markup:
         return Markup()
     if frame.size > MOST_CELLS:
         return Markup(
-            '<p class="note">Data: {:,} rows, more than this page holds. <code>modbench figure RUN {}</code> '
+            '<p class="note">Data: {:,} rows, more than the report holds. <code>modbench figure RUN {}</code> '
             "writes them.</p>"
         ).format(len(frame), identity)
     head, *rows = csv.reader(io.StringIO(csv_text(frame)))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 OURS: dict[str, str] = {
     r"\b[Aa]rms?\b(?! ?64)|\bARM=|=ARM\b": "variant",
     r"\b[Tt]wins?\b": "A/A control",
-    r"\b[Rr]ungs?\b|\b(?:dense )?[Ll]adders?\b|(?<![\w/.])[Rr]ivals?\b(?!/)|\bdense models? of equal cost\b|\bequal cost\b": "matched baseline",
+    r"\b[Rr]ungs?\b|\b(?:dense )?[Ll]adders?\b|(?<![\w/.])[Rr]ivals?\b(?!/)|\b(?:of|at) equal cost\b": "matched baseline",
     r"(?<!\{)\b[Aa]nchors?\b(?! \w*=|-)": "baseline",
     r"(?<![Kk]ernel )\blaunches\b(?! (?:of )?(?:a |one |the |no |fewer |more |its )?\w*kernels?)"
     r"|\b(?:per|each|fresh|cold|forked|\d+|whole) launch\b(?! (?:of )?(?:a |the )?kernels?)": "process",
@@ -35,7 +35,7 @@ OURS: dict[str, str] = {
     r"\b(?:the|on the|this) page\b|\bfirst screen\b|\b[Ss]hort answer\b": "HTML report, summary",
     r"\bat (?:look|the (?:first|last|\w+) look)\b|\blook \d|\b\d+ looks\b": "interim analysis",
     r"\b[Tt]ypical\b(?! text)": "median-based",
-    r"\bTTFT\b(?!.*request)|\bTPOT\b(?!.*request)": "prefill, decode step",
+    r"\bprefill \(TTFT\)|\bdecode step \(TPOT\)": "prefill, decode step",
 }
 # Options, keys of suites and columns that were renamed.
 FLAGS = ("rival", "launches", "budget", "of", "request", "include", "steal", "arms-from", "lenient")

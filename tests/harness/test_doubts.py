@@ -132,7 +132,7 @@ PLANTED: dict[str, tuple[Evidence, str]] = {
     "side_stream": (evidence([outcome(escaped=0.25)]), "25 %"),
     "unchecked": (
         evidence(counted={"causality": {"reads_future": None, "tried": True, "reason": "its logits are not numbers"}}),
-        "whether it reads the future: its logits are not numbers",
+        "whether it reads later tokens: its logits are not numbers",
     ),
     "starved_device": (evidence([outcome({"starved": [1.0] * 10 + [0.0] * 30})]), "25 %"),
 }

@@ -128,6 +128,6 @@ def test_no_panel_of_a_smoke_run_has_the_colour_of_a_verdict(tmp_path: Path) -> 
 @pytest.mark.usefixtures("undrawn")
 def test_the_first_screen_has_no_line_for_what_is_not_known(tmp_path: Path) -> None:
     suite = planted_suite("draft", metrics=["flops/forward"], variants=VARIANTS, train=None)
-    page = body(load(left(tmp_path, suite))).partition("The answer")[2].partition("</section>")[0]
+    page = body(load(left(tmp_path, suite))).partition("Summary")[2].partition("</section>")[0]
     assert re.findall(r"<p[^>]*>(?:\w+: )?–?</p>", page) == []
     assert "Sure" not in page

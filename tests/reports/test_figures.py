@@ -159,7 +159,7 @@ def test_a_figure_that_a_column_squeezes_is_said_so(
     asked = ("figure", loaded.path, "memory", "-o", tmp_path / "x.svg", "--json")
     monkeypatch.setattr(sys.modules["modbench.commands.figure"], "NARROW", inches + 0.01)
     for more, width, said in (
-        ((), "text", "inches wide"),
+        ((), "text", "as wide as the text"),
         (("--width", "column"), "column", "--width text shows more"),
     ):
         done = modbench(*asked, *more)

@@ -99,7 +99,7 @@ def figure(
     else:
         say("\n".join([*map(str, written), "", plain(drawing.caption)]))
     if squeezed and width is None:
-        exit_codes.remark(f"drawn {paper.WIDTHS['text']} inches wide: in a column {squeezed}.")
+        exit_codes.remark(f"drawn as wide as the text ({paper.WIDTHS['text']} inches): in a column {squeezed}.")
     elif squeezed and width == "column":
         exit_codes.remark(f"in a column {squeezed}: --width text shows more.")
     if loaded.run.incomplete:
@@ -131,7 +131,7 @@ def _drawn(loaded: Loaded, name: str, width: str, kinds: Sequence[str]) -> Drawn
         images = {kind: paper.saved(drawing, kind) for kind in kinds}
         inches, over = paper.narrowest(drawing), paper.printed_over(drawing) or paper.cut_off(drawing)
     squeezed = (
-        f"its axes are {inches:.1f} inches wide" if inches < NARROW else "its labels have too little room" * bool(over)
+        f"names leave {inches:.1f} inches to its axes" if inches < NARROW else "its labels have too little room" * bool(over)
     )
     return Drawn(drawing, width, images, squeezed)
 
