@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,8 +22,6 @@ from modbench.reports.wording import MATCHED, WORKLOADS, name
 NOTHING_COMPARED = "nothing is compared, so that there is no ratio, no verdict and no A/A control"
 # More names than this are counted.
 MOST_NAMED = 6
-# What follows of a variant with a label.
-FOLLOWS: Mapping[str, str] = {Label.NOT_AUTOREGRESSIVE: "not usable for generation"}
 
 
 @dataclass(frozen=True)
@@ -220,9 +218,8 @@ def _doubts(loaded: Loaded) -> Iterator[Doubt]:
     if not loaded.suite.claims:
         yield Doubt("smoke effort: no claims", heavy=True)
     for label, cases in loaded.labelled.items():
-        words = "{label}: {names}" + "; {follows}" * (label in FOLLOWS)
         names = Listed(cases, most=1)
-        yield Doubt(Sentence(words, label=label, names=names, follows=FOLLOWS.get(label)), heavy=label in OF_WORK)
+        yield Doubt(Sentence("{label}: {names}", label=label, names=names), heavy=label in OF_WORK)
     busy = any(Label.NOISY in of_cell(cell) for cell in (*loaded.comparisons.labels, *loaded.cases.labels))
     for found in checks.doubts(loaded):
         if not found.label:  # where no label says that the machine was busy, what was found in times weighs as much

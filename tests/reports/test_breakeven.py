@@ -8,17 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import planted
 import pytest
-from panels_of import drawn
 from planted import planted_suite, stored
 
 from modbench.harness.core.labels import Label
 from modbench.harness.planning.plan import Plan
 from modbench.reports.model import pivot
-from modbench.reports.panels import speedup_map
 from modbench.reports.questions import break_even
 from modbench.reports.tables import pair_verdicts
 from modbench.reports.tables.load import Loaded, load
@@ -115,29 +112,12 @@ def test_a_noisy_or_failed_point_is_left_out(tmp_path: Path) -> None:
 
 def test_a_variant_in_doubt_has_no_claim(crossing: Path) -> None:
     loaded = load(crossing / "run")
-    assert FAST in {line.case.variant for line in break_even.claimed(loaded)}
-    loaded = load(crossing / "run")
     loaded.pairs.loc[(loaded.pairs.variant == FAST) & (loaded.pairs.seq_len == 512), "labels"] = Label.FASTER
     mine = break_even.TABLE.frame(loaded)
     mine = mine[mine.variant == FAST]
     assert mine.outcome.isna().all()
     assert set(mine.labels) == set(mine.reason.str.removeprefix("in doubt: ")) == {str(Label.FASTER)}
     assert table_of(loaded)["MoD 0.125"] == ["?", "?"]
-
-
-def test_a_variant_that_never_pays_has_a_word_and_no_line(crossing: Path) -> None:
-    """MoE pays at no length: nothing is drawn at the right edge, where a line would say that it pays from there on."""
-    loaded = load(crossing / "run")
-    (drawing,) = (each for each in drawn(speedup_map, loaded) if each.name == "map")
-    (axis,) = drawing.figure.axes
-    (never,) = (text for text in axis.texts if text.get_text() == "never")
-    rows = [label.get_text() for label in axis.get_yticklabels()]
-    row = rows.index("MoE")
-    assert never.get_position() > (len(LENGTHS), row)
-    assert never.get_position()[1] == row + 0.5
-    thick = [np.asarray(line.get_xydata()) for line in axis.lines if line.get_linestyle() == "-"]
-    assert all(line[:, 0].max() < len(LENGTHS) for line in thick)
-    assert {rows[int(line[0, 1])] for line in thick} == {"MoD 0.125", "MoD 0.5"}
 
 
 def test_against_another_baseline_the_line_is_mirrored(crossing: Path) -> None:

@@ -119,7 +119,7 @@ def test_a_noun_follows_its_number(number: int, written: str) -> None:
 
 Write = Callable[[Table], str]
 WRITERS: dict[str, Write] = {
-    "text": lambda table: "\n".join([*(lines := text.table(table, 200)), *short.legend(lines, "dense")[1]]),
+    "text": lambda table: "\n".join([*(lines := text.table(table, 200)), *short.explained(lines)]),
     "html": lambda table: str(write_html.written([table])),
     "markdown": lambda table: markdown.within([markdown.block(table)]),
     "latex": lambda table: latex.table(table, "x"),
