@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from markupsafe import escape
 
 from modbench.harness.domain.case import Case
-from modbench.harness.stats.contrast import BETTER, BETTER_OPEN, WORSE, WORSE_OPEN
+from modbench.harness.stats.contrast import APART
 from modbench.reports.wording import cut, whole
 
 if TYPE_CHECKING:
@@ -100,8 +100,6 @@ def _members(svg: str, start: int) -> list[int]:
     return found
 
 
-# Verdicts that show in which direction a difference lies; a colour claims one too.
-DIRECTED = {BETTER, WORSE, BETTER_OPEN, WORSE_OPEN}
 # Sentinel colours, used by no palette; `VARIABLES` has the CSS variable of each.
 INK, MUTED, HAIR, PAPER = "#010203", "#010204", "#010205", "#010206"
 MAP = tuple(f"#0203{i:02d}" for i in range(9))
@@ -231,7 +229,7 @@ def in_lines(case: Case, *, short: bool = False) -> str:
 
 def bin_of(ratio: float, verdict: str | None) -> int:
     """Return the bin (0 to 8) of a speed-up in the map: from one half to double; 4 only where no direction is shown."""
-    if verdict not in DIRECTED or ratio == 1:
+    if verdict not in APART or ratio == 1:
         return 4
     bins = max(1, min(4, round(4 * abs(math.log2(ratio)))))
     return 4 + bins if ratio > 1 else 4 - bins
@@ -239,7 +237,7 @@ def bin_of(ratio: float, verdict: str | None) -> int:
 
 def bin_of_share(share: float | None, verdict: str | None) -> int:
     """Return the bin of a loss over the baseline's, as a share of that: one for each per cent, below 4 where it is higher."""
-    if share is None or verdict not in DIRECTED:
+    if share is None or verdict not in APART:
         return 4
     bins = max(1, min(4, round(100 * abs(share))))
     return 4 + bins if share < 0 else 4 - bins

@@ -106,7 +106,7 @@ def one(table: Any, variant: str, metric: str) -> Any:
 def test_the_planted_rate_comes_back_in_flops(table: pd.DataFrame) -> None:
     row = one(table, MOD, "flops/train_step")
     assert row.gain == pytest.approx(1.25, rel=0.02)
-    assert row.ci_low < 1.25 < row.ci_high < 1.3
+    assert row.gain_ci_low < 1.25 < row.gain_ci_high < 1.3
     assert (row.kind, row.status, row.seeds, row.ci_level) == ("rate", "ok", 5, 0.95)
     assert (row.seq_len, row.dense_variants, row.loss_metric) == (128, " ".join(MATCHED_BASELINES), "loss/val_causal")
     assert math.isnan(row.processes)
@@ -124,7 +124,7 @@ def test_the_same_place_on_the_ladder_costs_seconds(table: pd.DataFrame) -> None
     for metric in ("latency/train_step", "latency/forward"):
         row = one(table, MOD, metric)
         assert row.gain == pytest.approx(seconds, rel=0.02)
-        assert row.ci_low < seconds < row.ci_high
+        assert row.gain_ci_low < seconds < row.gain_ci_high
         assert row.processes == 5
         assert row.ratio == pytest.approx(1.6, rel=0.02)
         assert row.ratio_ci_low < row.ratio < row.ratio_ci_high
@@ -142,7 +142,7 @@ def test_a_variant_as_good_as_the_anchor_has_both_ends_where_a_matched_lies_abov
         even = losses(flops, **{MOD: flops["dense"] / flops[MOD]})
         row = one(rates(tmp_path / ends, made, losses=even, run_noise=0.003), MOD, "latency/train_step")
         assert row.dense_variants.split()[-1] == top
-        assert math.isnan(row.ci_high) == (ends == "low")
+        assert math.isnan(row.gain_ci_high) == (ends == "low")
         assert row.ratio == pytest.approx(1.6, rel=0.02)
 
 
@@ -158,7 +158,7 @@ def test_a_smoke_run_illustrates_however_many_seeds_it_has(tmp_path: Path) -> No
     made = planned("smoke", metrics=["flops/train_step", "loss/val", "loss/val_causal"], processes=1)
     row = one(rates(tmp_path, made), MOD, "flops/train_step")
     assert row.reason.startswith("illustration, no claim: smoke")
-    assert math.isnan(row.ci_low)
+    assert math.isnan(row.gain_ci_low)
 
 
 def test_another_text_is_another_loss(tmp_path: Path) -> None:
