@@ -32,7 +32,7 @@ from modbench.reports.wording import DECIDED, TIMED, cut, name, short, verdict_w
 from modbench.reports.writers import plain_html
 from modbench.reports.writers.html import inline
 from modbench.reports.writers.number_format import grid_point, number, plain
-from modbench.reports.writers.short import Short, cells, legend
+from modbench.reports.writers.short import Short, cells, explained
 
 # Variants and lengths of the table at most, and tables.
 MOST_VARIANTS, MOST_LENGTHS, MOST_TABLES = 16, 6, 2
@@ -58,7 +58,7 @@ def html(loaded: Loaded, page: Path | None) -> str:
     if told.doubts:
         doubts.append(Sentence("Doubt: {said}", said=Listed(told.doubts, "; ")))
     tables = [*_tables(loaded)]
-    doubts += legend(tables, "")[1]
+    doubts += explained(tables)
     where = f"report: {page}" if page else f"modbench report {loaded.path} writes its page"
     link = f'<a href="{inline(str(page))}">{inline(where)}</a>' if page else str(inline(where))
     above, below = (

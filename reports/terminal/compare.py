@@ -19,7 +19,7 @@ from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.two_runs import Pair
 from modbench.reports.writers import data, text
 from modbench.reports.writers.number_format import plain
-from modbench.reports.writers.short import legend
+from modbench.reports.writers.short import explained
 from modbench.reports.writers.text import joined, wrapped
 
 # Remarks on a table, with `-v` and without.
@@ -37,10 +37,10 @@ def along_axis(loaded: Loaded, along: AlongAxis, width: int, *, every: bool = Fa
     blocks = [wrapped([Sentence("⚠ {said}", said=each)], width) for each in reversed(warnings(loaded))]
     blocks.append(wrapped([title], width))
     blocks += [text.table(table, width) for table in compare_axis.tables(loaded, along, every=every)]
-    parts, marks = legend([line for block in blocks for line in block], "")
-    doubts = [*marks, *compare_axis.remarks(along, MOST_REMARKS if verbose else FEW_REMARKS, every=every)]
+    marks = explained(line for block in blocks for line in block)
+    doubts = compare_axis.remarks(along, MOST_REMARKS if verbose else FEW_REMARKS, every=every)
     below = [("sure", machine_check(loaded)[1]), *zip(chain(["doubt"], repeat("")), doubts, strict=False)]
-    blocks.append([*joined(parts, width), *text.labelled(below, width)])
+    blocks.append([*joined(marks, width), *text.labelled(below, width)])
     return "\n\n".join("\n".join(escaped(line, lines=False) for line in block) for block in blocks)
 
 

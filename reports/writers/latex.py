@@ -8,7 +8,7 @@ from dataclasses import replace
 from modbench.harness.core.printable import escaped
 from modbench.reports.model import Finding, Table, Value
 from modbench.reports.writers.number_format import Inline, plain
-from modbench.reports.writers.short import Short, cells, legend
+from modbench.reports.writers.short import Short, cells, explained
 
 # Columns that fit between the margins.
 MOST_COLUMNS = 6
@@ -98,9 +98,8 @@ def table(made: Table, label: str) -> str:
         " ".join(filter(None, [inline(group), _math(text(title))])) for group, title in zip(groups, head, strict=True)
     ]
     title = made.label[:1].upper() + made.label[1:] + (f", {plain(made.at)}" if made.at else "")
-    found = (cell.against for row in made.rows for cell in row if isinstance(cell, Finding) and cell.against)
-    marks = legend(map(" ".join, body), plain(next(found, "")))
-    notes = [*map(inline, made.notes), *(text("; ".join(each)) for each in marks if each)]
+    marks = explained(map(" ".join, body))
+    notes = [*map(inline, made.notes), *([text("; ".join(marks))] if marks else [])]
     return _TABLE.format(
         caption=" ".join([text(f"{title}."), *(f"{note}." if note[-1:] not in ".:" else note for note in notes)]),
         label=label,

@@ -33,17 +33,6 @@ MARKS: Mapping[str, str] = {
     ILLUSTRATION: FEW,
     Label.BY_CPU: "",
 }
-# What marks mean, in the order in which they are explained: in a few words, and in sentences.
-_WORDS = {"▲": "faster", "▼": "slower", "△": "faster (size open)", "▽": "slower (size open)", "≈": EQUIVALENT}
-_MEANINGS = {
-    FUTURE: f"{Label.NOT_AUTOREGRESSIVE}: not comparable with a causal loss",
-    NOISY: "noisy: something else moved its wall time, which supports no claim",
-    TAIL: f"{Label.TAIL}: the median and the mean disagree; comparisons.csv has both",
-    FEW: f"{ILLUSTRATION}: too few seeds for a claim",
-    LABELLED: "labelled: see the warnings",
-}
-BY_CPU_MEANS = f"{BY_CPU} {Label.BY_CPU}"
-APART_MEANS = "~ of the processes alone in which both were timed"
 
 
 @dataclass(frozen=True)
@@ -163,37 +152,8 @@ MARKED = {
 }
 
 
-def explained(lines: Iterable[str], speed_ups: str, verdicts: str) -> list[str]:
+def explained(lines: Iterable[str], speed_ups: str = SPEED_UPS, verdicts: str = VERDICTS) -> list[str]:
     """Return what explains tables: ratios and verdicts always in the same words, then the marks that occur in them."""
     said = "\n".join(lines)
     fixed = [speed_ups] * ("×±" in said) + [verdicts] * bool(re.search(r"\d[▲▼△▽≈≠?]", said))
     return [*fixed, *(words for mark, words in MARKED.items() if re.search(mark, said))]
-
-
-def legend(
-    lines: Iterable[str],
-    against: str,
-    *,
-    paired: bool = True,
-    readers: str = "",
-    words: Mapping[str, str] | None = None,
-) -> tuple[list[str], list[str]]:
-    """Explain the marks that occur in tables: in a few words, and in sentences.
-
-    Args:
-        lines: the tables.
-        against: what ratios are taken to; empty: that stands elsewhere.
-        paired: whether both sides of ratios with an interval were timed in turn.
-        readers: who is meant by the mark of a loss that saw the future, besides its row.
-        words: what glyphs mean that is not what they mean of times.
-    """
-    said = "\n".join(lines)
-    of_pairs = "paired " * (paired and "×±" in said)
-    parts = [f"{of_pairs}ratio: {against} ÷ row"] * ("×" in said and bool(against)) + ["± 95 %"] * ("±" in said)
-    used = [f"{glyph} {word}" for glyph, word in {**_WORDS, **(words or {})}.items() if re.search(rf"\d{glyph}", said)]
-    used += [f"{OPEN} open"] if re.search(r"[\d ]\?", said) else []
-    parts += [" ".join(used)] if used else []
-    parts += [f"{BEST} best"] * bool(re.search(rf"\S\{BEST}", said))
-    sentences = [f"{mark} {readers * (mark == FUTURE)}{words}" for mark, words in _MEANINGS.items() if mark in said]
-    before = {APART: APART_MEANS, BY_CPU: BY_CPU_MEANS}
-    return parts, [*sentences, *(words for mark, words in before.items() if re.search(rf"\W{mark}\d+\.\d+×", said))]
