@@ -1,4 +1,4 @@
-"""The vocabulary: names of variants (`MoD 0.125`, `dense, 56 % of the FLOPs`, `mine:build`), of workloads, and verdicts in words."""
+"""The vocabulary: names of variants (`MoD 0.125`, `dense, 56 % of the FLOPs`), of workloads, and verdicts in words."""
 
 from __future__ import annotations
 
@@ -116,9 +116,7 @@ def _whole(case: Case) -> set[str]:
 
 
 def _parts(case: Case) -> set[str]:
-    """Parts of its id, in small letters; those of the variant that a matched baseline is named by are no names of the matched
-    baseline.
-    """
+    """Parts of its id, in small letters; those of a variant that a matched baseline is named by are no names of it."""
     own = case.variant_parts[:1] if named_by_target(case) else case.variant_parts
     return {part.casefold() for part in (case.short_model, *own)}
 

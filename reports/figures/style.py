@@ -56,8 +56,7 @@ class Marks:
         self.said += marks
 
     def written(self, svg: str) -> str:
-        """Return the SVG in which each mark is an element with the class `mark`, its number, its text as its label and its
-        variant.
+        """Return the SVG in which each mark is an element with the class `mark`, its number, text (as a label) and variant.
 
         A figure is one stop of the Tab key: mark 0. From there a script moves the focus on, by number: the elements lie in the
         order in which they were drawn.
@@ -328,9 +327,7 @@ def beside(axis: Axes, y: float, text: str, color: str = INK) -> None:
 
 
 def draw_dots(axis: Axes, dots: Iterable[tuple[float, float, float, Case, str]], marks: Marks) -> None:
-    """Draw x, y, area in square points, variant and what it says on hover: in the looks of the variants, those of one shape
-    together.
-    """
+    """Draw x, y, area in square points, variant and what it says on hover, in the looks of the variants."""
     from matplotlib.colors import to_rgba
 
     by_shape: dict[str, list[tuple[float, float, float, Look, Mark]]] = {}

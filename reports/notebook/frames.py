@@ -163,9 +163,7 @@ class Results:
 
     @cached_property
     def comparisons(self) -> pd.DataFrame:
-        """`comparisons.csv`: a row for each pair of variants and metric; `primary`: against the baseline, `aa_control`: a
-        check.
-        """
+        """`comparisons.csv`: a row for each pair and metric; `primary`: against the baseline, `aa_control`: a check."""
         return self.loaded.pairs[[*COMPARISONS, "primary", "aa_control"]].copy()
 
     @cached_property
