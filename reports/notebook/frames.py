@@ -153,7 +153,7 @@ class Results:
 
     @property
     def run(self) -> StoredRun:
-        """What was run: its `plan`, `environment`, `command` and `started`; `missing` names units without a record."""
+        """What was run: its `plan`, `environment`, `command` and `started`; `missing` names jobs without a record."""
         return self.loaded.run
 
     @cached_property
