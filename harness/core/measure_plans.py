@@ -51,8 +51,7 @@ class FitPlan(Frozen):
 
 
 class SearchPlan(Frozen):
-    """How a suite finds where a variant begins to pay: by halving an axis of its grid, with few cells, instead of measuring
-    it all.
+    """How a suite finds where a variant breaks even: by halving an axis of its grid instead of measuring it all.
 
     Attributes:
         axis: the axis that is searched, for every variant and workload, and at each point of the other axes.

@@ -257,9 +257,7 @@ class Case(Frozen):
 
     @functools.cached_property
     def id(self) -> str:
-        """Case id, like pytest's: `mod[c0.125-T512-B1-fp32-cpu1]`, of a matched baseline `dense-f0.56[…]`, of an A/A control
-        `dense-aa[…]`.
-        """
+        """Case id, like pytest's: `mod[c0.125-T512-B1-fp32-cpu1]`; `dense-f0.56[…]`: matched baseline; `dense-aa[…]`: control."""
         budget = f"F{self.train_flops:.3g}".replace("+", "") if self.train_flops else ""
         where = "-".join(part for part in (self.task, budget, self.grid_point.label) if part)
         if self.matched:

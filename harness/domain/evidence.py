@@ -1,4 +1,4 @@
-"""Doubts, and the evidence for them: everything recorded about one metric of one case."""
+"""Warnings, and the evidence for them: everything recorded about one metric of one case."""
 
 from __future__ import annotations
 
@@ -133,9 +133,10 @@ class Doubt:
 
 
 def doubt(advice: str, label: Label | None = None) -> Callable[[Check], Doubt]:
-    """Make a doubt of a function that finds it, which `registry/discovery.py` sees without importing its file.
+    """Make a warning of a function that finds it, which `registry/discovery.py` sees without importing its file.
 
-    The function's name is the doubt's, and the first line of its docstring its description; what it finds is told with the label.
+    The function's name is the warning's, and the first line of its docstring its description; what it finds is told with the
+    label.
     """
 
     def made(check: Check) -> Doubt:

@@ -130,7 +130,7 @@ class CountNotes(Notes):
         reused: evidence that a call returned an earlier answer; None: it was computed.
         other_precision: evidence that products were computed in a narrower number format than the case's.
         causality: whether logits depend on later tokens; None if that could not be tested.
-        guards: why a guard could not run.
+        guards: why a validity check could not run.
         forward_operators: the operators of a forward pass by kind and size; None where they were not recorded.
         train_operators: the operators of a training step, the optimizer's included.
         operators_reason: why they were not recorded.
@@ -205,7 +205,7 @@ class TimeNotes(Notes):
         steadiness_tested: whether there were enough rounds to test for drift.
         warmed_up_again: which variants drifted, so that all were warmed up a second time.
         unsteady: how this variant still drifted after that; None: it did not.
-        unchecked: which guard could not run, and why.
+        unchecked: which validity check could not run, and why.
         reused: evidence that a timed call returned an earlier answer.
         device_s: seconds of the device in a call.
         device_share: share of the end-to-end time in which the device was busy; None if it waited for the host.

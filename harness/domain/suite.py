@@ -235,8 +235,8 @@ class Suite(Frozen):
         """Processes and rounds as the reports print them."""
         processes, rounds = self.protocol_size
         if not self.two_stage:
-            return f"{processes} process{'es' * (processes != 1)} x {rounds} rounds"
-        return f"{processes} to {self.processes_limit} processes x {rounds} rounds"
+            return f"{processes} process{'es' * (processes != 1)} × {rounds} rounds"
+        return f"{processes} to {self.processes_limit} processes × {rounds} rounds"
 
     @model_validator(mode="before")
     @classmethod

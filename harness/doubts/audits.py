@@ -1,4 +1,4 @@
-"""Doubts that the audit of a model brings (`run --audit`), with the audit's own sentence."""
+"""Warnings that the audit of a model brings (`run --audit`), with the audit's own sentence."""
 
 from __future__ import annotations
 

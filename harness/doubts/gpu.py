@@ -1,4 +1,4 @@
-"""Doubts about what a GPU reports: its memory, its power, and what its events see."""
+"""Warnings about what a GPU reports: its memory, its power, and what its events see."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def allocator_retried(evidence: Evidence) -> str | None:
 
 @doubt("Compare only variants with a similar share, or lock the clocks below the limit.")
 def power_limited(evidence: Evidence) -> str | None:
-    """The GPU reached its power limit: a variant may be faster only because the card was cooler."""
+    """The GPU reached its power limit: a variant may be faster only because the GPU was cooler."""
     capped = [block for each in evidence.processes for block in noise.power_capped(each.blocks)]
     return f"power-limited in {about(sum(capped) / len(capped))} of the blocks" if any(capped) else None
 

@@ -1,4 +1,4 @@
-"""Doubts about times: what else moved them, and whether the clock can be trusted."""
+"""Warnings about times: what else moved them, and whether the clock can be trusted."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FEWEST = 3
 
 @doubt("Look for caches that are still filling or compilation that is still running; raise `rounds`.")
 def not_steady(evidence: Evidence) -> str | None:
-    """The variant was still getting faster or slower relative to its anchor when it was measured."""
+    """The variant was still getting faster or slower relative to the baseline beside it when it was measured."""
     return f"not steady: {evidence.drift}" if evidence.drift else None
 
 
@@ -90,7 +90,7 @@ def capped_processes(evidence: Evidence) -> str | None:
 
 
 def _theoretical(evidence: Evidence) -> float | None:
-    """FLOPs of the anchor over those of the case; None where one of them is unknown or a lower bound."""
+    """FLOPs of the baseline over those of the case; None where one of them is unknown or a lower bound."""
     sides = (evidence.anchor_counted, evidence.counted)
     theirs, mine = (
         getattr(side, evidence.metric.theoretical, None) if evidence.metric.theoretical else None for side in sides
@@ -101,7 +101,7 @@ def _theoretical(evidence: Evidence) -> float | None:
 
 
 def _least_ratio(evidence: Evidence) -> float | None:
-    """The lower end of the interval of anchor over case; None where there is no interval."""
+    """The lower end of the interval of baseline over case; None where there is no interval."""
     processes, anchor = dict(enumerate(evidence.beside)), evidence.beside[0].anchor
     numbers = paired.between(processes, evidence.case.id, anchor, one_thread=False, averaged=False)
     if not numbers.effects():
@@ -142,7 +142,7 @@ def faster_than_flops(evidence: Evidence) -> str | None:
 
 @dataclass(frozen=True)
 class Changed:
-    """The anchor takes another time where the user's code is loaded.
+    """The baseline takes another time where the user's code is loaded.
 
     Attributes:
         ratio: its time beside the user's code, over its time without it.
@@ -225,7 +225,7 @@ def changed(beside: Sequence[float], without: float) -> Changed | None:
     Label.PROCESS_CHANGED,
 )
 def process_changed(evidence: Evidence) -> str | None:
-    """The anchor takes another time in the process that the user's code is loaded in: it changed what the process does."""
+    """The baseline takes another time in the process that the user's code is loaded in: it changed what the process does."""
     alone = evidence.without_own
     if alone is None:
         return None

@@ -1,4 +1,4 @@
-"""Doubts about the work: whether a model computes what it claims, and what was counted."""
+"""Warnings about the work: whether a model computes what it claims, and what was counted."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def other_precision(evidence: Evidence) -> str | None:
 def reads_future(evidence: Evidence) -> str | None:
     """Logits changed when later tokens were changed: the model is not usable for generation.
 
-    A user's model that does not decode as its forward pass computes has no cell of generation, and the guard's finding about
-    `loss/val_causal` is that of the routing by which it was measured.
+    A user's model that does not decode as its forward pass computes has no cell of generation, and the validity check's
+    finding about `loss/val_causal` is that of the routing by which it was measured.
     """
     causal_loss = evidence.metric.key == "loss/val_causal"
     if evidence.metric.workload in GENERATION or (causal_loss and not evidence.case.is_user_model):
@@ -100,7 +100,7 @@ def lower_bound(evidence: Evidence) -> str | None:
     Label.UNCHECKED,
 )
 def unchecked(evidence: Evidence) -> str | None:
-    """A guard could not run: what it would have found is unknown."""
+    """A validity check could not run: what it would have found is unknown."""
     reasons = [evidence.counted.guards] if evidence.counted.guards else []
     causality = evidence.counted.causality
     if causality is not None and causality.reads_future is None and causality.tried:

@@ -1,4 +1,4 @@
-"""A machine's certificate: how often it called two identical models different, and how much its processes differ; over all checks.
+"""A machine's certificate: how often it called two identical models different, and how much processes differ; of all checks.
 
 Each check is a file under the user's state folder (`core/files.py`), by a fingerprint of the machine, device and
 threads. A verdict needs 100 comparisons: at 20, a machine that calls 5 % different would not be fit 7.5 % of the time, and one
@@ -130,7 +130,7 @@ class Certificate:
         return "fit" if self.standard_detectable <= LARGEST_DETECTABLE else "inconclusive"
 
     def in_words(self) -> str:
-        """One line: `fit: 4 of 100 identical pairs called different (4.0 %, 95 % confidence interval [1.1–9.9]); smallest effect …`."""
+        """One line: `fit: 4 of 100 identical pairs called different (4.0 %, 95 % confidence interval [1.1–9.9]); …`."""
         return (
             f"{self.verdict}: {self.hits} of {self.comparisons} identical pairs called different "
             f"({per_cent(self.rate)} %, 95 % confidence interval [{per_cent(self.low)}–{per_cent(self.high)}]); "
@@ -196,9 +196,7 @@ def check_folder() -> None:
 
 
 def keep(machine: str, comparisons: Sequence[Mapping[str, Any]]) -> Path:
-    """Save a check: one entry for each comparison, with `hit`, `detectable`, `detectable_cpu`, `width`, `noisy`, its spread
-    and costs.
-    """
+    """Save a check, for each comparison its `hit`, `detectable`, `detectable_cpu`, `width`, `noisy`, spread and costs."""
     folder = state_folder() / "machines" / machine
     folder.mkdir(parents=True, exist_ok=True)
     made = now()

@@ -32,7 +32,7 @@ METRICS: tuple[Metric[Trained, float], ...] = (
     _loss(
         key="loss/val",
         unit="nat",
-        about="Held-out loss per token; with top-k routing, which is non-causal, and labelled so",
+        about="Held-out loss per token, routed as in training: top-k routing is non-causal, and labelled so",
         measure=lambda trained: trained.held_out.loss,
         range=Range(0),
     ),

@@ -2,8 +2,8 @@
 
 On the meta device (shapes only) the closed form is compared with torch's counter and fvcore, module by module. Real tensors at
 the case's own place show what kernels executed, whether modules skip what they claim to skip, whether every call is computed,
-and whether logits depend on later tokens. The guards of a shipped model run on few tokens, of a large one on fewer: tests cover
-these models at any length.
+and whether logits depend on later tokens. The validity checks of a shipped model run on few tokens, of a large one on fewer:
+tests cover these models at any length.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ NO_TRAINING = "no training step was counted: the suite asks for no metric of one
 FIRST, CASE, BLOCK, TRAINED_BLOCK, TRACED_BLOCK = 5e10, 3e9, 1.5e9, 2.4e9, 1.5e9
 # Of a weight: to draw it, and for a step of the optimizer.
 DRAWN, STEPPED = 600.0, 300.0
-# Forward passes at the case's own place: the contract, executed FLOPs, claims. Calls of the guards.
+# Forward passes at the case's own place: the contract, executed FLOPs, claims. Calls of the validity checks.
 FORWARDS, GUARDS = 3, 22
 # What a user's model adds: first inputs and work out of sight; training mode against evaluation mode, with two models.
 OWN_FORWARDS, OWN_TRAINED = 10, 14
@@ -63,8 +63,8 @@ OWN_FORWARDS, OWN_TRAINED = 10, 14
 HARDWARE = "flops/train_step/hardware"
 # Called with what is done next, in words.
 Say: TypeAlias = Callable[[str], None]
-# Most rows and tokens that guards use for shipped models, for which the result does not depend on the size; of models with more
-# parameters than `LARGE`, which take a second for a hundred tokens.
+# Most rows and tokens that validity checks use for shipped models, for which the result does not depend on the size; of
+# models with more parameters than `LARGE`, which take a second for a hundred tokens.
 GUARDED, GUARDED_LARGE, LARGE = (2, 128), (1, 32), 20e6
 NO_CLAIM = "not reported: no module has capacity and executed_tokens (docs/protocols.md)"
 
@@ -81,7 +81,7 @@ class Counted:
         flops: by convention: `forward`, `forward_causal`, `forward_headless`, `forward_nominal`, `forward_executed`,
             `train_step`, `train_step_causal`, `train_step_hardware`.
         params: parameters of the built module.
-        notes: source, second opinions, and what the guards found.
+        notes: source, second opinions, and what the validity checks found.
         reasons: why a convention has no number.
         mismatch: why the closed form is wrong, or None.
     """
@@ -397,7 +397,7 @@ def _of_case(case: Case, anchor: Case, forward: float, parts: Sequence[Counts], 
 
 
 def guarded(case: Case, params: int) -> tuple[int, int] | None:
-    """Most rows and tokens that the guards of a model use; None: all, since nothing else has tested a user's model."""
+    """Most rows and tokens that the validity checks of a model use; None: all, since nothing else has tested a user's model."""
     if case.facts.runs_user_code:
         return None
     return GUARDED if params < LARGE else GUARDED_LARGE
@@ -416,7 +416,7 @@ def subject_of(case: Case, seed: int, number: int) -> tuple[Subject, list[Tensor
 def executed(
     case: Case, seed: int, known: CountNotes, *, hardware: bool, parts: Sequence[Counts], say: Say
 ) -> tuple[dict[str, float], CountNotes]:
-    """FLOPs that kernels executed on real tensors, and the known notes extended by what the guards found."""
+    """FLOPs that kernels executed on real tensors, and the known notes extended by what the validity checks found."""
     from modbench.harness.flops import counter
     from modbench.harness.profiling.operators_of_a_call import Recorder
     from modbench.harness.subject import output_caching_guard, skip_claims

@@ -1,9 +1,9 @@
 """Measure energy: a metric's `measure` is given a `Subject` and returns the call whose joules are read, over windows of seconds.
 
 The driver's counter advances about ten times a second, and some cards' sensors see a quarter of the time (arXiv 2312.02741).
-So windows are long, reach from one step of the counter to another, and repeat the call; the variants' windows run in random order and
-then in reverse. Idle power is measured before the first window, when it has settled, and reported in the notes; it is not
-subtracted.
+So windows are long, reach from one step of the counter to another, and repeat the call; the variants' windows run in random
+order and then in reverse. Idle power is measured before the first window, when it has settled, and reported in the notes; it
+is not subtracted.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class Timed(NamedTuple):
     Attributes:
         call: what is timed.
         batches: what it is timed on.
-        watched: compares what it computes before the timing and after; None: of a variant that no guard sees.
+        watched: compares what it computes before the timing and after; None: of a variant that no validity check sees.
         unchecked: why none does; None: of a shipped variant, too.
     """
 
@@ -284,8 +284,7 @@ PASS = Pass(
 
 
 def without_own(suite: Suite, comparison: Comparison) -> Comparison | None:
-    """The comparison without the variants that run a user's code, with an A/A control of the anchor; None where no such
-    process is made.
+    """The comparison without the variants that run a user's code, with an A/A control; None where no such process is made.
 
     None is made at smoke effort, whose single process does not tell how much processes differ, and where the anchor itself runs a
     user's code. A search makes it at the place that each of its rows measures first.

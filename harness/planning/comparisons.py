@@ -147,9 +147,7 @@ class Expander:
     def _of_search(
         self, variants: Sequence[ResolvedVariant], grid_point: GridPoint, keys: tuple[str, ...]
     ) -> Iterator[Comparison]:
-        """A comparison for each variant that is searched: the anchor, the matched baselines that were solved for it, and the
-        variant.
-        """
+        """A comparison for each variant that is searched: the anchor, its matched baselines, and the variant."""
         search, matches = self.suite.search, [variant for variant in variants[1:] if not variant.matched]
         assert search is not None
         if not matches:
@@ -203,9 +201,7 @@ class Expander:
 
     @property
     def _solved_at(self) -> int:
-        """Sequence length at which the dense models is solved: that of training, of several the longest, else the grid's
-        longest.
-        """
+        """Sequence length at which matched baselines are solved: the longest of training, else of the grid."""
         return max(self.suite.train.lengths if self.suite.train else self.suite.grid.seq_len)
 
     def variants(self, shape: Mapping[str, Any], seq_len: int) -> list[ResolvedVariant]:

@@ -95,8 +95,7 @@ class Solver(Protocol):
 
 
 def resolve_variants(suite: Suite, solver: Solver) -> list[ResolvedVariant]:
-    """Resolve all variants of a suite: the anchor, the matched baselines of the dense models, then the others in the suite's
-    order.
+    """Resolve all variants of a suite: the anchor, the matched baselines, then the others in the suite's order.
 
     Each model of the user's gets a matched baseline of equal cost beside it if the suite has a `match`; if nothing else is
     compared, that of its first setting is the anchor.
@@ -368,9 +367,7 @@ def decided_by(model: str, given: Mapping[str, Any], settings: Mapping[str, Any]
 def _label(
     variant: ResolvedVariant, settings: dict[str, Any], siblings: Sequence[tuple[ResolvedVariant, dict[str, Any]]]
 ) -> ResolvedVariant:
-    """Name a variant: its capacity, options and a router of the user's always, other keys if variants of the same model
-    differ.
-    """
+    """Name a variant: its capacity, options and a user's router always, other keys if variants of a model differ."""
     parts = [f"c{variant.config.capacity:g}"] if variant.config.capacity is not None else []
     if any(
         short_name(other.model) == short_name(variant.model) and other.model != variant.model for other, _ in siblings
@@ -428,9 +425,7 @@ class _Wanted:
 def _matched(
     variant: Variant, match: Match, suite: Suite, shape: dict[str, Any], named: Sequence[ResolvedVariant]
 ) -> _Wanted:
-    """The matched baseline of a variant with `match`, whose target is the suite's variant of that model with the match's
-    settings and options.
-    """
+    """The matched baseline of a variant with `match`: its target has that model with the match's settings and options."""
     if model_specs.is_user_model(variant.model):
         raise UsageError("match needs a closed form: only the shape of a catalogue model can be solved.")
     own = model_specs.is_user_model(match.variant)
@@ -499,8 +494,7 @@ def _with_matches(
     matches: Sequence[_Wanted],
     solver: Solver,
 ) -> tuple[list[ResolvedVariant], list[ResolvedVariant]]:
-    """The variants and the matched baselines with a matched baseline of equal cost for each of the user's models; variants of
-    the same cost share one.
+    """The variants, and a matched baseline for each of the user's models; variants of the same cost share one.
 
     A dense variant without `match` that costs as much is taken too. A variant for which no shape can be solved says why.
     """
@@ -534,9 +528,7 @@ def _costs_as_much(variant: ResolvedVariant, wanted: _Wanted, solver: Solver) ->
 
 
 def _distinct(matched_baselines: Sequence[ResolvedVariant]) -> list[ResolvedVariant]:
-    """The matched baselines with their names: equal ones once, with all their targets; others by as many digits as tell them
-    apart.
-    """
+    """The matched baselines with their names: equal ones once, with all targets; others with as many digits as they need."""
     merged: dict[ResolvedVariant, list[ResolvedVariant]] = {}
     for matched in matched_baselines:
         merged.setdefault(replace(matched, targets=()), []).extend(matched.targets)
@@ -547,9 +539,7 @@ def _distinct(matched_baselines: Sequence[ResolvedVariant]) -> list[ResolvedVari
 
 
 def _parts_of(matched: ResolvedVariant, digits: int) -> tuple[str, ...]:
-    """A matched baseline's share of the full shape's cost; where that depends on the length or does not run, the variant that
-    costs the same.
-    """
+    """A matched baseline's share of the full shape's cost; where that is no one number, the variant that costs the same."""
     letter, target = QUANTITIES[matched.quantity].letter, matched.targets[0]
     if matched.share and not matched.shapes:
         return (f"{letter}{matched.share:.{digits}f}",)

@@ -1,7 +1,7 @@
 """Models that come from elsewhere, named `PREFIX:WHAT`, such as `hf:llama`: each prefix is a file in `sources/`.
 
 A source says what it can without importing what it loads models with, so that planning stays fast. For the harness its models
-are users' models (`Case.is_user_model`): their code is not ours, so every guard runs.
+are users' models (`Case.is_user_model`): their code is not ours, so every validity check runs.
 """
 
 from __future__ import annotations

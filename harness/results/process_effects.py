@@ -30,9 +30,7 @@ def samples_in_process(record: Record, variant: Case, other: Case) -> ProcessSam
 
 
 def effect_in_process(record: Record, variant: Case, other: Case) -> float | str:
-    """Return the log-effect of the first metric that was measured, above 0 where the variant is slower; else why there is
-    none.
-    """
+    """Return the log-effect of the first metric measured, above 0 where the variant is slower; else why there is none."""
     made = samples_in_process(record, variant, other)
     if isinstance(made, str):
         return made

@@ -1,8 +1,9 @@
 """Measures of each row of cells those that lie around where a variant begins to pay.
 
 A row holds one variant's cells from the shortest length to the longest. A search halves it until it knows between which two
-neighbours the variant's effect changes its sign. Then it goes outwards from these two, cell by cell, as long as the interval of the
-last one includes 0: so the length where the variant breaks even has a decided cell on both sides, where the row has one.
+neighbours the variant's effect changes its sign. Then it goes outwards from these two, cell by cell, as long as the interval
+of the last one includes 0: so the length where the variant breaks even has a decided cell on both sides, where the row has
+one.
 
 The rule reads only what was measured, not in which order: whoever applies it again to the same effects gets the same cells.
 Nothing is random in it.

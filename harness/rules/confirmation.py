@@ -237,8 +237,8 @@ def check_fresh(suite: Suite, first_seed: int, where: str) -> None:
             raise UsageError(f"{where} needs metric {key!r}: add it to metrics.")
     if max(suite.seeds) >= first_seed:
         raise UsageError(
-            f"{where}: seed {max(suite.seeds)} is one of the sweep's, and new seeds begin at {first_seed}. Raise first_seed, so that "
-            "none does both."
+            f"{where}: seed {max(suite.seeds)} is one of the sweep's, and new seeds begin at {first_seed}. "
+            "Raise first_seed, so that none is both."
         )
 
 
@@ -451,9 +451,7 @@ def place_of(case: Case) -> float:
 
 
 def _looked(made: Confirmation, choice: Choice, found: Mapping[str, Found]) -> Decision:
-    """Look after each number of seeds. A variant gets no more once its comparison is decided; the best gets more until all
-    are.
-    """
+    """Analyse after each number of seeds. A decided variant gets no more seeds; the best gets more until all are decided."""
     compared = {role: Compared(role=role) for role in made.plan.matches}
     losses: dict[Role, dict[int, Found]] = {}
     for number, until in enumerate(choice.numbers, 1):

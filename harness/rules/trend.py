@@ -1,7 +1,7 @@
 """Trains two neighbouring sizes of each variant on new seeds, at every budget of a sweep, around the optimum that it found.
 
-From two sizes and the curvature of the sweep follows the loss at each variant's own optimum: the difference of two variants then holds
-nothing of the widths that somebody chose, and its interval holds the error of the optimum.
+From two sizes and the curvature of the sweep follows the loss at each variant's own optimum: the difference of two variants
+then holds nothing of the widths that somebody chose, and its interval holds the error of the optimum.
 """
 
 from __future__ import annotations

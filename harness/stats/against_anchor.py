@@ -6,8 +6,8 @@
     cell     the samples of a variant in a block
     sample   some calls: seconds for each call (`wall_s`, `cpu_s`), their number (`calls`), and what witnesses saw
 
-Samples become a mean log for each cell, that becomes d = variant - anchor for each block, and the d of a variant become two numbers for
-each process and clock, both log-ratios above 0 where the variant takes longer than the anchor:
+Samples become a mean log for each cell, that becomes d = variant - anchor for each block, and the d of a variant become two
+numbers for each process and clock, both log-ratios above 0 where the variant takes longer than the anchor:
 
     medians  the median of d: of a typical call. Noisy samples stay in
     means    the log-ratio of mean times, every input with the same weight: if one call in ten stalls, or six of sixteen inputs
@@ -16,9 +16,9 @@ each process and clock, both log-ratios above 0 where the variant takes longer t
 
 In two blocks the anchor takes 10 ms and 12 ms, a variant 5 ms and 6 ms: d is -0.69 twice, and so are both numbers.
 
-The time of a variant (`typical`, `mean`) is that of the anchor, times what the variant takes beside it. So the quotient of two variants'
-times is their ratio, which is taken within blocks; that of their own medians would be another number where the machine changes
-from block to block. `paired.between` subtracts two variants, process by process.
+The time of a variant (`typical`, `mean`) is that of the anchor, times what the variant takes beside it. So the quotient of
+two variants' times is their ratio, which is taken within blocks; that of their own medians would be another number where the
+machine changes from block to block. `paired.between` subtracts two variants, process by process.
 """
 
 from __future__ import annotations

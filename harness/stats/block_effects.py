@@ -1,4 +1,4 @@
-"""Block effects: the log-ratio of two variants' times inside each block that both visited (`against_anchor.py`), and their spread."""
+"""Block effects: the log-ratio of two variants' times inside each block that both visited, and their spread."""
 
 from __future__ import annotations
 

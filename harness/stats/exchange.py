@@ -2,9 +2,10 @@
 
 The dense models of a run, smallest first, are its ladder. Between two of them the mean loss over seeds is interpolated linearly
 over the logarithm of the compute. `crossing` finds where that curve has the variant's loss. Its interval is Fieller's (1954): the
-places where the variant's loss minus the curve's, paired over seeds, does not differ from 0 by a t-test. That needs no approximation:
-at the true place this difference is a mean of n paired values around 0. A place depends on the losses alone, so that it has a
-price in FLOPs, in seconds and in bytes. `rate` divides that price by the variant's own. The processes of a time are independent of the
+places where the variant's loss minus the curve's, paired over seeds, does not differ from 0 by a t-test. That needs no
+approximation: at the true place this difference is a mean of n paired values around 0. A place depends on the losses alone,
+so that it has a price in FLOPs, in seconds and in bytes. `rate` divides that price by the variant's own. The processes of a
+time are independent of the
 seeds: on each side the two margins are combined in quadrature (Zou & Donner 2008), with Welch's degrees of freedom.
 
 `from_fall` has one size of dense, trained with less compute as well: its loss falls by b nats with every e-fold of compute, so

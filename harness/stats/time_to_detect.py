@@ -1,4 +1,4 @@
-"""How long it takes to decide: processes and seconds until a true slowdown is called *worse*, from a machine's measured spread."""
+"""How long it takes to decide: processes and seconds until a true slowdown is called *worse*, from what a machine showed."""
 
 from __future__ import annotations
 

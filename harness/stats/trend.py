@@ -1,10 +1,10 @@
 """The difference of two variants over training budgets: its slope with an interval, where it is 0, and what it would be beyond.
 
-At each budget each variant has two neighbouring sizes, both trained with the same seeds. With a curvature c, found apart from them, a
-parabola goes through the two losses of a seed, over the logarithm x of the size. Its lowest place is that of the mean losses, for
-all seeds, and every seed has its loss there. So the seed is the unit, whatever its four losses have in common. The error of the
-place changes nothing to first order; to second order it lowers the loss by its variance times c, which is added back. The error
-of c is common to all budgets, and each variant has a curvature of its own.
+At each budget each variant has two neighbouring sizes, both trained with the same seeds. With a curvature c, found apart from
+them, a parabola goes through the two losses of a seed, over the logarithm x of the size. Its lowest place is that of the mean
+losses, for all seeds, and every seed has its loss there. So the seed is the unit, whatever its four losses have in common.
+The error of the place changes nothing to first order; to second order it lowers the loss by its variance times c, which is
+added back. The error of c is common to all budgets, and each variant has a curvature of its own.
 
 The text is a second sample: all runs are judged on the same windows. Each block of windows has a difference of its own at every
 budget, from the same weights, and the spread of blocks adds to the variance of whatever is made of the differences.

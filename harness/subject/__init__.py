@@ -1,1 +1,1 @@
-"""The model under test, its inputs, and the guards that check what it claims."""
+"""The model under test, its inputs, and the validity checks of what it claims."""

@@ -30,7 +30,7 @@ _left_out: str | None = None
 
 
 def leave_out(why: str) -> None:
-    """Let this process time users' models without the guards; its records say why as `unchecked`."""
+    """Let this process time users' models without the validity checks; its records say why as `unchecked`."""
     global _left_out  # noqa: PLW0603  # set once, by what starts the process
     _left_out = why
 

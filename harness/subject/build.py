@@ -1,7 +1,7 @@
 """Builds the module of a case, and calls modules in evaluation mode.
 
-A call in training mode may change a model for good: the package `mixture-of-depth` sets its capacity in each. So no guard calls
-a model in training mode that is measured in evaluation mode afterwards.
+A call in training mode may change a model for good: the package `mixture-of-depth` sets its capacity in each. So no validity
+check calls a model in training mode that is measured in evaluation mode afterwards.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Guard: is a model autoregressive as measured? Later tokens are changed; logits before them must not change.
+"""Validity check: is a model autoregressive as measured? Later tokens are changed; logits before them must not change.
 
 Every model is tested, a user's too, in the same call whose loss is reported. A model that fails is labelled in every output,
 since a loss that depends on later tokens is not comparable with one that does not.

@@ -1,4 +1,4 @@
-"""Guards of a user's model that decodes: token by token it must compute what one forward pass computes.
+"""Validity checks of a user's model that decodes: token by token it must compute what one forward pass computes.
 
 Models of the catalogue are held to the same by tests, at any length.
 """

@@ -31,7 +31,7 @@ class Generation:
         self.subject = subject
 
     def ready(self) -> None:
-        """Evaluation mode, and once the guard of a user's model.
+        """Evaluation mode, and once the validity check of a user's model.
 
         Raises:
             Unmeasured: if the model cannot decode.

@@ -53,6 +53,6 @@ def labels(call: Callable[[Tensor], object], timed: Tensor, language_model: nn.M
         try:
             if said := guard():
                 found[str(label)] = said
-        except Exception as error:  # noqa: BLE001  # its timed calls raised nothing: a guard asks more of it
+        except Exception as error:  # noqa: BLE001  # its timed calls raised nothing: a validity check asks more of it
             found[str(Label.UNCHECKED)] = f"{type(error).__name__}: {in_short(error)}"
     return found

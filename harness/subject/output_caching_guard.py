@@ -1,4 +1,4 @@
-"""Guard: does every call compute its output? A stored output would be timed as if it had been computed."""
+"""Validity check: does every call compute its output? A stored output would be timed as if it had been computed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guard: are products computed in the case's number format? Fewer digits make a call faster, and are another result."""
+"""Validity check: are products computed in the case's number format? Fewer digits make a call faster, and are another result."""
 
 from __future__ import annotations
 

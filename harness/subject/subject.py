@@ -63,7 +63,7 @@ class Subject:
             module.to(case.grid_point.device, dtype or DTYPES[case.grid_point.dtype])
         self.module = module
         self.parts = parts_of(self.module, case.model)
-        # Whether the guard of a user's model has compared its decode steps with its forward pass.
+        # Whether the validity check of a user's model has compared its decode steps with its forward pass.
         self.decodes_as_forward = False
         self.model = cast("nn.Module", torch.compile(self.module)) if case.grid_point.compile else self.module
         self._optimizer: torch.optim.Optimizer | None = None

@@ -1,4 +1,4 @@
-"""Guard: does a training step run the forward pass that is measured without it?"""
+"""Validity check: does a training step run the forward pass that is measured without it?"""
 
 from __future__ import annotations
 

@@ -56,8 +56,7 @@ def beside_baseline(
     escaped: Mapping[str, str] | None = None,
     withheld: Mapping[str, str] | None = None,
 ) -> dict[str, Beside]:
-    """Compare every callable with the baseline, as one family; where the baseline's A/A control differs from it, nothing is
-    decided.
+    """Compare every callable with the baseline, as one family; where the A/A control differs, nothing is decided.
 
     With one process the rounds are the evidence, and every result is labelled `one process`; from three on the processes are, as
     in a run.

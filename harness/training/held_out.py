@@ -57,7 +57,7 @@ class HeldOut:
         causal: nats per token with routers that decide without the future; None where the model has none.
         causal_reason: why it is None.
         sees_future: whether top-k routing looked ahead, as the model's own file declares; None for a user's model.
-        causality: what the guard found when it changed later tokens.
+        causality: what the validity check found when it changed later tokens.
         causal_causality: the same of the routing by which `causal` was measured; None where that is the one above.
     """
 
@@ -106,7 +106,7 @@ def evaluate(subject: Subject, windows: Windows) -> HeldOut:
 def _of_own_router(
     subject: Subject, windows: Windows, held_out: HeldOut, inputs_BT: Tensor, vocabulary: int
 ) -> HeldOut:
-    """The same of a user's model, routed causally as it says; the guard decides whether that is so."""
+    """The same of a user's model, routed causally as it says; the validity check decides whether that is so."""
     calibrate(subject, windows.train(windows.run.steps).tokens_BT.to(subject.case.grid_point.device))
     found = guard(partial(subject.module, causal=True), inputs_BT, vocabulary, subject.seed)
     if found.reads_future:

@@ -100,9 +100,8 @@ def rendered(name: str, panel: Panel, loaded: Loaded) -> list[Block | Markup]:
     try:
         with blaming_artifacts(name, loaded):
             made = panel.render(loaded) or ()
-            blocks = [made] if isinstance(made, Markup) else [*made]
-            # Blocks of several panels are written together; those of the user's here, where what they raise is known to be
-            # theirs.
+            blocks: list[Block | Markup] = [made] if isinstance(made, Markup) else [*made]
+            # Blocks of several panels are written together; those of the user's here, so that what they raise is theirs.
             shown = written(blocks) if not (panel.printed and catalogue.is_shipped("panels", name)) else None
     except Exception as error:
         if catalogue.is_shipped("panels", name):
@@ -192,16 +191,14 @@ def html(loaded: Loaded) -> str:
 
 
 def behind(loaded: Loaded) -> Markup:
-    """Say where all numbers are, and of the variant that is shown first the raw samples and the command that measures it
-    again.
-    """
+    """Say where the numbers are, and for the variant that is shown first the raw samples and the command to repeat it."""
     first = first_variant(loaded)
     beside = None if first is None else matched_beside(loaded, first)
     variants = [case.variant for case in (first, beside.case if beside else None) if case is not None]
     wanted = [case for case in loaded.plan.cases if case.variant in variants]
     samples = Files(loaded.run, {case.id for case in wanted})
     timed = {loaded.tables.source(metric).group for key, metric in loaded.tables.metrics.items() if key in loaded.timed}
-    groups = timed or {None}
+    groups: set[str | None] = {*timed} or {None}
     paths = [*dict.fromkeys(path for case in wanted for group in groups for path in samples.records(case.id, group))]
     command, why = Again(loaded.run).if_any(wanted) if wanted else (layout.typed(loaded.run.command), "")
     return fill(

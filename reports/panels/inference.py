@@ -30,8 +30,9 @@ MOST_ROWS = 500
 
 
 def table(loaded: Loaded, metric: str) -> Table | None:
-    """Return a row for every variant at every length and batch size, by the time of a workload; None where that was not
-    planned.
+    """Return a row for every variant at every length and batch size, by the time of a workload.
+
+    None where that was not planned.
     """
     grid_points = list(dict.fromkeys(each.grid_point for each in loaded.plan.comparisons if metric in each.metrics))
     rows = [

@@ -50,12 +50,12 @@ def quality(loaded: Loaded) -> Iterator[Table]:
         file="jobs/",
         rows_are="comparisons",
         notes=[
-            "Noisy: a block that waited for a processor for over 1 % of its time, or in which garbage was "
-            "collected, other guests "
-            "of the host took time, or a GPU throttled. If more than half are, wall time supports no claim. "
-            "Stolen and waited for: "
-            "share of the blocks' wall time. Warm-up: Theil-Sen and Mann-Kendall over all processes, 1 % level divided among the "
-            "variants."
+            Sentence(
+                "Noisy: a block that waited for a processor for over 1 % of its time, or in which garbage was collected, other "
+                "guests of the host took time, or a GPU throttled. If more than half are, wall time supports no claim. Stolen and "
+                "waited for: share of the blocks' wall time. Warm-up: Theil-Sen and Mann-Kendall over all processes, 1 % level "
+                "divided among the variants."
+            )
         ],
     )
 
@@ -88,7 +88,9 @@ def facts(loaded: Loaded) -> list[tuple[str, Value]]:
     run, where, suite = loaded.run, loaded.run.environment, loaded.run.plan.suite
     packages = [f"{name} {version}" for name, version in where["packages"].items() if version]
     interval = "95 % t-interval over processes of the median block log-ratio; equivalence margin {share}"
-    together = "Holm over the variants against the baseline, and over those against matched baselines, for one metric at one grid point"
+    together = (
+        "Holm over the variants against the baseline, and against matched baselines, for one metric at one grid point"
+    )
     order = "blocks of the baseline and at most three variants, then in reverse order"
     return [
         ("Processor", f"{where['cpu']}, {where['usable_cores']} of {where['cores']} cores usable"),
@@ -157,9 +159,7 @@ def _decided_processes(loaded: Loaded) -> Value:
 
 
 def machine(loaded: Loaded) -> Markup | None:
-    """Show a list of terms and facts; the command stands at the top of the page, and the check of the machine, unless a
-    warning does.
-    """
+    """Show a list of terms and facts; the command stands above, and the check of the machine unless a warning names it."""
     said_above = {"Command"} | (set() if doubtful(loaded) else {CHECK})
     return fill("machine", facts=[(term, inline(fact)) for term, fact in facts(loaded) if term not in said_above])
 

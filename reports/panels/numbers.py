@@ -145,8 +145,9 @@ MOST_PAIRS = 1000
 
 
 def every_pair(loaded: Loaded) -> Iterator[Block]:
-    """Show a row per pair and metric; the A/A control's last. Of many rows those of the variants and lengths that figures
-    show.
+    """Show a row per pair and metric; the A/A control's last.
+
+    Of many rows those of the variants and lengths that figures show.
     """
     shown = loaded.pairs[loaded.pairs.primary | loaded.pairs.aa_control]
     if shown.empty and loaded.alone:

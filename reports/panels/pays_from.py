@@ -1,4 +1,4 @@
-"""From which length on is each variant faster, and what does it compute, keep and lose beside the baseline? One row for each variant."""
+"""From which length on is each variant faster, and what does it compute, keep and lose? One row for each variant."""
 
 from __future__ import annotations
 

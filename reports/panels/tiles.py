@@ -120,8 +120,9 @@ def _tile(loaded: Loaded, metric: str, found: Finding | None, row: Row | None) -
 
 
 def _content(loaded: Loaded, found: Finding, row: Row | None) -> tuple[Value, Value]:
-    """Return what stands in a tile large, and small below it: of times a speed-up, of what is counted a share of the
-    baseline's.
+    """Return what stands in a tile large, and small below it.
+
+    Of times a speed-up, of what is counted a share of the baseline's.
     """
     if found.status != "ok":
         return "failed" if found.status == "failed" else None, found.reason

@@ -115,8 +115,9 @@ def other(axis: Axis) -> Axis:
 
 
 def _baselines(loaded: Loaded, case: Case) -> list[tuple[Case, str]]:
-    """What a variant is compared with, and why: the report's baseline, and the matched baseline that was solved for the
-    variant.
+    """What a variant is compared with, and why.
+
+    The report's baseline, and the matched baseline that was solved for the variant.
     """
     base, beside = loaded.baseline, matched_beside(loaded, case)
     found = [(base, "same shape" if same_shape(base) else "baseline")]
@@ -127,8 +128,9 @@ def _baselines(loaded: Loaded, case: Case) -> list[tuple[Case, str]]:
 
 
 def _rows(loaded: Loaded, metric: str, variant: str, baseline: str) -> dict[str, tuple[Row, int]]:
-    """Rows that compare the two, by the variant's case, each with the sign of its effects: of a mirrored row they are the
-    baseline's.
+    """Rows that compare the two, by the variant's case, each with the sign of its effects.
+
+    Of a mirrored row they are the baseline's.
 
     Points that a search did not need are none of the line.
     """

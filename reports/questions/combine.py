@@ -1,9 +1,9 @@
 """Do savings multiply? Skipping tokens and a cheaper mixer, each alone and both together, by time, FLOPs, memory and loss.
 
-Four variants are the corners of a square: the baseline, one that skips tokens, one with another mixer, one with both. With ratios
-to the baseline, the ratio of ratios is (both) ÷ (skips x mixes): 1 where savings multiply, below 1 where both together save less
-than the product. Of times it is taken process by process, as every ratio. A loss has the difference of differences, seed by seed: 0
-where both add up.
+Four variants are the corners of a square: the baseline, one that skips tokens, one with another mixer, one with both. With
+ratios to the baseline, the ratio of ratios is (both) ÷ (skips x mixes): 1 where savings multiply, below 1 where both together
+save less than the product. Of times it is taken process by process, as every ratio. A loss has the difference of differences,
+seed by seed: 0 where both add up.
 """
 
 from __future__ import annotations

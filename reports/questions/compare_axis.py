@@ -1,8 +1,8 @@
 """Compares the cases of one run along an axis: `modbench compare RUN --by capacity --baseline c0.25`.
 
-Two variants at one place were timed side by side and are compared as in `comparisons.csv`. Two places (another length, batch size or
-number format) were measured in processes of their own: no round holds both, so that drift does not cancel, and their processes'
-own times are compared as two samples of unequal variance (Welch).
+Two variants at one place were timed side by side and are compared as in `comparisons.csv`. Two places (another length, batch
+size or number format) were measured in processes of their own: no round holds both, so that drift does not cancel, and their
+processes' own times are compared as two samples of unequal variance (Welch).
 """
 
 from __future__ import annotations
@@ -198,8 +198,9 @@ def tables(loaded: Loaded, along: AlongAxis, *, every: bool) -> Iterator[Table]:
 
 
 def one_table(loaded: Loaded, along: AlongAxis, keep: Filter) -> Table:
-    """Return one table of all that was measured, for a paper: a column for each metric, a row for each variant or value of
-    the axis.
+    """Return one table of all that was measured, for a paper.
+
+    A column for each metric, a row for each variant or value of the axis.
 
     Times, FLOPs, memory and a loss, unless metrics are named; at the longest length of each, unless it has one that was named.
 

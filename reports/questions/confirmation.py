@@ -333,14 +333,11 @@ def doubts(loaded: Loaded) -> Iterator[Sentence]:
     for answer in answers(loaded):
         told, (more, _) = answer.confirmed, answer.needed
         if told.lacking:
-            yield Sentence("No run of {variants} left a loss: it could not be chosen.", variants=Listed(told.lacking))
+            yield Sentence("no run of {variants} left a loss", variants=Listed(told.lacking))
         if told.planned and (told.wanted is None or told.wanted > told.planned):
-            words = (
-                "To detect {margin} of the loss with 80 % power takes {wanted} new seeds; the suite allows {planned}."
-            )
+            words = "{margin} of the loss needs {wanted} new seeds (80 % power): confirm.most_seeds is {planned}"
             wanted = "more than 2,000" if told.wanted is None else told.wanted
             yield Sentence(words, margin=answer.margin, wanted=wanted, planned=told.planned)
         if more is not None:
-            words = "{more} other new seeds of each would probably decide (--set confirm.first_seed={first} "
-            words += "--set confirm.seeds={more})."
+            words = "{more} other new seeds would probably decide: --set confirm.first_seed={first} --set confirm.seeds={more}"
             yield Sentence(words, more=str(more), first=str(answer.first_seed + 1000))

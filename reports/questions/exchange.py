@@ -1,4 +1,4 @@
-"""Compute-equivalent gains: the compute that dense needs for a variant's loss, over the variant's own, in every quantity measured.
+"""Compute-equivalent gains: what dense needs for a variant's loss, over the variant's own, in every quantity measured.
 
 Where a loss lies among those of the dense models comes from losses alone (`harness/stats/exchange.py`). What that costs is read
 at the training length where the grid has it. What is paid at every step of a training run is multiplied by the steps, which
@@ -144,8 +144,9 @@ def speedups(loaded: Loaded) -> list[Speedup]:
 
 
 def _variants(loaded: Loaded) -> Iterator[Variant]:
-    """Yield every variant, and every dense model that lies between two others: of one length, one number format and one
-    budget.
+    """Yield every variant, and every dense model that lies between two others.
+
+    Of one length, one number format and one budget.
     """
     every = [] if loaded.evaluates_only else loaded.plan.comparisons
     trained = [each for each in every if not each.variants[0].task and any(key in each.metrics for key in PER_TOKEN)]
@@ -269,8 +270,9 @@ def _steps_over(loaded: Loaded, metric: Metric, variant: Variant) -> list[float]
 
 
 def _costs(loaded: Loaded, metric: Metric, sides: Sequence[Case]) -> list[list[float]]:
-    """Log of each dense model's compute over that of the variant, the first of the sides, by process; one number where
-    counted.
+    """Log of each dense model's compute over that of the variant, the first of the sides, by process.
+
+    One number where counted.
     """
     tables = loaded.tables
     if tables.made_in(metric).samples != "processes":

@@ -51,8 +51,9 @@ def head(loaded: Loaded) -> Head:
 
 
 def answer(loaded: Loaded) -> list[Value]:
-    """Say which is faster, the variant that is shown first or the matched baseline, in how many comparisons; and how fast the
-    variant is.
+    """Say which is faster, the variant that is shown first or the matched baseline, in how many comparisons.
+
+    And how fast the variant is.
 
     What panels answer stands in place of that.
     """

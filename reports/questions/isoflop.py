@@ -143,8 +143,9 @@ def swept(loaded: Loaded) -> list[Swept]:
 
 
 def _beside(loaded: Loaded, curve: Curve, made: Sequence[Curve]) -> Swept:
-    """Set a curve beside the anchor's, that of the first variant of the sweep: one fit holds all curves of a budget and a
-    loss.
+    """Set a curve beside the anchor's, that of the first variant of the sweep.
+
+    One fit holds all curves of a budget and a loss.
     """
     anchor = next(c.variants[0].family for c in loaded.plan.comparisons if c.variants[0].train_flops is not None)
     same = [each for each in made if each.train_flops == curve.train_flops and each.variant == anchor]
@@ -378,5 +379,5 @@ def doubts(loaded: Loaded) -> Iterator[Sentence]:
         if any(notes.at_edge for notes in tables.notes_of(case, "lr/best_over_rule", RatesNotes)):
             variants.append(without_size(case))
     if variants:
-        words = "The best learning rate of {variants} is at the edge of those tried: try more (isoflop.rates)."
+        words = "best learning rate of {variants} at the edge of those tried: add some to isoflop.rates"
         yield Sentence(words, variants=Listed(variants, last=" and "))

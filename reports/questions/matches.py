@@ -25,9 +25,7 @@ def with_matches(loaded: Loaded) -> list[tuple[Case, Case, MatchedBaseline]]:
 
 
 def doubts(loaded: Loaded) -> list[Sentence]:
-    """Say which matched baselines are not what they were solved to be, which models have none, and whose losses are not
-    compared.
-    """
+    """Say which matched baselines miss what they were solved for, which models have none, and whose losses are not compared."""
     return [*missed(loaded), *left_out(loaded), *trained_before(loaded)]
 
 

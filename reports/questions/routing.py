@@ -328,8 +328,9 @@ def score(variant: Variant) -> Estimate | None:
 
 
 def knows(variants: Sequence[Variant]) -> str | None:
-    """Return `yes`, `no` or `inconclusive`: whether the score of the first variant goes with worth more than those of its
-    controls.
+    """Return `yes`, `no` or `inconclusive`.
+
+    Whether the score of the first variant goes with worth more than those of its controls.
 
     Controls count because their blocks, too, adapt to the tokens that they are given. None without an interval.
     """

@@ -209,13 +209,14 @@ def doubts(loaded: Loaded) -> Iterator[Sentence]:
     """Say where more sets of seeds were analysed than the suite planned."""
     n, planned = len(loaded.run.sets), loaded.suite.tasks.looks
     if n > planned:
-        words = "{n} interim analyses of the seeds, {planned} planned (tasks.looks): errors may exceed 5 %."
+        words = "{n} interim analyses, {planned} planned (tasks.looks): errors may exceed 5 %"
         yield Sentence(words, n=n, planned=planned)
 
 
 def table(loaded: Loaded) -> Table | None:
-    """Return accuracy by variant and task, with the seeds that solved it where these are counted; None where no task has a
-    result.
+    """Return accuracy by variant and task, with the seeds that solved it where these are counted.
+
+    None where no task has a result.
     """
     made, taken, variants = results(loaded), loaded.plan.variants_from, {case.variant: case for case in loaded.variants}
     cells: list[tuple[Value, Value, Value, Value]]

@@ -208,8 +208,9 @@ class Row:
 
 
 def rows(answer: Answer) -> Iterator[Row]:
-    """Yield what was found of a variant: differences, standard deviations over seeds, slope, straightness, crossing and
-    forecast.
+    """Yield what was found of a variant.
+
+    Differences, standard deviations over seeds, slope, straightness, crossing and forecast.
     """
     trend, plan = answer.trend, answer.plan
     if trend is None:
@@ -341,9 +342,8 @@ def doubts(loaded: Loaded) -> Iterator[Sentence]:
     """Say what a trend cannot tell, and what its intervals leave out."""
     for trend in (each.trend for each in answers(loaded) if each.trend is not None):
         if len(trend.budgets) == FEWEST_BUDGETS:
-            yield Sentence("Two budgets give no break-even, and a forecast assumes a straight line: train a third.")
+            yield Sentence("two budgets give no break-even, and a forecast that assumes a line: train a third")
         if not trend.has_one_spread:
-            words = "Standard deviations differ between budgets (Bartlett, 1 %): each CI is from its own few seeds."
-            yield Sentence(words)
+            yield Sentence("standard deviations differ between budgets: each CI is from its own few seeds")
         if not trend.has_text:
-            yield Sentence("No CI holds the error of the held-out text: the records have no losses of its parts.")
+            yield Sentence("no CI holds the error of the held-out text: no losses of its parts were recorded")

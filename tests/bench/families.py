@@ -3,10 +3,9 @@
     python tests/bench/families.py                # a true +3 % alone, and beside seven variants equal to the anchor
     python tests/bench/families.py --maps 4000    # maps of capacity and length where no capacity differs from its baseline
 
-All variants share their anchor, so pairs depend on each other. Prints Markdown tables for docs/method-verdicts.md. The map is that of
-the suite `map`: at each length four capacities and the four matched baselines, which differ from dense of the same shape
-and from each other. What is planted is judged as a report judges it.
-"""
+All variants share their anchor, so pairs depend on each other. Prints Markdown tables for docs/method-verdicts.md. The map is
+that of the suite `map`: at each length four capacities and the four matched baselines, which differ from dense of the same
+shape and from each other. What is planted is judged as a report judges it."""
 
 from __future__ import annotations
 

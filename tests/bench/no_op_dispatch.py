@@ -3,11 +3,11 @@
     python tests/bench/no_op_dispatch.py                       # about ten minutes on one core
     python tests/bench/no_op_dispatch.py --only decode --clock wall
 
-One process, one thread. Each round calls every variant once, in random order. A ratio is dense time over the variant's, the median over
-rounds; `achieved_share` is (ratio - 1) / (theoretical - 1). `layer` is one MLP alone against the dense one, theoretical speed-up 1 / capacity; `forward`
-and `prefill` are the model, theoretical speed-up from causal FLOPs; `decode` is a step, theoretical speed-up from bytes that must be read, with the experts
-that its tokens chose. With `--clock cpu`
-(the default) times are the thread's CPU time, which other processes disturb less. The last column is what skipping asks for in
+One process, one thread. Each round calls every variant once, in random order. A ratio is dense time over the variant's, the
+median over rounds; `achieved_share` is (ratio - 1) / (theoretical - 1). `layer` is one MLP alone against the dense one,
+theoretical speed-up 1 / capacity; `forward` and `prefill` are the model, theoretical speed-up from causal FLOPs; `decode` is
+a step, theoretical speed-up from bytes that must be read, with the experts that its tokens chose. With `--clock cpu` (the
+default) times are the thread's CPU time, which other processes disturb less. The last column is what skipping asks for in
 return: parameters over those of dense.
 """
 

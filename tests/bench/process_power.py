@@ -2,13 +2,13 @@
 
     python tests/bench/process_power.py --comparisons 2000
 
-Samples are planted (nothing is timed): processes differ by a standard deviation of 0.5 % or 1 %, blocks of one process by another.
-They go through the product's own code: the median of a process, the number of processes from a pilot, the t-interval,
-the verdict on it at a margin of 2 %. Coverage is that of the whole rule, with the pilot's processes among those that are reported.
+Samples are planted (nothing is timed): processes differ by a standard deviation of 0.5 % or 1 %, blocks of one process by
+another. They go through the product's own code: the median of a process, the number of processes from a pilot, the
+t-interval, the verdict on it at a margin of 2 %. Coverage is that of the whole rule, with the pilot's processes among those
+that are reported.
 
-A second table holds *n processes would probably decide it* against its promise of 80 %: for an effect and a spread that are known,
-and as it is printed, from what undecided comparisons of 3 to 10 processes estimated.
-"""
+A second table holds *n processes would probably decide it* against its promise of 80 %: for an effect and a spread that are
+known, and as it is printed, from what undecided comparisons of 3 to 10 processes estimated."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Our dense compared with transformers' Llama, our MoD with the package `mixture-of-depth`: `python tests/bench/matches.py`.
 
-Ratios are the matched baseline's time over ours; above 1 ours is faster. One process on one CPU thread: intervals are of this process.
-Run it again on a quiet machine before quoting a number. What cannot run here is a row without a number.
+Ratios are the matched baseline's time over ours; above 1 ours is faster. One process on one CPU thread: intervals are of this
+process. Run it again on a quiet machine before quoting a number. What cannot run here is a row without a number.
 
 `--only llama`: equal weights, shape, loss and optimizer settings; logits are checked to be equal before anything is
 timed. Tested with transformers 4.40.2 and 5.24.0.

@@ -2,10 +2,10 @@
 
     python tests/bench/routed.py --json routed.json        # about ten minutes on one core
 
-Each row is a ratio of times, dense over routed, the theoretical speed-up from causal FLOPs, and their quotient, the efficiency. A training step
-is forward, cross-entropy with auxiliary losses, backward and a fused AdamW update; its theoretical speed-up counts the FLOPs of the whole step,
-predictor included. `--only` runs the rows whose name contains a word.
-"""
+Each row is a ratio of times, dense over routed, the theoretical speed-up from causal FLOPs, and their quotient, the
+efficiency. A training step is forward, cross-entropy with auxiliary losses, backward and a fused AdamW update; its
+theoretical speed-up counts the FLOPs of the whole step, predictor included. `--only` runs the rows whose name contains a
+word."""
 
 from __future__ import annotations
 

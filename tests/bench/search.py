@@ -2,9 +2,10 @@
 
     python tests/bench/search.py [--rows 2000]
 
-Process effects are planted around a curve (nothing is timed) and searched by the product's own rule, for the anchor and the matched baseline
-of equal cost at once, as in `breakeven`; the band of the cells that it measured comes from the report's own code. Beside it
-stands the band of the whole grid, from the same processes. Seconds of a cell are those that the plan of `breakeven` predicts.
+Process effects are planted around a curve (nothing is timed) and searched by the product's own rule, for the anchor and the
+matched baseline of equal cost at once, as in `breakeven`; the band of the cells that it measured comes from the report's own
+code. Beside it stands the band of the whole grid, from the same processes. Seconds of a cell are those that the plan of
+`breakeven` predicts.
 
 Prints a Markdown table: the share of bands that hold the planted line (search / whole grid), cells that were measured, time in
 parts of the grid's, and the width of the band in doublings where both have two ends, with the share that does (search / grid).

@@ -2,11 +2,11 @@
 
     python tests/bench/two_clocks.py --repeats 1000
 
-Of each kind: how often wall time decides, how often the interval of the clock that decides holds a true +2 %, and how often that
-is called *worse*, which should be seldom (2.5 %) since it is no more than the margin; then equal variants called *better* or *worse*,
-and the share of true +3 and +5 % that is called *worse*. Prints a Markdown table for docs/method-verdicts.md, with a line for the
-rule and one for a simpler one: the clocks agree wherever the interval of their gap lies inside half the margin.
-"""
+Of each kind: how often wall time decides, how often the interval of the clock that decides holds a true +2 %, and how often
+that is called *worse*, which should be seldom (2.5 %) since it is no more than the margin; then equal variants called
+*better* or *worse*, and the share of true +3 and +5 % that is called *worse*. Prints a Markdown table for
+docs/method-verdicts.md, with a line for the rule and one for a simpler one: the clocks agree wherever the interval of their
+gap lies inside half the margin."""
 
 from __future__ import annotations
 

@@ -106,7 +106,8 @@ FILES = {
 
         def render(loaded):
             rows = loaded.cases[loaded.cases.metric == "layers/linear"]
-            return Markup("<p>linear layers: {}</p>").format(", ".join(f"{row.variant} {row.value:.0f}" for row in rows.itertuples()))
+            return Markup("<p>linear layers: {}</p>").format(", ".join(f"{row.variant} {row.value:.0f}" for row in
+            rows.itertuples()))
 
         PANEL = Panel(title="How many layers?", order=5, span=12, render=render)
     ''',

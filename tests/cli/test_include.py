@@ -171,7 +171,10 @@ def test_a_router_is_named_on_the_command_line_and_in_the_id(here: Path, modbenc
     assert variants("--capacity", "0.25,0.5", "--router", spec) == ["c0.25-scaled_norm", "c0.5-scaled_norm"]
     assert variants("--capacity", "0.25", "--set", f"router={spec}") == ["c0.25-scaled_norm"]
     shutil.copy(EXAMPLES / "routers" / "scaled_norm.py", here / "mine.py")
-    suite = 'metrics = ["flops/forward"]\n[[variants]]\nmodel = "mod"\nrouter = ["norm", "mine.py:ROUTER"]\n[shape]\nd_model = 32\n'
+    suite = (
+        'metrics = ["flops/forward"]\n[[variants]]\nmodel = "mod"\nrouter = ["norm", "mine.py:ROUTER"]\n'
+        "[shape]\nd_model = 32\n"
+    )
     (here / "mine.toml").write_text(suite)
     beside = succeeded(modbench("plan", here / "mine.toml", "--device", "cpu", cwd=here / "sub"))
     assert "mod[c0.125-mine-" in beside.stdout

@@ -79,7 +79,8 @@ ENVIRONMENT: dict[str, Any] = {
 
 # Of a machine that was checked.
 FIT = Certificate(
-    "m", 100, 4, 0.011, 0.099, detectable=0.01, detectable_cpu=0.01, width=0.02, noisy=0.0, checks=5, last="", processes=6, process_sd=0.005
+    "m", 100, 4, 0.011, 0.099, detectable=0.01, detectable_cpu=0.01, width=0.02, noisy=0.0, checks=5, last="",
+    processes=6, process_sd=0.005
 ).as_dict()  # fmt: skip
 
 

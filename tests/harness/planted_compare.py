@@ -1,4 +1,4 @@
-"""Runs for `modbench compare` whose truth is known: two lengths, two number formats, variants that take planted shares of time."""
+"""Runs for `modbench compare` whose truth is known: two lengths, two number formats, planted shares of time."""
 
 from __future__ import annotations
 

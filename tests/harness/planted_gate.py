@@ -1,4 +1,4 @@
-"""Runs for a gate whose truth is known: process effects drawn at random, written without a page, so that many are made quickly."""
+"""Runs for a gate whose truth is known: process effects drawn at random, written without a report, so that many are quick."""
 
 from __future__ import annotations
 

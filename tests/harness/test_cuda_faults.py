@@ -1,4 +1,4 @@
-"""What one variant does to a GPU, and what the others must not notice: errors that last, memory, settings, waits. A fake driver."""
+"""What one variant does to a GPU, and what the others must not notice: errors that last, memory, settings, waits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compute-equivalent gain on planted ladders: closed forms, what it may never do, when it is refused, how often it is right."""
+"""The gain on planted curves: closed forms, what it may never do, when it is refused, how often it is right."""
 
 from __future__ import annotations
 

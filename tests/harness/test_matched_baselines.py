@@ -1,4 +1,4 @@
-"""Matched baselines: beside each model of the user's a dense one of equal FLOPs, parameters or time, which the answer names first."""
+"""Matched baselines: for each user's model a dense one of equal FLOPs, parameters or time, which the answer names first."""
 
 from __future__ import annotations
 

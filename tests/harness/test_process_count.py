@@ -189,7 +189,7 @@ def test_the_plan_says_the_least_and_the_most() -> None:
     assert most - least == 2 * 5
     assert told["predicted_s"] < told["predicted_most_s"]
     assert f"{least} to {most} jobs" in as_text(told)
-    assert "4 to 9 processes x 3 rounds" in summary.opening(timed_plan())
+    assert "4 to 9 processes × 3 rounds" in summary.opening(timed_plan())
     assert f"{least} to {most} jobs" in summary.opening(timed_plan())
     fixed = forecast(timed_plan(processes=5))
     assert fixed["jobs"] == fixed["jobs_most"]

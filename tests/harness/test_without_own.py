@@ -1,4 +1,4 @@
-"""The process without the user's code: where it is planned, when it labels a comparison, and a real file that slows all others."""
+"""The process without the user's code: where it is planned, when it labels a comparison, and a file that slows all others."""
 
 from __future__ import annotations
 

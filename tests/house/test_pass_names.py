@@ -28,7 +28,6 @@ OTHER_MEANINGS = {
     "harness/planning/overrides.py": {"train"},  # as above
     "harness/stats/contrast.py": {"time", "count"},  # kinds of numbers
     "src/modbench/commands/ab/one_command.py": {"memory"},  # a head of a table
-    "reports/panels/sweeps.py": {"confirm"},  # a table
     "reports/questions/first_screen.py": {"memory", "energy"},  # what was asked
     "reports/tables/two_runs.py": {"time"},  # a kind of numbers
     "reports/tables/axes.py": {"compile"},  # a field of a place

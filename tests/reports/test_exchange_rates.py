@@ -1,4 +1,7 @@
-"""Compute-equivalent gains of planted runs: the numbers come back, in every currency; where there is none, one sentence says why."""
+"""Compute-equivalent gains of planted runs: the numbers come back, in every currency.
+
+Where there is none, one sentence says why.
+"""
 
 from __future__ import annotations
 

@@ -161,10 +161,10 @@ def test_who_resumes_waits_for_jobs_that_go_on_and_submits_the_rest(
             "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified",
             2,
         ),
-        ("sbatch: error: Batch Slurm job submission failed: Requested node configuration is not available", 2),
-        ("sbatch: error: Batch Slurm job submission failed: Socket timed out on send/recv operation", 3),
-        ("sbatch: error: Batch Slurm job submission failed: Unable to contact slurm controller (connect failure)", 3),
-        ("sbatch: error: Batch Slurm job submission failed: Invalid authentication credential", 3),
+        ("sbatch: error: Batch job submission failed: Requested node configuration is not available", 2),
+        ("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", 3),
+        ("sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)", 3),
+        ("sbatch: error: Batch job submission failed: Invalid authentication credential", 3),
     ],
 )
 def test_an_sbatch_that_fails_is_the_users_fault_unless_slurm_does_not_answer(said: str, code: int) -> None:

@@ -1,8 +1,9 @@
 """Submits units to a Slurm cluster: one array of Slurm jobs for each group of jobs that need the same resources.
 
 What was started since the last `wait` is submitted there. Whether a job has ended is read from the run folder first; squeue is
-asked second. submitit would ask sacct: few small clusters have accounting. `slurm_jobs/` in the run folder says which Slurm job has which
-jobs, so a run that is resumed waits for Slurm jobs that are still queued or running instead of starting their jobs again.
+asked second. submitit would ask sacct: few small clusters have accounting. `slurm_jobs/` in the run folder says which Slurm
+job has which jobs, so a run that is resumed waits for Slurm jobs that are still queued or running instead of starting their
+jobs again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Runs inside a Slurm job: the jobs of one task, one after the other, as on any machine.
 
-A Slurm job decides from the run folder: a job with a record is not run again. When Slurm tells it of its end, a job that trains saves
-a checkpoint and a timed one is measured to its end; submitit then puts the Slurm job back into the queue, whether or not its submitter
-still lives. Where ranks of a job are on several nodes, each of these runs this. The first one writes the record.
+A Slurm job decides from the run folder: a job with a record is not run again. When Slurm tells it of its end, a job that
+trains saves a checkpoint and a timed one is measured to its end; submitit then puts the Slurm job back into the queue,
+whether or not its submitter still lives. Where ranks of a job are on several nodes, each of these runs this. The first one
+writes the record.
 """
 
 from __future__ import annotations

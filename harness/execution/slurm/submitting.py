@@ -45,8 +45,7 @@ class QueueError(ModbenchError):
 
 @dataclass(frozen=True)
 class Submission:
-    """An array of Slurm jobs, or one job. Its jobs are written down before sbatch is called, and its Slurm jobs found by
-    their name.
+    """An array of Slurm jobs, or one. What they run is written down before sbatch is called; they are found by their name.
 
     Attributes:
         place: its folder in the run folder, whose name is random.

@@ -1,4 +1,4 @@
-"""TensorBoard: event files in tensorboard/UNIT of the run folder."""
+"""TensorBoard: event files in tensorboard/JOB of the run folder."""
 
 from __future__ import annotations
 

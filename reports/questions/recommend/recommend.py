@@ -354,8 +354,9 @@ class Capacity:
 
     @property
     def needed(self) -> tuple[int | None, float | None]:
-        """New seeds of each variant that would decide, and hours that they take here besides the sweep; None: none, or
-        unknown.
+        """New seeds of each variant that would decide, and hours that they take here besides the sweep.
+
+        None: none, or unknown.
         """
         return (None, None) if self.taken else self.answer.needed
 
