@@ -1,4 +1,4 @@
-"""Colours, markers and names of arms. Figures are drawn in sentinel colours, which CSS variables then replace.
+"""Colours, markers and names of variants. Figures are drawn in sentinel colours, which CSS variables then replace.
 
 The colours are Okabe-Ito's, each with its own marker.
 """
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from markupsafe import escape
 
 from modbench.harness.domain.case import Case
-from modbench.harness.stats.contrast import BETTER, DIFFERENT, WORSE
+from modbench.harness.stats.contrast import APART
 from modbench.reports.wording import cut, whole
 
 if TYPE_CHECKING:
@@ -37,11 +37,11 @@ class Mark(NamedTuple):
 
     Attributes:
         text: what it says, in one line.
-        arm: the arm that it belongs to, by its id; marks of one arm are highlighted together. Empty: none.
+        variant: the variant that it belongs to, by its id; marks of one variant are highlighted together. Empty: none.
     """
 
     text: str
-    arm: str = ""
+    variant: str = ""
 
 
 class Marks:
@@ -76,10 +76,12 @@ class Marks:
         return "".join([*pieces, svg[end:]])
 
     def _attributes(self, number: int) -> str:
-        text, arm = self.said[number]
-        of_arm = f' data-arm="{escape(arm)}"' if arm else ""
+        text, variant = self.said[number]
+        of_variant = f' data-variant="{escape(variant)}"' if variant else ""
         stop = 0 if number == 0 else -1
-        return f' class="mark" data-mark="{number}" role="img" tabindex="{stop}" aria-label="{escape(text)}"{of_arm}'
+        return (
+            f' class="mark" data-mark="{number}" role="img" tabindex="{stop}" aria-label="{escape(text)}"{of_variant}'
+        )
 
 
 def _members(svg: str, start: int) -> list[int]:
@@ -98,8 +100,6 @@ def _members(svg: str, start: int) -> list[int]:
     return found
 
 
-# Verdicts that show in which direction a difference lies; a colour claims one too.
-DIRECTED = {BETTER, WORSE, DIFFERENT}
 # Sentinel colours, used by no palette; `VARIABLES` has the CSS variable of each.
 INK, MUTED, HAIR, PAPER = "#010203", "#010204", "#010205", "#010206"
 MAP = tuple(f"#0203{i:02d}" for i in range(9))
@@ -115,12 +115,12 @@ VARIABLES = (
 
 @dataclass(frozen=True)
 class Look:
-    """How an arm is drawn.
+    """How a variant is drawn.
 
     Attributes:
         color: sentinel colour.
         marker: matplotlib marker.
-        opacity: of MoD by capacity, of rungs by their share of the cost.
+        opacity: of MoD by capacity, of matched baselines by their share of the cost.
     """
 
     color: str
@@ -167,48 +167,50 @@ _LOOKS = {
 OTHER = (6, "P")  # controls
 # Controls share one colour and differ in shape, by their router.
 _CONTROLS = {"stochastic": "o", "norm": "D", "every_n": "^"}
-# Users' models, in the order of their arms; of more than there are looks, some share one.
+# Users' models, in the order of their variants; of more than there are looks, some share one.
 OWN = (OTHER, (3, "*"), (5, "h"), (2, "8"), (4, "d"))
-# The user's arms of the run that is drawn, with their numbers.
-OWN_ARMS: contextvars.ContextVar[dict[str, int] | None] = contextvars.ContextVar("own_arms", default=None)
+# The user's variants of the run that is drawn, with their numbers.
+OWN_VARIANTS: contextvars.ContextVar[dict[str, int] | None] = contextvars.ContextVar("own_variants", default=None)
 # Width of the paper that figures are drawn for, in inches (`paper.py`); None: they are drawn for the page.
 CANVAS: contextvars.ContextVar[float | None] = contextvars.ContextVar("canvas", default=None)
 # Width of a letter as a share of the size of its type, and points in an inch.
 LETTER, POINTS = 0.57, 72
-# Letters in a line of an arm's name, and on a canvas of at most so many inches.
+# Letters in a line of a variant's name, and on a canvas of at most so many inches.
 LINE, LINE_IN_COLUMN, COLUMN = 26, 18, 4.0
 # On paper: the least width of axes in inches, and the least height of a row of them as a share of that on the page.
 NARROWEST, SHORTEST = 2.2, 0.75
 
 
 @contextlib.contextmanager
-def numbered(arms: Sequence[Case]) -> Iterator[None]:
-    """Give each of the user's arms of a run a look of its own, while it is drawn."""
-    before = OWN_ARMS.set({case.arm: i for i, case in enumerate(case for case in arms if case.is_user_model)})
+def numbered(variants: Sequence[Case]) -> Iterator[None]:
+    """Give each of the user's variants of a run a look of its own, while it is drawn."""
+    before = OWN_VARIANTS.set(
+        {case.variant: i for i, case in enumerate(case for case in variants if case.is_user_model)}
+    )
     try:
         yield
     finally:
-        OWN_ARMS.reset(before)
+        OWN_VARIANTS.reset(before)
 
 
 def look(case: Case) -> Look:
-    """Return the look of a case's arm: MoD is lighter the more it computes, a rung of the dense ladder the less."""
+    """Return the look of a case's variant: MoD is lighter the more it computes, a matched baseline the less."""
     index, marker = _LOOKS.get(case.model, OTHER)
     if case.is_user_model:
-        index, marker = OWN[(OWN_ARMS.get() or {}).get(case.arm, 0) % len(OWN)]
+        index, marker = OWN[(OWN_VARIANTS.get() or {}).get(case.variant, 0) % len(OWN)]
     if case.config.router not in {"learned", "synthetic"} and case.config.capacity is not None:
         index, marker = OTHER[0], _CONTROLS.get(case.config.router, OTHER[1])
     opacity = 1.0
     if case.model == "mod" and case.config.capacity is not None:
         opacity = 1.0 - 0.55 * min(1.0, case.config.capacity / 0.75)
-    if case.rung:  # lighter the less it computes
-        share = next((float(part[1:]) for part in case.arm_parts if re.fullmatch(r"[a-z][0-9.]+", part)), 0.5)
+    if case.matched:  # lighter the less it computes
+        share = next((float(part[1:]) for part in case.variant_parts if re.fullmatch(r"[a-z][0-9.]+", part)), 0.5)
         opacity = 0.25 + 0.6 * min(1.0, share)
     return Look(SERIES[index], marker, opacity)
 
 
 def in_lines(case: Case, *, short: bool = False) -> str:
-    """An arm's name in a figure, in lines that leave the figure room: broken between words, or within a word behind `:_/-`.
+    """A variant's name in a figure, in lines that leave the figure room: broken between words, or within a word behind `:_/-`.
 
     Lines are `short` where more text stands beside the name.
     """
@@ -227,7 +229,7 @@ def in_lines(case: Case, *, short: bool = False) -> str:
 
 def bin_of(ratio: float, verdict: str | None) -> int:
     """Return the bin (0 to 8) of a speed-up in the map: from one half to double; 4 only where no direction is shown."""
-    if verdict not in DIRECTED or ratio == 1:
+    if verdict not in APART or ratio == 1:
         return 4
     bins = max(1, min(4, round(4 * abs(math.log2(ratio)))))
     return 4 + bins if ratio > 1 else 4 - bins
@@ -235,7 +237,7 @@ def bin_of(ratio: float, verdict: str | None) -> int:
 
 def bin_of_share(share: float | None, verdict: str | None) -> int:
     """Return the bin of a loss over the baseline's, as a share of that: one for each per cent, below 4 where it is higher."""
-    if share is None or verdict not in DIRECTED:
+    if share is None or verdict not in APART:
         return 4
     bins = max(1, min(4, round(100 * abs(share))))
     return 4 + bins if share < 0 else 4 - bins
@@ -334,7 +336,7 @@ def draw_dots(axis: Axes, dots: Iterable[tuple[float, float, float, Case, str]],
     by_shape: dict[str, list[tuple[float, float, float, Look, Mark]]] = {}
     for x, y, size, case, text in dots:
         style = look(case)
-        by_shape.setdefault(style.marker, []).append((x, y, size, style, Mark(text, case.arm)))
+        by_shape.setdefault(style.marker, []).append((x, y, size, style, Mark(text, case.variant)))
     for shape, group in by_shape.items():
         xs, ys, sizes, looks, named = zip(*group, strict=True)
         colors = [to_rgba(each.color, each.opacity) for each in looks]

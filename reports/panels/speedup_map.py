@@ -18,7 +18,7 @@ from modbench.reports.writers.number_format import NONE, half, plain
 
 # Width of the figure in inches.
 WIDTH = 5.0
-# A map of many cells is wider, up to a limit; names of arms and one cell, in inches.
+# A map of many cells is wider, up to a limit; names of variants and one cell, in inches.
 WIDEST, NAMES, CELL = 7.5, 1.3, 0.4
 # With more lengths a cell has room for its ratio alone.
 FEW_LENGTHS = 7
@@ -32,7 +32,7 @@ CAPTION = "Speed-up over {base} ± half of its 95 % CI. Purple is faster, orange
 def render(loaded: Loaded) -> Iterator[Block]:
     """Draw cells coloured by log2 speed-up in nine bins; inconclusive ones hatched; failures named."""
     titles = {metric: title for metric, title in TIMED.items() if (loaded.comparisons.metric == metric).any()}
-    if not titles or not loaded.arms_shown or loaded.sizes_differ or spots(loaded):
+    if not titles or not loaded.variants_shown or loaded.sizes_differ or spots(loaded):
         return
     choices = against(loaded, titles)
     for choice in choices:
@@ -43,7 +43,7 @@ def _figure(loaded: Loaded, titles: Mapping[str, str], choice: Against) -> Figur
     pairs, lengths = choice.pairs, loaded.lengths_shown
     columns = len(titles) * len(lengths)
     whole = min(WIDEST, max(WIDTH, NAMES + CELL * columns))
-    names = [in_lines(case) + f"\nover {short(other)}" * choice.equal_cost for case, other in pairs]
+    names = [in_lines(case) + f"\nover {short(other)}" * choice.matched for case, other in pairs]
     row = max(ROW, LINE * max(text.count("\n") + 1 for text in names))
     made, axes = new_figure(whole, 0.8 + row * len(pairs), len(titles), share_y=True)
     marks, data, few = Marks(), list[Finding](), len(lengths) <= FEW_LENGTHS
@@ -58,10 +58,10 @@ def _figure(loaded: Loaded, titles: Mapping[str, str], choice: Against) -> Figur
         axis.set_xlabel("tokens per sequence")
         data += [mine[length] for mine in found for length in lengths if length in mine]
     axes[0].set_yticks([i + 0.5 for i in range(len(pairs))], names)
-    base: Value = MATCHED if choice.equal_cost else loaded.baseline
-    label = f"Speed-up over {MATCHED if choice.equal_cost else name(loaded.baseline)} by variant and sequence length"
+    base: Value = MATCHED if choice.matched else loaded.baseline
+    label = f"Speed-up over {MATCHED if choice.matched else name(loaded.baseline)} by variant and sequence length"
     return Figure(
-        "map" + "-cost" * choice.equal_cost,
+        "map" + "-cost" * choice.matched,
         made,
         label,
         Sentence(CAPTION, base=base),
@@ -93,8 +93,10 @@ def said_on_hover(case: Case, length: int, title: str, found: Finding) -> Mark:
     """Return what a mark says on hover: who, where, what was found or why there is nothing."""
     told = Sentence("{status}: {reason}", status=found.status, reason=found.reason)
     told = told if found.typical.value is None else found.judged()
-    said = Sentence("{arm}, T = {length}, {title}: {told}", arm=short(case), length=length, title=title, told=told)
-    return Mark(plain(said), case.arm)
+    said = Sentence(
+        "{variant}, T = {length}, {title}: {told}", variant=short(case), length=length, title=title, told=told
+    )
+    return Mark(plain(said), case.variant)
 
 
 READING = "Each number is the time of the baseline, which the buttons choose, divided by that of the variant: above 1 is faster."

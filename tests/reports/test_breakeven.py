@@ -21,7 +21,6 @@ from modbench.reports.model import pivot
 from modbench.reports.panels import speedup_map
 from modbench.reports.questions import break_even
 from modbench.reports.tables import pair_verdicts
-from modbench.reports.tables.findings import against
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.writers.number_format import plain
 
@@ -89,9 +88,6 @@ def test_what_carries_no_claim_says_so(tmp_path: Path) -> None:
     assert unchecked.value.notna().any()
     assert unchecked.reason.str.startswith(pair_verdicts.UNCHECKED).all()
     assert break_even.claimed(load(tmp_path / "unchecked" / "run")) == []
-    unchecked_run = load(tmp_path / "unchecked" / "run")
-    for choice in against(unchecked_run, ["latency/forward"]):
-        assert not speedup_map.break_even_lines(unchecked_run, "latency/forward", choice.pairs)
 
 
 def test_a_noisy_or_failed_point_is_left_out(tmp_path: Path) -> None:
@@ -118,9 +114,6 @@ def test_a_noisy_or_failed_point_is_left_out(tmp_path: Path) -> None:
 
 
 def test_a_variant_in_doubt_has_no_claim(crossing: Path) -> None:
-    loaded = load(crossing / "run")
-    *_, of_shape = against(loaded, ["latency/forward"])
-    assert FAST in speedup_map.break_even_lines(loaded, "latency/forward", of_shape.pairs)
     loaded = load(crossing / "run")
     loaded.pairs.loc[(loaded.pairs.variant == FAST) & (loaded.pairs.seq_len == 512), "labels"] = Label.FASTER
     mine = break_even.TABLE.frame(loaded)
