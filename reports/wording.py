@@ -116,10 +116,7 @@ def _whole(case: Case) -> set[str]:
 
 
 def _parts(case: Case) -> set[str]:
-    """Parts of its id, in small letters.
-
-    Those of the variant that a matched baseline is named by are no names of the matched baseline.
-    """
+    """Parts of its id, in small letters; those of a variant that a matched baseline is named by are no names of it."""
     own = case.variant_parts[:1] if named_by_target(case) else case.variant_parts
     return {part.casefold() for part in (case.short_model, *own)}
 
@@ -180,8 +177,11 @@ WORKLOADS = TIMED | {"latency/request": "request"}
 # Bytes, and all that is counted or allocated, so that it has no interval.
 BYTES = {"memory/peak_allocated": "peak memory", "memory/kv_cache": "KV cache"}
 EXACT = {"flops/forward": "forward FLOPs"} | BYTES
+<<<<<<< HEAD
 # Workloads of generation, and the words of serving for them: time to first token, time per output token.
 SERVING = {"latency/prefill": "prefill", "latency/decode": "decode step", "latency/request": "request"}
+=======
+>>>>>>> columns
 # What a matched baseline has in common with its target.
 MATCHED = {
     "flops/forward": "FLOPs",

@@ -153,7 +153,7 @@ class Results:
 
     @property
     def run(self) -> StoredRun:
-        """What was run: its `plan`, `environment`, `command` and `started`; `missing` names units without a record."""
+        """What was run: its `plan`, `environment`, `command` and `started`; `missing` names jobs without a record."""
         return self.loaded.run
 
     @cached_property
@@ -163,10 +163,7 @@ class Results:
 
     @cached_property
     def comparisons(self) -> pd.DataFrame:
-        """`comparisons.csv`: a row for each pair of variants and metric.
-
-        `primary`: against the baseline, `aa_control`: a check.
-        """
+        """`comparisons.csv`: a row for each pair and metric; `primary`: against the baseline, `aa_control`: a check."""
         return self.loaded.pairs[[*COMPARISONS, "primary", "aa_control"]].copy()
 
     @cached_property

@@ -8,7 +8,7 @@ from modbench.reports.model import Estimate, Finding, Table, Value, where_it_ran
 from modbench.reports.panel import Panel
 from modbench.reports.questions import requests, results
 from modbench.reports.tables.load import Loaded, subsample_evenly
-from modbench.reports.wording import SERVING, in_title
+from modbench.reports.wording import WORKLOADS, in_title
 
 # What stands beside the time of each workload: titles by metric. A column without any number is left out.
 BESIDE: Mapping[str, Mapping[str, str]] = {
@@ -42,11 +42,11 @@ def table(loaded: Loaded, metric: str) -> Table | None:
         if isinstance(found := results.cell(loaded, metric, case, grid_point), Finding)
     ]
     ratio = f"over {in_title(loaded.baseline)} [95 %]"
-    head = (SERVING[metric], "where", "time", ratio, *PREDICTED, *BESIDE[metric].values())
+    head = (WORKLOADS[metric], "where", "time", ratio, *PREDICTED, *BESIDE[metric].values())
     kept = [at for at in range(len(head)) if at == 0 or any(row[at] is not None for row in rows)]
     few = [[row[at] for at in kept] for row in subsample_evenly(rows, MOST_ROWS)]
     left_out, titles = len(rows) - len(few), [head[at] for at in kept]
-    return Table(SERVING[metric], titles, few, left_out=left_out, file="comparisons.csv") if grid_points else None
+    return Table(WORKLOADS[metric], titles, few, left_out=left_out, file="comparisons.csv") if grid_points else None
 
 
 def _cells(loaded: Loaded, metric: str, found: Finding) -> Iterator[Value]:
@@ -71,7 +71,7 @@ def _own(found: Value) -> Value:
 def render(loaded: Loaded) -> list[Table]:
     """Show a table for each workload; of decoding alone the map says it."""
     tables = [made for made in (table(loaded, metric) for metric in BESIDE) if made is not None]
-    return tables if [each.label for each in tables] != [SERVING["latency/decode"]] else []
+    return tables if [each.label for each in tables] != [WORKLOADS["latency/decode"]] else []
 
 
 READING = (

@@ -13,12 +13,11 @@ from modbench.reports.questions import win_rate
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import MOST_LENGTHS, Loaded, subsample_evenly
-from modbench.reports.wording import EXACT, SERVING, WORKLOADS
+from modbench.reports.wording import EXACT, WORKLOADS
 
 # Metrics of the tables, with their titles, in the order in which they are printed.
 TABLES = {
     **WORKLOADS,
-    **SERVING,
     "ttft": "TTFT, read by the host",
     "tpot": "TPOT, read by the host",
     "tokens_per_s/prefill": "prefill",

@@ -57,7 +57,7 @@ class Cell:
         failed = [outcome for _, outcome in self.outcomes if outcome.status == "failed"]
         if failed:
             first = failed[0]
-            part = f" (in {len(failed)} of {len(self.outcomes)} units)" if len(failed) < len(self.outcomes) else ""
+            part = f" (in {len(failed)} of {len(self.outcomes)} jobs)" if len(failed) < len(self.outcomes) else ""
             kind = "" if first.kind == "damaged" else f"{first.kind}: "  # the reason says it
             return Trouble("failed", f"{kind}{first.reason}{part}", first.kind)
         for _, outcome in self.outcomes:

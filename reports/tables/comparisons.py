@@ -7,9 +7,9 @@ these numbers a ratio, its t-interval over processes and, among the pairs of its
 
 A ratio of times is baseline / case: above 1 the case is better. It is of wall time by the metric's estimand, also where CPU
 time decided the verdict (`deciding` takes the ratio that did). Counts are compared exactly, losses seed by seed. The *anchor*
-is the variant that every block of a comparison holds; the report's *baseline* is the anchor, unless `--baseline` names
-another; a row's baseline is the second of its two variants. A *A/A control* is the anchor, measured a second time as a
-variant of its own: a check of the machine.
+is the variant that every block of a comparison holds; the report's *baseline* is the anchor, unless `--baseline` names another;
+a row's baseline is the second of its two variants. An *A/A control* is the anchor, measured a second time as a variant of its
+own: a check of the machine.
 
 All pairs are made where they are few or asked for; among many variants their number grows with the square. Otherwise each
 variant is compared with the report's baseline, with the anchor, and with the matched baseline that was solved for it.
@@ -99,17 +99,15 @@ def predicted_bias(case: Case, baseline: Case) -> str | None:
 def against_theoretical(
     ratio: float, theoretical: float | None, otherwise: str, low: float | None = None, high: float | None = None
 ) -> tuple[dict[str, Any], list[str | None]]:
-    """Return the columns of a ratio, its interval and its theoretical speed-up, and reasons for those that are null.
+    """Return the columns that hold a ratio against its theoretical one, and reasons for those that are null.
 
-    `otherwise` is why nothing was promised, where `theoretical` is None.
+    `otherwise` is why there is no theoretical one, where `theoretical` is None.
     """
     if theoretical is None:
         return {}, [f"no theoretical speed-up: {otherwise}"]
     found: dict[str, Any] = {"theoretical": theoretical}
     if abs(theoretical - 1) < SMALLEST_PROMISE:
-        reason = (
-            f"theoretical within {percent(SMALLEST_PROMISE)} of 1: too little is promised to say what share is achieved"
-        )
+        reason = f"theoretical within {percent(SMALLEST_PROMISE)} of 1: too little was promised to say what share was achieved"
         return found, [reason]
     found["achieved_share"] = achieved_share(ratio, theoretical)
     if low is not None and high is not None:

@@ -33,7 +33,7 @@ def of_row(
     value: float | None = None,
     base: float | None = None,
 ) -> Finding:
-    """Return what a row of `comparisons.csv` says, where wanted with the values of both variants in the metric's unit."""
+    """Return what a row of `comparisons.csv` says, with the values of both variants where they are wanted."""
     get: Callable[[str], Any] = row.get if isinstance(row, Mapping) else lambda column: getattr(row, column, None)
     unit, labels, others = str(get("unit")), of_cell(get("labels")), of_cell(get("baseline_labels"))
     made = Finding(
@@ -109,10 +109,7 @@ def _row_of(loaded: Loaded, found: Finding) -> dict[str, Any]:
 def between(
     loaded: Loaded, metric: str, case: Case, other: Case, lengths: Collection[int] | None = None
 ) -> list[Finding]:
-    """Return what is found of a variant against another in one metric, at every place or these lengths.
-
-    Stored either way round.
-    """
+    """Return what is found of a variant against another in one metric, at every grid point or these lengths."""
     found = list[Finding]()
     for row in loaded.between(metric, case.variant, other.variant):
         if lengths is not None and row.seq_len not in lengths:

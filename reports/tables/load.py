@@ -171,10 +171,7 @@ class Loaded:
 
     @property
     def variants_shown(self) -> list[Case]:
-        """The variants that figures and tiles show besides the baseline.
-
-        All, or of many the dense models and some of the rest.
-        """
+        """The variants that figures and tiles show besides the baseline: all, or of many some of each kind."""
         matched_baselines, rest = (
             [case for case in self.variants[1:] if case.matched == matched] for matched in (True, False)
         )
@@ -344,10 +341,7 @@ def contenders(loaded: Loaded) -> list[Case]:
 
 
 def default_variant(loaded: Loaded) -> Case | None:
-    """Return the variant to show first.
-
-    MoD with the lowest capacity, else the first variant that is neither anchor nor matched baseline.
-    """
+    """Return the variant to show first: MoD with the lowest capacity, else the first that is no baseline."""
     others = [case for case in loaded.variants[1:] if not case.matched]
     routed = [case for case in others if case.model == "mod"]
     if routed:

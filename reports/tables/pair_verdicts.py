@@ -1,7 +1,7 @@
 """Verdicts on pairs: each row's contrast is judged among those of its family; and where verdicts are withheld.
 
-A family holds the variants against one baseline, for one metric at one grid point. Whether a variant is told from its
-baseline then does not depend on other lengths or metrics. Matched baselines against it are a family of their own, since they
+A family holds the variants against one baseline, for one metric at one grid point. Whether a variant differs significantly from
+its baseline then does not depend on other lengths or metrics. Matched baselines against it are a family of their own, since they
 differ from it on purpose; so are the variants against their matched baselines. Which pair belongs where: `comparisons.pairs`.
 """
 
@@ -104,7 +104,7 @@ def _of_code(tables: Tables, case: Case, baseline: Case, metric: Metric) -> str 
         provenance.joined_versions(tables.behind(side, metric).versions for side in (case, baseline))
     )
     return (
-        f"its units ran several versions of {provenance.versions_in_words(names)}, which no verdict may pool"
+        f"its jobs ran several versions of {provenance.versions_in_words(names)}, which no verdict may pool"
         if names
         else None
     )

@@ -1,9 +1,9 @@
-"""Where numbers come from: which machines timed a run, and which versions of the user's files its units ran.
+"""Where numbers come from: which machines timed a run, and which versions of the user's files its jobs ran.
 
-Machines are the one of run.json, or the nodes of a cluster that its units name.
+Machines are the one of run.json, or the nodes of a cluster that its jobs name.
 
-A process times all variants of a comparison on one machine, so a ratio never crosses machines. Processes on several nodes of
-one type are repetitions like others: what differs between nodes is in their spread, and a label says so. Processes on
+A process times all variants of a comparison on one machine, so a ratio never crosses machines. Processes on several nodes of one
+type are repetitions like others: what differs between nodes is in their standard deviation, and a label says so. Processes on
 different hardware answer different questions, and their pool has no verdict. GPUs of one machine count as machines do.
 
 Files of the user's may change while a run goes on, or before `resume --allow-changed`. What ran in one process ran in one

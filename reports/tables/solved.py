@@ -1,6 +1,4 @@
-"""Runs that solved a task, counted by variant.
-
-What two counts say about two variants where the suite counts them, and seeds decide.
+"""Runs that solved a task, counted by variant; what two counts say where the suite compares them, and which seeds decide.
 
 Where the suite says that runs are counted (`tasks.counted`), an interval of Student's t over seeds means nothing and is not
 given; the verdict follows from an exact test of the counts.

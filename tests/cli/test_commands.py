@@ -280,8 +280,10 @@ def test_strict_ends_with_1_on_failed_cells(modbench: Any, tmp_path: Path) -> No
         # Compiles training steps, which takes most of a minute; "latency/compile" below compiles too.
         pytest.param('"memory/peak_allocated"', ("--compile",), marks=pytest.mark.proof),
         (
-            '"ttft", "tpot", "latency/decode", "latency/decode/p50", "latency/decode/p95", '
-            '"tokens_per_s/greedy", "latency/request"',
+            (
+                '"ttft", "tpot", "latency/decode", "latency/decode/p50", "latency/decode/p95", '
+                '"tokens_per_s/greedy", "latency/request"'
+            ),
             ("--set", "decode.tokens=8"),
         ),
         pytest.param(

@@ -189,13 +189,17 @@ def test_a_key_that_was_typed_as_an_option_leads_to_set(arguments: str, said: st
         ),
         ('metrics = ["flops/forward"]\ngrid = 3\n[[variants]]\nmodel = "dense"\n', ["grid"]),
         (
-            'metrics = ["flops/forward"]\n[[variants]]\nmodel = "dense"\nbaseline = true\n'
-            '[[variants]]\nmodel = "mod"\nbaseline = true\n',
+            (
+                'metrics = ["flops/forward"]\n[[variants]]\nmodel = "dense"\nbaseline = true\n'
+                '[[variants]]\nmodel = "mod"\nbaseline = true\n'
+            ),
             ["more than one"],
         ),
         (
-            'metrics = ["flops/forward"]\n[[variants]]\nmodel = "dense"\n[[variants]]\nmodel = "dense"\n'
-            'match = { variant = "mdo" }\n',
+            (
+                'metrics = ["flops/forward"]\n[[variants]]\nmodel = "dense"\n[[variants]]\nmodel = "dense"\n'
+                'match = { variant = "mdo" }\n'
+            ),
             ["unknown variant 'mdo'"],
         ),
     ],

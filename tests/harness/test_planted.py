@@ -148,7 +148,7 @@ def test_a_single_process_gives_an_interval_and_no_verdict(tmp_path: Path) -> No
     timed = frame[(frame.metric == "latency/forward") & (frame.baseline_variant == "dense")]
     assert (timed.ci_high > timed.ci_low).all()
     assert (timed.verdict == "inconclusive").all()
-    assert timed.reason.str.contains("single process").all()
+    assert timed.reason.str.contains("of one process").all()
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -240,7 +240,7 @@ def test_one_cold_compilation_has_no_verdict(tmp_path: Path) -> None:
     frame = stored(tmp_path, planted_suite("draft", compile=True, metrics=["latency/compile"]))
     assert (frame.ratio > 0).all()
     assert frame.verdict.isna().all()
-    assert frame.reason.str.contains("one cold compilation each").all()
+    assert frame.reason.str.contains("one compilation from an empty cache each").all()
 
 
 def test_the_mark_names_the_baseline_where_that_is_what_reads_the_future(tmp_path: Path) -> None:

@@ -131,7 +131,9 @@ def _drawn(loaded: Loaded, name: str, width: str, kinds: Sequence[str]) -> Drawn
         images = {kind: paper.saved(drawing, kind) for kind in kinds}
         inches, over = paper.narrowest(drawing), paper.printed_over(drawing) or paper.cut_off(drawing)
     squeezed = (
-        f"names leave {inches:.1f} inches to its axes" if inches < NARROW else "its labels have too little room" * bool(over)
+        f"names leave {inches:.1f} inches to its axes"
+        if inches < NARROW
+        else "its labels have too little room" * bool(over)
     )
     return Drawn(drawing, width, images, squeezed)
 
