@@ -177,11 +177,8 @@ WORKLOADS = TIMED | {"latency/request": "request"}
 # Bytes, and all that is counted or allocated, so that it has no interval.
 BYTES = {"memory/peak_allocated": "peak memory", "memory/kv_cache": "KV cache"}
 EXACT = {"flops/forward": "forward FLOPs"} | BYTES
-<<<<<<< HEAD
 # Workloads of generation, and the words of serving for them: time to first token, time per output token.
 SERVING = {"latency/prefill": "prefill", "latency/decode": "decode step", "latency/request": "request"}
-=======
->>>>>>> columns
 # What a matched baseline has in common with its target.
 MATCHED = {
     "flops/forward": "FLOPs",

@@ -56,11 +56,7 @@ class Marks:
         self.said += marks
 
     def written(self, svg: str) -> str:
-<<<<<<< HEAD
-        """Return the SVG in which each mark is an element with the class `mark`, its number, its text as label and its variant.
-=======
         """Return the SVG in which each mark is an element with the class `mark`, its number, text (as a label) and variant.
->>>>>>> columns
 
         A figure is one stop of the Tab key: mark 0. From there a script moves the focus on, by number: the elements lie in the
         order in which they were drawn.
@@ -334,11 +330,7 @@ def beside(axis: Axes, y: float, text: str, color: str = INK) -> None:
 
 
 def draw_dots(axis: Axes, dots: Iterable[tuple[float, float, float, Case, str]], marks: Marks) -> None:
-<<<<<<< HEAD
-    """Draw x, y, area in square points, variant and what it says on hover: in the variants' looks, one shape after the other."""
-=======
     """Draw x, y, area in square points, variant and what it says on hover, in the looks of the variants."""
->>>>>>> columns
     from matplotlib.colors import to_rgba
 
     by_shape: dict[str, list[tuple[float, float, float, Look, Mark]]] = {}

@@ -52,15 +52,9 @@ def quality(loaded: Loaded) -> Iterator[Table]:
         notes=[
             Sentence(
                 "Noisy: a block that waited for a processor for over 1 % of its time, or in which garbage was collected, other "
-<<<<<<< HEAD
-                "guests of the host took time, or a GPU throttled. If more than half are, wall time supports no claim. Stolen "
-                "and waited for: share of the blocks' wall time. Warm-up: Theil-Sen and Mann-Kendall over all processes, 1 % "
-                "level divided among the variants."
-=======
                 "guests of the host took time, or a GPU throttled. If over half are, wall time supports no claim. Stolen and "
                 "waited for: share of the blocks' wall time. Warm-up: Theil-Sen and Mann-Kendall over all processes, 1 % level "
                 "divided among the variants."
->>>>>>> columns
             )
         ],
     )

@@ -20,11 +20,7 @@ from modbench.reports.tables.two_runs import Pair
 from modbench.reports.writers import data, text
 from modbench.reports.writers.number_format import plain
 from modbench.reports.writers.short import explained
-<<<<<<< HEAD
-from modbench.reports.writers.text import wrapped
-=======
 from modbench.reports.writers.text import joined, wrapped
->>>>>>> columns
 
 # Remarks on a table, with `-v` and without.
 MOST_REMARKS, FEW_REMARKS = 8, 2
@@ -41,17 +37,10 @@ def along_axis(loaded: Loaded, along: AlongAxis, width: int, *, every: bool = Fa
     blocks = [wrapped([Sentence("⚠ {said}", said=each)], width) for each in reversed(warnings(loaded))]
     blocks.append(wrapped([title], width))
     blocks += [text.table(table, width) for table in compare_axis.tables(loaded, along, every=every)]
-<<<<<<< HEAD
-    legend = explained([line for block in blocks for line in block])
-    doubts = [*compare_axis.remarks(along, MOST_REMARKS if verbose else FEW_REMARKS, every=every)]
-    below = [("sure", machine_check(loaded)[1]), *zip(chain(["doubt"], repeat("")), doubts, strict=False)]
-    blocks.append([*wrapped([Listed(legend, " · ")] if legend else [], width), *text.labelled(below, width)])
-=======
     marks = explained(line for block in blocks for line in block)
     doubts = compare_axis.remarks(along, MOST_REMARKS if verbose else FEW_REMARKS, every=every)
     below = [("sure", machine_check(loaded)[1]), *zip(chain(["doubt"], repeat("")), doubts, strict=False)]
     blocks.append([*joined(marks, width), *text.labelled(below, width)])
->>>>>>> columns
     return "\n\n".join("\n".join(escaped(line, lines=False) for line in block) for block in blocks)
 
 

@@ -98,12 +98,8 @@ def table(made: Table, label: str) -> str:
         " ".join(filter(None, [inline(group), _math(text(title))])) for group, title in zip(groups, head, strict=True)
     ]
     title = made.label[:1].upper() + made.label[1:] + (f", {plain(made.at)}" if made.at else "")
-<<<<<<< HEAD
-    notes = [*map(inline, made.notes), *map(text, explained(map(" ".join, body)))]
-=======
     marks = explained(map(" ".join, body))
     notes = [*map(inline, made.notes), *([text("; ".join(marks))] if marks else [])]
->>>>>>> columns
     return _TABLE.format(
         caption=" ".join([text(f"{title}."), *(f"{note}." if note[-1:] not in ".:" else note for note in notes)]),
         label=label,
