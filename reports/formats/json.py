@@ -49,7 +49,7 @@ def _row(name: str, doc: str, columns: list[str]) -> type[BaseModel]:
 CaseRow = _row("CaseRow", "A row of cases.csv: one case and metric, in base units; null with its reason.", CASES)
 PairRow = _row(
     "PairRow",
-    "A row of comparisons.csv with the columns that the HTML report adds: one pair of variants and metric; a ratio above 1 is better.",
+    "A row of comparisons.csv with the columns that the report adds: one pair of variants and metric; a ratio above 1 is better.",
     [*COMPARISONS, *MORE],
 )
 
