@@ -53,7 +53,7 @@ class Variant(Frozen):
 
     Attributes:
         model: a catalogue name, or a model of your own as `FILE.py:build` or `FILE.py:build(OPTION=VALUE)`.
-        anchor: whether the others are compared with this variant; without one, with the first.
+        baseline: whether the others are compared with this variant; without one, with the first.
         match: solve the shape of this variant so that it costs what another variant does.
         options: for each option of your own `build`, the value or the values that it is tried with.
         title: what tables and figures call the variant; where its table makes several, the values that differ follow it.
@@ -61,7 +61,7 @@ class Variant(Frozen):
     """
 
     model: str
-    anchor: bool = False
+    baseline: bool = False
     match: Match | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     title: Title = ""

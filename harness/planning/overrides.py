@@ -193,7 +193,7 @@ def with_variants(suite: Suite, taken: VariantsFrom, flags: Overrides) -> Suite:
     also += [f"--set {key}" for key in flags.settings if key in ROUTING_KEYS]
     if also:
         raise UsageError(f"--variants-from takes capacity and routing from {taken.run}: leave out {', '.join(also)}.")
-    anchor = next((variant for variant in suite.variants if variant.anchor), suite.variants[0])
+    anchor = next((variant for variant in suite.variants if variant.baseline), suite.variants[0])
     variants = (Variant(model=each.model, settings=each.settings) for each in taken.variants)
     return suite.model_copy(update={"variants": (anchor, *variants)})
 

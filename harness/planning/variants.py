@@ -117,7 +117,7 @@ def resolve_variants(suite: Suite, solver: Solver) -> list[ResolvedVariant]:
         lengths += [prompt + new for prompt, new in (suite.decode_grid or suite.grid).requests(suite.decode.tokens)]
     # A prompt is read into a cache with room for what follows it, where the model has positions for that.
     shape = {"max_seq_len": max(*lengths, room) if "prefill" in served else max(lengths), **suite.shape}
-    if sum(variant.anchor for variant in suite.variants) > 1:
+    if sum(variant.baseline for variant in suite.variants) > 1:
         raise UsageError("more than one variant has baseline = true; a comparison has one baseline.")
     plain: list[tuple[ResolvedVariant, dict[str, Any]]] = []
     for variant in suite.variants:
@@ -125,7 +125,7 @@ def resolve_variants(suite: Suite, solver: Solver) -> list[ResolvedVariant]:
             plain += [
                 (
                     replace(
-                        _resolve(variant.model, shape, s, o, anchor=variant.anchor), title=_title(variant, {**s, **o})
+                        _resolve(variant.model, shape, s, o, anchor=variant.baseline), title=_title(variant, {**s, **o})
                     ),
                     s,
                 )
@@ -444,7 +444,7 @@ def _matched(
         target, match.settings, beside
     )
     base = _resolve(
-        variant.model, {**shape, **_shape_of(target)} if own else shape, variant.settings, anchor=variant.anchor
+        variant.model, {**shape, **_shape_of(target)} if own else shape, variant.settings, anchor=variant.baseline
     )
     base = replace(base, tokens_of=_tokens_of(target), title=variant.title)
     whole = (

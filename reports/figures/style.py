@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from markupsafe import escape
 
 from modbench.harness.domain.case import Case
-from modbench.harness.stats.contrast import BETTER, DIFFERENT, WORSE
+from modbench.harness.stats.contrast import APART
 from modbench.reports.wording import cut, whole
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _members(svg: str, start: int) -> list[int]:
 
 
 # Verdicts that show in which direction a difference lies; a colour claims one too.
-DIRECTED = {BETTER, WORSE, DIFFERENT}
+DIRECTED = {*APART}
 # Sentinel colours, used by no palette; `VARIABLES` has the CSS variable of each.
 INK, MUTED, HAIR, PAPER = "#010203", "#010204", "#010205", "#010206"
 MAP = tuple(f"#0203{i:02d}" for i in range(9))
