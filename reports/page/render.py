@@ -197,8 +197,7 @@ def behind(loaded: Loaded) -> Markup:
     variants = [case.variant for case in (first, beside.case if beside else None) if case is not None]
     wanted = [case for case in loaded.plan.cases if case.variant in variants]
     samples = Files(loaded.run, {case.id for case in wanted})
-    timed = {loaded.tables.source(metric).group for key, metric in loaded.tables.metrics.items() if key in loaded.timed}
-    groups: set[str | None] = {*timed} or {None}
+    groups: list[str | None] = [*sorted(loaded.timed)] or [None]
     paths = [*dict.fromkeys(path for case in wanted for group in groups for path in samples.records(case.id, group))]
     command, why = Again(loaded.run).if_any(wanted) if wanted else (layout.typed(loaded.run.command), "")
     return fill(
