@@ -52,7 +52,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     ("metrics", "named"),
     [
         (["flops/forward", "flops/train_step"], "FLOPs"),
-        (["syncs/forward", "graph_breaks/forward"], "syncs/forward and graph_breaks"),
+        (["syncs/forward", "graph_breaks/forward"], "syncs/forward and graph_breaks/forward"),
     ],
 )
 def test_what_was_asked_is_named_where_it_is_no_time_task_or_loss(

@@ -63,7 +63,6 @@ def test_the_figure_has_four_maps_with_one_scale(loaded: Loaded) -> None:
         assert len(drawing.data) == 4 * len(spots)
         assert len(present(drawing.marks).said) == len(drawing.data)
     assert render.figure_named(loaded, "map").label == over_shape.label
-    assert {each.name for each in drawn(speedup_map, loaded)} == {"speedup", "speedup-cost"}
 
 
 def test_there_is_no_map_of_one_length_of_losses_or_one_capacity(tmp_path: Path) -> None:

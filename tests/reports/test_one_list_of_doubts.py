@@ -33,7 +33,7 @@ def test_blocks_that_were_noisy_are_said_wherever_doubts_are(restless: Loaded) -
     found = next(each for each in checks.doubts(restless) if said in each.findings[0][0])
     assert (found.label, found.timed) == ("", True)
     assert "noisy" not in " ".join(map(plain, machine.warnings(restless)))
-    assert f"{found.cells} values disturbed" in map(plain, first_screen.doubts(restless))
+    assert f"{found.cells} values noisy" in map(plain, first_screen.doubts(restless))
     outputs = {
         "page": render.html(restless),
         "Markdown": md.markdown(restless),
