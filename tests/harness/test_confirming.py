@@ -201,8 +201,8 @@ def test_a_smoke_run_trains_two_seeds_and_claims_nothing(tmp_path: Path) -> None
         ({"confirm": None}, r"add a \[confirm\] or"),
         ({"seeds": [0, 1000]}, "Raise first_seed"),
         ({"seeds": [3]}, "shows no standard deviation"),
-        ({"confirm": {"roles": ["anchor", "runner_up"]}}, "must hold 'best'"),
-        ({"confirm": {"roles": ["anchor", "best", "runner_up"]}}, "a second such variant"),
+        ({"confirm": {"roles": ["baseline", "runner_up"]}}, "must hold 'best'"),
+        ({"confirm": {"roles": ["baseline", "best", "runner_up"]}}, "a second such variant"),
         ({"variants": [{"model": "dense"}]}, "besides the baseline"),
         (
             {"variants": [{"model": "dense"}, {"model": "mod"}], "confirm": {"roles": ["baseline", "best", "control"]}},
