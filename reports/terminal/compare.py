@@ -9,7 +9,7 @@ from itertools import chain, repeat
 from typing import Any
 
 from modbench.harness.core.printable import escaped
-from modbench.reports.model import Listed, Sentence
+from modbench.reports.model import Sentence
 from modbench.reports.questions import compare_axis, compare_runs
 from modbench.reports.questions.compare_axis import BASELINE, AlongAxis, Cell
 from modbench.reports.questions.compare_runs import Against, Compared, letter
