@@ -77,8 +77,8 @@ def _figure(loaded: Loaded, side: Side) -> Figure:
         axis.set_yticks([i + 0.5 for i in range(len(rows))], [*rows])
         data += [_datum(spot, beside(spot, metric, side)) for row in rows.values() for spot in row]
     caption = Sentence(
-        "Purple and ▲ better, orange and ▼ worse. Time, FLOPs, memory: dense's ÷ the variant's; loss: the "
-        "variant's minus dense's, "
+        "Purple and ▲ better, orange and ▼ worse. Time: speed-up over dense; FLOPs, memory: % of dense's; "
+        "loss: minus dense's, "
         "{seeds}. ± half the 95 % CI.",
         seeds=losses.seeds_in_words(loaded),
     )
