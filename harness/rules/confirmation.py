@@ -407,7 +407,7 @@ def choose(made: Confirmation, losses: Mapping[str, float | None]) -> Choice | s
         {role: case for role, (_, case) in found.items()},
         margin,
         wanted,
-        tuple(dict.fromkeys(each.variant for each in made.cases.values() if each.variant not in by_variant)),
+        tuple(dict.fromkeys(each.family for each in made.cases.values() if each.family not in by_variant)),
         numbers,
     )
 
