@@ -385,9 +385,12 @@ def pairs(
 ) -> Iterator[tuple[Case, Case, Among]]:
     """Yield (case, baseline, what it is judged among): every variant against the report's baseline, then every other pair once.
 
-    Args: comparison: the variants. baseline: the report's. matched_baselines: the matched baselines, with the variants that
-        they were solved for. all_pairs: whether any two variants are compared; else of the other pairs only those of
-        `matched_baselines` and those with the anchor.
+    Args:
+        comparison: the variants.
+        baseline: the report's.
+        matched_baselines: the matched baselines, with the variants that they were solved for.
+        all_pairs: whether any two variants are compared; else of the other pairs only those of `matched_baselines` and
+            those with the anchor.
     """
     yield from against(comparison, baseline)
     others, anchor = [case for case in comparison.variants if case.variant != baseline.variant], comparison.variants[0]
