@@ -40,10 +40,10 @@ class ConfirmPlan(Frozen):
             those that route by noise.
         controls: which may be the control, likewise; None: the best with routing by noise.
         margin: difference that shall be told from none, as a share of the baseline's loss.
-        power: probability with which a difference as large as the margin is told from none.
-        interim_analyses: how often the result is looked at, after equal numbers of seeds.
-        seeds: seeds of a variant at the last look; None: as many as the spread of the sweep asks for.
-        most_seeds: the most seeds of a variant; where the spread asks for more, the result may stay undecided.
+        power: probability with which a difference as large as the margin is found significant.
+        interim_analyses: how often the result is judged, after equal numbers of seeds.
+        seeds: seeds of a variant at the last analysis; None: as many as the standard deviation of the sweep asks for.
+        most_seeds: the most seeds of a variant; where more are needed, the result may stay inconclusive.
         first_seed: seeds count from here; the sweep's own seeds are below.
     """
 
@@ -273,7 +273,7 @@ class TaskPlan(Frozen):
         paths: task to the file or folder that it reads.
         counted: tasks on which variants are compared by how many of their runs solved it, such as `["retrieval"]`; on
             the others, by default on all, by mean accuracy. Results never choose.
-        interim_analyses: how many sets of seeds shall be looked at in all; each run trains one of them, and `modbench
+        interim_analyses: how many sets of seeds shall be judged in all; each run trains one of them, and `modbench
             report --pool` pools them. The levels of all of them together make up 5 %.
     """
 
