@@ -135,7 +135,7 @@ def pair_row(
     row |= {"metric": metric.key, "unit": metric.unit, "paired": tables.made_in(metric).samples != "one"}
     troubles = {"": tables.trouble(case, metric), "baseline: ": tables.trouble(baseline, metric)}
     if tables.made_in(metric).samples == "processes":
-        troubles["baseline: "] = tables.anchor_trouble(case, metric) or tables.anchor_trouble(baseline, metric)
+        troubles["suite's baseline: "] = tables.anchor_trouble(case, metric) or tables.anchor_trouble(baseline, metric)
     for who, trouble in troubles.items():
         if trouble:
             said = {"baseline_labels" if who == "baseline: " else "labels": Label.DAMAGED}
