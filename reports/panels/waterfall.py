@@ -53,7 +53,7 @@ from modbench.reports.writers.number_format import plain
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-ROUTER, PRODUCTS, ATTENTION, LAUNCHES = "router", "small products", "attention, mix of FLOPs", "launches"
+ROUTER, PRODUCTS, ATTENTION, LAUNCHES = "router", "small products", "attention, mix of FLOPs", "kernel launches"
 OTHER = "norms, elementwise"
 # Parts by kind of operator; what is neither here nor a product nor attention is `OTHER`.
 _BY_KIND = {

@@ -250,7 +250,7 @@ TABLE = DataTable[Line](
         text("variant", "the variant", lambda line: line.case.variant),
         number("capacity", "its share of tokens in a routed block", lambda line: line.case.config.capacity),
         text("baseline_variant", "what it is compared with", lambda line: line.baseline.variant),
-        text("against", "why: `same shape`, `matched` or `baseline`", lambda line: line.kind),
+        text("baseline_kind", "why: `same shape`, `matched` or `baseline`", lambda line: line.kind),
         count("seq_len", "sequence length, of a line along the batch size", lambda line: _fixed(line, "seq_len")),
         count("batch_size", "sequences per call, of a line along the length", lambda line: _fixed(line, "batch_size")),
         grid_point(lambda line: line.found.grid_point, "device", "dtype", "compile", "graph", "threads"),
