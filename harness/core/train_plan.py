@@ -38,10 +38,10 @@ class ConfirmPlan(Frozen):
         variants may be the best, as a `-k` expression over case ids; None: all but the baseline and those that route by
         noise. controls: which may be the control, likewise; None: the best with routing by noise. margin: difference that
         shall be told from none, as a share of the baseline's loss. power: probability with which a difference as large as the
-        margin is told from none. looks: how often the result is looked at, after equal numbers of seeds. seeds: seeds of a
-        variant at the last look; None: as many as the spread of the sweep asks for. most_seeds: the most seeds of a variant;
-        where the spread asks for more, the result may stay undecided. first_seed: seeds count from here; the sweep's own
-        seeds are below.
+        margin is found significant. interim_analyses: how often the result is judged, after equal numbers of seeds. seeds:
+        seeds of a variant at the last analysis; None: as many as the standard deviation of the sweep asks for. most_seeds: the
+        most seeds of a variant; where more are needed, the result may stay inconclusive. first_seed: seeds count from here; the
+        sweep's own seeds are below.
     """
 
     roles: Annotated[tuple[Role, ...], Field(min_length=2)] = ("baseline", "best")
@@ -49,7 +49,7 @@ class ConfirmPlan(Frozen):
     controls: str | None = None
     margin: Margin = 0.015
     power: Annotated[float, Field(gt=0.5, lt=1)] = 0.8
-    looks: Annotated[int, Field(ge=1, le=20)] = 4
+    interim_analyses: Annotated[int, Field(ge=1, le=20)] = 4
     seeds: Annotated[int, Field(ge=4, le=1000)] | None = None
     most_seeds: Annotated[int, Field(ge=4, le=1000)] = 24
     first_seed: Annotated[int, Field(ge=1, lt=2**62)] = 1000
@@ -266,8 +266,8 @@ class TaskPlan(Frozen):
     Attributes: batch_size: sequences per step; None: each task's own. steps: the baseline's steps; None: each task's own. lr:
         peak learning rate; None: the width rule. paths: task to the file or folder that it reads. counted: tasks on which
         variants are compared by how many of their runs solved it, such as `["retrieval"]`; on the others, by default on all,
-        by mean accuracy. Results never choose. looks: how many sets of seeds shall be looked at in all; each run trains one
-        of them, and `modbench report --pool` pools them. The levels of all looks together make up 5 %.
+        by mean accuracy. Results never choose. interim_analyses: how many sets of seeds shall be judged in all; each run trains
+        one of them, and `modbench report --pool` pools them. The levels of all of them together make up 5 %.
     """
 
     batch_size: Annotated[int, Field(ge=1, le=MOST_TOKENS)] | None = None
@@ -275,12 +275,12 @@ class TaskPlan(Frozen):
     lr: Annotated[float, Field(gt=0, le=10)] | None = None
     paths: dict[str, str] = Field(default_factory=dict)
     counted: tuple[str, ...] = ()
-    looks: Annotated[int, Field(ge=1, le=10)] = 1
+    interim_analyses: Annotated[int, Field(ge=1, le=10)] = 1
 
     @property
     def measured(self) -> TaskPlan:
         """What numbers depend on: the plan without how they are compared."""
-        return self.model_copy(update={"counted": (), "looks": 1})
+        return self.model_copy(update={"counted": (), "interim_analyses": 1})
 
 
 class ExpectedOptimum(Frozen):

@@ -347,5 +347,5 @@ def decidable_on_tasks(plan: Plan) -> Decidable | None:
     from modbench.harness.stats import solved  # which loads scipy
     from modbench.harness.stats.seed_sets import SeedSets
 
-    analysis = SeedSets((suite.seeds,), suite.tasks.looks).analysis(suite.seeds)
+    analysis = SeedSets((suite.seeds,), suite.tasks.interim_analyses).analysis(suite.seeds)
     return solved.decidable(len(suite.seeds), max(pairs), analysis)

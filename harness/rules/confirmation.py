@@ -56,13 +56,13 @@ class Chosen(Frozen):
     seeds: tuple[int, ...]
 
 
-class Look(Frozen):
+class InterimAnalysis(Frozen):
     """The best against another at one look. Below 0 the best has the lower loss.
 
     Attributes:
         seeds: seeds of each variant that left a loss, the best's first.
         value: difference of the mean losses, in nats per token.
-        low: lower end of its interval; all looks' intervals together hold the true difference with 95 %.
+        low: lower end of its interval; the intervals of all together hold the true difference with 95 %.
         high: upper end.
         verdict: `better`, `worse`, `equivalent` or `inconclusive`.
     """
@@ -79,20 +79,20 @@ class Compared(Frozen):
 
     Attributes:
         role: what the best was compared with.
-        looks: in order; the last one counts.
+        interim_analyses: in order; the last one counts.
         more: new seeds of each variant with which a new confirmation would decide it; None where it is decided or cannot be told.
         reason: why there is no look, or no interval.
     """
 
     role: Role
-    looks: tuple[Look, ...] = ()
+    interim_analyses: tuple[InterimAnalysis, ...] = ()
     more: int | None = None
     reason: str | None = None
 
     @property
     def decided(self) -> bool:
         """Whether the last look decided."""
-        return bool(self.looks) and self.looks[-1].verdict != INCONCLUSIVE
+        return bool(self.interim_analyses) and self.interim_analyses[-1].verdict != INCONCLUSIVE
 
 
 class Confirmed(Frozen):
@@ -133,7 +133,7 @@ class Confirmation:
 
     Attributes:
         plan: how it is confirmed.
-        claims: whether anything may be claimed; a smoke run trains two seeds and looks once.
+        claims: whether anything may be claimed; a smoke run trains two seeds and has one interim analysis.
         anchor: the anchor's variant.
         most_seeds: the most new seeds of a case.
         cases: every variant at every size, by id, in plan order.
@@ -325,7 +325,7 @@ class ConfirmationRule(AdaptiveRule[Confirmed]):
                 "roles": list(made.plan.roles),
                 "most_seeds": made.most_seeds,
                 "most_runs": made.most_runs,
-                "looks": made.plan.looks if made.claims else 1,
+                "interim_analyses": made.plan.interim_analyses if made.claims else 1,
                 "margin": made.plan.margin,
                 "power": made.plan.power,
             }
@@ -429,7 +429,7 @@ def seeds_planned(made: Confirmation, spread: Spread, margin: float) -> tuple[in
     if not made.claims:
         return made.most_seeds, (made.most_seeds,)
     if plan.seeds is not None:
-        return plan.seeds, schedule(plan.seeds, plan.looks)
+        return plan.seeds, schedule(plan.seeds, plan.interim_analyses)
     raised = spread.sd * power.inflation(spread.freedom, plan.power)
     wanted = power.fewest(
         power.above_0,
@@ -437,10 +437,10 @@ def seeds_planned(made: Confirmation, spread: Spread, margin: float) -> tuple[in
         math.sqrt(2) * raised,
         freedom=2,
         wanted=plan.power,
-        analyses=plan.looks,
+        analyses=plan.interim_analyses,
         most=power.MOST_SEEDS,
     )
-    return wanted, schedule(min(wanted or plan.most_seeds, plan.most_seeds), plan.looks)
+    return wanted, schedule(min(wanted or plan.most_seeds, plan.most_seeds), plan.interim_analyses)
 
 
 def place_of(case: Case) -> float:
@@ -481,7 +481,7 @@ def _looked(made: Confirmation, choice: Choice, found: Mapping[str, Found]) -> D
 def _after(
     compared: Compared, both: tuple[list[Found], list[Found]], number: int, choice: Choice, plan: ConfirmPlan
 ) -> Compared:
-    """The comparison after one more look at the losses of the best and of the other."""
+    """The comparison after one more interim analysis of the losses of the best and of the other."""
     mine, theirs = ([each.loss for each in side if each.loss is not None] for side in both)
     lost = [each.reason for side in both for each in side if each.loss is None]
     reason = f"{len(lost)} of {sum(map(len, both))} runs with new seeds left no loss: {lost[0]}" if lost else None
@@ -493,7 +493,7 @@ def _after(
     best, other = (Side(ByClock(dict(enumerate(side)))) for side in (mine, theirs))
     found = contrast(other, best, "independent", Rule("loss", choice.margin, analysis=analysis))
     effect = found.effect
-    look = Look(
+    made = InterimAnalysis(
         seeds=(len(mine), len(theirs)),
         value=effect.value,
         low=effect.low,
@@ -501,13 +501,13 @@ def _after(
         verdict=found.verdict or INCONCLUSIVE,
     )
     more = None
-    if look.low is None:  # in words, as a decision keeps it
+    if made.low is None:  # in words, as a decision keeps it
         reason = f"{few} is too few for an interval; three give one"
-    elif look.verdict == INCONCLUSIVE:
+    elif made.verdict == INCONCLUSIVE:
         more = found.would_decide(
-            found.rule.decides, analyses=plan.looks, wanted=plan.power, least=FEWEST, most=power.MOST_SEEDS
+            found.rule.decides, analyses=plan.interim_analyses, wanted=plan.power, least=FEWEST, most=power.MOST_SEEDS
         )
-    return Compared(role=compared.role, looks=(*compared.looks, look), more=more, reason=reason)
+    return Compared(role=compared.role, interim_analyses=(*compared.interim_analyses, made), more=more, reason=reason)
 
 
 RULE = ConfirmationRule()

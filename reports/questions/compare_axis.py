@@ -188,7 +188,7 @@ def tables(loaded: Loaded, along: AlongAxis, *, every: bool) -> Iterator[Table]:
     for key, mine in grouped((column.metric.key, column) for column in timed).items():
         fields = [field for column in mine for field, _ in column.heading if field in axes.PLACE or along.across]
         across = "seq_len" if "seq_len" in fields else fields[-1] if fields else ""
-        titled, called = grouped((_titled(column, across), column) for column in mine), TITLES.get(key, key)
+        titled, called = grouped((_titled(column, across), column) for column in mine), _called(loaded, key)
         for title, those in titled.items():
             at = [called, title] if len(titled) > 1 else [f"by {along.axis}", ", ".join(filter(None, [called, title]))]
             made.setdefault(at[0], []).extend(_cells(loaded, along, at[1], those, across, values=every))
@@ -215,6 +215,11 @@ def one_table(loaded: Loaded, along: AlongAxis, keep: Filter) -> Table:
     return replace(made, label=f"{loaded.suite.name} by {along.axis}", notes=[legend, *along.notes])
 
 
+def _called(loaded: Loaded, key: str) -> str:
+    """Return what headings call a metric; a loss by the unit of all losses of the run."""
+    return TITLES.get(key, key).replace(losses.NATS, losses.unit_of(loaded)[0])
+
+
 def _loss(along: AlongAxis) -> str | None:
     """Return the loss that one table shows."""
     compared = {column.metric.key for column in along.columns for cell in column.cells.values() if cell.compared}
@@ -232,7 +237,7 @@ def _one(loaded: Loaded, along: AlongAxis, keep: Filter, *, values: bool) -> Tab
     cells = list[_Cell]()
     for key, length in chosen:
         at = "" if length is None or (len(usual) == 1 and length in usual) else axes.heading("seq_len", length)
-        title = ", ".join(filter(None, [IN_ONE.get(key, TITLES.get(key, key)), at]))
+        title = ", ".join(filter(None, [IN_ONE.get(key) or _called(loaded, key), at]))
         here = [each for each in by_metric[key] if _length(each) == length]
         cells += _cells(loaded, along, title, here, "seq_len", values=values)
     at = axes.heading("seq_len", *usual) if len(usual) == 1 and None not in usual else ""
@@ -290,12 +295,15 @@ def found(loaded: Loaded, metric: Metric, cell: Cell) -> Finding:
     """Return a cell as a finding: its value, and what is found of it against the baseline."""
     share = metric.unit == "ratio"
     own = Estimate(cell.value, kind="share" if share else "quantity", unit="" if share else metric.unit)
+    own = losses.as_shown(loaded, own)
     alone = Finding(cell.case, None, cell.case.grid_point, metric.key, value=own, reason=cell.why or None)
     if cell.row is None:
         return replace(alone, against="") if cell.why else alone
     base = loaded.cases_by_id[str(cell.row["baseline_case_id"])]
     made = of_row(cell.row, cell.case, base, cell.value, loaded.values.get((base.id, metric.key)))
-    return made if made.status != "ok" else replace(made, value=own)
+    if made.status != "ok" or made.typical is None:
+        return made
+    return replace(made, value=own, typical=losses.as_shown(loaded, made.typical))
 
 
 # --- what must be known to read them

@@ -115,8 +115,12 @@ class Answer:
 
     def verdict(self, role: Role) -> str | None:
         """The verdict on the best against a role; None where there is none, or new runs failed: what is left may flatter."""
-        found = (each for each in self.confirmed.compared if each.role == role and each.looks and each.reason is None)
-        return next((each.looks[-1].verdict for each in found), None)
+        found = (
+            each
+            for each in self.confirmed.compared
+            if each.role == role and each.interim_analyses and each.reason is None
+        )
+        return next((each.interim_analyses[-1].verdict for each in found), None)
 
     def hours(self, compared: Compared) -> float | None:
         """Hours of this machine for the seeds that would decide; None where none are needed, or nobody can tell."""
@@ -160,7 +164,7 @@ def _answer(loaded: Loaded, made: Confirmation, told: Confirmed) -> Answer:
 
 def _speedup(loaded: Loaded, anchor: str, of: Case, compared: Compared) -> EffectiveSpeedup:
     """The gain over the anchor at a case's budget and place, by the anchor's loss at the next smaller budget."""
-    if not compared.looks:
+    if not compared.interim_analyses:
         return EffectiveSpeedup()
     assert of.train_flops is not None
     tried = [each for each in explored(loaded, of.grid_point) if each.flops <= of.train_flops]
@@ -171,7 +175,7 @@ def _speedup(loaded: Loaded, anchor: str, of: Case, compared: Compared) -> Effec
     fitted = JointFit([Run(f"{each.variant} {each.flops}", each.place, each.seed, each.loss) for each in tried])
     below = max(cheaper)
     there, here = ((side, fitted.best(side)) for side in (f"{anchor} {each}" for each in (below, of.train_flops)))
-    fall, last = fitted.apart(*there, *here), compared.looks[-1]
+    fall, last = fitted.apart(*there, *here), compared.interim_analyses[-1]
     if fall.low is None or fall.high is None:
         return EffectiveSpeedup(reason=Reason("few_anchor_runs"))
     folds = math.log(of.train_flops / below)
@@ -214,7 +218,11 @@ class Row:
     @property
     def verdict(self) -> str | None:
         """The verdict on the best at the last interim analysis."""
-        return self.compared.looks[-1].verdict if self.compared is not None and self.compared.looks else None
+        return (
+            self.compared.interim_analyses[-1].verdict
+            if self.compared is not None and self.compared.interim_analyses
+            else None
+        )
 
 
 def rows(answer: Answer) -> Iterator[Row]:
@@ -223,7 +231,7 @@ def rows(answer: Answer) -> Iterator[Row]:
         yield Row(answer, reason=answer.confirmed.reason)
     for compared in answer.confirmed.compared:
         best, other = answer.sides["best"], answer.sides[compared.role]
-        last = compared.looks[-1] if compared.looks else None
+        last = compared.interim_analyses[-1] if compared.interim_analyses else None
         seeds = last.seeds if last else (len(best.losses), len(other.losses))
         difference = Estimate(last.value, last.low, last.high, "difference", "nat") if last else NONE
         speedup = (answer.speedup if compared.role == "baseline" else None) or NO_SPEEDUP
@@ -254,7 +262,11 @@ TABLE = DataTable[Row](
         text("verdict", "of the best against the other", lambda row: row.verdict),
         number("margin", "difference to tell from none", lambda row: row.answer.confirmed.margin, "nat"),
         interval("gain", "FLOPs of dense for its loss, over its own", lambda row: row.speedup, "gain_"),
-        count("looks", "looks at the difference", lambda row: row.compared and len(row.compared.looks)),
+        count(
+            "interim_analyses",
+            "interim analyses of the difference",
+            lambda row: row.compared and len(row.compared.interim_analyses),
+        ),
         count("planned_seeds", "seeds at the last interim analysis", lambda row: row.answer.confirmed.planned or None),
         count(
             "pilot_seeds_needed", "seeds that the standard deviation asks for", lambda row: row.answer.confirmed.wanted

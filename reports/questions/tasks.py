@@ -167,8 +167,14 @@ TABLE = DataTable[OnTask](
         ),
         text("status", "`ok`, `failed` or `skipped`", lambda row: row.found.status),
         text("reason", "why there is no number or no verdict", lambda row: row.found.reason),
-        count("look", "which look at the seeds it is", lambda row: row.look and row.look.number),
-        count("looks", "looks that verdicts allow for", lambda row: row.look and len(row.look.fractions)),
+        count(
+            "interim_analysis", "which interim analysis of the seeds it is", lambda row: row.look and row.look.number
+        ),
+        count(
+            "interim_analyses",
+            "interim analyses that verdicts allow for",
+            lambda row: row.look and len(row.look.fractions),
+        ),
     ),
     results,
 )
@@ -200,16 +206,16 @@ def pooled(loaded: Loaded) -> Iterator[Sentence]:
     if sets:
         runs = [Sentence("{n} of {run}", n=len(each.seeds), run=Code(str(each.run))) for each in sets]
         yield Sentence("seeds of {runs}", runs=Listed(runs, last=" and "))
-    if (most := max(number, loaded.suite.tasks.looks)) > 1:
+    if (most := max(number, loaded.suite.tasks.interim_analyses)) > 1:
         words = "interim analysis {number} of {most}: CIs and verdicts allow for all of them"
         yield Sentence(words, number=number, most=most)
 
 
 def doubts(loaded: Loaded) -> Iterator[Sentence]:
     """Say where more sets of seeds were analysed than the suite planned."""
-    n, planned = len(loaded.run.sets), loaded.suite.tasks.looks
+    n, planned = len(loaded.run.sets), loaded.suite.tasks.interim_analyses
     if n > planned:
-        words = "{n} interim analyses, {planned} planned (tasks.looks): errors may exceed 5 %"
+        words = "{n} interim analyses, {planned} planned (tasks.interim_analyses): errors may exceed 5 %"
         yield Sentence(words, n=n, planned=planned)
 
 

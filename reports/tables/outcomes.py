@@ -402,7 +402,7 @@ class Tables(Samples):
         if not metric.task:
             return SeedSets((self.suite.seeds,))
         sets = tuple(each.seeds for each in self.run.sets)
-        return SeedSets(sets or (self.suite.seeds,), self.suite.tasks.looks)
+        return SeedSets(sets or (self.suite.seeds,), self.suite.tasks.interim_analyses)
 
     @functools.cached_property
     def alike(self) -> Mapping[str, Mapping[str, Sequence[str]]]:

@@ -86,9 +86,9 @@ def test_the_best_size_of_each_is_trained_again_until_a_look_decides(planted: Pa
     assert "d24" in anchor.case
     assert "learned-d24" in best.case
     (compared,) = found.compared
-    assert compared.looks[-1].verdict == "better"
-    assert compared.looks[-1].value == pytest.approx(-0.1, abs=0.03)
-    assert len(best.seeds) == compared.looks[-1].seeds[0] <= found.planned
+    assert compared.interim_analyses[-1].verdict == "better"
+    assert compared.interim_analyses[-1].value == pytest.approx(-0.1, abs=0.03)
+    assert len(best.seeds) == compared.interim_analyses[-1].seeds[0] <= found.planned
     assert min(best.seeds) >= 1000
     assert found.margin == pytest.approx(0.015 * 2.0, rel=0.04)
     run = run_folder.read(str(planted))
@@ -102,7 +102,7 @@ def test_equal_variants_are_equivalent_or_undecided_with_the_seeds_that_would_de
     made = sweep(confirm={"most_seeds": 6})
     found = told(left(tmp_path, made, losses=losses(mod=DENSE), run_noise=0.05))
     (compared,) = found.compared
-    assert compared.looks[-1].verdict == "inconclusive"
+    assert compared.interim_analyses[-1].verdict == "inconclusive"
     assert present(compared.more) > 6
     assert found.planned == 6
     assert found.wanted is None  # seeds of the planted sweep differ by half a nat, and variants are not paired
@@ -130,7 +130,7 @@ def test_runner_up_and_control_stop_by_themselves(tmp_path: Path) -> None:
     assert "c0.25-learned-d24" in by_role["best"].case
     assert "c0.25-stochastic-d24" in by_role["control"].case
     assert "c0.5-learned-d24" in by_role["runner_up"].case
-    verdicts = {each.role: each.looks[-1].verdict for each in found.compared}
+    verdicts = {each.role: each.interim_analyses[-1].verdict for each in found.compared}
     assert verdicts["baseline"] == verdicts["control"] == "better"
     assert len(by_role["baseline"].seeds) < len(by_role["runner_up"].seeds) == len(by_role["best"].seeds)
 
@@ -172,7 +172,7 @@ def test_fresh_runs_that_fail_are_named(tmp_path: Path) -> None:
     variant = next(case.variant for case in sweep().cases if "learned-d24" in case.id)
     found = told(left(tmp_path, sweep(), losses=losses(), run_noise=0.01, fails=variant))
     (compared,) = found.compared
-    assert not compared.looks
+    assert not compared.interim_analyses
     assert "planted failure" in present(compared.reason)
 
 
@@ -188,7 +188,7 @@ def test_a_smoke_run_trains_two_seeds_and_claims_nothing(tmp_path: Path) -> None
     )
     found = told(left(tmp_path, plan, losses={case.id: 2.0 for case in plan.cases}, run_noise=0.01))
     assert [len(each.seeds) for each in found.chosen] == [2, 2]
-    assert [each.looks[-1].verdict for each in found.compared] == ["inconclusive"]
+    assert [each.interim_analyses[-1].verdict for each in found.compared] == ["inconclusive"]
     assert [str(each.reason)[:12] for each in found.compared] == ["2 is too few"]
 
 
@@ -229,7 +229,7 @@ def test_the_plan_says_what_may_be_asked_for() -> None:
             "roles": ["baseline", "best"],
             "most_seeds": 24,
             "most_runs": 48,
-            "looks": 4,
+            "interim_analyses": 4,
             "margin": 0.015,
             "power": 0.8,
         }
@@ -279,8 +279,8 @@ def test_what_a_decision_says_of_losses_is_believed(planted: Path) -> None:
     file = planted / "decisions" / f"{NAME}.json"
     true = file.read_bytes()
     looked = {"value": -7.0, "low": -8.0, "high": -6.0}
-    reseal_with(file, lambda body: body["found"]["compared"][0]["looks"][-1].update(looked))
-    assert told(planted).compared[0].looks[-1].value == -7.0
+    reseal_with(file, lambda body: body["found"]["compared"][0]["interim_analyses"][-1].update(looked))
+    assert told(planted).compared[0].interim_analyses[-1].value == -7.0
     file.write_bytes(true)
     assert run_folder.read(str(planted)).found(Confirmed)
 

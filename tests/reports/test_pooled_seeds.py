@@ -70,7 +70,7 @@ def test_each_set_is_one_look(runs: tuple[Path, Path]) -> None:
     better = row_of(both, "depth_predictor")
     assert better.verdict == "better"
     mod: Any = next(each for each in tasks.TABLE.frame(both).itertuples() if each.variant == MOD)
-    assert (mod.seeds, mod.look, mod.looks) == (12, 2, 2)
+    assert (mod.seeds, mod.interim_analysis, mod.interim_analyses) == (12, 2, 2)
 
 
 def test_the_order_in_which_runs_are_named_changes_nothing(runs: tuple[Path, Path]) -> None:
@@ -129,7 +129,7 @@ def test_a_first_look_of_two_that_are_planned_is_judged_strictly(
     monkeypatch.setitem(RIGHT, "dense", DENSE)
     monkeypatch.setitem(RIGHT, MOD, tuple(dense + apart for dense, apart in zip(DENSE, APART, strict=True)))
     monkeypatch.setitem(RIGHT, "depth_predictor", tuple(dense + 100 for dense in DENSE))
-    loaded = planted(tmp_path / "run", NEWER, tasks={"looks": 2})
+    loaded = planted(tmp_path / "run", NEWER, tasks={"interim_analyses": 2})
     assert row_of(loaded).verdict == "inconclusive"
     assert "interim analysis 1 of 2" in row_of(loaded).reason
     assert row_of(loaded, "depth_predictor").verdict == "better"
