@@ -243,21 +243,30 @@ Made = TypeVar("Made")
 class Metric(Generic[Given, Made]):
     """A quantity that is measured, typed by what its pass gives to `measure` and what `measure` returns.
 
-    Attributes: key: name, grouped by slashes. unit: base unit of stored values. better: the direction that is better;
-        `neither` where there is none, as for a learning rate. workload: the workload that is measured. about: one sentence
-        for `modbench list metrics`. measure: the function that the pass calls; for a derived metric, its result is divided by
-        the seconds of `source`. measured_by: the pass that measures it; empty for a derived metric. source: the timed metric
-        that it is derived from. needs: a pass whose finding about the machine it needs. per: what one sample is divided by:
-        nothing (`call`), the decode steps of a call, or its tokens. timer: how it is timed; metrics of one workload and timer
-        are timed together. lap: the part of a call that it measures; empty: the whole call. estimand: what its effect and its
-        verdict are of, medians or means; a rate's are always of means. quantile: whether a sample is a quantile over many
-        calls or steps, so that samples have no meaningful mean. scored_as: `ratio` where baseline over case is meaningful,
-        `difference` where only case minus baseline is. theoretical: field of `CountNotes` whose ratio between both sides is
-        the theoretical speed-up; empty: no theoretical speed-up. no_theoretical: why there is no theoretical speed-up.
-        statistic: kind of number that a value is; empty: as its pass says. no_interval: why a value has no interval; empty:
-        as its pass says. on_request: whether it is measured only when a suite asks for it, although its pass always measures
-        the others. task: the task whose accuracy it is. range: what its value can be; None: as its unit says
-        (`core/units.py`).
+    Attributes:
+        key: name, grouped by slashes.
+        unit: base unit of stored values.
+        better: the direction that is better; `neither` where there is none, as for a learning rate.
+        workload: the workload that is measured.
+        about: one sentence for `modbench list metrics`.
+        measure: the function that the pass calls; for a derived metric, its result is divided by the seconds of `source`.
+        measured_by: the pass that measures it; empty for a derived metric.
+        source: the timed metric that it is derived from.
+        needs: a pass whose finding about the machine it needs.
+        per: what one sample is divided by: nothing (`call`), the decode steps of a call, or its tokens.
+        timer: how it is timed; metrics of one workload and timer are timed together.
+        lap: the part of a call that it measures; empty: the whole call.
+        estimand: what its effect and its verdict are of, medians or means; a rate's are always of means.
+        quantile: whether a sample is a quantile over many calls or steps, so that samples have no meaningful mean.
+        scored_as: `ratio` where baseline over case is meaningful, `difference` where only case minus baseline is.
+        theoretical: field of `CountNotes` whose ratio between both sides is the theoretical speed-up; empty: no theoretical
+            speed-up.
+        no_theoretical: why there is no theoretical speed-up.
+        statistic: kind of number that a value is; empty: as its pass says.
+        no_interval: why a value has no interval; empty: as its pass says.
+        on_request: whether it is measured only when a suite asks for it, although its pass always measures the others.
+        task: the task whose accuracy it is.
+        range: what its value can be; None: as its unit says (`core/units.py`).
     """
 
     key: str

@@ -136,24 +136,39 @@ READ_BY = {"search": "bisection", "confirm": "confirmation", "trend": "trend"}
 class Suite(Frozen):
     """A suite as in its file, with defaults filled in.
 
-    Attributes: name: name of the suite, used for the default run folder. about: one line for `modbench list suites`. effort:
-        preset of processes and rounds. processes: fresh processes per comparison, without a pilot; None is the preset's.
-        rounds: visits of every variant per process; None is the preset's. pilot_processes: processes from which their number
-        is computed, from standard effort up; None is the preset's. most_processes: the most that a pilot may ask for; None is
-        the preset's. detectable: minimum detectable effect that the number of processes shall reach, as a share; None is the
-        preset's. margin: differences below this are of no practical interest. metrics: keys of the metrics. shape: model
-        shape that all variants share. grid: axes of the grid. decode_grid: axes of the grid of decode metrics; axes that it
-        lacks are those of `grid`; None: all are. variants: the models. match: what a dense model of ours has in common with
-        each model of yours, beside which it is measured: forward `flops`, `params`, the predicted `time` of a forward pass;
-        `none`: there is no such model. train: training run; None: no training on a corpus. tasks: how tasks are trained.
-        isoflop: budgets and sizes that every variant is trained at; None: one run, of one shape. confirm: how the best of a
-        sweep is compared again, on new seeds; None: it is not. trend: how the difference of two variants is followed over the
-        budgets of a sweep; None: it is not. decode: how decode steps are timed. energy: how energy is measured. fit: how the
-        largest input that fits is searched for. search: how cells are chosen while the suite runs; None: all are measured.
-        corpus: text to train on: a catalogue name or a path. seeds: seeds of weights and data; timing uses the first. device:
-        where everything runs; None: CUDA if available, else the CPU. threads: CPU threads of a worker. compile: whether
-        torch.compile wraps every model, whatever the grid says. aa_control: whether an A/A control of the baseline is timed
-        beside the variants, so that the run shows whether equals come out equal; never at smoke effort, which claims nothing.
+    Attributes:
+        name: name of the suite, used for the default run folder.
+        about: one line for `modbench list suites`.
+        effort: preset of processes and rounds.
+        processes: fresh processes per comparison, without a pilot; None is the preset's.
+        rounds: visits of every variant per process; None is the preset's.
+        pilot_processes: processes from which their number is computed, from standard effort up; None is the preset's.
+        most_processes: the most that a pilot may ask for; None is the preset's.
+        detectable: minimum detectable effect that the number of processes shall reach, as a share; None is the preset's.
+        margin: differences below this are of no practical interest.
+        metrics: keys of the metrics.
+        shape: model shape that all variants share.
+        grid: axes of the grid.
+        decode_grid: axes of the grid of decode metrics; axes that it lacks are those of `grid`; None: all are.
+        variants: the models.
+        match: what a dense model of ours has in common with each model of yours, beside which it is measured: forward
+            `flops`, `params`, the predicted `time` of a forward pass; `none`: there is no such model.
+        train: training run; None: no training on a corpus.
+        tasks: how tasks are trained.
+        isoflop: budgets and sizes that every variant is trained at; None: one run, of one shape.
+        confirm: how the best of a sweep is compared again, on new seeds; None: it is not.
+        trend: how the difference of two variants is followed over the budgets of a sweep; None: it is not.
+        decode: how decode steps are timed.
+        energy: how energy is measured.
+        fit: how the largest input that fits is searched for.
+        search: how cells are chosen while the suite runs; None: all are measured.
+        corpus: text to train on: a catalogue name or a path.
+        seeds: seeds of weights and data; timing uses the first.
+        device: where everything runs; None: CUDA if available, else the CPU.
+        threads: CPU threads of a worker.
+        compile: whether torch.compile wraps every model, whatever the grid says.
+        aa_control: whether an A/A control of the baseline is timed beside the variants, so that the run shows whether equals
+            come out equal; never at smoke effort, which claims nothing.
     """
 
     name: str

@@ -23,11 +23,13 @@ class Match(Frozen):
     A model of modbench's own is matched at the training length, a model of yours at the longest length of the grid; where the
     run trains at several lengths, FLOPs of both are matched at each.
 
-    Attributes: variant: model of the variant to match, a catalogue name or a model of your own; its other settings may stand
-        beside it, such as `capacity = 0.125`. quantity: what is to be equal; `latency/forward` is the time that this
-        machine's peaks predict. factor: how many times that variant's cost it shall have; 1.4 of dense is a dense model above
-        the baseline. options: for options of your own `build`, the value of the variant to match. settings: the settings that
-        stand beside `variant`.
+    Attributes:
+        variant: model of the variant to match, a catalogue name or a model of your own; its other settings may stand beside
+            it, such as `capacity = 0.125`.
+        quantity: what is to be equal; `latency/forward` is the time that this machine's peaks predict.
+        factor: how many times that variant's cost it shall have; 1.4 of dense is a dense model above the baseline.
+        options: for options of your own `build`, the value of the variant to match.
+        settings: the settings that stand beside `variant`.
     """
 
     variant: str

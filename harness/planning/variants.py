@@ -33,15 +33,23 @@ OURS = ("vocab_size", "max_seq_len", "bidirectional", "n_classes")
 class ResolvedVariant:
     """A model with its full configuration, without a grid point.
 
-    Attributes: model: catalogue name or a user's spec. config: shape of the model. parts: what distinguishes it from other
-        variants of its model. options: what a user's build is given by name. by_name: keys of the configuration that it is
-        given by name as well. anchor: whether the suite names it as the anchor. matched: whether its shape was solved for.
-        shapes: its shape at each length, where lengths need different ones; `config` is that of the longest. targets: the
-        variants that it matches: of a matched baseline those that it was solved for, of another dense variant those that cost
-        the same. quantity: the quantity in which it matches them. factor: how many times the targets' cost it has. share: its
-        share of the cost of the variant of full shape, by which it is named; 0 where no such variant runs. tokens_of: model
-        and options whose tokenizer it takes, where that is no model of the suite's own. no_match: why a user's model has no
-        matched baseline, although the suite asks for one. title: what tables and figures call it; empty: its own name.
+    Attributes:
+        model: catalogue name or a user's spec.
+        config: shape of the model.
+        parts: what distinguishes it from other variants of its model.
+        options: what a user's build is given by name.
+        by_name: keys of the configuration that it is given by name as well.
+        anchor: whether the suite names it as the anchor.
+        matched: whether its shape was solved for.
+        shapes: its shape at each length, where lengths need different ones; `config` is that of the longest.
+        targets: the variants that it matches: of a matched baseline those that it was solved for, of another dense variant
+            those that cost the same.
+        quantity: the quantity in which it matches them.
+        factor: how many times the targets' cost it has.
+        share: its share of the cost of the variant of full shape, by which it is named; 0 where no such variant runs.
+        tokens_of: model and options whose tokenizer it takes, where that is no model of the suite's own.
+        no_match: why a user's model has no matched baseline, although the suite asks for one.
+        title: what tables and figures call it; empty: its own name.
     """
 
     model: str

@@ -45,11 +45,15 @@ UNDECIDED = Reason("seeds_leave_it_open")
 class Crossing:
     """Where the dense curve has the variant's loss. A place is counted in points of the dense models: 1.5 is midway from 1 to 2.
 
-    Attributes: kind: `inside` the dense models; the variant is better than its last point (`beyond`), or worse than its first
-        (`before`); `none` where the dense models is no curve to read from. at: the place; None unless inside. low: lower end
-        of its 95 % interval; None: open, it may lie before the dense models. high: upper end; None: open, it may lie beyond
-        the dense models. points: how many points of the dense models count, from the smallest. n: seeds. reason: why there is
-        none, or no interval.
+    Attributes:
+        kind: `inside` the dense models; the variant is better than its last point (`beyond`), or worse than its first
+            (`before`); `none` where the dense models is no curve to read from.
+        at: the place; None unless inside.
+        low: lower end of its 95 % interval; None: open, it may lie before the dense models.
+        high: upper end; None: open, it may lie beyond the dense models.
+        points: how many points of the dense models count, from the smallest.
+        n: seeds.
+        reason: why there is none, or no interval.
     """
 
     kind: Literal["inside", "beyond", "before", "none"]
@@ -175,9 +179,11 @@ def _edges(here: np.ndarray, there: np.ndarray, t: float, start: int) -> list[tu
 def rate(place: Crossing, costs: Sequence[Sequence[float]], *, counted: bool) -> Rate:
     """Turn a place on the dense models into a compute-equivalent gain in one currency.
 
-    Args: place: where the dense curve has the variant's loss. costs: for each point of the dense models the log of its
-        compute over the variant's, by process; one value each where counted. counted: whether the compute was counted, and so
-        has no interval of its own.
+    Args:
+        place: where the dense curve has the variant's loss.
+        costs: for each point of the dense models the log of its compute over the variant's, by process; one value each where
+            counted.
+        counted: whether the compute was counted, and so has no interval of its own.
     """
     processes = 0 if counted else len(costs[0])
     ways = np.array(costs[: place.points], dtype=float)

@@ -101,10 +101,13 @@ class JointFit:
         runs: all runs of one budget.
         shared_bend: whether all variants have the same curvature.
 
-    Attributes: variants: whose curves it has. seeds: that were seen. residual: deviation of a run from its curve and its
-        seed's offset; None where nothing is left over. over_seeds: deviation between runs of one variant with different
-        seeds: of the residual and the seeds' offsets together. It plans a comparison of variants that are not paired; pairs
-        by seed have sqrt(2) times the residual one.
+    Attributes:
+        variants: whose curves it has.
+        seeds: that were seen.
+        residual: deviation of a run from its curve and its seed's offset; None where nothing is left over.
+        over_seeds: deviation between runs of one variant with different seeds: of the residual and the seeds' offsets
+            together. It plans a comparison of variants that are not paired; pairs by seed have sqrt(2) times the residual
+            one.
 
     Raises:
         ValueError: without runs.

@@ -78,10 +78,13 @@ Step: TypeAlias = tuple[str, float, float]
 class Fall:
     """One variant's time against the baseline's, at one place.
 
-    Attributes: found: the variant, the baseline, and the share of the baseline's time that was measured; without a verdict on
-        it nothing is claimed, and no bar has the colour of one. seconds: measured time of the baseline's call. promised:
-        share of it that FLOPs promise. parts: what is predicted to be added, by name, in `ORDER`; those that neither variant
-        has are left out. predicted: whether the parts are predicted from operators; else they are measured.
+    Attributes:
+        found: the variant, the baseline, and the share of the baseline's time that was measured; without a verdict on it
+            nothing is claimed, and no bar has the colour of one.
+        seconds: measured time of the baseline's call.
+        promised: share of it that FLOPs promise.
+        parts: what is predicted to be added, by name, in `ORDER`; those that neither variant has are left out.
+        predicted: whether the parts are predicted from operators; else they are measured.
     """
 
     found: Finding

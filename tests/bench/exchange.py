@@ -28,11 +28,15 @@ GRID_POINTS = ("anywhere", "identical", "largest")
 class World:
     """What is simulated.
 
-    Attributes: seeds: of every variant. points: dense models, at equal distances in the logarithm of the compute. place:
-        where the variant lies: `anywhere` on the dense models; `identical` to a dense model within it, or in the middle of
-        two; or identical to the `largest`. noise: standard deviation of a run's loss, as a share of the fall from the
-        smallest to the largest dense model. processes: of a time; 0: the compute is counted. process_sd: standard deviation
-        of a process's effect. saved: how much less than the dense model of equal loss the variant costs, on the log scale.
+    Attributes:
+        seeds: of every variant.
+        points: dense models, at equal distances in the logarithm of the compute.
+        place: where the variant lies: `anywhere` on the dense models; `identical` to a dense model within it, or in the
+            middle of two; or identical to the `largest`.
+        noise: standard deviation of a run's loss, as a share of the fall from the smallest to the largest dense model.
+        processes: of a time; 0: the compute is counted.
+        process_sd: standard deviation of a process's effect.
+        saved: how much less than the dense model of equal loss the variant costs, on the log scale.
         exponent: of the power law by which the dense loss falls with compute; 0: straight over its logarithm."""
 
     seeds: int = 5

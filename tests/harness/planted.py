@@ -136,19 +136,26 @@ def planted_suite(effort: str, **changes: Any) -> Plan:
 class Trouble:
     """What goes wrong in a run, by variant.
 
-    Attributes: slower: how much longer than planted it takes. costs: what it takes relative to that at each input, by
-        variant. grid: what it takes instead of what is planted, by variant, workload and sequence length, or by batch size
-        too. waits: it waits for a processor in every sample, as long as it runs; `EVERY_VARIANT`: the machine is busy.
-        waits_every: it does so in every second, third, … block alone. own_work_seen: whether it was recorded that no other
-        thread works and no variant waits of itself. fails: its timing raises. leaks: its logits move when later tokens do.
-        other_text: units whose name holds this were trained on another text. drifts: it becomes slower in the course of a
-        process. drifts_in: processes in which it does; None: in all. noted: what guards found after its timing, fields of
-        `TimeNotes`, by variant. lurches: standard deviation, on the log scale, of the speed of the whole machine from block
-        to block. beside: how many times as long every variant takes where a user's code is loaded. seed: of the noise: runs
-        of one plan with different seeds are independent. losses: instead of what is planted, the loss by variant (or, in a
-        sweep over budgets, by case), routed causally too; each seed adds an offset that all variants share, but for new
-        seeds, and each run noise of its own. run_noise: standard deviation of that noise. text_noise: standard deviation of
-        what each block of the held-out text adds to a routed variant's loss, of fresh runs."""
+    Attributes:
+        slower: how much longer than planted it takes.
+        costs: what it takes relative to that at each input, by variant.
+        grid: what it takes instead of what is planted, by variant, workload and sequence length, or by batch size too.
+        waits: it waits for a processor in every sample, as long as it runs; `EVERY_VARIANT`: the machine is busy.
+        waits_every: it does so in every second, third, … block alone.
+        own_work_seen: whether it was recorded that no other thread works and no variant waits of itself.
+        fails: its timing raises.
+        leaks: its logits move when later tokens do.
+        other_text: units whose name holds this were trained on another text.
+        drifts: it becomes slower in the course of a process.
+        drifts_in: processes in which it does; None: in all.
+        noted: what guards found after its timing, fields of `TimeNotes`, by variant.
+        lurches: standard deviation, on the log scale, of the speed of the whole machine from block to block.
+        beside: how many times as long every variant takes where a user's code is loaded.
+        seed: of the noise: runs of one plan with different seeds are independent.
+        losses: instead of what is planted, the loss by variant (or, in a sweep over budgets, by case), routed causally too;
+            each seed adds an offset that all variants share, but for new seeds, and each run noise of its own.
+        run_noise: standard deviation of that noise.
+        text_noise: standard deviation of what each block of the held-out text adds to a routed variant's loss, of fresh runs."""
 
     slower: Mapping[str, float] = field(default_factory=dict)
     costs: Mapping[str, tuple[float, ...]] = field(default_factory=dict)

@@ -124,7 +124,7 @@ def test_against_another_baseline_the_line_is_mirrored(crossing: Path) -> None:
     """Dense against MoD 0.125 stops to pay where MoD 0.125 begins: its effect falls, so that it has no line."""
     loaded = load(crossing / "run", FAST)
     found = break_even.TABLE.frame(loaded).set_index(["variant", "estimand"])
-    assert set(found.against) == {"baseline"}
+    assert set(found.baseline_kind) == {"baseline"}
     assert found.loc[("dense", "median"), "outcome"] == "not monotone"
     assert found.loc[("moe", "median"), "outcome"] == "never"
     # The same line, from the pair that is stored in the other direction.

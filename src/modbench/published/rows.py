@@ -79,15 +79,22 @@ class Printed:
 class Row:
     """A published number, and ours.
 
-    Attributes: source: name of its source in the file. title: the paper, page or repository. address: where that is found.
-        what: the quantity, in a few words; unique in its source. where: where in the source it is printed. config: the
-        configuration that it is for, and where that is printed, if elsewhere. printed: the published value. ours: our value.
-        unit: the base unit of both: `parameters`, `FLOP`, `B`, `elements`, `days`, or empty for a ratio. convention: what is
-        counted and how, so that ours is comparable; where it reproduces the number, this is the finding. form: whose closed
-        form computes ours: `catalogue` (our models'), `catalogue and more` (with parameters that our models lack), or `own`
-        (one of this room). achieved_share: where the published value is a measured gain and ours the theoretical one: (ratio
-        - 1) / (theoretical - 1). why_not: why no convention of ours reproduces the number. Empty: one does, and beyond the
-        tolerance `verify` fails.
+    Attributes:
+        source: name of its source in the file.
+        title: the paper, page or repository.
+        address: where that is found.
+        what: the quantity, in a few words; unique in its source.
+        where: where in the source it is printed.
+        config: the configuration that it is for, and where that is printed, if elsewhere.
+        printed: the published value.
+        ours: our value.
+        unit: the base unit of both: `parameters`, `FLOP`, `B`, `elements`, `days`, or empty for a ratio.
+        convention: what is counted and how, so that ours is comparable; where it reproduces the number, this is the finding.
+        form: whose closed form computes ours: `catalogue` (our models'), `catalogue and more` (with parameters that our
+            models lack), or `own` (one of this room).
+        achieved_share: where the published value is a measured gain and ours the theoretical one: (ratio - 1) / (theoretical
+            - 1).
+        why_not: why no convention of ours reproduces the number. Empty: one does, and beyond the tolerance `verify` fails.
     """
 
     source: str

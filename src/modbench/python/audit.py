@@ -85,13 +85,19 @@ def audit(
 ) -> Audit:
     """Find out by calls alone what a model computes, as `modbench audit` does; its source is not read.
 
-    Args: model: a module that maps int64 tokens [B, T] to logits [B, T, V], or a name: of the catalogue, `FILE.py:build` or
-        `hf:FOLDER`. A module is called in evaluation mode; training is tried on copies. expect: what it is checked against:
-        `dense`, `mod`, `mode`, `moe` or `early_exit`; None: to nothing but being a causal model. properties: names of
-        properties to look at; none: all. vocab_size: V of a module; None: the rows of its first embedding. seq_len: tokens of
-        a row; default 64. batch_size: rows; default 4. capacity: of a model that is named. seed: of weights and tokens.
-        option: options of a user's build, one value each. **settings: shape and routing of a model that is named, such as
-        `d_model=256`.
+    Args:
+        model: a module that maps int64 tokens [B, T] to logits [B, T, V], or a name: of the catalogue, `FILE.py:build` or
+            `hf:FOLDER`. A module is called in evaluation mode; training is tried on copies.
+        expect: what it is checked against: `dense`, `mod`, `mode`, `moe` or `early_exit`; None: to nothing but being a causal
+            model.
+        properties: names of properties to look at; none: all.
+        vocab_size: V of a module; None: the rows of its first embedding.
+        seq_len: tokens of a row; default 64.
+        batch_size: rows; default 4.
+        capacity: of a model that is named.
+        seed: of weights and tokens.
+        option: options of a user's build, one value each.
+        **settings: shape and routing of a model that is named, such as `d_model=256`.
 
     Raises:
         UsageError: if something that was asked is impossible, or the model cannot be built or called.
