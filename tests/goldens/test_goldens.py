@@ -53,7 +53,7 @@ def test_each_section_of_a_report_has_its_words_in_one_golden() -> None:
 
 
 def check_file(page: str) -> None:
-    """A page is one small file that loads nothing and links to its folder; its parts share no id, all that is drawn follows the theme."""
+    """A page is one small file that loads nothing, with links to its folder alone; no id twice; drawings follow the theme."""
     assert len(page) < 3e6
     assert not re.search(r'(?:src="(?!data:)|href="(?!#|data:|[a-z]+\.csv"|jobs/))', page)
     assert "http://www.w3.org" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", page)
