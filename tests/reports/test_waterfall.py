@@ -154,7 +154,14 @@ def test_on_a_gpu_the_wait_for_the_host_is_told_apart(run: Path) -> None:
         found.measured, rel=1e-12
     )
     first = drawn(panel, loaded)[0]
-    assert list(first.data.part) == ["dense", "FLOPs saved", "theoretical", "kernel launches", "on the device", "measured"]
+    assert list(first.data.part) == [
+        "dense",
+        "FLOPs saved",
+        "theoretical",
+        "kernel launches",
+        "on the device",
+        "measured",
+    ]
 
 
 def test_nothing_is_drawn_where_operators_or_peaks_are_not_known(run: Path) -> None:
