@@ -249,8 +249,7 @@ class Metric(Generic[Given, Made]):
         better: the direction that is better; `neither` where there is none, as for a learning rate.
         workload: the workload that is measured.
         about: one sentence for `modbench list metrics`.
-        measure: the function that the pass calls; for a derived metric, its result is divided by the seconds of
-            `source`.
+        measure: the function that the pass calls; for a derived metric, its result is divided by the seconds of `source`.
         measured_by: the pass that measures it; empty for a derived metric.
         source: the timed metric that it is derived from.
         needs: a pass whose finding about the machine it needs.
@@ -260,8 +259,8 @@ class Metric(Generic[Given, Made]):
         estimand: what its effect and its verdict are of, medians or means; a rate's are always of means.
         quantile: whether a sample is a quantile over many calls or steps, so that samples have no meaningful mean.
         scored_as: `ratio` where baseline over case is meaningful, `difference` where only case minus baseline is.
-        theoretical: field of `CountNotes` whose ratio between both sides is the theoretical speed-up; empty: no
-            theoretical speed-up.
+        theoretical: field of `CountNotes` whose ratio between both sides is the theoretical speed-up; empty: no theoretical
+            speed-up.
         no_theoretical: why there is no theoretical speed-up.
         statistic: kind of number that a value is; empty: as its pass says.
         no_interval: why a value has no interval; empty: as its pass says.

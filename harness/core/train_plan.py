@@ -34,12 +34,12 @@ class ConfirmPlan(Frozen):
     """How the variants that a sweep found best are compared again.
 
     Attributes:
-        roles: what is trained again, each at its best size: the `baseline`, the `best` other variant that does not
-            route by noise, the `runner_up`, and the `control`, which is the best with routing by noise.
-        candidates: which variants may be the best, as a `-k` expression over case ids; None: all but the baseline and
-            those that route by noise.
-        controls: which may be the control, likewise; None: the best with routing by noise.
-        margin: difference that shall be told from none, as a share of the baseline's loss.
+        roles: what is trained again, each at its best size: the `baseline`, the `best` other variant that does not route by
+            noise, the `runner_up`, and the `control`, which is the best with random routing.
+        candidates: which variants may be the best, as a `-k` expression over case ids; None: all but the baseline and those
+            that route at random.
+        controls: which may be the control, likewise; None: the best with random routing.
+        margin: difference that shall be found significant, as a share of the baseline's loss.
         power: probability with which a difference as large as the margin is found significant.
         interim_analyses: how often the result is judged, after equal numbers of seeds.
         seeds: seeds of a variant at the last analysis; None: as many as the standard deviation of the sweep asks for.
@@ -271,10 +271,10 @@ class TaskPlan(Frozen):
         steps: the baseline's steps; None: each task's own.
         lr: peak learning rate; None: the width rule.
         paths: task to the file or folder that it reads.
-        counted: tasks on which variants are compared by how many of their runs solved it, such as `["retrieval"]`; on
-            the others, by default on all, by mean accuracy. Results never choose.
-        interim_analyses: how many sets of seeds shall be judged in all; each run trains one of them, and `modbench
-            report --pool` pools them. The levels of all of them together make up 5 %.
+        counted: tasks on which variants are compared by how many of their runs solved it, such as `["retrieval"]`; on the
+            others, by default on all, by mean accuracy. Results never choose.
+        interim_analyses: how many sets of seeds shall be judged in all; each run trains one of them, and `modbench report
+            --pool` pools them. The levels of all of them together make up 5 %.
     """
 
     batch_size: Annotated[int, Field(ge=1, le=MOST_TOKENS)] | None = None
@@ -318,13 +318,13 @@ class IsoflopPlan(Frozen):
         baseline_train_flops: further budgets, with which only the baseline is trained: they show what its loss costs in
             compute, so that a difference of losses has a price.
         sizes: shapes, such as `{ d_model = 64, n_layers = 4 }`, smallest first.
-        expected: where the best size is expected, such as `{ flops = 4e12, d_model = 48, sizes = 4 }`: each budget is
-            then spent only on the sizes near it; None: on all.
-        rates: multiples of the width rule that are tried for every variant, at the middle size and the smallest budget.
-            If the best is at the edge, more are tried beyond it.
+        expected: where the best size is expected, such as `{ flops = 4e12, d_model = 48, sizes = 4 }`: each budget is then
+            spent only on the sizes near it; None: on all.
+        rates: multiples of the width rule that are tried for every variant, at the middle size and the smallest budget. If
+            the best is at the edge, more are tried beyond it.
         max_epochs: most passes that a run may make over the corpus.
-        count: which attention FLOPs a budget is charged with: those of the `full` square, which a counter sees, or of
-            the `causal` half, which a fused kernel computes.
+        count: which attention FLOPs a budget is charged with: those of the `full` square, which a counter sees, or of the
+            `causal` half, which a fused kernel computes.
     """
 
     train_flops: tuple[Annotated[float, Field(gt=0, le=MOST_FLOPS)], ...] = Field(min_length=1, max_length=100)
@@ -408,11 +408,11 @@ class TrendPlan(Frozen):
 
     Attributes:
         seeds: new seeds of each variant and size: one number for every budget, or one for each, smallest budget first.
-        explored: largest budget at which sizes are explored, in FLOPs; above it each variant gets the two sizes around
-            the optimum that the smaller budgets predict; None: every budget is.
+        explored: largest budget at which sizes are explored, in FLOPs; above it each variant gets the two sizes around the
+            optimum that the smaller budgets predict; None: every budget is.
         forecast: budget whose difference is forecast, in FLOPs; None: none is.
         forecast_seeds: new seeds of each variant and size there, for which the forecast's interval holds.
-        minutes: time that the fresh runs may take; `modbench plan` says how many seeds fit; None: any.
+        minutes: time that the new runs may take; `modbench plan` says how many seeds fit; None: any.
         first_seed: new seeds count from here; the sweep's own seeds are below.
     """
 

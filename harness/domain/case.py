@@ -302,10 +302,10 @@ class Comparison(Frozen):
         variants: the cases.
         metrics: keys of what is measured.
         name: distinguishes comparisons at the same place: a task, or a size and a budget.
-        aa_control: whether an A/A control of the anchor is timed beside the variants. It is no variant: it is neither
-            counted nor trained, and no claim is about it.
-        facts: what is known of each variant's model and router (`Case.facts`), in the order of the variants. It is no
-            part of the cases: nothing in it changes a number.
+        aa_control: whether an A/A control of the anchor is timed beside the variants. It is no variant: it is neither counted
+            nor trained, and no claim is about it.
+        facts: what is known of each variant's model and router (`Case.facts`), in the order of the variants. It is no part of
+            the cases: nothing in it changes a number.
     """
 
     variants: Annotated[tuple[Case, ...], Field(min_length=1)]

@@ -144,8 +144,7 @@ class Suite(Frozen):
         rounds: visits of every variant per process; None is the preset's.
         pilot_processes: processes from which their number is computed, from standard effort up; None is the preset's.
         most_processes: the most that a pilot may ask for; None is the preset's.
-        detectable: minimum detectable effect that the number of processes shall reach, as a share; None is the
-            preset's.
+        detectable: minimum detectable effect that the number of processes shall reach, as a share; None is the preset's.
         margin: differences below this are of no practical interest.
         metrics: keys of the metrics.
         shape: model shape that all variants share.
@@ -168,8 +167,8 @@ class Suite(Frozen):
         device: where everything runs; None: CUDA if available, else the CPU.
         threads: CPU threads of a worker.
         compile: whether torch.compile wraps every model, whatever the grid says.
-        aa_control: whether an A/A control of the baseline is timed beside the variants, so that the run shows whether
-            equals come out equal; never at smoke effort, which claims nothing.
+        aa_control: whether an A/A control of the baseline is timed beside the variants, so that the run shows whether equals
+            come out equal; never at smoke effort, which claims nothing.
     """
 
     name: str

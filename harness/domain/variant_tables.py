@@ -24,8 +24,8 @@ class Match(Frozen):
     run trains at several lengths, FLOPs of both are matched at each.
 
     Attributes:
-        variant: model of the variant to match, a catalogue name or a model of your own; its other settings may stand
-            beside it, such as `capacity = 0.125`.
+        variant: model of the variant to match, a catalogue name or a model of your own; its other settings may stand beside
+            it, such as `capacity = 0.125`.
         quantity: what is to be equal; `latency/forward` is the time that this machine's peaks predict.
         factor: how many times that variant's cost it shall have; 1.4 of dense is a dense model above the baseline.
         options: for options of your own `build`, the value of the variant to match.

@@ -42,8 +42,8 @@ class ResolvedVariant:
         anchor: whether the suite names it as the anchor.
         matched: whether its shape was solved for.
         shapes: its shape at each length, where lengths need different ones; `config` is that of the longest.
-        targets: the variants that it matches: of a matched baseline those that it was solved for, of another dense
-            variant those that cost the same.
+        targets: the variants that it matches: of a matched baseline those that it was solved for, of another dense variant
+            those that cost the same.
         quantity: the quantity in which it matches them.
         factor: how many times the targets' cost it has.
         share: its share of the cost of the variant of full shape, by which it is named; 0 where no such variant runs.

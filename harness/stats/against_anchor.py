@@ -49,8 +49,8 @@ class ByClock(NamedTuple):
     Attributes:
         logs: mean log of each cell.
         d: that of each cell of another variant minus that of the anchor's in the same block, by variant and block.
-        medians: the effect of each variant by medians, above 0 where it takes longer than the anchor; that of the
-            anchor is 0, and that of a variant that shares no block with it (`Process.shares`) no number.
+        medians: the effect of each variant by medians, above 0 where it takes longer than the anchor; that of the anchor is
+            0, and that of a variant that shares no block with it (`Process.shares`) no number.
         means: the same by means.
         typical: the log of the time of a typical call.
         mean: the log of the mean time.
@@ -76,8 +76,8 @@ class Process:
     """The samples of all variants of one process, and what follows from them. A cell holds the samples of a variant in a block.
 
     Args:
-        variants: columns of samples by variant: `block`, `round`, what was measured (`wall_s`), and what witnesses saw
-            of each sample.
+        variants: columns of samples by variant: `block`, `round`, what was measured (`wall_s`), and what witnesses saw of
+            each sample.
         anchor: the variant that was in every block; it lacks among the variants if it failed.
         blocks: what witnesses saw of the blocks.
     """

@@ -181,8 +181,8 @@ def rate(place: Crossing, costs: Sequence[Sequence[float]], *, counted: bool) ->
 
     Args:
         place: where the dense curve has the variant's loss.
-        costs: for each point of the dense models the log of its compute over the variant's, by process; one value each
-            where counted.
+        costs: for each point of the dense models the log of its compute over the variant's, by process; one value each where
+            counted.
         counted: whether the compute was counted, and so has no interval of its own.
     """
     processes = 0 if counted else len(costs[0])

@@ -106,8 +106,8 @@ class JointFit:
         seeds: that were seen.
         residual: deviation of a run from its curve and its seed's offset; None where nothing is left over.
         over_seeds: deviation between runs of one variant with different seeds: of the residual and the seeds' offsets
-            together. It plans a comparison of variants that are not paired; pairs by seed have sqrt(2) times the
-            residual one.
+            together. It plans a comparison of variants that are not paired; pairs by seed have sqrt(2) times the residual
+            one.
 
     Raises:
         ValueError: without runs.

@@ -113,14 +113,12 @@ class Session:
         survivable: exceptions of a variant that do not stop the others.
         of_samples: read around every sample.
         of_blocks: read around every block.
-        tidy: called after every sample, untimed; raises if the variant left something behind that would affect the
-            others.
+        tidy: called after every sample, untimed; raises if the variant left something behind that would affect the others.
         settled: whether the device's clock is stable; the warm-up waits for it for a while.
         column: the time that is reported, from which the drift is computed.
-        wait_for_turn: called before the warm-up and before every round; None: no other process takes turns with this
-            one.
-        inputs: number of inputs. Each round has one, so that all variants meet every input equally often; their order
-            is drawn anew after each cycle, so that a machine that gets slower does not make the last ones look dear.
+        wait_for_turn: called before the warm-up and before every round; None: no other process takes turns with this one.
+        inputs: number of inputs. Each round has one, so that all variants meet every input equally often; their order is
+            drawn anew after each cycle, so that a machine that gets slower does not make the last ones look dear.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ from modbench.reports.tables import losses
 from modbench.reports.tables.cell import columns_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import WORKLOADS
-from modbench.reports.writers.number_format import half, percent, plain
+from modbench.reports.writers.number_format import half, plain
 from modbench.reports.writers.short import GLYPHS
 
 # Of the figure, in inches: what stands beside the names of rows, a cell, a row, and what a map has above and below its rows.
@@ -115,9 +115,8 @@ def _datum(spot: Spot, found: Finding) -> dict[str, object]:
 
 
 READING = (
-    "A variant is the better choice at a length if it is better in time or loss than dense of equal FLOPs, and "
-    "better or equivalent "
-    f"in the other; a loss whose CI lies within {percent(capacity_map.LOSS_MARGIN)} of it is equivalent."
+    "A variant is the better choice at a length if it is better in time or loss than dense of equal FLOPs, and better or "
+    "equivalent in the other; a loss whose CI lies within 1.5 % of it is equivalent."
 )
 
 PANEL = Panel(

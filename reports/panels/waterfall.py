@@ -53,7 +53,7 @@ from modbench.reports.writers.number_format import plain
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-ROUTER, PRODUCTS, ATTENTION, LAUNCHES = "router", "small products", "attention, mix of FLOPs", "launches"
+ROUTER, PRODUCTS, ATTENTION, LAUNCHES = "router", "small products", "attention, mix of FLOPs", "kernel launches"
 OTHER = "norms, elementwise"
 # Parts by kind of operator; what is neither here nor a product nor attention is `OTHER`.
 _BY_KIND = {
@@ -79,8 +79,8 @@ class Fall:
     """One variant's time against the baseline's, at one place.
 
     Attributes:
-        found: the variant, the baseline, and the share of the baseline's time that was measured; without a verdict on
-            it nothing is claimed, and no bar has the colour of one.
+        found: the variant, the baseline, and the share of the baseline's time that was measured; without a verdict on it
+            nothing is claimed, and no bar has the colour of one.
         seconds: measured time of the baseline's call.
         promised: share of it that FLOPs promise.
         parts: what is predicted to be added, by name, in `ORDER`; those that neither variant has are left out.

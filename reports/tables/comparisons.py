@@ -135,7 +135,9 @@ def pair_row(
     row |= {"metric": metric.key, "unit": metric.unit, "paired": tables.made_in(metric).samples != "one"}
     troubles = {"": tables.trouble(case, metric), "baseline: ": tables.trouble(baseline, metric)}
     if tables.made_in(metric).samples == "processes":
-        troubles["suite's baseline: "] = tables.anchor_trouble(case, metric) or tables.anchor_trouble(baseline, metric)
+        troubles["the suite's baseline: "] = tables.anchor_trouble(case, metric) or tables.anchor_trouble(
+            baseline, metric
+        )
     for who, trouble in troubles.items():
         if trouble:
             said = {"baseline_labels" if who == "baseline: " else "labels": Label.DAMAGED}
@@ -389,8 +391,8 @@ def pairs(
         comparison: the variants.
         baseline: the report's.
         matched_baselines: the matched baselines, with the variants that they were solved for.
-        all_pairs: whether any two variants are compared; else of the other pairs only those of `matched_baselines` and
-            those with the anchor.
+        all_pairs: whether any two variants are compared; else of the other pairs only those of `matched_baselines` and those
+            with the anchor.
     """
     yield from against(comparison, baseline)
     others, anchor = [case for case in comparison.variants if case.variant != baseline.variant], comparison.variants[0]

@@ -56,7 +56,6 @@ COLUMNS = (
     *(
         "attainable",
         "mde",
-        "against",
         "more_seeds",
         "seeds_to_decide",
         "wanted_seeds",

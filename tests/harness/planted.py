@@ -152,11 +152,10 @@ class Trouble:
         lurches: standard deviation, on the log scale, of the speed of the whole machine from block to block.
         beside: how many times as long every variant takes where a user's code is loaded.
         seed: of the noise: runs of one plan with different seeds are independent.
-        losses: instead of what is planted, the loss by variant (or, in a sweep over budgets, by case), routed causally
-            too; each seed adds an offset that all variants share, but for new seeds, and each run noise of its own.
+        losses: instead of what is planted, the loss by variant (or, in a sweep over budgets, by case), routed causally too;
+            each seed adds an offset that all variants share, but for new seeds, and each run noise of its own.
         run_noise: standard deviation of that noise.
-        text_noise: standard deviation of what each block of the held-out text adds to a routed variant's loss, of fresh
-            runs."""
+        text_noise: standard deviation of what each block of the held-out text adds to a routed variant's loss, of fresh runs."""
 
     slower: Mapping[str, float] = field(default_factory=dict)
     costs: Mapping[str, tuple[float, ...]] = field(default_factory=dict)

@@ -23,7 +23,7 @@ PRODUCT = [
     path
     for top in ("harness", "models", "reports", "suites", "src/modbench")
     for path in sorted((ROOT / top).rglob("*"))
-    if path.suffix in {".py", ".j2", ".toml", ".html", ".js"} and not path.is_symlink()
+    if path.suffix in {".py", ".j2", ".toml", ".html", ".js", ".json"} and not path.is_symlink()
 ]
 OUTPUTS = [path for part in ("data", "words") for path in sorted(goldens.HERE.glob(f"*/{part}/*"))]
 OPTION = re.compile(r"(?<![\w-])--(?:" + "|".join(FLAGS) + r")(?![\w-])")

@@ -54,7 +54,7 @@ def test_each_part_by_hand() -> None:
     assert found["scatter"] == pytest.approx(400 / RATE / whole)
     assert found["norms, elementwise"] == pytest.approx(200 / RATE / whole)
     # Nine operators and a view, of which half of the baseline's three were promised.
-    assert found["launches"] == pytest.approx((9e-6 + 0.5e-6 - 1.5e-6) / whole)
+    assert found["kernel launches"] == pytest.approx((9e-6 + 0.5e-6 - 1.5e-6) / whole)
 
 
 def test_products_on_fewer_rows_are_a_part_where_they_are_slower() -> None:
@@ -149,12 +149,19 @@ def test_on_a_gpu_the_wait_for_the_host_is_told_apart(run: Path) -> None:
             ]
     found: Any = waterfall.fall(loaded, "mod[c0.125]", "latency/forward", 64)
     assert not found.predicted
-    assert found.parts == {"launches": pytest.approx(0.5 * found.measured)}
+    assert found.parts == {"kernel launches": pytest.approx(0.5 * found.measured)}
     assert found.promised + math.fsum([*found.parts.values(), found.unexplained]) == pytest.approx(
         found.measured, rel=1e-12
     )
     first = drawn(panel, loaded)[0]
-    assert list(first.data.part) == ["dense", "FLOPs saved", "theoretical", "launches", "on the device", "measured"]
+    assert list(first.data.part) == [
+        "dense",
+        "FLOPs saved",
+        "theoretical",
+        "kernel launches",
+        "on the device",
+        "measured",
+    ]
 
 
 def test_nothing_is_drawn_where_operators_or_peaks_are_not_known(run: Path) -> None:

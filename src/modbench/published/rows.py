@@ -89,14 +89,12 @@ class Row:
         printed: the published value.
         ours: our value.
         unit: the base unit of both: `parameters`, `FLOP`, `B`, `elements`, `days`, or empty for a ratio.
-        convention: what is counted and how, so that ours is comparable; where it reproduces the number, this is the
-            finding.
+        convention: what is counted and how, so that ours is comparable; where it reproduces the number, this is the finding.
         form: whose closed form computes ours: `catalogue` (our models'), `catalogue and more` (with parameters that our
             models lack), or `own` (one of this room).
-        achieved_share: where the published value is a measured gain and ours the theoretical one: (ratio - 1) /
-            (theoretical - 1).
-        why_not: why no convention of ours reproduces the number. Empty: one does, and beyond the tolerance `verify`
-            fails.
+        achieved_share: where the published value is a measured gain and ours the theoretical one: (ratio - 1) / (theoretical
+            - 1).
+        why_not: why no convention of ours reproduces the number. Empty: one does, and beyond the tolerance `verify` fails.
     """
 
     source: str

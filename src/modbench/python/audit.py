@@ -86,10 +86,10 @@ def audit(
     """Find out by calls alone what a model computes, as `modbench audit` does; its source is not read.
 
     Args:
-        model: a module that maps int64 tokens [B, T] to logits [B, T, V], or a name: of the catalogue, `FILE.py:build`
-            or `hf:FOLDER`. A module is called in evaluation mode; training is tried on copies.
-        expect: what it is checked against: `dense`, `mod`, `mode`, `moe` or `early_exit`; None: to nothing but being a
-            causal model.
+        model: a module that maps int64 tokens [B, T] to logits [B, T, V], or a name: of the catalogue, `FILE.py:build` or
+            `hf:FOLDER`. A module is called in evaluation mode; training is tried on copies.
+        expect: what it is checked against: `dense`, `mod`, `mode`, `moe` or `early_exit`; None: to nothing but being a causal
+            model.
         properties: names of properties to look at; none: all.
         vocab_size: V of a module; None: the rows of its first embedding.
         seq_len: tokens of a row; default 64.

@@ -65,13 +65,13 @@ class Comparer:
         Args:
             baseline: a function without arguments.
             candidate: another, which should not be slower.
-            margin: the largest slowdown that does not matter, as a share; None: the marker's, else `modbench_margin`,
-                else 0.02.
-            rounds: each calls both at least twice; None: the marker's, else `modbench_rounds`, else as many as fit into
-                a second for each and for the baseline's A/A control (10 to 100; where calls take longer than in the
-                warm-up they end after 1.5 times that, with 9 at least). `--modbench-rounds` goes before all of these.
-            threads: torch's threads while both are timed; None: the marker's, else `modbench_threads`, else as many as
-                it has.
+            margin: the largest slowdown that does not matter, as a share; None: the marker's, else `modbench_margin`, else
+                0.02.
+            rounds: each calls both at least twice; None: the marker's, else `modbench_rounds`, else as many as fit into a
+                second for each and for the baseline's A/A control (10 to 100; where calls take longer than in the warm-up
+                they end after 1.5 times that, with 9 at least). `--modbench-rounds` goes before all of these.
+            threads: torch's threads while both are timed; None: the marker's, else `modbench_threads`, else as many as it
+                has.
             name: tells several comparisons of one test apart; None: they are numbered.
 
         Returns:
