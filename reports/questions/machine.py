@@ -111,7 +111,7 @@ def machine_check(loaded: Loaded) -> tuple[str, Sentence]:
         status = known.verdict
     else:
         assert aa_controls is not None, "of the two that check a machine"
-        status = "fit" if set(aa_controls.verdicts) == {EQUIVALENT} else "undecided"
+        status = "fit" if set(aa_controls.verdicts) == {EQUIVALENT} else "inconclusive"
     return status, Sentence("{said}", said=Listed(said or ["no A/A control"], "; "))
 
 

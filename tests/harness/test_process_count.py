@@ -260,4 +260,4 @@ def test_a_run_whose_decision_is_lost_is_incomplete_though_all_jobs_have_records
     assert f"{SERIES} was not decided" in str(run_folder.read(str(run)).incomplete)
     done = command_line("report", run, "--format", "csv")
     assert done.returncode == 4
-    assert f"was not decided; all its units have records: `modbench resume {run}` decides." in done.stderr
+    assert f"was not decided; all its jobs have records: `modbench resume {run}` decides." in done.stderr

@@ -51,7 +51,7 @@ def made(run: Loaded, axis: str = "capacity", keep: Filter | None = None) -> Tab
 
 def test_it_has_times_flops_memory_and_a_loss_that_was_measured(run: Loaded) -> None:
     table = made(run)
-    assert table.head == ("capacity", "forward", "train step", "FLOPs", "memory", "nats/token, T = 256")
+    assert table.head == ("capacity", "forward", "train step", "FLOPs", "memory", "bits/byte, T = 256")
     assert table.at == "T = 128"
     assert [row[0] for row in table.rows] == ["dense", "MoD 0.125", "MoD 0.25", "MoD 0.5"]
     cells = [[cell for cell in row[1:] if isinstance(cell, Finding)] for row in table.rows]
@@ -83,9 +83,9 @@ def test_a_title_names_the_row_of_its_variant(run: Loaded) -> None:
 @pytest.mark.parametrize(
     ("keep", "head", "at"),
     [
-        (Filter(seq_lens=(64,)), ("forward", "train step", "FLOPs", "memory", "nats/token, T = 256"), "T = 64"),
+        (Filter(seq_lens=(64,)), ("forward", "train step", "FLOPs", "memory", "bits/byte, T = 256"), "T = 64"),
         (Filter((METRICS[1],), (64, 128)), ("forward, T = 64", "forward, T = 128"), ""),
-        (Filter(("loss/val", METRICS[1])), ("nats/token, T = 256", "forward"), "T = 128"),
+        (Filter(("loss/val", METRICS[1])), ("bits/byte, T = 256", "forward"), "T = 128"),
     ],
 )
 def test_metrics_and_lengths_that_were_named(run: Loaded, keep: Filter, head: tuple[str, ...], at: str) -> None:

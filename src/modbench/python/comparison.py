@@ -40,7 +40,7 @@ OF_THE_PATH = frozenset(
 )
 # Labels that the title or the verdict shows.
 _SHOWN_ELSEWHERE = {ONE_PROCESS, Label.NOISY}
-HEAD = ("", "time", "ratio", "theoretical", "achieved", "verdict")
+HEAD = ("", "time", "ratio", "theory", "achieved", "verdict")
 
 
 @dataclass(frozen=True)
