@@ -157,7 +157,7 @@ class Day:
                 records = file.suffix in {".json", ".csv", ".html", ".out", ".log", ".xml"}
                 if records and file.is_file() and not {"logs", "weights"} & {*file.relative_to(self.work).parts}:
                     kept.append(file)
-        for leave_out in ((), ("units",), ("units", "report.html")):
+        for leave_out in ((), ("jobs",), ("jobs", "report.html")):
             with tarfile.open(target, "w:gz") as archive:
                 for file in kept:
                     if not {*leave_out} & {*file.parts}:

@@ -123,7 +123,7 @@ def test_a_plan_fits_a_screen_and_begins_with_the_answer(modbench: Any, tmp_path
     suite = ("plan", "quick", "--device", "cpu", "--seq-len", "64,96,128,256,512")
     told = json.loads(modbench(*suite, "--json", cwd=tmp_path).stdout)
     lines = modbench(*suite, cwd=tmp_path).stdout.splitlines()
-    assert lines[0].startswith(f"quick: {told['units']} units on cpu, ")
+    assert lines[0].startswith(f"quick: {told['jobs']} jobs on cpu, ")
     assert (len(lines), max(map(len, lines))) <= (SCREEN, WIDTH)
     whole = modbench(*suite, "-v", cwd=tmp_path).stdout
     assert [case["case"] for case in told["cases"] if case["case"] not in whole] == []
@@ -134,7 +134,7 @@ def test_a_plan_fits_a_screen_and_begins_with_the_answer(modbench: Any, tmp_path
 def test_a_run_ends_by_printing_where_the_report_is(tiny_run: Path) -> None:
     printed = (tiny_run.parent / "stdout").read_text()
     last = printed.strip().splitlines()[-1]
-    assert last.startswith(f"report: {tiny_run}/report.html")
+    assert last.startswith(f"report   {tiny_run}/report.html")
     assert "MoD 0.25" in printed
 
 
@@ -160,13 +160,13 @@ def test_a_run_leaves_the_folder_of_the_contract(tiny_run: Path) -> None:
     assert body["environment"]["packages"]["modbench"] == modbench.__version__
     assert f"modbench {modbench.__version__}" in (tiny_run / "report.html").read_text(encoding="utf-8")
     assert body["plan"]["suite"]["name"] == "tiny"
-    assert len(body["plan"]["units"]) == len(list((tiny_run / "jobs").glob("*.json")))
+    assert len(body["plan"]["jobs"]) == len(list((tiny_run / "jobs").glob("*.json")))
     assert pd.read_csv(tiny_run / "cases.csv").columns.tolist() == CASES
     assert pd.read_csv(tiny_run / "comparisons.csv").columns.tolist() == COMPARISONS
 
 
 def test_raw_samples_hold_wall_and_cpu_time(tiny_run_records: list[dict[str, Any]]) -> None:
-    timed = [record for record in tiny_run_records if record["unit"]["name"].startswith("time-")]
+    timed = [record for record in tiny_run_records if record["job"]["name"].startswith("time-")]
     assert len(timed) == 2 * 3  # workloads x processes
     for record in timed:
         (blocks,) = record["blocks"]
@@ -204,7 +204,7 @@ def test_a_real_run_has_an_aa_control_in_its_timed_units_alone(
     """Built as an instance of its own, and timed as often as any variant."""
     for record in tiny_run_records:
         found = [outcome["case"] for outcome in record["outcomes"] if outcome["case"].startswith("dense-aa[")]
-        assert len(found) == (record["unit"]["name"].startswith("time-"))
+        assert len(found) == (record["job"]["name"].startswith("time-"))
     pairs = pd.read_csv(tiny_run / "comparisons.csv")
     aa_controls = pairs[pairs.variant == "dense-aa"]
     assert len(aa_controls) == 2

@@ -95,7 +95,7 @@ def stranger(tmp_path: Path, modbench: Modbench, monkeypatch: pytest.MonkeyPatch
 
 
 def first(body: dict[str, Any]) -> Any:
-    return body["plan"]["units"][0]
+    return body["plan"]["jobs"][0]
 
 
 MARKS = """
@@ -201,7 +201,7 @@ def linked(stranger: Stranger, how: Callable[[Path, Path], object]) -> list[Path
     for ending in ("logs/{}.log", "logs/{}.progress", "checkpoints/{}.part", "jobs/{}.json"):
         victims.append(stranger.here / ending.replace("/", " "))
         victims[-1].write_text("precious")
-        for unit in json.loads((stranger.path / "run.json").read_text())["plan"]["units"]:
+        for unit in json.loads((stranger.path / "run.json").read_text())["plan"]["jobs"]:
             file = stranger.path / ending.format(unit["name"])
             file.parent.mkdir(exist_ok=True)
             how(victims[-1], file)

@@ -100,7 +100,7 @@ def ticks(folder: Path) -> list[str]:
 @pytest.mark.usefixtures("undrawn", "jobs_here")
 def test_a_fourth_rule_is_planned_run_resumed_watched_and_shown(here: Path, modbench: Modbench) -> None:
     planned = json.loads(modbench("plan", "ticks.toml", "--device", "cpu", "--json", cwd=here).stdout)
-    assert planned["jobs_most"] - planned["units"] == 3
+    assert planned["jobs_most"] - planned["jobs"] == 3
     (here / "interrupt16").touch()
     interrupted = modbench("run", "ticks.toml", "--device", "cpu", "-o", "run", cwd=here)
     assert interrupted.returncode == 4, interrupted.stderr
