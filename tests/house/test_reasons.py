@@ -98,6 +98,6 @@ def test_an_offence_is_found() -> None:
         phrases('"""A docstring of several words."""\nassert x, f"{x} is not"\nraise ValueError(f"{x} is wrong")') == []
     )
     assert phrases("from modbench.harness.core.units import about") == ["modbench.harness.core.units.about"]
-    assert phrases("from modbench.harness.core import jobs") == ["modbench.harness.core.units"]
+    assert phrases("from modbench.harness.core import units") == ["modbench.harness.core.units"]
     assert phrases('Effect(0.1, reason=f"{n} processes")') == ["{} processes"]
     assert phrases('Effect(0.1, reason="too few for an interval")') == ["too few for an interval"]
