@@ -13,6 +13,8 @@ from modbench.harness.registry import catalogue
 from modbench.reports.model import Block, Note, Sentence, Table, Value
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from modbench.reports.data_table import DataTable
     from modbench.reports.tables.load import Loaded
 
@@ -96,6 +98,12 @@ def panels() -> list[tuple[str, Panel]]:
     """Return the panels with their names, in the order of the page."""
     every: dict[str, Panel] = catalogue.usable("panels")
     return sorted(every.items(), key=lambda item: item[1].order)
+
+
+def more_tables(loaded: Loaded) -> dict[str, pd.DataFrame]:
+    """Return the tables of panels that have rows."""
+    made = {table.name: table.frame(loaded) for _, panel in panels() for table in panel.tables}
+    return {name: table for name, table in made.items() if not table.empty}
 
 
 def shared_blocks(loaded: Loaded) -> Iterator[Table | Sentence | Note]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, create_model
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.printable import masked
 from modbench.reports.format import Format
-from modbench.reports.formats.csv import more
+from modbench.reports.panel import more_tables
 from modbench.reports.panels.caveats import Failed, failures
 from modbench.reports.panels.method import facts
 from modbench.reports.questions import first_screen
@@ -205,7 +205,7 @@ def report(loaded: Loaded) -> Report:
         variants=_variants(loaded),
         cases=tuple(CaseRow(**row) for row in rows(loaded.cases)),
         comparisons=tuple(PairRow(**row) for row in rows(loaded.pairs)),
-        tables={title: tuple(rows(table)) for title, table in more(loaded).items()},
+        tables={title: tuple(rows(table)) for title, table in more_tables(loaded).items()},
         failed=tuple(failures(loaded)),
         doubts=sentences(each.sentence for each in doubts(loaded)),
     )

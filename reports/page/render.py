@@ -15,11 +15,10 @@ from modbench.harness.core.grouped import grouped
 from modbench.harness.registry import catalogue
 from modbench.reports.figures import style
 from modbench.reports.format import DEFAULT, Format
-from modbench.reports.formats import csv
 from modbench.reports.model import Alert, Block, Estimate, Figure, Sentence, Value
 from modbench.reports.page import layout
 from modbench.reports.page.layout import Page, Section
-from modbench.reports.panel import Panel, panels
+from modbench.reports.panel import Panel, more_tables, panels
 from modbench.reports.questions import first_screen
 from modbench.reports.questions.best_setting import first_variant
 from modbench.reports.questions.machine import doubtful, gpu, machine_check, warnings
@@ -202,7 +201,7 @@ def behind(loaded: Loaded) -> Markup:
     command, why = Again(loaded.run).if_any(wanted) if wanted else (layout.typed(loaded.run.command), "")
     return fill(
         "behind",
-        tables=[f"{name}.csv" for name in ("comparisons", "cases", *csv.more(loaded))],
+        tables=[f"{name}.csv" for name in ("comparisons", "cases", *more_tables(loaded))],
         files=[
             {"name": path, "href": path if "{" not in path else f"{path.partition('/')[0]}/"}
             for path in paths[:MOST_FILES]

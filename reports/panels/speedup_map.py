@@ -10,7 +10,7 @@ from modbench.reports.figures.heat_map import HeatCell, draw_heat_map
 from modbench.reports.figures.style import Mark, Marks, bin_of, in_lines, new_figure
 from modbench.reports.model import Block, Figure, Finding, Sentence, Value
 from modbench.reports.panel import Panel
-from modbench.reports.questions.map import spots
+from modbench.reports.tables import losses
 from modbench.reports.tables.findings import Against, against, by_length, figure_rows
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import DECIDED, TIMED, name, short
@@ -32,7 +32,7 @@ CAPTION = "Speed-up over {base} ± half of its 95 % CI. Purple is faster, orange
 def render(loaded: Loaded) -> Iterator[Block]:
     """Draw cells coloured by log2 speed-up in nine bins; inconclusive ones hatched; failures named."""
     titles = {metric: title for metric, title in TIMED.items() if (loaded.comparisons.metric == metric).any()}
-    if not titles or not loaded.variants_shown or loaded.sizes_differ or spots(loaded):
+    if not titles or not loaded.variants_shown or loaded.sizes_differ or losses.along_capacity(loaded):
         return
     choices = against(loaded, titles)
     for choice in choices:

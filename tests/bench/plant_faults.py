@@ -84,7 +84,7 @@ FAULTS = (
         "A margin of 5, which is 500 %, is taken.",
         "tests/cli/test_margins.py::test_python_takes_no_other_number",
         (
-            "harness/core/jobs.py",
+            "harness/core/units.py",
             '    if not 0 < number < 1:\n        raise UsageError(f"{asked} is no share',
             '    if not 0 < number:\n        raise UsageError(f"{asked} is no share',
         ),
@@ -148,7 +148,7 @@ FAULTS = (
         "tests/cli/test_user_code.py::test_resume_names_what_changed_since_a_process_loaded_it[parts.py]",
         (
             "harness/execution/resuming.py",
-            "        ran |= {} if record.unit.name in again else record.code or {}\n",
+            "        ran |= {} if record.job.name in again else record.code or {}\n",
             "        pass\n",
         ),
     ),
@@ -246,7 +246,7 @@ FAULTS = (
         17,
         "A record in the place of another counts as that one.",
         "tests/harness/test_facts.py::test_a_record_names_its_job_which_stands_in_the_plan",
-        ("harness/domain/records.py", "        if job != _named(info.context.unit):\n", "        if False:\n"),
+        ("harness/domain/records.py", "        if job != _named(info.context.job):\n", "        if False:\n"),
     ),
     Fault(
         18,
@@ -283,8 +283,8 @@ FAULTS = (
     Fault(
         22,
         "Matched baselines are judged in the family of the variants of a map.",
-        "tests/harness/test_estimands.py::test_capacities_are_judged_apart_from_the_dense_models_of_equal_cost",
-        ("reports/tables/comparisons.py", '"matched" if case.matched baseline else "variants"\n', '"variants"\n'),
+        "tests/harness/test_estimands.py::test_capacities_are_judged_apart_from_the_matched_baselines",
+        ("reports/tables/comparisons.py", '"matched" if case.matched else "variants"\n', '"variants"\n'),
     ),
     Fault(
         23,
@@ -312,7 +312,7 @@ FAULTS = (
         "tests/reports/test_pooled_seeds.py::test_the_newest_set_does_not_replace_the_older_one",
         (
             "harness/results/pooling.py",
-            "for record in each.records if record.unit.name in names)],\n",
+            "for record in each.records if record.job.name in names)],\n",
             "for record in each.records if False)],\n",
         ),
     ),

@@ -53,7 +53,7 @@ if words[1:5] == ["-m", "modbench", "run", "quick"]:
             sys.exit(int(code.read()))
     shutil.copytree(os.path.join(here, "made", "block0-base1"), words[words.index("-o") + 1], dirs_exist_ok=True)
 elif len(words) > 1 and words[1].endswith("one_process.py"):
-    run, unit, ask, granted = words[2], words[3], int(words[4]), int(words[5])
+    run, job, ask, granted = words[2], words[3], int(words[4]), int(words[5])
     blocks = [each for each in os.listdir(os.path.dirname(os.path.dirname(run))) if each[5:].isdigit()]
     name = "block" + str(len(blocks)) + "-" + os.path.basename(run)
     for turn in range(3):
@@ -65,7 +65,7 @@ elif len(words) > 1 and words[1].endswith("one_process.py"):
     said("journal", name)
     if os.path.exists(os.path.join(here, "dies-" + name)):
         sys.exit("it broke")
-    file = os.path.join("units", unit + ".json")
+    file = os.path.join("jobs", job + ".json")
     shutil.copy(os.path.join(here, "made", name, file), os.path.join(run, file + ".part"))
     os.rename(os.path.join(run, file + ".part"), os.path.join(run, file))
 else:

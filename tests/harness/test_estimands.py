@@ -176,7 +176,7 @@ def test_a_verdict_does_not_depend_on_the_neighbours() -> None:
     assert beside[2] <= 0.05
 
 
-def test_capacities_are_judged_apart_from_the_dense_models_of_matched() -> None:
+def test_capacities_are_judged_apart_from_the_matched_baselines() -> None:
     """Of nine variants at a place: four capacities, four matched baselines, and four pairs of equal cost."""
     plan = families.planned()
     for comparison in plan.comparisons:

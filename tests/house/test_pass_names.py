@@ -21,9 +21,11 @@ OTHER_MEANINGS = {
     "src/modbench/commands/audit/auditing.py": {"audit"},  # a folder's name
     "src/modbench/python/keywords.py": {"compile", "audit"},  # flags
     "src/modbench/python/runs.py": {"compile", "audit"},  # as above
+    "src/modbench/commands/doctor/checkup.py": {"fit"},  # what a machine is
     "src/modbench/commands/plan/forecast.py": {"time", "memory"},  # heads of a table
     "src/modbench/commands/profile/module_profile.py": {"time", "peak"},  # as above
     "src/modbench/commands/profile/__init__.py": {"profile"},  # a folder's name
+    "harness/core/units.py": {"count"},  # a unit
     "harness/domain/suite.py": {"train", "energy", "fit", "confirm"},  # tables of a suite file
     "harness/planning/overrides.py": {"train"},  # as above
     "harness/stats/contrast.py": {"time", "count"},  # kinds of numbers
@@ -101,11 +103,11 @@ def test_no_pass_is_named_elsewhere() -> None:
         'if metric.measured_by == "time": pass',
         'if job.made_in in {"train", "rates"}: pass',
         'TABLE = {"time": "wall_s", "energy": "value"}',
-        'UnitOfWork(made_in="count")',
+        'Job(made_in="count")',
         'Metric(measured_by="count")',
         'passes["fit"]',
         'passes.get("fit")',
-        'maker.unit(name, comparison, "count", 1.0)',
+        'maker.job(name, comparison, "count", 1.0)',
         'catalogue.load("passes", "train")',
         'f"rates-{case.family}"',
     ],

@@ -79,7 +79,7 @@ def test_what_is_known_of_the_machine_is_said_once(name: str, shown: Shown) -> N
     if top:  # it stands there instead
         assert text.count(top[0]) == 1
     else:
-        assert (machine_check(loaded)[0] == "undecided") is (name == "undecided A/A control")
+        assert (machine_check(loaded)[0] == "inconclusive") is (name == "inconclusive A/A control")
         assert plain(machine_check(loaded)[1]) in text
 
 

@@ -184,7 +184,7 @@ def test_the_command_writes_the_figure_and_its_data(loaded: Loaded, modbench: Mo
     ("arguments", "said"),
     [
         (("mapp",), "unknown figure 'mapp'. Did you mean 'map'? Known: "),
-        (("combine",), "panel 'combine' draws nothing in "),
+        (("combine",), "unknown figure 'combine'"),
         (("map", "--format", "gif"), "unknown format of figures 'gif'"),
         (("map", "--format", ","), "--format needs at least one of pdf, svg, png"),
         (("map", "--width", "page"), "unknown width 'page'"),
