@@ -28,11 +28,11 @@ SECTIONS = ("Which settings are worth considering?",)
 MAKE = """
 import dataclasses, json, sys
 from pathlib import Path
-import goldens, units_here
+import goldens, jobs_here
 from in_process import command_line
 from modbench.harness.execution.launch import local
 from modbench.reports.writers import html
-local.LAUNCHER = units_here.Here
+local.LAUNCHER = jobs_here.Here
 here = Path(sys.argv[1])
 (here / "golden").mkdir()
 told = [command_line(*words, cwd=here) for words in json.loads(sys.argv[2])]
