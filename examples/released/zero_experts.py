@@ -3,7 +3,7 @@
     modbench cost examples/released/zero_experts.py:build
 
 Source: Meituan LongCat Team 2025, arXiv:2509.01322, section 2.1 (zero-computation experts, budget control). Facts
-of the released code: transformers 5.24, module `longcat_flash` (Apache-2.0), which `examples/matches/longcat.py`
+of the released code: transformers 5.24, module `longcat_flash` (Apache-2.0), which `examples/rivals/longcat.py`
 runs. No code is copied.
 
 - Scores are a softmax over real and zero experts. The top `top_k` of score + bias are chosen; the bias changes the

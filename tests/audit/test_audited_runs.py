@@ -172,7 +172,7 @@ def test_a_stored_audit_is_in_every_output(tmp_path: Path) -> None:
     assert "died of SIGSEGV" in page
     assert "died of SIGSEGV" in said
     short = " ".join(summary.closing(loaded, Path("page"), None).split())
-    assert "Rows depend" in short
+    assert "rows depend" in short
     data = summary.as_json(loaded, Path("page"), None)["audits"]
     assert data[FIRST]["card"]["findings"]["alone"]["said"].endswith(" by 5 tokens")
     assert data[SECOND] == {"card": None, "reason": "the process died of SIGSEGV"}

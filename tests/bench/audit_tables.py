@@ -64,7 +64,7 @@ TABLES = {
     "originals": Compared(
         "mod",
         {
-            "rivals_mixture_of_depth": "matches/mixture_of_depth.py",
+            "rivals_mixture_of_depth": "rivals/mixture_of_depth.py",
             "original_router_tuning": "originals/router_tuning.py(granularity=block_token)",
             "original_skipgpt": "originals/skipgpt.py",
         },
@@ -73,7 +73,7 @@ TABLES = {
         None,
         {
             "hf_llama": "hf:llama",
-            "rivals_longcat": "matches/longcat.py",
+            "rivals_longcat": "rivals/longcat.py",
             "released_zero_experts": "zero_experts.py",
             "released_router_tuning": "router_tuning.py",
             "released_skipgpt": "skipgpt.py",

@@ -305,7 +305,7 @@ def test_a_part_of_the_metrics_is_a_whole_run(
     """Whatever is not measured, the page, the tables and the terminal still stand; more in tests/harness/test_planted.py."""
     (tmp_path / "text.txt").write_text("all work and no play. " * 200)
     (tmp_path / "s.toml").write_text(
-        f"metrics = [{metrics}]\nlaunches = 1\nrounds = 2\n[shape]\nd_model = 32\nn_layers = 2\n[grid]\nseq_len = [8]\n"
+        f"metrics = [{metrics}]\nprocesses = 1\nrounds = 2\n[shape]\nd_model = 32\nn_layers = 2\n[grid]\nseq_len = [8]\n"
         '[[variants]]\nmodel = "dense"\n[[variants]]\nmodel = "mod"\ncapacity = 0.5\n'
         "[train]\nseq_len = 8\nbatch_size = 1\ntokens = 64\nval_tokens = 32\n"
     )

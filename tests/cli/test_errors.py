@@ -182,7 +182,7 @@ def test_a_key_that_was_typed_as_an_option_leads_to_set(arguments: str, said: st
             ["capacity = [] leaves no variant"],
         ),
         ('metrics = []\n[[variants]]\nmodel = "dense"\n', ["metrics", "at least 1 item"]),
-        ('metrics = ["flops/forward"]\nlaunches = 0\n[[variants]]\nmodel = "dense"\n', ["processes", "(got 0)"]),
+        ('metrics = ["flops/forward"]\nprocesses = 0\n[[variants]]\nmodel = "dense"\n', ["processes", "(got 0)"]),
         (
             'metrics = ["flops/forward"]\n[[variants]]\nmodel = "mod"\ncapacity = "half"\n',
             ["capacity 'half' is outside (0, 1]"],

@@ -376,7 +376,7 @@ def test_an_explicit_rival_that_cannot_be_had_is_refused_and_a_default_one_is_le
         user_model_costs, "_in_processes", lambda cases, **_: ["RuntimeError: it cannot run"] * len(cases)
     )
     (here / "s.toml").write_text(
-        'metrics = ["flops/forward"]\nrival = "flops"\n[grid]\nseq_len = [16]\n[[variants]]\nmodel = "dense"\n'
+        'metrics = ["flops/forward"]\nmatch = "flops"\n[grid]\nseq_len = [16]\n[[variants]]\nmodel = "dense"\n'
     )
     flags = {"model": ("mine.py:build(dies=raises)",), "device": "cpu"}
     made = api.make_plan("s.toml", Overrides(**flags))  # type: ignore[arg-type]
@@ -404,7 +404,7 @@ def test_a_forecast_counts_all_its_places_at_once() -> None:
 @pytest.mark.usefixtures("undrawn")
 def test_a_resumed_run_counts_nothing_again(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (here / "s.toml").write_text(
-        'metrics = ["flops/forward"]\neffort = "smoke"\nrival = "flops"\n[shape]\nd_model = 32\nn_layers = 1\n'
+        'metrics = ["flops/forward"]\neffort = "smoke"\nmatch = "flops"\n[shape]\nd_model = 32\nn_layers = 1\n'
         '[grid]\nseq_len = [16]\n[[variants]]\nmodel = "dense"\n'
     )
     d, t, vocabulary = 32, 16, 256  # as in the test of the counting above: that one starts a process

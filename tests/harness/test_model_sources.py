@@ -328,7 +328,7 @@ def test_losses_of_trained_weights_are_not_compared_with_those_of_weights_at_ran
 def test_planning_imports_no_library(folder: Path) -> None:
     suite = folder.parent / "s.toml"
     suite.write_text(
-        'metrics = ["flops/forward"]\nrival = "flops"\n[grid]\nseq_len = [64]\n[[variants]]\nmodel = "dense"\n'
+        'metrics = ["flops/forward"]\nmatch = "flops"\n[grid]\nseq_len = [64]\n[[variants]]\nmodel = "dense"\n'
     )
     words = ["modbench", "plan", str(suite), "--model", f"hf:{folder}", "--model", "hf:gpt2", "--effort", "smoke"]
     code = (

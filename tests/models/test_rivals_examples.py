@@ -1,4 +1,4 @@
-"""The examples in `examples/matches/`: each runs where its package is installed, and says what is missing where it is not."""
+"""The examples in `examples/rivals/`: each runs where its package is installed, and says what is missing where it is not."""
 
 from __future__ import annotations
 
