@@ -47,7 +47,7 @@ def test_a_long_argument_is_shortened(arguments: list[str]) -> None:
         (["run", "quick", "--set", f"capacity={10**400}"], ["capacity 1000", "is outside (0, 1]"]),
         ("run quick --capacity 0", ["capacity 0.0 is outside (0, 1]"]),
         ("run quick --capacity=-0.1", ["capacity -0.1 is outside (0, 1]"]),
-        ("run quick --capacity many", ["--capacity takes numbers", "'many'"]),
+        ("run quick --capacity many", ["--capacity takes shares", "'many'"]),
         ("run quick --capacity nan", ["outside (0, 1]"]),
         ("run quick --capacity ,", ["--capacity needs"]),
         ("compare --by capacity --force", ["--force needs --html"]),
