@@ -27,7 +27,7 @@ def nothing_measured(loaded: Loaded) -> str:
     rows = loaded.cases
     if rows.empty:
         return f"{NOTHING}: no metric was asked for."
-    ended = [(len(loaded.run.missing), "unit", "has no record", "have no record")]
+    ended = [(len(loaded.run.missing), "job", "has no record", "have no record")]
     ended += [(int((rows.status == word).sum()), "cell", word, word) for word in ("failed", "skipped")]
     how = [f"{counted(n, what)} {one if n == 1 else many}" for n, what, one, many in ended if n]
     first = (loaded.failed if not loaded.failed.empty else rows).iloc[0]

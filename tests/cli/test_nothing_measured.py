@@ -72,7 +72,7 @@ def test_it_is_said_first_in_every_output(tmp_path: Path) -> None:
     assert frames.html(loaded, None).startswith(f"<div><div>⚠ {SAID}")
     page = re.sub(r"<[^>]+>", "", (loaded.path / "report.html").read_text().partition("<main")[2])
     marked = md.markdown(loaded)
-    assert page.index(SAID) < page.index("The answer")
+    assert page.index(SAID) < page.index("Summary")
     assert marked.index(SAID) < marked.index("Asked:")
     for said in (closing, page, marked):
         assert first_screen.NOTHING_COMPARED not in said

@@ -56,7 +56,7 @@ def report(
     title: TitleFlag = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Render a stored run or comparison again, also in other formats.
+    """Render a stored run or comparison again.
 
     Without --format: the HTML report and its tables, and the summary. With it: the paths of the files; -v: the summary too.
     """
