@@ -93,7 +93,7 @@ def marks(plan: Plan, comparison: Comparison, side: Side, kind: Kind, rng: rando
     rule = Rule("time", plan.suite.margin) if kind.ratio else Rule("loss", 0.0, "higher")
     baseline, families = comparison.variants[0], dict[str, list[tuple[str, Contrast]]]()
     for case, other, among in comparisons.pairs(comparison, baseline, plan.matched_baselines):
-        if other is baseline if side == "same shape" else among == "matched":
+        if other is baseline if side == "same shape" else among == "equal cost":
             effect = effects.over_processes(
                 [a - b for a, b in zip(values[case.variant], values[other.variant], strict=True)]
             )

@@ -258,7 +258,7 @@ def test_a_budget_on_a_card_comes_beside_what_libraries_hold(cuda: FakeCuda, mon
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", shares.append)
     fit_trial.limit("cuda", 39 * 2**30)
     assert shares == [0.5]
-    with pytest.raises(ValueError, match="than this card"):
+    with pytest.raises(ValueError, match="than this GPU"):
         fit_trial.limit("cuda", 80 * 2**30)
 
 

@@ -190,7 +190,7 @@ def test_no_other_variant_is_timed_under_what_one_left(cuda: FakeCuda, monkeypat
         seen.add(cuda.current)
         cuda.current = "side" if is_aa_control(subject) else cuda.current
 
-    with pytest.raises(ProcessChangedError, match=r"A/A control.* changed the current stream"):
+    with pytest.raises(ProcessChangedError, match=r"aa_control.* changed the current stream"):
         run(forward, monkeypatch)
     assert seen == {"main"}
 

@@ -193,7 +193,7 @@ def test_capacities_are_judged_apart_from_the_matched_baselines() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("side", ["same shape", "equal cost"])
+@pytest.mark.parametrize("side", ["same shape", "matched"])
 def test_where_no_capacity_differs_a_place_has_a_mark_in_one_of_twenty(side: families.Side) -> None:
     """Among all variants, by Benjamini-Hochberg, it was 0.12 and 0.17; `tests/bench/families.py` prints the table of the docs."""
     maps, lengths = 100, 4

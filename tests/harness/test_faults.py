@@ -65,11 +65,11 @@ def late(config):
 STRAYS = """
 import threading
 from modbench.harness.execution import worker
-def run_unit(unit, folder):
+def run_job(unit, folder):
     threading.Thread(target=threading.Event().wait, daemon=False).start()
     print("started", flush=True)
 def work(*given):
-    worker.run_unit = run_unit
+    worker.run_job = run_job
     worker.work(*given)
 """
 

@@ -53,7 +53,7 @@ def test_matched_baselines_stay_where_their_model_and_their_target_are_named(sui
 
 def test_an_anchor_of_ones_own_has_an_aa_control_and_a_lone_model_has_none(suite: Suite) -> None:
     draft = suite.model_copy(update={"effort": "draft"})
-    for models, aa_controls in ((("a.py:build", "b.py:build"), {"a:build-aa_control"}), (("a.py:build",), set())):
+    for models, aa_controls in ((("a.py:build", "b.py:build"), {"a:build-aa"}), (("a.py:build",), set())):
         made = make_plan(override(draft, Overrides(model=models, only=True)), device="cpu")
         assert {aa_control.variant for each in made.comparisons if (aa_control := each.aa_control_case)} == aa_controls
 

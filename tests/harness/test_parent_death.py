@@ -47,10 +47,10 @@ def stubborn(config):
 WORK = """
 import own
 from modbench.harness.execution import worker
-def run_unit(job, folder):
+def run_job(job, folder):
     getattr(own, job.comparison.variants[-1].model.partition(":")[2])(None)
 def work(*given):
-    worker.run_unit = run_unit
+    worker.run_job = run_job
     worker.work(*given)
 """
 # A run in a process of its own that can be killed; it starts one job and waits.

@@ -184,7 +184,7 @@ def test_every_step_of_counting_is_said(tmp_path: Path) -> None:
     first, second = job.comparison.variants
     assert said[0].endswith(f" (counting {first.id}, 1 of 2)")
     assert any("skips" in line and line.endswith(f" (counting {second.id}, 2 of 2)") for line in said)
-    assert any("future, call 1 of 18" in line for line in said)
+    assert any("later tokens, call 1 of 18" in line for line in said)
     assert "training step's kernels" in said[-1]
     assert Workspace(tmp_path, job.name).said() == said[-1]
 

@@ -71,7 +71,7 @@ def test_what_is_skipped_is_claimed_checked_and_watched(tmp_path: Path) -> None:
     assert present(trained.routing)["participation"] == 0.25
     assert trained.routing_reason == ""
     assert METRICS["router/participation"].measure(trained) == 0.25
-    with pytest.raises(Unmeasured, match="without the future"):
+    with pytest.raises(Unmeasured, match="no causal rule"):
         METRICS["router/participation_causal"].measure(trained)
 
 

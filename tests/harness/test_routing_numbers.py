@@ -225,7 +225,7 @@ def test_correlations_that_cannot_be_say_why() -> None:
     near = rank_correlation(np.arange(20), np.arange(20), np.zeros(20), np.arange(20) % 2)
     assert near.rho == pytest.approx(1)
     assert near.low is None
-    assert "2 windows" in str(near.reason)
+    assert "2 held-out sequences" in str(near.reason)
     assert within_windows(np.ones((3, 9)), np.ones((3, 9))).rho is None
 
 

@@ -24,7 +24,7 @@ from modbench.harness.results.outcomes import measured
 
 
 def run(unit, metrics):
-    length = unit.comparison.place.seq_len
+    length = unit.comparison.grid_point.seq_len
     if workspace.HERE and (workspace.HERE.run.parent / f"interrupt{length}").exists():
         raise KeyboardInterrupt
     for case in unit.comparison.variants:
@@ -54,7 +54,7 @@ class Longer(AdaptiveRule):
         return {"lengths": ticks} if ticks else {}
 
     def is_conditional(self, suite, unit):
-        return unit.comparison.place.seq_len > min(suite.grid.seq_len)
+        return unit.comparison.grid_point.seq_len > min(suite.grid.seq_len)
 
     def decide(self, suite, units, records):
         last = max(record.outcomes[0].samples["value"][0] for record in records.values())
