@@ -189,7 +189,7 @@ def test_a_changed_process_is_labelled_in_every_output(tmp_path: Path, beside: f
         assert not rows[~timed].labels.astype(str).str.contains(label).any()
     said = " ".join(summary.closing(loaded, Path("page"), None).split())
     assert (f"{label}: dense" in said) is changed_it
-    assert ("beside the user" in render.html(loaded)) is changed_it
+    assert ("with the user" in render.html(loaded)) is changed_it
     assert loaded.run.missing == []
     if changed_it:
         (tmp_path / "before").mkdir()

@@ -21,7 +21,7 @@ from modbench.harness.flops import counter
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.subject.subject import Subject
 
-FOLDER = Path(__file__).parents[2] / "examples" / "matches"
+FOLDER = Path(__file__).parents[2] / "examples" / "rivals"
 MATCHES = sorted(file.stem for file in FOLDER.glob("*.py"))
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 

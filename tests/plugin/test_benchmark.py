@@ -16,7 +16,7 @@ import pytest
 @pytest.mark.benchmark(group="mine")
 def test_speed(benchmark_interleaved, takes):
     found = benchmark_interleaved(takes(0.001), takes({}, seed=1))
-    samples = found.launch.samples["candidate"]
+    samples = found.process.samples["candidate"]
     calls = samples["calls"][0]
     assert benchmark_interleaved.benchmark.stats.stats.data == pytest.approx(samples["wall_s"])
     assert calls > 1 and benchmark_interleaved.benchmark.stats.iterations == calls

@@ -105,7 +105,7 @@ def test_the_result_holds_samples_and_the_interval(suite: Any) -> None:
         "def test_speed(modbench_compare, takes):\n"
         "    found = modbench_compare(takes(0.01), takes(0.01, seed=1))\n"
         "    assert found.interval[0] < found.ratio < found.interval[1]\n"
-        "    assert len(found.launch.samples['candidate']['wall_s']) == 40\n"
+        "    assert len(found.process.samples['candidate']['wall_s']) == 40\n"
         "    assert found.labels == ('one process',)\n"
     )
     suite.run().assert_outcomes(passed=1)
@@ -121,7 +121,7 @@ class TestMarked:
     def test_marker(self, modbench_compare, takes):
         found = modbench_compare(takes(0.01), takes(0.011, seed=1))
         assert found.margin == 0.2
-        assert len(found.launch.samples["candidate"]["wall_s"]) == {rounds}
+        assert len(found.process.samples["candidate"]["wall_s"]) == {rounds}
     def test_call(self, modbench_compare, takes):
         assert modbench_compare(takes(0.01), takes(0.011, seed=1), margin=0.25, rounds=6).margin == 0.25
 """
