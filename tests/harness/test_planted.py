@@ -160,7 +160,7 @@ def test_where_the_anchor_failed_no_two_variants_are_a_pair_and_the_report_stand
     assert timed.reason.str.contains("planted failure").all()
     assert (
         timed[(timed.variant == "moe") & (timed.baseline_variant == "mod[c0.5]")]
-        .reason.str.startswith("baseline: ")
+        .reason.str.startswith("the suite's baseline: ")
         .all()
     )
     assert (frame[frame.metric == "memory/peak_allocated"].status == "ok").all()
