@@ -95,7 +95,7 @@ class DriftingClock(Clock):
 
     def __init__(self, seed: str) -> None:
         super().__init__()
-        self.rng = np.random.default_rng(sum(map(ord, seed)))
+        self.rng = np.random.default_rng(list(seed.encode()))
         self.now = 0.0
         self.cpu_s = self.wall_s
         self.speed = math.exp(self.rng.normal(0, 0.3))

@@ -102,7 +102,8 @@ def imports_the_root(node: ast.AST) -> bool:
     return not all((package / f"{alias.name}.py").exists() or (package / alias.name).is_dir() for alias in node.names)
 
 
-VERDICTS = {"better", "worse", "better_open", "worse_open", "equivalent", "inconclusive"}
+# Not `inconclusive`, which break-even points, gates and machine checks may be as well.
+VERDICTS = {"better", "worse", "better_open", "worse_open", "equivalent"}
 JUDGES = {"contrast", "together", "counted", "estimated", "limited", "verdict", "clock"}
 
 
@@ -146,7 +147,7 @@ class Door:
     finds: Rule
     files: Mapping[str, str]
     wrong: str
-    grid_points: int | None = None
+    count: int | None = None
 
 
 DOORS = {
@@ -236,7 +237,7 @@ DOORS = {
             "harness/passes/count.py": "before anything is timed: what a case says of itself is counted there, and stored",
         },
         "from modbench.harness.subject import skip_claims\nskip_claims.claims(model, tokens)",
-        grid_points=2,  # each of the two guards of calls once
+        count=2,  # each of the two guards of calls once
     ),
     "a call must leave the settings of the process as they were": Door(
         uses("process_settings.check", "process_settings.changed"),
@@ -252,14 +253,6 @@ DOORS = {
         {
             "harness/stats/contrast.py": "",
             "harness/registry/catalogue.py": "the field of a metric that says which direction is better",
-            "harness/machine/certificate.py": "whether a machine is fit may be inconclusive too",
-            "harness/stats/break_even.py": "what becomes of a break-even point",
-            "harness/stats/trend.py": "what becomes of a crossing",
-            "reports/panels/pays_from.py": "words of a break-even point",
-            "reports/questions/break_even.py": "as above",
-            "reports/questions/machine.py": "the certificate of a machine",
-            "reports/questions/trend.py": "words of a crossing",
-            "src/modbench/testing/result.py": "the end of a user's test",
         },
         "said = 'worse' if slower else 'equivalent'",
     ),
@@ -328,13 +321,13 @@ DOORS = {
 @pytest.fixture(scope="module")
 def found() -> dict[str, list[tuple[str, int]]]:
     """Files and lines that do what each door is for; every file is read once."""
-    grid_points: dict[str, list[tuple[str, int]]] = {what: [] for what in DOORS}
+    places: dict[str, list[tuple[str, int]]] = {what: [] for what in DOORS}
     for path in PRODUCT:
         for node in (each for each in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(each, FOUND)):
             for what, door in DOORS.items():
                 if door.finds(node):
-                    grid_points[what].append((path.relative_to(ROOT).as_posix(), getattr(node, "lineno", 0)))
-    return grid_points
+                    places[what].append((path.relative_to(ROOT).as_posix(), getattr(node, "lineno", 0)))
+    return places
 
 
 @pytest.mark.slow
@@ -346,10 +339,10 @@ def test_there_is_no_second_door(what: str, found: dict[str, list[tuple[str, int
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", [what for what, door in DOORS.items() if door.grid_points])
+@pytest.mark.parametrize("what", [what for what, door in DOORS.items() if door.count])
 def test_the_door_itself_does_it_in_one_way(what: str, found: dict[str, list[tuple[str, int]]]) -> None:
     lines = [f"{file}:{line}" for file, line in found[what] if DOORS[what].files.get(file) == ""]
-    assert len(lines) == DOORS[what].grid_points, lines
+    assert len(lines) == DOORS[what].count, lines
 
 
 @pytest.mark.parametrize("what", DOORS)

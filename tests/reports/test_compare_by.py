@@ -1,4 +1,4 @@
-"""`modbench compare RUN --by AXIS`: any axis, any baseline; pairs within a place, processes of two processes across places."""
+"""`modbench compare RUN --by AXIS`: any axis and baseline; pairs within a grid point, independent samples across them."""
 
 from __future__ import annotations
 
@@ -74,17 +74,15 @@ def test_pairs_are_those_of_the_report_against_that_variant(run: Loaded) -> None
 @pytest.mark.parametrize(
     ("axis", "baseline", "value", "truth"), [("seq_len", "T64", 128, 1 / 2), ("dtype", "FP32", "bf16", 1 / 0.8)]
 )
-def test_values_across_places_are_compared_by_welch_and_say_so(
+def test_values_across_grid_points_are_compared_by_welch_and_say_so(
     run: Loaded, axis: str, baseline: str, value: Any, truth: float
 ) -> None:
     table = compare_by(run, axis, baseline)
     assert any(compare_axis.NOT_INTERLEAVED in note for note in table.notes)
-    for each in (found for found in table.columns if found.metric.key == TIME):
-        row = present(each.cells[value].row)
+    rows = [present(found.cells[value].row) for found in table.columns if found.metric.key == TIME]
+    assert sum(row["ci_low"] < truth < row["ci_high"] for row in rows) >= 0.8 * len(rows)  # 95 % in the long run
+    for row in rows:
         assert row["ratio"] == pytest.approx(truth, rel=0.01)
-        assert (
-            row["ci_low"] <= row["ratio"] <= row["ci_high"]
-        )  # planted without noise: the next test holds them to scipy
         assert not row["paired"]
         assert compare_axis.NOT_INTERLEAVED in row["reason"]
         assert row["verdict"] is None
@@ -94,7 +92,7 @@ def test_values_across_places_are_compared_by_welch_and_say_so(
     assert compare_axis.NOT_INTERLEAVED not in str(present(counted.cells[value].row))
 
 
-def test_an_interval_across_places_is_that_of_two_independent_samples(tmp_path: Path) -> None:
+def test_an_interval_across_grid_points_is_that_of_two_independent_samples(tmp_path: Path) -> None:
     """Against scipy's own Welch test, on the processes' times."""
     from scipy import stats
 
