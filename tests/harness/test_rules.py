@@ -23,11 +23,11 @@ from modbench.harness.domain.notes import Notes
 from modbench.harness.results.outcomes import measured
 
 
-def run(unit, metrics):
-    length = unit.comparison.grid_point.seq_len
+def run(job, metrics):
+    length = job.comparison.grid_point.seq_len
     if workspace.HERE and (workspace.HERE.run.parent / f"interrupt{length}").exists():
         raise KeyboardInterrupt
-    for case in unit.comparison.variants:
+    for case in job.comparison.variants:
         for metric in metrics:
             yield measured(case, metric, {"value": [float(length)]})
 
@@ -49,18 +49,18 @@ from modbench.harness.planning.adaptive import AdaptiveRule, Decision
 
 
 class Longer(AdaptiveRule):
-    def groups(self, suite, units):
-        ticks = [unit for unit in units if unit.made_in == "tick"]
+    def groups(self, suite, jobs):
+        ticks = [job for job in jobs if job.made_in == "tick"]
         return {"lengths": ticks} if ticks else {}
 
-    def is_conditional(self, suite, unit):
-        return unit.comparison.grid_point.seq_len > min(suite.grid.seq_len)
+    def is_conditional(self, suite, job):
+        return job.comparison.grid_point.seq_len > min(suite.grid.seq_len)
 
-    def decide(self, suite, units, records):
+    def decide(self, suite, jobs, records):
         last = max(record.outcomes[0].samples["value"][0] for record in records.values())
         if last > 16:
             return Decision(ended=True, why=f"{len(records)} lengths, since {last:g} is enough")
-        return Decision([unit.name for unit in units if unit.name not in records][:1], why=f"{last:g} is too short")
+        return Decision([job.name for job in jobs if job.name not in records][:1], why=f"{last:g} is too short")
 
 
 RULE = Longer()

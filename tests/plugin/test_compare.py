@@ -92,7 +92,7 @@ def test_a_baseline_that_differs_from_itself_decides_nothing(suite: Any) -> None
         "    def uneven(calls, **asked):\n"
         "        process = time(calls, **asked)\n"
         "        aa_control = process.samples['baseline (again)']\n"
-        "        A/A control.update({name: [1.2 * each for each in aa_control[name]] for name in ('wall_s', 'cpu_s')})\n"
+        "        aa_control.update({name: [1.2 * each for each in aa_control[name]] for name in ('wall_s', 'cpu_s')})\n"
         "        return process\n"
         "    monkeypatch.setattr(callables, 'time_callables', uneven)\n"
         "    assert modbench_compare(takes(0.01), takes(0.012, seed=1)).verdict == 'inconclusive'\n"
