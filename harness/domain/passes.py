@@ -28,22 +28,22 @@ class Pass:
     """A way of measuring. Metrics name it in `measured_by`; its file's first docstring line is its description.
 
     Attributes:
-        name: the file's name; it appears in records and begins the names of its units.
+        name: the file's name; it appears in records and begins the names of its jobs.
         run: `run(job, metrics)` measures inside a job's process; each metric's `measure` gets what this pass prepares.
         jobs: `jobs(maker, comparison, metrics, process)` returns the jobs of a comparison; None: as `each` says.
         each: what gets a job of its own: a comparison, a case, or a case and what is timed together.
         forward_equivalents: the work of such a job in forward passes of its cases, from which the time left is estimated.
-        phase: the phase in which its units run.
+        phase: the phase in which its jobs run.
         order: its position among the passes of its phase.
         exclusive: whether nothing else may run beside a job.
         timed: whether it measures time: then the parent process stays idle, and a run resumes only on its own machine.
         fresh_interpreter: whether a job needs a fresh interpreter at any effort.
         environment: environment variables that a cold process needs before it starts.
-        repeated: whether its units are repeated in every process.
+        repeated: whether its jobs are repeated in every process.
         runs_for_every_case: whether every comparison is measured and all its metrics, whatever the suite asks for.
         trains: whether a job trains a model; its metrics are measured at the place of training.
         once_per_sweep: whether its metrics are measured once in a sweep, at the middle size and the first budget.
-        confirms: whether its units train again what a sweep found best, and run only where a confirmation asks for them.
+        confirms: whether its jobs train again what a sweep found best, and run only where a confirmation asks for them.
         samples: what the samples are: `processes`: many calls in each of several processes, interleaved with the anchor;
             `seeds`: one value per seed; `one`: one value.
         rounds: `rounds(job)` returns the rounds of a process, where the samples are `processes`.

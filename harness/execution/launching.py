@@ -56,7 +56,7 @@ class Launcher(Protocol[Started]):
         """
 
     def at_once(self, usual: int) -> int:
-        """How many units may run at once, given how many this machine's cores allow."""
+        """How many jobs may run at once, given how many this machine's cores allow."""
 
     def start(self, job: Job, folder: RunFolder, timeout_s: float) -> Started:
         """Start a job, which writes its record and its log to the run folder; after `timeout_s` it counts as hanging."""

@@ -194,13 +194,13 @@ def operators(case: Case, workload: str) -> Listed | None:
     """The operators of a call on the meta device; None if shapes alone do not tell."""
     from modbench.harness.profiling.operators_of_a_call import of_decoding, of_shapes, why_not
 
-    if why_not(case) is not None or case.facts.runs_user_code:  # a user's code runs in no process but its unit's
+    if why_not(case) is not None or case.facts.runs_user_code:  # a user's code runs in no process but its job's
         return None
     try:
         if workload == "decode":
             return of_decoding(case)
         return of_shapes(case, training=workload == "train_step")
-    except Exception:  # noqa: BLE001  # a forecast must not end a run: its unit will say what is wrong
+    except Exception:  # noqa: BLE001  # a forecast must not end a run: its job will say what is wrong
         return None
 
 

@@ -252,7 +252,7 @@ def facts_of_job(name: str, workload: str, keys: tuple[str, ...]) -> JobFacts:
     return _facts_of_job(name, workload, keys, discovery.included())
 
 
-@functools.lru_cache(maxsize=4096)  # many units of a large plan share them
+@functools.lru_cache(maxsize=4096)  # many jobs of a large plan share them
 def _facts_of_job(name: str, workload: str, keys: tuple[str, ...], _included: str) -> JobFacts:
     from modbench.harness.domain.case import JobFacts, Made  # what lists names must not load pydantic
 

@@ -1,6 +1,6 @@
 """Where runs lie, and the files of their jobs. The newest run, and the one that was meant, are found without reading any.
 
-Files of jobs lie side by side, or, of a run with many units, in 256 folders each, by a hash of the name.
+Files of jobs lie side by side, or, of a run with many jobs, in 256 folders each, by a hash of the name.
 Few file systems like folders of ten thousand files. A run that is spread says so in `run.json` (`layout`) and in a file
 `layout.json` of its own, which a worker finds without reading the plan.
 """
@@ -72,7 +72,7 @@ def run_file(folder: str | Path) -> Path:
 
 
 def chosen(jobs: int) -> str:
-    """The layout of a new run with so many units."""
+    """The layout of a new run with so many jobs."""
     return SPREAD if jobs > MOST_TOGETHER else TOGETHER
 
 

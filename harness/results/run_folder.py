@@ -63,7 +63,7 @@ class RunFolder:
         layout.make(self.path, layout.of(self.path))
 
     def set_aside(self, damaged: Damaged) -> None:
-        """Rename a damaged record to `NAME.json.damaged`, so that its unit can run again and nothing is lost."""
+        """Rename a damaged record to `NAME.json.damaged`, so that its job can run again and nothing is lost."""
         file = damaged.error.file
         names = (file.with_suffix(f".json.damaged{number}") for number in ("", *range(2, 1000)))
         file.replace(next(name for name in names if not name.exists()))

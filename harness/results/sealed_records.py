@@ -23,7 +23,7 @@ class Damaged:
     """A record that is not what was written.
 
     Attributes:
-        job: name of its unit.
+        job: name of its job.
         error: what is wrong, with the file.
     """
 

@@ -95,7 +95,7 @@ class Workspace:
 
 @dataclass
 class Steps:
-    """Says in the unit's progress what it does; outside a workspace nobody is told.
+    """Says in the job's progress what it does; outside a workspace nobody is told.
 
     A new step is said at once, since it may last; a repeated one, which differs behind its first comma, once a second.
 

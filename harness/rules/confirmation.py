@@ -371,7 +371,7 @@ def choose(made: Confirmation, losses: Mapping[str, float | None]) -> Choice | s
 
     Args:
         made: what is confirmed.
-        losses: loss of each exploring run by its unit's name; None where it left none.
+        losses: loss of each exploring run by its job's name; None where it left none.
     """
     left = [(job, loss) for job in made.explored if (loss := losses[job.name]) is not None]
     trained = {job.comparison.variants[0].id for job, _ in left}
@@ -413,7 +413,7 @@ def choose(made: Confirmation, losses: Mapping[str, float | None]) -> Choice | s
 
 
 def fit_of(runs: Iterable[tuple[Job, float]]) -> JointFit:
-    """Fit the losses of exploring runs of one budget, each with its unit."""
+    """Fit the losses of exploring runs of one budget, each with its job."""
     return JointFit(
         [
             Run(case.family, place_of(case), job.protocol.seed, loss)

@@ -132,7 +132,7 @@ class SinkLog:
         self.sent = max(self.sent, last)
 
     def _attempt(self, action: Callable[[], T]) -> T | None:
-        """Run the action; if it raises, say so once in the unit's log and go on without the sink."""
+        """Run the action; if it raises, say so once in the job's log and go on without the sink."""
         try:
             return action()
         except (Exception, SystemExit) as error:  # noqa: BLE001  # a foreign package may raise anything

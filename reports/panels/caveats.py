@@ -41,7 +41,7 @@ def failures(loaded: Loaded) -> list[Failed]:
 
 
 def failure_sentences(loaded: Loaded) -> list[Sentence]:
-    """Return a sentence for each reason, with the first case that failed for it; then the units without a record."""
+    """Return a sentence for each reason, with the first case that failed for it; then the jobs without a record."""
     alike = grouped(((each.reason.partition(job_files.SEE)[0], each.metrics), each) for each in failures(loaded))
     said = [
         Sentence(
@@ -75,7 +75,7 @@ FAILURES = Panel(
     render=what_failed,
     reading="A case that failed is left out of figures and marked in tables; the others are not affected by it.",
 )
-"""Which cells failed, and which units have no record?"""
+"""Which cells failed, and which jobs have no record?"""
 
 DOUBTS = Panel(
     title="Warnings",

@@ -54,7 +54,7 @@ class Files:
 
 @cache
 def _path(run: Path, folder: str, name: str, ending: str) -> str:
-    """A file of a unit as a path in the run folder: several cases share each."""
+    """A file of a job as a path in the run folder: several cases share each."""
     return layout.file_of(run, folder, name, ending).relative_to(run).as_posix()
 
 
@@ -69,7 +69,7 @@ def _span(processes: list[int]) -> str:
 
 # Stands before the log that tells more of a failure.
 SEE = "; see "
-# The log of a process that died, if another tried after it; else the unit's own.
+# The log of a process that died, if another tried after it; else the job's own.
 ENDINGS = (".died.log", ".log")
 
 

@@ -66,11 +66,9 @@ def hurry(folder: RunFolder, job: Job, times: int) -> None:
     It only spares time and checks nothing, so it ends in silence once the job is done or the folder is gone: in a
     thread it would otherwise fail whichever test comes next.
     """
-    slurm_job, end = (
-        job_of(folder, job),
-        time.monotonic() + PATIENCE_S,
-    )  # a busy Slurm is slow to call the Slurm job pending
-    asked = ["squeue", "--noheader", "--states=pending", f"--Slurm jobs={slurm_job}"]
+    slurm_job = job_of(folder, job)
+    end = time.monotonic() + PATIENCE_S  # a busy Slurm is slow to call it pending
+    asked = ["squeue", "--noheader", "--states=pending", f"--jobs={slurm_job}"]
     until(lambda: not folder.path.exists() or folder.record(job).exists() or subprocess.check_output(asked))
     time.sleep(1.5)  # in the second in which it was requeued Slurm would find its credential revoked
     while time.monotonic() < end and starts(folder)[job.name] < times and not folder.record(job).exists():

@@ -245,7 +245,7 @@ class LocalLauncher:
         """Refuse nothing: any job can be started here."""
 
     def at_once(self, usual: int) -> int:
-        """How many units may run at once: what this machine's cores allow; on GPUs one each, timed ones too.
+        """How many jobs may run at once: what this machine's cores allow; on GPUs one each, timed ones too.
 
         A job that uses a GPU keeps two cores busy: on one of them autograd launches the backward pass.
         """

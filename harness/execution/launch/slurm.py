@@ -1,4 +1,4 @@
-"""Submits units to a Slurm cluster: one array of Slurm jobs for each group of jobs that need the same resources.
+"""Submits jobs to a Slurm cluster: one array of Slurm jobs for each group of jobs that need the same resources.
 
 What was started since the last `wait` is submitted there. Whether a job has ended is read from the run folder first; squeue is
 asked second. submitit would ask sacct: few small clusters have accounting. `slurm_jobs/` in the run folder says which Slurm
@@ -122,7 +122,7 @@ class SlurmLauncher:
         groups(jobs, self.threads, self.options)
 
     def at_once(self, usual: int) -> int:
-        """How many units may run at once: all, as Slurm decides."""
+        """How many jobs may run at once: all, as Slurm decides."""
         del usual
         return sys.maxsize
 

@@ -197,7 +197,7 @@ class Shielded:
     inside: Launcher[Any]
 
     def at_once(self, usual: int) -> int:
-        """How many units run at once: the jobs of a task run one after the other, however many GPUs the Slurm job has."""
+        """How many jobs run at once: those of a task run one after the other, however many GPUs the Slurm job has."""
         return usual
 
     def start(self, *args: Any) -> Any:  # noqa: ANN401  # as the launcher inside

@@ -28,7 +28,7 @@ from modbench.harness.results.run_folder import RunFolder
 # The folder of submissions in a run folder, and the file of each that names its units.
 SLURM_JOBS, JOBS = "slurm_jobs", "jobs.json"
 PREFIX = "modbench-"
-# Minutes of a Slurm job besides the limits of its units, and the longest that is asked for without --time.
+# Minutes of a Slurm job besides the limits of its jobs, and the longest that is asked for without --time.
 SPARE_MIN, LONGEST_MIN = 5, 24 * 60
 # With one of these, the user has said who else may be on the node, or how many cores a process needs.
 SHARING = {"exclusive", "oversubscribe"}
@@ -50,7 +50,7 @@ class Submission:
     Attributes:
         place: its folder in the run folder, whose name is random.
         tasks: names of the jobs of each task.
-        Slurm job: Slurm's id of the array.
+        slurm_job: Slurm's id of the array.
     """
 
     place: Path
