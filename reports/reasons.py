@@ -35,8 +35,8 @@ WORDS = {
     "smoke": "smoke effort: no claims",
     # Of a verdict: what disturbed it, and whether CPU time counts.
     "noisy": "{share} of the blocks are noisy",
-    "clocks_differ": "the ratio by wall time is {gap} that by CPU time",
-    "by_cpu": "by CPU time, since {why}",
+    "clocks_differ": "wall time and CPU time disagree (one speed-up over the other: {gap})",
+    "by_cpu": "judged by CPU time: {why}",
     "cpu_undecided_beyond": "by CPU time {ratio}, which is inconclusive beyond {least}",
     "cpu_does_not_count": "CPU time does not count: {why}",
     "cpu_not_recorded": "it was not recorded",

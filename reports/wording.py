@@ -63,7 +63,7 @@ def _key_in_name(key: re.Match[str]) -> str:
 def short(case: Case) -> str:
     """Return the display name where a figure has little room: `dense 56 %` for `dense, 56 % of the FLOPs`.
 
-    `dense = MoD 0.125` stands for `dense, FLOPs of MoD 0.125`.
+    `dense for MoD 0.125` stands for `dense, FLOPs of MoD 0.125`.
 
     Of a long name the middle is left out.
     """
@@ -74,7 +74,7 @@ def whole(case: Case) -> str:
     """Return the same, however long it is: for a figure that breaks it into lines."""
     if not case.matched or case.title:
         return name(case)
-    return f"{model_name(case.model)} {_matched(case)[0] or f'= {_target(case)}'}"
+    return f"{model_name(case.model)} {_matched(case)[0] or f'for {_target(case)}'}"
 
 
 def cut(said: str, most: int = MOST_LETTERS, end: int = 11) -> str:

@@ -25,12 +25,14 @@ from modbench.reports.writers.number_format import half, plain
 from modbench.reports.writers.short import GLYPHS
 
 # Of the figure, in inches: what stands beside the names of rows, a cell, a row, and what a map has above and below its rows.
-BESIDE, CELL, ROW, AROUND = 0.22, 0.47, 0.31, 0.56
+BESIDE, ROW, AROUND = 0.22, 0.31, 0.56
+# Least width of a cell, and what all cells of a row share if they can be wider.
+CELL, SHARED = 0.47, 4.6
 # Width of a figure in pixels from which the two stand side by side.
 LEAST = 420
 COLUMNS = 2
 # What is drawn of all that was counted.
-COUNTED = {"flops/forward": "forward FLOPs", "memory/peak_allocated": "peak memory"}
+COUNTED = {"flops/forward": "forward FLOPs, %", "memory/peak_allocated": "peak memory, %"}
 # Size of numbers in points.
 RATIOS, LOSSES = 8.5, 7.5
 
@@ -40,7 +42,7 @@ def render(loaded: Loaded) -> Iterator[Block]:
     made = capacity_map.in_place(loaded)
     if made is not None:
         yield from (_figure(loaded, side) for side in sides(loaded))
-        yield from (replace(each, folded=True, notes=made.notes) for each in made.tables[:1])
+        yield from (replace(each, label="as a table", folded=True, notes=made.notes) for each in made.tables[:1])
 
 
 def four(loaded: Loaded) -> dict[str, str]:
@@ -56,7 +58,7 @@ def _figure(loaded: Loaded, side: Side) -> Figure:
     lengths = [spot.length for spot in next(iter(rows.values()))]
     down = -(-len(shown) // COLUMNS)
     figure, axes = new_figure(
-        BESIDE + max(map(len, rows)) * LETTER * RATIOS / POINTS + COLUMNS * CELL * len(lengths),
+        BESIDE + max(map(len, rows)) * LETTER * RATIOS / POINTS + max(SHARED, COLUMNS * CELL * len(lengths)),
         down * (AROUND + ROW * len(rows)),
         len(shown),
         share_y=True,
@@ -115,8 +117,8 @@ def _datum(spot: Spot, found: Finding) -> dict[str, object]:
 
 
 READING = (
-    "A variant is the better choice at a length if it is better in time or loss than dense of equal FLOPs, and better or "
-    "equivalent in the other; a loss whose CI lies within 1.5 % of it is equivalent."
+    "Each cell compares a variant with dense: on the left of the same shape, on the right of equal FLOPs. A loss whose CI lies "
+    "within 1.5 % of dense's is equivalent."
 )
 
 PANEL = Panel(

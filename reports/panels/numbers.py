@@ -97,7 +97,7 @@ class Pair(NamedTuple):
 
     def number(self, column: str, kind: Kind) -> Estimate:
         """Return the number in a column."""
-        return Estimate.of(getattr(self.row, column), kind=kind, unit="" if kind == "share" else self.row.unit)
+        return Estimate.of(getattr(self.row, column), kind=kind, unit=self.row.unit if kind == "difference" else "")
 
     def remark(self) -> Listed:
         """Return the reason, then the labels of both sides."""

@@ -16,7 +16,7 @@ from modbench.reports.tables import losses
 from modbench.reports.tables.findings import between
 from modbench.reports.tables.load import Loaded, contenders, matched_beside
 from modbench.reports.wording import TIMED, WORKLOADS
-from modbench.reports.writers.number_format import grid_point
+from modbench.reports.writers.number_format import NONE, grid_point
 
 # What has a column as a share of the baseline's, by metric.
 SHARES = {"flops/forward": "FLOPs", "memory/peak_allocated": "memory", "memory/kv_cache": "KV cache"}
@@ -44,9 +44,11 @@ def table(loaded: Loaded) -> Table | None:
     corner = f"break-even {LETTERS[lines[0].axis]}" if lines else ""
     titles = {title for *_, title, _ in cells}
     shared = [title for title in SHARES.values() if title in titles]
-    notes: list[Value] = ["matched: of equal FLOPs"] * (AGAINST["matched"] in titles)
-    notes += [f"{', '.join(shared)} in %"] * bool(shared)
-    return replace(pivot("break-even" if lines else "cost", cells, corner), notes=[*notes, *loss_is])
+    notes: list[Value] = [f"matched: of equal FLOPs, {NONE} where there is none"] * (AGAINST["matched"] in titles)
+    notes += [f"{', '.join(shared)}: % of the baseline's"] * bool(shared)
+    made = pivot("break-even" if lines else "cost", cells, corner)
+    rows = [row for case in variants for row in made.rows if row[0] == case]
+    return replace(made, rows=rows, notes=[*notes, *loss_is])
 
 
 def _at_first_place(lines: Sequence[Line]) -> list[Line]:
@@ -75,7 +77,12 @@ def _shares(loaded: Loaded, variants: Sequence[Case]) -> Iterator[_Cell]:
                 row = loaded.pair(case.variant, metric, length)
                 if row is not None and is_number(row.ratio):
                     share = Estimate(1 / row.ratio, kind="share")
-                    yield case, f"at {grid_point('T', length)}", title, share
+                    yield case, _longest(loaded), title, share
+
+
+def _longest(loaded: Loaded) -> str:
+    """Title of the columns at the longest length."""
+    return f"at {grid_point('T', loaded.lengths[-1])}"
 
 
 def _loss(loaded: Loaded, variants: Sequence[Case]) -> tuple[list[_Cell], list[Value]]:
@@ -83,14 +90,16 @@ def _loss(loaded: Loaded, variants: Sequence[Case]) -> tuple[list[_Cell], list[V
     known, cells, used = losses.shown(loaded)[::-1], dict[str, _Cell](), dict[str, None]()
     trained = losses.lengths(loaded)
     length = losses.beside(loaded, loaded.lengths[-1]) if trained and loaded.lengths else None
+    apart = length not in {None, *loaded.lengths[-1:]}
+    group = "" if apart or not loaded.lengths else _longest(loaded)
     for case in variants:
         for loss in known:
             found = loss_cell(loaded, case, loss, length)
             if case.variant not in cells and isinstance(found, Finding) and found.typical.value is not None:
-                cells[case.variant], used[loss.title] = (case, "", "loss", found.beside()), None
+                cells[case.variant], used[loss.title] = (case, group, "loss", found.beside()), None
     if not cells:
         return [], []
-    words = f"loss over the baseline, {known[0].unit}, {', else '.join(used)}" + ", T = {length}" * (len(trained) > 1)
+    words = f"loss over the baseline, {known[0].unit}, {', else '.join(used)}" + ", T = {length}" * apart
     words += ", {n:seed}" * (not loaded.evaluates_only and not losses.few_seeds(loaded))  # of few the doubts say it
     return [*cells.values()], [Sentence(words, length=length, n=len(loaded.suite.seeds))]
 

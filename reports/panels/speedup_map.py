@@ -14,7 +14,7 @@ from modbench.reports.tables import losses
 from modbench.reports.tables.findings import Against, against, by_length, figure_rows
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import DECIDED, TIMED, name, short
-from modbench.reports.writers.number_format import NONE, half, plain
+from modbench.reports.writers.number_format import NONE, bare, half, plain
 
 # Width of the figure in inches.
 WIDTH = 5.0
@@ -86,7 +86,9 @@ def heat_cell(
     mark, typical = said_on_hover(case, length, title, found), found.typical
     if typical.value is None:
         return HeatCell(None, "failed" if found.status == "failed" else NONE, "", False, mark)
-    return HeatCell(color, plain(typical.alone), below, hatched, mark)
+    shown = typical.alone.shown
+    text = bare(shown.value or 0.0, shown) if shown.kind == "cost" else plain(shown)  # its title has the unit
+    return HeatCell(color, text, below, hatched, mark)
 
 
 def said_on_hover(case: Case, length: int, title: str, found: Finding) -> Mark:

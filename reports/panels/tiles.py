@@ -20,6 +20,7 @@ from modbench.reports.tables.findings import Against, against, by_length
 from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.wording import TIMED, short, verdict_words
 from modbench.reports.writers.html import fill, inline
+from modbench.reports.writers.number_format import interval
 
 # What is counted or allocated is exact, and printed as a share of the baseline's.
 _COUNTED = {"flops/forward": "Forward FLOPs", "memory/peak_allocated": "Peak memory", "memory/kv_cache": "KV cache"}
@@ -152,14 +153,15 @@ def _loss(loaded: Loaded, found: Finding) -> tuple[Value, Value]:
     """Return the same of a loss. What a few steps or seeds made is no result: it does not stand in large type."""
     assert isinstance(found.against, Case)
     loss = losses.comparable(loaded)
-    value = found.typical.scaled(loss.factor, loss.base).alone
+    typical = found.typical.scaled(loss.factor, loss.base)
+    value = typical.alone
     small: list[Value] = [Sentence("{unit} over {base}", unit=loss.unit, base=short(found.against))]
     small.append(verdict_words(found.verdict, timed=False) if found.verdict else losses.seeds_in_words(loaded))
     small += ["it read later tokens"] if found.saw_future else []
     steps = [notes.steps or 0 for notes in loaded.tables.notes_of(found.case, found.metric, TrainNotes)]
     if not found.verdict or max(steps, default=0) < FEWEST_STEPS:
         return "no claim", Listed([value, *small], " · ")
-    return value, Listed(small, " · ")
+    return value, Listed([*[interval(typical)] * typical.closed, *small], " · ")
 
 
 def _bar(ratio: Estimate, theoretical: float | None) -> dict[str, float | None]:

@@ -279,7 +279,7 @@ def _draw(axis: Axes, each: Fall, rows: Sequence[Step], marks: Marks) -> None:
     drawn = axis.scatter(ends, sums, s=34, marker="D", color=colors, zorder=3)
     marks.name(drawn, *(Mark(f"{rows[y][0]}: {said[y]}", case.variant) for y in sums))
     axis.xaxis.set_major_formatter(ticks("%"))
-    axis.locator_params(axis="x", nbins=5)
+    axis.locator_params(axis="x", nbins=5, min_n_ticks=3)
     name_rows(axis, [part for part, *_ in rows], 0.5)
     for y, text in enumerate(said):
         beside(axis, y, text, MUTED if y in steps else INK)

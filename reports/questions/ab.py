@@ -141,6 +141,13 @@ class Row:
         return Estimate(self.base_value / self.new_value, kind="ratio", unit=self.unit)
 
     @property
+    def change(self) -> Estimate:
+        """Return what is printed: of times the ratio, of bytes the new side's share of the base's."""
+        if self.unit != "B" or self.base_value is None or self.new_value is None:
+            return self.ratio
+        return Estimate(self.new_value / self.base_value, kind="cost") if self.base_value else Estimate(None)
+
+    @property
     def control(self) -> Contrast | None:
         """The A/A control; None where there is none."""
         return None if self.contrast is None else self.contrast.seen.control
@@ -330,7 +337,7 @@ def table(found: Result) -> Table:
     cells = list[tuple[Value, ...]]()
     for row in shown:
         values = (None if each is None else Estimate(each, unit=row.unit) for each in (row.base_value, row.new_value))
-        cells.append((named(row, found), *values, row.ratio, _word(row)))
+        cells.append((named(row, found), *values, row.change, _word(row)))
     return Table("comparison", ("", "base", "new", "new over base", "verdict"), cells, file=FILE).first(MOST_ROWS)
 
 
@@ -339,7 +346,8 @@ def _word(row: Row) -> Value:
     if not row.judged:
         return ""
     most = row.limited.not_excluded if row.limited is not None and row.open else None
-    words = "{word}" + " ≤ {most} slower" * (most is not None)
+    by_cpu = row.contrast is not None and row.contrast.by_cpu
+    words = "{word}" + " ≤ {most} slower" * (most is not None) + ", by CPU time" * by_cpu
     return Sentence(words, word=row.check or verdict_words(row.verdict), most=Estimate(most, kind="share"))
 
 
@@ -362,13 +370,11 @@ def rows(found: Result) -> Iterator[tuple[str, Value]]:
     controls = [row.control for row in found.judged if row.control is not None]
     words = "{n:block} in turn, 95 % confidence intervals over blocks, equivalence margin {margin}; A/A control "
     words += "{own}" if len(controls) == 1 else "differs in {fooled} of {all}"
-    by_cpu = sum(bool(row.contrast and row.contrast.by_cpu) for row in found.judged)
-    words += "; by CPU time in {by_cpu}" if by_cpu else "; by wall time"
     own = Estimate(*controls[0].ratio, "ratio") if controls else None
     fooled, margin = sum(row.fooled for row in found.rows), Estimate(found.margin, kind="share")
     yield (
         "sure",
-        Sentence(words, n=found.blocks, margin=margin, own=own, fooled=fooled, all=len(controls), by_cpu=by_cpu),
+        Sentence(words, n=found.blocks, margin=margin, own=own, fooled=fooled, all=len(controls)),
     )
     doubts = alike((why, (why, named(row, found))) for row in found.rows for why in _whys(row))
     for those in doubts[:MOST_REMARKS]:
@@ -408,7 +414,7 @@ def advice(found: Result) -> Sentence:
     if n > MOST_BLOCKS:
         return Sentence("more than {n} blocks would be needed", n=MOST_BLOCKS)
     minutes = None if found.block_s is None else math.ceil((found.fixed_s + n * found.block_s) / 60)
-    words = "{n:block}, --max-time {minutes}min, would" if minutes else "{n:block} would"
+    words = "{n:block} in all, --max-time {minutes}min, would" if minutes else "{n:block} in all would"
     return Sentence(words + " probably decide it", n=n, minutes=minutes)
 
 

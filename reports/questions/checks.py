@@ -66,7 +66,7 @@ def doubts(loaded: Loaded) -> list[Doubt]:
         if check.label:
             said, first, _ = cells[0]
             variants = dict.fromkeys(name(case) for _, case, _ in cells)
-            findings = [(f"{said} ({name(first)})", Listed([*variants]))]
+            findings = [(f"{said.removeprefix(f'{check.label}: ')} ({name(first)})", Listed([*variants]))]
         else:
             words, between = "{variant}, {metric} at T = {length}", "; "
             where = grouped(

@@ -494,7 +494,7 @@ class _Maker:
                 yield f"another {self.axis} is another amount of work: tokens_per_s/… compares the time per token"
         plain = [name(case) for case in self.loaded.variants if self.at[case.id] is None and name(case) != baseline]
         if plain:
-            yield f"{self.axis} does not apply to {'; '.join(plain)}"
+            yield f"left out, without {self.axis}: {'; '.join(plain)}"
 
 
 def _without_place(heading: Heading) -> Heading:

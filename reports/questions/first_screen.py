@@ -21,7 +21,7 @@ from modbench.reports.wording import MATCHED, WORKLOADS, name
 
 NOTHING_COMPARED = "nothing is compared, so that there is no ratio, no verdict and no A/A control"
 # More names than this are counted.
-MOST_NAMED = 6
+MOST_NAMED, MOST_DOUBTED = 6, 4
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def answer(loaded: Loaded) -> list[Value]:
 def capital(said: Sentence) -> Sentence:
     """Begin a sentence about a dense model with a capital letter."""
     who = said.given["variant"]
-    dense = isinstance(who, str) and who.startswith("dense of ")
+    dense = isinstance(who, str) and who.startswith("dense")
     return Sentence(said.words, **said.given | {"variant": f"D{str(who)[1:]}"}) if dense else said
 
 
@@ -184,7 +184,7 @@ def sure(loaded: Loaded) -> Sentence | None:
     planned = not suite.two_stage and fewest == most == suite.protocol_size[0]
     half, check = half_of(rows), machine.machine_check(loaded)[1]
     words = "" if planned else "{fewest} to " * (fewest != most) + "{most:process|processes}, "
-    words += "±{half} (median); " * (half.value is not None) + "{check}"
+    words += "CI ±{half} (median); " * (half.value is not None) + "{check}"
     return Sentence(words, fewest=fewest, most=most, half=half, check=check)
 
 
@@ -218,8 +218,9 @@ def _doubts(loaded: Loaded) -> Iterator[Doubt]:
     if not loaded.suite.claims:
         yield Doubt("smoke effort: no claims", heavy=True)
     for label, cases in loaded.labelled.items():
-        names = Listed(cases, most=1)
-        yield Doubt(Sentence("{label}: {names}", label=label, names=names), heavy=label in OF_WORK)
+        named = len(cases) <= MOST_DOUBTED
+        who: Value = Listed(cases) if named else Sentence("{n} variants", n=len(cases))
+        yield Doubt(Sentence("{label}: {who}", label=label, who=who), heavy=label in OF_WORK)
     busy = any(Label.NOISY in of_cell(cell) for cell in (*loaded.comparisons.labels, *loaded.cases.labels))
     for found in checks.doubts(loaded):
         if not found.label:  # where no label says that the machine was busy, what was found in times weighs as much

@@ -131,7 +131,7 @@ def _busy(loaded: Loaded) -> Iterator[Value]:
     timed = [row for row in rows if row.status == "ok" and tables.made_in(tables.metrics[row.metric]).times]
     busy = sum(Label.NOISY in of_cell(row.labels) for row in timed)
     if busy:
-        words = "{busy} of {all:time} noisy: close what else runs on the machine, measure again."
+        words = "{busy} of {all:time is|times are} noisy: close what else runs on the machine, and measure again."
         yield Sentence(words, busy=busy, all=len(timed))
 
 
@@ -140,7 +140,8 @@ def _shipped(loaded: Loaded) -> Iterator[str]:
     environment = loaded.run.environment
     if environment.get("shipped"):
         cores = environment["usable_cores"]
-        yield f"Ships with modbench: {environment['cpu']}, {cores} cores, {loaded.run.started[:10]}; not this machine."
+        where = f"{environment['cpu']}, {cores} cores, {loaded.run.started[:10]}"
+        yield f"This run ships with modbench. It was not measured on this machine ({where})."
 
 
 def _two_versions(loaded: Loaded) -> Iterator[str]:

@@ -16,6 +16,7 @@ from modbench.harness.stats.contrast import BETTER, EQUIVALENT, INCONCLUSIVE, WO
 from modbench.reports.data_table import Column, DataTable, count, interval, number, text
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value, pivot
 from modbench.reports.panel import InPlace
+from modbench.reports.questions.first_screen import capital, described
 from modbench.reports.tables import losses
 from modbench.reports.tables.axes import in_words
 from modbench.reports.tables.cell import joined_reasons
@@ -27,8 +28,6 @@ from modbench.reports.wording import DECIDED, EXACT, WORKLOADS, model_name, name
 LOSS_MARGIN = ConfirmPlan().margin
 NOT_MEASURED = "not measured at this length"
 NO_MATCH = "no dense model of equal FLOPs is in this run"
-# Variants at a length that the summary names.
-MOST_NAMED = 3
 # What a variant is held against: the report's baseline, or the matched baseline.
 Side: TypeAlias = Literal["same shape", "matched"]
 # What a cell says of a variant beside the matched baseline, by the first time and the loss.
@@ -131,24 +130,35 @@ def word(loaded: Loaded, found: Finding) -> str | None:
 
 
 def answer(loaded: Loaded) -> Iterator[Value]:
-    """Say at how many grid points the matched baseline is the better choice, and at how many a variant is."""
+    """Say at how many grid points a variant is faster than either dense model, or slower, and its loss better or worse."""
     found = [spot for spot in spots(loaded) if spot.matched is not None]
-    if not found or not loaded.suite.claims:
+    time, loss = next(iter(deciding(loaded))), loss_of(loaded).metric
+    if not found or not loaded.suite.claims or time == loss:
         return
-    ours, dense = ([spot for spot in found if spot.standing == each] for each in (BETTER, WORSE))
-    words = "By {by}, dense of equal FLOPs is the better choice at {dense} of {all:grid point}, {models} at {ours}"
-    words += " ({where})" * bool(ours) + "."
-    yield Sentence(
-        words,
-        by=Listed([*deciding(loaded).values()], last=" and "),
-        dense=len(dense),
-        all=len(found),
-        models=Listed([*dict.fromkeys(model_name(spot.case.model) for spot in found)]),
-        ours=len(ours),
-        where=Listed(
-            [Sentence("{variant} at T = {T}", variant=each.case, T=each.length) for each in ours], most=MOST_NAMED
-        ),
-    )
+    who = Listed([*dict.fromkeys(model_name(spot.case.model) for spot in found)], last=" and ")
+    others: dict[Side, str] = {"matched": "dense of equal FLOPs", "same shape": described(loaded.baseline)}
+    for side, dense in others.items():
+        faster, slower, better, worse = (
+            sum(word(loaded, spot.over[side][metric]) == verdict for spot in found)
+            for metric in (time, loss)
+            for verdict in (BETTER, WORSE)
+        )
+        first, second = (dense, who) if slower > faster else (who, dense)
+        words = "{variant} is faster than {second} at {most} of {all:grid point}"
+        words += ", slower at {least}" * (min(faster, slower) > 0)
+        words += "; the loss of {who} is better at {better}, worse at {worse}."
+        said = Sentence(
+            words,
+            variant=first,
+            second=second,
+            most=max(faster, slower),
+            least=min(faster, slower),
+            all=len(found),
+            who=who,
+            better=better,
+            worse=worse,
+        )
+        yield capital(said)
 
 
 # --- tables

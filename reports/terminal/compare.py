@@ -46,14 +46,8 @@ def along_axis(loaded: Loaded, along: AlongAxis, width: int, *, every: bool = Fa
 
 KEPT = (
     *("case_id", "baseline_case_id", "ratio", "difference", "ci_low", "ci_high", "ci_level"),
-    *(
-        "mean_ratio",
-        "mean_ratio_ci_low",
-        "mean_ratio_ci_high",
-        "median_ratio",
-        "median_ratio_ci_low",
-        "median_ratio_ci_high",
-    ),
+    *("mean_ratio", "mean_ratio_ci_low", "mean_ratio_ci_high"),
+    *("median_ratio", "median_ratio_ci_low", "median_ratio_ci_high"),
     *("theoretical", "predicted", "detectable"),
     *("verdict", "paired", "status", "reason", "labels", "baseline_labels"),
 )

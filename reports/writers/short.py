@@ -139,6 +139,7 @@ def _mark(found: Finding) -> str:
 SPEED_UPS = "speed-up over the baseline ± half its 95 % CI"
 VERDICTS = "▲ faster ▼ slower △ ▽ size open ≈ equivalent ? inconclusive"
 BETTER_WORSE = VERDICTS.replace("faster", BETTER).replace("slower", WORSE)
+FASTER_BETTER = VERDICTS.replace("faster", f"faster, {BETTER}").replace("slower", f"slower, {WORSE}")
 MARKED = {
     r"\S\*": "* fastest",
     FUTURE: "† not causal: losses do not compare",
@@ -155,5 +156,7 @@ MARKED = {
 def explained(lines: Iterable[str], speed_ups: str = SPEED_UPS, verdicts: str = VERDICTS) -> list[str]:
     """Return what explains tables: ratios and verdicts always in the same words, then the marks that occur in them."""
     said = "\n".join(lines)
+    if verdicts == VERDICTS and re.search(r"[+-]\d\.\d{3}(±\S*?)?[▲▼△▽]", said):
+        verdicts = FASTER_BETTER
     fixed = [speed_ups] * ("×±" in said) + [verdicts] * bool(re.search(r"\d[▲▼△▽≈?]", said))
     return [*fixed, *(words for mark, words in MARKED.items() if re.search(mark, said))]

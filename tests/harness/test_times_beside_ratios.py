@@ -105,7 +105,7 @@ def test_the_waterfall_ends_at_the_time_that_tables_have(lurching: Path) -> None
     assert "ms" not in waterfall._total(replace(found, found=replace(made, labels=(Label.BY_CPU,))), found.measured)
 
 
-@pytest.mark.parametrize("processes", [1, 4])
+@pytest.mark.parametrize("timing_processes", [1, 4])
 def test_callables_have_times_whose_quotient_is_their_ratio(timing_processes: int) -> None:
     """The baseline's calls lie in every block, the others in one of each round: the machine differs from block to block."""
     measured = [lurching_process(seed) for seed in range(timing_processes)]

@@ -243,7 +243,7 @@ def test_a_rank_ends_at_the_sigterm_of_its_parent_and_of_nobody_else() -> None:
 
 WORKER = """
 import multiprocessing, signal
-from modbench.harness.execution.slurm import Slurm job
+from modbench.harness.execution.slurm import job
 def worker():
     print(set(job.SIGNALS) <= signal.pthread_sigmask(signal.SIG_BLOCK, ()), flush=True)
 class Inside:

@@ -251,10 +251,16 @@ def headline(found: Recommended) -> Sentence:
     other = found.best.candidate.case != found.choice.baseline.case
     words += "; its loss is {loss}" * (other and found.answer == RECOMMENDED and found.objective != "loss")
     variants = Listed(both[: 1 if found.answer == RECOMMENDED else 2], " or ")
-    return Sentence(words, variants=variants, aim=AIMS[found.objective], answer=found.answer, loss=_loss_of(found.best))
+    return Sentence(
+        words,
+        variants=variants,
+        aim=AIMS[found.objective],
+        answer=found.answer,
+        loss=_loss_of(found.best, found.choice.baseline),
+    )
 
 
-def _loss_of(best: Judged) -> Value:
+def _loss_of(best: Judged, baseline: Candidate) -> Value:
     """Say how the loss of the best compares with that of the dense model of the same shape, or why that is not known."""
     if best.loss is None:
         return NOT_MEASURED
@@ -263,7 +269,8 @@ def _loss_of(best: Judged) -> Value:
     n = best.candidate.loss.n
     judged = best.loss.verdict is not None
     word = verdict_words(best.loss.verdict, timed=False).partition(" ")[2]
-    return word if judged else Sentence("not judged ({n:seed})", n=n)
+    over = Sentence("{word} (over {baseline})", word=word, baseline=baseline.case)
+    return over if judged else Sentence("not judged ({n:seed})", n=n)
 
 
 def shown(found: Recommended) -> list[Judged]:
