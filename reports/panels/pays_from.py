@@ -16,7 +16,7 @@ from modbench.reports.tables import losses
 from modbench.reports.tables.findings import between
 from modbench.reports.tables.load import Loaded, contenders, matched_beside
 from modbench.reports.wording import TIMED, WORKLOADS
-from modbench.reports.writers.number_format import NONE, grid_point
+from modbench.reports.writers.number_format import grid_point
 
 # What has a column as a share of the baseline's, by metric.
 SHARES = {"flops/forward": "FLOPs", "memory/peak_allocated": "memory", "memory/kv_cache": "KV cache"}
@@ -29,7 +29,8 @@ def table(loaded: Loaded) -> Table | None:
     if loaded.sizes_differ or not any(metric in loaded.suite.metrics for metric in TIMED):
         return None
     shown = {case.variant for case in loaded.variants_shown}
-    variants = [case for case in contenders(loaded) if case.variant in shown]
+    mine = {case.variant: case for case in contenders(loaded) if case.variant in shown}
+    variants = [mine[case.variant] for case in loaded.variants if case.variant in mine]
     lines = _at_first_place([line for line in break_even.claimed(loaded) if line.case.variant in shown])
     if all(line.found.verdict in {None, "inconclusive"} for line in lines):
         lines = []
@@ -44,8 +45,8 @@ def table(loaded: Loaded) -> Table | None:
     corner = f"break-even {LETTERS[lines[0].axis]}" if lines else ""
     titles = {title for *_, title, _ in cells}
     shared = [title for title in SHARES.values() if title in titles]
-    notes: list[Value] = [f"matched: of equal FLOPs, {NONE} where there is none"] * (AGAINST["matched"] in titles)
-    notes += [f"{', '.join(shared)}: % of the baseline's"] * bool(shared)
+    notes: list[Value] = ["matched: of equal FLOPs"] * (AGAINST["matched"] in titles)
+    notes += [f"{', '.join(shared)}: % of baseline"] * bool(shared)
     made = pivot("break-even" if lines else "cost", cells, corner)
     rows = [row for case in variants for row in made.rows if row[0] == case]
     return replace(made, rows=rows, notes=[*notes, *loss_is])
@@ -90,8 +91,7 @@ def _loss(loaded: Loaded, variants: Sequence[Case]) -> tuple[list[_Cell], list[V
     known, cells, used = losses.shown(loaded)[::-1], dict[str, _Cell](), dict[str, None]()
     trained = losses.lengths(loaded)
     length = losses.beside(loaded, loaded.lengths[-1]) if trained and loaded.lengths else None
-    apart = length not in {None, *loaded.lengths[-1:]}
-    group = "" if apart or not loaded.lengths else _longest(loaded)
+    group = "" if length is None else _longest(loaded) if length == loaded.lengths[-1] else grid_point("T", length)
     for case in variants:
         for loss in known:
             found = loss_cell(loaded, case, loss, length)
@@ -99,7 +99,7 @@ def _loss(loaded: Loaded, variants: Sequence[Case]) -> tuple[list[_Cell], list[V
                 cells[case.variant], used[loss.title] = (case, group, "loss", found.beside()), None
     if not cells:
         return [], []
-    words = f"loss over the baseline, {known[0].unit}, {', else '.join(used)}" + ", T = {length}" * apart
+    words = f"loss over it, {known[0].unit}, {', else '.join(used)}"
     words += ", {n:seed}" * (not loaded.evaluates_only and not losses.few_seeds(loaded))  # of few the doubts say it
     return [*cells.values()], [Sentence(words, length=length, n=len(loaded.suite.seeds))]
 

@@ -347,7 +347,7 @@ def _word(row: Row) -> Value:
         return ""
     most = row.limited.not_excluded if row.limited is not None and row.open else None
     by_cpu = row.contrast is not None and row.contrast.by_cpu
-    words = "{word}" + " ≤ {most} slower" * (most is not None) + ", by CPU time" * by_cpu
+    words = "{word}" + " ≤ {most} slower" * (most is not None) + ", by CPU" * by_cpu
     return Sentence(words, word=row.check or verdict_words(row.verdict), most=Estimate(most, kind="share"))
 
 

@@ -218,7 +218,7 @@ def test_quick_ends_within_a_screen_of_80_columns(quick: Loaded, monkeypatch: py
         "train step, ",
         "break-even T",
         "speed-up over the baseline ± ",
-        "sure     ±",
+        "sure     CI ±",
         "doubt    ",
         "report   ",
     )
