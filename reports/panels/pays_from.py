@@ -29,8 +29,7 @@ def table(loaded: Loaded) -> Table | None:
     if loaded.sizes_differ or not any(metric in loaded.suite.metrics for metric in TIMED):
         return None
     shown = {case.variant for case in loaded.variants_shown}
-    mine = {case.variant: case for case in contenders(loaded) if case.variant in shown}
-    variants = [mine[case.variant] for case in loaded.variants if case.variant in mine]
+    variants = [case for case in contenders(loaded) if case.variant in shown]
     lines = _at_first_place([line for line in break_even.claimed(loaded) if line.case.variant in shown])
     if all(line.found.verdict in {None, "inconclusive"} for line in lines):
         lines = []
@@ -77,7 +76,7 @@ def _shares(loaded: Loaded, variants: Sequence[Case]) -> Iterator[_Cell]:
             for case in variants:
                 row = loaded.pair(case.variant, metric, length)
                 if row is not None and is_number(row.ratio):
-                    share = Estimate(1 / row.ratio, kind="share")
+                    share = Estimate(1 / row.ratio, kind="cost")
                     yield case, _longest(loaded), title, share
 
 

@@ -137,8 +137,7 @@ def _content(loaded: Loaded, found: Finding, row: Row | None) -> tuple[Value, Va
     )
     values = Sentence("{own}, baseline {base}", own=own, base=base)
     if not found.timed:
-        share = Estimate(None if not ratio.value else round(1 / ratio.value, 2), kind="share")
-        return share, Listed([values, verdict_words(found.verdict, timed=False)], " · ")
+        return ratio.alone, Listed([values, verdict_words(found.verdict, timed=False)], " · ")
     said: list[Value] = [values, replace(found, typical=replace(ratio, value=None)).judged()]
     if row is not None and is_number(row.theoretical):
         theoretical, achieved = Estimate(row.theoretical, kind="ratio"), Estimate.of(row.achieved_share, kind="share")

@@ -204,14 +204,8 @@ def in_place(loaded: Loaded) -> InPlace | None:
         return None
     loss, counts = loss_of(loaded), asked(loaded, EXACT)
     shown = asked(loaded, WORKLOADS) | {loss.metric: "loss"}
-    # A cost as a share of the baseline's: the other way round than its ratio.
     shares = (
-        (
-            row_name(loaded, spot.case),
-            f"{title}, T =",
-            spot.length,
-            replace(spot.over["same shape"][metric].typical.mirrored().alone, kind="share"),
-        )
+        (row_name(loaded, spot.case), f"{title}, T =", spot.length, spot.over["same shape"][metric].typical.alone)
         for metric, title in counts.items()
         for spot in found
     )

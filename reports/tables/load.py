@@ -334,15 +334,13 @@ def subsample_evenly(values: Sequence[Shown], most: int) -> list[Shown]:
 
 
 def contenders(loaded: Loaded) -> list[Case]:
-    """Variants that could replace the baseline: not the matched baselines, those with a matched baseline first."""
-    targets = {matched.target for matched in loaded.plan.matched_baselines}
-    others = [case for case in loaded.variants[1:] if not case.matched]
-    return sorted(others, key=lambda case: case.variant not in targets)
+    """Variants that could replace the baseline: not the matched baselines."""
+    return [case for case in loaded.variants[1:] if not case.matched]
 
 
 def default_variant(loaded: Loaded) -> Case | None:
     """Return the variant to show first: MoD with the lowest capacity, else the first that is no baseline."""
-    others = [case for case in loaded.variants[1:] if not case.matched]
+    others = contenders(loaded)
     routed = [case for case in others if case.model == "mod"]
     if routed:
         return min(routed, key=lambda case: case.config.capacity or 1.0)

@@ -380,7 +380,7 @@ def shown(modbench: Modbench, tmp_path_factory: pytest.TempPathFactory) -> tuple
 def test_the_demo_says_that_nothing_was_measured_here(shown: tuple[Path, str]) -> None:
     folder, printed = shown
     assert "⚠ This run ships with modbench. " in printed
-    assert "not this machine" in " ".join(printed.split())
+    assert "not measured on this machine" in " ".join(printed.split())
     assert "report   shown/report.html" in printed
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert re.search(r'role="alert">[^<]+ 20\d\d-\d\d-\d\d; not [^<]+<', page)
