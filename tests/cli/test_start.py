@@ -383,7 +383,7 @@ def test_the_demo_says_that_nothing_was_measured_here(shown: tuple[Path, str]) -
     assert "not measured on this machine" in " ".join(printed.split())
     assert "report   shown/report.html" in printed
     page = (folder / "report.html").read_text(encoding="utf-8")
-    assert re.search(r'role="alert">[^<]+ 20\d\d-\d\d-\d\d; not [^<]+<', page)
+    assert re.search(r'role="alert">[^<]+ 20\d\d-\d\d-\d\d\)\.<', page)
 
 
 @pytest.mark.slow

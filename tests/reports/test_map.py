@@ -16,6 +16,7 @@ from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan
 from modbench.reports.figures.style import MAP
+from modbench.reports.model import Sentence
 from modbench.reports.page import render
 from modbench.reports.panels import map as panel
 from modbench.reports.panels import speedup_map
@@ -37,7 +38,7 @@ def test_a_capacity_pays_where_it_was_planted_to(loaded: Loaded) -> None:
     """At 128 the lower capacity is faster than the matched baseline and ends below it; all else is slower, with equal losses."""
     standings = {(spot.case.variant, spot.length): spot.standing for spot in capacity_map.spots(loaded)}
     assert standings == {(LOW, SHORT): "worse", (LOW, LONG): "better", (HIGH, SHORT): "worse", (HIGH, LONG): "worse"}
-    said = [present(each).given for each in capacity_map.answer(loaded)]
+    said = [each.given for each in capacity_map.answer(loaded) if isinstance(each, Sentence)]
     assert [plain(each["variant"]) for each in said] == ["Dense of equal FLOPs", "MoD"]  # the faster one
     counts = [[each[name] for name in ("most", "least", "better", "worse")] for each in said]
     assert counts == [[3, 1, 1, 0], [4, 0, 1, 0]]
