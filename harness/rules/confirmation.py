@@ -170,7 +170,7 @@ class Confirmation:
 
     def may_be_control(self, case: Case, best: Case) -> bool:
         """Whether a case may fill the role `control` beside this best."""
-        if case.family in {self.anchor, best.variant}:
+        if case.family in {self.anchor, best.family}:
             return False
         if self.plan.controls is None:
             return is_noise(case) and _routing(case) == _routing(best)

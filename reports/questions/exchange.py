@@ -160,7 +160,7 @@ def _variants(loaded: Loaded) -> Iterator[Variant]:
             continue
         # Of a sweep all sizes of the first dense variant; else the first dense variant and the smaller ones that were solved for.
         same = {
-            c.id for c in plain if (c.variant == plain[0].variant if budget is None else c.family == plain[0].variant)
+            c.id for c in plain if (c.variant == plain[0].variant if budget is None else c.family == plain[0].family)
         }
         dense = [case for case in cases if case.id in same or (case.model == "dense" and case.matched)]
         if len(dense) < 2:

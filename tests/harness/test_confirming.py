@@ -118,6 +118,13 @@ def test_the_spread_of_the_sweep_plans_the_seeds() -> None:
     assert seeds_planned(made, Spread(1.0, 4), 1e-3) == (None, capped)
 
 
+def test_the_best_is_no_control_of_itself_at_another_size() -> None:
+    (made,) = confirmations_of(sweep(confirm={"controls": "mod"})).values()
+    best = next(case for case in made.cases.values() if "learned-d24" in case.id)
+    controls = {case.family for case in made.cases.values() if made.may_be_control(case, best)}
+    assert controls == {"mod[c0.25-stochastic]"}
+
+
 def test_runner_up_and_control_stop_by_themselves(tmp_path: Path) -> None:
     variants = [{"model": "dense"}, {"model": "mod", "capacity": [0.25, 0.5], "router": ["learned", "stochastic"]}]
     made = sweep(variants=variants, confirm={"roles": ["baseline", "best", "runner_up", "control"], "most_seeds": 8})
