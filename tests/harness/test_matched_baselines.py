@@ -223,7 +223,7 @@ def test_a_matched_is_named_by_a_share_only_of_a_variant_in_the_run() -> None:
     assert (
         wording.variant_named(chosen, "width2", "variant").variant == "mine:build[width2]"
     )  # what it is named by is no name of it
-    assert wording.variant_named(chosen, "dense = mine:build width2", "variant") == alone[1]
+    assert wording.variant_named(chosen, "dense for mine:build width2", "variant") == alone[1]
 
 
 def test_a_selected_model_keeps_its_rival_as_with_only() -> None:

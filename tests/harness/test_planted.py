@@ -226,7 +226,7 @@ def test_a_smoke_run_on_a_busy_machine_says_so_first_and_in_labels(tmp_path: Pat
     times = said.partition("forward pass, ")[2].partition("\n\n")[0].splitlines()[2:]  # below the heads, and the anchor
     assert len(times) == 4
     assert all(line.count("‡") == 2 for line in times)  # both lengths
-    assert render.html(loaded).index("times noisy: ") < render.html(loaded).index("At a glance")
+    assert render.html(loaded).index("times are noisy: ") < render.html(loaded).index("At a glance")
 
 
 def test_a_smoke_run_on_a_quiet_machine_has_no_such_label(tmp_path: Path) -> None:
