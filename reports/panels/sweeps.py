@@ -109,17 +109,11 @@ ISOFLOP = Panel(
 """Loss at equal training FLOPs, over parameters."""
 
 
-def confirmed(loaded: Loaded) -> list[Block]:
-    """Show how the best compares with the others on new seeds."""
-    made = confirmation.table(loaded)
-    return [] if made is None else [made]
-
-
 CONFIRM = Panel(
     title="What was confirmed?",
     order=4,
     span=12,
-    render=confirmed,
+    render=lambda loaded: filter(None, [confirmation.table(loaded)]),
     told=True,
     reading=(
         "The best of the sweep was trained again on new seeds and judged on text that had chosen nothing. When to stop was fixed "

@@ -98,9 +98,9 @@ class Variant:
         return self.over_seeds(lambda each: each["summary"][key])
 
 
-def over_seeds(values: Sequence[float], kind: Kind = "quantity", unit: str = "") -> Estimate:
+def over_seeds(values: Sequence[float], kind: Kind = "quantity") -> Estimate:
     """Return the mean of one value per seed, with a t-interval from three seeds on."""
-    return Estimate.of_interval(effects.over_processes(values), kind, unit, n=len(values))
+    return Estimate.of_interval(effects.over_processes(values), kind, n=len(values))
 
 
 # --- which variants are shown
@@ -365,20 +365,18 @@ def routers(loaded: Loaded, variants: Sequence[Variant], focus: Sequence[Variant
     """Return a row per quantity with a column per variant, means over seeds; of the first of `focus` whether its score knows."""
     cells, (unit, factor) = list[tuple[Value, Value, Value, Value]](), unit_of(loaded)
     for variant in variants:
-        cells += [
-            ("score ~ worth", "", variant.case, score(variant)),
-            ("… above 0 and all controls", "", variant.case, knows(focus) if variant is focus[0] else None),
-            ("worth of a pass that was made", "", variant.case, _worth(variant, "passed")),
-            ("… that was not made", "", variant.case, _worth(variant, "skipped")),
-        ]
+        found: dict[str, Value] = {
+            "score ~ worth": score(variant),
+            "… above 0 and all controls": knows(focus) if variant is focus[0] else None,
+            "worth of a pass that was made": _worth(variant, "passed"),
+            "… that was not made": _worth(variant, "skipped"),
+        }
         for title, key, kind in _QUANTITIES:
             mean = variant.summary(key)
-            known = None if mean is None else replace(mean.alone, kind=kind).scaled(factor if key == "gap" else 1.0)
-            cells.append((title, "", variant.case, known))
+            found[title] = mean and replace(mean.alone, kind=kind).scaled(factor if key == "gap" else 1.0)
         settled = variant.over_seeds(lambda drift: (drift.get("overlap_with_last") or [None])[0], "drift")
-        cells.append(
-            ("overlap, start ~ end of training", "", variant.case, settled and replace(settled.alone, kind="share"))
-        )
+        found["overlap, start ~ end of training"] = settled and replace(settled.alone, kind="share")
+        cells += [(title, "", variant.case, value) for title, value in found.items()]
     return replace(pivot("routers", cells), notes=[Sentence(NUMBERS, unit=unit)])
 
 
@@ -386,12 +384,8 @@ def _worth(variant: Variant, side: str) -> Value:
     """Return the effect on the loss of the whole window (mean times tokens), in thousandths of a nat."""
     tokens = variant.first["seq_len"]
 
-    def value(flips: dict[str, Any]) -> float | None:
-        worth = flips["worth"][side]["effect"] if flips.get("worth") else None
-        return None if worth is None else 1000 * tokens * float(worth)
-
-    mean = variant.over_seeds(value, "flips")
-    return None if mean is None else Estimate(mean.value, kind="difference")
+    mean = variant.over_seeds(lambda flips: flips["worth"][side]["effect"] if flips.get("worth") else None, "flips")
+    return mean and replace(mean.alone, kind="difference").scaled(1000 * tokens)
 
 
 # --- how experts and gates share the work
