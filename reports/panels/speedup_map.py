@@ -83,22 +83,16 @@ def heat_cell(
     case: Case, length: int, title: str, found: Finding, color: int, below: str, *, hatched: bool = False
 ) -> HeatCell:
     """Return a cell of a map with its number, and what it says on hover: `MoD 0.125, T = 512, forward pass: 1.62× ▲ faster`."""
-    mark, typical = said_on_hover(case, length, title, found), found.typical
+    told = Sentence("{status}: {reason}", status=found.status, reason=found.reason)
+    typical, words = found.typical, "{variant}, T = {length}, {title}: {told}"
+    told = told if typical.value is None else found.judged()
+    said = Sentence(words, variant=short(case), length=length, title=title, told=told)
+    mark = Mark(plain(said), case.variant)
     if typical.value is None:
         return HeatCell(None, "failed" if found.status == "failed" else NONE, "", False, mark)
     shown = typical.alone.shown
     text = bare(shown.value or 0.0, shown) if shown.kind == "cost" else plain(shown)  # its title has the unit
     return HeatCell(color, text, below, hatched, mark)
-
-
-def said_on_hover(case: Case, length: int, title: str, found: Finding) -> Mark:
-    """Return what a mark says on hover: who, where, what was found or why there is nothing."""
-    told = Sentence("{status}: {reason}", status=found.status, reason=found.reason)
-    told = told if found.typical.value is None else found.judged()
-    said = Sentence(
-        "{variant}, T = {length}, {title}: {told}", variant=short(case), length=length, title=title, told=told
-    )
-    return Mark(plain(said), case.variant)
 
 
 READING = "Each number is the time of the baseline, which the buttons choose, divided by that of the variant: above 1 is faster."

@@ -119,22 +119,17 @@ def variants_of(loaded: Loaded) -> list[Variant]:
     return [found[case.variant] for case in loaded.variants if case.variant in found]
 
 
-def focus_of(variants: Sequence[Variant]) -> Variant | None:
-    """Return the variant to show: MoD with a learned router and the lowest capacity, else the first variant with routed tokens.
+def shown(variants: Sequence[Variant]) -> list[Variant]:
+    """Return the variant to show and its controls; empty if nothing is routed.
 
-    In a sweep it is the size with the lowest loss.
+    It is MoD with a learned router and the lowest capacity, else the first variant with routed tokens. In a sweep it is the
+    size with the lowest loss.
     """
     routed = [variant for variant in variants if variant.routes]
     learned = [variant for variant in routed if variant.case.config.router == "learned"]
     mod = [variant for variant in learned if variant.case.model == "mod"]
-    if mod:
-        return min(mod, key=lambda variant: (variant.case.config.capacity or 1.0, variant.mean_loss))
-    return next(iter(learned or routed), None)
-
-
-def shown(variants: Sequence[Variant]) -> list[Variant]:
-    """Return the variant to show and its controls; empty if nothing is routed."""
-    focus = focus_of(variants)
+    mod.sort(key=lambda variant: (variant.case.config.capacity or 1.0, variant.mean_loss))
+    focus = next(iter(mod or learned or routed), None)
     return [] if focus is None else [focus, *controls_of(variants, focus)]
 
 
@@ -284,11 +279,11 @@ class Profit(NamedTuple):
 def profit(loaded: Loaded) -> Profit | None:
     """Return the losses of the variant to show and its controls against dense; None where there is nothing to compare."""
     variants = variants_of(loaded)
-    focus = focus_of(variants)
-    beside = None if focus is None else dense_beside(loaded, variants, focus)
-    if focus is None or beside is None:
+    chosen = shown(variants)
+    beside = dense_beside(loaded, variants, chosen[0]) if chosen else None
+    if beside is None:
         return None
-    compared = [focus, *(variant for variant in controls_of(variants, focus) if variant.case.model == focus.case.model)]
+    compared = [variant for variant in chosen if variant.case.model == chosen[0].case.model]
     unit, factor = unit_of(loaded)
     found = {
         name: [(variant, differences(variant, beside[0], name, factor)) for variant in compared] for name in TITLES

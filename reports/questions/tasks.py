@@ -75,12 +75,6 @@ class OnTask:
         against = self.found.against
         return self.counts.of(against) if isinstance(against, Case) and self.look is not None else (None, None)
 
-    @property
-    def accuracy(self) -> Estimate:
-        """Mean accuracy."""
-        assert self.found.value is not None, "it has a value"
-        return self.found.value
-
 
 def results(loaded: Loaded) -> list[OnTask]:
     """Return every variant on every task that at least one variant has a result on."""
@@ -190,10 +184,9 @@ def answer(loaded: Loaded) -> Iterator[Sentence]:
         return
     for case in variants[:MOST_ANSWERED]:
         found = [each for each in made if each.found.case.variant == case.variant]
-        parts = [Sentence("{task} {verdict}", task=each.task, verdict=_verdict(each.found)) for each in found]
-        yield Sentence(
-            "{variant} against {base}: {parts}.", variant=case, base=base, parts=Listed(parts, most=MOST_TASKS)
-        )
+        said = [Sentence("{task} {verdict}", task=each.task, verdict=_verdict(each.found)) for each in found]
+        parts = Listed(said, most=MOST_TASKS)
+        yield Sentence("{variant} against {base}: {parts}.", variant=case, base=base, parts=parts)
 
 
 def _verdict(found: Finding) -> str:
@@ -227,18 +220,12 @@ def table(loaded: Loaded) -> Table | None:
     made, taken, variants = results(loaded), loaded.plan.variants_from, {case.variant: case for case in loaded.variants}
     cells: list[tuple[Value, Value, Value, Value]]
     cells = [(variants[each.found.case.variant], "", each.task, _cell(each)) for each in made]
-    cells += [("best shortcut", "", each.task, _shortcut(each)) for each in made]
-    notes: list[Value] = [
-        READING,
-        seeds_in_words(loaded),
-        *pooled(loaded),
-        *([best_variants.sentence(taken)] if taken else []),
-    ]
+    for each in made:
+        shortcut = Finding("best shortcut", value=Estimate(each.counts.shortcut, kind="share"))
+        cells.append((shortcut.what, "", each.task, shortcut))
+    best = [best_variants.sentence(taken)] if taken else []
+    notes: list[Value] = [READING, seeds_in_words(loaded), *pooled(loaded), *best]
     return replace(pivot("accuracy", cells, "accuracy, %"), notes=notes, file="solved.csv") if made else None
-
-
-def _shortcut(each: OnTask) -> Finding:
-    return Finding("best shortcut", value=Estimate(each.counts.shortcut, kind="share"))
 
 
 def _cell(each: OnTask) -> Value:
