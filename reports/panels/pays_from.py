@@ -34,11 +34,8 @@ def table(loaded: Loaded) -> Table | None:
     if all(line.found.verdict in {None, "inconclusive"} for line in lines):
         lines = []
     of_loss, loss_is = _loss(loaded, variants)
-    cells = [
-        *(break_even.cells(loaded, lines) if lines else _wins(loaded, variants)),
-        *_shares(loaded, variants),
-        *of_loss,
-    ]
+    of_times = break_even.cells(loaded, lines) if lines else _wins(loaded, variants)
+    cells = [*of_times, *_shares(loaded, variants), *of_loss]
     if not cells:
         return None
     corner = f"break-even {LETTERS[lines[0].axis]}" if lines else ""

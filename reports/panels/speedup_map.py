@@ -60,15 +60,8 @@ def _figure(loaded: Loaded, titles: Mapping[str, str], choice: Against) -> Figur
     axes[0].set_yticks([i + 0.5 for i in range(len(pairs))], names)
     base: Value = MATCHED if choice.matched else loaded.baseline
     label = f"Speed-up over {MATCHED if choice.matched else name(loaded.baseline)} by variant and sequence length"
-    return Figure(
-        "map" + "-cost" * choice.matched,
-        made,
-        label,
-        Sentence(CAPTION, base=base),
-        figure_rows(loaded, data),
-        wide=True,
-        marks=marks,
-    )
+    id_, caption = "map" + "-cost" * choice.matched, Sentence(CAPTION, base=base)
+    return Figure(id_, made, label, caption, figure_rows(loaded, data), wide=True, marks=marks)
 
 
 def _cell(case: Case, length: int, title: str, found: Finding | None, *, few: bool) -> HeatCell:

@@ -320,18 +320,9 @@ def answer(loaded: Loaded) -> Iterator[Sentence]:
         if each.metric in WORKLOADS and each.together.typical.value is not None
     )
     for title, found in times.items():
-        first = max(
-            (each for each in found if each.metric == found[0].metric), key=lambda each: each.grid_point.seq_len
-        )
-        verdicts = [each.verdict for each in found]
-        yield Sentence(
-            "{both} saves {ratio} of the product in time ({what}, T = {length})"
-            + ", less than it in {less} of {n} cases" * any(verdicts)
-            + ".",
-            both=title,
-            ratio=first.typical,
-            what=WORKLOADS[first.metric],
-            length=first.grid_point.seq_len,
-            less=verdicts.count(WORSE),
-            n=len(found),
-        )
+        same = [each for each in found if each.metric == found[0].metric]
+        first, verdicts = max(same, key=lambda each: each.grid_point.seq_len), [each.verdict for each in found]
+        words = "{both} saves {ratio} of the product in time ({what}, T = {length})"
+        words += ", less than it in {less} of {n} cases" * any(verdicts) + "."
+        counts = {"length": first.grid_point.seq_len, "less": verdicts.count(WORSE), "n": len(found)}
+        yield Sentence(words, both=title, ratio=first.typical, what=WORKLOADS[first.metric], **counts)

@@ -159,9 +159,7 @@ def _variants(loaded: Loaded) -> Iterator[Variant]:
         if not plain:
             continue
         # Of a sweep all sizes of the first dense variant; else the first dense variant and the smaller ones that were solved for.
-        same = {
-            c.id for c in plain if (c.variant == plain[0].variant if budget is None else c.family == plain[0].variant)
-        }
+        same = {case.id for case in plain if (case.variant if budget is None else case.family) == plain[0].variant}
         dense = [case for case in cases if case.id in same or (case.model == "dense" and case.matched)]
         if len(dense) < 2:
             continue

@@ -7,12 +7,11 @@ runs that solved a task are counted in place of an interval over seeds (`tables/
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.domain.case import Case
-from modbench.harness.domain.notes import TaskAnswers, TrainNotes
 from modbench.harness.stats import effects, exact_two_proportions, solved
 from modbench.harness.stats.contrast import INCONCLUSIVE
 from modbench.harness.stats.effects import LEVEL
@@ -43,7 +42,6 @@ class OnTask:
         counts: how many runs of each variant solved it, and from which accuracy on a run has.
         found: the mean accuracy, with the interval over seeds if there is one (for one seed, over its questions), and what is
             found against the baseline: by the share of runs that solved the task where these are counted, else by mean accuracy.
-        answers: what each seed answered; empty where the variant has no value.
         values: accuracy of each seed.
         test: the exact test of its count against the baseline's; None where counts are not compared.
         p_adjusted: its p-value among the variants of the task.
@@ -53,7 +51,6 @@ class OnTask:
     task: str
     counts: Counts
     found: Finding
-    answers: Sequence[TaskAnswers] = ()
     values: tuple[float, ...] = ()
     test: effects.Effect | None = None
     p_adjusted: float | None = None
@@ -96,10 +93,9 @@ def _on_task(loaded: Loaded, metric: Metric, counts: Counts, case: Case, baselin
         status, why = ("skipped", "no answers were recorded") if trouble is None else (trouble.status, trouble.reason)
         return OnTask(metric.task, counts, replace(alone, status=status, reason=why))
     values = tables.values_of(case, metric.key)
-    answers = [notes.answers for notes in tables.notes_of(case, metric.key, TrainNotes) if notes.answers]
-    accuracy = Estimate.of_interval(tables.estimate(case, metric), "share", n=len(answers))
+    accuracy = Estimate.of_interval(tables.estimate(case, metric), "share", n=len(values))
     own = replace(alone, value=accuracy, reason=None if counts.counted else BY_MEAN)
-    made = OnTask(metric.task, counts, own, answers, tuple(values.values()))
+    made = OnTask(metric.task, counts, own, tuple(values.values()))
     return made if case.variant == baseline.variant else _compared(loaded, made, baseline)
 
 

@@ -282,14 +282,8 @@ def table(loaded: Loaded, answer: Answer) -> Table:
             "size not explored": at.flops > answer.explored,
         }
         remark = ", ".join(word for word, holds in remarks.items() if holds)
-        shown.append(
-            (
-                Estimate(at.flops, unit="FLOP"),
-                at.difference.scaled(factor) if at.difference else at.reason,
-                seeds,
-                remark,
-            )
-        )
+        difference = at.difference.scaled(factor) if at.difference else at.reason
+        shown.append((Estimate(at.flops, unit="FLOP"), difference, seeds, remark))
     titles = {"slope": "slope", "crossing": "break-even", "forecast": "forecast {budget}"}
     for row in rows(answer):
         if row.found is not None and row.quantity in titles:
