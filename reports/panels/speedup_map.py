@@ -24,7 +24,6 @@ WIDEST, NAMES, CELL = 7.5, 1.3, 0.4
 FEW_LENGTHS = 7
 # Least height of a row in inches, and of a line of its name.
 ROW, LINE = 0.36, 0.17
-NOT_MEASURED = "not measured"
 MATCHED = "the matched baseline"
 CAPTION = "Speed-up over {base} ± half of its 95 % CI. Purple is faster, orange slower; grey equivalent, hatched inconclusive."
 
@@ -60,12 +59,12 @@ def _figure(loaded: Loaded, titles: Mapping[str, str], choice: Against) -> Figur
     axes[0].set_yticks([i + 0.5 for i in range(len(pairs))], names)
     base: Value = MATCHED if choice.matched else loaded.baseline
     label = f"Speed-up over {MATCHED if choice.matched else name(loaded.baseline)} by variant and sequence length"
-    id_, caption = "map" + "-cost" * choice.matched, Sentence(CAPTION, base=base)
-    return Figure(id_, made, label, caption, figure_rows(loaded, data), wide=True, marks=marks)
+    called, caption = "map" + "-cost" * choice.matched, Sentence(CAPTION, base=base)
+    return Figure(called, made, label, caption, figure_rows(loaded, data), wide=True, marks=marks)
 
 
 def _cell(case: Case, length: int, title: str, found: Finding | None, *, few: bool) -> HeatCell:
-    found = found or Finding(case, status="skipped", reason=NOT_MEASURED)
+    found = found or Finding(case, status="skipped", reason="not measured")
     spread = half(found.typical) if few else ""  # on hover, and in the table
     undecided = found.status == "ok" and found.verdict not in DECIDED
     color = bin_of(found.typical.value or 1.0, found.verdict)

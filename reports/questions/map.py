@@ -27,12 +27,8 @@ from modbench.reports.wording import DECIDED, EXACT, WORKLOADS, model_name, name
 
 # Of a loss, as a share of dense's: where the interval lies within it, neither model is taken for its loss.
 LOSS_MARGIN = ConfirmPlan().margin
-NOT_MEASURED = "not measured at this length"
-NO_MATCH = "no dense model of equal FLOPs is in this run"
 # What a variant is held against: the report's baseline, or the matched baseline.
 Side: TypeAlias = Literal["same shape", "matched"]
-# What a cell says of a variant beside the matched baseline, by the first time and the loss.
-MIXED = "mixed"
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,7 @@ class Spot:
         """
         words = {word(self.loaded, self.over["matched"][metric]) for metric in deciding(self.loaded)}
         if words == {BETTER, WORSE}:
-            return MIXED
+            return "mixed"
         if words <= {BETTER, EQUIVALENT}:
             return BETTER if BETTER in words else EQUIVALENT
         return WORSE if words <= {WORSE, EQUIVALENT} else INCONCLUSIVE
@@ -81,7 +77,7 @@ def _of_variant(loaded: Loaded, case: Case, lengths: Sequence[int]) -> Iterator[
     over: dict[int, dict[Side, dict[str, Finding]]] = {length: {side: {} for side in others} for length in lengths}
     for (side, other), metric in itertools.product(others.items(), loaded.suite.metrics):
         found = {} if other is None else by_length(loaded, metric, case, other)
-        why = NO_MATCH if other is None else NOT_MEASURED
+        why = "no dense model of equal FLOPs is in this run" if other is None else "not measured at this length"
         nothing = Finding(case, other, case.grid_point, metric, status="skipped", reason=why)
         for length in lengths:
             over[length][side][metric] = found.get(length, nothing)
@@ -143,8 +139,8 @@ def answer(loaded: Loaded) -> Iterator[Value]:
         least, most = sorted((faster, slower))
         words = "{variant} is faster than {second} at {most} of {all:grid point}" + ", slower at {least}" * (least > 0)
         words += "; the loss of {who} is better at {better}, worse at {worse}."
-        counts = {"most": most, "least": least, "all": len(found), "better": better, "worse": worse}
-        yield capital(Sentence(words, variant=first, second=second, who=who, **counts))
+        counts = {"most": most, "least": least, "all": len(found)}
+        yield capital(Sentence(words, variant=first, second=second, who=who, better=better, worse=worse, **counts))
 
 
 # --- tables

@@ -142,15 +142,19 @@ def best_sizes(variants: Sequence[Variant]) -> list[Variant]:
     return [min(sizes, key=lambda variant: variant.mean_loss) for sizes in by_variant.values()]
 
 
+def _of_its_size(variants: Sequence[Variant], focus: Variant) -> Sequence[Variant]:
+    """In a sweep the variants of one size, otherwise all."""
+    sized = focus.case.train_flops is not None
+    return [variant for variant in variants if variant.case.size == focus.case.size] if sized else variants
+
+
 def controls_of(variants: Sequence[Variant], focus: Variant) -> list[Variant]:
     """Return the same model with routers that do not learn; if there is none, other variants that route tokens.
 
     In a sweep they have the size of the focus. Of several that look alike in a figure it is the one with the lowest loss.
     """
     shape = focus.case.config.model_dump(exclude={"router"})
-    others = [variant for variant in variants if variant.routes and variant is not focus]
-    if focus.case.train_flops is not None:
-        others = [variant for variant in others if variant.case.size == focus.case.size]
+    others = [variant for variant in _of_its_size(variants, focus) if variant.routes and variant is not focus]
     same = [variant for variant in others if variant.case.model == focus.case.model]
     alike = [variant for variant in same if variant.case.config.model_dump(exclude={"router"}) == shape]
     alike.sort(key=lambda variant: [*CONTROLS, variant.case.config.router].index(variant.case.config.router))
@@ -168,9 +172,8 @@ def dense_beside(loaded: Loaded, variants: Sequence[Variant], focus: Variant) ->
     beside = matched_beside(loaded, focus.case)
     if beside is not None and beside.case.variant in by_variant:
         return by_variant[beside.case.variant], f"equal {MATCHED[beside.matched.quantity]}"
-    whole = [variant for variant in variants if variant.case.model == "dense" and not variant.case.matched]
-    if focus.case.train_flops is not None:  # in a sweep, the dense model of the same size
-        whole = [variant for variant in whole if variant.case.size == focus.case.size]
+    same = (variant for variant in _of_its_size(variants, focus) if not variant.case.matched)
+    whole = [variant for variant in same if variant.case.model == "dense"]
     train = loaded.suite.train
     equal = focus.case.train_flops is not None or (train is not None and train.flops is not None)
     said = "same shape and training FLOPs" if equal else "same shape, more FLOPs"

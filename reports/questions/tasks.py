@@ -19,6 +19,7 @@ from modbench.harness.stats.interim import Analysis
 from modbench.reports.data_table import DataTable, count, interval, number, text
 from modbench.reports.model import Code, Estimate, Finding, Listed, Sentence, Table, Value, known_text, pivot
 from modbench.reports.tables import best_variants
+from modbench.reports.tables.cell import Trouble
 from modbench.reports.tables.comparisons import SMOKE
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
@@ -88,10 +89,10 @@ def results(loaded: Loaded) -> list[OnTask]:
 
 def _on_task(loaded: Loaded, metric: Metric, counts: Counts, case: Case, baseline: Case) -> OnTask:
     tables, alone = loaded.tables, Finding(case, None, case.grid_point, metric.key)
-    trouble = tables.trouble(case, metric)
-    if trouble is not None or case.id not in counts.seeds:
-        status, why = ("skipped", "no answers were recorded") if trouble is None else (trouble.status, trouble.reason)
-        return OnTask(metric.task, counts, replace(alone, status=status, reason=why))
+    unanswered = None if case.id in counts.seeds else Trouble("skipped", "no answers were recorded")
+    trouble = tables.trouble(case, metric) or unanswered
+    if trouble is not None:
+        return OnTask(metric.task, counts, replace(alone, status=trouble.status, reason=trouble.reason))
     values = tables.values_of(case, metric.key)
     accuracy = Estimate.of_interval(tables.estimate(case, metric), "share", n=len(values))
     own = replace(alone, value=accuracy, reason=None if counts.counted else BY_MEAN)
