@@ -151,9 +151,8 @@ def who_profits(loaded: Loaded) -> Iterator[Block]:
     words += "{n:seed}; 95 % CI over seeds from three on."
     seeds = len(focus.found.keys() & made.dense.found.keys())
     caption = Sentence(words, dense=made.dense.case, equal=made.equal, unit=made.unit, n=seeds)
-    yield _figure(
-        "profits", made.groups, 0.0, f"Loss minus that of {name(made.dense.case)}, by group of tokens", caption
-    )
+    label = f"Loss minus that of {name(made.dense.case)}, by group of tokens"
+    yield _figure("profits", made.groups, 0.0, label, caption)
 
 
 ROUTING_PROFIT = Panel(

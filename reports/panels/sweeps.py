@@ -161,9 +161,8 @@ def _over_budgets(loaded: Loaded, answer: trend.Answer, fitted: Trend) -> Figure
     caption = (
         "Below 0 skipping is better. Dots: each family at its best width; hollow: a forecast; line and band: the trend."
     )
-    return Figure(
-        f"trend-{answer.variant.family}", drawn, label, caption, trend.TABLE.of(trend.rows(answer)), marks=marks
-    )
+    data = trend.TABLE.of(trend.rows(answer))
+    return Figure(f"trend-{answer.variant.family}", drawn, label, caption, data, marks=marks)
 
 
 TREND = Panel(

@@ -110,12 +110,8 @@ class Answer:
 
     def verdict(self, role: Role) -> str | None:
         """The verdict on the best against a role; None where there is none, or new runs failed: what is left may flatter."""
-        found = (
-            each
-            for each in self.confirmed.compared
-            if each.role == role and each.interim_analyses and each.reason is None
-        )
-        return next((each.interim_analyses[-1].verdict for each in found), None)
+        found = (each for each in self.confirmed.compared if each.role == role and each.reason is None)
+        return next((each.interim_analyses[-1].verdict for each in found if each.interim_analyses), None)
 
     def hours(self, compared: Compared) -> float | None:
         """Hours of this machine for the seeds that would decide; None where none are needed, or nobody can tell."""
@@ -152,16 +148,8 @@ def _answer(loaded: Loaded, made: Confirmation, told: Confirmed) -> Answer:
     cores = loaded.run.environment.get("usable_cores")
     at_once = max(1, int(cores or 1) // suite.threads) if loaded.plan.device == "cpu" else 1
     dtype = first.grid_point.dtype if len(suite.grid.dtype) > 1 else ""
-    return Answer(
-        first.train_flops,
-        suite.isoflop.count,
-        told,
-        sides,
-        made.plan.first_seed,
-        at_once,
-        next(speedups, NO_SPEEDUP),
-        dtype,
-    )
+    speedup, seed = next(speedups, NO_SPEEDUP), made.plan.first_seed
+    return Answer(first.train_flops, suite.isoflop.count, told, sides, seed, at_once, speedup, dtype)
 
 
 def _speedup(loaded: Loaded, anchor: str, of: Case, compared: Compared) -> EffectiveSpeedup:

@@ -182,14 +182,11 @@ def in_place(loaded: Loaded) -> InPlace | None:
         for metric, title in counts.items()
         for spot in found
     )
-    said = f"loss, {loss.unit} over {name(loaded.baseline)}, {losses.seeds_in_words(loaded)}"
-    return InPlace(
-        [pivot("capacity", cells), *[pivot("of baseline", shares)] * bool(counts)],
-        name(loaded.baseline),
-        [loaded.baseline, *losses.along_capacity(loaded)],
-        frozenset(shown | counts),
-        notes=["second mark: over dense of equal FLOPs", said],
-    )
+    made = [pivot("capacity", cells), *[pivot("of baseline", shares)] * bool(counts)]
+    base, variants = name(loaded.baseline), [loaded.baseline, *losses.along_capacity(loaded)]
+    said = f"loss, {loss.unit} over {base}, {losses.seeds_in_words(loaded)}"
+    notes = ["second mark: over dense of equal FLOPs", said]
+    return InPlace(made, base, variants, frozenset(shown | counts), notes=notes)
 
 
 # --- map.csv

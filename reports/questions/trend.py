@@ -291,10 +291,8 @@ def table(loaded: Loaded, answer: Answer) -> Table:
             found = row.found if row.unit == "FLOP" else row.found.scaled(factor)
             shown.append((title, found, row.seeds or "", ""))
     label = Sentence("{variant} minus {base}", variant=answer.name, base=answer.base)
-    head = ("training FLOPs", label, "seeds", "")
-    return Table(
-        "the difference over training budgets", head, shown, notes=[Sentence(READING, unit=unit)], file="trend.csv"
-    )
+    head, notes = ("training FLOPs", label, "seeds", ""), [Sentence(READING, unit=unit)]
+    return Table("the difference over training budgets", head, shown, notes=notes, file="trend.csv")
 
 
 def nats(found: Interval) -> Estimate:
@@ -324,10 +322,8 @@ def where(answer: Answer, trend: Trend) -> Sentence:
         here, outcome = trend.differences[0], "none" if sign(trend.differences[0]) else outcome
     better, other = (answer.name, answer.base) if here.value < 0 else (answer.base, answer.name)
     start, end = (first, crossing.low or last) if from_first else (crossing.high or first, last)
-    budgets: dict[str, Value] = {
-        name: Estimate(flops, unit="FLOP")
-        for name, flops in (("first", first), ("last", last), ("start", start), ("end", end))
-    }
+    named = {"first": first, "last": last, "start": start, "end": end}
+    budgets: dict[str, Value] = {name: Estimate(flops, unit="FLOP") for name, flops in named.items()}
     at = Estimate(crossing.flops, crossing.low, crossing.high, unit="FLOP")
     return Sentence(WORDS[outcome], variant=answer.name, base=answer.base, better=better, other=other, at=at, **budgets)
 
