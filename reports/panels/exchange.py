@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from modbench.reports.model import Table
 from modbench.reports.panel import Panel
 from modbench.reports.questions import exchange
-from modbench.reports.tables.load import Loaded
-
-
-def render(loaded: Loaded) -> list[Table]:
-    """Show a row for each variant and a column for each quantity of compute."""
-    made = exchange.table(loaded)
-    return [] if made is None else [made]
-
 
 PANEL = Panel(
     title="What does it cost in loss?",
     order=31,
     span=12,
-    render=render,
+    render=lambda loaded: filter(None, [exchange.table(loaded)]),
     told=True,
     reading=(
         "1.20× of FLOPs: a dense model needs 1.2 times as many FLOPs for the same loss, read off the curve of the dense models "

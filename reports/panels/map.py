@@ -57,13 +57,8 @@ def _figure(loaded: Loaded, side: Side) -> Figure:
     rows = grouped((row_name(loaded, spot.case), spot) for spot in spots(loaded) if spot.matched or not cost)
     lengths = [spot.length for spot in next(iter(rows.values()))]
     down = -(-len(shown) // COLUMNS)
-    figure, axes = new_figure(
-        BESIDE + max(map(len, rows)) * LETTER * RATIOS / POINTS + max(SHARED, COLUMNS * CELL * len(lengths)),
-        down * (AROUND + ROW * len(rows)),
-        len(shown),
-        share_y=True,
-        rows=down,
-    )
+    width = BESIDE + max(map(len, rows)) * LETTER * RATIOS / POINTS + max(SHARED, COLUMNS * CELL * len(lengths))
+    figure, axes = new_figure(width, down * (AROUND + ROW * len(rows)), len(shown), share_y=True, rows=down)
     base: Value = "dense of equal FLOPs" if cost else described(loaded.baseline)
     headline(figure, plain(Sentence("over {base}", base=base)))
     marks, data = Marks(), list[dict[str, object]]()
@@ -78,12 +73,11 @@ def _figure(loaded: Loaded, side: Side) -> Figure:
         axis.set_ylabel("capacity" * grid_point.is_first_col())
         axis.set_yticks([i + 0.5 for i in range(len(rows))], [*rows])
         data += [_datum(spot, beside(spot, metric, side)) for row in rows.values() for spot in row]
-    caption = Sentence(
-        "Purple and ▲ better, orange and ▼ worse. Time: speed-up over dense; FLOPs, memory: % of dense's; "
-        "loss: minus dense's, "
-        "{seeds}. ± half the 95 % CI.",
-        seeds=losses.seeds_in_words(loaded),
+    words = (
+        "Purple and ▲ better, orange and ▼ worse. Time: speed-up over dense; FLOPs, memory: % of dense's; loss: minus "
+        "dense's, {seeds}. ± half the 95 % CI."
     )
+    caption = Sentence(words, seeds=losses.seeds_in_words(loaded))
     label = "Time, FLOPs, memory and loss by capacity and sequence length, over "
     label += "dense of equal FLOPs" if cost else "the baseline"
     return Figure("map" + "-cost" * cost, figure, label, caption, pd.DataFrame(data), marks=marks, least=LEAST)

@@ -34,11 +34,8 @@ def table(loaded: Loaded) -> Table | None:
     if all(line.found.verdict in {None, "inconclusive"} for line in lines):
         lines = []
     of_loss, loss_is = _loss(loaded, variants)
-    cells = [
-        *(break_even.cells(loaded, lines) if lines else _wins(loaded, variants)),
-        *_shares(loaded, variants),
-        *of_loss,
-    ]
+    of_times = break_even.cells(loaded, lines) if lines else _wins(loaded, variants)
+    cells = [*of_times, *_shares(loaded, variants), *of_loss]
     if not cells:
         return None
     corner = f"break-even {LETTERS[lines[0].axis]}" if lines else ""
@@ -103,23 +100,15 @@ def _loss(loaded: Loaded, variants: Sequence[Case]) -> tuple[list[_Cell], list[V
     return [*cells.values()], [Sentence(words, length=length, n=len(loaded.suite.seeds))]
 
 
-def render(loaded: Loaded) -> list[Table]:
-    """Show the table."""
-    made = table(loaded)
-    return [] if made is None else [made]
-
-
-READING = (
-    "From the length in a cell on, a variant is faster than the baseline, or than the matched one: dense of equal FLOPs. FLOPs "
-    "and memory are shares of the baseline's, the loss is a difference: below 0 is better."
-)
-
 PANEL = Panel(
     title="From which length on is each variant faster?",
     order=11,
     span=12,
-    render=render,
+    render=lambda loaded: filter(None, [table(loaded)]),
     told=True,
-    reading=READING,
+    reading=(
+        "From the length in a cell on, a variant is faster than the baseline, or than the matched one: dense of equal FLOPs. "
+        "FLOPs and memory are shares of the baseline's, the loss is a difference: below 0 is better."
+    ),
     tables=[break_even.TABLE],
 )

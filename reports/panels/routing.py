@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from operator import itemgetter
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from markupsafe import Markup
@@ -14,7 +15,7 @@ from modbench.reports.figures.style import MUTED, new_figure
 from modbench.reports.model import Block, Figure, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.questions import routing
-from modbench.reports.questions.routing import TITLES, Series, Variant
+from modbench.reports.questions.routing import TITLES, Bin, Series, Variant
 from modbench.reports.tables.cell import columns_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import name
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 # Per cent of the variant's colour behind a token that used every block; with more, contrast would fall below 4.5 to 1.
 FULL = 46
-_LETTERS = {"\n": "¶\n", "\t": "→\t", "\r": "\\r"}
+_LETTERS = str.maketrans({"\n": "¶\n", "\t": "→\t", "\r": "\\r"})
 
 
 def deep_words(loaded: Loaded) -> Markup | None:
@@ -37,22 +38,15 @@ def deep_words(loaded: Loaded) -> Markup | None:
 def _passage_of(variant: Variant) -> dict[str, object]:
     matrix = variant.first["matrix"]
     layers = len(matrix["layers"])
+    # The text in runs of tokens that used the same number of blocks.
+    runs = groupby(zip(matrix["used"], matrix["pieces"], strict=True), key=itemgetter(0))
     return {
         "name": name(variant.case),
         "look": variant.look,
         "layers": layers,
         "strength": [round(FULL * n / layers) for n in range(layers + 1)],
-        "passage": _passage(matrix),
+        "passage": [(used, "".join(piece for _, piece in run).translate(_LETTERS)) for used, run in runs],
     }
-
-
-def _passage(matrix: dict[str, Any]) -> list[tuple[int, str]]:
-    """Return the text in runs of tokens that used the same number of blocks."""
-    runs = groupby(zip(matrix["used"], matrix["pieces"], strict=True), key=lambda pair: pair[0])
-    return [
-        (used, "".join("".join(_LETTERS.get(letter, letter) for letter in piece) for _, piece in run))
-        for used, run in runs
-    ]
 
 
 ROUTING_TEXT = Panel(
@@ -73,14 +67,14 @@ def dots(axis: Axes, series: Series, at: float) -> None:
 
     Args:
         axis: the axes to draw on.
-        series: variants and their numbers, the groups of the first; marks of a loss are hollow where it saw later tokens.
+        series: variants and their numbers in the groups of the first; marks of a loss are hollow where it saw later tokens.
         at: where the reference line stands.
     """
     labels = [each.label for each in series[0][1]]
     step = 0.7 / max(1, len(series))
     for number, (variant, bins) in enumerate(series):
         style, shade = variant.look, variant.look.opacity
-        for each in (each for each in bins if each.label in labels):
+        for each in bins:
             y = labels.index(each.label) + (number - (len(series) - 1) / 2) * step
             if each.estimate.ends is not None:
                 dash = (0, (1.5, 1)) if variant.control else "-"
@@ -93,39 +87,28 @@ def dots(axis: Axes, series: Series, at: float) -> None:
     axis.axvline(at, color=MUTED, linewidth=0.8, zorder=0)
 
 
-def data_of(series: Series) -> pd.DataFrame:
-    """Return what `dots` draws: a row for each variant and group."""
-    first = {each.label for each in series[0][1]}
-    rows = [
-        {
-            "variant": variant.case.variant,
-            "bin": each.label,
-            **columns_of(each.estimate),
-            "n": each.n,
-            "seeds": ";".join(f"{value:.9g}" for value in each.seeds),
-        }
-        for variant, bins in series
-        for each in bins
-        if each.label in first
-    ]
-    return pd.DataFrame(rows)
-
-
 def _figure(of: str, groups: Mapping[str, Series], at: float, label: str, caption: Sentence) -> Figure:
-    """Draw a column for each variable, with the data of all."""
+    """Draw a column for each variable, with the data of all; of each the groups of the first variant."""
     made, axes = new_figure(12.0, 3.0, len(groups))
-    for axis, (variable, series) in zip(axes, groups.items(), strict=True):
+    data = list[dict[str, object]]()
+    for axis, (variable, (first, *others)) in zip(axes, groups.items(), strict=True):
+        labels = [each.label for each in first[1]]
+        series = [first, *((variant, [each for each in bins if each.label in labels]) for variant, bins in others)]
         dots(axis, series, at)
         axis.locator_params(axis="x", nbins=5)  # labels such as -0.075 are wide
         axis.set_title(f"by {TITLES[variable]}")
-        if series[0][1][0].estimate.kind == "share":
+        if first[1][0].estimate.kind == "share":
             axis.xaxis.set_major_formatter(ticks("%"))
             axis.set_xlim(left=0)
-    data = pd.concat(
-        [data_of(series).assign(variable=variable) for variable, series in groups.items()], ignore_index=True
-    )
+        data += [_datum(variant, each) | {"variable": variable} for variant, bins in series for each in bins]
     variants = [variant.case for variant, _ in next(iter(groups.values()))]
-    return Figure(f"routing-{of}", made, label, caption, data, wide=True, key=variants)
+    return Figure(f"routing-{of}", made, label, caption, pd.DataFrame(data), wide=True, key=variants)
+
+
+def _datum(variant: Variant, each: Bin) -> dict[str, object]:
+    seeds = ";".join(f"{value:.9g}" for value in each.seeds)
+    row = {"variant": variant.case.variant, "bin": each.label, **columns_of(each.estimate)}
+    return {**row, "n": each.n, "seeds": seeds}
 
 
 def who_passes(loaded: Loaded) -> Iterator[Block]:
@@ -168,9 +151,8 @@ def who_profits(loaded: Loaded) -> Iterator[Block]:
     words += "{n:seed}; 95 % CI over seeds from three on."
     seeds = len(focus.found.keys() & made.dense.found.keys())
     caption = Sentence(words, dense=made.dense.case, equal=made.equal, unit=made.unit, n=seeds)
-    yield _figure(
-        "profits", made.groups, 0.0, f"Loss minus that of {name(made.dense.case)}, by group of tokens", caption
-    )
+    label = f"Loss minus that of {name(made.dense.case)}, by group of tokens"
+    yield _figure("profits", made.groups, 0.0, label, caption)
 
 
 ROUTING_PROFIT = Panel(
@@ -207,16 +189,11 @@ ROUTING_KNOWS = Panel(
 """Whether the gate knows: score against the worth of a pass, causal rule against top-k, overlap of blocks."""
 
 
-def work_shared(loaded: Loaded) -> Iterator[Block]:
-    """Show how experts and gates share the work."""
-    yield from filter(None, [routing.work(routing.variants_of(loaded))])
-
-
 ROUTING_GATES = Panel(
     title="Experts and whole-input gates: who works how much?",
     order=66,
     span=12,
-    render=work_shared,
+    render=lambda loaded: filter(None, [routing.work(routing.variants_of(loaded))]),
     reading="How much work each expert, or each input, got; of a sweep at each variant's best size.",
 )
 """Experts and whole-input gates: the busiest expert, and depth by difficulty."""

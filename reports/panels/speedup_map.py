@@ -24,7 +24,6 @@ WIDEST, NAMES, CELL = 7.5, 1.3, 0.4
 FEW_LENGTHS = 7
 # Least height of a row in inches, and of a line of its name.
 ROW, LINE = 0.36, 0.17
-NOT_MEASURED = "not measured"
 MATCHED = "the matched baseline"
 CAPTION = "Speed-up over {base} ± half of its 95 % CI. Purple is faster, orange slower; grey equivalent, hatched inconclusive."
 
@@ -60,19 +59,12 @@ def _figure(loaded: Loaded, titles: Mapping[str, str], choice: Against) -> Figur
     axes[0].set_yticks([i + 0.5 for i in range(len(pairs))], names)
     base: Value = MATCHED if choice.matched else loaded.baseline
     label = f"Speed-up over {MATCHED if choice.matched else name(loaded.baseline)} by variant and sequence length"
-    return Figure(
-        "map" + "-cost" * choice.matched,
-        made,
-        label,
-        Sentence(CAPTION, base=base),
-        figure_rows(loaded, data),
-        wide=True,
-        marks=marks,
-    )
+    called, caption = "map" + "-cost" * choice.matched, Sentence(CAPTION, base=base)
+    return Figure(called, made, label, caption, figure_rows(loaded, data), wide=True, marks=marks)
 
 
 def _cell(case: Case, length: int, title: str, found: Finding | None, *, few: bool) -> HeatCell:
-    found = found or Finding(case, status="skipped", reason=NOT_MEASURED)
+    found = found or Finding(case, status="skipped", reason="not measured")
     spread = half(found.typical) if few else ""  # on hover, and in the table
     undecided = found.status == "ok" and found.verdict not in DECIDED
     color = bin_of(found.typical.value or 1.0, found.verdict)
@@ -83,22 +75,16 @@ def heat_cell(
     case: Case, length: int, title: str, found: Finding, color: int, below: str, *, hatched: bool = False
 ) -> HeatCell:
     """Return a cell of a map with its number, and what it says on hover: `MoD 0.125, T = 512, forward pass: 1.62× ▲ faster`."""
-    mark, typical = said_on_hover(case, length, title, found), found.typical
+    told = Sentence("{status}: {reason}", status=found.status, reason=found.reason)
+    typical, words = found.typical, "{variant}, T = {length}, {title}: {told}"
+    told = told if typical.value is None else found.judged()
+    said = Sentence(words, variant=short(case), length=length, title=title, told=told)
+    mark = Mark(plain(said), case.variant)
     if typical.value is None:
         return HeatCell(None, "failed" if found.status == "failed" else NONE, "", False, mark)
     shown = typical.alone.shown
     text = bare(shown.value or 0.0, shown) if shown.kind == "cost" else plain(shown)  # its title has the unit
     return HeatCell(color, text, below, hatched, mark)
-
-
-def said_on_hover(case: Case, length: int, title: str, found: Finding) -> Mark:
-    """Return what a mark says on hover: who, where, what was found or why there is nothing."""
-    told = Sentence("{status}: {reason}", status=found.status, reason=found.reason)
-    told = told if found.typical.value is None else found.judged()
-    said = Sentence(
-        "{variant}, T = {length}, {title}: {told}", variant=short(case), length=length, title=title, told=told
-    )
-    return Mark(plain(said), case.variant)
 
 
 READING = "Each number is the time of the baseline, which the buttons choose, divided by that of the variant: above 1 is faster."

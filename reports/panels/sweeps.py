@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -39,7 +39,15 @@ def _curves_of(loaded: Loaded, own: Sequence[Swept]) -> Figure:
 
     sweep, budget, (unit, factor) = loaded.suite.isoflop, in_flops(own[0].curve.train_flops), unit_of(loaded)
     assert sweep is not None, "only a sweep has budgets"
-    data = pd.DataFrame([row for each in own for row in _points(each)])
+    data = pd.DataFrame(
+        [
+            (curve.train_flops, curve.variant, point.case.variant, curve.metric, point.params, seed, loss)
+            for curve in (each.curve for each in own)
+            for point in curve.points
+            for seed, loss in point.losses.items()
+        ],
+        columns=["train_flops", "family", "variant", "metric", "params", "seed", "loss_nat"],
+    )
     drawn, (axis,) = new_figure(6.2, 4.2)
     for each, line in zip(own, _lines(own), strict=True):
         _draw_curve(axis, each, data[data.family == each.curve.variant], factor, line)
@@ -56,20 +64,6 @@ def _curves_of(loaded: Loaded, own: Sequence[Swept]) -> Figure:
     return Figure(f"isoflop-{own[0].curve.train_flops:.0f}", drawn, label, caption, data)
 
 
-def _points(each: Swept) -> Iterator[dict[str, object]]:
-    """Yield a row for each size and seed."""
-    curve = each.curve
-    for point in curve.points:
-        row = {
-            "train_flops": curve.train_flops,
-            "family": curve.variant,
-            "variant": point.case.variant,
-            "metric": curve.metric,
-        }
-        for seed, loss in point.losses.items():
-            yield {**row, "params": point.params, "seed": seed, "loss_nat": loss}
-
-
 def _lines(own: Sequence[Swept]) -> list[Line]:
     """A line style for each curve: dotted for a control, and another one for each curve of a model that looks the same."""
     seen, lines = list[Look](), list[Line]()
@@ -82,13 +76,8 @@ def _lines(own: Sequence[Swept]) -> list[Line]:
 def _draw_curve(axis: Axes, each: Swept, points: pd.DataFrame, factor: float, line: Line) -> None:
     """Draw the runs, and a line through their means."""
     style, means = look(each.best.case), points.groupby("variant", sort=False)[["params", "loss_nat"]].mean()
-    how: dict[str, Any] = {
-        "linestyle": line,
-        "marker": style.marker,
-        "alpha": style.opacity,
-        "label": f" {each.curve.name}",
-    }
-    axis.plot(means.params, factor * means.loss_nat, color=style.color, markersize=6, **how)
+    (joined,) = axis.plot(means.params, factor * means.loss_nat, color=style.color, marker=style.marker, markersize=6)
+    joined.set(linestyle=line, alpha=style.opacity, label=f" {each.curve.name}")
     axis.plot(points.params, factor * points.loss_nat, ".", color=style.color, markersize=3.5, alpha=0.7)
 
 
@@ -109,17 +98,11 @@ ISOFLOP = Panel(
 """Loss at equal training FLOPs, over parameters."""
 
 
-def confirmed(loaded: Loaded) -> list[Block]:
-    """Show how the best compares with the others on new seeds."""
-    made = confirmation.table(loaded)
-    return [] if made is None else [made]
-
-
 CONFIRM = Panel(
     title="What was confirmed?",
     order=4,
     span=12,
-    render=confirmed,
+    render=lambda loaded: filter(None, [confirmation.table(loaded)]),
     told=True,
     reading=(
         "The best of the sweep was trained again on new seeds and judged on text that had chosen nothing. When to stop was fixed "
@@ -147,24 +130,7 @@ def trends(loaded: Loaded) -> Iterator[Block]:
 
 def _over_budgets(loaded: Loaded, answer: trend.Answer, fitted: Trend) -> Figure:
     drawn, (axis,) = new_figure(4.9, 3.0)
-    marks = Marks()
-    _draw_trend(axis, answer, fitted, marks, unit_of(loaded))
-    return Figure(
-        f"trend-{answer.variant.family}",
-        drawn,
-        plain(
-            Sentence(
-                "Loss of {variant} minus that of {base} over training FLOPs", variant=answer.name, base=answer.base
-            )
-        ),
-        "Below 0 skipping is better. Dots: each family at its best width; hollow: a forecast; line and band: the trend.",
-        trend.TABLE.of(trend.rows(answer)),
-        marks=marks,
-    )
-
-
-def _draw_trend(axis: Axes, answer: trend.Answer, fitted: Trend, marks: Marks, shown: tuple[str, float]) -> None:
-    style, ahead, (unit, factor) = look(answer.variant), answer.forecast, shown
+    marks, style, ahead, (unit, factor) = Marks(), look(answer.variant), answer.forecast, unit_of(loaded)
     found = [(each.flops, each.difference) for each in answer.rows if each.difference is not None]
     if ahead is not None and answer.plan.forecast is not None:
         found.append((answer.plan.forecast, ahead))
@@ -174,9 +140,8 @@ def _draw_trend(axis: Axes, answer: trend.Answer, fitted: Trend, marks: Marks, s
     axis.axhline(0, color=MUTED, linewidth=0.9)
     if fitted.slope is not None and fitted.is_straight is not False:
         along = np.geomspace(*ends, POINTS)
-        line = factor * pd.DataFrame(
-            [(at.value, at.low, at.high) for flops in along if (at := fitted.at(float(flops)))]
-        )
+        told = (fitted.at(flops) for flops in along.tolist())
+        line = factor * pd.DataFrame([(at.value, at.low, at.high) for at in told if at])
         axis.plot(along, line[0], color=style.color, linewidth=1.2)
         if line[1].notna().all():
             axis.fill_between(along, line[1], line[2], color=style.color, alpha=0.12, linewidth=0)
@@ -192,6 +157,12 @@ def _draw_trend(axis: Axes, answer: trend.Answer, fitted: Trend, marks: Marks, s
     axis.set_xticks([flops for flops, _ in found], [number(Estimate(flops, unit="FLOP")) for flops, _ in found])
     axis.set_xlabel("training FLOPs")
     axis.set_title(f"{unit}: {answer.name} minus {answer.base}")
+    label = f"Loss of {answer.name} minus that of {answer.base} over training FLOPs"
+    caption = (
+        "Below 0 skipping is better. Dots: each family at its best width; hollow: a forecast; line and band: the trend."
+    )
+    data = trend.TABLE.of(trend.rows(answer))
+    return Figure(f"trend-{answer.variant.family}", drawn, label, caption, data, marks=marks)
 
 
 TREND = Panel(

@@ -207,10 +207,8 @@ def _of_seeds(tables: Tables, pairs: Sequence[tuple[Case, Case]], metric: Metric
 
 def _of_square(loaded: Loaded, square: Square, row: Mapping[str, Any]) -> Combined:
     """Each change alone is compared as everywhere, with the report's baseline."""
-    rows = [
-        loaded.pair_at(row["metric"], case.variant, case.grid_point)
-        for case in (square.skips, square.mixes, square.both)
-    ]
+    cases = (square.skips, square.mixes, square.both)
+    rows = [loaded.pair_at(row["metric"], case.variant, case.grid_point) for case in cases]
     skips, mixes, both = (of_pair(loaded, found) for found in rows if found is not None)
     return Combined(square, skips, mixes, both, of_row(row, square.both, square.mixes), row.get("n"))
 
@@ -320,18 +318,9 @@ def answer(loaded: Loaded) -> Iterator[Sentence]:
         if each.metric in WORKLOADS and each.together.typical.value is not None
     )
     for title, found in times.items():
-        first = max(
-            (each for each in found if each.metric == found[0].metric), key=lambda each: each.grid_point.seq_len
-        )
-        verdicts = [each.verdict for each in found]
-        yield Sentence(
-            "{both} saves {ratio} of the product in time ({what}, T = {length})"
-            + ", less than it in {less} of {n} cases" * any(verdicts)
-            + ".",
-            both=title,
-            ratio=first.typical,
-            what=WORKLOADS[first.metric],
-            length=first.grid_point.seq_len,
-            less=verdicts.count(WORSE),
-            n=len(found),
-        )
+        same = [each for each in found if each.metric == found[0].metric]
+        first, verdicts = max(same, key=lambda each: each.grid_point.seq_len), [each.verdict for each in found]
+        words = "{both} saves {ratio} of the product in time ({what}, T = {length})"
+        words += ", less than it in {less} of {n} cases" * any(verdicts) + "."
+        counts = {"length": first.grid_point.seq_len, "less": verdicts.count(WORSE), "n": len(found)}
+        yield Sentence(words, both=title, ratio=first.typical, what=WORKLOADS[first.metric], **counts)

@@ -50,13 +50,8 @@ class Side:
     losses: tuple[float, ...]
     seconds: float | None
 
-    @property
-    def mean(self) -> float | None:
-        """Mean loss; None where no run left one."""
-        return self.after(len(self.losses))
-
-    def after(self, seeds: int) -> float | None:
-        """Mean loss of its first runs; None where none left one."""
+    def mean(self, seeds: int | None = None) -> float | None:
+        """Mean loss of its runs, or of so many of them; None where none left one."""
         return float(np.mean(self.losses[:seeds])) if self.losses[:seeds] else None
 
 
@@ -71,7 +66,7 @@ class Answer:
         sides: by role.
         first_seed: of the new ones.
         at_once: runs that the machine trained side by side.
-        speedup: the compute-equivalent gain over the anchor; None where the anchor was not compared.
+        speedup: the compute-equivalent gain over the anchor; no value where that was not compared.
         dtype: number format of the runs, where the sweep has several; else empty.
     """
 
@@ -81,7 +76,7 @@ class Answer:
     sides: Mapping[Role, Side]
     first_seed: int
     at_once: int
-    speedup: EffectiveSpeedup | None
+    speedup: EffectiveSpeedup
     dtype: str = ""
 
     @property
@@ -92,8 +87,8 @@ class Answer:
     @property
     def margin(self) -> Estimate:
         """The difference that was to be detected, as a share of the loss."""
-        side = self.sides["baseline" if "baseline" in self.sides else "best"]
-        return Estimate((self.confirmed.margin or 0.0) / side.mean if side.mean else None, kind="share")
+        mean = self.sides["baseline" if "baseline" in self.sides else "best"].mean()
+        return Estimate((self.confirmed.margin or 0.0) / mean if mean else None, kind="share")
 
     @property
     def at(self) -> Sentence:
@@ -115,12 +110,8 @@ class Answer:
 
     def verdict(self, role: Role) -> str | None:
         """The verdict on the best against a role; None where there is none, or new runs failed: what is left may flatter."""
-        found = (
-            each
-            for each in self.confirmed.compared
-            if each.role == role and each.interim_analyses and each.reason is None
-        )
-        return next((each.interim_analyses[-1].verdict for each in found), None)
+        found = (each for each in self.confirmed.compared if each.role == role and each.reason is None)
+        return next((each.interim_analyses[-1].verdict for each in found if each.interim_analyses), None)
 
     def hours(self, compared: Compared) -> float | None:
         """Hours of this machine for the seeds that would decide; None where none are needed, or nobody can tell."""
@@ -150,16 +141,15 @@ def _answer(loaded: Loaded, made: Confirmation, told: Confirmed) -> Answer:
         case, found = made.cases[chosen.case], loaded.tables.values_of(made.cases[chosen.case], CONFIRMED)
         seconds = seconds_of(loaded, [made.fresh[case.id][seed] for seed in chosen.seeds])
         sides[chosen.role] = Side(case, tuple(found[seed] for seed in chosen.seeds if seed in found), seconds)
-    first, speedup = next(iter(made.cases.values())), None
+    first = next(iter(made.cases.values()))
     assert suite.isoflop is not None
     assert first.train_flops is not None
-    for compared in told.compared:
-        if compared.role == "baseline":
-            speedup = _speedup(loaded, made.anchor, first, compared)
+    speedups = (_speedup(loaded, made.anchor, first, each) for each in told.compared if each.role == "baseline")
     cores = loaded.run.environment.get("usable_cores")
     at_once = max(1, int(cores or 1) // suite.threads) if loaded.plan.device == "cpu" else 1
     dtype = first.grid_point.dtype if len(suite.grid.dtype) > 1 else ""
-    return Answer(first.train_flops, suite.isoflop.count, told, sides, made.plan.first_seed, at_once, speedup, dtype)
+    speedup, seed = next(speedups, NO_SPEEDUP), made.plan.first_seed
+    return Answer(first.train_flops, suite.isoflop.count, told, sides, seed, at_once, speedup, dtype)
 
 
 def _speedup(loaded: Loaded, anchor: str, of: Case, compared: Compared) -> EffectiveSpeedup:
@@ -196,6 +186,7 @@ class Row:
         seeds: those behind the difference, the best's first: it may have got further ones for another comparison.
         losses: mean losses of these.
         difference: the best's loss minus the other's at the last interim analysis; below 0 the best is better.
+        verdict: on the best at the last interim analysis.
         speedup: the compute-equivalent gain, which is over the anchor.
         reason: why there is no difference, no interval, or no gain.
     """
@@ -207,6 +198,7 @@ class Row:
     seeds: tuple[int, int] = (0, 0)
     losses: tuple[float | None, float | None] = (None, None)
     difference: Estimate = NONE
+    verdict: str | None = None
     speedup: EffectiveSpeedup = NO_SPEEDUP
     reason: Value = None
 
@@ -214,15 +206,6 @@ class Row:
     def share(self) -> Estimate:
         """The difference over the other's loss."""
         return self.difference.scaled(1 / self.losses[1]) if self.losses[1] else NONE
-
-    @property
-    def verdict(self) -> str | None:
-        """The verdict on the best at the last interim analysis."""
-        return (
-            self.compared.interim_analyses[-1].verdict
-            if self.compared is not None and self.compared.interim_analyses
-            else None
-        )
 
 
 def rows(answer: Answer) -> Iterator[Row]:
@@ -234,10 +217,11 @@ def rows(answer: Answer) -> Iterator[Row]:
         last = compared.interim_analyses[-1] if compared.interim_analyses else None
         seeds = last.seeds if last else (len(best.losses), len(other.losses))
         difference = Estimate(last.value, last.low, last.high, "difference", "nat") if last else NONE
-        speedup = (answer.speedup if compared.role == "baseline" else None) or NO_SPEEDUP
+        speedup = answer.speedup if compared.role == "baseline" else NO_SPEEDUP
         reason = compared.reason or reasons.sentence(speedup.reason)
-        losses = best.after(seeds[0]), other.after(seeds[1])
-        yield Row(answer, compared, best, other, seeds, losses, difference, speedup, reason)
+        losses = best.mean(seeds[0]), other.mean(seeds[1])
+        verdict = last.verdict if last else None
+        yield Row(answer, compared, best, other, seeds, losses, difference, verdict, speedup, reason)
 
 
 TABLE = DataTable[Row](
@@ -311,14 +295,11 @@ def of(loaded: Loaded, answer: Answer) -> Iterator[Sentence]:
         return
     if answer.control is None:
         yield Sentence("Not shown to come from skipping: there was no control.")
+    elif answer.pays:
+        yield Sentence("It is better than {control} too.", control=answer.name("control"))
     else:
-        words = (
-            "It is better than {control} too."
-            if answer.pays
-            else "Not shown to come from skipping: {control} {verdict}."
-        )
-        verdict = verdict_words(answer.verdict("control"), timed=False)
-        yield Sentence(words, control=answer.name("control"), verdict=verdict)
+        words, verdict = "Not shown to come from skipping: {control} {verdict}.", answer.verdict("control")
+        yield Sentence(words, control=answer.name("control"), verdict=verdict_words(verdict, timed=False))
 
 
 def table(loaded: Loaded) -> Table | None:

@@ -159,9 +159,8 @@ def _variants(loaded: Loaded) -> Iterator[Variant]:
         if not plain:
             continue
         # Of a sweep all sizes of the first dense variant; else the first dense variant and the smaller ones that were solved for.
-        same = {
-            c.id for c in plain if (c.variant == plain[0].variant if budget is None else c.family == plain[0].family)
-        }
+        first = plain[0]
+        same = {c.id for c in plain if (c.variant == first.variant if budget is None else c.family == first.family)}
         dense = [case for case in cases if case.id in same or (case.model == "dense" and case.matched)]
         if len(dense) < 2:
             continue
@@ -250,14 +249,9 @@ def _measured(loaded: Loaded, metric: Metric, variant: Variant) -> Comparison | 
         other = place.batch_size != trained.batch_size, place.execution != trained.execution
         return place.seq_len != trained.seq_len, -place.seq_len, *other
 
-    found = [
-        each
-        for each in loaded.plan.comparisons
-        if metric.key in each.metrics
-        and each.grid_point.dtype == trained.dtype
-        and sides <= {c.variant for c in each.variants}
-    ]
-    return min(found, key=far, default=None)
+    asked = (each for each in loaded.plan.comparisons if metric.key in each.metrics)
+    whole = (each for each in asked if sides <= {case.variant for case in each.variants})
+    return min((each for each in whole if each.grid_point.dtype == trained.dtype), key=far, default=None)
 
 
 def _steps_over(loaded: Loaded, metric: Metric, variant: Variant) -> list[float]:
@@ -287,13 +281,8 @@ def _costs(loaded: Loaded, metric: Metric, sides: Sequence[Case]) -> list[list[f
         }
         for side in sides
     ]
-    timing_processes = [[each.get(number) for each in over_anchor] for number in over_anchor[0]]
-    whole = [
-        each
-        for process in timing_processes
-        if len(each := [cost for cost in process if cost is not None]) == len(sides)
-    ]
-    return [[each[i] - each[0] for each in whole] for i in range(1, len(sides))]
+    whole = [number for number in over_anchor[0] if all(number in each for each in over_anchor)]
+    return [[each[number] - over_anchor[0][number] for number in whole] for each in over_anchor[1:]]
 
 
 def _beside(loaded: Loaded, metric: Metric, where: Comparison, variant: Variant) -> tuple[Estimate, bool]:
@@ -356,7 +345,7 @@ TABLE = DataTable[Speedup](
 
 def table(loaded: Loaded) -> Table | None:
     """Return the gains in every quantity; of a sweep those of each variant at its best size. None where there is none."""
-    found = grouped((_place(row.variant), row) for row in speedups(loaded) if not row.variant.check)
+    found = grouped((_trained(row.variant.case), row) for row in speedups(loaded) if not row.variant.check)
     made = list[Speedup]()
     for rows in found.values():
         best = min((row.variant for row in rows), key=lambda variant: variant.mean)
@@ -367,29 +356,17 @@ def table(loaded: Loaded) -> Table | None:
     return replace(pivot("compute-equivalent gain", cells), notes=notes, file="exchange.csv") if stated else None
 
 
-def _place(variant: Variant) -> tuple[object, ...]:
-    case = variant.case
-    return (
-        case.train_flops,
-        case.grid_point.seq_len,
-        case.grid_point.dtype,
-        case.variant if case.train_flops is None else case.family,
-    )
+def _trained(case: Case) -> tuple[object, ...]:
+    variant = case.variant if case.train_flops is None else case.family
+    return case.train_flops, case.grid_point.seq_len, case.grid_point.dtype, variant
 
 
 def _called(loaded: Loaded, variant: Variant) -> Sentence:
     """Name a variant, with what distinguishes its training."""
-    words = (
-        "{variant}"
-        + " at T = {at}" * (len(lengths(loaded)) > 1)
-        + ", {budget}" * (variant.case.train_flops is not None)
-    )
-    return Sentence(
-        words,
-        variant=short(variant.case),
-        at=variant.case.grid_point.seq_len,
-        budget=Estimate(variant.case.train_flops, unit="FLOP"),
-    )
+    case = variant.case
+    words = "{variant}" + " at T = {at}" * (len(lengths(loaded)) > 1) + ", {budget}" * (case.train_flops is not None)
+    budget = Estimate(case.train_flops, unit="FLOP")
+    return Sentence(words, variant=short(case), at=case.grid_point.seq_len, budget=budget)
 
 
 def _cell(row: Speedup) -> Value:

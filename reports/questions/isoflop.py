@@ -222,24 +222,26 @@ def explored(loaded: Loaded, place: GridPoint) -> list[Tried]:
     ]
 
 
-def parity(curve: Curve, dense: Curve) -> tuple[float, bool] | None:
+def parity(row: Swept) -> tuple[float, bool] | tuple[None, None]:
     """Find the fewest forward FLOPs, relative to the best dense size, at which the mean curve reaches the best dense loss.
 
     Between sizes the mean loss is interpolated linearly over the logarithm of the FLOPs.
 
     Returns:
         The share, and whether it is only an upper bound because the smallest size already reaches that loss. None if no size
-        reaches it.
+        reaches it, or there is no dense one.
     """
-    goal, whole = dense.best.mean, dense.best.forward
-    points = sorted(curve.points, key=lambda point: point.forward)
+    if row.dense is None:
+        return None, None
+    goal, whole = row.dense.best.mean, row.dense.best.forward
+    points = sorted(row.curve.points, key=lambda point: point.forward)
     if points[0].mean <= goal:
         return points[0].forward / whole, True
     for low, high in itertools.pairwise(points):
         if low.mean > goal >= high.mean:
             share = (low.mean - goal) / (low.mean - high.mean)
             return math.exp(math.log(low.forward) * (1 - share) + math.log(high.forward) * share) / whole, False
-    return None
+    return None, None
 
 
 def step_share(loaded: Loaded, point: Point, best: Point) -> Estimate | None:
@@ -288,18 +290,13 @@ TABLE = DataTable[Swept](
         number(
             "forward_share_at_parity",
             "fewest forward FLOPs with the best dense loss, over those of the best dense size",
-            lambda row: _parity(row, 0),
+            lambda row: parity(row)[0],
         ),
-        flag("parity_is_at_most", "whether fewer may do", lambda row: _parity(row, 1)),
+        flag("parity_is_at_most", "whether fewer may do", lambda row: parity(row)[1]),
         text("reason", "why there is no optimum or no difference", lambda row: row.reason),
     ),
     swept,
 )
-
-
-def _parity(row: Swept, part: int) -> float | None:
-    found = None if row.dense is None else parity(row.curve, row.dense)
-    return None if found is None else found[part]
 
 
 # --- in tables

@@ -6,7 +6,8 @@ alternative to skipping. There is a map where losses were planned at two lengths
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -14,7 +15,7 @@ from modbench.harness.core.train_plan import ConfirmPlan
 from modbench.harness.domain.case import Case
 from modbench.harness.stats.contrast import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
 from modbench.reports.data_table import Column, DataTable, count, interval, number, text
-from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value, pivot
+from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value, pivot
 from modbench.reports.panel import InPlace
 from modbench.reports.questions.first_screen import capital, described
 from modbench.reports.tables import losses
@@ -26,12 +27,8 @@ from modbench.reports.wording import DECIDED, EXACT, WORKLOADS, model_name, name
 
 # Of a loss, as a share of dense's: where the interval lies within it, neither model is taken for its loss.
 LOSS_MARGIN = ConfirmPlan().margin
-NOT_MEASURED = "not measured at this length"
-NO_MATCH = "no dense model of equal FLOPs is in this run"
 # What a variant is held against: the report's baseline, or the matched baseline.
 Side: TypeAlias = Literal["same shape", "matched"]
-# What a cell says of a variant beside the matched baseline, by the first time and the loss.
-MIXED = "mixed"
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ class Spot:
         """
         words = {word(self.loaded, self.over["matched"][metric]) for metric in deciding(self.loaded)}
         if words == {BETTER, WORSE}:
-            return MIXED
+            return "mixed"
         if words <= {BETTER, EQUIVALENT}:
             return BETTER if BETTER in words else EQUIVALENT
         return WORSE if words <= {WORSE, EQUIVALENT} else INCONCLUSIVE
@@ -77,19 +74,14 @@ def spots(loaded: Loaded) -> list[Spot]:
 def _of_variant(loaded: Loaded, case: Case, lengths: Sequence[int]) -> Iterator[Spot]:
     beside = matched_beside(loaded, case)
     others: dict[Side, Case | None] = {"same shape": loaded.baseline, "matched": beside.case if beside else None}
-    found = {
-        (side, metric): {} if other is None else by_length(loaded, metric, case, other)
-        for side, other in others.items()
-        for metric in loaded.suite.metrics
-    }
-    for length in lengths:
-        over: dict[Side, dict[str, Finding]] = {side: {} for side in others}
-        for (side, metric), at in found.items():
-            other = others[side]
-            why = NO_MATCH if other is None else NOT_MEASURED
-            nothing = Finding(case, other, case.grid_point, metric, status="skipped", reason=why)
-            over[side][metric] = at.get(length, nothing)
-        yield Spot(loaded, case, length, others["matched"], over)
+    over: dict[int, dict[Side, dict[str, Finding]]] = {length: {side: {} for side in others} for length in lengths}
+    for (side, other), metric in itertools.product(others.items(), loaded.suite.metrics):
+        found = {} if other is None else by_length(loaded, metric, case, other)
+        why = "no dense model of equal FLOPs is in this run" if other is None else "not measured at this length"
+        nothing = Finding(case, other, case.grid_point, metric, status="skipped", reason=why)
+        for length in lengths:
+            over[length][side][metric] = found.get(length, nothing)
+    return (Spot(loaded, case, length, others["matched"], over[length]) for length in lengths)
 
 
 def sides(loaded: Loaded) -> list[Side]:
@@ -144,21 +136,11 @@ def answer(loaded: Loaded) -> Iterator[Value]:
             for verdict in (BETTER, WORSE)
         )
         first, second = (dense, who) if slower > faster else (who, dense)
-        words = "{variant} is faster than {second} at {most} of {all:grid point}"
-        words += ", slower at {least}" * (min(faster, slower) > 0)
+        least, most = sorted((faster, slower))
+        words = "{variant} is faster than {second} at {most} of {all:grid point}" + ", slower at {least}" * (least > 0)
         words += "; the loss of {who} is better at {better}, worse at {worse}."
-        said = Sentence(
-            words,
-            variant=first,
-            second=second,
-            most=max(faster, slower),
-            least=min(faster, slower),
-            all=len(found),
-            who=who,
-            better=better,
-            worse=worse,
-        )
-        yield capital(said)
+        counts = {"most": most, "least": least, "all": len(found)}
+        yield capital(Sentence(words, variant=first, second=second, who=who, better=better, worse=worse, **counts))
 
 
 # --- tables
@@ -183,20 +165,6 @@ def _both(spot: Spot, metric: str) -> Finding:
     return replace(beside(spot, metric, "same shape"), matched=beside(spot, metric, "matched"))
 
 
-def _by_length(
-    label: str, found: Sequence[Spot], metrics: Mapping[str, str], cell: Callable[[Spot, str], Value]
-) -> Table:
-    """Return a table with a row for each quantity and variant, and a column for each length."""
-    return pivot(
-        label,
-        (
-            (f"{title} {row_name(spot.loaded, spot.case)}", "", Sentence("T = {T}", T=spot.length), cell(spot, metric))
-            for metric, title in metrics.items()
-            for spot in found
-        ),
-    )
-
-
 def in_place(loaded: Loaded) -> InPlace | None:
     """Return what stands in the terminal in place of the tables of times: the map, and what was counted."""
     found = spots(loaded)
@@ -204,19 +172,21 @@ def in_place(loaded: Loaded) -> InPlace | None:
         return None
     loss, counts = loss_of(loaded), asked(loaded, EXACT)
     shown = asked(loaded, WORKLOADS) | {loss.metric: "loss"}
+    cells = (
+        (f"{title} {row_name(loaded, spot.case)}", "", Sentence("T = {T}", T=spot.length), _both(spot, metric))
+        for metric, title in shown.items()
+        for spot in found
+    )
     shares = (
         (row_name(loaded, spot.case), f"{title}, T =", spot.length, spot.over["same shape"][metric].typical.alone)
         for metric, title in counts.items()
         for spot in found
     )
-    said = f"loss, {loss.unit} over {name(loaded.baseline)}, {losses.seeds_in_words(loaded)}"
-    return InPlace(
-        [_by_length("capacity", found, shown, _both), *[pivot("of baseline", shares)] * bool(counts)],
-        name(loaded.baseline),
-        [loaded.baseline, *losses.along_capacity(loaded)],
-        frozenset(shown | counts),
-        notes=["second mark: over dense of equal FLOPs", said],
-    )
+    made = [pivot("capacity", cells), *[pivot("of baseline", shares)] * bool(counts)]
+    base, variants = name(loaded.baseline), [loaded.baseline, *losses.along_capacity(loaded)]
+    said = f"loss, {loss.unit} over {base}, {losses.seeds_in_words(loaded)}"
+    notes = ["second mark: over dense of equal FLOPs", said]
+    return InPlace(made, base, variants, frozenset(shown | counts), notes=notes)
 
 
 # --- map.csv

@@ -98,9 +98,9 @@ class Variant:
         return self.over_seeds(lambda each: each["summary"][key])
 
 
-def over_seeds(values: Sequence[float], kind: Kind = "quantity", unit: str = "") -> Estimate:
+def over_seeds(values: Sequence[float], kind: Kind = "quantity") -> Estimate:
     """Return the mean of one value per seed, with a t-interval from three seeds on."""
-    return Estimate.of_interval(effects.over_processes(values), kind, unit, n=len(values))
+    return Estimate.of_interval(effects.over_processes(values), kind, n=len(values))
 
 
 # --- which variants are shown
@@ -119,22 +119,17 @@ def variants_of(loaded: Loaded) -> list[Variant]:
     return [found[case.variant] for case in loaded.variants if case.variant in found]
 
 
-def focus_of(variants: Sequence[Variant]) -> Variant | None:
-    """Return the variant to show: MoD with a learned router and the lowest capacity, else the first variant with routed tokens.
+def shown(variants: Sequence[Variant]) -> list[Variant]:
+    """Return the variant to show and its controls; empty if nothing is routed.
 
-    In a sweep it is the size with the lowest loss.
+    It is MoD with a learned router and the lowest capacity, else the first variant with routed tokens. In a sweep it is the
+    size with the lowest loss.
     """
     routed = [variant for variant in variants if variant.routes]
     learned = [variant for variant in routed if variant.case.config.router == "learned"]
     mod = [variant for variant in learned if variant.case.model == "mod"]
-    if mod:
-        return min(mod, key=lambda variant: (variant.case.config.capacity or 1.0, variant.mean_loss))
-    return next(iter(learned or routed), None)
-
-
-def shown(variants: Sequence[Variant]) -> list[Variant]:
-    """Return the variant to show and its controls; empty if nothing is routed."""
-    focus = focus_of(variants)
+    mod.sort(key=lambda variant: (variant.case.config.capacity or 1.0, variant.mean_loss))
+    focus = next(iter(mod or learned or routed), None)
     return [] if focus is None else [focus, *controls_of(variants, focus)]
 
 
@@ -147,15 +142,19 @@ def best_sizes(variants: Sequence[Variant]) -> list[Variant]:
     return [min(sizes, key=lambda variant: variant.mean_loss) for sizes in by_variant.values()]
 
 
+def _of_its_size(variants: Sequence[Variant], focus: Variant) -> Sequence[Variant]:
+    """In a sweep the variants of one size, otherwise all."""
+    sized = focus.case.train_flops is not None
+    return [variant for variant in variants if variant.case.size == focus.case.size] if sized else variants
+
+
 def controls_of(variants: Sequence[Variant], focus: Variant) -> list[Variant]:
     """Return the same model with routers that do not learn; if there is none, other variants that route tokens.
 
     In a sweep they have the size of the focus. Of several that look alike in a figure it is the one with the lowest loss.
     """
     shape = focus.case.config.model_dump(exclude={"router"})
-    others = [variant for variant in variants if variant.routes and variant is not focus]
-    if focus.case.train_flops is not None:
-        others = [variant for variant in others if variant.case.size == focus.case.size]
+    others = [variant for variant in _of_its_size(variants, focus) if variant.routes and variant is not focus]
     same = [variant for variant in others if variant.case.model == focus.case.model]
     alike = [variant for variant in same if variant.case.config.model_dump(exclude={"router"}) == shape]
     alike.sort(key=lambda variant: [*CONTROLS, variant.case.config.router].index(variant.case.config.router))
@@ -173,9 +172,8 @@ def dense_beside(loaded: Loaded, variants: Sequence[Variant], focus: Variant) ->
     beside = matched_beside(loaded, focus.case)
     if beside is not None and beside.case.variant in by_variant:
         return by_variant[beside.case.variant], f"equal {MATCHED[beside.matched.quantity]}"
-    whole = [variant for variant in variants if variant.case.model == "dense" and not variant.case.matched]
-    if focus.case.train_flops is not None:  # in a sweep, the dense model of the same size
-        whole = [variant for variant in whole if variant.case.size == focus.case.size]
+    same = (variant for variant in _of_its_size(variants, focus) if not variant.case.matched)
+    whole = [variant for variant in same if variant.case.model == "dense"]
     train = loaded.suite.train
     equal = focus.case.train_flops is not None or (train is not None and train.flops is not None)
     said = "same shape and training FLOPs" if equal else "same shape, more FLOPs"
@@ -284,11 +282,11 @@ class Profit(NamedTuple):
 def profit(loaded: Loaded) -> Profit | None:
     """Return the losses of the variant to show and its controls against dense; None where there is nothing to compare."""
     variants = variants_of(loaded)
-    focus = focus_of(variants)
-    beside = None if focus is None else dense_beside(loaded, variants, focus)
-    if focus is None or beside is None:
+    chosen = shown(variants)
+    beside = dense_beside(loaded, variants, chosen[0]) if chosen else None
+    if beside is None:
         return None
-    compared = [focus, *(variant for variant in controls_of(variants, focus) if variant.case.model == focus.case.model)]
+    compared = [variant for variant in chosen if variant.case.model == chosen[0].case.model]
     unit, factor = unit_of(loaded)
     found = {
         name: [(variant, differences(variant, beside[0], name, factor)) for variant in compared] for name in TITLES
@@ -365,20 +363,18 @@ def routers(loaded: Loaded, variants: Sequence[Variant], focus: Sequence[Variant
     """Return a row per quantity with a column per variant, means over seeds; of the first of `focus` whether its score knows."""
     cells, (unit, factor) = list[tuple[Value, Value, Value, Value]](), unit_of(loaded)
     for variant in variants:
-        cells += [
-            ("score ~ worth", "", variant.case, score(variant)),
-            ("… above 0 and all controls", "", variant.case, knows(focus) if variant is focus[0] else None),
-            ("worth of a pass that was made", "", variant.case, _worth(variant, "passed")),
-            ("… that was not made", "", variant.case, _worth(variant, "skipped")),
-        ]
+        found: dict[str, Value] = {
+            "score ~ worth": score(variant),
+            "… above 0 and all controls": knows(focus) if variant is focus[0] else None,
+            "worth of a pass that was made": _worth(variant, "passed"),
+            "… that was not made": _worth(variant, "skipped"),
+        }
         for title, key, kind in _QUANTITIES:
             mean = variant.summary(key)
-            known = None if mean is None else replace(mean.alone, kind=kind).scaled(factor if key == "gap" else 1.0)
-            cells.append((title, "", variant.case, known))
+            found[title] = mean and replace(mean.alone, kind=kind).scaled(factor if key == "gap" else 1.0)
         settled = variant.over_seeds(lambda drift: (drift.get("overlap_with_last") or [None])[0], "drift")
-        cells.append(
-            ("overlap, start ~ end of training", "", variant.case, settled and replace(settled.alone, kind="share"))
-        )
+        found["overlap, start ~ end of training"] = settled and replace(settled.alone, kind="share")
+        cells += [(title, "", variant.case, value) for title, value in found.items()]
     return replace(pivot("routers", cells), notes=[Sentence(NUMBERS, unit=unit)])
 
 
@@ -386,12 +382,8 @@ def _worth(variant: Variant, side: str) -> Value:
     """Return the effect on the loss of the whole window (mean times tokens), in thousandths of a nat."""
     tokens = variant.first["seq_len"]
 
-    def value(flips: dict[str, Any]) -> float | None:
-        worth = flips["worth"][side]["effect"] if flips.get("worth") else None
-        return None if worth is None else 1000 * tokens * float(worth)
-
-    mean = variant.over_seeds(value, "flips")
-    return None if mean is None else Estimate(mean.value, kind="difference")
+    mean = variant.over_seeds(lambda flips: flips["worth"][side]["effect"] if flips.get("worth") else None, "flips")
+    return mean and replace(mean.alone, kind="difference").scaled(1000 * tokens)
 
 
 # --- how experts and gates share the work

@@ -7,12 +7,11 @@ runs that solved a task are counted in place of an interval over seeds (`tables/
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.domain.case import Case
-from modbench.harness.domain.notes import TaskAnswers, TrainNotes
 from modbench.harness.stats import effects, exact_two_proportions, solved
 from modbench.harness.stats.contrast import INCONCLUSIVE
 from modbench.harness.stats.effects import LEVEL
@@ -20,6 +19,7 @@ from modbench.harness.stats.interim import Analysis
 from modbench.reports.data_table import DataTable, count, interval, number, text
 from modbench.reports.model import Code, Estimate, Finding, Listed, Sentence, Table, Value, known_text, pivot
 from modbench.reports.tables import best_variants
+from modbench.reports.tables.cell import Trouble
 from modbench.reports.tables.comparisons import SMOKE
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
@@ -43,7 +43,6 @@ class OnTask:
         counts: how many runs of each variant solved it, and from which accuracy on a run has.
         found: the mean accuracy, with the interval over seeds if there is one (for one seed, over its questions), and what is
             found against the baseline: by the share of runs that solved the task where these are counted, else by mean accuracy.
-        answers: what each seed answered; empty where the variant has no value.
         values: accuracy of each seed.
         test: the exact test of its count against the baseline's; None where counts are not compared.
         p_adjusted: its p-value among the variants of the task.
@@ -53,7 +52,6 @@ class OnTask:
     task: str
     counts: Counts
     found: Finding
-    answers: Sequence[TaskAnswers] = ()
     values: tuple[float, ...] = ()
     test: effects.Effect | None = None
     p_adjusted: float | None = None
@@ -75,12 +73,6 @@ class OnTask:
         against = self.found.against
         return self.counts.of(against) if isinstance(against, Case) and self.look is not None else (None, None)
 
-    @property
-    def accuracy(self) -> Estimate:
-        """Mean accuracy."""
-        assert self.found.value is not None, "it has a value"
-        return self.found.value
-
 
 def results(loaded: Loaded) -> list[OnTask]:
     """Return every variant on every task that at least one variant has a result on."""
@@ -97,15 +89,14 @@ def results(loaded: Loaded) -> list[OnTask]:
 
 def _on_task(loaded: Loaded, metric: Metric, counts: Counts, case: Case, baseline: Case) -> OnTask:
     tables, alone = loaded.tables, Finding(case, None, case.grid_point, metric.key)
-    trouble = tables.trouble(case, metric)
-    if trouble is not None or case.id not in counts.seeds:
-        status, why = ("skipped", "no answers were recorded") if trouble is None else (trouble.status, trouble.reason)
-        return OnTask(metric.task, counts, replace(alone, status=status, reason=why))
+    unanswered = None if case.id in counts.seeds else Trouble("skipped", "no answers were recorded")
+    trouble = tables.trouble(case, metric) or unanswered
+    if trouble is not None:
+        return OnTask(metric.task, counts, replace(alone, status=trouble.status, reason=trouble.reason))
     values = tables.values_of(case, metric.key)
-    answers = [notes.answers for notes in tables.notes_of(case, metric.key, TrainNotes) if notes.answers]
-    accuracy = Estimate.of_interval(tables.estimate(case, metric), "share", n=len(answers))
+    accuracy = Estimate.of_interval(tables.estimate(case, metric), "share", n=len(values))
     own = replace(alone, value=accuracy, reason=None if counts.counted else BY_MEAN)
-    made = OnTask(metric.task, counts, own, answers, tuple(values.values()))
+    made = OnTask(metric.task, counts, own, tuple(values.values()))
     return made if case.variant == baseline.variant else _compared(loaded, made, baseline)
 
 
@@ -190,10 +181,9 @@ def answer(loaded: Loaded) -> Iterator[Sentence]:
         return
     for case in variants[:MOST_ANSWERED]:
         found = [each for each in made if each.found.case.variant == case.variant]
-        parts = [Sentence("{task} {verdict}", task=each.task, verdict=_verdict(each.found)) for each in found]
-        yield Sentence(
-            "{variant} against {base}: {parts}.", variant=case, base=base, parts=Listed(parts, most=MOST_TASKS)
-        )
+        said = [Sentence("{task} {verdict}", task=each.task, verdict=_verdict(each.found)) for each in found]
+        parts = Listed(said, most=MOST_TASKS)
+        yield Sentence("{variant} against {base}: {parts}.", variant=case, base=base, parts=parts)
 
 
 def _verdict(found: Finding) -> str:
@@ -227,18 +217,12 @@ def table(loaded: Loaded) -> Table | None:
     made, taken, variants = results(loaded), loaded.plan.variants_from, {case.variant: case for case in loaded.variants}
     cells: list[tuple[Value, Value, Value, Value]]
     cells = [(variants[each.found.case.variant], "", each.task, _cell(each)) for each in made]
-    cells += [("best shortcut", "", each.task, _shortcut(each)) for each in made]
-    notes: list[Value] = [
-        READING,
-        seeds_in_words(loaded),
-        *pooled(loaded),
-        *([best_variants.sentence(taken)] if taken else []),
-    ]
+    for each in made:
+        shortcut = Finding("best shortcut", value=Estimate(each.counts.shortcut, kind="share"))
+        cells.append((shortcut.what, "", each.task, shortcut))
+    best = [best_variants.sentence(taken)] if taken else []
+    notes: list[Value] = [READING, seeds_in_words(loaded), *pooled(loaded), *best]
     return replace(pivot("accuracy", cells, "accuracy, %"), notes=notes, file="solved.csv") if made else None
-
-
-def _shortcut(each: OnTask) -> Finding:
-    return Finding("best shortcut", value=Estimate(each.counts.shortcut, kind="share"))
 
 
 def _cell(each: OnTask) -> Value:

@@ -49,6 +49,7 @@ class At:
         difference: the variant's loss at its optimum minus the anchor's at its own; None where it has none.
         losses: the variant's there, and the anchor's.
         near: whether both optima lie near the sizes trained.
+        off: whether it lies off the line through the other budgets.
     """
 
     flops: float
@@ -60,6 +61,7 @@ class At:
     difference: Estimate | None = None
     losses: tuple[float | None, float | None] = (None, None)
     near: bool = True
+    off: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,12 +95,6 @@ class Answer:
     def base(self) -> str:
         """Display name of the anchor, without its size."""
         return without_size(self.anchor)
-
-    @property
-    def off(self) -> float | None:
-        """The budget that lies off the line through the others."""
-        found = None if self.trend is None else self.trend.off_line
-        return None if self.trend is None or found is None else self.trend.budgets[found[0]].flops
 
     @property
     def forecast(self) -> Estimate | None:
@@ -138,13 +134,17 @@ def _answer(loaded: Loaded, made: Runs, told: Followed, family: str, plan: Trend
         reason = f"no budget has two seeds with all sizes yet ({rows[0].reason or 'runs are missing'})"
         return replace(answer, rows=rows, reason=reason)
     trend = Trend(known, mine, theirs)
-    at = {budget.flops: i for i, budget in enumerate(trend.budgets)}
-    rows = [_measured(row, trend, at[row.flops]) if row.flops in at else row for row in rows]
-    return replace(answer, rows=rows, trend=trend)
+    return replace(answer, rows=[_measured(row, trend) for row in rows], trend=trend)
 
 
-def _measured(row: At, trend: Trend, i: int) -> At:
-    return replace(row, difference=nats(trend.differences[i]), losses=trend.lowest(i), near=trend.near[i])
+def _measured(row: At, trend: Trend) -> At:
+    """The same with what the trend found at its budget."""
+    flops, off = [budget.flops for budget in trend.budgets], trend.off_line
+    if row.flops not in flops:
+        return row
+    i = flops.index(row.flops)
+    found, is_off = nats(trend.differences[i]), off is not None and off[0] == i
+    return replace(row, difference=found, losses=trend.lowest(i), near=trend.near[i], off=is_off)
 
 
 def _at(loaded: Loaded, made: Runs, mine: Side, theirs: Side) -> tuple[At, Budget | None]:
@@ -216,7 +216,7 @@ def rows(answer: Answer) -> Iterator[Row]:
     if trend is None:
         yield Row(answer, reason=answer.reason)
     for at in answer.rows:
-        off = "off the line" if at.flops == answer.off else None
+        off = "off the line" if at.off else None
         yield Row(answer, "difference", "nat", at.difference, at.flops, at.seeds, off, at, at.reason)
     if trend is None:
         return
@@ -277,19 +277,13 @@ def table(loaded: Loaded, answer: Answer) -> Table:
     for at in answer.rows:
         seeds: Value = at.seeds if at.seeds == at.planned else Sentence("{n} of {all}", n=at.seeds, all=at.planned)
         remarks = {
-            "off the line": at.flops == answer.off,
+            "off the line": at.off,
             "extrapolated": not at.near,
             "size not explored": at.flops > answer.explored,
         }
         remark = ", ".join(word for word, holds in remarks.items() if holds)
-        shown.append(
-            (
-                Estimate(at.flops, unit="FLOP"),
-                at.difference.scaled(factor) if at.difference else at.reason,
-                seeds,
-                remark,
-            )
-        )
+        difference = at.difference.scaled(factor) if at.difference else at.reason
+        shown.append((Estimate(at.flops, unit="FLOP"), difference, seeds, remark))
     titles = {"slope": "slope", "crossing": "break-even", "forecast": "forecast {budget}"}
     for row in rows(answer):
         if row.found is not None and row.quantity in titles:
@@ -297,10 +291,8 @@ def table(loaded: Loaded, answer: Answer) -> Table:
             found = row.found if row.unit == "FLOP" else row.found.scaled(factor)
             shown.append((title, found, row.seeds or "", ""))
     label = Sentence("{variant} minus {base}", variant=answer.name, base=answer.base)
-    head = ("training FLOPs", label, "seeds", "")
-    return Table(
-        "the difference over training budgets", head, shown, notes=[Sentence(READING, unit=unit)], file="trend.csv"
-    )
+    head, notes = ("training FLOPs", label, "seeds", ""), [Sentence(READING, unit=unit)]
+    return Table("the difference over training budgets", head, shown, notes=notes, file="trend.csv")
 
 
 def nats(found: Interval) -> Estimate:
@@ -330,10 +322,8 @@ def where(answer: Answer, trend: Trend) -> Sentence:
         here, outcome = trend.differences[0], "none" if sign(trend.differences[0]) else outcome
     better, other = (answer.name, answer.base) if here.value < 0 else (answer.base, answer.name)
     start, end = (first, crossing.low or last) if from_first else (crossing.high or first, last)
-    budgets: dict[str, Value] = {
-        name: Estimate(flops, unit="FLOP")
-        for name, flops in (("first", first), ("last", last), ("start", start), ("end", end))
-    }
+    named = {"first": first, "last": last, "start": start, "end": end}
+    budgets: dict[str, Value] = {name: Estimate(flops, unit="FLOP") for name, flops in named.items()}
     at = Estimate(crossing.flops, crossing.low, crossing.high, unit="FLOP")
     return Sentence(WORDS[outcome], variant=answer.name, base=answer.base, better=better, other=other, at=at, **budgets)
 
