@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from modbench.harness.domain.case import Case
-from modbench.reports.model import Estimate, Finding, Sentence, Table, Value, is_number, pivot
+from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value, is_number, pivot
 from modbench.reports.panel import Panel
 from modbench.reports.questions import break_even
 from modbench.reports.questions.break_even import AGAINST, AXES, LETTERS, Line
@@ -16,7 +16,7 @@ from modbench.reports.tables import losses
 from modbench.reports.tables.findings import between
 from modbench.reports.tables.load import Loaded, contenders, matched_beside
 from modbench.reports.wording import TIMED, WORKLOADS
-from modbench.reports.writers.number_format import grid_point
+from modbench.reports.writers.number_format import NONE, grid_point
 
 # What has a column as a share of the baseline's, by metric.
 SHARES = {"flops/forward": "FLOPs", "memory/peak_allocated": "memory", "memory/kv_cache": "KV cache"}
@@ -41,11 +41,12 @@ def table(loaded: Loaded) -> Table | None:
     corner = f"break-even {LETTERS[lines[0].axis]}" if lines else ""
     titles = {title for *_, title, _ in cells}
     shared = [title for title in SHARES.values() if title in titles]
-    notes: list[Value] = ["matched: of equal FLOPs"] * (AGAINST["matched"] in titles)
-    notes += [f"{', '.join(shared)}: % of baseline"] * bool(shared)
+    notes: list[Value] = [f"matched: of equal FLOPs, {NONE} none"] * (AGAINST["matched"] in titles)
+    over = [*[f"{', '.join(shared)} in %"] * bool(shared), *loss_is]
+    notes += [Sentence("over the baseline: {over}", over=Listed(over))] * bool(over)
     made = pivot("break-even" if lines else "cost", cells, corner)
     rows = [row for case in variants for row in made.rows if row[0] == case]
-    return replace(made, rows=rows, notes=[*notes, *loss_is])
+    return replace(made, rows=rows, notes=notes)
 
 
 def _at_first_place(lines: Sequence[Line]) -> list[Line]:
@@ -84,7 +85,7 @@ def _longest(loaded: Loaded) -> str:
 
 def _loss(loaded: Loaded, variants: Sequence[Case]) -> tuple[list[_Cell], list[Value]]:
     """Return held-out losses over the baseline's, routed causally where that was measured; and what they are."""
-    known, cells, used = losses.shown(loaded)[::-1], dict[str, _Cell](), dict[str, None]()
+    known, cells = losses.shown(loaded)[::-1], dict[str, _Cell]()
     trained = losses.lengths(loaded)
     length = losses.beside(loaded, loaded.lengths[-1]) if trained and loaded.lengths else None
     group = "" if length is None else _longest(loaded) if length == loaded.lengths[-1] else grid_point("T", length)
@@ -92,12 +93,12 @@ def _loss(loaded: Loaded, variants: Sequence[Case]) -> tuple[list[_Cell], list[V
         for loss in known:
             found = loss_cell(loaded, case, loss, length)
             if case.variant not in cells and isinstance(found, Finding) and found.typical.value is not None:
-                cells[case.variant], used[loss.title] = (case, group, "loss", found.beside()), None
+                cells[case.variant] = case, group, "loss", found.beside()
     if not cells:
         return [], []
-    words = f"loss over it, {known[0].unit}, {', else '.join(used)}"
+    words = f"loss in {known[0].unit}"
     words += ", {n:seed}" * (not loaded.evaluates_only and not losses.few_seeds(loaded))  # of few the doubts say it
-    return [*cells.values()], [Sentence(words, length=length, n=len(loaded.suite.seeds))]
+    return [*cells.values()], [Sentence(words, n=len(loaded.suite.seeds))]
 
 
 PANEL = Panel(
