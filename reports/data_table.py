@@ -83,30 +83,20 @@ def interval(
         before: stands before the names of the ends: `skips_` of `skips_ci_low`.
         unit: base unit of all three.
     """
-
-    def part(row: R, which: Literal["value", "low", "high"]) -> float | None:
-        found = of(row)
-        return None if found is None else getattr(found, which)
-
     return (
-        number(name, meaning, lambda row: part(row, "value"), unit),
-        number(
-            f"{before}ci_low",
-            f"lower end of the 95 % confidence interval of {name}",
-            lambda row: part(row, "low"),
-            unit,
-        ),
-        number(
-            f"{before}ci_high",
-            f"upper end of the 95 % confidence interval of {name}",
-            lambda row: part(row, "high"),
-            unit,
-        ),
+        number(name, meaning, _field(of, "value"), unit),
+        number(f"{before}ci_low", f"lower end of the 95 % confidence interval of {name}", _field(of, "low"), unit),
+        number(f"{before}ci_high", f"upper end of the 95 % confidence interval of {name}", _field(of, "high"), unit),
     )
 
 
+def _field(of: Callable[[R], object], name: str) -> Callable[[R], object]:
+    """Takes a field of what is taken from a result; None where that is None."""
+    return lambda row: getattr(of(row), name, None)
+
+
 # The fields of a place that tables have: type, meaning, unit.
-_PLACE: dict[str, tuple[Type, str, str]] = {
+PLACE: dict[str, tuple[Type, str, str]] = {
     "seq_len": ("count", "sequence length", "tokens"),
     "batch_size": ("count", "sequences per call", ""),
     "device": ("text", "`cpu` or `cuda`", ""),
@@ -119,13 +109,8 @@ _PLACE: dict[str, tuple[Type, str, str]] = {
 
 def grid_point(of: Callable[[R], GridPoint | None], *names: str) -> tuple[Column[R], ...]:
     """Declare columns of where it was measured: these fields of a place, in this order."""
-
-    def field(name: str) -> Callable[[R], object]:
-        return lambda row: getattr(of(row), name, None)
-
-    return tuple(
-        Column(name, kind, meaning, field(name), unit) for name in names for kind, meaning, unit in [_PLACE[name]]
-    )
+    places = ((name, *PLACE[name]) for name in names)
+    return tuple(Column(name, kind, meaning, _field(of, name), unit) for name, kind, meaning, unit in places)
 
 
 @dataclass(frozen=True)

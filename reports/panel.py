@@ -40,10 +40,6 @@ class InPlace:
     notes: Sequence[Value] = ()
 
 
-def _nothing(_loaded: Loaded) -> Sequence[Value]:
-    return ()
-
-
 @dataclass(frozen=True)
 class Lead:
     """What a panel adds to the first screen: in the terminal, on the page, in report.md and report.json.
@@ -55,8 +51,8 @@ class Lead:
         in_place: what stands in place of the tables of times; None where these stay.
     """
 
-    answer: Callable[[Loaded], Iterable[Value]] = _nothing
-    doubts: Callable[[Loaded], Iterable[Value]] = _nothing
+    answer: Callable[[Loaded], Iterable[Value]] = lambda _: ()
+    doubts: Callable[[Loaded], Iterable[Value]] = lambda _: ()
     table: Callable[[Loaded], Table | None] = lambda _: None
     in_place: Callable[[Loaded], InPlace | None] = lambda _: None
 

@@ -44,20 +44,15 @@ def name(case: Case) -> str:
         return case.title
     if case.matched:
         share, quantity = _matched(case)
-        return f"{model_name(case.model)}, " + (
-            f"{share} of the {quantity}" if share else f"{quantity} of {_target(case)}"
-        )
+        equal = f"{share} of the {quantity}" if share else f"{quantity} of {_target(case)}"
+        return f"{model_name(case.model)}, {equal}"
     return _of_parts(case.model, case.variant_parts)
 
 
 def _of_parts(model: str, parts: Iterable[str]) -> str:
-    said = (re.sub(r"^(c(?=[0-9.e-]+$)|experts_top_k(?=[0-9]+$))", _key_in_name, part) for part in parts)
+    """A model with parts of a variant's id, of which `c0.125` is shown as `0.125`, `experts_top_k2` as `top-2`."""
+    said = (re.sub(r"^experts_top_k(?=[0-9]+$)", "top-", re.sub(r"^c(?=[0-9.e-]+$)", "", part)) for part in parts)
     return " ".join((model_name(model), *said))
-
-
-def _key_in_name(key: re.Match[str]) -> str:
-    """What replaces a key in a display name: `0.125` for `c0.125`, `top-2` for `experts_top_k2`."""
-    return "" if key[0] == "c" else "top-"
 
 
 def short(case: Case) -> str:
@@ -117,13 +112,9 @@ def _whole(case: Case) -> set[str]:
 
 def _parts(case: Case) -> set[str]:
     """Parts of its id, in small letters; those of a variant that a matched baseline is named by are no names of it."""
-    own = case.variant_parts[:1] if named_by_target(case) else case.variant_parts
+    named_by_target = case.matched and not _matched(case)[0]
+    own = case.variant_parts[:1] if named_by_target else case.variant_parts
     return {part.casefold() for part in (case.short_model, *own)}
-
-
-def named_by_target(case: Case) -> bool:
-    """Whether a dense model is named by the variant that it costs as much as, not by a share."""
-    return case.matched and not _matched(case)[0]
 
 
 def _matched(case: Case) -> tuple[str, str]:
@@ -177,8 +168,6 @@ WORKLOADS = TIMED | {"latency/request": "request"}
 # Bytes, and all that is counted or allocated, so that it has no interval.
 BYTES = {"memory/peak_allocated": "peak memory", "memory/kv_cache": "KV cache"}
 EXACT = {"flops/forward": "forward FLOPs"} | BYTES
-# Workloads of generation, and the words of serving for them: time to first token, time per output token.
-SERVING = {"latency/prefill": "prefill", "latency/decode": "decode step", "latency/request": "request"}
 # What a matched baseline has in common with its target.
 MATCHED = {
     "flops/forward": "FLOPs",
@@ -190,5 +179,4 @@ MATCHED = {
 
 def verdict_words(verdict: object, *, timed: bool = True) -> str:
     """Return a verdict as a glyph and a word, or `no claim`; times are faster or slower, all else better or worse."""
-    table = (TIME_WORDS if timed else PLAIN_WORDS) | _OF_RUNS
-    return table.get(verdict, "no claim") if isinstance(verdict, str) else "no claim"
+    return ((TIME_WORDS if timed else PLAIN_WORDS) | _OF_RUNS).get(str(verdict), "no claim")

@@ -21,17 +21,8 @@ from modbench.reports.writers.number_format import plain
 NAME = "report.md"
 # Facts about the machine and the method that a reader of a pull request needs.
 _FACTS = (
-    *(
-        "Processor",
-        "GPU",
-        "Packages",
-        "modbench commit",
-        "Protocol",
-        "Number of processes",
-        "Confidence interval",
-        "Threads",
-    ),
-    *("Machine check", "Command"),
+    *("Processor", "GPU", "Packages", "modbench commit", "Protocol"),
+    *("Number of processes", "Confidence interval", "Threads", "Machine check", "Command"),
 )
 
 
@@ -48,10 +39,10 @@ def markdown(loaded: Loaded) -> str:
         *(Block([f"**{title}:** {inline(said)}"]) for title, said in (("Sure", told.sure), ("Doubt", doubt)) if said),
         *map(block, shared_blocks(loaded)),
         *map(block, results.with_losses(loaded)),
+        listed("What failed", failure_sentences(loaded), "entries", "cases.csv"),
+        listed("Doubts in detail", [each.sentence for each in doubts(loaded)], "entries", "report.html"),
+        *_method(loaded),
     ]
-    blocks.append(listed("What failed", failure_sentences(loaded), "entries", "cases.csv"))
-    blocks.append(listed("Doubts in detail", [each.sentence for each in doubts(loaded)], "entries", "report.html"))
-    blocks += _method(loaded)
     return within(blocks)
 
 

@@ -13,7 +13,6 @@ from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.stats import effects, noise
 from modbench.reports.data_table import frame
-from modbench.reports.reasons import in_words
 from modbench.reports.tables import pair_verdicts
 from modbench.reports.tables.cell import joined_reasons
 from modbench.reports.tables.columns import VALUES, names
@@ -40,27 +39,27 @@ def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
     if trouble:
         damaged = Label.DAMAGED if trouble.kind == "damaged" else None
         return row | {"status": trouble.status, "reason": trouble.reason, "labels": damaged}
-    row |= {
-        "status": "ok",
-        "labels": labels.joined(
-            [
-                *tables.row_labels(case, metric),
-                *pair_verdicts.machine_labels(tables, case, metric),
-                *[Label.NOISY] * (tables.noisy(case, metric) > noise.MOST),
-            ]
-        ),
-    }
-    effect, made_in = tables.estimate(case, metric), tables.made_in(metric)
+    found, made_in = tables.value(case, metric), tables.made_in(metric)
+    noisy = [Label.NOISY] * (found.noisy > noise.MOST)
+    effect, statistic = found.estimate, metric.statistic or made_in.statistic
+    value, low, high, reason = effect.value, effect.low, effect.high, joined_reasons([effect.reason])
     if made_in.samples == "one":
-        statistic = metric.statistic or made_in.statistic
-        return row | _filled(statistic, effect.value, None, None, 1, no_interval(tables, case, metric))
-    if made_in.samples == "seeds":
-        return row | _filled(
-            made_in.statistic, effect.value, effect.low, effect.high, effect.n, in_words(effect.reason)
-        )
-    statistic = "rate at the mean" if metric.source else metric.estimand
-    reason = joined_reasons([effect.reason, tables.partly(case, metric)])
-    return row | _filled(statistic, *effect.ratio, effect.n, reason)
+        reason = no_interval(tables, case, metric)
+    elif made_in.samples == "processes":
+        value, low, high = effect.ratio
+        statistic = "rate at the mean" if metric.source else metric.estimand
+        reason = joined_reasons([effect.reason, tables.partly(case, metric)])
+    return row | {
+        "status": "ok",
+        "labels": labels.joined([*found.labels, *pair_verdicts.machine_labels(tables, case, metric), *noisy]),
+        "statistic": statistic,
+        "value": value,
+        "ci_low": low,
+        "ci_high": high,
+        "ci_level": None if low is None else effects.LEVEL,
+        "n": effect.n,
+        "reason": reason,
+    }
 
 
 def no_interval(tables: Tables, case: Case, metric: Metric) -> str:
@@ -70,14 +69,6 @@ def no_interval(tables: Tables, case: Case, metric: Metric) -> str:
     # The source is named where it is not the plain closed form.
     named = metric.unit == "FLOP" and (case.is_user_model or counted.depth_ratio is not None)
     return f"{reason}; {counted.source}" if named and counted.source else reason
-
-
-def _filled(
-    statistic: str, value: float, low: float | None, high: float | None, n: int, reason: str | None
-) -> dict[str, Any]:
-    level = effects.LEVEL if low is not None else None
-    interval = {"ci_low": low, "ci_high": high, "ci_level": level}
-    return {"statistic": statistic, "value": value, **interval, "n": n, "reason": reason}
 
 
 def looked_ahead(row: object) -> bool:

@@ -17,6 +17,11 @@ def _column(name: str, kind: Type, meaning: str, unit: str = "") -> Column:
     return Column(name, kind, meaning, methodcaller("get", name), unit)
 
 
+def _place(*names: str) -> tuple[Column, ...]:
+    """Fields of the place where it was measured."""
+    return tuple(_column(name, *data_table.PLACE[name]) for name in names)
+
+
 def _interval(number: str, meaning: str, ends: str) -> tuple[Column, Column, Column]:
     """A number and the ends of its 95 % confidence interval, each under a key of its own."""
     declared: tuple[Column, ...] = data_table.interval(number, meaning, lambda _: None, ends)
@@ -30,13 +35,9 @@ CASE = (
     _column("model", "text", "the model's name in the catalogue, or a user's `FILE.py:build`"),
     _column("capacity", "number", "MoD's share of tokens in a routed block"),
     _column("depth_ratio", "number", "mean share of the blocks that ran"),
-    _column("seq_len", "count", "sequence length", "tokens"),
-    _column("batch_size", "count", "sequences per call"),
+    *_place("seq_len", "batch_size"),
     _column("workload", "text", "what was measured: forward, train_step, decode, …"),
-    _column("device", "text", "`cpu` or `cuda`"),
-    _column("dtype", "text", "number format of weights and activations"),
-    _column("compile", "flag", "whether the model was compiled"),
-    _column("threads", "count", "CPU threads of a process"),
+    *_place("device", "dtype", "compile", "threads"),
     _column("seed", "text", "seeds of weights and data"),
     _column("params", "count", "parameters of the built module"),
     _column("effort", "text", "preset of processes and rounds"),

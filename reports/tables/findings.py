@@ -59,7 +59,7 @@ def of_row(
         typical = Estimate.of(get("ratio"), *ends, kind="ratio", unit=unit)
         columns = MEAN if known(get(MEAN[0])) is not None else MEDIAN
         other = Estimate.of(*map(get, columns), kind="ratio", unit=unit)
-    other = None if other is None or other.value is None else other
+    other = other if other is not None and other.value is not None else None
     apart = Label.BY_CPU not in labels and _apart(typical, value, base)
     return replace(made, typical=typical, other=other, verdict=known_text(get("verdict")), apart=apart)
 
@@ -110,13 +110,9 @@ def between(
     loaded: Loaded, metric: str, case: Case, other: Case, lengths: Collection[int] | None = None
 ) -> list[Finding]:
     """Return what is found of a variant against another in one metric, at every grid point or these lengths."""
-    found = list[Finding]()
-    for row in loaded.between(metric, case.variant, other.variant):
-        if lengths is not None and row.seq_len not in lengths:
-            continue
-        made = of_pair(loaded, row)
-        found.append(made if row.variant == case.variant else made.mirrored())
-    return found
+    rows = loaded.between(metric, case.variant, other.variant)
+    found = (of_pair(loaded, row) for row in rows if lengths is None or row.seq_len in lengths)
+    return [each if each.case.variant == case.variant else each.mirrored() for each in found]
 
 
 def by_length(
@@ -146,13 +142,11 @@ class Against(NamedTuple):
 def against(loaded: Loaded, metrics: Iterable[str]) -> list[Against]:
     """Return what can be chosen; first the matched baseline, if any was measured: a reader would take one instead."""
     base, wanted = loaded.baseline, [*metrics]
-    beside = (
-        (case, found.case) for case in loaded.variants_shown if (found := matched_beside(loaded, case)) is not None
-    )
     solved = [
-        pair
-        for pair in beside
-        if any(each.typical.value is not None for metric in wanted for each in between(loaded, metric, *pair))
+        (case, beside.case)
+        for case in loaded.variants_shown
+        if (beside := matched_beside(loaded, case)) is not None
+        and any(each.typical.value is not None for key in wanted for each in between(loaded, key, case, beside.case))
     ]
     shape = "same shape" if same_shape(base) else short(base)
     every = Against(shape, matched=False, pairs=[(case, base) for case in loaded.variants_shown])

@@ -151,12 +151,8 @@ class Loaded:
     @cached_property
     def variants(self) -> list[Case]:
         """One case of every variant: the baseline, then the smaller dense models and the rest in the plan's order."""
-        first: dict[str, Case] = {}
-        for comparison in self.plan.comparisons:
-            for case in comparison.variants:
-                first.setdefault(case.variant, case)
         baseline = self.tables.baseline_of(self.plan.comparisons[0])
-        return sorted(first.values(), key=lambda case: case.variant != baseline.variant)
+        return sorted(one_of_each(self.plan.cases), key=lambda case: case.variant != baseline.variant)
 
     @cached_property
     def cases_by_id(self) -> dict[str, Case]:
@@ -233,11 +229,9 @@ class Loaded:
     @cached_property
     def labelled(self) -> dict[str, list[Case]]:
         """The variants by label, such as `not usable for generation`."""
-        found: dict[str, dict[str, Case]] = {}
-        for _, metric, case in self.tables.asked():
-            for label in self.tables.value(case, metric).variant_labels:
-                found.setdefault(label, {}).setdefault(case.variant, case)
-        return {label: list(cases.values()) for label, cases in found.items()}
+        asked = ((case, self.tables.value(case, metric)) for _, metric, case in self.tables.asked())
+        labels = grouped((label, case) for case, value in asked for label in value.variant_labels)
+        return {label: one_of_each(cases) for label, cases in labels.items()}
 
     @property
     def trained_metric(self) -> str | None:
@@ -245,11 +239,9 @@ class Loaded:
 
         None too where stored weights were to be evaluated, and no model has any.
         """
-        measured = (
-            set(self.cases[self.cases.status == "ok"].metric) if self.evaluates_only else set(self.tables.metrics)
-        )
-        metrics = [metric for metric in self.metrics if metric.key in measured]
-        return next((m.key for m in metrics if self.tables.made_in(m).samples == "seeds" and not m.task), None)
+        trained = (m.key for m in self.metrics if self.tables.made_in(m).samples == "seeds" and not m.task)
+        measured = set(self.cases[self.cases.status == "ok"].metric)
+        return next((key for key in trained if key in measured or not self.evaluates_only), None)
 
     @property
     def runs(self) -> list[Job]:
@@ -263,16 +255,15 @@ class Loaded:
         return {(row.case_id, row.metric): float(row.value) for row in rows}
 
     @cached_property
-    def _pairs(self) -> dict[tuple[str, str, str], list[tuple[int, Row]]]:
-        """Rows of `pairs` with their numbers, by metric, variant and baseline."""
+    def _pairs(self) -> dict[tuple[str, frozenset[str]], list[Row]]:
+        """Rows of `pairs` by metric and the two variants."""
         rows: Iterator[Row] = self.pairs.itertuples(index=False)
-        return grouped(((row.metric, row.variant, row.baseline_variant), (at, row)) for at, row in enumerate(rows))
+        return grouped(((row.metric, frozenset((row.variant, row.baseline_variant))), row) for row in rows)
 
     @cached_property
     def _primary(self) -> dict[tuple[str, str, GridPoint | int | None], Row]:
         """Of the rows against the baseline the first of each metric and variant, by place, by length, and of all."""
-        primary = ((at, row) for rows in self._pairs.values() for at, row in rows if row.primary)
-        return self._first(row for _, row in sorted(primary, key=lambda each: each[0]))
+        return self._first(self.comparisons.itertuples(index=False))
 
     @cached_property
     def _cases(self) -> dict[tuple[str, str, GridPoint | int | None], Row]:
@@ -288,8 +279,7 @@ class Loaded:
 
     def between(self, metric: str, variant: str, baseline: str) -> list[Row]:
         """Return the rows of `pairs` that compare the two variants, in either direction, as named tuples."""
-        found = (self._pairs.get((metric, *variants), ()) for variants in {(variant, baseline), (baseline, variant)})
-        return [row for _, row in sorted((each for rows in found for each in rows), key=lambda each: each[0])]
+        return self._pairs.get((metric, frozenset((variant, baseline))), [])
 
     def at(self, metric: str, variant: str, grid_point: GridPoint) -> Row | None:
         """Return the row of `cases` of a variant at a place, or None."""
@@ -326,6 +316,11 @@ def once_a_run(find: Callable[[Loaded], Made]) -> Callable[[Loaded], Made]:
     return found
 
 
+def one_of_each(cases: Iterable[Case]) -> list[Case]:
+    """Return of each variant the first case."""
+    return [first for first, *_ in grouped((case.variant, case) for case in cases).values()]
+
+
 def subsample_evenly(values: Sequence[Shown], most: int) -> list[Shown]:
     """Return all values if they are at most so many, else so many that lie evenly among them: the ends included."""
     if len(values) <= most:
@@ -341,10 +336,8 @@ def contenders(loaded: Loaded) -> list[Case]:
 def default_variant(loaded: Loaded) -> Case | None:
     """Return the variant to show first: MoD with the lowest capacity, else the first that is no baseline."""
     others = contenders(loaded)
-    routed = [case for case in others if case.model == "mod"]
-    if routed:
-        return min(routed, key=lambda case: case.config.capacity or 1.0)
-    return others[0] if others else None
+    routed = sorted((case for case in others if case.model == "mod"), key=lambda case: case.config.capacity or 1.0)
+    return next(iter([*routed, *others]), None)
 
 
 class Beside(NamedTuple):
@@ -357,15 +350,9 @@ class Beside(NamedTuple):
 def matched_beside(loaded: Loaded, case: Case) -> Beside | None:
     """Return the dense variant of equal cost, of several that of equal forward FLOPs: the alternative to the variant."""
     by_variant = {other.variant: other for other in loaded.variants}
-    found = [
-        matched
-        for matched in loaded.plan.matched_baselines
-        if matched.target == case.variant and matched.variant in by_variant
-    ]
-    if not found:
-        return None
-    matched = min(found, key=lambda matched: matched.quantity != "flops/forward")
-    return Beside(by_variant[matched.variant], matched)
+    solved = sorted(loaded.plan.matched_baselines, key=lambda matched: matched.quantity != "flops/forward")
+    found = (each for each in solved if each.target == case.variant and each.variant in by_variant)
+    return next((Beside(by_variant[matched.variant], matched) for matched in found), None)
 
 
 def same_shape(baseline: Case) -> bool:

@@ -46,18 +46,13 @@ def base_of(unit: str) -> str:
 
 def shown(loaded: Loaded) -> list[Loss]:
     """Return the losses to show: as routed in training, and routed causally, of those that the suite asked for."""
-    asked = loaded.suite.metrics
-    unit, factor = unit_of(loaded)
-    found = list[Loss]()
-    if mixed(loaded) and "bpb/val" in asked:
-        return [Loss("as trained", "bpb/val", BITS, 1.0)]
-    if "bpb/val" in asked and unit == BITS:
-        found.append(Loss("as trained", "bpb/val", BITS, 1.0))
-    elif "loss/val" in asked:
-        found.append(Loss("as trained", "loss/val", unit, factor))
-    if "loss/val_causal" in asked:
-        found.append(Loss("routed causally", "loss/val_causal", unit, factor))
-    return found
+    asked, (unit, factor) = loaded.suite.metrics, unit_of(loaded)
+    bits = Loss("as trained", "bpb/val", BITS, 1.0)
+    if mixed(loaded) and bits.metric in asked:
+        return [bits]
+    trained = bits if unit == BITS and bits.metric in asked else Loss("as trained", "loss/val", unit, factor)
+    causal = Loss("routed causally", "loss/val_causal", unit, factor)
+    return [each for each in (trained, causal) if each.metric in asked]
 
 
 def comparable(loaded: Loaded) -> Loss:

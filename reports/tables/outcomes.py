@@ -90,10 +90,10 @@ class Value:
     @functools.cached_property
     def trouble(self) -> Trouble | None:
         """Why it has no value, or None; wrong FLOPs fail the whole case, an unsteady variant its times."""
-        for key in ("flops/forward", "flops/train_step"):
-            for _, outcome in self.tables.cell(self.case.id, key).outcomes:
-                if outcome.kind == "flops_mismatch":
-                    return Trouble("failed", f"{outcome.kind}: {outcome.reason}", outcome.kind)
+        counts = (self.tables.cell(self.case.id, key) for key in ("flops/forward", "flops/train_step"))
+        for outcome in (outcome for cell in counts for _, outcome in cell.outcomes):
+            if outcome.kind == "flops_mismatch":
+                return Trouble("failed", f"{outcome.kind}: {outcome.reason}", outcome.kind)
         found = self.cell.trouble()
         if found is None and self.drift is not None:
             return Trouble("failed", f"not_steady: {self.drift}", "not_steady")
@@ -110,8 +110,8 @@ class Value:
         if not self.made_in.times or self.case.id == self.anchor.id:
             return None
         timed = (each for each in self.processes.values() if self.anchor.id in each.variants)
-        effects_of = [each.of_blocks(self.case.id).tolist() for each in timed]
-        return in_words(trend_test.drifting(effects_of, len(self.comparison.variants) - 1))
+        blocks = [each.of_blocks(self.case.id).tolist() for each in timed]
+        return in_words(trend_test.drifting(blocks, len(self.comparison.variants) - 1))
 
     @property
     def factor(self) -> float:
@@ -173,8 +173,7 @@ class Value:
     @functools.cached_property
     def variant_labels(self) -> list[Label]:
         """The labels of the variant in every output, such as `not usable for generation`."""
-        labels = (self.tables.doubts[name].label for name in self.doubts)
-        doubted = [label for label in labels if label is not None]
+        doubted = [label for name in self.doubts if (label := self.tables.doubts[name].label) is not None]
         # Other units of the run ran other versions of the files that its units ran.
         changed = [Label.CODE_CHANGED] * bool(self.tables.changed & self.cell.versions.keys())
         return [Label.DAMAGED] * bool(self.damaged) + doubted + changed
@@ -182,11 +181,10 @@ class Value:
     @functools.cached_property
     def labels(self) -> list[Label]:
         """The labels of a row: the variant's, and what else must be known about this number."""
-        found = [*self.variant_labels]
-        notes = next(iter(self.tables.notes_of(self.case, self.metric.key, TrainNotes)), None)
-        if notes is not None and notes.sees_future and self.metric.key != CAUSAL_LOSS:
-            found.insert(0, Label.NOT_AUTOREGRESSIVE if self.case.is_user_model else Label.SAW_FUTURE)
-        return list(dict.fromkeys(found))
+        notes = self.tables.notes_of(self.case, self.metric.key, TrainNotes)[:1]
+        looked_ahead = any(each.sees_future for each in notes) and self.metric.key != CAUSAL_LOSS
+        own = Label.NOT_AUTOREGRESSIVE if self.case.is_user_model else Label.SAW_FUTURE
+        return list(dict.fromkeys([*[own] * looked_ahead, *self.variant_labels]))
 
     def log_times(self, column: str) -> list[tuple[float, float]]:
         """Return logarithms of the typical and of the mean time, in each process; none where a process lacks the column."""
@@ -232,24 +230,20 @@ class Tables(Samples):
         self.doubts: dict[str, Doubt] = catalogue.usable("doubts")
         self.process_counts = run.found(ProcessCount)
         self._values: dict[tuple[str, str], Value] = {}
-        self._counted: dict[str, CountNotes] = {}
         self._columns: dict[str, dict[str, Any]] = {}
         # Where each metric of a case was measured: searching the plan anew for every cell takes time quadratic in its cases.
-        self._measured_in: dict[tuple[str, str], Comparison] = {}
-        for comparison in self.plan.comparisons:
-            for case in comparison.variants:
-                for key in comparison.metrics:
-                    self._measured_in.setdefault((case.id, key), comparison)
+        asked = reversed([*self.asked()])  # the first comparison counts
+        self._measured_in = {(case.id, metric.key): comparison for comparison, metric, case in asked}
         if baseline is not None:
             self.baseline = variant_named(self.plan.cases, baseline, "baseline").variant
             refuse_apart(self.plan, self.baseline)
 
     def value(self, case: Case, metric: Metric) -> Value:
         """Return one metric of one case."""
-        found = self._values.get((case.id, metric.key))
-        if found is None:
-            found = self._values[case.id, metric.key] = Value(self, case, metric)
-        return found
+        key = case.id, metric.key
+        if key not in self._values:
+            self._values[key] = Value(self, case, metric)
+        return self._values[key]
 
     def trouble(self, case: Case, metric: Metric) -> Trouble | None:
         """Return why the metric has no value, or None."""
@@ -263,17 +257,9 @@ class Tables(Samples):
         """Return what is doubtful about a value, by doubt."""
         return self.value(case, metric).doubts
 
-    def noisy(self, case: Case, metric: Metric) -> float:
-        """Return the mean share of a case's blocks in which it was noisy; 0 for what is no time."""
-        return self.value(case, metric).noisy
-
     def row_labels(self, case: Case, metric: Metric) -> list[Label]:
         """Return the labels of a row: the variant's, and what else must be known about this number."""
         return self.value(case, metric).labels
-
-    def damaged(self, case: Case, metric: Metric) -> str | None:
-        """Return what is wrong with a file that a number, or a check of the case, should have come from; or None."""
-        return self.value(case, metric).damaged
 
     def partly(self, case: Case, metric: Metric) -> str | None:
         """Return how many processes of an incomplete run a time is from, or None: it has all that were planned, or no value."""
@@ -286,10 +272,6 @@ class Tables(Samples):
     def processes(self, case: Case, metric: Metric) -> dict[int, Process]:
         """Return the processes that timed a case, with all variants of its comparison."""
         return self.value(case, metric).processes
-
-    def behind(self, case: Case, metric: Metric) -> Cell:
-        """Return the samples that a number comes from: of a rate those of the time that it is derived from."""
-        return self.value(case, metric).cell
 
     def training_notes(self, case_id: str) -> TrainNotes | None:
         """Return the notes of the first seed's run on a corpus, stored with one of its metrics; None if it was not trained."""
@@ -306,11 +288,7 @@ class Tables(Samples):
 
     def counted(self, case: Case) -> CountNotes:
         """Return the notes of the counting pass about a case, an A/A control's about its anchor; empty if it was not counted."""
-        found = self._counted.get(case.id)
-        if found is None:
-            notes = self.notes_of(case.original, CARRIER, CountNotes)
-            found = self._counted[case.id] = notes[0] if notes else NOT_COUNTED
-        return found
+        return next(iter(self.notes_of(case.original, CARRIER, CountNotes)), NOT_COUNTED)
 
     def anchor(self, case: Case, metric: Metric) -> Case:
         """Return the variant that every block of this case also timed."""
@@ -360,12 +338,10 @@ class Tables(Samples):
         )
         seen = replace(found.seen, unfit=self.escapes(metric, case, baseline) or found.seen.unfit)
         found = found._replace(seen=seen if made_in.times else Seen())
+        if not metric.source:
+            return found
         # A rate is a number of tokens per mean second.
-        return (
-            found.shifted(math.log(self.value(case, metric).factor / self.value(baseline, metric).factor))
-            if metric.source
-            else found
-        )
+        return found.shifted(math.log(self.value(case, metric).factor / self.value(baseline, metric).factor))
 
     def contrast(self, metric: Metric, case: Case, baseline: Case) -> Contrast:
         """Compare two variants that were sampled in the same processes, as the only contrast of their family."""
@@ -378,17 +354,15 @@ class Tables(Samples):
 
     def independent(self, metric: Metric, case: Case, baseline: Case) -> Contrast:
         """Compare two cases that took no turns, by the own times of their processes."""
-        base, new = (self.value(side, metric).own_times for side in (baseline, case))
-        noisy = max(self.noisy(side, metric) for side in (case, baseline))
-        seen = Seen(noisy, self._cpu_unfit(metric, case, baseline)) if self.made_in(metric).times else Seen()
+        sides = [self.value(side, metric) for side in (case, baseline)]
+        new, base = (side.own_times for side in sides)
+        noisy = max(side.noisy for side in sides)
+        unfit: Reason | None = SEVERAL_THREADS
+        if all(side.case.grid_point.one_thread for side in sides):
+            waits = ([each.waits[side.case.id] for each in side.processes.values()] for side in sides)
+            unfit = self.escapes(metric, case, baseline) or paired.unfit_of(waits)
+        seen = Seen(noisy, unfit) if self.made_in(metric).times else Seen()
         return contrast(base, new, "independent", Rule("time", self.suite.margin, estimand=metric.estimand), seen)
-
-    def _cpu_unfit(self, metric: Metric, *sides: Case) -> Reason | None:
-        """Return why no verdict on these cases may rest on CPU time; None where it may."""
-        if not all(side.grid_point.one_thread for side in sides):
-            return SEVERAL_THREADS
-        waits = ([each.waits[side.id] for each in self.processes(side, metric).values()] for side in sides)
-        return self.escapes(metric, *sides) or paired.unfit_of(waits)
 
     def counts(self, case: Case, metric: Metric) -> solved.Counts | None:
         """Return how many runs of each variant solved the task that a metric is about; None if it is about none."""
@@ -423,14 +397,12 @@ class Tables(Samples):
         if found is None:
             counted = self.counted(case)
             found = self._columns[case.id] = {
+                **case.grid_point.model_dump(),  # `frame` takes what it has a column for
                 "case_id": case.id,
                 "variant": case.variant,
                 "model": case.model,
                 "capacity": case.config.capacity,
                 "depth_ratio": counted.depth_ratio,
-                **case.grid_point.model_dump(
-                    include={"seq_len", "batch_size", "device", "dtype", "compile", "threads"}
-                ),
                 "params": counted.params,
                 "effort": self.suite.effort,
                 "config": case.config_diff(),

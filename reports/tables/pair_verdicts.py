@@ -98,18 +98,11 @@ def _of_hardware(tables: Tables, case: Case, metric: Metric) -> str | None:
 
 
 def _of_code(tables: Tables, case: Case, baseline: Case, metric: Metric) -> str | None:
-    if not tables.changed:
-        return None
-    names = provenance.mixed_versions(
-        provenance.joined_versions(tables.behind(side, metric).versions for side in (case, baseline))
-    )
-    return (
-        f"its jobs ran several versions of {provenance.versions_in_words(names)}, which no verdict may pool"
-        if names
-        else None
-    )
+    ran = provenance.joined_versions(tables.value(side, metric).cell.versions for side in (case, baseline))
+    names = provenance.versions_in_words(provenance.mixed_versions(ran))
+    return f"its jobs ran several versions of {names}, which no verdict may pool" if names else None
 
 
 def _hardware(tables: Tables, case: Case, metric: Metric) -> dict[str, str]:
     """Hardware of the nodes and GPUs that timed a case for a metric, each once; none where run.json names all there is."""
-    return tables.behind(case, metric).nodes if tables.made_in(metric).times else {}
+    return tables.value(case, metric).cell.nodes if tables.made_in(metric).times else {}

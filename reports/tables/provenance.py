@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.machine.certificate import Certificate, from_dict
 from modbench.harness.registry import catalogue
@@ -47,11 +48,10 @@ class Node:
 
 def timed_on(run: StoredRun) -> list[Node]:
     """The machines that timed the run, each once; the machine of run.json if its units name none."""
-    found = {
-        node.machine: node for record in run.records if record.job.facts.timed and (node := _node(record)) is not None
-    }
+    there = (record.environment for record in run.records if record.job.facts.timed)
+    found = {each.machine: each for each in there if each is not None and each.machine is not None}
     if found:
-        return list(found.values())
+        return [Node(each.machine, each.certificate, each.host, each.hardware) for each in found.values()]
     known = run.environment.get("certificate")
     return [Node(run.environment.get("machine"), from_dict(known) if known else None)]
 
@@ -72,13 +72,6 @@ def nodes_named(record: Record) -> dict[str, str]:
     return {f"{where.machine or ''} {where.device_uuid or ''}": ", ".join(filter(None, parts))}
 
 
-def _node(record: Record) -> Node | None:
-    where = record.environment
-    if where is None or where.machine is None:
-        return None
-    return Node(where.machine, where.certificate, where.host, where.hardware)
-
-
 # SHA-256 of all versions of a file, by the file's name.
 Versions = Mapping[str, frozenset[str]]
 
@@ -96,31 +89,19 @@ def versions_of_record(record: Record) -> Versions:
 def _is_own(record: Record, outcome: Outcome) -> bool:
     """Whether a value depends on code of the user's: of its case, or of what measured it. Other variants only ran beside it."""
     case = next((each for each in record.job.comparison.variants if each.id == outcome.case), None)
-    metrics, protocol = catalogue.metrics(), record.job.protocol
-    used = {
-        "passes": record.job.made_in,
-        "corpora": protocol.corpus,
-        "tasks": case.task if case else None,
-        "metrics": catalogue.file_of_metric(outcome.metric).name if outcome.metric in metrics else None,
-    }
-    return (
-        case is None
-        or case.facts.runs_user_code
-        or any(
-            name in (known := catalogue.entries(room)) and not known[name].shipped
-            for room, name in used.items()
-            if name
-        )
-    )
+    if case is None or case.facts.runs_user_code:
+        return True
+    used = {"passes": record.job.made_in, "corpora": record.job.protocol.corpus, "tasks": case.task}
+    if outcome.metric in catalogue.metrics():
+        used["metrics"] = catalogue.file_of_metric(outcome.metric).name
+    entries = (catalogue.entries(room).get(name) for room, name in used.items())
+    return any(entry is not None and not entry.shipped for entry in entries)
 
 
 def joined_versions(several: Iterable[Versions]) -> Versions:
     """All versions of each file."""
-    found: dict[str, frozenset[str]] = {}
-    for each in several:
-        for name, versions in each.items():
-            found[name] = found.get(name, frozenset()) | versions
-    return found
+    by_name = grouped(versions for each in several for versions in each.items())
+    return {name: frozenset().union(*versions) for name, versions in by_name.items()}
 
 
 def mixed_versions(versions: Versions) -> list[str]:

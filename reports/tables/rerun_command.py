@@ -7,6 +7,8 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from getopt import GetoptError, gnu_getopt
+from itertools import takewhile
 
 from modbench.harness.core.printable import MASK
 from modbench.harness.domain.case import Case
@@ -16,22 +18,13 @@ from modbench.harness.results.run_file import StoredRun
 
 # Options of `modbench run` that say what is measured, with a value and without; the others say where to and how it is shown.
 KEPT = (
-    *(
-        "--model",
-        "--match",
-        "--option",
-        "--capacity",
-        "--seq-len",
-        "--batch-size",
-        "--dtype",
-        "--input-len",
-        "--output-len",
-    ),
-    *("--device", "--seeds", "--corpus", "--router", "--plugin", "--set", "--effort", "--variants-from"),
+    *("--model", "--match", "--option", "--capacity", "--router", "--plugin", "--set", "--effort", "--variants-from"),
+    *("--seq-len", "--batch-size", "--input-len", "--output-len", "--device", "--dtype", "--seeds", "--corpus"),
 )
 KEPT_ALONE = ("--compile", "--only")
 LEFT = ("--title", "-o", "--out", "-k", "--timeout", "--launcher", "--launcher-profile")
 LEFT_ALONE = ("--audit", "--strict", "--json", "-q", "--quiet", "-v", "--verbose")
+UNKNOWN = "The run's command has {!r}, of which it is not known what it changes."
 
 
 @dataclass(frozen=True)
@@ -57,25 +50,16 @@ def parse_command(command: Sequence[str]) -> RunCommand:
         raise NotAgainError("This run was not started by modbench run, so that no command measures a part of it again.")
     if any(MASK in word for word in command):
         raise NotAgainError("The run's command holds a masked value: repeat it with that value, and with -k.")
-    words, suite, select, flags = list(command[2:]), None, None, list[tuple[str, ...]]()
-    while words and words[0] != "--":
-        word = words.pop(0)
-        option, value = _parted(word)
-        if option in (*KEPT, *LEFT):
-            if value is None:
-                value = words.pop(0) if words else ""
-            if option == "-k":
-                select = value
-            flags += [(option, value)] if option in KEPT else []
-        elif word in (*KEPT_ALONE, *LEFT_ALONE):
-            flags += [(word,)] if word in KEPT_ALONE else []
-        elif suite is None and not word.startswith("-"):
-            suite = word
-        else:
-            raise NotAgainError(f"The run's command has {word!r}, of which it is not known what it changes.")
-    if suite is None:
-        raise NotAgainError("The run's command names no suite.")
-    return RunCommand(suite, tuple(flags), select)
+    known = dict.fromkeys((*KEPT, *LEFT), "=") | dict.fromkeys((*KEPT_ALONE, *LEFT_ALONE), "")
+    long = [option[2:] + value for option, value in known.items() if option.startswith("--")]
+    try:
+        options, named = gnu_getopt([*takewhile("--".__ne__, command[2:])], "o:k:qv", long)
+    except GetoptError as error:
+        raise NotAgainError(UNKNOWN.format("-" * min(2, len(error.opt)) + error.opt)) from None
+    if len(named) != 1:
+        raise NotAgainError(UNKNOWN.format(named[1]) if named else "The run's command names no suite.")
+    flags = (each[:1] if each[0] in KEPT_ALONE else each for each in options if each[0] in (*KEPT, *KEPT_ALONE))
+    return RunCommand(named[0], tuple(flags), dict(options).get("-k"))
 
 
 def suite_of(run: StoredRun) -> str:
@@ -84,16 +68,6 @@ def suite_of(run: StoredRun) -> str:
         return shlex.quote(parse_command(run.command).suite)
     except NotAgainError:
         return "SUITE"
-
-
-def _parted(word: str) -> tuple[str, str | None]:
-    """An option and the value in the same word, if there is one: `--out=DIR`, `-oDIR`."""
-    if word.startswith("--"):
-        option, equals, value = word.partition("=")
-        return option, value if equals else None
-    if word[:2] in LEFT:
-        return word[:2], word[2:].removeprefix("=") or None
-    return word, None
 
 
 def _sets(flag: tuple[str, ...]) -> str:
@@ -198,9 +172,8 @@ class Again:
 
     def _rates(self, wanted: list[Case]) -> list[Case]:
         """Cases at which the learning rates of these are tried, in a sweep over sizes."""
-        return [
-            self._tried[case.id] for case in wanted if case.id in self._tried and self._tried[case.id] not in wanted
-        ]
+        tried = (self._tried[case.id] for case in wanted if case.id in self._tried)
+        return [case for case in tried if case not in wanted]
 
     @functools.cached_property
     def _tried(self) -> dict[str, Case]:

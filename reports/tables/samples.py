@@ -6,6 +6,7 @@ Raw calls and notes stand behind a sample (`cell.py`). What a process says of al
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -70,8 +71,7 @@ def jobs(run: StoredRun) -> Iterator[PlannedJob]:
     for job in run.planned:
         if job.rule and job.name not in asked:
             other = f"not measured: {job.rule} has not ended", f"not measured: {job.rule} did not ask for it"
-            reasons = REASONS.get(job.rule, other)
-            yield PlannedJob(job, job.process, left_out=reasons[job.name not in undecided])
+            yield PlannedJob(job, job.process, left_out=REASONS.get(job.rule, other)[job.name not in undecided])
 
 
 class Samples:
@@ -89,12 +89,12 @@ class Samples:
 
     def __init__(self, run: StoredRun) -> None:
         self.run, self.metrics = run, catalogue.metrics()
-        self.cells: dict[tuple[str, str], Cell] = {}
+        self.cells = defaultdict[tuple[str, str], Cell](Cell)
         self.peaks: dict[str, float] = {}
         self.rooflines: dict[str, Table] = {}
         self.without_own: dict[tuple[str, str], TimingProcess] = {}
         self.audits: dict[str, AuditFinding] = {}
-        self._processes: dict[tuple[str, str], dict[int, Process]] = {}
+        self._processes = defaultdict[tuple[str, str], dict[int, Process]](dict)
         self._anchors_s: dict[tuple[object, ...], float | None] = {}
         self.jobs = [*jobs(run)]
         for planned in self.jobs:
@@ -117,10 +117,9 @@ class Samples:
         if isinstance(findings, RooflineFinding):
             self.rooflines[findings.table.dtype] = findings.table
         if isinstance(findings, WithoutOwnFinding):
-            there = {key: variants[anchor.id] for key, variants in findings.samples.items() if anchor.id in variants}
-            self.without_own |= {
-                (comparison.label, key): TimingProcess(each, findings.blocks) for key, each in there.items()
-            }
+            for key, variants in findings.samples.items():
+                if anchor.id in variants:
+                    self.without_own[comparison.label, key] = TimingProcess(variants[anchor.id], findings.blocks)
         if (audit := audits.audit_in(record)) is not None:
             self.audits[self._audited_as(anchor)] = audit
         nodes, blocks = provenance.nodes_named(record), {each.group: each.columns for each in record.blocks}
@@ -136,17 +135,12 @@ class Samples:
             good = grouped((each.metric, each) for each in record.outcomes if each.status == "ok")
             for key, outcomes in good.items():
                 variants = {each.case: each.samples for each in outcomes}
-                made = Process(
-                    variants, anchor.id, blocks.get(self.metrics[key].group) if key in self.metrics else None
-                )
-                self._processes.setdefault((anchor.id, key), {})[planned.number] = made
+                group = self.metrics[key].group if key in self.metrics else ""
+                self._processes[anchor.id, key][planned.number] = Process(variants, anchor.id, blocks.get(group))
 
     def cell(self, case_id: str, metric: str) -> Cell:
         """Return the samples of a metric of a case, none if nothing was measured."""
-        found = self.cells.get((case_id, metric))
-        if found is None:
-            found = self.cells[case_id, metric] = Cell()
-        return found
+        return self.cells[case_id, metric]
 
     def values_of(self, case: Case, key: str) -> dict[int, float]:
         """Return the value of a metric by seed (or process), of those that have one value each."""

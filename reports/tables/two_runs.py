@@ -277,10 +277,14 @@ class TwoRuns:
             lost = _lost(self.base, case, metric, before) or _lost(self.new, case, metric, now)
             lack = OPEN if lost else NOTHING if before else UNMEASURED
             yield lack, f"{'now' if now else 'before'}: {said.reason}{' (before as well)' * bool(now and before)}"
-        if damaged := self.new.damaged(case, metric) or self.base.damaged(old, metric):  # the file of the case's checks
+        if damaged := self._damaged(old, case, metric):  # the file of the case's checks
             yield OPEN, damaged
         if not (self.new.suite.claims and self.base.suite.claims) and self.new.made_in(metric).samples != "one":
             yield OPEN, SMOKE
+
+    def _damaged(self, old: Case, case: Case, metric: Metric) -> str | None:
+        """What is wrong with a file of either run that a number, or a check of the case, should have come from; or None."""
+        return self.new.value(case, metric).damaged or self.base.value(old, metric).damaged
 
     def _flattered(self, case: Case, metric: Metric) -> Seen:
         """What a number's label withholds: it looks better than it is in one of the two runs alone."""
@@ -304,7 +308,7 @@ class TwoRuns:
         base, new = (ByClock(_log_times(tables, case, metric)) for tables in self.sides)
         if min(len(base.own), len(new.own)) < effects.FEWEST:
             return self._without(case, metric, OPEN, THREE)
-        share = max(tables.noisy(case, metric) for tables in self.sides)
+        share = max(tables.value(case, metric).noisy for tables in self.sides)
         found = contrast(Side(base), Side(new), "independent", Rule("time", self.margin), Seen(noisy=share))
         busy = Sentence("{share} of the blocks were noisy", share=Estimate(share, kind="share"))
         return Pair(case, metric, found, reason=busy if found.noisy else None)
@@ -367,8 +371,7 @@ class TwoRuns:
             other = next(filter(None, others.values()), None)
             lack = OPEN if other else NOTHING
             return Labels(case.id, lack=lack, reason=other or "no metric of it was measured in both runs")
-        damaged = (self.new.damaged(case, m) or self.base.damaged(old, m) for m in both)
-        if lost := next(filter(None, damaged), None):
+        if lost := next(filter(None, (self._damaged(old, case, m) for m in both)), None):
             return Labels(case.id, lack=OPEN, reason=lost)
         labels = [{label for m in both for label in tables.row_labels(case, m)} for tables in self.sides]
         # Labels of an audit are new only where the other run was audited too.
@@ -430,4 +433,4 @@ def _failed(tables: Tables, case: Case, metric: Metric) -> str | None:
 
 def _lost(tables: Tables, case: Case, metric: Metric, trouble: Trouble | None) -> bool:
     """Whether it would have been measured but for an unsteady variant, or a unit without a record or with a damaged one."""
-    return trouble is not None and (trouble.kind in UNKNOWN or bool(tables.behind(case, metric).missing))
+    return trouble is not None and (trouble.kind in UNKNOWN or bool(tables.value(case, metric).cell.missing))
