@@ -49,15 +49,10 @@ def best_settings(loaded: Loaded) -> list[BestSetting]:
 
 
 def _best(loaded: Loaded, model: Case) -> Iterator[BestSetting]:
-    for metric, comparison in itertools.product(TIMED, loaded.plan.comparisons):
-        timed = {
-            case.variant: case.id
-            for case in comparison.variants
-            if case.model == model.model
-            and not case.aa_control
-            and metric in comparison.metrics
-            and (case.id, metric) in loaded.values
-        }
+    planned = ((metric, each) for metric in TIMED for each in loaded.plan.comparisons if metric in each.metrics)
+    for metric, comparison in planned:
+        settings = [case for case in comparison.variants if case.model == model.model and not case.aa_control]
+        timed = {case.variant: case.id for case in settings if (case.id, metric) in loaded.values}
         # Of very many variants not all pairs are compared.
         if len(timed) > 1 and all(loaded.between(metric, *pair) for pair in itertools.combinations(timed, 2)):
             yield BestSetting(

@@ -175,10 +175,8 @@ def _by_estimand(
     labels = tuple(dict.fromkeys(label for row in rows for label in labels_of(row)))
     processes = min((int(row.processes) for row in rows), default=None)
     withheld = unfit or _withheld(rows, labels)
-    without = Sentence(
-        "without {points}",
-        points=Listed([Sentence("{at}: {why}", at=at, why=why) for at, why in left_out.items()]),
-    )
+    points_out = Listed([Sentence("{at}: {why}", at=at, why=why) for at, why in left_out.items()])
+    without = Sentence("without {points}", points=points_out) if left_out else None
     own = loaded.tables.metrics[line.metric].estimand
     second: Estimand = "mean" if own == "median" else "median"
     for which, estimand in enumerate((own, second)):
@@ -190,7 +188,7 @@ def _by_estimand(
             typical=Estimate(made.at, made.low, made.high, "count", n=processes),
             verdict=None if withheld else made.outcome,
             status="ok" if made.outcome else "skipped",
-            reason=joined_reasons([withheld, made.reason, without if left_out else None]),
+            reason=joined_reasons([withheld, made.reason, without]),
             measure_next=made.measure_next,
             labels=labels,
         )
@@ -282,12 +280,8 @@ def cells(loaded: Loaded, found: Iterable[Line]) -> Iterator[tuple[Value, Value,
     """Yield the cells of a table of variants: from where on each is faster, below its workload and what it is compared with."""
     variants = {case.variant: case for case in contenders(loaded)}
     for line in found:
-        yield (
-            variants[line.case.variant],
-            WORKLOADS[line.found.metric],
-            AGAINST.get(line.kind, line.kind),
-            from_where(line),
-        )
+        case, workload = variants[line.case.variant], WORKLOADS[line.found.metric]
+        yield case, workload, AGAINST.get(line.kind, line.kind), from_where(line)
 
 
 def from_where(line: Line) -> Value:

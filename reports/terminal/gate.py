@@ -42,11 +42,10 @@ def annotated(found: Gate) -> Iterator[str]:
 def summary(found: Gate, base: str, new: str, most: int = markdown.MOST_BYTES) -> str:
     """Return a job summary in Markdown, of at most so many bytes; nothing where they do not hold even its first lines."""
     said = [Sentence("{check}: {found}", check=check, found=cell) for check, cell in gate.checks(found)]
+    answer = Sentence("{new} against {base}. {said}", new=Code(new), base=Code(base), said=gate.headline(found))
     blocks = [
         markdown.Block([f"## modbench gate: {markdown.text(found.verdict)}"]),
-        markdown.block(
-            Sentence("{new} against {base}. {said}", new=Code(new), base=Code(base), said=gate.headline(found))
-        ),
+        markdown.block(answer),
         markdown.listed("Checks", said, "checks", gate.FILE),
         markdown.block(gate.table(found)),
     ]

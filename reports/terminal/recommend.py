@@ -64,13 +64,8 @@ VALUE = ("metric", "unit", "value", "low", "high", "n", "reason", "sampled", "un
 def _setting(each: Judged | None) -> dict[str, Any] | None:
     if each is None:
         return None
-    candidate = each.candidate
-    told = {
-        "case": candidate.case.id,
-        "variant": candidate.case.variant,
-        "name": name(candidate.case),
-        "verdict": each.word,
-    }
+    candidate, case = each.candidate, each.candidate.case
+    told = {"case": case.id, "variant": case.variant, "name": name(case), "verdict": each.word}
     keys = ("latency", "memory", "flops", "loss")
     values = {key: {field: getattr(candidate.of(key), field) for field in VALUE} for key in keys}
     limits = [asdict(kept) for kept in each.kept]

@@ -75,17 +75,7 @@ def closing(loaded: Loaded, page: Path | str, wall_s: float | None, *, verbose: 
     apart = verbose or sum(len(block) + 1 for block in blocks) <= MOST_LINES
     said = ("\n\n" if apart else "\n").join("\n".join(block) for block in blocks)
     hint = f"        ({more})" * bool(more and not verbose and loaded.measured)
-    return f"{said}\n{_labelled('report', page)}{hint}".lstrip("\n")
-
-
-def _labelled(label: str, said: object) -> str:
-    return f"{label}{' ' * (INDENT - len(label))}{said}"
-
-
-def _lines(label: str, said: Value, width: int) -> list[str]:
-    """Write a sentence behind a label; nothing where there is none."""
-    lines = [] if said is None else wrapped([said], width - INDENT)
-    return [_labelled("" if at else label, line) for at, line in enumerate(lines)]
+    return f"{said}\n{'report':{INDENT}}{page}{hint}".lstrip("\n")
 
 
 def _measured(loaded: Loaded, width: int, wall_s: float | None, *, verbose: bool) -> Iterator[list[str]]:
@@ -111,11 +101,8 @@ def _measured(loaded: Loaded, width: int, wall_s: float | None, *, verbose: bool
     most = len(told.doubts) if verbose else MOST_DOUBTS
     left = len(told.doubts) - most
     doubts = [*told.doubts[:most], *[f"{left} more: -v"] * (left > 0)]
-    yield [
-        *below,
-        *_lines("sure", told.sure, width),
-        *_lines("doubt", Listed(doubts, " · ") if doubts else None, width),
-    ]
+    sure = [("sure", told.sure)] if told.sure else []
+    yield [*below, *text.labelled([*sure, *[("doubt", Listed(doubts, " · "))] * bool(doubts)], width, INDENT)]
 
 
 def _says(loaded: Loaded, swept: InPlace | None) -> tuple[str, str]:
@@ -181,14 +168,9 @@ def _others(loaded: Loaded, width: int, swept: InPlace | None, *, every: bool) -
     columns = {metric: cells for metric, cells in columns.items() if every or len(variants) == 1 or len({*cells}) > 1}
     if not columns:
         return []
-    grid_points = [
-        each.grid_point
-        for each in loaded.plan.comparisons
-        if each.grid_point.seq_len == length and {*asked} & {*each.metrics}
-    ]
-    head = Sentence(
-        "values at {grid_point}", grid_point=where_it_ran(grid_points[0], grid_points) if grid_points else ""
-    )
+    wanted = (each.grid_point for each in loaded.plan.comparisons if {*asked} & {*each.metrics})
+    here = [each for each in wanted if each.seq_len == length]
+    head = Sentence("values at {grid_point}", grid_point=where_it_ran(here[0], here) if here else "")
     made = Table("values", (head, *columns), [*zip(variants, *columns.values(), strict=True)])
     skipped = loaded.cases[(loaded.cases.seq_len == length) & (loaded.cases.status == "skipped")]
     why = skipped[skipped.metric.isin(columns)].drop_duplicates("metric")

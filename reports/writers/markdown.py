@@ -168,15 +168,15 @@ MOST_BYTES = 2**20
 MOST_ANNOTATIONS = 10
 # Characters of a title or a message.
 MOST_TOLD = 300
+# What means something in a command, and in its title alone.
+_OF_COMMANDS, _OF_TITLES = (str.maketrans({each: f"%{ord(each):02X}" for each in said}) for said in ("%\r\n", ":,"))
 
 
 def annotation(kind: str, title: str, message: str) -> str:
     """Return the workflow command that shows an annotation, an `error` or a `warning`: `::error title=…::…`."""
     title, message = (brief(escaped(brief(masked(each), MOST_TOLD)), MOST_TOLD) for each in (title, message))
-    for mark, name in (("%", "%25"), ("\r", "%0D"), ("\n", "%0A")):
-        title, message = title.replace(mark, name), message.replace(mark, name)
-    title = title.replace(":", "%3A").replace(",", "%2C")
-    return f"::{kind} title={title}::{message}"
+    title = title.translate(_OF_COMMANDS | _OF_TITLES)
+    return f"::{kind} title={title}::{message.translate(_OF_COMMANDS)}"
 
 
 def first_annotations(kind: str, told: Sequence[tuple[str, str]], rest: str) -> Iterator[str]:

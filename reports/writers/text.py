@@ -45,10 +45,10 @@ def wrapped(sentences: Iterable[Value], columns: int, indent: str = "") -> list[
     ]
 
 
-def labelled(rows: Iterable[tuple[Value, Value]], columns: int) -> list[str]:
-    """Write rows of a word and what is said of it, wrapped beside the word."""
+def labelled(rows: Iterable[tuple[Value, Value]], columns: int, least: int = 0) -> list[str]:
+    """Write rows of a word and what is said of it, wrapped beside the word, at least so many letters from the edge."""
     named = [(plain(word), plain(said)) for word, said in rows]
-    indent = max((len(word) for word, _ in named), default=0) + 2
+    indent = max(least, *(len(word) + 2 for word, _ in named), 0)
     lines = list[str]()
     for word, said in named:
         first, *more = wrapped([said], columns - indent) or [""]

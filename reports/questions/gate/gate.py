@@ -120,12 +120,9 @@ class Checked:
 
     def as_dict(self) -> dict[str, Any]:
         """Return data for `--json`."""
-        limit, counts = self.limit, Counter(each.verdict or "" for each in self.findings)
-        told: dict[str, Any] = {
-            "tier": CHECKS[self.word].tier,
-            "check": self.word,
-            "limit": None if limit is None else float(limit),
-        }
+        limit = None if self.limit is None else float(self.limit)
+        counts = Counter(each.verdict or "" for each in self.findings)
+        told: dict[str, Any] = {"tier": CHECKS[self.word].tier, "check": self.word, "limit": limit}
         told |= {"named": self.named, "verdict": self.verdict, "counts": counts, "reason": self.reason}
         return told | {"compared": self.compared}
 
