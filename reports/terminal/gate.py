@@ -26,7 +26,7 @@ def annotated(found: Gate) -> Iterator[str]:
     told: dict[str, list[tuple[str, str]]] = {"error": [], "warning": []}
     if found.incomplete:
         told["error"].append(("modbench gate: incomplete", found.incomplete))
-    if not found.compared and not found.tiers:
+    if not found.compared and found.fail_on is None:
         told["warning"].append((f"modbench gate: {INCONCLUSIVE}", gate.NOTHING))
     for check in found.empty:
         told["warning"].append((f"{INCONCLUSIVE}: {plain(check.written)}", plain(check.reason or gate.NOTHING)))
@@ -36,7 +36,7 @@ def annotated(found: Gate) -> Iterator[str]:
                 kind = "error" if verdict == FAIL and counts else "warning"
                 told[kind].append((f"{verdict}: {each.what}", f"{each.metric} {plain(gate.change(each))}"))
     for kind, those in told.items():
-        yield from markdown.first_annotations(kind, those, "the job summary lists them")
+        yield from markdown.first_annotations(kind, those)
 
 
 def summary(found: Gate, base: str, new: str, most: int = markdown.MOST_BYTES) -> str:

@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.case import Case
 from modbench.reports.figures.style import look, to_svg
-from modbench.reports.model import Alert, Block, Figure, Listed, Note, Sentence, Table, Value
+from modbench.reports.model import Alert, Block, Figure, Note, Sentence, Table, Value
 from modbench.reports.wording import name, short
 from modbench.reports.writers.data import csv as csv_text
 from modbench.reports.writers.data import value
@@ -115,22 +115,13 @@ def _block(block: Block | Markup) -> Markup:
         case Sentence():
             return Markup("<p>{}</p>").format(inline(block))
         case Note():
-            return _note(block.said)
+            return Markup('<p class="note">{}</p>').format(inline(block.said))
         case Alert():
             return Markup('<p class="warning" role="alert">{}</p>').format(inline(block.said))
         case Table():
             return _table(block)
         case Figure():
             return figure(block)
-
-
-def _note(said: Value) -> Markup:
-    """Write small print; variants alone are a key to the figures below."""
-    several = said.values if isinstance(said, Listed) else [said]  # noqa: PD011  # no frame's
-    cases = [each for each in several if isinstance(each, Case)]
-    if len(cases) == len(several):
-        return _key(cases)
-    return Markup('<p class="note">{}</p>').format(inline(said))
 
 
 def _table(table: Table) -> Markup:

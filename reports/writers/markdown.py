@@ -179,13 +179,13 @@ def annotation(kind: str, title: str, message: str) -> str:
     return f"::{kind} title={title}::{message.translate(_OF_COMMANDS)}"
 
 
-def first_annotations(kind: str, told: Sequence[tuple[str, str]], rest: str) -> Iterator[str]:
+def first_annotations(kind: str, told: Sequence[tuple[str, str]]) -> Iterator[str]:
     """Yield an annotation for each title and message; of more than GitHub shows, the last says how many there are."""
     most = MOST_ANNOTATIONS if len(told) <= MOST_ANNOTATIONS else MOST_ANNOTATIONS - 1
     for title, message in told[:most]:
         yield annotation(kind, title, message)
     if len(told) > most:
-        yield annotation(kind, f"and {len(told) - most:,} more", rest)
+        yield annotation(kind, f"and {len(told) - most:,} more", "the job summary lists them")
 
 
 def room(file: Path) -> int:
