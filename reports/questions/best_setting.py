@@ -98,8 +98,7 @@ def subject(loaded: Loaded, case: Case) -> tuple[Value, list[Case]]:
         return case, [case]
     if fastest(loaded, case) is not None:
         return Sentence("{variant}, the fastest of {n} settings,", variant=case, n=len(settings)), [case]
-    model = case.with_title("").model_copy(
-        update={"variant_parts": (), "matched": False}
-    )  # its name is that of the model alone
+    # Its name is that of the model alone.
+    model = case.with_title("").model_copy(update={"variant_parts": (), "matched": False})
     others = [each for each in settings if each.variant != loaded.baseline.variant]
     return Sentence("{model} ({n} settings, none is the fastest)", model=model, n=len(settings)), others

@@ -147,22 +147,16 @@ def _not_needed(loaded: Loaded, metric: str, case: str) -> bool:
     return trouble is not None and trouble.reason == LEFT_OUT
 
 
-def _groups(loaded: Loaded, metric: str, axis: Axis) -> list[list[Mapping[str, Case]]]:
-    """Points along an axis, ascending, for everything else that a place has; of each point its cases by variant."""
+def _groups(loaded: Loaded, metric: str, axis: Axis) -> Iterator[list[Mapping[str, Case]]]:
+    """Yield points along an axis, ascending, for everything else that a place has; of each point its cases by variant."""
     held = operator.attrgetter(other(axis), "dtype", "device", "threads", "compile", "graph")
     every = [each for each in loaded.plan.comparisons if metric in each.metrics]
     timed = [each for each in every if not each.variants[0].task and each.variants[0].train_flops is None]
-    groups = grouped(
-        ((held(each.grid_point), each.name), each) for each in timed
-    )  # a search names one for each variant
-    return [
-        [
-            {case.variant: case for case in each.variants}
-            for each in sorted(group, key=lambda each: getattr(each.grid_point, axis))
-        ]
-        for group in groups.values()
-        if len(group) > 1
-    ]
+    # A search names a comparison for each variant.
+    for group in grouped(((held(each.grid_point), each.name), each) for each in timed).values():
+        if len(group) > 1:
+            along = sorted(group, key=lambda each: getattr(each.grid_point, axis))
+            yield [{case.variant: case for case in each.variants} for each in along]
 
 
 def _by_estimand(

@@ -40,18 +40,13 @@ MORE = "-v: all tables"
 def opening(plan: Plan) -> str:
     """Return what is printed before anything runs: the plan, and what its seeds can decide on tasks."""
     suite = plan.suite
-    cases, least = len(plan.cases), sum(not job.rule for job in plan.jobs)
+    least = sum(not job.rule for job in plan.jobs)
     most = round(sum(plan.shares("most").values()))
     where = plan.device + f", {counted(suite.threads, 'thread')}" * (plan.device == "cpu")
     dtypes = "/".join(suite.grid.dtype) + ", compiled" * suite.compile
-    line = Sentence(
-        "{suite}: {cases:case} in " + "{least} to " * (least < most) + "{most:job} on {how}",
-        suite=suite.name,
-        cases=cases,
-        least=least,
-        most=max(least, most),
-        how=f"{where}, {dtypes}; {suite.effort}: {suite.processes_in_words}",
-    )
+    words = "{suite}: {cases:case} in " + "{least} to " * (least < most) + "{most:job} on {how}"
+    how = f"{where}, {dtypes}; {suite.effort}: {suite.processes_in_words}"
+    line = Sentence(words, suite=suite.name, cases=len(plan.cases), least=least, most=max(least, most), how=how)
     more: list[Value] = [best_variants.sentence(plan.variants_from)] if plan.variants_from else []
     more += [f"{variant} has no matched baseline: {why}" for variant, why in plan.no_matches.items()]
     return "\n".join([plain(line), *wrapped([*more, *filter(None, [decidable_in_words(plan)])], text.width())])
