@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,10 +22,10 @@ from modbench.harness.results.run_file import StoredRun
 from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis
 from modbench.reports.figures.style import HAIR, MUTED, PAPER, beside, new_figure, to_svg
 from modbench.reports.format import PAGE
-from modbench.reports.model import Finding, Listed, Sentence, Value, is_number
+from modbench.reports.model import Finding, Listed, Sentence, Value
 from modbench.reports.questions import first_screen, machine, results
 from modbench.reports.tables.comparisons import COMPARISONS
-from modbench.reports.tables.findings import of_pair
+from modbench.reports.tables.findings import by_length
 from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.tables.load import load as read
 from modbench.reports.terminal import summary
@@ -51,13 +52,10 @@ def html(loaded: Loaded, page: Path | None) -> str:
     """Return the run, with its report if that was written, as one element of HTML."""
     told = first_screen.head(loaded)
     warned = (Sentence("⚠ {said}", said=each) for each in machine.warnings(loaded))
-    said = [*warned, told.asked, *told.answer]
-    doubts: list[Value] = []
-    if told.sure is not None:
-        doubts.append(Sentence("Sure: {said}", said=told.sure))
-    if told.doubts:
-        doubts.append(Sentence("Doubt: {said}", said=Listed(told.doubts, "; ")))
-    tables = [*_tables(loaded)]
+    said: list[Value] = [*warned, told.asked, *told.answer]
+    tables, doubt = [*_tables(loaded)], Listed(told.doubts, "; ") if told.doubts else None
+    known = (("Sure", told.sure), ("Doubt", doubt))
+    doubts: list[Value] = [Sentence("{word}: {said}", word=word, said=each) for word, each in known if each]
     doubts += explained(tables)
     where = f"report: {page}" if page else f"modbench report {loaded.path} writes its page"
     link = f'<a href="{inline(str(page))}">{inline(where)}</a>' if page else str(inline(where))
@@ -81,13 +79,11 @@ def _figure(loaded: Loaded) -> str:
     """Speed-ups at the longest length that was timed; nothing where no time is compared."""
     lengths = [] if loaded.sizes_differ else loaded.lengths[-1:]
     for metric in TIMED:
-        rows = [
-            (case, loaded.pair(case.variant, metric, length)) for length in lengths for case in loaded.variants_shown
-        ]
         found = [
-            replace(of_pair(loaded, row), what=f"{short(case)}, {grid_point('T', int(row.seq_len))}")
-            for case, row in rows
-            if row is not None and is_number(row.ratio)
+            replace(each, what=f"{short(case)}, {grid_point('T', at)}")
+            for case in loaded.variants_shown
+            for at, each in by_length(loaded, metric, case, loaded.baseline, lengths).items()
+            if each.typical.value is not None
         ]
         if found:
             return ratio_figure(subsample_evenly(found, MOST_ROWS), name(loaded.baseline), loaded.suite.margin)
@@ -177,7 +173,7 @@ class Results:
         if not frames:
             return pd.DataFrame(columns=list(SAMPLES))
         made = pd.concat(frames, ignore_index=True)
-        return made[[*SAMPLES, *(column for column in made if column not in SAMPLES)]]
+        return made.reindex(columns=[*SAMPLES, *(column for column in made if column not in SAMPLES)])
 
     @cached_property
     def losses(self) -> pd.DataFrame:
@@ -232,10 +228,7 @@ def _samples(record: Record) -> Iterator[pd.DataFrame]:
     for outcome in record.outcomes:
         if not outcome.samples:
             continue
-        columns: dict[str, Any] = dict(outcome.samples)
-        n = len(next(iter(columns.values())))
-        nothing = [float("nan")] * n
-        made = pd.DataFrame({**dict.fromkeys(SAMPLE_COLUMNS, nothing), **columns})
+        made = pd.DataFrame(dict(outcome.samples))
         yield made.assign(
             case_id=outcome.case,
             variant=variants.get(outcome.case, ""),
@@ -244,8 +237,8 @@ def _samples(record: Record) -> Iterator[pd.DataFrame]:
             job=record.job.name,
             process=record.job.process,
             seed=record.job.protocol.seed,
-            sample=range(n),
-            value=columns.get(record.job.facts.column, nothing),
+            sample=range(len(made)),
+            value=made.get(record.job.facts.column, math.nan),
         )
 
 

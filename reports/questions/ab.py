@@ -141,13 +141,6 @@ class Row:
         return Estimate(self.base_value / self.new_value, kind="ratio", unit=self.unit)
 
     @property
-    def change(self) -> Estimate:
-        """Return what is printed: of times the ratio, of bytes the new side's share of the base's."""
-        if self.unit != "B" or self.base_value is None or self.new_value is None:
-            return self.ratio
-        return Estimate(self.new_value / self.base_value, kind="cost") if self.base_value else Estimate(None)
-
-    @property
     def control(self) -> Contrast | None:
         """The A/A control; None where there is none."""
         return None if self.contrast is None else self.contrast.seen.control
@@ -292,24 +285,17 @@ def judge(
     if fail_on is not None:
         (limit,) = fail_on.limits.values()
         held |= zip(family, contrast.limited([made[i] for i in family], [limit or 0] * len(family)), strict=True)
-    return [
-        replace(
-            each,
-            contrast=made.get(i),
-            limited=held.get(i),
-            check=_check(each, held.get(i), asked=fail_on is not None),
-        )
-        for i, each in enumerate(rows)
-    ]
+    told = (replace(each, contrast=made.get(i), limited=held.get(i)) for i, each in enumerate(rows))
+    return [replace(each, check=_check(each, asked=fail_on is not None)) for each in told]
 
 
-def _check(row: Row, limited: Limited | None, *, asked: bool) -> str | None:
+def _check(row: Row, *, asked: bool) -> str | None:
     """The result of `--fail-on` for a row: where the base has no number there is nothing to compare with."""
     if row.lacking == "new":
         return contrast.FAIL
     if not asked or not row.judged or row.lacking == "base":
         return None
-    return contrast.INCONCLUSIVE if limited is None else limited.word
+    return contrast.INCONCLUSIVE if row.limited is None else row.limited.word
 
 
 # --- what is printed
@@ -330,14 +316,17 @@ def headline(found: Result) -> Sentence:
 
 
 def table(found: Result) -> Table:
-    """One row for each case and metric that has a number, what fails and the slowest first where not all are printed."""
+    """One row for each case and metric that has a number, what fails and the slowest first where not all are printed.
+
+    Of bytes the new side's share of the base's is printed.
+    """
     shown = [row for row in found.rows if row.base_value is not None or row.contrast is not None]
     if len(shown) > MOST_ROWS:
         shown.sort(key=lambda row: (not row.judged, row.check != contrast.FAIL, row.ratio.value or math.inf))
     cells = list[tuple[Value, ...]]()
     for row in shown:
         values = (None if each is None else Estimate(each, unit=row.unit) for each in (row.base_value, row.new_value))
-        cells.append((named(row, found), *values, row.change, _word(row)))
+        cells.append((named(row, found), *values, row.ratio, _word(row)))
     return Table("comparison", ("", "base", "new", "new over base", "verdict"), cells, file=FILE).first(MOST_ROWS)
 
 
@@ -355,13 +344,9 @@ def named(row: Row, found: Result) -> Value:
     """The row's name: the case with its length, and the metric where there are several."""
     if not isinstance(row.what, Case):
         return row.what
-    grid_point = row.what.grid_point
-    words = "{case}, T = {T}" + ", B = {B}" * (grid_point.batch_size > 1)
-    several = len({each.metric for each in found.judged}) > 1
-    metric = TIMED.get(row.metric, row.metric)
-    return Sentence(
-        words + ", {metric}" * several, case=row.what, T=grid_point.seq_len, B=grid_point.batch_size, metric=metric
-    )
+    at, several = row.what.grid_point, len({each.metric for each in found.judged}) > 1
+    words = "{case}, T = {T}" + ", B = {B}" * (at.batch_size > 1) + ", {metric}" * several
+    return Sentence(words, case=row.what, T=at.seq_len, B=at.batch_size, metric=TIMED.get(row.metric, row.metric))
 
 
 def rows(found: Result) -> Iterator[tuple[str, Value]]:
@@ -372,17 +357,11 @@ def rows(found: Result) -> Iterator[tuple[str, Value]]:
     words += "{own}" if len(controls) == 1 else "differs in {fooled} of {all}"
     own = Estimate(*controls[0].ratio, "ratio") if controls else None
     fooled, margin = sum(row.fooled for row in found.rows), Estimate(found.margin, kind="share")
-    yield (
-        "sure",
-        Sentence(words, n=found.blocks, margin=margin, own=own, fooled=fooled, all=len(controls)),
-    )
+    yield "sure", Sentence(words, n=found.blocks, margin=margin, own=own, fooled=fooled, all=len(controls))
     doubts = alike((why, (why, named(row, found))) for row in found.rows for why in _whys(row))
     for those in doubts[:MOST_REMARKS]:
-        why, name = those[0]
-        yield (
-            "doubt",
-            Sentence("{row}" + " and {n} more" * (len(those) > 1) + ": {why}", row=name, n=len(those) - 1, why=why),
-        )
+        (why, name), more = those[0], len(those) - 1
+        yield "doubt", Sentence("{row}" + " and {n} more" * (more > 0) + ": {why}", row=name, n=more, why=why)
     if len(doubts) > MOST_REMARKS:
         yield "doubt", Sentence("and {n} more: --json", n=len(doubts) - MOST_REMARKS)
     if any(row.open for row in found.rows):

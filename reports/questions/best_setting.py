@@ -49,15 +49,10 @@ def best_settings(loaded: Loaded) -> list[BestSetting]:
 
 
 def _best(loaded: Loaded, model: Case) -> Iterator[BestSetting]:
-    for metric, comparison in itertools.product(TIMED, loaded.plan.comparisons):
-        timed = {
-            case.variant: case.id
-            for case in comparison.variants
-            if case.model == model.model
-            and not case.aa_control
-            and metric in comparison.metrics
-            and (case.id, metric) in loaded.values
-        }
+    planned = ((metric, each) for metric in TIMED for each in loaded.plan.comparisons if metric in each.metrics)
+    for metric, comparison in planned:
+        settings = [case for case in comparison.variants if case.model == model.model and not case.aa_control]
+        timed = {case.variant: case.id for case in settings if (case.id, metric) in loaded.values}
         # Of very many variants not all pairs are compared.
         if len(timed) > 1 and all(loaded.between(metric, *pair) for pair in itertools.combinations(timed, 2)):
             yield BestSetting(
@@ -103,8 +98,7 @@ def subject(loaded: Loaded, case: Case) -> tuple[Value, list[Case]]:
         return case, [case]
     if fastest(loaded, case) is not None:
         return Sentence("{variant}, the fastest of {n} settings,", variant=case, n=len(settings)), [case]
-    model = case.with_title("").model_copy(
-        update={"variant_parts": (), "matched": False}
-    )  # its name is that of the model alone
+    # Its name is that of the model alone.
+    model = case.with_title("").model_copy(update={"variant_parts": (), "matched": False})
     others = [each for each in settings if each.variant != loaded.baseline.variant]
     return Sentence("{model} ({n} settings, none is the fastest)", model=model, n=len(settings)), others

@@ -147,22 +147,16 @@ def _not_needed(loaded: Loaded, metric: str, case: str) -> bool:
     return trouble is not None and trouble.reason == LEFT_OUT
 
 
-def _groups(loaded: Loaded, metric: str, axis: Axis) -> list[list[Mapping[str, Case]]]:
-    """Points along an axis, ascending, for everything else that a place has; of each point its cases by variant."""
+def _groups(loaded: Loaded, metric: str, axis: Axis) -> Iterator[list[Mapping[str, Case]]]:
+    """Yield points along an axis, ascending, for everything else that a place has; of each point its cases by variant."""
     held = operator.attrgetter(other(axis), "dtype", "device", "threads", "compile", "graph")
     every = [each for each in loaded.plan.comparisons if metric in each.metrics]
     timed = [each for each in every if not each.variants[0].task and each.variants[0].train_flops is None]
-    groups = grouped(
-        ((held(each.grid_point), each.name), each) for each in timed
-    )  # a search names one for each variant
-    return [
-        [
-            {case.variant: case for case in each.variants}
-            for each in sorted(group, key=lambda each: getattr(each.grid_point, axis))
-        ]
-        for group in groups.values()
-        if len(group) > 1
-    ]
+    # A search names a comparison for each variant.
+    for group in grouped(((held(each.grid_point), each.name), each) for each in timed).values():
+        if len(group) > 1:
+            along = sorted(group, key=lambda each: getattr(each.grid_point, axis))
+            yield [{case.variant: case for case in each.variants} for each in along]
 
 
 def _by_estimand(
@@ -175,10 +169,8 @@ def _by_estimand(
     labels = tuple(dict.fromkeys(label for row in rows for label in labels_of(row)))
     processes = min((int(row.processes) for row in rows), default=None)
     withheld = unfit or _withheld(rows, labels)
-    without = Sentence(
-        "without {points}",
-        points=Listed([Sentence("{at}: {why}", at=at, why=why) for at, why in left_out.items()]),
-    )
+    points_out = Listed([Sentence("{at}: {why}", at=at, why=why) for at, why in left_out.items()])
+    without = Sentence("without {points}", points=points_out) if left_out else None
     own = loaded.tables.metrics[line.metric].estimand
     second: Estimand = "mean" if own == "median" else "median"
     for which, estimand in enumerate((own, second)):
@@ -190,7 +182,7 @@ def _by_estimand(
             typical=Estimate(made.at, made.low, made.high, "count", n=processes),
             verdict=None if withheld else made.outcome,
             status="ok" if made.outcome else "skipped",
-            reason=joined_reasons([withheld, made.reason, without if left_out else None]),
+            reason=joined_reasons([withheld, made.reason, without]),
             measure_next=made.measure_next,
             labels=labels,
         )
@@ -282,12 +274,8 @@ def cells(loaded: Loaded, found: Iterable[Line]) -> Iterator[tuple[Value, Value,
     """Yield the cells of a table of variants: from where on each is faster, below its workload and what it is compared with."""
     variants = {case.variant: case for case in contenders(loaded)}
     for line in found:
-        yield (
-            variants[line.case.variant],
-            WORKLOADS[line.found.metric],
-            AGAINST.get(line.kind, line.kind),
-            from_where(line),
-        )
+        case, workload = variants[line.case.variant], WORKLOADS[line.found.metric]
+        yield case, workload, AGAINST.get(line.kind, line.kind), from_where(line)
 
 
 def from_where(line: Line) -> Value:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from modbench.harness.core.grouped import grouped
-from modbench.harness.registry import catalogue
 from modbench.reports.model import Code, Listed, Sentence
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import name
@@ -20,7 +19,6 @@ class Doubt:
 
     Attributes:
         name: of the check.
-        title: what the check looks for.
         findings: what was found, and in which cells; of a label the first as an example, and all variants.
         advice: what to do about it; words between backticks are code.
         label: its label, which stands in every output; empty: it concerns single cells.
@@ -29,7 +27,6 @@ class Doubt:
     """
 
     name: str
-    title: str
     findings: list[tuple[str, Listed]]
     advice: str
     label: str
@@ -46,21 +43,18 @@ class Doubt:
         """All of it: what was found where, and what to do."""
         found = [Sentence("{where}: {said}", where=where, said=said) for said, where in self.findings]
         advice = [Code(part) if at % 2 else part for at, part in enumerate(self.advice.split("`"))]
-        said = Listed(found, "; ", most=MOST_FINDINGS)
-        return Sentence(
-            "{called}: {found}. {advice}", called=self.called, found=said, advice=Listed(advice, between="")
-        )
+        said = {"found": Listed(found, "; ", most=MOST_FINDINGS), "advice": Listed(advice, between="")}
+        return Sentence("{called}: {found}. {advice}", called=self.called, **said)
 
 
 def doubts(loaded: Loaded) -> list[Doubt]:
     """Return each doubt that found something; labels first, since every output shows them."""
-    tables, titles = loaded.tables, catalogue.entries("doubts")
+    tables, made = loaded.tables, list[Doubt]()
     found = grouped(
         (doubt, (said, case, metric))
         for _, metric, case in tables.asked()
         for doubt, said in tables.doubts_about(case, metric).items()
     )
-    made = list[Doubt]()
     for doubt, cells in found.items():
         check = tables.doubts[doubt]
         if check.label:
@@ -68,12 +62,12 @@ def doubts(loaded: Loaded) -> list[Doubt]:
             variants = dict.fromkeys(name(case) for _, case, _ in cells)
             findings = [(f"{said.removeprefix(f'{check.label}: ')} ({name(first)})", Listed([*variants]))]
         else:
-            words, between = "{variant}, {metric} at T = {length}", "; "
+            words = "{variant}, {metric} at T = {length}"
             where = grouped(
                 (said, Sentence(words, variant=name(case), metric=metric.key, length=case.grid_point.seq_len))
                 for said, case, metric in cells
             )
-            findings = [(said, Listed(those, between, most=MOST_FINDINGS)) for said, those in where.items()]
+            findings = [(said, Listed(those, "; ", most=MOST_FINDINGS)) for said, those in where.items()]
         timed = any(tables.made_in(metric).times for _, _, metric in cells)
-        made.append(Doubt(doubt, titles[doubt].about, findings, check.advice, check.label or "", len(cells), timed))
+        made.append(Doubt(doubt, findings, check.advice, check.label or "", len(cells), timed))
     return sorted(made, key=lambda each: (not each.label, each.name))

@@ -11,13 +11,14 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import filterfalse
 from typing import Any, TypeAlias
 
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import of_cell
-from modbench.harness.domain.case import Case, Comparison, GridPoint
+from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.planning.select import compile_expression
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, pivot
 from modbench.reports.model import Value as Shown
@@ -102,11 +103,6 @@ class Cell:
     def is_baseline(self) -> bool:
         """Whether others are compared with it."""
         return self.row is None and not self.why
-
-    @property
-    def compared(self) -> bool:
-        """Whether it has a value and is held against a baseline."""
-        return self.row is not None and self.value is not None
 
     @property
     def lack(self) -> str:
@@ -222,7 +218,8 @@ def _called(loaded: Loaded, key: str) -> str:
 
 def _loss(along: AlongAxis) -> str | None:
     """Return the loss that one table shows."""
-    compared = {column.metric.key for column in along.columns for cell in column.cells.values() if cell.compared}
+    cells = ((column.metric.key, cell) for column in along.columns for cell in column.cells.values())
+    compared = {key for key, cell in cells if cell.row is not None and cell.value is not None}
     return next((key for key in LOSSES if key in compared), None)
 
 
@@ -284,10 +281,9 @@ def _length(column: Column) -> int | None:
 
 def best(loaded: Loaded, metric: Metric, cells: Iterable[Cell]) -> set[str]:
     """Return the ids of the cases that are told apart as the best of their place."""
-    grid_points: dict[GridPoint, dict[str, str]] = {}
-    for case in (cell.case for cell in cells if cell.value is not None):
-        grid_points.setdefault(case.grid_point, {})[case.variant] = case.id
-    found = (variants.get(win_rate.best(loaded, metric.key, variants) or "") for variants in grid_points.values())
+    cases = [cell.case for cell in cells if cell.value is not None]
+    places = grouped((case.grid_point, (case.variant, case.id)) for case in cases).values()
+    found = (variants.get(win_rate.best(loaded, metric.key, variants) or "") for variants in map(dict, places))
     return {case for case in found if case}
 
 
@@ -301,7 +297,7 @@ def found(loaded: Loaded, metric: Metric, cell: Cell) -> Finding:
         return replace(alone, against="") if cell.why else alone
     base = loaded.cases_by_id[str(cell.row["baseline_case_id"])]
     made = of_row(cell.row, cell.case, base, cell.value, loaded.values.get((base.id, metric.key)))
-    if made.status != "ok" or made.typical is None:
+    if made.status != "ok":
         return made
     return replace(made, value=own, typical=losses.as_shown(loaded, made.typical))
 
@@ -382,7 +378,8 @@ class _Maker:
         for key in self.keep.metrics:
             if key not in self.plan.suite.metrics:
                 raise unknown("metric", key, self.plan.suite.metrics)
-        wanted = [*filter(self._wanted, self.tables.asked())]
+        asked = (each for each in self.tables.asked() if self.keep.keeps(each[2], each[1]))
+        wanted = [each for each in asked if self.at[each[2].id] is not None]
         if not wanted:
             filters = "--metric, --seq-len, --workload or -k"
             raise UsageError(f"no case with a value of {self.axis} is left: loosen {filters}.")
@@ -396,9 +393,8 @@ class _Maker:
                 heading = (*heading, ("variant", case.variant))
             column = columns.setdefault((metric.key, heading), Column(metric, heading))
             self._fill(column, comparison, case, told[metric.key])
-        made, dropped = list[Column](), list[Column]()
-        for column in columns.values():
-            (made if self._compares(column) else dropped).append(column)
+        made = [*filter(self._compares, columns.values())]
+        dropped = filterfalse(self._compares, columns.values())
         whys = dict.fromkeys(cell.why for column in dropped for cell in column.cells.values() if cell.why)
         rows = {id(cell.row): cell.row for column in made for cell in column.cells.values() if cell.row is not None}
         if not rows:
@@ -421,9 +417,6 @@ class _Maker:
             made,
             (*self._notes(rows.values(), baseline), *(f"left out: {why}" for why in whys)),
         )
-
-    def _wanted(self, asked: Measured) -> bool:
-        return self.at[asked[2].id] is not None and self.keep.keeps(asked[2], asked[1])
 
     def _distinguishing(self, wanted: Sequence[Measured]) -> dict[str, set[str]]:
         """Return by metric the fields that name its columns: those that differ where they apply, none that others imply."""

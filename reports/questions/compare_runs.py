@@ -59,11 +59,6 @@ def differences(runs: Sequence[Loaded]) -> list[Difference]:
     return found
 
 
-def unlike(found: Sequence[Difference]) -> list[Difference]:
-    """Return the differences that make the machines unlike."""
-    return [each for each in found if each.section == "machine" and each.what in KIND]
-
-
 def _machine(loaded: Loaded) -> Iterator[tuple[str, str]]:
     run, environment = loaded.run, loaded.run.environment
     timed_on = provenance.timed_on(run)
@@ -201,7 +196,7 @@ def compare_runs(runs: Sequence[Loaded], margin: float | None = None, *, across_
     if len(set(paths)) < len(paths):
         raise UsageError("a run is named twice: it would be compared with itself.")
     found = differences(runs)
-    apart = unlike(found)
+    apart = [each for each in found if each.section == "machine" and each.what in KIND]
     if apart and not across_machines:
         said = "; ".join(f"{each.what}: {' and '.join(dict.fromkeys(each.values))}" for each in apart)
         raise UsageError(
@@ -246,7 +241,9 @@ def sections(compared: Compared, *, every: bool) -> Iterator[tuple[str, Sequence
     ]
     yield "Runs", [*map(summary, compared.against), *runs]
     if compared.differences:
-        yield "What differs", [_differences_table(compared)]
+        head = ("differs", *map(letter, range(len(compared.runs))))
+        facts = [(each.what, *(cut(value, MOST_LETTERS) for value in each.values)) for each in compared.differences]
+        yield "What differs", [Table("What differs between the runs", head, facts)]
     for against in compared.against:
         yield f"{against.name} over {letter(0)}", [*_rows(against, every=every)]
     words = "Ratio above 1, difference below 0: better, with 95 % confidence interval; equivalence margin {margin}. "
@@ -277,15 +274,14 @@ def _rows(against: Against, *, every: bool) -> Iterator[Block]:
     yield from (_table(against, those) for those in grouped((row.metric.key, row) for row in rows).values())
     if left := [row for row in against.rows if row not in rows]:
         yield Note(Sentence("and {n:row}: {verdicts} (-v, --json)", n=len(left), verdicts=_counted(left)))
+    lacks = [row for row in against.rows if row.change().value is None or row.verdict == INCONCLUSIVE]
     whys = (
-        row
-        for row in against.rows
-        if row.why is not None and (row.change().value is None or row.verdict == INCONCLUSIVE)
+        (Sentence("{verdict}: {why}", verdict=row.verdict, why=row.why), row) for row in lacks if row.why is not None
     )
-    found = alike((Sentence("{verdict}: {why}", verdict=row.verdict, why=row.why), row) for row in whys)
+    found = alike((why, (why, row.case.id)) for why, row in whys)
     for those in found if every else found[:FEW_REASONS]:
-        cases = Listed([*dict.fromkeys(row.case.id for row in those)], most=MOST_NAMED)
-        yield Note(Sentence("{verdict}: {why}: {cases}", verdict=those[0].verdict, why=those[0].why, cases=cases))
+        cases = Listed([*dict.fromkeys(case for _, case in those)], most=MOST_NAMED)
+        yield Note(Sentence("{why}: {cases}", why=those[0][0], cases=cases))
 
 
 def _table(against: Against, rows: Sequence[Pair]) -> Table:
@@ -301,10 +297,3 @@ def _table(against: Against, rows: Sequence[Pair]) -> Table:
         values = (Finding(row.case, value=each) for each in against.values(row))
         cells.append((named, *values, row.change(), verdict_words(row.verdict, timed=False)))
     return Table(f"{title}, {unit}" if unit and unit not in title else title, head, cells, file=FILE)
-
-
-def _differences_table(compared: Compared) -> Table:
-    """Return the facts in which runs differ, a column for each run."""
-    head = ("differs", *map(letter, range(len(compared.runs))))
-    rows = [(each.what, *(cut(value, MOST_LETTERS) for value in each.values)) for each in compared.differences]
-    return Table("What differs between the runs", head, rows)

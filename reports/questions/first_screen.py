@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import pandas as pd
 
@@ -57,7 +56,7 @@ def answer(loaded: Loaded) -> list[Value]:
     """
     if loaded.alone:
         return [Sentence("{variant} was measured alone: {why}.", variant=loaded.baseline, why=NOTHING_COMPARED)]
-    if answered := _of_panels(loaded):
+    if answered := [said for _, panel in panels() for said in panel.lead.answer(loaded)]:
         return answered
     case, anchor = best_setting.first_variant(loaded), loaded.baseline
     if case is None or loaded.sizes_differ:
@@ -81,11 +80,6 @@ def capital(said: Sentence) -> Sentence:
     who = said.given["variant"]
     dense = isinstance(who, str) and who.startswith("dense")
     return Sentence(said.words, **said.given | {"variant": f"D{str(who)[1:]}"}) if dense else said
-
-
-def _of_panels(loaded: Loaded) -> list[Value]:
-    """Return the sentences of panels that answer what the run asked."""
-    return [sentence for _, panel in panels() for sentence in panel.lead.answer(loaded)]
 
 
 def described(anchor: Case) -> str:
@@ -113,17 +107,10 @@ def measured_on(loaded: Loaded) -> str:
 def asked(loaded: Loaded) -> Sentence:
     """Return one sentence: which models were compared with which, in what, and where."""
     plan, others, baseline = loaded.plan, contenders(loaded), loaded.baseline
-    variants = {case.variant for case in loaded.variants}
-    matched_baselines = {
-        matched.variant
-        for matched in plan.matched_baselines
-        if matched.variant in variants and matched.variant != baseline.variant
-    }
-    words = (
-        "{variants} against {baseline}" + " and {n:matched baseline}" * bool(matched_baselines)
-        if others
-        else "{baseline}"
-    )
+    variants = {case.variant for case in loaded.variants} - {baseline.variant}
+    matched_baselines = variants & {matched.variant for matched in plan.matched_baselines}
+    words = "{variants} against {baseline}" if others else "{baseline}"
+    words += " and {n:matched baseline}" * bool(others and matched_baselines)
     what = [workload for metric, workload in WORKLOADS.items() if metric in plan.suite.metrics]
     what += [name for name in ("memory", "energy") if any(key.startswith(f"{name}/") for key in plan.suite.metrics)]
     made = {key for comparison in plan.comparisons for key in comparison.metrics}  # a filter may leave tasks out
@@ -196,39 +183,25 @@ def half_of(rows: pd.DataFrame) -> Estimate:
     return Estimate(None if math.isnan(median) else math.sqrt(median) - 1, kind="share")
 
 
-class Doubt(NamedTuple):
-    """A sentence that a reader should hold against the numbers.
-
-    Attributes:
-        said: the sentence.
-        heavy: whether numbers may be noisy, or not those of the work that a model claims.
-    """
-
-    said: Value
-    heavy: bool = False
-
-
 def doubts(loaded: Loaded) -> list[Value]:
-    """Say what a reader should hold against the numbers, what weighs most first; of several variants one is named."""
-    return [each.said for each in sorted(_doubts(loaded), key=lambda each: not each.heavy)]
+    """Say what a reader should hold against the numbers; of several variants one is named.
 
-
-def _doubts(loaded: Loaded) -> Iterator[Doubt]:
-    """Yield them. What failed, and that the machine was busy, has a place of its own in every output."""
+    First what weighs most: that numbers may be noisy, or not those of the work that a model claims. What failed, and that the
+    machine was busy, has a place of its own in every output.
+    """
+    heavy, light = list[Value](), list[Value]()
     if not loaded.suite.claims:
-        yield Doubt("smoke effort: no claims", heavy=True)
+        heavy.append("smoke effort: no claims")
     for label, cases in loaded.labelled.items():
-        named = len(cases) <= MOST_DOUBTED
-        who: Value = Listed(cases) if named else Sentence("{n} variants", n=len(cases))
-        yield Doubt(Sentence("{label}: {who}", label=label, who=who), heavy=label in OF_WORK)
+        who: Value = Listed(cases) if len(cases) <= MOST_DOUBTED else Sentence("{n} variants", n=len(cases))
+        (heavy if label in OF_WORK else light).append(Sentence("{label}: {who}", label=label, who=who))
     busy = any(Label.NOISY in of_cell(cell) for cell in (*loaded.comparisons.labels, *loaded.cases.labels))
     for found in checks.doubts(loaded):
         if not found.label:  # where no label says that the machine was busy, what was found in times weighs as much
             said = Sentence("{n:value} {what}", n=found.cells, what=found.called)
-            yield Doubt(said, heavy=found.timed and not busy)
+            (heavy if found.timed and not busy else light).append(said)
     alone = loaded.evaluates_only or loaded.sizes_differ  # weights as they were stored; new seeds follow
     if losses.shown(loaded) and losses.few_seeds(loaded) and not alone:
-        yield Doubt(Sentence("loss: {n:seed}, no claim", n=len(loaded.suite.seeds)))
-    yield from map(Doubt, (*matches.doubts(loaded), *audit.failures(loaded)))
-    for _, panel in panels():
-        yield from map(Doubt, panel.lead.doubts(loaded))
+        light.append(Sentence("loss: {n:seed}, no claim", n=len(loaded.suite.seeds)))
+    of_panels = (said for _, panel in panels() for said in panel.lead.doubts(loaded))
+    return [*heavy, *light, *matches.doubts(loaded), *audit.failures(loaded), *of_panels]

@@ -157,13 +157,8 @@ def doubtful(loaded: Loaded) -> list[Value]:
     if aa_controls is not None and aa_controls.apart:
         words = "The A/A control differs in {n} of {all}: differences up to {largest} may be the machine's (modbench doctor)."
         return [Sentence(words, n=aa_controls.apart, all=len(aa_controls.verdicts), largest=aa_controls.largest)]
-    if _withheld(loaded):
+    timed = any(loaded.tables.made_in(loaded.tables.metrics[key]).times for key in loaded.pairs.metric.unique())
+    if loaded.suite.claims and timed and not loaded.checked:
         why = why_unchecked(loaded.run, loaded.aa_controls)
         return [f"Times have no verdicts: {why.replace('`', '')}."]
     return []
-
-
-def _withheld(loaded: Loaded) -> bool:
-    """Whether verdicts on times were withheld because nothing speaks for the machine."""
-    timed = any(loaded.tables.made_in(loaded.tables.metrics[key]).times for key in loaded.pairs.metric.unique())
-    return loaded.suite.claims and timed and not loaded.checked

@@ -12,7 +12,7 @@ from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, V
 from modbench.reports.questions import win_rate
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import of_row
-from modbench.reports.tables.load import MOST_LENGTHS, Loaded, subsample_evenly
+from modbench.reports.tables.load import MOST_LENGTHS, Loaded, Row, subsample_evenly
 from modbench.reports.wording import EXACT, WORKLOADS
 
 # Metrics of the tables, with their titles, in the order in which they are printed.
@@ -82,13 +82,12 @@ def _cells(
 ) -> Iterator[tuple[Value, Value, Value, Value]]:
     """Yield the cells of a table; of each place the best is marked, where it is told apart from all others."""
     for at in grid_points:
-        column = {case.variant: cell(loaded, metric, case, at) for case in loaded.shown}
-        known = {variant: each for variant, each in column.items() if isinstance(each, Finding) and each.status == "ok"}
-        best = win_rate.best(loaded, metric, {variant: each.case.id for variant, each in known.items()})
+        column = {case.variant: (case, cell(loaded, metric, case, at)) for case in loaded.shown}
+        known = {key: each for key, (_, each) in column.items() if isinstance(each, Finding) and each.status == "ok"}
+        best = win_rate.best(loaded, metric, {key: each.case.id for key, each in known.items()})
         title = where_it_ran(at, grid_points)
-        for case in loaded.shown:
-            found = column[case.variant]
-            yield case, "", title, replace(known[case.variant], best=True) if case.variant == best else found
+        for key, (case, found) in column.items():
+            yield case, "", title, replace(known[key], best=True) if key == best else found
 
 
 def _measured(loaded: Loaded, metric: str, case: Case, at: GridPoint) -> bool:
@@ -99,17 +98,23 @@ def _measured(loaded: Loaded, metric: str, case: Case, at: GridPoint) -> bool:
 
 def cell(loaded: Loaded, metric: str, case: Case, at: GridPoint) -> Value:
     """Return a variant's value at a place, and what is found of it against the baseline; empty where it was not planned."""
-    own, pair = loaded.at(metric, case.variant, at), loaded.pair_at(metric, case.variant, at)
+    return _found(loaded, loaded.at(metric, case.variant, at), loaded.pair_at(metric, case.variant, at))
+
+
+def _found(loaded: Loaded, own: Row | None, pair: Row | None) -> Value:
+    """Return what rows of `cases` and `comparisons` say of a variant, a loss in the unit of the page."""
     if own is None:
         return ""
-    where = loaded.cases_by_id[own.case_id]
-    value = loaded.values.get((own.case_id, metric))
-    alone = Finding(where, None, at, metric, value=Estimate(value, unit=str(own.unit)), status=str(own.status))
+    case, value = loaded.cases_by_id[own.case_id], loaded.values.get((own.case_id, own.metric))
+    shown = losses.as_shown(loaded, Estimate(value, unit=str(own.unit)))
+    alone = Finding(case, None, case.grid_point, str(own.metric), value=shown, status=str(own.status))
     if pair is None or value is None:
         return alone
     base = loaded.cases_by_id[pair.baseline_case_id]
-    made = of_row(pair, where, base, value, loaded.values.get((base.id, metric)))
-    return replace(alone, against=base) if made.status != "ok" else made
+    made = of_row(pair, case, base, value, loaded.values.get((base.id, own.metric)))
+    if made.status != "ok":
+        return replace(alone, against=base)
+    return replace(made, value=shown, typical=losses.as_shown(loaded, made.typical))
 
 
 def loss_table(loaded: Loaded) -> Table | None:
@@ -135,11 +140,4 @@ def loss_table(loaded: Loaded) -> Table | None:
 def loss_cell(loaded: Loaded, case: Case, loss: losses.Loss, length: int | None) -> Value:
     """Return a loss in the unit in which it is shown, and its difference to the baseline's; empty where it was not planned."""
     own, pair = (found(case.variant, loss.metric, length) for found in (loaded.case, loaded.pair))
-    if own is None:
-        return ""
-    value = Estimate(float(own.value) * loss.factor if own.status == "ok" else None, unit=loss.base)
-    alone = Finding(case, None, case.grid_point, loss.metric, value=value, status=str(own.status))
-    if pair is None or pair.status != "ok" or value.value is None:
-        return alone
-    made = of_row(pair, case, loaded.baseline)
-    return replace(made, value=value, typical=made.typical.scaled(loss.factor, loss.base))
+    return _found(loaded, own, None if pair is None or pair.status != "ok" else pair)

@@ -137,9 +137,8 @@ def lost(case: Case, metric: str, base: Trouble | None, new: Trouble | None) -> 
     assert wrong is not None
     why: Value = f"{wrong.status}: {wrong.reason}"
     # A process of the base that died says nothing of a case that its preparation, and maybe other blocks, have measured.
-    if wrong.status != "failed" or wrong.kind in UNKNOWN or (base is not None and wrong.kind in DIED):
-        return Row(case, metric, why=why)
-    return Row(case, metric, why=why, lacking="base" if base else "new")
+    unknown = wrong.status != "failed" or wrong.kind in UNKNOWN or (base is not None and wrong.kind in DIED)
+    return Row(case, metric, why=why, lacking=None if unknown else "base" if base else "new")
 
 
 class _Rounds(NamedTuple):

@@ -20,11 +20,8 @@ def grid_points(loaded: Loaded, case: Case, baseline: Case) -> list[Finding]:
 
 def doubts(found: Iterable[Finding]) -> str:
     """Return labels of any variant that say that its time may not be that of the work it claims, or may be the machine's."""
-    labels = dict[str, None]()
-    for each in found:
-        wanted = OF_WORK | {Label.NOISY}
-        labels |= dict.fromkeys(label for label in (*each.labels, *each.against_labels) if label in wanted)
-    return ", ".join(labels)
+    labels = (label for each in found for label in (*each.labels, *each.against_labels))
+    return ", ".join(dict.fromkeys(label for label in labels if label in OF_WORK | {Label.NOISY}))
 
 
 def best(loaded: Loaded, metric: str, cases: Mapping[str, str]) -> str | None:

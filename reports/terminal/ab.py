@@ -25,7 +25,7 @@ def annotated(found: Result) -> Iterator[str]:
             for row in found.rows
             if (row.check or row.verdict) == word
         ]
-        yield from markdown.first_annotations(kind, told, "the job summary lists them")
+        yield from markdown.first_annotations(kind, told)
 
 
 def summary(found: Result, most: int = markdown.MOST_BYTES) -> str:

@@ -17,9 +17,7 @@ from modbench.reports.writers.text import labelled, wrapped, written
 
 def card(made: AuditReport, columns: int) -> str:
     """Return one audit report, of at most 30 lines of 80 columns."""
-    said = (
-        (f"{audit.MARKS[found.verdict]} {made.titles[name]}", sentence(found)) for name, found in made.findings.items()
-    )
+    said = ((f"{mark} {title}", found) for title, mark, found in audit.table(made).rows)
     lines = [*wrapped([audit.answer(made), audit.called(made)], columns), "", *labelled(said, columns)]
     return "\n".join([*lines, "", audit.LEGEND])
 

@@ -15,6 +15,7 @@ from modbench.reports.questions.compare_axis import BASELINE, AlongAxis, Cell
 from modbench.reports.questions.compare_runs import Against, Compared, letter
 from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables import axes
+from modbench.reports.tables.cell import columns_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.two_runs import Pair
 from modbench.reports.writers import data, text
@@ -80,11 +81,10 @@ def axis_as_dict(loaded: Loaded, table: AlongAxis) -> dict[str, Any]:
 
 
 def _cell(table: AlongAxis, value: axes.Value, cell: Cell, best: Collection[str]) -> dict[str, Any]:
-    found = cell.row or {"case_id": cell.case.id, "status": "baseline" if cell.is_baseline else "skipped"}
-    known = {key: data.value(found.get(key)) for key in KEPT} | {"value": cell.value}
-    known["best"] = cell.case.id in best
-    at = axes.fields(cell.case).get(table.axis) if value == BASELINE else value
-    return {table.axis: at} | known | ({"reason": cell.why} if cell.why else {})
+    status = "baseline" if cell.is_baseline else "skipped"
+    found = cell.row or {"case_id": cell.case.id, "status": status, "reason": cell.why or None}
+    known = {key: data.value(found.get(key)) for key in KEPT} | {"value": cell.value, "best": cell.case.id in best}
+    return {table.axis: axes.fields(cell.case).get(table.axis) if value == BASELINE else value} | known
 
 
 # --- runs side by side
@@ -133,10 +133,9 @@ def _run(number: int, loaded: Loaded) -> dict[str, Any]:
 
 
 def _row(against: Against, row: Pair) -> dict[str, Any]:
-    base, value = (each.value for each in against.values(row))
-    change = row.change()
+    (base, value), change = against.values(row), row.change()
     found: dict[str, Any] = {"case": row.case.id, "metric": row.metric.key, "unit": row.metric.unit}
-    found |= {"baseline_value": base, "value": value, "ratio": None, "difference": None}
-    found |= {"difference" if row.is_difference else "ratio": change.value, "ci_low": change.low}
-    found |= {"ci_high": change.high, "ci_level": None if change.low is None else change.level}
+    found |= {"baseline_value": base.value, "value": value.value, "ratio": None, "difference": None}
+    found |= columns_of(change, "difference" if row.is_difference else "ratio")
+    found |= {"ci_level": None if change.low is None else change.level}
     return found | {"verdict": row.verdict, "reason": data.value(row.why)}

@@ -26,7 +26,7 @@ def annotated(found: Gate) -> Iterator[str]:
     told: dict[str, list[tuple[str, str]]] = {"error": [], "warning": []}
     if found.incomplete:
         told["error"].append(("modbench gate: incomplete", found.incomplete))
-    if not found.compared and not found.tiers:
+    if not found.compared and found.fail_on is None:
         told["warning"].append((f"modbench gate: {INCONCLUSIVE}", gate.NOTHING))
     for check in found.empty:
         told["warning"].append((f"{INCONCLUSIVE}: {plain(check.written)}", plain(check.reason or gate.NOTHING)))
@@ -36,17 +36,16 @@ def annotated(found: Gate) -> Iterator[str]:
                 kind = "error" if verdict == FAIL and counts else "warning"
                 told[kind].append((f"{verdict}: {each.what}", f"{each.metric} {plain(gate.change(each))}"))
     for kind, those in told.items():
-        yield from markdown.first_annotations(kind, those, "the job summary lists them")
+        yield from markdown.first_annotations(kind, those)
 
 
 def summary(found: Gate, base: str, new: str, most: int = markdown.MOST_BYTES) -> str:
     """Return a job summary in Markdown, of at most so many bytes; nothing where they do not hold even its first lines."""
     said = [Sentence("{check}: {found}", check=check, found=cell) for check, cell in gate.checks(found)]
+    answer = Sentence("{new} against {base}. {said}", new=Code(new), base=Code(base), said=gate.headline(found))
     blocks = [
         markdown.Block([f"## modbench gate: {markdown.text(found.verdict)}"]),
-        markdown.block(
-            Sentence("{new} against {base}. {said}", new=Code(new), base=Code(base), said=gate.headline(found))
-        ),
+        markdown.block(answer),
         markdown.listed("Checks", said, "checks", gate.FILE),
         markdown.block(gate.table(found)),
     ]

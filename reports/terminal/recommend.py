@@ -64,13 +64,8 @@ VALUE = ("metric", "unit", "value", "low", "high", "n", "reason", "sampled", "un
 def _setting(each: Judged | None) -> dict[str, Any] | None:
     if each is None:
         return None
-    candidate = each.candidate
-    told = {
-        "case": candidate.case.id,
-        "variant": candidate.case.variant,
-        "name": name(candidate.case),
-        "verdict": each.word,
-    }
+    candidate, case = each.candidate, each.candidate.case
+    told = {"case": case.id, "variant": case.variant, "name": name(case), "verdict": each.word}
     keys = ("latency", "memory", "flops", "loss")
     values = {key: {field: getattr(candidate.of(key), field) for field in VALUE} for key in keys}
     limits = [asdict(kept) for kept in each.kept]
@@ -97,11 +92,10 @@ def _pair(found: Recommended, pair: Finding | None) -> dict[str, Any] | None:
 
 def _difference(found: Recommended, pair: Finding) -> float | None:
     """Return the difference of the values whose ratio a pair is."""
-    values: dict[tuple[object, str], float | None] = {
-        (each.case, value.metric): value.value
-        for each in found.choice.candidates
-        for value in (each.time, each.memory, each.flops)
-    }
+    measured = (
+        (each.case, value) for each in found.choice.candidates for value in (each.time, each.memory, each.flops)
+    )
+    values: dict[tuple[object, str], float | None] = {(case, each.metric): each.value for case, each in measured}
     mine, theirs = (values.get((side, pair.metric)) for side in (pair.what, pair.against))
     return None if mine is None or theirs is None else mine - theirs
 

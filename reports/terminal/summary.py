@@ -40,18 +40,13 @@ MORE = "-v: all tables"
 def opening(plan: Plan) -> str:
     """Return what is printed before anything runs: the plan, and what its seeds can decide on tasks."""
     suite = plan.suite
-    cases, least = len(plan.cases), sum(not job.rule for job in plan.jobs)
+    least = sum(not job.rule for job in plan.jobs)
     most = round(sum(plan.shares("most").values()))
     where = plan.device + f", {counted(suite.threads, 'thread')}" * (plan.device == "cpu")
     dtypes = "/".join(suite.grid.dtype) + ", compiled" * suite.compile
-    line = Sentence(
-        "{suite}: {cases:case} in " + "{least} to " * (least < most) + "{most:job} on {how}",
-        suite=suite.name,
-        cases=cases,
-        least=least,
-        most=max(least, most),
-        how=f"{where}, {dtypes}; {suite.effort}: {suite.processes_in_words}",
-    )
+    words = "{suite}: {cases:case} in " + "{least} to " * (least < most) + "{most:job} on {how}"
+    how = f"{where}, {dtypes}; {suite.effort}: {suite.processes_in_words}"
+    line = Sentence(words, suite=suite.name, cases=len(plan.cases), least=least, most=max(least, most), how=how)
     more: list[Value] = [best_variants.sentence(plan.variants_from)] if plan.variants_from else []
     more += [f"{variant} has no matched baseline: {why}" for variant, why in plan.no_matches.items()]
     return "\n".join([plain(line), *wrapped([*more, *filter(None, [decidable_in_words(plan)])], text.width())])
@@ -75,17 +70,7 @@ def closing(loaded: Loaded, page: Path | str, wall_s: float | None, *, verbose: 
     apart = verbose or sum(len(block) + 1 for block in blocks) <= MOST_LINES
     said = ("\n\n" if apart else "\n").join("\n".join(block) for block in blocks)
     hint = f"        ({more})" * bool(more and not verbose and loaded.measured)
-    return f"{said}\n{_labelled('report', page)}{hint}".lstrip("\n")
-
-
-def _labelled(label: str, said: object) -> str:
-    return f"{label}{' ' * (INDENT - len(label))}{said}"
-
-
-def _lines(label: str, said: Value, width: int) -> list[str]:
-    """Write a sentence behind a label; nothing where there is none."""
-    lines = [] if said is None else wrapped([said], width - INDENT)
-    return [_labelled("" if at else label, line) for at, line in enumerate(lines)]
+    return f"{said}\n{'report':{INDENT}}{page}{hint}".lstrip("\n")
 
 
 def _measured(loaded: Loaded, width: int, wall_s: float | None, *, verbose: bool) -> Iterator[list[str]]:
@@ -93,38 +78,43 @@ def _measured(loaded: Loaded, width: int, wall_s: float | None, *, verbose: bool
     told = first_screen.head(loaded)
     yield wrapped([_first_line(loaded, wall_s)], width)
     yield wrapped(told.answer, width)
-    leads = [panel.lead for _, panel in panels()]
-    first = [table for lead in leads if (table := lead.table(loaded))]
+    first = [table for _, panel in panels() if (table := panel.lead.table(loaded))]
     yield from (text.table(table, width) for table in first)
-    swept = next(filter(None, (lead.in_place(loaded) for lead in leads)), None)
-    pays = None if swept else pays_from.table(loaded)
-    tables = [*swept.tables] if swept else [*_tables(loaded, every=verbose), *([pays] if pays else [])]
-    shown = [text.table(each if loaded.alone else _naming_baseline(each, loaded.baseline), width) for each in tables]
+    here = _in_place(loaded, every=verbose)
+    named = here.tables if loaded.alone else [_naming_baseline(each, loaded.baseline) for each in here.tables]
+    shown = [text.table(each, width) for each in named]
     yield from shown
-    yield _others(loaded, width, swept, every=verbose)
-    yield from _more(loaded, width, [*first, *tables]) if verbose else ()
-    notes = [note for each in tables if swept for note in each.notes]
-    notes += swept.notes if swept else pays.notes if pays else ()
-    said = explained([line for lines in shown for line in lines], *_says(loaded, swept))
-    below = wrapped([Listed([*said, *notes], " · ")] if said or notes else [], width)
+    yield _others(loaded, width, here, every=verbose)
+    yield from _more(loaded, width, [*first, *here.tables]) if verbose else ()
+    said = [*explained([line for lines in shown for line in lines], *_says(loaded, here)), *here.notes]
+    below = wrapped([Listed(said, " · ")] if said else [], width)
     below += wrapped(filter(None, [first_screen.left_out(loaded)]), width)
     most = len(told.doubts) if verbose else MOST_DOUBTS
     left = len(told.doubts) - most
     doubts = [*told.doubts[:most], *[f"{left} more: -v"] * (left > 0)]
-    yield [
-        *below,
-        *_lines("sure", told.sure, width),
-        *_lines("doubt", Listed(doubts, " · ") if doubts else None, width),
-    ]
+    sure = [("sure", told.sure)] if told.sure else []
+    yield [*below, *text.labelled([*sure, *[("doubt", Listed(doubts, " · "))] * bool(doubts)], width, INDENT)]
 
 
-def _says(loaded: Loaded, swept: InPlace | None) -> tuple[str, str]:
+def _in_place(loaded: Loaded, *, every: bool) -> InPlace:
+    """Return the tables of times, or what a panel has in their place.
+
+    Of everything else too if that is wanted, or where nothing was timed or compared.
+    """
+    if found := next(filter(None, (panel.lead.in_place(loaded) for _, panel in panels())), None):
+        return replace(found, notes=[*(note for each in found.tables for note in each.notes), *found.notes])
+    timed, pays = results.TIMES.intersection(loaded.suite.metrics), pays_from.table(loaded)
+    whole = every or not timed or loaded.alone
+    made = results.with_losses(loaded, settings=1) if whole else results.tables(loaded, timed, settings=1)
+    tables, notes = ([*made, pays], pays.notes) if pays else (made, ())
+    return InPlace(tables, name(loaded.baseline), loaded.shown, frozenset(), notes=notes)
+
+
+def _says(loaded: Loaded, here: InPlace) -> tuple[str, str]:
     """What explains ratios and verdicts: other words where the tables of times have something in their place."""
-    if swept is None:
-        return SPEED_UPS, VERDICTS
-    same = swept.baseline == name(loaded.baseline)
-    ratios = SPEED_UPS if same and not swept.words else f"ratio to {swept.baseline} ± half its 95 % CI"
-    return ratios, BETTER_WORSE if swept.words else VERDICTS
+    same = here.baseline == name(loaded.baseline)
+    ratios = SPEED_UPS if same and not here.words else f"ratio to {here.baseline} ± half its 95 % CI"
+    return ratios, BETTER_WORSE if here.words else VERDICTS
 
 
 def _first_line(loaded: Loaded, wall_s: float | None) -> Sentence:
@@ -142,14 +132,6 @@ def _naming_baseline(made: Table, baseline: Case) -> Table:
     """Mark the row of the baseline."""
     own = Sentence("{variant} (baseline)", variant=baseline)
     return replace(made, rows=[[own if row[0] == baseline else row[0], *row[1:]] for row in made.rows])
-
-
-def _tables(loaded: Loaded, *, every: bool) -> list[Table]:
-    """Return the tables of times; of everything else too if that is wanted, or where nothing was timed or compared."""
-    timed = results.TIMES.intersection(loaded.suite.metrics)
-    if every or not timed or loaded.alone:
-        return results.with_losses(loaded, settings=1)
-    return results.tables(loaded, timed, settings=1)
 
 
 def troubles(loaded: Loaded) -> list[str]:
@@ -171,25 +153,20 @@ def _skipped(loaded: Loaded) -> list[str]:
     ]
 
 
-def _others(loaded: Loaded, width: int, swept: InPlace | None, *, every: bool) -> list[str]:
+def _others(loaded: Loaded, width: int, above: InPlace, *, every: bool) -> list[str]:
     """Return values of requested metrics that the tables above lack; those that all variants share only if they are wanted."""
-    shown = {*results.TABLES, "flops/train_step", *HELD_OUT, *(swept.metrics if swept else ())}
+    shown = {*results.TABLES, "flops/train_step", *HELD_OUT, *above.metrics}
     asked = [key for key in loaded.suite.metrics if key not in shown and not loaded.tables.metrics[key].task]
     length = loaded.lengths[-1] if loaded.lengths else None
-    variants = swept.variants if swept else loaded.shown
-    columns = {metric: [_value(loaded, case, metric, length) for case in variants] for metric in asked}
-    columns = {metric: cells for metric, cells in columns.items() if every or len(variants) == 1 or len({*cells}) > 1}
+    columns = {metric: [_value(loaded, case, metric, length) for case in above.variants] for metric in asked}
+    every |= len(above.variants) == 1
+    columns = {metric: cells for metric, cells in columns.items() if every or len({*cells}) > 1}
     if not columns:
         return []
-    grid_points = [
-        each.grid_point
-        for each in loaded.plan.comparisons
-        if each.grid_point.seq_len == length and {*asked} & {*each.metrics}
-    ]
-    head = Sentence(
-        "values at {grid_point}", grid_point=where_it_ran(grid_points[0], grid_points) if grid_points else ""
-    )
-    made = Table("values", (head, *columns), [*zip(variants, *columns.values(), strict=True)])
+    wanted = (each.grid_point for each in loaded.plan.comparisons if {*asked} & {*each.metrics})
+    here = [each for each in wanted if each.seq_len == length]
+    head = Sentence("values at {grid_point}", grid_point=where_it_ran(here[0], here) if here else "")
+    made = Table("values", (head, *columns), [*zip(above.variants, *columns.values(), strict=True)])
     skipped = loaded.cases[(loaded.cases.seq_len == length) & (loaded.cases.status == "skipped")]
     why = skipped[skipped.metric.isin(columns)].drop_duplicates("metric")
     reasons = [f"– {row.metric}: {row.reason}" for row in why.itertuples()]

@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.case import Case
 from modbench.reports.figures.style import look, to_svg
-from modbench.reports.model import Alert, Block, Figure, Listed, Note, Sentence, Table, Value
+from modbench.reports.model import Alert, Block, Figure, Note, Sentence, Table, Value
 from modbench.reports.wording import name, short
 from modbench.reports.writers.data import csv as csv_text
 from modbench.reports.writers.data import value
@@ -62,6 +62,10 @@ MOST_CELLS = 4000
 
 
 class _Html(Inline):
+    def __call__(self, value: Value) -> Markup:
+        """Write a value as a part of a line."""
+        return Markup(super().__call__(value))  # noqa: S704  # escaped part by part
+
     def text(self, words: str) -> str:
         return str(escape(words))
 
@@ -70,12 +74,7 @@ class _Html(Inline):
         return f'<a href="#{escape(section)}">{made}</a>' if section else made
 
 
-_inline = _Html()
-
-
-def inline(value: Value) -> Markup:
-    """Write a value as a part of a line."""
-    return Markup(_inline(value))  # noqa: S704  # escaped part by part
+inline = _Html()
 
 
 def written(blocks: Iterable[Block | Markup]) -> Markup | None:
@@ -84,13 +83,12 @@ def written(blocks: Iterable[Block | Markup]) -> Markup | None:
     Above figures among which the reader chooses (`Figure.against`) stand the choices.
     """
     made, every = list[Markup](), [*blocks]
-    choices = [*dict.fromkeys(each.against for each in every if isinstance(each, Figure) and each.against)]
+    figures = [each for each in every if isinstance(each, Figure)]
+    choices = [*dict.fromkeys(each.against for each in figures if each.against)]
     for against, group in groupby(every, lambda each: each.against if isinstance(each, Figure) else ""):
         parts = _in_rows([*group])
         if against and against == choices[0]:
-            made.append(
-                fill("choices", choices=choices, of=next(each.name for each in every if isinstance(each, Figure)))
-            )
+            made.append(fill("choices", choices=choices, of=figures[0].name))
         made += [fill("choice", at=choices.index(against), parts=parts)] if against else parts
     return Markup("\n").join(made) if made else None
 
@@ -117,22 +115,13 @@ def _block(block: Block | Markup) -> Markup:
         case Sentence():
             return Markup("<p>{}</p>").format(inline(block))
         case Note():
-            return _note(block.said)
+            return Markup('<p class="note">{}</p>').format(inline(block.said))
         case Alert():
             return Markup('<p class="warning" role="alert">{}</p>').format(inline(block.said))
         case Table():
             return _table(block)
         case Figure():
             return figure(block)
-
-
-def _note(said: Value) -> Markup:
-    """Write small print; variants alone are a key to the figures below."""
-    several = said.values if isinstance(said, Listed) else [said]  # noqa: PD011  # no frame's
-    cases = [each for each in several if isinstance(each, Case)]
-    if len(cases) == len(several):
-        return _key(cases)
-    return Markup('<p class="note">{}</p>').format(inline(said))
 
 
 def _table(table: Table) -> Markup:

@@ -22,6 +22,7 @@ _SPELT = {
     "|": r"\textbar{}",
     "`": r"\textasciigrave{}",
     '"': r"''",
+    "-": "-{}",  # before another one, with which it would melt into one
     # After the end of a row these begin an option.
     "[": "{[}",
     "]": "{]}",
@@ -47,24 +48,15 @@ _SPELT = {
     "△": r"($\triangle$)",
     "▽": r"($\nabla$)",
 }
-# What LaTeX prints without further packages: ASCII, and the letters of Western Europe.
-_OTHER = re.compile(r"[^\x20-\x7e\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u00ff]")
-_KNOWN = re.compile(f"({'|'.join(map(re.escape, _SPELT))})")
+# All but what LaTeX prints as it is, without further packages: ASCII, and the letters of Western Europe.
+_SPECIAL = re.compile(r"-(?=-)|[^ !'()+,\-./0-9:;=?@A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u00ff]")
 
 
 def text(said: str, most: int = 400) -> str:
     """Escape a text, on one line of at most about `most` characters."""
     plain = escaped(said, lines=False)
     plain = plain if len(plain) <= most else f"{plain[:most]} …"
-    parts = _KNOWN.split(plain)
-    return "".join(_SPELT.get(part) or _plain(part) for part in parts)
-
-
-def _plain(part: str) -> str:
-    """Keep dashes apart, which would melt into one, and spell out other characters."""
-    return _OTHER.sub(
-        lambda found: rf"\texttt{{U+{ord(found[0]):04X}}}", part.replace("--", "-{}-").replace("--", "-{}-")
-    )
+    return _SPECIAL.sub(lambda found: _SPELT.get(found[0]) or rf"\texttt{{U+{ord(found[0]):04X}}}", plain)
 
 
 class _Latex(Inline):

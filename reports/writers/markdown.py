@@ -168,24 +168,24 @@ MOST_BYTES = 2**20
 MOST_ANNOTATIONS = 10
 # Characters of a title or a message.
 MOST_TOLD = 300
+# What means something in a command, and in its title alone.
+_OF_COMMANDS, _OF_TITLES = (str.maketrans({each: f"%{ord(each):02X}" for each in said}) for said in ("%\r\n", ":,"))
 
 
 def annotation(kind: str, title: str, message: str) -> str:
     """Return the workflow command that shows an annotation, an `error` or a `warning`: `::error title=…::…`."""
     title, message = (brief(escaped(brief(masked(each), MOST_TOLD)), MOST_TOLD) for each in (title, message))
-    for mark, name in (("%", "%25"), ("\r", "%0D"), ("\n", "%0A")):
-        title, message = title.replace(mark, name), message.replace(mark, name)
-    title = title.replace(":", "%3A").replace(",", "%2C")
-    return f"::{kind} title={title}::{message}"
+    title = title.translate(_OF_COMMANDS | _OF_TITLES)
+    return f"::{kind} title={title}::{message.translate(_OF_COMMANDS)}"
 
 
-def first_annotations(kind: str, told: Sequence[tuple[str, str]], rest: str) -> Iterator[str]:
+def first_annotations(kind: str, told: Sequence[tuple[str, str]]) -> Iterator[str]:
     """Yield an annotation for each title and message; of more than GitHub shows, the last says how many there are."""
     most = MOST_ANNOTATIONS if len(told) <= MOST_ANNOTATIONS else MOST_ANNOTATIONS - 1
     for title, message in told[:most]:
         yield annotation(kind, title, message)
     if len(told) > most:
-        yield annotation(kind, f"and {len(told) - most:,} more", rest)
+        yield annotation(kind, f"and {len(told) - most:,} more", "the job summary lists them")
 
 
 def room(file: Path) -> int:

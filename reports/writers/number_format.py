@@ -185,9 +185,7 @@ def interval(estimate: Estimate) -> str:
     Empty where there is none, or where `number` writes the bound.
     """
     estimate = estimate.shown
-    if estimate.low is None and estimate.high is None:
-        return ""
-    if estimate.value is None and not estimate.closed:
+    if not estimate.bounded or (estimate.value is None and not estimate.closed):
         return ""
     by = scale(estimate)[0]
     if estimate.low is None or estimate.high is None:
@@ -205,9 +203,8 @@ def half(estimate: Estimate, digits: int = 2) -> str:
 def estimate(made: Estimate) -> str:
     """Write a value with its interval: `1.62× [1.60–1.65]`; of two ends alone `0.82× to 1.06×`."""
     made = made.shown
-    if made.value is None and made.low is not None and made.high is not None:
-        ends = (replace(made.alone, value=end) for end in (made.low, made.high))
-        return " to ".join(dict.fromkeys(map(number, ends)))
+    if made.value is None and made.ends is not None:
+        return " to ".join(dict.fromkeys(number(replace(made.alone, value=end)) for end in made.ends))
     return " ".join(filter(None, [number(made), interval(made)]))
 
 

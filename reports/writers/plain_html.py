@@ -7,6 +7,8 @@ from html import escape
 
 from modbench.harness.core.printable import escaped, masked
 from modbench.reports import wording
+from modbench.reports.model import Listed
+from modbench.reports.writers.number_format import plain
 
 # Text fits a terminal of this width.
 WIDTH = 80
@@ -19,11 +21,9 @@ def html_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _row(tag: str, cells: Sequence[str]) -> str:
-    sides = ("right" if i else "left" for i in range(len(cells)))
-    cells_html = (
-        f'<{tag} style="text-align:{side}">{escape(cell)}</{tag}>' for side, cell in zip(sides, cells, strict=True)
-    )
-    return f"<tr>{''.join(cells_html)}</tr>"
+    sides = ("right" if at else "left" for at, _ in enumerate(cells))
+    made = (f'<{tag} style="text-align:{side}">{escape(cell)}</{tag}>' for side, cell in zip(sides, cells, strict=True))
+    return f"<tr>{''.join(made)}</tr>"
 
 
 def html_lines(lines: Iterable[str]) -> str:
@@ -48,5 +48,4 @@ def cut(name: str, most: int) -> str:
 
 def listed(names: Sequence[str], most: int = 6) -> str:
     """Names with commas; of many the first."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return plain(Listed(names, most=most))

@@ -30,25 +30,17 @@ _GLUE = "\u00a0"
 _WITHIN = re.compile(r" (?=%)|(?<=\b[A-Z]) (?== \d)|(?<=\b[A-Z] =) (?=\d)")
 
 
-def wrapped(sentences: Iterable[Value], columns: int, indent: str = "") -> list[str]:
-    """Wrap each sentence to the width. A path, an id, `5 %` and `T = 512` stay whole; further lines begin with the indent."""
-    return [
-        line.replace(_GLUE, " ")
-        for sentence in sentences
-        for line in textwrap.wrap(
-            _WITHIN.sub(_GLUE, plain(sentence)),
-            columns,
-            subsequent_indent=indent,
-            break_on_hyphens=False,
-            break_long_words=False,
-        )
-    ]
+def wrapped(sentences: Iterable[Value], columns: int) -> list[str]:
+    """Wrap each sentence to the width. A path, an id, `5 %` and `T = 512` stay whole."""
+    wrapper = textwrap.TextWrapper(columns, break_on_hyphens=False, break_long_words=False)
+    lines = (line for sentence in sentences for line in wrapper.wrap(_WITHIN.sub(_GLUE, plain(sentence))))
+    return [line.replace(_GLUE, " ") for line in lines]
 
 
-def labelled(rows: Iterable[tuple[Value, Value]], columns: int) -> list[str]:
-    """Write rows of a word and what is said of it, wrapped beside the word."""
+def labelled(rows: Iterable[tuple[Value, Value]], columns: int, least: int = 0) -> list[str]:
+    """Write rows of a word and what is said of it, wrapped beside the word, at least so many letters from the edge."""
     named = [(plain(word), plain(said)) for word, said in rows]
-    indent = max((len(word) for word, _ in named), default=0) + 2
+    indent = max(least, *(len(word) + 2 for word, _ in named), 0)
     lines = list[str]()
     for word, said in named:
         first, *more = wrapped([said], columns - indent) or [""]

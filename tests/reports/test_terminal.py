@@ -198,9 +198,8 @@ def test_values_name_their_batch_where_there_are_several(tmp_path: Path) -> None
         folder = tmp_path / str(len(sizes))
         folder.mkdir()
         left(folder, suite)
-        others = "\n".join(
-            line for lines in summary._others(load(folder / "run"), 200, None, every=True) for line in lines
-        )
+        loaded = load(folder / "run")
+        others = "\n".join(summary._others(loaded, 200, summary._in_place(loaded, every=True), every=True))
         assert (said in others) is ("largest" in others)
 
 

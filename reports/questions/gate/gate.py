@@ -82,7 +82,7 @@ class Checked:
     Attributes:
         word: the check.
         limit: its limit as a share; None if it has none of its own.
-        named: whether the gate fails on it.
+        named: whether `--fail-on` names it.
         findings: those that belong to it.
     """
 
@@ -120,12 +120,9 @@ class Checked:
 
     def as_dict(self) -> dict[str, Any]:
         """Return data for `--json`."""
-        limit, counts = self.limit, Counter(each.verdict or "" for each in self.findings)
-        told: dict[str, Any] = {
-            "tier": CHECKS[self.word].tier,
-            "check": self.word,
-            "limit": None if limit is None else float(limit),
-        }
+        limit = None if self.limit is None else float(self.limit)
+        counts = Counter(each.verdict or "" for each in self.findings)
+        told: dict[str, Any] = {"tier": CHECKS[self.word].tier, "check": self.word, "limit": limit}
         told |= {"named": self.named, "verdict": self.verdict, "counts": counts, "reason": self.reason}
         return told | {"compared": self.compared}
 
@@ -148,7 +145,7 @@ class Gate:
 
     def counts(self, finding: GateFinding) -> bool:
         """Whether the gate can fail on a finding: of several checks, only on those that were named."""
-        return Rules(self.margin, self.fail_on).named(finding.check)
+        return self.fail_on is None or finding.check in self.fail_on.limits
 
     @property
     def counted(self) -> list[GateFinding]:
@@ -157,17 +154,11 @@ class Gate:
 
     @cached_property
     def tiers(self) -> tuple[Checked, ...]:
-        """What each check found; empty where none was named."""
-        return () if self.fail_on is None else tuple(self.checked())
-
-    def checked(self) -> Iterator[Checked]:
-        """Yield what every check found that was named, or that has findings."""
+        """What every check found that was named, or that has findings."""
         limits = {} if self.fail_on is None else self.fail_on.limits
         found = grouped((each.check, each) for each in self.findings)
-        for word in CHECKS:
-            if word in found or word in limits:
-                named = self.fail_on is None or word in limits
-                yield Checked(word, limits.get(word), named, found.get(word, []))
+        known = [word for word in CHECKS if word in found or word in limits]
+        return tuple(Checked(word, limits.get(word), word in limits, found.get(word, [])) for word in known)
 
     @cached_property
     def compared(self) -> bool:
@@ -303,15 +294,15 @@ def headline(found: Gate) -> Sentence:
 
 def checks(found: Gate) -> Iterator[tuple[Value, Value]]:
     """Yield each check that was named or did not pass, with what it found; and that times are not judged."""
-    for each in found.checked():
-        counts = Counter(finding.verdict for finding in each.findings)
+    for each in found.tiers:
+        counts, named = Counter(finding.verdict for finding in each.findings), each.named or found.fail_on is None
         open_ = [finding for finding in each.findings if finding.verdict in {FAIL, INCONCLUSIVE}]
         if not any(counts[word] for word in WORDS):
-            if each.named and (found.fail_on is not None or not found.compared) and each.word != SLOWER:
+            if named and (found.fail_on is not None or not found.compared) and each.word != SLOWER:
                 yield each.written, Sentence("{word}: {why}", word=INCONCLUSIVE, why=each.reason)
-        elif each.named or open_:
+        elif named or open_:
             told: list[Value] = [Sentence("{n} {word}", n=counts[word], word=word) for word in WORDS if counts[word]]
-            words = "{counts}" + " (reported only)" * (not each.named) + ": {worst}" * bool(open_)
+            words = "{counts}" + " (reported only)" * (not named) + ": {worst}" * bool(open_)
             yield each.written, Sentence(words, counts=Listed(told, " · "), worst=_told(open_))
     if any(each.verdict == NOT_ALTERNATED for each in found.findings):
         yield "times", UNTIMED
