@@ -1,4 +1,4 @@
-"""Axes: how their ticks are written, those of ratios, where a ratio and its inverse lie equally far from 1, and lines on them."""
+"""Axes: how their ticks are written, and those of ratios, where a ratio and its inverse lie equally far from 1."""
 
 from __future__ import annotations
 
@@ -59,27 +59,10 @@ def ratio_axis(axes: Axes, which: Literal["x", "y"], ends: tuple[float, float]) 
     low, high = ends
     seen = ([tick for tick in each if low <= tick <= high] for each in _TICKS)
     shown, written = next((each for each in seen if len(each) >= FEWEST), [low, high]), ticks("×")
+    axes.set(**{f"{which}scale": "log", f"{which}lim": ends})
     axis = axes.xaxis if which == "x" else axes.yaxis
-    if which == "x":
-        axes.set_xscale("log")
-        axes.set_xlim(low, high)
-    else:
-        axes.set_yscale("log")
-        axes.set_ylim(low, high)
     axis.set_ticks(shown, [written(tick, None) for tick in shown])
     axis.set_ticks([], minor=True)
-
-
-def draw_lines(
-    axis: Axes, lines: Iterable[tuple[float, float, float, float, str]], width: float, opacity: float
-) -> None:
-    """Draw lines from x0, y0 to x1, y1, each in its colour; none moves the ends of the axes."""
-    from matplotlib.collections import LineCollection
-
-    made = [*lines]
-    ends, colors = [[(x0, y0), (x1, y1)] for x0, y0, x1, y1, _ in made], [color for *_, color in made]
-    drawn = LineCollection(ends, colors=colors, linewidths=width, alpha=opacity, zorder=2)
-    axis.add_collection(drawn, autolim=False)
 
 
 def thin_ticks(figure: Figure) -> None:

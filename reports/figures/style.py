@@ -14,10 +14,11 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from markupsafe import escape
 
+from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.case import Case
 from modbench.harness.stats.contrast import APART
 from modbench.reports.wording import cut, whole
@@ -184,9 +185,8 @@ NARROWEST, SHORTEST = 2.2, 0.75
 @contextlib.contextmanager
 def numbered(variants: Sequence[Case]) -> Iterator[None]:
     """Give each of the user's variants of a run a look of its own, while it is drawn."""
-    before = OWN_VARIANTS.set(
-        {case.variant: i for i, case in enumerate(case for case in variants if case.is_user_model)}
-    )
+    own = [case.variant for case in variants if case.is_user_model]
+    before = OWN_VARIANTS.set({variant: i for i, variant in enumerate(own)})
     try:
         yield
     finally:
@@ -200,13 +200,11 @@ def look(case: Case) -> Look:
         index, marker = OWN[(OWN_VARIANTS.get() or {}).get(case.variant, 0) % len(OWN)]
     if case.config.router not in {"learned", "synthetic"} and case.config.capacity is not None:
         index, marker = OTHER[0], _CONTROLS.get(case.config.router, OTHER[1])
-    opacity = 1.0
-    if case.model == "mod" and case.config.capacity is not None:
-        opacity = 1.0 - 0.55 * min(1.0, case.config.capacity / 0.75)
-    if case.matched:  # lighter the less it computes
+    if case.matched:
         share = next((float(part[1:]) for part in case.variant_parts if re.fullmatch(r"[a-z][0-9.]+", part)), 0.5)
-        opacity = 0.25 + 0.6 * min(1.0, share)
-    return Look(SERIES[index], marker, opacity)
+        return Look(SERIES[index], marker, 0.25 + 0.6 * min(1.0, share))
+    capacity = case.config.capacity if case.model == "mod" else None
+    return Look(SERIES[index], marker, 1.0 - 0.55 * min(1.0, (capacity or 0.0) / 0.75))
 
 
 def in_lines(case: Case, *, short: bool = False) -> str:
@@ -229,18 +227,45 @@ def in_lines(case: Case, *, short: bool = False) -> str:
 
 def bin_of(ratio: float, verdict: str | None) -> int:
     """Return the bin (0 to 8) of a speed-up in the map: from one half to double; 4 only where no direction is shown."""
-    if verdict not in APART or ratio == 1:
-        return 4
-    bins = max(1, min(4, round(4 * abs(math.log2(ratio)))))
-    return 4 + bins if ratio > 1 else 4 - bins
+    return _bin(4 * math.log2(ratio), verdict)
 
 
 def bin_of_share(share: float | None, verdict: str | None) -> int:
     """Return the bin of a loss over the baseline's, as a share of that: one for each per cent, below 4 where it is higher."""
-    if share is None or verdict not in APART:
+    return _bin(-100 * (share or 0.0), verdict)
+
+
+def _bin(better: float, verdict: str | None) -> int:
+    if verdict not in APART or better == 0:
         return 4
-    bins = max(1, min(4, round(100 * abs(share))))
-    return 4 + bins if share < 0 else 4 - bins
+    return 4 + round(math.copysign(min(4, max(1, round(abs(better)))), better))
+
+
+# Settings of matplotlib that are set alike: sizes of text, colours of frames and their text, of the ground.
+SIZES, TICK_SIZES = ("font.size", "axes.titlesize", "axes.labelsize"), ("xtick.labelsize", "ytick.labelsize")
+COLORS = ("axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color")
+BACKGROUNDS = ("figure.facecolor", "axes.facecolor", "savefig.facecolor")
+_SETTINGS: Any = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # a user's name may hold a dollar sign
+    "font.family": "DejaVu Sans",
+    **dict.fromkeys(SIZES, 9),
+    **dict.fromkeys(TICK_SIZES, 8.5),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    **dict.fromkeys(COLORS, MUTED),
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": HAIR,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    **dict.fromkeys(BACKGROUNDS, "none"),
+    "lines.linewidth": 1.6,
+    "legend.frameon": False,
+}
+# What would date an SVG file or name the program that wrote it.
+SVG_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 
 @functools.cache
@@ -253,36 +278,7 @@ def prepare() -> None:
 
     mpl.rcdefaults()
     mpl.use("svg")
-    mpl.rcParams.update(
-        {
-            "svg.fonttype": "none",
-            "text.parse_math": False,  # a user's name may hold a dollar sign
-            "font.family": "DejaVu Sans",
-            "font.size": 9,
-            "axes.titlesize": 9,
-            "axes.labelsize": 9,
-            "xtick.labelsize": 8.5,
-            "ytick.labelsize": 8.5,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.edgecolor": MUTED,
-            "axes.labelcolor": MUTED,
-            "axes.titlecolor": MUTED,
-            "axes.titlelocation": "left",
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "grid.color": HAIR,
-            "grid.linewidth": 0.6,
-            "xtick.color": MUTED,
-            "ytick.color": MUTED,
-            "text.color": INK,
-            "figure.facecolor": "none",
-            "axes.facecolor": "none",
-            "savefig.facecolor": "none",
-            "lines.linewidth": 1.6,
-            "legend.frameon": False,
-        }
-    )
+    mpl.rcParams.update(_SETTINGS)
 
 
 def new_figure(
@@ -333,11 +329,8 @@ def draw_dots(axis: Axes, dots: Iterable[tuple[float, float, float, Case, str]],
     """Draw x, y, area in square points, variant and what it says on hover, in the looks of the variants."""
     from matplotlib.colors import to_rgba
 
-    by_shape: dict[str, list[tuple[float, float, float, Look, Mark]]] = {}
-    for x, y, size, case, text in dots:
-        style = look(case)
-        by_shape.setdefault(style.marker, []).append((x, y, size, style, Mark(text, case.variant)))
-    for shape, group in by_shape.items():
+    drawn = ((x, y, size, look(case), Mark(text, case.variant)) for x, y, size, case, text in dots)
+    for shape, group in grouped((each[3].marker, each) for each in drawn).items():
         xs, ys, sizes, looks, named = zip(*group, strict=True)
         colors = [to_rgba(each.color, each.opacity) for each in looks]
         made = axis.scatter(xs, ys, s=sizes, marker=shape, c=colors, edgecolors=INK, linewidths=0.5, zorder=3)
@@ -350,7 +343,7 @@ def to_svg(figure: Figure, identity: str, label: str, marks: Marks | None = None
 
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": identity}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        figure.savefig(buffer, format="svg", metadata=SVG_METADATA)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", text, flags=re.DOTALL)
@@ -358,8 +351,7 @@ def to_svg(figure: Figure, identity: str, label: str, marks: Marks | None = None
     text = re.sub(r'\b(id="|url\(#|xlink:href="#|href="#)', lambda found: f"{found[1]}{identity}-", text)
     for color, variable in VARIABLES.items():
         text = text.replace(color, f"var({variable})")
-    safe = label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
     text = marks.written(text) if marks else text
     # What an image holds cannot have the focus.
-    head = f'<svg role="{"group" if marks and marks.said else "img"}" aria-label="{safe}" '
+    head = f'<svg role="{"group" if marks and marks.said else "img"}" aria-label="{escape(label)}" '
     return re.sub(r'<svg ([^>]*?)width="[^"]*" ([^>]*?)height="[^"]*"', rf"{head}\1\2", text, count=1)

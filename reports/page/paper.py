@@ -38,19 +38,12 @@ LETTERS = 0.6
 # Entries that would date a file or name the program that wrote it.
 _METADATA: Mapping[str, dict[str, Any]] = {
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-    "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
+    "svg": style.SVG_METADATA,
     "png": {"Software": None},
 }
 _SETTINGS: Any = {
-    "font.size": LARGEST,
-    "axes.titlesize": LARGEST,
-    "axes.labelsize": LARGEST,
-    "xtick.labelsize": LARGEST,
-    "ytick.labelsize": LARGEST,
-    "legend.fontsize": LARGEST,
-    "figure.facecolor": "white",
-    "axes.facecolor": "white",
-    "savefig.facecolor": "white",
+    **dict.fromkeys((*style.SIZES, *style.TICK_SIZES, "legend.fontsize"), LARGEST),
+    **dict.fromkeys(style.BACKGROUNDS, "white"),
     "pdf.fonttype": 42,  # TrueType: publishers refuse Type 3
     "svg.fonttype": "path",  # text as outlines: no font is needed to show it
     "svg.hashsalt": "modbench",

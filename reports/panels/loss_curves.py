@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pandas as pd
 
 from modbench.harness.domain.case import Case
-from modbench.harness.domain.notes import Curve
 from modbench.reports.figures.axes import ticks
 from modbench.reports.figures.style import headline, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence
@@ -28,24 +27,20 @@ def render(loaded: Loaded) -> Iterator[Figure]:
     metric = loaded.trained_metric
     if metric is None or loaded.sizes_differ or not loaded.runs:  # `-k` may leave no run
         return
-    unit, factor = losses.unit_of(loaded)
+    unit, _ = losses.unit_of(loaded)
     curves = dict(_curves(loaded, metric))
     if not curves:
         return
-    lines = {
-        case: _smooth([math.nan if loss is None else loss * factor for loss in curve.loss])
-        for case, curve in curves.items()
-    }
     drawn, (axis,) = new_figure(4.6, 3.0)
     headline(drawn, f"training loss, {unit} (lower is better)")
     axis.set_xlabel("training tokens")
     axis.xaxis.set_major_formatter(ticks("k"))
     axis.locator_params(axis="x", nbins=5)
-    for i, (case, line) in enumerate(lines.items()):
+    for i, (case, line) in enumerate(curves.items()):
         style, every = look(case), max(1, len(line) // 6)
         axis.plot(
-            curves[case].tokens,
-            line,
+            line.tokens,
+            line.loss,
             color=style.color,
             alpha=style.opacity,
             linestyle=(0, (3, 2)) if case.matched or case.model == "moe" else "-",
@@ -54,40 +49,24 @@ def render(loaded: Loaded) -> Iterator[Figure]:
             markersize=4.5,
             linewidth=1.3,
         )
-    rest = [loss for line in lines.values() for loss in line[len(line) // SKIPPED :] if not math.isnan(loss)]
-    if rest:  # losses of the first steps, which would press the rest together, leave the frame
-        axis.set_ylim(top=1.01 * max(rest))
-    parts = [
-        pd.DataFrame(
-            {
-                "variant": case.variant,
-                "step": curves[case].step,
-                "tokens": curves[case].tokens,
-                "loss": line,
-                "unit": unit,
-            }
-        )
-        for case, line in lines.items()
-    ]
-    label = f"Training loss over tokens by variant, {unit}"
-    yield Figure(
-        "curves", drawn, label, _protocol(loaded), pd.concat(parts, ignore_index=True), key=[*lines], least=300
-    )
+    rest = pd.concat(line.loss[len(line) // SKIPPED :] for line in curves.values()).max()
+    if not math.isnan(rest):  # losses of the first steps, which would press the rest together, leave the frame
+        axis.set_ylim(top=1.01 * rest)
+    label, data = f"Training loss over tokens by variant, {unit}", pd.concat(curves.values(), ignore_index=True)
+    yield Figure("curves", drawn, label, _protocol(loaded), data, key=[*curves], least=300)
 
 
-def _curves(loaded: Loaded, metric: str) -> Iterator[tuple[Case, Curve]]:
-    """Yield the training curve of each variant at the longest length that any was trained at."""
+def _curves(loaded: Loaded, metric: str) -> Iterator[tuple[Case, pd.DataFrame]]:
+    """Yield the smoothed training curve of each variant at the longest length that any was trained at, as it is drawn."""
+    unit, factor = losses.unit_of(loaded)
     for case in loaded.variants[:MOST_VARIANTS]:
         row = loaded.case(case.variant, metric, losses.lengths(loaded)[-1])
         notes = None if row is None else loaded.tables.training_notes(str(row.case_id))
-        if notes is not None and notes.curve is not None:
-            yield case, notes.curve
-
-
-def _smooth(values: Sequence[float]) -> list[float]:
-    """Average over neighbouring steps."""
-    window = max(1, min(SMOOTHING, len(values) // 4))
-    return list(pd.Series(values).rolling(window, min_periods=window).mean())
+        if notes is not None and (curve := notes.curve) is not None:
+            window = max(1, min(SMOOTHING, len(curve.loss) // 4))
+            smooth = (factor * pd.Series(curve.loss, dtype=float)).rolling(window, min_periods=window).mean()
+            drawn = {"variant": case.variant, "step": curve.step, "tokens": curve.tokens, "loss": smooth, "unit": unit}
+            yield case, pd.DataFrame(drawn)
 
 
 def _protocol(loaded: Loaded) -> Sentence:

@@ -64,9 +64,13 @@ def of_training(loaded: Loaded, variant: str, seq_len: int) -> Bar | None:
     if row is None or row.status != "ok" or not row.value:
         return None
     case = loaded.cases_by_id[str(row.case_id)]
+    counted = (loaded.tables.counted(case).params or 0) * ELEMENT_BYTES[case.grid_point.dtype]
+    parameters = loaded.value(variant, "memory/parameters", seq_len) or counted
+    # AdamW keeps two moments of every parameter; of a user's model some may be frozen.
+    moments = None if case.is_user_model else 2 * parameters
     kinds = {
-        PARAMETERS: _parameters(loaded, case, seq_len),
-        OPTIMIZER: _optimizer(loaded, case, seq_len),
+        PARAMETERS: parameters,
+        OPTIMIZER: loaded.value(variant, "memory/optimizer", seq_len) or moments,
         ACTIVATIONS: loaded.value(variant, "memory/activations", seq_len),
     }
     expected = kinds | {ACTIVATIONS: _forecast(loaded, case, "memory/activations")}
@@ -77,25 +81,10 @@ def of_caches(loaded: Loaded, seq_len: int) -> list[Bar]:
     """Return the bytes of the caches of keys and values, of the variants that are shown, at the largest batch."""
     rows = loaded.cases[(loaded.cases.metric == CACHE) & (loaded.cases.seq_len == seq_len) & (loaded.cases.value > 0)]
     rows = rows[rows.batch_size == rows.batch_size.max()].drop_duplicates("variant")
-    found = {row.variant: row for row in rows.itertuples(index=False)}
-    bars = list[Bar]()
-    for row in (found[case.variant] for case in loaded.shown if case.variant in found):
-        case = loaded.cases_by_id[str(row.case_id)]
-        forecast = _forecast(loaded, case, CACHE)
-        bars.append(Bar(case, {KEYS: float(row.value)}, {KEYS: forecast} if forecast else {}))
-    return bars
-
-
-def _parameters(loaded: Loaded, case: Case, seq_len: int) -> float | None:
-    measured = loaded.value(case.variant, "memory/parameters", seq_len)
-    counted = loaded.tables.counted(case).params
-    return measured or (counted * ELEMENT_BYTES[case.grid_point.dtype] if counted else None)
-
-
-def _optimizer(loaded: Loaded, case: Case, seq_len: int) -> float | None:
-    """AdamW keeps two moments of every parameter; of a user's model some may be frozen."""
-    measured, parameters = loaded.value(case.variant, "memory/optimizer", seq_len), _parameters(loaded, case, seq_len)
-    return measured or (2 * parameters if parameters and not case.is_user_model else None)
+    found = {row.variant: (loaded.cases_by_id[row.case_id], float(row.value)) for row in rows.itertuples(index=False)}
+    shown = (found[case.variant] for case in loaded.shown if case.variant in found)
+    forecasts = ((case, size, _forecast(loaded, case, CACHE)) for case, size in shown)
+    return [Bar(case, {KEYS: size}, {KEYS: forecast} if forecast else {}) for case, size, forecast in forecasts]
 
 
 def _forecast(loaded: Loaded, case: Case, metric: str) -> float | None:
@@ -154,10 +143,9 @@ def _figure(identity: str, bars: Sequence[Bar], title: str, about: str, what: st
     name_rows(axis, [in_lines(bar.case) for bar in bars])
     axis.margins(x=0.02)
     for y, bar in enumerate(bars):
-        off = bar.off
-        far = off is not None and abs(off.value or 0.0) > AS_FORECAST
+        far = bar.off is not None and abs(bar.off.value or 0.0) > AS_FORECAST
         words = "{total}" + ", {off} on forecast" * far
-        beside(axis, y, plain(Sentence(words, total=Estimate(bar.total, unit="B"), off=off)))
+        beside(axis, y, plain(Sentence(words, total=Estimate(bar.total, unit="B"), off=bar.off)))
     if len(kinds) > 1:
         handles = [Patch(facecolor=to_rgba(MUTED, _STRENGTH[kind]), label=kind) for kind in kinds]
         made.legend(handles=handles, loc="outside lower left", ncols=2, fontsize=8, labelcolor=MUTED, handlelength=1.2)

@@ -26,6 +26,7 @@ from modbench.reports.model import (
     Table,
     Value,
     known_text,
+    pivot,
 )
 from modbench.reports.panel import Panel
 from modbench.reports.questions.first_screen import NOTHING_COMPARED
@@ -47,14 +48,12 @@ def numbers_alone(loaded: Loaded) -> Iterator[Block]:
     rows = loaded.cases[loaded.cases.variant == case.variant]
     kept = {*loaded.lengths_shown, *rows[rows.workload == "train"].seq_len}
     lengths = [length for length in sorted(set(rows.seq_len)) if length in kept]
-    metrics = list(dict.fromkeys(rows.metric))
-    found = [
-        [metric, *(_reported(loaded, loaded.case(case.variant, metric, length)) for length in lengths)]
-        for metric in metrics
-    ]
-    yield Table(
-        "Numbers of the model", ("Metric", *(Sentence("T = {length}", length=length) for length in lengths)), found
+    cells = (
+        (metric, "", Sentence("T = {T}", T=length), _reported(loaded, loaded.case(case.variant, metric, length)))
+        for metric in rows.metric.unique()
+        for length in lengths
     )
+    yield pivot("Numbers of the model", cells, "Metric")
     words = "One model was measured: {why}. For a baseline name a second {model}, such as {dense}, or leave out {only}."
     model, dense, only = map(Code, ("--model", "--model dense", "--only"))
     yield Note(Sentence(words, why=NOTHING_COMPARED, model=model, dense=dense, only=only))
@@ -99,11 +98,15 @@ class Pair(NamedTuple):
         """Return the number in a column."""
         return Estimate.of(getattr(self.row, column), kind=kind, unit=self.row.unit if kind == "difference" else "")
 
+    def verdict(self) -> str:
+        """Return the verdict in words, or why there is none."""
+        found = self.found
+        return verdict_words(found.verdict, timed=self.row.unit == "s") if found.status == "ok" else found.status
+
     def remark(self) -> Listed:
         """Return the reason, then the labels of both sides."""
-        found = self.found
-        said = [found.reason] if found.reason else []
-        return Listed([*said, *found.labels, *(f"baseline: {label}" for label in found.against_labels)], "; ")
+        found, others = self.found, (f"baseline: {label}" for label in self.found.against_labels)
+        return Listed([*[found.reason] * bool(found.reason), *found.labels, *others], "; ")
 
 
 # Title, the columns of `comparisons.csv` (of values: `cases.csv`) that a cell holds, and the cell.
@@ -118,15 +121,7 @@ PAIR_COLUMNS: tuple[tuple[Value, str, Callable[[Pair], Value]], ...] = (
         "mean_ratio median_ratio mean_ratio_ci_low mean_ratio_ci_high median_ratio_ci_low median_ratio_ci_high",
         lambda pair: pair.found.other or "",
     ),
-    (
-        "Verdict",
-        "verdict",
-        lambda pair: (
-            verdict_words(pair.found.verdict, timed=pair.row.unit == "s")
-            if pair.found.status == "ok"
-            else pair.found.status
-        ),
-    ),
+    ("Verdict", "verdict", Pair.verdict),
     ("Theoretical", "theoretical", lambda pair: pair.number("theoretical", "ratio")),
     (PREDICTED, "predicted", lambda pair: pair.number("predicted", "ratio")),
     ("Achieved share", "achieved_share", lambda pair: pair.number("achieved_share", "share")),
@@ -188,9 +183,8 @@ TABLE = Panel(
         "One row for each case and metric: its value, the baseline's, and the ratio of the two, turned so that above "
         "1× is better; losses and counts have a difference, case minus baseline. The verdict is the one word that may be "
         "quoted: faster and slower are beyond the margin, equivalent is within it, inconclusive is neither. Click a heading to "
-        "sort. *Detectable* is the smallest true effect that this run would detect with 80 % power; adjusted p "
-        "is Holm's over the "
-        "pairs that are judged together. Noisy is the share of blocks in which something else ran."
+        "sort. *Detectable* is the smallest true effect that this run would detect with 80 % power; adjusted p is Holm's over "
+        "the pairs that are judged together. Noisy is the share of blocks in which something else ran."
     ),
 )
 """All comparisons as in the CSV, sortable and filterable."""
@@ -260,9 +254,9 @@ def samples(loaded: Loaded, cases: Sequence[Case]) -> dict[int, Samples] | None:
             made = loaded.tables.made_in(metric)
             if metric.source or made.samples == "one":
                 continue
-            known = loaded.tables.samples_of(case, metric.key)
-            processes = [(number, _rounds(columns, made.column)) for number, columns in known.items()]
-            many = sum(len(values) for _, rounds in processes for values in rounds)
+            known = loaded.tables.samples_of(case, metric.key).items()
+            processes = [(number, _rounds(columns, made.column)) for number, columns in known]
+            many = sum(len(columns[made.column]) for _, columns in known)
             count += many
             if count > MOST_SAMPLES:
                 return None
@@ -274,9 +268,8 @@ def samples(loaded: Loaded, cases: Sequence[Case]) -> dict[int, Samples] | None:
 
 def _rounds(columns: Mapping[str, list[float]], column: str) -> list[list[float]]:
     """Samples of one process, round by round."""
-    values = columns[column]
-    numbers = columns.get("round", [0.0] * len(values))
-    return [*grouped(zip(numbers, (float(f"{value:.6g}") for value in values), strict=True)).values()]
+    values = [float(f"{value:.6g}") for value in columns[column]]
+    return [*grouped(zip(columns.get("round", [0.0] * len(values)), values, strict=True)).values()]
 
 
 def every_case(loaded: Loaded) -> Markup | None:
@@ -289,18 +282,19 @@ def every_case(loaded: Loaded) -> Markup | None:
     rows = grouped((str(row.case_id), row) for row in loaded.cases.itertuples(index=False))
     made = []
     for at, case in enumerate(cases):
-        mine = rows.get(case.id, [])
+        mine, (command, no_command) = rows.get(case.id, []), again.if_any([case])
         section = {
             "number": at,
             "id": case.id,
             "settings": [(term, inline(value)) for term, value in _settings(loaded, case)],
             "numbers": written([Table(f"Values of {case.id}", CASE_COLUMNS, [_values(loaded, each) for each in mine])]),
+            "doubts": [*map(inline, _doubts(loaded, case, mine))],
+            "command": command,
+            "no_command": no_command,
+            "files": [*files.records(case.id), *files.logs(case.id)],
             "raw": found is not None and at in found,
         }
-        paths = [*files.records(case.id), *files.logs(case.id)]
-        made.append(
-            section | backing(_doubts(loaded, case, mine), paths, *again.if_any([case]), most_doubts=MOST_DOUBTS)
-        )
+        made.append(section)
     # In a script element only `<` can end it: as an escape it is the same JSON.
     data = json.dumps(found, separators=(",", ":")).replace("<", "\\u003c") if found else ""
     left_out = len(loaded.plan.cases) - len(cases)
@@ -309,21 +303,9 @@ def every_case(loaded: Loaded) -> Markup | None:
         sections=made,
         samples=Markup(data),  # noqa: S704  # JSON without `<`
         left_out=inline(left_out) if left_out else None,
+        most_files=MOST_FILES,
+        most_doubts=MOST_DOUBTS,
     )
-
-
-def backing(
-    doubts: Sequence[Value], files: Sequence[str], command: str | None, no_command: str, *, most_doubts: int
-) -> dict[str, object]:
-    """Return what a card says below its numbers: what to doubt, the command that measures them again, or why none does, files."""
-    return {
-        "doubts": list(map(inline, doubts[:most_doubts])),
-        "more_doubts": len(doubts) - most_doubts,
-        "command": command,
-        "no_command": no_command,
-        "files": files[:MOST_FILES],
-        "more_files": len(files) - MOST_FILES,
-    }
 
 
 EVERY_CASE = Panel(

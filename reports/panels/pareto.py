@@ -18,7 +18,7 @@ from modbench.harness.stats import contrast
 from modbench.harness.stats.contrast import Rule, counted
 from modbench.reports.figures.point_labels import label
 from modbench.reports.figures.style import HAIR, MUTED, PAPER, Mark, Marks, in_lines, look, new_figure
-from modbench.reports.model import Block, Estimate, Figure, Listed, Note, Sentence, Table, Value
+from modbench.reports.model import Block, Estimate, Figure, Listed, Note, Sentence, Table
 from modbench.reports.panel import Panel
 from modbench.reports.questions.recommend.candidates import (
     IN_WORDS,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 BETTER, NOT_WORSE, OPEN = contrast.BETTER, "not worse", "open"
 # What a verdict shows.
-_SHOWN = {contrast.BETTER: BETTER, contrast.EQUIVALENT: NOT_WORSE}
+_SHOWN: dict[str | None, str] = {contrast.BETTER: BETTER, contrast.EQUIVALENT: NOT_WORSE}
 # The axes in words.
 AXES = {"latency": "time", "memory": "memory", "loss": "loss"}
 NO_LOSS = "No loss was measured: what is faster or smaller here may predict worse"
@@ -63,11 +63,10 @@ class Weighed:
     better_in: tuple[str, ...]
 
 
-def pareto(
-    loaded: Loaded, chosen: Choice, among: Sequence[Candidate] | None = None
-) -> tuple[tuple[str, ...], list[Weighed]]:
-    """Return the axes that were measured, and those settings at a place, or of some of them, that have a value on each."""
-    every = list(chosen.considered if among is None else among)
+def pareto(loaded: Loaded, chosen: Choice) -> tuple[tuple[str, ...], list[Weighed]]:
+    """Return the axes that were measured, and of the settings at a place that figures show those that have a value on each."""
+    shown = {case.variant for case in loaded.shown}
+    every = [each for each in chosen.considered if each.case.variant in shown]
     axes = tuple(axis for axis in VERSUS if sum(each.of(axis).value is not None for each in every) > 1)
     known = [each for each in every if all(each.of(axis).value is not None for axis in axes)] if axes else []
     beats: dict[int, dict[int, tuple[str, ...]]] = {
@@ -111,18 +110,18 @@ def _better_in(loaded: Loaded, one: Candidate, other: Candidate, axes: Sequence[
 
 def _in_time(loaded: Loaded, one: Candidate, other: Candidate) -> str:
     found = against(loaded, one.case, other.case, one.time.metric)
-    if found is None or found.typical.kind != "ratio" or found.typical.value is None:
+    if found is None:
         return OPEN
-    if found.verdict == contrast.BETTER_OPEN and not has_tail(found):
-        return NOT_WORSE
-    return _SHOWN.get(found.verdict or "", OPEN)
+    return (
+        NOT_WORSE if found.verdict == contrast.BETTER_OPEN and not has_tail(found) else _SHOWN.get(found.verdict, OPEN)
+    )
 
 
 def _in_memory(loaded: Loaded, one: Candidate, other: Candidate) -> str:
     mine, theirs = one.memory, other.memory
     if mine.metric != theirs.metric or not mine.value or not theirs.value:
         return OPEN
-    return _SHOWN.get(counted(theirs.value, mine.value, Rule("count", loaded.suite.margin)).verdict or "", OPEN)
+    return _SHOWN.get(counted(theirs.value, mine.value, Rule("count", loaded.suite.margin)).verdict, OPEN)
 
 
 def _in_loss(loaded: Loaded, one: Candidate, other: Candidate) -> str:
@@ -131,11 +130,8 @@ def _in_loss(loaded: Loaded, one: Candidate, other: Candidate) -> str:
 
 
 # The axes, and what judges two settings on each.
-VERSUS: dict[str, Callable[[Loaded, Candidate, Candidate], str]] = {
-    "latency": _in_time,
-    "memory": _in_memory,
-    "loss": _in_loss,
-}
+VERSUS: dict[str, Callable[[Loaded, Candidate, Candidate], str]]
+VERSUS = {"latency": _in_time, "memory": _in_memory, "loss": _in_loss}
 
 
 # Names in the line below the figure, and in its caption; of more the number.
@@ -150,14 +146,14 @@ class Point(NamedTuple):
     other: Estimate
 
     @property
-    def grid_point(self) -> tuple[float, float]:
+    def place(self) -> tuple[float, float]:
         """Where its mark stands."""
         return self.time.value or 0.0, self.other.value or 0.0
 
     @property
     def whiskers(self) -> list[tuple[float, float, float, float]]:
         """Both intervals as lines."""
-        x, y = self.grid_point
+        x, y = self.place
         (left, right), (low, high) = self.time.ends or (x, x), self.other.ends or (y, y)
         return [(left, y, right, y), (x, low, x, high)]
 
@@ -168,8 +164,7 @@ def render(loaded: Loaded) -> Iterator[Block]:
         chosen = choice(loaded)
     except UsageError:  # a sweep over sizes, or nothing to choose by
         return
-    shown = {case.variant for case in loaded.shown}
-    axes, weighed = pareto(loaded, chosen, [each for each in chosen.considered if each.case.variant in shown])
+    axes, weighed = pareto(loaded, chosen)
     if "latency" not in axes or len(axes) < 2 or len(weighed) < 2:
         return
     caption = Sentence(
@@ -194,12 +189,11 @@ def render(loaded: Loaded) -> Iterator[Block]:
 
 def _plane(loaded: Loaded, chosen: Choice, weighed: Sequence[Weighed], what: str, caption: Sentence) -> Figure:
     """Draw time against loss or memory."""
-    points = [
-        Point(each, each.candidate.time, _other(loaded, each.candidate, chosen.baseline, what)) for each in weighed
-    ]
-    per, unit = scale_of(max(point.grid_point[0] for point in points), "s")
+    points = [Point(each, each.candidate.time, _other(loaded, each.candidate, chosen, what)) for each in weighed]
+    longest, largest = map(max, zip(*(point.place for point in points), strict=True))
+    per, unit = scale_of(longest, "s")
     if what == SIZE:
-        size, bytes_ = scale_of(max(point.grid_point[1] for point in points), "B")
+        size, bytes_ = scale_of(largest, "B")
         kept = any(each.candidate.memory.metric == KV_CACHE for each in weighed)
         title = f"{'memory of keys and values' if kept else 'peak memory of a training step'}, {bytes_}"
     else:
@@ -215,7 +209,7 @@ def _plane(loaded: Loaded, chosen: Choice, weighed: Sequence[Weighed], what: str
     taken = [box for point in drawn for box in point.whiskers]
     for (x, y), (then, lower) in itertools.pairwise(_steps(drawn)):
         taken += [(x, y, then, y), (then, lower, then, y)]
-    without = label(axis, [(*point.grid_point, in_lines(point.weighed.candidate.case)) for point in drawn], taken)
+    without = label(axis, [(*point.place, in_lines(point.weighed.candidate.case)) for point in drawn], taken)
     return Figure(
         "pareto" if what == "loss" else "pareto-memory",
         made,
@@ -228,20 +222,19 @@ def _plane(loaded: Loaded, chosen: Choice, weighed: Sequence[Weighed], what: str
     )
 
 
-def _other(loaded: Loaded, each: Candidate, baseline: Candidate, what: str) -> Estimate:
+def _other(loaded: Loaded, each: Candidate, chosen: Choice, what: str) -> Estimate:
     """Return the memory, or how much a loss lies above the baseline's, seed by seed."""
     if what == SIZE:
-        return Estimate(each.memory.value, unit="B")
-    found = loss_against(loaded, each, baseline)
-    if found is None or found.typical.value is None:
-        return Estimate((each.loss.value or 0.0) - (baseline.loss.value or 0.0), kind="difference", unit="nat")
-    return found.typical
+        return each.memory
+    if found := loss_against(loaded, each, chosen.baseline):
+        return found.typical
+    return Estimate((each.loss.value or 0.0) - (chosen.baseline.loss.value or 0.0), kind="difference", unit="nat")
 
 
 def _steps(points: Sequence[Point]) -> list[tuple[float, float]]:
     """Return the estimates that no other beats in the plane of the figure, from the left."""
-    grid_points = sorted(point.grid_point for point in points)
-    return [(x, y) for x, y in grid_points if not any(a <= x and b <= y and (a, b) != (x, y) for a, b in grid_points)]
+    places = sorted(point.place for point in points)
+    return [(x, y) for x, y in places if not any(a <= x and b <= y and (a, b) != (x, y) for a, b in places)]
 
 
 def _draw(axis: Axes, points: Sequence[Point], marks: Marks, said: Sequence[str]) -> None:
@@ -253,7 +246,7 @@ def _draw(axis: Axes, points: Sequence[Point], marks: Marks, said: Sequence[str]
         for left, low, right, high in point.whiskers:
             axis.plot([left, right], [low, high], color=color, linewidth=1.2, zorder=2)
         face, edge = PAPER if point.weighed.candidate.flattered else color, MUTED if out else look(case).color
-        x, y = point.grid_point
+        x, y = point.place
         made = axis.scatter([x], [y], s=46, marker=look(case).marker, c=face, edgecolors=edge, zorder=3)
         marks.name(made, Mark(text, case.variant))
     axis.margins(x=0.16, y=0.14)
@@ -262,14 +255,16 @@ def _draw(axis: Axes, points: Sequence[Point], marks: Marks, said: Sequence[str]
 def _hover_text(point: Point, chosen: Choice, what: str) -> Sentence:
     """Return what a mark says on hover and focus."""
     each, (unit, factor) = point.weighed, chosen.loss_unit
-    other: Value = point.other.alone
-    if what != SIZE:
-        rise = point.other.alone.scaled(factor)
-        base = short(chosen.baseline.case)
-        other = Sentence("loss {rise} {unit} against {base}", rise=rise, unit=unit, base=base)
-    words = "{variant}: {time}, {other}" + ", ruled out by {by}" * (each.beaten_by is not None)
-    by = None if each.beaten_by is None else short(each.beaten_by.case)
-    return Sentence(words, variant=short(each.candidate.case), time=point.time, other=other, by=by)
+    words = "{variant}: {time}, " + ("{other}" if what == SIZE else "loss {other} {unit} against {base}")
+    return Sentence(
+        words + ", ruled out by {by}" * (each.beaten_by is not None),
+        variant=short(each.candidate.case),
+        time=point.time,
+        other=point.other.alone if what == SIZE else point.other.alone.scaled(factor),
+        unit=unit,
+        base=short(chosen.baseline.case),
+        by=short(each.beaten_by.case) if each.beaten_by else None,
+    )
 
 
 def _data(points: Sequence[Point], chosen: Choice, what: str) -> pd.DataFrame:

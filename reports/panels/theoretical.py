@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from modbench.harness.domain.case import Case
 from modbench.harness.roofline.table import RATIO_ERROR
-from modbench.reports.figures.axes import draw_lines, ends_of, ratio_axis
+from modbench.reports.figures.axes import ends_of, ratio_axis
 from modbench.reports.figures.point_labels import label
 from modbench.reports.figures.style import HAIR, MUTED, Marks, draw_dots, headline, in_lines, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence, is_number
@@ -46,7 +46,7 @@ def render(loaded: Loaded) -> Iterator[Figure]:
     ends = ends_of(filter(is_number, (*data.theoretical, *data.predicted, *data.ratio)), 1.12)
     marks = Marks()
     for axis, (metric, rows) in zip(axes, sides.items(), strict=True):
-        _draw(axis, loaded, list(rows.itertuples(index=False)), ends, marks)
+        _draw(axis, loaded, rows, ends, marks)
         axis.set_title(TIMED[metric])
         axis.set_xlabel("theoretical, from bytes read" if metric == "latency/decode" else "theoretical speed-up")
     caption = Sentence(
@@ -57,34 +57,32 @@ def render(loaded: Loaded) -> Iterator[Figure]:
     yield Figure("theoretical", made, about, caption, data[list(RATIOS)], len(sides) > 1, marks, loaded.variants_shown)
 
 
-def _draw(axis: Axes, loaded: Loaded, rows: Sequence[Row], ends: tuple[float, float], marks: Marks) -> None:
-    looks = {case.variant: look(case) for case in loaded.variants}
-    names = {case.variant: in_lines(case) for case in loaded.variants}
+def _draw(axis: Axes, loaded: Loaded, data: pd.DataFrame, ends: tuple[float, float], marks: Marks) -> None:
+    shown = {case.variant: case for case in loaded.variants_shown}
+    looks = {variant: look(case) for variant, case in shown.items()}
     sizes = {length: (4 + 1.8 * i) ** 2 for i, length in enumerate(loaded.lengths_shown)}
     ratio_axis(axis, "x", ends)
     ratio_axis(axis, "y", ends)
     axis.plot(ends, ends, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
     axis.axhline(1, color=HAIR, linewidth=1.2)
-    intervals = [(row, looks[row.variant].color) for row in rows if is_number(row.ci_low)]
-    draw_lines(
-        axis, ((row.theoretical, row.ci_low, row.theoretical, row.ci_high, color) for row, color in intervals), 0.8, 0.5
-    )
-    predicted = [(row.theoretical, row.predicted, looks[row.variant].color) for row in rows if is_number(row.predicted)]
+    known, predicted = data[data.ci_low.notna()], data[data.predicted.notna()]
+    colors = [looks[variant].color for variant in known.variant]
+    axis.vlines(known.theoretical, known.ci_low, known.ci_high, colors, linewidth=0.8, alpha=0.5)
+    colors = [looks[variant].color for variant in predicted.variant]
     # Dashes, at equal distance on a log axis.
-    draw_lines(axis, ((x / 1.03, y, x * 1.03, y, color) for x, y, color in predicted), 1.6, 1.0)
-    cases = [loaded.cases_by_id[row.case_id] for row in rows]
+    axis.hlines(predicted.predicted, predicted.theoretical / 1.03, predicted.theoretical * 1.03, colors, linewidth=1.6)
+    rows: list[Row] = [*data.itertuples(index=False)]
+    cases = ((row, loaded.cases_by_id[row.case_id]) for row in rows)
     dots = (
         (row.theoretical, row.ratio, sizes.get(row.seq_len, 36), case, plain(_hover_text(loaded, row, case)))
-        for row, case in zip(rows, cases, strict=True)
+        for row, case in cases
     )
     draw_dots(axis, dots, marks)
     # Variants of one look, such as one model's ways to decode, have their names beside their marks.
-    alike = Counter(looks[variant] for variant in {row.variant for row in rows})
+    alike = Counter(looks[variant] for variant in data.variant.unique())
     last = {row.variant: row for row in sorted(rows, key=lambda row: row.seq_len) if alike[looks[row.variant]] > 1}
-    if 0 < len(last) <= MOST_NAMED:
-        label(
-            axis, [(row.theoretical, row.ratio, names[row.variant]) for row in last.values()]
-        )  # the others are in the key
+    if 0 < len(last) <= MOST_NAMED:  # the others are in the key
+        label(axis, [(row.theoretical, row.ratio, in_lines(shown[row.variant])) for row in last.values()])
 
 
 def _hover_text(loaded: Loaded, row: Row, case: Case) -> Sentence:
@@ -103,9 +101,8 @@ def _hover_text(loaded: Loaded, row: Row, case: Case) -> Sentence:
 
 
 READING = (
-    "On the dashed diagonal time fell as FLOPs did; a mark below it lost a part of the theoretical gain. From "
-    "the diagonal to the "
-    "dash is what smaller operators cost on this machine, from the dash to the mark is not explained by them."
+    "On the dashed diagonal time fell as FLOPs did; a mark below it lost a part of the theoretical gain. From the diagonal to "
+    "the dash is what smaller operators cost on this machine, from the dash to the mark is not explained by them."
 )
 
 PANEL = Panel(title="Did fewer FLOPs become less time?", order=40, span=12, render=render, draws=True, reading=READING)

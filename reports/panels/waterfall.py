@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pandas as pd
 
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import TimeNotes
@@ -70,6 +71,8 @@ ORDER = (ROUTER, "top-k and sort", "gather", "scatter", PRODUCTS, ATTENTION, OTH
 UNEXPLAINED, ON_DEVICE, MEASURED = "unexplained", "on the device", "measured"
 # More time, and less.
 SLOWER, FASTER = MAP[1], MAP[7]
+# Columns of the figure's data.
+COLUMNS = ["variant", "baseline_variant", "seq_len", "metric", "part", "from_share", "to_share"]
 # Name, start and end of a row; a sum starts where it ends.
 Step: TypeAlias = tuple[str, float, float]
 
@@ -124,15 +127,12 @@ def fall(loaded: Loaded, variant: str, metric: str, seq_len: int) -> Fall | None
     row, field = loaded.pair(variant, metric, seq_len), RECORDED.get(metric)
     if row is None or field is None or not is_number(row.ratio) or not is_number(row.theoretical):
         return None
-    found = of_pair(loaded, row)
+    found, promised = of_pair(loaded, row), 1 / float(row.theoretical)
     case, baseline = (loaded.cases_by_id[str(each)] for each in (row.case_id, row.baseline_case_id))
     seconds = loaded.value(baseline.variant, metric, seq_len)
     if seconds is None:
         return None
-    share, promised = (
-        replace(found, typical=replace(found.typical.mirrored(), kind="share")),
-        1 / float(row.theoretical),
-    )
+    share = replace(found, typical=replace(found.typical.mirrored(), kind="share"))
     table = loaded.tables.rooflines.get(case.grid_point.dtype)
     mine, theirs = (getattr(loaded.tables.counted(side), field) for side in (case, baseline))
     if table is not None and mine is not None and theirs is not None and table.lacks(mine, theirs) is None:
@@ -169,12 +169,8 @@ def parts_of(table: Peaks, mine: Listed, theirs: Listed, promised: float) -> dic
 def _seconds(table: Peaks, call: Listed, narrowest: int) -> dict[str, float]:
     """Seconds by part; launches, views included, are a part of their own."""
     launch, view = (table.training_launch_s, table.training_view_s) if call.training else (table.launch_s, table.view_s)
-    found = {LAUNCHES: call.launches * launch + call.views * view}
-    for work in call.work:
-        if work.kind != "view":
-            name = _part(work, narrowest)
-            found[name] = found.get(name, 0.0) + work.calls * table.of(work)
-    return found
+    taken = grouped((_part(work, narrowest), work.calls * table.of(work)) for work in call.work if work.kind != "view")
+    return {LAUNCHES: call.launches * launch + call.views * view} | {part: sum(each) for part, each in taken.items()}
 
 
 def _part(work: Work, narrowest: int) -> str:
@@ -208,30 +204,19 @@ def render(loaded: Loaded) -> list[Figure]:
 
 
 def _figure(each: Fall) -> Figure:
-    case, baseline, workload, grid_point = (
-        each.found.case,
-        each.baseline,
-        WORKLOADS[each.found.metric],
-        each.found.grid_point,
-    )
-    rows = _steps(each)
+    found, baseline, rows = each.found, each.baseline, _steps(each)
+    case, grid_point, workload = found.case, found.grid_point, WORKLOADS[found.metric]
     made, (axis,) = new_figure(4.5, 0.7 + 0.21 * len(rows))
     headline(made, f"{workload}: time, % of {in_title(baseline)}'s (further left is better)")
     marks = Marks()
     _draw(axis, each, rows, marks)
-    where = {
-        "variant": case.variant,
-        "baseline_variant": baseline.variant,
-        "seq_len": grid_point.seq_len,
-        "metric": each.found.metric,
-    }
-    data = pd.DataFrame([where | {"part": part, "from_share": start, "to_share": end} for part, start, end in rows])
-    words = "{variant} at T = {length}, B = {batch}: measured {measured}" + f" {Label.BY_CPU}" * each.found.by_cpu + "."
-    caption = Sentence(
-        words, variant=case, length=grid_point.seq_len, batch=grid_point.batch_size, measured=each.found.typical
-    )
+    drawn = [(case.variant, baseline.variant, grid_point.seq_len, found.metric, *row) for row in rows]
+    data = pd.DataFrame(drawn, columns=COLUMNS)
+    words = "{variant} at T = {T}, B = {B}: measured {measured}" + f" {Label.BY_CPU}" * found.by_cpu + "."
+    where = {"T": grid_point.seq_len, "B": grid_point.batch_size}
+    caption = Sentence(words, variant=case, **where, measured=found.typical)
     label = f"From theoretical to measured time of {name(case)}, part by part: {workload}"
-    identity = f"waterfall-{each.found.metric.partition('/')[2]}"
+    identity = f"waterfall-{found.metric.partition('/')[2]}"
     return Figure(identity, made, label, caption, data, marks=marks, least=430)
 
 
@@ -303,9 +288,8 @@ def _total(each: Fall, share: float) -> str:
 
 
 READING = (
-    "Each bar is the time that one kind of work adds to the theoretical time, predicted from this machine's "
-    "peaks; the hatched one "
-    "is not explained. A long bar says where to look first, not that the time can be saved."
+    "Each bar is the time that one kind of work adds to the theoretical time, predicted from this machine's peaks; the hatched "
+    "one is not explained. A long bar says where to look first, not that the time can be saved."
 )
 
 PANEL = Panel(title="Did fewer FLOPs become less time?", order=42, span=12, render=render, draws=True, reading=READING)

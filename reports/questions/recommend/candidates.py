@@ -13,7 +13,7 @@ from modbench.reports import wording
 from modbench.reports.model import Estimate, Finding, Sentence, known, known_text
 from modbench.reports.tables.comparisons import pair_row, settle
 from modbench.reports.tables.findings import labels_of, of_pair, of_row
-from modbench.reports.tables.load import Loaded, Row
+from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import BITS, NATS, beside, mixed, unit_of
 from modbench.reports.tables.outcomes import HELD_OUT
 from modbench.reports.tables.pair_verdicts import SMOKE, UNCHECKED
@@ -24,18 +24,16 @@ def against(loaded: Loaded, case: Case, other: Case, metric: str) -> Finding | N
     """Hold a variant against another; None where one of the two has no value, or the two were not measured together."""
     for row in loaded.between(metric, case.variant, other.variant):
         if {row.case_id, row.baseline_case_id} == {case.id, other.id}:
-            made = of_pair(loaded, row)
-            return _known(made if row.case_id == case.id else made.mirrored())
-    known = loaded.tables.metrics.get(metric)
-    together = (each for each in loaded.plan.comparisons if case in each.variants and other in each.variants)
-    if known is None or case.variant == other.variant or not any(metric in each.metrics for each in together):
-        return None
-    pair = pair_row(loaded.tables, case, other, known)
-    settle(loaded.tables, [pair], loaded.aa_control_verdicts)
-    return _known(of_row(pair, case, other))
-
-
-def _known(found: Finding) -> Finding | None:
+            found = of_pair(loaded, row) if row.case_id == case.id else of_pair(loaded, row).mirrored()
+            break
+    else:
+        known = loaded.tables.metrics.get(metric)
+        together = (each for each in loaded.plan.comparisons if case in each.variants and other in each.variants)
+        if known is None or case.variant == other.variant or not any(metric in each.metrics for each in together):
+            return None
+        pair = pair_row(loaded.tables, case, other, known)
+        settle(loaded.tables, [pair], loaded.aa_control_verdicts)
+        found = of_row(pair, case, other)
     return found if found.status == "ok" else None
 
 
@@ -44,16 +42,16 @@ def has_tail(found: Finding) -> bool:
     return Label.TAIL in (*found.labels, *found.against_labels)
 
 
-def effect_between(loaded: Loaded, case: Case, other: Case, metric: str) -> Effect | None:
+def effect_between(loaded: Loaded, case: Case | None, other: Case | None, metric: str) -> Effect | None:
     """Return the effect of a pair of times or losses over processes or seeds, above 0 better; None where it has none."""
+    if case is None or other is None:
+        return None
     tables, known = loaded.tables, loaded.tables.metrics[metric]
-    made_in = tables.made_in(known)
-    if made_in.samples == "processes":
+    samples = tables.made_in(known).samples
+    if samples == "processes":
         return tables.contrast(known, case, other).effect if tables.shared(known, case, other) else None
-    if made_in.samples == "seeds":
-        mine, theirs = (tables.values_of(side, metric) for side in (case, other))
-        return by_seed(theirs, mine) if mine.keys() & theirs.keys() else None
-    return None
+    mine, theirs = (tables.values_of(side, metric) for side in (case, other))
+    return by_seed(theirs, mine) if samples == "seeds" and mine.keys() & theirs.keys() else None
 
 
 # What `--workload` names, with the key of its time, in the order of preference.
@@ -110,6 +108,10 @@ class Candidate:
     def of(self, objective: str) -> Value:
         """Return the value that an objective is about: `latency`, `memory`, `flops` or `loss`."""
         return {"latency": self.time, "memory": self.memory, "flops": self.flops, "loss": self.loss}[objective]
+
+    def ran(self, objective: str) -> Case | None:
+        """Return the case that was measured for it; None where none was."""
+        return self.trained if objective == "loss" else self.case
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,20 @@ def choice(
         found = _at(found, suite_of(loaded.run), name, asked, usual[name])
     if not found:
         raise UsageError("the run measured no time, memory, FLOPs or loss that settings could be compared by.")
-    return _made(loaded, chosen or "forward", found[0])
+    comparison, workload = found[0], chosen or "forward"
+    length = beside(loaded, comparison.grid_point.seq_len)
+    trained = {
+        (case.variant, key): case
+        for each in loaded.plan.comparisons
+        if not each.variants[0].task and each.grid_point.seq_len == length
+        for key in each.metrics
+        if key in HELD_OUT
+        for case in each.variants
+    }
+    made = tuple(_candidate(loaded, workload, comparison, case, trained) for case in comparison.variants)
+    baseline = next((each for each in made if each.case.model == "dense" and not each.case.matched), made[0])
+    shown = (BITS, 1.0) if baseline.loss.unit == "bit/B" else unit_of(loaded)
+    return Choice(workload, comparison, made, baseline, shown)
 
 
 def _at(found: list[Comparison], suite: str, name: str, asked: object, default: object) -> list[Comparison]:
@@ -199,51 +214,31 @@ def _at(found: list[Comparison], suite: str, name: str, asked: object, default: 
     return [each for each in found if getattr(each.grid_point, name) == wanted]
 
 
-def _made(loaded: Loaded, workload: str, comparison: Comparison) -> Choice:
-    length = beside(loaded, comparison.grid_point.seq_len)
-    trained = {
-        (case.variant, key): case
-        for each in loaded.plan.comparisons
-        if not each.variants[0].task and each.grid_point.seq_len == length
-        for key in each.metrics
-        if key in HELD_OUT
-        for case in each.variants
-    }
-    made = tuple(_candidate(loaded, workload, comparison, case, trained) for case in comparison.variants)
-    baseline = next((each for each in made if each.case.model == "dense" and not each.case.matched), made[0])
-    shown = (BITS, 1.0) if baseline.loss.unit == "bit/B" else unit_of(loaded)
-    return Choice(workload, comparison, made, baseline, shown)
-
-
 def _candidate(
     loaded: Loaded, workload: str, comparison: Comparison, case: Case, trained: Mapping[tuple[str, str], Case]
 ) -> Candidate:
     """Return a setting; `trained` has the cases that were trained, by variant and loss."""
     key, anchor = WORKLOADS[workload], comparison.variants[0]
-    time = _first([_value(loaded, case, key, _unsure(loaded), sampled=True)], key)
-    pair = [
-        row
-        for row in loaded.between(key, case.variant, anchor.variant)
-        if case.id in {row.case_id, row.baseline_case_id}
-    ]
-    if case != anchor and (noisy := next(filter(_noisy, pair), None)) is not None:
-        time = replace(time, unsure=f"{NOISY}: {noisy.reason}")
-    memory = [_value(loaded, case, metric) for metric in (MEMORY, *[KV_CACHE] * (workload == "decode"))]
+    time = _value(loaded, case, key, _unsure(loaded))
+    for row in loaded.between(key, case.variant, anchor.variant) if case != anchor else ():
+        # Where wall time is no evidence of a pair, neither is the time of a variant.
+        if case.id in {row.case_id, row.baseline_case_id} and {Label.NOISY, Label.BY_CPU} & {*labels_of(row)}:
+            time = replace(time, unsure=f"{NOISY}: {row.reason}")
+            break
     counted = "flops/train_step" if workload == "train_step" else "flops/forward"
     claims = None if loaded.suite.claims else SMOKE
-    losses = [
-        _value(loaded, where, metric, claims, sampled=True)
-        for metric in (("bpb/val",) if mixed(loaded) else HELD_OUT)
-        if (where := trained.get((case.variant, metric))) is not None
-    ]
-    loss = _first(losses, "loss/val")
-    learned = None if loss.value is None else trained[case.variant, loss.metric]
+    loss, learned = Value(None, metric="loss/val", reason=NOT_MEASURED), None
+    losses = ("bpb/val",) if mixed(loaded) else HELD_OUT
+    asked = [metric for metric in losses if (case.variant, metric) in trained]
+    if asked:
+        loss = _first([_value(loaded, trained[case.variant, metric], metric, claims) for metric in asked])
+        learned = None if loss.value is None else trained[case.variant, loss.metric]
     failed = f"{key}: {time.reason}" if time.value is None and key in comparison.metrics else None
     return Candidate(
         case,
         time,
-        _first(memory, MEMORY),
-        _first([_value(loaded, case, counted)], counted),
+        _first([_value(loaded, case, metric) for metric in (MEMORY, *[KV_CACHE] * (workload == "decode"))]),
+        _value(loaded, case, counted),
         loss,
         learned,
         learned is not None and not LOOKED_AHEAD.isdisjoint(_labels(loaded, learned, [loss.metric])),
@@ -251,27 +246,16 @@ def _candidate(
     )
 
 
-def _noisy(row: Row) -> bool:
-    """Whether wall time is no evidence of a pair: then neither is the time of a variant."""
-    return not {Label.NOISY, Label.BY_CPU}.isdisjoint(labels_of(row))
+def _first(values: Sequence[Value]) -> Value:
+    """Return the first that is known, else the first that the run was asked for."""
+    return min(values, key=lambda each: (each.value is None, each.reason == NOT_MEASURED))
 
 
-def _first(values: Sequence[Value | None], metric: str) -> Value:
-    """Return the first that is known, else why the first has no value; of none that a metric was not measured."""
-    asked = [each for each in values if each is not None]
-    lacks = asked[0] if asked else Value(None, metric=metric, reason=NOT_MEASURED)
-    return next((each for each in asked if each.value is not None), lacks)
-
-
-def _value(
-    loaded: Loaded, case: Case, metric: str, unsure: str | None = None, *, sampled: bool = False
-) -> Value | None:
-    """Return a value of a case; None where the run was not asked for it."""
+def _value(loaded: Loaded, case: Case, metric: str, unsure: str | None = None) -> Value:
+    """Return a value of a case, or why it has none."""
     row = loaded.at(metric, case.variant, case.grid_point)
-    if row is None:
-        return None
-    if row.status != "ok":
-        return Value(None, unit=row.unit, metric=metric, reason=str(row.reason))
+    if row is None or row.status != "ok":
+        return Value(None, unit=row.unit if row else "", metric=metric, reason=str(row.reason) if row else NOT_MEASURED)
     return Value(
         float(row.value),
         known(row.ci_low),
@@ -280,7 +264,7 @@ def _value(
         metric=metric,
         n=int(row.n),
         reason=known_text(row.reason),
-        sampled=sampled,
+        sampled=loaded.tables.made_in(loaded.tables.metrics[metric]).samples != "one",
         unsure=unsure,
     )
 

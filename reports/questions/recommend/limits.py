@@ -6,7 +6,7 @@ A limit is held where the end of the 95 % interval holds it. A count has no inte
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from modbench.harness.core.grouped import grouped
@@ -175,11 +175,11 @@ def doubted(value: Value) -> Need:
 
 def more(n: int | None, metric: str) -> Need:
     """Return how many processes, or seeds of a loss, would decide; None: more than anybody makes."""
-    of = "seeds" if metric in HELD_OUT else "processes"
+    learned = metric in HELD_OUT
+    of = "seeds" if learned else "processes"
     if n is None:
         return Need(None, f"{metric}: more than {MOST} {of}")
-    said = f"{metric}: {n} {of}"
-    return Need(metric, said, seeds=n) if of == "seeds" else Need(metric, said, processes=n)
+    return Need(metric, f"{metric}: {n} {of}", processes=0 if learned else n, seeds=n if learned else 0)
 
 
 def _processes(value: Value, bound: float) -> Need:
@@ -227,15 +227,12 @@ def _seeds(loaded: Loaded, case: Case, baseline: Case, metric: str, allowed: flo
 # --- the commands that measure what is lacking
 
 
-def commands(loaded: Loaded, needs: Iterable[tuple[Candidate, Need]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def commands(loaded: Loaded, needs: Sequence[tuple[Candidate, Need]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the commands that measure what is lacking, one for each metric, and why there is none for some of it.
 
     All losses are measured by one: whatever is evaluated, a variant is trained once.
     """
-    needs = list(needs)
-    made, why = list[str](), list[str]()
-    if any(need.checked for _, need in needs):
-        made.append(DOCTOR)
+    made, why = [DOCTOR] * any(need.checked for _, need in needs), list[str]()
     again, asked = Again(loaded.run), [(each, need) for each, need in needs if need.metric is not None]
     for mine in grouped((need.metric in HELD_OUT or need.metric, (each, need)) for each, need in asked).values():
         metric = ",".join(dict.fromkeys(str(need.metric) for _, need in mine))
@@ -247,11 +244,11 @@ def commands(loaded: Loaded, needs: Iterable[tuple[Candidate, Need]]) -> tuple[t
 
 
 def _command(loaded: Loaded, again: Again, metric: str, needs: Sequence[tuple[Candidate, Need]]) -> str:
-    suite = loaded.suite
-    trains = any(need.metric in HELD_OUT for _, need in needs)
+    suite, settings, numbers = loaded.suite, dict[str, str](), [need for _, need in needs]
+    trains = any(need.metric in HELD_OUT for need in numbers)
     if trains and suite.train is None:
         raise NotAgainError("the suite trains nothing: add a table [train] to it.")
-    settings, numbers = dict[str, str](), [need for _, need in needs]
+    at_lengths = suite.train is not None and len(suite.train.grid_points) > 1
     if not suite.claims or any(need.claims for need in numbers):
         settings["--effort"] = "draft"  # a smoke run makes no claims, however often it is repeated
     if processes := max(need.processes for need in numbers):
@@ -261,10 +258,10 @@ def _command(loaded: Loaded, again: Again, metric: str, needs: Sequence[tuple[Ca
         settings["--seeds"] = ",".join(str(seed) for seed in [*suite.seeds, *more][:seeds])
     if length := next((need.seq_len for need in numbers if need.seq_len), None):
         settings["--set train.seq_len"] = str(length)
-        if suite.train is not None and len(suite.train.grid_points) > 1:
+        if suite.train is not None and at_lengths:
             settings["--set train.batch_size"] = str(max(1, suite.train.tokens_per_step // length))
     trained = [each.trained for each, need in needs if each.trained is not None and not need.seq_len]
-    if trains and suite.train is not None and len(suite.train.grid_points) > 1 and len(trained) == len(needs):
+    if trains and at_lengths and len(trained) == len(needs):
         return again.command(list(dict.fromkeys(trained)), metric, settings)  # at their own length alone
     # Trained in a place of their own, which a run that trained nothing does not have.
     cases = list(dict.fromkeys(each.case for each, _ in needs))

@@ -146,41 +146,34 @@ def recommend(loaded: Loaded, chosen: Choice, limits: Limits, objective: str) ->
     out = {name(each.case): each.out for each in chosen.candidates if each.out is not None}
     out |= {name(each.case): str(each.of(objective).reason) for each in chosen.considered if each not in known}
     pool = [each for word in (FITS, MAY) for each in judged if each.word == word]
-    found = Recommended(chosen, objective, limits, judged, None, incomplete=loaded.run.incomplete, not_considered=out)
-    if not pool:
+    best, second, incomplete = *(*pool, None, None)[:2], loaded.run.incomplete
+    found = Recommended(chosen, objective, limits, judged, best, second, incomplete=incomplete, not_considered=out)
+    if best is None:
         known_excess = (each for each in judged if math.isfinite(each.excess))
         found = replace(found, nearest=min(known_excess, key=lambda each: each.excess, default=None))
-        needs = [(each.candidate, kept.need) for each in judged for kept in each.kept if kept.word == UNKNOWN]
+        unknown = ((each.candidate, kept.need) for each in judged for kept in each.kept if kept.word == UNKNOWN)
+        needs = [(each, need) for each, need in unknown if need is not None]
     else:
-        best, runner_up = pool[0], next(iter(pool[1:]), None)
-        matched = matched_beside(loaded, best.candidate.case)
-        beside = next(
-            (each for each in chosen.candidates if matched is not None and each.case.variant == matched.case.variant),
-            None,
-        )
+        equal = matched_beside(loaded, best.candidate.case)
+        beside = next((each for each in chosen.candidates if equal and each.case.variant == equal.case.variant), None)
         found = replace(
             found,
-            best=best,
-            runner_up=runner_up,
-            apart=None if runner_up is None else _apart(loaded, best.candidate, runner_up.candidate, objective),
+            apart=None if second is None else _apart(loaded, best.candidate, second.candidate, objective),
             better=next((each for each in judged[: judged.index(best)] if each.word == MAY), None),
             matched=None if beside is None else _apart(loaded, best.candidate, beside, "latency"),
         )
         needs = [*_needs(loaded, found, best)]
-    lacks = [(each, need) for each, need in needs if need is not None]
-    measured, why = commands(loaded, lacks)
-    told = dict.fromkeys([*(f"{name(each.case)}: {need.why}" for each, need in lacks), *why])
-    return replace(found, needs=tuple(lacks), open=tuple(told), commands=measured)
+    measured, why = commands(loaded, needs)
+    told = dict.fromkeys([*(f"{name(each.case)}: {need.why}" for each, need in needs), *why])
+    return replace(found, needs=tuple(needs), open=tuple(told), commands=measured)
 
 
 def _order(loaded: Loaded, objective: str, one: Candidate, other: Candidate) -> int:
     """Return a number below 0 where the first is better: by their pair where there is one, else by their estimates."""
-    effect = None
-    if objective == "latency":
-        effect = effect_between(loaded, one.case, other.case, one.time.metric)
-    elif objective == "loss" and one.trained and other.trained and one.loss.metric == other.loss.metric:
-        effect = effect_between(loaded, one.trained, other.trained, one.loss.metric)
-    worse = (one.of(objective).value or 0.0) - (other.of(objective).value or 0.0) if effect is None else -effect.value
+    mine, theirs, effect = one.of(objective), other.of(objective), None
+    if objective not in COUNTED and mine.metric == theirs.metric:
+        effect = effect_between(loaded, one.ran(objective), other.ran(objective), mine.metric)
+    worse = (mine.value or 0.0) - (theirs.value or 0.0) if effect is None else -effect.value
     return (worse > 0) - (worse < 0)
 
 
@@ -190,27 +183,22 @@ def _apart(loaded: Loaded, one: Candidate, other: Candidate, objective: str) -> 
     return against(loaded, one.case, other.case, one.of(objective).metric)
 
 
-def _needs(loaded: Loaded, found: Recommended, best: Judged) -> Iterator[tuple[Candidate, Need | None]]:
+def _needs(loaded: Loaded, found: Recommended, best: Judged) -> Iterator[tuple[Candidate, Need]]:
     """Yield what would have to be measured to be sure, and of which setting."""
     second = found.runner_up
-    for each in filter(None, (best, found.better)):
-        for kept in each.kept:
-            if kept.need is not None:
-                yield each.candidate, kept.need
+    judged = filter(None, (best, found.better))
+    yield from ((each.candidate, kept.need) for each in judged for kept in each.kept if kept.need is not None)
     if second is not None and (need := _to_tell_apart(loaded, found, best.candidate, second.candidate)):
         yield best.candidate, need
         yield second.candidate, need
     if found.objective == "latency" and best.candidate.time.unsure is not None:
         yield best.candidate, doubted(best.candidate.time)
     for side in filter(None, (best, second)):
-        candidate, length = side.candidate, side.candidate.case.grid_point.seq_len
+        candidate, length, metric = side.candidate, side.candidate.case.grid_point.seq_len, side.candidate.loss.metric
         if candidate.loss.value is None:
             yield candidate, lacking(candidate.loss)
         elif candidate.trained is not None and candidate.trained.grid_point.seq_len != length:
-            yield (
-                candidate,
-                Need(candidate.loss.metric, f"{candidate.loss.metric}: training at this length", seq_len=length),
-            )
+            yield candidate, Need(metric, f"{metric}: training at this length", seq_len=length)
 
 
 def _to_tell_apart(loaded: Loaded, found: Recommended, best: Candidate, second: Candidate) -> Need | None:
@@ -221,12 +209,10 @@ def _to_tell_apart(loaded: Loaded, found: Recommended, best: Candidate, second: 
     metric = best.of(objective).metric
     if apart is None:
         return Need(metric, f"{metric}: both in the same processes")
-    of_loss = objective == "loss"
-    one, other = (each.trained if of_loss else each.case for each in (best, second))
-    effect = effect_between(loaded, one, other, apart.metric) if one and other else None
+    effect = effect_between(loaded, best.ran(objective), second.ran(objective), apart.metric)
     if effect is None or effect.sd is None:
         return more(effects.FEWEST, metric)
-    rule = Rule("loss", 0.0) if of_loss else Rule("time", loaded.suite.margin)
+    rule = Rule("loss", 0.0) if objective == "loss" else Rule("time", loaded.suite.margin)
     return more(estimated(effect, rule, "interleaved").needed, metric)
 
 
@@ -247,17 +233,12 @@ def headline(found: Recommended) -> Sentence:
     if found.best is None:
         return Sentence("no variant is within the limits")
     both = [each.candidate.case for each in (found.best, found.runner_up) if each is not None]
-    words = "{variants} {aim}" if found.answer == RECOMMENDED else "{variants} {aim}: {answer}"
-    other = found.best.candidate.case != found.choice.baseline.case
-    words += "; its loss is {loss}" * (other and found.answer == RECOMMENDED and found.objective != "loss")
-    variants = Listed(both[: 1 if found.answer == RECOMMENDED else 2], " or ")
-    return Sentence(
-        words,
-        variants=variants,
-        aim=AIMS[found.objective],
-        answer=found.answer,
-        loss=_loss_of(found.best, found.choice.baseline),
-    )
+    words, given = "{variants} {aim}", {"aim": AIMS[found.objective], "answer": found.answer}
+    if found.answer != RECOMMENDED:
+        return Sentence(words + ": {answer}", variants=Listed(both, " or "), **given)
+    other = found.best.candidate.case != found.choice.baseline.case and found.objective != "loss"
+    loss = _loss_of(found.best, found.choice.baseline)
+    return Sentence(words + "; its loss is {loss}" * other, variants=both[0], **given, loss=loss)
 
 
 def _loss_of(best: Judged, baseline: Candidate) -> Value:
@@ -266,11 +247,10 @@ def _loss_of(best: Judged, baseline: Candidate) -> Value:
         return NOT_MEASURED
     if best.loss.saw_future:
         return "not comparable (non-causal routing)"
-    n = best.candidate.loss.n
-    judged = best.loss.verdict is not None
+    if best.loss.verdict is None:
+        return Sentence("not judged ({n:seed})", n=best.candidate.loss.n)
     word = verdict_words(best.loss.verdict, timed=False).partition(" ")[2]
-    over = Sentence("{word} (over {baseline})", word=word, baseline=baseline.case)
-    return over if judged else Sentence("not judged ({n:seed})", n=n)
+    return Sentence("{word} (over {baseline})", word=word, baseline=baseline.case)
 
 
 def shown(found: Recommended) -> list[Judged]:
@@ -280,8 +260,7 @@ def shown(found: Recommended) -> list[Judged]:
 
 def table(found: Recommended) -> Table:
     """Return these settings, with what is known of each."""
-    unit, factor = found.choice.loss_unit
-    base = found.choice.baseline.memory.value
+    (unit, factor), base = found.choice.loss_unit, found.choice.baseline.memory.value
     cells = list[tuple[Value, Value, Value, Value]]()
     for each in shown(found):
         mine = each.candidate
