@@ -55,14 +55,9 @@ def drawn(loaded: Loaded, of: Callable[[str], object] = bool) -> Iterator[tuple[
     """Yield the panel and every figure that the run has data for, in the order of the page; only `of` some panels' names."""
     for name, panel in panels():
         if panel.draws and of(name):
-            try:
-                with blaming_artifacts(name, loaded), style.numbered(loaded.variants):
-                    found = [each for each in panel.render(loaded) or () if isinstance(each, Figure)]
-            except Exception:
-                if catalogue.is_shipped("panels", name):
-                    raise
-                continue  # the page says what is wrong with it
-            yield from ((name, each) for each in found)
+            with style.numbered(loaded.variants):
+                found = rendered(name, panel, loaded, as_html=False)
+            yield from ((name, each) for each in found if isinstance(each, Figure))
 
 
 def figure_named(loaded: Loaded, name: str) -> Figure:
@@ -94,16 +89,17 @@ def figure_named(loaded: Loaded, name: str) -> Figure:
     raise unknown("figure", name, there)
 
 
-def rendered(name: str, panel: Panel, loaded: Loaded) -> list[Block | Markup]:
-    """Return what a panel shows; instead of one of the user's that raises, the reason."""
+def rendered(name: str, panel: Panel, loaded: Loaded, *, as_html: bool = True) -> list[Block | Markup]:
+    """Return what a panel shows, as blocks or as it stands on the page; instead of one of the user's that raises, the reason."""
+    shipped = catalogue.is_shipped("panels", name)
     try:
         with blaming_artifacts(name, loaded):
             made = panel.render(loaded) or ()
             blocks: list[Block | Markup] = [made] if isinstance(made, Markup) else [*made]
             # Blocks of several panels are written together; those of the user's here, so that what they raise is theirs.
-            shown = written(blocks) if not (panel.printed and catalogue.is_shipped("panels", name)) else None
+            shown = written(blocks) if as_html and not (panel.printed and shipped) else None
     except Exception as error:
-        if catalogue.is_shipped("panels", name):
+        if shipped:
             raise
         said = f"{type(error).__name__}: {in_short(error)}"
         return [Alert(f"{catalogue.find('panels', name).path} cannot be shown: {said}")]
@@ -202,10 +198,7 @@ def behind(loaded: Loaded) -> Markup:
     return fill(
         "behind",
         tables=[f"{name}.csv" for name in ("comparisons", "cases", *more_tables(loaded))],
-        files=[
-            {"name": path, "href": path if "{" not in path else f"{path.partition('/')[0]}/"}
-            for path in paths[:MOST_FILES]
-        ],
+        files=paths[:MOST_FILES],
         more=max(0, len(paths) - MOST_FILES),
         command=command,
         no_command=why,

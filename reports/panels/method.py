@@ -19,6 +19,11 @@ from modbench.reports.writers.html import fill, inline
 
 # Rows that the page holds at most, and causes of a row.
 MOST_TIMED, MOST_CAUSES = 200, 3
+NOTE = (
+    "Noisy: a block that waited for a processor for over 1 % of its time, or in which garbage was collected, other guests of the "
+    "host took time, or a GPU throttled. If over half are, wall time supports no claim. Stolen and waited for: share of the "
+    "blocks' wall time. Warm-up: Theil-Sen and Mann-Kendall over all processes, 1 % level divided among the variants."
+)
 HEAD = ("Timed", "Processes", "Blocks", "Noisy", "By what", "Stolen", "Waited for", "Warm-up")
 
 
@@ -49,20 +54,13 @@ def quality(loaded: Loaded) -> Iterator[Table]:
         left_out=left_out,
         file="jobs/",
         rows_are="comparisons",
-        notes=[
-            Sentence(
-                "Noisy: a block that waited for a processor for over 1 % of its time, or in which garbage was collected, other "
-                "guests of the host took time, or a GPU throttled. If over half are, wall time supports no claim. Stolen and "
-                "waited for: share of the blocks' wall time. Warm-up: Theil-Sen and Mann-Kendall over all processes, 1 % level "
-                "divided among the variants."
-            )
-        ],
+        notes=[NOTE],
     )
 
 
 def _causes(timing: Timing) -> Value:
-    found = timing.causes.most_common(MOST_CAUSES)
-    return Listed([Sentence("{cause} ({n})", cause=cause, n=n) for cause, n in found]) if found else "nothing"
+    found = [f"{cause} ({n:,})" for cause, n in timing.causes.most_common(MOST_CAUSES)]
+    return Listed(found or ["nothing"])
 
 
 def _share(share: float | None, unknown: Value = None, words: str = "{share}") -> Value:
@@ -135,7 +133,7 @@ def _commit(git: dict[str, object]) -> str:
 def _corpora(loaded: Loaded) -> Value:
     notes = (note for cell in loaded.tables.cells.values() for note in cell.notes(TrainNotes))
     corpora = {f"{note.corpus} (sha256 {str(note.corpus_sha256)[:12]}…)" for note in notes if note.corpus}
-    return Listed(sorted(corpora)) if corpora else "no corpus was read"
+    return Listed(sorted(corpora) or ["no corpus was read"])
 
 
 def _decided_processes(loaded: Loaded) -> Value:

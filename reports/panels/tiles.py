@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from markupsafe import Markup
@@ -11,7 +11,7 @@ from markupsafe import Markup
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import TrainNotes
 from modbench.reports.figures.style import look
-from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value, is_number, where_it_ran
+from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value, is_number, known, where_it_ran
 from modbench.reports.panel import Panel
 from modbench.reports.questions.best_setting import first_variant
 from modbench.reports.questions.first_screen import described
@@ -37,16 +37,16 @@ def render(loaded: Loaded) -> Markup | None:
     variants, first = _variants(loaded), first_variant(loaded)
     if first is None or not loaded.lengths or loaded.sizes_differ:
         return None
-    metrics = _measured(loaded)
-    if not metrics:
+    titles = _titles(loaded)
+    if not titles:
         return None
-    choices = against(loaded, metrics)
+    choices = against(loaded, titles)
     return fill(
         "tiles",
         choices=[choice.title for choice in choices],
         variants=[(case.variant, short(case), look(case)) for case in variants],
         lengths=[(str(length), str(length), None) for length in loaded.lengths_shown],
-        sets=[*_sets(loaded, choices, metrics)],
+        sets=[*_sets(loaded, choices, titles)],
         first=((first if first in variants else variants[0]).variant, str(loaded.lengths[-1])),
         one=_place(1),
     )
@@ -58,65 +58,51 @@ def _variants(loaded: Loaded) -> list[Case]:
 
 
 def _titles(loaded: Loaded) -> dict[str, str]:
-    """The titles of the metrics that have a tile: times, what is counted, and the loss that compares with dense."""
+    """The titles of the metrics that have a tile: times, what is counted, and the loss that compares with dense.
+
+    Each holds a number, or a failure, for some variant and length: an empty tile says nothing.
+    """
     loss = {losses.comparable(loaded).metric: "Loss"} if losses.shown(loaded) else {}
-    return _TIMED | _COUNTED | loss
-
-
-def _measured(loaded: Loaded) -> list[str]:
-    """The metrics that hold a number, or a failure, for some variant and length: an empty tile says nothing."""
     rows = loaded.comparisons[loaded.comparisons.variant.isin([case.variant for case in _variants(loaded)])]
-    at = rows.seq_len.isin(loaded.lengths_shown) | rows.metric.isin(
-        _titles(loaded).keys() - _TIMED.keys() - _COUNTED.keys()
-    )
+    at = rows.seq_len.isin(loaded.lengths_shown) | rows.metric.isin(loss)
     known = set(rows[at & rows.status.isin(["ok", "failed"])].metric)
-    return [metric for metric in _titles(loaded) if metric in known]
+    return {metric: title for metric, title in (_TIMED | _COUNTED | loss).items() if metric in known}
 
 
-def _sets(loaded: Loaded, choices: Sequence[Against], metrics: Sequence[str]) -> Iterator[dict[str, object]]:
+def _sets(loaded: Loaded, choices: Sequence[Against], titles: Mapping[str, str]) -> Iterator[dict[str, object]]:
     """Yield the tiles of each variant at each length, by what it is compared with; one without a choice has one set for all."""
     shown_variants = {case.variant for case in _variants(loaded)}
     solved = {case.variant for choice in choices if choice.matched for case, _ in choice.pairs}
-    shown = {*loaded.lengths_shown, *(losses.beside(loaded, length) for length in loaded.lengths_shown)}
     for at, choice in enumerate(choices):
         for case, other in (pair for pair in choice.pairs if pair[0].variant in shown_variants):
-            found = {metric: by_length(loaded, metric, case, other, shown) for metric in metrics}
+            found = {metric: by_length(loaded, metric, case, other) for metric in titles}
             called = other if choice.matched else described(other)
             for length in loaded.lengths_shown:
                 trained = losses.beside(loaded, length)
-                tiles = [(each, trained if each not in _TIMED | _COUNTED else length) for each in metrics]
+                tiles = ((each, found[each].get(length if each in _TIMED | _COUNTED else trained)) for each in titles)
                 said = Sentence("{variant} at T = {length} against {other}", variant=case, length=length, other=called)
                 yield {
                     "variant": case.variant,
                     "length": str(length),
                     "at": at if case.variant in solved else None,
                     "compared": inline(said),
-                    # The row of `comparisons.csv` holds the theoretical speed-up; over equal FLOPs there is none.
-                    "tiles": [
-                        _tile(
-                            loaded,
-                            each,
-                            found[each].get(where),
-                            None if choice.matched else loaded.pair(case.variant, each, where),
-                        )
-                        for each, where in tiles
-                    ],
+                    "tiles": [_tile(loaded, titles[key], each, matched=choice.matched) for key, each in tiles],
                 }
 
 
-def _tile(loaded: Loaded, metric: str, found: Finding | None, row: Row | None) -> dict[str, object]:
-    """Return a tile; `row` holds the theoretical speed-up."""
-    title = _titles(loaded)[metric]
+def _tile(loaded: Loaded, title: str, found: Finding | None, *, matched: bool) -> dict[str, object]:
+    """Return a tile; over equal FLOPs (`matched`) there is no theoretical speed-up."""
     if found is None:
         return {"title": title, "big": inline(None), "bar": None, "small": "not asked for", "open": True}
+    row = None if matched else loaded.pair(found.case.variant, found.metric, found.grid_point.seq_len)
     big, small = _content(loaded, found, row)
-    theoretical = None if row is None or not is_number(row.theoretical) else row.theoretical
+    theoretical = None if row is None else known(row.theoretical)
     return {
         "title": inline(Sentence("{title}, {grid_point}", title=title, grid_point=where_it_ran(found.grid_point, ()))),
         "big": inline(big),
         "bar": _bar(found.typical, theoretical) if found.timed and found.typical.value else None,
         "small": inline(small),
-        "open": found.verdict is None and metric not in {"flops/forward", "memory/kv_cache"},
+        "open": found.verdict is None and found.metric not in {"flops/forward", "memory/kv_cache"},
     }
 
 
@@ -129,11 +115,11 @@ def _content(loaded: Loaded, found: Finding, row: Row | None) -> tuple[Value, Va
         return "failed" if found.status == "failed" else None, found.reason
     if found.typical.kind == "difference":
         return _loss(loaded, found)
-    ratio, sides = found.typical, (found.case, found.against)
+    assert isinstance(found.against, Case)
+    ratio, length = found.typical, found.grid_point.seq_len
     own, base = (
-        Estimate(loaded.value(each.variant, found.metric, found.grid_point.seq_len), unit=ratio.unit)
-        for each in sides
-        if isinstance(each, Case)
+        Estimate(loaded.value(each.variant, found.metric, length), unit=ratio.unit)
+        for each in (found.case, found.against)
     )
     values = Sentence("{own}, baseline {base}", own=own, base=base)
     if not found.timed:
@@ -141,9 +127,8 @@ def _content(loaded: Loaded, found: Finding, row: Row | None) -> tuple[Value, Va
     said: list[Value] = [values, replace(found, typical=replace(ratio, value=None)).judged()]
     if row is not None and is_number(row.theoretical):
         theoretical, achieved = Estimate(row.theoretical, kind="ratio"), Estimate.of(row.achieved_share, kind="share")
-        words = "theoretical {theoretical}" + ", {achieved} achieved" * (
-            row.theoretical > 1 and achieved.value is not None
-        )
+        reached = row.theoretical > 1 and achieved.value is not None
+        words = "theoretical {theoretical}" + ", {achieved} achieved" * reached
         said.append(Sentence(words, theoretical=theoretical, achieved=achieved))
     return ratio.alone, Listed(said, " · ")
 
@@ -154,9 +139,9 @@ def _loss(loaded: Loaded, found: Finding) -> tuple[Value, Value]:
     loss = losses.comparable(loaded)
     typical = found.typical.scaled(loss.factor, loss.base)
     value = typical.alone
-    small: list[Value] = [Sentence("{unit} over {base}", unit=loss.unit, base=short(found.against))]
-    small.append(verdict_words(found.verdict, timed=False) if found.verdict else losses.seeds_in_words(loaded))
-    small += ["it read later tokens"] if found.saw_future else []
+    judged = verdict_words(found.verdict, timed=False) if found.verdict else losses.seeds_in_words(loaded)
+    over = Sentence("{unit} over {base}", unit=loss.unit, base=short(found.against))
+    small: list[Value] = [over, judged, *["it read later tokens"] * found.saw_future]
     steps = [notes.steps or 0 for notes in loaded.tables.notes_of(found.case, found.metric, TrainNotes)]
     if not found.verdict or max(steps, default=0) < FEWEST_STEPS:
         return "no claim", Listed([value, *small], " · ")
