@@ -218,7 +218,7 @@ FAULTS = (
         "tests/reports/test_recommend.py::test_settings_that_a_busy_machine_spoils_are_ranked_by_cpu_time",
         (
             "reports/questions/recommend/recommend.py",
-            "        effect = effect_between(loaded, one.case, other.case, one.time.metric)\n",
+            "        effect = effect_between(loaded, one.ran(objective), other.ran(objective), mine.metric)\n",
             "        effect = None\n",
         ),
     ),
