@@ -152,6 +152,5 @@ def frame(rows: Sequence[R], columns: Iterable[Column[R]]) -> pd.DataFrame:
 
 
 def _series(column: Column[R], rows: Sequence[R]) -> pd.Series:
-    cells = [value(column.of(row)) for row in rows]
-    cells = [None if cell == "" else cell for cell in cells]
+    cells = [None if cell == "" else cell for cell in (value(column.of(row)) for row in rows)]
     return pd.Series(cells, dtype=_DTYPES[column.type][None in cells])

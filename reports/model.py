@@ -112,16 +112,16 @@ class Estimate:
 
     def mirrored(self) -> Estimate:
         """Return the same seen from the other side: the inverse of a ratio, otherwise the negative."""
-        turned = [
-            None if each is None else 1 / each if self.kind == "ratio" else -each
-            for each in (self.value, self.high, self.low)
-        ]
-        return replace(self, value=turned[0], low=turned[1], high=turned[2])
+
+        def turned(number: float | None) -> float | None:
+            return None if number is None else 1 / number if self.kind == "ratio" else -number
+
+        return replace(self, value=turned(self.value), low=turned(self.high), high=turned(self.low))
 
     def scaled(self, factor: float, unit: str | None = None) -> Self:
         """Return it times a factor, in another unit if that is given."""
-        made = [None if each is None else each * factor for each in (self.value, self.low, self.high)]
-        return replace(self, value=made[0], low=made[1], high=made[2], unit=self.unit if unit is None else unit)
+        value, low, high = (None if each is None else each * factor for each in (self.value, self.low, self.high))
+        return replace(self, value=value, low=low, high=high, unit=self.unit if unit is None else unit)
 
 
 def is_number(cell: object) -> TypeGuard[int | float]:

@@ -114,10 +114,6 @@ def _value(name: str, given: Given) -> Value:
     return replace(ends, kind=KINDS[name], unit="%")  # the unit of a difference
 
 
-@overload
-def in_words(reason: Reason) -> str: ...
-@overload
-def in_words(reason: Reason | None) -> str | None: ...
 def in_words(reason: Reason | None) -> str | None:
     """Write a reason on one line; None where there is none."""
     return None if reason is None else plain(sentence(reason))

@@ -11,7 +11,6 @@ from modbench.harness.domain.case import Case
 from modbench.harness.stats.contrast import BETTER, BETTER_OPEN, EQUIVALENT, INCONCLUSIVE, WORSE, WORSE_OPEN
 
 _NAMES = {
-    "dense": "dense",
     "mod": "MoD",
     "mode_staged": "MoDE staged",
     "mode_integrated": "MoDE integrated",
@@ -141,11 +140,8 @@ TIME_WORDS = {
     WORSE_OPEN: "▽ slower (size open)",
     INCONCLUSIVE: "? inconclusive",
 }
-PLAIN_WORDS = TIME_WORDS | {
-    BETTER: "▲ better",
-    WORSE: "▼ worse",
-    BETTER_OPEN: "△ better (size open)",
-    WORSE_OPEN: "▽ worse (size open)",
+PLAIN_WORDS = {
+    verdict: words.replace("faster", BETTER).replace("slower", WORSE) for verdict, words in TIME_WORDS.items()
 }
 # Those that leave nothing open.
 DECIDED = {BETTER, WORSE, EQUIVALENT}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from types import UnionType
 from typing import Any
 
-from pydantic import BaseModel, Field, create_model
+from pydantic import Field, create_model
 
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.printable import masked
+from modbench.harness.domain.case import Case
 from modbench.reports.format import Format
 from modbench.reports.panel import more_tables
 from modbench.reports.panels.caveats import Failed, failures
@@ -34,16 +34,14 @@ VERSION = 2
 _TYPES = {"count": int, "number": float, "flag": bool, "text": str}
 
 
-def type_of(column: str) -> type | UnionType:
-    """Return the type of a column's values that are not null; any scalar for a column that is not declared."""
-    return _TYPES[TYPES[column]] if column in TYPES else bool | int | float | str
+def type_of(column: str) -> type:
+    """Return the type of a column's values that are not null."""
+    return _TYPES[TYPES[column]]
 
 
-def _row(name: str, doc: str, columns: list[str]) -> type[BaseModel]:
+def _row(name: str, doc: str, columns: list[str]) -> type[Frozen]:
     fields: dict[str, Any] = {column: (type_of(column) | None, None) for column in columns}
-    made = create_model(name, __base__=Frozen, __doc__=doc, **fields)
-    assert issubclass(made, BaseModel)
-    return made
+    return create_model(name, __base__=Frozen, __doc__=doc, **fields)
 
 
 CaseRow = _row("CaseRow", "A row of cases.csv: one case and metric, in base units; null with its reason.", CASES)
@@ -184,7 +182,7 @@ NAME = "report.json"
 def report(loaded: Loaded) -> Report:
     """Return the report as data, checked by its schema."""
     check, in_words = machine_check(loaded)
-    told = first_screen.head(loaded)
+    told, run, suite = first_screen.head(loaded), loaded.run, loaded.suite
     return Report(
         title=plain(first_screen.title(loaded)),
         asked=plain(told.asked),
@@ -194,7 +192,22 @@ def report(loaded: Loaded) -> Report:
         sure=sentences(filter(None, [told.sure])),
         cautions=sentences(told.doubts),
         warnings=sentences(warnings(loaded)),
-        run=_run(loaded),
+        run=Run(
+            suite=suite.name,
+            effort=suite.effort,
+            protocol=suite.processes_in_words,
+            margin=suite.margin,
+            seeds=suite.seeds,
+            claims=suite.claims,
+            command=tuple(run.command),
+            started=run.started,
+            modbench=run.environment["packages"]["modbench"],
+            commit=run.environment["git"]["commit"],
+            baseline=loaded.baseline.variant,
+            jobs=len(run.plan.jobs),
+            missing=tuple(run.missing),
+            damaged=tuple(str(damaged.error) for damaged in run.damaged),
+        ),
         machine=Machine(
             device=loaded.plan.device,
             name=loaded.device_name,
@@ -202,7 +215,7 @@ def report(loaded: Loaded) -> Report:
             check_in_words=plain(in_words),
             facts={term: plain(fact) for term, fact in facts(loaded)},
         ),
-        variants=_variants(loaded),
+        variants=tuple(_variant(loaded, case) for case in loaded.variants),
         cases=tuple(CaseRow(**row) for row in rows(loaded.cases)),
         comparisons=tuple(PairRow(**row) for row in rows(loaded.pairs)),
         tables={title: tuple(rows(table)) for title, table in more_tables(loaded).items()},
@@ -211,43 +224,19 @@ def report(loaded: Loaded) -> Report:
     )
 
 
-def _run(loaded: Loaded) -> Run:
-    run, suite = loaded.run, loaded.suite
-    return Run(
-        suite=suite.name,
-        effort=suite.effort,
-        protocol=suite.processes_in_words,
-        margin=suite.margin,
-        seeds=suite.seeds,
-        claims=suite.claims,
-        command=tuple(run.command),
-        started=run.started,
-        modbench=run.environment["packages"]["modbench"],
-        commit=run.environment["git"]["commit"],
-        baseline=loaded.baseline.variant,
-        jobs=len(run.plan.jobs),
-        missing=tuple(run.missing),
-        damaged=tuple(str(damaged.error) for damaged in run.damaged),
-    )
-
-
-def _variants(loaded: Loaded) -> tuple[Variant, ...]:
-    plan = loaded.plan
-    targets = {matched.variant: matched.target for matched in reversed(plan.matched_baselines)}
-    beside = {case.variant: matched_beside(loaded, case) for case in loaded.variants}
-    return tuple(
-        Variant(
-            variant=case.variant,
-            name=name(case),
-            short=short(case),
-            model=case.short_model,
-            capacity=case.config.capacity,
-            matched_of=targets.get(case.variant) if case.matched else None,
-            match=found.case.variant if (found := beside[case.variant]) else None,
-            match_quantity=found.matched.quantity if found else None,
-            no_match=plan.no_matches.get(case.variant),
-        )
-        for case in loaded.variants
+def _variant(loaded: Loaded, case: Case) -> Variant:
+    targets = (matched.target for matched in loaded.plan.matched_baselines if matched.variant == case.variant)
+    beside = matched_beside(loaded, case)
+    return Variant(
+        variant=case.variant,
+        name=name(case),
+        short=short(case),
+        model=case.short_model,
+        capacity=case.config.capacity,
+        matched_of=next(targets, None) if case.matched else None,
+        match=beside.case.variant if beside else None,
+        match_quantity=beside.matched.quantity if beside else None,
+        no_match=loaded.plan.no_matches.get(case.variant),
     )
 
 

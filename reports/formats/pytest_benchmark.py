@@ -13,8 +13,8 @@ from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.printable import masked
 from modbench.harness.domain.case import Case
 from modbench.reports.format import Format
-from modbench.reports.model import known, known_text
 from modbench.reports.tables.load import Loaded
+from modbench.reports.writers.data import value
 
 NAME = "pytest-benchmark.json"
 # The version of pytest-benchmark whose storage this is.
@@ -28,28 +28,26 @@ NOTE = (
 def exported(loaded: Loaded) -> dict[str, Any]:
     """Return the run in pytest-benchmark's storage format: a benchmark for each case and metric of wall times."""
     where = loaded.run.environment
-    machine = {
-        "node": where.get("machine") or "unknown",
-        "processor": where["cpu"],
-        "machine": "",
-        "system": where["system"].partition("-")[0],
-        "release": where["system"],
-        "python_implementation": "CPython",
-        "python_implementation_version": where["python"],
-        "python_version": where["python"],
-        "cpu": {"brand_raw": where["cpu"], "count": where["cores"]},
-    }
-    commit = {
-        "id": where["git"]["commit"] or "unversioned",
-        "time": None,
-        "author_time": None,
-        "dirty": bool(where["git"].get("dirty")),
-        "project": "modbench",
-        "branch": "(unknown)",
-    }
     return {
-        "machine_info": machine,
-        "commit_info": commit,
+        "machine_info": {
+            "node": where.get("machine") or "unknown",
+            "processor": where["cpu"],
+            "machine": "",
+            "system": where["system"].partition("-")[0],
+            "release": where["system"],
+            "python_implementation": "CPython",
+            "python_implementation_version": where["python"],
+            "python_version": where["python"],
+            "cpu": {"brand_raw": where["cpu"], "count": where["cores"]},
+        },
+        "commit_info": {
+            "id": where["git"]["commit"] or "unversioned",
+            "time": None,
+            "author_time": None,
+            "dirty": bool(where["git"].get("dirty")),
+            "project": "modbench",
+            "branch": "(unknown)",
+        },
         "benchmarks": list(_benchmarks(loaded)),
         "datetime": loaded.run.started,
         "version": VERSION,
@@ -73,11 +71,8 @@ def _benchmark(
     calls = statistics.median(n for each in samples.values() for n in each["calls"])
     workload = metric.key.removeprefix("latency/")
     pair = loaded.pair_at(metric.key, case.variant, case.grid_point)
-    verdict = {
-        "baseline": None if pair is None else pair.baseline_variant,
-        "modbench_ratio": None if pair is None else known(pair.ratio),
-        "modbench_verdict": None if pair is None else known_text(pair.verdict),
-    }
+    columns = {"baseline": "baseline_variant", "modbench_ratio": "ratio", "modbench_verdict": "verdict"}
+    verdict = {name: value(getattr(pair, column, None)) for name, column in columns.items()}
     processes = {str(process): len(each["wall_s"]) for process, each in samples.items()}
     return {
         "group": f"{workload} {case.grid_point.label}",
@@ -108,8 +103,8 @@ def statistics_of(data: Sequence[float]) -> dict[str, Any]:
     q1, middle, q3 = (float(each) for each in np.quantile(data, (0.25, 0.5, 0.75), method="hazen"))
     mean, spread = statistics.fmean(data), statistics.stdev(data) if n > 1 else 0.0
     low, high = q1 - 1.5 * (q3 - q1), q3 + 1.5 * (q3 - q1)
-    far = sum(abs(value - mean) > spread for value in data)
-    outside = sum(not low <= value <= high for value in data)
+    far = sum(abs(each - mean) > spread for each in data)
+    outside = sum(not low <= each <= high for each in data)
     return {
         "min": ordered[0],
         "max": ordered[-1],
@@ -123,8 +118,8 @@ def statistics_of(data: Sequence[float]) -> dict[str, Any]:
         "iqr_outliers": outside,
         "stddev_outliers": far,
         "outliers": f"{far};{outside}",
-        "ld15iqr": next(value for value in ordered if value >= low),
-        "hd15iqr": next(value for value in reversed(ordered) if value <= high),
+        "ld15iqr": next(each for each in ordered if each >= low),
+        "hd15iqr": next(each for each in reversed(ordered) if each <= high),
         "ops": n / sum(data) if sum(data) else 0.0,
         "total": sum(data),
     }

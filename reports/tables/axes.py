@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-from modbench.harness.core.config import SHAPE_KEYS, ModelConfig
+from modbench.harness.core.config import SHAPE_KEYS
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.domain.case import Case, GridPoint
 from modbench.reports import wording
@@ -36,26 +36,17 @@ _LETTERS = {"seq_len": "T", "batch_size": "B"}
 
 def fields(case: Case) -> Fields:
     """Return every field of a case by name, and the options of a user's model; None where a model does not read it."""
-    keys = case.facts.keys
-    reads = None if keys is None else {*SHAPE_KEYS, *keys}
-    dumped: Fields = case.config.model_dump()
-    config = {key: value for key, value in dumped.items() if reads is None or key in reads}
-    for key, (by, needed) in ONLY_WITH.items():
-        if dumped[by] != needed:
-            config.pop(key, None)
-    if keys is not None and not keys:  # nothing is routed, so that no row is chosen
-        config.pop("decode_policy", None)
-    unread: Fields = dict.fromkeys(ModelConfig.model_fields)
-    more: Fields = {
-        "model": case.model,
-        "variant": case.variant,
-        "task": case.task or None,
-        "train_flops": case.train_flops,
-    }
-    known = unread | config | case.grid_point.model_dump() | {"new_tokens": case.grid_point.new_tokens or None} | more
+    config: Fields = case.config.model_dump()
+    unread = {key for key, (by, needed) in ONLY_WITH.items() if config[by] != needed}
+    if case.facts.keys is not None:
+        unread |= config.keys() - {*SHAPE_KEYS, *case.facts.keys}
+        unread |= set() if case.facts.keys else {"decode_policy"}  # nothing is routed, so that no row is chosen
+    known: Fields = {key: None if key in unread else value for key, value in config.items()}
+    known |= case.grid_point.model_dump() | {"new_tokens": case.grid_point.new_tokens or None}
+    known |= {"model": case.model, "variant": case.variant, "task": case.task or None, "train_flops": case.train_flops}
     for name, value in case.options:
         # An option takes the place of a key of the same name that the model does not read.
-        taken = name in known and (name not in unread or known[name] is not None)
+        taken = name in known and (name not in config or known[name] is not None)
         known[f"{OPTION}{name}" if taken else name] = str(value) if isinstance(value, tuple) else value
     return known
 
@@ -106,10 +97,9 @@ def value_named(axis: str, text: str, values: Iterable[Value]) -> Value:
     for value in values:
         if value is not None and asked in {str(value).casefold(), in_words(axis, value).casefold()}:
             return value
-    letter = {"seq_len": "t", "batch_size": "b", "capacity": "c"}.get(axis)
-    number = asked.removeprefix(letter) if letter else asked
+    letter = {"seq_len": "t", "batch_size": "b", "capacity": "c"}.get(axis, "")
     try:
-        wanted = float(number.replace(",", ""))
+        wanted = float(asked.removeprefix(letter).replace(",", ""))
     except ValueError:
         return None
     found = (value for value in values if isinstance(value, int | float) and math.isclose(value, wanted, rel_tol=1e-12))

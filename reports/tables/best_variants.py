@@ -42,8 +42,7 @@ def best_variants(loaded: Loaded) -> VariantsFrom:
     else:
         raise UsageError(
             f"{asked}: no MoD variant there has a held-out loss, by which the best is chosen, and differs from "
-            f"{_dense(loaded).variant} "
-            "only in modbench's own routing (not in its mixer, say). Take a run that trains one."
+            f"{_dense(loaded).variant} only in modbench's own routing (not in its mixer, say). Take a run that trains one."
         )
     length = max(int(row.seq_len) for case, row in rows if case.model in MOD)
     rows = [(case, row) for case, row in rows if int(row.seq_len) == length]
@@ -99,10 +98,7 @@ def _settings(model: str, given: dict[str, Any]) -> dict[str, Any]:
 
 def sentence(taken: VariantsFrom) -> Sentence:
     """Say which variants were taken from which run, and by what."""
-    variants = Listed(
-        [each.variant or f"{model_name(each.model)} of the same capacity" for each in taken.variants], " and "
-    )
-    words = (
-        "Variants from {run}: {variants} (lowest {metric} at T = {length})" + "; a smoke run: no evidence" * taken.smoke
-    )
-    return Sentence(words, run=taken.run, variants=variants, metric=taken.metric, length=taken.seq_len)
+    words = "Variants from {run}: {variants} (lowest {metric} at T = {length})"
+    words += "; a smoke run: no evidence" * taken.smoke
+    said = [each.variant or f"{model_name(each.model)} of the same capacity" for each in taken.variants]
+    return Sentence(words, run=taken.run, variants=Listed(said, " and "), metric=taken.metric, length=taken.seq_len)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,7 +9,7 @@ import pandas as pd
 from modbench.harness.core import labels
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.labels import Label
-from modbench.harness.domain.case import Case, Comparison
+from modbench.harness.domain.case import Case
 from modbench.harness.stats import effects, noise
 from modbench.reports.data_table import frame
 from modbench.reports.tables import pair_verdicts
@@ -21,16 +20,12 @@ from modbench.reports.tables.outcomes import Tables
 CASES = names(VALUES)
 
 
-def rows_of(tables: Tables, comparison: Comparison) -> list[dict[str, Any]]:
-    """Return the rows of one comparison: one per case and requested metric, where no earlier one has it too."""
-    asked = ((case, tables.metrics[key]) for key in comparison.metrics for case in comparison.variants)
-    return [_case_row(tables, *each) for each in asked if tables.comparison(*each) is comparison]
-
-
-def case_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Return `cases.csv`: the rows of all comparisons, then those of the A/A controls."""
-    aa_controls = (_case_row(tables, aa_control, metric) for aa_control, _, metric in tables.aa_controls())
-    return frame([*rows, *aa_controls], VALUES)
+def case_table(tables: Tables) -> pd.DataFrame:
+    """Return `cases.csv`: one row per case and requested metric, then those of the A/A controls."""
+    # Comparisons that share a case have one row of it.
+    asked = [(case, metric) for own, metric, case in tables.asked() if tables.comparison(case, metric) is own]
+    aa_controls = [(aa_control, metric) for aa_control, _, metric in tables.aa_controls()]
+    return frame([_case_row(tables, *each) for each in (*asked, *aa_controls)], VALUES)
 
 
 def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:

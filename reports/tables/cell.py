@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from modbench.harness.domain.notes import SomeNotes, TrainNotes
+from modbench.harness.domain.notes import SomeNotes, TaskAnswers, TrainNotes
 from modbench.harness.domain.records import Failure, Outcome
 from modbench.harness.stats import effects
 from modbench.harness.stats.reason import Reason
 from modbench.harness.stats.seed_sets import SeedSets
 from modbench.reports.model import Interval, Value
-from modbench.reports.reasons import in_words
+from modbench.reports.reasons import sentence
 from modbench.reports.writers.number_format import plain
 
 
@@ -48,9 +48,8 @@ class Cell:
     def partly(self) -> str | None:
         """How many processes of an incomplete run have ended, of which there must be two; None if all have."""
         done, every = len(self.outcomes), len(self.outcomes) + len(self.missing)
-        return (
-            f"{done} of {every} processes: the run is incomplete" if self.series and self.missing and done > 1 else None
-        )
+        partly = self.series and self.missing and done > 1
+        return f"{done} of {every} processes: the run is incomplete" if partly else None
 
     def trouble(self) -> Trouble | None:
         """Return why the cell has no value, or None."""
@@ -82,11 +81,15 @@ class Cell:
         """Return mean and interval over sets of seeds; for one seed's accuracy the binomial interval over its questions."""
         values = self.values()
         effect = effects.over_processes([*values.values()], analysis=sets.analysis(values))
-        answers = next((notes.answers for notes in self.notes(TrainNotes) if notes.answers), None)
-        if len(self.outcomes) > 1 or answers is None:
+        if len(self.outcomes) > 1 or (answers := self.answers) is None:
             return effect
         low, high = effects.share_interval(answers.correct, answers.n)
         return effects.Effect(effect.value, low, high, n=1, reason=Reason("within_seed", n=answers.n))
+
+    @property
+    def answers(self) -> TaskAnswers | None:
+        """The answers to a task's questions, of the first run that gave any."""
+        return next((notes.answers for notes in self.notes(TrainNotes) if notes.answers), None)
 
     def notes(self, kind: type[SomeNotes]) -> list[SomeNotes]:
         """Return the notes of that kind, of all outcomes in order."""
@@ -100,5 +103,5 @@ def columns_of(found: Interval, value: str = "value", before: str = "") -> dict[
 
 def joined_reasons(reasons: Iterable[Reason | Value]) -> str | None:
     """Join reasons, of which some may be in words and joined already, into one cell, each once; None if there are none."""
-    words = [in_words(each) if isinstance(each, Reason) else plain(each) for each in reasons if each]
+    words = [plain(sentence(each) if isinstance(each, Reason) else each) for each in reasons if each]
     return "; ".join(dict.fromkeys(each for reason in words for each in reason.split("; "))) or None

@@ -29,7 +29,6 @@ from modbench.harness.core.contracts import Estimand
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case, Comparison, MatchedBaseline
 from modbench.harness.domain.notes import FitNotes, MemoryNotes, TrainNotes
-from modbench.harness.planning.plan import Plan
 from modbench.harness.roofline.table import ROUTED_BIAS, SHORT
 from modbench.harness.stats import effects
 from modbench.harness.stats.contrast import BETTER, EQUIVALENT, WORSE, Contrast, Rule, Seen, counted, estimated
@@ -75,11 +74,10 @@ def predicted(tables: Tables, case: Case, baseline: Case, metric: Metric) -> tup
             why = tables.counted(side).operators_reason or "its operators were not recorded"
             return None, f"the predicted speed-up is not known: {who}{why}"
     table = tables.rooflines.get(case.grid_point.dtype)
+    if table is None:
+        return None, f"the predicted speed-up is not known: no peaks by shape were measured for {case.grid_point.dtype}"
     mine, theirs = (getattr(tables.counted(side), field) for side in (case, baseline))
-    lacks = (
-        f"no peaks by shape were measured for {case.grid_point.dtype}" if table is None else table.lacks(mine, theirs)
-    )
-    if table is None or lacks is not None:
+    if lacks := table.lacks(mine, theirs):
         return None, f"the predicted speed-up is not known: {lacks}"
     return table.seconds(theirs) / table.seconds(mine), predicted_bias(case, baseline)
 
@@ -90,10 +88,8 @@ def predicted_bias(case: Case, baseline: Case) -> str | None:
     if routed == baseline.facts.routes or case.grid_point.seq_len > SHORT:
         return None
     low, high = (Estimate(share, kind="share") for share in ROUTED_BIAS)
-    words = (
-        f"the predicted speed-up is {{low}} to {{high}} too {'high' if routed else 'low'}: routing at T ≤ {{length}}"
-    )
-    return plain(Sentence(words, low=low, high=high, length=SHORT))
+    words = "the predicted speed-up is {low} to {high} too {side}: routing at T ≤ {length}"
+    return plain(Sentence(words, low=low, high=high, side="high" if routed else "low", length=SHORT))
 
 
 def against_theoretical(
@@ -112,7 +108,7 @@ def against_theoretical(
     found["achieved_share"] = achieved_share(ratio, theoretical)
     if low is not None and high is not None:
         # A promised loss turns the interval around.
-        ends = sorted((achieved_share(low, theoretical), achieved_share(high, theoretical)))
+        ends = sorted(achieved_share(end, theoretical) for end in (low, high))
         found |= {"achieved_share_ci_low": ends[0], "achieved_share_ci_high": ends[1]}
     return found, []
 
@@ -135,14 +131,14 @@ def pair_row(
     row |= {"metric": metric.key, "unit": metric.unit, "paired": tables.made_in(metric).samples != "one"}
     troubles = {"": tables.trouble(case, metric), "baseline: ": tables.trouble(baseline, metric)}
     if tables.made_in(metric).samples == "processes":
-        troubles["the suite's baseline: "] = tables.anchor_trouble(case, metric) or tables.anchor_trouble(
-            baseline, metric
-        )
+        anchors = (tables.anchor_trouble(side, metric) for side in (case, baseline))
+        troubles["the suite's baseline: "] = next(filter(None, anchors), None)
     for who, trouble in troubles.items():
         if trouble:
             said = {"baseline_labels" if who == "baseline: " else "labels": Label.DAMAGED}
             said = said if trouble.kind == "damaged" else {}
             return row | {"status": trouble.status, "reason": who + trouble.reason} | said
+    row["status"] = "ok"
     sides = {"labels": case, "baseline_labels": baseline}
     row |= {
         column: labels.joined([*tables.row_labels(side, metric), *machine_labels(tables, side, metric)])
@@ -160,7 +156,7 @@ def _result(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[
     if samples == "seeds":
         return _difference(tables, case, baseline, metric)
     mine, theirs = (tables.estimate(side, metric).value for side in (case, baseline))
-    return {"difference": mine - theirs, "status": "ok", "reason": no_interval(tables, case, metric)}
+    return {"difference": mine - theirs, "reason": no_interval(tables, case, metric)}
 
 
 def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
@@ -178,7 +174,6 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
         "difference": difference,
         **promise,
         "predicted": within_reach,
-        "status": "ok",
         "reason": joined_reasons([effect.reason, *reasons]),
         "noisy": found.seen.noisy if tables.made_in(metric).times else None,
         "process_sd": effect.sd,
@@ -192,16 +187,12 @@ def ratio_columns(found: Contrast, estimand: Estimand = "median") -> dict[str, A
     """Return the columns of a ratio and its interval, by wall and by CPU time, and of the ratio by the other estimand."""
     other, wall, cpu = MEAN if estimand == "median" else MEDIAN, found.wall, found.cpu
     known = {RATIO: wall.effect, other: wall.other, BY_CPU: cpu and cpu.effect}
-    made: dict[str, Any] = {}
+    made: dict[str, Any] = {"ci_level": None if wall.effect.low is None else effects.LEVEL}
     for named, each in known.items():
         if each is not None:
             made |= zip(named, each.ratio, strict=True)
-    effect = wall.effect
-    level = None if effect.low is None else effects.LEVEL
-    return made | {
-        "ci_level": level,
-        "detectable": None if effect.detectable is None else math.expm1(effect.detectable),
-    }
+    detectable = wall.effect.detectable
+    return made | {"detectable": None if detectable is None else math.expm1(detectable)}
 
 
 def _time_theoretical(tables: Tables, case: Case, baseline: Case, metric: Metric) -> tuple[float | None, str]:
@@ -212,14 +203,12 @@ def _time_theoretical(tables: Tables, case: Case, baseline: Case, metric: Metric
     promised = metric if metric.no_theoretical else tables.source(metric)
     if not promised.theoretical:
         return None, promised.no_theoretical or "nothing is promised for it"
-    mine, theirs = tables.counted(case), tables.counted(baseline)
+    sides, reason = [tables.counted(case), tables.counted(baseline)], "FLOPs of both sides were not counted completely"
     if promised.theoretical == "decode_elements":
-        read = mine.decode_elements, theirs.decode_elements
-        return _quotient(*read), "the bytes that a step of this model reads are not known"
-    reason = "FLOPs of both sides were not counted completely"
-    if mine.uncounted or theirs.uncounted:
+        reason = "the bytes that a step of this model reads are not known"
+    elif any(each.uncounted for each in sides):
         return None, reason
-    return _quotient(getattr(mine, promised.theoretical), getattr(theirs, promised.theoretical)), reason
+    return _quotient(*(getattr(each, promised.theoretical) for each in sides)), reason
 
 
 def _quotient(mine: float | None, theirs: float | None) -> float | None:
@@ -229,29 +218,23 @@ def _quotient(mine: float | None, theirs: float | None) -> float | None:
 def _exact(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
     mine, theirs = (tables.estimate(side, metric).value for side in (case, baseline))
     if 0 in {mine, theirs}:
-        said = "one of the two is 0: a difference, but no ratio"
-        return {"difference": mine - theirs, "status": "ok", "reason": said}
+        return {"difference": mine - theirs, "reason": "one of the two is 0: a difference, but no ratio"}
     ratio = theirs / mine if metric.better == "lower" else mine / theirs
-    reasons: list[str | None] = [no_interval(tables, case, metric)]
-    promise: dict[str, Any] = {}
     forecasts = [_forecast(tables, side, metric) for side in (case, baseline)]
     theoretical = _quotient(forecasts[0].forecast, forecasts[1].forecast)
     if theoretical is not None:
-        promise, more = against_theoretical(ratio, theoretical if metric.better == "lower" else 1 / theoretical, "")
-        reasons += more
+        promise, reasons = against_theoretical(ratio, theoretical if metric.better == "lower" else 1 / theoretical, "")
     else:
-        reasons += [f"no theoretical speed-up: {each.forecast_reason}" for each in forecasts if each.forecast_reason]
-    suite = tables.suite
-    reasons += [SMOKE] * (not suite.claims)
+        lacking = [each.forecast_reason for each in forecasts if each.forecast_reason]
+        promise, reasons = {}, [f"no theoretical speed-up: {why}" for why in lacking]
+    suite, rule = tables.suite, Rule("count", tables.suite.margin, metric.better)
     judged = suite.claims and tables.made_in(metric).judged
-    rule = Rule("count", suite.margin, metric.better)
     return {
         "ratio": ratio,
         "difference": mine - theirs,
         **promise,
         "contrast": counted(theirs, mine, rule, _uncertain(tables, case, baseline, metric)) if judged else None,
-        "status": "ok",
-        "reason": joined_reasons(reasons),
+        "reason": joined_reasons([no_interval(tables, case, metric), *reasons, None if suite.claims else SMOKE]),
     }
 
 
@@ -293,13 +276,11 @@ def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> d
         row = solved.result(by_count, case, baseline, (mine.values(), theirs.values()))
         return row | {"contrast": estimated(by_count.effect(case, baseline), Rule("loss", 0.0, metric.better))}
     found = tables.seed_sets(metric).contrast(theirs.values(), mine.values(), metric.better)
-    effect = found.effect
-    few = plain(Sentence("{n:seed}: illustration, no claim", n=effect.n))
+    effect, few = found.effect, Sentence("{n:seed}: illustration, no claim", n=found.effect.n)
     return {
         **columns_of(effect, "difference"),
         "ci_level": None if effect.low is None else effects.LEVEL,
         "detectable": effect.detectable,
-        "status": "ok",
         "reason": joined_reasons([few if effect.low is None else effect.reason]),
         "contrast": found,
     }
@@ -313,14 +294,7 @@ MOST_PAIRS = 5000
 Among: TypeAlias = Literal["variants", "matched", "equal cost"]
 
 
-def all_pairs_of(plan: Plan) -> bool:
-    """Return whether any two variants are compared, unless more is asked for."""
-    rows = sum(len(each.metrics) * len(each.variants) * (len(each.variants) - 1) // 2 for each in plan.comparisons)
-    # A sweep over sizes compares the step times of any two of them.
-    return plan.suite.isoflop is not None or rows <= MOST_PAIRS
-
-
-def rows_of(tables: Tables, comparison: Comparison, *, all_pairs: bool) -> list[dict[str, Any]]:
+def _rows_of(tables: Tables, comparison: Comparison, *, all_pairs: bool) -> list[dict[str, Any]]:
     """Return the rows of one comparison, without verdicts."""
     report = tables.baseline_of(comparison)
     found = [*pairs(comparison, report, tables.plan.matched_baselines, all_pairs=all_pairs)]
@@ -335,22 +309,22 @@ def rows_of(tables: Tables, comparison: Comparison, *, all_pairs: bool) -> list[
     ]
 
 
-def comparison_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Return `comparisons.csv` with the columns of `MORE`, from the rows of all comparisons.
+def comparison_table(tables: Tables, *, all_pairs: bool) -> pd.DataFrame:
+    """Return `comparisons.csv` with the columns of `MORE`; of many variants with all pairs only where they are asked for.
 
     `primary` marks the rows against the report's baseline; they come first. `aa_control` marks those of an anchor's A/A
     control, which come last. `pair_verdicts.py` adds the verdicts.
     """
-    rows = list(rows)
-    aa_controls = [
-        of_family(pair_row(tables, *pair), "aa_controls", primary=False, aa_control=True)
-        for pair in tables.aa_controls()
-    ]
-    _judge(tables, [*rows, *aa_controls])
-    pair_verdicts.suppress(tables, rows, [(row.get("verdict"), row.get("labels")) for row in aa_controls])
+    compared = tables.plan.comparisons
+    few = sum(len(each.metrics) * math.comb(len(each.variants), 2) for each in compared) <= MOST_PAIRS
+    all_pairs = all_pairs or few or tables.suite.isoflop is not None  # which compares the step times of any two sizes
+    rows = [row for each in compared for row in _rows_of(tables, each, all_pairs=all_pairs)]
+    made = (pair_row(tables, *pair) for pair in tables.aa_controls())
+    aa_controls = [of_family(row, "aa_controls", primary=False, aa_control=True) for row in made]
+    _judge(tables, aa_controls)
+    settle(tables, rows, [(row.get("verdict"), row.get("labels")) for row in aa_controls])
     rows.sort(key=lambda row: not row["primary"])
-    rows += aa_controls
-    return frame(rows, (*columns.PAIRS, *columns.MORE))
+    return frame([*rows, *aa_controls], (*columns.PAIRS, *columns.MORE))
 
 
 def settle(tables: Tables, rows: Sequence[dict[str, Any]], aa_controls: AAControls) -> None:

@@ -91,11 +91,8 @@ def figure_rows(loaded: Loaded, found: Iterable[Finding]) -> pd.DataFrame:
 def _row_of(loaded: Loaded, found: Finding) -> dict[str, Any]:
     """Return the row that says it, turned round where the variant is the baseline of that row."""
     assert isinstance(found.against, Case)
-    row = next(
-        row
-        for row in loaded.between(found.metric, found.case.variant, found.against.variant)
-        if found.case.id in {row.case_id, row.baseline_case_id}
-    )
+    rows = loaded.between(found.metric, found.case.variant, found.against.variant)
+    row = next(row for row in rows if found.case.id in {row.case_id, row.baseline_case_id})
     told: dict[str, Any] = row._asdict()
     if row.case_id == found.case.id:
         return told

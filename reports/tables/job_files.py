@@ -28,9 +28,8 @@ class Files:
 
     def records(self, case: str, group: str | None = None) -> list[str]:
         """Return the records of a case, processes of a series in one: `jobs/time-forward-T128-process{0..6}.json`."""
-        return self._paths(
-            [u for u in self.jobs.get(case, []) if group is None or u.workload == group], "jobs", ".json"
-        )
+        jobs = [job for job in self.jobs.get(case, []) if group is None or job.workload == group]
+        return self._paths(jobs, "jobs", ".json")
 
     def logs(self, case: str) -> list[str]:
         """Return the logs of a case's jobs that are there."""

@@ -168,11 +168,8 @@ class Loaded:
     @property
     def variants_shown(self) -> list[Case]:
         """The variants that figures and tiles show besides the baseline: all, or of many some of each kind."""
-        matched_baselines, rest = (
-            [case for case in self.variants[1:] if case.matched == matched] for matched in (True, False)
-        )
-        few = subsample_evenly(matched_baselines, MOST_VARIANTS // 3)
-        shown = {case.variant for case in (*few, *subsample_evenly(rest, MOST_VARIANTS - len(few)))}
+        few = subsample_evenly([case for case in self.variants[1:] if case.matched], MOST_VARIANTS // 3)
+        shown = {case.variant for case in (*few, *subsample_evenly(contenders(self), MOST_VARIANTS - len(few)))}
         return [case for case in self.variants[1:] if case.variant in shown]
 
     @property
@@ -206,8 +203,7 @@ class Loaded:
     @cached_property
     def certificate(self) -> Certificate | None:
         """The machine's certificate at the start of the run; of several machines the worst; None if one was never checked."""
-        known = provenance.certificates(self.run)
-        return min(known, key=lambda each: VERDICTS.index(each.verdict)) if known else None
+        return min(provenance.certificates(self.run), key=lambda each: VERDICTS.index(each.verdict), default=None)
 
     @property
     def inside(self) -> float | None:
@@ -391,16 +387,14 @@ def load(
         return Loaded(run, tables, *tables_of(tables, all_pairs=all_pairs))
 
 
-def load_all(folders: Iterable[str], title: Mapping[str, str]) -> list[Loaded]:
+def load_all(folders: Sequence[str], title: Mapping[str, str]) -> list[Loaded]:
     """Read several runs; each takes the titles of variants that it has.
 
     Raises:
         UsageError: if one is not a run folder or is damaged, or none has a variant of a title.
     """
-    found, lacking = list[Loaded](), list[dict[str, UsageError]]()
-    for folder in folders:
-        lacking.append({})
-        found.append(load(folder, title=title, lacking=lacking[-1]))
+    lacking = [dict[str, UsageError]() for _ in folders]
+    found = [load(folder, title=title, lacking=each) for folder, each in zip(folders, lacking, strict=True)]
     for variant, error in lacking[0].items():
         if all(variant in each for each in lacking):
             raise error
@@ -408,13 +402,8 @@ def load_all(folders: Iterable[str], title: Mapping[str, str]) -> list[Loaded]:
 
 
 def tables_of(tables: Tables, *, all_pairs: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return `cases.csv` and `comparisons.csv`, comparison by comparison: both start from the same block effects."""
-    all_pairs = all_pairs or comparisons.all_pairs_of(tables.plan)
-    rows: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
-    for comparison in tables.plan.comparisons:
-        rows[0].extend(cases.rows_of(tables, comparison))
-        rows[1].extend(comparisons.rows_of(tables, comparison, all_pairs=all_pairs))
-    return cases.case_table(tables, rows[0]), comparisons.comparison_table(tables, rows[1])
+    """Return `cases.csv` and `comparisons.csv`."""
+    return cases.case_table(tables), comparisons.comparison_table(tables, all_pairs=all_pairs)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import fmean
 from typing import Any, TypeAlias
 
@@ -44,8 +44,7 @@ def refuse_apart(plan: Plan, baseline: str) -> None:
     if plan.suite.search is not None and baseline != anchor:
         raise UsageError(
             f"baseline {baseline!r}: a search times each variant beside {anchor!r} and its own matched baseline, "
-            "so that other variants have no "
-            "ratio to it. Leave the baseline out."
+            "so that other variants have no ratio to it. Leave the baseline out."
         )
 
 
@@ -66,7 +65,10 @@ NOT_COUNTED = CountNotes()
 
 
 class Value:
-    """One metric of one case. What follows from its samples is computed when it is first asked for."""
+    """One metric of one case, which a metric that is derived from another reads, too (`metrics/rates.py`).
+
+    What follows from its samples is computed when it is first asked for.
+    """
 
     def __init__(self, tables: Tables, case: Case, metric: Metric) -> None:
         self.tables, self.case, self.metric = tables, case, metric
@@ -99,7 +101,7 @@ class Value:
             return Trouble("failed", f"not_steady: {self.drift}", "not_steady")
         if found is None and self.metric.source:
             try:
-                self.metric.measure(Derived(self.tables, self.case, self.metric))
+                self.metric.measure(self)
             except Unmeasured as error:
                 return Trouble("skipped", str(error))
         return found
@@ -114,9 +116,29 @@ class Value:
         return in_words(trend_test.drifting(blocks, len(self.comparison.variants) - 1))
 
     @property
+    def tokens(self) -> float:
+        """Tokens of one call or decode step."""
+        return float(next(notes.tokens for notes in self.cell.notes(TimeNotes) if notes.tokens is not None))
+
+    @property
+    def peak(self) -> float | None:
+        """The machine's measured peak in FLOP/s, for the case's number format."""
+        return self.tables.peaks.get(self.case.grid_point.dtype)
+
+    @property
+    def peak_reason(self) -> str:
+        """Why there is no peak."""
+        return f"no peak of this machine was measured for {self.case.grid_point.dtype}"
+
+    @property
+    def counted(self) -> CountNotes:
+        """Notes of the counting pass about the case."""
+        return self.tables.counted(self.case)
+
+    @property
     def factor(self) -> float:
         """The number that a derived metric divides by seconds."""
-        return float(self.metric.measure(Derived(self.tables, self.case, self.metric)))
+        return float(self.metric.measure(self))
 
     @functools.cached_property
     def estimate(self) -> effects.Effect:
@@ -144,7 +166,7 @@ class Value:
             metric,
             [mine[number] for number in numbers],
             [self.processes[number] for number in numbers if number in self.processes],
-            tables.counted(case),
+            self.counted,
             tables.counted(self.anchor),
             tables.process_counts.get(self.cell.series),
             self.drift,
@@ -188,11 +210,9 @@ class Value:
 
     def log_times(self, column: str) -> list[tuple[float, float]]:
         """Return logarithms of the typical and of the mean time, in each process; none where a process lacks the column."""
-        found = [*self.beside.values()]
-        variants = (
-            each.variants[variant] for each in found for variant in {self.case.id, each.anchor} & each.variants.keys()
-        )
-        if not all(all(samples.get(column, (0.0,))) for samples in variants):
+        found, sides = [*self.beside.values()], {self.case.id, self.anchor.id}
+        samples = (each.variants[side] for each in found for side in sides & each.variants.keys())
+        if not all(all(each.get(column, (0.0,))) for each in samples):
             return []
         clocks = ((each.by(column), each.number[self.case.id]) for each in found)
         return [(clock.typical.item(at), clock.mean.item(at)) for clock, at in clocks]
@@ -306,13 +326,11 @@ class Tables(Samples):
 
     def aa_controls(self) -> Iterator[tuple[Case, Case, Metric]]:
         """Yield (A/A control, anchor, metric) for every time that an A/A control of an anchor was measured in."""
-        for comparison in self.plan.comparisons:
-            aa_control, anchor = comparison.aa_control_case, comparison.variants[0]
-            for metric in (self.metrics[key] for key in comparison.metrics):
-                if aa_control is None or not self.made_in(metric).times or metric.source:
-                    continue
-                if self.comparison(anchor, metric) is comparison:  # of a search, whose comparisons share it, once
-                    yield aa_control, anchor, metric
+        for comparison, metric, case in self.asked():
+            timed = case is comparison.variants[0] and self.made_in(metric).times and not metric.source
+            # Comparisons of a search share an anchor, which was timed once.
+            if timed and comparison.aa_control_case is not None and self.comparison(case, metric) is comparison:
+                yield comparison.aa_control_case, case, metric
 
     def baseline_of(self, comparison: Comparison) -> Case:
         """Return the variant of a comparison that the others are compared with."""
@@ -393,10 +411,9 @@ class Tables(Samples):
 
     def case_columns(self, case: Case, metric: Metric) -> Mapping[str, Any]:
         """Return the columns that identify what was measured."""
-        found = self._columns.get(case.id)
-        if found is None:
+        if case.id not in self._columns:
             counted = self.counted(case)
-            found = self._columns[case.id] = {
+            self._columns[case.id] = {
                 **case.grid_point.model_dump(),  # `frame` takes what it has a column for
                 "case_id": case.id,
                 "variant": case.variant,
@@ -412,37 +429,7 @@ class Tables(Samples):
                 NEW_TOKENS: case.grid_point.new_tokens or None,
             }
         seeds = self.seed_sets(metric).seeds if self.made_in(metric).samples == "seeds" else self.suite.seeds[:1]
-        return {**found, "workload": metric.workload, "seed": " ".join(map(str, seeds))}
-
-
-@dataclass(frozen=True)
-class Derived:
-    """What a derived metric is computed from, besides the seconds of its source."""
-
-    tables: Tables
-    case: Case
-    metric: Metric
-
-    @property
-    def tokens(self) -> float:
-        """Tokens of one call or decode step."""
-        source = self.tables.cell(self.case.id, self.metric.source)
-        return float(next(notes.tokens for notes in source.notes(TimeNotes) if notes.tokens is not None))
-
-    @property
-    def peak(self) -> float | None:
-        """The machine's measured peak in FLOP/s, for the case's number format."""
-        return self.tables.peaks.get(self.case.grid_point.dtype)
-
-    @property
-    def peak_reason(self) -> str:
-        """Why there is no peak."""
-        return f"no peak of this machine was measured for {self.case.grid_point.dtype}"
-
-    @property
-    def counted(self) -> CountNotes:
-        """Notes of the counting pass about the case."""
-        return self.tables.counted(self.case)
+        return {**self._columns[case.id], "workload": metric.workload, "seed": " ".join(map(str, seeds))}
 
 
 def _alike(tables: Tables) -> Mapping[str, Mapping[str, Sequence[str]]]:

@@ -12,7 +12,6 @@ from itertools import takewhile
 
 from modbench.harness.core.printable import MASK
 from modbench.harness.domain.case import Case
-from modbench.harness.planning.plan import Plan
 from modbench.harness.planning.select import compile_expression
 from modbench.harness.results.run_file import StoredRun
 
@@ -79,12 +78,13 @@ class Again:
     """Commands that measure cases of one run again."""
 
     def __init__(self, run: StoredRun) -> None:
-        self.plan: Plan = run.plan
+        self.run, self.plan = run, run.plan
         self._all = "\n".join(case.id.lower() for case in run.plan.cases)
-        try:
-            self.original: RunCommand | NotAgainError = parse_command(run.command)
-        except NotAgainError as error:
-            self.original = error
+
+    @functools.cached_property
+    def _original(self) -> RunCommand:
+        """What the run's command asked for."""
+        return parse_command(self.run.command)
 
     def command(
         self,
@@ -105,18 +105,16 @@ class Again:
         Raises:
             NotAgainError: if there is none.
         """
-        if isinstance(self.original, NotAgainError):
-            raise self.original
         wanted = list(wanted)
         instead = ({} if metric is None else {"--set metrics": metric}) | dict(settings or {})
         instead |= {"--match": "none"} if self._lacks_matches(wanted) else {}
-        flags = [flag for flag in self.original.flags if _sets(flag) not in instead]
+        flags = [flag for flag in self._original.flags if _sets(flag) not in instead]
         for what, value in instead.items():
             option, _, key = what.partition(" ")
             flags.append((option, f"{key}={value}" if key else value))
         words = [word for flag in flags for word in flag]
         selected = self._selected(wanted, metric, everywhere=everywhere)
-        return shlex.join(["modbench", "run", self.original.suite, "-k", selected, *words])
+        return shlex.join(["modbench", "run", self._original.suite, "-k", selected, *words])
 
     def if_any(self, wanted: Iterable[Case], metric: str | None = None) -> tuple[str | None, str]:
         """Return the command for some cases, or None and why there is none."""
@@ -134,11 +132,10 @@ class Again:
 
     def _selected(self, wanted: list[Case], metric: str | None, *, everywhere: bool) -> str:
         """An expression that matches these cases and no others; of variants in all their places, the shorter one."""
-        assert not isinstance(self.original, NotAgainError)
         variants = {case.variant: _named(_without_place(case)) for case in wanted}
         every = {case.id for case in self._measured(metric) if case.variant in variants}
         if everywhere or (len(wanted) > len(variants) and every == {case.id for case in wanted}):
-            said, select = " or ".join(variants.values()), None if everywhere else self.original.select
+            said, select = " or ".join(variants.values()), None if everywhere else self._original.select
             others = [case.id for case in self._matched(said) if case.variant not in variants]
             if not others:
                 return f"({select}) and ({said})" if select else said

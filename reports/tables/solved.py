@@ -10,10 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from modbench.harness.core.contracts import SOLVED
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.domain.case import Case
-from modbench.harness.domain.notes import TrainNotes
 from modbench.harness.domain.suite import Suite
 from modbench.harness.planning.plan import Plan, decidable_on_tasks
 from modbench.harness.stats import exact_two_proportions, solved
@@ -35,13 +33,9 @@ def decidable_in_words(plan: Plan) -> str | None:
         return None
     words = "Tasks that a run solves or not: {n:seed} decide {what} (80 % power); {others}."
     shares = [] if found.from_none is None else [Sentence("0 % against {least}", least=_share(found.from_none))]
+    takes = "{low} against {high} takes {n}"
     others = [
-        Sentence(
-            "{low} against {high} takes {n}",
-            low=_share(low),
-            high=_share(high),
-            n=f"over {MOST_SEEDS}" if n is None else n,
-        )
+        Sentence(takes, low=_share(low), high=_share(high), n=f"over {MOST_SEEDS}" if n is None else n)
         for (low, high), n in found.needed.items()
     ]
     return plain(Sentence(words, n=found.seeds, what=Listed(shares) if shares else "nothing", others=Listed(others)))
@@ -58,22 +52,21 @@ class Counts:
     Attributes:
         level: accuracy from which a run has solved it.
         shortcut: accuracy of the best rule that does not solve it.
-        solved: id of a case to the seeds of its runs that solved it.
-        seeds: id of a case to the seeds of all its runs.
+        seeds: id of a case to the seeds of its runs, each with its accuracy.
         counted: whether the suite compares variants by these counts, not by mean accuracy.
         sets: the sets of seeds, each of which was looked at.
     """
 
     level: float
     shortcut: float
-    solved: Mapping[str, tuple[int, ...]]
-    seeds: Mapping[str, tuple[int, ...]]
+    seeds: Mapping[str, Mapping[int, float]]
     counted: bool
     sets: SeedSets
 
     def of(self, case: Case) -> tuple[int, int]:
         """Return the number of a variant's runs that solved the task, and of all its runs."""
-        return len(self.solved[case.id]), len(self.seeds[case.id])
+        accuracies = self.seeds[case.id].values()
+        return sum(each >= self.level for each in accuracies), len(accuracies)
 
     def effect(self, case: Case, baseline: Case) -> Effect:
         """Return the difference of two variants' shares of runs that solved the task, with exact interval and p-value."""
@@ -85,32 +78,14 @@ class Counts:
 
 
 def counts(metric: Metric, cells: Mapping[str, Cell], suite: Suite, sets: SeedSets) -> Counts | None:
-    """Count the runs that solved the task which a metric is about; None if it is about none, or no variant has a value."""
-    if not metric.task:
+    """Count the runs that solved the task which a metric is about; None if no variant has a value."""
+    known = {case: answers for case, cell in cells.items() if not cell.trouble() and (answers := cell.answers)}
+    if not known:
         return None
-    accuracies, shortcut, way = dict[str, dict[int, float]](), 0.0, SOLVED
-    for case_id, cell in cells.items():
-        if cell.trouble():
-            continue
-        answers = [notes.answers for notes in cell.notes(TrainNotes) if notes.answers]
-        if not answers:
-            continue
-        accuracies[case_id] = cell.values()
-        shortcut, way = max((shortcut, *answers[0].shortcuts.values())), answers[0].solved
-    if not accuracies:
-        return None
-    level = solved.solved_from(shortcut, way)
-    return Counts(
-        level=level,
-        shortcut=shortcut,
-        solved={
-            variant: tuple(seed for seed, each in values.items() if each >= level)
-            for variant, values in accuracies.items()
-        },
-        seeds={variant: tuple(values) for variant, values in accuracies.items()},
-        counted=metric.task in suite.tasks.counted,
-        sets=sets,
-    )
+    shortcut = max((share for each in known.values() for share in each.shortcuts.values()), default=0.0)
+    level = solved.solved_from(shortcut, next(iter(known.values())).solved)
+    seeds = {case: cells[case].values() for case in known}
+    return Counts(level, shortcut, seeds, counted=metric.task in suite.tasks.counted, sets=sets)
 
 
 def estimate(found: Counts, case: Case, effect: Effect) -> Effect:
@@ -140,7 +115,6 @@ def result(
     )
     return {
         "difference": sum(apart) / len(apart) if apart else None,
-        "status": "ok",
         "reason": plain(said),
         "paired": False,
     }

@@ -10,8 +10,6 @@ from modbench.harness.planning.plan import Plan
 from modbench.harness.planning.variants import check_titles
 from modbench.reports.wording import name, variant_named
 
-VARIANT = "variant of --title"
-
 
 def titled(plan: Plan, given: Mapping[str, str], lacking: dict[str, UsageError] | None = None) -> Plan:
     """Return the plan with titles for some of its variants, named as `variant_named` takes them; nothing else of it changes.
@@ -24,7 +22,7 @@ def titled(plan: Plan, given: Mapping[str, str], lacking: dict[str, UsageError] 
     by_variant = dict[str, str]()
     for variant, title in given.items():
         try:
-            by_variant[variant_named(plan.cases, variant, VARIANT).variant] = title
+            by_variant[variant_named(plan.cases, variant, "variant of --title").variant] = title
         except UsageError as error:
             if lacking is None:
                 raise

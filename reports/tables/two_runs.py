@@ -231,12 +231,9 @@ class TwoRuns:
     def _gone(self, old: Case) -> tuple[Lack, str]:
         """A case of the base alone. A dense model that was solved anew for the same variant leaves nothing open about code."""
         variants = {(each.target, each.quantity): each.variant for each in self.new.plan.matched_baselines}
-        instead = (
-            variants.get((each.target, each.quantity))
-            for each in self.base.plan.matched_baselines
-            if each.variant == old.variant
-        )
-        found = next(filter(None, instead), None) if old.matched else None
+        solved = (each for each in self.base.plan.matched_baselines if old.matched and each.variant == old.variant)
+        instead = (variants.get((each.target, each.quantity)) for each in solved)
+        found = next(filter(None, instead), None)
         return (GONE, NO_CASE) if found is None else (SOLVED_ANEW, f"solved anew: now it is {found}")
 
     def _nature(self, metric: Metric) -> str | None:
@@ -317,9 +314,8 @@ class TwoRuns:
         """Why the two runs timed something else, though the case is the same; None where they did not."""
         if self.new.anchor(case, metric) != self.base.anchor(case, metric):
             return "the two runs have different baselines"
-        before, now = (
-            {notes.inputs for notes in tables.notes_of(case, metric.key, TimeNotes)} for tables in self.sides
-        )
+        notes = (tables.notes_of(case, metric.key, TimeNotes) for tables in self.sides)
+        before, now = ({each.inputs for each in those} for those in notes)
         labels = {label for tables in self.sides for label in tables.value(case, metric).variant_labels}
         if now != before and (case.is_user_model or Label.INPUT_DEPENDENT in labels):
             numbers = " and ".join("/".join(sorted(map(str, each))) for each in (before, now))
@@ -337,11 +333,10 @@ class TwoRuns:
             return self._without(case, metric, OPEN, "the two runs have no seed in common")
         if now == before:
             return self._exact(case, metric, 0.0, 0.0)
-        base, new = ([values[seed] for seed in seeds] for values in (before, now))
-        scale = abs(fmean(base))
-        sides = [Side(ByClock(dict(zip(seeds, values, strict=True)))) for values in (base, new)]
+        base, new = ({seed: values[seed] for seed in seeds} for values in (before, now))
+        scale = abs(fmean(base.values()))
         rule, seen = Rule("loss", self.margin * scale, metric.better), self._flattered(case, metric)
-        made = contrast(sides[0], sides[1], "interleaved", rule, seen)
+        made = contrast(Side(ByClock(base)), Side(ByClock(new)), "interleaved", rule, seen)
         return Pair(case, metric, made, scale=scale)
 
     def _exact(self, case: Case, metric: Metric, before: float, now: float) -> Pair:
