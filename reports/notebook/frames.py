@@ -56,7 +56,7 @@ def html(loaded: Loaded, page: Path | None) -> str:
     tables, doubt = [*_tables(loaded)], Listed(told.doubts, "; ") if told.doubts else None
     known = (("Sure", told.sure), ("Doubt", doubt))
     doubts: list[Value] = [Sentence("{word}: {said}", word=word, said=each) for word, each in known if each]
-    doubts += explained(tables)
+    doubts += explained(tables, margin=loaded.suite.margin)
     where = f"report: {page}" if page else f"modbench report {loaded.path} writes its page"
     link = f'<a href="{inline(str(page))}">{inline(where)}</a>' if page else str(inline(where))
     above, below = (

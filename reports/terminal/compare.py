@@ -38,7 +38,7 @@ def along_axis(loaded: Loaded, along: AlongAxis, width: int, *, every: bool = Fa
     blocks = [wrapped([Sentence("⚠ {said}", said=each)], width) for each in reversed(warnings(loaded))]
     blocks.append(wrapped([title], width))
     blocks += [text.table(table, width) for table in compare_axis.tables(loaded, along, every=every)]
-    marks = explained(line for block in blocks for line in block)
+    marks = explained((line for block in blocks for line in block), margin=loaded.suite.margin)
     doubts = compare_axis.remarks(along, MOST_REMARKS if verbose else FEW_REMARKS, every=every)
     below = [("sure", machine_check(loaded)[1]), *zip(chain(["doubt"], repeat("")), doubts, strict=False)]
     blocks.append([*joined(marks, width), *text.labelled(below, width)])

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from modbench.reports.model import Finding, where_it_ran
+from modbench.reports.model import Finding, Sentence, where_it_ran
 from modbench.reports.questions.recommend import recommend
-from modbench.reports.questions.recommend.candidates import has_tail
+from modbench.reports.questions.recommend.candidates import IN_WORDS, has_tail
 from modbench.reports.questions.recommend.recommend import Capacity, Judged, Recommended
 from modbench.reports.wording import name
 from modbench.reports.writers import data, text
@@ -18,7 +18,8 @@ from modbench.reports.writers.text import wrapped
 
 def as_text(found: Recommended, width: int = 100, *, verbose: bool = False) -> Iterator[str]:
     """Yield the lines of an answer; a command stays whole."""
-    where = plain(where_it_ran(found.choice.comparison.grid_point))
+    at = where_it_ran(found.choice.comparison.grid_point)
+    where = plain(Sentence("{what}, {at}", what=IN_WORDS[found.choice.workload], at=at))
     *first, last = wrapped([recommend.headline(found)], width)
     yield from [*first, *text.apart(last, where, width).split("\n")]
     made = recommend.table(found)

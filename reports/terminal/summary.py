@@ -86,7 +86,10 @@ def _measured(loaded: Loaded, width: int, wall_s: float | None, *, verbose: bool
     yield from shown
     yield _others(loaded, width, here, every=verbose)
     yield from _more(loaded, width, [*first, *here.tables]) if verbose else ()
-    said = [*explained([line for lines in shown for line in lines], *_says(loaded, here)), *here.notes]
+    said = [
+        *explained([line for lines in shown for line in lines], *_says(loaded, here), loaded.suite.margin),
+        *here.notes,
+    ]
     below = wrapped([Listed(said, " · ")] if said else [], width)
     below += wrapped(filter(None, [first_screen.left_out(loaded)]), width)
     most = len(told.doubts) if verbose else MOST_DOUBTS

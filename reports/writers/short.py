@@ -13,7 +13,7 @@ from modbench.harness.domain.case import Case
 from modbench.harness.stats.contrast import BETTER, BETTER_OPEN, EQUIVALENT, INCONCLUSIVE, WORSE, WORSE_OPEN
 from modbench.reports.model import ILLUSTRATION, Estimate, Finding, Sentence, Table, Value
 from modbench.reports.wording import name, short
-from modbench.reports.writers.number_format import NONE, Inline, about, bare, half, interval, number, scale
+from modbench.reports.writers.number_format import NONE, Inline, about, bare, half, interval, number, percent, scale
 
 # Marks behind a number, each explained below the tables where it occurs.
 FUTURE, NOISY, TAIL, FEW, LABELLED = "†", "‡", "§", "¹", "!"
@@ -153,10 +153,17 @@ MARKED = {
 }
 
 
-def explained(lines: Iterable[str], speed_ups: str = SPEED_UPS, verdicts: str = VERDICTS) -> list[str]:
-    """Return what explains tables: ratios and verdicts always in the same words, then the marks that occur in them."""
+def explained(
+    lines: Iterable[str], speed_ups: str = SPEED_UPS, verdicts: str = VERDICTS, margin: float | None = None
+) -> list[str]:
+    """Return what explains tables: ratios and verdicts always in the same words, then the marks that occur in them.
+
+    With the equivalence margin it is said how small a difference may be whose size is open.
+    """
     said = "\n".join(lines)
     if verdicts == VERDICTS and re.search(r"[+-]\d\.\d{3}(±\S*?)?[▲▼△▽]", said):
         verdicts = FASTER_BETTER
+    if margin is not None:
+        verdicts = verdicts.replace("size open", f"size open (< {percent(margin)}?)")
     fixed = [speed_ups] * ("×±" in said) + [verdicts] * bool(re.search(r"\d[▲▼△▽≈?]", said))
     return [*fixed, *(words for mark, words in MARKED.items() if re.search(mark, said))]

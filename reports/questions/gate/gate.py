@@ -277,8 +277,8 @@ def _of_labels(labels: Labels) -> GateFinding:
 
 # Verdicts that a line counts, in this order.
 WORDS = (PASS, FAIL, INCONCLUSIVE)
-# Rows of a table, and what has all of them.
-MOST_ROWS, FILE = 200, "modbench gate … --json"
+# Metrics that a line names; rows of a table, and what has all of them.
+MOST_METRICS, MOST_ROWS, FILE = 3, 200, "modbench gate … --json"
 UNTIMED = "not judged: the two runs did not alternate (modbench ab revisions …)"
 
 
@@ -302,8 +302,9 @@ def checks(found: Gate) -> Iterator[tuple[Value, Value]]:
                 yield each.written, Sentence("{word}: {why}", word=INCONCLUSIVE, why=each.reason)
         elif named or open_:
             told: list[Value] = [Sentence("{n} {word}", n=counts[word], word=word) for word in WORDS if counts[word]]
-            words = "{counts}" + " (reported only)" * (not named) + ": {worst}" * bool(open_)
-            yield each.written, Sentence(words, counts=Listed(told, " · "), worst=_told(open_))
+            metrics = Listed([*dict.fromkeys(finding.metric for finding in each.findings)], most=MOST_METRICS)
+            words = "{counts} ({metrics})" + " (reported only)" * (not named) + ": {worst}" * bool(open_)
+            yield each.written, Sentence(words, counts=Listed(told, " · "), metrics=metrics, worst=_told(open_))
     if any(each.verdict == NOT_ALTERNATED for each in found.findings):
         yield "times", UNTIMED
 

@@ -46,6 +46,7 @@ from modbench.reports.questions.recommend.limits import (
 )
 from modbench.reports.tables.load import Loaded, matched_beside
 from modbench.reports.wording import name, verdict_words
+from modbench.reports.writers.number_format import grid_point
 
 OBJECTIVES = ("latency", "memory", "flops", "loss")
 # Objectives that are counted, so that no pair is needed to order settings.
@@ -269,11 +270,17 @@ def table(found: Recommended) -> Table:
             "time": mine.time,
             "speed-up": Estimate(None) if each.shape is None else each.shape.typical,
             "keys, values" if mine.memory.metric == KV_CACHE else "memory": Estimate(memory, kind="share"),
-            unit: replace(mine.loss.scaled(factor), unit="loss").alone,
+            _of_loss(mine, unit): replace(mine.loss.scaled(factor), unit="loss").alone,
             "FLOPs": mine.flops if found.objective == "flops" else Estimate(None),
         }
         cells += [(mine.case, "", title, cell) for title, cell in known.items() if cell.value is not None]
     return pivot("settings", cells)
+
+
+def _of_loss(each: Candidate, unit: str) -> str:
+    """Title of the losses, with the length of training where it is another one."""
+    length = None if each.trained is None else each.trained.grid_point.seq_len
+    return unit if length in {None, each.case.grid_point.seq_len} else f"{unit}, {grid_point('T', length or 0)}"
 
 
 def rows(found: Recommended, *, verbose: bool) -> Iterator[tuple[Value, Value]]:
