@@ -11,7 +11,7 @@ from typing import Any
 from modbench.harness.core.printable import escaped
 from modbench.reports.model import Sentence
 from modbench.reports.questions import compare_axis, compare_runs
-from modbench.reports.questions.compare_axis import BASELINE, AlongAxis, Cell
+from modbench.reports.questions.compare_axis import BASELINE, AlongAxis, Cell, Column
 from modbench.reports.questions.compare_runs import Against, Compared, letter
 from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables import axes
@@ -64,20 +64,15 @@ def axis_as_dict(loaded: Loaded, table: AlongAxis) -> dict[str, Any]:
         "margin": loaded.suite.margin,
         "machine_check": plain(machine_check(loaded)[1]),
         "incomplete": loaded.run.incomplete,
-        "columns": [
-            {
-                "metric": column.metric.key,
-                "unit": column.metric.unit,
-                "fields": dict(column.heading),
-                "rows": [
-                    _cell(table, value, column.cells[value], best) for value in table.rows if value in column.cells
-                ],
-            }
-            for column in table.columns
-            for best in [compare_axis.best(loaded, column.metric, column.cells.values())]
-        ],
+        "columns": [_column(loaded, table, column) for column in table.columns],
         "notes": [*data.sentences(warnings(loaded)), *table.notes],
     }
+
+
+def _column(loaded: Loaded, table: AlongAxis, column: Column) -> dict[str, Any]:
+    best = compare_axis.best(loaded, column.metric, column.cells.values())
+    rows = [_cell(table, value, column.cells[value], best) for value in table.rows if value in column.cells]
+    return {"metric": column.metric.key, "unit": column.metric.unit, "fields": dict(column.heading), "rows": rows}
 
 
 def _cell(table: AlongAxis, value: axes.Value, cell: Cell, best: Collection[str]) -> dict[str, Any]:
@@ -103,16 +98,7 @@ def runs_as_dict(compared: Compared) -> dict[str, Any]:
         "differences": [asdict(each) for each in compared.differences],
         "unlike_machines": [each.what for each in compared.unlike],
         "margin": compared.margin,
-        "against": [
-            {
-                "run": against.name,
-                "baseline": letter(0),
-                "verdicts": Counter(row.verdict for row in against.rows),
-                "said": against.said,
-                "rows": [_row(against, row) for row in against.rows],
-            }
-            for against in compared.against
-        ],
+        "against": [*map(_against, compared.against)],
     }
 
 
@@ -130,6 +116,11 @@ def _run(number: int, loaded: Loaded) -> dict[str, Any]:
         "damaged": [{"job": each.job, "reason": str(each.error)} for each in loaded.run.damaged],
         "missing_jobs": loaded.run.missing,
     }
+
+
+def _against(against: Against) -> dict[str, Any]:
+    verdicts, rows = Counter(row.verdict for row in against.rows), [_row(against, row) for row in against.rows]
+    return {"run": against.name, "baseline": letter(0), "verdicts": verdicts, "said": against.said, "rows": rows}
 
 
 def _row(against: Against, row: Pair) -> dict[str, Any]:

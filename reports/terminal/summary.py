@@ -197,6 +197,7 @@ def _value(loaded: Loaded, case: Case, metric: str, length: int | None) -> Value
 
 def as_json(loaded: Loaded, page: Path, wall_s: float | None) -> dict[str, Any]:
     """Return the results as JSON values: comparisons as rows, null where there is no value."""
+    counts = loaded.run.found(ProcessCount).items()
     return {
         "run": str(loaded.path),
         "report": str(page),
@@ -206,10 +207,7 @@ def as_json(loaded: Loaded, page: Path, wall_s: float | None) -> dict[str, Any]:
         "machine_check": plain(machine_check(loaded)[1]),
         "failed": sorted(set(loaded.failed.case_id)),
         "missing_jobs": loaded.run.missing,
-        "processes": [
-            {"series": series, **found.model_dump(), "capped": found.capped}
-            for series, found in loaded.run.found(ProcessCount).items()
-        ],
+        "processes": [{"series": series, **found.model_dump(), "capped": found.capped} for series, found in counts],
         "audits": {variant: each.model_dump(mode="json") for variant, each in audit_text.by_variant(loaded).items()},
         "best_settings": [each.model_dump() for each in best_setting.best_settings(loaded)],
         "comparisons": data.rows(loaded.comparisons),

@@ -238,12 +238,10 @@ def _numbers(runs: TwoRuns, rules: Rules) -> list[GateFinding]:
         beyond = [float(fails) * scale for _, scale, _, fails in mine.values()]
         held |= zip(mine, limited([each for each, *_ in mine.values()], limits, beyond), strict=True)
     elsewhere = OF_THE_MACHINE if rules.fail_on is not None and not runs.same_machine else frozenset[str]()
-    return [
-        _finding(pair, held.get(i), ELSEWHERE if pair.metric.key in elsewhere else None) for i, pair in enumerate(pairs)
-    ]
+    return [_finding(pair, held.get(i), elsewhere=pair.metric.key in elsewhere) for i, pair in enumerate(pairs)]
 
 
-def _finding(pair: Pair, held: Limited | None, elsewhere: str | None) -> GateFinding:
+def _finding(pair: Pair, held: Limited | None, *, elsewhere: bool) -> GateFinding:
     found = GateFinding(pair.case.id, metric=pair.metric.key, reason=pair.reason, check=check_of(pair.metric))
     if pair.contrast is None:
         return replace(found, verdict=pair.lack and pair.lack.held)
@@ -253,8 +251,8 @@ def _finding(pair: Pair, held: Limited | None, elsewhere: str | None) -> GateFin
     found = replace(found, typical=pair.change(LEVEL_OF_BOTH), worst=effect.value)
     if held is None:
         return replace(found, verdict=NOT_ALTERNATED)
-    if elsewhere is not None:
-        return replace(found, verdict=INCONCLUSIVE, typical=Estimate(None), reason=elsewhere)
+    if elsewhere:
+        return replace(found, verdict=INCONCLUSIVE, typical=Estimate(None), reason=ELSEWHERE)
     unsure, why = seen.unsure or (frozenset[str](), seen.withheld)
     if seen.withheld is not None or held.word in unsure:
         return replace(found, verdict=INCONCLUSIVE, reason=reasons.sentence(why))
