@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label, of_cell
 from modbench.harness.domain.case import Case
 from modbench.harness.stats.contrast import MIRRORED
@@ -116,10 +117,8 @@ def by_length(
     loaded: Loaded, metric: str, case: Case, other: Case, lengths: Collection[int] | None = None
 ) -> dict[int, Finding]:
     """Return the same by sequence length, at the batch size and in the number format that figures and tiles show."""
-    found = dict[int, Finding]()
-    for each in between(loaded, metric, case, other, lengths):
-        found.setdefault(each.grid_point.seq_len, each)
-    return found
+    found = grouped((each.grid_point.seq_len, each) for each in between(loaded, metric, case, other, lengths))
+    return {length: first for length, (first, *_) in found.items()}
 
 
 class Against(NamedTuple):

@@ -18,7 +18,6 @@ from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.domain.evidence import Doubt, Evidence, ProcessCount
 from modbench.harness.domain.notes import CARRIER, CountNotes, TimeNotes, TrainNotes
 from modbench.harness.domain.passes import Pass
-from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue
 from modbench.harness.results.run_file import StoredRun
 from modbench.harness.stats import effects, paired, trend_test
@@ -33,21 +32,6 @@ from modbench.reports.tables.cell import Cell, Trouble
 from modbench.reports.tables.samples import Samples
 from modbench.reports.wording import name, variant_named
 
-
-def refuse_apart(plan: Plan, baseline: str) -> None:
-    """Refuse a baseline beside which a search timed no other variant, or its own matched baseline alone.
-
-    Raises:
-        UsageError: if the suite searches, and the baseline is not its anchor.
-    """
-    anchor = plan.comparisons[0].variants[0].variant
-    if plan.suite.search is not None and baseline != anchor:
-        raise UsageError(
-            f"baseline {baseline!r}: a search times each variant beside {anchor!r} and its own matched baseline, "
-            "so that other variants have no ratio to it. Leave the baseline out."
-        )
-
-
 # The column of tokens that follow a prompt in an end-to-end request; a last one of each table.
 NEW_TOKENS = "new_tokens"
 # The loss whose routers decided without later tokens.
@@ -59,8 +43,6 @@ HELD_OUT = (*PER_TOKEN, "bpb/val")
 Number: TypeAlias = tuple[str, str, int, tuple[float, ...]]
 # Without these nobody can tell whether two variants are one.
 NEEDED = {"flops/forward", "params", "loss/val"}
-
-
 NOT_COUNTED = CountNotes()
 
 
@@ -240,7 +222,8 @@ class Tables(Samples):
         baseline: name of the variant that others are compared with; None: every comparison's anchor.
 
     Raises:
-        UsageError: if no variant has that name, or several have.
+        UsageError: if no variant has that name, or several have, or a search timed no other variant beside it, or its own
+            matched baseline alone.
     """
 
     def __init__(self, run: StoredRun, baseline: str | None = None) -> None:
@@ -256,7 +239,12 @@ class Tables(Samples):
         self._measured_in = {(case.id, metric.key): comparison for comparison, metric, case in asked}
         if baseline is not None:
             self.baseline = variant_named(self.plan.cases, baseline, "baseline").variant
-            refuse_apart(self.plan, self.baseline)
+            anchor = self.plan.comparisons[0].variants[0].variant
+            if self.suite.search is not None and self.baseline != anchor:
+                raise UsageError(
+                    f"baseline {self.baseline!r}: a search times each variant beside {anchor!r} and its own matched baseline, "
+                    "so that other variants have no ratio to it. Leave the baseline out."
+                )
 
     def value(self, case: Case, metric: Metric) -> Value:
         """Return one metric of one case."""
