@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
+
+import pandas as pd
 
 from modbench.reports.figures.style import MAP, MAP_INK, MUTED, PAPER, Mark, Marks
 
@@ -34,13 +35,12 @@ def draw_heat_map(
     axis: Axes, rows: Sequence[Sequence[HeatCell]], columns: Sequence[str], marks: Marks, size: float
 ) -> None:
     """Draw cells one unit wide and high, with numbers of `size` points; the first row is at the top."""
-    import numpy as np
     import seaborn as sns
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Rectangle
 
     sns.heatmap(
-        np.array([[math.nan if cell.bin is None else cell.bin for cell in row] for row in rows], dtype=float),
+        pd.DataFrame([[cell.bin for cell in row] for row in rows], dtype=float),
         ax=axis,
         cmap=ListedColormap(list(MAP)),
         vmin=0,

@@ -73,14 +73,13 @@ def figure_named(loaded: Loaded, name: str) -> Figure:
             return drawing
     every = [*drawn(loaded)]
     found = [each for _, each in every if each.name == name] or [each for panel, each in every if panel == name]
-    if len(found) > 1:
-        names = ", ".join(each.name for each in found)
-        raise UsageError(f"panel {name!r} has several figures: {names}. Name one of them.")
-    if found:
+    if len(found) == 1:
         return found[0]
+    there = [each.name for each in found] or [each.name for _, each in every]
+    if found:
+        raise UsageError(f"panel {name!r} has several figures: {', '.join(there)}. Name one of them.")
     if not every:
         raise UsageError(f"{str(loaded.path)!r} has no figure: none of its panels has data to draw.")
-    there = [each.name for _, each in every]
     if any(panel.draws and of == name for of, panel in panels()):
         raise UsageError(
             f"panel {name!r} draws nothing in {str(loaded.path)!r}: the run lacks what it compares. Figures there: "
@@ -161,16 +160,14 @@ def html(loaded: Loaded) -> str:
     """Return the whole page as one file that needs no network."""
     told = first_screen.head(loaded)
     lead = fill("lead", told=told, left_out=first_screen.left_out(loaded), inline=inline)
-    run, check = loaded.run, machine_check(loaded)
-    failed = len(loaded.failed.case_id.unique())
-    checked = [] if doubtful(loaded) else [check[1]]
-    unfit = check[0] == "unfit"
-    alarms: list[tuple[object, Value]] = [
-        (not run.plan.suite.claims, "smoke run: no claims"),
-        (run.missing, Sentence("incomplete: {n:job has|jobs have} no record", n=len(run.missing))),
-        (run.damaged, Sentence("damaged: {n:job} cannot be believed", n=len(run.damaged))),
-        (failed, Sentence("{n:case} failed", n=failed)),
-    ]
+    run, (status, check) = loaded.run, machine_check(loaded)
+    said: list[Value] = ["smoke run: no claims"] * (not run.plan.suite.claims)
+    counts = {
+        "incomplete: {n:job has|jobs have} no record": len(run.missing),
+        "damaged: {n:job} cannot be believed": len(run.damaged),
+        "{n:case} failed": len(loaded.failed.case_id.unique()),
+    }
+    checked = [] if doubtful(loaded) else [check]
     with style.numbered(loaded.variants):
         page = Page(
             first_screen.title(loaded),
@@ -178,8 +175,8 @@ def html(loaded: Loaded) -> str:
             run.command,
             [Section("Summary", [lead, behind(loaded)], lead=True), *sections(loaded), *broken()],
             asked=told.asked,
-            alarms=[*(said for holds, said in alarms if holds), *checked * unfit],
-            badges=[*[f"GPU: {gpu(loaded)}"] * (run.plan.device == "cuda"), *checked * (not unfit)],
+            alarms=[*said, *(Sentence(words, n=n) for words, n in counts.items() if n), *checked * (status == "unfit")],
+            badges=[*[f"GPU: {gpu(loaded)}"] * (run.plan.device == "cuda"), *checked * (status != "unfit")],
             warnings=[*warnings(loaded)],
         )
         return layout.html(page)

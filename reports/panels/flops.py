@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from modbench.harness.domain.notes import CARRIER, WHOLE, CountNotes, ModuleFlops
-from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
+from modbench.reports.model import Estimate, Listed, Sentence, Table, Value, pivot
 from modbench.reports.panel import Panel
 from modbench.reports.tables.load import Loaded, subsample_evenly
 
@@ -13,10 +14,6 @@ from modbench.reports.tables.load import Loaded, subsample_evenly
 MOST_CASES = 200
 # Modules whose claims are named; the rest are counted.
 MOST_CLAIMS = 4
-HEAD = (
-    *("Case", "Closed form", "Counter", "fvcore ×2", "Executed here", "Depth that ran", "Skipping"),
-    "Operators without a formula: a lower bound",
-)
 EXECUTED = "flops/forward/executed"
 
 
@@ -28,37 +25,31 @@ def render(loaded: Loaded) -> Iterator[Table]:
     if not found:
         return
     few = subsample_evenly(list(found), MOST_CASES)
-    rows = [_row(case.id, found[case], tables.values_of(case, EXECUTED).get(0)) for case in few]
-    said = [(case.id, *each) for case in few for each in found[case].explained.items()]
-    yield Table(
-        "FLOPs, counted in three ways",
-        HEAD,
-        rows,
-        notes=[
-            *(Sentence("{case}: {counted}: {why}", case=case, counted=by, why=why) for case, by, why in said),
-            *dict.fromkeys(notes.fvcore_reason for notes in found.values() if notes.fvcore_reason),
-        ],
-        folded=True,
-        left_out=len(found) - len(few),
-        file="cases.csv",
-        rows_are="cases",
-    )
+    rows = ((case.id, _cells(found[case], tables.values_of(case, EXECUTED).get(0))) for case in few)
+    cells = ((case, "", title, cell) for case, row in rows for title, cell in row.items())
+    table = pivot("FLOPs, counted in three ways", cells, "Case")
+    explained = ((case.id, *each) for case in few for each in found[case].explained.items())
+    notes: list[Value] = [
+        *(Sentence("{case}: {counted}: {why}", case=case, counted=by, why=why) for case, by, why in explained),
+        *dict.fromkeys(each.fvcore_reason for each in found.values() if each.fvcore_reason),
+    ]
+    left_out = len(found) - len(few)
+    yield replace(table, notes=notes, folded=True, left_out=left_out, file="cases.csv", rows_are="cases")
 
 
-def _row(case: str, notes: CountNotes, executed: float | None) -> list[Value]:
+def _cells(notes: CountNotes, executed: float | None) -> dict[str, Value]:
     nothing = ModuleFlops(module=WHOLE, closed_form=None, counter=None)
     whole = next((row for row in notes.modules if row.module == WHOLE), nothing)
     formula = whole.closed_form
-    return [
-        case,
-        _flops(formula),
-        _against(whole.counter, formula),
-        _against(whole.fvcore, formula),
-        _flops(executed),
-        None if notes.depth_ratio is None else Estimate(notes.depth_ratio, kind="share"),
-        claimed(notes),
-        _operators(notes),
-    ]
+    return {
+        "Closed form": _flops(formula),
+        "Counter": _against(whole.counter, formula),
+        "fvcore ×2": _against(whole.fvcore, formula),
+        "Executed here": _flops(executed),
+        "Depth that ran": None if notes.depth_ratio is None else Estimate(notes.depth_ratio, kind="share"),
+        "Skipping": claimed(notes),
+        "Operators without a formula: a lower bound": _operators(notes),
+    }
 
 
 def _flops(value: float | None) -> Value:

@@ -70,7 +70,7 @@ def _own(found: Value) -> Value:
 
 def render(loaded: Loaded) -> list[Table]:
     """Show a table for each workload; of decoding alone the map says it."""
-    tables = [made for made in (table(loaded, metric) for metric in BESIDE) if made is not None]
+    tables = [made for metric in BESIDE if (made := table(loaded, metric)) is not None]
     return tables if [each.label for each in tables] != [WORKLOADS["latency/decode"]] else []
 
 

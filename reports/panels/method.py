@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import replace
 
 from markupsafe import Markup
 
 from modbench.harness.domain.evidence import ProcessCount
 from modbench.harness.domain.notes import TrainNotes
-from modbench.reports.model import Code, Estimate, Listed, Sentence, Table, Value
+from modbench.reports.model import Code, Estimate, Listed, Sentence, Table, Value, pivot
 from modbench.reports.panel import Panel, panels
 from modbench.reports.questions.machine import doubtful, gpu, jobs, machine_check
 from modbench.reports.tables.best_variants import sentence
@@ -24,7 +25,6 @@ NOTE = (
     "host took time, or a GPU throttled. If over half are, wall time supports no claim. Stolen and waited for: share of the "
     "blocks' wall time. Warm-up: Theil-Sen and Mann-Kendall over all processes, 1 % level divided among the variants."
 )
-HEAD = ("Timed", "Processes", "Blocks", "Noisy", "By what", "Stolen", "Waited for", "Warm-up")
 
 
 def quality(loaded: Loaded) -> Iterator[Table]:
@@ -32,35 +32,24 @@ def quality(loaded: Loaded) -> Iterator[Table]:
     every = timings(loaded)
     if not every:
         return
-    rows: list[Sequence[Value]] = [
-        (
-            each.what,
-            each.processes,
-            each.blocks,
-            _share(each.noisy),
-            _causes(each),
-            _share(each.stolen),
-            _share(each.waited),
-            each.warm_up,
-        )
-        for each in subsample_evenly(every, MOST_TIMED)
-    ]
-    left_out = len(every) - len(rows)
-    yield Table(
-        "How noisy the timings were",
-        HEAD,
-        rows,
-        folded=True,
-        left_out=left_out,
-        file="jobs/",
-        rows_are="comparisons",
-        notes=[NOTE],
-    )
+    few = subsample_evenly(every, MOST_TIMED)
+    cells = ((each.what, "", title, cell) for each in few for title, cell in _cells(each).items())
+    table = pivot("How noisy the timings were", cells, "Timed")
+    left_out = len(every) - len(few)
+    yield replace(table, folded=True, left_out=left_out, file="jobs/", rows_are="comparisons", notes=[NOTE])
 
 
-def _causes(timing: Timing) -> Value:
-    found = [f"{cause} ({n:,})" for cause, n in timing.causes.most_common(MOST_CAUSES)]
-    return Listed(found or ["nothing"])
+def _cells(timing: Timing) -> dict[str, Value]:
+    causes = [f"{cause} ({n:,})" for cause, n in timing.causes.most_common(MOST_CAUSES)]
+    return {
+        "Processes": timing.processes,
+        "Blocks": timing.blocks,
+        "Noisy": _share(timing.noisy),
+        "By what": Listed(causes or ["nothing"]),
+        "Stolen": _share(timing.stolen),
+        "Waited for": _share(timing.waited),
+        "Warm-up": timing.warm_up,
+    }
 
 
 def _share(share: float | None, unknown: Value = None, words: str = "{share}") -> Value:

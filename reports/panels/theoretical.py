@@ -65,12 +65,11 @@ def _draw(axis: Axes, loaded: Loaded, data: pd.DataFrame, ends: tuple[float, flo
     ratio_axis(axis, "y", ends)
     axis.plot(ends, ends, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
     axis.axhline(1, color=HAIR, linewidth=1.2)
-    known, predicted = data[data.ci_low.notna()], data[data.predicted.notna()]
-    colors = [looks[variant].color for variant in known.variant]
-    axis.vlines(known.theoretical, known.ci_low, known.ci_high, colors, linewidth=0.8, alpha=0.5)
-    colors = [looks[variant].color for variant in predicted.variant]
-    # Dashes, at equal distance on a log axis.
-    axis.hlines(predicted.predicted, predicted.theoretical / 1.03, predicted.theoretical * 1.03, colors, linewidth=1.6)
+    data = data.assign(color=[looks[variant].color for variant in data.variant])
+    known, dashes = data[data.ci_low.notna()], data[data.predicted.notna()]
+    axis.vlines(known.theoretical, known.ci_low, known.ci_high, [*known.color], linewidth=0.8, alpha=0.5)
+    # Of equal length to both sides on a log axis.
+    axis.hlines(dashes.predicted, dashes.theoretical / 1.03, dashes.theoretical * 1.03, [*dashes.color], linewidth=1.6)
     rows: list[Row] = [*data.itertuples(index=False)]
     cases = ((row, loaded.cases_by_id[row.case_id]) for row in rows)
     dots = (

@@ -14,6 +14,7 @@ only part that can be told apart: launches. What is left is spent on the device.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
@@ -221,15 +222,12 @@ def _figure(each: Fall) -> Figure:
 
 
 def _steps(each: Fall) -> list[Step]:
-    at = each.promised
-    rows = [(in_title(each.baseline), 1.0, 1.0), ("FLOPs saved", 1.0, at), ("theoretical", at, at)]
-    for part, share in each.parts.items():
-        rows.append((part, at, at + share))
-        at += share
-    if each.predicted:
-        rows.append(("predicted", at, at))
+    ends = [*itertools.accumulate(each.parts.values(), initial=each.promised)]
+    first, last = ends[0], ends[-1]
+    rows = [(in_title(each.baseline), 1.0, 1.0), ("FLOPs saved", 1.0, first), ("theoretical", first, first)]
+    rows += [*zip(each.parts, ends, ends[1:], strict=False), *[("predicted", last, last)] * each.predicted]
     remainder = UNEXPLAINED if each.predicted else ON_DEVICE
-    return [*rows, (remainder, at, each.measured), (MEASURED, each.measured, each.measured)]
+    return [*rows, (remainder, last, each.measured), (MEASURED, each.measured, each.measured)]
 
 
 def _draw(axis: Axes, each: Fall, rows: Sequence[Step], marks: Marks) -> None:
