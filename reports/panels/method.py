@@ -40,7 +40,7 @@ def quality(loaded: Loaded) -> Iterator[Table]:
 
 
 def _cells(timing: Timing) -> dict[str, Value]:
-    causes = [f"{cause} ({n:,})" for cause, n in timing.causes.most_common(MOST_CAUSES)]
+    causes = [Sentence("{cause} ({n})", cause=cause, n=n) for cause, n in timing.causes.most_common(MOST_CAUSES)]
     return {
         "Processes": timing.processes,
         "Blocks": timing.blocks,

@@ -301,7 +301,7 @@ def checks(found: Gate) -> Iterator[tuple[Value, Value]]:
         elif named or open_:
             told: list[Value] = [Sentence("{n} {word}", n=counts[word], word=word) for word in WORDS if counts[word]]
             metrics = Listed([*dict.fromkeys(finding.metric for finding in each.findings)], most=MOST_METRICS)
-            words = "{counts} ({metrics})" + " (reported only)" * (not named) + ": {worst}" * bool(open_)
+            words = "{counts}" + " (reported only)" * (not named) + (": {worst}" if open_ else " ({metrics})")
             yield each.written, Sentence(words, counts=Listed(told, " · "), metrics=metrics, worst=_told(open_))
     if any(each.verdict == NOT_ALTERNATED for each in found.findings):
         yield "times", UNTIMED

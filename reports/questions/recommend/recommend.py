@@ -46,7 +46,6 @@ from modbench.reports.questions.recommend.limits import (
 )
 from modbench.reports.tables.load import Loaded, matched_beside
 from modbench.reports.wording import name, verdict_words
-from modbench.reports.writers.number_format import grid_point
 
 OBJECTIVES = ("latency", "memory", "flops", "loss")
 # Objectives that are counted, so that no pair is needed to order settings.
@@ -277,10 +276,11 @@ def table(found: Recommended) -> Table:
     return pivot("settings", cells)
 
 
-def _of_loss(each: Candidate, unit: str) -> str:
+def _of_loss(each: Candidate, unit: str) -> Value:
     """Title of the losses, with the length of training where it is another one."""
     length = None if each.trained is None else each.trained.grid_point.seq_len
-    return unit if length in {None, each.case.grid_point.seq_len} else f"{unit}, {grid_point('T', length or 0)}"
+    same = length in {None, each.case.grid_point.seq_len}
+    return unit if same else Sentence("{unit}, T = {length}", unit=unit, length=length)
 
 
 def rows(found: Recommended, *, verbose: bool) -> Iterator[tuple[Value, Value]]:
