@@ -68,9 +68,11 @@ def sentence(variant: Value, found: Sequence[Finding], base: Value) -> Sentence 
     if not any(each.verdict for each in found):
         return ratios(variant, found, base)
     sides = {"variant": base, "base": variant} if lost > won else {"variant": variant, "base": base}
-    words = "{variant} is faster than {base} in {won} of {all:comparison}" + ", slower in {lost}" * bool(min(won, lost))
+    several = len(found) > 1
+    words = "{variant} is faster than {base}" + " in {won} of {all:comparison}" * several
+    words += ", slower in {lost}" * bool(min(won, lost))
     if not won and not lost:
-        words = "{variant} is neither faster nor slower than {base} in any of {all:comparison}"
+        words = "{variant} is neither faster nor slower than {base}" + " in any of {all:comparison}" * several
     doubted = doubts(found)
     words += " (but: {doubts})" * bool(doubted) + "."
     return Sentence(words, **sides, won=max(won, lost), lost=min(won, lost), all=len(found), doubts=doubted)
