@@ -139,6 +139,7 @@ class Suite(Frozen):
     Attributes:
         name: name of the suite, used for the default run folder.
         about: one line for `modbench list suites`.
+        plugins: folders of plug-ins that it needs, relative to its file.
         effort: preset of processes and rounds.
         processes: fresh processes per comparison, without a pilot; None is the preset's.
         rounds: visits of every variant per process; None is the preset's.
@@ -173,6 +174,7 @@ class Suite(Frozen):
 
     name: str
     about: str = ""
+    plugins: tuple[str, ...] = ()
     effort: Effort = "draft"
     processes: int | None = Field(None, ge=1, le=1000)
     rounds: int | None = Field(None, ge=1, le=100_000)

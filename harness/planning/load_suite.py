@@ -23,7 +23,7 @@ from modbench.harness.domain.case import ELEMENT_BYTES, Case, Comparison
 from modbench.harness.domain.suite import READ_BY, TABLES, Grid, Suite
 from modbench.harness.domain.variant_tables import look_beside
 from modbench.harness.flops.closed_form import case_cost
-from modbench.harness.registry import catalogue, discovery
+from modbench.harness.registry import catalogue, discovery, plugins
 from modbench.harness.registry.discovery import Entry
 
 MOST_VARIANTS = 500
@@ -78,6 +78,10 @@ def read_suite(name: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise UnreadableError(f"{name}: not TOML: {in_short(error)}.") from error
     data.setdefault("name", slug(path.stem))
+    if folders := data.get("plugins"):
+        if not isinstance(folders, list) or not all(isinstance(each, str) for each in folders):
+            raise UsageError(f'{name}: plugins: write a list of folders, such as plugins = ["bench"].')
+        plugins.include((path.parent / each for each in folders), by=f"{name}: plugins")
     look_beside(data, path.parent)
     return data
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
-import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -21,8 +20,9 @@ from modbench.harness.core.contracts import AnyMetric, Corpus, Metric, Model, Ta
 from modbench.harness.core.errors import UsageError, in_short, shown, unknown
 from modbench.harness.core.sinks import Sink
 from modbench.harness.domain.passes import Pass
-from modbench.harness.registry import discovery, user_code
-from modbench.harness.registry.discovery import KINDS, Entry, one_of
+from modbench.harness.registry import discovery, plugins
+from modbench.harness.registry.discovery import Entry, one_of
+from modbench.harness.registry.plugins import KINDS
 
 if TYPE_CHECKING:
     from modbench.harness.domain.case import JobFacts
@@ -34,13 +34,13 @@ class BrokenError(UsageError):
     """An addition of the user's cannot be used; `entry.problem` says why."""
 
     def __init__(self, entry: Entry) -> None:
-        super().__init__(f"{entry.one} {entry.name!r} ({entry.origin}): {entry.where} cannot be used: {entry.problem}.")
+        super().__init__(f"{entry.one} {entry.name!r} ({entry.origin}): {entry.path} cannot be used: {entry.problem}.")
         self.entry = entry
 
 
 def entries(kind: str) -> dict[str, Entry]:
     """All entries of a kind by name that can be used as far as is known, without importing them."""
-    return _entries(kind, discovery.included())
+    return _entries(kind, plugins.included())
 
 
 @functools.lru_cache(maxsize=256)
@@ -61,7 +61,7 @@ def find(kind: str, name: str) -> Entry:
     wrong = next((entry for entry in discovery.every(kind) if entry.name == name), None)
     if wrong is not None:
         raise BrokenError(wrong)
-    raise unknown(one_of(kind), name, known)
+    raise UsageError(f"{unknown(one_of(kind), name, known)}{plugins.perhaps_in()}")
 
 
 def is_shipped(kind: str, name: str) -> bool:
@@ -90,34 +90,25 @@ def load(kind: str, name: str) -> Any:  # noqa: ANN401  # each kind exports its 
 
 
 def _module_of(entry: Entry) -> ModuleType:
-    if entry.source == "package":
-        return importlib.import_module(entry.module)
-    name = f"modbench_include.{entry.kind}.{entry.path.stem}"
-    known = sys.modules.get(name)
-    if known is not None and known.__file__ == str(entry.path):
-        return known
-    user_code.add_own_folder(entry.path.parents[1])
-    try:
-        return user_code.module_from_file(entry.path, name)
-    except BaseException:
-        sys.modules.pop(name, None)  # half of it ran
-        raise
+    if entry.plugin is not None:
+        plugins.import_from(entry.plugin)
+    return importlib.import_module(entry.module)
 
 
 def usable(kind: str) -> dict[str, Any]:
     """What a kind's entries export, by name, without the user's that cannot be used."""
-    return _usable(kind, discovery.included())[0]
+    return _usable(kind, plugins.included())[0]
 
 
 def broken(kind: str) -> tuple[Entry, ...]:
     """The user's entries of a kind that cannot be used, with the reason; all are imported to find out."""
     if kind == "metrics":
-        return tuple(_metrics(discovery.included()).broken)
+        return tuple(_metrics(plugins.included()).broken)
     if kind == "passes":
-        return tuple(_passes(discovery.included())[1])
+        return tuple(_passes(plugins.included())[1])
     if kind == "suites":
         return tuple(entry for entry in discovery.every(kind) if entry.problem)
-    return _usable(kind, discovery.included())[1]
+    return _usable(kind, plugins.included())[1]
 
 
 @functools.lru_cache(maxsize=64)
@@ -143,12 +134,12 @@ class _Metrics:
 
 def metrics() -> dict[str, AnyMetric]:
     """All metrics by key. Their files import nothing heavy."""
-    return _metrics(discovery.included()).known
+    return _metrics(plugins.included()).known
 
 
 def file_of_metric(key: str) -> Entry:
     """The file of a metric."""
-    return _metrics(discovery.included()).files[key]
+    return _metrics(plugins.included()).files[key]
 
 
 def find_metric(key: str) -> AnyMetric:
@@ -158,13 +149,13 @@ def find_metric(key: str) -> AnyMetric:
         UsageError: if there is none, or a file of the user's that has it cannot be used; broken files are named, since one of
             them may have it.
     """
-    found = _metrics(discovery.included())
+    found = _metrics(plugins.included())
     if key in found.refused:
         raise found.refused[key]
     if key in found.known:
         return found.known[key]
     if not found.broken:
-        raise unknown("metric", key, found.known)
+        raise UsageError(f"{unknown('metric', key, found.known)}{plugins.perhaps_in()}")
     more = f" (and {len(found.broken) - 1} more)" if len(found.broken) > 1 else ""
     raise UsageError(f"{unknown('metric', key, found.known)} Perhaps it is in{more}: {BrokenError(found.broken[0])}")
 
@@ -206,7 +197,7 @@ def _no_pass(key: str, name: str) -> str:
 
 def passes() -> dict[str, Pass]:
     """All passes by name, in the order in which a plan lists their jobs."""
-    return _passes(discovery.included())[0]
+    return _passes(plugins.included())[0]
 
 
 @functools.lru_cache(maxsize=64)
@@ -230,7 +221,7 @@ def pass_of(metric: AnyMetric) -> Pass:
 
 def with_sources(keys: tuple[str, ...]) -> frozenset[str]:
     """Metrics that must be measured for these: themselves, and the sources of derived ones."""
-    return _with_sources(keys, discovery.included())
+    return _with_sources(keys, plugins.included())
 
 
 @functools.lru_cache(maxsize=4096)
@@ -249,7 +240,7 @@ def facts_of_job(name: str, workload: str, keys: tuple[str, ...]) -> JobFacts:
     Raises:
         KeyError: if there is no such pass, or a metric is unknown.
     """
-    return _facts_of_job(name, workload, keys, discovery.included())
+    return _facts_of_job(name, workload, keys, plugins.included())
 
 
 @functools.lru_cache(maxsize=4096)  # many jobs of a large plan share them

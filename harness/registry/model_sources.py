@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from modbench.harness.registry import catalogue
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from modbench.harness.core.config import ModelConfig
     from modbench.harness.core.contracts import Cost, DecodeCost
 
@@ -45,10 +47,17 @@ class SourcedModel(Protocol):
         """Its tokenizer in the JSON format of the package `tokenizers`."""
 
 
+def adopted(module: nn.Module) -> nn.Module:
+    """A module in memory as the source that knows its library (`SOURCE.adopts`) wraps it; the module itself if none does."""
+    source = next((each for each in catalogue.usable("sources").values() if each.adopts(module)), None)
+    return source.adopt(module) if source else module
+
+
 def sourced(model: str, options: Mapping[str, Any] | Sequence[tuple[str, Any]] = ()) -> SourcedModel | None:
     """The model that a source makes of a spec `PREFIX:WHAT` and its options; None for any other model.
 
-    A file of the kind `sources` exports `SOURCE`, which is called with WHAT and the options.
+    A file of the kind `sources` exports `SOURCE`, which is called with WHAT and the options; its static methods `adopts` and
+    `adopt` tell a module of its library in memory, and wrap it.
 
     Raises:
         UsageError: for an option that the source does not know.

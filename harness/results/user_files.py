@@ -1,4 +1,4 @@
-"""The user's own files in a run: folders and packages with additions, and whether what its processes loaded is as it was.
+"""The user's own files in a run: plug-ins, in folders and packages, and whether what its processes loaded is as it was.
 
 Records hold the SHA-256 of each file of the user's that their process loaded, and `run.json` of those that the command had loaded
 when the run began, texts too. What a file reads by itself is not followed.
@@ -16,7 +16,7 @@ from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.model_specs import Pairs
 from modbench.harness.domain.case import Job
 from modbench.harness.planning.plan import Plan
-from modbench.harness.registry import catalogue, discovery, user_code
+from modbench.harness.registry import catalogue, plugins, user_code
 from modbench.harness.registry.catalogue import BrokenError
 from modbench.harness.registry.model_sources import sourced
 
@@ -25,7 +25,7 @@ class Origin(Frozen):
     """Where additions came from.
 
     Attributes:
-        kind: a folder that was included, or an installed package with entry points.
+        kind: a plug-in's folder, or an installed package.
         name: the folder's absolute path, or the package's name and version.
     """
 
@@ -40,20 +40,18 @@ class Origin(Frozen):
 
 
 def sources() -> tuple[Origin, ...]:
-    """The sources that this process includes."""
-    folders = [Origin(kind="folder", name=str(folder)) for folder in discovery.included_folders()]
-    known = dict.fromkeys(point.package for point in discovery.entry_points())
-    return (*folders, *(Origin(kind="package", name=name) for name in known))
+    """The sources of the user's plug-ins in this process."""
+    return tuple(Origin(kind=each.source, name=each.origin) for each in plugins.every() if each.source != "shipped")
 
 
 def include_again(told: Iterable[Origin]) -> None:
-    """Include the folders that a run began with, in this process and in those that it starts, where they are still there."""
+    """Use the plug-ins that a run began with, in this process and in those that it starts, where they are still there."""
     folders = (Path(each.name) for each in told if each.kind == "folder")
-    discovery.include(folder for folder in folders if discovery.holds_additions(folder))
+    plugins.include(folder for folder in folders if (folder / plugins.MANIFEST).is_file())
 
 
 def missing_sources(told: Sequence[Origin]) -> list[Origin]:
-    """The sources that a run included and this process does not."""
+    """The sources of plug-ins that a run had and this process has not."""
     here = set(sources())
     return [each for each in told if each not in here]
 
@@ -93,7 +91,7 @@ def _from(kind: str, name: str, included: Sequence[Origin]) -> str:
     if gone:
         more = f" (and {len(gone) - 1} more)" if len(gone) > 1 else ""
         return f"The run began with {gone[0].in_words()}{more}."
-    return "If it is your own, name its folder with --plugin DIR."
+    return "If it is your own, name its plug-in with --plugin DIR."
 
 
 def loaded(jobs: Iterable[Job], here: Path | None = None, *, texts: bool = False) -> dict[str, str]:

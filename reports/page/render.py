@@ -126,7 +126,7 @@ def sections(loaded: Loaded) -> Iterator[Section]:
 def broken() -> Iterator[Section]:
     """Yield a section for every panel and doubt of the user's that cannot be used."""
     for entry in (*catalogue.broken("panels"), *catalogue.broken("doubts")):
-        said = Alert(f"{entry.where} cannot be used: {entry.problem}")
+        said = Alert(f"{entry.path} cannot be used: {entry.problem}")
         yield Section(f"{entry.one.capitalize()} {entry.name!r}", [said])
 
 

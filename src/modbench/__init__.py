@@ -69,7 +69,21 @@ if not TYPE_CHECKING:  # else type checkers would believe that the package has e
                 found = getattr(import_module(f"modbench.{module}"), name)
                 globals()[name] = found
                 return found
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = _of_plugin(name)
+        if found is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = found
+        return found
+
+    def _of_plugin(name: str) -> object:
+        if name.startswith("_"):
+            return None
+        from importlib import import_module
+
+        from modbench.harness.registry import plugins
+
+        plugin = plugins.with_python_name(name)
+        return getattr(import_module(plugin.module(plugin.adds["python"][name])), name) if plugin else None
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

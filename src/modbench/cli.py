@@ -8,21 +8,47 @@ import io
 import os
 import pkgutil
 import sys
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import typer
 
 from modbench import commands
-from modbench.commands._app import app
-from modbench.harness.core.errors import UsageError
+from modbench.commands._app import PluginFlag, app
+from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.process import exit_codes
 from modbench.harness.process.graceful_stop import CannotWrite
+from modbench.harness.registry import plugins
 from modbench.version import __version__
 
 __all__ = ["app", "main"]
 for _command in pkgutil.iter_modules(commands.__path__):
     if not _command.name.startswith("_"):
         importlib.import_module(f"{commands.__name__}.{_command.name}")  # registers the command
+
+
+def _named_folders(arguments: Sequence[str]) -> Iterator[str]:
+    """The folders after `--plugin`: what they add must be known before the arguments are parsed."""
+    for at, argument in enumerate(arguments):
+        flag, equals, folder = argument.partition("=")
+        if flag == "--plugin" and (equals or at + 1 < len(arguments)):
+            yield folder if equals else arguments[at + 1]
+
+
+def _register_plugins() -> None:
+    """Import the files with commands of plug-ins."""
+    for plugin in plugins.usable():
+        for file in plugin.adds.get("commands", {}).values():
+            plugins.import_from(plugin)
+            try:
+                importlib.import_module(plugin.module(file))
+            except Exception as error:
+                if plugin.source == "shipped":
+                    raise
+                exit_codes.remark(f"the plug-in {plugin.name!r} ({plugin.origin}): {file}: {in_short(error)}")
+
+
+_register_plugins()
 
 
 def main() -> None:
@@ -34,6 +60,8 @@ def main() -> None:
                 if isinstance(stream, io.TextIOWrapper):
                     stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows "?" instead of ending the run
             _check_arguments()
+            plugins.include(_named_folders(sys.argv[1:]))
+            _register_plugins()
             _run()
         except (Exception, KeyboardInterrupt, CannotWrite) as error:  # noqa: BLE001  # the outermost call
             exit_codes.end(error)
@@ -87,5 +115,6 @@ def _root(
     version: Annotated[  # the callback prints it
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    plugin: PluginFlag = None,  # as above, `main` reads it
 ) -> None:
     pass

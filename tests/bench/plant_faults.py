@@ -118,15 +118,15 @@ FAULTS = (
     Fault(
         7,
         "`convert` takes a tokenizer that loses text.",
-        "tests/cli/test_convert.py::test_a_tokenizer_that_loses_text_is_refused_as_run_refuses_it",
+        "plugins/huggingface/tests/test_convert.py::test_a_tokenizer_that_loses_text_is_refused_as_run_refuses_it",
         ("harness/text/tokens.py", '    if back not in {data, b" " + data}:\n', "    if False:\n"),
     ),
     Fault(
         8,
         "`hf:` runs code that the folder names in `auto_map`.",
-        "tests/cli/test_foreign_code.py::test_code_of_a_tokenizer_alone_never_runs_either",
+        "plugins/huggingface/tests/test_foreign_code.py::test_code_of_a_tokenizer_alone_never_runs_either",
         (
-            "models/hf/loading.py",
+            "plugins/huggingface/model/loading.py",
             "local_files_only=True, trust_remote_code=False, **options)",
             "local_files_only=True, trust_remote_code=True, **options)",
         ),
@@ -134,13 +134,13 @@ FAULTS = (
     Fault(
         8,
         "`hf:` reads pickled weights, which run code.",
-        "tests/cli/test_convert.py::test_pickled_weights_are_not_read",
+        "plugins/huggingface/tests/test_convert.py::test_pickled_weights_are_not_read",
         (
-            "models/hf/spec.py",
+            "plugins/huggingface/model/spec.py",
             "    if others:\n        raise UsageError(",
             "    if others:\n        return tuple(folder / each for each in others)\n    if False:\n        raise UsageError(",
         ),
-        ("models/hf/loading.py", '        options |= {"use_safetensors": True}\n', "        pass\n"),
+        ("plugins/huggingface/model/loading.py", '        options |= {"use_safetensors": True}\n', "        pass\n"),
     ),
     Fault(
         9,

@@ -28,19 +28,14 @@ import torch
 from interleaved import HEADER, Ratio, add_options, compare, print_row
 from torch import Tensor
 
-from modbench.commands.convert import router_tuning
-from modbench.commands.convert.to_mod import RULE_NAMES, RULES, dense_source, load_dense, rows_of
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.registry import catalogue
 from modbench.harness.text.corpus import corpus_entry
 from modbench.harness.text.tokens import encode
 from modbench.harness.training.batches import Windows
-from modbench.models.hf_mod import (
-    MoDForCausalLM,
-    MoDModel,
-    MoDOptions,
-    convert,
-)
+from modbench.plugins.huggingface import router_tuning
+from modbench.plugins.huggingface.mod import MoDForCausalLM, MoDModel, MoDOptions, convert
+from modbench.plugins.huggingface.to_mod import RULE_NAMES, RULES, dense_source, load_dense, rows_of
 from modbench.progress import StepProgress
 
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"

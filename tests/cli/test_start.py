@@ -137,7 +137,7 @@ def test_an_editor_finds_the_schema(started: Path) -> None:
 
 
 def test_an_editor_knows_what_the_users_folders_add(tmp_path: Path, modbench: Modbench) -> None:
-    succeeded(modbench("init", "suite.toml", "--plugin", str(ROOT / "examples" / "bench"), cwd=tmp_path))
+    succeeded(modbench("init", "suite.toml", "--plugin", str(ROOT / "plugins" / "example"), cwd=tmp_path))
     own = jsonschema.Draft202012Validator(json.loads((tmp_path / "suite.schema.json").read_text()))
     assert own.is_valid(GOOD | {"metrics": ["weights/routers"]})
     assert not CHECK.is_valid(GOOD | {"metrics": ["weights/routers"]})

@@ -12,6 +12,7 @@ from typing import Any
 
 import planted
 import pytest
+from own_plugin import write
 from planted import ENVIRONMENT, left, planted_suite
 from resealed import reseal_with
 
@@ -20,7 +21,7 @@ from modbench.harness.core.files import unfinished
 from modbench.harness.core.foreign import problem_of_name
 from modbench.harness.execution.one_job import planned
 from modbench.harness.flops.closed_form import case_cost
-from modbench.harness.registry import catalogue, discovery
+from modbench.harness.registry import catalogue, plugins
 from modbench.harness.results.json_files import DamagedError
 from modbench.harness.results.run_folder import RunFolder, read
 from modbench.harness.training import checkpoint
@@ -121,13 +122,15 @@ COMMANDS = (
 def test_every_command_but_resume_imports_nothing_that_a_folder_names(
     tmp_path: Path, modbench: Modbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A model and a router by file and by module, and a folder with additions; `resume` runs them."""
+    """A model and a router by file and by module, and a plug-in; `resume` runs them."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(discovery.VARIABLE, "")
+    monkeypatch.setenv(plugins.VARIABLE, "")
     mark, evil = tmp_path / "mark", tmp_path / "evil"
-    for file in (tmp_path / "mine.py", tmp_path / "package" / "inner.py", evil / "metrics" / "mine.py"):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(MARKS.replace("MARK", str(mark)))
+    marks = MARKS.replace("MARK", str(mark))
+    write(evil, {"metrics/mine.py": marks})
+    for file in (tmp_path / "mine.py", tmp_path / "package" / "inner.py"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(marks)
     variants = [
         *({"model": "dense"}, {"model": "mine.py:build"}, {"model": "package.inner:build"}),
         *({"model": "mod", "router": router} for router in ("mine.py:build", "package.inner:build")),

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from in_process import succeeded
+from own_plugin import write
 from present import of_type
 
 from modbench import api
@@ -26,7 +27,7 @@ from modbench.harness.domain.records import Missing, Record
 from modbench.harness.execution import resuming, worker
 from modbench.harness.machine import certificate, environment
 from modbench.harness.planning.overrides import Overrides
-from modbench.harness.registry import discovery, user_code, user_models
+from modbench.harness.registry import plugins, user_code, user_models
 from modbench.harness.results import user_files
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.results.run_folder import RunFolder, read
@@ -248,11 +249,11 @@ METRICS = (Metric("weights/{name}", "B", "lower", "inspect", "Weights.", beside.
 
 def test_a_record_holds_what_an_included_metric_loads(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And `resume` names it."""
-    (here / "bench" / "metrics").mkdir(parents=True)
+    (here / "bench").mkdir()
     beside = here / "bench" / "beside.py"
     beside.write_text("def measure(subject):\n    return 1.0\n")
-    (here / "bench" / "metrics" / "used.py").write_text(METRIC.format(beside=str(beside), name="used"))
-    monkeypatch.setenv(discovery.VARIABLE, str(here / "bench"))
+    write(here / "bench", {"metrics/used.py": METRIC.format(beside=str(beside), name="used")})
+    monkeypatch.setenv(plugins.VARIABLE, str(here / "bench"))
     folder = planned(here, metrics=("weights/used",))
     job = next(job for job in read(str(folder.path)).planned if job.made_in == "inspect")
     files = {"bench/beside.py", "bench/metrics/used.py"}

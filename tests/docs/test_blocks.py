@@ -54,7 +54,7 @@ OTHERS = {
     "tox": "runs these tests",
     "pytest": "its own pages have tests",
     "pytest-benchmark": "a program of others",
-    "srun": "needs a cluster; tests/slurm has one",
+    "srun": "needs a cluster; plugins/slurm/tests has one",
     "torchrun": "tests/harness/test_ranks.py",
     "venv": "makes an environment",
     "ruff": "CI runs it",
@@ -76,9 +76,8 @@ def make_named_files(folder: Path) -> None:
         "import torch\ndef build(config, threshold=0.5, mode='soft'):\n    d, v = config.d_model, config.vocab_size\n"
         "    return torch.nn.Sequential(torch.nn.Embedding(v, d), torch.nn.Linear(d, v))\n"
     )
-    shutil.copytree(ROOT / "examples" / "bench", folder / "bench")
+    shutil.copytree(ROOT / "plugins" / "example", folder / "bench", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "examples" / "routers" / "scaled_norm.py", folder / "my_router.py")
-    (folder / "modbench.toml").write_text('plugins = ["bench"]\n')
     shape = {
         "hidden_size": 32,
         "num_hidden_layers": 2,
@@ -129,8 +128,7 @@ def make_page_files(page: Path, planted: Path, folder: Path) -> None:
         if block.title:
             (folder / block.title).write_text(block.text, encoding="utf-8")
     if "--plugin bench" in text and not (folder / "bench").exists():
-        shutil.copytree(ROOT / "examples" / "bench", folder / "bench", ignore=shutil.ignore_patterns("__pycache__"))
-        (folder / "modbench.toml").write_text('plugins = ["bench"]\n')
+        shutil.copytree(ROOT / "plugins" / "example", folder / "bench", ignore=shutil.ignore_patterns("__pycache__"))
     for name in {*re.findall(r"\bruns/[\w.-]*\w", text)}:
         if not (folder / name).exists():
             shutil.copytree(planted, folder / name)

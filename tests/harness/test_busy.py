@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from planted import Trouble, fake_record, planted_suite
 from present import present
-from slurm_stubs import Quiet, folder_at
+from quiet import Quiet, folder_at
 
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Record

@@ -20,7 +20,7 @@ from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.registry import catalogue
 from modbench.harness.text.corpus import corpus_entry, from_documents, from_file
-from modbench.suites.corpora import hf
+from modbench.plugins.huggingface import corpus as hf
 
 STORIES = [f"Story {i}: the fox met {i * i} dogs, été {i}." for i in range(60)]
 EXPECTED = from_documents("", (story.encode() for story in STORIES))

@@ -13,9 +13,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from own_plugin import use, write
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.registry import catalogue, discovery
+from modbench.harness.registry import catalogue, discovery, plugins
 from modbench.harness.registry.catalogue import BrokenError
 
 METRIC = '''
@@ -34,49 +35,24 @@ def fresh() -> Iterator[None]:
     catalogue.forget()
 
 
-def write(folder: Path, **files: str) -> Path:
-    """Files by `room__name`."""
-    for name, text in files.items():
-        kind, _, stem = name.partition("__")
-        file = folder / kind / f"{stem}{'.toml' if kind == 'suites' else '.py'}"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-    return folder
-
-
-def use(patch: pytest.MonkeyPatch, *folders: Path) -> None:
-    patch.setenv(discovery.VARIABLE, os.pathsep.join(map(str, folders)))
-
-
-def install(folder: Path, name: str, version: str, points: str, **modules: str) -> None:
-    """A distribution as pip leaves it: metadata, and modules beside it."""
+def install(folder: Path, name: str, version: str, files: dict[str, str], init: str = "raise SystemExit(4)") -> None:
+    """A distribution as pip leaves it: metadata with an entry point, and a package that ends who imports it."""
     told = folder / f"{name}-{version}.dist-info"
     told.mkdir(parents=True)
     (told / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-    (told / "entry_points.txt").write_text(points)
-    package = folder / name
-    package.mkdir(exist_ok=True)
-    (package / "__init__.py").write_text("raise SystemExit('imported')" if "__init__" not in modules else "")
-    for module, text in modules.items():
-        (package / f"{module}.py").write_text(text)
+    (told / "entry_points.txt").write_text(f"[modbench.plugins]\n{name} = {name}\n[console_scripts]\nx = {name}:y\n")
+    (write(folder / name, files) / "__init__.py").write_text(init)
 
 
 def test_the_order_is_ours_then_folders_then_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first of a name is used; every later one is named, with what took the name."""
-    one = write(tmp_path / "one", metrics__mine=METRIC.format(key="a", measured_by="inspect"))
-    two = write(
-        tmp_path / "two",
-        metrics__mine=METRIC.format(key="b", measured_by="inspect"),
-        routers__norm='"""Norm."""\nROUTER = 1\n',
-    )
-    install(
-        tmp_path,
-        "pack",
-        "1.0",
-        "[modbench.metrics]\nmine = pack.m:METRICS\n",
-        __init__="",
-        m=METRIC.format(key="c", measured_by="inspect"),
-    )
+
+    def metric(key: str) -> dict[str, str]:
+        return {"metrics/mine.py": METRIC.format(key=key, measured_by="inspect")}
+
+    one = write(tmp_path / "one", metric("a"))
+    two = write(tmp_path / "two", metric("b") | {"routers/norm.py": '"""Norm."""\nROUTER = 1\n'})
+    install(tmp_path, "pack", "1.0", metric("c"), init="")
     monkeypatch.syspath_prepend(str(tmp_path))
     catalogue.forget()
     use(monkeypatch, one, two)
@@ -92,6 +68,30 @@ def test_the_order_is_ours_then_folders_then_packages(tmp_path: Path, monkeypatc
     assert "taken by modbench" in str(norm.problem)
     use(monkeypatch, two)
     assert "b" in catalogue.metrics()
+
+
+MANIFESTS = {
+    "about = ": "plugin.toml: Invalid value",
+    '[metric]\nx = "x.py"': "unknown key 'metric'. Did you mean 'metrics'",
+    'metrics = ["x.py"]': '[metrics]: write a line NAME = "FILE"',
+    '[metrics]\nx = "x.py"': "[metrics] x = 'x.py': there is no such file",
+    'needs = "sweeps"': "needs: write a list of names",
+    'needs = ["nobody"]': "it needs the plug-in 'nobody', which is absent",
+}
+
+
+@pytest.mark.parametrize("text", MANIFESTS)
+def test_a_wrong_manifest_is_named_and_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modbench: Any, text: str
+) -> None:
+    (tmp_path / "plugin.toml").write_text(text)
+    use(monkeypatch, tmp_path)
+    assert MANIFESTS[text] in next(each.problem for each in plugins.every() if each.name == tmp_path.name)
+    assert modbench("list", "metrics").returncode == 0
+    listed = modbench("list", "plugins", "--check")
+    assert (listed.returncode, MANIFESTS[text] in listed.stdout) == (1, True)
+    with pytest.raises(UsageError, match="Perhaps it is in the plug-in"):
+        catalogue.find_metric("layers/x")
 
 
 @pytest.mark.slow
@@ -125,7 +125,7 @@ def test_a_broken_metric_stops_nothing_and_is_named_where_it_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str
 ) -> None:
     shipped = set(catalogue.metrics())
-    use(monkeypatch, write(tmp_path, metrics__layers=text))
+    use(monkeypatch, write(tmp_path, {"metrics/layers.py": text}))
     assert set(catalogue.metrics()) == shipped
     (entry,) = catalogue.broken("metrics")
     assert said in entry.problem
@@ -156,7 +156,7 @@ def helper(evidence):
 
 
 def test_a_file_may_hold_several_doubts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    use(monkeypatch, write(tmp_path, doubts__mine=DOUBTS))
+    use(monkeypatch, write(tmp_path, {"doubts/mine.py": DOUBTS}))
     own = {name: entry.about for name, entry in catalogue.entries("doubts").items() if not entry.shipped}
     assert own == {"odd": "Something is odd.", "strange": "Something is strange."}
     found = {name: catalogue.load("doubts", name).check("seen") for name in own}
@@ -183,7 +183,7 @@ LAST = Panel(title="3", order=3, span=12, render=lambda _: None)
 @pytest.mark.parametrize("own", ["", "PANEL = made(4)"])
 def test_a_file_may_hold_several_panels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str) -> None:
     """Each by its name in lower case, beside the one that has the name of the file."""
-    use(monkeypatch, write(tmp_path, panels__mine=PANELS.format(own=own)))
+    use(monkeypatch, write(tmp_path, {"panels/mine.py": PANELS.format(own=own)}))
     found = {name: entry.about for name, entry in catalogue.entries("panels").items() if not entry.shipped}
     assert found == {
         **({"mine": "Panels of mine."} if own else {}),
@@ -217,11 +217,11 @@ def test_a_file_may_hold_several_panels(tmp_path: Path, monkeypatch: pytest.Monk
 def test_what_is_of_another_type_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, exported: str, said: str
 ) -> None:
-    assert set(discovery.KINDS) - {"suites", "metrics"} == {
+    assert set(plugins.KINDS) - {"suites", "metrics"} == {
         *("models", "passes", "doubts", "probes", "tasks", "corpora", "sinks"),
         *("routers", "launchers", "sources", "panels", "formats", "rules"),
     }
-    use(monkeypatch, write(tmp_path, **{f"{kind}__mine": f"{exported} = 1"}))
+    use(monkeypatch, write(tmp_path, {f"{kind}/mine.py": f"{exported} = 1"}))
     with pytest.raises(BrokenError, match=said):
         catalogue.load(kind, "mine")
     assert "mine" not in catalogue.usable(kind)
@@ -234,7 +234,7 @@ def test_every_shipped_entry_is_of_its_type() -> None:
     """Else the check of types would refuse what a user copies from ours."""
     from modbench.harness.registry import catalogue
 
-    for kind, (_, exported) in discovery.KINDS.items():
+    for kind, (_, exported) in plugins.KINDS.items():
         assert len(catalogue.entries(kind)) == len(discovery.every(kind)), f"two entries of {kind} have one name"
         for name in catalogue.entries(kind) if exported else ():
             assert catalogue.type_error(kind, catalogue.load(kind, name)) == "", (kind, name)
@@ -244,63 +244,57 @@ def test_every_shipped_entry_is_of_its_type() -> None:
 
 
 def test_a_package_is_listed_without_being_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its `__init__` would end the process. The file is found, read and shown; a suite lies in a package as NAME.toml."""
-    points = (
-        "[modbench.routers]\nmine = pack.r:ROUTER\ngone = pack.none:ROUTER\nbad = pack.r:Other\n"
-        "[modbench.suites]\ntiny = pack\nlost = pack\n[console_scripts]\nx = pack:y\n"
-    )
-    install(tmp_path, "pack", "2.1", points, r=ROUTER)
-    (tmp_path / "pack" / "tiny.toml").write_text(
-        'about = "Tiny"\nmetrics = ["flops/forward"]\n[[variants]]\nmodel = "dense"\n'
-    )
+    """Its `__init__` would end the process. Its files are found, read and shown."""
+    suite = 'about = "Tiny"\nmetrics = ["flops/forward"]\n[[variants]]\nmodel = "dense"\n'
+    install(tmp_path, "pack", "2.1", {"routers/mine.py": ROUTER, "routers/bad.py": "X = 1", "suites/tiny.toml": suite})
     monkeypatch.syspath_prepend(str(tmp_path))
     catalogue.forget()
     mine = catalogue.find("routers", "mine")
-    assert (mine.about, mine.origin, mine.path) == ("Mine.", "pack 2.1", tmp_path / "pack" / "r.py")
-    problems = {
-        entry.name: entry.problem for kind in ("routers", "suites") for entry in discovery.every(kind) if entry.problem
-    }
-    named = {"gone": "'pack.none'", "bad": "Other", "lost": "lost.toml"}
-    assert problems.keys() == named.keys()
-    assert all(word in problems[name] for name, word in named.items())
+    assert (mine.about, mine.origin, mine.path) == ("Mine.", "pack 2.1", tmp_path / "pack" / "routers" / "mine.py")
+    problems = {entry.name: entry.problem for entry in discovery.every("routers") if entry.problem}
+    assert problems == {"bad": "it defines no ROUTER"}
     assert catalogue.find("suites", "tiny").about == "Tiny"
     assert "pack" not in sys.modules
-    with pytest.raises(BrokenError, match=r"'mine' \(pack 2\.1\): .*r\.py .*SystemExit"):
+    with pytest.raises(BrokenError, match=r"'mine' \(pack 2\.1\): .*mine\.py .*SystemExit"):
         catalogue.load("routers", "mine")
 
 
 def test_a_package_serves_what_it_exports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    points = "[modbench.metrics]\nmine = packed.m\n"
-    install(tmp_path, "packed", "1.0", points, __init__="", m=METRIC.format(key="layers/x", measured_by="inspect"))
+    files = {"metrics/mine.py": METRIC.format(key="layers/x", measured_by="inspect")}
+    install(tmp_path, "packed", "1.0", files, init="")
     monkeypatch.syspath_prepend(str(tmp_path))
     catalogue.forget()
     assert catalogue.find_metric("layers/x").about == "Layers"
     assert catalogue.file_of_metric("layers/x").origin == "packed 1.0"
 
 
+def test_a_package_without_a_manifest_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, "bare", "1.0", {})
+    (tmp_path / "bare" / "plugin.toml").unlink()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    catalogue.forget()
+    (bare,) = [each for each in plugins.every() if each.name == "bare"]
+    assert bare.problem == "its entry point names 'bare', which is no package that holds plugin.toml"
+
+
 def test_tasks_of_a_folder_are_metrics_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "task/mine" not in catalogue.metrics()
-    use(monkeypatch, write(tmp_path, tasks__mine='"""Mine."""\nTASK = 1\n'))
+    use(monkeypatch, write(tmp_path, {"tasks/mine.py": '"""Mine."""\nTASK = 1\n'}))
     assert catalogue.metrics()["task/mine"].about == "Accuracy: Mine."
 
 
-def test_a_folder_must_exist_and_hold_a_room(tmp_path: Path) -> None:
-    (tmp_path / "metrics").mkdir()
-    for folder, said in (
-        (tmp_path / "none", "there is no such folder"),
-        (tmp_path / "metrics", "holds no folder that is"),
-    ):
+def test_a_folder_must_exist_and_hold_a_manifest(tmp_path: Path) -> None:
+    for folder, said in ((tmp_path / "none", "there is no such folder"), (tmp_path, r"holds no plugin\.toml")):
         with pytest.raises(UsageError, match=said):
-            discovery.include([folder])
+            plugins.include([folder])
 
 
 @pytest.mark.slow
 def test_list_says_where_each_comes_from_and_loads_neither_torch_nor_the_package(tmp_path: Path) -> None:
     """In a process of its own, whose path holds a package and whose folder holds a router that imports torch."""
-    install(
-        tmp_path / "site", "pack", "1.0", "[modbench.panels]\nmine = pack.p:PANEL\n", p='"""A panel."""\nPANEL = 1\n'
-    )
-    bench = write(tmp_path / "bench", routers__lean='"""Lean."""\nimport torch\nROUTER = 1\n', doubts__bad="DOUBT = (")
+    install(tmp_path / "site", "pack", "1.0", {"panels/mine.py": '"""A panel."""\nPANEL = 1\n'})
+    router = '"""Lean."""\nimport torch\nROUTER = 1\n'
+    bench = write(tmp_path / "bench", {"routers/lean.py": router, "doubts/bad.py": "DOUBT = ("})
     code = (
         "import sys; from modbench.cli import main\ntry: main()\n"
         "except SystemExit: print({'torch', 'pandas', 'pack'} & set(sys.modules), file=sys.stderr)"
@@ -326,11 +320,8 @@ def test_list_says_where_each_comes_from_and_loads_neither_torch_nor_the_package
 
 
 def test_check_imports_what_was_added(tmp_path: Path, modbench: Any) -> None:
-    bench = write(
-        tmp_path / "bench",
-        routers__mine=ROUTER,
-        suites__wrong='metrics = ["no/such"]\n[[variants]]\nmodel = "dense"\n',
-    )
+    suite = 'metrics = ["no/such"]\n[[variants]]\nmodel = "dense"\n'
+    bench = write(tmp_path / "bench", {"routers/mine.py": ROUTER, "suites/wrong.toml": suite})
     plain = modbench("list", "routers", "--plugin", bench)
     assert plain.returncode == 0
     assert f"mine        Mine. [{bench}]" in plain.stdout

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from in_process import succeeded
+from own_plugin import write
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -83,9 +84,7 @@ model = "dense"
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a suite, and beside it a pass, its metric and a rule, each one file."""
-    for kind, name, text in (("passes", "tick", TICK), ("metrics", "ticks", METRIC), ("rules", "longer", RULE)):
-        (tmp_path / "bench" / kind).mkdir(parents=True)
-        (tmp_path / "bench" / kind / f"{name}.py").write_text(text)
+    write(tmp_path / "bench", {"passes/tick.py": TICK, "metrics/ticks.py": METRIC, "rules/longer.py": RULE})
     (tmp_path / "ticks.toml").write_text(SUITE)
     monkeypatch.setenv("MODBENCH_PLUGINS", str(tmp_path / "bench"))
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "state"))
@@ -138,7 +137,7 @@ def test_a_rule_that_cannot_be_used_is_named(here: Path, modbench: Modbench) -> 
 
 
 def test_two_rules_for_one_unit_are_refused(here: Path, modbench: Modbench) -> None:
-    (here / "bench" / "rules" / "other.py").write_text(RULE)
+    write(here / "bench", {"rules/other.py": RULE})
     done = modbench("plan", "ticks.toml", "--device", "cpu", cwd=here)
     assert done.returncode == 2
     assert "'longer' and 'other' would both decide" in done.stderr

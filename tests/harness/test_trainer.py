@@ -434,7 +434,7 @@ def test_if_every_rate_diverges_there_is_none() -> None:
 
 @pytest.mark.slow
 def test_two_ranks_that_shard_train_as_one(tmp_path: Path) -> None:
-    """FSDP on two gloo processes, without torchrun and the command. DDP with both: tests/slurm/test_two_nodes.py."""
+    """FSDP on two gloo processes, without torchrun and the command. DDP with both: plugins/slurm/tests/test_two_nodes.py."""
     file, script = tmp_path / "two.pt", Path(__file__).with_name("sharing_ranks.py")
     done = subprocess.run([sys.executable, script, "mod", "fsdp", file], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

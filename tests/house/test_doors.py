@@ -9,14 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from product import SOURCES
 
 ROOT = Path(__file__).parents[2]
-PRODUCT = [
-    path
-    for top in ("harness", "models", "reports", "suites", "src/modbench")
-    for path in sorted((ROOT / top).rglob("*.py"))
-    if top != "src/modbench" or not (ROOT / top / path.relative_to(ROOT / top).parts[0]).is_symlink()
-]
 Rule = Callable[[ast.AST], bool]
 # What rules look at.
 FOUND = (ast.Attribute, ast.Call, ast.Compare, ast.Constant, ast.FormattedValue, ast.Import, ast.ImportFrom, ast.Raise)
@@ -196,7 +191,7 @@ DOORS = {
                     "src/modbench/commands/listing.py",
                     "src/modbench/commands/recommend.py",
                     "src/modbench/commands/run.py",
-                    "src/modbench/commands/verify/__init__.py",
+                    "plugins/published/command.py",
                     "src/modbench/commands/watch/__init__.py",
                 ),
                 "the answer is no, and what was printed says so: that is no error",
@@ -215,8 +210,8 @@ DOORS = {
     "anything of a Hugging Face folder is loaded": Door(
         calls("from_pretrained", "from_config", "safe_open"),
         {
-            "models/hf/loading.py": "",  # by a function that runs no code of the folder: tests/house/test_security.py
-            "models/hf/files.py": "headers, before anything is loaded",
+            "plugins/huggingface/model/loading.py": "",  # runs no code of the folder: test_security.py
+            "plugins/huggingface/model/files.py": "headers, before anything is loaded",
         },
         "from transformers import AutoModel\nAutoModel.from_pretrained(folder)",
     ),
@@ -308,7 +303,7 @@ DOORS = {
             "reports/writers/text.py": "titles of groups",
             "src/modbench/commands/_app.py": "typer writes the lines of --help",
             "src/modbench/commands/listing.py": "names below several headings",
-            "src/modbench/commands/verify/recompute.py": "names below several headings",
+            "plugins/published/recompute.py": "names below several headings",
         },
         "f'{name:<{width}}  {about}'",
     ),
@@ -322,7 +317,7 @@ DOORS = {
 def found() -> dict[str, list[tuple[str, int]]]:
     """Files and lines that do what each door is for; every file is read once."""
     places: dict[str, list[tuple[str, int]]] = {what: [] for what in DOORS}
-    for path in PRODUCT:
+    for path in SOURCES:
         for node in (each for each in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(each, FOUND)):
             for what, door in DOORS.items():
                 if door.finds(node):

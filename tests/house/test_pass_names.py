@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from product import SOURCES
 
 from modbench.harness.registry import catalogue
 
 ROOT = Path(__file__).parents[2]
 PASSES = frozenset(catalogue.entries("passes"))
-MAY_NAME = ("harness/passes/", "harness/metrics/", "suites/")
+MAY_NAME = ("harness/passes/", "harness/metrics/", "suites/", "plugins/")
 # Words that are a pass's name and something else.
 OTHER_MEANINGS = {
-    "src/modbench/commands/_app.py": {"train", "profile"},  # commands
     "src/modbench/api.py": {"train"},  # a command
     "src/modbench/commands/audit/auditing.py": {"audit"},  # a folder's name
     "src/modbench/python/keywords.py": {"compile", "audit"},  # flags
@@ -34,12 +34,7 @@ OTHER_MEANINGS = {
     "reports/tables/two_runs.py": {"time"},  # a kind of numbers
     "reports/tables/axes.py": {"compile"},  # a field of a place
 }
-SOURCES = [
-    path
-    for folder in ("harness", "models", "reports", "src/modbench")
-    for path in (ROOT / folder).rglob("*.py")
-    if not path.is_symlink() and not str(path.relative_to(ROOT)).startswith(MAY_NAME)
-]
+READ = [path for path in SOURCES if not str(path.relative_to(ROOT)).startswith(MAY_NAME)]
 
 
 def strings(node: ast.AST) -> set[str]:
@@ -86,7 +81,7 @@ def named(tree: ast.AST) -> Iterator[tuple[int, str]]:
 def test_no_pass_is_named_elsewhere() -> None:
     # To read the syntax trees of all files takes many seconds: only of those with a text that is a pass's name, or begins so.
     text = re.compile(rf"[\"']({'|'.join(PASSES)})[\"'-]")
-    sources = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in SOURCES}
+    sources = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in READ}
     found = {
         (name, line, word)
         for name, source in sources.items()

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from fake_nvml import fake_pynvml
 from planted import planted_suite
+from product import SOURCES
 
 from modbench.harness.machine import environment, nvml
 from modbench.harness.results import user_files
@@ -23,19 +24,16 @@ ROOT = Path(__file__).parents[2]
 WHOLE = {"plan", "code", "environment.packages", "environment.certificate"}
 
 
-PRODUCT = [
-    file for folder in ("harness", "models", "suites", "reports", "src") for file in (ROOT / folder).rglob("*.py")
-]
 # Calls that may run code which comes with data, and the one file each of which may make them.
 GUARDED = {
-    "from_pretrained": "models/hf/loading.py",
-    "from_config": "models/hf/loading.py",
+    "from_pretrained": "plugins/huggingface/model/loading.py",
+    "from_config": "plugins/huggingface/model/loading.py",
     "get_class_from_dynamic_module": "",
     "pipeline": "",
-    "load_dataset": "suites/corpora/hf.py",
+    "load_dataset": "plugins/huggingface/corpus.py",
     "load_dataset_builder": "",
-    "load_from_disk": "suites/corpora/hf.py",
-    "snapshot_download": "models/hf/spec.py",
+    "load_from_disk": "plugins/huggingface/corpus.py",
+    "snapshot_download": "plugins/huggingface/model/spec.py",
     "hf_hub_download": "",
     "get_kernel": "",
 }
@@ -104,7 +102,9 @@ def test_every_promise_names_tests_that_exist() -> None:
     assert all(named.values()), named
     known = {
         node.name
-        for _, tree in written((ROOT / "tests").glob("*/test_*.py"), set().union(*named.values()))
+        for _, tree in written(
+            [*ROOT.glob("tests/*/test_*.py"), *ROOT.glob("plugins/*/tests/test_*.py")], set().union(*named.values())
+        )
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef)
     }
@@ -115,7 +115,7 @@ def test_every_promise_names_tests_that_exist() -> None:
 def test_what_transformers_loads_goes_through_one_function_that_trusts_no_code() -> None:
     found = [
         (name, file.relative_to(ROOT).as_posix(), node)
-        for file, tree in written(PRODUCT, GUARDED)
+        for file, tree in written(SOURCES, GUARDED)
         for name, node in guarded(tree)
     ]
     assert {name for name, _, _ in found} >= {"from_pretrained", "from_config", "load_dataset", "snapshot_download"}
@@ -143,7 +143,7 @@ def test_another_call_would_be_found(code: str, name: str) -> None:
 @pytest.mark.slow
 def test_pickles_are_read_only_from_our_own_processes() -> None:
     """`torch.load` takes tensors alone, numpy no objects; what a process of one's own models sends is our own."""
-    for file, tree in written(PRODUCT, ("load", "loads")):
+    for file, tree in written(SOURCES, ("load", "loads")):
         for node in ast.walk(tree):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
                 continue

@@ -14,17 +14,13 @@ import goldens
 import pytest
 import typer.main
 from doc_blocks import ALL
+from product import FILES
 from vocabulary import FLAGS, KEYS, OURS, hits, old_columns
 
 from modbench.cli import app
 
 ROOT = Path(__file__).parents[2]
-PRODUCT = [
-    path
-    for top in ("harness", "models", "reports", "suites", "src/modbench")
-    for path in sorted((ROOT / top).rglob("*"))
-    if path.suffix in {".py", ".j2", ".toml", ".html", ".js", ".json"} and not path.is_symlink()
-]
+PRODUCT = [path for path in FILES if path.suffix in {".py", ".j2", ".toml", ".html", ".js", ".json"}]
 OUTPUTS = [path for part in ("data", "words") for path in sorted(goldens.HERE.glob(f"*/{part}/*"))]
 OPTION = re.compile(r"(?<![\w-])--(?:" + "|".join(FLAGS) + r")(?![\w-])")
 KEY = re.compile(r"^\s*(?:\[\[)?(" + "|".join(KEYS) + r")(?:\]\])? ?(?:=|$)", re.MULTILINE)

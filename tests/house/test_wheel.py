@@ -17,11 +17,11 @@ from pathlib import Path, PurePosixPath
 import pytest
 import readme_renderer.markdown
 from present import present
+from product import PACKAGES
 
 import modbench
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("harness", "models", "reports", "suites")
 PAGES = ("CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md")
 
 
@@ -65,7 +65,7 @@ def wanted() -> set[str]:
     found = {"modbench/py.typed"} | {str(file.relative_to(ROOT / "src")) for file in files}
     for package in PACKAGES:
         for path in (ROOT / package).rglob("*"):
-            if path.is_file() and "__pycache__" not in path.parts:
+            if path.is_file() and not {"__pycache__", "tests", "README.md"} & {*path.relative_to(ROOT).parts}:
                 found.add(f"modbench/{path.relative_to(ROOT)}")
     return found
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 import shlex
-from collections.abc import Callable, Iterable
-from typing import Annotated, Any, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 import typer
 from typer.core import TyperGroup
@@ -18,19 +18,20 @@ PluginFlag = Annotated[
     typer.Option(
         "--plugin",
         metavar="DIR",
-        help="Also use DIR/models, DIR/routers and so on, as a project's modbench.toml does.",
+        help="Also use the plug-in in this folder, which holds a plugin.toml.",
     ),
 ]
 
 
 # Characters up to which click takes the first sentence of a docstring for the one-line help; beyond, it cuts.
 UNCUT = 1000
-# Commands by purpose, in the order of `modbench --help`; a command that is missing here is not shown. The core has some of them.
-GROUPS = {
-    "Measure": ("run", "resume", "watch", "plan", "train", "profile", "doctor"),
-    "Decide": ("compare", "ab", "recommend", "report", "figure", "gate"),
-    "Look up": ("cost", "audit", "verify", "list", "demo"),
-    "Yours": ("init", "convert"),
+# Commands by purpose, in the order of `modbench --help`. Those of plug-ins come after them, in the group that they name.
+Group = Literal["Measure", "Decide", "Look up", "Yours"]
+GROUPS: dict[Group, list[str]] = {
+    "Measure": ["run", "resume", "watch", "plan", "doctor"],
+    "Decide": ["compare", "report", "figure", "gate"],
+    "Look up": ["cost", "list", "demo"],
+    "Yours": ["init"],
 }
 
 
@@ -101,39 +102,39 @@ def _hint(error: _Refusal) -> None:
         vars(error)["possibilities"] = None  # others are not suggested
 
 
-def include_additions(folders: Iterable[str]) -> None:
-    """Search folders for additions, and what `modbench.toml` names; from now on in this process.
-
-    Raises:
-        UsageError: if one cannot be used.
-    """
-    from modbench.harness.registry import project
-
-    project.include(folders)
-
-
 def command(
-    name: str | None = None, *, plugin: bool = True, on: typer.Typer | None = None
+    name: str | None = None, *, plugin: bool = True, on: typer.Typer | None = None, group: Group | None = None
 ) -> Callable[[Callable[..., object]], Callable[..., object]]:
     """Register a command, by default under the name of its function. It gets `--plugin`: its suite or run may name additions.
 
     Args:
         name: of the command.
         plugin: whether it gets `--plugin`.
-        on: the group that it belongs to; None: it is a command of its own.
+        on: the command that it is a part of, such as `ab`; None: it is a command of its own.
+        group: where `modbench --help` lists the command of a plug-in.
     """
-    register = (on or app).command(name)
-    return (lambda function: register(_including(function))) if plugin else register
+
+    def registered(function: Callable[..., object]) -> Callable[..., object]:
+        list_in(group, name or function.__name__)
+        return (on or app).command(name)(_including(function) if plugin else function)
+
+    return registered
+
+
+def list_in(group: Group | None, name: str) -> None:
+    """List a command in a group of `modbench --help`."""
+    if group is not None and name not in GROUPS[group]:
+        GROUPS[group].append(name)
 
 
 def _including(function: Callable[..., object]) -> Callable[..., object]:
-    """The same command with `--plugin`, which is applied before the command runs."""
+    """The same command with `--plugin`."""
     signature = inspect.signature(function, eval_str=True)
     flag = inspect.Parameter("plugin", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=PluginFlag)
 
     @functools.wraps(function)
     def including(*args: object, plugin: list[str] | None = None, **values: object) -> object:
-        include_additions(plugin or ())
+        del plugin  # `cli.main` has read it: a plug-in may add the command itself
         return function(*args, **values)
 
     including.__signature__ = signature.replace(parameters=[*signature.parameters.values(), flag])  # type: ignore[attr-defined]  # read by inspect

@@ -16,6 +16,7 @@ from modbench.harness.core.printable import SCREEN
 
 if TYPE_CHECKING:
     from modbench.harness.registry.discovery import Entry
+    from modbench.harness.registry.plugins import Plugin
 
 WIDTH = 80
 
@@ -26,8 +27,8 @@ def list_(
         str,
         typer.Argument(
             metavar="[WHAT]",
-            help="models, routers, metrics, passes, rules, launchers, suites, tasks, corpora, panels, formats, doubts, probes, "
-            "sinks, sources.",
+            help="plugins, models, routers, metrics, passes, rules, launchers, suites, tasks, corpora, panels, formats, doubts, "
+            "probes, sinks, sources.",
             autocompletion=kinds,
         ),
     ] = "",
@@ -40,12 +41,15 @@ def list_(
 ) -> None:
     """List models, suites, metrics and other names.
 
-    Your additions are listed with the file or package that they come from.
+    Your additions are listed with the plug-in that they come from.
     """
     from modbench.harness.registry import catalogue
 
-    if what and what not in catalogue.KINDS:
-        raise unknown("list", what, catalogue.KINDS)
+    if what and what not in (known := ("plugins", *catalogue.KINDS)):
+        raise unknown("list", what, known)
+    if what == "plugins":
+        _plugins(as_json=as_json, check=check)
+        return
     kinds = [what] if what else list(catalogue.KINDS)
     broken = {kind: _broken(kind, check=check) for kind in kinds}
     found = {kind: _usable(kind, broken[kind]) for kind in kinds}
@@ -69,6 +73,45 @@ def _broken(kind: str, *, check: bool) -> Sequence[Entry]:
     if check or kind == "metrics":
         return catalogue.broken(kind)
     return [entry for entry in discovery.every(kind) if entry.problem]
+
+
+def _plugins(*, as_json: bool, check: bool) -> None:
+    """List the plug-ins, each with its sentence and what it adds."""
+    from modbench.harness.registry import plugins
+
+    found = plugins.every()
+    if as_json:
+        say_json([_plugin_as_json(each) for each in found])
+    else:
+        say("\n".join(line for each in found for line in _plugin_lines(each)) or "none yet")
+    if check and any(each.problem for each in found):
+        raise typer.Exit(1)
+
+
+def _plugin_as_json(plugin: Plugin) -> dict[str, object]:
+    return {
+        "name": plugin.name,
+        "about": plugin.about,
+        "from": plugin.origin,
+        "path": str(plugin.folder),
+        "needs": plugin.needs,
+        "extras": plugin.extras,
+        "adds": {kind: {name: str(file) for name, file in files.items()} for kind, files in plugin.adds.items()},
+        "problem": plugin.problem,
+    }
+
+
+def _plugin_lines(plugin: Plugin) -> Iterator[str]:
+    where = "" if plugin.source == "shipped" else f" [{plugin.origin}]"
+    if plugin.problem:
+        yield f"{plugin.name:<12} cannot be used: {plugin.problem}{where}"
+        return
+    yield f"{plugin.name:<12} {plugin.about}{where}"
+    adds = "; ".join(f"{kind} {', '.join(files)}" for kind, files in plugin.adds.items())
+    needs = f"; needs {', '.join(plugin.needs)}" if plugin.needs else ""
+    yield from textwrap.wrap(
+        f"adds {adds}{needs}", WIDTH, initial_indent=" " * 13, subsequent_indent=" " * 13, max_lines=2, placeholder=" …"
+    )
 
 
 def _usable(kind: str, broken: Sequence[Entry]) -> dict[str, tuple[str, Entry]]:
@@ -120,7 +163,7 @@ def _lines(
             if described or not entry.shipped:
                 yield f"  {name:<{width}}  {about}" + ("" if entry.shipped else f" [{entry.origin}]")
         for entry in broken[kind]:
-            yield f"  {entry.name:<{width}}  cannot be used: {entry.problem} [{entry.where}]"
+            yield f"  {entry.name:<{width}}  cannot be used: {entry.problem} [{entry.path}]"
 
 
 def _names(kind: str, names: Sequence[str], lines: int | None) -> list[str]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from modbench.reports.tables.load import Loaded
 
 
-@command()
+@command(group="Decide")
 def recommend(
     run_folder: RunOrNewest = None,
     max_latency: Annotated[

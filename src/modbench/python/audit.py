@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from modbench.commands._app import include_additions
 from modbench.commands.audit import targets
 from modbench.harness.audit.auditing import audit as fill
 from modbench.harness.audit.auditing import built, probes
@@ -115,7 +114,6 @@ def audit(
     else:
         if not isinstance(model, str):
             raise UsageError(f"model takes a module or a name, such as 'mine.py:build'; got {type(model).__name__}.")
-        include_additions(())
         if vocab_size is not None:
             settings["vocab_size"] = vocab_size
         audited = built(targets.case_of_flags(model, keywords.overrides(values, settings)), held, seed)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from modbench.commands._app import include_additions
 from modbench.commands.cost.costs import Request, as_text, costs
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.public import public
@@ -93,7 +92,6 @@ def cost(
         UsageError: if the model or a setting is unknown, or a shape is invalid.
     """
     _check_name(model)
-    include_additions(())
     values = {"option": option, "capacity": capacity, "seq_len": seq_len, "batch_size": batch_size, "dtype": dtype}
     return Costs(tuple(costs(Request.from_flags(model, keywords.overrides(values, settings)))))
 

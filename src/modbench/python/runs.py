@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from modbench import api
-from modbench.commands._app import include_additions
 from modbench.commands.plan.forecast import as_text, took_in_words
 from modbench.commands.plan.forecast import forecast as predict
 from modbench.harness.core.errors import UsageError, shown
@@ -19,6 +18,7 @@ from modbench.harness.core.public import public
 from modbench.harness.core.units import counted, human, parse_duration
 from modbench.harness.execution.user_model_costs import UserModelCosts
 from modbench.harness.planning.plan import Plan
+from modbench.harness.registry import plugins
 from modbench.progress import in_notebook, progress_for
 from modbench.python import keywords
 from modbench.reports.notebook.frames import Results
@@ -335,11 +335,11 @@ def _all_settings(settings: object, more: Mapping[str, object]) -> dict[str, obj
 
 
 def _plugins(folders: Some[str | Path] | None) -> None:
-    """Search folders for additions, as `--plugin` does.
+    """Use plug-ins in folders, as `--plugin` does.
 
     Raises:
         UsageError: if one cannot be used.
     """
     if folders is not None and not isinstance(folders, str | Path | Sequence):
         raise UsageError(f"plugin takes a folder, or a list of folders; got {shown(folders)}.")
-    include_additions(map(str, [folders] if isinstance(folders, str | Path) else folders or ()))
+    plugins.include([folders] if isinstance(folders, str | Path) else folders or ())

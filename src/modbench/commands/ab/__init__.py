@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from modbench.commands._app import app, command
+from modbench.commands._app import app, command, list_in
 from modbench.commands._flags import SuiteName, listed, with_flags
 from modbench.commands.ab.flags import AbFlags, SuiteFlags, compare
 
@@ -18,6 +18,7 @@ ab = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(ab)
+list_in("Decide", "ab")
 
 
 @command("commands", plugin=False, on=ab)

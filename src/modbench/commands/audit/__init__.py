@@ -12,7 +12,7 @@ from modbench.commands._flags import Flags, JsonFlag, architectures, listed, mod
 from modbench.commands._output import say, say_json
 
 
-@command()
+@command(group="Look up")
 @with_flags("option", "settings", "capacity", "seq_len", "batch_size", "dtype")
 def audit(
     targets: Annotated[

@@ -15,7 +15,7 @@ from modbench.harness.core.errors import ModbenchError, UsageError, in_words, sh
 from modbench.harness.domain.case import Case, Dtype, GridPoint
 from modbench.harness.machine import environment
 from modbench.harness.planning.load_suite import check_called
-from modbench.harness.registry.model_sources import sourced
+from modbench.harness.registry.model_sources import adopted, sourced
 
 if TYPE_CHECKING:
     from torch import nn
@@ -92,13 +92,9 @@ def in_memory(module: nn.Module, of: Architecture | None, called: Called, *, voc
     from torch import nn
 
     from modbench.harness.audit.audited import Audited
-    from modbench.models.hf.model import HfModel
 
     name = type(module).__name__
-    if hasattr(module, "generate") and hasattr(
-        module, "get_output_embeddings"
-    ):  # of transformers: it has a cache of its own
-        module = HfModel(module)
+    module = adopted(module)
     tables = (part.num_embeddings for part in module.modules() if isinstance(part, nn.Embedding))
     found = next(tables, None) if vocab_size is None else vocab_size
     if found is None:

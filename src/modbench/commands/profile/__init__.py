@@ -13,7 +13,7 @@ from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import unknown
 
 
-@command()
+@command(group="Measure")
 @with_flags("model", "only", "option", "capacity", "router", "seq_len", "batch_size", "dtype", "device", "settings")
 def profile(
     suite: SuiteName,

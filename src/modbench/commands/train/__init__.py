@@ -14,7 +14,7 @@ from modbench.commands._flags import Flags, JsonFlag, ModelName, with_flags
 from modbench.commands._output import print_summary, say
 
 
-@command()
+@command(group="Measure")
 @with_flags(
     *("option", "capacity", "router", "seq_len", "batch_size", "dtype", "device", "compile", "seeds", "corpus"),
     *("settings", "title"),

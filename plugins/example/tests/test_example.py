@@ -1,0 +1,65 @@
+"""The example, run as a user runs it: each kind is found, used and shown."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """A copy of the plug-in under a name of its own, and a run of its suite."""
+    folder = tmp_path_factory.mktemp("example")
+    shutil.copytree(HERE, folder / "mine", ignore=shutil.ignore_patterns("__pycache__"))
+    more = ("metrics=flops/forward,weights/routers,layers/linear,loss/val,task/sums", "train.log_to=lines")
+    flags = [word for each in more for word in ("--set", each)]
+    modbench(folder, "run", "tiny", *flags, "--launcher", "counting", "--device", "cpu", "-o", "run", "-q")
+    modbench(folder, "report", "run", "--format", "lines,html,csv")
+    return folder
+
+
+def modbench(folder, *words):
+    """Run a command with the plug-in, and return what it printed."""
+    command = [sys.executable, "-m", "modbench", *words, "--plugin", "mine"]
+    environment = os.environ | {"MODBENCH_PLUGINS": ""}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def test_what_it_lists_is_found(ran):
+    (told,) = (each for each in json.loads(modbench(ran, "list", "plugins", "--json")) if each["name"] == "mine")
+    files = {file for kind in told["adds"].values() for file in kind.values()}
+    assert told["problem"] == ""
+    assert files == {
+        str(path) for path in (ran / "mine").glob("*.*") if path.name not in {"__init__.py", "plugin.toml", "README.md"}
+    }
+
+
+def test_its_command_is_listed_and_runs(ran):
+    assert "hello" in modbench(ran, "--help")
+    assert modbench(ran, "hello") == "hello from a plug-in\n"
+
+
+def test_its_numbers_are_those_that_it_made(ran):
+    lines = (ran / "run" / "lines.txt").read_text().splitlines()
+    values = {tuple(line.split()[:2]): float(line.split()[2]) for line in lines}
+    case = "mod[c0.125-entropy-T32-B1-fp32-cpu1]"
+    assert values[case, "weights/routers"] == 0  # it learns nothing
+    assert values[case, "layers/linear"] > 1
+    assert {metric for each, metric in values if "entropy" in each} >= {"task/sums", "loss/val"}
+    assert sorted((ran / "run" / "started.txt").read_text().split()) == sorted(
+        path.stem for path in (ran / "run" / "jobs").glob("*.json")
+    )
+    assert list((ran / "run" / "lines").glob("train-*.txt"))
+
+
+def test_its_section_and_its_warning_are_shown(ran):
+    page = (ran / "run" / "report.html").read_text()
+    assert "How many weights do routers have?" in page
+    assert "Count them again." in page
+    assert (ran / "run" / "router_weights.csv").read_text().startswith("case_id,variant,value\n")

@@ -1,0 +1,1 @@
+"""Models, data sets and checkpoints of Hugging Face."""
