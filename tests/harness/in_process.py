@@ -13,7 +13,8 @@ from unittest import mock
 
 import pytest
 
-from modbench.cli import main
+from modbench.cli import app, main
+from modbench.commands._app import GROUPS
 from modbench.harness.registry import user_code
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -23,6 +24,7 @@ def command_line(*arguments: object, cwd: Path | None = None, columns: int = 120
     """Run a command as `modbench` would, and put back what it changes in this process."""
     command = ["modbench", *map(str, arguments)]
     out, err = io.StringIO(), io.StringIO()
+    groups, registered = {group: [*names] for group, names in GROUPS.items()}, [*app.registered_commands]
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -35,6 +37,9 @@ def command_line(*arguments: object, cwd: Path | None = None, columns: int = 120
         patch.chdir(cwd or Path.cwd())
         with pytest.raises(SystemExit) as ended:
             main()
+    app.registered_commands[:] = registered  # a plug-in may have added some
+    for group, names in groups.items():
+        GROUPS[group][:] = names
     for number, handler in handlers.items():
         signal.signal(number, handler)
     for name in [name for name in sys.modules if name.startswith("modbench_user_")]:

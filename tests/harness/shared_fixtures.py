@@ -95,9 +95,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if fixtures & {*SHARED, "modbench_process"}:
             item.add_marker(pytest.mark.slow)
         if fixtures & SHARED and kept_together(item.nodeid.partition("::")[0]) is None:
-            raise pytest.UsageError(
-                f"{item.nodeid} reads {fixtures & SHARED}: name it in ACROSS, tests/harness/shared_fixtures.py"
-            )
+            raise pytest.UsageError(f"{item.nodeid} reads {fixtures & SHARED}: name it in ACROSS, shared_fixtures.py")
         for mark in item.iter_markers("plugin"):
             if mark.args[0] not in PLUGINS:
                 item.add_marker(pytest.mark.skip(reason=f"the plug-in {mark.args[0]} is absent"))
