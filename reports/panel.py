@@ -74,6 +74,7 @@ class Panel:
         tables: tables for programs, which are written as NAME.csv and to report.json where they have rows.
         lead: what it adds to the short answer, which stands before all panels.
         rules: rules whose decisions it shows; what other rules decided is said in short.
+        reads_artifacts: whether it reads files of the folder `artifacts`, which have no schema.
     """
 
     title: str
@@ -88,6 +89,7 @@ class Panel:
     tables: Sequence[DataTable[Any]] = ()
     lead: Lead = Lead()
     rules: frozenset[str] = frozenset()
+    reads_artifacts: bool = False
 
 
 def panels() -> list[tuple[str, Panel]]:

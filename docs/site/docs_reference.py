@@ -29,6 +29,7 @@ ABOUT_KINDS = {
     "suites": "What `modbench run NAME` measures; [suites.md](suites.md) has the keys.",
     "tasks": "What a model is trained on and asked: the metric `task/NAME`.",
     "sources": "Where models of other libraries come from: `--model NAME:WHAT`.",
+    "recorders": "What is kept of routers while a model trains: `train.watch`.",
     "sinks": "Where numbers of training go besides the run folder: `--log-to NAME`.",
 }
 

@@ -357,7 +357,7 @@ class TrainNotes(Notes):
             of text adds to the error of a difference. Of fresh runs only.
         spent: seconds of forward, backward, optimizer, and outside of all three; on a GPU between CUDA events, not of launching.
         resumed_at: steps that were made before the run was last resumed.
-        routing: what the routers did, in numbers (`harness/routing/describe.py`).
+        routing: what the routers did, in numbers (`plugins/routing/describe.py`).
         answers: results on a task; None for a corpus.
     """
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness.core import extras
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.titles import slug
@@ -85,7 +84,7 @@ class Trained:
         looks: `step` and held-out `loss` (on a few windows) during training.
         spent: seconds of `forward`, `backward`, `optimizer`, and `outside` of all three; without evaluation.
         resumed_at: steps that were made before the run was last resumed.
-        routing: summary of what the routers did (`harness/routing/`); None if they were not watched.
+        routing: summary of what the routers did (`plugins/routing/`); None if they were not watched.
         routing_reason: why `routing` is None.
     """
 
@@ -220,7 +219,7 @@ def _watched(subject: Subject, windows: Windows, plan: TrainRun, ranks: Ranks) -
         return "routers were not watched: train.watch is off"
     if ranks.world > 1:
         return "trained by several ranks: routers are watched only with one"
-    made: RoutingWatch | str = extras.part(extras.ROUTING, "train.watch").watched(subject, windows)
+    made: RoutingWatch | str = catalogue.load("recorders", "routing")(subject, windows)
     return made
 
 

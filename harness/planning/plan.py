@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
-from modbench.harness.core import extras
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.frozen import Frozen
@@ -144,7 +143,7 @@ def make_plan(
     if suite.train is not None and suite.train.log_to is not None:
         catalogue.load("sinks", suite.train.log_to).check(suite.train.log_to)
     if suite.train is not None and suite.train.watch:
-        extras.check_part(extras.ROUTING, "train.watch")
+        catalogue.find("recorders", "routing")
     jobs, groups = assigned(suite, tuple(planned_jobs(suite, comparisons, text, also)), select)
     _check_rates(jobs, suite)
     if suite.isoflop is not None and text is not None and suite.claims:

@@ -47,6 +47,7 @@ KINDS = {
     "tasks": ("modbench.suites.tasks", "TASK"),
     "sinks": ("modbench.harness.training.sinks", "SINK"),
     "sources": ("", "SOURCE"),
+    "recorders": ("", "RECORDER"),
 }
 # What only plug-ins list besides: files that register a command, and files with names of `import modbench`.
 FURTHER = ("commands", "python")

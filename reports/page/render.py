@@ -33,8 +33,8 @@ MOST_FILES = 3
 
 
 @contextlib.contextmanager
-def blaming_artifacts(panel: str, loaded: Loaded) -> Iterator[None]:
-    """Turn an error of a panel about routing into one of its data: artifacts have no schema; what one lacks is damage, no bug.
+def blaming_artifacts(panel: Panel, loaded: Loaded) -> Iterator[None]:
+    """Turn an error of a panel that reads artifacts into one of its data: they have no schema; what one lacks is damage, no bug.
 
     Raises:
         UsageError: if an artifact is damaged.
@@ -43,7 +43,7 @@ def blaming_artifacts(panel: str, loaded: Loaded) -> Iterator[None]:
         yield
     except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
         artifacts = loaded.path / "artifacts"
-        if isinstance(error, UsageError) or not (panel.startswith("routing_") and artifacts.is_dir()):
+        if isinstance(error, UsageError) or not (panel.reads_artifacts and artifacts.is_dir()):
             raise
         said = f"{type(error).__name__}: {in_short(error)}"
         raise UnreadableError(
@@ -92,7 +92,7 @@ def rendered(name: str, panel: Panel, loaded: Loaded, *, as_html: bool = True) -
     """Return what a panel shows, as blocks or as it stands on the page; instead of one of the user's that raises, the reason."""
     shipped = catalogue.is_shipped("panels", name)
     try:
-        with blaming_artifacts(name, loaded):
+        with blaming_artifacts(panel, loaded):
             made = panel.render(loaded) or ()
             blocks: list[Block | Markup] = [made] if isinstance(made, Markup) else [*made]
             # Blocks of several panels are written together; those of the user's here, so that what they raise is theirs.

@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     from modbench.commands._output import say, say_json
     from modbench.harness.core import extras, printable
     from modbench.harness.core.config import ModelConfig
-    from modbench.harness.core.contracts import UNASKED, Corpus, Cost, DecodeCost, Examples, Metric, Source, Task, Text
+    from modbench.harness.core.contracts import (
+        UNASKED,
+        AnyMetric,
+        Corpus,
+        Cost,
+        DecodeCost,
+        Examples,
+        Metric,
+        Source,
+        Task,
+        Text,
+    )
     from modbench.harness.core.errors import (
         ModbenchError,
         UnreadableError,
@@ -31,17 +42,21 @@ if TYPE_CHECKING:
         unknown,
     )
     from modbench.harness.core.files import naming, write_atomically
-    from modbench.harness.core.language_model import Decision
+    from modbench.harness.core.frozen import Frozen
+    from modbench.harness.core.grouped import grouped
+    from modbench.harness.core.language_model import Decision, Observation
+    from modbench.harness.core.measure_plans import SearchPlan
     from modbench.harness.core.printable import WIDTH, aligned
+    from modbench.harness.core.protocols import PAGE, parts_of
     from modbench.harness.core.sinks import Sink
     from modbench.harness.core.train_plan import TrainRun
     from modbench.harness.core.units import check_capacity, counted
-    from modbench.harness.domain.case import Case, Device, GridPoint, Job
+    from modbench.harness.domain.case import Case, Comparison, Device, GridPoint, Job
     from modbench.harness.domain.evidence import Doubt
     from modbench.harness.domain.notes import Notes
     from modbench.harness.domain.passes import Pass
-    from modbench.harness.domain.records import Death, Missing
-    from modbench.harness.domain.suite import EFFORTS
+    from modbench.harness.domain.records import Death, Missing, Record
+    from modbench.harness.domain.suite import EFFORTS, Suite
     from modbench.harness.execution import ranks
     from modbench.harness.execution.launch.local import LocalLauncher
     from modbench.harness.execution.launching import Launcher, MakeLauncher
@@ -50,30 +65,63 @@ if TYPE_CHECKING:
     from modbench.harness.execution.worker import NODE
     from modbench.harness.flops.closed_form import closed_form
     from modbench.harness.machine import certificate, environment
+    from modbench.harness.planning.adaptive import AdaptiveRule
+    from modbench.harness.planning.adaptive import Decision as AdaptiveDecision
+    from modbench.harness.planning.comparisons import in_search, is_timed
+    from modbench.harness.planning.plan import Plan
     from modbench.harness.planning.select import compile_expression
     from modbench.harness.process import processes
     from modbench.harness.process.graceful_stop import Stopped
     from modbench.harness.registry import catalogue
-    from modbench.harness.results import components
+    from modbench.harness.results import components, workspace
     from modbench.harness.results.outcomes import attempt, measured, missing
+    from modbench.harness.results.process_effects import effect_in_process
     from modbench.harness.results.run_folder import RunFolder, read
     from modbench.harness.results.sealed_records import read_record
-    from modbench.harness.stats.effects import t_quantile
+    from modbench.harness.results.workspace import artifact
+    from modbench.harness.stats import effects, paired
+    from modbench.harness.stats.contrast import INCONCLUSIVE, WORSE, ByClock, Contrast, Rule, Side, contrast
+    from modbench.harness.stats.contrast import counted as counted_of_contrast
+    from modbench.harness.stats.effects import LEVEL, t_quantile
     from modbench.harness.subject.subject import Subject
     from modbench.harness.text import disk_cache
     from modbench.harness.text.corpus import corpus_entry, from_documents
     from modbench.harness.text.tokens import encode
-    from modbench.harness.training.batches import Windows
+    from modbench.harness.training.batches import Windows, joined
+    from modbench.harness.training.held_out import autocast_of, why_not_causal
     from modbench.harness.training.trainer import Progress, Trainer
     from modbench.models import dense
     from modbench.models.layers.context import Selection, from_mask
     from modbench.models.layers.router import Calibrated, Threshold, own_precision
     from modbench.models.mod import top_k
     from modbench.progress import StepProgress
-    from modbench.reports.data_table import DataTable, number, text
+    from modbench.reports.data_table import DataTable, count, grid_point, interval, number, text
+    from modbench.reports.figures.axes import name_rows, ticks
+    from modbench.reports.figures.style import MUTED, Look, look, new_figure
     from modbench.reports.format import Format
-    from modbench.reports.model import Estimate, Table
-    from modbench.reports.panel import Panel
+    from modbench.reports.model import (
+        Block,
+        Estimate,
+        Figure,
+        Finding,
+        Kind,
+        Sentence,
+        Table,
+        Value,
+        pivot,
+        where_it_ran,
+    )
+    from modbench.reports.panel import InPlace, Lead, Panel
+    from modbench.reports.tables import comparisons, losses
+    from modbench.reports.tables.cases import no_interval
+    from modbench.reports.tables.cell import columns_of, joined_reasons
+    from modbench.reports.tables.comparisons import SMOKE, pair_row, ratio_columns
+    from modbench.reports.tables.findings import of_pair, of_row
+    from modbench.reports.tables.load import Loaded, matched_beside
+    from modbench.reports.tables.losses import unit_of
+    from modbench.reports.tables.outcomes import CAUSAL_LOSS, Tables
+    from modbench.reports.wording import BYTES, MATCHED, WORKLOADS, name
+    from modbench.reports.writers.html import fill
     from modbench.reports.writers.number_format import estimate, share
     from modbench.suites.corpora._records import as_document, column, split
 

@@ -23,10 +23,10 @@ import numpy as np
 
 from modbench.harness.planning import plan
 from modbench.harness.planning.load_suite import load_suite
-from modbench.harness.rules.bisection import Reading, next_cells_of_all, rows_of
 from modbench.harness.stats import effects
 from modbench.harness.stats.break_even import Found, Point, break_even
 from modbench.harness.stats.effects import Effect
+from modbench.plugins.search.rule import Reading, next_cells_of_all, rows_of
 
 # Log effect by the distance from the line, in doublings of the length.
 Curve = Callable[[float], float]

@@ -90,7 +90,7 @@ def test_a_wrong_manifest_is_named_and_stops_nothing(
     assert modbench("list", "metrics").returncode == 0
     listed = modbench("list", "plugins", "--check")
     assert (listed.returncode, MANIFESTS[text] in listed.stdout) == (1, True)
-    with pytest.raises(UsageError, match="Perhaps it is in the plug-in"):
+    with pytest.raises(UsageError, match="is in the plug-in"):
         catalogue.find_metric("layers/x")
 
 
@@ -274,7 +274,7 @@ def test_a_package_without_a_manifest_is_named(tmp_path: Path, monkeypatch: pyte
     monkeypatch.syspath_prepend(str(tmp_path))
     catalogue.forget()
     (bare,) = [each for each in plugins.every() if each.name == "bare"]
-    assert bare.problem == "its entry point names 'bare', which is no package that holds plugin.toml"
+    assert "'bare', which is no package" in bare.problem
 
 
 def test_tasks_of_a_folder_are_metrics_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

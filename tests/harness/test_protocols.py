@@ -20,12 +20,12 @@ from modbench.harness.passes import _training
 from modbench.harness.passes.train import notes_of
 from modbench.harness.process.torchrun import Ranks
 from modbench.harness.registry import catalogue, user_models
-from modbench.harness.routing import flip_effects
-from modbench.harness.routing.collect import observe, why_not_watched
 from modbench.harness.subject import skip_claims
 from modbench.harness.subject.subject import Subject
 from modbench.harness.training.trainer import Trainer
 from modbench.models.dense import Dense
+from modbench.plugins.routing import flip_effects
+from modbench.plugins.routing.collect import observe, why_not_watched
 
 METRICS = catalogue.metrics()
 

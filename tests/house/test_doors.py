@@ -12,6 +12,13 @@ import pytest
 from product import SOURCES
 
 ROOT = Path(__file__).parents[2]
+# Where the names are that plug-ins import.
+EXTENDED = {
+    each.asname or each.name: node.module
+    for node in ast.walk(ast.parse((ROOT / "src/modbench/extend.py").read_text(encoding="utf-8")))
+    if isinstance(node, ast.ImportFrom)
+    for each in node.names
+}
 Rule = Callable[[ast.AST], bool]
 # What rules look at.
 FOUND = (ast.Attribute, ast.Call, ast.Compare, ast.Constant, ast.FormattedValue, ast.Import, ast.ImportFrom, ast.Raise)
@@ -109,7 +116,10 @@ def is_a_verdict(node: ast.AST) -> bool:
 def judges(node: ast.AST) -> bool:
     """Whether a node names a function of `harness/stats/contrast.py` that judges: imported from it, or as its attribute."""
     if isinstance(node, ast.ImportFrom):
-        return str(node.module).endswith("stats.contrast") and any(alias.name in JUDGES for alias in node.names)
+        plugged = node.module == "modbench.extend"
+        homes = {alias.name: str(EXTENDED.get(alias.name) if plugged else node.module) for alias in node.names}
+        names = {name.partition("_of_")[0] for name, home in homes.items() if home.endswith("stats.contrast")}
+        return bool(JUDGES & names)
     return isinstance(node, ast.Attribute) and dotted(node) in {f"contrast.{name}" for name in JUDGES}
 
 
@@ -260,7 +270,7 @@ DOORS = {
             "harness/timing/callable_contrasts.py": "`mb.compare`, and the fixture of pytest",
             "reports/panels/pareto.py": "counts of variants that are chosen between",
             "reports/questions/ab.py": "blocks of `modbench ab`",
-            "reports/questions/combine.py": "ratios of two pairs",
+            "plugins/combine/question.py": "ratios of two pairs",
             "reports/questions/gate/gate.py": "limits on two runs",
             "reports/questions/recommend/recommend.py": "variants of a run in a metric that is computed from others",
             "reports/tables/comparisons.py": "counts and shares of a run",
@@ -318,6 +328,8 @@ def found() -> dict[str, list[tuple[str, int]]]:
     """Files and lines that do what each door is for; every file is read once."""
     places: dict[str, list[tuple[str, int]]] = {what: [] for what in DOORS}
     for path in SOURCES:
+        if path.name == "extend.py":  # it names what plug-ins use
+            continue
         for node in (each for each in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(each, FOUND)):
             for what, door in DOORS.items():
                 if door.finds(node):

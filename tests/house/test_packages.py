@@ -36,7 +36,7 @@ def test_every_package_says_what_it_is_and_stands_on_the_map_and_in_the_contract
 def test_the_map_names_files_that_exist() -> None:
     """A bare name lies in the folder that was named last on its line."""
     for line in (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").splitlines():
-        folder = HARNESS
+        folder = HARNESS / (re.findall(r"^\| `(\w+)/`", line) or [""])[0]
         for name in re.findall(r"`([\w/*]+\.py)`", line) if line.startswith("|") else ():
             if "/" in name:
                 folder = next(

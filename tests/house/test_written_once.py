@@ -14,20 +14,22 @@ import pytest
 ROOT = Path(__file__).parents[2]
 REPORTS, FRONT = ROOT / "reports", ROOT / "src" / "modbench"
 PLUGIN = FRONT / "testing"
-OUTSIDE = [path for path in sorted(REPORTS.rglob("*.py")) if "writers" not in path.parts]
+# What plug-ins have of the reports.
+SECTIONS, PLUGGED = sorted(ROOT.glob("plugins/*/**/section*.py")), sorted(ROOT.glob("plugins/*/**/question*.py"))
+OUTSIDE = [*(path for path in sorted(REPORTS.rglob("*.py")) if "writers" not in path.parts), *SECTIONS, *PLUGGED]
 # `figures/` writes SVG.
 FILES = [path for path in OUTSIDE if "figures" not in path.parts]
-QUESTIONS = sorted((REPORTS / "questions").rglob("*.py"))
+QUESTIONS = [*sorted((REPORTS / "questions").rglob("*.py")), *PLUGGED]
 ENDS = {"low", "high", "ends", "ci_low", "ci_high"}
 BETWEEN = re.compile(r"^(–|-|,? | to |\.\.)$")
 # Formats of numbers outside the writers, and why.
 FORMATS = {
-    "figures/axes.py": {"g"},  # ticks of all figures: figures lie below the writers
-    "figures/style.py": {"02d"},  # colours
-    "panels/routing.py": {".9g"},  # a cell of a figure's data
-    "panels/numbers.py": {".6g"},  # rounded samples, which are data of a script
-    "panels/sweeps.py": {".0f"},  # the name of a figure, and so of its file
-    "wording.py": {".4g"},  # the name of a variant, which the writers write
+    "reports/figures/axes.py": {"g"},  # ticks of all figures: figures lie below the writers
+    "reports/figures/style.py": {"02d"},  # colours
+    "plugins/routing/section.py": {".9g"},  # a cell of a figure's data
+    "reports/panels/numbers.py": {".6g"},  # rounded samples, which are data of a script
+    "reports/panels/sweeps.py": {".0f"},  # the name of a figure, and so of its file
+    "reports/wording.py": {".4g"},  # the name of a variant, which the writers write
 }
 NUMBER = re.compile(r"[,_]|\.|0\d|[bdeEfFgGnxX%]$")
 # Escaping, wrapping and cutting of text.
@@ -170,18 +172,19 @@ def sentences(source: str) -> list[int]:
 @pytest.mark.slow
 def test_few_tests_hold_sentences() -> None:
     """So that a sentence can be bettered in one place."""
-    files = (path for path in (ROOT / "tests").rglob("*.py") if "bench" not in path.parts)
+    files = [path for path in (ROOT / "tests").rglob("*.py") if "bench" not in path.parts]
+    files += ROOT.glob("plugins/*/tests/**/*.py")
     assert sum(len(sentences(path.read_text(encoding="utf-8"))) for path in files) <= MOST_SENTENCES
 
 
 def test_only_writers_format_numbers() -> None:
-    found = {str(path.relative_to(REPORTS)): formats(path.read_text(encoding="utf-8")) for path in OUTSIDE}
+    found = {str(path.relative_to(ROOT)): formats(path.read_text(encoding="utf-8")) for path in OUTSIDE}
     assert {name: specs for name, specs in found.items() if specs} == FORMATS
     assert not any(formats(path.read_text(encoding="utf-8")) for path in PLUGIN.glob("*.py"))
 
 
 def test_questions_leave_words_to_the_writers() -> None:
-    found = {path.relative_to(REPORTS).as_posix(): phrases(path.read_text(encoding="utf-8")) for path in QUESTIONS}
+    found = {path.relative_to(ROOT).as_posix(): phrases(path.read_text(encoding="utf-8")) for path in QUESTIONS}
     assert len(found) > 20
     assert {name: lines for name, lines in found.items() if lines} == {}
 

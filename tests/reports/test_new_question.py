@@ -11,21 +11,21 @@ import goldens
 import pandas as pd
 import pytest
 from in_process import succeeded
+from own_plugin import write
 
 from modbench.harness.registry import catalogue
 from modbench.reports import demo
 
 GOLDEN = Path(__file__).parent / "golden" / "new_question.txt"
-EXAMPLE = Path(__file__).parents[2] / "examples" / "bench" / "panels" / "router_weights.py"
+EXAMPLE = Path(__file__).parents[2] / "plugins" / "example" / "section.py"
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A stored run, and a folder with the example's question, about its parameters."""
     demo.unpack(tmp_path / "run", goldens.HERE / "gate" / "new.json.xz")
-    (tmp_path / "bench" / "panels").mkdir(parents=True)
     source = EXAMPLE.read_text().replace("weights/routers", "latency/forward").replace('kind="count"', 'unit="s"')
-    (tmp_path / "bench" / "panels" / EXAMPLE.name).write_text(source)
+    write(tmp_path / "bench", {"panels/router_weights.py": source})
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

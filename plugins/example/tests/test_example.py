@@ -60,6 +60,6 @@ def test_its_numbers_are_those_that_it_made(ran):
 
 def test_its_section_and_its_warning_are_shown(ran):
     page = (ran / "run" / "report.html").read_text()
-    assert "How many weights do routers have?" in page
+    assert "How many weights" in page
     assert "Count them again." in page
     assert (ran / "run" / "router_weights.csv").read_text().startswith("case_id,variant,value\n")

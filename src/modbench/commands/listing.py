@@ -28,7 +28,7 @@ def list_(
         typer.Argument(
             metavar="[WHAT]",
             help="plugins, models, routers, metrics, passes, rules, launchers, suites, tasks, corpora, panels, formats, doubts, "
-            "probes, sinks, sources.",
+            "probes, sinks, sources, recorders.",
             autocompletion=kinds,
         ),
     ] = "",

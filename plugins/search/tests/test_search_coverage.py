@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import search as script
 
-from modbench.harness.rules.bisection import Reading
 from modbench.harness.stats.effects import Effect
+from modbench.plugins.search.rule import Reading
 
 # Seconds of the cells of `breakeven`, roughly: a start, and what grows with the length.
 SECONDS = {length: 0.5 + length / 200 for length in (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)}

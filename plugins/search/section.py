@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from modbench.harness.rules.bisection import rows_of
-from modbench.reports.model import Estimate, Sentence
-from modbench.reports.panel import Panel
-from modbench.reports.tables.load import Loaded
+from modbench.extend import Estimate, Loaded, Panel, Sentence
+from modbench.plugins.search.rule import rows_of
 
 
 def render(loaded: Loaded) -> Iterator[Sentence]:

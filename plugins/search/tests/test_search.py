@@ -26,8 +26,8 @@ from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import progress, run_folder
 from modbench.harness.results.run_folder import RunFolder
-from modbench.harness.rules.bisection import Reading, bracket, next_cells, rows_of, usual
-from modbench.reports.panels import search
+from modbench.plugins.search import section as search
+from modbench.plugins.search.rule import Reading, bracket, next_cells, rows_of, usual
 from modbench.reports.questions.first_screen import sure
 from modbench.reports.tables.load import load
 from modbench.reports.tables.samples import LEFT_OUT

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from modbench.harness.routing.ngram import Array
-from modbench.harness.stats.effects import t_quantile
+from modbench.extend import t_quantile
+from modbench.plugins.routing.ngram import Array
 
 RESAMPLES = 1000
 FEWEST_VALUES, FEWEST_WINDOWS = 6, 4

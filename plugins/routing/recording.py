@@ -5,14 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness.domain.records import Missing
-from modbench.harness.results import workspace
-from modbench.harness.results.outcomes import attempt
+from modbench.extend import Missing, attempt, workspace
 
 if TYPE_CHECKING:
-    from modbench.harness.routing import Drift
-    from modbench.harness.subject.subject import Subject
-    from modbench.harness.training.batches import Windows
+    from modbench.extend import Subject, Windows
+    from modbench.plugins.routing import Drift
 
 # Held-out tokens of a look during training, and those on which routers are described.
 LOOK_TOKENS = 2048
@@ -22,7 +19,7 @@ WATCH_TOKENS = 16_384
 def watched(subject: Subject, windows: Windows) -> Watch | str:
     """Return what watches the routers of a training run, or why they cannot be watched."""
     if subject.case.is_user_model:
-        from modbench.harness.routing import undisturbed, why_not_watched
+        from modbench.plugins.routing import undisturbed, why_not_watched
 
         with undisturbed(subject.module):
             tokens_BT = next(windows.val()).tokens_BT.to(subject.case.grid_point.device)
@@ -35,8 +32,8 @@ class Watch:
     """Watches the routers of one training run, on the same few held-out windows."""
 
     def __init__(self, subject: Subject, windows: Windows) -> None:
-        from modbench.harness.routing import Drift
-        from modbench.harness.training.batches import joined
+        from modbench.extend import joined
+        from modbench.plugins.routing import Drift
 
         self._subject, self._windows = subject, windows
         some = joined(windows.val(LOOK_TOKENS))
@@ -56,9 +53,8 @@ class Watch:
 
 def _look_closely(subject: Subject, windows: Windows, drift: Drift) -> dict[str, Any]:
     """Describe what the routers do, save it as an artifact, and return its summary."""
-    from modbench.harness.routing import describe, flip_effects
-    from modbench.harness.training.batches import joined
-    from modbench.harness.training.held_out import autocast_of, why_not_causal
+    from modbench.extend import autocast_of, joined, why_not_causal
+    from modbench.plugins.routing import describe, flip_effects
 
     some = joined(windows.val(min(WATCH_TOKENS, windows.run.val_tokens))).to(subject.case.grid_point.device)
     with autocast_of(subject.case):
@@ -76,3 +72,6 @@ def _look_closely(subject: Subject, windows: Windows, drift: Drift) -> dict[str,
     if workspace.HERE is not None:
         workspace.HERE.keep(found)
     return dict(description["summary"])
+
+
+RECORDER = watched

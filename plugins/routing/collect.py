@@ -16,9 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modbench.harness.core.language_model import Decision, Observation
-from modbench.harness.core.protocols import PAGE, parts_of
-from modbench.harness.routing.ngram import Array
+from modbench.extend import PAGE, Decision, Observation, parts_of
+from modbench.plugins.routing.ngram import Array
 
 FIELDS = tuple(field.name for field in fields(Decision))
 # What a module may ignore: it reads the prompt by a rule of its own. To route otherwise than asked would be a wrong answer.

@@ -17,7 +17,7 @@ from typing import Protocol
 
 import numpy as np
 
-from modbench.harness.routing.ngram import Array, surprisal
+from modbench.plugins.routing.ngram import Array, surprisal
 
 KINDS = ("word start", "continuation", "digit", "punctuation", "whitespace")
 POSITION_BINS = 8

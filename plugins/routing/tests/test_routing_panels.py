@@ -19,9 +19,9 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Case
 from modbench.harness.results import run_folder
 from modbench.harness.results.workspace import Workspace
+from modbench.plugins.routing import question
+from modbench.plugins.routing.section import ROUTING_GATES, ROUTING_KNOWS, ROUTING_PROFIT, ROUTING_TEXT, ROUTING_WHO
 from modbench.reports.model import Estimate, Figure, Table, Value
-from modbench.reports.panels.routing import ROUTING_GATES, ROUTING_KNOWS, ROUTING_PROFIT, ROUTING_TEXT, ROUTING_WHO
-from modbench.reports.questions import routing as question
 from modbench.reports.tables.load import Loaded, load
 
 DIGIT = ("kind", "digit")

@@ -11,16 +11,25 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
-from modbench.harness.core.grouped import grouped
-from modbench.harness.domain.case import Case
-from modbench.harness.results.workspace import artifact
-from modbench.harness.stats import effects
-from modbench.harness.stats.contrast import INCONCLUSIVE
-from modbench.reports.figures.style import Look, look
-from modbench.reports.model import Estimate, Kind, Sentence, Table, Value, pivot
-from modbench.reports.tables.load import Loaded, matched_beside
-from modbench.reports.tables.losses import unit_of
-from modbench.reports.wording import MATCHED
+from modbench.extend import (
+    INCONCLUSIVE,
+    MATCHED,
+    Case,
+    Estimate,
+    Kind,
+    Loaded,
+    Look,
+    Sentence,
+    Table,
+    Value,
+    artifact,
+    effects,
+    grouped,
+    look,
+    matched_beside,
+    pivot,
+    unit_of,
+)
 
 Z = 1.959964
 MOST_CONTROLS = 3

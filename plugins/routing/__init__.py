@@ -6,9 +6,9 @@ ways if `observe` takes `causal` and `flip_LBT`; nothing here knows a model by n
 
 from __future__ import annotations
 
-from modbench.harness.routing.collect import undisturbed, why_not_watched
-from modbench.harness.routing.describe import describe
-from modbench.harness.routing.drift import Drift
-from modbench.harness.routing.interventions import flip_effects
+from modbench.plugins.routing.collect import undisturbed, why_not_watched
+from modbench.plugins.routing.describe import describe
+from modbench.plugins.routing.drift import Drift
+from modbench.plugins.routing.interventions import flip_effects
 
 __all__ = ["Drift", "describe", "flip_effects", "undisturbed", "why_not_watched"]

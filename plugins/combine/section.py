@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from modbench.reports.panel import Lead, Panel
-from modbench.reports.questions import combine
+from modbench.extend import Lead, Panel
+from modbench.plugins.combine import question as combine
 
 PANEL = Panel(
     title="Do the savings multiply?",

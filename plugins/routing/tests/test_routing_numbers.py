@@ -21,11 +21,11 @@ from planted_routing import (
 from present import present
 from scipy import stats
 
-from modbench.harness.routing.ngram import surprisal
-from modbench.harness.routing.overlap import between_layers, expected_jaccard, jaccard
-from modbench.harness.routing.rank_correlation import rank_correlation, within_windows
-from modbench.harness.routing.strata import KINDS, kinds_of, positions, quarters, text_strata
-from modbench.harness.routing.tally import confusion, plain, ratio
+from modbench.plugins.routing.ngram import surprisal
+from modbench.plugins.routing.overlap import between_layers, expected_jaccard, jaccard
+from modbench.plugins.routing.rank_correlation import rank_correlation, within_windows
+from modbench.plugins.routing.strata import KINDS, kinds_of, positions, quarters, text_strata
+from modbench.plugins.routing.tally import confusion, plain, ratio
 
 # --- kinds and strata
 

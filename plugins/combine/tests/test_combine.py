@@ -16,7 +16,7 @@ from modbench.harness.core.contracts import Text
 from modbench.harness.planning import plan
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.stats.paired import ProcessSamples, numbers, numbers_of_pairs
-from modbench.reports.questions import combine
+from modbench.plugins.combine import question as combine
 from modbench.reports.tables.load import Loaded, load
 
 METRICS = [
@@ -116,7 +116,7 @@ def test_the_suite_has_two_combinations_at_each_length() -> None:
 
 
 def test_a_page_takes_the_tables_of_a_run_and_keeps_the_rest(run: Loaded) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "combine.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "combine.md").read_text(encoding="utf-8")
     made = filled(page, "combine", run)
     assert made.count("\n### MoD 0.125 × ") == made.count("\n| forward pass | T = 64 |") == 2
     assert filled(made, "combine", run) == made

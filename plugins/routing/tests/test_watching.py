@@ -10,9 +10,9 @@ import torch
 from cases import case_of
 from torch import Tensor
 
-from modbench.harness.routing import collect
-from modbench.harness.routing.collect import observe as real
 from modbench.harness.subject.subject import Subject
+from modbench.plugins.routing import collect
+from modbench.plugins.routing.collect import observe as real
 
 
 def test_watching_keeps_no_logits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from modbench.harness.routing.collect import watch
-from modbench.harness.routing.ngram import Array
-from modbench.harness.routing.overlap import jaccard
-from modbench.harness.routing.strata import KINDS, Tokens, kinds_of
-from modbench.harness.routing.tally import plain, ratio
+from modbench.plugins.routing.collect import watch
+from modbench.plugins.routing.ngram import Array
+from modbench.plugins.routing.overlap import jaccard
+from modbench.plugins.routing.strata import KINDS, Tokens, kinds_of
+from modbench.plugins.routing.tally import plain, ratio
 
 
 class Drift:

@@ -13,24 +13,51 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.contracts import AnyMetric as Metric
-from modbench.harness.core.grouped import grouped
-from modbench.harness.domain.case import Case, Comparison
-from modbench.harness.stats import paired
-from modbench.harness.stats.contrast import WORSE, ByClock, Contrast, Rule, Side, contrast, counted
-from modbench.harness.stats.effects import LEVEL
-from modbench.reports.data_table import DataTable, count, grid_point, interval, number, text
-from modbench.reports.model import Estimate, Finding, Sentence, Table, Value, where_it_ran
-from modbench.reports.panel import InPlace
-from modbench.reports.tables import comparisons, losses
-from modbench.reports.tables.cases import no_interval
-from modbench.reports.tables.cell import columns_of, joined_reasons
-from modbench.reports.tables.comparisons import SMOKE, pair_row, ratio_columns
-from modbench.reports.tables.findings import of_pair, of_row
-from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.outcomes import CAUSAL_LOSS, Tables
-from modbench.reports.wording import BYTES, WORKLOADS, name
+from modbench.extend import (
+    BYTES,
+    CAUSAL_LOSS,
+    LEVEL,
+    SMOKE,
+    WORKLOADS,
+    WORSE,
+    ByClock,
+    Case,
+    Comparison,
+    Contrast,
+    DataTable,
+    Estimate,
+    Finding,
+    InPlace,
+    Loaded,
+    ModelConfig,
+    Rule,
+    Sentence,
+    Side,
+    Table,
+    Tables,
+    Value,
+    columns_of,
+    comparisons,
+    contrast,
+    count,
+    grid_point,
+    grouped,
+    interval,
+    joined_reasons,
+    losses,
+    name,
+    no_interval,
+    number,
+    of_pair,
+    of_row,
+    pair_row,
+    paired,
+    ratio_columns,
+    text,
+    where_it_ran,
+)
+from modbench.extend import AnyMetric as Metric
+from modbench.extend import counted_of_contrast as counted
 
 # Fields of a configuration that say how tokens are mixed.
 MIXER = ("mixer", "window", "kernel_size")

@@ -16,21 +16,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from modbench.harness.core.errors import UsageError, unknown
-from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.units import counted
-from modbench.harness.domain.case import Case, Comparison, Job
-from modbench.harness.domain.records import Record
-from modbench.harness.planning.adaptive import AdaptiveRule, Decision
-from modbench.harness.planning.comparisons import in_search, is_timed
-from modbench.harness.registry import catalogue
-from modbench.harness.results.process_effects import effect_in_process
-from modbench.harness.stats import effects
+from modbench.extend import AdaptiveDecision as Decision
+from modbench.extend import (
+    AdaptiveRule,
+    Case,
+    Comparison,
+    Frozen,
+    Job,
+    Record,
+    UsageError,
+    catalogue,
+    counted,
+    effect_in_process,
+    effects,
+    in_search,
+    is_timed,
+    unknown,
+)
 
 if TYPE_CHECKING:
-    from modbench.harness.core.measure_plans import SearchPlan
-    from modbench.harness.domain.suite import Suite
-    from modbench.harness.planning.plan import Plan
+    from modbench.extend import Plan, SearchPlan, Suite
 
 # Fewest processes that have an interval.
 FEWEST_PROCESSES = 3

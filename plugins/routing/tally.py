@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from modbench.harness.routing.collect import Watched
-from modbench.harness.routing.ngram import Array
-from modbench.harness.routing.strata import Stratum
+from modbench.plugins.routing.collect import Watched
+from modbench.plugins.routing.ngram import Array
+from modbench.plugins.routing.strata import Stratum
 
 DIGITS = 6
 # Of a histogram.

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from modbench.harness.routing.collect import Watched, device_of, observe, undisturbed, watch
-from modbench.harness.routing.ngram import Array
-from modbench.harness.routing.overlap import between_layers
-from modbench.harness.routing.rank_correlation import within_windows
-from modbench.harness.routing.strata import KINDS, Stratum, Tokens, quarters, text_strata
-from modbench.harness.routing.tally import by_bin, confusion, histogram, plain, ratio
+from modbench.plugins.routing.collect import Watched, device_of, observe, undisturbed, watch
+from modbench.plugins.routing.ngram import Array
+from modbench.plugins.routing.overlap import between_layers
+from modbench.plugins.routing.rank_correlation import within_windows
+from modbench.plugins.routing.strata import KINDS, Stratum, Tokens, quarters, text_strata
+from modbench.plugins.routing.tally import by_bin, confusion, histogram, plain, ratio
 
 VERSION = 1
 CORRELATED = ("loss", "entropy", "difficulty", "frequency")

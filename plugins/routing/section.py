@@ -10,16 +10,22 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from markupsafe import Markup
 
-from modbench.reports.figures.axes import name_rows, ticks
-from modbench.reports.figures.style import MUTED, new_figure
-from modbench.reports.model import Block, Figure, Sentence
-from modbench.reports.panel import Panel
-from modbench.reports.questions import routing
-from modbench.reports.questions.routing import TITLES, Bin, Series, Variant
-from modbench.reports.tables.cell import columns_of
-from modbench.reports.tables.load import Loaded
-from modbench.reports.wording import name
-from modbench.reports.writers.html import fill
+from modbench.extend import (
+    MUTED,
+    Block,
+    Figure,
+    Loaded,
+    Panel,
+    Sentence,
+    columns_of,
+    fill,
+    name,
+    name_rows,
+    new_figure,
+    ticks,
+)
+from modbench.plugins.routing import question as routing
+from modbench.plugins.routing.question import TITLES, Bin, Series, Variant
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,6 +56,7 @@ def _passage_of(variant: Variant) -> dict[str, object]:
 
 
 ROUTING_TEXT = Panel(
+    reads_artifacts=True,
     title="Which words go deep?",
     order=62,
     span=12,
@@ -126,6 +133,7 @@ def who_passes(loaded: Loaded) -> Iterator[Block]:
 
 
 ROUTING_WHO = Panel(
+    reads_artifacts=True,
     title="Who passes?",
     order=63,
     span=12,
@@ -156,6 +164,7 @@ def who_profits(loaded: Loaded) -> Iterator[Block]:
 
 
 ROUTING_PROFIT = Panel(
+    reads_artifacts=True,
     title="Who profits?",
     order=64,
     span=12,
@@ -177,6 +186,7 @@ def score_and_worth(loaded: Loaded) -> Iterator[Block]:
 
 
 ROUTING_KNOWS = Panel(
+    reads_artifacts=True,
     title="Does the gate know?",
     order=65,
     span=12,
@@ -190,6 +200,7 @@ ROUTING_KNOWS = Panel(
 
 
 ROUTING_GATES = Panel(
+    reads_artifacts=True,
     title="Experts and whole-input gates: who works how much?",
     order=66,
     span=12,

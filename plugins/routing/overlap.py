@@ -10,7 +10,7 @@ import functools
 import numpy as np
 from scipy import special
 
-from modbench.harness.routing.ngram import Array
+from modbench.plugins.routing.ngram import Array
 
 
 @functools.cache

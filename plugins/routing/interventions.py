@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from modbench.harness.core.protocols import parts_of
-from modbench.harness.routing.collect import ROWS, device_of, loss_and_entropy, observe, undisturbed
-from modbench.harness.routing.ngram import Array
-from modbench.harness.routing.rank_correlation import rank_correlation
-from modbench.harness.routing.tally import plain, ratio
+from modbench.extend import parts_of
+from modbench.plugins.routing.collect import ROWS, device_of, loss_and_entropy, observe, undisturbed
+from modbench.plugins.routing.ngram import Array
+from modbench.plugins.routing.rank_correlation import rank_correlation
+from modbench.plugins.routing.tally import plain, ratio
 
 WINDOWS = 16
 NOTHING_TO_FLIP = "no router here decides on single tokens: there is no decision to reverse"

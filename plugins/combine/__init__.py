@@ -1,0 +1,1 @@
+"""Do two savings multiply when they are combined?"""

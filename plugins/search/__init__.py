@@ -1,0 +1,1 @@
+"""Bisection over lengths: where a variant breaks even, with few cells."""
