@@ -26,12 +26,11 @@ from modbench.reports.questions.recommend.candidates import (
     SIZE,
     Candidate,
     Choice,
-    against,
     choice,
-    has_tail,
 )
 from modbench.reports.questions.recommend.limits import loss_against
 from modbench.reports.tables.cell import columns_of
+from modbench.reports.tables.findings import has_tail, held_against
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording import in_title, short
@@ -109,7 +108,7 @@ def _better_in(loaded: Loaded, one: Candidate, other: Candidate, axes: Sequence[
 
 
 def _in_time(loaded: Loaded, one: Candidate, other: Candidate) -> str:
-    found = against(loaded, one.case, other.case, one.time.metric)
+    found = held_against(loaded, one.case, other.case, one.time.metric)
     if found is None:
         return OPEN
     return (

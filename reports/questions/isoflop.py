@@ -28,10 +28,10 @@ from modbench.harness.stats.trend import Tried
 from modbench.reports.data_table import DataTable, flag, interval, number, text
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value
 from modbench.reports.panel import InPlace
-from modbench.reports.questions.recommend.candidates import against, has_tail
 from modbench.reports.questions.results import TABLES
 from modbench.reports.tables import losses
 from modbench.reports.tables.cell import joined_reasons
+from modbench.reports.tables.findings import has_tail, held_against
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.tables.outcomes import CAUSAL_LOSS, PER_TOKEN
@@ -350,7 +350,7 @@ def _measured(loaded: Loaded, metric: str, length: int, each: Swept) -> Value:
         return None
     own = Estimate(value, unit=str(row.unit))
     here = {other.variant: other for other in reversed(loaded.plan.cases) if other.grid_point.seq_len == length}
-    found = against(loaded, here[case.variant], here[base.variant], metric)
+    found = held_against(loaded, here[case.variant], here[base.variant], metric)
     if found is None or found.typical.kind != "ratio":
         return Finding(case, value=own)
     labels = (Label.TAIL,) * has_tail(found)

@@ -13,7 +13,7 @@ from modbench.harness.core.labels import Label, of_cell
 from modbench.harness.domain.case import Case
 from modbench.harness.stats.contrast import MIRRORED
 from modbench.reports.model import Estimate, Finding, known, known_text
-from modbench.reports.tables.comparisons import BY_CPU, MEAN, MEDIAN
+from modbench.reports.tables.comparisons import BY_CPU, MEAN, MEDIAN, pair_row, settle
 from modbench.reports.tables.load import Loaded, Row, matched_beside, same_shape
 from modbench.reports.wording import short
 
@@ -111,6 +111,28 @@ def between(
     rows = loaded.between(metric, case.variant, other.variant)
     found = (of_pair(loaded, row) for row in rows if lengths is None or row.seq_len in lengths)
     return [each if each.case.variant == case.variant else each.mirrored() for each in found]
+
+
+def held_against(loaded: Loaded, case: Case, other: Case, metric: str) -> Finding | None:
+    """Hold a variant against another; None where one of the two has no value, or the two were not measured together."""
+    for row in loaded.between(metric, case.variant, other.variant):
+        if {row.case_id, row.baseline_case_id} == {case.id, other.id}:
+            found = of_pair(loaded, row) if row.case_id == case.id else of_pair(loaded, row).mirrored()
+            break
+    else:
+        described = loaded.tables.metrics.get(metric)
+        together = (each for each in loaded.plan.comparisons if case in each.variants and other in each.variants)
+        if described is None or case.variant == other.variant or not any(metric in each.metrics for each in together):
+            return None
+        pair = pair_row(loaded.tables, case, other, described)
+        settle(loaded.tables, [pair], loaded.aa_control_verdicts)
+        found = of_row(pair, case, other)
+    return found if found.status == "ok" else None
+
+
+def has_tail(found: Finding) -> bool:
+    """Whether typical calls and the mean disagree."""
+    return Label.TAIL in (*found.labels, *found.against_labels)
 
 
 def by_length(

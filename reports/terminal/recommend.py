@@ -8,8 +8,9 @@ from typing import Any
 
 from modbench.reports.model import Finding, Sentence, where_it_ran
 from modbench.reports.questions.recommend import recommend
-from modbench.reports.questions.recommend.candidates import IN_WORDS, has_tail
+from modbench.reports.questions.recommend.candidates import IN_WORDS
 from modbench.reports.questions.recommend.recommend import Capacity, Judged, Recommended
+from modbench.reports.tables.findings import has_tail
 from modbench.reports.wording import name
 from modbench.reports.writers import data, text
 from modbench.reports.writers.number_format import plain

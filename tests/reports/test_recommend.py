@@ -21,7 +21,7 @@ from modbench.harness.core.labels import Label
 from modbench.harness.core.units import parse_bytes, parse_duration, parse_share
 from modbench.harness.planning.select import compile_expression
 from modbench.reports.questions.recommend import recommend as question
-from modbench.reports.questions.recommend.candidates import KV_CACHE, Value, against, choice
+from modbench.reports.questions.recommend.candidates import KV_CACHE, Value, choice
 from modbench.reports.questions.recommend.limits import (
     BREAKS,
     FITS,
@@ -34,6 +34,7 @@ from modbench.reports.questions.recommend.limits import (
     commands,
 )
 from modbench.reports.questions.recommend.recommend import Recommended, recommend
+from modbench.reports.tables.findings import held_against
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.pair_verdicts import SMOKE, UNCHECKED
 from modbench.reports.terminal.recommend import as_dict, as_text
@@ -285,10 +286,10 @@ def test_a_pair_that_no_table_holds_is_computed_alike(quiet: Loaded) -> None:
     one, other = (case for case in quiet.run.plan.comparisons[0].variants if case.variant in {"mod[c0.125]", "moe"})
     few = dataclasses.replace(quiet, pairs=quiet.pairs[quiet.pairs.primary])
     for metric in (TIME, MEMORY):
-        stored, made = present(against(quiet, one, other, metric)), present(against(few, one, other, metric))
+        stored, made = present(held_against(quiet, one, other, metric)), present(held_against(few, one, other, metric))
         assert made.verdict == stored.verdict
         assert made.typical.value == pytest.approx(stored.typical.value)
-        turned = present(against(quiet, other, one, metric))
+        turned = present(held_against(quiet, other, one, metric))
         assert turned.typical.value == pytest.approx(1 / (stored.typical.value or 0))
         assert {turned.verdict, stored.verdict} == {"better", "worse"}
         for each in (stored, turned):

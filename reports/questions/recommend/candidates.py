@@ -10,36 +10,13 @@ from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label, of_cell
 from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.stats.effects import Effect, by_seed
 from modbench.reports import wording
-from modbench.reports.model import Estimate, Finding, Sentence, known, known_text
-from modbench.reports.tables.comparisons import pair_row, settle
-from modbench.reports.tables.findings import labels_of, of_pair, of_row
+from modbench.reports.model import Estimate, Sentence, known, known_text
+from modbench.reports.tables.findings import labels_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import BITS, NATS, beside, mixed, unit_of
 from modbench.reports.tables.outcomes import HELD_OUT
 from modbench.reports.tables.pair_verdicts import SMOKE, UNCHECKED
 from modbench.reports.tables.rerun_command import suite_of
-
-
-def against(loaded: Loaded, case: Case, other: Case, metric: str) -> Finding | None:
-    """Hold a variant against another; None where one of the two has no value, or the two were not measured together."""
-    for row in loaded.between(metric, case.variant, other.variant):
-        if {row.case_id, row.baseline_case_id} == {case.id, other.id}:
-            found = of_pair(loaded, row) if row.case_id == case.id else of_pair(loaded, row).mirrored()
-            break
-    else:
-        known = loaded.tables.metrics.get(metric)
-        together = (each for each in loaded.plan.comparisons if case in each.variants and other in each.variants)
-        if known is None or case.variant == other.variant or not any(metric in each.metrics for each in together):
-            return None
-        pair = pair_row(loaded.tables, case, other, known)
-        settle(loaded.tables, [pair], loaded.aa_control_verdicts)
-        found = of_row(pair, case, other)
-    return found if found.status == "ok" else None
-
-
-def has_tail(found: Finding) -> bool:
-    """Whether typical calls and the mean disagree."""
-    return Label.TAIL in (*found.labels, *found.against_labels)
 
 
 def effect_between(loaded: Loaded, case: Case | None, other: Case | None, metric: str) -> Effect | None:

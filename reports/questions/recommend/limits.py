@@ -24,9 +24,9 @@ from modbench.reports.questions.recommend.candidates import (
     SIZE,
     Candidate,
     Value,
-    against,
     effect_between,
 )
+from modbench.reports.tables.findings import held_against
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import HELD_OUT
 from modbench.reports.tables.pair_verdicts import SMOKE
@@ -114,7 +114,7 @@ def loss_against(loaded: Loaded, one: Candidate, other: Candidate) -> Finding | 
     if one.trained is None or other.trained is None or one.case.variant == other.case.variant:
         return None
     metrics = dict.fromkeys((one.loss.metric, other.loss.metric, "loss/val"))
-    found = (against(loaded, one.trained, other.trained, metric) for metric in metrics)
+    found = (held_against(loaded, one.trained, other.trained, metric) for metric in metrics)
     return next((each for each in found if each is not None), None)
 
 

@@ -26,7 +26,6 @@ from modbench.reports.questions.recommend.candidates import (
     SIZE,
     Candidate,
     Choice,
-    against,
     effect_between,
 )
 from modbench.reports.questions.recommend.limits import (
@@ -44,6 +43,7 @@ from modbench.reports.questions.recommend.limits import (
     loss_against,
     more,
 )
+from modbench.reports.tables.findings import held_against
 from modbench.reports.tables.load import Loaded, matched_beside
 from modbench.reports.wording import name, verdict_words
 
@@ -138,7 +138,7 @@ def recommend(loaded: Loaded, chosen: Choice, limits: Limits, objective: str) ->
         Judged(
             each,
             tuple(check_limit(loaded, each, base, key, bound) for key, bound in asked),
-            against(loaded, each.case, base.case, each.time.metric),
+            held_against(loaded, each.case, base.case, each.time.metric),
             loss_against(loaded, each, base),
         )
         for each in sorted(known, key=functools.cmp_to_key(functools.partial(_order, loaded, objective)))
@@ -180,7 +180,7 @@ def _order(loaded: Loaded, objective: str, one: Candidate, other: Candidate) -> 
 def _apart(loaded: Loaded, one: Candidate, other: Candidate, objective: str) -> Finding | None:
     if objective == "loss":
         return loss_against(loaded, one, other)
-    return against(loaded, one.case, other.case, one.of(objective).metric)
+    return held_against(loaded, one.case, other.case, one.of(objective).metric)
 
 
 def _needs(loaded: Loaded, found: Recommended, best: Judged) -> Iterator[tuple[Candidate, Need]]:
