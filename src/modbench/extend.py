@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from modbench import api
     from modbench.commands._app import command
-    from modbench.commands._flags import JsonFlag, VerboseFlag, checked_capacity
-    from modbench.commands._output import say, say_json
-    from modbench.harness.core import extras, printable
-    from modbench.harness.core.config import ModelConfig
+    from modbench.commands._flags import JsonFlag, RunOrNewest, TitleFlag, VerboseFlag, checked_capacity, refuse
+    from modbench.commands._output import chosen_run, say, say_json
+    from modbench.harness.core import extras, printable, titles
+    from modbench.harness.core.config import ModelConfig, check_sizes
     from modbench.harness.core.contracts import (
         UNASKED,
         AnyMetric,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Text,
     )
     from modbench.harness.core.errors import (
+        IncompleteError,
         ModbenchError,
         UnreadableError,
         UsageError,
@@ -44,14 +45,15 @@ if TYPE_CHECKING:
     from modbench.harness.core.files import naming, write_atomically
     from modbench.harness.core.frozen import Frozen
     from modbench.harness.core.grouped import grouped
+    from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label, of_cell
     from modbench.harness.core.language_model import Decision, Observation
     from modbench.harness.core.measure_plans import SearchPlan
     from modbench.harness.core.printable import WIDTH, aligned
     from modbench.harness.core.protocols import PAGE, parts_of
     from modbench.harness.core.sinks import Sink
     from modbench.harness.core.train_plan import TrainRun
-    from modbench.harness.core.units import check_capacity, counted
-    from modbench.harness.domain.case import Case, Comparison, Device, GridPoint, Job
+    from modbench.harness.core.units import check_capacity, counted, parse_bytes, parse_duration, parse_share, scale_of
+    from modbench.harness.domain.case import ELEMENT_BYTES, Case, Comparison, Device, GridPoint, Job
     from modbench.harness.domain.evidence import Doubt
     from modbench.harness.domain.notes import Notes
     from modbench.harness.domain.passes import Pass
@@ -80,9 +82,23 @@ if TYPE_CHECKING:
     from modbench.harness.results.sealed_records import read_record
     from modbench.harness.results.workspace import artifact
     from modbench.harness.stats import effects, paired
-    from modbench.harness.stats.contrast import INCONCLUSIVE, WORSE, ByClock, Contrast, Rule, Side, contrast
+    from modbench.harness.stats.contrast import (
+        APART,
+        BETTER,
+        BETTER_OPEN,
+        EQUIVALENT,
+        INCONCLUSIVE,
+        WORSE,
+        ByClock,
+        Contrast,
+        Rule,
+        Side,
+        contrast,
+        estimated,
+    )
     from modbench.harness.stats.contrast import counted as counted_of_contrast
-    from modbench.harness.stats.effects import LEVEL, t_quantile
+    from modbench.harness.stats.effects import LEVEL, Effect, by_seed, t_quantile
+    from modbench.harness.stats.power import MOST, above_0, fewest
     from modbench.harness.subject.subject import Subject
     from modbench.harness.text import disk_cache
     from modbench.harness.text.corpus import corpus_entry, from_documents
@@ -95,9 +111,11 @@ if TYPE_CHECKING:
     from modbench.models.layers.router import Calibrated, Threshold, own_precision
     from modbench.models.mod import top_k
     from modbench.progress import StepProgress
+    from modbench.reports import wording
     from modbench.reports.data_table import DataTable, count, grid_point, interval, number, text
     from modbench.reports.figures.axes import name_rows, ticks
-    from modbench.reports.figures.style import MUTED, Look, look, new_figure
+    from modbench.reports.figures.point_labels import label
+    from modbench.reports.figures.style import HAIR, MUTED, PAPER, Look, Mark, Marks, in_lines, look, new_figure
     from modbench.reports.format import Format
     from modbench.reports.model import (
         Block,
@@ -105,24 +123,36 @@ if TYPE_CHECKING:
         Figure,
         Finding,
         Kind,
+        Listed,
+        Note,
         Sentence,
         Table,
         Value,
+        known,
+        known_text,
         pivot,
         where_it_ran,
     )
     from modbench.reports.panel import InPlace, Lead, Panel
+    from modbench.reports.questions.confirmation import Answer, answers, of
+    from modbench.reports.questions.machine import nothing_measured
     from modbench.reports.tables import comparisons, losses
     from modbench.reports.tables.cases import no_interval
     from modbench.reports.tables.cell import columns_of, joined_reasons
     from modbench.reports.tables.comparisons import SMOKE, pair_row, ratio_columns
-    from modbench.reports.tables.findings import of_pair, of_row
-    from modbench.reports.tables.load import Loaded, matched_beside
-    from modbench.reports.tables.losses import unit_of
-    from modbench.reports.tables.outcomes import CAUSAL_LOSS, Tables
-    from modbench.reports.wording import BYTES, MATCHED, WORKLOADS, name
+    from modbench.reports.tables.findings import has_tail, held_against, labels_of, of_pair, of_row
+    from modbench.reports.tables.load import Loaded, load, matched_beside
+    from modbench.reports.tables.losses import BITS, NATS, beside, mixed, seeds_in_words, unit_of
+    from modbench.reports.tables.outcomes import CAUSAL_LOSS, HELD_OUT, Tables
+    from modbench.reports.tables.pair_verdicts import SMOKE as SMOKE_RUN
+    from modbench.reports.tables.pair_verdicts import UNCHECKED
+    from modbench.reports.tables.rerun_command import Again, NotAgainError, suite_of
+    from modbench.reports.wording import BYTES, MATCHED, WORKLOADS, in_title, name, short, verdict_words
+    from modbench.reports.writers import data
+    from modbench.reports.writers import text as text_writer
     from modbench.reports.writers.html import fill
-    from modbench.reports.writers.number_format import estimate, share
+    from modbench.reports.writers.number_format import estimate, plain, share
+    from modbench.reports.writers.text import wrapped
     from modbench.suites.corpora._records import as_document, column, split
 
 else:  # else type checkers would believe that there is every name

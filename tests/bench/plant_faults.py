@@ -215,9 +215,9 @@ FAULTS = (
     Fault(
         15,
         "`recommend` ranks settings by the time of each alone, not by their pairs.",
-        "tests/reports/test_recommend.py::test_settings_that_a_busy_machine_spoils_are_ranked_by_cpu_time",
+        "plugins/recommend/tests/test_recommend.py::test_settings_that_a_busy_machine_spoils_are_ranked_by_cpu_time",
         (
-            "reports/questions/recommend/recommend.py",
+            "plugins/recommend/question.py",
             "        effect = effect_between(loaded, one.ran(objective), other.ran(objective), mine.metric)\n",
             "        effect = None\n",
         ),

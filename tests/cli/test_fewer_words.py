@@ -40,7 +40,10 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 NEWEST = "runs/new-20261129-1"
-READ = ["report", "recommend", "watch", "compare --by capacity"]
+READ = [
+    *("report", "watch", "compare --by capacity"),
+    pytest.param("recommend", marks=pytest.mark.plugin("recommend")),
+]
 
 
 @pytest.mark.slow
@@ -67,6 +70,7 @@ def failed(folder: Path, name: str, when: float) -> None:
     os.utime(folder / "runs" / name / "run.json", (when, when))
 
 
+@pytest.mark.plugin("recommend")
 @pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_what_reads_values_passes_over_newer_runs_that_have_none(
@@ -75,7 +79,7 @@ def test_what_reads_values_passes_over_newer_runs_that_have_none(
     """A run that failed as a whole, and one that has not begun to measure; what shows how a run ended takes the newest."""
     shutil.copytree(here, tmp_path, dirs_exist_ok=True, symlinks=True)
     failed(tmp_path, "failed-20261130-1", 2.1e9)
-    for command in READ[1::2]:
+    for command in ("recommend", "compare --by capacity"):
         found = modbench(*command.split(), cwd=tmp_path)
         assert found.returncode in {0, 4}, found.stderr
         first, _, rest = found.stdout.partition("\n")
@@ -93,6 +97,7 @@ def test_what_reads_values_passes_over_newer_runs_that_have_none(
     assert first.endswith(str(NEWEST))
 
 
+@pytest.mark.plugin("recommend")
 @pytest.mark.slow
 def test_a_run_without_any_value_recommends_nothing_and_says_why(
     here: Path, tmp_path: Path, modbench: Modbench

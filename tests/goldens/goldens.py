@@ -19,7 +19,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,13 @@ from unittest import mock
 
 from in_process import command_line
 
+from modbench import extend
 from modbench.reports import demo
 from modbench.reports.tables import load as loading
 from modbench.reports.tables.load import Loaded
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 TOLERANCE = 1e-9
 # What is left where numbers of about 1 cancel.
 ROUNDING = 1e-15
@@ -83,6 +85,29 @@ NAMES = tuple(MORE)
 # Goldens of one question, which do not keep the tables that every run has.
 OF_ONE_QUESTION = {"capacity_map", "combine", "trend", "routing", "panels"}
 OF_EVERY_RUN = {"cases", "comparisons", "breakeven", "exchange", "isoflop"}
+
+
+@dataclass(frozen=True)
+class Added:
+    """What a plug-in adds to goldens: it is not compared where the plug-in is absent, all else is.
+
+    Attributes:
+        commands: first words of commands.
+        tables: names of tables.
+        sections: titles of sections of a page.
+    """
+
+    commands: frozenset[str] = frozenset()
+    tables: frozenset[str] = frozenset()
+    sections: frozenset[str] = frozenset()
+
+
+ADDED = {
+    "recommend": Added(
+        commands=frozenset({"recommend"}), sections=frozenset({"Which settings are worth considering?"})
+    ),
+}
+ABSENT = [added for name, added in ADDED.items() if not (ROOT / "plugins" / name / "plugin.toml").is_file()]
 # Files of formats, and of which part they are.
 PAGES = {".md", ".tex"}
 
@@ -125,8 +150,9 @@ def made(name: str, folder: Path) -> Golden:
     data: dict[str, str] = {}
     words: dict[str, str] = {}
     exits: dict[str, int] = {}
-    for title, command in {**EVERY, **MORE[name]}.items():
-        with mock.patch.object(loading, "load", load):
+    for title, command in commands(name).items():
+        # First of `extend`, which keeps what it finds.
+        with mock.patch.object(extend, "load", load), mock.patch.object(loading, "load", load):
             done = command_line(*command.split(), cwd=folder, columns=80)
         exits[command] = done.returncode
         if command.endswith("--json"):
@@ -135,7 +161,7 @@ def made(name: str, folder: Path) -> Golden:
         else:
             words[f"{title}.txt"] = done.stdout + ("\n--- standard error\n" + done.stderr if done.stderr else "")
     data["exit_codes.json"] = as_json(exits)
-    reported = folder / ({**EVERY, **MORE[name]}["report"].split()[1])
+    reported = folder / commands(name)["report"].split()[1]
     for path in (*_tables(name, reported), reported / "report.html", *sorted((folder / "views").iterdir())):
         content = path.read_text(encoding="utf-8")
         if path.suffix == ".csv":
@@ -151,6 +177,11 @@ def made(name: str, folder: Path) -> Golden:
         elif path.suffix in PAGES:
             words[path.name] = content
     return Golden(data, words)
+
+
+def commands(name: str) -> dict[str, str]:
+    """What is run of a golden, by the names of what is made of it."""
+    return {title: command for title, command in {**EVERY, **MORE[name]}.items() if not _is_of(command, ABSENT)}
 
 
 def kept(name: str, words: Mapping[str, str]) -> dict[str, str]:
@@ -287,15 +318,37 @@ def page_text(page: str) -> str:
 def differences(name: str, golden: Golden) -> list[str]:
     """Return how what was made differs from what is stored, a line for each file."""
     found: list[str] = []
-    for part, files in (("data", golden.data), ("words", kept(name, golden.words))):
-        folder = HERE / name / part
-        there = {path.name for path in folder.glob("*")}
-        found += [f"{name}/{part}/{each}: no longer made" for each in sorted(there - files.keys())]
-        found += [f"{name}/{part}/{each}: new" for each in sorted(files.keys() - there)]
-        for each in sorted(there & files.keys()):
-            where = first_difference(part, (folder / each).read_text(encoding="utf-8"), files[each])
+    for part, made in (("data", golden.data), ("words", kept(name, golden.words))):
+        stored = {path.name: path.read_text(encoding="utf-8") for path in (HERE / name / part).glob("*")}
+        there, files = (without(ABSENT, name, each) for each in (stored, made))
+        found += [f"{name}/{part}/{each}: no longer made" for each in sorted(there.keys() - files.keys())]
+        found += [f"{name}/{part}/{each}: new" for each in sorted(files.keys() - there.keys())]
+        for each in sorted(there.keys() & files.keys()):
+            where = first_difference(part, there[each], files[each])
             found += [f"{name}/{part}/{each}: {where}"] if where else []
     return found
+
+
+def _is_of(command: str, plugins: Collection[Added]) -> bool:
+    return any(command.split(maxsplit=1)[0] in added.commands for added in plugins)
+
+
+def without(plugins: Collection[Added], name: str, files: Mapping[str, str]) -> Mapping[str, str]:
+    """Return files of a golden without what plug-ins add."""
+    titles = {title for added in plugins for title in added.sections}
+    out = {f"{table}{end}" for added in plugins for table in added.tables for end in (".csv", "_reasons.txt")}
+    out |= {f"{title}{end}" for title, run in MORE[name].items() if _is_of(run, plugins) for end in (".txt", ".json")}
+    left = {file: text for file, text in files.items() if file not in out}
+    if (page := left.get("page.txt")) and titles:
+        own = sections(page)
+        left["page.txt"] = page[: page.index("## ")] + "".join(own[each] for each in own if each not in titles)
+    if told := left.get("sections.json"):
+        left["sections.json"] = as_json([each for each in json.loads(told) if each not in titles])
+    if told := left.get("exit_codes.json"):
+        left["exit_codes.json"] = as_json(
+            {run: code for run, code in json.loads(told).items() if not _is_of(run, plugins)}
+        )
+    return left
 
 
 # What lies between numbers in data. Words are compared to the letter, but for numbers with many decimals: the data of the page's

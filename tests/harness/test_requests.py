@@ -21,7 +21,6 @@ from modbench.harness.subject.generation import Generation
 from modbench.reports.model import Estimate, Sentence, Table
 from modbench.reports.panels import inference
 from modbench.reports.questions import first_screen, requests, results
-from modbench.reports.questions.recommend import candidates
 from modbench.reports.tables import axes, load
 from modbench.reports.tables.rerun_command import Again
 from modbench.reports.writers.number_format import plain
@@ -208,13 +207,6 @@ def test_new_tokens_are_a_last_column_and_an_axis(run: load.Loaded) -> None:
         assert new["latency/decode"].isna().all()
     fields = axes.of(run.run.plan.cases)
     assert {each["new_tokens"] for each in fields.values()} == {None, 32}
-
-
-def test_a_setting_can_be_chosen_by_its_requests(run: load.Loaded) -> None:
-    made = candidates.choice(run, "request")
-    assert (made.comparison.grid_point.seq_len, made.comparison.grid_point.new_tokens) == (64, 32)
-    assert [each.time.metric for each in made.candidates] == ["latency/request"] * 2
-    assert all(each.time.value is not None for each in made.candidates)
 
 
 def test_a_command_that_measures_again_has_the_requests(run: load.Loaded) -> None:

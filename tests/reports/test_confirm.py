@@ -16,12 +16,12 @@ from present import present
 from test_confirming import BUDGET, SIZES, sweep
 
 from modbench.harness.core.errors import UsageError
+from modbench.plugins.recommend import question as recommend
+from modbench.plugins.recommend.report import capacity_as_dict
 from modbench.reports.model import Sentence
 from modbench.reports.panels.sweeps import CONFIRM, ISOFLOP
 from modbench.reports.questions import confirmation, first_screen
-from modbench.reports.questions.recommend import recommend
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.terminal.recommend import capacity_as_dict
 from modbench.reports.writers.number_format import plain
 
 pytestmark = pytest.mark.slow

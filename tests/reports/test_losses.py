@@ -9,11 +9,12 @@ from typing import Any
 import pandas as pd
 import pytest
 from planted import left, planted_suite, stored
+from planted_losses import MOD, RISES, VARIANTS, at_two_lengths, planned
 from present import present
 
 from modbench.harness.core.contracts import Text
 from modbench.harness.domain.case import Case
-from modbench.harness.planning.plan import Plan, make_plan
+from modbench.harness.planning.plan import make_plan
 from modbench.harness.stats import effects
 from modbench.harness.stats.contrast import Rule, estimated
 from modbench.harness.stats.effects import POWER
@@ -22,37 +23,11 @@ from modbench.reports.formats import tex
 from modbench.reports.model import Estimate, Finding, Table
 from modbench.reports.panels import loss_curves, numbers
 from modbench.reports.questions import compare_axis, exchange, results
-from modbench.reports.questions.recommend import candidates, limits
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import by_length
 from modbench.reports.tables.load import load
 from modbench.reports.tables.pair_verdicts import judge
 from modbench.reports.writers.number_format import plain
-
-VARIANTS = [
-    {"model": "dense"},
-    {"model": "dense", "match": {"variant": "mod", "capacity": 0.125}},
-    {"model": "mod", "capacity": [0.125]},
-    {"model": "moe"},
-]
-METRICS = ["flops/forward", "flops/train_step", "latency/forward", "loss/val", "loss/val_causal", "bpb/val"]
-MOD = "mod[c0.125]"
-
-
-def planned(model: str | None) -> Plan:
-    """A plan in which the jobs of a model (or all, of an empty name) read the tokens of another tokenizer."""
-    made = planted_suite(
-        "draft", variants=VARIANTS, metrics=METRICS, seeds=[0, 1], processes=5, rounds=2, grid={"seq_len": [128]}
-    )
-    jobs = []
-    for job in made.jobs:
-        run = job.protocol.train
-        if run is not None and model is not None and job.comparison.variants[0].model.startswith(model):
-            changed = job.protocol.model_copy(update={"train": run.model_copy(update={"tokenizer": "hf:x"})})
-            jobs.append(job.model_copy(update={"protocol": changed}))
-        else:
-            jobs.append(job)
-    return made.model_copy(update={"jobs": tuple(jobs)})
 
 
 def row(rows: pd.DataFrame, variant: str, metric: str) -> pd.Series:
@@ -75,7 +50,6 @@ def test_losses_of_other_tokens_are_not_compared(tmp_path: Path) -> None:
     loaded = load(tmp_path / "run")
     assert losses.mixed(loaded)
     assert [each.metric for each in losses.shown(loaded)] == ["bpb/val"]
-    assert {each.loss.metric for each in candidates.choice(loaded, "forward").candidates} == {"bpb/val"}
     made = {each.variant.case.variant: each.variant for each in exchange.speedups(loaded)}
     assert made[MOD].place is None
     assert made["moe"].place is not None
@@ -92,38 +66,13 @@ def test_of_one_tokenizer_all_compare(tmp_path: Path, model: str | None, factor:
 
 
 def test_a_loss_stands_beside_the_length_that_it_was_trained_at(tmp_path: Path) -> None:
-    """Routing ends 0.5 nats above dense of its shape at 64 tokens, and 0.25 below it at 128."""
-    made = planted_suite(
-        "draft",
-        variants=[*VARIANTS[:3], {"model": "mod", "capacity": 0.5}],
-        metrics=METRICS,
-        seeds=[0, 1, 2],
-        processes=5,
-        rounds=2,
-        grid={"seq_len": [64, 128]},
-        train={"seq_len": [64, 128], "batch_size": [2, 1], "tokens": 1000},
-    )
-    trained = [case for each in made.comparisons if "loss/val" in each.metrics for case in each.variants]
-    planted = {case.id: 2.0 for case in trained} | {
-        case.id: {64: 2.5, 128: 1.75}[case.grid_point.seq_len] for case in trained if case.variant == MOD
-    }
-    stored(tmp_path, made, losses=planted)
-    loaded = load(tmp_path / "run")
-    rises = {64: 0.5, 128: -0.25}
+    loaded = at_two_lengths(tmp_path)
     table: Any = results.loss_table(loaded)
     assert [*map(plain, table.head[1:])] == ["T = 64", "T = 128"]
     assert f"Held-out loss. {table.notes[0]}. " in tex.tables(loaded)
     cells = next(each[1:] for each in table.rows if isinstance(each[0], Case) and each[0].variant == MOD)
     bits = [each.typical.value for each in cells if isinstance(each, Finding)]
-    assert bits == pytest.approx([rise / math.log(2) for rise in rises.values()], abs=0.05)
-    for length, rise in rises.items():
-        chosen = candidates.choice(loaded, "forward", length)
-        (variant,) = (each for each in chosen.candidates if each.case.variant == MOD)
-        assert variant.trained is not None
-        assert (variant.trained.grid_point.seq_len, variant.trained.grid_point.batch_size) == (length, 128 // length)
-        assert variant.loss.value == pytest.approx(2 + rise, abs=0.1)
-        found = present(limits.loss_against(loaded, variant, chosen.baseline))
-        assert found.typical.value == pytest.approx(rise, abs=0.05)
+    assert bits == pytest.approx([rise / math.log(2) for rise in RISES.values()], abs=0.05)
     # One column for each length, in which a variant of another length is not.
     by = compare_axis.compare_by(loaded, "capacity", keep=compare_axis.Filter(("loss/val_causal",)))
     assert [each.heading for each in by.columns] == [(("seq_len", 64),), (("seq_len", 128),)]

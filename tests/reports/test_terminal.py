@@ -29,14 +29,10 @@ from modbench.reports.questions.break_even import Line
 from modbench.reports.questions.compare_axis import compare_by
 from modbench.reports.questions.compare_runs import compare_runs
 from modbench.reports.questions.gate import gate
-from modbench.reports.questions.recommend import recommend
-from modbench.reports.questions.recommend.candidates import choice
-from modbench.reports.questions.recommend.limits import Limits
 from modbench.reports.tables.cases import looked_ahead
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import compare, decided, summary
 from modbench.reports.terminal import gate as gate_text
-from modbench.reports.terminal import recommend as recommend_text
 from modbench.reports.wording import name
 from modbench.reports.writers.number_format import half, plain
 from modbench.reports.writers.short import Short
@@ -229,32 +225,21 @@ def test_quick_ends_within_a_screen_of_80_columns(quick: Loaded, monkeypatch: py
     assert {*lines[grid_points[3] : grid_points[6]]} <= {*every}
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/page.md", "docs/decide.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/page.md"])
 def test_the_documentation_shows_the_run_that_ships(page: str, quick: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two runs, of two machines or days, can give opposite answers: what `modbench demo quick` shows stands everywhere."""
     monkeypatch.setenv("COLUMNS", "80")
     blocks = re.findall(r"```text\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
-    if page == "docs/decide.md":
-        said = [
-            recommend_text.as_text(recommend.recommend(quick, choice(quick, seq_len=length), Limits(), "latency"), 80)
-            for length in (256, 512)
-        ]
-        assert blocks[:2] == ["\n".join(lines) + "\n" for lines in said]
-        return
     (block,) = (each for each in blocks if "forward pass, ms" in each)
     shown = [line for line in block.splitlines() if line and not line.startswith(("[…", "quick on ", "report "))]
     assert [line for line in shown if line not in closing(quick).splitlines()] == []
 
 
 def test_answers_about_the_run_that_ships_take_few_lines(quick: Loaded, tmp_path: Path) -> None:
-    """What to take, a gate and a comparison of it with itself; commands are whole, and paths, all else fits 80 columns.
+    """A gate and a comparison of it with itself; commands are whole, and paths, all else fits 80 columns.
 
     The gate has a margin that it can judge.
     """
-    found = recommend.recommend(quick, choice(quick), Limits(), "loss")
-    lines = [*recommend_text.as_text(found, 80)]
-    assert len(lines) <= 12
-    assert max(len(line) for line in lines if not line.startswith("next: ")) <= 80
     assert len(gate_text.as_text(gate.gate(quick, quick), 80, 0)) <= 8
     elsewhere = dataclasses.replace(quick, run=dataclasses.replace(quick.run, path=tmp_path))
     lines = compare.side_by_side(compare_runs([quick, elsewhere]), 80).splitlines()

@@ -12,36 +12,49 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from modbench.harness.core.errors import UsageError
-from modbench.harness.core.units import scale_of
-from modbench.harness.stats import contrast
-from modbench.harness.stats.contrast import Rule, counted
-from modbench.reports.figures.point_labels import label
-from modbench.reports.figures.style import HAIR, MUTED, PAPER, Mark, Marks, in_lines, look, new_figure
-from modbench.reports.model import Block, Estimate, Figure, Listed, Note, Sentence, Table
-from modbench.reports.panel import Panel
-from modbench.reports.questions.recommend.candidates import (
-    IN_WORDS,
-    KV_CACHE,
-    SIZE,
-    Candidate,
-    Choice,
-    choice,
+from modbench.extend import (
+    BETTER,
+    BETTER_OPEN,
+    EQUIVALENT,
+    HAIR,
+    MUTED,
+    PAPER,
+    Block,
+    Estimate,
+    Figure,
+    Listed,
+    Loaded,
+    Mark,
+    Marks,
+    Note,
+    Panel,
+    Rule,
+    Sentence,
+    Table,
+    UsageError,
+    columns_of,
+    has_tail,
+    held_against,
+    in_lines,
+    in_title,
+    label,
+    look,
+    new_figure,
+    plain,
+    scale_of,
+    seeds_in_words,
+    short,
 )
-from modbench.reports.questions.recommend.limits import loss_against
-from modbench.reports.tables.cell import columns_of
-from modbench.reports.tables.findings import has_tail, held_against
-from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.losses import seeds_in_words
-from modbench.reports.wording import in_title, short
-from modbench.reports.writers.number_format import plain
+from modbench.extend import counted_of_contrast as counted
+from modbench.plugins.recommend.candidates import IN_WORDS, KV_CACHE, SIZE, Candidate, Choice, choice
+from modbench.plugins.recommend.limits import loss_against
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-BETTER, NOT_WORSE, OPEN = contrast.BETTER, "not worse", "open"
+NOT_WORSE, OPEN = "not worse", "open"
 # What a verdict shows.
-_SHOWN: dict[str | None, str] = {contrast.BETTER: BETTER, contrast.EQUIVALENT: NOT_WORSE}
+_SHOWN: dict[str | None, str] = {BETTER: BETTER, EQUIVALENT: NOT_WORSE}
 # The axes in words.
 AXES = {"latency": "time", "memory": "memory", "loss": "loss"}
 NO_LOSS = "No loss was measured: what is faster or smaller here may predict worse"
@@ -111,9 +124,7 @@ def _in_time(loaded: Loaded, one: Candidate, other: Candidate) -> str:
     found = held_against(loaded, one.case, other.case, one.time.metric)
     if found is None:
         return OPEN
-    return (
-        NOT_WORSE if found.verdict == contrast.BETTER_OPEN and not has_tail(found) else _SHOWN.get(found.verdict, OPEN)
-    )
+    return NOT_WORSE if found.verdict == BETTER_OPEN and not has_tail(found) else _SHOWN.get(found.verdict, OPEN)
 
 
 def _in_memory(loaded: Loaded, one: Candidate, other: Candidate) -> str:
@@ -125,7 +136,7 @@ def _in_memory(loaded: Loaded, one: Candidate, other: Candidate) -> str:
 
 def _in_loss(loaded: Loaded, one: Candidate, other: Candidate) -> str:
     found = loss_against(loaded, one, other)
-    return BETTER if found is not None and found.verdict == contrast.BETTER and not found.saw_future else OPEN
+    return BETTER if found is not None and found.verdict == BETTER and not found.saw_future else OPEN
 
 
 # The axes, and what judges two settings on each.

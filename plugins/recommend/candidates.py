@@ -5,18 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from modbench.harness.core.errors import UsageError, unknown
-from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label, of_cell
-from modbench.harness.domain.case import Case, Comparison
-from modbench.harness.stats.effects import Effect, by_seed
-from modbench.reports import wording
-from modbench.reports.model import Estimate, Sentence, known, known_text
-from modbench.reports.tables.findings import labels_of
-from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.losses import BITS, NATS, beside, mixed, unit_of
-from modbench.reports.tables.outcomes import HELD_OUT
-from modbench.reports.tables.pair_verdicts import SMOKE, UNCHECKED
-from modbench.reports.tables.rerun_command import suite_of
+from modbench.extend import (
+    BITS,
+    HELD_OUT,
+    LOOKED_AHEAD,
+    NATS,
+    OF_WORK,
+    SMOKE_RUN,
+    UNCHECKED,
+    Case,
+    Comparison,
+    Effect,
+    Estimate,
+    Label,
+    Loaded,
+    Sentence,
+    UsageError,
+    beside,
+    by_seed,
+    known,
+    known_text,
+    labels_of,
+    mixed,
+    of_cell,
+    suite_of,
+    unit_of,
+    unknown,
+    wording,
+)
 
 
 def effect_between(loaded: Loaded, case: Case | None, other: Case | None, metric: str) -> Effect | None:
@@ -203,7 +219,7 @@ def _candidate(
             time = replace(time, unsure=f"{NOISY}: {row.reason}")
             break
     counted = "flops/train_step" if workload == "train_step" else "flops/forward"
-    claims = None if loaded.suite.claims else SMOKE
+    claims = None if loaded.suite.claims else SMOKE_RUN
     loss, learned = Value(None, metric="loss/val", reason=NOT_MEASURED), None
     losses = ("bpb/val",) if mixed(loaded) else HELD_OUT
     asked = [metric for metric in losses if (case.variant, metric) in trained]
@@ -249,7 +265,7 @@ def _value(loaded: Loaded, case: Case, metric: str, unsure: str | None = None) -
 def _unsure(loaded: Loaded) -> str | None:
     """Return why no time of this run supports a claim, or None."""
     if not loaded.suite.claims:
-        return SMOKE
+        return SMOKE_RUN
     if not loaded.checked:
         return UNCHECKED
     if loaded.certificate is not None and loaded.certificate.verdict == "unfit":

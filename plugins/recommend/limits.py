@@ -9,14 +9,24 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from modbench.harness.core.grouped import grouped
-from modbench.harness.core.units import counted
-from modbench.harness.domain.case import Case
-from modbench.harness.stats import effects
-from modbench.harness.stats.contrast import INCONCLUSIVE
-from modbench.harness.stats.power import MOST, above_0, fewest
-from modbench.reports.model import Finding
-from modbench.reports.questions.recommend.candidates import (
+from modbench.extend import (
+    HELD_OUT,
+    INCONCLUSIVE,
+    MOST,
+    SMOKE_RUN,
+    Again,
+    Case,
+    Finding,
+    Loaded,
+    NotAgainError,
+    above_0,
+    counted,
+    effects,
+    fewest,
+    grouped,
+    held_against,
+)
+from modbench.plugins.recommend.candidates import (
     KV_CACHE,
     MEMORY,
     NOISY,
@@ -26,11 +36,6 @@ from modbench.reports.questions.recommend.candidates import (
     Value,
     effect_between,
 )
-from modbench.reports.tables.findings import held_against
-from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.outcomes import HELD_OUT
-from modbench.reports.tables.pair_verdicts import SMOKE
-from modbench.reports.tables.rerun_command import Again, NotAgainError
 
 FITS, MAY, BREAKS, UNKNOWN = "fits", INCONCLUSIVE, "breaks", "unknown"
 # From the best to the worst.
@@ -169,8 +174,8 @@ def lacking(value: Value) -> Need:
 def doubted(value: Value) -> Need:
     """Return what would let an interval support a claim, which it does not for a reason of the whole run."""
     why = str(value.unsure)
-    again = why == SMOKE or why.startswith(NOISY)
-    return Need(value.metric if again else None, why, checked=not again, claims=why == SMOKE)
+    again = why == SMOKE_RUN or why.startswith(NOISY)
+    return Need(value.metric if again else None, why, checked=not again, claims=why == SMOKE_RUN)
 
 
 def more(n: int | None, metric: str) -> Need:

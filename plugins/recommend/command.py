@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modbench.commands._app import command
-from modbench.commands._flags import JsonFlag, RunOrNewest, TitleFlag, VerboseFlag, refuse
-from modbench.commands._output import chosen_run, say, say_json
+from modbench.extend import JsonFlag, RunOrNewest, TitleFlag, VerboseFlag, chosen_run, command, refuse, say, say_json
 
 if TYPE_CHECKING:
-    from modbench.reports.tables.load import Loaded
+    from modbench.extend import Loaded
 
 
 @command(group="Decide")
@@ -67,23 +65,28 @@ def recommend(
     """
     import shutil
 
-    from modbench.harness.core import titles
-    from modbench.harness.core.config import check_sizes
-    from modbench.harness.core.errors import IncompleteError, UsageError, unknown
-    from modbench.harness.core.units import parse_bytes, parse_duration, parse_share
-    from modbench.harness.domain.case import ELEMENT_BYTES
+    from modbench.extend import (
+        ELEMENT_BYTES,
+        IncompleteError,
+        UsageError,
+        check_sizes,
+        parse_bytes,
+        parse_duration,
+        parse_share,
+        titles,
+        unknown,
+    )
 
     check_sizes(size for size in (seq_len, batch_size) if size is not None)
     if dtype is not None and dtype not in ELEMENT_BYTES:
         raise unknown("--dtype", dtype, ELEMENT_BYTES)
     folder = chosen_run(run_folder, as_json=as_json, with_values=True)
-    from modbench.reports.questions.machine import nothing_measured
-    from modbench.reports.questions.recommend.candidates import choice
-    from modbench.reports.questions.recommend.limits import Limits
-    from modbench.reports.questions.recommend.recommend import OBJECTIVES
-    from modbench.reports.questions.recommend.recommend import recommend as judge
-    from modbench.reports.tables.load import load
-    from modbench.reports.terminal.recommend import as_dict, as_text
+    from modbench.extend import load, nothing_measured
+    from modbench.plugins.recommend.candidates import choice
+    from modbench.plugins.recommend.limits import Limits
+    from modbench.plugins.recommend.question import OBJECTIVES
+    from modbench.plugins.recommend.question import recommend as judge
+    from modbench.plugins.recommend.report import as_dict, as_text
 
     if minimize is not None and minimize not in OBJECTIVES:
         raise unknown("--minimize", minimize, OBJECTIVES)
@@ -134,9 +137,9 @@ def _from_sweep(folder: str, loaded: Loaded, *, as_json: bool) -> None:
     """Recommend a capacity from a sweep that confirmed its best."""
     import shutil
 
-    from modbench.harness.core.errors import IncompleteError
-    from modbench.reports.questions.recommend.recommend import recommend_capacity
-    from modbench.reports.terminal.recommend import capacity_as_dict, capacity_as_text
+    from modbench.extend import IncompleteError
+    from modbench.plugins.recommend.question import recommend_capacity
+    from modbench.plugins.recommend.report import capacity_as_dict, capacity_as_text
 
     found = recommend_capacity(loaded)
     if as_json:

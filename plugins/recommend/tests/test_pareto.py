@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from planted_choice import MEMORY, TAKES, TIME, run
 
-from modbench.reports.panels import pareto
-from modbench.reports.questions.recommend.candidates import Candidate, choice
+from modbench.harness.stats.contrast import BETTER
+from modbench.plugins.recommend import section as pareto
+from modbench.plugins.recommend.candidates import Candidate, choice
 from modbench.reports.tables.load import Loaded
 
 pytestmark = pytest.mark.slow
@@ -65,7 +66,7 @@ def test_settings_that_beat_each_other_in_a_circle_stay(tmp_path: Path, monkeypa
     circle = {(DENSE, LOW), (LOW, HIGH), (HIGH, DENSE), (HIGH, MOE)}
 
     def versus(_: Loaded, one: Candidate, other: Candidate) -> str:
-        return pareto.BETTER if (one.case.variant, other.case.variant) in circle else pareto.OPEN
+        return BETTER if (one.case.variant, other.case.variant) in circle else pareto.OPEN
 
     monkeypatch.setitem(pareto.VERSUS, "latency", versus)
     assert beaten(even) == {DENSE: None, MATCHED_BASELINE: None, LOW: None, HIGH: None, MOE: HIGH}

@@ -14,21 +14,35 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from modbench.harness.core.errors import UsageError
-from modbench.harness.domain.case import Case
-from modbench.harness.stats import effects
-from modbench.harness.stats.contrast import APART, EQUIVALENT, INCONCLUSIVE, WORSE, Rule, estimated
-from modbench.reports.model import Estimate, Finding, Kind, Listed, Sentence, Table, Value, pivot
-from modbench.reports.questions.confirmation import Answer, answers, of
-from modbench.reports.questions.recommend.candidates import (
-    KV_CACHE,
-    NOT_MEASURED,
-    SIZE,
-    Candidate,
-    Choice,
-    effect_between,
+from modbench.extend import (
+    APART,
+    EQUIVALENT,
+    INCONCLUSIVE,
+    WORSE,
+    Answer,
+    Case,
+    Estimate,
+    Finding,
+    Kind,
+    Listed,
+    Loaded,
+    Rule,
+    Sentence,
+    Table,
+    UsageError,
+    Value,
+    answers,
+    effects,
+    estimated,
+    held_against,
+    matched_beside,
+    name,
+    of,
+    pivot,
+    verdict_words,
 )
-from modbench.reports.questions.recommend.limits import (
+from modbench.plugins.recommend.candidates import KV_CACHE, NOT_MEASURED, SIZE, Candidate, Choice, effect_between
+from modbench.plugins.recommend.limits import (
     FITS,
     MAY,
     UNKNOWN,
@@ -43,9 +57,6 @@ from modbench.reports.questions.recommend.limits import (
     loss_against,
     more,
 )
-from modbench.reports.tables.findings import held_against
-from modbench.reports.tables.load import Loaded, matched_beside
-from modbench.reports.wording import name, verdict_words
 
 OBJECTIVES = ("latency", "memory", "flops", "loss")
 # Objectives that are counted, so that no pair is needed to order settings.

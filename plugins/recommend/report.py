@@ -6,27 +6,23 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from modbench.reports.model import Finding, Sentence, where_it_ran
-from modbench.reports.questions.recommend import recommend
-from modbench.reports.questions.recommend.candidates import IN_WORDS
-from modbench.reports.questions.recommend.recommend import Capacity, Judged, Recommended
-from modbench.reports.tables.findings import has_tail
-from modbench.reports.wording import name
-from modbench.reports.writers import data, text
-from modbench.reports.writers.number_format import plain
-from modbench.reports.writers.text import wrapped
+from modbench.extend import Finding, Sentence, data, has_tail, name, plain, where_it_ran, wrapped
+from modbench.extend import text_writer as text
+from modbench.plugins.recommend import question
+from modbench.plugins.recommend.candidates import IN_WORDS
+from modbench.plugins.recommend.question import Capacity, Judged, Recommended
 
 
 def as_text(found: Recommended, width: int = 100, *, verbose: bool = False) -> Iterator[str]:
     """Yield the lines of an answer; a command stays whole."""
     at = where_it_ran(found.choice.comparison.grid_point)
     where = plain(Sentence("{what}, {at}", what=IN_WORDS[found.choice.workload], at=at))
-    *first, last = wrapped([recommend.headline(found)], width)
+    *first, last = wrapped([question.headline(found)], width)
     yield from [*first, *text.apart(last, where, width).split("\n")]
-    made = recommend.table(found)
+    made = question.table(found)
     if made.rows:
         yield from ("", *text.table(made, width))
-    yield from text.labelled(recommend.rows(found, verbose=verbose), width)
+    yield from text.labelled(question.rows(found, verbose=verbose), width)
     yield from (f"next: {command}" for command in found.commands)
 
 
@@ -104,7 +100,7 @@ def _difference(found: Recommended, pair: Finding) -> float | None:
 
 def capacity_as_text(found: Capacity, width: int) -> list[str]:
     """Return the lines of the capacity that a sweep recommends, and what it rests on."""
-    return wrapped([recommend.capacity_headline(found), *found.sentences], width)
+    return wrapped([question.capacity_headline(found), *found.sentences], width)
 
 
 def capacity_as_dict(found: Capacity) -> dict[str, Any]:

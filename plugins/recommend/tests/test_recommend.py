@@ -5,14 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from planted import left, planted_suite, stored
 from planted_choice import MEMORY, TAKES, TIME, run
+from planted_losses import MOD, RISES, at_two_lengths, planned
 from present import present
+from resealed import reseal_with
 from scipy import stats
 
 from modbench import cli
@@ -20,9 +24,9 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
 from modbench.harness.core.units import parse_bytes, parse_duration, parse_share
 from modbench.harness.planning.select import compile_expression
-from modbench.reports.questions.recommend import recommend as question
-from modbench.reports.questions.recommend.candidates import KV_CACHE, Value, choice
-from modbench.reports.questions.recommend.limits import (
+from modbench.plugins.recommend import question
+from modbench.plugins.recommend.candidates import KV_CACHE, Value, choice
+from modbench.plugins.recommend.limits import (
     BREAKS,
     FITS,
     MAY,
@@ -32,12 +36,14 @@ from modbench.reports.questions.recommend.limits import (
     Need,
     check_limit,
     commands,
+    loss_against,
 )
-from modbench.reports.questions.recommend.recommend import Recommended, recommend
+from modbench.plugins.recommend.question import Recommended, recommend
+from modbench.plugins.recommend.report import as_dict, as_text
+from modbench.reports import demo
 from modbench.reports.tables.findings import held_against
-from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.load import Loaded, load
 from modbench.reports.tables.pair_verdicts import SMOKE, UNCHECKED
-from modbench.reports.terminal.recommend import as_dict, as_text
 from modbench.reports.writers.number_format import plain
 
 pytestmark = pytest.mark.slow
@@ -361,3 +367,59 @@ def test_an_incomplete_run_is_answered_from_what_is_there(tmp_path: Path, modben
     assert told.stdout.startswith("MoD 0.125 is the fastest")
     assert "is incomplete" in told.stderr
     assert modbench("recommend", lost.path, "--max-latency", "1ms").returncode == 1
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    """The run that is shipped, which says nothing of that."""
+    folder = tmp_path_factory.mktemp("quick")
+    demo.unpack(folder, demo.SHIPPED["quick"])
+    reseal_with(folder / "run.json", lambda body: body["environment"].pop("shipped"))
+    return load(folder)
+
+
+def test_the_documentation_shows_the_run_that_ships(quick: Loaded) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "decide.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```text\n(.*?)```", page, flags=re.DOTALL)
+    chosen = [choice(quick, seq_len=length) for length in (256, 512)]
+    said = [as_text(recommend(quick, each, Limits(), "latency"), 80) for each in chosen]
+    assert blocks[:2] == ["\n".join(lines) + "\n" for lines in said]
+
+
+def test_what_to_take_stands_on_few_lines(quick: Loaded) -> None:
+    """Commands are whole; all else fits 80 columns."""
+    lines = [*as_text(recommend(quick, choice(quick), Limits(), "loss"), 80)]
+    assert len(lines) <= 12
+    assert max(len(line) for line in lines if not line.startswith("next: ")) <= 80
+
+
+def test_of_other_tokens_than_the_baselines_bits_per_byte_are_the_loss(tmp_path: Path) -> None:
+    stored(tmp_path, planned("mod"), losses={"dense": 2.0, "dense-f0.58": 2.2, MOD: 1.0, "moe": 2.1})
+    found = choice(load(tmp_path / "run"), "forward")
+    assert {each.loss.metric for each in found.candidates} == {"bpb/val"}
+
+
+def test_a_loss_is_that_of_the_length_that_is_asked_for(tmp_path: Path) -> None:
+    loaded = at_two_lengths(tmp_path)
+    for length, rise in RISES.items():
+        chosen = choice(loaded, "forward", length)
+        (variant,) = (each for each in chosen.candidates if each.case.variant == MOD)
+        assert variant.trained is not None
+        assert (variant.trained.grid_point.seq_len, variant.trained.grid_point.batch_size) == (length, 128 // length)
+        assert variant.loss.value == pytest.approx(2 + rise, abs=0.1)
+        found = present(loss_against(loaded, variant, chosen.baseline))
+        assert found.typical.value == pytest.approx(rise, abs=0.05)
+
+
+def test_a_setting_can_be_chosen_by_its_requests(tmp_path: Path) -> None:
+    suite: dict[str, Any] = {
+        "metrics": ["latency/prefill", "latency/decode", "latency/request"],
+        "shape": {"d_model": 64, "n_layers": 4},
+        "grid": {"seq_len": [64], "batch_size": [1, 4], "input_len": [64, 16], "output_len": [32]},
+        "variants": [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}],
+    }
+    left(tmp_path, planted_suite("draft", train=None, processes=3, rounds=4, **suite))
+    made = choice(load(tmp_path / "run"), "request")
+    assert (made.comparison.grid_point.seq_len, made.comparison.grid_point.new_tokens) == (64, 32)
+    assert [each.time.metric for each in made.candidates] == ["latency/request"] * 2
+    assert all(each.time.value is not None for each in made.candidates)

@@ -1,0 +1,1 @@
+"""Which setting to take, within limits; of a sweep, which capacity."""

@@ -1,1 +1,0 @@
-"""Which setting should be used?"""
