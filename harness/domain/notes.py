@@ -379,24 +379,6 @@ class TrainNotes(Notes):
     answers: TaskAnswers | None = None
 
 
-class RatesNotes(Notes):
-    """Learning rates that were tried.
-
-    Attributes:
-        seed: seed of the runs.
-        rule: the width rule's rate.
-        rates: multiples of it, ascending.
-        losses: held-out loss of each; None if training diverged.
-        at_edge: whether the best one is the lowest or the highest that was tried.
-    """
-
-    seed: int
-    rule: float = Field(gt=0)
-    rates: list[float]
-    losses: list[float | None]
-    at_edge: bool
-
-
 class PeakFinding(Notes):
     """The machine's measured peak.
 

@@ -131,6 +131,8 @@ MATCHES: dict[Rival, Quantity | None] = {
 }
 # Tables that a rule reads, which checks them.
 READ_BY = {"search": "bisection", "confirm": "confirmation", "trend": "trend"}
+# Tables that a plug-in reads: without it they are refused.
+OF_PLUGINS = {"search": "search", "isoflop": "sweeps", "confirm": "sweeps", "trend": "sweeps"}
 
 
 class Suite(Frozen):
@@ -140,6 +142,7 @@ class Suite(Frozen):
         name: name of the suite, used for the default run folder.
         about: one line for `modbench list suites`.
         plugins: folders of plug-ins that it needs, relative to its file.
+        needs: names of plug-ins without which it cannot run.
         effort: preset of processes and rounds.
         processes: fresh processes per comparison, without a pilot; None is the preset's.
         rounds: visits of every variant per process; None is the preset's.
@@ -175,6 +178,7 @@ class Suite(Frozen):
     name: str
     about: str = ""
     plugins: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
     effort: Effort = "draft"
     processes: int | None = Field(None, ge=1, le=1000)
     rounds: int | None = Field(None, ge=1, le=100_000)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from modbench.harness.domain.records import Record
     from modbench.harness.domain.suite import Suite
 
+# Why a search left a place out, which tables of break-even points know.
+LEFT_OUT = "not measured: the search did not need it"
 # The type of what a rule leaves for reports.
 Result = TypeVar("Result", bound=Frozen)
 
@@ -45,9 +47,11 @@ class AdaptiveRule(ABC, Generic[Result]):
 
     Attributes:
         found: type of its result for reports; None: it has none.
+        unasked: why a job that it has not asked for has no value: before it has ended, and after; None: in general words.
     """
 
     found: type[Result] | None = None
+    unasked: tuple[str, str] | None = None
 
     @abstractmethod
     def groups(self, suite: Suite, jobs: Sequence[Job]) -> Mapping[str, Sequence[Job]]:

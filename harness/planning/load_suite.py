@@ -20,7 +20,7 @@ from modbench.harness.core.errors import UnreadableError, UsageError, in_short, 
 from modbench.harness.core.titles import slug
 from modbench.harness.core.units import human
 from modbench.harness.domain.case import ELEMENT_BYTES, Case, Comparison
-from modbench.harness.domain.suite import READ_BY, TABLES, Grid, Suite
+from modbench.harness.domain.suite import OF_PLUGINS, READ_BY, TABLES, Grid, Suite
 from modbench.harness.domain.variant_tables import look_beside
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.registry import catalogue, discovery, plugins
@@ -107,12 +107,23 @@ def parse_suite(data: dict[str, Any], source: str) -> Suite:
         suite = Suite.model_validate(data)
     except ValidationError as error:
         raise UsageError(f"{source}: {in_words(error)}") from error
+    _check_plugins(suite, source)
     _check_metrics(suite, source)
     for table, rule in READ_BY.items():
         if getattr(suite, table) is not None:
             catalogue.load("rules", rule).check_suite(suite, source)
     check_size(suite, source)
     return suite
+
+
+def _check_plugins(suite: Suite, source: str) -> None:
+    """Check that the plug-ins are there which a suite names, and those that read its tables."""
+    for name in suite.needs:
+        if why := plugins.lack_of(name):
+            raise UsageError(f"{source} {why}.")
+    for table, name in OF_PLUGINS.items():
+        if getattr(suite, table) is not None and (why := plugins.lack_of(name)):
+            raise UsageError(f"{source}: [{table}] {why}.")
 
 
 def _check_metrics(suite: Suite, source: str) -> None:
@@ -151,10 +162,10 @@ def _check_metrics(suite: Suite, source: str) -> None:
 def broken_suites() -> list[Entry]:
     """The user's suites that cannot be run as they are, with the reason."""
     found: list[Entry] = []
-    for entry in discovery.every("suites"):
+    for entry in (each for each in discovery.every("suites") if not each.shipped):
         if entry.problem:
             found.append(entry)
-        elif not entry.shipped:
+        else:
             try:
                 load_suite(entry.name)
             except UsageError as error:

@@ -107,7 +107,7 @@ def broken(kind: str) -> tuple[Entry, ...]:
     if kind == "passes":
         return tuple(_passes(plugins.included())[1])
     if kind == "suites":
-        return tuple(entry for entry in discovery.every(kind) if entry.problem)
+        return tuple(entry for entry in discovery.every(kind) if entry.problem and not entry.shipped)
     return _usable(kind, plugins.included())[1]
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import ast
 import functools
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from modbench.harness.core.errors import in_short
 from modbench.harness.registry import plugins
@@ -116,7 +117,8 @@ def _in_file(file: Entry) -> list[Entry]:
             return [replace(file, about=next(lines, "").strip().strip('"'))]
     tree, problem = _parsed(file.path)
     if isinstance(tree, str):
-        return [replace(file, about=tree, problem="" if file.shipped else problem)]
+        # A suite that was read may lack a plug-in.
+        return [replace(file, about=tree, problem=problem if tree or not file.shipped else "")]
     found = {attribute: (name, about) for name, attribute, about in _named(tree, file.kind)}
     named = [
         replace(file, name=name, about=about or _about(tree), attribute=attribute)
@@ -169,11 +171,21 @@ def _parsed(path: Path) -> tuple[ast.Module | str, str]:
     """The syntax tree of a Python file, or a suite's `about`; and why it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
-        return (str(tomllib.loads(text).get("about", "")) if path.suffix == ".toml" else ast.parse(text)), ""
+        if path.suffix != ".toml":
+            return ast.parse(text), ""
+        suite = tomllib.loads(text)
+        return str(suite.get("about", "")), _lacks_plugin(suite)
     except SyntaxError as error:
         return "", f"line {error.lineno}: {error.msg}"
     except (OSError, ValueError, RecursionError, MemoryError) as error:
         return "", f"it cannot be read: {in_short(error)}"
+
+
+def _lacks_plugin(suite: Mapping[str, Any]) -> str:
+    """Why a suite cannot run for want of a plug-in; one that names folders of plug-ins may bring it."""
+    needs = suite.get("needs")
+    lacking = map(plugins.lack_of, needs if isinstance(needs, list) and not suite.get("plugins") else ())
+    return next((f"it {why}" for why in lacking if why), "")
 
 
 def _lacks(tree: ast.Module, exported: str) -> str:

@@ -114,7 +114,19 @@ def _every(_included: str) -> tuple[Plugin, ...]:
 
 def _with_needs(plugin: Plugin, found: Mapping[str, Plugin]) -> Plugin:
     lacking = next((name for name in plugin.needs if name not in found), None)
-    return replace(plugin, problem=f"it needs the plug-in {lacking!r}, which is absent") if lacking else plugin
+    return replace(plugin, problem=f"it {_absent(lacking)}") if lacking else plugin
+
+
+def _absent(name: str) -> str:
+    return f"needs the plug-in {name!r}, which is absent"
+
+
+def lack_of(name: str) -> str:
+    """Why something that needs a plug-in cannot be used, in words that follow its name; empty if the plug-in can be."""
+    if any(each.name == name for each in usable()):
+        return ""
+    wrong = next((each for each in every() if each.name == name), None)
+    return f"needs the plug-in {name!r}, which cannot be used: {wrong.problem}" if wrong else _absent(name)
 
 
 def _shipped() -> Iterator[Plugin]:

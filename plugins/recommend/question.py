@@ -19,7 +19,6 @@ from modbench.extend import (
     EQUIVALENT,
     INCONCLUSIVE,
     WORSE,
-    Answer,
     Case,
     Estimate,
     Finding,
@@ -31,13 +30,11 @@ from modbench.extend import (
     Table,
     UsageError,
     Value,
-    answers,
     effects,
     estimated,
     held_against,
     matched_beside,
     name,
-    of,
     pivot,
     verdict_words,
 )
@@ -57,6 +54,7 @@ from modbench.plugins.recommend.limits import (
     loss_against,
     more,
 )
+from modbench.plugins.sweeps.confirmation.question import Answer, answers, of
 
 OBJECTIVES = ("latency", "memory", "flops", "loss")
 # Objectives that are counted, so that no pair is needed to order settings.

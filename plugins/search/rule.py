@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from modbench.extend import AdaptiveDecision as Decision
 from modbench.extend import (
+    LEFT_OUT,
     AdaptiveRule,
     Case,
     Comparison,
@@ -33,6 +33,7 @@ from modbench.extend import (
     is_timed,
     unknown,
 )
+from modbench.extend import AdaptiveDecision as Decision
 
 if TYPE_CHECKING:
     from modbench.extend import Plan, SearchPlan, Suite
@@ -112,6 +113,8 @@ def rows_of(plan: Plan) -> dict[str, Row]:
 
 class BisectionRule(AdaptiveRule[Frozen]):
     """Asks for cells of a row: all processes of a cell at once."""
+
+    unasked = ("not measured: the search has not ended", LEFT_OUT)
 
     def check_suite(self, suite: Suite, source: str) -> None:
         """Check that the suite times what it searches, and has intervals to go by."""

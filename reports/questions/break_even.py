@@ -16,6 +16,7 @@ from modbench.harness.core.contracts import Estimand
 from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import OF_WORK, Label, of_cell
 from modbench.harness.domain.case import Case
+from modbench.harness.planning.adaptive import LEFT_OUT
 from modbench.harness.stats.break_even import Found, Point, break_even
 from modbench.harness.stats.effects import LEVEL
 from modbench.harness.stats.reason import Reason
@@ -25,7 +26,6 @@ from modbench.reports.tables import pair_verdicts
 from modbench.reports.tables.cell import joined_reasons
 from modbench.reports.tables.findings import labels_of
 from modbench.reports.tables.load import Loaded, Row, contenders, matched_beside, once_a_run, same_shape
-from modbench.reports.tables.samples import LEFT_OUT
 from modbench.reports.wording import TIMED, WORKLOADS
 
 Axis: TypeAlias = Literal["seq_len", "batch_size"]

@@ -27,16 +27,6 @@ from modbench.harness.stats.against_anchor import Process
 from modbench.reports.tables import audits, provenance
 from modbench.reports.tables.cell import Cell
 
-LEFT_OUT = "not measured: the search did not need it"
-# Of jobs that a rule has not asked for, and did not ask for, by rule.
-REASONS = {
-    "bisection": ("not measured: the search has not ended", LEFT_OUT),
-    "confirmation": (
-        "not confirmed: the sweep has not ended",
-        "not confirmed: the sweep found another size or variant better",
-    ),
-}
-
 
 @dataclass(frozen=True)
 class PlannedJob:
@@ -70,8 +60,13 @@ def jobs(run: StoredRun) -> Iterator[PlannedJob]:
         yield PlannedJob(job, job.protocol.seed if job.facts.samples == "seeds" else process, records.get(job.name))
     for job in run.planned:
         if job.rule and job.name not in asked:
-            other = f"not measured: {job.rule} has not ended", f"not measured: {job.rule} did not ask for it"
-            yield PlannedJob(job, job.process, left_out=REASONS.get(job.rule, other)[job.name not in undecided])
+            yield PlannedJob(job, job.process, left_out=_unasked(job.rule)[job.name not in undecided])
+
+
+def _unasked(rule: str) -> tuple[str, str]:
+    """Why a job that a rule has not asked for has no value: before the rule has ended, and after."""
+    own: tuple[str, str] | None = catalogue.load("rules", rule).unasked
+    return own or (f"not measured: {rule} has not ended", f"not measured: {rule} did not ask for it")
 
 
 class Samples:

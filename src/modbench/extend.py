@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from modbench.commands._app import command
     from modbench.commands._flags import JsonFlag, RunOrNewest, TitleFlag, VerboseFlag, checked_capacity, refuse
     from modbench.commands._output import chosen_run, say, say_json
-    from modbench.harness.core import extras, printable, titles
-    from modbench.harness.core.config import ModelConfig, check_sizes
+    from modbench.harness.core import extras, labels, printable, titles
+    from modbench.harness.core.config import ROUTING_KEYS, ModelConfig, check_sizes
     from modbench.harness.core.contracts import (
         UNASKED,
         AnyMetric,
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from modbench.harness.core.errors import (
         IncompleteError,
         ModbenchError,
+        NumericsError,
+        Unmeasured,
         UnreadableError,
         UsageError,
         in_short,
@@ -51,13 +53,24 @@ if TYPE_CHECKING:
     from modbench.harness.core.printable import WIDTH, aligned
     from modbench.harness.core.protocols import PAGE, parts_of
     from modbench.harness.core.sinks import Sink
-    from modbench.harness.core.train_plan import TrainRun
-    from modbench.harness.core.units import check_capacity, counted, parse_bytes, parse_duration, parse_share, scale_of
-    from modbench.harness.domain.case import ELEMENT_BYTES, Case, Comparison, Device, GridPoint, Job
+    from modbench.harness.core.train_plan import MOST_MORE, ConfirmPlan, Role, TrainRun, TrendPlan
+    from modbench.harness.core.units import (
+        Range,
+        check_capacity,
+        counted,
+        human_duration,
+        parse_bytes,
+        parse_duration,
+        parse_share,
+        percent,
+        scale_of,
+    )
+    from modbench.harness.domain.case import ELEMENT_BYTES, Case, Comparison, Device, GridPoint, Job, Protocol
     from modbench.harness.domain.evidence import Doubt
-    from modbench.harness.domain.notes import Notes
+    from modbench.harness.domain.notes import Notes, TrainNotes
     from modbench.harness.domain.passes import Pass
-    from modbench.harness.domain.records import Death, Missing, Record
+    from modbench.harness.domain.phases import Phase
+    from modbench.harness.domain.records import Death, Missing, Outcome, Record
     from modbench.harness.domain.suite import EFFORTS, Suite
     from modbench.harness.execution import ranks
     from modbench.harness.execution.launch.local import LocalLauncher
@@ -65,23 +78,27 @@ if TYPE_CHECKING:
     from modbench.harness.execution.phase import Run, Slots, death, write_failure
     from modbench.harness.execution.stopping import Stop
     from modbench.harness.execution.worker import NODE
-    from modbench.harness.flops.closed_form import closed_form
+    from modbench.harness.flops.closed_form import case_cost, closed_form
     from modbench.harness.machine import certificate, environment
-    from modbench.harness.planning.adaptive import AdaptiveRule
+    from modbench.harness.metrics.loss import causal
+    from modbench.harness.passes._training import Trained, rates_job, runs, train
+    from modbench.harness.passes.train import notes_of
+    from modbench.harness.planning.adaptive import LEFT_OUT, AdaptiveRule
     from modbench.harness.planning.adaptive import Decision as AdaptiveDecision
     from modbench.harness.planning.comparisons import in_search, is_timed
+    from modbench.harness.planning.jobs import JobMaker, run_flops, train_run
     from modbench.harness.planning.plan import Plan
     from modbench.harness.planning.select import compile_expression
-    from modbench.harness.process import processes
+    from modbench.harness.process import clocks, processes
     from modbench.harness.process.graceful_stop import Stopped
     from modbench.harness.registry import catalogue
     from modbench.harness.results import components, workspace
-    from modbench.harness.results.outcomes import attempt, measured, missing
+    from modbench.harness.results.outcomes import attempt, measured, missing, single
     from modbench.harness.results.process_effects import effect_in_process
     from modbench.harness.results.run_folder import RunFolder, read
     from modbench.harness.results.sealed_records import read_record
     from modbench.harness.results.workspace import artifact
-    from modbench.harness.stats import effects, paired
+    from modbench.harness.stats import effects, paired, power
     from modbench.harness.stats.contrast import (
         APART,
         BETTER,
@@ -97,8 +114,20 @@ if TYPE_CHECKING:
         estimated,
     )
     from modbench.harness.stats.contrast import counted as counted_of_contrast
-    from modbench.harness.stats.effects import LEVEL, Effect, by_seed, t_quantile
+    from modbench.harness.stats.effects import (
+        LEVEL,
+        Effect,
+        by_seed,
+        over_processes,
+        quantile,
+        t_quantile,
+        welch_freedom,
+    )
+    from modbench.harness.stats.fieller import Line
+    from modbench.harness.stats.interim import FEWEST, Analysis, fractions_of, schedule
+    from modbench.harness.stats.interim import LEVEL as ERROR_LEVEL
     from modbench.harness.stats.power import MOST, above_0, fewest
+    from modbench.harness.stats.reason import Reason
     from modbench.harness.subject.subject import Subject
     from modbench.harness.text import disk_cache
     from modbench.harness.text.corpus import corpus_entry, from_documents
@@ -111,17 +140,30 @@ if TYPE_CHECKING:
     from modbench.models.layers.router import Calibrated, Threshold, own_precision
     from modbench.models.mod import top_k
     from modbench.progress import StepProgress
-    from modbench.reports import wording
-    from modbench.reports.data_table import DataTable, count, grid_point, interval, number, text
+    from modbench.reports import reasons, wording
+    from modbench.reports.data_table import DataTable, count, flag, grid_point, interval, number, text
     from modbench.reports.figures.axes import name_rows, ticks
     from modbench.reports.figures.point_labels import label
-    from modbench.reports.figures.style import HAIR, MUTED, PAPER, Look, Mark, Marks, in_lines, look, new_figure
+    from modbench.reports.figures.style import (
+        HAIR,
+        INK,
+        MUTED,
+        OTHER,
+        PAPER,
+        Look,
+        Mark,
+        Marks,
+        in_lines,
+        look,
+        new_figure,
+    )
     from modbench.reports.format import Format
     from modbench.reports.model import (
         Block,
         Estimate,
         Figure,
         Finding,
+        Interval,
         Kind,
         Listed,
         Note,
@@ -134,16 +176,26 @@ if TYPE_CHECKING:
         where_it_ran,
     )
     from modbench.reports.panel import InPlace, Lead, Panel
-    from modbench.reports.questions.confirmation import Answer, answers, of
     from modbench.reports.questions.machine import nothing_measured
-    from modbench.reports.tables import comparisons, losses
+    from modbench.reports.questions.results import TABLES
+    from modbench.reports.tables import comparisons, losses, pair_verdicts
     from modbench.reports.tables.cases import no_interval
-    from modbench.reports.tables.cell import columns_of, joined_reasons
+    from modbench.reports.tables.cell import Trouble, columns_of, joined_reasons
     from modbench.reports.tables.comparisons import SMOKE, pair_row, ratio_columns
-    from modbench.reports.tables.findings import has_tail, held_against, labels_of, of_pair, of_row
+    from modbench.reports.tables.findings import between, has_tail, held_against, labels_of, of_pair, of_row
     from modbench.reports.tables.load import Loaded, load, matched_beside
-    from modbench.reports.tables.losses import BITS, NATS, beside, mixed, seeds_in_words, unit_of
-    from modbench.reports.tables.outcomes import CAUSAL_LOSS, HELD_OUT, Tables
+    from modbench.reports.tables.losses import (
+        BITS,
+        NATS,
+        beside,
+        in_flops,
+        lengths,
+        mixed,
+        seconds_of,
+        seeds_in_words,
+        unit_of,
+    )
+    from modbench.reports.tables.outcomes import CAUSAL_LOSS, HELD_OUT, PER_TOKEN, Tables
     from modbench.reports.tables.pair_verdicts import SMOKE as SMOKE_RUN
     from modbench.reports.tables.pair_verdicts import UNCHECKED
     from modbench.reports.tables.rerun_command import Again, NotAgainError, suite_of
@@ -152,6 +204,7 @@ if TYPE_CHECKING:
     from modbench.reports.writers import text as text_writer
     from modbench.reports.writers.html import fill
     from modbench.reports.writers.number_format import estimate, plain, share
+    from modbench.reports.writers.number_format import number as written_number
     from modbench.reports.writers.text import wrapped
     from modbench.suites.corpora._records import as_document, column, split
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from modbench.harness.stats.exchange import Rate, crossing, rate
+from modbench.plugins.sweeps.gain.statistics import Rate, crossing, rate
 
 SEEDS, POINTS = (3, 5, 8), (2, 3, 4)
 # Share of the largest dense model's compute that the smallest has.

@@ -17,7 +17,7 @@ from statistics import fmean
 
 import numpy as np
 
-from modbench.harness.stats.joint_fit import Estimate, JointFit, Optimum, Run
+from modbench.plugins.sweeps.joint_fit import Estimate, JointFit, Optimum, Run
 
 LOWEST = {"dense": 2.0, "routed": 1.95, "noise": 2.02}
 PLACE = {"dense": 11.0, "routed": 11.3, "noise": 11.1}

@@ -267,15 +267,19 @@ FAULTS = (
     Fault(
         20,
         "A budget whose seeds lie close together by luck narrows the forecast of a trend.",
-        "tests/harness/test_trend.py::test_a_lucky_budget_does_not_narrow_an_interval",
-        ("harness/stats/trend.py", "np.full_like(own_K, pooled) if self.has_one_spread else own_K\n", "own_K\n"),
+        "plugins/sweeps/tests/test_trend.py::test_a_lucky_budget_does_not_narrow_an_interval",
+        (
+            "plugins/sweeps/trend/statistics.py",
+            "np.full_like(own_K, pooled) if self.has_one_spread else own_K\n",
+            "own_K\n",
+        ),
     ),
     Fault(
         21,
         "A crossing is read from two budgets, through which every line goes.",
-        "tests/harness/test_trend.py::test_two_budgets_have_a_slope_and_no_crossing_since_no_line_was_tested",
+        "plugins/sweeps/tests/test_trend.py::test_two_budgets_have_a_slope_and_no_crossing_since_no_line_was_tested",
         (
-            "harness/stats/trend.py",
+            "plugins/sweeps/trend/statistics.py",
             "        if not self.is_straight or not any(signs):\n",
             "        if self.is_straight is False or not any(signs):\n",
         ),

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from modbench.harness.stats.trend import (
+from modbench.plugins.sweeps.trend.statistics import (
     FIRST_SEEDS,
     UNEQUAL_LEVEL,
     Bend,

@@ -20,8 +20,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from modbench.harness.stats.joint_fit import Estimate
-from modbench.harness.stats.trend import LEVEL, UNEQUAL_LEVEL, Bend, Budget, Sizes, Trend, unequal
+from modbench.plugins.sweeps.joint_fit import Estimate
+from modbench.plugins.sweeps.trend.statistics import LEVEL, UNEQUAL_LEVEL, Bend, Budget, Sizes, Trend, unequal
 from modbench.reports.figures.style import new_figure
 
 PAGE = Path(__file__).parents[2] / "docs" / "paper.md"

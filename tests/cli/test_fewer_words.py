@@ -213,7 +213,13 @@ def refused(here: Path) -> dict[str, tuple[int, str, list[str]]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", MEANT)
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(each, marks=[pytest.mark.plugin("recommend")] if each.startswith("recommend ") else [])
+        for each in MEANT
+    ],
+)
 def test_what_was_meant_is_said_before_anything_heavy_is_imported(
     command: str, refused: dict[str, tuple[int, str, list[str]]]
 ) -> None:

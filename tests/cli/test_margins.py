@@ -70,10 +70,9 @@ def test_commands_take_no_other_number(command: str, modbench: Any) -> None:
         assert RIGHT in done.stderr
 
 
-@pytest.mark.parametrize("key", ["margin", "confirm.margin"])
-def test_keys_of_a_suite_take_no_other_number(key: str, modbench: Any) -> None:
+def test_a_key_of_a_suite_takes_no_other_number(modbench: Any) -> None:
     for value in ("1", "nan", "500%"):  # the numbers above reach the same check
-        done = modbench("plan", "isoflop-cpu", "--set", f"{key}={value}")
+        done = modbench("plan", "quick", "--set", f"margin={value}")
         assert (done.returncode, done.stdout) == (2, "")
         assert RIGHT in done.stderr
 

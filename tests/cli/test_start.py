@@ -48,6 +48,7 @@ MINE = "import torch\ndef build(config):\n    return torch.nn.Embedding(config.v
 # --- the schema
 
 
+@pytest.mark.plugin("sweeps")
 def test_the_schemas_that_ship_are_those_of_the_classes() -> None:
     """Renew them with `python docs/site/schemas.py`."""
     for name, content in schemas.files().items():

@@ -277,6 +277,7 @@ def test_commands_do_what_the_page_says(page: Path, here: Path, planted: Path, m
             assert done.stdout.strip(), command
 
 
+@pytest.mark.plugin("recommend")
 def test_commands_inside_sentences_exist_with_their_flags() -> None:
     for command in (command for page in PAGES for command in inline_commands(page)):
         words = command.split()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import tables
 
 
+@pytest.mark.plugin("sweeps")
 def test_the_page_of_columns_is_that_of_the_declarations() -> None:
     """Renew it with `python docs/site/tables.py`."""
     assert tables.PAGE.read_text(encoding="utf-8") == tables.page()

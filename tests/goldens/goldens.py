@@ -28,12 +28,12 @@ from unittest import mock
 from in_process import command_line
 
 from modbench import extend
+from modbench.harness.registry import plugins
 from modbench.reports import demo
 from modbench.reports.tables import load as loading
 from modbench.reports.tables.load import Loaded
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 TOLERANCE = 1e-9
 # What is left where numbers of about 1 cancel.
 ROUNDING = 1e-15
@@ -82,6 +82,8 @@ MORE: Mapping[str, Mapping[str, str]] = {
     "gpu": {"by_seq_len": "compare run --by seq_len"},
 }
 NAMES = tuple(MORE)
+# Goldens whose run cannot be read without a plug-in.
+NEEDS = {"isoflop": "sweeps", "trend": "sweeps"}
 # Goldens of one question, which do not keep the tables that every run has.
 OF_ONE_QUESTION = {"capacity_map", "combine", "trend", "routing", "panels"}
 OF_EVERY_RUN = {"cases", "comparisons", "breakeven", "exchange", "isoflop"}
@@ -103,11 +105,12 @@ class Added:
 
 
 ADDED = {
+    "sweeps": Added(tables=frozenset({"exchange"}), sections=frozenset({"What does it cost in loss?"})),
     "recommend": Added(
         commands=frozenset({"recommend"}), sections=frozenset({"Which settings are worth considering?"})
     ),
 }
-ABSENT = [added for name, added in ADDED.items() if not (ROOT / "plugins" / name / "plugin.toml").is_file()]
+ABSENT = [added for name, added in ADDED.items() if name not in {each.name for each in plugins.usable()}]
 # Files of formats, and of which part they are.
 PAGES = {".md", ".tex"}
 
@@ -329,24 +332,31 @@ def differences(name: str, golden: Golden) -> list[str]:
     return found
 
 
-def _is_of(command: str, plugins: Collection[Added]) -> bool:
-    return any(command.split(maxsplit=1)[0] in added.commands for added in plugins)
+def _is_of(command: str, additions: Collection[Added]) -> bool:
+    return any(command.split(maxsplit=1)[0] in added.commands for added in additions)
 
 
-def without(plugins: Collection[Added], name: str, files: Mapping[str, str]) -> Mapping[str, str]:
+def without(additions: Collection[Added], name: str, files: Mapping[str, str]) -> Mapping[str, str]:
     """Return files of a golden without what plug-ins add."""
-    titles = {title for added in plugins for title in added.sections}
-    out = {f"{table}{end}" for added in plugins for table in added.tables for end in (".csv", "_reasons.txt")}
-    out |= {f"{title}{end}" for title, run in MORE[name].items() if _is_of(run, plugins) for end in (".txt", ".json")}
+    tables = {each for added in additions for each in added.tables}
+    titles = {each for added in additions for each in added.sections}
+    out = {f"{table}{end}" for table in tables for end in (".csv", "_reasons.txt")}
+    out |= {f"{title}{end}" for title, run in MORE[name].items() if _is_of(run, additions) for end in (".txt", ".json")}
     left = {file: text for file, text in files.items() if file not in out}
     if (page := left.get("page.txt")) and titles:
         own = sections(page)
-        left["page.txt"] = page[: page.index("## ")] + "".join(own[each] for each in own if each not in titles)
+        page = page[: page.index("## ")] + "".join(own[each] for each in own if each not in titles)
+        left["page.txt"] = re.sub(rf" · (?:{'|'.join(tables)})\.csv", "", page) if tables else page
+    if told := left.get("report_sentences.txt"):
+        of_tables = tuple(f"tables/{table}/" for table in tables)
+        left["report_sentences.txt"] = "".join(
+            each for each in told.splitlines(keepends=True) if not each.startswith(of_tables)
+        )
     if told := left.get("sections.json"):
         left["sections.json"] = as_json([each for each in json.loads(told) if each not in titles])
     if told := left.get("exit_codes.json"):
         left["exit_codes.json"] = as_json(
-            {run: code for run, code in json.loads(told).items() if not _is_of(run, plugins)}
+            {run: code for run, code in json.loads(told).items() if not _is_of(run, additions)}
         )
     return left
 

@@ -16,12 +16,17 @@ from vocabulary import hits
 DRAWN = {"quick", "isoflop"}
 
 
+def needed(name: str) -> list[pytest.MarkDecorator]:
+    """Skips a golden where the plug-in is absent without which its run cannot be read."""
+    return [pytest.mark.plugin(goldens.NEEDS[name])] if name in goldens.NEEDS else []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "drawn"),
     [
-        *((name, name in DRAWN) for name in goldens.NAMES),
-        *(pytest.param(name, True, marks=pytest.mark.proof) for name in goldens.NAMES if name not in DRAWN),
+        *(pytest.param(name, name in DRAWN, marks=needed(name)) for name in goldens.NAMES),
+        *(pytest.param(n, True, marks=[pytest.mark.proof, *needed(n)]) for n in goldens.NAMES if n not in DRAWN),
     ],
 )
 def test_a_stored_run_gives_what_it_gave(

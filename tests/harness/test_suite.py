@@ -24,7 +24,7 @@ from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.select import compile_expression
 from modbench.harness.planning.variants import unsolved_variants
-from modbench.harness.registry import catalogue
+from modbench.harness.registry import catalogue, plugins
 
 TEXT = Text("t", b"a" * 5000, b"b" * 5000, "c0ffee")
 
@@ -200,6 +200,7 @@ def test_at_several_training_lengths_a_matched_costs_as_much_at_each() -> None:
     assert {(run.seq_len, run.batch_size) for run in runs} == {(128, 8), (256, 4), (512, 2), (1024, 1)}
 
 
+@pytest.mark.plugin("sweeps")
 def test_at_several_training_lengths_matched_baselines_of_variants_that_only_the_match_names_have_names() -> None:
     """The suite exchange has a matched baseline for MoD in every block, which is no variant of it."""
     lists = {"train.seq_len": [64, 128], "train.batch_size": [16, 8]}
@@ -212,6 +213,7 @@ def test_at_several_training_lengths_matched_baselines_of_variants_that_only_the
     }
 
 
+@pytest.mark.plugin("sweeps")
 def test_a_sweep_trains_at_one_length() -> None:
     lists = {"train.seq_len": [64, 128], "train.batch_size": [2, 1]}
     with pytest.raises(UsageError, match="one each"):
@@ -230,6 +232,7 @@ def test_of_a_list_of_lengths_the_wrong_one_is_named(key: str, values: list[obje
         override(load_suite("map"), Overrides(settings={key: values}))
 
 
+@pytest.mark.plugin("sweeps")
 def test_a_matched_may_cost_a_multiple_of_a_variant() -> None:
     """It extends the dense curve, so that it is no alternative to the variant: no matched baseline of equal cost, in a search
     neither.
@@ -372,6 +375,15 @@ def test_job_names_are_plain_and_unique() -> None:
     names = [job.name for job in made.jobs]
     assert len(set(names)) == len(names)
     assert all(name == slug(name) for name in names)
+
+
+def test_a_suite_that_lacks_a_plug_in_says_so_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = {"name": "s", "metrics": ["loss/confirmed"], "variants": [{"model": "dense"}]}
+    with pytest.raises(UsageError, match=r"^s needs the plug-in 'nothing', which is absent\.$"):
+        parse_suite({**suite, "needs": ["nothing"]}, "s")
+    monkeypatch.setattr(plugins, "every", tuple)
+    with pytest.raises(UsageError, match=r"^s: \[confirm\] needs the plug-in 'sweeps', which is absent\.$"):
+        parse_suite({**suite, "confirm": {}}, "s")
 
 
 def test_every_shipped_suite_is_good() -> None:

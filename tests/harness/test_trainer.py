@@ -23,10 +23,9 @@ from torch.nn import functional as F
 
 from modbench.harness.core import files
 from modbench.harness.core.contracts import UNASKED, Text
-from modbench.harness.core.errors import NumericsError, Unmeasured, UsageError
+from modbench.harness.core.errors import NumericsError, UsageError
 from modbench.harness.core.train_plan import BUDGETS, TrainPlan, TrainRun, learning_rate, width_rule
 from modbench.harness.domain.case import Case
-from modbench.harness.passes.rates import search
 from modbench.harness.process import torchrun
 from modbench.harness.registry import catalogue, user_code
 from modbench.harness.results import workspace
@@ -397,39 +396,6 @@ def test_lengths_have_batches_of_equal_tokens() -> None:
             TrainPlan(seq_len=seq_len, batch_size=(4, 4))
     with pytest.raises(ValueError, match="does not divide batch_size 1"):
         TrainPlan(seq_len=(16, 64), batch_size=(4, 1), accumulate=2)
-
-
-@pytest.mark.parametrize(
-    ("losses", "tried", "best"),
-    [
-        ({0.5: 2.0, 1.0: 1.0, 2.0: 3.0}, 3, 1.0),  # in the middle: three are enough
-        ({0.5: 3.0, 1.0: 2.0, 2.0: 1.0, 4.0: 1.5}, 4, 2.0),  # at the edge: one more
-        ({0.125: 2.0, 0.25: 1.0, 0.5: 1.5, 1.0: 2.0, 2.0: 3.0}, 5, 0.25),
-        (
-            {0.5: 3.0, 1.0: 2.0, 2.0: 1.5, 4.0: 1.2, 8.0: 1.1, 16.0: 1.0},
-            6,
-            16.0,
-        ),  # still at the edge: it stops, and says so
-        ({0.5: 1.0, 1.0: math.nan, 2.0: math.nan, 0.25: 2.0}, 4, 0.5),  # diverged
-    ],
-)
-def test_rates_are_tried_until_the_best_is_inside(losses: dict[float, float], tried: int, best: float) -> None:
-    def loss(rate: float) -> float:
-        if math.isnan(losses[rate]):
-            raise NumericsError("diverged")
-        return losses[rate]
-
-    found = search(loss, (0.5, 1.0, 2.0))
-    assert len(found.losses) == tried
-    assert found.best == best
-
-
-def test_if_every_rate_diverges_there_is_none() -> None:
-    def loss(_: float) -> float:
-        raise NumericsError("diverged")
-
-    with pytest.raises(Unmeasured, match=r"every rate .*0\.0625, 0\.125"):
-        search(loss, (0.5, 1.0, 2.0))
 
 
 @pytest.mark.slow

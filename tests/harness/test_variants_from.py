@@ -108,6 +108,10 @@ def test_runs_without_a_best_variant_are_refused(tmp_path: Path) -> None:
         planned(run(tmp_path / "mixed", MOD | {"mixer": "window"}))
     with pytest.raises(UsageError, match="modbench resume"):
         planned(run(tmp_path / "part", MOD, leave_out="train-mod_c0.5"))
+
+
+@pytest.mark.plugin("sweeps")
+def test_a_sweep_names_no_variants(tmp_path: Path) -> None:
     sweep = {"train_flops": [1e12], "sizes": [{"d_model": 32}, {"d_model": 64}], "max_epochs": 100_000}
     with pytest.raises(UsageError, match="sweep over sizes"):
         planned(run(tmp_path / "sweep", MOD, isoflop=sweep))

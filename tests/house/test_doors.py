@@ -264,7 +264,7 @@ DOORS = {
     "two variants are judged in one metric": Door(
         judges,
         {
-            "harness/rules/confirmation.py": "losses of the best of two sweeps, confirmed",
+            "plugins/sweeps/confirmation/rule.py": "losses of the best of two sweeps, confirmed",
             "harness/stats/paired.py": "samples of two variants: pairs of a run, the machine check, the number of processes",
             "harness/stats/seed_sets.py": "losses of seeds",
             "harness/timing/callable_contrasts.py": "`mb.compare`, and the fixture of pytest",

@@ -104,7 +104,7 @@ def test_no_pass_is_named_elsewhere() -> None:
         'passes.get("fit")',
         'maker.job(name, comparison, "count", 1.0)',
         'catalogue.load("passes", "train")',
-        'f"rates-{case.family}"',
+        'f"train-{case.family}"',
     ],
 )
 def test_a_pass_that_is_named_is_found(code: str) -> None:

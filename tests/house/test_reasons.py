@@ -8,13 +8,19 @@ import string
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from modbench.reports.reasons import KINDS, WORDS
 
 ROOT = Path(__file__).parents[2]
-STATS = sorted((ROOT / "harness" / "stats").glob("*.py"))
+STATS = [
+    path
+    for files in ("harness/stats/*.py", "plugins/**/statistics.py", "plugins/*/joint_fit.py")
+    for path in sorted(ROOT.glob(files))
+]
 PRODUCT = [
     path
-    for top in ("harness", "reports", "src/modbench/commands", "src/modbench/python", "src/modbench/testing")
+    for top in ("harness", "reports", "src/modbench/commands", "src/modbench/python", "src/modbench/testing", "plugins")
     for path in sorted((ROOT / top).rglob("*.py"))
 ]
 # Texts of several words that are no reasons: the name of a curve, and names of what disturbed a sample.
@@ -81,8 +87,12 @@ def phrases(source: str) -> list[str]:
 def test_every_reason_has_words_which_name_what_it_is_given() -> None:
     sources = {path: path.read_text(encoding="utf-8") for path in PRODUCT}
     assert {path.name: lacks for path, source in sources.items() if (lacks := wrong(source))} == {}
-    assert WORDS.keys() == {code for source in sources.values() for code, _ in made(source)}, "words of no reason"
     assert KINDS.keys() <= {name for words in WORDS.values() for name in named(words)}
+
+
+@pytest.mark.plugin("sweeps")
+def test_there_are_no_words_of_no_reason() -> None:
+    assert WORDS.keys() == {code for path in PRODUCT for code, _ in made(path.read_text(encoding="utf-8"))}
 
 
 def test_statistics_phrase_and_format_nothing() -> None:

@@ -22,7 +22,7 @@ from modbench.harness.stats.power import prospect
 from modbench.reports.formats import tex
 from modbench.reports.model import Estimate, Finding, Table
 from modbench.reports.panels import loss_curves, numbers
-from modbench.reports.questions import compare_axis, exchange, results
+from modbench.reports.questions import compare_axis, results
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import by_length
 from modbench.reports.tables.load import load
@@ -50,9 +50,6 @@ def test_losses_of_other_tokens_are_not_compared(tmp_path: Path) -> None:
     loaded = load(tmp_path / "run")
     assert losses.mixed(loaded)
     assert [each.metric for each in losses.shown(loaded)] == ["bpb/val"]
-    made = {each.variant.case.variant: each.variant for each in exchange.speedups(loaded)}
-    assert made[MOD].place is None
-    assert made["moe"].place is not None
 
 
 @pytest.mark.parametrize(("model", "factor"), [(None, 1 / math.log(2)), ("", 1.0)], ids=["bytes", "all of one other"])
@@ -78,11 +75,6 @@ def test_a_loss_stands_beside_the_length_that_it_was_trained_at(tmp_path: Path) 
     assert [each.heading for each in by.columns] == [(("seq_len", 64),), (("seq_len", 128),)]
     by = compare_axis.compare_by(loaded, "seq_len", keep=compare_axis.Filter(("loss/val_causal",)))
     assert {heading for each in by.columns for heading, _ in each.heading} == {"variant"}
-    held = [each.variant for each in exchange.speedups(loaded)]
-    assert {each.case.grid_point.seq_len for each in held} == {64, 128}
-    for each in held:
-        assert {case.grid_point.seq_len for case in each.dense_variants} == {each.case.grid_point.seq_len}
-        assert f"T = {each.case.grid_point.seq_len}" in plain(exchange._called(loaded, each))
 
 
 def test_beside_a_length_that_nothing_was_trained_at_stands_the_longest(tmp_path: Path) -> None:

@@ -109,6 +109,7 @@ def test_a_title_that_is_another_variants_is_refused() -> None:
         planned({"model": "dense", "title": "a" * 100})
 
 
+@pytest.mark.plugin("sweeps")
 def test_sizes_of_a_sweep_keep_theirs_behind_the_title() -> None:
     sweep = {"isoflop": {"train_flops": [1e12], "sizes": [{"d_model": 32}, {"d_model": 64}]}, "metrics": ["loss/val"]}
     made = planned({"model": "dense", "title": "Ours"}, **sweep, train={"seq_len": 16})
@@ -195,7 +196,7 @@ def test_python_has_them_too(run: Loaded) -> None:
         ("report", "--format", "csv"),
         ("figure", "map", "--format", "svg"),
         ("compare", "--by", "capacity"),
-        ("recommend",),
+        pytest.param(("recommend",), marks=pytest.mark.plugin("recommend")),
     ],
     ids=lambda words: words[0],
 )

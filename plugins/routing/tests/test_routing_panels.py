@@ -131,6 +131,7 @@ def sweep(tmp_path: Path, left: Callable[[Case, float], dict[str, Any]]) -> Load
     return load(str(folder.path))
 
 
+@pytest.mark.plugin("sweeps")
 def test_of_a_sweep_the_best_size_is_held_against_dense_of_that_size(tmp_path: Path) -> None:
     """The anchor of the timing pass has another size and no budget."""
 
@@ -145,6 +146,7 @@ def test_of_a_sweep_the_best_size_is_held_against_dense_of_that_size(tmp_path: P
     assert beside == ["mode_integrated[c0.125-d48-L4-H2]"]  # two of these would look alike
 
 
+@pytest.mark.plugin("sweeps")
 def test_of_a_sweep_experts_are_shown_at_the_best_size(tmp_path: Path) -> None:
     def left(case: Case, loss: float) -> dict[str, Any]:
         return dense(loss) if case.model == "dense" else with_experts(routing(loss=loss))

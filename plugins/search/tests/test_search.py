@@ -21,6 +21,7 @@ from modbench.harness.domain.records import Death
 from modbench.harness.execution.phase import Asker, Run, Slots
 from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.execution.runner import phases
+from modbench.harness.planning.adaptive import LEFT_OUT
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan
@@ -30,7 +31,6 @@ from modbench.plugins.search import section as search
 from modbench.plugins.search.rule import Reading, bracket, next_cells, rows_of, usual
 from modbench.reports.questions.first_screen import sure
 from modbench.reports.tables.load import load
-from modbench.reports.tables.samples import LEFT_OUT
 from modbench.reports.writers.number_format import plain
 
 LENGTHS = (32, 48, 64, 96, 128, 192, 256)

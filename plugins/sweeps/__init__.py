@@ -1,0 +1,1 @@
+"""Sweeps over sizes and training budgets, and what they tell of skipping."""

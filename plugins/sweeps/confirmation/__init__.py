@@ -1,0 +1,1 @@
+"""What new seeds confirm of the best of a sweep."""

@@ -1,0 +1,75 @@
+"""Train the best of a sweep again: with new seeds, judged on held-out windows that chose nothing.
+
+Which cases run, and how many seeds of each, is decided while the suite runs (`rule.py` here and in `../trend`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from modbench.extend import (
+    AnyMetric,
+    Comparison,
+    Job,
+    JobMaker,
+    Metric,
+    Missing,
+    Outcome,
+    Pass,
+    Phase,
+    Trained,
+    TrainNotes,
+    attempt,
+    clocks,
+    missing,
+    notes_of,
+    runs,
+    single,
+    train,
+)
+
+
+def run(job: Job, metrics: list[Metric[Trained, float]]) -> Iterator[Outcome]:
+    """Train once, then let every metric read the result."""
+    (case,) = job.comparison.variants
+    with clocks.busy():
+        made = attempt(partial(train, case, job.protocol))
+    for metric in metrics:
+        if isinstance(made, Missing):
+            yield missing(case, metric, made)
+            continue
+        notes = notes_of(job.protocol, made)
+        if made.held_out.causal_causality is not None:
+            notes = notes.model_copy(update={"causality": made.held_out.causal_causality})
+        # What is measured routes without the future. A hundred runs need no curves.
+        update = {"sees_future": False, "curve": None, "looks": None, "by_block": made.held_out.by_block}
+        notes = notes.model_copy(update=update)
+        yield single(case, metric, attempt(partial(metric.measure, made)), notes)
+
+
+def jobs(maker: JobMaker, comparison: Comparison, _metrics: Sequence[AnyMetric], _process: int) -> Iterator[Job]:
+    """One job for each case and new seed, as many as may be asked for.
+
+    Raises:
+        UsageError: if a budget cannot be met.
+    """
+    for case in comparison.variants:
+        assert case.train_flops is not None, "a sweep has budgets"
+        seeds, plain = maker.suite.fresh_seeds(case.train_flops), {"looks": 0, "watch": False, "flips": 0}
+        yield from runs(maker, comparison, case, PASS.name, seeds, held_out="confirm", **plain)
+
+
+PASS = Pass(
+    name="confirm",
+    run=run,
+    jobs=jobs,
+    notes=TrainNotes,
+    phase=Phase.TRAIN,
+    order=4,
+    trains=True,
+    confirms=True,
+    samples="seeds",
+    statistic="mean",
+    settings=lambda suite, _case: suite.confirm or suite.trend,
+)

@@ -1,0 +1,1 @@
+"""Compute-equivalent gain: the compute that dense needs for a loss, over the variant's own."""

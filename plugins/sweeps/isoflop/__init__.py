@@ -1,0 +1,1 @@
+"""Loss at equal training FLOPs, over sizes."""

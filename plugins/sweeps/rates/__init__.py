@@ -1,0 +1,1 @@
+"""Which learning rate a variant wants, tried before a sweep."""

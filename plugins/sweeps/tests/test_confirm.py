@@ -1,0 +1,220 @@
+"""What the reports say of a confirmation: the answer, its price, what would decide it, the table, the recommendation."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from panels_of import drawn, shown
+from planted import left
+from present import present
+from test_confirming import BUDGET, SIZES, sweep
+
+from modbench.harness.core.errors import UsageError
+from modbench.plugins.recommend import question as recommend
+from modbench.plugins.recommend.report import capacity_as_dict
+from modbench.plugins.sweeps.confirmation import question as confirmation
+from modbench.plugins.sweeps.section import CONFIRM, ISOFLOP
+from modbench.reports.model import Sentence
+from modbench.reports.questions import first_screen
+from modbench.reports.tables.load import Loaded, load
+from modbench.reports.writers.number_format import plain
+
+pytestmark = pytest.mark.slow
+
+Modbench = Callable[..., subprocess.CompletedProcess[str]]
+
+VARIANTS = [{"model": "dense"}, {"model": "mod", "capacity": [0.25, 0.5], "router": ["learned", "stochastic"]}]
+ROLES = ["baseline", "best", "runner_up", "control"]
+
+
+def planted(
+    tmp_path: Path,
+    *,
+    mod: float,
+    noise: float,
+    run_noise: float = 0.01,
+    sweeps: dict[str, Any] | None = None,
+    bf16: float = 0.0,
+    count: str = "full",
+    **changes: Any,
+) -> Loaded:
+    """A sweep in which MoD 0.25 differs from dense by `mod` nats, and routing by noise from MoD by `noise`."""
+    made = sweep(
+        metrics=["flops/forward", "flops/train_step", "loss/val", "loss/val_causal", "loss/confirmed"],
+        variants=VARIANTS,
+        isoflop={
+            "train_flops": [BUDGET],
+            "baseline_train_flops": [BUDGET / 2],
+            "sizes": SIZES,
+            "max_epochs": 1e9,
+            "count": count,
+        },
+        confirm={"roles": ROLES, "most_seeds": 8, **changes},
+        **(sweeps or {}),
+    )
+    losses = {}
+    for case in made.cases:
+        loss = (
+            2.0
+            + 0.1 * (case.train_flops is not None and case.train_flops < BUDGET)
+            + 0.05 * (case.config.d_model != 24)
+        )
+        if case.model == "mod":
+            loss += mod + 0.05 * (case.config.capacity == 0.5) + noise * (case.config.router == "stochastic")
+        if case.grid_point.dtype == "bf16":
+            loss += bf16 * (case.model == "mod") + 0.1 * (case.train_flops is not None and case.train_flops < BUDGET)
+        losses[case.id] = loss
+    return load(str(left(tmp_path, made, losses=losses, run_noise=run_noise)))
+
+
+@pytest.fixture(scope="module")
+def paying(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    """A sweep in which MoD beats dense and noise."""
+    return planted(tmp_path_factory.mktemp("confirm"), mod=-0.1, noise=0.1)
+
+
+def sentences(loaded: Loaded) -> list[Sentence]:
+    """All that is said of what was confirmed."""
+    return [sentence for answer in confirmation.answers(loaded) for sentence in confirmation.of(loaded, answer)]
+
+
+def verdicts(loaded: Loaded) -> dict[str, str | None]:
+    """The verdicts on the best of each confirmation, by what it was compared with."""
+    rows = [row for answer in confirmation.answers(loaded) for row in confirmation.rows(answer)]
+    return {row.answer.name(row.compared.role): row.verdict for row in rows if row.compared is not None}
+
+
+def conclusion(loaded: Loaded) -> str:
+    """What the first screen concludes from that."""
+    return plain(first_screen.answer(loaded)[-1])
+
+
+def test_where_noise_does_as_well_the_router_gets_no_credit(tmp_path: Path) -> None:
+    loaded = planted(tmp_path, mod=-0.1, noise=0.0)
+    assert "Not shown to come from skipping" in conclusion(loaded)
+    found = recommend.recommend_capacity(loaded)
+    assert capacity_as_dict(found)["pays"] is False
+    assert found.capacity is None
+    assert plain(recommend.capacity_headline(found)).startswith("inconclusive")
+
+
+def test_a_runner_up_that_turns_out_better_leaves_it_open(paying: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    verdicts = {"baseline": "better", "control": "better", "runner_up": "worse"}
+    monkeypatch.setattr(confirmation.Answer, "verdict", lambda _, role: verdicts[role])
+    assert recommend.recommend_capacity(paying).variant is None
+
+
+def test_it_says_which_flops_the_budget_counts(tmp_path: Path) -> None:
+    loaded = planted(tmp_path, mod=-0.1, noise=0.1, count="causal")
+    assert vars(drawn(ISOFLOP, loaded)[0].caption)["given"]["count"] == "causal"
+
+
+@pytest.mark.parametrize(("wanted", "asked"), [(41, "41"), (None, "more than 2,000"), (8, "")])
+def test_fewer_seeds_than_the_spread_asks_for_are_a_doubt(
+    paying: Loaded, monkeypatch: pytest.MonkeyPatch, wanted: int | None, asked: str
+) -> None:
+    (made,) = confirmation.answers(paying)
+    told = made.confirmed.model_copy(update={"wanted": wanted})
+    monkeypatch.setattr(confirmation, "answers", lambda _: [replace(made, confirmed=told)])
+    doubts: Any = first_screen.head(paying).doubts
+    said = [each.given for each in doubts if isinstance(each, Sentence) and "wanted" in each.given]
+    assert [(plain(each["wanted"]), each["planned"]) for each in said] == ([(asked, 8)] if asked else [])
+    assert all(plain(each["margin"]) == "1.5 %" for each in said)
+
+
+def test_where_dense_is_better_dense_is_recommended(tmp_path: Path) -> None:
+    loaded = planted(tmp_path, mod=0.1, noise=0.1)
+    assert verdicts(loaded)["dense"] == "worse"
+    found = recommend.recommend_capacity(loaded)
+    assert (found.variant, found.capacity) == ("dense", None)
+    assert plain(recommend.capacity_headline(found)) == "dense is the best at equal training FLOPs"
+
+
+def test_what_is_not_decided_says_how_many_seeds_would(tmp_path: Path) -> None:
+    loaded = planted(tmp_path, mod=-0.02, noise=0.1, run_noise=0.05)
+    assert verdicts(loaded)["dense"] == "inconclusive"
+    rows: Any = present(confirmation.table(loaded)).rows
+    assert [plain(row[-1]) for row in rows if plain(row[0]) == "dense"] == ["? inconclusive"]
+    first = plain(recommend.capacity_headline(recommend.recommend_capacity(loaded)))
+    assert first.startswith("inconclusive: ")
+    assert "new seeds" in first  # never on top: that would be a look without a level
+    row = confirmation.TABLE.frame(loaded).iloc[0]
+    assert row.verdict == "inconclusive"
+    assert row.seeds_needed > 8
+    assert row.hours_needed > 0
+    (said,) = (each for each in confirmation.doubts(loaded) if "more" in each.given)
+    assert said.given["more"] == str(row.seeds_needed)
+
+
+def test_without_a_control_nothing_is_said_to_pay(tmp_path: Path) -> None:
+    loaded = planted(tmp_path, mod=-0.1, noise=0.1, roles=["baseline", "best"])
+    (answer,) = confirmation.answers(loaded)
+    assert (answer.control, answer.pays) == (None, None)
+    assert "no control" in conclusion(loaded)
+    found = recommend.recommend_capacity(loaded)
+    assert found.variant is None
+
+
+def test_recommend_prints_a_capacity(paying: Loaded, modbench: Modbench) -> None:
+    assert json.loads(modbench("recommend", paying.path, "--json").stdout)["capacity"] == 0.25
+    for limit in (("--max-loss-increase", "1%"), ("--minimize", "memory")):  # it would hold to none
+        refused = modbench("recommend", paying.path, *limit, "--json")
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert limit[0] in refused.stderr
+
+
+def test_a_sweep_that_confirmed_nothing_is_refused(tmp_path: Path) -> None:
+    made = sweep(confirm=None, metrics=["loss/val_causal"])
+    folder = left(tmp_path, made, losses={case.id: 2.0 for case in made.cases})
+    with pytest.raises(UsageError, match="confirmed nothing"):
+        recommend.recommend_capacity(load(str(folder)))
+
+
+def test_of_a_sweep_that_was_interrupted_it_says_how_to_go_on(tmp_path: Path) -> None:
+    made = sweep()
+    folder = left(tmp_path, made, losses={case.id: 2.0 for case in made.cases})
+    for told in (folder / "decisions").iterdir():
+        told.unlink()
+    with pytest.raises(UsageError, match=r"`modbench resume .* goes on"):
+        recommend.recommend_capacity(load(str(folder)))
+
+
+def test_two_number_formats_are_told_apart(tmp_path: Path) -> None:
+    grid = {"grid": {"seq_len": [32], "dtype": ["fp32", "bf16"]}}
+    loaded = planted(tmp_path, mod=-0.1, noise=0.1, bf16=0.2, sweeps=grid, roles=["baseline", "best"])
+    rows = [row for answer in confirmation.answers(loaded) for row in confirmation.rows(answer)]
+    assert [(row.answer.dtype, row.verdict) for row in rows] == [("fp32", "better"), ("bf16", "worse")]
+    rows_shown: Any = present(confirmation.table(loaded)).rows
+    assert [plain(row[1]).rpartition(" in ")[2] for row in rows_shown] == ["fp32", "bf16"]
+    # In bf16 half the compute costs 0.2 nats: each format has a price of its own.
+    speedup = confirmation.TABLE.frame(loaded).gain
+    assert speedup[0] == pytest.approx(2, rel=0.2)
+    assert speedup[1] == pytest.approx(2**-0.5, rel=0.2)
+
+
+def test_a_row_has_the_losses_of_its_own_difference(tmp_path: Path) -> None:
+    table = confirmation.TABLE.frame(planted(tmp_path, mod=-0.1, noise=0.01, run_noise=0.02))
+    assert len(set(table.seeds)) > 1  # the best got more for the control
+    assert list(table.loss - table.baseline_loss) == pytest.approx(list(table.difference))
+
+
+def test_a_control_that_is_no_noise_is_not_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = planted(
+        tmp_path,
+        mod=-0.1,
+        noise=0.1,
+        controls="0.5 and learned",
+        candidates="0.25 and learned",
+        roles=["baseline", "best", "control"],
+    )
+    assert "MoD 0.5 learned" in shown(CONFIRM, loaded)
+    monkeypatch.setattr(confirmation.Answer, "verdict", lambda _, role: "better" if role == "baseline" else "undecided")
+    *_, said = sentences(loaded)
+    assert said.given["control"] == "MoD 0.5 learned"
+    assert "noise" not in conclusion(loaded)

@@ -1,0 +1,336 @@
+"""A sweep that confirms its best: what it chooses, when it stops, what a run that was cut short does, what a reader sees."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+import sequential as bench
+from fake_launcher import Planting, new_folder, what_is_left
+from planted import left, planted_suite
+from present import present
+from resealed import reseal_with
+
+from modbench.commands.plan.forecast import as_text, forecast
+from modbench.harness.core.contracts import Text
+from modbench.harness.core.errors import UsageError
+from modbench.harness.core.train_plan import TrainRun
+from modbench.harness.execution.phase import Asker, Run, Slots
+from modbench.harness.execution.progress_tracker import Tracker
+from modbench.harness.execution.runner import phases
+from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.planning.jobs import run_flops
+from modbench.harness.planning.load_suite import load_suite
+from modbench.harness.planning.plan import Plan, make_plan, read_corpus
+from modbench.harness.registry import catalogue
+from modbench.harness.results import decisions, run_folder
+from modbench.harness.results.run_folder import RunFolder
+from modbench.harness.text.tokens import Tokens
+from modbench.harness.training.batches import Windows
+from modbench.plugins.sweeps.confirmation.rule import Confirmed, choose, confirmations_of, seeds_planned
+from modbench.plugins.sweeps.joint_fit import Spread
+from modbench.reports.terminal import summary
+
+BUDGET = 2e10
+NAME = "best-T32-B4-fp32-cpu1-F2e10"
+SIZES = [{"d_model": d, "n_layers": 2, "n_heads": 1} for d in (16, 24, 32)]
+# The middle size is the best of each; MoD is better than dense, and its noise lies between.
+DENSE, MOD, NOISE = (2.05, 2.0, 2.04), (1.95, 1.9, 1.94), (2.0, 1.95, 1.99)
+
+
+def sweep(**changes: Any) -> Plan:
+    asked = {
+        "metrics": ["loss/val_causal", "loss/confirmed"],
+        "shape": {},
+        "grid": {"seq_len": [32]},
+        "variants": [{"model": "dense"}, {"model": "mod", "capacity": 0.25, "router": ["learned", "stochastic"]}],
+        "seeds": [0, 1],
+        "train": {"seq_len": 32, "batch_size": 4},
+        "isoflop": {"train_flops": [BUDGET], "sizes": SIZES, "max_epochs": 1e9},
+        "confirm": {},
+        **changes,
+    }
+    return planted_suite("draft", **asked)
+
+
+def losses(dense: Any = DENSE, mod: Any = MOD, noise: Any = NOISE) -> dict[str, float]:
+    """Losses by case."""
+    found = {}
+    for case in sweep().cases:
+        of = dense if case.model == "dense" else noise if case.config.router == "stochastic" else mod
+        found[case.id] = of[[size["d_model"] for size in SIZES].index(case.config.d_model)]
+    return found
+
+
+def told(folder: Path) -> Confirmed:
+    run = run_folder.read(str(folder))
+    assert not run.incomplete
+    return run.found(Confirmed)[NAME]
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run in which MoD is better; who changes a file of it puts it back."""
+    return left(tmp_path_factory.mktemp("planted"), sweep(), losses=losses(), run_noise=0.01)
+
+
+def test_the_best_size_of_each_is_trained_again_until_a_look_decides(planted: Path) -> None:
+    """What no look asked for is not missing."""
+    found = told(planted)
+    anchor, best = found.chosen
+    assert (anchor.role, best.role) == ("baseline", "best")
+    assert "d24" in anchor.case
+    assert "learned-d24" in best.case
+    (compared,) = found.compared
+    assert compared.interim_analyses[-1].verdict == "better"
+    assert compared.interim_analyses[-1].value == pytest.approx(-0.1, abs=0.03)
+    assert len(best.seeds) == compared.interim_analyses[-1].seeds[0] <= found.planned
+    assert min(best.seeds) >= 1000
+    assert found.margin == pytest.approx(0.015 * 2.0, rel=0.04)
+    run = run_folder.read(str(planted))
+    fresh = [job for job in run.plan.jobs if job.made_in == "confirm"]
+    assert 0 < len(fresh) < len([job for job in sweep().jobs if job.made_in == "confirm"])
+    assert not run.missing
+    assert not run.undecided
+
+
+def test_equal_variants_are_equivalent_or_undecided_with_the_seeds_that_would_decide(tmp_path: Path) -> None:
+    made = sweep(confirm={"most_seeds": 6})
+    found = told(left(tmp_path, made, losses=losses(mod=DENSE), run_noise=0.05))
+    (compared,) = found.compared
+    assert compared.interim_analyses[-1].verdict == "inconclusive"
+    assert present(compared.more) > 6
+    assert found.planned == 6
+    assert found.wanted is None  # seeds of the planted sweep differ by half a nat, and variants are not paired
+
+
+def test_the_spread_of_the_sweep_plans_the_seeds() -> None:
+    (made,) = confirmations_of(sweep()).values()
+    wanted, numbers = seeds_planned(made, Spread(1.0, math.inf), 0.9)
+    assert wanted == numbers[-1]
+    assert bench.shares(bench.World(numbers, 0.9), 20_000).right == pytest.approx(0.8, abs=0.02)
+    more, capped = seeds_planned(made, Spread(1.0, 4), 0.9)  # few runs know their spread badly
+    assert present(more) > capped[-1] == made.most_seeds
+    assert seeds_planned(made, Spread(1.0, 4), 1e-3) == (None, capped)
+
+
+def test_the_best_is_no_control_of_itself_at_another_size() -> None:
+    (made,) = confirmations_of(sweep(confirm={"controls": "mod"})).values()
+    best = next(case for case in made.cases.values() if "learned-d24" in case.id)
+    controls = {case.family for case in made.cases.values() if made.may_be_control(case, best)}
+    assert controls == {"mod[c0.25-stochastic]"}
+
+
+def test_runner_up_and_control_stop_by_themselves(tmp_path: Path) -> None:
+    variants = [{"model": "dense"}, {"model": "mod", "capacity": [0.25, 0.5], "router": ["learned", "stochastic"]}]
+    made = sweep(variants=variants, confirm={"roles": ["baseline", "best", "runner_up", "control"], "most_seeds": 8})
+    planted = {}
+    for case in made.cases:
+        loss = 2.0 if case.model == "dense" else 1.8 if case.config.capacity == 0.25 else 1.81
+        planted[case.id] = loss + 0.1 * (case.config.router == "stochastic") + 0.05 * (case.config.d_model != 24)
+    found = told(left(tmp_path, made, losses=planted, run_noise=0.01))
+    by_role = {each.role: each for each in found.chosen}
+    assert "c0.25-learned-d24" in by_role["best"].case
+    assert "c0.25-stochastic-d24" in by_role["control"].case
+    assert "c0.5-learned-d24" in by_role["runner_up"].case
+    verdicts = {each.role: each.interim_analyses[-1].verdict for each in found.compared}
+    assert verdicts["baseline"] == verdicts["control"] == "better"
+    assert len(by_role["baseline"].seeds) < len(by_role["runner_up"].seeds) == len(by_role["best"].seeds)
+
+
+@pytest.mark.slow
+def test_a_run_that_was_cut_short_asks_for_the_same(planted: Path, tmp_path: Path) -> None:
+    made = sweep()
+    folder = new_folder(made, tmp_path / "cut")
+    first = _run(made, folder, most=28)
+    assert not decisions.read(folder.path, made)[NAME].ended
+    assert run_folder.read(str(folder.path)).undecided
+    rest, whole = what_is_left(folder)
+    second = _run(rest, folder, whole=whole)
+    assert not {*first.ran} & {*second.ran}
+    assert told(folder.path) == told(planted)
+
+
+def _run(made: Plan, folder: Any, *, whole: Plan | None = None, most: int | None = None) -> Planting:
+    launcher = Planting(most, losses=losses(), run_noise=0.01)
+    running = Run(launcher, folder, Tracker(made, phases(made, 1), folder), Asker(whole or made, folder, made.jobs))
+    slots = Slots(made.jobs, 1)
+    try:
+        running.phase(slots, {job.name: 9.0 for job in slots.jobs})
+    except KeyboardInterrupt:
+        assert most is not None
+    return launcher
+
+
+def test_nothing_fresh_runs_before_all_have_explored(tmp_path: Path) -> None:
+    made = sweep()
+    ran = [name for name in _run(made, new_folder(made, tmp_path / "run")).ran if not name.startswith("count")]
+    last = max(at for at, name in enumerate(ran) if name.startswith("train"))
+    assert all(name.startswith("train") for name in ran[: last + 1])
+    assert all(name.startswith("confirm") for name in ran[last + 1 :])
+    assert ran[last + 1 :]
+
+
+def test_fresh_runs_that_fail_are_named(tmp_path: Path) -> None:
+    variant = next(case.variant for case in sweep().cases if "learned-d24" in case.id)
+    found = told(left(tmp_path, sweep(), losses=losses(), run_noise=0.01, fails=variant))
+    (compared,) = found.compared
+    assert not compared.interim_analyses
+    assert "planted failure" in present(compared.reason)
+
+
+def test_a_smoke_run_trains_two_seeds_and_claims_nothing(tmp_path: Path) -> None:
+    made = sweep().suite.model_dump() | {"effort": "smoke"}
+    assert made["effort"] == "smoke"
+    plan = planted_suite(
+        "smoke",
+        **{key: value for key, value in made.items() if key in {"metrics", "shape", "seeds", "confirm", "isoflop"}},
+        grid={"seq_len": [32]},
+        variants=[{"model": "dense"}, {"model": "mod", "capacity": 0.25}],
+        train={"seq_len": 32, "batch_size": 4},
+    )
+    found = told(left(tmp_path, plan, losses={case.id: 2.0 for case in plan.cases}, run_noise=0.01))
+    assert [len(each.seeds) for each in found.chosen] == [2, 2]
+    assert [each.interim_analyses[-1].verdict for each in found.compared] == ["inconclusive"]
+    assert [str(each.reason)[:12] for each in found.compared] == ["2 is too few"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"isoflop": None}, r"needs an \[isoflop\] table"),
+        ({"metrics": ["loss/val_causal"]}, "needs metric 'loss/confirmed'"),
+        ({"metrics": ["loss/val", "loss/confirmed"]}, "needs metric 'loss/val_causal'"),
+        ({"confirm": None}, r"add a \[confirm\] or"),
+        ({"seeds": [0, 1000]}, "Raise first_seed"),
+        ({"seeds": [3]}, "shows no standard deviation"),
+        ({"confirm": {"roles": ["baseline", "runner_up"]}}, "must hold 'best'"),
+        ({"confirm": {"roles": ["baseline", "best", "runner_up"]}}, "a second such variant"),
+        ({"variants": [{"model": "dense"}]}, "besides the baseline"),
+        (
+            {"variants": [{"model": "dense"}, {"model": "mod"}], "confirm": {"roles": ["baseline", "best", "control"]}},
+            'add router = \\["learned", "stochastic"\\]',
+        ),
+    ],
+)
+def test_what_cannot_be_confirmed_is_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        sweep(**changes)
+
+
+def test_a_selection_that_leaves_no_candidate_is_named() -> None:
+    made = sweep()
+    with pytest.raises(UsageError, match=r"-k 'dense'.* Select more"):
+        make_plan(made.suite, device=made.device, select="dense")
+
+
+def test_the_plan_says_what_may_be_asked_for() -> None:
+    made = forecast(sweep())
+    assert made["confirmed"] == [
+        {
+            "name": NAME,
+            "roles": ["baseline", "best"],
+            "most_seeds": 24,
+            "most_runs": 48,
+            "interim_analyses": 4,
+            "margin": 0.015,
+            "power": 0.8,
+        }
+    ]
+    assert "at most 24 each (48 runs" in " ".join(as_text(made).split())
+
+
+def test_a_run_says_the_most_it_can_take_and_less_with_each_look(tmp_path: Path) -> None:
+    """Twelve cases may be chosen; two are, each trained again on 24 seeds at most."""
+    made = sweep()
+    fresh = [job for job in made.jobs if job.made_in == "confirm"]
+    least = len(made.jobs) - len(fresh)
+    assert len(fresh) > 48
+    assert f"in {least} to {least + 48} jobs" in summary.opening(made)
+    assert forecast(made)["jobs_most"] == least + 48
+    with Tracker(made, phases(made, 1), RunFolder(tmp_path), clock=lambda: 0.0) as tracker:
+        now, seconds = tracker.now, tracker._seconds
+
+        def span() -> float:
+            return present(now.most_s) - present(now.left_s)
+
+        every, before = span(), now.left_s or 0.0
+        assert every == pytest.approx(sum(seconds[job.name] for job in fresh) * 48 / len(fresh))
+        assert " to " in now.left
+        tracker.added("", fresh[:5])
+        asked = sum(seconds[job.name] for job in fresh[:5])
+        assert (now.left_s, span()) == pytest.approx((before + asked, every - asked))
+        tracker.added(NAME, [])
+        assert (span(), now.more) == (0, False)
+        assert " to " not in now.left
+
+
+def test_windows_that_explore_confirm_nothing() -> None:
+    train_N, val_N = ((np.arange(number) % 256).astype(np.uint8) for number in (5000, 4000))
+    tokens = Tokens(train_N, val_N, 256, 1.0, tuple(bytes([i]) for i in range(256)), "bytes")
+    run = TrainRun(steps=1, lr=1e-3, seq_len=32, batch_size=4, val_tokens=512)
+    spans = {}
+    for part in ("explore", "confirm"):
+        starts = Windows(tokens, run.model_copy(update={"held_out": part}), 0).starts(512)
+        assert len(starts) == 512 // 32
+        spans[part] = {at for start in starts for at in range(start, start + 33)}
+    assert not spans["explore"] & spans["confirm"]
+
+
+@pytest.mark.slow
+def test_what_a_decision_says_of_losses_is_believed(planted: Path) -> None:
+    file = planted / "decisions" / f"{NAME}.json"
+    true = file.read_bytes()
+    looked = {"value": -7.0, "low": -8.0, "high": -6.0}
+    reseal_with(file, lambda body: body["found"]["compared"][0]["interim_analyses"][-1].update(looked))
+    assert told(planted).compared[0].interim_analyses[-1].value == -7.0
+    file.write_bytes(true)
+    assert run_folder.read(str(planted)).found(Confirmed)
+
+
+def test_a_given_number_of_seeds_is_taken_instead_of_what_the_spread_asks_for(tmp_path: Path) -> None:
+    made = sweep(confirm={"seeds": 12, "most_seeds": 4, "first_seed": 2000})
+    found = told(left(tmp_path, made, losses=losses(mod=DENSE), run_noise=0.05))
+    assert found.planned == 12
+    assert [min(each.seeds) for each in found.chosen] == [2000, 2000]
+
+
+def test_held_out_text_of_one_window_cannot_be_divided() -> None:
+    suite = sweep().suite
+    short = Text("t", b"a" * 500, b"b" * 64, "c0ffee")
+    corpus = mock.Mock(read=lambda _path: short)
+    with (
+        mock.patch.object(catalogue, "load", return_value=corpus),
+        pytest.raises(UsageError, match="65 of 2 sequences"),
+    ):
+        read_corpus(suite)
+
+
+def test_a_variant_without_a_loss_is_named() -> None:
+    made = sweep()
+    lost = {job.name for job in made.jobs if job.made_in == "train" and "stochastic" in job.name}
+    (confirmation,) = confirmations_of(made).values()
+    explored = {
+        job.name: None if job.name in lost else losses()[job.comparison.variants[0].id] for job in confirmation.explored
+    }
+    noisy = {name: None if loss is None else loss + 0.01 * (len(name) % 7) for name, loss in explored.items()}
+    choice = choose(confirmation, noisy)
+    assert not isinstance(choice, str)
+    assert choice.lacking == ("mod[c0.25-stochastic]",)
+
+
+# --- what held-out loss costs
+
+
+def test_routed_models_are_charged_for_evaluating_with_and_without_the_future() -> None:
+    jobs = make_plan(load_suite("isoflop-cpu"), device="cpu", text=Text("t", b"a" * 10**7, b"b" * 10**6, "0")).jobs
+    trained = {job.comparison.variants[0].model: job for job in jobs if job.made_in == "train"}
+    for model, evaluations in (("dense", 1), ("mod", 2)):
+        (case,), run = trained[model].comparison.variants, present(trained[model].protocol.train)
+        with_text = run_flops(run, case) - run_flops(run.model_copy(update={"val_tokens": 0}), case)
+        cost = present(case_cost(case))
+        assert with_text == pytest.approx(evaluations * run.val_tokens / run.tokens_per_step * cost.train_step / 3)
