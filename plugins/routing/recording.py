@@ -9,7 +9,7 @@ from modbench.extend import Missing, attempt, workspace
 
 if TYPE_CHECKING:
     from modbench.extend import Subject, Windows
-    from modbench.plugins.routing import Drift
+    from modbench.plugins.routing.drift import Drift
 
 # Held-out tokens of a look during training, and those on which routers are described.
 LOOK_TOKENS = 2048
@@ -19,7 +19,7 @@ WATCH_TOKENS = 16_384
 def watched(subject: Subject, windows: Windows) -> Watch | str:
     """Return what watches the routers of a training run, or why they cannot be watched."""
     if subject.case.is_user_model:
-        from modbench.plugins.routing import undisturbed, why_not_watched
+        from modbench.plugins.routing.collect import undisturbed, why_not_watched
 
         with undisturbed(subject.module):
             tokens_BT = next(windows.val()).tokens_BT.to(subject.case.grid_point.device)
@@ -33,7 +33,7 @@ class Watch:
 
     def __init__(self, subject: Subject, windows: Windows) -> None:
         from modbench.extend import joined
-        from modbench.plugins.routing import Drift
+        from modbench.plugins.routing.drift import Drift
 
         self._subject, self._windows = subject, windows
         some = joined(windows.val(LOOK_TOKENS))
@@ -54,7 +54,8 @@ class Watch:
 def _look_closely(subject: Subject, windows: Windows, drift: Drift) -> dict[str, Any]:
     """Describe what the routers do, save it as an artifact, and return its summary."""
     from modbench.extend import autocast_of, joined, why_not_causal
-    from modbench.plugins.routing import describe, flip_effects
+    from modbench.plugins.routing.describe import describe
+    from modbench.plugins.routing.interventions import flip_effects
 
     some = joined(windows.val(min(WATCH_TOKENS, windows.run.val_tokens))).to(subject.case.grid_point.device)
     with autocast_of(subject.case):

@@ -24,8 +24,8 @@ from modbench.harness.subject import skip_claims
 from modbench.harness.subject.subject import Subject
 from modbench.harness.training.trainer import Trainer
 from modbench.models.dense import Dense
-from modbench.plugins.routing import flip_effects
 from modbench.plugins.routing.collect import observe, why_not_watched
+from modbench.plugins.routing.interventions import flip_effects
 
 METRICS = catalogue.metrics()
 

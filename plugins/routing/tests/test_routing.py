@@ -33,8 +33,9 @@ from torch import Tensor, nn
 
 from modbench.harness.core.language_model import Observation
 from modbench.harness.registry import catalogue
-from modbench.plugins.routing import Drift, describe, flip_effects
-from modbench.plugins.routing.describe import NO_EXPERTS, NO_GATE, NO_ROUTER, NOT_ASKED
+from modbench.plugins.routing.describe import NO_EXPERTS, NO_GATE, NO_ROUTER, NOT_ASKED, describe
+from modbench.plugins.routing.drift import Drift
+from modbench.plugins.routing.interventions import flip_effects
 from modbench.plugins.routing.ngram import surprisal
 from modbench.plugins.routing.overlap import jaccard
 from modbench.plugins.routing.strata import KINDS, kinds_of
