@@ -92,7 +92,7 @@ class Samples:
         self.peaks: dict[str, float] = {}
         self.rooflines: dict[str, Table] = {}
         self.without_own: dict[tuple[str, str], TimingProcess] = {}
-        self._passes = catalogue.passes()
+        self._labelling = {name: each for name, each in catalogue.passes().items() if each.labels}
         self._found = defaultdict[str, dict[str, Mapping[Label, str]]](dict)
         self._processes = defaultdict[tuple[str, str], dict[int, Process]](dict)
         self._anchors_s: dict[tuple[object, ...], float | None] = {}
@@ -120,8 +120,8 @@ class Samples:
             for key, variants in findings.samples.items():
                 if anchor.id in variants:
                     self.without_own[comparison.label, key] = TimingProcess(variants[anchor.id], findings.blocks)
-        made_in = self._passes.get(record.job.made_in)
-        if made_in is not None and made_in.labels:
+        made_in = self._labelling.get(record.job.made_in)
+        if made_in is not None:
             said = {} if findings is None else made_in.labelled(findings)
             self._found[self._found_as(anchor)][made_in.name] = said
         nodes, blocks = provenance.nodes_named(record), {each.group: each.columns for each in record.blocks}
@@ -182,7 +182,7 @@ class Samples:
     def unaudited(self, case: Case) -> frozenset[Label]:
         """Return the labels that the run cannot have of a case's variant: no job of the pass that brings them was about it."""
         found = self._found[self._found_as(case)]
-        return frozenset(label for name, each in self._passes.items() if name not in found for label in each.labels)
+        return frozenset(label for name, each in self._labelling.items() if name not in found for label in each.labels)
 
     def _found_as(self, case: Case) -> str:
         """The variant that findings are about: sizes of a sweep are one."""

@@ -132,7 +132,7 @@ def filled(page: str) -> str:
         made = side_by_side([column(card, heading, table.of) for card, heading in table.columns.items()])
         written = markdown.block(made)
         text = "\n".join([*written.head[2:], *written.rows])
-        page = placed(page, name, text, Path(__file__).name)
+        page = placed(page, name, text, str(Path(__file__).relative_to(ROOT)))
     return page
 
 

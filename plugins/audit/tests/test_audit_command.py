@@ -175,7 +175,7 @@ def test_how_the_process_of_an_audit_ends_is_told(
         (folder / command.ANSWERS).write_text(lines, encoding="utf-8")
         return ended
 
-    monkeypatch.setattr(command, "call_on_cases", called)
+    monkeypatch.setattr(audits, "call_on_cases", called)
     with pytest.raises(UsageError) as error:
         audits.audits([case("dense"), case("mod")], None, limit_s=5.0)
     assert said in str(error.value)
@@ -215,7 +215,7 @@ def test_a_thread_that_a_model_left_does_not_hold_the_audit(tmp_path: Path, monk
         ends.append(call(*given, **values))
         return ends[-1]
 
-    monkeypatch.setattr(command, "call_on_cases", called)
+    monkeypatch.setattr(audits, "call_on_cases", called)
     (found,) = audits.audits([case("mine.py:leaves_a_thread")], None, ("causal",), limit_s=100.0)
     assert list(found.findings) == ["causal"]
     assert ends == ["exit code 0"]
