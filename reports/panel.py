@@ -49,12 +49,16 @@ class Lead:
         doubts: what to doubt.
         table: a table that the terminal shows above the tables of times.
         in_place: what stands in place of the tables of times; None where these stay.
+        more: texts for the terminal with `-v`, of at most so many columns.
+        data: further values for programs, by key, in what `--json` prints and in report.json.
     """
 
     answer: Callable[[Loaded], Iterable[Value]] = lambda _: ()
     doubts: Callable[[Loaded], Iterable[Value]] = lambda _: ()
     table: Callable[[Loaded], Table | None] = lambda _: None
     in_place: Callable[[Loaded], InPlace | None] = lambda _: None
+    more: Callable[[Loaded, int], Iterable[str]] = lambda _loaded, _columns: ()
+    data: Callable[[Loaded], Mapping[str, Any]] = lambda _: {}
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,11 @@ def more_tables(loaded: Loaded) -> dict[str, pd.DataFrame]:
     """Return the tables of panels that have rows."""
     made = {table.name: table.frame(loaded) for _, panel in panels() for table in panel.tables}
     return {name: table for name, table in made.items() if not table.empty}
+
+
+def more_data(loaded: Loaded) -> dict[str, Any]:
+    """Return what panels have for programs besides their tables, by key."""
+    return {key: value for _, panel in panels() for key, value in panel.lead.data(loaded).items()}
 
 
 def shared_blocks(loaded: Loaded) -> Iterator[Table | Sentence | Note]:

@@ -17,9 +17,9 @@ MODULES = (
     ("modbench.harness.core.config", "What `build(config)` is given: every key of a model, as an attribute."),
     ("modbench.harness.core.contracts", "What the files of an addition export: models, metrics, tasks, corpora."),
     ("modbench.harness.domain.evidence", "What a file in `doubts/` exports, and the evidence that it is given."),
-    ("modbench.harness.audit.probe", "What a file in `probes/` exports."),
-    ("modbench.harness.audit.audited", "The model that a probe is given."),
-    ("modbench.harness.audit.audit_report", "What a probe returns, and the card of a model."),
+    ("modbench.plugins.audit.probe", "What a file in `probes/` exports."),
+    ("modbench.plugins.audit.model", "The model that a probe is given."),
+    ("modbench.plugins.audit.report", "What a probe returns, and the card of a model."),
     ("modbench.harness.domain.passes", "What a file in `passes/` exports."),
     ("modbench.harness.core.sinks", "What a file in `sinks/` exports."),
     ("modbench.harness.execution.launching", "What a file in `launchers/` exports."),
@@ -41,7 +41,7 @@ def api_page() -> str:
         "",
     ]
     for name, module in sorted(exported(PACKAGE / "__init__.py").items()):
-        if module != "modbench":
+        if module != "modbench" and file_of(module).is_file():
             lines += _documented(name, _definition(module, name), of=f"modbench.{name}")
     for module, about in MODULES:
         if file_of(module).is_file():

@@ -16,7 +16,6 @@ from modbench.harness.core.config import SHAPE_KEYS, SHARE_KEYS, ModelConfig
 from modbench.harness.domain.suite import Suite
 from modbench.harness.registry import catalogue
 from modbench.reports.formats.json import Report
-from modbench.reports.page.audit_files import Audit
 
 Schema = dict[str, Any]
 
@@ -99,13 +98,13 @@ def _without_none(text: str) -> str:
 
 def files() -> dict[str, str]:
     """Name to content of every schema's file."""
-    made = {
-        "suite": suite(),
-        "report": Report.model_json_schema(mode="serialization"),
-        "audit": Audit.model_json_schema(mode="serialization"),
-    }
-    dialect = {"$schema": GenerateJsonSchema.schema_dialect}
-    return {f"{name}.schema.json": json.dumps(dialect | each, indent=1) + "\n" for name, each in made.items()}
+    made = {"suite": suite(), "report": Report.model_json_schema(mode="serialization")}
+    return {f"{name}.schema.json": text(each) for name, each in made.items()}
+
+
+def text(made: Schema) -> str:
+    """The content of a schema's file."""
+    return json.dumps({"$schema": GenerateJsonSchema.schema_dialect} | made, indent=1) + "\n"
 
 
 if __name__ == "__main__":

@@ -38,9 +38,6 @@ class Label(StrEnum):
 # A loss with one of these labels comes from a model that read later tokens.
 LOOKED_AHEAD = frozenset({Label.NOT_AUTOREGRESSIVE, Label.SAW_FUTURE})
 
-# What an audit finds: a run that was not audited lacks them, whatever its models do.
-OF_AUDIT = frozenset({Label.ZEROES, Label.ROWS_DEPEND, Label.RANDOM, Label.DEVIATES})
-
 # These say what a number stands for and how well it was measured, not what is wrong with the model.
 OF_PRECISION = frozenset(
     {Label.PROCESSES_CAPPED, Label.INPUT_DEPENDENT, Label.SEVERAL_MACHINES, Label.DAMAGED, Label.CODE_CHANGED}

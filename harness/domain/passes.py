@@ -11,6 +11,7 @@ from modbench.harness.domain.phases import WALL, Phase
 if TYPE_CHECKING:
     from modbench.harness.core.contracts import AnyMetric
     from modbench.harness.core.frozen import Frozen
+    from modbench.harness.core.labels import Label
     from modbench.harness.domain.case import Case, Comparison, Job
     from modbench.harness.domain.notes import Notes
     from modbench.harness.domain.records import Blocks, Outcome
@@ -58,12 +59,20 @@ class Pass:
         settings: the part of a suite, besides the case, that its numbers depend on.
         notes: the model of the notes in its outcomes.
         findings: the model of its findings that belong to no metric.
+        labels: what labels its findings may bring to the variant of their job; a run without its jobs lacks them in any case.
+        labelled: called with the findings of a job; returns sentences about its variant, by the label that they bring.
+        forecast: called with its planned jobs and the predicted seconds of each; returns what `plan --json` has of them, by key.
+        forecast_in_words: called with the whole forecast of a plan; returns sentences for `plan`.
     """
 
     name: str
     run: Run
     notes: type[Notes]
     findings: type[Notes] | None = None
+    labels: frozenset[Label] = frozenset()
+    labelled: Callable[[Any], Mapping[Label, str]] = lambda _: {}
+    forecast: Callable[[Sequence[tuple[Job, float]]], Mapping[str, Any]] = lambda _: {}
+    forecast_in_words: Callable[[Mapping[str, Any]], Iterable[str]] = lambda _: ()
     jobs: Jobs | None = None
     each: Literal["comparison", "case", "case and group"] = "comparison"
     forward_equivalents: float = 3.0

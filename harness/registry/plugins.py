@@ -39,7 +39,7 @@ KINDS = {
     "rules": ("modbench.harness.rules", "RULE"),
     "launchers": ("modbench.harness.execution.launch", "LAUNCHER"),
     "doubts": ("modbench.harness.doubts", "DOUBT"),
-    "probes": ("modbench.harness.audit.probes", "PROBE"),
+    "probes": ("", "PROBE"),
     "corpora": ("modbench.suites.corpora", "CORPUS"),
     "panels": ("modbench.reports.panels", "PANEL"),
     "formats": ("modbench.reports.formats", "FORMAT"),

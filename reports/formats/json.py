@@ -10,7 +10,7 @@ from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.printable import masked
 from modbench.harness.domain.case import Case
 from modbench.reports.format import Format
-from modbench.reports.panel import more_tables
+from modbench.reports.panel import more_data, more_tables
 from modbench.reports.panels.caveats import Failed, failures
 from modbench.reports.panels.method import facts
 from modbench.reports.questions import first_screen
@@ -21,7 +21,6 @@ from modbench.reports.tables.cases import CASES
 from modbench.reports.tables.columns import TYPES
 from modbench.reports.tables.comparisons import COMPARISONS, MORE
 from modbench.reports.tables.load import Loaded, matched_beside
-from modbench.reports.terminal.audit import VariantAudit, by_variant
 from modbench.reports.wording import name, short
 from modbench.reports.writers.data import rows, sentences
 from modbench.reports.writers.number_format import plain
@@ -132,8 +131,10 @@ class Variant(Frozen):
     no_match: str | None = None
 
 
-class Report(Frozen):
+class Report(Frozen, extra="allow"):
     """Everything that the page says, as data. Nothing in it is rounded; what was not measured is null, with a reason beside it.
+
+    Panels of plug-ins may add keys.
 
     Attributes:
         schema_version: version of this schema.
@@ -141,7 +142,7 @@ class Report(Frozen):
         asked: what was compared with what.
         answer: the answer, in at most two sentences.
         best_settings: of a user's model with several settings the fastest at each place.
-        audits: what was found of the user's models, by variant, where the run audits them.
+        audits: what was found of the user's models, by variant, where a plug-in audits them.
         sure: what the numbers stand on.
         cautions: what a reader should hold against them.
         warnings: what must be read before anything else.
@@ -160,7 +161,7 @@ class Report(Frozen):
     asked: str
     answer: tuple[str, ...]
     best_settings: tuple[BestSetting, ...] = ()
-    audits: dict[str, VariantAudit] = Field(default_factory=dict)
+    audits: dict[str, dict[str, Any]] = Field(default_factory=dict)
     sure: tuple[str, ...]
     cautions: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -188,7 +189,6 @@ def report(loaded: Loaded) -> Report:
         asked=plain(told.asked),
         answer=sentences(told.answer),
         best_settings=tuple(best_settings(loaded)),
-        audits=by_variant(loaded),
         sure=sentences(filter(None, [told.sure])),
         cautions=sentences(told.doubts),
         warnings=sentences(warnings(loaded)),
@@ -221,6 +221,7 @@ def report(loaded: Loaded) -> Report:
         tables={title: tuple(rows(table)) for title, table in more_tables(loaded).items()},
         failed=tuple(failures(loaded)),
         doubts=sentences(each.sentence for each in doubts(loaded)),
+        **more_data(loaded),
     )
 
 

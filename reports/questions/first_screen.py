@@ -13,7 +13,7 @@ from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case
 from modbench.reports.model import Estimate, Listed, Sentence, Value
 from modbench.reports.panel import panels
-from modbench.reports.questions import audit, best_setting, checks, machine, matches, win_rate
+from modbench.reports.questions import best_setting, checks, machine, matches, win_rate
 from modbench.reports.tables import losses
 from modbench.reports.tables.load import Loaded, contenders, matched_beside, same_shape
 from modbench.reports.wording import MATCHED, WORKLOADS, name
@@ -204,4 +204,4 @@ def doubts(loaded: Loaded) -> list[Value]:
     if losses.shown(loaded) and losses.few_seeds(loaded) and not alone:
         light.append(Sentence("loss: {n:seed}, no claim", n=len(loaded.suite.seeds)))
     of_panels = (said for _, panel in panels() for said in panel.lead.doubts(loaded))
-    return [*heavy, *light, *matches.doubts(loaded), *audit.failures(loaded), *of_panels]
+    return [*heavy, *light, *matches.doubts(loaded), *of_panels]

@@ -27,7 +27,7 @@ from modbench.harness.stats.paired import Numbers
 from modbench.harness.stats.reason import Reason
 from modbench.harness.stats.seed_sets import SeedSets
 from modbench.reports.reasons import in_words
-from modbench.reports.tables import audits, solved
+from modbench.reports.tables import solved
 from modbench.reports.tables.cell import Cell, Trouble
 from modbench.reports.tables.samples import Samples
 from modbench.reports.wording import name, variant_named
@@ -142,7 +142,6 @@ class Value:
         mine, anchors = self.cell.good(), tables.value(self.anchor, metric).cell.good()
         # Processes that the anchor has too, or all if the anchor has none of them.
         numbers = [number for number in mine if number in anchors] or list(mine)
-        audit = tables.audit(case)
         evidence = Evidence(
             case,
             metric,
@@ -156,7 +155,7 @@ class Value:
             tables.without_own.get((self.comparison.label, self.source.key)),
             anchor_s=tables.anchor_s(self.anchor, metric, numbers),
             timed=bool(metric.measured_by) and self.made_in.times,
-            audited={} if audit is None or audit.card is None else audits.by_label(audit.card),
+            audited=tables.audited(case),
         )
         found = {name: doubt.check(evidence) for name, doubt in tables.doubts.items()}
         return {name: said for name, said in found.items() if said}

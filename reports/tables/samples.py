@@ -7,14 +7,14 @@ Raw calls and notes stand behind a sample (`cell.py`). What a process says of al
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from statistics import median
 
-from modbench.harness.audit.audit_report import AuditFinding
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.grouped import grouped
+from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case, Job
 from modbench.harness.domain.evidence import TimingProcess
 from modbench.harness.domain.notes import PeakFinding, RooflineFinding, SomeNotes, WithoutOwnFinding
@@ -24,7 +24,7 @@ from modbench.harness.registry import catalogue
 from modbench.harness.results.run_file import StoredRun
 from modbench.harness.roofline.table import Table
 from modbench.harness.stats.against_anchor import Process
-from modbench.reports.tables import audits, provenance
+from modbench.reports.tables import provenance
 from modbench.reports.tables.cell import Cell
 
 
@@ -78,7 +78,6 @@ class Samples:
         cells: the samples of each metric of a case, by its id and the metric's key.
         peaks: the machine's measured peak in FLOP/s by number format; `rooflines` those by shape.
         without_own: the anchor in a process without the user's code, by comparison and metric.
-        audits: of a variant.
         changed: files of the user's of which the run's jobs ran several versions.
     """
 
@@ -88,7 +87,8 @@ class Samples:
         self.peaks: dict[str, float] = {}
         self.rooflines: dict[str, Table] = {}
         self.without_own: dict[tuple[str, str], TimingProcess] = {}
-        self.audits: dict[str, AuditFinding] = {}
+        self._labelling = {name: each for name, each in catalogue.passes().items() if each.labels}
+        self._found = defaultdict[str, dict[str, Mapping[Label, str]]](dict)
         self._processes = defaultdict[tuple[str, str], dict[int, Process]](dict)
         self._anchors_s: dict[tuple[object, ...], float | None] = {}
         self.jobs = [*jobs(run)]
@@ -115,8 +115,10 @@ class Samples:
             for key, variants in findings.samples.items():
                 if anchor.id in variants:
                     self.without_own[comparison.label, key] = TimingProcess(variants[anchor.id], findings.blocks)
-        if (audit := audits.audit_in(record)) is not None:
-            self.audits[self._audited_as(anchor)] = audit
+        made_in = self._labelling.get(record.job.made_in)
+        if made_in is not None:
+            said = {} if findings is None else made_in.labelled(findings)
+            self._found[self._found_as(anchor)][made_in.name] = said
         nodes, blocks = provenance.nodes_named(record), {each.group: each.columns for each in record.blocks}
         for outcome in record.outcomes:
             cell = self.cell(outcome.case, outcome.metric)
@@ -168,10 +170,16 @@ class Samples:
             self._anchors_s[key] = median(chain.from_iterable(walls)) if walls else None
         return self._anchors_s[key]
 
-    def audit(self, case: Case) -> AuditFinding | None:
-        """Return the audit of a case's variant; None where there is none."""
-        return self.audits.get(self._audited_as(case.original))
+    def audited(self, case: Case) -> dict[Label, str]:
+        """Return sentences about a case's variant from the findings of passes, by the label that they bring."""
+        return {label: said for each in self._found[self._found_as(case)].values() for label, said in each.items()}
 
-    def _audited_as(self, case: Case) -> str:
-        """The variant that is audited for a case: sizes of a sweep are one."""
-        return case.variant if self.run.plan.suite.isoflop is None else case.family
+    def unaudited(self, case: Case) -> frozenset[Label]:
+        """Return the labels that the run cannot have of a case's variant: no job of the pass that brings them was about it."""
+        found = self._found[self._found_as(case)]
+        return frozenset(label for name, each in self._labelling.items() if name not in found for label in each.labels)
+
+    def _found_as(self, case: Case) -> str:
+        """The variant that findings are about: sizes of a sweep are one."""
+        of = case.original
+        return of.variant if self.run.plan.suite.isoflop is None else of.family

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from modbench.harness.core import model_specs
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.labels import LOOKED_AHEAD, OF_AUDIT, OF_PRECISION, Label
+from modbench.harness.core.labels import LOOKED_AHEAD, OF_PRECISION, Label
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import FitNotes, TimeNotes, TrainNotes
 from modbench.harness.registry import catalogue
@@ -369,8 +369,8 @@ class TwoRuns:
         if lost := next(filter(None, (self._damaged(old, case, m) for m in both)), None):
             return Labels(case.id, lack=OPEN, reason=lost)
         labels = [{label for m in both for label in tables.row_labels(case, m)} for tables in self.sides]
-        # Labels of an audit are new only where the other run was audited too.
-        silent = [OF_AUDIT if tables.audit(case) is None else frozenset[Label]() for tables in self.sides]
+        # Labels that the findings of a pass bring are new only where the other run has its findings too.
+        silent = [tables.unaudited(case) for tables in self.sides]
         before, now = labels[0] - NO_CHANGE - silent[1], labels[1] - NO_CHANGE - silent[0]
         return Labels(case.id, frozenset(before - labels[1]), frozenset(now - labels[0]))
 

@@ -12,16 +12,15 @@ from modbench.harness.domain.case import Case
 from modbench.harness.domain.evidence import ProcessCount
 from modbench.harness.planning.plan import Plan
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value, where_it_ran
-from modbench.reports.panel import InPlace, panels, shared_blocks
+from modbench.reports.panel import InPlace, more_data, panels, shared_blocks
 from modbench.reports.panels import pays_from
 from modbench.reports.panels.caveats import failure_sentences
-from modbench.reports.questions import audit, best_setting, first_screen, results
+from modbench.reports.questions import best_setting, first_screen, results
 from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables import best_variants, job_files
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import HELD_OUT
 from modbench.reports.tables.solved import decidable_in_words
-from modbench.reports.terminal import audit as audit_text
 from modbench.reports.wording import name
 from modbench.reports.writers import data, text
 from modbench.reports.writers.number_format import plain
@@ -178,8 +177,8 @@ def _others(loaded: Loaded, width: int, above: InPlace, *, every: bool) -> list[
 
 def _more(loaded: Loaded, width: int, above: Sequence[Table]) -> Iterator[list[str]]:
     """Yield what panels have to share, but for the tables that stand above."""
-    for card in audit.cards(loaded).values():
-        yield audit_text.card(card, width).splitlines()
+    for _, panel in panels():
+        yield from (text.splitlines() for text in panel.lead.more(loaded, width))
     labels = {each.label for each in above}
     for block in (each for each in shared_blocks(loaded) if not (isinstance(each, Table) and each.label in labels)):
         notes = block.notes if isinstance(block, Table) else ()
@@ -208,7 +207,7 @@ def as_json(loaded: Loaded, page: Path, wall_s: float | None) -> dict[str, Any]:
         "failed": sorted(set(loaded.failed.case_id)),
         "missing_jobs": loaded.run.missing,
         "processes": [{"series": series, **found.model_dump(), "capped": found.capped} for series, found in counts],
-        "audits": {variant: each.model_dump(mode="json") for variant, each in audit_text.by_variant(loaded).items()},
+        **more_data(loaded),
         "best_settings": [each.model_dump() for each in best_setting.best_settings(loaded)],
         "comparisons": data.rows(loaded.comparisons),
     }

@@ -12,7 +12,7 @@ from modbench.version import __version__
 
 if TYPE_CHECKING:
     from modbench.harness.core.errors import IncompleteError, ModbenchError, NothingMeasuredError, UsageError
-    from modbench.python.audit import Audit, audit
+    from modbench.plugins.audit.python import Audit, audit
     from modbench.python.compare import compare
     from modbench.python.comparison import Comparison
     from modbench.python.cost import Costs, cost
@@ -52,7 +52,6 @@ if not TYPE_CHECKING:  # else type checkers would believe that the package has e
     # Names of the Python API, by the module that has them: imported when first asked for, since they stand on torch or pandas.
     _PLACES = {
         "harness.core.errors": ("IncompleteError", "ModbenchError", "NothingMeasuredError", "UsageError"),
-        "python.audit": ("Audit", "audit"),
         "python.compare": ("compare",),
         "python.comparison": ("Comparison",),
         "python.cost": ("Costs", "cost"),

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from modbench.harness.audit.audit_report import AUDIT
 from modbench.harness.core import files
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
 from modbench.harness.domain.suite import EFFORTS
@@ -47,6 +46,10 @@ __all__ = [
     "run",
     "with_titles",
 ]
+
+
+# The pass that `--audit` asks for.
+AUDIT = "audit"
 
 
 @dataclass(frozen=True, repr=False)
@@ -92,6 +95,8 @@ def make_plan(
         UsageError: if the suite, a flag or the selection is invalid.
     """
     flags = flags or Overrides()
+    if flags.audit and AUDIT not in catalogue.passes():
+        raise UsageError("--audit needs the plug-in 'audit', which is absent.")
     suite, taken = load_suite(suite_name), None
     if flags.variants_from is not None:
         layout.run_file(flags.variants_from)
@@ -105,7 +110,7 @@ def make_plan(
     unsolved_variants(suite)  # models and keys that do not exist are refused before the corpus is read
     text = plan.read_corpus(suite)
     device = device_named(suite.device, present=not only_plan)
-    also = {AUDIT} if flags.audit else ()
+    also = (AUDIT,) if flags.audit else ()
     made = plan.make_plan(suite, device=device, select=select, text=text, costs=costs, also=also)
     if flags.audit and not any(case.is_user_model for case in made.cases):
         raise UsageError(

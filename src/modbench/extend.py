@@ -15,10 +15,25 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from modbench import api
     from modbench.commands._app import command
-    from modbench.commands._flags import JsonFlag, RunOrNewest, TitleFlag, VerboseFlag, checked_capacity, refuse
+    from modbench.commands._flags import (
+        Flags,
+        JsonFlag,
+        RunOrNewest,
+        TitleFlag,
+        VerboseFlag,
+        checked_capacity,
+        listed,
+        matching,
+        names_in,
+        one_of,
+        refuse,
+        with_flags,
+    )
     from modbench.commands._output import chosen_run, say, say_json
+    from modbench.commands.cost.costs import Request as CostRequest
+    from modbench.commands.cost.costs import case_of
     from modbench.harness.core import extras, labels, printable, titles
-    from modbench.harness.core.config import ROUTING_KEYS, ModelConfig, check_sizes
+    from modbench.harness.core.config import ROUTING_KEYS, ModelConfig, check_sizes, kept
     from modbench.harness.core.contracts import (
         UNASKED,
         AnyMetric,
@@ -50,13 +65,16 @@ if TYPE_CHECKING:
     from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label, of_cell
     from modbench.harness.core.language_model import Decision, Observation
     from modbench.harness.core.measure_plans import SearchPlan
-    from modbench.harness.core.printable import WIDTH, aligned
-    from modbench.harness.core.protocols import PAGE, parts_of
+    from modbench.harness.core.printable import WIDTH, aligned, masked
+    from modbench.harness.core.protocols import PAGE, Parts, parts_of
+    from modbench.harness.core.public import public
     from modbench.harness.core.sinks import Sink
+    from modbench.harness.core.titles import checked, slug
     from modbench.harness.core.train_plan import MOST_MORE, ConfirmPlan, Role, TrainRun, TrendPlan
     from modbench.harness.core.units import (
         Range,
         check_capacity,
+        check_seed,
         counted,
         human_duration,
         parse_bytes,
@@ -65,20 +83,23 @@ if TYPE_CHECKING:
         percent,
         scale_of,
     )
-    from modbench.harness.domain.case import ELEMENT_BYTES, Case, Comparison, Device, GridPoint, Job, Protocol
-    from modbench.harness.domain.evidence import Doubt
-    from modbench.harness.domain.notes import Notes, TrainNotes
+    from modbench.harness.domain.case import ELEMENT_BYTES, Case, Comparison, Device, Dtype, GridPoint, Job, Protocol
+    from modbench.harness.domain.evidence import Doubt, Evidence, doubt
+    from modbench.harness.domain.notes import Causality, Notes, TrainNotes
     from modbench.harness.domain.passes import Pass
     from modbench.harness.domain.phases import Phase
     from modbench.harness.domain.records import Death, Missing, Outcome, Record
     from modbench.harness.domain.suite import EFFORTS, Suite
     from modbench.harness.execution import ranks
+    from modbench.harness.execution.command import answering, answers, call_on_cases, given_cases
     from modbench.harness.execution.launch.local import LocalLauncher
     from modbench.harness.execution.launching import Launcher, MakeLauncher
     from modbench.harness.execution.phase import Run, Slots, death, write_failure
     from modbench.harness.execution.stopping import Stop
     from modbench.harness.execution.worker import NODE
+    from modbench.harness.flops import counter
     from modbench.harness.flops.closed_form import case_cost, closed_form
+    from modbench.harness.flops.counter import is_product
     from modbench.harness.machine import certificate, environment
     from modbench.harness.metrics.loss import causal
     from modbench.harness.passes._training import Trained, rates_job, runs, train
@@ -87,12 +108,16 @@ if TYPE_CHECKING:
     from modbench.harness.planning.adaptive import Decision as AdaptiveDecision
     from modbench.harness.planning.comparisons import in_search, is_timed
     from modbench.harness.planning.jobs import JobMaker, run_flops, train_run
+    from modbench.harness.planning.load_suite import check_called
+    from modbench.harness.planning.overrides import Overrides
     from modbench.harness.planning.plan import Plan
     from modbench.harness.planning.select import compile_expression
     from modbench.harness.process import clocks, processes
     from modbench.harness.process.graceful_stop import Stopped
-    from modbench.harness.registry import catalogue
-    from modbench.harness.results import components, workspace
+    from modbench.harness.process.torch_modes import Operator, OperatorMode, name_of
+    from modbench.harness.registry import catalogue, user_code, user_models
+    from modbench.harness.registry.model_sources import adopted, sourced
+    from modbench.harness.results import components, run_folder, workspace
     from modbench.harness.results.outcomes import attempt, measured, missing, single
     from modbench.harness.results.process_effects import effect_in_process
     from modbench.harness.results.run_folder import RunFolder, read
@@ -128,6 +153,12 @@ if TYPE_CHECKING:
     from modbench.harness.stats.interim import LEVEL as ERROR_LEVEL
     from modbench.harness.stats.power import MOST, above_0, fewest
     from modbench.harness.stats.reason import Reason
+    from modbench.harness.subject import causality, decode_guard
+    from modbench.harness.subject.build import evaluating
+    from modbench.harness.subject.generation import Generation, set_missing
+    from modbench.harness.subject.output_caching_guard import same_draws
+    from modbench.harness.subject.rewinding import COPIED, held_bytes, rewinder, tensors_of
+    from modbench.harness.subject.rows import RowWatch, factors
     from modbench.harness.subject.subject import Subject
     from modbench.harness.text import disk_cache
     from modbench.harness.text.corpus import corpus_entry, from_documents
@@ -140,6 +171,7 @@ if TYPE_CHECKING:
     from modbench.models.layers.router import Calibrated, Threshold, own_precision
     from modbench.models.mod import top_k
     from modbench.progress import StepProgress
+    from modbench.python import keywords
     from modbench.reports import reasons, wording
     from modbench.reports.data_table import DataTable, count, flag, grid_point, interval, number, text
     from modbench.reports.figures.axes import name_rows, ticks
@@ -160,6 +192,7 @@ if TYPE_CHECKING:
     from modbench.reports.format import Format
     from modbench.reports.model import (
         Block,
+        Code,
         Estimate,
         Figure,
         Finding,
@@ -175,6 +208,7 @@ if TYPE_CHECKING:
         pivot,
         where_it_ran,
     )
+    from modbench.reports.page import layout
     from modbench.reports.panel import InPlace, Lead, Panel
     from modbench.reports.questions.machine import nothing_measured
     from modbench.reports.questions.results import TABLES
@@ -200,13 +234,15 @@ if TYPE_CHECKING:
     from modbench.reports.tables.pair_verdicts import UNCHECKED
     from modbench.reports.tables.rerun_command import Again, NotAgainError, suite_of
     from modbench.reports.wording import BYTES, MATCHED, WORKLOADS, in_title, name, short, verdict_words
-    from modbench.reports.writers import data
+    from modbench.reports.writers import data, html, latex, markdown, plain_html
     from modbench.reports.writers import text as text_writer
     from modbench.reports.writers.html import fill
     from modbench.reports.writers.number_format import estimate, plain, share
     from modbench.reports.writers.number_format import number as written_number
-    from modbench.reports.writers.text import wrapped
+    from modbench.reports.writers.text import labelled, width, wrapped
+    from modbench.reports.writers.text import written as written_as_text
     from modbench.suites.corpora._records import as_document, column, split
+    from modbench.version import __version__
 
 else:  # else type checkers would believe that there is every name
 

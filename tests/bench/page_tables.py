@@ -46,13 +46,13 @@ def filled(page: str, name: str, loaded: Loaded) -> str:
     return placed(page, name, text)
 
 
-def placed(page: str, name: str, text: str, script: str = "page_tables.py") -> str:
+def placed(page: str, name: str, text: str, script: str = "tests/bench/page_tables.py") -> str:
     """Return a page with a text between the two lines of its place.
 
     Raises:
         ValueError: if the page has not one place of that name.
     """
-    first = rf"<!-- {name}: from here on made by tests/bench/{re.escape(script)} -->\n"
+    first = rf"<!-- {name}: from here on made by {re.escape(script)} -->\n"
     between = re.compile(rf"({first}).*?(<!-- {name}: to here -->)", re.DOTALL)
     made, grid_points = between.subn(lambda found: f"{found[1]}\n{text.strip()}\n\n{found[2]}", page)
     if grid_points != 1:

@@ -363,7 +363,7 @@ FAULTS = (
     Fault(
         30,
         "`audit` waits for a thread that a model left running.",
-        "tests/audit/test_audit_command.py::test_a_thread_that_a_model_left_does_not_hold_the_audit",
+        "plugins/audit/tests/test_audit_command.py::test_a_thread_that_a_model_left_does_not_hold_the_audit",
         ("harness/execution/command.py", "    worker.ending(call)\n", "    sys.exit(call())\n"),
     ),
 )

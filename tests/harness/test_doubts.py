@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from modbench.commands.doctor import aa_comparisons
-from modbench.harness.core.labels import Label
 from modbench.harness.domain.evidence import Evidence, ProcessCount, TimingProcess
 from modbench.harness.domain.notes import CountNotes, MemoryNotes, Notes, TimeNotes, TrainNotes
 from modbench.harness.domain.records import Outcome
@@ -18,7 +17,7 @@ from modbench.harness.registry import catalogue
 from modbench.harness.stats.against_anchor import Process
 from modbench.harness.stats.block_effects import Columns
 
-DOUBTS = sorted(catalogue.entries("doubts"))
+DOUBTS = sorted(name for name, entry in catalogue.entries("doubts").items() if entry.plugin is None)
 CASE, ANCHOR = aa_comparisons.jobs(1, "cpu", 1)[0].comparison.variants
 METRICS = catalogue.metrics()
 
@@ -84,10 +83,6 @@ PLANTED: dict[str, tuple[Evidence, str]] = {
         replace(evidence([outcome()] * 3), processes=[beside(outcome(), each) for each in BESIDE], without_own=WITHOUT),
         "takes 4.2 times as long in processes with the user's code",
     ),
-    "audit_deviates": (replace(evidence(), audited={Label.DEVIATES: "a row padded differs"}), "a row padded differs"),
-    "computes_zeroes": (replace(evidence(), audited={Label.ZEROES: "30 % is zeroed"}), "30 % is zeroed"),
-    "random_in_evaluation": (replace(evidence(), audited={Label.RANDOM: "it draws"}), "it draws"),
-    "rows_depend": (replace(evidence(), audited={Label.ROWS_DEPEND: "other rows move it"}), "other rows move it"),
     "allocator_retried": (evidence([outcome(alloc_retries=3)]), "3 times"),
     "capped_processes": (replace(evidence(), decision=CAPPED), "asked for 60 processes"),
     "noisy": (evidence([outcome({"wait_s": [0.009] * 20 + [0.0] * 20})]), "50 % of its blocks"),

@@ -196,7 +196,7 @@ DOORS = {
             **dict.fromkeys(
                 (
                     "src/modbench/commands/ab/flags.py",
-                    "src/modbench/commands/audit/__init__.py",
+                    "plugins/audit/command.py",
                     "src/modbench/commands/gate/__init__.py",
                     "src/modbench/commands/listing.py",
                     "plugins/recommend/command.py",

@@ -18,7 +18,6 @@ MAY_NAME = ("harness/passes/", "harness/metrics/", "suites/", "plugins/")
 # Words that are a pass's name and something else.
 OTHER_MEANINGS = {
     "src/modbench/api.py": {"train"},  # a command
-    "src/modbench/commands/audit/auditing.py": {"audit"},  # a folder's name
     "src/modbench/python/keywords.py": {"compile", "audit"},  # flags
     "src/modbench/python/runs.py": {"compile", "audit"},  # as above
     "src/modbench/commands/doctor/checkup.py": {"fit"},  # what a machine is

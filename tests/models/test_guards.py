@@ -19,7 +19,6 @@ from toolbox import tokens
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modbench.harness.audit.audited import ModuleState
 from modbench.harness.domain.notes import CountNotes
 from modbench.harness.flops import counter
 from modbench.harness.passes.count import Counted, count
@@ -386,25 +385,6 @@ def test_a_gate_that_hovers_at_its_threshold_is_not_accused(monkeypatch: pytest.
         for step in range(12):
             subject.train_step(batches[step % 3])
         assert watched.found() == {}, seed
-
-
-def test_a_module_is_put_back_in_its_own_tensors() -> None:
-    one, other, norm = nn.Linear(2, 2), nn.Linear(2, 2), nn.BatchNorm1d(2)
-    module: Any = nn.Sequential(one, other, norm)  # with attributes of the user's
-    other.weight = weight = one.weight
-    one.register_buffer("wide", torch.ones(1).expand(4))  # nothing can write into it
-    module.capacity, module.kept = 0.5, torch.zeros(2)
-    before = {name: value.clone() for name, value in module.state_dict().items()}
-    state = ModuleState(module)
-    with torch.no_grad():
-        weight.add_(1)
-        norm(torch.randn(4, 2))
-        module.kept.add_(1)
-        module.capacity, one.weight = 0.1, nn.Parameter(torch.zeros(2, 2))
-    state.put_back()
-    assert one.weight is other.weight is weight
-    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
-    assert (module.capacity, module.kept.tolist()) == (0.5, [0.0, 0.0])
 
 
 def test_a_call_draws_the_same_numbers_each_time_and_leaves_the_state_of_all_sources() -> None:

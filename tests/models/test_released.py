@@ -99,7 +99,7 @@ def test_each_is_short_and_names_its_source() -> None:
         assert f"modbench cost examples/released/{name}.py:build" in text, name
 
 
-# Of the others the cards of `tests/audit` say what they read.
+# Of the others the cards of `plugins/audit/tests` say what they read.
 MEASURED = {"dense", "mor", "skipgpt"}
 
 

@@ -26,7 +26,7 @@ Completion = Callable[[str], list[tuple[str, str]]]
 T = TypeVar("T")
 
 
-def _names_in(kind: str) -> Completion:
+def names_in(kind: str) -> Completion:
     """Complete the name of an entry of a kind, with its first line."""
 
     def complete(incomplete: str) -> list[tuple[str, str]]:
@@ -48,15 +48,8 @@ def one_of(*names: str) -> Completion:
     return lambda incomplete: matching(((name, "") for name in names), incomplete)
 
 
-suites, models, routers, formats = _names_in("suites"), _names_in("models"), _names_in("routers"), _names_in("formats")
-corpora, launchers, probes = _names_in("corpora"), _names_in("launchers"), _names_in("probes")
-
-
-def architectures(incomplete: str) -> list[tuple[str, str]]:
-    """Complete what a model may be expected to be."""
-    from modbench.harness.audit.audit_report import ARCHITECTURES
-
-    return matching(((name, "") for name in ARCHITECTURES), incomplete)
+suites, models, routers, formats = names_in("suites"), names_in("models"), names_in("routers"), names_in("formats")
+corpora, launchers = names_in("corpora"), names_in("launchers")
 
 
 def kinds(incomplete: str) -> list[tuple[str, str]]:

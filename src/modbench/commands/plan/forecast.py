@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from modbench.commands._output import elided
-from modbench.harness.audit.audit_report import AUDIT
 from modbench.harness.core.grouped import grouped
 from modbench.harness.core.printable import SCREEN, WIDTH, aligned
 from modbench.harness.core.units import human, human_duration, human_span
@@ -92,11 +91,19 @@ def forecast(plan: Plan, costs: Costs | None = None) -> dict[str, Any]:
         "no_matches": plan.no_matches,
         "routers_uncounted": [*dict.fromkeys(case.config.router for case in plan.cases if case.facts.own_router)],
         "variants_from": _variants_from(plan),
-        "audits": [job.comparison.variants[0].variant for job in plan.jobs if job.made_in == AUDIT],
-        "audits_s": sum(seconds for job, seconds in predicted if job.made_in == AUDIT),
+        **_of_passes(predicted),
         "cases": [_case(plan, case, anchors[case], run_time, counted) for case in plan.cases],
         **_of_rules(plan),
     }
+
+
+def _of_passes(predicted: Sequence[tuple[Job, float]]) -> dict[str, Any]:
+    """What passes say of their jobs."""
+    made = {
+        name: each.forecast([(job, seconds) for job, seconds in predicted if job.made_in == name])
+        for name, each in catalogue.passes().items()
+    }
+    return {key: said for each in made.values() for key, said in each.items()}
 
 
 def _of_rules(plan: Plan) -> dict[str, Any]:
@@ -240,7 +247,7 @@ def as_text(forecast: dict[str, Any], *, verbose: bool = False) -> str:
         *_matches_text(forecast),
         *_aa_control_text(forecast),
         *_router_text(forecast),
-        *_audits_text(forecast),
+        *(note for each in catalogue.passes().values() for note in each.forecast_in_words(forecast)),
         *_training_text(forecast["training"]),
     ]
     notes += [forecast[key]["in_words"] for key in ("variants_from", "solved") if forecast[key]]
@@ -345,11 +352,6 @@ def _aa_control_text(forecast: dict[str, Any]) -> list[str]:
 def _router_text(forecast: dict[str, Any]) -> list[str]:
     named = ", ".join(forecast["routers_uncounted"])
     return [f"Without what the router {named} computes: the run counts it."] if named else []
-
-
-def _audits_text(forecast: dict[str, Any]) -> list[str]:
-    named, took = ", ".join(forecast["audits"]), human_duration(forecast["audits_s"])
-    return [f"Audited in a process of its own, about {took} of the run: {named}."] if named else []
 
 
 def _places_text(grid_points: list[str]) -> str:

@@ -1,0 +1,231 @@
+"""`--audit`: each model of the user's is audited once in a run; its card is on the page, and what deviates labels its numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+from expected_cards import card
+from in_process import succeeded
+from planted import left, planted_suite
+from pydantic import ValidationError
+
+from modbench import api
+from modbench.commands.plan.forecast import as_text, forecast
+from modbench.harness.core.errors import UsageError
+from modbench.harness.core.files import now
+from modbench.harness.core.labels import Label
+from modbench.harness.domain.case import Job
+from modbench.harness.domain.records import Death, Record
+from modbench.harness.planning import plan
+from modbench.harness.planning.overrides import Overrides
+from modbench.harness.planning.plan import Plan
+from modbench.harness.results.run_folder import RunFolder
+from modbench.plugins.audit import measurement as audit_pass
+from modbench.plugins.audit.probe import Probe
+from modbench.plugins.audit.probing import SHAPE, small
+from modbench.plugins.audit.report import AuditFinding, deviates, holds, reported
+from modbench.reports.formats.json import report
+from modbench.reports.page import render
+from modbench.reports.questions.gate import gate
+from modbench.reports.tables.load import Loaded, load
+from modbench.reports.terminal import summary
+
+MINE = """
+import torch
+from torch import nn
+class Mean(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(config.vocab_size, 16), nn.Linear(16, config.vocab_size)
+    def forward(self, tokens_BT):
+        x_BTD = self.embedding(tokens_BT)
+        return self.head(x_BTD + x_BTD.mean(0))
+def build(config, scale=1.0):
+    return Mean(config)
+def raises(config):
+    raise RuntimeError("no weights")
+"""
+VARIANTS = [{"model": "dense"}, {"model": "mine.py:build", "options": {"scale": [1.0, 2.0]}}]
+FIRST, SECOND = "mine:build[scale1]", "mine:build[scale2]"
+SMOKE = (
+    *("--effort", "smoke", "--match", "none", "--seq-len", "32"),
+    *("--set", "d_model=32", "--set", "metrics=flops/forward"),
+)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(MINE, encoding="utf-8")
+    return tmp_path
+
+
+def planned(*also: str, variants: Any = VARIANTS) -> Plan:
+    few = {"processes": 2, "rounds": 3, "grid": {"seq_len": [64]}, "shape": {"d_model": 32, "n_layers": 2}}
+    suite = planted_suite(
+        "draft", variants=variants, train=None, metrics=["flops/forward", "latency/forward"], **few
+    ).suite
+    return plan.make_plan(suite, device="cpu", also=also)
+
+
+def audited_jobs(made: Plan) -> list[Job]:
+    return [job for job in made.jobs if job.made_in == "audit"]
+
+
+def test_each_variant_that_is_the_users_has_one_job_where_it_is_asked_for() -> None:
+    assert audited_jobs(planned()) == []
+    found = audited_jobs(planned("audit"))
+    assert [[case.variant for case in job.comparison.variants] for job in found] == [[FIRST], [SECOND]]
+    assert all(job.facts.makes == () and job.flops > 0 for job in found)
+    predicted = forecast(planned("audit"))
+    assert predicted["audits"] == [FIRST, SECOND]
+    assert 0 < predicted["audits_s"] < predicted["predicted_s"]
+    assert FIRST in as_text(predicted)
+    assert forecast(planned())["audits"] == []
+
+
+def test_sizes_of_a_sweep_are_one() -> None:
+    (job, _) = audited_jobs(planned("audit"))
+    (case,) = job.comparison.variants
+    sizes = tuple(case.model_copy(update={"variant_parts": (size,)}).with_facts(case.facts) for size in ("d32", "d64"))
+    both = job.comparison.model_copy(update={"variants": sizes})
+
+    def names(isoflop: object) -> list[str]:
+        suite = SimpleNamespace(isoflop=isoflop)
+        maker: Any = SimpleNamespace(suite=suite, job=lambda name, *_: name)
+        return [str(name) for name in audit_pass.jobs(maker, both, [], 0)]
+
+    assert names({}) == ["audit-mine:build"] * 2  # jobs of one name are one
+    assert names(None) == ["audit-mine:build[d32]", "audit-mine:build[d64]"]
+
+
+def test_without_a_model_of_ones_own_it_is_refused() -> None:
+    with pytest.raises(UsageError, match="--audit"):
+        api.make_plan(
+            "quick", Overrides(model=("dense",), only=True, audit=True, settings={"metrics": "flops/forward"})
+        )
+
+
+def test_an_audit_has_its_own_shape() -> None:
+    job = audited_jobs(planned("audit"))[0]
+    (case,) = job.comparison.variants
+    kept = small(case)
+    assert (kept.config.d_model, kept.config.n_layers) == (32, 2)  # it is no larger
+    assert (kept.grid_point.seq_len, kept.grid_point.batch_size, kept.grid_point.dtype) == (64, 4, "fp32")
+    large = case.model_copy(
+        update={
+            "config": case.config.model_copy(update={"d_model": 1024, "n_heads": 16, "d_ff": 4096, "vocab_size": 99})
+        }
+    ).with_facts(case.facts)
+    made = small(large).config
+    assert {key: getattr(made, key) for key in SHAPE} == SHAPE
+    assert (made.vocab_size, made.n_heads, made.d_ff) == (99, 2, 384)
+    assert small(large).options == case.options
+
+
+def test_the_pass_leaves_a_card_or_why_there_is_none() -> None:
+    (found,) = audit_pass.run(audited_jobs(planned("audit"))[0], [])
+    assert found.card is not None
+    assert found.card["rows_independent"].label == Label.ROWS_DEPEND
+    assert found.card["rows_independent"].verdict == "no"
+    (broken,) = audited_jobs(planned("audit", variants=[{"model": "dense"}, {"model": "mine.py:raises"}]))
+    (found,) = audit_pass.run(broken, [])
+    assert found.card is None
+    assert "no weights" in str(found.reason)
+
+
+MOVED = deviates("other rows move it by {n:token}", "n", n=7).labelled(Label.ROWS_DEPEND)
+ZEROED = reported("{n:token} come to nothing", "n", n=3).labelled(Label.ZEROES)
+PADDED = deviates("padding moves it by {n:token}", "n", n=5)
+
+
+def run_of(folder: Path, made: Plan, first: AuditFinding) -> Loaded:
+    """A stored run whose first variant has this audit; the process of the second died."""
+    folder.mkdir()
+    path = left(folder, made)
+    for job, found in zip(audited_jobs(made), (first, None), strict=False):
+        died = None if found else Death(kind="crash", reason="the process died of SIGSEGV")
+        RunFolder(path).write_record(Record(job=job, started=now(), wall_s=1.0, outcomes=(), findings=found, died=died))
+    return load(path)
+
+
+def test_a_stored_audit_is_in_every_output(tmp_path: Path) -> None:
+    """The card, its labels beside the numbers of its variant alone, and why another has none."""
+    found = AuditFinding(
+        card=card(zeroed=ZEROED, rows_independent=MOVED, alone=PADDED, decode=holds("as {n}", "n", n=1))
+    )
+    loaded = run_of(tmp_path / "one", planned("audit"), found)
+    labels = loaded.cases.groupby("variant").labels.first()
+    expected = {Label.ROWS_DEPEND, Label.ZEROES, Label.DEVIATES}
+    assert {*labels[FIRST].split(";")} == expected
+    assert labels[[SECOND, "dense"]].isna().all()
+    page, said = render.html(loaded), " ".join(summary.closing(loaded, Path("page"), None, verbose=True).split())
+    for words in ("other rows move it by 7 tokens", "3 tokens come to nothing", "padding moves it by 5 tokens"):
+        assert words in page
+        assert words in said
+    assert "died of SIGSEGV" in page
+    assert "died of SIGSEGV" in said
+    short = " ".join(summary.closing(loaded, Path("page"), None).split())
+    assert "rows depend" in short
+    data = summary.as_json(loaded, Path("page"), None)["audits"]
+    assert data[FIRST]["card"]["findings"]["alone"]["said"].endswith(" by 5 tokens")
+    assert data[SECOND] == {"card": None, "reason": "the process died of SIGSEGV"}
+    assert report(loaded).audits == data
+    before = run_of(tmp_path / "before", planned(), found)
+    regressed = {each.what for each in gate.gate(before, loaded, 0.02).findings if each.verdict == "fail"}
+    assert not any("mine" in what for what in regressed)  # a run that was not audited lacks its labels
+    held = AuditFinding(card=card(rows_independent=holds("as {n}", "n", n=1)))
+    clean = run_of(tmp_path / "clean", planned("audit"), held)
+    assert clean.cases.labels.isna().all()
+    found_now = [each for each in gate.gate(clean, loaded, 0.02).findings if each.verdict == "fail"]
+    assert any(Label.ROWS_DEPEND in str(each.reason) for each in found_now)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda card: card["findings"]["alone"].update(words="{m:token}"), "'m' is named, and not given"),
+        (lambda card: card["findings"]["alone"].update(words="{}"), "'' is named"),
+        (lambda card: card["findings"]["alone"].update(words="{n.__class__}"), "is named, and not given"),
+        (lambda card: card["findings"]["alone"].update(words="{n"), "expected '}'"),
+        (lambda card: card["findings"]["alone"].update(number="m"), "'m' is named, and not given"),
+        (lambda card: card["titles"].pop("alone"), "'alone' has no title"),
+        (lambda card: card["titles"].update(alone="x" * 20_000), "too long"),
+        (lambda card: card["titles"].update(alone="\x1b[2J"), "not printed"),
+        (lambda card: card["findings"]["alone"].update(verdict="fine"), "Input should be"),
+    ],
+)
+def test_a_card_that_no_writer_could_fill_in_is_refused(change: Callable[[Any], object], said: str) -> None:
+    """No writer could fill in the words, or name the property."""
+    body = AuditFinding(card=card(alone=PADDED)).model_dump(mode="json")
+    change(body["card"])
+    with pytest.raises(ValidationError, match=said):
+        AuditFinding.model_validate(body)
+
+
+def test_a_probe_has_a_title_that_a_card_takes() -> None:
+    with pytest.raises(UsageError, match=r"PROBE.title .*too long"):
+        Probe("x" * 61, lambda _: PADDED, order=1)
+
+
+@pytest.mark.proof
+def test_a_run_audits_a_model_once(modbench: Any, tmp_path: Path) -> None:
+    """A resumed run keeps it."""
+    variants = "dense,mine.py:build,mine.py:raises"
+    done = succeeded(modbench("run", "quick", "--only", "--model", variants, "--audit", *SMOKE, "-o", "run", "--json"))
+    audits = json.loads(done.stdout)["audits"]
+    assert audits["mine:build"]["card"]["findings"]["rows_independent"]["verdict"] == "no"
+    assert "no weights" in audits["mine:raises"]["reason"]
+    record = tmp_path / "run" / "jobs" / "audit-mine_build.json"
+    before = record.read_bytes()
+    (tmp_path / "run" / "jobs" / "audit-mine_raises.json").unlink()
+    assert modbench("resume", "run").returncode == 0
+    assert record.read_bytes() == before
+    cases = pd.read_csv(tmp_path / "run" / "cases.csv")
+    assert cases[cases.variant == "mine:build"].labels.str.contains(Label.ROWS_DEPEND).all()

@@ -1,0 +1,167 @@
+"""The museum of released code: each rebuild of `examples/released/` gets the card that its source predicts.
+
+What must deviate and what must hold is written from papers and facts of released code; the whole card is a golden.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import audit_tables
+import pytest
+from expected_cards import check_card
+
+from modbench.harness.planning.overrides import Overrides
+from modbench.plugins.audit import targets, terminal
+from modbench.plugins.audit.probing import audit, built
+from modbench.plugins.audit.report import Architecture, AuditReport
+
+ROOT = Path(__file__).parents[3]
+FOLDER, PAGE = ROOT / "examples" / "released", ROOT / "docs" / "audits.md"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One rebuild and what its source says of it.
+
+    Attributes:
+        of: what it is held to.
+        deviates: properties that its source breaks.
+        holds: properties that its source keeps, though another of the museum breaks them.
+        options: of `build`.
+    """
+
+    of: Architecture | None
+    deviates: frozenset[str]
+    holds: frozenset[str]
+    options: dict[str, object] = field(default_factory=dict)
+
+
+def piece(of: Architecture | None, deviates: str, holds: str, **options: object) -> Piece:
+    return Piece(of, frozenset(deviates.split()), frozenset(holds.split()), options)
+
+
+CAUSAL = "causal rows_independent deterministic"
+PIECES = {
+    "dense": piece("dense", "", f"{CAUSAL} alone decode zeroed"),
+    # k - 1 tokens, r · (x + f(x)), a decoded token is always taken
+    "astramind": piece(
+        "mod",
+        "causal decode mod_k mod_residual",
+        "skips zeroed rows_independent deterministic mod_bypass mod_routers",
+        capacity=0.125,
+    ),
+    # a softmax over the chosen, the stream twice
+    "kyegomez": piece(
+        "mod",
+        "causal mod_residual mod_stream",
+        "skips zeroed rows_independent deterministic mod_k mod_routers",
+        capacity=0.125,
+    ),
+    # the gate on the MLP alone, the stream twice, one router for all blocks, positions by rank
+    "sramshetty": piece(
+        "mod",
+        "causal mod_residual mod_stream mod_routers mod_attention",
+        "skips zeroed rows_independent deterministic mod_k mod_bypass",
+    ),
+    # no router, nothing is multiplied
+    "a_mod": piece(
+        "mod",
+        "causal mod_routers mod_gradient",
+        "skips zeroed rows_independent deterministic mod_k mod_bypass mod_stream",
+        capacity=0.5,
+    ),
+    # gate · Block(x) with Block's own residual; top-k in evaluation
+    "mor": piece("mod", "causal mod_stream", "skips zeroed rows_independent deterministic mod_bypass mod_attention"),
+    # computes everything, multiplies by 0 or 1; the mean of a sequence reads later tokens; decoding decides anew
+    "router_tuning": piece(None, "causal decode", "rows_independent deterministic"),
+    "router_tuning_block": piece("mod", "skips zeroed", CAUSAL, part="block", level="token"),
+    # noise in evaluation, everything computed
+    "skipgpt": piece("mod", "skips zeroed deterministic mod_residual", "causal rows_independent alone"),
+    "skipgpt_quiet": piece("mod", "skips zeroed", f"{CAUSAL} decode", noise=False),
+    # row 0 decides for the batch, from the whole sequence
+    "dr_llm": piece(None, "causal rows_independent", "deterministic decode"),
+    "dr_llm_uncoupled": piece(None, "causal", "rows_independent deterministic decode", coupled=False),
+    "layerskip": piece("early_exit", "", f"{CAUSAL} skips zeroed alone decode"),
+    "zero_experts": piece("mode", "", f"{CAUSAL} skips zeroed alone decode"),
+}
+
+
+# The others are a proof: a card takes seconds.
+IN_CI = {"astramind", "dr_llm"}
+
+
+def file_of(name: str) -> Path:
+    """The file of a piece: a name may end in what its options make of it."""
+    return next(file for file in sorted(FOLDER.glob("*.py"), reverse=True) if name.startswith(file.stem))
+
+
+def card_of(name: str, only: tuple[str, ...] = ()) -> AuditReport:
+    """The card of a piece, in the default shape."""
+    given = ",".join(f"{key}={value}" for key, value in PIECES[name].options.items())
+    model = f"{file_of(name)}:build({given})"
+    return audit(built(targets.case_of_flags(model, Overrides()), PIECES[name].of), only=only)
+
+
+def test_every_rebuild_has_a_card() -> None:
+    assert {file_of(name) for name in PIECES} == set(FOLDER.glob("*.py"))
+
+
+def test_the_page_has_the_tables_of_the_cards() -> None:
+    """`python tests/bench/audit_tables.py` puts them there."""
+    page = PAGE.read_text(encoding="utf-8")
+    assert audit_tables.filled(page) == page
+    cards = {f"released_{name}" for name in PIECES}
+    assert len(cards & {card for table in audit_tables.TABLES.values() for card in table.columns}) >= 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in IN_CI else pytest.mark.proof) for name in PIECES]
+)
+def test_the_card_says_what_the_source_says(name: str) -> None:
+    card, said = card_of(name), PIECES[name]
+    assert said.deviates <= set(card.deviates)
+    assert said.holds <= set(card.named("yes") + card.named("reported"))
+    assert said.of != "mod" or len(card.named("not observable")) <= 2
+    assert len(terminal.card(card, 80).splitlines()) <= 30 - 1  # the path of the page follows
+    check_card(card, f"released_{name}")
+
+
+@pytest.mark.slow
+def test_flops_are_compared_with_capacity_1_where_capacity_reaches_something() -> None:
+    """As a default of `build` too; a model that reads no capacity has nothing to be compared with."""
+    dense = card_of("dense", ("skips",))["skips"].facts["flops"]
+    facts = card_of("a_mod", ("skips",))["skips"].facts
+    assert facts["flops_all_on"] == dense
+    assert facts["flops_share"] == pytest.approx(facts["flops"] / dense)  # type: ignore[operator]
+    assert card_of("layerskip", ("skips",))["skips"].facts["flops_share"] is None
+
+
+@pytest.mark.slow
+def test_no_weight_decides_where_attention_does() -> None:
+    """A-MoD has no router, so that no gradient reaches one."""
+    card = card_of("a_mod", ("mod_routers", "mod_gradient"))
+    assert (card.deviates, card["mod_routers"].value, card["mod_gradient"].value) == (
+        ("mod_routers", "mod_gradient"),
+        0,
+        0,
+    )
+
+
+@pytest.mark.slow
+def test_a_gate_on_the_mlp_alone_is_named_behind_a_sigmoid_and_a_second_stream() -> None:
+    found = card_of("sramshetty", ("mod_residual",))["mod_residual"]
+    assert (found.verdict, found.facts) == ("no", {"form": "part, bent"})
+    assert card_of("mor", ("mod_residual",))["mod_residual"].facts == {"form": "bent"}
+
+
+@pytest.mark.slow
+def test_a_shared_block_is_counted_by_its_passes() -> None:
+    """Two recursions, of all tokens and of half: 1.5 of 2 passes."""
+    d, ff, v = 128, 384, 256
+    block = 4 * d * d + 3 * d * ff
+    whole = 2 * block + 2 * block + v * d + 2 * d
+    by_hand = (whole - 0.5 * block) / whole
+    assert card_of("mor", ("skips",))["skips"].value == pytest.approx(by_hand)
