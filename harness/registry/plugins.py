@@ -45,7 +45,7 @@ KINDS = {
     "formats": ("modbench.reports.formats", "FORMAT"),
     "suites": ("modbench.suites", ""),
     "tasks": ("modbench.suites.tasks", "TASK"),
-    "sinks": ("modbench.harness.training.sinks", "SINK"),
+    "sinks": ("", "SINK"),
     "sources": ("", "SOURCE"),
 }
 # What only plug-ins list besides: files that register a command, and files with names of `import modbench`.

@@ -9,37 +9,46 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modbench import api
-from modbench.harness.core import files, model_specs
-from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
-from modbench.harness.core.grouped import grouped
-from modbench.harness.core.labels import of_cell
-from modbench.harness.core.printable import aligned
-from modbench.harness.core.units import human_duration
-from modbench.harness.execution import stopping, worker
-from modbench.harness.execution.phase import Slots
-from modbench.harness.execution.progress_tracker import Tracker
-from modbench.harness.execution.user_model_costs import UserModelCosts
-from modbench.harness.machine import certificate, environment
-from modbench.harness.planning import plan
-from modbench.harness.planning.load_suite import parse_suite
-from modbench.harness.planning.overrides import Overrides, override
-from modbench.harness.planning.variants import unsolved_variants
-from modbench.harness.process import exit_codes, graceful_stop, torchrun
-from modbench.harness.results import lock, run_folder, workspace
-from modbench.harness.results.run_folder import RunFolder
-from modbench.harness.training import parallel
-from modbench.progress import StepProgress
-from modbench.reports.model import Estimate
-from modbench.reports.writers.number_format import estimate
+from modbench.extend import (
+    Estimate,
+    IncompleteError,
+    ModbenchError,
+    Overrides,
+    RunFolder,
+    Slots,
+    StepProgress,
+    Tracker,
+    UsageError,
+    UserModelCosts,
+    aligned,
+    api,
+    certificate,
+    environment,
+    estimate,
+    exit_codes,
+    files,
+    graceful_stop,
+    grouped,
+    human_duration,
+    lock,
+    model_specs,
+    of_cell,
+    override,
+    parallel,
+    parse_suite,
+    plan,
+    run_folder,
+    stopping,
+    torchrun,
+    unsolved_variants,
+    worker,
+    workspace,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from modbench.harness.domain.case import Job
-    from modbench.harness.planning.plan import Plan
-    from modbench.harness.process.torchrun import Ranks
-    from modbench.harness.training.trainer import Progress
+    from modbench.extend import Job, Plan, Progress, Ranks
 
 LOSS = "loss/val"
 METRICS = ("flops/train_step", LOSS, "loss/val_causal", "loss/gap", "bpb/val")

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from modbench.harness.core.sinks import Opening
+from modbench.extend import Opening
 
 PROJECT = "modbench"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from modbench.harness.core.sinks import Opening, Sink
+from modbench.extend import Opening, Sink
 
 
 class _Events:

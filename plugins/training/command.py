@@ -9,9 +9,7 @@ from typing import Annotated
 
 import typer
 
-from modbench.commands._app import command
-from modbench.commands._flags import Flags, JsonFlag, ModelName, with_flags
-from modbench.commands._output import print_summary, say
+from modbench.extend import Flags, JsonFlag, ModelName, command, print_summary, say, with_flags
 
 
 @command(group="Measure")
@@ -39,20 +37,20 @@ def train(
     as_json: JsonFlag = False,
 ) -> None:
     """Train and evaluate one model, also under torchrun."""
-    from modbench.commands.train import training_run
+    from modbench.plugins.training import run
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's SIGTERM is handled like Ctrl-C
     given = flags.overrides()
     if log_to is not None:
         given = dataclasses.replace(given, settings={**given.settings, "train.log_to": log_to})
-    plan = training_run.make_plan(model, given)
-    done = training_run.run(plan, out, ["modbench", *sys.argv[1:]])
+    plan = run.make_plan(model, given)
+    done = run.run(plan, out, ["modbench", *sys.argv[1:]])
     if done is None:
         return
-    from modbench.reports.questions import machine  # it imports pandas: what does not exist is refused before
+    from modbench.extend import check_measured  # it imports pandas: what does not exist is refused before
 
     if as_json:
         print_summary(done, as_json=True)
     else:
-        say(training_run.as_text(done))
-    machine.check_measured(done.loaded, done.report)
+        say(run.as_text(done))
+    check_measured(done.loaded, done.report)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from modbench.harness.core.sinks import Opening, Sink, Writer
-from modbench.harness.training.sinks._tracker import Tracker
+from modbench.extend import Opening, Sink, Writer
+from modbench.plugins.training.tracker import Tracker
 
 
 def _open(where: Opening) -> Writer:
