@@ -30,6 +30,7 @@ ABOUT_KINDS = {
     "tasks": "What a model is trained on and asked: the metric `task/NAME`.",
     "sources": "Where models of other libraries come from: `--model NAME:WHAT`.",
     "sinks": "Where numbers of training go besides the run folder: `--log-to NAME`.",
+    "reports": "What `modbench report` renders besides runs: a folder that holds NAME.json.",
 }
 
 

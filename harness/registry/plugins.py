@@ -47,6 +47,7 @@ KINDS = {
     "tasks": ("modbench.suites.tasks", "TASK"),
     "sinks": ("", "SINK"),
     "sources": ("", "SOURCE"),
+    "reports": ("", "REPORT"),
 }
 # What only plug-ins list besides: files that register a command, and files with names of `import modbench`.
 FURTHER = ("commands", "python")

@@ -14,15 +14,44 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from modbench import api
-    from modbench.commands._app import command
-    from modbench.commands._flags import Flags, JsonFlag, ModelName, VerboseFlag, checked_capacity, with_flags
-    from modbench.commands._output import print_summary, say, say_json
+    from modbench.commands._app import app, command, list_in
+    from modbench.commands._flags import (
+        Flags,
+        FormatFlag,
+        JsonFlag,
+        ModelName,
+        OptionFlag,
+        SelectFlag,
+        SeqLenFlag,
+        SetFlag,
+        SuiteName,
+        TimeoutFlag,
+        VerboseFlag,
+        checked_capacity,
+        checked_format,
+        checked_margin,
+        listed,
+        with_flags,
+    )
+    from modbench.commands._output import add_summary, print_summary, say, say_json
     from modbench.harness.core import extras, files, model_specs, printable
     from modbench.harness.core.config import ModelConfig
-    from modbench.harness.core.contracts import UNASKED, Corpus, Cost, DecodeCost, Examples, Metric, Source, Task, Text
+    from modbench.harness.core.contracts import (
+        UNASKED,
+        AnyMetric,
+        Corpus,
+        Cost,
+        DecodeCost,
+        Examples,
+        Metric,
+        Source,
+        Task,
+        Text,
+    )
     from modbench.harness.core.errors import (
         IncompleteError,
         ModbenchError,
+        UnfitError,
         UnreadableError,
         UsageError,
         in_short,
@@ -31,28 +60,35 @@ if TYPE_CHECKING:
         shown,
         unknown,
     )
-    from modbench.harness.core.files import naming, write_atomically
+    from modbench.harness.core.files import naming, now, write_atomically
+    from modbench.harness.core.frozen import Frozen
     from modbench.harness.core.grouped import grouped
-    from modbench.harness.core.labels import of_cell
+    from modbench.harness.core.labels import ESCAPED, OF_WORK, Label, of_cell
     from modbench.harness.core.language_model import Decision
-    from modbench.harness.core.printable import WIDTH, aligned
+    from modbench.harness.core.model_specs import is_user_model, parse_spec
+    from modbench.harness.core.printable import WIDTH, aligned, escaped, masked_command
     from modbench.harness.core.sinks import Opening, Sink, Writer
     from modbench.harness.core.train_plan import TrainRun
-    from modbench.harness.core.units import check_capacity, counted, human_duration
+    from modbench.harness.core.units import check_capacity, counted, human_duration, parse_duration
     from modbench.harness.domain.case import Case, Device, GridPoint, Job
     from modbench.harness.domain.evidence import Doubt
     from modbench.harness.domain.notes import Notes
     from modbench.harness.domain.passes import Pass
     from modbench.harness.domain.records import Death, Missing
     from modbench.harness.domain.suite import EFFORTS
-    from modbench.harness.execution import ranks, stopping, worker
+    from modbench.harness.execution import limits, phase, ranks, stopping, worker
+    from modbench.harness.execution.command import started as start_command
+    from modbench.harness.execution.launch import local
     from modbench.harness.execution.launch.local import LocalLauncher
     from modbench.harness.execution.launching import Launcher, MakeLauncher
+    from modbench.harness.execution.limits import Limits
+    from modbench.harness.execution.one_job import ENDLESS_S
+    from modbench.harness.execution.one_job import planned as planned_job
     from modbench.harness.execution.phase import Run, Slots, death, write_failure
     from modbench.harness.execution.progress_tracker import Tracker
-    from modbench.harness.execution.stopping import Stop
+    from modbench.harness.execution.stopping import Stop, interrupt_on_end
     from modbench.harness.execution.user_model_costs import UserModelCosts
-    from modbench.harness.execution.worker import NODE
+    from modbench.harness.execution.worker import NODE, run_job
     from modbench.harness.flops.closed_form import closed_form
     from modbench.harness.machine import certificate, environment
     from modbench.harness.planning import plan
@@ -62,18 +98,44 @@ if TYPE_CHECKING:
     from modbench.harness.planning.select import compile_expression
     from modbench.harness.planning.variants import unsolved_variants
     from modbench.harness.process import exit_codes, graceful_stop, processes, torchrun
-    from modbench.harness.process.graceful_stop import Stopped
+    from modbench.harness.process.child import Child, signal_group
+    from modbench.harness.process.graceful_stop import CannotWrite, Stopped
     from modbench.harness.process.torchrun import Ranks
     from modbench.harness.registry import catalogue
-    from modbench.harness.results import components, lock, run_folder, workspace
+    from modbench.harness.registry.user_models import no_python_file
+    from modbench.harness.results import components, lock, progress, run_folder, workspace
+    from modbench.harness.results import layout as run_layout
+    from modbench.harness.results.json_files import DamagedError, unsealed, write_sealed
+    from modbench.harness.results.json_files import load as load_json
+    from modbench.harness.results.json_files import parse as parse_stored
     from modbench.harness.results.outcomes import attempt, measured, missing
-    from modbench.harness.results.run_folder import RunFolder, read
+    from modbench.harness.results.run_folder import FINISHED, RunFolder, read
     from modbench.harness.results.sealed_records import read_record
+    from modbench.harness.results.user_files import sha256_of
+    from modbench.harness.stats import contrast, interim, noise, paired
+    from modbench.harness.stats.against_anchor import ticked
+    from modbench.harness.stats.block_effects import Columns
+    from modbench.harness.stats.contrast import (
+        NOT_RECORDED,
+        NOT_TICKED,
+        SEVERAL_THREADS,
+        ByClock,
+        Contrast,
+        Limited,
+        Rule,
+        Seen,
+        Side,
+    )
     from modbench.harness.stats.effects import t_quantile
+    from modbench.harness.stats.interim import FEWEST, ONE, Analysis
+    from modbench.harness.stats.paired import MOST_BLOCKED, MOST_OTHERS
+    from modbench.harness.stats.reason import Reason
+    from modbench.harness.subject import after_timing
     from modbench.harness.subject.subject import Subject
     from modbench.harness.text import disk_cache
     from modbench.harness.text.corpus import corpus_entry, from_documents
     from modbench.harness.text.tokens import encode
+    from modbench.harness.timing import turns
     from modbench.harness.training import parallel
     from modbench.harness.training.batches import Windows
     from modbench.harness.training.trainer import Progress, Trainer
@@ -82,13 +144,28 @@ if TYPE_CHECKING:
     from modbench.models.layers.router import Calibrated, Threshold, own_precision
     from modbench.models.mod import top_k
     from modbench.progress import StepProgress
+    from modbench.reports import reasons
     from modbench.reports.data_table import DataTable, number, text
-    from modbench.reports.format import Format
-    from modbench.reports.model import Estimate, Table
+    from modbench.reports.format import PAGE, Format
+    from modbench.reports.model import Block, Code, Estimate, Listed, Note, Sentence, Table, Value
+    from modbench.reports.page import layout as page_layout
+    from modbench.reports.page.layout import Page, Section
     from modbench.reports.panel import Panel
+    from modbench.reports.questions.gate.fail_on import ALTERNATED, CPU, FailOn
+    from modbench.reports.questions.gate.fail_on import parse as parse_fail_on
     from modbench.reports.questions.machine import check_measured
-    from modbench.reports.writers.number_format import estimate, share
+    from modbench.reports.tables import provenance
+    from modbench.reports.tables.cell import Trouble, columns_of
+    from modbench.reports.tables.outcomes import Tables
+    from modbench.reports.tables.two_runs import UNKNOWN as UNKNOWN_FAILURES
+    from modbench.reports.tables.two_runs import differences, other_quantity
+    from modbench.reports.wording import TIMED, verdict_words
+    from modbench.reports.writers import markdown
+    from modbench.reports.writers import text as text_writer
+    from modbench.reports.writers.number_format import estimate, plain, share
+    from modbench.reports.writers.text import alike
     from modbench.suites.corpora._records import as_document, column, split
+    from modbench.version import __version__
 
 else:  # else type checkers would believe that there is every name
 

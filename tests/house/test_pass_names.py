@@ -29,7 +29,6 @@ OTHER_MEANINGS = {
     "harness/domain/suite.py": {"train", "energy", "fit", "confirm"},  # tables of a suite file
     "harness/planning/overrides.py": {"train"},  # as above
     "harness/stats/contrast.py": {"time", "count"},  # kinds of numbers
-    "src/modbench/commands/ab/one_command.py": {"memory"},  # a head of a table
     "reports/questions/first_screen.py": {"memory", "energy"},  # what was asked
     "reports/tables/two_runs.py": {"time"},  # a kind of numbers
     "reports/tables/axes.py": {"compile"},  # a field of a place

@@ -17,6 +17,7 @@ PRODUCT = [
     for top in ("harness", "reports", "src/modbench/commands", "src/modbench/python", "src/modbench/testing")
     for path in sorted((ROOT / top).rglob("*.py"))
 ]
+PLUGINS = sorted((ROOT / "plugins").rglob("*.py"))
 # Texts of several words that are no reasons: the name of a curve, and names of what disturbed a sample.
 NAMES = {
     *(
@@ -80,7 +81,8 @@ def phrases(source: str) -> list[str]:
 
 def test_every_reason_has_words_which_name_what_it_is_given() -> None:
     sources = {path: path.read_text(encoding="utf-8") for path in PRODUCT}
-    assert {path.name: lacks for path, source in sources.items() if (lacks := wrong(source))} == {}
+    of_plugins = {path: path.read_text(encoding="utf-8") for path in PLUGINS}
+    assert {path.name: lacks for path, source in (sources | of_plugins).items() if (lacks := wrong(source))} == {}
     assert WORDS.keys() == {code for source in sources.values() for code, _ in made(source)}, "words of no reason"
     assert KINDS.keys() <= {name for words in WORDS.values() for name in named(words)}
 

@@ -24,7 +24,7 @@ from present import present
 from test_ab_sides import repository
 from test_parent_death import alive, wait_until_gone
 
-from modbench.reports.questions.ab import NAMES
+from modbench.plugins.ab.question import NAMES
 
 __all__ = ["repository"]
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
@@ -108,9 +108,9 @@ class Command:
 
 @pytest.fixture(scope="module")
 def commands() -> Iterator[Commands]:
-    with subprocess.Popen(
-        [sys.executable, str(COMMANDS)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    helpers = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3] / "tests/harness")}
+    words = [sys.executable, str(COMMANDS)]
+    with subprocess.Popen(words, env=helpers, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield Commands(process)
         present(process.stdin).close()
 

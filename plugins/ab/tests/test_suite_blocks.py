@@ -16,8 +16,9 @@ from present import present
 
 from modbench.harness.core.labels import Label
 from modbench.harness.results import run_folder
-from modbench.reports.questions import ab, suite_blocks
-from modbench.reports.questions.ab import NAMES, Result, Row
+from modbench.plugins.ab import blocks as suite_blocks
+from modbench.plugins.ab import question as ab
+from modbench.plugins.ab.question import NAMES, Result, Row
 from modbench.reports.questions.gate.fail_on import FailOn, parse
 from modbench.reports.tables.cell import Trouble
 from modbench.reports.tables.outcomes import Tables

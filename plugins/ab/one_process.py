@@ -9,14 +9,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from modbench.harness.execution.one_job import planned
-from modbench.harness.execution.worker import run_job
-from modbench.harness.results.run_folder import RunFolder
-from modbench.harness.subject import after_timing
-from modbench.harness.timing import turns
+from modbench.extend import RunFolder, after_timing, planned_job, run_job, turns
 
 if __name__ == "__main__":
     run, name = Path(sys.argv[1]), sys.argv[2]
     turns.between(int(sys.argv[3]), int(sys.argv[4]))
     after_timing.leave_out("the validity checks ran when the side was prepared, not in this process")
-    run_job(planned(run, name), RunFolder(run))
+    run_job(planned_job(run, name), RunFolder(run))

@@ -6,8 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from modbench.commands.ab import turn_taking
-from modbench.commands.ab.turn_taking import Start
+from modbench.plugins.ab import turn_taking
+from modbench.plugins.ab.turn_taking import Start
 
 CHILD = """
 import sys

@@ -19,25 +19,38 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from modbench.commands._output import say
-from modbench.commands.ab import folder as ab_folder
-from modbench.commands.ab import one_command
-from modbench.commands.ab.compared import Asked, fails
-from modbench.commands.ab.flags import AbFlags
-from modbench.harness.core.errors import UsageError, shown
-from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.printable import masked_command
-from modbench.harness.core.units import human_duration, parse_duration
-from modbench.harness.execution import command
-from modbench.harness.execution.one_job import ENDLESS_S
-from modbench.harness.machine import certificate, environment
-from modbench.harness.results.json_files import parse, unsealed, write_sealed
-from modbench.harness.results.user_files import sha256_of
-from modbench.harness.stats import noise
-from modbench.harness.stats.contrast import NOT_RECORDED, NOT_TICKED, Seen
-from modbench.harness.stats.paired import MOST_BLOCKED, MOST_OTHERS
-from modbench.harness.stats.reason import Reason
-from modbench.reports.questions.ab import Effects, Row, effects
+from modbench.extend import (
+    ENDLESS_S,
+    MOST_BLOCKED,
+    MOST_OTHERS,
+    NOT_RECORDED,
+    NOT_TICKED,
+    Estimate,
+    Frozen,
+    Reason,
+    Seen,
+    Sentence,
+    UsageError,
+    certificate,
+    environment,
+    human_duration,
+    masked_command,
+    noise,
+    parse_duration,
+    parse_stored,
+    plain,
+    say,
+    sha256_of,
+    shown,
+    start_command,
+    unsealed,
+    write_sealed,
+)
+from modbench.plugins.ab import folder as ab_folder
+from modbench.plugins.ab import one_command
+from modbench.plugins.ab.compared import Asked, fails
+from modbench.plugins.ab.flags import AbFlags
+from modbench.plugins.ab.question import Effects, Row, effects
 
 SCRIPT = Path(one_command.__file__).resolve()
 SIDES = {"A": "base", "B": "new"}
@@ -117,7 +130,7 @@ class Commands:
     def rows(self) -> list[Row]:
         """Wall time, which is judged; CPU time and memory beside it."""
         files = [ab_folder.block(self.folder, number) for number in range(ab_folder.blocks(self.folder))]
-        blocks = [parse(Block, unsealed(file), file).by_side for file in files]
+        blocks = [parse_stored(Block, unsealed(file), file).by_side for file in files]
         processes = [each for block in blocks for each in block]
 
         def logs(key: str) -> list[list[list[float]]]:
@@ -153,7 +166,7 @@ class Commands:
         words = [sys.executable, "-I", "-S", str(SCRIPT), str(tell), *self.words[side == "B"]]
         with os.fdopen(told) as answer:
             try:
-                with command.started(words, os.environ, log, self.limit_s, passed=[tell]) as running:
+                with start_command(words, os.environ, log, self.limit_s, passed=[tell]) as running:
                     running.join(self.limit_s)
                     hung = running.running
             finally:
@@ -188,10 +201,14 @@ def _unfit(blocks: Sequence[Sequence[Process]]) -> Reason | None:
         if not cpu_s:
             return NOT_TICKED
         if (others := 1 - main_s / cpu_s) > MOST_OTHERS:
-            return Reason("other_processes", share=others)
+            return _of_share("other threads or processes do {share} of the work", others)
         if (waits := waited_s / cpu_s) > MOST_BLOCKED:
-            return Reason("command_waits", share=waits)
+            return _of_share("it waits of itself, {share} of its CPU time", waits)
     return None
+
+
+def _of_share(words: str, share: float) -> Reason:
+    return Reason("said", said=plain(Sentence(words, share=Estimate(share, kind="share", unit="%"))))
 
 
 def _ended(code: Any) -> str | None:  # noqa: ANN401  # of JSON

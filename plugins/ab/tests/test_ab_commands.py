@@ -20,11 +20,11 @@ import pytest
 from in_process import command_line
 from test_parent_death import alive, wait_until_gone
 
-from modbench.commands.ab import commands
-from modbench.commands.ab.commands import Commands, Process
 from modbench.harness.core.errors import UsageError
 from modbench.harness.machine import certificate, environment
 from modbench.harness.stats import contrast
+from modbench.plugins.ab import two_commands as commands
+from modbench.plugins.ab.two_commands import Commands, Process
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="process groups")
 PYTHON = f"{sys.executable} -I -S"

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from present import present
 
-from modbench.commands.ab import sides
-from modbench.commands.ab.compared import SideFailsError
 from modbench.harness.core.errors import UsageError
+from modbench.plugins.ab import sides
+from modbench.plugins.ab.compared import SideFailsError
 
 MODEL = "import torch\n\n\ndef build(config):\n    return torch.nn.Embedding(config.vocab_size, config.vocab_size)\n"
 
@@ -191,7 +191,7 @@ def test_without_a_model_the_revisions_are_those_of_modbench_only_where_that_is_
 
 @pytest.mark.parametrize(
     ("lacks", "said"),
-    [("none", "modbench cannot be imported"), (f"No module named '{sides.TURNS}'", "too old for `ab`")],
+    [("none", "modbench cannot be imported"), (f"No module named '{sides.EXTEND}'", "too old for `ab`")],
 )
 def test_an_interpreter_is_a_side_and_must_have_a_modbench_that_takes_turns(
     lacks: str, said: str, tmp_path: Path
@@ -205,5 +205,5 @@ def test_an_interpreter_is_a_side_and_must_have_a_modbench_that_takes_turns(
     with pytest.raises(UsageError, match=said):
         side.modbench()
     # That a new side does not run is a finding; that it is too old is a mistake of the command.
-    with pytest.raises(UsageError if sides.TURNS in lacks else SideFailsError, match=said):
+    with pytest.raises(UsageError if sides.EXTEND in lacks else SideFailsError, match=said):
         replace(side, new=True).modbench()

@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 from present import present
 
-from modbench.commands.ab import folder, loop
-from modbench.commands.ab.compared import Asked, SideFailsError
-from modbench.commands.ab.loop import Loop, Plan
 from modbench.harness.core.errors import IncompleteError, UnfitError, UsageError
 from modbench.harness.core.units import parse_duration
 from modbench.harness.results.json_files import DamagedError
 from modbench.harness.stats import contrast, interim
 from modbench.harness.stats.contrast import Seen
-from modbench.reports.questions import ab
-from modbench.reports.questions.ab import Effects, Result, Row
+from modbench.plugins.ab import folder, loop
+from modbench.plugins.ab import question as ab
+from modbench.plugins.ab.compared import Asked, SideFailsError
+from modbench.plugins.ab.loop import Loop, Plan
+from modbench.plugins.ab.question import Effects, Result, Row
 from modbench.reports.questions.gate.fail_on import parse
 
 BLOCK_S = 10.0

@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from modbench.commands._app import app, command, list_in
-from modbench.commands._flags import SuiteName, listed, with_flags
-from modbench.commands.ab.flags import AbFlags, SuiteFlags, compare
+from modbench.extend import SuiteName, app, command, list_in, listed, with_flags
+from modbench.plugins.ab.flags import AbFlags, SuiteFlags, compare
 
 ab = typer.Typer(
     name="ab",
@@ -40,9 +39,9 @@ def ab_commands(
 
     Exit code 1: --fail-on fails, or NEW fails. 2: BASE fails. 5: inconclusive.
     """
-    from modbench.commands.ab import commands
+    from modbench.plugins.ab.two_commands import commands
 
-    compare(commands.commands((base, new), flags, shell=shell, timeout=timeout), flags)
+    compare(commands((base, new), flags, shell=shell, timeout=timeout), flags)
 
 
 @command("revisions", on=ab)
@@ -69,7 +68,7 @@ def ab_revisions(
 
     Exit code 1: --fail-on fails, or NEW does not run. 2: BASE does not run. 5: inconclusive.
     """
-    from modbench.commands.ab import suites
+    from modbench.plugins.ab import suites
 
     compare(suites.revisions((base, new), suite, listed("--model", model, str), flags, own=own), flags)
 
@@ -86,6 +85,6 @@ def ab_builds(
 
     Exit code 1: --fail-on fails, or NEW does not run. 2: BASE does not run. 5: inconclusive.
     """
-    from modbench.commands.ab import suites
+    from modbench.plugins.ab import suites
 
     compare(suites.builds((base, new), suite, flags), flags)

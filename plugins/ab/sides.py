@@ -14,17 +14,13 @@ from importlib import metadata
 from io import BytesIO
 from pathlib import Path
 
-from modbench.commands.ab.compared import fails
-from modbench.harness.core.errors import ModbenchError, UsageError
-from modbench.harness.core.model_specs import is_user_model, parse_spec
-from modbench.harness.process import processes
-from modbench.harness.registry.user_models import no_python_file
-from modbench.version import __version__
+from modbench.extend import ModbenchError, UsageError, __version__, is_user_model, no_python_file, parse_spec, processes
+from modbench.plugins.ab.compared import fails
 
 # Names the files of a repository as they lie there, changes that are not committed included.
 AS_IT_IS = "."
-# A module that the modbench of both sides must have.
-TURNS = "modbench.harness.timing.turns"
+# What `one_process.py` imports: the modbench of both sides must have it.
+EXTEND, TURNS = "modbench.extend", "turns"
 
 
 @dataclass(frozen=True)
@@ -89,12 +85,14 @@ class Side:
         if self.source is None and self.python == sys.executable:
             return str(Path(__file__).parents[2] / "__init__.py"), __version__, metadata.version("torch")
         fields = "modbench.__file__, modbench.__version__, metadata.version('torch')"
-        code = f"from importlib import metadata; import modbench, {TURNS}; print({fields}, sep='\\n')"
+        code = (
+            f"from importlib import metadata; import modbench; from {EXTEND} import {TURNS}; print({fields}, sep='\\n')"
+        )
         done = processes.answer([self.python, "-P", "-c", code], environment=self.environment())
         if done.returncode:
             last = (done.stderr.decode(errors="replace").strip().splitlines() or ["it says nothing"])[-1]
-            if TURNS in last:
-                raise UsageError(f"{self.label}: its modbench is too old for `ab`: it has no {TURNS}.")
+            if EXTEND in last:
+                raise UsageError(f"{self.label}: its modbench is too old for `ab`: it has no {EXTEND}.{TURNS}.")
             raise self.fails(f"modbench cannot be imported there ({last[:160]}).")
         where, version, torch = os.fsdecode(done.stdout).splitlines()[-3:]  # a start-up file may print, too
         if self.source is not None and not Path(where).resolve().is_relative_to(self.source.parent.resolve()):

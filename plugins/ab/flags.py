@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modbench.commands._flags import (
+from modbench.extend import (
     FormatFlag,
     JsonFlag,
     OptionFlag,
@@ -19,16 +19,17 @@ from modbench.commands._flags import (
     SeqLenFlag,
     SetFlag,
     TimeoutFlag,
+    UsageError,
     checked_format,
     checked_margin,
+    parse_duration,
+    say,
+    say_json,
 )
-from modbench.commands._output import say, say_json
-from modbench.harness.core.errors import UsageError
-from modbench.harness.core.units import parse_duration
 
 if TYPE_CHECKING:
-    from modbench.commands.ab.compared import Asked, Compared
-    from modbench.reports.questions.ab import Result
+    from modbench.plugins.ab.compared import Asked, Compared
+    from modbench.plugins.ab.question import Result
 
 MARGIN = 0.02
 MAX_TIME = "10min"
@@ -77,10 +78,9 @@ class AbFlags:
         Raises:
             UsageError: if a flag is invalid, or two do not go together.
         """
-        from modbench.commands.ab.compared import Asked
-        from modbench.harness.stats.interim import FEWEST
-        from modbench.reports.questions.ab import MOST_BLOCKS
-        from modbench.reports.questions.gate.fail_on import ALTERNATED, parse
+        from modbench.extend import ALTERNATED, FEWEST, parse_fail_on
+        from modbench.plugins.ab.compared import Asked
+        from modbench.plugins.ab.question import MOST_BLOCKS
 
         checked_format(self.style, as_json=self.as_json)
         if self.margin is not None and self.fail_on:
@@ -91,7 +91,7 @@ class AbFlags:
             raise UsageError(
                 f"--blocks {self.blocks}: an interval needs at least {FEWEST}, and {MOST_BLOCKS} are the most."
             )
-        checks = parse(self.fail_on) if self.fail_on else None
+        checks = parse_fail_on(self.fail_on) if self.fail_on else None
         if checks is not None and (len(checks.limits) > 1 or not checks.limits.keys() <= {*ALTERNATED}):
             raise UsageError(
                 "--fail-on takes one check of times here, slower:2% or cpu:2%. The others are those of "
@@ -118,8 +118,8 @@ class SuiteFlags(AbFlags):
 
 def compare(opened: AbstractContextManager[Compared], flags: AbFlags) -> None:
     """Measure, print the result, and end with its exit code."""
-    from modbench.commands.ab.loop import Line, Loop
-    from modbench.harness.execution.stopping import interrupt_on_end
+    from modbench.extend import interrupt_on_end
+    from modbench.plugins.ab.loop import Line, Loop
 
     interrupt_on_end()
     with opened as compared, Line() as line:
@@ -130,9 +130,8 @@ def compare(opened: AbstractContextManager[Compared], flags: AbFlags) -> None:
 
 
 def _tell(result: Result, flags: AbFlags, code: int) -> None:
-    from modbench.commands._output import add_summary
-    from modbench.reports.terminal.ab import annotated, as_text, summary
-    from modbench.reports.writers import text
+    from modbench.extend import add_summary, text_writer
+    from modbench.plugins.ab.terminal import annotated, as_text, summary
 
     write_page(result, ["modbench", *sys.argv[1:]])
     if flags.as_json:
@@ -141,15 +140,14 @@ def _tell(result: Result, flags: AbFlags, code: int) -> None:
         say("\n".join(annotated(result)))
         add_summary(lambda most: summary(result, most), f"modbench ab: {result.verdict or 'compared'}")
     else:
-        say("\n".join(as_text(result, text.width(), code)))
+        say("\n".join(as_text(result, text_writer.width(), code)))
 
 
 def write_page(made: Result, command: Sequence[str]) -> Path:
     """Write the result as a page into its folder."""
-    from modbench.harness.core.files import write_atomically
-    from modbench.reports.format import PAGE
-    from modbench.reports.page import compare_page, layout
+    from modbench.extend import PAGE, page_layout, write_atomically
+    from modbench.plugins.ab.page import page_of
 
     path = Path(made.folder) / PAGE
-    write_atomically(path, layout.html(compare_page.of_ab(made, command)))
+    write_atomically(path, page_layout.html(page_of(made, command)))
     return path

@@ -18,7 +18,7 @@ from typing import Any
 
 from fault_process import Process, start
 
-from modbench.commands.ab import suites  # noqa: F401  # loaded before the first fork
+from modbench.plugins.ab import suites  # noqa: F401  # loaded before the first fork
 
 
 def prepared(python: str, temporary: str) -> None:

@@ -10,18 +10,26 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from modbench.commands.ab.compared import Asked
-from modbench.harness.core.errors import UsageError, shown
-from modbench.harness.core.files import now, write_atomically
-from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.printable import masked_command
-from modbench.harness.results import layout, lock
-from modbench.harness.results.json_files import load, parse, unsealed, write_sealed
-from modbench.harness.results.run_folder import FINISHED
-from modbench.reports.writers.number_format import plain
+from modbench.extend import (
+    FINISHED,
+    Frozen,
+    UsageError,
+    load_json,
+    lock,
+    masked_command,
+    now,
+    parse_stored,
+    plain,
+    run_layout,
+    shown,
+    unsealed,
+    write_atomically,
+    write_sealed,
+)
+from modbench.plugins.ab.compared import Asked
 
-# What was asked: the same request goes on in the same folder.
-ASKED = "ab.json"
+# What was asked: the same request goes on in the same folder. Without this plug-in, `modbench report` names what it needs.
+ASKED, PLUGIN = "ab.json", "ab"
 # The plan of its analyses.
 KEPT = "plan.json"
 
@@ -38,7 +46,7 @@ def held(name: str, out: str | None, sides: Sides, asked: Asked, request: Mappin
     """
     checks = None if asked.fail_on is None else plain(asked.fail_on.written)
     known = Known(margin=asked.margin, fail_on=checks, blocks=asked.blocks)
-    shared = {"sides": sides.model_dump(mode="json"), "asked": known.model_dump(mode="json")}
+    shared = {"plugin": PLUGIN, "sides": sides.model_dump(mode="json"), "asked": known.model_dump(mode="json")}
     path = _found(name, out, {**request, **shared})
     with lock.hold(path):
         try:
@@ -109,8 +117,8 @@ class Known(Frozen):
 def known(path: Path) -> tuple[Sides, Known]:
     """What the folder of a comparison says of its sides, and of what was asked."""
     file = path / ASKED
-    stored = load(file)
-    return parse(Sides, stored.get("sides"), file), parse(Known, stored.get("asked"), file)
+    stored = load_json(file)
+    return parse_stored(Sides, stored.get("sides"), file), parse_stored(Known, stored.get("asked"), file)
 
 
 def finish(path: Path, *, over: bool, each_s: float | None, fixed_s: float) -> None:
@@ -123,7 +131,7 @@ def finish(path: Path, *, over: bool, each_s: float | None, fixed_s: float) -> N
 def ended(path: Path) -> Ended | None:
     """How a comparison ended, so that nothing more is measured; None where it did not."""
     file = path / FINISHED
-    return parse(Ended, unsealed(file), file) if file.exists() else None
+    return parse_stored(Ended, unsealed(file), file) if file.exists() else None
 
 
 def _found(name: str, out: str | None, request: Mapping[str, Any]) -> Path:
@@ -136,9 +144,9 @@ def _found(name: str, out: str | None, request: Mapping[str, Any]) -> Path:
         raise UsageError(
             f"--out {shown(out)} holds other files, another comparison, or one of other code. Name a new folder, or omit --out."
         )
-    known = sorted(Path(layout.RUNS).glob(f"ab-{name}-*"), key=lambda each: each.stat().st_mtime, reverse=True)
+    known = sorted(Path(run_layout.RUNS).glob(f"ab-{name}-*"), key=lambda each: each.stat().st_mtime, reverse=True)
     same = (path for path in known if not (path / FINISHED).exists() and _request_in(path) == request)
-    return next(same, None) or _made(layout.unused(f"ab-{name}"), request)
+    return next(same, None) or _made(run_layout.unused(f"ab-{name}"), request)
 
 
 def _made(path: Path, request: Mapping[str, Any]) -> Path:
@@ -153,5 +161,5 @@ def _made(path: Path, request: Mapping[str, Any]) -> Path:
 def _request_in(path: Path) -> object:
     """The request that a folder holds; None if it holds none."""
     with contextlib.suppress(OSError, UsageError):
-        return load(path / ASKED)
+        return load_json(path / ASKED)
     return None

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from multiprocessing import Pipe
 from pathlib import Path
 
-from modbench.harness.execution import command
-from modbench.harness.process.child import Child, signal_group
+from modbench.extend import Child, signal_group, start_command
 
 # Seconds that a process may take to end after it closed its pipes.
 ENDING_S = 60.0
@@ -102,6 +101,6 @@ def _start(start: Start, all_turns_s: float) -> Iterator[_Child]:
         with ask, granted:
             passed = ask.fileno(), granted.fileno()
             words, folder = [*start.words, *map(str, passed)], start.folder
-            held = command.started(words, start.environment, start.log, all_turns_s, folder=folder, passed=passed)
+            held = start_command(words, start.environment, start.log, all_turns_s, folder=folder, passed=passed)
             running = ended.enter_context(held)
         yield _Child(running, asks.fileno(), grant.fileno(), start.limit_s)

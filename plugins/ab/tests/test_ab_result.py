@@ -16,11 +16,12 @@ from modbench.harness.domain.case import Case
 from modbench.harness.stats import contrast
 from modbench.harness.stats.contrast import Seen
 from modbench.harness.stats.reason import Reason
-from modbench.reports.page import compare_page, layout
-from modbench.reports.questions import ab
-from modbench.reports.questions.ab import Effects, Result, Row
+from modbench.plugins.ab import question as ab
+from modbench.plugins.ab.page import page_of
+from modbench.plugins.ab.question import Effects, Result, Row
+from modbench.plugins.ab.terminal import annotated, as_text, summary
+from modbench.reports.page import layout
 from modbench.reports.questions.gate.fail_on import parse
-from modbench.reports.terminal.ab import annotated, as_text, summary
 from modbench.reports.writers.data import value
 
 SHAPE = {"d_model": 32, "n_layers": 2, "n_heads": 2, "d_ff": 64, "vocab_size": 64, "max_seq_len": 64}
@@ -154,7 +155,7 @@ def test_every_output_says_the_same() -> None:
     assert data["rows"][0]["ci_low"] < data["rows"][0]["ratio"] < data["rows"][0]["ci_high"]
     lines = [*annotated(found)]
     assert [line.partition(" ")[0] for line in lines] == ["::error", "::warning"]
-    page, told = layout.html(compare_page.of_ab(found, ["modbench", "ab"])), summary(found)
+    page, told = layout.html(page_of(found, ["modbench", "ab"])), summary(found)
     for output in (page, told, "\n".join(printed(found))):
         assert "0.905" in output or "0.904" in output or "0.903" in output
     assert summary(found, 10) == ""

@@ -19,19 +19,26 @@ from typing import Annotated, Self, TextIO
 
 from pydantic import Field
 
-from modbench.commands.ab import folder
-from modbench.commands.ab.compared import Compared, SideFailsError, fails
-from modbench.harness.core.errors import IncompleteError, UnfitError
-from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.printable import escaped
-from modbench.harness.core.units import counted, human_duration
-from modbench.harness.results.json_files import DamagedError, parse, unsealed, write_sealed
-from modbench.harness.stats import contrast, interim
-from modbench.reports.questions import ab
-from modbench.reports.questions.ab import Result, Row
-from modbench.reports.writers.number_format import plain
+from modbench.extend import (
+    DamagedError,
+    Frozen,
+    IncompleteError,
+    UnfitError,
+    contrast,
+    counted,
+    escaped,
+    human_duration,
+    interim,
+    parse_stored,
+    plain,
+    unsealed,
+    write_sealed,
+)
+from modbench.plugins.ab import folder, question
+from modbench.plugins.ab.compared import Compared, SideFailsError, fails
+from modbench.plugins.ab.question import Result, Row
 
-MOST = ab.MOST_BLOCKS
+MOST = question.MOST_BLOCKS
 # Seconds that a first analysis is given beyond what the first block took: others may take longer.
 SLACK = 1.1
 # Seconds between two lines where standard error is no terminal.
@@ -156,7 +163,7 @@ class Loop:
         so_far = self._judged(measured)
         if not so_far.compared:
             return self._nothing_left(so_far)
-        self.tell(plain(ab.progress(so_far, (self.each_s or 0.0) * (self.plan.total - number))))
+        self.tell(plain(question.progress(so_far, (self.each_s or 0.0) * (self.plan.total - number))))
         return None
 
     def _nothing_left(self, result: Result) -> Result:
@@ -192,7 +199,7 @@ class Loop:
         """The result so far; by default with the intervals of a single analysis."""
         number, asked = self.finished, self.asked
         signs = dict(enumerate(sign for _, sign in self.plan.draws(number)))
-        rows = ab.judge(measured, asked.margin, asked.fail_on, analysis, signs)
+        rows = question.judge(measured, asked.margin, asked.fail_on, analysis, signs)
         took = (self.each_s, self.fixed_s) if ended is None else (ended.each_s, ended.fixed_s)
         known = (number, self.plan.total, str(self.compared.folder), *took)
         return Result(self.compared.sides, rows, asked.margin, asked.fail_on, *known)
@@ -208,7 +215,7 @@ class Loop:
             DamagedError: if it is damaged or was removed, where there are blocks: nothing else says how often they were analysed.
         """
         if self.file.exists():
-            return parse(Plan, unsealed(self.file), self.file)
+            return parse_stored(Plan, unsealed(self.file), self.file)
         if self.finished:
             raise DamagedError(self.file, "missing, where blocks are finished. Measure into a new folder")
         return Plan(seed=secrets.randbelow(2**32))
@@ -225,13 +232,17 @@ class Line:
 
     def __exit__(self, *_: object) -> None:
         if self.stream.isatty():
-            print("\r\033[K", end="", file=self.stream, flush=True)
+            self._write("\r\033[K")
 
     def show(self, said: str) -> None:
         """Show it."""
         said = escaped(said, lines=False)
         if self.stream.isatty():
-            print(f"\r\033[K{said[: shutil.get_terminal_size().columns - 1]}", end="", file=self.stream, flush=True)
+            self._write(f"\r\033[K{said[: shutil.get_terminal_size().columns - 1]}")
         elif self.clock() - self.last >= LINE_S:
-            print(said, file=self.stream, flush=True)
+            self._write(f"{said}\n")
             self.last = self.clock()
+
+    def _write(self, text: str) -> None:
+        self.stream.write(text)
+        self.stream.flush()

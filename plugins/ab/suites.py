@@ -18,34 +18,44 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from modbench import api
-from modbench.commands._flags import Flags
-from modbench.commands.ab import folder as ab_folder
-from modbench.commands.ab import sides, turn_taking
-from modbench.commands.ab.compared import Asked
-from modbench.commands.ab.flags import SuiteFlags
-from modbench.commands.ab.sides import Side
-from modbench.commands.ab.turn_taking import Start
-from modbench.harness.core import printable
-from modbench.harness.core.errors import ModbenchError, UsageError, shown
-from modbench.harness.core.model_specs import is_user_model
-from modbench.harness.core.units import parse_duration
-from modbench.harness.domain.case import Job
-from modbench.harness.execution import command, limits, phase
-from modbench.harness.execution.launch import local
-from modbench.harness.execution.limits import Limits
-from modbench.harness.execution.one_job import ENDLESS_S
-from modbench.harness.machine import certificate, environment
-from modbench.harness.planning.plan import Plan
-from modbench.harness.process import exit_codes
-from modbench.harness.process.graceful_stop import CannotWrite
-from modbench.harness.registry import catalogue
-from modbench.harness.results import layout, lock, progress, run_folder
-from modbench.harness.results.run_folder import RunFolder
-from modbench.harness.results.sealed_records import read_record
-from modbench.reports.questions import suite_blocks
-from modbench.reports.questions.ab import NAMES, Row
-from modbench.reports.tables.outcomes import Tables
+from modbench.extend import (
+    ENDLESS_S,
+    CannotWrite,
+    Flags,
+    Job,
+    Limits,
+    ModbenchError,
+    Plan,
+    RunFolder,
+    Tables,
+    UsageError,
+    api,
+    catalogue,
+    certificate,
+    environment,
+    exit_codes,
+    is_user_model,
+    limits,
+    local,
+    lock,
+    parse_duration,
+    phase,
+    printable,
+    progress,
+    read_record,
+    run_folder,
+    run_layout,
+    shown,
+    start_command,
+)
+from modbench.plugins.ab import blocks as measured_blocks
+from modbench.plugins.ab import folder as ab_folder
+from modbench.plugins.ab import sides, turn_taking
+from modbench.plugins.ab.compared import Asked
+from modbench.plugins.ab.flags import SuiteFlags
+from modbench.plugins.ab.question import NAMES, Row
+from modbench.plugins.ab.sides import Side
+from modbench.plugins.ab.turn_taking import Start
 
 # Rounds of a process: six inputs, twice each. Starting its processes takes about as long; with more rounds or fewer, the same
 # time tells less where processes of equal code differ by 1.5 % and rounds by 5 %.
@@ -116,7 +126,7 @@ def revisions(
     theirs = [case.model for case in plan.cases if is_user_model(case.model)]
     if theirs and not models:
         raise UsageError(f"{suite} names {theirs[0]} itself: it is read from both revisions as --model {theirs[0]}.")
-    apart = [Path(each) for each in (layout.RUNS, flags.out) if each]
+    apart = [Path(each) for each in (run_layout.RUNS, flags.out) if each]
     with _copies() as copies:
         base, new = (
             sides.revision(name, models, copies / str(i), own=own, apart=apart) for i, name in enumerate(names)
@@ -252,7 +262,7 @@ class Suites:
         shutil.rmtree(out, ignore_errors=True)
         log = out.with_suffix(".log")
         # A run has limits of its own for its units.
-        with command.started(self.command(side, out), side.environment(), log, ENDLESS_S, folder=side.folder) as run:
+        with start_command(self.command(side, out), side.environment(), log, ENDLESS_S, folder=side.folder) as run:
             run.join()
         if run.exitcode:
             said = log.read_text(encoding="utf-8", errors="replace").strip()
@@ -301,7 +311,7 @@ class Suites:
         """The numbers of every case and metric over all blocks."""
         blocks = [[*map(self._tables, self._block(number))] for number in range(ab_folder.blocks(self.folder))]
         base, new = (self._tables(self.folder / name) for name in PREPARED)
-        return list(suite_blocks.measured(blocks, (base, new), builds=self.builds))
+        return list(measured_blocks.measured(blocks, (base, new), builds=self.builds))
 
     def _tables(self, run: Path) -> Tables:
         """What a run folder holds, read once."""

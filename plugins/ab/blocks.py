@@ -15,20 +15,29 @@ from typing import NamedTuple
 
 import numpy as np
 
-from modbench.harness.core.contracts import AnyMetric
-from modbench.harness.core.labels import ESCAPED, OF_WORK, Label
-from modbench.harness.domain.case import Case
-from modbench.harness.stats import noise, paired
-from modbench.harness.stats.against_anchor import ticked
-from modbench.harness.stats.block_effects import Columns
-from modbench.harness.stats.contrast import NOT_TICKED, SEVERAL_THREADS, Seen
-from modbench.harness.stats.reason import Reason
-from modbench.reports.model import Value
-from modbench.reports.questions.ab import Row, effects
-from modbench.reports.tables import provenance
-from modbench.reports.tables.cell import Trouble
-from modbench.reports.tables.outcomes import Tables
-from modbench.reports.tables.two_runs import UNKNOWN, differences, other_quantity
+from modbench.extend import (
+    ESCAPED,
+    NOT_TICKED,
+    OF_WORK,
+    SEVERAL_THREADS,
+    UNKNOWN_FAILURES,
+    AnyMetric,
+    Case,
+    Columns,
+    Label,
+    Reason,
+    Seen,
+    Tables,
+    Trouble,
+    Value,
+    differences,
+    noise,
+    other_quantity,
+    paired,
+    provenance,
+    ticked,
+)
+from modbench.plugins.ab.question import Row, effects
 
 # Failures of a process, not of what it measured.
 DIED = frozenset({"crash", "timeout", "oom"})
@@ -114,7 +123,7 @@ def not_its_work(base: Sequence[Label], new: Sequence[Label], metric: AnyMetric)
     for side, labels in (("new", new), ("base", base)):
         wrong = [each for each in labels if each in NOT_OF_WORK - only_training]
         if wrong:
-            return Reason("not_its_work", side=side, labels=", ".join(wrong))
+            return Reason("said", said=f"the {side} side {', '.join(wrong)}: its time is not that of its work")
     apart = [{*labels} & ({Label.UNCHECKED} | only_training) for labels in (base, new)]
     return None if apart[0] == apart[1] else Reason("said", said=other_quantity(apart[1], apart[0]))
 
@@ -122,7 +131,9 @@ def not_its_work(base: Sequence[Label], new: Sequence[Label], metric: AnyMetric)
 def machine_unfit(prepared: Iterable[Tables]) -> Reason | None:
     """Say that the machine calls identical models different too often for its times to be used; None: it does not."""
     known = (each for tables in prepared for each in provenance.certificates(tables.run))
-    return next((Reason("machine_unfit", said=each.in_words()) for each in known if each.verdict == "unfit"), None)
+    unfit = next((each.in_words() for each in known if each.verdict == "unfit"), None)
+    words = f"times cannot be compared here. {unfit}. `modbench doctor` tells more"
+    return None if unfit is None else Reason("said", said=words)
 
 
 def escaped(*sides: Sequence[Label]) -> Reason | None:
@@ -137,7 +148,7 @@ def lost(case: Case, metric: str, base: Trouble | None, new: Trouble | None) -> 
     assert wrong is not None
     why: Value = f"{wrong.status}: {wrong.reason}"
     # A process of the base that died says nothing of a case that its preparation, and maybe other blocks, have measured.
-    unknown = wrong.status != "failed" or wrong.kind in UNKNOWN or (base is not None and wrong.kind in DIED)
+    unknown = wrong.status != "failed" or wrong.kind in UNKNOWN_FAILURES or (base is not None and wrong.kind in DIED)
     return Row(case, metric, why=why, lacking=None if unknown else "base" if base else "new")
 
 

@@ -14,19 +14,19 @@ import pytest
 from planted import left, planted_suite
 from present import present
 
-from modbench.commands.ab import folder as ab_folder
-from modbench.commands.ab import suites, turn_taking
-from modbench.commands.ab.compared import Asked
-from modbench.commands.ab.flags import SuiteFlags
-from modbench.commands.ab.sides import Side
-from modbench.commands.ab.suites import Suites
-from modbench.commands.ab.turn_taking import Start
 from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.planning.plan import Plan
 from modbench.harness.process import exit_codes
 from modbench.harness.results import run_folder
 from modbench.harness.results.run_folder import RunFolder
-from modbench.reports.questions.ab import NAMES
+from modbench.plugins.ab import folder as ab_folder
+from modbench.plugins.ab import suites, turn_taking
+from modbench.plugins.ab.compared import Asked
+from modbench.plugins.ab.flags import SuiteFlags
+from modbench.plugins.ab.question import NAMES
+from modbench.plugins.ab.sides import Side
+from modbench.plugins.ab.suites import Suites
+from modbench.plugins.ab.turn_taking import Start
 
 TIME = "latency/forward"
 PLAN = {"metrics": [TIME], "train": None, "processes": 1, "rounds": 4, "grid": {"seq_len": [64]}}

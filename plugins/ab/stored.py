@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from modbench.commands._output import say, say_json
-from modbench.commands.ab import folder as ab_folder
-from modbench.commands.ab.commands import Commands
-from modbench.commands.ab.compared import Asked
-from modbench.commands.ab.flags import SuiteFlags, write_page
-from modbench.commands.ab.loop import Loop
-from modbench.commands.ab.sides import Side
-from modbench.commands.ab.suites import Suites
-from modbench.harness.core.errors import IncompleteError
-from modbench.reports.questions.ab import Result
-from modbench.reports.questions.gate.fail_on import parse
-from modbench.reports.terminal.ab import as_text
-from modbench.reports.writers import text
+from modbench.extend import IncompleteError, parse_fail_on, say, say_json, text_writer
+from modbench.plugins.ab import folder as ab_folder
+from modbench.plugins.ab.compared import Asked
+from modbench.plugins.ab.flags import SuiteFlags, write_page
+from modbench.plugins.ab.loop import Loop
+from modbench.plugins.ab.question import Result
+from modbench.plugins.ab.sides import Side
+from modbench.plugins.ab.suites import Suites
+from modbench.plugins.ab.terminal import as_text
+from modbench.plugins.ab.two_commands import Commands
 
 
 def result(path: Path) -> tuple[Result, Sequence[str]]:
@@ -31,7 +28,7 @@ def result(path: Path) -> tuple[Result, Sequence[str]]:
     if ended is None:
         raise IncompleteError(f"{path} is not finished: the command that began it goes on with it.")
     sides, known = ab_folder.known(path)
-    asked = Asked(known.margin, parse([known.fail_on]) if known.fail_on else None, None, known.blocks)
+    asked = Asked(known.margin, parse_fail_on([known.fail_on]) if known.fail_on else None, None, known.blocks)
     if sides.kind == "commands":
         return Loop(Commands(sides.words, ((), ()), asked, path, 0.0)).run(), ended.command
     base, new = (Side(words, "") for words in sides.words)
@@ -46,4 +43,7 @@ def report(path: Path, *, as_json: bool, quiet: bool) -> None:
     if as_json:
         say_json(made.as_dict(), allow_nan=False)
     else:
-        say(str(page) if quiet else "\n".join(as_text(made, text.width(), 0)))
+        say(str(page) if quiet else "\n".join(as_text(made, text_writer.width(), 0)))
+
+
+REPORT = report

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from modbench.harness.core.errors import ModbenchError, UsageError
-from modbench.reports.questions.ab import Row
-from modbench.reports.questions.gate.fail_on import FailOn
+from modbench.extend import FailOn, ModbenchError, UsageError
+from modbench.plugins.ab.question import Row
 
 
 class SideFailsError(ModbenchError):

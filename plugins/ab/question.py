@@ -10,19 +10,36 @@ from functools import cached_property
 from statistics import median
 from typing import Any, Literal, NamedTuple
 
-from modbench.harness.core.labels import Label
-from modbench.harness.core.units import human_duration
-from modbench.harness.domain.case import Case
-from modbench.harness.stats import contrast
-from modbench.harness.stats.contrast import ByClock, Contrast, Limited, Rule, Seen, Side
-from modbench.harness.stats.interim import ONE, Analysis
-from modbench.reports import reasons
-from modbench.reports.format import PAGE
-from modbench.reports.model import Block, Code, Estimate, Listed, Note, Sentence, Table, Value
-from modbench.reports.questions.gate.fail_on import CPU, FailOn
-from modbench.reports.tables.cell import columns_of
-from modbench.reports.wording import TIMED, verdict_words
-from modbench.reports.writers.text import alike
+from modbench.extend import (
+    CPU,
+    ONE,
+    PAGE,
+    TIMED,
+    Analysis,
+    Block,
+    ByClock,
+    Case,
+    Code,
+    Contrast,
+    Estimate,
+    FailOn,
+    Label,
+    Limited,
+    Listed,
+    Note,
+    Rule,
+    Seen,
+    Sentence,
+    Side,
+    Table,
+    Value,
+    alike,
+    columns_of,
+    contrast,
+    human_duration,
+    reasons,
+    verdict_words,
+)
 
 # Rows and remarks that are printed: with them all lines fit on a screen. JSON has all.
 MOST_ROWS, MOST_REMARKS = 11, 6
