@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         IncompleteError,
         ModbenchError,
         UnfitError,
+        Unmeasured,
         UnreadableError,
         UsageError,
         in_short,
@@ -65,53 +66,71 @@ if TYPE_CHECKING:
     from modbench.harness.core.grouped import grouped
     from modbench.harness.core.labels import ESCAPED, OF_WORK, Label, of_cell
     from modbench.harness.core.language_model import Decision
+    from modbench.harness.core.measure_plans import FIT_RESOLUTION, FitPlan
     from modbench.harness.core.model_specs import is_user_model, parse_spec
-    from modbench.harness.core.printable import WIDTH, aligned, escaped, masked_command
+    from modbench.harness.core.printable import SCREEN, WIDTH, aligned, escaped, masked_command
     from modbench.harness.core.sinks import Opening, Sink, Writer
     from modbench.harness.core.train_plan import TrainRun
-    from modbench.harness.core.units import check_capacity, counted, human_duration, parse_duration
-    from modbench.harness.domain.case import Case, Device, GridPoint, Job
+    from modbench.harness.core.units import check_capacity, counted, human, human_duration, parse_duration, percent
+    from modbench.harness.domain.case import ELEMENT_BYTES, Case, Comparison, Device, GridPoint, Job
     from modbench.harness.domain.evidence import Doubt
-    from modbench.harness.domain.notes import Notes
+    from modbench.harness.domain.notes import Divisor, FitNotes, Notes, PeakFinding, TimeNotes
     from modbench.harness.domain.passes import Pass
-    from modbench.harness.domain.records import Death, Missing
+    from modbench.harness.domain.phases import Phase
+    from modbench.harness.domain.records import Death, Missing, Outcome
     from modbench.harness.domain.suite import EFFORTS
     from modbench.harness.execution import limits, phase, ranks, stopping, worker
     from modbench.harness.execution.command import started as start_command
     from modbench.harness.execution.launch import local
+    from modbench.harness.execution.launch.local import LAUNCHER as LOCAL_LAUNCHER
     from modbench.harness.execution.launch.local import LocalLauncher
     from modbench.harness.execution.launching import Launcher, MakeLauncher
     from modbench.harness.execution.limits import Limits
     from modbench.harness.execution.one_job import ENDLESS_S
     from modbench.harness.execution.one_job import planned as planned_job
+    from modbench.harness.execution.phase import Progress as PhaseProgress
     from modbench.harness.execution.phase import Run, Slots, death, write_failure
     from modbench.harness.execution.progress_tracker import Tracker
     from modbench.harness.execution.stopping import Stop, interrupt_on_end
     from modbench.harness.execution.user_model_costs import UserModelCosts
     from modbench.harness.execution.worker import NODE, run_job
+    from modbench.harness.flops import counter as flop_counter
     from modbench.harness.flops.closed_form import closed_form
-    from modbench.harness.machine import certificate, environment
+    from modbench.harness.machine import certificate, cuda_driver, environment, nvml
+    from modbench.harness.machine.environment import free_memory
+    from modbench.harness.memory.rss_mark import MALLOC
+    from modbench.harness.memory.step_peak import StorageTracker
+    from modbench.harness.metrics.latency import generation
     from modbench.harness.planning import plan
+    from modbench.harness.planning.jobs import JobMaker
     from modbench.harness.planning.load_suite import parse_suite
     from modbench.harness.planning.overrides import Overrides, override
-    from modbench.harness.planning.plan import Plan
+    from modbench.harness.planning.plan import Plan, no_case
     from modbench.harness.planning.select import compile_expression
     from modbench.harness.planning.variants import unsolved_variants
-    from modbench.harness.process import exit_codes, graceful_stop, processes, torchrun
+    from modbench.harness.process import child as child_process
+    from modbench.harness.process import clocks, exit_codes, graceful_stop, processes, torchrun
     from modbench.harness.process.child import Child, signal_group
+    from modbench.harness.process.clocks import busy
     from modbench.harness.process.graceful_stop import CannotWrite, Stopped
+    from modbench.harness.process.torch_modes import Operator, OperatorMode, makes_a_view, name_of
     from modbench.harness.process.torchrun import Ranks
-    from modbench.harness.registry import catalogue
+    from modbench.harness.profiling.machine_peak import measure_peak
+    from modbench.harness.registry import catalogue, user_code
     from modbench.harness.registry.user_models import no_python_file
     from modbench.harness.results import components, lock, progress, run_folder, workspace
     from modbench.harness.results import layout as run_layout
     from modbench.harness.results.json_files import DamagedError, unsealed, write_sealed
     from modbench.harness.results.json_files import load as load_json
     from modbench.harness.results.json_files import parse as parse_stored
-    from modbench.harness.results.outcomes import attempt, measured, missing
+    from modbench.harness.results.outcomes import attempt, measured, missing, missing_after, single
     from modbench.harness.results.run_folder import FINISHED, RunFolder, read
     from modbench.harness.results.sealed_records import read_record
     from modbench.harness.results.user_files import sha256_of
+    from modbench.harness.roofline.table import Table as PeakTable
+    from modbench.harness.roofline.table import amount
+    from modbench.harness.roofline.work import Listed as CallWork
+    from modbench.harness.roofline.work import Work
     from modbench.harness.stats import contrast, interim, noise, paired
     from modbench.harness.stats.against_anchor import ticked
     from modbench.harness.stats.block_effects import Columns
@@ -143,23 +162,55 @@ if TYPE_CHECKING:
     from modbench.models.layers.context import Selection, from_mask
     from modbench.models.layers.router import Calibrated, Threshold, own_precision
     from modbench.models.mod import top_k
-    from modbench.progress import StepProgress
+    from modbench.progress import Counter, StepProgress
     from modbench.reports import reasons
     from modbench.reports.data_table import DataTable, number, text
+    from modbench.reports.figures.axes import name_rows, ticks
+    from modbench.reports.figures.style import (
+        INK,
+        MAP,
+        MAP_INK,
+        MUTED,
+        PAPER,
+        Mark,
+        Marks,
+        beside,
+        headline,
+        look,
+        new_figure,
+    )
     from modbench.reports.format import PAGE, Format
-    from modbench.reports.model import Block, Code, Estimate, Listed, Note, Sentence, Table, Value
+    from modbench.reports.model import (
+        Block,
+        Code,
+        Estimate,
+        Figure,
+        Finding,
+        Listed,
+        Note,
+        Sentence,
+        Table,
+        Value,
+        is_number,
+    )
     from modbench.reports.page import layout as page_layout
     from modbench.reports.page.layout import Page, Section
     from modbench.reports.panel import Panel
+    from modbench.reports.questions.best_setting import first_variant
     from modbench.reports.questions.gate.fail_on import ALTERNATED, CPU, FailOn
     from modbench.reports.questions.gate.fail_on import parse as parse_fail_on
     from modbench.reports.questions.machine import check_measured
     from modbench.reports.tables import provenance
     from modbench.reports.tables.cell import Trouble, columns_of
+    from modbench.reports.tables.comparisons import RECORDED
+    from modbench.reports.tables.findings import of_pair
+    from modbench.reports.tables.load import Loaded
     from modbench.reports.tables.outcomes import Tables
     from modbench.reports.tables.two_runs import UNKNOWN as UNKNOWN_FAILURES
     from modbench.reports.tables.two_runs import differences, other_quantity
-    from modbench.reports.wording import TIMED, verdict_words
+    from modbench.reports.wording import TIMED, WORKLOADS, in_title, verdict_words
+    from modbench.reports.wording import name as variant_name
+    from modbench.reports.wording import short as short_variant_name
     from modbench.reports.writers import markdown
     from modbench.reports.writers import text as text_writer
     from modbench.reports.writers.number_format import estimate, plain, share

@@ -109,7 +109,7 @@ SETTINGS = (
 MEASURES = (
     ("modbench.api", "run"),
     ("modbench.commands.doctor.checkup", "check"),
-    ("modbench.commands.profile.module_profile", "profile"),
+    ("modbench.plugins.machine.profile.result", "profile"),
     ("modbench.plugins.training.run", "run"),
 )
 COMMANDS = ("run", "plan", "list", "report", "cost", "doctor", "train", "profile", "gate", "resume", "gat")

@@ -12,16 +12,27 @@ import goldens
 import pytest
 from vocabulary import hits
 
+# Plug-ins whose metrics a stored run has.
+NEEDS = {"gpu": "machine"}
 # Runs whose pages are drawn in CI; the proofs draw all. What is compared of a page is its words.
 DRAWN = {"quick", "isoflop"}
+
+
+def needs(name: str) -> list[pytest.MarkDecorator]:
+    """The mark of what a golden needs."""
+    return [pytest.mark.plugin(NEEDS[name])] if name in NEEDS else []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "drawn"),
     [
-        *((name, name in DRAWN) for name in goldens.NAMES),
-        *(pytest.param(name, True, marks=pytest.mark.proof) for name in goldens.NAMES if name not in DRAWN),
+        *(pytest.param(name, name in DRAWN, marks=needs(name)) for name in goldens.NAMES),
+        *(
+            pytest.param(name, True, marks=[pytest.mark.proof, *needs(name)])
+            for name in goldens.NAMES
+            if name not in DRAWN
+        ),
     ],
 )
 def test_a_stored_run_gives_what_it_gave(

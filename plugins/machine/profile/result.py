@@ -9,27 +9,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness.core.errors import ModbenchError, UsageError
-from modbench.harness.core.printable import SCREEN, WIDTH, aligned
-from modbench.harness.core.units import human
-from modbench.harness.domain.case import Case, Comparison, Job
-from modbench.harness.domain.notes import PeakFinding, ProfileFinding
-from modbench.harness.execution.launch.local import LAUNCHER
-from modbench.harness.execution.phase import Run, Slots
-from modbench.harness.machine import environment
-from modbench.harness.passes.profile import PASS
-from modbench.harness.planning.jobs import JobMaker
-from modbench.harness.planning.plan import no_case
-from modbench.harness.planning.select import compile_expression
-from modbench.harness.profiling.ranges import MODULE, ROOT
-from modbench.harness.registry import catalogue
-from modbench.harness.results.sealed_records import read_record
-from modbench.reports.writers.number_format import share
+from modbench.extend import (
+    LOCAL_LAUNCHER,
+    SCREEN,
+    WIDTH,
+    Case,
+    Comparison,
+    Job,
+    JobMaker,
+    ModbenchError,
+    PeakFinding,
+    Run,
+    Slots,
+    UsageError,
+    aligned,
+    catalogue,
+    compile_expression,
+    environment,
+    human,
+    no_case,
+    read_record,
+    share,
+)
+from modbench.plugins.machine.profile.measurement import PASS, ProfileFinding
+from modbench.plugins.machine.profile.ranges import MODULE, ROOT
 
 if TYPE_CHECKING:
-    from modbench.harness.execution.phase import Progress
-    from modbench.harness.planning.plan import Plan
-    from modbench.harness.results.run_folder import RunFolder
+    from modbench.extend import PhaseProgress as Progress
+    from modbench.extend import Plan, RunFolder
 
 WORKLOADS = ("forward", "train_step")
 TRACE, PROFILE = "trace.json", "profile.json"
@@ -95,7 +102,7 @@ def profile(plan: Plan, case: Case, workload: str, folder: RunFolder, progress: 
     )
     traced = made.protocol.model_copy(update={"trace": str((folder.path / TRACE).resolve())})
     job: Job = made.model_copy(update={"protocol": traced})
-    launcher = LAUNCHER(cold=True, threads=plan.suite.threads)
+    launcher = LOCAL_LAUNCHER(cold=True, threads=plan.suite.threads)
     Run(launcher, folder, progress).phase(Slots((job,), 1), {job.name: LIMIT_S})
     record = read_record(folder.record(job), job)
     found = record.findings

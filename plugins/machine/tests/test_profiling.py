@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import types
 from pathlib import Path
@@ -14,10 +13,8 @@ from in_process import succeeded
 from torch import Tensor, nn
 
 from modbench.harness.core.printable import SCREEN
-from modbench.harness.profiling.ranges import MODULE, REST, ROOT, SPANS, by_name, components, tree, typical
-from modbench.harness.profiling.watch import Kept, Traffic
-from modbench.harness.timing import nvtx
-from modbench.models.layers import kernels
+from modbench.plugins.machine.profile.ranges import MODULE, REST, ROOT, SPANS, by_name, components, tree, typical
+from modbench.plugins.machine.profile.watch import Kept, Traffic
 
 
 def event(name: str, start: float, end: float, device: str = "CPU", kernels_us: float = 0.0) -> Any:
@@ -117,30 +114,6 @@ def test_of_a_table_no_more_is_read_than_is_found() -> None:
     with Traffic(table) as traffic, torch.no_grad():
         table(tokens_T)
     assert traffic.moved[""] == 4 * 5 * 8 + 8 * 5 + 4 * 5 * 8  # rows read, indices, rows written
-
-
-def test_ranges_for_nvidias_tools_are_named_like_modules_steps_and_cases(monkeypatch: pytest.MonkeyPatch) -> None:
-    log: list[str] = []
-
-    def push(name: str) -> int:
-        log.append(name)
-        return len(log)  # as the real one does: a hook that passed it on would hand it to the module as its input
-
-    monkeypatch.setattr(torch.cuda.nvtx, "range_push", push)
-    monkeypatch.setattr(torch.cuda.nvtx, "range_pop", lambda: log.append("end"))
-    monkeypatch.setattr(nvtx, "NVTX", True)
-    monkeypatch.setattr(kernels, "NVTX", True)
-    module = Two()
-    nvtx.name_modules(module)
-    with nvtx.sample("{models}/mine.py[c0.5]"), kernels.span("router"):
-        module(torch.randn(2, 4))
-    assert log == ["{models}/mine.py[c0.5]", "router", "one", "end", "end", "end"]
-
-
-def test_without_being_asked_nothing_is_named() -> None:
-    assert not nvtx.NVTX
-    assert isinstance(nvtx.sample("x"), contextlib.nullcontext)
-    assert isinstance(kernels.span("x"), contextlib.nullcontext)
 
 
 @pytest.mark.slow

@@ -17,8 +17,8 @@ from modbench.harness.domain.notes import CountNotes, TimeNotes
 from modbench.harness.profiling.operators_of_a_call import of_shapes
 from modbench.harness.roofline.table import Point, Table
 from modbench.harness.roofline.work import Listed, Work
-from modbench.reports.panels import waterfall
-from modbench.reports.panels import waterfall as panel
+from modbench.plugins.machine.waterfall import section as panel
+from modbench.plugins.machine.waterfall import section as waterfall
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.tables.outcomes import Tables
 

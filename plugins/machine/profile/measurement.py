@@ -6,14 +6,8 @@ from collections.abc import Callable, Iterator
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness.core.contracts import AnyMetric
-from modbench.harness.core.errors import Unmeasured
-from modbench.harness.domain.case import Job
-from modbench.harness.domain.notes import Notes, ProfileFinding
-from modbench.harness.domain.passes import Pass
-from modbench.harness.domain.phases import Phase
-from modbench.harness.process import clocks
-from modbench.harness.profiling.ranges import (
+from modbench.extend import AnyMetric, Frozen, Job, Notes, Pass, PeakFinding, Phase, Unmeasured, clocks
+from modbench.plugins.machine.profile.ranges import (
     ROOT,
     SPANS,
     Range,
@@ -29,15 +23,72 @@ from modbench.harness.profiling.ranges import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from modbench.harness.subject.subject import Subject
+    from modbench.extend import Subject
 
 WARM_UP, CALLS = 3, 7
 
 
+class RangeTime(Frozen):
+    """Time of a named range of a call.
+
+    Attributes:
+        calls: how often it was entered.
+        seconds: total time.
+        own_seconds: time without ranges inside it.
+    """
+
+    calls: float
+    seconds: float
+    own_seconds: float
+
+
+class OperatorTime(Frozen):
+    """Time of an operator in a call.
+
+    Attributes:
+        name: torch's name of it.
+        calls: number of calls.
+        own_seconds: time without operators that it calls.
+    """
+
+    name: str
+    calls: float
+    own_seconds: float
+
+
+class ProfileFinding(Notes):
+    """Profile of one case.
+
+    Attributes:
+        case: case id.
+        workload: what was called.
+        wall_s: seconds of a call without the profiler.
+        ranges: name of a range to its time.
+        components: component to seconds; they add up to the call.
+        operators: the slowest operators.
+        trace: path of the trace.
+        flops: module path to FLOPs of a forward pass; the empty path is the model.
+        bytes: module path to bytes read and written.
+        kept: module path to bytes kept for the backward pass.
+        peak: the machine's peak.
+    """
+
+    case: str
+    workload: str
+    wall_s: float
+    ranges: dict[str, RangeTime]
+    components: dict[str, float]
+    operators: tuple[OperatorTime, ...]
+    trace: str | None
+    flops: dict[str, float]
+    bytes: dict[str, float]
+    kept: dict[str, float]
+    peak: PeakFinding
+
+
 def run(job: Job, _metrics: list[AnyMetric]) -> Iterator[ProfileFinding]:
     """Profile the case; yields a finding, no outcome. The trace is written where the protocol says."""
-    from modbench.harness.profiling.machine_peak import measure_peak
-    from modbench.harness.subject.subject import Subject
+    from modbench.extend import Subject, measure_peak
 
     (case,) = job.comparison.variants
     subject = Subject(case, job.protocol.seed, decode=job.protocol.decode)
@@ -99,7 +150,7 @@ def _times(subject: Subject, call: Callable[[Tensor], object], tokens_BT: Tensor
     import torch
     from torch.profiler import ProfilerActivity, profile
 
-    from modbench.harness.profiling.watch import named_modules
+    from modbench.plugins.machine.profile.watch import named_modules
 
     activities = [ProfilerActivity.CPU]
     if subject.case.grid_point.device == "cuda":
@@ -155,12 +206,12 @@ def _counts(subject: Subject, tokens_BT: Tensor) -> dict[str, Any]:
     """FLOPs, bytes and kept memory of a forward pass by module path; "" is the whole model."""
     import torch
 
-    from modbench.harness.flops import counter
-    from modbench.harness.profiling.watch import Kept, Traffic
+    from modbench.extend import flop_counter
+    from modbench.plugins.machine.profile.watch import Kept, Traffic
 
     module = subject.module
     training = module.training
-    counted = counter.forward(module, tokens_BT)
+    counted = flop_counter.forward(module, tokens_BT)
     traffic = Traffic(module)
     with torch.no_grad(), traffic.watching():
         module(tokens_BT)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness.core.contracts import Metric
-from modbench.harness.metrics.latency import generation
+from modbench.extend import Metric, generation
 
 if TYPE_CHECKING:
-    from modbench.harness.passes.energy import Call
-    from modbench.harness.subject.subject import Subject
+    from modbench.extend import Subject
+    from modbench.plugins.machine.energy.measurement import Call
 
 _energy = partial(
     Metric[Any, Any],

@@ -7,9 +7,7 @@ import json
 import sys
 from typing import Any
 
-from modbench.harness.domain.case import Case
-from modbench.harness.process import child
-from modbench.harness.registry import user_code
+from modbench.extend import Case, child_process, user_code
 
 # Memory that a process maps for itself while it works, beyond the step's.
 OWN_BYTES = 2**20
@@ -17,13 +15,12 @@ OWN_BYTES = 2**20
 
 def main() -> None:
     """Read a case and a budget, take two steps under the limit, print `{"fits": …, "ran": …}`."""
-    child.end_with_parent()
+    child_process.end_with_parent()
     request = json.load(sys.stdin)
     user_code.settle()
     case = Case.model_validate(request["case"])
 
-    from modbench.harness.results.outcomes import missing_after
-    from modbench.harness.subject.subject import Subject
+    from modbench.extend import Subject, missing_after
 
     warm_up(case)
     limit(case.grid_point.device, int(request["memory_limit"]))
@@ -47,7 +44,7 @@ def _answer(*, fits: bool) -> None:
 
 def warm_up(case: Case) -> None:
     """Take a step of a few tokens, so that libraries create their threads and tables before the limit is set."""
-    from modbench.harness.subject.subject import Subject
+    from modbench.extend import Subject
 
     few = {"seq_len": min(8, case.grid_point.seq_len), "batch_size": 1}
     small = case.model_copy(update={"grid_point": case.grid_point.model_copy(update=few)})

@@ -14,23 +14,34 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from modbench.harness.core.contracts import AnyMetric, Metric
-from modbench.harness.core.errors import Unmeasured
-from modbench.harness.domain.case import Case, Comparison, Job
-from modbench.harness.domain.notes import EnergyNotes
-from modbench.harness.domain.passes import Pass
-from modbench.harness.domain.phases import Phase
-from modbench.harness.domain.records import Missing, Outcome
-from modbench.harness.machine import nvml
-from modbench.harness.planning.jobs import JobMaker
-from modbench.harness.process import clocks
-from modbench.harness.process.clocks import busy
-from modbench.harness.results.outcomes import attempt, measured, missing
+from pydantic import Field
+
+from modbench.extend import (
+    AnyMetric,
+    Case,
+    Comparison,
+    Divisor,
+    Job,
+    JobMaker,
+    Metric,
+    Missing,
+    Notes,
+    Outcome,
+    Pass,
+    Phase,
+    Unmeasured,
+    attempt,
+    busy,
+    clocks,
+    measured,
+    missing,
+    nvml,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from modbench.harness.subject.subject import Subject
+    from modbench.extend import Subject
 
     # What a metric's `measure` returns: it is called with a batch of tokens.
     Call = Callable[[Tensor], object]
@@ -42,6 +53,24 @@ SETTLING_S, SETTLED, MOST_SETTLING = 1.0, 0.02, 10
 REST_S = 0.005
 # The counter advances every 0.1 s: if it stands still for so long, it is not one.
 STANDS_STILL_S = 5.0
+
+
+class EnergyNotes(Notes):
+    """How energy was measured.
+
+    Attributes:
+        idle_W: power of the idle device before the first window, in W; None if it could not be read.
+        idle_reason: why not.
+        power_W: mean power in the windows, in W.
+        per: divisor of the joules of a call.
+        how: how energy was read.
+    """
+
+    idle_W: float | None
+    idle_reason: str | None = None
+    power_W: float = Field(gt=0)
+    per: Divisor
+    how: str
 
 
 def run(job: Job, metrics: list[Metric[Subject, Call]]) -> Iterator[Outcome]:
@@ -97,7 +126,7 @@ def _device(name: str) -> nvml.Device:
 
 
 def _prepare(case: Case, job: Job, metric: Metric[Subject, Call]) -> Callable[[int], object]:
-    from modbench.harness.subject.subject import Subject
+    from modbench.extend import Subject
 
     subject = Subject(case, job.protocol.seed, decode=job.protocol.decode)
     batches = subject.inputs(job.protocol.seed, 4)

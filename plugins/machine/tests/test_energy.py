@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import sys
 import types
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,14 +17,13 @@ from modbench.harness.core import files
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.measure_plans import EnergyPlan
 from modbench.harness.domain.case import Case, Job
-from modbench.harness.domain.notes import EnergyNotes
 from modbench.harness.domain.records import Missing, Outcome, Record
 from modbench.harness.machine import nvml
-from modbench.harness.passes import compile as compile_pass
-from modbench.harness.passes import energy
 from modbench.harness.registry import catalogue
 from modbench.harness.results.record_checks import usable
 from modbench.harness.subject.subject import Subject
+from modbench.plugins.machine.energy import measurement as energy
+from modbench.plugins.machine.energy.measurement import EnergyNotes
 
 STEP_S = 0.1
 
@@ -138,18 +136,12 @@ def test_a_card_without_a_counter_is_null_with_the_reason(cuda: FakeCuda, monkey
     assert (outcome.status, outcome.reason) == ("skipped", "energy: NVML: Not Supported")
 
 
-def test_a_compiler_that_still_writes_costs_no_record(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Its processes may write into the cache while it is deleted."""
-    import tempfile
-
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-
-    def busy(path: str, *_: Any, **__: Any) -> None:
-        raise OSError(39, "Directory not empty", path)
-
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
-    monkeypatch.setenv("TRITON_CACHE_DIR", "")
-    with monkeypatch.context() as patch:
-        patch.setattr("os.rmdir", busy)
-        outcomes = list(compile_pass.run(job(), [catalogue.metrics()["latency/compile"]]))
-    assert outcomes[0].status == "skipped"  # runs eagerly
+def test_every_input_was_seen_before_a_window_of_energy(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(Subject, "train_step", lambda _self, tokens_BT: seen.append(tokens_BT.data_ptr()))
+    for name in ("time", "clocks"):
+        monkeypatch.setattr(energy, name, types.SimpleNamespace(perf_counter=lambda: cuda.host, sleep=cuda.sleep))
+    job = job_of("energy/total")
+    kept = energy._prepare(job.comparison.variants[0], job, catalogue.metrics()["energy/total"])
+    assert len(set(seen)) == 4
+    del kept

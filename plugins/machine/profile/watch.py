@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from modbench.harness.memory.step_peak import StorageTracker
-from modbench.harness.process.torch_modes import Operator, OperatorMode, makes_a_view, name_of
-from modbench.harness.profiling.ranges import MODULE
+from modbench.extend import Operator, OperatorMode, StorageTracker, makes_a_view, name_of
+from modbench.plugins.machine.profile.ranges import MODULE
 
 
 @contextmanager

@@ -19,25 +19,35 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from modbench.harness.core.contracts import Metric
-from modbench.harness.core.errors import Unmeasured
-from modbench.harness.core.measure_plans import FIT_RESOLUTION, FitPlan
-from modbench.harness.core.units import percent
-from modbench.harness.domain.case import ELEMENT_BYTES, Case, Job
-from modbench.harness.domain.notes import FitNotes
-from modbench.harness.domain.passes import Pass
-from modbench.harness.domain.phases import Phase
-from modbench.harness.domain.records import Missing, Outcome
-from modbench.harness.flops.closed_form import closed_form
-from modbench.harness.machine import cuda_driver, nvml
-from modbench.harness.memory.rss_mark import MALLOC
-from modbench.harness.process import clocks, processes
-from modbench.harness.registry import user_code
-from modbench.harness.results.outcomes import attempt, missing, single
+from modbench.extend import (
+    ELEMENT_BYTES,
+    FIT_RESOLUTION,
+    MALLOC,
+    Case,
+    FitNotes,
+    FitPlan,
+    Job,
+    Metric,
+    Missing,
+    Outcome,
+    Pass,
+    Phase,
+    Unmeasured,
+    attempt,
+    clocks,
+    closed_form,
+    cuda_driver,
+    missing,
+    nvml,
+    percent,
+    processes,
+    single,
+    user_code,
+)
 
 Fits = Callable[[int], bool]
 # Started with `python -m` for every input that is tried.
-TRIAL = "modbench.harness.memory.fit_trial"
+TRIAL = "modbench.plugins.machine.fit.trial"
 # Trials of one search: a guess 1,000 times off takes ten to bracket, and the bracket is bisected to 1 %.
 MOST_TRIALS = 25
 
@@ -183,7 +193,7 @@ def _free(device: str) -> int:
     """
     if device == "cuda":
         return int(0.9 * _free_on_gpu())
-    from modbench.harness.machine.environment import free_memory
+    from modbench.extend import free_memory
 
     free = free_memory()
     if free is None:

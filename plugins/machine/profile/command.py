@@ -7,10 +7,18 @@ from typing import Annotated
 
 import typer
 
-from modbench.commands._app import command
-from modbench.commands._flags import Flags, JsonFlag, SelectFlag, SuiteName, VerboseFlag, with_flags
-from modbench.commands._output import say, say_json
-from modbench.harness.core.errors import unknown
+from modbench.extend import (
+    Flags,
+    JsonFlag,
+    SelectFlag,
+    SuiteName,
+    VerboseFlag,
+    command,
+    say,
+    say_json,
+    unknown,
+    with_flags,
+)
 
 
 @command(group="Measure")
@@ -31,18 +39,16 @@ def profile(
 
     Shows time, FLOPs, bytes and memory by module and component, and writes a trace for Perfetto.
     """
-    from modbench import api
-    from modbench.commands.profile import module_profile
-    from modbench.harness.results import run_folder
-    from modbench.progress import Counter
+    from modbench.extend import Counter, api, run_folder
+    from modbench.plugins.machine.profile import result
 
-    if workload not in module_profile.WORKLOADS:
-        raise unknown("workload", workload, module_profile.WORKLOADS)
+    if workload not in result.WORKLOADS:
+        raise unknown("workload", workload, result.WORKLOADS)
     plan = api.make_plan(suite, dataclasses.replace(flags.overrides(), match="none"))
-    case = module_profile.choose(plan, select)  # before a folder is made
+    case = result.choose(plan, select)  # before a folder is made
     folder = run_folder.create(out, f"profile-{plan.suite.name}")
-    done = module_profile.profile(plan, case, workload, folder, Counter(1, "profile"))
+    done = result.profile(plan, case, workload, folder, Counter(1, "profile"))
     if as_json:
-        say_json(module_profile.as_json(done))
+        say_json(result.as_json(done))
     else:
-        say(module_profile.as_text(done, verbose=verbose))
+        say(result.as_text(done, verbose=verbose))

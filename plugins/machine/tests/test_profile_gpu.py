@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_cuda import FakeCuda
 from torch._C._autograd import DeviceType
 from torch.autograd.profiler_util import EventList, FunctionEvent
 
-from modbench.commands.profile import module_profile
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.printable import SCREEN, WIDTH
-from modbench.harness.domain.notes import ProfileFinding
-from modbench.harness.passes import profile as profile_pass
-from modbench.harness.profiling import machine_peak
-from modbench.harness.profiling.ranges import MODULE, ROOT, SPANS, count_kernels_once, operators, tree
+from modbench.plugins.machine.profile import measurement as profile_pass
+from modbench.plugins.machine.profile import result
+from modbench.plugins.machine.profile.measurement import ProfileFinding
+from modbench.plugins.machine.profile.ranges import MODULE, ROOT, SPANS, count_kernels_once, operators, tree
 
 
 def event(name: str, start: float, end: float, *, kernel_us: float = 0.0, kind: str | None = None) -> FunctionEvent:
@@ -119,18 +117,18 @@ def found(device: str) -> ProfileFinding:
 
 
 def test_a_module_is_not_charged_for_what_the_device_waits() -> None:
-    whole, head = module_profile.rows(found("cuda"))
+    whole, head = result.rows(found("cuda"))
     assert (whole["seconds"], head["seconds"], head["share"]) == (4e-4, 2e-4, 0.5)
     assert head["of_peak"] == pytest.approx(0.5)
-    assert module_profile.shares(found("cuda"))[0]["seconds"] == pytest.approx(2e-4)
+    assert result.shares(found("cuda"))[0]["seconds"] == pytest.approx(2e-4)
     # On a CPU the profiler slows the call down: its shares are scaled to a call without it.
-    whole, head = module_profile.rows(found("cpu"))
+    whole, head = result.rows(found("cpu"))
     assert (whole["seconds"], head["seconds"], head["share"]) == pytest.approx((1e-3, 5e-4, 0.5))
 
 
 def test_the_text_says_whose_time_it_is() -> None:
     case: Any = types.SimpleNamespace(id="c", grid_point=types.SimpleNamespace(device="cuda"))
-    text = module_profile.as_text(module_profile.Profiled(case, found("cuda"), Path(), {"cpu": "x"}))
+    text = result.as_text(result.Profiled(case, found("cuda"), Path(), {"cpu": "x"}))
     assert re.search(r"device works for 400 µs .*\(40%\)", text)
 
 
@@ -143,8 +141,8 @@ def test_a_screen_holds_the_largest_modules_and_those_they_lie_in() -> None:
         for path, share in ((name, 1.0), (f"{name}.mlp", 0.9)):
             ranges[f"{MODULE}{path}"] = {"calls": 1, "own_seconds": 0.0, "seconds": share * seconds}
     many = ProfileFinding.model_validate({**found("cpu").model_dump(), "ranges": ranges})
-    profiled = module_profile.Profiled(case, many, Path(), {"cpu": "x"})
-    lines = module_profile.as_text(profiled).splitlines()
+    profiled = result.Profiled(case, many, Path(), {"cpu": "x"})
+    lines = result.as_text(profiled).splitlines()
     assert (len(lines), max(map(len, lines))) <= (SCREEN, WIDTH)
     blocks = [line.split()[0] for line in lines if line.startswith("  blocks.")]
     layers = [at for at, line in enumerate(lines) if line.startswith("    mlp ")]
@@ -152,22 +150,11 @@ def test_a_screen_holds_the_largest_modules_and_those_they_lie_in() -> None:
     assert all(lines[at - 1].startswith("  blocks.") for at in layers)
     assert layers
     assert f"{2 * 60 - len(blocks) - len(layers)} modules left out" in "\n".join(lines)
-    assert (
-        sum(line.startswith("  blocks.") for line in module_profile.as_text(profiled, verbose=True).splitlines()) == 60
-    )
+    assert sum(line.startswith("  blocks.") for line in result.as_text(profiled, verbose=True).splitlines()) == 60
 
 
 def test_why_a_profile_failed_is_told(tmp_path: Path) -> None:
     log = tmp_path / "x.died.log"
-    assert module_profile._last_line(log) == "it left no message"
+    assert result._last_line(log) == "it left no message"
     log.write_text("Traceback\nUnmeasured: no kernel\n\n")
-    assert module_profile._last_line(log) == "Unmeasured: no kernel"
-
-
-def test_the_peak_of_a_gpu_holds_no_launching(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A product of 0.2 ms, launched in 10 µs: by the host's clock the machine would be 5 % slower than it is."""
-    cuda = FakeCuda().install(monkeypatch)
-    monkeypatch.setattr(machine_peak, "clocks", types.SimpleNamespace(perf_counter=lambda: cuda.host))
-    start = cuda.host
-    assert machine_peak._best_s(lambda: cuda.launch(2e-4, 1e-5), "cuda") == pytest.approx(2e-4)
-    assert cuda.host - start >= 1.0
+    assert result._last_line(log) == "Unmeasured: no kernel"

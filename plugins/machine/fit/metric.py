@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modbench.harness.core.contracts import Metric
+from modbench.extend import Metric
 
 if TYPE_CHECKING:
-    from modbench.harness.passes.fit import Search
+    from modbench.plugins.machine.fit.measurement import Search
 
 METRICS: tuple[Metric[Search, int], ...] = (
     Metric(

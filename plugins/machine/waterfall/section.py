@@ -22,35 +22,44 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pandas as pd
 
-from modbench.harness.core.grouped import grouped
-from modbench.harness.core.labels import Label
-from modbench.harness.domain.case import Case
-from modbench.harness.domain.notes import TimeNotes
-from modbench.harness.roofline.table import Table as Peaks
-from modbench.harness.roofline.table import amount
-from modbench.harness.roofline.work import Listed, Work
-from modbench.reports.figures.axes import name_rows, ticks
-from modbench.reports.figures.style import (
+from modbench.extend import (
     INK,
     MAP,
     MAP_INK,
     MUTED,
     PAPER,
+    RECORDED,
+    WORKLOADS,
+    CallWork,
+    Case,
+    Estimate,
+    Figure,
+    Finding,
+    Label,
+    Loaded,
     Mark,
     Marks,
+    Panel,
+    PeakTable,
+    Sentence,
+    TimeNotes,
+    Work,
+    amount,
     beside,
+    first_variant,
+    grouped,
     headline,
+    in_title,
+    is_number,
     look,
+    name_rows,
     new_figure,
+    of_pair,
+    plain,
+    short_variant_name,
+    ticks,
+    variant_name,
 )
-from modbench.reports.model import Estimate, Figure, Finding, Sentence, is_number
-from modbench.reports.panel import Panel
-from modbench.reports.questions.best_setting import first_variant
-from modbench.reports.tables.comparisons import RECORDED
-from modbench.reports.tables.findings import of_pair
-from modbench.reports.tables.load import Loaded
-from modbench.reports.wording import WORKLOADS, in_title, name, short
-from modbench.reports.writers.number_format import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -151,7 +160,7 @@ def _waited(loaded: Loaded, case: Case, metric: str) -> float | None:
     return max(0.0, 1 - median(known)) if known and len(known) == len(shares) else None
 
 
-def parts_of(table: Peaks, mine: Listed, theirs: Listed, promised: float) -> dict[str, float]:
+def parts_of(table: PeakTable, mine: CallWork, theirs: CallWork, promised: float) -> dict[str, float]:
     """Return what each part adds to the promised share of the baseline's time; together they lead to the predicted share."""
     narrowest = min((_width(work) for work in theirs.work if _is_product(work)), default=0)
     ours, base = (_seconds(table, side, narrowest) for side in (mine, theirs))
@@ -167,7 +176,7 @@ def parts_of(table: Peaks, mine: Listed, theirs: Listed, promised: float) -> dic
     return {name: parts[name] for name in ORDER if name in parts}
 
 
-def _seconds(table: Peaks, call: Listed, narrowest: int) -> dict[str, float]:
+def _seconds(table: PeakTable, call: CallWork, narrowest: int) -> dict[str, float]:
     """Seconds by part; launches, views included, are a part of their own."""
     launch, view = (table.training_launch_s, table.training_view_s) if call.training else (table.launch_s, table.view_s)
     taken = grouped((_part(work, narrowest), work.calls * table.of(work)) for work in call.work if work.kind != "view")
@@ -190,7 +199,7 @@ def _width(work: Work) -> int:
     return min(rows if work.kind == "product_of_transposed" else inner, columns)
 
 
-def _multiplied(call: Listed, narrowest: int) -> float:
+def _multiplied(call: CallWork, narrowest: int) -> float:
     """Multiply-adds of the products that are not the router's."""
     return sum(each.calls * amount(each.size) for each in call.work if _part(each, narrowest) == PRODUCTS)
 
@@ -216,7 +225,7 @@ def _figure(each: Fall) -> Figure:
     words = "{variant} at T = {T}, B = {B}: measured {measured}" + f" {Label.BY_CPU}" * found.by_cpu + "."
     where = {"T": grid_point.seq_len, "B": grid_point.batch_size}
     caption = Sentence(words, variant=case, **where, measured=found.typical)
-    label = f"From theoretical to measured time of {name(case)}, part by part: {workload}"
+    label = f"From theoretical to measured time of {variant_name(case)}, part by part: {workload}"
     identity = f"waterfall-{found.metric.partition('/')[2]}"
     return Figure(identity, made, label, caption, data, marks=marks, least=430)
 
@@ -244,7 +253,7 @@ def _draw(axis: Axes, each: Fall, rows: Sequence[Step], marks: Marks) -> None:
         part, start, end = rows[y]
         color = MUTED if not claimed else SLOWER if end > start else FASTER
         (bar,) = axis.barh(y, end - start, left=start, height=0.66, color=color, edgecolor=INK, linewidth=0.4)
-        marks.name(bar, Mark(f"{part}: {said[y]} of {short(each.baseline)}'s time", case.variant))
+        marks.name(bar, Mark(f"{part}: {said[y]} of {short_variant_name(each.baseline)}'s time", case.variant))
         if part in {UNEXPLAINED, ON_DEVICE}:
             bar.set(facecolor="none", hatch="////", linewidth=0.8)
     ends = [rows[y][2] for y in sums]
