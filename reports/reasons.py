@@ -44,12 +44,7 @@ WORDS = {
     "several_threads": "several threads or a GPU do the work",
     "clock_did_not_tick": "its clock did not tick in a call this short",
     "other_threads": "other threads work for it, {share} of its CPU time",
-    "other_processes": "other threads or processes do {share} of the work",
-    "command_waits": "it waits of itself, {share} of its CPU time",
     "waits": "it waits of itself, {share} of its CPU time",
-    # Of two sides: why no time of them is claimed.
-    "not_its_work": "the {side} side {labels}: its time is not that of its work",
-    "machine_unfit": "times cannot be compared here. {said}. `modbench doctor` tells more",
     # Of a verdict: why it is open, and what would decide it.
     "decides": "about {n} {what} decide it",
     "none_decide": "{most} {what} do not decide it",

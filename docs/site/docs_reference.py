@@ -31,6 +31,7 @@ ABOUT_KINDS = {
     "sources": "Where models of other libraries come from: `--model NAME:WHAT`.",
     "recorders": "What is kept of routers while a model trains: `train.watch`.",
     "sinks": "Where numbers of training go besides the run folder: `--log-to NAME`.",
+    "reports": "What `modbench report` renders besides runs: a folder that holds NAME.json.",
 }
 
 

@@ -127,7 +127,7 @@ def unknown(kind: str, asked: object, known: Iterable[str]) -> UsageError:
     if len(names) > most:
         similar = sorted(names, key=lambda name: -difflib.SequenceMatcher(None, asked, name).ratio())[:most]
         names, more = sorted(similar), f" and {len(names) - most} more"
-    return UsageError(f"unknown {kind} {shown(whole)}.{hint} Known: {', '.join(names)}{more}.")
+    return UsageError(f"unknown {kind} {shown(whole)}.{hint} Known: {', '.join(names) or 'none'}{more}.")
 
 
 def in_short(error: BaseException, most: int = 160) -> str:

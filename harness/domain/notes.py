@@ -234,24 +234,6 @@ class TimeNotes(Notes):
     unwatched: str | None = None
 
 
-class EnergyNotes(Notes):
-    """How energy was measured.
-
-    Attributes:
-        idle_W: power of the idle device before the first window, in W; None if it could not be read.
-        idle_reason: why not.
-        power_W: mean power in the windows, in W.
-        per: divisor of the joules of a call.
-        how: how energy was read.
-    """
-
-    idle_W: float | None
-    idle_reason: str | None = None
-    power_W: float = Field(gt=0)
-    per: Divisor
-    how: str
-
-
 class CompileNotes(Notes):
     """How a compilation was timed.
 
@@ -427,61 +409,3 @@ class WithoutOwnFinding(Notes):
     samples: dict[str, dict[str, dict[str, list[float]]]]
     blocks: dict[str, list[float]]
     reason: str | None = None
-
-
-class RangeTime(Frozen):
-    """Time of a named range of a call.
-
-    Attributes:
-        calls: how often it was entered.
-        seconds: total time.
-        own_seconds: time without ranges inside it.
-    """
-
-    calls: float
-    seconds: float
-    own_seconds: float
-
-
-class OperatorTime(Frozen):
-    """Time of an operator in a call.
-
-    Attributes:
-        name: torch's name of it.
-        calls: number of calls.
-        own_seconds: time without operators that it calls.
-    """
-
-    name: str
-    calls: float
-    own_seconds: float
-
-
-class ProfileFinding(Notes):
-    """Profile of one case.
-
-    Attributes:
-        case: case id.
-        workload: what was called.
-        wall_s: seconds of a call without the profiler.
-        ranges: name of a range to its time.
-        components: component to seconds; they add up to the call.
-        operators: the slowest operators.
-        trace: path of the trace.
-        flops: module path to FLOPs of a forward pass; the empty path is the model.
-        bytes: module path to bytes read and written.
-        kept: module path to bytes kept for the backward pass.
-        peak: the machine's peak.
-    """
-
-    case: str
-    workload: str
-    wall_s: float
-    ranges: dict[str, RangeTime]
-    components: dict[str, float]
-    operators: tuple[OperatorTime, ...]
-    trace: str | None
-    flops: dict[str, float]
-    bytes: dict[str, float]
-    kept: dict[str, float]
-    peak: PeakFinding

@@ -45,9 +45,10 @@ KINDS = {
     "formats": ("modbench.reports.formats", "FORMAT"),
     "suites": ("modbench.suites", ""),
     "tasks": ("modbench.suites.tasks", "TASK"),
-    "sinks": ("modbench.harness.training.sinks", "SINK"),
+    "sinks": ("", "SINK"),
     "sources": ("", "SOURCE"),
     "recorders": ("", "RECORDER"),
+    "reports": ("", "REPORT"),
 }
 # What only plug-ins list besides: files that register a command, and files with names of `import modbench`.
 FURTHER = ("commands", "python")

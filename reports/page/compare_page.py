@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from modbench.reports.model import Listed, Note, Sentence
 from modbench.reports.page.layout import Page, Section
-from modbench.reports.questions import ab, compare_axis, compare_runs
+from modbench.reports.questions import compare_axis, compare_runs
 from modbench.reports.questions.compare_axis import AlongAxis
 from modbench.reports.questions.compare_runs import Compared, letter
 from modbench.reports.questions.machine import machine_check, warnings
@@ -42,10 +42,3 @@ def of_axis(loaded: Loaded, along: AlongAxis, command: Sequence[str]) -> Page:
         alarms=[said for said, holds in alarms.items() if holds],
         warnings=[*warnings(loaded)],
     )
-
-
-def of_ab(found: ab.Result, command: Sequence[str]) -> Page:
-    """Return the page of two sides that took turns."""
-    base, new = found.sides
-    sections = [Section("Result", [*ab.details(found)])]
-    return Page(ab.headline(found), Sentence("{new} over {base}", base=base, new=new), command, sections)

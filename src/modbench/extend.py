@@ -14,14 +14,24 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from modbench import api
-    from modbench.commands._app import command
+    from modbench.commands._app import app, command, list_in
     from modbench.commands._flags import (
         Flags,
+        FormatFlag,
         JsonFlag,
+        ModelName,
+        OptionFlag,
         RunOrNewest,
+        SelectFlag,
+        SeqLenFlag,
+        SetFlag,
+        SuiteName,
+        TimeoutFlag,
         TitleFlag,
         VerboseFlag,
         checked_capacity,
+        checked_format,
+        checked_margin,
         listed,
         matching,
         names_in,
@@ -29,10 +39,10 @@ if TYPE_CHECKING:
         refuse,
         with_flags,
     )
-    from modbench.commands._output import chosen_run, say, say_json
+    from modbench.commands._output import add_summary, chosen_run, print_summary, say, say_json
     from modbench.commands.cost.costs import Request as CostRequest
     from modbench.commands.cost.costs import case_of
-    from modbench.harness.core import extras, labels, printable, titles
+    from modbench.harness.core import extras, files, labels, model_specs, printable, titles
     from modbench.harness.core.config import ROUTING_KEYS, ModelConfig, check_sizes, kept
     from modbench.harness.core.contracts import (
         UNASKED,
@@ -50,6 +60,7 @@ if TYPE_CHECKING:
         IncompleteError,
         ModbenchError,
         NumericsError,
+        UnfitError,
         Unmeasured,
         UnreadableError,
         UsageError,
@@ -59,16 +70,17 @@ if TYPE_CHECKING:
         shown,
         unknown,
     )
-    from modbench.harness.core.files import naming, write_atomically
+    from modbench.harness.core.files import naming, now, write_atomically
     from modbench.harness.core.frozen import Frozen
     from modbench.harness.core.grouped import grouped
-    from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label, of_cell
+    from modbench.harness.core.labels import ESCAPED, LOOKED_AHEAD, OF_WORK, Label, of_cell
     from modbench.harness.core.language_model import Decision, Observation
-    from modbench.harness.core.measure_plans import SearchPlan
-    from modbench.harness.core.printable import WIDTH, aligned, masked
+    from modbench.harness.core.measure_plans import FIT_RESOLUTION, FitPlan, SearchPlan
+    from modbench.harness.core.model_specs import is_user_model, parse_spec
+    from modbench.harness.core.printable import SCREEN, WIDTH, aligned, escaped, masked, masked_command
     from modbench.harness.core.protocols import PAGE, Parts, parts_of
     from modbench.harness.core.public import public
-    from modbench.harness.core.sinks import Sink
+    from modbench.harness.core.sinks import Opening, Sink, Writer
     from modbench.harness.core.titles import checked, slug
     from modbench.harness.core.train_plan import MOST_MORE, ConfirmPlan, Role, TrainRun, TrendPlan
     from modbench.harness.core.units import (
@@ -76,6 +88,7 @@ if TYPE_CHECKING:
         check_capacity,
         check_seed,
         counted,
+        human,
         human_duration,
         parse_bytes,
         parse_duration,
@@ -85,55 +98,94 @@ if TYPE_CHECKING:
     )
     from modbench.harness.domain.case import ELEMENT_BYTES, Case, Comparison, Device, Dtype, GridPoint, Job, Protocol
     from modbench.harness.domain.evidence import Doubt, Evidence, doubt
-    from modbench.harness.domain.notes import Causality, Notes, TrainNotes
+    from modbench.harness.domain.notes import Causality, Divisor, FitNotes, Notes, PeakFinding, TimeNotes, TrainNotes
     from modbench.harness.domain.passes import Pass
     from modbench.harness.domain.phases import Phase
     from modbench.harness.domain.records import Death, Missing, Outcome, Record
     from modbench.harness.domain.suite import EFFORTS, Suite
-    from modbench.harness.execution import ranks
+    from modbench.harness.execution import limits, phase, ranks, stopping, worker
     from modbench.harness.execution.command import answering, answers, call_on_cases, given_cases
+    from modbench.harness.execution.command import started as start_command
+    from modbench.harness.execution.launch import local
+    from modbench.harness.execution.launch.local import LAUNCHER as LOCAL_LAUNCHER
     from modbench.harness.execution.launch.local import LocalLauncher
     from modbench.harness.execution.launching import Launcher, MakeLauncher
+    from modbench.harness.execution.limits import Limits
+    from modbench.harness.execution.one_job import ENDLESS_S
+    from modbench.harness.execution.one_job import planned as planned_job
+    from modbench.harness.execution.phase import Progress as PhaseProgress
     from modbench.harness.execution.phase import Run, Slots, death, write_failure
-    from modbench.harness.execution.stopping import Stop
-    from modbench.harness.execution.worker import NODE
+    from modbench.harness.execution.progress_tracker import Tracker
+    from modbench.harness.execution.stopping import Stop, interrupt_on_end
+    from modbench.harness.execution.user_model_costs import UserModelCosts
+    from modbench.harness.execution.worker import NODE, run_job
     from modbench.harness.flops import counter
+    from modbench.harness.flops import counter as flop_counter
     from modbench.harness.flops.closed_form import case_cost, closed_form
     from modbench.harness.flops.counter import is_product
-    from modbench.harness.machine import certificate, environment
+    from modbench.harness.machine import certificate, cuda_driver, environment, nvml
+    from modbench.harness.machine.environment import free_memory
+    from modbench.harness.memory.rss_mark import MALLOC
+    from modbench.harness.memory.step_peak import StorageTracker
+    from modbench.harness.metrics.latency import generation
     from modbench.harness.metrics.loss import causal
     from modbench.harness.passes._training import Trained, rates_job, runs, train
     from modbench.harness.passes.train import notes_of
+    from modbench.harness.planning import plan
     from modbench.harness.planning.adaptive import LEFT_OUT, AdaptiveRule
     from modbench.harness.planning.adaptive import Decision as AdaptiveDecision
     from modbench.harness.planning.comparisons import in_search, is_timed
     from modbench.harness.planning.jobs import JobMaker, run_flops, train_run
-    from modbench.harness.planning.load_suite import check_called
-    from modbench.harness.planning.overrides import Overrides
-    from modbench.harness.planning.plan import Plan
+    from modbench.harness.planning.load_suite import check_called, parse_suite
+    from modbench.harness.planning.overrides import Overrides, override
+    from modbench.harness.planning.plan import Plan, no_case
     from modbench.harness.planning.select import compile_expression
-    from modbench.harness.process import clocks, processes
-    from modbench.harness.process.graceful_stop import Stopped
-    from modbench.harness.process.torch_modes import Operator, OperatorMode, name_of
+    from modbench.harness.planning.variants import unsolved_variants
+    from modbench.harness.process import child as child_process
+    from modbench.harness.process import clocks, exit_codes, graceful_stop, processes, torchrun
+    from modbench.harness.process.child import Child, signal_group
+    from modbench.harness.process.clocks import busy
+    from modbench.harness.process.graceful_stop import CannotWrite, Stopped
+    from modbench.harness.process.torch_modes import Operator, OperatorMode, makes_a_view, name_of
+    from modbench.harness.process.torchrun import Ranks
+    from modbench.harness.profiling.machine_peak import measure_peak
     from modbench.harness.registry import catalogue, user_code, user_models
     from modbench.harness.registry.model_sources import adopted, sourced
-    from modbench.harness.results import components, run_folder, workspace
-    from modbench.harness.results.outcomes import attempt, measured, missing, single
+    from modbench.harness.registry.user_models import no_python_file
+    from modbench.harness.results import components, lock, progress, run_folder, workspace
+    from modbench.harness.results import layout as run_layout
+    from modbench.harness.results.json_files import DamagedError, unsealed, write_sealed
+    from modbench.harness.results.json_files import load as load_json
+    from modbench.harness.results.json_files import parse as parse_stored
+    from modbench.harness.results.outcomes import attempt, measured, missing, missing_after, single
     from modbench.harness.results.process_effects import effect_in_process
-    from modbench.harness.results.run_folder import RunFolder, read
+    from modbench.harness.results.run_folder import FINISHED, RunFolder, read
     from modbench.harness.results.sealed_records import read_record
+    from modbench.harness.results.user_files import sha256_of
     from modbench.harness.results.workspace import artifact
-    from modbench.harness.stats import effects, paired, power
+    from modbench.harness.roofline.table import Table as PeakTable
+    from modbench.harness.roofline.table import amount
+    from modbench.harness.roofline.work import Listed as CallWork
+    from modbench.harness.roofline.work import Work
+    from modbench.harness.stats import contrast as contrasts
+    from modbench.harness.stats import effects, interim, noise, paired, power
+    from modbench.harness.stats.against_anchor import ticked
+    from modbench.harness.stats.block_effects import Columns
     from modbench.harness.stats.contrast import (
         APART,
         BETTER,
         BETTER_OPEN,
         EQUIVALENT,
         INCONCLUSIVE,
+        NOT_RECORDED,
+        NOT_TICKED,
+        SEVERAL_THREADS,
         WORSE,
         ByClock,
         Contrast,
+        Limited,
         Rule,
+        Seen,
         Side,
         contrast,
         estimated,
@@ -149,11 +201,12 @@ if TYPE_CHECKING:
         welch_freedom,
     )
     from modbench.harness.stats.fieller import Line
-    from modbench.harness.stats.interim import FEWEST, Analysis, fractions_of, schedule
+    from modbench.harness.stats.interim import FEWEST, ONE, Analysis, fractions_of, schedule
     from modbench.harness.stats.interim import LEVEL as ERROR_LEVEL
+    from modbench.harness.stats.paired import MOST_BLOCKED, MOST_OTHERS
     from modbench.harness.stats.power import MOST, above_0, fewest
     from modbench.harness.stats.reason import Reason
-    from modbench.harness.subject import causality, decode_guard
+    from modbench.harness.subject import after_timing, causality, decode_guard
     from modbench.harness.subject.build import evaluating
     from modbench.harness.subject.generation import Generation, set_missing
     from modbench.harness.subject.output_caching_guard import same_draws
@@ -163,6 +216,8 @@ if TYPE_CHECKING:
     from modbench.harness.text import disk_cache
     from modbench.harness.text.corpus import corpus_entry, from_documents
     from modbench.harness.text.tokens import encode
+    from modbench.harness.timing import turns
+    from modbench.harness.training import parallel
     from modbench.harness.training.batches import Windows, joined
     from modbench.harness.training.held_out import autocast_of, why_not_causal
     from modbench.harness.training.trainer import Progress, Trainer
@@ -170,7 +225,7 @@ if TYPE_CHECKING:
     from modbench.models.layers.context import Selection, from_mask
     from modbench.models.layers.router import Calibrated, Threshold, own_precision
     from modbench.models.mod import top_k
-    from modbench.progress import StepProgress
+    from modbench.progress import Counter, StepProgress
     from modbench.python import keywords
     from modbench.reports import reasons, wording
     from modbench.reports.data_table import DataTable, count, flag, grid_point, interval, number, text
@@ -179,16 +234,21 @@ if TYPE_CHECKING:
     from modbench.reports.figures.style import (
         HAIR,
         INK,
+        MAP,
+        MAP_INK,
         MUTED,
         OTHER,
         PAPER,
         Look,
         Mark,
         Marks,
+        headline,
         in_lines,
         look,
         new_figure,
     )
+    from modbench.reports.figures.style import beside as line_beside
+    from modbench.reports.format import PAGE as REPORT_FILE
     from modbench.reports.format import Format
     from modbench.reports.model import (
         Block,
@@ -203,19 +263,25 @@ if TYPE_CHECKING:
         Sentence,
         Table,
         Value,
+        is_number,
         known,
         known_text,
         pivot,
         where_it_ran,
     )
     from modbench.reports.page import layout
+    from modbench.reports.page import layout as page_layout
+    from modbench.reports.page.layout import Page, Section
     from modbench.reports.panel import InPlace, Lead, Panel
-    from modbench.reports.questions.machine import nothing_measured
+    from modbench.reports.questions.best_setting import first_variant
+    from modbench.reports.questions.gate.fail_on import ALTERNATED, CPU, FailOn
+    from modbench.reports.questions.gate.fail_on import parse as parse_fail_on
+    from modbench.reports.questions.machine import check_measured, nothing_measured
     from modbench.reports.questions.results import TABLES
-    from modbench.reports.tables import comparisons, losses, pair_verdicts
+    from modbench.reports.tables import comparisons, losses, pair_verdicts, provenance
     from modbench.reports.tables.cases import no_interval
     from modbench.reports.tables.cell import Trouble, columns_of, joined_reasons
-    from modbench.reports.tables.comparisons import SMOKE, pair_row, ratio_columns
+    from modbench.reports.tables.comparisons import RECORDED, SMOKE, pair_row, ratio_columns
     from modbench.reports.tables.findings import between, has_tail, held_against, labels_of, of_pair, of_row
     from modbench.reports.tables.load import Loaded, load, matched_beside
     from modbench.reports.tables.losses import (
@@ -233,13 +299,17 @@ if TYPE_CHECKING:
     from modbench.reports.tables.pair_verdicts import SMOKE as SMOKE_RUN
     from modbench.reports.tables.pair_verdicts import UNCHECKED
     from modbench.reports.tables.rerun_command import Again, NotAgainError, suite_of
-    from modbench.reports.wording import BYTES, MATCHED, WORKLOADS, in_title, name, short, verdict_words
+    from modbench.reports.tables.two_runs import UNKNOWN as UNKNOWN_FAILURES
+    from modbench.reports.tables.two_runs import differences, other_quantity
+    from modbench.reports.wording import BYTES, MATCHED, TIMED, WORKLOADS, in_title, name, short, verdict_words
+    from modbench.reports.wording import name as variant_name
+    from modbench.reports.wording import short as short_variant_name
     from modbench.reports.writers import data, html, latex, markdown, plain_html
     from modbench.reports.writers import text as text_writer
     from modbench.reports.writers.html import fill
     from modbench.reports.writers.number_format import estimate, plain, share
     from modbench.reports.writers.number_format import number as written_number
-    from modbench.reports.writers.text import labelled, width, wrapped
+    from modbench.reports.writers.text import alike, labelled, width, wrapped
     from modbench.reports.writers.text import written as written_as_text
     from modbench.suites.corpora._records import as_document, column, split
     from modbench.version import __version__

@@ -39,13 +39,13 @@ from typing import Any
 import load
 from pydantic import TypeAdapter
 
-from modbench.commands.ab import turn_taking
-from modbench.commands.ab.suites import ROUNDS
 from modbench.harness.machine import environment
 from modbench.harness.stats import contrast, interim
 from modbench.harness.timing import turns
-from modbench.reports.questions import ab
-from modbench.reports.questions.ab import Effects, Row
+from modbench.plugins.ab import question as ab
+from modbench.plugins.ab import turn_taking
+from modbench.plugins.ab.question import Effects, Row
+from modbench.plugins.ab.suites import ROUNDS
 from modbench.reports.questions.gate import fail_on
 
 # Calls of a block (`planted_block.py`): of the base, and of a head that is equal, 2, 3 and 10 % slower. About 30 ms each.

@@ -303,9 +303,9 @@ FAULTS = (
     Fault(
         24,
         "A machine that becomes slower looks like a slower new side: of the four processes of a block two are compared.",
-        "tests/reports/test_suite_blocks.py::test_a_steady_drift_moves_no_effect",
+        "plugins/ab/tests/test_suite_blocks.py::test_a_steady_drift_moves_no_effect",
         (
-            "reports/questions/ab.py",
+            "plugins/ab/question.py",
             "[(first + second) / 2 - (one + other) / 2 for first, second, one, other in each]",
             "[first - one for first, _, one, _ in each]",
         ),
@@ -323,9 +323,9 @@ FAULTS = (
     Fault(
         26,
         "What a check finds after timing is lost where two sides alternate.",
-        "tests/reports/test_suite_blocks.py::test_what_checks_find_belongs_to_a_side_wherever_they_ran",
+        "plugins/ab/tests/test_suite_blocks.py::test_what_checks_find_belongs_to_a_side_wherever_they_ran",
         (
-            "reports/questions/suite_blocks.py",
+            "plugins/ab/blocks.py",
             "    for tables in (prepared, *processes):\n",
             "    for tables in (prepared,):\n",
         ),
@@ -343,9 +343,9 @@ FAULTS = (
     Fault(
         28,
         "A revision that fails ends `ab` with 3, as if the tool had failed.",
-        "tests/harness/test_ab_suite_faults.py::test_a_new_side_that_does_not_run_is_a_finding_and_a_base_a_mistake",
+        "plugins/ab/tests/test_ab_suite_faults.py::test_a_new_side_that_does_not_run_is_a_finding_and_a_base_a_mistake",
         (
-            "src/modbench/commands/ab/suites.py",
+            "plugins/ab/suites.py",
             "            raise side.fails(why)\n",
             '            raise ModbenchError(f"{side.label}: {why}")\n',
         ),

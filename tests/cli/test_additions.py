@@ -1,4 +1,4 @@
-"""What a plug-in may not do: replace what is shipped, or leave notes of another type than its pass names."""
+"""What a plug-in may not do: replace what is shipped, or leave notes of another type than its pass names; what it renders."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ model = "dense"
 [[variants]]
 model = "mod"
 """
+
+REPORT = "def REPORT(folder, *, as_json, quiet): print(f'{folder.name}, {as_json}')"
 
 
 TAKEN = {
@@ -70,3 +72,18 @@ def test_a_pass_that_leaves_other_notes_than_it_names_fails_at_once() -> None:
         worker._check_notes(made_in, [outcome])
     with pytest.raises(AssertionError, match="inspect left Other"):
         worker._check_notes(made_in, [Other()])
+
+
+def test_report_of_a_folder_that_a_plug_in_made(tmp_path: Path, modbench: Any) -> None:
+    """The plug-in prints it; without the plug-in one line says which is needed."""
+    folder, made = write(tmp_path / "own", {"reports/mine.py": REPORT}), tmp_path / "made"
+    made.mkdir()
+    (made / "mine.json").write_text('{"plugin": "own"}')
+    done = modbench("report", made, "--plugin", folder)
+    assert (done.returncode, done.stdout) == (0, "made, False\n")
+    assert modbench("report", made, "--plugin", folder, "--baseline", "dense").returncode == 2
+    missing = modbench("report", made)
+    assert missing.returncode == 2
+    assert missing.stderr == f"modbench: {made} needs the plug-in 'own', which made it and is absent.\n"
+    (made / "mine.json").write_text("[")
+    assert "no run.json" in modbench("report", made).stderr

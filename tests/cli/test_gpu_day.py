@@ -80,13 +80,17 @@ def test_a_rehearsed_day_is_carried_away_and_not_repeated(
     assert json.loads((again / "day.json").read_text(encoding="utf-8"))["training"] == facts["training"]
 
 
+# The ladder of map-gpu takes half a minute.
+MARKS = {"map-gpu": pytest.mark.proof, "fit": pytest.mark.plugin("machine")}
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("mode", get_args(Mode))
 @pytest.mark.parametrize(
     "step",
     [
-        pytest.param(step, marks=pytest.mark.proof if step.name == "map-gpu" else ())  # its ladder takes half a minute
+        pytest.param(step, marks=MARKS.get(step.name, ()))
         for step in STEPS
         if re.match("-m modbench (run|profile) ", step.command)
     ],

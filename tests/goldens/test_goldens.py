@@ -12,7 +12,6 @@ import goldens
 import pytest
 from vocabulary import hits
 
-# Runs whose pages are drawn in CI; the proofs draw all. What is compared of a page is its words.
 DRAWN = {"quick", "isoflop"}
 
 

@@ -21,7 +21,6 @@ from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.domain.records import Blocks, Outcome
 from modbench.harness.execution.runner import phases
 from modbench.harness.machine import nvml
-from modbench.harness.memory import fit_trial
 from modbench.harness.memory.step_peak import of_training
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
@@ -249,17 +248,6 @@ def test_waits_are_counted_by_what_torch_warns_of(cuda: FakeCuda) -> None:
 
     assert [grid_point.partition(":")[0] for grid_point in host_sync._warned(call)] == ["test_cuda.py"] * 2
     assert cuda.sync_mode == 0
-
-
-def test_a_budget_on_a_card_comes_beside_what_libraries_hold(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
-    del cuda
-    shares: list[float] = []
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 2**30)
-    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", shares.append)
-    fit_trial.limit("cuda", 39 * 2**30)
-    assert shares == [0.5]
-    with pytest.raises(ValueError, match="than this GPU"):
-        fit_trial.limit("cuda", 80 * 2**30)
 
 
 def test_on_cuda_every_job_runs_alone_and_cold() -> None:

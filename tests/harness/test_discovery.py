@@ -210,6 +210,7 @@ def test_a_file_may_hold_several_panels(tmp_path: Path, monkeypatch: pytest.Monk
         ("launchers", "LAUNCHER", "cannot be called: 1"),
         ("sources", "SOURCE", "cannot be called: 1"),
         ("recorders", "RECORDER", "cannot be called: 1"),
+        ("reports", "REPORT", "cannot be called: 1"),
         ("panels", "PANEL", "title, order, span, render"),
         ("formats", "FORMAT", "no files"),
         ("rules", "RULE", "no groups, is_conditional, decide"),
@@ -220,7 +221,7 @@ def test_what_is_of_another_type_is_refused(
 ) -> None:
     assert set(plugins.KINDS) - {"suites", "metrics"} == {
         *("models", "passes", "doubts", "probes", "tasks", "corpora", "sinks"),
-        *("routers", "launchers", "sources", "recorders", "panels", "formats", "rules"),
+        *("routers", "launchers", "sources", "recorders", "reports", "panels", "formats", "rules"),
     }
     use(monkeypatch, write(tmp_path, {f"{kind}/mine.py": f"{exported} = 1"}))
     with pytest.raises(BrokenError, match=said):

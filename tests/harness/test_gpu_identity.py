@@ -6,16 +6,11 @@ import ctypes
 import hashlib
 import json
 import platform
-import sys
-import types
 from typing import Any
 
 import pytest
-import torch
-from fake_nvml import fake_pynvml, refuse
 
 from modbench.harness.machine import certificate, cuda_driver
-from modbench.harness.passes import fit
 
 NODE: dict[str, Any] = {
     "cpu": "c",
@@ -100,19 +95,3 @@ def test_no_driver_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda_driver, "LIBRARY", "no_such_library.so")
     assert cuda_driver.uuid_in_use() is None
     assert cuda_driver.gpus_in_use() == ()
-
-
-def test_a_budget_is_read_without_a_context(monkeypatch: pytest.MonkeyPatch) -> None:
-    def context() -> None:
-        raise AssertionError("this makes a context, which stays during all trials")
-
-    monkeypatch.setattr(torch.cuda, "mem_get_info", context)
-    monkeypatch.setattr(cuda_driver, "uuid_in_use", lambda: "1")
-    free = types.SimpleNamespace(free=1000)
-    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(nvmlDeviceGetMemoryInfo=lambda _: free))
-    assert fit._free("cuda") == 900
-    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(nvmlDeviceGetMemoryInfo=refuse))
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (500, 1000))
-    assert fit._free("cuda") == 450  # a driver that does not say, as on an AMD card: torch does
-    monkeypatch.setattr(cuda_driver, "uuid_in_use", lambda: None)
-    assert fit._free("cuda") == 450

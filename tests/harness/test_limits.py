@@ -89,6 +89,10 @@ def test_what_no_prediction_covers_has_time_of_its_own() -> None:
     assert allowance(plain.jobs[-1]) == 300
     assert allowance(compiled.jobs[-1]) == 900
     assert allowance(own.jobs[-1]) == 2100
+
+
+@pytest.mark.plugin("machine")
+def test_a_search_has_the_time_of_all_its_trials() -> None:
     fit = planned(["memory/largest_batch", "memory/largest_seq_len"], fit={"memory_limit": 2**30, "trial_s": 60.0})
     (search,) = (job for job in fit.jobs if job.made_in == "fit")
     assert allowance(search) == 300 + 2 * 25 * 60

@@ -262,6 +262,7 @@ def test_verdicts_heed_the_whole_list(tmp_path: Path) -> None:
     assert "margin 50 %" in render.html(load(tmp_path / "wide" / "run"))
 
 
+@pytest.mark.plugin("machine")
 def test_where_more_is_better_the_theoretical_is_too(tmp_path: Path) -> None:
     """Variants fit exactly what the forecast says: ratio and theoretical are the same number, above 1."""
     frame = stored(tmp_path, planted_suite("draft", metrics=["flops/forward", "memory/largest_seq_len"]))

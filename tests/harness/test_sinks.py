@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import sys
-import types
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,6 @@ from typing import Any
 import pytest
 from present import present
 
-from modbench.commands.train import training_run
-from modbench.harness.core.errors import UsageError
 from modbench.harness.core.sinks import Opening, Sink
 from modbench.harness.core.train_plan import OF_THE_SINK, TrainPlan, TrainRun
 from modbench.harness.domain.case import Job
@@ -230,84 +226,6 @@ def test_a_sink_changes_neither_checkpoints_nor_comparisons() -> None:
     settings = catalogue.passes()["train"].settings
     (with_sink, without) = (settings(plan_of(**more).suite, plan_of().cases[0]) for more in ({"log_every": 3}, {}))
     assert with_sink == without
-
-
-def test_what_is_not_installed_or_unknown_is_refused_at_plan_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    from modbench.harness.planning.overrides import Overrides
-
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(UsageError, match=r"'wandb'.*pip install '\.\[wandb\]'"):
-        catalogue.load("sinks", "wandb").check("wandb")
-    with pytest.raises(UsageError, match=r"'tensorbord'.* 'tensorboard'"):
-        training_run.make_plan("dense", Overrides(settings={"train.log_to": "tensorbord"}))
-
-
-def test_no_sink_is_imported_to_check_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in sorted(catalogue.entries("sinks")):
-        sink: Sink = catalogue.load("sinks", name)
-        assert sink.package not in sys.modules or name == "tensorboard"
-        assert sink.extra == name
-        monkeypatch.setitem(sys.modules, sink.package, types.ModuleType(sink.package))
-        sink.check(name)
-
-
-@pytest.mark.parametrize("name", ["trackio", "wandb"])
-def test_trackers_share_one_interface_and_stay_below_the_run_folder(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[tuple[str, Any]] = []
-    fake: Any = types.ModuleType(name)
-    fake.init = lambda **settings: calls.append(("init", settings))
-    fake.log = lambda values, step: calls.append(("log", (step, values)))
-    fake.finish = lambda: calls.append(("finish", None))
-    monkeypatch.setitem(sys.modules, name, fake)
-    for variable in ("WANDB_MODE", "TRACKIO_DIR"):
-        monkeypatch.delenv(variable, raising=False)
-    sink: Sink = catalogue.load("sinks", name)
-    writer = sink.open(Opening(tmp_path, "train-mod", {"d_model": 16}, 1))
-    writer.write(5, {"loss/train": 2.0})
-    writer.flush()
-    writer.close()
-    (first, settings), *rest = calls
-    assert first == "init"
-    assert (settings["project"], settings["name"], settings["resume"]) == ("modbench", "train-mod", "allow")
-    assert settings["config"] == {"d_model": 16}
-    assert rest == [("log", (5, {"loss/train": 2.0})), ("finish", None)]
-    if name == "wandb":
-        assert settings["mode"] == "offline"  # nothing is sent unless the user's environment says so
-        assert settings["dir"] == str(tmp_path)
-        monkeypatch.setenv("WANDB_MODE", "online")
-        sink.open(Opening(tmp_path, "train-mod", {}, 1))
-        assert calls[-1][1]["mode"] == "online"
-        assert calls[-1][1]["id"] == settings["id"]
-    else:
-        import os
-
-        assert os.environ["TRACKIO_DIR"] == str(tmp_path / "trackio")
-        monkeypatch.delenv("TRACKIO_DIR")
-
-
-@pytest.mark.slow
-def test_tensorboard_shows_every_step_once_after_a_kill(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard", reason="the extra 'tensorboard' is not installed")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    def log() -> SinkLog:
-        return SinkLog(
-            "tensorboard", TrainRun(steps=40, lr=1e-3, seq_len=4, batch_size=1, log_every=5), tmp_path, "job", {}
-        )
-
-    log().look(some(33), {}, 0)  # killed here: not closed
-    again = log()
-    again.look(some(26), {}, 24)
-    again.look(some(40), {"looks_step": [20, 38, 40], "looks_loss": [2.5, 2.0, 1.5]}, 24)
-    again.end({"bpb/val": 2.0})
-    seen: Any = EventAccumulator(str(tmp_path / "tensorboard" / "job"))
-    seen.Reload()
-    assert set(seen.Tags()["scalars"]) == {"loss/train", "loss/val", "lr", "tokens", "bpb/val"}
-    assert [event.step for event in seen.Scalars("loss/train")] == [1, 5, 10, 15, 20, 25, 30, 35, 40]
-    assert [event.value for event in seen.Scalars("loss/train")][-1] == 39
-    assert [(event.step, event.value) for event in seen.Scalars("bpb/val")] == [(40, 2.0)]
 
 
 def test_only_the_first_rank_sends(tmp_path: Path, kept: Kept) -> None:

@@ -17,7 +17,6 @@ from modbench.harness.core.labels import Label
 from modbench.harness.timing.callable_contrasts import beside_baseline, own_time
 from modbench.harness.timing.callables import TimingProcess
 from modbench.reports.model import Estimate, Finding
-from modbench.reports.panels import waterfall
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import summary
 
@@ -88,7 +87,10 @@ def test_a_time_is_of_the_processes_from_which_its_ratio_comes(lurching: Path) -
     )
 
 
+@pytest.mark.plugin("machine")
 def test_the_waterfall_ends_at_the_time_that_tables_have(lurching: Path) -> None:
+    from modbench.plugins.machine.waterfall import section as waterfall
+
     loaded = load(lurching)
     case = next(each for each in loaded.variants if each.variant == "mod[c0.125]")
     row: Any = loaded.pair(case.variant, "latency/forward", loaded.lengths[-1])

@@ -11,7 +11,6 @@ import pytest
 
 import modbench as mb
 from modbench.commands.cost import costs
-from modbench.commands.train import training_run
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Case
@@ -168,7 +167,6 @@ WHY = r"reads no config\.{}, and plain\(config, width=2\) has no option of that 
         (lambda: planned({"model": "dense"}, {"model": "mine.py:plain", "d_ff": 8}), "d_ff"),
         (lambda: mb.plan("quick", model="mine.py:plain", only=True, capacity=0.5), "capacity"),
         (lambda: mb.run("quick", model="mine.py:plain", only=True, capacity=0.5), "capacity"),
-        (lambda: training_run.make_plan("mine.py:plain", Overrides(capacity=(0.5,))), "capacity"),
         (lambda: costs.costs(costs.Request("mine.py:plain", capacity=(0.5,))), "capacity"),
         (lambda: costs.costs(costs.Request("mine.py:plain", settings={"every": 3})), "every"),
     ],

@@ -98,4 +98,4 @@ def test_it_runs_quick(core: Path) -> None:
 def test_it_has_its_own_commands(core: Path) -> None:
     _, shown, _ = told(core, "help")
     assert all(f" {word} " in shown for word in ("run", "resume", "plan", "report", "list", "gate", "watch"))
-    assert not any(f" {word} " in shown for word in ("verify", "convert"))
+    assert not any(f" {word} " in shown for word in ("verify", "convert", "train", "ab", "profile"))

@@ -8,11 +8,9 @@ import re
 from pathlib import Path
 
 import pytest
-from present import present
 
 from modbench.harness.execution.launch.local import PRELOAD
 from modbench.harness.machine import environment
-from modbench.harness.passes.fit import TRIAL
 
 ROOT = Path(__file__).parents[2]
 HARNESS = ROOT / "harness"
@@ -54,11 +52,6 @@ def test_the_checkout_is_found_from_the_file_that_looks_for_it() -> None:
 def test_the_fork_server_preloads_what_exists(name: str) -> None:
     """The fork server ignores a name that does not import: units would start slowly, without a word."""
     assert importlib.util.find_spec(name) is not None
-
-
-def test_the_module_that_tries_an_input_can_be_started() -> None:
-    spec = present(importlib.util.find_spec(TRIAL))
-    assert '__name__ == "__main__"' in Path(present(spec.origin)).read_text(encoding="utf-8")
 
 
 def test_few_doors_lie_side_by_side_in_the_reports() -> None:

@@ -188,6 +188,7 @@ def test_reasons_beyond_the_first_are_counted(loaded: Loaded, monkeypatch: pytes
     assert f"and {len(LENGTHS) - 1} more" in plain(failure_sentences(changed(loaded, cases))[0])
 
 
+@pytest.mark.plugin("machine")
 def test_values_name_their_batch_where_there_are_several(tmp_path: Path) -> None:
     for sizes, said in (([1, 8], "values at T = 128, B = 1"), ([8], "values at T = 128 ")):
         metrics = ["latency/forward", "memory/largest_seq_len", "flops/train_step"]

@@ -14,7 +14,6 @@ from pydantic import ValidationError
 
 from modbench import api
 from modbench.commands._flags import Flags
-from modbench.commands.train import training_run
 from modbench.harness.core import titles
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import CaseFacts
@@ -226,8 +225,3 @@ def test_of_several_runs_each_takes_the_titles_of_its_variants(run: Loaded, tmp_
     assert (done.returncode, "Theirs" in done.stdout) == (0, True)
     refused = modbench("compare", str(run.path), str(fewer.path), "--title", "mod[c0.24]=Ours")
     assert (refused.returncode, VARIANT in refused.stderr) == (2, True)
-
-
-def test_train_keeps_a_title() -> None:
-    made = training_run.make_plan("mod", Overrides(title={"mod": "Ours"}, settings={"train.steps": 1}, device="cpu"))
-    assert [case.title for case in made.cases] == ["Ours"]

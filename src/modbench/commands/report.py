@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +12,6 @@ from modbench.commands._app import command
 from modbench.commands._flags import JsonFlag, QuietFlag, RunOrNewest, TitleFlag, VerboseFlag, refuse, runs
 from modbench.commands._flags import formats as formats_named
 from modbench.commands._output import chosen_run, print_summary
-
-# What renders a folder that is none of a run, by a file that it holds; an addition that is not there renders nothing.
-OTHERS = {"ab.json": "modbench.commands.ab.stored"}
 
 
 @command()
@@ -64,16 +61,17 @@ def report(
     from modbench.harness.core import titles
     from modbench.harness.core.errors import IncompleteError, UsageError
     from modbench.harness.process import exit_codes
+    from modbench.harness.registry import catalogue
     from modbench.harness.results.user_files import missing_sources
     from modbench.reports.format import DEFAULT, parse_formats
 
     if out is not None and not out.strip():
         raise UsageError("--out '' names no folder. Name one, or omit --out.")
-    other = next((module for file, module in OTHERS.items() if run_folder and (Path(run_folder) / file).exists()), None)
+    other = _made_by(Path(run_folder)) if run_folder is not None else None
     if run_folder is not None and other is not None:
         more = {"--baseline": baseline, "--all-pairs": all_pairs or None, "--pool": pool, "--format": formats}
         refuse({**more, "-o": out, "--title": title}, "a run")
-        importlib.import_module(other).report(Path(run_folder), as_json=as_json, quiet=quiet)
+        catalogue.load("reports", other)(Path(run_folder), as_json=as_json, quiet=quiet)
         return
     chosen = DEFAULT if formats is None else parse_formats(formats)
     folder = chosen_run(run_folder, quiet=quiet, as_json=as_json)
@@ -106,3 +104,25 @@ def report(
         )
     if run.incomplete:
         raise IncompleteError(f"{run.incomplete.removesuffix('.')}: `modbench resume {folder}` decides.")
+
+
+def _made_by(folder: Path) -> str | None:
+    """The name in `reports` of what renders a folder that is none of a run: it holds NAME.json; None: it may be a run's.
+
+    Raises:
+        UsageError: if the plug-in is absent that the folder's JSON file names as what made it.
+    """
+    from modbench.harness.core.errors import UsageError, shown
+    from modbench.harness.registry import catalogue
+    from modbench.harness.results import json_files, layout
+
+    if layout.is_run(folder):
+        return None
+    known = catalogue.entries("reports")
+    for file in filter(Path.is_file, sorted(folder.glob("*.json"))):
+        if file.stem in known:
+            return file.stem
+        with contextlib.suppress(OSError, json_files.DamagedError):
+            if plugin := json_files.load(file).get("plugin"):
+                raise UsageError(f"{folder} needs the plug-in {shown(plugin)}, which made it and is absent.")
+    return None

@@ -1,1 +1,0 @@
-"""Sinks for the numbers of long training runs: one file each."""

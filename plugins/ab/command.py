@@ -1,0 +1,90 @@
+"""`modbench ab`: two commands, two revisions or two builds that take turns: is the second one slower?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from modbench.extend import SuiteName, app, command, list_in, listed, with_flags
+from modbench.plugins.ab.flags import AbFlags, SuiteFlags, compare
+
+ab = typer.Typer(
+    name="ab",
+    help="Compare two revisions, builds or commands in turn.",
+    no_args_is_help=True,
+    subcommand_metavar="KIND",
+    rich_markup_mode=None,
+)
+app.add_typer(ab)
+list_in("Decide", "ab")
+
+
+@command("commands", plugin=False, on=ab)
+@with_flags(kind=AbFlags)
+def ab_commands(
+    base: Annotated[str, typer.Argument(metavar="BASE", help="A command in quotes: 'python old.py'.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The one that is compared with it.")],
+    flags: AbFlags,
+    *,
+    shell: Annotated[bool, typer.Option("--shell", help="Run both by /bin/sh; default without a shell.")] = False,
+    timeout: Annotated[
+        str | None,
+        typer.Option("--timeout", metavar="DURATION", help="Longest time of one process; then that side fails."),
+    ] = None,
+) -> None:
+    """Two commands, by wall time, CPU time and memory.
+
+    Standard input is empty. A process that leaves its group, as by setsid, is not covered: it is neither counted nor ended.
+
+    Exit code 1: --fail-on fails, or NEW fails. 2: BASE fails. 5: inconclusive.
+    """
+    from modbench.plugins.ab.two_commands import commands
+
+    compare(commands((base, new), flags, shell=shell, timeout=timeout), flags)
+
+
+@command("revisions", on=ab)
+@with_flags(kind=SuiteFlags)
+def ab_revisions(
+    base: Annotated[str, typer.Argument(metavar="BASE", help="A revision of git: a branch, a tag or a commit.")],
+    new: Annotated[
+        str, typer.Argument(metavar="NEW", help="The one that is compared with it; `.` is the files as they are.")
+    ],
+    suite: SuiteName,
+    *,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", metavar="LIST", help="FILE.py:build, taken from both revisions of its repository."),
+    ] = None,
+    own: Annotated[
+        bool, typer.Option("--self", help="Compare revisions of modbench itself, by the models of the suite.")
+    ] = False,
+    flags: SuiteFlags,
+) -> None:
+    """Two revisions of your model, timed on a suite.
+
+    Either revision may be the path of a Python interpreter instead, with packages of its own.
+
+    Exit code 1: --fail-on fails, or NEW does not run. 2: BASE does not run. 5: inconclusive.
+    """
+    from modbench.plugins.ab import suites
+
+    compare(suites.revisions((base, new), suite, listed("--model", model, str), flags, own=own), flags)
+
+
+@command("builds", on=ab)
+@with_flags(kind=SuiteFlags)
+def ab_builds(
+    base: Annotated[str, typer.Argument(metavar="BASE", help="A build of a model, FILE.py:build(OPTION=VALUE).")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The one that is compared with it.")],
+    suite: SuiteName,
+    flags: SuiteFlags,
+) -> None:
+    """Two builds of your model, timed on a suite.
+
+    Exit code 1: --fail-on fails, or NEW does not run. 2: BASE does not run. 5: inconclusive.
+    """
+    from modbench.plugins.ab import suites
+
+    compare(suites.builds((base, new), suite, flags), flags)

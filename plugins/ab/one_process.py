@@ -1,0 +1,18 @@
+"""Times one job of a run folder in this process, in turns with others: `python one_process.py RUN UNIT ASK GRANTED`.
+
+A whole `modbench run` plans, counts and reports around a second of timing; a process of a block needs the timing alone. This file
+runs under the interpreter of either side, with the modbench that it finds there.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from modbench.extend import RunFolder, after_timing, planned_job, run_job, turns
+
+if __name__ == "__main__":
+    run, name = Path(sys.argv[1]), sys.argv[2]
+    turns.between(int(sys.argv[3]), int(sys.argv[4]))
+    after_timing.leave_out("the validity checks ran when the side was prepared, not in this process")
+    run_job(planned_job(run, name), RunFolder(run))

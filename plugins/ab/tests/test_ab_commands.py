@@ -1,0 +1,301 @@
+"""`modbench ab commands` on real commands of milliseconds: what is measured, what fails, and what is left when it is ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from in_process import command_line
+from test_parent_death import alive, wait_until_gone
+
+from modbench.harness.core.errors import UsageError
+from modbench.harness.machine import certificate, environment
+from modbench.harness.stats import contrast
+from modbench.plugins.ab import two_commands as commands
+from modbench.plugins.ab.two_commands import Commands, Process
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="process groups")
+PYTHON = f"{sys.executable} -I -S"
+ENOUGH = ("--blocks", "3", "--json")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder; a machine that is known at once."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(environment, "collect", dict)
+    monkeypatch.setattr(certificate, "fingerprint", lambda *_: "this machine")
+    return tmp_path
+
+
+def script(here: Path, name: str, text: str) -> str:
+    (here / name).write_text(text)
+    return f"{PYTHON} {name}"
+
+
+def ab(*words: str, cwd: Path) -> Any:
+    done = command_line("ab", "commands", *words, cwd=cwd)
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout) | {"code": done.returncode}
+
+
+def rows(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {row["metric"]: row for row in found["rows"]}
+
+
+def once(*words: str, cwd: Path) -> Process:
+    """What one process took."""
+    told, tell = os.pipe()
+    with os.fdopen(told) as answer:
+        script = [sys.executable, "-I", "-S", str(commands.SCRIPT), str(tell), *words]
+        subprocess.run(script, cwd=cwd, pass_fds=[tell], check=True)
+        os.close(tell)
+        return Process(**json.loads(answer.read()))
+
+
+def test_time_of_children_and_memory_of_the_largest_are_those_of_the_command(here: Path) -> None:
+    burn = "import time\nwhile time.process_time() < 0.3: pass\nx = bytearray(2**26)"
+    (here / "child.py").write_text(burn)
+    found = once("/bin/sh", "-c", f"{PYTHON} child.py; true", cwd=here)
+    assert found.wall_s > 0
+    assert found.cpu_s > 0.3 > (found.main_s or 0.0)
+    assert found.rss_bytes > 2**26
+    assert found.tree_bytes or found.tree_why
+
+
+def planted(
+    here: Path, monkeypatch: pytest.MonkeyPatch, *, slower: float = 1.0, **of_new: float | None
+) -> dict[str, Any]:
+    """A comparison whose processes take planted times; wall time waits for a processor in some of them."""
+    drawn = random.Random(3)
+
+    def run(_: Commands, side: str) -> Process:
+        work = math.exp(drawn.gauss(0, 0.002)) * (slower if side == "B" else 1.0)
+        late = drawn.choice((0.0, 0.5)) if "late" in of_new else 0.0
+        told: dict[str, Any] = {"wall_s": work + late, "cpu_s": work, "main_s": work, "delay_s": late}
+        told |= {"rss_bytes": 1, "tree_bytes": 2, "tree_why": None, "code": 0}
+        return Process(**told | {key: value for key, value in of_new.items() if key != "late" and side == "B"})
+
+    monkeypatch.setattr(Commands, "_run", run)
+    found = ab("true", "true", "--fail-on", "slower:2%", "--blocks", "8", "--json", cwd=here)
+    return {**found, **rows(found)["wall_s"], "code": found["code"]}
+
+
+@pytest.mark.parametrize(("slower", "check"), [(1.0, contrast.PASS), (1.05, contrast.FAIL), (0.95, contrast.PASS)])
+@pytest.mark.parametrize("late", [{}, {"late": 1.0}], ids=["quiet", "busy"])
+def test_the_clock_that_was_not_noisy_decides(
+    here: Path, monkeypatch: pytest.MonkeyPatch, slower: float, check: str, late: dict[str, float]
+) -> None:
+    found = planted(here, monkeypatch, slower=slower, **late)
+    assert (found["check"], found["by_cpu"], found["code"]) == (check, bool(late), int(check == contrast.FAIL))
+
+
+@pytest.mark.parametrize("blocks", ["3", "40"], ids=["to the end", "decided early"])
+def test_report_renders_its_folder_with_the_same_numbers(
+    here: Path, monkeypatch: pytest.MonkeyPatch, blocks: str
+) -> None:
+    planted(here, monkeypatch, slower=1.05)
+    found = ab("true", "true", "--fail-on", "slower:2%", "--blocks", blocks, "-o", "out", "--json", cwd=here)
+    assert (found["blocks"] < int(blocks)) is (blocks == "40")
+    first = (here / "out" / "report.html").read_text()
+    (here / "out" / "report.html").unlink()
+    done = command_line("report", "out", "--json", cwd=here)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {key: value for key, value in found.items() if key != "code"}
+    assert (here / "out" / "report.html").read_text() == first
+    refused = command_line("report", "out", "--baseline", "dense", cwd=here)
+    assert refused.returncode == 2
+    (here / "out" / "finished.json").unlink()
+    assert command_line("report", "out", cwd=here).returncode == 4
+
+
+@pytest.mark.parametrize(
+    "of_new",
+    [{"main_s": 0.5}, {"cpu_s": 0.2, "main_s": 0.2}, {"main_s": None, "delay_s": None}],
+    ids=["several threads or processes", "waits of itself", "not recorded"],
+)
+def test_cpu_time_that_is_not_the_work_decides_nothing(
+    here: Path, monkeypatch: pytest.MonkeyPatch, of_new: dict[str, float | None]
+) -> None:
+    found = planted(here, monkeypatch, slower=1.05, late=1.0, **of_new)
+    assert (found["code"], found["by_cpu"]) == (5, False)
+
+
+def test_standard_input_is_at_its_end(here: Path) -> None:
+    assert ab("cat", "cat", *ENOUGH, cwd=here)["blocks"] == 3
+
+
+@pytest.mark.parametrize(("side", "code"), [("base", 2), ("new", 1)])
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "after some blocks"])
+def test_a_side_that_fails(here: Path, side: str, code: int, late: bool) -> None:  # a parameter
+    count = "open('runs.txt', 'a').write('x')\n" if late else ""
+    fails = f"{count}import os, sys\nif len(open('runs.txt').read()) > 5: sys.exit('it broke')\n"
+    (here / "runs.txt").write_text("" if late else "xxxxxx")
+    words = {"base": script(here, "a.py", "pass"), "new": script(here, "b.py", "pass")} | {
+        side: script(here, "c.py", fails)
+    }
+    done = command_line("ab", "commands", words["base"], words["new"], "--blocks", "9", cwd=here)
+    assert done.returncode == code, done.stderr
+    assert "it broke" in (done.stdout if side == "new" else done.stderr)
+    assert f"{side} | it broke" in done.stderr
+    (folder,) = here.glob("runs/ab-*")
+    assert bool([*folder.glob("block*")]) is late
+
+
+def test_a_side_that_takes_too_long_fails_and_is_ended(here: Path) -> None:
+    hangs = script(here, "new.py", "import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(600)")
+    found = ab(script(here, "base.py", "pass"), hangs, "--timeout", "500ms", *ENOUGH, cwd=here)
+    assert found["code"] == 1
+    assert "--timeout" in found["rows"][0]["reason"]
+    wait_until_gone([int((here / "pid").read_text())])
+
+
+def test_what_a_command_leaves_running_in_its_group_is_ended(here: Path) -> None:
+    leaves = "import subprocess\np = subprocess.Popen(['sleep', '600'])\nopen('pids', 'a').write(f'{p.pid} ')"
+    base = script(here, "base.py", leaves)
+    assert ab(base, base, *ENOUGH, cwd=here)["code"] in {0, 5}
+    left = [int(pid) for pid in (here / "pids").read_text().split()]
+    assert len(left) == 2 + 3 * 4
+    assert not any(alive(pid) for pid in left)
+
+
+@pytest.mark.parametrize(
+    ("text", "shell", "words"),
+    [
+        ("grep '|' 'a b'", False, ["grep", "|", "a b"]),
+        ("a '$HOME'", False, ["a", "$HOME"]),
+        ("A=1 b | c", True, ["/bin/sh", "-c", "A=1 b | c"]),
+        ("a --x=1", False, ["a", "--x=1"]),
+    ],
+)
+def test_words_of_a_command(text: str, shell: bool, words: list[str]) -> None:  # a parameter
+    assert commands.words_of(text, shell=shell) == words
+
+
+@pytest.mark.parametrize(
+    "text", ["", "  ", "a 'b", "a | b", "a > b", "a && b", "a;b", "A=1 b", "a $HOME", "a `b`", 'a "$HOME"']
+)
+def test_a_command_that_needs_a_shell_or_is_none_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        commands.words_of(text, shell=False)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["true", "true", "--blocks", "2"],
+        ["true", "true", "--blocks", "100000"],
+        ["true", "true", "--max-time", "soon"],
+        ["true", "true", "--fail-on", "flops:0%"],
+        ["true", "true", "--fail-on", "slower:2%,cpu:2%"],
+        ["true", "true", "--fail-on", "slower:2%", "--margin", "0.02"],
+        ["true", "true", "--format", "xml"],
+        ["true", "true", "--format", "github", "--json"],
+        ["true", "true", "--out", "file"],
+        ["true", "true", "--out", "file/below"],
+        ["true", "no-such-program-anywhere"][::-1],
+        ["true"],
+    ],
+)
+def test_mistakes_end_in_a_line_and_leave_nothing(here: Path, words: list[str]) -> None:
+    (here / "file").write_text("")
+    done = command_line("ab", "commands", *words, cwd=here)
+    assert done.returncode == 2
+    assert len([line for line in done.stderr.splitlines() if line.startswith("modbench: ")]) <= 1
+    assert "Traceback" not in done.stderr
+    assert [each.name for each in here.iterdir()] == ["file"] or not [*here.glob("runs/*/block*")]
+
+
+def test_changed_files_begin_anew_and_the_same_go_on(here: Path) -> None:
+    base, new = script(here, "a.py", "pass"), script(here, "b.py", "pass")
+    request = commands.request(([base], [new]), (base, new))
+    assert request == commands.request(([base], [new]), (base, new))
+    script(here, "b.py", "pass # changed")
+    assert request != commands.request(([base], [new]), (base, new))
+
+
+# --- ended from outside
+
+
+BUSY = """
+import os, sys, time
+open("runs.txt", "a").write("x")
+if len(open("runs.txt").read()) > 8:
+    open("pid.part", "w").write(str(os.getpid()))
+    os.rename("pid.part", "pid")
+    while not os.path.exists("go"): time.sleep(0.01)
+"""
+
+
+class Started:
+    """The command in a process of its own, which hangs in its second block."""
+
+    def __init__(self, here: Path, *more: str) -> None:
+        script(here, "busy.py", BUSY)
+        words = ["-m", "modbench", "ab", "commands", f"{PYTHON} busy.py", f"{PYTHON} busy.py", "--blocks", "3", *more]
+        self.here = here
+        self.process = subprocess.Popen(
+            [sys.executable, *words], cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def hangs(self) -> int:
+        """Wait until a command hangs; its process id."""
+        while not (self.here / "pid").exists():
+            assert self.process.poll() is None, self.process.communicate()
+            time.sleep(0.02)
+        return int((self.here / "pid").read_text())
+
+
+@pytest.fixture
+def started(here: Path) -> Iterator[Started]:
+    made = Started(here, "-o", "out")
+    yield made
+    with contextlib.suppress(ProcessLookupError):
+        made.process.kill()
+    made.process.communicate()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_ended_from_outside_it_keeps_finished_blocks_and_nothing_runs(started: Started, number: signal.Signals) -> None:
+    pid = started.hangs()
+    started.process.send_signal(number)
+    _, err = started.process.communicate()
+    wait_until_gone([pid])
+    out = started.here / "out"
+    assert started.process.returncode == (-number if number == signal.SIGKILL else 4), err
+    assert [each.name for each in out.glob("block*")] == ["block0"]
+    if number != signal.SIGKILL:
+        assert {each.name for each in out.iterdir()} == {"ab.json", "plan.json", "block0"}
+        assert "Traceback" not in err
+    # The same command goes on.
+    (started.here / "go").touch()
+    again = Started(started.here, "-o", "out")
+    told, err = again.process.communicate()
+    assert again.process.returncode in {0, 5}, err
+    assert re.search(r"(?<!\d)3 blocks", told)
+    kept = json.loads((out / "block0").read_text())
+    assert kept["order"]
+    # Two to warm up, four of the first block, what was interrupted, and the rest.
+    assert len((started.here / "runs.txt").read_text()) == 2 + 4 + 3 + 8
+
+
+@pytest.mark.slow
+def test_a_killed_command_is_a_side_that_fails(started: Started) -> None:
+    os.kill(started.hangs(), signal.SIGKILL)
+    out, err = started.process.communicate()
+    assert started.process.returncode in {1, 2}  # by which side it was of
+    assert "SIGKILL" in out + err
+    assert "Traceback" not in err

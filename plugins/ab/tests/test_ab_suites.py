@@ -1,0 +1,251 @@
+"""Two sides of a suite in blocks of four processes: the words that prepare a side, what a block leaves, and what is refused."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from planted import left, planted_suite
+from present import present
+
+from modbench.harness.core.errors import ModbenchError, UsageError
+from modbench.harness.planning.plan import Plan
+from modbench.harness.process import exit_codes
+from modbench.harness.results import run_folder
+from modbench.harness.results.run_folder import RunFolder
+from modbench.plugins.ab import folder as ab_folder
+from modbench.plugins.ab import suites, turn_taking
+from modbench.plugins.ab.compared import Asked
+from modbench.plugins.ab.flags import SuiteFlags
+from modbench.plugins.ab.question import NAMES
+from modbench.plugins.ab.sides import Side
+from modbench.plugins.ab.suites import Suites
+from modbench.plugins.ab.turn_taking import Start
+
+TIME = "latency/forward"
+PLAN = {"metrics": [TIME], "train": None, "processes": 1, "rounds": 4, "grid": {"seq_len": [64]}}
+
+
+def compared(folder: Path, flags: SuiteFlags | None = None, models: Sequence[str] = ()) -> Suites:
+    base = Side("one", sys.executable, models=tuple(models))
+    both = base, replace(base, label="two", new=True)
+    return Suites("quick", [TIME], flags or SuiteFlags(), Asked(0.02), both, folder, builds=False)
+
+
+def test_the_words_that_prepare_a_side(tmp_path: Path) -> None:
+    flags = SuiteFlags(seq_len=["512"], select="mine and T512", option=["threshold=0.5,0.7"], timeout="1h")
+    made = compared(tmp_path, flags, ["/a/mine.py:build"])
+    words = made.command(made.both[0], tmp_path / "out")
+    assert words[:6] == [sys.executable, "-P", "-m", "modbench", "run", "quick"]
+    for flag, value in (
+        ("--model", "/a/mine.py:build"),
+        ("--match", "none"),  # two revisions would be held against two matched baselines
+        ("-k", "mine and T512"),
+        ("--seq-len", "512"),
+        ("--option", "threshold=0.5,0.7"),
+        ("--timeout", "1h"),
+    ):
+        assert words[words.index(flag) + 1] == value
+    assert "--only" in words
+    assert {f'metrics=["{TIME}"]', "processes=1", "aa_control=false"} <= {*words}
+    own = compared(tmp_path)
+    assert not {"--only", "--match", "--model"} & {*own.command(own.both[0], tmp_path / "out")}
+
+
+@pytest.mark.parametrize(("setting", "said"), [("processes=2", "processes: ab sets"), ("rounds=1", "rounds: ab sets")])
+def test_what_is_the_same_for_all_blocks_is_not_set(setting: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        suites.planned("quick", (), SuiteFlags(settings=[setting]))
+
+
+def test_a_suite_without_times_is_refused() -> None:
+    with pytest.raises(UsageError, match="times nothing"):
+        suites.planned("quick", (), SuiteFlags(settings=['metrics=["flops/forward"]']))
+
+
+MODEL = "def build(config, threshold=1): ...\n"
+
+
+def test_two_builds_differ_and_have_one_variant_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("old.py").write_text(MODEL)
+    shutil.copy("old.py", "new.py")
+    sides = "old.py:build", "new.py:build"
+    with suites.builds(sides, "quick", SuiteFlags(option=["threshold=0.5"])) as found:
+        assert found.sides == sides
+        assert found.folder.parent.name == "runs"
+    for pair, option, said in (
+        ((sides[0], sides[0]), "threshold=1", "named twice"),
+        (sides, "threshold=0.5,0.7", r"threshold0\.5.*one value"),
+        ((sides[0], "none.py:build"), "threshold=1", "none.py"),
+    ):
+        with pytest.raises(UsageError, match=said), suites.builds(pair, "quick", SuiteFlags(option=[option])):
+            pass
+
+
+def test_a_suite_that_names_the_users_model_itself_is_refused(tmp_path: Path) -> None:
+    """Else the revisions would be those of modbench's own checkout, and both sides run the same file."""
+    model, file = tmp_path / "mine.py", tmp_path / "own.toml"
+    model.write_text(MODEL)
+    file.write_text(
+        f'name = "own"\neffort = "draft"\nmetrics = ["{TIME}"]\n[grid]\nseq_len = [16]\n[[variants]]\nmodel = "dense"\n'
+        f'[[variants]]\nmodel = "{model}:build"\n'
+    )
+    with (
+        pytest.raises(UsageError, match=f"--model {model}:build"),
+        suites.revisions(("a", "b"), str(file), (), SuiteFlags(), own=True),
+    ):
+        pass
+    with (
+        pytest.raises(UsageError, match="leave out --model or --self"),
+        suites.revisions(("a", "b"), "quick", (f"{model}:build",), SuiteFlags(), own=True),
+    ):
+        pass
+
+
+@pytest.fixture
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suites:
+    """Two sides that are prepared; each process of a block leaves a planted record, unless a test says otherwise."""
+    made = compared(tmp_path)
+    made.both = replace(made.both[0], folder=Path("base")), replace(made.both[1], folder=Path("new"))
+    plan = planted_suite("draft", **PLAN)
+
+    def run(_: Suites, _side: Side, out: Path) -> None:
+        assert out.is_absolute()  # a side runs in a folder of its own
+        if not out.exists():
+            left(tmp_path / "records", plan).rename(out)
+
+    def take_turns(starts: Sequence[Start]) -> list[int | None]:
+        for start in starts:
+            out, name = Path(start.words[-2]), start.words[-1]
+            assert out.name.startswith(str(start.folder))  # each runs in the files of its side
+            job = next(each for each in plan.jobs if each.name == name)
+            number = NAMES.index(out.name)
+            shutil.copy(RunFolder(records(plan, tmp_path, number)).record(job), RunFolder(out).record(job))
+        return [0 for _ in starts]
+
+    monkeypatch.setattr(Suites, "_run", run)
+    monkeypatch.setattr(turn_taking, "run", take_turns)
+    made.prepare()
+    return made
+
+
+def records(plan: Plan, folder: Path, number: int) -> Path:
+    """A planted run of the process of a block; the new side's is slower in one variant."""
+    made = folder / f"records{number}"
+    if not made.exists():
+        left(folder / "records", plan, seed=number, slower={"mod[c0.125]": 1.2 if number > 1 else 1.0}).rename(made)
+    return made
+
+
+def test_a_block_has_four_processes_in_their_order_and_its_name_once_it_is_whole(
+    planted: Suites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, real = list[str](), turn_taking.run
+
+    def noted(starts: Sequence[Start]) -> list[int | None]:
+        started.extend(Path(each.words[-2]).name for each in starts)
+        assert ab_folder.blocks(planted.folder) == len(started) // 4 - 1
+        return real(starts)
+
+    monkeypatch.setattr(turn_taking, "run", noted)
+    for number, order in enumerate(("ABBA", "BAAB")):
+        planted.measure(number, order)
+    assert started == ["base1", "new1", "new2", "base2", "new1", "base1", "base2", "new2"]
+    assert ab_folder.blocks(planted.folder) == 2
+    assert sorted(each.name for each in (planted.folder / "block1").iterdir()) == sorted(NAMES)
+    rows = {row.what.variant: row for row in planted.rows() if not isinstance(row.what, str)}
+    effects = {variant: present(row.blocks).wall for variant, row in rows.items()}
+    assert [*effects["mod[c0.125]"]] == [0, 1]
+    assert effects["mod[c0.125]"][0] < effects["dense"][0] - 0.1
+    assert planted.folder.joinpath("base").exists()
+
+
+def test_a_block_that_is_interrupted_leaves_nothing(planted: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_starts: Sequence[Start]) -> list[int | None]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(turn_taking, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        planted.measure(0, "ABBA")
+    assert ab_folder.blocks(planted.folder) == 0
+    assert {each.name for each in planted.folder.iterdir() if not each.name.startswith("records")} == {"base", "new"}
+
+
+@pytest.mark.parametrize(("hung", "tries"), [(False, 2), (True, 1)])
+def test_what_dies_is_tried_once_more_and_then_measured_no_more(
+    hung: bool, tries: int, planted: Suites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = list[str]()
+
+    def dies(starts: Sequence[Start]) -> list[int | None]:
+        started.extend(start.words[-1] for start in starts)
+        return [None if hung else 9 for _ in starts]
+
+    monkeypatch.setattr(turn_taking, "run", dies)
+    planted.measure(0, "ABBA")
+    assert len(started) == 4 * tries
+    planted.measure(1, "ABBA")
+    assert len(started) == 4 * tries
+    again = compared(planted.folder)  # the same command again knows it from the blocks
+    again.prepare()
+    again.measure(2, "ABBA")
+    assert len(started) == 4 * tries
+    assert {row.why is None for row in again.rows()} == {False}
+
+
+def test_a_disk_that_is_full_ends_a_block_with_one_line_and_keeps_the_others(
+    planted: Suites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted.measure(0, "ABBA")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for name in ("copyfile", "copytree"):
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, name, full)
+            with pytest.raises(ModbenchError, match="Finished blocks are kept") as met:
+                planted.measure(1, "ABBA")
+        line, code = exit_codes.message_and_code(met.value)
+        assert (code, line.count("\n"), os.strerror(errno.ENOSPC) in line) == (3, 0, True)
+        assert ab_folder.blocks(planted.folder) == 1
+        assert not planted.folder.joinpath("block.part").exists()
+
+
+@pytest.mark.slow
+def test_a_real_block_times_again_and_copies_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of a tiny model: new records of what is timed, the prepared ones of what is counted, and no old view."""
+    variants: list[dict[str, object]] = [{"model": "dense"}, {"model": "mod", "capacity": 0.5}]
+    shape = {"d_model": 32, "n_layers": 2, "n_heads": 2}
+    small = {"grid": {"seq_len": [16]}, "metrics": ["flops/forward", TIME], "rounds": 3}
+    plan = planted_suite("smoke", **(PLAN | small), shape=shape, variants=variants)
+
+    def run(self: Suites, _side: Side, out: Path) -> None:
+        left(self.folder / "part", plan).rename(out)
+        (out / "report.html").write_text("old")
+
+    monkeypatch.setattr(Suites, "_run", run)
+    made = compared(tmp_path)
+    made.prepare()
+    made.measure(0, "BAAB")
+    pids = set[int]()
+    for name in NAMES:
+        prepared, out = tmp_path / ("new" if name.startswith("new") else "base"), tmp_path / "block0" / name
+        found = {record.job.name: record for record in run_folder.read(str(out)).records}
+        assert found.keys() == {job.name for job in plan.jobs}
+        for record in found.values():
+            old = RunFolder(prepared).record(record.job).read_text()
+            assert (RunFolder(out).record(record.job).read_text() == old) != record.job.facts.times
+            if record.job.facts.times:
+                pids.add(present(record.environment).pid)
+                assert all(sorted(set(each.samples["round"])) == [0, 1, 2] for each in record.outcomes)
+        assert not (out / "report.html").exists()
+    assert len(pids - {os.getpid()}) == 4
+    assert ab_folder.blocks(made.folder) == 1

@@ -1,0 +1,260 @@
+"""What blocks of planted runs say of two sides of a suite: effects, verdicts, and what checks found of either side."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from planted import EVERY_VARIANT, UNFIT, left, planted_suite
+from present import present
+
+from modbench.harness.core.labels import Label
+from modbench.harness.results import run_folder
+from modbench.plugins.ab import blocks as suite_blocks
+from modbench.plugins.ab import question as ab
+from modbench.plugins.ab.question import NAMES, Result, Row
+from modbench.reports.questions.gate.fail_on import FailOn, parse
+from modbench.reports.tables.cell import Trouble
+from modbench.reports.tables.outcomes import Tables
+from modbench.reports.writers.number_format import plain
+
+TIME = "latency/forward"
+VARIANTS: list[dict[str, Any]] = [{"model": "dense"}, {"model": "mod", "capacity": 0.125}]
+PLACE = "T64-B1-fp32-cpu1"
+DENSE, MOD = f"dense[{PLACE}]", f"mod[c0.125-{PLACE}]"
+GRID_POINTS = {"ABBA": (0, 3, 1, 2), "BAAB": (1, 2, 0, 3)}
+
+logs = st.floats(-10, 2)
+
+
+@given(
+    st.lists(st.tuples(logs, logs, logs, logs), min_size=1, max_size=12),
+    st.floats(-1, 1),
+    st.sampled_from([*GRID_POINTS]),
+)
+def test_a_steady_drift_moves_no_effect(times: list[tuple[float, ...]], slope: float, order: str) -> None:
+    """A machine that slows down by the same factor from turn to turn, whichever side is in the middle."""
+
+    def four(drift: float) -> list[list[float]]:
+        return [
+            [each[i] + drift * (4 * n + grid_point) for n, each in enumerate(times)]
+            for i, grid_point in enumerate(GRID_POINTS[order])
+        ]
+
+    (still, _), (drifting, _) = (ab.effects([four(drift)], None) for drift in (0.0, slope))
+    assert drifting.wall == pytest.approx(still.wall, abs=1e-9)
+
+
+def test_the_effect_is_that_of_the_new_side_and_the_control_that_of_the_base() -> None:
+    three, two, noisy = [math.log(3.0)] * 5, [math.log(2.0)] * 5, [math.log(2.0)] * 4 + [9.0]
+    found, control = ab.effects([[three, three, two, noisy], [three, two, two, two]], None)
+    assert found.wall == pytest.approx({0: math.log(1.5), 1: math.log(1.5) / 2})
+    assert control.wall == pytest.approx({0: 0.0, 1: math.log(1.5)})
+
+
+def made(
+    folder: Path,
+    number: int,
+    *,
+    base: dict[str, Any] | None = None,
+    new: dict[str, Any] | None = None,
+    variants: list[dict[str, Any]] | None = None,
+    rounds: int = 4,
+) -> list[list[Path]]:
+    """Blocks of planted runs: what goes wrong on each side, and the variants of the new one."""
+    random, blocks = np.random.default_rng(0), list[list[Path]]()
+    for block in range(number):
+        blocks.append([])
+        for name in NAMES:
+            trouble = dict((base if name.startswith("base") else new) or {})
+            plan = planted_suite(
+                "draft",
+                metrics=[TIME],
+                train=None,
+                processes=1,
+                rounds=rounds,
+                grid={"seq_len": [64]},
+                variants=variants if variants and name.startswith("new") else VARIANTS,
+            )
+            noise = {case.variant: math.exp(random.normal(0, 0.005)) for case in plan.cases}
+            slower = {variant: own * trouble.get("slower", {}).get(variant, 1.0) for variant, own in noise.items()}
+            out = folder / f"block{block}-{name}"
+            left(folder / f"made-{out.name}", plan, **(trouble | {"slower": slower, "seed": 1 + block})).rename(out)
+            blocks[-1].append(out)
+    return blocks
+
+
+def judged(
+    blocks: list[list[Path]], prepared: list[Path] | None = None, fail_on: FailOn | None = None
+) -> dict[str, Row]:
+    """What blocks say of each case; the sides were prepared in runs of their own, or as in the first block."""
+    tables = [[Tables(run_folder.read(str(path))) for path in block] for block in blocks]
+    base, new = (Tables(run_folder.read(str(path))) for path in prepared or [blocks[0][0], blocks[0][2]])
+    rows = ab.judge([*suite_blocks.measured(tables, (base, new))], 0.02, fail_on)
+    return {row.what if isinstance(row.what, str) else row.what.id: row for row in rows}
+
+
+def verdicts(rows: dict[str, Row]) -> dict[str, str | None]:
+    return {what: row.verdict for what, row in rows.items()}
+
+
+def test_the_slower_case_alone_is_worse(tmp_path: Path) -> None:
+    equal = judged(made(tmp_path / "equal", 6))
+    assert verdicts(equal) == {DENSE: "equivalent", MOD: "equivalent"}
+    slow = judged(made(tmp_path / "slow", 6, new={"slower": {"mod[c0.125]": 1.1}}))
+    assert verdicts(slow) == {DENSE: "equivalent", MOD: "worse"}
+    assert slow[MOD].ratio.value == pytest.approx(1 / 1.1, rel=0.01)
+
+
+def test_the_quotient_of_the_two_times_is_the_ratio(tmp_path: Path) -> None:
+    """On a machine whose blocks differ by 30 %, too."""
+    lurches: dict[str, Any] = {"lurches": 0.3}
+    rows = judged(made(tmp_path, 3, base=lurches, new=lurches, rounds=8))
+    for row in rows.values():
+        quotient = present(row.base_value) / present(row.new_value)
+        assert quotient == pytest.approx(row.ratio.value, rel=1e-9)
+
+
+def test_two_builds_are_one_case_where_their_place_is_one(tmp_path: Path) -> None:
+    names = ("dense", "moe")
+    plans = [
+        planted_suite(
+            "draft",
+            metrics=[TIME],
+            train=None,
+            processes=1,
+            rounds=4,
+            grid={"seq_len": [64]},
+            variants=[{"model": each}],
+        )
+        for each in names
+    ]
+    runs = [
+        Tables(run_folder.read(str(left(tmp_path / f"{number}{name}", plans[number // 2], slower={"moe": 2.0}))))
+        for number, name in enumerate(NAMES)
+    ]
+    (row,) = suite_blocks.measured([runs] * 3, (runs[0], runs[2]), builds=True)
+    assert not isinstance(row.what, str)
+    assert row.what.id == f"moe[{PLACE}]"
+    assert len(present(row.blocks).wall) == 3
+
+
+def test_what_drifts_is_compared_with_the_rounds_beside_it(tmp_path: Path) -> None:
+    drifts = {"drifts": "mod[c0.125]"}
+    assert verdicts(judged(made(tmp_path, 6, base=drifts, new=drifts, rounds=12)))[MOD] == "equivalent"
+
+
+@pytest.mark.parametrize(
+    ("base", "new", "lacking"),
+    [
+        (None, Trouble("failed", "it raised", "error"), "new"),
+        (None, Trouble("failed", "it died twice", "crash"), "new"),
+        (Trouble("failed", "it raised", "error"), None, "base"),
+        (Trouble("failed", "it raised", "error"), Trouble("failed", "it raised", "error"), "base"),
+        (Trouble("skipped", "it needs more memory"), None, None),
+        (Trouble("failed", "it died twice", "crash"), None, None),
+        (None, Trouble("failed", "a damaged file", "damaged"), None),
+        (None, Trouble("skipped", "a process has no such case"), None),
+    ],
+)
+def test_what_a_side_without_a_number_says(base: Trouble | None, new: Trouble | None, lacking: str | None) -> None:
+    (case, *_) = planted_suite("draft", metrics=[TIME], train=None).cases
+    assert suite_blocks.lost(case, TIME, base, new).lacking == lacking
+
+
+CHECK = parse(["slower:5%"])
+
+
+@pytest.mark.parametrize(
+    ("sides", "case", "why", "ends"),
+    [
+        ({"new": {"fails": "mod[c0.125]"}}, MOD, "failed: ", "fail"),
+        ({"base": {"fails": "mod[c0.125]"}}, MOD, "failed: ", "pass"),  # there is nothing that it could be slower than
+        ({"variants": VARIANTS[:1]}, MOD, "the new side has no such case", "inconclusive"),
+        (
+            {"variants": [*VARIANTS, {"model": "mod", "capacity": 0.5}]},
+            f"mod[c0.5-{PLACE}]",
+            "new: the base has no",
+            "pass",
+        ),
+    ],
+)
+def test_a_case_that_one_side_lacks_has_a_reason_and_the_other_cases_are_judged(
+    sides: dict[str, Any], case: str, why: str, ends: str, tmp_path: Path
+) -> None:
+    rows = judged(made(tmp_path, 6, **sides), fail_on=CHECK)
+    assert plain(rows[case].why).startswith(why)
+    assert (rows[case].verdict, rows[DENSE].check) == (None, "pass")
+    assert Result(("a", "b"), [*rows.values()], 0.05, CHECK).verdict == ends
+
+
+def test_waits_are_judged_by_cpu_time_where_that_stands_for_the_work(tmp_path: Path) -> None:
+    """The base waits for a processor in every sample, so that it takes twice as long."""
+    waits: dict[str, Any] = {"waits": EVERY_VARIANT}
+    slower: dict[str, Any] = {"slower": {"mod[c0.125]": 1.1}}
+    seen = {"own_work_seen": True}
+    told = judged(made(tmp_path / "told", 6, base=waits | seen, new=slower | seen))
+    assert verdicts(told) == {DENSE: "equivalent", MOD: "worse"}
+    assert all(Label.BY_CPU in row.labels for row in told.values())
+    silent = judged(made(tmp_path / "silent", 6, base=waits, new=slower))
+    assert {*verdicts(silent).values()} == {"inconclusive"}
+    calm = judged(made(tmp_path / "calm", 6, base=seen, new=slower | seen))
+    assert (calm[MOD].verdict, Label.BY_CPU in calm[MOD].labels) == ("worse", False)
+
+
+def test_a_base_that_differs_from_itself_decides_nothing(tmp_path: Path) -> None:
+    blocks = made(tmp_path, 6, new={"slower": {"mod[c0.125]": 1.3}})
+    # As if one of the base's two processes had been another program.
+    rows = judged([[first, new, new, other] for first, _, new, other in blocks])
+    assert rows[MOD].fooled
+    assert rows[MOD].verdict == "inconclusive"
+    assert not rows[DENSE].fooled
+
+
+REUSED = {"noted": {"mod[c0.125]": {"reused": "calls on tensors that were timed ran 3 FLOPs, on copies of them 9"}}}
+
+
+@pytest.mark.parametrize("where", ["prepared base", "prepared new", *NAMES])
+def test_what_checks_find_belongs_to_a_side_wherever_they_ran(where: str, tmp_path: Path) -> None:
+    """In the run that prepared a side, or in any process of any block."""
+    blocks, (found,) = made(tmp_path / "blocks", 6), made(tmp_path / "found", 1, base=REUSED, new=REUSED)
+    prepared = [blocks[0][0], blocks[0][2]]
+    if where in NAMES:
+        blocks[4][NAMES.index(where)] = found[NAMES.index(where)]
+    else:
+        grid_point = ("prepared base", "prepared new").index(where)
+        prepared[grid_point] = found[2 * grid_point]
+    side: Literal["base", "new"] = "new" if "new" in where else "base"
+    mod = judged(blocks, prepared)[MOD]
+    assert mod.verdict == "inconclusive"
+    assert Label.REUSES_OUTPUT in (mod.labels if side == "new" else mod.base_labels)
+    assert f"the {side} side {Label.REUSES_OUTPUT}: its time is not that of its work" in plain(mod.reason)
+
+
+def test_what_could_not_be_checked_withholds_where_sides_differ(tmp_path: Path) -> None:
+    """Compiled code is seen by no counter on either side."""
+    noted = {"noted": {"mod[c0.125]": {"unchecked": "a guard failed"}}}
+    blocks = made(tmp_path / "blocks", 6)
+    (both,) = made(tmp_path / "found", 1, base=noted, new=noted)
+    for prepared, word in (([both[0], both[2]], "equivalent"), ([blocks[0][0], both[2]], "inconclusive")):
+        mod = judged(blocks, prepared)[MOD]
+        assert mod.verdict == word
+        assert Label.UNCHECKED in mod.labels
+
+
+def test_a_machine_that_is_unfit_claims_nothing(tmp_path: Path) -> None:
+    blocks = made(tmp_path, 5, base={"certificate": UNFIT}, new={"slower": {"mod[c0.125]": 1.3}})
+    assert {*verdicts(judged(blocks)).values()} == {"inconclusive"}
+
+
+def test_more_blocks_move_no_block_before(tmp_path: Path) -> None:
+    """Each analysis adds blocks to those of the one before."""
+    blocks = made(tmp_path, 4)
+    walls = [present(judged(blocks[:n])[MOD].blocks).wall for n in (2, 3, 4)]
+    assert all(few.items() <= many.items() for few, many in pairwise(walls))

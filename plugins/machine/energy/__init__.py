@@ -1,0 +1,1 @@
+"""Energy by the counter of the NVIDIA driver."""

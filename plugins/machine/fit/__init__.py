@@ -1,0 +1,1 @@
+"""The longest sequence and the largest batch whose training step fits."""

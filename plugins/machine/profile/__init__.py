@@ -1,0 +1,1 @@
+"""One case taken apart, module by module: `modbench profile`."""

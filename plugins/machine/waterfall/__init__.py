@@ -1,0 +1,1 @@
+"""From the theoretical time to the measured one, part by part."""

@@ -1,0 +1,1 @@
+"""`modbench train`, and loggers for the numbers of training."""
