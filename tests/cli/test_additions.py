@@ -84,6 +84,6 @@ def test_report_of_a_folder_that_a_plug_in_made(tmp_path: Path, modbench: Any) -
     assert modbench("report", made, "--plugin", folder, "--baseline", "dense").returncode == 2
     missing = modbench("report", made)
     assert missing.returncode == 2
-    assert missing.stderr == f"modbench: {made} needs the plug-in 'own', which made it and is absent.\n"
+    assert f"{made} needs the plug-in 'own'" in missing.stderr
     (made / "mine.json").write_text("[")
     assert "no run.json" in modbench("report", made).stderr

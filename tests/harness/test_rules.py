@@ -150,4 +150,4 @@ def test_a_rule_that_asks_for_what_is_not_there_ends_the_run(here: Path, modbenc
     (here / "bench" / "rules" / "longer.py").write_text(wrong)
     done = modbench("run", "ticks.toml", "--device", "cpu", "-o", "run", cwd=here)
     assert done.returncode == 3
-    assert "'longer' asks for 'count-T8-B1-fp32-cpu1', which is no" in done.stderr
+    assert "'count-T8-B1-fp32-cpu1', which is no" in done.stderr
