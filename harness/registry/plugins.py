@@ -44,7 +44,7 @@ KINDS = {
     "panels": ("modbench.reports.panels", "PANEL"),
     "formats": ("modbench.reports.formats", "FORMAT"),
     "suites": ("modbench.suites", ""),
-    "tasks": ("modbench.suites.tasks", "TASK"),
+    "tasks": ("", "TASK"),
     "sinks": ("", "SINK"),
     "sources": ("", "SOURCE"),
     "recorders": ("", "RECORDER"),

@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     from modbench.harness.core.titles import checked, slug
     from modbench.harness.core.train_plan import MOST_MORE, ConfirmPlan, Role, TrainRun, TrendPlan
     from modbench.harness.core.units import (
+        SHARE,
         Range,
         check_capacity,
         check_seed,
@@ -168,7 +169,7 @@ if TYPE_CHECKING:
     from modbench.harness.roofline.work import Listed as CallWork
     from modbench.harness.roofline.work import Work
     from modbench.harness.stats import contrast as contrasts
-    from modbench.harness.stats import effects, interim, noise, paired, power
+    from modbench.harness.stats import effects, exact_two_proportions, interim, noise, paired, power, solved
     from modbench.harness.stats.against_anchor import ticked
     from modbench.harness.stats.block_effects import Columns
     from modbench.harness.stats.contrast import (
@@ -220,6 +221,7 @@ if TYPE_CHECKING:
     from modbench.harness.training import parallel
     from modbench.harness.training.batches import Windows, joined
     from modbench.harness.training.held_out import autocast_of, why_not_causal
+    from modbench.harness.training.task_eval import Answered
     from modbench.harness.training.trainer import Progress, Trainer
     from modbench.models import dense
     from modbench.models.layers.context import Selection, from_mask
@@ -278,7 +280,7 @@ if TYPE_CHECKING:
     from modbench.reports.questions.gate.fail_on import parse as parse_fail_on
     from modbench.reports.questions.machine import check_measured, nothing_measured
     from modbench.reports.questions.results import TABLES
-    from modbench.reports.tables import comparisons, losses, pair_verdicts, provenance
+    from modbench.reports.tables import best_variants, comparisons, losses, pair_verdicts, provenance
     from modbench.reports.tables.cases import no_interval
     from modbench.reports.tables.cell import Trouble, columns_of, joined_reasons
     from modbench.reports.tables.comparisons import RECORDED, SMOKE, pair_row, ratio_columns
@@ -299,6 +301,7 @@ if TYPE_CHECKING:
     from modbench.reports.tables.pair_verdicts import SMOKE as SMOKE_RUN
     from modbench.reports.tables.pair_verdicts import UNCHECKED
     from modbench.reports.tables.rerun_command import Again, NotAgainError, suite_of
+    from modbench.reports.tables.solved import Counts
     from modbench.reports.tables.two_runs import UNKNOWN as UNKNOWN_FAILURES
     from modbench.reports.tables.two_runs import differences, other_quantity
     from modbench.reports.wording import BYTES, MATCHED, TIMED, WORKLOADS, in_title, name, short, verdict_words

@@ -83,7 +83,15 @@ MORE: Mapping[str, Mapping[str, str]] = {
 }
 NAMES = tuple(MORE)
 # Goldens whose run cannot be read without a plug-in.
-NEEDS = {"gpu": "machine", "isoflop": "sweeps", "trend": "sweeps"}
+NEEDS = {
+    "combine": "combine",
+    "gpu": "machine",
+    "isoflop": "sweeps",
+    "panels": "routing",
+    "routing": "routing",
+    "tasks": "tasks",
+    "trend": "sweeps",
+}
 # Goldens of one question, which do not keep the tables that every run has.
 OF_ONE_QUESTION = {"capacity_map", "combine", "trend", "routing", "panels"}
 OF_EVERY_RUN = {"cases", "comparisons", "breakeven", "exchange", "isoflop"}

@@ -14,7 +14,7 @@ from present import present
 from modbench.harness.core.errors import UsageError
 from modbench.harness.stats import effects
 from modbench.harness.stats.interim import analysis_at
-from modbench.reports.questions import tasks
+from modbench.plugins.tasks import question as tasks
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.writers.number_format import plain
 

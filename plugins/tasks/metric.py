@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modbench.harness.core.contracts import Metric
-from modbench.harness.core.units import SHARE
-from modbench.harness.registry import catalogue
+from modbench.extend import SHARE, Metric, catalogue
 
 if TYPE_CHECKING:
-    from modbench.harness.training.task_eval import Answered
+    from modbench.extend import Answered
 
 
 def _metrics() -> tuple[Metric[Answered, float], ...]:

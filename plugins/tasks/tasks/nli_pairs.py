@@ -11,11 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from modbench.harness.core.contracts import UNASKED, Examples, Source, Task
-from modbench.harness.core.errors import UsageError
-from modbench.suites.tasks import _shortcuts as rules
-from modbench.suites.tasks._build import PAD, Ints
-from modbench.suites.tasks._files import records, sides, split
+from modbench.extend import UNASKED, Examples, Source, Task, UsageError
+from modbench.plugins.tasks.tasks import _shortcuts as rules
+from modbench.plugins.tasks.tasks._build import PAD, Ints
+from modbench.plugins.tasks.tasks._files import records, sides, split
 
 NAME = "nli_pairs"
 FIELDS = ("sentence1", "sentence2", "gold_label")

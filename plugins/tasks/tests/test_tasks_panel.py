@@ -15,8 +15,9 @@ from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning import plan
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.stats import effects, exact_two_proportions
+from modbench.plugins.tasks import question as tasks
 from modbench.reports.model import Finding
-from modbench.reports.questions import first_screen, tasks
+from modbench.reports.questions import first_screen
 from modbench.reports.questions.gate import gate
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.solved import decidable_in_words

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from modbench.harness.core.contracts import UNASKED, Examples
-from modbench.suites.tasks._build import Bools, Ints
+from modbench.extend import UNASKED, Examples
+from modbench.plugins.tasks.tasks._build import Bools, Ints
 
 Floats = NDArray[np.float32]
 # Training questions that a rule learns from, evenly spaced: more only take longer.

@@ -17,8 +17,8 @@ from task_files import LABELS, gsm8k, med_lines, mnli, snli, squad, write
 from modbench.harness.core.contracts import UNASKED, Examples, Source
 from modbench.harness.core.errors import UsageError
 from modbench.harness.registry import catalogue
-from modbench.suites.tasks import nli_pairs, qa_pairs
-from modbench.suites.tasks._files import sides, split
+from modbench.plugins.tasks.tasks import nli_pairs, qa_pairs
+from modbench.plugins.tasks.tasks._files import sides, split
 
 
 def opened(name: str, path: Path) -> Source:

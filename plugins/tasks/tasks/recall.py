@@ -6,9 +6,9 @@ from functools import partial
 
 import numpy as np
 
-from modbench.harness.core.contracts import Source, Task
-from modbench.suites.tasks import _shortcuts as rules
-from modbench.suites.tasks._build import Drawn, Writer, choose, generator
+from modbench.extend import Source, Task
+from modbench.plugins.tasks.tasks import _shortcuts as rules
+from modbench.plugins.tasks.tasks._build import Drawn, Writer, choose, generator
 
 KEYS = tuple(f"k{i}" for i in range(16))
 VALUES = tuple(f"v{i}" for i in range(16))

@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from modbench.harness.core.contracts import UNASKED, Examples, Source, Task
-from modbench.harness.core.errors import UsageError
-from modbench.suites.tasks import _shortcuts as rules
-from modbench.suites.tasks._build import PAD, Ints
-from modbench.suites.tasks._files import records, sides, split
+from modbench.extend import UNASKED, Examples, Source, Task, UsageError
+from modbench.plugins.tasks.tasks import _shortcuts as rules
+from modbench.plugins.tasks.tasks._build import PAD, Ints
+from modbench.plugins.tasks.tasks._files import records, sides, split
 
 NAME = "qa_pairs"
 # A byte's token is its value + 1; pads are 0; a mark separates question and answer.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from modbench.harness.core.contracts import UNASKED, Examples, Source
+from modbench.extend import UNASKED, Examples, Source
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

@@ -10,22 +10,38 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from modbench.harness.core.contracts import AnyMetric as Metric
-from modbench.harness.domain.case import Case
-from modbench.harness.stats import effects, exact_two_proportions, solved
-from modbench.harness.stats.contrast import INCONCLUSIVE
-from modbench.harness.stats.effects import LEVEL
-from modbench.harness.stats.interim import Analysis
-from modbench.reports.data_table import DataTable, count, interval, number, text
-from modbench.reports.model import Code, Estimate, Finding, Listed, Sentence, Table, Value, known_text, pivot
-from modbench.reports.tables import best_variants
-from modbench.reports.tables.cell import Trouble
-from modbench.reports.tables.comparisons import SMOKE
-from modbench.reports.tables.findings import of_row
-from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.losses import seeds_in_words
-from modbench.reports.tables.solved import Counts
-from modbench.reports.wording import verdict_words
+from modbench.extend import (
+    INCONCLUSIVE,
+    LEVEL,
+    SMOKE,
+    Analysis,
+    Case,
+    Code,
+    Counts,
+    DataTable,
+    Estimate,
+    Finding,
+    Listed,
+    Loaded,
+    Sentence,
+    Table,
+    Trouble,
+    Value,
+    best_variants,
+    count,
+    effects,
+    exact_two_proportions,
+    interval,
+    known_text,
+    number,
+    of_row,
+    pivot,
+    seeds_in_words,
+    solved,
+    text,
+    verdict_words,
+)
+from modbench.extend import AnyMetric as Metric
 
 READING = "accuracy on held-out questions, and its difference to the baseline; n/m: n of m seeds solved the task"
 BY_MEAN = "compared by mean accuracy: tasks.counted does not name the task"

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modbench.harness.core.contracts import UNASKED, Examples
-from modbench.suites.tasks import _build as build
-from modbench.suites.tasks import _shortcuts as rules
+from modbench.plugins.tasks.tasks import _build as build
+from modbench.plugins.tasks.tasks import _shortcuts as rules
 
 YES, NO = 1, 2
 

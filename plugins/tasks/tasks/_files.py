@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from modbench.harness.core.errors import UnreadableError, UsageError
-from modbench.suites.tasks._build import HELD_OUT
+from modbench.extend import UnreadableError, UsageError
+from modbench.plugins.tasks.tasks._build import HELD_OUT
 
 R = TypeVar("R")
 # One key in six is held out where file names do not decide.

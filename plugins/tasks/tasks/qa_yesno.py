@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from modbench.harness.core.contracts import Examples, Source, Task
-from modbench.suites.tasks import _shortcuts as rules
-from modbench.suites.tasks._build import Bools, Drawn, Ints, Writer, choose, generator
+from modbench.extend import Examples, Source, Task
+from modbench.plugins.tasks.tasks import _shortcuts as rules
+from modbench.plugins.tasks.tasks._build import Bools, Drawn, Ints, Writer, choose, generator
 
 PEOPLE = ("doctor", "judge", "lawyer", "farmer", "baker", "pilot")
 PAST = ("helped", "called", "thanked", "warned")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from modbench.reports.panel import Lead, Panel
-from modbench.reports.questions import tasks
+from modbench.extend import Lead, Panel
+from modbench.plugins.tasks import question as tasks
 
 PANEL = Panel(
     title="What can they still do?",

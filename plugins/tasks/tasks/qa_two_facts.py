@@ -6,9 +6,9 @@ from functools import partial
 
 import numpy as np
 
-from modbench.harness.core.contracts import Source, Task
-from modbench.suites.tasks import _shortcuts as rules
-from modbench.suites.tasks._build import Bools, Drawn, Ints, Writer, choose, generator
+from modbench.extend import Source, Task
+from modbench.plugins.tasks.tasks import _shortcuts as rules
+from modbench.plugins.tasks.tasks._build import Bools, Drawn, Ints, Writer, choose, generator
 
 PEOPLE = ("Mary", "John", "Anna", "Paul", "Lucy", "Omar")
 THINGS = ("apple", "book", "coat", "ball", "key", "letter")

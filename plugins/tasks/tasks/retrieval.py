@@ -6,9 +6,9 @@ from functools import partial
 
 import numpy as np
 
-from modbench.harness.core.contracts import UNASKED, Source, Task
-from modbench.suites.tasks import _shortcuts as rules
-from modbench.suites.tasks._build import Bools, Drawn, Ints, choose, generator
+from modbench.extend import UNASKED, Source, Task
+from modbench.plugins.tasks.tasks import _shortcuts as rules
+from modbench.plugins.tasks.tasks._build import Bools, Drawn, Ints, choose, generator
 
 KEYS = tuple(f"k{i}" for i in range(8))
 VALUES = tuple(f"v{i}" for i in range(8))

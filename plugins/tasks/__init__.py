@@ -1,0 +1,1 @@
+"""Small questions and inference that variants are trained on and asked."""

@@ -1,0 +1,1 @@
+"""The tasks, one file for each; what they share begins with `_`."""

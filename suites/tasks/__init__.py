@@ -1,1 +1,0 @@
-"""Tasks to train and evaluate on, one file for each task."""
