@@ -205,6 +205,7 @@ class StoredRun:
         code: SHA-256 by name of the user's files that the command had loaded when the run began.
         started_in: the folder in which the command was started; None in a run that was packed.
         included: folders and packages with additions that it began with.
+        absent: metrics, passes and rules that it used and this process does not have: their plug-ins are absent.
         sets: the seeds of each run that was pooled, itself among them, in the order in which they began; empty: nothing was.
     """
 
@@ -225,6 +226,7 @@ class StoredRun:
     started_in: str | None = None
     damaged: list[Damaged] = field(default_factory=list)
     included: tuple[Origin, ...] = ()
+    absent: tuple[str, ...] = ()
     sets: tuple[SeedSet, ...] = ()
 
     @property

@@ -184,8 +184,11 @@ def read(folder: str, *, include: bool = False) -> StoredRun:
         )
     if include:
         user_files.include_again(told.included)
-    whole = plan_of(told.plan, file)
-    user_files.check_known(whole, file, told.included)
+    whole, absent = plan_of(told.plan, file), tuple[str, ...]()
+    if include:
+        user_files.check_known(whole, file, told.included)
+    else:
+        whole, absent = user_files.readable(whole, file, told.included)
     decided = decisions.read(path, whole)
     needed, undecided = decisions.required_jobs(whole, decided, lambda job: RunFolder(path).record(job).is_file())
     plan = whole.model_copy(update={"jobs": needed})
@@ -220,6 +223,7 @@ def read(folder: str, *, include: bool = False) -> StoredRun:
         code=told.code,
         started_in=told.started_in,
         included=told.included,
+        absent=absent,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.model_specs import Pairs
-from modbench.harness.domain.case import Job
+from modbench.harness.domain.case import Comparison, Job
 from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue, plugins, user_code
 from modbench.harness.registry.catalogue import BrokenError
@@ -67,18 +67,56 @@ def check_known(plan: Plan, file: Path, included: Sequence[Origin]) -> None:
     Raises:
         UsageError: if it lacks one; the message says where the run had it from.
     """
-    every = (*plan.comparisons, *(job.comparison for job in plan.jobs))
-    metrics = {key for comparison in every for key in comparison.metrics} | {*plan.suite.metrics}
     trained = [job.protocol.train for job in plan.jobs if job.protocol.train is not None]
-    for kind, unknown in (
-        ("metric", metrics - catalogue.metrics().keys()),
-        ("pass", {job.made_in for job in plan.jobs} - catalogue.passes().keys()),
-        ("rule", {group.rule for group in plan.groups} - catalogue.entries("rules").keys()),
-        ("sink", {train.log_to for train in trained if train.log_to} - catalogue.entries("sinks").keys()),
-    ):
+    sinks = {train.log_to for train in trained if train.log_to} - catalogue.entries("sinks").keys()
+    for kind, unknown in {**_absent(plan), "sink": sinks}.items():
         for name in sorted(unknown):
             said = f"{file}: it uses the {kind} {shown(name)}, which this modbench does not have."
             raise UsageError(f"{said} {_from(kind, name, included)}")
+
+
+def _absent(plan: Plan) -> dict[str, set[str]]:
+    """Names by kind that a plan uses and this process does not have."""
+    every = (*plan.comparisons, *(job.comparison for job in plan.jobs))
+    metrics = {key for comparison in every for key in comparison.metrics} | {*plan.suite.metrics}
+    return {
+        "metric": metrics - catalogue.metrics().keys(),
+        "pass": {job.made_in for job in plan.jobs} - catalogue.passes().keys(),
+        "rule": {group.rule for group in plan.groups} - catalogue.entries("rules").keys(),
+    }
+
+
+def readable(plan: Plan, file: Path, included: Sequence[Origin]) -> tuple[Plan, tuple[str, ...]]:
+    """What this process can read of a stored plan, and the names of what it cannot: their plug-ins are absent.
+
+    Raises:
+        UsageError: if that leaves nothing.
+    """
+    absent = _absent(plan)
+    names = tuple(sorted(set().union(*absent.values())))
+    if not names:
+        return plan, ()
+    gone, kept = absent["metric"], dict[int, Comparison]()
+
+    def left(comparison: Comparison) -> Comparison:
+        metrics = tuple(key for key in comparison.metrics if key not in gone)
+        return kept.setdefault(id(comparison), comparison.model_copy(update={"metrics": metrics}))
+
+    jobs = []
+    for job in plan.jobs:
+        makes = tuple(made for made in job.facts.makes if made.key not in gone)
+        if job.made_in in absent["pass"] or not (makes or not job.facts.makes):
+            continue
+        rule = {"rule": "", "group": ""} if job.rule in absent["rule"] else {}
+        facts = job.facts.model_copy(update={"makes": makes})
+        jobs.append(job.model_copy(update={"comparison": left(job.comparison), "facts": facts, **rule}))
+    suite = plan.suite.model_copy(update={"metrics": tuple(key for key in plan.suite.metrics if key not in gone)})
+    comparisons = tuple(each for each in map(left, plan.comparisons) if each.metrics)
+    if not comparisons:
+        check_known(plan, file, included)
+    groups = tuple(group for group in plan.groups if group.rule not in absent["rule"])
+    update = {"suite": suite, "comparisons": comparisons, "jobs": tuple(jobs), "groups": groups}
+    return plan.model_copy(update=update), names
 
 
 def _from(kind: str, name: str, included: Sequence[Origin]) -> str:

@@ -20,6 +20,8 @@ from modbench.reports.tables.pair_verdicts import why_unchecked
 NOTHING = "Nothing was measured"
 # Characters of the reason that stands for the others.
 MOST_SAID = 300
+# Names of absent plug-ins' metrics; more are counted.
+MOST_ABSENT = 6
 
 
 def nothing_measured(loaded: Loaded) -> str:
@@ -120,9 +122,11 @@ def warnings(loaded: Loaded) -> list[Value]:
 
     That nothing was measured; a stored run, two versions of a model, a machine that was busy, unchecked or not found fit.
     """
+    absent = Listed(loaded.run.absent, most=MOST_ABSENT)
+    gone = [Sentence("not shown: {absent} (plug-in absent)", absent=absent)] if loaded.run.absent else []
     if not loaded.measured:
-        return [nothing_measured(loaded), *_two_versions(loaded)]
-    return [*_shipped(loaded), *_two_versions(loaded), *_busy(loaded), *doubtful(loaded)]
+        return [nothing_measured(loaded), *_two_versions(loaded), *gone]
+    return [*gone, *_shipped(loaded), *_two_versions(loaded), *_busy(loaded), *doubtful(loaded)]
 
 
 def _busy(loaded: Loaded) -> Iterator[Value]:

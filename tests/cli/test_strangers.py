@@ -186,10 +186,11 @@ def test_a_unit_is_named_as_a_plain_file(stranger: Stranger, name: str) -> None:
     assert list((stranger.here / "victim").iterdir()) == []
 
 
-def test_a_metric_that_only_the_suite_names_is_known_too(stranger: Stranger) -> None:
+def test_a_metric_that_nobody_has_is_refused_by_resume(stranger: Stranger) -> None:
+    """`report` shows the rest (tests/reports/test_absent.py)."""
     stranger.plans()
     stranger.changes(lambda body: body["plan"]["suite"]["metrics"].append("no/such"))
-    stranger.refused("run.json", "no/such", command="report")
+    stranger.refused("run.json", "no/such")
 
 
 def test_a_masked_option_is_not_passed_on(stranger: Stranger) -> None:
