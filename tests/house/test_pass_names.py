@@ -20,7 +20,7 @@ OTHER_MEANINGS = {
     "src/modbench/api.py": {"train"},  # a command
     "src/modbench/commands/audit/auditing.py": {"audit"},  # a folder's name
     "src/modbench/python/keywords.py": {"compile", "audit"},  # flags
-    "src/modbench/python/runs.py": {"compile", "audit"},  # as above
+    "plugins/python/runs.py": {"compile", "audit"},  # as above
     "src/modbench/commands/doctor/checkup.py": {"fit"},  # what a machine is
     "src/modbench/commands/plan/forecast.py": {"time", "memory"},  # heads of a table
     "src/modbench/commands/profile/module_profile.py": {"time", "peak"},  # as above

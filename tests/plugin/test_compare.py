@@ -87,7 +87,7 @@ def test_a_baseline_that_differs_from_itself_decides_nothing(suite: Any) -> None
     """
     suite.write(
         "def test_speed(modbench_compare, modbench_clock, takes, monkeypatch):\n"
-        "    import modbench.harness.timing.callables as callables\n"
+        "    import modbench.plugins.python.callables as callables\n"
         "    time = callables.time_callables\n"
         "    def uneven(calls, **asked):\n"
         "        process = time(calls, **asked)\n"
@@ -169,7 +169,7 @@ def test_threads_are_asked_for_like_the_rest_and_put_back(suite: Any) -> None:
 def test_an_undecided_comparison_of_several_threads_names_the_remedy(suite: Any) -> None:
     suite.write(
         "def test_speed(modbench_compare, takes, monkeypatch):\n"
-        "    import modbench.harness.timing.callables as callables\n"
+        "    import modbench.plugins.python.callables as callables\n"
         "    time = callables.time_callables\n"
         "    def busy(calls, **asked):\n"
         "        process = time(calls, **asked)\n"

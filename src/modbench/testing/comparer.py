@@ -19,9 +19,9 @@ from modbench.testing.result import NOT_JUDGED, UNDECIDED, Compared, written
 from modbench.testing.settings import Settings, resolve
 
 if TYPE_CHECKING:
-    from modbench.harness.timing.callable_contrasts import Beside
-    from modbench.harness.timing.callables import TimingProcess
     from modbench.harness.timing.interleave import Clock
+    from modbench.plugins.python.callable_contrasts import Beside
+    from modbench.plugins.python.callables import TimingProcess
 
 BASELINE, CANDIDATE = "baseline", "candidate"
 
@@ -151,15 +151,15 @@ class Comparer:
         self, baseline: Callable[[], object], candidate: Callable[[], object], settings: Settings, seed: int = 0
     ) -> tuple[TimingProcess, Beside]:
         """Time both once; a slowdown of something that drifts is not shown."""
-        from modbench.harness.subject import in_memory
-        from modbench.harness.timing.callable_contrasts import UNSTEADY, beside_baseline, noise_causes, remedy
-        from modbench.harness.timing.callables import time_callables, working_device
+        from modbench.plugins.python import checks
+        from modbench.plugins.python.callable_contrasts import UNSTEADY, beside_baseline, noise_causes, remedy
+        from modbench.plugins.python.callables import time_callables, working_device
 
         calls = {BASELINE: baseline, CANDIDATE: candidate}
         with _untraced((baseline, candidate)):
             # The A/A control shows whether this process calls equal code different; then nothing is decided.
             process = time_callables(
-                calls, rounds=settings.rounds, aa_control=True, clock=self.clock, seed=seed, tidy=in_memory.settings()
+                calls, rounds=settings.rounds, aa_control=True, clock=self.clock, seed=seed, tidy=checks.settings()
             )
         found = beside_baseline([process], settings.margin)[CANDIDATE]
         if found.verdict == WORSE and UNSTEADY in found.labels:

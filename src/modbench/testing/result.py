@@ -13,7 +13,7 @@ from modbench.harness.core.printable import aligned, escaped
 from modbench.harness.stats.contrast import BETTER, BETTER_OPEN, INCONCLUSIVE, SIZE_OPEN, WORSE, WORSE_OPEN
 
 if TYPE_CHECKING:
-    from modbench.harness.timing.callables import TimingProcess
+    from modbench.plugins.python.callables import TimingProcess
 
 NOT_JUDGED = "not judged"
 UNDECIDED = (INCONCLUSIVE, *SIZE_OPEN, NOT_JUDGED)

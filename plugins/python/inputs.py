@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from modbench.harness.core.errors import UsageError
+from modbench.extend import UsageError
 
 INPUT_CHANGED = "wrote into its input, on which all calls are made: let it work on a copy, such as x.clone()."
 # A tensor, positional arguments, or keyword arguments.

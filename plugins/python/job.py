@@ -10,15 +10,11 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor, nn
 
-from modbench.harness.core.labels import Label
-from modbench.harness.execution import limits
-from modbench.harness.subject import after_timing, in_memory
-from modbench.harness.timing.callables import MOST_ROUNDS, LeftBehind, TimingProcess, build_order, time_callables
-from modbench.harness.timing.interleave import Clock
-from modbench.harness.timing.threads import working_threads
-from modbench.python import calls
-from modbench.python.calls import Flops, Loss, Model, Workload
-from modbench.python.inputs import INPUT_CHANGED, InputCopies, Inputs
+from modbench.extend import Clock, Label, after_timing, limits, working_threads
+from modbench.plugins.python import calls, checks
+from modbench.plugins.python.callables import MOST_ROUNDS, LeftBehind, TimingProcess, build_order, time_callables
+from modbench.plugins.python.calls import Flops, Loss, Model, Workload
+from modbench.plugins.python.inputs import INPUT_CHANGED, InputCopies, Inputs
 
 
 @dataclass(frozen=True)
@@ -80,7 +76,7 @@ class Job:
             UsageError: if a call changed its inputs, or settings that hold for all calls.
         """
         with on_device(self.device), calls.evaluating(self.models if self.workload == "forward" else {}):
-            check_settings = in_memory.settings()
+            check_settings = checks.settings()
 
             def tidy() -> None:
                 check_settings()
@@ -123,7 +119,7 @@ class Job:
                     continue
                 module = model if isinstance(model, nn.Module) and inputs.tokens is not None else None
                 call = partial(self._call_on, name)
-                found[name] = in_memory.labels(call, tensor, module)
+                found[name] = checks.labels(call, tensor, module)
         return found
 
     def _call_on(self, name: str, tensor: Tensor) -> object:

@@ -11,11 +11,8 @@ from typing import Any, Literal, TypeAlias, cast
 import torch
 from torch import Tensor, nn
 
-from modbench.harness.core.errors import UsageError, in_short
-from modbench.harness.flops import counter
-from modbench.harness.subject import build
-from modbench.harness.subject.uncounted_work import escapes
-from modbench.python.inputs import Inputs
+from modbench.extend import UsageError, build, counter, escapes, in_short
+from modbench.plugins.python.inputs import Inputs
 
 Workload: TypeAlias = Literal["forward", "train_step"]
 Model: TypeAlias = nn.Module | Callable[..., object]

@@ -10,22 +10,32 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from modbench import api
-from modbench.commands.plan.forecast import as_text, took_in_words
-from modbench.commands.plan.forecast import forecast as predict
-from modbench.harness.core.errors import UsageError, shown
-from modbench.harness.core.public import public
-from modbench.harness.core.units import counted, human, parse_duration
-from modbench.harness.execution.user_model_costs import UserModelCosts
-from modbench.harness.planning.plan import Plan
-from modbench.harness.registry import plugins
-from modbench.progress import in_notebook, progress_for
-from modbench.python import keywords
-from modbench.reports.notebook.frames import Results
-from modbench.reports.questions import machine
-from modbench.reports.terminal import summary
-from modbench.reports.writers.number_format import plain
-from modbench.reports.writers.plain_html import html, html_lines, html_table, text
+from modbench.extend import (
+    Plan,
+    UsageError,
+    UserModelCosts,
+    api,
+    counted,
+    forecast_as_text,
+    html,
+    html_lines,
+    html_table,
+    human,
+    in_notebook,
+    keywords,
+    machine,
+    parse_duration,
+    plain,
+    plugins,
+    printable_text,
+    progress_for,
+    public,
+    shown,
+    summary,
+    took_in_words,
+)
+from modbench.extend import forecast as predict
+from modbench.plugins.python.frames import Results
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +80,7 @@ class Planned:
         )
 
     def __str__(self) -> str:
-        return text([as_text(self.forecast)])
+        return printable_text([forecast_as_text(self.forecast)])
 
     def _repr_html_(self) -> str:
         cases = self.forecast["cases"]

@@ -7,13 +7,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from modbench.commands.cost.costs import Request, as_text, costs
-from modbench.harness.core.errors import UsageError
-from modbench.harness.core.public import public
-from modbench.harness.core.units import human
-from modbench.python import keywords
-from modbench.reports.writers.number_format import plain
-from modbench.reports.writers.plain_html import html, html_table, text
+from modbench.extend import (
+    Request,
+    UsageError,
+    costs,
+    costs_as_text,
+    html,
+    html_table,
+    human,
+    keywords,
+    plain,
+    printable_text,
+    public,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +50,7 @@ class Costs:
         return f"<modbench cost of {first['model']}: {human(first['flops']['forward'], 'FLOP')} forward{more}>"
 
     def __str__(self) -> str:
-        return text([as_text(list(self.rows))])
+        return printable_text([costs_as_text(list(self.rows))])
 
     def _repr_html_(self) -> str:
         rows = [

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from planted import left, planted_suite
+from planted import ended, left, measured_here, planted_suite
 from resealed import reseal
 
 import modbench
-from modbench.harness.core.errors import UsageError
-from modbench.python.runs import Planned
-from modbench.reports.notebook.frames import LOSSES, SAMPLES, Results
+from modbench.harness.core.errors import NothingMeasuredError, UsageError
+from modbench.plugins.python.frames import LOSSES, SAMPLES, Results
+from modbench.plugins.python.runs import Planned
 from modbench.reports.page import render
+from modbench.reports.questions.machine import NOTHING
 from modbench.reports.terminal import summary
 
 pytestmark = pytest.mark.slow
@@ -161,3 +162,23 @@ def test_one_model_alone_has_no_empty_line_and_is_counted_in_the_singular(tmp_pa
     assert str(alone.run.incomplete).endswith(": 1 job has no record.")
     assert summary.opening(made).startswith("planted: 1 case in 1 job on cpu, ")
     assert repr(Planned(made)).endswith("smoke, 1 case, 1 job>")
+
+
+def test_where_nothing_was_measured_that_is_said_first_and_raised(tmp_path: Path) -> None:
+    made = planted_suite("draft", metrics=["latency/forward"], train=None, variants=[{"model": "dense"}])
+    folder = left(tmp_path, made, fails="dense")
+    ended(folder)
+    measured_here(folder)
+    said = f"{NOTHING}: 2 cells failed"
+    assert modbench.load(folder)._repr_html_().startswith(f"<div><div>⚠ {said}")
+    with pytest.raises(NothingMeasuredError, match="planted failure") as raised:
+        modbench.resume(folder, quiet=True)
+    assert raised.value.exit_code == 1
+    assert not modbench.load(folder).cases.empty
+
+
+def test_titles_of_variants(results: Results) -> None:
+    variant = results.loaded.variants[1].variant
+    assert "Ours" in {*modbench.load(results.path, title={variant: "Ours"}).cases.title}
+    with pytest.raises(UsageError, match="takes a dict"):
+        modbench.load(results.path, title="x")  # type: ignore[arg-type]

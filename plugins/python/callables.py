@@ -13,12 +13,22 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from modbench.harness.core.errors import UsageError, shown, unknown
-from modbench.harness.domain.case import VARIANTS_PER_BLOCK
-from modbench.harness.machine import counter_sampler, nvml
-from modbench.harness.machine.counter_sampler import CounterSampler
-from modbench.harness.timing.interleave import SHORTEST_SAMPLE_S, Call, Clock, Effort, Samples, Session
-from modbench.harness.timing.threads import working_threads
+from modbench.extend import (
+    SHORTEST_SAMPLE_S,
+    VARIANTS_PER_BLOCK,
+    Call,
+    Clock,
+    CounterSampler,
+    Effort,
+    Samples,
+    Session,
+    UsageError,
+    counter_sampler,
+    nvml,
+    shown,
+    unknown,
+    working_threads,
+)
 
 # Rounds where neither their number nor a time is given: as many as fit into these seconds for each callable, within limits.
 SECONDS_EACH, LEAST_ROUNDS, MOST_ROUNDS = 1.0, 10, 100

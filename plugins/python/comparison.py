@@ -11,21 +11,36 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modbench.harness.core.errors import UsageError, brief, shown, unknown
-from modbench.harness.core.files import write_atomically
-from modbench.harness.core.grouped import grouped
-from modbench.harness.core.labels import Label
-from modbench.harness.core.printable import aligned
-from modbench.harness.core.public import public
-from modbench.harness.core.units import counted, human
-from modbench.harness.timing.callable_contrasts import ONE_PROCESS
-from modbench.harness.timing.callables import TimingProcess
-from modbench.reports.model import Estimate, Finding
-from modbench.reports.notebook.frames import ratio_figure
-from modbench.reports.wording import verdict_words
-from modbench.reports.writers.number_format import plain, ratio, share
-from modbench.reports.writers.plain_html import WIDTH, cut, html, html_lines, html_table, listed, text
-from modbench.reports.writers.text import wrapped
+from modbench.extend import (
+    WIDTH,
+    Estimate,
+    Finding,
+    Label,
+    Listed,
+    UsageError,
+    aligned,
+    brief,
+    counted,
+    cut,
+    grouped,
+    html,
+    html_lines,
+    html_table,
+    human,
+    plain,
+    printable_text,
+    public,
+    ratio,
+    share,
+    shown,
+    unknown,
+    verdict_words,
+    wrapped,
+    write_atomically,
+)
+from modbench.plugins.python.callable_contrasts import ONE_PROCESS
+from modbench.plugins.python.callables import TimingProcess
+from modbench.plugins.python.frames import ratio_figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -190,7 +205,7 @@ class Comparison:
         return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
 
     def _csv(self) -> str:
-        from modbench.reports.writers.data import csv
+        from modbench.extend import csv
 
         return csv(self.table)
 
@@ -200,7 +215,9 @@ class Comparison:
 
     def __str__(self) -> str:
         table = [HEAD, *(_cells(row, 18) for row in self.rows)]
-        return text([self._title, "", *aligned(table, right=range(1, len(table[0]))), "", *wrapped(self._notes, WIDTH)])
+        return printable_text(
+            [self._title, "", *aligned(table, right=range(1, len(table[0]))), "", *wrapped(self._notes, WIDTH)]
+        )
 
     def _repr_html_(self) -> str:
         head = ("", "time", "FLOPs", *HEAD[2:])
@@ -226,7 +243,7 @@ class Comparison:
         threads = f", {counted(self.threads, 'thread')}" if self.device == "cpu" else ""
         n = len(self.processes)
         processes = "one process" if n == 1 else f"{n} processes"
-        return f"{self.workload} on {self.device}{threads}; {processes}, {self.rounds} rounds; over {cut(self.baseline, 18)}"
+        return f"{self.workload} on {self.device}{threads}; {processes}, {self.rounds} rounds; over {cut(self.baseline, 18, 5)}"
 
     @property
     def _notes(self) -> list[str]:
@@ -234,7 +251,7 @@ class Comparison:
         if len(self.processes) == 1:
             notes = [notes[0], "One process: intervals lack what differs between processes. processes=5 has it."]
         rows_by_remark = grouped((_remarks(row), row.name) for row in self.rows)
-        notes += [f"{listed(names)}: {each}." for each, names in rows_by_remark.items() if each]
+        notes += [f"{plain(Listed(names, most=6))}: {each}." for each, names in rows_by_remark.items() if each]
         return [*notes, f"⚠ {self.remedy}."] if self.remedy else notes
 
 
@@ -249,11 +266,11 @@ def _remarks(row: Row) -> str:
 def _cells(row: Row, letters: int) -> tuple[str, ...]:
     time = plain(Estimate(row.time_s, unit="s"))
     if row.ratio is None:
-        return (cut(row.name, letters), time, "baseline", "", "", "")
+        return (cut(row.name, letters, 5), time, "baseline", "", "", "")
     theoretical = plain(Estimate(row.theoretical, kind="ratio"))
     achieved_share = share(row.achieved_share).replace("-0%", "0%")
     return (
-        cut(row.name, letters),
+        cut(row.name, letters, 5),
         time,
         plain(row.decided),
         theoretical,

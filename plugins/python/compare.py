@@ -9,23 +9,27 @@ from dataclasses import replace
 
 from torch import nn
 
-from modbench.harness.core import units
-from modbench.harness.core.errors import UsageError, shown, unknown
-from modbench.harness.core.labels import ESCAPED, Label
-from modbench.harness.core.public import public
-from modbench.harness.subject import in_memory
-from modbench.harness.timing import callable_contrasts
-from modbench.harness.timing.callable_contrasts import Beside, own_time
-from modbench.harness.timing.callables import TimingProcess, check_effort, naming
-from modbench.harness.timing.interleave import Clock
-from modbench.harness.timing.threads import at_threads, working_threads
-from modbench.python import calls, timing_processes
-from modbench.python.calls import Flops, Loss, Model, Workload
-from modbench.python.comparison import Comparison, Row
-from modbench.python.inputs import CallInputs, Inputs
-from modbench.python.job import Job, on_device
-from modbench.reports.reasons import in_words
-from modbench.reports.tables.comparisons import against_theoretical
+from modbench.extend import (
+    ESCAPED,
+    Clock,
+    Label,
+    UsageError,
+    against_theoretical,
+    at_threads,
+    public,
+    reason_in_words,
+    shown,
+    units,
+    unknown,
+    working_threads,
+)
+from modbench.plugins.python import callable_contrasts, calls, checks, timing_processes
+from modbench.plugins.python.callable_contrasts import Beside, own_time
+from modbench.plugins.python.callables import TimingProcess, check_effort, naming
+from modbench.plugins.python.calls import Flops, Loss, Model, Workload
+from modbench.plugins.python.comparison import Comparison, Row
+from modbench.plugins.python.inputs import CallInputs, Inputs
+from modbench.plugins.python.job import Job, on_device
 
 WORKLOADS = ("forward", "train_step")
 EXAMPLE = "mb.compare(models, x)"
@@ -168,7 +172,7 @@ def _call_each(job: Job, *, outputs: bool) -> tuple[dict[str, float | None], dic
     base: object = None
     differences, flops = dict[str, float | None](), dict[str, Flops]()
     with on_device(job.device), calls.evaluating(job.models if job.workload == "forward" else {}):
-        check_settings = in_memory.settings()
+        check_settings = checks.settings()
         for name in (job.baseline, *(each for each in job.models if each != job.baseline)):
             copies = job.inputs.copies()
             with job.inputs.explaining_refusal(name, job.models[name], EXAMPLE), naming(name):
@@ -232,7 +236,7 @@ def _row(
         mean_ratio=None if found.wall.other is None else math.exp(found.wall.other.value),
         **columns,
         verdict=against.verdict,
-        reason="; ".join(filter(None, [in_words(against.reason), *reasons])) or None,
+        reason="; ".join(filter(None, [reason_in_words(against.reason), *reasons])) or None,
         labels=(*against.labels, *([str(Label.LOWER_BOUND)] if own.unknown or flops[base].unknown else [])),
         noisy=found.seen.noisy,
     )

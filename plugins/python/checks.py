@@ -7,9 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from modbench.harness.core.errors import in_short
-from modbench.harness.core.labels import Label
-from modbench.harness.timing.callables import LeftBehind
+from modbench.extend import Label, in_short
+from modbench.plugins.python.callables import LeftBehind
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -22,7 +21,7 @@ def settings() -> Callable[[], None]:
     """
     if "torch" not in sys.modules:
         return lambda: None
-    from modbench.harness.subject import process_settings
+    from modbench.extend import process_settings
 
     before = process_settings.read()
 
@@ -41,7 +40,7 @@ def labels(call: Callable[[Tensor], object], timed: Tensor, language_model: nn.M
         timed: the tensor that it was timed on.
         language_model: the module, in evaluation mode, whose only input is tokens; None: it is none.
     """
-    from modbench.harness.subject import output_caching_guard, skip_claims
+    from modbench.extend import output_caching_guard, skip_claims
 
     guards: dict[Label, Callable[[], str | None]] = {
         Label.REUSES_OUTPUT: partial(output_caching_guard.kept, call, output_caching_guard.drawn_from(timed))

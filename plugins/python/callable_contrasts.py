@@ -13,12 +13,24 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from statistics import fmean, median
 
-from modbench.harness.stats import block_effects, effects, noise, paired
-from modbench.harness.stats.against_anchor import Process
-from modbench.harness.stats.contrast import INCONCLUSIVE, SIZE_OPEN, Contrast, Rule, contrast, together
-from modbench.harness.stats.reason import Reason, both
-from modbench.harness.timing.callables import TimingProcess
-from modbench.harness.timing.threads import crowded, working_threads
+from modbench.extend import (
+    INCONCLUSIVE,
+    SIZE_OPEN,
+    Contrast,
+    Process,
+    Reason,
+    Rule,
+    block_effects,
+    both,
+    contrast,
+    crowded,
+    effects,
+    noise,
+    paired,
+    together,
+    working_threads,
+)
+from modbench.plugins.python.callables import TimingProcess
 
 # Differences below this are of no practical interest, unless a user says otherwise.
 MARGIN = 0.02

@@ -30,15 +30,14 @@ from torch import Tensor, nn
 import modbench as mb
 from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.core.labels import Label
-from modbench.harness.timing import callables
-from modbench.harness.timing.callable_contrasts import CORES
-from modbench.harness.timing.callables import TimingProcess
 from modbench.harness.timing.interleave import Clock
 from modbench.harness.timing.threads import at_threads
-from modbench.python import timing_processes
-from modbench.python.inputs import Inputs
-from modbench.python.job import Job, on_device
-from modbench.python.measure import measure_job
+from modbench.plugins.python import callables, timing_processes
+from modbench.plugins.python.callable_contrasts import CORES
+from modbench.plugins.python.callables import TimingProcess
+from modbench.plugins.python.inputs import Inputs
+from modbench.plugins.python.job import Job, on_device
+from modbench.plugins.python.measure import measure_job
 
 X = torch.ones(2, 8)
 LONG = "a model of a very long name"
@@ -275,6 +274,17 @@ def test_mistakes(models: Any, inputs: Any, more: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         mb.compare(models, inputs, **more)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("value", [1, 5, math.nan, -0.1, 0, True, [0.05]])
+def test_a_margin_is_a_share(value: Any) -> None:
+    with pytest.raises(UsageError, match=r"0\.05 is 5 %"):
+        mb.compare({"a": abs, "b": abs}, (1,), margin=value, rounds=1)
+
+
+def test_a_margin_may_be_in_per_cent() -> None:
+    made: Any = "5 %"
+    assert mb.compare({"a": abs, "b": abs}, (1,), margin=made, rounds=1)["b"].verdict
 
 
 def test_a_gpu_is_the_current_one_while_its_models_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:

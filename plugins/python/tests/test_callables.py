@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from fake_cuda import FakeCuda
@@ -18,8 +19,8 @@ from present import present
 
 from modbench.harness.stats.effects import over_rounds
 from modbench.harness.stats.reason import Reason
-from modbench.harness.timing.callable_contrasts import DIFFERS, ONE_PROCESS, UNSTEADY, beside_baseline
-from modbench.harness.timing.callables import LEAST_ROUNDS, MOST_ROUNDS, TimingProcess, time_callables
+from modbench.plugins.python.callable_contrasts import DIFFERS, ONE_PROCESS, UNSTEADY, beside_baseline, own_time
+from modbench.plugins.python.callables import LEAST_ROUNDS, MOST_ROUNDS, TimingProcess, time_callables
 
 
 def process(times: Mapping[str, float], noise: float = 0.01, seed: int = 0, **more: Any) -> TimingProcess:
@@ -178,3 +179,23 @@ def test_intervals_over_rounds_cover_and_false_alarms_are_rare() -> None:
         assert excludes == (present(effect.p) < 0.05)
         wrong += excludes
     assert 0.02 <= wrong / 2000 <= 0.06
+
+
+@pytest.mark.parametrize("timing_processes", [1, 4])
+def test_callables_have_times_whose_quotient_is_their_ratio(timing_processes: int) -> None:
+    """The baseline's calls lie in every block, the others in one of each round: the machine differs from block to block."""
+    measured = [lurching_process(seed) for seed in range(timing_processes)]
+    found = beside_baseline(measured)
+    base = own_time(measured, "a").median_s
+    for name in ("b", "c"):
+        assert base / own_time(measured, name).median_s == pytest.approx(found[name].contrast.ratio[0], rel=1e-9)
+
+
+def lurching_process(seed: int) -> TimingProcess:
+    """A process with 12 rounds, whose blocks differ by 30 %."""
+    made = process({"a": 0.01, "b": 0.012, "c": 0.008}, seed=seed, rounds=12)
+    speed = np.random.default_rng(seed).lognormal(0, 0.3, 1000)
+    for samples in made.samples.values():
+        blocks = zip(samples["wall_s"], samples["block"], strict=True)
+        samples["wall_s"][:] = [wall * float(speed[int(block)]) for wall, block in blocks]
+    return made

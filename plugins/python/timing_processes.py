@@ -9,14 +9,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modbench.harness.core.errors import ModbenchError, UsageError, in_short
-from modbench.harness.core.units import human_duration
-from modbench.harness.execution import command
-from modbench.harness.timing.callables import TimingProcess
-from modbench.harness.timing.threads import working_threads
+from modbench.extend import ModbenchError, UsageError, call_in_process, human_duration, in_short, working_threads
+from modbench.plugins.python.callables import TimingProcess
 
 if TYPE_CHECKING:
-    from modbench.python.job import Job
+    from modbench.plugins.python.job import Job
 
 JOB_FILE = "job.pickle"
 ALTERNATIVES = "Define it in a module and import it, or leave out processes=."
@@ -64,7 +61,7 @@ def _process(folder: Path, job: Job, number: int, limit_s: float) -> TimingProce
     threads = working_threads()
     file, made, log = folder / JOB_FILE, folder / f"process{number}.pickle", folder / f"process{number}.log"
     file.write_bytes(_pickle(job, "the comparison"))
-    ended = command.call_in_process(functools.partial(child, str(file), str(made), threads), log, limit_s, threads)
+    ended = call_in_process(functools.partial(child, str(file), str(made), threads), log, limit_s, threads)
     if ended is None:
         raise ModbenchError(f"process {number + 1} exceeded its limit of {human_duration(limit_s)} and was ended.")
     code, said = ended

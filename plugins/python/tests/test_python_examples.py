@@ -18,7 +18,7 @@ import modbench as mb
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
 
 
@@ -85,7 +85,7 @@ def test_the_blocks_of_the_page_run(quick: list[dict[str, Any]], capsys: pytest.
 
 
 def test_the_page_shows_the_text_that_is_tested() -> None:
-    golden = (ROOT / "tests" / "cli" / "test_compare_in_memory.py").read_text(encoding="utf-8")
+    golden = Path(__file__).with_name("test_compare_in_memory.py").read_text(encoding="utf-8")
     text = present(re.search(r'^GOLDEN = """\\\n(.*?)"""', golden, re.DOTALL | re.MULTILINE))
     assert text[1].replace("{threads}", "1 thread") in PAGE
 

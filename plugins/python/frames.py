@@ -13,27 +13,55 @@ from typing import Any
 
 import pandas as pd
 
-from modbench.harness.core import titles
-from modbench.harness.core.public import public
-from modbench.harness.core.units import counted
-from modbench.harness.domain.notes import TrainNotes
-from modbench.harness.domain.records import Outcome, Record
-from modbench.harness.results.run_file import StoredRun
-from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis
-from modbench.reports.figures.style import HAIR, MUTED, PAPER, beside, new_figure, to_svg
-from modbench.reports.format import PAGE
-from modbench.reports.model import Finding, Listed, Sentence, Value
-from modbench.reports.questions import first_screen, machine, results
-from modbench.reports.tables.comparisons import COMPARISONS
-from modbench.reports.tables.findings import by_length
-from modbench.reports.tables.load import Loaded, subsample_evenly
-from modbench.reports.tables.load import load as read
-from modbench.reports.terminal import summary
-from modbench.reports.wording import DECIDED, TIMED, cut, name, short, verdict_words
-from modbench.reports.writers import plain_html
-from modbench.reports.writers.html import inline
-from modbench.reports.writers.number_format import grid_point, number, plain
-from modbench.reports.writers.short import Short, cells, explained
+from modbench.extend import (
+    COMPARISONS,
+    DECIDED,
+    HAIR,
+    MUTED,
+    PAGE,
+    PAPER,
+    TIMED,
+    Finding,
+    Listed,
+    Loaded,
+    Outcome,
+    Record,
+    Sentence,
+    Short,
+    StoredRun,
+    TrainNotes,
+    Value,
+    beside,
+    by_length,
+    cells,
+    counted,
+    cut,
+    ends_of,
+    explained,
+    first_screen,
+    grid_point,
+    html,
+    html_lines,
+    html_table,
+    inline,
+    machine,
+    name,
+    name_rows,
+    new_figure,
+    number_text,
+    plain,
+    printable_text,
+    public,
+    ratio_axis,
+    results,
+    short,
+    subsample_evenly,
+    summary,
+    titles,
+    to_svg,
+    verdict_words,
+)
+from modbench.extend import load as read
 
 # Variants and lengths of the table at most, and tables.
 MOST_VARIANTS, MOST_LENGTHS, MOST_TABLES = 16, 6, 2
@@ -48,7 +76,7 @@ _COLOURS = {"ink": "currentColor", "muted": "#7d868f", "hair": "#9aa3ab55", "pap
 _SERIES_1 = "#020501"
 
 
-def html(loaded: Loaded, page: Path | None) -> str:
+def as_cell(loaded: Loaded, page: Path | None) -> str:
     """Return the run, with its report if that was written, as one element of HTML."""
     told = first_screen.head(loaded)
     warned = (Sentence("⚠ {said}", said=each) for each in machine.warnings(loaded))
@@ -59,10 +87,8 @@ def html(loaded: Loaded, page: Path | None) -> str:
     doubts += explained(tables, margin=loaded.suite.margin)
     where = f"report: {page}" if page else f"modbench report {loaded.path} writes its page"
     link = f'<a href="{inline(str(page))}">{inline(where)}</a>' if page else str(inline(where))
-    above, below = (
-        plain_html.html_lines(plain(each)[:MOST_SAID] for each in those if each) for those in (said, doubts)
-    )
-    return plain_html.html(above, *tables, _figure(loaded), below, f"<div>{link}</div>")
+    above, below = (html_lines(plain(each)[:MOST_SAID] for each in those if each) for those in (said, doubts))
+    return html(above, *tables, _figure(loaded), below, f"<div>{link}</div>")
 
 
 def _tables(loaded: Loaded) -> Iterator[str]:
@@ -72,7 +98,7 @@ def _tables(loaded: Loaded) -> Iterator[str]:
         chosen = [made.rows[0], *subsample_evenly(made.rows[1:], MOST_VARIANTS - 1)]
         rows = [[row[at] for at in kept] for row in chosen]
         head, *body = cells(replace(made, head=[made.head[at] for at in kept], rows=rows), Short())
-        yield plain_html.html_table(head, body)
+        yield html_table(head, body)
 
 
 def _figure(loaded: Loaded) -> str:
@@ -106,9 +132,9 @@ def ratio_figure(found: Sequence[Finding], baseline: str, margin: float) -> str:
             axis.plot(ratio.ends, [y, y], color=_SERIES_1, linewidth=1.4)
         face = _SERIES_1 if verdict in DECIDED else PAPER
         axis.plot([ratios[y]], [y], "o", markersize=5, markerfacecolor=face, markeredgecolor=_SERIES_1)
-        beside(axis, y, f"{number(ratio)}  {plain(verdict_words(verdict))}")
+        beside(axis, y, f"{number_text(ratio)}  {plain(verdict_words(verdict))}")
     name_rows(axis, [called for called, *_ in rows])
-    label = "; ".join(f"{plain(each.what)}: {number(each.typical)}" for each in found[:MOST_ROWS])
+    label = "; ".join(f"{plain(each.what)}: {number_text(each.typical)}" for each in found[:MOST_ROWS])
     svg = to_svg(figure, identity, f"Speed-up over {baseline}: {label}")
     svg = re.sub(r"var\(--([\w-]+)\)", lambda found: _COLOURS[found[1]], svg)
     return svg.replace("<svg ", '<svg style="max-width:34em" ', 1)
@@ -195,10 +221,10 @@ class Results:
 
     def __str__(self) -> str:
         page = self.report or f"not written; modbench report {self.path} writes it"
-        return plain_html.text([summary.closing(self.loaded, page, self.wall_s, more="")])
+        return printable_text([summary.closing(self.loaded, page, self.wall_s, more="")])
 
     def _repr_html_(self) -> str:
-        return html(self.loaded, self.report)
+        return as_cell(self.loaded, self.report)
 
 
 @public("mb.load('runs/quick-1')")

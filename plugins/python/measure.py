@@ -8,20 +8,34 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from modbench.harness.core.errors import UsageError
-from modbench.harness.core.public import public
-from modbench.harness.core.units import counted, human
-from modbench.harness.stats import noise
-from modbench.harness.timing.callable_contrasts import noise_causes, own_time, remedy
-from modbench.harness.timing.interleave import Clock
-from modbench.harness.timing.threads import at_threads, working_threads
-from modbench.python.inputs import Inputs
-from modbench.python.job import Job
-from modbench.reports.model import Estimate
-from modbench.reports.reasons import in_words
-from modbench.reports.writers.number_format import NONE, about, estimate, interval, number, percent, share
-from modbench.reports.writers.plain_html import WIDTH, html, html_lines, html_table, text
-from modbench.reports.writers.text import wrapped
+from modbench.extend import (
+    NONE,
+    WIDTH,
+    Clock,
+    Estimate,
+    UsageError,
+    about,
+    at_threads,
+    counted,
+    estimate,
+    html,
+    html_lines,
+    html_table,
+    human,
+    interval,
+    noise,
+    number_text,
+    percent,
+    printable_text,
+    public,
+    reason_in_words,
+    share,
+    working_threads,
+    wrapped,
+)
+from modbench.plugins.python.callable_contrasts import noise_causes, own_time, remedy
+from modbench.plugins.python.inputs import Inputs
+from modbench.plugins.python.job import Job
 
 # Keywords of `measure` itself; all others are those of what is measured.
 OWN = ("rounds", "seconds", "threads")
@@ -88,7 +102,7 @@ class Measurement:
         seen = f"standard deviation {percent(self.spread)}, {about(self.noisy)} of the rounds noisy"
         details = f"{seen}, {self.n} samples on {self.device}"
         more = "".join(f"; {each}" for each in (where, self.reason) if each)
-        return text(
+        return printable_text(
             [
                 *wrapped(self.warnings, WIDTH),
                 f"{self.name}: {estimate(self._estimate)}",
@@ -97,7 +111,7 @@ class Measurement:
         )
 
     def _repr_html_(self) -> str:
-        cells = (self.name, number(self._estimate), interval(self._estimate) or NONE, human(self.mean_s, "s"))
+        cells = (self.name, number_text(self._estimate), interval(self._estimate) or NONE, human(self.mean_s, "s"))
         row = (*cells, share(self.spread, 1), share(self.noisy), str(self.n))
         return html(
             html_lines(self.warnings), html_table(HEAD, [row]), html_lines([self.reason] if self.reason else [])
@@ -144,7 +158,7 @@ def measure_job(job: Job, clock: Clock | None = None) -> Measurement:
     time, causes = own_time([process], name), noise_causes([process], [name])
     return Measurement(
         name,
-        **(dataclasses.asdict(time) | {"reason": in_words(time.reason)}),
+        **(dataclasses.asdict(time) | {"reason": reason_in_words(time.reason)}),
         first_call_s=process.first_call_s[name],
         device=str(job.device),
         threads=working_threads(),
