@@ -6,12 +6,6 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from modbench.harness.core.printable import escaped, masked
-from modbench.reports import wording
-from modbench.reports.model import Listed
-from modbench.reports.writers.number_format import plain
-
-# Text fits a terminal of this width.
-WIDTH = 80
 
 
 def html_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -39,13 +33,3 @@ def html(*parts: str) -> str:
 def text(lines: Iterable[str]) -> str:
     """Lines as one text that is safe to print."""
     return masked(escaped("\n".join(lines)))
-
-
-def cut(name: str, most: int) -> str:
-    """A name without its middle, if it is too long."""
-    return wording.cut(name, most, 5)
-
-
-def listed(names: Sequence[str], most: int = 6) -> str:
-    """Names with commas; of many the first."""
-    return plain(Listed(names, most=most))

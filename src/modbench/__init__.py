@@ -13,12 +13,12 @@ from modbench.version import __version__
 if TYPE_CHECKING:
     from modbench.harness.core.errors import IncompleteError, ModbenchError, NothingMeasuredError, UsageError
     from modbench.plugins.audit.python import Audit, audit
-    from modbench.python.compare import compare
-    from modbench.python.comparison import Comparison
-    from modbench.python.cost import Costs, cost
-    from modbench.python.measure import Measurement, measure
-    from modbench.python.runs import Planned, plan, resume, run
-    from modbench.reports.notebook.frames import Results, load
+    from modbench.plugins.python.compare import compare
+    from modbench.plugins.python.comparison import Comparison
+    from modbench.plugins.python.cost import Costs, cost
+    from modbench.plugins.python.frames import Results, load
+    from modbench.plugins.python.measure import Measurement, measure
+    from modbench.plugins.python.runs import Planned, plan, resume, run
 
 __all__ = [
     "Audit",
@@ -49,15 +49,9 @@ if not (Path(__file__).parent / "harness").is_dir():
 
 
 if not TYPE_CHECKING:  # else type checkers would believe that the package has every name
-    # Names of the Python API, by the module that has them: imported when first asked for, since they stand on torch or pandas.
+    # Names of the core, by the module that has them: imported when first asked for. The others are of plug-ins.
     _PLACES = {
         "harness.core.errors": ("IncompleteError", "ModbenchError", "NothingMeasuredError", "UsageError"),
-        "python.compare": ("compare",),
-        "python.comparison": ("Comparison",),
-        "python.cost": ("Costs", "cost"),
-        "python.measure": ("Measurement", "measure"),
-        "python.runs": ("Planned", "plan", "resume", "run"),
-        "reports.notebook.frames": ("Results", "load"),
     }
 
     def __getattr__(name: str) -> object:
@@ -70,7 +64,7 @@ if not TYPE_CHECKING:  # else type checkers would believe that the package has e
                 return found
         found = _of_plugin(name)
         if found is None:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            raise AttributeError(_without(name))
         globals()[name] = found
         return found
 
@@ -83,6 +77,15 @@ if not TYPE_CHECKING:  # else type checkers would believe that the package has e
 
         plugin = plugins.with_python_name(name)
         return getattr(import_module(plugin.module(plugin.adds["python"][name])), name) if plugin else None
+
+    def _without(name: str) -> str:
+        """What to say of a name that neither the core nor a plug-in has."""
+        if name not in __all__:
+            return f"module {__name__!r} has no attribute {name!r}"
+        from modbench.harness.registry import plugins
+
+        absent = f"{__name__}.{name} is in a plug-in that is absent: `modbench list plugins` shows what is here."
+        return absent + plugins.perhaps_in()
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

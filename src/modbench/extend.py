@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from modbench import api
+    from modbench import api, keywords
     from modbench.commands._app import app, command, list_in
     from modbench.commands._flags import (
         Flags,
@@ -40,9 +40,12 @@ if TYPE_CHECKING:
         with_flags,
     )
     from modbench.commands._output import add_summary, chosen_run, print_summary, say, say_json
+    from modbench.commands.cost.costs import Request, case_of, costs
     from modbench.commands.cost.costs import Request as CostRequest
-    from modbench.commands.cost.costs import case_of
-    from modbench.harness.core import extras, files, labels, model_specs, printable, titles
+    from modbench.commands.cost.costs import as_text as costs_as_text
+    from modbench.commands.plan.forecast import as_text as forecast_as_text
+    from modbench.commands.plan.forecast import forecast, took_in_words
+    from modbench.harness.core import extras, files, labels, model_specs, printable, titles, units
     from modbench.harness.core.config import ROUTING_KEYS, ModelConfig, check_sizes, kept
     from modbench.harness.core.contracts import (
         UNASKED,
@@ -64,6 +67,7 @@ if TYPE_CHECKING:
         Unmeasured,
         UnreadableError,
         UsageError,
+        brief,
         in_short,
         in_words,
         near_path,
@@ -97,7 +101,17 @@ if TYPE_CHECKING:
         percent,
         scale_of,
     )
-    from modbench.harness.domain.case import ELEMENT_BYTES, Case, Comparison, Device, Dtype, GridPoint, Job, Protocol
+    from modbench.harness.domain.case import (
+        ELEMENT_BYTES,
+        VARIANTS_PER_BLOCK,
+        Case,
+        Comparison,
+        Device,
+        Dtype,
+        GridPoint,
+        Job,
+        Protocol,
+    )
     from modbench.harness.domain.evidence import Doubt, Evidence, doubt
     from modbench.harness.domain.notes import Causality, Divisor, FitNotes, Notes, PeakFinding, TimeNotes, TrainNotes
     from modbench.harness.domain.passes import Pass
@@ -105,7 +119,7 @@ if TYPE_CHECKING:
     from modbench.harness.domain.records import Death, Missing, Outcome, Record
     from modbench.harness.domain.suite import EFFORTS, Suite
     from modbench.harness.execution import limits, phase, ranks, stopping, worker
-    from modbench.harness.execution.command import answering, answers, call_on_cases, given_cases
+    from modbench.harness.execution.command import answering, answers, call_in_process, call_on_cases, given_cases
     from modbench.harness.execution.command import started as start_command
     from modbench.harness.execution.launch import local
     from modbench.harness.execution.launch.local import LAUNCHER as LOCAL_LAUNCHER
@@ -124,7 +138,8 @@ if TYPE_CHECKING:
     from modbench.harness.flops import counter as flop_counter
     from modbench.harness.flops.closed_form import case_cost, closed_form
     from modbench.harness.flops.counter import is_product
-    from modbench.harness.machine import certificate, cuda_driver, environment, nvml
+    from modbench.harness.machine import certificate, counter_sampler, cuda_driver, environment, nvml
+    from modbench.harness.machine.counter_sampler import CounterSampler
     from modbench.harness.machine.environment import free_memory
     from modbench.harness.memory.rss_mark import MALLOC
     from modbench.harness.memory.step_peak import StorageTracker
@@ -150,7 +165,7 @@ if TYPE_CHECKING:
     from modbench.harness.process.torch_modes import Operator, OperatorMode, makes_a_view, name_of
     from modbench.harness.process.torchrun import Ranks
     from modbench.harness.profiling.machine_peak import measure_peak
-    from modbench.harness.registry import catalogue, user_code, user_models
+    from modbench.harness.registry import catalogue, plugins, user_code, user_models
     from modbench.harness.registry.model_sources import adopted, sourced
     from modbench.harness.registry.user_models import no_python_file
     from modbench.harness.results import components, lock, progress, run_folder, workspace
@@ -160,6 +175,7 @@ if TYPE_CHECKING:
     from modbench.harness.results.json_files import parse as parse_stored
     from modbench.harness.results.outcomes import attempt, measured, missing, missing_after, single
     from modbench.harness.results.process_effects import effect_in_process
+    from modbench.harness.results.run_file import StoredRun
     from modbench.harness.results.run_folder import FINISHED, RunFolder, read
     from modbench.harness.results.sealed_records import read_record
     from modbench.harness.results.user_files import sha256_of
@@ -168,9 +184,18 @@ if TYPE_CHECKING:
     from modbench.harness.roofline.table import amount
     from modbench.harness.roofline.work import Listed as CallWork
     from modbench.harness.roofline.work import Work
+    from modbench.harness.stats import (
+        block_effects,
+        effects,
+        exact_two_proportions,
+        interim,
+        noise,
+        paired,
+        power,
+        solved,
+    )
     from modbench.harness.stats import contrast as contrasts
-    from modbench.harness.stats import effects, exact_two_proportions, interim, noise, paired, power, solved
-    from modbench.harness.stats.against_anchor import ticked
+    from modbench.harness.stats.against_anchor import Process, ticked
     from modbench.harness.stats.block_effects import Columns
     from modbench.harness.stats.contrast import (
         APART,
@@ -181,7 +206,9 @@ if TYPE_CHECKING:
         NOT_RECORDED,
         NOT_TICKED,
         SEVERAL_THREADS,
+        SIZE_OPEN,
         WORSE,
+        WORSE_OPEN,
         ByClock,
         Contrast,
         Limited,
@@ -190,6 +217,7 @@ if TYPE_CHECKING:
         Side,
         contrast,
         estimated,
+        together,
     )
     from modbench.harness.stats.contrast import counted as counted_of_contrast
     from modbench.harness.stats.effects import (
@@ -206,18 +234,29 @@ if TYPE_CHECKING:
     from modbench.harness.stats.interim import LEVEL as ERROR_LEVEL
     from modbench.harness.stats.paired import MOST_BLOCKED, MOST_OTHERS
     from modbench.harness.stats.power import MOST, above_0, fewest
-    from modbench.harness.stats.reason import Reason
-    from modbench.harness.subject import after_timing, causality, decode_guard
+    from modbench.harness.stats.reason import Reason, both
+    from modbench.harness.subject import (
+        after_timing,
+        build,
+        causality,
+        decode_guard,
+        output_caching_guard,
+        process_settings,
+        skip_claims,
+    )
     from modbench.harness.subject.build import evaluating
     from modbench.harness.subject.generation import Generation, set_missing
     from modbench.harness.subject.output_caching_guard import same_draws
     from modbench.harness.subject.rewinding import COPIED, held_bytes, rewinder, tensors_of
     from modbench.harness.subject.rows import RowWatch, factors
     from modbench.harness.subject.subject import Subject
+    from modbench.harness.subject.uncounted_work import escapes
     from modbench.harness.text import disk_cache
     from modbench.harness.text.corpus import corpus_entry, from_documents
     from modbench.harness.text.tokens import encode
     from modbench.harness.timing import turns
+    from modbench.harness.timing.interleave import SHORTEST_SAMPLE_S, Call, Clock, Effort, Samples, Session
+    from modbench.harness.timing.threads import at_threads, crowded, working_threads
     from modbench.harness.training import parallel
     from modbench.harness.training.batches import Windows, joined
     from modbench.harness.training.held_out import autocast_of, why_not_causal
@@ -227,11 +266,10 @@ if TYPE_CHECKING:
     from modbench.models.layers.context import Selection, from_mask
     from modbench.models.layers.router import Calibrated, Threshold, own_precision
     from modbench.models.mod import top_k
-    from modbench.progress import Counter, StepProgress
-    from modbench.python import keywords
+    from modbench.progress import Counter, StepProgress, in_notebook, progress_for
     from modbench.reports import reasons, wording
     from modbench.reports.data_table import DataTable, count, flag, grid_point, interval, number, text
-    from modbench.reports.figures.axes import name_rows, ticks
+    from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis, ticks
     from modbench.reports.figures.point_labels import label
     from modbench.reports.figures.style import (
         HAIR,
@@ -248,6 +286,7 @@ if TYPE_CHECKING:
         in_lines,
         look,
         new_figure,
+        to_svg,
     )
     from modbench.reports.figures.style import beside as line_beside
     from modbench.reports.format import PAGE as REPORT_FILE
@@ -275,17 +314,26 @@ if TYPE_CHECKING:
     from modbench.reports.page import layout as page_layout
     from modbench.reports.page.layout import Page, Section
     from modbench.reports.panel import InPlace, Lead, Panel
+    from modbench.reports.questions import first_screen, machine, results
     from modbench.reports.questions.best_setting import first_variant
     from modbench.reports.questions.gate.fail_on import ALTERNATED, CPU, FailOn
     from modbench.reports.questions.gate.fail_on import parse as parse_fail_on
     from modbench.reports.questions.machine import check_measured, nothing_measured
     from modbench.reports.questions.results import TABLES
+    from modbench.reports.reasons import in_words as reason_in_words
     from modbench.reports.tables import best_variants, comparisons, losses, pair_verdicts, provenance
     from modbench.reports.tables.cases import no_interval
     from modbench.reports.tables.cell import Trouble, columns_of, joined_reasons
-    from modbench.reports.tables.comparisons import RECORDED, SMOKE, pair_row, ratio_columns
-    from modbench.reports.tables.findings import between, has_tail, held_against, labels_of, of_pair, of_row
-    from modbench.reports.tables.load import Loaded, load, matched_beside
+    from modbench.reports.tables.comparisons import (
+        COMPARISONS,
+        RECORDED,
+        SMOKE,
+        against_theoretical,
+        pair_row,
+        ratio_columns,
+    )
+    from modbench.reports.tables.findings import between, by_length, has_tail, held_against, labels_of, of_pair, of_row
+    from modbench.reports.tables.load import Loaded, load, matched_beside, subsample_evenly
     from modbench.reports.tables.losses import (
         BITS,
         NATS,
@@ -304,14 +352,35 @@ if TYPE_CHECKING:
     from modbench.reports.tables.solved import Counts
     from modbench.reports.tables.two_runs import UNKNOWN as UNKNOWN_FAILURES
     from modbench.reports.tables.two_runs import differences, other_quantity
-    from modbench.reports.wording import BYTES, MATCHED, TIMED, WORKLOADS, in_title, name, short, verdict_words
+    from modbench.reports.terminal import summary
+    from modbench.reports.wording import (
+        BYTES,
+        DECIDED,
+        MATCHED,
+        TIMED,
+        WORKLOADS,
+        cut,
+        in_title,
+        name,
+        short,
+        verdict_words,
+    )
     from modbench.reports.wording import name as variant_name
     from modbench.reports.wording import short as short_variant_name
     from modbench.reports.writers import data, html, latex, markdown, plain_html
     from modbench.reports.writers import text as text_writer
-    from modbench.reports.writers.html import fill
-    from modbench.reports.writers.number_format import estimate, plain, share
+    from modbench.reports.writers.data import csv, value
+    from modbench.reports.writers.html import fill, inline
+    from modbench.reports.writers.number_format import NONE, about, estimate, plain, ratio, share
+    from modbench.reports.writers.number_format import grid_point as grid_point_in_words
+    from modbench.reports.writers.number_format import interval as interval_in_words
+    from modbench.reports.writers.number_format import number as number_text
     from modbench.reports.writers.number_format import number as written_number
+    from modbench.reports.writers.number_format import percent as percent_in_words
+    from modbench.reports.writers.plain_html import html as plain_html_of
+    from modbench.reports.writers.plain_html import html_lines, html_table
+    from modbench.reports.writers.plain_html import text as printable_text
+    from modbench.reports.writers.short import Short, cells, explained
     from modbench.reports.writers.text import alike, labelled, width, wrapped
     from modbench.reports.writers.text import written as written_as_text
     from modbench.suites.corpora._records import as_document, column, split

@@ -72,7 +72,7 @@ FAULTS = (
     Fault(
         2,
         "A run that measured nothing ends with 0.",
-        "tests/cli/test_nothing_measured.py::test_to_resume_such_a_run_ends_with_1_and_python_raises",
+        "tests/cli/test_nothing_measured.py::test_to_resume_such_a_run_ends_with_1",
         (
             "reports/questions/machine.py",
             "    if not loaded.measured:\n        raise NothingMeasuredError(",

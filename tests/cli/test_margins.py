@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-import modbench as mb
+from modbench import keywords
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import parse_share
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import override
-from modbench.python import keywords
+from modbench.plugins.pytest.settings import resolve
 from modbench.reports.questions.gate import fail_on
-from modbench.testing.settings import resolve
 
 RIGHT = "0.05 is 5 %"
 SUITE: dict[str, Any] = {
@@ -25,12 +24,7 @@ SUITE: dict[str, Any] = {
 }
 
 
-def in_memory(value: Any) -> object:
-    return mb.compare({"a": abs, "b": abs}, (1,), margin=value, rounds=1)
-
-
 PYTHON: dict[str, Callable[[Any], object]] = {
-    "mb.compare": in_memory,
     "a suite": lambda value: parse_suite({**SUITE, "margin": value}, "s"),
     "a suite's confirmation": lambda value: parse_suite({**SUITE, "confirm": {"margin": value}}, "s"),
     "modbench_compare": lambda value: resolve({"margin": value}, {}, {}, {}),

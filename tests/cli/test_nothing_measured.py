@@ -12,10 +12,8 @@ from typing import Any
 import pytest
 from planted import ended, left, planted_suite
 
-import modbench as mb
 from modbench.harness.planning.plan import Plan
 from modbench.reports.formats import md
-from modbench.reports.notebook import frames
 from modbench.reports.page import render
 from modbench.reports.questions import first_screen, machine
 from modbench.reports.tables.load import Loaded
@@ -69,7 +67,6 @@ def test_it_is_said_first_in_every_output(tmp_path: Path) -> None:
     assert closing.startswith(f"⚠ {SAID}. dense[T64-B1-fp32-cpu1]: error: planted failure")
     assert closing.count("failed: dense[") == 1
     assert "failed: dense[T64-B1-fp32-cpu1] and 1 more: " in closing
-    assert frames.html(loaded, None).startswith(f"<div><div>⚠ {SAID}")
     page = re.sub(r"<[^>]+>", "", (loaded.path / "report.html").read_text().partition("<main")[2])
     marked = md.markdown(loaded)
     assert page.index(SAID) < page.index("Summary")
@@ -108,17 +105,13 @@ def test_one_value_is_something(tmp_path: Path, suite: dict[str, Any], modbench:
     assert "Nothing was measured" not in done.stdout + done.stderr
 
 
-def test_to_resume_such_a_run_ends_with_1_and_python_raises(tmp_path: Path, modbench: Modbench) -> None:
+def test_to_resume_such_a_run_ends_with_1(tmp_path: Path, modbench: Modbench) -> None:
     loaded = finished(tmp_path)
     for flags in ((), ("-q",), ("--json",)):
         done = modbench("resume", loaded.path, *flags)
         assert done.returncode == 1, done
         assert f"modbench: {SAID}" in done.stderr
     assert json.loads(done.stdout)["measured"] is False
-    with pytest.raises(mb.NothingMeasuredError, match="planted failure") as raised:
-        mb.resume(loaded.path, quiet=True)
-    assert raised.value.exit_code == 1
-    assert not mb.load(loaded.path).cases.empty
 
 
 def test_failures_are_shown_quietly(tmp_path: Path, modbench: Modbench) -> None:

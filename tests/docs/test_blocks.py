@@ -32,7 +32,7 @@ from modbench.harness.execution import user_model_costs
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.text.tokens import byte_characters
-from modbench.reports.formats.pytest_benchmark import statistics_of
+from modbench.plugins.pytest.format import statistics_of
 from modbench.reports.tables import load as loading
 from modbench.reports.tables.load import Loaded
 
@@ -305,7 +305,7 @@ def run_python(page: Path, hows: set[str]) -> None:
 
 PYTHON = [page for page in PAGES if any(block.language == "python" for block in blocks(page))]
 # Pages whose blocks measure: these tests run them with fewer rounds and stored runs, the proofs below as they are.
-SHORTENED = {"docs/python.md": "tests/cli/test_python_examples.py"}
+SHORTENED = {"docs/python.md": "plugins/python/tests/test_python_examples.py"}
 
 
 @pytest.mark.slow

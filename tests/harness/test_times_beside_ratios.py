@@ -8,14 +8,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
 import pytest
 from planted import left, planted_suite
-from test_callables import process
 
 from modbench.harness.core.labels import Label
-from modbench.harness.timing.callable_contrasts import beside_baseline, own_time
-from modbench.harness.timing.callables import TimingProcess
 from modbench.reports.model import Estimate, Finding
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import summary
@@ -105,23 +101,3 @@ def test_the_waterfall_ends_at_the_time_that_tables_have(lurching: Path) -> None
     assert "ms" in waterfall._total(found, found.measured)
     # A share of CPU times is none of a wall time.
     assert "ms" not in waterfall._total(replace(found, found=replace(made, labels=(Label.BY_CPU,))), found.measured)
-
-
-@pytest.mark.parametrize("timing_processes", [1, 4])
-def test_callables_have_times_whose_quotient_is_their_ratio(timing_processes: int) -> None:
-    """The baseline's calls lie in every block, the others in one of each round: the machine differs from block to block."""
-    measured = [lurching_process(seed) for seed in range(timing_processes)]
-    found = beside_baseline(measured)
-    base = own_time(measured, "a").median_s
-    for name in ("b", "c"):
-        assert base / own_time(measured, name).median_s == pytest.approx(found[name].contrast.ratio[0], rel=1e-9)
-
-
-def lurching_process(seed: int) -> TimingProcess:
-    """A process with 12 rounds, whose blocks differ by 30 %."""
-    made = process({"a": 0.01, "b": 0.012, "c": 0.008}, seed=seed, rounds=12)
-    speed = np.random.default_rng(seed).lognormal(0, LURCHES, 1000)
-    for samples in made.samples.values():
-        blocks = zip(samples["wall_s"], samples["block"], strict=True)
-        samples["wall_s"][:] = [wall * float(speed[int(block)]) for wall, block in blocks]
-    return made

@@ -165,8 +165,16 @@ WHY = r"reads no config\.{}, and plain\(config, width=2\) has no option of that 
         (lambda: made(model=("mine.py:plain",), router=("norm",)), "router"),
         (lambda: planned({"model": "dense"}, {"model": "mine.py:plain", "every": [2, 3]}), "every"),
         (lambda: planned({"model": "dense"}, {"model": "mine.py:plain", "d_ff": 8}), "d_ff"),
-        (lambda: mb.plan("quick", model="mine.py:plain", only=True, capacity=0.5), "capacity"),
-        (lambda: mb.run("quick", model="mine.py:plain", only=True, capacity=0.5), "capacity"),
+        pytest.param(
+            lambda: mb.plan("quick", model="mine.py:plain", only=True, capacity=0.5),
+            "capacity",
+            marks=pytest.mark.plugin("python"),
+        ),
+        pytest.param(
+            lambda: mb.run("quick", model="mine.py:plain", only=True, capacity=0.5),
+            "capacity",
+            marks=pytest.mark.plugin("python"),
+        ),
         (lambda: costs.costs(costs.Request("mine.py:plain", capacity=(0.5,))), "capacity"),
         (lambda: costs.costs(costs.Request("mine.py:plain", settings={"every": 3})), "every"),
     ],

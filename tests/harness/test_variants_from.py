@@ -11,13 +11,12 @@ from planted import Trouble, fake_record, planted_suite
 from planted_gate import written
 from present import present
 
-from modbench import api
+from modbench import api, keywords
 from modbench.commands._flags import Flags
 from modbench.harness.core.errors import UsageError
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results.run_file import plan_of, stored_plan
-from modbench.python import keywords
 from modbench.reports.tables.best_variants import best_variants, sentence
 from modbench.reports.tables.load import load
 from modbench.reports.terminal.summary import opening

@@ -328,3 +328,24 @@ def test_a_process_that_keeps_freed_memory_faults_it_in_once() -> None:
     returned, kept = map(int, printed.split())
     assert kept < FEW
     assert returned > MANY
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "cold"), [("spawn", True), ("forkserver", False)])
+def test_a_process_leaves_the_script_alone(method: str, cold: bool, tmp_path: Path) -> None:
+    """As units are started: each in a fresh interpreter, or by the fork server."""
+    code = (
+        "import multiprocessing, os, pathlib\n"
+        "from modbench.harness.execution.launch import local\n"
+        "with pathlib.Path('started').open('a') as file:\n    file.write('once ')\n"
+        f"context = multiprocessing.get_context({method!r})\n"
+        f"process, _ = local.started(lambda server: context.Process(target=os.getpid), cold={cold})\n"
+        "process.join()\n"
+        "import __main__\n"
+        "print(process.exitcode, __main__.context is context)\n"
+    )
+    (tmp_path / "script.py").write_text(code)
+    command = [sys.executable, "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout == "0 True\n", done.stderr
+    assert (tmp_path / "started").read_text() == "once "

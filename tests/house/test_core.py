@@ -32,8 +32,13 @@ here = Path(sys.argv[1])
 told = [command_line(*words, cwd=here) for words in json.loads(sys.argv[2])]
 html.to_svg = lambda *_: "<svg></svg>"  # words are compared, and the run was drawn
 goldens.MORE = {"quick": {}}
+import modbench
+try:
+    modbench.plan
+except AttributeError as error:
+    absent = str(error)
 made = dataclasses.asdict(goldens.made("quick", here / "golden"))
-print(json.dumps({"told": [[each.returncode, each.stdout, each.stderr] for each in told], "made": made}))
+print(json.dumps({"told": [[each.returncode, each.stdout, each.stderr] for each in told], "made": made, "absent": absent}))
 """
 SMALL = [
     word
@@ -99,3 +104,9 @@ def test_it_has_its_own_commands(core: Path) -> None:
     _, shown, _ = told(core, "help")
     assert all(f" {word} " in shown for word in ("run", "resume", "plan", "report", "list", "gate", "watch"))
     assert not any(f" {word} " in shown for word in ("verify", "convert", "train", "ab", "profile"))
+
+
+@pytest.mark.slow
+def test_a_name_of_a_plug_in_that_is_absent_is_said_plainly(core: Path) -> None:
+    said = json.loads((core / "made.json").read_text(encoding="utf-8"))["absent"]
+    assert said.startswith("modbench.plan is in a plug-in that is absent: `modbench list plugins` ")

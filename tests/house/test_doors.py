@@ -238,7 +238,7 @@ DOORS = {
     "a model is checked before its times are believed": Door(
         uses("output_caching_guard.kept", "output_caching_guard.reused", "skip_claims.claims", "skip_claims.masked"),
         {
-            "harness/subject/in_memory.py": "",
+            "plugins/python/checks.py": "",
             "harness/passes/count.py": "before anything is timed: what a case says of itself is counted there, and stored",
         },
         "from modbench.harness.subject import skip_claims\nskip_claims.claims(model, tokens)",
@@ -247,7 +247,7 @@ DOORS = {
     "a call must leave the settings of the process as they were": Door(
         uses("process_settings.check", "process_settings.changed"),
         {
-            "harness/subject/in_memory.py": "callables in a user's process: of `mb.compare`, `mb.measure` and the pytest plug-in",
+            "plugins/python/checks.py": "callables in a user's process: of `mb.compare`, `mb.measure` and the pytest plug-in",
             "harness/passes/time.py": "the variants of a run",
             "harness/subject/subject.py": "what loads, builds and first calls a model",
         },
@@ -267,7 +267,7 @@ DOORS = {
             "plugins/sweeps/confirmation/rule.py": "losses of the best of two sweeps, confirmed",
             "harness/stats/paired.py": "samples of two variants: pairs of a run, the machine check, the number of processes",
             "harness/stats/seed_sets.py": "losses of seeds",
-            "harness/timing/callable_contrasts.py": "`mb.compare`, and the fixture of pytest",
+            "plugins/python/callable_contrasts.py": "`mb.compare`, and the fixture of pytest",
             "plugins/recommend/section.py": "counts of variants that are chosen between",
             "plugins/ab/question.py": "blocks of `modbench ab`",
             "plugins/combine/question.py": "ratios of two pairs",

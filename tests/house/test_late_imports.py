@@ -26,7 +26,7 @@ STARTS = {
     "import modbench": ["pydantic", "numpy", "matplotlib", "typer", "rich", *PACKAGES],
     "import modbench; modbench.load": ["torch", "typer"],
     # What commands load: tests/cli/test_commands.py.
-    "import modbench.pytest_plugin": [*PACKAGES],
+    "import modbench.plugins.pytest.fixtures": [*PACKAGES],
 }
 
 

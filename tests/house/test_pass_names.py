@@ -18,8 +18,7 @@ MAY_NAME = ("harness/passes/", "harness/metrics/", "suites/", "plugins/")
 # Words that are a pass's name and something else.
 OTHER_MEANINGS = {
     "src/modbench/api.py": {"train"},  # a command
-    "src/modbench/python/keywords.py": {"compile", "audit"},  # flags
-    "src/modbench/python/runs.py": {"compile", "audit"},  # as above
+    "src/modbench/keywords.py": {"compile", "audit"},  # flags
     "src/modbench/commands/doctor/checkup.py": {"fit"},  # what a machine is
     "src/modbench/commands/plan/forecast.py": {"time", "memory"},  # heads of a table
     "harness/core/units.py": {"count"},  # a unit

@@ -20,7 +20,7 @@ STATS = [
 ]
 PRODUCT = [
     path
-    for top in ("harness", "reports", "src/modbench/commands", "src/modbench/python", "src/modbench/testing", "plugins")
+    for top in ("harness", "reports", "src/modbench/commands", "plugins")
     for path in sorted((ROOT / top).rglob("*.py"))
 ]
 # Texts of several words that are no reasons: the name of a curve, and names of what disturbed a sample.

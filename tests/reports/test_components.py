@@ -20,7 +20,8 @@ from resealed import reseal_with
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.results import components
-from modbench.reports.formats import md, pytest_benchmark
+from modbench.plugins.pytest import format as pytest_benchmark
+from modbench.reports.formats import md
 from modbench.reports.page import render
 from modbench.reports.tables.load import load
 

@@ -28,8 +28,9 @@ from resealed import reseal, reseal_with
 import modbench
 from modbench.harness.domain.case import Case
 from modbench.harness.registry import catalogue
+from modbench.plugins.pytest import format as pytest_benchmark
 from modbench.reports.format import parse_formats
-from modbench.reports.formats import md, pytest_benchmark, tex
+from modbench.reports.formats import md, tex
 from modbench.reports.formats.json import VERSION, Report, type_of
 from modbench.reports.model import Code, Finding, Table, Value
 from modbench.reports.page import render

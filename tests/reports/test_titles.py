@@ -12,7 +12,7 @@ from planted_compare import compared_run
 from planted_gate import planted_run
 from pydantic import ValidationError
 
-from modbench import api
+from modbench import api, keywords
 from modbench.commands._flags import Flags
 from modbench.harness.core import titles
 from modbench.harness.core.errors import UsageError
@@ -21,8 +21,6 @@ from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.results.run_file import plan_of, stored_plan
-from modbench.python import keywords
-from modbench.reports.notebook import frames
 from modbench.reports.page import render
 from modbench.reports.questions.compare_axis import compare_by
 from modbench.reports.tables.load import Loaded, load, load_all
@@ -180,10 +178,7 @@ def test_a_title_is_in_every_output_and_escaped_in_each(run: Loaded, tmp_path: P
     assert ODD in compare.along_axis(made, table, 200)
 
 
-def test_python_has_them_too(run: Loaded) -> None:
-    assert ODD in set(frames.load(run.path, title={VARIANT: ODD}).cases.title)
-    with pytest.raises(UsageError, match="takes a dict"):
-        frames.load(run.path, title="x")  # type: ignore[arg-type]
+def test_keywords_of_python_have_them_too() -> None:
     given = keywords.overrides({"title": {VARIANT: "a=b"}}, {})
     assert keywords.words(given) == ["--title", f"{VARIANT}=a=b"]
     assert titles.listed([f"{VARIANT}=a=b"]) == given.title

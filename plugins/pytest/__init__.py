@@ -1,0 +1,1 @@
+"""Comparisons in a user's own tests: fixtures of pytest, and a run as a file of pytest-benchmark."""

@@ -1,0 +1,109 @@
+"""pytest-benchmark with our rounds, with our clock, and without itself."""
+
+from __future__ import annotations
+
+import json
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from modbench.plugins.pytest import timer
+
+INTERLEAVED = """
+import pytest
+@pytest.mark.benchmark(group="mine")
+def test_speed(benchmark_interleaved, takes):
+    found = benchmark_interleaved(takes(0.001), takes({}, seed=1))
+    samples = found.process.samples["candidate"]
+    calls = samples["calls"][0]
+    assert benchmark_interleaved.benchmark.stats.stats.data == pytest.approx(samples["wall_s"])
+    assert calls > 1 and benchmark_interleaved.benchmark.stats.iterations == calls
+"""
+
+
+def test_interleaved_samples_stand_in_the_table_and_the_file(suite: Any) -> None:
+    suite.write(INTERLEAVED.format(0.001))
+    result = suite.run("--benchmark-json=out.json", "--benchmark-only", benchmark=True)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["test_speed.py::test_speed *equivalent", "*benchmark 'mine': 1 tests*", "test_speed *"]
+    )
+    (one,) = json.loads((suite.pytester.path / "out.json").read_text(encoding="utf-8"))["benchmarks"]
+    assert (one["group"], one["options"]["timer"]) == ("mine", "modbench_interleaved")
+    assert one["stats"]["median"] == pytest.approx(0.001, rel=0.01)
+    assert one["stats"]["rounds"] == 40
+    assert one["extra_info"]["modbench"]["verdict"] == "equivalent"
+
+
+def test_its_store_keeps_interleaved_samples_and_compares_with_them(suite: Any) -> None:
+    suite.write(INTERLEAVED.format(0.001))
+    suite.run("--benchmark-autosave", benchmark=True).assert_outcomes(passed=1)
+    suite.write(INTERLEAVED.replace("takes(0.001)", "takes(0.002)").format(0.002))  # the pair is as it was
+    result = suite.run("--benchmark-compare", "--benchmark-columns=median", benchmark=True)
+    result.assert_outcomes(passed=1)
+    rows = ["test_speed (0001_*(1.0)*", "test_speed (NOW) *(2.0*)*"]
+    result.stdout.fnmatch_lines(["test_speed.py::test_speed *equivalent", *rows])
+
+
+def test_a_shown_regression_fails_and_stays_in_the_table(suite: Any) -> None:
+    suite.write(INTERLEAVED.format(0.0011))
+    suite.shows("*candidate is slower*", "*benchmark 'mine': 1 tests*", "test_speed *", benchmark=True, failed=1)
+
+
+@pytest.mark.parametrize(
+    ("flag", "why"),
+    [("--benchmark-disable", "pytest-benchmark is disabled"), ("--modbench-disable", "--modbench-disable")],
+)
+def test_disabled_everything_is_called_once(flag: str, why: str, suite: Any) -> None:
+    suite.write(
+        "def test_speed(benchmark_interleaved):\n"
+        "    called = []\n"
+        "    benchmark_interleaved(lambda: called.append(1), lambda: called.append(2))\n"
+        "    assert called == [1, 2]\n"
+    )
+    result = suite.run(flag, benchmark=True)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines([f"inconclusive: *{why}"])
+    assert "Name (time in" not in result.stdout.str()
+
+
+def test_benchmark_made_before_it_is_refused_and_shows_nothing(suite: Any) -> None:
+    suite.write(
+        "def test_speed(benchmark, benchmark_interleaved, takes):\n    benchmark_interleaved(takes(0.01), takes(0.01))\n"
+    )
+    result = suite.run(benchmark=True)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*UsageError: `benchmark` *`benchmark_interleaved`*"])
+    assert "Name (time in" not in result.stdout.str()
+
+
+def test_without_pytest_benchmark_it_says_what_is_missing(suite: Any) -> None:
+    suite.write(INTERLEAVED.format(0.001))
+    result = suite.run()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["benchmark_interleaved needs pytest-benchmark*"])
+    assert "Traceback" not in result.stdout.str()
+
+
+def test_its_timer_may_be_our_clock(suite: Any) -> None:
+    suite.write("def test_speed(benchmark):\n    benchmark(sum, range(100))\n")
+    arguments = (
+        "--benchmark-timer=modbench.plugins.pytest.timer.wall_s",
+        "--benchmark-max-time=0.01",
+        "--benchmark-json=out.json",
+    )
+    suite.run(*arguments, benchmark=True).assert_outcomes(passed=1)
+    (one,) = json.loads((suite.pytester.path / "out.json").read_text(encoding="utf-8"))["benchmarks"]
+    assert one["options"]["timer"] == "wall_s"
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_our_clock_waits_for_a_gpu_that_is_used(used: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[bool] = []
+    cuda = SimpleNamespace(is_initialized=lambda: used, synchronize=lambda: waited.append(True))
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    first, second = timer.wall_s(), timer.wall_s()
+    assert first <= second
+    assert len(waited) == (2 if used else 0)

@@ -1,1 +1,0 @@
-"""The functions that `import modbench` offers, and their results."""
