@@ -147,7 +147,7 @@ def write_page(made: Result, command: Sequence[str]) -> Path:
     """Write the result as a page into its folder."""
     from modbench.extend import REPORT_FILE as PAGE
     from modbench.extend import page_layout, write_atomically
-    from modbench.plugins.ab.page import page_of
+    from modbench.plugins.ab.question import page_of
 
     path = Path(made.folder) / PAGE
     write_atomically(path, page_layout.html(page_of(made, command)))

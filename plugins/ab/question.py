@@ -26,7 +26,9 @@ from modbench.extend import (
     Limited,
     Listed,
     Note,
+    Page,
     Rule,
+    Section,
     Seen,
     Sentence,
     Side,
@@ -423,3 +425,14 @@ def progress(found: Result, left_s: float) -> Sentence:
     words, worst = "[block {done} of {planned}, {left} left] {row}: {ratio}", found.worst
     row, ratio = ("", None) if worst is None else (named(worst, found), worst.ratio)
     return Sentence(words, done=found.blocks, planned=found.planned, left=human_duration(left_s), row=row, ratio=ratio)
+
+
+def page_of(found: Result, command: Sequence[str]) -> Page:
+    """Return the page of two sides that took turns."""
+    base, new = found.sides
+    return Page(
+        headline(found),
+        Sentence("{new} over {base}", base=base, new=new),
+        command,
+        [Section("Result", [*details(found)])],
+    )

@@ -17,8 +17,7 @@ from modbench.harness.stats import contrast
 from modbench.harness.stats.contrast import Seen
 from modbench.harness.stats.reason import Reason
 from modbench.plugins.ab import question as ab
-from modbench.plugins.ab.page import page_of
-from modbench.plugins.ab.question import Effects, Result, Row
+from modbench.plugins.ab.question import Effects, Result, Row, page_of
 from modbench.plugins.ab.terminal import annotated, as_text, summary
 from modbench.reports.page import layout
 from modbench.reports.questions.gate.fail_on import parse

@@ -22,8 +22,8 @@ from modbench.harness.domain.case import Case
 from modbench.harness.execution import command
 from modbench.harness.planning.overrides import Overrides
 from modbench.plugins.audit import files as audit_files
-from modbench.plugins.audit import process as audits
 from modbench.plugins.audit import question, targets
+from modbench.plugins.audit import request as audits
 from modbench.plugins.audit.report import Architecture, AuditReport, deviates, holds, unseen
 from modbench.plugins.audit.request import exit_code
 from modbench.reports.writers.number_format import plain
