@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 
 from modbench.harness.core.contracts import SOLVED
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.roofline.table import Table
-from modbench.harness.roofline.work import Listed
+from modbench.harness.machine.roofline.table import Table
+from modbench.harness.machine.roofline.work import Listed
 
 
 class Notes(Frozen):
@@ -22,7 +22,7 @@ SomeNotes = TypeVar("SomeNotes", bound=Notes)
 
 
 class Causality(Frozen):
-    """Whether logits depend on later tokens (`harness/subject/causality.py`).
+    """Whether logits depend on later tokens (`harness/call/subject/causality.py`).
 
     Attributes:
         reads_future: whether earlier log-probabilities changed when later tokens did; None where it was not tested.
@@ -46,7 +46,7 @@ WHOLE = "the whole forward pass"
 
 
 class Claim(Frozen):
-    """The statement of a module about the tokens that it executed, and the observation (`harness/subject/skip_claims.py`).
+    """The statement of a module about the tokens that it executed, and the observation (`harness/call/subject/skip_claims.py`).
 
     Attributes:
         module: its path; empty for the model.

@@ -10,10 +10,10 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from modbench.harness.call.profiling.run_time import RunTime
 from modbench.harness.core.units import human_duration
+from modbench.harness.machine.roofline import stored
 from modbench.harness.planning.plan import ASSUMED_FLOP_PER_S
-from modbench.harness.profiling.run_time import RunTime
-from modbench.harness.roofline import stored
 
 if TYPE_CHECKING:
     from modbench.harness.domain.case import Job

@@ -14,7 +14,7 @@ from pathlib import Path
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.foreign import refuse_links
 from modbench.harness.domain.case import Job
-from modbench.harness.process import exit_codes
+from modbench.harness.machine.process import exit_codes
 from modbench.harness.results import user_files
 from modbench.harness.results.layout import run_file
 from modbench.harness.results.run_file import plan_of, read_run_file

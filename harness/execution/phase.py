@@ -23,8 +23,7 @@ from modbench.harness.domain.records import Death, Missing, Outcome, Record
 from modbench.harness.execution.launching import Launcher, Started, is_remote
 from modbench.harness.execution.limits import in_words
 from modbench.harness.execution.stopping import Stop
-from modbench.harness.planning.plan import Plan
-from modbench.harness.process.graceful_stop import (
+from modbench.harness.machine.process.graceful_stop import (
     STOP_SIGNAL,
     CannotWrite,
     DeviceLost,
@@ -32,6 +31,7 @@ from modbench.harness.process.graceful_stop import (
     Stopped,
     message,
 )
+from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue
 from modbench.harness.results import decisions
 from modbench.harness.results.decisions import Decided

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Protocol as Interface
 from typing import Self
 
+from modbench.harness.call.profiling.run_time import RunTime
 from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.core.files import now
 from modbench.harness.core.printable import masked
@@ -18,9 +19,8 @@ from modbench.harness.domain.records import Record
 from modbench.harness.execution.limits import Limits
 from modbench.harness.execution.phase import Slots
 from modbench.harness.execution.stopping import Stop
+from modbench.harness.machine.process.graceful_stop import Stopped
 from modbench.harness.planning.plan import Plan
-from modbench.harness.process.graceful_stop import Stopped
-from modbench.harness.profiling.run_time import RunTime
 from modbench.harness.results import progress
 from modbench.harness.results.decisions import Decided
 from modbench.harness.results.json_files import DamagedError

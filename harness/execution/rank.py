@@ -17,7 +17,7 @@ from typing import NoReturn
 from modbench.harness.execution import worker
 from modbench.harness.execution.one_job import planned
 from modbench.harness.execution.ranks import PARENT
-from modbench.harness.process import child, graceful_stop, torchrun
+from modbench.harness.machine.process import child, graceful_stop, torchrun
 from modbench.harness.results.run_folder import RunFolder
 
 

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from types import FrameType
 
 from modbench.harness.domain.case import Job
-from modbench.harness.process import graceful_stop
-from modbench.harness.process.graceful_stop import CannotWrite, DeviceLost, ProcessChangedError, Stopped
+from modbench.harness.machine.process import graceful_stop
+from modbench.harness.machine.process.graceful_stop import CannotWrite, DeviceLost, ProcessChangedError, Stopped
 from modbench.harness.results.run_folder import RunFolder
 
 MODULE = "modbench.harness.execution.rank"

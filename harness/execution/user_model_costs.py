@@ -15,12 +15,12 @@ from modbench.harness.domain.case import Case
 from modbench.harness.domain.user_model_cost import UserModelCost
 from modbench.harness.execution import command
 from modbench.harness.machine import certificate, environment
+from modbench.harness.machine.roofline import stored
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.results.outcomes import SURVIVABLE
-from modbench.harness.roofline import stored
 
 if TYPE_CHECKING:
-    from modbench.harness.roofline.work import Listed
+    from modbench.harness.machine.roofline.work import Listed
 
 # Seconds after which a process that counts is ended: a plan must not take longer than what it plans.
 LIMIT_S = 120.0
@@ -84,7 +84,7 @@ class UserModelCosts:
         return environment.collect()
 
     def _operators(self, case: Case) -> Listed:
-        from modbench.harness.profiling import run_time
+        from modbench.harness.call.profiling import run_time
 
         if not case.is_user_model:
             found = run_time.operators(with_facts(_plain(case)), "forward")
@@ -169,8 +169,8 @@ def count(case: Case, *, memory: bool = False, operators: bool = False) -> UserM
 def _counted_on(case: Case, device: str) -> UserModelCost:
     import torch
 
-    from modbench.harness.flops import counter
-    from modbench.harness.subject.build import build_module, keys_read, noting
+    from modbench.harness.call.subject.build import build_module, keys_read, noting
+    from modbench.harness.planning.flops import counter
 
     config, read = noting(case.config)
     case = case.model_copy(update={"config": config})
@@ -193,14 +193,14 @@ def _counted_on(case: Case, device: str) -> UserModelCost:
 
 
 def _memory(case: Case) -> dict[str, object]:
-    from modbench.harness.passes.memory import forecasts
+    from modbench.harness.measure.passes.memory import forecasts
 
     forecast = forecasts(case)
     return {"memory": forecast.bytes.get("memory/peak_allocated"), "memory_reason": forecast.reason}
 
 
 def _recorded(case: Case) -> dict[str, object]:
-    from modbench.harness.profiling import operators_of_a_call as calls
+    from modbench.harness.call.profiling import operators_of_a_call as calls
 
     try:
         try:

@@ -21,8 +21,8 @@ from modbench.harness.domain.case import GridPoint, Job
 from modbench.harness.domain.notes import Notes
 from modbench.harness.domain.records import Blocks, Environment, Outcome, Record
 from modbench.harness.execution import ranks
-from modbench.harness.process import child, clocks, exit_codes, graceful_stop
-from modbench.harness.process.torchrun import ALONE, Ranks
+from modbench.harness.machine.process import child, clocks, exit_codes, graceful_stop
+from modbench.harness.machine.process.torchrun import ALONE, Ranks
 from modbench.harness.registry import catalogue, plugins, user_code
 from modbench.harness.results import user_files, workspace
 from modbench.harness.results.record_checks import usable
@@ -159,7 +159,7 @@ def environment_of(grid_point: GridPoint) -> Environment:
     )
     if grid_point.device != "cuda":
         return environment
-    from modbench.harness.subject import process_settings
+    from modbench.harness.call.subject import process_settings
 
     # torch's device 0, which may differ from NVML's: CUDA_VISIBLE_DEVICES hides and reorders devices.
     properties = torch.cuda.get_device_properties(0)

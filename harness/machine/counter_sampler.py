@@ -16,8 +16,8 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from modbench.harness.process import clocks
-from modbench.harness.process.processes import text_of
+from modbench.harness.machine.process import clocks
+from modbench.harness.machine.process.processes import text_of
 
 Reading = Mapping[str, float]
 Reader = Callable[[], float]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from modbench.harness.machine import nvml
-from modbench.harness.process import processes
+from modbench.harness.machine.process import processes
 from modbench.version import __version__
 
 # The checkout that this file lies in: <checkout>/harness/machine/environment.py.

@@ -18,11 +18,11 @@ from modbench.harness.core.units import percent
 from modbench.harness.domain.case import VARIANTS_PER_BLOCK, Case, Comparison, GridPoint, Job, Protocol
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.suite import TWO_STAGE, Suite
-from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.comparisons import in_search, open_task
+from modbench.harness.planning.flops.closed_form import case_cost
+from modbench.harness.planning.text.corpus import corpus_entry
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.model_sources import sourced
-from modbench.harness.text.corpus import corpus_entry
 
 # Assumed FLOPs per step of a user's model; used only to estimate the time left.
 GUESSED_STEP = 3e9

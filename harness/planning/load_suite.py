@@ -22,7 +22,7 @@ from modbench.harness.core.units import human
 from modbench.harness.domain.case import ELEMENT_BYTES, Case, Comparison
 from modbench.harness.domain.suite import OF_PLUGINS, READ_BY, TABLES, Grid, Suite
 from modbench.harness.domain.variant_tables import look_beside
-from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.registry import catalogue, discovery, plugins
 from modbench.harness.registry.discovery import Entry
 

@@ -11,7 +11,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Case, GridPoint
 from modbench.harness.domain.user_model_cost import UserModelCost
 from modbench.harness.domain.variant_tables import Quantity
-from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.planning.matched_baselines import QUANTITIES, Amounts, solve
 from modbench.harness.planning.variants import ResolvedVariant
 

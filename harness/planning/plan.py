@@ -14,17 +14,17 @@ from modbench.harness.core.titles import slug
 from modbench.harness.domain.case import Case, Comparison, Device, Job, MatchedBaseline
 from modbench.harness.domain.suite import TWO_STAGE, Suite
 from modbench.harness.domain.variant_tables import VariantsFrom
-from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.comparisons import Expander, in_search, keys_of, with_aa_controls
+from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.planning.jobs import planned_jobs, reads_text, tokenizer_of
 from modbench.harness.planning.load_suite import check_memory
 from modbench.harness.planning.matching import Costs
 from modbench.harness.planning.select import compile_expression
+from modbench.harness.planning.text.corpus import corpus_entry
 from modbench.harness.planning.variants import product_of
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.catalogue import BrokenError
 from modbench.harness.registry.model_sources import sourced
-from modbench.harness.text.corpus import corpus_entry
 
 if TYPE_CHECKING:
     from modbench.harness.stats.solved import Decidable
@@ -243,7 +243,7 @@ def read_corpus(suite: Suite) -> Text | None:
         return None
     name, path = corpus_entry(suite.corpus)
     text: Text = catalogue.load("corpora", name).read(path)
-    from modbench.harness.text.tokens import encode
+    from modbench.harness.planning.text.tokens import encode
 
     # Encoded here so that errors appear before anything runs, and a tokenizer is trained once instead of in every worker.
     for tokenizer, vocab_size in dict.fromkeys(_tokenizers(suite)):
@@ -292,7 +292,7 @@ def _vocab_size(suite: Suite) -> int:
 
 def training_tokens(suite: Suite, text: Text) -> int:
     """Number of tokens in the training part of the corpus."""
-    from modbench.harness.text.tokens import encode
+    from modbench.harness.planning.text.tokens import encode
 
     assert suite.train is not None
     return len(encode(text, suite.train.tokenizer, _vocab_size(suite)).train)

@@ -13,7 +13,7 @@ from modbench.harness.core.errors import NumericsError, Unmeasured
 from modbench.harness.domain.case import Case, Made
 from modbench.harness.domain.notes import Notes
 from modbench.harness.domain.records import Failure, Missing, Outcome
-from modbench.harness.process.graceful_stop import end_if_lost
+from modbench.harness.machine.process.graceful_stop import end_if_lost
 from modbench.harness.registry import user_code
 
 # A user's model may raise anything, including SystemExit; an interrupt must end the run.

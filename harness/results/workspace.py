@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from modbench.harness.core.files import unfinished, write_atomically
-from modbench.harness.process.torchrun import ALONE, Ranks
+from modbench.harness.machine.process.torchrun import ALONE, Ranks
 from modbench.harness.results import layout
 from modbench.harness.results.json_files import DamagedError, read_sealed, write_sealed
 

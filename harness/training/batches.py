@@ -16,7 +16,7 @@ from modbench.harness.core.contracts import UNASKED, Examples, Source
 
 if TYPE_CHECKING:
     from modbench.harness.core.train_plan import TrainRun
-    from modbench.harness.text.tokens import Tokens
+    from modbench.harness.planning.text.tokens import Tokens
 
 
 class Batch(NamedTuple):

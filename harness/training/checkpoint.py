@@ -16,7 +16,7 @@ import torch
 
 from modbench.harness.core.files import replacing, unfinished
 from modbench.harness.core.train_plan import TrainRun
-from modbench.harness.process import graceful_stop
+from modbench.harness.machine.process import graceful_stop
 from modbench.harness.registry import user_code
 
 FORMAT = 2

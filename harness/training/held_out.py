@@ -16,15 +16,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from modbench.harness.call.subject.causality import guard
 from modbench.harness.core.errors import NumericsError
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import Causality
-from modbench.harness.flops.user_router import routers_in
-from modbench.harness.subject.causality import guard
+from modbench.harness.planning.flops.user_router import routers_in
 
 if TYPE_CHECKING:
-    from modbench.harness.subject.subject import Subject
+    from modbench.harness.call.subject.subject import Subject
     from modbench.harness.training.batches import Batch, Windows
 
 

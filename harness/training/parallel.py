@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from modbench.harness.core.train_plan import Parallel
-from modbench.harness.process.torchrun import Ranks
+from modbench.harness.machine.process.torchrun import Ranks
 
 if TYPE_CHECKING:
     from torch import nn

@@ -18,8 +18,8 @@ from modbench.harness.core.errors import in_short
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.sinks import Opening, Sink, Writer
 from modbench.harness.core.train_plan import TrainRun, learning_rate
-from modbench.harness.process import exit_codes
-from modbench.harness.process.graceful_stop import end_if_lost
+from modbench.harness.machine.process import exit_codes
+from modbench.harness.machine.process.graceful_stop import end_if_lost
 from modbench.harness.registry import catalogue
 
 T = TypeVar("T")

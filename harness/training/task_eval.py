@@ -20,7 +20,7 @@ from modbench.harness.training.batches import batch_of, pieces
 from modbench.harness.training.held_out import autocast_of, calibrate, set_progress, why_not_causal
 
 if TYPE_CHECKING:
-    from modbench.harness.subject.subject import Subject
+    from modbench.harness.call.subject.subject import Subject
 
 SEED = 20_240_402
 # Training sequences that shortcuts may learn from.

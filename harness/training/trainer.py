@@ -20,14 +20,14 @@ import torch
 from modbench.harness.core.errors import NumericsError, Unmeasured
 from modbench.harness.core.train_plan import TrainRun, learning_rate
 from modbench.harness.core.units import human_duration
-from modbench.harness.process import clocks, graceful_stop
-from modbench.harness.process.torchrun import ALONE, Ranks
+from modbench.harness.machine.process import clocks, graceful_stop
+from modbench.harness.machine.process.torchrun import ALONE, Ranks
 from modbench.harness.registry import user_code
 from modbench.harness.training import checkpoint
 from modbench.harness.training.parallel import piece, share
 
 if TYPE_CHECKING:
-    from modbench.harness.subject.subject import Subject
+    from modbench.harness.call.subject.subject import Subject
     from modbench.harness.training.batches import Batch, Batches
 
 # On a GPU reading a loss waits for the device: so many are read at a time.

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from modbench.harness.call.timing.nvtx import NVTX, nvtx_range
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.timing.nvtx import NVTX, nvtx_range
 
 # torch's causal kernel for CPUs skips masked keys only in blocks of 512: below that it computes the whole square and discards
 # half of it. Pieces of 128 queries over the keys so far are a quarter faster at 512 tokens, in training too.

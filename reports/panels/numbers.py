@@ -13,7 +13,7 @@ from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import of_cell
 from modbench.harness.core.model_specs import typed
 from modbench.harness.domain.case import Case
-from modbench.harness.roofline.table import RATIO_ERROR
+from modbench.harness.machine.roofline.table import RATIO_ERROR
 from modbench.reports.model import (
     Block,
     Code,

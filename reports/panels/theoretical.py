@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from modbench.harness.domain.case import Case
-from modbench.harness.roofline.table import RATIO_ERROR
+from modbench.harness.machine.roofline.table import RATIO_ERROR
 from modbench.reports.figures.axes import ends_of, ratio_axis
 from modbench.reports.figures.point_labels import label
 from modbench.reports.figures.style import HAIR, MUTED, Marks, draw_dots, headline, in_lines, look, new_figure

@@ -29,7 +29,7 @@ from modbench.harness.core.contracts import Estimand
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case, Comparison, MatchedBaseline
 from modbench.harness.domain.notes import FitNotes, MemoryNotes, TrainNotes
-from modbench.harness.roofline.table import ROUTED_BIAS, SHORT
+from modbench.harness.machine.roofline.table import ROUTED_BIAS, SHORT
 from modbench.harness.stats import effects
 from modbench.harness.stats.contrast import BETTER, EQUIVALENT, WORSE, Contrast, Rule, Seen, counted, estimated
 from modbench.harness.stats.reason import Reason
@@ -61,7 +61,7 @@ def predicted(tables: Tables, case: Case, baseline: Case, metric: Metric) -> tup
 
     Neither if no time is compared. The ratio is right to within `RATIO_ERROR`.
 
-    Both sides' operators are added up at the peaks by shape that this run measured (`harness/roofline/table.py`).
+    Both sides' operators are added up at the peaks by shape that this run measured (`harness/machine/roofline/table.py`).
     """
     source = tables.source(metric)
     if metric.no_theoretical or not source.theoretical:

@@ -20,8 +20,8 @@ from modbench.harness.domain.case import Case, GridPoint, Job, MatchedBaseline
 from modbench.harness.domain.records import Record
 from modbench.harness.domain.suite import Suite
 from modbench.harness.machine.certificate import VERDICTS, Certificate
+from modbench.harness.machine.process.clocks import union_s
 from modbench.harness.planning.plan import Plan
-from modbench.harness.process.clocks import union_s
 from modbench.harness.results import run_folder
 from modbench.harness.results.pooling import pooled
 from modbench.harness.results.run_file import StoredRun

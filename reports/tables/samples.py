@@ -19,10 +19,10 @@ from modbench.harness.domain.case import Case, Job
 from modbench.harness.domain.evidence import TimingProcess
 from modbench.harness.domain.notes import PeakFinding, RooflineFinding, SomeNotes, WithoutOwnFinding
 from modbench.harness.domain.records import Record
+from modbench.harness.machine.roofline.table import Table
 from modbench.harness.planning.comparisons import first_processes
 from modbench.harness.registry import catalogue
 from modbench.harness.results.run_file import StoredRun
-from modbench.harness.roofline.table import Table
 from modbench.harness.stats.against_anchor import Process
 from modbench.reports.tables import provenance
 from modbench.reports.tables.cell import Cell

@@ -15,11 +15,11 @@ from modbench.harness.execution.launcher_profile import read_profile
 from modbench.harness.execution.launching import is_remote_launcher
 from modbench.harness.execution.user_model_costs import UserModelCosts
 from modbench.harness.machine import accelerators, certificate, environment
+from modbench.harness.machine.process import torchrun
 from modbench.harness.planning import plan
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override, with_variants
 from modbench.harness.planning.variants import unsolved_variants
-from modbench.harness.process import torchrun
 from modbench.harness.registry import catalogue
 from modbench.harness.results import layout, lock
 from modbench.harness.results.run_folder import RunFolder, create, has_checkpoint, read

@@ -16,8 +16,8 @@ import typer
 from modbench import commands
 from modbench.commands._app import PluginFlag, app
 from modbench.harness.core.errors import UsageError, in_short
-from modbench.harness.process import exit_codes
-from modbench.harness.process.graceful_stop import CannotWrite
+from modbench.harness.machine.process import exit_codes
+from modbench.harness.machine.process.graceful_stop import CannotWrite
 from modbench.harness.registry import plugins
 from modbench.version import __version__
 

@@ -45,6 +45,28 @@ if TYPE_CHECKING:
     from modbench.commands.cost.costs import as_text as costs_as_text
     from modbench.commands.plan.forecast import as_text as forecast_as_text
     from modbench.commands.plan.forecast import forecast, took_in_words
+    from modbench.harness.call.memory.rss_mark import MALLOC
+    from modbench.harness.call.memory.step_peak import StorageTracker
+    from modbench.harness.call.profiling.machine_peak import measure_peak
+    from modbench.harness.call.subject import (
+        after_timing,
+        build,
+        causality,
+        decode_guard,
+        output_caching_guard,
+        process_settings,
+        skip_claims,
+    )
+    from modbench.harness.call.subject.build import evaluating
+    from modbench.harness.call.subject.generation import Generation, set_missing
+    from modbench.harness.call.subject.output_caching_guard import same_draws
+    from modbench.harness.call.subject.rewinding import COPIED, held_bytes, rewinder, tensors_of
+    from modbench.harness.call.subject.rows import RowWatch, factors
+    from modbench.harness.call.subject.subject import Subject
+    from modbench.harness.call.subject.uncounted_work import escapes
+    from modbench.harness.call.timing import turns
+    from modbench.harness.call.timing.interleave import SHORTEST_SAMPLE_S, Call, Clock, Effort, Samples, Session
+    from modbench.harness.call.timing.threads import at_threads, crowded, working_threads
     from modbench.harness.core import extras, files, labels, model_specs, printable, titles, units
     from modbench.harness.core.config import ROUTING_KEYS, ModelConfig, check_sizes, kept
     from modbench.harness.core.contracts import (
@@ -134,37 +156,41 @@ if TYPE_CHECKING:
     from modbench.harness.execution.stopping import Stop, interrupt_on_end
     from modbench.harness.execution.user_model_costs import UserModelCosts
     from modbench.harness.execution.worker import NODE, run_job
-    from modbench.harness.flops import counter
-    from modbench.harness.flops import counter as flop_counter
-    from modbench.harness.flops.closed_form import case_cost, closed_form
-    from modbench.harness.flops.counter import is_product
     from modbench.harness.machine import certificate, counter_sampler, cuda_driver, environment, nvml
     from modbench.harness.machine.counter_sampler import CounterSampler
     from modbench.harness.machine.environment import free_memory
-    from modbench.harness.memory.rss_mark import MALLOC
-    from modbench.harness.memory.step_peak import StorageTracker
-    from modbench.harness.metrics.latency import generation
-    from modbench.harness.metrics.loss import causal
-    from modbench.harness.passes._training import Trained, rates_job, runs, train
-    from modbench.harness.passes.train import notes_of
+    from modbench.harness.machine.process import child as child_process
+    from modbench.harness.machine.process import clocks, exit_codes, graceful_stop, processes, torchrun
+    from modbench.harness.machine.process.child import Child, signal_group
+    from modbench.harness.machine.process.clocks import busy
+    from modbench.harness.machine.process.graceful_stop import CannotWrite, Stopped
+    from modbench.harness.machine.process.torch_modes import Operator, OperatorMode, makes_a_view, name_of
+    from modbench.harness.machine.process.torchrun import Ranks
+    from modbench.harness.machine.roofline.table import Table as PeakTable
+    from modbench.harness.machine.roofline.table import amount
+    from modbench.harness.machine.roofline.work import Listed as CallWork
+    from modbench.harness.machine.roofline.work import Work
+    from modbench.harness.measure.metrics.latency import generation
+    from modbench.harness.measure.metrics.loss import causal
+    from modbench.harness.measure.passes._training import Trained, rates_job, runs, train
+    from modbench.harness.measure.passes.train import notes_of
     from modbench.harness.planning import plan
     from modbench.harness.planning.adaptive import LEFT_OUT, AdaptiveRule
     from modbench.harness.planning.adaptive import Decision as AdaptiveDecision
     from modbench.harness.planning.comparisons import in_search, is_timed
+    from modbench.harness.planning.flops import counter
+    from modbench.harness.planning.flops import counter as flop_counter
+    from modbench.harness.planning.flops.closed_form import case_cost, closed_form
+    from modbench.harness.planning.flops.counter import is_product
     from modbench.harness.planning.jobs import JobMaker, run_flops, train_run
     from modbench.harness.planning.load_suite import check_called, parse_suite
     from modbench.harness.planning.overrides import Overrides, override
     from modbench.harness.planning.plan import Plan, no_case
     from modbench.harness.planning.select import compile_expression
+    from modbench.harness.planning.text import disk_cache
+    from modbench.harness.planning.text.corpus import corpus_entry, from_documents
+    from modbench.harness.planning.text.tokens import encode
     from modbench.harness.planning.variants import unsolved_variants
-    from modbench.harness.process import child as child_process
-    from modbench.harness.process import clocks, exit_codes, graceful_stop, processes, torchrun
-    from modbench.harness.process.child import Child, signal_group
-    from modbench.harness.process.clocks import busy
-    from modbench.harness.process.graceful_stop import CannotWrite, Stopped
-    from modbench.harness.process.torch_modes import Operator, OperatorMode, makes_a_view, name_of
-    from modbench.harness.process.torchrun import Ranks
-    from modbench.harness.profiling.machine_peak import measure_peak
     from modbench.harness.registry import catalogue, plugins, user_code, user_models
     from modbench.harness.registry.model_sources import adopted, sourced
     from modbench.harness.registry.user_models import no_python_file
@@ -180,10 +206,6 @@ if TYPE_CHECKING:
     from modbench.harness.results.sealed_records import read_record
     from modbench.harness.results.user_files import sha256_of
     from modbench.harness.results.workspace import artifact
-    from modbench.harness.roofline.table import Table as PeakTable
-    from modbench.harness.roofline.table import amount
-    from modbench.harness.roofline.work import Listed as CallWork
-    from modbench.harness.roofline.work import Work
     from modbench.harness.stats import (
         block_effects,
         effects,
@@ -235,28 +257,6 @@ if TYPE_CHECKING:
     from modbench.harness.stats.paired import MOST_BLOCKED, MOST_OTHERS
     from modbench.harness.stats.power import MOST, above_0, fewest
     from modbench.harness.stats.reason import Reason, both
-    from modbench.harness.subject import (
-        after_timing,
-        build,
-        causality,
-        decode_guard,
-        output_caching_guard,
-        process_settings,
-        skip_claims,
-    )
-    from modbench.harness.subject.build import evaluating
-    from modbench.harness.subject.generation import Generation, set_missing
-    from modbench.harness.subject.output_caching_guard import same_draws
-    from modbench.harness.subject.rewinding import COPIED, held_bytes, rewinder, tensors_of
-    from modbench.harness.subject.rows import RowWatch, factors
-    from modbench.harness.subject.subject import Subject
-    from modbench.harness.subject.uncounted_work import escapes
-    from modbench.harness.text import disk_cache
-    from modbench.harness.text.corpus import corpus_entry, from_documents
-    from modbench.harness.text.tokens import encode
-    from modbench.harness.timing import turns
-    from modbench.harness.timing.interleave import SHORTEST_SAMPLE_S, Call, Clock, Effort, Samples, Session
-    from modbench.harness.timing.threads import at_threads, crowded, working_threads
     from modbench.harness.training import parallel
     from modbench.harness.training.batches import Windows, joined
     from modbench.harness.training.held_out import autocast_of, why_not_causal

@@ -15,7 +15,7 @@ from typing import Any
 
 from modbench.harness.core import extras
 from modbench.harness.core.errors import UnreadableError, UsageError, unknown
-from modbench.harness.text.corpus import unreadable
+from modbench.harness.planning.text.corpus import unreadable
 
 
 def split(corpus: str, known: Collection[str]) -> tuple[str, dict[str, str]]:

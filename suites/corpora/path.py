@@ -7,7 +7,7 @@ from pathlib import Path
 
 from modbench.harness.core.contracts import Corpus, Text
 from modbench.harness.core.errors import UsageError, near_path
-from modbench.harness.text.corpus import from_documents, from_file, from_files, read_text
+from modbench.harness.planning.text.corpus import from_documents, from_file, from_files, read_text
 from modbench.suites.corpora._records import documents, holds_records, split
 
 

@@ -7,7 +7,7 @@ import sysconfig
 from pathlib import Path
 
 from modbench.harness.core.contracts import Corpus, Text
-from modbench.harness.text.corpus import from_files
+from modbench.harness.planning.text.corpus import from_files
 
 # Tests are repetitive, and some distributions omit them; site-packages is not the standard library.
 LEFT_OUT = {"test", "tests", "idlelib", "lib2to3", "site-packages", "dist-packages", "__pycache__"}

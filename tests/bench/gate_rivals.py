@@ -39,9 +39,9 @@ from typing import Any
 import load
 from pydantic import TypeAdapter
 
+from modbench.harness.call.timing import turns
 from modbench.harness.machine import environment
 from modbench.harness.stats import contrast, interim
-from modbench.harness.timing import turns
 from modbench.plugins.ab import question as ab
 from modbench.plugins.ab import turn_taking
 from modbench.plugins.ab.question import Effects, Row

@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 
+from modbench.harness.call.timing.interleave import Call, Clock, Effort, Session
 from modbench.harness.machine import environment
 from modbench.harness.stats.against_anchor import Process
 from modbench.harness.stats.effects import over_processes
-from modbench.harness.timing.interleave import Call, Clock, Effort, Session
 from modbench.reports.reasons import in_words
 
 HEADER = """\

@@ -22,9 +22,9 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from modbench.harness.call.timing.interleave import Call, Clock, Effort, Session
 from modbench.harness.machine import counter_sampler
 from modbench.harness.stats.paired import ProcessSamples
-from modbench.harness.timing.interleave import Call, Clock, Effort, Session
 
 Result = TypeVar("Result")
 

@@ -113,13 +113,17 @@ FAULTS = (
         6,
         "A model that writes into its input changes what the next model is given.",
         "tests/cheats/test_museum.py::test_every_mistake_is_named[writes_into_its_input]",
-        ("harness/subject/subject.py", "        if not torch.equal(given_BT, tokens_BT):\n", "        if False:\n"),
+        (
+            "harness/call/subject/subject.py",
+            "        if not torch.equal(given_BT, tokens_BT):\n",
+            "        if False:\n",
+        ),
     ),
     Fault(
         7,
         "`convert` takes a tokenizer that loses text.",
         "plugins/huggingface/tests/test_convert.py::test_a_tokenizer_that_loses_text_is_refused_as_run_refuses_it",
-        ("harness/text/tokens.py", '    if back not in {data, b" " + data}:\n', "    if False:\n"),
+        ("harness/planning/text/tokens.py", '    if back not in {data, b" " + data}:\n', "    if False:\n"),
     ),
     Fault(
         8,
@@ -167,7 +171,7 @@ FAULTS = (
         "An honest model whose gates flip between steps is accused of stored answers.",
         "tests/models/test_guards.py::test_a_gate_that_hovers_at_its_threshold_is_not_accused",
         (
-            "harness/subject/after_timing.py",
+            "harness/call/subject/after_timing.py",
             "        self.before = None if trains else attempt(self._look)\n",
             "        self.before = attempt(self._look)\n",
         ),
@@ -176,13 +180,17 @@ FAULTS = (
         11,
         "Anomaly mode, a global hook or another precision that one model leaves on slows another, unlabelled.",
         "tests/harness/test_process_settings.py::test_the_other_models_are_timed_in_a_process_without_it",
-        ("harness/subject/process_settings.py", "    if found := changed(before):\n", "    if False:\n"),
+        ("harness/call/subject/process_settings.py", "    if found := changed(before):\n", "    if False:\n"),
     ),
     Fault(
         12,
         "A process that hangs outlives a parent that was killed.",
         "tests/harness/test_parent_death.py::test_a_job_ends_with_its_parent_even_without_its_minder",
-        ("harness/process/child.py", "        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)\n", ""),
+        (
+            "harness/machine/process/child.py",
+            "        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)\n",
+            "",
+        ),
         waits=True,
     ),
     Fault(
@@ -190,7 +198,7 @@ FAULTS = (
         "What such a process started outlives the parent.",
         "tests/harness/test_parent_death.py::test_a_hanging_job_ends_with_its_parent_and_so_does_what_it_started",
         (
-            "harness/process/child.py",
+            "harness/machine/process/child.py",
             "                signal_group(group, SIGKILL)\n                wake_at",
             "                wake_at",
         ),
@@ -200,7 +208,11 @@ FAULTS = (
         13,
         "A full disk ends in a traceback.",
         "tests/harness/test_refusals.py::test_what_the_system_refuses_ends_in_one_line",
-        ("harness/process/exit_codes.py", "        case OSError() | MemoryError():\n", "        case MemoryError():\n"),
+        (
+            "harness/machine/process/exit_codes.py",
+            "        case OSError() | MemoryError():\n",
+            "        case MemoryError():\n",
+        ),
     ),
     Fault(
         14,
@@ -227,7 +239,7 @@ FAULTS = (
         "A failure of the tool ends with the code of a finding.",
         "tests/cli/test_errors.py::test_a_bug_of_ours_is_called_one",
         (
-            "harness/process/exit_codes.py",
+            "harness/machine/process/exit_codes.py",
             '    return f"{BUG}; the lines above say where.", 3\n',
             '    return f"{BUG}; the lines above say where.", 1\n',
         ),
@@ -335,7 +347,7 @@ FAULTS = (
         "*Process was changed* reads CPU time alone, where the verdict may stand on what a model waits as well.",
         "tests/harness/test_without_own.py::test_an_anchor_that_waits_beside_the_users_code_is_found",
         (
-            "harness/doubts/times.py",
+            "harness/measure/doubts/times.py",
             "    return [cpu + wall * share for cpu, wall, share in calls]\n",
             "    return [cpu for cpu, _wall, _share in calls]\n",
         ),

@@ -19,16 +19,16 @@ from pathlib import Path
 
 import torch
 
+from modbench.harness.call.profiling.measured_table import clock_of, measure
+from modbench.harness.call.profiling.operators_of_a_call import of_real_tensors
+from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.domain.case import Case, GridPoint
-from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.machine import environment
-from modbench.harness.profiling.measured_table import clock_of, measure
-from modbench.harness.profiling.operators_of_a_call import of_real_tensors
+from modbench.harness.machine.roofline.table import Table
+from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts
-from modbench.harness.roofline.table import Table
-from modbench.harness.subject.subject import Subject
 
 WIDTHS, LENGTHS = (64, 128, 256, 512), (128, 256, 512, 1024, 2048)
 QUICK_WIDTHS, QUICK_LENGTHS = (64, 128, 256), (128, 256, 512)

@@ -57,9 +57,9 @@ def _clocked(owner: Any, name: str, part: str, spent: Seconds) -> Iterator[None]
 
 def process(job_json: str) -> Seconds:
     """Run one process in this process; returns its seconds by part, wall and CPU."""
+    from modbench.harness.call.subject.subject import Subject
+    from modbench.harness.call.timing.interleave import Session
     from modbench.harness.execution import worker
-    from modbench.harness.subject.subject import Subject
-    from modbench.harness.timing.interleave import Session
 
     job = Job.model_validate_json(job_json)
     spent: Seconds = {}
@@ -125,8 +125,8 @@ def settling(job_json: str, calls: int) -> list[list[float]]:
     """
     import torch
 
+    from modbench.harness.call.subject.subject import Subject, clock_of
     from modbench.harness.registry import catalogue
-    from modbench.harness.subject.subject import Subject, clock_of
 
     job = Job.model_validate_json(job_json)
     torch.set_num_threads(job.comparison.grid_point.threads)

@@ -29,9 +29,9 @@ from interleaved import HEADER, Ratio, add_options, compare, print_row
 from torch import Tensor
 
 from modbench.harness.core.train_plan import TrainRun
+from modbench.harness.planning.text.corpus import corpus_entry
+from modbench.harness.planning.text.tokens import encode
 from modbench.harness.registry import catalogue
-from modbench.harness.text.corpus import corpus_entry
-from modbench.harness.text.tokens import encode
 from modbench.harness.training.batches import Windows
 from modbench.plugins.huggingface import router_tuning
 from modbench.plugins.huggingface.mod import MoDForCausalLM, MoDModel, MoDOptions, convert

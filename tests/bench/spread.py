@@ -28,12 +28,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from modbench import api
+from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.train_plan import learning_rate
 from modbench.harness.domain.case import Case, Job
-from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.planning.flops.closed_form import case_cost
+from modbench.harness.planning.text.tokens import encode
 from modbench.harness.registry import catalogue
-from modbench.harness.subject.subject import Subject
-from modbench.harness.text.tokens import encode
 from modbench.harness.training import trainer as training
 from modbench.harness.training.batches import Batch, Windows
 from modbench.harness.training.held_out import calibrate, set_progress

@@ -26,13 +26,13 @@ from pathlib import Path
 import torch
 from interleaved import HEADER, Ratio, add_options, compare, print_row, save
 
+from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.domain.case import Case, GridPoint
+from modbench.harness.planning.text.tokens import encode
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts
-from modbench.harness.subject.subject import Subject
-from modbench.harness.text.tokens import encode
 from modbench.harness.training.batches import Windows
 from modbench.harness.training.trainer import Trainer
 

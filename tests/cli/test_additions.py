@@ -33,11 +33,11 @@ REPORT = "def REPORT(folder, *, as_json, quiet): print(f'{folder.name}, {as_json
 
 TAKEN = {
     "metrics/mine.py": (
-        "from modbench.harness.metrics.latency import METRICS\n",
+        "from modbench.harness.measure.metrics.latency import METRICS\n",
         "there is a metric 'latency/forward' already",
     ),
     "passes/mine.py": (
-        "from modbench.harness.passes.inspect import PASS\n",
+        "from modbench.harness.measure.passes.inspect import PASS\n",
         "its PASS is named 'inspect'. Name it 'mine'",
     ),
 }

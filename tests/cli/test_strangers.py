@@ -20,7 +20,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import unfinished
 from modbench.harness.core.foreign import problem_of_name
 from modbench.harness.execution.one_job import planned
-from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.registry import catalogue, plugins
 from modbench.harness.results.json_files import DamagedError
 from modbench.harness.results.run_folder import RunFolder, read

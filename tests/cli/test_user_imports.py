@@ -15,6 +15,7 @@ from planted import planted_suite
 from resealed import reseal_with
 
 from modbench import api
+from modbench.harness.call.subject.build import build_module
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UsageError
 from modbench.harness.execution import one_job as cold
@@ -24,7 +25,6 @@ from modbench.harness.registry import user_code
 from modbench.harness.registry.user_models import load_user_model
 from modbench.harness.results.run_folder import RunFolder, read
 from modbench.harness.results.sealed_records import read_record
-from modbench.harness.subject.build import build_module
 
 # What it registers for its process cannot be registered again, and each time that it runs leaves a line beside it.
 BUILD = """

@@ -30,8 +30,8 @@ from modbench.harness.domain.case import Case
 from modbench.harness.domain.user_model_cost import UserModelCost
 from modbench.harness.execution import user_model_costs
 from modbench.harness.planning.load_suite import parse_suite
+from modbench.harness.planning.text.tokens import byte_characters
 from modbench.harness.registry.lookup import with_facts
-from modbench.harness.text.tokens import byte_characters
 from modbench.plugins.pytest.format import statistics_of
 from modbench.reports.tables import load as loading
 from modbench.reports.tables.load import Loaded

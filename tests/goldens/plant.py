@@ -39,6 +39,7 @@ from test_exchange_rates import losses, step_flops
 from test_exchange_rates import planned as planted_exchange
 from test_trend import followed, planted_losses
 
+from modbench.harness.call.profiling.operators_of_a_call import of_shapes
 from modbench.harness.core import files
 from modbench.harness.core.contracts import Text
 from modbench.harness.domain.case import Case, Job
@@ -46,7 +47,6 @@ from modbench.harness.domain.notes import CountNotes, RooflineFinding
 from modbench.harness.domain.records import Record
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.plan import make_plan
-from modbench.harness.profiling.operators_of_a_call import of_shapes
 from modbench.harness.results import components
 from modbench.reports import demo
 

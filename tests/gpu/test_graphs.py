@@ -10,10 +10,10 @@ import torch
 from toolbox import STATIC, WITH_CAPACITY, build, tokens
 from torch import Tensor
 
+from modbench.harness.call.subject.generation import Replay
+from modbench.harness.call.timing.cuda_events import capture
+from modbench.harness.call.timing.host_sync import count_syncs, syncs
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.subject.generation import Replay
-from modbench.harness.timing.cuda_events import capture
-from modbench.harness.timing.host_sync import count_syncs, syncs
 
 
 @pytest.fixture(autouse=True)

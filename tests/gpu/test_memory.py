@@ -14,13 +14,13 @@ import pytest
 import torch
 from present import present
 
+from modbench.harness.call.memory.step_peak import of_training
+from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.domain.case import Case, GridPoint
-from modbench.harness.flops.closed_form import closed_form
-from modbench.harness.memory.step_peak import of_training
+from modbench.harness.planning.flops.closed_form import closed_form
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.results import run_folder
-from modbench.harness.subject.subject import Subject
 
 GIB = 2**30
 MIB = 2**20

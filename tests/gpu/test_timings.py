@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from modbench.harness.call.subject.subject import Subject
+from modbench.harness.call.timing.cuda_events import DeviceTimer, GraphTimer, device_share
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.domain.case import Case, GridPoint
-from modbench.harness.doubts.gpu import LEAST_BUSY
+from modbench.harness.measure.doubts.gpu import LEAST_BUSY
 from modbench.harness.registry.lookup import with_facts
-from modbench.harness.subject.subject import Subject
-from modbench.harness.timing.cuda_events import DeviceTimer, GraphTimer, device_share
 
 # A model that keeps any card busy, and one that does not.
 LARGE: dict[str, int] = {"d_model": 2048, "n_layers": 4, "seq_len": 8192}

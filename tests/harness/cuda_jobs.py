@@ -8,11 +8,11 @@ import pytest
 from cases import case_of
 from fake_cuda import FakeCuda
 
+from modbench.harness.call.subject.subject import Subject
 from modbench.harness.domain.case import Case, Comparison, Job, Protocol
 from modbench.harness.domain.records import Blocks, Outcome
-from modbench.harness.passes import time as time_pass
+from modbench.harness.measure.passes import time as time_pass
 from modbench.harness.registry import catalogue
-from modbench.harness.subject.subject import Subject
 
 
 def case(*parts: str) -> Case:

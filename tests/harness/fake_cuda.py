@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
+from modbench.harness.call.subject import build, subject
+from modbench.harness.call.timing import cuda_events, interleave
 from modbench.harness.machine import counter_sampler
-from modbench.harness.subject import build, subject
-from modbench.harness.timing import cuda_events, interleave
 
 CYCLES_PER_S = 1e9
 

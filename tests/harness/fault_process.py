@@ -27,7 +27,9 @@ from modbench.reports.page import render  # noqa: F401  # as runner
 PATIENCE_S = 1500.0  # against hanging, on a busy machine too
 
 # What a fork server loads before it starts units: seconds, once here instead of once per command. Stub units make no optimizer.
-local.PRELOAD = [name for name in local.PRELOAD if name not in {"torch._dynamo", "modbench.harness.passes.time"}]
+local.PRELOAD = [
+    name for name in local.PRELOAD if name not in {"torch._dynamo", "modbench.harness.measure.passes.time"}
+]
 for _name in local.PRELOAD:
     importlib.import_module(_name)
 

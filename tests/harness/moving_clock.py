@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Callable
 
-from modbench.harness.timing.interleave import Clock
+from modbench.harness.call.timing.interleave import Clock
 
 
 class FakeClock(Clock):

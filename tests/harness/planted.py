@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from resealed import reseal_with
 
+from modbench.harness.call.timing.interleave import Clock, Effort, Session
 from modbench.harness.core import files
 from modbench.harness.core.contracts import Text
 from modbench.harness.domain.case import Case, Job
@@ -33,15 +34,14 @@ from modbench.harness.domain.notes import (
 )
 from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.execution.phase import Asker
-from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.machine import environment
 from modbench.harness.machine.certificate import Certificate, fingerprint
 from modbench.harness.planning import plan
+from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import run_folder
 from modbench.harness.results.run_folder import RunFolder
-from modbench.harness.timing.interleave import Clock, Effort, Session
 from modbench.reports.page import render
 from modbench.reports.tables.load import load
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import typing
 
-from modbench.harness.roofline.table import Point, Table
-from modbench.harness.roofline.work import Kind
+from modbench.harness.machine.roofline.table import Point, Table
+from modbench.harness.machine.roofline.work import Kind
 
 
 def planted(flop: float = 1e9, byte: float = 1e9) -> Table:

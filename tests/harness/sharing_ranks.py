@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from test_trainer import RUN, case, trainer
 
-from modbench.harness.process.torchrun import Ranks
+from modbench.harness.machine.process.torchrun import Ranks
 from modbench.harness.training.parallel import whole_state
 
 WORLD = 2

@@ -11,13 +11,13 @@ from cases import case_of, protocol_of
 from present import present
 from torch import Tensor, nn
 
+from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.contracts import UNASKED, Examples, Source, Task
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.domain.case import Case
-from modbench.harness.passes._training import train_on_task
+from modbench.harness.measure.passes._training import train_on_task
 from modbench.harness.registry import catalogue
-from modbench.harness.subject.subject import Subject
 from modbench.harness.training.batches import batch_of, pieces
 from modbench.harness.training.task_eval import answer, one_question_each
 

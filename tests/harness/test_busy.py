@@ -19,7 +19,7 @@ from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Record
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.phase import Run, Slots
-from modbench.harness.process.clocks import union_s
+from modbench.harness.machine.process.clocks import union_s
 from modbench.harness.results.run_folder import RunFolder
 from modbench.reports.tables.load import load
 

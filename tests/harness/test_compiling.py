@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cuda_jobs import case, job_of
 
-from modbench.harness.passes import compile as compile_pass
+from modbench.harness.measure.passes import compile as compile_pass
 from modbench.harness.registry import catalogue
 
 

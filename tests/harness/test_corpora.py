@@ -18,8 +18,8 @@ from in_process import command_line, succeeded
 from modbench.harness.core import extras
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
+from modbench.harness.planning.text.corpus import corpus_entry, from_documents, from_file
 from modbench.harness.registry import catalogue
-from modbench.harness.text.corpus import corpus_entry, from_documents, from_file
 from modbench.plugins.huggingface import corpus as hf
 
 STORIES = [f"Story {i}: the fox met {i * i} dogs, été {i}." for i in range(60)]
@@ -373,7 +373,7 @@ def test_a_plan_reads_jsonl(tmp_path: Path) -> None:
 
 def test_reading_modules_load_nothing_heavy() -> None:
     code = (
-        "import sys; from modbench.harness.registry import catalogue; from modbench.harness.text import tokens; "
+        "import sys; from modbench.harness.registry import catalogue; from modbench.harness.planning.text import tokens; "
         "[catalogue.load('corpora', n) for n in ('path', 'hf')]; "
         "print(*{'torch', 'numpy', 'datasets', 'pyarrow', 'tokenizers', 'pydantic'} & set(sys.modules))"
     )

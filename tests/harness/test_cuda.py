@@ -13,6 +13,9 @@ from cuda_jobs import case, timed
 from fake_cuda import FakeCuda
 from fake_nvml import FakeNVMLError, fake_pynvml, refuse
 
+from modbench.harness.call.memory.step_peak import of_training
+from modbench.harness.call.subject.subject import Subject
+from modbench.harness.call.timing import cuda_events, host_sync
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured
@@ -21,16 +24,13 @@ from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.domain.records import Blocks, Outcome
 from modbench.harness.execution.runner import phases
 from modbench.harness.machine import nvml
-from modbench.harness.memory.step_peak import of_training
+from modbench.harness.machine.process.graceful_stop import DeviceLost
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan, predicted_seconds
-from modbench.harness.process.graceful_stop import DeviceLost
 from modbench.harness.registry import catalogue
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.stats.against_anchor import Process
-from modbench.harness.subject.subject import Subject
-from modbench.harness.timing import cuda_events, host_sync
 
 DOUBTS = {name: catalogue.load("doubts", name) for name in catalogue.entries("doubts")}
 
@@ -296,7 +296,7 @@ class FakeGraph:
 @pytest.mark.parametrize("policy", ["budget", "masked"])
 def test_a_replayed_step_equals_a_step(policy: str, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
     """Warm-up on a side stream, capture, rewind, replay: the same logits and the same cache as decoding eagerly."""
-    from modbench.harness.subject.generation import Replay
+    from modbench.harness.call.subject.generation import Replay
     from modbench.models.mod import MoD
 
     monkeypatch.setattr(torch.cuda, "CUDAGraph", FakeGraph)

@@ -13,17 +13,17 @@ import torch
 from cuda_jobs import case, job_of
 from fake_cuda import FakeCuda
 
+from modbench.harness.call.subject import process_settings
+from modbench.harness.call.subject.subject import Subject
+from modbench.harness.call.timing import cuda_events, host_sync
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.domain.records import Missing, Outcome
 from modbench.harness.execution.phase import death
 from modbench.harness.execution.worker import environment_of
-from modbench.harness.passes import time as time_pass
-from modbench.harness.process.graceful_stop import DeviceLost, ProcessChangedError
+from modbench.harness.machine.process.graceful_stop import DeviceLost, ProcessChangedError
+from modbench.harness.measure.passes import time as time_pass
 from modbench.harness.registry import catalogue
 from modbench.harness.results.outcomes import attempt
-from modbench.harness.subject import process_settings
-from modbench.harness.subject.subject import Subject
-from modbench.harness.timing import cuda_events, host_sync
 
 Forward = Callable[[Subject, torch.Tensor], object]
 LOST = "CUDA error: device-side assert triggered"
@@ -70,7 +70,9 @@ def test_a_device_that_answers_is_not_lost(cuda: FakeCuda) -> None:
 
 def test_the_reason_is_the_last_that_the_process_said(tmp_path: Path) -> None:
     log = tmp_path / "job.log"
-    log.write_text(f"a warning\nmodbench.harness.process.graceful_stop.DeviceLost: AcceleratorError: {LOST}\n\n")
+    log.write_text(
+        f"a warning\nmodbench.harness.machine.process.graceful_stop.DeviceLost: AcceleratorError: {LOST}\n\n"
+    )
     died = death(DeviceLost.exit_code, timed_out=False, log=log)
     assert died.kind == "crash"
     assert died.reason.endswith(f" (AcceleratorError: {LOST})")

@@ -12,14 +12,14 @@ import torch
 from cuda_jobs import job_of
 from fake_cuda import FakeCuda
 
+from modbench.harness.call.profiling import machine_peak
+from modbench.harness.call.subject.subject import Subject
+from modbench.harness.call.timing import cuda_events
+from modbench.harness.call.timing.interleave import Clock, Effort, Measured, Session
 from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.domain.records import Outcome
-from modbench.harness.passes import time as time_pass
-from modbench.harness.profiling import machine_peak
+from modbench.harness.measure.passes import time as time_pass
 from modbench.harness.registry import catalogue
-from modbench.harness.subject.subject import Subject
-from modbench.harness.timing import cuda_events
-from modbench.harness.timing.interleave import Clock, Effort, Measured, Session
 
 Forward = Callable[[Subject, torch.Tensor], object]
 

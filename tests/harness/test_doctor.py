@@ -23,6 +23,7 @@ from present import present
 from scipy import stats
 
 from modbench.commands.doctor import aa_comparisons, checkup
+from modbench.harness.call.timing.interleave import Effort, Session
 from modbench.harness.core import files
 from modbench.harness.core.errors import ModbenchError
 from modbench.harness.core.printable import SCREEN
@@ -33,7 +34,6 @@ from modbench.harness.domain.suite import EFFORTS
 from modbench.harness.machine import certificate
 from modbench.harness.machine.certificate import Certificate
 from modbench.harness.stats.effects import over_processes, share_interval
-from modbench.harness.timing.interleave import Effort, Session
 
 STANDARD, _ = EFFORTS["standard"]
 

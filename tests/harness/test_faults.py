@@ -37,7 +37,7 @@ def good(config):
 def dies(config):
     os.kill(os.getpid(), signal.SIGSEGV)
 def loses(config):
-    from modbench.harness.process.graceful_stop import DeviceLost
+    from modbench.harness.machine.process.graceful_stop import DeviceLost
     raise DeviceLost("AcceleratorError: an assertion failed on the device")
 def killed(config):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modbench.harness.call.timing.interleave import Call, Clock, Effort, Measured, Session, Stopwatch, deal
 from modbench.harness.domain.case import VARIANTS_PER_BLOCK
 from modbench.harness.machine.counter_sampler import CounterSampler
 from modbench.harness.results.outcomes import SURVIVABLE
-from modbench.harness.timing.interleave import Call, Clock, Effort, Measured, Session, Stopwatch, deal
 
 
 class FakeClock(Clock):

@@ -11,6 +11,7 @@ import pytest
 from planted import Trouble, fake_record
 
 from modbench import api
+from modbench.harness.call.profiling.run_time import RunTime
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import human_duration, parse_duration
 from modbench.harness.domain.records import Death
@@ -19,7 +20,6 @@ from modbench.harness.execution.limits import Limits, allowance, in_words
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
-from modbench.harness.profiling.run_time import RunTime
 from modbench.harness.registry import catalogue
 from modbench.harness.results import run_folder
 

@@ -22,7 +22,7 @@ from modbench.harness.domain.case import Case, MatchedBaseline
 from modbench.harness.domain.user_model_cost import UserModelCost
 from modbench.harness.execution import user_model_costs
 from modbench.harness.execution.user_model_costs import UserModelCosts
-from modbench.harness.flops.closed_form import case_cost, closed_form
+from modbench.harness.planning.flops.closed_form import case_cost, closed_form
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.matched_baselines import QUANTITIES, solve
 from modbench.harness.planning.overrides import Overrides, override

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modbench.commands._flags import Flags, listed
+from modbench.harness.call.subject.build import build_module
 from modbench.harness.core import model_specs
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.model_specs import parse_single, parse_spec
@@ -20,7 +21,6 @@ from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.registry.user_models import check_user_model
 from modbench.harness.results.run_file import plan_of, stored_plan
-from modbench.harness.subject.build import build_module
 
 MODELS = """
 from functools import partial

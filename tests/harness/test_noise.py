@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from modbench.commands.doctor import aa_comparisons
+from modbench.harness.call.timing.interleave import Clock, Effort, Session
 from modbench.harness.machine import counter_sampler
 from modbench.harness.machine.counter_sampler import Collector, CounterSampler
-from modbench.harness.passes import time as time_pass
+from modbench.harness.measure.passes import time as time_pass
 from modbench.harness.registry import catalogue
 from modbench.harness.stats import noise, trend_test
-from modbench.harness.timing.interleave import Clock, Effort, Session
 
 Columns = dict[str, list[float]]
 

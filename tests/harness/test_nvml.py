@@ -12,6 +12,7 @@ from cuda_jobs import case, timed
 from fake_cuda import FakeCuda
 from fake_nvml import FakeNVMLError, fake_pynvml, refuse
 
+from modbench.harness.call.subject.subject import clock_of
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.domain.evidence import Evidence
 from modbench.harness.domain.notes import TimeNotes
@@ -19,7 +20,6 @@ from modbench.harness.machine import counter_sampler, nvml
 from modbench.harness.registry import catalogue
 from modbench.harness.stats import noise
 from modbench.harness.stats.against_anchor import Process
-from modbench.harness.subject.subject import clock_of
 
 MIG = "MIG-1"
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from modbench.harness.timing import nvtx
+from modbench.harness.call.timing import nvtx
 from modbench.models.layers import kernels
 
 

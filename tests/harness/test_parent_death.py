@@ -20,7 +20,7 @@ from test_workers import folder_of, planned
 
 from modbench.harness.execution.command import Command
 from modbench.harness.execution.command import started as started_command
-from modbench.harness.process import child
+from modbench.harness.machine.process import child
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
 
@@ -60,7 +60,7 @@ from pathlib import Path
 import without_torch
 from modbench.harness.execution import one_job
 from modbench.harness.execution.launch import local
-from modbench.harness.process import child
+from modbench.harness.machine.process import child
 from modbench.harness.results.run_folder import RunFolder
 folder, name, cold, limit_s, stops = sys.argv[1:]
 local.PRELOAD, local.work = [], without_torch.work
@@ -279,7 +279,7 @@ def test_an_interrupt_that_was_for_the_parent_is_forgotten() -> None:
     """Ctrl-C reaches the whole group, and a child that starts is in it for a moment: it must not die with a traceback."""
     hears = (
         "import os, signal\n"
-        "from modbench.harness.process import child\n"
+        "from modbench.harness.machine.process import child\n"
         "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})\n"
         "os.kill(os.getpid(), signal.SIGINT)\n"
         "child.tie(os.getppid())\n"
@@ -298,7 +298,7 @@ def test_the_first_child_does_not_hear_an_interrupt_that_waits(tmp_path: Path) -
         "import signal, sys\n"
         "from multiprocessing import resource_tracker\n"
         "from pathlib import Path\n"
-        "from modbench.harness.process import child\n"
+        "from modbench.harness.machine.process import child\n"
         "def make(prints):\n"
         "    resource_tracker.ensure_running()\n"
         "    print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))\n"
@@ -315,7 +315,7 @@ def test_an_interrupt_that_comes_while_a_child_is_started_ends_it(tmp_path: Path
         "import os, signal, subprocess, sys\n"
         "from pathlib import Path\n"
         "from modbench.harness.execution.command import Command\n"
-        "from modbench.harness.process import child\n"
+        "from modbench.harness.machine.process import child\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})\n"
         "made = []\n"

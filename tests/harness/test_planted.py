@@ -15,7 +15,7 @@ from present import present
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import CountNotes
-from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.reports.page import render
 from modbench.reports.questions import win_rate
 from modbench.reports.questions.machine import warnings

@@ -14,10 +14,10 @@ from test_faults import outcomes, planned, run_jobs
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from modbench.harness.call.subject import after_timing, process_settings
 from modbench.harness.execution import worker
-from modbench.harness.process.graceful_stop import ProcessChangedError
+from modbench.harness.machine.process.graceful_stop import ProcessChangedError
 from modbench.harness.registry import catalogue
-from modbench.harness.subject import after_timing, process_settings
 
 MODELS = """
 import torch
@@ -169,7 +169,7 @@ def test_inputs_and_targets_share_no_memory() -> None:
     """A model that pads or shifts its input in place must not move what it is judged by."""
     from modbench.harness.core.contracts import Text
     from modbench.harness.core.train_plan import TrainRun
-    from modbench.harness.text.tokens import encode
+    from modbench.harness.planning.text.tokens import encode
     from modbench.harness.training.batches import Windows
 
     tokens = encode(Text("t", b"a" * 500, b"b" * 200, "x"), "bytes", 256)

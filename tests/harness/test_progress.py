@@ -12,23 +12,23 @@ from typing import Any
 import pytest
 from present import of_type, present
 
+from modbench.harness.call.profiling.operators_of_a_call import of_real_tensors
+from modbench.harness.call.profiling.run_time import RunTime
+from modbench.harness.call.timing.interleave import Session
 from modbench.harness.domain.case import COUNTS, Case, Job
 from modbench.harness.domain.notes import CountNotes
 from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.execution.runner import phases
-from modbench.harness.passes import count, time
+from modbench.harness.machine.process.torchrun import Ranks
+from modbench.harness.measure.passes import count, time
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan, make_plan
-from modbench.harness.process.torchrun import Ranks
-from modbench.harness.profiling.operators_of_a_call import of_real_tensors
-from modbench.harness.profiling.run_time import RunTime
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.results import workspace
 from modbench.harness.results.progress import Group, Running, RunProgress
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.workspace import Steps, Workspace
-from modbench.harness.timing.interleave import Session
 from modbench.progress import MOST_SHOWN, Cell, Lines, Live, progress_for
 
 
@@ -108,7 +108,7 @@ def test_a_suite_is_counted_for_what_it_asks(metrics: list[str], parts: set[str]
 @pytest.mark.slow
 def test_what_nobody_asked_for_does_not_run_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """No training step, no third opinion; the guards that a time needs have all run."""
-    from modbench.harness.flops import counter
+    from modbench.harness.planning.flops import counter
 
     def never(*_args: object, **_kwargs: object) -> None:
         raise AssertionError

@@ -14,14 +14,14 @@ from protocol_cases import EXAMPLES, case, example, protocol
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from modbench.harness.call.subject import skip_claims
+from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.protocols import METHODS, parts_of
-from modbench.harness.passes import _training
-from modbench.harness.passes.train import notes_of
-from modbench.harness.process.torchrun import Ranks
+from modbench.harness.machine.process.torchrun import Ranks
+from modbench.harness.measure.passes import _training
+from modbench.harness.measure.passes.train import notes_of
 from modbench.harness.registry import catalogue, user_models
-from modbench.harness.subject import skip_claims
-from modbench.harness.subject.subject import Subject
 from modbench.harness.training.trainer import Trainer
 from modbench.models.dense import Dense
 from modbench.plugins.routing.collect import observe, why_not_watched

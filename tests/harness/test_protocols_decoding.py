@@ -12,15 +12,15 @@ from protocol_cases import decodes, example, subject
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from modbench.harness.call.subject import after_timing, decode_guard
+from modbench.harness.call.subject.generation import Generation
+from modbench.harness.call.subject.rewinding import held_bytes, rewinder
+from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.measure_plans import DecodePlan
 from modbench.harness.core.protocols import parts_of
-from modbench.harness.passes.memory import Weighed
+from modbench.harness.measure.passes.memory import Weighed
 from modbench.harness.registry import catalogue
-from modbench.harness.subject import after_timing, decode_guard
-from modbench.harness.subject.generation import Generation
-from modbench.harness.subject.rewinding import held_bytes, rewinder
-from modbench.harness.subject.subject import Subject
 
 METRICS = catalogue.metrics()
 GENERATION = ("latency/prefill", "ttft", "latency/decode", "latency/decode/p95", "tpot", "latency/request")

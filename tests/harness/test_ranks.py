@@ -15,11 +15,11 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.execution import ranks, runner
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.limits import Limits
+from modbench.harness.machine.process import graceful_stop
+from modbench.harness.machine.process.torchrun import ALONE, Ranks
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan, read_corpus
-from modbench.harness.process import graceful_stop
-from modbench.harness.process.torchrun import ALONE, Ranks
 from modbench.harness.results import run_folder
 from modbench.harness.results.workspace import Workspace
 

@@ -19,7 +19,7 @@ from modbench import api, cli
 from modbench.harness.core import files
 from modbench.harness.core.errors import IncompleteError, UsageError
 from modbench.harness.machine import certificate
-from modbench.harness.process import exit_codes, graceful_stop
+from modbench.harness.machine.process import exit_codes, graceful_stop
 
 
 def system_error(number: int, path: str | None = None) -> OSError:

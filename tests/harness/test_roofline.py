@@ -15,15 +15,15 @@ from cases import case_of
 from planted_peaks import planted
 from present import present
 
+from modbench.harness.call.profiling import measured_table
+from modbench.harness.call.profiling.operators_of_a_call import of_real_tensors, why_not
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import CountNotes
-from modbench.harness.flops.closed_form import case_cost
-from modbench.harness.profiling import measured_table
-from modbench.harness.profiling.operators_of_a_call import of_real_tensors, why_not
+from modbench.harness.machine.roofline import stored
+from modbench.harness.machine.roofline.table import Point, Table
+from modbench.harness.machine.roofline.work import Kind, Listed, Work, listed
+from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.registry import catalogue
-from modbench.harness.roofline import stored
-from modbench.harness.roofline.table import Point, Table
-from modbench.harness.roofline.work import Kind, Listed, Work, listed
 from modbench.reports.tables.comparisons import achieved_share, predicted
 
 METRICS = catalogue.metrics()

@@ -11,12 +11,12 @@ from planted_peaks import planted
 from present import present
 
 from modbench.commands.doctor import checkup
+from modbench.harness.call.profiling.run_time import DRAW_S, FIRST_CALLS, VARIANT_S, RunTime, operators
+from modbench.harness.call.timing.interleave import SHORTEST_SAMPLE_S
 from modbench.harness.domain.case import Job
+from modbench.harness.machine.roofline.table import Table
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan, make_plan, predicted_seconds
-from modbench.harness.profiling.run_time import DRAW_S, FIRST_CALLS, VARIANT_S, RunTime, operators
-from modbench.harness.roofline.table import Table
-from modbench.harness.timing.interleave import SHORTEST_SAMPLE_S
 
 
 def plan_of(**changes: Any) -> Plan:
@@ -45,7 +45,7 @@ def test_a_timed_job_takes_its_variants_its_warm_up_and_its_rounds() -> None:
         found = present(operators(case, "forward"))
         calls.append(table.seconds(found))
     assert min(calls) > SHORTEST_SAMPLE_S  # so one call is a sample
-    from modbench.harness.flops.closed_form import case_cost
+    from modbench.harness.planning.flops.closed_form import case_cost
 
     params = sum(cost.params for case in job.comparison.variants if (cost := case_cost(case)))
     start = predicted_seconds(plan, job.model_copy(update={"flops": 0.0}), 1)
@@ -127,7 +127,7 @@ def test_what_depends_on_data_costs_its_share_of_the_anchor() -> None:
 
 def test_the_list_from_shapes_is_that_of_the_real_call() -> None:
     """Below the lengths at which attention is computed in pieces, which only a CPU does, they agree."""
-    from modbench.harness.profiling.operators_of_a_call import of_real_tensors, of_shapes
+    from modbench.harness.call.profiling.operators_of_a_call import of_real_tensors, of_shapes
 
     table = planted()
     for case in timed(plan_of(), "forward").comparison.variants:
@@ -142,7 +142,7 @@ def test_the_list_from_shapes_is_that_of_the_real_call() -> None:
 
 
 def test_what_is_made_by_shape_alone_and_built_once_is_what_torch_finds(monkeypatch: pytest.MonkeyPatch) -> None:
-    from modbench.harness.profiling import operators_of_a_call as calls
+    from modbench.harness.call.profiling import operators_of_a_call as calls
 
     models = [{"model": name} for name in ("dense", "mod", "mode_staged", "moe")]
     cases = plan_of(variants=models, grid={"seq_len": [32, 64]}, metrics=["latency/train_step"]).cases

@@ -18,7 +18,7 @@ from modbench.harness.domain.case import Job
 from modbench.harness.domain.notes import TrainNotes
 from modbench.harness.domain.records import Record
 from modbench.harness.execution import worker
-from modbench.harness.passes import _training
+from modbench.harness.measure.passes import _training
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan, make_plan, read_corpus
 from modbench.harness.registry import catalogue
@@ -229,7 +229,7 @@ def test_a_sink_changes_neither_checkpoints_nor_comparisons() -> None:
 
 
 def test_only_the_first_rank_sends(tmp_path: Path, kept: Kept) -> None:
-    from modbench.harness.process.torchrun import Ranks
+    from modbench.harness.machine.process.torchrun import Ranks
 
     job = next(job for job in plan_of(log_to="kept").jobs if job.made_in == "train")
     for rank in (0, 1):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from present import present
 from scipy import stats as scipy_stats
 
+from modbench.harness.call.timing.interleave import deal
 from modbench.harness.stats import paired
 from modbench.harness.stats.against_anchor import Process
 from modbench.harness.stats.block_effects import Columns
@@ -30,7 +31,6 @@ from modbench.harness.stats.effects import (
 )
 from modbench.harness.stats.paired import ProcessSamples
 from modbench.harness.stats.reason import Reason
-from modbench.harness.timing.interleave import deal
 
 MARGIN = 0.02
 TIME = Rule(margin=MARGIN)

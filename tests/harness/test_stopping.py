@@ -22,8 +22,8 @@ from modbench.harness.domain.case import Job
 from modbench.harness.execution import runner, stopping
 from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.execution.stopping import Stop
+from modbench.harness.machine.process import graceful_stop
 from modbench.harness.planning.plan import Plan
-from modbench.harness.process import graceful_stop
 from modbench.harness.results import run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.sealed_records import write_record

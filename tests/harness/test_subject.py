@@ -10,12 +10,12 @@ import torch
 from cases import case_of
 from torch import Tensor, nn
 
+from modbench.harness.call.subject import subject as room
+from modbench.harness.call.subject.build import build_module
+from modbench.harness.call.subject.generation import Generation
+from modbench.harness.call.subject.subject import Subject
 from modbench.harness.domain.case import Case
 from modbench.harness.registry import catalogue
-from modbench.harness.subject import subject as room
-from modbench.harness.subject.build import build_module
-from modbench.harness.subject.generation import Generation
-from modbench.harness.subject.subject import Subject
 
 
 def case(model: str = "mod", **grid_point: Any) -> Case:

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import ModbenchError, UsageError
-from modbench.harness.text import disk_cache, tokens
-from modbench.harness.text.tokens import Tokens, encode
+from modbench.harness.planning.text import disk_cache, tokens
+from modbench.harness.planning.text.tokens import Tokens, encode
 
 PROSE = "".join(
     f"The {i} quick foxes\n\n    jumped over {i * i} lazy dogs, c'était {i % 7} fois.\n" for i in range(300)
@@ -143,7 +143,7 @@ def test_bits_per_byte_do_not_depend_on_the_tokenizer(tokenizer: str, size: int)
 RUN = """
 import hashlib, sys
 from modbench.harness.core.contracts import Text
-from modbench.harness.text.tokens import encode
+from modbench.harness.planning.text.tokens import encode
 made = encode(Text("t", *(open(name, "rb").read() for name in sys.argv[1:]), "sha"), "bpe", 1000)
 print(hashlib.sha256(made.train.tobytes() + made.val.tobytes() + b"|".join(made.pieces)).hexdigest())
 """

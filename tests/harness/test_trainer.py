@@ -21,16 +21,16 @@ from hypothesis import strategies as st
 from present import present
 from torch.nn import functional as F
 
+from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core import files
 from modbench.harness.core.contracts import UNASKED, Text
 from modbench.harness.core.errors import NumericsError, UsageError
 from modbench.harness.core.train_plan import BUDGETS, TrainPlan, TrainRun, learning_rate, width_rule
 from modbench.harness.domain.case import Case
-from modbench.harness.process import torchrun
+from modbench.harness.machine.process import torchrun
+from modbench.harness.planning.text.tokens import encode
 from modbench.harness.registry import catalogue, user_code
 from modbench.harness.results import workspace
-from modbench.harness.subject.subject import Subject
-from modbench.harness.text.tokens import encode
 from modbench.harness.training import checkpoint
 from modbench.harness.training.batches import Batch, Windows
 from modbench.harness.training.trainer import Progress, Trainer

@@ -15,11 +15,11 @@ from fake_cuda import FakeCuda
 from fake_nvml import fake_pynvml
 from torch import Tensor, nn
 
+from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.train_plan import TrainRun
-from modbench.harness.process.torchrun import Ranks
-from modbench.harness.subject.subject import Subject
-from modbench.harness.text.tokens import encode
+from modbench.harness.machine.process.torchrun import Ranks
+from modbench.harness.planning.text.tokens import encode
 from modbench.harness.training import batches, checkpoint, parallel, trainer
 from modbench.harness.training.batches import Batch, Windows
 

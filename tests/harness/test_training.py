@@ -15,10 +15,10 @@ from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.domain.case import Case, Protocol
-from modbench.harness.passes._training import train
+from modbench.harness.measure.passes._training import train
+from modbench.harness.planning.text.corpus import from_file
+from modbench.harness.planning.text.tokens import encode
 from modbench.harness.registry import catalogue
-from modbench.harness.text.corpus import from_file
-from modbench.harness.text.tokens import encode
 from modbench.harness.training.batches import Windows
 
 MODELS = sorted(catalogue.entries("models"))
@@ -65,7 +65,7 @@ def test_every_model_learns(model: str, tmp_path: Path) -> None:
 
 def test_held_out_loss_is_the_mean_over_all_its_tokens(tmp_path: Path) -> None:
     """Against an independent sum over the same windows with the trained weights."""
-    from modbench.harness.subject import subject as subject_module
+    from modbench.harness.call.subject import subject as subject_module
 
     kept: list[Any] = []
 

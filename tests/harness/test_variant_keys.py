@@ -11,6 +11,7 @@ import pytest
 
 import modbench as mb
 from modbench.commands.cost import costs
+from modbench.harness.call.subject.build import build_module, noting
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Case
@@ -20,7 +21,6 @@ from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.registry import user_code
-from modbench.harness.subject.build import build_module, noting
 
 MODELS = """
 import copy

@@ -18,7 +18,7 @@ from test_faults import run_jobs
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.evidence import TimingProcess
-from modbench.harness.doubts.times import changed, log_times, process_changed
+from modbench.harness.measure.doubts.times import changed, log_times, process_changed
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import make_plan
 from modbench.reports.page import render

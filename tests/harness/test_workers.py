@@ -24,10 +24,10 @@ from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.execution.worker_environment import worker_environment
 from modbench.harness.machine import cuda_driver
+from modbench.harness.machine.process import child
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
-from modbench.harness.process import child
 from modbench.harness.results import run_folder
 from modbench.harness.results.layout import SPREAD, TOGETHER, make
 from modbench.harness.results.run_folder import RunFolder

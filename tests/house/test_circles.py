@@ -58,7 +58,7 @@ def test_every_room_is_looked_at(imports: Imports) -> None:
     assert imports["modbench.harness.execution.worker"] >= {
         "modbench.harness.domain.case",
         "modbench.harness.domain.passes",  # for types
-        "modbench.harness.subject.process_settings",  # in a function
+        "modbench.harness.call.subject.process_settings",  # in a function
     }
 
 

@@ -165,11 +165,11 @@ DOORS = {
             *("child.start", "child.tied"),
         ),
         {
-            "harness/process/child.py": "",
+            "harness/machine/process/child.py": "",
             "harness/execution/launch/local.py": "the forked or spawned process that it gives to the door",
             "harness/execution/command.py": "the command that it gives to the door",
             "harness/execution/ranks.py": "torchrun starts the ranks of a unit, inside the process that the door started",
-            "harness/process/processes.py": "programs that are asked something and waited for",
+            "harness/machine/process/processes.py": "programs that are asked something and waited for",
             "plugins/ab/one_command.py": "a command, in the group of the process that the door started",
         },
         "import subprocess\nsubprocess.run(['git'])",
@@ -181,11 +181,11 @@ DOORS = {
             writes_a_line,
         ),
         {
-            "harness/process/exit_codes.py": "",
+            "harness/machine/process/exit_codes.py": "",
             "harness/execution/worker.py": "ends whatever threads a model left",
             "harness/execution/one_job.py": "ends with the code of the process that it waited for",
-            "harness/process/child.py": "runs without modbench, as a script",
-            "harness/timing/turns.py": "nobody is left who could read a line",
+            "harness/machine/process/child.py": "runs without modbench, as a script",
+            "harness/call/timing/turns.py": "nobody is left who could read a line",
         },
         "import sys\nsys.exit(2)",
     ),
@@ -214,7 +214,7 @@ DOORS = {
     ),
     "text becomes tokens": Door(
         either(calls("encode_batch", "encode_batch_fast", "encode_ordinary"), uses("Tokenizer.from_*")),
-        {"harness/text/tokens.py": ""},
+        {"harness/planning/text/tokens.py": ""},
         "ids = tokenizer.encode_batch(texts)",
     ),
     "anything of a Hugging Face folder is loaded": Door(
@@ -239,19 +239,19 @@ DOORS = {
         uses("output_caching_guard.kept", "output_caching_guard.reused", "skip_claims.claims", "skip_claims.masked"),
         {
             "plugins/python/checks.py": "",
-            "harness/passes/count.py": "before anything is timed: what a case says of itself is counted there, and stored",
+            "harness/measure/passes/count.py": "before anything is timed: what a case says of itself is counted and stored",
         },
-        "from modbench.harness.subject import skip_claims\nskip_claims.claims(model, tokens)",
+        "from modbench.harness.call.subject import skip_claims\nskip_claims.claims(model, tokens)",
         count=2,  # each of the two guards of calls once
     ),
     "a call must leave the settings of the process as they were": Door(
         uses("process_settings.check", "process_settings.changed"),
         {
             "plugins/python/checks.py": "callables in a user's process: of `mb.compare`, `mb.measure` and the pytest plug-in",
-            "harness/passes/time.py": "the variants of a run",
-            "harness/subject/subject.py": "what loads, builds and first calls a model",
+            "harness/measure/passes/time.py": "the variants of a run",
+            "harness/call/subject/subject.py": "what loads, builds and first calls a model",
         },
-        "from modbench.harness.subject import process_settings\nprocess_settings.check({}, variant)",
+        "from modbench.harness.call.subject import process_settings\nprocess_settings.check({}, variant)",
     ),
     "the words of verdicts are written": Door(
         is_a_verdict,
@@ -291,7 +291,7 @@ DOORS = {
         compares_a_p_value,
         {
             "harness/stats/contrast.py": "",
-            "harness/doubts/times.py": "whether the cost of one variant depends on its input",
+            "harness/measure/doubts/times.py": "whether the cost of one variant depends on its input",
             "harness/stats/trend_test.py": "whether one variant drifts",
         },
         "found = effect.p < 0.05",

@@ -11,7 +11,7 @@ from toolbox import GATES, build, tokens
 from torch import Tensor
 from torch.nn import functional as F
 
-from modbench.harness.flops import counter
+from modbench.harness.planning.flops import counter
 from modbench.models.depth_branches import DepthBranches, branch_depths
 from modbench.models.depth_scale import DepthScale
 from modbench.models.early_exit import EarlyExit

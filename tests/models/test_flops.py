@@ -17,9 +17,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from modbench.harness.core.contracts import Cost
 from modbench.harness.domain.case import Case
-from modbench.harness.flops import counter
-from modbench.harness.flops.counter import disagreement, is_cheap
-from modbench.harness.passes.count import Counted, count
+from modbench.harness.measure.passes.count import Counted, count
+from modbench.harness.planning.flops import counter
+from modbench.harness.planning.flops.counter import disagreement, is_cheap
 from modbench.harness.registry import catalogue
 from modbench.models.dense import Dense
 
@@ -58,7 +58,9 @@ def reconciled(made: Case, *, guards: bool = True) -> Counted:
     """
     with pytest.MonkeyPatch.context() as patch:
         if not guards:
-            patch.setattr("modbench.harness.passes.count.executed", lambda _case, _seed, notes, **_: ({}, notes))
+            patch.setattr(
+                "modbench.harness.measure.passes.count.executed", lambda _case, _seed, notes, **_: ({}, notes)
+            )
         counted = count(made, seed=0, hardware=False, parts=("training", "third_opinion"))
     assert counted.mismatch is None
     explained = counted.notes.explained

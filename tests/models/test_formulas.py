@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modbench.harness.flops import counter
-from modbench.harness.flops.counter import is_cheap
+from modbench.harness.planning.flops import counter
+from modbench.harness.planning.flops.counter import is_cheap
 
 
 class Calls(nn.Module):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from modbench.harness.timing.host_sync import syncs
+from modbench.harness.call.timing.host_sync import syncs
 
 ROUTED: dict[str, Any] = {"first_routed": 0, "every": 1}  # ignored by models that route nothing
 SHAPES: list[Any] = [

@@ -19,14 +19,14 @@ from toolbox import tokens
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from modbench.harness.call.subject import causality, output_caching_guard, rows, skip_claims
+from modbench.harness.call.subject.after_timing import Watched
+from modbench.harness.call.subject.subject import Subject
 from modbench.harness.domain.notes import CountNotes
-from modbench.harness.flops import counter
-from modbench.harness.passes.count import Counted, count
-from modbench.harness.passes.time import MANY_INPUTS
+from modbench.harness.measure.passes.count import Counted, count
+from modbench.harness.measure.passes.time import MANY_INPUTS
+from modbench.harness.planning.flops import counter
 from modbench.harness.registry import catalogue
-from modbench.harness.subject import causality, output_caching_guard, rows, skip_claims
-from modbench.harness.subject.after_timing import Watched
-from modbench.harness.subject.subject import Subject
 from modbench.reports.panels.flops import claimed
 from modbench.reports.writers.number_format import plain
 

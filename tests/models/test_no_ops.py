@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.flops import counter
-from modbench.harness.flops.closed_form import closed_form
+from modbench.harness.planning.flops import counter
+from modbench.harness.planning.flops.closed_form import closed_form
 from modbench.models.layers.decoder import Decoder
 from modbench.models.layers.token_choice import (
     RATE,

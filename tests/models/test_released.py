@@ -16,13 +16,13 @@ from present import of_type
 from toolbox import trains_and_reads_future
 from torch import Tensor, nn
 
+from modbench.harness.call.subject import decode_guard
+from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.measure_plans import DecodePlan
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.records import Missing
-from modbench.harness.flops import counter
+from modbench.harness.planning.flops import counter
 from modbench.harness.results.outcomes import attempt
-from modbench.harness.subject import decode_guard
-from modbench.harness.subject.subject import Subject
 
 FOLDER = Path(__file__).parents[2] / "examples" / "released"
 REBUILDS = sorted(file.stem for file in FOLDER.glob("*.py"))

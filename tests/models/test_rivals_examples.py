@@ -15,11 +15,11 @@ from cases import case_of
 from present import of_type
 from toolbox import trains_and_reads_future
 
+from modbench.harness.call.subject.subject import Subject
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.records import Missing
-from modbench.harness.flops import counter
+from modbench.harness.planning.flops import counter
 from modbench.harness.results.outcomes import attempt
-from modbench.harness.subject.subject import Subject
 
 FOLDER = Path(__file__).parents[2] / "examples" / "rivals"
 MATCHES = sorted(file.stem for file in FOLDER.glob("*.py"))

@@ -14,7 +14,7 @@ from toolbox import build, config, context
 from torch.nn import functional as F
 
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.flops.closed_form import case_cost, case_decode_cost
+from modbench.harness.planning.flops.closed_form import case_cost, case_decode_cost
 from modbench.harness.registry import catalogue
 from modbench.models.layers.decoder import MLP, Attention
 from modbench.models.layers.experts import ExpertMLP

@@ -12,12 +12,12 @@ from present import present
 from toolbox import build, config, tokens
 from torch import Tensor
 
+from modbench.harness.call.subject.generation import set_missing
 from modbench.harness.core.errors import Unmeasured, UsageError
 from modbench.harness.domain.case import Case
-from modbench.harness.flops import user_router
-from modbench.harness.passes import count
+from modbench.harness.measure.passes import count
+from modbench.harness.planning.flops import user_router
 from modbench.harness.registry import user_routers
-from modbench.harness.subject.generation import set_missing
 from modbench.harness.training.held_out import why_not_causal
 from modbench.models.layers.router import Calibrated, Router
 from modbench.models.mod import MODEL, MoD
@@ -169,7 +169,7 @@ def test_it_routes_causally_once_it_is_calibrated(mlp: str) -> None:
 
 def test_a_router_without_a_rule_says_so(mlp: str) -> None:
     case = routed_by(mlp.replace("ROUTER", "NoRule"))
-    from modbench.harness.subject.subject import Subject
+    from modbench.harness.call.subject.subject import Subject
 
     subject = Subject(case, 0)
     assert "defines no `selects`" in why_not_causal(subject)

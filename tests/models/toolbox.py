@@ -9,11 +9,11 @@ from present import of_type, present
 from torch import Tensor
 from torch.nn import functional as F
 
+from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.domain.case import Case
-from modbench.harness.passes.count import count
+from modbench.harness.measure.passes.count import count
 from modbench.harness.registry import catalogue
-from modbench.harness.subject.subject import Subject
 from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.decoder import Decoder
 from modbench.models.layers.router import Router

@@ -13,7 +13,7 @@ from planted_peaks import planted
 
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import CountNotes
-from modbench.harness.roofline.work import Listed, Work
+from modbench.harness.machine.roofline.work import Listed, Work
 from modbench.reports import wording
 from modbench.reports.figures.style import Mark, Marks, new_figure, to_svg
 from modbench.reports.page import render

@@ -10,7 +10,7 @@ import pytest
 from resealed import reseal
 
 from modbench.harness.core.labels import Label
-from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.reports.page import render
 from modbench.reports.questions import compare_runs, machine
 from modbench.reports.tables.load import Loaded, load

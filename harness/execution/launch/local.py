@@ -36,9 +36,9 @@ from modbench.harness.execution.worker import Ties, work
 from modbench.harness.execution.worker_environment import worker_environment
 from modbench.harness.machine import cuda_driver
 from modbench.harness.machine.environment import usable_cores
-from modbench.harness.process import child
-from modbench.harness.process.child import Child
-from modbench.harness.process.graceful_stop import STOP_SIGNAL
+from modbench.harness.machine.process import child
+from modbench.harness.machine.process.child import Child
+from modbench.harness.machine.process.graceful_stop import STOP_SIGNAL
 from modbench.harness.registry import plugins
 from modbench.harness.results.run_folder import RunFolder
 
@@ -57,8 +57,8 @@ PRELOAD = [
     "torch.utils.flop_counter",
     "numpy",
     "scipy.special",  # the rank correlations of routers
-    "modbench.harness.subject.subject",
-    "modbench.harness.passes.time",
+    "modbench.harness.call.subject.subject",
+    "modbench.harness.measure.passes.time",
     "modbench.harness.execution.gc_freeze",  # last
 ]
 

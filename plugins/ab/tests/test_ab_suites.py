@@ -15,8 +15,8 @@ from planted import left, planted_suite
 from present import present
 
 from modbench.harness.core.errors import ModbenchError, UsageError
+from modbench.harness.machine.process import exit_codes
 from modbench.harness.planning.plan import Plan
-from modbench.harness.process import exit_codes
 from modbench.harness.results import run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.plugins.ab import folder as ab_folder

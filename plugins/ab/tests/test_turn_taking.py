@@ -11,7 +11,7 @@ from modbench.plugins.ab.turn_taking import Start
 
 CHILD = """
 import sys
-from modbench.harness.timing import turns
+from modbench.harness.call.timing import turns
 name, file, rounds, code = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 turns.between(int(sys.argv[-2]), int(sys.argv[-1]))
 for _ in range(rounds):

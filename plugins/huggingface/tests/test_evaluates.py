@@ -15,7 +15,7 @@ from modbench.commands.plan.forecast import forecast as made_forecast
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.train_plan import TrainRun
-from modbench.harness.passes._training import train
+from modbench.harness.measure.passes._training import train
 from modbench.harness.planning import plan as planning
 from modbench.harness.planning.jobs import reads_text
 from modbench.harness.planning.load_suite import load_suite

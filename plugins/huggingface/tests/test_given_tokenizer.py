@@ -16,8 +16,8 @@ from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.train_plan import TrainPlan, TrainRun
 from modbench.harness.planning.jobs import tokenizer_of
-from modbench.harness.text import tokens
-from modbench.harness.text.tokens import encode
+from modbench.harness.planning.text import tokens
+from modbench.harness.planning.text.tokens import encode
 from modbench.harness.training.batches import Windows
 
 pytest.importorskip("tokenizers")

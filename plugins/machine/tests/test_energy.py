@@ -13,6 +13,7 @@ from fake_cuda import FakeCuda
 from fake_nvml import FakeNVMLError, fake_pynvml, refuse
 from present import present
 
+from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core import files
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.measure_plans import EnergyPlan
@@ -21,7 +22,6 @@ from modbench.harness.domain.records import Missing, Outcome, Record
 from modbench.harness.machine import nvml
 from modbench.harness.registry import catalogue
 from modbench.harness.results.record_checks import usable
-from modbench.harness.subject.subject import Subject
 from modbench.plugins.machine.energy import measurement as energy
 from modbench.plugins.machine.energy.measurement import EnergyNotes
 

@@ -12,11 +12,11 @@ from panels_of import drawn, shown
 from planted import left, planted_suite
 from planted_peaks import planted
 
+from modbench.harness.call.profiling.operators_of_a_call import of_shapes
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import CountNotes, TimeNotes
-from modbench.harness.profiling.operators_of_a_call import of_shapes
-from modbench.harness.roofline.table import Point, Table
-from modbench.harness.roofline.work import Listed, Work
+from modbench.harness.machine.roofline.table import Point, Table
+from modbench.harness.machine.roofline.work import Listed, Work
 from modbench.plugins.machine.waterfall import section as panel
 from modbench.plugins.machine.waterfall import section as waterfall
 from modbench.reports.tables.load import Loaded, load

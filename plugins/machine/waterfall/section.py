@@ -1,15 +1,14 @@
 """From the theoretical time to the measured one, part by part, as shares of the baseline's time.
 
 Let I be the theoretical speed-up, P the seconds that operators take at this machine's measured peaks by shape
-(`harness/roofline/table.py`), of the variant (A) and of the baseline (D), and t the measured times. The theoretical share is
-1/I, the predicted one P_A / P_D, the measured one t_A / t_D. Of the first gap each group g of operators takes (P_gA - P_gD /
-I) / P_D: what it costs beyond its theoretical share. The groups add up to the gap. Products and attention, which have FLOPs,
-are divided once
-more: what products cost because the variant's are of other shapes, at equal FLOPs, is P_pA - P_pD f_A / f_D, with f their
-multiply- adds. The second gap is not explained by operators.
+(`harness/machine/roofline/table.py`), of the variant (A) and of the baseline (D), and t the measured times. The theoretical
+share is 1/I, the predicted one P_A / P_D, the measured one t_A / t_D. Of the first gap each group g of operators takes
+(P_gA - P_gD / I) / P_D: what it costs beyond its theoretical share. The groups add up to the gap. Products and attention,
+which have FLOPs, are divided once more: what products cost because the variant's are of other shapes, at equal FLOPs, is
+P_pA - P_pD f_A / f_D, with f their multiply- adds. The second gap is not explained by operators.
 
-On a GPU no peaks by shape are measured. There the time in which the device waited for the host is known, from events, and is the
-only part that can be told apart: launches. What is left is spent on the device.
+On a GPU no peaks by shape are measured. There the time in which the device waited for the host is known, from events, and
+is the only part that can be told apart: launches. What is left is spent on the device.
 """
 
 from __future__ import annotations

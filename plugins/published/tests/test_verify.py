@@ -13,7 +13,7 @@ from in_process import succeeded
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.printable import SCREEN, WIDTH
-from modbench.harness.flops.closed_form import closed_form
+from modbench.harness.planning.flops.closed_form import closed_form
 from modbench.plugins.published import recompute
 from modbench.plugins.published.forms import Latent
 from modbench.plugins.published.recompute import as_text

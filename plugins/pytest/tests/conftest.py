@@ -14,7 +14,7 @@ import modbench.reports.writers.text  # noqa: F401  # as above
 CLOCK = """
 import math, random
 import pytest
-from modbench.harness.timing.interleave import Clock
+from modbench.harness.call.timing.interleave import Clock
 
 class FakeClock(Clock):
     def __init__(self):

@@ -28,10 +28,10 @@ from test_parent_death import alive, wait_until_gone
 from torch import Tensor, nn
 
 import modbench as mb
+from modbench.harness.call.timing.interleave import Clock
+from modbench.harness.call.timing.threads import at_threads
 from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.core.labels import Label
-from modbench.harness.timing.interleave import Clock
-from modbench.harness.timing.threads import at_threads
 from modbench.plugins.python import callables, timing_processes
 from modbench.plugins.python.callable_contrasts import CORES
 from modbench.plugins.python.callables import TimingProcess

@@ -10,7 +10,7 @@ import torch
 from cases import case_of
 from torch import Tensor
 
-from modbench.harness.subject.subject import Subject
+from modbench.harness.call.subject.subject import Subject
 from modbench.plugins.routing import collect
 from modbench.plugins.routing.collect import observe as real
 

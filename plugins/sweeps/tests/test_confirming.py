@@ -22,14 +22,14 @@ from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.execution.phase import Asker, Run, Slots
 from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.execution.runner import phases
-from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.planning.jobs import run_flops
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.plan import Plan, make_plan, read_corpus
+from modbench.harness.planning.text.tokens import Tokens
 from modbench.harness.registry import catalogue
 from modbench.harness.results import decisions, run_folder
 from modbench.harness.results.run_folder import RunFolder
-from modbench.harness.text.tokens import Tokens
 from modbench.harness.training.batches import Windows
 from modbench.plugins.sweeps.confirmation.rule import Confirmed, choose, confirmations_of, seeds_planned
 from modbench.plugins.sweeps.joint_fit import Spread

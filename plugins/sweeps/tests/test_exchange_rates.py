@@ -18,8 +18,8 @@ from present import present
 
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.labels import Label
-from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning import plan
+from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.planning.plan import Plan
 from modbench.plugins.sweeps.gain import question as exchange
 from modbench.plugins.sweeps.gain.statistics import EQUAL_COST, NOT_DEARER

@@ -21,9 +21,9 @@ from modbench.harness.domain.case import Job
 from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.domain.suite import Suite
 from modbench.harness.execution.phase import Run, Slots
-from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning import plan
 from modbench.harness.planning.comparisons import keys_of
+from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.planning.load_suite import load_suite, parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan

@@ -20,7 +20,7 @@ from scipy import stats
 
 from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.core.errors import UsageError
-from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import run_folder
 from modbench.harness.training.batches import Batch

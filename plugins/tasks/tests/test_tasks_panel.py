@@ -11,8 +11,8 @@ from planted_tasks import RIGHT, planted
 from present import present
 
 from modbench.commands.plan.forecast import as_text, forecast
-from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning import plan
+from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.stats import effects, exact_two_proportions
 from modbench.plugins.tasks import question as tasks

@@ -14,7 +14,7 @@ from modbench.harness.core import titles
 from modbench.harness.core.errors import IncompleteError, UsageError, unknown
 from modbench.harness.core.files import refuse_inside
 from modbench.harness.core.printable import aligned
-from modbench.harness.process import exit_codes
+from modbench.harness.machine.process import exit_codes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -60,7 +60,7 @@ def report(
     from modbench import api
     from modbench.harness.core import titles
     from modbench.harness.core.errors import IncompleteError, UsageError
-    from modbench.harness.process import exit_codes
+    from modbench.harness.machine.process import exit_codes
     from modbench.harness.registry import catalogue
     from modbench.harness.results.user_files import missing_sources
     from modbench.reports.format import DEFAULT, parse_formats

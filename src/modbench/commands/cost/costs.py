@@ -18,7 +18,7 @@ from modbench.harness.core.model_specs import Pairs, typed
 from modbench.harness.core.printable import SCREEN, WIDTH, aligned
 from modbench.harness.core.units import check_capacity, human
 from modbench.harness.domain.case import ELEMENT_BYTES, Case, Dtype, GridPoint
-from modbench.harness.flops.closed_form import case_cost, case_decode_cost, closed_form
+from modbench.harness.planning.flops.closed_form import case_cost, case_decode_cost, closed_form
 from modbench.harness.planning.variants import decided_by, reached_by_name, refused
 from modbench.harness.registry import catalogue, user_models, user_routers
 from modbench.harness.registry.lookup import with_facts
@@ -202,8 +202,8 @@ def _check_on_meta(case: Case, cost: Cost) -> dict[str, Any]:
     """Forward FLOPs by torch's counter on the meta device, to check the closed form."""
     import torch
 
-    from modbench.harness.flops import counter
-    from modbench.harness.subject.build import build_module
+    from modbench.harness.call.subject.build import build_module
+    from modbench.harness.planning.flops import counter
 
     if catalogue.load("models", case.model).dynamic:
         return {"forward": None, "reason": "the cost depends on the input, so shapes alone do not determine it"}
@@ -233,9 +233,9 @@ def _counted_costs(case: Case, to_read: Mapping[str, object]) -> dict[str, Any]:
     """
     import torch
 
-    from modbench.harness.flops import counter
-    from modbench.harness.passes.memory import forecasts
-    from modbench.harness.subject.build import build_module, keys_read, noting
+    from modbench.harness.call.subject.build import build_module, keys_read, noting
+    from modbench.harness.measure.passes.memory import forecasts
+    from modbench.harness.planning.flops import counter
 
     try:
         with torch.device("meta"):

@@ -21,7 +21,7 @@ from modbench.harness.domain.records import Record
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.phase import Progress
 from modbench.harness.execution.runner import run_in_temporary_folder
-from modbench.harness.passes.time import PASS as TIME
+from modbench.harness.measure.passes.time import PASS as TIME
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.stats import paired, time_to_detect

@@ -26,12 +26,12 @@ from modbench.harness.machine import card_clocks, certificate, data_sheets, envi
 from modbench.harness.machine.card_clocks import Clocks
 from modbench.harness.machine.certificate import Certificate
 from modbench.harness.machine.data_sheets import Sheet
-from modbench.harness.passes import roofline
-from modbench.harness.passes.peak import PASS as PEAK
-from modbench.harness.process.processes import text_of
+from modbench.harness.machine.process.processes import text_of
+from modbench.harness.machine.roofline import stored
+from modbench.harness.measure.passes import roofline
+from modbench.harness.measure.passes.peak import PASS as PEAK
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts
-from modbench.harness.roofline import stored
 from modbench.harness.stats import power, time_to_detect
 from modbench.harness.stats.effects import POWER
 from modbench.reports.model import Estimate

@@ -8,14 +8,16 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from modbench.commands._output import elided
+from modbench.harness.call.profiling.run_time import RunTime
 from modbench.harness.core.grouped import grouped
 from modbench.harness.core.printable import SCREEN, WIDTH, aligned
 from modbench.harness.core.units import human, human_duration, human_span
 from modbench.harness.domain.case import ELEMENT_BYTES
 from modbench.harness.domain.user_model_cost import UserModelCost
 from modbench.harness.execution.runner import phases
-from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.machine.environment import usable_cores
+from modbench.harness.machine.roofline.stored import USUAL
+from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.planning.jobs import JobMaker
 from modbench.harness.planning.plan import (
     ASSUMED_FLOP_PER_S,
@@ -26,9 +28,7 @@ from modbench.harness.planning.plan import (
     read_corpus,
     training_tokens,
 )
-from modbench.harness.profiling.run_time import RunTime
 from modbench.harness.registry import catalogue
-from modbench.harness.roofline.stored import USUAL
 from modbench.reports.wording import MATCHED
 from modbench.reports.writers.number_format import plain, ratio, share
 

@@ -1,0 +1,1 @@
+"""What is measured, how, which adaptive rules request more, and when a number should not be trusted: a kind a folder."""

@@ -1,0 +1,115 @@
+"""Train and evaluate one case with one seed: a metric's `measure` is given `Trained` (a corpus) or `Answered` (a task)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING
+
+from modbench.harness.core.contracts import AnyMetric, Metric
+from modbench.harness.domain.case import Comparison, Job, Protocol
+from modbench.harness.domain.notes import Curve, Looks, TaskAnswers, TrainNotes
+from modbench.harness.domain.passes import Pass
+from modbench.harness.domain.phases import Phase
+from modbench.harness.domain.records import Missing, Outcome
+from modbench.harness.machine.process import clocks
+from modbench.harness.measure.passes._training import Trained, runs, sink_log, train, train_on_task
+from modbench.harness.planning.jobs import JobMaker
+from modbench.harness.results.outcomes import attempt, missing, single
+
+if TYPE_CHECKING:
+    from modbench.harness.training.task_eval import Answered
+
+CAUSAL_LOSS = "loss/val_causal"
+# Notes that are kept once per run.
+LONG = {"curve", "looks", "by_position", "routing"}
+
+
+def run(job: Job, metrics: list[Metric[Trained | Answered, float]]) -> Iterator[Outcome]:
+    """Train once, then let every metric read the result."""
+    (case,) = job.comparison.variants
+    log = sink_log(job)
+    act: Callable[[], Trained | Answered] = (
+        partial(train_on_task, case, job.protocol) if case.task else partial(train, case, job.protocol, log)
+    )
+    with contextlib.closing(log):
+        with clocks.busy():
+            made = attempt(act)
+        values = dict[str, float]()
+        for outcome in _outcomes(job, metrics, made):
+            if outcome.status == "ok":
+                values[outcome.metric] = outcome.samples["value"][0]
+            yield outcome
+        log.end(values)
+
+
+def _outcomes(
+    job: Job, metrics: list[Metric[Trained | Answered, float]], made: Trained | Answered | Missing
+) -> Iterator[Outcome]:
+    (case,) = job.comparison.variants
+    kept = False
+    for metric in metrics:
+        if isinstance(made, Missing):
+            yield missing(case, metric, made)
+            continue
+        value = attempt(partial(metric.measure, made))
+        if isinstance(value, Missing):
+            yield missing(case, metric, value)
+            continue
+        notes = notes_of(job.protocol, made)
+        if metric.key == CAUSAL_LOSS and isinstance(made, Trained) and made.held_out.causal_causality is not None:
+            notes = notes.model_copy(update={"sees_future": False, "causality": made.held_out.causal_causality})
+        if kept:  # curves are long: only the first metric of the run keeps them
+            notes = notes.model_copy(update=dict.fromkeys(LONG))
+        kept = True
+        yield single(case, metric, value, notes)
+
+
+def jobs(maker: JobMaker, comparison: Comparison, _metrics: Sequence[AnyMetric], _process: int) -> Iterator[Job]:
+    """One job for each case and seed.
+
+    Raises:
+        UsageError: if a budget cannot be met.
+    """
+    for case in comparison.variants:
+        yield from runs(maker, comparison, case, PASS.name, maker.suite.seeds)
+
+
+def notes_of(protocol: Protocol, made: Trained | Answered) -> TrainNotes:
+    """Notes about how the model was trained."""
+    if not isinstance(made, Trained):
+        answers = {key: value for key, value in asdict(made).items() if key != "curve"}
+        return TrainNotes(seed=protocol.seed, answers=TaskAnswers.model_validate(answers))
+    held_out = made.held_out
+    return TrainNotes(
+        seed=protocol.seed,
+        corpus=protocol.corpus_path or protocol.corpus,
+        corpus_sha256=protocol.corpus_sha256,
+        tokenizer=made.tokenizer,
+        sees_future=bool(held_out.sees_future or held_out.causality.reads_future),
+        causality=held_out.causality,
+        lr=made.run.lr,
+        steps=made.run.steps,
+        curve=Curve.model_validate(made.curve),
+        looks=Looks.model_validate(made.looks),
+        by_position=held_out.by_position,
+        spent=made.spent,
+        resumed_at=made.resumed_at,
+        routing=made.routing,
+    )
+
+
+PASS = Pass(
+    name="train",
+    run=run,
+    jobs=jobs,
+    notes=TrainNotes,
+    phase=Phase.TRAIN,
+    order=3,
+    trains=True,
+    samples="seeds",
+    statistic="mean",
+    settings=lambda suite, case: suite.tasks.measured if case.task else suite.train and suite.train.measured,
+)
