@@ -5,7 +5,7 @@ Let I be the theoretical speed-up, P the seconds that operators take at this mac
 share is 1/I, the predicted one P_A / P_D, the measured one t_A / t_D. Of the first gap each group g of operators takes
 (P_gA - P_gD / I) / P_D: what it costs beyond its theoretical share. The groups add up to the gap. Products and attention,
 which have FLOPs, are divided once more: what products cost because the variant's are of other shapes, at equal FLOPs, is
-P_pA - P_pD f_A / f_D, with f their multiply- adds. The second gap is not explained by operators.
+P_pA - P_pD f_A / f_D, with f their multiply-adds. The second gap is not explained by operators.
 
 On a GPU no peaks by shape are measured. There the time in which the device waited for the host is known, from events, and
 is the only part that can be told apart: launches. What is left is spent on the device.
