@@ -21,6 +21,7 @@ from modbench.harness.machine import accelerators
         ("tpu", "unknown device 'tpu'"),
     ],
 )
+@pytest.mark.plugin("training")
 def test_another_device_is_refused_in_words(
     command: str, device: str, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,6 +113,7 @@ def test_a_long_argument_is_shortened(arguments: list[str]) -> None:
         ("report nowhere", ["'nowhere'", "modbench run"]),
     ],
 )
+@pytest.mark.plugin("ab")
 def test_a_mistake_is_answered_in_words(arguments: str | list[str], said: list[str], here: Path) -> None:
     message = refused(arguments)
     for words in said:

@@ -220,6 +220,7 @@ def refused(here: Path) -> dict[str, tuple[int, str, list[str]]]:
         for each in MEANT
     ],
 )
+@pytest.mark.plugin("huggingface")
 def test_what_was_meant_is_said_before_anything_heavy_is_imported(
     command: str, refused: dict[str, tuple[int, str, list[str]]]
 ) -> None:
@@ -239,6 +240,7 @@ def test_what_was_meant_is_said_before_anything_heavy_is_imported(
         ("run quick --launcher slurm --launcher-profile own.tml", "'own.toml'"),
     ],
 )
+@pytest.mark.plugin("ab")
 def test_what_was_meant_is_said_later_too(command: str, meant: str, here: Path, modbench: Modbench) -> None:
     done = modbench(*command.split(), cwd=here)
     assert done.returncode == 2

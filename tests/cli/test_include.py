@@ -20,6 +20,8 @@ from modbench.harness.registry import catalogue, plugins
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
+pytestmark = pytest.mark.plugin("example")
+
 RAISES = """
 from modbench.extend import Panel
 def render(loaded):

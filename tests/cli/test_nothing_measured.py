@@ -153,6 +153,7 @@ def test_a_model_alone_that_cannot_be_measured(tmp_path: Path, modbench: Modbenc
 
 
 @pytest.mark.usefixtures("jobs_here")
+@pytest.mark.plugin("training")
 def test_a_training_run_of_a_model_that_cannot_be_made(tmp_path: Path, modbench: Modbench) -> None:
     (tmp_path / "bad.py").write_text(BAD)
     (tmp_path / "text.txt").write_text("a quick brown fox. " * 400)

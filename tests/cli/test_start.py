@@ -137,6 +137,7 @@ def test_an_editor_finds_the_schema(started: Path) -> None:
     assert json.loads((started.parent / "suite.schema.json").read_text()) == SCHEMA
 
 
+@pytest.mark.plugin("example")
 def test_an_editor_knows_what_the_users_folders_add(tmp_path: Path, modbench: Modbench) -> None:
     succeeded(modbench("init", "suite.toml", "--plugin", str(ROOT / "plugins" / "example"), cwd=tmp_path))
     own = jsonschema.Draft202012Validator(json.loads((tmp_path / "suite.schema.json").read_text()))
@@ -210,6 +211,7 @@ def test_a_model_of_ones_own_is_compared(tmp_path: Path, modbench: Modbench) -> 
         (("nowhere/new.toml",), "nowhere"),
     ],
 )
+@pytest.mark.plugin("huggingface")
 def test_init_refuses_and_writes_nothing(words: tuple[str, ...], said: str, tmp_path: Path, modbench: Modbench) -> None:
     for name in ("there.toml", "there.yml"):
         (tmp_path / name).write_text("mine")
@@ -274,6 +276,7 @@ def test_the_start_of_a_repository_writes_the_workflow_of_the_page(tmp_path: Pat
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("unmeasured", "jobs_here")
+@pytest.mark.plugin("huggingface")
 def test_the_start_of_a_checkpoint_names_commands_that_work(tmp_path: Path, modbench: Modbench) -> None:
     pytest.importorskip("transformers", reason="the extra hf is not installed")
     from hf_folders import text, write_llama
@@ -330,6 +333,7 @@ def completed(modbench: Modbench, typed: str, cwd: Path | None = None) -> list[s
         ("modbench run nothing-such", []),
     ],
 )
+@pytest.mark.plugin("tasks")
 def test_a_shell_completes(modbench: Modbench, typed: str, offered: list[str]) -> None:
     assert completed(modbench, typed) == offered
 

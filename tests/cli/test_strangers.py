@@ -119,6 +119,7 @@ COMMANDS = (
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.plugin("recommend")
 def test_every_command_but_resume_imports_nothing_that_a_folder_names(
     tmp_path: Path, modbench: Modbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

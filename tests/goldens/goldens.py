@@ -89,6 +89,7 @@ NEEDS = {
     "isoflop": "sweeps",
     "panels": "routing",
     "routing": "routing",
+    "search": "search",
     "tasks": "tasks",
     "trend": "sweeps",
 }

@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[2]
 
 # Fixtures that take seconds to make: a test that reads one is slow.
 SHARED = {"tiny_run", "browser", "whole", "two_runs", "built", "ran", "cluster"}
-PLUGINS = {each.name for each in plugins.usable()}
+PLUGINS = {each.name for each in plugins.usable()} | {path.name for path in ROOT.glob("plugins/example")}
 # Those that files share: one worker runs all of these, and makes it once.
 ACROSS = ("tiny_run", "browser", "slurm")
 

@@ -20,7 +20,8 @@ from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.planning.text.corpus import corpus_entry, from_documents, from_file
 from modbench.harness.registry import catalogue
-from modbench.plugins.huggingface import corpus as hf
+
+hf = pytest.importorskip("modbench.plugins.huggingface.corpus", reason="the plug-in is absent")
 
 STORIES = [f"Story {i}: the fox met {i * i} dogs, été {i}." for i in range(60)]
 EXPECTED = from_documents("", (story.encode() for story in STORIES))

@@ -338,6 +338,7 @@ def test_what_could_not_be_read_again_is_not_written(process: Record) -> None:
         usable(process.model_copy(update={"wall_s": float("inf")}))
 
 
+@pytest.mark.plugin("tasks")
 def test_every_metric_says_what_it_can_be() -> None:
     for metric in catalogue.metrics().values():
         assert metric.allowed.lacks(float("nan"))

@@ -280,6 +280,7 @@ def test_a_package_without_a_manifest_is_named(tmp_path: Path, monkeypatch: pyte
     assert "'bare', which is no package" in bare.problem
 
 
+@pytest.mark.plugin("tasks")
 def test_tasks_of_a_folder_are_metrics_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "task/mine" not in catalogue.metrics()
     use(monkeypatch, write(tmp_path, {"tasks/mine.py": '"""Mine."""\nTASK = 1\n'}))

@@ -350,6 +350,7 @@ def test_an_option_is_set_for_every_model_that_takes_it(file: Path) -> None:
         ((), {"capacity": [1]}, ["--option capacity", "--model FILE.py:build", "--capacity"]),
     ],
 )
+@pytest.mark.plugin("huggingface")
 def test_an_option_that_no_model_takes_is_refused(
     file: Path, models: tuple[str, ...], option: dict[str, list[model_specs.Value]], said: list[str]
 ) -> None:

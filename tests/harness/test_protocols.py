@@ -24,8 +24,9 @@ from modbench.harness.measure.passes.train import notes_of
 from modbench.harness.registry import catalogue, user_models
 from modbench.harness.training.trainer import Trainer
 from modbench.models.dense import Dense
-from modbench.plugins.routing.collect import observe, why_not_watched
-from modbench.plugins.routing.interventions import flip_effects
+
+collect = pytest.importorskip("modbench.plugins.routing.collect", reason="the plug-in is absent")
+interventions = pytest.importorskip("modbench.plugins.routing.interventions", reason="the plug-in is absent")
 
 METRICS = catalogue.metrics()
 
@@ -115,17 +116,19 @@ class Observed(nn.Module):
     ],
 )
 def test_what_is_wrong_with_decisions_is_said(decisions: Any, logits: Tensor | None, said: str) -> None:
-    why = why_not_watched(Observed(decisions, logits).eval(), torch.zeros(2, 3, dtype=torch.int64), "mine.py:build")
+    why = collect.why_not_watched(
+        Observed(decisions, logits).eval(), torch.zeros(2, 3, dtype=torch.int64), "mine.py:build"
+    )
     assert re.search(said, why) if said else why == ""
 
 
 def test_decisions_are_given_as_the_panels_read_them() -> None:
     x_BT = torch.zeros(2, 3, dtype=torch.int64)
-    (decision,) = observe(Observed([DECISION]), x_BT, causal=False, prompt_B=torch.ones(2)).decisions
+    (decision,) = collect.observe(Observed([DECISION]), x_BT, causal=False, prompt_B=torch.ones(2)).decisions
     assert decision.chosen_BT.dtype == torch.bool
     with pytest.raises(ValueError, match=r"has no observe\(..., causal=…\)"):
-        observe(Observed([DECISION]), x_BT, causal=True)
-    assert "has no observe(..., flip_LBT=…)" in flip_effects(Observed([DECISION]), x_BT, x_BT)["reason"]
+        collect.observe(Observed([DECISION]), x_BT, causal=True)
+    assert "has no observe(..., flip_LBT=…)" in interventions.flip_effects(Observed([DECISION]), x_BT, x_BT)["reason"]
 
 
 # Loss

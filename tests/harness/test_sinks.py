@@ -112,6 +112,7 @@ def some(steps: int, known: int | None = None) -> dict[str, list[float]]:
 
 
 @pytest.mark.slow
+@pytest.mark.plugin("routing")
 def test_a_run_is_the_same_to_the_bit_with_a_sink(tmp_path: Path, kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     """Told after every step, so that whatever a sink could disturb, it would."""
     monkeypatch.setattr(training, "PROGRESS_S", 0.0)

@@ -405,6 +405,7 @@ def test_options_read_without_importing_are_the_models_own() -> None:
         assert catalogue.model_options(name) == catalogue.load("models", name).options
 
 
+@pytest.mark.plugin("tasks")
 def test_files_named_for_a_task_make_it_one_of_the_metrics() -> None:
     """Who names files wants them read; a list of metrics may be written with commas."""
     named = override(

@@ -157,6 +157,7 @@ WATCHED = PLAN.model_copy(update={"watch": True, "looks": 2, "flips": 4})
         *(pytest.param(model, marks=pytest.mark.proof) for model in ("mode_staged", "moe", "dense")),
     ],
 )
+@pytest.mark.plugin("routing")
 def test_what_routers_did_stands_in_the_metrics(model: str, tmp_path: Path) -> None:
     """A number where there is a router, a reason where there is none."""
     made = protocol(tmp_path / "t.txt").model_copy(update={"train": WATCHED})

@@ -184,6 +184,7 @@ def test_a_key_that_reaches_nothing_is_refused(refused: Callable[[], object], ke
         refused()
 
 
+@pytest.mark.plugin("huggingface")
 def test_a_model_of_a_source_says_what_it_has() -> None:
     with pytest.raises(UsageError, match=r"'hf:llama': capacity = 0\.5 .*no capacity"):
         planned({"model": "dense"}, {"model": "hf:llama", "capacity": 0.5})

@@ -22,6 +22,8 @@ from modbench.reports.tables.load import load
 from modbench.reports.terminal.summary import opening
 from modbench.reports.writers.number_format import plain
 
+pytestmark = pytest.mark.plugin("tasks")
+
 MOD = {"model": "mod", "capacity": [0.125, 0.5], "every": 1, "first_routed": 0}
 LOSSES = {"dense": 1.0, "mod[c0.125]": 2.5, "mod[c0.5]": 2.25, "mode_staged": 2.0, "mode_integrated[c0.25]": 1.5}
 

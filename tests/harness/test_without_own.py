@@ -80,6 +80,7 @@ def test_where_it_would_say_nothing_there_is_none(effort: str, changes: dict[str
 
 
 @pytest.mark.usefixtures("here")
+@pytest.mark.plugin("search")
 def test_a_search_makes_it_where_a_row_begins() -> None:
     search = {"axis": "seq_len", "metrics": ["latency/forward"]}
     made = planned(search=search, metrics=["latency/forward"], grid={"seq_len": [16, 32, 64, 128]})

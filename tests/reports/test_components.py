@@ -20,10 +20,11 @@ from resealed import reseal_with
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.results import components
-from modbench.plugins.pytest import format as pytest_benchmark
 from modbench.reports.formats import md
 from modbench.reports.page import render
 from modbench.reports.tables.load import load
+
+pytest_benchmark = pytest.importorskip("modbench.plugins.pytest.format", reason="the plug-in is absent")
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 

@@ -71,6 +71,7 @@ def test_the_page_shows_the_figures_that_can_be_had_alone(loaded: Loaded, modben
     assert [line.split()[0] for line in modbench("figure", loaded.path).stdout.splitlines()] == names
 
 
+@pytest.mark.plugin("sweeps")
 def test_nothing_is_drawn_of_what_was_not_measured(tmp_path: Path) -> None:
     """FLOPs alone: no time, no memory, no loss."""
     counted = load(left(tmp_path, planted_suite("draft", metrics=["flops/forward"], train=None)))
@@ -239,6 +240,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 
 
 @pytest.mark.parametrize("width", [None, "text"])
+@pytest.mark.plugin("recommend")
 def test_labels_are_never_printed_over_each_other(
     titled: Loaded, width: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,7 +28,6 @@ from resealed import reseal, reseal_with
 import modbench
 from modbench.harness.domain.case import Case
 from modbench.harness.registry import catalogue
-from modbench.plugins.pytest import format as pytest_benchmark
 from modbench.reports.format import parse_formats
 from modbench.reports.formats import md, tex
 from modbench.reports.formats.json import VERSION, Report, type_of
@@ -41,6 +40,8 @@ from modbench.reports.tables.load import Loaded, load
 from modbench.reports.writers import latex, markdown
 from modbench.reports.writers.markdown import LIMIT, Block, within
 from modbench.reports.writers.number_format import plain
+
+pytest_benchmark = pytest.importorskip("modbench.plugins.pytest.format", reason="the plug-in is absent")
 
 SCHEMAS = Path(modbench.__file__).parent / "schemas"
 Modbench = Callable[..., subprocess.CompletedProcess[str]]

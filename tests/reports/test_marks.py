@@ -63,6 +63,7 @@ def test_a_strangers_text_stays_text() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.plugin("recommend")
 def test_a_variants_name_stays_text_in_every_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A user's model is called after its file, and a folder may be a stranger's."""
     metrics = [

@@ -16,6 +16,8 @@ from own_plugin import write
 from modbench.harness.registry import catalogue
 from modbench.reports import demo
 
+pytestmark = pytest.mark.plugin("example")
+
 GOLDEN = Path(__file__).parent / "golden" / "new_question.txt"
 EXAMPLE = Path(__file__).parents[2] / "plugins" / "example" / "section.py"
 

@@ -14,9 +14,10 @@ from present import present
 from modbench.harness.core.errors import UsageError
 from modbench.harness.stats import effects
 from modbench.harness.stats.interim import analysis_at
-from modbench.plugins.tasks import question as tasks
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.writers.number_format import plain
+
+tasks = pytest.importorskip("modbench.plugins.tasks.question", reason="the plug-in is absent")
 
 KEY, MOD = "task/copy", "mod[c0.125]"
 OLDER, NEWER = (0, 1, 2, 3, 4, 5), (6, 7, 8, 9, 10, 11)
