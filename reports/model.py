@@ -1,6 +1,6 @@
 """The data of a report: numbers with their intervals, what was found, and the five kinds of block that writers print.
 
-Questions and panels return blocks and format nothing; `writers/` turns them into text, HTML, Markdown, LaTeX or JSON.
+Questions and sections return blocks and format nothing; `writers/` turns them into text, HTML, Markdown, LaTeX or JSON.
 """
 
 from __future__ import annotations
@@ -367,7 +367,7 @@ class Figure:
         marks: what its marks say on hover and focus.
         key: variants whose marks it shows without a name beside them.
         least: width in pixels from which it stands beside its neighbours; 0: in a row of its own.
-        against: what its ratios are taken to, where a reader chooses: of a panel's figures the page shows those of one choice,
+        against: what its ratios are taken to, where a reader chooses: of a section's figures the page shows those of one choice,
             the first one at first. Empty: there is no choice.
     """
 

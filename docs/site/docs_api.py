@@ -16,14 +16,14 @@ MODULES = (
     ("modbench.api", "The same as the commands, without printing."),
     ("modbench.harness.core.config", "What `build(config)` is given: every key of a model, as an attribute."),
     ("modbench.harness.core.contracts", "What the files of an addition export: models, metrics, tasks, corpora."),
-    ("modbench.harness.domain.evidence", "What a file in `doubts/` exports, and the evidence that it is given."),
+    ("modbench.harness.domain.evidence", "What a file in `warnings/` exports, and the evidence that it is given."),
     ("modbench.plugins.audit.probe", "What a file in `probes/` exports."),
     ("modbench.plugins.audit.model", "The model that a probe is given."),
     ("modbench.plugins.audit.report", "What a probe returns, and the card of a model."),
     ("modbench.harness.domain.passes", "What a file in `passes/` exports."),
-    ("modbench.harness.core.sinks", "What a file in `sinks/` exports."),
+    ("modbench.harness.core.loggers", "What a file in `loggers/` exports."),
     ("modbench.harness.execution.launching", "What a file in `launchers/` exports."),
-    ("modbench.reports.panel", "What a file in `panels/` exports."),
+    ("modbench.reports.section", "What a file in `sections/` exports."),
     ("modbench.reports.format", "What a file in `formats/` exports."),
 )
 SECTIONS = ("Args", "Returns", "Yields", "Raises", "Attributes")

@@ -19,18 +19,18 @@ ABOUT_KINDS = {
     "routers": "Who decides which tokens a routed block takes: `--set router=NAME`.",
     "metrics": 'What is measured: `metrics = ["KEY"]`, `--set metrics=KEY,KEY`.',
     "passes": "How it is measured: a metric names the pass that makes it.",
-    "rules": "What asks for units while a run goes on, from what it has measured so far.",
+    "adaptive_rules": "What asks for units while a run goes on, from what it has measured so far.",
     "launchers": "What starts the work: `--launcher NAME`.",
-    "doubts": "Reasons to doubt a cell; each puts a label beside its numbers.",
+    "warnings": "Reasons to doubt a cell; each puts a label beside its numbers.",
     "probes": "Properties of a model that `modbench audit` finds by calling it.",
     "corpora": "Text to train on: `--corpus NAME`, a file, a folder or `hf:NAME`.",
-    "panels": "The parts of the page; `modbench figure RUN NAME` saves one figure.",
+    "sections": "The parts of the page; `modbench figure RUN NAME` saves one figure.",
     "formats": "What `modbench report RUN --format NAME` writes.",
     "suites": "What `modbench run NAME` measures; [suites.md](suites.md) has the keys.",
     "tasks": "What a model is trained on and asked: the metric `task/NAME`.",
-    "sources": "Where models of other libraries come from: `--model NAME:WHAT`.",
+    "model_loaders": "Where models of other libraries come from: `--model NAME:WHAT`.",
     "recorders": "What is kept of routers while a model trains: `train.watch`.",
-    "sinks": "Where numbers of training go besides the run folder: `--log-to NAME`.",
+    "loggers": "Where numbers of training go besides the run folder: `--log-to NAME`.",
     "reports": "What `modbench report` renders besides runs: a folder that holds NAME.json.",
 }
 
@@ -247,14 +247,14 @@ def parts_page() -> str:
         "Each part of a report says how it is read; here are all of them. A report has those that it measured.",
         "",
     ]
-    for name, about in sorted(_panels(), key=lambda panel: panel[1]["order"]):
+    for name, about in sorted(_sections(), key=lambda section: section[1]["order"]):
         lines += [f"## {about['title']}", "", about["reading"], "", f"`{name}`", ""]
     return "\n".join(lines)
 
 
-def _panels() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name, title, order and reading of every panel, without importing what draws it."""
-    for name, entry in catalogue.entries("panels").items():
+def _sections() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name, title, order and reading of every section, without importing what draws it."""
+    for name, entry in catalogue.entries("sections").items():
         constants = {
             node.targets[0].id: node.value
             for node in ast.parse(entry.path.read_text(encoding="utf-8")).body

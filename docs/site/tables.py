@@ -9,7 +9,7 @@ from typing import Any
 from docs_reference import rows
 
 from modbench.reports.data_table import Column
-from modbench.reports.panel import panels
+from modbench.reports.section import sections
 from modbench.reports.tables.columns import PAIRS, VALUES
 
 PAGE = Path(__file__).parents[1] / "tables.md"
@@ -31,8 +31,8 @@ def declared() -> Iterator[tuple[str, str, Sequence[Column[Any]]]]:
     """Yield the tables, each with what a row is and its columns: those of every run, then the others in the order of the page."""
     yield "cases", "a metric of a case", VALUES
     yield "comparisons", "a metric of two cases of one place", PAIRS
-    for _, panel in panels():
-        yield from ((table.name, table.row, [*table.columns]) for table in panel.tables)
+    for _, section in sections():
+        yield from ((table.name, table.row, [*table.columns]) for table in section.tables)
 
 
 def _section(name: str, row: str, columns: Sequence[Column[Any]]) -> Iterator[str]:

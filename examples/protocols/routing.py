@@ -1,4 +1,4 @@
-"""A model that skips tokens and says so: claims that a guard checks, and decisions for the panels about routers."""
+"""A model that skips tokens and says so: claims that a guard checks, and decisions for the sections about routers."""
 
 import torch
 from torch import nn

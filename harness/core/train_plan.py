@@ -90,7 +90,7 @@ BUDGETS = ("steps", "tokens", "flops")
 MOST_TRAINED, MOST_STEPS, MOST_FLOPS = 10**15, 10**10, 1e30
 
 # Fields that change nothing that is measured.
-OF_THE_SINK = frozenset({"log_to", "log_every"})
+OF_THE_LOGGER = frozenset({"log_to", "log_every"})
 # Fields that are the place of a case, too.
 OF_THE_PLACE = frozenset({"seq_len", "batch_size"})
 
@@ -119,7 +119,7 @@ class TrainPlan(Frozen):
         watch: whether decisions of routers are recorded and described after training.
         flips: single decisions that are reversed to measure what they are worth; 0: none.
         checkpoint_s: seconds between checkpoints.
-        log_to: sink that gets the run's numbers as it goes on, such as `tensorboard`; None: no sink.
+        log_to: logger that gets the run's numbers as it goes on, such as `tensorboard`; None: no logger.
         log_every: steps between what it gets.
         ranks: processes that share a run on a machine, each with its share of the batch and on a GPU of its own; torchrun starts
             them. Learning rates and tasks are tried on one.
@@ -213,9 +213,9 @@ class TrainPlan(Frozen):
 
     @property
     def measured(self) -> TrainPlan:
-        """What numbers depend on besides the place of their case: the plan without its lengths, batches and sink."""
+        """What numbers depend on besides the place of their case: the plan without its lengths, batches and logger."""
         fields = TrainPlan.model_fields
-        return self.model_copy(update={name: fields[name].default for name in OF_THE_SINK | OF_THE_PLACE})
+        return self.model_copy(update={name: fields[name].default for name in OF_THE_LOGGER | OF_THE_PLACE})
 
     def resolved(self, d_model: int, step_flops: float | None, budget: float | None = None) -> TrainRun:
         """Resolve the plan, which has one length, for one model.

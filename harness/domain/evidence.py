@@ -118,7 +118,7 @@ Check: TypeAlias = Callable[[Evidence], str | None]
 
 
 @dataclass(frozen=True)
-class Doubt:
+class CellWarning:
     """A reason not to trust a number. Its file's first docstring line is its description.
 
     Attributes:
@@ -132,18 +132,18 @@ class Doubt:
     label: Label | None = None
 
 
-def doubt(advice: str, label: Label | None = None) -> Callable[[Check], Doubt]:
+def warning(advice: str, label: Label | None = None) -> Callable[[Check], CellWarning]:
     """Make a warning of a function that finds it, which `registry/discovery.py` sees without importing its file.
 
     The function's name is the warning's, and the first line of its docstring its description; what it finds is told with the
     label.
     """
 
-    def made(check: Check) -> Doubt:
+    def made(check: Check) -> CellWarning:
         def labelled(evidence: Evidence) -> str | None:
             said = check(evidence)
             return f"{label}: {said}" if said else None
 
-        return Doubt(labelled if label else check, advice, label)
+        return CellWarning(labelled if label else check, advice, label)
 
     return made

@@ -84,7 +84,7 @@ class Asker:
         before = decided = self.decided.get(group, Decided(rule=name, group=group))
         start = time.process_time()
         while not decided.ended and (records := self._of(group, decided)) is not None:
-            decision = catalogue.load("rules", name).decide(self.suite, self._jobs[group], records)
+            decision = catalogue.load("adaptive_rules", name).decide(self.suite, self._jobs[group], records)
             turn = max(decided.asked.values(), default=-1) + 1
             more = {job: turn + decision.turns.get(job, 0) for job in decision.asked if job not in decided.asked}
             if foreign := more.keys() - {job.name for job in self._jobs[group] if job.rule}:

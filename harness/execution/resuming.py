@@ -35,7 +35,7 @@ def without_old_decisions(stored: StoredRun, *, retry_failed: bool) -> StoredRun
 
 
 def _stands(decided: Decided) -> bool:
-    return decided.found is not None and bool(catalogue.load("rules", decided.rule).stands(decided.found))
+    return decided.found is not None and bool(catalogue.load("adaptive_rules", decided.rule).stands(decided.found))
 
 
 def remaining(stored: StoredRun, *, retry_failed: bool) -> tuple[Job, ...]:

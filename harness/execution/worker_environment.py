@@ -31,7 +31,7 @@ PREFIXES = (
     *("DNNL_", "ONEDNN_", "ATEN_", "C10_", "NPY_", "NUMPY_", "TBB_"),
     # torch and what it uses.
     *("TORCH", "PYTORCH", "TRITON_", "INDUCTOR_", "AOT_", "KINETO_", "HF_", "TRANSFORMERS_", "TOKENIZERS_"),
-    # Sinks of training runs; a key of theirs only with MODBENCH_PASS_ENV.
+    # Loggers of training runs; a key of theirs only with MODBENCH_PASS_ENV.
     *("WANDB_", "TRACKIO_"),
     # Accelerators and the network between them.
     *("CUDA_", "CUDNN_", "CUBLAS", "CUTLASS_", "NVIDIA_", "NVTE_", "NCCL_", "GLOO_", "UCX_", "FI_", "IB_"),

@@ -1,4 +1,4 @@
-"""Rules that ask, while a run goes on, for jobs of its plan. Each file of `rules/` exports one, named as the file, as `RULE`.
+"""Rules that ask, while a run goes on, for jobs of its plan. A file of `adaptive_rules/` exports one as `RULE`.
 
 A plan holds every job that a rule may ask for. Each of them names its rule and its group: the jobs that the rule looks at
 together, and decides about in one file of `decisions/`.

@@ -22,7 +22,7 @@ from modbench.harness.planning.comparisons import in_search, open_task
 from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.planning.text.corpus import corpus_entry
 from modbench.harness.registry import catalogue
-from modbench.harness.registry.model_sources import sourced
+from modbench.harness.registry.model_loaders import from_loader
 
 # Assumed FLOPs per step of a user's model; used only to estimate the time left.
 GUESSED_STEP = 3e9
@@ -76,13 +76,13 @@ def reads_text(steps: int | None, model: str, options: Pairs) -> bool:
         return True
     if catalogue.is_shipped("models", model):
         return False
-    found = sourced(model, options)
+    found = from_loader(model, options)
     return found is None or found.tokenizer() is not None
 
 
 def tokenizer_of(model: str, options: Pairs, plan: TrainPlan) -> str:
     """The tokenizer that a model's text is cut by: the suite's, or where that names none, a pretrained model's own."""
-    found = sourced(model, options)
+    found = from_loader(model, options)
     own = found.tokenizer() if found else None
     return own if own and plan.tokenizer == TrainPlan.model_fields["tokenizer"].default else plan.tokenizer
 

@@ -111,7 +111,7 @@ def parse_suite(data: dict[str, Any], source: str) -> Suite:
     _check_metrics(suite, source)
     for table, rule in READ_BY.items():
         if getattr(suite, table) is not None:
-            catalogue.load("rules", rule).check_suite(suite, source)
+            catalogue.load("adaptive_rules", rule).check_suite(suite, source)
     check_size(suite, source)
     return suite
 

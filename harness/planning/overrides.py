@@ -20,7 +20,7 @@ from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.matching import Costs, case_of
 from modbench.harness.planning.variants import unsolved_variants
 from modbench.harness.registry import catalogue, user_models
-from modbench.harness.registry.model_sources import sourced
+from modbench.harness.registry.model_loaders import from_loader
 
 # Keys that only the pilot of a two-stage effort reads.
 _OF_PILOT = ("pilot_processes", "most_processes", "detectable")
@@ -175,7 +175,7 @@ def _is_read(suite: Suite, variant: Variant, key: str, costs: Costs) -> bool:
     first, *_ = (
         each for each in unsolved_variants(suite.model_copy(update={"variants": (variant,)})) if each.is_user_model
     )
-    if key in first.by_name or sourced(first.model, first.options):
+    if key in first.by_name or from_loader(first.model, first.options):
         return True
     length = max(suite.grid.seq_len)
     grid_point = GridPoint(seq_len=length, batch_size=1, dtype="fp32", device="cpu", threads=1, compile=False)

@@ -24,7 +24,7 @@ from modbench.harness.planning.text.corpus import corpus_entry
 from modbench.harness.planning.variants import product_of
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.catalogue import BrokenError
-from modbench.harness.registry.model_sources import sourced
+from modbench.harness.registry.model_loaders import from_loader
 
 if TYPE_CHECKING:
     from modbench.harness.stats.solved import Decidable
@@ -141,7 +141,7 @@ def make_plan(
         comparisons = _searched(suite, _selected(comparisons, select, matched_baselines), select)
     comparisons = with_aa_controls(suite, comparisons)
     if suite.train is not None and suite.train.log_to is not None:
-        catalogue.load("sinks", suite.train.log_to).check(suite.train.log_to)
+        catalogue.load("loggers", suite.train.log_to).check(suite.train.log_to)
     if suite.train is not None and suite.train.watch:
         catalogue.find("recorders", "routing")
     jobs, groups = assigned(suite, tuple(planned_jobs(suite, comparisons, text, also)), select)
@@ -172,10 +172,10 @@ def assigned(suite: Suite, jobs: Sequence[Job], select: str | None = None) -> tu
     Raises:
         UsageError: if a rule cannot decide, cannot be loaded, or two rules would decide about a job.
     """
-    for entry in catalogue.broken("rules"):
+    for entry in catalogue.broken("adaptive_rules"):
         raise BrokenError(entry)
     groups, made = dict[str, Group](), {job.name: job for job in jobs}
-    for name, rule in catalogue.usable("rules").items():
+    for name, rule in catalogue.usable("adaptive_rules").items():
         for called, members in rule.groups(suite, jobs).items():
             group = slug(called)
             for job in members:
@@ -259,7 +259,7 @@ def _tokenizers(suite: Suite) -> Iterator[tuple[str, int]]:
         for given in product_of(variant.options):
             if not reads_text(suite.train.steps, variant.model, tuple(given.items())):
                 continue
-            found = sourced(variant.model, given)
+            found = from_loader(variant.model, given)
             own = found.settings().get("vocab_size") if found else None
             yield tokenizer_of(variant.model, tuple(given.items()), suite.train), own or _vocab_size(suite)
 

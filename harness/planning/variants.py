@@ -19,7 +19,7 @@ from modbench.harness.domain.suite import MATCHES, Suite
 from modbench.harness.domain.variant_tables import Match, Quantity, Variant
 from modbench.harness.planning.matched_baselines import QUANTITIES
 from modbench.harness.registry import catalogue, user_models, user_routers
-from modbench.harness.registry.model_sources import sourced
+from modbench.harness.registry.model_loaders import from_loader
 
 # The model that is matched to each of the user's.
 MATCH = "dense"
@@ -145,7 +145,7 @@ def resolve_variants(suite: Suite, solver: Solver) -> list[ResolvedVariant]:
     _check_read(plain, solver)
     longest = plain[0][0].config.max_seq_len
     for each, _ in plain:
-        if sourced(each.model) and each.config.max_seq_len < max(lengths):
+        if from_loader(each.model) and each.config.max_seq_len < max(lengths):
             raise UsageError(
                 f"model {each.model!r} has {each.config.max_seq_len} positions; this suite reads {max(lengths)} tokens. Lower "
                 "--seq-len, --request, train.seq_len or decode.tokens."
@@ -348,7 +348,7 @@ def _check_read(plain: Sequence[tuple[ResolvedVariant, dict[str, Any]]], solver:
     asked = {
         variant: {key: value for key, value in settings.items() if key not in {*OURS, *variant.by_name}}
         for variant, settings in plain
-        if variant.is_user_model and sourced(variant.model, variant.options) is None
+        if variant.is_user_model and from_loader(variant.model, variant.options) is None
     }
     asked = {variant: keys for variant, keys in asked.items() if keys}
     for (variant, keys), read in zip(asked.items(), solver.read(list(asked)), strict=True):
@@ -363,7 +363,7 @@ def decided_by(model: str, given: Mapping[str, Any], settings: Mapping[str, Any]
     Raises:
         UsageError: if it has no such part as these ask for.
     """
-    found = sourced(model, given)
+    found = from_loader(model, given)
     if found is None:
         return {}
     for key in ("mixer", "bidirectional"):
@@ -492,7 +492,7 @@ def _shape_of(target: ResolvedVariant) -> dict[str, Any]:
 
 def _tokens_of(target: ResolvedVariant) -> str:
     """The tokenizer that comes with a model's trained weights; empty where there is none."""
-    found = sourced(target.model, target.options)
+    found = from_loader(target.model, target.options)
     return (found.tokenizer() or "") if found else ""
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from modbench.harness.core.contracts import AnyMetric, Corpus, Metric, Model, Task
 from modbench.harness.core.errors import UsageError, in_short, shown, unknown
-from modbench.harness.core.sinks import Sink
+from modbench.harness.core.loggers import Logger
 from modbench.harness.domain.passes import Pass
 from modbench.harness.registry import discovery, plugins
 from modbench.harness.registry.discovery import Entry, one_of
@@ -295,13 +295,13 @@ def forget() -> None:
         cached.cache_clear()
 
 
-TYPES = {"models": Model, "passes": Pass, "corpora": Corpus, "tasks": Task, "sinks": Sink}
+TYPES = {"models": Model, "passes": Pass, "corpora": Corpus, "tasks": Task, "loggers": Logger}
 # Types that this package cannot import, known by what is asked of them.
 PARTS = {
-    "doubts": ("check", "advice", "label"),
+    "warnings": ("check", "advice", "label"),
     "probes": ("title", "check", "order", "of"),
-    "rules": ("groups", "is_conditional", "decide"),
-    "panels": ("title", "order", "span", "render"),
+    "adaptive_rules": ("groups", "is_conditional", "decide"),
+    "sections": ("title", "order", "span", "render"),
     "formats": ("files",),
 }
 

@@ -19,7 +19,7 @@ from modbench.harness.registry import plugins
 from modbench.harness.registry.plugins import KINDS, Plugin, Source
 
 # Kinds of which one file may hold several.
-SEVERAL = ("doubts", "panels")
+SEVERAL = ("warnings", "sections")
 # Singular of a kind's name, where it is not the name without its s.
 ONE_OF = {"corpora": "corpus", "passes": "pass"}
 
@@ -65,7 +65,7 @@ class Entry:
 
 def one_of(kind: str) -> str:
     """The word for one entry of a kind."""
-    return ONE_OF.get(kind, kind.removesuffix("s"))
+    return ONE_OF.get(kind, kind.removesuffix("s").replace("_", " "))
 
 
 def every(kind: str) -> tuple[Entry, ...]:
@@ -111,7 +111,7 @@ def _in_plugins(kind: str) -> Iterator[Entry]:
 
 
 def _in_file(file: Entry) -> list[Entry]:
-    """What a file adds: what it exports has the name of the file; doubts and panels may have names of their own."""
+    """What a file adds: what it exports has the name of the file; doubts and sections may have names of their own."""
     if file.shipped and file.attribute and file.kind not in SEVERAL:  # parsing all of them is slow
         with file.path.open(encoding="utf-8") as lines:
             return [replace(file, about=next(lines, "").strip().strip('"'))]
@@ -132,16 +132,16 @@ def _in_file(file: Entry) -> list[Entry]:
 
 
 def _named(tree: ast.Module, kind: str) -> Iterator[tuple[str, str, str]]:
-    """What has a name of its own: functions below `@doubt(…)`, and constants `NAME = Panel(…)`, whose name is in lower case.
+    """What has a name of its own: functions below `@warning(…)`, and constants `NAME = Section(…)`, whose name is in lower case.
 
     Yields the name, what the file exports, and the first line of its docstring; a constant's is the string below it.
     """
     for at, node in enumerate(tree.body):
         match node:
-            case ast.FunctionDef(name=name, decorator_list=above) if kind == "doubts":
-                if any(_calls(each, "doubt") for each in above):
+            case ast.FunctionDef(name=name, decorator_list=above) if kind == "warnings":
+                if any(_calls(each, "warning") for each in above):
                     yield name, name, _about(node)
-            case ast.Assign(targets=[ast.Name(id=name)], value=made) if kind == "panels" and _calls(made, "Panel"):
+            case ast.Assign(targets=[ast.Name(id=name)], value=made) if kind == "sections" and _calls(made, "Section"):
                 yield name.lower(), name, _about(ast.Module(tree.body[at + 1 : at + 2], []))
 
 

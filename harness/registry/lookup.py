@@ -6,7 +6,7 @@ from modbench.harness.core.contracts import Model
 from modbench.harness.core.titles import short_name
 from modbench.harness.domain.case import Case, CaseFacts
 from modbench.harness.registry import catalogue
-from modbench.harness.registry.model_sources import sourced
+from modbench.harness.registry.model_loaders import from_loader
 from modbench.harness.registry.user_routers import has_closed_form
 
 
@@ -19,7 +19,7 @@ def with_facts(case: Case) -> Case:
         own_router=not has_closed_form(case.config.router),
         keys=(*catalogue.model_options(case.model),) if known else None,
     )
-    if source := sourced(case.model, case.options):
+    if source := from_loader(case.model, case.options):
         found = found.model_copy(update={"trained": source.tokenizer() is not None})
     if known:
         model: Model = catalogue.load("models", case.model)

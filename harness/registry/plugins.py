@@ -29,24 +29,24 @@ GROUP = "modbench.plugins"
 SHIPPED = "modbench.plugins"
 VARIABLE = "MODBENCH_PLUGINS"
 EXAMPLE = "example"  # there to be copied
-# Kinds: modbench's own folder of each (none: only plug-ins add to it), and what its files export. A file of doubts or panels may
-# hold several instead.
+# Kinds: modbench's own folder of each (none: only plug-ins add to it), and what its files export. A file of warnings or sections
+# may hold several instead.
 KINDS = {
     "models": ("modbench.models", "MODEL"),
     "routers": ("modbench.models.routers", "ROUTER"),
     "metrics": ("modbench.harness.measure.metrics", "METRICS"),
     "passes": ("modbench.harness.measure.passes", "PASS"),
-    "rules": ("modbench.harness.measure.rules", "RULE"),
+    "adaptive_rules": ("modbench.harness.measure.adaptive_rules", "RULE"),
     "launchers": ("modbench.harness.execution.launch", "LAUNCHER"),
-    "doubts": ("modbench.harness.measure.doubts", "DOUBT"),
+    "warnings": ("modbench.harness.measure.warnings", "WARNING"),
     "probes": ("", "PROBE"),
     "corpora": ("modbench.suites.corpora", "CORPUS"),
-    "panels": ("modbench.reports.panels", "PANEL"),
+    "sections": ("modbench.reports.sections", "SECTION"),
     "formats": ("modbench.reports.formats", "FORMAT"),
     "suites": ("modbench.suites", ""),
     "tasks": ("", "TASK"),
-    "sinks": ("", "SINK"),
-    "sources": ("", "SOURCE"),
+    "loggers": ("", "LOGGER"),
+    "model_loaders": ("", "LOADER"),
     "recorders": ("", "RECORDER"),
     "reports": ("", "REPORT"),
 }

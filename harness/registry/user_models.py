@@ -16,7 +16,7 @@ from modbench.harness.core.config import ROUTING_KEYS
 from modbench.harness.core.errors import UsageError, near_path
 from modbench.harness.core.model_specs import Value
 from modbench.harness.registry import signatures, user_code
-from modbench.harness.registry.model_sources import sourced
+from modbench.harness.registry.model_loaders import from_loader
 
 
 def check_user_model(spec: str, given: Mapping[str, Any]) -> None:
@@ -29,7 +29,7 @@ def check_user_model(spec: str, given: Mapping[str, Any]) -> None:
     Raises:
         UsageError: if the file or module does not exist, defines no such name, or that does not take the options.
     """
-    if found := sourced(spec, given):
+    if found := from_loader(spec, given):
         found.check()
         return
     where, attribute = found_in(spec, "model", "function", "build")
@@ -73,7 +73,7 @@ def why_not(spec: str, given: Mapping[str, Any], key: str) -> str:
     """
     if key in given:
         return f"it is given {key} = {given[key]!r} as an option already. Leave one of them out"
-    found = sourced(spec, given)
+    found = from_loader(spec, given)
     if found is None:
         return ""
     decided = found.settings()
@@ -84,7 +84,7 @@ def why_not(spec: str, given: Mapping[str, Any], key: str) -> str:
 
 def takes(spec: str, given: Mapping[str, Any], key: str) -> bool:
     """Whether a user's model is given a key of a variant by name: its build has an option of that name, or `**options`."""
-    build = None if sourced(spec, given) else _signature(spec)
+    build = None if from_loader(spec, given) else _signature(spec)
     return build is not None and (key in signatures.options_of(build) or signatures.takes_any(build))
 
 
@@ -106,7 +106,7 @@ def check_option(spec: str, name: str, value: Value) -> None:
     Raises:
         UsageError: if it does not take it.
     """
-    if sourced(spec, {name: value}) is None and (build := _signature(spec)) is not None:
+    if from_loader(spec, {name: value}) is None and (build := _signature(spec)) is not None:
         signatures.check_option(build, spec.rpartition(":")[2], name, f"model {spec!r}")
 
 
@@ -154,7 +154,7 @@ def load_user_model(spec: str, given: Mapping[str, Any] | None = None) -> Callab
     Raises:
         AttributeError: if the module has no such function.
     """
-    if found := sourced(spec, given or {}):
+    if found := from_loader(spec, given or {}):
         return found.build
     where, _, attribute = spec.rpartition(":")
     module = _module_of_file(Path(where)) if where.endswith(".py") else _module_of_name(where)

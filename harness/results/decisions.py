@@ -76,7 +76,7 @@ def read(run: Path, plan: Plan) -> dict[str, Decided]:
 
 def _decided(file: Path, rule: str) -> Decided:
     decided = parse(Decided, unsealed(file), file)
-    kind = catalogue.load("rules", rule).found if decided.found is not None else None
+    kind = catalogue.load("adaptive_rules", rule).found if decided.found is not None else None
     return decided if kind is None else decided.model_copy(update={"found": parse(kind, decided.found, file)})
 
 

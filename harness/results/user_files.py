@@ -18,7 +18,7 @@ from modbench.harness.domain.case import Comparison, Job
 from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue, plugins, user_code
 from modbench.harness.registry.catalogue import BrokenError
-from modbench.harness.registry.model_sources import sourced
+from modbench.harness.registry.model_loaders import from_loader
 
 
 class Origin(Frozen):
@@ -57,7 +57,7 @@ def missing_sources(told: Sequence[Origin]) -> list[Origin]:
 
 
 def check_known(plan: Plan, file: Path, included: Sequence[Origin]) -> None:
-    """Check that this process has the metrics, passes, rules and sinks that a stored plan names.
+    """Check that this process has the metrics, passes, rules and loggers that a stored plan names.
 
     Args:
         plan: the plan.
@@ -68,8 +68,8 @@ def check_known(plan: Plan, file: Path, included: Sequence[Origin]) -> None:
         UsageError: if it lacks one; the message says where the run had it from.
     """
     trained = [job.protocol.train for job in plan.jobs if job.protocol.train is not None]
-    sinks = {train.log_to for train in trained if train.log_to} - catalogue.entries("sinks").keys()
-    for kind, unknown in {**_absent(plan), "sink": sinks}.items():
+    loggers = {train.log_to for train in trained if train.log_to} - catalogue.entries("loggers").keys()
+    for kind, unknown in {**_absent(plan), "logger": loggers}.items():
         for name in sorted(unknown):
             said = f"{file}: it uses the {kind} {shown(name)}, which this modbench does not have."
             raise UsageError(f"{said} {_from(kind, name, included)}")
@@ -82,7 +82,7 @@ def _absent(plan: Plan) -> dict[str, set[str]]:
     return {
         "metric": metrics - catalogue.metrics().keys(),
         "pass": {job.made_in for job in plan.jobs} - catalogue.passes().keys(),
-        "rule": {group.rule for group in plan.groups} - catalogue.entries("rules").keys(),
+        "rule": {group.rule for group in plan.groups} - catalogue.entries("adaptive_rules").keys(),
     }
 
 
@@ -153,7 +153,7 @@ def loaded(jobs: Iterable[Job], here: Path | None = None, *, texts: bool = False
 def _files_of(model: str, options: Pairs) -> Sequence[Path]:
     """The files of a model that comes from a source; none of any other, or where it is gone."""
     try:
-        found = sourced(model, options)
+        found = from_loader(model, options)
         return found.files() if found else ()
     except UsageError:
         return ()

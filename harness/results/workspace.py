@@ -119,7 +119,7 @@ class Steps:
 
 def remove_empty(run: Path) -> None:
     """Remove empty folders of what jobs keep while they run. Only at the end: a job that runs may be about to write there."""
-    for kept in (run / "checkpoints", run / "sinks"):
+    for kept in (run / "checkpoints", run / "loggers"):
         for folder in (*kept.glob("*/"), kept):
             with contextlib.suppress(OSError):  # it is not empty, or is a file, or does not exist
                 folder.rmdir()

@@ -27,8 +27,8 @@ from modbench.extend import (
     Listed,
     Note,
     Page,
+    PageSection,
     Rule,
-    Section,
     Seen,
     Sentence,
     Side,
@@ -434,5 +434,5 @@ def page_of(found: Result, command: Sequence[str]) -> Page:
         headline(found),
         Sentence("{new} over {base}", base=base, new=new),
         command,
-        [Section("Result", [*details(found)])],
+        [PageSection("Result", [*details(found)])],
     )

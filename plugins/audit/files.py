@@ -58,9 +58,9 @@ def _tables(cards: Sequence[AuditReport]) -> list[Table]:
 
 
 def _html(cards: Sequence[AuditReport], command: Sequence[str]) -> str:
-    sections = [layout.Section(plain(question.answer(card)), question.blocks(card)) for card in cards]
+    sections = [layout.PageSection(plain(question.answer(card)), question.blocks(card)) for card in cards]
     if len(cards) > 1:
-        sections = [layout.Section("Side by side", _tables(cards)), *sections]
+        sections = [layout.PageSection("Side by side", _tables(cards)), *sections]
     title = f"Audit of {', '.join(card.target for card in cards)}"
     return layout.html(layout.Page(title, f"modbench {__version__}", command, sections))
 

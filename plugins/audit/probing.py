@@ -18,8 +18,8 @@ from modbench.extend import (
     attempt,
     catalogue,
     clocks,
+    from_loader,
     in_short,
-    sourced,
     unknown,
     user_code,
 )
@@ -47,7 +47,7 @@ def small(case: Case) -> Case:
     config, threads = case.config, case.grid_point.threads
     values = {"max_seq_len": max(SEQ_LEN, config.max_seq_len)}
     whole = all(getattr(config, key) <= size for key, size in SHAPE.items())
-    if not whole and sourced(case.model, case.options) is None:
+    if not whole and from_loader(case.model, case.options) is None:
         values |= SHAPE
     kept = config.model_dump(exclude=set() if values.keys() <= {"max_seq_len"} else OF_WIDTH)
     grid_point = GridPoint(

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from modbench.extend import Block, Lead, Loaded, Panel, html
+from modbench.extend import Block, Lead, Loaded, Section, html
 from modbench.plugins.audit import question, terminal
 
 CARD = Markup('<details class="card findings"><summary>{}</summary>\n{}\n</details>\n')
@@ -35,11 +35,11 @@ def data(loaded: Loaded) -> dict[str, Any]:
 
 READING = "What each model of yours really computes, as `modbench audit` sees it from its calls alone."
 
-PANEL = Panel(
+SECTION = Section(
     title="What do your models compute?",
     order=55,
     span=12,
     render=render,
     reading=READING,
-    lead=Lead(doubts=question.failures, more=in_full, data=data),
+    lead=Lead(warnings=question.failures, more=in_full, data=data),
 )

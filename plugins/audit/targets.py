@@ -20,9 +20,9 @@ from modbench.extend import (
     check_called,
     check_sizes,
     environment,
+    from_loader,
     in_words,
     shown,
-    sourced,
     unknown,
 )
 from modbench.plugins.audit.probing import BATCH_SIZE, SEQ_LEN, SHAPE, why
@@ -67,7 +67,7 @@ def case_of_flags(model: str, flags: Overrides) -> Case:
         UsageError: if the model or a setting is unknown, the shape is invalid, or a flag has several values.
     """
     request, at = CostRequest.from_flags(model, flags), called(flags)
-    shape = {} if sourced(request.model, request.options) else SHAPE
+    shape = {} if from_loader(request.model, request.options) else SHAPE
     request = replace(request, settings={**shape, **flags.settings})
     capacity = request.capacity[0] if request.capacity else None
     case = case_of(request, capacity, request.dtype[0], at.batch_size, at.seq_len)

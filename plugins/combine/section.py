@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from modbench.extend import Lead, Panel
+from modbench.extend import Lead, Section
 from modbench.plugins.combine import question as combine
 
-PANEL = Panel(
+SECTION = Section(
     title="Do the savings multiply?",
     order=9,
     span=12,

@@ -1,6 +1,6 @@
 """Lines: numbers of training as lines of text, in lines/JOB.txt of the run folder."""
 
-from modbench.extend import Sink
+from modbench.extend import Logger
 
 
 class Lines:
@@ -24,4 +24,4 @@ class Lines:
         self.file.close()
 
 
-SINK = Sink(package="json", extra="", open=Lines)
+LOGGER = Logger(package="json", extra="", open=Lines)

@@ -1,6 +1,6 @@
 """How many weights routers have: a section of the page, report.md, tables.tex and the terminal, and router_weights.csv."""
 
-from modbench.extend import DataTable, Estimate, Panel, Table, number, text
+from modbench.extend import DataTable, Estimate, Section, Table, number, text
 
 
 def weights(loaded):
@@ -27,4 +27,4 @@ def section(loaded):
     return [Table("weights of routers", ("variant", "weights"), rows)] if rows else []
 
 
-PANEL = Panel("How many weights do routers have?", order=60, span=12, render=section, told=True, tables=[TABLE])
+SECTION = Section("How many weights do routers have?", order=60, span=12, render=section, told=True, tables=[TABLE])

@@ -1,6 +1,6 @@
 """A model has many linear layers."""
 
-from modbench.extend import Doubt
+from modbench.extend import CellWarning
 
 
 def check(evidence):
@@ -11,4 +11,4 @@ def check(evidence):
     return f"the {evidence.outcomes[0].notes.kind} has {count:.0f} linear layers" if count > 1 else None
 
 
-DOUBT = Doubt(check=check, advice="Count them again.")
+WARNING = CellWarning(check=check, advice="Count them again.")

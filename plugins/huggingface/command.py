@@ -14,7 +14,7 @@ from modbench.extend import JsonFlag, UsageError, checked_capacity, command, say
 def convert(
     source: Annotated[
         str,
-        typer.Argument(metavar="SOURCE", help="hf:FOLDER, hf:FOLDER/FILE.gguf, or a JSON file of pytest-benchmark."),
+        typer.Argument(metavar="LOADER", help="hf:FOLDER, hf:FOLDER/FILE.gguf, or a JSON file of pytest-benchmark."),
     ],
     to: Annotated[str | None, typer.Option("--to", metavar="KIND", help="For a model: mod.")] = None,
     out: Annotated[str | None, typer.Option("-o", "--out", metavar="DIR", help="New folder for the model.")] = None,

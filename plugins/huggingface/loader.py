@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class HuggingFace:
-    """One model: what `hf:WHAT` and its options name. `harness/registry/model_sources.py` says what each method is for."""
+    """One model: what `hf:WHAT` and its options name. `harness/registry/model_loaders.py` says what each method is for."""
 
     def __init__(self, what: str, options: Mapping[str, Any]) -> None:
         self.spec = Spec.of(what, options)
@@ -129,4 +129,4 @@ def _more_params(found: Found, config: ModelConfig) -> int | None:
     return config.n_layers * per_layer
 
 
-SOURCE = HuggingFace
+LOADER = HuggingFace

@@ -27,8 +27,8 @@ from modbench.extend import (
     Mark,
     Marks,
     Note,
-    Panel,
     Rule,
+    Section,
     Sentence,
     Table,
     UsageError,
@@ -302,6 +302,6 @@ READING = (
     "the best estimates. `modbench recommend` picks one of them under limits that you name."
 )
 
-PANEL = Panel(
+SECTION = Section(
     title="Which settings are worth considering?", order=32, span=12, render=render, draws=True, reading=READING
 )

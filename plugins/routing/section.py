@@ -15,7 +15,7 @@ from modbench.extend import (
     Block,
     Figure,
     Loaded,
-    Panel,
+    Section,
     Sentence,
     columns_of,
     fill,
@@ -55,7 +55,7 @@ def _passage_of(variant: Variant) -> dict[str, object]:
     }
 
 
-ROUTING_TEXT = Panel(
+ROUTING_TEXT = Section(
     reads_artifacts=True,
     title="Which words go deep?",
     order=62,
@@ -132,7 +132,7 @@ def who_passes(loaded: Loaded) -> Iterator[Block]:
     yield _figure("passes", groups, at, "Share of tokens that pass, by group of tokens", Sentence(words, n=seeds))
 
 
-ROUTING_WHO = Panel(
+ROUTING_WHO = Section(
     reads_artifacts=True,
     title="Who passes?",
     order=63,
@@ -163,7 +163,7 @@ def who_profits(loaded: Loaded) -> Iterator[Block]:
     yield _figure("profits", made.groups, 0.0, label, caption)
 
 
-ROUTING_PROFIT = Panel(
+ROUTING_PROFIT = Section(
     reads_artifacts=True,
     title="Who profits?",
     order=64,
@@ -185,7 +185,7 @@ def score_and_worth(loaded: Loaded) -> Iterator[Block]:
         yield routing.routers(loaded, [*shown, *(variant for variant in variants if variant not in shown)], shown)
 
 
-ROUTING_KNOWS = Panel(
+ROUTING_KNOWS = Section(
     reads_artifacts=True,
     title="Does the gate know?",
     order=65,
@@ -199,7 +199,7 @@ ROUTING_KNOWS = Panel(
 """Whether the gate knows: score against the worth of a pass, causal rule against top-k, overlap of blocks."""
 
 
-ROUTING_GATES = Panel(
+ROUTING_GATES = Section(
     reads_artifacts=True,
     title="Experts and whole-input gates: who works how much?",
     order=66,

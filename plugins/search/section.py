@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from modbench.extend import Estimate, Loaded, Panel, Sentence
+from modbench.extend import Estimate, Loaded, Section, Sentence
 from modbench.plugins.search.rule import rows_of
 
 
@@ -21,7 +21,7 @@ def render(loaded: Loaded) -> Iterator[Sentence]:
         yield Sentence(words, cells=len(seconds), of=len(cells), spent=Estimate(sum(seconds), unit="s"))
 
 
-PANEL = Panel(
+SECTION = Section(
     title="What did the search spend?",
     order=74,
     span=12,

@@ -20,7 +20,7 @@ from modbench.extend import (
     Look,
     Mark,
     Marks,
-    Panel,
+    Section,
     Sentence,
     grouped,
     in_flops,
@@ -98,7 +98,7 @@ def _draw_curve(axis: Axes, each: Swept, points: pd.DataFrame, factor: float, li
     axis.plot(points.params, factor * points.loss_nat, ".", color=style.color, markersize=3.5, alpha=0.7)
 
 
-ISOFLOP = Panel(
+ISOFLOP = Section(
     title="What is the loss at equal training FLOPs?",
     order=5,
     span=12,
@@ -110,12 +110,12 @@ ISOFLOP = Panel(
         "below the dense one, skipping gave a lower loss for the same training compute."
     ),
     tables=[isoflop.TABLE],
-    lead=Lead(doubts=isoflop.doubts, in_place=isoflop.in_place),
+    lead=Lead(warnings=isoflop.doubts, in_place=isoflop.in_place),
 )
 """Loss at equal training FLOPs, over parameters."""
 
 
-CONFIRM = Panel(
+CONFIRM = Section(
     title="What was confirmed?",
     order=4,
     span=12,
@@ -126,7 +126,7 @@ CONFIRM = Panel(
         "beforehand, and CIs hold at all interim analyses together."
     ),
     tables=[confirmation.TABLE],
-    lead=Lead(answer=confirmation.answer, doubts=confirmation.doubts, table=confirmation.table),
+    lead=Lead(answer=confirmation.answer, warnings=confirmation.doubts, table=confirmation.table),
     rules=frozenset({"confirmation"}),
 )
 """Confirmed: the best of a sweep against dense, random routing and the runner-up."""
@@ -182,7 +182,7 @@ def _over_budgets(loaded: Loaded, answer: trend.Answer, fitted: Trend) -> Figure
     return Figure(f"trend-{answer.variant.family}", drawn, label, caption, data, marks=marks)
 
 
-TREND = Panel(
+TREND = Section(
     title="From which training budget on is skipping better?",
     order=3,
     span=12,
@@ -194,7 +194,7 @@ TREND = Panel(
         "skipping tokens gains with compute. Nothing is known of budgets beyond the dots."
     ),
     tables=[trend.TABLE],
-    lead=Lead(answer=trend.answer, doubts=trend.doubts, in_place=trend.in_place),
+    lead=Lead(answer=trend.answer, warnings=trend.doubts, in_place=trend.in_place),
     rules=frozenset({"trend"}),
 )
 """The trend: the difference of a variant and the baseline over training budgets, its line, and the forecast."""

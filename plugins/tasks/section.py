@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from modbench.extend import Lead, Panel
+from modbench.extend import Lead, Section
 from modbench.plugins.tasks import question as tasks
 
-PANEL = Panel(
+SECTION = Section(
     title="What can they still do?",
     order=8,
     span=12,
@@ -16,5 +16,5 @@ PANEL = Panel(
         "shortcut has it learned something of the task; these tasks are no measure of language."
     ),
     tables=[tasks.TABLE],
-    lead=Lead(answer=tasks.answer, doubts=tasks.doubts, table=tasks.table),
+    lead=Lead(answer=tasks.answer, warnings=tasks.doubts, table=tasks.table),
 )

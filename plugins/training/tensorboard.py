@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from modbench.extend import Opening, Sink
+from modbench.extend import Logger, Opening
 
 
 class _Events:
@@ -31,4 +31,4 @@ class _Events:
         self.writer.close()
 
 
-SINK = Sink(package="tensorboard", extra="tensorboard", open=_Events, rewinds=True)
+LOGGER = Logger(package="tensorboard", extra="tensorboard", open=_Events, rewinds=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from modbench.extend import Opening, Sink, Writer
+from modbench.extend import Logger, Opening, Writer
 from modbench.plugins.training.tracker import Tracker
 
 
@@ -13,4 +13,4 @@ def _open(where: Opening) -> Writer:
     return Tracker("trackio", where, {})
 
 
-SINK = Sink(package="trackio", extra="trackio", open=_open)
+LOGGER = Logger(package="trackio", extra="trackio", open=_open)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 
-from modbench.extend import Opening, Sink, Writer
+from modbench.extend import Logger, Opening, Writer
 from modbench.plugins.training.tracker import Tracker
 
 
@@ -16,4 +16,4 @@ def _open(where: Opening) -> Writer:
     return Tracker("wandb", where, settings)
 
 
-SINK = Sink(package="wandb", extra="wandb", open=_open)
+LOGGER = Logger(package="wandb", extra="wandb", open=_open)

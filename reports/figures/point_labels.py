@@ -39,7 +39,7 @@ def label(axis: Axes, marks: Sequence[tuple[float, float, str]], obstacles: Sequ
     from matplotlib.transforms import Bbox
 
     figure = axis.get_figure()
-    assert isinstance(figure, Figure), "a panel's axes belong directly to its figure"
+    assert isinstance(figure, Figure), "a section's axes belong directly to its figure"
     figure.draw_without_rendering()  # data coordinates are final only after the layout
     point, frame = figure.dpi / POINTS, axis.get_window_extent()
     places = [(float(x), float(y)) for x, y in axis.transData.transform([mark[:2] for mark in marks])]

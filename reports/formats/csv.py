@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modbench.reports.format import Format
-from modbench.reports.panel import more_tables
+from modbench.reports.section import more_tables
 from modbench.reports.tables.comparisons import COMPARISONS
 from modbench.reports.tables.load import Loaded
 from modbench.reports.writers.data import csv

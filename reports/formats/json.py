@@ -10,13 +10,13 @@ from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.printable import masked
 from modbench.harness.domain.case import Case
 from modbench.reports.format import Format
-from modbench.reports.panel import more_data, more_tables
-from modbench.reports.panels.caveats import Failed, failures
-from modbench.reports.panels.method import facts
 from modbench.reports.questions import first_screen
 from modbench.reports.questions.best_setting import BestSetting, best_settings
 from modbench.reports.questions.checks import doubts
 from modbench.reports.questions.machine import machine_check, warnings
+from modbench.reports.section import more_data, more_tables
+from modbench.reports.sections.caveats import Failed, failures
+from modbench.reports.sections.method import facts
 from modbench.reports.tables.cases import CASES
 from modbench.reports.tables.columns import TYPES
 from modbench.reports.tables.comparisons import COMPARISONS, MORE
@@ -134,7 +134,7 @@ class Variant(Frozen):
 class Report(Frozen, extra="allow"):
     """Everything that the page says, as data. Nothing in it is rounded; what was not measured is null, with a reason beside it.
 
-    Panels of plug-ins may add keys.
+    Sections of plug-ins may add keys.
 
     Attributes:
         schema_version: version of this schema.

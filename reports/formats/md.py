@@ -7,13 +7,13 @@ from dataclasses import replace
 from modbench.reports.format import Format
 from modbench.reports.model import Alert, Listed, Sentence, Table, Value
 from modbench.reports.page.render import about
-from modbench.reports.panel import shared_blocks
-from modbench.reports.panels.caveats import failure_sentences
-from modbench.reports.panels.method import facts
 from modbench.reports.questions import first_screen, results
 from modbench.reports.questions.checks import doubts
 from modbench.reports.questions.first_screen import measured_on
 from modbench.reports.questions.machine import warnings
+from modbench.reports.section import shared_blocks
+from modbench.reports.sections.caveats import failure_sentences
+from modbench.reports.sections.method import facts
 from modbench.reports.tables.load import Loaded
 from modbench.reports.writers.markdown import Block, block, inline, listed, text, within
 from modbench.reports.writers.number_format import plain

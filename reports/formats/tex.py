@@ -8,10 +8,10 @@ from dataclasses import replace
 from modbench.harness.core.printable import escaped, masked
 from modbench.reports.format import Format
 from modbench.reports.model import Sentence, Table
-from modbench.reports.panel import shared_blocks
 from modbench.reports.questions import results
 from modbench.reports.questions.first_screen import measured_on
 from modbench.reports.questions.machine import warnings
+from modbench.reports.section import shared_blocks
 from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.writers import latex
 from modbench.reports.writers.data import sentences
@@ -30,7 +30,7 @@ NONE = "% No table: this run compares no variants at the same shape.\n"
 
 
 def tables(loaded: Loaded) -> str:
-    """Return the tables as a fragment: one for each metric and setting, held-out losses, and those of panels."""
+    """Return the tables as a fragment: one for each metric and setting, held-out losses, and those of sections."""
     shown: list[Table] = []
     if not loaded.alone:
         loss = results.loss_table(loaded)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from modbench.reports.model import Listed, Note, Sentence
-from modbench.reports.page.layout import Page, Section
+from modbench.reports.page.layout import Page, PageSection
 from modbench.reports.questions import compare_axis, compare_runs
 from modbench.reports.questions.compare_axis import AlongAxis
 from modbench.reports.questions.compare_runs import Compared, letter
@@ -23,7 +23,7 @@ def of_runs(compared: Compared, command: Sequence[str]) -> Page:
         Listed([run.path.name for run in compared.runs], " and "),
         Sentence("{n} runs, each over {first}", n=len(named), first=letter(0)),
         command,
-        [Section(title, blocks) for title, blocks in compare_runs.sections(compared, every=True)],
+        [PageSection(title, blocks) for title, blocks in compare_runs.sections(compared, every=True)],
         alarms=[f"{name} is incomplete: {run.run.incomplete}" for name, run in named if run.run.incomplete],
         warnings=[Sentence("{name}: {said}", name=name, said=said) for name, run in named for said in warnings(run)],
     )
@@ -38,7 +38,7 @@ def of_axis(loaded: Loaded, along: AlongAxis, command: Sequence[str]) -> Page:
         f"{loaded.path.name} by {along.axis}",
         Sentence("over {baseline} · {about}", baseline=along.baseline, about=compare_runs.about(loaded)),
         command,
-        [*(Section(each.label, [each]) for each in made), Section("How to read this", [*map(Note, notes)])],
+        [*(PageSection(each.label, [each]) for each in made), PageSection("How to read this", [*map(Note, notes)])],
         alarms=[said for said, holds in alarms.items() if holds],
         warnings=[*warnings(loaded)],
     )

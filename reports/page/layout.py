@@ -18,7 +18,7 @@ from modbench.reports.writers.html import fill, inline, written
 
 
 @dataclass(frozen=True)
-class Section:
+class PageSection:
     """A section of a page.
 
     Attributes:
@@ -58,7 +58,7 @@ class Page:
     title: Value
     meta: Value
     command: Sequence[str]
-    sections: Sequence[Section]
+    sections: Sequence[PageSection]
     asked: Value = ""
     alarms: Sequence[Value] = ()
     badges: Sequence[Value] = ()

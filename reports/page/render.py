@@ -17,11 +17,11 @@ from modbench.reports.figures import style
 from modbench.reports.format import DEFAULT, Format
 from modbench.reports.model import Alert, Block, Estimate, Figure, Sentence, Value
 from modbench.reports.page import layout
-from modbench.reports.page.layout import Page, Section
-from modbench.reports.panel import Panel, more_tables, panels
+from modbench.reports.page.layout import Page, PageSection
 from modbench.reports.questions import first_screen
 from modbench.reports.questions.best_setting import first_variant
 from modbench.reports.questions.machine import doubtful, gpu, machine_check, warnings
+from modbench.reports.section import Section, more_tables, sections
 from modbench.reports.tables.job_files import Files
 from modbench.reports.tables.load import Loaded, load, matched_beside
 from modbench.reports.tables.rerun_command import Again
@@ -33,8 +33,8 @@ MOST_FILES = 3
 
 
 @contextlib.contextmanager
-def blaming_artifacts(panel: Panel, loaded: Loaded) -> Iterator[None]:
-    """Turn an error of a panel that reads artifacts into one of its data: they have no schema; what one lacks is damage, no bug.
+def blaming_artifacts(section: Section, loaded: Loaded) -> Iterator[None]:
+    """Turn an error of a section that reads artifacts into one of its data: they have no schema; a lack is damage.
 
     Raises:
         UsageError: if an artifact is damaged.
@@ -43,91 +43,91 @@ def blaming_artifacts(panel: Panel, loaded: Loaded) -> Iterator[None]:
         yield
     except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
         artifacts = loaded.path / "artifacts"
-        if isinstance(error, UsageError) or not (panel.reads_artifacts and artifacts.is_dir()):
+        if isinstance(error, UsageError) or not (section.reads_artifacts and artifacts.is_dir()):
             raise
         said = f"{type(error).__name__}: {in_short(error)}"
         raise UnreadableError(
-            f"{artifacts}: a file in it is damaged ({said}). If you remove it, its panels stay empty."
+            f"{artifacts}: a file in it is damaged ({said}). If you remove it, its sections stay empty."
         ) from error
 
 
 def drawn(loaded: Loaded, of: Callable[[str], object] = bool) -> Iterator[tuple[str, Figure]]:
-    """Yield the panel and every figure that the run has data for, in the order of the page; only `of` some panels' names."""
-    for name, panel in panels():
-        if panel.draws and of(name):
+    """Yield the section and every figure that the run has data for, in the order of the page; only `of` some sections' names."""
+    for name, section in sections():
+        if section.draws and of(name):
             with style.numbered(loaded.variants):
-                found = rendered(name, panel, loaded, as_html=False)
+                found = rendered(name, section, loaded, as_html=False)
             yield from ((name, each) for each in found if isinstance(each, Figure))
 
 
 def figure_named(loaded: Loaded, name: str) -> Figure:
-    """Return the figure of this name, or the only figure of the panel of this name.
+    """Return the figure of this name, or the only figure of the section of this name.
 
     Raises:
-        UsageError: if the run has no such figure, or the panel has several.
+        UsageError: if the run has no such figure, or the section has several.
     """
     words = set(re.split("[-_]", name))
-    # Figures are mostly named like their panel: those above it need not be drawn.
-    for _, drawing in drawn(loaded, lambda panel: words & {*panel.split("_")}):
+    # Figures are mostly named like their section: those above it need not be drawn.
+    for _, drawing in drawn(loaded, lambda section: words & {*section.split("_")}):
         if drawing.name == name:
             return drawing
     every = [*drawn(loaded)]
-    found = [each for _, each in every if each.name == name] or [each for panel, each in every if panel == name]
+    found = [each for _, each in every if each.name == name] or [each for section, each in every if section == name]
     if len(found) == 1:
         return found[0]
     there = [each.name for each in found] or [each.name for _, each in every]
     if found:
-        raise UsageError(f"panel {name!r} has several figures: {', '.join(there)}. Name one of them.")
+        raise UsageError(f"section {name!r} has several figures: {', '.join(there)}. Name one of them.")
     if not every:
-        raise UsageError(f"{str(loaded.path)!r} has no figure: none of its panels has data to draw.")
-    if any(panel.draws and of == name for of, panel in panels()):
+        raise UsageError(f"{str(loaded.path)!r} has no figure: none of its sections has data to draw.")
+    if any(section.draws and of == name for of, section in sections()):
         raise UsageError(
-            f"panel {name!r} draws nothing in {str(loaded.path)!r}: the run lacks what it compares. Figures there: "
+            f"section {name!r} draws nothing in {str(loaded.path)!r}: the run lacks what it compares. Figures there: "
             f"{', '.join(there)}."
         )
     raise unknown("figure", name, there)
 
 
-def rendered(name: str, panel: Panel, loaded: Loaded, *, as_html: bool = True) -> list[Block | Markup]:
-    """Return what a panel shows, as blocks or as it stands on the page; instead of one of the user's that raises, the reason."""
-    shipped = catalogue.is_shipped("panels", name)
+def rendered(name: str, section: Section, loaded: Loaded, *, as_html: bool = True) -> list[Block | Markup]:
+    """Return what a section shows, as blocks or as on the page; instead of one of the user's that raises, the reason."""
+    shipped = catalogue.is_shipped("sections", name)
     try:
-        with blaming_artifacts(panel, loaded):
-            made = panel.render(loaded) or ()
+        with blaming_artifacts(section, loaded):
+            made = section.render(loaded) or ()
             blocks: list[Block | Markup] = [made] if isinstance(made, Markup) else [*made]
-            # Blocks of several panels are written together; those of the user's here, so that what they raise is theirs.
-            shown = written(blocks) if as_html and not (panel.printed and shipped) else None
+            # Blocks of several sections are written together; those of the user's here, so that what they raise is theirs.
+            shown = written(blocks) if as_html and not (section.printed and shipped) else None
     except Exception as error:
         if shipped:
             raise
         said = f"{type(error).__name__}: {in_short(error)}"
-        return [Alert(f"{catalogue.find('panels', name).path} cannot be shown: {said}")]
+        return [Alert(f"{catalogue.find('sections', name).path} cannot be shown: {said}")]
     if shown is None:
         return blocks
-    return [shown if panel.printed else Markup('<div class="unprinted">{}</div>').format(shown)]
+    return [shown if section.printed else Markup('<div class="unprinted">{}</div>').format(shown)]
 
 
-def sections(loaded: Loaded) -> Iterator[Section]:
-    """Yield the sections of what panels show, in their order; those with one title are one section."""
-    found = ((panel.title, (panel, rendered(name, panel, loaded))) for name, panel in panels())
+def page_sections(loaded: Loaded) -> Iterator[PageSection]:
+    """Yield what sections show, in their order; those with one title are one part of the page."""
+    found = ((section.title, (section, rendered(name, section, loaded))) for name, section in sections())
     for title, every in grouped(found).items():
-        shown = [(panel, blocks) for panel, blocks in every if blocks]
+        shown = [(section, blocks) for section, blocks in every if blocks]
         if shown:
-            yield Section(
+            yield PageSection(
                 title,
                 [block for _, blocks in shown for block in blocks],
-                max(panel.span for panel, _ in shown),
-                all(panel.folded for panel, _ in shown),
-                any(panel.printed for panel, _ in shown),
-                " ".join(filter(None, (panel.reading for panel, _ in shown))),
+                max(section.span for section, _ in shown),
+                all(section.folded for section, _ in shown),
+                any(section.printed for section, _ in shown),
+                " ".join(filter(None, (section.reading for section, _ in shown))),
             )
 
 
-def broken() -> Iterator[Section]:
-    """Yield a section for every panel and doubt of the user's that cannot be used."""
-    for entry in (*catalogue.broken("panels"), *catalogue.broken("doubts")):
+def broken() -> Iterator[PageSection]:
+    """Yield the user's sections and warnings that cannot be used, with the reason."""
+    for entry in (*catalogue.broken("sections"), *catalogue.broken("warnings")):
         said = Alert(f"{entry.path} cannot be used: {entry.problem}")
-        yield Section(f"{entry.one.capitalize()} {entry.name!r}", [said])
+        yield PageSection(f"{entry.one.capitalize()} {entry.name!r}", [said])
 
 
 def write(folder: str | Path, baseline: str | None = None, *, all_pairs: bool = False) -> Loaded:
@@ -173,7 +173,7 @@ def html(loaded: Loaded) -> str:
             first_screen.title(loaded),
             about(loaded),
             run.command,
-            [Section("Summary", [lead, behind(loaded)], lead=True), *sections(loaded), *broken()],
+            [PageSection("Summary", [lead, behind(loaded)], lead=True), *page_sections(loaded), *broken()],
             asked=told.asked,
             alarms=[*said, *(Sentence(words, n=n) for words, n in counts.items() if n), *checked * (status == "unfit")],
             badges=[*[f"GPU: {gpu(loaded)}"] * (run.plan.device == "cuda"), *checked * (status != "unfit")],

@@ -1,4 +1,4 @@
-"""What checks found in cells, or of variants: the doubts of `harness/measure/doubts`, each with its findings and an advice."""
+"""What checks found in cells, or of variants: the doubts of `harness/measure/warnings`, each with its findings and an advice."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from modbench.harness.core.labels import OF_WORK, Label, of_cell
 from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case
 from modbench.reports.model import Estimate, Listed, Sentence, Value
-from modbench.reports.panel import panels
 from modbench.reports.questions import best_setting, checks, machine, matches, win_rate
+from modbench.reports.section import sections
 from modbench.reports.tables import losses
 from modbench.reports.tables.load import Loaded, contenders, matched_beside, same_shape
 from modbench.reports.wording import MATCHED, WORKLOADS, name
@@ -52,11 +52,11 @@ def answer(loaded: Loaded) -> list[Value]:
 
     And how fast the variant is.
 
-    What panels answer stands in place of that.
+    What sections answer stands in place of that.
     """
     if loaded.alone:
         return [Sentence("{variant} was measured alone: {why}.", variant=loaded.baseline, why=NOTHING_COMPARED)]
-    if answered := [said for _, panel in panels() for said in panel.lead.answer(loaded)]:
+    if answered := [said for _, section in sections() for said in section.lead.answer(loaded)]:
         return answered
     case, anchor = best_setting.first_variant(loaded), loaded.baseline
     if case is None or loaded.sizes_differ:
@@ -203,5 +203,5 @@ def doubts(loaded: Loaded) -> list[Value]:
     alone = loaded.evaluates_only or loaded.sizes_differ  # weights as they were stored; new seeds follow
     if losses.shown(loaded) and losses.few_seeds(loaded) and not alone:
         light.append(Sentence("loss: {n:seed}, no claim", n=len(loaded.suite.seeds)))
-    of_panels = (said for _, panel in panels() for said in panel.lead.doubts(loaded))
-    return [*heavy, *light, *matches.doubts(loaded), *of_panels]
+    of_sections = (said for _, section in sections() for said in section.lead.warnings(loaded))
+    return [*heavy, *light, *matches.doubts(loaded), *of_sections]

@@ -16,8 +16,8 @@ from modbench.harness.domain.case import Case
 from modbench.harness.stats.contrast import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
 from modbench.reports.data_table import Column, DataTable, count, interval, number, text
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value, pivot
-from modbench.reports.panel import InPlace
 from modbench.reports.questions.first_screen import capital, described
+from modbench.reports.section import InPlace
 from modbench.reports.tables import losses
 from modbench.reports.tables.axes import in_words
 from modbench.reports.tables.cell import joined_reasons

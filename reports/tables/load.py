@@ -1,4 +1,4 @@
-"""Reads a run folder and makes its tables, the input of every panel; which of its variants a report is about."""
+"""Reads a run folder and makes its tables, the input of every section; which of its variants a report is about."""
 
 from __future__ import annotations
 

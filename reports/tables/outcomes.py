@@ -15,7 +15,7 @@ from modbench.harness.core.errors import Unmeasured, UsageError
 from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import ESCAPED, Label
 from modbench.harness.domain.case import Case, Comparison
-from modbench.harness.domain.evidence import Doubt, Evidence, ProcessCount
+from modbench.harness.domain.evidence import CellWarning, Evidence, ProcessCount
 from modbench.harness.domain.notes import CARRIER, CountNotes, TimeNotes, TrainNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.registry import catalogue
@@ -229,7 +229,7 @@ class Tables(Samples):
         self.plan, self.suite, self.baseline = run.plan, run.plan.suite, baseline
         super().__init__(run)
         self._passes = {key: catalogue.pass_of(metric) for key, metric in self.metrics.items()}
-        self.doubts: dict[str, Doubt] = catalogue.usable("doubts")
+        self.doubts: dict[str, CellWarning] = catalogue.usable("warnings")
         self.process_counts = run.found(ProcessCount)
         self._values: dict[tuple[str, str], Value] = {}
         self._columns: dict[str, dict[str, Any]] = {}

@@ -65,7 +65,7 @@ def jobs(run: StoredRun) -> Iterator[PlannedJob]:
 
 def _unasked(rule: str) -> tuple[str, str]:
     """Why a job that a rule has not asked for has no value: before the rule has ended, and after."""
-    own: tuple[str, str] | None = catalogue.load("rules", rule).unasked
+    own: tuple[str, str] | None = catalogue.load("adaptive_rules", rule).unasked
     return own or (f"not measured: {rule} has not ended", f"not measured: {rule} did not ask for it")
 
 

@@ -12,11 +12,11 @@ from modbench.harness.domain.case import Case
 from modbench.harness.domain.evidence import ProcessCount
 from modbench.harness.planning.plan import Plan
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value, where_it_ran
-from modbench.reports.panel import InPlace, more_data, panels, shared_blocks
-from modbench.reports.panels import pays_from
-from modbench.reports.panels.caveats import failure_sentences
 from modbench.reports.questions import best_setting, first_screen, results
 from modbench.reports.questions.machine import machine_check, warnings
+from modbench.reports.section import InPlace, more_data, sections, shared_blocks
+from modbench.reports.sections import pays_from
+from modbench.reports.sections.caveats import failure_sentences
 from modbench.reports.tables import best_variants, job_files
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import HELD_OUT
@@ -77,7 +77,7 @@ def _measured(loaded: Loaded, width: int, wall_s: float | None, *, verbose: bool
     told = first_screen.head(loaded)
     yield wrapped([_first_line(loaded, wall_s)], width)
     yield wrapped(told.answer, width)
-    first = [table for _, panel in panels() if (table := panel.lead.table(loaded))]
+    first = [table for _, section in sections() if (table := section.lead.table(loaded))]
     yield from (text.table(table, width) for table in first)
     here = _in_place(loaded, every=verbose)
     named = here.tables if loaded.alone else [_naming_baseline(each, loaded.baseline) for each in here.tables]
@@ -99,11 +99,11 @@ def _measured(loaded: Loaded, width: int, wall_s: float | None, *, verbose: bool
 
 
 def _in_place(loaded: Loaded, *, every: bool) -> InPlace:
-    """Return the tables of times, or what a panel has in their place.
+    """Return the tables of times, or what a section has in their place.
 
     Of everything else too if that is wanted, or where nothing was timed or compared.
     """
-    if found := next(filter(None, (panel.lead.in_place(loaded) for _, panel in panels())), None):
+    if found := next(filter(None, (section.lead.in_place(loaded) for _, section in sections())), None):
         return replace(found, notes=[*(note for each in found.tables for note in each.notes), *found.notes])
     timed, pays = results.TIMES.intersection(loaded.suite.metrics), pays_from.table(loaded)
     whole = every or not timed or loaded.alone
@@ -176,9 +176,9 @@ def _others(loaded: Loaded, width: int, above: InPlace, *, every: bool) -> list[
 
 
 def _more(loaded: Loaded, width: int, above: Sequence[Table]) -> Iterator[list[str]]:
-    """Yield what panels have to share, but for the tables that stand above."""
-    for _, panel in panels():
-        yield from (text.splitlines() for text in panel.lead.more(loaded, width))
+    """Yield what sections have to share, but for the tables that stand above."""
+    for _, section in sections():
+        yield from (text.splitlines() for text in section.lead.more(loaded, width))
     labels = {each.label for each in above}
     for block in (each for each in shared_blocks(loaded) if not (isinstance(each, Table) and each.label in labels)):
         notes = block.notes if isinstance(block, Table) else ()

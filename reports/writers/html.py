@@ -25,8 +25,8 @@ from modbench.reports.writers.data import value
 from modbench.reports.writers.number_format import Inline, numeric
 
 _HERE = Path(__file__).parents[1]
-# `page/` has the page and shared macros; a panel's template is beside its Python file.
-_FOLDERS = (_HERE / "page", _HERE / "panels")
+# `page/` has the page and shared macros; a section's template is beside its Python file.
+_FOLDERS = (_HERE / "page", _HERE / "sections")
 
 
 @functools.cache

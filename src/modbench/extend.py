@@ -101,12 +101,12 @@ if TYPE_CHECKING:
     from modbench.harness.core.grouped import grouped
     from modbench.harness.core.labels import ESCAPED, LOOKED_AHEAD, OF_WORK, Label, of_cell
     from modbench.harness.core.language_model import Decision, Observation
+    from modbench.harness.core.loggers import Logger, Opening, Writer
     from modbench.harness.core.measure_plans import FIT_RESOLUTION, FitPlan, SearchPlan
     from modbench.harness.core.model_specs import is_user_model, parse_spec
     from modbench.harness.core.printable import SCREEN, WIDTH, aligned, escaped, masked, masked_command
     from modbench.harness.core.protocols import PAGE, Parts, parts_of
     from modbench.harness.core.public import public
-    from modbench.harness.core.sinks import Opening, Sink, Writer
     from modbench.harness.core.titles import checked, slug
     from modbench.harness.core.train_plan import MOST_MORE, ConfirmPlan, Role, TrainRun, TrendPlan
     from modbench.harness.core.units import (
@@ -134,7 +134,7 @@ if TYPE_CHECKING:
         Job,
         Protocol,
     )
-    from modbench.harness.domain.evidence import Doubt, Evidence, doubt
+    from modbench.harness.domain.evidence import CellWarning, Evidence, warning
     from modbench.harness.domain.notes import Causality, Divisor, FitNotes, Notes, PeakFinding, TimeNotes, TrainNotes
     from modbench.harness.domain.passes import Pass
     from modbench.harness.domain.phases import Phase
@@ -192,7 +192,7 @@ if TYPE_CHECKING:
     from modbench.harness.planning.text.tokens import encode
     from modbench.harness.planning.variants import unsolved_variants
     from modbench.harness.registry import catalogue, plugins, user_code, user_models
-    from modbench.harness.registry.model_sources import adopted, sourced
+    from modbench.harness.registry.model_loaders import adopted, from_loader
     from modbench.harness.registry.user_models import no_python_file
     from modbench.harness.results import components, lock, progress, run_folder, workspace
     from modbench.harness.results import layout as run_layout
@@ -312,8 +312,7 @@ if TYPE_CHECKING:
     )
     from modbench.reports.page import layout
     from modbench.reports.page import layout as page_layout
-    from modbench.reports.page.layout import Page, Section
-    from modbench.reports.panel import InPlace, Lead, Panel
+    from modbench.reports.page.layout import Page, PageSection
     from modbench.reports.questions import first_screen, machine, results
     from modbench.reports.questions.best_setting import first_variant
     from modbench.reports.questions.gate.fail_on import ALTERNATED, CPU, FailOn
@@ -321,6 +320,7 @@ if TYPE_CHECKING:
     from modbench.reports.questions.machine import check_measured, nothing_measured
     from modbench.reports.questions.results import TABLES
     from modbench.reports.reasons import in_words as reason_in_words
+    from modbench.reports.section import InPlace, Lead, Section
     from modbench.reports.tables import best_variants, comparisons, losses, pair_verdicts, provenance
     from modbench.reports.tables.cases import no_interval
     from modbench.reports.tables.cell import Trouble, columns_of, joined_reasons

@@ -1,11 +1,11 @@
-"""Puts what a panel shows of a run into a page of the documentation: python tests/bench/page_tables.py RUN PANEL docs/PAGE.md
+"""Puts what a section shows of a run into a page of the documentation: python tests/bench/page_tables.py RUN SECTION docs/PAGE.md
 
 The page has two lines between which it stands, and which the script leaves:
 
     <!-- combine: from here on made by tests/bench/page_tables.py -->
     <!-- combine: to here -->
 
-Figures are left out; `modbench figure RUN PANEL` saves them.
+Figures are left out; `modbench figure RUN SECTION` saves them.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from pathlib import Path
 
 from modbench.harness.registry import catalogue
 from modbench.reports.model import Note, Sentence, Table
-from modbench.reports.panel import Panel
 from modbench.reports.questions.first_screen import measured_on
+from modbench.reports.section import Section
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.writers import markdown
 
 
 def filled(page: str, name: str, loaded: Loaded) -> str:
-    """Return a page with the tables and sentences of a panel, above them where they were measured.
+    """Return a page with the tables and sentences of a section, above them where they were measured.
 
     Raises:
-        ValueError: if the page has no place for them, or the run has nothing that the panel shows.
+        ValueError: if the page has no place for them, or the run has nothing that the section shows.
     """
-    panel: Panel = catalogue.load("panels", name)
-    blocks = [each for each in panel.render(loaded) or () if isinstance(each, Table | Sentence | Note)]
+    section: Section = catalogue.load("sections", name)
+    blocks = [each for each in section.render(loaded) or () if isinstance(each, Table | Sentence | Note)]
     if not blocks:
-        raise ValueError(f"{loaded.path} has nothing that the panel {name} shows")
+        raise ValueError(f"{loaded.path} has nothing that the section {name} shows")
     run = loaded.run
     where = Sentence(
         "{suite}, {processes}, {n:seed}; {machine}, torch {torch}",
@@ -41,7 +41,7 @@ def filled(page: str, name: str, loaded: Loaded) -> str:
         machine=measured_on(loaded),
         torch=str(run.environment["packages"].get("torch")),
     )
-    answer = [Sentence("{said}", said=each) for each in panel.lead.answer(loaded)]
+    answer = [Sentence("{said}", said=each) for each in section.lead.answer(loaded)]
     text = markdown.within([markdown.block(each) for each in (*answer, Note(where), *blocks)])
     return placed(page, name, text)
 

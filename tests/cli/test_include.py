@@ -23,10 +23,10 @@ EXAMPLES = ROOT / "examples"
 pytestmark = pytest.mark.plugin("example")
 
 RAISES = """
-from modbench.extend import Panel
+from modbench.extend import Section
 def render(loaded):
     return loaded.no_such_table
-PANEL = Panel(title="Mine", order=5, span=12, render=render)
+SECTION = Section(title="Mine", order=5, span=12, render=render)
 """
 
 
@@ -84,11 +84,11 @@ def test_resume_uses_the_plugins_of_a_run_and_report_does_not(
     assert f"add --plugin {here / 'bench'}" in unnamed.stderr
     assert "not shown: task/sums, weights/routers (plug-in absent)" in " ".join(unnamed.stdout.split())
     (here / "bench" / "raises.py").write_text(RAISES)
-    (here / "bench" / "syntax.py").write_text("PANEL = (")
-    (here / "bench" / "bad.py").write_text("1 / 0\nDOUBT = 1")
+    (here / "bench" / "syntax.py").write_text("SECTION = (")
+    (here / "bench" / "bad.py").write_text("1 / 0\nWARNING = 1")
     text = (here / "bench" / plugins.MANIFEST).read_text()
-    text = text.replace("[panels]\n", '[panels]\nraises = "raises.py"\nsyntax = "syntax.py"\n')
-    (here / "bench" / plugins.MANIFEST).write_text(text.replace("[doubts]\n", '[doubts]\nbad = "bad.py"\n'))
+    text = text.replace("[sections]\n", '[sections]\nraises = "raises.py"\nsyntax = "syntax.py"\n')
+    (here / "bench" / plugins.MANIFEST).write_text(text.replace("[warnings]\n", '[warnings]\nbad = "bad.py"\n'))
     anew()
     report = modbench("report", "run", "--plugin", "bench", cwd=here)
     assert (report.returncode, report.stderr) == (0, "")

@@ -138,13 +138,13 @@ def test_every_key_of_a_suite_is_on_its_page() -> None:
 
 def test_every_part_of_the_page_is_explained_as_on_the_page() -> None:
     page = PAGES["reference/parts.md"]
-    for name in catalogue.entries("panels"):
-        panel = catalogue.load("panels", name)
-        if panel.reading:
-            assert f"## {panel.title}\n\n{panel.reading}\n" in page
+    for name in catalogue.entries("sections"):
+        section = catalogue.load("sections", name)
+        if section.reading:
+            assert f"## {section.title}\n\n{section.reading}\n" in page
         else:
-            assert panel.title not in page
-            assert panel.render(None) is None, f"{name} has a part of the page, which nothing explains"
+            assert section.title not in page
+            assert section.render(None) is None, f"{name} has a part of the page, which nothing explains"
 
 
 def test_the_python_api_is_documented() -> None:

@@ -75,7 +75,7 @@ MORE: Mapping[str, Mapping[str, str]] = {
     "combine": {},
     "trend": {},
     "routing": {},
-    "panels": {
+    "sections": {
         "recommend_fits": "recommend run --max-latency 50ms --max-memory 4.5MB --max-loss-increase 3%",
         "recommend_none": "recommend run --max-latency 10ms --max-memory 4MB",
     },
@@ -87,14 +87,14 @@ NEEDS = {
     "combine": "combine",
     "gpu": "machine",
     "isoflop": "sweeps",
-    "panels": "routing",
+    "sections": "routing",
     "routing": "routing",
     "search": "search",
     "tasks": "tasks",
     "trend": "sweeps",
 }
 # Goldens of one question, which do not keep the tables that every run has.
-OF_ONE_QUESTION = {"capacity_map", "combine", "trend", "routing", "panels"}
+OF_ONE_QUESTION = {"capacity_map", "combine", "trend", "routing", "sections"}
 OF_EVERY_RUN = {"cases", "comparisons", "breakeven", "exchange", "isoflop"}
 
 
@@ -129,7 +129,7 @@ FIRST = "quick"
 # Of the others: whose summary in the terminal is of a kind of its own.
 OWN_SUMMARIES = {"isoflop", "tasks", "decode"}
 # Whose commands print something else than they do of the goldens before.
-OWN_COMMANDS = {"isoflop", "panels"}
+OWN_COMMANDS = {"isoflop", "sections"}
 
 
 @dataclass(frozen=True)

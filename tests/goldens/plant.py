@@ -25,10 +25,10 @@ from planted_compare import compared_run
 from planted_gate import written
 from planted_map import METRICS as MAP_METRICS
 from planted_map import map_plan, map_run
-from planted_panels import dense, drift, flips, with_depth, with_experts
-from planted_panels import routing as routed
-from planted_panels import run as routing_run
 from planted_peaks import planted as planted_peaks
+from planted_sections import dense, drift, flips, with_depth, with_experts
+from planted_sections import routing as routed
+from planted_sections import run as routing_run
 from planted_tasks import planted as planted_tasks
 from test_combine import CONVOLUTION
 from test_combine import planted as planted_combination
@@ -171,7 +171,7 @@ def routing(folder: Path) -> None:
     )
 
 
-def panels(folder: Path) -> None:
+def sections(folder: Path) -> None:
     """Plant operators and a machine of constant rates, compute-equivalent gains with intervals, and components beside the run."""
     made = planted_exchange(metrics=[*EXCHANGE, "memory/peak_allocated"], processes=4)
     flops = step_flops(made)
@@ -247,7 +247,7 @@ decode_policy = "budget"
 
 MADE: dict[str, Callable[[Path], None]] = {
     made.__name__: made
-    for made in (quick, isoflop, search, tasks, decode, gate, capacity_map, combine, trend, routing, panels, gpu)
+    for made in (quick, isoflop, search, tasks, decode, gate, capacity_map, combine, trend, routing, sections, gpu)
 }
 
 

@@ -14,7 +14,7 @@ from modbench.harness.call.subject.subject import Subject
 from modbench.harness.call.timing.cuda_events import DeviceTimer, GraphTimer, device_share
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.domain.case import Case, GridPoint
-from modbench.harness.measure.doubts.gpu import LEAST_BUSY
+from modbench.harness.measure.warnings.gpu import LEAST_BUSY
 from modbench.harness.registry.lookup import with_facts
 
 # A model that keeps any card busy, and one that does not.

@@ -33,7 +33,7 @@ def prepare() -> Plan:
     """Load what commands need, leave out the pass that builds real models, and plan the stub suite."""
     passes = catalogue.passes()
     passes["count"] = dataclasses.replace(passes["count"], runs_for_every_case=False)
-    for room in ("panels", "doubts"):
+    for room in ("sections", "warnings"):
         for name in catalogue.entries(room):
             catalogue.load(room, name)
     return api.make_plan("stubs", Overrides())

@@ -186,16 +186,16 @@ def unmeasured(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages whose figures have no lines, for tests of their words: matplotlib takes half of a page's time.
 
-    Panels make their figures as ever, but for the cells of heat maps; tests of figures and of whole pages draw them, and so
+    Sections make their figures as ever, but for the cells of heat maps; tests of figures and of whole pages draw them, and so
     does a golden.
     """
-    from modbench.reports.panels import map as capacity_map
-    from modbench.reports.panels import speedup_map
+    from modbench.reports.sections import map as capacity_map
+    from modbench.reports.sections import speedup_map
     from modbench.reports.writers import html
 
     monkeypatch.setattr(html, "to_svg", lambda *_: "<svg></svg>")
-    for panel in (capacity_map, speedup_map):
-        monkeypatch.setattr(panel, "draw_heat_map", lambda *_: None)
+    for section in (capacity_map, speedup_map):
+        monkeypatch.setattr(section, "draw_heat_map", lambda *_: None)
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from modbench.harness.registry import catalogue
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.stats.against_anchor import Process
 
-DOUBTS = {name: catalogue.load("doubts", name) for name in catalogue.entries("doubts")}
+DOUBTS = {name: catalogue.load("warnings", name) for name in catalogue.entries("warnings")}
 
 
 def sampled(key: str, notes: dict[str, Any] | None = None, **columns: float) -> Outcome:

@@ -138,15 +138,15 @@ def test_a_broken_metric_stops_nothing_and_is_named_where_it_is_asked_for(
 
 DOUBTS = '''
 """Doubts of mine."""
-from modbench.harness.domain.evidence import doubt
-@doubt("Count again.")
+from modbench.harness.domain.evidence import warning
+@warning("Count again.")
 def odd(evidence):
     """Something is odd.
 
     More of it.
     """
     return helper(evidence)
-@doubt("Look.", "strange")
+@warning("Look.", "strange")
 def strange(evidence):
     """Something is strange."""
     return evidence
@@ -156,43 +156,43 @@ def helper(evidence):
 
 
 def test_a_file_may_hold_several_doubts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    use(monkeypatch, write(tmp_path, {"doubts/mine.py": DOUBTS}))
-    own = {name: entry.about for name, entry in catalogue.entries("doubts").items() if not entry.shipped}
+    use(monkeypatch, write(tmp_path, {"warnings/mine.py": DOUBTS}))
+    own = {name: entry.about for name, entry in catalogue.entries("warnings").items() if not entry.shipped}
     assert own == {"odd": "Something is odd.", "strange": "Something is strange."}
-    found = {name: catalogue.load("doubts", name).check("seen") for name in own}
+    found = {name: catalogue.load("warnings", name).check("seen") for name in own}
     assert found == {"odd": "odd seen", "strange": "strange: seen"}
-    assert [catalogue.load("doubts", name).check("") for name in own] == ["odd ", None]
+    assert [catalogue.load("warnings", name).check("") for name in own] == ["odd ", None]
 
 
-PANELS = '''
-"""Panels of mine."""
-from modbench.reports.panel import Panel
+SECTIONS = '''
+"""Sections of mine."""
+from modbench.reports.section import Section
 def made(order):
-    return Panel(title=str(order), order=order, span=12, render=lambda _: None)
+    return Section(title=str(order), order=order, span=12, render=lambda _: None)
 {own}
-_BASE = Panel(title="1", order=1, span=12, render=lambda _: None)
-NEAR_MISS = Panel(title="2", order=2, span=12, render=lambda _: None)
+_BASE = Section(title="1", order=1, span=12, render=lambda _: None)
+NEAR_MISS = Section(title="2", order=2, span=12, render=lambda _: None)
 """Which came close?
 
 More of it.
 """
-LAST = Panel(title="3", order=3, span=12, render=lambda _: None)
+LAST = Section(title="3", order=3, span=12, render=lambda _: None)
 '''
 
 
-@pytest.mark.parametrize("own", ["", "PANEL = made(4)"])
-def test_a_file_may_hold_several_panels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str) -> None:
+@pytest.mark.parametrize("own", ["", "SECTION = made(4)"])
+def test_a_file_may_hold_several_sections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str) -> None:
     """Each by its name in lower case, beside the one that has the name of the file."""
-    use(monkeypatch, write(tmp_path, {"panels/mine.py": PANELS.format(own=own)}))
-    found = {name: entry.about for name, entry in catalogue.entries("panels").items() if not entry.shipped}
+    use(monkeypatch, write(tmp_path, {"sections/mine.py": SECTIONS.format(own=own)}))
+    found = {name: entry.about for name, entry in catalogue.entries("sections").items() if not entry.shipped}
     assert found == {
-        **({"mine": "Panels of mine."} if own else {}),
+        **({"mine": "Sections of mine."} if own else {}),
         "near_miss": "Which came close?",
-        "last": "Panels of mine.",
+        "last": "Sections of mine.",
     }
-    orders = {name: catalogue.load("panels", name).order for name in found}
+    orders = {name: catalogue.load("sections", name).order for name in found}
     assert orders == {**({"mine": 4} if own else {}), "near_miss": 2, "last": 3}
-    assert catalogue.broken("panels") == ()
+    assert catalogue.broken("sections") == ()
 
 
 @pytest.mark.slow
@@ -201,27 +201,27 @@ def test_a_file_may_hold_several_panels(tmp_path: Path, monkeypatch: pytest.Monk
     [
         ("models", "MODEL", "is no Model but 1"),
         ("passes", "PASS", "is no Pass but 1"),
-        ("doubts", "DOUBT", "no check, advice, label"),
+        ("warnings", "WARNING", "no check, advice, label"),
         ("probes", "PROBE", "no title, check, order, of"),
         ("tasks", "TASK", "is no Task but 1"),
         ("corpora", "CORPUS", "is no Corpus but 1"),
-        ("sinks", "SINK", "is no Sink but 1"),
+        ("loggers", "LOGGER", "is no Logger but 1"),
         ("routers", "ROUTER", "a method `score`"),
         ("launchers", "LAUNCHER", "cannot be called: 1"),
-        ("sources", "SOURCE", "cannot be called: 1"),
+        ("model_loaders", "LOADER", "cannot be called: 1"),
         ("recorders", "RECORDER", "cannot be called: 1"),
         ("reports", "REPORT", "cannot be called: 1"),
-        ("panels", "PANEL", "title, order, span, render"),
+        ("sections", "SECTION", "title, order, span, render"),
         ("formats", "FORMAT", "no files"),
-        ("rules", "RULE", "no groups, is_conditional, decide"),
+        ("adaptive_rules", "RULE", "no groups, is_conditional, decide"),
     ],
 )
 def test_what_is_of_another_type_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, exported: str, said: str
 ) -> None:
     assert set(plugins.KINDS) - {"suites", "metrics"} == {
-        *("models", "passes", "doubts", "probes", "tasks", "corpora", "sinks"),
-        *("routers", "launchers", "sources", "recorders", "reports", "panels", "formats", "rules"),
+        *("models", "passes", "warnings", "probes", "tasks", "corpora", "loggers"),
+        *("routers", "launchers", "model_loaders", "recorders", "reports", "sections", "formats", "adaptive_rules"),
     }
     use(monkeypatch, write(tmp_path, {f"{kind}/mine.py": f"{exported} = 1"}))
     with pytest.raises(BrokenError, match=said):
@@ -296,9 +296,9 @@ def test_a_folder_must_exist_and_hold_a_manifest(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_list_says_where_each_comes_from_and_loads_neither_torch_nor_the_package(tmp_path: Path) -> None:
     """In a process of its own, whose path holds a package and whose folder holds a router that imports torch."""
-    install(tmp_path / "site", "pack", "1.0", {"panels/mine.py": '"""A panel."""\nPANEL = 1\n'})
+    install(tmp_path / "site", "pack", "1.0", {"sections/mine.py": '"""A section."""\nSECTION = 1\n'})
     router = '"""Lean."""\nimport torch\nROUTER = 1\n'
-    bench = write(tmp_path / "bench", {"routers/lean.py": router, "doubts/bad.py": "DOUBT = ("})
+    bench = write(tmp_path / "bench", {"routers/lean.py": router, "warnings/bad.py": "WARNING = ("})
     code = (
         "import sys; from modbench.cli import main\ntry: main()\n"
         "except SystemExit: print({'torch', 'pandas', 'pack'} & set(sys.modules), file=sys.stderr)"
@@ -319,7 +319,7 @@ def test_list_says_where_each_comes_from_and_loads_neither_torch_nor_the_package
         "from": str(bench),
         "path": str(bench / "routers" / "lean.py"),
     }
-    assert told["panels"]["mine"]["from"] == "pack 1.0"
+    assert told["sections"]["mine"]["from"] == "pack 1.0"
     assert [(each["name"], each["reason"]) for each in told["broken"]] == [("bad", "line 1: '(' was never closed")]
 
 

@@ -53,7 +53,7 @@ def test_a_cap_in_the_middle_of_a_block_is_seen(monkeypatch: pytest.MonkeyPatch)
     assert "power_brake_s" not in blocks.columns  # this driver has no such count
     process = Process({outcome.case: outcome.samples}, outcome.case, blocks.columns)
     evidence = Evidence(case(), catalogue.metrics()[outcome.metric], [outcome], [process])
-    doubt = catalogue.load("doubts", "power_limited").check(evidence)
+    doubt = catalogue.load("warnings", "power_limited").check(evidence)
     assert "100 % of the blocks" in str(doubt)
 
 

@@ -15,7 +15,7 @@ from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan
 from modbench.reports.figures.style import look, numbered
 from modbench.reports.page import render
-from modbench.reports.panels import numbers, tiles
+from modbench.reports.sections import numbers, tiles
 from modbench.reports.tables.load import load
 from modbench.reports.terminal import summary
 
@@ -80,7 +80,7 @@ def test_a_lone_model_gets_its_numbers_and_is_told_why_there_is_no_ratio(
     page = (run / "report.html").read_text()
     assert "One model was measured" in page
     assert numbers.NUMBERS.title in page
-    for absent in (numbers.TABLE.title, tiles.PANEL.title, "Which settings are worth considering?"):
+    for absent in (numbers.TABLE.title, tiles.SECTION.title, "Which settings are worth considering?"):
         assert absent not in page
     assert loaded.comparisons.empty
 

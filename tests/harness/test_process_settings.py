@@ -187,6 +187,6 @@ def test_what_no_counter_sees_could_not_be_checked() -> None:
 
 
 def test_every_label_is_unlike_every_other() -> None:
-    labels: list[Any] = [catalogue.load("doubts", name).label for name in catalogue.entries("doubts")]
+    labels: list[Any] = [catalogue.load("warnings", name).label for name in catalogue.entries("warnings")]
     worn = [label for label in labels if label]
     assert len(worn) == len(set(worn)) >= 5

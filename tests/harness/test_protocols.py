@@ -122,7 +122,7 @@ def test_what_is_wrong_with_decisions_is_said(decisions: Any, logits: Tensor | N
     assert re.search(said, why) if said else why == ""
 
 
-def test_decisions_are_given_as_the_panels_read_them() -> None:
+def test_decisions_are_given_as_the_sections_read_them() -> None:
     x_BT = torch.zeros(2, 3, dtype=torch.int64)
     (decision,) = collect.observe(Observed([DECISION]), x_BT, causal=False, prompt_B=torch.ones(2)).decisions
     assert decision.chosen_BT.dtype == torch.bool

@@ -19,8 +19,8 @@ from modbench.harness.planning.load_suite import load_suite, parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan
 from modbench.reports.model import Estimate, Sentence, Table
-from modbench.reports.panels import inference
 from modbench.reports.questions import first_screen, requests, results
+from modbench.reports.sections import inference
 from modbench.reports.tables import axes, load
 from modbench.reports.tables.rerun_command import Again
 from modbench.reports.writers.number_format import plain

@@ -12,13 +12,13 @@ from typing import Any
 import pandas as pd
 import pytest
 from planted import ENVIRONMENT, left, planted_suite, stored
-from test_doubts import ANCHOR, beside, evidence, outcome
 from test_faults import run_jobs
+from test_warnings import ANCHOR, beside, evidence, outcome
 
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.evidence import TimingProcess
-from modbench.harness.measure.doubts.times import changed, log_times, process_changed
+from modbench.harness.measure.warnings.times import changed, log_times, process_changed
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import make_plan
 from modbench.reports.page import render

@@ -12,8 +12,8 @@ import pytest
 import modbench
 
 PACKAGE = Path(modbench.__file__).parent
-# Folders to which files are added, one for each question, panel, format, metric, pass or rule.
-ADDITIONS = {"questions", "panels", "formats", "metrics", "doubts", "passes", "probes", "rules"}
+# Folders to which files are added, one for each question, section, format, metric, pass or rule.
+ADDITIONS = {"questions", "sections", "formats", "metrics", "warnings", "passes", "probes", "adaptive_rules"}
 
 
 def modules_of(package: Path) -> dict[str, Path]:

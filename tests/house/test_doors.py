@@ -291,7 +291,7 @@ DOORS = {
         compares_a_p_value,
         {
             "harness/stats/contrast.py": "",
-            "harness/measure/doubts/times.py": "whether the cost of one variant depends on its input",
+            "harness/measure/warnings/times.py": "whether the cost of one variant depends on its input",
             "harness/stats/trend_test.py": "whether one variant drifts",
         },
         "found = effect.p < 0.05",

@@ -27,7 +27,7 @@ FORMATS = {
     "reports/figures/axes.py": {"g"},  # ticks of all figures: figures lie below the writers
     "reports/figures/style.py": {"02d"},  # colours
     "plugins/routing/section.py": {".9g"},  # a cell of a figure's data
-    "reports/panels/numbers.py": {".6g"},  # rounded samples, which are data of a script
+    "reports/sections/numbers.py": {".6g"},  # rounded samples, which are data of a script
     "plugins/sweeps/section.py": {".0f"},  # the name of a figure, and so of its file
     "reports/wording.py": {".4g"},  # the name of a variant, which the writers write
 }

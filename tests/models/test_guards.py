@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 from present import present
-from test_doubts import evidence
 from test_flops import case
+from test_warnings import evidence
 from toolbox import tokens
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -27,7 +27,7 @@ from modbench.harness.measure.passes.count import Counted, count
 from modbench.harness.measure.passes.time import MANY_INPUTS
 from modbench.harness.planning.flops import counter
 from modbench.harness.registry import catalogue
-from modbench.reports.panels.flops import claimed
+from modbench.reports.sections.flops import claimed
 from modbench.reports.writers.number_format import plain
 
 V, D = 50, 32
@@ -158,7 +158,7 @@ def test_a_claim_that_could_not_be_checked_says_so() -> None:
     assert (claim.rows, claim.masked) == (None, False)
     assert "could not be checked" in plain(claimed(CountNotes(claims=(claim,))))
     doubted = evidence(counted={"claims": [claim.model_dump()]})
-    assert "layers.0.inner" in str(catalogue.load("doubts", "unchecked").check(doubted))
+    assert "layers.0.inner" in str(catalogue.load("warnings", "unchecked").check(doubted))
 
 
 def test_a_model_whose_logits_are_not_finite_is_not_called_causal() -> None:

@@ -118,8 +118,8 @@ def test_a_colour_shows_a_direction(verdict: str | None, shade: int) -> None:
 
 
 @pytest.mark.proof  # of a planted smoke run see above
-def test_no_panel_of_a_smoke_run_has_the_colour_of_a_verdict(tmp_path: Path) -> None:
-    """All panels of `quick`: the run that ships, as if its effort had been smoke: its verdicts lose their colours."""
+def test_no_section_of_a_smoke_run_has_the_colour_of_a_verdict(tmp_path: Path) -> None:
+    """All sections of `quick`: the run that ships, as if its effort had been smoke: its verdicts lose their colours."""
     demo.unpack(tmp_path, demo.SHIPPED["quick"])
     reseal_with(tmp_path / "run.json", lambda body: body["plan"]["suite"].update(effort="smoke"))
     assert colours(body(load(tmp_path))) == {"--map-4"}

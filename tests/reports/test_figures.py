@@ -21,16 +21,16 @@ from markupsafe import Markup
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
-from panels_of import drawn, shown
 from planted import left, planted_suite
 from planted_compare import own_run
+from sections_of import drawn, shown
 
 from modbench.harness.registry import catalogue
 from modbench.reports.figures import point_labels, style
 from modbench.reports.figures.axes import ratio_axis
 from modbench.reports.model import Figure
 from modbench.reports.page import paper, render
-from modbench.reports.panel import panels
+from modbench.reports.section import sections
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.wording import short
 from modbench.reports.writers import html
@@ -49,9 +49,9 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 
 
 def alone(loaded: Loaded, name: str) -> Figure:
-    """The only figure of a panel, as the page draws it; `render.figure_named` draws those above it too."""
+    """The only figure of a section, as the page draws it; `render.figure_named` draws those above it too."""
     with style.numbered(loaded.variants):
-        (made,) = drawn(catalogue.load("panels", name), loaded)
+        (made,) = drawn(catalogue.load("sections", name), loaded)
     return made
 
 
@@ -59,12 +59,12 @@ def alone(loaded: Loaded, name: str) -> Figure:
 def test_the_page_shows_the_figures_that_can_be_had_alone(loaded: Loaded, modbench: Modbench) -> None:
     """Which are those that the command lists, in the order of the page."""
     names = []
-    for name, panel in panels():
-        made = panel.render(loaded) or ()
+    for name, section in sections():
+        made = section.render(loaded) or ()
         blocks = [] if isinstance(made, Markup) else [*made]
         drawings = [each for each in blocks if isinstance(each, Figure)]
         assert str(html.written(blocks) or made).count("<figure") == len(drawings), name
-        assert panel.draws or not drawings, name
+        assert section.draws or not drawings, name
         names += [drawing.name for drawing in drawings]
     assert {"map", "theoretical", "memory"} <= set(names)
     assert len(set(names)) == len(names)
@@ -75,8 +75,8 @@ def test_the_page_shows_the_figures_that_can_be_had_alone(loaded: Loaded, modben
 def test_nothing_is_drawn_of_what_was_not_measured(tmp_path: Path) -> None:
     """FLOPs alone: no time, no memory, no loss."""
     counted = load(left(tmp_path, planted_suite("draft", metrics=["flops/forward"], train=None)))
-    assert [name for name, panel in panels() if drawn(panel, counted)] == []
-    assert not any(shown(catalogue.load("panels", name), counted) for name in ("memory", "theoretical", "exchange"))
+    assert [name for name, section in sections() if drawn(section, counted)] == []
+    assert not any(shown(catalogue.load("sections", name), counted) for name in ("memory", "theoretical", "exchange"))
 
 
 def test_a_figure_is_as_wide_as_the_paper_wants(loaded: Loaded) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from planted import left, planted_suite
 
-from modbench.reports.panels import inference
+from modbench.reports.sections import inference
 from modbench.reports.tables import load
 from modbench.reports.terminal import summary
 from modbench.reports.writers.number_format import plain

@@ -9,7 +9,7 @@ import pytest
 from planted import left, planted_suite
 from resealed import reseal
 
-from modbench.reports.panels.caveats import failures
+from modbench.reports.sections.caveats import failures
 from modbench.reports.tables import job_files, load
 from modbench.reports.terminal import summary
 

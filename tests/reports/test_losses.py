@@ -21,8 +21,8 @@ from modbench.harness.stats.effects import POWER
 from modbench.harness.stats.power import prospect
 from modbench.reports.formats import tex
 from modbench.reports.model import Estimate, Finding, Table
-from modbench.reports.panels import loss_curves, numbers
 from modbench.reports.questions import compare_axis, results
+from modbench.reports.sections import loss_curves, numbers
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import by_length
 from modbench.reports.tables.load import load

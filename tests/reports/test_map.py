@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from panels_of import drawn, shown
 from planted import left, planted_suite
 from planted_map import CAPACITIES, LENGTHS, map_plan, map_run
 from present import present
+from sections_of import drawn, shown
 
 from modbench.harness.core.contracts import Text
 from modbench.harness.planning.load_suite import load_suite
@@ -18,9 +18,9 @@ from modbench.harness.planning.plan import make_plan
 from modbench.reports.figures.style import MAP
 from modbench.reports.model import Sentence
 from modbench.reports.page import render
-from modbench.reports.panels import map as panel
-from modbench.reports.panels import speedup_map
 from modbench.reports.questions import map as capacity_map
+from modbench.reports.sections import map as section
+from modbench.reports.sections import speedup_map
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import summary
 from modbench.reports.writers.number_format import plain
@@ -46,13 +46,13 @@ def test_a_capacity_pays_where_it_was_planted_to(loaded: Loaded) -> None:
 
 def test_the_figure_has_four_maps_with_one_scale(loaded: Loaded) -> None:
     """Better is above the middle of the palette in every map, worse below it; marks say the same without colours."""
-    over_shape, over_cost = drawn(panel, loaded)
+    over_shape, over_cost = drawn(section, loaded)
     assert (over_shape.name, over_cost.name) == ("map", "map-cost")
     spots = capacity_map.spots(loaded)
     for side, drawing in zip(capacity_map.sides(loaded), (over_shape, over_cost), strict=True):
         axes = drawing.figure.axes
-        assert len(axes) == len(panel.four(loaded)) == 4
-        for axis, metric in zip(axes, panel.four(loaded), strict=True):
+        assert len(axes) == len(section.four(loaded)) == 4
+        for axis, metric in zip(axes, section.four(loaded), strict=True):
             (cells,) = axis.collections
             found = [spot.over[side][metric] for spot in spots]
             glyphs = [text.get_text()[:1] for text in axis.texts if text.get_text()[:1] in "▲▼≈?"]
@@ -72,7 +72,7 @@ def test_there_is_no_map_of_one_length_of_losses_or_one_capacity(tmp_path: Path)
     }.items():
         (tmp_path / name).mkdir()
         other = load(left(tmp_path / name, plan))
-        assert shown(panel, other) == ""
+        assert shown(section, other) == ""
         assert capacity_map.TABLE.frame(other).empty
         assert list(capacity_map.answer(other)) == []
         assert capacity_map.in_place(other) is None

@@ -64,7 +64,7 @@ def test_a_strangers_text_stays_text() -> None:
 
 @pytest.mark.slow
 @pytest.mark.plugin("recommend")
-def test_a_variants_name_stays_text_in_every_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variants_name_stays_text_in_every_section(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A user's model is called after its file, and a folder may be a stranger's."""
     metrics = [
         "flops/forward",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from planted import planted_suite
 
-from modbench.reports.panels.memory import Bar, stacked
+from modbench.reports.sections.memory import Bar, stacked
 
 
 @pytest.mark.parametrize(

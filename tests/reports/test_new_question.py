@@ -27,7 +27,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A stored run, and a folder with the example's question, about its parameters."""
     demo.unpack(tmp_path / "run", goldens.HERE / "gate" / "new.json.xz")
     source = EXAMPLE.read_text().replace("weights/routers", "latency/forward").replace('kind="count"', 'unit="s"')
-    write(tmp_path / "bench", {"panels/router_weights.py": source})
+    write(tmp_path / "bench", {"sections/router_weights.py": source})
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

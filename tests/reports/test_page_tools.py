@@ -23,7 +23,7 @@ from screens import shoot
 
 from modbench.reports import demo
 from modbench.reports.page import render
-from modbench.reports.panels import numbers
+from modbench.reports.sections import numbers
 from modbench.reports.tables.load import load
 from modbench.reports.writers import html
 
@@ -393,7 +393,7 @@ def test_a_strangers_words_stay_text(tmp_path: Path, browser: Browser) -> None:
         assert HOSTILE in str(page.locator("#tip").text_content())
 
 
-# The panels in which a reader chooses what ratios are taken to, and the figures of each choice.
+# The sections in which a reader chooses what ratios are taken to, and the figures of each choice.
 CHOOSES = ".panel:has([data-group='against'])"
 COST = ["Speed-up over the matched baseline by variant and sequence length"]
 SHAPE = ["Speed-up over dense by variant and sequence length"]
@@ -409,7 +409,7 @@ def figures_shown(page: Page) -> list[str]:
     return [str(label).partition(" with its interval")[0] for label in labels]
 
 
-def test_a_choice_holds_in_every_panel_and_in_the_address(page: Page, browser: Browser, planted_page: Path) -> None:
+def test_a_choice_holds_in_every_section_and_in_the_address(page: Page, browser: Browser, planted_page: Path) -> None:
     assert page.locator(CHOOSES).count() == 2  # tiles, map
     assert compared(page) == ["MoD 0.125 at T = 128 against dense, 58 % of the FLOPs"]
     assert figures_shown(page) == COST
@@ -447,7 +447,7 @@ def test_it_reads_without_script(browser: Browser, planted_page: Path) -> None:
         assert page.locator("#comparisons tbody tr:visible").count() > 20
         assert compared(page) == ["MoD 0.125 at T = 128 against dense, 58 % of the FLOPs"]
         assert figures_shown(page) == COST
-        # Each panel chooses for itself; nothing is shown that does nothing.
+        # Each section chooses for itself; nothing is shown that does nothing.
         page.locator(".panel:has(.tiles)").get_by_label("same shape").check()
         assert compared(page) == ["MoD 0.125 at T = 128 against dense of the same shape"]
         assert figures_shown(page) == COST
@@ -463,7 +463,7 @@ def test_it_reads_without_script(browser: Browser, planted_page: Path) -> None:
 
 
 def test_paper_is_white_and_whole(browser: Browser, planted_page: Path) -> None:
-    """In print: the light theme, no controls, folded panels open, tables in full."""
+    """In print: the light theme, no controls, folded sections open, tables in full."""
     with opened(browser, planted_page, color_scheme="dark") as page:
         page.emulate_media(media="print", color_scheme="dark")
         paper = page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--paper').trim()")

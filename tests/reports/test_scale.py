@@ -8,8 +8,8 @@ from typing import Any
 
 import planted
 import pytest
-from panels_of import shown
 from planted import left, planted_suite, stored
+from sections_of import shown
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.execution.one_job import planned
@@ -19,7 +19,7 @@ from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.workspace import Workspace, artifact
 from modbench.harness.stats import effects, paired
 from modbench.reports.page import render
-from modbench.reports.panels import numbers
+from modbench.reports.sections import numbers
 from modbench.reports.tables import comparisons
 from modbench.reports.tables import load as loading
 from modbench.reports.tables.load import load, subsample_evenly

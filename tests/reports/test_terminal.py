@@ -22,13 +22,13 @@ from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label
 from modbench.harness.results import run_folder
 from modbench.reports import demo
 from modbench.reports.model import Estimate, Finding
-from modbench.reports.panels import pays_from
-from modbench.reports.panels.caveats import failure_sentences
 from modbench.reports.questions import break_even, first_screen, win_rate
 from modbench.reports.questions.break_even import Line
 from modbench.reports.questions.compare_axis import compare_by
 from modbench.reports.questions.compare_runs import compare_runs
 from modbench.reports.questions.gate import gate
+from modbench.reports.sections import pays_from
+from modbench.reports.sections.caveats import failure_sentences
 from modbench.reports.tables.cases import looked_ahead
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import compare, decided, summary

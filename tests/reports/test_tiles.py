@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from planted import left, planted_suite
 
-from modbench.reports.panels import tiles
+from modbench.reports.sections import tiles
 from modbench.reports.tables.load import load
 
 

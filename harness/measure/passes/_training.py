@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.titles import slug
-from modbench.harness.core.train_plan import OF_THE_SINK, TrainRun
+from modbench.harness.core.train_plan import OF_THE_LOGGER, TrainRun
 from modbench.harness.domain.case import Case, Comparison, Job, Protocol
 from modbench.harness.machine.process import clocks
 from modbench.harness.machine.process.torchrun import ALONE, Ranks
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from modbench.harness.call.subject.subject import Subject
     from modbench.harness.training.batches import Batches, Windows
     from modbench.harness.training.held_out import HeldOut
-    from modbench.harness.training.sink_log import SinkLog
+    from modbench.harness.training.logger_feed import LoggerFeed
     from modbench.harness.training.task_eval import Answered
     from modbench.harness.training.trainer import Progress, Trainer
 
@@ -100,20 +100,20 @@ class Trained:
     routing_reason: str = ""
 
 
-def sink_log(job: Job) -> SinkLog:
-    """The log of a job's run, which goes to the sink that the run names; of several ranks the first one keeps it."""
-    from modbench.harness.training.sink_log import SinkLog
+def logger_feed(job: Job) -> LoggerFeed:
+    """The log of a job's run, which goes to the logger that the run names; of several ranks the first one keeps it."""
+    from modbench.harness.training.logger_feed import LoggerFeed
 
     run, here, (case,) = job.protocol.train, workspace.HERE, job.comparison.variants
     assert run is not None
     name = run.log_to if here is not None and here.ranks.first else None
-    config = case.config.model_dump(mode="json") | run.model_dump(mode="json", exclude=set(OF_THE_SINK))
+    config = case.config.model_dump(mode="json") | run.model_dump(mode="json", exclude=set(OF_THE_LOGGER))
     folder = here.run if here is not None else Path()
     told = {"model": case.model, "seed": job.protocol.seed} | ({"options": dict(case.options)} if case.options else {})
-    return SinkLog(name, run, folder, job.name, config | told)
+    return LoggerFeed(name, run, folder, job.name, config | told)
 
 
-def train(case: Case, protocol: Protocol, log: SinkLog | None = None) -> Trained:
+def train(case: Case, protocol: Protocol, log: LoggerFeed | None = None) -> Trained:
     """Train on a corpus and evaluate on its held-out part. Of several ranks only the first evaluates.
 
     Args:
@@ -266,12 +266,12 @@ def _trainer(
     ranks: Ranks,
     look: Callable[[int], None] | None,
     carried: dict[str, list[Any]] | None = None,
-    log: SinkLog | None = None,
+    log: LoggerFeed | None = None,
 ) -> Trainer:
     from modbench.harness.training.trainer import Trainer
 
     here = workspace.HERE
-    settings = plan.model_dump_json(exclude=set(OF_THE_SINK))
+    settings = plan.model_dump_json(exclude=set(OF_THE_LOGGER))
     case = subject.case
     options = f" {dict(case.options)}" if case.options else ""
     fingerprint = f"{case.id} {case.config.model_dump_json()}{options} {settings} {subject.seed}"

@@ -15,7 +15,7 @@ from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Missing, Outcome
 from modbench.harness.machine.process import clocks
-from modbench.harness.measure.passes._training import Trained, runs, sink_log, train, train_on_task
+from modbench.harness.measure.passes._training import Trained, logger_feed, runs, train, train_on_task
 from modbench.harness.planning.jobs import JobMaker
 from modbench.harness.results.outcomes import attempt, missing, single
 
@@ -30,7 +30,7 @@ LONG = {"curve", "looks", "by_position", "routing"}
 def run(job: Job, metrics: list[Metric[Trained | Answered, float]]) -> Iterator[Outcome]:
     """Train once, then let every metric read the result."""
     (case,) = job.comparison.variants
-    log = sink_log(job)
+    log = logger_feed(job)
     act: Callable[[], Trained | Answered] = (
         partial(train_on_task, case, job.protocol) if case.task else partial(train, case, job.protocol, log)
     )

@@ -10,7 +10,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.model_specs import Pairs
 from modbench.harness.domain.case import Case
 from modbench.harness.registry import catalogue
-from modbench.harness.registry.model_sources import sourced
+from modbench.harness.registry.model_loaders import from_loader
 
 
 def case_cost(case: Case) -> Cost | None:
@@ -23,7 +23,7 @@ def case_cost(case: Case) -> Cost | None:
 def case_decode_cost(case: Case, context: int) -> DecodeCost | None:
     """Closed-form cost of decoding after a context; None where it is not known."""
     if case.is_user_model:
-        found = sourced(case.model, case.options)
+        found = from_loader(case.model, case.options)
         return found.decode_cost(case.config, context, case.grid_point.batch_size) if found else None
     decode = catalogue.load("models", case.model).decode_cost
     made: DecodeCost | None = decode(case.config, context, case.grid_point.batch_size) if decode else None
@@ -32,7 +32,7 @@ def case_decode_cost(case: Case, context: int) -> DecodeCost | None:
 
 @functools.lru_cache(maxsize=100_000)
 def _sourced_cost(model: str, options: Pairs, config: ModelConfig, seq_len: int, batch_size: int) -> Cost | None:
-    found = sourced(model, options)
+    found = from_loader(model, options)
     return found.cost(config, seq_len, batch_size) if found else None
 
 

@@ -21,7 +21,7 @@ from modbench.harness.core import extras
 from modbench.harness.core.contracts import TOKENIZERS, Text
 from modbench.harness.core.errors import ModbenchError, UnreadableError, UsageError, in_short, unknown
 from modbench.harness.planning.text import disk_cache
-from modbench.harness.registry.model_sources import sourced
+from modbench.harness.registry.model_loaders import from_loader
 
 if TYPE_CHECKING:
     import numpy as np
@@ -183,7 +183,7 @@ def _given(text: Text, spec: str, vocab_size: int) -> Tokens:
     """
     from modbench.harness.core.model_specs import parse_spec  # stands on pydantic
 
-    found = sourced(*parse_spec(spec))
+    found = from_loader(*parse_spec(spec))
     if found is None:
         raise UsageError(f"tokenizer {spec!r} is none. Write bytes, bpe, or hf:FOLDER for that of a model.")
     described = found.tokenizer_json()

@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from panels_of import drawn, shown
 from planted import left, planted_suite
 from planted_peaks import planted
+from sections_of import drawn, shown
 
 from modbench.harness.call.profiling.operators_of_a_call import of_shapes
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import CountNotes, TimeNotes
 from modbench.harness.machine.roofline.table import Point, Table
 from modbench.harness.machine.roofline.work import Listed, Work
-from modbench.plugins.machine.waterfall import section as panel
 from modbench.plugins.machine.waterfall import section as waterfall
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.tables.outcomes import Tables
@@ -153,7 +152,7 @@ def test_on_a_gpu_the_wait_for_the_host_is_told_apart(run: Path) -> None:
     assert found.promised + math.fsum([*found.parts.values(), found.unexplained]) == pytest.approx(
         found.measured, rel=1e-12
     )
-    first = drawn(panel, loaded)[0]
+    first = drawn(waterfall, loaded)[0]
     assert list(first.data.part) == [
         "dense",
         "FLOPs saved",
@@ -165,4 +164,4 @@ def test_on_a_gpu_the_wait_for_the_host_is_told_apart(run: Path) -> None:
 
 
 def test_nothing_is_drawn_where_operators_or_peaks_are_not_known(run: Path) -> None:
-    assert not shown(panel, load(run))
+    assert not shown(waterfall, load(run))

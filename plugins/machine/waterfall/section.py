@@ -38,8 +38,8 @@ from modbench.extend import (
     Loaded,
     Mark,
     Marks,
-    Panel,
     PeakTable,
+    Section,
     Sentence,
     TimeNotes,
     Work,
@@ -300,4 +300,6 @@ READING = (
     "one is not explained. A long bar says where to look first, not that the time can be saved."
 )
 
-PANEL = Panel(title="Did fewer FLOPs become less time?", order=42, span=12, render=render, draws=True, reading=READING)
+SECTION = Section(
+    title="Did fewer FLOPs become less time?", order=42, span=12, render=render, draws=True, reading=READING
+)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from modbench.extend import Panel
+from modbench.extend import Section
 from modbench.plugins.sweeps.gain import question
 
-PANEL = Panel(
+SECTION = Section(
     title="What does it cost in loss?",
     order=31,
     span=12,

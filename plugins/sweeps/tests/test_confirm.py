@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from panels_of import drawn, shown
 from planted import left
 from present import present
+from sections_of import drawn, shown
 from test_confirming import BUDGET, SIZES, sweep
 
 from modbench.harness.core.errors import UsageError

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from fake_launcher import FakeLauncher
-from panels_of import drawn
 from planted import left
 from present import present
+from sections_of import drawn
 
 from modbench.harness.core import files
 from modbench.harness.core.contracts import Text

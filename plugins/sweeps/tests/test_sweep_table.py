@@ -13,7 +13,7 @@ from test_confirming import sweep as suite_of
 
 from modbench.harness.core.labels import Label
 from modbench.plugins.sweeps.isoflop import question as isoflop
-from modbench.reports.panel import InPlace
+from modbench.reports.section import InPlace
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import summary
 from modbench.reports.writers.number_format import plain

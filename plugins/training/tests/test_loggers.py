@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.sinks import Opening, Sink
+from modbench.harness.core.loggers import Logger, Opening
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.registry import catalogue
-from modbench.harness.training.sink_log import SinkLog
+from modbench.harness.training.logger_feed import LoggerFeed
 from modbench.plugins.training import run as training_run
 
 
@@ -28,18 +28,18 @@ def some(steps: int, known: int | None = None) -> dict[str, list[float]]:
 def test_what_is_not_installed_or_unknown_is_refused_at_plan_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(UsageError, match=r"'wandb'.*pip install '\.\[wandb\]'"):
-        catalogue.load("sinks", "wandb").check("wandb")
+        catalogue.load("loggers", "wandb").check("wandb")
     with pytest.raises(UsageError, match=r"'tensorbord'.* 'tensorboard'"):
         training_run.make_plan("dense", Overrides(settings={"train.log_to": "tensorbord"}))
 
 
-def test_no_sink_is_imported_to_check_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in sorted(catalogue.entries("sinks")):
-        sink: Sink = catalogue.load("sinks", name)
-        assert sink.package not in sys.modules or name == "tensorboard"
-        assert sink.extra == name
-        monkeypatch.setitem(sys.modules, sink.package, types.ModuleType(sink.package))
-        sink.check(name)
+def test_no_logger_is_imported_to_check_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in sorted(catalogue.entries("loggers")):
+        logger: Logger = catalogue.load("loggers", name)
+        assert logger.package not in sys.modules or name == "tensorboard"
+        assert logger.extra == name
+        monkeypatch.setitem(sys.modules, logger.package, types.ModuleType(logger.package))
+        logger.check(name)
 
 
 @pytest.mark.parametrize("name", ["trackio", "wandb"])
@@ -54,8 +54,8 @@ def test_trackers_share_one_interface_and_stay_below_the_run_folder(
     monkeypatch.setitem(sys.modules, name, fake)
     for variable in ("WANDB_MODE", "TRACKIO_DIR"):
         monkeypatch.delenv(variable, raising=False)
-    sink: Sink = catalogue.load("sinks", name)
-    writer = sink.open(Opening(tmp_path, "train-mod", {"d_model": 16}, 1))
+    logger: Logger = catalogue.load("loggers", name)
+    writer = logger.open(Opening(tmp_path, "train-mod", {"d_model": 16}, 1))
     writer.write(5, {"loss/train": 2.0})
     writer.flush()
     writer.close()
@@ -68,7 +68,7 @@ def test_trackers_share_one_interface_and_stay_below_the_run_folder(
         assert settings["mode"] == "offline"  # nothing is sent unless the user's environment says so
         assert settings["dir"] == str(tmp_path)
         monkeypatch.setenv("WANDB_MODE", "online")
-        sink.open(Opening(tmp_path, "train-mod", {}, 1))
+        logger.open(Opening(tmp_path, "train-mod", {}, 1))
         assert calls[-1][1]["mode"] == "online"
         assert calls[-1][1]["id"] == settings["id"]
     else:
@@ -81,8 +81,8 @@ def test_tensorboard_shows_every_step_once_after_a_kill(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="the extra 'tensorboard' is not installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    def log() -> SinkLog:
-        return SinkLog(
+    def log() -> LoggerFeed:
+        return LoggerFeed(
             "tensorboard", TrainRun(steps=40, lr=1e-3, seq_len=4, batch_size=1, log_every=5), tmp_path, "job", {}
         )
 

@@ -27,8 +27,8 @@ def list_(
         str,
         typer.Argument(
             metavar="[WHAT]",
-            help="plugins, models, routers, metrics, passes, rules, launchers, suites, tasks, corpora, panels, formats, doubts, "
-            "probes, sinks, sources, recorders.",
+            help="plugins, models, routers, metrics, passes, adaptive_rules, launchers, suites, tasks, corpora, sections, "
+            "formats, warnings, probes, loggers, model_loaders, recorders.",
             autocompletion=kinds,
         ),
     ] = "",

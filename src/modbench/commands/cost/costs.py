@@ -22,7 +22,7 @@ from modbench.harness.planning.flops.closed_form import case_cost, case_decode_c
 from modbench.harness.planning.variants import decided_by, reached_by_name, refused
 from modbench.harness.registry import catalogue, user_models, user_routers
 from modbench.harness.registry.lookup import with_facts
-from modbench.harness.registry.model_sources import sourced
+from modbench.harness.registry.model_loaders import from_loader
 from modbench.reports.writers.number_format import plain, share
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def _check_on_meta(case: Case, cost: Cost) -> dict[str, Any]:
 
 def _to_read(request: Request, case: Case, capacity: float | None) -> dict[str, object]:
     """The keys that a user's build is not given by name, and must read itself."""
-    if sourced(case.model, case.options):
+    if from_loader(case.model, case.options):
         return {}
     asked = {**request.settings, **({} if capacity is None else {"capacity": capacity})}
     return {key: value for key, value in asked.items() if key in ROUTING_KEYS and key not in case.by_name}

@@ -13,7 +13,7 @@ from modbench.harness.core.files import write_once
 from modbench.harness.core.model_specs import parse_single
 from modbench.harness.core.printable import aligned
 from modbench.harness.planning.load_suite import read_suite
-from modbench.harness.registry.model_sources import sourced
+from modbench.harness.registry.model_loaders import from_loader
 from modbench.harness.registry.user_models import check_user_model
 
 PREFIX = "hf:"
@@ -160,7 +160,7 @@ def commands_for(checkpoint: str) -> Begun:
     """
     check_user_model(checkpoint, {})
     model, path, note = shlex.quote(checkpoint), Path(checkpoint.removeprefix(PREFIX)), ""
-    if path.is_dir() and (found := sourced(checkpoint)) and found.tokenizer():
+    if path.is_dir() and (found := from_loader(checkpoint)) and found.tokenizer():
         try:
             found.tokenizer_json()
         except UsageError as error:  # it has weights, whose losses are those of its own tokens

@@ -108,7 +108,7 @@ def _of_passes(predicted: Sequence[tuple[Job, float]]) -> dict[str, Any]:
 
 def _of_rules(plan: Plan) -> dict[str, Any]:
     """What rules may request."""
-    rules: dict[str, AdaptiveRule[Any]] = catalogue.usable("rules")
+    rules: dict[str, AdaptiveRule[Any]] = catalogue.usable("adaptive_rules")
     return {
         key: said for name, rule in rules.items() for key, said in rule.forecast(plan.suite, plan.members(name)).items()
     }
@@ -251,7 +251,7 @@ def as_text(forecast: dict[str, Any], *, verbose: bool = False) -> str:
         *_training_text(forecast["training"]),
     ]
     notes += [forecast[key]["in_words"] for key in ("variants_from", "solved") if forecast[key]]
-    notes += [note for rule in catalogue.usable("rules").values() for note in rule.forecast_in_words(forecast)]
+    notes += [note for rule in catalogue.usable("adaptive_rules").values() for note in rule.forecast_in_words(forecast)]
     notes += [*_reasons(forecast["cases"]), *_sources(forecast["cases"]), *_basis(forecast)]
     wrapped_notes = [
         line for note in notes for line in textwrap.wrap(note, WIDTH, break_on_hyphens=False, break_long_words=False)

@@ -1,8 +1,8 @@
-"""Sends a training run's numbers to a sink, every few steps and without a step twice. A failing sink ends, the training goes on.
+"""Sends a training run's numbers to a logger, every few steps and without a step twice. If it fails, training goes on.
 
 What is sent is read from the curve that the trainer keeps anyway, about once a second, between steps and outside the time that
-counts as training: the run is the same to the bit with a sink and without. How far a sink has come is kept in `sinks/UNIT.json`;
-a resumed run first sends what is in its checkpoint's curve and was not sent.
+counts as training: the run is the same to the bit with a logger and without. How far it has come is kept in
+`loggers/JOB.json`; a resumed run first sends what is in its checkpoint's curve and was not sent.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ from typing import Any, TypeVar
 
 from modbench.harness.core.errors import in_short
 from modbench.harness.core.files import write_atomically
-from modbench.harness.core.sinks import Opening, Sink, Writer
+from modbench.harness.core.loggers import Logger, Opening, Writer
 from modbench.harness.core.train_plan import TrainRun, learning_rate
 from modbench.harness.machine.process import exit_codes
 from modbench.harness.machine.process.graceful_stop import end_if_lost
 from modbench.harness.registry import catalogue
 
 T = TypeVar("T")
-FOLDER = "sinks"
+FOLDER = "loggers"
 
 
-class SinkLog:
-    """The log of one training run; without a sink it does nothing.
+class LoggerFeed:
+    """The log of one training run; without a logger it does nothing.
 
     Args:
-        name: the sink's name; None: no sink.
+        name: the logger's name; None: no logger.
         run: the training run.
         folder: the run folder.
         job: the job's name.
-        config: settings of model and training, for the sink.
+        config: settings of model and training, for the logger.
     """
 
     def __init__(self, name: str | None, run: TrainRun, folder: Path, unit: str, config: Mapping[str, Any]) -> None:
         self.name, self.run, self.folder, self.unit, self.config = name, run, folder, unit, config
-        self.sink: Sink | None = None
+        self.logger: Logger | None = None
         self.writer: Writer | None = None
         self.sent = 0
         # What looks found after the last step: the run's metrics, which follow, have the same keys.
         self.final: dict[str, float] = {}
         if name is not None:
-            self.sink = self._attempt(lambda: catalogue.load("sinks", name))
+            self.logger = self._attempt(lambda: catalogue.load("loggers", name))
 
     @property
     def _state(self) -> Path:
@@ -59,14 +59,14 @@ class SinkLog:
             carried: what looks collect (`looks_step`, `looks_loss`, `drift_steps`, `drift_chosen`).
             resumed_at: steps that were made before the run was last resumed.
         """
-        if self.sink is None:
+        if self.logger is None:
             return
         events = self._events(curve, carried)
         self._attempt(lambda: self._send(events, resumed_at))
 
     def end(self, values: Mapping[str, float]) -> None:
-        """Send the run's metrics at its last step, and close the sink."""
-        if self.sink is None:
+        """Send the run's metrics at its last step, and close the logger."""
+        if self.logger is None:
             return
         finite = self.final | {key: value for key, value in values.items() if math.isfinite(value)}
         if self.writer is not None and finite:
@@ -76,11 +76,11 @@ class SinkLog:
             self._state.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Close the sink; a resumed run may open it again."""
+        """Close the logger; a resumed run may open it again."""
         writer, self.writer = self.writer, None
         if writer is not None:
             self._attempt(writer.close)
-        self.sink = None
+        self.logger = None
 
     def _events(
         self, curve: Mapping[str, Sequence[float]], carried: Mapping[str, Sequence[Any]]
@@ -106,12 +106,12 @@ class SinkLog:
 
     def _send(self, events: Mapping[int, Mapping[str, float]], resumed_at: int) -> None:
         if self.writer is None:
-            assert self.sink is not None
+            assert self.logger is not None
             known = _sent(self._state) if resumed_at else 0
-            # A sink that hides old steps starts again after the checkpoint; another keeps what it has.
-            self.sent = min(known, resumed_at) if self.sink.rewinds else known
+            # A logger that hides old steps starts again after the checkpoint; another keeps what it has.
+            self.sent = min(known, resumed_at) if self.logger.rewinds else known
             where = Opening(self.folder, self.unit, self.config, self.sent + 1)
-            self.writer = self.sink.open(where)
+            self.writer = self.logger.open(where)
         self._write({step: values for step, values in events.items() if step > self.sent})
 
     def _write(self, events: Mapping[int, Mapping[str, float]]) -> None:
@@ -119,7 +119,7 @@ class SinkLog:
         if not events:
             return
         last = max(events)
-        if self.sink is not None and not self.sink.rewinds:
+        if self.logger is not None and not self.logger.rewinds:
             self._keep(last)  # before: a step that is lost with its process is better than one that is there twice
         for step, values in events.items():
             self.writer.write(step, values)
@@ -132,12 +132,12 @@ class SinkLog:
         self.sent = max(self.sent, last)
 
     def _attempt(self, action: Callable[[], T]) -> T | None:
-        """Run the action; if it raises, say so once in the job's log and go on without the sink."""
+        """Run the action; if it raises, say so once in the job's log and go on without the logger."""
         try:
             return action()
         except (Exception, SystemExit) as error:  # noqa: BLE001  # a foreign package may raise anything
             end_if_lost(error)
-            self.sink = self.writer = None
+            self.logger = self.writer = None
             exit_codes.remark(
                 f"warning: the logger {self.name!r} failed and gets nothing more; training goes on: "
                 f"{type(error).__name__}: {in_short(error)}"

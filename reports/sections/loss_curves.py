@@ -11,7 +11,7 @@ from modbench.harness.domain.case import Case
 from modbench.reports.figures.axes import ticks
 from modbench.reports.figures.style import headline, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence
-from modbench.reports.panel import Panel
+from modbench.reports.section import Section
 from modbench.reports.tables import losses
 from modbench.reports.tables.load import Loaded
 
@@ -88,4 +88,4 @@ READING = (
     "variant that computes less usually ends higher; top-k routing reads later tokens."
 )
 
-PANEL = Panel(title="What does it cost in loss?", order=31, span=5, render=render, draws=True, reading=READING)
+SECTION = Section(title="What does it cost in loss?", order=31, span=5, render=render, draws=True, reading=READING)

@@ -14,7 +14,7 @@ from modbench.harness.domain.notes import MemoryNotes
 from modbench.reports.figures.axes import name_rows
 from modbench.reports.figures.style import MUTED, PAPER, Mark, Marks, beside, headline, in_lines, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence
-from modbench.reports.panel import Panel
+from modbench.reports.section import Section
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import short
 from modbench.reports.writers.number_format import grid_point, plain
@@ -180,4 +180,4 @@ READING = (
     "numbers that the optimizer keeps for each may be counted, not measured."
 )
 
-PANEL = Panel(title="How much memory does it take?", order=43, span=12, render=render, draws=True, reading=READING)
+SECTION = Section(title="How much memory does it take?", order=43, span=12, render=render, draws=True, reading=READING)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from modbench.harness.results.components import Component, Components, kept
 from modbench.reports.data_table import DataTable, count, flag, number, text
 from modbench.reports.model import Block, Code, Estimate, Note, Sentence, Table, Value
-from modbench.reports.panel import Panel
+from modbench.reports.section import Section
 from modbench.reports.tables.load import Loaded
 
 NO_VERDICT = "one process: no processes, so no interval and no verdict"
@@ -102,7 +102,7 @@ READING = (
     "process, so that they have no interval over processes and no verdict: they show where time goes, not what is faster."
 )
 
-PANEL = Panel(
+SECTION = Section(
     title="Single components",
     order=72,
     span=12,

@@ -11,8 +11,8 @@ from markupsafe import Markup
 from modbench.harness.domain.evidence import ProcessCount
 from modbench.harness.domain.notes import TrainNotes
 from modbench.reports.model import Code, Estimate, Listed, Sentence, Table, Value, pivot
-from modbench.reports.panel import Panel, panels
 from modbench.reports.questions.machine import doubtful, gpu, jobs, machine_check
+from modbench.reports.section import Section, sections
 from modbench.reports.tables.best_variants import sentence
 from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.tables.timings import Timing, timings
@@ -56,7 +56,7 @@ def _share(share: float | None, unknown: Value = None, words: str = "{share}") -
     return unknown if share is None else Sentence(words, share=Estimate(share, kind="share"))
 
 
-QUALITY = Panel(
+QUALITY = Section(
     title="Machine and method",
     order=92,
     span=12,
@@ -105,8 +105,8 @@ def facts(loaded: Loaded) -> list[tuple[str, Value]]:
 
 
 def _requested(loaded: Loaded) -> Iterator[tuple[str, Value]]:
-    """Yield which units a rule requested while the run went on, and why, where no panel shows it."""
-    shown = {rule for _, panel in panels() for rule in panel.rules}
+    """Yield which units a rule requested while the run went on, and why, where no section shows it."""
+    shown = {rule for _, section in sections() for rule in section.rules}
     for group, decided in loaded.run.decisions.items():
         if decided.rule not in shown:
             words = "{group}: {why}" + "; it has not ended" * (not decided.ended)
@@ -151,7 +151,7 @@ def machine(loaded: Loaded) -> Markup | None:
     return fill("machine", facts=[(term, inline(fact)) for term, fact in facts(loaded) if term not in said_above])
 
 
-MACHINE = Panel(
+MACHINE = Section(
     title="Machine and method",
     order=90,
     span=12,

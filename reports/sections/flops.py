@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from modbench.harness.domain.notes import CARRIER, WHOLE, CountNotes, ModuleFlops
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value, pivot
-from modbench.reports.panel import Panel
+from modbench.reports.section import Section
 from modbench.reports.tables.load import Loaded, subsample_evenly
 
 # Cases that the page holds at most.
@@ -92,4 +92,4 @@ READING = (
     "which they differ by more than 0.5 % in any module fails, unless the model's file explains it."
 )
 
-PANEL = Panel(title="Machine and method", order=93, span=12, render=render, printed=False, reading=READING)
+SECTION = Section(title="Machine and method", order=93, span=12, render=render, printed=False, reading=READING)

@@ -1,4 +1,4 @@
-"""Speed-up by variant and length, over matched baselines and over the baseline, where `panels/map.py` does not say it."""
+"""Speed-up by variant and length, over matched baselines and over the baseline, where `sections/map.py` does not say it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from modbench.harness.domain.case import Case
 from modbench.reports.figures.heat_map import HeatCell, draw_heat_map
 from modbench.reports.figures.style import Mark, Marks, bin_of, in_lines, new_figure
 from modbench.reports.model import Block, Figure, Finding, Sentence, Value
-from modbench.reports.panel import Panel
+from modbench.reports.section import Section
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import Against, against, by_length, figure_rows
 from modbench.reports.tables.load import Loaded
@@ -89,7 +89,7 @@ def heat_cell(
 
 READING = "Each number is the time of the baseline, which the buttons choose, divided by that of the variant: above 1 is faster."
 
-PANEL = Panel(
+SECTION = Section(
     title="Which variant is faster at which length?",
     order=20,
     span=7,

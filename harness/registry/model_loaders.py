@@ -1,4 +1,4 @@
-"""Models that come from elsewhere, named `PREFIX:WHAT`, such as `hf:llama`: each prefix is a file in `sources/`.
+"""Models that come from elsewhere, named `PREFIX:WHAT`, such as `hf:llama`: each prefix is a file in `model_loaders/`.
 
 A source says what it can without importing what it loads models with, so that planning stays fast. For the harness its models
 are users' models (`Case.is_user_model`): their code is not ours, so every validity check runs.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from modbench.harness.core.contracts import Cost, DecodeCost
 
 
-class SourcedModel(Protocol):
+class LoadedModel(Protocol):
     """One model of a source. All methods but `build` import neither torch nor another heavy package."""
 
     def check(self) -> None:
@@ -48,22 +48,22 @@ class SourcedModel(Protocol):
 
 
 def adopted(module: nn.Module) -> nn.Module:
-    """A module in memory as the source that knows its library (`SOURCE.adopts`) wraps it; the module itself if none does."""
-    source = next((each for each in catalogue.usable("sources").values() if each.adopts(module)), None)
+    """A module in memory as the source that knows its library (`LOADER.adopts`) wraps it; the module itself if none does."""
+    source = next((each for each in catalogue.usable("model_loaders").values() if each.adopts(module)), None)
     return source.adopt(module) if source else module
 
 
-def sourced(model: str, options: Mapping[str, Any] | Sequence[tuple[str, Any]] = ()) -> SourcedModel | None:
+def from_loader(model: str, options: Mapping[str, Any] | Sequence[tuple[str, Any]] = ()) -> LoadedModel | None:
     """The model that a source makes of a spec `PREFIX:WHAT` and its options; None for any other model.
 
-    A file of the kind `sources` exports `SOURCE`, which is called with WHAT and the options; its static methods `adopts` and
-    `adopt` tell a module of its library in memory, and wrap it.
+    A file of the kind `model_loaders` exports `LOADER`, which is called with WHAT and the options; its static methods `adopts`
+    and `adopt` tell a module of its library in memory, and wrap it.
 
     Raises:
         UsageError: for an option that the source does not know.
     """
     prefix, colon, what = model.partition(":")
-    if not colon or prefix not in catalogue.entries("sources"):
+    if not colon or prefix not in catalogue.entries("model_loaders"):
         return None
-    made: SourcedModel = catalogue.load("sources", prefix)(what, dict(options))
+    made: LoadedModel = catalogue.load("model_loaders", prefix)(what, dict(options))
     return made

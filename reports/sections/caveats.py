@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.grouped import grouped
 from modbench.reports.model import Block, Code, Listed, Note, Sentence
-from modbench.reports.panel import Panel
 from modbench.reports.questions.checks import doubts
+from modbench.reports.section import Section
 from modbench.reports.tables import job_files
 from modbench.reports.tables.load import Loaded
 
@@ -68,7 +68,7 @@ def what_failed(loaded: Loaded) -> Iterator[Block]:
         yield Note(Sentence("{n} more: {file} has the reason of each.", n=left, file=Code("cases.csv")))
 
 
-FAILURES = Panel(
+FAILURES = Section(
     title="Warnings",
     order=60,
     span=12,
@@ -77,7 +77,7 @@ FAILURES = Panel(
 )
 """Which cells failed, and which jobs have no record?"""
 
-DOUBTS = Panel(
+DOUBTS = Section(
     title="Warnings",
     order=61,
     span=12,

@@ -1,4 +1,4 @@
-"""The routing panels, rendered from planted artifacts: they show the planted numbers."""
+"""The routing sections, rendered from planted artifacts: they show the planted numbers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from panels_of import drawn, shown
 from planted import ENVIRONMENT, planted_suite
-from planted_panels import dense, flips, routing, run, with_experts
+from planted_sections import dense, flips, routing, run, with_experts
 from scipy import stats
+from sections_of import drawn, shown
 
 from modbench.harness.core import files
 from modbench.harness.core.errors import UsageError
@@ -25,12 +25,12 @@ from modbench.reports.model import Estimate, Figure, Table, Value
 from modbench.reports.tables.load import Loaded, load
 
 DIGIT = ("kind", "digit")
-PANELS = (ROUTING_TEXT, ROUTING_WHO, ROUTING_PROFIT, ROUTING_KNOWS, ROUTING_GATES)
+SECTIONS = (ROUTING_TEXT, ROUTING_WHO, ROUTING_PROFIT, ROUTING_KNOWS, ROUTING_GATES)
 
 
-def rows_of(panel: Any, loaded: Loaded) -> dict[Value, list[Any]]:
-    """Rows of a panel's table by their first cell."""
-    (table,) = (block for block in panel.render(loaded) if isinstance(block, Table))
+def rows_of(section: Any, loaded: Loaded) -> dict[Value, list[Any]]:
+    """Rows of a section's table by their first cell."""
+    (table,) = (block for block in section.render(loaded) if isinstance(block, Table))
     return {first: rest for first, *rest in table.rows}
 
 
@@ -43,9 +43,9 @@ def profits_of(loaded: Loaded) -> dict[tuple[str, str], Estimate]:
     }
 
 
-def caption_of(panel: Any, loaded: Loaded) -> dict[str, Any]:
-    """What the caption of a panel's figure says, by name."""
-    (figure,) = drawn(panel, loaded)
+def caption_of(section: Any, loaded: Loaded) -> dict[str, Any]:
+    """What the caption of a section's figure says, by name."""
+    (figure,) = drawn(section, loaded)
     return dict(vars(figure.caption)["given"])
 
 
@@ -57,9 +57,9 @@ def is_near(found: Any, value: float, half: float | None = None, tolerance: floa
     return True
 
 
-def test_without_routing_there_are_no_panels(tmp_path: Path) -> None:
+def test_without_routing_there_are_no_sections(tmp_path: Path) -> None:
     for loaded in (run(tmp_path / "none"), run(tmp_path / "dense", dense={"routing": dense()})):
-        assert not any(shown(panel, loaded) for panel in PANELS)
+        assert not any(shown(section, loaded) for section in SECTIONS)
 
 
 @pytest.mark.parametrize("harm", ['{"routing": ', '{"routing": 5}'])

@@ -17,7 +17,7 @@ from modbench.harness.registry import catalogue
 from modbench.harness.stats.against_anchor import Process
 from modbench.harness.stats.block_effects import Columns
 
-DOUBTS = sorted(name for name, entry in catalogue.entries("doubts").items() if entry.plugin is None)
+DOUBTS = sorted(name for name, entry in catalogue.entries("warnings").items() if entry.plugin is None)
 CASE, ANCHOR = aa_comparisons.jobs(1, "cpu", 1)[0].comparison.variants
 METRICS = catalogue.metrics()
 
@@ -140,11 +140,11 @@ def test_every_doubt_is_tested() -> None:
 @pytest.mark.parametrize("name", DOUBTS)
 def test_a_doubt_finds_what_was_planted_for_it_alone(name: str) -> None:
     planted, words = PLANTED[name]
-    found = {other: catalogue.load("doubts", other).check(planted) for other in DOUBTS}
+    found = {other: catalogue.load("warnings", other).check(planted) for other in DOUBTS}
     assert found[name] is not None
     assert words in found[name]
     assert {other for other, said in found.items() if said} == {name}
-    doubt = catalogue.load("doubts", name)
+    doubt = catalogue.load("warnings", name)
     assert doubt.advice.endswith(".")
     assert not doubt.label or doubt.label in found[name]
 
@@ -156,12 +156,12 @@ def test_a_clean_cell_is_not_doubted(metric: str) -> None:
     clean = evidence(
         metric=metric, counted={"causality": {"reads_future": False, "change": 0.0}, "reused": None, "claims": []}
     )
-    assert [name for name in DOUBTS if catalogue.load("doubts", name).check(clean)] == []
+    assert [name for name in DOUBTS if catalogue.load("warnings", name).check(clean)] == []
 
 
 def test_generation_and_causal_losses_wear_no_label() -> None:
     """They route without the future. A user's loss may do anything: what the guard found of its own routing decides."""
-    finds = catalogue.load("doubts", "reads_future").check
+    finds = catalogue.load("warnings", "reads_future").check
     guard = {"causality": {"reads_future": True, "change": 0.7}}
     for metric in ("latency/decode", "latency/prefill", "latency/request", "loss/val_causal"):
         assert finds(evidence(metric=metric, counted=guard)) is None

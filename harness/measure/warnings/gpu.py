@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modbench.harness.core.units import about
-from modbench.harness.domain.evidence import Evidence, doubt
+from modbench.harness.domain.evidence import Evidence, warning
 from modbench.harness.domain.notes import MemoryNotes, TimeNotes
 from modbench.harness.stats import noise
 
@@ -13,21 +13,23 @@ LEAST_BUSY = 0.7
 MOST_ESCAPED = 0.2
 
 
-@doubt("Peaks this close to the memory limit are unreliable: measure on a larger GPU or with a smaller batch.")
+@warning("Peaks this close to the memory limit are unreliable: measure on a larger GPU or with a smaller batch.")
 def allocator_retried(evidence: Evidence) -> str | None:
     """The GPU allocator had to empty its cache and try again: the memory was nearly full."""
     times = sum(notes.alloc_retries or 0 for notes in evidence.notes(MemoryNotes))
     return f"the allocator retried {times:.0f} times: memory was nearly full" if times else None
 
 
-@doubt("Compare only variants with a similar share, or lock the clocks below the limit.")
+@warning("Compare only variants with a similar share, or lock the clocks below the limit.")
 def power_limited(evidence: Evidence) -> str | None:
     """The GPU reached its power limit: a variant may be faster only because the GPU was cooler."""
     capped = [block for each in evidence.processes for block in noise.power_capped(each.blocks)]
     return f"power-limited in {about(sum(capped) / len(capped))} of the blocks" if any(capped) else None
 
 
-@doubt("Use larger batches, `--compile` or a CUDA graph; `latency/forward/device` shows the time of the device alone.")
+@warning(
+    "Use larger batches, `--compile` or a CUDA graph; `latency/forward/device` shows the time of the device alone."
+)
 def launch_bound(evidence: Evidence) -> str | None:
     """The host cannot launch kernels fast enough: saved FLOPs cannot save time."""
     shares = [notes.device_share for notes in evidence.notes(TimeNotes) if notes.device_share is not None]
@@ -36,7 +38,7 @@ def launch_bound(evidence: Evidence) -> str | None:
     return f"launch-bound: the device was busy for {about(min(shares))} of the end-to-end time"
 
 
-@doubt("Use the end-to-end time: it waits for the whole device.")
+@warning("Use the end-to-end time: it waits for the whole device.")
 def side_stream(evidence: Evidence) -> str | None:
     """Work ran on another stream, where device events do not see it."""
     shares = [notes.escaped for notes in evidence.notes(TimeNotes) if notes.escaped is not None]
@@ -49,7 +51,7 @@ def side_stream(evidence: Evidence) -> str | None:
     return f"in {about(max(shares))} of the calls work went on outside the stream that device events see"
 
 
-@doubt(
+@warning(
     "Either the model asks the host for something (`syncs/forward` counts how often), or it launches more kernels than "
     "the driver queues, about a thousand. Use the end-to-end time.",
 )

@@ -1,4 +1,4 @@
-"""The panel type: what answers one question, a section of the page; and the panels of a run."""
+"""The section type: what answers one question, a section of the page; and the sections of a run."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class InPlace:
 
 @dataclass(frozen=True)
 class Lead:
-    """What a panel adds to the first screen: in the terminal, on the page, in report.md and report.json.
+    """What a section adds to the first screen: in the terminal, on the page, in report.md and report.json.
 
     Attributes:
         answer: at most two sentences that answer what the run asked, in place of the ratios of times.
-        doubts: what to doubt.
+        warnings: what to hold against the answer.
         table: a table that the terminal shows above the tables of times.
         in_place: what stands in place of the tables of times; None where these stay.
         more: texts for the terminal with `-v`, of at most so many columns.
@@ -54,7 +54,7 @@ class Lead:
     """
 
     answer: Callable[[Loaded], Iterable[Value]] = lambda _: ()
-    doubts: Callable[[Loaded], Iterable[Value]] = lambda _: ()
+    warnings: Callable[[Loaded], Iterable[Value]] = lambda _: ()
     table: Callable[[Loaded], Table | None] = lambda _: None
     in_place: Callable[[Loaded], InPlace | None] = lambda _: None
     more: Callable[[Loaded, int], Iterable[str]] = lambda _loaded, _columns: ()
@@ -62,7 +62,7 @@ class Lead:
 
 
 @dataclass(frozen=True)
-class Panel:
+class Section:
     """One question that a run can answer: a section of the page, and what other outputs have of it.
 
     Attributes:
@@ -76,7 +76,7 @@ class Panel:
         told: whether its tables and sentences stand in report.md and tables.tex too, and in the terminal with `-v`.
         reading: how to read it, for somebody who sees it for the first time: what it shows, and what it does not say.
         tables: tables for programs, which are written as NAME.csv and to report.json where they have rows.
-        lead: what it adds to the short answer, which stands before all panels.
+        lead: what it adds to the short answer, which stands before all sections.
         rules: rules whose decisions it shows; what other rules decided is said in short.
         reads_artifacts: whether it reads files of the folder `artifacts`, which have no schema.
     """
@@ -96,25 +96,25 @@ class Panel:
     reads_artifacts: bool = False
 
 
-def panels() -> list[tuple[str, Panel]]:
-    """Return the panels with their names, in the order of the page."""
-    every: dict[str, Panel] = catalogue.usable("panels")
+def sections() -> list[tuple[str, Section]]:
+    """Return the sections with their names, in the order of the page."""
+    every: dict[str, Section] = catalogue.usable("sections")
     return sorted(every.items(), key=lambda item: item[1].order)
 
 
 def more_tables(loaded: Loaded) -> dict[str, pd.DataFrame]:
-    """Return the tables of panels that have rows."""
-    made = {table.name: table.frame(loaded) for _, panel in panels() for table in panel.tables}
+    """Return the tables of sections that have rows."""
+    made = {table.name: table.frame(loaded) for _, section in sections() for table in section.tables}
     return {name: table for name, table in made.items() if not table.empty}
 
 
 def more_data(loaded: Loaded) -> dict[str, Any]:
-    """Return what panels have for programs besides their tables, by key."""
-    return {key: value for _, panel in panels() for key, value in panel.lead.data(loaded).items()}
+    """Return what sections have for programs besides their tables, by key."""
+    return {key: value for _, section in sections() for key, value in section.lead.data(loaded).items()}
 
 
 def shared_blocks(loaded: Loaded) -> Iterator[Table | Sentence | Note]:
-    """Yield the tables and sentences of panels that other outputs have too, in the order of the page."""
-    for _, panel in panels():
-        if panel.told:
-            yield from (each for each in panel.render(loaded) or () if isinstance(each, Table | Sentence | Note))
+    """Yield the tables and sentences of sections that other outputs have too, in the order of the page."""
+    for _, section in sections():
+        if section.told:
+            yield from (each for each in section.render(loaded) or () if isinstance(each, Table | Sentence | Note))

@@ -10,7 +10,7 @@ from statistics import fmean, median, stdev
 
 from modbench.harness.core.labels import Label
 from modbench.harness.core.units import about, human, percent
-from modbench.harness.domain.evidence import Evidence, doubt
+from modbench.harness.domain.evidence import Evidence, warning
 from modbench.harness.domain.notes import CountNotes
 from modbench.harness.registry import catalogue
 from modbench.harness.stats import effects, noise, paired
@@ -32,13 +32,13 @@ LEAST_CHANGE, CHANGE_LEVEL = 0.05, 0.01
 FEWEST = 3
 
 
-@doubt("Look for caches that are still filling or compilation that is still running; raise `rounds`.")
+@warning("Look for caches that are still filling or compilation that is still running; raise `rounds`.")
 def not_steady(evidence: Evidence) -> str | None:
     """The variant was still getting faster or slower relative to the baseline beside it when it was measured."""
     return f"not steady: {evidence.drift}" if evidence.drift else None
 
 
-@doubt("Keep the machine idle, or use the CPU-time ratio; `modbench doctor` measures how noisy this machine is.")
+@warning("Keep the machine idle, or use the CPU-time ratio; `modbench doctor` measures how noisy this machine is.")
 def noisy(evidence: Evidence) -> str | None:
     """Samples were noisy: by preemption, garbage collection, steal time, throttling or another process."""
     if not evidence.timed or not evidence.outcomes:
@@ -53,14 +53,14 @@ def noisy(evidence: Evidence) -> str | None:
     )
 
 
-@doubt("Shapes or flags change between calls: measure one length per process, or mark the shapes as dynamic.")
+@warning("Shapes or flags change between calls: measure one length per process, or mark the shapes as dynamic.")
 def recompiled(evidence: Evidence) -> str | None:
     """Code was compiled inside the timed region."""
     times = sum(value > 0 for outcome in evidence.outcomes for value in outcome.samples.get("recompiles", ()))
     return f"{times} samples include the compilation of a new graph" if times else None
 
 
-@doubt("Time it on inputs like yours: here an untrained model routed random tokens.", Label.INPUT_DEPENDENT)
+@warning("Time it on inputs like yours: here an untrained model routed random tokens.", Label.INPUT_DEPENDENT)
 def input_dependent(evidence: Evidence) -> str | None:
     """The time depends on the input: one number stands for a distribution over inputs."""
     case = evidence.case.id
@@ -74,7 +74,7 @@ def input_dependent(evidence: Evidence) -> str | None:
     return f"its time differs by ±{percent(spread.sd)} between inputs ({over})"
 
 
-@doubt(
+@warning(
     "Raise `most_processes`, accept a wider confidence interval, or look for what makes processes differ (`modbench doctor`).",
     Label.PROCESSES_CAPPED,
 )
@@ -117,11 +117,11 @@ def _operators(counted: CountNotes) -> int:
 
 def _explained(evidence: Evidence) -> bool:
     """Whether another label says why."""
-    doubts = catalogue.usable("doubts").values()
+    doubts = catalogue.usable("warnings").values()
     return any(each.label and each.label not in SILENT and each.check(evidence) for each in doubts)
 
 
-@doubt(
+@warning(
     "Find out what it does not compute: a cache, a shortcut, work that the counter cannot see, or a leaner block.",
     Label.FASTER,
 )
@@ -219,7 +219,7 @@ def changed(beside: Sequence[float], without: float) -> Changed | None:
     return Changed(math.exp(apart), math.exp(apart - half), math.exp(apart + half), n)
 
 
-@doubt(
+@warning(
     "Find what your file, or a package that it imports, changes for its whole process: a function of torch that it "
     "replaces, a thread that it starts. If it changes nothing, the machine did meanwhile: measure again.",
     Label.PROCESS_CHANGED,

@@ -19,7 +19,9 @@ DOUBTS = {
 
 
 def test_every_warning_is_tested() -> None:
-    own = {name for name, entry in catalogue.entries("doubts").items() if entry.plugin and entry.plugin.name == "audit"}
+    own = {
+        name for name, entry in catalogue.entries("warnings").items() if entry.plugin and entry.plugin.name == "audit"
+    }
     assert own | {"reads_future"} == set(DOUBTS)
 
 
@@ -27,6 +29,6 @@ def test_every_warning_is_tested() -> None:
 def test_a_warning_tells_what_was_found_for_its_label(name: str) -> None:
     case = aa_comparisons.jobs(1, "cpu", 1)[0].comparison.variants[0]
     found = Evidence(case, catalogue.metrics()["latency/forward"], [], audited={DOUBTS[name]: "30 % of it"})
-    said = {other: catalogue.load("doubts", other).check(found) for other in catalogue.entries("doubts")}
+    said = {other: catalogue.load("warnings", other).check(found) for other in catalogue.entries("warnings")}
     assert {other: words for other, words in said.items() if words} == {name: f"{DOUBTS[name]}: 30 % of it"}
-    assert catalogue.load("doubts", name).advice.endswith(".")
+    assert catalogue.load("warnings", name).advice.endswith(".")

@@ -8,10 +8,10 @@ from typing import TypeAlias
 
 from modbench.harness.domain.case import Case
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value, is_number, pivot
-from modbench.reports.panel import Panel
 from modbench.reports.questions import break_even
 from modbench.reports.questions.break_even import AGAINST, AXES, LETTERS, Line
 from modbench.reports.questions.results import loss_cell
+from modbench.reports.section import Section
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import between
 from modbench.reports.tables.load import Loaded, contenders, matched_beside
@@ -101,7 +101,7 @@ def _loss(loaded: Loaded, variants: Sequence[Case]) -> tuple[list[_Cell], list[V
     return [*cells.values()], [Sentence(words, n=len(loaded.suite.seeds))]
 
 
-PANEL = Panel(
+SECTION = Section(
     title="From which length on is each variant faster?",
     order=11,
     span=12,

@@ -12,11 +12,11 @@ from modbench.harness.domain.case import Case
 from modbench.reports.figures.heat_map import HeatCell, draw_heat_map
 from modbench.reports.figures.style import LETTER, POINTS, Marks, bin_of, bin_of_share, headline, new_figure
 from modbench.reports.model import Block, Figure, Finding, Sentence, Value
-from modbench.reports.panel import Lead, Panel
-from modbench.reports.panels.speedup_map import heat_cell
 from modbench.reports.questions import map as capacity_map
 from modbench.reports.questions.first_screen import described
 from modbench.reports.questions.map import Side, Spot, asked, beside, loss_of, row_name, share, sides, spots
+from modbench.reports.section import Lead, Section
+from modbench.reports.sections.speedup_map import heat_cell
 from modbench.reports.tables import losses
 from modbench.reports.tables.cell import columns_of
 from modbench.reports.tables.load import Loaded
@@ -115,7 +115,7 @@ READING = (
     "within 1.5 % of dense's is equivalent."
 )
 
-PANEL = Panel(
+SECTION = Section(
     title="Which capacity at which length?",
     order=3,
     span=12,

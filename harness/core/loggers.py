@@ -1,4 +1,4 @@
-"""What a sink exports: where the numbers of a long training run go besides the run folder. No torch."""
+"""What a logger exports: where the numbers of a long training run go besides the run folder. No torch."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from modbench.harness.core.errors import UsageError
 
 @dataclass(frozen=True)
 class Opening:
-    """A training run that a sink is opened for.
+    """A training run that a logger is opened for.
 
     Attributes:
-        folder: the run folder; what the sink writes lies below it.
+        folder: the run folder; what the logger writes lies below it.
         job: name of the training job, which is that of its files.
         config: settings of model and training, as plain values.
         first: the first step that will be written; above 1 where an interrupted run continues.
@@ -30,7 +30,7 @@ class Opening:
 
 
 class Writer(Protocol):
-    """An open sink. Whatever it raises ends the sink, never the training."""
+    """An open logger. Whatever it raises ends the logger, never the training."""
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Write values by metric key; steps only grow."""
@@ -39,12 +39,12 @@ class Writer(Protocol):
         """Put what was written where a killed process cannot lose it."""
 
     def close(self) -> None:
-        """End the sink."""
+        """End the logger."""
 
 
 @dataclass(frozen=True)
-class Sink:
-    """A sink. Its file's first docstring line is its description.
+class Logger:
+    """A logger. Its file's first docstring line is its description.
 
     Attributes:
         package: the Python package that it needs.

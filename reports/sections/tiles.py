@@ -12,9 +12,9 @@ from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import TrainNotes
 from modbench.reports.figures.style import look
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value, is_number, known, where_it_ran
-from modbench.reports.panel import Panel
 from modbench.reports.questions.best_setting import first_variant
 from modbench.reports.questions.first_screen import described
+from modbench.reports.section import Section
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import Against, against, by_length
 from modbench.reports.tables.load import Loaded, Row
@@ -167,4 +167,4 @@ READING = (
     "the theoretical speed-up."
 )
 
-PANEL = Panel(title="At a glance", order=2, span=12, render=render, reading=READING)
+SECTION = Section(title="At a glance", order=2, span=12, render=render, reading=READING)

@@ -14,7 +14,7 @@ from modbench.reports.figures.axes import ends_of, ratio_axis
 from modbench.reports.figures.point_labels import label
 from modbench.reports.figures.style import HAIR, MUTED, Marks, draw_dots, headline, in_lines, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence, is_number
-from modbench.reports.panel import Panel
+from modbench.reports.section import Section
 from modbench.reports.tables.comparisons import deciding, predicted_bias
 from modbench.reports.tables.findings import RATIOS, of_row
 from modbench.reports.tables.load import Loaded, Row
@@ -104,4 +104,6 @@ READING = (
     "the dash is what smaller operators cost on this machine, from the dash to the mark is not explained by them."
 )
 
-PANEL = Panel(title="Did fewer FLOPs become less time?", order=40, span=12, render=render, draws=True, reading=READING)
+SECTION = Section(
+    title="Did fewer FLOPs become less time?", order=40, span=12, render=render, draws=True, reading=READING
+)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from modbench.extend import Evidence, Label, doubt
+from modbench.extend import Evidence, Label, warning
 
 
-@doubt(
+@warning(
     "Read its audit report: `modbench audit` makes it again, and `docs/audit.md` says how each property is seen.",
     Label.DEVIATES,
 )
@@ -14,7 +14,7 @@ def audit_deviates(evidence: Evidence) -> str | None:
     return evidence.audited.get(Label.DEVIATES)
 
 
-@doubt(
+@warning(
     "Gather the tokens that a block computes before its products: what is computed and then zeroed costs what dense costs.",
     Label.ZEROES,
 )
@@ -23,13 +23,13 @@ def computes_zeroes(evidence: Evidence) -> str | None:
     return evidence.audited.get(Label.ZEROES)
 
 
-@doubt("Draw in training mode alone: here each number is that of one draw.", Label.RANDOM)
+@warning("Draw in training mode alone: here each number is that of one draw.", Label.RANDOM)
 def random_in_evaluation(evidence: Evidence) -> str | None:
     """Equal calls in evaluation mode differ: its audit found that the model draws random numbers."""
     return evidence.audited.get(Label.RANDOM)
 
 
-@doubt("Choose within each row: a loss or an answer at one batch size says nothing of another.", Label.ROWS_DEPEND)
+@warning("Choose within each row: a loss or an answer at one batch size says nothing of another.", Label.ROWS_DEPEND)
 def rows_depend(evidence: Evidence) -> str | None:
     """What a row gets depends on the other rows of its batch: so its audit found."""
     return evidence.audited.get(Label.ROWS_DEPEND)

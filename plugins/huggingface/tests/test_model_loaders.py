@@ -23,7 +23,7 @@ from modbench.harness.core.model_specs import parse_spec
 from modbench.harness.core.titles import short_name
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import make_plan
-from modbench.harness.registry import model_sources
+from modbench.harness.registry import model_loaders
 from modbench.harness.registry.user_models import check_user_model as check_model
 from modbench.harness.results import user_files
 from modbench.reports.questions import matches
@@ -82,7 +82,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def settings(model: str) -> dict[str, Any]:
-    found = present(model_sources.sourced(*parse_spec(model)))
+    found = present(model_loaders.from_loader(*parse_spec(model)))
     return dict(found.settings())
 
 

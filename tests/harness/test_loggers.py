@@ -1,4 +1,4 @@
-"""Sinks of long training runs: what they get, after a kill too; and that training is the same with them, whatever they do."""
+"""Loggers of long training runs: what they get, after a kill too; and that training is the same with them, whatever they do."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from present import present
 
-from modbench.harness.core.sinks import Opening, Sink
-from modbench.harness.core.train_plan import OF_THE_SINK, TrainPlan, TrainRun
+from modbench.harness.core.loggers import Logger, Opening
+from modbench.harness.core.train_plan import OF_THE_LOGGER, TrainPlan, TrainRun
 from modbench.harness.domain.case import Job
 from modbench.harness.domain.notes import TrainNotes
 from modbench.harness.domain.records import Record
@@ -25,13 +25,13 @@ from modbench.harness.registry import catalogue
 from modbench.harness.results import workspace
 from modbench.harness.results.workspace import Workspace
 from modbench.harness.training import trainer as training
-from modbench.harness.training.sink_log import FOLDER, SinkLog
+from modbench.harness.training.logger_feed import FOLDER, LoggerFeed
 
 STEPS = 25
 
 
 class Kept:
-    """A sink that keeps what it gets."""
+    """A logger that keeps what it gets."""
 
     def __init__(self, *, fails_at: int | None = None) -> None:
         self.rows: list[tuple[int, dict[str, float]]] = []
@@ -64,10 +64,10 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> Kept:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, kept: Kept, *, rewinds: bool = False) -> Kept:
-    """Let every name stand for this sink."""
+    """Let every name stand for this logger."""
     load = catalogue.load
-    sink = Sink(package="json", extra="none", open=kept.open, rewinds=rewinds)
-    monkeypatch.setattr(catalogue, "load", lambda room, name: sink if room == "sinks" else load(room, name))
+    logger = Logger(package="json", extra="none", open=kept.open, rewinds=rewinds)
+    monkeypatch.setattr(catalogue, "load", lambda room, name: logger if room == "loggers" else load(room, name))
     return kept
 
 
@@ -101,9 +101,9 @@ def curve(record: Record) -> list[float]:
     return [loss for loss in found.loss if loss is not None]
 
 
-def log_of(run: Path, **changes: Any) -> SinkLog:
+def log_of(run: Path, **changes: Any) -> LoggerFeed:
     settings: dict[str, Any] = {"steps": 40, "lr": 1e-3, "seq_len": 4, "batch_size": 1, **changes}
-    return SinkLog("kept", TrainRun(**settings), run, "job", {})
+    return LoggerFeed("kept", TrainRun(**settings), run, "job", {})
 
 
 def some(steps: int, known: int | None = None) -> dict[str, list[float]]:
@@ -113,8 +113,10 @@ def some(steps: int, known: int | None = None) -> dict[str, list[float]]:
 
 @pytest.mark.slow
 @pytest.mark.plugin("routing")
-def test_a_run_is_the_same_to_the_bit_with_a_sink(tmp_path: Path, kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Told after every step, so that whatever a sink could disturb, it would."""
+def test_a_run_is_the_same_to_the_bit_with_a_logger(
+    tmp_path: Path, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told after every step, so that whatever a logger could disturb, it would."""
     monkeypatch.setattr(training, "PROGRESS_S", 0.0)
     without = trained(tmp_path / "without", plan_of())
     sent = trained(tmp_path / "with", plan_of(log_to="kept", log_every=2, watch=True))
@@ -140,12 +142,12 @@ def test_a_run_is_the_same_to_the_bit_with_a_sink(tmp_path: Path, kept: Kept, mo
     (where,) = kept.opened
     assert where.config["model"] == "mod"
     assert where.config["d_model"] == 16
-    assert not OF_THE_SINK & where.config.keys()
+    assert not OF_THE_LOGGER & where.config.keys()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fails_at", [1, 10])
-def test_a_failing_sink_ends_no_run(
+def test_a_failing_logger_ends_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fails_at: int
 ) -> None:
     monkeypatch.setattr(training, "PROGRESS_S", 0.0)
@@ -158,19 +160,19 @@ def test_a_failing_sink_ends_no_run(
     assert all(step < fails_at for step in kept.steps)
 
 
-def test_a_sink_that_is_unknown_here_ends_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_logger_that_is_unknown_here_ends_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As where a run is resumed on another machine."""
-    log = SinkLog("nowhere", log_of(tmp_path).run, tmp_path, "job", {})
+    log = LoggerFeed("nowhere", log_of(tmp_path).run, tmp_path, "job", {})
     log.look(some(5), {}, 0)
     log.end({"loss/val": 1.0})
-    assert capsys.readouterr().err.count("warning") == 2  # that of `log_of`, whose sink is unknown too, and this one
+    assert capsys.readouterr().err.count("warning") == 2  # that of `log_of`, whose logger is unknown too, and this one
 
 
 @pytest.mark.parametrize(("rewinds", "again"), [(False, 30), (True, 25)])
 def test_a_resumed_run_sends_no_step_twice_and_leaves_none_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, rewinds: bool, again: int
 ) -> None:
-    """Killed at step 33 with a checkpoint at 24: a sink that hides old steps starts behind the checkpoint."""
+    """Killed at step 33 with a checkpoint at 24: a logger that hides old steps starts behind the checkpoint."""
     kept = use(monkeypatch, Kept(), rewinds=rewinds)
     log = log_of(tmp_path, log_every=5)
     log.look(some(12), {}, 0)
@@ -220,13 +222,13 @@ def test_what_is_not_finite_is_not_sent(tmp_path: Path, kept: Kept) -> None:
     assert kept.rows[-1] == (40, {"loss/val": 2.0})
 
 
-def test_a_sink_changes_neither_checkpoints_nor_comparisons() -> None:
+def test_a_logger_changes_neither_checkpoints_nor_comparisons() -> None:
     plain, sent = (TrainPlan.model_validate({"steps": 5, **more}) for more in ({}, {"log_to": "wandb", "log_every": 3}))
     assert sent != plain
     assert sent.measured == plain.measured == plain
     settings = catalogue.passes()["train"].settings
-    (with_sink, without) = (settings(plan_of(**more).suite, plan_of().cases[0]) for more in ({"log_every": 3}, {}))
-    assert with_sink == without
+    (with_logger, without) = (settings(plan_of(**more).suite, plan_of().cases[0]) for more in ({"log_every": 3}, {}))
+    assert with_logger == without
 
 
 def test_only_the_first_rank_sends(tmp_path: Path, kept: Kept) -> None:
@@ -235,7 +237,7 @@ def test_only_the_first_rank_sends(tmp_path: Path, kept: Kept) -> None:
     job = next(job for job in plan_of(log_to="kept").jobs if job.made_in == "train")
     for rank in (0, 1):
         with workspace.at(Workspace(tmp_path, job.name, Ranks(rank=rank, world=2))):
-            _training.sink_log(job).look(some(12), {}, 0)
+            _training.logger_feed(job).look(some(12), {}, 0)
     assert len(kept.opened) == 1
-    assert _training.sink_log(job).sink is None  # outside a run folder
+    assert _training.logger_feed(job).logger is None  # outside a run folder
     assert json.loads((tmp_path / FOLDER / f"{job.name}.json").read_text()) == {"sent": 10}

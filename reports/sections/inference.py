@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from modbench.reports.model import Estimate, Finding, Table, Value, where_it_ran
-from modbench.reports.panel import Panel
 from modbench.reports.questions import requests, results
+from modbench.reports.section import Section
 from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.wording import WORKLOADS, in_title
 
@@ -79,7 +79,7 @@ READING = (
     "of the batch."
 )
 
-PANEL = Panel(
+SECTION = Section(
     title="How fast are prefill, decode and requests?",
     order=15,
     span=12,

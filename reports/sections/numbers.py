@@ -28,8 +28,8 @@ from modbench.reports.model import (
     known_text,
     pivot,
 )
-from modbench.reports.panel import Panel
 from modbench.reports.questions.first_screen import NOTHING_COMPARED
+from modbench.reports.section import Section
 from modbench.reports.tables import findings, losses
 from modbench.reports.tables.job_files import Files
 from modbench.reports.tables.load import Loaded, Row
@@ -71,7 +71,7 @@ def _reported(loaded: Loaded, row: Row | None) -> Value:
     return losses.as_shown(loaded, Estimate.of(row.value, row.ci_low, row.ci_high, unit=str(row.unit)))
 
 
-NUMBERS = Panel(
+NUMBERS = Section(
     title="What does it take?",
     order=9,
     span=12,
@@ -174,7 +174,7 @@ def _filled(loaded: Loaded, cell: Value) -> Value:
     return "" if cell.value is None else losses.as_shown(loaded, cell)
 
 
-TABLE = Panel(
+TABLE = Section(
     title="All comparisons",
     order=70,
     span=12,
@@ -288,7 +288,7 @@ def every_case(loaded: Loaded) -> Markup | None:
             "id": case.id,
             "settings": [(term, inline(value)) for term, value in _settings(loaded, case)],
             "numbers": written([Table(f"Values of {case.id}", CASE_COLUMNS, [_values(loaded, each) for each in mine])]),
-            "doubts": [*map(inline, _doubts(loaded, case, mine))],
+            "warnings": [*map(inline, _doubts(loaded, case, mine))],
             "command": command,
             "no_command": no_command,
             "files": [*files.records(case.id), *files.logs(case.id)],
@@ -304,11 +304,11 @@ def every_case(loaded: Loaded) -> Markup | None:
         samples=Markup(data),  # noqa: S704  # JSON without `<`
         left_out=inline(left_out) if left_out else None,
         most_files=MOST_FILES,
-        most_doubts=MOST_DOUBTS,
+        most_warnings=MOST_DOUBTS,
     )
 
 
-EVERY_CASE = Panel(
+EVERY_CASE = Section(
     title="Every case",
     order=73,
     span=12,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from modbench.harness.core.contracts import GENERATION
 from modbench.harness.core.labels import Label
 from modbench.harness.core.units import about
-from modbench.harness.domain.evidence import Evidence, doubt
+from modbench.harness.domain.evidence import Evidence, warning
 from modbench.harness.domain.notes import TimeNotes, TrainNotes
 
 # Share of what forward and backward should run in a training step. Products with detached inputs save some of the backward pass.
@@ -16,20 +16,20 @@ LEAST_FORWARD = 0.92
 MOST = 3
 
 
-@doubt("Gather the selected tokens before the block; a mask saves no work.", Label.MASKS_COMPUTE)
+@warning("Gather the selected tokens before the block; a mask saves no work.", Label.MASKS_COMPUTE)
 def masks_compute(evidence: Evidence) -> str | None:
     """A module computed tokens that it claims to skip, and discarded the results."""
     masked = [claim for claim in evidence.counted.claims if claim.masked]
     return masked[0].said if masked else None
 
 
-@doubt("The times are those of a cache look-up: switch the cache off.", Label.REUSES_OUTPUT)
+@warning("The times are those of a cache look-up: switch the cache off.", Label.REUSES_OUTPUT)
 def reused_output(evidence: Evidence) -> str | None:
     """A call returned an earlier answer instead of computing it."""
     return evidence.counted.reused or next((notes.reused for notes in evidence.notes(TimeNotes) if notes.reused), None)
 
 
-@doubt(
+@warning(
     "The model computes something else in training mode: the FLOPs stated for a training step did not run.",
     Label.IDLE_IN_TRAINING,
 )
@@ -44,13 +44,13 @@ def idle_in_training(evidence: Evidence) -> str | None:
     return f"a training step ran {about(share)} of the FLOPs that its forward pass implies"
 
 
-@doubt("Measure all variants in that format: `dtype` in the suite's grid.", Label.OTHER_PRECISION)
+@warning("Measure all variants in that format: `dtype` in the suite's grid.", Label.OTHER_PRECISION)
 def other_precision(evidence: Evidence) -> str | None:
     """Products were computed in a narrower number format than the case's: fewer digits are faster, and another result."""
     return evidence.counted.other_precision
 
 
-@doubt(
+@warning(
     "Its loss is not comparable with a causal one: `loss/val_causal` is, where the model can route without the future.",
     Label.NOT_AUTOREGRESSIVE,
 )
@@ -71,7 +71,7 @@ def reads_future(evidence: Evidence) -> str | None:
     return f"earlier log-probabilities moved by up to {max(moved):.2g} nats when later tokens changed"
 
 
-@doubt(
+@warning(
     "If it should change what is computed, the setting does not reach the model. If it only changes how, as a chunk size "
     "does, compare times and memory alone.",
     Label.SAME,
@@ -83,7 +83,7 @@ def same_as_another(evidence: Evidence) -> str | None:
     return None
 
 
-@doubt(
+@warning(
     "No theoretical speed-up, and no share of a theoretical speed-up, is computed from a lower bound.",
     Label.LOWER_BOUND,
 )
@@ -95,7 +95,7 @@ def lower_bound(evidence: Evidence) -> str | None:
     return f"no formula for {', '.join(f'{name} ({n} calls)' for name, n in names.items())}" if names else None
 
 
-@doubt(
+@warning(
     "Fix the cause: it is unknown whether it skips what it claims, computes every call and reads only earlier tokens.",
     Label.UNCHECKED,
 )

@@ -84,7 +84,7 @@ model = "dense"
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a suite, and beside it a pass, its metric and a rule, each one file."""
-    write(tmp_path / "bench", {"passes/tick.py": TICK, "metrics/ticks.py": METRIC, "rules/longer.py": RULE})
+    write(tmp_path / "bench", {"passes/tick.py": TICK, "metrics/ticks.py": METRIC, "adaptive_rules/longer.py": RULE})
     (tmp_path / "ticks.toml").write_text(SUITE)
     monkeypatch.setenv("MODBENCH_PLUGINS", str(tmp_path / "bench"))
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "state"))
@@ -130,14 +130,14 @@ def test_a_fourth_rule_is_planned_run_resumed_watched_and_shown(here: Path, modb
 
 def test_a_rule_that_cannot_be_used_is_named(here: Path, modbench: Modbench) -> None:
     """It may decide about every run, so it is not passed over."""
-    (here / "bench" / "rules" / "longer.py").write_text("RULE = 1\n")
+    (here / "bench" / "adaptive_rules" / "longer.py").write_text("RULE = 1\n")
     done = modbench("plan", "ticks.toml", "--device", "cpu", cwd=here)
     assert done.returncode == 2
     assert "no groups, is_conditional, decide" in done.stderr
 
 
 def test_two_rules_for_one_unit_are_refused(here: Path, modbench: Modbench) -> None:
-    write(here / "bench", {"rules/other.py": RULE})
+    write(here / "bench", {"adaptive_rules/other.py": RULE})
     done = modbench("plan", "ticks.toml", "--device", "cpu", cwd=here)
     assert done.returncode == 2
     assert "'longer' and 'other' would both decide" in done.stderr
@@ -147,7 +147,7 @@ def test_two_rules_for_one_unit_are_refused(here: Path, modbench: Modbench) -> N
 @pytest.mark.usefixtures("jobs_here")
 def test_a_rule_that_asks_for_what_is_not_there_ends_the_run(here: Path, modbench: Modbench) -> None:
     wrong = RULE.replace("[job.name for job in jobs if job.name not in records][:1]", '["count-T8-B1-fp32-cpu1"]')
-    (here / "bench" / "rules" / "longer.py").write_text(wrong)
+    (here / "bench" / "adaptive_rules" / "longer.py").write_text(wrong)
     done = modbench("run", "ticks.toml", "--device", "cpu", "-o", "run", cwd=here)
     assert done.returncode == 3
     assert "'count-T8-B1-fp32-cpu1', which is no" in done.stderr
