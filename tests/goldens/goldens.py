@@ -95,11 +95,15 @@ class Added:
     def by(cls, plugin: plugins.Plugin) -> Added:
         """What a plug-in adds."""
         every = catalogue.entries("sections").items()
-        sections = [catalogue.load("sections", name) for name, entry in every if entry.plugin == plugin]
+        of_core, sections = (
+            [catalogue.load("sections", name) for name, entry in every if entry.plugin == owner]
+            for owner in (None, plugin)
+        )
         return cls(
             frozenset(plugin.adds.get("commands", ())),
             frozenset(table.name for section in sections for table in section.tables),
-            frozenset(section.title for section in sections),
+            # What has a title of the core's stands in that section.
+            frozenset(each.title for each in sections) - {each.title for each in of_core},
             frozenset(f".{name}" for name in plugin.adds.get("formats", ())),
         )
 
@@ -228,10 +232,10 @@ def _owned(file: str, text: str, ran: Mapping[str, str], has: Callable[[str, str
             return as_json(titles) if titles else ""
         case "page.txt":
             shown = "".join(each for title, each in sections(text).items() if has("sections", title))
-            tables = re.sub(
-                r" · (\w+)\.csv", lambda each: each[0] if has("tables", each[1]) else "", text[: text.index("## ")]
-            )
-            return tables + shown if has("commands", "report") else shown
+            if not has("commands", "report"):
+                return shown
+            page = text[: text.index("## ")] + shown
+            return re.sub(r" · (\w+)\.csv", lambda link: link[0] if has("tables", link[1]) else "", page)
         case "report_sentences.txt":
             lines = ((re.match(r"tables/(\w+)/", line), line) for line in text.splitlines(keepends=True))
             return "".join(

@@ -6,6 +6,21 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+from planted import FIT, Trouble, fake_record
+from planted_gate import written
+from planted_peaks import planted as planted_peaks
+from test_components import benchmark, file_of
+from test_exchange_rates import METRICS as EXCHANGE
+from test_exchange_rates import losses, step_flops
+from test_exchange_rates import planned as planted_exchange
+
+from modbench.harness.call.profiling.operators_of_a_call import of_shapes
+from modbench.harness.domain.case import Case, Job
+from modbench.harness.domain.notes import CountNotes, RooflineFinding
+from modbench.harness.domain.records import Record
+from modbench.harness.results import components
 
 ROOT = Path(__file__).parents[3]
 
@@ -56,3 +71,30 @@ router = "synthetic"
 capacity = 0.25
 decode_policy = "budget"
 """
+
+
+def sections(folder: Path) -> None:
+    """Plant operators and a machine of constant rates, compute-equivalent gains with intervals, and components beside the run."""
+    made = planted_exchange(metrics=[*EXCHANGE, "memory/peak_allocated"], processes=4)
+    flops = step_flops(made)
+    trouble = Trouble(losses=losses(flops, **{"mod[c0.125]": 1.25, "mod[c0.5]": 1.6, "moe": 0.2}), run_noise=0.003)
+
+    def record(job: Job) -> Record:
+        found = fake_record(job, trouble)
+        if job.made_in == "roofline":
+            return found.model_copy(update={"findings": RooflineFinding(table=planted_peaks())})
+        cases = {case.id: case for case in job.comparison.variants}
+        outcomes = [
+            each.model_copy(update={"notes": each.notes.model_copy(update=_operators(cases[each.case]))})
+            if isinstance(each.notes, CountNotes)
+            else each
+            for each in found.outcomes
+        ]
+        return found.model_copy(update={"outcomes": tuple(outcomes)})
+
+    run = written(folder / "run", made, record, {"certificate": FIT})
+    components.keep(run.path, components.imported(file_of(folder, benchmark(), benchmark("other"))))
+
+
+def _operators(case: Case) -> dict[str, Any]:
+    return {f"{name}_operators": of_shapes(case, training=name == "train") for name in ("forward", "train")}

@@ -16,8 +16,6 @@ from sections_of import drawn, shown
 from test_confirming import BUDGET, SIZES, sweep
 
 from modbench.harness.core.errors import UsageError
-from modbench.plugins.recommend import question as recommend
-from modbench.plugins.recommend.report import capacity_as_dict
 from modbench.plugins.sweeps.confirmation import question as confirmation
 from modbench.plugins.sweeps.section import CONFIRM, ISOFLOP
 from modbench.reports.model import Sentence
@@ -98,16 +96,6 @@ def conclusion(loaded: Loaded) -> str:
 def test_where_noise_does_as_well_the_router_gets_no_credit(tmp_path: Path) -> None:
     loaded = planted(tmp_path, mod=-0.1, noise=0.0)
     assert "Not shown to come from skipping" in conclusion(loaded)
-    found = recommend.recommend_capacity(loaded)
-    assert capacity_as_dict(found)["pays"] is False
-    assert found.capacity is None
-    assert plain(recommend.capacity_headline(found)).startswith("inconclusive")
-
-
-def test_a_runner_up_that_turns_out_better_leaves_it_open(paying: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    verdicts = {"baseline": "better", "control": "better", "runner_up": "worse"}
-    monkeypatch.setattr(confirmation.Answer, "verdict", lambda _, role: verdicts[role])
-    assert recommend.recommend_capacity(paying).variant is None
 
 
 def test_it_says_which_flops_the_budget_counts(tmp_path: Path) -> None:
@@ -128,12 +116,8 @@ def test_fewer_seeds_than_the_spread_asks_for_are_a_doubt(
     assert all(plain(each["margin"]) == "1.5 %" for each in said)
 
 
-def test_where_dense_is_better_dense_is_recommended(tmp_path: Path) -> None:
-    loaded = planted(tmp_path, mod=0.1, noise=0.1)
-    assert verdicts(loaded)["dense"] == "worse"
-    found = recommend.recommend_capacity(loaded)
-    assert (found.variant, found.capacity) == ("dense", None)
-    assert plain(recommend.capacity_headline(found)) == "dense is the best at equal training FLOPs"
+def test_where_dense_is_better_it_is_said(tmp_path: Path) -> None:
+    assert verdicts(planted(tmp_path, mod=0.1, noise=0.1))["dense"] == "worse"
 
 
 def test_what_is_not_decided_says_how_many_seeds_would(tmp_path: Path) -> None:
@@ -141,9 +125,6 @@ def test_what_is_not_decided_says_how_many_seeds_would(tmp_path: Path) -> None:
     assert verdicts(loaded)["dense"] == "inconclusive"
     rows: Any = present(confirmation.table(loaded)).rows
     assert [plain(row[-1]) for row in rows if plain(row[0]) == "dense"] == ["? inconclusive"]
-    first = plain(recommend.capacity_headline(recommend.recommend_capacity(loaded)))
-    assert first.startswith("inconclusive: ")
-    assert "new seeds" in first  # never on top: that would be a look without a level
     row = confirmation.TABLE.frame(loaded).iloc[0]
     assert row.verdict == "inconclusive"
     assert row.seeds_needed > 8
