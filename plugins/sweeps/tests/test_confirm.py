@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,6 @@ from present import present
 from sections_of import drawn, shown
 from test_confirming import BUDGET, SIZES, sweep
 
-from modbench.harness.core.errors import UsageError
 from modbench.plugins.sweeps.confirmation import question as confirmation
 from modbench.plugins.sweeps.section import CONFIRM, ISOFLOP
 from modbench.reports.model import Sentence
@@ -24,8 +20,6 @@ from modbench.reports.tables.load import Loaded, load
 from modbench.reports.writers.number_format import plain
 
 pytestmark = pytest.mark.slow
-
-Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
 VARIANTS = [{"model": "dense"}, {"model": "mod", "capacity": [0.25, 0.5], "router": ["learned", "stochastic"]}]
 ROLES = ["baseline", "best", "runner_up", "control"]
@@ -138,32 +132,6 @@ def test_without_a_control_nothing_is_said_to_pay(tmp_path: Path) -> None:
     (answer,) = confirmation.answers(loaded)
     assert (answer.control, answer.pays) == (None, None)
     assert "no control" in conclusion(loaded)
-    found = recommend.recommend_capacity(loaded)
-    assert found.variant is None
-
-
-def test_recommend_prints_a_capacity(paying: Loaded, modbench: Modbench) -> None:
-    assert json.loads(modbench("recommend", paying.path, "--json").stdout)["capacity"] == 0.25
-    for limit in (("--max-loss-increase", "1%"), ("--minimize", "memory")):  # it would hold to none
-        refused = modbench("recommend", paying.path, *limit, "--json")
-        assert (refused.returncode, refused.stdout) == (2, "")
-        assert limit[0] in refused.stderr
-
-
-def test_a_sweep_that_confirmed_nothing_is_refused(tmp_path: Path) -> None:
-    made = sweep(confirm=None, metrics=["loss/val_causal"])
-    folder = left(tmp_path, made, losses={case.id: 2.0 for case in made.cases})
-    with pytest.raises(UsageError, match="confirmed nothing"):
-        recommend.recommend_capacity(load(str(folder)))
-
-
-def test_of_a_sweep_that_was_interrupted_it_says_how_to_go_on(tmp_path: Path) -> None:
-    made = sweep()
-    folder = left(tmp_path, made, losses={case.id: 2.0 for case in made.cases})
-    for told in (folder / "decisions").iterdir():
-        told.unlink()
-    with pytest.raises(UsageError, match=r"`modbench resume .* goes on"):
-        recommend.recommend_capacity(load(str(folder)))
 
 
 def test_two_number_formats_are_told_apart(tmp_path: Path) -> None:
