@@ -25,6 +25,7 @@ from modbench.extend import (
     grouped,
     half,
     headline,
+    heat_cell,
     heat_map,
     losses,
     new_figure,
@@ -103,7 +104,7 @@ def _cell(spot: Spot, side: Side, metric: str, title: str) -> heat_map.Cell:
     else:
         color = style.bin_of(found.typical.value or 1.0, found.verdict)
     below = [GLYPHS.get(found.verdict or "", ""), half(found.typical, 3 if of_loss else 2)]
-    return heat_map.cell(spot.case, spot.length, title, found, color, " ".join(filter(None, below)))
+    return heat_cell(spot.case, spot.length, title, found, color, " ".join(filter(None, below)))
 
 
 def _datum(spot: Spot, found: Finding) -> dict[str, object]:

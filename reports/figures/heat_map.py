@@ -7,11 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from modbench.harness.domain.case import Case
 from modbench.reports.figures.style import MAP, MAP_INK, MUTED, PAPER, Mark, Marks
-from modbench.reports.model import Finding, Sentence
-from modbench.reports.wording import short
-from modbench.reports.writers.number_format import NONE, bare, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,20 +29,6 @@ class Cell(NamedTuple):
     below: str
     hatched: bool
     mark: Mark
-
-
-def cell(case: Case, length: int, title: str, found: Finding, color: int, below: str, *, hatched: bool = False) -> Cell:
-    """Return a cell of a map with its number, and what it says on hover: `MoD 0.125, T = 512, forward pass: 1.62× ▲ faster`."""
-    told = Sentence("{status}: {reason}", status=found.status, reason=found.reason)
-    typical, words = found.typical, "{variant}, T = {length}, {title}: {told}"
-    told = told if typical.value is None else found.judged()
-    said = Sentence(words, variant=short(case), length=length, title=title, told=told)
-    mark = Mark(plain(said), case.variant)
-    if typical.value is None:
-        return Cell(None, "failed" if found.status == "failed" else NONE, "", False, mark)
-    shown = typical.alone.shown
-    text = bare(shown.value or 0.0, shown) if shown.kind == "cost" else plain(shown)  # its title has the unit
-    return Cell(color, text, below, hatched, mark)
 
 
 def draw(axis: Axes, rows: Sequence[Sequence[Cell]], columns: Sequence[str], marks: Marks, size: float) -> None:

@@ -324,6 +324,7 @@ if TYPE_CHECKING:
     from modbench.reports.questions.results import TABLES
     from modbench.reports.reasons import in_words as reason_in_words
     from modbench.reports.section import InPlace, Lead, Section
+    from modbench.reports.sections.speedup_map import heat_cell
     from modbench.reports.tables import best_variants, comparisons, losses, pair_verdicts, provenance
     from modbench.reports.tables.axes import in_words as axis_value
     from modbench.reports.tables.cases import no_interval
