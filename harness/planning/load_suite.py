@@ -121,6 +121,8 @@ def _check_plugins(suite: Suite, source: str) -> None:
     for name in suite.needs:
         if why := plugins.lack_of(name):
             raise UsageError(f"{source} {why}.")
+    if suite.train is not None and suite.train.watch:
+        catalogue.find("recorders", "routing")
     for table, name in OF_PLUGINS.items():
         if getattr(suite, table) is not None and (why := plugins.lack_of(name)):
             raise UsageError(f"{source}: [{table}] {why}.")

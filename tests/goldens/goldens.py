@@ -49,7 +49,7 @@ SENTENCES = {
     *("check_in_words", "about", "advice", "notes", "differs", "summary", "why", "said", "found", "how"),
 }
 # What is made of every run. `report` alone leaves tables and the page in the run.
-FORMATS = ",".join(name for name in ("md", "tex", "json") if name in catalogue.entries("formats"))
+FORMATS = "md,tex,json"
 EVERY = {"report": "report run", "files": f"report run --format {FORMATS} -o views"}
 # Tables that every run has: a golden of one question does not keep them.
 OF_EVERY_RUN = {"cases", "comparisons", "breakeven", "exchange", "isoflop"}
@@ -84,9 +84,8 @@ class Settings:
 
 @dataclass(frozen=True)
 class Added:
-    """What a plug-in adds to what is made of any run: first words of commands, tables, titles of sections, suffixes of files."""
+    """What a plug-in adds to what is made of any run: tables, titles of sections, suffixes of files."""
 
-    commands: frozenset[str]
     tables: frozenset[str]
     sections: frozenset[str]
     suffixes: frozenset[str]
@@ -100,7 +99,6 @@ class Added:
             for owner in (None, plugin)
         )
         return cls(
-            frozenset(plugin.adds.get("commands", ())),
             frozenset(table.name for section in sections for table in section.tables),
             # What has a title of the core's stands in that section.
             frozenset(each.title for each in sections) - {each.title for each in of_core},
@@ -139,8 +137,13 @@ def folder_of(name: str, owner: str) -> Path:
 
 def commands(name: str) -> dict[str, str]:
     """What is run of a golden, by the names of what is made of it."""
-    settings = (Settings.of(folder_of(name, owner)) for owner in owners(name))
-    return EVERY | {title: command for each in settings for title, command in each.commands.items()}
+    return {title: command for owner in owners(name) for title, command in _commands(name, owner).items()}
+
+
+def _commands(name: str, owner: str) -> Mapping[str, str]:
+    """An owner's part of what is run."""
+    own = Settings.of(folder_of(name, owner)).commands
+    return {**EVERY, **own} if owner == NEEDS.get(name, CORE) else own
 
 
 @dataclass(frozen=True)
@@ -206,13 +209,16 @@ def parts(name: str, golden: Golden) -> dict[str, Golden]:
     """What each owner has of a golden: plug-ins what they add, the first one all else."""
     own, *others = owners(name)
     added = {other: ADDED[other] for other in others}
-    left = _part(name, golden, lambda kind, what: not any(each.has(kind, what) for each in added.values()))
-    return {own: left} | {other: _part(name, golden, each.has) for other, each in added.items()}
+    made = {other: _part(name, other, golden, each.has) for other, each in added.items()}
+    return {
+        own: _part(name, own, golden, lambda kind, what: not any(each.has(kind, what) for each in added.values()))
+    } | made
 
 
-def _part(name: str, golden: Golden, has: Callable[[str, str], bool]) -> Golden:
-    """What is left of a golden of an owner that has commands, tables, sections and suffixes."""
-    ran = {title: command.split()[0] for title, command in commands(name).items()}
+def _part(name: str, owner: str, golden: Golden, has: Callable[[str, str], bool]) -> Golden:
+    """What is left of a golden of an owner that has tables, sections and suffixes."""
+    ran = {title: title in _commands(name, owner) for title in commands(name)}
+    ran |= {command: ran[title] for title, command in commands(name).items()}
 
     def of_owner(files: Mapping[str, str]) -> dict[str, str]:
         left = ((file, _owned(file, text, ran, has)) for file, text in files.items())
@@ -221,31 +227,29 @@ def _part(name: str, golden: Golden, has: Callable[[str, str], bool]) -> Golden:
     return Golden(of_owner(golden.data), of_owner(golden.words))
 
 
-def _owned(file: str, text: str, ran: Mapping[str, str], has: Callable[[str, str], bool]) -> str:
+def _owned(file: str, text: str, ran: Mapping[str, bool], has: Callable[[str, str], bool]) -> str:
     """An owner's part of a file; empty: it has none."""
     match file:
         case "exit_codes.json":
-            codes = {command: code for command, code in json.loads(text).items() if has("commands", command.split()[0])}
+            codes = {command: code for command, code in json.loads(text).items() if ran[command]}
             return as_json(codes) if codes else ""
         case "sections.json":
             titles = [title for title in json.loads(text) if has("sections", title)]
             return as_json(titles) if titles else ""
         case "page.txt":
             shown = "".join(each for title, each in sections(text).items() if has("sections", title))
-            if not has("commands", "report"):
+            if not ran["report"]:
                 return shown
             page = text[: text.index("## ")] + shown
             return re.sub(r" · (\w+)\.csv", lambda link: link[0] if has("tables", link[1]) else "", page)
         case "report_sentences.txt":
             lines = ((re.match(r"tables/(\w+)/", line), line) for line in text.splitlines(keepends=True))
-            return "".join(
-                line for table, line in lines if (has("tables", table[1]) if table else has("commands", "report"))
-            )
+            return "".join(line for table, line in lines if (has("tables", table[1]) if table else ran["report"]))
     stem, _, suffix = file.rpartition(".")
     if f".{suffix}" in PAGES:
         mine = has("suffixes", f".{suffix}")
     elif stem in ran:
-        mine = has("commands", ran[stem])
+        mine = ran[stem]
     else:
         mine = has("tables", stem.removesuffix("_reasons"))
     return text if mine else ""

@@ -21,8 +21,6 @@ from unittest import mock
 
 from planted import left, planted_suite
 from planted_compare import compared_run
-from planted_map import METRICS as MAP_METRICS
-from planted_map import map_plan, map_run
 
 from modbench.harness.core import files
 from modbench.harness.core.contracts import Text
@@ -83,20 +81,10 @@ def gate(folder: Path) -> None:
     compared_run(folder / "new", seed=2, slower=slower, fails="moe", environment=packages)
 
 
-def capacity_map(folder: Path) -> None:
-    """Plant that one capacity pays at one of two lengths, one nowhere; one without the matched baseline fails."""
-    matched_baselines = [
-        {"model": "dense", "match": {"variant": "mod", "capacity": capacity}} for capacity in (0.125, 0.5)
-    ]
-    variants = [{"model": "dense"}, *matched_baselines, {"model": "mod", "capacity": [0.125, 0.25, 0.5]}]
-    metrics = [*(each for each in MAP_METRICS if each != "flops/train_step"), "memory/parameters"]
-    map_run(folder, map_plan(variants=variants, metrics=metrics), fails="mod[c0.25]")
-
-
 def golden_folders() -> dict[str, tuple[Path, Callable[[Path], None]]]:
     """Where each golden lies and what makes it, by name: those of the core, and of each plug-in's `plant_NAME.py`."""
     found: dict[str, tuple[Path, Callable[[Path], None]]] = {
-        made.__name__: (HERE / made.__name__, made) for made in (quick, decode, gate, capacity_map)
+        made.__name__: (HERE / made.__name__, made) for made in (quick, decode, gate)
     }
     for file in sorted(ROOT.glob("plugins/*/tests/plant_*.py")):
         module = importlib.import_module(file.stem)

@@ -16,11 +16,11 @@ from test_exchange_rates import METRICS as EXCHANGE
 from test_exchange_rates import losses, step_flops
 from test_exchange_rates import planned as planted_exchange
 
-from modbench.harness.call.profiling.operators_of_a_call import of_shapes
+from modbench.harness.call.operators import of_shapes
 from modbench.harness.domain.case import Case, Job
 from modbench.harness.domain.notes import CountNotes, RooflineFinding
 from modbench.harness.domain.records import Record
-from modbench.harness.results import components
+from modbench.plugins.components import imported
 
 ROOT = Path(__file__).parents[3]
 
@@ -93,7 +93,7 @@ def sections(folder: Path) -> None:
         return found.model_copy(update={"outcomes": tuple(outcomes)})
 
     run = written(folder / "run", made, record, {"certificate": FIT})
-    components.keep(run.path, components.imported(file_of(folder, benchmark(), benchmark("other"))))
+    imported.keep(run.path, imported.read_times(file_of(folder, benchmark(), benchmark("other"))))
 
 
 def _operators(case: Case) -> dict[str, Any]:
