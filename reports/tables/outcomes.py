@@ -239,7 +239,7 @@ class Tables(Samples):
         if baseline is not None:
             self.baseline = variant_named(self.plan.cases, baseline, "baseline").variant
             anchor = self.plan.comparisons[0].variants[0].variant
-            if self.suite.search is not None and self.baseline != anchor:
+            if any(each.partial for each in self.plan.comparisons) and self.baseline != anchor:
                 raise UsageError(
                     f"baseline {self.baseline!r}: a search times each variant beside {anchor!r} and its own matched baseline, "
                     "so that other variants have no ratio to it. Leave the baseline out."

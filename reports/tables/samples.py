@@ -6,7 +6,7 @@ Raw calls and notes stand behind a sample (`cell.py`). What a process says of al
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -15,12 +15,12 @@ from statistics import median
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label
-from modbench.harness.domain.case import Case, Job
+from modbench.harness.domain.case import Case, GridPoint, Job
 from modbench.harness.domain.evidence import TimingProcess
 from modbench.harness.domain.notes import PeakFinding, RooflineFinding, SomeNotes, WithoutOwnFinding
 from modbench.harness.domain.records import Record
 from modbench.harness.machine.roofline.table import Table
-from modbench.harness.planning.comparisons import first_processes
+from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue
 from modbench.harness.results.run_file import StoredRun
 from modbench.harness.stats.against_anchor import Process
@@ -53,7 +53,7 @@ class PlannedJob:
 def jobs(run: StoredRun) -> Iterator[PlannedJob]:
     """Yield the jobs that were planned or asked for, then those that no rule asked for."""
     records = {record.job.name: record for record in run.records}
-    apart = first_processes(run.plan.suite, run.plan.comparisons)
+    apart = _first_processes(run.plan)
     asked, undecided = ({job.name for job in jobs} for jobs in (run.plan.jobs, run.undecided))
     for job in run.plan.jobs:
         process = apart.get(job.comparison.label, 0) + job.process
@@ -61,6 +61,20 @@ def jobs(run: StoredRun) -> Iterator[PlannedJob]:
     for job in run.planned:
         if job.rule and job.name not in asked:
             yield PlannedJob(job, job.process, left_out=_unasked(job.rule)[job.name not in undecided])
+
+
+def _first_processes(plan: Plan) -> dict[str, int]:
+    """A number for the first process of each partial comparison, by its label.
+
+    Those at one place share an anchor but not its processes: numbered on, each process of the anchor has a number of its own.
+    """
+    found: dict[str, int] = {}
+    seen: Counter[GridPoint] = Counter()
+    for comparison in plan.comparisons:
+        if comparison.partial:
+            found[comparison.label] = seen[comparison.grid_point] * plan.suite.processes_limit
+            seen[comparison.grid_point] += 1
+    return found
 
 
 def _unasked(rule: str) -> tuple[str, str]:

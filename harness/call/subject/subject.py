@@ -14,9 +14,8 @@ from modbench.harness.call.subject.build import DTYPES, build_module, evaluating
 from modbench.harness.call.timing import nvtx
 from modbench.harness.call.timing.interleave import Clock, Laps, Stopwatch
 from modbench.harness.core.errors import NumericsError
-from modbench.harness.core.measure_plans import DecodePlan
 from modbench.harness.core.protocols import PAGE, Parts, parts_of
-from modbench.harness.domain.case import Case, GridPoint
+from modbench.harness.domain.case import Case, DecodePlan, GridPoint
 
 if TYPE_CHECKING:
     from modbench.harness.core.language_model import LanguageModel

@@ -21,7 +21,7 @@ from modbench.harness.domain.suite import Suite
 from modbench.harness.machine import counter_sampler, nvml
 from modbench.harness.machine.process import clocks
 from modbench.harness.machine.process.graceful_stop import end_if_lost
-from modbench.harness.planning.comparisons import in_search
+from modbench.harness.planning import suite_tables
 from modbench.harness.planning.jobs import JobMaker
 from modbench.harness.results import workspace
 from modbench.harness.results.outcomes import SURVIVABLE, attempt, measured, missing, missing_after, release
@@ -287,15 +287,13 @@ def without_own(suite: Suite, comparison: Comparison) -> Comparison | None:
     """The comparison without the variants that run a user's code, with an A/A control; None where no such process is made.
 
     None is made at smoke effort, whose single process does not tell how much processes differ, and where the anchor itself runs a
-    user's code. A search makes it at the place that each of its rows measures first.
+    user's code. Of partial comparisons those that are timed first make it.
     """
     anchor, *_ = comparison.variants
     shipped = comparison.shipped
     if not suite.claims or anchor not in shipped or len(shipped) == len(comparison.variants):
         return None
-    if suite.search is not None and in_search(suite, comparison):
-        along = sorted(set(getattr(suite.grid, suite.search.axis)))
-        if getattr(comparison.grid_point, suite.search.axis) != along[(len(along) - 1) // 2]:
-            return None
+    if comparison.partial and not all(each.times_first(suite, comparison) for each in suite_tables.in_use(suite)):
+        return None
     aa_control = anchor.model_copy(update={"aa_control": True})
     return comparison.model_copy(update={"variants": (*shipped, aa_control), "aa_control": False})

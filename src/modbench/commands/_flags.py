@@ -67,10 +67,10 @@ def settings(incomplete: str) -> list[tuple[str, str]]:
             return []
         return [(f"metrics={name}", about) for name, about in metrics(typed)]
     from modbench.harness.core.config import ModelConfig
-    from modbench.harness.domain.suite import TABLES
+    from modbench.harness.planning import suite_tables
     from modbench.harness.planning.overrides import TOP_KEYS
 
-    in_tables = (f"{table}.{name}" for table, kind in TABLES.items() for name in kind.model_fields)
+    in_tables = (f"{table}.{name}" for table, kind in suite_tables.plans().items() for name in kind.model_fields)
     return matching(((f"{name}=", "") for name in (*TOP_KEYS, *ModelConfig.model_fields, *in_tables)), incomplete)
 
 

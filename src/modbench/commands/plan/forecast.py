@@ -79,7 +79,7 @@ def forecast(plan: Plan, costs: Costs | None = None) -> dict[str, Any]:
         "predicted_s": sum(seconds * usual[job.name] for job, seconds in predicted),
         "predicted_most_s": sum(job.facts.most * seconds * most[job.name] for job, seconds in predicted),
         "load": run_time.load,
-        "searched": plan.suite.search is not None,
+        "searched": any(each.partial for each in plan.comparisons),
         "measured_peaks": run_time.measured,
         "measured_pace": run_time.paced,
         "assumed_flop_per_s": ASSUMED_FLOP_PER_S[plan.device],
