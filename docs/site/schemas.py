@@ -53,11 +53,11 @@ def suite() -> Schema:
     """A suite's TOML file. Metrics and models are those of the catalogue; `modbench init` adds those of the user's folders."""
     made = Suite.model_json_schema(schema_generator=_InToml)
     made["additionalProperties"] = {"type": "object"}  # tables of the user's plug-ins
-    for name, plan in suite_tables.plans().items():
-        if name not in TABLES:
-            part = plan.model_json_schema(schema_generator=_InToml)
-            made["$defs"] |= part.pop("$defs", {}) | {plan.__name__: part}
-            made["properties"][name] = {"$ref": f"#/$defs/{plan.__name__}"}
+    for table_name, plan in suite_tables.plans().items():
+        if table_name not in TABLES:
+            one = plan.model_json_schema(schema_generator=_InToml)
+            made["$defs"] |= one.pop("$defs", {}) | {plan.__name__: one}
+            made["properties"][table_name] = {"$ref": f"#/$defs/{plan.__name__}"}
     top, parts = made["properties"], {name: part["properties"] for name, part in made["$defs"].items()}
     keys = ModelConfig.model_json_schema(schema_generator=_InToml)["properties"]
     keys |= {name: _or_percent(key) for name, key in keys.items() if name in SHARE_KEYS}
