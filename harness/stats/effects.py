@@ -293,13 +293,3 @@ def adjusted(p_values: Mapping[int, float]) -> dict[int, float]:
         most = max(most, min(1.0, p_values[name] * (len(p_values) - below)))
         found[name] = most
     return {name: found[name] for name in p_values}
-
-
-def by_chance(families: int) -> int:
-    """Most findings in one direction that chance gives in so many families, where nothing differs.
-
-    In each, a direction has half of the level. In 1 % more families have a finding than this; what is left of the 5 % is for
-    families that have several. `tests/bench/families.py` simulates how often there are more.
-    """
-    counts = np.arange(families + 1)
-    return int(np.searchsorted(special.bdtr(counts, families, (1 - LEVEL) / 2), 0.99))

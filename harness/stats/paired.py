@@ -8,7 +8,7 @@ thread did the work and did not wait of itself (`unfit`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from modbench.harness.core.contracts import Estimand
@@ -23,7 +23,6 @@ from modbench.harness.stats.contrast import (
     Seen,
     Side,
     contrast,
-    minus,
 )
 from modbench.harness.stats.noise import Columns
 from modbench.harness.stats.reason import Reason
@@ -152,20 +151,6 @@ def between(
     base, new = map(Side, walls, cpus)
     unfit = _unfit(processes, case, baseline) if one_thread else SEVERAL_THREADS
     return Numbers(base, new, Seen(_noisy(processes, case, baseline), unfit))
-
-
-def numbers_of_pairs(one: Numbers, other: Numbers) -> Numbers:
-    """Return two pairs as the sides of a contrast of their ratios: above 0 that of `one` is larger.
-
-    What drifts between processes cancels, as in a pair.
-    """
-
-    def difference(pair: Numbers) -> Side:
-        cpu = minus(pair.new.cpu, pair.base.cpu) if pair.new.cpu is not None and pair.base.cpu is not None else None
-        return Side(minus(pair.new.wall, pair.base.wall), cpu)
-
-    noisy, unfit = max(one.seen.noisy, other.seen.noisy), one.seen.unfit or other.seen.unfit
-    return Numbers(difference(other), difference(one), replace(one.seen, noisy=noisy, unfit=unfit))
 
 
 def unfit(sides: Iterable[Sequence[Columns]]) -> Reason | None:
