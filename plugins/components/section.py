@@ -5,11 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from modbench.harness.results.components import Component, Components, kept
-from modbench.reports.data_table import DataTable, count, flag, number, text
-from modbench.reports.model import Block, Code, Estimate, Note, Sentence, Table, Value
-from modbench.reports.section import Section
-from modbench.reports.tables.load import Loaded
+from modbench.extend import (
+    Block,
+    Code,
+    DataTable,
+    Estimate,
+    Loaded,
+    Note,
+    Section,
+    Sentence,
+    Table,
+    Value,
+    count,
+    flag,
+    number,
+    text,
+)
+from modbench.plugins.components.imported import Component, Components, kept
 
 NO_VERDICT = "one process: no processes, so no interval and no verdict"
 HEAD = (
