@@ -173,7 +173,7 @@ def spread(variants: Sequence[Sequence[float]]) -> float:
     """Standard deviation of a process's effect, from all variants of a comparison.
 
     Args:
-        variants: each variant's log-effects against the anchor, one per process; at least `FEWEST_OF_PILOT` each.
+        variants: each variant's log-effects against the baseline, one per process; at least `FEWEST_OF_PILOT` each.
 
     The variance is averaged over the variants. What makes processes differ (memory layout, hashing, neighbours, the clock)
     acts on all variants of a process, and six processes alone know a standard deviation only to within a factor of two.
@@ -187,7 +187,7 @@ def spread(variants: Sequence[Sequence[float]]) -> float:
     rest = sum(freedom) - freedom[largest]
     others = pooled * sum(freedom) - variances[largest] * freedom[largest]
     if rest and others > 0:
-        # The variants share their anchor, so that the others know less than their number says: count them as one.
+        # The variants share their baseline, so that the others know less than their number says: count them as one.
         p = float(special.fdtrc(freedom[largest], freedom[largest], variances[largest] / (others / rest)))
         if p < APART / len(variants):
             pooled = variances[largest]

@@ -376,9 +376,9 @@ def work(job: Job, forward: Callable[[Case], float]) -> float:
     return FIRST + sum(_of_case(case, variants[0], forward(case), parts, hardware=hardware) for case in variants)
 
 
-def _of_case(case: Case, anchor: Case, forward: float, parts: Sequence[Counts], *, hardware: bool) -> float:
-    """The same of one case; a user's model is assumed to have as many parameters as the anchor."""
-    cost = case_cost(case) or case_cost(anchor)
+def _of_case(case: Case, baseline: Case, forward: float, parts: Sequence[Counts], *, hardware: bool) -> float:
+    """The same of one case; a user's model is assumed to have as many parameters as the baseline."""
+    cost = case_cost(case) or case_cost(baseline)
     params = cost.params if cost else 0.0
     tokens = case.grid_point.batch_size * case.grid_point.seq_len
     most = guarded(case, int(params))

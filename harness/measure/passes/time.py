@@ -286,16 +286,16 @@ PASS = Pass(
 def without_own(suite: Suite, comparison: Comparison) -> Comparison | None:
     """The comparison without the variants that run a user's code, with an A/A control; None where no such process is made.
 
-    None is made at smoke effort, whose single process does not tell how much processes differ, and where the anchor itself runs a
-    user's code. A search makes it at the place that each of its rows measures first.
+    None is made at smoke effort, whose single process does not tell how much processes differ, and where the baseline itself runs
+    a user's code. A search makes it at the place that each of its rows measures first.
     """
-    anchor, *_ = comparison.variants
+    baseline, *_ = comparison.variants
     shipped = comparison.shipped
-    if not suite.claims or anchor not in shipped or len(shipped) == len(comparison.variants):
+    if not suite.claims or baseline not in shipped or len(shipped) == len(comparison.variants):
         return None
     if suite.search is not None and in_search(suite, comparison):
         along = sorted(set(getattr(suite.grid, suite.search.axis)))
         if getattr(comparison.grid_point, suite.search.axis) != along[(len(along) - 1) // 2]:
             return None
-    aa_control = anchor.model_copy(update={"aa_control": True})
+    aa_control = baseline.model_copy(update={"aa_control": True})
     return comparison.model_copy(update={"variants": (*shipped, aa_control), "aa_control": False})

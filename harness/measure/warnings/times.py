@@ -20,13 +20,13 @@ from modbench.harness.stats.noise import Columns
 MOST_NOISY = 0.2
 # Of a spread between inputs. A report has some sixty cells, of which hardly one may be called so by chance.
 SPREAD_LEVEL, LEAST_SPREAD = 0.001, 0.01
-# How much more FLOP/s than its anchor a model may reach: a leaner block of equal FLOPs was 1.12 to 1.38 times as fast.
+# How much more FLOP/s than its baseline a model may reach: a leaner block of equal FLOPs was 1.12 to 1.38 times as fast.
 FACTOR = 1.5
 # Time of an operator, whatever it computes: of small shapes most of the time is this, which FLOPs do not explain.
 OPERATOR_S = 15e-6
 # Labels that explain nothing about speed.
 SILENT = frozenset({Label.FASTER, Label.UNCHECKED, Label.NOISY, Label.NOT_AUTOREGRESSIVE, Label.SAW_FUTURE, Label.SAME})
-# A change of the anchor's time below this is of no interest, and one that processes make more often than this is none.
+# A change of the baseline's time below this is of no interest, and one that processes make more often than this is none.
 LEAST_CHANGE, CHANGE_LEVEL = 0.05, 0.01
 # Fewest processes from which their spread is estimated.
 FEWEST = 3
@@ -102,8 +102,8 @@ def _theoretical(evidence: Evidence) -> float | None:
 
 def _least_ratio(evidence: Evidence) -> float | None:
     """The lower end of the interval of baseline over case; None where there is no interval."""
-    processes, anchor = dict(enumerate(evidence.beside)), evidence.beside[0].anchor
-    numbers = paired.between(processes, evidence.case.id, anchor, one_thread=False, averaged=False)
+    processes, baseline = dict(enumerate(evidence.beside)), evidence.beside[0].baseline
+    numbers = paired.between(processes, evidence.case.id, baseline, one_thread=False, averaged=False)
     if not numbers.effects():
         return None
     low = effects.over_processes(numbers.effects(), numbers.within() if len(processes) == 1 else None).low
@@ -205,7 +205,7 @@ def changed(beside: Sequence[float], without: float) -> Changed | None:
     more than `LEAST_CHANGE`.
 
     Args:
-        beside: logarithms of the anchor's time in each process beside the user's code.
+        beside: logarithms of the baseline's time in each process beside the user's code.
         without: the same of the process without it.
     """
     n = len(beside)
@@ -229,8 +229,8 @@ def process_changed(evidence: Evidence) -> str | None:
     alone = evidence.without_own
     if alone is None:
         return None
-    timed = [each for each in evidence.processes if each.anchor in each.variants]
-    processes = [*(each.variants[each.anchor] for each in timed), alone.samples]
+    timed = [each for each in evidence.processes if each.baseline in each.variants]
+    processes = [*(each.variants[each.baseline] for each in timed), alone.samples]
     one_thread = evidence.case.grid_point.one_thread
     *known, without = log_times(processes, one_thread=one_thread)
     if not known:
@@ -243,12 +243,12 @@ def process_changed(evidence: Evidence) -> str | None:
         if not one_thread or share - here <= LEAST_CHANGE:
             return None
         return (
-            f"while {timed[0].anchor} computes in the same process as the user's code, other threads of its process run for "
+            f"while {timed[0].baseline} computes in the same process as the user's code, other threads of its process run for "
             f"{about(share)} of the time, and for {about(here)} without it ({mine}, alone {theirs})"
         )
     spread = found.ratio / found.low
     return (
-        f"{timed[0].anchor} takes {found.ratio:.3g} times as long in processes with the user's code as in one without it "
+        f"{timed[0].baseline} takes {found.ratio:.3g} times as long in processes with the user's code as in one without it "
         f"({mine}, alone {theirs}); as its {found.processes} processes differ, {1 / spread:.3g} to {spread:.3g} times are "
         "expected"
     )

@@ -180,8 +180,8 @@ def judge(records: list[Record], took_s: Mapping[str, float] | None = None) -> I
             raise ModbenchError(f"the machine check failed: {record.job.name}: {failed}")
         if any(isinstance(outcome.notes, TimeNotes) and outcome.notes.unsteady for outcome in record.outcomes):
             drifting.add(record.job.protocol.seed)
-        anchor, aa_control = (outcome.samples for outcome in record.outcomes)
-        together = paired.ProcessSamples(aa_control, None, anchor, record.blocks[0].columns)
+        baseline, aa_control = (outcome.samples for outcome in record.outcomes)
+        together = paired.ProcessSamples(aa_control, None, baseline, record.blocks[0].columns)
         by_comparison.setdefault(record.job.protocol.seed, []).append((record, together))
     if drifting >= by_comparison.keys():
         raise ModbenchError(
@@ -189,7 +189,7 @@ def judge(records: list[Record], took_s: Mapping[str, float] | None = None) -> I
         )
     for found in (found for number, found in by_comparison.items() if number not in drifting):
         processes = [process for _, process in found]
-        sides = [(side, each.blocks) for each in processes for side in (each.case, each.anchor) if side is not None]
+        sides = [(side, each.blocks) for each in processes for side in (each.case, each.baseline) if side is not None]
         marks = [mark for each in sides for mark in noise.causes(*each)]
         pair = paired.numbers(processes, one_thread=grid_point.one_thread).contrast()
         costs = [

@@ -66,7 +66,7 @@ def forecast(plan: Plan, costs: Costs | None = None) -> dict[str, Any]:
     every = [(job, slot.at_once) for slot in phases(plan, usable_cores()) for job in slot.jobs]
     own = [case for case in plan.cases if case.is_user_model]
     counted = dict(zip(own, costs.counted(own), strict=True)) if costs is not None else {}
-    anchors = {case: comparison.variants[0] for comparison in plan.comparisons for case in comparison.variants}
+    baselines = {case: comparison.variants[0] for comparison in plan.comparisons for case in comparison.variants}
     run_time = RunTime(plan)
     predicted = [(job, run_time.seconds(job, at_once)) for job, at_once in every]
     usual, most = plan.shares("usual"), plan.shares("most")
@@ -92,7 +92,7 @@ def forecast(plan: Plan, costs: Costs | None = None) -> dict[str, Any]:
         "routers_uncounted": [*dict.fromkeys(case.config.router for case in plan.cases if case.facts.own_router)],
         "variants_from": _variants_from(plan),
         **_of_passes(predicted),
-        "cases": [_case(plan, case, anchors[case], run_time, counted) for case in plan.cases],
+        "cases": [_case(plan, case, baselines[case], run_time, counted) for case in plan.cases],
         **_of_rules(plan),
     }
 
@@ -204,11 +204,11 @@ def _adds(job: Job, variant: str, run_time: RunTime, maker: JobMaker, at_once: i
 
 
 def _case(
-    plan: Plan, case: Case, anchor: Case, run_time: RunTime, counted: Mapping[Case, UserModelCost | str]
+    plan: Plan, case: Case, baseline: Case, run_time: RunTime, counted: Mapping[Case, UserModelCost | str]
 ) -> dict[str, Any]:
-    closed, base_closed = case_cost(case), case_cost(anchor)
+    closed, base_closed = case_cost(case), case_cost(baseline)
     found = counted.get(case, "is counted when it runs")
-    cost, base = closed or _known(found), base_closed or _known(counted.get(anchor))
+    cost, base = closed or _known(found), base_closed or _known(counted.get(baseline))
     known = {"case": case.id, "model": case.model, "options": dict(case.options)}
     if cost is None:
         return known | dict.fromkeys(NUMBERS) | {"source": None, "reason": f"a user's model {found}"}
