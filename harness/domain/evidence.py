@@ -84,7 +84,7 @@ class Evidence:
         decision: the number of processes that a pilot asked for; None: it is fixed.
         drift: how the variant drifted relative to its baseline, over all processes; None: it did not.
         same_as: other settings of the model with the same FLOPs, parameters and losses, bit for bit; by variant, what differs.
-        without_own: the baseline in a process without the user's code; None where there was none.
+        without_user_code: the baseline in a process without the user's code; None where there was none.
         anchor_s: seconds of a typical call of the baseline; None where it was not timed.
         timed: whether the metric is measured as a time, not derived from one.
         audited: sentences of the model's audit by the label that they bring; empty where it was not audited.
@@ -99,7 +99,7 @@ class Evidence:
     decision: ProcessCount | None = None
     drift: str | None = None
     same_as: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    without_own: TimingProcess | None = None
+    without_user_code: TimingProcess | None = None
     anchor_s: float | None = None
     timed: bool = False
     audited: Mapping[Label, str] = field(default_factory=dict)

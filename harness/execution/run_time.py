@@ -178,7 +178,7 @@ def _nearest(plan: Plan) -> dict[str, Case]:
         most = min(each, len(members))
         chosen = [round(i * (len(members) - 1) / max(1, most - 1)) for i in range(most)]
         for at, (_, case) in enumerate(members):
-            found[case.id] = members[min(chosen, key=lambda grid_point: abs(grid_point - at))][1]
+            found[case.id] = members[min(chosen, key=lambda other: abs(other - at))][1]
     return found
 
 

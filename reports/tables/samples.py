@@ -17,7 +17,7 @@ from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case, Job
 from modbench.harness.domain.evidence import TimingProcess
-from modbench.harness.domain.notes import PeakFinding, RooflineFinding, SomeNotes, WithoutOwnFinding
+from modbench.harness.domain.notes import PeakFinding, RooflineFinding, SomeNotes, WithoutUserCodeFinding
 from modbench.harness.domain.records import Record
 from modbench.harness.machine.roofline.table import Table
 from modbench.harness.planning.comparisons import first_processes
@@ -77,7 +77,7 @@ class Samples:
         metrics: every known metric by its key.
         cells: the samples of each metric of a case, by its id and the metric's key.
         peaks: the machine's measured peak in FLOP/s by number format; `rooflines` those by shape.
-        without_own: the anchor in a process without the user's code, by comparison and metric.
+        without_user_code: the anchor in a process without the user's code, by comparison and metric.
         changed: files of the user's of which the run's jobs ran several versions.
     """
 
@@ -86,7 +86,7 @@ class Samples:
         self.cells = defaultdict[tuple[str, str], Cell](Cell)
         self.peaks: dict[str, float] = {}
         self.rooflines: dict[str, Table] = {}
-        self.without_own: dict[tuple[str, str], TimingProcess] = {}
+        self.without_user_code: dict[tuple[str, str], TimingProcess] = {}
         self._labelling = {name: each for name, each in catalogue.passes().items() if each.labels}
         self._found = defaultdict[str, dict[str, Mapping[Label, str]]](dict)
         self._processes = defaultdict[tuple[str, str], dict[int, Process]](dict)
@@ -111,10 +111,10 @@ class Samples:
             self.peaks[findings.dtype] = findings.flop_per_s
         if isinstance(findings, RooflineFinding):
             self.rooflines[findings.table.dtype] = findings.table
-        if isinstance(findings, WithoutOwnFinding):
+        if isinstance(findings, WithoutUserCodeFinding):
             for key, variants in findings.samples.items():
                 if anchor.id in variants:
-                    self.without_own[comparison.label, key] = TimingProcess(variants[anchor.id], findings.blocks)
+                    self.without_user_code[comparison.label, key] = TimingProcess(variants[anchor.id], findings.blocks)
         made_in = self._labelling.get(record.job.made_in)
         if made_in is not None:
             said = {} if findings is None else made_in.labelled(findings)

@@ -265,7 +265,7 @@ if TYPE_CHECKING:
     from modbench.models.layers.context import Selection, from_mask
     from modbench.models.layers.router import Calibrated, Threshold, own_precision
     from modbench.models.mod import top_k
-    from modbench.progress import Counter, StepProgress, in_notebook, progress_for
+    from modbench.progress_bar import Counter, StepProgress, in_notebook, progress_for
     from modbench.reports import reasons, wording
     from modbench.reports.data_table import Column, DataTable, count, flag, grid_point, interval, number, text
     from modbench.reports.figures import heat_map, style

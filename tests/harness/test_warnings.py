@@ -80,7 +80,9 @@ BESIDE = [outcome({"wall_s": [seconds] * 40}, variant=ANCHOR.id) for seconds in 
 WITHOUT = TimingProcess(outcome().samples, {})
 PLANTED: dict[str, tuple[Evidence, str]] = {
     "process_changed": (
-        replace(evidence([outcome()] * 3), processes=[beside(outcome(), each) for each in BESIDE], without_own=WITHOUT),
+        replace(
+            evidence([outcome()] * 3), processes=[beside(outcome(), each) for each in BESIDE], without_user_code=WITHOUT
+        ),
         "takes 4.2 times as long in processes with the user's code",
     ),
     "allocator_retried": (evidence([outcome(alloc_retries=3)]), "3 times"),

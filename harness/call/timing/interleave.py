@@ -251,7 +251,7 @@ class Session:
             self._block(round_, number, block)
 
     def _block(self, round_: int, number: int, block: Sequence[str]) -> None:
-        grid_point = len(self.made.blocks.get("block", ()))
+        number_of_block = len(self.made.blocks.get("block", ()))
         before, start = self.of_blocks.read(), self.clock.wall_s()
         for position, variant in enumerate(block):
             if variant not in self.calls:
@@ -261,13 +261,13 @@ class Session:
             if row is not None:
                 where = {
                     "round": round_,
-                    "block": grid_point,
+                    "block": number_of_block,
                     "position": position,
                     "calls": self.repeats[variant],
                     "input": number,
                 }
                 _append(self.made.samples[variant], where | row)
-        seen = {"block": grid_point, "wall_s": self.clock.wall_s() - start} | self.of_blocks.since(before)
+        seen = {"block": number_of_block, "wall_s": self.clock.wall_s() - start} | self.of_blocks.since(before)
         _append(self.made.blocks, seen)
 
     def _timed(self, call: Call, number: int, repeats: int) -> dict[str, float]:

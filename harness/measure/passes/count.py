@@ -1,9 +1,9 @@
 """Count FLOPs, and check what a model claims: a metric's `measure` is given `Counted` and returns a number of FLOPs.
 
 On the meta device (shapes only) the closed form is compared with torch's counter and fvcore, module by module. Real tensors at
-the case's own place show what kernels executed, whether modules skip what they claim to skip, whether every call is computed,
-and whether logits depend on later tokens. The validity checks of a shipped model run on few tokens, of a large one on fewer:
-tests cover these models at any length.
+the case's own grid point show what kernels executed, whether modules skip what they claim to skip, whether every call is
+computed, and whether logits depend on later tokens. The validity checks of a shipped model run on few tokens, of a large one on
+fewer: tests cover these models at any length.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ NO_TRAINING = "no training step was counted: the suite asks for no metric of one
 FIRST, CASE, BLOCK, TRAINED_BLOCK, TRACED_BLOCK = 5e10, 3e9, 1.5e9, 2.4e9, 1.5e9
 # Of a weight: to draw it, and for a step of the optimizer.
 DRAWN, STEPPED = 600.0, 300.0
-# Forward passes at the case's own place: the contract, executed FLOPs, claims. Calls of the validity checks.
+# Forward passes at the case's own grid point: the contract, executed FLOPs, claims. Calls of the validity checks.
 FORWARDS, GUARDS = 3, 22
 # What a user's model adds: first inputs and work out of sight; training mode against evaluation mode, with two models.
 OWN_FORWARDS, OWN_TRAINED = 10, 14

@@ -226,7 +226,7 @@ def changed(beside: Sequence[float], without: float) -> Changed | None:
 )
 def process_changed(evidence: Evidence) -> str | None:
     """The baseline takes another time in the process that the user's code is loaded in: it changed what the process does."""
-    alone = evidence.without_own
+    alone = evidence.without_user_code
     if alone is None:
         return None
     timed = [each for each in evidence.processes if each.baseline in each.variants]

@@ -45,7 +45,7 @@ HEAD = ("params", "forward", "train step", "to train", "KV cache")
 
 @dataclass(frozen=True)
 class Request:
-    """A model and the grid of places to cost it at, a row for each combination; without capacities its own."""
+    """A model and the grid of points to cost it at, a row for each combination; without capacities its own."""
 
     model: str
     options: Pairs = ()
@@ -287,11 +287,9 @@ def as_text(rows: list[dict[str, Any]], *, verbose: bool = False) -> str:
     """The answer in one line, then a table."""
     if len(rows) == 1 or verbose:
         return "\n\n".join(_block(row) for row in rows)
-    grid_points = [_place(row) for row in rows]
-    shared = {
-        key: text for key, text in grid_points[0].items() if all(grid_point[key] == text for grid_point in grid_points)
-    }
-    varied = [key for key in grid_points[0] if key not in shared]
+    points = [_point(row) for row in rows]
+    shared = {key: text for key, text in points[0].items() if all(point[key] == text for point in points)}
+    varied = [key for key in points[0] if key not in shared]
     forward = sorted(row["flops"]["forward"] for row in rows)
     answer = (
         f"{_name(rows[0])}: {human(forward[0], 'FLOP')} to {human(forward[-1], 'FLOP')} forward, {len(rows)} settings"
@@ -299,10 +297,7 @@ def as_text(rows: list[dict[str, Any]], *, verbose: bool = False) -> str:
     head = (*varied, *HEAD)
     table = [
         head,
-        *(
-            (*(grid_point[key] for key in varied), *_numbers(row))
-            for grid_point, row in zip(grid_points, rows, strict=True)
-        ),
+        *((*(point[key] for key in varied), *_numbers(row)) for point, row in zip(points, rows, strict=True)),
     ]
     first, *lines = aligned(table, right=range(len(head)))
     notes = _notes(rows)
@@ -315,7 +310,7 @@ def _name(row: dict[str, Any]) -> str:
     return f"{row['model']}({typed(row['options'])})" if row["options"] else str(row["model"])
 
 
-def _place(row: dict[str, Any]) -> dict[str, str]:
+def _point(row: dict[str, Any]) -> dict[str, str]:
     """The values that the grid may vary, as text by name."""
     capacity = row["config"]["capacity"]
     return {
@@ -342,8 +337,8 @@ def _block(row: dict[str, Any]) -> str:
     answer = (
         f"{_name(row)}: {_count(row['params'])} parameters, {human(row['flops']['forward'], 'FLOP')} forward{to_train}"
     )
-    grid_point = ", ".join(f"{key} {text}" for key, text in _place(row).items() if text)
-    return "\n".join([answer, grid_point, "", *aligned(_table(row), right={1}), "", *_notes([row])])
+    point = ", ".join(f"{key} {text}" for key, text in _point(row).items() if text)
+    return "\n".join([answer, point, "", *aligned(_table(row), right={1}), "", *_notes([row])])
 
 
 def _table(row: dict[str, Any]) -> list[tuple[str, str, str]]:

@@ -147,7 +147,7 @@ def card_jobs() -> list[Job]:
 
 
 def job_of(made_in: Pass, device: Device, dtype: Dtype, flops: float, threads: int = 1) -> Job:
-    """A job that finds something about the machine: its pass reads the place, and runs no model."""
+    """A job that finds something about the machine: its pass reads the grid point, and runs no model."""
     grid_point = GridPoint(seq_len=1, batch_size=1, dtype=dtype, device=device, threads=threads, compile=False)
     case = with_facts(
         Case(model="dense", variant_parts=(), config=ModelConfig.model_validate({"d_model": 64}), grid_point=grid_point)

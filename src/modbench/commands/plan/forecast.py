@@ -51,7 +51,7 @@ NUMBERS = (
 )
 # Cases that are listed, however much else there is to say.
 FEWEST = 4
-# Places of training runs up to which they are named.
+# Grid points of training runs up to which they are named.
 MOST_GRID_POINTS = 3
 HEADER = ("case", "params", "FLOPs", "share", "theoretical", "memory", "time")
 # Columns of the short table, which fit 80 columns.
@@ -354,7 +354,7 @@ def _router_text(forecast: dict[str, Any]) -> list[str]:
     return [f"Without what the router {named} computes: the run counts it."] if named else []
 
 
-def _places_text(grid_points: list[str]) -> str:
+def _grid_points_text(grid_points: list[str]) -> str:
     """The cases of training runs, where they are few."""
     return f" (the cases {' and '.join(grid_points)})" if len(grid_points) <= MOST_GRID_POINTS else ""
 
@@ -367,7 +367,7 @@ def _training_text(training: dict[str, Any] | None) -> list[str]:
     searches = f" ({rates} of them to find learning rates)" if rates else ""
     text = f"; at most {tokens:,} tokens per run, {epochs:.2g} epochs over the corpus" if tokens and epochs else ""
     runs = (
-        f"{training['runs']} {what}{_places_text(training['grid_points'])}{searches}, "
+        f"{training['runs']} {what}{_grid_points_text(training['grid_points'])}{searches}, "
         f"{human(training['flops'], 'FLOP')}{' with evaluation' * (not training['evaluates_only'])}, "
         f"{training['device_hours']:.2g} device hours at {training['assumed_flop_per_s'] / 1e9:g} GFLOP/s{text}."
     )
