@@ -29,7 +29,6 @@ if TYPE_CHECKING:
         TimeoutFlag,
         TitleFlag,
         VerboseFlag,
-        checked_capacity,
         checked_format,
         checked_margin,
         listed,

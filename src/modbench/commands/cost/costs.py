@@ -18,7 +18,7 @@ from modbench.harness.core.model_specs import Pairs, typed
 from modbench.harness.core.printable import SCREEN, WIDTH, aligned
 from modbench.harness.core.units import check_capacity, human
 from modbench.harness.domain.case import ELEMENT_BYTES, Case, Dtype, GridPoint
-from modbench.harness.planning.flops.closed_form import case_cost, case_decode_cost, closed_form
+from modbench.harness.planning.flops.closed_form import case_cost, case_decode_cost
 from modbench.harness.planning.variants import decided_by, reached_by_name, refused
 from modbench.harness.registry import catalogue, user_models, user_routers
 from modbench.harness.registry.lookup import with_facts
@@ -153,24 +153,30 @@ def case_of(request: Request, capacity: float | None, dtype: Dtype, batch_size: 
 
 def _costs_of(request: Request, capacity: float | None, dtype: Dtype, batch_size: int, seq_len: int) -> dict[str, Any]:
     case = case_of(request, capacity, dtype, batch_size, seq_len)
-    config = case.config
     row: dict[str, Any] = {
         "model": request.model,
         "seq_len": seq_len,
         "batch_size": batch_size,
         "dtype": dtype,
         "options": dict(request.options),
-        "config": config.model_dump(),
+        "config": case.config.model_dump(),
         "dynamic": not case.is_user_model and catalogue.load("models", request.model).dynamic,
     }
-    if case.is_user_model:
-        return row | _counted_costs(case, _to_read(request, case, capacity))
-    model = catalogue.load("models", request.model)
-    cost = closed_form(request.model, config, seq_len, batch_size)
-    width = ELEMENT_BYTES[dtype]
-    decode = model.decode_cost(config, seq_len, batch_size) if model.decode_cost else None
-    reason = None if decode else "how many weights a call reads depends on the input"
-    return row | {
+    return row | (
+        _counted_costs(case, _to_read(request, case, capacity)) if case.is_user_model else _closed_costs(case)
+    )
+
+
+def _closed_costs(case: Case) -> dict[str, Any]:
+    """The row of a shipped model: what its closed form says, and the counter's second opinion."""
+    dynamic, cost, width = (
+        catalogue.load("models", case.model).dynamic,
+        case_cost(case),
+        ELEMENT_BYTES[case.grid_point.dtype],
+    )
+    assert cost is not None
+    decode = case_decode_cost(case, case.grid_point.seq_len)
+    return {
         "source": "closed form",
         "params": cost.params,
         "flops": _flops(cost),
@@ -178,20 +184,23 @@ def _costs_of(request: Request, capacity: float | None, dtype: Dtype, batch_size
         "predictor": cost.predictor,
         "counter": _check_on_meta(case, cost),
         "bytes": {
-            "forward": None if model.dynamic else cost.bytes_forward(width),
+            "forward": None if dynamic else cost.bytes_forward(width),
             "decode_step": decode.read * width if decode else None,
         },
         "memory": {
-            "parameters": cost.params * width,
-            "gradients": cost.params * width,
-            "optimizer": 2 * cost.params * width,
+            **_of_training(cost.params * width),
             "activations": cost.memory.saved(width),
             "kv_cache": decode.held * width if decode else None,
             "peak_forward": cost.memory_forward(width),
             "peak_train_step": cost.memory_train(width),
         },
-        "reason": reason,
+        "reason": None if decode else "how many weights a call reads depends on the input",
     }
+
+
+def _of_training(parameters: float) -> dict[str, float]:
+    """Bytes that a training step holds for parameters of so many bytes: AdamW has two moments."""
+    return {"parameters": parameters, "gradients": parameters, "optimizer": 2 * parameters}
 
 
 def _flops(cost: Cost) -> dict[str, float]:
@@ -231,19 +240,11 @@ def _counted_costs(case: Case, to_read: Mapping[str, object]) -> dict[str, Any]:
     Raises:
         UsageError: if it cannot be built, or does not read one of these keys.
     """
-    import torch
-
-    from modbench.harness.call.subject.build import build_module, keys_read, noting
+    from modbench.harness.execution.user_model_costs import counted_on
     from modbench.harness.measure.passes.memory import forecasts
-    from modbench.harness.planning.flops import counter
 
     try:
-        with torch.device("meta"):
-            config, read = noting(case.config)
-            module = build_module(case.model_copy(update={"config": config}), 0)
-            tokens_BT = torch.zeros(case.grid_point.batch_size, case.grid_point.seq_len, dtype=torch.int64)
-            counted = counter.forward(module, tokens_BT)
-            keys = keys_read(module, tokens_BT, read)
+        counted = counted_on(case, "meta")
     except UsageError:
         raise
     except Exception as error:
@@ -251,29 +252,23 @@ def _counted_costs(case: Case, to_read: Mapping[str, object]) -> dict[str, Any]:
             f"model {case.model!r} cannot be costed on shapes alone: {type(error).__name__}: {in_short(error)}"
         ) from error
     for key, value in to_read.items():
-        if keys is not None and key not in keys:
+        if counted.read is not None and key not in counted.read:
             raise refused(case.model, key, value, user_models.unread(case.model, key))
-    params, width = sum(p.numel() for p in module.parameters()), ELEMENT_BYTES[case.grid_point.dtype]
-    forecast = forecasts(case)
+    forecast, width = forecasts(case), ELEMENT_BYTES[case.grid_point.dtype]
     cost, decode = case_cost(case), case_decode_cost(case, case.grid_point.seq_len)
-    flops = (
-        _flops(cost)
-        if cost
-        else dict.fromkeys(CONVENTIONS) | {"forward": counted.total, "train_step": 3 * counted.total}
-    )
+    forward = round(counted.forward)  # of one batch: a whole number
+    own = dict.fromkeys(CONVENTIONS) | {"forward": forward, "train_step": 3 * forward}
     bound = f"; a lower bound: no formula for {', '.join(counted.unknown)}" if counted.unknown else ""
+    difference = {"difference": forward / cost.forward - 1} if cost else {}
     return {
         "source": "closed form" if cost else f"{COUNTED}{bound}",
-        "params": params,
-        "flops": flops,
+        "params": counted.params,
+        "flops": _flops(cost) if cost else own,
         "parts": dict(cost.parts) if cost else {},
-        "counter": {"forward": counted.total, "reason": None}
-        | ({"difference": counted.total / cost.forward - 1} if cost else {}),
+        "counter": {"forward": forward, "reason": None, **difference},
         "bytes": {"forward": None, "decode_step": decode.read * width if decode else None},
         "memory": {
-            "parameters": params * width,
-            "gradients": params * width,
-            "optimizer": 2 * params * width,
+            **_of_training(counted.params * width),
             "activations": forecast.bytes.get("memory/activations"),
             "kv_cache": decode.held * width if decode else None,
             "peak_forward": None,
