@@ -80,12 +80,12 @@ class Evidence:
         outcomes: one per process or seed.
         processes: those of the same processes, for timings.
         counted: results of counting the case.
-        anchor_counted: the same of the baseline.
+        baseline_counted: the same of the baseline.
         decision: the number of processes that a pilot asked for; None: it is fixed.
         drift: how the variant drifted relative to its baseline, over all processes; None: it did not.
         same_as: other settings of the model with the same FLOPs, parameters and losses, bit for bit; by variant, what differs.
         without_user_code: the baseline in a process without the user's code; None where there was none.
-        anchor_s: seconds of a typical call of the baseline; None where it was not timed.
+        baseline_s: seconds of a typical call of the baseline; None where it was not timed.
         timed: whether the metric is measured as a time, not derived from one.
         audited: sentences of the model's audit by the label that they bring; empty where it was not audited.
     """
@@ -95,12 +95,12 @@ class Evidence:
     outcomes: Sequence[Outcome]
     processes: Sequence[Process] = ()
     counted: CountNotes = field(default_factory=CountNotes)
-    anchor_counted: CountNotes = field(default_factory=CountNotes)
+    baseline_counted: CountNotes = field(default_factory=CountNotes)
     decision: ProcessCount | None = None
     drift: str | None = None
     same_as: Mapping[str, Sequence[str]] = field(default_factory=dict)
     without_user_code: TimingProcess | None = None
-    anchor_s: float | None = None
+    baseline_s: float | None = None
     timed: bool = False
     audited: Mapping[Label, str] = field(default_factory=dict)
 

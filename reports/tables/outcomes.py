@@ -153,7 +153,7 @@ class Value:
             self.drift,
             tables.alike.get(case.variant, {}),
             tables.without_user_code.get((self.comparison.label, self.source.key)),
-            anchor_s=tables.anchor_s(self.anchor, metric, numbers),
+            baseline_s=tables.baseline_s(self.anchor, metric, numbers),
             timed=bool(metric.measured_by) and self.made_in.times,
             audited=tables.audited(case),
         )

@@ -161,7 +161,7 @@ class Samples:
         found = self._processes.get((anchor.id, metric.source or metric.key), {})
         return {number: each for number, each in found.items() if case.id in each.variants}
 
-    def anchor_s(self, anchor: Case, metric: Metric, processes: Sequence[int]) -> float | None:
+    def baseline_s(self, anchor: Case, metric: Metric, processes: Sequence[int]) -> float | None:
         """Return the seconds of a typical call of an anchor in some processes; None where it was not timed."""
         key = (anchor.id, metric.source or metric.key, *processes)
         if key not in self._anchors_s:

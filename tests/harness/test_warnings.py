@@ -72,7 +72,7 @@ def evidence(
     processes = [beside(*each, columns) for each in zip(made, anchors, strict=True)]
     mine, theirs = (CountNotes.model_validate(side or {}) for side in (counted, anchored))
     timed = METRICS[metric].measured_by == "time"
-    return Evidence(CASE, METRICS[metric], made, processes, mine, theirs, anchor_s=0.01, timed=timed)
+    return Evidence(CASE, METRICS[metric], made, processes, mine, theirs, baseline_s=0.01, timed=timed)
 
 
 CAPPED = ProcessCount(pilot=8, used=8, variants=2, sd=0.03, detectable=0.01, asked=60, most=24, made=24)

@@ -283,7 +283,6 @@ def cost_ratio(realised: list[int], config: ModelConfig, seq_len: int) -> float:
 def _own(case: Case, seed: int, inputs: int, parts: Sequence[Counts], say: Say) -> Counted:
     """Count a user's model by torch's counter on real tensors, backward as twice forward; or by its source's closed form."""
     from modbench.harness.call.subject import check_counts
-    from modbench.harness.call.subject.check_counts import escapes
     from modbench.harness.planning.flops import counter
 
     say("its contract, and FLOPs by torch's counter")
@@ -296,7 +295,7 @@ def _own(case: Case, seed: int, inputs: int, parts: Sequence[Counts], say: Say) 
     total = fmean(each.total for each, _ in counts)
     causal = fmean(each for _, each in counts)
     say("work that no counter sees")
-    out_of_sight = escapes(partial(subject.forward, batches[0]), one_thread=case.grid_point.one_thread)
+    out_of_sight = check_counts.escapes(partial(subject.forward, batches[0]), one_thread=case.grid_point.one_thread)
     forward = replace(forward, operators=forward.operators | {"unknown": forward.operators["unknown"] | out_of_sight})
     if forward.total == 0 and not forward.unknown:
         raise ValueError("torch's counter saw no operator for which it has a formula: 0 FLOPs would be wrong")

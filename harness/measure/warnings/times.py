@@ -91,7 +91,7 @@ def capped_processes(evidence: Evidence) -> str | None:
 
 def _theoretical(evidence: Evidence) -> float | None:
     """FLOPs of the baseline over those of the case; None where one of them is unknown or a lower bound."""
-    sides = (evidence.anchor_counted, evidence.counted)
+    sides = (evidence.baseline_counted, evidence.counted)
     theirs, mine = (
         getattr(side, evidence.metric.theoretical, None) if evidence.metric.theoretical else None for side in sides
     )
@@ -117,8 +117,8 @@ def _operators(counted: CountNotes) -> int:
 
 def _explained(evidence: Evidence) -> bool:
     """Whether another label says why."""
-    doubts = catalogue.usable("warnings").values()
-    return any(each.label and each.label not in SILENT and each.check(evidence) for each in doubts)
+    usable = catalogue.usable("warnings").values()
+    return any(each.label and each.label not in SILENT and each.check(evidence) for each in usable)
 
 
 @warning(
@@ -128,13 +128,13 @@ def _explained(evidence: Evidence) -> bool:
 def faster_than_flops(evidence: Evidence) -> str | None:
     """It is faster than its FLOPs explain, and no other label says why."""
     theoretical = _theoretical(evidence)
-    if not evidence.timed or theoretical is None or not evidence.beside or not evidence.anchor_s:
+    if not evidence.timed or theoretical is None or not evidence.beside or not evidence.baseline_s:
         return None
     ratio = _least_ratio(evidence)
     if ratio is None or ratio <= 1:
         return None
-    calls = _operators(evidence.anchor_counted) * (3 if evidence.metric.workload == "train_step" else 1)
-    launching = min(1.0, OPERATOR_S * calls / evidence.anchor_s)
+    calls = _operators(evidence.baseline_counted) * (3 if evidence.metric.workload == "train_step" else 1)
+    launching = min(1.0, OPERATOR_S * calls / evidence.baseline_s)
     if ratio * (1 - launching) <= FACTOR * theoretical or _explained(evidence):
         return None
     return f"at least {ratio:.2f} times as fast as its baseline, where FLOPs promise {theoretical:.2f} times"
