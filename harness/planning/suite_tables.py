@@ -64,7 +64,7 @@ class SuiteTable(Generic[PlanType]):
 
         Args:
             expander: makes comparisons.
-            variants: the variants, the anchor first.
+            variants: the variants, the baseline first.
             grid_point: the grid point.
             keys: the metrics that are to be measured there.
         """

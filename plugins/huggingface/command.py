@@ -7,7 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from modbench.extend import JsonFlag, UsageError, checked_capacity, command, say, say_json, shown
+from modbench.extend import JsonFlag, UsageError, check_capacity, command, say, say_json, shown, units
+
+
+def checked_capacity(text: str | None) -> float | None:
+    """The value of `--capacity`, as typer's callback.
+
+    Raises:
+        UsageError: if it is no share of tokens.
+    """
+    if text is None:
+        return None
+    check_capacity(units.plain_share(text))
+    return units.share(text)
 
 
 @command(group="Yours")
@@ -155,11 +167,12 @@ def _convert_model(
 
 def _import_times(file: str, into: str, *, as_json: bool) -> None:
     """Import pytest-benchmark's times of single components into a run, whose report then shows them."""
-    from modbench.extend import api, components, counted, read
+    from modbench.extend import api, counted, read
+    from modbench.plugins.components import imported
 
     run = read(into)
-    found = components.imported(Path(file))
-    kept = components.keep(run.path, found)
+    found = imported.read_times(Path(file))
+    kept = imported.keep(run.path, found)
     finished = api.report(into)
     if as_json:
         say_json({"components": len(found.components), "file": str(kept), "report": str(finished.report)})

@@ -20,17 +20,15 @@ from modbench.extend import (
     Process,
     Reason,
     Rule,
-    block_effects,
     both,
     contrast,
-    crowded,
     effects,
     noise,
     paired,
     together,
-    working_threads,
 )
 from modbench.plugins.python.callables import TimingProcess
+from modbench.plugins.python.threads import crowded, working_threads
 
 # Differences below this are of no practical interest, unless a user says otherwise.
 MARGIN = 0.02
@@ -131,8 +129,8 @@ def _reasons(found: Contrast) -> Iterator[Reason | None]:
 
 def _logs_of_rounds(process: Process, name: str) -> list[float]:
     """The log times of a callable by round: of the baseline its own, of another a typical one of the baseline plus its effect."""
-    of_anchor, beside = process.logs(process.anchor).tolist(), process.of_blocks(name).tolist()
-    return [median(of_anchor) + effect for effect in beside] or [*of_anchor]
+    of_baseline, beside = process.logs(process.baseline).tolist(), process.of_blocks(name).tolist()
+    return [median(of_baseline) + effect for effect in beside] or [*of_baseline]
 
 
 @dataclass(frozen=True)
@@ -177,7 +175,7 @@ def own_time(timing_processes: Sequence[TimingProcess], name: str) -> OwnTime:
         None if effect.low is None else math.exp(effect.low),
         None if effect.high is None else math.exp(effect.high),
         fmean(walls),
-        fmean(block_effects.spread(each) for each in rounds),
+        fmean(effects.robust_sd(each) for each in rounds),
         fmean(each.noisy[name] for each in processes),
         len(walls),
         effect.reason,

@@ -57,7 +57,7 @@ class SearchPlan(TablePlan):
 
 
 class SearchTable(SuiteTable[SearchPlan]):
-    """Each searched variant has comparisons of its own, one at each place."""
+    """Each searched variant has comparisons of its own, one at each grid point."""
 
     without = "measures its whole grid"
 
@@ -100,9 +100,9 @@ class SearchTable(SuiteTable[SearchPlan]):
         return rest, [*_of_variants(expander, variants, grid_point, searched)] if searched else []
 
     def selected(self, suite: Suite, comparisons: Sequence[Comparison], select: str | None) -> list[Comparison]:
-        """Leave out comparisons without the variant that is searched; the first at each place gets an A/A control.
+        """Leave out comparisons without the variant that is searched; the first at each grid point gets an A/A control.
 
-        An A/A control tests the machine, so one at each place is enough.
+        An A/A control tests the machine, so one at each grid point is enough.
         """
         made, seen = list[Comparison](), set[GridPoint]()
         for each in comparisons:
@@ -119,7 +119,7 @@ class SearchTable(SuiteTable[SearchPlan]):
         return made
 
     def times_first(self, suite: Suite, comparison: Comparison) -> bool:
-        """Whether it is at the place that each row measures first."""
+        """Whether it is at the grid point that each row measures first."""
         axis = SearchPlan.settled(suite).axis
         along = sorted(set(getattr(suite.grid, axis)))
         return bool(getattr(comparison.grid_point, axis) == along[(len(along) - 1) // 2])
@@ -128,7 +128,7 @@ class SearchTable(SuiteTable[SearchPlan]):
 def _of_variants(
     expander: Expander, variants: Sequence[ResolvedVariant], grid_point: GridPoint, keys: tuple[str, ...]
 ) -> Iterator[Comparison]:
-    """A comparison for each variant that is searched: the anchor, its matched baselines, and the variant."""
+    """A comparison for each variant that is searched: the baseline, its matched baselines, and the variant."""
     search, matches = SearchPlan.settled(expander.suite), [variant for variant in variants[1:] if not variant.matched]
     if not matches:
         raise UsageError(

@@ -21,7 +21,7 @@ from modbench.harness.domain.passes import Pass
 from modbench.harness.registry import catalogue
 from modbench.harness.results.run_file import StoredRun
 from modbench.harness.stats import effects, paired, trend_test
-from modbench.harness.stats.against_anchor import Process
+from modbench.harness.stats.against_baseline import Process
 from modbench.harness.stats.contrast import SEVERAL_THREADS, ByClock, Contrast, Rule, Seen, Side, contrast
 from modbench.harness.stats.paired import Numbers
 from modbench.harness.stats.reason import Reason
@@ -152,8 +152,8 @@ class Value:
             tables.process_counts.get(self.cell.series),
             self.drift,
             tables.alike.get(case.variant, {}),
-            tables.without_own.get((self.comparison.label, self.source.key)),
-            anchor_s=tables.anchor_s(self.anchor, metric, numbers),
+            tables.without_user_code.get((self.comparison.label, self.source.key)),
+            baseline_s=tables.baseline_s(self.anchor, metric, numbers),
             timed=bool(metric.measured_by) and self.made_in.times,
             audited=tables.audited(case),
         )

@@ -1,7 +1,7 @@
 """What a run measured: its jobs, and of each metric of a case one sample for each process or seed.
 
 Raw calls and notes stand behind a sample (`cell.py`). What a process says of all its variants is computed at once
-(`harness/stats/against_anchor.py`); `comparisons.py` subtracts two variants.
+(`harness/stats/against_baseline.py`); `comparisons.py` subtracts two variants.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case, GridPoint, Job
 from modbench.harness.domain.evidence import TimingProcess
-from modbench.harness.domain.notes import PeakFinding, RooflineFinding, SomeNotes, WithoutOwnFinding
+from modbench.harness.domain.notes import PeakFinding, RooflineFinding, SomeNotes, WithoutUserCodeFinding
 from modbench.harness.domain.records import Record
 from modbench.harness.machine.roofline.table import Table
 from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue
 from modbench.harness.results.run_file import StoredRun
-from modbench.harness.stats.against_anchor import Process
+from modbench.harness.stats.against_baseline import Process
 from modbench.reports.tables import provenance
 from modbench.reports.tables.cell import Cell
 
@@ -66,7 +66,7 @@ def jobs(run: StoredRun) -> Iterator[PlannedJob]:
 def _first_processes(plan: Plan) -> dict[str, int]:
     """A number for the first process of each partial comparison, by its label.
 
-    Those at one place share an anchor but not its processes: numbered on, each process of the anchor has a number of its own.
+    Those at one grid point share a baseline but not its processes: numbered on, each process of it has a number of its own.
     """
     found: dict[str, int] = {}
     seen: Counter[GridPoint] = Counter()
@@ -91,7 +91,7 @@ class Samples:
         metrics: every known metric by its key.
         cells: the samples of each metric of a case, by its id and the metric's key.
         peaks: the machine's measured peak in FLOP/s by number format; `rooflines` those by shape.
-        without_own: the anchor in a process without the user's code, by comparison and metric.
+        without_user_code: the anchor in a process without the user's code, by comparison and metric.
         changed: files of the user's of which the run's jobs ran several versions.
     """
 
@@ -100,7 +100,7 @@ class Samples:
         self.cells = defaultdict[tuple[str, str], Cell](Cell)
         self.peaks: dict[str, float] = {}
         self.rooflines: dict[str, Table] = {}
-        self.without_own: dict[tuple[str, str], TimingProcess] = {}
+        self.without_user_code: dict[tuple[str, str], TimingProcess] = {}
         self._labelling = {name: each for name, each in catalogue.passes().items() if each.labels}
         self._found = defaultdict[str, dict[str, Mapping[Label, str]]](dict)
         self._processes = defaultdict[tuple[str, str], dict[int, Process]](dict)
@@ -125,10 +125,10 @@ class Samples:
             self.peaks[findings.dtype] = findings.flop_per_s
         if isinstance(findings, RooflineFinding):
             self.rooflines[findings.table.dtype] = findings.table
-        if isinstance(findings, WithoutOwnFinding):
+        if isinstance(findings, WithoutUserCodeFinding):
             for key, variants in findings.samples.items():
                 if anchor.id in variants:
-                    self.without_own[comparison.label, key] = TimingProcess(variants[anchor.id], findings.blocks)
+                    self.without_user_code[comparison.label, key] = TimingProcess(variants[anchor.id], findings.blocks)
         made_in = self._labelling.get(record.job.made_in)
         if made_in is not None:
             said = {} if findings is None else made_in.labelled(findings)
@@ -175,7 +175,7 @@ class Samples:
         found = self._processes.get((anchor.id, metric.source or metric.key), {})
         return {number: each for number, each in found.items() if case.id in each.variants}
 
-    def anchor_s(self, anchor: Case, metric: Metric, processes: Sequence[int]) -> float | None:
+    def baseline_s(self, anchor: Case, metric: Metric, processes: Sequence[int]) -> float | None:
         """Return the seconds of a typical call of an anchor in some processes; None where it was not timed."""
         key = (anchor.id, metric.source or metric.key, *processes)
         if key not in self._anchors_s:

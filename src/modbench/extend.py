@@ -29,7 +29,6 @@ if TYPE_CHECKING:
         TimeoutFlag,
         TitleFlag,
         VerboseFlag,
-        checked_capacity,
         checked_format,
         checked_margin,
         listed,
@@ -39,34 +38,33 @@ if TYPE_CHECKING:
         refuse,
         with_flags,
     )
+    from modbench.commands._flags import runs as known_runs
     from modbench.commands._output import add_summary, chosen_run, print_summary, say, say_json
     from modbench.commands.cost.costs import Request, case_of, costs
     from modbench.commands.cost.costs import Request as CostRequest
     from modbench.commands.cost.costs import as_text as costs_as_text
     from modbench.commands.plan.forecast import as_text as forecast_as_text
     from modbench.commands.plan.forecast import forecast, took_in_words
-    from modbench.harness.call.memory.rss_mark import MALLOC
-    from modbench.harness.call.memory.step_peak import StorageTracker
-    from modbench.harness.call.profiling.machine_peak import measure_peak
+    from modbench.harness.call.machine_peak import measure_peak
+    from modbench.harness.call.step_memory import StorageTracker
     from modbench.harness.call.subject import (
-        after_timing,
         build,
-        causality,
-        decode_guard,
-        output_caching_guard,
+        check_caching,
+        check_causality,
+        check_decoding,
+        check_skipping,
+        check_timed_calls,
         process_settings,
-        skip_claims,
     )
     from modbench.harness.call.subject.build import evaluating
+    from modbench.harness.call.subject.check_caching import same_draws
+    from modbench.harness.call.subject.check_counts import escapes
     from modbench.harness.call.subject.generation import Generation, set_missing
-    from modbench.harness.call.subject.output_caching_guard import same_draws
     from modbench.harness.call.subject.rewinding import COPIED, held_bytes, rewinder, tensors_of
-    from modbench.harness.call.subject.rows import RowWatch, factors
     from modbench.harness.call.subject.subject import Subject
-    from modbench.harness.call.subject.uncounted_work import escapes
-    from modbench.harness.call.timing import turns
+    from modbench.harness.call.subject.weight_rows import RowWatch, factors
+    from modbench.harness.call.timing import interleave
     from modbench.harness.call.timing.interleave import SHORTEST_SAMPLE_S, Call, Clock, Effort, Samples, Session
-    from modbench.harness.call.timing.threads import at_threads, crowded, working_threads
     from modbench.harness.core import extras, files, labels, model_specs, printable, titles, units
     from modbench.harness.core.config import ROUTING_KEYS, ModelConfig, check_sizes, kept
     from modbench.harness.core.contracts import (
@@ -96,7 +94,7 @@ if TYPE_CHECKING:
         shown,
         unknown,
     )
-    from modbench.harness.core.files import naming, now, write_atomically
+    from modbench.harness.core.files import naming, now, refuse_inside, write_atomically
     from modbench.harness.core.frozen import Frozen
     from modbench.harness.core.grouped import grouped
     from modbench.harness.core.labels import ESCAPED, LOOKED_AHEAD, OF_WORK, Label, of_cell
@@ -171,8 +169,8 @@ if TYPE_CHECKING:
     from modbench.harness.machine.roofline.work import Work
     from modbench.harness.measure.metrics.latency import generation
     from modbench.harness.measure.metrics.loss import causal
-    from modbench.harness.measure.passes._training import Trained, rates_job, runs, train
-    from modbench.harness.measure.passes.train import notes_of
+    from modbench.harness.measure.passes.rss import MALLOC
+    from modbench.harness.measure.passes.train import notes_of, rates_job, runs
     from modbench.harness.planning import plan
     from modbench.harness.planning.adaptive import LEFT_OUT, AdaptiveRule
     from modbench.harness.planning.adaptive import Decision as AdaptiveDecision
@@ -194,8 +192,8 @@ if TYPE_CHECKING:
     from modbench.harness.registry import catalogue, plugins, user_code, user_models
     from modbench.harness.registry.model_loaders import adopted, from_loader
     from modbench.harness.registry.user_models import no_python_file
-    from modbench.harness.results import components, lock, progress, run_folder, workspace
     from modbench.harness.results import layout as run_layout
+    from modbench.harness.results import lock, progress, run_folder, workspace
     from modbench.harness.results.json_files import DamagedError, unsealed, write_sealed
     from modbench.harness.results.json_files import load as load_json
     from modbench.harness.results.json_files import parse as parse_stored
@@ -206,8 +204,8 @@ if TYPE_CHECKING:
     from modbench.harness.results.sealed_records import read_record
     from modbench.harness.results.user_files import sha256_of
     from modbench.harness.results.workspace import artifact
+    from modbench.harness.stats import contrast as contrasts
     from modbench.harness.stats import (
-        block_effects,
         effects,
         exact_two_proportions,
         interim,
@@ -216,9 +214,7 @@ if TYPE_CHECKING:
         power,
         solved,
     )
-    from modbench.harness.stats import contrast as contrasts
-    from modbench.harness.stats.against_anchor import Process, ticked
-    from modbench.harness.stats.block_effects import Columns
+    from modbench.harness.stats.against_baseline import Process, ticked
     from modbench.harness.stats.contrast import (
         APART,
         BETTER,
@@ -254,6 +250,7 @@ if TYPE_CHECKING:
     from modbench.harness.stats.fieller import Line
     from modbench.harness.stats.interim import FEWEST, ONE, Analysis, fractions_of, schedule
     from modbench.harness.stats.interim import LEVEL as ERROR_LEVEL
+    from modbench.harness.stats.noise import Columns
     from modbench.harness.stats.paired import MOST_BLOCKED, MOST_OTHERS
     from modbench.harness.stats.power import MOST, above_0, fewest
     from modbench.harness.stats.reason import Reason, both
@@ -262,14 +259,16 @@ if TYPE_CHECKING:
     from modbench.harness.training.held_out import autocast_of, why_not_causal
     from modbench.harness.training.task_eval import Answered
     from modbench.harness.training.trainer import Progress, Trainer
+    from modbench.harness.training.training_run import Trained, train
     from modbench.models import dense
     from modbench.models.layers.context import Selection, from_mask
     from modbench.models.layers.router import Calibrated, Threshold, own_precision
     from modbench.models.mod import top_k
-    from modbench.progress import Counter, StepProgress, in_notebook, progress_for
+    from modbench.progress_bar import Counter, StepProgress, in_notebook, progress_for
     from modbench.reports import reasons, wording
-    from modbench.reports.data_table import DataTable, count, flag, grid_point, interval, number, text
-    from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis, ticks
+    from modbench.reports.data_table import Column, DataTable, count, flag, grid_point, interval, number, text
+    from modbench.reports.figures import heat_map, style
+    from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis, thin_ticks, ticks
     from modbench.reports.figures.point_labels import label
     from modbench.reports.figures.style import (
         HAIR,
@@ -312,6 +311,7 @@ if TYPE_CHECKING:
     )
     from modbench.reports.page import layout
     from modbench.reports.page import layout as page_layout
+    from modbench.reports.page import render as page_render
     from modbench.reports.page.layout import Page, PageSection
     from modbench.reports.questions import first_screen, machine, results
     from modbench.reports.questions.best_setting import first_variant
@@ -321,7 +321,9 @@ if TYPE_CHECKING:
     from modbench.reports.questions.results import TABLES
     from modbench.reports.reasons import in_words as reason_in_words
     from modbench.reports.section import InPlace, Lead, Section
+    from modbench.reports.sections.speedup_map import heat_cell
     from modbench.reports.tables import best_variants, comparisons, losses, pair_verdicts, provenance
+    from modbench.reports.tables.axes import in_words as axis_value
     from modbench.reports.tables.cases import no_interval
     from modbench.reports.tables.cell import Trouble, columns_of, joined_reasons
     from modbench.reports.tables.comparisons import (
@@ -333,7 +335,7 @@ if TYPE_CHECKING:
         ratio_columns,
     )
     from modbench.reports.tables.findings import between, by_length, has_tail, held_against, labels_of, of_pair, of_row
-    from modbench.reports.tables.load import Loaded, load, matched_beside, subsample_evenly
+    from modbench.reports.tables.load import Loaded, load, matched_beside, once_a_run, subsample_evenly
     from modbench.reports.tables.losses import (
         BITS,
         NATS,
@@ -356,11 +358,13 @@ if TYPE_CHECKING:
     from modbench.reports.wording import (
         BYTES,
         DECIDED,
+        EXACT,
         MATCHED,
         TIMED,
         WORKLOADS,
         cut,
         in_title,
+        model_name,
         name,
         short,
         verdict_words,
@@ -371,7 +375,7 @@ if TYPE_CHECKING:
     from modbench.reports.writers import text as text_writer
     from modbench.reports.writers.data import csv, value
     from modbench.reports.writers.html import fill, inline
-    from modbench.reports.writers.number_format import NONE, about, estimate, plain, ratio, share
+    from modbench.reports.writers.number_format import NONE, about, estimate, half, plain, ratio, share
     from modbench.reports.writers.number_format import grid_point as grid_point_in_words
     from modbench.reports.writers.number_format import interval as interval_in_words
     from modbench.reports.writers.number_format import number as number_text
@@ -380,7 +384,7 @@ if TYPE_CHECKING:
     from modbench.reports.writers.plain_html import html as plain_html_of
     from modbench.reports.writers.plain_html import html_lines, html_table
     from modbench.reports.writers.plain_html import text as printable_text
-    from modbench.reports.writers.short import Short, cells, explained
+    from modbench.reports.writers.short import GLYPHS, Short, cells, explained
     from modbench.reports.writers.text import alike, labelled, width, wrapped
     from modbench.reports.writers.text import written as written_as_text
     from modbench.suites.corpora._records import as_document, column, split

@@ -171,7 +171,7 @@ FAULTS = (
         "An honest model whose gates flip between steps is accused of stored answers.",
         "tests/models/test_guards.py::test_a_gate_that_hovers_at_its_threshold_is_not_accused",
         (
-            "harness/call/subject/after_timing.py",
+            "harness/call/subject/check_timed_calls.py",
             "        self.before = None if trains else attempt(self._look)\n",
             "        self.before = attempt(self._look)\n",
         ),
@@ -345,7 +345,7 @@ FAULTS = (
     Fault(
         27,
         "*Process was changed* reads CPU time alone, where the verdict may stand on what a model waits as well.",
-        "tests/harness/test_without_own.py::test_an_anchor_that_waits_beside_the_users_code_is_found",
+        "tests/harness/test_without_user_code.py::test_an_anchor_that_waits_beside_the_users_code_is_found",
         (
             "harness/measure/warnings/times.py",
             "    return [cpu + wall * share for cpu, wall, share in calls]\n",

@@ -21,7 +21,7 @@ from modbench.harness.core.labels import Label
 from modbench.harness.domain.records import Record
 from modbench.harness.execution import resuming
 from modbench.harness.registry import catalogue
-from modbench.harness.results import components, progress, run_folder
+from modbench.harness.results import progress, run_folder
 from modbench.harness.results.json_files import ALTERED, DamagedError
 from modbench.harness.results.record_checks import usable
 from modbench.harness.results.run_folder import RunFolder, read
@@ -54,10 +54,7 @@ def planted_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ended(run)
     progress.write(run, progress.RunProgress(title="planted"))
     Workspace(run, made.jobs[0].name).keep({"kept": {"a": 1}})
-    benchmark = {"name": "x", "stats": dict.fromkeys(("min", "q1", "median", "q3", "mean", "rounds"), 1)}
-    (here / "micro.json").write_text(json.dumps({"benchmarks": [benchmark]}))
-    components.keep(run, components.imported(here / "micro.json"))
-    assert {*map(str, run.iterdir())} >= {str(run / name) for name in ("decisions", "artifacts", "components")}
+    assert {*map(str, run.iterdir())} >= {str(run / name) for name in ("decisions", "artifacts")}
     return run
 
 

@@ -16,19 +16,18 @@ from scipy import stats as scipy_stats
 
 from modbench.harness.call.timing.interleave import deal
 from modbench.harness.stats import paired
-from modbench.harness.stats.against_anchor import Process
-from modbench.harness.stats.block_effects import Columns
+from modbench.harness.stats.against_baseline import Process
 from modbench.harness.stats.contrast import Rule, counted, verdict
 from modbench.harness.stats.effects import (
     Effect,
     InputSpread,
     adjusted,
-    by_chance,
     input_spread,
     median_interval,
     over_processes,
     share_interval,
 )
+from modbench.harness.stats.noise import Columns
 from modbench.harness.stats.paired import ProcessSamples
 from modbench.harness.stats.reason import Reason
 
@@ -242,15 +241,6 @@ def test_holm_by_hand() -> None:
     assert found == {3: pytest.approx(0.04), 1: pytest.approx(0.06), 2: pytest.approx(0.06), 0: pytest.approx(0.5)}
     assert adjusted({0: 0.6, 1: 0.7}) == {0: 1.0, 1: 1.0}
     assert adjusted({}) == {}
-
-
-@pytest.mark.parametrize("families", [1, 2, 4, 6, 7, 16, 40])
-def test_what_chance_gives_is_a_quantile_of_the_binomial_distribution(families: int) -> None:
-    assert by_chance(families) == scipy_stats.binom.ppf(0.99, families, 0.025)
-
-
-def test_chance_gives_nothing_where_nothing_was_judged() -> None:
-    assert by_chance(0) == 0
 
 
 def test_a_finding_that_the_list_does_not_let_stand_is_inconclusive() -> None:

@@ -14,8 +14,8 @@ from modbench.harness.domain.evidence import Evidence, ProcessCount, TimingProce
 from modbench.harness.domain.notes import CountNotes, MemoryNotes, Notes, TimeNotes, TrainNotes
 from modbench.harness.domain.records import Outcome
 from modbench.harness.registry import catalogue
-from modbench.harness.stats.against_anchor import Process
-from modbench.harness.stats.block_effects import Columns
+from modbench.harness.stats.against_baseline import Process
+from modbench.harness.stats.noise import Columns
 
 DOUBTS = sorted(name for name, entry in catalogue.entries("warnings").items() if entry.plugin is None)
 CASE, ANCHOR = aa_comparisons.jobs(1, "cpu", 1)[0].comparison.variants
@@ -72,7 +72,7 @@ def evidence(
     processes = [beside(*each, columns) for each in zip(made, anchors, strict=True)]
     mine, theirs = (CountNotes.model_validate(side or {}) for side in (counted, anchored))
     timed = METRICS[metric].measured_by == "time"
-    return Evidence(CASE, METRICS[metric], made, processes, mine, theirs, anchor_s=0.01, timed=timed)
+    return Evidence(CASE, METRICS[metric], made, processes, mine, theirs, baseline_s=0.01, timed=timed)
 
 
 CAPPED = ProcessCount(pilot=8, used=8, variants=2, sd=0.03, detectable=0.01, asked=60, most=24, made=24)
@@ -80,7 +80,9 @@ BESIDE = [outcome({"wall_s": [seconds] * 40}, variant=ANCHOR.id) for seconds in 
 WITHOUT = TimingProcess(outcome().samples, {})
 PLANTED: dict[str, tuple[Evidence, str]] = {
     "process_changed": (
-        replace(evidence([outcome()] * 3), processes=[beside(outcome(), each) for each in BESIDE], without_own=WITHOUT),
+        replace(
+            evidence([outcome()] * 3), processes=[beside(outcome(), each) for each in BESIDE], without_user_code=WITHOUT
+        ),
         "takes 4.2 times as long in processes with the user's code",
     ),
     "allocator_retried": (evidence([outcome(alloc_retries=3)]), "3 times"),

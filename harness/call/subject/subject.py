@@ -36,8 +36,8 @@ class Subject:
         case: what to build.
         seed: seeds the weights.
         dtype: number format of the weights; default the case's.
-        decode: how many steps a decode call makes, unless the place says how many tokens follow a prompt.
-        clock: times laps; default the place's.
+        decode: how many steps a decode call makes, unless the grid point says how many tokens follow a prompt.
+        clock: times laps; default the grid point's.
         module: a module that is already built, on its device and in its number format.
     """
 
@@ -85,7 +85,7 @@ class Subject:
         return self._optimizer
 
     def inputs(self, seed: int, number: int) -> list[Tensor]:
-        """Random token batches [B, T], equal for all variants of a place. Zeros would route and draw power atypically."""
+        """Random token batches [B, T], equal for all variants of a grid point. Zeros would route and draw power atypically."""
         grid_point = self.case.grid_point
         generator = torch.Generator().manual_seed(seed)
         shape = (grid_point.batch_size, grid_point.seq_len)

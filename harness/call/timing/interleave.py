@@ -1,14 +1,16 @@
-"""Interleaved timing: rounds of blocks that hold variants and their anchor, in one order and then in reverse.
+"""Interleaved timing: rounds of blocks that hold variants and their baseline, in one order and then in reverse.
 
-Timing A and then B was wrong by up to 51 % on a shared machine; blocks of the anchor and at most three variants, visited in
+Timing A and then B was wrong by up to 51 % on a shared machine; blocks of the baseline and at most three variants, visited in
 random order and then in reverse, cancel drift inside the block (Abedi & Brecht, ICPE 2017). No torch here: the clock and
 the calls are arguments, so that a test can plant an effect and a fake clock.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
+import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +22,7 @@ from modbench.harness.domain.case import VARIANTS_PER_BLOCK
 from modbench.harness.machine.counter_sampler import CounterSampler
 from modbench.harness.machine.process import clocks
 from modbench.harness.stats import trend_test
-from modbench.harness.stats.against_anchor import Process
+from modbench.harness.stats.against_baseline import Process
 
 # Long enough that reading the clocks costs under 0.1 % of a sample.
 SHORTEST_SAMPLE_S = 2e-3
@@ -87,14 +89,14 @@ class Measured:
     steadiness_tested: bool = False
 
 
-def deal(variants: Sequence[str], anchor: str, rng: random.Random) -> list[list[str]]:
-    """Make one round: blocks of the anchor and at most three other variants, each in random order followed by its reverse."""
-    others = [variant for variant in variants if variant != anchor]
+def deal(variants: Sequence[str], baseline: str, rng: random.Random) -> list[list[str]]:
+    """Make one round: blocks of the baseline and at most three other variants, each in random order followed by its reverse."""
+    others = [variant for variant in variants if variant != baseline]
     rng.shuffle(others)
     groups = [others[i : i + VARIANTS_PER_BLOCK] for i in range(0, len(others), VARIANTS_PER_BLOCK)] or [[]]
     dealt = []
     for group in groups:
-        block = [variant for variant in (anchor, *group) if variant in variants]
+        block = [variant for variant in (baseline, *group) if variant in variants]
         rng.shuffle(block)
         dealt.append(block + block[::-1])
     return dealt
@@ -105,7 +107,7 @@ class Session:
 
     Args:
         calls: variant to a function that runs it once on the input with the given number, and may return its `Laps`.
-        anchor: the variant that is in every block.
+        baseline: the variant that is in every block.
         rng: draws the orders.
         clock: what to read.
         on_error: called at once with a variant that raised; the variant is then dropped, so that it does not affect the
@@ -124,7 +126,7 @@ class Session:
     def __init__(
         self,
         calls: dict[str, Call],
-        anchor: str,
+        baseline: str,
         *,
         rng: random.Random,
         clock: Clock,
@@ -138,7 +140,7 @@ class Session:
         column: str = "wall_s",
         inputs: int = 1,
     ) -> None:
-        self.calls, self.anchor, self.rng, self.clock = calls, anchor, rng, clock
+        self.calls, self.baseline, self.rng, self.clock = calls, baseline, rng, clock
         self.on_error, self.survivable, self.settled, self.tidy = on_error, survivable, settled, tidy
         self.wait_for_turn, self.column, self.inputs = wait_for_turn, column, inputs
         self.of_samples, self.of_blocks = of_samples or CounterSampler({}), of_blocks or CounterSampler({})
@@ -230,24 +232,26 @@ class Session:
         return False
 
     def _effects(self) -> dict[str, list[float]]:
-        if not self.made.samples.get(self.anchor):
+        if not self.made.samples.get(self.baseline):
             return {}
-        process = Process({variant: columns for variant, columns in self.made.samples.items() if columns}, self.anchor)
+        process = Process(
+            {variant: columns for variant, columns in self.made.samples.items() if columns}, self.baseline
+        )
         return {
             variant: process.of_blocks(variant, self.column).tolist()
             for variant in process.variants
-            if variant != self.anchor
+            if variant != self.baseline
         }
 
     def _round(self, round_: int) -> None:
         if not self._next_inputs:
             self._next_inputs = self.rng.sample(range(self.inputs), self.inputs)
         number = self._next_inputs.pop()
-        for block in deal(list(self.calls), self.anchor, self.rng):
+        for block in deal(list(self.calls), self.baseline, self.rng):
             self._block(round_, number, block)
 
     def _block(self, round_: int, number: int, block: Sequence[str]) -> None:
-        grid_point = len(self.made.blocks.get("block", ()))
+        number_of_block = len(self.made.blocks.get("block", ()))
         before, start = self.of_blocks.read(), self.clock.wall_s()
         for position, variant in enumerate(block):
             if variant not in self.calls:
@@ -257,13 +261,13 @@ class Session:
             if row is not None:
                 where = {
                     "round": round_,
-                    "block": grid_point,
+                    "block": number_of_block,
                     "position": position,
                     "calls": self.repeats[variant],
                     "input": number,
                 }
                 _append(self.made.samples[variant], where | row)
-        seen = {"block": grid_point, "wall_s": self.clock.wall_s() - start} | self.of_blocks.since(before)
+        seen = {"block": number_of_block, "wall_s": self.clock.wall_s() - start} | self.of_blocks.since(before)
         _append(self.made.blocks, seen)
 
     def _timed(self, call: Call, number: int, repeats: int) -> dict[str, float]:
@@ -326,3 +330,35 @@ class Stopwatch:
             for name, share in wanted.items():
                 found[f"{name}/{column}"] = ordered[max(0, math.ceil(share * len(ordered)) - 1)]
         return found
+
+
+# Waits for this process's turn; None: it is timed by itself.
+its_turn: Callable[[], None] | None = None
+
+
+def take_turns(ask: int, granted: int) -> None:
+    """Let this process take turns with others that are alive beside it and compute one after the other, round by round.
+
+    Processes that follow one another lie ten seconds apart, in which a shared machine's speed changes by more than the effect
+    that is looked for. Rounds that alternate lie less than a second apart. A process asks for its turn by a byte into one pipe,
+    and has it once it can read one from the other; its next question, or its end, hands the turn back.
+
+    Args:
+        ask: file descriptor that takes the questions.
+        granted: file descriptor that holds one byte for each turn.
+    """
+    global its_turn  # noqa: PLW0603  # set once, by what starts the process
+
+    def wait() -> None:
+        os.write(ask, b"?")
+        if not os.read(granted, 1):
+            raise SystemExit("the process that grants turns is gone")
+
+    def leave() -> None:
+        for each in (ask, granted):
+            with contextlib.suppress(OSError):
+                os.close(each)
+
+    # A process that a model forks must not hold the pipes open after this one has ended.
+    os.register_at_fork(after_in_child=leave)
+    its_turn = wait

@@ -1,6 +1,7 @@
 """Latency: wall time per call, with the device synchronised before and after; CPU time of the thread as well.
 
-Calls are forward passes and training steps, and of generation: reading a prompt, and decode steps with cached keys and values.
+Calls are forward passes and training steps, and of generation: reading a prompt, decode steps with cached keys and values, and
+whole requests.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness.core.contracts import Metric, Workload
+from modbench.harness.core.contracts import Metric
 from modbench.harness.machine.process import clocks
 
 if TYPE_CHECKING:
@@ -62,14 +63,6 @@ def _first_calls(workload: str) -> Callable[[Subject], float]:
 
 # Calls after the first; their median is the time of compiled code.
 QUIET_CALLS = 3
-COMPILED: tuple[tuple[str, Workload, str], ...] = (
-    ("latency/compile", "forward", "First call of a compiled forward pass minus a later one, from an empty cache"),
-    (
-        "latency/compile/train_step",
-        "train_step",
-        "First call of a compiled training step minus a later one, from an empty cache",
-    ),
-)
 
 # A time of calls.
 timed = partial(Metric[Any, Any], unit="s", better="lower", measured_by="time")
@@ -198,19 +191,29 @@ GENERATED: tuple[Metric[Subject, Call], ...] = (
         measure=lambda subject: generation(subject).generate(),
         per="step",
     ),
+    timed(
+        key="latency/request",
+        workload="request",
+        no_theoretical=NOT_KNOWN,
+        about="End-to-end wall time of a request P+N: a prompt of P tokens and N decode steps, each token read by the host",
+        measure=lambda subject: generation(subject).request(),
+    ),
 )
 
-FIRST_CALLS: tuple[Metric[Subject, float], ...] = tuple(
-    Metric(
-        key=key,
-        unit="s",
-        better="lower",
-        measured_by="compile",
-        workload=workload,
-        about=about,
-        measure=_first_calls(workload),
-    )
-    for key, workload, about in COMPILED
+_first = partial(Metric[Any, Any], unit="s", better="lower", measured_by="compile")
+FIRST_CALLS: tuple[Metric[Subject, float], ...] = (
+    _first(
+        key="latency/compile",
+        workload="forward",
+        about="First call of a compiled forward pass minus a later one, from an empty cache",
+        measure=_first_calls("forward"),
+    ),
+    _first(
+        key="latency/compile/train_step",
+        workload="train_step",
+        about="First call of a compiled training step minus a later one, from an empty cache",
+        measure=_first_calls("train_step"),
+    ),
 )
 
 METRICS = (*TIMED, *GENERATED, *FIRST_CALLS)

@@ -9,7 +9,7 @@ from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from modbench.harness.call.timing import interleave, turns
+from modbench.harness.call.timing import interleave
 from modbench.harness.call.timing.interleave import Clock, Effort, Measured, Samples, Session
 from modbench.harness.core.contracts import GENERATION, AnyMetric, Metric
 from modbench.harness.domain.case import Case, Comparison, Job, Protocol
@@ -29,13 +29,13 @@ from modbench.harness.results.outcomes import SURVIVABLE, attempt, measured, mis
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from modbench.harness.call.subject.after_timing import Watched
+    from modbench.harness.call.subject.check_timed_calls import Watched
     from modbench.harness.call.subject.subject import Subject
 
     # What a metric's `measure` returns: it is called with a batch of tokens.
     Call = Callable[[Tensor], object]
 
-# Most input batches of a place; more if some variant's cost depends on the input, so that inputs are a factor of their own.
+# Most input batches of a grid point; more if some variant's cost depends on the input, so that inputs are a factor of their own.
 INPUTS, MANY_INPUTS = 4, 16
 
 
@@ -84,7 +84,7 @@ def run(job: Job, metrics: list[Metric[Subject, Call]]) -> Iterator[Outcome | Bl
         of_blocks=of_blocks,
         tidy=partial(process_settings.check, settings, "its call"),
         settled=nvml.settled(of_blocks.levels["sm_mhz"]) if "sm_mhz" in of_blocks.levels else (lambda: True),
-        wait_for_turn=turns.take,
+        wait_for_turn=interleave.its_turn,
         column=f"{metrics[0].lap}/wall_s" if metrics[0].timer == "device" else "wall_s",
         inputs=inputs,
     )
@@ -145,7 +145,7 @@ def _prepare_all(
 
 
 def _prepare(case: Case, job: Job, metric: Metric[Subject, Call], clock: Clock, inputs: int) -> Timed:
-    from modbench.harness.call.subject import after_timing
+    from modbench.harness.call.subject import check_timed_calls
     from modbench.harness.call.subject.subject import Subject
 
     subject = Subject(case, job.protocol.seed, decode=job.protocol.decode, clock=clock)
@@ -160,9 +160,9 @@ def _prepare(case: Case, job: Job, metric: Metric[Subject, Call], clock: Clock, 
     watched = unchecked = None
     if case.is_user_model:
         timer = job.workload.partition("-")[2]
-        unchecked = after_timing.why_unseen(compiled=case.grid_point.compile, timer=timer)
+        unchecked = check_timed_calls.why_unseen(compiled=case.grid_point.compile, timer=timer)
         if unchecked is None:
-            watched = after_timing.Watched(subject, call, batches, job.protocol.seed, trains=trains)
+            watched = check_timed_calls.Watched(subject, call, batches, job.protocol.seed, trains=trains)
     clock.synchronize()  # attribute errors on the device to this variant, not to the next
     return Timed(call, batches, watched, unchecked)
 
@@ -261,10 +261,10 @@ def jobs(maker: JobMaker, comparison: Comparison, metrics: Sequence[AnyMetric], 
         name = f"{PASS.name}-{group}-{comparison.label}-process{process}"
         flops = maker.timed_flops(comparison.timed, group)
         yield maker.job(name, comparison.timed, PASS.name, flops, workload=group, process=process)
-        alone = without_own(maker.suite, comparison) if process == maker.suite.protocol_size[0] // 2 else None
+        alone = without_user_code(maker.suite, comparison) if process == maker.suite.protocol_size[0] // 2 else None
         if alone is not None:
-            name = f"without_own-{group}-{comparison.label}"
-            yield maker.job(name, alone, "without_own", maker.timed_flops(alone, group), workload=group)
+            name = f"without_user_code-{group}-{comparison.label}"
+            yield maker.job(name, alone, "without_user_code", maker.timed_flops(alone, group), workload=group)
 
 
 PASS = Pass(
@@ -283,17 +283,17 @@ PASS = Pass(
 )
 
 
-def without_own(suite: Suite, comparison: Comparison) -> Comparison | None:
+def without_user_code(suite: Suite, comparison: Comparison) -> Comparison | None:
     """The comparison without the variants that run a user's code, with an A/A control; None where no such process is made.
 
-    None is made at smoke effort, whose single process does not tell how much processes differ, and where the anchor itself runs a
-    user's code. Of partial comparisons those that are timed first make it.
+    None is made at smoke effort, whose single process does not tell how much processes differ, and where the baseline itself runs
+    a user's code. Of partial comparisons those that are timed first make it.
     """
-    anchor, *_ = comparison.variants
+    baseline, *_ = comparison.variants
     shipped = comparison.shipped
-    if not suite.claims or anchor not in shipped or len(shipped) == len(comparison.variants):
+    if not suite.claims or baseline not in shipped or len(shipped) == len(comparison.variants):
         return None
     if comparison.partial and not all(each.times_first(suite, comparison) for each in suite_tables.in_use(suite)):
         return None
-    aa_control = anchor.model_copy(update={"aa_control": True})
+    aa_control = baseline.model_copy(update={"aa_control": True})
     return comparison.model_copy(update={"variants": (*shipped, aa_control), "aa_control": False})

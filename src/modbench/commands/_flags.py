@@ -16,7 +16,7 @@ import typer
 
 from modbench.harness.core import titles
 from modbench.harness.core.errors import UsageError, shown, unknown
-from modbench.harness.core.units import check_capacity, margin, plain_share, share
+from modbench.harness.core.units import margin, share
 
 if TYPE_CHECKING:
     from modbench.harness.planning.overrides import Overrides
@@ -348,19 +348,6 @@ def checked_margin(text: str | None) -> float | None:
         UsageError: if it is no margin.
     """
     return None if text is None else margin(text, asked=f"--margin {shown(text)}")
-
-
-def checked_capacity(text: str | None) -> float | None:
-    """The value of `--capacity` where it takes one, as typer's callback.
-
-    Raises:
-        UsageError: if it is no share of tokens.
-    """
-    if text is None:
-        return None
-    value = plain_share(text)
-    check_capacity(value)
-    return share(text)
 
 
 def checked_format(style: str, *, as_json: bool) -> None:

@@ -204,8 +204,8 @@ def _comment(text: str, allowed: Sequence[Any] = ()) -> list[str]:
 
 def choices(key: Mapping[str, Any]) -> list[Any]:
     """The values that a key, or each item of its list, may have; empty if they are not a fixed few."""
-    grid_points: list[Mapping[str, Any]] = [key, key.get("items", {}), *key.get("anyOf", ())]
-    return next((list(grid_point["enum"]) for grid_point in grid_points if "enum" in grid_point), [])
+    kinds: list[Mapping[str, Any]] = [key, key.get("items", {}), *key.get("anyOf", ())]
+    return next((list(kind["enum"]) for kind in kinds if "enum" in kind), [])
 
 
 def example(name: str, key: Mapping[str, Any]) -> object:
