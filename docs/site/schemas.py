@@ -57,7 +57,7 @@ def suite() -> Schema:
         if table_name not in TABLES:
             one = plan.model_json_schema(schema_generator=_InToml)
             made["$defs"] |= one.pop("$defs", {}) | {plan.__name__: one}
-            made["properties"][table_name] = {"$ref": f"#/$defs/{plan.__name__}"}
+            made["properties"][table_name] = {"$ref": f"#/$defs/{plan.__name__}", "description": one["description"]}
     top, parts = made["properties"], {name: part["properties"] for name, part in made["$defs"].items()}
     keys = ModelConfig.model_json_schema(schema_generator=_InToml)["properties"]
     keys |= {name: _or_percent(key) for name, key in keys.items() if name in SHARE_KEYS}

@@ -6,7 +6,7 @@ A suite has the table's values; what follows from them when a suite is read and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from pydantic import ValidationError
 
@@ -17,10 +17,28 @@ from modbench.harness.registry import catalogue, plugins
 
 if TYPE_CHECKING:
     from modbench.harness.domain.case import Comparison, GridPoint
-    from modbench.harness.planning.comparisons import Expander
     from modbench.harness.planning.variants import ResolvedVariant
 
 PlanType = TypeVar("PlanType", bound=TablePlan)
+
+
+class MakesComparisons(Protocol):
+    """What makes the comparisons of a suite (`comparisons.py`)."""
+
+    @property
+    def suite(self) -> Suite:
+        """The suite."""
+
+    def comparison(
+        self,
+        variants: Sequence[ResolvedVariant],
+        grid_point: GridPoint,
+        keys: tuple[str, ...],
+        name: str = "",
+        *,
+        partial: bool = False,
+    ) -> Comparison:
+        """One comparison of variants at a grid point; a partial one holds only some of those that are measured there."""
 
 
 class SuiteTable(Generic[PlanType]):
@@ -55,7 +73,7 @@ class SuiteTable(Generic[PlanType]):
 
     def on_grid(
         self,
-        expander: Expander,  # noqa: ARG002  # for others
+        maker: MakesComparisons,  # noqa: ARG002  # for others
         variants: Sequence[ResolvedVariant],  # noqa: ARG002
         grid_point: GridPoint,  # noqa: ARG002
         keys: tuple[str, ...],
@@ -63,7 +81,7 @@ class SuiteTable(Generic[PlanType]):
         """Return which metrics all variants are measured on at a grid point, and comparisons for the others.
 
         Args:
-            expander: makes comparisons.
+            maker: makes comparisons.
             variants: the variants, the baseline first.
             grid_point: the grid point.
             keys: the metrics that are to be measured there.

@@ -24,7 +24,7 @@ from modbench.extend import (
 )
 
 if TYPE_CHECKING:
-    from modbench.extend import Expander, ResolvedVariant, Suite
+    from modbench.extend import MakesComparisons, ResolvedVariant, Suite
 
 # Fewest processes that have an interval.
 FEWEST_PROCESSES = 3
@@ -92,12 +92,12 @@ class SearchTable(SuiteTable[SearchPlan]):
         return suite.model_copy(update={"processes": fixed})
 
     def on_grid(
-        self, expander: Expander, variants: Sequence[ResolvedVariant], grid_point: GridPoint, keys: tuple[str, ...]
+        self, maker: MakesComparisons, variants: Sequence[ResolvedVariant], grid_point: GridPoint, keys: tuple[str, ...]
     ) -> tuple[tuple[str, ...], list[Comparison]]:
         """Return the metrics that are not searched, and a comparison for each variant that is, of the others."""
-        searched = SearchPlan.settled(expander.suite).searched(keys)
+        searched = SearchPlan.settled(maker.suite).searched(keys)
         rest = tuple(key for key in keys if key not in searched)
-        return rest, [*_of_variants(expander, variants, grid_point, searched)] if searched else []
+        return rest, [*_of_variants(maker, variants, grid_point, searched)] if searched else []
 
     def selected(self, suite: Suite, comparisons: Sequence[Comparison], select: str | None) -> list[Comparison]:
         """Leave out comparisons without the variant that is searched; the first at each grid point gets an A/A control.
@@ -126,10 +126,10 @@ class SearchTable(SuiteTable[SearchPlan]):
 
 
 def _of_variants(
-    expander: Expander, variants: Sequence[ResolvedVariant], grid_point: GridPoint, keys: tuple[str, ...]
+    maker: MakesComparisons, variants: Sequence[ResolvedVariant], grid_point: GridPoint, keys: tuple[str, ...]
 ) -> Iterator[Comparison]:
     """A comparison for each variant that is searched: the baseline, its matched baselines, and the variant."""
-    search, matches = SearchPlan.settled(expander.suite), [variant for variant in variants[1:] if not variant.matched]
+    search, matches = SearchPlan.settled(maker.suite), [variant for variant in variants[1:] if not variant.matched]
     if not matches:
         raise UsageError(
             "[search] looks for where a variant beats the baseline: add a variant besides it and its matched baselines."
@@ -143,7 +143,7 @@ def _of_variants(
             )
         name = slug("-".join((short_name(variant.model), *variant.parts)))
         others = [matched for matched in matched_baselines if matched is not variants[0]]
-        yield expander.comparison([variants[0], *others, variant], grid_point, keys, name, partial=True)
+        yield maker.comparison([variants[0], *others, variant], grid_point, keys, name, partial=True)
 
 
 TABLE = SearchTable(SearchPlan)

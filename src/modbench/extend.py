@@ -174,7 +174,7 @@ if TYPE_CHECKING:
     from modbench.harness.planning import plan
     from modbench.harness.planning.adaptive import LEFT_OUT, AdaptiveRule
     from modbench.harness.planning.adaptive import Decision as AdaptiveDecision
-    from modbench.harness.planning.comparisons import Expander, is_timed, name_of_variant
+    from modbench.harness.planning.comparisons import is_timed, name_of_variant
     from modbench.harness.planning.flops import counter
     from modbench.harness.planning.flops import counter as flop_counter
     from modbench.harness.planning.flops.closed_form import case_cost, closed_form
@@ -184,7 +184,7 @@ if TYPE_CHECKING:
     from modbench.harness.planning.overrides import Overrides, override
     from modbench.harness.planning.plan import Plan, no_case
     from modbench.harness.planning.select import compile_expression
-    from modbench.harness.planning.suite_tables import SuiteTable
+    from modbench.harness.planning.suite_tables import MakesComparisons, SuiteTable
     from modbench.harness.planning.text import disk_cache
     from modbench.harness.planning.text.corpus import corpus_entry, from_documents
     from modbench.harness.planning.text.tokens import encode

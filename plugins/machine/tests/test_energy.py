@@ -48,7 +48,7 @@ class Meter:
 
 def job(*variants: Case, windows: int = 2) -> Job:
     plan = EnergyPlan(windows=windows, window_s=0.5, idle_s=0.5)
-    return job_of("energy/total", *(variants or (case("one"),)), rounds=6, energy=plan)
+    return job_of("energy/total", *(variants or (case("one"),)), rounds=6, settings=plan.model_dump())
 
 
 def test_no_window_holds_energy_of_the_variant_before_it(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
