@@ -327,6 +327,7 @@ def test_a_variant_without_a_loss_is_named() -> None:
 # --- what held-out loss costs
 
 
+@pytest.mark.plugin("routing")
 def test_routed_models_are_charged_for_evaluating_with_and_without_the_future() -> None:
     jobs = make_plan(load_suite("isoflop-cpu"), device="cpu", text=Text("t", b"a" * 10**7, b"b" * 10**6, "0")).jobs
     trained = {job.comparison.variants[0].model: job for job in jobs if job.made_in == "train"}
