@@ -248,7 +248,7 @@ def test_the_record_of_a_second_try_does_not_count_as_the_first(run: Path) -> No
     ("version", "said"),
     [
         (9, "written by modbench 0.2.0 (schema 9); this one reads schema 14. Read it with modbench 0.2.0, or measure again."),
-        (14, "written by modbench 0.2.0 (schema 14)"),
+        (15, "written by modbench 0.2.0 (schema 15)"),
         (11, "of schema 11; this one reads schema 14. Read it with the modbench that wrote it, or measure again."),
     ],
 )  # fmt: skip
