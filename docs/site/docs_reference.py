@@ -27,6 +27,7 @@ ABOUT_KINDS = {
     "sections": "The parts of the page; `modbench figure RUN NAME` saves one figure.",
     "formats": "What `modbench report RUN --format NAME` writes.",
     "suites": "What `modbench run NAME` measures; [suites.md](suites.md) has the keys.",
+    "suite_tables": "Tables of a suite that plug-ins add; [suites.md](suites.md) has their keys.",
     "tasks": "What a model is trained on and asked: the metric `task/NAME`.",
     "model_loaders": "Where models of other libraries come from: `--model NAME:WHAT`.",
     "recorders": "What is kept of routers while a model trains: `train.watch`.",

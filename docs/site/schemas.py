@@ -13,7 +13,8 @@ from pydantic_core import core_schema
 
 import modbench
 from modbench.harness.core.config import SHAPE_KEYS, SHARE_KEYS, ModelConfig
-from modbench.harness.domain.suite import Suite
+from modbench.harness.domain.suite import TABLES, Suite
+from modbench.harness.planning import suite_tables
 from modbench.harness.registry import catalogue
 from modbench.reports.formats.json import Report
 
@@ -51,6 +52,12 @@ class _InToml(GenerateJsonSchema):
 def suite() -> Schema:
     """A suite's TOML file. Metrics and models are those of the catalogue; `modbench init` adds those of the user's folders."""
     made = Suite.model_json_schema(schema_generator=_InToml)
+    made["additionalProperties"] = {"type": "object"}  # tables of the user's plug-ins
+    for table_name, plan in suite_tables.plans().items():
+        if table_name not in TABLES:
+            one = plan.model_json_schema(schema_generator=_InToml)
+            made["$defs"] |= one.pop("$defs", {}) | {plan.__name__: one}
+            made["properties"][table_name] = {"$ref": f"#/$defs/{plan.__name__}", "description": one["description"]}
     top, parts = made["properties"], {name: part["properties"] for name, part in made["$defs"].items()}
     keys = ModelConfig.model_json_schema(schema_generator=_InToml)["properties"]
     keys |= {name: _or_percent(key) for name, key in keys.items() if name in SHARE_KEYS}

@@ -156,10 +156,10 @@ def _sorting(numbers: Numbers) -> Iterator[Probe]:
     for operand in SORTED:
         scores = numbers.draw(1, operand // numbers.width)
         k = max(1, scores.shape[1] // SHARE)
-        grid_points = torch.randperm(operand // 8)[None]
+        order = torch.randperm(operand // 8)[None]
         moved = operand + k * (numbers.width + 8)
         yield Probe("top_k", (moved,), lambda scores=scores, k=k: scores.topk(k, sorted=False))  # type: ignore[misc]
-        yield Probe("sort", (3 * operand,), lambda grid_points=grid_points: grid_points.sort(dim=-1))  # type: ignore[misc]
+        yield Probe("sort", (3 * operand,), lambda order=order: order.sort(dim=-1))  # type: ignore[misc]
 
 
 def adamw(numbers: Numbers, sizes: list[int]) -> Call:

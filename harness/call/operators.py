@@ -52,7 +52,7 @@ _NAMES: dict[Kind, set[str]] = {
     "optimizer": {"_fused_adamw_", "_foreach_add_"},
 }
 _KINDS: dict[str, Kind] = {name: kind for kind, names in _NAMES.items() for name in names}
-# Modules that are kept for other places of a plan.
+# Modules that are kept for other grid points of a plan.
 MOST_BUILT = 64
 _REDUCTIONS = {"sum", "mean", "amax", "amin", "argmax", "argmin", "max", "min", "any", "all", "linalg_vector_norm"}
 _ATTENTION = "scaled_dot_product"

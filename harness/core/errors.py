@@ -143,14 +143,14 @@ class NumericsError(ArithmeticError):
     """A loss is not finite."""
 
 
-def in_words(error: ValidationError) -> str:
-    """The first problem of a pydantic error as one line: the place, the problem and the value."""
+def in_words(error: ValidationError, inside: str = "") -> str:
+    """The first problem of a pydantic error as one line: the place (in a table), the problem and the value."""
     problems = error.errors()
     first = problems[0]
     # Of a key that takes one value or a list, pydantic names the kind that it tried, too; of a list, what is wrong in it counts.
     if isinstance(first["input"], list):
         first = next((each for each in problems if any(str(part).startswith("tuple[") for part in each["loc"])), first)
-    parts = (str(part) for part in first["loc"])
+    parts = (*([inside] if inside else []), *map(str, first["loc"]))
     where = ".".join(part for part in parts if not part.startswith(("constrained-", "tuple["))) or "value"
     if first["type"] == "missing":
         return f"{where} is missing."
@@ -160,4 +160,4 @@ def in_words(error: ValidationError) -> str:
         return f"{brief(where, 100)}: {shown(got)} is not a whole number."
     value = f" (got {shown(got)})" if isinstance(got, str | int | float | bool) else ""
     said = f"{brief(message, 300).removesuffix('.')}{value}."
-    return said if first["type"] == "value_error" and not first["loc"] else f"{brief(where, 100)}: {said}"
+    return said if first["type"] == "value_error" and not parts else f"{brief(where, 100)}: {said}"

@@ -15,7 +15,6 @@ from pydantic import AfterValidator, Field, model_validator
 from modbench.harness.core import titles
 from modbench.harness.core.config import Key, ModelConfig
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan
 from modbench.harness.core.model_specs import Options, is_user_model
 from modbench.harness.core.titles import short_name
 from modbench.harness.core.train_plan import TrainRun
@@ -304,6 +303,7 @@ class Comparison(Frozen):
         name: distinguishes comparisons at the same place: a task, or a size and a budget.
         aa_control: whether an A/A control of the anchor is timed beside the variants. It is no variant: it is neither counted
             nor trained, and no claim is about it.
+        partial: whether it holds only some of the variants at its place, as where a search requests each variant apart.
         facts: what is known of each variant's model and router (`Case.facts`), in the order of the variants. It is no part of
             the cases: nothing in it changes a number.
     """
@@ -312,6 +312,7 @@ class Comparison(Frozen):
     metrics: tuple[str, ...]
     name: str = ""
     aa_control: bool = False
+    partial: bool = False
     facts: tuple[CaseFacts, ...] = ()
 
     @model_validator(mode="after")
@@ -387,6 +388,16 @@ class MatchedBaseline(Frozen):
     quantity: str = "flops/forward"
 
 
+class DecodePlan(Frozen):
+    """How decoding is timed after a context of the grid's `seq_len` tokens.
+
+    Attributes:
+        tokens: decode steps of one timed call, whose value is their mean. A median would reflect only the tokens that skip.
+    """
+
+    tokens: Annotated[int, Field(ge=1, le=2**24)] = 64
+
+
 class Protocol(Frozen):
     """How a job measures, with all defaults resolved.
 
@@ -399,8 +410,7 @@ class Protocol(Frozen):
         rates: multiples of its learning rate to try, for jobs that search for the best.
         task_path: file or folder that the task reads, for jobs that train on such a task.
         decode: the decode measurement, for jobs that decode.
-        energy: the windows, for jobs that measure energy.
-        fit: the bounds, for jobs that search for the largest input that fits.
+        settings: what their pass gets of a plug-in's table of the suite (`Pass.table`).
         corpus: catalogue name of the corpus, for jobs that train.
         corpus_path: its path, if it takes one.
         corpus_sha256: expected hash of the corpus, or of the task's files.
@@ -416,8 +426,7 @@ class Protocol(Frozen):
     rates: tuple[float, ...] = ()
     task_path: str | None = None
     decode: DecodePlan = DecodePlan()
-    energy: EnergyPlan = EnergyPlan()
-    fit: FitPlan = FitPlan()
+    settings: Options = ()
     corpus: str
     corpus_path: str | None
     corpus_sha256: str

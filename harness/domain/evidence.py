@@ -34,7 +34,7 @@ class ProcessCount(Frozen):
     Attributes:
         pilot: processes of the pilot.
         used: of these, processes that the number was computed from: a process that failed has no times.
-        variants: variants whose effects against the anchor were used.
+        variants: variants whose effects against the baseline were used.
         sd: standard deviation of a log-effect between processes; None if too few processes have times.
         detectable: the minimum detectable effect that was wanted, as a share.
         asked: processes that reach it; None if too few processes have times.
@@ -80,12 +80,12 @@ class Evidence:
         outcomes: one per process or seed.
         processes: those of the same processes, for timings.
         counted: results of counting the case.
-        anchor_counted: the same of the anchor.
+        baseline_counted: the same of the baseline.
         decision: the number of processes that a pilot asked for; None: it is fixed.
-        drift: how the variant drifted relative to its anchor, over all processes; None: it did not.
+        drift: how the variant drifted relative to its baseline, over all processes; None: it did not.
         same_as: other settings of the model with the same FLOPs, parameters and losses, bit for bit; by variant, what differs.
-        without_own: the anchor in a process without the user's code; None where there was none.
-        anchor_s: seconds of a typical call of the anchor; None where it was not timed.
+        without_user_code: the baseline in a process without the user's code; None where there was none.
+        baseline_s: seconds of a typical call of the baseline; None where it was not timed.
         timed: whether the metric is measured as a time, not derived from one.
         audited: sentences of the model's audit by the label that they bring; empty where it was not audited.
     """
@@ -95,19 +95,19 @@ class Evidence:
     outcomes: Sequence[Outcome]
     processes: Sequence[Process] = ()
     counted: CountNotes = field(default_factory=CountNotes)
-    anchor_counted: CountNotes = field(default_factory=CountNotes)
+    baseline_counted: CountNotes = field(default_factory=CountNotes)
     decision: ProcessCount | None = None
     drift: str | None = None
     same_as: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    without_own: TimingProcess | None = None
-    anchor_s: float | None = None
+    without_user_code: TimingProcess | None = None
+    baseline_s: float | None = None
     timed: bool = False
     audited: Mapping[Label, str] = field(default_factory=dict)
 
     @property
     def beside(self) -> Sequence[Process]:
-        """The processes that timed the case beside its anchor; none of the anchor's own time."""
-        return [each for each in self.processes if each.anchor in each.variants and each.anchor != self.case.id]
+        """The processes that timed the case beside its baseline; none of the baseline's own time."""
+        return [each for each in self.processes if each.baseline in each.variants and each.baseline != self.case.id]
 
     def notes(self, kind: type[SomeNotes]) -> list[SomeNotes]:
         """Notes of that kind, of the outcomes that have them."""

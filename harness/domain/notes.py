@@ -397,7 +397,7 @@ class RooflineFinding(Notes):
     reused: bool = False
 
 
-class WithoutOwnFinding(Notes):
+class WithoutUserCodeFinding(Notes):
     """A process of the shipped variants in a process without the user's code.
 
     Attributes:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from modbench.harness.domain.case import Case, Comparison, Job
     from modbench.harness.domain.notes import Notes
     from modbench.harness.domain.records import Blocks, Outcome
-    from modbench.harness.domain.suite import Suite
+    from modbench.harness.domain.suite import Suite, TablePlan
 
     # What a pass yields: outcomes, the witnesses' observations of blocks, or findings that belong to no metric.
     Yielded: TypeAlias = Outcome | Blocks | Notes
@@ -57,6 +57,8 @@ class Pass:
             of the job after its start. None: they follow from the job's FLOPs.
         fixed_overhead_s: called with a job; returns the seconds that it may take at most besides that work: trials, windows.
         settings: the part of a suite, besides the case, that its numbers depend on.
+        table: a plug-in's table of a suite that its numbers depend on, with a default for each key: jobs have its values in
+            their protocol's `settings`.
         notes: the model of the notes in its outcomes.
         findings: the model of its findings that belong to no metric.
         labels: what labels its findings may bring to the variant of their job; a run without its jobs lacks them in any case.
@@ -97,6 +99,7 @@ class Pass:
     estimate_seconds: Callable[[Job, Callable[[Case], float]], float] | None = None
     fixed_overhead_s: Callable[[Job], float] = lambda _: 0.0
     settings: Callable[[Suite, Case], Frozen | None] = lambda _suite, _case: None
+    table: type[TablePlan] | None = None
 
     @property
     def times(self) -> bool:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from modbench.harness.core.config import check_sizes
 from modbench.harness.core.frozen import Frozen, Margin
-from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan, SearchPlan
 from modbench.harness.core.titles import slug
 from modbench.harness.core.train_plan import ConfirmPlan, IsoflopPlan, TaskPlan, TrainPlan, TrendPlan
 from modbench.harness.core.units import MOST_THREADS, check_seed, plain_share
-from modbench.harness.domain.case import Device, Dtype
+from modbench.harness.domain.case import DecodePlan, Device, Dtype, Protocol
 from modbench.harness.domain.variant_tables import Quantity, Variant
+
+if TYPE_CHECKING:
+    from typing import Self
 
 Effort = Literal["smoke", "draft", "standard", "rigorous"]
 
@@ -107,7 +109,7 @@ class Grid(Frozen):
         return value
 
 
-# Tables of a suite that set how something is measured; `--set TABLE.KEY` changes a value in them.
+# Tables of a suite that set how something is measured, but those of plug-ins; `--set TABLE.KEY` changes a value in them.
 TABLES: dict[str, type[Frozen]] = {
     "grid": Grid,
     "decode_grid": Grid,
@@ -117,9 +119,6 @@ TABLES: dict[str, type[Frozen]] = {
     "confirm": ConfirmPlan,
     "trend": TrendPlan,
     "decode": DecodePlan,
-    "energy": EnergyPlan,
-    "fit": FitPlan,
-    "search": SearchPlan,
 }
 # What a suite's `match` may be, and the quantity that it names.
 Rival = Literal["flops", "params", "time", "none"]
@@ -130,13 +129,39 @@ MATCHES: dict[Rival, Quantity | None] = {
     "none": None,
 }
 # Tables that a rule reads, which checks them.
-READ_BY = {"search": "bisection", "confirm": "confirmation", "trend": "trend"}
+READ_BY = {"confirm": "confirmation", "trend": "trend"}
 # Tables that a plug-in reads: without it they are refused.
-OF_PLUGINS = {"search": "search", "isoflop": "sweeps", "confirm": "sweeps", "trend": "sweeps"}
+OF_PLUGINS = {"isoflop": "sweeps", "confirm": "sweeps", "trend": "sweeps"}
+
+
+class TablePlan(Frozen):
+    """The values of a table that a plug-in adds to a suite (`planning/suite_tables.py`).
+
+    Attributes:
+        table: its name.
+    """
+
+    table: ClassVar[str]
+
+    @classmethod
+    def of(cls, suite: Suite) -> Self | None:
+        """The table of a suite; None if it has none."""
+        given = suite.tables.get(cls.table)
+        return None if given is None else cls.model_validate(given)
+
+    @classmethod
+    def settled(cls, suite: Suite) -> Self:
+        """The table of a suite, or its defaults."""
+        return cls.of(suite) or cls()
+
+    @classmethod
+    def given(cls, protocol: Protocol) -> Self:
+        """The table as the protocol of a job has it, whose pass reads it (`Pass.table`)."""
+        return cls.model_validate(dict(protocol.settings))
 
 
 class Suite(Frozen):
-    """A suite as in its file, with defaults filled in.
+    """A suite as in its file, with defaults filled in. It holds the tables of plug-ins too, as JSON: `TablePlan.of` reads them.
 
     Attributes:
         name: name of the suite, used for the default run folder.
@@ -163,9 +188,6 @@ class Suite(Frozen):
         confirm: how the best of a sweep is compared again, on new seeds; None: it is not.
         trend: how the difference of two variants is followed over the budgets of a sweep; None: it is not.
         decode: how decode steps are timed.
-        energy: how energy is measured.
-        fit: how the largest input that fits is searched for.
-        search: how cells are chosen while the suite runs; None: all are measured.
         corpus: text to train on: a catalogue name or a path.
         seeds: seeds of weights and data; timing uses the first.
         device: where everything runs; None: CUDA if available, else the CPU.
@@ -174,6 +196,9 @@ class Suite(Frozen):
         aa_control: whether an A/A control of the baseline is timed beside the variants, so that the run shows whether equals
             come out equal; never at smoke effort, which claims nothing.
     """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, dict[str, Any]]
 
     name: str
     about: str = ""
@@ -198,9 +223,6 @@ class Suite(Frozen):
     confirm: ConfirmPlan | None = None
     trend: TrendPlan | None = None
     decode: DecodePlan = DecodePlan()
-    energy: EnergyPlan = EnergyPlan()
-    fit: FitPlan = FitPlan()
-    search: SearchPlan | None = None
     corpus: str = "stdlib"
     seeds: tuple[int, ...] = Field((0,), min_length=1, max_length=1000)
     device: Device | None = None
@@ -228,6 +250,11 @@ class Suite(Frozen):
         return value
 
     @property
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """The tables of plug-ins, by name."""
+        return self.__pydantic_extra__
+
+    @property
     def protocol_size(self) -> tuple[int, int]:
         """Processes and rounds, from the preset unless set; where a pilot decides, its processes, which are the fewest."""
         processes, rounds = EFFORTS[self.effort]
@@ -236,8 +263,8 @@ class Suite(Frozen):
 
     @property
     def two_stage(self) -> bool:
-        """Whether a pilot decides the number of processes: from standard effort up, unless the suite sets it or searches."""
-        return self.effort in TWO_STAGE and self.processes is None and self.search is None
+        """Whether a pilot decides the number of processes: from standard effort up, unless the suite sets it."""
+        return self.effort in TWO_STAGE and self.processes is None
 
     @property
     def processes_limit(self) -> int:

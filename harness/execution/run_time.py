@@ -67,12 +67,12 @@ class RunTime:
 
     def seconds(self, job: Job, at_once: int) -> float:
         """Wall time that a job adds to the run, in s."""
-        facts, anchor = job.facts, job.comparison.variants[0]
+        facts, baseline = job.facts, job.comparison.variants[0]
         start = predicted_seconds(self.plan, job.model_copy(update={"flops": 0.0}), 1)
         if facts.predicts:
             estimate = catalogue.load("passes", job.made_in).estimate_seconds
-            return float(start + estimate(job, lambda case: self._known(case, anchor, "forward"))) / at_once
-        if anchor.grid_point.dtype not in self.tables or facts.about_machine:
+            return float(start + estimate(job, lambda case: self._known(case, baseline, "forward"))) / at_once
+        if baseline.grid_point.dtype not in self.tables or facts.about_machine:
             return predicted_seconds(self.plan, job, at_once)
         if facts.repeated and facts.times:
             return (start + self._timed(job)) / at_once
@@ -81,13 +81,13 @@ class RunTime:
             return predicted_seconds(self.plan, job, at_once)
         seconds, flops = known
         if facts.trains:
-            seconds *= self.paces.get(anchor.grid_point.dtype, Pace()).of(flops)
+            seconds *= self.paces.get(baseline.grid_point.dtype, Pace()).of(flops)
         return (start + seconds) / at_once
 
     def _work(self, job: Job) -> tuple[float, float] | None:
         """Seconds of a job's calls at the peaks, and FLOPs of one; None if shapes alone do not tell."""
-        (anchor, *_), trains = job.comparison.variants, job.facts.trains
-        step, cost = self.call(anchor, "train_step" if trains else "forward"), case_cost(anchor)
+        (baseline, *_), trains = job.comparison.variants, job.facts.trains
+        step, cost = self.call(baseline, "train_step" if trains else "forward"), case_cost(baseline)
         if step is None or cost is None:
             return None
         flops = cost.train_step if trains else cost.forward
@@ -126,23 +126,23 @@ class RunTime:
         )
         warm_up = max(protocol.warm_up_s, protocol.warm_up_calls * sum(calls))
         samples = [call * math.ceil(SHORTEST_SAMPLE_S / call) for call in calls]
-        anchors = max(1, -(-(len(variants) - 1) // VARIANTS_PER_BLOCK))
-        return before + warm_up + protocol.rounds * 2 * (anchors * samples[0] + sum(samples[1:]))
+        baselines = max(1, -(-(len(variants) - 1) // VARIANTS_PER_BLOCK))
+        return before + warm_up + protocol.rounds * 2 * (baselines * samples[0] + sum(samples[1:]))
 
     def _calls(self, job: Job) -> int:
         """Steps of a call that decodes, else 1."""
         return job.protocol.decode.tokens if job.workload.startswith("decode") else 1
 
-    def _known(self, case: Case, anchor: Case, workload: str) -> float:
-        """Seconds of a call; of one that shapes alone do not tell, the anchor's by FLOPs, or by bytes read."""
+    def _known(self, case: Case, baseline: Case, workload: str) -> float:
+        """Seconds of a call; of one that shapes alone do not tell, the baseline's by FLOPs, or by bytes read."""
         if workload == "request":
-            steps = case.grid_point.new_tokens * self._known(case, anchor, "decode")
-            return self._known(case, anchor, "prefill") + steps
+            steps = case.grid_point.new_tokens * self._known(case, baseline, "decode")
+            return self._known(case, baseline, "prefill") + steps
         own = self.call(case, workload)
         if own is not None:
             return own
-        theirs = self.call(anchor, workload) or predicted_s(anchor) * in_forwards(workload, anchor.grid_point)
-        return theirs * _share(case, anchor, workload)
+        theirs = self.call(baseline, workload) or predicted_s(baseline) * in_forwards(workload, baseline.grid_point)
+        return theirs * _share(case, baseline, workload)
 
     def call(self, case: Case, workload: str) -> float | None:
         """Seconds of one call or decode step; None if shapes alone do not tell, or there are no peaks."""
@@ -178,7 +178,7 @@ def _nearest(plan: Plan) -> dict[str, Case]:
         most = min(each, len(members))
         chosen = [round(i * (len(members) - 1) / max(1, most - 1)) for i in range(most)]
         for at, (_, case) in enumerate(members):
-            found[case.id] = members[min(chosen, key=lambda grid_point: abs(grid_point - at))][1]
+            found[case.id] = members[min(chosen, key=lambda other: abs(other - at))][1]
     return found
 
 
@@ -204,14 +204,14 @@ def operators(case: Case, workload: str) -> Listed | None:
         return None
 
 
-def _share(case: Case, anchor: Case, workload: str) -> float:
-    """What a case costs, as a share of its anchor; 1 for a user's model."""
-    if case.is_user_model or anchor.is_user_model:
+def _share(case: Case, baseline: Case, workload: str) -> float:
+    """What a case costs, as a share of its baseline; 1 for a user's model."""
+    if case.is_user_model or baseline.is_user_model:
         return 1.0
     if workload == "decode":
-        costs = [case_decode_cost(side, case.grid_point.seq_len) for side in (case, anchor)]
+        costs = [case_decode_cost(side, case.grid_point.seq_len) for side in (case, baseline)]
         return costs[0].read / costs[1].read if costs[0] and costs[1] else 1.0
-    mine, theirs = case_cost(case), case_cost(anchor)
+    mine, theirs = case_cost(case), case_cost(baseline)
     return mine.forward / theirs.forward if mine and theirs else 1.0
 
 

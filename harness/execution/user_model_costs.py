@@ -146,14 +146,14 @@ def count(case: Case, *, memory: bool = False, operators: bool = False) -> UserM
     """What a user's model costs, counted in this process; a text says why it cannot be counted.
 
     Args:
-        case: its model and place.
+        case: its model and grid point.
         memory: whether the memory of a training step is forecast too.
         operators: whether the operators of a forward pass are recorded too.
     """
     raised: dict[str, list[str]] = {}
     for on, device in (("shapes alone", "meta"), ("this CPU", "cpu")):
         try:
-            found = _counted_on(case, device)
+            found = counted_on(case, device)
         except SURVIVABLE as error:
             raised.setdefault(f"it raised {type(error).__name__}: {in_short(error, 120)}", []).append(on)
             continue
@@ -162,11 +162,16 @@ def count(case: Case, *, memory: bool = False, operators: bool = False) -> UserM
         if operators:
             found = found.model_copy(update=_recorded(case))
         return found
-    reasons = (f"on {' and '.join(grid_points)} {what}" for what, grid_points in raised.items())
+    reasons = (f"on {' and '.join(devices)} {what}" for what, devices in raised.items())
     return f"cannot be counted: {'; '.join(reasons)}"
 
 
-def _counted_on(case: Case, device: str) -> UserModelCost:
+def counted_on(case: Case, device: str) -> UserModelCost:
+    """Count a user's model on `meta`, by shapes alone, or on `cpu`; its memory and operators are not looked at.
+
+    Raises:
+        ValueError: if the counter has no formula for any of its operators; or whatever the model raises.
+    """
     import torch
 
     from modbench.harness.call.subject.build import build_module, keys_read, noting

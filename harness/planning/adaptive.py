@@ -79,7 +79,7 @@ class AdaptiveRule(ABC, Generic[Result]):
         """
 
     def check_suite(self, suite: Suite, source: str) -> None:
-        """Check a suite that has the table of this rule, such as `[search]`.
+        """Check a suite that has the table of this rule, such as `[trend]`.
 
         Args:
             suite: the suite.

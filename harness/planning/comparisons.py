@@ -1,10 +1,9 @@
-"""Expands a suite into comparisons: the grid, a search on it, training runs, an isoFLOP sweep over sizes and budgets, tasks."""
+"""Expands a suite into comparisons: the grid, training runs, an isoFLOP sweep over sizes and budgets, tasks."""
 
 from __future__ import annotations
 
 import functools
 import itertools
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,10 +12,11 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Source, Task
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.model_specs import Pairs
-from modbench.harness.core.titles import short_name, slug
 from modbench.harness.domain.case import Case, CaseFacts, Comparison, Device, GridPoint, MatchedBaseline
 from modbench.harness.domain.suite import Suite
+from modbench.harness.planning import suite_tables
 from modbench.harness.planning.matching import Costs, Matcher, case_of, placeless
+from modbench.harness.planning.suite_tables import SuiteTable
 from modbench.harness.planning.variants import ResolvedVariant, resolve_variants
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts
@@ -25,51 +25,10 @@ from modbench.harness.registry.lookup import with_facts
 SHORT = {"d_model": "d", "n_layers": "L", "n_heads": "H"}
 
 
-def searched_keys(suite: Suite, keys: Sequence[str]) -> tuple[str, ...]:
-    """Return those of some metrics that the suite searches; a rate goes with the time that it is derived from."""
-    if suite.search is None:
-        return ()
-    known, asked = catalogue.metrics(), suite.search.metrics
-    return tuple(key for key in keys if is_timed(key) and (asked is None or key in asked or known[key].source in asked))
-
-
 def is_timed(key: str) -> bool:
     """Whether a metric is a time of calls, or derived from one, that every process measures again."""
     made_in = catalogue.pass_of(catalogue.metrics()[key])
     return made_in.times and made_in.repeated
-
-
-def in_search(suite: Suite, comparison: Comparison) -> bool:
-    """Whether a comparison is that of one searched variant at one place."""
-    return bool(comparison.name) and len(searched_keys(suite, comparison.metrics)) == len(comparison.metrics)
-
-
-def with_aa_controls(suite: Suite, comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """Give the first comparison of a search at each place an A/A control of its anchor, where the suite wants one.
-
-    An A/A control tests the machine, so one at each place is enough.
-    """
-    made, seen = [], set[GridPoint]()
-    for comparison in comparisons:
-        searched = in_search(suite, comparison)
-        aa_control = searched and suite.aa_control and suite.claims and comparison.grid_point not in seen
-        seen |= {comparison.grid_point} if searched else set()
-        made.append(comparison.model_copy(update={"aa_control": True}) if aa_control else comparison)
-    return made
-
-
-def first_processes(suite: Suite, comparisons: Sequence[Comparison]) -> dict[str, int]:
-    """A number for the first process of each comparison of a search, by its label.
-
-    Those at one place share an anchor but not its processes: numbered on, each process of the anchor has a number of its own.
-    """
-    found: dict[str, int] = {}
-    seen: Counter[GridPoint] = Counter()
-    for comparison in comparisons:
-        if in_search(suite, comparison):
-            found[comparison.label] = seen[comparison.grid_point] * suite.processes_limit
-            seen[comparison.grid_point] += 1
-    return found
 
 
 @dataclass(frozen=True)
@@ -111,8 +70,12 @@ class Expander:
     suite: Suite
     device: Device
     costs: Costs | None = None
+    _tables: list[SuiteTable[Any]] = field(init=False, repr=False)
     # By model, options and configuration: a variant has the same at every place.
     _facts: dict[tuple[str, Pairs, ModelConfig], CaseFacts] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_tables", suite_tables.in_use(self.suite))
 
     def comparisons(self) -> tuple[list[Comparison], list[MatchedBaseline], dict[str, str]]:
         """All comparisons in order, the matched baselines, and why variants have no matched baseline, by their names.
@@ -125,7 +88,10 @@ class Expander:
         by_size = [self.variants(size, self._solved_at) for size in sizes]
         matched_baselines = [matched for variants in by_size for matched in self._matched_baselines(variants)]
         no_matches = {
-            _name(variant): variant.no_match for variants in by_size for variant in variants if variant.no_match
+            name_of_variant(variant): variant.no_match
+            for variants in by_size
+            for variant in variants
+            if variant.no_match
         }
         made = []
         if keys.measured:
@@ -133,37 +99,17 @@ class Expander:
             anchor = by_size[suite.isoflop.middle if suite.isoflop else 0][0]
             every = [anchor, *(variant for variants in by_size for variant in variants if variant is not anchor)]
             for grid_point, metrics in self._grid(keys.measured):
-                searched = searched_keys(suite, metrics)
-                rest = tuple(key for key in metrics if key not in searched)
-                if rest:
-                    made.append(self._comparison(every, grid_point, rest, aa_control=self._has_aa_control(rest)))
-                if searched:
-                    made += self._of_search(every, grid_point, searched)
+                apart = list[Comparison]()
+                for table in self._tables:
+                    metrics, more = table.on_grid(self, every, grid_point, metrics)  # noqa: PLW2901  # what is left
+                    apart += more
+                if metrics:
+                    made.append(self.comparison(every, grid_point, metrics, aa_control=self._has_aa_control(metrics)))
+                made += apart
         if keys.trained and suite.train is not None:
             made += self._trained(by_size, keys.trained)
         made += [self._task(key) for key in keys.tasks]
         return made, matched_baselines, no_matches
-
-    def _of_search(
-        self, variants: Sequence[ResolvedVariant], grid_point: GridPoint, keys: tuple[str, ...]
-    ) -> Iterator[Comparison]:
-        """A comparison for each variant that is searched: the anchor, its matched baselines, and the variant."""
-        search, matches = self.suite.search, [variant for variant in variants[1:] if not variant.matched]
-        assert search is not None
-        if not matches:
-            raise UsageError(
-                "[search] looks for where a variant beats the baseline: add a variant besides it and its matched baselines."
-            )
-        for variant in matches:
-            matched_baselines = [matched for matched in variants if variant in matched.targets and matched.factor == 1]
-            if not matched_baselines and "same shape" not in search.against:
-                raise UsageError(
-                    f"[search]: no matched baseline was solved for {_name(variant)}, so nothing has its cost. Add a variant "
-                    'with `match`, or write against = ["same shape"].'
-                )
-            name = slug("-".join((short_name(variant.model), *variant.parts)))
-            others = [matched for matched in matched_baselines if matched is not variants[0]]
-            yield self._comparison([variants[0], *others, variant], grid_point, keys, name)
 
     def _has_aa_control(self, metrics: tuple[str, ...]) -> bool:
         """Whether times are measured about which something may be claimed."""
@@ -234,8 +180,8 @@ class Expander:
                 continue
             for target in variant.targets:
                 yield MatchedBaseline(
-                    variant=_name(variant),
-                    target=_name(target),
+                    variant=name_of_variant(variant),
+                    target=name_of_variant(target),
                     solved_at=matcher.solved_at(target),
                     everywhere=bool(variant.shapes),
                     gaps=matcher.gaps(variant, target, variant.quantity),
@@ -254,7 +200,7 @@ class Expander:
             new_tokens=new_tokens,
         )
 
-    def _comparison(
+    def comparison(
         self,
         variants: Sequence[ResolvedVariant],
         grid_point: GridPoint,
@@ -264,7 +210,9 @@ class Expander:
         task: str = "",
         budget: float | None = None,
         aa_control: bool = False,
+        partial: bool = False,
     ) -> Comparison:
+        """One comparison of variants at a grid point."""
         cases = tuple(
             case_of(variant, grid_point).model_copy(update={"task": task, "train_flops": budget})
             for variant in variants
@@ -273,7 +221,7 @@ class Expander:
             self._facts_of(case).model_copy(update={"title": variant.title})
             for case, variant in zip(cases, variants, strict=True)
         )
-        return Comparison(variants=cases, metrics=keys, name=name, aa_control=aa_control, facts=facts)
+        return Comparison(variants=cases, metrics=keys, name=name, aa_control=aa_control, partial=partial, facts=facts)
 
     def _facts_of(self, case: Case) -> CaseFacts:
         key = case.model, case.options, case.config
@@ -292,7 +240,7 @@ class Expander:
         """One comparison per length and number format; for a sweep, one per number format, budget and size."""
         sweep, grid_points = self.suite.isoflop, self._training_places()
         if sweep is None:
-            yield from (self._comparison(by_size[0], grid_point, keys) for grid_point in grid_points)
+            yield from (self.comparison(by_size[0], grid_point, keys) for grid_point in grid_points)
             return
         known = catalogue.metrics()
         plain = tuple(key for key in keys if not catalogue.pass_of(known[key]).once_per_sweep)
@@ -302,11 +250,11 @@ class Expander:
             for j in sweep.at(budget):
                 # Rates are tried once, at the smallest budget and its middle size.
                 asked = keys if budget == min(sweep.train_flops) and j == sweep.middle else wanted
-                yield self._comparison(by_size[j], grid_point, asked, _sized(by_size[j], budget), budget=budget)
+                yield self.comparison(by_size[j], grid_point, asked, _sized(by_size[j], budget), budget=budget)
         alone = tuple(key for key in plain if key not in fresh)
         for grid_point, budget in itertools.product(grid_points, sweep.baseline_train_flops):
             for variants in (by_size[j] for j in sweep.at(budget)):
-                yield self._comparison(variants[:1], grid_point, alone, _sized(variants, budget), budget=budget)
+                yield self.comparison(variants[:1], grid_point, alone, _sized(variants, budget), budget=budget)
 
     def _task(self, key: str) -> Comparison:
         name = catalogue.metrics()[key].task
@@ -324,7 +272,7 @@ class Expander:
         batch_size = self.suite.tasks.batch_size or catalogue.load("tasks", name).batch_size
         grid = self.suite.grid
         grid_point = self._place(source.seq_len, batch_size, grid.dtype[0], self.suite.executions(grid)[0])
-        return self._comparison(variants, grid_point, (key,), name, task=name)
+        return self.comparison(variants, grid_point, (key,), name, task=name)
 
 
 @functools.cache
@@ -356,6 +304,6 @@ def _sized(variants: Sequence[ResolvedVariant], budget: float) -> str:
     return f"{variants[0].parts[-1]}-F{budget:.3g}".replace("+", "")
 
 
-def _name(variant: ResolvedVariant) -> str:
+def name_of_variant(variant: ResolvedVariant) -> str:
     """Name of a variant, as in `Case.variant`."""
     return placeless(variant).variant

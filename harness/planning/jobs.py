@@ -18,7 +18,7 @@ from modbench.harness.core.units import percent
 from modbench.harness.domain.case import VARIANTS_PER_BLOCK, Case, Comparison, GridPoint, Job, Protocol
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.suite import TWO_STAGE, Suite
-from modbench.harness.planning.comparisons import in_search, open_task
+from modbench.harness.planning.comparisons import open_task
 from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.planning.text.corpus import corpus_entry
 from modbench.harness.registry import catalogue
@@ -144,6 +144,8 @@ class JobMaker:
         on_gpu, task = comparison.grid_point.device == "cuda", comparison.variants[0].task
         path, sha256 = task_path(suite, task) if task else (None, self.text.sha256 if self.text else "")
         corpus, corpus_path = ("", None) if task else corpus_entry(suite.corpus)
+        table = catalogue.passes()[made_in].table
+        settings = () if table is None else tuple(table.settled(suite).model_dump().items())
         protocol = Protocol(
             rounds=rounds,
             warm_up_calls=max(suite.warm_up_calls, 10 if on_gpu and suite.claims else 1),
@@ -153,8 +155,7 @@ class JobMaker:
             rates=rates,
             task_path=path,
             decode=suite.decode,
-            energy=suite.energy,
-            fit=suite.fit,
+            settings=settings,
             corpus=corpus,
             corpus_path=corpus_path,
             corpus_sha256=sha256,
@@ -233,15 +234,13 @@ def planned_jobs(
         for c in comparisons
     ]
     found_out = set()
-    whole = {
-        c.grid_point for c in comparisons if not in_search(suite, c)
-    }  # where all variants are counted, searched or not
+    whole = {c.grid_point for c in comparisons if not c.partial}  # where all variants are counted, searched or not
     for repeated, group in itertools.groupby(catalogue.passes().values(), key=lambda each: (each.phase, each.repeated)):
         passes, made = list(group), list[tuple[int, Job]]()  # in which process, and the job
         # Processes of one comparison lie far apart in time, so that one slow minute does not affect all of them.
         for process in range(suite.processes_limit if repeated[1] else 1):
             for (comparison, metrics, needed), each in itertools.product(asked, passes):
-                counted = comparison.grid_point in whole and in_search(suite, comparison)
+                counted = comparison.grid_point in whole and comparison.partial
                 wanted = (
                     metrics
                     if each.runs_for_every_case and not counted
@@ -255,7 +254,7 @@ def planned_jobs(
                             continue
                         found_out.add(job.name)
                     made.append((process, _limited(each, job)))
-        quick_look = suite.effort not in TWO_STAGE and suite.search is None
+        quick_look = suite.effort not in TWO_STAGE and not any(c.partial for c in comparisons)
         yield from (job for _, job in (_first_answer_first(made) if repeated[1] and quick_look else made))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from modbench.harness.core.units import human
 from modbench.harness.domain.case import ELEMENT_BYTES, Case, Comparison
 from modbench.harness.domain.suite import OF_PLUGINS, READ_BY, TABLES, Grid, Suite
 from modbench.harness.domain.variant_tables import look_beside
+from modbench.harness.planning import suite_tables
 from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.registry import catalogue, discovery, plugins
 from modbench.harness.registry.discovery import Entry
@@ -92,9 +93,11 @@ def parse_suite(data: dict[str, Any], source: str) -> Suite:
     Raises:
         UsageError: if a key or value is wrong.
     """
-    for key in data:
-        if key not in Suite.model_fields:
-            raise UsageError(f"{source}: {unknown('key', key, Suite.model_fields)}")
+    _check_needs(data, source)
+    try:
+        data = suite_tables.checked(data)
+    except UsageError as error:
+        raise UsageError(f"{source}: {error}") from error
     for table, fields in ((name, kind.model_fields) for name, kind in TABLES.items()):
         for key in data.get(table) or {} if isinstance(data.get(table), dict | None) else {}:
             if key not in fields:
@@ -109,6 +112,9 @@ def parse_suite(data: dict[str, Any], source: str) -> Suite:
         raise UsageError(f"{source}: {in_words(error)}") from error
     _check_plugins(suite, source)
     _check_metrics(suite, source)
+    for each in suite_tables.in_use(suite):
+        each.check(suite, source)
+        suite = each.settled(suite)
     for table, rule in READ_BY.items():
         if getattr(suite, table) is not None:
             catalogue.load("adaptive_rules", rule).check_suite(suite, source)
@@ -116,11 +122,16 @@ def parse_suite(data: dict[str, Any], source: str) -> Suite:
     return suite
 
 
-def _check_plugins(suite: Suite, source: str) -> None:
-    """Check that the plug-ins are there which a suite names, and those that read its tables."""
-    for name in suite.needs:
-        if why := plugins.lack_of(name):
+def _check_needs(data: Mapping[str, Any], source: str) -> None:
+    """Check that the plug-ins are there which a suite names."""
+    needs = data.get("needs")
+    for name in needs if isinstance(needs, list | tuple) else ():
+        if isinstance(name, str) and (why := plugins.lack_of(name)):
             raise UsageError(f"{source} {why}.")
+
+
+def _check_plugins(suite: Suite, source: str) -> None:
+    """Check that the plug-ins are there that read a suite's tables, and that watch a training run."""
     if suite.train is not None and suite.train.watch:
         catalogue.find("recorders", "routing")
     for table, name in OF_PLUGINS.items():

@@ -16,12 +16,15 @@ from modbench.harness.domain.case import GridPoint
 from modbench.harness.domain.suite import EFFORTS, MATCHES, TABLES, Suite
 from modbench.harness.domain.variant_tables import Variant, VariantsFrom
 from modbench.harness.machine import accelerators
+from modbench.harness.planning import suite_tables
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.matching import Costs, case_of
 from modbench.harness.planning.variants import unsolved_variants
 from modbench.harness.registry import catalogue, user_models
 from modbench.harness.registry.model_loaders import from_loader
 
+# What a suite without a table does.
+WITHOUT = {"train": "does not train on a corpus", "decode_grid": "decodes on its grid"}
 # Keys that only the pilot of a two-stage effort reads.
 _OF_PILOT = ("pilot_processes", "most_processes", "detectable")
 # Of one of our models that does not read a key.
@@ -281,10 +284,8 @@ def _check_pilot(suite: Suite, settings: Iterable[str]) -> None:
     """Refuse a setting of the pilot where there is none."""
     idle = [key for key in settings if key in _OF_PILOT]
     if idle and not suite.two_stage:
-        who = "a search" if suite.search else f"{suite.effort} effort"
-        why = "processes are set" if suite.processes else f"{who} has a fixed number of processes"
-        instead = "Use --set processes=N." if suite.search else "Use --effort standard or rigorous."
-        raise UsageError(f"--set {idle[0]}: {why}, so no pilot decides it. {instead}")
+        why = "processes are set" if suite.processes else f"{suite.effort} effort has a fixed number of processes"
+        raise UsageError(f"--set {idle[0]}: {why}, so no pilot decides it. Use --effort standard or rigorous.")
 
 
 def _set_option(variants: list[dict[str, Any]], name: str, values: list[Value]) -> None:
@@ -374,16 +375,16 @@ def keys() -> tuple[str, ...]:
 
 
 def _keys_in_tables() -> list[str]:
-    return [f"{table}.{name}" for table, kind in TABLES.items() for name in kind.model_fields]
+    return [f"{table}.{name}" for table, kind in suite_tables.plans().items() for name in kind.model_fields]
 
 
 def _set_in_table(data: dict[str, Any], key: str, value: object) -> None:
     table, _, name = key.partition(".")
-    if data[table] is None:
-        what = {"train": "does not train on a corpus", "decode_grid": "decodes on its grid"}.get(
-            table, "measures its whole grid" if table == "search" else "is not a sweep"
-        )
-        raise UsageError(f"--set {key}: this suite {what} (it has no [{table}]).")
+    if data.get(table) is None:
+        own = suite_tables.table_named(table) if table not in TABLES else None
+        if what := own.without if own is not None else WITHOUT.get(table, "is not a sweep"):
+            raise UsageError(f"--set {key}: this suite {what} (it has no [{table}]).")
+        data[table] = {}
     if table == "train" and name in BUDGETS:
         if data["isoflop"] is not None:
             raise UsageError(f"--set {key}: in a sweep isoflop.train_flops set how long to train. Set those instead.")

@@ -14,7 +14,8 @@ from modbench.harness.core.titles import slug
 from modbench.harness.domain.case import Case, Comparison, Device, Job, MatchedBaseline
 from modbench.harness.domain.suite import TWO_STAGE, Suite
 from modbench.harness.domain.variant_tables import VariantsFrom
-from modbench.harness.planning.comparisons import Expander, in_search, keys_of, with_aa_controls
+from modbench.harness.planning import suite_tables
+from modbench.harness.planning.comparisons import Expander, keys_of
 from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.planning.jobs import planned_jobs, reads_text, tokenizer_of
 from modbench.harness.planning.load_suite import check_memory
@@ -138,8 +139,9 @@ def make_plan(
     comparisons, matched_baselines, no_matches = Expander(suite, device, costs).comparisons()
     check_memory(comparisons)
     if select:
-        comparisons = _searched(suite, _selected(comparisons, select, matched_baselines), select)
-    comparisons = with_aa_controls(suite, comparisons)
+        comparisons = _selected(comparisons, select, matched_baselines)
+    for table in suite_tables.in_use(suite):
+        comparisons = [*table.selected(suite, comparisons, select)]
     if suite.train is not None and suite.train.log_to is not None:
         catalogue.load("loggers", suite.train.log_to).check(suite.train.log_to)
     jobs, groups = assigned(suite, tuple(planned_jobs(suite, comparisons, text, also)), select)
@@ -215,20 +217,6 @@ def _selected(
 def no_case(select: str, example: str) -> UsageError:
     """What is said of an expression that selects no case; an id shows how they look."""
     return UsageError(f"-k {select!r} matches none of the cases. Their ids look like {example!r}.")
-
-
-def _searched(suite: Suite, comparisons: list[Comparison], select: str) -> list[Comparison]:
-    """Leave out comparisons of a search without the variant that is searched.
-
-    Raises:
-        UsageError: if none is left.
-    """
-    kept = [each for each in comparisons if not in_search(suite, each) or not all(c.matched for c in each.variants[1:])]
-    if suite.search is not None and not any(in_search(suite, each) for each in kept):
-        raise UsageError(
-            f"-k {select!r} selects no variant that this suite searches: only its baseline and matched baselines."
-        )
-    return kept
 
 
 def read_corpus(suite: Suite) -> Text | None:

@@ -300,6 +300,7 @@ TYPES = {"models": Model, "passes": Pass, "corpora": Corpus, "tasks": Task, "log
 PARTS = {
     "warnings": ("check", "advice", "label"),
     "probes": ("title", "check", "order", "of"),
+    "suite_tables": ("plan", "check", "settled", "on_grid", "selected"),
     "adaptive_rules": ("groups", "is_conditional", "decide"),
     "sections": ("title", "order", "span", "render"),
     "formats": ("files",),

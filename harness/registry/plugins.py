@@ -44,6 +44,7 @@ KINDS = {
     "sections": ("modbench.reports.sections", "SECTION"),
     "formats": ("modbench.reports.formats", "FORMAT"),
     "suites": ("modbench.suites", ""),
+    "suite_tables": ("", "TABLE"),
     "tasks": ("", "TASK"),
     "loggers": ("", "LOGGER"),
     "model_loaders": ("", "LOADER"),

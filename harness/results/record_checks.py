@@ -12,7 +12,7 @@ from pathlib import Path
 
 from modbench.harness.core.errors import shown
 from modbench.harness.core.units import COUNT, SECONDS, SHARE, TIME, Range
-from modbench.harness.domain.notes import Notes, WithoutOwnFinding
+from modbench.harness.domain.notes import Notes, WithoutUserCodeFinding
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.registry import catalogue
@@ -65,7 +65,7 @@ def _of_record(record: Record, made_in: Pass) -> Iterator[str]:
                 yield f"{made.key} of {case.id} is missing"
     for blocks in filter(lambda each: each.columns, record.blocks):
         yield from _columns(blocks.columns, COLUMNS, ("block", "wall_s"))
-    if isinstance(record.findings, WithoutOwnFinding):
+    if isinstance(record.findings, WithoutUserCodeFinding):
         for variants in record.findings.samples.values():
             for samples in variants.values():
                 yield from _columns(samples, COLUMNS, PROCESS)

@@ -1,22 +1,22 @@
-"""What one process says of its variants: each against the anchor that was in all of its blocks, all variants at once, in numpy.
+"""What one process says of its variants: each against the baseline that was in all of its blocks, all variants at once, in numpy.
 
     process  a process: a fresh process, which times all variants of a comparison in turn
-    round    every variant but the anchor has one block in each
-    block    the anchor and one variant, interleaved, on one input
+    round    every variant but the baseline has one block in each
+    block    the baseline and one variant, interleaved, on one input
     cell     the samples of a variant in a block
     sample   some calls: seconds for each call (`wall_s`, `cpu_s`), their number (`calls`), and what witnesses saw
 
-Samples become a mean log for each cell, that becomes d = variant - anchor for each block, and the d of a variant become two
-numbers for each process and clock, both log-ratios above 0 where the variant takes longer than the anchor:
+Samples become a mean log for each cell, that becomes d = variant - baseline for each block, and the d of a variant become two
+numbers for each process and clock, both log-ratios above 0 where the variant takes longer than the baseline:
 
     medians  the median of d: of a typical call. Noisy samples stay in
     means    the log-ratio of mean times, every input with the same weight: if one call in ten stalls, or six of sixteen inputs
              cost four times as much, this moves and the median does not. Without samples that something outside the model
              disturbed, unless a variant would lose one of its inputs
 
-In two blocks the anchor takes 10 ms and 12 ms, a variant 5 ms and 6 ms: d is -0.69 twice, and so are both numbers.
+In two blocks the baseline takes 10 ms and 12 ms, a variant 5 ms and 6 ms: d is -0.69 twice, and so are both numbers.
 
-The time of a variant (`typical`, `mean`) is that of the anchor, times what the variant takes beside it. So the quotient of
+The time of a variant (`typical`, `mean`) is that of the baseline, times what the variant takes beside it. So the quotient of
 two variants' times is their ratio, which is taken within blocks; that of their own medians would be another number where the
 machine changes from block to block. `paired.between` subtracts two variants, process by process.
 """
@@ -47,8 +47,8 @@ class ByClock(NamedTuple):
 
     Attributes:
         logs: mean log of each cell.
-        d: that of each cell of another variant minus that of the anchor's in the same block, by variant and block.
-        medians: the effect of each variant by medians, above 0 where it takes longer than the anchor; that of the anchor is
+        d: that of each cell of another variant minus that of the baseline's in the same block, by variant and block.
+        medians: the effect of each variant by medians, above 0 where it takes longer than the baseline; that of the baseline is
             0, and that of a variant that shares no block with it (`Process.shares`) no number.
         means: the same by means.
         typical: the log of the time of a typical call.
@@ -77,12 +77,12 @@ class Process:
     Args:
         variants: columns of samples by variant: `block`, `round`, what was measured (`wall_s`), and what witnesses saw of
             each sample.
-        anchor: the variant that was in every block; it lacks among the variants if it failed.
+        baseline: the variant that was in every block; it lacks among the variants if it failed.
         blocks: what witnesses saw of the blocks.
     """
 
-    def __init__(self, variants: Mapping[str, Columns], anchor: str, blocks: Columns | None = None) -> None:
-        self.variants, self.anchor, self.blocks = variants, anchor, blocks or {}
+    def __init__(self, variants: Mapping[str, Columns], baseline: str, blocks: Columns | None = None) -> None:
+        self.variants, self.baseline, self.blocks = variants, baseline, blocks or {}
         self._clocks: dict[str, ByClock] = {}
         self.number = {name: number for number, name in enumerate(variants)}
         self._has = frozenset.intersection(
@@ -94,10 +94,10 @@ class Process:
             np.repeat(np.arange(len(variants)), sizes) * len(numbers) + block, return_inverse=True
         )
         self._variant, self._block = cells // len(numbers), cells % len(numbers)
-        own = self._variant == (self.number[anchor] if anchor in variants else -1)
+        own = self._variant == (self.number[baseline] if baseline in variants else -1)
         there = np.full(len(numbers), -1)
         there[self._block[own]] = np.flatnonzero(own)
-        # Cells of variants that share their block with the anchor, and the cell of the anchor there; and where each variant
+        # Cells of variants that share their block with the baseline, and the cell of the baseline there; and where each variant
         # has its own.
         self._mine = np.flatnonzero(~own & (there[self._block] >= 0))
         self._theirs = there[self._block[self._mine]]
@@ -139,14 +139,14 @@ class Process:
 
     @functools.cached_property
     def bad_blocks(self) -> dict[str, dict[int, bool]]:
-        """Of each variant but the anchor its blocks, and whether a sample of it or of the anchor was noisy there."""
+        """Of each variant but the baseline its blocks, and whether a sample of it or of the baseline was noisy there."""
         bad = self._bad.copy()
         bad[self._mine] |= bad[self._theirs]
         names = [*self.variants]
         found: dict[str, dict[int, bool]] = {name: {} for name in names}
         for variant, block, each in zip(self._variant.tolist(), self._block.tolist(), bad.tolist(), strict=True):
             found[names[variant]][block] = each
-        found.pop(self.anchor, None)
+        found.pop(self.baseline, None)
         return found
 
     @functools.cached_property
@@ -167,12 +167,12 @@ class Process:
     # --- effects and times
 
     def shares(self, variant: str) -> bool:
-        """Whether a variant shares a block with the anchor, which it does itself."""
+        """Whether a variant shares a block with the baseline, which it does itself."""
         shared = self._shared(variant)
-        return shared.start < shared.stop or variant == self.anchor
+        return shared.start < shared.stop or variant == self.baseline
 
     def of_blocks(self, variant: str, column: str = "wall_s") -> Floats:
-        """Return the effects of the blocks that a variant shares with the anchor, in their order."""
+        """Return the effects of the blocks that a variant shares with the baseline, in their order."""
         return self.by(column).d[self._shared(variant)]
 
     def logs(self, variant: str, column: str = "wall_s") -> Floats:
@@ -186,7 +186,7 @@ class Process:
         return dict(zip(rounds.tolist(), self.of_blocks(variant, column).tolist(), strict=True))
 
     def inputs(self, variant: str) -> Ints:
-        """Return the input of each block that a variant shares with the anchor, by its number."""
+        """Return the input of each block that a variant shares with the baseline, by its number."""
         return self._input[self._mine[self._shared(variant)]]
 
     def by(self, column: str) -> ByClock:
@@ -205,14 +205,14 @@ class Process:
         means, mean = self._log_means(column)
         medians, typical = np.full((2, len(self.variants)), np.nan)
         medians[shared] = middles
-        alone = [name for name in self.variants if name == self.anchor or not self.shares(name)]
+        alone = [name for name in self.variants if name == self.baseline or not self.shares(name)]
         typical[[self.number[name] for name in alone]] = [
             np.median(np.log(self.variants[name][column])) for name in alone
         ]
-        if self.anchor in self.variants:
-            anchor, there = self.number[self.anchor], [self.shares(name) for name in self.variants]
-            medians[anchor] = means[anchor] = 0.0
-            typical[there], mean[there] = typical[anchor] + medians[there], mean[anchor] + means[there]
+        if self.baseline in self.variants:
+            baseline, there = self.number[self.baseline], [self.shares(name) for name in self.variants]
+            medians[baseline] = means[baseline] = 0.0
+            typical[there], mean[there] = typical[baseline] + medians[there], mean[baseline] + means[there]
         return ByClock(logs, d, medians, means, typical, mean)
 
     # --- means

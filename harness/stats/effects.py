@@ -1,7 +1,7 @@
 """Effects from raw samples. The process is the unit of evidence: samples of different processes are never pooled.
 
-Protocol (docs/method-timing.md): in each block, d = mean log t(variant) - mean log t(anchor); a process's effect is the median of
-its blocks' d; the result is the mean of the process effects with a t-interval over processes. A bootstrap of pooled samples
+Protocol (docs/method-timing.md): in each block, d = mean log t(variant) - mean log t(baseline); a process's effect is the median
+of its blocks' d; the result is the mean of the process effects with a t-interval over processes. A bootstrap of pooled samples
 covers less than half where processes differ by as much as blocks; this covers 95 %. No function here takes samples of several
 processes as one list.
 """
@@ -255,7 +255,7 @@ class InputSpread:
 
 
 def input_spread(processes: Sequence[tuple[Floats, Ints]]) -> InputSpread | None:
-    """Spread between inputs of a variant's time relative to the anchor's in the same block.
+    """Spread between inputs of a variant's time relative to the baseline's in the same block.
 
     Args:
         processes: the effects of the blocks and their inputs, process by process; each process is centred on its own mean first.
@@ -293,13 +293,3 @@ def adjusted(p_values: Mapping[int, float]) -> dict[int, float]:
         most = max(most, min(1.0, p_values[name] * (len(p_values) - below)))
         found[name] = most
     return {name: found[name] for name in p_values}
-
-
-def by_chance(families: int) -> int:
-    """Most findings in one direction that chance gives in so many families, where nothing differs.
-
-    In each, a direction has half of the level. In 1 % more families have a finding than this; what is left of the 5 % is for
-    families that have several. `tests/bench/families.py` simulates how often there are more.
-    """
-    counts = np.arange(families + 1)
-    return int(np.searchsorted(special.bdtr(counts, families, (1 - LEVEL) / 2), 0.99))

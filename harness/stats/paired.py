@@ -8,7 +8,7 @@ thread did the work and did not wait of itself (`unfit`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from modbench.harness.core.contracts import Estimand
@@ -23,7 +23,6 @@ from modbench.harness.stats.contrast import (
     Seen,
     Side,
     contrast,
-    minus,
 )
 from modbench.harness.stats.noise import Columns
 from modbench.harness.stats.reason import Reason
@@ -37,22 +36,22 @@ class ProcessSamples:
     """Samples of a pair in one process.
 
     Attributes:
-        case: samples of the case; None if it is the anchor.
-        baseline: samples of the variant that it is compared with; None if it is the anchor.
-        anchor: samples of the variant that was in every block.
+        case: samples of the case; None if it is the baseline.
+        other: samples of the variant that it is compared with; None if it is the baseline.
+        baseline: samples of the variant that was in every block.
         blocks: what witnesses saw of the blocks.
     """
 
     case: Columns | None
-    baseline: Columns | None
-    anchor: Columns
+    other: Columns | None
+    baseline: Columns
     blocks: Columns
 
     @property
     def process(self) -> Process:
-        """The process that they are from, whose variants are `case`, `baseline` and `anchor`."""
-        variants = {"case": self.case, "baseline": self.baseline, "anchor": self.anchor}
-        return Process({name: each for name, each in variants.items() if each is not None}, "anchor", self.blocks)
+        """The process that they are from, whose variants are `case`, `other` and `baseline`."""
+        variants = {"case": self.case, "other": self.other, "baseline": self.baseline}
+        return Process({name: each for name, each in variants.items() if each is not None}, "baseline", self.blocks)
 
 
 class Numbers(NamedTuple):
@@ -99,28 +98,26 @@ def numbers(
 ) -> Numbers:
     """Return the numbers of a pair, of which there is at least one process, as `between` does."""
     processes = dict(enumerate(each.process for each in timing_processes))
-    case, baseline = ("anchor" if getattr(timing_processes[0], side) is None else side for side in ("case", "baseline"))
-    return between(
-        processes, case, baseline, column=column, one_thread=one_thread, averaged=averaged, estimand=estimand
-    )
+    case, other = ("baseline" if getattr(timing_processes[0], side) is None else side for side in ("case", "other"))
+    return between(processes, case, other, column=column, one_thread=one_thread, averaged=averaged, estimand=estimand)
 
 
 def between(
     processes: Mapping[int, Process],
     case: str,
-    baseline: str,
+    other: str,
     *,
     column: str = "wall_s",
     one_thread: bool,
     averaged: bool = True,
     estimand: Estimand = "median",
 ) -> Numbers:
-    """Return the numbers of two variants, each side's against the anchor of its blocks, process by process.
+    """Return the numbers of two variants, each side's against the baseline of its blocks, process by process.
 
     Args:
-        processes: by number, those in which both variants and their anchor were timed.
+        processes: by number, those in which both variants and their baseline were timed.
         case: a variant.
-        baseline: the variant that it is compared with.
+        other: the variant that it is compared with.
         column: what is compared.
         one_thread: whether one thread does all the work, so that its CPU time is comparable.
         averaged: whether samples have a mean; quantiles have none.
@@ -128,15 +125,15 @@ def between(
     """
 
     def by_clock(clock: str) -> Iterator[ByClock]:
-        """The numbers of both sides in each process in which both share blocks with the anchor."""
+        """The numbers of both sides in each process in which both share blocks with the baseline."""
         shared = {
             number: (each, each.by(clock))
             for number, each in processes.items()
-            if (clock != "cpu_s" or each.ticked.issuperset((case, baseline, each.anchor)))
+            if (clock != "cpu_s" or each.ticked.issuperset((case, other, each.baseline)))
             and each.shares(case)
-            and each.shares(baseline)
+            and each.shares(other)
         }
-        for name, other in ((baseline, case), (case, baseline)):
+        for name, across in ((other, case), (case, other)):
             medians = {number: found.medians.item(each.number[name]) for number, (each, found) in shared.items()}
             means = {
                 number: found.means.item(each.number[name]) for number, (each, found) in shared.items() if averaged
@@ -144,28 +141,14 @@ def between(
             rounds: dict[float, float] = {}
             if len(processes) == 1:
                 for each, _ in shared.values():
-                    rounds = each.rounds(name, clock) if name != each.anchor else {}
-                    rounds = rounds or dict.fromkeys(each.rounds(other, clock), 0.0)
+                    rounds = each.rounds(name, clock) if name != each.baseline else {}
+                    rounds = rounds or dict.fromkeys(each.rounds(across, clock), 0.0)
             yield ByClock(means, medians) if estimand == "mean" else ByClock(medians, means, rounds)
 
     walls, cpus = by_clock(column), by_clock("cpu_s") if one_thread else (None, None)
     base, new = map(Side, walls, cpus)
-    unfit = _unfit(processes, case, baseline) if one_thread else SEVERAL_THREADS
-    return Numbers(base, new, Seen(_noisy(processes, case, baseline), unfit))
-
-
-def numbers_of_pairs(one: Numbers, other: Numbers) -> Numbers:
-    """Return two pairs as the sides of a contrast of their ratios: above 0 that of `one` is larger.
-
-    What drifts between processes cancels, as in a pair.
-    """
-
-    def difference(pair: Numbers) -> Side:
-        cpu = minus(pair.new.cpu, pair.base.cpu) if pair.new.cpu is not None and pair.base.cpu is not None else None
-        return Side(minus(pair.new.wall, pair.base.wall), cpu)
-
-    noisy, unfit = max(one.seen.noisy, other.seen.noisy), one.seen.unfit or other.seen.unfit
-    return Numbers(difference(other), difference(one), replace(one.seen, noisy=noisy, unfit=unfit))
+    unfit = _unfit(processes, case, other) if one_thread else SEVERAL_THREADS
+    return Numbers(base, new, Seen(_noisy(processes, case, other), unfit))
 
 
 def unfit(sides: Iterable[Sequence[Columns]]) -> Reason | None:
@@ -191,18 +174,18 @@ def unfit_of(sides: Iterable[Sequence[Waits]]) -> Reason | None:
     return None
 
 
-def _unfit(processes: Mapping[int, Process], case: str, baseline: str) -> Reason | None:
-    variants = dict.fromkeys((case, baseline, *(each.anchor for each in processes.values())))
+def _unfit(processes: Mapping[int, Process], case: str, other: str) -> Reason | None:
+    variants = dict.fromkeys((case, other, *(each.baseline for each in processes.values())))
     return unfit_of([each.waits[variant] for each in processes.values()] for variant in variants)
 
 
-def _noisy(processes: Mapping[int, Process], case: str, baseline: str) -> float:
-    """Share of blocks, of either variant, in which one of its samples or of the anchor's was noisy."""
+def _noisy(processes: Mapping[int, Process], case: str, other: str) -> float:
+    """Share of blocks, of either variant, in which one of its samples or of the baseline's was noisy."""
     if all(each.quiet for each in processes.values()):
         return 0.0
     bad = every = 0
     for each in processes.values():
-        mine, theirs = (each.bad_blocks.get(variant, {}) for variant in (case, baseline))
+        mine, theirs = (each.bad_blocks.get(variant, {}) for variant in (case, other))
         bad += sum(mine.get(block, False) or theirs.get(block, False) for block in {**mine, **theirs})
         every += len({**mine, **theirs})
     return bad / every if every else 0.0

@@ -169,28 +169,11 @@ def smallest(chance: Callable[[int], float], wanted: float = POWER, *, least: in
     return numbers[bisect.bisect_left(numbers, True, key=lambda n: chance(n) >= wanted)]
 
 
-def inflation(freedom: float, power: float = POWER) -> float:
-    """Return by what factor to raise a pilot's standard deviation, so that the power is reached on average over pilots.
-
-    An estimate from few seeds is too low more often than not, and a plan made from it has too little power. If the number of
-    seeds is proportional to the estimated variance, the mean power is a probability of a non-central t distribution; the factor
-    solves for it (Julious & Owen 2006). Data of the confirmation are fresh, so that its error does not depend on the pilot.
-
-    Args:
-        freedom: degrees of freedom of the pilot.
-        power: wanted on average.
-    """
-    if math.isinf(freedom):
-        return 1.0
-    normal = -float(special.ndtri(LEVEL / 2))
-    return float(special.nctdtrit(freedom, normal, power)) / (normal + float(special.ndtri(power)))
-
-
 def spread(variants: Sequence[Sequence[float]]) -> float:
     """Standard deviation of a process's effect, from all variants of a comparison.
 
     Args:
-        variants: each variant's log-effects against the anchor, one per process; at least `FEWEST_OF_PILOT` each.
+        variants: each variant's log-effects against the baseline, one per process; at least `FEWEST_OF_PILOT` each.
 
     The variance is averaged over the variants. What makes processes differ (memory layout, hashing, neighbours, the clock)
     acts on all variants of a process, and six processes alone know a standard deviation only to within a factor of two.
@@ -204,7 +187,7 @@ def spread(variants: Sequence[Sequence[float]]) -> float:
     rest = sum(freedom) - freedom[largest]
     others = pooled * sum(freedom) - variances[largest] * freedom[largest]
     if rest and others > 0:
-        # The variants share their anchor, so that the others know less than their number says: count them as one.
+        # The variants share their baseline, so that the others know less than their number says: count them as one.
         p = float(special.fdtrc(freedom[largest], freedom[largest], variances[largest] / (others / rest)))
         if p < APART / len(variants):
             pooled = variances[largest]

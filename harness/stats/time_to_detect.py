@@ -92,7 +92,7 @@ def measured(column: str, processes: Sequence[ProcessSamples], start_s: float, r
         round_s: seconds of a round.
 
     Returns:
-        None where two processes of the pair do not share blocks with the anchor.
+        None where two processes of the pair do not share blocks with the baseline.
     """
     inside = [paired.numbers([each], column=column, one_thread=False, averaged=False) for each in processes]
     known = [(effect, one.within()) for one in inside for effect in one.effects()]

@@ -1,4 +1,4 @@
-"""Test whether the warm-up was long enough: no variant may still be getting faster or slower relative to its anchor.
+"""Test whether the warm-up was long enough: no variant may still be getting faster or slower relative to its baseline.
 
 The paired effect is tested, not the time itself: a clock that drifts slows all variants alike, which is unrelated to warm-up and
 cancels in every ratio. Inside one process (`unsteady`, which asks for a second warm-up): Theil-Sen slope and Mann-Kendall test,
@@ -68,7 +68,7 @@ def drifting(processes: Sequence[Sequence[float]], variants: int) -> Reason | No
 
     Args:
         processes: the variant's block effects in each process, in order.
-        variants: variants of the comparison besides the anchor.
+        variants: variants of the comparison besides the baseline.
     """
     processes = [effects for effects in processes if len(effects) > 1]
     if not processes or not testable([len(effects) for effects in processes], variants):

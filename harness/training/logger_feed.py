@@ -37,8 +37,8 @@ class LoggerFeed:
         config: settings of model and training, for the logger.
     """
 
-    def __init__(self, name: str | None, run: TrainRun, folder: Path, unit: str, config: Mapping[str, Any]) -> None:
-        self.name, self.run, self.folder, self.unit, self.config = name, run, folder, unit, config
+    def __init__(self, name: str | None, run: TrainRun, folder: Path, job: str, config: Mapping[str, Any]) -> None:
+        self.name, self.run, self.folder, self.job, self.config = name, run, folder, job, config
         self.logger: Logger | None = None
         self.writer: Writer | None = None
         self.sent = 0
@@ -49,7 +49,7 @@ class LoggerFeed:
 
     @property
     def _state(self) -> Path:
-        return self.folder / FOLDER / f"{self.unit}.json"
+        return self.folder / FOLDER / f"{self.job}.json"
 
     def look(self, curve: Mapping[str, Sequence[float]], carried: Mapping[str, Sequence[Any]], resumed_at: int) -> None:
         """Send what is new: every `log_every` steps, the last step, and held-out losses where they were measured.
@@ -110,7 +110,7 @@ class LoggerFeed:
             known = _sent(self._state) if resumed_at else 0
             # A logger that hides old steps starts again after the checkpoint; another keeps what it has.
             self.sent = min(known, resumed_at) if self.logger.rewinds else known
-            where = Opening(self.folder, self.unit, self.config, self.sent + 1)
+            where = Opening(self.folder, self.job, self.config, self.sent + 1)
             self.writer = self.logger.open(where)
         self._write({step: values for step, values in events.items() if step > self.sent})
 

@@ -39,6 +39,7 @@ from modbench.extend import (
     columns_of,
     comparisons,
     contrast,
+    contrasts,
     count,
     grid_point,
     grouped,
@@ -206,7 +207,7 @@ def _together(square: Square, tables: Tables, both: Case, mixes: Case, metric: M
     if tables.made_in(metric).samples == "processes":
         sides = (tables.numbers(metric, case, base) for case, base in pairs)
         rule = Rule("time", tables.suite.margin, estimand=metric.estimand)
-        found = paired.numbers_of_pairs(*sides).contrast(rule)
+        found = numbers_of_pairs(*sides).contrast(rule)
         columns = {**ratio_columns(found), "n": found.wall.effect.n}
         reasons = [found.wall.effect.reason, smoke]
     elif metric.scored_as == "ratio":
@@ -351,3 +352,21 @@ def answer(loaded: Loaded) -> Iterator[Sentence]:
         words += ", less than it in {less} of {n} cases" * any(verdicts) + "."
         counts = {"length": first.grid_point.seq_len, "less": verdicts.count(WORSE), "n": len(found)}
         yield Sentence(words, both=title, ratio=first.typical, what=WORKLOADS[first.metric], **counts)
+
+
+def numbers_of_pairs(one: paired.Numbers, other: paired.Numbers) -> paired.Numbers:
+    """Return two pairs as the sides of a contrast of their ratios: above 0 that of `one` is larger.
+
+    What drifts between processes cancels, as in a pair.
+    """
+
+    def difference(pair: paired.Numbers) -> Side:
+        cpu = (
+            contrasts.minus(pair.new.cpu, pair.base.cpu)
+            if pair.new.cpu is not None and pair.base.cpu is not None
+            else None
+        )
+        return Side(contrasts.minus(pair.new.wall, pair.base.wall), cpu)
+
+    noisy, unfit = max(one.seen.noisy, other.seen.noisy), one.seen.unfit or other.seen.unfit
+    return paired.Numbers(difference(other), difference(one), replace(one.seen, noisy=noisy, unfit=unfit))

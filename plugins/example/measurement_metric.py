@@ -1,16 +1,16 @@
-"""Linear layers, counted by the pass `weigh_layers`."""
+"""Layers of one kind, counted by the pass `weigh_layers`."""
 
 from modbench.extend import Metric
 
 METRICS = (
     Metric(
-        key="layers/linear",
+        key="layers/counted",
         unit="count",
         better="lower",
         workload="forward",
         measured_by="weigh_layers",
-        about="Linear layers of the model",
-        measure=lambda module: float(sum(type(part).__name__ == "Linear" for part in module.modules())),
+        about="Layers of the kind that the suite's table [layers] names",
+        measure=lambda layers: float(len(layers)),
         scored_as="difference",
     ),
 )

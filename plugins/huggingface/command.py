@@ -7,7 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from modbench.extend import JsonFlag, UsageError, checked_capacity, command, say, say_json, shown
+from modbench.extend import JsonFlag, UsageError, check_capacity, command, say, say_json, shown, units
+
+
+def checked_capacity(text: str | None) -> float | None:
+    """The value of `--capacity`, as typer's callback.
+
+    Raises:
+        UsageError: if it is no share of tokens.
+    """
+    if text is None:
+        return None
+    check_capacity(units.plain_share(text))
+    return units.share(text)
 
 
 @command(group="Yours")

@@ -129,8 +129,8 @@ def _reasons(found: Contrast) -> Iterator[Reason | None]:
 
 def _logs_of_rounds(process: Process, name: str) -> list[float]:
     """The log times of a callable by round: of the baseline its own, of another a typical one of the baseline plus its effect."""
-    of_anchor, beside = process.logs(process.anchor).tolist(), process.of_blocks(name).tolist()
-    return [median(of_anchor) + effect for effect in beside] or [*of_anchor]
+    of_baseline, beside = process.logs(process.baseline).tolist(), process.of_blocks(name).tolist()
+    return [median(of_baseline) + effect for effect in beside] or [*of_baseline]
 
 
 @dataclass(frozen=True)

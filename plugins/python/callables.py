@@ -183,10 +183,10 @@ class _Session(Session):
         return played >= FEWEST_ROUNDS and ran_s >= self.limit_s
 
     def _round_s(self) -> float:
-        """Seconds of a round: everything twice, and the anchor in every block."""
+        """Seconds of a round: everything twice, and the baseline in every block."""
         samples = {variant: max(wall, SHORTEST_SAMPLE_S) for variant, wall in self.shortest.items()}
         blocks = max(1, math.ceil((len(samples) - 1) / VARIANTS_PER_BLOCK))
-        return 2 * (sum(samples.values()) + (blocks - 1) * samples[self.anchor])
+        return 2 * (sum(samples.values()) + (blocks - 1) * samples[self.baseline])
 
 
 def _checked(

@@ -43,7 +43,7 @@ def labels(call: Callable[[Tensor], object], timed: Tensor, language_model: nn.M
     from modbench.extend import check_caching, check_skipping
 
     guards: dict[Label, Callable[[], str | None]] = {
-        Label.REUSES_OUTPUT: partial(check_caching.kept, call, check_caching.drawn_from(timed))
+        Label.REUSES_OUTPUT: partial(check_caching.kept, call, drawn_from(timed))
     }
     if language_model is not None:
         guards[Label.MASKS_COMPUTE] = partial(check_skipping.masked, language_model, timed.clone())
@@ -55,3 +55,14 @@ def labels(call: Callable[[Tensor], object], timed: Tensor, language_model: nn.M
         except Exception as error:  # noqa: BLE001  # its timed calls raised nothing: a validity check asks more of it
             found[str(Label.UNCHECKED)] = f"{type(error).__name__}: {in_short(error)}"
     return found
+
+
+def drawn_from(timed: Tensor) -> Tensor:
+    """Another input of the same kind: tokens or numbers, drawn from a tensor's own.
+
+    Its address is one at which nothing was given: where an earlier tensor lay, another may lie by now.
+    """
+    import torch
+
+    drawn = torch.randint(timed.numel(), (2, *timed.shape), device=timed.device)
+    return timed.detach().flatten()[drawn][1]

@@ -24,22 +24,16 @@ from modbench.extend import (
     Frozen,
     Job,
     Record,
-    UsageError,
-    catalogue,
     counted,
     effect_in_process,
     effects,
-    in_search,
-    is_timed,
-    unknown,
 )
 from modbench.extend import AdaptiveDecision as Decision
+from modbench.plugins.search.table import SearchPlan
 
 if TYPE_CHECKING:
-    from modbench.extend import Plan, SearchPlan, Suite
+    from modbench.extend import Plan, Suite
 
-# Fewest processes that have an interval.
-FEWEST_PROCESSES = 3
 # Where each axis stands in the label of a place.
 PARTS = {"seq_len": 0, "batch_size": 1}
 
@@ -105,7 +99,7 @@ class Row:
 
 def rows_of(plan: Plan) -> dict[str, Row]:
     """The rows that a suite searches, by name; none if it measures its whole grid."""
-    search = plan.suite.search
+    search = SearchPlan.of(plan.suite)
     if search is None:
         return {}
     return {name: Row.of(search, jobs) for name, jobs in plan.members("bisection").items()}
@@ -116,37 +110,15 @@ class BisectionRule(AdaptiveRule[Frozen]):
 
     unasked = ("not measured: the search has not ended", LEFT_OUT)
 
-    def check_suite(self, suite: Suite, source: str) -> None:
-        """Check that the suite times what it searches, and has intervals to go by."""
-        search = suite.search
-        assert search is not None
-        where = f"{source}: [search]"
-        timed = [key for key in suite.metrics if is_timed(key) and not catalogue.metrics()[key].source]
-        for key in search.metrics or ():
-            if key not in timed:
-                raise UsageError(
-                    f"{where}: {unknown('metric', key, timed)} It searches metrics of the suite that are timed."
-                )
-        if not timed:
-            raise UsageError(f"{where} searches metrics that are timed, such as latency/forward: this suite has none.")
-        if suite.isoflop is not None:
-            raise UsageError(f"{where}: a sweep over sizes ([isoflop]) measures all of them. Leave out one of the two.")
-        processes, _ = suite.protocol_size
-        if suite.claims and processes < FEWEST_PROCESSES:
-            raise UsageError(
-                f"{where}: {processes} processes have no interval, and where to look next depends on it. Set "
-                "processes to at least "
-                f"{FEWEST_PROCESSES}, or try the suite with --effort smoke."
-            )
-
     def groups(self, suite: Suite, jobs: Sequence[Job]) -> dict[str, list[Job]]:
         """Return the processes of each row."""
         found: dict[str, list[Job]] = {}
-        for job in jobs if suite.search is not None else ():
-            if job.series and job.facts.times and in_search(suite, job.comparison):
-                assert suite.search is not None
+        search = SearchPlan.of(suite)
+        for job in jobs if search is not None else ():
+            if job.series and job.facts.times and job.comparison.partial:
+                assert search is not None
                 elsewhere = job.comparison.grid_point.label.split("-")
-                del elsewhere[PARTS[suite.search.axis]]
+                del elsewhere[PARTS[search.axis]]
                 name = "-".join((job.workload, job.comparison.name, *elsewhere))
                 found.setdefault(name, []).append(job)
         return found
@@ -157,14 +129,12 @@ class BisectionRule(AdaptiveRule[Frozen]):
 
     def shares(self, suite: Suite, jobs: Sequence[Job]) -> tuple[float, float]:
         """Return about the share of its cells that a search measures, and all."""
-        assert suite.search is not None
-        row = Row.of(suite.search, jobs)
+        row = Row.of(SearchPlan.settled(suite), jobs)
         return usual(len(row.cells), len(row.others)) / len(row.cells), 1.0
 
     def decide(self, suite: Suite, jobs: Sequence[Job], records: Mapping[str, Record]) -> Decision:
         """Ask for the cells that are needed next, given those that were measured."""
-        assert suite.search is not None
-        row = Row.of(suite.search, jobs)
+        row = Row.of(SearchPlan.settled(suite), jobs)
         measured = {
             at: cell.readings(row.against, records)
             for at, cell in enumerate(row.cells)

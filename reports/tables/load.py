@@ -190,7 +190,7 @@ class Loaded:
         """
         grids = (self.cases[~self.cases.workload.isin(others)] for others in (["train", "request"], ["train"]))
         measured = next((rows for rows in grids if not rows.empty), self.cases)
-        if self.suite.search is not None:
+        if any(each.partial for each in self.plan.comparisons):
             timed = measured[(measured.unit == "s") & (measured.status != "skipped")]
             measured = measured if timed.empty else timed
         return sorted(measured.seq_len.unique().tolist())

@@ -152,8 +152,8 @@ class Value:
             tables.process_counts.get(self.cell.series),
             self.drift,
             tables.alike.get(case.variant, {}),
-            tables.without_own.get((self.comparison.label, self.source.key)),
-            anchor_s=tables.anchor_s(self.anchor, metric, numbers),
+            tables.without_user_code.get((self.comparison.label, self.source.key)),
+            baseline_s=tables.baseline_s(self.anchor, metric, numbers),
             timed=bool(metric.measured_by) and self.made_in.times,
             audited=tables.audited(case),
         )
@@ -239,7 +239,7 @@ class Tables(Samples):
         if baseline is not None:
             self.baseline = variant_named(self.plan.cases, baseline, "baseline").variant
             anchor = self.plan.comparisons[0].variants[0].variant
-            if self.suite.search is not None and self.baseline != anchor:
+            if any(each.partial for each in self.plan.comparisons) and self.baseline != anchor:
                 raise UsageError(
                     f"baseline {self.baseline!r}: a search times each variant beside {anchor!r} and its own matched baseline, "
                     "so that other variants have no ratio to it. Leave the baseline out."

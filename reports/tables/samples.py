@@ -6,7 +6,7 @@ Raw calls and notes stand behind a sample (`cell.py`). What a process says of al
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -15,12 +15,12 @@ from statistics import median
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label
-from modbench.harness.domain.case import Case, Job
+from modbench.harness.domain.case import Case, GridPoint, Job
 from modbench.harness.domain.evidence import TimingProcess
-from modbench.harness.domain.notes import PeakFinding, RooflineFinding, SomeNotes, WithoutOwnFinding
+from modbench.harness.domain.notes import PeakFinding, RooflineFinding, SomeNotes, WithoutUserCodeFinding
 from modbench.harness.domain.records import Record
 from modbench.harness.machine.roofline.table import Table
-from modbench.harness.planning.comparisons import first_processes
+from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue
 from modbench.harness.results.run_file import StoredRun
 from modbench.harness.stats.against_baseline import Process
@@ -53,7 +53,7 @@ class PlannedJob:
 def jobs(run: StoredRun) -> Iterator[PlannedJob]:
     """Yield the jobs that were planned or asked for, then those that no rule asked for."""
     records = {record.job.name: record for record in run.records}
-    apart = first_processes(run.plan.suite, run.plan.comparisons)
+    apart = _first_processes(run.plan)
     asked, undecided = ({job.name for job in jobs} for jobs in (run.plan.jobs, run.undecided))
     for job in run.plan.jobs:
         process = apart.get(job.comparison.label, 0) + job.process
@@ -61,6 +61,20 @@ def jobs(run: StoredRun) -> Iterator[PlannedJob]:
     for job in run.planned:
         if job.rule and job.name not in asked:
             yield PlannedJob(job, job.process, left_out=_unasked(job.rule)[job.name not in undecided])
+
+
+def _first_processes(plan: Plan) -> dict[str, int]:
+    """A number for the first process of each partial comparison, by its label.
+
+    Those at one grid point share a baseline but not its processes: numbered on, each process of it has a number of its own.
+    """
+    found: dict[str, int] = {}
+    seen: Counter[GridPoint] = Counter()
+    for comparison in plan.comparisons:
+        if comparison.partial:
+            found[comparison.label] = seen[comparison.grid_point] * plan.suite.processes_limit
+            seen[comparison.grid_point] += 1
+    return found
 
 
 def _unasked(rule: str) -> tuple[str, str]:
@@ -77,7 +91,7 @@ class Samples:
         metrics: every known metric by its key.
         cells: the samples of each metric of a case, by its id and the metric's key.
         peaks: the machine's measured peak in FLOP/s by number format; `rooflines` those by shape.
-        without_own: the anchor in a process without the user's code, by comparison and metric.
+        without_user_code: the anchor in a process without the user's code, by comparison and metric.
         changed: files of the user's of which the run's jobs ran several versions.
     """
 
@@ -86,7 +100,7 @@ class Samples:
         self.cells = defaultdict[tuple[str, str], Cell](Cell)
         self.peaks: dict[str, float] = {}
         self.rooflines: dict[str, Table] = {}
-        self.without_own: dict[tuple[str, str], TimingProcess] = {}
+        self.without_user_code: dict[tuple[str, str], TimingProcess] = {}
         self._labelling = {name: each for name, each in catalogue.passes().items() if each.labels}
         self._found = defaultdict[str, dict[str, Mapping[Label, str]]](dict)
         self._processes = defaultdict[tuple[str, str], dict[int, Process]](dict)
@@ -111,10 +125,10 @@ class Samples:
             self.peaks[findings.dtype] = findings.flop_per_s
         if isinstance(findings, RooflineFinding):
             self.rooflines[findings.table.dtype] = findings.table
-        if isinstance(findings, WithoutOwnFinding):
+        if isinstance(findings, WithoutUserCodeFinding):
             for key, variants in findings.samples.items():
                 if anchor.id in variants:
-                    self.without_own[comparison.label, key] = TimingProcess(variants[anchor.id], findings.blocks)
+                    self.without_user_code[comparison.label, key] = TimingProcess(variants[anchor.id], findings.blocks)
         made_in = self._labelling.get(record.job.made_in)
         if made_in is not None:
             said = {} if findings is None else made_in.labelled(findings)
@@ -161,7 +175,7 @@ class Samples:
         found = self._processes.get((anchor.id, metric.source or metric.key), {})
         return {number: each for number, each in found.items() if case.id in each.variants}
 
-    def anchor_s(self, anchor: Case, metric: Metric, processes: Sequence[int]) -> float | None:
+    def baseline_s(self, anchor: Case, metric: Metric, processes: Sequence[int]) -> float | None:
         """Return the seconds of a typical call of an anchor in some processes; None where it was not timed."""
         key = (anchor.id, metric.source or metric.key, *processes)
         if key not in self._anchors_s:

@@ -380,6 +380,8 @@ def settings(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
     suite, made_in = tables.suite, tables.made_in(metric)
     decodes = metric.workload == "decode"
     plan: Frozen | None = suite.decode if decodes else made_in.settings(suite, case)
+    if made_in.table is not None:
+        plan = made_in.table.settled(suite)
     name = "decode" if decodes else made_in.name
     dumped = {} if plan is None else plan.model_dump(exclude=NO_EFFECT)
     found = {f"{name}.{key}": value for key, value in dumped.items()}

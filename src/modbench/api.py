@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # reports, and pandas with them, are imported where one is wr
     from modbench.harness.domain.case import Device
     from modbench.harness.domain.records import Record
     from modbench.harness.planning.plan import Plan
-    from modbench.progress import Lines, Live
+    from modbench.progress_bar import Lines, Live
     from modbench.reports.tables.load import Loaded
 
 __all__ = [

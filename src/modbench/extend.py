@@ -29,7 +29,6 @@ if TYPE_CHECKING:
         TimeoutFlag,
         TitleFlag,
         VerboseFlag,
-        checked_capacity,
         checked_format,
         checked_margin,
         listed,
@@ -101,12 +100,11 @@ if TYPE_CHECKING:
     from modbench.harness.core.labels import ESCAPED, LOOKED_AHEAD, OF_WORK, Label, of_cell
     from modbench.harness.core.language_model import Decision, Observation
     from modbench.harness.core.loggers import Logger, Opening, Writer
-    from modbench.harness.core.measure_plans import FIT_RESOLUTION, FitPlan, SearchPlan
     from modbench.harness.core.model_specs import is_user_model, parse_spec
     from modbench.harness.core.printable import SCREEN, WIDTH, aligned, escaped, masked, masked_command
     from modbench.harness.core.protocols import PAGE, Parts, parts_of
     from modbench.harness.core.public import public
-    from modbench.harness.core.titles import checked, slug
+    from modbench.harness.core.titles import checked, short_name, slug
     from modbench.harness.core.train_plan import MOST_MORE, ConfirmPlan, Role, TrainRun, TrendPlan
     from modbench.harness.core.units import (
         SHARE,
@@ -138,7 +136,7 @@ if TYPE_CHECKING:
     from modbench.harness.domain.passes import Pass
     from modbench.harness.domain.phases import Phase
     from modbench.harness.domain.records import Death, Missing, Outcome, Record
-    from modbench.harness.domain.suite import EFFORTS, Suite
+    from modbench.harness.domain.suite import EFFORTS, TWO_STAGE, Suite, TablePlan
     from modbench.harness.execution import limits, phase, ranks, stopping, worker
     from modbench.harness.execution.command import answering, answers, call_in_process, call_on_cases, given_cases
     from modbench.harness.execution.command import started as start_command
@@ -176,7 +174,7 @@ if TYPE_CHECKING:
     from modbench.harness.planning import plan
     from modbench.harness.planning.adaptive import LEFT_OUT, AdaptiveRule
     from modbench.harness.planning.adaptive import Decision as AdaptiveDecision
-    from modbench.harness.planning.comparisons import in_search, is_timed
+    from modbench.harness.planning.comparisons import is_timed, name_of_variant
     from modbench.harness.planning.flops import counter
     from modbench.harness.planning.flops import counter as flop_counter
     from modbench.harness.planning.flops.closed_form import case_cost, closed_form
@@ -186,10 +184,11 @@ if TYPE_CHECKING:
     from modbench.harness.planning.overrides import Overrides, override
     from modbench.harness.planning.plan import Plan, no_case
     from modbench.harness.planning.select import compile_expression
+    from modbench.harness.planning.suite_tables import MakesComparisons, SuiteTable
     from modbench.harness.planning.text import disk_cache
     from modbench.harness.planning.text.corpus import corpus_entry, from_documents
     from modbench.harness.planning.text.tokens import encode
-    from modbench.harness.planning.variants import unsolved_variants
+    from modbench.harness.planning.variants import ResolvedVariant, unsolved_variants
     from modbench.harness.registry import catalogue, plugins, user_code, user_models
     from modbench.harness.registry.model_loaders import adopted, from_loader
     from modbench.harness.registry.user_models import no_python_file
@@ -265,7 +264,7 @@ if TYPE_CHECKING:
     from modbench.models.layers.context import Selection, from_mask
     from modbench.models.layers.router import Calibrated, Threshold, own_precision
     from modbench.models.mod import top_k
-    from modbench.progress import Counter, StepProgress, in_notebook, progress_for
+    from modbench.progress_bar import Counter, StepProgress, in_notebook, progress_for
     from modbench.reports import reasons, wording
     from modbench.reports.data_table import Column, DataTable, count, flag, grid_point, interval, number, text
     from modbench.reports.figures import heat_map, style

@@ -38,7 +38,7 @@ class Ratio:
         low: lower end of the 95 % within-process interval; None where there is none.
         high: upper end.
         variant_s: median seconds of one call of the variant.
-        anchor_s: the same of the anchor.
+        baseline_s: the same of the anchor.
         blocks: blocks that both stood in.
         reason: how far the interval reaches, or why there is none.
     """
@@ -47,7 +47,7 @@ class Ratio:
     low: float | None = None
     high: float | None = None
     variant_s: float | None = None
-    anchor_s: float | None = None
+    baseline_s: float | None = None
     blocks: int = 0
     reason: str | None = None
 
@@ -107,7 +107,7 @@ def print_row(what: str, against: str, ratio: Ratio) -> None:
     """Print a row under `HEADER`; without a number, a dash and the reason."""
     interval = ratio.reason if ratio.low is None else f"{ratio.low:.3f}–{ratio.high:.3f}"
     cells = [what, against, _number(ratio.value), str(interval)]
-    cells += [_number(seconds and seconds * 1e3) for seconds in (ratio.variant_s, ratio.anchor_s)]
+    cells += [_number(seconds and seconds * 1e3) for seconds in (ratio.variant_s, ratio.baseline_s)]
     print(f"| {' | '.join(cells)} | {ratio.blocks} |", flush=True)
 
 

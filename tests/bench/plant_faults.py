@@ -345,7 +345,7 @@ FAULTS = (
     Fault(
         27,
         "*Process was changed* reads CPU time alone, where the verdict may stand on what a model waits as well.",
-        "tests/harness/test_without_own.py::test_an_anchor_that_waits_beside_the_users_code_is_found",
+        "tests/harness/test_without_user_code.py::test_an_anchor_that_waits_beside_the_users_code_is_found",
         (
             "harness/measure/warnings/times.py",
             "    return [cpu + wall * share for cpu, wall, share in calls]\n",

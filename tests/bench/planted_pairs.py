@@ -121,9 +121,9 @@ def ours(less: int, more: int, seconds: float) -> dict[str, Found]:
     if pair.base.cpu is not None and pair.new.cpu is not None:
         found["**ours**, CPU time alone"] = alone(pair.base.cpu, pair.new.cpu)
     counted = [
-        _instructions(each.case) / _instructions(each.anchor)
+        _instructions(each.case) / _instructions(each.baseline)
         for each in timing_processes
-        if "instructions" in each.anchor
+        if "instructions" in each.baseline
     ]
     if counted:
         found["**ours**, instructions"] = Found(ratio=fmean(counted))

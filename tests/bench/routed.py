@@ -17,8 +17,7 @@ from interleaved import Ratio, add_options, compare, save
 
 from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.measure_plans import DecodePlan
-from modbench.harness.domain.case import Case, GridPoint
+from modbench.harness.domain.case import Case, DecodePlan, GridPoint
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts
 

@@ -90,6 +90,7 @@ def whole(modbench: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+@pytest.mark.plugin("routing")
 @pytest.mark.plugin("tasks")
 def test_a_killed_run_is_gone_on_with_to_the_bit(modbench: Any, whole: Path, tmp_path: Path) -> None:
     """Killed without warning while it trains; what has a record stays, the rest goes on from its checkpoint."""
@@ -121,6 +122,7 @@ def test_a_killed_run_is_gone_on_with_to_the_bit(modbench: Any, whole: Path, tmp
     assert any(outcome["notes"].get("resumed_at", 0) > 0 for record in resumed for outcome in record["outcomes"])
 
 
+@pytest.mark.plugin("routing")
 @pytest.mark.plugin("tasks")
 def test_a_run_leaves_what_its_routers_did(whole: Path) -> None:
     found = {file.name: read_sealed(file) for file in (whole / "artifacts").iterdir()}
@@ -132,6 +134,7 @@ def test_a_run_leaves_what_its_routers_did(whole: Path) -> None:
         assert title in page
 
 
+@pytest.mark.plugin("routing")
 @pytest.mark.plugin("tasks")
 def test_a_damaged_unit_and_one_whose_worker_died_are_measured_again(
     modbench: Any, whole: Path, tmp_path: Path
@@ -160,6 +163,7 @@ def test_a_damaged_unit_and_one_whose_worker_died_are_measured_again(
     assert {json.loads(dead.read_text())["outcomes"][0]["status"]} == {"ok"}
 
 
+@pytest.mark.plugin("routing")
 @pytest.mark.plugin("sweeps")
 def test_budgets_of_flops_make_cheaper_models_go_further(modbench: Any, tmp_path: Path) -> None:
     grid_point(tmp_path)

@@ -14,7 +14,8 @@ from docs_drawing import DRAWINGS, IMAGES
 from docs_links import FENCED, anchors, links, with_anchors
 
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.domain.suite import TABLES, Suite
+from modbench.harness.domain.suite import Suite
+from modbench.harness.planning import suite_tables
 from modbench.harness.registry import catalogue
 
 ROOT = Path(__file__).parents[2]
@@ -124,7 +125,7 @@ def test_everything_in_the_catalogue_is_on_its_page(kind: str) -> None:
 def test_every_key_of_a_suite_is_on_its_page() -> None:
     page = PAGES["reference/suites.md"]
     for table, fields in (
-        {"Keys of a suite": Suite.model_fields} | {k: v.model_fields for k, v in TABLES.items()}
+        {"Keys of a suite": Suite.model_fields} | {k: v.model_fields for k, v in suite_tables.plans().items()}
     ).items():
         head = table if " " in table else f"`[{table}]`"
         section = page.partition(f"## {head}\n")[2].partition("\n## ")[0]

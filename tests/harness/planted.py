@@ -30,7 +30,7 @@ from modbench.harness.domain.notes import (
     PeakFinding,
     TimeNotes,
     TrainNotes,
-    WithoutOwnFinding,
+    WithoutUserCodeFinding,
 )
 from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.execution.phase import Asker
@@ -235,16 +235,16 @@ def _trained(job: Job, case: Case, trouble: Trouble) -> Iterator[Outcome]:
 def fake_record(job: Job, trouble: Trouble) -> Record:
     """What a worker would have left, had its clock been ours."""
     told: dict[str, Any] = {"outcomes": (*_timed(job, trouble), *_measured(job, trouble))}
-    if job.made_in == "without_own":
+    if job.made_in == "without_user_code":
         samples = {outcome.case: outcome.samples for outcome in told["outcomes"]}
-        found = WithoutOwnFinding(samples={f"latency/{job.workload}": samples}, blocks={})
+        found = WithoutUserCodeFinding(samples={f"latency/{job.workload}": samples}, blocks={})
         told = {"outcomes": (), "findings": found}
     return Record(job=job, started=files.now(), wall_s=1.0, **told)
 
 
 def _timed(job: Job, trouble: Trouble) -> list[Outcome]:
     outcomes = []
-    if job.made_in in {"time", "without_own"}:
+    if job.made_in in {"time", "without_user_code"}:
         name = f"{job.name}{trouble.seed or ''}"
         clock = DriftingClock(name)
 

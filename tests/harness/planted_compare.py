@@ -10,7 +10,7 @@ from planted import FIT, Trouble, fake_record, planted_suite
 from planted_gate import ROUNDS, Truth, timed, written
 
 from modbench.harness.domain.case import Job
-from modbench.harness.domain.notes import WithoutOwnFinding
+from modbench.harness.domain.notes import WithoutUserCodeFinding
 from modbench.harness.domain.records import Record
 from modbench.reports.tables.load import Loaded
 
@@ -78,7 +78,7 @@ def compared_run(
     speed = float(truth.get("speed", 1.0))
 
     def record(job: Job) -> Record:
-        if job.made_in not in {"time", "without_own"}:
+        if job.made_in not in {"time", "without_user_code"}:
             return fake_record(job, Trouble())
         grid_point = job.comparison.grid_point
         here = truth | {
@@ -89,9 +89,11 @@ def compared_run(
             timed(job, Truth(**here)),
             [case.id for case in job.comparison.variants if case.variant == fails],
         )
-        if job.made_in == "without_own":
+        if job.made_in == "without_user_code":
             samples = {f"latency/{job.workload}": {each.case: each.samples for each in found.outcomes}}
-            return found.model_copy(update={"outcomes": (), "findings": WithoutOwnFinding(samples=samples, blocks={})})
+            return found.model_copy(
+                update={"outcomes": (), "findings": WithoutUserCodeFinding(samples=samples, blocks={})}
+            )
         outcomes = tuple(
             each.model_copy(
                 update={"status": "failed", "kind": "error", "reason": "planted <b>failure</b>", "samples": {}}

@@ -9,9 +9,8 @@ from cases import case_of, protocol_of
 from torch import nn
 
 from modbench.harness.call.subject.subject import Subject
-from modbench.harness.core.measure_plans import DecodePlan
 from modbench.harness.core.train_plan import TrainRun
-from modbench.harness.domain.case import Case, Protocol
+from modbench.harness.domain.case import Case, DecodePlan, Protocol
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "protocols"

@@ -28,7 +28,7 @@ from modbench.harness.results import run_folder
 from modbench.harness.results.outcomes import missing_after
 from modbench.harness.results.progress import RunProgress
 from modbench.harness.results.run_folder import RunFolder
-from modbench.progress import Lines
+from modbench.progress_bar import Lines
 
 BAD = """
 import os, signal, time, torch

@@ -29,7 +29,7 @@ from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import decisions, run_folder
 from modbench.harness.results.run_folder import RunFolder
-from modbench.progress import Lines
+from modbench.progress_bar import Lines
 from modbench.reports.page import render
 from modbench.reports.tables.load import load
 from modbench.reports.terminal import summary

@@ -29,7 +29,7 @@ from modbench.harness.results import workspace
 from modbench.harness.results.progress import Group, Running, RunProgress
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.workspace import Steps, Workspace
-from modbench.progress import MOST_SHOWN, Cell, Lines, Live, progress_for
+from modbench.progress_bar import MOST_SHOWN, Cell, Lines, Live, progress_for
 
 
 def plan_of(metrics: list[str], models: tuple[str, ...] = ("dense", "mod"), **changes: Any) -> Plan:

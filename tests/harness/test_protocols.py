@@ -64,6 +64,7 @@ def test_models_of_the_catalogue_have_every_part_but_losses_of_their_own() -> No
 
 
 @pytest.mark.slow
+@pytest.mark.plugin("routing")
 def test_what_is_skipped_is_claimed_checked_and_watched(tmp_path: Path) -> None:
     made = Subject(example("routing"), 0)
     found = check_skipping.claims(made.module, made.inputs(0, 1)[0])
@@ -76,6 +77,7 @@ def test_what_is_skipped_is_claimed_checked_and_watched(tmp_path: Path) -> None:
         METRICS["router/participation_causal"].measure(trained)
 
 
+@pytest.mark.plugin("routing")
 def test_a_model_that_does_not_report_its_decisions_is_not_watched(tmp_path: Path) -> None:
     trained = training_run.train(example("decoding"), protocol(tmp_path / "t.txt", watch=True))
     with pytest.raises(Unmeasured, match=r"^not reported: .*decoding\.py:build .*observe"):

@@ -18,7 +18,7 @@ from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.results import lock, progress, run_folder
 from modbench.harness.results.run_file import StoredRun
 from modbench.harness.results.run_folder import read
-from modbench.progress import Lines
+from modbench.progress_bar import Lines
 from modbench.reports.page import render
 
 

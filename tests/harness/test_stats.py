@@ -22,7 +22,6 @@ from modbench.harness.stats.effects import (
     Effect,
     InputSpread,
     adjusted,
-    by_chance,
     input_spread,
     median_interval,
     over_processes,
@@ -242,15 +241,6 @@ def test_holm_by_hand() -> None:
     assert found == {3: pytest.approx(0.04), 1: pytest.approx(0.06), 2: pytest.approx(0.06), 0: pytest.approx(0.5)}
     assert adjusted({0: 0.6, 1: 0.7}) == {0: 1.0, 1: 1.0}
     assert adjusted({}) == {}
-
-
-@pytest.mark.parametrize("families", [1, 2, 4, 6, 7, 16, 40])
-def test_what_chance_gives_is_a_quantile_of_the_binomial_distribution(families: int) -> None:
-    assert by_chance(families) == scipy_stats.binom.ppf(0.99, families, 0.025)
-
-
-def test_chance_gives_nothing_where_nothing_was_judged() -> None:
-    assert by_chance(0) == 0
 
 
 def test_a_finding_that_the_list_does_not_let_stand_is_inconclusive() -> None:

@@ -27,7 +27,7 @@ from modbench.harness.planning.plan import Plan
 from modbench.harness.results import run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.sealed_records import write_record
-from modbench.progress import Lines
+from modbench.progress_bar import Lines
 
 QUIET = SimpleNamespace(started=lambda _: None, tick=lambda: None, ended=lambda _: None, added=lambda *_: None)
 

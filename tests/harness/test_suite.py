@@ -221,6 +221,7 @@ def test_at_several_training_lengths_matched_baselines_of_variants_that_only_the
 
 
 @pytest.mark.plugin("sweeps")
+@pytest.mark.plugin("routing")
 def test_a_sweep_trains_at_one_length() -> None:
     lists = {"train.seq_len": [64, 128], "train.batch_size": [2, 1]}
     with pytest.raises(UsageError, match="one each"):

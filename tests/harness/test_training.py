@@ -181,6 +181,7 @@ def test_what_routers_did_stands_in_the_metrics(model: str, tmp_path: Path) -> N
             metrics["router/participation"].measure(trained)
 
 
+@pytest.mark.plugin("routing")
 def test_routers_that_nobody_watched_have_a_reason(tmp_path: Path) -> None:
     trained = train(case("mod"), protocol(tmp_path / "t.txt"))
     assert trained.routing is None

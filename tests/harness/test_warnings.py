@@ -72,7 +72,7 @@ def evidence(
     processes = [beside(*each, columns) for each in zip(made, anchors, strict=True)]
     mine, theirs = (CountNotes.model_validate(side or {}) for side in (counted, anchored))
     timed = METRICS[metric].measured_by == "time"
-    return Evidence(CASE, METRICS[metric], made, processes, mine, theirs, anchor_s=0.01, timed=timed)
+    return Evidence(CASE, METRICS[metric], made, processes, mine, theirs, baseline_s=0.01, timed=timed)
 
 
 CAPPED = ProcessCount(pilot=8, used=8, variants=2, sd=0.03, detectable=0.01, asked=60, most=24, made=24)
@@ -80,7 +80,9 @@ BESIDE = [outcome({"wall_s": [seconds] * 40}, variant=ANCHOR.id) for seconds in 
 WITHOUT = TimingProcess(outcome().samples, {})
 PLANTED: dict[str, tuple[Evidence, str]] = {
     "process_changed": (
-        replace(evidence([outcome()] * 3), processes=[beside(outcome(), each) for each in BESIDE], without_own=WITHOUT),
+        replace(
+            evidence([outcome()] * 3), processes=[beside(outcome(), each) for each in BESIDE], without_user_code=WITHOUT
+        ),
         "takes 4.2 times as long in processes with the user's code",
     ),
     "allocator_retried": (evidence([outcome(alloc_retries=3)]), "3 times"),

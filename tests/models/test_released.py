@@ -18,8 +18,7 @@ from torch import Tensor, nn
 
 from modbench.harness.call.subject import check_decoding
 from modbench.harness.call.subject.subject import Subject
-from modbench.harness.core.measure_plans import DecodePlan
-from modbench.harness.domain.case import Case
+from modbench.harness.domain.case import Case, DecodePlan
 from modbench.harness.domain.records import Missing
 from modbench.harness.planning.flops import counter
 from modbench.harness.results.outcomes import attempt

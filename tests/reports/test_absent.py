@@ -15,6 +15,7 @@ from modbench.reports import demo
 # Goldens, the plug-in that each needs, and a name of what is not shown.
 RUNS = {
     "gpu": ("machine", "energy/total"),
+    "search": ("search", "bisection"),
     "isoflop": ("sweeps", "confirmation"),
     "trend": ("sweeps", "loss/confirmed"),
 }

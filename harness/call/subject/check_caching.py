@@ -53,15 +53,6 @@ def flops_of(call: Callable[[Tensor], object], input_: Tensor) -> int:
         return counter.count(nn.Identity(), partial(call, input_)).total
 
 
-def drawn_from(timed: Tensor) -> Tensor:
-    """Another input of the same kind: tokens or numbers, drawn from a tensor's own.
-
-    Its address is one at which nothing was given: where an earlier tensor lay, another may lie by now.
-    """
-    drawn = torch.randint(timed.numel(), (2, *timed.shape), device=timed.device)
-    return timed.detach().flatten()[drawn][1]
-
-
 @contextlib.contextmanager
 def same_draws(tokens_BT: Tensor) -> Iterator[None]:
     """Let a call draw the same random numbers as every other call in such a block; afterwards as if it had drawn none."""

@@ -53,9 +53,9 @@ def guard(forward: Callable[[Tensor], Tensor], tokens_BT: Tensor, vocab_size: in
         return Causality(reads_future=None, reason="its logits are not numbers")
     noise = float((again - base).abs().max())
     # Always the last position, where a leak from any later token shows, and random others.
-    grid_points = torch.randperm(t - 1, generator=generator)[: CUTS - 1] + 1
+    cuts = torch.randperm(t - 1, generator=generator)[: CUTS - 1] + 1
     worst, at = 0.0, None
-    for cut in sorted({*grid_points.tolist(), t - 1}):
+    for cut in sorted({*cuts.tolist(), t - 1}):
         changed_BT = tokens_BT.clone()
         step = torch.randint(1, vocab_size, (tokens_BT.shape[0], t - cut), generator=generator).to(tokens_BT.device)
         changed_BT[:, cut:] = (changed_BT[:, cut:] + step) % vocab_size  # every later token becomes another

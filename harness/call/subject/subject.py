@@ -14,9 +14,8 @@ from modbench.harness.call.subject.build import DTYPES, build_module, evaluating
 from modbench.harness.call.timing import nvtx
 from modbench.harness.call.timing.interleave import Clock, Laps, Stopwatch
 from modbench.harness.core.errors import NumericsError
-from modbench.harness.core.measure_plans import DecodePlan
 from modbench.harness.core.protocols import PAGE, Parts, parts_of
-from modbench.harness.domain.case import Case, GridPoint
+from modbench.harness.domain.case import Case, DecodePlan, GridPoint
 
 if TYPE_CHECKING:
     from modbench.harness.core.language_model import LanguageModel
@@ -37,8 +36,8 @@ class Subject:
         case: what to build.
         seed: seeds the weights.
         dtype: number format of the weights; default the case's.
-        decode: how many steps a decode call makes, unless the place says how many tokens follow a prompt.
-        clock: times laps; default the place's.
+        decode: how many steps a decode call makes, unless the grid point says how many tokens follow a prompt.
+        clock: times laps; default the grid point's.
         module: a module that is already built, on its device and in its number format.
     """
 
@@ -86,7 +85,7 @@ class Subject:
         return self._optimizer
 
     def inputs(self, seed: int, number: int) -> list[Tensor]:
-        """Random token batches [B, T], equal for all variants of a place. Zeros would route and draw power atypically."""
+        """Random token batches [B, T], equal for all variants of a grid point. Zeros would route and draw power atypically."""
         grid_point = self.case.grid_point
         generator = torch.Generator().manual_seed(seed)
         shape = (grid_point.batch_size, grid_point.seq_len)

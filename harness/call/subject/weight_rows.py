@@ -12,7 +12,7 @@ from modbench.harness.machine.process.torch_modes import Operator, OperatorMode,
 from modbench.harness.planning.flops.counter import is_product
 
 
-class GridPoint(NamedTuple):
+class Stretch(NamedTuple):
     """Elements of a storage that are a parameter's, or a copy of them."""
 
     first: int
@@ -41,13 +41,13 @@ class RowWatch(OperatorMode):
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        self.places: dict[int, list[GridPoint]] = {}
+        self.stretches: dict[int, list[Stretch]] = {}
         for name, p in module.named_parameters():
             if p.ndim > 1:
                 first = int(p.storage_offset())
-                self.places.setdefault(_storage(p), []).append(GridPoint(first, first + p.numel(), name))
+                self.stretches.setdefault(_storage(p), []).append(Stretch(first, first + p.numel(), name))
         self.work: dict[str, float] = {}
-        self._own = frozenset({*self.places, *(_storage(p) for p in module.parameters())})
+        self._own = frozenset({*self.stretches, *(_storage(p) for p in module.parameters())})
         self._constant = {_storage(buffer) for buffer in module.buffers()} | self._own
         self._data: set[int] = set()
 
@@ -69,7 +69,7 @@ class RowWatch(OperatorMode):
                 continue
             self._data.discard(key)
             self._constant.discard(key)
-            self.places.pop(key, None)
+            self.stretches.pop(key, None)
             if data:
                 self._data.add(key)
                 continue
@@ -77,48 +77,47 @@ class RowWatch(OperatorMode):
             if not fresh:
                 copied = self._copied(operator, given, made)
                 if copied:
-                    self.places[key] = copied
+                    self.stretches[key] = copied
 
     def _is_data(self, tensor: Tensor) -> bool:
         """Whether it depends on the batch: it does unless it is known to come from weights and constants alone."""
         return _storage(tensor) not in self._constant
 
-    def _copied(self, operator: Operator, given: Sequence[Tensor], made: Tensor) -> list[GridPoint]:
-        """The places in a new tensor, which holds what these tensors held."""
+    def _copied(self, operator: Operator, given: Sequence[Tensor], made: Tensor) -> list[Stretch]:
+        """The stretches in a new tensor, which holds what these tensors held."""
         if is_product(operator):
             return []
         if name_of(operator) in _JOINS:
-            places, at = [], 0
+            stretches, at = [], 0
             for tensor in given:
-                places += [GridPoint(at, at + tensor.numel(), name) for name in self._names(tensor)]
+                stretches += [Stretch(at, at + tensor.numel(), name) for name in self._names(tensor)]
                 at += tensor.numel()
-            return places
+            return stretches
         same = [tensor for tensor in given if tensor.numel() == made.numel()]
         return [
-            GridPoint(0, made.numel(), name)
-            for name in dict.fromkeys(n for tensor in same for n in self._names(tensor))
+            Stretch(0, made.numel(), name) for name in dict.fromkeys(n for tensor in same for n in self._names(tensor))
         ]
 
     def _names(self, tensor: Tensor) -> list[str]:
         """The parameter that a tensor shows; none if it shows several."""
-        names = {place.name for place, _ in self._shared(tensor)}
+        names = {stretch.name for stretch, _ in self._shared(tensor)}
         return list(names) if len(names) == 1 else []
 
-    def _shared(self, tensor: Tensor) -> Iterator[tuple[GridPoint, float]]:
-        """Places that a tensor shows, each with how many of its elements."""
+    def _shared(self, tensor: Tensor) -> Iterator[tuple[Stretch, float]]:
+        """Stretches that a tensor shows, each with how many of its elements."""
         start = int(tensor.storage_offset())
         reach = start + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)) + 1
-        for place in self.places.get(_storage(tensor), ()):
-            if place.first <= start and reach <= place.end:
-                yield place, tensor.numel()
-            elif place.first < reach and start < place.end:
-                # Its share of the stretch; an expanded tensor shows every element several times.
-                yield place, tensor.numel() * (min(reach, place.end) - max(start, place.first)) / (reach - start)
+        for stretch in self.stretches.get(_storage(tensor), ()):
+            if stretch.first <= start and reach <= stretch.end:
+                yield stretch, tensor.numel()
+            elif stretch.first < reach and start < stretch.end:
+                # Its share of it; an expanded tensor shows every element several times.
+                yield stretch, tensor.numel() * (min(reach, stretch.end) - max(start, stretch.first)) / (reach - start)
 
     def _note(self, weight: Tensor, other: Tensor, rows: float) -> None:
-        for place, elements in self._shared(weight):
-            self.work[place.name] = self.work.get(place.name, 0.0) + rows * elements
-            self.met(place.name, other)
+        for stretch, elements in self._shared(weight):
+            self.work[stretch.name] = self.work.get(stretch.name, 0.0) + rows * elements
+            self.met(stretch.name, other)
 
     def met(self, name: str, other: Tensor) -> None:
         """Called with every parameter that is a factor of a product, and the other factor."""

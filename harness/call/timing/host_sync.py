@@ -49,9 +49,9 @@ def explicit(on_wait: Callable[[str], None], *, queries: bool = False) -> Iterat
     """
     cuda: Any = torch.cuda
     owners = (cuda, cuda.Event, cuda.Stream, torch.accelerator)
-    grid_points = [(owner, "synchronize") for owner in owners]
-    grid_points += [(cuda.Event, "query"), (cuda.Stream, "query")] if queries else []
-    were = [(owner, name, getattr(owner, name)) for owner, name in grid_points]
+    calls = [(owner, "synchronize") for owner in owners]
+    calls += [(cuda.Event, "query"), (cuda.Stream, "query")] if queries else []
+    were = [(owner, name, getattr(owner, name)) for owner, name in calls]
     for owner, name, was in were:
         setattr(owner, name, _noting(was, f"{owner.__name__}.{name}", on_wait))
     try:

@@ -1,6 +1,6 @@
-"""Interleaved timing: rounds of blocks that hold variants and their anchor, in one order and then in reverse.
+"""Interleaved timing: rounds of blocks that hold variants and their baseline, in one order and then in reverse.
 
-Timing A and then B was wrong by up to 51 % on a shared machine; blocks of the anchor and at most three variants, visited in
+Timing A and then B was wrong by up to 51 % on a shared machine; blocks of the baseline and at most three variants, visited in
 random order and then in reverse, cancel drift inside the block (Abedi & Brecht, ICPE 2017). No torch here: the clock and
 the calls are arguments, so that a test can plant an effect and a fake clock.
 """
@@ -89,14 +89,14 @@ class Measured:
     steadiness_tested: bool = False
 
 
-def deal(variants: Sequence[str], anchor: str, rng: random.Random) -> list[list[str]]:
-    """Make one round: blocks of the anchor and at most three other variants, each in random order followed by its reverse."""
-    others = [variant for variant in variants if variant != anchor]
+def deal(variants: Sequence[str], baseline: str, rng: random.Random) -> list[list[str]]:
+    """Make one round: blocks of the baseline and at most three other variants, each in random order followed by its reverse."""
+    others = [variant for variant in variants if variant != baseline]
     rng.shuffle(others)
     groups = [others[i : i + VARIANTS_PER_BLOCK] for i in range(0, len(others), VARIANTS_PER_BLOCK)] or [[]]
     dealt = []
     for group in groups:
-        block = [variant for variant in (anchor, *group) if variant in variants]
+        block = [variant for variant in (baseline, *group) if variant in variants]
         rng.shuffle(block)
         dealt.append(block + block[::-1])
     return dealt
@@ -107,7 +107,7 @@ class Session:
 
     Args:
         calls: variant to a function that runs it once on the input with the given number, and may return its `Laps`.
-        anchor: the variant that is in every block.
+        baseline: the variant that is in every block.
         rng: draws the orders.
         clock: what to read.
         on_error: called at once with a variant that raised; the variant is then dropped, so that it does not affect the
@@ -126,7 +126,7 @@ class Session:
     def __init__(
         self,
         calls: dict[str, Call],
-        anchor: str,
+        baseline: str,
         *,
         rng: random.Random,
         clock: Clock,
@@ -140,7 +140,7 @@ class Session:
         column: str = "wall_s",
         inputs: int = 1,
     ) -> None:
-        self.calls, self.anchor, self.rng, self.clock = calls, anchor, rng, clock
+        self.calls, self.baseline, self.rng, self.clock = calls, baseline, rng, clock
         self.on_error, self.survivable, self.settled, self.tidy = on_error, survivable, settled, tidy
         self.wait_for_turn, self.column, self.inputs = wait_for_turn, column, inputs
         self.of_samples, self.of_blocks = of_samples or CounterSampler({}), of_blocks or CounterSampler({})
@@ -232,24 +232,26 @@ class Session:
         return False
 
     def _effects(self) -> dict[str, list[float]]:
-        if not self.made.samples.get(self.anchor):
+        if not self.made.samples.get(self.baseline):
             return {}
-        process = Process({variant: columns for variant, columns in self.made.samples.items() if columns}, self.anchor)
+        process = Process(
+            {variant: columns for variant, columns in self.made.samples.items() if columns}, self.baseline
+        )
         return {
             variant: process.of_blocks(variant, self.column).tolist()
             for variant in process.variants
-            if variant != self.anchor
+            if variant != self.baseline
         }
 
     def _round(self, round_: int) -> None:
         if not self._next_inputs:
             self._next_inputs = self.rng.sample(range(self.inputs), self.inputs)
         number = self._next_inputs.pop()
-        for block in deal(list(self.calls), self.anchor, self.rng):
+        for block in deal(list(self.calls), self.baseline, self.rng):
             self._block(round_, number, block)
 
     def _block(self, round_: int, number: int, block: Sequence[str]) -> None:
-        grid_point = len(self.made.blocks.get("block", ()))
+        number_of_block = len(self.made.blocks.get("block", ()))
         before, start = self.of_blocks.read(), self.clock.wall_s()
         for position, variant in enumerate(block):
             if variant not in self.calls:
@@ -259,13 +261,13 @@ class Session:
             if row is not None:
                 where = {
                     "round": round_,
-                    "block": grid_point,
+                    "block": number_of_block,
                     "position": position,
                     "calls": self.repeats[variant],
                     "input": number,
                 }
                 _append(self.made.samples[variant], where | row)
-        seen = {"block": grid_point, "wall_s": self.clock.wall_s() - start} | self.of_blocks.since(before)
+        seen = {"block": number_of_block, "wall_s": self.clock.wall_s() - start} | self.of_blocks.since(before)
         _append(self.made.blocks, seen)
 
     def _timed(self, call: Call, number: int, repeats: int) -> dict[str, float]:

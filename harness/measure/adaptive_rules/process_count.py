@@ -81,7 +81,7 @@ class ProcessCountRule(AdaptiveRule[ProcessCount]):
 
 
 def _effects(records: Sequence[Record], margin: float) -> list[list[float]]:
-    """Log-effects of every variant against the anchor, process by process, by the clock that would decide.
+    """Log-effects of every variant against the baseline, process by process, by the clock that would decide.
 
     Nothing is claimed about an A/A control, so it has none.
     """

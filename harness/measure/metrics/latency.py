@@ -11,7 +11,7 @@ from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness.core.contracts import Metric, Workload
+from modbench.harness.core.contracts import Metric
 from modbench.harness.machine.process import clocks
 
 if TYPE_CHECKING:
@@ -63,14 +63,6 @@ def _first_calls(workload: str) -> Callable[[Subject], float]:
 
 # Calls after the first; their median is the time of compiled code.
 QUIET_CALLS = 3
-COMPILED: tuple[tuple[str, Workload, str], ...] = (
-    ("latency/compile", "forward", "First call of a compiled forward pass minus a later one, from an empty cache"),
-    (
-        "latency/compile/train_step",
-        "train_step",
-        "First call of a compiled training step minus a later one, from an empty cache",
-    ),
-)
 
 # A time of calls.
 timed = partial(Metric[Any, Any], unit="s", better="lower", measured_by="time")
@@ -208,17 +200,20 @@ GENERATED: tuple[Metric[Subject, Call], ...] = (
     ),
 )
 
-FIRST_CALLS: tuple[Metric[Subject, float], ...] = tuple(
-    Metric(
-        key=key,
-        unit="s",
-        better="lower",
-        measured_by="compile",
-        workload=workload,
-        about=about,
-        measure=_first_calls(workload),
-    )
-    for key, workload, about in COMPILED
+_first = partial(Metric[Any, Any], unit="s", better="lower", measured_by="compile")
+FIRST_CALLS: tuple[Metric[Subject, float], ...] = (
+    _first(
+        key="latency/compile",
+        workload="forward",
+        about="First call of a compiled forward pass minus a later one, from an empty cache",
+        measure=_first_calls("forward"),
+    ),
+    _first(
+        key="latency/compile/train_step",
+        workload="train_step",
+        about="First call of a compiled training step minus a later one, from an empty cache",
+        measure=_first_calls("train_step"),
+    ),
 )
 
 METRICS = (*TIMED, *GENERATED, *FIRST_CALLS)

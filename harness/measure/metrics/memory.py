@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from modbench.harness.core.contracts import Metric, Workload
+from modbench.harness.core.contracts import Metric
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.units import Range
 from modbench.harness.measure.metrics.latency import generation
@@ -45,92 +45,54 @@ def _kv_cache(weighed: Weighed) -> float:
     return kept_bytes(weighed.subject, cache)
 
 
-ROWS: tuple[tuple[str, Workload, Callable[[Weighed], float], str], ...] = (
-    (
-        "memory/parameters",
-        "train_step",
-        lambda weighed: weighed.parameters,
-        "Bytes of parameters, tied ones counted once",
-    ),
-    (
-        "memory/gradients",
-        "train_step",
-        lambda weighed: weighed.gradients,
-        "Bytes of gradients after a backward pass",
-    ),
-    (
-        "memory/optimizer",
-        "train_step",
-        lambda weighed: weighed.optimizer,
-        "Bytes of the optimizer's state: AdamW's two moments",
-    ),
-    (
-        "memory/kv_cache",
-        "decode",
-        _kv_cache,
-        "Bytes of keys and values after a context of the grid's length; a routed block keeps none of tokens that skip it",
-    ),
-)
-PEAKS: tuple[tuple[str, Callable[[Weighed], float], str], ...] = (
-    (
-        "memory/peak_allocated",
-        lambda weighed: weighed.peak.peak,
-        "Most bytes of live tensors during a training step: parameters, gradients, AdamW moments, activations",
-    ),
-    (
-        "memory/peak_reserved",
-        _reserved,
-        "Most bytes that CUDA's allocator held during a training step, gaps included",
-    ),
-    (
-        "memory/activations",
-        _activations,
-        "Bytes that a training step's forward pass keeps for its backward pass",
-    ),
-)
+_bytes = partial(Metric[Any, Any], unit="B", better="lower", measured_by="memory", workload="train_step")
+_peak = partial(_bytes, statistic="peak", no_interval=ONE_STEP)
 
-OF_TENSORS: tuple[Metric[Weighed, float], ...] = (
-    *(
-        Metric(
-            key=key,
-            unit="B",
-            better="lower",
-            measured_by="memory",
-            workload="train_step",
-            about=about,
-            measure=measure,
-            statistic="peak",
-            no_interval=ONE_STEP,
-            range=None if key == "memory/activations" else SOME_BYTES,
-        )
-        for key, measure, about in PEAKS
+METRICS: tuple[Metric[Any, float], ...] = (
+    _peak(
+        key="memory/peak_allocated",
+        about="Most bytes of live tensors during a training step: parameters, gradients, AdamW moments, activations",
+        measure=lambda weighed: weighed.peak.peak,
+        range=SOME_BYTES,
     ),
-    *(
-        Metric(
-            key=key,
-            unit="B",
-            better="lower",
-            measured_by="memory",
-            workload=workload,
-            about=about,
-            measure=measure,
-            range=SOME_BYTES if key == "memory/parameters" else None,
-        )
-        for key, workload, measure, about in ROWS
+    _peak(
+        key="memory/peak_reserved",
+        about="Most bytes that CUDA's allocator held during a training step, gaps included",
+        measure=_reserved,
+        range=SOME_BYTES,
     ),
-)
-OF_RSS: tuple[Metric[Subject, float], ...] = (
-    Metric(
+    _peak(
+        key="memory/activations",
+        about="Bytes that a training step's forward pass keeps for its backward pass",
+        measure=_activations,
+    ),
+    _bytes(
+        key="memory/parameters",
+        about="Bytes of parameters, tied ones counted once",
+        measure=lambda weighed: weighed.parameters,
+        range=SOME_BYTES,
+    ),
+    _bytes(
+        key="memory/gradients",
+        about="Bytes of gradients after a backward pass",
+        measure=lambda weighed: weighed.gradients,
+    ),
+    _bytes(
+        key="memory/optimizer",
+        about="Bytes of the optimizer's state: AdamW's two moments",
+        measure=lambda weighed: weighed.optimizer,
+    ),
+    _bytes(
+        key="memory/kv_cache",
+        workload="decode",
+        about="Bytes of keys and values after a context of the grid's length; a routed block keeps none of tokens that skip it",
+        measure=_kv_cache,
+    ),
+    _peak(
         key="memory/rss_peak",
-        unit="B",
-        better="lower",
         measured_by="rss",
-        workload="train_step",
         about="Peak as the operating system sees it: RSS high-water mark of a training step in a fresh interpreter",
         measure=_rss,
-        statistic="peak",
-        no_interval=ONE_STEP,
         range=SOME_BYTES,
     ),
 )
-METRICS = (*OF_TENSORS, *OF_RSS)

@@ -1,9 +1,9 @@
 """Count FLOPs, and check what a model claims: a metric's `measure` is given `Counted` and returns a number of FLOPs.
 
 On the meta device (shapes only) the closed form is compared with torch's counter and fvcore, module by module. Real tensors at
-the case's own place show what kernels executed, whether modules skip what they claim to skip, whether every call is computed,
-and whether logits depend on later tokens. The validity checks of a shipped model run on few tokens, of a large one on fewer:
-tests cover these models at any length.
+the case's own grid point show what kernels executed, whether modules skip what they claim to skip, whether every call is
+computed, and whether logits depend on later tokens. The validity checks of a shipped model run on few tokens, of a large one on
+fewer: tests cover these models at any length.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ NO_TRAINING = "no training step was counted: the suite asks for no metric of one
 FIRST, CASE, BLOCK, TRAINED_BLOCK, TRACED_BLOCK = 5e10, 3e9, 1.5e9, 2.4e9, 1.5e9
 # Of a weight: to draw it, and for a step of the optimizer.
 DRAWN, STEPPED = 600.0, 300.0
-# Forward passes at the case's own place: the contract, executed FLOPs, claims. Calls of the validity checks.
+# Forward passes at the case's own grid point: the contract, executed FLOPs, claims. Calls of the validity checks.
 FORWARDS, GUARDS = 3, 22
 # What a user's model adds: first inputs and work out of sight; training mode against evaluation mode, with two models.
 OWN_FORWARDS, OWN_TRAINED = 10, 14
@@ -283,7 +283,6 @@ def cost_ratio(realised: list[int], config: ModelConfig, seq_len: int) -> float:
 def _own(case: Case, seed: int, inputs: int, parts: Sequence[Counts], say: Say) -> Counted:
     """Count a user's model by torch's counter on real tensors, backward as twice forward; or by its source's closed form."""
     from modbench.harness.call.subject import check_counts
-    from modbench.harness.call.subject.check_counts import escapes
     from modbench.harness.planning.flops import counter
 
     say("its contract, and FLOPs by torch's counter")
@@ -296,7 +295,7 @@ def _own(case: Case, seed: int, inputs: int, parts: Sequence[Counts], say: Say) 
     total = fmean(each.total for each, _ in counts)
     causal = fmean(each for _, each in counts)
     say("work that no counter sees")
-    out_of_sight = escapes(partial(subject.forward, batches[0]), one_thread=case.grid_point.one_thread)
+    out_of_sight = check_counts.escapes(partial(subject.forward, batches[0]), one_thread=case.grid_point.one_thread)
     forward = replace(forward, operators=forward.operators | {"unknown": forward.operators["unknown"] | out_of_sight})
     if forward.total == 0 and not forward.unknown:
         raise ValueError("torch's counter saw no operator for which it has a formula: 0 FLOPs would be wrong")
@@ -376,9 +375,9 @@ def work(job: Job, forward: Callable[[Case], float]) -> float:
     return FIRST + sum(_of_case(case, variants[0], forward(case), parts, hardware=hardware) for case in variants)
 
 
-def _of_case(case: Case, anchor: Case, forward: float, parts: Sequence[Counts], *, hardware: bool) -> float:
-    """The same of one case; a user's model is assumed to have as many parameters as the anchor."""
-    cost = case_cost(case) or case_cost(anchor)
+def _of_case(case: Case, baseline: Case, forward: float, parts: Sequence[Counts], *, hardware: bool) -> float:
+    """The same of one case; a user's model is assumed to have as many parameters as the baseline."""
+    cost = case_cost(case) or case_cost(baseline)
     params = cost.params if cost else 0.0
     tokens = case.grid_point.batch_size * case.grid_point.seq_len
     most = guarded(case, int(params))

@@ -21,7 +21,7 @@ from modbench.harness.domain.suite import Suite
 from modbench.harness.machine import counter_sampler, nvml
 from modbench.harness.machine.process import clocks
 from modbench.harness.machine.process.graceful_stop import end_if_lost
-from modbench.harness.planning.comparisons import in_search
+from modbench.harness.planning import suite_tables
 from modbench.harness.planning.jobs import JobMaker
 from modbench.harness.results import workspace
 from modbench.harness.results.outcomes import SURVIVABLE, attempt, measured, missing, missing_after, release
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     # What a metric's `measure` returns: it is called with a batch of tokens.
     Call = Callable[[Tensor], object]
 
-# Most input batches of a place; more if some variant's cost depends on the input, so that inputs are a factor of their own.
+# Most input batches of a grid point; more if some variant's cost depends on the input, so that inputs are a factor of their own.
 INPUTS, MANY_INPUTS = 4, 16
 
 
@@ -261,10 +261,10 @@ def jobs(maker: JobMaker, comparison: Comparison, metrics: Sequence[AnyMetric], 
         name = f"{PASS.name}-{group}-{comparison.label}-process{process}"
         flops = maker.timed_flops(comparison.timed, group)
         yield maker.job(name, comparison.timed, PASS.name, flops, workload=group, process=process)
-        alone = without_own(maker.suite, comparison) if process == maker.suite.protocol_size[0] // 2 else None
+        alone = without_user_code(maker.suite, comparison) if process == maker.suite.protocol_size[0] // 2 else None
         if alone is not None:
-            name = f"without_own-{group}-{comparison.label}"
-            yield maker.job(name, alone, "without_own", maker.timed_flops(alone, group), workload=group)
+            name = f"without_user_code-{group}-{comparison.label}"
+            yield maker.job(name, alone, "without_user_code", maker.timed_flops(alone, group), workload=group)
 
 
 PASS = Pass(
@@ -283,19 +283,17 @@ PASS = Pass(
 )
 
 
-def without_own(suite: Suite, comparison: Comparison) -> Comparison | None:
+def without_user_code(suite: Suite, comparison: Comparison) -> Comparison | None:
     """The comparison without the variants that run a user's code, with an A/A control; None where no such process is made.
 
-    None is made at smoke effort, whose single process does not tell how much processes differ, and where the anchor itself runs a
-    user's code. A search makes it at the place that each of its rows measures first.
+    None is made at smoke effort, whose single process does not tell how much processes differ, and where the baseline itself runs
+    a user's code. Of partial comparisons those that are timed first make it.
     """
-    anchor, *_ = comparison.variants
+    baseline, *_ = comparison.variants
     shipped = comparison.shipped
-    if not suite.claims or anchor not in shipped or len(shipped) == len(comparison.variants):
+    if not suite.claims or baseline not in shipped or len(shipped) == len(comparison.variants):
         return None
-    if suite.search is not None and in_search(suite, comparison):
-        along = sorted(set(getattr(suite.grid, suite.search.axis)))
-        if getattr(comparison.grid_point, suite.search.axis) != along[(len(along) - 1) // 2]:
-            return None
-    aa_control = anchor.model_copy(update={"aa_control": True})
+    if comparison.partial and not all(each.times_first(suite, comparison) for each in suite_tables.in_use(suite)):
+        return None
+    aa_control = baseline.model_copy(update={"aa_control": True})
     return comparison.model_copy(update={"variants": (*shipped, aa_control), "aa_control": False})

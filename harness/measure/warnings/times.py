@@ -20,13 +20,13 @@ from modbench.harness.stats.noise import Columns
 MOST_NOISY = 0.2
 # Of a spread between inputs. A report has some sixty cells, of which hardly one may be called so by chance.
 SPREAD_LEVEL, LEAST_SPREAD = 0.001, 0.01
-# How much more FLOP/s than its anchor a model may reach: a leaner block of equal FLOPs was 1.12 to 1.38 times as fast.
+# How much more FLOP/s than its baseline a model may reach: a leaner block of equal FLOPs was 1.12 to 1.38 times as fast.
 FACTOR = 1.5
 # Time of an operator, whatever it computes: of small shapes most of the time is this, which FLOPs do not explain.
 OPERATOR_S = 15e-6
 # Labels that explain nothing about speed.
 SILENT = frozenset({Label.FASTER, Label.UNCHECKED, Label.NOISY, Label.NOT_AUTOREGRESSIVE, Label.SAW_FUTURE, Label.SAME})
-# A change of the anchor's time below this is of no interest, and one that processes make more often than this is none.
+# A change of the baseline's time below this is of no interest, and one that processes make more often than this is none.
 LEAST_CHANGE, CHANGE_LEVEL = 0.05, 0.01
 # Fewest processes from which their spread is estimated.
 FEWEST = 3
@@ -91,7 +91,7 @@ def capped_processes(evidence: Evidence) -> str | None:
 
 def _theoretical(evidence: Evidence) -> float | None:
     """FLOPs of the baseline over those of the case; None where one of them is unknown or a lower bound."""
-    sides = (evidence.anchor_counted, evidence.counted)
+    sides = (evidence.baseline_counted, evidence.counted)
     theirs, mine = (
         getattr(side, evidence.metric.theoretical, None) if evidence.metric.theoretical else None for side in sides
     )
@@ -102,8 +102,8 @@ def _theoretical(evidence: Evidence) -> float | None:
 
 def _least_ratio(evidence: Evidence) -> float | None:
     """The lower end of the interval of baseline over case; None where there is no interval."""
-    processes, anchor = dict(enumerate(evidence.beside)), evidence.beside[0].anchor
-    numbers = paired.between(processes, evidence.case.id, anchor, one_thread=False, averaged=False)
+    processes, baseline = dict(enumerate(evidence.beside)), evidence.beside[0].baseline
+    numbers = paired.between(processes, evidence.case.id, baseline, one_thread=False, averaged=False)
     if not numbers.effects():
         return None
     low = effects.over_processes(numbers.effects(), numbers.within() if len(processes) == 1 else None).low
@@ -117,8 +117,8 @@ def _operators(counted: CountNotes) -> int:
 
 def _explained(evidence: Evidence) -> bool:
     """Whether another label says why."""
-    doubts = catalogue.usable("warnings").values()
-    return any(each.label and each.label not in SILENT and each.check(evidence) for each in doubts)
+    usable = catalogue.usable("warnings").values()
+    return any(each.label and each.label not in SILENT and each.check(evidence) for each in usable)
 
 
 @warning(
@@ -128,13 +128,13 @@ def _explained(evidence: Evidence) -> bool:
 def faster_than_flops(evidence: Evidence) -> str | None:
     """It is faster than its FLOPs explain, and no other label says why."""
     theoretical = _theoretical(evidence)
-    if not evidence.timed or theoretical is None or not evidence.beside or not evidence.anchor_s:
+    if not evidence.timed or theoretical is None or not evidence.beside or not evidence.baseline_s:
         return None
     ratio = _least_ratio(evidence)
     if ratio is None or ratio <= 1:
         return None
-    calls = _operators(evidence.anchor_counted) * (3 if evidence.metric.workload == "train_step" else 1)
-    launching = min(1.0, OPERATOR_S * calls / evidence.anchor_s)
+    calls = _operators(evidence.baseline_counted) * (3 if evidence.metric.workload == "train_step" else 1)
+    launching = min(1.0, OPERATOR_S * calls / evidence.baseline_s)
     if ratio * (1 - launching) <= FACTOR * theoretical or _explained(evidence):
         return None
     return f"at least {ratio:.2f} times as fast as its baseline, where FLOPs promise {theoretical:.2f} times"
@@ -205,7 +205,7 @@ def changed(beside: Sequence[float], without: float) -> Changed | None:
     more than `LEAST_CHANGE`.
 
     Args:
-        beside: logarithms of the anchor's time in each process beside the user's code.
+        beside: logarithms of the baseline's time in each process beside the user's code.
         without: the same of the process without it.
     """
     n = len(beside)
@@ -226,11 +226,11 @@ def changed(beside: Sequence[float], without: float) -> Changed | None:
 )
 def process_changed(evidence: Evidence) -> str | None:
     """The baseline takes another time in the process that the user's code is loaded in: it changed what the process does."""
-    alone = evidence.without_own
+    alone = evidence.without_user_code
     if alone is None:
         return None
-    timed = [each for each in evidence.processes if each.anchor in each.variants]
-    processes = [*(each.variants[each.anchor] for each in timed), alone.samples]
+    timed = [each for each in evidence.processes if each.baseline in each.variants]
+    processes = [*(each.variants[each.baseline] for each in timed), alone.samples]
     one_thread = evidence.case.grid_point.one_thread
     *known, without = log_times(processes, one_thread=one_thread)
     if not known:
@@ -243,12 +243,12 @@ def process_changed(evidence: Evidence) -> str | None:
         if not one_thread or share - here <= LEAST_CHANGE:
             return None
         return (
-            f"while {timed[0].anchor} computes in the same process as the user's code, other threads of its process run for "
+            f"while {timed[0].baseline} computes in the same process as the user's code, other threads of its process run for "
             f"{about(share)} of the time, and for {about(here)} without it ({mine}, alone {theirs})"
         )
     spread = found.ratio / found.low
     return (
-        f"{timed[0].anchor} takes {found.ratio:.3g} times as long in processes with the user's code as in one without it "
+        f"{timed[0].baseline} takes {found.ratio:.3g} times as long in processes with the user's code as in one without it "
         f"({mine}, alone {theirs}); as its {found.processes} processes differ, {1 / spread:.3g} to {spread:.3g} times are "
         "expected"
     )

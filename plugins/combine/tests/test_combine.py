@@ -15,8 +15,9 @@ from present import present
 from modbench.harness.core.contracts import Text
 from modbench.harness.planning import plan
 from modbench.harness.planning.load_suite import load_suite
-from modbench.harness.stats.paired import ProcessSamples, numbers, numbers_of_pairs
+from modbench.harness.stats.paired import ProcessSamples, numbers
 from modbench.plugins.combine import question as combine
+from modbench.plugins.combine.question import numbers_of_pairs
 from modbench.reports.tables.load import Loaded, load
 
 METRICS = [

@@ -37,6 +37,7 @@ from modbench.extend import (
     missing,
     nvml,
 )
+from modbench.plugins.machine.energy.table import EnergyPlan
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,7 +85,7 @@ def run(job: Job, metrics: list[Metric[Subject, Call]]) -> Iterator[Outcome]:
     rng = random.Random(f"{job.protocol.seed} {job.name}")  # noqa: S311  # no secret
     calls = {case.id: attempt(partial(_prepare, case, job, metrics[0])) for case in job.comparison.variants}
     with busy():
-        idle = attempt(partial(watch_idle, device, job.protocol.energy.idle_s))
+        idle = attempt(partial(watch_idle, device, EnergyPlan.given(job.protocol).idle_s))
         windows = interleaved(calls, device, job, rng)
     for metric in metrics:
         for case in job.comparison.variants:
@@ -178,7 +179,7 @@ def interleaved(
 
     A variant whose window fails is replaced in `calls` by the reason; the others go on.
     """
-    plan = job.protocol.energy
+    plan = EnergyPlan.given(job.protocol)
     found = dict[str, Columns]((variant, {}) for variant, call in calls.items() if not isinstance(call, Missing))
     ready = list(found)
     for block in range(rounds(job)):
@@ -256,12 +257,12 @@ def jobs(maker: JobMaker, comparison: Comparison, metrics: Sequence[AnyMetric], 
 
 def rounds(job: Job) -> int:
     """Blocks of a process: in each, every variant has one window in each direction."""
-    return -(-job.protocol.energy.windows // 2)
+    return -(-EnergyPlan.given(job.protocol).windows // 2)
 
 
 def longest(job: Job) -> float:
     """Seconds of all windows at most; each lasts until a call has ended and the counter has moved."""
-    plan, calls = job.protocol.energy, 2 * len(job.comparison.variants)
+    plan, calls = EnergyPlan.given(job.protocol), 2 * len(job.comparison.variants)
     return MOST_SETTLING * SETTLING_S + 2 * (plan.idle_s + plan.windows * plan.window_s * calls)
 
 
@@ -279,5 +280,5 @@ PASS = Pass(
     rounds=rounds,
     statistic="median",
     fixed_overhead_s=longest,
-    settings=lambda suite, _case: suite.energy,
+    table=EnergyPlan,
 )

@@ -21,11 +21,9 @@ from typing import Any
 
 from modbench.extend import (
     ELEMENT_BYTES,
-    FIT_RESOLUTION,
     MALLOC,
     Case,
     FitNotes,
-    FitPlan,
     Job,
     Metric,
     Missing,
@@ -44,6 +42,7 @@ from modbench.extend import (
     single,
     user_code,
 )
+from modbench.plugins.machine.fit.table import FIT_RESOLUTION, FitPlan
 
 Fits = Callable[[int], bool]
 # Started with `python -m` for every input that is tried.
@@ -54,7 +53,7 @@ MOST_TRIALS = 25
 
 def run(job: Job, metrics: list[Metric[Search, int]]) -> Iterator[Outcome]:
     """One outcome for each case and metric, with the forecast. All variants have one budget."""
-    plan = job.protocol.fit
+    plan = FitPlan.given(job.protocol)
     budget = attempt(lambda: plan.memory_limit or _free(job.comparison.grid_point.device))
     for case, metric in itertools.product(job.comparison.variants, metrics):
         if isinstance(budget, Missing):
@@ -216,7 +215,7 @@ def _free_on_gpu() -> int:
 
 def longest(job: Job) -> float:
     """Seconds that all trials of a job take at most."""
-    return MOST_TRIALS * job.protocol.fit.trial_s * len(job.facts.makes) * len(job.comparison.variants)
+    return MOST_TRIALS * FitPlan.given(job.protocol).trial_s * len(job.facts.makes) * len(job.comparison.variants)
 
 
 PASS = Pass(
@@ -229,5 +228,5 @@ PASS = Pass(
     fresh_interpreter=True,
     fixed_overhead_s=longest,
     no_interval=f"found by bisection, within {percent(FIT_RESOLUTION)}: no interval",
-    settings=lambda suite, _case: suite.fit,
+    table=FitPlan,
 )

@@ -16,7 +16,6 @@ from present import present
 from modbench.harness.call.subject.subject import Subject
 from modbench.harness.core import files
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.core.measure_plans import EnergyPlan
 from modbench.harness.domain.case import Case, Job
 from modbench.harness.domain.records import Missing, Outcome, Record
 from modbench.harness.machine import nvml
@@ -24,6 +23,7 @@ from modbench.harness.registry import catalogue
 from modbench.harness.results.record_checks import usable
 from modbench.plugins.machine.energy import measurement as energy
 from modbench.plugins.machine.energy.measurement import EnergyNotes
+from modbench.plugins.machine.energy.table import EnergyPlan
 
 STEP_S = 0.1
 
@@ -48,7 +48,7 @@ class Meter:
 
 def job(*variants: Case, windows: int = 2) -> Job:
     plan = EnergyPlan(windows=windows, window_s=0.5, idle_s=0.5)
-    return job_of("energy/total", *(variants or (case("one"),)), rounds=6, energy=plan)
+    return job_of("energy/total", *(variants or (case("one"),)), rounds=6, settings=plan.model_dump())
 
 
 def test_no_window_holds_energy_of_the_variant_before_it(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from present import present
 
-from modbench.harness.core.measure_plans import FIT_RESOLUTION
 from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.domain.notes import FitNotes
 from modbench.harness.machine import cuda_driver
@@ -28,6 +27,7 @@ from modbench.harness.registry import catalogue
 from modbench.plugins.machine.fit import measurement as fit
 from modbench.plugins.machine.fit import trial
 from modbench.plugins.machine.fit.measurement import TRIAL, _try, bracket, forecast
+from modbench.plugins.machine.fit.table import FIT_RESOLUTION
 
 
 def case(model: str = "dense") -> Case:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from modbench.extend import (
+    ERROR_LEVEL,
     FEWEST,
     INCONCLUSIVE,
     ROUTING_KEYS,
@@ -438,6 +439,25 @@ def fit_of(runs: Iterable[tuple[Job, float]]) -> JointFit:
     )
 
 
+def inflation(freedom: float, power: float) -> float:
+    """Return by what factor to raise a pilot's standard deviation, so that the power is reached on average over pilots.
+
+    An estimate from few seeds is too low more often than not, and a plan made from it has too little power. If the number of
+    seeds is proportional to the estimated variance, the mean power is a probability of a non-central t distribution; the factor
+    solves for it (Julious & Owen 2006). Data of the confirmation are fresh, so that its error does not depend on the pilot.
+
+    Args:
+        freedom: degrees of freedom of the pilot.
+        power: wanted on average.
+    """
+    from scipy import special
+
+    if math.isinf(freedom):
+        return 1.0
+    normal = -float(special.ndtri(ERROR_LEVEL / 2))
+    return float(special.nctdtrit(freedom, normal, power)) / (normal + float(special.ndtri(power)))
+
+
 def seeds_planned(made: Confirmation, spread: Spread, margin: float) -> tuple[int | None, tuple[int, ...]]:
     """Return the seeds of each variant that a spread over seeds asks for (None: over 2,000), and those of each look."""
     plan = made.plan
@@ -445,7 +465,7 @@ def seeds_planned(made: Confirmation, spread: Spread, margin: float) -> tuple[in
         return made.most_seeds, (made.most_seeds,)
     if plan.seeds is not None:
         return plan.seeds, schedule(plan.seeds, plan.interim_analyses)
-    raised = spread.sd * power.inflation(spread.freedom, plan.power)
+    raised = spread.sd * inflation(spread.freedom, plan.power)
     wanted = power.fewest(
         power.above_0,
         margin,

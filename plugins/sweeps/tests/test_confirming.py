@@ -14,6 +14,7 @@ from fake_launcher import Planting, new_folder, what_is_left
 from planted import left, planted_suite
 from present import present
 from resealed import reseal_with
+from scipy import stats
 
 from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.core.contracts import Text
@@ -31,7 +32,7 @@ from modbench.harness.registry import catalogue
 from modbench.harness.results import decisions, run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.training.batches import Windows
-from modbench.plugins.sweeps.confirmation.rule import Confirmed, choose, confirmations_of, seeds_planned
+from modbench.plugins.sweeps.confirmation.rule import Confirmed, choose, confirmations_of, inflation, seeds_planned
 from modbench.plugins.sweeps.joint_fit import Spread
 from modbench.reports.terminal import summary
 
@@ -335,3 +336,17 @@ def test_routed_models_are_charged_for_evaluating_with_and_without_the_future() 
         with_text = run_flops(run, case) - run_flops(run.model_copy(update={"val_tokens": 0}), case)
         cost = present(case_cost(case))
         assert with_text == pytest.approx(evaluations * run.val_tokens / run.tokens_per_step * cost.train_step / 3)
+
+
+@pytest.mark.parametrize("freedom", [2, 6, 20])
+def test_a_plan_from_a_small_pilot_has_its_power_on_average(freedom: int) -> None:
+    """Seeds in proportion to the estimated variance, a normal test: the mean over pilots by quadrature."""
+    variances = stats.chi2.ppf((np.arange(4000) + 0.5) / 4000, freedom) / freedom
+    whole = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
+    reached = [
+        stats.norm.sf(1.959964 - factor * whole * np.sqrt(variances)).mean()
+        for factor in (1.0, inflation(freedom, 0.8))
+    ]
+    assert reached[1] == pytest.approx(0.8, abs=2e-3)
+    assert reached[0] < 0.79
+    assert inflation(math.inf, 0.8) == 1

@@ -23,6 +23,7 @@ import pytest
         (["plan", "isoflop-cpu", "--set", "confirm.margin=500%"], "0.05 is 5 %"),
     ],
 )
+@pytest.mark.plugin("routing")
 def test_a_mistake_ends_in_words_and_2(modbench: Any, arguments: list[str], words: str, tmp_path: Path) -> None:
     done = modbench(*arguments, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")

@@ -16,7 +16,7 @@ import typer
 
 from modbench.harness.core import titles
 from modbench.harness.core.errors import UsageError, shown, unknown
-from modbench.harness.core.units import check_capacity, margin, plain_share, share
+from modbench.harness.core.units import margin, share
 
 if TYPE_CHECKING:
     from modbench.harness.planning.overrides import Overrides
@@ -67,10 +67,10 @@ def settings(incomplete: str) -> list[tuple[str, str]]:
             return []
         return [(f"metrics={name}", about) for name, about in metrics(typed)]
     from modbench.harness.core.config import ModelConfig
-    from modbench.harness.domain.suite import TABLES
+    from modbench.harness.planning import suite_tables
     from modbench.harness.planning.overrides import TOP_KEYS
 
-    in_tables = (f"{table}.{name}" for table, kind in TABLES.items() for name in kind.model_fields)
+    in_tables = (f"{table}.{name}" for table, kind in suite_tables.plans().items() for name in kind.model_fields)
     return matching(((f"{name}=", "") for name in (*TOP_KEYS, *ModelConfig.model_fields, *in_tables)), incomplete)
 
 
@@ -348,19 +348,6 @@ def checked_margin(text: str | None) -> float | None:
         UsageError: if it is no margin.
     """
     return None if text is None else margin(text, asked=f"--margin {shown(text)}")
-
-
-def checked_capacity(text: str | None) -> float | None:
-    """The value of `--capacity` where it takes one, as typer's callback.
-
-    Raises:
-        UsageError: if it is no share of tokens.
-    """
-    if text is None:
-        return None
-    value = plain_share(text)
-    check_capacity(value)
-    return share(text)
 
 
 def checked_format(style: str, *, as_json: bool) -> None:

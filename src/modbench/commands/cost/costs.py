@@ -18,7 +18,7 @@ from modbench.harness.core.model_specs import Pairs, typed
 from modbench.harness.core.printable import SCREEN, WIDTH, aligned
 from modbench.harness.core.units import check_capacity, human
 from modbench.harness.domain.case import ELEMENT_BYTES, Case, Dtype, GridPoint
-from modbench.harness.planning.flops.closed_form import case_cost, case_decode_cost, closed_form
+from modbench.harness.planning.flops.closed_form import case_cost, case_decode_cost
 from modbench.harness.planning.variants import decided_by, reached_by_name, refused
 from modbench.harness.registry import catalogue, user_models, user_routers
 from modbench.harness.registry.lookup import with_facts
@@ -45,7 +45,7 @@ HEAD = ("params", "forward", "train step", "to train", "KV cache")
 
 @dataclass(frozen=True)
 class Request:
-    """A model and the grid of places to cost it at, a row for each combination; without capacities its own."""
+    """A model and the grid of points to cost it at, a row for each combination; without capacities its own."""
 
     model: str
     options: Pairs = ()
@@ -153,24 +153,30 @@ def case_of(request: Request, capacity: float | None, dtype: Dtype, batch_size: 
 
 def _costs_of(request: Request, capacity: float | None, dtype: Dtype, batch_size: int, seq_len: int) -> dict[str, Any]:
     case = case_of(request, capacity, dtype, batch_size, seq_len)
-    config = case.config
     row: dict[str, Any] = {
         "model": request.model,
         "seq_len": seq_len,
         "batch_size": batch_size,
         "dtype": dtype,
         "options": dict(request.options),
-        "config": config.model_dump(),
+        "config": case.config.model_dump(),
         "dynamic": not case.is_user_model and catalogue.load("models", request.model).dynamic,
     }
-    if case.is_user_model:
-        return row | _counted_costs(case, _to_read(request, case, capacity))
-    model = catalogue.load("models", request.model)
-    cost = closed_form(request.model, config, seq_len, batch_size)
-    width = ELEMENT_BYTES[dtype]
-    decode = model.decode_cost(config, seq_len, batch_size) if model.decode_cost else None
-    reason = None if decode else "how many weights a call reads depends on the input"
-    return row | {
+    return row | (
+        _counted_costs(case, _to_read(request, case, capacity)) if case.is_user_model else _closed_costs(case)
+    )
+
+
+def _closed_costs(case: Case) -> dict[str, Any]:
+    """The row of a shipped model: what its closed form says, and the counter's second opinion."""
+    dynamic, cost, width = (
+        catalogue.load("models", case.model).dynamic,
+        case_cost(case),
+        ELEMENT_BYTES[case.grid_point.dtype],
+    )
+    assert cost is not None
+    decode = case_decode_cost(case, case.grid_point.seq_len)
+    return {
         "source": "closed form",
         "params": cost.params,
         "flops": _flops(cost),
@@ -178,20 +184,23 @@ def _costs_of(request: Request, capacity: float | None, dtype: Dtype, batch_size
         "predictor": cost.predictor,
         "counter": _check_on_meta(case, cost),
         "bytes": {
-            "forward": None if model.dynamic else cost.bytes_forward(width),
+            "forward": None if dynamic else cost.bytes_forward(width),
             "decode_step": decode.read * width if decode else None,
         },
         "memory": {
-            "parameters": cost.params * width,
-            "gradients": cost.params * width,
-            "optimizer": 2 * cost.params * width,
+            **_of_training(cost.params * width),
             "activations": cost.memory.saved(width),
             "kv_cache": decode.held * width if decode else None,
             "peak_forward": cost.memory_forward(width),
             "peak_train_step": cost.memory_train(width),
         },
-        "reason": reason,
+        "reason": None if decode else "how many weights a call reads depends on the input",
     }
+
+
+def _of_training(parameters: float) -> dict[str, float]:
+    """Bytes that a training step holds for parameters of so many bytes: AdamW has two moments."""
+    return {"parameters": parameters, "gradients": parameters, "optimizer": 2 * parameters}
 
 
 def _flops(cost: Cost) -> dict[str, float]:
@@ -231,19 +240,11 @@ def _counted_costs(case: Case, to_read: Mapping[str, object]) -> dict[str, Any]:
     Raises:
         UsageError: if it cannot be built, or does not read one of these keys.
     """
-    import torch
-
-    from modbench.harness.call.subject.build import build_module, keys_read, noting
+    from modbench.harness.execution.user_model_costs import counted_on
     from modbench.harness.measure.passes.memory import forecasts
-    from modbench.harness.planning.flops import counter
 
     try:
-        with torch.device("meta"):
-            config, read = noting(case.config)
-            module = build_module(case.model_copy(update={"config": config}), 0)
-            tokens_BT = torch.zeros(case.grid_point.batch_size, case.grid_point.seq_len, dtype=torch.int64)
-            counted = counter.forward(module, tokens_BT)
-            keys = keys_read(module, tokens_BT, read)
+        counted = counted_on(case, "meta")
     except UsageError:
         raise
     except Exception as error:
@@ -251,29 +252,23 @@ def _counted_costs(case: Case, to_read: Mapping[str, object]) -> dict[str, Any]:
             f"model {case.model!r} cannot be costed on shapes alone: {type(error).__name__}: {in_short(error)}"
         ) from error
     for key, value in to_read.items():
-        if keys is not None and key not in keys:
+        if counted.read is not None and key not in counted.read:
             raise refused(case.model, key, value, user_models.unread(case.model, key))
-    params, width = sum(p.numel() for p in module.parameters()), ELEMENT_BYTES[case.grid_point.dtype]
-    forecast = forecasts(case)
+    forecast, width = forecasts(case), ELEMENT_BYTES[case.grid_point.dtype]
     cost, decode = case_cost(case), case_decode_cost(case, case.grid_point.seq_len)
-    flops = (
-        _flops(cost)
-        if cost
-        else dict.fromkeys(CONVENTIONS) | {"forward": counted.total, "train_step": 3 * counted.total}
-    )
+    forward = round(counted.forward)  # of one batch: a whole number
+    own = dict.fromkeys(CONVENTIONS) | {"forward": forward, "train_step": 3 * forward}
     bound = f"; a lower bound: no formula for {', '.join(counted.unknown)}" if counted.unknown else ""
+    difference = {"difference": forward / cost.forward - 1} if cost else {}
     return {
         "source": "closed form" if cost else f"{COUNTED}{bound}",
-        "params": params,
-        "flops": flops,
+        "params": counted.params,
+        "flops": _flops(cost) if cost else own,
         "parts": dict(cost.parts) if cost else {},
-        "counter": {"forward": counted.total, "reason": None}
-        | ({"difference": counted.total / cost.forward - 1} if cost else {}),
+        "counter": {"forward": forward, "reason": None, **difference},
         "bytes": {"forward": None, "decode_step": decode.read * width if decode else None},
         "memory": {
-            "parameters": params * width,
-            "gradients": params * width,
-            "optimizer": 2 * params * width,
+            **_of_training(counted.params * width),
             "activations": forecast.bytes.get("memory/activations"),
             "kv_cache": decode.held * width if decode else None,
             "peak_forward": None,
@@ -287,11 +282,9 @@ def as_text(rows: list[dict[str, Any]], *, verbose: bool = False) -> str:
     """The answer in one line, then a table."""
     if len(rows) == 1 or verbose:
         return "\n\n".join(_block(row) for row in rows)
-    grid_points = [_place(row) for row in rows]
-    shared = {
-        key: text for key, text in grid_points[0].items() if all(grid_point[key] == text for grid_point in grid_points)
-    }
-    varied = [key for key in grid_points[0] if key not in shared]
+    points = [_point(row) for row in rows]
+    shared = {key: text for key, text in points[0].items() if all(point[key] == text for point in points)}
+    varied = [key for key in points[0] if key not in shared]
     forward = sorted(row["flops"]["forward"] for row in rows)
     answer = (
         f"{_name(rows[0])}: {human(forward[0], 'FLOP')} to {human(forward[-1], 'FLOP')} forward, {len(rows)} settings"
@@ -299,10 +292,7 @@ def as_text(rows: list[dict[str, Any]], *, verbose: bool = False) -> str:
     head = (*varied, *HEAD)
     table = [
         head,
-        *(
-            (*(grid_point[key] for key in varied), *_numbers(row))
-            for grid_point, row in zip(grid_points, rows, strict=True)
-        ),
+        *((*(point[key] for key in varied), *_numbers(row)) for point, row in zip(points, rows, strict=True)),
     ]
     first, *lines = aligned(table, right=range(len(head)))
     notes = _notes(rows)
@@ -315,7 +305,7 @@ def _name(row: dict[str, Any]) -> str:
     return f"{row['model']}({typed(row['options'])})" if row["options"] else str(row["model"])
 
 
-def _place(row: dict[str, Any]) -> dict[str, str]:
+def _point(row: dict[str, Any]) -> dict[str, str]:
     """The values that the grid may vary, as text by name."""
     capacity = row["config"]["capacity"]
     return {
@@ -342,8 +332,8 @@ def _block(row: dict[str, Any]) -> str:
     answer = (
         f"{_name(row)}: {_count(row['params'])} parameters, {human(row['flops']['forward'], 'FLOP')} forward{to_train}"
     )
-    grid_point = ", ".join(f"{key} {text}" for key, text in _place(row).items() if text)
-    return "\n".join([answer, grid_point, "", *aligned(_table(row), right={1}), "", *_notes([row])])
+    point = ", ".join(f"{key} {text}" for key, text in _point(row).items() if text)
+    return "\n".join([answer, point, "", *aligned(_table(row), right={1}), "", *_notes([row])])
 
 
 def _table(row: dict[str, Any]) -> list[tuple[str, str, str]]:

@@ -17,6 +17,7 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import ModbenchError
 from modbench.harness.domain.case import Case, Comparison, Device, Dtype, GridPoint, Job, Protocol
 from modbench.harness.domain.notes import TimeNotes
+from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.records import Record
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.phase import Progress
@@ -93,35 +94,49 @@ def _width(effect: Effect) -> float | None:
 def jobs(number: int, device: Device, threads: int) -> list[Job]:
     """Processes of a number of comparisons; the processes of one comparison lie far apart in time."""
     seq_len, d_model, dtype = AA_CONTROLS[device]
-    grid_point = GridPoint(seq_len=seq_len, batch_size=1, dtype=dtype, device=device, threads=threads, compile=False)
-    config = ModelConfig.model_validate({"d_model": d_model, "n_layers": 2, "max_seq_len": seq_len})
-    aa_controls = tuple(
-        with_facts(Case(model="dense", variant_parts=(name,), config=config, grid_point=grid_point))
-        for name in ("one", "aa_control")
-    )
-    protocol = Protocol(
-        rounds=ROUNDS,
-        warm_up_calls=3,
-        warm_up_s=WARM_UP_S,
-        seed=0,
-        corpus="stdlib",
-        corpus_path=None,
-        corpus_sha256="",
-    )
+    config = {"d_model": d_model, "n_layers": 2, "max_seq_len": seq_len}
+    aa_controls = tuple(case_of(device, dtype, threads, seq_len, (name,), **config) for name in ("one", "aa_control"))
+    effort = {"rounds": ROUNDS, "warm_up_calls": 3, "warm_up_s": WARM_UP_S}
     return [
-        Job(
-            name=f"aa{comparison}-process{process}",
-            made_in=TIME.name,
-            workload="forward",
-            process=process,
-            comparison=Comparison(variants=aa_controls, metrics=(METRIC,)),
-            protocol=protocol.model_copy(update={"seed": comparison}),
-            flops=1e9,
-            facts=catalogue.facts_of_job(TIME.name, "forward", (METRIC,)),
+        job_of(
+            TIME, f"aa{comparison}-process{process}", aa_controls, 1e9, process, (METRIC,), seed=comparison, **effort
         )
         for process in range(PROCESSES)
         for comparison in range(number)
     ]
+
+
+def case_of(
+    device: Device, dtype: Dtype, threads: int, seq_len: int = 1, parts: tuple[str, ...] = (), **config: int
+) -> Case:
+    """A dense model at one grid point, one row."""
+    grid_point = GridPoint(seq_len=seq_len, batch_size=1, dtype=dtype, device=device, threads=threads, compile=False)
+    shape = ModelConfig.model_validate({"d_model": 64, **config})
+    return with_facts(Case(model="dense", variant_parts=parts, config=shape, grid_point=grid_point))
+
+
+def job_of(
+    made_in: Pass,
+    name: str,
+    cases: tuple[Case, ...],
+    flops: float,
+    process: int = 0,
+    metrics: tuple[str, ...] = (),
+    **protocol: float,
+) -> Job:
+    """A job outside a run, by default of one round: it times forward passes, or where it has no metrics runs no model."""
+    once = {"rounds": 1, "warm_up_calls": 1, "seed": 0, "corpus": "stdlib", "corpus_path": None, "corpus_sha256": ""}
+    workload = "forward" if metrics else ""
+    return Job(
+        name=name,
+        made_in=made_in.name,
+        workload=workload,
+        process=process,
+        comparison=Comparison(variants=cases, metrics=metrics),
+        protocol=Protocol.model_validate(once | protocol),
+        flops=flops,
+        facts=catalogue.facts_of_job(made_in.name, workload, metrics),
+    )
 
 
 @dataclass
@@ -180,8 +195,8 @@ def judge(records: list[Record], took_s: Mapping[str, float] | None = None) -> I
             raise ModbenchError(f"the machine check failed: {record.job.name}: {failed}")
         if any(isinstance(outcome.notes, TimeNotes) and outcome.notes.unsteady for outcome in record.outcomes):
             drifting.add(record.job.protocol.seed)
-        anchor, aa_control = (outcome.samples for outcome in record.outcomes)
-        together = paired.ProcessSamples(aa_control, None, anchor, record.blocks[0].columns)
+        baseline, aa_control = (outcome.samples for outcome in record.outcomes)
+        together = paired.ProcessSamples(aa_control, None, baseline, record.blocks[0].columns)
         by_comparison.setdefault(record.job.protocol.seed, []).append((record, together))
     if drifting >= by_comparison.keys():
         raise ModbenchError(
@@ -189,7 +204,7 @@ def judge(records: list[Record], took_s: Mapping[str, float] | None = None) -> I
         )
     for found in (found for number, found in by_comparison.items() if number not in drifting):
         processes = [process for _, process in found]
-        sides = [(side, each.blocks) for each in processes for side in (each.case, each.anchor) if side is not None]
+        sides = [(side, each.blocks) for each in processes for side in (each.case, each.baseline) if side is not None]
         marks = [mark for each in sides for mark in noise.causes(*each)]
         pair = paired.numbers(processes, one_thread=grid_point.one_thread).contrast()
         costs = [

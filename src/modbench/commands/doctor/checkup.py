@@ -10,11 +10,10 @@ from statistics import fmean
 from typing import Any
 
 from modbench.commands.doctor import aa_comparisons
-from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.core.printable import aligned
 from modbench.harness.core.units import counted, human, human_duration
-from modbench.harness.domain.case import Case, Comparison, Device, Dtype, GridPoint, Job, Protocol
+from modbench.harness.domain.case import Device, Dtype, Job
 from modbench.harness.domain.notes import PeakFinding, RooflineFinding
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.records import Record
@@ -30,8 +29,6 @@ from modbench.harness.machine.process.processes import text_of
 from modbench.harness.machine.roofline import stored
 from modbench.harness.measure.passes import roofline
 from modbench.harness.measure.passes.peak import PASS as PEAK
-from modbench.harness.registry import catalogue
-from modbench.harness.registry.lookup import with_facts
 from modbench.harness.stats import power, time_to_detect
 from modbench.harness.stats.effects import POWER
 from modbench.reports.model import Estimate
@@ -121,7 +118,7 @@ def check(number: int, device: Device, threads: int, progress: Progress, *, fres
 
 def peaks_job(threads: int) -> Job:
     """The job that measures the peaks of a CPU by shape, and keeps them for later plans."""
-    return job_of(roofline.PASS, "cpu", "fp32", roofline.WORK, threads)
+    return _about_machine(roofline.PASS, "cpu", "fp32", roofline.WORK, threads)
 
 
 def keep_peaks(threads: int, progress: Progress) -> None:
@@ -141,27 +138,15 @@ def _why(record: Record) -> str:
     return record.died.reason if record.died else "no result"
 
 
+def _about_machine(made_in: Pass, device: Device, dtype: Dtype, flops: float, threads: int = 1) -> Job:
+    """A job that finds something about the machine: its pass reads the grid point, and runs no model."""
+    case = aa_comparisons.case_of(device, dtype, threads)
+    return aa_comparisons.job_of(made_in, f"{made_in.name}-{dtype}", (case,), flops)
+
+
 def card_jobs() -> list[Job]:
     """One job for each number format."""
-    return [job_of(PEAK, "cuda", dtype, 1e9) for dtype in DTYPES]
-
-
-def job_of(made_in: Pass, device: Device, dtype: Dtype, flops: float, threads: int = 1) -> Job:
-    """A job that finds something about the machine: its pass reads the place, and runs no model."""
-    grid_point = GridPoint(seq_len=1, batch_size=1, dtype=dtype, device=device, threads=threads, compile=False)
-    case = with_facts(
-        Case(model="dense", variant_parts=(), config=ModelConfig.model_validate({"d_model": 64}), grid_point=grid_point)
-    )
-    return Job(
-        name=f"{made_in.name}-{dtype}",
-        made_in=made_in.name,
-        workload="",
-        process=0,
-        comparison=Comparison(variants=(case,), metrics=()),
-        protocol=Protocol(rounds=1, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256=""),
-        flops=flops,
-        facts=catalogue.facts_of_job(made_in.name, "", ()),
-    )
+    return [_about_machine(PEAK, "cuda", dtype, 1e9) for dtype in DTYPES]
 
 
 def _check_card(progress: Progress) -> Card:

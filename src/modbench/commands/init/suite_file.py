@@ -15,6 +15,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.model_specs import is_user_model
 from modbench.harness.core.titles import slug
+from modbench.harness.domain.suite import TABLES
 from modbench.harness.planning.load_suite import parse_suite, read_suite
 from modbench.harness.planning.variants import unsolved_variants
 from modbench.harness.registry import catalogue
@@ -124,6 +125,9 @@ def suite_schema() -> dict[str, Any]:
     """The schema that ships, with the models and metrics of the user's folders beside those that ship."""
     schema: dict[str, Any] = json.loads(SHIPPED.read_text(encoding="utf-8"))
     schema["properties"]["metrics"]["items"]["enum"] = list(catalogue.metrics())
+    for name, key in [*schema["properties"].items()]:
+        if "$ref" in key and name not in {*TABLES, *catalogue.entries("suite_tables")}:  # of a plug-in that is absent
+            del schema["properties"][name]
     for table, key in (("Variant", "model"), ("Match", "variant")):
         named, *_ = schema["$defs"][table]["properties"][key]["anyOf"]
         named["enum"] = list(catalogue.entries("models"))
@@ -200,8 +204,8 @@ def _comment(text: str, allowed: Sequence[Any] = ()) -> list[str]:
 
 def choices(key: Mapping[str, Any]) -> list[Any]:
     """The values that a key, or each item of its list, may have; empty if they are not a fixed few."""
-    grid_points: list[Mapping[str, Any]] = [key, key.get("items", {}), *key.get("anyOf", ())]
-    return next((list(grid_point["enum"]) for grid_point in grid_points if "enum" in grid_point), [])
+    kinds: list[Mapping[str, Any]] = [key, key.get("items", {}), *key.get("anyOf", ())]
+    return next((list(kind["enum"]) for kind in kinds if "enum" in kind), [])
 
 
 def example(name: str, key: Mapping[str, Any]) -> object:

@@ -51,7 +51,7 @@ NUMBERS = (
 )
 # Cases that are listed, however much else there is to say.
 FEWEST = 4
-# Places of training runs up to which they are named.
+# Grid points of training runs up to which they are named.
 MOST_GRID_POINTS = 3
 HEADER = ("case", "params", "FLOPs", "share", "theoretical", "memory", "time")
 # Columns of the short table, which fit 80 columns.
@@ -66,7 +66,7 @@ def forecast(plan: Plan, costs: Costs | None = None) -> dict[str, Any]:
     every = [(job, slot.at_once) for slot in phases(plan, usable_cores()) for job in slot.jobs]
     own = [case for case in plan.cases if case.is_user_model]
     counted = dict(zip(own, costs.counted(own), strict=True)) if costs is not None else {}
-    anchors = {case: comparison.variants[0] for comparison in plan.comparisons for case in comparison.variants}
+    baselines = {case: comparison.variants[0] for comparison in plan.comparisons for case in comparison.variants}
     run_time = RunTime(plan)
     predicted = [(job, run_time.seconds(job, at_once)) for job, at_once in every]
     usual, most = plan.shares("usual"), plan.shares("most")
@@ -79,7 +79,7 @@ def forecast(plan: Plan, costs: Costs | None = None) -> dict[str, Any]:
         "predicted_s": sum(seconds * usual[job.name] for job, seconds in predicted),
         "predicted_most_s": sum(job.facts.most * seconds * most[job.name] for job, seconds in predicted),
         "load": run_time.load,
-        "searched": plan.suite.search is not None,
+        "searched": any(each.partial for each in plan.comparisons),
         "measured_peaks": run_time.measured,
         "measured_pace": run_time.paced,
         "assumed_flop_per_s": ASSUMED_FLOP_PER_S[plan.device],
@@ -92,7 +92,7 @@ def forecast(plan: Plan, costs: Costs | None = None) -> dict[str, Any]:
         "routers_uncounted": [*dict.fromkeys(case.config.router for case in plan.cases if case.facts.own_router)],
         "variants_from": _variants_from(plan),
         **_of_passes(predicted),
-        "cases": [_case(plan, case, anchors[case], run_time, counted) for case in plan.cases],
+        "cases": [_case(plan, case, baselines[case], run_time, counted) for case in plan.cases],
         **_of_rules(plan),
     }
 
@@ -204,11 +204,11 @@ def _adds(job: Job, variant: str, run_time: RunTime, maker: JobMaker, at_once: i
 
 
 def _case(
-    plan: Plan, case: Case, anchor: Case, run_time: RunTime, counted: Mapping[Case, UserModelCost | str]
+    plan: Plan, case: Case, baseline: Case, run_time: RunTime, counted: Mapping[Case, UserModelCost | str]
 ) -> dict[str, Any]:
-    closed, base_closed = case_cost(case), case_cost(anchor)
+    closed, base_closed = case_cost(case), case_cost(baseline)
     found = counted.get(case, "is counted when it runs")
-    cost, base = closed or _known(found), base_closed or _known(counted.get(anchor))
+    cost, base = closed or _known(found), base_closed or _known(counted.get(baseline))
     known = {"case": case.id, "model": case.model, "options": dict(case.options)}
     if cost is None:
         return known | dict.fromkeys(NUMBERS) | {"source": None, "reason": f"a user's model {found}"}
@@ -354,7 +354,7 @@ def _router_text(forecast: dict[str, Any]) -> list[str]:
     return [f"Without what the router {named} computes: the run counts it."] if named else []
 
 
-def _places_text(grid_points: list[str]) -> str:
+def _grid_points_text(grid_points: list[str]) -> str:
     """The cases of training runs, where they are few."""
     return f" (the cases {' and '.join(grid_points)})" if len(grid_points) <= MOST_GRID_POINTS else ""
 
@@ -367,7 +367,7 @@ def _training_text(training: dict[str, Any] | None) -> list[str]:
     searches = f" ({rates} of them to find learning rates)" if rates else ""
     text = f"; at most {tokens:,} tokens per run, {epochs:.2g} epochs over the corpus" if tokens and epochs else ""
     runs = (
-        f"{training['runs']} {what}{_places_text(training['grid_points'])}{searches}, "
+        f"{training['runs']} {what}{_grid_points_text(training['grid_points'])}{searches}, "
         f"{human(training['flops'], 'FLOP')}{' with evaluation' * (not training['evaluates_only'])}, "
         f"{training['device_hours']:.2g} device hours at {training['assumed_flop_per_s'] / 1e9:g} GFLOP/s{text}."
     )

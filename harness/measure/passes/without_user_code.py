@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.domain.case import Job
-from modbench.harness.domain.notes import Notes, WithoutOwnFinding
+from modbench.harness.domain.notes import Notes, WithoutUserCodeFinding
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Blocks
@@ -14,7 +14,7 @@ from modbench.harness.measure.passes import time
 from modbench.harness.registry import catalogue
 
 
-def run(job: Job, _metrics: list[AnyMetric]) -> Iterator[WithoutOwnFinding]:
+def run(job: Job, _metrics: list[AnyMetric]) -> Iterator[WithoutUserCodeFinding]:
     """Time one process as any other; yields its samples as a finding, since they belong to no cell of a table."""
     needed = catalogue.with_sources(job.comparison.metrics)
     metrics = [
@@ -31,15 +31,15 @@ def run(job: Job, _metrics: list[AnyMetric]) -> Iterator[WithoutOwnFinding]:
             samples.setdefault(made.metric, {})[made.case] = made.samples
         else:
             reasons.append(f"{made.metric} of {made.case}: {made.reason or 'the clock is too coarse'}")
-    yield WithoutOwnFinding(samples=samples, blocks=blocks, reason="; ".join(reasons) or None)
+    yield WithoutUserCodeFinding(samples=samples, blocks=blocks, reason="; ".join(reasons) or None)
 
 
 PASS = Pass(
-    name="without_own",
+    name="without_user_code",
     run=run,
     jobs=lambda *_: (),  # the timing pass makes them, among its processes
     notes=Notes,
-    findings=WithoutOwnFinding,
+    findings=WithoutUserCodeFinding,
     phase=Phase.TIME,
     exclusive=True,
     timed=True,

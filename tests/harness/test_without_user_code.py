@@ -52,7 +52,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def planned(effort: str = "draft", **changes: Any) -> list[Job]:
     suite = {"train": None, "metrics": ["latency/forward", "latency/train_step"], "variants": VARIANTS, **changes}
-    return [job for job in planted_suite(effort, **suite).jobs if job.made_in == "without_own"]
+    return [job for job in planted_suite(effort, **suite).jobs if job.made_in == "without_user_code"]
 
 
 @pytest.mark.usefixtures("here")
@@ -139,7 +139,7 @@ def test_an_anchor_that_waits_beside_the_users_code_is_found(why: str) -> None:
 
     made = [beside(outcome(), outcome(columns(wait), variant=ANCHOR.id)) for wait in (0.0023, 0.0024, 0.0025)]
     alone = TimingProcess(outcome(columns(0.0)).samples, {})
-    said = process_changed.check(replace(evidence([outcome()] * 3), processes=made, without_own=alone))
+    said = process_changed.check(replace(evidence([outcome()] * 3), processes=made, without_user_code=alone))
     if why == "another program":
         assert said is None
     else:
@@ -158,7 +158,7 @@ def test_threads_that_run_while_the_anchor_computes_are_found_on_a_busy_machine(
         for wall in (0.01, 0.02, 0.03)
     ]
     alone = TimingProcess(outcome(nothing).samples, {})
-    said = process_changed.check(replace(evidence([outcome()] * 3), processes=made, without_own=alone))
+    said = process_changed.check(replace(evidence([outcome()] * 3), processes=made, without_user_code=alone))
     assert ("run for 20 %" in str(said)) is found
     assert (said is not None) is found
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from modbench.harness.core.contracts import Metric
-from modbench.harness.core.errors import Unmeasured
-from modbench.harness.core.units import SHARE
+from modbench.extend import SHARE, Metric, Unmeasured
 
 if TYPE_CHECKING:
-    from modbench.harness.training.training_run import Trained
+    from modbench.extend import Trained
 
 # Capacity and data decide how many tokens pass, and a constant answer reaches the base rate: neither direction is better.
 NO_DIRECTION = {"participation", "participation_causal", "real_share", "base_rate"}

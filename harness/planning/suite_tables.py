@@ -1,0 +1,157 @@
+"""Tables that plug-ins add to a suite, such as `[search]`: a file exports one as `TABLE`.
+
+A suite has the table's values; what follows from them when a suite is read and planned is asked of its `SuiteTable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from pydantic import ValidationError
+
+from modbench.harness.core.errors import UsageError, in_words, unknown
+from modbench.harness.core.frozen import Frozen
+from modbench.harness.domain.suite import TABLES, Suite, TablePlan
+from modbench.harness.registry import catalogue, plugins
+
+if TYPE_CHECKING:
+    from modbench.harness.domain.case import Comparison, GridPoint
+    from modbench.harness.planning.variants import ResolvedVariant
+
+PlanType = TypeVar("PlanType", bound=TablePlan)
+
+
+class MakesComparisons(Protocol):
+    """What makes the comparisons of a suite (`comparisons.py`)."""
+
+    @property
+    def suite(self) -> Suite:
+        """The suite."""
+
+    def comparison(
+        self,
+        variants: Sequence[ResolvedVariant],
+        grid_point: GridPoint,
+        keys: tuple[str, ...],
+        name: str = "",
+        *,
+        partial: bool = False,
+    ) -> Comparison:
+        """One comparison of variants at a grid point; a partial one holds only some of those that are measured there."""
+
+
+class SuiteTable(Generic[PlanType]):
+    """A table of a suite. Subclasses override the hooks that they need.
+
+    Attributes:
+        without: what a suite without the table does, in words that follow `this suite`; empty: it has the defaults.
+
+    Args:
+        plan: the model of its values. With a default for each key, a suite need not have the table.
+    """
+
+    without = ""
+
+    def __init__(self, plan: type[PlanType]) -> None:
+        self.plan = plan
+
+    def check(self, suite: Suite, source: str) -> None:
+        """Check a suite that has the table.
+
+        Args:
+            suite: the suite.
+            source: its file, for messages.
+
+        Raises:
+            UsageError: if the suite cannot be planned as it says.
+        """
+
+    def settled(self, suite: Suite) -> Suite:
+        """Return the suite with what follows from the table where the suite leaves it out."""
+        return suite
+
+    def on_grid(
+        self,
+        maker: MakesComparisons,  # noqa: ARG002  # for others
+        variants: Sequence[ResolvedVariant],  # noqa: ARG002
+        grid_point: GridPoint,  # noqa: ARG002
+        keys: tuple[str, ...],
+    ) -> tuple[tuple[str, ...], Sequence[Comparison]]:
+        """Return which metrics all variants are measured on at a grid point, and comparisons for the others.
+
+        Args:
+            maker: makes comparisons.
+            variants: the variants, the baseline first.
+            grid_point: the grid point.
+            keys: the metrics that are to be measured there.
+        """
+        return keys, ()
+
+    def selected(self, suite: Suite, comparisons: Sequence[Comparison], select: str | None) -> Sequence[Comparison]:  # noqa: ARG002
+        """Return the comparisons of a plan as they are measured, after cases were selected.
+
+        Args:
+            suite: the suite.
+            comparisons: the comparisons.
+            select: the `-k` expression that chose their cases.
+
+        Raises:
+            UsageError: if nothing is left to do.
+        """
+        return comparisons
+
+    def times_first(self, suite: Suite, comparison: Comparison) -> bool:  # noqa: ARG002  # for others
+        """Whether a partial comparison is one that is timed before others of its variant."""
+        return True
+
+
+def in_use(suite: Suite) -> list[SuiteTable[Any]]:
+    """The tables of plug-ins that a suite has."""
+    return [catalogue.load("suite_tables", name) for name in suite.tables]
+
+
+def plans() -> dict[str, type[Frozen]]:
+    """The models of all tables, by name."""
+    of_plugins = (catalogue.load("suite_tables", name).plan for name in catalogue.entries("suite_tables"))
+    return TABLES | {plan.table: plan for plan in of_plugins}
+
+
+def table_named(name: str) -> SuiteTable[Any] | None:
+    """The table of a plug-in; None if the name is that of no such table.
+
+    Raises:
+        UsageError: if the plug-in that has it cannot be used.
+    """
+    if name in catalogue.entries("suite_tables"):
+        found: SuiteTable[Any] = catalogue.load("suite_tables", name)
+        return found
+    lacking = next((each for each in plugins.every() if name in each.adds.get("suite_tables", {})), None)
+    if lacking is not None:
+        raise UsageError(f"[{name}] {plugins.lack_of(lacking.name)}.")
+    return None
+
+
+def checked(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A suite's data with the tables of plug-ins checked and complete, without those that are None.
+
+    Raises:
+        UsageError: if there is no such table or key, or a value is wrong.
+    """
+    made = dict(data)
+    for name in data.keys() - Suite.model_fields.keys():
+        table = table_named(name)
+        if table is None:
+            known = [*Suite.model_fields, *catalogue.entries("suite_tables")]
+            raise UsageError(f"{unknown('key', name, known)}{plugins.perhaps_in()}")
+        given = made.pop(name)
+        if given is None:
+            continue
+        for key in given if isinstance(given, Mapping) else ():
+            if key not in table.plan.model_fields:
+                raise UsageError(f"[{name}]: {unknown('key', key, table.plan.model_fields)}")
+        try:
+            made[name] = table.plan.model_validate(given).model_dump(mode="json")
+        except ValidationError as error:
+            raise UsageError(in_words(error, inside=name)) from error
+    return made
