@@ -7,8 +7,8 @@ import os
 import pytest
 
 from modbench.harness.call.timing.threads import at_threads, crowded
-from modbench.harness.stats.contrast import Contrast, Estimates, Rule, Seen
 from modbench.harness.stats.effects import Effect
+from modbench.harness.stats.verdicts import Contrast, Estimates, Rule, Seen
 from modbench.plugins.python.callable_contrasts import CORES, Beside, remedy
 
 
