@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import fmean
 
+from modbench.harness.domain.case import Job
 from modbench.reports.blocks import Estimate, Sentence
 from modbench.reports.markup.number_format import plain
 from modbench.reports.tables.load import Loaded, once_a_run
@@ -114,3 +117,9 @@ def seeds_in_words(loaded: Loaded, seeds: int | None = None) -> str:
     n = len(loaded.suite.seeds) if seeds is None else seeds
     few = n < LEAST_SEEDS or not loaded.suite.claims
     return plain(Sentence("{n:seed}" + ": illustration, no claim" * few, n=n))
+
+
+def seconds_of(loaded: Loaded, jobs: Iterable[Job]) -> float | None:
+    """Return the seconds that a job took, on average over those that ended; None where none did."""
+    ended = [loaded.records[job.name].wall_s for job in jobs if job.name in loaded.records]
+    return fmean(ended) if ended else None

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from statistics import fmean
 
 import numpy as np
 
@@ -17,7 +16,6 @@ from modbench.extend import (
     Case,
     DataTable,
     Estimate,
-    Job,
     Listed,
     Loaded,
     Reason,
@@ -29,6 +27,7 @@ from modbench.extend import (
     interval,
     number,
     reasons,
+    seconds_of,
     text,
     unit_of,
     verdict_words,
@@ -153,7 +152,7 @@ def _answer(loaded: Loaded, made: Confirmation, told: Confirmed) -> Answer:
     sides, suite = dict[Role, Side](), loaded.suite
     for chosen in told.chosen:
         case, found = made.cases[chosen.case], loaded.tables.values_of(made.cases[chosen.case], CONFIRMED)
-        seconds = _seconds_of(loaded, [made.fresh[case.id][seed] for seed in chosen.seeds])
+        seconds = seconds_of(loaded, [made.fresh[case.id][seed] for seed in chosen.seeds])
         sides[chosen.role] = Side(case, tuple(found[seed] for seed in chosen.seeds if seed in found), seconds)
     first = next(iter(made.cases.values()))
     assert suite.isoflop is not None
@@ -348,9 +347,3 @@ def doubts(loaded: Loaded) -> Iterator[Sentence]:
         if more is not None:
             words = "{more} other new seeds would probably decide: --set confirm.first_seed={first} --set confirm.seeds={more}"
             yield Sentence(words, more=str(more), first=str(answer.first_seed + 1000))
-
-
-def _seconds_of(loaded: Loaded, jobs: Sequence[Job]) -> float | None:
-    """Return the seconds that a job took, on average over those that ended; None where none did."""
-    ended = [loaded.records[job.name].wall_s for job in jobs if job.name in loaded.records]
-    return fmean(ended) if ended else None
