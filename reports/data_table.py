@@ -13,8 +13,8 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 import pandas as pd
 
 from modbench.harness.domain.case import GridPoint
-from modbench.reports.model import Interval
-from modbench.reports.writers.data import value
+from modbench.reports.blocks import Interval
+from modbench.reports.markup.data import value
 
 R = TypeVar("R")
 # What a column holds: a number is a float, a count a whole number; null where there is none.

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import overload
 
 from modbench.harness.stats.reason import Given, Reason
-from modbench.reports.model import Estimate, Kind, Sentence, Value
-from modbench.reports.writers.number_format import plain
+from modbench.reports.blocks import Estimate, Kind, Sentence, Value
+from modbench.reports.markup.number_format import plain
 
 # What the numbers are that stand there; a whole number is a count.
 KINDS: dict[str, Kind] = {

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from modbench.harness.domain.case import Case
 from modbench.harness.registry import catalogue
-from modbench.reports.model import Block, Note, Sentence, Table, Value
+from modbench.reports.blocks import Block, Note, Sentence, Table, Value
 
 if TYPE_CHECKING:
     import pandas as pd

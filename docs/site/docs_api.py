@@ -24,7 +24,7 @@ MODULES = (
     ("modbench.harness.core.loggers", "What a file in `loggers/` exports."),
     ("modbench.harness.execution.launching", "What a file in `launchers/` exports."),
     ("modbench.reports.section", "What a file in `sections/` exports."),
-    ("modbench.reports.format", "What a file in `formats/` exports."),
+    ("modbench.reports.output_format", "What a file in `formats/` exports."),
 )
 SECTIONS = ("Args", "Returns", "Yields", "Raises", "Attributes")
 Defined = ast.FunctionDef | ast.ClassDef

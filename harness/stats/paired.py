@@ -14,7 +14,9 @@ from typing import NamedTuple
 from modbench.harness.core.contracts import Estimand
 from modbench.harness.stats import noise
 from modbench.harness.stats.against_baseline import Process, Waits, waits
-from modbench.harness.stats.contrast import (
+from modbench.harness.stats.noise import Columns
+from modbench.harness.stats.reason import Reason
+from modbench.harness.stats.verdicts import (
     NOT_RECORDED,
     SEVERAL_THREADS,
     ByClock,
@@ -24,8 +26,6 @@ from modbench.harness.stats.contrast import (
     Side,
     contrast,
 )
-from modbench.harness.stats.noise import Columns
-from modbench.harness.stats.reason import Reason
 
 # CPU time of other threads, and waiting of its own, up to these shares of a variant's CPU time move no verdict.
 MOST_OTHERS, MOST_BLOCKED = 0.02, noise.SHARE

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from modbench.harness.stats.contrast import ByClock, Contrast, Direction, Rule, Side, contrast
 from modbench.harness.stats.interim import LEAST_FRACTION, ONE, Analysis, analysis_at
+from modbench.harness.stats.verdicts import ByClock, Contrast, Direction, Rule, Side, contrast
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,8 @@ from modbench.extend import (
     parse_stored,
     plain,
     unsealed,
+    verdicts,
     write_sealed,
-)
-from modbench.extend import (
-    contrasts as contrast,
 )
 from modbench.plugins.ab import folder, question
 from modbench.plugins.ab.compared import Compared, SideFailsError, fails
@@ -175,7 +173,7 @@ class Loop:
             UsageError: if the base fails, and the new side does not.
         """
         why = next((row.why for row in result.rows if row.lacking == "base"), None)
-        if why is not None and result.verdict != contrast.FAIL:
+        if why is not None and result.verdict != verdicts.FAIL:
             raise fails(plain(why), new=False)
         return result
 

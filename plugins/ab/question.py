@@ -39,12 +39,10 @@ from modbench.extend import (
     human_duration,
     reasons,
     verdict_words,
+    verdicts,
 )
 from modbench.extend import (
     REPORT_FILE as PAGE,
-)
-from modbench.extend import (
-    contrasts as contrast,
 )
 
 # Rows and remarks that are printed: with them all lines fit on a screen. JSON has all.
@@ -72,7 +70,7 @@ class Effects(NamedTuple):
         clocks = [clock for clock in (self.wall, self.cpu) if clock is not None]
         base = Side(*(ByClock(dict.fromkeys(clock, 0.0)) for clock in clocks))
         new = [{block: -value * (signs or {}).get(block, 1) for block, value in clock.items()} for clock in clocks]
-        return contrast.contrast(base, Side(*map(ByClock, new)), "alternating", rule, seen)
+        return verdicts.contrast(base, Side(*map(ByClock, new)), "alternating", rule, seen)
 
 
 Logs = Sequence[Sequence[Sequence[float]]]
@@ -145,7 +143,7 @@ class Row:
         if self.contrast is None or not self.judged:
             return False
         if self.limited is not None:
-            return self.limited.word == contrast.INCONCLUSIVE and self.contrast.seen.withheld is None
+            return self.limited.word == verdicts.INCONCLUSIVE and self.contrast.seen.withheld is None
         return not self.contrast.decided
 
     @property
@@ -235,7 +233,7 @@ class Result:
     @property
     def decided(self) -> bool:
         """Whether more blocks would not change the answer: one row that fails, fails the check."""
-        failed = self.fail_on is not None and self.verdict == contrast.FAIL
+        failed = self.fail_on is not None and self.verdict == verdicts.FAIL
         return failed or not any(row.open for row in self.rows)
 
     @property
@@ -252,10 +250,10 @@ class Result:
     def verdict(self) -> str | None:
         """The result of `--fail-on`, or that the new side fails; None where neither was asked nor happened."""
         checks = {row.check for row in self.rows}
-        if contrast.FAIL in checks or self.fail_on is None:
-            return contrast.FAIL if contrast.FAIL in checks else None
-        open_ = contrast.INCONCLUSIVE in checks or not self.compared
-        return contrast.INCONCLUSIVE if open_ else contrast.PASS
+        if verdicts.FAIL in checks or self.fail_on is None:
+            return verdicts.FAIL if verdicts.FAIL in checks else None
+        open_ = verdicts.INCONCLUSIVE in checks or not self.compared
+        return verdicts.INCONCLUSIVE if open_ else verdicts.PASS
 
     def exit_code(self, *, allow_inconclusive: bool = False) -> int:
         """Return 0, 1 (the check fails, or the new side does) or 5 (inconclusive; without a check where that is every row).
@@ -263,11 +261,11 @@ class Result:
         Args:
             allow_inconclusive: return 0 instead of 5 where something was compared.
         """
-        if self.verdict == contrast.FAIL:
+        if self.verdict == verdicts.FAIL:
             return 1
         words = {row.verdict for row in self.compared}
         fooled = any(row.fooled for row in self.rows)
-        open_ = fooled or words <= {contrast.INCONCLUSIVE} if self.verdict is None else self.verdict != contrast.PASS
+        open_ = fooled or words <= {verdicts.INCONCLUSIVE} if self.verdict is None else self.verdict != verdicts.PASS
         return 5 if open_ and not (allow_inconclusive and self.compared) else 0
 
     def as_dict(self, *, allow_inconclusive: bool = False) -> dict[str, Any]:
@@ -300,14 +298,14 @@ def judge(
     found = {i: each.blocks for i, each in enumerate(rows) if each.blocks is not None}
     family = [i for i in found if rows[i].judged]
     alike = {i: own.contrast(rule, None, signs) for i in family if (own := rows[i].alike) is not None}
-    controls = dict(zip(alike, contrast.together([*alike.values()]), strict=True))
+    controls = dict(zip(alike, verdicts.together([*alike.values()]), strict=True))
     seen = {i: replace(rows[i].seen or Seen(), control=controls.get(i)) for i in family}
     made = {i: effects.contrast(rule, seen.get(i)) for i, effects in found.items()}
-    made |= zip(family, contrast.together([made[i] for i in family]), strict=True)
+    made |= zip(family, verdicts.together([made[i] for i in family]), strict=True)
     held = dict[int, Limited]()
     if fail_on is not None:
         (limit,) = fail_on.limits.values()
-        held |= zip(family, contrast.limited([made[i] for i in family], [limit or 0] * len(family)), strict=True)
+        held |= zip(family, verdicts.limited([made[i] for i in family], [limit or 0] * len(family)), strict=True)
     told = (replace(each, contrast=made.get(i), limited=held.get(i)) for i, each in enumerate(rows))
     return [replace(each, check=_check(each, asked=fail_on is not None)) for each in told]
 
@@ -315,10 +313,10 @@ def judge(
 def _check(row: Row, *, asked: bool) -> str | None:
     """The result of `--fail-on` for a row: where the base has no number there is nothing to compare with."""
     if row.lacking == "new":
-        return contrast.FAIL
+        return verdicts.FAIL
     if not asked or not row.judged or row.lacking == "base":
         return None
-    return contrast.INCONCLUSIVE if row.limited is None else row.limited.word
+    return verdicts.INCONCLUSIVE if row.limited is None else row.limited.word
 
 
 # --- what is printed
@@ -345,7 +343,7 @@ def table(found: Result) -> Table:
     """
     shown = [row for row in found.rows if row.base_value is not None or row.contrast is not None]
     if len(shown) > MOST_ROWS:
-        shown.sort(key=lambda row: (not row.judged, row.check != contrast.FAIL, row.ratio.value or math.inf))
+        shown.sort(key=lambda row: (not row.judged, row.check != verdicts.FAIL, row.ratio.value or math.inf))
     cells = list[tuple[Value, ...]]()
     for row in shown:
         values = (None if each is None else Estimate(each, unit=row.unit) for each in (row.base_value, row.new_value))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from modbench.extend import contrasts as contrast
-from modbench.extend import markdown, plain, text_writer
+from modbench.extend import markdown, plain, text_writer, verdicts
 from modbench.plugins.ab import question
 from modbench.plugins.ab.question import Result
 
@@ -26,7 +25,7 @@ def as_text(found: Result, width: int, code: int) -> list[str]:
 
 def annotated(found: Result) -> Iterator[str]:
     """Yield annotations: errors for rows that fail, warnings for those that are inconclusive."""
-    for word, kind in ((contrast.FAIL, "error"), (contrast.INCONCLUSIVE, "warning")):
+    for word, kind in ((verdicts.FAIL, "error"), (verdicts.INCONCLUSIVE, "warning")):
         told = [
             (
                 f"modbench ab: {word}: {plain(question.named(row, found))}",

@@ -17,7 +17,7 @@ Verdict: TypeAlias = Literal["yes", "no", "not observable", "reported"]
 # What a model may be held to with `--expect`.
 Architecture: TypeAlias = Literal["dense", "mod", "mode", "moe", "early_exit"]
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
-# How a number is written (`reports/model.py`).
+# How a number is written (`reports/blocks.py`).
 Kind: TypeAlias = Literal["quantity", "ratio", "fraction", "share", "count", "point"]
 
 

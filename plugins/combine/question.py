@@ -39,13 +39,13 @@ from modbench.extend import (
     columns_of,
     comparisons,
     contrast,
-    contrasts,
     count,
     grid_point,
     grouped,
     interval,
     joined_reasons,
     losses,
+    minus,
     name,
     no_interval,
     number,
@@ -361,12 +361,8 @@ def numbers_of_pairs(one: paired.Numbers, other: paired.Numbers) -> paired.Numbe
     """
 
     def difference(pair: paired.Numbers) -> Side:
-        cpu = (
-            contrasts.minus(pair.new.cpu, pair.base.cpu)
-            if pair.new.cpu is not None and pair.base.cpu is not None
-            else None
-        )
-        return Side(contrasts.minus(pair.new.wall, pair.base.wall), cpu)
+        cpu = minus(pair.new.cpu, pair.base.cpu) if pair.new.cpu is not None and pair.base.cpu is not None else None
+        return Side(minus(pair.new.wall, pair.base.wall), cpu)
 
     noisy, unfit = max(one.seen.noisy, other.seen.noisy), one.seen.unfit or other.seen.unfit
     return paired.Numbers(difference(other), difference(one), replace(one.seen, noisy=noisy, unfit=unfit))

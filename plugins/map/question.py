@@ -33,7 +33,6 @@ from modbench.extend import (
     axis_value,
     by_length,
     count,
-    first_screen,
     interval,
     joined_reasons,
     losses,
@@ -44,6 +43,7 @@ from modbench.extend import (
     once_a_run,
     pivot,
     short,
+    summary,
     text,
 )
 
@@ -157,7 +157,7 @@ def answer(loaded: Loaded) -> Iterator[Value]:
         return
     time, loss = deciding(loaded)
     who = Listed([*dict.fromkeys(model_name(spot.case.model) for spot in found)], last=" and ")
-    others: dict[Side, str] = {"matched": "dense of equal FLOPs", "same shape": first_screen.described(loaded.baseline)}
+    others: dict[Side, str] = {"matched": "dense of equal FLOPs", "same shape": summary.described(loaded.baseline)}
     for side, dense in others.items():
         faster, slower, better, worse = (
             sum(word(loaded, spot.over[side][metric]) == verdict for spot in found)
@@ -169,7 +169,7 @@ def answer(loaded: Loaded) -> Iterator[Value]:
         words = "{variant} is faster than {second} at {most} of {all:grid point}" + ", slower at {least}" * (least > 0)
         words += "; the loss of {who} is better at {better}, worse at {worse}."
         counts = {"most": most, "least": least, "all": len(found)}
-        yield first_screen.capital(
+        yield summary.capital(
             Sentence(words, variant=first, second=second, who=who, better=better, worse=worse, **counts)
         )
 

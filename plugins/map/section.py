@@ -21,7 +21,6 @@ from modbench.extend import (
     Sentence,
     Value,
     columns_of,
-    first_screen,
     grouped,
     half,
     headline,
@@ -31,6 +30,7 @@ from modbench.extend import (
     new_figure,
     plain,
     style,
+    summary,
 )
 from modbench.plugins.map import question as capacity_map
 from modbench.plugins.map.question import Side, Spot, asked, beside, loss_of, row_name, share, sides, spots
@@ -72,7 +72,7 @@ def _figure(loaded: Loaded, side: Side) -> Figure:
         BESIDE + max(map(len, rows)) * style.LETTER * RATIOS / style.POINTS + max(SHARED, COLUMNS * CELL * len(lengths))
     )
     figure, axes = new_figure(width, down * (AROUND + ROW * len(rows)), len(shown), share_y=True, rows=down)
-    base: Value = "dense of equal FLOPs" if cost else first_screen.described(loaded.baseline)
+    base: Value = "dense of equal FLOPs" if cost else summary.described(loaded.baseline)
     headline(figure, plain(Sentence("over {base}", base=base)))
     marks, data = Marks(), list[dict[str, object]]()
     for axis, (metric, title) in zip(axes, shown.items(), strict=True):

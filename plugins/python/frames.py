@@ -36,25 +36,25 @@ from modbench.extend import (
     cut,
     ends_of,
     explained,
-    first_screen,
     html_lines,
     html_table,
     inline,
-    machine,
+    machine_check,
     name,
     name_rows,
     new_figure,
     number_text,
     plain,
     printable_text,
+    printed_run,
     public,
     ratio_axis,
-    results,
     short,
     subsample_evenly,
     summary,
     titles,
     to_svg,
+    value_tables,
     verdict_words,
 )
 from modbench.extend import (
@@ -86,8 +86,8 @@ _SERIES_1 = "#020501"
 
 def as_cell(loaded: Loaded, page: Path | None) -> str:
     """Return the run, with its report if that was written, as one element of HTML."""
-    told = first_screen.head(loaded)
-    warned = (Sentence("⚠ {said}", said=each) for each in machine.warnings(loaded))
+    told = summary.head(loaded)
+    warned = (Sentence("⚠ {said}", said=each) for each in machine_check.warnings(loaded))
     said: list[Value] = [*warned, told.asked, *told.answer]
     tables, doubt = [*_tables(loaded)], Listed(told.doubts, "; ") if told.doubts else None
     known = (("Sure", told.sure), ("Doubt", doubt))
@@ -101,7 +101,7 @@ def as_cell(loaded: Loaded, page: Path | None) -> str:
 
 def _tables(loaded: Loaded) -> Iterator[str]:
     """The first tables of the terminal that have something to show."""
-    for made in results.with_losses(loaded, settings=1)[:MOST_TABLES]:
+    for made in value_tables.with_losses(loaded, settings=1)[:MOST_TABLES]:
         kept = [0, *subsample_evenly(range(1, len(made.head)), MOST_LENGTHS)]
         chosen = [made.rows[0], *subsample_evenly(made.rows[1:], MOST_VARIANTS - 1)]
         rows = [[row[at] for at in kept] for row in chosen]
@@ -229,7 +229,7 @@ class Results:
 
     def __str__(self) -> str:
         page = self.report or f"not written; modbench report {self.path} writes it"
-        return printable_text([summary.closing(self.loaded, page, self.wall_s, more="")])
+        return printable_text([printed_run.closing(self.loaded, page, self.wall_s, more="")])
 
     def _repr_html_(self) -> str:
         return as_cell(self.loaded, self.report)

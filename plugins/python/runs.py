@@ -22,15 +22,15 @@ from modbench.extend import (
     human,
     in_notebook,
     keywords,
-    machine,
+    machine_check,
     parse_duration,
     plain,
     plugins,
     printable_text,
+    printed_run,
     progress_for,
     public,
     shown,
-    summary,
     took_in_words,
 )
 from modbench.extend import forecast as predict
@@ -216,7 +216,7 @@ def run(
         options=options,
     )
     if not quiet:
-        opening = filter(None, [gap, summary.opening(resolved)])
+        opening = filter(None, [gap, printed_run.opening(resolved)])
         print(*opening, sep="\n", file=sys.stdout if in_notebook() else sys.stderr)
     finished = api.run(
         resolved,
@@ -230,7 +230,7 @@ def run(
         options=launcher_options,
         timeout_s=timeout_s,
     )
-    machine.check_measured(finished.loaded, finished.report)
+    machine_check.check_measured(finished.loaded, finished.report)
     return Results(finished.loaded, finished.wall_s)
 
 
@@ -315,7 +315,7 @@ def resume(
         allow_changed=allow_changed,
         timeout_s=parse_duration(timeout, "timeout") if timeout is not None else None,
     )
-    machine.check_measured(finished.loaded, finished.report)
+    machine_check.check_measured(finished.loaded, finished.report)
     return Results(finished.loaded, finished.wall_s)
 
 

@@ -24,7 +24,6 @@ from modbench.extend import (
     effects,
     fewest,
     grouped,
-    held_against,
 )
 from modbench.plugins.recommend.candidates import (
     KV_CACHE,
@@ -36,6 +35,7 @@ from modbench.plugins.recommend.candidates import (
     Value,
     effect_between,
 )
+from modbench.plugins.sweeps.held_against import held_against
 
 FITS, MAY, BREAKS, UNKNOWN = "fits", INCONCLUSIVE, "breaks", "unknown"
 # From the best to the worst.

@@ -32,7 +32,6 @@ from modbench.extend import (
     Value,
     effects,
     estimated,
-    held_against,
     matched_beside,
     name,
     pivot,
@@ -55,6 +54,7 @@ from modbench.plugins.recommend.limits import (
     more,
 )
 from modbench.plugins.sweeps.confirmation.question import Answer, answers, of
+from modbench.plugins.sweeps.held_against import held_against
 
 OBJECTIVES = ("latency", "memory", "flops", "loss")
 # Objectives that are counted, so that no pair is needed to order settings.
@@ -376,8 +376,8 @@ def recommend_capacity(loaded: Loaded) -> Capacity:
         )
     if not found:
         raise UsageError(
-            "the run is a sweep over sizes that confirmed nothing on new seeds, as `modbench run capacity-confirmed` does; or recommend "
-            "from a run of one shape, such as `modbench run quick`."
+            "the run is a sweep over sizes that confirmed nothing on new seeds, as `modbench run capacity-confirmed` does; or "
+            "recommend from a run of one shape, such as `modbench run quick`."
         )
     answer = max(found, key=lambda each: each.train_flops)
     taken: Literal["baseline", "best"] | None = None

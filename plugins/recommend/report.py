@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from modbench.extend import Finding, Sentence, data, has_tail, name, plain, where_it_ran, wrapped
+from modbench.extend import Finding, Sentence, data, name, plain, where_it_ran, wrapped
 from modbench.extend import text_writer as text
 from modbench.plugins.recommend import question
 from modbench.plugins.recommend.candidates import IN_WORDS
 from modbench.plugins.recommend.question import Capacity, Judged, Recommended
+from modbench.plugins.sweeps.held_against import has_tail
 
 
 def as_text(found: Recommended, width: int = 100, *, verbose: bool = False) -> Iterator[str]:

@@ -33,8 +33,6 @@ from modbench.extend import (
     Table,
     UsageError,
     columns_of,
-    has_tail,
-    held_against,
     in_lines,
     in_title,
     label,
@@ -48,6 +46,7 @@ from modbench.extend import (
 from modbench.extend import counted_of_contrast as counted
 from modbench.plugins.recommend.candidates import IN_WORDS, KV_CACHE, SIZE, Candidate, Choice, choice
 from modbench.plugins.recommend.limits import loss_against
+from modbench.plugins.sweeps.held_against import has_tail, held_against
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

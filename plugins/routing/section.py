@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 from operator import itemgetter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -32,13 +33,14 @@ if TYPE_CHECKING:
 
 # Per cent of the variant's colour behind a token that used every block; with more, contrast would fall below 4.5 to 1.
 FULL = 46
+TEXT = Path(__file__).with_name("passages.html.j2")
 _LETTERS = str.maketrans({"\n": "¶\n", "\t": "→\t", "\r": "\\r"})
 
 
 def deep_words(loaded: Loaded) -> Markup | None:
     """Show a passage of held-out text for two variants."""
     pair = routing.shown(routing.variants_of(loaded))[:2]
-    return fill("routing_text", variants=[_passage_of(variant) for variant in pair]) if pair else None
+    return fill(TEXT, variants=[_passage_of(variant) for variant in pair]) if pair else None
 
 
 def _passage_of(variant: Variant) -> dict[str, object]:

@@ -23,7 +23,6 @@ from modbench.extend import (
     Section,
     Sentence,
     grouped,
-    in_flops,
     look,
     new_figure,
     plain,
@@ -44,6 +43,11 @@ Line: TypeAlias = str | tuple[int, tuple[int, ...]]
 LINES: tuple[Line, ...] = ("-", "--", "-.", (0, (6, 2, 1, 2, 1, 2)))
 
 
+def _in_flops(budget: float) -> Sentence:
+    """Return a budget: `4.00 TFLOP of training`."""
+    return Sentence("{budget} of training", budget=Estimate(budget, unit="FLOP"))
+
+
 def equal_flops(loaded: Loaded) -> Iterator[Block]:
     """Draw a figure per budget, by the causal loss; then the table."""
     budgets = grouped((each.curve.train_flops, each) for each in isoflop.by_budget(loaded))
@@ -54,7 +58,7 @@ def equal_flops(loaded: Loaded) -> Iterator[Block]:
 def _curves_of(loaded: Loaded, own: Sequence[Swept]) -> Figure:
     from matplotlib.ticker import LogLocator, NullLocator
 
-    sweep, budget, (unit, factor) = loaded.suite.isoflop, in_flops(own[0].curve.train_flops), unit_of(loaded)
+    sweep, budget, (unit, factor) = loaded.suite.isoflop, _in_flops(own[0].curve.train_flops), unit_of(loaded)
     assert sweep is not None, "only a sweep has budgets"
     data = pd.DataFrame(
         [
@@ -168,7 +172,7 @@ def _over_budgets(loaded: Loaded, answer: trend.Answer, fitted: Trend) -> Figure
             axis.plot([flops, flops], each.ends, color=style.color, linewidth=1.6)
         (dot,) = axis.plot([flops], [each.value or 0.0], style.marker, markersize=7, markerfacecolor=face)
         dot.set(markeredgecolor=style.color if nats is ahead else INK, markeredgewidth=0.6)
-        said = Sentence("{variant} at {flops}: {found}", variant=answer.name, flops=in_flops(flops), found=each)
+        said = Sentence("{variant} at {flops}: {found}", variant=answer.name, flops=_in_flops(flops), found=each)
         marks.name(dot, Mark(plain(said), answer.variant.variant))
     axis.minorticks_off()
     axis.set_xticks([flops for flops, _ in found], [number(Estimate(flops, unit="FLOP")) for flops, _ in found])

@@ -20,7 +20,7 @@ from markupsafe import escape
 
 from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.case import Case
-from modbench.harness.stats.contrast import APART
+from modbench.harness.stats.verdicts import APART
 from modbench.reports.wording import cut, whole
 
 if TYPE_CHECKING:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from modbench.reports.format import Format
+from modbench.reports.markup.data import csv
+from modbench.reports.output_format import Format
 from modbench.reports.section import more_tables
 from modbench.reports.tables.comparisons import COMPARISONS
 from modbench.reports.tables.load import Loaded
-from modbench.reports.writers.data import csv
 
 
 def _files(loaded: Loaded) -> dict[str, str]:

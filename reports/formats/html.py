@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modbench.reports.format import PAGE, Format
-from modbench.reports.page import render
+from modbench.reports.html_report import render
+from modbench.reports.output_format import PAGE, Format
 
 FORMAT = Format(lambda loaded: {PAGE: render.html(loaded)})

@@ -9,21 +9,21 @@ from pydantic import Field, create_model
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.printable import masked
 from modbench.harness.domain.case import Case
-from modbench.reports.format import Format
-from modbench.reports.questions import first_screen
-from modbench.reports.questions.best_setting import BestSetting, best_settings
-from modbench.reports.questions.checks import doubts
-from modbench.reports.questions.machine import machine_check, warnings
+from modbench.reports.markup.data import rows, sentences
+from modbench.reports.markup.number_format import plain
+from modbench.reports.output_format import Format
+from modbench.reports.questions import summary
+from modbench.reports.questions.found_warnings import doubts
+from modbench.reports.questions.machine_check import machine_check, warnings
+from modbench.reports.questions.user_models import BestSetting, best_settings
 from modbench.reports.section import more_data, more_tables
-from modbench.reports.sections.caveats import Failed, failures
+from modbench.reports.sections.failures_and_warnings import Failed, failures
 from modbench.reports.sections.method import facts
 from modbench.reports.tables.cases import CASES
 from modbench.reports.tables.columns import TYPES
 from modbench.reports.tables.comparisons import COMPARISONS, MORE
 from modbench.reports.tables.load import Loaded, matched_beside
 from modbench.reports.wording import name, short
-from modbench.reports.writers.data import rows, sentences
-from modbench.reports.writers.number_format import plain
 
 # --- the schema
 
@@ -183,9 +183,9 @@ NAME = "report.json"
 def report(loaded: Loaded) -> Report:
     """Return the report as data, checked by its schema."""
     check, in_words = machine_check(loaded)
-    told, run, suite = first_screen.head(loaded), loaded.run, loaded.suite
+    told, run, suite = summary.head(loaded), loaded.run, loaded.suite
     return Report(
-        title=plain(first_screen.title(loaded)),
+        title=plain(summary.title(loaded)),
         asked=plain(told.asked),
         answer=sentences(told.answer),
         best_settings=tuple(best_settings(loaded)),

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from modbench.reports.format import Format
-from modbench.reports.model import Alert, Listed, Sentence, Table, Value
-from modbench.reports.page.render import about
-from modbench.reports.questions import first_screen, results
-from modbench.reports.questions.checks import doubts
-from modbench.reports.questions.first_screen import measured_on
-from modbench.reports.questions.machine import warnings
+from modbench.reports.blocks import Alert, Listed, Sentence, Table, Value
+from modbench.reports.html_report.render import about
+from modbench.reports.markup.markdown import Block, block, inline, listed, text, within
+from modbench.reports.markup.number_format import plain
+from modbench.reports.output_format import Format
+from modbench.reports.questions import summary, value_tables
+from modbench.reports.questions.found_warnings import doubts
+from modbench.reports.questions.machine_check import warnings
+from modbench.reports.questions.summary import measured_on
 from modbench.reports.section import shared_blocks
-from modbench.reports.sections.caveats import failure_sentences
+from modbench.reports.sections.failures_and_warnings import failure_sentences
 from modbench.reports.sections.method import facts
 from modbench.reports.tables.load import Loaded
-from modbench.reports.writers.markdown import Block, block, inline, listed, text, within
-from modbench.reports.writers.number_format import plain
 
 NAME = "report.md"
 # Facts about the machine and the method that a reader of a pull request needs.
@@ -28,17 +28,17 @@ _FACTS = (
 
 def markdown(loaded: Loaded) -> str:
     """Return the report as Markdown."""
-    told = first_screen.head(loaded)
+    told = summary.head(loaded)
     doubt = Listed(told.doubts, "; ") if told.doubts else None
     alerts: list[Value] = [*warnings(loaded), *filter(None, [loaded.run.incomplete])]
     blocks = [
-        Block([f"## {text(plain(first_screen.title(loaded)))}", "", text(about(loaded))]),
+        Block([f"## {text(plain(summary.title(loaded)))}", "", text(about(loaded))]),
         *(block(Alert(said)) for said in alerts),
         block(Sentence("Asked: {asked}", asked=told.asked)),
         listed("Answer", told.answer, "sentences", "report.html"),
         *(Block([f"**{title}:** {inline(said)}"]) for title, said in (("Sure", told.sure), ("Doubt", doubt)) if said),
         *map(block, shared_blocks(loaded)),
-        *map(block, results.with_losses(loaded)),
+        *map(block, value_tables.with_losses(loaded)),
         listed("What failed", failure_sentences(loaded), "entries", "cases.csv"),
         listed("Doubts in detail", [each.sentence for each in doubts(loaded)], "entries", "report.html"),
         *_method(loaded),

@@ -6,15 +6,15 @@ import re
 from dataclasses import replace
 
 from modbench.harness.core.printable import escaped, masked
-from modbench.reports.format import Format
-from modbench.reports.model import Sentence, Table
-from modbench.reports.questions import results
-from modbench.reports.questions.first_screen import measured_on
-from modbench.reports.questions.machine import warnings
+from modbench.reports.blocks import Sentence, Table
+from modbench.reports.markup import latex
+from modbench.reports.markup.data import sentences
+from modbench.reports.output_format import Format
+from modbench.reports.questions import value_tables
+from modbench.reports.questions.machine_check import warnings
+from modbench.reports.questions.summary import measured_on
 from modbench.reports.section import shared_blocks
 from modbench.reports.tables.load import Loaded, subsample_evenly
-from modbench.reports.writers import latex
-from modbench.reports.writers.data import sentences
 
 FRAGMENT, DOCUMENT = "tables.tex", "report.tex"
 _HEAD = r"""% Tables of a modbench report, for \input{tables}. In the preamble: \usepackage{booktabs}
@@ -33,8 +33,11 @@ def tables(loaded: Loaded) -> str:
     """Return the tables as a fragment: one for each metric and setting, held-out losses, and those of sections."""
     shown: list[Table] = []
     if not loaded.alone:
-        loss = results.loss_table(loaded)
-        shown = [*(_captioned(loaded, _narrow(each)) for each in results.tables(loaded)), *([loss] if loss else [])]
+        loss = value_tables.loss_table(loaded)
+        shown = [
+            *(_captioned(loaded, _narrow(each)) for each in value_tables.tables(loaded)),
+            *([loss] if loss else []),
+        ]
         shown += [each for each in shared_blocks(loaded) if isinstance(each, Table)]
     made = [
         latex.table(each, f"modbench-{re.sub('[^a-z]+', '-', each.label.lower())}-{number}")

@@ -20,12 +20,12 @@ from modbench.harness.planning.adaptive import LEFT_OUT
 from modbench.harness.stats.break_even import Found, Point, break_even
 from modbench.harness.stats.effects import LEVEL
 from modbench.harness.stats.reason import Reason
+from modbench.reports.blocks import Estimate, Finding, Listed, Sentence, Value, known
 from modbench.reports.data_table import DataTable, count, grid_point, interval, number, text
-from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value, known
-from modbench.reports.tables import pair_verdicts
+from modbench.reports.tables import claims
 from modbench.reports.tables.cell import joined_reasons
-from modbench.reports.tables.findings import labels_of
 from modbench.reports.tables.load import Loaded, Row, contenders, matched_beside, once_a_run, same_shape
+from modbench.reports.tables.pairs import labels_of
 from modbench.reports.wording import TIMED, WORKLOADS
 
 Axis: TypeAlias = Literal["seq_len", "batch_size"]
@@ -215,7 +215,7 @@ def _unfit(loaded: Loaded) -> str | None:
     """Why no line of the run is a claim; None if lines can be."""
     if not loaded.suite.claims:
         return SMOKE
-    return None if loaded.checked else pair_verdicts.why_unchecked(loaded.run, loaded.aa_controls)
+    return None if loaded.checked else claims.why_unchecked(loaded.run, loaded.aa_controls)
 
 
 def _withheld(rows: Iterable[Row], labels: Iterable[str]) -> Value:

@@ -20,18 +20,18 @@ from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import of_cell
 from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.planning.select import compile_expression
-from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, pivot
-from modbench.reports.model import Value as Shown
+from modbench.reports.blocks import Estimate, Finding, Listed, Sentence, Table, pivot
+from modbench.reports.blocks import Value as Shown
+from modbench.reports.markup.short import MARKS
 from modbench.reports.questions import win_rate
 from modbench.reports.tables import axes, comparisons, losses
 from modbench.reports.tables.axes import Value
 from modbench.reports.tables.cell import joined_reasons
 from modbench.reports.tables.comparisons import pair_row, ratio_columns
-from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.outcomes import Tables
+from modbench.reports.tables.pairs import of_row
+from modbench.reports.tables.values import Tables
 from modbench.reports.wording import BYTES, WORKLOADS, name, variant_named
-from modbench.reports.writers.short import MARKS
 
 NOT_INTERLEAVED = "not interleaved: measured in different processes"
 

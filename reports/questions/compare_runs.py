@@ -14,14 +14,14 @@ from typing import Any
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.grouped import grouped
 from modbench.harness.core.units import human
-from modbench.harness.stats.contrast import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
-from modbench.reports.model import Block, Code, Estimate, Finding, Listed, Note, Sentence, Table, Value, where_it_ran
+from modbench.harness.stats.verdicts import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
+from modbench.reports.blocks import Block, Code, Estimate, Finding, Listed, Note, Sentence, Table, Value, where_it_ran
+from modbench.reports.markup.text import alike, cut
 from modbench.reports.questions.compare_axis import TITLES
 from modbench.reports.tables import provenance
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.two_runs import MISSING, NEW, NOT_ALTERNATED, NOT_COMPARED, Pair, TwoRuns
 from modbench.reports.wording import verdict_words
-from modbench.reports.writers.text import alike, cut
 
 # Facts that make two machines unlike: times of one say little about times of the other.
 KIND = ("processor", "GPU", "device", "threads")

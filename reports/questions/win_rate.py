@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from modbench.harness.core.labels import OF_WORK, Label
 from modbench.harness.domain.case import Case
-from modbench.harness.stats.contrast import BETTER, MIRRORED, WORSE
-from modbench.reports.model import Estimate, Finding, Sentence, Value
-from modbench.reports.tables.findings import between, labels_of
+from modbench.harness.stats.verdicts import BETTER, MIRRORED, WORSE
+from modbench.reports.blocks import Estimate, Finding, Sentence, Value
 from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.pairs import between, labels_of
 from modbench.reports.wording import WORKLOADS
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from modbench.harness.domain.notes import CARRIER, WHOLE, CountNotes, ModuleFlops
-from modbench.reports.model import Estimate, Listed, Sentence, Table, Value, pivot
+from modbench.reports.blocks import Estimate, Listed, Sentence, Table, Value, pivot
 from modbench.reports.section import Section
 from modbench.reports.tables.load import Loaded, subsample_evenly
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pandas as pd
 
 from modbench.harness.domain.case import Case
+from modbench.reports.blocks import Estimate, Figure, Sentence
 from modbench.reports.figures.axes import ticks
 from modbench.reports.figures.style import headline, look, new_figure
-from modbench.reports.model import Estimate, Figure, Sentence
 from modbench.reports.section import Section
 from modbench.reports.tables import losses
 from modbench.reports.tables.load import Loaded

@@ -11,13 +11,13 @@ import pandas as pd
 from modbench.harness.core.units import scale_of
 from modbench.harness.domain.case import ELEMENT_BYTES, Case
 from modbench.harness.domain.notes import MemoryNotes
+from modbench.reports.blocks import Estimate, Figure, Sentence
 from modbench.reports.figures.axes import name_rows
 from modbench.reports.figures.style import MUTED, PAPER, Mark, Marks, beside, headline, in_lines, look, new_figure
-from modbench.reports.model import Estimate, Figure, Sentence
+from modbench.reports.markup.number_format import grid_point, plain
 from modbench.reports.section import Section
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import short
-from modbench.reports.writers.number_format import grid_point, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,13 +10,13 @@ from markupsafe import Markup
 
 from modbench.harness.domain.evidence import ProcessCount
 from modbench.harness.domain.notes import TrainNotes
-from modbench.reports.model import Code, Estimate, Listed, Sentence, Table, Value, pivot
-from modbench.reports.questions.machine import doubtful, gpu, jobs, machine_check
+from modbench.reports.blocks import Code, Estimate, Listed, Sentence, Table, Value, pivot
+from modbench.reports.markup.html import fill, inline
+from modbench.reports.questions.machine_check import doubtful, gpu, jobs, machine_check
 from modbench.reports.section import Section, sections
 from modbench.reports.tables.best_variants import sentence
 from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.tables.timings import Timing, timings
-from modbench.reports.writers.html import fill, inline
 
 # Rows that the page holds at most, and causes of a row.
 MOST_TIMED, MOST_CAUSES = 200, 3

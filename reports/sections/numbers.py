@@ -14,7 +14,7 @@ from modbench.harness.core.labels import of_cell
 from modbench.harness.core.model_specs import typed
 from modbench.harness.domain.case import Case
 from modbench.harness.machine.roofline.table import RATIO_ERROR
-from modbench.reports.model import (
+from modbench.reports.blocks import (
     Block,
     Code,
     Estimate,
@@ -28,14 +28,14 @@ from modbench.reports.model import (
     known_text,
     pivot,
 )
-from modbench.reports.questions.first_screen import NOTHING_COMPARED
+from modbench.reports.markup.html import fill, inline, written
+from modbench.reports.questions.summary import NOTHING_COMPARED
 from modbench.reports.section import Section
-from modbench.reports.tables import findings, losses
+from modbench.reports.tables import losses, pairs
 from modbench.reports.tables.job_files import Files
 from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.tables.rerun_command import Again
 from modbench.reports.wording import verdict_words
-from modbench.reports.writers.html import fill, inline, written
 
 PREDICTED = Sentence("Predicted ±{error}", error=Estimate(RATIO_ERROR, kind="share"))
 
@@ -156,7 +156,7 @@ def every_pair(loaded: Loaded) -> Iterator[Block]:
     rows = []
     for row in shown.itertuples(index=False):
         value, base = (measured.get((str(case), str(row.metric))) for case in (row.case_id, row.baseline_case_id))
-        pair = Pair(row, findings.of_pair(loaded, row), value, base, sections.get(str(row.case_id), ""))
+        pair = Pair(row, pairs.of_pair(loaded, row), value, base, sections.get(str(row.case_id), ""))
         rows.append([_filled(loaded, cell(pair)) for *_, cell in PAIR_COLUMNS])
     head, names, _ = zip(*PAIR_COLUMNS, strict=True)
     left_out, rows_are = among - len(shown), "rows, at other lengths and capacities"

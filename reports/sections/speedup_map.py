@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from modbench.harness.domain.case import Case
+from modbench.reports.blocks import Block, Figure, Finding, Sentence, Value
 from modbench.reports.figures import heat_map
 from modbench.reports.figures.style import Mark, Marks, bin_of, in_lines, new_figure
-from modbench.reports.model import Block, Figure, Finding, Sentence, Value
+from modbench.reports.markup.number_format import NONE, bare, half, plain
 from modbench.reports.section import Section, in_place
-from modbench.reports.tables.findings import Against, against, by_length, figure_rows
 from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.pairs import Against, against, by_length, figure_rows
 from modbench.reports.wording import DECIDED, TIMED, name, short
-from modbench.reports.writers.number_format import NONE, bare, half, plain
 
 # Width of the figure in inches.
 WIDTH = 5.0

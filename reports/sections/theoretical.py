@@ -10,16 +10,16 @@ import pandas as pd
 
 from modbench.harness.domain.case import Case
 from modbench.harness.machine.roofline.table import RATIO_ERROR
+from modbench.reports.blocks import Estimate, Figure, Sentence, is_number
 from modbench.reports.figures.axes import ends_of, ratio_axis
 from modbench.reports.figures.point_labels import label
 from modbench.reports.figures.style import HAIR, MUTED, Marks, draw_dots, headline, in_lines, look, new_figure
-from modbench.reports.model import Estimate, Figure, Sentence, is_number
+from modbench.reports.markup.number_format import plain
 from modbench.reports.section import Section
 from modbench.reports.tables.comparisons import deciding, predicted_bias
-from modbench.reports.tables.findings import RATIOS, of_row
 from modbench.reports.tables.load import Loaded, Row
+from modbench.reports.tables.pairs import RATIOS, of_row
 from modbench.reports.wording import TIMED, short
-from modbench.reports.writers.number_format import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,17 +10,17 @@ from markupsafe import Markup
 
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import TrainNotes
+from modbench.reports.blocks import Estimate, Finding, Listed, Sentence, Value, is_number, known, where_it_ran
 from modbench.reports.figures.style import look
-from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value, is_number, known, where_it_ran
-from modbench.reports.questions.best_setting import first_variant
-from modbench.reports.questions.first_screen import described
+from modbench.reports.markup.html import fill, inline
+from modbench.reports.markup.number_format import interval
+from modbench.reports.questions.summary import described
+from modbench.reports.questions.user_models import first_variant
 from modbench.reports.section import Section
 from modbench.reports.tables import losses
-from modbench.reports.tables.findings import Against, against, by_length
 from modbench.reports.tables.load import Loaded, Row
+from modbench.reports.tables.pairs import Against, against, by_length
 from modbench.reports.wording import TIMED, short, verdict_words
-from modbench.reports.writers.html import fill, inline
-from modbench.reports.writers.number_format import interval
 
 # What is counted or allocated is exact, and printed as a share of the baseline's.
 _COUNTED = {"flops/forward": "Forward FLOPs", "memory/peak_allocated": "Peak memory", "memory/kv_cache": "KV cache"}

@@ -11,7 +11,7 @@ from modbench.harness.core.config import SHAPE_KEYS
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.domain.case import Case, GridPoint
 from modbench.reports import wording
-from modbench.reports.writers.number_format import grid_point, typed
+from modbench.reports.markup.number_format import grid_point, typed
 
 Value: TypeAlias = str | int | float | bool | None
 Fields: TypeAlias = dict[str, Value]

@@ -11,9 +11,9 @@ from modbench.harness.domain.case import Case
 from modbench.harness.domain.variant_tables import TakenVariant, VariantsFrom
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.user_routers import is_spec
-from modbench.reports.model import Listed, Sentence
+from modbench.reports.blocks import Listed, Sentence
 from modbench.reports.tables.load import Loaded, Row
-from modbench.reports.tables.outcomes import PER_TOKEN
+from modbench.reports.tables.values import PER_TOKEN
 from modbench.reports.wording import model_name
 
 MOD, MODE = ("mod",), ("mode_staged", "mode_integrated")

@@ -12,10 +12,10 @@ from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case
 from modbench.harness.stats import effects, noise
 from modbench.reports.data_table import frame
-from modbench.reports.tables import pair_verdicts
+from modbench.reports.tables import claims
 from modbench.reports.tables.cell import joined_reasons
 from modbench.reports.tables.columns import VALUES, names
-from modbench.reports.tables.outcomes import Tables
+from modbench.reports.tables.values import Tables
 
 CASES = names(VALUES)
 
@@ -46,7 +46,7 @@ def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
         reason = joined_reasons([effect.reason, tables.partly(case, metric)])
     return row | {
         "status": "ok",
-        "labels": labels.joined([*found.labels, *pair_verdicts.machine_labels(tables, case, metric), *noisy]),
+        "labels": labels.joined([*found.labels, *claims.machine_labels(tables, case, metric), *noisy]),
         "statistic": statistic,
         "value": value,
         "ci_low": low,

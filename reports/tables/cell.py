@@ -11,9 +11,9 @@ from modbench.harness.domain.records import Failure, Outcome
 from modbench.harness.stats import effects
 from modbench.harness.stats.reason import Reason
 from modbench.harness.stats.seed_sets import SeedSets
-from modbench.reports.model import Interval, Value
+from modbench.reports.blocks import Interval, Value
+from modbench.reports.markup.number_format import plain
 from modbench.reports.reasons import sentence
-from modbench.reports.writers.number_format import plain
 
 
 class Trouble(NamedTuple):

@@ -1,8 +1,8 @@
 """Makes `comparisons.csv`: one row per pair and metric.
 
 How a stored time becomes a row: `samples.py` reads the processes of a run; in each, `stats/against_baseline.py` says how long
-every variant takes beside the anchor; `stats/paired.py` subtracts two variants, process by process; `stats/contrast.py` makes of
-these numbers a ratio, its t-interval over processes and, among the pairs of its family, a verdict (`pair_verdicts.py`);
+every variant takes beside the anchor; `stats/paired.py` subtracts two variants, process by process; `stats/verdicts.py` makes of
+these numbers a ratio, its t-interval over processes and, among the pairs of its family, a verdict (`claims.py`);
 `pair_row` here adds who was compared, what was promised, and why something is missing.
 
 A ratio of times is baseline / case: above 1 the case is better. It is of wall time by the metric's estimand, also where CPU
@@ -31,17 +31,17 @@ from modbench.harness.domain.case import Case, Comparison, MatchedBaseline
 from modbench.harness.domain.notes import FitNotes, MemoryNotes, TrainNotes
 from modbench.harness.machine.roofline.table import ROUTED_BIAS, SHORT
 from modbench.harness.stats import effects
-from modbench.harness.stats.contrast import BETTER, EQUIVALENT, WORSE, Contrast, Rule, Seen, counted, estimated
 from modbench.harness.stats.reason import Reason
+from modbench.harness.stats.verdicts import BETTER, EQUIVALENT, WORSE, Contrast, Rule, Seen, counted, estimated
+from modbench.reports.blocks import Estimate, Sentence
 from modbench.reports.data_table import frame
-from modbench.reports.model import Estimate, Sentence
-from modbench.reports.tables import columns, pair_verdicts, solved
+from modbench.reports.markup.number_format import percent, plain
+from modbench.reports.tables import claims, columns, solved
 from modbench.reports.tables.cases import no_interval
 from modbench.reports.tables.cell import columns_of, joined_reasons
+from modbench.reports.tables.claims import AAControls, judge, machine_labels
 from modbench.reports.tables.columns import names
-from modbench.reports.tables.outcomes import Tables
-from modbench.reports.tables.pair_verdicts import AAControls, judge, machine_labels
-from modbench.reports.writers.number_format import percent, plain
+from modbench.reports.tables.values import Tables
 
 # Columns of ratios: by the metric's estimand, by the other one (the mean of a latency, the median of training), by CPU time.
 RATIO = ("ratio", "ci_low", "ci_high")
@@ -313,7 +313,7 @@ def comparison_table(tables: Tables, *, all_pairs: bool) -> pd.DataFrame:
     """Return `comparisons.csv` with the columns of `MORE`; of many variants with all pairs only where they are asked for.
 
     `primary` marks the rows against the report's baseline; they come first. `aa_control` marks those of an anchor's A/A
-    control, which come last. `pair_verdicts.py` adds the verdicts.
+    control, which come last. `claims.py` adds the verdicts.
     """
     compared = tables.plan.comparisons
     few = sum(len(each.metrics) * math.comb(len(each.variants), 2) for each in compared) <= MOST_PAIRS
@@ -330,7 +330,7 @@ def comparison_table(tables: Tables, *, all_pairs: bool) -> pd.DataFrame:
 def settle(tables: Tables, rows: Sequence[dict[str, Any]], aa_controls: AAControls) -> None:
     """Judge rows with a family (`of_family`) made outside of `comparisons.csv`, and withhold what may not be claimed."""
     _judge(tables, rows)
-    pair_verdicts.suppress(tables, rows, aa_controls)
+    claims.suppress(tables, rows, aa_controls)
 
 
 def _judge(tables: Tables, rows: Sequence[dict[str, Any]]) -> None:

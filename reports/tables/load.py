@@ -26,9 +26,9 @@ from modbench.harness.results import run_folder
 from modbench.harness.results.pooling import pooled
 from modbench.harness.results.run_file import StoredRun
 from modbench.reports.tables import cases, comparisons, provenance
-from modbench.reports.tables.outcomes import Tables
-from modbench.reports.tables.pair_verdicts import AAControls, has_evidence
+from modbench.reports.tables.claims import AAControls, has_evidence
 from modbench.reports.tables.titles import titled
+from modbench.reports.tables.values import Tables
 
 # Lengths and variants that figures, tiles and the terminal show at most; of more, so many that lie evenly among them.
 MOST_LENGTHS, MOST_VARIANTS = 12, 24

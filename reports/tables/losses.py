@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from modbench.harness.domain.case import Job
-from modbench.reports.model import Estimate, Sentence
+from modbench.reports.blocks import Estimate, Sentence
+from modbench.reports.markup.number_format import plain
 from modbench.reports.tables.load import Loaded, once_a_run
-from modbench.reports.writers.number_format import plain
 
 BITS, NATS = "bits/byte", "nats/token"
 # Seeds without which losses support no claim.
@@ -117,11 +117,6 @@ def seeds_in_words(loaded: Loaded, seeds: int | None = None) -> str:
     n = len(loaded.suite.seeds) if seeds is None else seeds
     few = n < LEAST_SEEDS or not loaded.suite.claims
     return plain(Sentence("{n:seed}" + ": illustration, no claim" * few, n=n))
-
-
-def in_flops(budget: float) -> Sentence:
-    """Return a budget: `4.00 TFLOP of training`."""
-    return Sentence("{budget} of training", budget=Estimate(budget, unit="FLOP"))
 
 
 def seconds_of(loaded: Loaded, jobs: Iterable[Job]) -> float | None:

@@ -20,10 +20,10 @@ from modbench.harness.stats.exact_two_proportions import MOST_SEEDS
 from modbench.harness.stats.interim import Analysis
 from modbench.harness.stats.reason import Reason
 from modbench.harness.stats.seed_sets import SeedSets
-from modbench.reports.model import Estimate, Listed, Sentence
+from modbench.reports.blocks import Estimate, Listed, Sentence
+from modbench.reports.markup.number_format import plain
 from modbench.reports.reasons import sentence
 from modbench.reports.tables.cell import Cell
-from modbench.reports.writers.number_format import plain
 
 
 def decidable_in_words(plan: Plan) -> str | None:

@@ -22,7 +22,9 @@ from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import FitNotes, TimeNotes, TrainNotes
 from modbench.harness.registry import catalogue
 from modbench.harness.stats import effects
-from modbench.harness.stats.contrast import (
+from modbench.harness.stats.effects import LEVEL
+from modbench.harness.stats.reason import Reason
+from modbench.harness.stats.verdicts import (
     BETTER,
     EQUIVALENT,
     FAIL,
@@ -38,14 +40,12 @@ from modbench.harness.stats.contrast import (
     counted,
     together,
 )
-from modbench.harness.stats.effects import LEVEL
-from modbench.harness.stats.reason import Reason
 from modbench.reports import reasons
-from modbench.reports.model import Estimate, Sentence, Value
+from modbench.reports.blocks import Estimate, Sentence, Value
 from modbench.reports.tables import provenance
 from modbench.reports.tables.cell import Trouble
-from modbench.reports.tables.outcomes import Tables
-from modbench.reports.tables.pair_verdicts import SMOKE
+from modbench.reports.tables.claims import SMOKE
+from modbench.reports.tables.values import Tables
 
 # Settings of training that change no result: when it is observed, and what is kept.
 NO_EFFECT = {"looks", "watch", "flips", "checkpoint_s"}

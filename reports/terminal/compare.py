@@ -9,19 +9,19 @@ from itertools import chain, repeat
 from typing import Any
 
 from modbench.harness.core.printable import escaped
-from modbench.reports.model import Sentence
+from modbench.reports.blocks import Sentence
+from modbench.reports.markup import data, text
+from modbench.reports.markup.number_format import plain
+from modbench.reports.markup.short import explained
+from modbench.reports.markup.text import joined, wrapped
 from modbench.reports.questions import compare_axis, compare_runs
 from modbench.reports.questions.compare_axis import BASELINE, AlongAxis, Cell, Column
 from modbench.reports.questions.compare_runs import Against, Compared, letter
-from modbench.reports.questions.machine import machine_check, warnings
+from modbench.reports.questions.machine_check import machine_check, warnings
 from modbench.reports.tables import axes
 from modbench.reports.tables.cell import columns_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.two_runs import Pair
-from modbench.reports.writers import data, text
-from modbench.reports.writers.number_format import plain
-from modbench.reports.writers.short import explained
-from modbench.reports.writers.text import joined, wrapped
 
 # Remarks on a table, with `-v` and without.
 MOST_REMARKS, FEW_REMARKS = 8, 2

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from modbench.harness.core.printable import escaped
-from modbench.harness.stats.contrast import FAIL, INCONCLUSIVE
-from modbench.reports.model import Code, Sentence
+from modbench.harness.stats.verdicts import FAIL, INCONCLUSIVE
+from modbench.reports.blocks import Code, Sentence
+from modbench.reports.markup import markdown, text
+from modbench.reports.markup.number_format import plain
 from modbench.reports.questions.gate import gate
 from modbench.reports.questions.gate.gate import Gate
-from modbench.reports.writers import markdown, text
-from modbench.reports.writers.number_format import plain
 
 
 def as_text(found: Gate, width: int, code: int, *, verbose: bool = False) -> list[str]:

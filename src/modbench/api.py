@@ -23,7 +23,7 @@ from modbench.harness.planning.variants import unsolved_variants
 from modbench.harness.registry import catalogue
 from modbench.harness.results import layout, lock
 from modbench.harness.results.run_folder import RunFolder, create, has_checkpoint, read
-from modbench.reports.format import DEFAULT, PAGE
+from modbench.reports.output_format import DEFAULT, PAGE
 
 if TYPE_CHECKING:  # reports, and pandas with them, are imported where one is written: a plan needs none
     from collections.abc import Callable, Mapping, Sequence
@@ -346,7 +346,7 @@ def _run(
     kept: Sequence[Record] = (),
     timeout_s: float | None = None,
 ) -> Finished:
-    from modbench.reports.page import render
+    from modbench.reports.html_report import render
 
     # Jobs on other machines go on: nothing is finished here.
     stop = stopping.Stop(None if is_remote_launcher(launcher) else progress.finishing)
@@ -424,7 +424,7 @@ def report(
     Raises:
         UsageError: if the folder holds no readable run, has no such variant, or cannot be pooled with the others.
     """
-    from modbench.reports.page import render
+    from modbench.reports.html_report import render
     from modbench.reports.tables.load import load
 
     loaded = load(Path(run_folder), baseline, all_pairs=all_pairs, title=title, pool=pool)

@@ -204,7 +204,6 @@ if TYPE_CHECKING:
     from modbench.harness.results.sealed_records import read_record
     from modbench.harness.results.user_files import sha256_of
     from modbench.harness.results.workspace import artifact
-    from modbench.harness.stats import contrast as contrasts
     from modbench.harness.stats import (
         effects,
         exact_two_proportions,
@@ -213,9 +212,26 @@ if TYPE_CHECKING:
         paired,
         power,
         solved,
+        verdicts,
     )
     from modbench.harness.stats.against_baseline import Process, ticked
-    from modbench.harness.stats.contrast import (
+    from modbench.harness.stats.effects import (
+        LEVEL,
+        Effect,
+        by_seed,
+        over_processes,
+        quantile,
+        t_quantile,
+        welch_freedom,
+    )
+    from modbench.harness.stats.fieller import Line
+    from modbench.harness.stats.interim import FEWEST, ONE, Analysis, fractions_of, schedule
+    from modbench.harness.stats.interim import LEVEL as ERROR_LEVEL
+    from modbench.harness.stats.noise import Columns
+    from modbench.harness.stats.paired import MOST_BLOCKED, MOST_OTHERS
+    from modbench.harness.stats.power import MOST, above_0, fewest
+    from modbench.harness.stats.reason import Reason, both
+    from modbench.harness.stats.verdicts import (
         APART,
         BETTER,
         BETTER_OPEN,
@@ -235,25 +251,10 @@ if TYPE_CHECKING:
         Side,
         contrast,
         estimated,
+        minus,
         together,
     )
-    from modbench.harness.stats.contrast import counted as counted_of_contrast
-    from modbench.harness.stats.effects import (
-        LEVEL,
-        Effect,
-        by_seed,
-        over_processes,
-        quantile,
-        t_quantile,
-        welch_freedom,
-    )
-    from modbench.harness.stats.fieller import Line
-    from modbench.harness.stats.interim import FEWEST, ONE, Analysis, fractions_of, schedule
-    from modbench.harness.stats.interim import LEVEL as ERROR_LEVEL
-    from modbench.harness.stats.noise import Columns
-    from modbench.harness.stats.paired import MOST_BLOCKED, MOST_OTHERS
-    from modbench.harness.stats.power import MOST, above_0, fewest
-    from modbench.harness.stats.reason import Reason, both
+    from modbench.harness.stats.verdicts import counted as counted_of_contrast
     from modbench.harness.training import parallel
     from modbench.harness.training.batches import Windows, joined
     from modbench.harness.training.held_out import autocast_of, why_not_causal
@@ -266,6 +267,25 @@ if TYPE_CHECKING:
     from modbench.models.mod import top_k
     from modbench.progress_bar import Counter, StepProgress, in_notebook, progress_for
     from modbench.reports import reasons, wording
+    from modbench.reports.blocks import (
+        Block,
+        Code,
+        Estimate,
+        Figure,
+        Finding,
+        Interval,
+        Kind,
+        Listed,
+        Note,
+        Sentence,
+        Table,
+        Value,
+        is_number,
+        known,
+        known_text,
+        pivot,
+        where_it_ran,
+    )
     from modbench.reports.data_table import Column, DataTable, count, flag, grid_point, interval, number, text
     from modbench.reports.figures import heat_map, style
     from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis, thin_ticks, ticks
@@ -288,44 +308,43 @@ if TYPE_CHECKING:
         to_svg,
     )
     from modbench.reports.figures.style import beside as line_beside
-    from modbench.reports.format import PAGE as REPORT_FILE
-    from modbench.reports.format import Format
-    from modbench.reports.model import (
-        Block,
-        Code,
-        Estimate,
-        Figure,
-        Finding,
-        Interval,
-        Kind,
-        Listed,
-        Note,
-        Sentence,
-        Table,
-        Value,
-        is_number,
-        known,
-        known_text,
-        pivot,
-        where_it_ran,
-    )
-    from modbench.reports.page import layout
-    from modbench.reports.page import layout as page_layout
-    from modbench.reports.page import render as page_render
-    from modbench.reports.page.layout import Page, PageSection
-    from modbench.reports.questions import first_screen, machine, results
-    from modbench.reports.questions.best_setting import first_variant
+    from modbench.reports.html_report import layout
+    from modbench.reports.html_report import layout as page_layout
+    from modbench.reports.html_report import render as page_render
+    from modbench.reports.html_report.layout import Page, PageSection
+    from modbench.reports.markup import data, html, latex, markdown, plain_html
+    from modbench.reports.markup import text as text_writer
+    from modbench.reports.markup.data import csv, value
+    from modbench.reports.markup.html import fill, inline
+    from modbench.reports.markup.number_format import NONE, about, estimate, half, plain, ratio, share
+    from modbench.reports.markup.number_format import grid_point as grid_point_in_words
+    from modbench.reports.markup.number_format import interval as interval_in_words
+    from modbench.reports.markup.number_format import number as number_text
+    from modbench.reports.markup.number_format import number as written_number
+    from modbench.reports.markup.number_format import percent as percent_in_words
+    from modbench.reports.markup.plain_html import html as plain_html_of
+    from modbench.reports.markup.plain_html import html_lines, html_table
+    from modbench.reports.markup.plain_html import text as printable_text
+    from modbench.reports.markup.short import GLYPHS, Short, cells, explained
+    from modbench.reports.markup.text import alike, labelled, width, wrapped
+    from modbench.reports.markup.text import written as written_as_text
+    from modbench.reports.output_format import PAGE as REPORT_FILE
+    from modbench.reports.output_format import Format
+    from modbench.reports.questions import machine_check, summary, value_tables
     from modbench.reports.questions.gate.fail_on import ALTERNATED, CPU, FailOn
     from modbench.reports.questions.gate.fail_on import parse as parse_fail_on
-    from modbench.reports.questions.machine import check_measured, nothing_measured
-    from modbench.reports.questions.results import TABLES
+    from modbench.reports.questions.machine_check import check_measured, nothing_measured
+    from modbench.reports.questions.user_models import first_variant
+    from modbench.reports.questions.value_tables import TABLES
     from modbench.reports.reasons import in_words as reason_in_words
     from modbench.reports.section import InPlace, Lead, Section
     from modbench.reports.sections.speedup_map import heat_cell
-    from modbench.reports.tables import best_variants, comparisons, losses, pair_verdicts, provenance
+    from modbench.reports.tables import best_variants, claims, comparisons, losses, provenance
     from modbench.reports.tables.axes import in_words as axis_value
     from modbench.reports.tables.cases import no_interval
     from modbench.reports.tables.cell import Trouble, columns_of, joined_reasons
+    from modbench.reports.tables.claims import SMOKE as SMOKE_RUN
+    from modbench.reports.tables.claims import UNCHECKED
     from modbench.reports.tables.comparisons import (
         COMPARISONS,
         RECORDED,
@@ -334,27 +353,24 @@ if TYPE_CHECKING:
         pair_row,
         ratio_columns,
     )
-    from modbench.reports.tables.findings import between, by_length, has_tail, held_against, labels_of, of_pair, of_row
     from modbench.reports.tables.load import Loaded, load, matched_beside, once_a_run, subsample_evenly
     from modbench.reports.tables.losses import (
         BITS,
         NATS,
         beside,
-        in_flops,
         lengths,
         mixed,
         seconds_of,
         seeds_in_words,
         unit_of,
     )
-    from modbench.reports.tables.outcomes import CAUSAL_LOSS, HELD_OUT, PER_TOKEN, Tables
-    from modbench.reports.tables.pair_verdicts import SMOKE as SMOKE_RUN
-    from modbench.reports.tables.pair_verdicts import UNCHECKED
+    from modbench.reports.tables.pairs import between, by_length, labels_of, of_pair, of_row
     from modbench.reports.tables.rerun_command import Again, NotAgainError, suite_of
     from modbench.reports.tables.solved import Counts
     from modbench.reports.tables.two_runs import UNKNOWN as UNKNOWN_FAILURES
     from modbench.reports.tables.two_runs import differences, other_quantity
-    from modbench.reports.terminal import summary
+    from modbench.reports.tables.values import CAUSAL_LOSS, HELD_OUT, PER_TOKEN, Tables
+    from modbench.reports.terminal import printed_run
     from modbench.reports.wording import (
         BYTES,
         DECIDED,
@@ -371,22 +387,6 @@ if TYPE_CHECKING:
     )
     from modbench.reports.wording import name as variant_name
     from modbench.reports.wording import short as short_variant_name
-    from modbench.reports.writers import data, html, latex, markdown, plain_html
-    from modbench.reports.writers import text as text_writer
-    from modbench.reports.writers.data import csv, value
-    from modbench.reports.writers.html import fill, inline
-    from modbench.reports.writers.number_format import NONE, about, estimate, half, plain, ratio, share
-    from modbench.reports.writers.number_format import grid_point as grid_point_in_words
-    from modbench.reports.writers.number_format import interval as interval_in_words
-    from modbench.reports.writers.number_format import number as number_text
-    from modbench.reports.writers.number_format import number as written_number
-    from modbench.reports.writers.number_format import percent as percent_in_words
-    from modbench.reports.writers.plain_html import html as plain_html_of
-    from modbench.reports.writers.plain_html import html_lines, html_table
-    from modbench.reports.writers.plain_html import text as printable_text
-    from modbench.reports.writers.short import GLYPHS, Short, cells, explained
-    from modbench.reports.writers.text import alike, labelled, width, wrapped
-    from modbench.reports.writers.text import written as written_as_text
     from modbench.suites.corpora._records import as_document, column, split
     from modbench.version import __version__
 

@@ -182,10 +182,10 @@ class Live:
 
 def _answer(folder: Path | None, processes: Sequence[Job]) -> list[str]:
     """Lines on a comparison whose last process has ended."""
-    from modbench.reports.terminal import decided  # pandas comes with it
+    from modbench.reports.terminal import answer_so_far
 
     try:
-        return decided.answer(folder, processes) if folder else []
+        return answer_so_far.answer(folder, processes) if folder else []
     except Exception:  # noqa: BLE001  # the report meets the same error and says so; it must not end the measurement
         return []
 

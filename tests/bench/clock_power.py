@@ -20,8 +20,8 @@ import load
 from planted_pairs import LESS, MARGIN, ROUNDS, block_process
 
 from modbench.harness.stats import paired
-from modbench.harness.stats.contrast import Rule
 from modbench.harness.stats.paired import ProcessSamples
+from modbench.harness.stats.verdicts import Rule
 
 MORE, LOADS, PROCESSES = (100, 101, 102, 103, 105), (0, 2, 6), 5
 

@@ -28,7 +28,7 @@ from typing import Any
 
 from scipy import stats
 
-from modbench.harness.stats import contrast
+from modbench.harness.stats import verdicts
 
 WORK = "import sys\nx = 0\nfor i in range(int(sys.argv[1])): x = (x * 1103515245 + 12345) & 0x7fffffff\n"
 COUNTS = {"equal": 16_000_000, "+3 %": 16_480_000}
@@ -79,7 +79,7 @@ def modbench(pair: Pair) -> str:
         return SAME
     rows = json.loads(told[told.index("{") : told.rindex("}") + 1])["rows"]
     row = next(each for each in rows if each["verdict"] is not None)
-    return said(1 / row["ratio"], shown=row["verdict"] in contrast.APART)
+    return said(1 / row["ratio"], shown=row["verdict"] in verdicts.APART)
 
 
 def hyperfine(pair: Pair) -> str:

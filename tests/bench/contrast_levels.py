@@ -17,9 +17,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from modbench.harness.stats.contrast import Rule
 from modbench.harness.stats.interim import LEVEL, analysis_at, schedule
 from modbench.harness.stats.power import Bools, Ends, Floats
+from modbench.harness.stats.verdicts import Rule
 
 MARGIN, SD = 0.02, 0.01
 EDGE = math.log1p(MARGIN)

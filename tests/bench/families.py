@@ -26,7 +26,7 @@ from modbench.harness.domain.case import Comparison
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.stats import effects
-from modbench.harness.stats.contrast import APART, WORSE, Contrast, Rule, estimated, together
+from modbench.harness.stats.verdicts import APART, WORSE, Contrast, Rule, estimated, together
 from modbench.reports.tables import comparisons
 
 SIZES = ((3, 20), (5, 8), (10, 6))

@@ -41,7 +41,7 @@ from pydantic import TypeAdapter
 
 from modbench.harness.call.timing import interleave
 from modbench.harness.machine import environment
-from modbench.harness.stats import contrast, interim
+from modbench.harness.stats import interim, verdicts
 from modbench.plugins.ab import question as ab
 from modbench.plugins.ab import turn_taking
 from modbench.plugins.ab.question import Effects, Row
@@ -52,7 +52,7 @@ from modbench.reports.questions.gate import fail_on
 BASE, HEADS = 200, {"equal": 200, "+2 %": 204, "+3 %": 206, "+10 %": 220}
 MARGIN = 0.02
 WARM_UP_CALLS, LIMIT_S = 2, 300.0
-UNDECIDED = contrast.INCONCLUSIVE
+UNDECIDED = verdicts.INCONCLUSIVE
 CLOCKS = {"wall": "wall time", "cpu": "CPU time"}
 # Values of a process, as pyperf makes them unless told otherwise.
 PYPERF_VALUES = 3
@@ -247,7 +247,7 @@ def modbench(stretch: Stretch) -> str:
         measured = Row("block", "s", blocks=own, alike=same)
         (row,) = ab.judge([measured], MARGIN, check, interim.analysis_at(i + 1, plan), signs)
         if row.check != UNDECIDED:
-            return "worse" if row.check == contrast.FAIL else "pass"
+            return "worse" if row.check == verdicts.FAIL else "pass"
     return UNDECIDED
 
 

@@ -15,11 +15,11 @@ import sys
 from pathlib import Path
 
 from modbench.harness.registry import catalogue
-from modbench.reports.model import Note, Sentence, Table
-from modbench.reports.questions.first_screen import measured_on
+from modbench.reports.blocks import Note, Sentence, Table
+from modbench.reports.markup import markdown
+from modbench.reports.questions.summary import measured_on
 from modbench.reports.section import Section
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.writers import markdown
 
 
 def filled(page: str, name: str, loaded: Loaded) -> str:

@@ -74,7 +74,7 @@ FAULTS = (
         "A run that measured nothing ends with 0.",
         "tests/cli/test_nothing_measured.py::test_to_resume_such_a_run_ends_with_1",
         (
-            "reports/questions/machine.py",
+            "reports/questions/machine_check.py",
             "    if not loaded.measured:\n        raise NothingMeasuredError(",
             "    if False:\n        raise NothingMeasuredError(",
         ),
@@ -161,7 +161,7 @@ FAULTS = (
         "Times of two versions of a file that a model imports share a table, unlabelled.",
         "tests/cli/test_user_code.py::test_a_run_that_changed_on_purpose_goes_on_with_both_versions_on_show",
         (
-            "reports/tables/outcomes.py",
+            "reports/tables/values.py",
             "[Label.CODE_CHANGED] * bool(self.tables.changed & self.cell.versions.keys())\n",
             "[]\n",
         ),
@@ -274,7 +274,7 @@ FAULTS = (
         19,
         "A wait that hits one model more often makes *worse* of a true +2 %: wall time decides whatever CPU time says.",
         "tests/harness/test_two_clocks.py::test_wall_time_decides_where_cpu_time_agrees_with_it",
-        ("harness/stats/contrast.py", "    return widest < CLOSE * edge and (", "    return True or ("),
+        ("harness/stats/verdicts.py", "    return widest < CLOSE * edge and (", "    return True or ("),
     ),
     Fault(
         20,

@@ -101,7 +101,7 @@ def block_process(less: int, more: int, rounds: int) -> ProcessSamples:
 def ours(less: int, more: int, seconds: float) -> dict[str, Found]:
     """As many forked processes as fit into the time, the product's verdict, and what each clock alone would say."""
     from modbench.harness.stats import paired
-    from modbench.harness.stats.contrast import ByClock, Contrast, Rule, Side, contrast
+    from modbench.harness.stats.verdicts import ByClock, Contrast, Rule, Side, contrast
 
     load.in_a_fresh_process(block_process, 1, 1, 1)  # starts the fork server, as once in a run
     timing_processes, begin, spent = list[Any](), time.monotonic(), 0.0

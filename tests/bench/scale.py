@@ -69,9 +69,9 @@ def _timed(took: dict[str, list[float]], stage: str) -> Iterator[None]:
 def render(folder: Path) -> dict[str, Any]:
     """Read a run and make its views, stage by stage."""
     from modbench.harness.results import run_folder
-    from modbench.reports.page import render as views
+    from modbench.reports.html_report import render as views
     from modbench.reports.tables.load import Loaded, tables_of, without_collections
-    from modbench.reports.tables.outcomes import Tables
+    from modbench.reports.tables.values import Tables
 
     took: dict[str, list[float]] = {}
     with without_collections():  # as reports/tables/load.py does it

@@ -23,10 +23,10 @@ from statistics import fmean
 import numpy as np
 from scipy import special, stats
 
-from modbench.harness.stats.contrast import Rule
 from modbench.harness.stats.effects import POWER, welch_freedom
 from modbench.harness.stats.interim import ANALYSES, LEVEL, analysis_at, schedule
 from modbench.harness.stats.power import MOST_SEEDS, Asked, Ends, above_0, fewest, prospect
+from modbench.harness.stats.verdicts import Rule
 
 
 @dataclass(frozen=True)

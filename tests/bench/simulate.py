@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from modbench.harness.core.contracts import Estimand
 from modbench.harness.stats import paired
-from modbench.harness.stats.contrast import Contrast, Rule, together
 from modbench.harness.stats.paired import ProcessSamples
+from modbench.harness.stats.verdicts import Contrast, Rule, together
 
 MARGIN = 0.02
 Columns = dict[str, list[float]]

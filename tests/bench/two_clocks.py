@@ -21,8 +21,8 @@ from unittest import mock
 
 from simulate import World, covered, lognormal_costs, pairs
 
-from modbench.harness.stats import contrast
-from modbench.harness.stats.contrast import Contrast, together
+from modbench.harness.stats import verdicts
+from modbench.harness.stats.verdicts import Contrast, together
 
 # Kinds of noise and waits; the variant is compared with the anchor.
 KINDS = {
@@ -95,8 +95,8 @@ def shares(found: Sequence[Contrast], factor: float) -> Shares:
 
 def half_alone() -> mock._patch[object]:
     """The simpler rule, while it is entered: half the margin alone decides."""
-    own = contrast._agree
-    return mock.patch.object(contrast, "_agree", lambda gap, edge, **_: own(gap, edge, at_zero=False))
+    own = verdicts._agree
+    return mock.patch.object(verdicts, "_agree", lambda gap, edge, **_: own(gap, edge, at_zero=False))
 
 
 def main() -> None:

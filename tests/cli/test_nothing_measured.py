@@ -14,10 +14,10 @@ from planted import ended, left, planted_suite
 
 from modbench.harness.planning.plan import Plan
 from modbench.reports.formats import md
-from modbench.reports.page import render
-from modbench.reports.questions import first_screen, machine
+from modbench.reports.html_report import render
+from modbench.reports.questions import machine_check, summary
 from modbench.reports.tables.load import Loaded
-from modbench.reports.terminal import summary
+from modbench.reports.terminal import printed_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
@@ -57,13 +57,13 @@ def finished(tmp_path: Path, **suite: Any) -> Loaded:
     return render.write(folder)
 
 
-SAID = f"{machine.NOTHING}: 2 cells failed"
+SAID = f"{machine_check.NOTHING}: 2 cells failed"
 
 
 def test_it_is_said_first_in_every_output(tmp_path: Path) -> None:
     loaded = finished(tmp_path)
     assert not loaded.measured
-    closing = " ".join(summary.closing(loaded, "page", None).split())
+    closing = " ".join(printed_run.closing(loaded, "page", None).split())
     assert closing.startswith(f"⚠ {SAID}. dense[T64-B1-fp32-cpu1]: error: planted failure")
     assert closing.count("failed: dense[") == 1
     assert "failed: dense[T64-B1-fp32-cpu1] and 1 more: " in closing
@@ -72,9 +72,9 @@ def test_it_is_said_first_in_every_output(tmp_path: Path) -> None:
     assert page.index(SAID) < page.index("Summary")
     assert marked.index(SAID) < marked.index("Asked:")
     for said in (closing, page, marked):
-        assert first_screen.NOTHING_COMPARED not in said
-    assert first_screen.head(loaded).answer == [f"{machine.NOTHING}."]
-    assert summary.as_json(loaded, Path("page"), None)["measured"] is False
+        assert summary.NOTHING_COMPARED not in said
+    assert summary.head(loaded).answer == [f"{machine_check.NOTHING}."]
+    assert printed_run.as_json(loaded, Path("page"), None)["measured"] is False
 
 
 def test_skipped_cells_and_jobs_without_a_record_are_no_measurements(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_skipped_cells_and_jobs_without_a_record_are_no_measurements(tmp_path: P
     loaded = render.write(left(tmp_path, made, fails="dense", leave_out=job))
     assert {*loaded.cases.status} == {"failed", "skipped"}
     assert not loaded.measured
-    said, _, reason = machine.nothing_measured(loaded).partition(". ")
+    said, _, reason = machine_check.nothing_measured(loaded).partition(". ")
     assert re.findall(r"1 (?:job|cell \w+)", said) == ["1 job", "1 cell failed", "1 cell skipped"]
     assert reason.startswith("dense[")
 
@@ -98,8 +98,8 @@ def test_skipped_cells_and_jobs_without_a_record_are_no_measurements(tmp_path: P
 def test_one_value_is_something(tmp_path: Path, suite: dict[str, Any], modbench: Modbench) -> None:
     loaded = finished(tmp_path, **suite)
     assert loaded.measured
-    machine.check_measured(loaded, Path("page"))
-    assert summary.as_json(loaded, Path("page"), None)["measured"] is True
+    machine_check.check_measured(loaded, Path("page"))
+    assert printed_run.as_json(loaded, Path("page"), None)["measured"] is True
     done = modbench("resume", loaded.path)
     assert done.returncode == 0
     assert "Nothing was measured" not in done.stdout + done.stderr

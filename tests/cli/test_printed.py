@@ -19,9 +19,9 @@ from resealed import reseal
 from modbench.harness.core import printable
 from modbench.harness.core.foreign import cell
 from modbench.harness.core.printable import escaped, escaped_json, is_printable
+from modbench.reports.markup import data
 from modbench.reports.questions.gate.gate import Gate, GateFinding
 from modbench.reports.terminal import gate as gate_text
-from modbench.reports.writers import data
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 

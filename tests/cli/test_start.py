@@ -33,7 +33,7 @@ from modbench.commands.init.suite_file import EXAMPLES, example, suite_schema, t
 from modbench.harness.planning.load_suite import load_suite, read_suite
 from modbench.harness.registry import catalogue
 from modbench.reports import demo
-from modbench.reports.writers import html
+from modbench.reports.markup import html
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).parents[2]

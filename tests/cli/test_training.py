@@ -18,7 +18,7 @@ from in_process import succeeded
 from resealed import reseal
 
 from modbench.harness.results.json_files import read_sealed
-from modbench.reports.writers import html
+from modbench.reports.markup import html
 
 pytestmark = pytest.mark.usefixtures("undrawn")  # words of pages are looked at
 

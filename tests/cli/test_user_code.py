@@ -32,9 +32,9 @@ from modbench.harness.results import user_files
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.results.run_folder import RunFolder, read
 from modbench.harness.results.sealed_records import read_record
-from modbench.reports.questions.machine import warnings
+from modbench.reports.markup.number_format import plain
+from modbench.reports.questions.machine_check import warnings
 from modbench.reports.tables.load import load
-from modbench.reports.writers.number_format import plain
 
 pytestmark = pytest.mark.slow
 

@@ -42,7 +42,7 @@ from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import run_folder
 from modbench.harness.results.run_folder import RunFolder
-from modbench.reports.page import render
+from modbench.reports.html_report import render
 from modbench.reports.tables.load import load
 
 # What each variant takes relative to the anchor.

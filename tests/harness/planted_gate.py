@@ -18,7 +18,7 @@ from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import decisions, run_folder
 from modbench.harness.results.decisions import Decided
-from modbench.reports.model import Estimate, Kind
+from modbench.reports.blocks import Estimate, Kind
 from modbench.reports.questions.gate.gate import GateFinding
 from modbench.reports.tables.load import Loaded, load
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from modbench.reports.model import Figure
+from modbench.reports.blocks import Figure
+from modbench.reports.markup import html
 from modbench.reports.tables.load import Loaded
-from modbench.reports.writers import html
 
 
 def shown(section: Any, loaded: Loaded) -> str:

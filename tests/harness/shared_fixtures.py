@@ -190,7 +190,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     does a golden.
     """
     from modbench.reports.figures import heat_map
-    from modbench.reports.writers import html
+    from modbench.reports.markup import html
 
     monkeypatch.setattr(html, "to_svg", lambda *_: "<svg></svg>")
     monkeypatch.setattr(heat_map, "draw", lambda *_: None)

@@ -13,15 +13,15 @@ from present import present
 
 from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.core.labels import Label
-from modbench.harness.stats import contrast
-from modbench.reports.page import render
+from modbench.harness.stats import verdicts
+from modbench.reports.html_report import render
+from modbench.reports.markup.number_format import plain
 from modbench.reports.questions.gate import gate
-from modbench.reports.questions.machine import aa_control_check, machine_check, warnings
-from modbench.reports.tables import pair_verdicts
+from modbench.reports.questions.machine_check import aa_control_check, machine_check, warnings
+from modbench.reports.tables import claims
+from modbench.reports.tables.claims import SILENT, UNCHECKED
 from modbench.reports.tables.load import Loaded, default_variant, load
-from modbench.reports.tables.pair_verdicts import SILENT, UNCHECKED
-from modbench.reports.terminal import summary
-from modbench.reports.writers.number_format import plain
+from modbench.reports.terminal import printed_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
@@ -41,7 +41,7 @@ def run(folder: Path, **more: Any) -> Loaded:
 
 
 def terminal(loaded: Loaded) -> str:
-    return " ".join(summary.closing(loaded, loaded.path / "report.html", None).split())
+    return " ".join(printed_run.closing(loaded, loaded.path / "report.html", None).split())
 
 
 def page(loaded: Loaded) -> str:
@@ -125,7 +125,7 @@ def test_an_aa_control_is_no_contender(calm: Loaded, unchecked: Loaded) -> None:
     assert len(calm.comparisons) == len(unchecked.comparisons)
     assert not calm.comparisons.variant.str.contains("aa_control").any()
     assert calm.run.plan.matched_baselines == unchecked.run.plan.matched_baselines
-    told, _, check = summary.closing(calm, Path("page"), None).partition("\nsure  ")
+    told, _, check = printed_run.closing(calm, Path("page"), None).partition("\nsure  ")
     assert "than dense" in told
     assert "aa_control" not in told
     assert "A/A control: 0 of 2 differ" in " ".join(check.split())
@@ -142,13 +142,13 @@ def test_an_aa_control_is_no_baseline_and_stays_with_the_anchor(calm: Loaded) ->
 
 def test_an_aa_control_does_not_enlarge_the_family(calm: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     """Holm over variants and A/A controls together would let a machine's check cost the variants their verdicts."""
-    sizes, judge = list[int](), contrast.together
+    sizes, judge = list[int](), verdicts.together
 
-    def counted(contrasts: Sequence[contrast.Contrast]) -> list[contrast.Contrast]:
+    def counted(contrasts: Sequence[verdicts.Contrast]) -> list[verdicts.Contrast]:
         sizes.append(len(contrasts))
         return judge(contrasts)
 
-    monkeypatch.setattr(pair_verdicts, "together", counted)
+    monkeypatch.setattr(claims, "together", counted)
     load(calm.path)
     # Three variants against the anchor, then two, then one against each other; the matched baseline; A/A controls at both places.
     assert set(sizes) == {3, 2, 1}

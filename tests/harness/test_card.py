@@ -20,8 +20,8 @@ from modbench.harness.machine import card_clocks
 from modbench.harness.machine.card_clocks import Clocks
 from modbench.harness.machine.certificate import Certificate
 from modbench.harness.machine.data_sheets import sheet_of
-from modbench.harness.stats.contrast import Rule, estimated
 from modbench.harness.stats.effects import Effect
+from modbench.harness.stats.verdicts import Rule, estimated
 
 
 def watched(seen: Callable[[dict[str, Clocks]], bool]) -> dict[str, Clocks]:

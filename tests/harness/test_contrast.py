@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from present import present
 from scipy import stats as scipy_stats
 
-from modbench.harness.stats.contrast import (
+from modbench.harness.stats.effects import Effect
+from modbench.harness.stats.reason import Reason
+from modbench.harness.stats.verdicts import (
     APART,
     BETTER,
     BETTER_OPEN,
@@ -40,8 +42,6 @@ from modbench.harness.stats.contrast import (
     limited,
     together,
 )
-from modbench.harness.stats.effects import Effect
-from modbench.harness.stats.reason import Reason
 
 HOWS: tuple[How, ...] = get_args(How)
 MARGIN = 0.02

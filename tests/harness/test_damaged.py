@@ -27,8 +27,8 @@ from modbench.harness.results.record_checks import usable
 from modbench.harness.results.run_folder import RunFolder, read
 from modbench.harness.results.sealed_records import read_record
 from modbench.harness.results.workspace import Workspace
-from modbench.reports.format import PAGE
-from modbench.reports.page import render
+from modbench.reports.html_report import render
+from modbench.reports.output_format import PAGE
 from modbench.reports.questions.gate import gate
 from modbench.reports.tables.load import Loaded, load
 

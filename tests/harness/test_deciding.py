@@ -11,10 +11,10 @@ from present import present
 from modbench.commands.doctor import checkup
 from modbench.commands.doctor.aa_comparisons import AAControl
 from modbench.harness.machine.certificate import Certificate
-from modbench.harness.stats.contrast import WORSE, Rule, estimated
 from modbench.harness.stats.effects import over_processes
 from modbench.harness.stats.power import above_0, prospect
 from modbench.harness.stats.time_to_detect import Spread, time_to_decide
+from modbench.harness.stats.verdicts import WORSE, Rule, estimated
 
 
 def simulated(sd: float, processes: int, slowdown: float, times: int = 1000) -> float:

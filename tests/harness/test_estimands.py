@@ -20,9 +20,9 @@ from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label
 from modbench.harness.measure.passes.time import number_of_inputs
 from modbench.harness.stats.against_baseline import Process
-from modbench.harness.stats.contrast import Contrast, Estimates, Rule, Seen, together
 from modbench.harness.stats.effects import Effect, over_processes
-from modbench.reports.page import render
+from modbench.harness.stats.verdicts import Contrast, Estimates, Rule, Seen, together
+from modbench.reports.html_report import render
 from modbench.reports.tables import comparisons
 from modbench.reports.tables.load import load
 

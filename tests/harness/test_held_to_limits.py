@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from modbench.harness.stats.contrast import ByClock, Contrast, Rule, Side, contrast, limited
+from modbench.harness.stats.verdicts import ByClock, Contrast, Rule, Side, contrast, limited
 
 EDGE = 0.02
 

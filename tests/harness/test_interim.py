@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from present import present
 from scipy import special, stats
 
-from modbench.harness.stats import contrast, effects
-from modbench.harness.stats.contrast import ByClock, Contrast, How, Rule, Side
+from modbench.harness.stats import effects, verdicts
 from modbench.harness.stats.interim import ONE, Analysis, analysis_at, boundaries, schedule, spent
+from modbench.harness.stats.verdicts import ByClock, Contrast, How, Rule, Side
 
 FOUR = (0.25, 0.5, 0.75, 1.0)
 rising = st.lists(st.integers(1, 19), max_size=5, unique=True).map(lambda at: (*(i / 20 for i in sorted(at)), 1.0))
@@ -122,7 +122,7 @@ def test_a_single_analysis_has_the_whole_level() -> None:
 def of_losses(mine: Sequence[float], theirs: Sequence[float], how: How, rule: Rule) -> Contrast:
     """Losses of two sides, below 0 where the first is better."""
     new, base = (Side(ByClock(dict(enumerate(side)))) for side in (mine, theirs))
-    return contrast.contrast(base, new, how, rule)
+    return verdicts.contrast(base, new, how, rule)
 
 
 def test_the_interval_of_the_only_analysis_is_welchs_or_the_paired_t() -> None:
@@ -149,13 +149,13 @@ def at(number: int, margin: float = 0.0) -> Rule:
 @pytest.mark.parametrize(
     ("difference", "spread", "margin", "verdict"),
     [
-        (-0.5, 0.01, 0.1, contrast.BETTER),
-        (0.5, 0.01, 0.1, contrast.WORSE),
-        (0.0, 0.01, 0.1, contrast.EQUIVALENT),
-        (-0.05, 0.01, 0.1, contrast.EQUIVALENT),  # better by less than what matters
-        (-0.05, 0.01, 0.0, contrast.BETTER),
-        (0.0, 1.0, 0.1, contrast.INCONCLUSIVE),
-        (-0.1, 0.01, 0.1, contrast.BETTER),  # the margin is inside its interval
+        (-0.5, 0.01, 0.1, verdicts.BETTER),
+        (0.5, 0.01, 0.1, verdicts.WORSE),
+        (0.0, 0.01, 0.1, verdicts.EQUIVALENT),
+        (-0.05, 0.01, 0.1, verdicts.EQUIVALENT),  # better by less than what matters
+        (-0.05, 0.01, 0.0, verdicts.BETTER),
+        (0.0, 1.0, 0.1, verdicts.INCONCLUSIVE),
+        (-0.1, 0.01, 0.1, verdicts.BETTER),  # the margin is inside its interval
     ],
 )
 def test_verdicts_on_losses(difference: float, spread: float, margin: float, verdict: str) -> None:
@@ -181,7 +181,7 @@ def test_turning_the_sides_round_turns_the_interval_round(
     one, other = of_losses(mine, theirs, how, rule), of_losses(theirs, mine, how, rule)
     turned = other.effect.mirrored()
     assert (one.effect.low, one.effect.high) == pytest.approx((turned.low, turned.high), abs=1e-9)
-    assert one.verdict == contrast.MIRRORED.get(str(other.verdict), other.verdict)
+    assert one.verdict == verdicts.MIRRORED.get(str(other.verdict), other.verdict)
 
 
 def test_an_interval_excludes_no_difference_where_its_p_value_is_at_most_five_per_cent() -> None:
@@ -212,8 +212,8 @@ def test_the_simulated_confirmations_are_judged_like_any_contrast() -> None:
             how: How = "interleaved" if paired else "independent"
             found = of_losses((0.9 + mine).tolist(), ([0.0] * 7 if paired else theirs.tolist()), how, Rule("loss", 1.2))
             made = bench.shares(world, 1, seed)
-            assert made.decided == (found.verdict != contrast.INCONCLUSIVE)
-            assert made.equivalent == (found.verdict == contrast.EQUIVALENT)
+            assert made.decided == (found.verdict != verdicts.INCONCLUSIVE)
+            assert made.equivalent == (found.verdict == verdicts.EQUIVALENT)
 
 
 def test_differences_that_were_shown_early_are_too_large() -> None:

@@ -30,11 +30,11 @@ from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.results.run_file import StoredRun
 from modbench.progress_bar import progress_for
 from modbench.reports import wording
-from modbench.reports.model import Estimate, Sentence
-from modbench.reports.questions import best_setting, first_screen, matches
+from modbench.reports.blocks import Estimate, Sentence
+from modbench.reports.markup.number_format import plain
+from modbench.reports.questions import summary, user_models
 from modbench.reports.tables.load import load, matched_beside
 from modbench.reports.tables.rerun_command import Again
-from modbench.reports.writers.number_format import plain
 
 SUITE: dict[str, Any] = {
     "name": "s",
@@ -447,12 +447,12 @@ def test_the_answer_begins_with_the_rival(here: Path, monkeypatch: pytest.Monkey
     loaded = load(left(here, made))
     own = next(case for case in loaded.variants if case.is_user_model)
     assert matched_beside(loaded, own) is not None
-    assert best_setting.first_variant(loaded) == own  # what the page shows first is about it too
-    first, shape = (of_type(Sentence, each) for each in first_screen.answer(loaded))
+    assert user_models.first_variant(loaded) == own  # what the page shows first is about it too
+    first, shape = (of_type(Sentence, each) for each in summary.answer(loaded))
     assert (first.given["variant"], shape.given["variant"]) == (own, own)
     assert first.given["base"] == "dense of equal FLOPs"
     assert (first.given["won"], first.given["all"]) == (2, 2)
-    assert not list(matches.missed(loaded))  # its FLOPs were not measured here
+    assert not list(user_models.missed(loaded))  # its FLOPs were not measured here
 
 
 def test_settings_without_a_dense_variant_are_held_against_dense_of_the_cost_of_one(
@@ -465,11 +465,11 @@ def test_settings_without_a_dense_variant_are_held_against_dense_of_the_cost_of_
         monkeypatch.setitem(planted.PLANTED, f"mine:build[width{n}]", own)
         monkeypatch.setitem(planted.PLANTED, f"dense-f-mine:build-width{n}", match)
     loaded = load(left(here, made))
-    assert plain(first_screen.asked(loaded)) == (
+    assert plain(summary.asked(loaded)) == (
         "mine:build width1 and mine:build width2 against dense, FLOPs of mine:build width1 and 1 matched baseline: "
         "forward pass at 32 and 64 tokens."
     )
-    said = of_type(Sentence, first_screen.answer(loaded)[0])
+    said = of_type(Sentence, summary.answer(loaded)[0])
     # A matched baseline costs as much as one setting: it is no baseline of all.
     assert (plain(said.given["variant"]), said.given["won"]) == ("mine:build width1", 2)
 
@@ -482,13 +482,13 @@ def test_a_predicted_time_is_held_against_the_measured_one(here: Path, monkeypat
         monkeypatch.setitem(planted.PLANTED, "mine:build", 0.5)
         (here / str(theirs)).mkdir()
         loaded = load(left(here / str(theirs), made))
-        found = [of_type(Estimate, said.given["ratio"]).value for said in matches.missed(loaded)]
+        found = [of_type(Estimate, said.given["ratio"]).value for said in user_models.missed(loaded)]
         assert found == [pytest.approx(theirs / 0.5, rel=0.04)] * off
 
 
 def test_a_model_without_a_rival_is_named_among_the_doubts(here: Path) -> None:
     made = planned(Planted({1: "cannot be counted: it needs a GPU"}), "mine.py:build")
-    (said,) = matches.left_out(load(left(here, made)))
+    (said,) = user_models.left_out(load(left(here, made)))
     assert "needs a GPU" in str(said.given["why"])
 
 

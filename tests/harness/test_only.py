@@ -14,10 +14,10 @@ from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan
 from modbench.reports.figures.style import look, numbered
-from modbench.reports.page import render
+from modbench.reports.html_report import render
 from modbench.reports.sections import numbers, tiles
 from modbench.reports.tables.load import load
-from modbench.reports.terminal import summary
+from modbench.reports.terminal import printed_run
 
 
 def variants(suite: Suite, *models: str, **flags: object) -> list[str]:
@@ -73,7 +73,7 @@ def test_a_lone_model_gets_its_numbers_and_is_told_why_there_is_no_ratio(
     run = left(tmp_path, make_plan(override(suite, flags), device="cpu"))
     render.write(run)
     loaded = load(run)
-    said = summary.closing(loaded, run / "report.html", None)
+    said = printed_run.closing(loaded, run / "report.html", None)
     assert "dense was measured alone" in " ".join(said.split())
     assert "forward pass" in said
     assert re.search(r"^dense +\d", said, re.MULTILINE)

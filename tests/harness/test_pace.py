@@ -25,8 +25,8 @@ from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.stats import noise
-from modbench.harness.stats.contrast import Rule, estimated
 from modbench.harness.stats.effects import Effect
+from modbench.harness.stats.verdicts import Rule, estimated
 
 SLOW = {"fp32": planted(1e7)}
 

@@ -16,13 +16,13 @@ from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import CountNotes
 from modbench.harness.planning.flops.closed_form import case_cost
-from modbench.reports.page import render
+from modbench.reports.html_report import render
+from modbench.reports.markup.number_format import plain
 from modbench.reports.questions import win_rate
-from modbench.reports.questions.machine import warnings
+from modbench.reports.questions.machine_check import warnings
 from modbench.reports.tables.load import load
-from modbench.reports.tables.outcomes import Tables
-from modbench.reports.terminal import summary
-from modbench.reports.writers.number_format import plain
+from modbench.reports.tables.values import Tables
+from modbench.reports.terminal import printed_run
 
 pytestmark = pytest.mark.slow
 
@@ -173,7 +173,7 @@ def test_a_noisy_ratio_wears_a_mark_and_claims_nothing(tmp_path: Path) -> None:
     assert (timed.loc["mod[c0.125]"].verdict == "inconclusive").all()
     assert (timed.loc["mod[c0.125]"].labels == Label.NOISY).all()
     assert timed.loc["moe"].labels.isna().all()
-    said = summary.closing(load(str(tmp_path / "run")), tmp_path / "report.html", None)
+    said = printed_run.closing(load(str(tmp_path / "run")), tmp_path / "report.html", None)
     row = next(line for line in said.splitlines() if re.match(r"MoD 0\.125 +\d", line))
     assert "‡" in row
     assert "‡ noisy" in " ".join(said.split())
@@ -197,7 +197,7 @@ def test_cpu_time_decides_what_a_busy_machine_spoils(tmp_path: Path) -> None:
     assert list(frame.columns[at : at + 3]) == ["cpu_ratio", "cpu_ratio_ci_low", "cpu_ratio_ci_high"]
     assert not (timed.labels.drop("mod[c0.125]") == Label.BY_CPU).any()
     loaded = load(str(tmp_path / "run"))
-    said = summary.closing(loaded, tmp_path / "report.html", None)
+    said = printed_run.closing(loaded, tmp_path / "report.html", None)
     row = next(line for line in said.splitlines() if re.match(r"MoD 0\.125 +\d", line))
     assert "MoD 0.125 is 1.60× as fast" in " ".join(said.split())
     assert re.findall(r" c(\d\.\d\d)×±\.\d+▲", row) == [f"{ratio:.2f}" for ratio in found.cpu_ratio]
@@ -221,7 +221,7 @@ def test_a_smoke_run_on_a_busy_machine_says_so_first_and_in_labels(tmp_path: Pat
     loaded = load(str(tmp_path / "run"))
     (warning,) = map(plain, warnings(loaded))
     assert "10 of 10 times" in warning
-    said = summary.closing(loaded, tmp_path / "report.html", None)
+    said = printed_run.closing(loaded, tmp_path / "report.html", None)
     assert " ".join(said.split()).startswith(f"⚠ {warning}")
     times = said.partition("forward pass, ")[2].partition("\n\n")[0].splitlines()[2:]  # below the heads, and the anchor
     assert len(times) == 4
@@ -245,7 +245,7 @@ def test_one_cold_compilation_has_no_verdict(tmp_path: Path) -> None:
 
 def test_the_mark_names_the_baseline_where_that_is_what_reads_the_future(tmp_path: Path) -> None:
     left(tmp_path, planted_suite("draft", seeds=[0, 1, 2], metrics=["flops/forward", "bpb/val"]), leaks="moe")
-    said = summary.closing(load(str(tmp_path / "run"), "moe"), tmp_path / "report.html", None)
+    said = printed_run.closing(load(str(tmp_path / "run"), "moe"), tmp_path / "report.html", None)
     assert "† not causal" in said
     mine = [line for line in said.splitlines() if line.startswith("MoD 0.125 ")]
     assert any("±" in line for line in mine)  # three seeds: an interval

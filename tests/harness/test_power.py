@@ -16,10 +16,10 @@ from scipy import stats
 
 from modbench.harness.domain.suite import TWO_STAGE
 from modbench.harness.stats import effects, power
-from modbench.harness.stats.contrast import BETTER_OPEN, INCONCLUSIVE, Kind, Rule, estimated, limited
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.interim import schedule
 from modbench.harness.stats.power import above_0, fewest, prospect
+from modbench.harness.stats.verdicts import BETTER_OPEN, INCONCLUSIVE, Kind, Rule, estimated, limited
 
 RUNS, MARGIN = 20_000, 0.02
 RULE, LOSS = Rule("time", MARGIN), Rule("loss", 1.0)

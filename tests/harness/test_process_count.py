@@ -30,9 +30,9 @@ from modbench.harness.planning.plan import Plan
 from modbench.harness.results import decisions, run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.progress_bar import Lines
-from modbench.reports.page import render
+from modbench.reports.html_report import render
 from modbench.reports.tables.load import load
-from modbench.reports.terminal import summary
+from modbench.reports.terminal import printed_run
 
 pytestmark = pytest.mark.slow
 
@@ -171,9 +171,9 @@ def test_a_result_that_the_cap_cut_is_labelled(tmp_path: Path) -> None:
     page = render.html(load(tmp_path / "run"))
     assert "only 5 were allowed" in page
     assert "4 to 5 processes" in page
-    said = summary.closing(load(str(tmp_path / "run")), tmp_path / "report.html", None)
+    said = printed_run.closing(load(str(tmp_path / "run")), tmp_path / "report.html", None)
     assert f"{Label.PROCESSES_CAPPED}: " in " ".join(said.split())
-    told = summary.as_json(load(str(tmp_path / "run")), tmp_path / "report.html", None)["processes"]
+    told = printed_run.as_json(load(str(tmp_path / "run")), tmp_path / "report.html", None)["processes"]
     assert [(each["made"], each["capped"]) for each in told] == [(5, True)] * 2
 
 
@@ -189,8 +189,8 @@ def test_the_plan_says_the_least_and_the_most() -> None:
     assert most - least == 2 * 5
     assert told["predicted_s"] < told["predicted_most_s"]
     assert f"{least} to {most} jobs" in as_text(told)
-    assert "4 to 9 processes × 3 rounds" in summary.opening(timed_plan())
-    assert f"{least} to {most} jobs" in summary.opening(timed_plan())
+    assert "4 to 9 processes × 3 rounds" in printed_run.opening(timed_plan())
+    assert f"{least} to {most} jobs" in printed_run.opening(timed_plan())
     fixed = forecast(timed_plan(processes=5))
     assert fixed["jobs"] == fixed["jobs_most"]
 

@@ -18,12 +18,12 @@ from modbench.harness.execution.run_time import RunTime
 from modbench.harness.planning.load_suite import load_suite, parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan
-from modbench.reports.model import Estimate, Sentence, Table
-from modbench.reports.questions import first_screen, requests, results
-from modbench.reports.sections import inference
+from modbench.reports.blocks import Estimate, Sentence, Table
+from modbench.reports.markup.number_format import plain
+from modbench.reports.questions import summary, value_tables
+from modbench.reports.sections import generation
 from modbench.reports.tables import axes, load
 from modbench.reports.tables.rerun_command import Again
-from modbench.reports.writers.number_format import plain
 
 SUITE = {
     "name": "served",
@@ -154,11 +154,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> load.Loaded:
 
 
 def test_requests_have_tables_answers_and_places_of_their_own(run: load.Loaded) -> None:
-    tables = {made.label: made for made in results.tables(run, results.TIMES, settings=1)}
+    tables = {made.label: made for made in value_tables.tables(run, value_tables.TIMES, settings=1)}
     assert [*map(plain, tables["request"].head[1:])] == [
         f"T = {size}, B = {batch}" for batch in (1, 4) for size in ("16 + 32", "64 + 32")
     ]
-    answer, _ = (of_type(Sentence, each) for each in first_screen.answer(run))
+    answer, _ = (of_type(Sentence, each) for each in summary.answer(run))
     assert answer.given["all"] == 8
     assert run.lengths == [64]  # a prompt is no length of the grid
 
@@ -166,7 +166,7 @@ def test_requests_have_tables_answers_and_places_of_their_own(run: load.Loaded) 
 def test_beside_a_request_stands_what_prefill_and_decode_predict(run: load.Loaded) -> None:
     found = {
         (each.case.variant, each.case.grid_point.seq_len, each.case.grid_point.batch_size): each
-        for each in requests.requests(run)
+        for each in generation.requests(run)
     }
     dense = found["dense", 64, 4]
     assert dense.prefill_s is not None
@@ -179,14 +179,14 @@ def test_beside_a_request_stands_what_prefill_and_decode_predict(run: load.Loade
     short = found["dense", 16, 1]
     assert (short.predicted_s, short.measured_over_predicted) == (None, None)
     assert "T = 16, B = 1" in plain(short.reason)
-    frame = requests.TABLE.frame(run)
+    frame = generation.TABLE.frame(run)
     assert len(frame) == len(found) == 8
     assert frame.predicted_s.isna().equals(frame.reason.notna())
 
 
 def test_on_the_page_a_row_has_the_prediction_beside_the_time(run: load.Loaded) -> None:
-    made = of_type(Table, inference.table(run, "latency/request"))
-    at = made.head.index(inference.PREDICTED[0])
+    made = of_type(Table, generation.table(run, "latency/request"))
+    at = made.head.index(generation.PREDICTED[0])
     rows = {plain(row[1]): row[at : at + 2] for row in made.rows}
     assert all(isinstance(each, Estimate) for where in (1, 4) for each in rows[f"T = 64 + 32, B = {where}"])
     assert {each for where in (1, 4) for each in rows[f"T = 16 + 32, B = {where}"]} == {None}
@@ -196,7 +196,7 @@ def test_without_prefill_there_is_no_prediction_but_a_reason(tmp_path: Path) -> 
     made = {**SUITE, "name": "planted", "metrics": ["latency/request"]}
     left(tmp_path, planted_suite("draft", train=None, processes=1, rounds=2, **made))
     loaded = load.load(tmp_path / "run")
-    assert requests.TABLE.frame(loaded).reason.str.contains("prefill and decode step").all()
+    assert generation.TABLE.frame(loaded).reason.str.contains("prefill and decode step").all()
     assert loaded.lengths == [16, 64]
 
 

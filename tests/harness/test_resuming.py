@@ -19,7 +19,7 @@ from modbench.harness.results import lock, progress, run_folder
 from modbench.harness.results.run_file import StoredRun
 from modbench.harness.results.run_folder import read
 from modbench.progress_bar import Lines
-from modbench.reports.page import render
+from modbench.reports.html_report import render
 
 
 def remaining(run: StoredRun, *, retry_failed: bool = False) -> list[str]:

@@ -10,9 +10,9 @@ import seed_sets as bench
 from present import present
 
 from modbench.harness.stats import effects, exact_two_proportions
-from modbench.harness.stats.contrast import BETTER, INCONCLUSIVE, WORSE, Rule, estimated, together
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.seed_sets import SeedSets
+from modbench.harness.stats.verdicts import BETTER, INCONCLUSIVE, WORSE, Rule, estimated, together
 
 TWELVE, MORE = tuple(range(3, 15)), tuple(range(15, 27))
 

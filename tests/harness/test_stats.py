@@ -17,7 +17,6 @@ from scipy import stats as scipy_stats
 from modbench.harness.call.timing.interleave import deal
 from modbench.harness.stats import paired
 from modbench.harness.stats.against_baseline import Process
-from modbench.harness.stats.contrast import Rule, counted, verdict
 from modbench.harness.stats.effects import (
     Effect,
     InputSpread,
@@ -30,6 +29,7 @@ from modbench.harness.stats.effects import (
 from modbench.harness.stats.noise import Columns
 from modbench.harness.stats.paired import ProcessSamples
 from modbench.harness.stats.reason import Reason
+from modbench.harness.stats.verdicts import Rule, counted, verdict
 
 MARGIN = 0.02
 TIME = Rule(margin=MARGIN)

@@ -12,9 +12,9 @@ import pytest
 from planted import left, planted_suite
 
 from modbench.harness.core.labels import Label
-from modbench.reports.model import Estimate, Finding
+from modbench.reports.blocks import Estimate, Finding
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.terminal import summary
+from modbench.reports.terminal import printed_run
 
 LURCHES = 0.3
 
@@ -47,7 +47,7 @@ def test_the_quotient_of_two_times_is_their_ratio(lurching: Path, baseline: str 
     for pair, (quotient, ratio) in found.items():
         # Rates come from undisturbed means, whose correction for noise is one of each side.
         assert quotient == pytest.approx(ratio, rel=1e-9), pair
-    assert "~" not in summary.closing(loaded, "page", None)
+    assert "~" not in printed_run.closing(loaded, "page", None)
 
 
 def test_medians_of_all_calls_would_contradict_it(lurching: Path) -> None:

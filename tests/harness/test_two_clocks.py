@@ -10,7 +10,10 @@ import two_clocks
 from simulate import World, pairs
 
 from modbench.harness.stats import noise, paired
-from modbench.harness.stats.contrast import (
+from modbench.harness.stats.effects import Effect, over_processes
+from modbench.harness.stats.paired import ProcessSamples
+from modbench.harness.stats.reason import Reason
+from modbench.harness.stats.verdicts import (
     MIRRORED,
     NOT_RECORDED,
     SEVERAL_THREADS,
@@ -20,9 +23,6 @@ from modbench.harness.stats.contrast import (
     Seen,
     together,
 )
-from modbench.harness.stats.effects import Effect, over_processes
-from modbench.harness.stats.paired import ProcessSamples
-from modbench.harness.stats.reason import Reason
 
 MARGIN = 0.02
 

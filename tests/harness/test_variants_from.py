@@ -17,10 +17,10 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results.run_file import plan_of, stored_plan
+from modbench.reports.markup.number_format import plain
 from modbench.reports.tables.best_variants import best_variants, sentence
 from modbench.reports.tables.load import load
-from modbench.reports.terminal.summary import opening
-from modbench.reports.writers.number_format import plain
+from modbench.reports.terminal.printed_run import opening
 
 pytestmark = pytest.mark.plugin("tasks")
 

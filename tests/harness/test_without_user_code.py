@@ -21,10 +21,10 @@ from modbench.harness.domain.evidence import TimingProcess
 from modbench.harness.measure.warnings.times import changed, log_times, process_changed
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import make_plan
-from modbench.reports.page import render
+from modbench.reports.html_report import render
 from modbench.reports.questions.gate import gate
 from modbench.reports.tables.load import load
-from modbench.reports.terminal import summary
+from modbench.reports.terminal import printed_run
 
 MINE = """
 import torch
@@ -188,7 +188,7 @@ def test_a_changed_process_is_labelled_in_every_output(tmp_path: Path, beside: f
         assert timed.sum() >= 6
         assert (rows[timed].labels.astype(str).str.contains(label) == changed_it).all()
         assert not rows[~timed].labels.astype(str).str.contains(label).any()
-    said = " ".join(summary.closing(loaded, Path("page"), None).split())
+    said = " ".join(printed_run.closing(loaded, Path("page"), None).split())
     assert (f"{label}: dense" in said) is changed_it
     assert ("with the user" in render.html(loaded)) is changed_it
     assert loaded.run.missing == []

@@ -114,13 +114,13 @@ def is_a_verdict(node: ast.AST) -> bool:
 
 
 def judges(node: ast.AST) -> bool:
-    """Whether a node names a function of `harness/stats/contrast.py` that judges: imported from it, or as its attribute."""
+    """Whether a node names a function of `harness/stats/verdicts.py` that judges: imported from it, or as its attribute."""
     if isinstance(node, ast.ImportFrom):
         plugged = node.module == "modbench.extend"
         homes = {alias.name: str(EXTENDED.get(alias.name) if plugged else node.module) for alias in node.names}
-        names = {name.partition("_of_")[0] for name, home in homes.items() if home.endswith("stats.contrast")}
+        names = {name.partition("_of_")[0] for name, home in homes.items() if home.endswith("stats.verdicts")}
         return bool(JUDGES & names)
-    return isinstance(node, ast.Attribute) and dotted(node) in {f"contrast.{name}" for name in JUDGES}
+    return isinstance(node, ast.Attribute) and dotted(node) in {f"verdicts.{name}" for name in JUDGES}
 
 
 def compares_a_p_value(node: ast.AST) -> bool:
@@ -256,7 +256,7 @@ DOORS = {
     "the words of verdicts are written": Door(
         is_a_verdict,
         {
-            "harness/stats/contrast.py": "",
+            "harness/stats/verdicts.py": "",
             "harness/registry/catalogue.py": "the field of a metric that says which direction is better",
         },
         "said = 'worse' if slower else 'equivalent'",
@@ -274,23 +274,23 @@ DOORS = {
             "reports/questions/gate/gate.py": "limits on two runs",
             "plugins/recommend/question.py": "variants of a run in a metric that is computed from others",
             "reports/tables/comparisons.py": "counts and shares of a run",
-            "reports/tables/outcomes.py": "pairs of a run, and along an axis",
-            "reports/tables/pair_verdicts.py": "families of a run",
+            "reports/tables/values.py": "pairs of a run, and along an axis",
+            "reports/tables/claims.py": "families of a run",
             "reports/tables/two_runs.py": "two stored runs",
         },
-        "from modbench.harness.stats import contrast\ncontrast.contrast(base, new, 'within', rule)",
+        "from modbench.harness.stats import verdicts\nverdicts.contrast(base, new, 'within', rule)",
     ),
     "p-values are adjusted for their family": Door(
         uses("effects.adjusted"),
         {
-            "harness/stats/contrast.py": "",
+            "harness/stats/verdicts.py": "",
         },
         "from modbench.harness.stats.effects import adjusted",
     ),
     "a p-value is compared with a level": Door(
         compares_a_p_value,
         {
-            "harness/stats/contrast.py": "",
+            "harness/stats/verdicts.py": "",
             "harness/measure/warnings/times.py": "whether the cost of one variant depends on its input",
             "harness/stats/trend_test.py": "whether one variant drifts",
         },
@@ -302,15 +302,15 @@ DOORS = {
             and isinstance(node.value, str)
             and (bool(re.search(r"\[(?=[^]]*`)(?=.*\|.*\])", node.value)) or node.value in {"\\|", "&#124;"})
         ),
-        {"reports/writers/markdown.py": ""},
+        {"reports/markup/markdown.py": ""},
         "cell.replace('|', '\\\\|')",
     ),
     "columns of text are aligned": Door(
         pads,
         {
             "harness/core/printable.py": "",
-            "reports/writers/short.py": "the two parts of a cell, inside a column",
-            "reports/writers/text.py": "titles of groups",
+            "reports/markup/short.py": "the two parts of a cell, inside a column",
+            "reports/markup/text.py": "titles of groups",
             "src/modbench/commands/_app.py": "typer writes the lines of --help",
             "src/modbench/commands/listing.py": "names below several headings",
             "plugins/published/recompute.py": "names below several headings",

@@ -16,7 +16,7 @@ REPORTS, FRONT = ROOT / "reports", ROOT / "src" / "modbench"
 PLUGIN = FRONT / "testing"
 # What plug-ins have of the reports.
 SECTIONS, PLUGGED = sorted(ROOT.glob("plugins/*/**/section*.py")), sorted(ROOT.glob("plugins/*/**/question*.py"))
-OUTSIDE = [*(path for path in sorted(REPORTS.rglob("*.py")) if "writers" not in path.parts), *SECTIONS, *PLUGGED]
+OUTSIDE = [*(path for path in sorted(REPORTS.rglob("*.py")) if "markup" not in path.parts), *SECTIONS, *PLUGGED]
 # `figures/` writes SVG.
 FILES = [path for path in OUTSIDE if "figures" not in path.parts]
 QUESTIONS = [*sorted((REPORTS / "questions").rglob("*.py")), *PLUGGED]
@@ -231,11 +231,11 @@ def test_a_format_of_a_number_is_found() -> None:
 
 
 def test_a_text_made_of_a_value_is_found() -> None:
-    assert phrases("from modbench.reports.writers.number_format import percent") == [1]
-    assert phrases("from modbench.reports.writers import number_format, text") == [1]
-    assert phrases("import modbench.reports.writers.number_format as write") == [1]
+    assert phrases("from modbench.reports.markup.number_format import percent") == [1]
+    assert phrases("from modbench.reports.markup import number_format, text") == [1]
+    assert phrases("import modbench.reports.markup.number_format as write") == [1]
     assert phrases("found = {}\nfound['reason'] = plain(said)") == [2]
-    assert phrases("from modbench.reports.writers.data import rows\nprice.plain.alone") == []
+    assert phrases("from modbench.reports.markup.data import rows\nprice.plain.alone") == []
 
 
 def test_an_interval_is_found() -> None:

@@ -27,8 +27,8 @@ from modbench.harness.measure.passes.count import Counted, count
 from modbench.harness.measure.passes.time import MANY_INPUTS
 from modbench.harness.planning.flops import counter
 from modbench.harness.registry import catalogue
+from modbench.reports.markup.number_format import plain
 from modbench.reports.sections.flops import claimed
-from modbench.reports.writers.number_format import plain
 
 V, D = 50, 32
 

@@ -12,10 +12,10 @@ import pytest
 from planted import left, planted_suite
 
 from modbench.harness.core.labels import Label
-from modbench.reports.page import render
-from modbench.reports.questions.checks import doubts
+from modbench.reports.html_report import render
+from modbench.reports.questions.found_warnings import doubts
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.terminal import summary
+from modbench.reports.terminal import printed_run
 
 VARIANTS: list[dict[str, Any]] = [
     {"model": "dense"},
@@ -47,7 +47,7 @@ def test_two_settings_that_are_one_model_are_labelled_everywhere(tmp_path: Path)
     assert {case.variant for case in loaded.labelled[Label.SAME]} == found
     pairs = read(loaded, "comparisons.csv")
     assert {*pairs[pairs.labels.str.contains(Label.SAME)].variant} == found
-    assert Label.SAME in " ".join(summary.closing(loaded, "page", None).split()).lower()
+    assert Label.SAME in " ".join(printed_run.closing(loaded, "page", None).split()).lower()
     said = {said for doubt in doubts(loaded) for said, _ in doubt.findings if "multiplier" in said}
     assert len(said) == 1
     assert html.escape(said.pop()) in render.html(loaded)

@@ -16,11 +16,11 @@ from resealed import reseal_with
 
 from modbench.reports import demo
 from modbench.reports.figures.style import bin_of
-from modbench.reports.page import render
-from modbench.reports.questions.machine import machine_check, warnings
+from modbench.reports.html_report import render
+from modbench.reports.markup import html as writers_html
+from modbench.reports.markup.number_format import plain
+from modbench.reports.questions.machine_check import machine_check, warnings
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.writers import html as writers_html
-from modbench.reports.writers.number_format import plain
 
 METRICS = ["flops/forward", "latency/forward", "memory/peak_allocated"]
 VARIANTS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.5]}]

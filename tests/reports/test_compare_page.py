@@ -12,13 +12,13 @@ import pytest
 from planted import UNFIT
 from planted_compare import VARIANTS, compared_run
 
-from modbench.reports.model import Note
-from modbench.reports.page import compare_page, layout
+from modbench.reports.blocks import Note
+from modbench.reports.html_report import comparison, layout
+from modbench.reports.markup.number_format import plain
 from modbench.reports.questions.compare_axis import Filter, compare_by
 from modbench.reports.questions.compare_runs import compare_runs
-from modbench.reports.questions.machine import machine_check
+from modbench.reports.questions.machine_check import machine_check
 from modbench.reports.tables.load import Loaded
-from modbench.reports.writers.number_format import plain
 
 pytestmark = pytest.mark.slow
 
@@ -46,8 +46,8 @@ def pages(runs: list[Loaded], tmp_path_factory: pytest.TempPathFactory) -> list[
     """The page of the two runs, and that of one along an axis."""
     here = tmp_path_factory.mktemp("pages")
     command = ["modbench", "compare", "--token=secret", "<b>"]
-    along = compare_page.of_axis(runs[1], compare_by(runs[1], "capacity", None, Filter()), command)
-    made = {"runs.html": compare_page.of_runs(compare_runs(runs), command), "along.html": along}
+    along = comparison.of_axis(runs[1], compare_by(runs[1], "capacity", None, Filter()), command)
+    made = {"runs.html": comparison.of_runs(compare_runs(runs), command), "along.html": along}
     for name, page in made.items():
         layout.write(page, str(here / name), force=False, compared=runs)
     return [here / name for name in made]
@@ -67,7 +67,7 @@ def test_names_of_strangers_are_escaped_and_nothing_is_fetched(pages: list[Path]
 
 def test_an_unfit_machine_is_named(tmp_path: Path) -> None:
     bad = compared_run(tmp_path / "unfit", suite={"grid": {"seq_len": [64]}}, environment={"certificate": UNFIT})
-    made = compare_page.of_axis(bad, compare_by(bad, "capacity", None, Filter()), [])
+    made = comparison.of_axis(bad, compare_by(bad, "capacity", None, Filter()), [])
     said = [plain(block.said) for section in made.sections for block in section.blocks if isinstance(block, Note)]
     assert plain(machine_check(bad)[1]) in said
     assert "unfit, 20 of 100" in html.unescape(layout.html(made))

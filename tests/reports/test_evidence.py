@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from modbench.reports.questions.first_screen import half_of
+from modbench.reports.questions.summary import half_of
 
 
 @pytest.mark.parametrize(

@@ -28,18 +28,18 @@ from resealed import reseal, reseal_with
 import modbench
 from modbench.harness.domain.case import Case
 from modbench.harness.registry import catalogue
-from modbench.reports.format import parse_formats
+from modbench.reports.blocks import Code, Finding, Table, Value
 from modbench.reports.formats import md, tex
 from modbench.reports.formats.json import VERSION, Report, type_of
-from modbench.reports.model import Code, Finding, Table, Value
-from modbench.reports.page import render
-from modbench.reports.questions import results
+from modbench.reports.html_report import render
+from modbench.reports.markup import latex, markdown
+from modbench.reports.markup.markdown import LIMIT, Block, within
+from modbench.reports.markup.number_format import plain
+from modbench.reports.output_format import parse_formats
+from modbench.reports.questions import value_tables
 from modbench.reports.tables.cases import CASES
 from modbench.reports.tables.comparisons import COMPARISONS, MORE
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.writers import latex, markdown
-from modbench.reports.writers.markdown import LIMIT, Block, within
-from modbench.reports.writers.number_format import plain
 
 pytest_benchmark = pytest.importorskip("modbench.plugins.pytest.format", reason="the plug-in is absent")
 
@@ -259,7 +259,7 @@ def test_latex_compiles(loaded: Loaded, tmp_path: Path) -> None:
 
 
 def test_a_latex_table_is_no_wider_than_a_page(loaded: Loaded) -> None:
-    first = results.tables(loaded)[0]
+    first = value_tables.tables(loaded)[0]
     wide = dataclasses.replace(
         first, head=("", *(f"T = {at}" for at in range(12))), rows=[[row[0], *[row[1]] * 12] for row in first.rows]
     )
@@ -277,7 +277,7 @@ def test_batch_sizes_are_columns_where_there_is_one_length(tmp_path: Path) -> No
         tmp_path,
         planted_suite("draft", metrics=["latency/forward"], variants=VARIANTS[:2], grid=grid, processes=3, rounds=1),
     )
-    first, second = results.tables(load(tmp_path / "run"))
+    first, second = value_tables.tables(load(tmp_path / "run"))
     for made, dtype in ((first, "fp32"), (second, "bf16")):
         assert [*map(plain, (*made.head, made.at))] == ["", "T = 64, B = 1", "T = 64, B = 2", dtype]
     _, (variant, *cells) = first.rows

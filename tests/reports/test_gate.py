@@ -15,16 +15,16 @@ from planted_gate import written
 from modbench.harness.core.errors import UsageError
 from modbench.harness.registry import catalogue
 from modbench.harness.results.run_file import plan_of, stored_plan
-from modbench.reports.model import Value
+from modbench.reports.blocks import Value
+from modbench.reports.markup.markdown import annotation
+from modbench.reports.markup.number_format import plain
 from modbench.reports.questions.gate import gate
 from modbench.reports.questions.gate.fail_on import CHECKS, parse
 from modbench.reports.questions.gate.gate import GateFinding
 from modbench.reports.tables import two_runs
+from modbench.reports.tables.claims import SMOKE
 from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.pair_verdicts import SMOKE
 from modbench.reports.tables.two_runs import NOT_ALTERNATED
-from modbench.reports.writers.markdown import annotation
-from modbench.reports.writers.number_format import plain
 
 pytestmark = pytest.mark.slow
 

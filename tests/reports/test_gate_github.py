@@ -14,11 +14,11 @@ import pytest
 from planted_gate import finding, planted_run
 from present import present
 
+from modbench.reports.markup import markdown
 from modbench.reports.questions.gate import gate
 from modbench.reports.questions.gate.fail_on import FailOn
 from modbench.reports.questions.gate.gate import Gate, GateFinding
 from modbench.reports.terminal import gate as gate_github
-from modbench.reports.writers import markdown
 
 GOLDEN = Path(__file__).parent / "golden"
 TIME, FLOPS, LOSS, MEMORY = "latency/forward", "flops/forward", "loss/val", "memory/peak_allocated"

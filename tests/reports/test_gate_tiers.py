@@ -18,13 +18,13 @@ from scipy import stats
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
 from modbench.harness.registry import catalogue
-from modbench.harness.stats.contrast import MIRRORED, Rule, counted, limited
+from modbench.harness.stats.verdicts import MIRRORED, Rule, counted, limited
+from modbench.reports.markup.number_format import plain
 from modbench.reports.questions.gate import gate
 from modbench.reports.questions.gate.fail_on import CHECKS, FailOn, Rules, check_of, parse
 from modbench.reports.questions.gate.gate import Gate
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.tables.two_runs import TwoRuns
-from modbench.reports.writers.number_format import plain
 
 TIME = "latency/forward"
 METRICS = [TIME, "flops/forward", "memory/peak_allocated", "loss/val"]

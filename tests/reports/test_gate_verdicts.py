@@ -11,12 +11,12 @@ from planted import left, planted_suite
 from planted_gate import planted_run
 from present import present
 
+from modbench.reports.markup.number_format import plain
 from modbench.reports.questions.gate import gate
 from modbench.reports.questions.gate.gate import Gate
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.tables.two_runs import ELSEWHERE, NOT_ALTERNATED
 from modbench.reports.terminal import gate as gate_text
-from modbench.reports.writers.number_format import plain
 
 TIME = "latency/forward"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from planted import left, planted_suite
 
+from modbench.reports.markup.number_format import plain
 from modbench.reports.questions.gate.gate import gate
-from modbench.reports.questions.machine import doubtful
+from modbench.reports.questions.machine_check import doubtful
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.writers.number_format import plain
 
 PROCESSES = 4
 SUITE = {

@@ -9,9 +9,9 @@ import pytest
 from planted import left, planted_suite
 from resealed import reseal
 
-from modbench.reports.sections.caveats import failures
+from modbench.reports.sections.failures_and_warnings import failures
 from modbench.reports.tables import job_files, load
-from modbench.reports.terminal import summary
+from modbench.reports.terminal import printed_run
 
 
 def failed_run(folder: Path, reason: str) -> tuple[Path, str]:
@@ -34,7 +34,7 @@ def test_a_failure_names_its_log(tmp_path: Path, ending: str) -> None:
     log = f"logs/{job}{ending}"
     (run / log).write_text("Traceback")
     loaded = load.load(run)
-    closing = summary.closing(loaded, run / "report.html", None)
+    closing = printed_run.closing(loaded, run / "report.html", None)
     assert "it cannot be built" in closing
     assert any(f"{run}/{log}" in line for line in closing.splitlines())  # whole, so that it can be copied
     (found,) = failures(loaded)

@@ -16,18 +16,18 @@ from modbench.harness.core.contracts import Text
 from modbench.harness.domain.case import Case
 from modbench.harness.planning.plan import make_plan
 from modbench.harness.stats import effects
-from modbench.harness.stats.contrast import Rule, estimated
 from modbench.harness.stats.effects import POWER
 from modbench.harness.stats.power import prospect
+from modbench.harness.stats.verdicts import Rule, estimated
+from modbench.reports.blocks import Estimate, Finding, Table
 from modbench.reports.formats import tex
-from modbench.reports.model import Estimate, Finding, Table
-from modbench.reports.questions import compare_axis, results
+from modbench.reports.markup.number_format import plain
+from modbench.reports.questions import compare_axis, value_tables
 from modbench.reports.sections import loss_curves, numbers
 from modbench.reports.tables import losses
-from modbench.reports.tables.findings import by_length
+from modbench.reports.tables.claims import judge
 from modbench.reports.tables.load import load
-from modbench.reports.tables.pair_verdicts import judge
-from modbench.reports.writers.number_format import plain
+from modbench.reports.tables.pairs import by_length
 
 
 def row(rows: pd.DataFrame, variant: str, metric: str) -> pd.Series:
@@ -64,7 +64,7 @@ def test_of_one_tokenizer_all_compare(tmp_path: Path, model: str | None, factor:
 
 def test_a_loss_stands_beside_the_length_that_it_was_trained_at(tmp_path: Path) -> None:
     loaded = at_two_lengths(tmp_path)
-    table: Any = results.loss_table(loaded)
+    table: Any = value_tables.loss_table(loaded)
     assert [*map(plain, table.head[1:])] == ["T = 64", "T = 128"]
     assert f"Held-out loss. {table.notes[0]}. " in tex.tables(loaded)
     cells = next(each[1:] for each in table.rows if isinstance(each[0], Case) and each[0].variant == MOD)

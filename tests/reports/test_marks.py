@@ -16,10 +16,10 @@ from modbench.harness.domain.notes import CountNotes
 from modbench.harness.machine.roofline.work import Listed, Work
 from modbench.reports import wording
 from modbench.reports.figures.style import Mark, Marks, new_figure, to_svg
-from modbench.reports.page import render
+from modbench.reports.html_report import render
+from modbench.reports.markup.html import _key as key_of
 from modbench.reports.tables.load import load
-from modbench.reports.tables.outcomes import Tables
-from modbench.reports.writers.html import _key as key_of
+from modbench.reports.tables.values import Tables
 
 EVIL = '<script>alert(1)</script>"$'
 

@@ -14,7 +14,7 @@ from resealed import reseal
 
 from modbench.harness.core.labels import Label
 from modbench.harness.machine import certificate
-from modbench.reports.questions import machine
+from modbench.reports.questions import machine_check
 from modbench.reports.tables import provenance
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.tables.two_runs import TwoRuns
@@ -67,7 +67,7 @@ def test_processes_on_one_node_are_as_on_any_machine(tmp_path: Path) -> None:
     assert present(loaded.certificate).verdict == "fit"
     (each,) = provenance.timed_on(loaded.run)
     assert (each.host, each.hardware) == ("n1", "EPYC, 64 cores")
-    assert machine.jobs(loaded) == [("Timed on", each.in_words())]
+    assert machine_check.jobs(loaded) == [("Timed on", each.in_words())]
 
 
 def test_processes_on_two_nodes_of_one_kind_are_pooled_with_a_label(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from planted_compare import VARIANTS, compared_run
 from present import present
 
 from modbench.harness.core.errors import UsageError
+from modbench.reports.blocks import Finding, Table
 from modbench.reports.formats import tex
-from modbench.reports.model import Finding, Table
 from modbench.reports.questions.compare_axis import Filter, compare_by, one_table
 from modbench.reports.tables.load import Loaded, load
 

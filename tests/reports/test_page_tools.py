@@ -22,10 +22,10 @@ from resealed import reseal, reseal_with
 from screens import shoot
 
 from modbench.reports import demo
-from modbench.reports.page import render
+from modbench.reports.html_report import render
+from modbench.reports.markup import html
 from modbench.reports.sections import numbers
 from modbench.reports.tables.load import load
-from modbench.reports.writers import html
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,8 @@ from present import present
 from modbench.harness.core.errors import UsageError
 from modbench.harness.stats import effects
 from modbench.harness.stats.interim import analysis_at
+from modbench.reports.markup.number_format import plain
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.writers.number_format import plain
 
 tasks = pytest.importorskip("modbench.plugins.tasks.question", reason="the plug-in is absent")
 

@@ -18,12 +18,12 @@ from modbench.harness.results import layout, run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.workspace import Workspace, artifact
 from modbench.harness.stats import effects, paired
-from modbench.reports.page import render
+from modbench.reports.html_report import render
 from modbench.reports.sections import numbers
 from modbench.reports.tables import comparisons
 from modbench.reports.tables import load as loading
 from modbench.reports.tables.load import load, subsample_evenly
-from modbench.reports.terminal import summary
+from modbench.reports.terminal import printed_run
 
 MEASURED = ["flops/forward", "latency/forward", "memory/peak_allocated"]
 
@@ -124,7 +124,7 @@ def test_a_page_of_many_cases_shows_some_and_says_how_many(tmp_path: Path, monke
     few = shown(numbers.TABLE, loaded)
     assert f"{len(loaded.pairs[loaded.pairs.primary]) - 20} more rows, at" in few
     assert few.count("<tr") < every.count("<tr")
-    assert "12 of 15 lengths" in summary.closing(loaded, tmp_path / "report.html", None).replace("\n", " ")
+    assert "12 of 15 lengths" in printed_run.closing(loaded, tmp_path / "report.html", None).replace("\n", " ")
 
 
 def test_evenly_keeps_the_ends() -> None:

@@ -13,7 +13,7 @@ from modbench.reports import wording
 from modbench.reports.figures import style
 from modbench.reports.figures.point_labels import label
 from modbench.reports.figures.style import INK, new_figure, to_svg
-from modbench.reports.page.layout import THEME
+from modbench.reports.html_report.layout import THEME
 
 
 def svg(text: str, identity: str = "one") -> str:

@@ -21,21 +21,21 @@ from modbench.commands import _output
 from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label
 from modbench.harness.results import run_folder
 from modbench.reports import demo
-from modbench.reports.model import Estimate, Finding
-from modbench.reports.questions import break_even, first_screen, win_rate
+from modbench.reports.blocks import Estimate, Finding
+from modbench.reports.markup.number_format import half, plain
+from modbench.reports.markup.short import Short
+from modbench.reports.questions import break_even, summary, win_rate
 from modbench.reports.questions.break_even import Line
 from modbench.reports.questions.compare_axis import compare_by
 from modbench.reports.questions.compare_runs import compare_runs
 from modbench.reports.questions.gate import gate
-from modbench.reports.sections import pays_from
-from modbench.reports.sections.caveats import failure_sentences
+from modbench.reports.sections import break_even as break_even_section
+from modbench.reports.sections.failures_and_warnings import failure_sentences
 from modbench.reports.tables.cases import looked_ahead
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.terminal import compare, decided, summary
+from modbench.reports.terminal import answer_so_far, compare, printed_run
 from modbench.reports.terminal import gate as gate_text
 from modbench.reports.wording import name
-from modbench.reports.writers.number_format import half, plain
-from modbench.reports.writers.short import Short
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +62,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 
 
 def closing(loaded: Loaded, *, verbose: bool = False) -> str:
-    return summary.closing(loaded, Path("report.html"), 61.0, verbose=verbose)
+    return printed_run.closing(loaded, Path("report.html"), 61.0, verbose=verbose)
 
 
 class Terminal(io.StringIO):
@@ -111,19 +111,19 @@ def test_a_verdict_while_the_run_goes_on_is_that_of_the_report(tmp_path: Path) -
         for job in jobs:
             if job.series != series and job.made_in != "count":
                 (run / "jobs" / f"{job.name}.json").unlink()
-        part = present(decided.part_of(run_folder.read(str(run)), processes))
+        part = present(answer_so_far.part_of(run_folder.read(str(run)), processes))
         final = loaded.comparisons[loaded.comparisons.metric == "latency/forward"]
         final = final[final.seq_len == length]
         made, final = (rows[columns].fillna("").reset_index(drop=True) for rows in (part.comparisons, final))
         pd.testing.assert_frame_equal(made, final, check_dtype=False)
-        (line, *_) = decided.answer(run, processes)
+        (line, *_) = answer_so_far.answer(run, processes)
         assert line.startswith(f"forward pass at T = {length:,}: MoD 0.125 is faster than ")
 
 
 def test_of_a_model_that_is_measured_alone_nothing_is_decided(tmp_path: Path) -> None:
     left(tmp_path, planted_suite("draft", metrics=["latency/forward"], variants=[{"model": "dense"}], train=None))
     run = run_folder.read(str(tmp_path / "run"))
-    assert decided.answer(run.path, [job for job in run.plan.jobs if job.made_in == "time"]) == []
+    assert answer_so_far.answer(run.path, [job for job in run.plan.jobs if job.made_in == "time"]) == []
 
 
 def changed(loaded: Loaded, cases: pd.DataFrame, pairs: pd.DataFrame | None = None) -> Loaded:
@@ -180,8 +180,8 @@ def test_reasons_beyond_the_first_are_counted(loaded: Loaded, monkeypatch: pytes
     skip(cases, cases.variant == "moe", "one")
     skip(cases, cases.variant == "mod[c0.125]", "another")
     for most, others in ((3, None), (2, "1"), (1, "2")):
-        monkeypatch.setattr(summary, "MOST_TROUBLES", most)
-        said = " ".join(summary.troubles(changed(loaded, cases)))
+        monkeypatch.setattr(printed_run, "MOST_TROUBLES", most)
+        said = " ".join(printed_run.troubles(changed(loaded, cases)))
         found = re.search(r"and (\d) more: cases.csv", said)
         assert (found[1] if found else None) == others
     assert len(failure_sentences(changed(loaded, cases))) == 1
@@ -197,7 +197,7 @@ def test_values_name_their_batch_where_there_are_several(tmp_path: Path) -> None
         folder.mkdir()
         left(folder, suite)
         loaded = load(folder / "run")
-        others = "\n".join(summary._others(loaded, 200, summary._in_place(loaded, every=True), every=True))
+        others = "\n".join(printed_run._others(loaded, 200, printed_run._in_place(loaded, every=True), every=True))
         assert (said in others) is ("largest" in others)
 
 
@@ -260,10 +260,10 @@ def test_empty_lines_stand_where_a_screen_has_room_for_them(quick: Loaded, *, ve
 def test_the_number_of_processes_is_said_where_the_first_line_has_another_one(quick: Loaded) -> None:
     """That one seed supports no claim stands once."""
     assert closing(quick).count("1 seed") == 1
-    assert "processes" not in present(first_screen.sure(quick)).words
+    assert "processes" not in present(summary.sure(quick)).words
     missing = quick.cases.copy()
     missing.loc[missing.unit == "s", "n"] -= 1
-    assert plain(first_screen.sure(changed(quick, missing))).startswith("6 processes, ")
+    assert plain(summary.sure(changed(quick, missing))).startswith("6 processes, ")
 
 
 def line(verdict: str | None, *point: float | None, left_out: dict[int, str] | None = None) -> Line:
@@ -322,7 +322,7 @@ def test_a_loss_that_is_not_known_causally_is_that_of_training_and_marked(quick:
     here = (pairs.metric == "loss/val_causal") & (pairs.variant == "moe")
     pairs.loc[here, "status"], pairs.loc[here, "difference"] = "skipped", float("nan")
     for tables, metric in ((quick.pairs, "loss/val_causal"), (pairs, "bpb/val")):
-        table = present(pays_from.table(changed(quick, quick.cases, tables)))
+        table = present(break_even_section.table(changed(quick, quick.cases, tables)))
         cell = table.rows[-1][list(table.head).index("loss")]
         row = tables[(tables.metric == metric) & (tables.variant == "moe") & tables.primary].iloc[0]
         assert isinstance(cell, Finding)
@@ -342,6 +342,6 @@ def test_a_variant_whose_work_is_in_doubt_is_named_first(loaded: Loaded, monkeyp
     at = said.index("\ndoubt    ")
     assert said[at:].startswith(f"\ndoubt    computes what it claims to skip: {name(variants[3])}")
     left = int(present(re.search(r"(\d+) more: -v", said[at:]))[1])
-    assert summary.MOST_DOUBTS + left == len(first_screen.doubts(loaded))
+    assert printed_run.MOST_DOUBTS + left == len(summary.doubts(loaded))
     every = " ".join(closing(loaded, verbose=True).split())
     assert all(f"{label}: " in every for label in light)

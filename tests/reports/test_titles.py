@@ -21,7 +21,7 @@ from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.results.run_file import plan_of, stored_plan
-from modbench.reports.page import render
+from modbench.reports.html_report import render
 from modbench.reports.questions.compare_axis import compare_by
 from modbench.reports.tables.load import Loaded, load, load_all
 from modbench.reports.tables.titles import titled

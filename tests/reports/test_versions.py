@@ -11,10 +11,10 @@ from resealed import reseal
 
 from modbench.harness.core.labels import Label
 from modbench.harness.planning.flops.closed_form import case_cost
-from modbench.reports.page import render
-from modbench.reports.questions import compare_runs, machine
+from modbench.reports.html_report import render
+from modbench.reports.markup.number_format import plain
+from modbench.reports.questions import compare_runs, machine_check
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.writers.number_format import plain
 
 BUILD = "def build(config):\n    import parts\n    return parts.made(config)\n"
 
@@ -62,7 +62,7 @@ def test_a_run_of_one_version_wears_no_label(here: Path, monkeypatch: pytest.Mon
     loaded = ran(here / "one", monkeypatch, {})
     assert labelled(loaded) == set()
     assert loaded.pairs.verdict.notna().any()
-    assert not any("changed after" in line for line in map(plain, machine.warnings(loaded)))
+    assert not any("changed after" in line for line in map(plain, machine_check.warnings(loaded)))
 
 
 @pytest.mark.slow
@@ -77,7 +77,7 @@ def test_processes_of_two_versions_are_labelled_and_have_no_verdict(
     assert times.verdict.notna()[128]
     assert times.verdict.isna()[64]
     assert "several versions of parts.py" in times.reason[64]
-    assert any("parts.py changed after" in line for line in map(plain, machine.warnings(loaded)))
+    assert any("parts.py changed after" in line for line in map(plain, machine_check.warnings(loaded)))
     render.write(loaded.path)
     for name in ("report.html", "cases.csv", "comparisons.csv"):
         assert Label.CODE_CHANGED in (loaded.path / name).read_text()

@@ -21,9 +21,7 @@ from modbench.harness.core.labels import LOOKED_AHEAD, Label
 from modbench.harness.domain.case import Case
 from modbench.harness.stats.reason import Reason
 from modbench.reports import reasons
-from modbench.reports.data_table import DataTable
-from modbench.reports.data_table import text as column
-from modbench.reports.model import (
+from modbench.reports.blocks import (
     ILLUSTRATION,
     Estimate,
     Finding,
@@ -34,10 +32,12 @@ from modbench.reports.model import (
     Value,
     known,
 )
+from modbench.reports.data_table import DataTable
+from modbench.reports.data_table import text as column
+from modbench.reports.markup import data, latex, markdown, number_format, short, text
+from modbench.reports.markup import html as write_html
+from modbench.reports.markup.number_format import plain
 from modbench.reports.reasons import WORDS
-from modbench.reports.writers import data, latex, markdown, number_format, short, text
-from modbench.reports.writers import html as write_html
-from modbench.reports.writers.number_format import plain
 
 FINITE = st.floats(min_value=1e-6, max_value=1e6)
 

@@ -13,8 +13,8 @@ from modbench.harness.domain.records import Record
 from modbench.harness.planning.adaptive import AdaptiveRule, Decision
 from modbench.harness.results.process_effects import samples_in_process
 from modbench.harness.stats import paired, power
-from modbench.harness.stats.contrast import Rule
 from modbench.harness.stats.paired import ProcessSamples
+from modbench.harness.stats.verdicts import Rule
 
 if TYPE_CHECKING:
     from modbench.harness.domain.suite import Suite

@@ -22,7 +22,7 @@ from test_parent_death import alive, wait_until_gone
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.machine import certificate, environment
-from modbench.harness.stats import contrast
+from modbench.harness.stats import verdicts
 from modbench.plugins.ab import two_commands as commands
 from modbench.plugins.ab.two_commands import Commands, Process
 
@@ -93,13 +93,13 @@ def planted(
     return {**found, **rows(found)["wall_s"], "code": found["code"]}
 
 
-@pytest.mark.parametrize(("slower", "check"), [(1.0, contrast.PASS), (1.05, contrast.FAIL), (0.95, contrast.PASS)])
+@pytest.mark.parametrize(("slower", "check"), [(1.0, verdicts.PASS), (1.05, verdicts.FAIL), (0.95, verdicts.PASS)])
 @pytest.mark.parametrize("late", [{}, {"late": 1.0}], ids=["quiet", "busy"])
 def test_the_clock_that_was_not_noisy_decides(
     here: Path, monkeypatch: pytest.MonkeyPatch, slower: float, check: str, late: dict[str, float]
 ) -> None:
     found = planted(here, monkeypatch, slower=slower, **late)
-    assert (found["check"], found["by_cpu"], found["code"]) == (check, bool(late), int(check == contrast.FAIL))
+    assert (found["check"], found["by_cpu"], found["code"]) == (check, bool(late), int(check == verdicts.FAIL))
 
 
 @pytest.mark.parametrize("blocks", ["3", "40"], ids=["to the end", "decided early"])

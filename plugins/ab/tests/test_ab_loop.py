@@ -14,8 +14,8 @@ from present import present
 from modbench.harness.core.errors import IncompleteError, UnfitError, UsageError
 from modbench.harness.core.units import parse_duration
 from modbench.harness.results.json_files import DamagedError
-from modbench.harness.stats import contrast, interim
-from modbench.harness.stats.contrast import Seen
+from modbench.harness.stats import interim, verdicts
+from modbench.harness.stats.verdicts import Seen
 from modbench.plugins.ab import folder, loop
 from modbench.plugins.ab import question as ab
 from modbench.plugins.ab.compared import Asked, SideFailsError
@@ -85,7 +85,7 @@ def plan(path: Path) -> Plan:
 
 
 @pytest.mark.parametrize(
-    ("effect", "word"), [(-0.1, contrast.WORSE), (0.1, contrast.BETTER), (0.0, contrast.EQUIVALENT)]
+    ("effect", "word"), [(-0.1, verdicts.WORSE), (0.1, verdicts.BETTER), (0.0, verdicts.EQUIVALENT)]
 )
 def test_it_stops_at_the_first_analysis_that_decides(tmp_path: Path, effect: float, word: str) -> None:
     planted = Planted(tmp_path, effect)
@@ -212,7 +212,7 @@ def test_a_new_side_that_fails_is_a_finding_and_a_base_that_fails_is_not(tmp_pat
 
 @pytest.mark.parametrize(
     ("effect", "noise", "code", "check"),
-    [(-0.1, 0.005, 1, contrast.FAIL), (-0.03, 0.005, 0, contrast.PASS), (-0.05, 0.2, 5, contrast.INCONCLUSIVE)],
+    [(-0.1, 0.005, 1, verdicts.FAIL), (-0.03, 0.005, 0, verdicts.PASS), (-0.05, 0.2, 5, verdicts.INCONCLUSIVE)],
 )
 def test_a_limit_decides_when_it_stops(tmp_path: Path, effect: float, noise: float, code: int, check: str) -> None:
     result = run(Planted(tmp_path, effect, noise), margin=0.05, fail_on=parse(["slower:5%"]))

@@ -13,15 +13,15 @@ from cases import case_of
 from modbench.harness.core.labels import Label
 from modbench.harness.core.printable import SCREEN, WIDTH
 from modbench.harness.domain.case import Case
-from modbench.harness.stats import contrast
-from modbench.harness.stats.contrast import Seen
+from modbench.harness.stats import verdicts
 from modbench.harness.stats.reason import Reason
+from modbench.harness.stats.verdicts import Seen
 from modbench.plugins.ab import question as ab
 from modbench.plugins.ab.question import Effects, Result, Row, page_of
 from modbench.plugins.ab.terminal import annotated, as_text, summary
-from modbench.reports.page import layout
+from modbench.reports.html_report import layout
+from modbench.reports.markup.data import value
 from modbench.reports.questions.gate.fail_on import parse
-from modbench.reports.writers.data import value
 
 SHAPE = {"d_model": 32, "n_layers": 2, "n_heads": 2, "d_ff": 64, "vocab_size": 64, "max_seq_len": 64}
 SIDES = ("main (1234567)", "the files in mine as they are")
@@ -90,20 +90,20 @@ def test_rows_are_one_family() -> None:
 
 def test_a_base_that_differs_from_itself_leaves_no_verdict() -> None:
     fooled = result([row(-0.1, alike=0.1)])
-    assert fooled.rows[0].verdict == contrast.INCONCLUSIVE
+    assert fooled.rows[0].verdict == verdicts.INCONCLUSIVE
     assert (fooled.exit_code(), fooled.exit_code(allow_inconclusive=True)) == (5, 0)
     # In directions that are drawn, a drift within each block is no difference.
     signs = {block: 1 if block % 2 else -1 for block in range(8)}
-    assert ab.judge([row(-0.1, alike=0.1)], 0.02, None, signs=signs)[0].verdict == contrast.WORSE
+    assert ab.judge([row(-0.1, alike=0.1)], 0.02, None, signs=signs)[0].verdict == verdicts.WORSE
 
 
 @pytest.mark.parametrize(
     ("effects", "fail_on", "verdict", "code"),
     [
         ([0.0, -0.1], None, None, 0),
-        ([0.0, -0.1], "slower:2%", contrast.FAIL, 1),
-        ([0.0, 0.1], "slower:2%", contrast.PASS, 0),
-        ([0.0, -0.021], "slower:2%", contrast.INCONCLUSIVE, 5),
+        ([0.0, -0.1], "slower:2%", verdicts.FAIL, 1),
+        ([0.0, 0.1], "slower:2%", verdicts.PASS, 0),
+        ([0.0, -0.021], "slower:2%", verdicts.INCONCLUSIVE, 5),
     ],
 )
 def test_exit_codes(effects: list[float], fail_on: str | None, verdict: str | None, code: int) -> None:
@@ -119,10 +119,10 @@ def by_both(of: Row, cpu: float | None = None) -> Row:
 
 
 def test_cpu_time_decides_where_it_is_asked_to_and_stands_for_the_work() -> None:
-    assert result([by_both(row(0.0), -0.1)], "cpu:2%").verdict == contrast.FAIL
+    assert result([by_both(row(0.0), -0.1)], "cpu:2%").verdict == verdicts.FAIL
     unfit = replace(by_both(row(0.0), -0.1), seen=Seen(unfit=Reason("several_threads")))
-    assert result([unfit], "cpu:2%").verdict == contrast.INCONCLUSIVE
-    assert result([row(-0.1)], "cpu:2%").verdict == contrast.INCONCLUSIVE
+    assert result([unfit], "cpu:2%").verdict == verdicts.INCONCLUSIVE
+    assert result([row(-0.1)], "cpu:2%").verdict == verdicts.INCONCLUSIVE
 
 
 @pytest.mark.parametrize(("lacking", "code"), [("new", 1), ("base", 5), (None, 5)])
@@ -139,7 +139,7 @@ def test_a_row_without_numbers(lacking: str | None, code: int) -> None:
 def test_numbers_that_are_only_reported_get_no_verdict_and_are_of_no_family() -> None:
     memory = Row("memory", "rss_bytes", base_value=2e6, new_value=1e6, unit="B", judged=False)
     found = result([row(0.0), memory, row(-0.5, judged=False)])
-    assert [each.verdict for each in found.rows] == [contrast.EQUIVALENT, None, None]
+    assert [each.verdict for each in found.rows] == [verdicts.EQUIVALENT, None, None]
     assert found.rows[0].contrast is not None
     assert found.rows[0].contrast.family == 1
     assert found.rows[1].ratio.value == 2
@@ -148,8 +148,8 @@ def test_numbers_that_are_only_reported_get_no_verdict_and_are_of_no_family() ->
 def test_every_output_says_the_same() -> None:
     found = result([row(-0.1), row(0.0, 2, noise=0.5)], "slower:2%", block_s=60.0)
     data = json.loads(json.dumps(found.as_dict(), default=value, allow_nan=False))
-    assert (data["verdict"], data["exit_code"]) == (contrast.FAIL, 1)
-    assert [each["check"] for each in data["rows"]] == [contrast.FAIL, contrast.INCONCLUSIVE]
+    assert (data["verdict"], data["exit_code"]) == (verdicts.FAIL, 1)
+    assert [each["check"] for each in data["rows"]] == [verdicts.FAIL, verdicts.INCONCLUSIVE]
     assert data["rows"][0]["ratio"] == pytest.approx(found.rows[0].ratio.value)
     assert data["rows"][0]["ci_low"] < data["rows"][0]["ratio"] < data["rows"][0]["ci_high"]
     lines = [*annotated(found)]

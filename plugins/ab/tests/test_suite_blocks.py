@@ -19,10 +19,10 @@ from modbench.harness.results import run_folder
 from modbench.plugins.ab import blocks as suite_blocks
 from modbench.plugins.ab import question as ab
 from modbench.plugins.ab.question import NAMES, Result, Row
+from modbench.reports.markup.number_format import plain
 from modbench.reports.questions.gate.fail_on import FailOn, parse
 from modbench.reports.tables.cell import Trouble
-from modbench.reports.tables.outcomes import Tables
-from modbench.reports.writers.number_format import plain
+from modbench.reports.tables.values import Tables
 
 TIME = "latency/forward"
 VARIANTS: list[dict[str, Any]] = [{"model": "dense"}, {"model": "mod", "capacity": 0.125}]

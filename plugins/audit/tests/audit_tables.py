@@ -24,7 +24,7 @@ from modbench.plugins.audit import targets
 from modbench.plugins.audit.probing import audit, built, probes
 from modbench.plugins.audit.question import side_by_side
 from modbench.plugins.audit.report import Architecture, AuditReport, Finding
-from modbench.reports.writers import markdown
+from modbench.reports.markup import markdown
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "audits.md"

@@ -26,7 +26,7 @@ from modbench.plugins.audit import question, targets
 from modbench.plugins.audit import request as audits
 from modbench.plugins.audit.report import Architecture, AuditReport, deviates, holds, unseen
 from modbench.plugins.audit.request import exit_code
-from modbench.reports.writers.number_format import plain
+from modbench.reports.markup.number_format import plain
 
 HERE = Path(__file__).parent
 SCHEMA = HERE.parent / "audit.schema.json"

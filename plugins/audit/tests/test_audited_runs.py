@@ -31,10 +31,10 @@ from modbench.plugins.audit.probe import Probe
 from modbench.plugins.audit.probing import SHAPE, small
 from modbench.plugins.audit.report import AuditFinding, deviates, holds, reported
 from modbench.reports.formats.json import report
-from modbench.reports.page import render
+from modbench.reports.html_report import render
 from modbench.reports.questions.gate import gate
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.terminal import summary
+from modbench.reports.terminal import printed_run
 
 MINE = """
 import torch
@@ -165,15 +165,15 @@ def test_a_stored_audit_is_in_every_output(tmp_path: Path) -> None:
     expected = {Label.ROWS_DEPEND, Label.ZEROES, Label.DEVIATES}
     assert {*labels[FIRST].split(";")} == expected
     assert labels[[SECOND, "dense"]].isna().all()
-    page, said = render.html(loaded), " ".join(summary.closing(loaded, Path("page"), None, verbose=True).split())
+    page, said = render.html(loaded), " ".join(printed_run.closing(loaded, Path("page"), None, verbose=True).split())
     for words in ("other rows move it by 7 tokens", "3 tokens come to nothing", "padding moves it by 5 tokens"):
         assert words in page
         assert words in said
     assert "died of SIGSEGV" in page
     assert "died of SIGSEGV" in said
-    short = " ".join(summary.closing(loaded, Path("page"), None).split())
+    short = " ".join(printed_run.closing(loaded, Path("page"), None).split())
     assert "rows depend" in short
-    data = summary.as_json(loaded, Path("page"), None)["audits"]
+    data = printed_run.as_json(loaded, Path("page"), None)["audits"]
     assert data[FIRST]["card"]["findings"]["alone"]["said"].endswith(" by 5 tokens")
     assert data[SECOND] == {"card": None, "reason": "the process died of SIGSEGV"}
     assert report(loaded).audits == data

@@ -21,7 +21,7 @@ from modbench.plugins.audit.probes import zeroed
 from modbench.plugins.audit.probing import audit, built
 from modbench.plugins.audit.products import Product
 from modbench.plugins.audit.report import Architecture, AuditReport
-from modbench.reports.writers.number_format import plain
+from modbench.reports.markup.number_format import plain
 
 # What each shipped model is.
 KINDS: dict[str, Architecture] = {

@@ -21,7 +21,7 @@ from resealed import reseal_with
 from modbench.harness.core.errors import UsageError
 from modbench.plugins.components import imported
 from modbench.reports.formats import md
-from modbench.reports.page import render
+from modbench.reports.html_report import render
 from modbench.reports.tables.load import load
 
 pytest_benchmark = pytest.importorskip("modbench.plugins.pytest.format", reason="the plug-in is absent")

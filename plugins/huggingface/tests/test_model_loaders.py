@@ -26,7 +26,7 @@ from modbench.harness.planning.plan import make_plan
 from modbench.harness.registry import model_loaders
 from modbench.harness.registry.user_models import check_user_model as check_model
 from modbench.harness.results import user_files
-from modbench.reports.questions import matches
+from modbench.reports.questions import user_models
 from modbench.reports.tables.load import load
 
 CONFIG = {
@@ -317,7 +317,7 @@ def test_losses_of_trained_weights_are_not_compared_with_those_of_weights_at_ran
         (row,) = loaded.between("loss/val", one, other)
         assert row.status == "skipped"  # the checkpoint's tokens are no bytes
         assert ("trained before" in str(row.reason)) == (own.variant in {one, other})
-    (said,) = matches.trained_before(loaded)
+    (said,) = user_models.trained_before(loaded)
     assert said.given["variant"] == own
     others = trained(f"hf:{folder}(weights=random)")
     assert not any(facts.trained for each in others.comparisons for facts in each.facts)

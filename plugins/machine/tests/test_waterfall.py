@@ -19,7 +19,7 @@ from modbench.harness.machine.roofline.table import Point, Table
 from modbench.harness.machine.roofline.work import Listed, Work
 from modbench.plugins.machine.waterfall import section as waterfall
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.tables.outcomes import Tables
+from modbench.reports.tables.values import Tables
 
 # Products of 100 rows with a width of 10, and attention of 100 multiply-adds.
 DENSE = Listed(work=(Work(kind="product", size=(1, 100, 10, 10), calls=2), Work(kind="attention", size=(1, 10, 10, 1))))

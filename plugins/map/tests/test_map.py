@@ -17,13 +17,13 @@ from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan
 from modbench.plugins.map import question as capacity_map
 from modbench.plugins.map import section
+from modbench.reports.blocks import Sentence
 from modbench.reports.figures.style import MAP
-from modbench.reports.model import Sentence
-from modbench.reports.page import render
+from modbench.reports.html_report import render
+from modbench.reports.markup.number_format import plain
 from modbench.reports.sections import speedup_map
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.terminal import summary
-from modbench.reports.writers.number_format import plain
+from modbench.reports.terminal import printed_run
 
 LOW, HIGH = (f"mod[c{capacity}]" for capacity in CAPACITIES)
 SHORT, LONG = LENGTHS
@@ -91,7 +91,7 @@ def test_the_shipped_suite_fits_a_terminal(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("COLUMNS", "80")
     text = Text("t", b"some words " * 50_000, b"other words " * 9500, "c0ffee")
     made = make_plan(override(load_suite("map"), Overrides(settings={"processes": 5})), device="cpu", text=text)
-    lines = summary.closing(load(map_run(tmp_path, made)), "report.html", 1.0).splitlines()
+    lines = printed_run.closing(load(map_run(tmp_path, made)), "report.html", 1.0).splitlines()
     assert len(lines) <= 38
     assert max(map(len, lines)) <= 80
     named = [line.rsplit(" 0.", 1)[0] for line in lines if line.startswith(("forward", "train", "decode", "loss 0"))]

@@ -27,14 +27,14 @@ from sections_of import drawn, shown
 
 from modbench.harness.registry import catalogue
 from modbench.plugins.paper import canvas as paper
+from modbench.reports.blocks import Figure
 from modbench.reports.figures import point_labels, style
 from modbench.reports.figures.axes import ratio_axis
-from modbench.reports.model import Figure
-from modbench.reports.page import render
+from modbench.reports.html_report import render
+from modbench.reports.markup import html
 from modbench.reports.section import sections
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.wording import short
-from modbench.reports.writers import html
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import scipy.stats  # noqa: F401  # an inner pytest forgets what it imported, which numpy and scipy do not survive
 
-import modbench.reports.writers.text  # noqa: F401  # as above
+import modbench.reports.markup.text  # noqa: F401  # as above
 
 CLOCK = """
 import math, random

@@ -17,9 +17,9 @@ import modbench
 from modbench.harness.core.errors import NothingMeasuredError, UsageError
 from modbench.plugins.python.frames import LOSSES, SAMPLES, Results
 from modbench.plugins.python.runs import Planned
-from modbench.reports.page import render
-from modbench.reports.questions.machine import NOTHING
-from modbench.reports.terminal import summary
+from modbench.reports.html_report import render
+from modbench.reports.questions.machine_check import NOTHING
+from modbench.reports.terminal import printed_run
 
 pytestmark = pytest.mark.slow
 
@@ -160,7 +160,7 @@ def test_one_model_alone_has_no_empty_line_and_is_counted_in_the_singular(tmp_pa
     assert repr(alone).endswith("1 variant, 1 case, 1 job, 1 job missing>")
     assert "1 cell skipped." in str(alone)
     assert str(alone.run.incomplete).endswith(": 1 job has no record.")
-    assert summary.opening(made).startswith("planted: 1 case in 1 job on cpu, ")
+    assert printed_run.opening(made).startswith("planted: 1 case in 1 job on cpu, ")
     assert repr(Planned(made)).endswith("smoke, 1 case, 1 job>")
 
 

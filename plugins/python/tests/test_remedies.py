@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from modbench.harness.stats.contrast import Contrast, Estimates, Rule, Seen
 from modbench.harness.stats.effects import Effect
+from modbench.harness.stats.verdicts import Contrast, Estimates, Rule, Seen
 from modbench.plugins.python.callable_contrasts import CORES, Beside, remedy
 from modbench.plugins.python.threads import at_threads, crowded
 

@@ -16,8 +16,8 @@ from modbench.harness.core.errors import UsageError
 from modbench.plugins.recommend import question as recommend
 from modbench.plugins.recommend.report import capacity_as_dict
 from modbench.plugins.sweeps.confirmation import question as confirmation
+from modbench.reports.markup.number_format import plain
 from modbench.reports.tables.load import load
-from modbench.reports.writers.number_format import plain
 
 pytestmark = pytest.mark.slow
 

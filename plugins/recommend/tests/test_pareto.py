@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from planted_choice import MEMORY, TAKES, TIME, run
 
-from modbench.harness.stats.contrast import BETTER
+from modbench.harness.stats.verdicts import BETTER
 from modbench.plugins.recommend import section as pareto
 from modbench.plugins.recommend.candidates import Candidate, choice
 from modbench.reports.tables.load import Loaded

@@ -40,11 +40,11 @@ from modbench.plugins.recommend.limits import (
 )
 from modbench.plugins.recommend.question import Recommended, recommend
 from modbench.plugins.recommend.report import as_dict, as_text
+from modbench.plugins.sweeps.held_against import held_against
 from modbench.reports import demo
-from modbench.reports.tables.findings import held_against
+from modbench.reports.markup.number_format import plain
+from modbench.reports.tables.claims import SMOKE, UNCHECKED
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.tables.pair_verdicts import SMOKE, UNCHECKED
-from modbench.reports.writers.number_format import plain
 
 pytestmark = pytest.mark.slow
 

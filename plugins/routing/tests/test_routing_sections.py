@@ -21,7 +21,7 @@ from modbench.harness.results import run_folder
 from modbench.harness.results.workspace import Workspace
 from modbench.plugins.routing import question
 from modbench.plugins.routing.section import ROUTING_GATES, ROUTING_KNOWS, ROUTING_PROFIT, ROUTING_TEXT, ROUTING_WHO
-from modbench.reports.model import Estimate, Figure, Table, Value
+from modbench.reports.blocks import Estimate, Figure, Table, Value
 from modbench.reports.tables.load import Loaded, load
 
 DIGIT = ("kind", "digit")

@@ -29,9 +29,9 @@ from modbench.harness.results import progress, run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.plugins.search import section as search
 from modbench.plugins.search.rule import Reading, bracket, next_cells, rows_of, usual
-from modbench.reports.questions.first_screen import sure
+from modbench.reports.markup.number_format import plain
+from modbench.reports.questions.summary import sure
 from modbench.reports.tables.load import load
-from modbench.reports.writers.number_format import plain
 
 LENGTHS = (32, 48, 64, 96, 128, 192, 256)
 ROW = "forward-mod-c0.125-B1-fp32-cpu1"

@@ -28,6 +28,7 @@ from modbench.extend import (
     Trouble,
     Value,
     between,
+    claims,
     count,
     grid_point,
     grouped,
@@ -36,7 +37,6 @@ from modbench.extend import (
     labels,
     lengths,
     number,
-    pair_verdicts,
     pivot,
     reasons,
     seeds_in_words,
@@ -251,7 +251,7 @@ def _speedup(loaded: Loaded, variant: Variant, metric: Metric) -> Speedup:
         found = replace(found, low=None, high=None) if found.kind == "rate" else found
     plain, noisy = _beside(loaded, metric, where, variant)
     warned = [*tables.row_labels(case, tables.metrics[variant.loss]), *tables.row_labels(sides[0], metric)]
-    warned += [*pair_verdicts.machine_labels(tables, sides[0], metric), *[Label.NOISY] * noisy]
+    warned += [*claims.machine_labels(tables, sides[0], metric), *[Label.NOISY] * noisy]
     return Speedup(variant, metric, here, found, None, plain, tuple(dict.fromkeys(warned)), tuple(notes))
 
 

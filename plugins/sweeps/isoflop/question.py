@@ -36,8 +36,6 @@ from modbench.extend import (
     by_seed,
     flag,
     grouped,
-    has_tail,
-    held_against,
     interval,
     joined_reasons,
     losses,
@@ -47,6 +45,7 @@ from modbench.extend import (
     text,
 )
 from modbench.plugins.sweeps.confirmation.rule import CONFIRMED, place_of
+from modbench.plugins.sweeps.held_against import has_tail, held_against
 from modbench.plugins.sweeps.joint_fit import Estimate as Fitted
 from modbench.plugins.sweeps.joint_fit import JointFit, Run
 from modbench.plugins.sweeps.rates.measurement import RatesNotes

@@ -14,10 +14,10 @@ from test_confirming import BUDGET, SIZES, sweep
 
 from modbench.plugins.sweeps.confirmation import question as confirmation
 from modbench.plugins.sweeps.section import CONFIRM, ISOFLOP
-from modbench.reports.model import Sentence
-from modbench.reports.questions import first_screen
+from modbench.reports.blocks import Sentence
+from modbench.reports.markup.number_format import plain
+from modbench.reports.questions import summary
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.writers.number_format import plain
 
 pytestmark = pytest.mark.slow
 
@@ -84,7 +84,7 @@ def verdicts(loaded: Loaded) -> dict[str, str | None]:
 
 def conclusion(loaded: Loaded) -> str:
     """What the first screen concludes from that."""
-    return plain(first_screen.answer(loaded)[-1])
+    return plain(summary.answer(loaded)[-1])
 
 
 def test_where_noise_does_as_well_the_router_gets_no_credit(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_fewer_seeds_than_the_spread_asks_for_are_a_doubt(
     (made,) = confirmation.answers(paying)
     told = made.confirmed.model_copy(update={"wanted": wanted})
     monkeypatch.setattr(confirmation, "answers", lambda _: [replace(made, confirmed=told)])
-    doubts: Any = first_screen.head(paying).doubts
+    doubts: Any = summary.head(paying).doubts
     said = [each.given for each in doubts if isinstance(each, Sentence) and "wanted" in each.given]
     assert [(plain(each["wanted"]), each["planned"]) for each in said] == ([(asked, 8)] if asked else [])
     assert all(plain(each["margin"]) == "1.5 %" for each in said)

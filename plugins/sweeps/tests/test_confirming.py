@@ -34,7 +34,7 @@ from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.training.batches import Windows
 from modbench.plugins.sweeps.confirmation.rule import Confirmed, choose, confirmations_of, inflation, seeds_planned
 from modbench.plugins.sweeps.joint_fit import Spread
-from modbench.reports.terminal import summary
+from modbench.reports.terminal import printed_run
 
 BUDGET = 2e10
 NAME = "best-T32-B4-fp32-cpu1-F2e10"
@@ -251,7 +251,7 @@ def test_a_run_says_the_most_it_can_take_and_less_with_each_look(tmp_path: Path)
     fresh = [job for job in made.jobs if job.made_in == "confirm"]
     least = len(made.jobs) - len(fresh)
     assert len(fresh) > 48
-    assert f"in {least} to {least + 48} jobs" in summary.opening(made)
+    assert f"in {least} to {least + 48} jobs" in printed_run.opening(made)
     assert forecast(made)["jobs_most"] == least + 48
     with Tracker(made, phases(made, 1), RunFolder(tmp_path), clock=lambda: 0.0) as tracker:
         now, seconds = tracker.now, tracker._seconds

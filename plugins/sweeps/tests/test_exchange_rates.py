@@ -23,11 +23,11 @@ from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.planning.plan import Plan
 from modbench.plugins.sweeps.gain import question as exchange
 from modbench.plugins.sweeps.gain.statistics import EQUAL_COST, NOT_DEARER
-from modbench.reports.model import Table
-from modbench.reports.page import render
+from modbench.reports.blocks import Table
+from modbench.reports.html_report import render
+from modbench.reports.markup.number_format import plain
 from modbench.reports.reasons import in_words
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.writers.number_format import plain
 
 METRICS = ["flops/forward", "flops/train_step", "latency/forward", "latency/train_step", "loss/val", "loss/val_causal"]
 VARIANTS = [

@@ -32,9 +32,9 @@ from modbench.harness.results.run_folder import RunFolder
 from modbench.plugins.sweeps import section as sweeps
 from modbench.plugins.sweeps.isoflop import question as isoflop
 from modbench.plugins.sweeps.rates.measurement import RatesNotes
-from modbench.reports.model import Estimate
+from modbench.reports.blocks import Estimate
+from modbench.reports.markup.number_format import plain
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.writers.number_format import plain
 
 SIZES = [{"d_model": d, "n_layers": 2} for d in (32, 48, 64)]
 TEXT = Text("t", b"some words " * 50_000, b"other words " * 500, "c0ffee")

@@ -13,11 +13,11 @@ from test_confirming import sweep as suite_of
 
 from modbench.harness.core.labels import Label
 from modbench.plugins.sweeps.isoflop import question as isoflop
+from modbench.reports.markup.number_format import plain
+from modbench.reports.markup.short import FUTURE
 from modbench.reports.section import InPlace
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.terminal import summary
-from modbench.reports.writers.number_format import plain
-from modbench.reports.writers.short import FUTURE
+from modbench.reports.terminal import printed_run
 
 HEAD = "FLOPs"
 
@@ -61,7 +61,7 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def closing(loaded: Loaded) -> str:
-    return summary.closing(loaded, Path("report.html"), None)
+    return printed_run.closing(loaded, Path("report.html"), None)
 
 
 def table(text: str) -> list[list[str]]:
@@ -104,7 +104,7 @@ def test_what_lacks_seeds_is_named(tmp_path: Path) -> None:
 
 
 def test_with_v_a_table_stands_once(swept: Loaded) -> None:
-    text = summary.closing(swept, Path("report.html"), None, verbose=True)
+    text = printed_run.closing(swept, Path("report.html"), None, verbose=True)
     assert text.count(f"\n{HEAD}") == closing(swept).count(f"\n{HEAD}") > 0
 
 

@@ -16,9 +16,9 @@ from test_trend import BUDGETS, followed, over, planted_losses
 from modbench.plugins.sweeps.joint_fit import Estimate as Fitted
 from modbench.plugins.sweeps.trend import question as trend
 from modbench.plugins.sweeps.trend.statistics import Trend
-from modbench.reports.questions import first_screen
+from modbench.reports.markup.number_format import plain
+from modbench.reports.questions import summary
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.writers.number_format import plain
 
 
 def planted(
@@ -58,7 +58,7 @@ def test_seeds_of_which_a_run_failed_are_left_out_and_named(crossing: Loaded, tm
     (answer,) = trend.answers(lost)
     assert (answer.rows[0].seeds, answer.trend) == (0, None)
     assert "planted failure" in str(answer.rows[0].reason)
-    assert "planted failure" in plain(first_screen.answer(lost)[0])
+    assert "planted failure" in plain(summary.answer(lost)[0])
 
 
 def test_without_losses_of_blocks_the_text_is_in_no_interval_and_said(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_budget_alone_has_a_difference_and_no_trend(tmp_path: Path) -> None:
     sweep: Any = followed().suite.isoflop
     one = {"train_flops": [BUDGETS[0]], "sizes": [*sweep.sizes], "max_epochs": 1e9}
     loaded = planted(tmp_path, 0.05, 0.1, changes={"isoflop": one, "trend": {"seeds": 4}})
-    said: Any = first_screen.answer(loaded)[0]
+    said: Any = summary.answer(loaded)[0]
     assert plain(said.given["better"]) == "dense"
     assert list(trend.TABLE.frame(loaded).quantity) == ["difference", "spread", "spread", "crossing"]
 
@@ -135,7 +135,7 @@ def test_off_the_line_there_is_neither_crossing_nor_forecast_in_any_output(
     (row,) = table.query("quantity == 'crossing'").to_dict("records")
     assert (row["outcome"], math.isnan(row["value"])) == ("inconclusive", True)
     assert "forecast" not in set(table.quantity)
-    (said,) = first_screen.answer(crossing)
+    (said,) = summary.answer(crossing)
     assert "no straight line" in plain(said)
     (answer,) = trend.answers(crossing)
     rows = [[*map(plain, row)] for row in trend.table(crossing, answer).rows]
@@ -151,7 +151,7 @@ def test_two_budgets_give_no_crossing_in_any_output(tmp_path: Path) -> None:
     (row,) = trend.TABLE.frame(loaded).query("quantity == 'crossing'").to_dict("records")
     assert row["outcome"] == "inconclusive"
     assert all(math.isnan(row[key]) for key in ("value", "ci_low", "ci_high"))
-    assert "inconclusive" in plain(first_screen.answer(loaded)[0])
+    assert "inconclusive" in plain(summary.answer(loaded)[0])
     assert any("no break-even" in plain(each) for each in trend.doubts(loaded))
 
 

@@ -16,13 +16,13 @@ from modbench.harness.planning.flops.closed_form import case_cost
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.stats import effects, exact_two_proportions
 from modbench.plugins.tasks import question as tasks
-from modbench.reports.model import Finding
-from modbench.reports.questions import first_screen
+from modbench.reports.blocks import Finding
+from modbench.reports.markup.number_format import plain
+from modbench.reports.questions import summary
 from modbench.reports.questions.gate import gate
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.solved import decidable_in_words
-from modbench.reports.terminal import summary
-from modbench.reports.writers.number_format import plain
+from modbench.reports.terminal import printed_run
 
 FIVE = (0, 1, 2, 3, 4)
 COUNTED = {"counted": ["copy"]}
@@ -62,7 +62,7 @@ def test_a_planted_failure_is_called_worse_by_the_exact_test(tmp_path: Path, mon
     assert (mean.value, mean.n) == (pytest.approx(0.546), 5)
     assert mean.ci_low != mean.ci_low
     assert "0 of 5" in mean.reason
-    assert [plain(each) for each in first_screen.answer(loaded)] == [
+    assert [plain(each) for each in summary.answer(loaded)] == [
         "MoD 0.125 against dense: copy ▼ worse.",
         "depth predictor against dense: copy ? inconclusive.",
     ]
@@ -111,7 +111,7 @@ def test_a_difference_without_a_verdict_is_told_as_such(tmp_path: Path) -> None:
 def test_the_plan_says_what_it_can_decide(tmp_path: Path) -> None:
     made = planted(tmp_path / "run", tasks=COUNTED).run.plan
     said = present(decidable_in_words(made))
-    assert said in " ".join(summary.opening(made).split())
+    assert said in " ".join(printed_run.opening(made).split())
     predicted = forecast(made)
     assert predicted["solved"]["pairs"] == 2
     assert said in " ".join(as_text(predicted).split())
@@ -127,7 +127,7 @@ def test_one_seed_has_the_binomial_interval_and_says_so(tmp_path: Path) -> None:
 
 def test_a_task_that_a_filter_left_out_is_not_counted(tmp_path: Path) -> None:
     loaded = planted(tmp_path / "run", filtered=("task/recall",))
-    assert "accuracy on 1 task at" in plain(first_screen.asked(loaded))
+    assert "accuracy on 1 task at" in plain(summary.asked(loaded))
 
 
 def test_a_gate_fails_on_a_falling_accuracy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError, shown, unknown
 from modbench.harness.core.units import parse_share
 from modbench.harness.registry import catalogue
-from modbench.reports.model import Estimate, Listed, Sentence, Value
+from modbench.reports.blocks import Estimate, Listed, Sentence, Value
 
 FLAG = "--fail-on"
 EXAMPLE = "flops:0%,larger:1%,loss:0.5%"

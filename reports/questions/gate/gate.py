@@ -16,10 +16,11 @@ from typing import Any
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.grouped import grouped
-from modbench.harness.stats.contrast import FAIL, INCONCLUSIVE, PASS, Limited, limited
 from modbench.harness.stats.effects import LEVEL
+from modbench.harness.stats.verdicts import FAIL, INCONCLUSIVE, PASS, Limited, limited
 from modbench.reports import reasons
-from modbench.reports.model import Code, Estimate, Finding, Listed, Sentence, Table, Value
+from modbench.reports.blocks import Code, Estimate, Finding, Listed, Sentence, Table, Value
+from modbench.reports.markup.text import alike
 from modbench.reports.questions.gate.fail_on import (
     CHECKS,
     LABELS,
@@ -33,7 +34,6 @@ from modbench.reports.questions.gate.fail_on import (
 )
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.two_runs import NOT_ALTERNATED, NOT_COMPARED, Labels, Pair, TwoRuns
-from modbench.reports.writers.text import alike
 
 # Its ends exclude what lies beyond them at 5 % each.
 LEVEL_OF_BOTH = 2 * LEVEL - 1

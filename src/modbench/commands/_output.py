@@ -49,7 +49,7 @@ def say_json(data: object, *, allow_nan: bool = True) -> None:
 
 
 def _value(said: object) -> object:
-    from modbench.reports.writers.data import value
+    from modbench.reports.markup.data import value
 
     return value(said)
 
@@ -66,26 +66,26 @@ def print_summary(
         verbose: whether the text leaves nothing out.
         every_file: whether the paths are those of all files that were written.
     """
-    from modbench.reports.questions import machine
-    from modbench.reports.terminal import summary
+    from modbench.reports.questions import machine_check
+    from modbench.reports.terminal import printed_run
 
     if quiet and not as_json:
-        lines = [] if finished.loaded.measured else [machine.nothing_measured(finished.loaded)]
-        if lines := [*lines, *summary.troubles(finished.loaded)]:
+        lines = [] if finished.loaded.measured else [machine_check.nothing_measured(finished.loaded)]
+        if lines := [*lines, *printed_run.troubles(finished.loaded)]:
             say("\n".join(lines), sys.stderr)
         say("\n".join(map(str, finished.files if every_file else [finished.report])))
         return
     result = (finished.loaded, finished.report, finished.wall_s)
     files = [str(file) for file in finished.files]
     if as_json:
-        say_json(summary.as_json(*result) | ({"files": files} if files else {}))
+        say_json(printed_run.as_json(*result) | ({"files": files} if files else {}))
     else:
         # The page and tables in the run folder are expected: they are not named one by one.
         usual = {
             str(file) for file in finished.files if file.parent == finished.folder and file.suffix in {".html", ".csv"}
         }
         others = [file for file in files if file not in usual and file != str(finished.report)]
-        say("\n".join([summary.closing(*result, verbose=verbose), *(f"also: {file}" for file in others)]))
+        say("\n".join([printed_run.closing(*result, verbose=verbose), *(f"also: {file}" for file in others)]))
 
 
 def chosen_run(named: str | None, *, quiet: bool = False, as_json: bool = False, with_values: bool = False) -> str:
@@ -142,7 +142,7 @@ def add_summary(made: Callable[[int], str], done: str) -> None:
         made: the summary, of at most so many bytes; empty where they do not hold even its first lines.
         done: the result in a few words.
     """
-    from modbench.reports.writers import markdown
+    from modbench.reports.markup import markdown
 
     named = os.environ.get(markdown.VARIABLE)
     if not named:

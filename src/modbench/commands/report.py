@@ -63,7 +63,7 @@ def report(
     from modbench.harness.machine.process import exit_codes
     from modbench.harness.registry import catalogue
     from modbench.harness.results.user_files import missing_sources
-    from modbench.reports.format import DEFAULT, parse_formats
+    from modbench.reports.output_format import DEFAULT, parse_formats
 
     if out is not None and not out.strip():
         raise UsageError("--out '' names no folder. Name one, or omit --out.")

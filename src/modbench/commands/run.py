@@ -81,13 +81,13 @@ def run(
     )
     # They import pandas: what does not exist is refused before.
     from modbench.progress_bar import progress_for
-    from modbench.reports.questions import machine
-    from modbench.reports.terminal import summary
+    from modbench.reports.questions import machine_check
+    from modbench.reports.terminal import printed_run
 
     if gap is not None:
         print(gap, file=sys.stderr, flush=True)
     if not as_json and not quiet:
-        say(summary.opening(plan), sys.stderr)
+        say(printed_run.opening(plan), sys.stderr)
     finished = api.run(
         plan,
         folder,
@@ -98,7 +98,7 @@ def run(
         timeout_s=timeout_s,
     )
     print_summary(finished, as_json=as_json, quiet=quiet, verbose=verbose)
-    machine.check_measured(finished.loaded, finished.report)
+    machine_check.check_measured(finished.loaded, finished.report)
     if strict and not finished.loaded.failed.empty:
         raise typer.Exit(1)
 
@@ -138,7 +138,7 @@ def resume(
     from modbench.harness.execution import stopping
     from modbench.harness.execution.launcher_profile import read_profile
     from modbench.progress_bar import progress_for
-    from modbench.reports.questions import machine
+    from modbench.reports.questions import machine_check
 
     if launcher_profile:
         options = [*read_profile(launcher_profile), *(options or ())]
@@ -153,4 +153,4 @@ def resume(
         timeout_s=timeout_s,
     )
     print_summary(finished, as_json=as_json, quiet=quiet, verbose=verbose)
-    machine.check_measured(finished.loaded, finished.report)
+    machine_check.check_measured(finished.loaded, finished.report)

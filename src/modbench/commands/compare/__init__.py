@@ -29,7 +29,7 @@ from modbench.harness.core import titles
 from modbench.harness.core.errors import IncompleteError, UsageError, unknown
 
 if TYPE_CHECKING:
-    from modbench.reports.page.layout import Page
+    from modbench.reports.html_report.layout import Page
     from modbench.reports.questions.compare_axis import Filter
     from modbench.reports.questions.compare_runs import Compared
     from modbench.reports.tables.load import Loaded
@@ -167,7 +167,7 @@ def compare(
         compared = compare_runs(load_all(named, shown), margin, across_machines=across_machines)
         made = _of_runs(compared, as_json=as_json, verbose=verbose)
     if html is not None:
-        from modbench.reports.page import layout
+        from modbench.reports.html_report import layout
 
         layout.write(made.page(_command_line()), html, force=force, compared=made.runs)
     if isinstance(made.printed, str):
@@ -181,10 +181,10 @@ def compare(
 def _of_axis(
     loaded: Loaded, axis: str, baseline: str | None, keep: Filter, output: str | None, *, verbose: bool
 ) -> _Made:
-    from modbench.reports.page import compare_page
+    from modbench.reports.html_report import comparison
+    from modbench.reports.markup import text
     from modbench.reports.questions.compare_axis import compare_by, one_table
     from modbench.reports.terminal import compare
-    from modbench.reports.writers import text
 
     one = output in STYLES
     # One table has a loss beside times: that of its own length, whatever length was named for times.
@@ -200,15 +200,15 @@ def _of_axis(
         printed = compare.axis_as_dict(loaded, table)
     else:
         printed = compare.along_axis(loaded, table, text.width(), every=bool(keep.metrics), verbose=verbose)
-    return _Made([loaded], partial(compare_page.of_axis, loaded, table), printed)
+    return _Made([loaded], partial(comparison.of_axis, loaded, table), printed)
 
 
 def _of_runs(compared: Compared, *, as_json: bool, verbose: bool) -> _Made:
-    from modbench.reports.page import compare_page
+    from modbench.reports.html_report import comparison
+    from modbench.reports.markup import text
     from modbench.reports.terminal import compare
-    from modbench.reports.writers import text
 
     printed = (
         compare.runs_as_dict(compared) if as_json else compare.side_by_side(compared, text.width(), verbose=verbose)
     )
-    return _Made(compared.runs, partial(compare_page.of_runs, compared), printed)
+    return _Made(compared.runs, partial(comparison.of_runs, compared), printed)

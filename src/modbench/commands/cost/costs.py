@@ -23,7 +23,7 @@ from modbench.harness.planning.variants import decided_by, reached_by_name, refu
 from modbench.harness.registry import catalogue, user_models, user_routers
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.registry.model_loaders import from_loader
-from modbench.reports.writers.number_format import plain, share
+from modbench.reports.markup.number_format import plain, share
 
 if TYPE_CHECKING:
     from modbench.harness.core.contracts import Cost

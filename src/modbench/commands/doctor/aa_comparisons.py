@@ -26,9 +26,9 @@ from modbench.harness.measure.passes.time import PASS as TIME
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.stats import paired, time_to_detect
-from modbench.harness.stats.contrast import Contrast
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.time_to_detect import Spread
+from modbench.harness.stats.verdicts import Contrast
 
 # Comparisons of a check by device: a process on a GPU takes seconds to start, on a CPU a tenth of one.
 COMPARISONS: dict[Device, int] = {"cpu": 20, "cuda": 5}

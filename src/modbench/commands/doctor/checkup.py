@@ -31,8 +31,8 @@ from modbench.harness.measure.passes import roofline
 from modbench.harness.measure.passes.peak import PASS as PEAK
 from modbench.harness.stats import power, time_to_detect
 from modbench.harness.stats.effects import POWER
-from modbench.reports.model import Estimate
-from modbench.reports.writers.number_format import interval, number, plain, share
+from modbench.reports.blocks import Estimate
+from modbench.reports.markup.number_format import interval, number, plain, share
 
 # Of the job that measures the peaks of a CPU, and of those that measure a card in each number format.
 PEAKS_LIMIT_S, CARD_LIMIT_S = 300.0, 120.0

@@ -58,8 +58,8 @@ def gate(
 
     Exit code 1: something got worse. 5: inconclusive.
     """
+    from modbench.reports.markup import text
     from modbench.reports.questions.gate.fail_on import parse
-    from modbench.reports.writers import text
 
     checked_format(style, as_json=as_json)
     if margin is not None and fail_on:
@@ -98,8 +98,8 @@ def _refuse_times(checks: FailOn) -> None:
     Raises:
         UsageError: if there is one.
     """
+    from modbench.reports.markup.number_format import plain
     from modbench.reports.questions.gate.fail_on import ALTERNATED, CHECKS, written
-    from modbench.reports.writers.number_format import plain
 
     for word, limit in checks.limits.items():
         if CHECKS[word].tier == "timed":

@@ -29,8 +29,8 @@ from modbench.harness.planning.plan import (
     training_tokens,
 )
 from modbench.harness.registry import catalogue
+from modbench.reports.markup.number_format import plain, ratio, share
 from modbench.reports.wording import MATCHED
-from modbench.reports.writers.number_format import plain, ratio, share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
