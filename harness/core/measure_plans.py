@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.immutable import Frozen
 
 # Relative resolution of the search for the largest input that fits.
 FIT_RESOLUTION = 0.01

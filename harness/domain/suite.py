@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from modbench.harness.core.config import check_sizes
-from modbench.harness.core.frozen import Frozen, Margin
+from modbench.harness.core.immutable import Frozen, Margin
 from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan, SearchPlan
-from modbench.harness.core.titles import slug
 from modbench.harness.core.train_plan import ConfirmPlan, IsoflopPlan, TaskPlan, TrainPlan, TrendPlan
 from modbench.harness.core.units import MOST_THREADS, check_seed, plain_share
+from modbench.harness.core.variant_titles import slug
 from modbench.harness.domain.case import Device, Dtype
 from modbench.harness.domain.variant_tables import Quantity, Variant
 

@@ -13,13 +13,13 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Source, Task
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.model_specs import Pairs
-from modbench.harness.core.titles import short_name, slug
+from modbench.harness.core.variant_titles import short_name, slug
 from modbench.harness.domain.case import Case, CaseFacts, Comparison, Device, GridPoint, MatchedBaseline
 from modbench.harness.domain.suite import Suite
 from modbench.harness.planning.matching import Costs, Matcher, case_of, placeless
 from modbench.harness.planning.variants import ResolvedVariant, resolve_variants
 from modbench.harness.registry import catalogue
-from modbench.harness.registry.lookup import with_facts
+from modbench.harness.registry.case_facts import with_facts
 
 # Abbreviations of a size's keys in ids.
 SHORT = {"d_model": "d", "n_layers": "L", "n_heads": "H"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.immutable import Frozen
 from modbench.harness.domain.case import Case
 from modbench.reports.model import Sentence, Value
 from modbench.reports.questions import matches, win_rate

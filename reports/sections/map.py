@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from modbench.harness.core.grouped import grouped
+from modbench.harness.core.group_by import grouped
 from modbench.harness.domain.case import Case
 from modbench.reports.figures.heat_map import HeatCell, draw_heat_map
 from modbench.reports.figures.style import LETTER, POINTS, Marks, bin_of, bin_of_share, headline, new_figure

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from itertools import chain, repeat
 from typing import Any
 
-from modbench.harness.core.printable import escaped
+from modbench.harness.core.plain_text import escaped
 from modbench.reports.model import Sentence
 from modbench.reports.questions import compare_axis, compare_runs
 from modbench.reports.questions.compare_axis import BASELINE, AlongAxis, Cell, Column

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from modbench.harness.core.printable import escaped
+from modbench.harness.core.plain_text import escaped
 from modbench.reports.model import Finding, Table, Value
 from modbench.reports.writers.number_format import Inline, plain
 from modbench.reports.writers.short import Short, cells, explained

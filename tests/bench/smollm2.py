@@ -36,7 +36,7 @@ from modbench.harness.training.batches import Windows
 from modbench.plugins.huggingface import router_tuning
 from modbench.plugins.huggingface.mod import MoDForCausalLM, MoDModel, MoDOptions, convert
 from modbench.plugins.huggingface.to_mod import RULE_NAMES, RULES, dense_source, load_dense, rows_of
-from modbench.progress import StepProgress
+from modbench.progress_display import StepProgress
 
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 CAPACITIES = "0.125,0.5,0.875"

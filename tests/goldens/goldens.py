@@ -115,6 +115,7 @@ class Added:
 
 ADDED = {
     "sweeps": Added(tables=frozenset({"exchange"}), sections=frozenset({"What does it cost in loss?"})),
+    "pytest": Added(tables=frozenset({"components"}), sections=frozenset({"Single components"})),
     "recommend": Added(
         commands=frozenset({"recommend"}), sections=frozenset({"Which settings are worth considering?"})
     ),

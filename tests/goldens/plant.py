@@ -40,14 +40,14 @@ from test_exchange_rates import planned as planted_exchange
 from test_trend import followed, planted_losses
 
 from modbench.harness.call.profiling.operators_of_a_call import of_shapes
-from modbench.harness.core import files
+from modbench.harness.core import atomic_files
 from modbench.harness.core.contracts import Text
 from modbench.harness.domain.case import Case, Job
 from modbench.harness.domain.notes import CountNotes, RooflineFinding
 from modbench.harness.domain.records import Record
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.plan import make_plan
-from modbench.harness.results import components
+from modbench.plugins.pytest import components
 from modbench.reports import demo
 
 HERE = Path(__file__).parent
@@ -280,7 +280,7 @@ def main() -> None:
         if not options.replace and (there := sorted(here.glob("*.json.xz"))):
             print(f"{name}: {', '.join(each.name for each in there)} kept")
             continue
-        with tempfile.TemporaryDirectory() as temporary, mock.patch.object(files, "now", return_value=DATE):
+        with tempfile.TemporaryDirectory() as temporary, mock.patch.object(atomic_files, "now", return_value=DATE):
             MADE[name](Path(temporary))
             here.mkdir(exist_ok=True)
             for run in sorted(each.parent for each in Path(temporary).glob("*/run.json")):

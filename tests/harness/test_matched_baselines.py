@@ -28,7 +28,7 @@ from modbench.harness.planning.matched_baselines import QUANTITIES, solve
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.results.run_file import StoredRun
-from modbench.progress import progress_for
+from modbench.progress_display import progress_for
 from modbench.reports import wording
 from modbench.reports.model import Estimate, Sentence
 from modbench.reports.questions import best_setting, first_screen, matches

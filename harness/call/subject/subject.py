@@ -15,7 +15,7 @@ from modbench.harness.call.timing import nvtx
 from modbench.harness.call.timing.interleave import Clock, Laps, Stopwatch
 from modbench.harness.core.errors import NumericsError
 from modbench.harness.core.measure_plans import DecodePlan
-from modbench.harness.core.protocols import PAGE, Parts, parts_of
+from modbench.harness.core.model_methods import PAGE, Parts, parts_of
 from modbench.harness.domain.case import Case, GridPoint
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.core.titles import slug
 from modbench.harness.core.train_plan import OF_THE_LOGGER, TrainRun
+from modbench.harness.core.variant_titles import slug
 from modbench.harness.domain.case import Case, Comparison, Job, Protocol
 from modbench.harness.machine.process import clocks
 from modbench.harness.machine.process.torchrun import ALONE, Ranks

@@ -17,7 +17,7 @@ from modbench.harness.domain.records import Missing, Outcome
 from modbench.harness.machine.process import clocks
 from modbench.harness.measure.passes._training import Trained, logger_feed, runs, train, train_on_task
 from modbench.harness.planning.jobs import JobMaker
-from modbench.harness.results.outcomes import attempt, missing, single
+from modbench.harness.results.measured_or_missing import attempt, missing, single
 
 if TYPE_CHECKING:
     from modbench.harness.training.task_eval import Answered

@@ -30,7 +30,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from modbench.commands.init.starts import commands_for
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.printable import SCREEN
+from modbench.harness.core.plain_text import SCREEN
 from modbench.plugins.huggingface import to_mod
 from modbench.plugins.huggingface.mod import MoDOptions, build
 
@@ -157,10 +157,7 @@ def test_what_it_refuses(modbench: Any, source: Path, flags: list[str], tmp_path
         (here, "--out", out): "needs --to mod",
         (here, "--to", "moe", "--out", out): "'moe' is unknown; known: mod",
         (here, "--to", "mod"): "needs --out DIR",
-        (here, "--to", "mod", "--out", out, "--into", "runs/x"): "--into is for a pytest-benchmark file",
         ("times.json", "--to", "mod", "--out", out): "named as hf:FOLDER",
-        ("times.json",): "needs --into RUN",
-        ("times.json", "--capacity", "0.5", "--into", "runs/x"): "--capacity: for a Hugging Face model",
         (*flags, "--out", source): "exists already: name a new folder",
         (*flags, "--out", out, "--capacity", "1.5"): "capacity 1.5 is outside (0, 1]",
         (*flags, "--out", out, "--first-routed", "3"): "layers 0 to 2, so none would be routed",

@@ -10,10 +10,10 @@ import typer
 from modbench.commands._app import command
 from modbench.commands._flags import JsonFlag, TitleFlag, refuse, runs
 from modbench.commands._output import chosen_run, say, say_json
-from modbench.harness.core import titles
+from modbench.harness.core import variant_titles
+from modbench.harness.core.atomic_files import refuse_inside
 from modbench.harness.core.errors import IncompleteError, UsageError, unknown
-from modbench.harness.core.files import refuse_inside
-from modbench.harness.core.printable import aligned
+from modbench.harness.core.plain_text import aligned
 from modbench.harness.machine.process import exit_codes
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def figure(
     if width is not None and width not in paper.WIDTHS:
         raise unknown("width", width, paper.WIDTHS)
     kinds, stem = _target(formats, out, paper.FORMATS)
-    loaded = load(run_folder, baseline, title=titles.listed(title or ()))
+    loaded = load(run_folder, baseline, title=variant_titles.listed(title or ()))
     if name is None:
         listed = {drawing.name: drawing.label for _, drawing in render.drawn(loaded)}
         if as_json:
@@ -164,7 +164,7 @@ def _target(formats: str | None, out: str | None, known: tuple[str, ...]) -> tup
 
 def _stem(loaded: Loaded, name: str, requested: str | None) -> Path:
     """Return the path of the files without their ending."""
-    from modbench.harness.core.titles import slug
+    from modbench.harness.core.variant_titles import slug
 
     plain = slug(name)
     if requested is None:
@@ -174,7 +174,7 @@ def _stem(loaded: Loaded, name: str, requested: str | None) -> Path:
 
 def _write(images: dict[str, bytes], data: pd.DataFrame, stem: Path) -> list[Path]:
     """Write the figure's files and its data, and return their paths."""
-    from modbench.harness.core.files import write_atomically
+    from modbench.harness.core.atomic_files import write_atomically
     from modbench.reports.writers.data import csv
 
     stem.parent.mkdir(parents=True, exist_ok=True)

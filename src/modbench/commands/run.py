@@ -80,7 +80,7 @@ def run(
         options=options or (),
     )
     # They import pandas: what does not exist is refused before.
-    from modbench.progress import progress_for
+    from modbench.progress_display import progress_for
     from modbench.reports.questions import machine
     from modbench.reports.terminal import summary
 
@@ -136,8 +136,8 @@ def resume(
     chosen_run(run_folder)
     from modbench import api
     from modbench.harness.execution import stopping
-    from modbench.harness.execution.launcher_profile import read_profile
-    from modbench.progress import progress_for
+    from modbench.harness.execution.launcher import read_profile
+    from modbench.progress_display import progress_for
     from modbench.reports.questions import machine
 
     if launcher_profile:

@@ -32,7 +32,7 @@ def doctor(
     from modbench.commands.doctor import checkup
     from modbench.commands.doctor.aa_comparisons import COMPARISONS
     from modbench.harness.machine import accelerators
-    from modbench.progress import Counter
+    from modbench.progress_display import Counter
 
     accelerators.check(device)
     where = api.device_named(device)

@@ -12,11 +12,18 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from modbench.harness.core.errors import UsageError, near_path
-from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.printable import masked
-from modbench.harness.core.titles import slug
-from modbench.harness.results.json_files import DamagedError, load, parse, unsealed, write_sealed
+from modbench.extend import (
+    DamagedError,
+    Frozen,
+    UsageError,
+    load_json,
+    masked,
+    near_path,
+    parse_stored,
+    slug,
+    unsealed,
+    write_sealed,
+)
 
 # Folder of a run that takes imported files.
 FOLDER = "components"
@@ -106,7 +113,7 @@ def imported(file: Path) -> Components:
             f"{str(file)!r} is no file.{near} Name a JSON file of pytest-benchmark (--benchmark-json FILE)."
         )
     content = file.read_bytes()
-    body = load(file, content)
+    body = load_json(file, content)
     benchmarks = body.get("benchmarks")
     if not isinstance(benchmarks, list) or not benchmarks:
         raise UsageError(
@@ -128,7 +135,7 @@ def imported(file: Path) -> Components:
         "python": machine.get("python_version") or "",
         "components": [_component(_table(each), file, at) for at, each in enumerate(benchmarks)],
     }
-    return parse(Components, told, file)
+    return parse_stored(Components, told, file)
 
 
 def _component(given: dict[str, Any], file: Path, at: int) -> dict[str, Any]:
@@ -174,4 +181,4 @@ def kept(run: Path) -> list[Components]:
         DamagedError: if a file there is damaged; the message names it.
     """
     files = sorted((run / FOLDER).glob("*.json"))[:MOST_FILES] if (run / FOLDER).is_dir() else []
-    return [parse(Components, unsealed(file), file) for file in files]
+    return [parse_stored(Components, unsealed(file), file) for file in files]

@@ -19,12 +19,11 @@ from planted import left, planted_suite
 from resealed import reseal_with
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.results import components
+from modbench.plugins.pytest import components
+from modbench.plugins.pytest.format import statistics_of
 from modbench.reports.formats import md
 from modbench.reports.page import render
 from modbench.reports.tables.load import load
-
-pytest_benchmark = pytest.importorskip("modbench.plugins.pytest.format", reason="the plug-in is absent")
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
@@ -38,7 +37,7 @@ def test_sum(benchmark):
 
 def benchmark(name: str = "bench.py::bench_gather", **changes: Any) -> dict[str, Any]:
     data = [0.002, 0.001, 0.004, 0.003]
-    stats = {**pytest_benchmark.statistics_of(data), "data": data, "iterations": 3, **changes}
+    stats = {**statistics_of(data), "data": data, "iterations": 3, **changes}
     return {"name": name, "fullname": name, "group": None, "stats": stats, "extra_info": {"flops": 1e6, "bytes": 4096}}
 
 
@@ -74,11 +73,11 @@ def run(stored_run: Path, tmp_path: Path) -> Path:
 def test_components_are_kept_beside_the_run_by_the_name_of_their_file(
     run: Path, tmp_path: Path, modbench: Modbench
 ) -> None:
-    done = succeeded(modbench("convert", file_of(tmp_path, benchmark(), benchmark("other")), "--into", run))
+    done = succeeded(modbench("import", file_of(tmp_path, benchmark(), benchmark("other")), "--into", run))
     assert "2 components of micro.json" in done.stdout
     assert "no verdicts" in done.stdout
     assert list(pd.read_csv(run / "components.csv").median_s) == [0.0025, 0.0025]
-    again = modbench("convert", file_of(tmp_path, benchmark()), "--into", run, "--json")
+    again = modbench("import", file_of(tmp_path, benchmark()), "--into", run, "--json")
     assert json.loads(again.stdout)["components"] == 1
     assert len(pd.read_csv(run / "components.csv")) == 1  # a file of the same name takes its place
 
@@ -97,7 +96,7 @@ def test_what_pytest_benchmark_writes_is_read(run: Path, tmp_path: Path, modbenc
     command = [sys.executable, "-m", "pytest", "-q", *asked]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
     subprocess.run(command, check=True, capture_output=True, cwd=tmp_path, env=environment)
-    assert modbench("convert", tmp_path / "out.json", "--into", run).returncode == 0
+    assert modbench("import", tmp_path / "out.json", "--into", run).returncode == 0
     (kept,) = components.kept(run)
     (one,) = kept.components
     assert (one.name, one.rounds, one.iterations, len(one.samples_s)) == ("bench_it.py::test_sum", 5, 2, 5)
@@ -134,7 +133,7 @@ def test_what_cannot_be_a_time_is_refused(tmp_path: Path, changes: dict[str, Any
 )
 def test_other_files_are_refused(run: Path, tmp_path: Path, modbench: Modbench, content: str, said: str) -> None:
     (tmp_path / "x.json").write_text(content)
-    done = modbench("convert", tmp_path / "x.json", "--into", run)
+    done = modbench("import", tmp_path / "x.json", "--into", run)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
     assert not (run / "components").exists()

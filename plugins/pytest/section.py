@@ -5,11 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from modbench.harness.results.components import Component, Components, kept
-from modbench.reports.data_table import DataTable, count, flag, number, text
-from modbench.reports.model import Block, Code, Estimate, Note, Sentence, Table, Value
-from modbench.reports.section import Section
-from modbench.reports.tables.load import Loaded
+from modbench.extend import (
+    Block,
+    Code,
+    DataTable,
+    Estimate,
+    Loaded,
+    Note,
+    Section,
+    Sentence,
+    Table,
+    Value,
+    count,
+    flag,
+    number,
+    text,
+)
+from modbench.plugins.pytest.components import Component, Components, kept
 
 NO_VERDICT = "one process: no processes, so no interval and no verdict"
 HEAD = (
@@ -98,7 +110,7 @@ def _shown(row: Timed) -> Sequence[Value]:
 
 
 READING = (
-    "Times of single components from pytest-benchmark, imported into this run by `modbench convert`. They were measured in one "
+    "Times of single components from pytest-benchmark, imported into this run by `modbench import`. They were measured in one "
     "process, so that they have no interval over processes and no verdict: they show where time goes, not what is faster."
 )
 
