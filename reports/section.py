@@ -30,6 +30,7 @@ class InPlace:
         metrics: metrics that these tables have, or that say nothing of one variant.
         words: what their verdicts mean, by glyph, where it is not that of times.
         notes: what else stands among these meanings.
+        drawn: whether the section draws them, in place of the figure of speed-ups.
     """
 
     tables: Sequence[Table]
@@ -38,6 +39,7 @@ class InPlace:
     metrics: frozenset[str]
     words: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[Value] = ()
+    drawn: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,11 @@ def sections() -> list[tuple[str, Section]]:
     """Return the sections with their names, in the order of the page."""
     every: dict[str, Section] = catalogue.usable("sections")
     return sorted(every.items(), key=lambda item: item[1].order)
+
+
+def in_place(loaded: Loaded) -> InPlace | None:
+    """Return what a section has in place of the tables of times; None where these stay."""
+    return next(filter(None, (section.lead.in_place(loaded) for _, section in sections())), None)
 
 
 def more_tables(loaded: Loaded) -> dict[str, pd.DataFrame]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-class HeatCell(NamedTuple):
+class Cell(NamedTuple):
     """One cell.
 
     Attributes:
@@ -31,16 +31,14 @@ class HeatCell(NamedTuple):
     mark: Mark
 
 
-def draw_heat_map(
-    axis: Axes, rows: Sequence[Sequence[HeatCell]], columns: Sequence[str], marks: Marks, size: float
-) -> None:
+def draw(axis: Axes, rows: Sequence[Sequence[Cell]], columns: Sequence[str], marks: Marks, size: float) -> None:
     """Draw cells one unit wide and high, with numbers of `size` points; the first row is at the top."""
     import seaborn as sns
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Rectangle
 
     sns.heatmap(
-        pd.DataFrame([[cell.bin for cell in row] for row in rows], dtype=float),
+        pd.DataFrame([[each.bin for each in row] for row in rows], dtype=float),
         ax=axis,
         cmap=ListedColormap(list(MAP)),
         vmin=0,
@@ -51,16 +49,16 @@ def draw_heat_map(
         xticklabels=list(columns),
     )
     (cells,) = axis.collections
-    marks.name(cells, *(cell.mark for row in rows for cell in row))
+    marks.name(cells, *(each.mark for row in rows for each in row))
     for y, row in enumerate(rows):
-        for x, cell in enumerate(row):
-            ink = MUTED if cell.bin is None else MAP_INK[cell.bin]
-            up = 0.1 if cell.below else 0
-            for down, written, points in ((0.5 - up, cell.text, size), (0.78, cell.below, 6.5)):
+        for x, each in enumerate(row):
+            ink = MUTED if each.bin is None else MAP_INK[each.bin]
+            up = 0.1 if each.below else 0
+            for down, written, points in ((0.5 - up, each.text, size), (0.78, each.below, 6.5)):
                 if written:  # inside its cell, so that the layout need not ask how wide it is
                     label = axis.text(x + 0.5, y + down, written, ha="center", va="center", color=ink, fontsize=points)
                     label.set_in_layout(False)
-            if cell.hatched:
+            if each.hatched:
                 axis.add_patch(
                     Rectangle((x, y), 1, 1, fill=False, hatch="///", edgecolor=MUTED, linewidth=0, alpha=0.5)
                 )

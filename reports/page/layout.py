@@ -17,6 +17,9 @@ from modbench.reports.model import Block, Value
 from modbench.reports.tables.load import Loaded
 from modbench.reports.writers.html import fill, inline, written
 
+# Colours of both themes, by the names that figures use.
+THEME = Path(__file__).with_name("theme.css")
+
 
 @dataclass(frozen=True)
 class PageSection:

@@ -1,4 +1,4 @@
-"""Speed-up by variant and length, over matched baselines and over the baseline, where `sections/map.py` does not say it."""
+"""Speed-up by variant and length, over matched baselines and over the baseline, where no other section draws it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from modbench.harness.domain.case import Case
-from modbench.reports.figures.heat_map import HeatCell, draw_heat_map
+from modbench.reports.figures import heat_map
 from modbench.reports.figures.style import Mark, Marks, bin_of, in_lines, new_figure
 from modbench.reports.model import Block, Figure, Finding, Sentence, Value
-from modbench.reports.section import Section
-from modbench.reports.tables import losses
+from modbench.reports.section import Section, in_place
 from modbench.reports.tables.findings import Against, against, by_length, figure_rows
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import DECIDED, TIMED, name, short
@@ -31,7 +30,8 @@ CAPTION = "Speed-up over {base} ± half of its 95 % CI. Purple is faster, orange
 def render(loaded: Loaded) -> Iterator[Block]:
     """Draw cells coloured by log2 speed-up in nine bins; inconclusive ones hatched; failures named."""
     titles = {metric: title for metric, title in TIMED.items() if (loaded.comparisons.metric == metric).any()}
-    if not titles or not loaded.variants_shown or loaded.sizes_differ or losses.along_capacity(loaded):
+    instead = in_place(loaded)
+    if not titles or not loaded.variants_shown or loaded.sizes_differ or (instead and instead.drawn):
         return
     choices = against(loaded, titles)
     for choice in choices:
@@ -52,7 +52,7 @@ def _figure(loaded: Loaded, titles: Mapping[str, str], choice: Against) -> Figur
             [_cell(case, length, title, mine.get(length), few=few) for length in lengths]
             for (case, _), mine in zip(pairs, found, strict=True)
         ]
-        draw_heat_map(axis, cells, [str(length) for length in lengths], marks, 8.5 if few else 6.5)
+        heat_map.draw(axis, cells, [str(length) for length in lengths], marks, 8.5 if few else 6.5)
         axis.set_title(title)
         axis.set_xlabel("tokens per sequence")
         data += [mine[length] for mine in found for length in lengths if length in mine]
@@ -63,7 +63,7 @@ def _figure(loaded: Loaded, titles: Mapping[str, str], choice: Against) -> Figur
     return Figure(called, made, label, caption, figure_rows(loaded, data), wide=True, marks=marks)
 
 
-def _cell(case: Case, length: int, title: str, found: Finding | None, *, few: bool) -> HeatCell:
+def _cell(case: Case, length: int, title: str, found: Finding | None, *, few: bool) -> heat_map.Cell:
     found = found or Finding(case, status="skipped", reason="not measured")
     spread = half(found.typical) if few else ""  # on hover, and in the table
     undecided = found.status == "ok" and found.verdict not in DECIDED
@@ -73,7 +73,7 @@ def _cell(case: Case, length: int, title: str, found: Finding | None, *, few: bo
 
 def heat_cell(
     case: Case, length: int, title: str, found: Finding, color: int, below: str, *, hatched: bool = False
-) -> HeatCell:
+) -> heat_map.Cell:
     """Return a cell of a map with its number, and what it says on hover: `MoD 0.125, T = 512, forward pass: 1.62× ▲ faster`."""
     told = Sentence("{status}: {reason}", status=found.status, reason=found.reason)
     typical, words = found.typical, "{variant}, T = {length}, {title}: {told}"
@@ -81,10 +81,10 @@ def heat_cell(
     said = Sentence(words, variant=short(case), length=length, title=title, told=told)
     mark = Mark(plain(said), case.variant)
     if typical.value is None:
-        return HeatCell(None, "failed" if found.status == "failed" else NONE, "", False, mark)
+        return heat_map.Cell(None, "failed" if found.status == "failed" else NONE, "", False, mark)
     shown = typical.alone.shown
     text = bare(shown.value or 0.0, shown) if shown.kind == "cost" else plain(shown)  # its title has the unit
-    return HeatCell(color, text, below, hatched, mark)
+    return heat_map.Cell(color, text, below, hatched, mark)
 
 
 READING = "Each number is the time of the baseline, which the buttons choose, divided by that of the variant: above 1 is faster."

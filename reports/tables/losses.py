@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean
 
-from modbench.harness.domain.case import Case, Job
+from modbench.harness.domain.case import Job
 from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables.load import Loaded, once_a_run
 from modbench.reports.writers.number_format import plain
@@ -70,13 +70,6 @@ def beside(loaded: Loaded, length: int) -> int:
     """Return the length of training whose losses stand beside a length: the same, or where none was trained the longest."""
     trained = lengths(loaded)
     return length if length in trained or not trained else trained[-1]
-
-
-def along_capacity(loaded: Loaded) -> list[Case]:
-    """Return the variants that have a capacity, where there are several capacities with losses at several lengths; else none."""
-    variants = [case for case in loaded.variants if case.config.capacity is not None and not case.matched]
-    several = len({case.config.capacity for case in variants}) > 1 and len(lengths(loaded)) > 1
-    return variants if several and shown(loaded) and not loaded.sizes_differ else []
 
 
 def mixed(loaded: Loaded) -> bool:

@@ -14,7 +14,7 @@ from modbench.harness.planning.plan import Plan
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value, where_it_ran
 from modbench.reports.questions import best_setting, first_screen, results
 from modbench.reports.questions.machine import machine_check, warnings
-from modbench.reports.section import InPlace, more_data, sections, shared_blocks
+from modbench.reports.section import InPlace, in_place, more_data, sections, shared_blocks
 from modbench.reports.sections import pays_from
 from modbench.reports.sections.caveats import failure_sentences
 from modbench.reports.tables import best_variants, job_files
@@ -103,7 +103,7 @@ def _in_place(loaded: Loaded, *, every: bool) -> InPlace:
 
     Of everything else too if that is wanted, or where nothing was timed or compared.
     """
-    if found := next(filter(None, (section.lead.in_place(loaded) for _, section in sections())), None):
+    if found := in_place(loaded):
         return replace(found, notes=[*(note for each in found.tables for note in each.notes), *found.notes])
     timed, pays = results.TIMES.intersection(loaded.suite.metrics), pays_from.table(loaded)
     whole = every or not timed or loaded.alone

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         refuse,
         with_flags,
     )
+    from modbench.commands._flags import runs as known_runs
     from modbench.commands._output import add_summary, chosen_run, print_summary, say, say_json
     from modbench.commands.cost.costs import Request, case_of, costs
     from modbench.commands.cost.costs import Request as CostRequest
@@ -75,7 +76,7 @@ if TYPE_CHECKING:
         units,
         variant_titles,
     )
-    from modbench.harness.core.atomic_files import naming, now, write_atomically
+    from modbench.harness.core.atomic_files import naming, now, refuse_inside, write_atomically
     from modbench.harness.core.config import ROUTING_KEYS, ModelConfig, check_sizes, kept
     from modbench.harness.core.contracts import (
         UNASKED,
@@ -276,8 +277,9 @@ if TYPE_CHECKING:
     from modbench.models.mod import top_k
     from modbench.progress_display import Counter, StepProgress, in_notebook, progress_for
     from modbench.reports import reasons, wording
-    from modbench.reports.data_table import DataTable, count, flag, grid_point, interval, number, text
-    from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis, ticks
+    from modbench.reports.data_table import Column, DataTable, count, flag, grid_point, interval, number, text
+    from modbench.reports.figures import heat_map, style
+    from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis, thin_ticks, ticks
     from modbench.reports.figures.point_labels import label
     from modbench.reports.figures.style import (
         HAIR,
@@ -320,6 +322,7 @@ if TYPE_CHECKING:
     )
     from modbench.reports.page import layout
     from modbench.reports.page import layout as page_layout
+    from modbench.reports.page import render as page_render
     from modbench.reports.page.layout import Page, PageSection
     from modbench.reports.questions import first_screen, machine, results
     from modbench.reports.questions.best_setting import first_variant
@@ -329,7 +332,9 @@ if TYPE_CHECKING:
     from modbench.reports.questions.results import TABLES
     from modbench.reports.reasons import in_words as reason_in_words
     from modbench.reports.section import InPlace, Lead, Section
+    from modbench.reports.sections.speedup_map import heat_cell
     from modbench.reports.tables import best_variants, comparisons, losses, pair_verdicts, provenance
+    from modbench.reports.tables.axes import in_words as axis_value
     from modbench.reports.tables.cases import no_interval
     from modbench.reports.tables.cell import Trouble, columns_of, joined_reasons
     from modbench.reports.tables.comparisons import (
@@ -341,7 +346,7 @@ if TYPE_CHECKING:
         ratio_columns,
     )
     from modbench.reports.tables.findings import between, by_length, has_tail, held_against, labels_of, of_pair, of_row
-    from modbench.reports.tables.load import Loaded, load, matched_beside, subsample_evenly
+    from modbench.reports.tables.load import Loaded, load, matched_beside, once_a_run, subsample_evenly
     from modbench.reports.tables.losses import (
         BITS,
         NATS,
@@ -364,11 +369,13 @@ if TYPE_CHECKING:
     from modbench.reports.wording import (
         BYTES,
         DECIDED,
+        EXACT,
         MATCHED,
         TIMED,
         WORKLOADS,
         cut,
         in_title,
+        model_name,
         name,
         short,
         verdict_words,
@@ -379,7 +386,7 @@ if TYPE_CHECKING:
     from modbench.reports.writers import text as text_writer
     from modbench.reports.writers.data import csv, value
     from modbench.reports.writers.html import fill, inline
-    from modbench.reports.writers.number_format import NONE, about, estimate, plain, ratio, share
+    from modbench.reports.writers.number_format import NONE, about, estimate, half, plain, ratio, share
     from modbench.reports.writers.number_format import grid_point as grid_point_in_words
     from modbench.reports.writers.number_format import interval as interval_in_words
     from modbench.reports.writers.number_format import number as number_text
@@ -388,7 +395,7 @@ if TYPE_CHECKING:
     from modbench.reports.writers.plain_html import html as plain_html_of
     from modbench.reports.writers.plain_html import html_lines, html_table
     from modbench.reports.writers.plain_html import text as printable_text
-    from modbench.reports.writers.short import Short, cells, explained
+    from modbench.reports.writers.short import GLYPHS, Short, cells, explained
     from modbench.reports.writers.text import alike, labelled, width, wrapped
     from modbench.reports.writers.text import written as written_as_text
     from modbench.suites.corpora._records import as_document, column, split

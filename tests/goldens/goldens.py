@@ -84,6 +84,7 @@ MORE: Mapping[str, Mapping[str, str]] = {
 NAMES = tuple(MORE)
 # Goldens whose run cannot be read without a plug-in.
 NEEDS = {
+    "capacity_map": "map",
     "combine": "combine",
     "gpu": "machine",
     "isoflop": "sweeps",
@@ -114,8 +115,8 @@ class Added:
 
 
 ADDED = {
+    "components": Added(tables=frozenset({"components"}), sections=frozenset({"Single components"})),
     "sweeps": Added(tables=frozenset({"exchange"}), sections=frozenset({"What does it cost in loss?"})),
-    "pytest": Added(tables=frozenset({"components"}), sections=frozenset({"Single components"})),
     "recommend": Added(
         commands=frozenset({"recommend"}), sections=frozenset({"Which settings are worth considering?"})
     ),

@@ -47,7 +47,7 @@ from modbench.harness.domain.notes import CountNotes, RooflineFinding
 from modbench.harness.domain.records import Record
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.plan import make_plan
-from modbench.plugins.pytest import components
+from modbench.plugins.components import imported
 from modbench.reports import demo
 
 HERE = Path(__file__).parent
@@ -191,7 +191,7 @@ def sections(folder: Path) -> None:
         return found.model_copy(update={"outcomes": tuple(outcomes)})
 
     run = written(folder / "run", made, record, {"certificate": FIT})
-    components.keep(run.path, components.imported(file_of(folder, benchmark(), benchmark("other"))))
+    imported.keep(run.path, imported.read_times(file_of(folder, benchmark(), benchmark("other"))))
 
 
 def operators(case: Case) -> dict[str, Any]:

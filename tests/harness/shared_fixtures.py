@@ -189,13 +189,11 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     Sections make their figures as ever, but for the cells of heat maps; tests of figures and of whole pages draw them, and so
     does a golden.
     """
-    from modbench.reports.sections import map as capacity_map
-    from modbench.reports.sections import speedup_map
+    from modbench.reports.figures import heat_map
     from modbench.reports.writers import html
 
     monkeypatch.setattr(html, "to_svg", lambda *_: "<svg></svg>")
-    for section in (capacity_map, speedup_map):
-        monkeypatch.setattr(section, "draw_heat_map", lambda *_: None)
+    monkeypatch.setattr(heat_map, "draw", lambda *_: None)
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from scipy import stats
 
 from modbench.commands.doctor import aa_comparisons, checkup
 from modbench.harness.call.timing.interleave import Effort, Session
+from modbench.harness.core import atomic_files
 from modbench.harness.core.errors import ModbenchError
 from modbench.harness.core.plain_text import SCREEN
 from modbench.harness.domain.case import Job

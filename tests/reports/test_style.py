@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from modbench.reports import wording
 from modbench.reports.figures import style
 from modbench.reports.figures.point_labels import label
 from modbench.reports.figures.style import INK, new_figure, to_svg
-from modbench.reports.page import paper
+from modbench.reports.page.layout import THEME
 
 
 def svg(text: str, identity: str = "one") -> str:
@@ -137,7 +136,7 @@ def test_names_of_marks_that_lie_on_each_other_do_not() -> None:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_text_has_contrast(theme: str) -> None:
     """WCAG 2.2 AA: at least 4.5 to 1 for body and caption colours on their background, and for every map cell."""
-    sheet = (Path(paper.__file__).parent / "theme.css").read_text(encoding="utf-8")
+    sheet = THEME.read_text(encoding="utf-8")
     block = sheet.partition("prefers-color-scheme: dark")[0 if theme == "light" else 2]
     colors = dict(re.findall(r"(--[\w-]+): (#[0-9a-f]{6});", block))
     pairs = [("--ink", "--paper"), ("--muted", "--paper"), ("--muted", "--ground"), ("--accent", "--paper")]

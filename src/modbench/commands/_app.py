@@ -29,7 +29,7 @@ UNCUT = 1000
 Group = Literal["Measure", "Decide", "Look up", "Yours"]
 GROUPS: dict[Group, list[str]] = {
     "Measure": ["run", "resume", "watch", "plan", "doctor"],
-    "Decide": ["compare", "report", "figure", "gate"],
+    "Decide": ["compare", "report", "gate"],
     "Look up": ["cost", "list", "demo"],
     "Yours": ["init"],
 }

@@ -19,11 +19,12 @@ from planted import left, planted_suite
 from resealed import reseal_with
 
 from modbench.harness.core.errors import UsageError
-from modbench.plugins.pytest import components
-from modbench.plugins.pytest.format import statistics_of
+from modbench.plugins.components import imported
 from modbench.reports.formats import md
 from modbench.reports.page import render
 from modbench.reports.tables.load import load
+
+pytest_benchmark = pytest.importorskip("modbench.plugins.pytest.format", reason="the plug-in is absent")
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
@@ -37,7 +38,7 @@ def test_sum(benchmark):
 
 def benchmark(name: str = "bench.py::bench_gather", **changes: Any) -> dict[str, Any]:
     data = [0.002, 0.001, 0.004, 0.003]
-    stats = {**statistics_of(data), "data": data, "iterations": 3, **changes}
+    stats = {**pytest_benchmark.statistics_of(data), "data": data, "iterations": 3, **changes}
     return {"name": name, "fullname": name, "group": None, "stats": stats, "extra_info": {"flops": 1e6, "bytes": 4096}}
 
 
@@ -70,34 +71,36 @@ def run(stored_run: Path, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.plugin("huggingface")
 def test_components_are_kept_beside_the_run_by_the_name_of_their_file(
     run: Path, tmp_path: Path, modbench: Modbench
 ) -> None:
-    done = succeeded(modbench("import", file_of(tmp_path, benchmark(), benchmark("other")), "--into", run))
+    done = succeeded(modbench("convert", file_of(tmp_path, benchmark(), benchmark("other")), "--into", run))
     assert "2 components of micro.json" in done.stdout
     assert "no verdicts" in done.stdout
     assert list(pd.read_csv(run / "components.csv").median_s) == [0.0025, 0.0025]
-    again = modbench("import", file_of(tmp_path, benchmark()), "--into", run, "--json")
+    again = modbench("convert", file_of(tmp_path, benchmark()), "--into", run, "--json")
     assert json.loads(again.stdout)["components"] == 1
     assert len(pd.read_csv(run / "components.csv")) == 1  # a file of the same name takes its place
 
 
 def test_another_machine_is_said(run: Path, tmp_path: Path) -> None:
     file = file_of(tmp_path, benchmark(), machine_info={"cpu": {"brand_raw": "<b>another</b>"}})
-    components.keep(run, components.imported(file))
+    imported.keep(run, imported.read_times(file))
     page = render.html(load(run))
     assert "<b>another" not in page
     assert "another processor: &lt;b&gt;another" in page
 
 
+@pytest.mark.plugin("huggingface")
 def test_what_pytest_benchmark_writes_is_read(run: Path, tmp_path: Path, modbench: Modbench) -> None:
     (tmp_path / "bench_it.py").write_text(BENCH)
     asked = ("-p", "no:cacheprovider", "--benchmark-json", "out.json", "bench_it.py")
     command = [sys.executable, "-m", "pytest", "-q", *asked]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
     subprocess.run(command, check=True, capture_output=True, cwd=tmp_path, env=environment)
-    assert modbench("import", tmp_path / "out.json", "--into", run).returncode == 0
-    (kept,) = components.kept(run)
+    assert modbench("convert", tmp_path / "out.json", "--into", run).returncode == 0
+    (kept,) = imported.kept(run)
     (one,) = kept.components
     assert (one.name, one.rounds, one.iterations, len(one.samples_s)) == ("bench_it.py::test_sum", 5, 2, 5)
     assert one.flops == 100
@@ -118,9 +121,10 @@ def test_what_pytest_benchmark_writes_is_read(run: Path, tmp_path: Path, modbenc
 )
 def test_what_cannot_be_a_time_is_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        components.imported(file_of(tmp_path, benchmark(**changes)))
+        imported.read_times(file_of(tmp_path, benchmark(**changes)))
 
 
+@pytest.mark.plugin("huggingface")
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -133,7 +137,7 @@ def test_what_cannot_be_a_time_is_refused(tmp_path: Path, changes: dict[str, Any
 )
 def test_other_files_are_refused(run: Path, tmp_path: Path, modbench: Modbench, content: str, said: str) -> None:
     (tmp_path / "x.json").write_text(content)
-    done = modbench("import", tmp_path / "x.json", "--into", run)
+    done = modbench("convert", tmp_path / "x.json", "--into", run)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
     assert not (run / "components").exists()
@@ -142,11 +146,11 @@ def test_other_files_are_refused(run: Path, tmp_path: Path, modbench: Modbench, 
 def test_an_export_of_modbench_is_not_taken_for_components(run: Path, tmp_path: Path) -> None:
     render.views(load(run), ("pytest_benchmark",), tmp_path)
     with pytest.raises(UsageError, match="export of a"):
-        components.imported(tmp_path / "pytest-benchmark.json")
+        imported.read_times(tmp_path / "pytest-benchmark.json")
 
 
 def test_a_damaged_file_is_named(run: Path, tmp_path: Path, modbench: Modbench) -> None:
-    kept = components.keep(run, components.imported(file_of(tmp_path, benchmark())))
+    kept = imported.keep(run, imported.read_times(file_of(tmp_path, benchmark())))
     reseal_with(kept, lambda body: body.update(schema_version=9))
     done = modbench("report", run)
     assert done.returncode == 2
@@ -155,7 +159,7 @@ def test_a_damaged_file_is_named(run: Path, tmp_path: Path, modbench: Modbench) 
 
 
 def test_names_are_escaped(run: Path, tmp_path: Path) -> None:
-    components.keep(run, components.imported(file_of(tmp_path, benchmark("<script>alert(1)</script>|`@x`\x1b[2J"))))
+    imported.keep(run, imported.read_times(file_of(tmp_path, benchmark("<script>alert(1)</script>|`@x`\x1b[2J"))))
     loaded = load(run)
     page = render.html(loaded)
     assert "<script>alert" not in page

@@ -7,22 +7,33 @@ from dataclasses import replace
 
 import pandas as pd
 
-from modbench.harness.core.group_by import grouped
-from modbench.harness.domain.case import Case
-from modbench.reports.figures.heat_map import HeatCell, draw_heat_map
-from modbench.reports.figures.style import LETTER, POINTS, Marks, bin_of, bin_of_share, headline, new_figure
-from modbench.reports.model import Block, Figure, Finding, Sentence, Value
-from modbench.reports.questions import map as capacity_map
-from modbench.reports.questions.first_screen import described
-from modbench.reports.questions.map import Side, Spot, asked, beside, loss_of, row_name, share, sides, spots
-from modbench.reports.section import Lead, Section
-from modbench.reports.sections.speedup_map import heat_cell
-from modbench.reports.tables import losses
-from modbench.reports.tables.cell import columns_of
-from modbench.reports.tables.load import Loaded
-from modbench.reports.wording import WORKLOADS
-from modbench.reports.writers.number_format import half, plain
-from modbench.reports.writers.short import GLYPHS
+from modbench.extend import (
+    GLYPHS,
+    WORKLOADS,
+    Block,
+    Case,
+    Figure,
+    Finding,
+    Lead,
+    Loaded,
+    Marks,
+    Section,
+    Sentence,
+    Value,
+    columns_of,
+    first_screen,
+    grouped,
+    half,
+    headline,
+    heat_cell,
+    heat_map,
+    losses,
+    new_figure,
+    plain,
+    style,
+)
+from modbench.plugins.map import question as capacity_map
+from modbench.plugins.map.question import Side, Spot, asked, beside, loss_of, row_name, share, sides, spots
 
 # Of the figure, in inches: what stands beside the names of rows, a cell, a row, and what a map has above and below its rows.
 BESIDE, ROW, AROUND = 0.22, 0.31, 0.56
@@ -57,15 +68,17 @@ def _figure(loaded: Loaded, side: Side) -> Figure:
     rows = grouped((row_name(loaded, spot.case), spot) for spot in spots(loaded) if spot.matched or not cost)
     lengths = [spot.length for spot in next(iter(rows.values()))]
     down = -(-len(shown) // COLUMNS)
-    width = BESIDE + max(map(len, rows)) * LETTER * RATIOS / POINTS + max(SHARED, COLUMNS * CELL * len(lengths))
+    width = (
+        BESIDE + max(map(len, rows)) * style.LETTER * RATIOS / style.POINTS + max(SHARED, COLUMNS * CELL * len(lengths))
+    )
     figure, axes = new_figure(width, down * (AROUND + ROW * len(rows)), len(shown), share_y=True, rows=down)
-    base: Value = "dense of equal FLOPs" if cost else described(loaded.baseline)
+    base: Value = "dense of equal FLOPs" if cost else first_screen.described(loaded.baseline)
     headline(figure, plain(Sentence("over {base}", base=base)))
     marks, data = Marks(), list[dict[str, object]]()
     for axis, (metric, title) in zip(axes, shown.items(), strict=True):
         cells = [[_cell(spot, side, metric, title) for spot in row] for row in rows.values()]
         size = LOSSES if metric == loss_of(loaded).metric else RATIOS
-        draw_heat_map(axis, cells, [str(length) for length in lengths], marks, size)
+        heat_map.draw(axis, cells, [str(length) for length in lengths], marks, size)
         axis.set_title(title)
         grid_point = axis.get_subplotspec()
         assert grid_point is not None, "it is one of several"
@@ -83,13 +96,13 @@ def _figure(loaded: Loaded, side: Side) -> Figure:
     return Figure("map" + "-cost" * cost, figure, label, caption, pd.DataFrame(data), marks=marks, least=LEAST)
 
 
-def _cell(spot: Spot, side: Side, metric: str, title: str) -> HeatCell:
+def _cell(spot: Spot, side: Side, metric: str, title: str) -> heat_map.Cell:
     found = beside(spot, metric, side)
     of_loss = found.typical.kind == "difference"
     if of_loss:
-        color = bin_of_share(share(spot.loaded, spot.over[side][metric]).value, found.verdict)
+        color = style.bin_of_share(share(spot.loaded, spot.over[side][metric]).value, found.verdict)
     else:
-        color = bin_of(found.typical.value or 1.0, found.verdict)
+        color = style.bin_of(found.typical.value or 1.0, found.verdict)
     below = [GLYPHS.get(found.verdict or "", ""), half(found.typical, 3 if of_loss else 2)]
     return heat_cell(spot.case, spot.length, title, found, color, " ".join(filter(None, below)))
 

@@ -101,7 +101,7 @@ class Components(Frozen):
         return version
 
 
-def imported(file: Path) -> Components:
+def read_times(file: Path) -> Components:
     """Read a JSON file that pytest-benchmark wrote.
 
     Raises:

@@ -21,7 +21,7 @@ from modbench.extend import (
     number,
     text,
 )
-from modbench.plugins.pytest.components import Component, Components, kept
+from modbench.plugins.components.imported import Component, Components, kept
 
 NO_VERDICT = "one process: no processes, so no interval and no verdict"
 HEAD = (
@@ -110,7 +110,7 @@ def _shown(row: Timed) -> Sequence[Value]:
 
 
 READING = (
-    "Times of single components from pytest-benchmark, imported into this run by `modbench import`. They were measured in one "
+    "Times of single components from pytest-benchmark, imported into this run by `modbench convert`. They were measured in one "
     "process, so that they have no interval over processes and no verdict: they show where time goes, not what is faster."
 )
 

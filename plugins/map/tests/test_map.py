@@ -15,11 +15,11 @@ from modbench.harness.core.contracts import Text
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan
+from modbench.plugins.map import question as capacity_map
+from modbench.plugins.map import section
 from modbench.reports.figures.style import MAP
 from modbench.reports.model import Sentence
 from modbench.reports.page import render
-from modbench.reports.questions import map as capacity_map
-from modbench.reports.sections import map as section
 from modbench.reports.sections import speedup_map
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import summary

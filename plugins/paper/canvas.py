@@ -12,13 +12,11 @@ import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
-from modbench.reports.figures import style
-from modbench.reports.figures.axes import thin_ticks
-from modbench.reports.model import Figure as Block
+from modbench.extend import Figure as Block
+from modbench.extend import page_layout, style, thin_ticks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,7 +51,7 @@ _SETTINGS: Any = {
 @functools.cache
 def light_colors() -> Mapping[str, str]:
     """Return the light theme's colour of each CSS variable of figures, from the page's style sheet."""
-    sheet = (Path(__file__).parent / "theme.css").read_text(encoding="utf-8")
+    sheet = page_layout.THEME.read_text(encoding="utf-8")
     first = sheet[sheet.index(":root {") : sheet.index("}")]
     return MappingProxyType(dict(re.findall(r"(--[\w-]+): (#[0-9a-f]{6});", first)))
 

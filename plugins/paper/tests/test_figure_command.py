@@ -26,10 +26,11 @@ from planted_compare import own_run
 from sections_of import drawn, shown
 
 from modbench.harness.registry import catalogue
+from modbench.plugins.paper import canvas as paper
 from modbench.reports.figures import point_labels, style
 from modbench.reports.figures.axes import ratio_axis
 from modbench.reports.model import Figure
-from modbench.reports.page import paper, render
+from modbench.reports.page import render
 from modbench.reports.section import sections
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.wording import short
@@ -158,7 +159,7 @@ def test_a_figure_that_a_column_squeezes_is_said_so(
         inches = paper.narrowest(drawing)
     assert 0 < inches < 3.3
     asked = ("figure", loaded.path, "memory", "-o", tmp_path / "x.svg", "--json")
-    monkeypatch.setattr(sys.modules["modbench.commands.figure"], "NARROW", inches + 0.01)
+    monkeypatch.setattr(sys.modules["modbench.plugins.paper.command"], "NARROW", inches + 0.01)
     for more, width, said in (
         ((), "text", "as wide as the text"),
         (("--width", "column"), "column", "--width text shows more"),

@@ -7,22 +7,31 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from modbench.commands._app import command
-from modbench.commands._flags import JsonFlag, TitleFlag, refuse, runs
-from modbench.commands._output import chosen_run, say, say_json
-from modbench.harness.core import variant_titles
-from modbench.harness.core.atomic_files import refuse_inside
-from modbench.harness.core.errors import IncompleteError, UsageError, unknown
-from modbench.harness.core.plain_text import aligned
-from modbench.harness.machine.process import exit_codes
+from modbench.extend import (
+    IncompleteError,
+    JsonFlag,
+    TitleFlag,
+    UsageError,
+    aligned,
+    chosen_run,
+    command,
+    exit_codes,
+    known_runs,
+    refuse,
+    refuse_inside,
+    say,
+    say_json,
+    slug,
+    unknown,
+    variant_titles,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
 
-    from modbench.reports.model import Figure
-    from modbench.reports.tables.load import Loaded
+    from modbench.extend import Figure, Loaded
 
 # Folder of a run that takes figures.
 FOLDER = "figures"
@@ -30,9 +39,9 @@ FOLDER = "figures"
 NARROW = 1.0
 
 
-@command()
+@command(group="Decide")
 def figure(
-    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.", autocompletion=runs)],
+    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.", autocompletion=known_runs)],
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="The figure, such as map; without a name all are listed.")
     ] = None,
@@ -70,16 +79,15 @@ def figure(
     if name is None:
         refuse({"--format": formats, "--width": width, "--out": out}, "the NAME of a figure")
     chosen_run(run_folder)
-    from modbench.reports.page import paper, render
-    from modbench.reports.tables.load import load
-    from modbench.reports.writers.number_format import plain
+    from modbench.extend import load, page_render, plain
+    from modbench.plugins.paper import canvas
 
-    if width is not None and width not in paper.WIDTHS:
-        raise unknown("width", width, paper.WIDTHS)
-    kinds, stem = _target(formats, out, paper.FORMATS)
+    if width is not None and width not in canvas.WIDTHS:
+        raise unknown("width", width, canvas.WIDTHS)
+    kinds, stem = _target(formats, out, canvas.FORMATS)
     loaded = load(run_folder, baseline, title=variant_titles.listed(title or ()))
     if name is None:
-        listed = {drawing.name: drawing.label for _, drawing in render.drawn(loaded)}
+        listed = {drawing.name: drawing.label for _, drawing in page_render.drawn(loaded)}
         if as_json:
             say_json(listed)
         else:
@@ -99,7 +107,7 @@ def figure(
     else:
         say("\n".join([*map(str, written), "", plain(drawing.caption)]))
     if squeezed and width is None:
-        exit_codes.remark(f"drawn as wide as the text ({paper.WIDTHS['text']} inches): in a column {squeezed}.")
+        exit_codes.remark(f"drawn as wide as the text ({canvas.WIDTHS['text']} inches): in a column {squeezed}.")
     elif squeezed and width == "column":
         exit_codes.remark(f"in a column {squeezed}: --width text shows more.")
     if loaded.run.incomplete:
@@ -111,7 +119,7 @@ class Drawn(NamedTuple):
 
     Attributes:
         drawing: the figure.
-        width: of the paper: a key of `paper.WIDTHS`.
+        width: of the paper: a key of `canvas.WIDTHS`.
         images: its files by format.
         squeezed: what is wrong where the paper is too narrow for it; empty: nothing.
     """
@@ -123,13 +131,13 @@ class Drawn(NamedTuple):
 
 
 def _drawn(loaded: Loaded, name: str, width: str, kinds: Sequence[str]) -> Drawn:
-    from modbench.reports.figures import style
-    from modbench.reports.page import paper, render
+    from modbench.extend import page_render, style
+    from modbench.plugins.paper import canvas
 
-    with paper.canvas(width), style.numbered(loaded.variants):
-        drawing = render.figure_named(loaded, name)
-        images = {kind: paper.saved(drawing, kind) for kind in kinds}
-        inches, over = paper.narrowest(drawing), paper.printed_over(drawing) or paper.cut_off(drawing)
+    with canvas.canvas(width), style.numbered(loaded.variants):
+        drawing = page_render.figure_named(loaded, name)
+        images = {kind: canvas.saved(drawing, kind) for kind in kinds}
+        inches, over = canvas.narrowest(drawing), canvas.printed_over(drawing) or canvas.cut_off(drawing)
     squeezed = (
         f"names leave {inches:.1f} inches to its axes"
         if inches < NARROW
@@ -164,8 +172,6 @@ def _target(formats: str | None, out: str | None, known: tuple[str, ...]) -> tup
 
 def _stem(loaded: Loaded, name: str, requested: str | None) -> Path:
     """Return the path of the files without their ending."""
-    from modbench.harness.core.variant_titles import slug
-
     plain = slug(name)
     if requested is None:
         return loaded.path / FOLDER / plain
@@ -174,8 +180,7 @@ def _stem(loaded: Loaded, name: str, requested: str | None) -> Path:
 
 def _write(images: dict[str, bytes], data: pd.DataFrame, stem: Path) -> list[Path]:
     """Write the figure's files and its data, and return their paths."""
-    from modbench.harness.core.atomic_files import write_atomically
-    from modbench.reports.writers.data import csv
+    from modbench.extend import csv, write_atomically
 
     stem.parent.mkdir(parents=True, exist_ok=True)
     contents: dict[str, str | bytes] = {**images, "csv": csv(data)}

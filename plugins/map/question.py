@@ -11,19 +11,41 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from modbench.harness.core.train_plan import ConfirmPlan
-from modbench.harness.domain.case import Case
-from modbench.harness.stats.contrast import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
-from modbench.reports.data_table import Column, DataTable, count, interval, number, text
-from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value, pivot
-from modbench.reports.questions.first_screen import capital, described
-from modbench.reports.section import InPlace
-from modbench.reports.tables import losses
-from modbench.reports.tables.axes import in_words
-from modbench.reports.tables.cell import joined_reasons
-from modbench.reports.tables.findings import by_length
-from modbench.reports.tables.load import Loaded, matched_beside, once_a_run
-from modbench.reports.wording import DECIDED, EXACT, WORKLOADS, model_name, name, short
+from modbench.extend import (
+    BETTER,
+    DECIDED,
+    EQUIVALENT,
+    EXACT,
+    INCONCLUSIVE,
+    WORKLOADS,
+    WORSE,
+    Case,
+    Column,
+    ConfirmPlan,
+    DataTable,
+    Estimate,
+    Finding,
+    InPlace,
+    Listed,
+    Loaded,
+    Sentence,
+    Value,
+    axis_value,
+    by_length,
+    count,
+    first_screen,
+    interval,
+    joined_reasons,
+    losses,
+    matched_beside,
+    model_name,
+    name,
+    number,
+    once_a_run,
+    pivot,
+    short,
+    text,
+)
 
 # Of a loss, as a share of dense's: where the interval lies within it, neither model is taken for its loss.
 LOSS_MARGIN = ConfirmPlan().margin
@@ -64,11 +86,18 @@ class Spot:
         return WORSE if words <= {WORSE, EQUIVALENT} else INCONCLUSIVE
 
 
+def along_capacity(loaded: Loaded) -> list[Case]:
+    """Return the variants that have a capacity, where there are several capacities with losses at several lengths; else none."""
+    variants = [case for case in loaded.variants if case.config.capacity is not None and not case.matched]
+    several = len({case.config.capacity for case in variants}) > 1 and len(losses.lengths(loaded)) > 1
+    return variants if several and losses.shown(loaded) and not loaded.sizes_differ else []
+
+
 @once_a_run
 def spots(loaded: Loaded) -> list[Spot]:
     """Return every variant at every length; none where a run has no two capacities, or no losses at two lengths."""
     lengths = sorted({*loaded.lengths, *losses.lengths(loaded)})
-    return [spot for case in losses.along_capacity(loaded) for spot in _of_variant(loaded, case, lengths)]
+    return [spot for case in along_capacity(loaded) for spot in _of_variant(loaded, case, lengths)]
 
 
 def _of_variant(loaded: Loaded, case: Case, lengths: Sequence[int]) -> Iterator[Spot]:
@@ -128,7 +157,7 @@ def answer(loaded: Loaded) -> Iterator[Value]:
         return
     time, loss = deciding(loaded)
     who = Listed([*dict.fromkeys(model_name(spot.case.model) for spot in found)], last=" and ")
-    others: dict[Side, str] = {"matched": "dense of equal FLOPs", "same shape": described(loaded.baseline)}
+    others: dict[Side, str] = {"matched": "dense of equal FLOPs", "same shape": first_screen.described(loaded.baseline)}
     for side, dense in others.items():
         faster, slower, better, worse = (
             sum(word(loaded, spot.over[side][metric]) == verdict for spot in found)
@@ -140,7 +169,9 @@ def answer(loaded: Loaded) -> Iterator[Value]:
         words = "{variant} is faster than {second} at {most} of {all:grid point}" + ", slower at {least}" * (least > 0)
         words += "; the loss of {who} is better at {better}, worse at {worse}."
         counts = {"most": most, "least": least, "all": len(found)}
-        yield capital(Sentence(words, variant=first, second=second, who=who, better=better, worse=worse, **counts))
+        yield first_screen.capital(
+            Sentence(words, variant=first, second=second, who=who, better=better, worse=worse, **counts)
+        )
 
 
 # --- tables
@@ -148,10 +179,10 @@ def answer(loaded: Loaded) -> Iterator[Value]:
 
 def row_name(loaded: Loaded, case: Case) -> str:
     """Name a row by its capacity alone where no other model has one."""
-    variants = losses.along_capacity(loaded)
+    variants = along_capacity(loaded)
     alike = len({(each.model, each.config.router, each.title) for each in variants}) == 1
     alone = alike and len({each.config.capacity for each in variants}) == len(variants)
-    return in_words("capacity", case.config.capacity) if alone else short(case)
+    return axis_value("capacity", case.config.capacity) if alone else short(case)
 
 
 def beside(spot: Spot, metric: str, side: Side) -> Finding:
@@ -183,10 +214,10 @@ def in_place(loaded: Loaded) -> InPlace | None:
         for spot in found
     )
     made = [pivot("capacity", cells), *[pivot("of baseline", shares)] * bool(counts)]
-    base, variants = name(loaded.baseline), [loaded.baseline, *losses.along_capacity(loaded)]
+    base, variants = name(loaded.baseline), [loaded.baseline, *along_capacity(loaded)]
     said = f"loss, {loss.unit} over {base}, {losses.seeds_in_words(loaded)}"
     notes = ["second mark: over dense of equal FLOPs", said]
-    return InPlace(made, base, variants, frozenset(shown | counts), notes=notes)
+    return InPlace(made, base, variants, frozenset(shown | counts), notes=notes, drawn=True)
 
 
 # --- map.csv

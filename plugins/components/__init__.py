@@ -1,0 +1,1 @@
+"""Times of single components, timed with pytest-benchmark, beside a run."""

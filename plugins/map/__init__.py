@@ -1,0 +1,1 @@
+"""Which capacity at which length?"""
