@@ -226,7 +226,7 @@ DOORS = {
         "from transformers import AutoModel\nAutoModel.from_pretrained(folder)",
     ),
     "JSON is escaped": Door(
-        uses("printable.escaped_json"),
+        uses("plain_text.escaped_json"),
         {
             "harness/core/atomic_files.py": "",
             "harness/results/json_files.py": "a file is sealed by the digest of its bytes",
